@@ -1,0 +1,123 @@
+//! What went wrong at a store, sorted by what it means to the one who chose it.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The result of a store operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an error means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The store knows us and says no, or does not know us: credentials, policy, bucket, clock.
+    Denied,
+    /// The store asks for fewer requests.
+    Throttled {
+        /// How long it asked us to wait, if it did.
+        retry_after: Option<Duration>,
+    },
+    /// The store cannot be reached, broke off, or answered with a fault of its own (5xx).
+    Unavailable,
+    /// The store did not answer within a bound.
+    Timeout,
+    /// The bytes are not those that were promised: wrong length or digest.
+    Corrupt,
+    /// The request was wrong in a way that no retry mends: our fault or the configuration's.
+    Invalid,
+    /// The source of a `put` failed; the store that was written to is not to blame.
+    Source,
+}
+
+/// An error of one store operation.
+///
+/// Holds no URL and no header: those may carry signatures.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    context: String,
+    code: Option<String>,
+    request_id: Option<String>,
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of this kind; `context` says what was attempted, in words for an operator.
+    pub fn new(kind: Kind, context: impl Into<String>) -> Self {
+        Self { kind, context: context.into(), code: None, request_id: None, cause: None }
+    }
+
+    /// With the server's own error code, such as `SlowDown` or `503`.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// With the server's request id, for its operators.
+    #[must_use]
+    pub fn with_request_id(mut self, id: Option<String>) -> Self {
+        self.request_id = id;
+        self
+    }
+
+    /// With what caused it. The cause must not print URLs or headers.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// What it means.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The server's own error code, if it gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// Whether the same request may succeed later without anyone mending anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind, Kind::Throttled { .. } | Kind::Unavailable | Kind::Timeout | Kind::Source)
+    }
+
+    /// Whether it says something about the health of the store.
+    #[must_use]
+    pub fn counts_against_store(&self) -> bool {
+        matches!(self.kind, Kind::Unavailable | Kind::Timeout | Kind::Corrupt)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let meaning = match self.kind {
+            Kind::Denied => "denied",
+            Kind::Throttled { .. } => "throttled",
+            Kind::Unavailable => "unavailable",
+            Kind::Timeout => "timed out",
+            Kind::Corrupt => "wrong bytes",
+            Kind::Invalid => "invalid",
+            Kind::Source => "source failed",
+        };
+        write!(f, "{}: {meaning}", self.context)?;
+        if let Some(code) = &self.code {
+            write!(f, " ({code})")?;
+        }
+        if let Some(id) = &self.request_id {
+            write!(f, " [request {id}]")?;
+        }
+        let mut cause = self.cause.as_deref().map(|c| c as &dyn std::error::Error);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+// The whole chain is in `Display`, so `source` stays empty: printed once, wherever it is printed.
+impl std::error::Error for Error {}

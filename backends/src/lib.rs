@@ -1,0 +1,31 @@
+//! How to speak to one object store.
+//!
+//! One [`Store`] per protocol, each folder of the same shape (`config`, `request`, `sign`, `mod`),
+//! so that who has read one has read all. This crate knows no zones and no registry: a store has a
+//! root, keys below it, and errors sorted by what they mean to whoever chooses between stores.
+
+pub mod config;
+mod digest;
+mod error;
+pub mod faulty;
+pub mod fs;
+mod key;
+pub mod memory;
+mod object;
+mod proof;
+pub mod s3;
+mod secret;
+mod source;
+mod store;
+mod transport;
+
+pub use config::StoreConfig;
+pub use digest::{Digest, DigestError, Hasher};
+pub use error::{Error, Kind, Result};
+pub use key::Key;
+pub use object::{ByteStream, Meta, Object};
+pub use proof::Proof;
+pub use secret::Secret;
+pub use source::{Open, Source};
+pub use store::Store;
+pub use transport::{Timeouts, Transport};

@@ -1,0 +1,40 @@
+//! Objects as a store gives them.
+
+use std::fmt;
+use std::ops::Range;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use crate::{Key, Result};
+
+/// Bytes as they come, in order; the first error ends it.
+pub type ByteStream = BoxStream<'static, Result<Bytes>>;
+
+/// What a store says of an object without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Its key below the store's root.
+    pub key: Key,
+    /// Its whole size in bytes.
+    pub size: u64,
+    /// When it was last written, if the store says so.
+    pub modified: Option<SystemTime>,
+}
+
+/// An object being read.
+pub struct Object {
+    /// The whole object, whatever part of it is being read.
+    pub meta: Meta,
+    /// Which bytes follow; never beyond `meta.size`.
+    pub range: Range<u64>,
+    /// Exactly the bytes of `range`, else an error: a driver turns short or long bodies into one.
+    pub body: ByteStream,
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("meta", &self.meta).field("range", &self.range).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,39 @@
+//! The one trait that all drivers share.
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use crate::{Key, Meta, Object, Result, Source};
+
+/// One object store: a bucket, container or folder with a root.
+///
+/// Every call is bounded in time to its first answer and between bytes, never over the whole
+/// body. Dropping a future or a stream cancels the work and leaves nothing visible behind.
+#[async_trait]
+pub trait Store: Debug + Send + Sync + 'static {
+    /// What the store says of an object. Absence is an answer, not an error.
+    async fn head(&self, key: &Key) -> Result<Option<Meta>>;
+
+    /// Reads an object, whole or in part. Absence is an answer, not an error.
+    ///
+    /// A range that reaches beyond the object's end is cut there; one that starts at or beyond
+    /// the end (of a non-empty object) is [`Kind::Invalid`](crate::Kind::Invalid). The body gives exactly `Object::range`
+    /// or ends in an error.
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>>;
+
+    /// Writes an object: atomic (nobody sees a part), idempotent, and verified (bytes that do not
+    /// match the source's digest are [`Kind::Corrupt`](crate::Kind::Corrupt) and never become visible).
+    async fn put(&self, key: &Key, source: &Source) -> Result<()>;
+
+    /// Every object whose key below the root starts with `prefix`, in the store's own order.
+    fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>>;
+
+    /// Removes an object; one that is not there is removed already.
+    async fn delete(&self, key: &Key) -> Result<()>;
+
+    /// A real, small, authenticated read, to learn whether the store serves.
+    async fn probe(&self) -> Result<()>;
+}

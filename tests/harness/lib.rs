@@ -1,0 +1,1 @@
+//! Test harness: a stand-in Quay, embedded zones, fault proxies, real servers and clients.
