@@ -1,0 +1,175 @@
+//! Who may read: the registry decides, and its yes is remembered for a moment.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use backends::{Digest, Hasher};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{AUTHORIZATION, COOKIE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use moka::sync::Cache;
+use serde::Deserialize;
+use tokio::time::Instant;
+use zone_router::Blob;
+
+use crate::Gateway;
+use crate::forward;
+use crate::http::Problem;
+use crate::upstream::Answer;
+
+/// The registry's word on one read.
+pub(crate) enum Verdict {
+    /// It may go on; the size is the registry's, if it named one.
+    Yes(Option<u64>),
+    /// The registry's answer to `HEAD`, which is no yes.
+    No(Answer),
+}
+
+/// Yeses of the registry, per credential, repository and digest. A no is never remembered.
+#[derive(Debug)]
+pub struct Permissions {
+    yes: Cache<Asked, Yes>,
+    memory: Duration,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    credential: Digest,
+    repository: String,
+    digest: Digest,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Yes {
+    size: Option<u64>,
+    until: Instant,
+}
+
+impl Permissions {
+    /// Remembers at most `entries` yeses, each for `memory` at most.
+    #[must_use]
+    pub fn new(entries: u64, memory: Duration) -> Self {
+        Self { yes: Cache::builder().max_capacity(entries).time_to_live(memory).build(), memory }
+    }
+
+    fn remembered(&self, asked: &Asked) -> Option<Yes> {
+        self.yes.get(asked).filter(|yes| Instant::now() < yes.until)
+    }
+
+    fn remember(&self, asked: Asked, size: Option<u64>, headers: &HeaderMap) {
+        let memory = token_life(headers, SystemTime::now()).map_or(self.memory, |life| life.min(self.memory));
+        self.yes.insert(asked, Yes { size, until: Instant::now() + memory });
+    }
+}
+
+/// Asks whether this client may read this blob of this repository.
+///
+/// # Errors
+/// The registry gave no answer: 502 or 504.
+pub(crate) async fn may_read(gateway: &Gateway, request: &Parts, repository: &str, blob: &Blob, client: IpAddr) -> Result<Verdict, Problem> {
+    let asked = Asked { credential: credential(&request.headers), repository: repository.to_owned(), digest: blob.digest };
+    if let Some(yes) = gateway.permissions.remembered(&asked) {
+        return Ok(Verdict::Yes(yes.size));
+    }
+    let answer = ask(gateway, request, blob, client).await?;
+    if !gateway.registry.permits(answer.status()) {
+        return Ok(Verdict::No(answer));
+    }
+    let size = forward::content_length(answer.headers()).filter(|_| answer.status() == StatusCode::OK);
+    gateway.permissions.remember(asked, size, &request.headers);
+    Ok(Verdict::Yes(size))
+}
+
+/// `HEAD` at the registry with the client's own headers.
+///
+/// The first pull of a proxy-cache organisation keeps the answer back for minutes, so the short
+/// bound holds only for what the cache or a zone could serve.
+async fn ask(gateway: &Gateway, request: &Parts, blob: &Blob, client: IpAddr) -> Result<Answer, Problem> {
+    let path = forward::path(request)?;
+    let mut headers = forward::headers(gateway, request, client);
+    for conditional in [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
+        headers.remove(conditional);
+    }
+    let timeouts = &gateway.settings.timeouts;
+    let answer = gateway.upstream.ask(Method::HEAD, path, headers, timeouts.registry_first_pull);
+    tokio::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => return answer,
+        () = tokio::time::sleep(timeouts.registry_permission) => {}
+    }
+    let held = gateway.cache.holds(&blob.digest);
+    tokio::select! {
+        answer = &mut answer => answer,
+        Some(()) = async { (held || gateway.router.head(blob).await.is_some()).then_some(()) } => {
+            let seconds = timeouts.registry_permission.as_secs();
+            Err(Problem::registry(StatusCode::GATEWAY_TIMEOUT, format!("the registry did not say within {seconds} s who may read this blob")))
+        }
+    }
+}
+
+/// Tells credentials apart without keeping them.
+fn credential(headers: &HeaderMap) -> Digest {
+    let mut hasher = Hasher::new();
+    for name in [AUTHORIZATION, COOKIE] {
+        for value in headers.get_all(&name) {
+            hasher.update(&(value.len() as u64).to_le_bytes());
+            hasher.update(value.as_bytes());
+        }
+        hasher.update(b"\0");
+    }
+    hasher.finish()
+}
+
+/// How long a bearer token lives still, read without proof: it only ever shortens the memory of a
+/// yes, so that an expired token is refused as promptly as by the registry.
+fn token_life(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: u64,
+    }
+    let token = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Claims = serde_json::from_slice(&payload).ok()?;
+    let now = now.duration_since(UNIX_EPOCH).ok()?;
+    Some(Duration::from_secs(claims.exp).saturating_sub(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bearer(payload: &str) -> HeaderMap {
+        let token = format!("Bearer e30.{}.sig", URL_SAFE_NO_PAD.encode(payload));
+        [(AUTHORIZATION, token.parse().expect("value"))].into_iter().collect()
+    }
+
+    #[test]
+    fn a_token_shortens_the_memory() {
+        let now = UNIX_EPOCH + Duration::from_secs(1000);
+        assert_eq!(token_life(&bearer(r#"{"exp":1007}"#), now), Some(Duration::from_secs(7)));
+        assert_eq!(token_life(&bearer(r#"{"exp":7}"#), now), Some(Duration::ZERO));
+        assert_eq!(token_life(&bearer("{}"), now), None);
+        assert_eq!(token_life(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn credentials_differ() {
+        let none = credential(&HeaderMap::new());
+        let one = credential(&bearer("{}"));
+        let other = credential(&bearer(r#"{"exp":1}"#));
+        assert!(none != one && one != other);
+        assert_eq!(one, credential(&bearer("{}")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_yes_ends() {
+        let permissions = Permissions::new(10, Duration::from_secs(60));
+        let asked = || Asked { credential: Digest::EMPTY, repository: "a".into(), digest: Digest::EMPTY };
+        permissions.remember(asked(), Some(1), &HeaderMap::new());
+        assert!(permissions.remembered(&asked()).is_some());
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(permissions.remembered(&asked()).is_none());
+    }
+}

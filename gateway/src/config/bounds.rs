@@ -1,0 +1,126 @@
+//! Every bound that an operator may set, with its default.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+
+/// How much at once. Keys of `limits:` in the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Client connections; further ones wait in the kernel's backlog.
+    pub connections: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: u32,
+    /// Bytes of a request's headers (HTTP/2: of its header list).
+    pub header_bytes: ByteSize,
+    /// Header fields of an HTTP/1.1 request.
+    pub headers: usize,
+    /// Blobs being filled into the cache at once; more are streamed past it.
+    pub fills: usize,
+    /// Of these, fills that go on although every client has left.
+    pub abandoned_fills: usize,
+    /// A manifest larger than this is forwarded, but its blobs are not read for the copies.
+    pub manifest: ByteSize,
+    /// Remembered permissions (credential, repository, digest).
+    pub permissions: u64,
+    /// Redirects of the registry followed for one blob.
+    pub redirects: usize,
+    /// Cached files kept open.
+    pub open_files: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            streams: 256,
+            header_bytes: ByteSize::kib(64),
+            headers: 100,
+            fills: 256,
+            abandoned_fills: 32,
+            manifest: ByteSize::mib(4),
+            permissions: 100_000,
+            redirects: 3,
+            open_files: 512,
+        }
+    }
+}
+
+/// How long. Keys of `timeouts:` in the configuration, such as `handshake: 10s`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// A client's TLS handshake.
+    #[serde(with = "humantime_serde")]
+    pub handshake: Duration,
+    /// From an idle connection to the end of the next request's headers.
+    #[serde(with = "humantime_serde")]
+    pub headers: Duration,
+    /// A client that neither sends nor takes a byte in mid-request.
+    #[serde(with = "humantime_serde")]
+    pub client_stall: Duration,
+    /// After SIGTERM, for requests under way.
+    #[serde(with = "humantime_serde")]
+    pub drain: Duration,
+    /// TCP and TLS to the registry.
+    #[serde(with = "humantime_serde")]
+    pub registry_connect: Duration,
+    /// The registry's first byte, for everything that has no bound of its own.
+    #[serde(with = "humantime_serde")]
+    pub registry_answer: Duration,
+    /// The registry's word on a blob that the cache or a zone could serve.
+    #[serde(with = "humantime_serde")]
+    pub registry_permission: Duration,
+    /// The registry's word on a blob that neither has: the first pull of a proxy-cache
+    /// organisation downloads it before the answer (Quay's upstream timeout is 120 s).
+    #[serde(with = "humantime_serde")]
+    pub registry_first_pull: Duration,
+    /// The answer to a finished upload body: Quay assembles large blobs before it answers
+    /// (its own nginx waits 2000 s).
+    #[serde(with = "humantime_serde")]
+    pub registry_upload: Duration,
+    /// Between two pieces of a body from the registry.
+    #[serde(with = "humantime_serde")]
+    pub registry_stall: Duration,
+    /// TCP and TLS to a zone's store.
+    #[serde(with = "humantime_serde")]
+    pub zone_connect: Duration,
+    /// A zone's first byte; then the next zone is tried.
+    #[serde(with = "humantime_serde")]
+    pub zone_first_byte: Duration,
+    /// Between two pieces of a body from a zone; then the next zone goes on.
+    #[serde(with = "humantime_serde")]
+    pub zone_stall: Duration,
+    /// How long a `Range` of an uncached blob waits for the whole before it gets the whole.
+    #[serde(with = "humantime_serde")]
+    pub range_wait: Duration,
+    /// How long a yes of the registry is remembered for one credential; Quay itself remembers
+    /// 60 s (`data/cache/impl.py`), and more is refused.
+    #[serde(with = "humantime_serde")]
+    pub permission: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let s = Duration::from_secs;
+        Self {
+            handshake: s(10),
+            headers: s(30),
+            client_stall: s(60),
+            drain: s(30),
+            registry_connect: s(3),
+            registry_answer: s(75),
+            registry_permission: s(15),
+            registry_first_pull: s(150),
+            registry_upload: s(2000),
+            registry_stall: s(60),
+            zone_connect: s(2),
+            zone_first_byte: s(5),
+            zone_stall: s(10),
+            range_wait: s(10),
+            permission: s(60),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Configuration from the environment, for containers.
+//!
+//! `registry.server_name` is `QUAY_GATEWAY__REGISTRY__SERVER_NAME`: levels are joined by two
+//! underscores, so that the variables Kubernetes sets for a Service called `quay-gateway`
+//! (`QUAY_GATEWAY_PORT`, …) never collide. Values are YAML.
+
+use serde::de::DeserializeOwned;
+
+use super::ConfigError;
+use super::file::File;
+use super::located::Located;
+
+/// What every variable starts with.
+pub(crate) const PREFIX: &str = "QUAY_GATEWAY__";
+
+/// Lays the variables over the file; the environment wins.
+///
+/// # Errors
+/// An unknown variable with the prefix, or a value that does not parse.
+pub(crate) fn overlay(file: &mut File, variables: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
+    for (name, value) in variables {
+        if let Some(key) = name.strip_prefix(PREFIX) {
+            set_key(file, key, &value).map_err(|why| ConfigError::variable(&name, &why))?;
+        }
+    }
+    Ok(())
+}
+
+fn set_key(file: &mut File, key: &str, value: &str) -> Result<(), String> {
+    match key {
+        "LISTEN" => set_option(&mut file.listen, value),
+        "HOSTNAME" => set(&mut file.hostname, value),
+        "TLS__CERTIFICATE" => set(&mut file.tls.certificate, value),
+        "TLS__KEY" => set(&mut file.tls.key, value),
+        "STATE_DIR" => set(&mut file.state_dir, value),
+        "REGISTRY__KIND" => set_plain(&mut file.registry.kind, value),
+        "REGISTRY__URL" => set(&mut file.registry.url, value),
+        "REGISTRY__SERVER_NAME" => set(&mut file.registry.server_name, value),
+        "REGISTRY__ACCOUNT__USERNAME" => set(&mut file.registry.account.username, value),
+        "REGISTRY__ACCOUNT__PASSWORD_FILE" => set(&mut file.registry.account.password_file, value),
+        "REGISTRY__CONFIG" => set(&mut file.registry.config, value),
+        "HOME" => set(&mut file.home, value),
+        "CA" => set(&mut file.ca, value),
+        "ZONES" => set_plain(&mut file.zones, value),
+        "CACHE__DIR" => set(&mut file.cache.dir, value),
+        "CACHE__SIZE" => set(&mut file.cache.size, value),
+        "CACHE__RESERVE" => set_option(&mut file.cache.reserve, value),
+        "ADMIN__LISTEN" => set_option(&mut file.admin.listen, value),
+        "REPLICATION__ACCEPT_ORPHANS" => set_plain(&mut file.replication.accept_orphans, value),
+        "LIMITS" => set_plain(&mut file.limits, value),
+        "TIMEOUTS" => set_plain(&mut file.timeouts, value),
+        _ => Err("no such key; levels are joined by two underscores, as in QUAY_GATEWAY__REGISTRY__URL \
+                  (limits and timeouts are given whole, as YAML)"
+            .into()),
+    }
+}
+
+fn set<T: DeserializeOwned>(slot: &mut Option<Located<T>>, value: &str) -> Result<(), String> {
+    *slot = Some(Located { value: parse(value)?, line: None });
+    Ok(())
+}
+
+fn set_option<T: DeserializeOwned>(slot: &mut Option<T>, value: &str) -> Result<(), String> {
+    *slot = Some(parse(value)?);
+    Ok(())
+}
+
+fn set_plain<T: DeserializeOwned>(slot: &mut T, value: &str) -> Result<(), String> {
+    *slot = parse(value)?;
+    Ok(())
+}
+
+fn parse<T: DeserializeOwned>(value: &str) -> Result<T, String> {
+    super::from_yaml(value).map_err(|error| error.message)
+}

@@ -1,0 +1,95 @@
+//! Configuration: one YAML file, Quay's own file beside it, and the environment over both.
+
+mod bounds;
+mod env;
+mod file;
+mod located;
+mod quay;
+mod settings;
+
+use std::fmt;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+pub use bounds::{Limits, Timeouts};
+pub use file::RegistryKind;
+pub use settings::{Account, CacheSettings, NamedZone, Settings, TlsSettings};
+
+/// Why a configuration was refused: where, what, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file or environment variable.
+    origin: String,
+    /// 1-based, where known.
+    line: Option<u64>,
+    message: String,
+}
+
+impl ConfigError {
+    fn new(origin: &Path, line: Option<u64>, message: impl Into<String>) -> Self {
+        Self { origin: origin.display().to_string(), line, message: message.into() }
+    }
+
+    fn variable(name: &str, message: &str) -> Self {
+        Self { origin: format!("environment variable {name}"), line: None, message: message.into() }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads and checks the configuration at `path`, with the process's environment over it.
+///
+/// # Errors
+/// Unknown keys, missing files, contradictions: with the line and the fix.
+pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    load_with(path, std::env::vars())
+}
+
+/// As [`load`], with the environment given: for tests.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(path: &Path, variables: impl Iterator<Item = (String, String)>) -> Result<Settings, ConfigError> {
+    let variables: Vec<_> = variables.collect();
+    let preference = variables.iter().find(|(name, _)| name == settings::PREFERENCE_VARIABLE).map(|(_, value)| value.clone());
+    let mut file: file::File = read_yaml(path, None)?;
+    env::overlay(&mut file, variables.into_iter())?;
+    settings::resolve(path, file, preference.as_deref())
+}
+
+/// Reads a YAML file; `named_at` is the line of the configuration that names it.
+fn read_yaml<T: DeserializeOwned>(path: &Path, named_at: Option<(&Path, Option<u64>)>) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| match named_at {
+        Some((origin, line)) => ConfigError::new(origin, line, format!("cannot read {}: {error}", path.display())),
+        None => ConfigError::new(path, None, format!("cannot read the configuration: {error}; name it with --config")),
+    })?;
+    from_yaml(&text).map_err(|error| ConfigError::new(path, error.line, error.message))
+}
+
+struct YamlError {
+    line: Option<u64>,
+    message: String,
+}
+
+/// Parses YAML. Errors carry no snippet of the text: it may hold secrets.
+fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
+        line: error.location().map(|location| location.line()).filter(|line| *line > 0),
+        message: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! What the gateway reads of Quay's own `config.yaml`.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use backends::StoreConfig;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// The keys of Quay's `config.yaml` that matter here; all others are Quay's own business.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct QuayFile {
+    #[serde(rename = "SERVER_HOSTNAME")]
+    pub(crate) server_hostname: Option<String>,
+    #[serde(rename = "PREFERRED_URL_SCHEME")]
+    pub(crate) preferred_url_scheme: Option<String>,
+    #[serde(rename = "DISTRIBUTED_STORAGE_CONFIG", default)]
+    pub(crate) storage: ZoneMap,
+    #[serde(rename = "DISTRIBUTED_STORAGE_PREFERENCE", default)]
+    pub(crate) preference: Vec<String>,
+    #[serde(rename = "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS", default)]
+    pub(crate) default_locations: Vec<String>,
+}
+
+/// Zones by name, in the order they stand in: Quay falls back to that order
+/// (`storage/__init__.py:Storage.init_app`).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ZoneMap(pub(crate) Vec<(String, StoreConfig)>);
+
+impl<'de> Deserialize<'de> for ZoneMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries(PhantomData<ZoneMap>);
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = ZoneMap;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of zones, name: [Driver, {parameters}]")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ZoneMap, A::Error> {
+                let mut zones = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    zones.push((name, map.next_value()?));
+                }
+                Ok(ZoneMap(zones))
+            }
+
+            fn visit_unit<E>(self) -> Result<ZoneMap, E> {
+                Ok(ZoneMap::default())
+            }
+        }
+
+        deserializer.deserialize_any(Entries(PhantomData))
+    }
+}
+
+impl ZoneMap {
+    /// These zones, with `others` added or overriding those of the same name.
+    pub(crate) fn overlaid(mut self, others: Self) -> Vec<(String, StoreConfig)> {
+        for (name, config) in others.0 {
+            match self.0.iter_mut().find(|(known, _)| *known == name) {
+                Some(zone) => zone.1 = config,
+                None => self.0.push((name, config)),
+            }
+        }
+        self.0
+    }
+}

@@ -1,0 +1,315 @@
+//! The configuration as it was understood: checked, complete, ready to build from.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+
+use backends::{Secret, StoreConfig};
+use url::Url;
+
+use super::ConfigError;
+use super::bounds::{Limits, Timeouts};
+use super::file::{File, RegistryKind};
+use super::located::Located;
+use super::quay::QuayFile;
+
+/// Quay's own variable for a site's order of zones; it overrides the file
+/// (`app.py:apply_storage_replication_config`).
+pub(crate) const PREFERENCE_VARIABLE: &str = "QUAY_DISTRIBUTED_STORAGE_PREFERENCE";
+
+const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8443));
+const ADMIN_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9090));
+const STATE_DIR: &str = "/var/lib/quay-gateway";
+const CACHE_DIR: &str = "/var/cache/quay-gateway";
+const CACHE_SIZE: bytesize::ByteSize = bytesize::ByteSize::gib(100);
+const CACHE_RESERVE: bytesize::ByteSize = bytesize::ByteSize::gib(1);
+
+/// Everything the gateway is built from.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// What clients dial, with a port unless it is 443.
+    pub hostname: String,
+    /// The registry's own name for itself: Quay's `SERVER_HOSTNAME`.
+    pub registry_hostname: String,
+    /// The certificate, or `None` to make one in `state_dir`.
+    pub tls: Option<TlsSettings>,
+    /// What must survive a restart: the journal and a certificate made here.
+    pub state_dir: PathBuf,
+    /// Which registry it is.
+    pub registry_kind: RegistryKind,
+    /// Where the registry is dialled.
+    pub registry_url: Url,
+    /// The name in the registry's certificate.
+    pub registry_server_name: String,
+    /// A read-only account for what the gateway asks on its own behalf.
+    pub account: Option<Account>,
+    /// Extra trusted roots, PEM.
+    pub ca_files: Vec<PathBuf>,
+    /// All zones, home first, then in the registry's order of preference.
+    pub zones: Vec<NamedZone>,
+    /// Names of the zones that every pushed blob is copied to.
+    pub targets: Vec<String>,
+    /// The disk cache.
+    pub cache: CacheSettings,
+    /// Where operators look.
+    pub admin_listen: SocketAddr,
+    /// How much at once.
+    pub limits: Limits,
+    /// How long.
+    pub timeouts: Timeouts,
+}
+
+/// A certificate chain and its key, PEM files.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// A registry account.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Such as `org+robot`.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// A zone and its store.
+#[derive(Debug, Clone)]
+pub struct NamedZone {
+    /// Quay's location id.
+    pub name: String,
+    /// Its store, as Quay describes it.
+    pub store: StoreConfig,
+}
+
+/// The disk cache.
+#[derive(Debug, Clone)]
+pub struct CacheSettings {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Bytes of blobs it may hold.
+    pub size: u64,
+    /// Bytes of the file system it leaves free.
+    pub reserve: u64,
+}
+
+/// Checks the file and completes it from Quay's own.
+pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Result<Settings, ConfigError> {
+    let fail = |line: Option<u64>, message: String| ConfigError::new(path, line, message);
+    let quay = quay_file(path, &file)?;
+    let url = registry_url(path, file.registry.url.as_ref())?;
+    let registry_hostname = quay
+        .server_hostname
+        .clone()
+        .or_else(|| file.registry.server_name.as_ref().map(|name| name.value.clone()))
+        .or_else(|| (file.registry.kind == RegistryKind::Distribution).then(|| authority(&url)))
+        .ok_or_else(|| {
+            fail(None, "the registry's own name is not known: set registry.config to Quay's config.yaml (it needs \
+                        SERVER_HOSTNAME), or registry.server_name".into())
+        })?;
+    let hostname = match &file.hostname {
+        Some(hostname) => checked_hostname(path, hostname)?,
+        None => registry_hostname.clone(),
+    };
+    let server_name = file.registry.server_name.as_ref().map_or_else(
+        || match file.registry.kind {
+            RegistryKind::Quay => without_port(&registry_hostname).to_owned(),
+            RegistryKind::Distribution => url.host_str().unwrap_or_default().to_owned(),
+        },
+        |name| name.value.clone(),
+    );
+    let zones = zones(path, &file, &quay, preference)?;
+    let targets = targets(path, &file, &quay, &zones)?;
+    Ok(Settings {
+        listen: file.listen.unwrap_or(LISTEN),
+        hostname,
+        registry_hostname,
+        tls: tls(path, &file)?,
+        state_dir: file.state_dir.as_ref().map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value)),
+        registry_kind: file.registry.kind,
+        registry_url: url,
+        registry_server_name: server_name,
+        account: account(path, &file)?,
+        ca_files: ca_files(path, &file)?,
+        zones,
+        targets,
+        cache: cache(path, &file)?,
+        admin_listen: file.admin.listen.unwrap_or(ADMIN_LISTEN),
+        limits: file.limits,
+        timeouts: checked_timeouts(path, file.timeouts)?,
+    })
+}
+
+fn quay_file(path: &Path, file: &File) -> Result<QuayFile, ConfigError> {
+    let Some(config) = &file.registry.config else { return Ok(QuayFile::default()) };
+    if file.registry.kind != RegistryKind::Quay {
+        return Err(ConfigError::new(path, config.line, "registry.config is Quay's file, but registry.kind is not quay: remove one of them"));
+    }
+    super::read_yaml(&relative_to(path, &config.value), Some((path, config.line)))
+}
+
+fn registry_url(path: &Path, url: Option<&Located<String>>) -> Result<Url, ConfigError> {
+    let Some(located) = url else {
+        return Err(ConfigError::new(path, None, "registry.url is missing: where the registry is dialled, such as https://quay.internal:8443"));
+    };
+    let fail = |why: &str| ConfigError::new(path, located.line, format!("registry.url: {why}"));
+    let url: Url = located.value.parse().map_err(|error| fail(&format!("not a URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(fail("must be http://host[:port] or https://host[:port]"));
+    }
+    if url.path() != "/" || url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
+        return Err(fail("must hold no path, query or credentials: a registry lives at the root of its host"));
+    }
+    Ok(url)
+}
+
+fn checked_hostname(path: &Path, hostname: &Located<String>) -> Result<String, ConfigError> {
+    let parsed: Result<http::uri::Authority, _> = hostname.value.parse();
+    match parsed {
+        Ok(authority) if authority.as_str() == hostname.value && !hostname.value.contains('@') => Ok(hostname.value.clone()),
+        _ => Err(ConfigError::new(path, hostname.line, "hostname: must be a host name with an optional port, without https://")),
+    }
+}
+
+/// All zones, home first.
+fn zones(path: &Path, file: &File, quay: &QuayFile, preference: Option<&str>) -> Result<Vec<NamedZone>, ConfigError> {
+    let all = quay.storage.clone().overlaid(file.zones.clone());
+    if all.is_empty() {
+        return Err(ConfigError::new(path, None, "no zone is known: set registry.config to Quay's config.yaml (its \
+            DISTRIBUTED_STORAGE_CONFIG names them), or list them under zones"));
+    }
+    let order: Vec<String> = match preference {
+        Some(names) => names.split_whitespace().map(str::to_owned).collect(),
+        None => quay.preference.clone(),
+    };
+    let known = || all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    if let Some(home) = &file.home
+        && !all.iter().any(|(name, _)| *name == home.value)
+    {
+        return Err(ConfigError::new(path, home.line, format!("home: there is no zone {}; zones are {}", home.value, known())));
+    }
+    if let Some(name) = order.iter().find(|name| !all.iter().any(|(known, _)| known == *name)) {
+        let origin = if preference.is_some() { PREFERENCE_VARIABLE } else { "DISTRIBUTED_STORAGE_PREFERENCE" };
+        return Err(ConfigError::new(path, None, format!("{origin} names zone {name}, which is not configured; zones are {}", known())));
+    }
+    let home = file.home.as_ref().map(|home| home.value.clone());
+    let mut zones: Vec<NamedZone> = all.into_iter().map(|(name, store)| NamedZone { name, store }).collect();
+    let place = |zone: &NamedZone| {
+        let preferred = order.iter().position(|name| *name == zone.name).unwrap_or(order.len());
+        (home.as_deref() != Some(zone.name.as_str()), preferred)
+    };
+    zones.sort_by_key(place);
+    Ok(zones)
+}
+
+/// The zones every pushed blob goes to: where Quay's own garbage collection reaches, unless the
+/// operator accepts copies that it never removes.
+fn targets(path: &Path, file: &File, quay: &QuayFile, zones: &[NamedZone]) -> Result<Vec<String>, ConfigError> {
+    let all = || zones.iter().map(|zone| zone.name.clone());
+    match file.registry.kind {
+        RegistryKind::Distribution => Ok(all().skip(1).collect()),
+        RegistryKind::Quay if file.replication.accept_orphans => Ok(all().collect()),
+        RegistryKind::Quay => {
+            if let Some(name) = quay.default_locations.iter().find(|name| !all().any(|zone| zone == **name)) {
+                return Err(ConfigError::new(path, None, format!("DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS names zone {name}, which is not configured")));
+            }
+            Ok(all().filter(|name| quay.default_locations.contains(name)).collect())
+        }
+    }
+}
+
+fn tls(path: &Path, file: &File) -> Result<Option<TlsSettings>, ConfigError> {
+    match (&file.tls.certificate, &file.tls.key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => {
+            Ok(Some(TlsSettings { certificate: existing(path, "tls.certificate", certificate)?, key: existing(path, "tls.key", key)? }))
+        }
+        (Some(certificate), None) => Err(ConfigError::new(path, certificate.line, "tls.certificate without tls.key: give both, or neither to have a certificate made")),
+        (None, Some(key)) => Err(ConfigError::new(path, key.line, "tls.key without tls.certificate: give both, or neither to have a certificate made")),
+    }
+}
+
+fn account(path: &Path, file: &File) -> Result<Option<Account>, ConfigError> {
+    match (&file.registry.account.username, &file.registry.account.password_file) {
+        (None, None) => Ok(None),
+        (Some(username), Some(password_file)) => {
+            let from = existing(path, "registry.account.password_file", password_file)?;
+            let text = std::fs::read_to_string(&from).map_err(|error| {
+                ConfigError::new(path, password_file.line, format!("registry.account.password_file: cannot read {}: {error}", from.display()))
+            })?;
+            Ok(Some(Account { username: username.value.clone(), password: Secret::new(text.trim_end_matches(['\r', '\n'])) }))
+        }
+        (Some(given), None) => Err(ConfigError::new(path, given.line, "registry.account.username without password_file: give both")),
+        (None, Some(given)) => Err(ConfigError::new(path, given.line, "registry.account.password_file without username: give both")),
+    }
+}
+
+/// The operator's extra roots and those that Quay itself trusts, which lie beside its
+/// `config.yaml` in `extra_ca_certs` (`conf/init/certs_install.sh`).
+fn ca_files(path: &Path, file: &File) -> Result<Vec<PathBuf>, ConfigError> {
+    let mut files = Vec::new();
+    if let Some(ca) = &file.ca {
+        files.push(existing(path, "ca", ca)?);
+    }
+    let Some(config) = &file.registry.config else { return Ok(files) };
+    let config = relative_to(path, &config.value);
+    let extra = config.parent().unwrap_or_else(|| Path::new(".")).join("extra_ca_certs");
+    if extra.is_file() {
+        files.push(extra);
+    } else if let Ok(entries) = std::fs::read_dir(&extra) {
+        let mut found: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+        found.sort();
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+fn cache(path: &Path, file: &File) -> Result<CacheSettings, ConfigError> {
+    let size = file.cache.size.as_ref().map_or(CACHE_SIZE, |size| size.value);
+    if size.as_u64() == 0 {
+        return Err(ConfigError::new(path, file.cache.size.as_ref().and_then(|size| size.line), "cache.size: must be more than nothing, such as 100GiB"));
+    }
+    Ok(CacheSettings {
+        dir: file.cache.dir.as_ref().map_or_else(|| CACHE_DIR.into(), |dir| relative_to(path, &dir.value)),
+        size: size.as_u64(),
+        reserve: file.cache.reserve.unwrap_or(CACHE_RESERVE).as_u64(),
+    })
+}
+
+fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigError> {
+    if timeouts.permission > Timeouts::default().permission {
+        return Err(ConfigError::new(path, None, "timeouts.permission: more than 60s would outlast Quay's own memory of a deleted repository"));
+    }
+    Ok(timeouts)
+}
+
+/// A file that must be there, its path relative to the configuration's folder.
+fn existing(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<PathBuf, ConfigError> {
+    let found = relative_to(path, &file.value);
+    match found.is_file() {
+        true => Ok(found),
+        false => Err(ConfigError::new(path, file.line, format!("{key}: there is no file {}", found.display()))),
+    }
+}
+
+fn relative_to(config: &Path, path: &Path) -> PathBuf {
+    config.parent().unwrap_or_else(|| Path::new("")).join(path)
+}
+
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The host of `host[:port]`.
+pub(crate) fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}

@@ -1,0 +1,69 @@
+//! What the gateway does not understand goes to the registry untouched.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Response, StatusCode};
+
+use crate::Gateway;
+use crate::http::{Body, Problem, forwarded_request, forwarded_response};
+use crate::upstream::Answer;
+
+/// Forwards a request and its streaming body; `bound` is for the answer, from the body's last byte.
+pub(crate) async fn forward(gateway: &Gateway, request: &Parts, body: Body, client: IpAddr, bound: Duration) -> Response<Body> {
+    match ask(gateway, request, body, client, bound).await {
+        Ok(answer) => relay(gateway, &request.method, answer),
+        Err(problem) => {
+            tracing::warn!(method = %request.method, path = request.uri.path(), problem = problem.message, "not forwarded");
+            problem.response()
+        }
+    }
+}
+
+/// Forwards a request and gives the registry's answer as it is.
+pub(crate) async fn ask(gateway: &Gateway, request: &Parts, body: Body, client: IpAddr, bound: Duration) -> Result<Answer, Problem> {
+    let path = path(request)?;
+    let headers = headers(gateway, request, client);
+    gateway.upstream.send(request.method.clone(), path, headers, body, bound).await
+}
+
+/// The path and query exactly as they were received.
+pub(crate) fn path(request: &Parts) -> Result<&PathAndQuery, Problem> {
+    request.uri.path_and_query().filter(|path| path.as_str().starts_with('/')).ok_or_else(|| {
+        Problem::client(StatusCode::BAD_REQUEST, "UNSUPPORTED", "the request target is no path", "send a path that starts with /")
+    })
+}
+
+/// The request's headers as the registry is to see them.
+pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: IpAddr) -> HeaderMap {
+    let client_host = request.headers.get(http::header::HOST).cloned().or_else(|| {
+        // HTTP/2 carries it in the target.
+        request.uri.authority().and_then(|authority| authority.as_str().parse().ok())
+    });
+    let host = gateway.registry.host(gateway.upstream.host(), client_host.as_ref());
+    let mut incoming = request.headers.clone();
+    if let Some(client_host) = client_host {
+        incoming.insert(http::header::HOST, client_host);
+    }
+    // Wherever blobs may flow, they flow as they are.
+    let identity = request.uri.path().contains("/blobs/") || request.uri.path().starts_with("/_storage_proxy/");
+    forwarded_request(&incoming, host, client, identity)
+}
+
+/// The registry's answer as the client is to see it.
+pub(crate) fn relay(gateway: &Gateway, method: &Method, answer: Answer) -> Response<Body> {
+    let (parts, body) = answer.into_parts();
+    let mut response = Response::new(if *method == Method::HEAD { Body::empty() } else { Body::new(body) });
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = forwarded_response(&parts.headers);
+    gateway.names.rewrite(response.headers_mut());
+    response
+}
+
+/// The length an answer promises.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,119 @@
+//! Errors as clients get them: the OCI error form, and three answers an operator needs.
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::Body;
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The client's request.
+    Client,
+    /// The registry behind the gateway.
+    Registry,
+    /// The zones' stores.
+    Zone,
+    /// The gateway itself.
+    Gateway,
+}
+
+impl Fault {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Registry => "registry",
+            Self::Zone => "zone",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// An answer of the gateway's own that is no success.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The OCI error code (distribution specification, "Error Codes", or distribution's own
+    /// `UNAVAILABLE` of `registry/api/errcode`).
+    pub code: &'static str,
+    /// Whose fault.
+    pub fault: Fault,
+    /// Whether the same request may succeed later.
+    pub retry: bool,
+    /// What happened, in words; no secret, no URL with a signature.
+    pub message: String,
+    /// What to do about it.
+    pub fix: &'static str,
+}
+
+/// Seconds that a client is asked to wait before it tries again.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+impl Problem {
+    /// The registry gave no answer.
+    #[must_use]
+    pub fn registry(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: "UNAVAILABLE",
+            fault: Fault::Registry,
+            retry: true,
+            message: message.into(),
+            fix: "retry; if it stays, check that the registry is up and that registry.url is right",
+        }
+    }
+
+    /// No zone and no registry gave the blob.
+    #[must_use]
+    pub fn zones(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_GATEWAY,
+            code: "UNAVAILABLE",
+            fault: Fault::Zone,
+            retry: true,
+            message: message.into(),
+            fix: "retry; if it stays, check the zones' stores named in the message",
+        }
+    }
+
+    /// The gateway itself failed.
+    #[must_use]
+    pub fn gateway(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            code: "UNKNOWN",
+            fault: Fault::Gateway,
+            retry: true,
+            message: message.into(),
+            fix: "retry; if it stays, see the gateway's log",
+        }
+    }
+
+    /// The client's request cannot be served as it is.
+    #[must_use]
+    pub fn client(status: StatusCode, code: &'static str, message: impl Into<String>, fix: &'static str) -> Self {
+        Self { status, code, fault: Fault::Client, retry: false, message: message.into(), fix }
+    }
+
+    /// The answer itself.
+    #[must_use]
+    pub fn response(&self) -> Response<Body> {
+        let body = serde_json::json!({"errors": [{
+            "code": self.code,
+            "message": self.message,
+            "detail": {"fault": self.fault.as_str(), "retry": self.retry, "fix": self.fix},
+        }]})
+        .to_string();
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if self.retry {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        *response.body_mut() = Body::full(body);
+        response
+    }
+}

@@ -1,0 +1,11 @@
+//! HTTP nouns that the stories share.
+
+mod body;
+mod error;
+mod headers;
+mod range;
+
+pub use body::{Body, BodyError};
+pub use error::{Fault, Problem};
+pub use headers::{forwarded_request, forwarded_response};
+pub use range::{ByteRange, Requested, if_none_match_hits, requested};

@@ -1,0 +1,103 @@
+//! Which blobs a manifest brings with it.
+
+use backends::Digest;
+use serde::Deserialize;
+
+/// A blob that the registry itself holds for a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes, as the manifest claims.
+    pub size: u64,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    #[serde(default)]
+    media_type: String,
+    digest: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    urls: Vec<String>,
+}
+
+/// The config and the local layers of an image manifest (docker schema 2 or OCI).
+///
+/// Left out, as Quay leaves them out (`image/docker/schema2/manifest.py:local_blob_digests`,
+/// `image/oci/manifest.py`): layers with `urls`, of a foreign or nondistributable type, the
+/// children of an index and `subject`; and digests other than SHA-256, which Quay refuses.
+///
+/// # Errors
+/// Says why the bytes are not a JSON manifest.
+pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error> {
+    let manifest: Manifest = serde_json::from_slice(manifest)?;
+    let mut blobs: Vec<LocalBlob> = Vec::new();
+    for descriptor in manifest.config.iter().chain(manifest.layers.iter().filter(|layer| is_local(layer))) {
+        if let Ok(digest) = descriptor.digest.parse()
+            && !blobs.iter().any(|blob| blob.digest == digest)
+        {
+            blobs.push(LocalBlob { digest, size: descriptor.size });
+        }
+    }
+    Ok(blobs)
+}
+
+fn is_local(layer: &Descriptor) -> bool {
+    layer.urls.is_empty() && !layer.media_type.contains(".foreign.") && !layer.media_type.contains(".nondistributable.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(text: &str) -> Digest {
+        Digest::of(text.as_bytes())
+    }
+
+    fn layer(media_type: &str, name: &str, urls: &[&str]) -> serde_json::Value {
+        serde_json::json!({"mediaType": media_type, "digest": digest(name).to_string(), "size": 3, "urls": urls})
+    }
+
+    fn found(manifest: &serde_json::Value) -> Vec<Digest> {
+        local_blobs(manifest.to_string().as_bytes()).expect("parses").into_iter().map(|blob| blob.digest).collect()
+    }
+
+    #[test]
+    fn config_and_local_layers_only() {
+        let manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "config": layer("application/vnd.oci.image.config.v1+json", "config", &[]),
+            "layers": [
+                layer("application/vnd.oci.image.layer.v1.tar+gzip", "one", &[]),
+                layer("application/vnd.oci.image.layer.v1.tar+gzip", "one", &[]),
+                layer("application/vnd.oci.image.layer.v1.tar+gzip", "elsewhere", &["https://example.com/"]),
+                layer("application/vnd.oci.image.layer.nondistributable.v1.tar", "private", &[]),
+                layer("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "foreign", &[]),
+            ],
+            "subject": layer("application/vnd.oci.image.manifest.v1+json", "subject", &[]),
+        });
+        assert_eq!(found(&manifest), [digest("config"), digest("one")]);
+    }
+
+    #[test]
+    fn children_of_an_index_are_no_blobs() {
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": [layer("application/vnd.oci.image.manifest.v1+json", "child", &[])]});
+        assert!(found(&index).is_empty());
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        assert!(local_blobs(b"\x1f\x8b not json").is_err());
+    }
+}

@@ -1,0 +1,28 @@
+//! Red Hat Quay.
+
+use backends::{Digest, Key};
+use http::{HeaderValue, StatusCode};
+
+use super::Registry;
+
+/// Quay's layout and quirks.
+#[derive(Debug)]
+pub(super) struct Quay;
+
+impl Registry for Quay {
+    /// `sha256/<first two hex>/<hex>` (`digest/digest_tools.py:content_path`).
+    fn blob_key(&self, digest: &Digest) -> Key {
+        let hex = digest.hex();
+        Key::new(format!("sha256/{}/{hex}", &hex[..2]))
+    }
+
+    /// `endpoints/v2/blob.py:check_blob_exists` answers 200 or an error, never a redirect.
+    fn permits(&self, status: StatusCode) -> bool {
+        status == StatusCode::OK
+    }
+
+    /// Quay builds its URLs from `SERVER_HOSTNAME`, but CDN rules look at `Host`.
+    fn host(&self, registry: &HeaderValue, _client: Option<&HeaderValue>) -> HeaderValue {
+        registry.clone()
+    }
+}

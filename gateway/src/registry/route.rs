@@ -1,0 +1,139 @@
+//! Which requests the gateway understands.
+
+use backends::Digest;
+use http::Method;
+
+/// What a request is about. Everything but `Forward` is understood; the rest goes to the
+/// registry untouched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// `GET` or `HEAD` of a blob.
+    Blob {
+        /// Its repository, as the client spelled it.
+        repository: String,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// `PUT` of a manifest: the moment at which a push is complete.
+    PutManifest {
+        /// Its repository, as the client spelled it.
+        repository: String,
+    },
+    /// Any other request below `…/blobs/uploads/`.
+    Upload,
+    /// Anything else.
+    Forward,
+}
+
+impl Route {
+    /// Reads a request line, purely. `path` is the raw path, percent-encoding and all.
+    ///
+    /// A digest of another algorithm or spelling is the registry's to judge, and so is a
+    /// repository name that is not of the distribution specification's form.
+    #[must_use]
+    pub fn parse(method: &Method, path: &str) -> Self {
+        let Some(rest) = path.strip_prefix("/v2/") else { return Self::Forward };
+        if let Some((repository, rest)) = rest.split_once("/blobs/") {
+            if rest.starts_with("uploads") {
+                return Self::Upload;
+            }
+            return match rest.parse() {
+                Ok(digest) if reads(method) && is_repository(repository) => {
+                    Self::Blob { repository: repository.to_owned(), digest }
+                }
+                _ => Self::Forward,
+            };
+        }
+        if let Some((repository, reference)) = rest.split_once("/manifests/")
+            && method == Method::PUT
+            && is_repository(repository)
+            && !reference.is_empty()
+            && !reference.contains('/')
+        {
+            return Self::PutManifest { repository: repository.to_owned() };
+        }
+        Self::Forward
+    }
+}
+
+fn reads(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+/// Bytes of the longest repository name understood (Quay's column holds 255 a part).
+const REPOSITORY_BYTES_MAX: usize = 512;
+
+/// Whether this is a repository name: `[a-z0-9]+([._-]+[a-z0-9]+)*` parts joined by slashes
+/// (distribution specification; Quay also allows upper case in old names).
+fn is_repository(name: &str) -> bool {
+    name.len() <= REPOSITORY_BYTES_MAX && name.split('/').all(is_part)
+}
+
+fn is_part(part: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric();
+    let bytes = part.as_bytes();
+    bytes.first().copied().is_some_and(plain)
+        && bytes.last().copied().is_some_and(plain)
+        && bytes.iter().all(|byte| plain(*byte) || b"._-".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HEX: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+
+    fn blob(method: &Method, path: &str) -> Option<String> {
+        match Route::parse(method, path) {
+            Route::Blob { repository, .. } => Some(repository),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn blobs_of_any_depth() {
+        for name in ["busybox", "org/app", "org/team/app.x/y_z"] {
+            assert_eq!(blob(&Method::GET, &format!("/v2/{name}/blobs/sha256:{HEX}")).as_deref(), Some(name));
+            assert_eq!(blob(&Method::HEAD, &format!("/v2/{name}/blobs/sha256:{HEX}")).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_forwarded() {
+        let upper = HEX.to_uppercase();
+        for path in [
+            "/", "/v2/", "/v2", "/v1/_ping", "/v2/_catalog", "/v2/a/tags/list",
+            &format!("/v2/a/blobs/sha256:{upper}"), &format!("/v2/a/blobs/sha512:{HEX}"),
+            &format!("/v2/a/blobs/sha256:{HEX}/"), &format!("/v2/../blobs/sha256:{HEX}"),
+            &format!("/v2//blobs/sha256:{HEX}"), &format!("/v2/a%2Fb/blobs/sha256:{HEX}"),
+            &format!("/v2/a/b/../c/blobs/sha256:{HEX}"), "/v2/a/blobs/",
+        ] {
+            assert_eq!(Route::parse(&Method::GET, path), Route::Forward, "{path}");
+        }
+        assert_eq!(Route::parse(&Method::DELETE, &format!("/v2/a/blobs/sha256:{HEX}")), Route::Forward);
+        assert_eq!(Route::parse(&Method::GET, "/v2/a/manifests/latest"), Route::Forward);
+    }
+
+    #[test]
+    fn pushes() {
+        assert_eq!(Route::parse(&Method::PUT, "/v2/o/a/manifests/v1"), Route::PutManifest { repository: "o/a".into() });
+        assert_eq!(Route::parse(&Method::POST, "/v2/o/a/blobs/uploads/"), Route::Upload);
+        assert_eq!(Route::parse(&Method::PATCH, "/v2/o/a/blobs/uploads/123"), Route::Upload);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_never_invents(path in "\\PC{0,80}") {
+            if let Route::Blob { repository, digest } = Route::parse(&Method::GET, &path) {
+                prop_assert_eq!(path, format!("/v2/{repository}/blobs/{digest}"));
+            }
+        }
+
+        #[test]
+        fn round_trip(name in "[a-z0-9]{1,8}(/[a-z0-9]{1,4}([._-][a-z0-9]{1,4}){0,2}){0,3}", hex in "[0-9a-f]{64}") {
+            let path = format!("/v2/{name}/blobs/sha256:{hex}");
+            prop_assert_eq!(blob(&Method::GET, &path), Some(name));
+        }
+    }
+}

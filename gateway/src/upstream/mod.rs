@@ -1,0 +1,157 @@
+//! Speaking to the registry.
+//!
+//! hyper's client rather than reqwest: paths go on byte for byte (`_storage_proxy` compares them
+//! so), and the connection goes where the configuration says, not where the name points.
+
+mod connect;
+mod stall;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::sync::watch;
+
+pub(crate) use self::stall::Unstalled;
+use self::connect::Connect;
+use self::stall::Progress;
+use crate::config::{Settings, Timeouts};
+use crate::http::{Body, BodyError, Problem};
+
+/// Quay's nginx keeps a connection for 5 s at most; one that is older here may be closing there.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// Idle connections kept to the registry.
+const POOL_IDLE_CONNECTIONS_MAX: usize = 64;
+
+/// The registry's client.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    client: Client<Connect, Body>,
+    authority: Authority,
+    host: HeaderValue,
+    timeouts: Timeouts,
+}
+
+/// An answer of the registry; its body is bounded between bytes.
+pub type Answer = Response<Unstalled<Incoming>>;
+
+impl Upstream {
+    /// A client for the registry of `settings`.
+    ///
+    /// # Errors
+    /// Names in the settings that cannot stand in a request or a certificate.
+    pub fn new(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> anyhow::Result<Self> {
+        let url = &settings.registry_url;
+        let tls = match url.scheme() {
+            "https" => {
+                // The registry speaks HTTP/1.1 here: one request a connection is Quay's habit, and
+                // its rate limits count HTTP/2 by connection.
+                let mut tls = (*tls).clone();
+                tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+                Some((Arc::new(tls).into(), ServerName::try_from(settings.registry_server_name.clone())?))
+            }
+            _ => None,
+        };
+        let connect = Connect {
+            host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).into(),
+            port: url.port_or_known_default().unwrap_or(443),
+            tls,
+            timeout: settings.timeouts.registry_connect,
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
+            .build(connect);
+        Ok(Self {
+            client,
+            authority: settings.registry_hostname.parse()?,
+            host: HeaderValue::from_str(&settings.registry_hostname)?,
+            timeouts: settings.timeouts.clone(),
+        })
+    }
+
+    /// The registry's own name, as a `Host` header.
+    #[must_use]
+    pub fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// Sends a request without a body.
+    ///
+    /// # Errors
+    /// 502 if the registry cannot be reached, 504 if it is silent for `bound`.
+    pub async fn ask(&self, method: Method, path: &PathAndQuery, headers: HeaderMap, bound: Duration) -> Result<Answer, Problem> {
+        self.send(method, path, headers, Body::empty(), bound).await
+    }
+
+    /// Sends a request, streaming its body; `bound` counts from its last byte.
+    ///
+    /// # Errors
+    /// 502 if the registry cannot be reached or breaks off, 504 if it is silent for `bound`, 408
+    /// if the client does not send what it promised.
+    pub async fn send(&self, method: Method, path: &PathAndQuery, headers: HeaderMap, body: Body, bound: Duration) -> Result<Answer, Problem> {
+        let (progress, mut sent) = watch::channel(Progress::Sending(0));
+        let body = Body::new(Unstalled::watched(body, self.timeouts.client_stall, BodyError::Client, progress));
+        let request = self.request(method, path, headers, body)?;
+        let response = self.client.request(request);
+        tokio::pin!(response);
+        loop {
+            let state = *sent.borrow_and_update();
+            let wait = match state {
+                // Both sides may be slow in turn; each has its own bound, this one ends a deadlock.
+                Progress::Sending(_) => self.timeouts.registry_connect + self.timeouts.client_stall + self.timeouts.registry_stall,
+                Progress::Sent => bound,
+                Progress::Broken => self.timeouts.registry_connect,
+            };
+            tokio::select! {
+                answer = &mut response => return match answer {
+                    Ok(answer) => Ok(answer.map(|body| Unstalled::new(body, self.timeouts.registry_stall, BodyError::Registry))),
+                    Err(error) => Err(failed(&error, *sent.borrow())),
+                },
+                Ok(()) = sent.changed() => {}
+                () = tokio::time::sleep(wait) => {
+                    let seconds = wait.as_secs();
+                    return Err(Problem::registry(StatusCode::GATEWAY_TIMEOUT, format!("the registry gave no answer within {seconds} s")));
+                }
+            }
+        }
+    }
+
+    fn request(&self, method: Method, path: &PathAndQuery, headers: HeaderMap, body: Body) -> Result<Request<Body>, Problem> {
+        let uri = Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(path.clone()).build();
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.map_err(|_| {
+            Problem::client(StatusCode::BAD_REQUEST, "UNSUPPORTED", "the request target is no path", "send a path that starts with /")
+        })?;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+}
+
+fn failed(error: &Error, progress: Progress) -> Problem {
+    if progress == Progress::Broken {
+        return Problem::client(StatusCode::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID", "the request body broke off", "send it again");
+    }
+    let timed_out = sources(error).any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    });
+    let causes: Vec<String> = sources(error).map(ToString::to_string).collect();
+    let (status, what) = match (error.is_connect(), timed_out) {
+        (true, true) => (StatusCode::GATEWAY_TIMEOUT, "the registry cannot be reached"),
+        (true, false) => (StatusCode::BAD_GATEWAY, "the registry cannot be reached"),
+        (false, _) => (StatusCode::BAD_GATEWAY, "the registry broke off"),
+    };
+    Problem::registry(status, format!("{what}: {}", causes.join(": ")))
+}
+
+fn sources(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |error| error.source())
+}
