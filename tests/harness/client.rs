@@ -101,32 +101,31 @@ impl Client {
     ///
     /// # Errors
     /// Where the connection fails or no token is given.
-    pub async fn send(
-        &self,
-        method: Method,
-        target: &str,
-        headers: &[(&str, &str)],
-        body: Bytes,
-    ) -> Result<reqwest::Response> {
+    pub async fn send(&self, method: Method, target: &str, headers: &[(&str, &str)], body: Bytes) -> Result<reqwest::Response> {
         let scope = scope_of(target, &method);
+        self.send_as(&scope, method, target, headers, body).await
+    }
+
+    async fn send_as(&self, scope: &str, method: Method, target: &str, headers: &[(&str, &str)], body: Bytes) -> Result<reqwest::Response> {
         let build = |token: Option<&str>| -> Result<reqwest::RequestBuilder> {
             let mut request = self.raw(method.clone(), target)?.body(body.clone());
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            Ok(match token {
-                Some(token) => request.bearer_auth(token),
-                None => request,
-            })
+            Ok(authorized(request, token))
         };
-        let known = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).cloned();
+        let known = self.known_token(scope);
         let response = build(known.as_deref())?.send().await.map_err(reqwest::Error::without_url)?;
         if response.status() != StatusCode::UNAUTHORIZED || known.is_some() {
             return Ok(response);
         }
-        let Some(token) = self.token(response.headers(), &scope).await? else { return Ok(response) };
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.clone(), token.clone());
+        let Some(token) = self.token(response.headers(), scope).await? else { return Ok(response) };
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.to_owned(), token.clone());
         build(Some(&token))?.send().await.map_err(|error| error.without_url().into())
+    }
+
+    fn known_token(&self, scope: &str) -> Option<String> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(scope).cloned()
     }
 
     /// The same, read to its end.
@@ -182,16 +181,16 @@ impl Client {
     /// Where the registry does not take it.
     pub async fn push_blob(&self, repository: &str, blob: &Blob) -> Result<()> {
         let target = format!("/v2/{repository}/blobs/{}", blob.digest);
-        // Asking as a pusher does: with the token it will push with.
-        let started =
-            self.send(Method::POST, &format!("/v2/{repository}/blobs/uploads/"), &[], Bytes::new()).await?;
-        ensure!(started.status() == StatusCode::ACCEPTED, "POST upload: {}", started.status());
-        let location = location(&started)?;
-        if self.fetch(Method::HEAD, &target, &[]).await?.status == StatusCode::OK {
-            self.send(Method::DELETE, &location, &[], Bytes::new()).await?;
+        // All with the token for pushing: asking for it is what makes a new repository.
+        let scope = scope_of(&target, &Method::PUT);
+        let there = self.send_as(&scope, Method::HEAD, &target, &[], Bytes::new()).await?;
+        if there.status() == StatusCode::OK {
             return Ok(());
         }
-        let token = self.push_token(repository)?;
+        let started = self.send(Method::POST, &format!("/v2/{repository}/blobs/uploads/"), &[], Bytes::new()).await?;
+        ensure!(started.status() == StatusCode::ACCEPTED, "POST upload: {}", started.status());
+        let location = location(&started)?;
+        let token = self.known_token(&scope);
         let (length, body) = match blob.content.as_ref().context("a blob with bytes")? {
             Content::Memory(bytes) => (bytes.len() as u64, reqwest::Body::from(bytes.clone())),
             Content::File(path) => {
@@ -217,11 +216,6 @@ impl Client {
         let put = self.send(Method::PUT, last.as_str(), &[], Bytes::new()).await?;
         ensure!(put.status() == StatusCode::CREATED, "PUT upload: {}", put.status());
         Ok(())
-    }
-
-    fn push_token(&self, repository: &str) -> Result<Option<String>> {
-        let scope = scope_of(&format!("/v2/{repository}/blobs/uploads/"), &Method::PATCH);
-        Ok(self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).cloned())
     }
 
     /// Pushes a manifest as `reference`, a tag or its digest.

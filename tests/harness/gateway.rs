@@ -4,22 +4,28 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
+use crate::certs::client_config;
 use crate::client::Client;
 use crate::port::Port;
 
 const BINARY: &str = "quay-gateway";
-/// How long it may take to listen.
+/// How long it may take to answer.
 const START: Duration = Duration::from_secs(20);
 /// How long it may take to end after SIGTERM.
 const END: Duration = Duration::from_secs(30);
+/// How long one try at it may take.
+const HANDSHAKE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(10);
 /// Bytes of its log shown where it fails.
 const TAIL: usize = 8 * 1024;
@@ -35,7 +41,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts it with `config` laid over a default one, and waits until it listens. `files` are
+    /// Starts it with `config` laid over a default one, and waits until it answers. `files` are
     /// written beside the configuration, which can name them by their bare names.
     ///
     /// # Errors
@@ -105,13 +111,30 @@ impl Gateway {
                 self.child = None;
                 bail!("quay-gateway ended at its start with {}; its log:\n{}", status?, self.log_tail());
             }
-            if TcpStream::connect(self.address()).await.is_ok() {
+            if tokio::time::timeout(HANDSHAKE, self.answers()).await.is_ok_and(|answers| answers) {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("quay-gateway does not listen after {START:?}; its log:\n{}", self.log_tail());
+                bail!("quay-gateway does not answer after {START:?}; its log:\n{}", self.log_tail());
             }
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Whether it speaks TLS. It may listen long before, and whether its certificate is one that
+    /// is trusted here does not matter.
+    async fn answers(&self) -> bool {
+        let authority = std::fs::read_to_string(self.authority_file()).unwrap_or_default();
+        let Ok(tls) = client_config(&[&authority]) else { return false };
+        let Ok(stream) = TcpStream::connect(self.address()).await else { return false };
+        let Ok(name) = ServerName::try_from("localhost") else { return false };
+        match TlsConnector::from(Arc::new(tls)).connect(name, stream).await {
+            Ok(_) => true,
+            Err(error) => error.get_ref().is_some_and(|inner| {
+                inner
+                    .downcast_ref()
+                    .is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
+            }),
         }
     }
 
