@@ -1,3 +1,18 @@
 //! Test harness: a stand-in Quay, embedded zones, fault proxies, real servers and clients.
 
+pub mod body;
+pub mod certs;
+pub mod client;
+pub mod fault;
+pub mod gzip;
+mod http_client;
+pub mod image;
+pub mod port;
+pub mod proxy;
+pub mod quay;
 pub mod real;
+pub mod record;
+pub mod server;
+pub mod zone;
+
+pub(crate) use http_client::http_client;

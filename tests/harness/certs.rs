@@ -1,0 +1,121 @@
+//! A certificate authority for tests, and TLS on both sides of it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, KeyUsagePurpose,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// A test authority.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A server's certificate and its key, PEM.
+#[derive(Clone)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub chain: String,
+    /// The private key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").finish_non_exhaustive()
+    }
+}
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Errors
+    /// Where no key can be made.
+    pub fn generate() -> Result<Self> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named("harness test CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
+    }
+
+    /// Its own certificate, PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A certificate for localhost, 127.0.0.1 and `names`.
+    ///
+    /// # Errors
+    /// Where a name cannot stand in a certificate.
+    pub fn certificate(&self, names: &[&str]) -> Result<Certificate> {
+        let names: Vec<String> =
+            ["localhost", "127.0.0.1"].iter().chain(names).map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name = named("harness server");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate()?;
+        let leaf = params.signed_by(&key, &self.issuer)?;
+        Ok(Certificate { chain: leaf.pem(), key: key.serialize_pem() })
+    }
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
+}
+
+impl Certificate {
+    /// TLS for a server that has this certificate, HTTP/2 and HTTP/1.1.
+    ///
+    /// # Errors
+    /// Where key and certificate do not fit.
+    pub fn server_config(&self) -> Result<Arc<rustls::ServerConfig>> {
+        let chain = CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())?;
+        let mut config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// Writes chain and key into files.
+    ///
+    /// # Errors
+    /// Where they cannot be written.
+    pub fn write(&self, chain: &Path, key: &Path) -> Result<()> {
+        std::fs::write(chain, &self.chain).with_context(|| chain.display().to_string())?;
+        std::fs::write(key, &self.key).with_context(|| key.display().to_string())
+    }
+}
+
+/// TLS for a client that trusts the authorities in `roots` (PEM), and nobody else.
+///
+/// # Errors
+/// Where one is no certificate.
+pub fn client_config(roots: &[&str]) -> Result<rustls::ClientConfig> {
+    let mut store = rustls::RootCertStore::empty();
+    for pem in roots {
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            store.add(certificate?)?;
+        }
+    }
+    let config =
+        rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(store).with_no_client_auth())
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

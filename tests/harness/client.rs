@@ -1,0 +1,350 @@
+//! A registry client as container engines are one: bearer tokens, pushes, verified pulls.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use backends::{Digest, Hasher};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, StatusCode};
+use tokio_util::io::ReaderStream;
+use url::Url;
+
+use crate::image::{Blob, Content, Image, Manifest};
+
+/// What podman and skopeo accept.
+const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+/// Redirects followed for one blob.
+const REDIRECTS: usize = 5;
+/// Bytes of a file sent at once.
+const PIECE: usize = 256 * 1024;
+
+/// A client of one registry.
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    login: Option<(String, String)>,
+    /// By the scope they were given for.
+    tokens: Mutex<HashMap<String, String>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// A blob as it arrived, verified.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// Its digest.
+    pub digest: Digest,
+    /// Bytes that arrived.
+    pub size: u64,
+    /// `Cache-Status` of the answer, if any.
+    pub cache_status: Option<String>,
+    /// Host and port that gave the bytes.
+    pub from: String,
+    /// Until the first byte.
+    pub first_byte: Duration,
+    /// Until the last byte.
+    pub total: Duration,
+}
+
+/// An answer read to its end.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// A header as text, or nothing.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+impl Client {
+    /// A client of the registry at `base`, such as `https://localhost:8443`, that trusts `roots` (PEM).
+    ///
+    /// # Errors
+    /// Where a root or the address is none.
+    pub fn new(base: &str, roots: &[&str], login: Option<(&str, &str)>) -> Result<Self> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(crate::certs::client_config(roots)?)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        let login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
+        Ok(Self { http, base: base.parse()?, login, tokens: Mutex::default() })
+    }
+
+    /// A request without any token; `target` is path and query, or an absolute URL.
+    ///
+    /// # Errors
+    /// Where `target` makes no URL.
+    pub fn raw(&self, method: Method, target: &str) -> Result<reqwest::RequestBuilder> {
+        Ok(self.http.request(method, self.base.join(target)?))
+    }
+
+    /// Sends a request, with a token if the registry asks for one. The body may be sent twice.
+    ///
+    /// # Errors
+    /// Where the connection fails or no token is given.
+    pub async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<reqwest::Response> {
+        let scope = scope_of(target, &method);
+        let build = |token: Option<&str>| -> Result<reqwest::RequestBuilder> {
+            let mut request = self.raw(method.clone(), target)?.body(body.clone());
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            Ok(match token {
+                Some(token) => request.bearer_auth(token),
+                None => request,
+            })
+        };
+        let known = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).cloned();
+        let response = build(known.as_deref())?.send().await.map_err(reqwest::Error::without_url)?;
+        if response.status() != StatusCode::UNAUTHORIZED || known.is_some() {
+            return Ok(response);
+        }
+        let Some(token) = self.token(response.headers(), &scope).await? else { return Ok(response) };
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.clone(), token.clone());
+        build(Some(&token))?.send().await.map_err(|error| error.without_url().into())
+    }
+
+    /// The same, read to its end.
+    ///
+    /// # Errors
+    /// Where the connection fails or breaks.
+    pub async fn fetch(&self, method: Method, target: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+        let response = self.send(method, target, headers, Bytes::new()).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok(Answer { status, headers, body: response.bytes().await.map_err(reqwest::Error::without_url)? })
+    }
+
+    /// A token as the challenge wants it.
+    async fn token(&self, headers: &HeaderMap, scope: &str) -> Result<Option<String>> {
+        let Some(challenge) = headers.get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()) else {
+            return Ok(None);
+        };
+        let part = |name: &str| {
+            challenge.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split('"').next())
+        };
+        let (Some(realm), Some(service)) = (part("realm"), part("service")) else { return Ok(None) };
+        let mut url: Url = realm.parse().context("the token realm")?;
+        url.query_pairs_mut().append_pair("service", service);
+        if !scope.is_empty() {
+            url.query_pairs_mut().append_pair("scope", scope);
+        }
+        let mut request = self.http.get(url);
+        if let Some((user, password)) = &self.login {
+            request = request.basic_auth(user, Some(password));
+        }
+        let response = request.send().await.map_err(reqwest::Error::without_url)?;
+        if !response.status().is_success() {
+            bail!("no token: {}", response.status());
+        }
+        let json: serde_json::Value = serde_json::from_slice(&response.bytes().await?)?;
+        Ok(json["token"].as_str().map(str::to_owned))
+    }
+
+    /// Pushes an image: blobs that are missing, then the manifest as `reference`.
+    ///
+    /// # Errors
+    /// Where the registry does not take it.
+    pub async fn push(&self, repository: &str, reference: &str, image: &Image) -> Result<()> {
+        for blob in image.blobs() {
+            self.push_blob(repository, blob).await?;
+        }
+        self.push_manifest(repository, reference, &image.manifest).await
+    }
+
+    /// Pushes a blob by POST, PATCH and PUT, unless it is there.
+    ///
+    /// # Errors
+    /// Where the registry does not take it.
+    pub async fn push_blob(&self, repository: &str, blob: &Blob) -> Result<()> {
+        let target = format!("/v2/{repository}/blobs/{}", blob.digest);
+        // Asking as a pusher does: with the token it will push with.
+        let started =
+            self.send(Method::POST, &format!("/v2/{repository}/blobs/uploads/"), &[], Bytes::new()).await?;
+        ensure!(started.status() == StatusCode::ACCEPTED, "POST upload: {}", started.status());
+        let location = location(&started)?;
+        if self.fetch(Method::HEAD, &target, &[]).await?.status == StatusCode::OK {
+            self.send(Method::DELETE, &location, &[], Bytes::new()).await?;
+            return Ok(());
+        }
+        let token = self.push_token(repository)?;
+        let (length, body) = match blob.content.as_ref().context("a blob with bytes")? {
+            Content::Memory(bytes) => (bytes.len() as u64, reqwest::Body::from(bytes.clone())),
+            Content::File(path) => {
+                let file = tokio::fs::File::open(path).await?;
+                (
+                    file.metadata().await?.len(),
+                    reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, PIECE)),
+                )
+            }
+        };
+        let patch = self
+            .raw(Method::PATCH, &location)?
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, length);
+        let patched = authorized(patch, token.as_deref())
+            .body(body)
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url)?;
+        ensure!(patched.status() == StatusCode::ACCEPTED, "PATCH upload: {}", patched.status());
+        let mut last: Url = self.base.join(&self::location(&patched)?)?;
+        last.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
+        let put = self.send(Method::PUT, last.as_str(), &[], Bytes::new()).await?;
+        ensure!(put.status() == StatusCode::CREATED, "PUT upload: {}", put.status());
+        Ok(())
+    }
+
+    fn push_token(&self, repository: &str) -> Result<Option<String>> {
+        let scope = scope_of(&format!("/v2/{repository}/blobs/uploads/"), &Method::PATCH);
+        Ok(self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).cloned())
+    }
+
+    /// Pushes a manifest as `reference`, a tag or its digest.
+    ///
+    /// # Errors
+    /// Where the registry does not take it.
+    pub async fn push_manifest(&self, repository: &str, reference: &str, manifest: &Manifest) -> Result<()> {
+        let target = format!("/v2/{repository}/manifests/{reference}");
+        let headers = [("content-type", manifest.media_type.as_str())];
+        let put = self.send(Method::PUT, &target, &headers, manifest.bytes.clone()).await?;
+        let status = put.status();
+        if status != StatusCode::CREATED {
+            bail!("PUT manifest: {status} {}", put.text().await.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// A manifest by tag or digest, its bytes as they came.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn manifest(&self, repository: &str, reference: &str) -> Result<Manifest> {
+        let target = format!("/v2/{repository}/manifests/{reference}");
+        let answer = self.fetch(Method::GET, &target, &[(ACCEPT.as_str(), MANIFEST_TYPES)]).await?;
+        ensure!(answer.status == StatusCode::OK, "GET manifest: {}", answer.status);
+        let manifest = Manifest::new(answer.header("content-type"), answer.body.clone());
+        ensure!(
+            answer.header("docker-content-digest") == manifest.digest.to_string(),
+            "a manifest of another digest"
+        );
+        Ok(manifest)
+    }
+
+    /// Pulls an image: its manifest, config and layers with bytes in the registry, one after the other.
+    ///
+    /// # Errors
+    /// Where anything is missing or wrong.
+    pub async fn pull(&self, repository: &str, reference: &str) -> Result<Vec<Pulled>> {
+        let manifest = self.manifest(repository, reference).await?;
+        let json: serde_json::Value = serde_json::from_slice(&manifest.bytes)?;
+        let layers = json["layers"].as_array().context("an image manifest")?;
+        let mut pulled = Vec::new();
+        for descriptor in
+            [&json["config"]].into_iter().chain(layers.iter().filter(|layer| layer.get("urls").is_none()))
+        {
+            let digest = descriptor["digest"].as_str().unwrap_or_default().parse()?;
+            pulled.push(self.pull_blob(repository, &digest).await?);
+        }
+        Ok(pulled)
+    }
+
+    /// Pulls a blob, following redirects without the token, and verifies it.
+    ///
+    /// # Errors
+    /// Where it does not come whole and right.
+    pub async fn pull_blob(&self, repository: &str, digest: &Digest) -> Result<Pulled> {
+        let start = Instant::now();
+        let mut response =
+            self.send(Method::GET, &format!("/v2/{repository}/blobs/{digest}"), &[], Bytes::new()).await?;
+        let mut redirects = 0;
+        while response.status().is_redirection() && redirects < REDIRECTS {
+            let target = response.url().join(&location(&response)?)?;
+            response = self.http.get(target).send().await.map_err(reqwest::Error::without_url)?;
+            redirects += 1;
+        }
+        ensure!(response.status() == StatusCode::OK, "GET blob: {}", response.status());
+        let cache_status =
+            response.headers().get("cache-status").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let from = response.url().authority().to_owned();
+        let mut hasher = Hasher::new();
+        let mut first_byte = None;
+        let mut bytes = response.bytes_stream();
+        while let Some(piece) = bytes.next().await {
+            let piece = piece.map_err(reqwest::Error::without_url)?;
+            first_byte.get_or_insert_with(|| start.elapsed());
+            hasher.update(&piece);
+        }
+        let (size, total) = (hasher.bytes(), start.elapsed());
+        ensure!(hasher.finish() == *digest, "blob {digest} came with wrong bytes");
+        Ok(Pulled {
+            digest: *digest,
+            size,
+            cache_status,
+            from,
+            first_byte: first_byte.unwrap_or(total),
+            total,
+        })
+    }
+}
+
+fn authorized(request: reqwest::RequestBuilder, token: Option<&str>) -> reqwest::RequestBuilder {
+    match token {
+        Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
+        None => request,
+    }
+}
+
+fn location(response: &reqwest::Response) -> Result<String> {
+    let value = response.headers().get(LOCATION).context("no Location")?;
+    Ok(value.to_str()?.to_owned())
+}
+
+/// The scope that a request to `target` needs; one per repository and kind, as clients ask.
+fn scope_of(target: &str, method: &Method) -> String {
+    let path =
+        target.split_once("://").map_or(target, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);
+    let path = path.split('?').next().unwrap_or_default();
+    let Some(rest) = path.strip_prefix("/v2/") else { return String::new() };
+    let end =
+        ["/blobs/", "/manifests/", "/tags/", "/referrers/"].iter().filter_map(|word| rest.rfind(word)).max();
+    let Some(end) = end else { return String::new() };
+    let push = !matches!(*method, Method::GET | Method::HEAD);
+    format!("repository:{}:{}", &rest[..end], if push { "pull,push" } else { "pull" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes() {
+        assert_eq!(scope_of("/v2/a/b/blobs/uploads/?x=/v2/", &Method::POST), "repository:a/b:pull,push");
+        assert_eq!(scope_of("https://h:1/v2/a/b/manifests/t", &Method::GET), "repository:a/b:pull");
+        assert_eq!(scope_of("/v2/", &Method::GET), "");
+    }
+}

@@ -1,0 +1,188 @@
+//! An HTTP proxy in front of a store, through which its line can be spoilt.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::watch;
+
+use crate::body::{Body, BoxError, full};
+use crate::fault::{BodyFault, Faults, faulty};
+use crate::record::Record;
+use crate::server::Server;
+
+/// A fault proxy before a plain-HTTP server. `Host`, path and headers pass as they came, so
+/// that signatures stay good where clients sign for the proxy's address.
+#[derive(Debug)]
+pub struct Proxy {
+    server: Server,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: Authority,
+    client: Client<HttpConnector, Incoming>,
+    faults: watch::Sender<Faults>,
+    record: Record,
+}
+
+impl Proxy {
+    /// A proxy before the server at `upstream`, faultless.
+    ///
+    /// # Errors
+    /// Where no port can be had.
+    pub fn start(upstream: SocketAddr) -> io::Result<Self> {
+        let upstream = Authority::try_from(upstream.to_string()).map_err(io::Error::other)?;
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let shared = Arc::new(Shared {
+            upstream,
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            faults: watch::Sender::new(Faults::default()),
+            record: Record::default(),
+        });
+        let serving = Arc::clone(&shared);
+        let server = Server::start(None, service_fn(move |request| Arc::clone(&serving).answer(request)))?;
+        Ok(Self { server, shared })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Changes what is wrong, also for responses under way where it says so.
+    pub fn set(&self, change: impl FnOnce(&mut Faults)) {
+        self.shared.faults.send_modify(change);
+    }
+
+    /// Refuses new connections and ends the open ones: the store's host is down.
+    pub async fn down(&self) {
+        self.server.close().await;
+        self.server.cut();
+    }
+
+    /// Refuses new connections; those open go on.
+    pub async fn refuse(&self) {
+        self.server.close().await;
+    }
+
+    /// Ends the open connections; new ones are welcome.
+    pub fn cut(&self) {
+        self.server.cut();
+    }
+
+    /// No fault, no refusal; latency and bandwidth stay.
+    pub async fn heal(&self) {
+        self.set(|faults| {
+            *faults = Faults { latency: faults.latency, bandwidth: faults.bandwidth, ..Faults::default() };
+        });
+        self.server.open().await;
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.server.connections()
+    }
+
+    /// What was asked.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.shared.record
+    }
+}
+
+impl Shared {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, BoxError> {
+        self.record.note(&request);
+        let mut faults = self.faults.subscribe();
+        faults.wait_for(|faults| !faults.hang).await?;
+        let target = request.uri().path_and_query().map(PathAndQuery::to_string).unwrap_or_default();
+        let method = request.method().clone();
+        if let Some(status) = self.take(&target, |faults| faults.status) {
+            let latency = faults.borrow().latency;
+            tokio::time::sleep(latency).await;
+            return Ok(refusal(status));
+        }
+        let response = self.forward(request).await?;
+        let latency = faults.borrow().latency;
+        tokio::time::sleep(latency).await;
+        faults.wait_for(|faults| !faults.hang).await?;
+        let spoilt = method == Method::GET && response.status().is_success();
+        let fault = if spoilt { self.take(&target, |faults| faults.body) } else { None };
+        Ok(spoil(response, fault, faults))
+    }
+
+    /// A fault that `choose` finds, if it is meant for `target` and not used up; it is used once.
+    fn take<T>(&self, target: &str, choose: impl FnOnce(&Faults) -> Option<T>) -> Option<T> {
+        let mut taken = None;
+        self.faults.send_if_modified(|faults| {
+            let meant = faults.only.as_ref().is_none_or(|part| target.contains(part));
+            if !meant || faults.times == Some(0) {
+                return false;
+            }
+            taken = choose(faults);
+            if taken.is_some() {
+                faults.times = faults.times.map(|times| times - 1);
+            }
+            taken.is_some()
+        });
+        taken
+    }
+
+    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Incoming>, BoxError> {
+        let (mut head, body) = request.into_parts();
+        let mut uri = head.uri.into_parts();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Some(self.upstream.clone());
+        head.uri = Uri::from_parts(uri)?;
+        head.version = http::Version::HTTP_11;
+        head.headers.remove(CONNECTION);
+        Ok(self.client.request(Request::from_parts(head, body)).await?)
+    }
+}
+
+fn spoil(
+    response: Response<Incoming>,
+    fault: Option<BodyFault>,
+    faults: watch::Receiver<Faults>,
+) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    head.headers.remove(CONNECTION);
+    let length = head
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
+    if let (Some(fault), Some(length)) = (fault, length) {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(fault.announced(length)));
+    }
+    Response::from_parts(head, faulty(body, length, fault, faults))
+}
+
+/// An S3 error, as a store in trouble answers.
+fn refusal(status: StatusCode) -> Response<Body> {
+    let code = match status {
+        StatusCode::SERVICE_UNAVAILABLE => "SlowDown",
+        StatusCode::FORBIDDEN => "AccessDenied",
+        StatusCode::NOT_FOUND => "NoSuchKey",
+        _ => "InternalError",
+    };
+    let xml = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code></Error>");
+    let mut response = Response::new(full(Bytes::from(xml)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}

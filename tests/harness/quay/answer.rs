@@ -1,0 +1,163 @@
+//! Answers as Quay's applications and its nginx shape them.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use http_body::Body as _;
+
+use crate::body::{Body, empty, full};
+
+const HTML: &str = "text/html; charset=utf-8";
+
+/// An answer under construction. Values that make no header are left out.
+#[derive(Debug)]
+pub(super) struct Answer(Response<Body>);
+
+impl Answer {
+    /// A status and a body of some type.
+    pub(super) fn new(status: StatusCode, content_type: &str, body: Body) -> Self {
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        Self(response).with("content-type", content_type)
+    }
+
+    /// The same answer with one header more.
+    pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.0.headers_mut().append(HeaderName::from_static(name), value);
+        }
+        self
+    }
+
+    /// The same without a Content-Type.
+    pub(super) fn untyped(mut self) -> Self {
+        self.0.headers_mut().remove(CONTENT_TYPE);
+        self
+    }
+
+    pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.0.headers_mut()
+    }
+
+    /// What Quay's nginx adds (`conf/nginx/server-base.conf.jnj`).
+    pub(super) fn finish(self, method: &Method, path: &str, version: Version, tls: bool) -> Response<Body> {
+        let mut response = self.0;
+        let status = response.status();
+        let length = response.body().size_hint().exact();
+        let headers = response.headers_mut();
+        headers.insert("server", HeaderValue::from_static("nginx"));
+        if framed(status) && path != "/v1/_ping" {
+            headers.insert("x-frame-options", HeaderValue::from_static("DENY"));
+        }
+        if tls {
+            headers
+                .insert("strict-transport-security", HeaderValue::from_static("max-age=63072000; preload"));
+        }
+        if version < Version::HTTP_2 {
+            let value = if keeps_alive(path) { "keep-alive" } else { "close" };
+            headers.insert(CONNECTION, HeaderValue::from_static(value));
+        }
+        if method == Method::HEAD {
+            if let (Some(length), false) = (length, headers.contains_key(CONTENT_LENGTH)) {
+                headers.insert(CONTENT_LENGTH, length.into());
+            }
+            *response.body_mut() = empty();
+        }
+        response
+    }
+}
+
+/// The statuses to which nginx's `add_header` without `always` adds.
+fn framed(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 201 | 204 | 206 | 301 | 302 | 303 | 304 | 307 | 308)
+}
+
+/// `keepalive_timeout 0` stands at every location of the registry but the manifests'.
+fn keeps_alive(path: &str) -> bool {
+    !path.starts_with("/v2") || path.contains("/manifests/")
+}
+
+/// `jsonify`: compact, a line feed after it.
+pub(super) fn json(status: StatusCode, text: &str) -> Answer {
+    Answer::new(status, "application/json", full(format!("{text}\n")))
+}
+
+/// An empty reply; Flask calls it HTML.
+pub(super) fn nothing(status: StatusCode) -> Answer {
+    Answer::new(status, HTML, empty())
+}
+
+/// Text that Flask calls HTML.
+pub(super) fn html(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    Answer::new(status, HTML, full(text))
+}
+
+/// The OCI error shape (`endpoints/v2/errors.py`) with an empty detail.
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Answer {
+    detailed(status, code, "{}", message)
+}
+
+/// The OCI error shape; `detail` is JSON.
+pub(super) fn detailed(status: StatusCode, code: &str, detail: &str, message: &str) -> Answer {
+    let message = serde_json::Value::from(message);
+    json(status, &format!(r#"{{"errors":[{{"code":"{code}","detail":{detail},"message":{message}}}]}}"#))
+}
+
+/// The manifest error with its reason.
+pub(super) fn manifest_invalid(status: StatusCode, reason: &str) -> Answer {
+    let reason = serde_json::Value::from(reason);
+    detailed(status, "MANIFEST_INVALID", &format!(r#"{{"message":{reason}}}"#), "manifest invalid")
+}
+
+/// No such route or thing, from Flask itself.
+pub(super) fn not_found() -> Answer {
+    html(
+        StatusCode::NOT_FOUND,
+        "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n<p>The requested URL was \
+         not found on the server. If you entered the URL manually please check your spelling and try again.</p>\n",
+    )
+}
+
+/// A method the route does not know, from Flask itself.
+pub(super) fn method_not_allowed(allow: &str) -> Answer {
+    html(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "<!doctype html>\n<html lang=en>\n<title>405 Method Not Allowed</title>\n<h1>Method Not Allowed</h1>\n<p>The \
+         method is not allowed for the requested URL.</p>\n",
+    )
+    .with("allow", allow)
+}
+
+/// An exception nobody caught.
+pub(super) fn internal() -> Answer {
+    html(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "<!doctype html>\n<html lang=en>\n<title>500 Internal Server Error</title>\n<h1>Internal Server Error</h1>\n<p>The \
+         server encountered an internal error and was unable to complete your request. Either the server is overloaded or \
+         there is an error in the application.</p>\n",
+    )
+}
+
+/// An error page of nginx itself.
+pub(super) fn nginx(status: StatusCode) -> Answer {
+    Answer::new(
+        status,
+        "text/html",
+        full(format!(
+            "<html>\r\n<head><title>{status}</title></head>\r\n<body>\r\n<center><h1>{status}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+        )),
+    )
+}
+
+/// Werkzeug's redirect.
+pub(super) fn redirect(status: StatusCode, location: &str) -> Answer {
+    let shown = location.replace('&', "&amp;");
+    html(
+        status,
+        format!(
+            "<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n<h1>Redirecting...</h1>\n<p>You should be \
+             redirected automatically to the target URL: <a href=\"{shown}\">{shown}</a>. If not, click the link.\n"
+        ),
+    )
+    .with("location", location)
+}

@@ -1,0 +1,81 @@
+//! From a request to the handler of its route.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::answer::{Answer, error, html, internal, method_not_allowed, not_found, redirect};
+use super::route::Route;
+use super::{
+    Instance, access, blobs, health, keys, manifests, referrers, storage_proxy, tags, tokens, uploads,
+};
+use crate::body::{Body, BoxError};
+
+pub(super) async fn answer(
+    quay: Arc<Instance>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, BoxError> {
+    quay.record.note(&request);
+    quay.oddities.subscribe().wait_for(|oddities| !oddities.silent).await?;
+    let delay = quay.oddities.borrow().delay;
+    tokio::time::sleep(delay).await;
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    let answer =
+        route(&quay, &head.method, path, head.uri.query().unwrap_or_default(), &head.headers, body).await;
+    Ok(answer.finish(&head.method, path, head.version, quay.tls))
+}
+
+async fn route(
+    quay: &Instance,
+    method: &Method,
+    path: &str,
+    query: &str,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Answer {
+    let route = Route::parse(path);
+    let broken = quay.oddities.borrow().broken;
+    if broken && !matches!(route, Route::Base | Route::V1Ping | Route::Health(_)) {
+        return internal();
+    }
+    match route {
+        Route::Base => access::ping(quay, method, headers),
+        Route::BaseWithoutSlash => {
+            let host =
+                headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or(&quay.hostname);
+            redirect(
+                StatusCode::PERMANENT_REDIRECT,
+                &format!("{}://{host}/v2/", if quay.tls { "https" } else { "http" }),
+            )
+        }
+        Route::Auth => tokens::give(quay, method, headers, query),
+        Route::Catalog => tags::catalog(quay, headers, query),
+        Route::Blob { repository, digest } => blobs::answer(quay, method, headers, &repository, digest).await,
+        Route::Uploads { repository } => match *method {
+            Method::POST => uploads::start(quay, headers, &repository, query, body).await,
+            _ => method_not_allowed("POST, OPTIONS"),
+        },
+        Route::Upload { repository, id } => {
+            uploads::answer(quay, method, headers, &repository, id, query, body).await
+        }
+        Route::Manifest { repository, reference } => {
+            manifests::answer(quay, method, headers, &repository, reference, body).await
+        }
+        Route::Tags { repository } => tags::list(quay, headers, &repository, query),
+        Route::Referrers { repository, digest } => referrers::list(quay, headers, &repository, digest, query),
+        Route::Keys => keys::list(quay),
+        Route::Key(kid) => keys::one(quay, kid),
+        Route::Health(which) => health::answer(quay, which, broken).await,
+        Route::V1Ping => health::v1_ping(),
+        Route::InternalPing => html(StatusCode::OK, "true"),
+        Route::StorageProxy => storage_proxy::answer(quay, path, query, headers).await,
+        Route::Unknown => not_found(),
+    }
+}
+
+/// A method that `endpoints/v2` answers itself.
+pub(super) fn unsupported() -> Answer {
+    error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "The operation is unsupported.")
+}

@@ -1,0 +1,219 @@
+//! A loopback HTTP server that can be closed, opened and cut while it runs.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::body::BoxError;
+use crate::port::Port;
+
+/// A server on a port of its own. Dropping it ends its connections.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    wanted: watch::Sender<bool>,
+    listening: watch::Receiver<bool>,
+    line: Arc<Line>,
+    _stop: DropGuard,
+}
+
+/// The connections of a server.
+#[derive(Debug, Default)]
+struct Line {
+    open: AtomicUsize,
+    /// Cancelled to end every connection of now; replaced for those to come.
+    cut: Mutex<CancellationToken>,
+}
+
+impl Server {
+    /// Serves on a free loopback port, with TLS where given (HTTP/2 then by ALPN).
+    ///
+    /// # Errors
+    /// Where no port can be had.
+    pub fn start<S, B>(tls: Option<Arc<rustls::ServerConfig>>, service: S) -> io::Result<Self>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        Self::start_on(Port::free()?, tls, service)
+    }
+
+    /// The same on a port that is already held.
+    ///
+    /// # Errors
+    /// Where somebody listens there.
+    pub fn start_on<S, B>(port: Port, tls: Option<Arc<rustls::ServerConfig>>, service: S) -> io::Result<Self>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let address = port.address();
+        let first = port.listen()?;
+        let (wanted, want) = watch::channel(true);
+        let (is, listening) = watch::channel(true);
+        let stop = CancellationToken::new();
+        let line = Arc::new(Line::default());
+        let door = Door {
+            port,
+            want,
+            is,
+            line: Arc::clone(&line),
+            stop: stop.clone(),
+            tls: tls.map(TlsAcceptor::from),
+        };
+        tokio::spawn(door.keep(first, service));
+        Ok(Self { address, wanted, listening, line, _stop: stop.drop_guard() })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops listening: from here on connections are refused. Those open stay.
+    pub async fn close(&self) {
+        self.turn(false).await;
+    }
+
+    /// Listens again.
+    pub async fn open(&self) {
+        self.turn(true).await;
+    }
+
+    async fn turn(&self, on: bool) {
+        self.wanted.send_replace(on);
+        // The accept loop is gone only when the runtime is.
+        let _ = self.listening.clone().wait_for(|is| *is == on).await;
+    }
+
+    /// Ends every open connection, in mid-byte where need be.
+    pub fn cut(&self) {
+        let mut cut = self.line.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *cut).cancel();
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.line.open.load(Ordering::Relaxed)
+    }
+}
+
+/// The accept loop.
+struct Door {
+    port: Port,
+    want: watch::Receiver<bool>,
+    is: watch::Sender<bool>,
+    line: Arc<Line>,
+    stop: CancellationToken,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Door {
+    async fn keep<S, B>(mut self, first: TcpListener, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let stop = self.stop.clone();
+        let mut listener = Some(first);
+        loop {
+            let accepted = match &listener {
+                None => None,
+                Some(listener) => tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = self.want.wait_for(|open| !open) => None,
+                    accepted = listener.accept() => Some(accepted),
+                },
+            };
+            match accepted {
+                Some(Ok((stream, _))) => self.serve(stream, service.clone()),
+                Some(Err(_)) => tokio::task::yield_now().await,
+                None => {
+                    drop(listener.take());
+                    self.is.send_replace(false);
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        wanted = self.want.wait_for(|open| *open) => if wanted.is_err() { return },
+                    }
+                    let Ok(again) = self.port.listen() else { return };
+                    listener = Some(again);
+                    self.is.send_replace(true);
+                }
+            }
+        }
+    }
+
+    fn serve<S, B>(&self, stream: TcpStream, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let counted = Counted::new(Arc::clone(&self.line));
+        let cut = self.line.cut.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (stop, tls) = (self.stop.clone(), self.tls.clone());
+        tokio::spawn(async move {
+            let _counted = counted;
+            let builder = auto::Builder::new(TokioExecutor::new());
+            let serving = async {
+                stream.set_nodelay(true)?;
+                match tls {
+                    None => builder.serve_connection(TokioIo::new(stream), service).await,
+                    Some(tls) => {
+                        builder.serve_connection(TokioIo::new(tls.accept(stream).await?), service).await
+                    }
+                }
+            };
+            tokio::select! {
+                () = cut.cancelled() => {}
+                () = stop.cancelled() => {}
+                _ = serving => {}
+            }
+        });
+    }
+}
+
+/// Counts an open connection for as long as it lives.
+struct Counted(Arc<Line>);
+
+impl Counted {
+    fn new(line: Arc<Line>) -> Self {
+        line.open.fetch_add(1, Ordering::Relaxed);
+        Self(line)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,146 @@
+//! An object store of one zone: an S3 server over a temporary folder, behind a fault proxy.
+
+mod location;
+
+use std::io;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use backends::Digest;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use tempfile::TempDir;
+
+use crate::proxy::Proxy;
+use crate::server::Server;
+
+pub use location::Location;
+
+/// An embedded zone. It verifies signatures; dropping it takes its data along.
+#[derive(Debug)]
+pub struct Zone {
+    location: Location,
+    proxy: Proxy,
+    _server: Server,
+    dir: TempDir,
+}
+
+impl Zone {
+    /// A zone called `name` with an empty bucket and `latency` before each answer.
+    ///
+    /// # Errors
+    /// Where a folder or a port cannot be had.
+    pub fn start(name: &str, latency: Duration) -> Result<Self> {
+        let dir = tempfile::tempdir().context("a folder for the zone")?;
+        let location = Location::embedded(name);
+        std::fs::create_dir(dir.path().join(&location.bucket))?;
+        let files = s3s_fs::FileSystem::new(dir.path()).map_err(|error| anyhow!("S3 server: {error:?}"))?;
+        let mut builder = S3ServiceBuilder::new(files);
+        builder.set_auth(SimpleAuth::from_single(location.access_key.as_str(), location.secret_key.as_str()));
+        let server = Server::start(None, builder.build())?;
+        let proxy = Proxy::start(server.address())?;
+        proxy.set(|faults| faults.latency = latency);
+        let location = Location { address: proxy.address(), ..location };
+        Ok(Self { location, proxy, _server: server, dir })
+    }
+
+    /// Its line, and the faults on it.
+    #[must_use]
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// How it is reached and signed for.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The file that holds the blob, whether it is there or not.
+    #[must_use]
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.dir.path().join(&self.location.bucket).join(self.location.key(digest))
+    }
+
+    /// Whether the store holds the blob. Asks the file system, not the server.
+    #[must_use]
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.path(digest).is_file()
+    }
+
+    /// The blob's bytes as they are stored.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub fn read(&self, digest: &Digest) -> io::Result<Vec<u8>> {
+        std::fs::read(self.path(digest))
+    }
+
+    /// Turns one bit of the stored blob, for good.
+    ///
+    /// # Errors
+    /// Where it is not there or shorter.
+    pub fn corrupt(&self, digest: &Digest, offset: usize) -> io::Result<()> {
+        let mut bytes = self.read(digest)?;
+        *bytes.get_mut(offset).ok_or(io::ErrorKind::UnexpectedEof)? ^= 1;
+        std::fs::write(self.path(digest), bytes)
+    }
+
+    /// Cuts the stored blob down to `length` bytes.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub fn truncate(&self, digest: &Digest, length: u64) -> io::Result<()> {
+        std::fs::OpenOptions::new().write(true).open(self.path(digest))?.set_len(length)
+    }
+
+    /// Puts a blob there, past the server.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(digest);
+        std::fs::create_dir_all(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        std::fs::write(path, bytes)
+    }
+
+    /// Takes the blob away.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub fn delete(&self, digest: &Digest) -> io::Result<()> {
+        std::fs::remove_file(self.path(digest))
+    }
+
+    /// Keys of all objects in the bucket, sorted.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn keys(&self) -> io::Result<Vec<String>> {
+        let bucket = self.dir.path().join(&self.location.bucket);
+        let mut found = Vec::new();
+        let mut folders = vec![bucket.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Ok(key) = path.strip_prefix(&bucket) {
+                    found.push(key.to_string_lossy().into_owned());
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+impl Deref for Zone {
+    type Target = Location;
+
+    fn deref(&self) -> &Location {
+        &self.location
+    }
+}
