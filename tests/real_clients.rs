@@ -1,169 +1,129 @@
-//! skopeo, podman and containerd against docker-registry with its blobs in real S3 servers.
+//! skopeo, podman and containerd against docker-registry with its blobs in real S3 servers:
+//! directly, and through the gateway.
 
-use std::path::{Path, PathBuf};
+mod scenario;
+
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use backends::Digest;
+use sha2::Digest as _;
 use tempfile::TempDir;
+use tests::client::Client;
+use tests::proxy::Proxy;
 use tests::real::{
-    Access, Account, Authority, Containerd, DockerRegistry, Login, Podman, SeaweedFs, Shape, Skopeo, TokenServer, shapes,
+    Bucket, Certificates, DistributionGateway, DockerRegistry, RadosGw, SeaweedFs, Shape, TokenServer, shapes,
 };
+use tokio::time::Instant;
+
+use crate::scenario::{Scenario, access, puller};
 
 /// Bytes of the large layer.
 const LARGE: usize = 300 << 20;
+/// How long the copies of a push may take to arrive in the other zone.
+const COPY_BOUND: Duration = Duration::from_secs(90);
 
-/// Who may do what: `pusher` everything in `team/`, `puller` pull there, everyone pull `public/`.
-fn access() -> Access {
-    Access {
-        accounts: vec![
-            Account { user: "pusher", password: "push-secret", grants: &[("team/", &["pull", "push"]), ("public/", &["pull", "push"])] },
-            Account { user: "puller", password: "pull-secret", grants: &[("team/", &["pull"])] },
-        ],
-        public: vec!["public/"],
-    }
-}
-
-fn pusher() -> Login {
-    Login::new("pusher", "push-secret")
-}
-
-fn puller() -> Login {
-    Login::new("puller", "pull-secret")
-}
-
-/// The clients' view: where they connect, whom they trust, what they push.
-struct Scenario {
-    /// `host:port`.
-    endpoint: String,
-    /// A folder with `ca.crt`.
-    authority: PathBuf,
-    shapes: Vec<Shape>,
-}
-
-impl Scenario {
-    fn reference(&self, repository: &str) -> String {
-        format!("{}/{repository}:1", self.endpoint)
-    }
-
-    fn skopeo(&self, login: Option<Login>) -> Skopeo {
-        Skopeo { authority: self.authority.clone(), login }
-    }
-
-    async fn push_all(&self) -> Result<()> {
-        let skopeo = self.skopeo(Some(pusher()));
-        for shape in &self.shapes {
-            skopeo.push(&shape.image.path, &self.reference(&format!("team/{}", shape.name))).await.context(shape.name)?;
-        }
-        skopeo.push(&self.shape("multi").image.path, &self.reference("public/multi")).await
-    }
-
-    fn shape(&self, name: &str) -> &Shape {
-        self.shapes.iter().find(|shape| shape.name == name).expect("a shape of that name")
-    }
-
-    /// What the registry refuses stays refused.
-    async fn refusals(&self) -> Result<()> {
-        let to = TempDir::new()?;
-        let private = self.reference("team/multi");
-        let stranger = Login::new("puller", "wrong");
-        ensure!(self.skopeo(None).pull(&private, to.path()).await.is_err(), "anonymous pulled a private image");
-        ensure!(self.skopeo(Some(stranger)).pull(&private, to.path()).await.is_err(), "a wrong password pulled");
-        let push = self.skopeo(Some(puller())).push(&self.shape("base").image.path, &self.reference("team/base")).await;
-        ensure!(push.is_err(), "a reader pushed");
-        let public = self.reference("public/multi");
-        let to = TempDir::new()?;
-        self.skopeo(None).pull(&public, to.path()).await?;
-        self.shape("multi").image.same_as(to.path())
-    }
-
-    /// All three clients at once, each from nothing; every byte compared.
-    async fn pull_all(&self) -> Result<()> {
-        tokio::try_join!(self.pull_by_skopeo(), self.pull_by_podman(), self.pull_by_containerd()).map(drop)
-    }
-
-    async fn pull_by_skopeo(&self) -> Result<()> {
-        let skopeo = self.skopeo(Some(puller()));
-        for shape in &self.shapes {
-            let to = TempDir::new()?;
-            skopeo.pull(&self.reference(&format!("team/{}", shape.name)), to.path()).await.context(shape.name)?;
-            shape.image.same_as(to.path()).context(shape.name)?;
-        }
-        Ok(())
-    }
-
-    /// podman unpacks: the digests of the unpacked layers are its own computation.
-    async fn pull_by_podman(&self) -> Result<()> {
-        let podman = Podman::new(self.authority.clone(), puller())?;
-        for shape in self.shapes.iter().filter(|shape| shape.image.runnable) {
-            let pulled = podman.pull(&self.reference(&format!("team/{}", shape.name))).await.context(shape.name)?;
-            ensure!(format!("sha256:{}", pulled.id) == shape.image.config, "{}: config {}", shape.name, pulled.id);
-            ensure!(pulled.root.layers == shape.image.diff_ids, "{}: layers {:?}", shape.name, pulled.root.layers);
-        }
-        Ok(())
-    }
-
-    async fn pull_by_containerd(&self) -> Result<()> {
-        let containerd = Containerd::start(&self.endpoint, &self.authority, puller()).await?;
-        for shape in self.shapes.iter().filter(|shape| !shape.image.has_empty_blob()) {
-            containerd.pull(&shape.image, &self.reference(&format!("team/{}", shape.name))).await.context(shape.name)?;
-            containerd.holds(&shape.image).context(shape.name)?;
-        }
-        Ok(())
-    }
-
-    /// The other two push as well: containerd as it is, podman packed anew.
-    async fn push_by_others(&self) -> Result<()> {
-        let containerd = Containerd::start(&self.endpoint, &self.authority, pusher()).await?;
-        for name in ["multi", "forty"] {
-            let shape = self.shape(name);
-            let (from, to) = (self.reference(&format!("team/{name}")), self.reference(&format!("team/{name}-containerd")));
-            containerd.pull(&shape.image, &from).await?;
-            containerd.push(&from, &to).await?;
-            self.pull_back(&to, &shape.image.path).await?;
-        }
-        let podman = Podman::new(self.authority.clone(), pusher())?;
-        let (from, to) = (self.reference("team/derived"), self.reference("team/derived-podman"));
-        let before = podman.pull(&from).await?;
-        podman.push(&from, &to).await?;
-        let after = Podman::new(self.authority.clone(), puller())?.pull(&to).await?;
-        ensure!(before.root.layers == after.root.layers, "podman pulled other layers than it pushed");
-        Ok(())
-    }
-
-    async fn pull_back(&self, reference: &str, original: &Path) -> Result<()> {
-        let to = TempDir::new()?;
-        self.skopeo(Some(puller())).pull(reference, to.path()).await?;
-        let shape = self.shapes.iter().find(|shape| shape.image.path == original).context("a known shape")?;
-        shape.image.same_as(to.path())
-    }
-}
-
+/// What the clients do must work without the gateway, or its failure says nothing of the gateway.
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_and_registry_agree_without_a_gateway() -> Result<()> {
-    let t = std::time::Instant::now();
-    let folder = TempDir::new()?;
-    let authority = Authority::new()?;
-    let shapes = shapes(&folder.path().join("shapes"), LARGE)?;
-    eprintln!("shapes {:?}", t.elapsed());
-    let store = SeaweedFs::start("registry").await?;
-    eprintln!("seaweed {:?}", t.elapsed());
-    let tokens = TokenServer::start(access()).await?;
-    let registry = DockerRegistry::start(&store.bucket, &tokens, Some(&authority.server())).await?;
-    eprintln!("registry {:?}", t.elapsed());
-    let scenario = Scenario { endpoint: registry.endpoint.clone(), authority: authority.folder(), shapes };
-    DockerRegistry::seed_empty_blob(&store.bucket, "team/empty").await?;
-    scenario.push_all().await.expect("push");
-    eprintln!("pushed {:?}", t.elapsed());
-    scenario.refusals().await?;
-    eprintln!("refusals {:?}", t.elapsed());
-    scenario.pull_by_skopeo().await?;
-    eprintln!("skopeo {:?}", t.elapsed());
-    scenario.pull_by_podman().await?;
-    eprintln!("podman {:?}", t.elapsed());
-    scenario.pull_by_containerd().await?;
-    eprintln!("containerd {:?}", t.elapsed());
-    scenario.push_by_others().await?;
-    eprintln!("others {:?}", t.elapsed());
-    scenario.pull_all().await?;
-    eprintln!("all {:?}", t.elapsed());
+async fn clients_agree_with_the_registry() {
+    let certificates = Certificates::make().expect("certificates");
+    let folder = TempDir::new().expect("a folder");
+    let store = RadosGw::start("registry").await.expect("RadosGW starts");
+    let tokens = TokenServer::start(access()).await.expect("tokens");
+    let registry = DockerRegistry::start(&store.bucket, &tokens, Some(&certificates.server()))
+        .await
+        .expect("docker-registry starts");
+    DockerRegistry::seed_empty_blob(&store.bucket, "team/empty").await.expect("an empty blob");
+    let shapes = shapes(folder.path(), 10 << 20).expect("images");
+    let scenario = Scenario { endpoint: registry.endpoint.clone(), trusted: certificates.trusted(), shapes };
+    scenario.push_all().await.expect("pushed");
+    scenario.refusals().await.expect("refused");
+    scenario.pull_all().await.expect("pulled");
+    scenario.push_by_others().await.expect("pushed by the others");
+}
+
+/// docker-registry keeps its blobs in zone a; the gateway reaches both zones through proxies.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_through_the_gateway() {
+    let certificates = Certificates::make().expect("certificates");
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().to_owned();
+    let (a, b, shapes) = tokio::join!(
+        SeaweedFs::start("zone-a"),
+        RadosGw::start("zone-b"),
+        tokio::task::spawn_blocking(move || shapes(&path, LARGE))
+    );
+    let (a, b, shapes) = (
+        a.expect("SeaweedFS starts"),
+        b.expect("RadosGW starts"),
+        shapes.expect("no panic").expect("images"),
+    );
+    let tokens = TokenServer::start(access()).await.expect("tokens");
+    let registry = DockerRegistry::start(&a.bucket, &tokens, Some(&certificates.server()))
+        .await
+        .expect("docker-registry starts");
+    DockerRegistry::seed_empty_blob(&a.bucket, "team/empty").await.expect("an empty blob");
+    let (line_a, line_b) = (line(&a.bucket), line(&b.bucket));
+    let zones = [("zone-a", zone(&a.bucket, &line_a)), ("zone-b", zone(&b.bucket, &line_b))];
+    let gateway =
+        DistributionGateway::start(&registry, &certificates, &zones).await.expect("the gateway starts");
+    let scenario = Scenario { endpoint: gateway.endpoint.clone(), trusted: certificates.trusted(), shapes };
+
+    scenario.push_all().await.expect("pushed");
+    scenario.refusals().await.expect("refused");
+    copied(&scenario.shapes, &b.bucket).await.expect("copied to zone b");
+    scenario.pull_all().await.expect("pulled");
+    scenario.push_by_others().await.expect("pushed by the others");
+
+    line_a.down().await;
+    line_b.down().await;
+    all_hits(&scenario, &certificates).await.expect("hits with both lines cut");
+    scenario.pull_all().await.expect("pulled with both lines cut");
+    scenario.refusals().await.expect("refused although cached");
+}
+
+fn line(bucket: &Bucket) -> Proxy {
+    Proxy::start(([127, 0, 0, 1], bucket.port).into()).expect("a proxy")
+}
+
+fn zone(bucket: &Bucket, line: &Proxy) -> serde_json::Value {
+    bucket.as_zone(line.address().port(), DockerRegistry::ROOT)
+}
+
+/// Every blob of every image arrives in the other zone, with the right bytes.
+async fn copied(shapes: &[Shape], zone: &Bucket) -> Result<()> {
+    let end = Instant::now() + COPY_BOUND;
+    for shape in shapes {
+        for (hex, size) in &shape.image.blobs {
+            let key = DockerRegistry::blob_key(hex);
+            while zone.length(&key).await? != Some(*size) {
+                ensure!(Instant::now() < end, "{}: {hex} did not arrive", shape.name);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            let bytes = zone.read(&key).await?.context("it was there")?;
+            ensure!(hex::encode(sha2::Sha256::digest(&bytes)) == *hex, "{}: {hex} arrived wrong", shape.name);
+        }
+    }
+    Ok(())
+}
+
+/// Every blob of every image comes from the cache, whole and right.
+async fn all_hits(scenario: &Scenario, certificates: &Certificates) -> Result<()> {
+    let login = puller();
+    let base = format!("https://{}", scenario.endpoint);
+    let client = Client::new(&base, &[&certificates.pem()], Some((&login.user, &login.password)))?;
+    for shape in &scenario.shapes {
+        for hex in shape.image.blobs.keys() {
+            let digest: Digest = format!("sha256:{hex}").parse()?;
+            let pulled =
+                client.pull_blob(&format!("team/{}", shape.name), &digest).await.context(shape.name)?;
+            let status = pulled.cache_status.unwrap_or_default();
+            ensure!(
+                status.starts_with("quay-gateway; hit"),
+                "{}: {hex}: Cache-Status {status:?}",
+                shape.name
+            );
+        }
+    }
     Ok(())
 }

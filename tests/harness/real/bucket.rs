@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, ensure};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, UriPathNormalizationMode,
-    sign,
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+    UriPathNormalizationMode, sign,
 };
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::process::plain_client;
@@ -96,7 +97,10 @@ impl Bucket {
         let answer = self.send(Method::HEAD, &format!("/{key}"), Bytes::new()).await?;
         match answer.status() {
             StatusCode::OK => {
-                let length = answer.headers().get(http::header::CONTENT_LENGTH).context("HEAD without Content-Length")?;
+                let length = answer
+                    .headers()
+                    .get(http::header::CONTENT_LENGTH)
+                    .context("HEAD without Content-Length")?;
                 Ok(Some(length.to_str()?.parse()?))
             }
             StatusCode::NOT_FOUND => Ok(None),
@@ -124,7 +128,26 @@ impl Bucket {
         Ok(())
     }
 
-    /// One signed request; `key` starts with a slash, or is empty for the bucket itself.
+    /// Multipart uploads that were begun and neither completed nor aborted.
+    ///
+    /// # Errors
+    /// The server does not say.
+    pub async fn open_uploads(&self) -> Result<usize> {
+        let answer = self.send(Method::GET, "?uploads=", Bytes::new()).await?;
+        ensure!(answer.status() == StatusCode::OK, "{self:?}: GET ?uploads: {}", answer.status());
+        Ok(answer.text().await?.matches("<UploadId>").count())
+    }
+
+    /// Its entry in Quay's `DISTRIBUTED_STORAGE_CONFIG`, reached at `port`, such as a proxy's.
+    #[must_use]
+    pub fn as_zone(&self, port: u16, storage_path: &str) -> Value {
+        json!(["RadosGWStorage", {
+            "hostname": "127.0.0.1", "port": port, "is_secure": false, "storage_path": storage_path,
+            "access_key": self.access_key, "secret_key": self.secret_key, "bucket_name": self.name,
+        }])
+    }
+
+    /// One signed request; `key` starts with a slash (an object) or a question mark, or is empty (the bucket).
     async fn send(&self, method: Method, key: &str, body: Bytes) -> Result<reqwest::Response> {
         let url = format!("http://127.0.0.1:{}/{}{key}", self.port, self.name);
         let mut settings = SigningSettings::default();

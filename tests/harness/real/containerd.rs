@@ -22,13 +22,13 @@ pub struct Containerd {
 }
 
 impl Containerd {
-    /// Starts it; it trusts `authority` (a folder with `ca.crt`) for `endpoint`.
+    /// Starts it; it trusts `trusted` (a folder with `ca.crt`) for `endpoint`.
     ///
     /// # Errors
     /// It is not installed or does not start.
-    pub async fn start(endpoint: &str, authority: &Path, login: Login) -> Result<Self> {
+    pub async fn start(endpoint: &str, trusted: &Path, login: Login) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("containerd-").tempdir()?;
-        write_hosts(&folder.path().join("hosts").join(endpoint), endpoint, &authority.join("ca.crt"))?;
+        write_hosts(&folder.path().join("hosts").join(endpoint), endpoint, &trusted.join("ca.crt"))?;
         let file = folder.path().join("config.toml");
         std::fs::write(&file, configuration(folder.path()))?;
         let mut server = Program::find("containerd")?.arg("--config").arg(&file).serve(folder.path())?;
@@ -66,7 +66,8 @@ impl Containerd {
     pub fn holds(&self, image: &ImageDir) -> Result<()> {
         let stored = self.folder.path().join("root/io.containerd.content.v1.content/blobs/sha256");
         for hex in image.blobs.keys().chain(&image.manifests) {
-            same_bytes(&image.file(hex), &stored.join(hex)).with_context(|| format!("{hex} in containerd"))?;
+            same_bytes(&image.file(hex), &stored.join(hex))
+                .with_context(|| format!("{hex} in containerd"))?;
         }
         Ok(())
     }
@@ -92,7 +93,7 @@ async fn version(socket: &PathBuf) -> bool {
     }
 }
 
-/// The authority stands at the top level too: it holds for the fallback to the server itself, which
+/// The root stands at the top level too: it holds for the fallback to the server itself, which
 /// containerd tries after a 404 of the host.
 fn write_hosts(folder: &Path, endpoint: &str, ca: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;

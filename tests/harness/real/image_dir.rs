@@ -116,7 +116,9 @@ impl ImageDir {
         let mut described = Vec::new();
         for bytes in layers {
             let digest = dir.blob(bytes)?;
-            described.push(json!({ "mediaType": "application/octet-stream", "digest": digest, "size": bytes.len() }));
+            described.push(
+                json!({ "mediaType": "application/octet-stream", "digest": digest, "size": bytes.len() }),
+            );
         }
         let manifest = json!({
             "schemaVersion": 2, "mediaType": Types::Oci.manifest(),

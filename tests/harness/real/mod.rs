@@ -3,9 +3,10 @@
 //! Each starts on loopback in a temporary folder of its own and is gone when dropped. The programs
 //! come from Debian and PyPI; `tests/install` fetches them.
 
-mod authority;
 mod bucket;
+mod certificates;
 mod containerd;
+mod gateway;
 mod image_dir;
 mod podman;
 mod ports;
@@ -17,9 +18,10 @@ mod shapes;
 mod skopeo;
 mod token_server;
 
-pub use authority::Authority;
 pub use bucket::Bucket;
+pub use certificates::Certificates;
 pub use containerd::Containerd;
+pub use gateway::DistributionGateway;
 pub use image_dir::{ImageDir, Packing, Part, Types};
 pub use podman::{Podman, PodmanImage};
 pub use ports::free_port;

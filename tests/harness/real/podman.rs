@@ -14,7 +14,7 @@ const BOUND: Duration = Duration::from_secs(120);
 /// An empty podman; what it pulled goes with it.
 #[derive(Debug)]
 pub struct Podman {
-    authority: PathBuf,
+    trusted: PathBuf,
     login: Login,
     folder: TempDir,
 }
@@ -41,12 +41,12 @@ pub struct Layers {
 }
 
 impl Podman {
-    /// A podman without images. `authority` is a folder with `ca.crt`.
+    /// A podman without images. `trusted` is a folder with `ca.crt`.
     ///
     /// # Errors
     /// No temporary folder.
-    pub fn new(authority: PathBuf, login: Login) -> Result<Self> {
-        Ok(Self { authority, login, folder: tempfile::Builder::new().prefix("podman-").tempdir()? })
+    pub fn new(trusted: PathBuf, login: Login) -> Result<Self> {
+        Ok(Self { trusted, login, folder: tempfile::Builder::new().prefix("podman-").tempdir()? })
     }
 
     /// Pulls and unpacks an image.
@@ -65,18 +65,23 @@ impl Podman {
     /// # Errors
     /// podman's own.
     pub async fn push(&self, image: &str, reference: &str) -> Result<()> {
-        self.remote("push")?.args(["--quiet", image, &format!("docker://{reference}")]).run(BOUND).await.map(drop)
+        self.remote("push")?
+            .args(["--quiet", image, &format!("docker://{reference}")])
+            .run(BOUND)
+            .await
+            .map(drop)
     }
 
     fn remote(&self, command: &str) -> Result<Program> {
-        let program = self.program()?.arg(command).arg(format!("--cert-dir={}", self.authority.display()));
+        let program = self.program()?.arg(command).arg(format!("--cert-dir={}", self.trusted.display()));
         Ok(program.arg(format!("--creds={}", self.login.pair())))
     }
 
     /// vfs works on every file system, in a container too.
     fn program(&self) -> Result<Program> {
         let at = |name: &str| self.folder.path().join(name);
-        let program = Program::find("podman")?.arg("--root").arg(at("root")).arg("--runroot").arg(at("runroot"));
+        let program =
+            Program::find("podman")?.arg("--root").arg(at("root")).arg("--runroot").arg(at("runroot"));
         let program = program.arg("--tmpdir").arg(at("tmp")).env("TMPDIR", self.folder.path());
         Ok(program.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none"]))
     }

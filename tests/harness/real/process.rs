@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::time::Instant;
 
 /// Between two looks at a server that is starting.
@@ -16,8 +16,16 @@ const TAIL_BYTES: usize = 16 << 10;
 /// Variables of this machine that would change what a server or client does: proxies, and
 /// `AWS_CA_BUNDLE`, with which docker-registry 2.8 panics.
 const UNSET: [&str; 10] = [
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "AWS_CA_BUNDLE",
-    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "REGISTRY_AUTH_FILE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "AWS_CA_BUNDLE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "REGISTRY_AUTH_FILE",
 ];
 
 /// A user name and password for a client.
@@ -66,13 +74,22 @@ impl Program {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), tools().join("seaweedfs/bin")]);
         let found = places.map(|place| place.join(name)).find(|file| file.is_file());
-        let found = found.with_context(|| format!("{name} is not installed: run tests/run --install-only"))?;
-        let mut command = Command::new(found);
+        Self::at(&found.with_context(|| format!("{name} is not installed: run tests/run --install-only"))?)
+    }
+
+    /// The program in this file.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn at(file: &Path) -> Result<Self> {
+        ensure!(file.is_file(), "{} is not there: run tests/run", file.display());
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut command = Command::new(file);
         UNSET.iter().for_each(|name| {
             command.env_remove(name);
         });
         command.stdin(Stdio::null());
-        Ok(Self { name: name.to_owned(), command })
+        Ok(Self { name, command })
     }
 
     /// Adds an argument.
@@ -110,7 +127,12 @@ impl Program {
             .with_context(|| format!("{name} could not be run"))?;
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
-            bail!("{name}: {}\n{}{}", output.status, tail(&out), tail(&String::from_utf8_lossy(&output.stderr)));
+            bail!(
+                "{name}: {}\n{}{}",
+                output.status,
+                tail(&out),
+                tail(&String::from_utf8_lossy(&output.stderr))
+            );
         }
         Ok(out)
     }
@@ -148,7 +170,11 @@ impl Server {
     ///
     /// # Errors
     /// The server ended, or `bound` passed: with the end of its log.
-    pub async fn ready<F: Future<Output = bool>>(&mut self, bound: Duration, check: impl Fn() -> F) -> Result<()> {
+    pub async fn ready<F: Future<Output = bool>>(
+        &mut self,
+        bound: Duration,
+        check: impl Fn() -> F,
+    ) -> Result<()> {
         let end = Instant::now() + bound;
         while !check().await {
             if let Some(status) = self.child.try_wait()? {
@@ -211,7 +237,9 @@ pub(super) fn plain_client() -> reqwest::Client {
 /// Where `tests/install` puts what is not a Debian package.
 fn tools() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir)).join("tools")
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |dir| root.join(dir))
+        .join("tools")
 }
 
 fn tail(text: &str) -> &str {

@@ -37,22 +37,28 @@ impl RadosGw {
     /// It is not installed or does not start.
     pub async fn start(bucket: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("ceph-").tempdir()?;
-        let ceph = Ceph { folder: folder.path(), monitors: format!("[v2:127.0.0.1:{},v1:127.0.0.1:{}]", free_port(), free_port()) };
+        let ceph = Ceph {
+            folder: folder.path(),
+            monitors: format!("[v2:127.0.0.1:{},v1:127.0.0.1:{}]", free_port(), free_port()),
+        };
         let port = free_port();
         std::fs::create_dir(folder.path().join("mon"))?;
         std::fs::create_dir(folder.path().join("osd"))?;
         std::fs::write(folder.path().join("ceph.conf"), ceph.configuration(port)?)?;
         let monitor = ceph.monitor().await?;
         let mut osd = ceph.osd().await?;
-        osd.ready(START_BOUND, || async { ceph.admin(&["osd", "stat"]).await.is_ok_and(|stat| stat.contains("1 up")) })
-            .await?;
+        osd.ready(START_BOUND, || async {
+            ceph.admin(&["osd", "stat"]).await.is_ok_and(|stat| stat.contains("1 up"))
+        })
+        .await?;
         let mut gateway = ceph.program("radosgw")?.args(["-n", "client.rgw.a", "-f"]).serve(folder.path())?;
         let user = ceph
             .program("radosgw-admin")?
             .args(["-n", "client.admin", "user", "create", "--uid=registry", "--display-name=registry"])
             .args([format!("--access-key={ACCESS_KEY}"), format!("--secret-key={SECRET_KEY}")]);
         let url = format!("http://127.0.0.1:{port}/");
-        let (ready, user) = tokio::join!(gateway.ready(START_BOUND, || answers(&url, &[200])), user.run(COMMAND_BOUND));
+        let (ready, user) =
+            tokio::join!(gateway.ready(START_BOUND, || answers(&url, &[200])), user.run(COMMAND_BOUND));
         ready?;
         user?;
         let bucket = Bucket::create(port, bucket, ACCESS_KEY, SECRET_KEY).await?;
@@ -82,13 +88,20 @@ impl Ceph<'_> {
             .arg(&map)
             .run(COMMAND_BOUND)
             .await?;
-        self.program("ceph-mon")?.args(["-i", "a", "--mkfs", "--monmap"]).arg(&map).run(COMMAND_BOUND).await?;
+        self.program("ceph-mon")?
+            .args(["-i", "a", "--mkfs", "--monmap"])
+            .arg(&map)
+            .run(COMMAND_BOUND)
+            .await?;
         self.program("ceph-mon")?.args(["-i", "a", "-f"]).serve(self.folder)
     }
 
     async fn osd(&self) -> Result<Server> {
         self.admin(&["osd", "new", OSD_UUID]).await?;
-        self.program("ceph-osd")?.args(["-i", "0", "--mkfs", "--osd-uuid", OSD_UUID]).run(COMMAND_BOUND).await?;
+        self.program("ceph-osd")?
+            .args(["-i", "0", "--mkfs", "--osd-uuid", OSD_UUID])
+            .run(COMMAND_BOUND)
+            .await?;
         self.program("ceph-osd")?.args(["-i", "0", "-f"]).serve(self.folder)
     }
 

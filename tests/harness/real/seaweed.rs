@@ -42,7 +42,15 @@ impl SeaweedFs {
         let port = free_port();
         let mut program = Program::find("weed")?
             .arg(format!("-logdir={}", folder.path().display()))
-            .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0"])
+            .args([
+                "server",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-filer",
+                "-s3",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+            ])
             .args(["-volume.max=20", "-master.volumeSizeLimitMB=1024", "-master.telemetry=false"])
             .arg(format!("-filer.localSocket={}", folder.path().join("filer.sock").display()))
             .arg(format!("-s3.localSocket={}", folder.path().join("s3.sock").display()))

@@ -13,7 +13,7 @@ const BOUND: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub struct Skopeo {
     /// A folder with `ca.crt`.
-    pub authority: PathBuf,
+    pub trusted: PathBuf,
     /// As whom; anonymous without.
     pub login: Option<Login>,
 }
@@ -36,8 +36,9 @@ impl Skopeo {
     }
 
     async fn copy(&self, side: &str, from: &str, to: &str) -> Result<()> {
-        let mut program = Program::find("skopeo")?.args(["--insecure-policy", "copy", "--all", "--preserve-digests"]);
-        program = program.arg(format!("--{side}-cert-dir={}", self.authority.display()));
+        let mut program =
+            Program::find("skopeo")?.args(["--insecure-policy", "copy", "--all", "--preserve-digests"]);
+        program = program.arg(format!("--{side}-cert-dir={}", self.trusted.display()));
         program = match &self.login {
             Some(login) => program.arg(format!("--{side}-creds={}", login.pair())),
             None => program.arg(format!("--{side}-no-creds")),

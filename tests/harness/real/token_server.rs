@@ -55,7 +55,9 @@ impl Access {
         let may = |action: &str| {
             (public && action == "pull")
                 || user.is_some_and(|user| {
-                    user.grants.iter().any(|(prefix, actions)| repository.starts_with(prefix) && actions.contains(&action))
+                    user.grants
+                        .iter()
+                        .any(|(prefix, actions)| repository.starts_with(prefix) && actions.contains(&action))
                 })
         };
         asked.split(',').filter(|action| may(action)).collect()
@@ -166,7 +168,9 @@ async fn serve(listener: TcpListener, access: Arc<Access>, signer: Arc<Signer>) 
                 async move { Ok::<_, Infallible>(answer) }
             });
             // An error here is a client that went away.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -189,7 +193,9 @@ fn answer(request: &Request<Incoming>, access: &Access, signer: &Signer) -> Resp
         .collect();
     let life = i64::try_from(LIFE.as_secs()).unwrap_or(i64::MAX);
     match signer.sign(user.map_or("", |user| user.user), &Value::Array(granted), life) {
-        Ok(token) => respond(StatusCode::OK, &json!({ "token": token, "access_token": token, "expires_in": life })),
+        Ok(token) => {
+            respond(StatusCode::OK, &json!({ "token": token, "access_token": token, "expires_in": life }))
+        }
         Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "details": error.to_string() })),
     }
 }
