@@ -32,3 +32,13 @@ impl fmt::Debug for Key {
         f.write_str(&self.0)
     }
 }
+
+/// Whether a path has segments that URLs and file systems resolve instead of taking them as names.
+pub(crate) fn climbs(path: &str) -> bool {
+    path.split('/').any(|segment| matches!(segment, "." | ".."))
+}
+
+/// `root` and `path` joined as Python's `os.path.join` does for a relative `path`.
+pub(crate) fn join(root: &str, path: &str) -> String {
+    if root.is_empty() || root.ends_with('/') { format!("{root}{path}") } else { format!("{root}/{path}") }
+}

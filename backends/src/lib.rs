@@ -4,6 +4,7 @@
 //! so that who has read one has read all. This crate knows no zones and no registry: a store has a
 //! root, keys below it, and errors sorted by what they mean to whoever chooses between stores.
 
+mod answer;
 pub mod config;
 mod digest;
 mod error;
@@ -11,13 +12,16 @@ pub mod faulty;
 pub mod fs;
 mod key;
 pub mod memory;
+mod nearest;
 mod object;
+mod params;
 mod proof;
 pub mod s3;
 mod secret;
 mod source;
 mod store;
 mod transport;
+mod upload;
 
 pub use config::StoreConfig;
 pub use digest::{Digest, DigestError, Hasher};

@@ -3,12 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use reqwest::{Request, Response};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::answer::broken;
+use crate::upload::Upload;
+use crate::{ByteStream, Error, Kind, Result};
+
+/// Idle connections kept per store: enough for the readers of a rollout to find one.
+const IDLE_CONNECTIONS: usize = 64;
+
+/// How long a connection may idle, in seconds; stores and their balancers close them at 20 to 75.
+const IDLE_TIME: Duration = Duration::from_secs(30);
+
+/// The longest answer that is read as a whole, in bytes: an error, or a page of a listing.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
+/// How many times `first_byte` a store may take to make what it has received durable.
+const WRITE_PATIENCE: u32 = 6;
+
 /// Time bounds of one store. None covers a whole body: a large blob on a slow line is no fault.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// To a TCP connection and its TLS handshake.
     pub connect: Duration,
-    /// From the request to the answer's headers.
+    /// From the request to the answer's headers; six times this after the last byte of a write.
     pub first_byte: Duration,
     /// Between two pieces of a body.
     pub stall: Duration,
@@ -24,6 +45,13 @@ impl Default for Timeouts {
     }
 }
 
+impl Timeouts {
+    /// From the last byte of a write to the answer's headers.
+    pub(crate) fn written(&self) -> Duration {
+        self.first_byte * WRITE_PATIENCE
+    }
+}
+
 /// What a driver needs to speak HTTP: one TLS policy for all of them, and the time bounds.
 #[derive(Debug, Clone)]
 pub struct Transport {
@@ -31,4 +59,143 @@ pub struct Transport {
     pub tls: Arc<rustls::ClientConfig>,
     /// Time bounds.
     pub timeouts: Timeouts,
+}
+
+impl Transport {
+    /// A client of its own, so that no store waits for another's connections.
+    pub(crate) fn client(&self) -> Result<HttpClient> {
+        // Parallel TCP connections carry bulk better than one flow-controlled HTTP/2 connection.
+        let mut tls = (*self.tls).clone();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(self.timeouts.connect)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_TIME)
+            .build()
+            .map_err(|error| broken("make an HTTP client", error))?;
+        Ok(HttpClient { client, timeouts: self.timeouts })
+    }
+}
+
+/// An HTTP client with the time bounds of one store.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpClient {
+    client: reqwest::Client,
+    timeouts: Timeouts,
+}
+
+impl HttpClient {
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// Sends a request whose body, if any, is in memory; headers within `bound`.
+    ///
+    /// Repeated once where a connection broke before the answer: most often the server had just
+    /// closed it as idle, which says nothing about the server.
+    pub(crate) async fn send(&self, what: &str, request: Request, bound: Duration) -> Result<Response> {
+        let again = request.try_clone();
+        let answer = async {
+            match (self.client.execute(request).await, again) {
+                (Err(error), Some(again)) if broke_off(&error) => self.client.execute(again).await,
+                (answer, _) => answer,
+            }
+        };
+        match timeout(bound, answer).await {
+            Ok(answer) => answer.map_err(|error| broken(what, error)),
+            Err(_) => Err(late(what, "no answer", bound)),
+        }
+    }
+
+    /// Sends a request whose body is made as it goes, and bounds each step of it.
+    ///
+    /// # Errors
+    /// What the body died of; else what the connection died of. The second `Err` field says
+    /// whether the connection broke in mid-request, which may hide an answer of the store.
+    pub(crate) async fn upload(
+        &self,
+        what: &str,
+        mut request: Request,
+        upload: Upload,
+    ) -> Result<Response, (Error, bool)> {
+        let (body, progress) = upload.into_body(what);
+        *request.body_mut() = Some(body);
+        let mut sent = std::pin::pin!(self.client.execute(request));
+        loop {
+            let (deadline, overdue) = progress.deadline(&self.timeouts);
+            tokio::select! {
+                answer = &mut sent => {
+                    return match (answer, progress.take_error()) {
+                        (_, Some(error)) => Err((error, false)),
+                        (Ok(answer), None) => Ok(answer),
+                        (Err(error), None) => {
+                            let unknown = broke_off(&error);
+                            Err((broken(what, error), unknown))
+                        }
+                    };
+                }
+                () = sleep_until(deadline) => {
+                    if progress.deadline(&self.timeouts).0 <= Instant::now() {
+                        return Err((Error::new(overdue, format!("{what}: no progress")), false));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The body of an answer: exactly `length` bytes, or an error.
+    pub(crate) fn exactly(&self, what: String, answer: Response, length: u64) -> ByteStream {
+        let stall = self.timeouts.stall;
+        let pieces = answer.bytes_stream().boxed();
+        stream::try_unfold((pieces, length), move |(mut pieces, left)| {
+            let what = what.clone();
+            async move {
+                let piece = match timeout(stall, pieces.next()).await {
+                    Err(_) => return Err(late(&what, "the body stalled", stall)),
+                    Ok(Some(Err(error))) => return Err(broken(&what, error)),
+                    Ok(Some(Ok(piece))) => piece,
+                    Ok(None) if left == 0 => return Ok(None),
+                    Ok(None) => {
+                        return Err(Error::new(Kind::Unavailable, format!("{what}: {left} bytes short")));
+                    }
+                };
+                match left.checked_sub(piece.len() as u64) {
+                    Some(left) => Ok(Some((piece, (pieces, left)))),
+                    None => Err(Error::new(Kind::Corrupt, format!("{what}: more bytes than promised"))),
+                }
+            }
+        })
+        .boxed()
+    }
+
+    /// A short answer as a whole, at most [`MAX_ANSWER`] bytes, all of it within `bound`.
+    pub(crate) async fn whole(&self, what: &str, answer: Response, bound: Duration) -> Result<Bytes> {
+        let read = async {
+            let mut pieces = answer.bytes_stream();
+            let mut whole = BytesMut::new();
+            while let Some(piece) = pieces.next().await {
+                let piece = piece.map_err(|error| broken(what, error))?;
+                if whole.len() + piece.len() > MAX_ANSWER {
+                    return Err(Error::new(Kind::Unavailable, format!("{what}: the answer is too long")));
+                }
+                whole.extend_from_slice(&piece);
+            }
+            Ok(whole.freeze())
+        };
+        timeout(bound, read).await.unwrap_or_else(|_| Err(late(what, "the answer stalled", bound)))
+    }
+}
+
+/// Whether the connection was made and then broke before an answer came.
+fn broke_off(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout()
+}
+
+fn late(what: &str, why: &str, bound: Duration) -> Error {
+    Error::new(Kind::Timeout, format!("{what}: {why} within {bound:?}"))
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use backends::{Digest, Hasher};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{AUTHORIZATION, COOKIE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
+use http::header::{
+    AUTHORIZATION, COOKIE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use moka::sync::Cache;
@@ -24,12 +26,12 @@ pub(crate) enum Verdict {
     /// It may go on; the size is the registry's, if it named one.
     Yes(Option<u64>),
     /// The registry's answer to `HEAD`, which is no yes.
-    No(Answer),
+    No(Box<Answer>),
 }
 
 /// Yeses of the registry, per credential, repository and digest. A no is never remembered.
 #[derive(Debug)]
-pub struct Permissions {
+pub(crate) struct Permissions {
     yes: Cache<Asked, Yes>,
     memory: Duration,
 }
@@ -50,7 +52,7 @@ struct Yes {
 impl Permissions {
     /// Remembers at most `entries` yeses, each for `memory` at most.
     #[must_use]
-    pub fn new(entries: u64, memory: Duration) -> Self {
+    pub(crate) fn new(entries: u64, memory: Duration) -> Self {
         Self { yes: Cache::builder().max_capacity(entries).time_to_live(memory).build(), memory }
     }
 
@@ -68,14 +70,24 @@ impl Permissions {
 ///
 /// # Errors
 /// The registry gave no answer: 502 or 504.
-pub(crate) async fn may_read(gateway: &Gateway, request: &Parts, repository: &str, blob: &Blob, client: IpAddr) -> Result<Verdict, Problem> {
-    let asked = Asked { credential: credential(&request.headers), repository: repository.to_owned(), digest: blob.digest };
+pub(crate) async fn may_read(
+    gateway: &Gateway,
+    request: &Parts,
+    repository: &str,
+    blob: &Blob,
+    client: IpAddr,
+) -> Result<Verdict, Problem> {
+    let asked = Asked {
+        credential: credential(&request.headers),
+        repository: repository.to_owned(),
+        digest: blob.digest,
+    };
     if let Some(yes) = gateway.permissions.remembered(&asked) {
         return Ok(Verdict::Yes(yes.size));
     }
     let answer = ask(gateway, request, blob, client).await?;
     if !gateway.registry.permits(answer.status()) {
-        return Ok(Verdict::No(answer));
+        return Ok(Verdict::No(Box::new(answer)));
     }
     let size = forward::content_length(answer.headers()).filter(|_| answer.status() == StatusCode::OK);
     gateway.permissions.remember(asked, size, &request.headers);
@@ -88,10 +100,7 @@ pub(crate) async fn may_read(gateway: &Gateway, request: &Parts, repository: &st
 /// bound holds only for what the cache or a zone could serve.
 async fn ask(gateway: &Gateway, request: &Parts, blob: &Blob, client: IpAddr) -> Result<Answer, Problem> {
     let path = forward::path(request)?;
-    let mut headers = forward::headers(gateway, request, client);
-    for conditional in [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
-        headers.remove(conditional);
-    }
+    let headers = unconditional(forward::headers(gateway, request, client));
     let timeouts = &gateway.settings.timeouts;
     let answer = gateway.upstream.ask(Method::HEAD, path, headers, timeouts.registry_first_pull);
     tokio::pin!(answer);
@@ -107,6 +116,14 @@ async fn ask(gateway: &Gateway, request: &Parts, blob: &Blob, client: IpAddr) ->
             Err(Problem::registry(StatusCode::GATEWAY_TIMEOUT, format!("the registry did not say within {seconds} s who may read this blob")))
         }
     }
+}
+
+/// Headers that ask for the whole, whatever the client has of it.
+pub(crate) fn unconditional(mut headers: HeaderMap) -> HeaderMap {
+    for conditional in [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
+        headers.remove(conditional);
+    }
+    headers
 }
 
 /// Tells credentials apart without keeping them.

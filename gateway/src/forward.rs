@@ -10,21 +10,34 @@ use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::Gateway;
 use crate::http::{Body, Problem, forwarded_request, forwarded_response};
+use crate::route::loggable;
 use crate::upstream::Answer;
 
 /// Forwards a request and its streaming body; `bound` is for the answer, from the body's last byte.
-pub(crate) async fn forward(gateway: &Gateway, request: &Parts, body: Body, client: IpAddr, bound: Duration) -> Response<Body> {
+pub(crate) async fn forward(
+    gateway: &Gateway,
+    request: &Parts,
+    body: Body,
+    client: IpAddr,
+    bound: Duration,
+) -> Response<Body> {
     match ask(gateway, request, body, client, bound).await {
         Ok(answer) => relay(gateway, &request.method, answer),
         Err(problem) => {
-            tracing::warn!(method = %request.method, path = request.uri.path(), problem = problem.message, "not forwarded");
+            tracing::warn!(method = %request.method, path = loggable(request.uri.path()), problem = problem.message, "not forwarded");
             problem.response()
         }
     }
 }
 
 /// Forwards a request and gives the registry's answer as it is.
-pub(crate) async fn ask(gateway: &Gateway, request: &Parts, body: Body, client: IpAddr, bound: Duration) -> Result<Answer, Problem> {
+pub(crate) async fn ask(
+    gateway: &Gateway,
+    request: &Parts,
+    body: Body,
+    client: IpAddr,
+    bound: Duration,
+) -> Result<Answer, Problem> {
     let path = path(request)?;
     let headers = headers(gateway, request, client);
     gateway.upstream.send(request.method.clone(), path, headers, body, bound).await
@@ -33,7 +46,12 @@ pub(crate) async fn ask(gateway: &Gateway, request: &Parts, body: Body, client: 
 /// The path and query exactly as they were received.
 pub(crate) fn path(request: &Parts) -> Result<&PathAndQuery, Problem> {
     request.uri.path_and_query().filter(|path| path.as_str().starts_with('/')).ok_or_else(|| {
-        Problem::client(StatusCode::BAD_REQUEST, "UNSUPPORTED", "the request target is no path", "send a path that starts with /")
+        Problem::client(
+            StatusCode::BAD_REQUEST,
+            "UNSUPPORTED",
+            "the request target is no path",
+            "send a path that starts with /",
+        )
     })
 }
 
@@ -49,7 +67,8 @@ pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: IpAddr) -> Hea
         incoming.insert(http::header::HOST, client_host);
     }
     // Wherever blobs may flow, they flow as they are.
-    let identity = request.uri.path().contains("/blobs/") || request.uri.path().starts_with("/_storage_proxy/");
+    let identity =
+        request.uri.path().contains("/blobs/") || request.uri.path().starts_with("/_storage_proxy/");
     forwarded_request(&incoming, host, client, identity)
 }
 

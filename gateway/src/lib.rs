@@ -1,1 +1,29 @@
-//! Gateway.
+//! The gateway: TLS, HTTP, the registry's ways, the disk cache, and the operators' side.
+//!
+//! [`App::bind`] builds the parts in order, [`App::run`] serves until told to stop. `pull` and
+//! `push` are the two stories, each readable from top to bottom.
+
+mod admin;
+mod app;
+mod auth;
+mod cache;
+pub mod check;
+pub mod config;
+mod follow;
+mod forward;
+mod gateway;
+pub mod http;
+mod metrics;
+mod proven;
+mod pull;
+mod push;
+mod read_along;
+pub mod registry;
+mod route;
+mod server;
+pub mod tls;
+mod upstream;
+
+pub use app::App;
+pub use cache::{Cache, CacheStatus, DirectoryLock};
+pub use gateway::Gateway;

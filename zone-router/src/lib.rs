@@ -5,7 +5,13 @@
 
 mod blob;
 pub mod fanout;
+pub mod rank;
+mod read;
+mod router;
+mod suspects;
 mod zone;
 
 pub use blob::Blob;
+pub use fanout::FanOut;
+pub use router::{Answer, NotOpened, Reading, Router};
 pub use zone::Zone;

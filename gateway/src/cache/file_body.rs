@@ -17,14 +17,14 @@ use crate::http::BodyError;
 
 /// Streams a range of a complete blob. Reads from the page cache happen in place; only the disk
 /// is waited for on another thread.
-pub(super) struct FileBody {
+pub(crate) struct FileBody {
     file: Arc<File>,
     left: Range<u64>,
     disk: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
 impl FileBody {
-    pub(super) fn new(file: Arc<File>, range: Range<u64>) -> Self {
+    pub(crate) fn new(file: Arc<File>, range: Range<u64>) -> Self {
         Self { file, left: range, disk: None }
     }
 
@@ -53,7 +53,10 @@ impl http_body::Body for FileBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.left.is_empty() {
             return Poll::Ready(None);
         }

@@ -59,6 +59,17 @@ impl Layout {
         self.partials().join(format!("{}.{attempt}", digest.hex()))
     }
 
+    /// Whether the machine has not been restarted since this was last asked. What a process wrote
+    /// survives its death, but files that were never synced may not survive a loss of power.
+    pub(super) fn same_boot(&self) -> io::Result<bool> {
+        let record = self.root.join("boot_id");
+        // Absent outside Linux proper: then every file is read before it is trusted.
+        let now = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let same = !now.is_empty() && fs::read(&record).is_ok_and(|then| then == now);
+        fs::write(&record, now)?;
+        Ok(same)
+    }
+
     /// Puts a finished partial file in its place.
     pub(super) fn publish(&self, partial: &Path, digest: &Digest) -> io::Result<()> {
         let place = self.blob(digest);
@@ -89,7 +100,9 @@ impl Layout {
                         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                         found.push(Found { digest, size: metadata.len(), modified });
                     }
-                    _ => tracing::warn!(path = %entry.path().display(), "a stranger in the cache's folder is left alone"),
+                    _ => {
+                        tracing::warn!(path = %entry.path().display(), "a stranger in the cache's folder is left alone")
+                    }
                 }
             }
         }

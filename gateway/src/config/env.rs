@@ -17,7 +17,10 @@ pub(crate) const PREFIX: &str = "QUAY_GATEWAY__";
 ///
 /// # Errors
 /// An unknown variable with the prefix, or a value that does not parse.
-pub(crate) fn overlay(file: &mut File, variables: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
+pub(crate) fn overlay(
+    file: &mut File,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<(), ConfigError> {
     for (name, value) in variables {
         if let Some(key) = name.strip_prefix(PREFIX) {
             set_key(file, key, &value).map_err(|why| ConfigError::variable(&name, &why))?;

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 pub use bounds::{Limits, Timeouts};
 pub use file::RegistryKind;
+pub(crate) use settings::without_port;
 pub use settings::{Account, CacheSettings, NamedZone, Settings, TlsSettings};
 
 /// Why a configuration was refused: where, what, and how to mend it.
@@ -60,19 +61,34 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_with(path: &Path, variables: impl Iterator<Item = (String, String)>) -> Result<Settings, ConfigError> {
+pub fn load_with(
+    path: &Path,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Settings, ConfigError> {
     let variables: Vec<_> = variables.collect();
-    let preference = variables.iter().find(|(name, _)| name == settings::PREFERENCE_VARIABLE).map(|(_, value)| value.clone());
+    let preference = variables
+        .iter()
+        .find(|(name, _)| name == settings::PREFERENCE_VARIABLE)
+        .map(|(_, value)| value.clone());
     let mut file: file::File = read_yaml(path, None)?;
     env::overlay(&mut file, variables.into_iter())?;
     settings::resolve(path, file, preference.as_deref())
 }
 
 /// Reads a YAML file; `named_at` is the line of the configuration that names it.
-fn read_yaml<T: DeserializeOwned>(path: &Path, named_at: Option<(&Path, Option<u64>)>) -> Result<T, ConfigError> {
+fn read_yaml<T: DeserializeOwned>(
+    path: &Path,
+    named_at: Option<(&Path, Option<u64>)>,
+) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| match named_at {
-        Some((origin, line)) => ConfigError::new(origin, line, format!("cannot read {}: {error}", path.display())),
-        None => ConfigError::new(path, None, format!("cannot read the configuration: {error}; name it with --config")),
+        Some((origin, line)) => {
+            ConfigError::new(origin, line, format!("cannot read {}: {error}", path.display()))
+        }
+        None => ConfigError::new(
+            path,
+            None,
+            format!("cannot read the configuration: {error}; name it with --config"),
+        ),
     })?;
     from_yaml(&text).map_err(|error| ConfigError::new(path, error.line, error.message))
 }

@@ -60,6 +60,14 @@ pub struct Settings {
     pub timeouts: Timeouts,
 }
 
+impl Settings {
+    /// Whether clients dial another name than the registry's own, so that its URLs need rewriting.
+    #[must_use]
+    pub fn names_differ(&self) -> bool {
+        !self.hostname.eq_ignore_ascii_case(&self.registry_hostname)
+    }
+}
+
 /// A certificate chain and its key, PEM files.
 #[derive(Debug, Clone)]
 pub struct TlsSettings {
@@ -109,13 +117,18 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         .or_else(|| file.registry.server_name.as_ref().map(|name| name.value.clone()))
         .or_else(|| (file.registry.kind == RegistryKind::Distribution).then(|| authority(&url)))
         .ok_or_else(|| {
-            fail(None, "the registry's own name is not known: set registry.config to Quay's config.yaml (it needs \
-                        SERVER_HOSTNAME), or registry.server_name".into())
+            fail(
+                None,
+                "the registry's own name is not known: set registry.config to Quay's config.yaml (it needs \
+                        SERVER_HOSTNAME), or registry.server_name"
+                    .into(),
+            )
         })?;
     let hostname = match &file.hostname {
         Some(hostname) => checked_hostname(path, hostname)?,
         None => registry_hostname.clone(),
     };
+    check_scheme(path, &file, &quay, hostname == registry_hostname)?;
     let server_name = file.registry.server_name.as_ref().map_or_else(
         || match file.registry.kind {
             RegistryKind::Quay => without_port(&registry_hostname).to_owned(),
@@ -130,7 +143,10 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         hostname,
         registry_hostname,
         tls: tls(path, &file)?,
-        state_dir: file.state_dir.as_ref().map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value)),
+        state_dir: file
+            .state_dir
+            .as_ref()
+            .map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value)),
         registry_kind: file.registry.kind,
         registry_url: url,
         registry_server_name: server_name,
@@ -148,14 +164,41 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
 fn quay_file(path: &Path, file: &File) -> Result<QuayFile, ConfigError> {
     let Some(config) = &file.registry.config else { return Ok(QuayFile::default()) };
     if file.registry.kind != RegistryKind::Quay {
-        return Err(ConfigError::new(path, config.line, "registry.config is Quay's file, but registry.kind is not quay: remove one of them"));
+        return Err(ConfigError::new(
+            path,
+            config.line,
+            "registry.config is Quay's file, but registry.kind is not quay: remove one of them",
+        ));
     }
     super::read_yaml(&relative_to(path, &config.value), Some((path, config.line)))
 }
 
+/// Where both have one name, clients follow Quay's own URLs, and they must lead to TLS.
+fn check_scheme(path: &Path, file: &File, quay: &QuayFile, one_name: bool) -> Result<(), ConfigError> {
+    let Some(config) = file.registry.config.as_ref().filter(|_| one_name) else { return Ok(()) };
+    // Quay's default (`config.py:PREFERRED_URL_SCHEME`).
+    let scheme = quay.preferred_url_scheme.as_deref().unwrap_or("http");
+    if scheme == "https" {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        path,
+        config.line,
+        format!(
+            "Quay's PREFERRED_URL_SCHEME is {scheme}, so it would send clients of this \
+        gateway to {scheme}:// under the same name: set PREFERRED_URL_SCHEME: https in Quay's config.yaml, or give the \
+        gateway a hostname of its own"
+        ),
+    ))
+}
+
 fn registry_url(path: &Path, url: Option<&Located<String>>) -> Result<Url, ConfigError> {
     let Some(located) = url else {
-        return Err(ConfigError::new(path, None, "registry.url is missing: where the registry is dialled, such as https://quay.internal:8443"));
+        return Err(ConfigError::new(
+            path,
+            None,
+            "registry.url is missing: where the registry is dialled, such as https://quay.internal:8443",
+        ));
     };
     let fail = |why: &str| ConfigError::new(path, located.line, format!("registry.url: {why}"));
     let url: Url = located.value.parse().map_err(|error| fail(&format!("not a URL: {error}")))?;
@@ -163,7 +206,9 @@ fn registry_url(path: &Path, url: Option<&Located<String>>) -> Result<Url, Confi
         return Err(fail("must be http://host[:port] or https://host[:port]"));
     }
     if url.path() != "/" || url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
-        return Err(fail("must hold no path, query or credentials: a registry lives at the root of its host"));
+        return Err(fail(
+            "must hold no path, query or credentials: a registry lives at the root of its host",
+        ));
     }
     Ok(url)
 }
@@ -171,17 +216,32 @@ fn registry_url(path: &Path, url: Option<&Located<String>>) -> Result<Url, Confi
 fn checked_hostname(path: &Path, hostname: &Located<String>) -> Result<String, ConfigError> {
     let parsed: Result<http::uri::Authority, _> = hostname.value.parse();
     match parsed {
-        Ok(authority) if authority.as_str() == hostname.value && !hostname.value.contains('@') => Ok(hostname.value.clone()),
-        _ => Err(ConfigError::new(path, hostname.line, "hostname: must be a host name with an optional port, without https://")),
+        Ok(authority) if authority.as_str() == hostname.value && !hostname.value.contains('@') => {
+            Ok(hostname.value.clone())
+        }
+        _ => Err(ConfigError::new(
+            path,
+            hostname.line,
+            "hostname: must be a host name with an optional port, without https://",
+        )),
     }
 }
 
 /// All zones, home first.
-fn zones(path: &Path, file: &File, quay: &QuayFile, preference: Option<&str>) -> Result<Vec<NamedZone>, ConfigError> {
+fn zones(
+    path: &Path,
+    file: &File,
+    quay: &QuayFile,
+    preference: Option<&str>,
+) -> Result<Vec<NamedZone>, ConfigError> {
     let all = quay.storage.clone().overlaid(file.zones.clone());
     if all.is_empty() {
-        return Err(ConfigError::new(path, None, "no zone is known: set registry.config to Quay's config.yaml (its \
-            DISTRIBUTED_STORAGE_CONFIG names them), or list them under zones"));
+        return Err(ConfigError::new(
+            path,
+            None,
+            "no zone is known: set registry.config to Quay's config.yaml (its \
+            DISTRIBUTED_STORAGE_CONFIG names them), or list them under zones",
+        ));
     }
     let order: Vec<String> = match preference {
         Some(names) => names.split_whitespace().map(str::to_owned).collect(),
@@ -191,11 +251,20 @@ fn zones(path: &Path, file: &File, quay: &QuayFile, preference: Option<&str>) ->
     if let Some(home) = &file.home
         && !all.iter().any(|(name, _)| *name == home.value)
     {
-        return Err(ConfigError::new(path, home.line, format!("home: there is no zone {}; zones are {}", home.value, known())));
+        return Err(ConfigError::new(
+            path,
+            home.line,
+            format!("home: there is no zone {}; zones are {}", home.value, known()),
+        ));
     }
     if let Some(name) = order.iter().find(|name| !all.iter().any(|(known, _)| known == *name)) {
-        let origin = if preference.is_some() { PREFERENCE_VARIABLE } else { "DISTRIBUTED_STORAGE_PREFERENCE" };
-        return Err(ConfigError::new(path, None, format!("{origin} names zone {name}, which is not configured; zones are {}", known())));
+        let origin =
+            if preference.is_some() { PREFERENCE_VARIABLE } else { "DISTRIBUTED_STORAGE_PREFERENCE" };
+        return Err(ConfigError::new(
+            path,
+            None,
+            format!("{origin} names zone {name}, which is not configured; zones are {}", known()),
+        ));
     }
     let home = file.home.as_ref().map(|home| home.value.clone());
     let mut zones: Vec<NamedZone> = all.into_iter().map(|(name, store)| NamedZone { name, store }).collect();
@@ -209,14 +278,25 @@ fn zones(path: &Path, file: &File, quay: &QuayFile, preference: Option<&str>) ->
 
 /// The zones every pushed blob goes to: where Quay's own garbage collection reaches, unless the
 /// operator accepts copies that it never removes.
-fn targets(path: &Path, file: &File, quay: &QuayFile, zones: &[NamedZone]) -> Result<Vec<String>, ConfigError> {
+fn targets(
+    path: &Path,
+    file: &File,
+    quay: &QuayFile,
+    zones: &[NamedZone],
+) -> Result<Vec<String>, ConfigError> {
     let all = || zones.iter().map(|zone| zone.name.clone());
     match file.registry.kind {
         RegistryKind::Distribution => Ok(all().skip(1).collect()),
         RegistryKind::Quay if file.replication.accept_orphans => Ok(all().collect()),
         RegistryKind::Quay => {
             if let Some(name) = quay.default_locations.iter().find(|name| !all().any(|zone| zone == **name)) {
-                return Err(ConfigError::new(path, None, format!("DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS names zone {name}, which is not configured")));
+                return Err(ConfigError::new(
+                    path,
+                    None,
+                    format!(
+                        "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS names zone {name}, which is not configured"
+                    ),
+                ));
             }
             Ok(all().filter(|name| quay.default_locations.contains(name)).collect())
         }
@@ -226,11 +306,20 @@ fn targets(path: &Path, file: &File, quay: &QuayFile, zones: &[NamedZone]) -> Re
 fn tls(path: &Path, file: &File) -> Result<Option<TlsSettings>, ConfigError> {
     match (&file.tls.certificate, &file.tls.key) {
         (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => {
-            Ok(Some(TlsSettings { certificate: existing(path, "tls.certificate", certificate)?, key: existing(path, "tls.key", key)? }))
-        }
-        (Some(certificate), None) => Err(ConfigError::new(path, certificate.line, "tls.certificate without tls.key: give both, or neither to have a certificate made")),
-        (None, Some(key)) => Err(ConfigError::new(path, key.line, "tls.key without tls.certificate: give both, or neither to have a certificate made")),
+        (Some(certificate), Some(key)) => Ok(Some(TlsSettings {
+            certificate: existing(path, "tls.certificate", certificate)?,
+            key: existing(path, "tls.key", key)?,
+        })),
+        (Some(certificate), None) => Err(ConfigError::new(
+            path,
+            certificate.line,
+            "tls.certificate without tls.key: give both, or neither to have a certificate made",
+        )),
+        (None, Some(key)) => Err(ConfigError::new(
+            path,
+            key.line,
+            "tls.key without tls.certificate: give both, or neither to have a certificate made",
+        )),
     }
 }
 
@@ -240,12 +329,27 @@ fn account(path: &Path, file: &File) -> Result<Option<Account>, ConfigError> {
         (Some(username), Some(password_file)) => {
             let from = existing(path, "registry.account.password_file", password_file)?;
             let text = std::fs::read_to_string(&from).map_err(|error| {
-                ConfigError::new(path, password_file.line, format!("registry.account.password_file: cannot read {}: {error}", from.display()))
+                ConfigError::new(
+                    path,
+                    password_file.line,
+                    format!("registry.account.password_file: cannot read {}: {error}", from.display()),
+                )
             })?;
-            Ok(Some(Account { username: username.value.clone(), password: Secret::new(text.trim_end_matches(['\r', '\n'])) }))
+            Ok(Some(Account {
+                username: username.value.clone(),
+                password: Secret::new(text.trim_end_matches(['\r', '\n'])),
+            }))
         }
-        (Some(given), None) => Err(ConfigError::new(path, given.line, "registry.account.username without password_file: give both")),
-        (None, Some(given)) => Err(ConfigError::new(path, given.line, "registry.account.password_file without username: give both")),
+        (Some(given), None) => Err(ConfigError::new(
+            path,
+            given.line,
+            "registry.account.username without password_file: give both",
+        )),
+        (None, Some(given)) => Err(ConfigError::new(
+            path,
+            given.line,
+            "registry.account.password_file without username: give both",
+        )),
     }
 }
 
@@ -262,7 +366,8 @@ fn ca_files(path: &Path, file: &File) -> Result<Vec<PathBuf>, ConfigError> {
     if extra.is_file() {
         files.push(extra);
     } else if let Ok(entries) = std::fs::read_dir(&extra) {
-        let mut found: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+        let mut found: Vec<_> =
+            entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()).collect();
         found.sort();
         files.extend(found);
     }
@@ -272,7 +377,11 @@ fn ca_files(path: &Path, file: &File) -> Result<Vec<PathBuf>, ConfigError> {
 fn cache(path: &Path, file: &File) -> Result<CacheSettings, ConfigError> {
     let size = file.cache.size.as_ref().map_or(CACHE_SIZE, |size| size.value);
     if size.as_u64() == 0 {
-        return Err(ConfigError::new(path, file.cache.size.as_ref().and_then(|size| size.line), "cache.size: must be more than nothing, such as 100GiB"));
+        return Err(ConfigError::new(
+            path,
+            file.cache.size.as_ref().and_then(|size| size.line),
+            "cache.size: must be more than nothing, such as 100GiB",
+        ));
     }
     Ok(CacheSettings {
         dir: file.cache.dir.as_ref().map_or_else(|| CACHE_DIR.into(), |dir| relative_to(path, &dir.value)),
@@ -283,7 +392,11 @@ fn cache(path: &Path, file: &File) -> Result<CacheSettings, ConfigError> {
 
 fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigError> {
     if timeouts.permission > Timeouts::default().permission {
-        return Err(ConfigError::new(path, None, "timeouts.permission: more than 60s would outlast Quay's own memory of a deleted repository"));
+        return Err(ConfigError::new(
+            path,
+            None,
+            "timeouts.permission: more than 60s would outlast Quay's own memory of a deleted repository",
+        ));
     }
     Ok(timeouts)
 }
@@ -293,7 +406,9 @@ fn existing(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<PathBuf, 
     let found = relative_to(path, &file.value);
     match found.is_file() {
         true => Ok(found),
-        false => Err(ConfigError::new(path, file.line, format!("{key}: there is no file {}", found.display()))),
+        false => {
+            Err(ConfigError::new(path, file.line, format!("{key}: there is no file {}", found.display())))
+        }
     }
 }
 

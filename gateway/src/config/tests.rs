@@ -1,1 +1,188 @@
+//! What is understood, and what is refused with the line and the fix.
 
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+
+const QUAY: &str = r"
+SERVER_HOSTNAME: quay.example.com
+PREFERRED_URL_SCHEME: https
+FEATURE_USER_CREATION: true
+DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS: [zone-a, zone-b]
+DISTRIBUTED_STORAGE_PREFERENCE: [zone-b, zone-a]
+DISTRIBUTED_STORAGE_CONFIG:
+  zone-a:
+    - RadosGWStorage
+    - {hostname: a.example.com, is_secure: true, access_key: AK, secret_key: hunter2, bucket_name: quay, storage_path: /root}
+  zone-b:
+    - S3Storage
+    - {s3_bucket: quay, s3_region: eu-west-1, s3_access_key: AK, s3_secret_key: hunter2, storage_path: /root}
+  zone-c:
+    - LocalStorage
+    - {storage_path: /datastorage}
+";
+
+const GATEWAY: &str = "registry: {url: 'https://quay.internal:8443', config: quay.yaml}\n";
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(gateway: &str, quay: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("gateway.yaml"), gateway).expect("writes");
+        fs::write(dir.path().join("quay.yaml"), quay).expect("writes");
+        Self(dir)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("gateway.yaml")
+    }
+
+    fn load(&self, variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        load_with(&self.path(), variables)
+    }
+}
+
+fn loaded(gateway: &str, variables: &[(&str, &str)]) -> Settings {
+    Folder::new(gateway, QUAY).load(variables).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The error without its folder.
+fn refused(gateway: &str) -> String {
+    refused_with(gateway, QUAY, &[])
+}
+
+fn refused_with(gateway: &str, quay: &str, variables: &[(&str, &str)]) -> String {
+    let folder = Folder::new(gateway, quay);
+    let error = folder.load(variables).expect_err("is refused").to_string();
+    error.replace(&format!("{}/", folder.0.path().display()), "")
+}
+
+fn names(settings: &Settings) -> Vec<&str> {
+    settings.zones.iter().map(|zone| zone.name.as_str()).collect()
+}
+
+#[test]
+fn quays_own_file_says_nearly_all() {
+    let settings = loaded(GATEWAY, &[]);
+    assert_eq!(settings.hostname, "quay.example.com");
+    assert_eq!(settings.registry_server_name, "quay.example.com");
+    assert!(!settings.names_differ());
+    assert_eq!(names(&settings), ["zone-b", "zone-a", "zone-c"]);
+    assert_eq!(settings.targets, ["zone-b", "zone-a"]);
+    assert_eq!(settings.zones[0].store.driver(), "S3Storage");
+}
+
+#[test]
+fn home_and_preference() {
+    let home = format!("{GATEWAY}home: zone-c\n");
+    assert_eq!(names(&loaded(&home, &[])), ["zone-c", "zone-b", "zone-a"]);
+    let preference = [("QUAY_DISTRIBUTED_STORAGE_PREFERENCE", "zone-c zone-a")];
+    assert_eq!(names(&loaded(GATEWAY, &preference)), ["zone-c", "zone-a", "zone-b"]);
+    assert!(
+        refused(&format!("{GATEWAY}home: zone-x\n"))
+            .contains("gateway.yaml:2: home: there is no zone zone-x; zones are zone-a, zone-b, zone-c")
+    );
+    let unknown = refused_with(GATEWAY, QUAY, &[("QUAY_DISTRIBUTED_STORAGE_PREFERENCE", "zone-y")]);
+    assert!(unknown.contains("names zone zone-y, which is not configured"), "{unknown}");
+}
+
+#[test]
+fn own_zones_add_and_override() {
+    let own = format!(
+        "{GATEWAY}zones:\n  zone-a: [LocalStorage, {{storage_path: /a}}]\n  zone-d: [LocalStorage, {{storage_path: /d}}]\n"
+    );
+    let settings = loaded(&own, &[]);
+    assert_eq!(names(&settings), ["zone-b", "zone-a", "zone-c", "zone-d"]);
+    assert_eq!(settings.zones[1].store.driver(), "LocalStorage");
+}
+
+#[test]
+fn the_environment_wins() {
+    let variables = [
+        ("QUAY_GATEWAY__HOSTNAME", "edge.example.com:8443"),
+        ("QUAY_GATEWAY__REGISTRY__URL", "http://127.0.0.1:8080"),
+        ("QUAY_GATEWAY__CACHE__SIZE", "2GiB"),
+        ("QUAY_GATEWAY__LIMITS", "{connections: 7}"),
+        ("QUAY_GATEWAY_PORT", "tcp://10.0.0.1:8443"),
+    ];
+    let settings = loaded(GATEWAY, &variables);
+    assert_eq!(settings.hostname, "edge.example.com:8443");
+    assert!(settings.names_differ());
+    assert_eq!(settings.cache.size, 2 << 30);
+    assert_eq!(settings.limits.connections, 7);
+    let wrong = refused_with(GATEWAY, QUAY, &[("QUAY_GATEWAY__HOSTNAM", "x")]);
+    assert!(wrong.contains("QUAY_GATEWAY__HOSTNAM: no such key"), "{wrong}");
+}
+
+#[test]
+fn distribution_needs_no_quay() {
+    let settings = loaded(
+        "registry: {kind: distribution, url: 'http://127.0.0.1:5000'}\nhostname: edge\nzones:\n  b: [LocalStorage, {storage_path: /b}]\n  a: [LocalStorage, {storage_path: /a}]\n",
+        &[],
+    );
+    assert_eq!(names(&settings), ["b", "a"]);
+    assert_eq!(settings.targets, ["a"]);
+    assert_eq!(settings.registry_hostname, "127.0.0.1:5000");
+}
+
+#[test]
+fn what_is_wrong_is_refused_where_it_stands() {
+    for (gateway, wanted) in [
+        ("hostnam: x\n", "gateway.yaml:1:"),
+        ("registry: {}\n", "registry.url is missing"),
+        ("registry:\n  url: ftp://x\n", "gateway.yaml:2: registry.url: must be http"),
+        ("registry:\n  url: https://x/path\n", "gateway.yaml:2: registry.url: must hold no path"),
+        ("registry:\n  url: https://x\n  config: nowhere.yaml\n", "gateway.yaml:3: cannot read nowhere.yaml"),
+        ("registry: {url: 'https://x'}\n", "the registry's own name is not known"),
+        ("registry: {url: 'https://x', server_name: x}\n", "no zone is known"),
+        (
+            &format!("{GATEWAY}tls:\n  certificate: quay.yaml\n"),
+            "gateway.yaml:3: tls.certificate without tls.key",
+        ),
+        (&format!("{GATEWAY}ca: nowhere.pem\n"), "gateway.yaml:2: ca: there is no file nowhere.pem"),
+        (&format!("{GATEWAY}hostname: https://x\n"), "gateway.yaml:2: hostname: must be a host name"),
+        (&format!("{GATEWAY}cache: {{size: 0}}\n"), "gateway.yaml:2: cache.size"),
+        (&format!("{GATEWAY}timeouts: {{permission: 2m}}\n"), "more than 60s"),
+        (&format!("{GATEWAY}timeouts: {{drain: soon}}\n"), "gateway.yaml:2:"),
+        (&format!("{GATEWAY}zones: {{z: [S4Storage, {{}}]}}\n"), "S3Storage"),
+        (&format!("{GATEWAY}zones: {{z: [AzureStorage, {{}}]}}\n"), "not supported yet"),
+        (&format!("{GATEWAY}zones: {{z: [LocalStorage, {{storage_pat: /x}}]}}\n"), "storage_path"),
+        (
+            "registry:\n  kind: distribution\n  url: https://x\n  config: quay.yaml\n",
+            "gateway.yaml:4: registry.config is Quay's file",
+        ),
+    ] {
+        let error = refused(gateway);
+        assert!(error.contains(wanted), "{gateway}\n{error}\nwanted {wanted}");
+    }
+}
+
+#[test]
+fn one_name_needs_https() {
+    let quay = QUAY.replace("PREFERRED_URL_SCHEME: https", "");
+    let error = refused_with(GATEWAY, &quay, &[]);
+    assert!(error.contains("PREFERRED_URL_SCHEME is http"), "{error}");
+    let other = [("QUAY_GATEWAY__HOSTNAME", "edge.example.com")];
+    Folder::new(GATEWAY, &quay).load(&other).expect("another name needs none");
+}
+
+#[test]
+fn a_target_that_is_no_zone_is_refused() {
+    let quay = QUAY.replace(
+        "[zone-a, zone-b]\nDISTRIBUTED_STORAGE_PREFERENCE",
+        "[zone-q]\nDISTRIBUTED_STORAGE_PREFERENCE",
+    );
+    assert!(refused_with(GATEWAY, &quay, &[]).contains("DEFAULT_LOCATIONS names zone zone-q"));
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let settings = loaded(GATEWAY, &[]);
+    let printed = format!("{settings:?}{}", crate::check::summary(&settings));
+    assert!(!printed.contains("hunter2"), "{printed}");
+    let broken = QUAY.replace("bucket_name: quay,", "bucket_nam: quay,");
+    assert!(!refused_with(GATEWAY, &broken, &[]).contains("hunter2"));
+}

@@ -8,6 +8,7 @@ use futures_util::stream::Stream;
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::Incoming;
 
 /// The body of an answer.
 pub struct Body(UnsyncBoxBody<Bytes, BodyError>);
@@ -36,6 +37,12 @@ impl Body {
     /// Bytes in memory.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         Self(Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync())
+    }
+
+    /// A client's request body.
+    #[must_use]
+    pub fn incoming(body: Incoming) -> Self {
+        Self(body.map_err(|error| BodyError::Client(error.to_string())).boxed_unsync())
     }
 
     /// Any other body.

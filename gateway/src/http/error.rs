@@ -92,7 +92,12 @@ impl Problem {
 
     /// The client's request cannot be served as it is.
     #[must_use]
-    pub fn client(status: StatusCode, code: &'static str, message: impl Into<String>, fix: &'static str) -> Self {
+    pub fn client(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<String>,
+        fix: &'static str,
+    ) -> Self {
         Self { status, code, fault: Fault::Client, retry: false, message: message.into(), fix }
     }
 

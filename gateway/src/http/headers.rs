@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    ACCEPT_ENCODING, CONNECTION, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -39,7 +39,12 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ///
 /// `identity` asks for bytes as they are: Quay's nginx would compress a streamed blob.
 #[must_use]
-pub fn forwarded_request(headers: &HeaderMap, host: HeaderValue, client: IpAddr, identity: bool) -> HeaderMap {
+pub fn forwarded_request(
+    headers: &HeaderMap,
+    host: HeaderValue,
+    client: IpAddr,
+    identity: bool,
+) -> HeaderMap {
     let client_host = headers.get(HOST).cloned();
     let mut out = end_to_end(headers);
     for claim in &CLAIMS {
@@ -85,17 +90,30 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("value"))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("value")))
+            .collect()
     }
 
     #[test]
     fn claims_are_replaced_and_hops_removed() {
         let request = headers(&[
-            ("host", "edge.example.com"), ("x-forwarded-for", "10.0.0.1"), ("forwarded", "for=10.0.0.1"),
-            ("connection", "close, x-hop"), ("x-hop", "1"), ("te", "trailers"), ("authorization", "Bearer t"),
+            ("host", "edge.example.com"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("authorization", "Bearer t"),
             ("accept-encoding", "gzip"),
         ]);
-        let out = forwarded_request(&request, HeaderValue::from_static("quay.example.com"), [192, 0, 2, 7].into(), true);
+        let out = forwarded_request(
+            &request,
+            HeaderValue::from_static("quay.example.com"),
+            [192, 0, 2, 7].into(),
+            true,
+        );
         assert_eq!(out[X_FORWARDED_FOR], "192.0.2.7");
         assert_eq!(out[X_FORWARDED_PROTO], "https");
         assert_eq!(out[X_FORWARDED_HOST], "edge.example.com");

@@ -8,4 +8,4 @@ mod range;
 pub use body::{Body, BodyError};
 pub use error::{Fault, Problem};
 pub use headers::{forwarded_request, forwarded_response};
-pub use range::{ByteRange, Requested, if_none_match_hits, requested};
+pub use range::{ByteRange, Requested, Spec, if_none_match_hits, requested};

@@ -42,7 +42,9 @@ impl Spec {
     pub fn within(self, size: u64) -> Option<ByteRange> {
         match self {
             Self::From { first, .. } if first >= size => None,
-            Self::From { first, last } => Some(first..last.map_or(size, |last| last.saturating_add(1).min(size))),
+            Self::From { first, last } => {
+                Some(first..last.map_or(size, |last| last.saturating_add(1).min(size)))
+            }
             Self::Last { length: 0 } => None,
             Self::Last { length } => (size > 0).then(|| size.saturating_sub(length)..size),
         }
@@ -57,7 +59,9 @@ pub fn requested(headers: &HeaderMap, etag: &str) -> Requested {
     if headers.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag.as_bytes()) {
         return Requested::Whole;
     }
-    let Some(specs) = range.to_str().ok().and_then(|text| strip_unit(text.trim())) else { return Requested::Whole };
+    let Some(specs) = range.to_str().ok().and_then(|text| strip_unit(text.trim())) else {
+        return Requested::Whole;
+    };
     if specs.contains(',') {
         // Several ranges: the whole is a valid answer, and no container client asks for them.
         return Requested::Whole;
@@ -82,7 +86,8 @@ fn spec(text: &str) -> Option<Spec> {
 }
 
 fn number(text: &str) -> Option<u64> {
-    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().unwrap_or(u64::MAX))
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 /// Whether `If-None-Match` names the blob, so that 304 is the answer.
@@ -131,7 +136,9 @@ mod tests {
     fn ignored_or_malformed() {
         assert_eq!(asked("items=0-1"), Requested::Whole);
         assert_eq!(asked("bytes=0-1,3-4"), Requested::Whole);
-        for range in ["bytes=", "bytes=-", "bytes=0--1", "bytes=5-4", "bytes=a-b", "bytes=0x1-2", "bytes=+1-2"] {
+        for range in
+            ["bytes=", "bytes=-", "bytes=0--1", "bytes=5-4", "bytes=a-b", "bytes=0x1-2", "bytes=+1-2"]
+        {
             assert_eq!(asked(range), Requested::Malformed, "{range}");
         }
     }

@@ -1,5 +1,7 @@
 //! Which blobs a manifest brings with it.
 
+use std::collections::HashSet;
+
 use backends::Digest;
 use serde::Deserialize;
 
@@ -8,8 +10,8 @@ use serde::Deserialize;
 pub struct LocalBlob {
     /// Its digest.
     pub digest: Digest,
-    /// Its size in bytes, as the manifest claims.
-    pub size: u64,
+    /// Its size in bytes, as the manifest claims; schema 1 claims none.
+    pub size: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -18,6 +20,14 @@ struct Manifest {
     config: Option<Descriptor>,
     #[serde(default)]
     layers: Vec<Descriptor>,
+    #[serde(default, rename = "fsLayers")]
+    schema1_layers: Vec<Schema1Layer>,
+}
+
+#[derive(Deserialize)]
+struct Schema1Layer {
+    #[serde(rename = "blobSum")]
+    digest: String,
 }
 
 #[derive(Deserialize)]
@@ -27,12 +37,12 @@ struct Descriptor {
     media_type: String,
     digest: String,
     #[serde(default)]
-    size: u64,
+    size: Option<u64>,
     #[serde(default)]
     urls: Vec<String>,
 }
 
-/// The config and the local layers of an image manifest (docker schema 2 or OCI).
+/// The config and the local layers of an image manifest (OCI, docker schema 2 or schema 1).
 ///
 /// Left out, as Quay leaves them out (`image/docker/schema2/manifest.py:local_blob_digests`,
 /// `image/oci/manifest.py`): layers with `urls`, of a foreign or nondistributable type, the
@@ -42,19 +52,25 @@ struct Descriptor {
 /// Says why the bytes are not a JSON manifest.
 pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error> {
     let manifest: Manifest = serde_json::from_slice(manifest)?;
-    let mut blobs: Vec<LocalBlob> = Vec::new();
-    for descriptor in manifest.config.iter().chain(manifest.layers.iter().filter(|layer| is_local(layer))) {
-        if let Ok(digest) = descriptor.digest.parse()
-            && !blobs.iter().any(|blob| blob.digest == digest)
+    let layers = manifest.layers.iter().filter(|layer| is_local(layer));
+    let described = manifest.config.iter().chain(layers).map(|blob| (&blob.digest, blob.size));
+    let schema1 = manifest.schema1_layers.iter().map(|layer| (&layer.digest, None));
+    let mut seen = HashSet::new();
+    let mut blobs = Vec::new();
+    for (digest, size) in described.chain(schema1) {
+        if let Ok(digest) = digest.parse()
+            && seen.insert(digest)
         {
-            blobs.push(LocalBlob { digest, size: descriptor.size });
+            blobs.push(LocalBlob { digest, size });
         }
     }
     Ok(blobs)
 }
 
 fn is_local(layer: &Descriptor) -> bool {
-    layer.urls.is_empty() && !layer.media_type.contains(".foreign.") && !layer.media_type.contains(".nondistributable.")
+    layer.urls.is_empty()
+        && !layer.media_type.contains(".foreign.")
+        && !layer.media_type.contains(".nondistributable.")
 }
 
 #[cfg(test)]
@@ -70,7 +86,11 @@ mod tests {
     }
 
     fn found(manifest: &serde_json::Value) -> Vec<Digest> {
-        local_blobs(manifest.to_string().as_bytes()).expect("parses").into_iter().map(|blob| blob.digest).collect()
+        local_blobs(manifest.to_string().as_bytes())
+            .expect("parses")
+            .into_iter()
+            .map(|blob| blob.digest)
+            .collect()
     }
 
     #[test]
@@ -88,6 +108,13 @@ mod tests {
             "subject": layer("application/vnd.oci.image.manifest.v1+json", "subject", &[]),
         });
         assert_eq!(found(&manifest), [digest("config"), digest("one")]);
+    }
+
+    #[test]
+    fn schema_1_names_layers_only() {
+        let manifest =
+            serde_json::json!({"schemaVersion": 1, "fsLayers": [{"blobSum": digest("one").to_string()}]});
+        assert_eq!(found(&manifest), [digest("one")]);
     }
 
     #[test]

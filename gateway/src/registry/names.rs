@@ -35,7 +35,8 @@ impl Names {
         if let Some(location) = headers.get(LOCATION).and_then(|value| self.location(value)) {
             headers.insert(LOCATION, location);
         }
-        let challenges: Vec<_> = headers.get_all(WWW_AUTHENTICATE).iter().map(|value| self.challenge(value)).collect();
+        let challenges: Vec<_> =
+            headers.get_all(WWW_AUTHENTICATE).iter().map(|value| self.challenge(value)).collect();
         for (index, challenge) in challenges.into_iter().enumerate() {
             match index {
                 0 => drop(headers.insert(WWW_AUTHENTICATE, challenge)),
@@ -83,7 +84,11 @@ mod tests {
     fn realm_but_never_service() {
         let names = Names::new("quay.example.com", "edge.example.com:8443");
         assert_eq!(
-            rewritten(&names, WWW_AUTHENTICATE, r#"Bearer realm="https://quay.example.com/v2/auth",service="quay.example.com",scope="repository:a/b:pull""#),
+            rewritten(
+                &names,
+                WWW_AUTHENTICATE,
+                r#"Bearer realm="https://quay.example.com/v2/auth",service="quay.example.com",scope="repository:a/b:pull""#
+            ),
             r#"Bearer realm="https://edge.example.com:8443/v2/auth",service="quay.example.com",scope="repository:a/b:pull""#
         );
     }
@@ -91,8 +96,15 @@ mod tests {
     #[test]
     fn absolute_locations_of_the_registry_only() {
         let names = Names::new("quay.example.com", "edge.example.com");
-        assert_eq!(rewritten(&names, LOCATION, "http://quay.example.com/v2/a/blobs/uploads/1?x=y"), "https://edge.example.com/v2/a/blobs/uploads/1?x=y");
-        for other in ["/v2/a/manifests/1", "https://store.example.com/b/k?sig=quay.example.com", "https://quay.example.com.evil.example/x"] {
+        assert_eq!(
+            rewritten(&names, LOCATION, "http://quay.example.com/v2/a/blobs/uploads/1?x=y"),
+            "https://edge.example.com/v2/a/blobs/uploads/1?x=y"
+        );
+        for other in [
+            "/v2/a/manifests/1",
+            "https://store.example.com/b/k?sig=quay.example.com",
+            "https://quay.example.com.evil.example/x",
+        ] {
             assert_eq!(rewritten(&names, LOCATION, other), other);
         }
     }

@@ -26,6 +26,17 @@ pub enum Route {
 }
 
 impl Route {
+    /// A word for metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Blob { .. } => "blob",
+            Self::PutManifest { .. } => "manifest-put",
+            Self::Upload => "upload",
+            Self::Forward => "forward",
+        }
+    }
+
     /// Reads a request line, purely. `path` is the raw path, percent-encoding and all.
     ///
     /// A digest of another algorithm or spelling is the registry's to judge, and so is a
@@ -103,11 +114,20 @@ mod tests {
     fn what_is_not_understood_is_forwarded() {
         let upper = HEX.to_uppercase();
         for path in [
-            "/", "/v2/", "/v2", "/v1/_ping", "/v2/_catalog", "/v2/a/tags/list",
-            &format!("/v2/a/blobs/sha256:{upper}"), &format!("/v2/a/blobs/sha512:{HEX}"),
-            &format!("/v2/a/blobs/sha256:{HEX}/"), &format!("/v2/../blobs/sha256:{HEX}"),
-            &format!("/v2//blobs/sha256:{HEX}"), &format!("/v2/a%2Fb/blobs/sha256:{HEX}"),
-            &format!("/v2/a/b/../c/blobs/sha256:{HEX}"), "/v2/a/blobs/",
+            "/",
+            "/v2/",
+            "/v2",
+            "/v1/_ping",
+            "/v2/_catalog",
+            "/v2/a/tags/list",
+            &format!("/v2/a/blobs/sha256:{upper}"),
+            &format!("/v2/a/blobs/sha512:{HEX}"),
+            &format!("/v2/a/blobs/sha256:{HEX}/"),
+            &format!("/v2/../blobs/sha256:{HEX}"),
+            &format!("/v2//blobs/sha256:{HEX}"),
+            &format!("/v2/a%2Fb/blobs/sha256:{HEX}"),
+            &format!("/v2/a/b/../c/blobs/sha256:{HEX}"),
+            "/v2/a/blobs/",
         ] {
             assert_eq!(Route::parse(&Method::GET, path), Route::Forward, "{path}");
         }
@@ -117,7 +137,10 @@ mod tests {
 
     #[test]
     fn pushes() {
-        assert_eq!(Route::parse(&Method::PUT, "/v2/o/a/manifests/v1"), Route::PutManifest { repository: "o/a".into() });
+        assert_eq!(
+            Route::parse(&Method::PUT, "/v2/o/a/manifests/v1"),
+            Route::PutManifest { repository: "o/a".into() }
+        );
         assert_eq!(Route::parse(&Method::POST, "/v2/o/a/blobs/uploads/"), Route::Upload);
         assert_eq!(Route::parse(&Method::PATCH, "/v2/o/a/blobs/uploads/123"), Route::Upload);
     }

@@ -40,7 +40,9 @@ impl tower_service::Service<Uri> for Connect {
         let connect = self.clone();
         Box::pin(async move {
             let stream = tokio::time::timeout(connect.timeout, connect.stream()).await;
-            stream.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time"))).map(TokioIo::new)
+            stream
+                .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")))
+                .map(TokioIo::new)
         })
     }
 }
@@ -78,7 +80,11 @@ macro_rules! each {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         each!(self, stream => Pin::new(stream).poll_read(context, buffer))
     }
 }

@@ -17,9 +17,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::sync::watch;
 
-pub(crate) use self::stall::Unstalled;
 use self::connect::Connect;
 use self::stall::Progress;
+pub(crate) use self::stall::Unstalled;
 use crate::config::{Settings, Timeouts};
 use crate::http::{Body, BodyError, Problem};
 
@@ -31,7 +31,7 @@ const POOL_IDLE_CONNECTIONS_MAX: usize = 64;
 
 /// The registry's client.
 #[derive(Debug, Clone)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     client: Client<Connect, Body>,
     authority: Authority,
     host: HeaderValue,
@@ -39,14 +39,14 @@ pub struct Upstream {
 }
 
 /// An answer of the registry; its body is bounded between bytes.
-pub type Answer = Response<Unstalled<Incoming>>;
+pub(crate) type Answer = Response<Unstalled<Incoming>>;
 
 impl Upstream {
     /// A client for the registry of `settings`.
     ///
     /// # Errors
     /// Names in the settings that cannot stand in a request or a certificate.
-    pub fn new(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> anyhow::Result<Self> {
+    pub(crate) fn new(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> anyhow::Result<Self> {
         let url = &settings.registry_url;
         let tls = match url.scheme() {
             "https" => {
@@ -79,7 +79,7 @@ impl Upstream {
 
     /// The registry's own name, as a `Host` header.
     #[must_use]
-    pub fn host(&self) -> &HeaderValue {
+    pub(crate) fn host(&self) -> &HeaderValue {
         &self.host
     }
 
@@ -87,7 +87,13 @@ impl Upstream {
     ///
     /// # Errors
     /// 502 if the registry cannot be reached, 504 if it is silent for `bound`.
-    pub async fn ask(&self, method: Method, path: &PathAndQuery, headers: HeaderMap, bound: Duration) -> Result<Answer, Problem> {
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &PathAndQuery,
+        headers: HeaderMap,
+        bound: Duration,
+    ) -> Result<Answer, Problem> {
         self.send(method, path, headers, Body::empty(), bound).await
     }
 
@@ -96,9 +102,17 @@ impl Upstream {
     /// # Errors
     /// 502 if the registry cannot be reached or breaks off, 504 if it is silent for `bound`, 408
     /// if the client does not send what it promised.
-    pub async fn send(&self, method: Method, path: &PathAndQuery, headers: HeaderMap, body: Body, bound: Duration) -> Result<Answer, Problem> {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &PathAndQuery,
+        headers: HeaderMap,
+        body: Body,
+        bound: Duration,
+    ) -> Result<Answer, Problem> {
         let (progress, mut sent) = watch::channel(Progress::Sending(0));
-        let body = Body::new(Unstalled::watched(body, self.timeouts.client_stall, BodyError::Client, progress));
+        let body =
+            Body::new(Unstalled::watched(body, self.timeouts.client_stall, BodyError::Client, progress));
         let request = self.request(method, path, headers, body)?;
         let response = self.client.request(request);
         tokio::pin!(response);
@@ -106,7 +120,9 @@ impl Upstream {
             let state = *sent.borrow_and_update();
             let wait = match state {
                 // Both sides may be slow in turn; each has its own bound, this one ends a deadlock.
-                Progress::Sending(_) => self.timeouts.registry_connect + self.timeouts.client_stall + self.timeouts.registry_stall,
+                Progress::Sending(_) => {
+                    self.timeouts.registry_connect + self.timeouts.client_stall + self.timeouts.registry_stall
+                }
                 Progress::Sent => bound,
                 Progress::Broken => self.timeouts.registry_connect,
             };
@@ -124,12 +140,27 @@ impl Upstream {
         }
     }
 
-    fn request(&self, method: Method, path: &PathAndQuery, headers: HeaderMap, body: Body) -> Result<Request<Body>, Problem> {
-        let uri = Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(path.clone()).build();
+    fn request(
+        &self,
+        method: Method,
+        path: &PathAndQuery,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Request<Body>, Problem> {
+        let uri = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(self.authority.clone())
+            .path_and_query(path.clone())
+            .build();
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = uri.map_err(|_| {
-            Problem::client(StatusCode::BAD_REQUEST, "UNSUPPORTED", "the request target is no path", "send a path that starts with /")
+            Problem::client(
+                StatusCode::BAD_REQUEST,
+                "UNSUPPORTED",
+                "the request target is no path",
+                "send a path that starts with /",
+            )
         })?;
         *request.headers_mut() = headers;
         Ok(request)
@@ -138,10 +169,17 @@ impl Upstream {
 
 fn failed(error: &Error, progress: Progress) -> Problem {
     if progress == Progress::Broken {
-        return Problem::client(StatusCode::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID", "the request body broke off", "send it again");
+        return Problem::client(
+            StatusCode::REQUEST_TIMEOUT,
+            "BLOB_UPLOAD_INVALID",
+            "the request body broke off",
+            "send it again",
+        );
     }
     let timed_out = sources(error).any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
     });
     let causes: Vec<String> = sources(error).map(ToString::to_string).collect();
     let (status, what) = match (error.is_connect(), timed_out) {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
@@ -45,11 +45,25 @@ impl<B: http_body::Body> Unstalled<B> {
     /// `what` makes the error; a broken `body` uses it too.
     pub(crate) fn new(body: B, bound: Duration, what: fn(String) -> BodyError) -> Self {
         let size = body.size_hint().exact();
-        Self { body, sleep: tokio::time::sleep(bound), waiting: false, bound, what, size, passed: 0, progress: None }
+        Self {
+            body,
+            sleep: tokio::time::sleep(bound),
+            waiting: false,
+            bound,
+            what,
+            size,
+            passed: 0,
+            progress: None,
+        }
     }
 
     /// As [`Unstalled::new`], telling `progress` of every piece.
-    pub(crate) fn watched(body: B, bound: Duration, what: fn(String) -> BodyError, progress: watch::Sender<Progress>) -> Self {
+    pub(crate) fn watched(
+        body: B,
+        bound: Duration,
+        what: fn(String) -> BodyError,
+        progress: watch::Sender<Progress>,
+    ) -> Self {
         if body.is_end_stream() {
             progress.send_replace(Progress::Sent);
         }
@@ -65,11 +79,15 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut this = self.project();
-        let tell = |progress: Progress| {
-            if let Some(sender) = this.progress {
-                sender.send_replace(progress);
+        let progress = &*this.progress;
+        let tell = |state: Progress| {
+            if let Some(sender) = progress {
+                sender.send_replace(state);
             }
         };
         let Poll::Ready(item) = this.body.as_mut().poll_frame(context) else {

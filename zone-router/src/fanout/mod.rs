@@ -1,1 +1,183 @@
 //! The write half: copies of every pushed blob in every zone it belongs to.
+//!
+//! Whoever wants a blob in a zone adds a job to the durable [`Journal`]; one lane per target zone
+//! works them off. A job leaves the journal only after its blob was seen at the target, so a crash
+//! at any instruction costs a repeated look and never a copy.
+
+mod backoff;
+mod bounds;
+mod copy;
+mod job;
+mod journal;
+mod lane;
+mod reason;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, warn};
+
+pub use backoff::Backoff;
+pub use bounds::Bounds;
+pub use copy::{CopyError, Failure, Fault, Outcome, copy};
+pub use job::{Job, MAX_REPOSITORIES, NewJob};
+pub use journal::{Journal, JournalError};
+pub use reason::{MAX_REASON, reason};
+pub use status::LaneStatus;
+pub use table::{Count, Due};
+
+use crate::{Blob, Zone};
+use lane::Lane;
+use status::Tally;
+
+/// How often [`FanOut::idle`] looks.
+const POLL: Duration = Duration::from_millis(25);
+
+/// A handle on the lanes. They run until the token given to [`FanOut::start`] is cancelled,
+/// whether handles are left or not.
+#[derive(Clone)]
+pub struct FanOut {
+    journal: Journal,
+    lanes: Arc<HashMap<Arc<str>, Doorbell>>,
+    /// The zones in the order given.
+    order: Arc<[Arc<str>]>,
+    tasks: TaskTracker,
+}
+
+/// What the handle has of a lane.
+struct Doorbell {
+    wake: Arc<Notify>,
+    tally: Arc<Tally>,
+}
+
+impl fmt::Debug for FanOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FanOut").field("zones", &self.order).finish_non_exhaustive()
+    }
+}
+
+impl FanOut {
+    /// Starts a lane for every zone, with the default [`Bounds`]. `zones` stand in the order in
+    /// which they are read from, home first. Needs a Tokio runtime.
+    ///
+    /// What the journal holds for zones that are not among them stays there, with a warning.
+    #[must_use]
+    pub fn start(zones: Vec<Zone>, journal: Journal, shutdown: CancellationToken) -> Self {
+        Self::start_with(zones, journal, Bounds::default(), shutdown)
+    }
+
+    /// Like [`FanOut::start`], with bounds of one's own.
+    #[must_use]
+    pub fn start_with(
+        zones: Vec<Zone>,
+        journal: Journal,
+        bounds: Bounds,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let zones: Arc<[Zone]> = zones.into();
+        let tasks = TaskTracker::new();
+        let mut lanes = HashMap::new();
+        for target in zones.iter() {
+            let doorbell = Doorbell { wake: Arc::default(), tally: Arc::default() };
+            let lane = Lane {
+                target: target.clone(),
+                zones: Arc::clone(&zones),
+                journal: journal.clone(),
+                bounds,
+                wake: Arc::clone(&doorbell.wake),
+                tally: Arc::clone(&doorbell.tally),
+            };
+            tasks.spawn(lane.run(shutdown.clone()));
+            lanes.insert(Arc::clone(&target.name), doorbell);
+        }
+        let order = zones.iter().map(|zone| Arc::clone(&zone.name)).collect();
+        let fan_out = Self { journal, lanes: Arc::new(lanes), order, tasks };
+        fan_out.tasks.spawn(fan_out.clone().warn_of_unconfigured());
+        fan_out.tasks.close();
+        fan_out
+    }
+
+    /// Queues copies of `blobs`, each with its size if known, into every zone of `targets`. On the
+    /// disk when it returns; adding what is queued already does no harm.
+    ///
+    /// # Errors
+    /// The journal could not be written, or not in time: then some may be queued and some not.
+    pub async fn enqueue(
+        &self,
+        repository: &str,
+        blobs: &[(Blob, Option<u64>)],
+        targets: &[Arc<str>],
+    ) -> Result<(), JournalError> {
+        let jobs = targets.iter().flat_map(|target| {
+            blobs.iter().map(|(blob, size)| NewJob::new(blob.clone(), Arc::clone(target), *size, repository))
+        });
+        self.journal.add(jobs.collect()).await?;
+        for target in targets {
+            match self.lanes.get(target) {
+                Some(lane) => lane.wake.notify_one(),
+                None => warn!(zone = &**target, "copies queued for a zone that is not configured"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Every lane in the order of zones, then zones that have jobs but no lane.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn status(&self) -> Result<Vec<LaneStatus>, JournalError> {
+        let counts = self.journal.counts().await?;
+        let mut counts: HashMap<_, _> =
+            counts.into_iter().map(|count| (Arc::clone(&count.zone), count)).collect();
+        let mut status = Vec::new();
+        for zone in self.order.iter() {
+            if let Some(lane) = self.lanes.get(zone) {
+                status.push(lane.tally.status(zone, counts.remove(zone)));
+            }
+        }
+        let mut rest: Vec<_> = counts.into_values().map(status::unconfigured).collect();
+        rest.sort_by(|a, b| a.zone.cmp(&b.zone));
+        status.extend(rest);
+        Ok(status)
+    }
+
+    /// Waits until no configured zone has a job left: for tests and tools. Has no bound of its own.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn idle(&self) -> Result<(), JournalError> {
+        while self.status().await?.iter().any(|lane| lane.configured && lane.waiting > 0) {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until every lane has ended, after the token was cancelled.
+    pub async fn stopped(&self) {
+        self.tasks.wait().await;
+    }
+
+    async fn warn_of_unconfigured(self) {
+        match self.status().await {
+            Ok(status) => {
+                for lane in status.into_iter().filter(|lane| !lane.configured) {
+                    warn!(
+                        zone = &*lane.zone,
+                        jobs = lane.waiting,
+                        "the journal has copies for a zone that is not configured; they wait"
+                    );
+                }
+            }
+            Err(error) => error!(%error, "the journal cannot be read"),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A folder, as Quay's `LocalStorage` keeps it.
+
+mod config;
+mod write;
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+pub use config::FsConfig;
+pub(crate) use config::PARAMS;
+
+use crate::{Error, Key, Kind, Meta, Object, Result, Source, Store, Timeouts, key};
+
+/// Bytes per read, each on a thread that may block.
+const CHUNK: u64 = 256 * 1024;
+
+/// The longest name of a file that Linux takes, in bytes.
+const MAX_NAME: usize = 255;
+
+/// What the names of unfinished files end in; they also start with a dot.
+const PARTIAL: &str = ".partial";
+
+/// A store in a folder.
+#[derive(Debug)]
+pub struct FsStore {
+    root: PathBuf,
+    timeouts: Timeouts,
+}
+
+impl FsStore {
+    /// The store in `config`'s folder; `first_byte` and `stall` bound each step, as a network
+    /// file system may hang.
+    #[must_use]
+    pub fn new(config: &FsConfig, timeouts: Timeouts) -> Self {
+        Self { root: config.root.clone(), timeouts }
+    }
+
+    /// Where an object lies: never outside the root.
+    fn path(&self, key: &Key) -> Result<PathBuf> {
+        let text = key.as_str();
+        let names = text.split('/').all(|name| !name.is_empty() && name.len() <= MAX_NAME);
+        if !names || key::climbs(text) || text.contains('\0') || is_partial(text) {
+            return Err(Error::new(Kind::Invalid, "not a key: empty names, `.` or `..` in it, or too long"));
+        }
+        Ok(self.root.join(text))
+    }
+}
+
+#[async_trait]
+impl Store for FsStore {
+    async fn head(&self, key: &Key) -> Result<Option<Meta>> {
+        let (path, key) = (self.path(key)?, key.clone());
+        step(format!("head {key}"), self.timeouts.first_byte, move || {
+            existing(std::fs::metadata(path).map(|found| meta(key, &found)))
+        })
+        .await
+        .map(Option::flatten)
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
+        let what = format!("get {key}");
+        let (path, key) = (self.path(key)?, key.clone());
+        let opened = step(what.clone(), self.timeouts.first_byte, move || {
+            existing(File::open(path).and_then(|file| Ok((meta(key, &file.metadata()?), file))))
+        })
+        .await?;
+        let Some((Some(meta), file)) = opened else { return Ok(None) };
+        let range = range.map_or(0..meta.size, |range| range.start..range.end.min(meta.size));
+        if range.start > range.end || (range.start == meta.size && meta.size > 0) {
+            return Err(Error::new(Kind::Invalid, format!("{what}: range starts beyond the end")));
+        }
+        let body = read(what, Arc::new(file), range.clone(), self.timeouts.stall);
+        Ok(Some(Object { meta, range, body }))
+    }
+
+    async fn put(&self, key: &Key, source: &Source) -> Result<()> {
+        write::put(&format!("put {key}"), &self.path(key)?, source, &self.timeouts).await
+    }
+
+    fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
+        let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        if key::climbs(&folder) || folder.starts_with('/') {
+            let error = Error::new(Kind::Invalid, format!("list {prefix}: not a prefix of keys"));
+            return stream::iter([Err(error)]).boxed();
+        }
+        let prefix = prefix.to_owned();
+        // Depth first, one folder at a time in memory.
+        stream::try_unfold(vec![folder], move |mut folders| {
+            let prefix = prefix.clone();
+            async move {
+                let Some(folder) = folders.pop() else { return Ok(None) };
+                let what = format!("list {folder}");
+                let root = self.root.clone();
+                let entries = step(what, self.timeouts.first_byte + self.timeouts.stall, move || {
+                    existing(entries(&root, &folder))
+                })
+                .await?
+                .unwrap_or_default();
+                let mut found = Vec::new();
+                for (name, is_folder, meta) in entries.into_iter().rev() {
+                    if is_folder && (name.starts_with(&prefix) || prefix.starts_with(&format!("{name}/"))) {
+                        folders.push(name);
+                    } else if !is_folder && name.starts_with(&prefix) {
+                        found.extend(meta.map(Ok));
+                    }
+                }
+                found.reverse();
+                Ok::<_, Error>(Some((stream::iter(found), folders)))
+            }
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        let path = self.path(key)?;
+        let removed = step(format!("delete {key}"), self.timeouts.first_byte, move || {
+            existing(std::fs::remove_file(path))
+        });
+        removed.await.map(drop)
+    }
+
+    async fn probe(&self) -> Result<()> {
+        let root = self.root.clone();
+        step("probe".to_owned(), self.timeouts.first_byte, move || {
+            std::fs::read_dir(root)?.next().transpose().map(drop)
+        })
+        .await
+    }
+}
+
+/// The bytes of `range`, chunk by chunk; a file that became shorter ends in an error.
+fn read(
+    what: String,
+    file: Arc<File>,
+    range: Range<u64>,
+    stall: Duration,
+) -> BoxStream<'static, Result<Bytes>> {
+    stream::try_unfold(range, move |range| {
+        let (what, file) = (what.clone(), Arc::clone(&file));
+        async move {
+            if range.is_empty() {
+                return Ok(None);
+            }
+            let next = range.end.min(range.start + CHUNK);
+            let chunk = step(what, stall, move || {
+                // At most `CHUNK`, which fits.
+                let mut chunk = vec![0; (next - range.start) as usize];
+                file.read_exact_at(&mut chunk, range.start)?;
+                Ok(Bytes::from(chunk))
+            });
+            Ok(Some((chunk.await?, next..range.end)))
+        }
+    })
+    .boxed()
+}
+
+type Entry = (String, bool, Option<Meta>);
+
+/// What lies in a folder below the root, sorted by name, without unfinished files.
+fn entries(root: &Path, folder: &str) -> io::Result<Vec<Entry>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root.join(folder))? {
+        let entry = entry?;
+        // Quay's own names are ASCII; others are nobody's keys.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if is_partial(&name) {
+            continue;
+        }
+        let key = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        // It may be gone by now.
+        if let Some(metadata) = existing(std::fs::metadata(entry.path()))? {
+            found.push((key.clone(), metadata.is_dir(), meta(Key::new(key), &metadata)));
+        }
+    }
+    found.sort_by(|left, right| left.0.cmp(&right.0));
+    Ok(found)
+}
+
+fn is_partial(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with('.') && name.ends_with(PARTIAL)
+}
+
+/// What is said of a file; of a folder, nothing.
+fn meta(key: Key, found: &std::fs::Metadata) -> Option<Meta> {
+    found.is_file().then(|| Meta { key, size: found.len(), modified: found.modified().ok() })
+}
+
+/// Absence is an answer; so is a key that leads through a file.
+fn existing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Something that may block, on a thread where it may, for as long as it may.
+async fn step<T: Send + 'static>(
+    what: String,
+    bound: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
+    match timeout(bound, spawn_blocking(work)).await {
+        Ok(Ok(done)) => done.map_err(|error| failed(&what, error)),
+        Ok(Err(_)) => Err(Error::new(Kind::Unavailable, format!("{what}: the runtime is shutting down"))),
+        Err(_) => Err(Error::new(Kind::Timeout, format!("{what}: no answer within {bound:?}"))),
+    }
+}
+
+fn failed(what: &str, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Kind::Denied,
+        ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::InvalidFilename => Kind::Invalid,
+        _ => Kind::Unavailable,
+    };
+    Error::new(kind, what).with_cause(error)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

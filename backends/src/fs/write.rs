@@ -1,0 +1,79 @@
+//! Writing a file so that it is there whole or not at all, and stays.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::{PARTIAL, step};
+use crate::{Digest, Error, Hasher, Kind, Proof, Result, Source, Timeouts};
+
+/// Writes `source` beside `path`, makes it durable, and only then gives it its name.
+pub(super) async fn put(what: &str, path: &Path, source: &Source, timeouts: &Timeouts) -> Result<()> {
+    if source.size() == 0 && source.digest() != Digest::EMPTY {
+        return Err(Error::new(Kind::Corrupt, format!("{what}: the source is empty")));
+    }
+    let target = path.to_owned();
+    let mut partial = step(what.to_owned(), timeouts.first_byte, move || Partial::create(target)).await?;
+    let mut proof = Proof::new(source.digest(), source.size(), Hasher::new());
+    let no_progress = || Error::new(Kind::Source, format!("{what}: the source makes no progress"));
+    if source.size() > 0 {
+        let opened = timeout(timeouts.first_byte + timeouts.stall, source.open(0..source.size())).await;
+        let mut pieces = opened.map_err(|_| no_progress())??;
+        while proof.missing() > 0 {
+            let next = timeout(timeouts.stall, pieces.next()).await.map_err(|_| no_progress())?;
+            let Some(piece) = next.transpose()? else {
+                let short = format!("{what}: the source ended {} bytes short", proof.missing());
+                return Err(Error::new(Kind::Corrupt, short));
+            };
+            proof.admit(&piece)?;
+            partial = step(what.to_owned(), timeouts.stall, move || {
+                partial.file.write_all(&piece)?;
+                Ok(partial)
+            })
+            .await?;
+        }
+    }
+    step(what.to_owned(), timeouts.written(), move || partial.publish()).await
+}
+
+/// An unfinished file, removed unless it is published.
+struct Partial {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+impl Partial {
+    fn create(target: PathBuf) -> io::Result<Self> {
+        let folder = folder(&target)?;
+        std::fs::create_dir_all(folder)?;
+        let path = folder.join(format!(".{:016x}{PARTIAL}", fastrand::u64(..)));
+        let file = File::create_new(&path)?;
+        Ok(Self { file, path, target, published: false })
+    }
+
+    fn publish(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        std::fs::rename(&self.path, &self.target)?;
+        self.published = true;
+        File::open(folder(&self.target)?)?.sync_all()
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.published
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(%error, path = %self.path.display(), "an unfinished file stays behind");
+        }
+    }
+}
+
+fn folder(path: &Path) -> io::Result<&Path> {
+    path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))
+}

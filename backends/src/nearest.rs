@@ -1,0 +1,46 @@
+//! What someone may have meant to write.
+
+/// The known word nearest to `word`, if one is near.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    let most = (word.chars().count() / 3).max(1);
+    known
+        .into_iter()
+        .map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|(distance, candidate)| {
+            *distance <= most || candidate.to_ascii_lowercase().ends_with(&format!("_{word}"))
+        })
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, l) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, r) in right.iter().enumerate() {
+            let substituted = diagonal + usize::from(l != *r);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_what_was_meant() {
+        let known = ["s3_bucket", "s3_region", "storage_path", "bucket_name"];
+        assert_eq!(nearest("s3_buket", known), Some("s3_bucket"));
+        assert_eq!(nearest("S3_REGION", known), Some("s3_region"));
+        assert_eq!(nearest("bucket", known), Some("s3_bucket"));
+        assert_eq!(nearest("colour", known), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}

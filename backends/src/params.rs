@@ -1,0 +1,194 @@
+//! The parameters of a driver: a map of scalars, read by name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+
+use crate::Secret;
+use crate::nearest::nearest;
+
+/// Why parameters are refused, in words for who wrote them. Never holds a value.
+pub(crate) type Reason = String;
+
+/// One value. A secret passes through here, so it has no `Debug`.
+enum Value {
+    Null,
+    Bool(bool),
+    Number(u64),
+    Text(String),
+    Other,
+}
+
+/// The parameters as written; those that were `null` count as absent, as they do for Quay.
+pub(crate) struct Params {
+    driver: &'static str,
+    values: BTreeMap<String, Value>,
+}
+
+impl Params {
+    /// A text that must be there.
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<String, Reason> {
+        self.optional_text(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// A text that may be there. Empty counts as absent: Python's `x or None`.
+    pub(crate) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, Reason> {
+        match self.take(name) {
+            Value::Null => Ok(None),
+            Value::Text(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+            Value::Number(_) | Value::Bool(_) => Err(self.wrong(name, "a text: put it in quotes")),
+            Value::Other => Err(self.wrong(name, "a text")),
+        }
+    }
+
+    /// A secret that must be there.
+    pub(crate) fn secret(&mut self, name: &'static str) -> Result<Secret, Reason> {
+        self.text(name).map(Secret::new)
+    }
+
+    /// A secret that may be there.
+    pub(crate) fn optional_secret(&mut self, name: &'static str) -> Result<Option<Secret>, Reason> {
+        Ok(self.optional_text(name)?.map(Secret::new))
+    }
+
+    /// A truth value that must be there.
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, Reason> {
+        self.optional_flag(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// A truth value that may be there.
+    pub(crate) fn optional_flag(&mut self, name: &'static str) -> Result<Option<bool>, Reason> {
+        match self.take(name) {
+            Value::Null => Ok(None),
+            Value::Bool(flag) => Ok(Some(flag)),
+            _ => Err(self.wrong(name, "true or false")),
+        }
+    }
+
+    /// A whole number that may be there, as a number or as digits.
+    pub(crate) fn optional_number(&mut self, name: &'static str) -> Result<Option<u64>, Reason> {
+        match self.take(name) {
+            Value::Null => Ok(None),
+            Value::Number(number) => Ok(Some(number)),
+            Value::Text(text) if text.is_empty() => Ok(None),
+            Value::Text(text) => text.parse().map(Some).map_err(|_| self.wrong(name, "a whole number")),
+            _ => Err(self.wrong(name, "a whole number")),
+        }
+    }
+
+    /// A TCP port that may be there. Zero counts as absent: Python's `if port`.
+    pub(crate) fn optional_port(&mut self, name: &'static str) -> Result<Option<u16>, Reason> {
+        let port = self.optional_number(name)?.unwrap_or_default();
+        let port = u16::try_from(port).map_err(|_| self.wrong(name, "a port, at most 65535"))?;
+        Ok(Some(port).filter(|port| *port != 0))
+    }
+
+    /// A refusal of one parameter.
+    pub(crate) fn wrong(&self, name: &str, expected: &str) -> Reason {
+        format!("{}: `{name}` must be {expected}", self.driver)
+    }
+
+    fn missing(&self, name: &str) -> Reason {
+        format!("{}: `{name}` is missing", self.driver)
+    }
+
+    fn take(&mut self, name: &'static str) -> Value {
+        self.values.remove(name).unwrap_or(Value::Null)
+    }
+}
+
+/// Reads the parameters of `driver`, of which only the `known` may occur.
+pub(crate) struct ParamsOf {
+    pub(crate) driver: &'static str,
+    pub(crate) known: &'static [&'static str],
+}
+
+impl<'de> DeserializeSeed<'de> for ParamsOf {
+    type Value = Params;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Params, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ParamsOf {
+    type Value = Params;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the parameters of {}, name: value", self.driver)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Params, A::Error> {
+        let mut values = BTreeMap::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if !self.known.contains(&name.as_str()) {
+                return Err(A::Error::custom(self.unknown(&name)));
+            }
+            let value = map.next_value()?;
+            if values.insert(name.clone(), value).is_some() {
+                return Err(A::Error::custom(format!("{}: `{name}` stands here twice", self.driver)));
+            }
+        }
+        Ok(Params { driver: self.driver, values })
+    }
+}
+
+impl ParamsOf {
+    fn unknown(&self, name: &str) -> String {
+        match nearest(name, self.known.iter().copied()) {
+            Some(near) => format!("{} has no parameter `{name}`; did you mean `{near}`?", self.driver),
+            None => {
+                format!("{} has no parameter `{name}`; it has {}", self.driver, self.known.join(", "))
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, a number, true, false or null")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(u64::try_from(value).map_or(Value::Other, Value::Number))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}

@@ -1,0 +1,255 @@
+//! One signed request at a time.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use reqwest::{Method, Request, Response};
+use url::Url;
+
+use super::config::S3Config;
+use super::request::{self, Address};
+use super::sign::Signer;
+use crate::answer::refused;
+use crate::transport::HttpClient;
+use crate::upload::Upload;
+use crate::{Digest, Error, Key, Kind, Meta, Result, Transport};
+
+/// How far off a store's clock may be before it is learned, in seconds. S3 itself allows 900.
+const CLOCK_TOLERANCE: i64 = 300;
+
+/// A request before it is signed.
+pub(super) struct Call {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Call {
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    pub(super) fn with_header(mut self, name: HeaderName, value: &str) -> Result<Self> {
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| Error::new(Kind::Invalid, format!("{name} is no header")))?;
+        self.headers.insert(name, value);
+        Ok(self)
+    }
+
+    pub(super) fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    pub(super) fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+}
+
+/// Signs, sends and sorts answers for one bucket.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) http: HttpClient,
+    pub(super) address: Address,
+    signer: Signer,
+    encrypt: bool,
+    /// The store's clock less ours, in seconds.
+    clock: AtomicI64,
+    /// Whether the bucket was seen to exist, so that 404 can only mean the object.
+    bucket_seen: AtomicBool,
+}
+
+impl Client {
+    pub(super) fn new(config: &S3Config, transport: &Transport) -> Result<Self> {
+        Ok(Self {
+            http: transport.client()?,
+            address: Address::new(config)?,
+            signer: Signer::new(config),
+            encrypt: config.encrypt,
+            clock: AtomicI64::new(0),
+            bucket_seen: AtomicBool::new(false),
+        })
+    }
+
+    /// What every new object is written with.
+    pub(super) fn write_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        if self.encrypt {
+            let name = HeaderName::from_static("x-amz-server-side-encryption");
+            headers.insert(name, HeaderValue::from_static("AES256"));
+        }
+        headers
+    }
+
+    /// The store's clock less ours, in seconds, as far as it was learned.
+    pub(super) fn clock_offset(&self) -> i64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    fn signed(&self, call: &Call, body: Digest) -> Result<Request> {
+        let mut request = Request::new(call.method.clone(), call.url.clone());
+        *request.headers_mut() = call.headers.clone();
+        let offset = self.clock_offset();
+        let pause = Duration::from_secs(offset.unsigned_abs());
+        let now = SystemTime::now();
+        let now = if offset < 0 { now.checked_sub(pause) } else { now.checked_add(pause) };
+        self.signer.sign(&mut request, body, now.unwrap_or_else(SystemTime::now))?;
+        Ok(request)
+    }
+
+    /// Sends a request; any answer is a result.
+    pub(super) async fn send(&self, what: &str, call: &Call) -> Result<Response> {
+        self.send_within(what, call, self.http.timeouts().first_byte).await
+    }
+
+    /// [`Client::send`] with another bound to the headers.
+    pub(super) async fn send_within(&self, what: &str, call: &Call, bound: Duration) -> Result<Response> {
+        let mut again = true;
+        loop {
+            let mut request = self.signed(call, Digest::of(&call.body))?;
+            if !call.body.is_empty() {
+                *request.body_mut() = Some(call.body.clone().into());
+            }
+            let answer = self.http.send(what, request, bound).await?;
+            if !(self.learned_clock(&answer) && again) {
+                self.note_bucket(&answer);
+                return Ok(answer);
+            }
+            again = false;
+        }
+    }
+
+    /// Sends a request; only a success is a result.
+    pub(super) async fn ok(&self, what: &str, call: &Call) -> Result<Response> {
+        let answer = self.send(what, call).await?;
+        if answer.status().is_success() { Ok(answer) } else { Err(self.refusal(what, answer).await) }
+    }
+
+    /// Sends a request with a body that is made as it goes; only a success is a result.
+    ///
+    /// Where the connection broke in mid-request the store may have answered unheard, such as 403
+    /// or 503: then `key` is asked for, and what that is refused for is the error.
+    pub(super) async fn upload(
+        &self,
+        what: &str,
+        key: &Key,
+        call: &Call,
+        digest: Digest,
+        upload: Upload,
+    ) -> Result<Response> {
+        let mut request = self.signed(call, digest)?;
+        request.headers_mut().insert(header::CONTENT_LENGTH, upload.length().into());
+        match self.http.upload(what, request, upload).await {
+            Ok(answer) if answer.status().is_success() => {
+                self.note_bucket(&answer);
+                Ok(answer)
+            }
+            Ok(answer) => {
+                self.learned_clock(&answer);
+                Err(self.refusal(what, answer).await)
+            }
+            Err((error, false)) => Err(error),
+            Err((error, true)) => match self.head(key).await {
+                Err(unheard) => Err(unheard),
+                Ok(_) => Err(error),
+            },
+        }
+    }
+
+    pub(super) async fn head(&self, key: &Key) -> Result<Option<Meta>> {
+        let what = format!("head {key}");
+        let answer = self.send(&what, &Call::new(Method::HEAD, self.address.object(key, &[])?)).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => self.absent(&what, answer).await.map(|()| None),
+            status if status.is_success() => {
+                let size = request::content_length(answer.headers()).ok_or_else(|| {
+                    Error::new(Kind::Unavailable, format!("{what}: an answer without a length"))
+                })?;
+                let modified = request::last_modified(answer.headers());
+                Ok(Some(Meta { key: key.clone(), size, modified }))
+            }
+            _ => Err(self.refusal(&what, answer).await),
+        }
+    }
+
+    /// A 404: fine if it means the object, an error if it means the bucket.
+    ///
+    /// HEAD has no body to tell, and some servers name the key even where the bucket is missing;
+    /// so the bucket itself is asked for, until it was seen once.
+    pub(super) async fn absent(&self, what: &str, answer: Response) -> Result<()> {
+        let error = self.refusal(what, answer).await;
+        if error.kind() == Kind::Denied {
+            return Err(error);
+        }
+        if self.bucket_seen.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let call = Call::new(Method::HEAD, self.address.bucket(&[])?);
+        let answer = self.send("look for the bucket", &call).await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            let error = refused(what, StatusCode::NOT_FOUND, answer.headers(), Some("NoSuchBucket"));
+            return Err(error.with_request_id(request_id(answer.headers())));
+        }
+        // Whoever may not ask for the bucket must do without.
+        self.bucket_seen.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The error that an answer is.
+    pub(super) async fn refusal(&self, what: &str, answer: Response) -> Error {
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = self.whole(what, answer).await.unwrap_or_default();
+        failed(what, status, &headers, &body)
+    }
+
+    /// A short answer as a whole.
+    pub(super) async fn whole(&self, what: &str, answer: Response) -> Result<Bytes> {
+        self.http.whole(what, answer, self.http.timeouts().stall).await
+    }
+
+    fn note_bucket(&self, answer: &Response) {
+        if answer.status().is_success() {
+            self.bucket_seen.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a refusal came with a time that we had not known (`RequestTimeTooSkewed`, which
+    /// HEAD has no body to say).
+    fn learned_clock(&self, answer: &Response) -> bool {
+        if answer.status() != StatusCode::FORBIDDEN {
+            return false;
+        }
+        let Some(offset) = clock_offset(answer.headers(), SystemTime::now()) else { return false };
+        if (offset - self.clock_offset()).abs() <= CLOCK_TOLERANCE {
+            return false;
+        }
+        tracing::warn!(seconds = offset, "the store's clock differs from ours; signing with its time");
+        self.clock.store(offset, Ordering::Relaxed);
+        true
+    }
+}
+
+/// The error that status, headers and body of an answer are.
+pub(super) fn failed(what: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    let failure = request::failure(body).unwrap_or_default();
+    refused(what, status, headers, failure.code.as_deref())
+        .with_request_id(request_id(headers).or(failure.request_id))
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    headers.get("x-amz-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
+}
+
+/// The store's clock less ours, in seconds.
+fn clock_offset(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
+    let date = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
+    let seconds = |time: SystemTime| {
+        i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()).ok()
+    };
+    Some(seconds(date)? - seconds(now)?)
+}

@@ -1,0 +1,251 @@
+//! Parameters of Quay's S3-like drivers (`storage/cloud.py`), understood as it understands them.
+
+use url::Url;
+
+use crate::params::{Params, Reason};
+use crate::{Secret, key};
+
+/// The only endpoint Quay knows for Google Cloud Storage (`GoogleCloudStorage.ENDPOINT_URL`).
+const GOOGLE: &str = "https://storage.googleapis.com";
+
+/// What boto signs for where no region is configured.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Regions whose endpoints end in `.cn` (`S3Storage.REGIONS`).
+const CHINA: [&str; 2] = ["cn-north-1", "cn-northwest-1"];
+
+/// How a bucket is named in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// `https://host/bucket/key`
+    Path,
+    /// `https://bucket.host/key`
+    VirtualHost,
+}
+
+/// One S3-like store.
+#[derive(Debug, Clone)]
+pub struct S3Config {
+    /// Where it is, without bucket and key.
+    pub endpoint: Url,
+    /// How the bucket is named.
+    pub style: Style,
+    /// The bucket.
+    pub bucket: String,
+    /// The root of all keys, as it stands in them: Quay's `storage_path`, one leading `/` stripped.
+    pub root: String,
+    /// The region signed for.
+    pub region: String,
+    /// The access key; not a secret by itself, but nobody's business either.
+    pub access_key: Secret,
+    /// The secret key.
+    pub secret_key: Secret,
+    /// The token of temporary credentials.
+    pub session_token: Option<Secret>,
+    /// Whether writes ask for encryption at rest with the store's own key (`AES256`).
+    pub encrypt: bool,
+}
+
+pub(crate) const S3_STORAGE: &[&str] = &[
+    "storage_path",
+    "s3_bucket",
+    "s3_access_key",
+    "s3_secret_key",
+    "s3_region",
+    "host",
+    "port",
+    "endpoint_url",
+    "maximum_chunk_size_gb",
+    "minimum_chunk_size_mb",
+    "aws_session_token",
+    "signature_version",
+];
+
+pub(crate) const RADOS_GW: &[&str] = &[
+    "hostname",
+    "is_secure",
+    "storage_path",
+    "access_key",
+    "secret_key",
+    "bucket_name",
+    "region_name",
+    "signature_version",
+    "port",
+    "minimum_chunk_size_mb",
+    "maximum_chunk_size_mb",
+    "server_side_assembly",
+];
+
+pub(crate) const IBM_CLOUD: &[&str] = &[
+    "hostname",
+    "is_secure",
+    "storage_path",
+    "access_key",
+    "secret_key",
+    "bucket_name",
+    "port",
+    "maximum_chunk_size_mb",
+    "signature_version",
+];
+
+pub(crate) const GOOGLE_CLOUD: &[&str] = &[
+    "storage_path",
+    "access_key",
+    "secret_key",
+    "bucket_name",
+    "boto_timeout",
+    "minimum_chunk_size_mb",
+    "signature_version",
+];
+
+impl S3Config {
+    /// `S3Storage`. Without keys boto would search the environment and the instance; that is
+    /// refused when the store is built, so that such a configuration can still be read.
+    pub(crate) fn s3_storage(params: &mut Params) -> Result<Self, Reason> {
+        unused(params)?;
+        let region = params.optional_text("s3_region")?;
+        let host = params.optional_text("host")?;
+        let port = params.optional_port("port")?;
+        let url = params.optional_text("endpoint_url")?;
+        let bucket = params.text("s3_bucket")?;
+        let (endpoint, style) = match (&region, url, host) {
+            (Some(region), _, _) => (amazon(region), Style::Path),
+            (None, Some(url), _) => (url, Style::Path),
+            (None, None, Some(host)) => (endpoint_url(&host, port, true), Style::Path),
+            (None, None, None) => ("https://s3.amazonaws.com".to_owned(), virtual_host_if_possible(&bucket)),
+        };
+        let endpoint = parse(params, "endpoint_url", &endpoint)?;
+        let region = region.or_else(|| region_of(&endpoint)).unwrap_or_else(|| DEFAULT_REGION.to_owned());
+        Ok(Self {
+            style,
+            bucket,
+            root: root(params)?,
+            region,
+            access_key: params.optional_secret("s3_access_key")?.unwrap_or_else(|| Secret::new("")),
+            secret_key: params.optional_secret("s3_secret_key")?.unwrap_or_else(|| Secret::new("")),
+            session_token: params.optional_secret("aws_session_token")?,
+            encrypt: true,
+            endpoint,
+        })
+    }
+
+    /// `RadosGWStorage` and `RHOCSStorage`; `IBMCloudStorage` is the same without a region.
+    pub(crate) fn with_hostname(params: &mut Params) -> Result<Self, Reason> {
+        params.optional_flag("server_side_assembly")?;
+        let is_secure = params.flag("is_secure")?;
+        let hostname = params.text("hostname")?;
+        let port = params.optional_port("port")?;
+        let endpoint = parse(params, "hostname", &endpoint_url(&hostname, port, is_secure))?;
+        let region = params.optional_text("region_name")?;
+        Self::with_keys(params, endpoint, region.unwrap_or_else(|| DEFAULT_REGION.to_owned()))
+    }
+
+    /// `GoogleCloudStorage`, whose region only has to be a word (Google's "V4 signing process").
+    pub(crate) fn google(params: &mut Params) -> Result<Self, Reason> {
+        params.optional_number("boto_timeout")?;
+        let endpoint = parse(params, "endpoint", GOOGLE)?;
+        Self::with_keys(params, endpoint, "auto".to_owned())
+    }
+
+    fn with_keys(params: &mut Params, endpoint: Url, region: String) -> Result<Self, Reason> {
+        unused(params)?;
+        Ok(Self {
+            endpoint,
+            style: Style::Path,
+            bucket: params.text("bucket_name")?,
+            root: root(params)?,
+            region,
+            access_key: params.secret("access_key")?,
+            secret_key: params.secret("secret_key")?,
+            session_token: None,
+            encrypt: false,
+        })
+    }
+
+    /// What was understood, for an operator.
+    pub(crate) fn summary(&self) -> Vec<(&'static str, String)> {
+        let style = match self.style {
+            Style::Path => "path",
+            Style::VirtualHost => "virtual-host",
+        };
+        vec![
+            ("endpoint", self.endpoint.as_str().trim_end_matches('/').to_owned()),
+            ("bucket", self.bucket.clone()),
+            ("root", self.root.clone()),
+            ("region", self.region.clone()),
+            ("style", style.to_owned()),
+        ]
+    }
+}
+
+/// Takes what steers only Quay's own writing, and `signature_version`: requests are always
+/// signed with version 4, as boto's own are.
+fn unused(params: &mut Params) -> Result<(), Reason> {
+    for size in ["minimum_chunk_size_mb", "maximum_chunk_size_mb", "maximum_chunk_size_gb"] {
+        params.optional_number(size)?;
+    }
+    params.optional_text("signature_version")?;
+    Ok(())
+}
+
+/// Quay's `_CloudStorage._init_path` strips exactly one leading `/` of the joined path.
+fn root(params: &mut Params) -> Result<String, Reason> {
+    let path = params.text("storage_path")?;
+    let root = path.strip_prefix('/').unwrap_or(&path);
+    if key::climbs(root) {
+        return Err(params.wrong("storage_path", "a path without `.` and `..`"));
+    }
+    Ok(root.to_owned())
+}
+
+fn parse(params: &Params, name: &str, text: &str) -> Result<Url, Reason> {
+    let url = Url::parse(text).map_err(|error| params.wrong(name, &format!("a host or URL ({error})")))?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
+        return Err(params.wrong(name, "a host, or an http or https URL of nothing but host and path"));
+    }
+    Ok(url)
+}
+
+/// `_build_endpoint_url`: a scheme unless there is one, and the port unless there is one.
+fn endpoint_url(hostname: &str, port: Option<u16>, is_secure: bool) -> String {
+    let mut url = if hostname.starts_with("http://") || hostname.starts_with("https://") {
+        hostname.to_owned()
+    } else {
+        format!("{}://{hostname}", if is_secure { "https" } else { "http" })
+    };
+    let last = url.rsplit(':').next().unwrap_or_default().trim_matches([' ', '/']);
+    let has_port = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some(port) = port.filter(|_| !has_port) {
+        url = format!("{}:{port}", url.trim_end_matches('/'));
+    }
+    url
+}
+
+fn amazon(region: &str) -> String {
+    let china = if CHINA.contains(&region) { ".cn" } else { "" };
+    format!("https://s3.{region}.amazonaws.com{china}")
+}
+
+/// The region in the name of one of Amazon's endpoints. Boto learns it from the error that the
+/// wrong one earns; the name says it at once.
+fn region_of(endpoint: &Url) -> Option<String> {
+    let host = endpoint.host_str()?;
+    let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
+    let region = name.strip_prefix("s3.").or_else(|| name.strip_prefix("s3-"))?;
+    let region = region.strip_prefix("dualstack.").unwrap_or(region);
+    (!region.is_empty() && !region.contains('.')).then(|| region.to_owned())
+}
+
+/// Boto's `check_dns_name`: other buckets do not fit a host name, or not the certificate's `*`.
+fn virtual_host_if_possible(bucket: &str) -> Style {
+    let letters = bucket.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if letters && (3..=63).contains(&bucket.len()) && !bucket.starts_with('-') && !bucket.ends_with('-') {
+        Style::VirtualHost
+    } else {
+        Style::Path
+    }
+}

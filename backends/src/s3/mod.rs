@@ -1,0 +1,196 @@
+//! The S3 family: Amazon S3, Ceph RadosGW, NooBaa (RHOCS), IBM Cloud Object Storage, and Google
+//! Cloud Storage through its S3-compatible XML API.
+
+mod client;
+mod config;
+mod multipart;
+mod request;
+mod sign;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::{StatusCode, header};
+use reqwest::Method;
+
+pub(crate) use config::{GOOGLE_CLOUD, IBM_CLOUD, RADOS_GW, S3_STORAGE};
+pub use config::{S3Config, Style};
+
+use crate::upload::Upload;
+use crate::{Error, Key, Kind, Meta, Object, Result, Source, Store, Transport};
+use client::{Call, Client};
+
+/// The largest object that is written by a single request, in bytes.
+const SINGLE_PUT: u64 = 64 * 1024 * 1024;
+
+/// The usual size of a part, in bytes. Parts wait in memory, five to a `put`.
+const PART: u64 = 8 * 1024 * 1024;
+
+/// The smallest part S3 takes, in bytes, save the last.
+const MIN_PART: u64 = 5 * 1024 * 1024;
+
+/// Names per page of a listing; S3 gives no more.
+const LIST_PAGE: usize = 1000;
+
+/// The object that Quay writes to see whether a store works (`storage/cloud.py:validate`).
+const PROBED: &str = "_verify";
+
+/// A store that speaks S3.
+#[derive(Debug)]
+pub struct S3Store {
+    client: Arc<Client>,
+    single_put: u64,
+    part: u64,
+    list_page: usize,
+}
+
+impl S3Store {
+    /// The store that `config` describes. Opens no connection.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] without keys, or if the bucket does not fit the endpoint.
+    pub fn new(config: &S3Config, transport: &Transport) -> Result<Self> {
+        if config.access_key.reveal().is_empty() || config.secret_key.reveal().is_empty() {
+            let why = "S3Storage without s3_access_key and s3_secret_key: credentials from the environment \
+                       or the instance are not supported yet";
+            return Err(Error::new(Kind::Invalid, why));
+        }
+        let client = Arc::new(Client::new(config, transport)?);
+        Ok(Self { client, single_put: SINGLE_PUT, part: PART, list_page: LIST_PAGE })
+    }
+
+    /// Writes objects of more than `threshold` bytes in parts of `part` bytes (at least 5 MiB).
+    #[must_use]
+    pub fn with_multipart(mut self, threshold: u64, part: u64) -> Self {
+        self.single_put = threshold;
+        self.part = part.max(MIN_PART);
+        self
+    }
+
+    /// Lists `names` a page, 1 to 1000.
+    #[must_use]
+    pub fn with_list_page(mut self, names: usize) -> Self {
+        self.list_page = names.clamp(1, LIST_PAGE);
+        self
+    }
+
+    async fn put_single(&self, key: &Key, source: &Source) -> Result<()> {
+        let what = format!("put {key}");
+        let url = self.client.address.object(key, &[])?;
+        let call = Call::new(Method::PUT, url).with_headers(self.client.write_headers());
+        let upload = Upload::proven(source, &self.client.http.timeouts()).await?;
+        self.client.upload(&what, key, &call, source.digest(), upload).await.map(drop)
+    }
+
+    /// What an object whose asked range has no bytes looks like.
+    async fn get_nothing(&self, key: &Key, asked: Range<u64>) -> Result<Option<Object>> {
+        let Some(meta) = self.head(key).await? else { return Ok(None) };
+        let range = asked.start..asked.end.min(meta.size);
+        if range.start > range.end || (range.start == meta.size && meta.size > 0) {
+            return Err(Error::new(Kind::Invalid, format!("get {key}: range starts beyond the end")));
+        }
+        if !range.is_empty() {
+            return Err(Error::new(Kind::Unavailable, format!("get {key}: a range that exists is refused")));
+        }
+        Ok(Some(Object { meta, range, body: stream::empty().boxed() }))
+    }
+
+    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<request::Page> {
+        let what = format!("list {prefix}");
+        let url = self.client.address.page(prefix, self.list_page, token)?;
+        let answer = self.client.ok(&what, &Call::new(Method::GET, url)).await?;
+        let body = self.client.whole(&what, answer).await?;
+        let page = request::page(&self.client.address, &body)?;
+        if page.next.is_some() && page.next.as_deref() == token {
+            return Err(Error::new(Kind::Unavailable, format!("{what}: the same page again")));
+        }
+        Ok(page)
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    async fn head(&self, key: &Key) -> Result<Option<Meta>> {
+        self.client.head(key).await
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
+        if let Some(asked) = range.as_ref().filter(|asked| asked.is_empty()) {
+            return self.get_nothing(key, asked.clone()).await;
+        }
+        let what = format!("get {key}");
+        let mut call = Call::new(Method::GET, self.client.address.object(key, &[])?);
+        if let Some(asked) = &range {
+            call = call.with_header(header::RANGE, &request::range_header(asked))?;
+        }
+        let answer = self.client.send(&what, &call).await?;
+        match (answer.status(), &range) {
+            (StatusCode::NOT_FOUND, _) => self.client.absent(&what, answer).await.map(|()| None),
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(asked)) => self.get_nothing(key, asked.clone()).await,
+            (status, _) if status.is_success() => {
+                let (range, size) = request::placed(range.as_ref(), status, answer.headers())
+                    .map_err(|error| Error::new(error.kind(), &what).with_cause(error))?;
+                let modified = request::last_modified(answer.headers());
+                let meta = Meta { key: key.clone(), size, modified };
+                let body = self.client.http.exactly(what, answer, range.end - range.start);
+                Ok(Some(Object { meta, range, body }))
+            }
+            _ => Err(self.client.refusal(&what, answer).await),
+        }
+    }
+
+    async fn put(&self, key: &Key, source: &Source) -> Result<()> {
+        if source.size() > self.single_put {
+            return multipart::put(&self.client, key, source, self.part).await;
+        }
+        let clock = self.client.clock_offset();
+        match self.put_single(key, source).await {
+            // The refusal told us what time it is there.
+            Err(_) if self.client.clock_offset() != clock => self.put_single(key, source).await,
+            written => written,
+        }
+    }
+
+    fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
+        let prefix = prefix.to_owned();
+        // The state is the token of the next page: `Some(None)` before the first.
+        stream::try_unfold(Some(None::<String>), move |state| {
+            let prefix = prefix.clone();
+            async move {
+                let Some(token) = state else { return Ok(None) };
+                let page = self.page(&prefix, token.as_deref()).await?;
+                Ok::<_, Error>(Some((stream::iter(page.found.into_iter().map(Ok)), page.next.map(Some))))
+            }
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        let what = format!("delete {key}");
+        let call = Call::new(Method::DELETE, self.client.address.object(key, &[])?);
+        let answer = self.client.send(&what, &call).await?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            StatusCode::NOT_FOUND => self.client.absent(&what, answer).await,
+            _ => Err(self.client.refusal(&what, answer).await),
+        }
+    }
+
+    async fn probe(&self) -> Result<()> {
+        let url = self.client.address.object(&Key::new(PROBED), &[])?;
+        let call = Call::new(Method::GET, url).with_header(header::RANGE, "bytes=0-0")?;
+        let answer = self.client.send("probe", &call).await?;
+        match answer.status() {
+            // 416: it is there and empty.
+            status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
+                self.client.whole("probe", answer).await.map(drop)
+            }
+            StatusCode::NOT_FOUND => self.client.absent("probe", answer).await,
+            _ => Err(self.client.refusal("probe", answer).await),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Objects written in parts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::header;
+use reqwest::Method;
+use tokio::time::{sleep, timeout};
+
+use super::client::{Call, Client, failed};
+use super::request;
+use crate::upload::Upload;
+use crate::{ByteStream, Digest, Error, Hasher, Key, Kind, Proof, Result, Source};
+
+/// Parts being sent at once, to one `put`; one more is being read.
+const PARTS_IN_FLIGHT: usize = 4;
+
+/// The most parts S3 takes.
+const MAX_PARTS: u64 = 10_000;
+
+/// Parts are whole multiples of this, in bytes.
+const PART_STEP: u64 = 1024 * 1024;
+
+/// How often a part is sent before the whole `put` fails.
+const PART_TRIES: u32 = 3;
+
+/// The first pause before a part is sent again; it doubles, with jitter.
+const PART_PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest pause before a part is sent again, whatever the store asks for.
+const MAX_PART_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a store may take to put the parts together; Amazon documents "several minutes".
+const COMPLETION: Duration = Duration::from_secs(300);
+
+/// Writes `source` in parts of at least `part` bytes.
+///
+/// The object appears by the completing request, and that is sent only after everything that was
+/// sent matched the source's digest.
+pub(super) async fn put(client: &Arc<Client>, key: &Key, source: &Source, part: u64) -> Result<()> {
+    let what = format!("put {key}");
+    let url = client.address.object(key, &[("uploads", "")])?;
+    let call = Call::new(Method::POST, url).with_headers(client.write_headers());
+    let answer = client.ok(&what, &call).await?;
+    let id = request::upload_id(&client.whole(&what, answer).await?)?;
+    let mut started = Started { client: Arc::clone(client), key: key.clone(), id, open: true };
+    let written = started.write(&what, source, part_size(source.size(), part)).await;
+    if written.is_err() {
+        started.abort().await;
+    }
+    started.open = false;
+    written
+}
+
+/// The size of parts for an object of `size` bytes: `part`, or more if they would be too many.
+fn part_size(size: u64, part: u64) -> u64 {
+    part.max(size.div_ceil(MAX_PARTS).next_multiple_of(PART_STEP))
+}
+
+/// An upload that exists at the store and takes room there until it is completed or aborted.
+struct Started {
+    client: Arc<Client>,
+    key: Key,
+    id: String,
+    open: bool,
+}
+
+impl Started {
+    async fn write(&self, what: &str, source: &Source, part_size: u64) -> Result<()> {
+        let stall = self.client.http.timeouts().stall;
+        let reader = Reader {
+            pieces: bounded(stall, source.open(0..source.size())).await?,
+            rest: Bytes::new(),
+            proof: Proof::new(source.digest(), source.size(), Hasher::new()),
+            part_size,
+            number: 0,
+            stall,
+        };
+        let etags: Vec<String> = stream::try_unfold(reader, |mut reader| async move {
+            Ok::<_, Error>(reader.next().await?.map(|part| (part, reader)))
+        })
+        .map_ok(|part| self.send(what, part))
+        .try_buffered(PARTS_IN_FLIGHT)
+        .try_collect()
+        .await?;
+        self.complete(what, source.size(), &etags).await
+    }
+
+    /// Sends a part, again if need be, and returns its ETag.
+    async fn send(&self, what: &str, part: Part) -> Result<String> {
+        let what = format!("{what}, part {}", part.number);
+        let number = part.number.to_string();
+        let url =
+            self.client.address.object(&self.key, &[("partNumber", &number), ("uploadId", &self.id)])?;
+        let call = Call::new(Method::PUT, url);
+        let mut tries = 1;
+        loop {
+            let upload = Upload::pieces(part.pieces.clone());
+            match self.client.upload(&what, &self.key, &call, part.digest, upload).await {
+                Ok(answer) => {
+                    let etag = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
+                    return etag.map(str::to_owned).ok_or_else(|| {
+                        Error::new(Kind::Unavailable, format!("{what}: an answer without an ETag"))
+                    });
+                }
+                Err(error) if error.is_transient() && tries < PART_TRIES => {
+                    sleep(pause(error.kind(), tries)).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn complete(&self, what: &str, size: u64, etags: &[String]) -> Result<()> {
+        let url = self.client.address.object(&self.key, &[("uploadId", &self.id)])?;
+        let call = Call::new(Method::POST, url).with_body(request::completion(etags));
+        let call = call.with_header(header::CONTENT_TYPE, "application/xml")?;
+        let error = match self.try_complete(what, &call).await {
+            Err(error) if error.is_transient() => error,
+            completed => return completed,
+        };
+        match self.try_complete(what, &call).await {
+            // The first answer was lost, or was wrong: the upload is gone, so see what became of it.
+            Err(again) if again.code() == Some("NoSuchUpload") => match self.client.head(&self.key).await? {
+                Some(meta) if meta.size == size => Ok(()),
+                _ => Err(error),
+            },
+            completed => completed,
+        }
+    }
+
+    async fn try_complete(&self, what: &str, call: &Call) -> Result<()> {
+        let answer = self.client.send_within(what, call, COMPLETION).await?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = self.client.http.whole(what, answer, COMPLETION).await?;
+        // 200 may have been sent before it was known (CompleteMultipartUpload, "Processing").
+        if status.is_success() && request::failure(&body).is_none() {
+            return Ok(());
+        }
+        Err(failed(what, status, &headers, &body))
+    }
+
+    async fn abort(&self) {
+        let what = format!("abort the upload of {}", self.key);
+        let url = self.client.address.object(&self.key, &[("uploadId", &self.id)]);
+        let aborted = match url {
+            Ok(url) => self.client.ok(&what, &Call::new(Method::DELETE, url)).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = aborted
+            && error.code() != Some("NoSuchUpload")
+        {
+            tracing::warn!(%error, "parts stay behind until the store removes them");
+        }
+    }
+}
+
+impl Drop for Started {
+    /// Whoever gave up waiting cannot abort, so a task of its own does.
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let client = Arc::clone(&self.client);
+        let abandoned = Self { client, key: self.key.clone(), id: self.id.clone(), open: false };
+        runtime.spawn(async move { abandoned.abort().await });
+    }
+}
+
+struct Part {
+    /// From 1.
+    number: u64,
+    digest: Digest,
+    pieces: Vec<Bytes>,
+}
+
+/// Reads a source once, in order, into parts, and proves it on the way.
+struct Reader {
+    pieces: ByteStream,
+    rest: Bytes,
+    proof: Proof,
+    part_size: u64,
+    number: u64,
+    stall: Duration,
+}
+
+impl Reader {
+    /// The next part; the last one only if the whole is proven.
+    async fn next(&mut self) -> Result<Option<Part>> {
+        let mut left = self.part_size;
+        let mut hasher = Hasher::new();
+        let mut pieces = Vec::new();
+        while left > 0 {
+            if self.rest.is_empty() {
+                if self.proof.missing() == 0 {
+                    break;
+                }
+                self.rest = self.read().await?;
+            }
+            let most = usize::try_from(left).unwrap_or(usize::MAX);
+            let piece = self.rest.split_to(self.rest.len().min(most));
+            left -= piece.len() as u64;
+            hasher.update(&piece);
+            pieces.push(piece);
+        }
+        if pieces.is_empty() {
+            return Ok(None);
+        }
+        self.number += 1;
+        Ok(Some(Part { number: self.number, digest: hasher.finish(), pieces }))
+    }
+
+    async fn read(&mut self) -> Result<Bytes> {
+        let next = async { self.pieces.next().await.transpose() };
+        let Some(piece) = bounded(self.stall, next).await? else {
+            let short = format!("the source ended {} bytes short", self.proof.missing());
+            return Err(Error::new(Kind::Corrupt, short));
+        };
+        self.proof.admit(&piece)?;
+        Ok(piece)
+    }
+}
+
+/// A step of the source, which has bounds of its own; this one is for those who have none.
+async fn bounded<T>(bound: Duration, step: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(bound, step)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(Kind::Source, "read the source: no progress")))
+}
+
+fn pause(kind: Kind, tries: u32) -> Duration {
+    let jittered = (PART_PAUSE * 2_u32.pow(tries - 1)).mul_f64(0.5 + fastrand::f64());
+    let asked = match kind {
+        Kind::Throttled { retry_after } => retry_after.unwrap_or_default(),
+        _ => Duration::ZERO,
+    };
+    jittered.max(asked).min(MAX_PART_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    proptest::proptest! {
+        #[test]
+        fn parts_are_never_too_many_nor_too_small(size in 1..50 * 1024 * 1024 * MIB, part in 5 * MIB..64 * MIB) {
+            let chosen = part_size(size, part);
+            proptest::prop_assert!(size.div_ceil(chosen) <= MAX_PARTS);
+            proptest::prop_assert!(chosen >= part);
+        }
+    }
+
+    #[test]
+    fn pauses_are_bounded() {
+        for tries in 1..PART_TRIES {
+            assert!(pause(Kind::Unavailable, tries) < Duration::from_secs(1));
+        }
+        let asked = Kind::Throttled { retry_after: Some(Duration::from_secs(600)) };
+        assert_eq!(pause(asked, 1), MAX_PART_PAUSE);
+    }
+}

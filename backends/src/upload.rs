@@ -1,0 +1,172 @@
+//! Bodies of requests, made as they go and watched.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, timeout};
+
+use crate::{ByteStream, Digest, Error, Hasher, Kind, Proof, Result, Source, Timeouts};
+
+/// Bytes per piece handed to the connection, so that progress shows on slow lines too.
+const PIECE: usize = 256 * 1024;
+
+/// A body to be sent, of known length.
+pub(crate) struct Upload {
+    pieces: ByteStream,
+    proof: Option<Proof>,
+    length: u64,
+}
+
+impl Upload {
+    /// A whole source; its last piece is withheld until its digest is proven.
+    pub(crate) async fn proven(source: &Source, timeouts: &Timeouts) -> Result<Self> {
+        let length = source.size();
+        let pieces = match length {
+            0 if source.digest() != Digest::EMPTY => {
+                return Err(Error::new(Kind::Corrupt, format!("{}: the source is empty", source.digest())));
+            }
+            0 => stream::empty().boxed(),
+            // The source has bounds of its own; this one is for those who have none.
+            _ => timeout(timeouts.first_byte + timeouts.stall, source.open(0..length))
+                .await
+                .unwrap_or_else(|_| Err(Error::new(Kind::Source, "open the source: no answer")))?,
+        };
+        Ok(Self { pieces, proof: Some(Proof::new(source.digest(), length, Hasher::new())), length })
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn pieces(pieces: Vec<Bytes>) -> Self {
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self { pieces: stream::iter(pieces.into_iter().map(Ok)).boxed(), proof: None, length }
+    }
+
+    /// How many bytes there are, for `Content-Length`.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The body itself, and how far it has come.
+    pub(crate) fn into_body(self, what: &str) -> (reqwest::Body, Arc<Progress>) {
+        let progress = Arc::new(Progress::new());
+        let feed = Feed {
+            what: what.to_owned(),
+            pieces: self.pieces,
+            proof: self.proof,
+            left: self.length,
+            rest: Bytes::new(),
+            progress: Arc::clone(&progress),
+        };
+        let body = stream::unfold(feed, |mut feed| async {
+            let item = feed.next().await?;
+            Some((item, feed))
+        });
+        (reqwest::Body::wrap_stream(body), progress)
+    }
+}
+
+struct Feed {
+    what: String,
+    pieces: ByteStream,
+    proof: Option<Proof>,
+    left: u64,
+    rest: Bytes,
+    progress: Arc<Progress>,
+}
+
+impl Feed {
+    /// The next piece for the connection. An error makes the client break the request off, so
+    /// the store never sees a whole; the reason stays with the progress.
+    async fn next(&mut self) -> Option<Result<Bytes, &'static str>> {
+        if self.left == 0 {
+            self.progress.stands(Waiting::Answer);
+            return None;
+        }
+        if self.rest.is_empty() {
+            self.progress.stands(Waiting::Source);
+            match self.read().await {
+                Ok(piece) => self.rest = piece,
+                Err(error) => {
+                    self.progress.fail(error);
+                    return Some(Err("the source failed"));
+                }
+            }
+        }
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        self.left -= piece.len() as u64;
+        self.progress.stands(if self.left == 0 { Waiting::Answer } else { Waiting::Store });
+        Some(Ok(piece))
+    }
+
+    async fn read(&mut self) -> Result<Bytes> {
+        loop {
+            let Some(piece) = self.pieces.next().await.transpose()? else {
+                let short = format!("{}: the source ended {} bytes short", self.what, self.left);
+                return Err(Error::new(Kind::Corrupt, short));
+            };
+            if let Some(proof) = &mut self.proof {
+                proof.admit(&piece)?;
+            }
+            if !piece.is_empty() {
+                return Ok(piece);
+            }
+        }
+    }
+}
+
+/// Whom a request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// The source, for more bytes.
+    Source,
+    /// The store, to take more bytes.
+    Store,
+    /// The store, to answer.
+    Answer,
+}
+
+/// How far a request has come.
+#[derive(Debug)]
+pub(crate) struct Progress(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    waiting: Waiting,
+    since: Instant,
+    error: Option<Error>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self(Mutex::new(State { waiting: Waiting::Store, since: Instant::now(), error: None }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stands(&self, waiting: Waiting) {
+        let mut state = self.state();
+        state.waiting = waiting;
+        state.since = Instant::now();
+    }
+
+    fn fail(&self, error: Error) {
+        self.state().error = Some(error);
+    }
+
+    /// What the body died of.
+    pub(crate) fn take_error(&self) -> Option<Error> {
+        self.state().error.take()
+    }
+
+    /// When the present wait is too long, and what that would mean.
+    pub(crate) fn deadline(&self, timeouts: &Timeouts) -> (Instant, Kind) {
+        let state = self.state();
+        match state.waiting {
+            Waiting::Source => (state.since + timeouts.stall, Kind::Source),
+            Waiting::Store => (state.since + timeouts.stall, Kind::Timeout),
+            Waiting::Answer => (state.since + timeouts.written(), Kind::Timeout),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Where operators look: health, metrics, and how far the copies are. Plain HTTP, on loopback
+//! unless told otherwise; nothing here changes anything or shows a secret.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use zone_router::fanout::LaneStatus;
+
+use crate::Gateway;
+use crate::http::Body;
+
+/// Operators and their scrapers at once.
+const CONNECTIONS_MAX: usize = 64;
+
+/// From a connection to its next request's headers.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// After a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `shutdown`.
+pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener, shutdown: CancellationToken) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = async {
+                let permit = Arc::clone(&connections).acquire_owned().await;
+                (permit, listener.accept().await)
+            } => accepted,
+        };
+        let (Ok(permit), Ok((stream, _))) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let (gateway, shutdown) = (Arc::clone(&gateway), shutdown.clone());
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let gateway = Arc::clone(&gateway);
+                async move { Ok::<_, Infallible>(answer(&gateway, &request).await) }
+            });
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
+            tokio::select! {
+                // A scraper that breaks off is no news.
+                _ = http.serve_connection(TokioIo::new(stream), service) => {}
+                () = shutdown.cancelled() => {}
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Body> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".into());
+    }
+    match request.uri().path() {
+        "/healthz" | "/readyz" => respond(StatusCode::OK, TEXT, "ok\n".into()),
+        "/metrics" => respond(StatusCode::OK, OPENMETRICS, metrics(gateway).await),
+        "/status" => respond(StatusCode::OK, "application/json", status(gateway).await),
+        _ => respond(StatusCode::NOT_FOUND, TEXT, "try /healthz, /readyz, /metrics or /status\n".into()),
+    }
+}
+
+async fn metrics(gateway: &Gateway) -> String {
+    let cache = gateway.cache.status();
+    let waiting = lanes(gateway).await.iter().map(|lane| lane.waiting).sum();
+    gateway.metrics.render(&[
+        ("cache_blobs", "Blobs in the cache", cache.blobs),
+        ("cache_bytes", "Bytes of the cache in use", cache.bytes),
+        ("cache_capacity_bytes", "Bytes the cache may use", cache.capacity),
+        ("cache_fills", "Blobs on their way into the cache", cache.fills as u64),
+        ("copies_waiting", "Copies to other zones that are still to be made", waiting),
+    ])
+}
+
+async fn status(gateway: &Gateway) -> String {
+    let cache = gateway.cache.status();
+    let now = SystemTime::now();
+    let lanes: Vec<_> = lanes(gateway).await.iter().map(|lane| lane_status(lane, now)).collect();
+    let zones: Vec<&str> = gateway.router.zones().iter().map(|zone| &*zone.name).collect();
+    let targets: Vec<&str> = gateway.targets.iter().map(|zone| &**zone).collect();
+    let status = serde_json::json!({
+        "zones": zones,
+        "targets": targets,
+        "cache": {"blobs": cache.blobs, "bytes": cache.bytes, "capacity": cache.capacity, "fills": cache.fills},
+        "copies": lanes,
+    });
+    format!("{status:#}\n")
+}
+
+/// None if the journal cannot be read just now; the log says why.
+async fn lanes(gateway: &Gateway) -> Vec<LaneStatus> {
+    gateway.fanout.status().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the journal cannot be read");
+        Vec::new()
+    })
+}
+
+fn lane_status(lane: &LaneStatus, now: SystemTime) -> serde_json::Value {
+    let age = lane.oldest.map(|since| now.duration_since(since).unwrap_or_default().as_secs());
+    serde_json::json!({
+        "zone": &*lane.zone,
+        "configured": lane.configured,
+        "waiting": lane.waiting,
+        "waiting_bytes": lane.bytes,
+        "oldest_seconds": age,
+        "active": lane.active,
+        "failing": lane.failing,
+        "attempts": lane.attempts,
+        "last_error": lane.last_error,
+        "copied": lane.copied,
+        "copied_bytes": lane.copied_bytes,
+        "already_there": lane.already_there,
+        "failures": lane.failures,
+    })
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

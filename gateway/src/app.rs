@@ -1,0 +1,156 @@
+//! The gateway as a whole: built in order, bound before anything starts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use backends::Transport;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use zone_router::fanout::Journal;
+use zone_router::{FanOut, Router, Zone};
+
+use crate::auth::Permissions;
+use crate::cache::{Cache, DirectoryLock};
+use crate::config::Settings;
+use crate::follow::Follow;
+use crate::metrics::Metrics;
+use crate::registry::{self, Names};
+use crate::upstream::Upstream;
+use crate::{Gateway, admin, server, tls};
+
+/// The journal's file in `state_dir`.
+const JOURNAL: &str = "journal.sqlite";
+
+/// A gateway that is bound and ready to run.
+#[derive(Debug)]
+pub struct App {
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+    admin_listener: TcpListener,
+    tls: TlsAcceptorDebug,
+    stop_copies: CancellationToken,
+    _state: DirectoryLock,
+}
+
+impl App {
+    /// Builds everything and binds both listeners; from here on clients may connect, and are
+    /// answered once [`App::run`] runs. Copies left over from before begin at once.
+    ///
+    /// # Errors
+    /// What is wrong with the machine or the configuration, and where: folders, certificates,
+    /// addresses, zones, the journal.
+    pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
+        tls::install_provider();
+        let listener = listen("listen", settings.listen).await?;
+        let admin_listener = listen("admin.listen", settings.admin_listen).await?;
+        let state = DirectoryLock::take(&settings.state_dir).context("state_dir cannot be used")?;
+        let acceptor = TlsAcceptor::from(tls::server(&settings)?);
+        let client_tls = tls::client(&settings.ca_files)?;
+        let zones = zones(&settings, &client_tls)?;
+        let cache = open_cache(&settings).await?;
+        let journal =
+            Journal::open(&settings.state_dir.join(JOURNAL)).context("the journal cannot be opened")?;
+        let stop_copies = CancellationToken::new();
+        let fanout = FanOut::start(zones.clone(), journal, stop_copies.clone());
+        let gateway = Gateway {
+            registry: registry::registry(&settings),
+            names: Names::new(&settings.registry_hostname, &settings.hostname),
+            upstream: Upstream::new(&settings, Arc::clone(&client_tls))?,
+            follow: Follow::new(&client_tls, &settings.timeouts)?,
+            permissions: Permissions::new(settings.limits.permissions, settings.timeouts.permission),
+            cache,
+            router: Arc::new(Router::new(zones)),
+            fanout,
+            metrics: Metrics::new(),
+            targets: settings.targets.iter().map(|name| name.as_str().into()).collect(),
+            settings,
+        };
+        let app = Self {
+            gateway: Arc::new(gateway),
+            listener,
+            admin_listener,
+            tls: TlsAcceptorDebug(acceptor),
+            stop_copies,
+            _state: state,
+        };
+        Ok(app)
+    }
+
+    /// Where clients connect.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where operators look.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+        self.admin_listener.local_addr()
+    }
+
+    /// Serves until `shutdown`; then requests under way finish within `timeouts.drain`, and copies
+    /// under way are left to the next start.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let zones: Vec<_> = self.gateway.router.zones().iter().map(|zone| &*zone.name).collect();
+        tracing::info!(
+            listen = self.listener.local_addr().ok().map(tracing::field::display),
+            admin = self.admin_listener.local_addr().ok().map(tracing::field::display),
+            hostname = self.gateway.settings.hostname,
+            registry = %self.gateway.settings.registry_url,
+            zones = zones.join(","),
+            "quay-gateway is up"
+        );
+        // The admin side stays up while the last requests finish.
+        let stop_admin = CancellationToken::new();
+        let admin =
+            tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, stop_admin.clone()));
+        server::serve(Arc::clone(&self.gateway), self.listener, self.tls.0, shutdown).await;
+        self.stop_copies.cancel();
+        self.gateway.fanout.stopped().await;
+        stop_admin.cancel();
+        let _ = admin.await;
+        tracing::info!("quay-gateway has stopped");
+    }
+}
+
+async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
+}
+
+fn zones(settings: &Settings, tls: &Arc<rustls::ClientConfig>) -> anyhow::Result<Vec<Zone>> {
+    let timeouts = &settings.timeouts;
+    let transport = Transport {
+        tls: Arc::clone(tls),
+        timeouts: backends::Timeouts {
+            connect: timeouts.zone_connect,
+            first_byte: timeouts.zone_first_byte,
+            stall: timeouts.zone_stall,
+        },
+    };
+    let build = |named: &crate::config::NamedZone| {
+        let store = named.store.build(&transport).with_context(|| format!("zone {}", named.name))?;
+        Ok(Zone::new(&named.name, store))
+    };
+    settings.zones.iter().map(build).collect()
+}
+
+async fn open_cache(settings: &Settings) -> anyhow::Result<Arc<Cache>> {
+    let (cache, limits) = (settings.cache.clone(), settings.limits.clone());
+    let opened = tokio::task::spawn_blocking(move || Cache::open(&cache, &limits)).await?;
+    opened.context("cache.dir cannot be used")
+}
+
+/// `TlsAcceptor` says nothing of itself.
+struct TlsAcceptorDebug(TlsAcceptor);
+
+impl std::fmt::Debug for TlsAcceptorDebug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsAcceptor")
+    }
+}

@@ -1,0 +1,284 @@
+//! One blob on its way in.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use backends::{ByteStream, Digest, Hasher};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use zone_router::NotOpened;
+
+use super::entry::Entry;
+use super::files::CHUNK;
+use super::store::{Cache, NotKept, Partial, blocking};
+
+/// Pieces of a body written at once if they are there: few disk tasks, and no waiting for more.
+const WRITE_PIECES_MAX: usize = 64;
+
+/// How a fill gets its bytes.
+pub(crate) type Origin = BoxFuture<'static, Result<Opened, NotOpened>>;
+
+/// How a body goes on when the disk fails: from the byte after those seen.
+pub(crate) type Resume = Arc<dyn Fn(Hasher) -> ByteStream + Send + Sync>;
+
+/// A blob opened somewhere.
+pub(crate) struct Opened {
+    /// Its size in bytes, `None` if it comes without.
+    pub(crate) size: Option<u64>,
+    /// Where it comes from, for `Cache-Status`: `zone=…` or `registry`.
+    pub(crate) from: Arc<str>,
+    /// Its bytes; it ends without an error only if they are proven.
+    pub(crate) body: ByteStream,
+    /// How to go on without the disk, if there is a way.
+    pub(crate) resume: Option<Resume>,
+}
+
+/// Why a fill ended without a whole blob.
+#[derive(Clone)]
+pub(crate) enum Failure {
+    /// No zone gave it.
+    NotOpened(Arc<NotOpened>),
+    /// It was opened, but is not kept.
+    NotKept(NotKept),
+    /// Its origin broke off, or gave wrong bytes.
+    Broken(Arc<str>),
+    /// The disk failed; what was written until then is what `seen` saw.
+    Disk { seen: Hasher },
+}
+
+/// How far a fill is.
+#[derive(Clone)]
+pub(super) enum Phase {
+    Opening,
+    /// So many bytes can be read.
+    Filling(u64),
+    Whole,
+    Failed(Failure),
+}
+
+/// What is known once it is open.
+pub(super) struct Head {
+    pub(super) size: u64,
+    pub(super) from: Arc<str>,
+    pub(super) file: Arc<File>,
+    pub(super) resume: Option<Resume>,
+}
+
+/// A blob on its way in, shared by its task and its readers.
+pub(super) struct Fill {
+    pub(super) digest: Digest,
+    pub(super) head: OnceLock<Head>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) unkept: Mutex<Option<Opened>>,
+    readers: AtomicUsize,
+    readers_changed: Notify,
+}
+
+impl fmt::Debug for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fill").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+impl Fill {
+    pub(super) fn new(digest: Digest) -> Self {
+        Self {
+            digest,
+            head: OnceLock::new(),
+            phase: watch::Sender::new(Phase::Opening),
+            unkept: Mutex::new(None),
+            readers: AtomicUsize::new(0),
+            readers_changed: Notify::new(),
+        }
+    }
+
+    /// Starts its task, which no client's leaving stops.
+    pub(super) fn start(self: &Arc<Self>, cache: Arc<Cache>, origin: Origin, permit: OwnedSemaphorePermit) {
+        let fill = Arc::clone(self);
+        tokio::spawn(async move {
+            let phase = tokio::select! {
+                filled = fill.run(&cache, origin) => filled.map_or_else(Phase::Failed, |()| Phase::Whole),
+                () = fill.abandoned(&cache) => Phase::Failed(Failure::Broken("every client left".into())),
+            };
+            if let Phase::Failed(failure) = &phase {
+                tracing::debug!(digest = %fill.digest, %failure, "fill ended without a whole blob");
+                if fill.head.get().is_some() {
+                    cache.drop_blob(&fill.digest);
+                }
+            }
+            // Out of the table first, so that nobody joins a fill that has ended badly.
+            cache.filled(&fill.digest, &fill);
+            fill.phase.send_replace(phase);
+            drop(permit);
+        });
+    }
+
+    pub(super) fn reader_came(&self) {
+        self.readers.fetch_add(1, Ordering::AcqRel);
+        self.readers_changed.notify_one();
+    }
+
+    pub(super) fn reader_left(&self) {
+        self.readers.fetch_sub(1, Ordering::AcqRel);
+        self.readers_changed.notify_one();
+    }
+
+    /// Ends when all readers have left and no more such fills are allowed.
+    async fn abandoned(&self, cache: &Cache) {
+        let mut permit = None;
+        loop {
+            if self.readers.load(Ordering::Acquire) > 0 {
+                permit = None;
+            } else if permit.is_none() {
+                permit = Arc::clone(cache.abandoned_permits()).try_acquire_owned().ok();
+                if permit.is_none() {
+                    return;
+                }
+            }
+            self.readers_changed.notified().await;
+        }
+    }
+
+    async fn run(self: &Arc<Self>, cache: &Arc<Cache>, origin: Origin) -> Result<(), Failure> {
+        let opened = origin.await.map_err(|why| Failure::NotOpened(Arc::new(why)))?;
+        let room = self.make_room(cache, opened.size, Arc::clone(&opened.from), opened.resume.clone());
+        let (partial, entry) = match room.await {
+            Ok(room) => room,
+            Err(reason) => {
+                *self.unkept.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+                return Err(Failure::NotKept(reason));
+            }
+        };
+        let Some(head) = self.head.get() else { return Err(Failure::NotKept(NotKept::UnknownSize)) };
+        self.phase.send_replace(Phase::Filling(0));
+        self.write(&head.file, opened.body).await?;
+        let (digest, kept, cache) = (self.digest, cache, Arc::clone(cache));
+        let placed = blocking(move || cache.place(&partial.0, &digest, &entry)).await;
+        match placed {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!(%digest, "evicted before it was whole"),
+            Err(error) => {
+                tracing::warn!(%digest, %error, "a whole blob cannot be put in its place");
+                kept.drop_blob(&digest);
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_room(
+        &self,
+        cache: &Arc<Cache>,
+        size: Option<u64>,
+        from: Arc<str>,
+        resume: Option<Resume>,
+    ) -> Result<(Partial, Arc<Entry>), NotKept> {
+        static ATTEMPT: AtomicU64 = AtomicU64::new(0);
+        let size = size.ok_or(NotKept::UnknownSize)?;
+        let digest = self.digest;
+        let partial = Partial(cache.layout().partial(&digest, ATTEMPT.fetch_add(1, Ordering::Relaxed)));
+        let cache = Arc::clone(cache);
+        let room = blocking(move || {
+            let entry = match cache.admit(digest, size) {
+                Ok(entry) => entry,
+                Err(reason) => return Ok(Err(reason)),
+            };
+            create(&partial, size)
+                .map(|file| Ok((partial, entry, file)))
+                .inspect_err(|_| cache.drop_blob(&digest))
+        });
+        let (partial, entry, file) = room.await.map_err(|error| {
+            tracing::warn!(%digest, %error, "no file for a blob on its way in");
+            NotKept::Disk
+        })??;
+        let head = Head { size, from, file: Arc::new(file), resume };
+        self.head.set(head).map_err(|_| NotKept::Busy)?;
+        Ok((partial, entry))
+    }
+
+    async fn write(&self, file: &Arc<File>, body: ByteStream) -> Result<(), Failure> {
+        let mut written = 0;
+        let mut batches = body.ready_chunks(WRITE_PIECES_MAX);
+        while let Some(batch) = batches.next().await {
+            let mut pieces = Vec::with_capacity(batch.len());
+            let mut broken = None;
+            for piece in batch {
+                match piece {
+                    Ok(piece) => pieces.push(piece),
+                    Err(error) => broken = Some(Failure::Broken(error.to_string().into())),
+                }
+            }
+            let (target, at) = (Arc::clone(file), written);
+            match blocking(move || write_at(&target, &pieces, at)).await {
+                Ok(count) => written += count,
+                Err(error) => return Err(self.disk_failed(file, written, &error).await),
+            }
+            self.phase.send_replace(Phase::Filling(written));
+            if let Some(broken) = broken {
+                return Err(broken);
+            }
+        }
+        Ok(())
+    }
+
+    /// What readers need to go on without the disk: a hash of what they could still read.
+    async fn disk_failed(&self, file: &Arc<File>, written: u64, error: &io::Error) -> Failure {
+        tracing::warn!(digest = %self.digest, written, %error, "the cache's disk fails, streaming past it");
+        let file = Arc::clone(file);
+        match blocking(move || hash_until(&file, written)).await {
+            Ok(seen) => Failure::Disk { seen },
+            Err(error) => Failure::Broken(format!("the cache's disk: {error}").into()),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOpened(why) => why.fmt(f),
+            Self::NotKept(reason) => f.write_str(reason.as_str()),
+            Self::Broken(why) => f.write_str(why),
+            Self::Disk { seen } => write!(f, "the disk failed after {} bytes", seen.bytes()),
+        }
+    }
+}
+
+/// The file with its whole length taken from the disk at once, so that a full disk shows before
+/// any client reads.
+fn create(partial: &Partial, size: u64) -> io::Result<File> {
+    let file = File::options().read(true).write(true).create_new(true).open(&partial.0)?;
+    if size > 0 {
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(file)
+}
+
+fn write_at(file: &File, pieces: &[Bytes], mut offset: u64) -> io::Result<u64> {
+    let start = offset;
+    for piece in pieces {
+        file.write_all_at(piece, offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(offset - start)
+}
+
+fn hash_until(file: &File, end: u64) -> io::Result<Hasher> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; CHUNK];
+    while hasher.bytes() < end {
+        let len = (end - hasher.bytes()).min(CHUNK as u64) as usize;
+        file.read_exact_at(&mut buffer[..len], hasher.bytes())?;
+        hasher.update(&buffer[..len]);
+    }
+    Ok(hasher)
+}

@@ -1,0 +1,23 @@
+//! The disk cache: whole, proven blobs as files named by their digest.
+//!
+//! moka is the index and decides what goes; the files are the truth, and a restart reads them
+//! again. A blob on its way in is a [`Fill`](fill::Fill): one task that streams from a zone and
+//! writes, and any number of clients that read behind it.
+
+mod entry;
+mod file_body;
+mod files;
+mod fill;
+mod follower;
+mod lock;
+mod reaper;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use file_body::FileBody;
+pub(crate) use fill::{Opened, Origin};
+pub(crate) use follower::Follower;
+pub use lock::DirectoryLock;
+pub use store::{Cache, CacheStatus};
+pub(crate) use store::{CachedBlob, Filled, NotKept};

@@ -1,0 +1,254 @@
+//! The cache as a whole, over a real folder.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backends::{Digest, Error, Kind};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream};
+use http_body_util::BodyExt;
+use tokio::sync::mpsc;
+use zone_router::NotOpened;
+
+use super::store::{Cache, Filled, NotKept};
+use super::{FileBody, Opened, Origin};
+use crate::config::{CacheSettings, Limits};
+
+fn open(dir: &Path, size: u64) -> Arc<Cache> {
+    let settings = CacheSettings { dir: dir.to_owned(), size, reserve: 0 };
+    Cache::open(&settings, &Limits::default()).expect("opens")
+}
+
+/// An origin fed by hand: what is sent is the body.
+struct Hand {
+    digest: Digest,
+    size: u64,
+    opened: AtomicUsize,
+    pieces: Mutex<Option<mpsc::Receiver<Result<Bytes, Error>>>>,
+}
+
+impl Hand {
+    fn new(bytes: &[u8]) -> (mpsc::Sender<Result<Bytes, Error>>, Arc<Self>) {
+        let (sender, pieces) = mpsc::channel(16);
+        let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
+        (
+            sender,
+            Arc::new(Self { digest, size, opened: AtomicUsize::new(0), pieces: Mutex::new(Some(pieces)) }),
+        )
+    }
+
+    fn origin(self: &Arc<Self>) -> impl Fn() -> Origin {
+        let hand = Arc::clone(self);
+        move || {
+            hand.opened.fetch_add(1, Ordering::SeqCst);
+            let pieces = hand.pieces.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let (digest, size) = (hand.digest, hand.size);
+            async move {
+                let pieces = pieces.ok_or(NotOpened { answers: Vec::new() })?;
+                let body = stream::unfold(pieces, |mut pieces| async move {
+                    pieces.recv().await.map(|piece| (piece, pieces))
+                });
+                let body = crate::proven::proven(body.boxed(), digest, Some(size));
+                Ok(Opened { size: Some(size), from: "zone=a".into(), body, resume: None })
+            }
+            .boxed()
+        }
+    }
+}
+
+async fn fill(cache: &Arc<Cache>, bytes: &'static [u8]) {
+    let (send, hand) = Hand::new(bytes);
+    send.send(Ok(Bytes::from_static(bytes))).await.expect("taken");
+    drop(send);
+    let Filled::Following(follower, _) = cache.fill(hand.digest, hand.origin()).await else {
+        panic!("not followed")
+    };
+    let read: Vec<_> = follower.into_stream().map(|piece| piece.expect("no error")).collect().await;
+    assert_eq!(read.concat(), bytes);
+}
+
+async fn read(cache: &Arc<Cache>, digest: &Digest) -> Option<Bytes> {
+    let blob = cache.get(digest).await?;
+    Some(FileBody::new(blob.file, 0..blob.size).collect().await.expect("reads").to_bytes())
+}
+
+#[tokio::test]
+async fn filled_once_then_hit_also_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let digest = Digest::of(b"hello");
+    let cache = open(dir.path(), 1 << 20);
+    assert!(cache.get(&digest).await.is_none());
+    fill(&cache, b"hello").await;
+    assert_eq!(read(&cache, &digest).await.as_deref(), Some(&b"hello"[..]));
+    drop(cache);
+    let partial = dir.path().join("partial").join("left-over");
+    std::fs::write(&partial, "x").expect("writes");
+    let cache = reopen(dir.path()).await;
+    assert_eq!(read(&cache, &digest).await.as_deref(), Some(&b"hello"[..]));
+    assert!(!partial.exists());
+}
+
+/// The old cache goes when its last task has ended.
+async fn reopen(dir: &Path) -> Arc<Cache> {
+    let settings = CacheSettings { dir: dir.to_owned(), size: 1 << 20, reserve: 0 };
+    for _ in 0..200 {
+        if let Ok(cache) = Cache::open(&settings, &Limits::default()) {
+            return cache;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the folder is still held");
+}
+
+#[tokio::test]
+async fn followers_share_one_read_and_wait_for_proof_only_at_the_end() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 1 << 20);
+    let (send, hand) = Hand::new(b"hello world");
+    let mut bodies = Vec::new();
+    for n in 0..5 {
+        let filling = cache.fill(hand.digest, hand.origin());
+        if n == 0 {
+            send.send(Ok(Bytes::from_static(b"hello "))).await.expect("taken");
+        }
+        let Filled::Following(follower, joined) = filling.await else { panic!("not followed") };
+        assert_eq!(joined, n > 0);
+        bodies.push(Box::pin(follower.into_stream()));
+    }
+    for body in &mut bodies {
+        let piece = body.next().await.expect("a piece").expect("no error");
+        assert!(b"hello ".starts_with(&piece[..]));
+    }
+    send.send(Ok(Bytes::from_static(b"world"))).await.expect("taken");
+    for body in bodies {
+        let pieces: Vec<_> = body.map(|piece| piece.expect("no error")).collect().await;
+        assert!(pieces.concat().ends_with(b"world"));
+    }
+    assert_eq!(hand.opened.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_cut_and_never_kept() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 1 << 20);
+    let (send, hand) = Hand::new(b"hello");
+    let filling = cache.fill(hand.digest, hand.origin());
+    send.send(Ok(Bytes::from_static(b"hel"))).await.expect("taken");
+    let Filled::Following(follower, _) = filling.await else { panic!("not followed") };
+    send.send(Ok(Bytes::from_static(b"lO"))).await.expect("taken");
+    let pieces: Vec<_> = follower.into_stream().collect().await;
+    assert!(pieces.last().is_some_and(Result::is_err));
+    let passed: usize = pieces.iter().flatten().map(Bytes::len).sum();
+    assert!(passed < 5);
+    assert!(!cache.holds(&hand.digest));
+    assert!(cache.get(&hand.digest).await.is_none());
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_stops_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 1 << 20);
+    let (send, hand) = Hand::new(b"hello");
+    let filling = cache.fill(hand.digest, hand.origin());
+    send.send(Ok(Bytes::from_static(b"hel"))).await.expect("taken");
+    drop(filling.await);
+    send.send(Ok(Bytes::from_static(b"lo"))).await.expect("still read");
+    for _ in 0..500 {
+        if cache.holds(&hand.digest) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never whole");
+}
+
+#[tokio::test]
+async fn abandoned_fills_are_bounded() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let settings = CacheSettings { dir: dir.path().to_owned(), size: 1 << 20, reserve: 0 };
+    let limits = Limits { abandoned_fills: 0, ..Limits::default() };
+    let cache = Cache::open(&settings, &limits).expect("opens");
+    let (send, hand) = Hand::new(b"hello");
+    let filling = cache.fill(hand.digest, hand.origin());
+    send.send(Ok(Bytes::from_static(b"hel"))).await.expect("taken");
+    drop(filling.await);
+    send.closed().await;
+    assert!(!cache.holds(&hand.digest));
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_streamed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 4096);
+    let big = vec![7; 8192];
+    let (send, hand) = Hand::new(&big);
+    send.send(Ok(big.clone().into())).await.expect("taken");
+    drop(send);
+    let Filled::Alone(opened, reason) = cache.fill(hand.digest, hand.origin()).await else { panic!("kept") };
+    assert_eq!(reason, NotKept::TooLarge);
+    let pieces: Vec<_> = opened.body.map(|piece| piece.expect("no error")).collect().await;
+    assert_eq!(pieces.concat(), big);
+}
+
+#[tokio::test]
+async fn the_reserve_is_left_free() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let settings = CacheSettings { dir: dir.path().to_owned(), size: 1 << 20, reserve: u64::MAX / 2 };
+    let cache = Cache::open(&settings, &Limits::default()).expect("opens");
+    let (send, hand) = Hand::new(b"hello");
+    send.send(Ok(Bytes::from_static(b"hello"))).await.expect("taken");
+    assert!(matches!(cache.fill(hand.digest, hand.origin()).await, Filled::Alone(_, _)));
+}
+
+#[tokio::test]
+async fn bytes_stay_below_the_size() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 3 * 4096);
+    for bytes in [&b"one"[..], b"two", b"three", b"four", b"five"] {
+        fill(&cache, bytes).await;
+    }
+    let status = cache.status();
+    assert!(status.bytes <= status.capacity, "{status:?}");
+    assert!(cache.get(&Digest::of(b"five")).await.is_some());
+    assert!(cache.get(&Digest::of(b"one")).await.is_none());
+    let gone = cache.layout().blob(&Digest::of(b"one"));
+    for _ in 0..500 {
+        if !gone.exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("an evicted file stays");
+}
+
+#[tokio::test]
+async fn a_file_that_changed_over_a_power_loss_is_dropped() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let digest = Digest::of(b"hello");
+    let cache = open(dir.path(), 1 << 20);
+    fill(&cache, b"hello").await;
+    let path = cache.layout().blob(&digest);
+    drop(cache);
+    drop(reopen(dir.path()).await);
+    std::fs::write(&path, b"hellO").expect("writes");
+    std::fs::write(dir.path().join("boot_id"), "another").expect("writes");
+    let cache = reopen(dir.path()).await;
+    assert!(cache.holds(&digest));
+    assert!(cache.get(&digest).await.is_none());
+    assert!(!cache.holds(&digest));
+}
+
+#[tokio::test]
+async fn a_broken_origin_breaks_its_followers_only() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 1 << 20);
+    let (send, hand) = Hand::new(b"hello");
+    let filling = cache.fill(hand.digest, hand.origin());
+    send.send(Ok(Bytes::from_static(b"hel"))).await.expect("taken");
+    let Filled::Following(follower, _) = filling.await else { panic!("not followed") };
+    send.send(Err(Error::new(Kind::Unavailable, "gone"))).await.expect("taken");
+    assert!(follower.into_stream().collect::<Vec<_>>().await.last().is_some_and(Result::is_err));
+    fill(&cache, b"hello").await;
+}

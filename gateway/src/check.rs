@@ -1,0 +1,64 @@
+//! What was understood of a configuration, for an operator's eyes: secrets cut out.
+
+use std::fmt::Write as _;
+
+use crate::config::Settings;
+
+/// The configuration as understood, zone by zone.
+#[must_use]
+pub fn summary(settings: &Settings) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: &dyn std::fmt::Display| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{key:<24}{value}");
+    };
+    line("listen", &settings.listen);
+    line("hostname", &settings.hostname);
+    match &settings.tls {
+        Some(tls) => line("tls", &format!("{} with {}", tls.certificate.display(), tls.key.display())),
+        None => line("tls", &format!("made in {}", settings.state_dir.display())),
+    }
+    line("state_dir", &settings.state_dir.display());
+    line("registry.kind", &format!("{:?}", settings.registry_kind).to_lowercase());
+    line("registry.url", &settings.registry_url);
+    line("registry's own name", &settings.registry_hostname);
+    line("name in its certificate", &settings.registry_server_name);
+    match &settings.account {
+        Some(account) => line("registry.account", &format!("{}, password given", account.username)),
+        None => line("registry.account", &"none"),
+    }
+    for file in &settings.ca_files {
+        line("ca", &file.display());
+    }
+    let cache = &settings.cache;
+    let size = bytesize::ByteSize(cache.size);
+    let reserve = bytesize::ByteSize(cache.reserve);
+    line("cache", &format!("{} in {}, leaving {reserve} of the disk free", size, cache.dir.display()));
+    line("admin.listen", &settings.admin_listen);
+    match settings.names_differ() {
+        true => line("names", &"token realm and Location are rewritten to hostname"),
+        false => line("names", &"the registry's and the gateway's are one, nothing is rewritten"),
+    }
+    text.push_str(&zones(settings));
+    text
+}
+
+fn zones(settings: &Settings) -> String {
+    let mut text = String::new();
+    for (index, zone) in settings.zones.iter().enumerate() {
+        let home = if index == 0 { ", home" } else { "" };
+        let target =
+            if settings.targets.contains(&zone.name) { ", pushed blobs are copied here" } else { "" };
+        let _ = writeln!(text, "\nzone {}: {}{home}{target}", zone.name, zone.store.driver());
+        for (key, value) in zone.store.summary() {
+            let _ = writeln!(text, "    {key:<20}{value}");
+        }
+    }
+    if settings.targets.is_empty() {
+        text.push_str(
+            "\nno zone is a target for copies: name them in Quay's DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS, or set \
+             replication.accept_orphans (copies that Quay's garbage collection never removes)\n",
+        );
+    }
+    text
+}

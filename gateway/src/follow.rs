@@ -1,0 +1,243 @@
+//! Fetching a blob the way the registry itself would have a client fetch it, when no zone that
+//! the gateway knows has it: legacy keys, proxy-cache organisations, stores outside the
+//! configuration.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use backends::{ByteStream, Error, Kind};
+use futures_util::{StreamExt, TryStreamExt};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HOST, LOCATION, USER_AGENT};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyDataStream;
+use url::Url;
+use zone_router::Blob;
+
+use crate::Gateway;
+use crate::auth;
+use crate::cache::Opened;
+use crate::config::Timeouts;
+use crate::forward;
+use crate::http::{Body, Problem};
+use crate::proven::proven;
+use crate::upstream::Answer;
+
+/// Idle connections kept to one store outside the configuration.
+const POOL_IDLE_CONNECTIONS_MAX: usize = 8;
+
+/// The client for stores outside the configuration. It never sends a client's credentials.
+#[derive(Debug, Clone)]
+pub(crate) struct Follow {
+    client: reqwest::Client,
+    first_byte: std::time::Duration,
+}
+
+/// What the registry's own way led to.
+pub(crate) enum Fetched {
+    /// The blob.
+    Blob(Opened),
+    /// An answer of the registry that is no blob, for the client as it is.
+    Relay(Response<Body>),
+}
+
+/// Where a `Location` points.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    /// The registry itself, under either of its names: dialled at `registry.url`, bytes unchanged,
+    /// as Quay compares `_storage_proxy` paths byte for byte
+    /// (`storage/downloadproxy.py:_validate_proxy_url`).
+    Registry(PathAndQuery),
+    /// A store.
+    Store(Url),
+}
+
+impl Follow {
+    /// A client with this TLS policy.
+    ///
+    /// # Errors
+    /// The TLS policy is not usable.
+    pub(crate) fn new(tls: &Arc<rustls::ClientConfig>, timeouts: &Timeouts) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured((**tls).clone())
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(timeouts.zone_connect)
+            .read_timeout(timeouts.zone_stall)
+            .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
+            .build()?;
+        Ok(Self { client, first_byte: timeouts.zone_first_byte })
+    }
+
+    async fn get(&self, url: &Url) -> Result<reqwest::Response, String> {
+        let request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity").send();
+        match tokio::time::timeout(self.first_byte, request).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(error.without_url().to_string()),
+            Err(_) => Err(format!("no answer within {} s", self.first_byte.as_secs())),
+        }
+    }
+}
+
+/// Asks the registry for a blob with the client's own headers and follows where it points,
+/// without them.
+///
+/// # Errors
+/// The registry or the store it points to gave no answer, or no blob.
+pub(crate) async fn fetch(
+    gateway: &Gateway,
+    request: &Parts,
+    blob: &Blob,
+    expected: Option<u64>,
+    client: IpAddr,
+) -> Result<Fetched, Problem> {
+    let headers = auth::unconditional(forward::headers(gateway, request, client));
+    let bound = gateway.settings.timeouts.registry_first_pull;
+    let mut answer = gateway.upstream.ask(Method::GET, forward::path(request)?, headers, bound).await?;
+    for _ in 0..=gateway.settings.limits.redirects {
+        if answer.status() == StatusCode::OK {
+            return Ok(Fetched::Blob(from_registry(answer, blob, expected)?));
+        }
+        if !answer.status().is_redirection() {
+            return Ok(Fetched::Relay(forward::relay(gateway, &request.method, answer)));
+        }
+        match target(gateway, answer.headers())? {
+            Target::Registry(path) => {
+                answer = gateway.upstream.ask(Method::GET, &path, anonymous(gateway, request), bound).await?;
+            }
+            Target::Store(url) => return from_store(gateway, url, blob, expected).await.map(Fetched::Blob),
+        }
+    }
+    Err(Problem::registry(StatusCode::BAD_GATEWAY, "the registry's redirects for this blob do not end"))
+}
+
+/// Headers that name nobody.
+fn anonymous(gateway: &Gateway, request: &Parts) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(HOST, gateway.upstream.host().clone());
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if let Some(agent) = request.headers.get(USER_AGENT) {
+        headers.insert(USER_AGENT, agent.clone());
+    }
+    headers
+}
+
+fn target(gateway: &Gateway, headers: &HeaderMap) -> Result<Target, Problem> {
+    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    location
+        .and_then(|location| parse_target(location, |authority| gateway.names.is_registry(authority)))
+        .ok_or_else(|| {
+            Problem::registry(StatusCode::BAD_GATEWAY, "the registry redirects to a place that is no URL")
+        })
+}
+
+fn parse_target(location: &str, is_registry: impl Fn(&str) -> bool) -> Option<Target> {
+    if location.starts_with('/') && !location.starts_with("//") {
+        return location.parse().ok().map(Target::Registry);
+    }
+    let (_, rest) = location.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if is_registry(authority) {
+        return path.parse().ok().map(Target::Registry);
+    }
+    let url: Url = location.parse().ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.host_str().is_some()).then_some(Target::Store(url))
+}
+
+fn from_registry(answer: Answer, blob: &Blob, expected: Option<u64>) -> Result<Opened, Problem> {
+    let (parts, body) = answer.into_parts();
+    if parts.headers.contains_key(CONTENT_ENCODING) {
+        return Err(Problem::registry(
+            StatusCode::BAD_GATEWAY,
+            "the registry compressed a blob although asked not to",
+        ));
+    }
+    let size = forward::content_length(&parts.headers);
+    let body = BodyDataStream::new(body)
+        .map_err(|error| Error::new(Kind::Unavailable, "read from the registry").with_cause(error))
+        .boxed();
+    opened(body, blob, size, expected, "registry")
+}
+
+async fn from_store(
+    gateway: &Gateway,
+    url: Url,
+    blob: &Blob,
+    expected: Option<u64>,
+) -> Result<Opened, Problem> {
+    let mut url = url;
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let failed = |why: String| {
+        Problem::zones(format!(
+            "no zone has the blob, and the store that the registry points to, {host}, failed: {why}"
+        ))
+    };
+    for _ in 0..=gateway.settings.limits.redirects {
+        let response = gateway.follow.get(&url).await.map_err(failed)?;
+        if response.status().is_redirection() {
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let next = location.and_then(|location| url.join(location).ok());
+            url = next.ok_or_else(|| failed("it redirects to a place that is no URL".into()))?;
+            continue;
+        }
+        if response.status() != StatusCode::OK {
+            return Err(failed(format!("status {}", response.status().as_u16())));
+        }
+        let size = forward::content_length(response.headers());
+        let body: ByteStream = response
+            .bytes_stream()
+            .map_err(|error| {
+                Error::new(Kind::Unavailable, "read from the registry's store")
+                    .with_cause(error.without_url())
+            })
+            .boxed();
+        return opened(body, blob, size, expected, "registry-redirect");
+    }
+    Err(failed("its redirects do not end".into()))
+}
+
+fn opened(
+    body: ByteStream,
+    blob: &Blob,
+    size: Option<u64>,
+    expected: Option<u64>,
+    from: &str,
+) -> Result<Opened, Problem> {
+    if let (Some(size), Some(expected)) = (size, expected)
+        && size != expected
+    {
+        return Err(Problem::zones(format!(
+            "no zone has the blob, and {from} gives {size} bytes, not {expected}"
+        )));
+    }
+    let size = size.or(expected);
+    Ok(Opened { size, from: from.into(), body: proven(body, blob.digest, size), resume: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(location: &str) -> Option<Target> {
+        parse_target(location, |authority| authority.eq_ignore_ascii_case("quay.example.com"))
+    }
+
+    #[test]
+    fn the_registry_keeps_its_bytes() {
+        let path = "/_storage_proxy/ZXlK/https/store%2Fx/a//b/../c?Signature=a%2Fb%3D&Expires=1";
+        let expected = Some(Target::Registry(path.parse().expect("a path")));
+        assert_eq!(parsed(&format!("https://quay.example.com{path}")), expected);
+        assert_eq!(parsed(path), expected);
+    }
+
+    #[test]
+    fn others_are_stores() {
+        let url = "https://store.example.com/b/k?X-Amz-Signature=0a";
+        assert_eq!(parsed(url), Some(Target::Store(url.parse().expect("a URL"))));
+        for wrong in ["", "store", "ftp://x/y", "//evil.example.com/x"] {
+            assert_eq!(parsed(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The answers to a blob request, header by header.
+
+use std::ops::Range;
+
+use backends::Digest;
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use crate::cache::{CachedBlob, FileBody};
+use crate::http::{Body, Problem, Requested, if_none_match_hits, requested};
+
+const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// RFC 9211.
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const CACHE_NAME: &str = "quay-gateway";
+
+/// Answers for one digest and one request.
+pub(super) struct Answerer {
+    digest: HeaderValue,
+    etag: HeaderValue,
+    requested: Requested,
+    client_has_it: bool,
+}
+
+impl Answerer {
+    pub(super) fn new(digest: Digest, headers: &HeaderMap) -> Self {
+        let text = digest.to_string();
+        let etag = format!("\"{text}\"");
+        Self {
+            requested: requested(headers, &etag),
+            client_has_it: if_none_match_hits(headers, &etag),
+            digest: value(&text),
+            etag: value(&etag),
+        }
+    }
+
+    pub(super) fn requested(&self) -> &Requested {
+        &self.requested
+    }
+
+    pub(super) fn client_has_it(&self) -> bool {
+        self.client_has_it
+    }
+
+    pub(super) fn not_modified(&self) -> Response<Body> {
+        self.response(StatusCode::NOT_MODIFIED, Body::empty(), "hit")
+    }
+
+    /// What `GET` would say, without its body. `Cache-Status` is about bodies, so there is none.
+    pub(super) fn head(&self, size: u64) -> Response<Body> {
+        let mut response = self.response(StatusCode::OK, Body::empty(), "");
+        response.headers_mut().insert(CONTENT_LENGTH, size.into());
+        response
+    }
+
+    /// The zero-byte blob.
+    pub(super) fn empty(&self) -> Response<Body> {
+        match self.requested {
+            Requested::Whole => self.whole(0, Body::empty(), "hit"),
+            _ => unsatisfiable(Some(0)),
+        }
+    }
+
+    /// The refusal of a range that cannot be met, as soon as that is known.
+    pub(super) fn refusal(&self, size: Option<u64>) -> Option<Response<Body>> {
+        match (&self.requested, size) {
+            (Requested::Malformed, size) => Some(unsatisfiable(size)),
+            (Requested::Part(spec), Some(size)) if spec.within(size).is_none() => {
+                Some(unsatisfiable(Some(size)))
+            }
+            _ => None,
+        }
+    }
+
+    /// All of it from a stream.
+    pub(super) fn whole(&self, size: u64, body: Body, cache_status: &str) -> Response<Body> {
+        let mut response = self.response(StatusCode::OK, body, cache_status);
+        response.headers_mut().insert(CONTENT_LENGTH, size.into());
+        response
+    }
+
+    /// All of it, its length not known beforehand.
+    pub(super) fn unsized_whole(&self, body: Body, cache_status: &str) -> Response<Body> {
+        self.response(StatusCode::OK, body, cache_status)
+    }
+
+    /// What was asked for, from a whole file.
+    pub(super) fn file(&self, blob: CachedBlob, cache_status: &str) -> Response<Body> {
+        let size = blob.size;
+        match &self.requested {
+            Requested::Whole => self.whole(size, Body::new(FileBody::new(blob.file, 0..size)), cache_status),
+            Requested::Malformed => unsatisfiable(Some(size)),
+            Requested::Part(spec) => match spec.within(size) {
+                Some(range) => self.part(blob, range, cache_status),
+                None => unsatisfiable(Some(size)),
+            },
+        }
+    }
+
+    fn part(&self, blob: CachedBlob, range: Range<u64>, cache_status: &str) -> Response<Body> {
+        let described = format!("bytes {}-{}/{}", range.start, range.end - 1, blob.size);
+        let length = range.end - range.start;
+        let body = Body::new(FileBody::new(blob.file, range));
+        let mut response = self.response(StatusCode::PARTIAL_CONTENT, body, cache_status);
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        response.headers_mut().insert(CONTENT_RANGE, value(&described));
+        response
+    }
+
+    fn response(&self, status: StatusCode, body: Body, cache_status: &str) -> Response<Body> {
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(DOCKER_CONTENT_DIGEST, self.digest.clone());
+        headers.insert(ETAG, self.etag.clone());
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if status != StatusCode::NOT_MODIFIED {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        }
+        if !cache_status.is_empty() {
+            headers.insert(CACHE_STATUS, value(&format!("{CACHE_NAME}; {cache_status}")));
+        }
+        response
+    }
+}
+
+/// 416: no byte of the blob is in the range.
+fn unsatisfiable(size: Option<u64>) -> Response<Body> {
+    let what = size.map_or_else(
+        || "the range is no range of bytes".into(),
+        |size| format!("the range holds no byte of this blob of {size} bytes"),
+    );
+    let problem = Problem::client(
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        "RANGE_INVALID",
+        what,
+        "ask for bytes=first-last within the blob",
+    );
+    let mut response = problem.response();
+    if let Some(size) = size {
+        response.headers_mut().insert(CONTENT_RANGE, value(&format!("bytes */{size}")));
+    }
+    response
+}
+
+/// A header value from text of our own making: digests, numbers, names of zones.
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(CACHE_NAME))
+}

@@ -1,0 +1,93 @@
+//! A push: it streams to the registry, and a manifest's blobs are queued for the other zones
+//! before the client hears of success.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Response, StatusCode};
+
+use crate::Gateway;
+use crate::forward;
+use crate::http::{Body, Problem};
+use crate::read_along::{self, Copy};
+use crate::registry::local_blobs;
+
+/// Forwards an upload request; its answer may take as long as the registry needs to assemble a
+/// large blob.
+pub(crate) async fn upload(gateway: &Gateway, request: &Parts, body: Body, client: IpAddr) -> Response<Body> {
+    forward::forward(gateway, request, body, client, gateway.settings.timeouts.registry_upload).await
+}
+
+/// Forwards a manifest and, on the registry's 201, writes its blobs to the journal before the
+/// answer goes on.
+///
+/// In a task of its own: a client that leaves between the registry's yes and the journal's
+/// commit must not lose the copies.
+pub(crate) async fn manifest(
+    gateway: &Arc<Gateway>,
+    request: Parts,
+    body: Body,
+    repository: String,
+    client: IpAddr,
+) -> Response<Body> {
+    let task = put(Arc::clone(gateway), request, body, repository, client);
+    tokio::spawn(task).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a manifest's task died");
+        Problem::gateway("the gateway failed while the manifest was being stored").response()
+    })
+}
+
+async fn put(
+    gateway: Arc<Gateway>,
+    request: Parts,
+    body: Body,
+    repository: String,
+    client: IpAddr,
+) -> Response<Body> {
+    let (body, copy) = read_along::body(body, gateway.settings.limits.manifest.as_u64());
+    let bound = gateway.settings.timeouts.registry_answer;
+    match forward::ask(&gateway, &request, body, client, bound).await {
+        Ok(answer) => {
+            if answer.status() == StatusCode::CREATED {
+                queue_copies(&gateway, &repository, copy).await;
+            }
+            forward::relay(&gateway, &request.method, answer)
+        }
+        Err(problem) => {
+            tracing::warn!(repository, problem = problem.message, "manifest not forwarded");
+            problem.response()
+        }
+    }
+}
+
+async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy) {
+    if gateway.settings.targets.is_empty() {
+        return;
+    }
+    let Some(manifest) = copy.take() else {
+        let limit = gateway.settings.limits.manifest;
+        tracing::error!(repository, %limit, "a manifest larger than limits.manifest: its blobs are not copied to the other zones");
+        return gateway.metrics.push_not_queued();
+    };
+    let blobs = match local_blobs(&manifest) {
+        Ok(blobs) => blobs,
+        Err(error) => {
+            tracing::error!(repository, %error, "the registry took a manifest that is not understood here: its blobs are not copied");
+            return gateway.metrics.push_not_queued();
+        }
+    };
+    let blobs: Vec<_> = blobs.into_iter().map(|blob| (gateway.blob(blob.digest), blob.size)).collect();
+    match gateway.fanout.enqueue(repository, &blobs, &gateway.targets).await {
+        Ok(()) => tracing::info!(
+            repository,
+            blobs = blobs.len(),
+            targets = gateway.targets.len(),
+            "push queued for the other zones"
+        ),
+        Err(error) => {
+            tracing::error!(repository, blobs = blobs.len(), %error, "THE JOURNAL CANNOT BE WRITTEN: a push is acknowledged but its copies are not queued; push it again when the disk is mended");
+            gateway.metrics.push_not_queued();
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! From a request to its story.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::Gateway;
+use crate::forward;
+use crate::http::{Body, Problem};
+use crate::pull;
+use crate::push;
+use crate::registry::Route;
+
+/// Answers one request.
+pub(crate) async fn answer(
+    gateway: &Arc<Gateway>,
+    request: Request<Incoming>,
+    client: IpAddr,
+) -> Response<Body> {
+    let (request, body) = request.into_parts();
+    let body = Body::incoming(body);
+    let (method, path) = (request.method.clone(), loggable(request.uri.path()).to_owned());
+    let route = Route::parse(&request.method, request.uri.path());
+    let name = route.name();
+    let response = match route {
+        _ if request.method == Method::CONNECT => not_a_proxy(),
+        Route::Blob { repository, digest } => {
+            pull::pull(gateway, &request, &repository, digest, client).await
+        }
+        Route::PutManifest { repository } => push::manifest(gateway, request, body, repository, client).await,
+        Route::Upload => push::upload(gateway, &request, body, client).await,
+        Route::Forward => {
+            let bound = gateway.settings.timeouts.registry_answer;
+            forward::forward(gateway, &request, body, client, bound).await
+        }
+    };
+    let status = response.status().as_u16();
+    gateway.metrics.answered(name, status);
+    let cache = response.headers().get("cache-status").and_then(|value| value.to_str().ok()).unwrap_or("-");
+    tracing::info!(target: "access", %client, %method, path, status, cache);
+    response
+}
+
+fn not_a_proxy() -> Response<Body> {
+    let why = "the gateway is no forward proxy";
+    let problem =
+        Problem::client(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", why, "dial it as a registry");
+    problem.response()
+}
+
+/// A path as it may stand in a log: `_storage_proxy` paths hold a token, and queries (never
+/// shown) may hold credentials.
+pub(crate) fn loggable(path: &str) -> &str {
+    const STORAGE_PROXY: &str = "/_storage_proxy/";
+    match path.starts_with(STORAGE_PROXY) {
+        true => STORAGE_PROXY,
+        false => path,
+    }
+}

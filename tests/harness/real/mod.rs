@@ -1,0 +1,34 @@
+//! Real servers and clients: object stores, a registry, and what pushes to it and pulls from it.
+//!
+//! Each starts on loopback in a temporary folder of its own and is gone when dropped. The programs
+//! come from Debian and PyPI; `tests/install` fetches them.
+
+mod bucket;
+mod certificates;
+mod containerd;
+mod gateway;
+mod image_dir;
+mod podman;
+mod ports;
+mod process;
+mod radosgw;
+mod registry;
+mod seaweed;
+mod shapes;
+mod skopeo;
+mod token_server;
+
+pub use bucket::Bucket;
+pub use certificates::Certificates;
+pub use containerd::Containerd;
+pub use gateway::DistributionGateway;
+pub use image_dir::{ImageDir, Packing, Part, Types};
+pub use podman::{Podman, PodmanImage};
+pub use ports::free_port;
+pub use process::{Login, Program, Server};
+pub use radosgw::RadosGw;
+pub use registry::{DockerRegistry, TlsFiles};
+pub use seaweed::SeaweedFs;
+pub use shapes::{Shape, shapes};
+pub use skopeo::Skopeo;
+pub use token_server::{Access, Account, TokenServer};

@@ -1,0 +1,248 @@
+//! Programs: servers that live as long as their value, and clients that end within a bound.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tokio::time::Instant;
+
+/// Between two looks at a server that is starting.
+const POLL: Duration = Duration::from_millis(50);
+/// Of a log, what an error shows.
+const TAIL_BYTES: usize = 16 << 10;
+/// Variables of this machine that would change what a server or client does: proxies, and
+/// `AWS_CA_BUNDLE`, with which docker-registry 2.8 panics.
+const UNSET: [&str; 10] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "AWS_CA_BUNDLE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "REGISTRY_AUTH_FILE",
+];
+
+/// A user name and password for a client.
+#[derive(Clone)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl Login {
+    /// From its two parts.
+    #[must_use]
+    pub fn new(user: &str, password: &str) -> Self {
+        Self { user: user.to_owned(), password: password.to_owned() }
+    }
+
+    /// `user:password`, as clients take it on the command line.
+    #[must_use]
+    pub fn pair(&self) -> String {
+        format!("{}:{}", self.user, self.password)
+    }
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Login({})", self.user)
+    }
+}
+
+/// A program to be run, its environment cleaned.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    command: Command,
+}
+
+impl Program {
+    /// Finds `name` on the `PATH`, in Debian's `sbin`, or among the tools that `tests/install` puts
+    /// into the target folder.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn find(name: &str) -> Result<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), tools().join("seaweedfs/bin")]);
+        let found = places.map(|place| place.join(name)).find(|file| file.is_file());
+        Self::at(&found.with_context(|| format!("{name} is not installed: run tests/run --install-only"))?)
+    }
+
+    /// The program in this file.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn at(file: &Path) -> Result<Self> {
+        ensure!(file.is_file(), "{} is not there: run tests/run", file.display());
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut command = Command::new(file);
+        UNSET.iter().for_each(|name| {
+            command.env_remove(name);
+        });
+        command.stdin(Stdio::null());
+        Ok(Self { name, command })
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it to its end and gives what it wrote to standard output.
+    ///
+    /// # Errors
+    /// It failed, or did not end within `bound` and was killed. The error holds what it wrote, not
+    /// its arguments: passwords are among them.
+    pub async fn run(self, bound: Duration) -> Result<String> {
+        let Self { name, command } = self;
+        let mut command = tokio::process::Command::from(command);
+        let output = tokio::time::timeout(bound, command.kill_on_drop(true).output())
+            .await
+            .with_context(|| format!("{name} did not end within {} s", bound.as_secs()))?
+            .with_context(|| format!("{name} could not be run"))?;
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            bail!(
+                "{name}: {}\n{}{}",
+                output.status,
+                tail(&out),
+                tail(&String::from_utf8_lossy(&output.stderr))
+            );
+        }
+        Ok(out)
+    }
+
+    /// Starts it as a server that writes to `<folder>/<name>.log`.
+    ///
+    /// It stays in the test's process group, so that a runner that kills a hanging test by its
+    /// group ends the servers too.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn serve(mut self, folder: &Path) -> Result<Server> {
+        let log = folder.join(format!("{}.log", self.name));
+        let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let child = self
+            .command
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("{} could not be started", self.name))?;
+        Ok(Server { name: self.name, child, log })
+    }
+}
+
+/// A running server; killed when dropped, its log shown if the test panics.
+#[derive(Debug)]
+pub struct Server {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Waits until `check` says yes.
+    ///
+    /// # Errors
+    /// The server ended, or `bound` passed: with the end of its log.
+    pub async fn ready<F: Future<Output = bool>>(
+        &mut self,
+        bound: Duration,
+        check: impl Fn() -> F,
+    ) -> Result<()> {
+        let end = Instant::now() + bound;
+        while !check().await {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended at its start: {status}\n{}", self.name, self.log_tail());
+            }
+            if Instant::now() > end {
+                bail!("{} was not ready within {} s\n{}", self.name, bound.as_secs(), self.log_tail());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        tail(&self.log_text()).to_owned()
+    }
+
+    /// Its whole log.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Errors mean that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {} ---\n{}", self.name, self.log_tail());
+        }
+    }
+}
+
+/// Whether an HTTP server answers at this URL with one of these statuses.
+pub(super) async fn answers(url: &str, statuses: &[u16]) -> bool {
+    let client = plain_client();
+    match client.get(url).send().await {
+        Ok(answer) => statuses.contains(&answer.status().as_u16()),
+        Err(_) => false,
+    }
+}
+
+/// An HTTP client for servers on loopback, without TLS and proxies.
+pub(super) fn plain_client() -> reqwest::Client {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(2))
+        .read_timeout(Duration::from_secs(30))
+        .build()
+        .expect("a client without TLS roots")
+}
+
+/// Where `tests/install` puts what is not a Debian package.
+fn tools() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |dir| root.join(dir))
+        .join("tools")
+}
+
+fn tail(text: &str) -> &str {
+    let from = text.len().saturating_sub(TAIL_BYTES);
+    &text[text.ceil_char_boundary(from)..]
+}

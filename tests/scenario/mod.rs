@@ -1,0 +1,168 @@
+//! What skopeo, podman and containerd do at an endpoint, and what must come of it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+use tests::real::{Access, Account, Containerd, Login, Podman, Shape, Skopeo};
+
+/// Who may do what: `pusher` everything in `team/`, `puller` pull there, everyone pull `public/`.
+pub(crate) fn access() -> Access {
+    Access {
+        accounts: vec![
+            Account {
+                user: "pusher",
+                password: "push-secret",
+                grants: &[("team/", &["pull", "push"]), ("public/", &["pull", "push"])],
+            },
+            Account { user: "puller", password: "pull-secret", grants: &[("team/", &["pull"])] },
+        ],
+        public: vec!["public/"],
+    }
+}
+
+fn pusher() -> Login {
+    Login::new("pusher", "push-secret")
+}
+
+pub(crate) fn puller() -> Login {
+    Login::new("puller", "pull-secret")
+}
+
+/// The clients' view: where they connect, whom they trust, what they push.
+pub(crate) struct Scenario {
+    /// `host:port`.
+    pub(crate) endpoint: String,
+    /// A folder with `ca.crt`.
+    pub(crate) trusted: PathBuf,
+    /// What is pushed and pulled.
+    pub(crate) shapes: Vec<Shape>,
+}
+
+impl Scenario {
+    fn reference(&self, repository: &str) -> String {
+        format!("{}/{repository}:1", self.endpoint)
+    }
+
+    fn skopeo(&self, login: Option<Login>) -> Skopeo {
+        Skopeo { trusted: self.trusted.clone(), login }
+    }
+
+    pub(crate) async fn push_all(&self) -> Result<()> {
+        let skopeo = self.skopeo(Some(pusher()));
+        for shape in &self.shapes {
+            skopeo
+                .push(&shape.image.path, &self.reference(&format!("team/{}", shape.name)))
+                .await
+                .context(shape.name)?;
+        }
+        skopeo.push(&self.shape("multi").image.path, &self.reference("public/multi")).await
+    }
+
+    fn shape(&self, name: &str) -> &Shape {
+        self.shapes.iter().find(|shape| shape.name == name).expect("a shape of that name")
+    }
+
+    /// What the registry refuses stays refused.
+    pub(crate) async fn refusals(&self) -> Result<()> {
+        let to = TempDir::new()?;
+        let private = self.reference("team/multi");
+        let stranger = Login::new("puller", "wrong");
+        ensure!(
+            self.skopeo(None).pull(&private, to.path()).await.is_err(),
+            "anonymous pulled a private image"
+        );
+        ensure!(
+            self.skopeo(Some(stranger)).pull(&private, to.path()).await.is_err(),
+            "a wrong password pulled"
+        );
+        let push = self
+            .skopeo(Some(puller()))
+            .push(&self.shape("base").image.path, &self.reference("team/base"))
+            .await;
+        ensure!(push.is_err(), "a reader pushed");
+        let public = self.reference("public/multi");
+        let to = TempDir::new()?;
+        self.skopeo(None).pull(&public, to.path()).await?;
+        self.shape("multi").image.same_as(to.path())
+    }
+
+    /// All three clients at once, each from nothing; every byte compared.
+    pub(crate) async fn pull_all(&self) -> Result<()> {
+        tokio::try_join!(self.pull_by_skopeo(), self.pull_by_podman(), self.pull_by_containerd()).map(drop)
+    }
+
+    async fn pull_by_skopeo(&self) -> Result<()> {
+        let skopeo = self.skopeo(Some(puller()));
+        for shape in &self.shapes {
+            let to = TempDir::new()?;
+            skopeo
+                .pull(&self.reference(&format!("team/{}", shape.name)), to.path())
+                .await
+                .context(shape.name)?;
+            shape.image.same_as(to.path()).context(shape.name)?;
+        }
+        Ok(())
+    }
+
+    /// podman unpacks: the digests of the unpacked layers are its own computation.
+    async fn pull_by_podman(&self) -> Result<()> {
+        let podman = Podman::new(self.trusted.clone(), puller())?;
+        for shape in self.shapes.iter().filter(|shape| shape.image.runnable) {
+            let pulled =
+                podman.pull(&self.reference(&format!("team/{}", shape.name))).await.context(shape.name)?;
+            ensure!(
+                format!("sha256:{}", pulled.id) == shape.image.config,
+                "{}: config {}",
+                shape.name,
+                pulled.id
+            );
+            ensure!(
+                pulled.root.layers == shape.image.diff_ids,
+                "{}: layers {:?}",
+                shape.name,
+                pulled.root.layers
+            );
+        }
+        Ok(())
+    }
+
+    async fn pull_by_containerd(&self) -> Result<()> {
+        let containerd = Containerd::start(&self.endpoint, &self.trusted, puller()).await?;
+        for shape in self.shapes.iter().filter(|shape| !shape.image.has_empty_blob()) {
+            containerd
+                .pull(&shape.image, &self.reference(&format!("team/{}", shape.name)))
+                .await
+                .context(shape.name)?;
+            containerd.holds(&shape.image).context(shape.name)?;
+        }
+        Ok(())
+    }
+
+    /// The other two push as well: containerd as it is, podman packed anew.
+    pub(crate) async fn push_by_others(&self) -> Result<()> {
+        let containerd = Containerd::start(&self.endpoint, &self.trusted, pusher()).await?;
+        for name in ["multi", "forty"] {
+            let shape = self.shape(name);
+            let (from, to) =
+                (self.reference(&format!("team/{name}")), self.reference(&format!("team/{name}-containerd")));
+            containerd.pull(&shape.image, &from).await?;
+            containerd.push(&from, &to).await?;
+            self.pull_back(&to, &shape.image.path).await?;
+        }
+        let podman = Podman::new(self.trusted.clone(), pusher())?;
+        let (from, to) = (self.reference("team/derived"), self.reference("team/derived-podman"));
+        let before = podman.pull(&from).await?;
+        podman.push(&from, &to).await?;
+        let after = Podman::new(self.trusted.clone(), puller())?.pull(&to).await?;
+        ensure!(before.root.layers == after.root.layers, "podman pulled other layers than it pushed");
+        Ok(())
+    }
+
+    async fn pull_back(&self, reference: &str, original: &Path) -> Result<()> {
+        let to = TempDir::new()?;
+        self.skopeo(Some(puller())).pull(reference, to.path()).await?;
+        let shape = self.shapes.iter().find(|shape| shape.image.path == original).context("a known shape")?;
+        shape.image.same_as(to.path())
+    }
+}

@@ -1,0 +1,201 @@
+//! The jobs of one target zone, one lane a zone, so that a dead zone delays only itself.
+//!
+//! While its target fails, a lane pauses, then tries one job, so that an outage costs one job a
+//! pause and not every job an attempt.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use backends::Digest;
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::bounds::Bounds;
+use super::copy::{CopyError, Outcome, copy};
+use super::job::Job;
+use super::journal::{Journal, JournalError};
+use super::status::Tally;
+use crate::Zone;
+
+/// Jobs read from the journal at once.
+const BATCH: usize = 64;
+
+/// The pause after the journal failed.
+const JOURNAL_PAUSE: Duration = Duration::from_secs(5);
+
+/// After so many failed tries in a row, a success means that the zone has come back: then its
+/// jobs need not sit out their backoff.
+const OUTAGE: u32 = 3;
+
+/// What a lane works with.
+pub(super) struct Lane {
+    pub(super) target: Zone,
+    /// Every zone, in the order of sources.
+    pub(super) zones: Arc<[Zone]>,
+    pub(super) journal: Journal,
+    pub(super) bounds: Bounds,
+    /// Told when jobs were added.
+    pub(super) wake: Arc<Notify>,
+    pub(super) tally: Arc<Tally>,
+}
+
+/// How one job ended.
+struct Ended {
+    result: Result<Outcome, CopyError>,
+    recorded: Result<(), JournalError>,
+}
+
+/// A lane at work.
+struct Work {
+    lane: Arc<Lane>,
+    /// Due jobs that have been read.
+    queue: VecDeque<Job>,
+    running: JoinSet<Ended>,
+    in_flight: HashMap<Id, Digest>,
+    /// Failed tries of the target in a row.
+    strikes: u32,
+    paused_until: Option<Instant>,
+}
+
+impl Lane {
+    /// Works until `shutdown`; copies under way are then dropped, and their jobs stay due.
+    pub(super) async fn run(self, shutdown: CancellationToken) {
+        let mut work = Work {
+            lane: Arc::new(self),
+            queue: VecDeque::new(),
+            running: JoinSet::new(),
+            in_flight: HashMap::new(),
+            strikes: 0,
+            paused_until: None,
+        };
+        shutdown.run_until_cancelled(work.run()).await;
+        work.running.shutdown().await;
+    }
+
+    async fn perform(&self, job: Job) -> Ended {
+        let result = copy(&job, &self.target, &self.zones, &self.bounds).await;
+        self.tally.note(&result);
+        let (zone, digest) = (&*self.target.name, &job.blob.digest);
+        let recorded = match &result {
+            Ok(outcome) => {
+                debug!(zone, %digest, ?outcome, "blob is there");
+                self.journal.done(&job).await
+            }
+            Err(error) => {
+                let delay = self.bounds.retry.delay(job.attempts, fastrand::f64(), error.retry_after());
+                warn!(zone, %digest, attempts = job.attempts + 1, ?delay, %error, "copy failed");
+                self.journal.failed(&job, delay, &error.to_string()).await
+            }
+        };
+        Ended { result, recorded }
+    }
+}
+
+impl Work {
+    async fn run(&mut self) {
+        loop {
+            let idle_until = self.start_due().await;
+            self.lane.tally.set_active(self.running.len());
+            let wake = Arc::clone(&self.lane.wake);
+            tokio::select! {
+                Some(ended) = self.running.join_next_with_id() => self.settle(ended).await,
+                () = wake.notified() => {}
+                () = tokio::time::sleep_until(idle_until) => {}
+            }
+        }
+    }
+
+    /// Starts what is due and has room; until when there is nothing else to do.
+    async fn start_due(&mut self) -> Instant {
+        let now = Instant::now();
+        let latest = now + self.lane.bounds.retry.max;
+        if let Some(until) = self.paused_until {
+            if until > now {
+                return until;
+            }
+            self.paused_until = None;
+        }
+        let room = if self.strikes > 0 { 1 } else { self.lane.bounds.copies.max(1) };
+        let mut next_due = latest;
+        while self.running.len() < room {
+            if self.queue.is_empty() {
+                match self.read().await {
+                    Ok(wait) => next_due = latest.min(now + wait),
+                    Err(error) => {
+                        error!(zone = &*self.lane.target.name, %error, "the lane cannot read its jobs");
+                        return self.pause(JOURNAL_PAUSE);
+                    }
+                }
+            }
+            let Some(job) = self.queue.pop_front() else { break };
+            let digest = job.blob.digest;
+            let lane = Arc::clone(&self.lane);
+            let task = self.running.spawn(async move { lane.perform(job).await });
+            self.in_flight.insert(task.id(), digest);
+        }
+        next_due
+    }
+
+    /// Reads due jobs that are not under way; how long until the next one after them is due.
+    async fn read(&mut self) -> Result<Duration, JournalError> {
+        let horizon = self.lane.bounds.retry.max;
+        // Those under way are due too, and must not crowd out the others.
+        let limit = BATCH + self.in_flight.len();
+        let due = self.lane.journal.due(&self.lane.target.name, horizon, limit).await?;
+        let under_way = |job: &Job| self.in_flight.values().any(|digest| *digest == job.blob.digest);
+        self.queue = due.jobs.into_iter().filter(|job| !under_way(job)).collect();
+        let wait =
+            due.next.map_or(horizon, |next| next.duration_since(SystemTime::now()).unwrap_or_default());
+        Ok(wait.min(horizon))
+    }
+
+    async fn settle(&mut self, ended: Result<(Id, Ended), JoinError>) {
+        let zone = Arc::clone(&self.lane.target.name);
+        let ended = match ended {
+            Ok((id, ended)) => {
+                self.in_flight.remove(&id);
+                ended
+            }
+            Err(panic) => {
+                self.in_flight.remove(&panic.id());
+                error!(zone = &*zone, %panic, "a copy panicked");
+                self.pause(self.lane.bounds.pause.max);
+                return;
+            }
+        };
+        match ended.result {
+            Ok(_) => {
+                if self.strikes >= OUTAGE {
+                    info!(zone = &*zone, "the zone takes copies again");
+                    if let Err(error) = self.lane.journal.hasten(&zone).await {
+                        error!(zone = &*zone, %error, "the journal cannot be written");
+                    }
+                }
+                self.strikes = 0;
+            }
+            // What was under way when the pause began is no news.
+            Err(error) if error.is_target_down() && self.paused_until.is_none() => {
+                let pause = self.lane.bounds.pause.delay(self.strikes, fastrand::f64(), error.retry_after());
+                self.strikes = self.strikes.saturating_add(1);
+                // Read again after the pause: by then others may be due first.
+                self.queue.clear();
+                self.pause(pause);
+            }
+            Err(_) => {}
+        }
+        if let Err(error) = ended.recorded {
+            error!(zone = &*zone, %error, "the journal cannot be written");
+            self.pause(JOURNAL_PAUSE);
+        }
+    }
+
+    fn pause(&mut self, pause: Duration) -> Instant {
+        let until = Instant::now() + pause;
+        self.paused_until = Some(until);
+        until
+    }
+}

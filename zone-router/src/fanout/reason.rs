@@ -1,0 +1,48 @@
+//! Why a job failed, as text that may be kept and shown.
+
+/// Longest text kept, in bytes.
+pub const MAX_REASON: usize = 512;
+
+/// `text` on one line, bounded, and without URLs: those may be signed.
+///
+/// Store errors promise to hold none; this is the second belt, as the text outlives the process.
+#[must_use]
+pub fn reason(text: &str) -> String {
+    let mut reason = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        let word = if word.contains("://") { "(url)" } else { word };
+        if !reason.is_empty() {
+            reason.push(' ');
+        }
+        reason.push_str(word);
+        if reason.len() > MAX_REASON {
+            let end = reason.floor_char_boundary(MAX_REASON - '…'.len_utf8());
+            reason.truncate(end);
+            reason.push('…');
+            break;
+        }
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn urls_are_cut_out() {
+        let text = "put: failed\nfor (https://store/b/k?X-Amz-Signature=secret): reset";
+        assert_eq!(reason(text), "put: failed for (url) reset");
+    }
+
+    proptest! {
+        #[test]
+        fn bounded_and_on_one_line(text in "(?s).{0,2000}") {
+            let reason = reason(&text);
+            prop_assert!(reason.len() <= MAX_REASON);
+            prop_assert!(!reason.contains(char::is_control));
+        }
+    }
+}

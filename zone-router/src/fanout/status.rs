@@ -1,0 +1,104 @@
+//! What a lane has done and has still to do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use super::copy::{CopyError, Outcome};
+use super::table::Count;
+
+/// One lane, for metrics and an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneStatus {
+    /// The target zone.
+    pub zone: Arc<str>,
+    /// Whether it is configured; the jobs of one that is not stay, and nobody does them.
+    pub configured: bool,
+    /// Jobs waiting or under way.
+    pub waiting: u64,
+    /// Their bytes, as far as known.
+    pub bytes: u64,
+    /// When the oldest of them was added.
+    pub oldest: Option<SystemTime>,
+    /// How many of them have failed at least once.
+    pub failing: u64,
+    /// Their failed tries in all.
+    pub attempts: u64,
+    /// Why the latest failed try of a waiting job failed.
+    pub last_error: Option<String>,
+    /// Copies under way.
+    pub active: u64,
+    /// Copies written and verified since start.
+    pub copied: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
+    /// Jobs since start whose blob was there already.
+    pub already_there: u64,
+    /// Failed tries since start.
+    pub failures: u64,
+}
+
+/// What a lane has done since start.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    active: AtomicU64,
+    copied: AtomicU64,
+    copied_bytes: AtomicU64,
+    already_there: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Tally {
+    pub(super) fn set_active(&self, copies: usize) {
+        self.active.store(copies as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn note(&self, result: &Result<Outcome, CopyError>) {
+        match result {
+            Ok(Outcome::AlreadyThere) => self.already_there.fetch_add(1, Ordering::Relaxed),
+            Ok(Outcome::Copied { bytes, .. }) => {
+                self.copied_bytes.fetch_add(*bytes, Ordering::Relaxed);
+                self.copied.fetch_add(1, Ordering::Relaxed)
+            }
+            Err(_) => self.failures.fetch_add(1, Ordering::Relaxed),
+        };
+    }
+
+    pub(super) fn status(&self, zone: &Arc<str>, count: Option<Count>) -> LaneStatus {
+        LaneStatus {
+            active: self.active.load(Ordering::Relaxed),
+            copied: self.copied.load(Ordering::Relaxed),
+            copied_bytes: self.copied_bytes.load(Ordering::Relaxed),
+            already_there: self.already_there.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            ..waiting(zone, true, count)
+        }
+    }
+}
+
+/// The status of a zone that has no lane.
+pub(super) fn unconfigured(count: Count) -> LaneStatus {
+    waiting(&Arc::clone(&count.zone), false, Some(count))
+}
+
+fn waiting(zone: &Arc<str>, configured: bool, count: Option<Count>) -> LaneStatus {
+    let (waiting, bytes, oldest, failing, attempts, last_error) = match count {
+        Some(c) => (c.jobs, c.bytes, c.oldest, c.failing, c.attempts, c.last_error),
+        None => Default::default(),
+    };
+    LaneStatus {
+        zone: Arc::clone(zone),
+        configured,
+        waiting,
+        bytes,
+        oldest,
+        failing,
+        attempts,
+        last_error,
+        active: 0,
+        copied: 0,
+        copied_bytes: 0,
+        already_there: 0,
+        failures: 0,
+    }
+}

@@ -1,0 +1,88 @@
+//! Zones that gave wrong bytes for a digest.
+
+use std::time::Duration;
+
+use backends::Digest;
+use dashmap::DashMap;
+use tokio::time::Instant;
+
+use crate::rank::Standing;
+
+/// How long a zone is passed over for a digest: long enough for the client's next try to get
+/// another zone, short enough that a mended object is soon used again.
+const MEMORY: Duration = Duration::from_secs(300);
+
+/// Remembered (digest, zone) pairs; beyond it, the expired are dropped, then new ones not kept.
+const PAIRS_MAX: usize = 10_000;
+
+/// What is held against zones, digest by digest.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects {
+    pairs: DashMap<(Digest, usize), (Standing, Instant)>,
+}
+
+impl Suspects {
+    /// What is known of one zone for one digest.
+    pub(crate) fn standing(&self, digest: &Digest, zone: usize) -> Standing {
+        match self.pairs.get(&(*digest, zone)).as_deref() {
+            Some((standing, until)) if Instant::now() < *until => *standing,
+            _ => Standing::Clear,
+        }
+    }
+
+    /// One zone gave all of it, or its object has the wrong size.
+    pub(crate) fn condemn(&self, digest: &Digest, zone: usize) {
+        self.remember(digest, zone, Standing::Condemned);
+    }
+
+    /// These zones gave parts of bytes that turned out wrong: alone, a zone is condemned;
+    /// together, each is suspect.
+    pub(crate) fn blame(&self, digest: &Digest, zones: &[usize]) {
+        match zones {
+            [zone] => self.condemn(digest, *zone),
+            _ => zones.iter().for_each(|zone| self.remember(digest, *zone, Standing::Suspect)),
+        }
+    }
+
+    /// These zones gave the right bytes: a zone that gave all of it is cleared.
+    pub(crate) fn acquit(&self, digest: &Digest, zones: &[usize]) {
+        if let [zone] = zones {
+            self.pairs.remove(&(*digest, *zone));
+        }
+    }
+
+    fn remember(&self, digest: &Digest, zone: usize, standing: Standing) {
+        let now = Instant::now();
+        if self.pairs.len() >= PAIRS_MAX {
+            self.pairs.retain(|_, (_, until)| now < *until);
+        }
+        if self.pairs.len() < PAIRS_MAX {
+            self.pairs.insert((*digest, zone), (standing, now + MEMORY));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn guilt_is_bounded_in_time() {
+        let suspects = Suspects::default();
+        suspects.blame(&Digest::EMPTY, &[1]);
+        assert_eq!(suspects.standing(&Digest::EMPTY, 1), Standing::Condemned);
+        assert_eq!(suspects.standing(&Digest::EMPTY, 0), Standing::Clear);
+        tokio::time::advance(MEMORY).await;
+        assert_eq!(suspects.standing(&Digest::EMPTY, 1), Standing::Clear);
+    }
+
+    #[tokio::test]
+    async fn shared_blame_is_suspicion_and_a_proven_read_clears() {
+        let suspects = Suspects::default();
+        suspects.blame(&Digest::EMPTY, &[0, 1]);
+        assert_eq!(suspects.standing(&Digest::EMPTY, 0), Standing::Suspect);
+        suspects.acquit(&Digest::EMPTY, &[0]);
+        assert_eq!(suspects.standing(&Digest::EMPTY, 0), Standing::Clear);
+        assert_eq!(suspects.standing(&Digest::EMPTY, 1), Standing::Suspect);
+    }
+}

@@ -1,0 +1,210 @@
+//! The read path over zones that fail, lie and lack.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backends::faulty::{Fault, Faulty, On};
+use backends::memory::MemoryStore;
+use backends::{Digest, Hasher, Key, Kind};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use proptest::prelude::*;
+use zone_router::{Answer, Blob, Router, Zone};
+
+/// Several pieces of a `MemoryStore`.
+const SIZE: usize = 300_000;
+
+struct Site {
+    zones: Vec<Arc<Faulty>>,
+    memories: Vec<Arc<MemoryStore>>,
+    router: Arc<Router>,
+    blob: Blob,
+    bytes: Bytes,
+}
+
+impl Site {
+    /// Zones `a`, `b`, … that all have the blob.
+    fn new(zones: usize) -> Self {
+        let bytes: Bytes = (0..SIZE).map(|i| (i % 251) as u8).collect::<Vec<_>>().into();
+        let digest = Digest::of(&bytes);
+        let blob = Blob { digest, key: Key::new(format!("sha256/{}", digest.hex())) };
+        let memories: Vec<_> = (0..zones).map(|_| Arc::new(MemoryStore::new())).collect();
+        memories.iter().for_each(|memory| memory.insert(blob.key.clone(), bytes.clone()));
+        let faulty: Vec<_> =
+            memories.iter().map(|memory| Arc::new(Faulty::new(Arc::clone(memory) as _))).collect();
+        let named = faulty
+            .iter()
+            .zip(["a", "b", "c", "d"])
+            .map(|(zone, name)| Zone::new(name, Arc::clone(zone) as _));
+        let router = Arc::new(Router::new(named.collect()));
+        Self { zones: faulty, memories, router, blob, bytes }
+    }
+
+    fn fault(&self, zone: usize, fault: Fault) {
+        self.zones[zone].always(On::Get, fault);
+    }
+
+    /// Reads it all: the first zone, the bytes, and the error that cut them.
+    async fn read(&self) -> (String, Vec<u8>, Option<Kind>) {
+        let mut reading = self.router.open(&self.blob, Some(SIZE as u64)).await.expect("some zone opens it");
+        let mut bytes = Vec::new();
+        while let Some(piece) = reading.body.next().await {
+            match piece {
+                Ok(piece) => bytes.extend_from_slice(&piece),
+                Err(error) => return (reading.zone.to_string(), bytes, Some(error.kind())),
+            }
+        }
+        (reading.zone.to_string(), bytes, None)
+    }
+
+    async fn assert_whole_from(&self, zone: &str) {
+        let (first, bytes, error) = self.read().await;
+        assert_eq!((first.as_str(), error), (zone, None));
+        assert!(bytes == self.bytes, "other bytes");
+    }
+}
+
+#[tokio::test]
+async fn home_serves_alone() {
+    let site = Site::new(3);
+    site.assert_whole_from("a").await;
+    assert_eq!([site.zones[0].calls(On::Any), site.zones[1].calls(On::Any)], [1, 0]);
+}
+
+#[tokio::test]
+async fn absence_is_no_failure_and_calls_for_a_copy_home() {
+    let site = Site::new(2);
+    backends::Store::delete(&*site.memories[0], &site.blob.key).await.expect("deletes");
+    let reading = site.router.open(&site.blob, None).await.expect("b has it");
+    assert_eq!((&*reading.zone, reading.home_lacks_it, reading.size), ("b", true, SIZE as u64));
+}
+
+#[tokio::test]
+async fn a_dead_zone_is_passed_over() {
+    let site = Site::new(2);
+    site.fault(0, Fault::Fail(Kind::Unavailable));
+    let reading = site.router.open(&site.blob, None).await.expect("b has it");
+    assert!(!reading.home_lacks_it, "not known of a dead zone");
+    site.assert_whole_from("b").await;
+}
+
+#[tokio::test]
+async fn a_cut_body_goes_on_in_the_next_zone() {
+    for at in [0, 1, 65_536, 100_000, SIZE as u64 - 1] {
+        let site = Site::new(2);
+        site.fault(0, Fault::CutAfter(at));
+        site.assert_whole_from("a").await;
+        assert_eq!(site.zones[1].calls(On::Get), 1);
+    }
+}
+
+#[tokio::test]
+async fn one_zone_alone_gets_a_second_try() {
+    let site = Site::new(1);
+    site.zones[0].once(On::Get, Fault::CutAfter(70_000));
+    site.assert_whole_from("a").await;
+    site.fault(0, Fault::CutAfter(10));
+    let (_, bytes, error) = site.read().await;
+    assert_eq!(error, Some(Kind::Unavailable));
+    assert!(site.bytes.starts_with(&bytes));
+}
+
+#[tokio::test]
+async fn a_liar_is_cut_before_the_end_and_passed_over_next_time() {
+    let site = Site::new(2);
+    site.fault(0, Fault::FlipBit(12));
+    let (zone, bytes, error) = site.read().await;
+    assert_eq!((zone.as_str(), error), ("a", Some(Kind::Corrupt)));
+    assert!(bytes.len() < SIZE, "wrong bytes were completed");
+    site.assert_whole_from("b").await;
+}
+
+#[tokio::test]
+async fn where_several_gave_parts_each_is_suspect_until_read_again() {
+    let site = Site::new(2);
+    site.zones[0].once(On::Get, Fault::CutAfter(70_000));
+    site.fault(1, Fault::FlipBit(12));
+    assert_eq!(site.read().await.2, Some(Kind::Corrupt));
+    // Both are suspect, none is lost: home is read again, alone, and cleared.
+    site.assert_whole_from("a").await;
+    site.assert_whole_from("a").await;
+}
+
+#[tokio::test]
+async fn an_object_of_another_size_is_not_it() {
+    let site = Site::new(2);
+    site.memories[0].insert(site.blob.key.clone(), site.bytes.slice(..100));
+    site.assert_whole_from("b").await;
+    site.memories[1].insert(site.blob.key.clone(), Bytes::new());
+    let refused = site.router.open(&site.blob, None).await.expect_err("neither is it");
+    assert!(
+        refused
+            .answers
+            .iter()
+            .any(|(_, answer)| matches!(answer, Answer::Failed(error) if error.kind() == Kind::Corrupt))
+    );
+}
+
+#[tokio::test]
+async fn nobody_has_it() {
+    let site = Site::new(2);
+    let other = Blob { digest: Digest::of(b"other"), key: Key::new("sha256/other") };
+    let refused = site.router.open(&other, None).await.expect_err("absent");
+    assert_eq!(refused.to_string(), "a: absent; b: absent");
+    assert!(site.router.head(&other).await.is_none());
+    assert_eq!(site.router.head(&site.blob).await.map(|meta| meta.size), Some(SIZE as u64));
+}
+
+#[tokio::test]
+async fn resumed_from_any_byte() {
+    let site = Site::new(2);
+    site.fault(0, Fault::Fail(Kind::Timeout));
+    let mut seen = Hasher::new();
+    seen.update(&site.bytes[..123_456]);
+    let mut body = site.router.resume(&site.blob, SIZE as u64, seen);
+    let mut rest = Vec::new();
+    while let Some(piece) = body.next().await {
+        rest.extend_from_slice(&piece.expect("no error"));
+    }
+    assert!(rest == site.bytes[123_456..]);
+}
+
+fn fault() -> impl Strategy<Value = Option<Fault>> {
+    let at = 0..SIZE as u64;
+    prop_oneof![
+        Just(None),
+        Just(Some(Fault::Fail(Kind::Unavailable))),
+        Just(Some(Fault::Fail(Kind::Denied))),
+        Just(Some(Fault::Delay(Duration::from_secs(1)))),
+        at.clone().prop_map(|at| Some(Fault::CutAfter(at))),
+        at.clone().prop_map(|at| Some(Fault::FlipBit(at))),
+        (1..SIZE as u64).prop_map(|by| Some(Fault::Short(by))),
+        (1..1000_u64).prop_map(|by| Some(Fault::Long(by))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever the zones do: no wrong byte is ever completed, and while one zone is honest, a
+    /// client that tries again gets the right ones within as many tries as there are zones.
+    #[test]
+    fn never_wrong_and_soon_right(faults in prop::collection::vec(fault(), 3), honest in 0..4_usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+        runtime.block_on(async {
+            let site = Site::new(4);
+            let others = (0..4).filter(|zone| *zone != honest);
+            for (zone, fault) in others.zip(&faults) {
+                fault.iter().for_each(|fault| site.fault(zone, *fault));
+            }
+            for _ in 0..4 {
+                let (_, bytes, error) = site.read().await;
+                assert!(error.is_some() || bytes == site.bytes, "wrong bytes were completed");
+                if error.is_none() {
+                    return;
+                }
+            }
+            panic!("an honest zone has it, and four tries did not get it");
+        });
+    }
+}
