@@ -4,6 +4,7 @@ pub mod body;
 pub mod certs;
 pub mod client;
 pub mod fault;
+pub mod gateway;
 pub mod gzip;
 mod http_client;
 pub mod image;
@@ -13,6 +14,7 @@ pub mod quay;
 pub mod real;
 pub mod record;
 pub mod server;
+pub mod site;
 pub mod zone;
 
 pub(crate) use http_client::http_client;

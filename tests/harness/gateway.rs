@@ -1,0 +1,284 @@
+//! The real gateway as a process of its own.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::client::Client;
+use crate::port::Port;
+
+const BINARY: &str = "quay-gateway";
+/// How long it may take to listen.
+const START: Duration = Duration::from_secs(20);
+/// How long it may take to end after SIGTERM.
+const END: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(10);
+/// Bytes of its log shown where it fails.
+const TAIL: usize = 8 * 1024;
+
+/// A gateway on ports and folders of its own, which stay the same over restarts. Dropping it
+/// kills it and takes its state along.
+#[derive(Debug)]
+pub struct Gateway {
+    dir: TempDir,
+    listen: Port,
+    admin: Port,
+    child: Option<Child>,
+}
+
+impl Gateway {
+    /// Starts it with `config` laid over a default one, and waits until it listens. `files` are
+    /// written beside the configuration, which can name them by their bare names.
+    ///
+    /// # Errors
+    /// Where it does not come up; the end of its log is in the error.
+    ///
+    /// # Panics
+    /// Where its binary is not built.
+    pub async fn start(config: &Value, files: &[(&str, &str)]) -> Result<Self> {
+        let mut gateway = Self::prepare(config, files)?;
+        gateway.spawn().await?;
+        Ok(gateway)
+    }
+
+    /// The same, not yet started.
+    ///
+    /// # Errors
+    /// Where a file or a port cannot be had.
+    pub fn prepare(config: &Value, files: &[(&str, &str)]) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        for folder in ["state", "cache"] {
+            std::fs::create_dir(dir.path().join(folder))?;
+        }
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text)?;
+        }
+        let gateway = Self { dir, listen: Port::free()?, admin: Port::free()?, child: None };
+        gateway.configure(config)?;
+        Ok(gateway)
+    }
+
+    /// Writes another configuration for the next start.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn configure(&self, config: &Value) -> Result<()> {
+        let mut whole = json!({
+            "listen": self.address().to_string(),
+            "hostname": self.hostname(),
+            "state_dir": "state",
+            "cache": { "dir": "cache", "size": "1GiB", "reserve": "1MiB" },
+            "admin": { "listen": self.admin_address().to_string() },
+        });
+        overlay(&mut whole, config);
+        // JSON is YAML.
+        Ok(std::fs::write(self.config_file(), serde_json::to_string_pretty(&whole)?)?)
+    }
+
+    /// Starts it after [`terminate`](Self::terminate) or [`kill`](Self::kill), on the same state and ports.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    ///
+    /// # Panics
+    /// Where its binary is not built.
+    pub async fn spawn(&mut self) -> Result<()> {
+        let log = File::options().create(true).append(true).open(self.log_file())?;
+        let mut command = Command::new(binary());
+        command.arg("run").arg("--config").arg(self.config_file());
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUAY_")) {
+            command.env_remove(name);
+        }
+        self.child = Some(command.spawn().context("starting quay-gateway")?);
+        let deadline = Instant::now() + START;
+        loop {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().transpose()) {
+                self.child = None;
+                bail!("quay-gateway ended at its start with {}; its log:\n{}", status?, self.log_tail());
+            }
+            if TcpStream::connect(self.address()).await.is_ok() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("quay-gateway does not listen after {START:?}; its log:\n{}", self.log_tail());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Errors
+    /// Where it is not over after 30 s; it is killed then.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        let Some(mut child) = self.child.take() else { bail!("quay-gateway does not run") };
+        let deadline = Instant::now() + END;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                child.kill()?;
+                child.wait()?;
+                bail!("quay-gateway still ran {END:?} after SIGTERM; its log:\n{}", self.log_tail());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Sends a signal and goes on.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let child = self.child.as_ref().context("quay-gateway does not run")?;
+        Ok(kill_process(Pid::from_child(child), signal)?)
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listen.address()
+    }
+
+    /// Where operators look.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// What clients dial, `localhost:<port>`.
+    #[must_use]
+    pub fn hostname(&self) -> String {
+        format!("localhost:{}", self.address().port())
+    }
+
+    /// `https://localhost:<port>`
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://{}", self.hostname())
+    }
+
+    /// Its folder: `gateway.yaml`, `state`, `cache`, `gateway.log`.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its cache.
+    #[must_use]
+    pub fn cache_dir(&self) -> PathBuf {
+        self.dir.path().join("cache")
+    }
+
+    /// The authority it made for itself, where `tls` is not configured.
+    #[must_use]
+    pub fn authority_file(&self) -> PathBuf {
+        self.dir.path().join("state/ca.pem")
+    }
+
+    /// A client that trusts the authority it made.
+    ///
+    /// # Errors
+    /// Where it made none.
+    pub fn client(&self, login: Option<(&str, &str)>) -> Result<Client> {
+        let authority = std::fs::read_to_string(self.authority_file()).context("the gateway's CA")?;
+        Client::new(&self.url(), &[&authority], login)
+    }
+
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// All it has logged, over all its starts.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let from = log.len().saturating_sub(TAIL);
+        let from = (from..log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(0);
+        log[from..].to_owned()
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.dir.path().join("gateway.yaml")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.path().join("gateway.log")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("the gateway's log:\n{}", self.log_tail());
+        }
+    }
+}
+
+/// The binary beside the running test or program.
+fn binary() -> PathBuf {
+    let here = std::env::current_exe().unwrap_or_default();
+    // A test lies in `deps` below the folder of the binaries.
+    let found =
+        here.ancestors().skip(1).take(2).map(|folder| folder.join(BINARY)).find(|path| path.is_file());
+    let profile = if cfg!(debug_assertions) { "" } else { " --release" };
+    found.unwrap_or_else(|| {
+        panic!("there is no {BINARY} near {}; build it: cargo build{profile} -p gateway", here.display())
+    })
+}
+
+/// Lays `over` over `under`, object by object; null takes a key away.
+pub(crate) fn overlay(under: &mut Value, over: &Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                if value.is_null() {
+                    under.remove(key);
+                } else {
+                    overlay(under.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (under, over) => *under = over.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_over_the_default() {
+        let mut whole = json!({"listen": "a", "cache": {"dir": "d", "size": "1"}, "admin": 1});
+        overlay(&mut whole, &json!({"cache": {"size": "2"}, "admin": null, "home": "z"}));
+        assert_eq!(whole, json!({"listen": "a", "cache": {"dir": "d", "size": "2"}, "home": "z"}));
+    }
+}

@@ -1,0 +1,93 @@
+//! A whole site: zones, the stand-in Quay over them, and gateways before it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::gateway::{Gateway, overlay};
+use crate::quay::{Options, Quay};
+use crate::zone::Zone;
+
+/// The user that owns `admin/*`.
+pub const USER: &str = "admin";
+/// Its password.
+pub const PASSWORD: &str = "password";
+/// Its login.
+pub const LOGIN: Option<(&str, &str)> = Some((USER, PASSWORD));
+
+/// Zones with the answer times of a rack, a neighbouring city and another continent.
+pub const ZONES: [(&str, Duration); 3] = [
+    ("zone-a", Duration::from_millis(5)),
+    ("zone-b", Duration::from_millis(40)),
+    ("zone-c", Duration::from_millis(120)),
+];
+
+/// Zones and the stand-in over them; the first zone is the preferred one.
+#[derive(Debug)]
+pub struct Site {
+    /// The stores.
+    pub zones: Vec<Zone>,
+    /// The registry.
+    pub quay: Quay,
+}
+
+impl Site {
+    /// Three zones without latency.
+    ///
+    /// # Errors
+    /// Where a port or a folder cannot be had.
+    pub fn start() -> Result<Self> {
+        Self::with(&ZONES.map(|(name, _)| (name, Duration::ZERO)), Options::default())
+    }
+
+    /// These zones, and a stand-in set up so.
+    ///
+    /// # Errors
+    /// Where a port or a folder cannot be had.
+    pub fn with(zones: &[(&str, Duration)], options: Options) -> Result<Self> {
+        let zones =
+            zones.iter().map(|(name, latency)| Zone::start(name, *latency)).collect::<Result<Vec<_>>>()?;
+        let quay = Quay::start(zones.iter().map(|zone| zone.location().clone()).collect(), options)?;
+        quay.add_user(USER, PASSWORD);
+        Ok(Self { zones, quay })
+    }
+
+    /// A zone by its name.
+    ///
+    /// # Panics
+    /// Where there is none.
+    #[must_use]
+    pub fn zone(&self, name: &str) -> &Zone {
+        self.zones.iter().find(|zone| zone.name == name).unwrap_or_else(|| panic!("no zone {name}"))
+    }
+
+    /// The gateway's configuration for this site, `over` laid over it. It names `quay.yaml`,
+    /// which is Quay's [`config`](Quay::config).
+    #[must_use]
+    pub fn gateway_config(&self, over: &Value) -> Value {
+        let mut config =
+            json!({ "registry": { "kind": "quay", "url": self.quay.url(), "config": "quay.yaml" } });
+        overlay(&mut config, over);
+        config
+    }
+
+    /// A gateway before this site, running.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub async fn gateway(&self, over: &Value) -> Result<Gateway> {
+        self.gateway_with(over, &[]).await
+    }
+
+    /// The same with files of its own, such as `ca.pem`, beside its configuration.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub async fn gateway_with(&self, over: &Value, files: &[(&str, &str)]) -> Result<Gateway> {
+        let quay = serde_json::to_string_pretty(&self.quay.config()).context("Quay's configuration")?;
+        let mut all = vec![("quay.yaml", quay.as_str())];
+        all.extend_from_slice(files);
+        Gateway::start(&self.gateway_config(over), &all).await
+    }
+}
