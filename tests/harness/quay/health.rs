@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 
-use super::Instance;
 use super::answer::{Answer, json, not_found};
+use super::{Delivery, Instance};
 use crate::body::full;
 
 /// What Quay writes to see that a store takes something (`storage/basestorage.py:validate`).
@@ -32,8 +32,12 @@ pub(super) async fn answer(quay: &Instance, which: &str, broken: bool) -> Answer
         .with("vary", "Cookie")
 }
 
-/// Writes to every zone; one that does not take it makes it bad.
+/// Writes to every zone; one that does not take it makes it bad. `LocalStorage` is good on a
+/// mount of its own only, as a container has it.
 async fn storage(quay: &Instance) -> bool {
+    if quay.delivery == Delivery::Stream {
+        return false;
+    }
     for zone in &quay.zones {
         if zone.put_bytes(&quay.http, &zone.key_of("_verify"), VERIFY.to_vec()).await.is_err() {
             return false;
