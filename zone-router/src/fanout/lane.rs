@@ -23,9 +23,6 @@ use crate::Zone;
 /// Jobs read from the journal at once.
 const BATCH: usize = 64;
 
-/// The pause after the journal failed.
-const JOURNAL_PAUSE: Duration = Duration::from_secs(5);
-
 /// After so many failed tries in a row, a success means that the zone has come back: then its
 /// jobs need not sit out their backoff.
 const OUTAGE: u32 = 3;
@@ -126,7 +123,7 @@ impl Work {
                     Ok(wait) => next_due = latest.min(now + wait),
                     Err(error) => {
                         error!(zone = &*self.lane.target.name, %error, "the lane cannot read its jobs");
-                        return self.pause(JOURNAL_PAUSE);
+                        return self.pause(self.lane.bounds.pause.max);
                     }
                 }
             }
@@ -195,7 +192,7 @@ impl Work {
     fn check(&mut self, recorded: Result<(), JournalError>) {
         if let Err(error) = recorded {
             error!(zone = &*self.lane.target.name, %error, "the journal cannot be written");
-            self.pause(JOURNAL_PAUSE);
+            self.pause(self.lane.bounds.pause.max);
         }
     }
 

@@ -269,3 +269,27 @@ async fn a_panic_costs_a_retry() {
     idle(&fan_out).await;
     assert_eq!(world.b.contents().await.len(), 5);
 }
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
+    let world = World::new();
+    let pause = Backoff { base: Duration::from_millis(200), max: Duration::from_millis(200) };
+    let zones = vec![world.a.zone("zone-a"), world.b.zone("zone-b")];
+    let journal = Journal::open(&world.path()).unwrap();
+    let fan_out =
+        FanOut::start_with(zones, journal.clone(), Bounds { pause, ..bounds() }, world.shutdown.clone());
+    world.b.set(Mode::Held);
+    fan_out.enqueue("org/repo", &world.pushed(1), &targets(&["zone-b"])).await.unwrap();
+    world.b.has_begun(1).await;
+    let refuse = "CREATE TRIGGER refuse BEFORE DELETE ON job BEGIN SELECT raise(ABORT, 'scripted'); END";
+    journal.write(move |db| db.execute_batch(refuse)).await.unwrap();
+    world.b.gate.add_permits(10);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let looks = world.b.heads.load(Ordering::SeqCst);
+    assert!((2..=4).contains(&looks), "{looks} looks in 500 ms");
+    assert_eq!(lane(&fan_out, "zone-b").await.waiting, 1);
+
+    journal.write(|db| db.execute_batch("DROP TRIGGER refuse")).await.unwrap();
+    idle(&fan_out).await;
+    assert_eq!(world.b.puts.load(Ordering::SeqCst), 1);
+}
