@@ -286,7 +286,8 @@ async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
     world.b.gate.add_permits(10);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let looks = world.b.heads.load(Ordering::SeqCst);
-    assert!((2..=4).contains(&looks), "{looks} looks in 500 ms");
+    // About one a pause; a lane that spins makes thousands.
+    assert!(looks <= 20, "{looks} looks in 500 ms");
     assert_eq!(lane(&fan_out, "zone-b").await.waiting, 1);
 
     journal.write(|db| db.execute_batch("DROP TRIGGER refuse")).await.unwrap();
