@@ -11,7 +11,7 @@ pub struct Bounds {
     pub copies: usize,
     /// Waits of one job after its own failures. Every failed job comes back within `max`.
     pub retry: Backoff,
-    /// Pauses of a whole lane while its target zone fails.
+    /// Pauses of a whole lane while its target zone fails; `max` also while the journal does.
     pub pause: Backoff,
     /// A copy slower than this many bytes per second over its whole is broken off; see
     /// [`Bounds::deadline`].

@@ -183,7 +183,7 @@ impl Journal {
         self.read(table::counts).await
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         apply: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
     ) -> Result<(), JournalError> {

@@ -7,7 +7,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use backends::Digest;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -23,9 +22,6 @@ use crate::Zone;
 
 /// Jobs read from the journal at once.
 const BATCH: usize = 64;
-
-/// The pause after the journal failed.
-const JOURNAL_PAUSE: Duration = Duration::from_secs(5);
 
 /// After so many failed tries in a row, a success means that the zone has come back: then its
 /// jobs need not sit out their backoff.
@@ -55,7 +51,7 @@ struct Work {
     /// Due jobs that have been read.
     queue: VecDeque<Job>,
     running: JoinSet<Ended>,
-    in_flight: HashMap<Id, Digest>,
+    in_flight: HashMap<Id, Job>,
     /// Failed tries of the target in a row.
     strikes: u32,
     paused_until: Option<Instant>,
@@ -127,15 +123,14 @@ impl Work {
                     Ok(wait) => next_due = latest.min(now + wait),
                     Err(error) => {
                         error!(zone = &*self.lane.target.name, %error, "the lane cannot read its jobs");
-                        return self.pause(JOURNAL_PAUSE);
+                        return self.pause(self.lane.bounds.pause.max);
                     }
                 }
             }
             let Some(job) = self.queue.pop_front() else { break };
-            let digest = job.blob.digest;
-            let lane = Arc::clone(&self.lane);
-            let task = self.running.spawn(async move { lane.perform(job).await });
-            self.in_flight.insert(task.id(), digest);
+            let (lane, copied) = (Arc::clone(&self.lane), job.clone());
+            let task = self.running.spawn(async move { lane.perform(copied).await });
+            self.in_flight.insert(task.id(), job);
         }
         next_due
     }
@@ -146,7 +141,7 @@ impl Work {
         // Those under way are due too, and must not crowd out the others.
         let limit = BATCH + self.in_flight.len();
         let due = self.lane.journal.due(&self.lane.target.name, horizon, limit).await?;
-        let under_way = |job: &Job| self.in_flight.values().any(|digest| *digest == job.blob.digest);
+        let under_way = |job: &Job| self.in_flight.values().any(|other| other.blob.digest == job.blob.digest);
         self.queue = due.jobs.into_iter().filter(|job| !under_way(job)).collect();
         let wait =
             due.next.map_or(horizon, |next| next.duration_since(SystemTime::now()).unwrap_or_default());
@@ -160,20 +155,14 @@ impl Work {
                 self.in_flight.remove(&id);
                 ended
             }
-            Err(panic) => {
-                self.in_flight.remove(&panic.id());
-                error!(zone = &*zone, %panic, "a copy panicked");
-                self.pause(self.lane.bounds.pause.max);
-                return;
-            }
+            Err(panic) => return self.settle_panic(&panic).await,
         };
         match ended.result {
             Ok(_) => {
                 if self.strikes >= OUTAGE {
                     info!(zone = &*zone, "the zone takes copies again");
-                    if let Err(error) = self.lane.journal.hasten(&zone).await {
-                        error!(zone = &*zone, %error, "the journal cannot be written");
-                    }
+                    let recorded = self.lane.journal.hasten(&zone).await;
+                    self.check(recorded);
                 }
                 self.strikes = 0;
             }
@@ -187,9 +176,23 @@ impl Work {
             }
             Err(_) => {}
         }
-        if let Err(error) = ended.recorded {
-            error!(zone = &*zone, %error, "the journal cannot be written");
-            self.pause(JOURNAL_PAUSE);
+        self.check(ended.recorded);
+    }
+
+    /// A bug in a driver must cost its job a retry, not the lane its life.
+    async fn settle_panic(&mut self, panic: &JoinError) {
+        error!(zone = &*self.lane.target.name, %panic, "a copy panicked");
+        let Some(job) = self.in_flight.remove(&panic.id()) else { return };
+        let delay = self.lane.bounds.retry.delay(job.attempts, fastrand::f64(), None);
+        let recorded = self.lane.journal.failed(&job, delay, "the copy panicked").await;
+        self.check(recorded);
+    }
+
+    /// A job whose end could not be recorded is still due: without a pause it would spin.
+    fn check(&mut self, recorded: Result<(), JournalError>) {
+        if let Err(error) = recorded {
+            error!(zone = &*self.lane.target.name, %error, "the journal cannot be written");
+            self.pause(self.lane.bounds.pause.max);
         }
     }
 

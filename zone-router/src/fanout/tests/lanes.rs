@@ -1,0 +1,296 @@
+//! The lanes at work, over a real journal.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use backends::Kind;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{Backoff, Bounds, FanOut, Journal, LaneStatus};
+use super::blob;
+use super::scripted::{Mode, Scripted};
+use crate::Blob;
+
+/// No wait in these tests is meant to come near it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn bounds() -> Bounds {
+    let backoff = |base, max| Backoff { base: Duration::from_millis(base), max: Duration::from_millis(max) };
+    Bounds { retry: backoff(5, 50), pause: backoff(5, 20), ..Bounds::default() }
+}
+
+/// Zones a, b and c, and the journal's place.
+struct World {
+    folder: TempDir,
+    a: Arc<Scripted>,
+    b: Arc<Scripted>,
+    c: Arc<Scripted>,
+    shutdown: CancellationToken,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            a: Scripted::new(),
+            b: Scripted::new(),
+            c: Scripted::new(),
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("journal.db")
+    }
+
+    fn start(&self) -> FanOut {
+        self.start_with(bounds())
+    }
+
+    fn start_with(&self, bounds: Bounds) -> FanOut {
+        let zones = vec![self.a.zone("zone-a"), self.b.zone("zone-b"), self.c.zone("zone-c")];
+        FanOut::start_with(zones, Journal::open(&self.path()).unwrap(), bounds, self.shutdown.clone())
+    }
+
+    /// Blobs that lie in zone a.
+    fn pushed(&self, count: usize) -> Vec<(Blob, Option<u64>)> {
+        let texts = (0..count).map(|n| format!("blob {n}"));
+        let put = |text: String| {
+            let blob = blob(text.as_bytes());
+            self.a.holds(&blob, text.as_bytes());
+            (blob, Some(text.len() as u64))
+        };
+        texts.map(put).collect()
+    }
+}
+
+fn targets(names: &[&str]) -> Vec<Arc<str>> {
+    names.iter().map(|name| Arc::from(*name)).collect()
+}
+
+async fn lane(fan_out: &FanOut, zone: &str) -> LaneStatus {
+    fan_out.status().await.unwrap().into_iter().find(|lane| &*lane.zone == zone).unwrap()
+}
+
+/// Waits until the lane's status is so.
+async fn until(fan_out: &FanOut, zone: &str, so: impl Fn(&LaneStatus) -> bool) -> LaneStatus {
+    let wait = async {
+        loop {
+            let status = lane(fan_out, zone).await;
+            if so(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("in time")
+}
+
+async fn idle(fan_out: &FanOut) {
+    tokio::time::timeout(PATIENCE, fan_out.idle()).await.expect("in time").unwrap();
+}
+
+#[tokio::test]
+async fn every_blob_reaches_every_target() {
+    let world = World::new();
+    let fan_out = world.start();
+    let blobs = world.pushed(200);
+    fan_out.enqueue("org/repo", &blobs, &targets(&["zone-a", "zone-b", "zone-c"])).await.unwrap();
+    idle(&fan_out).await;
+    let expected = world.a.contents().await;
+    assert_eq!(world.b.contents().await, expected);
+    assert_eq!(world.c.contents().await, expected);
+    let home = lane(&fan_out, "zone-a").await;
+    assert_eq!((home.already_there, home.copied), (200, 0));
+    let other = lane(&fan_out, "zone-c").await;
+    assert_eq!((other.already_there, other.copied, other.failures), (0, 200, 0));
+    assert_eq!(other.copied_bytes, expected.values().map(|bytes| bytes.len() as u64).sum::<u64>());
+}
+
+#[tokio::test]
+async fn a_dead_target_delays_only_itself() {
+    let world = World::new();
+    world.b.set(Mode::Fails(Kind::Unavailable));
+    let fan_out = world.start();
+    let blobs = world.pushed(30);
+    fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b", "zone-c"])).await.unwrap();
+    until(&fan_out, "zone-c", |lane| lane.waiting == 0 && lane.copied == 30).await;
+    let dead = until(&fan_out, "zone-b", |lane| lane.attempts >= 5).await;
+    assert_eq!((dead.waiting, dead.copied), (30, 0));
+    assert_eq!(dead.last_error.as_deref(), Some("target; zone-b: scripted: unavailable (503)"));
+    assert!(dead.oldest.is_some() && dead.bytes > 0);
+
+    world.b.set(Mode::Healthy);
+    idle(&fan_out).await;
+    assert_eq!(world.b.contents().await, world.a.contents().await);
+    assert_eq!(lane(&fan_out, "zone-b").await.last_error, None);
+}
+
+#[tokio::test]
+async fn an_outage_costs_one_try_a_pause_and_ends_with_the_outage() {
+    let world = World::new();
+    world.b.set(Mode::Fails(Kind::Timeout));
+    // A job's own backoff would outlast this test: only the lane's pauses bring it back.
+    let hour = Duration::from_secs(3600);
+    let fan_out = world.start_with(Bounds { retry: Backoff { base: hour, max: hour }, ..bounds() });
+    fan_out.enqueue("org/repo", &world.pushed(100), &targets(&["zone-b"])).await.unwrap();
+    let dead = until(&fan_out, "zone-b", |lane| lane.attempts >= 10).await;
+    assert!(dead.attempts < 100, "{dead:?}");
+    world.b.set(Mode::Healthy);
+    idle(&fan_out).await;
+    assert_eq!(world.b.contents().await.len(), 100);
+}
+
+#[tokio::test]
+async fn a_blob_that_no_zone_has_waits_with_its_reason() {
+    let world = World::new();
+    let fan_out = world.start();
+    let missing = blob(b"late");
+    fan_out.enqueue("org/repo", &[(missing.clone(), None)], &targets(&["zone-b"])).await.unwrap();
+    let waiting = until(&fan_out, "zone-b", |lane| lane.attempts >= 3).await;
+    assert_eq!((waiting.waiting, waiting.failing), (1, 1));
+    assert_eq!(waiting.last_error.as_deref(), Some("no zone has it"));
+    // Others do not wait for it.
+    fan_out.enqueue("org/repo", &world.pushed(10), &targets(&["zone-b"])).await.unwrap();
+    until(&fan_out, "zone-b", |lane| lane.copied == 10).await;
+    world.c.holds(&missing, b"late");
+    idle(&fan_out).await;
+    assert_eq!(world.b.contents().await.len(), 11);
+}
+
+#[tokio::test]
+async fn a_restart_goes_on() {
+    let mut world = World::new();
+    world.b.set(Mode::Fails(Kind::Denied));
+    let first = world.start();
+    let blobs = world.pushed(20);
+    first.enqueue("org/repo", &blobs, &targets(&["zone-b", "zone-gone"])).await.unwrap();
+    let before = until(&first, "zone-b", |lane| lane.attempts >= 2).await;
+    world.shutdown.cancel();
+    tokio::time::timeout(PATIENCE, first.stopped()).await.expect("stops promptly");
+    drop(first);
+
+    world.shutdown = CancellationToken::new();
+    let second = world.start();
+    let after = lane(&second, "zone-b").await;
+    assert!(after.waiting == 20 && after.attempts >= before.attempts);
+    world.b.set(Mode::Healthy);
+    idle(&second).await;
+    assert_eq!(world.b.contents().await, world.a.contents().await);
+    let gone = lane(&second, "zone-gone").await;
+    assert_eq!((gone.configured, gone.waiting), (false, 20));
+}
+
+#[test]
+fn a_kill_in_the_middle_of_copies_loses_none() {
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let world = World::new();
+    world.b.set(Mode::Held);
+    let dying = runtime();
+    let blobs = world.pushed(10);
+    dying.block_on(async {
+        let fan_out = world.start();
+        fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b"])).await.unwrap();
+        // One of the four under way ends, and another takes its place.
+        world.b.has_begun(4).await;
+        world.b.gate.add_permits(1);
+        world.b.has_begun(5).await;
+    });
+    dying.shutdown_background();
+    runtime().block_on(async {
+        assert_eq!(world.b.contents().await.len(), 1);
+        world.b.set(Mode::Healthy);
+        let fan_out = world.start();
+        idle(&fan_out).await;
+        assert_eq!(world.b.contents().await, world.a.contents().await);
+        assert_eq!(lane(&fan_out, "zone-b").await.copied, 9);
+    });
+}
+
+#[tokio::test]
+async fn added_again_in_mid_copy_is_written_once() {
+    let world = World::new();
+    world.b.set(Mode::Held);
+    let fan_out = world.start();
+    let blobs = world.pushed(1);
+    let zone_b = targets(&["zone-b"]);
+    fan_out.enqueue("org/repo", &blobs, &zone_b).await.unwrap();
+    world.b.has_begun(1).await;
+    for _ in 0..10 {
+        fan_out.enqueue("org/other", &blobs, &zone_b).await.unwrap();
+    }
+    assert_eq!(lane(&fan_out, "zone-b").await.active, 1, "not begun twice at once");
+    world.b.gate.add_permits(10);
+    idle(&fan_out).await;
+    assert_eq!(world.b.puts.load(Ordering::SeqCst), 1);
+    assert_eq!(world.b.heads.load(Ordering::SeqCst), 2, "looked at once more, as it was asked again");
+    assert_eq!(world.b.contents().await, world.a.contents().await);
+}
+
+#[tokio::test]
+async fn copies_at_once_are_bounded() {
+    let world = World::new();
+    world.b.set(Mode::Held);
+    let fan_out = world.start_with(Bounds { copies: 3, ..bounds() });
+    fan_out.enqueue("org/repo", &world.pushed(20), &targets(&["zone-b"])).await.unwrap();
+    world.b.has_begun(3).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(world.b.puts.load(Ordering::SeqCst), 3);
+    world.b.gate.add_permits(20);
+    idle(&fan_out).await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_copy() {
+    let world = World::new();
+    world.b.set(Mode::Held);
+    let fan_out = world.start();
+    fan_out.enqueue("org/repo", &world.pushed(3), &targets(&["zone-b"])).await.unwrap();
+    world.b.has_begun(3).await;
+    world.shutdown.cancel();
+    tokio::time::timeout(PATIENCE, fan_out.stopped()).await.expect("stops promptly");
+    assert_eq!(lane(&fan_out, "zone-b").await.waiting, 3);
+    assert!(world.b.contents().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_panic_costs_a_retry() {
+    let world = World::new();
+    world.b.set(Mode::Panics);
+    let fan_out = world.start();
+    fan_out.enqueue("org/repo", &world.pushed(5), &targets(&["zone-b"])).await.unwrap();
+    let status = until(&fan_out, "zone-b", |lane| lane.attempts >= 6).await;
+    assert_eq!(status.last_error.as_deref(), Some("the copy panicked"));
+    world.b.set(Mode::Healthy);
+    idle(&fan_out).await;
+    assert_eq!(world.b.contents().await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
+    let world = World::new();
+    let pause = Backoff { base: Duration::from_millis(200), max: Duration::from_millis(200) };
+    let zones = vec![world.a.zone("zone-a"), world.b.zone("zone-b")];
+    let journal = Journal::open(&world.path()).unwrap();
+    let fan_out =
+        FanOut::start_with(zones, journal.clone(), Bounds { pause, ..bounds() }, world.shutdown.clone());
+    world.b.set(Mode::Held);
+    fan_out.enqueue("org/repo", &world.pushed(1), &targets(&["zone-b"])).await.unwrap();
+    world.b.has_begun(1).await;
+    let refuse = "CREATE TRIGGER refuse BEFORE DELETE ON job BEGIN SELECT raise(ABORT, 'scripted'); END";
+    journal.write(move |db| db.execute_batch(refuse)).await.unwrap();
+    world.b.gate.add_permits(10);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let looks = world.b.heads.load(Ordering::SeqCst);
+    // About one a pause; a lane that spins makes thousands.
+    assert!(looks <= 20, "{looks} looks in 500 ms");
+    assert_eq!(lane(&fan_out, "zone-b").await.waiting, 1);
+
+    journal.write(|db| db.execute_batch("DROP TRIGGER refuse")).await.unwrap();
+    idle(&fan_out).await;
+    assert_eq!(world.b.puts.load(Ordering::SeqCst), 1);
+}
