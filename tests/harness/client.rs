@@ -101,12 +101,25 @@ impl Client {
     ///
     /// # Errors
     /// Where the connection fails or no token is given.
-    pub async fn send(&self, method: Method, target: &str, headers: &[(&str, &str)], body: Bytes) -> Result<reqwest::Response> {
+    pub async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<reqwest::Response> {
         let scope = scope_of(target, &method);
         self.send_as(&scope, method, target, headers, body).await
     }
 
-    async fn send_as(&self, scope: &str, method: Method, target: &str, headers: &[(&str, &str)], body: Bytes) -> Result<reqwest::Response> {
+    async fn send_as(
+        &self,
+        scope: &str,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<reqwest::Response> {
         let build = |token: Option<&str>| -> Result<reqwest::RequestBuilder> {
             let mut request = self.raw(method.clone(), target)?.body(body.clone());
             for (name, value) in headers {
@@ -187,7 +200,8 @@ impl Client {
         if there.status() == StatusCode::OK {
             return Ok(());
         }
-        let started = self.send(Method::POST, &format!("/v2/{repository}/blobs/uploads/"), &[], Bytes::new()).await?;
+        let started =
+            self.send(Method::POST, &format!("/v2/{repository}/blobs/uploads/"), &[], Bytes::new()).await?;
         ensure!(started.status() == StatusCode::ACCEPTED, "POST upload: {}", started.status());
         let location = location(&started)?;
         let token = self.known_token(&scope);
