@@ -3,17 +3,19 @@
 
 mod scenario;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use backends::Digest;
+use http::Method;
+use serde_json::{Value, json};
 use sha2::Digest as _;
 use tempfile::TempDir;
 use tests::client::Client;
+use tests::gateway::Gateway;
 use tests::proxy::Proxy;
-use tests::real::{
-    Bucket, Certificates, DistributionGateway, DockerRegistry, RadosGw, SeaweedFs, Shape, TokenServer, shapes,
-};
+use tests::real::{Bucket, Certificates, DockerRegistry, RadosGw, SeaweedFs, Shape, TokenServer, shapes};
 use tokio::time::Instant;
 
 use crate::scenario::{Scenario, access, puller};
@@ -42,51 +44,126 @@ async fn clients_agree_with_the_registry() {
     scenario.push_by_others().await.expect("pushed by the others");
 }
 
-/// docker-registry keeps its blobs in zone a; the gateway reaches both zones through proxies.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_through_the_gateway() {
-    let certificates = Certificates::make().expect("certificates");
-    let folder = TempDir::new().expect("a folder");
-    let path = folder.path().to_owned();
-    let (a, b, shapes) = tokio::join!(
-        SeaweedFs::start("zone-a"),
-        RadosGw::start("zone-b"),
-        tokio::task::spawn_blocking(move || shapes(&path, LARGE))
-    );
-    let (a, b, shapes) = (
-        a.expect("SeaweedFS starts"),
-        b.expect("RadosGW starts"),
-        shapes.expect("no panic").expect("images"),
-    );
-    let tokens = TokenServer::start(access()).await.expect("tokens");
-    let registry = DockerRegistry::start(&a.bucket, &tokens, Some(&certificates.server()))
-        .await
-        .expect("docker-registry starts");
-    DockerRegistry::seed_empty_blob(&a.bucket, "team/empty").await.expect("an empty blob");
-    let (line_a, line_b) = (line(&a.bucket), line(&b.bucket));
-    let zones = [("zone-a", zone(&a.bucket, &line_a)), ("zone-b", zone(&b.bucket, &line_b))];
-    let gateway =
-        DistributionGateway::start(&registry, &certificates, &zones).await.expect("the gateway starts");
-    let scenario = Scenario { endpoint: gateway.endpoint.clone(), trusted: certificates.trusted(), shapes };
-
+    let mut site = Site::start().await.expect("a site");
+    let scenario = site.scenario();
     scenario.push_all().await.expect("pushed");
     scenario.refusals().await.expect("refused");
-    copied(&scenario.shapes, &b.bucket).await.expect("copied to zone b");
+    copied(&site.shapes, &site.b.bucket).await.expect("copied to zone b");
     scenario.pull_all().await.expect("pulled");
     scenario.push_by_others().await.expect("pushed by the others");
+    // Else the lines that are cut below were never used.
+    assert!(site.line_a.record().count(&Method::GET, "/data") > 0, "nothing was read from zone a");
+    assert!(site.line_b.record().count(&Method::PUT, "/data") > 0, "nothing was copied to zone b");
 
-    line_a.down().await;
-    line_b.down().await;
-    all_hits(&scenario, &certificates).await.expect("hits with both lines cut");
+    site.line_a.down().await;
+    site.line_b.down().await;
+    site.every_blob("quay-gateway; hit").await.expect("hits with both lines cut");
     scenario.pull_all().await.expect("pulled with both lines cut");
     scenario.refusals().await.expect("refused although cached");
+
+    site.forget_the_cache().await.expect("an empty cache");
+    site.line_b.heal().await;
+    site.every_blob("zone=zone-b").await.expect("everything from zone b");
 }
 
-fn line(bucket: &Bucket) -> Proxy {
-    Proxy::start(([127, 0, 0, 1], bucket.port).into()).expect("a proxy")
+/// docker-registry keeps its blobs in zone a; the gateway reaches both zones through proxies.
+struct Site {
+    // Dropped in this order: what uses a server before the server.
+    gateway: Gateway,
+    line_a: Proxy,
+    line_b: Proxy,
+    _registry: DockerRegistry,
+    _tokens: TokenServer,
+    _a: SeaweedFs,
+    b: RadosGw,
+    certificates: Certificates,
+    shapes: Vec<Shape>,
+    _folder: TempDir,
 }
 
-fn zone(bucket: &Bucket, line: &Proxy) -> serde_json::Value {
+impl Site {
+    async fn start() -> Result<Self> {
+        let certificates = Certificates::make()?;
+        let folder = TempDir::new()?;
+        let path = folder.path().to_owned();
+        let making = tokio::task::spawn_blocking(move || shapes(&path, LARGE));
+        let (a, b, shapes) = tokio::join!(SeaweedFs::start("zone-a"), RadosGw::start("zone-b"), making);
+        let (a, b, shapes) = (a?, b?, shapes??);
+        let tokens = TokenServer::start(access()).await?;
+        let registry = DockerRegistry::start(&a.bucket, &tokens, Some(&certificates.server())).await?;
+        DockerRegistry::seed_empty_blob(&a.bucket, "team/empty").await?;
+        let (line_a, line_b) = (line(&a.bucket)?, line(&b.bucket)?);
+        let zones = json!({ "zone-a": zone(&a.bucket, &line_a), "zone-b": zone(&b.bucket, &line_b) });
+        let gateway = gateway(&registry, &certificates, &zones).await?;
+        Ok(Self {
+            gateway,
+            line_a,
+            line_b,
+            _registry: registry,
+            _tokens: tokens,
+            _a: a,
+            b,
+            certificates,
+            shapes,
+            _folder: folder,
+        })
+    }
+
+    fn scenario(&self) -> Scenario {
+        Scenario {
+            endpoint: self.gateway.hostname(),
+            trusted: self.certificates.trusted(),
+            shapes: self.shapes.clone(),
+        }
+    }
+
+    /// Reads every blob of every image, whole and right, with this in its `Cache-Status`.
+    async fn every_blob(&self, expected: &str) -> Result<()> {
+        let login = puller();
+        let roots = self.certificates.pem();
+        let client = Client::new(&self.gateway.url(), &[&roots], Some((&login.user, &login.password)))?;
+        let mut read = HashSet::new();
+        for shape in &self.shapes {
+            // A blob that two images share is a hit the second time.
+            for hex in shape.image.blobs.keys().filter(|hex| read.insert(hex.as_str())) {
+                let digest: Digest = format!("sha256:{hex}").parse()?;
+                let pulled =
+                    client.pull_blob(&format!("team/{}", shape.name), &digest).await.context(shape.name)?;
+                let status = pulled.cache_status.unwrap_or_default();
+                ensure!(status.contains(expected), "{}: {hex}: Cache-Status {status:?}", shape.name);
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget_the_cache(&mut self) -> Result<()> {
+        self.gateway.terminate().await?;
+        std::fs::remove_dir_all(self.gateway.cache_dir())?;
+        std::fs::create_dir(self.gateway.cache_dir())?;
+        self.gateway.spawn().await
+    }
+}
+
+async fn gateway(registry: &DockerRegistry, certificates: &Certificates, zones: &Value) -> Result<Gateway> {
+    let tls = certificates.server();
+    let config = json!({
+        "tls": { "certificate": tls.certificate, "key": tls.key },
+        "registry": { "kind": "distribution", "url": format!("https://{}", registry.endpoint) },
+        "ca": certificates.root(),
+        "home": "zone-a",
+        "zones": zones,
+        "cache": { "size": "2GiB" },
+    });
+    Gateway::start(&config, &[]).await
+}
+
+fn line(bucket: &Bucket) -> Result<Proxy> {
+    Ok(Proxy::start(([127, 0, 0, 1], bucket.port).into())?)
+}
+
+fn zone(bucket: &Bucket, line: &Proxy) -> Value {
     bucket.as_zone(line.address().port(), DockerRegistry::ROOT)
 }
 
@@ -102,27 +179,6 @@ async fn copied(shapes: &[Shape], zone: &Bucket) -> Result<()> {
             }
             let bytes = zone.read(&key).await?.context("it was there")?;
             ensure!(hex::encode(sha2::Sha256::digest(&bytes)) == *hex, "{}: {hex} arrived wrong", shape.name);
-        }
-    }
-    Ok(())
-}
-
-/// Every blob of every image comes from the cache, whole and right.
-async fn all_hits(scenario: &Scenario, certificates: &Certificates) -> Result<()> {
-    let login = puller();
-    let base = format!("https://{}", scenario.endpoint);
-    let client = Client::new(&base, &[&certificates.pem()], Some((&login.user, &login.password)))?;
-    for shape in &scenario.shapes {
-        for hex in shape.image.blobs.keys() {
-            let digest: Digest = format!("sha256:{hex}").parse()?;
-            let pulled =
-                client.pull_blob(&format!("team/{}", shape.name), &digest).await.context(shape.name)?;
-            let status = pulled.cache_status.unwrap_or_default();
-            ensure!(
-                status.starts_with("quay-gateway; hit"),
-                "{}: {hex}: Cache-Status {status:?}",
-                shape.name
-            );
         }
     }
     Ok(())

@@ -13,7 +13,8 @@ use crate::{Result, Store, Transport};
 
 /// One entry of `DISTRIBUTED_STORAGE_CONFIG`, checked: `[Driver, {parameters}]`.
 ///
-/// Unknown parameters are refused, as Quay's own Python constructors refuse them.
+/// Unknown parameters are refused, as Quay's own Python constructors refuse them. Errors name
+/// parameters and never their values; whoever reads YAML keeps its parser from quoting the text.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     driver: &'static str,

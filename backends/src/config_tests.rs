@@ -1,1 +1,178 @@
+//! Configurations as they stand in Quay's `config.yaml`.
 
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn read(yaml: &str) -> Result<StoreConfig, String> {
+    // A snippet of the text might hold a secret.
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(yaml, options).map_err(|error| error.to_string())
+}
+
+/// The summary as `endpoint bucket root region style`.
+fn summary(yaml: &str) -> String {
+    let config = read(yaml).unwrap_or_else(|error| panic!("{yaml}: {error}"));
+    let values: BTreeMap<_, _> = config.summary().into_iter().collect();
+    ["endpoint", "bucket", "root", "region", "style"].map(|name| values[name].as_str()).join(" ")
+}
+
+#[test]
+fn endpoints_as_quay_builds_them() {
+    let s3 = "s3_access_key: a, s3_secret_key: s, s3_bucket: blobs, storage_path: /reg";
+    let keys = "access_key: a, secret_key: s, bucket_name: blobs, storage_path: /reg";
+    for (yaml, expected) in [
+        (format!("[S3Storage, {{{s3}}}]"), "https://s3.amazonaws.com blobs reg us-east-1 virtual-host"),
+        (
+            format!(
+                "[S3Storage, {{{s3}, s3_region: eu-west-1, host: ignored, endpoint_url: 'http://ignored'}}]"
+            ),
+            "https://s3.eu-west-1.amazonaws.com blobs reg eu-west-1 path",
+        ),
+        (
+            format!("[S3Storage, {{{s3}, s3_region: cn-north-1}}]"),
+            "https://s3.cn-north-1.amazonaws.com.cn blobs reg cn-north-1 path",
+        ),
+        (
+            format!("[S3Storage, {{{s3}, host: s3.eu-central-1.amazonaws.com}}]"),
+            "https://s3.eu-central-1.amazonaws.com blobs reg eu-central-1 path",
+        ),
+        (
+            format!("[S3Storage, {{{s3}, host: s3.corp, port: 9000}}]"),
+            "https://s3.corp:9000 blobs reg us-east-1 path",
+        ),
+        (
+            format!("[S3Storage, {{{s3}, host: s3.corp, endpoint_url: 'http://127.0.0.1:9000'}}]"),
+            "http://127.0.0.1:9000 blobs reg us-east-1 path",
+        ),
+        (
+            format!("[S3Storage, {{{s3}, host: null, port: null}}]"),
+            "https://s3.amazonaws.com blobs reg us-east-1 virtual-host",
+        ),
+        (
+            format!("[RadosGWStorage, {{{keys}, hostname: rgw.corp, is_secure: true}}]"),
+            "https://rgw.corp blobs reg us-east-1 path",
+        ),
+        (
+            format!(
+                "[RadosGWStorage, {{{keys}, hostname: rgw.corp, is_secure: false, port: 8080, region_name: here}}]"
+            ),
+            "http://rgw.corp:8080 blobs reg here path",
+        ),
+        (
+            format!(
+                "[RadosGWStorage, {{{keys}, hostname: 'rgw.corp:7480', is_secure: false, port: '8080'}}]"
+            ),
+            "http://rgw.corp:7480 blobs reg us-east-1 path",
+        ),
+        (
+            format!("[RadosGWStorage, {{{keys}, hostname: 127.0.0.1, is_secure: false, port: 8080}}]"),
+            "http://127.0.0.1:8080 blobs reg us-east-1 path",
+        ),
+        (
+            format!("[RHOCSStorage, {{{keys}, hostname: 'http://s3.svc', is_secure: true, port: 0}}]"),
+            "http://s3.svc blobs reg us-east-1 path",
+        ),
+        (
+            format!("[IBMCloudStorage, {{{keys}, hostname: s3.eu.cloud, is_secure: true, port: null}}]"),
+            "https://s3.eu.cloud blobs reg us-east-1 path",
+        ),
+        (format!("[GoogleCloudStorage, {{{keys}}}]"), "https://storage.googleapis.com blobs reg auto path"),
+    ] {
+        assert_eq!(summary(&yaml), expected, "{yaml}");
+    }
+}
+
+#[test]
+fn buckets_that_fit_no_host_name_go_into_the_path() {
+    for bucket in ["with.dots", "UPPER", "un_der", "-dash", "ab"] {
+        let yaml = format!(
+            "[S3Storage, {{s3_access_key: a, s3_secret_key: s, s3_bucket: {bucket}, storage_path: reg}}]"
+        );
+        assert_eq!(summary(&yaml), format!("https://s3.amazonaws.com {bucket} reg us-east-1 path"));
+    }
+}
+
+#[test]
+fn one_slash_is_stripped_from_the_root() {
+    for (path, root) in [("/a/b", "a/b"), ("a/b/", "a/b/"), ("//a", "/a"), ("a", "a"), ("/", "")] {
+        let yaml = format!(
+            "[GoogleCloudStorage, {{access_key: a, secret_key: s, bucket_name: b, storage_path: '{path}'}}]"
+        );
+        assert_eq!(summary(&yaml), format!("https://storage.googleapis.com b {root} auto path"));
+    }
+}
+
+#[test]
+fn all_that_quay_accepts() {
+    let config = read(
+        "[S3Storage, {storage_path: /r, s3_bucket: b, s3_access_key: a, s3_secret_key: s, s3_region: null, \
+         host: h, port: 443, endpoint_url: null, maximum_chunk_size_gb: 5, minimum_chunk_size_mb: 5, \
+         aws_session_token: t, signature_version: s3v4}]",
+    );
+    assert!(config.is_ok(), "{config:?}");
+    let config = read(
+        "[RHOCSStorage, {hostname: h, is_secure: true, storage_path: /r, access_key: a, secret_key: s, \
+         bucket_name: b, region_name: null, signature_version: null, port: 443, minimum_chunk_size_mb: 5, \
+         maximum_chunk_size_mb: 100, server_side_assembly: false}]",
+    );
+    assert!(config.is_ok(), "{config:?}");
+    let config = read(
+        "[GoogleCloudStorage, {storage_path: /r, access_key: a, secret_key: s, bucket_name: b, \
+         boto_timeout: 60, minimum_chunk_size_mb: 5, signature_version: null}]",
+    );
+    assert!(config.is_ok(), "{config:?}");
+    let config = read("- LocalStorage\n- storage_path: /datastorage/registry\n").expect("parses");
+    assert_eq!(config.driver(), "LocalStorage");
+    assert_eq!(config.summary(), [("root", "/datastorage/registry".to_owned())]);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (yaml, expected) in [
+        ("[RadosGwStorage, {}]", "did you mean `RadosGWStorage`?"),
+        (
+            "[SwiftStorage, {swift_container: c}]",
+            "SwiftStorage is not supported yet; supported are S3Storage,",
+        ),
+        ("[MultiCDNStorage, {}]", "not supported yet"),
+        ("[Nonsense, {}]", "supported are S3Storage, RadosGWStorage,"),
+        (
+            "[LocalStorage, {storage_paht: /x}]",
+            "has no parameter `storage_paht`; did you mean `storage_path`?",
+        ),
+        ("[LocalStorage, {colour: red}]", "it has storage_path"),
+        ("[LocalStorage, {}]", "LocalStorage: `storage_path` is missing"),
+        ("[LocalStorage, {storage_path: null}]", "LocalStorage: `storage_path` is missing"),
+        ("[LocalStorage, {storage_path: 5}]", "`storage_path` must be a text: put it in quotes"),
+        ("[LocalStorage]", "in Quay's form, [Driver, {parameters}]"),
+        ("[LocalStorage, {storage_path: /x}, {}]", "in Quay's form, [Driver, {parameters}]"),
+        (
+            "[S3Storage, {s3_bucket: b, storage_path: r, port: 70000}]",
+            "S3Storage: `port` must be a port, at most 65535",
+        ),
+        (
+            "[S3Storage, {s3_bucket: b, storage_path: ../r}]",
+            "`storage_path` must be a path without `.` and `..`",
+        ),
+        (
+            "[RadosGWStorage, {hostname: 'http://u:p@h', is_secure: true}]",
+            "`hostname` must be a host, or an http or https URL",
+        ),
+        ("[RadosGWStorage, {hostname: h, is_secure: 'yes'}]", "`is_secure` must be true or false"),
+        ("[RadosGWStorage, {is_secure: true}]", "`hostname` is missing"),
+    ] {
+        let error = read(yaml).expect_err(yaml);
+        assert!(error.contains(expected), "{yaml}: {error}");
+    }
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let yaml = "[S3Storage, {storage_path: r, s3_bucket: b, s3_access_key: hunter1, s3_secret_key: hunter2, \
+                aws_session_token: hunter3}]";
+    let config = read(yaml).expect("parses");
+    assert!(!format!("{config:?} {:?}", config.summary()).contains("hunter"));
+    let wrong = read("[RadosGWStorage, {hostname: h, is_secure: true, secret_key: [hunter2]}]");
+    assert!(!wrong.expect_err("not a text").contains("hunter"));
+}

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::{Error, Kind, Result};
+
 /// The name of an object below a store's root, such as `sha256/ab/abcd…`.
 ///
 /// How root and key are joined is each driver's own rule, as it is Quay's.
@@ -18,6 +20,14 @@ impl Key {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The key as text, if it can be a key everywhere.
+    pub(crate) fn checked(&self) -> Result<&str> {
+        if self.0.is_empty() || self.0.starts_with('/') || self.0.contains('\0') || climbs(&self.0) {
+            return Err(Error::new(Kind::Invalid, "not a key: empty, or with `.` or `..` in it"));
+        }
+        Ok(&self.0)
     }
 }
 

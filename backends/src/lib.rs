@@ -6,6 +6,8 @@
 
 mod answer;
 pub mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod digest;
 mod error;
 pub mod faulty;

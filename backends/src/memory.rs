@@ -45,10 +45,12 @@ fn meta(key: &Key, (bytes, modified): &(Bytes, SystemTime)) -> Meta {
 #[async_trait]
 impl Store for MemoryStore {
     async fn head(&self, key: &Key) -> Result<Option<Meta>> {
+        key.checked()?;
         Ok(self.objects().get(key).map(|object| meta(key, object)))
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
+        key.checked()?;
         let Some(object) = self.objects().get(key).cloned() else { return Ok(None) };
         let meta = meta(key, &object);
         let range = range.map_or(0..meta.size, |r| r.start..r.end.min(meta.size));
@@ -64,6 +66,7 @@ impl Store for MemoryStore {
     }
 
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {
+        key.checked()?;
         let bytes: BytesMut = source.open(0..source.size()).await?.try_collect().await?;
         let bytes = bytes.freeze();
         if Digest::of(&bytes) != source.digest() {

@@ -50,9 +50,12 @@ impl Address {
 
     /// An object's URL.
     pub(super) fn object(&self, key: &Key, query: &[(&str, &str)]) -> Result<Url> {
-        let path = key::join(&self.root, key.as_str());
-        if key.as_str().is_empty() || path.len() > MAX_KEY || key::climbs(&path) {
-            return Err(Error::new(Kind::Invalid, "not a key: empty, too long, or with `.` or `..`"));
+        let path = key::join(&self.root, key.checked()?);
+        if path.len() > MAX_KEY {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("not a key: root and key have over {MAX_KEY} bytes"),
+            ));
         }
         self.url(&format!("/{}", utf8_percent_encode(&path, ENCODED_KEY)), query)
     }

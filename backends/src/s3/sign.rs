@@ -67,7 +67,7 @@ impl Signer {
         let (instructions, _) = sign(signable, &params).map_err(|_| unsigned())?.into_parts();
         for header in instructions.into_parts().0 {
             let mut value = http::HeaderValue::from_str(header.value()).map_err(|_| unsigned())?;
-            value.set_sensitive(header.sensitive());
+            value.set_sensitive(true);
             request.headers_mut().insert(header.name(), value);
         }
         Ok(())

@@ -10,6 +10,7 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -99,7 +100,7 @@ impl Bucket {
             StatusCode::OK => {
                 let length = answer
                     .headers()
-                    .get(http::header::CONTENT_LENGTH)
+                    .get(CONTENT_LENGTH)
                     .context("HEAD without Content-Length")?;
                 Ok(Some(length.to_str()?.parse()?))
             }
@@ -165,7 +166,12 @@ impl Bucket {
         let signable =
             SignableRequest::new(method.as_str(), &url, std::iter::empty(), SignableBody::Bytes(&body))?;
         let (instructions, _) = sign(signable, &parameters.into())?.into_parts();
-        let mut request = http::Request::builder().method(method).uri(&url).body(body)?;
+        let mut request = http::Request::builder().method(method).uri(&url);
+        if request.method_ref() == Some(&Method::PUT) {
+            // Left out for an empty body, which RadosGW answers with 411.
+            request = request.header(CONTENT_LENGTH, body.len());
+        }
+        let mut request = request.body(body)?;
         instructions.apply_to_request_http1x(&mut request);
         Ok(plain_client().execute(request.try_into()?).await?)
     }

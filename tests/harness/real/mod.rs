@@ -6,7 +6,6 @@
 mod bucket;
 mod certificates;
 mod containerd;
-mod gateway;
 mod image_dir;
 mod podman;
 mod ports;
@@ -21,7 +20,6 @@ mod token_server;
 pub use bucket::Bucket;
 pub use certificates::Certificates;
 pub use containerd::Containerd;
-pub use gateway::DistributionGateway;
 pub use image_dir::{ImageDir, Packing, Part, Types};
 pub use podman::{Podman, PodmanImage};
 pub use ports::free_port;

@@ -1,0 +1,181 @@
+//! What every [`Store`] must do, as tests that can run against any server.
+//!
+//! The suite writes below a prefix of its own, and removes what it wrote.
+
+mod read;
+mod write;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+
+use crate::{Key, Kind, Result, Source, Store};
+
+/// A megabyte, 2^20 bytes.
+const MIB: usize = 1024 * 1024;
+
+/// How much of the suite is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Also objects of 5 to 11 MiB, around the smallest part of S3: set the store's threshold and
+    /// part to 5 MiB ([`S3Store::with_multipart`](crate::s3::S3Store::with_multipart)).
+    pub large: bool,
+    /// How many objects to list; set the store's page to less.
+    pub listed: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { large: false, listed: 7 }
+    }
+}
+
+/// What a store did wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("{case}: {what}")]
+pub struct Failure {
+    case: &'static str,
+    what: String,
+}
+
+/// Runs every case, and stops at the first that fails.
+///
+/// # Errors
+/// The case, and what the store did.
+pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<(), Failure> {
+    let prefix = format!("conformance-{:016x}", fastrand::u64(..));
+    let suite = Suite { store, options, prefix };
+    macro_rules! cases {
+        ($($case:path),* $(,)?) => {
+            $(
+                let case = stringify!($case);
+                tracing::info!(case, "conformance");
+                $case(&suite).await.map_err(|what| Failure { case, what })?;
+            )*
+        };
+    }
+    cases![
+        read::absence,
+        read::whole_objects,
+        read::ranges,
+        read::abandoned_bodies,
+        read::odd_names,
+        read::listings,
+        write::overwriting,
+        write::concurrent_puts,
+        write::wrong_bytes,
+        write::broken_sources,
+        write::cancelled_puts,
+        write::deletion,
+    ];
+    let clean = suite.found("").await.map_err(|what| Failure { case: "cleaning up", what })?;
+    if clean.is_empty() {
+        return Ok(());
+    }
+    Err(Failure { case: "cleaning up", what: format!("left behind: {clean:?}") })
+}
+
+struct Suite {
+    store: Arc<dyn Store>,
+    options: Options,
+    prefix: String,
+}
+
+/// What went wrong, in words.
+type Outcome<T = ()> = std::result::Result<T, String>;
+
+impl Suite {
+    fn key(&self, name: &str) -> Key {
+        Key::new(format!("{}/{name}", self.prefix))
+    }
+
+    /// Sizes around the edges of what drivers cut by.
+    fn sizes(&self) -> Vec<usize> {
+        let mut sizes = vec![0, 1, 2];
+        for edge in [64 * 1024, 256 * 1024] {
+            sizes.extend([edge - 1, edge, edge + 1]);
+        }
+        if self.options.large {
+            for edge in [5 * MIB, 10 * MIB] {
+                sizes.extend([edge - 1, edge, edge + 1]);
+            }
+        }
+        sizes
+    }
+
+    /// Small, and as large as the options allow.
+    fn two_sizes(&self) -> Vec<usize> {
+        if self.options.large { vec![100_000, 11 * MIB + 3] } else { vec![100_000] }
+    }
+
+    async fn put(&self, key: &Key, bytes: &Bytes) -> Outcome {
+        self.store.put(key, &Source::bytes(bytes.clone())).await.map_err(|error| error.to_string())
+    }
+
+    async fn remove(&self, key: &Key) -> Outcome {
+        self.store.delete(key).await.map_err(|error| error.to_string())
+    }
+
+    /// Reads and checks what the object promises of itself; `None` is absence.
+    async fn read(&self, key: &Key, range: Option<std::ops::Range<u64>>) -> Result<Option<Bytes>> {
+        let Some(object) = self.store.get(key, range).await? else { return Ok(None) };
+        let promised = object.range.end - object.range.start;
+        let pieces: Vec<Bytes> = object.body.try_collect().await?;
+        let bytes = Bytes::from(pieces.concat());
+        if bytes.len() as u64 != promised || object.range.end > object.meta.size {
+            let what = format!("{} bytes of {:?} of {}", bytes.len(), object.range, object.meta.size);
+            return Err(crate::Error::new(Kind::Corrupt, what));
+        }
+        Ok(Some(bytes))
+    }
+
+    async fn holds(&self, key: &Key, bytes: &Bytes) -> Outcome {
+        let size = self.store.head(key).await.map_err(|error| error.to_string())?.map(|meta| meta.size);
+        same("the size", &size, &Some(bytes.len() as u64))?;
+        let read = self.read(key, None).await.map_err(|error| error.to_string())?;
+        ensure(read.as_ref() == Some(bytes), || format!("{key}: other bytes than were written"))
+    }
+
+    async fn is_absent(&self, key: &Key) -> Outcome {
+        let head = self.store.head(key).await.map_err(|error| error.to_string())?;
+        ensure(head.is_none(), || format!("{key}: HEAD sees {head:?}"))?;
+        let read = self.read(key, None).await.map_err(|error| error.to_string())?;
+        ensure(read.is_none(), || format!("{key}: GET sees it"))
+    }
+
+    /// Names below the suite's prefix and `prefix`, sorted, and their sizes.
+    async fn found(&self, prefix: &str) -> Outcome<Vec<(String, u64)>> {
+        let prefix = format!("{}/{prefix}", self.prefix);
+        let found: Vec<_> =
+            self.store.list(&prefix).try_collect().await.map_err(|error| error.to_string())?;
+        let mut names: Vec<_> =
+            found.into_iter().map(|meta| (meta.key.as_str().to_owned(), meta.size)).collect();
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// Bytes that are different everywhere.
+fn noise(seed: u64, size: usize) -> Bytes {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut bytes = vec![0; size];
+    random.fill(&mut bytes);
+    Bytes::from(bytes)
+}
+
+fn ensure(right: bool, what: impl FnOnce() -> String) -> Outcome {
+    if right { Ok(()) } else { Err(what()) }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, seen: &T, expected: &T) -> Outcome {
+    ensure(seen == expected, || format!("{what} is {seen:?} instead of {expected:?}"))
+}
+
+fn fails<T: std::fmt::Debug>(what: &str, result: Result<T>, kinds: &[Kind]) -> Outcome {
+    match result {
+        Err(error) if kinds.contains(&error.kind()) => Ok(()),
+        Err(error) => Err(format!("{what}: expected one of {kinds:?}, but {error}")),
+        Ok(answer) => Err(format!("{what}: expected one of {kinds:?}, but {answer:?}")),
+    }
+}

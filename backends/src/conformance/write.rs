@@ -1,0 +1,139 @@
+//! Writing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
+use tokio::time::{sleep, timeout};
+
+use super::{Outcome, Suite, ensure, fails, noise, same};
+use crate::faulty::{Fault, Faulty, On};
+use crate::memory::MemoryStore;
+use crate::{Digest, Key, Kind, Source};
+
+/// How long a `put` runs before it is given up, so that bytes are under way.
+const UNTIL_GIVEN_UP: Duration = Duration::from_millis(300);
+
+/// How long a store may take to forget a `put` that was given up.
+const UNTIL_FORGOTTEN: Duration = Duration::from_secs(1);
+
+/// Puts at once of one key.
+const AT_ONCE: u64 = 8;
+
+pub(super) async fn overwriting(suite: &Suite) -> Outcome {
+    let key = suite.key("overwritten");
+    for size in [1000, 10, 0, 100_000, 100_000] {
+        let bytes = noise(fastrand::u64(..), size);
+        suite.put(&key, &bytes).await?;
+        suite.holds(&key, &bytes).await?;
+    }
+    suite.remove(&key).await
+}
+
+/// The same bytes from many at once, as happens with blobs; and different ones: never a mixture.
+pub(super) async fn concurrent_puts(suite: &Suite) -> Outcome {
+    let key = suite.key("contended");
+    for size in suite.two_sizes() {
+        let same_bytes = noise(7, size);
+        for written in join_all((0..AT_ONCE).map(|_| suite.put(&key, &same_bytes))).await {
+            written?;
+        }
+        suite.holds(&key, &same_bytes).await?;
+    }
+    let various: Vec<Bytes> = (0..AT_ONCE).map(|seed| noise(seed, 200_000 + seed as usize)).collect();
+    for written in join_all(various.iter().map(|bytes| suite.put(&key, bytes))).await {
+        written?;
+    }
+    let read = suite.read(&key, None).await.map_err(|error| error.to_string())?;
+    ensure(read.is_some_and(|read| various.contains(&read)), || "a mixture of what was written".to_owned())?;
+    suite.remove(&key).await
+}
+
+/// Bytes that are not those of the digest are refused and never seen, also over an older object.
+pub(super) async fn wrong_bytes(suite: &Suite) -> Outcome {
+    for size in suite.two_sizes() {
+        let bytes = noise(3, size);
+        for at in [0, size / 2, size - 1] {
+            let mut wrong = BytesMut::from(&bytes[..]);
+            wrong[at] ^= 1;
+            let source = Source::new(size as u64, Digest::of(&bytes), Arc::new(wrong.freeze()));
+            refused(suite, &source, &[Kind::Corrupt])
+                .await
+                .map_err(|what| format!("byte {at} of {size}: {what}"))?;
+        }
+    }
+    let empty = Source::new(0, Digest::of(b"x"), Arc::new(Bytes::new()));
+    refused(suite, &empty, &[Kind::Corrupt]).await
+}
+
+/// A source that breaks, ends early or goes on too long.
+pub(super) async fn broken_sources(suite: &Suite) -> Outcome {
+    for size in suite.two_sizes() {
+        let half = size as u64 / 2;
+        for (fault, kinds) in [
+            (Fault::Fail(Kind::Denied), &[Kind::Source][..]),
+            (Fault::CutAfter(half), &[Kind::Source]),
+            (Fault::CutAfter(size as u64 - 1), &[Kind::Source]),
+            (Fault::Short(1), &[Kind::Corrupt, Kind::Source]),
+            (Fault::FlipBit(half), &[Kind::Corrupt]),
+        ] {
+            let source = faulty(size, fault);
+            refused(suite, &source, kinds).await.map_err(|what| format!("{fault:?} of {size}: {what}"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn refused(suite: &Suite, source: &Source, kinds: &[Kind]) -> Outcome {
+    let fresh = suite.key("refused");
+    fails("put", suite.store.put(&fresh, source).await, kinds)?;
+    suite.is_absent(&fresh).await?;
+    same("the listing", &suite.found("refused").await?, &vec![])?;
+    let (older, bytes) = (suite.key("older"), noise(4, 4321));
+    suite.put(&older, &bytes).await?;
+    fails("put over an older object", suite.store.put(&older, source).await, kinds)?;
+    suite.holds(&older, &bytes).await?;
+    suite.remove(&older).await
+}
+
+/// Whoever stops waiting leaves nothing behind that can be seen.
+pub(super) async fn cancelled_puts(suite: &Suite) -> Outcome {
+    for size in suite.two_sizes() {
+        let key = suite.key("cancelled");
+        for stall in [size as u64 / 2, size as u64 - 1] {
+            let source = faulty(size, Fault::StallAfter(stall));
+            let put = timeout(UNTIL_GIVEN_UP, suite.store.put(&key, &source)).await;
+            ensure(put.is_err(), || format!("put ended without its source: {put:?}"))?;
+            sleep(UNTIL_FORGOTTEN).await;
+            suite.is_absent(&key).await?;
+            same("the listing", &suite.found("").await?, &vec![])?;
+        }
+        let bytes = noise(5, size);
+        suite.put(&key, &bytes).await?;
+        suite.holds(&key, &bytes).await?;
+        suite.remove(&key).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn deletion(suite: &Suite) -> Outcome {
+    let (key, bytes) = (suite.key("deleted/by/name"), noise(6, 1000));
+    suite.put(&key, &bytes).await?;
+    suite.remove(&suite.key("deleted/by/nam")).await?;
+    suite.holds(&key, &bytes).await?;
+    suite.remove(&key).await?;
+    suite.is_absent(&key).await?;
+    suite.remove(&key).await
+}
+
+/// A source of `size` bytes that suffers `fault`.
+fn faulty(size: usize, fault: Fault) -> Source {
+    let (key, bytes) = (Key::new("source"), noise(8, size));
+    let digest = Digest::of(&bytes);
+    let memory = MemoryStore::new();
+    memory.insert(key.clone(), bytes);
+    let store = Faulty::new(Arc::new(memory));
+    store.always(On::Get, fault);
+    Source::object(Arc::new(store), key, size as u64, digest)
+}

@@ -1,0 +1,270 @@
+//! What the S3 driver makes of servers that misbehave.
+
+mod support;
+
+use std::time::{Duration, SystemTime};
+
+use backends::s3::S3Store;
+use backends::{Digest, Key, Kind, Result, Secret, Source, Store};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use support::{Answer, Scripted, header};
+
+const MIB: usize = 1024 * 1024;
+
+fn key() -> Key {
+    Key::new("sha256/ab/abcd")
+}
+
+fn store(server: &Scripted) -> S3Store {
+    S3Store::new(&support::config(server.address), &support::transport(support::short())).expect("builds")
+}
+
+async fn scripted(answers: &[&str]) -> (Scripted, S3Store) {
+    let answers = answers.iter().map(|text| Answer::Bytes(answer(text, ""))).collect();
+    let server = Scripted::start(answers).await;
+    let store = store(&server);
+    (server, store)
+}
+
+/// An answer from its status line and headers (`\n` between them) and its body.
+fn answer(head: &str, body: &str) -> String {
+    let head = head.replace('\n', "\r\n");
+    let length = if head.contains("Content-Length") {
+        String::new()
+    } else {
+        format!("Content-Length: {}\r\n", body.len())
+    };
+    format!("HTTP/1.1 {head}\r\n{length}Connection: close\r\n\r\n{body}")
+}
+
+async fn read(store: &S3Store, range: Option<std::ops::Range<u64>>) -> Result<Bytes> {
+    let object = store.get(&key(), range).await?.expect("there");
+    let pieces: Vec<Bytes> = object.body.try_collect().await?;
+    Ok(pieces.concat().into())
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T>) -> Kind {
+    let error = result.expect_err("must fail");
+    for secret in ["127.0.0.1", "Signature", support::SECRET_KEY] {
+        assert!(!error.to_string().contains(secret), "{error}");
+    }
+    error.kind()
+}
+
+#[tokio::test]
+async fn a_connection_closed_as_idle_is_no_failure() {
+    let ok = answer("200 OK\nContent-Length: 5", "");
+    let server = Scripted::start(vec![Answer::Close, Answer::Bytes(ok)]).await;
+    assert_eq!(store(&server).head(&key()).await.expect("answers").expect("there").size, 5);
+    let server = Scripted::start(vec![Answer::Close]).await;
+    assert_eq!(kind(store(&server).head(&key()).await), Kind::Unavailable);
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn refusals_by_meaning() {
+    let pause = Some(Duration::from_secs(7));
+    for (head, expected) in [
+        ("503 Slow Down\nRetry-After: 7", Kind::Throttled { retry_after: pause }),
+        ("503 Service Unavailable", Kind::Unavailable),
+        ("500 Internal Server Error", Kind::Unavailable),
+        ("403 Forbidden", Kind::Denied),
+        ("401 Unauthorized", Kind::Denied),
+        ("307 Temporary Redirect\nLocation: http://127.0.0.1:1/", Kind::Invalid),
+    ] {
+        let (_server, store) = scripted(&[head]).await;
+        assert_eq!(kind(store.head(&key()).await), expected, "{head}");
+        assert_eq!(kind(store.get(&key(), None).await.map(drop)), expected, "{head}");
+        assert_eq!(
+            kind(store.put(&key(), &Source::bytes(Bytes::from_static(b"x"))).await),
+            expected,
+            "{head}"
+        );
+        assert_eq!(kind(store.probe().await), expected, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn code_and_request_id_are_kept() {
+    let body = "<Error><Code>AccessDenied</Code><RequestId>tx42</RequestId></Error>";
+    let server = Scripted::start(vec![Answer::Bytes(answer("403 Forbidden", body))]).await;
+    let error = store(&server).get(&key(), None).await.expect_err("denied");
+    assert_eq!(error.to_string(), "get sha256/ab/abcd: denied (AccessDenied) [request tx42]");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_learned() {
+    let there = SystemTime::now() + Duration::from_secs(86_400);
+    let skewed = format!("403 Forbidden\nDate: {}", httpdate::fmt_http_date(there));
+    let (server, store) = scripted(&[&skewed, "200 OK\nContent-Length: 5"]).await;
+    store.head(&key()).await.expect("answers");
+    let requests = server.requests();
+    let days: Vec<_> =
+        requests.iter().map(|head| &header(head, "x-amz-date").expect("signed")[..8]).collect();
+    assert_ne!(days[0], days[1]);
+    // And for puts, which are read anew from their source.
+    let (server, store) = scripted(&[&skewed, "200 OK"]).await;
+    store.put(&key(), &Source::bytes(Bytes::from_static(b"hello"))).await.expect("written");
+    assert_eq!(server.requests().len(), 2);
+    // Not for ever: a server that refuses for another reason is asked twice at most.
+    let (server, store) = scripted(&[&skewed]).await;
+    assert_eq!(kind(store.head(&key()).await), Kind::Denied);
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_what_was_promised() {
+    for (asked, head, body, expected) in [
+        (None, "200 OK\nContent-Length: 10", "12345", Kind::Unavailable),
+        (Some(0..5), "200 OK\nContent-Length: 10", "1234567890", Kind::Unavailable),
+        (
+            Some(2..5),
+            "206 Partial Content\nContent-Range: bytes 2-4/10\nContent-Length: 4",
+            "1234",
+            Kind::Corrupt,
+        ),
+        (
+            Some(2..5),
+            "206 Partial Content\nContent-Range: bytes 2-4/10\nContent-Length: 3",
+            "12",
+            Kind::Unavailable,
+        ),
+        (Some(2..5), "206 Partial Content\nContent-Range: bytes 3-5/10", "123", Kind::Corrupt),
+        (Some(2..5), "206 Partial Content", "123", Kind::Unavailable),
+    ] {
+        let server = Scripted::start(vec![Answer::Bytes(answer(head, body))]).await;
+        assert_eq!(kind(read(&store(&server), asked).await), expected, "{head}");
+    }
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let server = Scripted::start(vec![Answer::Bytes(chunked.to_owned())]).await;
+    assert_eq!(kind(read(&store(&server), None).await), Kind::Unavailable);
+}
+
+#[tokio::test]
+async fn ranges_that_cannot_be_satisfied() {
+    let refused = "416 Range Not Satisfiable";
+    let (_server, store) = scripted(&[refused, "200 OK\nContent-Length: 10"]).await;
+    assert_eq!(kind(store.get(&key(), Some(10..20)).await.map(drop)), Kind::Invalid);
+    let (_server, store) = scripted(&[refused, "200 OK\nContent-Length: 0"]).await;
+    let object = store.get(&key(), Some(0..20)).await.expect("answers").expect("there");
+    assert_eq!((object.range, object.meta.size), (0..0, 0));
+    let (_server, store) = scripted(&[refused, "200 OK\nContent-Length: 10"]).await;
+    assert_eq!(kind(store.get(&key(), Some(5..8)).await.map(drop)), Kind::Unavailable);
+    let (_server, store) = scripted(&[refused]).await;
+    store.probe().await.expect("an empty object is there");
+}
+
+#[tokio::test]
+async fn silence_is_bounded() {
+    let server = Scripted::start(vec![Answer::Stall(String::new())]).await;
+    assert_eq!(kind(store(&server).head(&key()).await), Kind::Timeout);
+    let server =
+        Scripted::start(vec![Answer::Stall("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123".to_owned())])
+            .await;
+    assert_eq!(kind(read(&store(&server), None).await), Kind::Timeout);
+    // Nobody listens.
+    let server = Scripted::start(vec![Answer::Close]).await;
+    let mut config = support::config(server.address);
+    config.endpoint.set_port(Some(1)).expect("a port");
+    let nobody = S3Store::new(&config, &support::transport(support::short())).expect("builds");
+    assert_eq!(kind(nobody.probe().await), Kind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_refusal_unheard_during_a_put_is_asked_for() {
+    let source = Source::bytes(Bytes::from(vec![1; 32 * MIB]));
+    for (head, expected) in [
+        ("403 Forbidden", Kind::Denied),
+        ("503 Slow Down\nRetry-After: 1", Kind::Throttled { retry_after: Some(Duration::from_secs(1)) }),
+        ("200 OK\nContent-Length: 5", Kind::Unavailable),
+    ] {
+        let server = Scripted::start(vec![Answer::Slam, Answer::Bytes(answer(head, ""))]).await;
+        assert_eq!(kind(store(&server).put(&key(), &source).await), expected, "{head}");
+        let methods: Vec<_> = server.requests().iter().map(|head| head[..4].to_owned()).collect();
+        assert_eq!(methods, ["PUT ", "HEAD"]);
+    }
+}
+
+#[tokio::test]
+async fn writes_are_signed_for_what_they_write() {
+    let source = Source::bytes(Bytes::from_static(b"hello"));
+    let server = Scripted::start(vec![Answer::Bytes(answer("200 OK", ""))]).await;
+    let mut config = support::config(server.address);
+    config.encrypt = true;
+    config.session_token = Some(Secret::new("a-token"));
+    let store = S3Store::new(&config, &support::transport(support::short())).expect("builds");
+    store.put(&key(), &source).await.expect("written");
+    let head = server.requests().remove(0);
+    assert!(head.starts_with("PUT /bucket/datastorage/registry/sha256/ab/abcd HTTP/1.1\r\n"), "{head}");
+    assert_eq!(header(&head, "x-amz-content-sha256"), Some(&*Digest::of(b"hello").hex()));
+    assert_eq!(header(&head, "x-amz-server-side-encryption"), Some("AES256"));
+    assert_eq!(header(&head, "x-amz-security-token"), Some("a-token"));
+    assert_eq!(header(&head, "content-length"), Some("5"));
+    assert_eq!(header(&head, "transfer-encoding"), None);
+    let authorization = header(&head, "authorization").expect("signed");
+    for signed in ["content-type", "host", "x-amz-server-side-encryption", "x-amz-security-token"] {
+        assert!(authorization.contains(signed), "{authorization}");
+    }
+}
+
+/// Answers to a `put` of two parts, up to the completing request.
+fn two_parts() -> Vec<Answer> {
+    let initiated =
+        "<InitiateMultipartUploadResult><UploadId>id+1</UploadId></InitiateMultipartUploadResult>";
+    let part = answer("200 OK\nETag: \"abc\"", "");
+    vec![Answer::Bytes(answer("200 OK", initiated)), Answer::Bytes(part.clone()), Answer::Bytes(part)]
+}
+
+async fn put_in_parts(last: Vec<Answer>) -> (Result<()>, Vec<String>) {
+    let server = Scripted::start(two_parts().into_iter().chain(last).collect()).await;
+    let store = store(&server).with_multipart(1, 5 * MIB as u64);
+    let source = Source::bytes(Bytes::from(vec![1; 6 * MIB]));
+    let written = store.put(&key(), &source).await;
+    let lines =
+        server.requests().iter().map(|head| head.lines().next().unwrap_or_default().to_owned()).collect();
+    (written, lines)
+}
+
+#[tokio::test]
+async fn a_completion_that_fails_late_is_a_failure() {
+    let late = Answer::Bytes(answer("200 OK", "  <Error><Code>InternalError</Code></Error>"));
+    let gone = Answer::Bytes(answer("204 No Content", ""));
+    let (written, lines) = put_in_parts(vec![late.clone(), late, gone]).await;
+    assert_eq!(kind(written), Kind::Unavailable);
+    let path = "/bucket/datastorage/registry/sha256/ab/abcd?uploadId=id%2B1 HTTP/1.1";
+    assert_eq!(lines[3..], [format!("POST {path}"), format!("POST {path}"), format!("DELETE {path}")]);
+}
+
+#[tokio::test]
+async fn a_completion_whose_answer_is_lost_is_looked_for() {
+    let lost = Answer::Bytes(answer("500 Internal Server Error", ""));
+    let none = Answer::Bytes(answer("404 Not Found", "<Error><Code>NoSuchUpload</Code></Error>"));
+    let there = |size: usize| Answer::Bytes(answer(&format!("200 OK\nContent-Length: {size}"), ""));
+    let (written, lines) = put_in_parts(vec![lost.clone(), none.clone(), there(6 * MIB)]).await;
+    written.expect("it was completed after all");
+    assert_eq!(lines.len(), 6);
+    let (written, _) = put_in_parts(vec![lost, none, there(5)]).await;
+    assert_eq!(kind(written), Kind::Unavailable);
+}
+
+#[tokio::test]
+async fn parts_are_sent_again() {
+    let busy = Answer::Bytes(answer("503 Slow Down", "<Error><Code>SlowDown</Code></Error>"));
+    let mut answers = two_parts();
+    answers.insert(1, busy);
+    answers.push(Answer::Bytes(answer("200 OK", "<CompleteMultipartUploadResult/>")));
+    let server = Scripted::start(answers).await;
+    let store = store(&server).with_multipart(1, 5 * MIB as u64);
+    store.put(&key(), &Source::bytes(Bytes::from(vec![1; 6 * MIB]))).await.expect("written");
+    assert_eq!(server.requests().len(), 5);
+}
+
+/// A bucket that may not be asked for is no reason to fail.
+#[tokio::test]
+async fn absence_in_a_bucket_that_may_not_be_seen() {
+    let (server, store) = scripted(&["404 Not Found", "403 Forbidden", "404 Not Found"]).await;
+    assert!(store.head(&key()).await.expect("answers").is_none());
+    assert!(store.head(&key()).await.expect("answers").is_none());
+    assert_eq!(server.requests().len(), 3);
+}

@@ -1,0 +1,154 @@
+//! Servers on loopback.
+
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use backends::s3::{S3Config, Style};
+use backends::{Secret, Timeouts, Transport};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+pub const ACCESS_KEY: &str = "AKIDTEST";
+pub const SECRET_KEY: &str = "secret-of-the-test";
+
+pub fn transport(timeouts: Timeouts) -> Transport {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the default versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Transport { tls: Arc::new(tls), timeouts }
+}
+
+/// Bounds that a fault test need not wait long for, and that a busy machine keeps.
+pub fn short() -> Timeouts {
+    Timeouts {
+        connect: Duration::from_secs(1),
+        first_byte: Duration::from_secs(1),
+        stall: Duration::from_secs(1),
+    }
+}
+
+pub fn config(address: SocketAddr) -> S3Config {
+    S3Config {
+        endpoint: format!("http://{address}").parse().expect("a URL"),
+        style: Style::Path,
+        bucket: "bucket".to_owned(),
+        root: "datastorage/registry".to_owned(),
+        region: "us-east-1".to_owned(),
+        access_key: Secret::new(ACCESS_KEY),
+        secret_key: Secret::new(SECRET_KEY),
+        session_token: None,
+        encrypt: false,
+    }
+}
+
+/// An S3 server over a folder that verifies signatures; it has a bucket named `bucket`.
+pub async fn s3_server(root: &Path) -> SocketAddr {
+    std::fs::create_dir_all(root.join("bucket")).expect("a bucket");
+    let mut builder =
+        s3s::service::S3ServiceBuilder::new(s3s_fs::FileSystem::new(root).expect("a file system"));
+    builder.set_auth(s3s::auth::SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+    let service = builder.build();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        loop {
+            let Ok((socket, _)) = listener.accept().await else { continue };
+            let service = service.clone();
+            tokio::spawn(async move {
+                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                let _ = builder.serve_connection(TokioIo::new(socket), service).await;
+            });
+        }
+    });
+    address
+}
+
+/// What a scripted server does to one request.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// Writes these bytes once the request is read, and closes.
+    Bytes(String),
+    /// Reads the request and closes.
+    Close,
+    /// Reads the request's headers and closes at once, unread body and all.
+    Slam,
+    /// Writes these bytes once the request is read, and then nothing more.
+    Stall(String),
+}
+
+/// A server that answers by a script, one connection an answer, and remembers what it was asked.
+#[derive(Debug)]
+pub struct Scripted {
+    pub address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Scripted {
+    /// The last answer is repeated.
+    pub async fn start(answers: Vec<Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        tokio::spawn(async move {
+            for index in 0.. {
+                let Ok((mut socket, _)) = listener.accept().await else { return };
+                let answer = answers[std::cmp::min(index, answers.len() - 1)].clone();
+                let head = read_head(&mut socket).await;
+                let length = header(&head, "content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
+                seen.lock().expect("unpoisoned").push(head);
+                if !matches!(answer, Answer::Slam) {
+                    let mut body = vec![0; length];
+                    let _ = socket.read_exact(&mut body).await;
+                }
+                match answer {
+                    Answer::Bytes(text) => {
+                        let _ = socket.write_all(text.as_bytes()).await;
+                        let _ = socket.shutdown().await;
+                    }
+                    Answer::Close | Answer::Slam => drop(socket),
+                    Answer::Stall(text) => {
+                        let _ = socket.write_all(text.as_bytes()).await;
+                        tokio::spawn(async move {
+                            tokio::time::sleep(Duration::from_secs(60)).await;
+                            drop(socket);
+                        });
+                    }
+                }
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// Heads of the requests so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().expect("unpoisoned").clone()
+    }
+}
+
+async fn read_head(socket: &mut tokio::net::TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match socket.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+/// A header of a request's head.
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines()
+        .filter_map(|line| line.split_once(": "))
+        .find(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
