@@ -98,10 +98,7 @@ impl Bucket {
         let answer = self.send(Method::HEAD, &format!("/{key}"), Bytes::new()).await?;
         match answer.status() {
             StatusCode::OK => {
-                let length = answer
-                    .headers()
-                    .get(CONTENT_LENGTH)
-                    .context("HEAD without Content-Length")?;
+                let length = answer.headers().get(CONTENT_LENGTH).context("HEAD without Content-Length")?;
                 Ok(Some(length.to_str()?.parse()?))
             }
             StatusCode::NOT_FOUND => Ok(None),
