@@ -248,7 +248,9 @@ impl Gateway {
         log[from..].to_owned()
     }
 
-    fn config_file(&self) -> PathBuf {
+    /// Its configuration, for whoever runs the gateway in a process of their own.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
         self.dir.path().join("gateway.yaml")
     }
 

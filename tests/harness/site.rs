@@ -1,4 +1,25 @@
 //! A whole site: zones, the stand-in Quay over them, and gateways before it.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use serde_json::json;
+//! use tests::image::Spec;
+//! use tests::site::{LOGIN, Site};
+//!
+//! let site = Site::start()?;
+//! let mut gateway = site.gateway(&json!({ "cache": { "size": "1MiB" } })).await?;
+//! let client = gateway.client(LOGIN)?;
+//! let image = Spec::layers(1, &[300_000, 40]).build()?;
+//! client.push("admin/app", "v1", &image).await?;
+//! site.zone("zone-a").proxy().down().await;
+//! for blob in client.pull("admin/app", "v1").await? {
+//!     println!("{} {:?} {:?}", blob.digest, blob.cache_status, blob.total);
+//! }
+//! gateway.kill();
+//! gateway.spawn().await?;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::time::Duration;
 

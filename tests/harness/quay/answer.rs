@@ -1,7 +1,7 @@
 //! Answers as Quay's applications and its nginx shape them.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::Body as _;
 
@@ -26,12 +26,6 @@ impl Answer {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers_mut().append(HeaderName::from_static(name), value);
         }
-        self
-    }
-
-    /// The same without a Content-Type.
-    pub(super) fn untyped(mut self) -> Self {
-        self.0.headers_mut().remove(CONTENT_TYPE);
         self
     }
 

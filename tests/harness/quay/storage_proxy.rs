@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::TryStreamExt;
-use http::header::{CONNECTION, HOST, RANGE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, RANGE, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
 use jsonwebtoken::{Algorithm, Validation};
 use serde_json::{Value, json};
@@ -40,11 +40,12 @@ pub(super) async fn answer(quay: &Instance, path: &str, query: &str, headers: &H
     let response: http::Response<reqwest::Body> = object.into();
     let (mut head, body) = response.into_parts();
     let bytes = http_body_util::BodyDataStream::new(body).map_err(reqwest::Error::without_url);
-    let mut answer = Answer::new(head.status, "", streamed(bytes)).untyped();
+    let mut answer = Answer::new(head.status, "", streamed(bytes));
     for hop in [CONNECTION, TRANSFER_ENCODING] {
         head.headers.remove(hop);
     }
     answer.headers_mut().extend(head.headers);
+    answer.headers_mut().remove(CONTENT_TYPE);
     // Quay's nginx lets the request's header slip into the answer.
     answer.headers_mut().remove(HOST);
     answer.with("host", &host)

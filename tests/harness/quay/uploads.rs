@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use backends::{Digest, Hasher};
 use http::header::CONTENT_RANGE;
 use http::{HeaderMap, Method, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::fs::File;
@@ -14,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::access::{Need, check};
 use super::answer::{Answer, detailed, error, internal, method_not_allowed, nothing};
-use super::{Instance, uuid, with_namespace};
+use super::{Delivery, Instance, uuid, with_namespace};
 
 const METHODS: &str = "GET, DELETE, OPTIONS, HEAD, PATCH, PUT";
 
@@ -61,6 +62,17 @@ impl Upload {
             file.set_len(self.have()).await?;
         }
         outcome
+    }
+
+    /// What an S3 driver leaves behind: every chunk is first an object of its own, which is never
+    /// deleted (`storage/cloud.py:stream_upload_chunk`). A zone that is down fails the chunk
+    /// here. The object is there, its bytes are not kept.
+    async fn scratch(&self, quay: &Instance) -> Result<()> {
+        if quay.delivery == Delivery::Stream {
+            return Ok(());
+        }
+        let zone = quay.zone(&self.zone).context("the upload's zone")?;
+        zone.put_bytes(&quay.http, &zone.key_of(&format!("uploads/{}", uuid())), b"a chunk".to_vec()).await
     }
 
     /// Puts the bytes into the zone, unless an object is there already: that one is adopted
@@ -191,6 +203,9 @@ async fn patch(
     }
     // A start of 0 is taken as "no range given", so a repeated first chunk is there twice.
     let skip = if start == 0 { 0 } else { have - start };
+    if upload.scratch(quay).await.is_err() {
+        return internal();
+    }
     match upload.append(body, skip).await {
         Ok(()) => {
             let range = format!("0-{}", i128::from(upload.have()) - 1);
@@ -209,6 +224,9 @@ fn range_start(text: &str) -> Option<u64> {
 
 /// The last bytes, the digest, and the way into the store.
 async fn finish(quay: &Instance, upload: &mut Upload, digest: &str, body: Incoming) -> Answer {
+    if !body.is_end_stream() && upload.scratch(quay).await.is_err() {
+        return internal();
+    }
     if upload.append(body, 0).await.is_err() {
         return invalid();
     }
