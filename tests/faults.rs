@@ -16,7 +16,8 @@ const REPOSITORY: &str = "admin/one";
 
 struct Stage {
     site: Site,
-    gateway: Gateway,
+    /// Runs until the stage is struck.
+    _gateway: Gateway,
     client: Client,
     image: Image,
 }
@@ -35,7 +36,7 @@ impl Stage {
             }
         }
         let client = gateway.client(LOGIN)?;
-        Ok(Self { site, gateway, client, image })
+        Ok(Self { site, _gateway: gateway, client, image })
     }
 
     fn fault(&self, zone: &str, change: impl FnOnce(&mut Faults)) {

@@ -31,7 +31,16 @@ async fn a_thousand_malformed_requests() -> Result<()> {
     let image = Spec::layers(1, &[1000]).build()?;
     let owner = gateway.client(LOGIN)?;
     owner.push(REPOSITORY, "v1", &image).await?;
-    let stored = site.zone("zone-a").keys()?;
+    let blobs = || {
+        Ok::<_, anyhow::Error>(
+            site.zone("zone-a")
+                .keys()?
+                .into_iter()
+                .filter(|key| key.contains("/sha256/"))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let stored = blobs()?;
     let token = site.quay.token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
     let maker = Maker { digest: image.layers[0].digest.to_string(), token };
     let tls = connector(&gateway)?;
@@ -47,7 +56,7 @@ async fn a_thousand_malformed_requests() -> Result<()> {
     assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
     let cached: Vec<_> = std::fs::read_dir(gateway.cache_dir().join("sha256"))?.collect();
     assert!(cached.is_empty(), "malformed requests filled the cache: {cached:?}");
-    assert_eq!(site.zone("zone-a").keys()?, stored, "malformed requests stored something");
+    assert_eq!(blobs()?, stored, "malformed requests stored something");
     let answer = owner.fetch(Method::GET, &format!("/v2/{REPOSITORY}/blobs/{}", maker.digest), &[]).await?;
     assert_eq!(answer.body, image.layers[0].bytes()?);
     Ok(())

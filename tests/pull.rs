@@ -214,7 +214,7 @@ async fn through_quay(options: Options) -> Result<Stage> {
     let config = site.gateway_config(&json!({ "zones": zones }));
     let gateway = Gateway::start(&config, &[("quay.yaml", &quay.to_string())]).await?;
     let image = Spec::layers(1, &[300_000]).build()?;
-    tests::client::Client::new(&site.quay.url(), &[], LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
     Ok(Stage { site, gateway, image })
 }
 

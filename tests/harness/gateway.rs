@@ -234,6 +234,16 @@ impl Gateway {
         self.child.as_ref().map(Child::id)
     }
 
+    /// What its admin side says of zones, cache and copies.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn status(&self) -> Result<Value> {
+        let url = format!("http://{}/status", self.admin_address());
+        let answer = crate::http_client()?.get(url).send().await?;
+        Ok(serde_json::from_slice(&answer.bytes().await?)?)
+    }
+
     /// All it has logged, over all its starts.
     #[must_use]
     pub fn log(&self) -> String {

@@ -124,7 +124,7 @@ impl Upstream {
                     self.timeouts.registry_connect + self.timeouts.client_stall + self.timeouts.registry_stall
                 }
                 Progress::Sent => bound,
-                Progress::Broken => self.timeouts.registry_connect,
+                Progress::Broken | Progress::Stalled => self.timeouts.registry_connect,
             };
             tokio::select! {
                 answer = &mut response => return match answer {
@@ -168,13 +168,17 @@ impl Upstream {
 }
 
 fn failed(error: &Error, progress: Progress) -> Problem {
-    if progress == Progress::Broken {
-        return Problem::client(
-            StatusCode::REQUEST_TIMEOUT,
-            "BLOB_UPLOAD_INVALID",
-            "the request body broke off",
-            "send it again",
-        );
+    const CODE: &str = "BLOB_UPLOAD_INVALID";
+    match progress {
+        Progress::Broken => {
+            let why = "the request body broke off or is malformed";
+            return Problem::client(StatusCode::BAD_REQUEST, CODE, why, "send it again, whole");
+        }
+        Progress::Stalled => {
+            let why = "the request body stopped coming";
+            return Problem::client(StatusCode::REQUEST_TIMEOUT, CODE, why, "send it again, without a pause");
+        }
+        Progress::Sending(_) | Progress::Sent => {}
     }
     let timed_out = sources(error).any(|cause| {
         cause

@@ -37,8 +37,10 @@ pub(crate) enum Progress {
     Sending(u64),
     /// The last byte has gone out.
     Sent,
-    /// The body broke: the client is gone.
+    /// The body broke: the client is gone, or sends what is no body.
     Broken,
+    /// The client sent nothing for too long.
+    Stalled,
 }
 
 impl<B: http_body::Body> Unstalled<B> {
@@ -95,7 +97,7 @@ where
                 this.sleep.as_mut().reset(Instant::now() + *this.bound);
             }
             std::task::ready!(this.sleep.as_mut().poll(context));
-            tell(Progress::Broken);
+            tell(Progress::Stalled);
             return Poll::Ready(Some(Err((this.what)(format!("no byte for {} s", this.bound.as_secs())))));
         };
         *this.waiting = false;
