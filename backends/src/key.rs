@@ -25,7 +25,9 @@ impl Key {
     /// The key as text, if it can be a key everywhere.
     pub(crate) fn checked(&self) -> Result<&str> {
         if self.0.is_empty() || self.0.starts_with('/') || self.0.contains('\0') || climbs(&self.0) {
-            return Err(Error::new(Kind::Invalid, "not a key: empty, or with `.` or `..` in it"));
+            let why =
+                format!("{:?} is not a key: it is empty, starts with `/`, or has `.` or `..` in it", self.0);
+            return Err(Error::new(Kind::Invalid, why));
         }
         Ok(&self.0)
     }

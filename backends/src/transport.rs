@@ -127,7 +127,7 @@ impl HttpClient {
         *request.body_mut() = Some(body);
         let mut sent = std::pin::pin!(self.client.execute(request));
         loop {
-            let (deadline, overdue) = progress.deadline(&self.timeouts);
+            let (deadline, _) = progress.deadline(&self.timeouts);
             tokio::select! {
                 answer = &mut sent => {
                     return match (answer, progress.take_error()) {
@@ -140,7 +140,9 @@ impl HttpClient {
                     };
                 }
                 () = sleep_until(deadline) => {
-                    if progress.deadline(&self.timeouts).0 <= Instant::now() {
+                    // It may have moved meanwhile, and with it who is late.
+                    let (deadline, overdue) = progress.deadline(&self.timeouts);
+                    if deadline <= Instant::now() {
                         return Err((Error::new(overdue, format!("{what}: no progress")), false));
                     }
                 }

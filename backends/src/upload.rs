@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use crate::{ByteStream, Digest, Error, Hasher, Kind, Proof, Result, Source, Timeouts};
 
 /// Bytes per piece handed to the connection, so that progress shows on slow lines too.
-const PIECE: usize = 256 * 1024;
+pub(crate) const PIECE: usize = 256 * 1024;
 
 /// A body to be sent, of known length.
 pub(crate) struct Upload {
@@ -82,35 +82,31 @@ impl Feed {
             self.progress.stands(Waiting::Answer);
             return None;
         }
-        if self.rest.is_empty() {
-            self.progress.stands(Waiting::Source);
-            match self.read().await {
-                Ok(piece) => self.rest = piece,
-                Err(error) => {
-                    self.progress.fail(error);
-                    return Some(Err("the source failed"));
-                }
+        let piece = match self.read().await {
+            Ok(piece) => piece,
+            Err(error) => {
+                self.progress.fail(error);
+                return Some(Err("the source failed"));
             }
-        }
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
-        self.left -= piece.len() as u64;
+        };
+        self.left = self.left.saturating_sub(piece.len() as u64);
         self.progress.stands(if self.left == 0 { Waiting::Answer } else { Waiting::Store });
         Some(Ok(piece))
     }
 
     async fn read(&mut self) -> Result<Bytes> {
-        loop {
-            let Some(piece) = self.pieces.next().await.transpose()? else {
+        while self.rest.is_empty() {
+            self.progress.stands(Waiting::Source);
+            self.rest = self.pieces.next().await.transpose()?.ok_or_else(|| {
                 let short = format!("{}: the source ended {} bytes short", self.what, self.left);
-                return Err(Error::new(Kind::Corrupt, short));
-            };
-            if let Some(proof) = &mut self.proof {
-                proof.admit(&piece)?;
-            }
-            if !piece.is_empty() {
-                return Ok(piece);
-            }
+                Error::new(Kind::Corrupt, short)
+            })?;
         }
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        if let Some(proof) = &mut self.proof {
+            proof.admit(&piece)?;
+        }
+        Ok(piece)
     }
 }
 

@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use backends::faulty::{Fault, Faulty, On};
+use backends::memory::MemoryStore;
 use backends::s3::S3Store;
 use backends::{Digest, Key, Kind, Result, Secret, Source, Store};
 use bytes::Bytes;
@@ -169,6 +172,31 @@ async fn silence_is_bounded() {
     config.endpoint.set_port(Some(1)).expect("a port");
     let nobody = S3Store::new(&config, &support::transport(support::short())).expect("builds");
     assert_eq!(kind(nobody.probe().await), Kind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_put_that_stands_still_is_bounded_and_blamed_on_whom_it_waits_for() {
+    let bytes = Bytes::from(vec![1; 32 * MIB]);
+    let server = Scripted::start(vec![Answer::Ignore]).await;
+    assert_eq!(kind(store(&server).put(&key(), &Source::bytes(bytes.clone())).await), Kind::Timeout);
+    let memory = MemoryStore::new();
+    memory.insert(key(), bytes.clone());
+    let origin = Faulty::new(Arc::new(memory));
+    origin.always(On::Get, Fault::StallAfter(100_000));
+    let source = Source::object(Arc::new(origin), key(), bytes.len() as u64, Digest::of(&bytes));
+    let server = Scripted::start(vec![Answer::Close]).await;
+    assert_eq!(kind(store(&server).put(&key(), &source).await), Kind::Source);
+    let initiated = two_parts().swap_remove(0);
+    let server = Scripted::start(vec![initiated, Answer::Close]).await;
+    assert_eq!(kind(store(&server).with_multipart(1, 0).put(&key(), &source).await), Kind::Source);
+}
+
+#[tokio::test]
+async fn another_region_is_named() {
+    let moved = "301 Moved Permanently\nx-amz-bucket-region: eu-west-1";
+    let (_server, store) = scripted(&[moved]).await;
+    let error = store.head(&key()).await.expect_err("elsewhere");
+    assert_eq!(error.to_string(), "head sha256/ab/abcd: the bucket is in region eu-west-1: invalid (301)");
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ impl Store for FsStore {
     }
 
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {
-        write::put(&format!("put {key}"), &self.path(key)?, source, &self.timeouts).await
+        write::put(&format!("put {key}"), &self.root, &self.path(key)?, source, &self.timeouts).await
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
@@ -185,7 +185,9 @@ fn entries(root: &Path, folder: &str) -> io::Result<Vec<Entry>> {
         let key = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         // It may be gone by now.
         if let Some(metadata) = existing(std::fs::metadata(entry.path()))? {
-            found.push((key.clone(), metadata.is_dir(), meta(Key::new(key), &metadata)));
+            // A link to a folder might lead back to where it stands.
+            let is_folder = metadata.is_dir() && !entry.file_type()?.is_symlink();
+            found.push((key.clone(), is_folder, meta(Key::new(key), &metadata)));
         }
     }
     found.sort_by(|left, right| left.0.cmp(&right.0));

@@ -11,12 +11,19 @@ use super::{PARTIAL, step};
 use crate::{Digest, Error, Hasher, Kind, Proof, Result, Source, Timeouts};
 
 /// Writes `source` beside `path`, makes it durable, and only then gives it its name.
-pub(super) async fn put(what: &str, path: &Path, source: &Source, timeouts: &Timeouts) -> Result<()> {
+pub(super) async fn put(
+    what: &str,
+    root: &Path,
+    path: &Path,
+    source: &Source,
+    timeouts: &Timeouts,
+) -> Result<()> {
     if source.size() == 0 && source.digest() != Digest::EMPTY {
         return Err(Error::new(Kind::Corrupt, format!("{what}: the source is empty")));
     }
-    let target = path.to_owned();
-    let mut partial = step(what.to_owned(), timeouts.first_byte, move || Partial::create(target)).await?;
+    let (root, target) = (root.to_owned(), path.to_owned());
+    let mut partial =
+        step(what.to_owned(), timeouts.first_byte, move || Partial::create(root, target)).await?;
     let mut proof = Proof::new(source.digest(), source.size(), Hasher::new());
     let no_progress = || Error::new(Kind::Source, format!("{what}: the source makes no progress"));
     if source.size() > 0 {
@@ -43,24 +50,29 @@ pub(super) async fn put(what: &str, path: &Path, source: &Source, timeouts: &Tim
 struct Partial {
     file: File,
     path: PathBuf,
+    root: PathBuf,
     target: PathBuf,
     published: bool,
 }
 
 impl Partial {
-    fn create(target: PathBuf) -> io::Result<Self> {
+    fn create(root: PathBuf, target: PathBuf) -> io::Result<Self> {
         let folder = folder(&target)?;
         std::fs::create_dir_all(folder)?;
         let path = folder.join(format!(".{:016x}{PARTIAL}", fastrand::u64(..)));
         let file = File::create_new(&path)?;
-        Ok(Self { file, path, target, published: false })
+        Ok(Self { file, path, root, target, published: false })
     }
 
     fn publish(mut self) -> io::Result<()> {
         self.file.sync_all()?;
         std::fs::rename(&self.path, &self.target)?;
         self.published = true;
-        File::open(folder(&self.target)?)?.sync_all()
+        // Every folder up to the root: this object may be the first in some of them.
+        for folder in self.target.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root)) {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
     }
 }
 

@@ -237,7 +237,14 @@ impl Client {
 /// The error that status, headers and body of an answer are.
 pub(super) fn failed(what: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     let failure = request::failure(body).unwrap_or_default();
-    refused(what, status, headers, failure.code.as_deref())
+    // Amazon's answer to a request signed for, or sent to, another region.
+    let region = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
+    let elsewhere = matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::BAD_REQUEST);
+    let what = match region.filter(|_| elsewhere) {
+        Some(region) => format!("{what}: the bucket is in region {region}"),
+        None => what.to_owned(),
+    };
+    refused(&what, status, headers, failure.code.as_deref())
         .with_request_id(request_id(headers).or(failure.request_id))
 }
 

@@ -132,7 +132,7 @@ impl Store for S3Store {
             (StatusCode::RANGE_NOT_SATISFIABLE, Some(asked)) => self.get_nothing(key, asked.clone()).await,
             (status, _) if status.is_success() => {
                 let (range, size) = request::placed(range.as_ref(), status, answer.headers())
-                    .map_err(|error| Error::new(error.kind(), &what).with_cause(error))?;
+                    .map_err(|(kind, why)| Error::new(kind, format!("{what}: {why}")))?;
                 let modified = request::last_modified(answer.headers());
                 let meta = Meta { key: key.clone(), size, modified };
                 let body = self.client.http.exactly(what, answer, range.end - range.start);

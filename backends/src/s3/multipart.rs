@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::client::{Call, Client, failed};
 use super::request;
-use crate::upload::Upload;
+use crate::upload::{PIECE, Upload};
 use crate::{ByteStream, Digest, Error, Hasher, Key, Kind, Proof, Result, Source};
 
 /// Parts being sent at once, to one `put`; one more is being read.
@@ -201,10 +201,11 @@ impl Reader {
                 }
                 self.rest = self.read().await?;
             }
-            let most = usize::try_from(left).unwrap_or(usize::MAX);
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
             let piece = self.rest.split_to(self.rest.len().min(most));
-            left -= piece.len() as u64;
+            self.proof.admit(&piece)?;
             hasher.update(&piece);
+            left -= piece.len() as u64;
             pieces.push(piece);
         }
         if pieces.is_empty() {
@@ -216,12 +217,9 @@ impl Reader {
 
     async fn read(&mut self) -> Result<Bytes> {
         let next = async { self.pieces.next().await.transpose() };
-        let Some(piece) = bounded(self.stall, next).await? else {
-            let short = format!("the source ended {} bytes short", self.proof.missing());
-            return Err(Error::new(Kind::Corrupt, short));
-        };
-        self.proof.admit(&piece)?;
-        Ok(piece)
+        bounded(self.stall, next).await?.ok_or_else(|| {
+            Error::new(Kind::Corrupt, format!("the source ended {} bytes short", self.proof.missing()))
+        })
     }
 }
 

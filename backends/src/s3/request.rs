@@ -14,6 +14,9 @@ use url::Url;
 use super::config::{S3Config, Style};
 use crate::{Error, Key, Kind, Meta, Result, key};
 
+/// What is wrong with an answer, and what that means.
+pub(super) type Wrong = (Kind, &'static str);
+
 /// The characters that Signature Version 4 leaves as they are.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -117,8 +120,8 @@ pub(super) fn placed(
     asked: Option<&Range<u64>>,
     status: StatusCode,
     headers: &HeaderMap,
-) -> Result<(Range<u64>, u64)> {
-    let broken = |kind, why: &str| Err(Error::new(kind, why));
+) -> Result<(Range<u64>, u64), Wrong> {
+    let broken = |kind, why| Err((kind, why));
     let length = content_length(headers);
     match (status, asked) {
         (StatusCode::OK, asked) => {

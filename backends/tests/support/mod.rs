@@ -82,6 +82,8 @@ pub enum Answer {
     Slam,
     /// Writes these bytes once the request is read, and then nothing more.
     Stall(String),
+    /// Reads the request's headers and then nothing more.
+    Ignore,
 }
 
 /// A server that answers by a script, one connection an answer, and remembers what it was asked.
@@ -105,7 +107,7 @@ impl Scripted {
                 let head = read_head(&mut socket).await;
                 let length = header(&head, "content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
                 seen.lock().expect("unpoisoned").push(head);
-                if !matches!(answer, Answer::Slam) {
+                if !matches!(answer, Answer::Slam | Answer::Ignore) {
                     let mut body = vec![0; length];
                     let _ = socket.read_exact(&mut body).await;
                 }
@@ -115,8 +117,10 @@ impl Scripted {
                         let _ = socket.shutdown().await;
                     }
                     Answer::Close | Answer::Slam => drop(socket),
-                    Answer::Stall(text) => {
-                        let _ = socket.write_all(text.as_bytes()).await;
+                    Answer::Stall(_) | Answer::Ignore => {
+                        if let Answer::Stall(text) = answer {
+                            let _ = socket.write_all(text.as_bytes()).await;
+                        }
                         tokio::spawn(async move {
                             tokio::time::sleep(Duration::from_secs(60)).await;
                             drop(socket);

@@ -1,0 +1,77 @@
+//! HTTPS with the caller's own roots.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use backends::s3::S3Store;
+use backends::{Kind, Store, Timeouts, Transport};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A server that ends TLS before `plain`, and the certificate of its authority.
+async fn tls_in_front_of(plain: SocketAddr) -> (SocketAddr, CertificateDer<'static>) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signs");
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let certificate = params.signed_by(&key, &authority).expect("signs");
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has the default versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("a pair");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        loop {
+            let Ok((socket, _)) = listener.accept().await else { continue };
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut outer) = acceptor.accept(socket).await else { return };
+                let Ok(mut inner) = TcpStream::connect(plain).await else { return };
+                let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
+            });
+        }
+    });
+    (address, authority.der().clone())
+}
+
+fn transport(roots: RootCertStore) -> Transport {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Transport { tls: Arc::new(tls), timeouts: Timeouts::default() }
+}
+
+async fn server(folder: &Path) -> (backends::s3::S3Config, CertificateDer<'static>) {
+    let (address, authority) = tls_in_front_of(support::s3_server(folder).await).await;
+    let mut config = support::config(address);
+    config.endpoint = format!("https://localhost:{}", address.port()).parse().expect("a URL");
+    (config, authority)
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_if_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, authority) = server(folder.path()).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).expect("a certificate");
+    S3Store::new(&config, &transport(roots)).expect("builds").probe().await.expect("answers");
+    let stranger = S3Store::new(&config, &transport(RootCertStore::empty())).expect("builds");
+    let error = stranger.probe().await.expect_err("not trusted");
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+}
