@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -50,6 +51,9 @@ enum LogFormat {
     Json,
 }
 
+/// For reads and writes of files under way at the end.
+const DISK_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A configuration that is refused, as `sysexits.h` has it (EX_CONFIG).
 const EXIT_CONFIG: u8 = 78;
 
@@ -89,13 +93,16 @@ fn run(path: &std::path::Path, log_format: LogFormat) -> anyhow::Result<()> {
     }
     let settings = config::load(path)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         let app = App::bind(settings).await?;
         let shutdown = CancellationToken::new();
         tokio::spawn(stop_on_signal(shutdown.clone())?);
         app.run(shutdown).await;
         Ok(())
-    })
+    });
+    // A disk that hangs must not keep the process.
+    runtime.shutdown_timeout(DISK_TIMEOUT);
+    done
 }
 
 fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<impl Future<Output = ()> + Send> {

@@ -124,3 +124,51 @@ impl Default for Timeouts {
         }
     }
 }
+
+/// Lets single bounds be set by name, as from the environment.
+macro_rules! settable {
+    ($bounds:ident { $($field:ident),* $(,)? }) => {
+        impl $bounds {
+            /// Sets the bound called `key`, in any case, from YAML; `None` if there is none.
+            pub(super) fn set(&mut self, key: &str, yaml: &str) -> Option<Result<(), String>> {
+                // Names every field, so that none can be forgotten here.
+                let Self { $($field),* } = self;
+                $(if key.eq_ignore_ascii_case(stringify!($field)) {
+                    let parsed = super::from_yaml::<Self>(&format!("{}: {yaml}", stringify!($field)));
+                    return Some(parsed.map(|parsed| *$field = parsed.$field).map_err(|error| error.message));
+                })*
+                None
+            }
+        }
+    };
+}
+
+settable!(Limits {
+    connections,
+    streams,
+    header_bytes,
+    headers,
+    fills,
+    abandoned_fills,
+    manifest,
+    permissions,
+    redirects,
+    open_files
+});
+settable!(Timeouts {
+    handshake,
+    headers,
+    client_stall,
+    drain,
+    registry_connect,
+    registry_answer,
+    registry_permission,
+    registry_first_pull,
+    registry_upload,
+    registry_stall,
+    zone_connect,
+    zone_first_byte,
+    zone_stall,
+    range_wait,
+    permission
+});

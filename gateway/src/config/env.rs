@@ -21,6 +21,9 @@ pub(crate) fn overlay(
     file: &mut File,
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<(), ConfigError> {
+    let mut variables: Vec<_> = variables.collect();
+    // So that a group given whole comes before its single keys.
+    variables.sort();
     for (name, value) in variables {
         if let Some(key) = name.strip_prefix(PREFIX) {
             set_key(file, key, &value).map_err(|why| ConfigError::variable(&name, &why))?;
@@ -52,10 +55,18 @@ fn set_key(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "REPLICATION__ACCEPT_ORPHANS" => set_plain(&mut file.replication.accept_orphans, value),
         "LIMITS" => set_plain(&mut file.limits, value),
         "TIMEOUTS" => set_plain(&mut file.timeouts, value),
-        _ => Err("no such key; levels are joined by two underscores, as in QUAY_GATEWAY__REGISTRY__URL \
-                  (limits and timeouts are given whole, as YAML)"
-            .into()),
+        _ => set_bound(file, key, value),
     }
+}
+
+fn set_bound(file: &mut File, key: &str, value: &str) -> Result<(), String> {
+    let set = match key.split_once("__") {
+        Some(("LIMITS", key)) => file.limits.set(key, value),
+        Some(("TIMEOUTS", key)) => file.timeouts.set(key, value),
+        _ => None,
+    };
+    let unknown = "no such key; levels are joined by two underscores, as in QUAY_GATEWAY__REGISTRY__URL";
+    set.unwrap_or_else(|| Err(unknown.into()))
 }
 
 fn set<T: DeserializeOwned>(slot: &mut Option<Located<T>>, value: &str) -> Result<(), String> {

@@ -105,14 +105,19 @@ fn the_environment_wins() {
         ("QUAY_GATEWAY__HOSTNAME", "edge.example.com:8443"),
         ("QUAY_GATEWAY__REGISTRY__URL", "http://127.0.0.1:8080"),
         ("QUAY_GATEWAY__CACHE__SIZE", "2GiB"),
+        ("QUAY_GATEWAY__LIMITS__STREAMS", "9"),
         ("QUAY_GATEWAY__LIMITS", "{connections: 7}"),
+        ("QUAY_GATEWAY__TIMEOUTS__DRAIN", "5m"),
         ("QUAY_GATEWAY_PORT", "tcp://10.0.0.1:8443"),
     ];
     let settings = loaded(GATEWAY, &variables);
     assert_eq!(settings.hostname, "edge.example.com:8443");
     assert!(settings.names_differ());
     assert_eq!(settings.cache.size, 2 << 30);
-    assert_eq!(settings.limits.connections, 7);
+    assert_eq!((settings.limits.connections, settings.limits.streams), (7, 9));
+    assert_eq!(settings.timeouts.drain, std::time::Duration::from_secs(300));
+    let wrong = refused_with(GATEWAY, QUAY, &[("QUAY_GATEWAY__TIMEOUTS__DRAIN", "soon")]);
+    assert!(wrong.contains("QUAY_GATEWAY__TIMEOUTS__DRAIN:"), "{wrong}");
     let wrong = refused_with(GATEWAY, QUAY, &[("QUAY_GATEWAY__HOSTNAM", "x")]);
     assert!(wrong.contains("QUAY_GATEWAY__HOSTNAM: no such key"), "{wrong}");
 }

@@ -44,18 +44,8 @@ impl Route {
     #[must_use]
     pub fn parse(method: &Method, path: &str) -> Self {
         let Some(rest) = path.strip_prefix("/v2/") else { return Self::Forward };
-        if let Some((repository, rest)) = rest.split_once("/blobs/") {
-            if rest.starts_with("uploads") {
-                return Self::Upload;
-            }
-            return match rest.parse() {
-                Ok(digest) if reads(method) && is_repository(repository) => {
-                    Self::Blob { repository: repository.to_owned(), digest }
-                }
-                _ => Self::Forward,
-            };
-        }
-        if let Some((repository, reference)) = rest.split_once("/manifests/")
+        // From the right: a repository may have a part called `blobs` or `manifests`.
+        if let Some((repository, reference)) = rest.rsplit_once("/manifests/")
             && method == Method::PUT
             && is_repository(repository)
             && !reference.is_empty()
@@ -63,7 +53,17 @@ impl Route {
         {
             return Self::PutManifest { repository: repository.to_owned() };
         }
-        Self::Forward
+        if let Some((repository, digest)) = rest.rsplit_once("/blobs/")
+            && reads(method)
+            && is_repository(repository)
+            && let Ok(digest) = digest.parse()
+        {
+            return Self::Blob { repository: repository.to_owned(), digest };
+        }
+        match rest.contains("/blobs/uploads") {
+            true => Self::Upload,
+            false => Self::Forward,
+        }
     }
 }
 
@@ -143,6 +143,10 @@ mod tests {
         );
         assert_eq!(Route::parse(&Method::POST, "/v2/o/a/blobs/uploads/"), Route::Upload);
         assert_eq!(Route::parse(&Method::PATCH, "/v2/o/a/blobs/uploads/123"), Route::Upload);
+        let odd = "o/blobs/manifests/a";
+        let put = Route::parse(&Method::PUT, &format!("/v2/{odd}/manifests/v1"));
+        assert_eq!(put, Route::PutManifest { repository: odd.into() });
+        assert_eq!(blob(&Method::GET, &format!("/v2/{odd}/blobs/sha256:{HEX}")).as_deref(), Some(odd));
     }
 
     proptest! {
