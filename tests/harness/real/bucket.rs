@@ -98,10 +98,7 @@ impl Bucket {
         let answer = self.send(Method::HEAD, &format!("/{key}"), Bytes::new()).await?;
         match answer.status() {
             StatusCode::OK => {
-                let length = answer
-                    .headers()
-                    .get(CONTENT_LENGTH)
-                    .context("HEAD without Content-Length")?;
+                let length = answer.headers().get(CONTENT_LENGTH).context("HEAD without Content-Length")?;
                 Ok(Some(length.to_str()?.parse()?))
             }
             StatusCode::NOT_FOUND => Ok(None),
@@ -137,6 +134,16 @@ impl Bucket {
         let answer = self.send(Method::GET, "?uploads=", Bytes::new()).await?;
         ensure!(answer.status() == StatusCode::OK, "{self:?}: GET ?uploads: {}", answer.status());
         Ok(answer.text().await?.matches("<UploadId>").count())
+    }
+
+    /// Begins a multipart upload, and leaves it so.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn begin_upload(&self, key: &str) -> Result<()> {
+        let status = self.send(Method::POST, &format!("/{key}?uploads="), Bytes::new()).await?.status();
+        ensure!(status.is_success(), "{self:?}: POST {key}?uploads: {status}");
+        Ok(())
     }
 
     /// Its entry in Quay's `DISTRIBUTED_STORAGE_CONFIG`, reached at `port`, such as a proxy's.
