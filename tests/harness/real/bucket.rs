@@ -136,6 +136,16 @@ impl Bucket {
         Ok(answer.text().await?.matches("<UploadId>").count())
     }
 
+    /// Begins a multipart upload, and leaves it so.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn begin_upload(&self, key: &str) -> Result<()> {
+        let status = self.send(Method::POST, &format!("/{key}?uploads="), Bytes::new()).await?.status();
+        ensure!(status.is_success(), "{self:?}: POST {key}?uploads: {status}");
+        Ok(())
+    }
+
     /// Its entry in Quay's `DISTRIBUTED_STORAGE_CONFIG`, reached at `port`, such as a proxy's.
     #[must_use]
     pub fn as_zone(&self, port: u16, storage_path: &str) -> Value {

@@ -105,7 +105,8 @@ impl Ceph<'_> {
         self.program("ceph-osd")?.args(["-i", "0", "-f"]).serve(self.folder)
     }
 
-    /// No authentication between the daemons, one copy of everything, in memory.
+    /// No authentication between the daemons, one copy of everything, in memory. Without `tcp_nodelay`
+    /// each answer on a kept connection waits 40 ms for the client's delayed ACK.
     fn configuration(&self, port: u16) -> Result<String> {
         let folder = self.folder.display();
         let mut text = String::new();
@@ -125,7 +126,7 @@ mon data = {folder}/mon
 osd data = {folder}/osd
 {FIXED}
 [client.rgw.a]
-rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 rgw dns name = localhost
 rgw thread pool size = 64
 rgw enable usage log = false
