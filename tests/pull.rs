@@ -14,6 +14,10 @@ use tests::site::{LOGIN, Site};
 
 const REPOSITORY: &str = "admin/one";
 
+/// What Quay's file says of zones.
+const STORAGE_KEYS: [&str; 3] =
+    ["DISTRIBUTED_STORAGE_CONFIG", "DISTRIBUTED_STORAGE_PREFERENCE", "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS"];
+
 /// A site, a gateway, and an image that Quay took past the gateway: it lies in zone-a alone.
 struct Stage {
     site: Site,
@@ -204,11 +208,7 @@ async fn through_quay(options: Options) -> Result<Stage> {
     let zones = json!({"elsewhere": ["LocalStorage", {"storage_path": empty.path()}]});
     let site = Site::with(&[("zone-a", Duration::ZERO)], options)?;
     let mut quay = site.quay.config();
-    for key in [
-        "DISTRIBUTED_STORAGE_CONFIG",
-        "DISTRIBUTED_STORAGE_PREFERENCE",
-        "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS",
-    ] {
+    for key in STORAGE_KEYS {
         quay.as_object_mut().expect("an object").remove(key);
     }
     let config = site.gateway_config(&json!({ "zones": zones }));
@@ -235,6 +235,49 @@ async fn quays_redirect_is_followed_without_the_clients_token() -> Result<()> {
     let store = stage.site.zone("zone-a").proxy().record().of(&Method::GET, &stage.layer().digest.hex());
     assert_eq!(store.len(), 1);
     assert_eq!(store[0].header("authorization"), "");
+    Ok(())
+}
+
+/// Some ask while another's fill is still asking the zones in vain.
+#[tokio::test]
+async fn many_pulls_of_what_only_the_registry_has() -> Result<()> {
+    let zones = [("zone-a", Duration::from_millis(20)), ("zone-b", Duration::from_millis(40))];
+    let site = Site::with(&zones, Options::default())?;
+    let mut quay = site.quay.config();
+    for key in STORAGE_KEYS {
+        quay.as_object_mut().expect("an object").remove(key);
+    }
+    let other = json!({"zone-b": site.zone("zone-b").location().quay_entry()});
+    let config = site.gateway_config(&json!({ "zones": other }));
+    let gateway = Gateway::start(&config, &[("quay.yaml", &quay.to_string())]).await?;
+    let image = Spec::layers(1, &[300_000]).build()?;
+    gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    let stage = Stage { site, gateway, image };
+    let pulls = (0..12).map(|n| {
+        let stage = &stage;
+        async move {
+            tokio::time::sleep(Duration::from_millis(n * 15)).await;
+            stage.get(&stage.layer().digest, &[]).await
+        }
+    });
+    for answer in futures_util::future::join_all(pulls).await {
+        let answer = answer?;
+        assert_eq!((answer.status, answer.body), (StatusCode::OK, stage.layer().bytes()?));
+    }
+    Ok(())
+}
+
+/// What describes a body must not go on without it: the registry would wait for the rest.
+#[tokio::test]
+async fn a_get_with_a_body_asks_the_registry_without_one() -> Result<()> {
+    let stage = Stage::plain().await?;
+    let client = stage.gateway.client(LOGIN)?;
+    let path = format!("/v2/{REPOSITORY}/blobs/{}", stage.layer().digest);
+    let answer = client.send(Method::GET, &path, &[], bytes::Bytes::from(vec![b'x'; 200])).await?;
+    assert_eq!(answer.bytes().await?, stage.layer().bytes()?);
+    for seen in stage.site.quay.record().of(&Method::HEAD, &stage.layer().digest.hex()) {
+        assert_eq!((seen.header("content-length"), seen.header("transfer-encoding")), ("", ""));
+    }
     Ok(())
 }
 

@@ -96,10 +96,12 @@ impl HttpClient {
 
     /// Sends a request whose body, if any, is in memory; headers within `bound`.
     ///
-    /// Repeated once where a connection broke before the answer: most often the server had just
+    /// What changes nothing is repeated once where a connection broke before the answer: most often the server had just
     /// closed it as idle, which says nothing about the server.
     pub(crate) async fn send(&self, what: &str, request: Request, bound: Duration) -> Result<Response> {
-        let again = request.try_clone();
+        let repeatable =
+            matches!(*request.method(), http::Method::GET | http::Method::HEAD | http::Method::DELETE);
+        let again = request.try_clone().filter(|_| repeatable);
         let answer = async {
             match (self.client.execute(request).await, again) {
                 (Err(error), Some(again)) if broke_off(&error) => self.client.execute(again).await,

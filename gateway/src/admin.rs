@@ -18,12 +18,16 @@ use zone_router::fanout::LaneStatus;
 
 use crate::Gateway;
 use crate::http::Body;
+use crate::server::BoundedIo;
 
 /// Operators and their scrapers at once.
 const CONNECTIONS_MAX: usize = 64;
 
 /// From a connection to its next request's headers.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For a scraper that takes nothing of its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -56,9 +60,10 @@ pub(crate) async fn serve(
             });
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
+            let io = TokioIo::new(BoundedIo::new(stream, WRITE_TIMEOUT));
             tokio::select! {
                 // A scraper that breaks off is no news.
-                _ = http.serve_connection(TokioIo::new(stream), service) => {}
+                _ = http.serve_connection(io, service) => {}
                 () = shutdown.cancelled() => {}
             }
             drop(permit);
@@ -83,20 +88,26 @@ async fn answer(gateway: &Gateway, request: &Request<Incoming>, ready: bool) -> 
 
 async fn metrics(gateway: &Gateway) -> String {
     let cache = gateway.cache.status();
-    let waiting = lanes(gateway).await.iter().map(|lane| lane.waiting).sum();
-    gateway.metrics.render(&[
+    let lanes = lanes(gateway).await;
+    let mut gauges = vec![
+        ("journal_readable", "Whether the queue of copies can be read", u64::from(lanes.is_some())),
         ("cache_blobs", "Blobs in the cache", cache.blobs),
         ("cache_bytes", "Bytes of the cache in use", cache.bytes),
         ("cache_capacity_bytes", "Bytes the cache may use", cache.capacity),
         ("cache_fills", "Blobs on their way into the cache", cache.fills as u64),
-        ("copies_waiting", "Copies to other zones that are still to be made", waiting),
-    ])
+    ];
+    if let Some(lanes) = lanes {
+        let waiting = lanes.iter().map(|lane| lane.waiting).sum();
+        gauges.push(("copies_waiting", "Copies to other zones that are still to be made", waiting));
+    }
+    gateway.metrics.render(&gauges)
 }
 
 async fn status(gateway: &Gateway) -> String {
     let cache = gateway.cache.status();
     let now = SystemTime::now();
-    let lanes: Vec<_> = lanes(gateway).await.iter().map(|lane| lane_status(lane, now)).collect();
+    let lanes = lanes(gateway).await;
+    let lanes: Option<Vec<_>> = lanes.map(|lanes| lanes.iter().map(|lane| lane_status(lane, now)).collect());
     let zones: Vec<&str> = gateway.router.zones().iter().map(|zone| &*zone.name).collect();
     let targets: Vec<&str> = gateway.targets.iter().map(|zone| &**zone).collect();
     let status = serde_json::json!({
@@ -108,12 +119,10 @@ async fn status(gateway: &Gateway) -> String {
     format!("{status:#}\n")
 }
 
-/// None if the journal cannot be read just now; the log says why.
-async fn lanes(gateway: &Gateway) -> Vec<LaneStatus> {
-    gateway.fanout.status().await.unwrap_or_else(|error| {
-        tracing::error!(%error, "the journal cannot be read");
-        Vec::new()
-    })
+/// `None` while the journal cannot be read; the log says why.
+async fn lanes(gateway: &Gateway) -> Option<Vec<LaneStatus>> {
+    let status = gateway.fanout.status().await;
+    status.inspect_err(|error| tracing::error!(%error, "the journal cannot be read")).ok()
 }
 
 fn lane_status(lane: &LaneStatus, now: SystemTime) -> serde_json::Value {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use backends::Transport;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use zone_router::fanout::Journal;
 use zone_router::{FanOut, Router, Zone};
 
@@ -18,7 +20,7 @@ use crate::follow::Follow;
 use crate::metrics::Metrics;
 use crate::registry::{self, Names};
 use crate::upstream::Upstream;
-use crate::{Gateway, admin, server, tls};
+use crate::{Gateway, admin, check, descriptors, server, tls};
 
 /// The journal's file in `state_dir`.
 const JOURNAL: &str = "journal.sqlite";
@@ -43,6 +45,10 @@ impl App {
     /// addresses, zones, the journal.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
         tls::install_provider();
+        descriptors::raise(&settings.limits);
+        if settings.copies_are_orphans {
+            tracing::warn!("{}", check::ORPHANS.trim());
+        }
         let listener = listen("listen", settings.listen).await?;
         let admin_listener = listen("admin.listen", settings.admin_listen).await?;
         let state = DirectoryLock::take(&settings.state_dir).context("state_dir cannot be used")?;
@@ -64,6 +70,9 @@ impl App {
             router: Arc::new(Router::new(zones)),
             fanout,
             metrics: Metrics::new(),
+            hostname: settings.hostname.parse().context("hostname cannot stand in a header")?,
+            pushes: TaskTracker::new(),
+            requests: Arc::new(Semaphore::new(settings.limits.requests)),
             targets: settings.targets.iter().map(|name| name.as_str().into()).collect(),
             settings,
         };
@@ -112,12 +121,30 @@ impl App {
         let admin =
             tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
         server::serve(Arc::clone(&self.gateway), self.listener, self.tls.0, shutdown).await;
+        self.gateway.pushes.close();
+        let drain = self.gateway.settings.timeouts.drain;
+        if tokio::time::timeout(drain, self.gateway.pushes.wait()).await.is_err() {
+            tracing::error!(pushes = self.gateway.pushes.len(), "cut: pushes whose copies may not be queued");
+        }
         self.stop_copies.cancel();
         self.gateway.fanout.stopped().await;
         stop_admin.cancel();
         let _ = admin.await;
         tracing::info!("quay-gateway has stopped");
     }
+}
+
+/// Builds what can be built of a configuration without binding, connecting or writing.
+///
+/// # Errors
+/// As [`App::bind`] would say of certificates and zones.
+pub fn rehearse(settings: &Settings) -> anyhow::Result<()> {
+    tls::install_provider();
+    if settings.tls.is_some() {
+        tls::server(settings)?;
+    }
+    zones(settings, &tls::client(&settings.ca_files)?)?;
+    Ok(())
 }
 
 async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -60,10 +60,24 @@ impl Permissions {
         self.yes.get(asked).filter(|yes| Instant::now() < yes.until)
     }
 
-    fn remember(&self, asked: Asked, size: Option<u64>, headers: &HeaderMap) {
-        let memory = token_life(headers, SystemTime::now()).map_or(self.memory, |life| life.min(self.memory));
+    fn remember(&self, asked: Asked, size: Option<u64>, life: Life) {
+        let memory = match life {
+            Life::Unknown => self.memory,
+            Life::Left(life) => life.min(self.memory),
+            Life::Unreadable => return,
+        };
         self.yes.insert(asked, Yes { size, until: Instant::now() + memory });
     }
+}
+
+/// How long a credential lives still.
+#[derive(Debug, PartialEq, Eq)]
+enum Life {
+    /// None is given, or it is no token with an end.
+    Unknown,
+    Left(Duration),
+    /// A token whose end cannot be read.
+    Unreadable,
 }
 
 /// Asks whether this client may read this blob of this repository.
@@ -77,20 +91,20 @@ pub(crate) async fn may_read(
     blob: &Blob,
     client: IpAddr,
 ) -> Result<Verdict, Problem> {
-    let asked = Asked {
-        credential: credential(&request.headers),
-        repository: repository.to_owned(),
-        digest: blob.digest,
-    };
+    // As the registry sees them: what it does not see, it has not judged.
+    let headers = unconditional(forward::headers(gateway, request, client));
+    let asked =
+        Asked { credential: credential(&headers), repository: repository.to_owned(), digest: blob.digest };
     if let Some(yes) = gateway.permissions.remembered(&asked) {
         return Ok(Verdict::Yes(yes.size));
     }
-    let answer = ask(gateway, request, blob, client).await?;
-    if !gateway.registry.permits(answer.status()) {
+    let life = token_life(&headers, SystemTime::now());
+    let answer = ask(gateway, request, headers, blob).await?;
+    if !gateway.registry.permits(answer.status(), answer.headers(), &blob.digest) {
         return Ok(Verdict::No(Box::new(answer)));
     }
     let size = forward::content_length(answer.headers()).filter(|_| answer.status() == StatusCode::OK);
-    gateway.permissions.remember(asked, size, &request.headers);
+    gateway.permissions.remember(asked, size, life);
     Ok(Verdict::Yes(size))
 }
 
@@ -98,9 +112,8 @@ pub(crate) async fn may_read(
 ///
 /// The first pull of a proxy-cache organisation keeps the answer back for minutes, so the short
 /// bound holds only for what the cache or a zone could serve.
-async fn ask(gateway: &Gateway, request: &Parts, blob: &Blob, client: IpAddr) -> Result<Answer, Problem> {
+async fn ask(gateway: &Gateway, request: &Parts, headers: HeaderMap, blob: &Blob) -> Result<Answer, Problem> {
     let path = forward::path(request)?;
-    let headers = unconditional(forward::headers(gateway, request, client));
     let timeouts = &gateway.settings.timeouts;
     let answer = gateway.upstream.ask(Method::HEAD, path, headers, timeouts.registry_first_pull);
     tokio::pin!(answer);
@@ -141,16 +154,30 @@ fn credential(headers: &HeaderMap) -> Digest {
 
 /// How long a bearer token lives still, read without proof: it only ever shortens the memory of a
 /// yes, so that an expired token is refused as promptly as by the registry.
-fn token_life(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+fn token_life(headers: &HeaderMap, now: SystemTime) -> Life {
     #[derive(Deserialize)]
     struct Claims {
-        exp: u64,
+        exp: f64,
     }
-    let token = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
-    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let claims: Claims = serde_json::from_slice(&payload).ok()?;
-    let now = now.duration_since(UNIX_EPOCH).ok()?;
-    Some(Duration::from_secs(claims.exp).saturating_sub(now))
+    let Some(authorization) = headers.get(AUTHORIZATION) else { return Life::Unknown };
+    let token = authorization.to_str().ok().and_then(|text| text.split_once(' '));
+    let Some((scheme, token)) = token else { return Life::Unreadable };
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Life::Unknown;
+    }
+    // A JWT has three parts; other tokens have no end that can be read.
+    let mut parts = token.trim().split('.');
+    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Life::Unknown;
+    };
+    let claims = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('='));
+    let claims = claims.ok().and_then(|claims| serde_json::from_slice::<Claims>(&claims).ok());
+    let end = claims.and_then(|claims| Duration::try_from_secs_f64(claims.exp).ok());
+    match (end, now.duration_since(UNIX_EPOCH)) {
+        (Some(end), Ok(now)) => Life::Left(end.saturating_sub(now)),
+        _ => Life::Unreadable,
+    }
 }
 
 #[cfg(test)]
@@ -165,10 +192,15 @@ mod tests {
     #[test]
     fn a_token_shortens_the_memory() {
         let now = UNIX_EPOCH + Duration::from_secs(1000);
-        assert_eq!(token_life(&bearer(r#"{"exp":1007}"#), now), Some(Duration::from_secs(7)));
-        assert_eq!(token_life(&bearer(r#"{"exp":7}"#), now), Some(Duration::ZERO));
-        assert_eq!(token_life(&bearer("{}"), now), None);
-        assert_eq!(token_life(&HeaderMap::new(), now), None);
+        assert_eq!(token_life(&bearer(r#"{"exp":1007}"#), now), Life::Left(Duration::from_secs(7)));
+        assert_eq!(token_life(&bearer(r#"{"exp":1007.5}"#), now), Life::Left(Duration::from_millis(7500)));
+        assert_eq!(token_life(&bearer(r#"{"exp":7}"#), now), Life::Left(Duration::ZERO));
+        assert_eq!(token_life(&bearer("{}"), now), Life::Unreadable);
+        assert_eq!(token_life(&HeaderMap::new(), now), Life::Unknown);
+        let opaque = [(AUTHORIZATION, "Bearer opaque".parse().expect("value"))].into_iter().collect();
+        assert_eq!(token_life(&opaque, now), Life::Unknown);
+        let basic = [(AUTHORIZATION, "Basic YTpi".parse().expect("value"))].into_iter().collect();
+        assert_eq!(token_life(&basic, now), Life::Unknown);
     }
 
     #[test]
@@ -184,7 +216,7 @@ mod tests {
     async fn a_yes_ends() {
         let permissions = Permissions::new(10, Duration::from_secs(60));
         let asked = || Asked { credential: Digest::EMPTY, repository: "a".into(), digest: Digest::EMPTY };
-        permissions.remember(asked(), Some(1), &HeaderMap::new());
+        permissions.remember(asked(), Some(1), Life::Unknown);
         assert!(permissions.remembered(&asked()).is_some());
         tokio::time::advance(Duration::from_secs(61)).await;
         assert!(permissions.remembered(&asked()).is_none());

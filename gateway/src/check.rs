@@ -4,6 +4,10 @@ use std::fmt::Write as _;
 
 use crate::config::Settings;
 
+/// Said where Quay's database will not know of the copies.
+pub(crate) const ORPHANS: &str = "\nFEATURE_STORAGE_REPLICATION is off: Quay's database never learns of the copies, so its garbage \
+     collection leaves them; switch it on in Quay's config.yaml\n";
+
 /// The configuration as understood, zone by zone.
 #[must_use]
 pub fn summary(settings: &Settings) -> String {
@@ -53,6 +57,9 @@ fn zones(settings: &Settings) -> String {
         for (key, value) in zone.store.summary() {
             let _ = writeln!(text, "    {key:<20}{value}");
         }
+    }
+    if settings.copies_are_orphans {
+        text.push_str(ORPHANS);
     }
     if settings.targets.is_empty() {
         text.push_str(

@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::Gateway;
-use crate::http::{Body, Problem, forwarded_request, forwarded_response};
+use crate::http::{Body, Problem, Via, end_to_end, forwarded_request};
 use crate::route::loggable;
 use crate::upstream::Answer;
 
@@ -55,21 +55,14 @@ pub(crate) fn path(request: &Parts) -> Result<&PathAndQuery, Problem> {
     })
 }
 
-/// The request's headers as the registry is to see them.
+/// The request's headers as the registry is to see them. Its `Host` is the registry's own name
+/// whatever the client says, so that no proxy in between can be led elsewhere.
 pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: IpAddr) -> HeaderMap {
-    let client_host = request.headers.get(http::header::HOST).cloned().or_else(|| {
-        // HTTP/2 carries it in the target.
-        request.uri.authority().and_then(|authority| authority.as_str().parse().ok())
-    });
-    let host = gateway.registry.host(gateway.upstream.host(), client_host.as_ref());
-    let mut incoming = request.headers.clone();
-    if let Some(client_host) = client_host {
-        incoming.insert(http::header::HOST, client_host);
-    }
     // Wherever blobs may flow, they flow as they are.
     let identity =
         request.uri.path().contains("/blobs/") || request.uri.path().starts_with("/_storage_proxy/");
-    forwarded_request(&incoming, host, client, identity)
+    let via = Via { host: gateway.upstream.host(), gateway: &gateway.hostname, client };
+    forwarded_request(&request.headers, &via, identity)
 }
 
 /// The registry's answer as the client is to see it.
@@ -77,7 +70,7 @@ pub(crate) fn relay(gateway: &Gateway, method: &Method, answer: Answer) -> Respo
     let (parts, body) = answer.into_parts();
     let mut response = Response::new(if *method == Method::HEAD { Body::empty() } else { Body::new(body) });
     *response.status_mut() = parts.status;
-    *response.headers_mut() = forwarded_response(&parts.headers);
+    *response.headers_mut() = end_to_end(&parts.headers);
     gateway.names.rewrite(response.headers_mut());
     response
 }

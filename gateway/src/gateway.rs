@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use backends::Digest;
+use http::HeaderValue;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use zone_router::{Blob, FanOut, Router};
 
 use crate::auth::Permissions;
@@ -26,6 +29,12 @@ pub struct Gateway {
     pub(crate) router: Arc<Router>,
     pub(crate) fanout: FanOut,
     pub(crate) metrics: Metrics,
+    /// `limits.requests`.
+    pub(crate) requests: Arc<Semaphore>,
+    /// What clients dial, as a header.
+    pub(crate) hostname: HeaderValue,
+    /// Pushes whose copies are still to be queued; the end waits for them.
+    pub(crate) pushes: TaskTracker,
     /// Zones that every pushed blob is copied to.
     pub(crate) targets: Vec<Arc<str>>,
 }

@@ -9,6 +9,7 @@ mod auth;
 mod cache;
 pub mod check;
 pub mod config;
+mod descriptors;
 mod follow;
 mod forward;
 mod gateway;
@@ -24,6 +25,6 @@ mod server;
 pub mod tls;
 mod upstream;
 
-pub use app::App;
+pub use app::{App, rehearse};
 pub use cache::{Cache, CacheStatus, DirectoryLock};
 pub use gateway::Gateway;

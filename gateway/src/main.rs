@@ -16,8 +16,8 @@ use tracing_subscriber::EnvFilter;
 /// has them, pushes are copied to the other zones.
 ///
 /// Every key of the configuration can also come from the environment, levels joined by two
-/// underscores: QUAY_GATEWAY__REGISTRY__URL=https://quay.internal:8443.
-/// RUST_LOG sets what is logged, such as RUST_LOG=info,access=warn.
+/// underscores: `QUAY_GATEWAY__REGISTRY__URL=https://quay.internal:8443`.
+/// `RUST_LOG` sets what is logged, such as `RUST_LOG=info,access=warn`.
 #[derive(Debug, Parser)]
 #[command(name = "quay-gateway", version)]
 struct Arguments {
@@ -78,8 +78,9 @@ fn complain(error: &anyhow::Error) {
 
 #[allow(clippy::print_stdout)]
 fn check_config(path: &std::path::Path) -> anyhow::Result<()> {
-    print!("{}", check::summary(&config::load(path)?));
-    Ok(())
+    let settings = config::load(path)?;
+    print!("{}", check::summary(&settings));
+    gateway::rehearse(&settings)
 }
 
 fn run(path: &std::path::Path, log_format: LogFormat) -> anyhow::Result<()> {

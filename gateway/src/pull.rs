@@ -4,11 +4,13 @@ mod answer;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backends::Digest;
 use futures_util::{FutureExt, TryStreamExt};
 use http::request::Parts;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
+use tokio::time::Instant;
 use zone_router::{Blob, NotOpened};
 
 use self::answer::Answerer;
@@ -27,7 +29,8 @@ pub(crate) async fn pull(
     digest: Digest,
     client: IpAddr,
 ) -> Response<Body> {
-    let pull = Pull { gateway, request, repository, blob: gateway.blob(digest), client };
+    let deadline = Instant::now() + gateway.settings.timeouts.blob_answer;
+    let pull = Pull { gateway, request, repository, blob: gateway.blob(digest), client, deadline };
     let answered = pull.answer().await;
     answered.unwrap_or_else(|problem| {
         tracing::warn!(%digest, repository, status = problem.status.as_u16(), problem = problem.message, "pull failed");
@@ -41,6 +44,8 @@ struct Pull<'a> {
     repository: &'a str,
     blob: Blob,
     client: IpAddr,
+    /// For the first byte of what a zone could serve.
+    deadline: Instant,
 }
 
 impl Pull<'_> {
@@ -74,12 +79,18 @@ impl Pull<'_> {
 
     /// The registry's no, with the body that a `HEAD` lacks.
     async fn refused(&self, answer: crate::upstream::Answer) -> Result<Response<Body>, Problem> {
-        if self.request.method == Method::HEAD {
-            return Ok(forward::relay(self.gateway, &self.request.method, answer));
+        match self.request.method == Method::HEAD {
+            true => Ok(forward::relay(self.gateway, &self.request.method, answer)),
+            false => self.registrys_answer().await,
         }
+    }
+
+    async fn registrys_answer(&self) -> Result<Response<Body>, Problem> {
         let bound = self.gateway.settings.timeouts.registry_answer;
-        let answer = forward::ask(self.gateway, self.request, Body::empty(), self.client, bound).await?;
-        Ok(forward::relay(self.gateway, &self.request.method, answer))
+        let headers = forward::headers(self.gateway, self.request, self.client);
+        let (method, path) = (&self.request.method, forward::path(self.request)?);
+        let answer = self.gateway.upstream.ask(method.clone(), path, headers, bound).await?;
+        Ok(forward::relay(self.gateway, method, answer))
     }
 
     async fn head(&self, answer: &Answerer, expected: Option<u64>) -> Result<Response<Body>, Problem> {
@@ -89,12 +100,7 @@ impl Pull<'_> {
         };
         match size {
             Some(size) => Ok(answer.head(size, self.held())),
-            None => {
-                let bound = self.gateway.settings.timeouts.registry_answer;
-                let answer =
-                    forward::ask(self.gateway, self.request, Body::empty(), self.client, bound).await?;
-                Ok(forward::relay(self.gateway, &self.request.method, answer))
-            }
+            None => self.registrys_answer().await,
         }
     }
 
@@ -118,7 +124,15 @@ impl Pull<'_> {
     }
 
     async fn miss(&self, answer: &Answerer, expected: Option<u64>) -> Result<Response<Body>, Problem> {
-        let filled = self.gateway.cache.fill(self.blob.digest, || self.zones(expected)).await;
+        let filled = self.gateway.cache.fill(self.blob.digest, || self.zones(expected));
+        // Where the registry took its time, a zone gets its own all the same.
+        let deadline = self.deadline.max(Instant::now() + self.gateway.settings.timeouts.zone_first_byte);
+        let filled = tokio::time::timeout_at(deadline, filled).await.map_err(|_| {
+            let mut problem =
+                Problem::zones("no zone gave the blob's first byte in time; it may be there soon");
+            problem.status = StatusCode::GATEWAY_TIMEOUT;
+            problem
+        })?;
         let not_opened = match filled {
             Filled::NotOpened(why) => why,
             filled => return self.filled(answer, filled).await,
@@ -160,11 +174,17 @@ impl Pull<'_> {
             return answer.whole(follower.size(), Body::stream(follower.into_stream()), &status);
         }
         if *answer.requested() != Requested::Whole
-            && let Some(blob) = follower.whole_within(self.gateway.settings.timeouts.range_wait).await
+            && let Some(blob) = follower.whole_within(self.range_wait()).await
         {
             return answer.file(blob, &status);
         }
         answer.whole(follower.size(), Body::stream(follower.into_stream()), &status)
+    }
+
+    /// What is left of the time to a first byte, but no more than a range may wait.
+    fn range_wait(&self) -> Duration {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        left.min(self.gateway.settings.timeouts.range_wait)
     }
 
     /// Streams what is not kept to this client alone.
@@ -198,14 +218,27 @@ impl Pull<'_> {
         .boxed()
     }
 
-    /// A fill from a stream that is open already; used once, or not at all if another is under way.
+    /// A fill from a stream that is open already, or whichever fill is under way; where that comes
+    /// to nothing, the stream is still there.
     async fn fill_from(&self, opened: Opened) -> Filled {
-        let opened = std::sync::Mutex::new(Some(opened));
+        let held = std::sync::Mutex::new(Some(opened));
+        let take = || held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let origin = || -> Origin {
-            let taken = opened.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            let taken = take();
             async move { taken.ok_or(NotOpened { answers: Vec::new() }) }.boxed()
         };
-        self.gateway.cache.fill(self.blob.digest, origin).await
+        // A fill joined first may be one that is still asking the zones: then the next is ours.
+        for _ in 0..2 {
+            let filled = self.gateway.cache.fill(self.blob.digest, origin).await;
+            let came_to_nothing = matches!(filled, Filled::NotOpened(_) | Filled::Broken(_));
+            if !came_to_nothing || held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_none() {
+                return filled;
+            }
+        }
+        match take() {
+            Some(opened) => Filled::Alone(opened, NotKept::Busy),
+            None => Filled::Broken("the registry's stream is gone".into()),
+        }
     }
 }
 

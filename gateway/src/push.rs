@@ -32,7 +32,7 @@ pub(crate) async fn manifest(
     client: IpAddr,
 ) -> Response<Body> {
     let task = put(Arc::clone(gateway), request, body, repository, client);
-    tokio::spawn(task).await.unwrap_or_else(|error| {
+    gateway.pushes.spawn(task).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a manifest's task died");
         Problem::gateway("the gateway failed while the manifest was being stored").response()
     })

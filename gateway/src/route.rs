@@ -11,7 +11,7 @@ use crate::forward;
 use crate::http::{Body, Problem};
 use crate::pull;
 use crate::push;
-use crate::registry::Route;
+use crate::registry::{FORWARD, Route};
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -37,6 +37,13 @@ pub(crate) async fn answer(
         }
     };
     let status = response.status().as_u16();
+    if name == FORWARD && method == Method::PUT && status == 201 && path.contains("/manifests/") {
+        tracing::error!(
+            path,
+            "a manifest under a name that is not understood here: its blobs are not copied to the other zones"
+        );
+        gateway.metrics.push_not_queued();
+    }
     gateway.metrics.answered(name, status);
     let cache = response.headers().get("cache-status").and_then(|value| value.to_str().ok()).unwrap_or("-");
     tracing::info!(target: "access", %client, %method, path, status, cache);

@@ -20,6 +20,8 @@ pub(crate) struct Read {
     current: Option<(usize, ByteStream)>,
     /// Zones that gave bytes.
     gave: Vec<usize>,
+    /// Whether the first bytes came from elsewhere, unproven.
+    inherited: bool,
     /// Tries of each zone so far.
     tries: Vec<u8>,
     ended: bool,
@@ -43,7 +45,8 @@ impl Read {
     /// One that no zone has been opened for yet.
     pub(crate) fn resumed(router: Arc<Router>, blob: Blob, proof: Proof) -> Self {
         let tries = vec![0; router.zones.len()];
-        Self { router, blob, proof, current: None, gave: Vec::new(), tries, ended: false }
+        let inherited = proof.hasher().bytes() > 0;
+        Self { router, blob, proof, current: None, gave: Vec::new(), inherited, tries, ended: false }
     }
 
     pub(crate) fn into_stream(self) -> ByteStream {
@@ -86,13 +89,13 @@ impl Read {
         }
         let digest = self.blob.digest;
         if let Err(error) = self.proof.admit(&bytes) {
-            self.router.suspects.blame(&digest, &self.gave);
+            self.router.suspects.blame(&digest, &self.gave, self.inherited);
             let zones: Vec<_> = self.gave.iter().map(|zone| &*self.router.zones[*zone].name).collect();
             tracing::error!(zones = zones.join(","), %digest, %error, "wrong bytes, cut before the end");
             return Err(error);
         }
         if self.proof.missing() == 0 {
-            self.router.suspects.acquit(&digest, &self.gave);
+            self.router.suspects.acquit(&digest, &self.gave, self.inherited);
         }
         Ok(bytes)
     }
@@ -114,7 +117,6 @@ impl Read {
             match store.get(&self.blob.key, Some(rest.clone())).await {
                 Ok(Some(object)) if object.meta.size == rest.end => return Ok((zone, object.body)),
                 Ok(Some(object)) => {
-                    self.router.suspects.condemn(&self.blob.digest, zone);
                     let why = format!("get {}: {} bytes, not {}", self.blob.key, object.meta.size, rest.end);
                     last = Some(Error::new(Kind::Corrupt, why));
                 }

@@ -35,18 +35,20 @@ impl Suspects {
         self.remember(digest, zone, Standing::Condemned);
     }
 
-    /// These zones gave parts of bytes that turned out wrong: alone, a zone is condemned;
-    /// together, each is suspect.
-    pub(crate) fn blame(&self, digest: &Digest, zones: &[usize]) {
+    /// These zones gave bytes that turned out wrong: alone, a zone is condemned; where others gave
+    /// parts too, each is suspect.
+    pub(crate) fn blame(&self, digest: &Digest, zones: &[usize], others_too: bool) {
         match zones {
-            [zone] => self.condemn(digest, *zone),
+            [zone] if !others_too => self.condemn(digest, *zone),
             _ => zones.iter().for_each(|zone| self.remember(digest, *zone, Standing::Suspect)),
         }
     }
 
     /// These zones gave the right bytes: a zone that gave all of it is cleared.
-    pub(crate) fn acquit(&self, digest: &Digest, zones: &[usize]) {
-        if let [zone] = zones {
+    pub(crate) fn acquit(&self, digest: &Digest, zones: &[usize], others_too: bool) {
+        if let [zone] = zones
+            && !others_too
+        {
             self.pairs.remove(&(*digest, *zone));
         }
     }
@@ -69,7 +71,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn guilt_is_bounded_in_time() {
         let suspects = Suspects::default();
-        suspects.blame(&Digest::EMPTY, &[1]);
+        suspects.blame(&Digest::EMPTY, &[1], false);
         assert_eq!(suspects.standing(&Digest::EMPTY, 1), Standing::Condemned);
         assert_eq!(suspects.standing(&Digest::EMPTY, 0), Standing::Clear);
         tokio::time::advance(MEMORY).await;
@@ -79,9 +81,9 @@ mod tests {
     #[tokio::test]
     async fn shared_blame_is_suspicion_and_a_proven_read_clears() {
         let suspects = Suspects::default();
-        suspects.blame(&Digest::EMPTY, &[0, 1]);
+        suspects.blame(&Digest::EMPTY, &[0, 1], false);
         assert_eq!(suspects.standing(&Digest::EMPTY, 0), Standing::Suspect);
-        suspects.acquit(&Digest::EMPTY, &[0]);
+        suspects.acquit(&Digest::EMPTY, &[0], false);
         assert_eq!(suspects.standing(&Digest::EMPTY, 0), Standing::Clear);
         assert_eq!(suspects.standing(&Digest::EMPTY, 1), Standing::Suspect);
     }

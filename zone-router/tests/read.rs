@@ -136,7 +136,7 @@ async fn an_object_of_another_size_is_not_it() {
     site.memories[0].insert(site.blob.key.clone(), site.bytes.slice(..100));
     site.assert_whole_from("b").await;
     site.memories[1].insert(site.blob.key.clone(), Bytes::new());
-    let refused = site.router.open(&site.blob, None).await.expect_err("neither is it");
+    let refused = site.router.open(&site.blob, Some(SIZE as u64)).await.expect_err("neither is it");
     assert!(
         refused
             .answers

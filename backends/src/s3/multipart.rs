@@ -118,6 +118,7 @@ impl Started {
         let url = self.client.address.object(&self.key, &[("uploadId", &self.id)])?;
         let call = Call::new(Method::POST, url).with_body(request::completion(etags));
         let call = call.with_header(header::CONTENT_TYPE, "application/xml")?;
+        // A broken connection may hide that it was done.
         let error = match self.try_complete(what, &call).await {
             Err(error) if error.is_transient() => error,
             completed => return completed,

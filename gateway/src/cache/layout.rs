@@ -113,7 +113,10 @@ impl Layout {
     /// written first.
     pub(super) fn recover(&self) -> io::Result<Vec<Found>> {
         for entry in fs::read_dir(self.partials())? {
-            fs::remove_file(entry?.path())?;
+            let path = entry?.path();
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "a partial file cannot be removed");
+            }
         }
         let mut found = Vec::new();
         let mut seen = HashSet::new();

@@ -13,6 +13,11 @@ pub struct Limits {
     pub connections: usize,
     /// Requests at once on one HTTP/2 connection.
     pub streams: u32,
+    /// Requests at once on all connections; further ones are answered 503.
+    pub requests: usize,
+    /// Connections to the registry; a request waits `timeouts.registry_connect` for one, then is
+    /// answered 503.
+    pub registry_connections: usize,
     /// Bytes of a request's headers (HTTP/2: of its header list).
     pub header_bytes: ByteSize,
     /// Header fields of an HTTP/1.1 request.
@@ -34,8 +39,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 10_000,
-            streams: 256,
+            connections: 4096,
+            streams: 128,
+            requests: 8192,
+            registry_connections: 1024,
             header_bytes: ByteSize::kib(64),
             headers: 100,
             fills: 256,
@@ -93,6 +100,10 @@ pub struct Timeouts {
     /// Between two pieces of a body from a zone; then the next zone goes on.
     #[serde(with = "humantime_serde")]
     pub zone_stall: Duration,
+    /// The first byte of a blob that a zone could serve, from the request on: container runtimes
+    /// give up on a host after 30 s.
+    #[serde(with = "humantime_serde")]
+    pub blob_answer: Duration,
     /// How long a `Range` of an uncached blob waits for the whole before it gets the whole.
     #[serde(with = "humantime_serde")]
     pub range_wait: Duration,
@@ -126,6 +137,7 @@ impl Default for Timeouts {
             zone_connect: s(2),
             zone_first_byte: s(5),
             zone_stall: s(10),
+            blob_answer: s(25),
             range_wait: s(10),
             disk: s(20),
             cache_proof: s(5),
@@ -155,6 +167,8 @@ macro_rules! settable {
 settable!(Limits {
     connections,
     streams,
+    requests,
+    registry_connections,
     header_bytes,
     headers,
     fills,
@@ -178,6 +192,7 @@ settable!(Timeouts {
     zone_connect,
     zone_first_byte,
     zone_stall,
+    blob_answer,
     range_wait,
     disk,
     cache_proof,

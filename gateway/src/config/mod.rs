@@ -6,7 +6,9 @@ mod file;
 mod located;
 mod quay;
 mod settings;
+mod zones;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
@@ -54,7 +56,10 @@ impl std::error::Error for ConfigError {}
 /// # Errors
 /// Unknown keys, missing files, contradictions: with the line and the fix.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
-    load_with(path, std::env::vars())
+    // A variable that is no text can be none of ours.
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    load_with(path, std::env::vars_os().filter_map(text))
 }
 
 /// As [`load`], with the environment given: for tests.
@@ -66,10 +71,8 @@ pub fn load_with(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<Settings, ConfigError> {
     let variables: Vec<_> = variables.collect();
-    let preference = variables
-        .iter()
-        .find(|(name, _)| name == settings::PREFERENCE_VARIABLE)
-        .map(|(_, value)| value.clone());
+    let preference =
+        variables.iter().find(|(name, _)| name == zones::PREFERENCE_VARIABLE).map(|(_, value)| value.clone());
     let mut file: file::File = read_yaml(path, None)?;
     env::overlay(&mut file, variables.into_iter())?;
     settings::resolve(path, file, preference.as_deref())

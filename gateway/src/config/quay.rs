@@ -18,6 +18,8 @@ pub(crate) struct QuayFile {
     pub(crate) storage: ZoneMap,
     #[serde(rename = "DISTRIBUTED_STORAGE_PREFERENCE", default)]
     pub(crate) preference: Vec<String>,
+    #[serde(rename = "FEATURE_STORAGE_REPLICATION", default)]
+    pub(crate) replication: bool,
     #[serde(rename = "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS", default)]
     pub(crate) default_locations: Vec<String>,
 }

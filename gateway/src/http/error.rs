@@ -77,6 +77,19 @@ impl Problem {
         }
     }
 
+    /// More is asked of the gateway than it may take on.
+    #[must_use]
+    pub fn overload(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "TOOMANYREQUESTS",
+            fault: Fault::Gateway,
+            retry: true,
+            message: message.into(),
+            fix: "retry; if it stays, raise the limit named in the message or run more replicas",
+        }
+    }
+
     /// The gateway itself failed.
     #[must_use]
     pub fn gateway(message: impl Into<String>) -> Self {

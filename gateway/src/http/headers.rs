@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -35,42 +35,41 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
+/// Where a request goes and where it came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Via<'a> {
+    /// The registry's name, for `Host`.
+    pub host: &'a HeaderValue,
+    /// The gateway's name, for `X-Forwarded-Host`: a distribution registry builds its URLs from it.
+    pub gateway: &'a HeaderValue,
+    /// The client's address.
+    pub client: IpAddr,
+}
+
 /// The headers of a client's request as the registry is to see them.
 ///
 /// `identity` asks for bytes as they are: Quay's nginx would compress a streamed blob.
 #[must_use]
-pub fn forwarded_request(
-    headers: &HeaderMap,
-    host: HeaderValue,
-    client: IpAddr,
-    identity: bool,
-) -> HeaderMap {
-    let client_host = headers.get(HOST).cloned();
+pub fn forwarded_request(headers: &HeaderMap, via: &Via<'_>, identity: bool) -> HeaderMap {
     let mut out = end_to_end(headers);
     for claim in &CLAIMS {
         out.remove(claim);
     }
-    if let Ok(address) = HeaderValue::from_str(&client.to_canonical().to_string()) {
+    if let Ok(address) = HeaderValue::from_str(&via.client.to_canonical().to_string()) {
         out.insert(X_FORWARDED_FOR, address);
     }
     out.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-    if let Some(client_host) = client_host {
-        out.insert(X_FORWARDED_HOST, client_host);
-    }
+    out.insert(X_FORWARDED_HOST, via.gateway.clone());
     if identity {
         out.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
-    out.insert(HOST, host);
+    out.insert(HOST, via.host.clone());
     out
 }
 
-/// The headers of an answer as the client is to see them.
+/// The headers that are for the other end, without those for this hop.
 #[must_use]
-pub fn forwarded_response(headers: &HeaderMap) -> HeaderMap {
-    end_to_end(headers)
-}
-
-fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -83,6 +82,13 @@ fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         out.remove(name);
     }
     out
+}
+
+/// Takes away what describes a body, for a request that is sent on without one.
+pub fn without_body(headers: &mut HeaderMap) {
+    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, EXPECT, TRAILER] {
+        headers.remove(name);
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +105,7 @@ mod tests {
     #[test]
     fn claims_are_replaced_and_hops_removed() {
         let request = headers(&[
-            ("host", "edge.example.com"),
+            ("host", "elsewhere.example.com"),
             ("x-forwarded-for", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
             ("connection", "close, x-hop"),
@@ -108,12 +114,12 @@ mod tests {
             ("authorization", "Bearer t"),
             ("accept-encoding", "gzip"),
         ]);
-        let out = forwarded_request(
-            &request,
-            HeaderValue::from_static("quay.example.com"),
-            [192, 0, 2, 7].into(),
-            true,
-        );
+        let via = Via {
+            host: &HeaderValue::from_static("quay.example.com"),
+            gateway: &HeaderValue::from_static("edge.example.com"),
+            client: [192, 0, 2, 7].into(),
+        };
+        let out = forwarded_request(&request, &via, true);
         assert_eq!(out[X_FORWARDED_FOR], "192.0.2.7");
         assert_eq!(out[X_FORWARDED_PROTO], "https");
         assert_eq!(out[X_FORWARDED_HOST], "edge.example.com");

@@ -7,5 +7,5 @@ mod range;
 
 pub use body::{Body, BodyError};
 pub use error::{Fault, Problem};
-pub use headers::{forwarded_request, forwarded_response};
+pub use headers::{Via, end_to_end, forwarded_request, without_body};
 pub use range::{ByteRange, Requested, Spec, if_none_match_hits, requested};

@@ -1,9 +1,10 @@
 //! docker-registry (distribution) and its kin.
 
 use backends::{Digest, Key};
-use http::{HeaderValue, StatusCode};
+use http::header::LOCATION;
+use http::{HeaderMap, StatusCode};
 
-use super::Registry;
+use super::{Registry, names};
 
 /// Distribution's layout and quirks.
 #[derive(Debug)]
@@ -17,14 +18,36 @@ impl Registry for Distribution {
         Key::new(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
     }
 
-    /// With S3 storage it says yes by a 307 to a signed URL, even to `HEAD`
-    /// (`registry/storage/blobserver.go:ServeBlob`).
-    fn permits(&self, status: StatusCode) -> bool {
-        status == StatusCode::OK || status == StatusCode::TEMPORARY_REDIRECT
+    /// With S3 storage it says yes by a 307 to a signed URL of the blob, even to `HEAD`
+    /// (`registry/storage/blobserver.go:ServeBlob`). Any other 307 is a proxy's.
+    fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool {
+        match status {
+            StatusCode::OK => names(headers, digest),
+            StatusCode::TEMPORARY_REDIRECT => {
+                let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+                let path = location.and_then(|location| location.split(['?', '#']).next());
+                path.is_some_and(|path| path.ends_with(&format!("/{}", self.blob_key(digest))))
+            }
+            _ => false,
+        }
     }
+}
 
-    /// Its URLs are built from the request's `Host`, so it gets the name the client knows.
-    fn host(&self, registry: &HeaderValue, client: Option<&HeaderValue>) -> HeaderValue {
-        client.unwrap_or(registry).clone()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_redirect_to_the_blob_is_a_yes() {
+        let digest = Digest::EMPTY;
+        let says = |location: &str| {
+            let headers = [(LOCATION, location.parse().expect("a value"))].into_iter().collect();
+            Distribution.permits(StatusCode::TEMPORARY_REDIRECT, &headers, &digest)
+        };
+        let key = Distribution.blob_key(&digest);
+        assert!(says(&format!("https://s3.example.com/bucket/root/{key}?X-Amz-Signature=0a")));
+        assert!(!says("https://registry.example.com/v2/a/blobs/sha256:e3b0"));
+        assert!(!says(&format!("https://login.example.com/?back=/{key}")));
+        assert!(!Distribution.permits(StatusCode::OK, &HeaderMap::new(), &digest));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use backends::Digest;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// A blob that the registry itself holds for a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub struct LocalBlob {
 struct Manifest {
     #[serde(default)]
     config: Option<Descriptor>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     layers: Vec<Descriptor>,
-    #[serde(default, rename = "fsLayers")]
+    #[serde(default, rename = "fsLayers", deserialize_with = "null_as_empty")]
     schema1_layers: Vec<Schema1Layer>,
 }
 
@@ -38,15 +38,18 @@ struct Descriptor {
     digest: String,
     #[serde(default)]
     size: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     urls: Vec<String>,
 }
 
 /// The config and the local layers of an image manifest (OCI, docker schema 2 or schema 1).
 ///
 /// Left out, as Quay leaves them out (`image/docker/schema2/manifest.py:local_blob_digests`,
-/// `image/oci/manifest.py`): layers with `urls`, of a foreign or nondistributable type, the
-/// children of an index and `subject`; and digests other than SHA-256, which Quay refuses.
+/// `image/oci/manifest.py:_generate_filesystem_layers`): layers of a foreign or nondistributable
+/// type, docker layers with `urls`, the children of an index and `subject`; and digests other than
+/// SHA-256, which Quay refuses.
+///
+/// What is left is what the registry holds, and is to be copied; it is no proof of who may read.
 ///
 /// # Errors
 /// Says why the bytes are not a JSON manifest.
@@ -67,10 +70,19 @@ pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error>
     Ok(blobs)
 }
 
+/// For OCI types the type alone decides, for docker's the URLs do too.
 fn is_local(layer: &Descriptor) -> bool {
-    layer.urls.is_empty()
-        && !layer.media_type.contains(".foreign.")
-        && !layer.media_type.contains(".nondistributable.")
+    let named_elsewhere =
+        [".foreign.", ".nondistributable."].iter().any(|mark| layer.media_type.contains(mark));
+    let oci = layer.media_type.starts_with("application/vnd.oci.");
+    !named_elsewhere && (oci || layer.urls.is_empty())
+}
+
+/// Go writes an empty list as `null`.
+fn null_as_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -101,13 +113,14 @@ mod tests {
             "layers": [
                 layer("application/vnd.oci.image.layer.v1.tar+gzip", "one", &[]),
                 layer("application/vnd.oci.image.layer.v1.tar+gzip", "one", &[]),
-                layer("application/vnd.oci.image.layer.v1.tar+gzip", "elsewhere", &["https://example.com/"]),
+                layer("application/vnd.oci.image.layer.v1.tar+gzip", "also-elsewhere", &["https://example.com/"]),
+                layer("application/vnd.docker.image.rootfs.diff.tar.gzip", "elsewhere", &["https://example.com/"]),
                 layer("application/vnd.oci.image.layer.nondistributable.v1.tar", "private", &[]),
                 layer("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "foreign", &[]),
             ],
             "subject": layer("application/vnd.oci.image.manifest.v1+json", "subject", &[]),
         });
-        assert_eq!(found(&manifest), [digest("config"), digest("one")]);
+        assert_eq!(found(&manifest), [digest("config"), digest("one"), digest("also-elsewhere")]);
     }
 
     #[test]
@@ -121,6 +134,7 @@ mod tests {
     fn children_of_an_index_are_no_blobs() {
         let index = serde_json::json!({"schemaVersion": 2, "manifests": [layer("application/vnd.oci.image.manifest.v1+json", "child", &[])]});
         assert!(found(&index).is_empty());
+        assert!(found(&serde_json::json!({"schemaVersion": 2, "layers": null, "config": null})).is_empty());
     }
 
     #[test]

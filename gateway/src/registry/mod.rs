@@ -10,11 +10,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use backends::{Digest, Key};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 pub use manifest::{LocalBlob, local_blobs};
 pub use names::Names;
-pub use route::Route;
+pub use route::{FORWARD, Route};
 
 use crate::config::{RegistryKind, Settings};
 
@@ -24,11 +24,18 @@ pub trait Registry: Debug + Send + Sync {
     fn blob_key(&self, digest: &Digest) -> Key;
 
     /// Whether this answer to `HEAD /v2/<repository>/blobs/<digest>` says that the client may
-    /// read the blob.
-    fn permits(&self, status: StatusCode) -> bool;
+    /// read the blob: it must name the blob, so that no page of a proxy in between is taken for a
+    /// yes.
+    fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool;
+}
 
-    /// The `Host` that the registry is to see.
-    fn host(&self, registry: &HeaderValue, client: Option<&HeaderValue>) -> HeaderValue;
+/// Whether an answer is about this digest; both registries send it with every 200
+/// (Quay's `endpoints/v2/blob.py:check_blob_exists`, distribution's
+/// `registry/storage/blobserver.go:ServeBlob`).
+fn names(headers: &HeaderMap, digest: &Digest) -> bool {
+    headers
+        .get("docker-content-digest")
+        .is_some_and(|value| value.as_bytes() == digest.to_string().as_bytes())
 }
 
 /// The registry that the settings name.

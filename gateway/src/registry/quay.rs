@@ -1,9 +1,9 @@
 //! Red Hat Quay.
 
 use backends::{Digest, Key};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 
-use super::Registry;
+use super::{Registry, names};
 
 /// Quay's layout and quirks.
 #[derive(Debug)]
@@ -17,12 +17,7 @@ impl Registry for Quay {
     }
 
     /// `endpoints/v2/blob.py:check_blob_exists` answers 200 or an error, never a redirect.
-    fn permits(&self, status: StatusCode) -> bool {
-        status == StatusCode::OK
-    }
-
-    /// Quay builds its URLs from `SERVER_HOSTNAME`, but CDN rules look at `Host`.
-    fn host(&self, registry: &HeaderValue, _client: Option<&HeaderValue>) -> HeaderValue {
-        registry.clone()
+    fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool {
+        status == StatusCode::OK && names(headers, digest)
     }
 }

@@ -3,6 +3,9 @@
 use backends::Digest;
 use http::Method;
 
+/// The name of [`Route::Forward`].
+pub const FORWARD: &str = "forward";
+
 /// What a request is about. Everything but `Forward` is understood; the rest goes to the
 /// registry untouched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +36,7 @@ impl Route {
             Self::Blob { .. } => "blob",
             Self::PutManifest { .. } => "manifest-put",
             Self::Upload => "upload",
-            Self::Forward => "forward",
+            Self::Forward => FORWARD,
         }
     }
 
@@ -74,8 +77,9 @@ fn reads(method: &Method) -> bool {
 /// Bytes of the longest repository name understood (Quay's column holds 255 a part).
 const REPOSITORY_BYTES_MAX: usize = 512;
 
-/// Whether this is a repository name: `[a-z0-9]+([._-]+[a-z0-9]+)*` parts joined by slashes
-/// (distribution specification; Quay also allows upper case in old names).
+/// Whether this is a repository name: parts joined by slashes, each beginning with a letter or
+/// digit (Quay's `util/names.py`, wider than the distribution specification: parts may end in
+/// `.`, `_` or `-`, and old names have upper case). `.` and `..` are none.
 fn is_repository(name: &str) -> bool {
     name.len() <= REPOSITORY_BYTES_MAX && name.split('/').all(is_part)
 }
@@ -84,7 +88,6 @@ fn is_part(part: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric();
     let bytes = part.as_bytes();
     bytes.first().copied().is_some_and(plain)
-        && bytes.last().copied().is_some_and(plain)
         && bytes.iter().all(|byte| plain(*byte) || b"._-".contains(byte))
 }
 
@@ -104,7 +107,7 @@ mod tests {
 
     #[test]
     fn blobs_of_any_depth() {
-        for name in ["busybox", "org/app", "org/team/app.x/y_z"] {
+        for name in ["busybox", "org/app", "org/team/app.x/y_z", "org/app_", "org/a-", "org/a."] {
             assert_eq!(blob(&Method::GET, &format!("/v2/{name}/blobs/sha256:{HEX}")).as_deref(), Some(name));
             assert_eq!(blob(&Method::HEAD, &format!("/v2/{name}/blobs/sha256:{HEX}")).as_deref(), Some(name));
         }

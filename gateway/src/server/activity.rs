@@ -1,5 +1,6 @@
-//! Whether a connection is busy, and since when it is not.
+//! Whether a connection is busy, since when it is not, and since when its client takes nothing.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -7,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::http::{Body, BodyError};
@@ -17,28 +19,51 @@ pub(super) struct Activity(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    requests: usize,
+    /// Requests so far; the number of each.
+    begun: u64,
+    /// Those under way, and since when the last piece of the answer has been with the client: it is
+    /// HTTP/2's flow control that keeps it there, not TCP's.
+    under_way: HashMap<u64, Option<Instant>>,
     idle_since: Instant,
 }
 
 /// One request under way, until its answer's body has ended or is dropped.
 #[derive(Debug)]
-pub(super) struct Busy(Activity);
+pub(super) struct Busy {
+    activity: Activity,
+    number: u64,
+    /// One of `limits.requests`.
+    _permit: OwnedSemaphorePermit,
+}
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { requests: 0, idle_since: Instant::now() })))
+        let state = State { begun: 0, under_way: HashMap::new(), idle_since: Instant::now() };
+        Self(Arc::new(Mutex::new(state)))
     }
 
-    pub(super) fn begin(&self) -> Busy {
-        self.state().requests += 1;
-        Busy(self.clone())
+    pub(super) fn begin(&self, permit: OwnedSemaphorePermit) -> Busy {
+        let mut state = self.state();
+        state.begun += 1;
+        let number = state.begun;
+        state.under_way.insert(number, None);
+        Busy { activity: self.clone(), number, _permit: permit }
+    }
+
+    /// Whether there was a request at all.
+    pub(super) fn has_begun(&self) -> bool {
+        self.state().begun > 0
     }
 
     /// `None` while a request is under way.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
-        (state.requests == 0).then_some(state.idle_since)
+        state.under_way.is_empty().then_some(state.idle_since)
+    }
+
+    /// Since when the client has taken nothing of an answer, the longest of all.
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        self.state().under_way.values().flatten().min().copied()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -48,8 +73,8 @@ impl Activity {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.requests -= 1;
+        let mut state = self.activity.state();
+        state.under_way.remove(&self.number);
         state.idle_since = Instant::now();
     }
 }
@@ -57,13 +82,22 @@ impl Drop for Busy {
 impl Busy {
     /// Stays with the answer's body.
     pub(super) fn until_sent(self, response: Response<Body>) -> Response<Body> {
-        response.map(|body| Body::new(BusyBody { body, _busy: self }))
+        // Until the body is polled it is the client that is waited for: HTTP/2 polls only once
+        // there is a window.
+        self.set_with_client(Some(Instant::now()));
+        response.map(|body| Body::new(BusyBody { body, busy: self }))
+    }
+
+    fn set_with_client(&self, since: Option<Instant>) {
+        if let Some(with_client) = self.activity.state().under_way.get_mut(&self.number) {
+            *with_client = since;
+        }
     }
 }
 
 struct BusyBody {
     body: Body,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl http_body::Body for BusyBody {
@@ -74,7 +108,11 @@ impl http_body::Body for BusyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        // A body that keeps its client waiting is not the client's fault.
+        let with_client = matches!(polled, Poll::Ready(Some(Ok(_))));
+        self.busy.set_with_client(with_client.then(Instant::now));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -88,17 +126,40 @@ impl http_body::Body for BusyBody {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt as _;
+    use tokio::sync::Semaphore;
+
     use super::*;
+
+    fn permit() -> OwnedSemaphorePermit {
+        Arc::new(Semaphore::new(1)).try_acquire_owned().expect("free")
+    }
 
     #[tokio::test(start_paused = true)]
     async fn busy_until_the_body_is_gone() {
         let activity = Activity::new();
         let start = Instant::now();
         assert_eq!(activity.idle_since(), Some(start));
-        let response = activity.begin().until_sent(Response::new(Body::empty()));
+        let response = activity.begin(permit()).until_sent(Response::new(Body::empty()));
         assert_eq!(activity.idle_since(), None);
-        tokio::time::advance(std::time::Duration::from_secs(3)).await;
+        tokio::time::advance(Duration::from_secs(3)).await;
         drop(response);
-        assert_eq!(activity.idle_since(), Some(start + std::time::Duration::from_secs(3)));
+        assert_eq!(activity.idle_since(), Some(start + Duration::from_secs(3)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_piece_that_stays_with_the_client_is_a_stall() {
+        let activity = Activity::new();
+        let busy = activity.begin(permit());
+        assert_eq!(activity.stalled_since(), None);
+        let response = busy.until_sent(Response::new(Body::full("piece")));
+        assert_eq!(activity.stalled_since(), Some(Instant::now()));
+        let mut body = response.into_body();
+        body.frame().await.expect("a piece").expect("no error");
+        assert_eq!(activity.stalled_since(), Some(Instant::now()));
+        assert!(body.frame().await.is_none());
+        assert_eq!(activity.stalled_since(), None);
     }
 }

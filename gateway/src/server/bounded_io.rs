@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep};
 
 /// A stream whose writes end in an error when the peer takes nothing for `bound`. Reads have no
 /// bound here: an idle client is bounded by HTTP's own timers, a request body by its reader.
-pub(super) struct BoundedIo<S> {
+pub(crate) struct BoundedIo<S> {
     stream: S,
     sleep: Pin<Box<Sleep>>,
     waiting: bool,
@@ -19,7 +19,7 @@ pub(super) struct BoundedIo<S> {
 }
 
 impl<S> BoundedIo<S> {
-    pub(super) fn new(stream: S, bound: Duration) -> Self {
+    pub(crate) fn new(stream: S, bound: Duration) -> Self {
         Self { stream, sleep: Box::pin(tokio::time::sleep(bound)), waiting: false, bound }
     }
 

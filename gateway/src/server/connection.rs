@@ -19,6 +19,7 @@ use super::activity::Activity;
 use super::bounded_io::BoundedIo;
 use crate::Gateway;
 use crate::config::{Limits, Timeouts};
+use crate::http::Problem;
 use crate::route;
 
 /// What TLS buffers for one client, in bytes: a whole piece of a body, so that one system call
@@ -26,8 +27,8 @@ use crate::route;
 const TLS_BUFFER: usize = 256 * 1024;
 
 /// HTTP/2 windows for pushes, in bytes: a window bounds a stream's speed to window per round trip.
-const H2_STREAM_WINDOW: u32 = 4 * 1024 * 1024;
-const H2_CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+const H2_STREAM_WINDOW: u32 = 1024 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// What HTTP/2 buffers for one stream that is being answered, in bytes.
 const H2_SEND_BUFFER: usize = 512 * 1024;
@@ -39,7 +40,7 @@ const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// hyper's own least buffer, in bytes.
 const H1_BUFFER_MIN: usize = 8192;
 
-/// How long a client that has been told to go, being idle, has to go.
+/// How long a client that never asked for anything has to go.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// HTTP as TLS agreed on it. Never guessed from the first bytes, as waiting for those would have
@@ -114,6 +115,10 @@ impl Client {
                 stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
                 return Some(stream);
             }
+            Ok(Err(error)) if is_refusal(&error) => {
+                let fix = "it may not trust this gateway's certificate: give it the CA";
+                tracing::warn!(peer = %self.peer, %error, "the client refused the TLS handshake: {fix}");
+            }
             Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(peer = %self.peer, "no TLS handshake in time"),
         }
@@ -126,12 +131,21 @@ impl Client {
         let http = self.protocols.agreed(&stream);
         let io = TokioIo::new(BoundedIo::new(stream, timeouts.client_stall));
         let service = service_fn(|request| {
-            let (gateway, busy, client) = (Arc::clone(&self.gateway), activity.begin(), self.peer.ip());
-            async move { Ok::<_, Infallible>(busy.until_sent(route::answer(&gateway, request, client).await)) }
+            let (gateway, client) = (Arc::clone(&self.gateway), self.peer.ip());
+            let busy = Arc::clone(&gateway.requests).try_acquire_owned().map(|permit| activity.begin(permit));
+            async move {
+                Ok::<_, Infallible>(match busy {
+                    Ok(busy) => busy.until_sent(route::answer(&gateway, request, client).await),
+                    Err(_) => Problem::overload("limits.requests are under way already").response(),
+                })
+            }
         });
         let mut connection = pin!(http.serve_connection(io, service));
         let mut told_to_go = None;
         loop {
+            // Requests come and go without a word, so it is looked at now and then.
+            let look = Instant::now() + timeouts.client_stall.min(timeouts.headers);
+            let patience = Patience::new(&activity, told_to_go, timeouts);
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
@@ -143,28 +157,61 @@ impl Client {
                     connection.as_mut().graceful_shutdown();
                     told_to_go = Some(Instant::now());
                 }
-                () = tokio::time::sleep_until(idle_end(&activity, told_to_go, timeouts.headers)) => {
-                    if idle_end(&activity, told_to_go, timeouts.headers) > Instant::now() {
-                        continue;
+                () = tokio::time::sleep_until(patience.ends().map_or(look, |end| end.min(look))) => {
+                    match Patience::new(&activity, told_to_go, timeouts) {
+                        now if now.ends().is_none_or(|end| end > Instant::now()) => {}
+                        Patience::Idle(_) => {
+                            connection.as_mut().graceful_shutdown();
+                            told_to_go = Some(Instant::now());
+                        }
+                        Patience::Busy => {}
+                        Patience::Gone(_) => {
+                            return tracing::debug!(peer = %self.peer, "takes nothing, or will not go: cut");
+                        }
                     }
-                    if told_to_go.is_some() {
-                        return tracing::debug!(peer = %self.peer, "idle and told to go, but still here: cut");
-                    }
-                    connection.as_mut().graceful_shutdown();
-                    told_to_go = Some(Instant::now());
                 }
             }
         }
     }
 }
 
-/// When the patience with an idle connection ends; while it is busy, when to look again.
-fn idle_end(activity: &Activity, told_to_go: Option<Instant>, headers: Duration) -> Instant {
-    match (activity.idle_since(), told_to_go) {
-        (Some(since), None) => since + headers,
-        (Some(since), Some(told)) => since.max(told) + FAREWELL,
-        (None, _) => Instant::now() + headers,
+/// How much longer a connection is borne with as it is.
+enum Patience {
+    /// Idle: until it is told to go.
+    Idle(Instant),
+    /// Busy: for as long as it takes.
+    Busy,
+    /// It takes nothing of an answer, or is idle and was told to go: until it is cut.
+    Gone(Instant),
+}
+
+impl Patience {
+    fn new(activity: &Activity, told_to_go: Option<Instant>, timeouts: &Timeouts) -> Self {
+        let stall = timeouts.client_stall;
+        match (activity.idle_since(), activity.stalled_since()) {
+            (Some(since), _) => match told_to_go {
+                None => Self::Idle(since + timeouts.headers),
+                // The last of an answer may still be on its way.
+                Some(told) if activity.has_begun() => Self::Gone(since.max(told) + stall),
+                Some(told) => Self::Gone(told + FAREWELL.min(stall)),
+            },
+            (None, Some(since)) => Self::Gone(since + stall),
+            (None, None) => Self::Busy,
+        }
     }
+
+    fn ends(&self) -> Option<Instant> {
+        match self {
+            Self::Idle(end) | Self::Gone(end) => Some(*end),
+            Self::Busy => None,
+        }
+    }
+}
+
+/// Whether the client itself said no, as opposed to a port scan or a broken line.
+fn is_refusal(error: &std::io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::AlertReceived(_)))
 }
 
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {

@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::bounded_io::BoundedIo;
 use self::connection::{Client, Protocols};
 use crate::Gateway;
 

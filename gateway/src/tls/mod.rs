@@ -41,7 +41,7 @@ pub fn server(settings: &Settings) -> anyhow::Result<Arc<ServerConfig>> {
 /// that the configuration adds.
 ///
 /// # Errors
-/// A file of roots cannot be read, or there are no roots at all.
+/// A file of roots cannot be read, or holds none.
 pub fn client(ca_files: &[PathBuf]) -> anyhow::Result<Arc<ClientConfig>> {
     let roots = roots::load(ca_files)?;
     Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))

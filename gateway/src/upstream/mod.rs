@@ -15,13 +15,13 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::ServerName;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use self::connect::Connect;
 use self::stall::Progress;
 pub(crate) use self::stall::Unstalled;
 use crate::config::{Settings, Timeouts};
-use crate::http::{Body, BodyError, Problem};
+use crate::http::{Body, BodyError, Problem, without_body};
 
 /// Quay's nginx keeps a connection for 5 s at most; one that is older here may be closing there.
 const POOL_IDLE: Duration = Duration::from_secs(4);
@@ -36,6 +36,7 @@ pub(crate) struct Upstream {
     authority: Authority,
     host: HeaderValue,
     timeouts: Timeouts,
+    connections: Arc<Semaphore>,
 }
 
 /// An answer of the registry; its body is bounded between bytes.
@@ -74,6 +75,7 @@ impl Upstream {
             authority: settings.registry_hostname.parse()?,
             host: HeaderValue::from_str(&settings.registry_hostname)?,
             timeouts: settings.timeouts.clone(),
+            connections: Arc::new(Semaphore::new(settings.limits.registry_connections)),
         })
     }
 
@@ -91,9 +93,11 @@ impl Upstream {
         &self,
         method: Method,
         path: &PathAndQuery,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         bound: Duration,
     ) -> Result<Answer, Problem> {
+        // A length without its bytes would make the registry wait for the next request's.
+        without_body(&mut headers);
         self.send(method, path, headers, Body::empty(), bound).await
     }
 
@@ -110,6 +114,7 @@ impl Upstream {
         body: Body,
         bound: Duration,
     ) -> Result<Answer, Problem> {
+        let connection = self.connection().await?;
         let (progress, mut sent) = watch::channel(Progress::Sending(0));
         let body =
             Body::new(Unstalled::watched(body, self.timeouts.client_stall, BodyError::Client, progress));
@@ -119,24 +124,36 @@ impl Upstream {
         loop {
             let state = *sent.borrow_and_update();
             let wait = match state {
-                // Both sides may be slow in turn; each has its own bound, this one ends a deadlock.
-                Progress::Sending(_) => {
-                    self.timeouts.registry_connect + self.timeouts.client_stall + self.timeouts.registry_stall
-                }
+                // The registry may read nothing for as long as it may take to answer; a client that
+                // sends nothing is ended by the body's own bound.
+                Progress::Sending(_) => self.timeouts.client_stall + bound,
                 Progress::Sent => bound,
                 Progress::Broken | Progress::Stalled => self.timeouts.registry_connect,
             };
             tokio::select! {
                 answer = &mut response => return match answer {
-                    Ok(answer) => Ok(answer.map(|body| Unstalled::new(body, self.timeouts.registry_stall, BodyError::Registry))),
+                    Ok(answer) => Ok(answer.map(|body| {
+                        Unstalled::new(body, self.timeouts.registry_stall, BodyError::Registry).holding(connection)
+                    })),
                     Err(error) => Err(failed(&error, *sent.borrow())),
                 },
                 Ok(()) = sent.changed() => {}
                 () = tokio::time::sleep(wait) => {
-                    let seconds = wait.as_secs();
-                    return Err(Problem::registry(StatusCode::GATEWAY_TIMEOUT, format!("the registry gave no answer within {seconds} s")));
+                    return Err(unfinished(*sent.borrow()).unwrap_or_else(|| {
+                        let why = format!("the registry gave no answer within {} s", wait.as_secs());
+                        Problem::registry(StatusCode::GATEWAY_TIMEOUT, why)
+                    }));
                 }
             }
+        }
+    }
+
+    /// Leave to use one more connection, kept until the answer has been read.
+    async fn connection(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let permit = Arc::clone(&self.connections).acquire_owned();
+        match tokio::time::timeout(self.timeouts.registry_connect, permit).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Problem::overload("limits.registry_connections are all in use")),
         }
     }
 
@@ -167,18 +184,25 @@ impl Upstream {
     }
 }
 
-fn failed(error: &Error, progress: Progress) -> Problem {
-    const CODE: &str = "BLOB_UPLOAD_INVALID";
+/// What is wrong with the client's part of a request, if anything.
+fn unfinished(progress: Progress) -> Option<Problem> {
+    const CODE: &str = "SIZE_INVALID";
     match progress {
         Progress::Broken => {
             let why = "the request body broke off or is malformed";
-            return Problem::client(StatusCode::BAD_REQUEST, CODE, why, "send it again, whole");
+            Some(Problem::client(StatusCode::BAD_REQUEST, CODE, why, "send it again, whole"))
         }
         Progress::Stalled => {
             let why = "the request body stopped coming";
-            return Problem::client(StatusCode::REQUEST_TIMEOUT, CODE, why, "send it again, without a pause");
+            Some(Problem::client(StatusCode::REQUEST_TIMEOUT, CODE, why, "send it again, without a pause"))
         }
-        Progress::Sending(_) | Progress::Sent => {}
+        Progress::Sending(_) | Progress::Sent => None,
+    }
+}
+
+fn failed(error: &Error, progress: Progress) -> Problem {
+    if let Some(problem) = unfinished(progress) {
+        return problem;
     }
     let timed_out = sources(error).any(|cause| {
         cause

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep};
 
 use crate::http::BodyError;
@@ -27,6 +27,8 @@ pin_project! {
         size: Option<u64>,
         passed: u64,
         progress: Option<watch::Sender<Progress>>,
+        // Given back when the body is gone.
+        held: Option<OwnedSemaphorePermit>,
     }
 }
 
@@ -56,7 +58,13 @@ impl<B: http_body::Body> Unstalled<B> {
             size,
             passed: 0,
             progress: None,
+            held: None,
         }
+    }
+
+    /// Keeps a permit until the body is gone.
+    pub(crate) fn holding(self, permit: OwnedSemaphorePermit) -> Self {
+        Self { held: Some(permit), ..self }
     }
 
     /// As [`Unstalled::new`], telling `progress` of every piece.

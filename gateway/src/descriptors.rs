@@ -1,0 +1,28 @@
+//! Enough file descriptors for what the limits allow.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::Limits;
+
+/// Journal, listeners, logs, zones' idle connections and the like.
+const OTHERS: u64 = 512;
+
+/// Raises the soft limit to the hard one, and says if that is not enough.
+pub(crate) fn raise(limits: &Limits) {
+    let now = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: now.maximum, maximum: now.maximum };
+    if now.current != now.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let clients = limits.connections.saturating_add(limits.registry_connections).saturating_add(limits.fills);
+    let wanted = (clients as u64).saturating_add(limits.open_files).saturating_add(OTHERS);
+    if let Some(got) = getrlimit(Resource::Nofile).current.filter(|got| *got < wanted) {
+        tracing::warn!(
+            got,
+            wanted,
+            "fewer open files are allowed than the limits need: raise LimitNOFILE, or lower limits.connections"
+        );
+    }
+}
