@@ -105,15 +105,23 @@ impl Certificate {
 /// # Errors
 /// Where one is no certificate.
 pub fn client_config(roots: &[&str]) -> Result<rustls::ClientConfig> {
+    let config =
+        rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(self::roots(roots)?).with_no_client_auth())
+}
+
+/// The authorities in `pems`.
+///
+/// # Errors
+/// Where one is no certificate.
+pub fn roots(pems: &[&str]) -> Result<rustls::RootCertStore> {
     let mut store = rustls::RootCertStore::empty();
-    for pem in roots {
+    for pem in pems {
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             store.add(certificate?)?;
         }
     }
-    let config =
-        rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(store).with_no_client_auth())
+    Ok(store)
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

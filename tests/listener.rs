@@ -1,0 +1,203 @@
+//! The listener's protocols and bounds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use http::{Method, StatusCode, Version};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustls::pki_types::ServerName;
+use serde_json::{Value, json};
+use tests::gateway::Gateway;
+use tests::image::Spec;
+use tests::site::{LOGIN, Site};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+const REPOSITORY: &str = "admin/one";
+
+async fn start(config: Value) -> Result<(Site, Gateway)> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&config).await?;
+    Ok((site, gateway))
+}
+
+fn trusting(gateway: &Gateway, protocol: &str) -> Result<rustls::ClientConfig> {
+    let root = std::fs::read_to_string(gateway.authority_file())?;
+    let mut config = tests::certs::client_config(&[&root])?;
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    Ok(config)
+}
+
+async fn connect(gateway: &Gateway, config: rustls::ClientConfig) -> Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(gateway.address()).await?;
+    Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp).await?)
+}
+
+/// How long until the gateway lets go of a connection.
+async fn until_closed(mut stream: impl AsyncReadExt + Unpin) -> Result<Duration> {
+    let start = Instant::now();
+    let mut rest = Vec::new();
+    // A reset is as good as an end.
+    let read = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut rest));
+    let _ = read.await.context("never closed")?;
+    Ok(start.elapsed())
+}
+
+#[tokio::test]
+async fn http_2_and_http_1_1_over_tls_1_3_and_1_2() -> Result<()> {
+    let (site, gateway) = start(json!({})).await?;
+    let image = Spec::layers(1, &[400_000]).build()?;
+    gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    let token = site.quay.token("admin", REPOSITORY, &["pull"], json!({}))?;
+    let url = format!("{}/v2/{REPOSITORY}/blobs/{}", gateway.url(), image.layers[0].digest);
+    for (protocol, version) in [("h2", Version::HTTP_2), ("http/1.1", Version::HTTP_11)] {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(trusting(&gateway, protocol)?)
+            .no_proxy()
+            .build()?;
+        for range in [None, Some("bytes=100-199")] {
+            let mut request = client.get(&url).bearer_auth(&token);
+            if let Some(range) = range {
+                request = request.header("range", range);
+            }
+            let answer = request.send().await?;
+            assert_eq!(answer.version(), version);
+            let whole = image.layers[0].bytes()?;
+            let expected = if range.is_some() { whole.slice(100..200) } else { whole };
+            assert_eq!(answer.bytes().await?, expected, "{protocol} {range:?}");
+        }
+    }
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let root = std::fs::read_to_string(gateway.authority_file())?;
+        let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ))
+        .with_protocol_versions(&[version])?
+        .with_root_certificates(tests::certs::roots(&[&root])?)
+        .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let stream = connect(&gateway, config).await?;
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_let_go() -> Result<()> {
+    let (_site, gateway) = start(json!({"timeouts": {"handshake": "1s", "headers": "1s"}})).await?;
+    let silent = TcpStream::connect(gateway.address()).await?;
+    assert!(until_closed(silent).await? < Duration::from_secs(10), "a handshake that never comes");
+    for protocol in ["http/1.1", "h2"] {
+        let idle = connect(&gateway, trusting(&gateway, protocol)?).await?;
+        assert!(until_closed(idle).await? < Duration::from_secs(10), "no request over {protocol}");
+    }
+    let mut half = connect(&gateway, trusting(&gateway, "h2")?).await?;
+    half.write_all(b"PRI * HTTP/2.0\r\n").await?;
+    assert!(until_closed(half).await? < Duration::from_secs(10), "half a preface");
+    let mut slow = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+    slow.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: ").await?;
+    assert!(until_closed(slow).await? < Duration::from_secs(10), "headers that never end");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_is_refused() -> Result<()> {
+    let (site, gateway) = start(json!({"timeouts": {"client_stall": "1s"}})).await?;
+    let token = site.quay.token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
+    let mut stream = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+    let head = format!(
+        "PUT /v2/{REPOSITORY}/manifests/v1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 100\r\n\r\nabc"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = [0; 12];
+    tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut answer))
+        .await
+        .context("no answer")??;
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_nothing_is_let_go() -> Result<()> {
+    let (site, gateway) = start(json!({"timeouts": {"client_stall": "1s"}})).await?;
+    let image = Spec::layers(1, &[40_000_000]).build()?;
+    gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    let token = site.quay.token("admin", REPOSITORY, &["pull"], json!({}))?;
+    let mut stream = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+    let digest = image.layers[0].digest;
+    let head = format!(
+        "GET /v2/{REPOSITORY}/blobs/{digest} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let mut taken = Vec::new();
+    // What the kernel held comes; then the connection is gone, short of the whole.
+    let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut taken))
+        .await
+        .context("still open")?;
+    assert!((taken.len() as u64) < image.layers[0].size);
+    Ok(())
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_their_turn() -> Result<()> {
+    let (_site, gateway) = start(json!({"limits": {"connections": 2}})).await?;
+    // The harness's own first connection may still be closing.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let first = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+    let second = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+    let third = connect(&gateway, trusting(&gateway, "http/1.1")?);
+    tokio::pin!(third);
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut third).await;
+    assert!(early.is_err(), "a third connection beyond a limit of two");
+    drop(first);
+    tokio::time::timeout(Duration::from_secs(5), third).await.context("its turn never came")??;
+    drop(second);
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_more_file_descriptors_is_survived() -> Result<()> {
+    let (_site, gateway) = start(json!({})).await?;
+    let pid = gateway.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("it runs")?;
+    let limit = |files: u64| {
+        prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(files), maximum: Some(4096) })
+    };
+    limit(40)?;
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(TcpStream::connect(gateway.address()).await?);
+    }
+    let starved = async {
+        while !gateway.log().contains("cannot accept a client") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), starved).await.context("it never ran out")?;
+    drop(held);
+    limit(1024)?;
+    let answer = gateway.client(LOGIN)?.fetch(Method::GET, "/v2/", &[]).await?;
+    assert_eq!(answer.status, StatusCode::OK);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_endless_drain_is_cut_in_time() -> Result<()> {
+    let site = Site::start()?;
+    let mut gateway = site.gateway(&json!({"timeouts": {"drain": "1s"}})).await?;
+    let image = Spec::layers(1, &[2_000_000]).build()?;
+    let client = gateway.client(LOGIN)?;
+    client.push(REPOSITORY, "v1", &image).await?;
+    site.zone("zone-a").proxy().set(|faults| faults.bandwidth = Some(20_000));
+    let digest = image.layers[0].digest;
+    let pull = tokio::spawn(async move { client.pull_blob(REPOSITORY, &digest).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let start = Instant::now();
+    assert!(gateway.terminate().await?.success());
+    assert!(start.elapsed() < Duration::from_secs(8));
+    assert!(pull.await?.is_err());
+    Ok(())
+}
