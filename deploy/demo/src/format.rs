@@ -11,10 +11,11 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// `38 ms`, `2.41 s`.
+/// `8.7 ms`, `426 ms`, `2.41 s`.
 pub(crate) fn time(time: Duration) -> String {
     match time.as_millis() {
-        0..1_000 => format!("{:.1} ms", time.as_secs_f64() * 1e3),
+        0..100 => format!("{:.1} ms", time.as_secs_f64() * 1e3),
+        100..1_000 => format!("{:.0} ms", time.as_secs_f64() * 1e3),
         _ => format!("{:.2} s", time.as_secs_f64()),
     }
 }

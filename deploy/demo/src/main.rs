@@ -18,6 +18,8 @@ mod screen;
 mod stage;
 mod try_it;
 
+use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::folder::Folder;
-use crate::play::play;
+use crate::play::{Ending, play};
 use crate::screen::Screen;
 
 /// Shows what quay-gateway does, in one process and under a minute.
@@ -77,23 +79,35 @@ fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     let folder = Folder::make()?;
     log::start(folder.path(), arguments.verbose)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    let done = runtime.block_on(async {
-        let interrupted = interrupted()?;
-        tokio::select! {
-            done = play(arguments, folder.path(), screen) => done,
-            () = interrupted => {
-                screen.say("\nInterrupted.");
-                Ok(ExitCode::from(EXIT_INTERRUPTED))
-            }
-        }
-    });
-    if !matches!(done, Ok(code) if code == ExitCode::SUCCESS) && !arguments.verbose {
+    let done = runtime.block_on(show(arguments, folder.path(), screen));
+    if !matches!(done, Ok(code) if code != ExitCode::FAILURE) && !arguments.verbose {
         log::show_end(folder.path(), screen);
     }
     // The stage is struck; a disk that hangs must not keep the process.
     runtime.shutdown_timeout(DISK_TIMEOUT);
     folder.remove();
     done
+}
+
+/// Plays until the end, or until somebody has had enough.
+async fn show(arguments: &Arguments, folder: &Path, screen: &Screen) -> Result<ExitCode> {
+    let mut interrupted = pin!(interrupted()?);
+    let ending = tokio::select! {
+        ending = play(arguments, folder, screen) => ending?,
+        () = &mut interrupted => {
+            screen.say("\nInterrupted.");
+            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        }
+    };
+    Ok(match ending {
+        Ending::Failed => ExitCode::FAILURE,
+        Ending::Worked => ExitCode::SUCCESS,
+        Ending::Up(_stage) => {
+            interrupted.await;
+            screen.say("\nAll of it goes away.");
+            ExitCode::SUCCESS
+        }
+    })
 }
 
 /// Resolves on SIGINT and SIGTERM, caught from here on.

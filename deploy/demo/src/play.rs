@@ -1,7 +1,6 @@
 //! The play from its first act to its last.
 
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -27,8 +26,18 @@ pub(crate) struct Show<'a> {
     pub(crate) rows: Vec<Row>,
 }
 
-/// Plays it all, then stays up, unless once is enough or something failed.
-pub(crate) async fn play(arguments: &Arguments, folder: &Path, screen: &Screen) -> Result<ExitCode> {
+/// How it ended.
+pub(crate) enum Ending {
+    /// All of it was seen to work.
+    Worked,
+    /// The same, and the stage stays up.
+    Up(Box<Stage>),
+    /// Something was not seen, and the user has been told.
+    Failed,
+}
+
+/// Plays it all, and prepares the stage for what is tried by hand.
+pub(crate) async fn play(arguments: &Arguments, folder: &Path, screen: &Screen) -> Result<Ending> {
     let start = Instant::now();
     let mut show = begin(folder, screen).await?;
     let played = tokio::time::timeout(PLAY_MAX, acts(&mut show)).await;
@@ -37,8 +46,11 @@ pub(crate) async fn play(arguments: &Arguments, folder: &Path, screen: &Screen) 
         screen.complain(&format!("{error:#}"));
     }
     let worked = end(&show, played.is_ok(), start.elapsed());
-    if !worked || arguments.once {
-        return Ok(if worked { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    if !worked {
+        return Ok(Ending::Failed);
+    }
+    if arguments.once {
+        return Ok(Ending::Worked);
     }
     if !arguments.home_down {
         show.stage.revive_home().await;
@@ -47,8 +59,7 @@ pub(crate) async fn play(arguments: &Arguments, folder: &Path, screen: &Screen) 
     screen.title("By hand");
     screen.say(&try_it::lines(&show.stage, arguments.home_down));
     screen.say("\nCtrl-C ends it and takes everything away.");
-    // Nothing to do any more until the end comes from outside.
-    std::future::pending().await
+    Ok(Ending::Up(Box::new(show.stage)))
 }
 
 async fn begin<'a>(folder: &'a Path, screen: &'a Screen) -> Result<Show<'a>> {
@@ -80,7 +91,7 @@ fn end(show: &Show<'_>, played: bool, took: Duration) -> bool {
     screen.say(&report::table(&show.rows, screen.is_terminal()).to_string());
     screen.say(
         "Quay alone is the same stand-in over the same stores, asked directly, over plain HTTP; the gateway \
-         speaks TLS. Both may try each blob three times.",
+         speaks TLS. Every byte of every pull was hashed. Both may try each blob three times.",
     );
     for failed in show.checks.failed() {
         screen.say(&format!("NOT SEEN: {failed}"));

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use ::tests::client::{Client, Pulled};
+use ::tests::image::{Blob, Image};
 use anyhow::{Context as _, Result};
-use tests::client::{Client, Pulled};
-use tests::image::{Blob, Image};
 
 use crate::reads::{self, Read};
 use crate::screen::{Bar, Screen};
@@ -58,11 +58,6 @@ pub(crate) struct Failed {
 impl Pull {
     pub(crate) fn is_whole(&self) -> bool {
         self.failed.is_none() && self.blobs.len() == self.wanted
-    }
-
-    /// Bytes of the blobs that came.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.blobs.iter().map(|blob| blob.pulled.size).sum()
     }
 
     /// How many blobs are from there.
@@ -143,7 +138,7 @@ impl Pulling<'_> {
                     blobs.push(arrived);
                 }
                 Err(why) => {
-                    self.screen.say(&format!("  {:8} FAILS: {}", why.name, why.why));
+                    self.screen.say(&format!("  {:8} FAILS, {} tries: {}", why.name, why.tries, why.why));
                     failed = Some(why);
                     break;
                 }
@@ -154,7 +149,7 @@ impl Pulling<'_> {
 
     async fn one(&self, name: String, blob: &Blob) -> Result<Arrived, Failed> {
         let mut tries = 0;
-        let mut after = None;
+        let mut first = None;
         loop {
             tries += 1;
             let came = self.client.pull_blob(REPOSITORY, &blob.digest).await;
@@ -168,9 +163,11 @@ impl Pulling<'_> {
                     return Err(Failed { name, after: self.client.moved(), why, tries });
                 }
                 Err(error) => {
-                    let after = *after.get_or_insert(self.client.moved());
+                    let cause = error.root_cause().to_string();
+                    let (after, broke) = first.get_or_insert((self.client.moved(), cause.clone()));
                     if tries == TRIES_MAX {
-                        return Err(Failed { name, after, why: format!("{error:#}"), tries });
+                        let why = if cause == *broke { cause } else { format!("{broke}; then {cause}") };
+                        return Err(Failed { name, after: *after, why, tries });
                     }
                     tokio::time::sleep(TRY_PAUSE).await;
                 }

@@ -1,8 +1,8 @@
 //! What the stores were asked for, from their own records.
 
+use ::tests::record::Seen;
 use backends::Digest;
 use http::Method;
-use tests::record::Seen;
 
 use crate::format;
 use crate::stage::Stage;

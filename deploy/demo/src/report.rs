@@ -4,6 +4,7 @@ use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
 /// Columns where nobody says how wide the terminal is.
 const WIDTH: u16 = 110;
+const WIDTH_MIN: u16 = 70;
 const WIDTH_MAX: u16 = 130;
 
 /// What one side did in one step.
@@ -28,7 +29,7 @@ pub(crate) fn table(rows: &[Row], terminal: bool) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     let width = table.width().filter(|_| terminal).unwrap_or(WIDTH);
-    table.set_width(width.min(WIDTH_MAX));
+    table.set_width(width.clamp(WIDTH_MIN, WIDTH_MAX));
     let head = ["", "with the gateway", "Quay alone"];
     table.set_header(head.map(|text| Cell::new(text).add_attribute(Attribute::Bold)));
     for row in rows {
