@@ -247,6 +247,14 @@ async fn sigterm_lets_blobs_under_way_finish() -> Result<()> {
     let digest = image.layers[0].digest;
     let pull = tokio::spawn(async move { client.pull_blob(REPOSITORY, &digest).await });
     tokio::time::sleep(Duration::from_millis(500)).await;
+    let ready = |url: String| async move {
+        Ok::<_, anyhow::Error>(tests::http_client()?.get(url).send().await?.status())
+    };
+    let readyz = format!("http://{}/readyz", gateway.admin_address());
+    assert_eq!(ready(readyz.clone()).await?, StatusCode::OK);
+    gateway.signal(rustix::process::Signal::TERM)?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(ready(readyz).await?, StatusCode::SERVICE_UNAVAILABLE);
     assert!(gateway.terminate().await?.success());
     assert_eq!(pull.await??.size, image.layers[0].size);
     Ok(())

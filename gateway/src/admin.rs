@@ -28,8 +28,13 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown`.
-pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener, shutdown: CancellationToken) {
+/// Serves until `shutdown`; not ready from `draining` on, so that no more clients are sent here.
+pub(crate) async fn serve(
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+    draining: CancellationToken,
+    shutdown: CancellationToken,
+) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -43,11 +48,11 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener, shutdown
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let (gateway, shutdown) = (Arc::clone(&gateway), shutdown.clone());
+        let (gateway, draining, shutdown) = (Arc::clone(&gateway), draining.clone(), shutdown.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let gateway = Arc::clone(&gateway);
-                async move { Ok::<_, Infallible>(answer(&gateway, &request).await) }
+                let (gateway, ready) = (Arc::clone(&gateway), !draining.is_cancelled());
+                async move { Ok::<_, Infallible>(answer(&gateway, &request, ready).await) }
             });
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
@@ -61,13 +66,14 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener, shutdown
     }
 }
 
-async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Body> {
+async fn answer(gateway: &Gateway, request: &Request<Incoming>, ready: bool) -> Response<Body> {
     const TEXT: &str = "text/plain; charset=utf-8";
     const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".into());
     }
     match request.uri().path() {
+        "/readyz" if !ready => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".into()),
         "/healthz" | "/readyz" => respond(StatusCode::OK, TEXT, "ok\n".into()),
         "/metrics" => respond(StatusCode::OK, OPENMETRICS, metrics(gateway).await),
         "/status" => respond(StatusCode::OK, "application/json", status(gateway).await),

@@ -108,8 +108,9 @@ impl App {
         );
         // The admin side stays up while the last requests finish.
         let stop_admin = CancellationToken::new();
+        let (draining, stop) = (shutdown.clone(), stop_admin.clone());
         let admin =
-            tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, stop_admin.clone()));
+            tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
         server::serve(Arc::clone(&self.gateway), self.listener, self.tls.0, shutdown).await;
         self.stop_copies.cancel();
         self.gateway.fanout.stopped().await;

@@ -54,7 +54,7 @@ impl Pull<'_> {
             };
         let answer = Answerer::new(self.blob.digest, &self.request.headers);
         if answer.client_has_it() {
-            return Ok(answer.not_modified());
+            return Ok(answer.not_modified(self.held()));
         }
         if self.request.method == Method::HEAD {
             return self.head(&answer, expected).await;
@@ -88,7 +88,7 @@ impl Pull<'_> {
             None => self.size_elsewhere().await,
         };
         match size {
-            Some(size) => Ok(answer.head(size)),
+            Some(size) => Ok(answer.head(size, self.held())),
             None => {
                 let bound = self.gateway.settings.timeouts.registry_answer;
                 let answer =
@@ -96,6 +96,12 @@ impl Pull<'_> {
                 Ok(forward::relay(self.gateway, &self.request.method, answer))
             }
         }
+    }
+
+    /// The `Cache-Status` of an answer without a body.
+    fn held(&self) -> &'static str {
+        let held = self.blob.digest == Digest::EMPTY || self.gateway.cache.holds(&self.blob.digest);
+        if held { "hit" } else { "fwd=miss" }
     }
 
     /// The size where the registry's yes names none.

@@ -8,7 +8,10 @@ use anyhow::{Context as _, Result};
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// A client for plain HTTP on loopback that follows nothing.
-pub(crate) fn http_client() -> Result<reqwest::Client> {
+///
+/// # Errors
+/// None in practice: it trusts nobody over TLS.
+pub fn http_client() -> Result<reqwest::Client> {
     let tls = crate::certs::client_config(&[])?;
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)

@@ -17,4 +17,4 @@ pub mod server;
 pub mod site;
 pub mod zone;
 
-pub(crate) use http_client::http_client;
+pub use http_client::http_client;

@@ -18,6 +18,7 @@ use reqwest::Method;
 
 pub(crate) use config::{GOOGLE_CLOUD, IBM_CLOUD, RADOS_GW, S3_STORAGE};
 pub use config::{S3Config, Style};
+pub use sign::Signer;
 
 use crate::upload::Upload;
 use crate::{Error, Key, Kind, Meta, Object, Result, Source, Store, Transport};

@@ -15,13 +15,15 @@ use crate::{Digest, Error, Kind, Result};
 
 /// Signs requests to one store.
 #[derive(Debug)]
-pub(super) struct Signer {
+pub struct Signer {
     credentials: Credentials,
     region: String,
 }
 
 impl Signer {
-    pub(super) fn new(config: &S3Config) -> Self {
+    /// Signs with the keys, for the region, of `config`.
+    #[must_use]
+    pub fn new(config: &S3Config) -> Self {
         let token = config.session_token.as_ref().map(|token| token.reveal().to_owned());
         let credentials = Credentials::new(
             config.access_key.reveal(),
@@ -34,7 +36,10 @@ impl Signer {
     }
 
     /// Signs a request whose body has this digest. Every header set so far is signed along.
-    pub(super) fn sign(&self, request: &mut Request, body: Digest, now: SystemTime) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if keys, bucket or path do not fit into a header.
+    pub fn sign(&self, request: &mut Request, body: Digest, now: SystemTime) -> Result<()> {
         let mut settings = SigningSettings::default();
         // S3 signs the path as it is sent, and wants the body's digest as a header.
         settings.percent_encoding_mode = PercentEncodingMode::Single;

@@ -43,13 +43,13 @@ impl Answerer {
         self.client_has_it
     }
 
-    pub(super) fn not_modified(&self) -> Response<Body> {
-        self.response(StatusCode::NOT_MODIFIED, Body::empty(), "hit")
+    pub(super) fn not_modified(&self, cache_status: &str) -> Response<Body> {
+        self.response(StatusCode::NOT_MODIFIED, Body::empty(), cache_status)
     }
 
-    /// What `GET` would say, without its body. `Cache-Status` is about bodies, so there is none.
-    pub(super) fn head(&self, size: u64) -> Response<Body> {
-        let mut response = self.response(StatusCode::OK, Body::empty(), "");
+    /// What `GET` would say, without its body.
+    pub(super) fn head(&self, size: u64, cache_status: &str) -> Response<Body> {
+        let mut response = self.response(StatusCode::OK, Body::empty(), cache_status);
         response.headers_mut().insert(CONTENT_LENGTH, size.into());
         response
     }
@@ -118,9 +118,7 @@ impl Answerer {
         if status != StatusCode::NOT_MODIFIED {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         }
-        if !cache_status.is_empty() {
-            headers.insert(CACHE_STATUS, value(&format!("{CACHE_NAME}; {cache_status}")));
-        }
+        headers.insert(CACHE_STATUS, value(&format!("{CACHE_NAME}; {cache_status}")));
         response
     }
 }

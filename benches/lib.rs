@@ -1,1 +1,0 @@
-//! Criterion benches of the hot paths; run with `cargo bench -p benches`.
