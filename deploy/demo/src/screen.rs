@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// How often bars move.
 const TICK: Duration = Duration::from_millis(50);
 
-const TEMPLATE: &str = "  {prefix:28} {bar:32.cyan/blue} {bytes:>10} of {total_bytes:10} {bytes_per_sec:>12}";
+const TEMPLATE: &str = "  {prefix:28} {bar:32.cyan/blue} {decimal_bytes:>10} of {decimal_total_bytes:10} {decimal_bytes_per_sec:>12}";
 
 /// Standard output, with bars where it is a terminal.
 pub(crate) struct Screen(Option<MultiProgress>);
