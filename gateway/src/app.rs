@@ -142,8 +142,11 @@ fn zones(settings: &Settings, tls: &Arc<rustls::ClientConfig>) -> anyhow::Result
 }
 
 async fn open_cache(settings: &Settings) -> anyhow::Result<Arc<Cache>> {
-    let (cache, limits) = (settings.cache.clone(), settings.limits.clone());
-    let opened = tokio::task::spawn_blocking(move || Cache::open(&cache, &limits)).await?;
+    let settings = settings.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        Cache::open(&settings.cache, &settings.limits, &settings.timeouts)
+    })
+    .await?;
     opened.context("cache.dir cannot be used")
 }
 

@@ -1,7 +1,5 @@
 //! A part of a file as a body.
 
-use std::fs::File;
-use std::future::Future;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
@@ -9,43 +7,45 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
-use tokio::task::JoinHandle;
 
 use super::files::{CHUNK, read_blocking, read_cached};
+use super::store::CachedBlob;
 use crate::http::BodyError;
 
 /// Streams a range of a complete blob. Reads from the page cache happen in place; only the disk
 /// is waited for on another thread.
 pub(crate) struct FileBody {
-    file: Arc<File>,
+    blob: CachedBlob,
     left: Range<u64>,
-    disk: Option<JoinHandle<io::Result<Bytes>>>,
+    reading: Option<BoxFuture<'static, io::Result<Bytes>>>,
 }
 
 impl FileBody {
-    pub(crate) fn new(file: Arc<File>, range: Range<u64>) -> Self {
-        Self { file, left: range, disk: None }
+    pub(crate) fn new(blob: CachedBlob, range: Range<u64>) -> Self {
+        Self { blob, left: range, reading: None }
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        if let Some(disk) = &mut self.disk {
-            let read = ready!(Pin::new(disk).poll(context));
-            self.disk = None;
-            return Poll::Ready(read.unwrap_or_else(|_| Err(io::Error::other("the reading thread is gone"))));
-        }
         let offset = self.left.start;
         // At most CHUNK, so it fits.
         let len = (self.left.end - offset).min(CHUNK as u64) as usize;
-        match read_cached(&self.file, offset, len) {
-            Ok(None) => {
-                let file = Arc::clone(&self.file);
-                self.disk = Some(tokio::task::spawn_blocking(move || read_blocking(&file, offset, len)));
-                self.poll_read(context)
-            }
-            Ok(Some(bytes)) => Poll::Ready(Ok(bytes)),
-            Err(error) => Poll::Ready(Err(error)),
-        }
+        let reading = match &mut self.reading {
+            Some(reading) => reading,
+            None => match read_cached(&self.blob.file, offset, len) {
+                Ok(Some(bytes)) => return Poll::Ready(Ok(bytes)),
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(None) => {
+                    let (file, disk) = (Arc::clone(&self.blob.file), self.blob.disk);
+                    self.reading.insert(disk.run(move || read_blocking(&file, offset, len)).boxed())
+                }
+            },
+        };
+        let read = ready!(reading.as_mut().poll(context));
+        self.reading = None;
+        Poll::Ready(read)
     }
 }
 

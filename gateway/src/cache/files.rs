@@ -1,10 +1,10 @@
-//! Cached blobs as files: names, positional reads, and what a restart finds.
+//! Reading cached files, and the disk they lie on.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
+use std::time::Duration;
 
 use backends::{Digest, Hasher};
 use bytes::{Bytes, BytesMut};
@@ -14,100 +14,27 @@ use rustix::io::{Errno, ReadWriteFlags};
 /// a thousand slow readers.
 pub(crate) const CHUNK: usize = 256 * 1024;
 
-/// Where files lie below the cache's folder.
-#[derive(Debug, Clone)]
-pub(super) struct Layout {
-    root: PathBuf,
+/// The cache's disk: work on it is done where it may wait, and given up on when it waits too long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Disk {
+    /// For one piece of work.
+    pub(super) timeout: Duration,
 }
 
-/// A complete blob that a restart found.
-pub(super) struct Found {
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    modified: SystemTime,
-}
-
-impl Layout {
-    /// Makes the folders.
-    pub(super) fn create(root: &Path) -> io::Result<Self> {
-        let layout = Self { root: root.to_owned() };
-        fs::create_dir_all(layout.blobs())?;
-        fs::create_dir_all(layout.partials())?;
-        Ok(layout)
-    }
-
-    fn blobs(&self) -> PathBuf {
-        self.root.join("sha256")
-    }
-
-    fn partials(&self) -> PathBuf {
-        self.root.join("partial")
-    }
-
-    pub(super) fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Where a complete blob lies.
-    pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.blobs().join(&hex[..2]).join(hex)
-    }
-
-    /// Where a blob is written until its digest is proven.
-    pub(super) fn partial(&self, digest: &Digest, attempt: u64) -> PathBuf {
-        self.partials().join(format!("{}.{attempt}", digest.hex()))
-    }
-
-    /// Whether the machine has not been restarted since this was last asked. What a process wrote
-    /// survives its death, but files that were never synced may not survive a loss of power.
-    pub(super) fn same_boot(&self) -> io::Result<bool> {
-        let record = self.root.join("boot_id");
-        // Absent outside Linux proper: then every file is read before it is trusted.
-        let now = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let same = !now.is_empty() && fs::read(&record).is_ok_and(|then| then == now);
-        fs::write(&record, now)?;
-        Ok(same)
-    }
-
-    /// Puts a finished partial file in its place.
-    pub(super) fn publish(&self, partial: &Path, digest: &Digest) -> io::Result<()> {
-        let place = self.blob(digest);
-        if let Some(folder) = place.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::rename(partial, place)
-    }
-
-    /// Removes what an earlier process left half done, and lists what is whole, least recently
-    /// written first.
-    pub(super) fn recover(&self) -> io::Result<Vec<Found>> {
-        for entry in fs::read_dir(self.partials())? {
-            fs::remove_file(entry?.path())?;
-        }
-        let mut found = Vec::new();
-        for folder in fs::read_dir(self.blobs())? {
-            let folder = folder?;
-            if !folder.file_type()?.is_dir() {
-                continue;
-            }
-            for entry in fs::read_dir(folder.path())? {
-                let entry = entry?;
-                let digest = entry.file_name().to_str().and_then(|hex| format!("sha256:{hex}").parse().ok());
-                let metadata = entry.metadata()?;
-                match digest {
-                    Some(digest) if metadata.is_file() => {
-                        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                        found.push(Found { digest, size: metadata.len(), modified });
-                    }
-                    _ => {
-                        tracing::warn!(path = %entry.path().display(), "a stranger in the cache's folder is left alone")
-                    }
-                }
+impl Disk {
+    /// Runs disk work. Work that is given up on goes on in its thread until the disk lets go.
+    pub(super) async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        match tokio::time::timeout(self.timeout, tokio::task::spawn_blocking(work)).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(io::Error::other(format!("a disk task died: {error}"))),
+            Err(_) => {
+                let why = format!("the cache's disk did not answer within {} s", self.timeout.as_secs());
+                Err(io::Error::new(io::ErrorKind::TimedOut, why))
             }
         }
-        found.sort_by_key(|blob| blob.modified);
-        Ok(found)
     }
 }
 

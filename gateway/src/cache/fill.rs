@@ -16,9 +16,9 @@ use rustix::io::Errno;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use zone_router::NotOpened;
 
-use super::entry::Entry;
-use super::files::CHUNK;
-use super::store::{Cache, NotKept, Partial, blocking};
+use super::files::{CHUNK, Disk};
+use super::room::Room;
+use super::store::{Cache, NotKept};
 
 /// Pieces of a body written at once if they are there: few disk tasks, and no waiting for more.
 const WRITE_PIECES_MAX: usize = 64;
@@ -70,6 +70,7 @@ pub(super) struct Head {
     pub(super) from: Arc<str>,
     pub(super) file: Arc<File>,
     pub(super) resume: Option<Resume>,
+    pub(super) disk: Disk,
 }
 
 /// A blob on its way in, shared by its task and its readers.
@@ -104,19 +105,13 @@ impl Fill {
     pub(super) fn start(self: &Arc<Self>, cache: Arc<Cache>, origin: Origin, permit: OwnedSemaphorePermit) {
         let fill = Arc::clone(self);
         tokio::spawn(async move {
-            let phase = tokio::select! {
-                filled = fill.run(&cache, origin) => filled.map_or_else(Phase::Failed, |()| Phase::Whole),
-                () = fill.abandoned(&cache) => Phase::Failed(Failure::Broken("every client left".into())),
+            let mut end =
+                End { fill, cache, phase: Phase::Failed(Failure::Broken("a bug: the fill died".into())) };
+            end.phase = tokio::select! {
+                filled = end.fill.run(&end.cache, origin) => filled.map_or_else(Phase::Failed, |()| Phase::Whole),
+                () = end.fill.abandoned(&end.cache) => Phase::Failed(Failure::Broken("every client left".into())),
             };
-            if let Phase::Failed(failure) = &phase {
-                tracing::debug!(digest = %fill.digest, %failure, "fill ended without a whole blob");
-                if fill.head.get().is_some() {
-                    cache.drop_blob(&fill.digest);
-                }
-            }
-            // Out of the table first, so that nobody joins a fill that has ended badly.
-            cache.filled(&fill.digest, &fill);
-            fill.phase.send_replace(phase);
+            drop(end);
             drop(permit);
         });
     }
@@ -149,61 +144,49 @@ impl Fill {
 
     async fn run(self: &Arc<Self>, cache: &Arc<Cache>, origin: Origin) -> Result<(), Failure> {
         let opened = origin.await.map_err(|why| Failure::NotOpened(Arc::new(why)))?;
-        let room = self.make_room(cache, opened.size, Arc::clone(&opened.from), opened.resume.clone());
-        let (partial, entry) = match room.await {
+        let (room, file) = match self.make_room(cache, opened.size).await {
             Ok(room) => room,
             Err(reason) => {
                 *self.unkept.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
                 return Err(Failure::NotKept(reason));
             }
         };
-        let Some(head) = self.head.get() else { return Err(Failure::NotKept(NotKept::UnknownSize)) };
+        let (file, disk) = (Arc::new(file), cache.disk());
+        let (size, from, resume) = (opened.size.unwrap_or_default(), opened.from, opened.resume);
+        // Set once: there is one task.
+        let _ = self.head.set(Head { size, from, file: Arc::clone(&file), resume, disk });
         self.phase.send_replace(Phase::Filling(0));
-        self.write(&head.file, opened.body).await?;
-        let (digest, kept, cache) = (self.digest, cache, Arc::clone(cache));
-        let placed = blocking(move || cache.place(&partial.0, &digest, &entry)).await;
-        match placed {
+        self.write(&file, opened.body, disk).await?;
+        match disk.run(move || room.place()).await {
             Ok(true) => {}
-            Ok(false) => tracing::debug!(%digest, "evicted before it was whole"),
+            Ok(false) => tracing::debug!(digest = %self.digest, "evicted before it was whole"),
             Err(error) => {
-                tracing::warn!(%digest, %error, "a whole blob cannot be put in its place");
-                kept.drop_blob(&digest);
+                tracing::warn!(digest = %self.digest, %error, "a whole blob cannot be put in its place")
             }
         }
         Ok(())
     }
 
-    async fn make_room(
-        &self,
-        cache: &Arc<Cache>,
-        size: Option<u64>,
-        from: Arc<str>,
-        resume: Option<Resume>,
-    ) -> Result<(Partial, Arc<Entry>), NotKept> {
+    async fn make_room(&self, cache: &Arc<Cache>, size: Option<u64>) -> Result<(Room, File), NotKept> {
         static ATTEMPT: AtomicU64 = AtomicU64::new(0);
         let size = size.ok_or(NotKept::UnknownSize)?;
-        let digest = self.digest;
-        let partial = Partial(cache.layout().partial(&digest, ATTEMPT.fetch_add(1, Ordering::Relaxed)));
-        let cache = Arc::clone(cache);
-        let room = blocking(move || {
-            let entry = match cache.admit(digest, size) {
-                Ok(entry) => entry,
+        let (cache, digest) = (Arc::clone(cache), self.digest);
+        let room = cache.disk().run(move || {
+            let mut room = match cache.admit(digest, size) {
+                Ok(room) => room,
                 Err(reason) => return Ok(Err(reason)),
             };
-            create(&partial, size)
-                .map(|file| Ok((partial, entry, file)))
-                .inspect_err(|_| cache.drop_blob(&digest))
+            let file = room.create_file(ATTEMPT.fetch_add(1, Ordering::Relaxed))?;
+            reserve(&file, size)?;
+            Ok(Ok((room, file)))
         });
-        let (partial, entry, file) = room.await.map_err(|error| {
+        room.await.unwrap_or_else(|error| {
             tracing::warn!(%digest, %error, "no file for a blob on its way in");
-            NotKept::Disk
-        })??;
-        let head = Head { size, from, file: Arc::new(file), resume };
-        self.head.set(head).map_err(|_| NotKept::Busy)?;
-        Ok((partial, entry))
+            Err(NotKept::Disk)
+        })
     }
 
-    async fn write(&self, file: &Arc<File>, body: ByteStream) -> Result<(), Failure> {
+    async fn write(&self, file: &Arc<File>, body: ByteStream, disk: Disk) -> Result<(), Failure> {
         let mut written = 0;
         let mut batches = body.ready_chunks(WRITE_PIECES_MAX);
         while let Some(batch) = batches.next().await {
@@ -216,9 +199,9 @@ impl Fill {
                 }
             }
             let (target, at) = (Arc::clone(file), written);
-            match blocking(move || write_at(&target, &pieces, at)).await {
+            match disk.run(move || write_at(&target, &pieces, at)).await {
                 Ok(count) => written += count,
-                Err(error) => return Err(self.disk_failed(file, written, &error).await),
+                Err(error) => return Err(self.disk_failed(file, written, &error, disk).await),
             }
             self.phase.send_replace(Phase::Filling(written));
             if let Some(broken) = broken {
@@ -229,13 +212,31 @@ impl Fill {
     }
 
     /// What readers need to go on without the disk: a hash of what they could still read.
-    async fn disk_failed(&self, file: &Arc<File>, written: u64, error: &io::Error) -> Failure {
+    async fn disk_failed(&self, file: &Arc<File>, written: u64, error: &io::Error, disk: Disk) -> Failure {
         tracing::warn!(digest = %self.digest, written, %error, "the cache's disk fails, streaming past it");
         let file = Arc::clone(file);
-        match blocking(move || hash_until(&file, written)).await {
+        match disk.run(move || hash_until(&file, written)).await {
             Ok(seen) => Failure::Disk { seen },
             Err(error) => Failure::Broken(format!("the cache's disk: {error}").into()),
         }
+    }
+}
+
+/// Ends a fill when dropped, also by a panic: nobody may wait for a task that is gone.
+struct End {
+    fill: Arc<Fill>,
+    cache: Arc<Cache>,
+    phase: Phase,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Phase::Failed(failure) = &self.phase {
+            tracing::debug!(digest = %self.fill.digest, %failure, "fill ended without a whole blob");
+        }
+        // Out of the table first, so that nobody joins a fill that has ended badly.
+        self.cache.filled(&self.fill.digest, &self.fill);
+        self.fill.phase.send_replace(self.phase.clone());
     }
 }
 
@@ -250,17 +251,16 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The file with its whole length taken from the disk at once, so that a full disk shows before
-/// any client reads.
-fn create(partial: &Partial, size: u64) -> io::Result<File> {
-    let file = File::options().read(true).write(true).create_new(true).open(&partial.0)?;
-    if size > 0 {
-        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
-            Err(error) => return Err(error.into()),
-        }
+/// Takes the file's whole length from the disk at once, so that a full disk shows before any
+/// client reads.
+fn reserve(file: &File, size: u64) -> io::Result<()> {
+    if size == 0 {
+        return Ok(());
     }
-    Ok(file)
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn write_at(file: &File, pieces: &[Bytes], mut offset: u64) -> io::Result<u64> {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::files::{CHUNK, read_blocking, read_cached};
 use super::fill::{Failure, Fill, Head, Opened, Phase};
-use super::store::{CachedBlob, blocking};
+use super::store::CachedBlob;
 use crate::http::BodyError;
 
 /// One reader of a fill. Its last byte comes only when the blob is proven.
@@ -34,9 +34,8 @@ impl Follower {
                 Phase::Filling(_) | Phase::Whole => return Ok(()),
                 Phase::Failed(failure) => return Err(failure.clone()),
             }
-            if self.phase.changed().await.is_err() {
-                return Err(Failure::Broken("the fill's task died".into()));
-            }
+            // The sender lives as long as the fill, and the fill as long as its followers.
+            let _ = self.phase.changed().await;
         }
     }
 
@@ -64,7 +63,11 @@ impl Follower {
         let whole = self.phase.wait_for(|phase| matches!(phase, Phase::Whole | Phase::Failed(_)));
         let ended = tokio::time::timeout(bound, whole).await.ok()?.ok()?.clone();
         let head = self.fill.head.get()?;
-        matches!(ended, Phase::Whole).then(|| CachedBlob { file: Arc::clone(&head.file), size: head.size })
+        matches!(ended, Phase::Whole).then(|| CachedBlob {
+            file: Arc::clone(&head.file),
+            size: head.size,
+            disk: head.disk,
+        })
     }
 
     /// The whole body.
@@ -112,9 +115,8 @@ impl Tail {
             if self.left.start < readable {
                 return self.read(readable).await.map(Some);
             }
-            if self.follower.phase.changed().await.is_err() {
-                return Err(BodyError::Blob("the fill's task died".into()));
-            }
+            // The sender lives as long as the fill, and the fill as long as its followers.
+            let _ = self.follower.phase.changed().await;
         }
         Ok(None)
     }
@@ -129,7 +131,7 @@ impl Tail {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => {
                 let file = Arc::clone(&head.file);
-                blocking(move || read_blocking(&file, offset, len)).await
+                head.disk.run(move || read_blocking(&file, offset, len)).await
             }
             Err(error) => Err(error),
         };

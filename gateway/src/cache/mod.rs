@@ -9,8 +9,11 @@ mod file_body;
 mod files;
 mod fill;
 mod follower;
+mod layout;
 mod lock;
+mod prove;
 mod reaper;
+mod room;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! Looking blobs up, and letting them in and out.
 
-use std::collections::hash_map::RandomState;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use backends::Digest;
 use dashmap::{DashMap, Entry as Slot};
@@ -13,12 +14,17 @@ use tokio::sync::Semaphore;
 use zone_router::NotOpened;
 
 use super::entry::{self, Entry};
-use super::files::{Layout, digest_of, free_bytes};
+use super::files::{Disk, free_bytes};
 use super::fill::{Failure, Fill, Opened, Origin};
 use super::follower::Follower;
+use super::layout::Layout;
 use super::lock::DirectoryLock;
-use super::reaper;
-use crate::config::{CacheSettings, Limits};
+use super::reaper::{self, Evicted};
+use super::room::Room;
+use crate::config::{CacheSettings, Limits, Timeouts};
+
+/// Files proven at once after a restart of the machine.
+const PROOFS_AT_ONCE: usize = 1;
 
 /// How often a client that met a dying fill starts over.
 const FILL_TRIES_MAX: usize = 3;
@@ -27,15 +33,21 @@ const FILL_TRIES_MAX: usize = 3;
 #[derive(Debug)]
 pub struct Cache {
     layout: Layout,
-    index: moka::sync::Cache<Digest, Arc<Entry>, RandomState>,
+    disk: Disk,
+    index: moka::sync::Cache<Digest, Arc<Entry>>,
     open: moka::sync::Cache<Digest, Arc<File>>,
     capacity: u64,
     reserve: u64,
     fills: DashMap<Digest, Arc<Fill>>,
     fill_permits: Arc<Semaphore>,
     abandoned_permits: Arc<Semaphore>,
+    /// Held while a file is put in its place or taken from it.
     placing: Mutex<()>,
-    proving: tokio::sync::Mutex<()>,
+    evicted: Arc<Evicted>,
+    /// Held while evicted files are being removed.
+    reaping: Mutex<()>,
+    proving: Semaphore,
+    proof_wait: Duration,
     _lock: DirectoryLock,
 }
 
@@ -44,6 +56,7 @@ pub struct Cache {
 pub(crate) struct CachedBlob {
     pub(crate) file: Arc<File>,
     pub(crate) size: u64,
+    pub(crate) disk: Disk,
 }
 
 /// What became of a miss.
@@ -104,32 +117,23 @@ impl Cache {
     ///
     /// # Errors
     /// The folder cannot be made, read or written, or another process uses it.
-    pub fn open(settings: &CacheSettings, limits: &Limits) -> io::Result<Arc<Self>> {
+    pub fn open(settings: &CacheSettings, limits: &Limits, timeouts: &Timeouts) -> io::Result<Arc<Self>> {
         let lock = DirectoryLock::take(&settings.dir)?;
         let layout = Layout::create(&settings.dir)?;
+        layout.distrust_other_boots()?;
         let found = layout.recover()?;
         let kept: u64 = found.iter().map(|blob| entry::bytes(entry::blocks(blob.size).into())).sum();
         let capacity = fitting(settings, kept, free_bytes(layout.root())?);
-        let proven = layout.same_boot()?;
-        let (evict, evicted) = mpsc::channel();
-        let evict = Mutex::new(evict);
-        let index = moka::sync::Cache::builder()
-            .max_capacity(capacity / entry::bytes(1))
-            .weigher(|_: &Digest, entry: &Arc<Entry>| entry.weight())
-            .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |digest: Arc<Digest>, _, cause| {
-                if cause != RemovalCause::Replaced {
-                    // Nobody receives only when the cache itself is going.
-                    let _ = evict.lock().unwrap_or_else(PoisonError::into_inner).send(*digest);
-                }
-            })
-            .build();
-        tracing::info!(blobs = found.len(), bytes = kept, capacity, proven, dir = %settings.dir.display(), "cache opened");
+        let evicted = Arc::new(Evicted::default());
+        let index = index(capacity, Arc::clone(&evicted));
+        let unproven = found.iter().filter(|blob| !blob.trusted).count();
+        tracing::info!(blobs = found.len(), unproven, bytes = kept, capacity, dir = %settings.dir.display(), "cache opened");
         for blob in found {
-            index.insert(blob.digest, Arc::new(Entry::found(blob.size, proven)));
+            index.insert(blob.digest, Arc::new(Entry::found(blob.size, blob.trusted)));
         }
         let cache = Arc::new(Self {
             layout,
+            disk: Disk { timeout: timeouts.disk },
             index,
             open: moka::sync::Cache::new(limits.open_files),
             capacity,
@@ -138,7 +142,10 @@ impl Cache {
             fill_permits: Arc::new(Semaphore::new(limits.fills)),
             abandoned_permits: Arc::new(Semaphore::new(limits.abandoned_fills)),
             placing: Mutex::new(()),
-            proving: tokio::sync::Mutex::new(()),
+            evicted: Arc::clone(&evicted),
+            reaping: Mutex::new(()),
+            proving: Semaphore::new(PROOFS_AT_ONCE),
+            proof_wait: timeouts.cache_proof,
             _lock: lock,
         });
         let weak = Arc::downgrade(&cache);
@@ -166,43 +173,31 @@ impl Cache {
         }
     }
 
-    /// A whole blob, if it is here and right.
+    /// A whole blob, if it is here, right, and can be opened.
     pub(crate) async fn get(self: &Arc<Self>, digest: &Digest) -> Option<CachedBlob> {
         let entry = self.index.get(digest).filter(|entry| entry.is_whole())?;
-        let opened = match self.open.get(digest) {
-            Some(file) if entry.is_proven() => Ok(file),
-            _ => self.open_proven(*digest, &entry).await,
-        };
-        match opened {
-            Ok(file) => Some(CachedBlob { file, size: entry.size }),
+        if !self.is_trusted(*digest, &entry).await {
+            return None;
+        }
+        let blob = |file| CachedBlob { file, size: entry.size, disk: self.disk };
+        if let Some(file) = self.open.get(digest) {
+            return Some(blob(file));
+        }
+        let (path, size) = (self.layout.blob(digest), entry.size);
+        match self.disk.run(move || open_whole(&path, size)).await {
+            Ok(file) => {
+                self.open.insert(*digest, Arc::clone(&file));
+                Some(blob(file))
+            }
             Err(error) => {
-                tracing::warn!(%digest, %error, "a cached blob is not usable, and is dropped");
-                self.drop_blob(digest);
+                tracing::warn!(%digest, %error, "a cached blob cannot be opened");
+                // Anything else, such as a want of file descriptors, says nothing of the file.
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) {
+                    self.drop_blob(digest);
+                }
                 None
             }
         }
-    }
-
-    async fn open_proven(self: &Arc<Self>, digest: Digest, entry: &Arc<Entry>) -> io::Result<Arc<File>> {
-        // One at a time: each is a read of a whole blob, and others may be waiting for the same.
-        let proving = if entry.is_proven() { None } else { Some(self.proving.lock().await) };
-        let (path, size, proven) = (self.layout.blob(&digest), entry.size, entry.is_proven());
-        let file = blocking(move || {
-            let file = File::open(path)?;
-            let length = file.metadata()?.len();
-            if length != size {
-                return Err(io::Error::other(format!("{length} bytes on disk, not {size}")));
-            }
-            if !proven && digest_of(&file)? != digest {
-                return Err(io::Error::other("its bytes changed on disk"));
-            }
-            Ok(Arc::new(file))
-        })
-        .await?;
-        entry.set_proven();
-        drop(proving);
-        self.open.insert(digest, Arc::clone(&file));
-        Ok(file)
     }
 
     /// Joins the fill of a blob, or starts it from `origin`.
@@ -259,32 +254,36 @@ impl Cache {
     }
 
     /// Makes room for a blob, or says why not. Blocks on the disk.
-    pub(super) fn admit(&self, digest: Digest, size: u64) -> Result<Arc<Entry>, NotKept> {
+    pub(super) fn admit(self: &Arc<Self>, digest: Digest, size: u64) -> Result<Room, NotKept> {
         if size > self.capacity {
             return Err(NotKept::TooLarge);
         }
         let entry = Arc::new(Entry::room(size));
-        self.index.insert(digest, Arc::clone(&entry));
+        {
+            let _placing = self.placing();
+            if self.index.contains_key(&digest) {
+                return Err(NotKept::Busy);
+            }
+            self.index.insert(digest, Arc::clone(&entry));
+        }
+        let room = Room::new(Arc::clone(self), digest, entry);
         self.index.run_pending_tasks();
+        // What was evicted for it must be gone before the disk is asked.
+        self.reap();
         match free_bytes(self.layout.root()) {
-            Ok(free) if free >= size.saturating_add(self.reserve) => Ok(entry),
+            Ok(free) if free >= size.saturating_add(self.reserve) => Ok(room),
             refused => {
-                tracing::warn!(%digest, size, free = refused.ok(), reserve = self.reserve, "no room on the cache's disk");
-                self.index.invalidate(&digest);
+                let free = refused.ok();
+                tracing::warn!(%digest, size, free, reserve = self.reserve, "no room on the cache's disk");
                 Err(NotKept::Disk)
             }
         }
     }
 
     /// Puts a proven file in its place. `false` if it was evicted while it came in.
-    pub(super) fn place(
-        &self,
-        partial: &std::path::Path,
-        digest: &Digest,
-        entry: &Entry,
-    ) -> io::Result<bool> {
+    pub(super) fn place(&self, partial: &Path, digest: &Digest, entry: &Arc<Entry>) -> io::Result<bool> {
         let _placing = self.placing();
-        if !self.index.contains_key(digest) {
+        if !self.keeps(digest, entry) {
             return Ok(false);
         }
         self.layout.publish(partial, digest)?;
@@ -292,25 +291,59 @@ impl Cache {
         Ok(true)
     }
 
-    pub(super) fn placing(&self) -> MutexGuard<'_, ()> {
-        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes back room that came to nothing.
+    pub(super) fn give_back(&self, digest: &Digest, entry: &Arc<Entry>) {
+        let _placing = self.placing();
+        if self.keeps(digest, entry) {
+            self.index.invalidate(digest);
+        }
     }
 
-    pub(super) fn indexed(&self, digest: &Digest) -> bool {
-        self.index.contains_key(digest)
+    fn keeps(&self, digest: &Digest, entry: &Arc<Entry>) -> bool {
+        self.index.get(digest).is_some_and(|kept| Arc::ptr_eq(&kept, entry))
     }
 
-    pub(super) fn forget_open(&self, digest: &Digest) {
-        self.open.invalidate(digest);
+    /// Removes the files of evicted blobs. A file still being read keeps its bytes until it is
+    /// closed. Blocks on the disk.
+    pub(super) fn reap(&self) {
+        let _reaping = self.reaping.lock().unwrap_or_else(PoisonError::into_inner);
+        for digest in self.evicted.take() {
+            // Under the lock, as a new fill of the same digest may be putting its file in place.
+            let _placing = self.placing();
+            if self.index.contains_key(&digest) {
+                continue;
+            }
+            self.open.invalidate(&digest);
+            match self.layout.remove(&digest) {
+                Ok(()) => tracing::debug!(%digest, "evicted"),
+                Err(error) => tracing::warn!(%digest, %error, "an evicted blob cannot be removed"),
+            }
+        }
     }
 
-    /// The index lets go of a blob; the reaper removes its file.
+    /// The index lets go of a blob; its file is removed soon.
     pub(super) fn drop_blob(&self, digest: &Digest) {
         self.index.invalidate(digest);
     }
 
+    pub(super) fn placing(&self) -> MutexGuard<'_, ()> {
+        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    pub(super) fn disk(&self) -> Disk {
+        self.disk
+    }
+
+    pub(super) fn proving(&self) -> &Semaphore {
+        &self.proving
+    }
+
+    pub(super) fn proof_wait(&self) -> Duration {
+        self.proof_wait
     }
 
     pub(super) fn abandoned_permits(&self) -> &Arc<Semaphore> {
@@ -320,6 +353,36 @@ impl Cache {
     pub(super) fn filled(&self, digest: &Digest, fill: &Arc<Fill>) {
         self.fills.remove_if(digest, |_, current| Arc::ptr_eq(current, fill));
     }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.evicted.close();
+    }
+}
+
+fn index(capacity: u64, evicted: Arc<Evicted>) -> moka::sync::Cache<Digest, Arc<Entry>> {
+    moka::sync::Cache::builder()
+        .max_capacity(capacity / entry::bytes(1))
+        .weigher(|_: &Digest, entry: &Arc<Entry>| entry.weight())
+        // TinyLFU may refuse a blob that has just been paid for.
+        .eviction_policy(EvictionPolicy::lru())
+        .eviction_listener(move |digest: Arc<Digest>, _, cause| {
+            if cause != RemovalCause::Replaced {
+                evicted.push(*digest);
+            }
+        })
+        .build()
+}
+
+fn open_whole(path: &Path, size: u64) -> io::Result<Arc<File>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length != size {
+        let why = format!("{length} bytes on disk, not {size}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(Arc::new(file))
 }
 
 /// What the disk can hold of the configured size, so that eviction starts before the reserve is
@@ -335,25 +398,4 @@ fn fitting(settings: &CacheSettings, kept: u64, free: u64) -> u64 {
         );
     }
     possible.min(settings.size)
-}
-
-/// Runs disk work where it may wait.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(io::Error::other(format!("a disk task died: {error}"))),
-    }
-}
-
-/// Removes a file when dropped, unless it was put in its place.
-#[derive(Debug)]
-pub(super) struct Partial(pub(super) std::path::PathBuf);
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // Gone already if it was renamed.
-        let _ = fs::remove_file(&self.0);
-    }
 }

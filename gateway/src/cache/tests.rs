@@ -14,11 +14,11 @@ use zone_router::NotOpened;
 
 use super::store::{Cache, Filled, NotKept};
 use super::{FileBody, Opened, Origin};
-use crate::config::{CacheSettings, Limits};
+use crate::config::{CacheSettings, Limits, Timeouts};
 
 fn open(dir: &Path, size: u64) -> Arc<Cache> {
     let settings = CacheSettings { dir: dir.to_owned(), size, reserve: 0 };
-    Cache::open(&settings, &Limits::default()).expect("opens")
+    Cache::open(&settings, &Limits::default(), &Timeouts::default()).expect("opens")
 }
 
 /// An origin fed by hand: what is sent is the body.
@@ -71,7 +71,7 @@ async fn fill(cache: &Arc<Cache>, bytes: &'static [u8]) {
 
 async fn read(cache: &Arc<Cache>, digest: &Digest) -> Option<Bytes> {
     let blob = cache.get(digest).await?;
-    Some(FileBody::new(blob.file, 0..blob.size).collect().await.expect("reads").to_bytes())
+    Some(FileBody::new(blob.clone(), 0..blob.size).collect().await.expect("reads").to_bytes())
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn filled_once_then_hit_also_after_a_restart() {
 async fn reopen(dir: &Path) -> Arc<Cache> {
     let settings = CacheSettings { dir: dir.to_owned(), size: 1 << 20, reserve: 0 };
     for _ in 0..200 {
-        if let Ok(cache) = Cache::open(&settings, &Limits::default()) {
+        if let Ok(cache) = Cache::open(&settings, &Limits::default(), &Timeouts::default()) {
             return cache;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -169,7 +169,7 @@ async fn abandoned_fills_are_bounded() {
     let dir = tempfile::tempdir().expect("a folder");
     let settings = CacheSettings { dir: dir.path().to_owned(), size: 1 << 20, reserve: 0 };
     let limits = Limits { abandoned_fills: 0, ..Limits::default() };
-    let cache = Cache::open(&settings, &limits).expect("opens");
+    let cache = Cache::open(&settings, &limits, &Timeouts::default()).expect("opens");
     let (send, hand) = Hand::new(b"hello");
     let filling = cache.fill(hand.digest, hand.origin());
     send.send(Ok(Bytes::from_static(b"hel"))).await.expect("taken");
@@ -196,7 +196,7 @@ async fn what_cannot_be_kept_is_streamed() {
 async fn the_reserve_is_left_free() {
     let dir = tempfile::tempdir().expect("a folder");
     let settings = CacheSettings { dir: dir.path().to_owned(), size: 1 << 20, reserve: u64::MAX / 2 };
-    let cache = Cache::open(&settings, &Limits::default()).expect("opens");
+    let cache = Cache::open(&settings, &Limits::default(), &Timeouts::default()).expect("opens");
     let (send, hand) = Hand::new(b"hello");
     send.send(Ok(Bytes::from_static(b"hello"))).await.expect("taken");
     assert!(matches!(cache.fill(hand.digest, hand.origin()).await, Filled::Alone(_, _)));
@@ -234,10 +234,68 @@ async fn a_file_that_changed_over_a_power_loss_is_dropped() {
     drop(reopen(dir.path()).await);
     std::fs::write(&path, b"hellO").expect("writes");
     std::fs::write(dir.path().join("boot_id"), "another").expect("writes");
+    // The first start after the loss of power: nobody asks for the blob. Then an upgrade.
+    drop(reopen(dir.path()).await);
     let cache = reopen(dir.path()).await;
     assert!(cache.holds(&digest));
     assert!(cache.get(&digest).await.is_none());
     assert!(!cache.holds(&digest));
+}
+
+#[tokio::test]
+async fn a_file_that_is_right_after_a_restart_of_the_machine_is_served() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let digest = Digest::of(b"hello");
+    let cache = open(dir.path(), 1 << 20);
+    fill(&cache, b"hello").await;
+    drop(cache);
+    drop(reopen(dir.path()).await);
+    std::fs::write(dir.path().join("boot_id"), "another").expect("writes");
+    let cache = reopen(dir.path()).await;
+    assert_eq!(read(&cache, &digest).await.as_deref(), Some(&b"hello"[..]));
+    assert!(cache.layout().blob(&digest).exists(), "proven for good");
+}
+
+#[tokio::test]
+async fn a_fill_that_panics_hangs_nobody() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 1 << 20);
+    let origin = || -> Origin { async { panic!("a bug in a driver") }.boxed() };
+    let filled =
+        tokio::time::timeout(Duration::from_secs(10), cache.fill(Digest::of(b"hello"), origin)).await;
+    assert!(matches!(filled, Ok(Filled::Broken(_))));
+    fill(&cache, b"hello").await;
+}
+
+#[tokio::test]
+async fn files_are_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 1 << 20);
+    fill(&cache, b"hello").await;
+    let mode = |path: &Path| std::fs::metadata(path).expect("is there").permissions().mode() & 0o777;
+    let blob = cache.layout().blob(&Digest::of(b"hello"));
+    assert_eq!((mode(&blob), mode(blob.parent().expect("a folder"))), (0o600, 0o700));
+}
+
+/// The disk, not `cache.size`, is what fills up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_bounded_by_its_disk_makes_room_and_keeps() {
+    let dir = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+    let free = super::files::free_bytes(dir.path()).expect("free");
+    let settings =
+        CacheSettings { dir: dir.path().to_owned(), size: u64::MAX / 4, reserve: free - (50 << 20) };
+    let cache = Cache::open(&settings, &Limits::default(), &Timeouts::default()).expect("opens");
+    for n in 0..30_u8 {
+        let bytes = vec![n; 9 << 20];
+        let (send, hand) = Hand::new(&bytes);
+        send.send(Ok(bytes.into())).await.expect("taken");
+        drop(send);
+        let Filled::Following(follower, _) = cache.fill(hand.digest, hand.origin()).await else {
+            panic!("blob {n} is refused for want of room; {:?}", cache.status());
+        };
+        assert!(follower.into_stream().all(|piece| async move { piece.is_ok() }).await);
+    }
 }
 
 #[tokio::test]

@@ -96,6 +96,13 @@ pub struct Timeouts {
     /// How long a `Range` of an uncached blob waits for the whole before it gets the whole.
     #[serde(with = "humantime_serde")]
     pub range_wait: Duration,
+    /// For one piece of work on the cache's disk; then it counts as failed.
+    #[serde(with = "humantime_serde")]
+    pub disk: Duration,
+    /// How long a client waits for a cached file to be read again after a restart of the machine;
+    /// then it gets the blob from a zone.
+    #[serde(with = "humantime_serde")]
+    pub cache_proof: Duration,
     /// How long a yes of the registry is remembered for one credential; Quay itself remembers
     /// 60 s (`data/cache/impl.py`), and more is refused.
     #[serde(with = "humantime_serde")]
@@ -120,6 +127,8 @@ impl Default for Timeouts {
             zone_first_byte: s(5),
             zone_stall: s(10),
             range_wait: s(10),
+            disk: s(20),
+            cache_proof: s(5),
             permission: s(60),
         }
     }
@@ -170,5 +179,7 @@ settable!(Timeouts {
     zone_first_byte,
     zone_stall,
     range_wait,
+    disk,
+    cache_proof,
     permission
 });

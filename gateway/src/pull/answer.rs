@@ -89,7 +89,7 @@ impl Answerer {
     pub(super) fn file(&self, blob: CachedBlob, cache_status: &str) -> Response<Body> {
         let size = blob.size;
         match &self.requested {
-            Requested::Whole => self.whole(size, Body::new(FileBody::new(blob.file, 0..size)), cache_status),
+            Requested::Whole => self.whole(size, Body::new(FileBody::new(blob, 0..size)), cache_status),
             Requested::Malformed => unsatisfiable(Some(size)),
             Requested::Part(spec) => match spec.within(size) {
                 Some(range) => self.part(blob, range, cache_status),
@@ -101,7 +101,7 @@ impl Answerer {
     fn part(&self, blob: CachedBlob, range: Range<u64>, cache_status: &str) -> Response<Body> {
         let described = format!("bytes {}-{}/{}", range.start, range.end - 1, blob.size);
         let length = range.end - range.start;
-        let body = Body::new(FileBody::new(blob.file, range));
+        let body = Body::new(FileBody::new(blob, range));
         let mut response = self.response(StatusCode::PARTIAL_CONTENT, body, cache_status);
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
         response.headers_mut().insert(CONTENT_RANGE, value(&described));

@@ -1,0 +1,178 @@
+//! Where cached blobs lie as files, and what a restart finds.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use backends::Digest;
+
+/// Blobs are private: whoever may read them is decided by the registry, not by the file system.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+/// The kernel's name for this boot (`random(4)`).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Names of files below the cache's folder.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    root: PathBuf,
+}
+
+/// A complete blob that a restart found.
+pub(super) struct Found {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    /// Whether its bytes can be trusted without reading them.
+    pub(super) trusted: bool,
+    modified: SystemTime,
+}
+
+impl Layout {
+    /// Makes the folders.
+    pub(super) fn create(root: &Path) -> io::Result<Self> {
+        let layout = Self { root: root.to_owned() };
+        for folder in [layout.blobs(), layout.unproven_blobs(), layout.partials()] {
+            folder_builder().create(folder)?;
+        }
+        Ok(layout)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.root.join("sha256")
+    }
+
+    fn unproven_blobs(&self) -> PathBuf {
+        self.root.join("unproven")
+    }
+
+    fn partials(&self) -> PathBuf {
+        self.root.join("partial")
+    }
+
+    /// Where a proven blob lies.
+    pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
+        below(&self.blobs(), digest)
+    }
+
+    /// Where a blob lies that has to be read again before it is served.
+    pub(super) fn unproven(&self, digest: &Digest) -> PathBuf {
+        below(&self.unproven_blobs(), digest)
+    }
+
+    /// A new file for a blob on its way in.
+    pub(super) fn create_partial(&self, digest: &Digest, attempt: u64) -> io::Result<(PathBuf, File)> {
+        let path = self.partials().join(format!("{}.{attempt}", digest.hex()));
+        let mut options = File::options();
+        let file = options.read(true).write(true).create_new(true).mode(FILE_MODE).open(&path)?;
+        Ok((path, file))
+    }
+
+    /// Puts a file whose digest is proven in its place.
+    pub(super) fn publish(&self, file: &Path, digest: &Digest) -> io::Result<()> {
+        move_to(file, &self.blob(digest))
+    }
+
+    /// Removes a blob, proven or not.
+    pub(super) fn remove(&self, digest: &Digest) -> io::Result<()> {
+        for path in [self.blob(digest), self.unproven(digest)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// After a restart of the machine, puts all blobs aside to be proven again: what a process
+    /// wrote survives its death, but files that were never synced may not survive a loss of power.
+    pub(super) fn distrust_other_boots(&self) -> io::Result<()> {
+        let record = self.root.join("boot_id");
+        // Absent outside Linux proper: then every file is read before it is trusted.
+        let now = fs::read(BOOT_ID).unwrap_or_default();
+        if !now.is_empty() && fs::read(&record).is_ok_and(|then| then == now) {
+            return Ok(());
+        }
+        for path in files_below(&self.blobs())? {
+            if let Some(digest) = digest_of_name(&path) {
+                move_to(&path, &self.unproven(&digest))?;
+            }
+        }
+        // Last, so that a crash in between begins again.
+        fs::write(&record, now)
+    }
+
+    /// Removes what an earlier process left half done, and lists what is whole, least recently
+    /// written first.
+    pub(super) fn recover(&self) -> io::Result<Vec<Found>> {
+        for entry in fs::read_dir(self.partials())? {
+            fs::remove_file(entry?.path())?;
+        }
+        let mut found = Vec::new();
+        let mut seen = HashSet::new();
+        for (folder, trusted) in [(self.blobs(), true), (self.unproven_blobs(), false)] {
+            for path in files_below(&folder)? {
+                let metadata = fs::metadata(&path)?;
+                match digest_of_name(&path) {
+                    Some(digest) if seen.insert(digest) => {
+                        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                        found.push(Found { digest, size: metadata.len(), trusted, modified });
+                    }
+                    Some(_) => fs::remove_file(&path)?,
+                    None => {
+                        tracing::warn!(path = %path.display(), "a stranger in the cache's folder is left alone")
+                    }
+                }
+            }
+        }
+        found.sort_by_key(|blob| blob.modified);
+        Ok(found)
+    }
+}
+
+fn folder_builder() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(FOLDER_MODE);
+    builder
+}
+
+fn below(folder: &Path, digest: &Digest) -> PathBuf {
+    let hex = digest.hex();
+    folder.join(&hex[..2]).join(hex)
+}
+
+fn move_to(file: &Path, place: &Path) -> io::Result<()> {
+    if let Some(folder) = place.parent() {
+        folder_builder().create(folder)?;
+    }
+    fs::rename(file, place)
+}
+
+fn digest_of_name(path: &Path) -> Option<Digest> {
+    format!("sha256:{}", path.file_name()?.to_str()?).parse().ok()
+}
+
+/// Files two levels down.
+fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for inner in fs::read_dir(folder)? {
+        let inner = inner?;
+        if !inner.file_type()?.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(inner.path())? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                files.push(entry.path());
+            }
+        }
+    }
+    Ok(files)
+}
