@@ -92,7 +92,8 @@ pub(crate) async fn cold(show: &mut Show<'_>) -> Result<()> {
         & checks.equal("blobs from home, cold", gateway.wanted, gateway.from(&home));
     let asked = gateway.blobs.iter().filter(|blob| blob.reads.iter().any(|read| read.zone == home)).count();
     checks.equal("blobs that the home store was asked for", gateway.wanted, asked);
-    let alone_job = smooth(checks, "pull from Quay alone", &alone);
+    let alone_job = smooth(checks, "pull from Quay alone", &alone)
+        & checks.equal("blobs from home, Quay alone", alone.wanted, alone.from(&home));
     show.rows.push(Row {
         step: "pull, nothing cached",
         gateway: Did { job, seen: format!("{}, from {home}", summary(&gateway)) },
@@ -111,7 +112,8 @@ pub(crate) async fn warm(show: &mut Show<'_>) -> Result<()> {
     let job = smooth(checks, "warm pull", &gateway)
         & checks.equal("blobs from the cache, warm", gateway.wanted, gateway.from("cache"))
         & checks.equal("reads of the stores, warm", 0, asked);
-    let alone_job = smooth(checks, "second pull from Quay alone", &alone);
+    let alone_job = smooth(checks, "second pull from Quay alone", &alone)
+        & checks.equal("blobs from home again, Quay alone", alone.wanted, alone.from(&home));
     show.rows.push(Row {
         step: "pull again",
         gateway: Did { job, seen: format!("{}, from the cache", summary(&gateway)) },
@@ -128,6 +130,8 @@ pub(crate) async fn outage(show: &mut Show<'_>) -> Result<()> {
     let [first, second] = [&show.image.layers[0], &show.image.layers[1]];
     let kill_after = Some(first.size + second.size / 3);
     show.stage.slow_home(Some(DYING_RATE));
+    let rate = format::speed(DYING_RATE, Duration::from_secs(1));
+    show.screen.say(&format!("  {home} gives {rate} at most from here on, so that it dies in mid-blob"));
     let gateway = pull(&show.stage, Side::Gateway, &show.image, kill_after, show.screen).await?;
     show.stage.revive_home().await;
     show.screen.say("\n  beside it: the same from Quay alone");
