@@ -1,6 +1,7 @@
 //! The demo: quay-gateway at work before your eyes, all of it in this one process.
 
 mod acts;
+mod arguments;
 mod checks;
 mod copies;
 mod folder;
@@ -24,41 +25,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::arguments::Arguments;
 use crate::folder::Folder;
 use crate::play::{Ending, play};
 use crate::screen::Screen;
-
-/// Shows what quay-gateway does, in one process and under a minute.
-///
-/// It starts three object stores (5, 40 and 120 ms away), a stand-in for Red Hat Quay over them,
-/// and the gateway before it. Then it pushes an image of 200 MB through the gateway, watches the
-/// copies arrive in the other zones, pulls the image cold and warm, kills the home zone's store in
-/// mid-pull and pulls on, and does the same at Quay alone. It ends in a table of what was measured,
-/// and stays up so that you can push and pull by hand with the podman and skopeo lines it prints.
-///
-/// Nothing is installed, no other program is started, and only loopback ports are used. All files
-/// lie in one temporary folder (TMPDIR, about 1.5 GB at most) that goes when the demo ends.
-#[derive(Debug, Parser)]
-#[command(
-    name = "demo",
-    version,
-    after_help = "Exit status: 0 if all of it was seen to work, 1 if not (what was expected and what was \
-                  seen is printed), 130 if interrupted before the end."
-)]
-struct Arguments {
-    /// End after the table instead of staying up.
-    #[arg(long)]
-    once: bool,
-    /// Leave the home zone dead at the end, to pull by hand without it (pushes need it).
-    #[arg(long, conflicts_with = "once")]
-    home_down: bool,
-    /// Show what the gateway logs, without progress bars. Otherwise warnings go to a file.
-    #[arg(long)]
-    verbose: bool,
-}
 
 /// For reads and writes of files under way at the end.
 const DISK_TIMEOUT: Duration = Duration::from_secs(2);

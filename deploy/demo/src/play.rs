@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tests::image::Image;
 
+use crate::arguments::Arguments;
 use crate::checks::Checks;
 use crate::report::{self, Row};
 use crate::screen::Screen;
 use crate::stage::Stage;
-use crate::{Arguments, acts, format, image, picture, try_it};
+use crate::{acts, format, image, picture, try_it};
 
 /// For all of it; a debug build on a slow machine takes a small part of it.
 const PLAY_MAX: Duration = Duration::from_secs(600);
