@@ -1,13 +1,14 @@
 //! A registry client as container engines are one: bearer tokens, pushes, verified pulls.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use backends::{Digest, Hasher};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
 use tokio_util::io::ReaderStream;
@@ -30,6 +31,7 @@ pub struct Client {
     login: Option<(String, String)>,
     /// By the scope they were given for.
     tokens: Mutex<HashMap<String, String>>,
+    moved: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Client {
@@ -86,7 +88,13 @@ impl Client {
             .no_proxy()
             .build()?;
         let login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
-        Ok(Self { http, base: base.parse()?, login, tokens: Mutex::default() })
+        Ok(Self { http, base: base.parse()?, login, tokens: Mutex::default(), moved: Arc::default() })
+    }
+
+    /// Bytes of blobs sent and received so far, for whoever watches.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
     }
 
     /// A request without any token; `target` is path and query, or an absolute URL.
@@ -206,13 +214,18 @@ impl Client {
         let location = location(&started)?;
         let token = self.known_token(&scope);
         let (length, body) = match blob.content.as_ref().context("a blob with bytes")? {
-            Content::Memory(bytes) => (bytes.len() as u64, reqwest::Body::from(bytes.clone())),
+            Content::Memory(bytes) => {
+                self.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                (bytes.len() as u64, reqwest::Body::from(bytes.clone()))
+            }
             Content::File(path) => {
                 let file = tokio::fs::File::open(path).await?;
-                (
-                    file.metadata().await?.len(),
-                    reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, PIECE)),
-                )
+                let length = file.metadata().await?.len();
+                let moved = Arc::clone(&self.moved);
+                let pieces = ReaderStream::with_capacity(file, PIECE).inspect_ok(move |piece| {
+                    moved.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                });
+                (length, reqwest::Body::wrap_stream(pieces))
             }
         };
         let patch = self
@@ -305,6 +318,7 @@ impl Client {
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(reqwest::Error::without_url)?;
             first_byte.get_or_insert_with(|| start.elapsed());
+            self.moved.fetch_add(piece.len() as u64, Ordering::Relaxed);
             hasher.update(&piece);
         }
         let (size, total) = (hasher.bytes(), start.elapsed());

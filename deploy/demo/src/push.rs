@@ -1,0 +1,39 @@
+//! A push, timed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tests::image::Image;
+
+use crate::image;
+use crate::screen::Screen;
+use crate::stage::{Side, Stage};
+
+/// What was pushed, and when it was over.
+pub(crate) struct Push {
+    pub(crate) bytes: u64,
+    pub(crate) took: Duration,
+    /// When the manifest was accepted.
+    pub(crate) at: Instant,
+}
+
+/// Pushes an image: its blobs, then its manifest.
+pub(crate) async fn push(
+    stage: &Stage,
+    side: Side,
+    repository: &str,
+    tag: &str,
+    image: &Image,
+    screen: &Screen,
+) -> Result<Push> {
+    let client = stage.client(side)?;
+    let label = match side {
+        Side::Gateway => "pushing through the gateway",
+        Side::Alone => "pushing to Quay alone",
+    };
+    let bar = screen.bar(label, image::size(image));
+    let start = Instant::now();
+    let pushing = client.push(repository, tag, image);
+    bar.during(|| client.moved(), pushing).await.with_context(|| label.to_owned())?;
+    Ok(Push { bytes: client.moved(), took: start.elapsed(), at: Instant::now() })
+}

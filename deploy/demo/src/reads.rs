@@ -1,0 +1,64 @@
+//! What the stores were asked for, from their own records.
+
+use ::tests::record::Seen;
+use backends::Digest;
+use http::Method;
+
+use crate::format;
+use crate::stage::Stage;
+
+/// A read of a blob that reached a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Read {
+    pub(crate) zone: String,
+    /// The first byte asked for.
+    pub(crate) from: u64,
+}
+
+/// Forgets all reads so far.
+pub(crate) fn forget(stage: &Stage) {
+    stage.site.zones.iter().for_each(|zone| zone.proxy().record().clear());
+}
+
+/// Reads of a blob since then, in order.
+pub(crate) fn of(stage: &Stage, digest: &Digest) -> Vec<Read> {
+    let mut found: Vec<(&str, Seen)> = Vec::new();
+    for zone in &stage.site.zones {
+        let seen = zone.proxy().record().of(&Method::GET, &digest.hex());
+        found.extend(seen.into_iter().map(|seen| (zone.location().name.as_str(), seen)));
+    }
+    found.sort_by_key(|(_, seen)| seen.at);
+    let read = |(zone, seen): (&str, Seen)| Read { zone: zone.to_owned(), from: first(seen.header("range")) };
+    found.into_iter().map(read).collect()
+}
+
+/// How one read after another went on, in words: `zone-a, from 48.0 MB on zone-b`.
+pub(crate) fn words(reads: &[Read]) -> String {
+    let word = |read: &Read| match read.from {
+        0 => read.zone.clone(),
+        from => format!("from {} on {}", format::bytes(from), read.zone),
+    };
+    reads.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// The first byte of `bytes=first-last`; a request without a range begins at 0.
+fn first(range: &str) -> u64 {
+    let number = range.strip_prefix("bytes=").and_then(|range| range.split('-').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        assert_eq!((first("bytes=48-99"), first("bytes=7-"), first("")), (48, 7, 0));
+    }
+
+    #[test]
+    fn in_words() {
+        let read = |zone: &str, from| Read { zone: zone.into(), from };
+        assert_eq!(words(&[read("a", 0), read("b", 48_000_000)]), "a, from 48.0 MB on b");
+    }
+}
