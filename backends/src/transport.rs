@@ -96,7 +96,7 @@ impl HttpClient {
 
     /// Sends a request whose body, if any, is in memory; headers within `bound`.
     ///
-    /// What changes nothing is repeated once where a connection broke before the answer: most often the server had just
+    /// What may be done twice is repeated once where a connection broke before the answer: most often the server had just
     /// closed it as idle, which says nothing about the server.
     pub(crate) async fn send(&self, what: &str, request: Request, bound: Duration) -> Result<Response> {
         let repeatable =

@@ -120,10 +120,9 @@ impl App {
         let (draining, stop) = (shutdown.clone(), stop_admin.clone());
         let admin =
             tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
-        server::serve(Arc::clone(&self.gateway), self.listener, self.tls.0, shutdown).await;
+        let drained = server::serve(Arc::clone(&self.gateway), self.listener, self.tls.0, shutdown).await;
         self.gateway.pushes.close();
-        let drain = self.gateway.settings.timeouts.drain;
-        if tokio::time::timeout(drain, self.gateway.pushes.wait()).await.is_err() {
+        if tokio::time::timeout_at(drained, self.gateway.pushes.wait()).await.is_err() {
             tracing::error!(pushes = self.gateway.pushes.len(), "cut: pushes whose copies may not be queued");
         }
         self.stop_copies.cancel();

@@ -16,7 +16,7 @@ use zone_router::{Blob, NotOpened};
 use self::answer::Answerer;
 use crate::Gateway;
 use crate::auth::{self, Verdict};
-use crate::cache::{CachedBlob, Filled, Follower, NotKept, Opened, Origin};
+use crate::cache::{CachedBlob, Filled, Follower, Lookup, NotKept, Opened, Origin};
 use crate::follow::{self, Fetched};
 use crate::forward;
 use crate::http::{Body, BodyError, Problem, Requested, Spec};
@@ -72,8 +72,9 @@ impl Pull<'_> {
             return Ok(answer.empty());
         }
         match self.gateway.cache.get(&self.blob.digest).await {
-            Some(blob) => Ok(self.hit(&answer, blob)),
-            None => self.miss(&answer, expected).await,
+            Lookup::Hit(blob) => Ok(self.hit(&answer, blob)),
+            Lookup::Absent => self.miss(&answer, expected, true).await,
+            Lookup::Unusable => self.miss(&answer, expected, false).await,
         }
     }
 
@@ -113,8 +114,8 @@ impl Pull<'_> {
     /// The size where the registry's yes names none.
     async fn size_elsewhere(&self) -> Option<u64> {
         match self.gateway.cache.get(&self.blob.digest).await {
-            Some(blob) => Some(blob.size),
-            None => self.gateway.router.head(&self.blob).await.map(|meta| meta.size),
+            Lookup::Hit(blob) => Some(blob.size),
+            _ => self.gateway.router.head(&self.blob).await.map(|meta| meta.size),
         }
     }
 
@@ -123,8 +124,21 @@ impl Pull<'_> {
         answer.file(blob, "hit")
     }
 
-    async fn miss(&self, answer: &Answerer, expected: Option<u64>) -> Result<Response<Body>, Problem> {
-        let filled = self.gateway.cache.fill(self.blob.digest, || self.zones(expected));
+    async fn miss(
+        &self,
+        answer: &Answerer,
+        expected: Option<u64>,
+        keep: bool,
+    ) -> Result<Response<Body>, Problem> {
+        let filled = async {
+            if keep {
+                return self.gateway.cache.fill(self.blob.digest, || self.zones(expected)).await;
+            }
+            match self.zones(expected).await {
+                Ok(opened) => Filled::Alone(opened, NotKept::Disk),
+                Err(why) => Filled::NotOpened(Arc::new(why)),
+            }
+        };
         // Where the registry took its time, a zone gets its own all the same.
         let deadline = self.deadline.max(Instant::now() + self.gateway.settings.timeouts.zone_first_byte);
         let filled = tokio::time::timeout_at(deadline, filled).await.map_err(|_| {
@@ -142,7 +156,8 @@ impl Pull<'_> {
             Fetched::Relay(response) => Ok(response),
             Fetched::Blob(opened) => {
                 tracing::info!(digest = %self.blob.digest, zones = %not_opened, from = %opened.from, "no zone gave it, the registry does");
-                let filled = self.fill_from(opened).await;
+                let filled =
+                    if keep { self.fill_from(opened).await } else { Filled::Alone(opened, NotKept::Disk) };
                 self.filled(answer, filled).await
             }
         }

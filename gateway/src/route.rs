@@ -50,6 +50,14 @@ pub(crate) async fn answer(
     response
 }
 
+/// The answer while `limits.requests` are under way.
+pub(crate) fn overloaded(gateway: &Gateway, client: IpAddr) -> Response<Body> {
+    let problem = Problem::overload("limits.requests are under way already");
+    gateway.metrics.answered("overload", problem.status.as_u16());
+    tracing::warn!(%client, problem = problem.message, "refused");
+    problem.response()
+}
+
 fn not_a_proxy() -> Response<Body> {
     let why = "the gateway is no forward proxy";
     let problem =

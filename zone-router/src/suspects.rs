@@ -30,7 +30,7 @@ impl Suspects {
         }
     }
 
-    /// One zone gave all of it, or its object has the wrong size.
+    /// One zone gave all of it, or holds nothing under the name of something.
     pub(crate) fn condemn(&self, digest: &Digest, zone: usize) {
         self.remember(digest, zone, Standing::Condemned);
     }

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 
 use super::files::{CHUNK, read_blocking, read_cached};
-use super::store::CachedBlob;
+use super::outcome::CachedBlob;
 use crate::http::BodyError;
 
 /// Streams a range of a complete blob. Reads from the page cache happen in place; only the disk

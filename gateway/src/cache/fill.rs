@@ -17,8 +17,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use zone_router::NotOpened;
 
 use super::files::{CHUNK, Disk};
+use super::outcome::NotKept;
 use super::room::Room;
-use super::store::{Cache, NotKept};
+use super::store::Cache;
 
 /// Pieces of a body written at once if they are there: few disk tasks, and no waiting for more.
 const WRITE_PIECES_MAX: usize = 64;
@@ -156,7 +157,17 @@ impl Fill {
         // Set once: there is one task.
         let _ = self.head.set(Head { size, from, file: Arc::clone(&file), resume, disk });
         self.phase.send_replace(Phase::Filling(0));
-        self.write(&file, opened.body, disk).await?;
+        if let Err(failure) = self.write(&file, opened.body, disk).await {
+            // Before anyone hears of it, so that the next try finds the room free.
+            let released = disk.run(move || {
+                room.release();
+                Ok(())
+            });
+            if let Err(error) = released.await {
+                tracing::warn!(digest = %self.digest, %error, "a partial file is not removed yet");
+            }
+            return Err(failure);
+        }
         match disk.run(move || room.place()).await {
             Ok(true) => {}
             Ok(false) => tracing::debug!(digest = %self.digest, "evicted before it was whole"),

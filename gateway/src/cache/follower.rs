@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::files::{CHUNK, read_blocking, read_cached};
 use super::fill::{Failure, Fill, Head, Opened, Phase};
-use super::store::CachedBlob;
+use super::outcome::CachedBlob;
 use crate::http::BodyError;
 
 /// One reader of a fill. Its last byte comes only when the blob is proven.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backends::Digest;
@@ -16,11 +16,12 @@ pub(super) struct Room {
     digest: Digest,
     entry: Arc<Entry>,
     partial: Option<PathBuf>,
+    released: bool,
 }
 
 impl Room {
     pub(super) fn new(cache: Arc<Cache>, digest: Digest, entry: Arc<Entry>) -> Self {
-        Self { cache, digest, entry, partial: None }
+        Self { cache, digest, entry, partial: None, released: false }
     }
 
     /// Makes the partial file. Blocks on the disk.
@@ -28,6 +29,12 @@ impl Room {
         let (path, file) = self.cache.layout().create_partial(&self.digest, attempt)?;
         self.partial = Some(path);
         Ok(file)
+    }
+
+    /// Gives it back here and now. Blocks on the disk.
+    pub(super) fn release(mut self) {
+        give_back(&self.cache, &self.digest, &self.entry, self.partial.take().as_deref());
+        self.released = true;
     }
 
     /// Puts the file, whole and proven, in its place. `false` if the blob was evicted while it
@@ -44,13 +51,27 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if let Some(partial) = &self.partial
-            && let Err(error) = std::fs::remove_file(partial)
-        {
-            tracing::warn!(digest = %self.digest, %error, "a partial file cannot be removed");
+        if self.released || (self.partial.is_none() && self.entry.is_whole()) {
+            return;
         }
-        if !self.entry.is_whole() {
-            self.cache.give_back(&self.digest, &self.entry);
+        let (cache, digest) = (Arc::clone(&self.cache), self.digest);
+        let (entry, partial) = (Arc::clone(&self.entry), self.partial.take());
+        let give_back = move || give_back(&cache, &digest, &entry, partial.as_deref());
+        // A fill may be dropped anywhere, and only here may its end wait for the disk.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(give_back)),
+            Err(_) => give_back(),
         }
+    }
+}
+
+fn give_back(cache: &Cache, digest: &Digest, entry: &Arc<Entry>, partial: Option<&Path>) {
+    if let Some(partial) = partial
+        && let Err(error) = std::fs::remove_file(partial)
+    {
+        tracing::warn!(%digest, %error, "a partial file cannot be removed");
+    }
+    if !entry.is_whole() {
+        cache.give_back(digest, entry);
     }
 }

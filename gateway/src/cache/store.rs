@@ -11,14 +11,14 @@ use dashmap::{DashMap, Entry as Slot};
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use tokio::sync::Semaphore;
-use zone_router::NotOpened;
 
 use super::entry::{self, Entry};
 use super::files::{Disk, free_bytes};
-use super::fill::{Failure, Fill, Opened, Origin};
+use super::fill::{Failure, Fill, Origin};
 use super::follower::Follower;
 use super::layout::Layout;
 use super::lock::DirectoryLock;
+use super::outcome::{CacheStatus, CachedBlob, Filled, Lookup, NotKept};
 use super::reaper::{self, Evicted};
 use super::room::Room;
 use crate::config::{CacheSettings, Limits, Timeouts};
@@ -49,66 +49,6 @@ pub struct Cache {
     proving: Semaphore,
     proof_wait: Duration,
     _lock: DirectoryLock,
-}
-
-/// A whole blob, proven and open.
-#[derive(Debug, Clone)]
-pub(crate) struct CachedBlob {
-    pub(crate) file: Arc<File>,
-    pub(crate) size: u64,
-    pub(crate) disk: Disk,
-}
-
-/// What became of a miss.
-pub(crate) enum Filled {
-    /// It came in meanwhile.
-    Hit(CachedBlob),
-    /// It is on its way in, and can be read behind the writer. `true` if another client's fill.
-    Following(Follower, bool),
-    /// It is not kept, for this reason; here is the stream for this client alone.
-    Alone(Opened, NotKept),
-    /// No zone gave it.
-    NotOpened(Arc<NotOpened>),
-    /// The fill broke before its first byte.
-    Broken(String),
-}
-
-/// Why a blob is streamed past the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotKept {
-    /// It is larger than the cache.
-    TooLarge,
-    /// The disk has no room above the reserve, or fails.
-    Disk,
-    /// As many fills as allowed are under way.
-    Busy,
-    /// Its size is not known beforehand.
-    UnknownSize,
-}
-
-impl NotKept {
-    /// A word for `Cache-Status` and metrics.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::TooLarge => "too-large",
-            Self::Disk => "disk-full",
-            Self::Busy => "busy",
-            Self::UnknownSize => "unknown-size",
-        }
-    }
-}
-
-/// The cache at a glance.
-#[derive(Debug, Clone, Copy)]
-pub struct CacheStatus {
-    /// Blobs kept or on their way in.
-    pub blobs: u64,
-    /// Their bytes, in whole disk blocks.
-    pub bytes: u64,
-    /// Bytes it may hold.
-    pub capacity: u64,
-    /// Fills under way.
-    pub fills: usize,
 }
 
 impl Cache {
@@ -174,20 +114,22 @@ impl Cache {
     }
 
     /// A whole blob, if it is here, right, and can be opened.
-    pub(crate) async fn get(self: &Arc<Self>, digest: &Digest) -> Option<CachedBlob> {
-        let entry = self.index.get(digest).filter(|entry| entry.is_whole())?;
+    pub(crate) async fn get(self: &Arc<Self>, digest: &Digest) -> Lookup {
+        let Some(entry) = self.index.get(digest).filter(|entry| entry.is_whole()) else {
+            return Lookup::Absent;
+        };
         if !self.is_trusted(*digest, &entry).await {
-            return None;
+            return Lookup::Unusable;
         }
-        let blob = |file| CachedBlob { file, size: entry.size, disk: self.disk };
+        let hit = |file| Lookup::Hit(CachedBlob { file, size: entry.size, disk: self.disk });
         if let Some(file) = self.open.get(digest) {
-            return Some(blob(file));
+            return hit(file);
         }
         let (path, size) = (self.layout.blob(digest), entry.size);
         match self.disk.run(move || open_whole(&path, size)).await {
             Ok(file) => {
                 self.open.insert(*digest, Arc::clone(&file));
-                Some(blob(file))
+                hit(file)
             }
             Err(error) => {
                 tracing::warn!(%digest, %error, "a cached blob cannot be opened");
@@ -195,7 +137,7 @@ impl Cache {
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) {
                     self.drop_blob(digest);
                 }
-                None
+                Lookup::Unusable
             }
         }
     }
@@ -205,8 +147,8 @@ impl Cache {
         let mut broken = String::new();
         for _ in 0..FILL_TRIES_MAX {
             let Some((mut follower, joined)) = self.join_or_start(digest, &origin) else {
-                if let Some(hit) = self.get(&digest).await {
-                    return Filled::Hit(hit);
+                if let Lookup::Hit(blob) = self.get(&digest).await {
+                    return Filled::Hit(blob);
                 }
                 return match origin().await {
                     Ok(opened) => Filled::Alone(opened, NotKept::Busy),

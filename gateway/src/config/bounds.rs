@@ -55,6 +55,32 @@ impl Default for Limits {
     }
 }
 
+/// More of anything at once than this is a slip of the keyboard.
+const COUNT_MAX: usize = 1_000_000;
+
+impl Limits {
+    /// What is wrong with them.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let counts = [
+            ("connections", self.connections),
+            ("streams", self.streams as usize),
+            ("requests", self.requests),
+            ("registry_connections", self.registry_connections),
+            ("headers", self.headers),
+            ("fills", self.fills),
+        ];
+        for (name, count) in counts {
+            if !(1..=COUNT_MAX).contains(&count) {
+                return Err(format!("limits.{name}: {count} is not between 1 and {COUNT_MAX}"));
+            }
+        }
+        if self.abandoned_fills > COUNT_MAX {
+            return Err(format!("limits.abandoned_fills: more than {COUNT_MAX}"));
+        }
+        Ok(())
+    }
+}
+
 /// How long. Keys of `timeouts:` in the configuration, such as `handshake: 10s`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]

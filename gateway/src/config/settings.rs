@@ -136,6 +136,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         },
         |name| name.value.clone(),
     );
+    file.limits.check().map_err(|why| fail(None, why))?;
     let zones = zones(path, &file, &quay, preference)?;
     let targets = targets(path, &file, &quay, &zones)?;
     Ok(Settings {

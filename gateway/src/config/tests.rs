@@ -152,6 +152,8 @@ fn what_is_wrong_is_refused_where_it_stands() {
         (&format!("{GATEWAY}cache: {{size: 0}}\n"), "gateway.yaml:2: cache.size"),
         (&format!("{GATEWAY}timeouts: {{permission: 2m}}\n"), "more than 60s"),
         (&format!("{GATEWAY}timeouts: {{drain: soon}}\n"), "gateway.yaml:2:"),
+        (&format!("{GATEWAY}limits: {{requests: 0}}\n"), "limits.requests: 0 is not between 1 and"),
+        (&format!("{GATEWAY}limits: {{connections: 18446744073709551615}}\n"), "limits.connections"),
         (&format!("{GATEWAY}zones: {{z: [S4Storage, {{}}]}}\n"), "S3Storage"),
         (&format!("{GATEWAY}zones: {{z: [AzureStorage, {{}}]}}\n"), "not supported yet"),
         (&format!("{GATEWAY}zones: {{z: [LocalStorage, {{storage_pat: /x}}]}}\n"), "storage_path"),

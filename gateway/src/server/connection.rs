@@ -19,7 +19,6 @@ use super::activity::Activity;
 use super::bounded_io::BoundedIo;
 use crate::Gateway;
 use crate::config::{Limits, Timeouts};
-use crate::http::Problem;
 use crate::route;
 
 /// What TLS buffers for one client, in bytes: a whole piece of a body, so that one system call
@@ -43,6 +42,10 @@ const H1_BUFFER_MIN: usize = 8192;
 /// How long a client that never asked for anything has to go.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// A piece of an HTTP/2 answer may stay with the client for so many times `timeouts.client_stall`:
+/// pieces are large, and a slow client takes long over one. HTTP/1.1 is measured by bytes.
+const H2_PIECE_STALLS: u32 = 4;
+
 /// HTTP as TLS agreed on it. Never guessed from the first bytes, as waiting for those would have
 /// no bound.
 pub(super) struct Protocols {
@@ -53,13 +56,6 @@ pub(super) struct Protocols {
 impl Protocols {
     pub(super) fn new(limits: &Limits, timeouts: &Timeouts) -> Self {
         Self { http1: builder(limits, timeouts).http1_only(), http2: builder(limits, timeouts).http2_only() }
-    }
-
-    fn agreed(&self, stream: &TlsStream<TcpStream>) -> &auto::Builder<TokioExecutor> {
-        match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => &self.http2,
-            _ => &self.http1,
-        }
     }
 }
 
@@ -128,7 +124,8 @@ impl Client {
     async fn requests(&self, stream: TlsStream<TcpStream>) {
         let timeouts = &self.gateway.settings.timeouts;
         let activity = Activity::new();
-        let http = self.protocols.agreed(&stream);
+        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let http = if h2 { &self.protocols.http2 } else { &self.protocols.http1 };
         let io = TokioIo::new(BoundedIo::new(stream, timeouts.client_stall));
         let service = service_fn(|request| {
             let (gateway, client) = (Arc::clone(&self.gateway), self.peer.ip());
@@ -136,7 +133,7 @@ impl Client {
             async move {
                 Ok::<_, Infallible>(match busy {
                     Ok(busy) => busy.until_sent(route::answer(&gateway, request, client).await),
-                    Err(_) => Problem::overload("limits.requests are under way already").response(),
+                    Err(_) => route::overloaded(&gateway, client),
                 })
             }
         });
@@ -145,7 +142,7 @@ impl Client {
         loop {
             // Requests come and go without a word, so it is looked at now and then.
             let look = Instant::now() + timeouts.client_stall.min(timeouts.headers);
-            let patience = Patience::new(&activity, told_to_go, timeouts);
+            let patience = Patience::new(&activity, h2, told_to_go, timeouts);
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
@@ -158,7 +155,7 @@ impl Client {
                     told_to_go = Some(Instant::now());
                 }
                 () = tokio::time::sleep_until(patience.ends().map_or(look, |end| end.min(look))) => {
-                    match Patience::new(&activity, told_to_go, timeouts) {
+                    match Patience::new(&activity, h2, told_to_go, timeouts) {
                         now if now.ends().is_none_or(|end| end > Instant::now()) => {}
                         Patience::Idle(_) => {
                             connection.as_mut().graceful_shutdown();
@@ -186,7 +183,7 @@ enum Patience {
 }
 
 impl Patience {
-    fn new(activity: &Activity, told_to_go: Option<Instant>, timeouts: &Timeouts) -> Self {
+    fn new(activity: &Activity, h2: bool, told_to_go: Option<Instant>, timeouts: &Timeouts) -> Self {
         let stall = timeouts.client_stall;
         match (activity.idle_since(), activity.stalled_since()) {
             (Some(since), _) => match told_to_go {
@@ -195,8 +192,8 @@ impl Patience {
                 Some(told) if activity.has_begun() => Self::Gone(since.max(told) + stall),
                 Some(told) => Self::Gone(told + FAREWELL.min(stall)),
             },
-            (None, Some(since)) => Self::Gone(since + stall),
-            (None, None) => Self::Busy,
+            (None, Some(since)) if h2 => Self::Gone(since + stall * H2_PIECE_STALLS),
+            (None, _) => Self::Busy,
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,13 +24,13 @@ use crate::Gateway;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts clients until `shutdown`, then lets requests under way finish within
-/// `timeouts.drain`.
+/// `timeouts.drain`; returns when that ends.
 pub(crate) async fn serve(
     gateway: Arc<Gateway>,
     listener: TcpListener,
     tls: TlsAcceptor,
     shutdown: CancellationToken,
-) {
+) -> Instant {
     let limits = &gateway.settings.limits;
     let protocols = Arc::new(Protocols::new(limits, &gateway.settings.timeouts));
     let connections = Arc::new(Semaphore::new(limits.connections));
@@ -58,14 +59,16 @@ pub(crate) async fn serve(
     drop(listener);
     clients.close();
     let drain = gateway.settings.timeouts.drain;
+    let end = Instant::now() + drain;
     tracing::info!(
         clients = clients.len(),
         seconds = drain.as_secs(),
         "no new clients; requests under way may finish"
     );
-    if tokio::time::timeout(drain, clients.wait()).await.is_err() {
+    if tokio::time::timeout_at(end, clients.wait()).await.is_err() {
         tracing::warn!(clients = clients.len(), "cut: still busy when timeouts.drain ended");
     }
+    end
 }
 
 type Accepted = (OwnedSemaphorePermit, std::io::Result<(TcpStream, SocketAddr)>);

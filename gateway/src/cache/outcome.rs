@@ -1,0 +1,80 @@
+//! What the cache says.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use zone_router::NotOpened;
+
+use super::files::Disk;
+use super::fill::Opened;
+use super::follower::Follower;
+
+/// What became of a look.
+pub(crate) enum Lookup {
+    /// Here it is.
+    Hit(CachedBlob),
+    /// It is not here.
+    Absent,
+    /// It is here, but not to be had now: it is still being proven, or the disk fails.
+    Unusable,
+}
+
+/// A whole blob, proven and open.
+#[derive(Debug, Clone)]
+pub(crate) struct CachedBlob {
+    pub(crate) file: Arc<File>,
+    pub(crate) size: u64,
+    pub(crate) disk: Disk,
+}
+
+/// What became of a miss.
+pub(crate) enum Filled {
+    /// It came in meanwhile.
+    Hit(CachedBlob),
+    /// It is on its way in, and can be read behind the writer. `true` if another client's fill.
+    Following(Follower, bool),
+    /// It is not kept, for this reason; here is the stream for this client alone.
+    Alone(Opened, NotKept),
+    /// No zone gave it.
+    NotOpened(Arc<NotOpened>),
+    /// The fill broke before its first byte.
+    Broken(String),
+}
+
+/// Why a blob is streamed past the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotKept {
+    /// It is larger than the cache.
+    TooLarge,
+    /// The disk has no room above the reserve, fails, or has a file that is still being proven.
+    Disk,
+    /// As many fills as allowed are under way.
+    Busy,
+    /// Its size is not known beforehand.
+    UnknownSize,
+}
+
+impl NotKept {
+    /// A word for `Cache-Status` and metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too-large",
+            Self::Disk => "disk",
+            Self::Busy => "busy",
+            Self::UnknownSize => "unknown-size",
+        }
+    }
+}
+
+/// The cache at a glance.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheStatus {
+    /// Blobs kept or on their way in.
+    pub blobs: u64,
+    /// Their bytes, in whole disk blocks.
+    pub bytes: u64,
+    /// Bytes it may hold.
+    pub capacity: u64,
+    /// Fills under way.
+    pub fills: usize,
+}
