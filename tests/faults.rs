@@ -56,6 +56,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Waits until the zone has been asked for the layer, and a little for its first bytes.
+    async fn under_way(&self, zone: &str) {
+        while self.asked(zone) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+
     fn asked(&self, zone: &str) -> usize {
         self.site.zone(zone).proxy().record().count(&Method::GET, &self.image.layers[0].digest.hex())
     }
@@ -112,7 +120,7 @@ async fn a_body_that_stalls_goes_on_elsewhere() -> Result<()> {
     let proxy = stage.site.zone("zone-a").proxy();
     let pull = stage.pull();
     let hang = async {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        stage.under_way("zone-a").await;
         proxy.set(|faults| faults.hang = true);
     };
     let (status, ()) = tokio::join!(pull, hang);
@@ -127,7 +135,7 @@ async fn the_store_is_killed_in_mid_pull() -> Result<()> {
     stage.fault("zone-a", |faults| faults.bandwidth = Some(800_000));
     let proxy = stage.site.zone("zone-a").proxy();
     let kill = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        stage.under_way("zone-a").await;
         proxy.refuse().await;
         proxy.cut();
     };

@@ -159,6 +159,21 @@ async fn an_http_2_client_that_opens_no_window_is_let_go() -> Result<()> {
     Ok(())
 }
 
+/// Nobody but the gateway takes a body away from an answer to HEAD over HTTP/2.
+#[tokio::test]
+async fn errors_answer_head_over_http_2() -> Result<()> {
+    let (site, gateway) = start(json!({})).await?;
+    site.quay.down().await;
+    let client =
+        reqwest::Client::builder().tls_backend_preconfigured(trusting(&gateway, "h2")?).no_proxy().build()?;
+    let digest = backends::Digest::of(b"any");
+    for path in [format!("/v2/{REPOSITORY}/blobs/{digest}"), "/v2/".to_owned()] {
+        let answer = client.head(format!("{}{path}", gateway.url())).send().await?;
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY, "{path}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn requests_beyond_the_limit_are_told_so() -> Result<()> {
     let (site, gateway) = start(json!({"limits": {"requests": 1}})).await?;

@@ -26,6 +26,9 @@ const CONNECTIONS_MAX: usize = 64;
 /// From a connection to its next request's headers.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// For a look into the journal.
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// For a scraper that takes nothing of its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -121,8 +124,13 @@ async fn status(gateway: &Gateway) -> String {
 
 /// `None` while the journal cannot be read; the log says why.
 async fn lanes(gateway: &Gateway) -> Option<Vec<LaneStatus>> {
-    let status = gateway.fanout.status().await;
-    status.inspect_err(|error| tracing::error!(%error, "the journal cannot be read")).ok()
+    match tokio::time::timeout(JOURNAL_TIMEOUT, gateway.fanout.status()).await {
+        Ok(status) => status.inspect_err(|error| tracing::error!(%error, "the journal cannot be read")).ok(),
+        Err(_) => {
+            tracing::error!("the journal cannot be read in time");
+            None
+        }
+    }
 }
 
 fn lane_status(lane: &LaneStatus, now: SystemTime) -> serde_json::Value {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use backends::Transport;
@@ -21,6 +22,9 @@ use crate::metrics::Metrics;
 use crate::registry::{self, Names};
 use crate::upstream::Upstream;
 use crate::{Gateway, admin, check, descriptors, server, tls};
+
+/// For the lanes to stop, which is at once unless the journal's disk hangs.
+const LANES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The journal's file in `state_dir`.
 const JOURNAL: &str = "journal.sqlite";
@@ -126,7 +130,9 @@ impl App {
             tracing::error!(pushes = self.gateway.pushes.len(), "cut: pushes whose copies may not be queued");
         }
         self.stop_copies.cancel();
-        self.gateway.fanout.stopped().await;
+        if tokio::time::timeout(LANES_TIMEOUT, self.gateway.fanout.stopped()).await.is_err() {
+            tracing::warn!("the copies do not stop: the journal's disk hangs");
+        }
         stop_admin.cancel();
         let _ = admin.await;
         tracing::info!("quay-gateway has stopped");

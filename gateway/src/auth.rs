@@ -19,7 +19,7 @@ use zone_router::Blob;
 use crate::Gateway;
 use crate::forward;
 use crate::http::Problem;
-use crate::upstream::Answer;
+use crate::upstream::{Answer, Purpose};
 
 /// The registry's word on one read.
 pub(crate) enum Verdict {
@@ -115,7 +115,8 @@ pub(crate) async fn may_read(
 async fn ask(gateway: &Gateway, request: &Parts, headers: HeaderMap, blob: &Blob) -> Result<Answer, Problem> {
     let path = forward::path(request)?;
     let timeouts = &gateway.settings.timeouts;
-    let answer = gateway.upstream.ask(Method::HEAD, path, headers, timeouts.registry_first_pull);
+    let answer =
+        gateway.upstream.ask(Purpose::Permission, Method::HEAD, path, headers, timeouts.registry_first_pull);
     tokio::pin!(answer);
     tokio::select! {
         answer = &mut answer => return answer,

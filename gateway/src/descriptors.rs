@@ -16,8 +16,8 @@ pub(crate) fn raise(limits: &Limits) {
     {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
-    let clients = limits.connections.saturating_add(limits.registry_connections).saturating_add(limits.fills);
-    let wanted = (clients as u64).saturating_add(limits.open_files).saturating_add(OTHERS);
+    let counts = [limits.connections, limits.registry_connections, limits.registry_permissions, limits.fills];
+    let wanted = counts.iter().map(|count| *count as u64).sum::<u64>() + limits.open_files + OTHERS;
     if let Some(got) = getrlimit(Resource::Nofile).current.filter(|got| *got < wanted) {
         tracing::warn!(
             got,

@@ -22,7 +22,7 @@ use crate::config::Timeouts;
 use crate::forward;
 use crate::http::{Body, Problem};
 use crate::proven::proven;
-use crate::upstream::Answer;
+use crate::upstream::{Answer, Purpose};
 
 /// Idle connections kept to one store outside the configuration.
 const POOL_IDLE_CONNECTIONS_MAX: usize = 8;
@@ -95,7 +95,8 @@ pub(crate) async fn fetch(
 ) -> Result<Fetched, Problem> {
     let headers = auth::unconditional(forward::headers(gateway, request, client));
     let bound = gateway.settings.timeouts.registry_first_pull;
-    let mut answer = gateway.upstream.ask(Method::GET, forward::path(request)?, headers, bound).await?;
+    let mut answer =
+        gateway.upstream.ask(Purpose::Any, Method::GET, forward::path(request)?, headers, bound).await?;
     for _ in 0..=gateway.settings.limits.redirects {
         if answer.status() == StatusCode::OK {
             return Ok(Fetched::Blob(from_registry(answer, blob, expected)?));
@@ -103,9 +104,15 @@ pub(crate) async fn fetch(
         if !answer.status().is_redirection() {
             return Ok(Fetched::Relay(forward::relay(gateway, &request.method, answer)));
         }
-        match target(gateway, answer.headers())? {
+        let target = target(gateway, answer.headers())?;
+        // Its connection goes back before another is asked for.
+        drop(answer);
+        match target {
             Target::Registry(path) => {
-                answer = gateway.upstream.ask(Method::GET, &path, anonymous(gateway, request), bound).await?;
+                answer = gateway
+                    .upstream
+                    .ask(Purpose::Any, Method::GET, &path, anonymous(gateway, request), bound)
+                    .await?;
             }
             Target::Store(url) => return from_store(gateway, url, blob, expected).await.map(Fetched::Blob),
         }

@@ -20,6 +20,7 @@ use crate::cache::{CachedBlob, Filled, Follower, Lookup, NotKept, Opened, Origin
 use crate::follow::{self, Fetched};
 use crate::forward;
 use crate::http::{Body, BodyError, Problem, Requested, Spec};
+use crate::upstream::Purpose;
 
 /// Answers a blob request.
 pub(crate) async fn pull(
@@ -82,7 +83,11 @@ impl Pull<'_> {
     async fn refused(&self, answer: crate::upstream::Answer) -> Result<Response<Body>, Problem> {
         match self.request.method == Method::HEAD {
             true => Ok(forward::relay(self.gateway, &self.request.method, answer)),
-            false => self.registrys_answer().await,
+            false => {
+                // Its connection goes back before another is asked for.
+                drop(answer);
+                self.registrys_answer().await
+            }
         }
     }
 
@@ -90,7 +95,7 @@ impl Pull<'_> {
         let bound = self.gateway.settings.timeouts.registry_answer;
         let headers = forward::headers(self.gateway, self.request, self.client);
         let (method, path) = (&self.request.method, forward::path(self.request)?);
-        let answer = self.gateway.upstream.ask(method.clone(), path, headers, bound).await?;
+        let answer = self.gateway.upstream.ask(Purpose::Any, method.clone(), path, headers, bound).await?;
         Ok(forward::relay(self.gateway, method, answer))
     }
 

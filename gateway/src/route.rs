@@ -36,6 +36,7 @@ pub(crate) async fn answer(
             forward::forward(gateway, &request, body, client, bound).await
         }
     };
+    let response = bodiless(&method, response);
     let status = response.status().as_u16();
     if name == FORWARD && method == Method::PUT && status == 201 && path.contains("/manifests/") {
         tracing::error!(
@@ -51,11 +52,19 @@ pub(crate) async fn answer(
 }
 
 /// The answer while `limits.requests` are under way.
-pub(crate) fn overloaded(gateway: &Gateway, client: IpAddr) -> Response<Body> {
+pub(crate) fn overloaded(gateway: &Gateway, method: &Method, client: IpAddr) -> Response<Body> {
     let problem = Problem::overload("limits.requests are under way already");
     gateway.metrics.answered("overload", problem.status.as_u16());
     tracing::warn!(%client, problem = problem.message, "refused");
-    problem.response()
+    bodiless(method, problem.response())
+}
+
+/// An answer to `HEAD` keeps its headers only: over HTTP/2 nobody else takes its body away.
+fn bodiless(method: &Method, response: Response<Body>) -> Response<Body> {
+    match *method == Method::HEAD {
+        true => response.map(|_| Body::empty()),
+        false => response,
+    }
 }
 
 fn not_a_proxy() -> Response<Body> {

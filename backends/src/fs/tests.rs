@@ -65,5 +65,5 @@ async fn files_are_readable_by_the_group_as_quay_leaves_them() {
     let (folder, store) = store();
     store.put(&Key::new("blob"), &Source::bytes(Bytes::from_static(b"x"))).await.expect("written");
     let mode = std::fs::metadata(folder.path().join("blob")).expect("a file").permissions().mode();
-    assert_eq!(mode & 0o600, 0o600);
+    assert_eq!(mode & 0o640, 0o640);
 }

@@ -15,7 +15,7 @@ use crate::upload::{PIECE, Upload};
 use crate::{ByteStream, Digest, Error, Hasher, Key, Kind, Proof, Result, Source};
 
 /// Parts being sent at once, to one `put`; one more is being read.
-const PARTS_IN_FLIGHT: usize = 4;
+const PARTS_IN_FLIGHT: usize = 2;
 
 /// The most parts S3 takes.
 const MAX_PARTS: u64 = 10_000;
@@ -31,6 +31,9 @@ const PART_PAUSE: Duration = Duration::from_millis(200);
 
 /// The longest pause before a part is sent again, whatever the store asks for.
 const MAX_PART_PAUSE: Duration = Duration::from_secs(5);
+
+/// Between the last bytes sent of an upload and its abort.
+const ABORT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a store may take to put the parts together; Amazon documents "several minutes".
 const COMPLETION: Duration = Duration::from_secs(300);
@@ -144,7 +147,10 @@ impl Started {
         Err(failed(what, status, &headers, &body))
     }
 
+    /// Takes the upload back. Parts that were being sent may still be landing, and a part that
+    /// lands afterwards stays (AbortMultipartUpload), so it waits for them a little.
     async fn abort(&self) {
+        sleep(ABORT_PAUSE).await;
         let what = format!("abort the upload of {}", self.key);
         let url = self.client.address.object(&self.key, &[("uploadId", &self.id)]);
         let aborted = match url {

@@ -49,6 +49,11 @@ impl Entry {
         self.trial.as_deref().filter(|trial| *trial.verdict.borrow() != Some(true))
     }
 
+    /// Whole, and to be trusted.
+    pub(super) fn is_servable(&self) -> bool {
+        self.is_whole() && self.trial().is_none()
+    }
+
     /// Its weight in blocks.
     pub(super) fn weight(&self) -> u32 {
         blocks(self.size)

@@ -38,8 +38,9 @@ impl FileBody {
                 Ok(Some(bytes)) => return Poll::Ready(Ok(bytes)),
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(None) => {
-                    let (file, disk) = (Arc::clone(&self.blob.file), self.blob.disk);
-                    self.reading.insert(disk.run(move || read_blocking(&file, offset, len)).boxed())
+                    let (file, disk) = (Arc::clone(&self.blob.file), self.blob.disk.clone());
+                    let read = async move { disk.run(move || read_blocking(&file, offset, len)).await };
+                    self.reading.insert(read.boxed())
                 }
             },
         };

@@ -152,12 +152,12 @@ impl Fill {
                 return Err(Failure::NotKept(reason));
             }
         };
-        let (file, disk) = (Arc::new(file), cache.disk());
+        let (file, disk) = (Arc::new(file), cache.disk().clone());
         let (size, from, resume) = (opened.size.unwrap_or_default(), opened.from, opened.resume);
         // Set once: there is one task.
-        let _ = self.head.set(Head { size, from, file: Arc::clone(&file), resume, disk });
+        let _ = self.head.set(Head { size, from, file: Arc::clone(&file), resume, disk: disk.clone() });
         self.phase.send_replace(Phase::Filling(0));
-        if let Err(failure) = self.write(&file, opened.body, disk).await {
+        if let Err(failure) = self.write(&file, opened.body, &disk).await {
             // Before anyone hears of it, so that the next try finds the room free.
             let released = disk.run(move || {
                 room.release();
@@ -181,8 +181,8 @@ impl Fill {
     async fn make_room(&self, cache: &Arc<Cache>, size: Option<u64>) -> Result<(Room, File), NotKept> {
         static ATTEMPT: AtomicU64 = AtomicU64::new(0);
         let size = size.ok_or(NotKept::UnknownSize)?;
-        let (cache, digest) = (Arc::clone(cache), self.digest);
-        let room = cache.disk().run(move || {
+        let (disk, cache, digest) = (cache.disk(), Arc::clone(cache), self.digest);
+        let room = disk.run(move || {
             let mut room = match cache.admit(digest, size) {
                 Ok(room) => room,
                 Err(reason) => return Ok(Err(reason)),
@@ -197,7 +197,7 @@ impl Fill {
         })
     }
 
-    async fn write(&self, file: &Arc<File>, body: ByteStream, disk: Disk) -> Result<(), Failure> {
+    async fn write(&self, file: &Arc<File>, body: ByteStream, disk: &Disk) -> Result<(), Failure> {
         let mut written = 0;
         let mut batches = body.ready_chunks(WRITE_PIECES_MAX);
         while let Some(batch) = batches.next().await {
@@ -223,7 +223,7 @@ impl Fill {
     }
 
     /// What readers need to go on without the disk: a hash of what they could still read.
-    async fn disk_failed(&self, file: &Arc<File>, written: u64, error: &io::Error, disk: Disk) -> Failure {
+    async fn disk_failed(&self, file: &Arc<File>, written: u64, error: &io::Error, disk: &Disk) -> Failure {
         tracing::warn!(digest = %self.digest, written, %error, "the cache's disk fails, streaming past it");
         let file = Arc::clone(file);
         match disk.run(move || hash_until(&file, written)).await {

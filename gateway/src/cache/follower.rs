@@ -66,7 +66,7 @@ impl Follower {
         matches!(ended, Phase::Whole).then(|| CachedBlob {
             file: Arc::clone(&head.file),
             size: head.size,
-            disk: head.disk,
+            disk: head.disk.clone(),
         })
     }
 

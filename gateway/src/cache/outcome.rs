@@ -13,9 +13,9 @@ use super::follower::Follower;
 pub(crate) enum Lookup {
     /// Here it is.
     Hit(CachedBlob),
-    /// It is not here.
+    /// It is not here, or not to be trusted yet.
     Absent,
-    /// It is here, but not to be had now: it is still being proven, or the disk fails.
+    /// It is here, but the disk fails.
     Unusable,
 }
 
@@ -46,7 +46,7 @@ pub(crate) enum Filled {
 pub(crate) enum NotKept {
     /// It is larger than the cache.
     TooLarge,
-    /// The disk has no room above the reserve, fails, or has a file that is still being proven.
+    /// The disk has no room above the reserve, or fails.
     Disk,
     /// As many fills as allowed are under way.
     Busy,

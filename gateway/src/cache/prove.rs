@@ -32,7 +32,7 @@ async fn hold(cache: Arc<Cache>, digest: Digest, entry: Arc<Entry>) {
     // Without a bound: nobody waits for it but for a while, and a slow disk takes long.
     let proof = tokio::task::spawn_blocking(move || prove(&held, &digest, size)).await;
     let Some(trial) = entry.trial() else { return };
-    end(&cache, &digest, trial, proof.unwrap_or_else(|error| Err(io::Error::other(error))));
+    end(&cache, &digest, &entry, trial, proof.unwrap_or_else(|error| Err(io::Error::other(error))));
 }
 
 fn prove(cache: &Cache, digest: &Digest, size: u64) -> io::Result<bool> {
@@ -46,7 +46,7 @@ fn prove(cache: &Cache, digest: &Digest, size: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-fn end(cache: &Cache, digest: &Digest, trial: &Trial, proof: io::Result<bool>) {
+fn end(cache: &Cache, digest: &Digest, entry: &Arc<Entry>, trial: &Trial, proof: io::Result<bool>) {
     match proof {
         Ok(true) => {
             tracing::debug!(%digest, "proven again");
@@ -57,9 +57,9 @@ fn end(cache: &Cache, digest: &Digest, trial: &Trial, proof: io::Result<bool>) {
             trial.adjourn();
         }
         _ => {
-            tracing::warn!(%digest, "a cached blob was not whole after the machine's restart, and is dropped");
+            tracing::debug!(%digest, "not whole after the machine's restart, or superseded");
             trial.end(false);
-            cache.drop_blob(digest);
+            cache.give_back(digest, entry);
         }
     }
 }

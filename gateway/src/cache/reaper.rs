@@ -1,32 +1,42 @@
-//! Evicted blobs, until their files are removed.
+//! What is to be tidied up, off the data path.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use backends::Digest;
 
+use super::room::Returned;
 use super::store::Cache;
 
-/// Digests whose files are to go; never more than there were blobs.
+/// One thing to tidy up.
+#[derive(Debug)]
+pub(super) enum Chore {
+    /// A blob that the index let go of: its file is to be removed.
+    Evicted(Digest),
+    /// Room that came to nothing.
+    Returned(Returned),
+}
+
+/// What is to be tidied up; never more than there were blobs and fills.
 #[derive(Debug, Default)]
-pub(super) struct Evicted {
+pub(super) struct Chores {
     queue: Mutex<Queue>,
     more: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    digests: Vec<Digest>,
+    chores: Vec<Chore>,
     closed: bool,
 }
 
-impl Evicted {
-    pub(super) fn push(&self, digest: Digest) {
-        self.lock().digests.push(digest);
+impl Chores {
+    pub(super) fn push(&self, chore: Chore) {
+        self.lock().chores.push(chore);
         self.more.notify_one();
     }
 
-    pub(super) fn take(&self) -> Vec<Digest> {
-        std::mem::take(&mut self.lock().digests)
+    pub(super) fn take(&self) -> Vec<Chore> {
+        std::mem::take(&mut self.lock().chores)
     }
 
     /// Ends the reaper.
@@ -37,7 +47,7 @@ impl Evicted {
 
     /// Waits for work; `false` once closed.
     fn wait(&self) -> bool {
-        let idle = |queue: &mut Queue| queue.digests.is_empty() && !queue.closed;
+        let idle = |queue: &mut Queue| queue.chores.is_empty() && !queue.closed;
         let queue = self.more.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
         !queue.closed
     }
@@ -47,9 +57,9 @@ impl Evicted {
     }
 }
 
-/// Removes evicted files off the data path until the cache is gone.
-pub(super) fn run(evicted: &Arc<Evicted>, cache: &Weak<Cache>) {
-    while evicted.wait() {
+/// Tidies up until the cache is gone.
+pub(super) fn run(chores: &Arc<Chores>, cache: &Weak<Cache>) {
+    while chores.wait() {
         let Some(cache) = cache.upgrade() else { return };
         cache.reap();
     }

@@ -2,48 +2,59 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use backends::Digest;
 
 use super::entry::Entry;
+use super::reaper::Chore;
 use super::store::Cache;
 
-/// A place in the index and a partial file; dropped, both are given back.
+/// A place in the index and a partial file; dropped, both are given back by the reaper, as a fill
+/// may be dropped anywhere and only the reaper may wait for the disk.
 pub(super) struct Room {
     cache: Arc<Cache>,
+    content: Option<Returned>,
+}
+
+/// What a room holds.
+#[derive(Debug)]
+pub(super) struct Returned {
     digest: Digest,
     entry: Arc<Entry>,
     partial: Option<PathBuf>,
-    released: bool,
 }
 
 impl Room {
     pub(super) fn new(cache: Arc<Cache>, digest: Digest, entry: Arc<Entry>) -> Self {
-        Self { cache, digest, entry, partial: None, released: false }
+        Self { cache, content: Some(Returned { digest, entry, partial: None }) }
     }
 
     /// Makes the partial file. Blocks on the disk.
     pub(super) fn create_file(&mut self, attempt: u64) -> io::Result<File> {
-        let (path, file) = self.cache.layout().create_partial(&self.digest, attempt)?;
-        self.partial = Some(path);
+        let Some(content) = &mut self.content else { return Err(io::ErrorKind::NotFound.into()) };
+        let (path, file) = self.cache.layout().create_partial(&content.digest, attempt)?;
+        content.partial = Some(path);
         Ok(file)
     }
 
     /// Gives it back here and now. Blocks on the disk.
     pub(super) fn release(mut self) {
-        give_back(&self.cache, &self.digest, &self.entry, self.partial.take().as_deref());
-        self.released = true;
+        if let Some(content) = self.content.take() {
+            content.give_back(&self.cache);
+        }
     }
 
     /// Puts the file, whole and proven, in its place. `false` if the blob was evicted while it
     /// came in. Blocks on the disk.
     pub(super) fn place(mut self) -> io::Result<bool> {
-        let Some(partial) = &self.partial else { return Ok(false) };
-        let placed = self.cache.place(partial, &self.digest, &self.entry)?;
+        let Some(Returned { digest, entry, partial: Some(partial) }) = &self.content else {
+            return Ok(false);
+        };
+        let placed = self.cache.place(partial, digest, entry)?;
         if placed {
-            self.partial = None;
+            self.content = None;
         }
         Ok(placed)
     }
@@ -51,27 +62,20 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if self.released || (self.partial.is_none() && self.entry.is_whole()) {
-            return;
-        }
-        let (cache, digest) = (Arc::clone(&self.cache), self.digest);
-        let (entry, partial) = (Arc::clone(&self.entry), self.partial.take());
-        let give_back = move || give_back(&cache, &digest, &entry, partial.as_deref());
-        // A fill may be dropped anywhere, and only here may its end wait for the disk.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(give_back)),
-            Err(_) => give_back(),
+        if let Some(content) = self.content.take() {
+            self.cache.chores().push(Chore::Returned(content));
         }
     }
 }
 
-fn give_back(cache: &Cache, digest: &Digest, entry: &Arc<Entry>, partial: Option<&Path>) {
-    if let Some(partial) = partial
-        && let Err(error) = std::fs::remove_file(partial)
-    {
-        tracing::warn!(%digest, %error, "a partial file cannot be removed");
-    }
-    if !entry.is_whole() {
-        cache.give_back(digest, entry);
+impl Returned {
+    /// Removes the partial file and frees the place. Blocks on the disk.
+    pub(super) fn give_back(self, cache: &Cache) {
+        if let Some(partial) = &self.partial
+            && let Err(error) = std::fs::remove_file(partial)
+        {
+            tracing::warn!(digest = %self.digest, %error, "a partial file cannot be removed");
+        }
+        cache.give_back(&self.digest, &self.entry);
     }
 }

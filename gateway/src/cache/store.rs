@@ -19,7 +19,7 @@ use super::follower::Follower;
 use super::layout::Layout;
 use super::lock::DirectoryLock;
 use super::outcome::{CacheStatus, CachedBlob, Filled, Lookup, NotKept};
-use super::reaper::{self, Evicted};
+use super::reaper::{self, Chore, Chores};
 use super::room::Room;
 use crate::config::{CacheSettings, Limits, Timeouts};
 
@@ -43,7 +43,7 @@ pub struct Cache {
     abandoned_permits: Arc<Semaphore>,
     /// Held while a file is put in its place or taken from it.
     placing: Mutex<()>,
-    evicted: Arc<Evicted>,
+    chores: Arc<Chores>,
     /// Held while evicted files are being removed.
     reaping: Mutex<()>,
     proving: Semaphore,
@@ -64,8 +64,8 @@ impl Cache {
         let found = layout.recover()?;
         let kept: u64 = found.iter().map(|blob| entry::bytes(entry::blocks(blob.size).into())).sum();
         let capacity = fitting(settings, kept, free_bytes(layout.root())?);
-        let evicted = Arc::new(Evicted::default());
-        let index = index(capacity, Arc::clone(&evicted));
+        let chores = Arc::new(Chores::default());
+        let index = index(capacity, Arc::clone(&chores));
         let unproven = found.iter().filter(|blob| !blob.trusted).count();
         tracing::info!(blobs = found.len(), unproven, bytes = kept, capacity, dir = %settings.dir.display(), "cache opened");
         for blob in found {
@@ -73,7 +73,7 @@ impl Cache {
         }
         let cache = Arc::new(Self {
             layout,
-            disk: Disk { timeout: timeouts.disk },
+            disk: Disk::new(timeouts.disk),
             index,
             open: moka::sync::Cache::new(limits.open_files),
             capacity,
@@ -82,24 +82,22 @@ impl Cache {
             fill_permits: Arc::new(Semaphore::new(limits.fills)),
             abandoned_permits: Arc::new(Semaphore::new(limits.abandoned_fills)),
             placing: Mutex::new(()),
-            evicted: Arc::clone(&evicted),
+            chores: Arc::clone(&chores),
             reaping: Mutex::new(()),
             proving: Semaphore::new(PROOFS_AT_ONCE),
             proof_wait: timeouts.cache_proof,
             _lock: lock,
         });
         let weak = Arc::downgrade(&cache);
-        std::thread::Builder::new()
-            .name("cache-reaper".into())
-            .spawn(move || reaper::run(&evicted, &weak))?;
+        std::thread::Builder::new().name("cache-reaper".into()).spawn(move || reaper::run(&chores, &weak))?;
         cache.index.run_pending_tasks();
         Ok(cache)
     }
 
-    /// Whether a blob is here, whole.
+    /// Whether a blob is here, whole and trusted.
     #[must_use]
     pub fn holds(&self, digest: &Digest) -> bool {
-        self.index.get(digest).is_some_and(|entry| entry.is_whole())
+        self.index.get(digest).is_some_and(|entry| entry.is_servable())
     }
 
     /// The cache at a glance.
@@ -119,9 +117,9 @@ impl Cache {
             return Lookup::Absent;
         };
         if !self.is_trusted(*digest, &entry).await {
-            return Lookup::Unusable;
+            return Lookup::Absent;
         }
-        let hit = |file| Lookup::Hit(CachedBlob { file, size: entry.size, disk: self.disk });
+        let hit = |file| Lookup::Hit(CachedBlob { file, size: entry.size, disk: self.disk.clone() });
         if let Some(file) = self.open.get(digest) {
             return hit(file);
         }
@@ -129,13 +127,19 @@ impl Cache {
         match self.disk.run(move || open_whole(&path, size)).await {
             Ok(file) => {
                 self.open.insert(*digest, Arc::clone(&file));
+                if !self.keeps(digest, &entry) {
+                    // Evicted meanwhile: an open file would keep its bytes on the disk.
+                    self.open.invalidate(digest);
+                }
                 hit(file)
             }
             Err(error) => {
                 tracing::warn!(%digest, %error, "a cached blob cannot be opened");
                 // Anything else, such as a want of file descriptors, says nothing of the file.
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) {
-                    self.drop_blob(digest);
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData)
+                    && self.keeps(digest, &entry)
+                {
+                    self.index.invalidate(digest);
                 }
                 Lookup::Unusable
             }
@@ -203,8 +207,13 @@ impl Cache {
         let entry = Arc::new(Entry::room(size));
         {
             let _placing = self.placing();
-            if self.index.contains_key(&digest) {
-                return Err(NotKept::Busy);
+            match self.index.get(&digest) {
+                // One that waits to be proven is superseded: fetching it is quicker.
+                Some(unproven) if unproven.is_whole() && !unproven.is_servable() => {
+                    self.layout.remove(&digest).map_err(|_| NotKept::Disk)?;
+                }
+                Some(_) => return Err(NotKept::Busy),
+                None => {}
             }
             self.index.insert(digest, Arc::clone(&entry));
         }
@@ -245,27 +254,33 @@ impl Cache {
         self.index.get(digest).is_some_and(|kept| Arc::ptr_eq(&kept, entry))
     }
 
-    /// Removes the files of evicted blobs. A file still being read keeps its bytes until it is
-    /// closed. Blocks on the disk.
+    /// Removes the files of evicted blobs and takes back room that came to nothing. A file still
+    /// being read keeps its bytes until it is closed. Blocks on the disk.
     pub(super) fn reap(&self) {
         let _reaping = self.reaping.lock().unwrap_or_else(PoisonError::into_inner);
-        for digest in self.evicted.take() {
-            // Under the lock, as a new fill of the same digest may be putting its file in place.
-            let _placing = self.placing();
-            if self.index.contains_key(&digest) {
-                continue;
-            }
-            self.open.invalidate(&digest);
-            match self.layout.remove(&digest) {
-                Ok(()) => tracing::debug!(%digest, "evicted"),
-                Err(error) => tracing::warn!(%digest, %error, "an evicted blob cannot be removed"),
+        for chore in self.chores.take() {
+            match chore {
+                Chore::Evicted(digest) => self.remove(&digest),
+                Chore::Returned(returned) => returned.give_back(self),
             }
         }
     }
 
-    /// The index lets go of a blob; its file is removed soon.
-    pub(super) fn drop_blob(&self, digest: &Digest) {
-        self.index.invalidate(digest);
+    fn remove(&self, digest: &Digest) {
+        // Under the lock, as a new fill of the same digest may be putting its file in place.
+        let _placing = self.placing();
+        if self.index.contains_key(digest) {
+            return;
+        }
+        self.open.invalidate(digest);
+        match self.layout.remove(digest) {
+            Ok(()) => tracing::debug!(%digest, "evicted"),
+            Err(error) => tracing::warn!(%digest, %error, "an evicted blob cannot be removed"),
+        }
+    }
+
+    pub(super) fn chores(&self) -> &Chores {
+        &self.chores
     }
 
     pub(super) fn placing(&self) -> MutexGuard<'_, ()> {
@@ -276,8 +291,8 @@ impl Cache {
         &self.layout
     }
 
-    pub(super) fn disk(&self) -> Disk {
-        self.disk
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     pub(super) fn proving(&self) -> &Semaphore {
@@ -299,11 +314,11 @@ impl Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        self.evicted.close();
+        self.chores.close();
     }
 }
 
-fn index(capacity: u64, evicted: Arc<Evicted>) -> moka::sync::Cache<Digest, Arc<Entry>> {
+fn index(capacity: u64, chores: Arc<Chores>) -> moka::sync::Cache<Digest, Arc<Entry>> {
     moka::sync::Cache::builder()
         .max_capacity(capacity / entry::bytes(1))
         .weigher(|_: &Digest, entry: &Arc<Entry>| entry.weight())
@@ -311,7 +326,7 @@ fn index(capacity: u64, evicted: Arc<Evicted>) -> moka::sync::Cache<Digest, Arc<
         .eviction_policy(EvictionPolicy::lru())
         .eviction_listener(move |digest: Arc<Digest>, _, cause| {
             if cause != RemovalCause::Replaced {
-                evicted.push(*digest);
+                chores.push(Chore::Evicted(*digest));
             }
         })
         .build()

@@ -240,9 +240,9 @@ async fn a_file_that_changed_over_a_power_loss_is_dropped() {
     // The first start after the loss of power: nobody asks for the blob. Then an upgrade.
     drop(reopen(dir.path()).await);
     let cache = reopen(dir.path()).await;
-    assert!(cache.holds(&digest));
     assert!(!is_hit(&cache, &digest).await);
-    assert!(!cache.holds(&digest));
+    fill(&cache, b"hello").await;
+    assert!(is_hit(&cache, &digest).await);
 }
 
 #[tokio::test]
@@ -257,6 +257,32 @@ async fn a_file_that_is_right_after_a_restart_of_the_machine_is_served() {
     let cache = reopen(dir.path()).await;
     assert_eq!(read(&cache, &digest).await.as_deref(), Some(&b"hello"[..]));
     assert!(cache.layout().blob(&digest).exists(), "proven for good");
+}
+
+/// Nobody waits for a proof that takes too long, and all who ask share one fill.
+#[tokio::test]
+async fn a_fill_supersedes_a_file_that_waits_to_be_proven() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let digest = Digest::of(b"hello");
+    let cache = open(dir.path(), 1 << 20);
+    fill(&cache, b"hello").await;
+    drop(cache);
+    drop(reopen(dir.path()).await);
+    std::fs::write(dir.path().join("boot_id"), "another").expect("writes");
+    let settings = CacheSettings { dir: dir.path().to_owned(), size: 1 << 20, reserve: 0 };
+    let timeouts = Timeouts { cache_proof: Duration::ZERO, ..Timeouts::default() };
+    let cache = loop {
+        match Cache::open(&settings, &Limits::default(), &timeouts) {
+            Ok(cache) => break cache,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    // As if other files were being proven before it.
+    let _busy = cache.proving().acquire().await.expect("open");
+    assert!(!is_hit(&cache, &digest).await);
+    fill(&cache, b"hello").await;
+    assert!(is_hit(&cache, &digest).await);
+    assert!(!cache.layout().unproven(&digest).exists());
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ pub struct Limits {
     /// Connections to the registry; a request waits `timeouts.registry_connect` for one, then is
     /// answered 503.
     pub registry_connections: usize,
+    /// Connections to the registry for its word on who may read, beside those.
+    pub registry_permissions: usize,
     /// Bytes of a request's headers (HTTP/2: of its header list).
     pub header_bytes: ByteSize,
     /// Header fields of an HTTP/1.1 request.
@@ -43,6 +45,7 @@ impl Default for Limits {
             streams: 128,
             requests: 8192,
             registry_connections: 1024,
+            registry_permissions: 256,
             header_bytes: ByteSize::kib(64),
             headers: 100,
             fills: 256,
@@ -66,6 +69,7 @@ impl Limits {
             ("streams", self.streams as usize),
             ("requests", self.requests),
             ("registry_connections", self.registry_connections),
+            ("registry_permissions", self.registry_permissions),
             ("headers", self.headers),
             ("fills", self.fills),
         ];
@@ -195,6 +199,7 @@ settable!(Limits {
     streams,
     requests,
     registry_connections,
+    registry_permissions,
     header_bytes,
     headers,
     fills,

@@ -27,6 +27,14 @@ struct State {
     idle_since: Instant,
 }
 
+/// Answers of which the client takes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stalled {
+    pub(super) since: Instant,
+    /// Whether all that are under way are such.
+    pub(super) all: bool,
+}
+
 /// One request under way, until its answer's body has ended or is dropped.
 #[derive(Debug)]
 pub(super) struct Busy {
@@ -61,9 +69,14 @@ impl Activity {
         state.under_way.is_empty().then_some(state.idle_since)
     }
 
-    /// Since when the client has taken nothing of an answer, the longest of all.
-    pub(super) fn stalled_since(&self) -> Option<Instant> {
-        self.state().under_way.values().flatten().min().copied()
+    /// The answers of which the client takes nothing, if any.
+    pub(super) fn stalled(&self) -> Option<Stalled> {
+        let state = self.state();
+        let all = state.under_way.values().all(Option::is_some);
+        let with_client = state.under_way.values().flatten();
+        // Where all stand still, since the last of them did.
+        let since = if all { with_client.max() } else { with_client.min() };
+        since.map(|since| Stalled { since: *since, all })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -153,13 +166,17 @@ mod tests {
     async fn a_piece_that_stays_with_the_client_is_a_stall() {
         let activity = Activity::new();
         let busy = activity.begin(permit());
-        assert_eq!(activity.stalled_since(), None);
+        assert_eq!(activity.stalled(), None);
         let response = busy.until_sent(Response::new(Body::full("piece")));
-        assert_eq!(activity.stalled_since(), Some(Instant::now()));
+        let since = Instant::now();
+        assert_eq!(activity.stalled(), Some(Stalled { since, all: true }));
+        let other = activity.begin(permit());
+        assert_eq!(activity.stalled(), Some(Stalled { since, all: false }));
+        drop(other);
         let mut body = response.into_body();
         body.frame().await.expect("a piece").expect("no error");
-        assert_eq!(activity.stalled_since(), Some(Instant::now()));
+        assert_eq!(activity.stalled(), Some(Stalled { since: Instant::now(), all: true }));
         assert!(body.frame().await.is_none());
-        assert_eq!(activity.stalled_since(), None);
+        assert_eq!(activity.stalled(), None);
     }
 }

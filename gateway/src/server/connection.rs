@@ -6,6 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -32,10 +34,6 @@ const H2_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 /// What HTTP/2 buffers for one stream that is being answered, in bytes.
 const H2_SEND_BUFFER: usize = 512 * 1024;
 
-/// How often a silent HTTP/2 client is asked whether it lives, and how long it has to answer.
-const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
-const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// hyper's own least buffer, in bytes.
 const H1_BUFFER_MIN: usize = 8192;
 
@@ -45,6 +43,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A piece of an HTTP/2 answer may stay with the client for so many times `timeouts.client_stall`:
 /// pieces are large, and a slow client takes long over one. HTTP/1.1 is measured by bytes.
 const H2_PIECE_STALLS: u32 = 4;
+
+/// The same while other answers on the connection move on: a client may read one after the other.
+const H2_NEIGHBOUR_STALLS: u32 = 30;
 
 /// HTTP as TLS agreed on it. Never guessed from the first bytes, as waiting for those would have
 /// no bound.
@@ -75,9 +76,8 @@ fn builder(limits: &Limits, timeouts: &Timeouts) -> auto::Builder<TokioExecutor>
         .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
-        .max_send_buf_size(H2_SEND_BUFFER)
-        .keep_alive_interval(H2_PING_INTERVAL)
-        .keep_alive_timeout(H2_PING_TIMEOUT);
+        // No pings: they queue behind what a slow reader has still to take, and would cut it.
+        .max_send_buf_size(H2_SEND_BUFFER);
     builder
 }
 
@@ -127,13 +127,13 @@ impl Client {
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let http = if h2 { &self.protocols.http2 } else { &self.protocols.http1 };
         let io = TokioIo::new(BoundedIo::new(stream, timeouts.client_stall));
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             let (gateway, client) = (Arc::clone(&self.gateway), self.peer.ip());
             let busy = Arc::clone(&gateway.requests).try_acquire_owned().map(|permit| activity.begin(permit));
             async move {
                 Ok::<_, Infallible>(match busy {
                     Ok(busy) => busy.until_sent(route::answer(&gateway, request, client).await),
-                    Err(_) => route::overloaded(&gateway, client),
+                    Err(_) => route::overloaded(&gateway, request.method(), client),
                 })
             }
         });
@@ -185,14 +185,17 @@ enum Patience {
 impl Patience {
     fn new(activity: &Activity, h2: bool, told_to_go: Option<Instant>, timeouts: &Timeouts) -> Self {
         let stall = timeouts.client_stall;
-        match (activity.idle_since(), activity.stalled_since()) {
+        match (activity.idle_since(), activity.stalled()) {
             (Some(since), _) => match told_to_go {
                 None => Self::Idle(since + timeouts.headers),
                 // The last of an answer may still be on its way.
                 Some(told) if activity.has_begun() => Self::Gone(since.max(told) + stall),
                 Some(told) => Self::Gone(told + FAREWELL.min(stall)),
             },
-            (None, Some(since)) if h2 => Self::Gone(since + stall * H2_PIECE_STALLS),
+            (None, Some(stalled)) if h2 => {
+                let times = if stalled.all { H2_PIECE_STALLS } else { H2_NEIGHBOUR_STALLS };
+                Self::Gone(stalled.since + stall * times)
+            }
             (None, _) => Self::Busy,
         }
     }

@@ -37,6 +37,17 @@ pub(crate) struct Upstream {
     host: HeaderValue,
     timeouts: Timeouts,
     connections: Arc<Semaphore>,
+    /// Apart, so that what trickles cannot keep pulls from being allowed.
+    permission_connections: Arc<Semaphore>,
+}
+
+/// What a request to the registry is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The registry's word on who may read.
+    Permission,
+    /// Anything else.
+    Any,
 }
 
 /// An answer of the registry; its body is bounded between bytes.
@@ -76,6 +87,7 @@ impl Upstream {
             host: HeaderValue::from_str(&settings.registry_hostname)?,
             timeouts: settings.timeouts.clone(),
             connections: Arc::new(Semaphore::new(settings.limits.registry_connections)),
+            permission_connections: Arc::new(Semaphore::new(settings.limits.registry_permissions)),
         })
     }
 
@@ -91,6 +103,7 @@ impl Upstream {
     /// 502 if the registry cannot be reached, 504 if it is silent for `bound`.
     pub(crate) async fn ask(
         &self,
+        purpose: Purpose,
         method: Method,
         path: &PathAndQuery,
         mut headers: HeaderMap,
@@ -98,7 +111,8 @@ impl Upstream {
     ) -> Result<Answer, Problem> {
         // A length without its bytes would make the registry wait for the next request's.
         without_body(&mut headers);
-        self.send(method, path, headers, Body::empty(), bound).await
+        let connection = self.connection(purpose).await?;
+        self.exchange(connection, self.request(method, path, headers)?, Body::empty(), bound).await
     }
 
     /// Sends a request, streaming its body; `bound` counts from its last byte.
@@ -114,11 +128,21 @@ impl Upstream {
         body: Body,
         bound: Duration,
     ) -> Result<Answer, Problem> {
-        let connection = self.connection().await?;
+        let connection = self.connection(Purpose::Any).await?;
+        self.exchange(connection, self.request(method, path, headers)?, body, bound).await
+    }
+
+    async fn exchange(
+        &self,
+        connection: OwnedSemaphorePermit,
+        request: Request<()>,
+        body: Body,
+        bound: Duration,
+    ) -> Result<Answer, Problem> {
         let (progress, mut sent) = watch::channel(Progress::Sending(0));
         let body =
             Body::new(Unstalled::watched(body, self.timeouts.client_stall, BodyError::Client, progress));
-        let request = self.request(method, path, headers, body)?;
+        let request = request.map(|()| body);
         let response = self.client.request(request);
         tokio::pin!(response);
         loop {
@@ -149,11 +173,15 @@ impl Upstream {
     }
 
     /// Leave to use one more connection, kept until the answer has been read.
-    async fn connection(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let permit = Arc::clone(&self.connections).acquire_owned();
+    async fn connection(&self, purpose: Purpose) -> Result<OwnedSemaphorePermit, Problem> {
+        let (pool, name) = match purpose {
+            Purpose::Permission => (&self.permission_connections, "limits.registry_permissions"),
+            Purpose::Any => (&self.connections, "limits.registry_connections"),
+        };
+        let permit = Arc::clone(pool).acquire_owned();
         match tokio::time::timeout(self.timeouts.registry_connect, permit).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Problem::overload("limits.registry_connections are all in use")),
+            _ => Err(Problem::overload(format!("{name} are all in use"))),
         }
     }
 
@@ -162,23 +190,15 @@ impl Upstream {
         method: Method,
         path: &PathAndQuery,
         headers: HeaderMap,
-        body: Body,
-    ) -> Result<Request<Body>, Problem> {
-        let uri = Uri::builder()
-            .scheme(Scheme::HTTP)
-            .authority(self.authority.clone())
-            .path_and_query(path.clone())
-            .build();
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = uri.map_err(|_| {
-            Problem::client(
-                StatusCode::BAD_REQUEST,
-                "UNSUPPORTED",
-                "the request target is no path",
-                "send a path that starts with /",
-            )
+    ) -> Result<Request<()>, Problem> {
+        let target = Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone());
+        let uri = target.path_and_query(path.clone()).build().map_err(|_| {
+            let why = "the request target is no path";
+            Problem::client(StatusCode::BAD_REQUEST, "UNSUPPORTED", why, "send a path that starts with /")
         })?;
+        let mut request = Request::new(());
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         Ok(request)
     }

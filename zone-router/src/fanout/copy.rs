@@ -137,8 +137,12 @@ pub async fn copy(job: &Job, target: &Zone, zones: &[Zone], bounds: &Bounds) -> 
     for zone in zones.iter().filter(|zone| zone.name != target.name) {
         match zone.store.head(&job.blob.key).await {
             Ok(None) => {}
-            Ok(Some(meta)) if attempt.there.as_ref().is_some_and(|there| there.size == meta.size) => {
-                return Ok(Outcome::AlreadyThere);
+            Ok(Some(meta)) if attempt.agrees(&meta) => {
+                // Two zones against the client's word: the bytes decide.
+                if size.is_none() || attempt.is_there().await? {
+                    return Ok(Outcome::AlreadyThere);
+                }
+                doubtful.push((zone, meta));
             }
             Ok(Some(meta)) if size.is_some_and(|size| size != meta.size) => doubtful.push((zone, meta)),
             Ok(Some(meta)) => {
@@ -209,14 +213,34 @@ impl Attempt<'_> {
 
     /// No source gave it: is what the target has the blob itself?
     async fn settle_alone(self, size: Option<u64>) -> Result<Outcome, CopyError> {
-        let Some(there) = self.there else { return Err(CopyError::sources(self.failures)) };
-        if size.is_none() && !self.contradicted {
+        let Some(there) = self.there.clone() else { return Err(CopyError::sources(self.failures)) };
+        // Unread only where nobody knows better and nobody failed to say.
+        if size.is_none() && !self.contradicted && self.failures.is_empty() {
             return Ok(Outcome::AlreadyThere);
         }
-        let proven = prove(self.job, self.target, &there);
+        match self.read_back(&there).await? {
+            true => Ok(Outcome::AlreadyThere),
+            false => Err(CopyError::sources(self.failures)),
+        }
+    }
+
+    /// Whether another zone's object has the size of the target's.
+    fn agrees(&self, meta: &Meta) -> bool {
+        self.there.as_ref().is_some_and(|there| there.size == meta.size)
+    }
+
+    /// Whether the target has the blob, byte for byte.
+    async fn is_there(&self) -> Result<bool, CopyError> {
+        match &self.there {
+            Some(there) => self.read_back(there).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn read_back(&self, there: &Meta) -> Result<bool, CopyError> {
+        let proven = prove(self.job, self.target, there);
         match tokio::time::timeout(self.bounds.deadline(there.size), proven).await {
-            Ok(Ok(true)) => Ok(Outcome::AlreadyThere),
-            Ok(Ok(false)) => Err(CopyError::sources(self.failures)),
+            Ok(Ok(proven)) => Ok(proven),
             Ok(Err(error)) => Err(CopyError::target(self.target, error)),
             Err(_) => Err(CopyError::target(self.target, Error::new(Kind::Timeout, "read it back"))),
         }
