@@ -33,7 +33,7 @@ const PART_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PART_PAUSE: Duration = Duration::from_secs(5);
 
 /// Between the last bytes sent of an upload and its abort.
-const ABORT_PAUSE: Duration = Duration::from_secs(1);
+const ABORT_PAUSE: Duration = Duration::from_millis(300);
 
 /// How long a store may take to put the parts together; Amazon documents "several minutes".
 const COMPLETION: Duration = Duration::from_secs(300);
