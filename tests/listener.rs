@@ -159,6 +159,26 @@ async fn an_http_2_client_that_opens_no_window_is_let_go() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_slow_but_steady_http_2_reader_gets_it_all() -> Result<()> {
+    let (site, gateway) = start(json!({"timeouts": {"client_stall": "1s", "headers": "1s"}})).await?;
+    let image = Spec::layers(1, &[6_000_000]).build()?;
+    gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    let token = site.quay.token("admin", REPOSITORY, &["pull"], json!({}))?;
+    let client =
+        reqwest::Client::builder().tls_backend_preconfigured(trusting(&gateway, "h2")?).no_proxy().build()?;
+    let url = format!("{}/v2/{REPOSITORY}/blobs/{}", gateway.url(), image.layers[0].digest);
+    let mut answer = client.get(url).bearer_auth(token).send().await?;
+    let mut taken = 0;
+    // About 500 kB/s, for several times either bound.
+    while let Some(piece) = answer.chunk().await? {
+        taken += piece.len() as u64;
+        tokio::time::sleep(Duration::from_secs_f64(piece.len() as f64 / 500_000.0)).await;
+    }
+    assert_eq!(taken, image.layers[0].size);
+    Ok(())
+}
+
 /// Nobody but the gateway takes a body away from an answer to HEAD over HTTP/2.
 #[tokio::test]
 async fn errors_answer_head_over_http_2() -> Result<()> {

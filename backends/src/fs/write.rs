@@ -78,10 +78,19 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.published
-            && let Err(error) = std::fs::remove_file(&self.path)
-        {
-            tracing::warn!(%error, path = %self.path.display(), "an unfinished file stays behind");
+        if self.published {
+            return;
+        }
+        let path = std::mem::take(&mut self.path);
+        let remove = move || {
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!(%error, path = %path.display(), "an unfinished file stays behind");
+            }
+        };
+        // A write may be given up anywhere, and its folder may be on a network.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
         }
     }
 }

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use zone_router::NotOpened;
 
-use super::{Cache, FileBody, Filled, Lookup, NotKept, Opened, Origin};
+use super::{Cache, FileBody, Filled, Follower, Lookup, NotKept, Opened, Origin};
 use crate::config::{CacheSettings, Limits, Timeouts};
 
 fn open(dir: &Path, size: u64) -> Arc<Cache> {
@@ -29,7 +29,7 @@ struct Hand {
 }
 
 impl Hand {
-    fn new(bytes: &[u8]) -> (mpsc::Sender<Result<Bytes, Error>>, Arc<Self>) {
+    fn new(bytes: &[u8]) -> (Sender, Arc<Self>) {
         let (sender, pieces) = mpsc::channel(16);
         let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
         (
@@ -66,6 +66,29 @@ async fn fill(cache: &Arc<Cache>, bytes: &'static [u8]) {
     };
     let read: Vec<_> = follower.into_stream().map(|piece| piece.expect("no error")).collect().await;
     assert_eq!(read.concat(), bytes);
+}
+
+type Sender = mpsc::Sender<Result<Bytes, Error>>;
+
+/// A fill of `hello` of which `hel` has come.
+async fn half_filled(cache: &Arc<Cache>) -> (Sender, Arc<Hand>, Follower) {
+    let (send, hand) = Hand::new(b"hello");
+    send.send(Ok(Bytes::from_static(b"hel"))).await.expect("taken");
+    let Filled::Following(follower, _) = cache.fill(hand.digest, hand.origin()).await else {
+        panic!("not followed")
+    };
+    (send, hand, follower)
+}
+
+/// Waits for what happens on another thread.
+async fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if happened() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("in vain, until {what}");
 }
 
 async fn is_hit(cache: &Arc<Cache>, digest: &Digest) -> bool {
@@ -136,10 +159,7 @@ async fn followers_share_one_read_and_wait_for_proof_only_at_the_end() {
 async fn wrong_bytes_are_cut_and_never_kept() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path(), 1 << 20);
-    let (send, hand) = Hand::new(b"hello");
-    let filling = cache.fill(hand.digest, hand.origin());
-    send.send(Ok(Bytes::from_static(b"hel"))).await.expect("taken");
-    let Filled::Following(follower, _) = filling.await else { panic!("not followed") };
+    let (send, hand, follower) = half_filled(&cache).await;
     send.send(Ok(Bytes::from_static(b"lO"))).await.expect("taken");
     let pieces: Vec<_> = follower.into_stream().collect().await;
     assert!(pieces.last().is_some_and(Result::is_err));
@@ -153,18 +173,10 @@ async fn wrong_bytes_are_cut_and_never_kept() {
 async fn a_client_that_leaves_stops_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path(), 1 << 20);
-    let (send, hand) = Hand::new(b"hello");
-    let filling = cache.fill(hand.digest, hand.origin());
-    send.send(Ok(Bytes::from_static(b"hel"))).await.expect("taken");
-    drop(filling.await);
+    let (send, hand, follower) = half_filled(&cache).await;
+    drop(follower);
     send.send(Ok(Bytes::from_static(b"lo"))).await.expect("still read");
-    for _ in 0..500 {
-        if cache.holds(&hand.digest) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never whole");
+    until("it is whole", || cache.holds(&hand.digest)).await;
 }
 
 #[tokio::test]
@@ -173,10 +185,8 @@ async fn abandoned_fills_are_bounded() {
     let settings = CacheSettings { dir: dir.path().to_owned(), size: 1 << 20, reserve: 0 };
     let limits = Limits { abandoned_fills: 0, ..Limits::default() };
     let cache = Cache::open(&settings, &limits, &Timeouts::default()).expect("opens");
-    let (send, hand) = Hand::new(b"hello");
-    let filling = cache.fill(hand.digest, hand.origin());
-    send.send(Ok(Bytes::from_static(b"hel"))).await.expect("taken");
-    drop(filling.await);
+    let (send, hand, follower) = half_filled(&cache).await;
+    drop(follower);
     send.closed().await;
     assert!(!cache.holds(&hand.digest));
 }
@@ -217,13 +227,7 @@ async fn bytes_stay_below_the_size() {
     assert!(is_hit(&cache, &Digest::of(b"five")).await);
     assert!(!is_hit(&cache, &Digest::of(b"one")).await);
     let gone = cache.layout().blob(&Digest::of(b"one"));
-    for _ in 0..500 {
-        if !gone.exists() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("an evicted file stays");
+    until("its file is gone", || !gone.exists()).await;
 }
 
 #[tokio::test]
@@ -331,10 +335,7 @@ async fn a_cache_bounded_by_its_disk_makes_room_and_keeps() {
 async fn a_broken_origin_breaks_its_followers_only() {
     let dir = tempfile::tempdir().expect("a folder");
     let cache = open(dir.path(), 1 << 20);
-    let (send, hand) = Hand::new(b"hello");
-    let filling = cache.fill(hand.digest, hand.origin());
-    send.send(Ok(Bytes::from_static(b"hel"))).await.expect("taken");
-    let Filled::Following(follower, _) = filling.await else { panic!("not followed") };
+    let (send, _hand, follower) = half_filled(&cache).await;
     send.send(Err(Error::new(Kind::Unavailable, "gone"))).await.expect("taken");
     assert!(follower.into_stream().collect::<Vec<_>>().await.last().is_some_and(Result::is_err));
     fill(&cache, b"hello").await;

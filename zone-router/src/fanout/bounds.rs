@@ -11,6 +11,9 @@ pub struct Bounds {
     pub copies: usize,
     /// Waits of one job after its own failures. Every failed job comes back within `max`.
     pub retry: Backoff,
+    /// The same where no zone has the blob: it may have been deleted, and many such must not take
+    /// the lane's time from those that can be copied.
+    pub nowhere: Backoff,
     /// Pauses of a whole lane while its target zone fails; `max` also while the journal does.
     pub pause: Backoff,
     /// A copy slower than this many bytes per second over its whole is broken off; see
@@ -22,6 +25,12 @@ pub struct Bounds {
 const GRACE: Duration = Duration::from_secs(60);
 
 impl Bounds {
+    /// The longest that any job waits.
+    #[must_use]
+    pub fn longest_wait(&self) -> Duration {
+        self.retry.max.max(self.nowhere.max)
+    }
+
     /// How long a copy of `size` bytes may take in all.
     #[must_use]
     pub fn deadline(&self, size: u64) -> Duration {
@@ -34,6 +43,7 @@ impl Default for Bounds {
         Self {
             copies: 4,
             retry: Backoff { base: Duration::from_secs(1), max: Duration::from_secs(600) },
+            nowhere: Backoff { base: Duration::from_secs(1), max: Duration::from_secs(6 * 3600) },
             pause: Backoff { base: Duration::from_secs(1), max: Duration::from_secs(30) },
             slowest: 64 * 1024,
         }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::bounds::Bounds;
-use super::copy::{CopyError, Outcome, copy};
+use super::copy::{CopyError, Fault, Outcome, copy};
 use super::job::Job;
 use super::journal::{Journal, JournalError};
 use super::status::Tally;
@@ -82,7 +82,11 @@ impl Lane {
                 self.journal.done(&job).await
             }
             Err(error) => {
-                let delay = self.bounds.retry.delay(job.attempts, fastrand::f64(), error.retry_after());
+                let backoff = match error.fault {
+                    Fault::Nowhere => &self.bounds.nowhere,
+                    Fault::Target | Fault::Sources => &self.bounds.retry,
+                };
+                let delay = backoff.delay(job.attempts, fastrand::f64(), error.retry_after());
                 warn!(zone, %digest, attempts = job.attempts + 1, ?delay, %error, "copy failed");
                 self.journal.failed(&job, delay, &error.to_string()).await
             }
@@ -137,7 +141,7 @@ impl Work {
 
     /// Reads due jobs that are not under way; how long until the next one after them is due.
     async fn read(&mut self) -> Result<Duration, JournalError> {
-        let horizon = self.lane.bounds.retry.max;
+        let horizon = self.lane.bounds.longest_wait();
         // Those under way are due too, and must not crowd out the others.
         let limit = BATCH + self.in_flight.len();
         let due = self.lane.journal.due(&self.lane.target.name, horizon, limit).await?;

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn bounds() -> Bounds {
     let backoff = |base, max| Backoff { base: Duration::from_millis(base), max: Duration::from_millis(max) };
-    Bounds { retry: backoff(5, 50), pause: backoff(5, 20), ..Bounds::default() }
+    Bounds { retry: backoff(5, 50), nowhere: backoff(5, 50), pause: backoff(5, 20), ..Bounds::default() }
 }
 
 /// Zones a, b and c, and the journal's place.
@@ -159,6 +159,22 @@ async fn a_blob_that_no_zone_has_waits_with_its_reason() {
     world.c.holds(&missing, b"late");
     idle(&fan_out).await;
     assert_eq!(world.b.contents().await.len(), 11);
+}
+
+#[tokio::test]
+async fn what_no_zone_has_waits_longer_than_what_failed() {
+    let world = World::new();
+    let hour = Duration::from_secs(3600);
+    let fan_out = world.start_with(Bounds { nowhere: Backoff { base: hour, max: hour }, ..bounds() });
+    fan_out.enqueue("org/repo", &[(blob(b"deleted"), None)], &targets(&["zone-b", "zone-c"])).await.unwrap();
+    until(&fan_out, "zone-b", |lane| lane.attempts == 1).await;
+    until(&fan_out, "zone-c", |lane| lane.attempts == 1).await;
+    // One whose source fails is tried again and again meanwhile.
+    let pushed = world.pushed(1);
+    world.a.set(Mode::Fails(Kind::Timeout));
+    fan_out.enqueue("org/repo", &pushed, &targets(&["zone-b"])).await.unwrap();
+    let waiting = until(&fan_out, "zone-b", |lane| lane.attempts >= 4).await;
+    assert_eq!((waiting.waiting, lane(&fan_out, "zone-c").await.attempts), (2, 1));
 }
 
 #[tokio::test]
