@@ -259,3 +259,26 @@ async fn sigterm_lets_blobs_under_way_finish() -> Result<()> {
     assert_eq!(pull.await??.size, image.layers[0].size);
     Ok(())
 }
+
+/// Parts that stay at a store take room there, and nobody sees them.
+#[tokio::test]
+async fn sigterm_in_mid_copy_leaves_no_upload_behind() -> Result<()> {
+    let site = Site::start()?;
+    let mut gateway = site.gateway(&json!({})).await?;
+    site.zone("zone-b").proxy().set(|faults| faults.latency = Duration::from_millis(400));
+    let image = Spec::layers(1, &[80_000_000]).build()?;
+    gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    let parts = || site.zone("zone-b").proxy().record().count(&Method::PUT, "partNumber=");
+    for attempt in 0.. {
+        if parts() > 0 && site.zone("zone-b").unfinished_uploads()? > 0 {
+            break;
+        }
+        anyhow::ensure!(attempt < 1200, "no part was ever sent");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(gateway.terminate().await?.success());
+    assert_eq!(site.zone("zone-b").unfinished_uploads()?, 0);
+    gateway.spawn().await?;
+    site.zone("zone-b").proxy().heal().await;
+    copied(&site, "zone-b", &image).await
+}

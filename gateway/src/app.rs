@@ -26,6 +26,9 @@ use crate::{Gateway, admin, check, descriptors, server, tls};
 /// For the lanes to stop, which is at once unless the journal's disk hangs.
 const LANES_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// For aborts of uploads under way: unfinished parts take room at a store, and nobody sees them.
+const ABORTS_TIME: Duration = Duration::from_secs(3);
+
 /// The journal's file in `state_dir`.
 const JOURNAL: &str = "journal.sqlite";
 
@@ -129,13 +132,23 @@ impl App {
         if tokio::time::timeout_at(drained, self.gateway.pushes.wait()).await.is_err() {
             tracing::error!(pushes = self.gateway.pushes.len(), "cut: pushes whose copies may not be queued");
         }
-        self.stop_copies.cancel();
-        if tokio::time::timeout(LANES_TIMEOUT, self.gateway.fanout.stopped()).await.is_err() {
-            tracing::warn!("the copies do not stop: the journal's disk hangs");
-        }
+        stop_copying(&self.gateway, &self.stop_copies).await;
         stop_admin.cancel();
         let _ = admin.await;
         tracing::info!("quay-gateway has stopped");
+    }
+}
+
+async fn stop_copying(gateway: &Gateway, stop: &CancellationToken) {
+    let lanes = tokio::time::timeout(LANES_TIMEOUT, gateway.fanout.status()).await;
+    let copying = matches!(lanes, Ok(Ok(lanes)) if lanes.iter().any(|lane| lane.active > 0));
+    stop.cancel();
+    if tokio::time::timeout(LANES_TIMEOUT, gateway.fanout.stopped()).await.is_err() {
+        tracing::warn!("the copies do not stop: the journal's disk hangs");
+    }
+    if copying {
+        // Multipart uploads that were broken off are aborted by tasks of their own.
+        tokio::time::sleep(ABORTS_TIME).await;
     }
 }
 

@@ -114,6 +114,15 @@ impl Zone {
         std::fs::remove_file(self.path(digest))
     }
 
+    /// Files of multipart uploads that were begun and neither completed nor aborted.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn unfinished_uploads(&self) -> io::Result<usize> {
+        let names = std::fs::read_dir(self.dir.path())?.collect::<io::Result<Vec<_>>>()?;
+        Ok(names.iter().filter(|entry| entry.file_name().to_string_lossy().contains("upload_id")).count())
+    }
+
     /// Keys of all objects in the bucket, sorted.
     ///
     /// # Errors
