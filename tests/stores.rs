@@ -81,5 +81,5 @@ fn transport() -> Result<Transport> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    Ok(Transport { tls: Arc::new(tls), timeouts: Timeouts::default() })
+    Ok(Transport::new(Arc::new(tls), Timeouts::default()))
 }

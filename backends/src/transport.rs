@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use reqwest::{Request, Response};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::task::TaskTracker;
 
 use crate::answer::broken;
 use crate::upload::Upload;
@@ -59,9 +60,18 @@ pub struct Transport {
     pub tls: Arc<rustls::ClientConfig>,
     /// Time bounds.
     pub timeouts: Timeouts,
+    /// What outlives the call that began it, such as the abort of an upload that was given up:
+    /// whoever ends the process closes it and waits for it, within a bound.
+    pub tidying: TaskTracker,
 }
 
 impl Transport {
+    /// With nothing to tidy up so far.
+    #[must_use]
+    pub fn new(tls: Arc<rustls::ClientConfig>, timeouts: Timeouts) -> Self {
+        Self { tls, timeouts, tidying: TaskTracker::new() }
+    }
+
     /// A client of its own, so that no store waits for another's connections.
     pub(crate) fn client(&self) -> Result<HttpClient> {
         // Parallel TCP connections carry bulk better than one flow-controlled HTTP/2 connection.
@@ -96,8 +106,8 @@ impl HttpClient {
 
     /// Sends a request whose body, if any, is in memory; headers within `bound`.
     ///
-    /// What may be done twice is repeated once where a connection broke before the answer: most often the server had just
-    /// closed it as idle, which says nothing about the server.
+    /// What may be done twice is repeated once where a connection broke before the answer: most
+    /// often the server had just closed it as idle, which says nothing about the server.
     pub(crate) async fn send(&self, what: &str, request: Request, bound: Duration) -> Result<Response> {
         let repeatable =
             matches!(*request.method(), http::Method::GET | http::Method::HEAD | http::Method::DELETE);

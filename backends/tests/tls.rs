@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use backends::s3::S3Store;
-use backends::{Kind, Store, Timeouts, Transport};
+use backends::{Kind, Store, Timeouts};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -46,16 +46,6 @@ async fn tls_in_front_of(plain: SocketAddr) -> (SocketAddr, CertificateDer<'stat
     (address, authority.der().clone())
 }
 
-fn transport(roots: RootCertStore) -> Transport {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Transport { tls: Arc::new(tls), timeouts: Timeouts::default() }
-}
-
 async fn server(folder: &Path) -> (backends::s3::S3Config, CertificateDer<'static>) {
     let (address, authority) = tls_in_front_of(support::s3_server(folder).await).await;
     let mut config = support::config(address);
@@ -69,8 +59,14 @@ async fn a_private_authority_is_trusted_if_given() {
     let (config, authority) = server(folder.path()).await;
     let mut roots = RootCertStore::empty();
     roots.add(authority).expect("a certificate");
-    S3Store::new(&config, &transport(roots)).expect("builds").probe().await.expect("answers");
-    let stranger = S3Store::new(&config, &transport(RootCertStore::empty())).expect("builds");
+    S3Store::new(&config, &support::transport_trusting(roots, Timeouts::default()))
+        .expect("builds")
+        .probe()
+        .await
+        .expect("answers");
+    let stranger =
+        S3Store::new(&config, &support::transport_trusting(RootCertStore::empty(), Timeouts::default()))
+            .expect("builds");
     let error = stranger.probe().await.expect_err("not trusted");
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(error.to_string().contains("UnknownIssuer"), "{error}");

@@ -27,7 +27,7 @@ use crate::{Gateway, admin, check, descriptors, server, tls};
 const LANES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For aborts of uploads under way: unfinished parts take room at a store, and nobody sees them.
-const ABORTS_TIME: Duration = Duration::from_secs(3);
+const TIDYING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The journal's file in `state_dir`.
 const JOURNAL: &str = "journal.sqlite";
@@ -40,6 +40,8 @@ pub struct App {
     admin_listener: TcpListener,
     tls: TlsAcceptorDebug,
     stop_copies: CancellationToken,
+    /// What the stores still tidy up.
+    tidying: TaskTracker,
     _state: DirectoryLock,
 }
 
@@ -61,7 +63,8 @@ impl App {
         let state = DirectoryLock::take(&settings.state_dir).context("state_dir cannot be used")?;
         let acceptor = TlsAcceptor::from(tls::server(&settings)?);
         let client_tls = tls::client(&settings.ca_files)?;
-        let zones = zones(&settings, &client_tls)?;
+        let transport = transport(&settings, Arc::clone(&client_tls));
+        let zones = zones(&settings, &transport)?;
         let cache = open_cache(&settings).await?;
         let journal =
             Journal::open(&settings.state_dir.join(JOURNAL)).context("the journal cannot be opened")?;
@@ -89,6 +92,7 @@ impl App {
             admin_listener,
             tls: TlsAcceptorDebug(acceptor),
             stop_copies,
+            tidying: transport.tidying,
             _state: state,
         };
         Ok(app)
@@ -132,23 +136,20 @@ impl App {
         if tokio::time::timeout_at(drained, self.gateway.pushes.wait()).await.is_err() {
             tracing::error!(pushes = self.gateway.pushes.len(), "cut: pushes whose copies may not be queued");
         }
-        stop_copying(&self.gateway, &self.stop_copies).await;
+        self.stop_copies.cancel();
+        if tokio::time::timeout(LANES_TIMEOUT, self.gateway.fanout.stopped()).await.is_err() {
+            tracing::warn!("the copies do not stop: the journal's disk hangs");
+        }
+        self.tidying.close();
+        if tokio::time::timeout(TIDYING_TIMEOUT, self.tidying.wait()).await.is_err() {
+            tracing::warn!(
+                uploads = self.tidying.len(),
+                "cut: parts of unfinished uploads stay at their stores"
+            );
+        }
         stop_admin.cancel();
         let _ = admin.await;
         tracing::info!("quay-gateway has stopped");
-    }
-}
-
-async fn stop_copying(gateway: &Gateway, stop: &CancellationToken) {
-    let lanes = tokio::time::timeout(LANES_TIMEOUT, gateway.fanout.status()).await;
-    let copying = matches!(lanes, Ok(Ok(lanes)) if lanes.iter().any(|lane| lane.active > 0));
-    stop.cancel();
-    if tokio::time::timeout(LANES_TIMEOUT, gateway.fanout.stopped()).await.is_err() {
-        tracing::warn!("the copies do not stop: the journal's disk hangs");
-    }
-    if copying {
-        // Multipart uploads that were broken off are aborted by tasks of their own.
-        tokio::time::sleep(ABORTS_TIME).await;
     }
 }
 
@@ -161,7 +162,7 @@ pub fn rehearse(settings: &Settings) -> anyhow::Result<()> {
     if settings.tls.is_some() {
         tls::server(settings)?;
     }
-    zones(settings, &tls::client(&settings.ca_files)?)?;
+    zones(settings, &transport(settings, tls::client(&settings.ca_files)?))?;
     Ok(())
 }
 
@@ -169,18 +170,19 @@ async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
 }
 
-fn zones(settings: &Settings, tls: &Arc<rustls::ClientConfig>) -> anyhow::Result<Vec<Zone>> {
+fn transport(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> Transport {
     let timeouts = &settings.timeouts;
-    let transport = Transport {
-        tls: Arc::clone(tls),
-        timeouts: backends::Timeouts {
-            connect: timeouts.zone_connect,
-            first_byte: timeouts.zone_first_byte,
-            stall: timeouts.zone_stall,
-        },
+    let timeouts = backends::Timeouts {
+        connect: timeouts.zone_connect,
+        first_byte: timeouts.zone_first_byte,
+        stall: timeouts.zone_stall,
     };
+    Transport::new(tls, timeouts)
+}
+
+fn zones(settings: &Settings, transport: &Transport) -> anyhow::Result<Vec<Zone>> {
     let build = |named: &crate::config::NamedZone| {
-        let store = named.store.build(&transport).with_context(|| format!("zone {}", named.name))?;
+        let store = named.store.build(transport).with_context(|| format!("zone {}", named.name))?;
         Ok(Zone::new(&named.name, store))
     };
     settings.zones.iter().map(build).collect()

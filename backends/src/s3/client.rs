@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{Method, Request, Response};
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::config::S3Config;
@@ -57,6 +58,8 @@ pub(super) struct Client {
     pub(super) address: Address,
     signer: Signer,
     encrypt: bool,
+    /// Where aborts run.
+    pub(super) tidying: TaskTracker,
     /// The store's clock less ours, in seconds.
     clock: AtomicI64,
     /// Whether the bucket was seen to exist, so that 404 can only mean the object.
@@ -67,6 +70,7 @@ impl Client {
     pub(super) fn new(config: &S3Config, transport: &Transport) -> Result<Self> {
         Ok(Self {
             http: transport.client()?,
+            tidying: transport.tidying.clone(),
             address: Address::new(config)?,
             signer: Signer::new(config),
             encrypt: config.encrypt,

@@ -174,7 +174,8 @@ impl Drop for Started {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let client = Arc::clone(&self.client);
         let abandoned = Self { client, key: self.key.clone(), id: self.id.clone(), open: false };
-        runtime.spawn(async move { abandoned.abort().await });
+        let tidying = self.client.tidying.clone();
+        tidying.spawn_on(async move { abandoned.abort().await }, &runtime);
     }
 }
 

@@ -16,14 +16,19 @@ use tokio::net::TcpListener;
 pub const ACCESS_KEY: &str = "AKIDTEST";
 pub const SECRET_KEY: &str = "secret-of-the-test";
 
+/// Trusts nobody.
 pub fn transport(timeouts: Timeouts) -> Transport {
+    transport_trusting(rustls::RootCertStore::empty(), timeouts)
+}
+
+pub fn transport_trusting(roots: rustls::RootCertStore, timeouts: Timeouts) -> Transport {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider has the default versions")
-        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_root_certificates(roots)
         .with_no_client_auth();
-    Transport { tls: Arc::new(tls), timeouts }
+    Transport::new(Arc::new(tls), timeouts)
 }
 
 /// Bounds that a fault test need not wait long for, and that a busy machine keeps.
