@@ -102,7 +102,7 @@ pub(crate) async fn fetch(
             return Ok(Fetched::Blob(from_registry(answer, blob, expected)?));
         }
         if !answer.status().is_redirection() {
-            return Ok(Fetched::Relay(forward::relay(gateway, &request.method, answer)));
+            return Ok(Fetched::Relay(forward::relay(gateway, answer)));
         }
         let target = target(gateway, answer.headers())?;
         // Its connection goes back before another is asked for.

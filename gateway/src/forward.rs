@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use crate::Gateway;
 use crate::http::{Body, Problem, Via, end_to_end, forwarded_request};
@@ -22,7 +22,7 @@ pub(crate) async fn forward(
     bound: Duration,
 ) -> Response<Body> {
     match ask(gateway, request, body, client, bound).await {
-        Ok(answer) => relay(gateway, &request.method, answer),
+        Ok(answer) => relay(gateway, answer),
         Err(problem) => {
             tracing::warn!(method = %request.method, path = loggable(request.uri.path()), problem = problem.message, "not forwarded");
             problem.response()
@@ -66,9 +66,9 @@ pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: IpAddr) -> Hea
 }
 
 /// The registry's answer as the client is to see it.
-pub(crate) fn relay(gateway: &Gateway, method: &Method, answer: Answer) -> Response<Body> {
+pub(crate) fn relay(gateway: &Gateway, answer: Answer) -> Response<Body> {
     let (parts, body) = answer.into_parts();
-    let mut response = Response::new(if *method == Method::HEAD { Body::empty() } else { Body::new(body) });
+    let mut response = Response::new(Body::new(body));
     *response.status_mut() = parts.status;
     *response.headers_mut() = end_to_end(&parts.headers);
     gateway.names.rewrite(response.headers_mut());

@@ -82,7 +82,7 @@ impl Pull<'_> {
     /// The registry's no, with the body that a `HEAD` lacks.
     async fn refused(&self, answer: crate::upstream::Answer) -> Result<Response<Body>, Problem> {
         match self.request.method == Method::HEAD {
-            true => Ok(forward::relay(self.gateway, &self.request.method, answer)),
+            true => Ok(forward::relay(self.gateway, answer)),
             false => {
                 // Its connection goes back before another is asked for.
                 drop(answer);
@@ -94,9 +94,9 @@ impl Pull<'_> {
     async fn registrys_answer(&self) -> Result<Response<Body>, Problem> {
         let bound = self.gateway.settings.timeouts.registry_answer;
         let headers = forward::headers(self.gateway, self.request, self.client);
-        let (method, path) = (&self.request.method, forward::path(self.request)?);
-        let answer = self.gateway.upstream.ask(Purpose::Any, method.clone(), path, headers, bound).await?;
-        Ok(forward::relay(self.gateway, method, answer))
+        let (method, path) = (self.request.method.clone(), forward::path(self.request)?);
+        let answer = self.gateway.upstream.ask(Purpose::Any, method, path, headers, bound).await?;
+        Ok(forward::relay(self.gateway, answer))
     }
 
     async fn head(&self, answer: &Answerer, expected: Option<u64>) -> Result<Response<Body>, Problem> {

@@ -52,7 +52,7 @@ async fn put(
             if answer.status() == StatusCode::CREATED {
                 queue_copies(&gateway, &repository, copy).await;
             }
-            forward::relay(&gateway, &request.method, answer)
+            forward::relay(&gateway, answer)
         }
         Err(problem) => {
             tracing::warn!(repository, problem = problem.message, "manifest not forwarded");

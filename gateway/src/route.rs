@@ -11,7 +11,7 @@ use crate::forward;
 use crate::http::{Body, Problem};
 use crate::pull;
 use crate::push;
-use crate::registry::{FORWARD, Route};
+use crate::registry::Route;
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -24,6 +24,7 @@ pub(crate) async fn answer(
     let (method, path) = (request.method.clone(), loggable(request.uri.path()).to_owned());
     let route = Route::parse(&request.method, request.uri.path());
     let name = route.name();
+    let unread_manifest = route == Route::Forward && method == Method::PUT && path.contains("/manifests/");
     let response = match route {
         _ if request.method == Method::CONNECT => not_a_proxy(),
         Route::Blob { repository, digest } => {
@@ -38,7 +39,7 @@ pub(crate) async fn answer(
     };
     let response = bodiless(&method, response);
     let status = response.status().as_u16();
-    if name == FORWARD && method == Method::PUT && status == 201 && path.contains("/manifests/") {
+    if unread_manifest && response.status() == StatusCode::CREATED {
         tracing::error!(
             path,
             "a manifest under a name that is not understood here: its blobs are not copied to the other zones"

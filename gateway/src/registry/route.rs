@@ -3,9 +3,6 @@
 use backends::Digest;
 use http::Method;
 
-/// The name of [`Route::Forward`].
-pub const FORWARD: &str = "forward";
-
 /// What a request is about. Everything but `Forward` is understood; the rest goes to the
 /// registry untouched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +33,7 @@ impl Route {
             Self::Blob { .. } => "blob",
             Self::PutManifest { .. } => "manifest-put",
             Self::Upload => "upload",
-            Self::Forward => FORWARD,
+            Self::Forward => "forward",
         }
     }
 
