@@ -3,7 +3,6 @@
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,7 +10,6 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 
-use super::files::{CHUNK, read_blocking, read_cached};
 use super::outcome::CachedBlob;
 use crate::http::BodyError;
 
@@ -29,19 +27,12 @@ impl FileBody {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let offset = self.left.start;
-        // At most CHUNK, so it fits.
-        let len = (self.left.end - offset).min(CHUNK as u64) as usize;
         let reading = match &mut self.reading {
             Some(reading) => reading,
-            None => match read_cached(&self.blob.file, offset, len) {
+            None => match self.blob.read_now(&self.left) {
                 Ok(Some(bytes)) => return Poll::Ready(Ok(bytes)),
                 Err(error) => return Poll::Ready(Err(error)),
-                Ok(None) => {
-                    let (file, disk) = (Arc::clone(&self.blob.file), self.blob.disk.clone());
-                    let read = async move { disk.run(move || read_blocking(&file, offset, len)).await };
-                    self.reading.insert(read.boxed())
-                }
+                Ok(None) => self.reading.insert(self.blob.read_from_disk(&self.left).boxed()),
             },
         };
         let read = ready!(reading.as_mut().poll(context));

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backends::{Digest, Hasher};
+use backends::Hasher;
 use bytes::{Bytes, BytesMut};
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::Semaphore;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 /// Bytes of one read: large enough that system calls and TLS records are cheap, small enough for
 /// a thousand slow readers.
-pub(crate) const CHUNK: usize = 256 * 1024;
+pub(super) const CHUNK: usize = 256 * 1024;
 
 /// Threads that may wait for the disk at once. Others, such as for name resolution, must be left.
 const THREADS_MAX: usize = 64;
@@ -73,21 +73,21 @@ pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
 }
 
-/// The digest of a whole file.
-pub(super) fn digest_of(file: &File) -> io::Result<Digest> {
+/// The hash of a file's first `end` bytes.
+pub(super) fn hash_until(file: &File, end: u64) -> io::Result<Hasher> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; CHUNK];
-    loop {
-        match file.read_at(&mut buffer, hasher.bytes())? {
-            0 => return Ok(hasher.finish()),
-            count => hasher.update(&buffer[..count]),
-        }
+    while hasher.bytes() < end {
+        let len = (end - hasher.bytes()).min(CHUNK as u64) as usize;
+        file.read_exact_at(&mut buffer[..len], hasher.bytes())?;
+        hasher.update(&buffer[..len]);
     }
+    Ok(hasher)
 }
 
 /// Reads up to `len` bytes at `offset` if the page cache has them; `None` means that only a
 /// blocking read will tell.
-pub(crate) fn read_cached(file: &File, offset: u64, len: usize) -> io::Result<Option<Bytes>> {
+pub(super) fn read_cached(file: &File, offset: u64, len: usize) -> io::Result<Option<Bytes>> {
     let mut buffer = BytesMut::zeroed(len);
     match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut buffer)], offset, ReadWriteFlags::NOWAIT) {
         Ok(0) => Ok(None),
@@ -102,7 +102,7 @@ pub(crate) fn read_cached(file: &File, offset: u64, len: usize) -> io::Result<Op
 }
 
 /// Reads up to `len` bytes at `offset`, waiting for the disk.
-pub(crate) fn read_blocking(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+pub(super) fn read_blocking(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
     let mut buffer = BytesMut::zeroed(len);
     match file.read_at(&mut buffer, offset)? {
         0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a cached file is shorter than it was")),

@@ -16,8 +16,8 @@ use rustix::io::Errno;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use zone_router::NotOpened;
 
-use super::files::{CHUNK, Disk};
-use super::outcome::NotKept;
+use super::files::{Disk, hash_until};
+use super::outcome::{CachedBlob, NotKept};
 use super::room::Room;
 use super::store::Cache;
 
@@ -67,11 +67,10 @@ pub(super) enum Phase {
 
 /// What is known once it is open.
 pub(super) struct Head {
-    pub(super) size: u64,
+    /// Of its file, as much as the phase says can be read.
+    pub(super) blob: CachedBlob,
     pub(super) from: Arc<str>,
-    pub(super) file: Arc<File>,
     pub(super) resume: Option<Resume>,
-    pub(super) disk: Disk,
 }
 
 /// A blob on its way in, shared by its task and its readers.
@@ -153,9 +152,10 @@ impl Fill {
             }
         };
         let (file, disk) = (Arc::new(file), cache.disk().clone());
-        let (size, from, resume) = (opened.size.unwrap_or_default(), opened.from, opened.resume);
+        let size = opened.size.unwrap_or_default();
+        let blob = CachedBlob { file: Arc::clone(&file), size, disk: disk.clone() };
         // Set once: there is one task.
-        let _ = self.head.set(Head { size, from, file: Arc::clone(&file), resume, disk: disk.clone() });
+        let _ = self.head.set(Head { blob, from: opened.from, resume: opened.resume });
         self.phase.send_replace(Phase::Filling(0));
         if let Err(failure) = self.write(&file, opened.body, &disk).await {
             // Before anyone hears of it, so that the next try finds the room free.
@@ -281,15 +281,4 @@ fn write_at(file: &File, pieces: &[Bytes], mut offset: u64) -> io::Result<u64> {
         offset += piece.len() as u64;
     }
     Ok(offset - start)
-}
-
-fn hash_until(file: &File, end: u64) -> io::Result<Hasher> {
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; CHUNK];
-    while hasher.bytes() < end {
-        let len = (end - hasher.bytes()).min(CHUNK as u64) as usize;
-        file.read_exact_at(&mut buffer[..len], hasher.bytes())?;
-        hasher.update(&buffer[..len]);
-    }
-    Ok(hasher)
 }

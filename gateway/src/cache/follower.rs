@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::watch;
 
-use super::files::{CHUNK, read_blocking, read_cached};
 use super::fill::{Failure, Fill, Head, Opened, Phase};
 use super::outcome::CachedBlob;
 use crate::http::BodyError;
@@ -50,7 +49,7 @@ impl Follower {
 
     /// The blob's size in bytes.
     pub(crate) fn size(&self) -> u64 {
-        self.head().map_or(0, |head| head.size)
+        self.head().map_or(0, |head| head.blob.size)
     }
 
     /// Where it comes from.
@@ -62,12 +61,8 @@ impl Follower {
     pub(crate) async fn whole_within(&mut self, bound: Duration) -> Option<CachedBlob> {
         let whole = self.phase.wait_for(|phase| matches!(phase, Phase::Whole | Phase::Failed(_)));
         let ended = tokio::time::timeout(bound, whole).await.ok()?.ok()?.clone();
-        let head = self.fill.head.get()?;
-        matches!(ended, Phase::Whole).then(|| CachedBlob {
-            file: Arc::clone(&head.file),
-            size: head.size,
-            disk: head.disk.clone(),
-        })
+        let head = self.head()?;
+        matches!(ended, Phase::Whole).then(|| head.blob.clone())
     }
 
     /// The whole body.
@@ -125,14 +120,10 @@ impl Tail {
         let Some(head) = self.follower.head() else {
             return Err(BodyError::Blob("the fill was never open".into()));
         };
-        let offset = self.left.start;
-        let len = (readable - offset).min(CHUNK as u64) as usize;
-        let read = match read_cached(&head.file, offset, len) {
+        let left = self.left.start..readable;
+        let read = match head.blob.read_now(&left) {
             Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => {
-                let file = Arc::clone(&head.file);
-                head.disk.run(move || read_blocking(&file, offset, len)).await
-            }
+            Ok(None) => head.blob.read_from_disk(&left).await,
             Err(error) => Err(error),
         };
         let bytes = read.map_err(|error| BodyError::Blob(format!("the cache's disk: {error}")))?;

@@ -1,11 +1,15 @@
 //! What the cache says.
 
 use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use zone_router::NotOpened;
 
-use super::files::Disk;
+use super::files::{CHUNK, Disk, read_blocking, read_cached};
 use super::fill::Opened;
 use super::follower::Follower;
 
@@ -19,12 +23,34 @@ pub(crate) enum Lookup {
     Unusable,
 }
 
-/// A whole blob, proven and open.
+/// A blob's file, open: whole and proven, unless it belongs to a fill.
 #[derive(Debug, Clone)]
 pub(crate) struct CachedBlob {
     pub(crate) file: Arc<File>,
     pub(crate) size: u64,
     pub(crate) disk: Disk,
+}
+
+impl CachedBlob {
+    /// The next bytes of `left`, if the page cache has them; else [`CachedBlob::read_from_disk`].
+    pub(super) fn read_now(&self, left: &Range<u64>) -> io::Result<Option<Bytes>> {
+        read_cached(&self.file, left.start, piece(left))
+    }
+
+    /// The next bytes of `left`, waiting for the disk.
+    pub(super) fn read_from_disk(
+        &self,
+        left: &Range<u64>,
+    ) -> impl Future<Output = io::Result<Bytes>> + Send + use<> {
+        let (file, disk) = (Arc::clone(&self.file), self.disk.clone());
+        let (offset, len) = (left.start, piece(left));
+        async move { disk.run(move || read_blocking(&file, offset, len)).await }
+    }
+}
+
+/// Bytes of one read; at most [`CHUNK`], so they fit.
+fn piece(left: &Range<u64>) -> usize {
+    (left.end - left.start).min(CHUNK as u64) as usize
 }
 
 /// What became of a miss.
