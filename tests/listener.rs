@@ -31,6 +31,11 @@ fn trusting(gateway: &Gateway, protocol: &str) -> Result<rustls::ClientConfig> {
     Ok(config)
 }
 
+fn client(gateway: &Gateway, protocol: &str) -> Result<reqwest::Client> {
+    let tls = trusting(gateway, protocol)?;
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?)
+}
+
 async fn connect(gateway: &Gateway, config: rustls::ClientConfig) -> Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(gateway.address()).await?;
     Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp).await?)
@@ -54,10 +59,7 @@ async fn http_2_and_http_1_1_over_tls_1_3_and_1_2() -> Result<()> {
     let token = site.quay.token("admin", REPOSITORY, &["pull"], json!({}))?;
     let url = format!("{}/v2/{REPOSITORY}/blobs/{}", gateway.url(), image.layers[0].digest);
     for (protocol, version) in [("h2", Version::HTTP_2), ("http/1.1", Version::HTTP_11)] {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(trusting(&gateway, protocol)?)
-            .no_proxy()
-            .build()?;
+        let client = client(&gateway, protocol)?;
         for range in [None, Some("bytes=100-199")] {
             let mut request = client.get(&url).bearer_auth(&token);
             if let Some(range) = range {
@@ -165,8 +167,7 @@ async fn a_slow_but_steady_http_2_reader_gets_it_all() -> Result<()> {
     let image = Spec::layers(1, &[6_000_000]).build()?;
     gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
     let token = site.quay.token("admin", REPOSITORY, &["pull"], json!({}))?;
-    let client =
-        reqwest::Client::builder().tls_backend_preconfigured(trusting(&gateway, "h2")?).no_proxy().build()?;
+    let client = client(&gateway, "h2")?;
     let url = format!("{}/v2/{REPOSITORY}/blobs/{}", gateway.url(), image.layers[0].digest);
     let mut answer = client.get(url).bearer_auth(token).send().await?;
     let mut taken = 0;
@@ -184,8 +185,7 @@ async fn a_slow_but_steady_http_2_reader_gets_it_all() -> Result<()> {
 async fn errors_answer_head_over_http_2() -> Result<()> {
     let (site, gateway) = start(json!({})).await?;
     site.quay.down().await;
-    let client =
-        reqwest::Client::builder().tls_backend_preconfigured(trusting(&gateway, "h2")?).no_proxy().build()?;
+    let client = client(&gateway, "h2")?;
     let digest = backends::Digest::of(b"any");
     for path in [format!("/v2/{REPOSITORY}/blobs/{digest}"), "/v2/".to_owned()] {
         let answer = client.head(format!("{}{path}", gateway.url())).send().await?;

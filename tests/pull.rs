@@ -14,10 +14,6 @@ use tests::site::{LOGIN, Site};
 
 const REPOSITORY: &str = "admin/one";
 
-/// What Quay's file says of zones.
-const STORAGE_KEYS: [&str; 3] =
-    ["DISTRIBUTED_STORAGE_CONFIG", "DISTRIBUTED_STORAGE_PREFERENCE", "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS"];
-
 /// A site, a gateway, and an image that Quay took past the gateway: it lies in zone-a alone.
 struct Stage {
     site: Site,
@@ -202,13 +198,15 @@ async fn what_home_lacks_comes_from_another_zone_and_is_repaired() -> Result<()>
     panic!("no copy came home");
 }
 
-/// Zones that the gateway is not told of: it has only an empty one, and must go Quay's way.
-async fn through_quay(options: Options) -> Result<Stage> {
-    let empty = tempfile::tempdir()?;
-    let zones = json!({"elsewhere": ["LocalStorage", {"storage_path": empty.path()}]});
-    let site = Site::with(&[("zone-a", Duration::ZERO)], options)?;
+/// A gateway that is told of `zones` alone, not of those that Quay writes to: it must go Quay's
+/// way.
+async fn beside(site: Site, zones: serde_json::Value) -> Result<Stage> {
     let mut quay = site.quay.config();
-    for key in STORAGE_KEYS {
+    for key in [
+        "DISTRIBUTED_STORAGE_CONFIG",
+        "DISTRIBUTED_STORAGE_PREFERENCE",
+        "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS",
+    ] {
         quay.as_object_mut().expect("an object").remove(key);
     }
     let config = site.gateway_config(&json!({ "zones": zones }));
@@ -216,6 +214,12 @@ async fn through_quay(options: Options) -> Result<Stage> {
     let image = Spec::layers(1, &[300_000]).build()?;
     gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
     Ok(Stage { site, gateway, image })
+}
+
+async fn through_quay(options: Options) -> Result<Stage> {
+    let empty = tempfile::tempdir()?;
+    let zones = json!({"elsewhere": ["LocalStorage", {"storage_path": empty.path()}]});
+    beside(Site::with(&[("zone-a", Duration::ZERO)], options)?, zones).await
 }
 
 async fn served_and_kept(stage: &Stage, from: &str) -> Result<()> {
@@ -243,16 +247,8 @@ async fn quays_redirect_is_followed_without_the_clients_token() -> Result<()> {
 async fn many_pulls_of_what_only_the_registry_has() -> Result<()> {
     let zones = [("zone-a", Duration::from_millis(20)), ("zone-b", Duration::from_millis(40))];
     let site = Site::with(&zones, Options::default())?;
-    let mut quay = site.quay.config();
-    for key in STORAGE_KEYS {
-        quay.as_object_mut().expect("an object").remove(key);
-    }
     let other = json!({"zone-b": site.zone("zone-b").location().quay_entry()});
-    let config = site.gateway_config(&json!({ "zones": other }));
-    let gateway = Gateway::start(&config, &[("quay.yaml", &quay.to_string())]).await?;
-    let image = Spec::layers(1, &[300_000]).build()?;
-    gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
-    let stage = Stage { site, gateway, image };
+    let stage = beside(site, other).await?;
     let pulls = (0..12).map(|n| {
         let stage = &stage;
         async move {

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::body::{Body, BoxError, full};
 use crate::fault::{BodyFault, Faults, faulty};
+use crate::port::Port;
 use crate::record::Record;
 use crate::server::Server;
 
@@ -52,7 +53,11 @@ impl Proxy {
             record: Record::default(),
         });
         let serving = Arc::clone(&shared);
-        let server = Server::start(None, service_fn(move |request| Arc::clone(&serving).answer(request)))?;
+        let server = Server::start(
+            Port::free()?,
+            None,
+            service_fn(move |request| Arc::clone(&serving).answer(request)),
+        )?;
         Ok(Self { server, shared })
     }
 

@@ -38,27 +38,11 @@ struct Line {
 }
 
 impl Server {
-    /// Serves on a free loopback port, with TLS where given (HTTP/2 then by ALPN).
-    ///
-    /// # Errors
-    /// Where no port can be had.
-    pub fn start<S, B>(tls: Option<Arc<rustls::ServerConfig>>, service: S) -> io::Result<Self>
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
-    {
-        Self::start_on(Port::free()?, tls, service)
-    }
-
-    /// The same on a port that is already held.
+    /// Serves on `port`, with TLS where given (HTTP/2 then by ALPN).
     ///
     /// # Errors
     /// Where somebody listens there.
-    pub fn start_on<S, B>(port: Port, tls: Option<Arc<rustls::ServerConfig>>, service: S) -> io::Result<Self>
+    pub fn start<S, B>(port: Port, tls: Option<Arc<rustls::ServerConfig>>, service: S) -> io::Result<Self>
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use zone_router::NotOpened;
 
+use super::layout::Layout;
 use super::{Cache, FileBody, Filled, Follower, Lookup, NotKept, Opened, Origin};
 use crate::config::{CacheSettings, Limits, Timeouts};
 
@@ -118,14 +119,27 @@ async fn filled_once_then_hit_also_after_a_restart() {
 
 /// The old cache goes when its last task has ended.
 async fn reopen(dir: &Path) -> Arc<Cache> {
+    reopen_with(dir, &Timeouts::default()).await
+}
+
+async fn reopen_with(dir: &Path, timeouts: &Timeouts) -> Arc<Cache> {
     let settings = CacheSettings { dir: dir.to_owned(), size: 1 << 20, reserve: 0 };
-    for _ in 0..200 {
-        if let Ok(cache) = Cache::open(&settings, &Limits::default(), &Timeouts::default()) {
-            return cache;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the folder is still held");
+    let mut cache = None;
+    until("its folder is free", || {
+        cache = Cache::open(&settings, &Limits::default(), timeouts).ok();
+        cache.is_some()
+    })
+    .await;
+    cache.expect("opened")
+}
+
+/// `hello` is cached, then the machine restarts.
+async fn hello_before_a_reboot(dir: &Path) {
+    let cache = open(dir, 1 << 20);
+    fill(&cache, b"hello").await;
+    drop(cache);
+    drop(reopen(dir).await);
+    std::fs::write(dir.join("boot_id"), "another").expect("writes");
 }
 
 #[tokio::test]
@@ -234,13 +248,9 @@ async fn bytes_stay_below_the_size() {
 async fn a_file_that_changed_over_a_power_loss_is_dropped() {
     let dir = tempfile::tempdir().expect("a folder");
     let digest = Digest::of(b"hello");
-    let cache = open(dir.path(), 1 << 20);
-    fill(&cache, b"hello").await;
-    let path = cache.layout().blob(&digest);
-    drop(cache);
-    drop(reopen(dir.path()).await);
+    hello_before_a_reboot(dir.path()).await;
+    let path = Layout::create(dir.path()).expect("is there").blob(&digest);
     std::fs::write(&path, b"hellO").expect("writes");
-    std::fs::write(dir.path().join("boot_id"), "another").expect("writes");
     // The first start after the loss of power: nobody asks for the blob. Then an upgrade.
     drop(reopen(dir.path()).await);
     let cache = reopen(dir.path()).await;
@@ -253,11 +263,7 @@ async fn a_file_that_changed_over_a_power_loss_is_dropped() {
 async fn a_file_that_is_right_after_a_restart_of_the_machine_is_served() {
     let dir = tempfile::tempdir().expect("a folder");
     let digest = Digest::of(b"hello");
-    let cache = open(dir.path(), 1 << 20);
-    fill(&cache, b"hello").await;
-    drop(cache);
-    drop(reopen(dir.path()).await);
-    std::fs::write(dir.path().join("boot_id"), "another").expect("writes");
+    hello_before_a_reboot(dir.path()).await;
     let cache = reopen(dir.path()).await;
     assert_eq!(read(&cache, &digest).await.as_deref(), Some(&b"hello"[..]));
     assert!(cache.layout().blob(&digest).exists(), "proven for good");
@@ -268,19 +274,9 @@ async fn a_file_that_is_right_after_a_restart_of_the_machine_is_served() {
 async fn a_fill_supersedes_a_file_that_waits_to_be_proven() {
     let dir = tempfile::tempdir().expect("a folder");
     let digest = Digest::of(b"hello");
-    let cache = open(dir.path(), 1 << 20);
-    fill(&cache, b"hello").await;
-    drop(cache);
-    drop(reopen(dir.path()).await);
-    std::fs::write(dir.path().join("boot_id"), "another").expect("writes");
-    let settings = CacheSettings { dir: dir.path().to_owned(), size: 1 << 20, reserve: 0 };
+    hello_before_a_reboot(dir.path()).await;
     let timeouts = Timeouts { cache_proof: Duration::ZERO, ..Timeouts::default() };
-    let cache = loop {
-        match Cache::open(&settings, &Limits::default(), &timeouts) {
-            Ok(cache) => break cache,
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
+    let cache = reopen_with(dir.path(), &timeouts).await;
     // As if other files were being proven before it.
     let _busy = cache.proving().acquire().await.expect("open");
     assert!(!is_hit(&cache, &digest).await);

@@ -130,7 +130,7 @@ impl Quay {
         });
         let serving = Arc::clone(&instance);
         let service = service_fn(move |request| serve::answer(Arc::clone(&serving), request));
-        Ok(Self { server: Server::start_on(port, options.tls, service)?, instance })
+        Ok(Self { server: Server::start(port, options.tls, service)?, instance })
     }
 
     /// Where it listens.

@@ -13,6 +13,7 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tempfile::TempDir;
 
+use crate::port::Port;
 use crate::proxy::Proxy;
 use crate::server::Server;
 
@@ -39,7 +40,7 @@ impl Zone {
         let files = s3s_fs::FileSystem::new(dir.path()).map_err(|error| anyhow!("S3 server: {error:?}"))?;
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(location.access_key.as_str(), location.secret_key.as_str()));
-        let server = Server::start(None, builder.build())?;
+        let server = Server::start(Port::free()?, None, builder.build())?;
         let proxy = Proxy::start(server.address())?;
         proxy.set(|faults| faults.latency = latency);
         let location = Location { address: proxy.address(), ..location };
