@@ -33,7 +33,7 @@ struct Driver {
     read: fn(&mut Params) -> Result<Protocol, Reason>,
 }
 
-const DRIVERS: [Driver; 6] = [
+const DRIVERS: &[Driver] = &[
     Driver { name: "S3Storage", params: s3::S3_STORAGE, read: |p| S3Config::s3_storage(p).map(Protocol::s3) },
     Driver {
         name: "RadosGWStorage",
@@ -59,7 +59,7 @@ const DRIVERS: [Driver; 6] = [
 ];
 
 /// Quay's other drivers (`storage/__init__.py:STORAGE_DRIVER_CLASSES`).
-const NOT_YET: [&str; 7] = [
+const NOT_YET: &[&str] = &[
     "SwiftStorage",
     "AzureStorage",
     "STSS3Storage",
@@ -136,12 +136,12 @@ impl<'de> Visitor<'de> for Pair {
 }
 
 fn unknown_driver(name: &str) -> Reason {
-    let supported = DRIVERS.map(|driver| driver.name);
+    let supported: Vec<_> = DRIVERS.iter().map(|driver| driver.name).collect();
     let listed = supported.join(", ");
     if NOT_YET.contains(&name) {
         return format!("{name} is not supported yet; supported are {listed}");
     }
-    match nearest(name, supported.into_iter().chain(NOT_YET)) {
+    match nearest(name, supported.iter().chain(NOT_YET).copied()) {
         Some(near) => format!("Quay has no storage driver `{name}`; did you mean `{near}`?"),
         None => format!("Quay has no storage driver `{name}`; supported are {listed}"),
     }

@@ -17,6 +17,7 @@ pub mod memory;
 mod nearest;
 mod object;
 mod params;
+mod parts;
 mod proof;
 pub mod s3;
 mod secret;

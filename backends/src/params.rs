@@ -1,9 +1,11 @@
-//! The parameters of a driver: a map of scalars, read by name.
+//! The parameters of a driver: a map of scalars and of maps, read by name.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use crate::Secret;
 use crate::nearest::nearest;
@@ -17,6 +19,7 @@ enum Value {
     Bool(bool),
     Number(u64),
     Text(String),
+    Map(BTreeMap<String, Value>),
     Other,
 }
 
@@ -38,7 +41,7 @@ impl Params {
             Value::Null => Ok(None),
             Value::Text(text) => Ok(Some(text).filter(|text| !text.is_empty())),
             Value::Number(_) | Value::Bool(_) => Err(self.wrong(name, "a text: put it in quotes")),
-            Value::Other => Err(self.wrong(name, "a text")),
+            Value::Map(_) | Value::Other => Err(self.wrong(name, "a text")),
         }
     }
 
@@ -82,6 +85,23 @@ impl Params {
         let port = self.optional_number(name)?.unwrap_or_default();
         let port = u16::try_from(port).map_err(|_| self.wrong(name, "a port, at most 65535"))?;
         Ok(Some(port).filter(|port| *port != 0))
+    }
+
+    /// Parameters within a parameter, whatever their names; absent counts as empty.
+    pub(crate) fn map(&mut self, name: &'static str) -> Result<Self, Reason> {
+        let values = match self.take(name) {
+            Value::Null => BTreeMap::new(),
+            Value::Map(values) => values,
+            _ => return Err(self.wrong(name, "a map, name: value")),
+        };
+        Ok(Self { driver: self.driver, values })
+    }
+
+    /// Refuses whatever is not `known`, by name.
+    pub(crate) fn only(&self, known: &'static [&'static str]) -> Result<(), Reason> {
+        let of = ParamsOf { driver: self.driver, known };
+        let stray = self.values.keys().find(|name| !known.contains(&name.as_str()));
+        stray.map_or(Ok(()), |name| Err(of.unknown(name)))
     }
 
     /// A refusal of one parameter.
@@ -157,7 +177,22 @@ impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, a number, true, false or null")
+        f.write_str("a text, a number, true, false, null, a list or a map")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut values = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            if values.insert(name.clone(), value).is_some() {
+                return Err(A::Error::custom(format!("`{name}` stands here twice")));
+            }
+        }
+        Ok(Value::Map(values))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {

@@ -3,34 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use http::header;
 use reqwest::Method;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::client::{Call, Client, failed};
 use super::request;
-use crate::upload::{PIECE, Upload};
-use crate::{ByteStream, Digest, Error, Hasher, Key, Kind, Proof, Result, Source};
-
-/// Parts being sent at once, to one `put`; one more is being read.
-const PARTS_IN_FLIGHT: usize = 2;
+use crate::parts::{PARTS_IN_FLIGHT, Part, Parts, persist};
+use crate::upload::Upload;
+use crate::{Error, Key, Kind, Result, Source};
 
 /// The most parts S3 takes.
 const MAX_PARTS: u64 = 10_000;
 
 /// Parts are whole multiples of this, in bytes.
 const PART_STEP: u64 = 1024 * 1024;
-
-/// How often a part is sent before the whole `put` fails.
-const PART_TRIES: u32 = 3;
-
-/// The first pause before a part is sent again; it doubles, with jitter.
-const PART_PAUSE: Duration = Duration::from_millis(200);
-
-/// The longest pause before a part is sent again, whatever the store asks for.
-const MAX_PART_PAUSE: Duration = Duration::from_secs(5);
 
 /// Between the last bytes sent of an upload and its abort.
 const ABORT_PAUSE: Duration = Duration::from_millis(300);
@@ -72,22 +60,13 @@ struct Started {
 
 impl Started {
     async fn write(&self, what: &str, source: &Source, part_size: u64) -> Result<()> {
-        let stall = self.client.http.timeouts().stall;
-        let reader = Reader {
-            pieces: bounded(stall, source.open(0..source.size())).await?,
-            rest: Bytes::new(),
-            proof: Proof::new(source.digest(), source.size(), Hasher::new()),
-            part_size,
-            number: 0,
-            stall,
-        };
-        let etags: Vec<String> = stream::try_unfold(reader, |mut reader| async move {
-            Ok::<_, Error>(reader.next().await?.map(|part| (part, reader)))
-        })
-        .map_ok(|part| self.send(what, part))
-        .try_buffered(PARTS_IN_FLIGHT)
-        .try_collect()
-        .await?;
+        let parts = Parts::open(source, part_size, self.client.http.timeouts().stall).await?;
+        let etags: Vec<String> = parts
+            .stream()
+            .map_ok(|part| self.send(what, part))
+            .try_buffered(PARTS_IN_FLIGHT)
+            .try_collect()
+            .await?;
         self.complete(what, source.size(), &etags).await
     }
 
@@ -98,23 +77,14 @@ impl Started {
         let url =
             self.client.address.object(&self.key, &[("partNumber", &number), ("uploadId", &self.id)])?;
         let call = Call::new(Method::PUT, url);
-        let mut tries = 1;
-        loop {
+        let answer = persist(|| {
             let upload = Upload::pieces(part.pieces.clone());
-            match self.client.upload(&what, &self.key, &call, part.digest, upload).await {
-                Ok(answer) => {
-                    let etag = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
-                    return etag.map(str::to_owned).ok_or_else(|| {
-                        Error::new(Kind::Unavailable, format!("{what}: an answer without an ETag"))
-                    });
-                }
-                Err(error) if error.is_transient() && tries < PART_TRIES => {
-                    sleep(pause(error.kind(), tries)).await;
-                    tries += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+            self.client.upload(&what, &self.key, &call, part.digest, upload)
+        })
+        .await?;
+        let etag = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
+        etag.map(str::to_owned)
+            .ok_or_else(|| Error::new(Kind::Unavailable, format!("{what}: an answer without an ETag")))
     }
 
     async fn complete(&self, what: &str, size: u64, etags: &[String]) -> Result<()> {
@@ -179,74 +149,6 @@ impl Drop for Started {
     }
 }
 
-struct Part {
-    /// From 1.
-    number: u64,
-    digest: Digest,
-    pieces: Vec<Bytes>,
-}
-
-/// Reads a source once, in order, into parts, and proves it on the way.
-struct Reader {
-    pieces: ByteStream,
-    rest: Bytes,
-    proof: Proof,
-    part_size: u64,
-    number: u64,
-    stall: Duration,
-}
-
-impl Reader {
-    /// The next part; the last one only if the whole is proven.
-    async fn next(&mut self) -> Result<Option<Part>> {
-        let mut left = self.part_size;
-        let mut hasher = Hasher::new();
-        let mut pieces = Vec::new();
-        while left > 0 {
-            if self.rest.is_empty() {
-                if self.proof.missing() == 0 {
-                    break;
-                }
-                self.rest = self.read().await?;
-            }
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
-            let piece = self.rest.split_to(self.rest.len().min(most));
-            self.proof.admit(&piece)?;
-            hasher.update(&piece);
-            left -= piece.len() as u64;
-            pieces.push(piece);
-        }
-        if pieces.is_empty() {
-            return Ok(None);
-        }
-        self.number += 1;
-        Ok(Some(Part { number: self.number, digest: hasher.finish(), pieces }))
-    }
-
-    async fn read(&mut self) -> Result<Bytes> {
-        let next = async { self.pieces.next().await.transpose() };
-        bounded(self.stall, next).await?.ok_or_else(|| {
-            Error::new(Kind::Corrupt, format!("the source ended {} bytes short", self.proof.missing()))
-        })
-    }
-}
-
-/// A step of the source, which has bounds of its own; this one is for those who have none.
-async fn bounded<T>(bound: Duration, step: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(bound, step)
-        .await
-        .unwrap_or_else(|_| Err(Error::new(Kind::Source, "read the source: no progress")))
-}
-
-fn pause(kind: Kind, tries: u32) -> Duration {
-    let jittered = (PART_PAUSE * 2_u32.pow(tries - 1)).mul_f64(0.5 + fastrand::f64());
-    let asked = match kind {
-        Kind::Throttled { retry_after } => retry_after.unwrap_or_default(),
-        _ => Duration::ZERO,
-    };
-    jittered.max(asked).min(MAX_PART_PAUSE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,14 +162,5 @@ mod tests {
             proptest::prop_assert!(size.div_ceil(chosen) <= MAX_PARTS);
             proptest::prop_assert!(chosen >= part);
         }
-    }
-
-    #[test]
-    fn pauses_are_bounded() {
-        for tries in 1..PART_TRIES {
-            assert!(pause(Kind::Unavailable, tries) < Duration::from_secs(1));
-        }
-        let asked = Kind::Throttled { retry_after: Some(Duration::from_secs(600)) };
-        assert_eq!(pause(asked, 1), MAX_PART_PAUSE);
     }
 }

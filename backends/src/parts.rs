@@ -1,0 +1,139 @@
+//! A source cut into parts, for stores that take large objects piece by piece.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::time::{sleep, timeout};
+
+use crate::upload::PIECE;
+use crate::{ByteStream, Digest, Error, Hasher, Kind, Proof, Result, Source};
+
+/// Parts being sent at once, to one `put`; one more is being read.
+pub(crate) const PARTS_IN_FLIGHT: usize = 2;
+
+/// How often a part is sent before the whole `put` fails.
+const PART_TRIES: u32 = 3;
+
+/// The first pause before a part is sent again; it doubles, with jitter.
+const PART_PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest pause before a part is sent again, whatever the store asks for.
+const MAX_PART_PAUSE: Duration = Duration::from_secs(5);
+
+/// Sends something until it succeeds, it makes no sense, or it was tried [`PART_TRIES`] times.
+pub(crate) async fn persist<T, F>(mut send: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut tries = 1;
+    loop {
+        match send().await {
+            Err(error) if error.is_transient() && tries < PART_TRIES => {
+                sleep(pause(error.kind(), tries)).await;
+                tries += 1;
+            }
+            sent => return sent,
+        }
+    }
+}
+
+/// A part in memory.
+pub(crate) struct Part {
+    /// From 1.
+    pub(crate) number: u64,
+    pub(crate) digest: Digest,
+    pub(crate) pieces: Vec<Bytes>,
+}
+
+/// Reads a source once, in order, into parts, and proves it on the way.
+pub(crate) struct Parts {
+    pieces: ByteStream,
+    rest: Bytes,
+    proof: Proof,
+    part_size: u64,
+    number: u64,
+    stall: Duration,
+}
+
+impl Parts {
+    /// Opens the source. Parts are of `part_size` bytes, save the last.
+    pub(crate) async fn open(source: &Source, part_size: u64, stall: Duration) -> Result<Self> {
+        Ok(Self {
+            pieces: bounded(stall, source.open(0..source.size())).await?,
+            rest: Bytes::new(),
+            proof: Proof::new(source.digest(), source.size(), Hasher::new()),
+            part_size,
+            number: 0,
+            stall,
+        })
+    }
+
+    /// The parts one after the other.
+    pub(crate) fn stream(self) -> impl Stream<Item = Result<Part>> + Send {
+        stream::try_unfold(self, |mut parts| async move { Ok(parts.next().await?.map(|part| (part, parts))) })
+    }
+
+    /// The next part; the last one only if the whole is proven.
+    pub(crate) async fn next(&mut self) -> Result<Option<Part>> {
+        let mut left = self.part_size;
+        let mut hasher = Hasher::new();
+        let mut pieces = Vec::new();
+        while left > 0 {
+            if self.rest.is_empty() {
+                if self.proof.missing() == 0 {
+                    break;
+                }
+                self.rest = self.read().await?;
+            }
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
+            let piece = self.rest.split_to(self.rest.len().min(most));
+            self.proof.admit(&piece)?;
+            hasher.update(&piece);
+            left -= piece.len() as u64;
+            pieces.push(piece);
+        }
+        if pieces.is_empty() {
+            return Ok(None);
+        }
+        self.number += 1;
+        Ok(Some(Part { number: self.number, digest: hasher.finish(), pieces }))
+    }
+
+    async fn read(&mut self) -> Result<Bytes> {
+        let next = async { self.pieces.next().await.transpose() };
+        bounded(self.stall, next).await?.ok_or_else(|| {
+            Error::new(Kind::Corrupt, format!("the source ended {} bytes short", self.proof.missing()))
+        })
+    }
+}
+
+/// A step of the source, which has bounds of its own; this one is for those who have none.
+async fn bounded<T>(bound: Duration, step: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(bound, step)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(Kind::Source, "read the source: no progress")))
+}
+
+fn pause(kind: Kind, tries: u32) -> Duration {
+    let jittered = (PART_PAUSE * 2_u32.pow(tries - 1)).mul_f64(0.5 + fastrand::f64());
+    let asked = match kind {
+        Kind::Throttled { retry_after } => retry_after.unwrap_or_default(),
+        _ => Duration::ZERO,
+    };
+    jittered.max(asked).min(MAX_PART_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_bounded() {
+        for tries in 1..PART_TRIES {
+            assert!(pause(Kind::Unavailable, tries) < Duration::from_secs(1));
+        }
+        let asked = Kind::Throttled { retry_after: Some(Duration::from_secs(600)) };
+        assert_eq!(pause(asked, 1), MAX_PART_PAUSE);
+    }
+}
