@@ -121,3 +121,7 @@ fn sas_token(params: &Params, token: &Secret) -> Result<Secret, Reason> {
     }
     Ok(Secret::new(query))
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;
