@@ -96,7 +96,7 @@ impl Azurite {
         Ok(())
     }
 
-    /// Runs Microsoft's SDK: `interop/azure.py` with `arguments` and `input`; gives its output.
+    /// Runs Microsoft's SDK: `interop/azure_sdk.py` with `arguments` and `input`; gives its output.
     ///
     /// # Errors
     /// It is not installed, or fails.
@@ -109,7 +109,7 @@ impl Azurite {
     }
 
     fn sdk_program(&self, arguments: &[&str]) -> Result<Program> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/real/interop/azure.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/real/interop/azure_sdk.py");
         let python: PathBuf = tools().join("python/bin/python");
         Ok(Program::at(&python)?
             .arg(script)

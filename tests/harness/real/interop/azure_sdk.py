@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Blobs as Microsoft's SDK for Python sees them, which is what Quay uses.
 
-    azure.py COMMAND [ARGUMENT...]
+    azure_sdk.py COMMAND [ARGUMENT...]
 
     write NAME [BLOCK]        write standard input; in blocks of BLOCK bytes if given
     read NAME [FIRST LENGTH]  write a blob, or a part of it, to standard output
