@@ -57,7 +57,7 @@ pub(super) async fn put(client: &Client, key: &Key, source: &Source, block: u64)
 
 /// The size of blocks for a blob of `size` bytes: `block`, or more if they would be too many.
 fn block_size(size: u64, block: u64) -> u64 {
-    block.max(size.div_ceil(MAX_BLOCKS).next_multiple_of(MIB))
+    if size.div_ceil(block) <= MAX_BLOCKS { block } else { size.div_ceil(MAX_BLOCKS).next_multiple_of(MIB) }
 }
 
 async fn write(client: &Client, what: &str, key: &Key, source: &Source, block_size: u64) -> Result<()> {
