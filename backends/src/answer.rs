@@ -58,6 +58,8 @@ fn meaning(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>
         }
         // The server waited for our bytes or lost them: 400, and yet worth another try.
         "RequestTimeout" | "IncompleteBody" | "InternalError" => return Kind::Unavailable,
+        // A copy within the store, such as Quay's own after an upload, is not done yet.
+        "PendingCopyOperation" => return Kind::Unavailable,
         _ => {}
     }
     match status {
@@ -109,6 +111,7 @@ mod tests {
             (403, Some("AuthorizationFailure"), None, Kind::Denied),
             (404, Some("ContainerNotFound"), None, Kind::Denied),
             (409, Some("BlobArchived"), None, Kind::Invalid),
+            (409, Some("PendingCopyOperation"), None, Kind::Unavailable),
             (400, Some("InvalidBlockList"), None, Kind::Invalid),
             (301, Some("PermanentRedirect"), None, Kind::Invalid),
             (416, Some("InvalidRange"), None, Kind::Invalid),

@@ -67,7 +67,7 @@ impl Client {
             Credentials::Key(key) => Authority::Key(Signer::new(&config.account, key.clone())),
             Credentials::Sas(token) => Authority::Sas(token.clone()),
             Credentials::Missing => {
-                let why = "AzureStorage without azure_account_key: Azure would take us for anybody";
+                let why = "AzureStorage without azure_account_key or sas_token: nothing proves who asks";
                 return Err(Error::new(Kind::Invalid, why));
             }
         };
