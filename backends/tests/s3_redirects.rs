@@ -101,7 +101,8 @@ async fn parts_are_sent_to_the_right_region() {
         let store = store(&server).with_multipart(1, part * MIB as u64);
         let bytes: Bytes = (0..size * MIB).map(|at| (at / 1000) as u8).collect();
         store.put(&key(), &Source::bytes(bytes.clone())).await.expect("written");
-        let mut parts = server.asked(|asked| asked.path.contains("partNumber") && region(asked) == "RegionOne");
+        let mut parts =
+            server.asked(|asked| asked.path.contains("partNumber") && region(asked) == "RegionOne");
         parts.sort_by(|a, b| a.path.cmp(&b.path));
         assert_eq!(parts.iter().map(|part| part.body.clone()).collect::<Vec<_>>().concat(), bytes);
     }
