@@ -90,6 +90,19 @@ async fn a_put_is_read_anew_for_the_right_region() {
 }
 
 #[tokio::test]
+async fn all_who_were_under_way_learn_it() {
+    for refusal in [malformed, amazon, moved, temporary] {
+        let server = server(refusal).await;
+        let (store, key) = (store(&server), key());
+        let source = Source::bytes(Bytes::from_static(b"hello"));
+        let reads = futures_util::future::join_all((0..10).map(|_| store.head(&key)));
+        let writes = futures_util::future::join_all((0..10).map(|_| store.put(&key, &source)));
+        let (reads, writes) = tokio::join!(reads, writes);
+        assert!(reads.iter().all(Result::is_ok) && writes.iter().all(Result::is_ok));
+    }
+}
+
+#[tokio::test]
 async fn parts_are_sent_to_the_right_region() {
     // The bucket moves when the parts begin: 6 MiB in memory, 40 MiB streamed.
     for (size, part) in [(6, 5), (40, 17)] {
@@ -148,18 +161,14 @@ async fn refused_encryption_says_what_to_do() {
     .await;
     let mut config = support::config(server.address);
     config.encrypt = true;
-    let store = S3Store::new(&config, &support::transport(support::short())).expect("builds");
+    let transport = support::transport(support::short());
     for threshold in [0, 10] {
-        let store = store_with(&config, threshold);
+        let store = S3Store::new(&config, &transport).expect("builds").with_multipart(threshold, 0);
         let source = Source::bytes(Bytes::from_static(b"hello"));
         let error = store.put(&key(), &source).await.expect_err("refused").to_string();
         assert!(error.contains("use https, or Quay's RadosGWStorage"), "{error}");
         assert!(error.contains("InvalidRequest"), "{error}");
     }
+    let store = S3Store::new(&config, &transport).expect("builds");
     store.head(&key()).await.expect("reads ask for nothing");
-}
-
-fn store_with(config: &backends::s3::S3Config, threshold: u64) -> S3Store {
-    let store = S3Store::new(config, &support::transport(support::short())).expect("builds");
-    store.with_multipart(threshold, 0)
 }

@@ -36,10 +36,13 @@ enum Lesson {
     Credentials,
 }
 
-/// What a request was signed with.
+/// What a request was signed with. A refusal teaches what differs from that: others that were under
+/// way may have learned it meanwhile.
 struct Signed {
     url: Url,
     credentials: Credentials,
+    place: Arc<Place>,
+    clock: i64,
 }
 
 /// A request before it is signed.
@@ -119,7 +122,7 @@ impl Client {
     /// The request, signed, and what it was signed with.
     async fn signed(&self, call: &Call, body: Payload) -> Result<(Request, Signed)> {
         let credentials = self.credentials.get().await?;
-        let place = self.place.load();
+        let place = self.place.load_full();
         let mut url = call.url.clone();
         if let Some(host) = &place.host {
             url.set_host(Some(host))
@@ -127,13 +130,13 @@ impl Client {
         }
         let mut request = Request::new(call.method.clone(), url.clone());
         *request.headers_mut() = call.headers.clone();
-        let offset = self.clock.load(Ordering::Relaxed);
-        let pause = Duration::from_secs(offset.unsigned_abs());
+        let clock = self.clock.load(Ordering::Relaxed);
+        let pause = Duration::from_secs(clock.unsigned_abs());
         let now = SystemTime::now();
-        let now = if offset < 0 { now.checked_sub(pause) } else { now.checked_add(pause) };
+        let now = if clock < 0 { now.checked_sub(pause) } else { now.checked_add(pause) };
         let now = now.unwrap_or_else(SystemTime::now);
         sign(&mut request, body, &credentials, &place.region, now)?;
-        Ok((request, Signed { url, credentials }))
+        Ok((request, Signed { url, credentials, place, clock }))
     }
 
     /// Sends a request; any answer is a result.
@@ -289,7 +292,7 @@ impl Client {
         // A body that breaks off tells nothing, and the status still does.
         let body = self.whole(what, answer).await.unwrap_or_default();
         let failure = request::failure(&body).unwrap_or_default();
-        let lesson = if status == StatusCode::FORBIDDEN && self.learned_clock(&headers) {
+        let lesson = if status == StatusCode::FORBIDDEN && self.learned_clock(&headers, signed) {
             Some(Lesson::Clock)
         } else if self.learned_place(status, &headers, &failure, signed) {
             Some(Lesson::Place)
@@ -310,13 +313,14 @@ impl Client {
 
     /// Whether a refusal came with a time that we had not known (`RequestTimeTooSkewed`, which
     /// HEAD has no body to say).
-    fn learned_clock(&self, headers: &HeaderMap) -> bool {
+    fn learned_clock(&self, headers: &HeaderMap, signed: &Signed) -> bool {
         let Some(offset) = clock_offset(headers, SystemTime::now()) else { return false };
-        if (offset - self.clock.load(Ordering::Relaxed)).abs() <= CLOCK_TOLERANCE {
+        if (offset - signed.clock).abs() <= CLOCK_TOLERANCE {
             return false;
         }
-        tracing::warn!(seconds = offset, "the store's clock differs from ours; signing with its time");
-        self.clock.store(offset, Ordering::Relaxed);
+        if self.clock.swap(offset, Ordering::Relaxed) == signed.clock {
+            tracing::warn!(seconds = offset, "the store's clock differs from ours; signing with its time");
+        }
         true
     }
 
@@ -328,10 +332,11 @@ impl Client {
         failure: &Failure,
         signed: &Signed,
     ) -> bool {
-        let known = self.place.load();
-        let Some(place) = known.corrected(&signed.url, status, headers, failure) else { return false };
-        tracing::warn!(region = %place.region, host = ?place.host, "the bucket is in another region than configured");
-        self.place.store(Arc::new(place));
+        let Some(place) = signed.place.corrected(&signed.url, status, headers, failure) else { return false };
+        if **self.place.load() != place {
+            tracing::warn!(region = place.region, host = place.host, "the bucket is in another region");
+            self.place.store(Arc::new(place));
+        }
         true
     }
 }
