@@ -425,6 +425,24 @@ async fn a_role_that_is_refused_is_an_error_that_says_so() {
     }
 }
 
+#[tokio::test]
+async fn the_clock_of_the_service_is_heeded() {
+    let there = SystemTime::now() + Duration::from_secs(86_400);
+    let date = httpdate::fmt_http_date(there);
+    let server = Service::start(move |asked| {
+        let day = |date: &str| date[5..7].to_owned();
+        let signed = asked.header("x-amz-date").expect("signed")[6..8].to_owned();
+        match asked.path.as_str() {
+            "/sts" if signed == day(&date) => assumed("AssumeRole", "AKROLE", HOUR),
+            "/sts" => reply(403, "").with("date", date.as_str()),
+            _ => fine(asked),
+        }
+    })
+    .await;
+    with_role(&server, Some(&role()), "AKUSER", &sts(&server)).head(&key()).await.expect("answers");
+    assert_eq!(server.below("/sts").len(), 2);
+}
+
 /// The user's own credentials expire too.
 #[tokio::test]
 async fn a_users_expired_token_is_renewed_as_well() {

@@ -131,11 +131,7 @@ impl Client {
         let mut request = Request::new(call.method.clone(), url.clone());
         *request.headers_mut() = call.headers.clone();
         let clock = self.clock.load(Ordering::Relaxed);
-        let pause = Duration::from_secs(clock.unsigned_abs());
-        let now = SystemTime::now();
-        let now = if clock < 0 { now.checked_sub(pause) } else { now.checked_add(pause) };
-        let now = now.unwrap_or_else(SystemTime::now);
-        sign(&mut request, body, &credentials, &place.region, now)?;
+        sign(&mut request, body, &credentials, &place.region, time_there(clock))?;
         Ok((request, Signed { url, credentials, place, clock }))
     }
 
@@ -314,10 +310,7 @@ impl Client {
     /// Whether a refusal came with a time that we had not known (`RequestTimeTooSkewed`, which
     /// HEAD has no body to say).
     fn learned_clock(&self, headers: &HeaderMap, signed: &Signed) -> bool {
-        let Some(offset) = clock_offset(headers, SystemTime::now()) else { return false };
-        if (offset - signed.clock).abs() <= CLOCK_TOLERANCE {
-            return false;
-        }
+        let Some(offset) = news_of_clock(headers, signed.clock) else { return false };
         if self.clock.swap(offset, Ordering::Relaxed) == signed.clock {
             tracing::warn!(seconds = offset, "the store's clock differs from ours; signing with its time");
         }
@@ -385,6 +378,18 @@ pub(super) fn failed(what: &str, status: StatusCode, headers: &HeaderMap, body: 
 
 fn request_id(headers: &HeaderMap) -> Option<String> {
     headers.get("x-amz-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
+}
+
+/// The time now at whose clock is so many seconds ahead of ours.
+pub(super) fn time_there(clock: i64) -> SystemTime {
+    let (now, ahead) = (SystemTime::now(), Duration::from_secs(clock.unsigned_abs()));
+    let there = if clock < 0 { now.checked_sub(ahead) } else { now.checked_add(ahead) };
+    there.unwrap_or(now)
+}
+
+/// How far a server's clock is ahead of ours, in seconds, if that is not what it was `taken` for.
+pub(super) fn news_of_clock(headers: &HeaderMap, taken: i64) -> Option<i64> {
+    clock_offset(headers, SystemTime::now()).filter(|offset| (offset - taken).abs() > CLOCK_TOLERANCE)
 }
 
 /// The store's clock less ours, in seconds.

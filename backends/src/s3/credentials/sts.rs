@@ -1,11 +1,9 @@
 //! Credentials from the Security Token Service.
 
-use std::time::SystemTime;
-
 use aws_credential_types::Credentials;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use reqwest::{Method, Request};
+use reqwest::{Method, Request, Response};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
@@ -15,6 +13,7 @@ use super::profile::Profile;
 use super::web_identity::WebIdentity;
 use crate::answer::refused;
 use crate::parts::persist;
+use crate::s3::client::{news_of_clock, time_there};
 use crate::s3::request::xml;
 use crate::s3::sign::{Payload, sign};
 use crate::transport::HttpClient;
@@ -102,22 +101,37 @@ impl Sts {
     }
 
     async fn ask_once(&self, what: &str, form: &Bytes, keys: Option<&Credentials>) -> Result<Credentials> {
+        let answer = self.send(what, form, keys, 0).await?;
+        let clock = news_of_clock(answer.headers(), 0);
+        let answer = match clock.filter(|_| answer.status() == StatusCode::FORBIDDEN) {
+            // Signed by a clock that is off.
+            Some(clock) => self.send(what, form, keys, clock).await?,
+            None => answer,
+        };
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = self.http.whole(what, answer, self.http.timeouts().stall).await?;
+        if status != StatusCode::OK {
+            return Err(refused(what, status, &headers, code(&body).as_deref()));
+        }
+        credentials(&body).map_err(|why| Error::new(Kind::Unavailable, format!("{what}: {why}")))
+    }
+
+    async fn send(
+        &self,
+        what: &str,
+        form: &Bytes,
+        keys: Option<&Credentials>,
+        clock: i64,
+    ) -> Result<Response> {
         let mut request = Request::new(Method::POST, self.endpoint.clone());
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
         request.headers_mut().insert(header::CONTENT_TYPE, kind);
         if let Some(keys) = keys {
             let body = Payload::Query(Digest::of(form));
-            sign(&mut request, body, keys, &self.region, SystemTime::now())?;
+            sign(&mut request, body, keys, &self.region, time_there(clock))?;
         }
         *request.body_mut() = Some(form.clone().into());
-        let bounds = self.http.timeouts();
-        let answer = self.http.send(what, request, bounds.first_byte).await?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = self.http.whole(what, answer, bounds.stall).await?;
-        if status != StatusCode::OK {
-            return Err(refused(what, status, &headers, code(&body).as_deref()));
-        }
-        credentials(&body).map_err(|why| Error::new(Kind::Unavailable, format!("{what}: {why}")))
+        self.http.send(what, request, self.http.timeouts().first_byte).await
     }
 }
 
@@ -205,7 +219,7 @@ fn code(body: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use proptest::prelude::*;
 
