@@ -33,33 +33,51 @@ pub(crate) fn refused(what: &str, status: StatusCode, headers: &HeaderMap, code:
 fn meaning(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>) -> Kind {
     match code.unwrap_or_default() {
         "SlowDown"
+        | "SlowDownRead"
+        | "SlowDownWrite"
         | "Throttling"
         | "ThrottlingException"
+        | "RequestThrottled"
         | "RequestLimitExceeded"
         | "TooManyRequests"
-        | "ServerBusy" => {
-            return Kind::Throttled { retry_after };
-        }
+        | "ServerBusy"
+        // Somebody else is at the same key.
+        | "OperationAborted"
+        | "ConditionalRequestConflict" => return Kind::Throttled { retry_after },
+        code if is_expired(code) => return Kind::Denied,
         "NoSuchBucket"
+        | "AccessDenied"
+        | "AllAccessDisabled"
         | "AuthorizationHeaderMalformed"
-        | "ExpiredToken"
         | "InvalidAccessKeyId"
-        | "InvalidToken"
+        | "InvalidClientTokenId"
+        | "InvalidIdentityToken"
+        | "IDPRejectedClaim"
+        | "NotSignedUp"
+        | "AccountProblem"
+        | "IllegalLocationConstraintException"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed"
         | "SignatureDoesNotMatch"
+        | "UserSuspended"
         | "ContainerNotFound"
         | "ContainerDisabled"
         | "ContainerBeingDeleted"
         | "InvalidAuthenticationInfo"
         | "PublicAccessNotPermitted"
         | "ResourceNotFound" => return Kind::Denied,
+        // The store may not use the key that it was told to encrypt with.
+        code if code.starts_with("KMS.") => return Kind::Denied,
         "OperationTimedOut" => return Kind::Timeout,
         "Md5Mismatch" | "Crc64Mismatch" | "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" => {
             return Kind::Corrupt;
         }
         // The server waited for our bytes or lost them: 400, and yet worth another try.
-        "RequestTimeout" | "IncompleteBody" | "InternalError" => return Kind::Unavailable,
+        "RequestTimeout" | "IncompleteBody" | "InternalError" | "IDPCommunicationError" => return Kind::Unavailable,
         // A copy within the store, such as Quay's own after an upload, is not done yet.
         "PendingCopyOperation" => return Kind::Unavailable,
+        // No retry mends it before somebody makes room, and the store is in order.
+        "QuotaExceeded" | "InsufficientStorage" | "StorageFull" => return Kind::Denied,
         _ => {}
     }
     match status {
@@ -67,9 +85,15 @@ fn meaning(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>
         StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => Kind::Throttled { retry_after },
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Denied,
         StatusCode::REQUEST_TIMEOUT => Kind::Timeout,
+        StatusCode::INSUFFICIENT_STORAGE => Kind::Denied,
         _ if status.is_server_error() => Kind::Unavailable,
         _ => Kind::Invalid,
     }
+}
+
+/// Whether a code says that temporary credentials are no longer, or never were, good.
+pub(crate) fn is_expired(code: &str) -> bool {
+    matches!(code, "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired")
 }
 
 /// `Retry-After` in either of its forms (RFC 9110, 10.2.3).
@@ -104,6 +128,13 @@ mod tests {
             (502, None, None, Kind::Unavailable),
             (400, Some("XAmzContentSHA256Mismatch"), None, Kind::Corrupt),
             (400, Some("RequestTimeout"), None, Kind::Unavailable),
+            (400, Some("ExpiredToken"), None, Kind::Denied),
+            (400, Some("ExpiredTokenException"), None, Kind::Denied),
+            (400, Some("KMS.DisabledException"), None, Kind::Denied),
+            (409, Some("OperationAborted"), None, Kind::Throttled { retry_after: None }),
+            (403, Some("QuotaExceeded"), None, Kind::Denied),
+            (507, None, None, Kind::Denied),
+            (503, Some("SlowDownWrite"), second, Kind::Throttled { retry_after: second }),
             (408, None, None, Kind::Timeout),
             (503, Some("ServerBusy"), second, Kind::Throttled { retry_after: second }),
             (500, Some("OperationTimedOut"), None, Kind::Timeout),

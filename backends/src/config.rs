@@ -24,7 +24,7 @@ pub struct StoreConfig {
 
 #[derive(Debug, Clone)]
 enum Protocol {
-    S3(Box<S3Config>),
+    S3(Box<S3Config>, Option<s3::Role>),
     Fs(FsConfig),
     Azure(AzureConfig),
 }
@@ -62,22 +62,47 @@ const DRIVERS: &[Driver] = &[
         params: azure::PARAMS,
         read: |p| AzureConfig::read(p).map(Protocol::Azure),
     },
+    Driver {
+        name: "STSS3Storage",
+        params: s3::STS_S3,
+        read: |p| S3Config::sts(p).map(|(config, role)| Protocol::S3(Box::new(config), Some(role))),
+    },
+    Driver {
+        name: "CloudFrontedS3Storage",
+        params: s3::CLOUD_FRONT,
+        read: |p| {
+            let own =
+                ["cloudfront_distribution_domain", "cloudfront_key_id", "cloudfront_privatekey_filename"];
+            S3Config::behind_cdn(p, &own).map(Protocol::s3)
+        },
+    },
+    Driver {
+        name: "CloudFlareStorage",
+        params: s3::CLOUD_FLARE,
+        read: |p| {
+            S3Config::behind_cdn(p, &["cloudflare_domain", "cloudflare_privatekey_filename"])
+                .map(Protocol::s3)
+        },
+    },
+    Driver {
+        name: "AkamaiS3Storage",
+        params: s3::AKAMAI,
+        read: |p| S3Config::behind_cdn(p, &["akamai_domain", "akamai_shared_secret"]).map(Protocol::s3),
+    },
+    Driver {
+        name: "MultiCDNStorage",
+        params: s3::MULTI_CDN,
+        read: |p| S3Config::multi_cdn(p).map(Protocol::s3),
+    },
     Driver { name: "LocalStorage", params: fs::PARAMS, read: |p| FsConfig::read(p).map(Protocol::Fs) },
 ];
 
 /// Quay's other drivers (`storage/__init__.py:STORAGE_DRIVER_CLASSES`).
-const NOT_YET: &[&str] = &[
-    "SwiftStorage",
-    "STSS3Storage",
-    "CloudFrontedS3Storage",
-    "CloudFlareStorage",
-    "AkamaiS3Storage",
-    "MultiCDNStorage",
-];
+const NOT_YET: &[&str] = &["SwiftStorage"];
 
 impl Protocol {
     fn s3(config: S3Config) -> Self {
-        Self::S3(Box::new(config))
+        Self::S3(Box::new(config), None)
     }
 }
 
@@ -92,7 +117,7 @@ impl StoreConfig {
     #[must_use]
     pub fn summary(&self) -> Vec<(&'static str, String)> {
         match &self.store {
-            Protocol::S3(config) => config.summary(),
+            Protocol::S3(config, role) => config.summary(role.as_ref()),
             Protocol::Fs(config) => config.summary(),
             Protocol::Azure(config) => config.summary(),
         }
@@ -104,7 +129,10 @@ impl StoreConfig {
     /// [`Kind::Invalid`](crate::Kind::Invalid) where parameters contradict each other.
     pub fn build(&self, transport: &Transport) -> Result<Arc<dyn Store>> {
         Ok(match &self.store {
-            Protocol::S3(config) => Arc::new(S3Store::new(config, transport)?),
+            Protocol::S3(config, role) => {
+                let environment = s3::Environment::of_process();
+                Arc::new(S3Store::with_environment(config, role.as_ref(), &environment, transport)?)
+            }
             Protocol::Fs(config) => Arc::new(FsStore::new(config, transport.timeouts)),
             Protocol::Azure(config) => Arc::new(AzureStore::new(config, transport)?),
         })

@@ -84,6 +84,58 @@ fn endpoints_as_quay_builds_them() {
 }
 
 #[test]
+fn the_s3_behind_others() {
+    let s3 = "s3_access_key: a, s3_secret_key: s, s3_bucket: blobs, storage_path: /reg, s3_region: eu-west-1";
+    for yaml in [
+        format!(
+            "[CloudFrontedS3Storage, {{{s3}, cloudfront_distribution_domain: d, cloudfront_key_id: k, \
+             cloudfront_privatekey_filename: f, cloudfront_distribution_org_overrides: {{org: other}}}}]"
+        ),
+        format!(
+            "[CloudFlareStorage, {{{s3}, cloudflare_domain: d, cloudflare_privatekey_filename: f, \
+             maximum_chunk_size_gb: 5, minimum_chunk_size_mb: 5, signature_version: s3v4, port: 443}}]"
+        ),
+        format!("[AkamaiS3Storage, {{{s3}, akamai_domain: d, akamai_shared_secret: hunter2}}]"),
+        format!(
+            "[MultiCDNStorage, {{storage_config: {{{s3}}}, default_provider: cf, \
+             providers: {{cf: [CloudFlareStorage, {{cloudflare_domain: d}}]}}, \
+             rules: [{{namespace: n, target: cf}}]}}]"
+        ),
+        "[STSS3Storage, {sts_role_arn: 'arn:r', sts_user_access_key: a, sts_user_secret_key: s, \
+          s3_bucket: blobs, storage_path: /reg, s3_region: eu-west-1, endpoint_url: 'http://ignored', \
+          maximum_chunk_size_gb: 5, signature_version: s3v4}]"
+            .to_owned(),
+    ] {
+        assert_eq!(summary(&yaml), "https://s3.eu-west-1.amazonaws.com blobs reg eu-west-1 path", "{yaml}");
+        assert!(!format!("{:?}", read(&yaml)).contains("hunter"));
+    }
+}
+
+#[test]
+fn where_credentials_come_from_is_shown() {
+    let role = "STSS3Storage, {sts_role_arn: 'arn:r', s3_bucket: b, storage_path: r";
+    let looked_for = "looked for in the environment, profile, container and instance";
+    for (yaml, expected) in [
+        (
+            "[S3Storage, {s3_bucket: b, storage_path: r, s3_access_key: a, s3_secret_key: s}]".to_owned(),
+            "keys in the configuration".to_owned(),
+        ),
+        ("[S3Storage, {s3_bucket: b, storage_path: r}]".to_owned(), format!("keys {looked_for}")),
+        (
+            format!("[{role}, sts_user_access_key: '', sts_user_secret_key: ''}}]"),
+            format!("role arn:r, assumed with keys {looked_for}"),
+        ),
+        (
+            format!("[{role}, sts_user_access_key: a, sts_user_secret_key: s}}]"),
+            "role arn:r, assumed with keys in the configuration".to_owned(),
+        ),
+    ] {
+        let summary: BTreeMap<_, _> = read(&yaml).expect("parses").summary().into_iter().collect();
+        assert_eq!(summary["credentials"], expected);
+    }
+}
+
+#[test]
 fn buckets_that_fit_no_host_name_go_into_the_path() {
     for bucket in ["with.dots", "UPPER", "un_der", "-dash", "ab"] {
         let yaml = format!(
@@ -135,7 +187,35 @@ fn what_is_wrong_is_named() {
             "[SwiftStorage, {swift_container: c}]",
             "SwiftStorage is not supported yet; supported are S3Storage,",
         ),
-        ("[MultiCDNStorage, {}]", "not supported yet"),
+        ("[MultiCDNStorage, {}]", "MultiCDNStorage: `default_provider` is missing"),
+        ("[MultiCDNStorage, {default_provider: cf}]", "`default_provider` must be one of `providers`"),
+        (
+            "[MultiCDNStorage, {default_provider: cf, providers: {cf: []}, storage_config: {s3_bukket: b}}]",
+            "MultiCDNStorage has no parameter `s3_bukket`; did you mean `s3_bucket`?",
+        ),
+        ("[MultiCDNStorage, {default_provider: cf, providers: [cf]}]", "`providers` must be a map"),
+        (
+            "[MultiCDNStorage, {default_provider: cf, providers: {cf: []}}]",
+            "MultiCDNStorage: `s3_bucket` is missing",
+        ),
+        ("[CloudFlareStorage, {s3_bucket: b}]", "CloudFlareStorage: `cloudflare_domain` is missing"),
+        (
+            "[AkamaiS3Storage, {akamai_domain: d, akamai_shared_secret: s, s3_bucket: b}]",
+            "AkamaiS3Storage: `s3_region` is missing",
+        ),
+        ("[STSS3Storage, {s3_bucket: b, storage_path: r}]", "STSS3Storage: `sts_role_arn` is missing"),
+        (
+            "[STSS3Storage, {sts_role_arn: a, s3_bucket: b, sts_role_session_name: x}]",
+            "STSS3Storage has no parameter `sts_role_session_name`",
+        ),
+        (
+            "[STSS3Storage, {sts_role_arn: a, s3_bucket: b, storage_path: r, sts_user_access_key: hunter2}]",
+            "`sts_user_secret_key` must be there, as `sts_user_access_key` is",
+        ),
+        (
+            "[S3Storage, {s3_bucket: b, storage_path: r, s3_secret_key: hunter2}]",
+            "`s3_access_key` must be there, as `s3_secret_key` is",
+        ),
         ("[Nonsense, {}]", "supported are S3Storage, RadosGWStorage,"),
         (
             "[LocalStorage, {storage_paht: /x}]",

@@ -104,6 +104,16 @@ impl Params {
         stray.map_or(Ok(()), |name| Err(of.unknown(name)))
     }
 
+    /// Whether a parameter is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// Takes a parameter that is of no concern here, whatever it is.
+    pub(crate) fn accept(&mut self, name: &'static str) {
+        self.take(name);
+    }
+
     /// A refusal of one parameter.
     pub(crate) fn wrong(&self, name: &str, expected: &str) -> Reason {
         format!("{}: `{name}` must be {expected}", self.driver)

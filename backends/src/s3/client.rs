@@ -1,8 +1,11 @@
 //! One signed request at a time.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
+use aws_credential_types::Credentials;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{Method, Request, Response};
@@ -10,15 +13,37 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::config::S3Config;
-use super::request::{self, Address};
-use super::sign::Signer;
-use crate::answer::refused;
+use super::credentials::Provider;
+use super::place::Place;
+use super::request::{self, Address, Failure};
+use super::sign::{Payload, sign};
+use crate::answer::{self, refused};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
 use crate::{Digest, Error, Key, Kind, Meta, Result, Transport};
 
 /// How far off a store's clock may be before it is learned, in seconds. S3 itself allows 900.
 const CLOCK_TOLERANCE: i64 = 300;
+
+/// Asks for encryption at rest.
+const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
+
+/// What a refusal may teach; each is learned once a request, and so often it is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lesson {
+    Clock,
+    Place,
+    Credentials,
+}
+
+/// What a request was signed with. A refusal teaches what differs from that: others that were under
+/// way may have learned it meanwhile.
+struct Signed {
+    url: Url,
+    credentials: Credentials,
+    place: Arc<Place>,
+    clock: i64,
+}
 
 /// A request before it is signed.
 pub(super) struct Call {
@@ -56,25 +81,30 @@ impl Call {
 pub(super) struct Client {
     pub(super) http: HttpClient,
     pub(super) address: Address,
-    signer: Signer,
+    credentials: Provider,
+    place: ArcSwap<Place>,
     encrypt: bool,
     /// Where aborts run.
     pub(super) tidying: TaskTracker,
     /// The store's clock less ours, in seconds.
     clock: AtomicI64,
+    /// How often a refusal has taught something that makes the next request another.
+    lessons: AtomicU64,
     /// Whether the bucket was seen to exist, so that 404 can only mean the object.
     bucket_seen: AtomicBool,
 }
 
 impl Client {
-    pub(super) fn new(config: &S3Config, transport: &Transport) -> Result<Self> {
+    pub(super) fn new(config: &S3Config, credentials: Provider, transport: &Transport) -> Result<Self> {
         Ok(Self {
             http: transport.client()?,
             tidying: transport.tidying.clone(),
             address: Address::new(config)?,
-            signer: Signer::new(config),
+            credentials,
+            place: ArcSwap::from_pointee(Place::configured(&config.region)),
             encrypt: config.encrypt,
             clock: AtomicI64::new(0),
+            lessons: AtomicU64::new(0),
             bucket_seen: AtomicBool::new(false),
         })
     }
@@ -84,26 +114,25 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         if self.encrypt {
-            let name = HeaderName::from_static("x-amz-server-side-encryption");
-            headers.insert(name, HeaderValue::from_static("AES256"));
+            headers.insert(ENCRYPTION, HeaderValue::from_static("AES256"));
         }
         headers
     }
 
-    /// The store's clock less ours, in seconds, as far as it was learned.
-    pub(super) fn clock_offset(&self) -> i64 {
-        self.clock.load(Ordering::Relaxed)
-    }
-
-    fn signed(&self, call: &Call, body: Digest) -> Result<Request> {
-        let mut request = Request::new(call.method.clone(), call.url.clone());
+    /// The request, signed, and what it was signed with.
+    async fn signed(&self, call: &Call, body: Payload) -> Result<(Request, Signed)> {
+        let credentials = self.credentials.get().await?;
+        let place = self.place.load_full();
+        let mut url = call.url.clone();
+        if let Some(host) = &place.host {
+            url.set_host(Some(host))
+                .map_err(|_| Error::new(Kind::Invalid, "the bucket does not fit a host name"))?;
+        }
+        let mut request = Request::new(call.method.clone(), url.clone());
         *request.headers_mut() = call.headers.clone();
-        let offset = self.clock_offset();
-        let pause = Duration::from_secs(offset.unsigned_abs());
-        let now = SystemTime::now();
-        let now = if offset < 0 { now.checked_sub(pause) } else { now.checked_add(pause) };
-        self.signer.sign(&mut request, body, now.unwrap_or_else(SystemTime::now))?;
-        Ok(request)
+        let clock = self.clock.load(Ordering::Relaxed);
+        sign(&mut request, body, &credentials, &place.region, time_there(clock))?;
+        Ok((request, Signed { url, credentials, place, clock }))
     }
 
     /// Sends a request; any answer is a result.
@@ -112,26 +141,35 @@ impl Client {
     }
 
     /// [`Client::send`] with another bound to the headers.
+    ///
+    /// A refusal that teaches something is followed by the same request with that in mind: at most
+    /// once for each [`Lesson`].
     pub(super) async fn send_within(&self, what: &str, call: &Call, bound: Duration) -> Result<Response> {
-        let mut again = true;
+        let mut lessons = Vec::new();
         loop {
-            let mut request = self.signed(call, Digest::of(&call.body))?;
+            let (mut request, signed) = self.signed(call, Payload::Signed(Digest::of(&call.body))).await?;
             if !call.body.is_empty() {
                 *request.body_mut() = Some(call.body.clone().into());
             }
             let answer = self.http.send(what, request, bound).await?;
-            if !(self.learned_clock(&answer) && again) {
-                self.note_bucket(&answer);
-                return Ok(answer);
+            let (answer, lesson) = self.learned(what, answer, &signed).await?;
+            match lesson {
+                Some(lesson) if !lessons.contains(&lesson) => lessons.push(lesson),
+                _ => {
+                    self.note_bucket(&answer);
+                    return Ok(answer);
+                }
             }
-            again = false;
         }
     }
 
     /// Sends a request; only a success is a result.
     pub(super) async fn ok(&self, what: &str, call: &Call) -> Result<Response> {
         let answer = self.send(what, call).await?;
-        if answer.status().is_success() { Ok(answer) } else { Err(self.refusal(what, answer).await) }
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        Err(explained(what, call, self.refusal(what, answer).await))
     }
 
     /// Sends a request with a body that is made as it goes; only a success is a result.
@@ -143,10 +181,10 @@ impl Client {
         what: &str,
         key: &Key,
         call: &Call,
-        digest: Digest,
+        body: Payload,
         upload: Upload,
     ) -> Result<Response> {
-        let mut request = self.signed(call, digest)?;
+        let (mut request, signed) = self.signed(call, body).await?;
         request.headers_mut().insert(header::CONTENT_LENGTH, upload.length().into());
         match self.http.upload(what, request, upload).await {
             Ok(answer) if answer.status().is_success() => {
@@ -154,14 +192,27 @@ impl Client {
                 Ok(answer)
             }
             Ok(answer) => {
-                self.learned_clock(&answer);
-                Err(self.refusal(what, answer).await)
+                let (answer, _) = self.learned(what, answer, &signed).await?;
+                Err(explained(what, call, self.refusal(what, answer).await))
             }
             Err((error, false)) => Err(error),
             Err((error, true)) => match self.head(key).await {
                 Err(unheard) => Err(unheard),
                 Ok(_) => Err(error),
             },
+        }
+    }
+
+    /// Does what cannot be sent again as it is, and does it anew, once, if it failed and a refusal
+    /// taught something meanwhile.
+    pub(super) async fn taught<T, F>(&self, attempt: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let known = self.lessons.load(Ordering::Relaxed);
+        match attempt().await {
+            Err(_) if self.lessons.load(Ordering::Relaxed) != known => attempt().await,
+            done => done,
         }
     }
 
@@ -222,20 +273,89 @@ impl Client {
         }
     }
 
+    /// What an answer teaches, beside the answer as it was. Its body is read for that where it is
+    /// one that may.
+    async fn learned(
+        &self,
+        what: &str,
+        answer: Response,
+        signed: &Signed,
+    ) -> Result<(Response, Option<Lesson>)> {
+        if !matches!(answer.status().as_u16(), 301 | 307 | 400 | 401 | 403) {
+            return Ok((answer, None));
+        }
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        // A body that breaks off tells nothing, and the status still does.
+        let body = self.whole(what, answer).await.unwrap_or_default();
+        let failure = request::failure(&body).unwrap_or_default();
+        let lesson = if status == StatusCode::FORBIDDEN && self.learned_clock(&headers, signed) {
+            Some(Lesson::Clock)
+        } else if self.learned_place(status, &headers, &failure, signed) {
+            Some(Lesson::Place)
+        } else if expired(status, &failure, body.is_empty())
+            && self.credentials.renew(&signed.credentials).await
+        {
+            Some(Lesson::Credentials)
+        } else {
+            None
+        };
+        if lesson.is_some() {
+            self.lessons.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut answer = http::Response::new(body);
+        (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+        Ok((answer.into(), lesson))
+    }
+
     /// Whether a refusal came with a time that we had not known (`RequestTimeTooSkewed`, which
     /// HEAD has no body to say).
-    fn learned_clock(&self, answer: &Response) -> bool {
-        if answer.status() != StatusCode::FORBIDDEN {
-            return false;
+    fn learned_clock(&self, headers: &HeaderMap, signed: &Signed) -> bool {
+        let Some(offset) = news_of_clock(headers, signed.clock) else { return false };
+        if self.clock.swap(offset, Ordering::Relaxed) == signed.clock {
+            tracing::warn!(seconds = offset, "the store's clock differs from ours; signing with its time");
         }
-        let Some(offset) = clock_offset(answer.headers(), SystemTime::now()) else { return false };
-        if (offset - self.clock_offset()).abs() <= CLOCK_TOLERANCE {
-            return false;
-        }
-        tracing::warn!(seconds = offset, "the store's clock differs from ours; signing with its time");
-        self.clock.store(offset, Ordering::Relaxed);
         true
     }
+
+    /// Whether a refusal named a region that we had not known.
+    fn learned_place(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        failure: &Failure,
+        signed: &Signed,
+    ) -> bool {
+        let Some(place) = signed.place.corrected(&signed.url, status, headers, failure) else { return false };
+        if **self.place.load() != place {
+            tracing::warn!(region = place.region, host = place.host, "the bucket is in another region");
+            self.place.store(Arc::new(place));
+        }
+        true
+    }
+}
+
+/// Whether temporary credentials may be what was refused. A HEAD has no body to say, and Amazon
+/// answers it 400.
+fn expired(status: StatusCode, failure: &Failure, silent: bool) -> bool {
+    match failure.code.as_deref() {
+        Some(code) => answer::is_expired(code),
+        None => silent && matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED),
+    }
+}
+
+/// The refusal of a write that asked for encryption where there is none to be had, such as by RadosGW
+/// over plain HTTP, with what to do about it.
+fn explained(what: &str, call: &Call, error: Error) -> Error {
+    let refused = matches!(
+        error.code(),
+        Some("InvalidRequest" | "InvalidArgument" | "NotImplemented" | "InvalidEncryptionAlgorithmError")
+    );
+    if !refused || !call.headers.contains_key(ENCRYPTION) {
+        return error;
+    }
+    let advice = "S3Storage writes ask for encryption at rest (AES256), which this store may refuse, as RadosGW \
+                  does over plain HTTP; use https, or Quay's RadosGWStorage, which does not ask for it";
+    Error::new(error.kind(), format!("{what}: {advice}")).with_cause(error)
 }
 
 /// The error that status, headers and body of an answer are.
@@ -243,7 +363,11 @@ pub(super) fn failed(what: &str, status: StatusCode, headers: &HeaderMap, body: 
     let failure = request::failure(body).unwrap_or_default();
     // Amazon's answer to a request signed for, or sent to, another region.
     let region = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
-    let elsewhere = matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::BAD_REQUEST);
+    let elsewhere = matches!(
+        status,
+        StatusCode::MOVED_PERMANENTLY | StatusCode::TEMPORARY_REDIRECT | StatusCode::BAD_REQUEST
+    );
+    let region = region.or(failure.region.as_deref());
     let what = match region.filter(|_| elsewhere) {
         Some(region) => format!("{what}: the bucket is in region {region}"),
         None => what.to_owned(),
@@ -254,6 +378,18 @@ pub(super) fn failed(what: &str, status: StatusCode, headers: &HeaderMap, body: 
 
 fn request_id(headers: &HeaderMap) -> Option<String> {
     headers.get("x-amz-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
+}
+
+/// The time now at whose clock is so many seconds ahead of ours.
+pub(super) fn time_there(clock: i64) -> SystemTime {
+    let (now, ahead) = (SystemTime::now(), Duration::from_secs(clock.unsigned_abs()));
+    let there = if clock < 0 { now.checked_sub(ahead) } else { now.checked_add(ahead) };
+    there.unwrap_or(now)
+}
+
+/// How far a server's clock is ahead of ours, in seconds, if that is not what it was `taken` for.
+pub(super) fn news_of_clock(headers: &HeaderMap, taken: i64) -> Option<i64> {
+    clock_offset(headers, SystemTime::now()).filter(|offset| (offset - taken).abs() > CLOCK_TOLERANCE)
 }
 
 /// The store's clock less ours, in seconds.

@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::credentials::Role;
 use crate::params::{Params, Reason};
 use crate::{Secret, key};
 
@@ -36,7 +37,8 @@ pub struct S3Config {
     pub root: String,
     /// The region signed for.
     pub region: String,
-    /// The access key; not a secret by itself, but nobody's business either.
+    /// The access key; not a secret by itself, but nobody's business either. Without keys (empty),
+    /// they are looked for as boto3 does.
     pub access_key: Secret,
     /// The secret key.
     pub secret_key: Secret,
@@ -46,18 +48,52 @@ pub struct S3Config {
     pub encrypt: bool,
 }
 
-pub(crate) const S3_STORAGE: &[&str] = &[
+/// A driver's own parameters and those of `S3Storage`.
+macro_rules! beside_s3_storage {
+    ($($own:literal),*) => {
+        &[
+            $($own,)*
+            "storage_path",
+            "s3_bucket",
+            "s3_access_key",
+            "s3_secret_key",
+            "s3_region",
+            "host",
+            "port",
+            "endpoint_url",
+            "maximum_chunk_size_gb",
+            "minimum_chunk_size_mb",
+            "aws_session_token",
+            "signature_version",
+        ]
+    };
+}
+
+pub(crate) const S3_STORAGE: &[&str] = beside_s3_storage!();
+
+pub(crate) const CLOUD_FRONT: &[&str] = beside_s3_storage!(
+    "cloudfront_distribution_domain",
+    "cloudfront_key_id",
+    "cloudfront_privatekey_filename",
+    "cloudfront_distribution_org_overrides"
+);
+
+pub(crate) const CLOUD_FLARE: &[&str] =
+    beside_s3_storage!("cloudflare_domain", "cloudflare_privatekey_filename");
+
+pub(crate) const AKAMAI: &[&str] = beside_s3_storage!("akamai_domain", "akamai_shared_secret");
+
+pub(crate) const MULTI_CDN: &[&str] = &["storage_config", "providers", "default_provider", "rules"];
+
+pub(crate) const STS_S3: &[&str] = &[
     "storage_path",
     "s3_bucket",
-    "s3_access_key",
-    "s3_secret_key",
+    "sts_role_arn",
+    "sts_user_access_key",
+    "sts_user_secret_key",
     "s3_region",
-    "host",
-    "port",
     "endpoint_url",
     "maximum_chunk_size_gb",
-    "minimum_chunk_size_mb",
-    "aws_session_token",
     "signature_version",
 ];
 
@@ -99,11 +135,50 @@ pub(crate) const GOOGLE_CLOUD: &[&str] = &[
 ];
 
 impl S3Config {
-    /// `S3Storage`. Without keys boto would search the environment and the instance; that is
-    /// refused when the store is built, so that such a configuration can still be read.
+    /// `S3Storage`. Without keys the store looks for them as boto does.
     pub(crate) fn s3_storage(params: &mut Params) -> Result<Self, Reason> {
-        unused(params)?;
         let region = params.optional_text("s3_region")?;
+        Self::amazon(params, region, ["s3_access_key", "s3_secret_key"])
+    }
+
+    /// `STSS3Storage`: the keys are those of the user who assumes the role.
+    pub(crate) fn sts(params: &mut Params) -> Result<(Self, Role), Reason> {
+        let role = Role {
+            arn: params.text("sts_role_arn")?,
+            session: Some("quay".to_owned()),
+            external_id: None,
+            seconds: None,
+        };
+        let region = params.optional_text("s3_region")?;
+        Ok((Self::amazon(params, region, ["sts_user_access_key", "sts_user_secret_key"])?, role))
+    }
+
+    /// The S3 behind `CloudFrontedS3Storage`, `CloudFlareStorage` and `AkamaiS3Storage`, of whose own
+    /// parameters the texts `required` must be there. They steer only where Quay sends its clients.
+    pub(crate) fn behind_cdn(params: &mut Params, required: &[&'static str]) -> Result<Self, Reason> {
+        for name in required {
+            params.text(name)?;
+        }
+        params.map("cloudfront_distribution_org_overrides")?;
+        let region = params.text("s3_region")?;
+        Self::amazon(params, Some(region), ["s3_access_key", "s3_secret_key"])
+    }
+
+    /// The S3 behind `MultiCDNStorage`. Its other parameters steer only where Quay sends its clients.
+    pub(crate) fn multi_cdn(params: &mut Params) -> Result<Self, Reason> {
+        let providers = params.map("providers")?;
+        let default = params.text("default_provider")?;
+        if !providers.has(&default) {
+            return Err(params.wrong("default_provider", "one of `providers`"));
+        }
+        params.accept("rules");
+        let mut storage = params.map("storage_config")?;
+        storage.only(S3_STORAGE)?;
+        Self::s3_storage(&mut storage)
+    }
+
+    fn amazon(params: &mut Params, region: Option<String>, keys: [&'static str; 2]) -> Result<Self, Reason> {
+        unused(params)?;
         let host = params.optional_text("host")?;
         let port = params.optional_port("port")?;
         let url = params.optional_text("endpoint_url")?;
@@ -116,13 +191,20 @@ impl S3Config {
         };
         let endpoint = parse(params, "endpoint_url", &endpoint)?;
         let region = region.or_else(|| region_of(&endpoint)).unwrap_or_else(|| DEFAULT_REGION.to_owned());
+        let (access_key, secret_key) =
+            match (params.optional_secret(keys[0])?, params.optional_secret(keys[1])?) {
+                (Some(access_key), Some(secret_key)) => (access_key, secret_key),
+                (None, None) => (Secret::new(""), Secret::new("")),
+                (Some(_), None) => return Err(params.wrong(keys[1], &format!("there, as `{}` is", keys[0]))),
+                (None, Some(_)) => return Err(params.wrong(keys[0], &format!("there, as `{}` is", keys[1]))),
+            };
         Ok(Self {
             style,
             bucket,
             root: root(params)?,
             region,
-            access_key: params.optional_secret("s3_access_key")?.unwrap_or_else(|| Secret::new("")),
-            secret_key: params.optional_secret("s3_secret_key")?.unwrap_or_else(|| Secret::new("")),
+            access_key,
+            secret_key,
             session_token: params.optional_secret("aws_session_token")?,
             encrypt: true,
             endpoint,
@@ -163,7 +245,16 @@ impl S3Config {
     }
 
     /// What was understood, for an operator.
-    pub(crate) fn summary(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn summary(&self, role: Option<&Role>) -> Vec<(&'static str, String)> {
+        let keys = if self.access_key.reveal().is_empty() {
+            "looked for in the environment, profile, container and instance"
+        } else {
+            "in the configuration"
+        };
+        let credentials = match role {
+            Some(role) => format!("role {}, assumed with keys {keys}", role.arn),
+            None => format!("keys {keys}"),
+        };
         let style = match self.style {
             Style::Path => "path",
             Style::VirtualHost => "virtual-host",
@@ -174,6 +265,7 @@ impl S3Config {
             ("root", self.root.clone()),
             ("region", self.region.clone()),
             ("style", style.to_owned()),
+            ("credentials", credentials),
         ]
     }
 }

@@ -3,7 +3,9 @@
 
 mod client;
 mod config;
+mod credentials;
 mod multipart;
+mod place;
 pub(crate) mod request;
 mod sign;
 
@@ -16,18 +18,23 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{StatusCode, header};
 use reqwest::Method;
 
-pub(crate) use config::{GOOGLE_CLOUD, IBM_CLOUD, RADOS_GW, S3_STORAGE};
+pub(crate) use config::{
+    AKAMAI, CLOUD_FLARE, CLOUD_FRONT, GOOGLE_CLOUD, IBM_CLOUD, MULTI_CDN, RADOS_GW, S3_STORAGE, STS_S3,
+};
 pub use config::{S3Config, Style};
+pub use credentials::{Environment, Role};
 pub use sign::Signer;
 
 use crate::upload::Upload;
 use crate::{Error, Key, Kind, Meta, Object, Result, Source, Store, Transport};
 use client::{Call, Client};
+use credentials::Provider;
+use sign::Payload;
 
 /// The largest object that is written by a single request, in bytes.
 const SINGLE_PUT: u64 = 64 * 1024 * 1024;
 
-/// The usual size of a part, in bytes. Parts wait in memory, five to a `put`.
+/// The usual size of a part, in bytes. Up to three wait in memory for a `put`, and 48 MiB at most.
 const PART: u64 = 8 * 1024 * 1024;
 
 /// The smallest part S3 takes, in bytes, save the last.
@@ -49,17 +56,29 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// The store that `config` describes. Opens no connection.
+    /// The store that `config` describes. Opens no connection. Without keys in the configuration,
+    /// credentials are looked for as boto3 does, when the first request needs them.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] without keys, or if the bucket does not fit the endpoint.
+    /// [`Kind::Invalid`] if the bucket does not fit the endpoint.
     pub fn new(config: &S3Config, transport: &Transport) -> Result<Self> {
-        if config.access_key.reveal().is_empty() || config.secret_key.reveal().is_empty() {
-            let why = "S3Storage without s3_access_key and s3_secret_key: credentials from the environment \
-                       or the instance are not supported yet";
-            return Err(Error::new(Kind::Invalid, why));
-        }
-        let client = Arc::new(Client::new(config, transport)?);
+        Self::with_environment(config, None, &Environment::of_process(), transport)
+    }
+
+    /// [`S3Store::new`] with what the process was started with, and, if there is one, a role that is
+    /// assumed with the keys.
+    ///
+    /// # Errors
+    /// As [`S3Store::new`].
+    pub fn with_environment(
+        config: &S3Config,
+        role: Option<&Role>,
+        environment: &Environment,
+        transport: &Transport,
+    ) -> Result<Self> {
+        // Not the store's connections: nor does the store wait for whoever gives credentials.
+        let provider = Provider::new(config, role, environment, &transport.client()?);
+        let client = Arc::new(Client::new(config, provider, transport)?);
         Ok(Self { client, single_put: SINGLE_PUT, part: PART, list_page: LIST_PAGE })
     }
 
@@ -83,7 +102,7 @@ impl S3Store {
         let url = self.client.address.object(key, &[])?;
         let call = Call::new(Method::PUT, url).with_headers(self.client.write_headers());
         let upload = Upload::proven(source, &self.client.http.timeouts()).await?;
-        self.client.upload(&what, key, &call, source.digest(), upload).await.map(drop)
+        self.client.upload(&what, key, &call, Payload::Signed(source.digest()), upload).await.map(drop)
     }
 
     /// What an object whose asked range has no bytes looks like.
@@ -147,12 +166,7 @@ impl Store for S3Store {
         if source.size() > self.single_put {
             return multipart::put(&self.client, key, source, self.part).await;
         }
-        let clock = self.client.clock_offset();
-        match self.put_single(key, source).await {
-            // The refusal told us what time it is there.
-            Err(_) if self.client.clock_offset() != clock => self.put_single(key, source).await,
-            written => written,
-        }
+        self.client.taught(|| self.put_single(key, source)).await
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {

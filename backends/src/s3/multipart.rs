@@ -1,24 +1,31 @@
 //! Objects written in parts.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use http::header;
-use reqwest::Method;
-use tokio::time::sleep;
+use reqwest::{Method, Response};
+use tokio::time::{sleep, timeout};
 
 use super::client::{Call, Client, failed};
 use super::request;
+use super::sign::Payload;
 use crate::parts::{PARTS_IN_FLIGHT, Part, Parts, persist};
 use crate::upload::Upload;
-use crate::{Error, Key, Kind, Result, Source};
+use crate::{ByteStream, Error, Hasher, Key, Kind, Proof, Result, Source, Timeouts};
 
 /// The most parts S3 takes.
 const MAX_PARTS: u64 = 10_000;
 
 /// Parts are whole multiples of this, in bytes.
 const PART_STEP: u64 = 1024 * 1024;
+
+/// The largest part that is kept in memory, in bytes; there are up to [`PARTS_IN_FLIGHT`] and one of
+/// them. Larger ones, which only objects of more than 156 GiB need, are sent one after the other as
+/// they are read.
+const MAX_PART_IN_MEMORY: u64 = 16 * 1024 * 1024;
 
 /// Between the last bytes sent of an upload and its abort.
 const ABORT_PAUSE: Duration = Duration::from_millis(300);
@@ -60,31 +67,87 @@ struct Started {
 
 impl Started {
     async fn write(&self, what: &str, source: &Source, part_size: u64) -> Result<()> {
-        let parts = Parts::open(source, part_size, self.client.http.timeouts().stall).await?;
-        let etags: Vec<String> = parts
-            .stream()
-            .map_ok(|part| self.send(what, part))
-            .try_buffered(PARTS_IN_FLIGHT)
-            .try_collect()
-            .await?;
+        let etags = if part_size > MAX_PART_IN_MEMORY {
+            self.stream(what, source, part_size).await?
+        } else {
+            let parts = Parts::open(source, part_size, self.client.http.timeouts().stall).await?;
+            parts
+                .stream()
+                .map_ok(|part| self.send(what, part))
+                .try_buffered(PARTS_IN_FLIGHT)
+                .try_collect()
+                .await?
+        };
         self.complete(what, source.size(), &etags).await
     }
 
-    /// Sends a part, again if need be, and returns its ETag.
+    /// Sends a part that is in memory, again if need be, and returns its ETag.
     async fn send(&self, what: &str, part: Part) -> Result<String> {
         let what = format!("{what}, part {}", part.number);
-        let number = part.number.to_string();
-        let url =
-            self.client.address.object(&self.key, &[("partNumber", &number), ("uploadId", &self.id)])?;
-        let call = Call::new(Method::PUT, url);
-        let answer = persist(|| {
-            let upload = Upload::pieces(part.pieces.clone());
-            self.client.upload(&what, &self.key, &call, part.digest, upload)
-        })
-        .await?;
-        let etag = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
-        etag.map(str::to_owned)
-            .ok_or_else(|| Error::new(Kind::Unavailable, format!("{what}: an answer without an ETag")))
+        let call = self.call(part.number)?;
+        let answer = self
+            .client
+            .taught(|| {
+                persist(|| {
+                    let upload = Upload::pieces(part.pieces.clone());
+                    self.client.upload(&what, &self.key, &call, Payload::Signed(part.digest), upload)
+                })
+            })
+            .await?;
+        etag(&what, &answer)
+    }
+
+    /// Sends all parts as they are read, one after the other, and returns their ETags.
+    ///
+    /// A part that has to be sent again is read again, and the proof goes on from the bytes of the
+    /// try that the store took: those are the object, whatever was read before. (Should an earlier
+    /// try land late with other bytes, its ETag is another, and the completing request fails.)
+    async fn stream(&self, what: &str, source: &Source, part_size: u64) -> Result<Vec<String>> {
+        let mut proof = Proof::new(source.digest(), source.size(), Hasher::new());
+        let mut etags = Vec::new();
+        while proof.missing() > 0 {
+            let number = etags.len() as u64 + 1;
+            let what = format!("{what}, part {number}");
+            let call = self.call(number)?;
+            let send = || self.send_streamed(&what, &call, source, &proof, part_size);
+            let (answer, proven) = self.client.taught(|| persist(send)).await?;
+            etags.push(etag(&what, &answer)?);
+            proof = proven;
+        }
+        Ok(etags)
+    }
+
+    /// Sends the part that comes next to what `before` has seen, and returns the proof with it.
+    async fn send_streamed(
+        &self,
+        what: &str,
+        call: &Call,
+        source: &Source,
+        before: &Proof,
+        part_size: u64,
+    ) -> Result<(Response, Proof)> {
+        let start = before.size() - before.missing();
+        let length = part_size.min(before.missing());
+        let (pieces, proof) =
+            proving(open(source, start..start + length, self.client.http.timeouts()).await?, before.clone());
+        let upload = Upload::stream(pieces, length);
+        let answer = self.client.upload(what, &self.key, call, Payload::Unsigned, upload).await?;
+        let proof = proof.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // The upload has sent `length` bytes, so the proof has seen as many, unless the source gave
+        // more than it was asked for.
+        if proof.missing() != before.missing() - length {
+            return Err(Error::new(
+                Kind::Corrupt,
+                format!("{what}: the source gave more than was asked for"),
+            ));
+        }
+        Ok((answer, proof))
+    }
+
+    fn call(&self, number: u64) -> Result<Call> {
+        let number = number.to_string();
+        let query = [("partNumber", number.as_str()), ("uploadId", &self.id)];
+        Ok(Call::new(Method::PUT, self.client.address.object(&self.key, &query)?))
     }
 
     async fn complete(&self, what: &str, size: u64, etags: &[String]) -> Result<()> {
@@ -133,6 +196,32 @@ impl Started {
             tracing::warn!(%error, "parts stay behind until the store removes them");
         }
     }
+}
+
+/// What identifies a part to the completing request.
+fn etag(what: &str, answer: &Response) -> Result<String> {
+    let etag = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
+    etag.map(str::to_owned)
+        .ok_or_else(|| Error::new(Kind::Unavailable, format!("{what}: an answer without an ETag")))
+}
+
+/// The bytes of a part. The source has bounds of its own; this one is for those who have none.
+async fn open(source: &Source, range: Range<u64>, timeouts: Timeouts) -> Result<ByteStream> {
+    timeout(timeouts.first_byte + timeouts.stall, source.open(range))
+        .await
+        .unwrap_or_else(|_| Err(Error::new(Kind::Source, "open the source: no answer")))
+}
+
+/// Bytes that pass only if the proof admits them, and the proof to be looked at afterwards.
+fn proving(pieces: ByteStream, proof: Proof) -> (ByteStream, Arc<Mutex<Proof>>) {
+    let proof = Arc::new(Mutex::new(proof));
+    let watched = Arc::clone(&proof);
+    let pieces = pieces.map(move |piece| {
+        let piece = piece?;
+        watched.lock().unwrap_or_else(PoisonError::into_inner).admit(&piece)?;
+        Ok(piece)
+    });
+    (pieces.boxed(), proof)
 }
 
 impl Drop for Started {

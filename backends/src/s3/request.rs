@@ -169,11 +169,15 @@ pub(crate) fn last_modified(headers: &HeaderMap) -> Option<SystemTime> {
 }
 
 /// What an error says of itself.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Failure {
     pub(crate) code: Option<String>,
     pub(crate) request_id: Option<String>,
+    /// The region to sign for, with `AuthorizationHeaderMalformed`.
+    pub(crate) region: Option<String>,
+    /// The host to go to, with `PermanentRedirect` and `TemporaryRedirect`.
+    pub(crate) endpoint: Option<String>,
 }
 
 /// The `<Error>` that a body holds, if it does.
@@ -257,14 +261,14 @@ pub(super) fn page(address: &Address, body: &[u8]) -> Result<Page> {
     Ok(Page { found, next: list.next_continuation_token.filter(|_| list.is_truncated) })
 }
 
-fn xml<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T> {
+pub(super) fn xml<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T> {
     let unread = || Error::new(Kind::Unavailable, "the answer is not the XML that S3 promises");
     let text = std::str::from_utf8(body).map_err(|_| unread())?;
     from_str(text.trim_start()).map_err(|error| unread().with_cause(error))
 }
 
 /// `2009-10-12T17:50:30.000Z` (RFC 3339 in UTC), to the second.
-fn timestamp(text: &str) -> Option<SystemTime> {
+pub(super) fn timestamp(text: &str) -> Option<SystemTime> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.splitn(3, '-').map(digits);
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);

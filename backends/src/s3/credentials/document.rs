@@ -1,0 +1,96 @@
+//! Credentials as the services on the machine give them: a JSON document.
+
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials;
+use serde::Deserialize;
+
+use crate::s3::request::timestamp;
+
+/// What the container and the instance answer.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Document {
+    access_key_id: String,
+    secret_access_key: String,
+    token: Option<String>,
+    expiration: Option<String>,
+}
+
+/// What the instance answers instead, also with 200.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Refusal {
+    code: String,
+}
+
+/// The credentials in a document, or what it says in their stead.
+pub(super) fn credentials(body: &[u8], source: &'static str) -> Result<Credentials, String> {
+    let Ok(found) = serde_json::from_slice::<Document>(body) else {
+        // The parser's own error may quote the document.
+        return Err(match serde_json::from_slice::<Refusal>(body) {
+            Ok(refusal) => format!("an answer without credentials ({})", refusal.code),
+            Err(_) => "an answer without credentials".to_owned(),
+        });
+    };
+    if found.access_key_id.is_empty() || found.secret_access_key.is_empty() {
+        return Err("an answer with empty credentials".to_owned());
+    }
+    let expiry = match found.expiration.as_deref() {
+        Some(text) => Some(time(text).ok_or("credentials whose expiration is no time")?),
+        None => None,
+    };
+    Ok(Credentials::new(found.access_key_id, found.secret_access_key, found.token, expiry, source))
+}
+
+/// A time as Amazon's services write it, in UTC.
+pub(super) fn time(text: &str) -> Option<SystemTime> {
+    let text = text.trim();
+    match text.strip_suffix("+00:00") {
+        Some(text) => timestamp(&format!("{text}Z")),
+        None => timestamp(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn as_the_services_answer() {
+        // IMDS and ECS, from Amazon's documentation.
+        let body = br#"{"Code": "Success", "LastUpdated": "2012-04-26T16:39:16Z", "Type": "AWS-HMAC",
+            "AccessKeyId": "ASIAIOSFODNN7EXAMPLE", "SecretAccessKey": "hunter2", "Token": "token",
+            "Expiration": "2017-05-17T15:09:54Z"}"#;
+        let found = credentials(body, "test").expect("credentials");
+        assert_eq!(found.access_key_id(), "ASIAIOSFODNN7EXAMPLE");
+        assert_eq!(found.session_token(), Some("token"));
+        let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(1_495_033_794);
+        assert_eq!(found.expiry(), Some(expiry));
+        assert_eq!(time("2017-05-17T15:09:54+00:00"), Some(expiry));
+        for (body, error) in [
+            (
+                r#"{"Code": "AssumeRoleUnauthorizedAccess", "Message": "hunter2"}"#,
+                "(AssumeRoleUnauthorizedAccess)",
+            ),
+            (r#"{"AccessKeyId": "a", "SecretAccessKey": 5}"#, "without credentials"),
+            (r#"{"AccessKeyId": "", "SecretAccessKey": "hunter2"}"#, "empty"),
+            (r#"{"AccessKeyId": "a", "SecretAccessKey": "hunter2", "Expiration": "soon"}"#, "no time"),
+            ("<html>hunter2", "without credentials"),
+        ] {
+            let found = credentials(body.as_bytes(), "test").expect_err(body);
+            assert!(found.contains(error) && !found.contains("hunter"), "{found}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_service_sends_is_an_answer(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = credentials(&body, "test");
+        }
+    }
+}

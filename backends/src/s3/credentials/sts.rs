@@ -1,0 +1,298 @@
+//! Credentials from the Security Token Service.
+
+use aws_credential_types::Credentials;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use reqwest::{Method, Request, Response};
+use serde::Deserialize;
+use url::{Url, form_urlencoded};
+
+use super::Environment;
+use super::document::time;
+use super::profile::Profile;
+use super::web_identity::WebIdentity;
+use crate::answer::refused;
+use crate::parts::persist;
+use crate::s3::client::{news_of_clock, time_there};
+use crate::s3::request::xml;
+use crate::s3::sign::{Payload, sign};
+use crate::transport::HttpClient;
+use crate::{Digest, Error, Kind, Result};
+
+const VERSION: &str = "2011-06-15";
+
+/// The endpoint of all regions, and the region it is signed for.
+const GLOBAL: (&str, &str) = ("https://sts.amazonaws.com", "us-east-1");
+
+/// Regions whose clients ask the global endpoint unless told otherwise
+/// (`botocore/args.py:LEGACY_GLOBAL_STS_REGIONS`, the default of the boto3 that Quay pins).
+const LEGACY: [&str; 16] = [
+    "ap-northeast-1",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "aws-global",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-north-1",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
+    "us-west-2",
+];
+
+/// A role to be assumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its Amazon Resource Name.
+    pub arn: String,
+    /// What the session is called in the account's records; `quay-gateway` where it is `None`.
+    pub session: Option<String>,
+    /// What the role's owner asks of strangers.
+    pub external_id: Option<String>,
+    /// How long the credentials are asked to be good, in seconds; STS itself says 3600.
+    pub seconds: Option<u32>,
+}
+
+/// The service of one region.
+#[derive(Debug)]
+pub(super) struct Sts {
+    endpoint: Url,
+    region: String,
+    http: HttpClient,
+}
+
+impl Sts {
+    /// The service that botocore would ask: `AWS_ENDPOINT_URL_STS` or `AWS_ENDPOINT_URL`, else
+    /// Amazon's, of the region in `AWS_DEFAULT_REGION` or the profile.
+    pub(super) fn of(environment: &Environment, profile: &Profile, http: &HttpClient) -> Result<Self> {
+        let (endpoint, region) = endpoint(environment, profile);
+        let endpoint = Url::parse(&endpoint)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| Error::new(Kind::Invalid, "the endpoint of STS is no http URL"))?;
+        Ok(Self { endpoint, region, http: http.clone() })
+    }
+
+    /// AssumeRole, signed with `keys`.
+    pub(super) async fn assume(&self, role: &Role, keys: &Credentials) -> Result<Credentials> {
+        let seconds = role.seconds.map(|seconds| seconds.to_string());
+        let more = [("ExternalId", role.external_id.as_deref()), ("DurationSeconds", seconds.as_deref())];
+        let form = form("AssumeRole", &role.arn, role.session.as_deref(), &more);
+        self.ask(&format!("assume the role {}", role.arn), form, Some(keys)).await
+    }
+
+    /// AssumeRoleWithWebIdentity, for which the token is enough.
+    pub(super) async fn assume_with(&self, identity: &WebIdentity) -> Result<Credentials> {
+        let token = identity.token().await?;
+        let more = [("WebIdentityToken", Some(token.reveal()))];
+        let form = form("AssumeRoleWithWebIdentity", &identity.role, identity.session.as_deref(), &more);
+        let what = format!("assume the role {} with a web identity", identity.role);
+        self.ask(&what, form, None).await
+    }
+
+    async fn ask(&self, what: &str, form: String, keys: Option<&Credentials>) -> Result<Credentials> {
+        let form = Bytes::from(form);
+        persist(|| self.ask_once(what, &form, keys)).await
+    }
+
+    async fn ask_once(&self, what: &str, form: &Bytes, keys: Option<&Credentials>) -> Result<Credentials> {
+        let answer = self.send(what, form, keys, 0).await?;
+        let clock = news_of_clock(answer.headers(), 0);
+        let answer = match clock.filter(|_| answer.status() == StatusCode::FORBIDDEN) {
+            // Signed by a clock that is off.
+            Some(clock) => self.send(what, form, keys, clock).await?,
+            None => answer,
+        };
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = self.http.whole(what, answer, self.http.timeouts().stall).await?;
+        if status != StatusCode::OK {
+            return Err(refused(what, status, &headers, code(&body).as_deref()));
+        }
+        credentials(&body).map_err(|why| Error::new(Kind::Unavailable, format!("{what}: {why}")))
+    }
+
+    async fn send(
+        &self,
+        what: &str,
+        form: &Bytes,
+        keys: Option<&Credentials>,
+        clock: i64,
+    ) -> Result<Response> {
+        let mut request = Request::new(Method::POST, self.endpoint.clone());
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
+        request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some(keys) = keys {
+            let body = Payload::Query(Digest::of(form));
+            sign(&mut request, body, keys, &self.region, time_there(clock))?;
+        }
+        *request.body_mut() = Some(form.clone().into());
+        self.http.send(what, request, self.http.timeouts().first_byte).await
+    }
+}
+
+fn form(action: &str, arn: &str, session: Option<&str>, more: &[(&str, Option<&str>)]) -> String {
+    let session = session.unwrap_or("quay-gateway");
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([
+            ("Action", action),
+            ("Version", VERSION),
+            ("RoleArn", arn),
+            ("RoleSessionName", session),
+        ])
+        .extend_pairs(more.iter().filter_map(|(name, value)| value.map(|value| (name, value))))
+        .finish()
+}
+
+fn endpoint(environment: &Environment, profile: &Profile) -> (String, String) {
+    let region = environment.get("AWS_DEFAULT_REGION").or_else(|| profile.get("region"));
+    let configured = environment.get("AWS_ENDPOINT_URL_STS").or_else(|| environment.get("AWS_ENDPOINT_URL"));
+    let ignored = environment.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+    if let Some(url) = configured.filter(|_| !ignored) {
+        return (url.to_owned(), region.unwrap_or(GLOBAL.1).to_owned());
+    }
+    let choice =
+        environment.get("AWS_STS_REGIONAL_ENDPOINTS").or_else(|| profile.get("sts_regional_endpoints"));
+    let regional = choice.is_some_and(|choice| choice.eq_ignore_ascii_case("regional"));
+    match region {
+        Some(region) if region != "aws-global" && (regional || !LEGACY.contains(&region)) => {
+            let china = if region.starts_with("cn-") { ".cn" } else { "" };
+            (format!("https://sts.{region}.amazonaws.com{china}"), region.to_owned())
+        }
+        _ => (GLOBAL.0.to_owned(), GLOBAL.1.to_owned()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Assumed {
+    #[serde(alias = "AssumeRoleWithWebIdentityResult")]
+    assume_role_result: Outcome,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Outcome {
+    credentials: Given,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Given {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: String,
+    expiration: String,
+}
+
+/// The credentials in an answer of either kind. The error quotes nothing of it.
+fn credentials(body: &[u8]) -> Result<Credentials, &'static str> {
+    let assumed: Assumed = xml(body).map_err(|_| "an answer without credentials")?;
+    let given = assumed.assume_role_result.credentials;
+    let expiry = time(&given.expiration).ok_or("credentials whose expiration is no time")?;
+    if given.access_key_id.is_empty() || given.secret_access_key.is_empty() {
+        return Err("an answer with empty credentials");
+    }
+    let (id, key) = (given.access_key_id, given.secret_access_key);
+    Ok(Credentials::new(id, key, Some(given.session_token), Some(expiry), "role"))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Refusal {
+    error: RefusalError,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RefusalError {
+    code: String,
+}
+
+fn code(body: &[u8]) -> Option<String> {
+    xml::<Refusal>(body).ok().map(|refusal| refusal.error.code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(pairs: &[(&str, &str)]) -> Environment {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn whom_botocore_would_ask() {
+        let (region, choice) = ("AWS_DEFAULT_REGION", "AWS_STS_REGIONAL_ENDPOINTS");
+        let (url, sts) = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS");
+        let ignored = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
+        for (pairs, expected) in [
+            (&[][..], "https://sts.amazonaws.com us-east-1"),
+            (&[(region, "eu-west-1")], "https://sts.amazonaws.com us-east-1"),
+            (&[(region, "aws-global"), (choice, "regional")], "https://sts.amazonaws.com us-east-1"),
+            (&[(region, "eu-west-1"), (choice, "regional")], "https://sts.eu-west-1.amazonaws.com eu-west-1"),
+            (&[(region, "eu-south-1")], "https://sts.eu-south-1.amazonaws.com eu-south-1"),
+            (&[(region, "cn-north-1")], "https://sts.cn-north-1.amazonaws.com.cn cn-north-1"),
+            (&[(url, "http://a"), (region, "here")], "http://a here"),
+            (&[(url, "http://a"), (sts, "http://b")], "http://b us-east-1"),
+            (&[(url, "http://a"), ignored], "https://sts.amazonaws.com us-east-1"),
+        ] {
+            let (endpoint, region) = endpoint(&of(pairs), &Profile::default());
+            assert_eq!(format!("{endpoint} {region}"), expected);
+        }
+    }
+
+    /// From Amazon's reference of AssumeRole and AssumeRoleWithWebIdentity.
+    #[test]
+    fn as_sts_answers() {
+        for action in ["AssumeRole", "AssumeRoleWithWebIdentity"] {
+            let body = format!(
+                r#"<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+                <{action}Result><SourceIdentity>Alice</SourceIdentity>
+                <AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/demo/TestAR</Arn>
+                <AssumedRoleId>ARO123EXAMPLE123:TestAR</AssumedRoleId></AssumedRoleUser>
+                <Credentials><AccessKeyId>ASIAIOSFODNN7EXAMPLE</AccessKeyId>
+                <SecretAccessKey>wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEXAMPLEKEY</SecretAccessKey>
+                <SessionToken>AQoDYXdz+/==</SessionToken>
+                <Expiration>2019-11-09T13:34:41Z</Expiration></Credentials>
+                <PackedPolicySize>6</PackedPolicySize></{action}Result>
+                <ResponseMetadata><RequestId>c6104cbe</RequestId></ResponseMetadata></{action}Response>"#
+            );
+            let found = credentials(body.as_bytes()).expect("credentials");
+            assert_eq!(found.access_key_id(), "ASIAIOSFODNN7EXAMPLE");
+            assert_eq!(found.secret_access_key(), "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEXAMPLEKEY");
+            assert_eq!(found.session_token(), Some("AQoDYXdz+/=="));
+            assert_eq!(found.expiry(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_573_306_481)));
+        }
+        let body = br#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error>
+            <Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error>
+            <RequestId>1</RequestId></ErrorResponse>"#;
+        assert_eq!(code(body).as_deref(), Some("AccessDenied"));
+        assert_eq!(code(b"<html/>"), None);
+    }
+
+    #[test]
+    fn what_is_asked() {
+        let more = [("ExternalId", Some("e&f")), ("DurationSeconds", None)];
+        assert_eq!(
+            form("AssumeRole", "arn:aws:iam::1:role/a b", None, &more),
+            "Action=AssumeRole&Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fa+b\
+             &RoleSessionName=quay-gateway&ExternalId=e%26f"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_sends_is_an_answer(body in "(<[A-Z][a-zA-Z]{0,12}>|</[A-Z][a-zA-Z]{0,12}>|[a-z0-9&;]{0,8}){0,20}") {
+            let _ = (credentials(body.as_bytes()).is_ok(), code(body.as_bytes()));
+        }
+    }
+}
