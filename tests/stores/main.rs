@@ -28,7 +28,7 @@ async fn radosgw() {
 /// The whole suite with parts as small as they may be, then as Quay's file configures the store.
 async fn conforms(bucket: &Bucket) -> Result<()> {
     let store = S3Store::new(&config(bucket), &transport()?)?.with_multipart(PART, PART).with_list_page(PAGE);
-    run(Arc::new(store), Options { large: true, listed: 20 }).await?;
+    run(Arc::new(store), Options { large: true, huge: true, listed: 20 }).await?;
     let left = bucket.open_uploads().await?;
     ensure!(left == 0, "{left} uploads left open");
     bucket.begin_upload("counted").await?;
