@@ -84,10 +84,10 @@ impl RadosGw {
     ///
     /// # Errors
     /// libfaketime is not installed, or the gateway does not start.
-    pub async fn set_clock_ahead(&mut self, seconds: u32) -> Result<()> {
+    pub async fn set_clock(&mut self, ahead: i32) -> Result<()> {
         ensure!(Path::new(FAKETIME).is_file(), "{FAKETIME} is not installed: run tests/run --install-only");
         // Waits are measured by the monotonic clock, which goes on as it is.
-        let ahead = format!("+{seconds}");
+        let ahead = format!("{ahead:+}");
         let variables =
             [("LD_PRELOAD", FAKETIME), ("FAKETIME", &ahead), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
         self.front.restart_with(&variables).await
