@@ -20,26 +20,36 @@ PART = 5 << 20
 _, given = json.loads(os.environ["STORE"])
 bucket = given["bucket_name"]
 root = given["storage_path"].lstrip("/")
-client = boto3.client(
-    "s3",
-    endpoint_url="http://%s:%d" % (given["hostname"], given["port"]),
-    aws_access_key_id=given["access_key"],
-    aws_secret_access_key=given["secret_key"],
-    region_name=given["region_name"],
-    config=Config(s3={"addressing_style": "path"}, signature_version="s3v4"),
-)
+
+
+def connect():
+    """A client with connections of its own.
+
+    After an empty put_object (Expect: 100-continue without a body) botocore's kept connection hangs
+    at the next one, at servers that answer such a request at once: SeaweedFS.
+    """
+    return boto3.client(
+        "s3",
+        endpoint_url="http://%s:%d" % (given["hostname"], given["port"]),
+        aws_access_key_id=given["access_key"],
+        aws_secret_access_key=given["secret_key"],
+        region_name=given["region_name"],
+        config=Config(s3={"addressing_style": "path"}, signature_version="s3v4"),
+    )
 
 
 def write(folder, prefix):
     parts = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
+        client = connect()
         with open(path, "rb") as file:
             client.put_object(Bucket=bucket, Key=f"{root}/{prefix}/whole/{name}", Body=file)
         client.upload_file(path, bucket, f"{root}/{prefix}/parts/{name}", Config=parts)
 
 
 def read(keys):
+    client = connect()
     for key in keys:
         at = {"Bucket": bucket, "Key": f"{root}/{key}"}
         whole = client.get_object(**at)["Body"].read()
