@@ -32,7 +32,12 @@ pub(crate) fn refused(what: &str, status: StatusCode, headers: &HeaderMap, code:
 
 fn meaning(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>) -> Kind {
     match code.unwrap_or_default() {
-        "SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequests" => {
+        "SlowDown"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "TooManyRequests"
+        | "ServerBusy" => {
             return Kind::Throttled { retry_after };
         }
         "NoSuchBucket"
@@ -40,10 +45,21 @@ fn meaning(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>
         | "ExpiredToken"
         | "InvalidAccessKeyId"
         | "InvalidToken"
-        | "SignatureDoesNotMatch" => return Kind::Denied,
-        "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" => return Kind::Corrupt,
+        | "SignatureDoesNotMatch"
+        | "ContainerNotFound"
+        | "ContainerDisabled"
+        | "ContainerBeingDeleted"
+        | "InvalidAuthenticationInfo"
+        | "PublicAccessNotPermitted"
+        | "ResourceNotFound" => return Kind::Denied,
+        "OperationTimedOut" => return Kind::Timeout,
+        "Md5Mismatch" | "Crc64Mismatch" | "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" => {
+            return Kind::Corrupt;
+        }
         // The server waited for our bytes or lost them: 400, and yet worth another try.
         "RequestTimeout" | "IncompleteBody" | "InternalError" => return Kind::Unavailable,
+        // A copy within the store, such as Quay's own after an upload, is not done yet.
+        "PendingCopyOperation" => return Kind::Unavailable,
         _ => {}
     }
     match status {
@@ -89,6 +105,14 @@ mod tests {
             (400, Some("XAmzContentSHA256Mismatch"), None, Kind::Corrupt),
             (400, Some("RequestTimeout"), None, Kind::Unavailable),
             (408, None, None, Kind::Timeout),
+            (503, Some("ServerBusy"), second, Kind::Throttled { retry_after: second }),
+            (500, Some("OperationTimedOut"), None, Kind::Timeout),
+            (403, Some("AuthenticationFailed"), None, Kind::Denied),
+            (403, Some("AuthorizationFailure"), None, Kind::Denied),
+            (404, Some("ContainerNotFound"), None, Kind::Denied),
+            (409, Some("BlobArchived"), None, Kind::Invalid),
+            (409, Some("PendingCopyOperation"), None, Kind::Unavailable),
+            (400, Some("InvalidBlockList"), None, Kind::Invalid),
             (301, Some("PermanentRedirect"), None, Kind::Invalid),
             (416, Some("InvalidRange"), None, Kind::Invalid),
         ] {

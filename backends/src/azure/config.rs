@@ -1,0 +1,127 @@
+//! Parameters of Quay's `AzureStorage` (`storage/azurestorage.py`), understood as it understands them.
+
+use url::Url;
+
+use super::sign::AccountKey;
+use crate::params::{Params, Reason};
+use crate::{Secret, key};
+
+/// One container of Azure Blob Storage.
+#[derive(Debug, Clone)]
+pub struct AzureConfig {
+    /// Where the account is, without container and blob. An emulator has the account in the path.
+    pub endpoint: Url,
+    /// The account.
+    pub account: String,
+    /// The container.
+    pub container: String,
+    /// The root of all names: Quay's `storage_path` without leading slashes.
+    pub root: String,
+    /// What proves who we are.
+    pub credentials: Credentials,
+}
+
+/// What proves to Azure who we are.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// The account's key: it signs each request.
+    Key(AccountKey),
+    /// A shared access signature: a query, without `?`, that goes with each request.
+    Sas(Secret),
+    /// Nothing. Quay would ask anonymously; such a store can be read of but not built.
+    Missing,
+}
+
+pub(crate) const PARAMS: &[&str] = &[
+    "azure_container",
+    "storage_path",
+    "azure_account_name",
+    "azure_account_key",
+    "sas_token",
+    "endpoint_url",
+];
+
+impl AzureConfig {
+    /// `AzureStorage`. The key goes before the token, which Quay itself takes and never uses.
+    pub(crate) fn read(params: &mut Params) -> Result<Self, Reason> {
+        let account = params.text("azure_account_name")?;
+        if !account.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err(params.wrong("azure_account_name", "letters and digits"));
+        }
+        let container = params.text("azure_container")?;
+        if container.contains('/') || key::climbs(&container) {
+            return Err(params.wrong("azure_container", "a name without `/`"));
+        }
+        let key = params.optional_secret("azure_account_key")?;
+        let sas = params.optional_secret("sas_token")?;
+        let credentials = match (key, sas) {
+            (Some(key), _) => Credentials::Key(AccountKey::parse(&key).ok_or_else(|| {
+                params.wrong("azure_account_key", "base64, as Azure shows it under \"Access keys\"")
+            })?),
+            (None, Some(sas)) => Credentials::Sas(sas_token(params, &sas)?),
+            (None, None) => Credentials::Missing,
+        };
+        let endpoint = params
+            .optional_text("endpoint_url")?
+            .unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
+        Ok(Self {
+            endpoint: endpoint_url(params, &endpoint)?,
+            root: root(params)?,
+            account,
+            container,
+            credentials,
+        })
+    }
+
+    /// What was understood, for an operator.
+    pub(crate) fn summary(&self) -> Vec<(&'static str, String)> {
+        let credentials = match self.credentials {
+            Credentials::Key(_) => "account key",
+            Credentials::Sas(_) => "shared access signature",
+            Credentials::Missing => "none",
+        };
+        vec![
+            ("endpoint", self.endpoint.as_str().trim_end_matches('/').to_owned()),
+            ("account", self.account.clone()),
+            ("container", self.container.clone()),
+            ("root", self.root.clone()),
+            ("credentials", credentials.to_owned()),
+        ]
+    }
+}
+
+/// `AzureStorage.__init__` strips every leading `/`; `_blob_name_from_path` refuses `..`.
+fn root(params: &mut Params) -> Result<String, Reason> {
+    let path = params.text("storage_path")?;
+    let root = path.trim_start_matches('/');
+    if key::climbs(root) {
+        return Err(params.wrong("storage_path", "a path without `.` and `..`"));
+    }
+    Ok(root.to_owned())
+}
+
+fn endpoint_url(params: &Params, text: &str) -> Result<Url, Reason> {
+    let url = Url::parse(text).map_err(|error| params.wrong("endpoint_url", &format!("a URL ({error})")))?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
+        return Err(params.wrong("endpoint_url", "an http or https URL of nothing but host and path"));
+    }
+    Ok(url)
+}
+
+/// A token as it is copied: with or without the `?` that a URL would have.
+fn sas_token(params: &Params, token: &Secret) -> Result<Secret, Reason> {
+    let query = token.reveal().trim_start_matches('?');
+    let signed = query.split('&').any(|pair| pair.strip_prefix("sig=").is_some_and(|sig| !sig.is_empty()));
+    if !signed || !query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err(params.wrong("sas_token", "a query such as `sv=…&sig=…`"));
+    }
+    Ok(Secret::new(query))
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,212 @@
+//! Azure Blob Storage: block blobs in one container.
+
+mod blocks;
+mod client;
+mod config;
+mod request;
+mod sign;
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::StatusCode;
+use reqwest::Method;
+
+pub(crate) use config::PARAMS;
+pub use config::{AzureConfig, Credentials};
+pub use sign::{AccountKey, Signer};
+
+use crate::s3::request::{content_length, last_modified, placed, range_header};
+use crate::upload::Upload;
+use crate::{Error, Key, Kind, Meta, Object, Result, Source, Store, Transport};
+use client::{Call, Client};
+
+/// The largest blob that is written by a single request, in bytes.
+const SINGLE_PUT: u64 = 64 * 1024 * 1024;
+
+/// The largest blob that Put Blob takes, in bytes (since version 2019-12-12).
+const MAX_SINGLE_PUT: u64 = 5000 * 1024 * 1024;
+
+/// The usual size of a block, in bytes. Blocks wait in memory, five to a `put`.
+const BLOCK: u64 = 8 * 1024 * 1024;
+
+/// Names per page of a listing; Azure gives no more.
+const LIST_PAGE: usize = 5000;
+
+/// The blob that Quay writes to see whether a store works (`storage/basestorage.py:validate`).
+const PROBED: &str = "_verify";
+
+/// Names the type that a blob will be served as.
+const CONTENT_TYPE: &str = "x-ms-blob-content-type";
+
+/// The type of every blob.
+const OCTETS: &str = "application/octet-stream";
+
+/// A container of Azure Blob Storage.
+#[derive(Debug)]
+pub struct AzureStore {
+    client: Client,
+    single_put: u64,
+    block: u64,
+    list_page: usize,
+}
+
+impl AzureStore {
+    /// The store that `config` describes. Opens no connection.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] without an account key and a shared access signature.
+    pub fn new(config: &AzureConfig, transport: &Transport) -> Result<Self> {
+        let client = Client::new(config, transport)?;
+        Ok(Self { client, single_put: SINGLE_PUT, block: BLOCK, list_page: LIST_PAGE })
+    }
+
+    /// Writes blobs of more than `threshold` bytes (at most 5000 MiB) in blocks of `block` bytes
+    /// (1 to 4000 MiB).
+    #[must_use]
+    pub fn with_blocks(mut self, threshold: u64, block: u64) -> Self {
+        self.single_put = threshold.min(MAX_SINGLE_PUT);
+        self.block = block.clamp(1, blocks::MAX_BLOCK);
+        self
+    }
+
+    /// Lists `names` a page, 1 to 5000.
+    #[must_use]
+    pub fn with_list_page(mut self, names: usize) -> Self {
+        self.list_page = names.clamp(1, LIST_PAGE);
+        self
+    }
+
+    async fn put_single(&self, key: &Key, source: &Source) -> Result<()> {
+        let what = format!("put {key}");
+        let call = Call::new(Method::PUT, self.client.address.blob(key, &[])?)
+            .with_header("x-ms-blob-type", "BlockBlob")?
+            .with_header(CONTENT_TYPE, OCTETS)?;
+        let upload = Upload::proven(source, &self.client.http.timeouts()).await?;
+        self.client.upload(&what, key, &call, upload).await.map(drop)
+    }
+
+    async fn put_once(&self, key: &Key, source: &Source) -> Result<()> {
+        if source.size() <= self.single_put {
+            return self.put_single(key, source).await;
+        }
+        match blocks::put(&self.client, key, source, self.block).await {
+            // Another writer's blocks lie there, whose ids are of another length; a whole removes them.
+            Err(error) if error.code() == Some("InvalidBlobOrBlock") && source.size() <= MAX_SINGLE_PUT => {
+                self.put_single(key, source).await
+            }
+            written => written,
+        }
+    }
+
+    /// What a blob whose asked range has no bytes looks like.
+    async fn get_nothing(&self, key: &Key, asked: Range<u64>) -> Result<Option<Object>> {
+        let Some(meta) = self.client.head(key).await? else { return Ok(None) };
+        let range = asked.start..asked.end.min(meta.size);
+        if range.start > range.end || (range.start == meta.size && meta.size > 0) {
+            return Err(Error::new(Kind::Invalid, format!("get {key}: range starts beyond the end")));
+        }
+        if !range.is_empty() {
+            return Err(Error::new(Kind::Unavailable, format!("get {key}: a range that exists is refused")));
+        }
+        Ok(Some(Object { meta, range, body: stream::empty().boxed() }))
+    }
+
+    async fn page(&self, prefix: &str, marker: Option<&str>) -> Result<request::Page> {
+        let what = format!("list {prefix}");
+        let call = Call::new(Method::GET, self.client.address.page(prefix, self.list_page, marker)?);
+        let answer = self.client.ok(&what, &call, self.client.http.timeouts().first_byte).await?;
+        let body = self.client.whole(&what, answer).await?;
+        let page = request::page(&self.client.address, &body)?;
+        if page.next.is_some() && page.next.as_deref() == marker {
+            return Err(Error::new(Kind::Unavailable, format!("{what}: the same page again")));
+        }
+        Ok(page)
+    }
+}
+
+#[async_trait]
+impl Store for AzureStore {
+    async fn head(&self, key: &Key) -> Result<Option<Meta>> {
+        self.client.head(key).await
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
+        if let Some(asked) = range.as_ref().filter(|asked| asked.is_empty()) {
+            return self.get_nothing(key, asked.clone()).await;
+        }
+        let what = format!("get {key}");
+        let mut call = Call::new(Method::GET, self.client.address.blob(key, &[])?);
+        if let Some(asked) = &range {
+            call = call.with_header("x-ms-range", &range_header(asked))?;
+        }
+        let answer = self.client.send(&what, &call).await?;
+        // Azurite brings nothing, as 206, where Azure answers 416.
+        let nothing = answer.status() == StatusCode::RANGE_NOT_SATISFIABLE
+            || (answer.status() == StatusCode::PARTIAL_CONTENT
+                && content_length(answer.headers()) == Some(0));
+        match (answer.status(), &range) {
+            (StatusCode::NOT_FOUND, _) => self.client.absent(&what, answer).await.map(|()| None),
+            (_, Some(asked)) if nothing => self.get_nothing(key, asked.clone()).await,
+            (status, _) if status.is_success() => {
+                let (range, size) = placed(range.as_ref(), status, answer.headers())
+                    .map_err(|(kind, why)| Error::new(kind, format!("{what}: {why}")))?;
+                let meta = Meta { key: key.clone(), size, modified: last_modified(answer.headers()) };
+                let body = self.client.http.exactly(what, answer, range.end - range.start);
+                Ok(Some(Object { meta, range, body }))
+            }
+            _ => Err(self.client.refusal(&what, answer).await),
+        }
+    }
+
+    async fn put(&self, key: &Key, source: &Source) -> Result<()> {
+        let clock = self.client.clock_offset();
+        match self.put_once(key, source).await {
+            // The refusal told us what time it is there.
+            Err(_) if self.client.clock_offset() != clock => self.put_once(key, source).await,
+            written => written,
+        }
+    }
+
+    fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
+        let prefix = prefix.to_owned();
+        // The state is the marker of the next page: `Some(None)` before the first.
+        stream::try_unfold(Some(None::<String>), move |state| {
+            let prefix = prefix.clone();
+            async move {
+                let Some(marker) = state else { return Ok(None) };
+                let page = self.page(&prefix, marker.as_deref()).await?;
+                Ok::<_, Error>(Some((stream::iter(page.found.into_iter().map(Ok)), page.next.map(Some))))
+            }
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        let what = format!("delete {key}");
+        let call = Call::new(Method::DELETE, self.client.address.blob(key, &[])?);
+        let answer = self.client.send(&what, &call).await?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            StatusCode::NOT_FOUND => self.client.absent(&what, answer).await,
+            _ => Err(self.client.refusal(&what, answer).await),
+        }
+    }
+
+    async fn probe(&self) -> Result<()> {
+        let url = self.client.address.blob(&Key::new(PROBED), &[])?;
+        let call = Call::new(Method::GET, url).with_header("x-ms-range", "bytes=0-0")?;
+        let answer = self.client.send("probe", &call).await?;
+        match answer.status() {
+            // 416: it is there and empty.
+            status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
+                self.client.whole("probe", answer).await.map(drop)
+            }
+            StatusCode::NOT_FOUND => self.client.absent("probe", answer).await,
+            _ => Err(self.client.refusal("probe", answer).await),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Building requests and parsing answers: no I/O.
+
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use quick_xml::de::from_str;
+use serde::Deserialize;
+use url::Url;
+
+use super::config::AzureConfig;
+use crate::{Digest, Error, Key, Kind, Meta, Result, key, s3};
+
+/// The characters that need no encoding anywhere (RFC 3986, 2.3).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A blob's characters that stay: the same and the slash.
+const ENCODED_NAME: &AsciiSet = &ENCODED.remove(b'/');
+
+/// Azure's bound on the length of a blob's name, in characters.
+const MAX_NAME: usize = 1024;
+
+/// The URLs of one container.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    /// Up to and including the container, without a slash at the end.
+    container: String,
+    root: String,
+}
+
+impl Address {
+    pub(super) fn new(config: &AzureConfig) -> Self {
+        let container = utf8_percent_encode(&config.container, ENCODED);
+        let endpoint = config.endpoint.as_str().trim_end_matches('/');
+        Self { container: format!("{endpoint}/{container}"), root: config.root.clone() }
+    }
+
+    /// A blob's URL. Quay strips slashes at the end of a name (`_blob_name_from_path`), so that a
+    /// key which ends in one would be another's name.
+    pub(super) fn blob(&self, key: &Key, query: &[(&str, &str)]) -> Result<Url> {
+        let name = key::join(&self.root, key.checked()?);
+        if name.ends_with('/') || name.chars().count() > MAX_NAME {
+            let why = format!("{name:?} is no name of a blob: it ends in `/` or is longer than {MAX_NAME}");
+            return Err(Error::new(Kind::Invalid, why));
+        }
+        self.url(&format!("/{}", utf8_percent_encode(&name, ENCODED_NAME)), query)
+    }
+
+    /// The URL of one page of a listing.
+    pub(super) fn page(&self, prefix: &str, page: usize, marker: Option<&str>) -> Result<Url> {
+        let prefix = key::join(&self.root, prefix);
+        let page = page.to_string();
+        let mut query = vec![
+            ("restype", "container"),
+            ("comp", "list"),
+            ("maxresults", page.as_str()),
+            ("prefix", prefix.as_str()),
+        ];
+        query.extend(marker.map(|marker| ("marker", marker)));
+        self.url("", &query)
+    }
+
+    /// The key below the root that a listed name stands for.
+    fn key_of(&self, name: &str) -> Option<Key> {
+        name.strip_prefix(&key::join(&self.root, "")).filter(|key| !key.is_empty()).map(Key::new)
+    }
+
+    fn url(&self, path: &str, query: &[(&str, &str)]) -> Result<Url> {
+        let mut text = format!("{}{path}", self.container);
+        for (index, (name, value)) in query.iter().enumerate() {
+            text.push(if index == 0 { '?' } else { '&' });
+            text.push_str(&format!("{name}={}", utf8_percent_encode(value, ENCODED)));
+        }
+        Url::parse(&text).map_err(|_| Error::new(Kind::Invalid, "container and key make no URL"))
+    }
+}
+
+/// What an error says of itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) code: Option<String>,
+    pub(super) request_id: Option<String>,
+}
+
+/// The code and the id, from headers, which HEAD has too, or from the body.
+pub(super) fn failure(headers: &HeaderMap, body: &[u8]) -> Failure {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = || s3::request::failure(body).and_then(|failure| failure.code);
+    Failure { code: header("x-ms-error-code").or_else(body), request_id: header("x-ms-request-id") }
+}
+
+/// The id of a block: what it holds, and where.
+///
+/// All writers of a blob share one list of blocks that are not yet in it, and whoever commits
+/// empties it ("Put Block List"). As the id names the bytes, writers of the same bytes stage the same blocks, and
+/// what one has committed the others find. 48 bytes, the length of the ids of Microsoft's SDK for Python,
+/// which Quay uses: ids of different lengths in one list are refused.
+pub(super) fn block_id(number: u64, digest: Digest) -> String {
+    let mut id = format!("blob-part-{number:06}").into_bytes();
+    id.extend_from_slice(digest.as_bytes());
+    STANDARD.encode(id)
+}
+
+/// The body of Put Block List. `Latest` takes a block that was staged, else the one in the blob.
+pub(super) fn block_list(ids: &[String]) -> String {
+    let mut text = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>");
+    for id in ids {
+        text.push_str(&format!("<Latest>{id}</Latest>"));
+    }
+    text.push_str("</BlockList>");
+    text
+}
+
+/// One page of a listing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) found: Vec<Meta>,
+    /// The marker of the next page.
+    pub(super) next: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct EnumerationResults {
+    #[serde(default)]
+    blobs: Blobs,
+    next_marker: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Blobs {
+    blob: Vec<Blob>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Blob {
+    name: Name,
+    properties: Properties,
+}
+
+#[derive(Debug, Deserialize)]
+struct Name {
+    /// Whether characters that XML cannot hold made it percent-encoded ("List Blobs", 2021-02-12).
+    #[serde(rename = "@Encoded", default)]
+    encoded: bool,
+    #[serde(rename = "$text", default)]
+    text: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Properties {
+    #[serde(rename = "Last-Modified")]
+    last_modified: Option<String>,
+    #[serde(rename = "Content-Length")]
+    content_length: u64,
+    /// `directory` in accounts with a hierarchical namespace, which list folders too.
+    resource_type: Option<String>,
+}
+
+/// An answer to List Blobs. Names outside the root are left out.
+pub(super) fn page(address: &Address, body: &[u8]) -> Result<Page> {
+    let unread = || Error::new(Kind::Unavailable, "the answer is not the XML that Azure promises");
+    let text = std::str::from_utf8(body).map_err(|_| unread())?;
+    // Azure starts its lists with a byte order mark.
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let results: EnumerationResults = from_str(text).map_err(|error| unread().with_cause(error))?;
+    let mut found = Vec::new();
+    for Blob { name, properties } in results.blobs.blob {
+        if properties.resource_type.as_deref() == Some("directory") {
+            continue;
+        }
+        let name = match name.encoded {
+            true => percent_decode_str(&name.text).decode_utf8().map_err(|_| unread())?.into_owned(),
+            false => name.text,
+        };
+        let modified = properties.last_modified.as_deref().and_then(http_date);
+        found.extend(address.key_of(&name).map(|key| Meta {
+            key,
+            size: properties.content_length,
+            modified,
+        }));
+    }
+    Ok(Page { found, next: results.next_marker.filter(|marker| !marker.is_empty()) })
+}
+
+fn http_date(text: &str) -> Option<SystemTime> {
+    httpdate::parse_http_date(text).ok()
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

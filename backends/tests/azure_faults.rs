@@ -1,0 +1,285 @@
+//! What the Azure driver makes of servers that misbehave.
+
+mod support;
+
+use std::time::{Duration, SystemTime};
+
+use backends::azure::{AccountKey, AzureConfig, AzureStore, Credentials};
+use backends::{Key, Kind, Result, Secret, Source, Store};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use support::{Answer, Scripted, header};
+
+const MIB: usize = 1024 * 1024;
+
+/// `hunter2`, in base64.
+const KEY: &str = "aHVudGVyMg==";
+
+const NAME: &str = "/acct/blobs/registry/sha256/ab/abcd";
+
+fn key() -> Key {
+    Key::new("sha256/ab/abcd")
+}
+
+fn store_with(server: &Scripted, credentials: Credentials) -> AzureStore {
+    let config = AzureConfig {
+        endpoint: format!("http://{}/acct", server.address).parse().expect("a URL"),
+        account: "acct".to_owned(),
+        container: "blobs".to_owned(),
+        root: "registry".to_owned(),
+        credentials,
+    };
+    AzureStore::new(&config, &support::transport(support::short())).expect("builds")
+}
+
+fn store(server: &Scripted) -> AzureStore {
+    store_with(server, Credentials::Key(AccountKey::parse(&Secret::new(KEY)).expect("a key")))
+}
+
+/// An answer without a body from its status line and headers (`\n` between them).
+fn answer(head: &str) -> Answer {
+    let length = if head.contains("Content-Length") { "" } else { "Content-Length: 0\r\n" };
+    Answer::Bytes(format!("HTTP/1.1 {}\r\n{length}Connection: close\r\n\r\n", head.replace('\n', "\r\n")))
+}
+
+/// An error as Azure sends it, with the code in a header.
+fn refusal(status: &str, code: &str) -> Answer {
+    answer(&format!("{status}\nx-ms-error-code: {code}\nx-ms-request-id: r-42"))
+}
+
+async fn scripted(answers: &[&str]) -> (Scripted, AzureStore) {
+    let server = Scripted::start(answers.iter().map(|head| answer(head)).collect()).await;
+    let store = store(&server);
+    (server, store)
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T>) -> Kind {
+    let error = result.expect_err("must fail");
+    for secret in ["127.0.0.1", "SharedKey", KEY, "hunter2"] {
+        assert!(!error.to_string().contains(secret), "{error}");
+    }
+    error.kind()
+}
+
+/// The methods and targets that the server was asked.
+fn lines(server: &Scripted) -> Vec<String> {
+    let line = |head: &String| head.lines().next().unwrap_or_default().replace(" HTTP/1.1", "");
+    server.requests().iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn refusals_by_meaning() {
+    let pause = Some(Duration::from_secs(7));
+    for (status, code, expected) in [
+        ("503 Busy\nRetry-After: 7", "ServerBusy", Kind::Throttled { retry_after: pause }),
+        ("500 Error", "OperationTimedOut", Kind::Timeout),
+        ("500 Error", "InternalError", Kind::Unavailable),
+        ("403 Forbidden", "AuthenticationFailed", Kind::Denied),
+        ("403 Forbidden", "AuthorizationFailure", Kind::Denied),
+        ("404 Not Found", "ContainerNotFound", Kind::Denied),
+        ("404 Not Found", "ResourceNotFound", Kind::Denied),
+        ("409 Conflict", "ContainerBeingDeleted", Kind::Denied),
+        ("412 Precondition Failed", "LeaseIdMissing", Kind::Invalid),
+    ] {
+        let server = Scripted::start(vec![refusal(status, code)]).await;
+        let store = store(&server);
+        let source = Source::bytes(Bytes::from_static(b"x"));
+        for (call, result) in [
+            ("head", store.head(&key()).await.map(drop)),
+            ("get", store.get(&key(), None).await.map(drop)),
+            ("delete", store.delete(&key()).await),
+            ("probe", store.probe().await),
+            ("put", store.put(&key(), &source).await),
+        ] {
+            assert_eq!(kind(result), expected, "{call}: {status} {code}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn code_and_request_id_are_kept() {
+    let server = Scripted::start(vec![refusal("403 Forbidden", "AuthenticationFailed")]).await;
+    let error = store(&server).head(&key()).await.expect_err("denied");
+    assert_eq!(error.to_string(), "head sha256/ab/abcd: denied (AuthenticationFailed) [request r-42]");
+    let server = Scripted::start(vec![refusal("409 Conflict", "BlobArchived")]).await;
+    let error = store(&server).get(&key(), None).await.expect_err("archived");
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert!(error.to_string().contains("archive tier"), "{error}");
+}
+
+#[tokio::test]
+async fn only_a_404_that_names_the_blob_is_absence() {
+    let server = Scripted::start(vec![refusal("404 Not Found", "BlobNotFound")]).await;
+    let store = store(&server);
+    assert!(store.head(&key()).await.expect("answers").is_none());
+    assert!(store.get(&key(), Some(3..9)).await.expect("answers").is_none());
+    store.delete(&key()).await.expect("gone already");
+    store.probe().await.expect("answers");
+    // Such as a proxy's.
+    let (_server, store) = scripted(&["404 Not Found"]).await;
+    assert!(store.head(&key()).await.is_err());
+    assert!(store.delete(&key()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_learned() {
+    let there = SystemTime::now() + Duration::from_secs(86_400);
+    let skewed = format!("403 Forbidden\nDate: {}", httpdate::fmt_http_date(there));
+    let (server, store) = scripted(&[&skewed, "200 OK\nContent-Length: 5"]).await;
+    store.head(&key()).await.expect("answers");
+    let requests = server.requests();
+    let dates: Vec<_> =
+        requests.iter().map(|head| &header(head, "x-ms-date").expect("signed")[..16]).collect();
+    assert_ne!(dates[0], dates[1]);
+    for threshold in [100, 1] {
+        let (server, store) = scripted(&[&skewed, "201 Created"]).await;
+        let store = store.with_blocks(threshold, 100);
+        store.put(&key(), &Source::bytes(Bytes::from_static(b"hello"))).await.expect("written");
+        assert!(server.requests().len() <= 3);
+    }
+    // Not for ever: a server that refuses for another reason is asked twice at most.
+    let (server, store) = scripted(&[&skewed]).await;
+    assert_eq!(kind(store.head(&key()).await), Kind::Denied);
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn ranges_that_cannot_be_satisfied() {
+    let refused = "416 Range Not Satisfiable\nx-ms-error-code: InvalidRange";
+    // As Azurite has it.
+    let nothing = "206 Partial Content\nContent-Range: bytes 10-9/10\nContent-Length: 0";
+    for refused in [refused, nothing] {
+        let (server, store) = scripted(&[refused, "200 OK\nContent-Length: 10"]).await;
+        assert_eq!(kind(store.get(&key(), Some(10..20)).await.map(drop)), Kind::Invalid);
+        assert_eq!(header(&server.requests()[0], "x-ms-range"), Some("bytes=10-19"));
+        let (_server, store) = scripted(&[refused, "200 OK\nContent-Length: 0"]).await;
+        let object = store.get(&key(), Some(0..20)).await.expect("answers").expect("there");
+        assert_eq!((object.range, object.meta.size), (0..0, 0));
+        let (_server, store) = scripted(&[refused, "200 OK\nContent-Length: 10"]).await;
+        assert_eq!(kind(store.get(&key(), Some(5..8)).await.map(drop)), Kind::Unavailable);
+        let (_server, store) = scripted(&[refused]).await;
+        store.probe().await.expect("an empty blob is there");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_unheard_during_a_put_is_asked_for() {
+    let source = Source::bytes(Bytes::from(vec![1; 32 * MIB]));
+    for (head, expected) in [
+        ("403 Forbidden", Kind::Denied),
+        ("503 Busy\nRetry-After: 1", Kind::Throttled { retry_after: Some(Duration::from_secs(1)) }),
+        ("200 OK\nContent-Length: 5", Kind::Unavailable),
+    ] {
+        let server = Scripted::start(vec![Answer::Slam, answer(head)]).await;
+        assert_eq!(kind(store(&server).put(&key(), &source).await), expected, "{head}");
+        assert_eq!(lines(&server), [format!("PUT {NAME}"), format!("HEAD {NAME}")]);
+    }
+}
+
+#[tokio::test]
+async fn a_blob_in_one_piece() {
+    let (server, store) = scripted(&["201 Created"]).await;
+    store.put(&key(), &Source::bytes(Bytes::from_static(b"hello"))).await.expect("written");
+    let head = server.requests().remove(0);
+    assert!(head.starts_with(&format!("PUT {NAME} HTTP/1.1\r\n")), "{head}");
+    for (name, value) in [
+        ("x-ms-blob-type", Some("BlockBlob")),
+        ("x-ms-blob-content-type", Some("application/octet-stream")),
+        ("x-ms-version", Some("2021-12-02")),
+        ("content-length", Some("5")),
+        ("transfer-encoding", None),
+    ] {
+        assert_eq!(header(&head, name), value, "{name}");
+    }
+    assert!(header(&head, "authorization").is_some_and(|text| text.starts_with("SharedKey acct:")), "{head}");
+}
+
+/// Two blocks, and then the answers of `last`.
+async fn put_in_blocks(last: Vec<Answer>) -> (Result<()>, Vec<String>) {
+    let staged = answer("201 Created");
+    let server = Scripted::start([staged.clone(), staged].into_iter().chain(last).collect()).await;
+    let source = Source::bytes(Bytes::from_static(b"hello"));
+    let written = store(&server).with_blocks(1, 3).put(&key(), &source).await;
+    let lines = lines(&server).into_iter().map(|line| match line.split_once("&blockid=") {
+        Some((line, id)) => {
+            assert_eq!(id.len(), 64 + 2 * (id.matches('%').count()), "{id}");
+            line.to_owned()
+        }
+        None => line,
+    });
+    (written, lines.collect())
+}
+
+fn staged() -> String {
+    format!("PUT {NAME}?comp=block")
+}
+
+fn listed() -> String {
+    format!("PUT {NAME}?comp=blocklist")
+}
+
+#[tokio::test]
+async fn a_blob_in_blocks() {
+    let (written, lines) = put_in_blocks(vec![answer("201 Created")]).await;
+    written.expect("written");
+    assert_eq!(lines, [staged(), staged(), listed()]);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_sent_again() {
+    for lost in [Answer::Close, refusal("500 Error", "OperationTimedOut")] {
+        let (written, lines) = put_in_blocks(vec![lost, answer("201 Created")]).await;
+        written.expect("written");
+        assert_eq!(lines, [staged(), staged(), listed(), listed()]);
+    }
+}
+
+#[tokio::test]
+async fn blocks_that_another_writer_discarded_are_staged_again() {
+    let discarded = refusal("400 Bad Request", "InvalidBlockList");
+    let (written, lines) = put_in_blocks(vec![discarded, answer("201 Created")]).await;
+    written.expect("written");
+    assert_eq!(lines, [staged(), staged(), listed(), staged(), staged(), listed()]);
+}
+
+#[tokio::test]
+async fn another_writers_blocks_that_exclude_ours_are_replaced_by_a_whole() {
+    let excluded = refusal("400 Bad Request", "InvalidBlobOrBlock");
+    let server = Scripted::start(vec![excluded, answer("201 Created")]).await;
+    let source = Source::bytes(Bytes::from_static(b"hello"));
+    store(&server).with_blocks(1, 100).put(&key(), &source).await.expect("written");
+    assert_eq!(lines(&server)[1..], [format!("PUT {NAME}")]);
+}
+
+#[tokio::test]
+async fn signatures_of_urls_go_with_each_request_and_into_no_error() {
+    let sas = || Credentials::Sas(Secret::new("sv=2021-12-02&sig=hunter2%3D"));
+    let server = Scripted::start(vec![answer("200 OK\nContent-Length: 5")]).await;
+    store_with(&server, sas()).head(&key()).await.expect("answers");
+    assert_eq!(lines(&server), [format!("HEAD {NAME}?sv=2021-12-02&sig=hunter2%3D")]);
+    assert_eq!(header(&server.requests()[0], "authorization"), None);
+    let there = SystemTime::now() + Duration::from_secs(86_400);
+    let skewed = format!("403 Forbidden\nDate: {}", httpdate::fmt_http_date(there));
+    for refused in [answer(&skewed), Answer::Close, Answer::Ignore, answer("200 OK")] {
+        let server = Scripted::start(vec![refused]).await;
+        let store = store_with(&server, sas());
+        kind(store.list("").next().await.expect("an answer"));
+        assert!(!format!("{store:?}").contains("hunter2"));
+        assert!(lines(&server)[0].contains("&prefix=registry%2F&sv=2021-12-02&sig=hunter2%3D"));
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_not_a_credential() {
+    let server = Scripted::start(vec![Answer::Close]).await;
+    let config = AzureConfig {
+        endpoint: format!("http://{}", server.address).parse().expect("a URL"),
+        account: "acct".to_owned(),
+        container: "blobs".to_owned(),
+        root: String::new(),
+        credentials: Credentials::Missing,
+    };
+    let built = AzureStore::new(&config, &support::transport(support::short()));
+    let error = built.expect_err("refused");
+    assert!(error.to_string().contains("azure_account_key"), "{error}");
+}

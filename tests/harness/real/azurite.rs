@@ -1,0 +1,122 @@
+//! Azurite (npm `azurite`), Microsoft's own emulator of Azure Blob Storage; it checks Shared Key and
+//! shared access signatures. Beside it, Microsoft's SDK for Python, which is what Quay uses.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, ensure};
+use backends::Secret;
+use backends::azure::{AccountKey, Signer};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::ports::free_port;
+use super::process::{Program, Server, answers, plain_client, tools};
+
+const START_BOUND: Duration = Duration::from_secs(60);
+const SDK_BOUND: Duration = Duration::from_secs(120);
+const ACCOUNT: &str = "registryblobs";
+const SECRET: &[u8] = b"an account key that no other emulator has, 0123456789abcdef";
+
+/// An Azurite with one account and one container.
+#[derive(Debug)]
+pub struct Azurite {
+    /// The port on 127.0.0.1, plain HTTP.
+    pub port: u16,
+    /// The account's name.
+    pub account: String,
+    /// The account's key, in base64.
+    pub key: String,
+    /// The container's name.
+    pub container: String,
+    // Dropped in this order: the server before what it leaves behind.
+    _server: Server,
+    folder: TempDir,
+}
+
+impl Azurite {
+    /// Starts it and creates the container.
+    ///
+    /// # Errors
+    /// It is not installed or does not start.
+    pub async fn start(container: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("azurite-").tempdir()?;
+        let (port, key) = (free_port(), STANDARD.encode(SECRET));
+        let mut server = Program::find("node")?
+            .arg(tools().join("azurite/node_modules/azurite/dist/src/blob/main.js"))
+            .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--location"])
+            .arg(folder.path())
+            // The SDK speaks newer versions than any Azurite knows; ours is one that it knows.
+            .args(["--skipApiVersionCheck", "--disableTelemetry"])
+            .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{key}"))
+            .serve(folder.path())?;
+        let url = format!("http://127.0.0.1:{port}/");
+        server.ready(START_BOUND, || answers(&url, &[400])).await?;
+        let azurite = Self {
+            port,
+            account: ACCOUNT.to_owned(),
+            key,
+            container: container.to_owned(),
+            _server: server,
+            folder,
+        };
+        azurite.create_container().await?;
+        Ok(azurite)
+    }
+
+    /// Where the account is.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}/{}", self.port, self.account)
+    }
+
+    /// Its entry in Quay's `DISTRIBUTED_STORAGE_CONFIG`.
+    #[must_use]
+    pub fn as_zone(&self, storage_path: &str) -> Value {
+        json!(["AzureStorage", {
+            "endpoint_url": self.endpoint(), "azure_account_name": self.account,
+            "azure_account_key": self.key, "azure_container": self.container,
+            "storage_path": storage_path,
+        }])
+    }
+
+    async fn create_container(&self) -> Result<()> {
+        let url = format!("{}/{}?restype=container", self.endpoint(), self.container);
+        let mut request = reqwest::Request::new(Method::PUT, url.parse()?);
+        request.headers_mut().insert("x-ms-version", HeaderValue::from_static("2021-12-02"));
+        request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let key = AccountKey::parse(&Secret::new(self.key.as_str())).context("the key is base64")?;
+        Signer::new(&self.account, key).sign(&mut request, SystemTime::now())?;
+        let status = plain_client().execute(request).await?.status();
+        ensure!(status.is_success(), "Azurite creates no container: {status}");
+        Ok(())
+    }
+
+    /// Runs Microsoft's SDK: `interop/azure_sdk.py` with `arguments` and `input`; gives its output.
+    ///
+    /// # Errors
+    /// It is not installed, or fails.
+    pub async fn sdk(&self, arguments: &[&str], input: &[u8]) -> Result<Bytes> {
+        let file = self.folder.path().join(format!("input-{:016x}", fastrand::u64(..)));
+        std::fs::write(&file, input)?;
+        let output = self.sdk_program(arguments)?.stdin(&file)?.output(SDK_BOUND).await;
+        std::fs::remove_file(&file)?;
+        output
+    }
+
+    fn sdk_program(&self, arguments: &[&str]) -> Result<Program> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/real/interop/azure_sdk.py");
+        let python: PathBuf = tools().join("python/bin/python");
+        Ok(Program::at(&python)?
+            .arg(script)
+            .args(arguments)
+            .env("AZURE_URL", self.endpoint())
+            .env("AZURE_CONTAINER", &self.container)
+            .env("AZURE_ACCOUNT", &self.account)
+            .env("AZURE_KEY", &self.key))
+    }
+}
