@@ -4,7 +4,7 @@
 mod client;
 mod config;
 mod multipart;
-mod request;
+pub(crate) mod request;
 mod sign;
 
 use std::ops::Range;
