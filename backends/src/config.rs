@@ -10,6 +10,7 @@ use crate::fs::{self, FsConfig, FsStore};
 use crate::nearest::nearest;
 use crate::params::{Params, ParamsOf, Reason};
 use crate::s3::{self, S3Config, S3Store};
+use crate::swift::{self, SwiftConfig, SwiftStore};
 use crate::{Result, Store, Transport};
 
 /// One entry of `DISTRIBUTED_STORAGE_CONFIG`, checked: `[Driver, {parameters}]`.
@@ -27,6 +28,7 @@ enum Protocol {
     S3(Box<S3Config>),
     Fs(FsConfig),
     Azure(AzureConfig),
+    Swift(Box<SwiftConfig>),
 }
 
 struct Driver {
@@ -62,12 +64,16 @@ const DRIVERS: &[Driver] = &[
         params: azure::PARAMS,
         read: |p| AzureConfig::read(p).map(Protocol::Azure),
     },
+    Driver {
+        name: "SwiftStorage",
+        params: swift::PARAMS,
+        read: |p| SwiftConfig::read(p).map(|config| Protocol::Swift(Box::new(config))),
+    },
     Driver { name: "LocalStorage", params: fs::PARAMS, read: |p| FsConfig::read(p).map(Protocol::Fs) },
 ];
 
 /// Quay's other drivers (`storage/__init__.py:STORAGE_DRIVER_CLASSES`).
 const NOT_YET: &[&str] = &[
-    "SwiftStorage",
     "STSS3Storage",
     "CloudFrontedS3Storage",
     "CloudFlareStorage",
@@ -95,6 +101,7 @@ impl StoreConfig {
             Protocol::S3(config) => config.summary(),
             Protocol::Fs(config) => config.summary(),
             Protocol::Azure(config) => config.summary(),
+            Protocol::Swift(config) => config.summary(),
         }
     }
 
@@ -107,6 +114,7 @@ impl StoreConfig {
             Protocol::S3(config) => Arc::new(S3Store::new(config, transport)?),
             Protocol::Fs(config) => Arc::new(FsStore::new(config, transport.timeouts)),
             Protocol::Azure(config) => Arc::new(AzureStore::new(config, transport)?),
+            Protocol::Swift(config) => Arc::new(SwiftStore::new(config, transport)?),
         })
     }
 }
