@@ -73,13 +73,8 @@ const DRIVERS: &[Driver] = &[
 ];
 
 /// Quay's other drivers (`storage/__init__.py:STORAGE_DRIVER_CLASSES`).
-const NOT_YET: &[&str] = &[
-    "STSS3Storage",
-    "CloudFrontedS3Storage",
-    "CloudFlareStorage",
-    "AkamaiS3Storage",
-    "MultiCDNStorage",
-];
+const NOT_YET: &[&str] =
+    &["STSS3Storage", "CloudFrontedS3Storage", "CloudFlareStorage", "AkamaiS3Storage", "MultiCDNStorage"];
 
 impl Protocol {
     fn s3(config: S3Config) -> Self {

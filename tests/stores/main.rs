@@ -6,9 +6,13 @@ mod gated;
 mod google;
 mod interop;
 mod radosgw;
+mod radosgw_swift;
 mod s3;
 mod s3api;
 mod seaweedfs;
+mod swift;
+mod swift_keystone;
+mod swift_tempauth;
 mod transfers;
 
 use std::sync::Arc;

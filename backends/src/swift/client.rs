@@ -155,7 +155,10 @@ impl Client {
             }
             (Pass::TempUrl, Authority::TempUrl { account, key }) => {
                 if name.is_none() || !matches!(call.method, Method::GET | Method::HEAD) {
-                    return Err(Error::new(Kind::Invalid, "with temp_url_key and no swift_password objects can only be read"));
+                    return Err(Error::new(
+                        Kind::Invalid,
+                        "with temp_url_key and no swift_password objects can only be read",
+                    ));
                 }
                 let path = self.names.url(account, name, &[])?;
                 let path = percent_decode_str(path.path()).decode_utf8_lossy();
@@ -260,7 +263,8 @@ impl Client {
                 Ok(Some(Found {
                     meta: Meta { key: key.clone(), size, modified: last_modified(headers) },
                     manifest: text("x-object-manifest").filter(|manifest| !manifest.is_empty()),
-                    is_static: text("x-static-large-object").is_some_and(|is| is.eq_ignore_ascii_case("true")),
+                    is_static: text("x-static-large-object")
+                        .is_some_and(|is| is.eq_ignore_ascii_case("true")),
                 }))
             }
             _ => Err(self.refusal(what, answer).await),
@@ -364,9 +368,7 @@ impl Client {
 
 fn missing_container(what: &str, answer: &Response) -> Error {
     let what = format!("{what}: swift_container does not exist");
-    Error::new(Kind::Denied, what)
-        .with_code("NoSuchContainer")
-        .with_request_id(request_id(answer.headers()))
+    Error::new(Kind::Denied, what).with_code("NoSuchContainer").with_request_id(request_id(answer.headers()))
 }
 
 fn request_id(headers: &HeaderMap) -> Option<String> {

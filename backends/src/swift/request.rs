@@ -174,7 +174,8 @@ impl Page {
         let listed: Vec<Listed> = match body.trim_ascii() {
             [] => Vec::new(),
             body => serde_json::from_slice(body).map_err(|error| {
-                Error::new(Kind::Unavailable, "the listing is not the JSON that Swift promises").with_cause(error)
+                Error::new(Kind::Unavailable, "the listing is not the JSON that Swift promises")
+                    .with_cause(error)
             })?,
         };
         let mut page = Self { names: Vec::new(), found: Vec::new() };

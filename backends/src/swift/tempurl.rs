@@ -14,13 +14,15 @@ const LIFE: Duration = Duration::from_secs(600);
 ///
 /// SHA-1, as Quay signs and as all servers take; this is an HMAC, which does not need a hash
 /// without collisions.
-pub(super) fn query(key: &Secret, method: &str, path: &str, now: SystemTime) -> Result<[(&'static str, String); 2]> {
+pub(super) fn query(
+    key: &Secret,
+    method: &str,
+    path: &str,
+    now: SystemTime,
+) -> Result<[(&'static str, String); 2]> {
     let expires = now + LIFE;
     let expires = expires.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    Ok([
-        ("temp_url_sig", signature(key, method, path, expires)?),
-        ("temp_url_expires", expires.to_string()),
-    ])
+    Ok([("temp_url_sig", signature(key, method, path, expires)?), ("temp_url_expires", expires.to_string())])
 }
 
 fn signature(key: &Secret, method: &str, path: &str, expires: u64) -> Result<String> {

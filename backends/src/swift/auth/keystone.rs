@@ -205,9 +205,8 @@ pub(super) fn find(endpoints: &[Endpoint], wanted: &Service) -> Result<Url> {
     };
     if let Some(found) = endpoints.iter().find(fits) {
         let url = Url::parse(&found.url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        return url.ok_or_else(|| {
-            Error::new(Kind::Invalid, "the catalogue's URL of the object store is no URL")
-        });
+        return url
+            .ok_or_else(|| Error::new(Kind::Invalid, "the catalogue's URL of the object store is no URL"));
     }
     let region = wanted.region.as_ref().map_or_else(String::new, |region| format!(" in region {region}"));
     let why = format!("Keystone's catalogue has no {} {} endpoint{region}", wanted.interface, wanted.kind);
@@ -217,7 +216,8 @@ pub(super) fn find(endpoints: &[Endpoint], wanted: &Service) -> Result<Url> {
 /// What there is instead of what was wanted.
 fn instead(endpoints: &[Endpoint], wanted: &Service) -> String {
     if endpoints.is_empty() {
-        return "it is empty, as it is for a login without a project: set tenant_name or tenant_id".to_owned();
+        return "it is empty, as it is for a login without a project: set tenant_name or tenant_id"
+            .to_owned();
     }
     let found: BTreeSet<String> = endpoints
         .iter()

@@ -129,8 +129,9 @@ async fn v1(
     let token = token.ok_or_else(|| Error::new(Kind::Invalid, "log in: no token; auth_url is wrong"))?;
     let account = match (storage_url, text(headers, "x-storage-url")) {
         (Some(url), _) => url.clone(),
-        (None, Some(url)) => Url::parse(url)
-            .map_err(|_| Error::new(Kind::Invalid, "log in: X-Storage-Url is no URL"))?,
+        (None, Some(url)) => {
+            Url::parse(url).map_err(|_| Error::new(Kind::Invalid, "log in: X-Storage-Url is no URL"))?
+        }
         (None, None) => return Err(Error::new(Kind::Invalid, "log in: no X-Storage-Url; auth_url is wrong")),
     };
     let life = text(headers, "x-auth-token-expires").and_then(|seconds| seconds.parse().ok());

@@ -37,9 +37,8 @@ pub(super) struct Session {
 impl Session {
     fn new(token: Secret, account: Url, life: Option<Duration>) -> Self {
         let now = Instant::now();
-        let lapses = life.and_then(|life| {
-            Some((now.checked_add(life.mul_f64(USED_LIFE))?, now.checked_add(life)?))
-        });
+        let lapses =
+            life.and_then(|life| Some((now.checked_add(life.mul_f64(USED_LIFE))?, now.checked_add(life)?)));
         Self { token, account, lapses }
     }
 }
