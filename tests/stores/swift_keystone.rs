@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use backends::{Key, Kind, Source, Store as _, Timeouts};
+use backends::{Key, Kind, Source, Timeouts};
 use bytes::Bytes;
 use serde_json::json;
 use tests::real::{Keystone, Swift, SwiftOptions};

@@ -2,6 +2,7 @@
 //!
 //! The suite writes below a prefix of its own, and removes what it wrote.
 
+mod broken;
 mod huge;
 mod read;
 mod write;
