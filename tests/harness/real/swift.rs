@@ -18,6 +18,14 @@ const COMMAND_BOUND: Duration = Duration::from_secs(60);
 const ACCOUNT: &str = "registry";
 const USER: &str = "quay";
 const KEY: &str = "quay-key";
+/// Swift reads its limits as it is imported, from `/etc/swift` whatever `swift_dir` says; so they are read
+/// again before anything takes a copy of them.
+const SERVE: &str = "import importlib, os, sys
+from swift.common import constraints, utils
+utils.set_swift_dir(os.path.dirname(sys.argv[1]))
+constraints.reload_constraints()
+module = sys.argv.pop()
+sys.exit(importlib.import_module('swift.%s.server' % module).main())";
 
 /// What a Swift is told beyond its addresses.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +133,7 @@ async fn start(port: u16, users: &Users<'_>, options: SwiftOptions) -> Result<(F
     )?;
     let file = folder.join("proxy-server.conf");
     std::fs::write(&file, swift_conf::proxy(folder, port, memory, users, options.region))?;
-    let program = Program::find("swift-proxy-server")?.arg(&file);
+    let program = server("proxy", "proxy", &file)?;
     let url = format!("http://127.0.0.1:{port}/healthcheck");
     let front = Front::start(program, folder, url, &[200]).await?;
     Ok((front, [memcached, object, container, account], temporary))
@@ -141,5 +149,12 @@ async fn storage(folder: &Path, role: &str) -> Result<Server> {
     }
     let file = folder.join(format!("{role}-server.conf"));
     std::fs::write(&file, swift_conf::storage(folder, role, port))?;
-    Program::find(&format!("swift-{role}-server"))?.arg(&file).serve(folder)
+    let module = if role == "object" { "obj" } else { role };
+    server(role, module, &file)?.serve(folder)
+}
+
+/// A server of Swift: `swift.<module>.server` with its configuration.
+fn server(role: &str, module: &str, file: &Path) -> Result<Program> {
+    let program = Program::python("openstack")?.named(&format!("swift-{role}-server"));
+    Ok(program.args(["-c", SERVE]).arg(file).arg(module))
 }
