@@ -24,8 +24,8 @@ const PAGE: usize = 3;
 async fn conforms() {
     let azurite = Azurite::start("conformance").await.expect("Azurite starts");
     for (threshold, block, options) in [
-        (BLOCK, BLOCK, Options { large: true, listed: 20 }),
-        (SMALL_BLOCK, SMALL_BLOCK, Options { large: false, listed: 7 }),
+        (BLOCK, BLOCK, Options { large: true, huge: true, listed: 20 }),
+        (SMALL_BLOCK, SMALL_BLOCK, Options::default()),
     ] {
         let store = store(&azurite).with_blocks(threshold, block).with_list_page(PAGE);
         run(Arc::new(store), options).await.unwrap_or_else(|error| panic!("blocks of {block}: {error}"));
@@ -33,7 +33,7 @@ async fn conforms() {
     let entry: StoreConfig =
         serde_json::from_value(azurite.as_zone("/datastorage/registry")).expect("a store");
     let store = entry.build(&transport()).expect("builds");
-    run(store, Options { large: true, listed: 20 }).await.expect("conforms");
+    run(store, Options { large: true, huge: true, listed: 20 }).await.expect("conforms");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@ use crate::fs::{self, FsConfig, FsStore};
 use crate::nearest::nearest;
 use crate::params::{Params, ParamsOf, Reason};
 use crate::s3::{self, S3Config, S3Store};
+use crate::swift::{self, SwiftConfig, SwiftStore};
 use crate::{Result, Store, Transport};
 
 /// One entry of `DISTRIBUTED_STORAGE_CONFIG`, checked: `[Driver, {parameters}]`.
@@ -27,6 +28,7 @@ enum Protocol {
     S3(Box<S3Config>, Option<s3::Role>),
     Fs(FsConfig),
     Azure(AzureConfig),
+    Swift(Box<SwiftConfig>),
 }
 
 struct Driver {
@@ -94,11 +96,13 @@ const DRIVERS: &[Driver] = &[
         params: s3::MULTI_CDN,
         read: |p| S3Config::multi_cdn(p).map(Protocol::s3),
     },
+    Driver {
+        name: "SwiftStorage",
+        params: swift::PARAMS,
+        read: |p| SwiftConfig::read(p).map(|config| Protocol::Swift(Box::new(config))),
+    },
     Driver { name: "LocalStorage", params: fs::PARAMS, read: |p| FsConfig::read(p).map(Protocol::Fs) },
 ];
-
-/// Quay's other drivers (`storage/__init__.py:STORAGE_DRIVER_CLASSES`).
-const NOT_YET: &[&str] = &["SwiftStorage"];
 
 impl Protocol {
     fn s3(config: S3Config) -> Self {
@@ -120,6 +124,7 @@ impl StoreConfig {
             Protocol::S3(config, role) => config.summary(role.as_ref()),
             Protocol::Fs(config) => config.summary(),
             Protocol::Azure(config) => config.summary(),
+            Protocol::Swift(config) => config.summary(),
         }
     }
 
@@ -135,6 +140,7 @@ impl StoreConfig {
             }
             Protocol::Fs(config) => Arc::new(FsStore::new(config, transport.timeouts)),
             Protocol::Azure(config) => Arc::new(AzureStore::new(config, transport)?),
+            Protocol::Swift(config) => Arc::new(SwiftStore::new(config, transport)?),
         })
     }
 }
@@ -174,10 +180,7 @@ impl<'de> Visitor<'de> for Pair {
 fn unknown_driver(name: &str) -> Reason {
     let supported: Vec<_> = DRIVERS.iter().map(|driver| driver.name).collect();
     let listed = supported.join(", ");
-    if NOT_YET.contains(&name) {
-        return format!("{name} is not supported yet; supported are {listed}");
-    }
-    match nearest(name, supported.iter().chain(NOT_YET).copied()) {
+    match nearest(name, supported.iter().copied()) {
         Some(near) => format!("Quay has no storage driver `{name}`; did you mean `{near}`?"),
         None => format!("Quay has no storage driver `{name}`; supported are {listed}"),
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::{sleep, timeout};
 
+use super::broken::{Break, broken};
 use super::{Outcome, Suite, ensure, fails, noise, same};
-use crate::faulty::{Fault, Faulty, On};
-use crate::memory::MemoryStore;
-use crate::{Digest, Key, Kind, Source};
+use crate::{Digest, Kind, Result, Source};
 
 /// How long a `put` runs before it is given up, so that bytes are under way.
 const UNTIL_GIVEN_UP: Duration = Duration::from_millis(300);
@@ -27,6 +27,28 @@ pub(super) async fn overwriting(suite: &Suite) -> Outcome {
         let bytes = noise(fastrand::u64(..), size);
         suite.put(&key, &bytes).await?;
         suite.holds(&key, &bytes).await?;
+    }
+    suite.remove(&key).await
+}
+
+/// Who reads while the object is written anew gets one of both in whole, or an error: never a mixture,
+/// and with the same bytes, as happens with blobs, never others.
+pub(super) async fn overwriting_while_read(suite: &Suite) -> Outcome {
+    let key = suite.key("read/meanwhile");
+    let size = 9_000_000;
+    let (old, new) = (noise(10, size), noise(11, size));
+    for written in [&old, &new] {
+        suite.put(&key, &old).await?;
+        let object = suite.store.get(&key, None).await.map_err(|error| error.to_string())?;
+        let mut body = object.ok_or("it is gone")?.body;
+        let first = body.next().await.ok_or("no first piece")?.map_err(|error| error.to_string())?;
+        suite.put(&key, written).await?;
+        let rest: Result<Vec<Bytes>> = body.try_collect().await;
+        if let Ok(rest) = rest {
+            let read = Bytes::from([&[first], &rest[..]].concat().concat());
+            ensure(read == old || read == *written, || "a mixture of old and new".to_owned())?;
+        }
+        suite.holds(&key, written).await?;
     }
     suite.remove(&key).await
 }
@@ -67,19 +89,19 @@ pub(super) async fn wrong_bytes(suite: &Suite) -> Outcome {
     refused(suite, &empty, &[Kind::Corrupt]).await
 }
 
-/// A source that breaks, ends early or goes on too long.
+/// A source that does not open, breaks off, ends early or has other bytes than it promised.
 pub(super) async fn broken_sources(suite: &Suite) -> Outcome {
     for size in suite.two_sizes() {
         let half = size as u64 / 2;
-        for (fault, kinds) in [
-            (Fault::Fail(Kind::Denied), &[Kind::Source][..]),
-            (Fault::CutAfter(half), &[Kind::Source]),
-            (Fault::CutAfter(size as u64 - 1), &[Kind::Source]),
-            (Fault::Short(1), &[Kind::Corrupt, Kind::Source]),
-            (Fault::FlipBit(half), &[Kind::Corrupt]),
+        for (how, kinds) in [
+            (Break::Shut, &[Kind::Source][..]),
+            (Break::Cut(half), &[Kind::Source]),
+            (Break::Cut(size as u64 - 1), &[Kind::Source]),
+            (Break::Short, &[Kind::Corrupt, Kind::Source]),
+            (Break::Flip(half), &[Kind::Corrupt]),
         ] {
-            let source = faulty(size, fault);
-            refused(suite, &source, kinds).await.map_err(|what| format!("{fault:?} of {size}: {what}"))?;
+            let source = broken(size, how);
+            refused(suite, &source, kinds).await.map_err(|what| format!("{how:?} of {size}: {what}"))?;
         }
     }
     Ok(())
@@ -102,7 +124,7 @@ pub(super) async fn cancelled_puts(suite: &Suite) -> Outcome {
     for size in suite.two_sizes() {
         let key = suite.key("cancelled");
         for stall in [size as u64 / 2, size as u64 - 1] {
-            let source = faulty(size, Fault::StallAfter(stall));
+            let source = broken(size, Break::Stall(stall));
             let put = timeout(UNTIL_GIVEN_UP, suite.store.put(&key, &source)).await;
             ensure(put.is_err(), || format!("put ended without its source: {put:?}"))?;
             sleep(UNTIL_FORGOTTEN).await;
@@ -118,22 +140,18 @@ pub(super) async fn cancelled_puts(suite: &Suite) -> Outcome {
 }
 
 pub(super) async fn deletion(suite: &Suite) -> Outcome {
-    let (key, bytes) = (suite.key("deleted/by/name"), noise(6, 1000));
-    suite.put(&key, &bytes).await?;
-    suite.remove(&suite.key("deleted/by/nam")).await?;
-    suite.holds(&key, &bytes).await?;
-    suite.remove(&key).await?;
-    suite.is_absent(&key).await?;
-    suite.remove(&key).await
-}
-
-/// A source of `size` bytes that suffers `fault`.
-fn faulty(size: usize, fault: Fault) -> Source {
-    let (key, bytes) = (Key::new("source"), noise(8, size));
-    let digest = Digest::of(&bytes);
-    let memory = MemoryStore::new();
-    memory.insert(key.clone(), bytes);
-    let store = Faulty::new(Arc::new(memory));
-    store.always(On::Get, fault);
-    Source::object(Arc::new(store), key, size as u64, digest)
+    for size in suite.two_sizes() {
+        let (key, bytes) = (suite.key("deleted/by/name"), noise(6, size));
+        suite.put(&key, &bytes).await?;
+        suite.remove(&suite.key("deleted/by/nam")).await?;
+        suite.holds(&key, &bytes).await?;
+        suite.remove(&key).await?;
+        suite.is_absent(&key).await?;
+        suite.remove(&key).await?;
+        // What was there once takes nothing from what comes after.
+        suite.put(&key, &bytes).await?;
+        suite.holds(&key, &bytes).await?;
+        suite.remove(&key).await?;
+    }
+    Ok(())
 }

@@ -268,7 +268,7 @@ pub(super) fn xml<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T> {
 }
 
 /// `2009-10-12T17:50:30.000Z` (RFC 3339 in UTC), to the second.
-pub(super) fn timestamp(text: &str) -> Option<SystemTime> {
+pub(crate) fn timestamp(text: &str) -> Option<SystemTime> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.splitn(3, '-').map(digits);
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);

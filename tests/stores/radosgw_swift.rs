@@ -1,0 +1,18 @@
+//! Ceph's RADOS gateway, by its Swift interface (protocol v1).
+
+use tests::real::RadosGw;
+
+use crate::swift;
+use crate::transfers::survives;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn radosgw_swift() {
+    let mut server = RadosGw::start("other").await.expect("RadosGW starts");
+    let container = server.container("conformance").await.expect("a container");
+    swift::conforms(&container).await.expect("conforms");
+    let store = swift::in_segments(&container).expect("builds");
+    swift::writes_as_quay(&container, &store).await.expect("writes as Quay");
+    swift::denies_the_unknown(&container).await.expect("the unknown are denied");
+    swift::agrees_with_swiftclient(&container).await.expect("agrees with python-swiftclient");
+    survives(&swift::entry(&container), &mut server.front).await.expect("survives");
+}

@@ -1,0 +1,114 @@
+//! What is checked of every server that speaks Swift.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use backends::conformance::{Options, run};
+use backends::swift::{Access, Account, Domain, Identity, Login, Named, Service, SwiftConfig, SwiftStore};
+use backends::{Key, Secret, Source, Store, Timeouts};
+use serde_json::{Value, json};
+use tests::real::{Container, Keystone, SwiftLogin};
+
+use crate::checks::{holds, is_denied, noise};
+use crate::{build, interop, transport};
+
+/// Segments as small as the parts that the suite's sizes are chosen around.
+const SEGMENT: u64 = 5 << 20;
+/// Fewer than the objects that the suite lists, so that lists have several pages.
+const PAGE: usize = 3;
+
+/// The whole suite with small segments, then as Quay's file configures the store.
+pub(crate) async fn conforms(container: &Container) -> Result<()> {
+    let options = Options { large: true, huge: true, listed: 20 };
+    run(Arc::new(in_segments(container)?), options).await.context("in segments")?;
+    run(build(entry(container), Timeouts::default())?, Options { huge: true, ..Options::default() }).await?;
+    Ok(())
+}
+
+/// Large objects are written as Quay writes them, so that it can remove them: in segments below the
+/// root, and a manifest that names them. Whoever removes the object removes the segments.
+pub(crate) async fn writes_as_quay(container: &Container, store: &dyn Store) -> Result<()> {
+    let (key, bytes) = (Key::new("sha256/ab/segmented"), noise(40, (2 * SEGMENT + 1) as usize));
+    let name = format!("datastorage/registry/{key}");
+    // Writers of one key at once, as in the suite, may leave segments behind: each knows only those of
+    // the object that it found.
+    let before = container.names("").await?;
+    store.put(&key, &Source::bytes(bytes.clone())).await?;
+    let folder = container.manifest(&name).await?.context("it is not segmented")?;
+    let segments = folder.strip_prefix(&format!("{}/", container.name)).context("another container")?;
+    ensure!(segments.starts_with("datastorage/registry/segments/"), "{segments}");
+    let listed = container.names(segments).await?;
+    let expected: Vec<_> =
+        (0..3).map(|index| format!("{}/{index:09}", segments.trim_end_matches('/'))).collect();
+    ensure!(listed == expected, "{listed:?} instead of {expected:?}");
+    ensure!(container.read(&name).await?.as_ref() == Some(&bytes), "the server makes other bytes of them");
+    // Written anew, it has new segments, and leaves none of the old.
+    let other = noise(41, bytes.len());
+    store.put(&key, &Source::bytes(other.clone())).await?;
+    holds(store, &key, &other).await?;
+    let mut listed = container.names("datastorage/registry/segments/").await?;
+    listed.retain(|name| !before.contains(name));
+    ensure!(listed.len() == 3, "{listed:?}");
+    store.delete(&key).await?;
+    let left = container.names("").await?;
+    ensure!(left == before, "{left:?} instead of {before:?}");
+    Ok(())
+}
+
+/// Wrong passwords and unknown users are told from absence, and so is a missing container.
+pub(crate) async fn denies_the_unknown(container: &Container) -> Result<()> {
+    for (name, value) in
+        [("swift_password", "wrong"), ("swift_user", "nobody:nobody"), ("swift_container", "missing")]
+    {
+        let mut entry = entry(container);
+        entry[1][name] = json!(value);
+        is_denied(&format!("wrong {name}"), &*build(entry, Timeouts::default())?).await?;
+    }
+    Ok(())
+}
+
+/// What python-swiftclient wrote is read, and the other way round.
+pub(crate) async fn agrees_with_swiftclient(container: &Container) -> Result<()> {
+    let store = in_segments(container)?;
+    interop::both_ways("swift.py", &entry(container), &store).await.context("python-swiftclient")
+}
+
+/// As Quay's file has it.
+pub(crate) fn entry(container: &Container) -> Value {
+    container.as_zone("/datastorage/registry")
+}
+
+/// The same, with small segments and pages.
+pub(crate) fn in_segments(container: &Container) -> Result<SwiftStore> {
+    let store = SwiftStore::new(&config(container)?, &transport(Timeouts::default())?)?;
+    Ok(store.with_segments(SEGMENT, SEGMENT).with_list_page(PAGE))
+}
+
+/// The same for the driver itself.
+fn config(container: &Container) -> Result<SwiftConfig> {
+    let (url, identity) = match &container.login {
+        SwiftLogin::V1 { url, user, key } => {
+            (url.parse()?, Identity::V1 { user: user.clone(), key: Secret::new(key.as_str()) })
+        }
+        SwiftLogin::V3 { url, .. } => {
+            let named =
+                |name: &str| Named::Name { name: name.to_owned(), domain: Domain::Id("default".to_owned()) };
+            let account = Account {
+                user: named(Keystone::USER),
+                password: Some(Secret::new(Keystone::PASSWORD)),
+                token: None,
+                project: Some(named(Keystone::PROJECT)),
+            };
+            (format!("{url}/v3").parse()?, Identity::V3(account))
+        }
+    };
+    Ok(SwiftConfig {
+        access: Access::Login(Login { url, identity }),
+        storage_url: None,
+        service: Service { kind: "object-store".to_owned(), interface: "public".to_owned(), region: None },
+        container: container.name.clone(),
+        root: "datastorage/registry".to_owned(),
+        simple_path_concat: false,
+        ca_file: None,
+    })
+}

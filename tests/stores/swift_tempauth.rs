@@ -1,0 +1,19 @@
+//! OpenStack Swift with users of its own, by protocol v1.
+
+use tests::real::{Swift, SwiftOptions};
+
+use crate::swift;
+use crate::transfers::survives;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swift_tempauth() {
+    let mut server =
+        Swift::with_own_users("conformance", SwiftOptions::default()).await.expect("Swift starts");
+    let container = server.container.clone();
+    swift::conforms(&container).await.expect("conforms");
+    let store = swift::in_segments(&container).expect("builds");
+    swift::writes_as_quay(&container, &store).await.expect("writes as Quay");
+    swift::denies_the_unknown(&container).await.expect("the unknown are denied");
+    swift::agrees_with_swiftclient(&container).await.expect("agrees with python-swiftclient");
+    survives(&swift::entry(&container), &mut server.front).await.expect("survives");
+}
