@@ -24,6 +24,7 @@ mod secret;
 mod source;
 mod store;
 mod transport;
+mod unusable;
 mod upload;
 
 pub use config::StoreConfig;
@@ -36,3 +37,4 @@ pub use secret::Secret;
 pub use source::{Open, Source};
 pub use store::Store;
 pub use transport::{Timeouts, Transport};
+pub use unusable::UnusableStore;
