@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use url::Url;
 
 use crate::azure::{self, AzureConfig, AzureStore};
 use crate::fs::{self, FsConfig, FsStore};
@@ -11,15 +12,18 @@ use crate::nearest::nearest;
 use crate::params::{Params, ParamsOf, Reason};
 use crate::s3::{self, S3Config, S3Store};
 use crate::swift::{self, SwiftConfig, SwiftStore};
-use crate::{Result, Store, Transport};
+use crate::{Error, Kind, Result, Store, Transport};
 
 /// One entry of `DISTRIBUTED_STORAGE_CONFIG`, checked: `[Driver, {parameters}]`.
 ///
-/// Unknown parameters are refused, as Quay's own Python constructors refuse them. Errors name
+/// An entry of that form always reads: one with a driver or a parameter that is not understood is
+/// [unusable](StoreConfig::unusable), so that it does not stop the others. Reasons and errors name
 /// parameters and never their values; whoever reads YAML keeps its parser from quoting the text.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    driver: &'static str,
+    driver: String,
+    /// The parameters that are there, whatever their values.
+    given: Vec<String>,
     store: Protocol,
 }
 
@@ -29,6 +33,7 @@ enum Protocol {
     Fs(FsConfig),
     Azure(AzureConfig),
     Swift(Box<SwiftConfig>),
+    Unusable(Reason),
 }
 
 struct Driver {
@@ -113,8 +118,47 @@ impl Protocol {
 impl StoreConfig {
     /// The driver's name as Quay spells it, such as `RadosGWStorage`.
     #[must_use]
-    pub fn driver(&self) -> &'static str {
-        self.driver
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// Why it cannot be used, if it cannot: in words for who wrote it, with the nearest known name.
+    #[must_use]
+    pub fn unusable(&self) -> Option<&str> {
+        match &self.store {
+            Protocol::Unusable(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether a parameter is given, that is, there and not `null`.
+    #[must_use]
+    pub fn has(&self, parameter: &str) -> bool {
+        self.given.iter().any(|given| given == parameter)
+    }
+
+    /// What is dialled, the first first; empty for a folder, and for what is unusable.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Url> {
+        match &self.store {
+            Protocol::S3(config, _) => config.endpoints(),
+            Protocol::Azure(config) => vec![config.endpoint.clone()],
+            Protocol::Swift(config) => config.endpoints(),
+            Protocol::Fs(_) | Protocol::Unusable(_) => Vec::new(),
+        }
+    }
+
+    /// Where its objects lie, for telling whether two entries are one place: endpoint, bucket and
+    /// root, or a folder. `None` for what is unusable.
+    #[must_use]
+    pub fn location(&self) -> Option<String> {
+        match &self.store {
+            Protocol::S3(config, _) => Some(config.location()),
+            Protocol::Azure(config) => Some(config.location()),
+            Protocol::Swift(config) => Some(config.location()),
+            Protocol::Fs(config) => Some(config.location()),
+            Protocol::Unusable(_) => None,
+        }
     }
 
     /// What was understood, for an operator: endpoint, bucket, root; never a secret.
@@ -125,13 +169,15 @@ impl StoreConfig {
             Protocol::Fs(config) => config.summary(),
             Protocol::Azure(config) => config.summary(),
             Protocol::Swift(config) => config.summary(),
+            Protocol::Unusable(reason) => vec![("unusable", reason.clone())],
         }
     }
 
     /// The store itself. Opens no connection.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::Kind::Invalid) where parameters contradict each other.
+    /// [`Kind::Invalid`](crate::Kind::Invalid) where it is unusable or parameters contradict each
+    /// other.
     pub fn build(&self, transport: &Transport) -> Result<Arc<dyn Store>> {
         Ok(match &self.store {
             Protocol::S3(config, role) => {
@@ -141,6 +187,7 @@ impl StoreConfig {
             Protocol::Fs(config) => Arc::new(FsStore::new(config, transport.timeouts)),
             Protocol::Azure(config) => Arc::new(AzureStore::new(config, transport)?),
             Protocol::Swift(config) => Arc::new(SwiftStore::new(config, transport)?),
+            Protocol::Unusable(reason) => return Err(Error::new(Kind::Invalid, reason)),
         })
     }
 }
@@ -162,19 +209,24 @@ impl<'de> Visitor<'de> for Pair {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<StoreConfig, A::Error> {
         let name: String = seq.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
-        let driver = DRIVERS
-            .iter()
-            .find(|driver| driver.name == name)
-            .ok_or_else(|| A::Error::custom(unknown_driver(&name)))?;
-        let mut params = seq
-            .next_element_seed(ParamsOf { driver: driver.name, known: driver.params })?
+        let driver = DRIVERS.iter().find(|driver| driver.name == name);
+        let params = seq
+            .next_element_seed(ParamsOf { driver: driver.map_or("the driver", |driver| driver.name) })?
             .ok_or_else(|| A::Error::invalid_length(1, &self))?;
-        let store = (driver.read)(&mut params).map_err(A::Error::custom)?;
         if seq.next_element::<IgnoredAny>()?.is_some() {
             return Err(A::Error::invalid_length(3, &self));
         }
-        Ok(StoreConfig { driver: driver.name, store })
+        Ok(understood(name, driver, params))
     }
+}
+
+fn understood(name: String, driver: Option<&Driver>, mut params: Params) -> StoreConfig {
+    let given = params.given();
+    let store = match driver {
+        None => Err(unknown_driver(&name)),
+        Some(driver) => params.only(driver.params).and_then(|()| (driver.read)(&mut params)),
+    };
+    StoreConfig { driver: name, given, store: store.unwrap_or_else(Protocol::Unusable) }
 }
 
 fn unknown_driver(name: &str) -> Reason {

@@ -7,7 +7,12 @@ use super::*;
 fn read(yaml: &str) -> Result<StoreConfig, String> {
     // A snippet of the text might hold a secret.
     let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(yaml, options).map_err(|error| error.to_string())
+    let config: StoreConfig =
+        serde_saphyr::from_str_with_options(yaml, options).map_err(|error| error.to_string())?;
+    match config.unusable() {
+        Some(reason) => Err(reason.to_owned()),
+        None => Ok(config),
+    }
 }
 
 /// The summary as `endpoint bucket root region style`.
@@ -183,10 +188,7 @@ fn all_that_quay_accepts() {
 fn what_is_wrong_is_named() {
     for (yaml, expected) in [
         ("[RadosGwStorage, {}]", "did you mean `RadosGWStorage`?"),
-        (
-            "[SwiftStorage, {swift_container: c}]",
-            "SwiftStorage is not supported yet; supported are S3Storage,",
-        ),
+        ("[SwiftStorage, {swift_container: c}]", "SwiftStorage: `"),
         ("[MultiCDNStorage, {}]", "MultiCDNStorage: `default_provider` is missing"),
         ("[MultiCDNStorage, {default_provider: cf}]", "`default_provider` must be one of `providers`"),
         (
@@ -244,6 +246,53 @@ fn what_is_wrong_is_named() {
     ] {
         let error = read(yaml).expect_err(yaml);
         assert!(error.contains(expected), "{yaml}: {error}");
+    }
+}
+
+#[test]
+fn what_is_unusable_says_so_and_nothing_else() {
+    let yaml = "[SwiftStorag, {swift_password: hunter2, swift_container: null}]";
+    let config: StoreConfig = serde_saphyr::from_str(yaml).expect("reads");
+    assert_eq!(config.driver(), "SwiftStorag");
+    assert!(config.unusable().expect("is unusable").contains("did you mean `SwiftStorage`?"));
+    assert!(config.has("swift_password") && !config.has("swift_container") && !config.has("other"));
+    assert_eq!((config.endpoints(), config.location()), (Vec::new(), None));
+    assert!(!format!("{config:?} {:?}", config.summary()).contains("hunter2"));
+    let tls = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .expect("versions")
+    .with_root_certificates(rustls::RootCertStore::empty())
+    .with_no_client_auth();
+    let error = config
+        .build(&Transport::new(std::sync::Arc::new(tls), crate::Timeouts::default()))
+        .expect_err("is not built");
+    assert_eq!(error.kind(), Kind::Invalid);
+}
+
+#[test]
+fn where_it_lies_and_what_is_dialled() {
+    let keys = "access_key: a, secret_key: s, bucket_name: blobs";
+    for (yaml, dialled, place) in [
+        (
+            "[S3Storage, {s3_bucket: blobs, storage_path: /reg/}]".to_owned(),
+            "https://blobs.s3.amazonaws.com/",
+            "https://s3.amazonaws.com/blobs/reg",
+        ),
+        (
+            format!(
+                "[RadosGWStorage, {{{keys}, hostname: RGW.corp, is_secure: true, port: 443, storage_path: reg}}]"
+            ),
+            "https://rgw.corp/",
+            "https://rgw.corp/blobs/reg",
+        ),
+        ("[LocalStorage, {storage_path: /data//x/}]".to_owned(), "", "/data/x"),
+    ] {
+        let config = read(&yaml).unwrap_or_else(|error| panic!("{yaml}: {error}"));
+        let endpoints: Vec<String> = config.endpoints().iter().map(ToString::to_string).collect();
+        assert_eq!(endpoints.join(" "), dialled, "{yaml}");
+        assert_eq!(config.location().as_deref(), Some(place), "{yaml}");
     }
 }
 

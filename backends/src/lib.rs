@@ -27,6 +27,7 @@ mod source;
 mod store;
 pub mod swift;
 mod transport;
+mod unusable;
 mod upload;
 
 pub use config::StoreConfig;
@@ -39,3 +40,4 @@ pub use secret::Secret;
 pub use source::{Open, Source};
 pub use store::Store;
 pub use transport::{Timeouts, Transport};
+pub use unusable::UnusableStore;

@@ -99,9 +99,21 @@ impl Params {
 
     /// Refuses whatever is not `known`, by name.
     pub(crate) fn only(&self, known: &'static [&'static str]) -> Result<(), Reason> {
-        let of = ParamsOf { driver: self.driver, known };
         let stray = self.values.keys().find(|name| !known.contains(&name.as_str()));
-        stray.map_or(Ok(()), |name| Err(of.unknown(name)))
+        stray.map_or(Ok(()), |name| Err(self.unknown(name, known)))
+    }
+
+    /// The names of what is there and not `null`.
+    pub(crate) fn given(&self) -> Vec<String> {
+        let there = self.values.iter().filter(|(_, value)| !matches!(value, Value::Null));
+        there.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn unknown(&self, name: &str, known: &[&'static str]) -> Reason {
+        match nearest(name, known.iter().copied()) {
+            Some(near) => format!("{} has no parameter `{name}`; did you mean `{near}`?", self.driver),
+            None => format!("{} has no parameter `{name}`; it has {}", self.driver, known.join(", ")),
+        }
     }
 
     /// Whether a parameter is there.
@@ -129,10 +141,9 @@ impl Params {
     }
 }
 
-/// Reads the parameters of `driver`, of which only the `known` may occur.
+/// Reads the parameters of `driver`, whatever their names.
 pub(crate) struct ParamsOf {
     pub(crate) driver: &'static str,
-    pub(crate) known: &'static [&'static str],
 }
 
 impl<'de> DeserializeSeed<'de> for ParamsOf {
@@ -153,26 +164,12 @@ impl<'de> Visitor<'de> for ParamsOf {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Params, A::Error> {
         let mut values = BTreeMap::new();
         while let Some(name) = map.next_key::<String>()? {
-            if !self.known.contains(&name.as_str()) {
-                return Err(A::Error::custom(self.unknown(&name)));
-            }
             let value = map.next_value()?;
             if values.insert(name.clone(), value).is_some() {
                 return Err(A::Error::custom(format!("{}: `{name}` stands here twice", self.driver)));
             }
         }
         Ok(Params { driver: self.driver, values })
-    }
-}
-
-impl ParamsOf {
-    fn unknown(&self, name: &str) -> String {
-        match nearest(name, self.known.iter().copied()) {
-            Some(near) => format!("{} has no parameter `{name}`; did you mean `{near}`?", self.driver),
-            None => {
-                format!("{} has no parameter `{name}`; it has {}", self.driver, self.known.join(", "))
-            }
-        }
     }
 }
 

@@ -112,9 +112,16 @@ async fn status(gateway: &Gateway) -> String {
     let lanes = lanes(gateway).await;
     let lanes: Option<Vec<_>> = lanes.map(|lanes| lanes.iter().map(|lane| lane_status(lane, now)).collect());
     let zones: Vec<&str> = gateway.router.zones().iter().map(|zone| &*zone.name).collect();
+    let unusable: serde_json::Map<_, _> = gateway
+        .router
+        .zones()
+        .iter()
+        .filter_map(|zone| Some((zone.name.to_string(), zone.unusable.as_deref()?.into())))
+        .collect();
     let targets: Vec<&str> = gateway.targets.iter().map(|zone| &**zone).collect();
     let status = serde_json::json!({
         "zones": zones,
+        "unusable": unusable,
         "targets": targets,
         "cache": {"blobs": cache.blobs, "bytes": cache.bytes, "capacity": cache.capacity, "fills": cache.fills},
         "copies": lanes,
@@ -138,6 +145,7 @@ fn lane_status(lane: &LaneStatus, now: SystemTime) -> serde_json::Value {
     serde_json::json!({
         "zone": &*lane.zone,
         "configured": lane.configured,
+        "unusable": lane.unusable.as_deref(),
         "waiting": lane.waiting,
         "waiting_bytes": lane.bytes,
         "oldest_seconds": age,

@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zone_router::fanout::Journal;
-use zone_router::{FanOut, Router, Zone};
+use zone_router::{FanOut, Router};
 
 use crate::auth::Permissions;
 use crate::cache::{Cache, DirectoryLock};
@@ -21,7 +21,7 @@ use crate::follow::Follow;
 use crate::metrics::Metrics;
 use crate::registry::{self, Names};
 use crate::upstream::Upstream;
-use crate::{Gateway, admin, check, descriptors, server, tls};
+use crate::{Gateway, admin, descriptors, server, tls, zones};
 
 /// For the lanes to stop, which is at once unless the journal's disk hangs.
 const LANES_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,8 +55,8 @@ impl App {
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
         tls::install_provider();
         descriptors::raise(&settings.limits);
-        if settings.copies_are_orphans {
-            tracing::warn!("{}", check::ORPHANS.trim());
+        for warning in &settings.warnings {
+            tracing::warn!("{warning}");
         }
         let listener = listen("listen", settings.listen).await?;
         let admin_listener = listen("admin.listen", settings.admin_listen).await?;
@@ -64,7 +64,10 @@ impl App {
         let acceptor = TlsAcceptor::from(tls::server(&settings)?);
         let client_tls = tls::client(&settings.ca_files)?;
         let transport = transport(&settings, Arc::clone(&client_tls));
-        let zones = zones(&settings, &transport)?;
+        let zones = zones::build(&settings, &transport)?;
+        for unusable in zones.iter().filter_map(zones::unusable) {
+            tracing::warn!("{unusable}");
+        }
         let cache = open_cache(&settings).await?;
         let journal =
             Journal::open(&settings.state_dir.join(JOURNAL)).context("the journal cannot be opened")?;
@@ -77,9 +80,9 @@ impl App {
             follow: Follow::new(&client_tls, &settings.timeouts)?,
             permissions: Permissions::new(settings.limits.permissions, settings.timeouts.permission),
             cache,
+            metrics: Metrics::new(&zones),
             router: Arc::new(Router::new(zones)),
             fanout,
-            metrics: Metrics::new(),
             hostname: settings.hostname.parse().context("hostname cannot stand in a header")?,
             pushes: TaskTracker::new(),
             requests: Arc::new(Semaphore::new(settings.limits.requests)),
@@ -153,24 +156,25 @@ impl App {
     }
 }
 
-/// Builds what can be built of a configuration without binding, connecting or writing.
+/// Builds what can be built of a configuration without binding, connecting or writing. What it
+/// says of zones that cannot be used, a sentence for each.
 ///
 /// # Errors
 /// As [`App::bind`] would say of certificates and zones.
-pub fn rehearse(settings: &Settings) -> anyhow::Result<()> {
+pub fn rehearse(settings: &Settings) -> anyhow::Result<Vec<String>> {
     tls::install_provider();
     if settings.tls.is_some() {
         tls::server(settings)?;
     }
-    zones(settings, &transport(settings, tls::client(&settings.ca_files)?))?;
-    Ok(())
+    let zones = zones::build(settings, &transport(settings, tls::client(&settings.ca_files)?))?;
+    Ok(zones.iter().filter_map(zones::unusable).collect())
 }
 
 async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
 }
 
-fn transport(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> Transport {
+pub(crate) fn transport(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> Transport {
     let timeouts = &settings.timeouts;
     let timeouts = backends::Timeouts {
         connect: timeouts.zone_connect,
@@ -178,14 +182,6 @@ fn transport(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> Transport {
         stall: timeouts.zone_stall,
     };
     Transport::new(tls, timeouts)
-}
-
-fn zones(settings: &Settings, transport: &Transport) -> anyhow::Result<Vec<Zone>> {
-    let build = |named: &crate::config::NamedZone| {
-        let store = named.store.build(transport).with_context(|| format!("zone {}", named.name))?;
-        Ok(Zone::new(&named.name, store))
-    };
-    settings.zones.iter().map(build).collect()
 }
 
 async fn open_cache(settings: &Settings) -> anyhow::Result<Arc<Cache>> {

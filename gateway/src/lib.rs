@@ -24,6 +24,7 @@ mod route;
 mod server;
 pub mod tls;
 mod upstream;
+mod zones;
 
 pub use app::{App, rehearse};
 pub use cache::{Cache, CacheStatus, DirectoryLock};

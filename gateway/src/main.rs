@@ -80,7 +80,10 @@ fn complain(error: &anyhow::Error) {
 fn check_config(path: &std::path::Path) -> anyhow::Result<()> {
     let settings = config::load(path)?;
     print!("{}", check::summary(&settings));
-    gateway::rehearse(&settings)
+    for unusable in gateway::rehearse(&settings)? {
+        println!("\nwarning: {unusable}");
+    }
+    Ok(())
 }
 
 fn run(path: &std::path::Path, log_format: LogFormat) -> anyhow::Result<()> {

@@ -6,7 +6,9 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use zone_router::Zone;
 
 /// What is counted.
 #[derive(Debug)]
@@ -29,8 +31,14 @@ struct BlobLabels {
     source: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ZoneLabels {
+    zone: String,
+}
+
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// Counters, and which of these zones can be used.
+    pub(crate) fn new(zones: &[Zone]) -> Self {
         let mut registry = Registry::with_prefix("quay_gateway");
         let requests = Family::default();
         let blobs = Family::default();
@@ -39,6 +47,12 @@ impl Metrics {
         registry.register("blobs", "Blob bodies begun, by where they come from", blobs.clone());
         let help = "Pushes acknowledged whose copies could not be queued: push them again";
         registry.register("pushes_not_queued", help, pushes_not_queued.clone());
+        let usable = Family::<ZoneLabels, Gauge>::default();
+        for zone in zones {
+            let labels = ZoneLabels { zone: zone.name.to_string() };
+            usable.get_or_create(&labels).set(i64::from(zone.unusable.is_none()));
+        }
+        registry.register("zone_usable", "Whether a zone's configuration can be used", usable);
         Self { registry, requests, blobs, pushes_not_queued }
     }
 

@@ -7,7 +7,7 @@ pub enum Standing {
     Clear,
     /// It gave a part of bytes that turned out wrong, and so did others: one of them lied.
     Suspect,
-    /// It alone gave wrong bytes, or nothing under the name of something.
+    /// It alone gave wrong bytes, or nothing under the name of something; or it cannot be used.
     Condemned,
 }
 

@@ -113,7 +113,7 @@ impl Read {
         let mut last = None;
         while let Some(zone) = self.best() {
             self.tries[zone] += 1;
-            let Zone { name, store } = &self.router.zones[zone];
+            let Zone { name, store, .. } = &self.router.zones[zone];
             match store.get(&self.blob.key, Some(rest.clone())).await {
                 Ok(Some(object)) if object.meta.size == rest.end => return Ok((zone, object.body)),
                 Ok(Some(object)) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use backends::{ByteStream, Digest, Error, Hasher, Kind, Meta, Object, Proof};
 
-use crate::rank::{Candidate, rank};
+use crate::rank::{Candidate, Standing, rank};
 use crate::read::Read;
 use crate::suspects::Suspects;
 use crate::{Blob, Zone};
@@ -55,7 +55,7 @@ pub enum Answer {
 impl fmt::Display for NotOpened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.answers.is_empty() {
-            return f.write_str("every zone has given wrong bytes for this blob of late");
+            return f.write_str("every zone that can be used has given wrong bytes for this blob of late");
         }
         for (index, (zone, answer)) in self.answers.iter().enumerate() {
             let comma = if index == 0 { "" } else { "; " };
@@ -143,8 +143,11 @@ impl Router {
     }
 
     pub(crate) fn candidates(&self, digest: &Digest) -> Vec<Candidate> {
-        let standings: Vec<_> =
-            (0..self.zones.len()).map(|zone| self.suspects.standing(digest, zone)).collect();
+        let standing = |(index, zone): (usize, &Zone)| match zone.unusable {
+            Some(_) => Standing::Condemned,
+            None => self.suspects.standing(digest, index),
+        };
+        let standings: Vec<_> = self.zones.iter().enumerate().map(standing).collect();
         rank(&standings)
     }
 

@@ -208,3 +208,17 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn an_unusable_home_is_passed_over_and_owed_no_copy() {
+    let site = Site::new(1);
+    let zones =
+        vec![Zone::unusable("home", "no such driver"), Zone::new("a", Arc::clone(&site.zones[0]) as _)];
+    let router = Arc::new(Router::new(zones));
+    let reading = router.open(&site.blob, None).await.expect("a has it");
+    assert_eq!((&*reading.zone, reading.home_lacks_it), ("a", false));
+    assert!(router.head(&site.blob).await.is_some());
+    backends::Store::delete(&*site.memories[0], &site.blob.key).await.expect("deletes");
+    let not_opened = router.open(&site.blob, None).await.expect_err("nobody has it");
+    assert_eq!(not_opened.to_string(), "a: absent");
+}

@@ -73,6 +73,12 @@ impl AzureConfig {
         })
     }
 
+    /// Endpoint, account, container and root as one place, whatever slashes the root is written with.
+    pub(crate) fn location(&self) -> String {
+        let endpoint = self.endpoint.as_str().trim_end_matches('/');
+        format!("{endpoint}/{}/{}/{}", self.account, self.container, self.root.trim_matches('/'))
+    }
+
     /// What was understood, for an operator.
     pub(crate) fn summary(&self) -> Vec<(&'static str, String)> {
         let credentials = match self.credentials {

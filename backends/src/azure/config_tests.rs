@@ -6,8 +6,13 @@ const KEY: &str = "aHVudGVyMi1odW50ZXIyLWh1bnRlcjI=";
 
 fn read(params: &str) -> Result<StoreConfig, String> {
     let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(&format!("[AzureStorage, {{{params}}}]"), options)
-        .map_err(|error| error.to_string())
+    let config: StoreConfig =
+        serde_saphyr::from_str_with_options(&format!("[AzureStorage, {{{params}}}]"), options)
+            .map_err(|error| error.to_string())?;
+    match config.unusable() {
+        Some(reason) => Err(reason.to_owned()),
+        None => Ok(config),
+    }
 }
 
 /// The summary as `endpoint account container root credentials`.

@@ -244,6 +244,23 @@ impl S3Config {
         })
     }
 
+    /// What is dialled: the endpoint, or the bucket's own host below it.
+    pub(crate) fn endpoints(&self) -> Vec<Url> {
+        let mut url = self.endpoint.clone();
+        if self.style == Style::VirtualHost {
+            let host = format!("{}.{}", self.bucket, url.host_str().unwrap_or_default());
+            // A bucket that cannot be part of a host name is never named that way.
+            let _ = url.set_host(Some(&host));
+        }
+        vec![url]
+    }
+
+    /// Endpoint, bucket and root as one place, whatever slashes the root is written with.
+    pub(crate) fn location(&self) -> String {
+        let endpoint = self.endpoint.as_str().trim_end_matches('/');
+        format!("{endpoint}/{}/{}", self.bucket, self.root.trim_matches('/'))
+    }
+
     /// What was understood, for an operator.
     pub(crate) fn summary(&self, role: Option<&Role>) -> Vec<(&'static str, String)> {
         let keys = if self.access_key.reveal().is_empty() {

@@ -32,6 +32,7 @@ pub struct SwiftConfig {
 
 /// What proves who we are.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)]
 pub enum Access {
     /// A token from a login.
     Login(Login),
@@ -172,6 +173,28 @@ impl SwiftConfig {
         })
     }
 
+    /// What is dialled first: where to log in, or the account itself.
+    pub(crate) fn endpoints(&self) -> Vec<Url> {
+        match &self.access {
+            Access::Login(login) => vec![login.url.clone()],
+            Access::TempUrl(_) => self.storage_url.iter().cloned().collect(),
+        }
+    }
+
+    /// Where to log in, as which project, container and root as one place. Two users of one project
+    /// share its containers, so the user does not count unless the project is unknown.
+    pub(crate) fn location(&self) -> String {
+        let endpoint = self.endpoints().first().map(|url| url.as_str().trim_end_matches('/').to_owned());
+        let account = match (&self.access, &self.storage_url) {
+            (_, Some(url)) => url.as_str().to_owned(),
+            (Access::Login(login), None) => login.identity.account(),
+            (Access::TempUrl(_), None) => String::new(),
+        };
+        let region = self.service.region.as_deref().unwrap_or_default();
+        let root = self.root.trim_matches('/');
+        format!("{}/{account}/{region}/{}/{root}", endpoint.unwrap_or_default(), self.container)
+    }
+
     /// What was understood, for an operator.
     pub(crate) fn summary(&self) -> Vec<(&'static str, String)> {
         let (endpoint, auth) = match &self.access {
@@ -196,6 +219,17 @@ impl Identity {
         match self {
             Self::V2(account) | Self::V3(account) => account.token.as_ref(),
             Self::V1 { .. } | Self::ApplicationCredential { .. } => None,
+        }
+    }
+
+    /// What the containers belong to, as far as the configuration tells it.
+    fn account(&self) -> String {
+        match self {
+            Self::V1 { user, .. } => user.split(':').next().unwrap_or_default().to_owned(),
+            Self::V2(account) | Self::V3(account) => {
+                format!("{:?}", account.project.as_ref().unwrap_or(&account.user))
+            }
+            Self::ApplicationCredential { id, .. } => id.clone(),
         }
     }
 

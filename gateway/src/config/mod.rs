@@ -4,6 +4,7 @@ mod bounds;
 mod env;
 mod file;
 mod located;
+mod pitfalls;
 mod quay;
 mod settings;
 mod zones;

@@ -10,8 +10,9 @@ use super::ConfigError;
 use super::bounds::{Limits, Timeouts};
 use super::file::{File, RegistryKind};
 use super::located::Located;
+use super::pitfalls::{Facts, pitfalls};
 use super::quay::QuayFile;
-use super::zones::{targets, zones};
+use super::zones::{Preference, targets, zones};
 
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8443));
 const ADMIN_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9090));
@@ -45,9 +46,8 @@ pub struct Settings {
     pub ca_files: Vec<PathBuf>,
     /// All zones, home first, then in the registry's order of preference.
     pub zones: Vec<NamedZone>,
-    /// Whether copies get no rows in Quay's database, so that its garbage collection never removes
-    /// them: its own replication writes those rows (`FEATURE_STORAGE_REPLICATION`).
-    pub copies_are_orphans: bool,
+    /// What may not be meant so: a sentence for each, with the fix.
+    pub warnings: Vec<String>,
     /// Names of the zones that every pushed blob is copied to.
     pub targets: Vec<String>,
     /// The disk cache.
@@ -137,8 +137,16 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         |name| name.value.clone(),
     );
     file.limits.check().map_err(|why| fail(None, why))?;
-    let zones = zones(path, &file, &quay, preference)?;
-    let targets = targets(path, &file, &quay, &zones)?;
+    let preference = Preference::of(&quay, preference);
+    let zones = zones(path, &file, &quay, &preference)?;
+    let targets = targets(&file, &quay, &zones);
+    let warnings = pitfalls(&Facts {
+        kind: file.registry.kind,
+        quay: &quay,
+        preference: &preference,
+        zones: &zones,
+        targets: &targets,
+    });
     Ok(Settings {
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
@@ -154,9 +162,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         account: account(path, &file)?,
         ca_files: ca_files(path, &file)?,
         zones,
-        copies_are_orphans: file.registry.kind == RegistryKind::Quay
-            && !quay.replication
-            && !targets.is_empty(),
+        warnings,
         targets,
         cache: cache(path, &file)?,
         admin_listen: file.admin.listen.unwrap_or(ADMIN_LISTEN),

@@ -85,8 +85,9 @@ fn home_and_preference() {
         refused(&format!("{GATEWAY}home: zone-x\n"))
             .contains("gateway.yaml:2: home: there is no zone zone-x; zones are zone-a, zone-b, zone-c")
     );
-    let unknown = refused_with(GATEWAY, QUAY, &[("QUAY_DISTRIBUTED_STORAGE_PREFERENCE", "zone-y")]);
-    assert!(unknown.contains("names zone zone-y, which is not configured"), "{unknown}");
+    let stranger = loaded(GATEWAY, &[("QUAY_DISTRIBUTED_STORAGE_PREFERENCE", "zone-y zone-a")]);
+    assert_eq!(names(&stranger), ["zone-a", "zone-b", "zone-c"]);
+    assert!(stranger.warnings.iter().any(|warning| warning.contains("names zone-y, which is no zone")));
 }
 
 #[test]
@@ -154,9 +155,8 @@ fn what_is_wrong_is_refused_where_it_stands() {
         (&format!("{GATEWAY}timeouts: {{drain: soon}}\n"), "gateway.yaml:2:"),
         (&format!("{GATEWAY}limits: {{requests: 0}}\n"), "limits.requests: 0 is not between 1 and"),
         (&format!("{GATEWAY}limits: {{connections: 18446744073709551615}}\n"), "limits.connections"),
-        (&format!("{GATEWAY}zones: {{z: [S4Storage, {{}}]}}\n"), "S3Storage"),
-        (&format!("{GATEWAY}zones: {{z: [SwiftStorage, {{}}]}}\n"), "not supported yet"),
-        (&format!("{GATEWAY}zones: {{z: [LocalStorage, {{storage_pat: /x}}]}}\n"), "storage_path"),
+        (&format!("{GATEWAY}zones: {{z: LocalStorage}}\n"), "gateway.yaml:2: expected sequence"),
+        (&format!("{GATEWAY}zones: {{z: [LocalStorage, {{}}], z: [LocalStorage, {{}}]}}\n"), "duplicate"),
         (
             "registry:\n  kind: distribution\n  url: https://x\n  config: quay.yaml\n",
             "gateway.yaml:4: registry.config is Quay's file",
@@ -177,12 +177,35 @@ fn one_name_needs_https() {
 }
 
 #[test]
-fn a_target_that_is_no_zone_is_refused() {
+fn a_target_that_is_no_zone_is_skipped() {
     let quay = QUAY.replace(
         "[zone-a, zone-b]\nDISTRIBUTED_STORAGE_PREFERENCE",
-        "[zone-q]\nDISTRIBUTED_STORAGE_PREFERENCE",
+        "[zone-q, zone-a]\nDISTRIBUTED_STORAGE_PREFERENCE",
     );
-    assert!(refused_with(GATEWAY, &quay, &[]).contains("DEFAULT_LOCATIONS names zone zone-q"));
+    let settings = Folder::new(GATEWAY, &quay).load(&[]).expect("is read");
+    assert_eq!(settings.targets, ["zone-a"]);
+    assert!(settings.warnings.iter().any(|warning| warning.contains("DEFAULT_LOCATIONS names zone-q")));
+}
+
+#[test]
+fn an_unusable_zone_does_not_stop_the_others() {
+    for (entry, wanted) in [
+        ("[S4Storage, {secret: hunter2}]", "did you mean `S3Storage`?"),
+        ("[LocalStorage, {storage_pat: /x}]", "did you mean `storage_path`?"),
+        ("[LocalStorage, {}]", "`storage_path` is missing"),
+    ] {
+        let settings = loaded(&format!("{GATEWAY}home: z\nzones: {{z: {entry}}}\n"), &[]);
+        assert_eq!(names(&settings), ["z", "zone-b", "zone-a", "zone-c"]);
+        let reason = settings.zones[0].store.unusable().expect("is unusable");
+        assert!(reason.contains(wanted), "{reason}");
+        let printed = crate::check::summary(&settings);
+        assert!(printed.contains(reason) && !printed.contains("hunter2"), "{printed}");
+    }
+    let alone = refused(
+        "registry: {kind: distribution, url: 'http://x'}\nzones: {a: [S4Storage, {k: hunter2}], b: [LocalStorage, {}]}\n",
+    );
+    assert!(alone.contains("no zone can be used: zone a: ") && alone.contains("; zone b: "), "{alone}");
+    assert!(!alone.contains("hunter2"));
 }
 
 #[test]
@@ -191,5 +214,9 @@ fn no_secret_is_printed() {
     let printed = format!("{settings:?}{}", crate::check::summary(&settings));
     assert!(!printed.contains("hunter2"), "{printed}");
     let broken = QUAY.replace("bucket_name: quay,", "bucket_nam: quay,");
+    let settings = Folder::new(GATEWAY, &broken).load(&[]).expect("is read");
+    let printed = format!("{settings:?}{}", crate::check::summary(&settings));
+    assert!(printed.contains("did you mean `bucket_name`?") && !printed.contains("hunter2"), "{printed}");
+    let broken = QUAY.replace("secret_key: hunter2,", "secret_key: hunter2, secret_key: hunter2,");
     assert!(!refused_with(GATEWAY, &broken, &[]).contains("hunter2"));
 }

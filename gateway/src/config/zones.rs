@@ -11,12 +11,35 @@ use super::settings::NamedZone;
 /// (`app.py:apply_storage_replication_config`).
 pub(super) const PREFERENCE_VARIABLE: &str = "QUAY_DISTRIBUTED_STORAGE_PREFERENCE";
 
-/// All zones, home first.
+/// Quay's key for the zones that every blob is copied to.
+pub(super) const DEFAULT_LOCATIONS: &str = "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS";
+
+/// A site's order of zones; some may be no zones at all.
+pub(super) struct Preference {
+    /// Where it stands.
+    pub(super) origin: &'static str,
+    pub(super) names: Vec<String>,
+}
+
+impl Preference {
+    /// Quay's variable, if it is set, else its key.
+    pub(super) fn of(quay: &QuayFile, variable: Option<&str>) -> Self {
+        match variable {
+            Some(names) => Self {
+                origin: PREFERENCE_VARIABLE,
+                names: names.split_whitespace().map(str::to_owned).collect(),
+            },
+            None => Self { origin: "DISTRIBUTED_STORAGE_PREFERENCE", names: quay.preference.clone() },
+        }
+    }
+}
+
+/// All zones, home first; at least one is usable.
 pub(super) fn zones(
     path: &Path,
     file: &File,
     quay: &QuayFile,
-    preference: Option<&str>,
+    preference: &Preference,
 ) -> Result<Vec<NamedZone>, ConfigError> {
     let all = quay.storage.clone().overlaid(file.zones.clone());
     if all.is_empty() {
@@ -27,62 +50,48 @@ pub(super) fn zones(
             DISTRIBUTED_STORAGE_CONFIG names them), or list them under zones",
         ));
     }
-    let order: Vec<String> = match preference {
-        Some(names) => names.split_whitespace().map(str::to_owned).collect(),
-        None => quay.preference.clone(),
-    };
-    let known = || all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(home) = &file.home
         && !all.iter().any(|(name, _)| *name == home.value)
     {
+        let known: Vec<_> = all.iter().map(|(name, _)| name.as_str()).collect();
         return Err(ConfigError::new(
             path,
             home.line,
-            format!("home: there is no zone {}; zones are {}", home.value, known()),
-        ));
-    }
-    if let Some(name) = order.iter().find(|name| !all.iter().any(|(known, _)| known == *name)) {
-        let origin =
-            if preference.is_some() { PREFERENCE_VARIABLE } else { "DISTRIBUTED_STORAGE_PREFERENCE" };
-        return Err(ConfigError::new(
-            path,
-            None,
-            format!("{origin} names zone {name}, which is not configured; zones are {}", known()),
+            format!("home: there is no zone {}; zones are {}", home.value, known.join(", ")),
         ));
     }
     let home = file.home.as_ref().map(|home| home.value.clone());
     let mut zones: Vec<NamedZone> = all.into_iter().map(|(name, store)| NamedZone { name, store }).collect();
+    let order = &preference.names;
     let place = |zone: &NamedZone| {
         let preferred = order.iter().position(|name| *name == zone.name).unwrap_or(order.len());
         (home.as_deref() != Some(zone.name.as_str()), preferred)
     };
     zones.sort_by_key(place);
+    some_usable(path, &zones)?;
     Ok(zones)
+}
+
+fn some_usable(path: &Path, zones: &[NamedZone]) -> Result<(), ConfigError> {
+    let reasons: Option<Vec<_>> = zones
+        .iter()
+        .map(|zone| zone.store.unusable().map(|reason| format!("zone {}: {reason}", zone.name)))
+        .collect();
+    match reasons {
+        Some(reasons) => {
+            Err(ConfigError::new(path, None, format!("no zone can be used: {}", reasons.join("; "))))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The zones every pushed blob goes to: where Quay's own garbage collection reaches, unless the
 /// operator accepts copies that it never removes.
-pub(super) fn targets(
-    path: &Path,
-    file: &File,
-    quay: &QuayFile,
-    zones: &[NamedZone],
-) -> Result<Vec<String>, ConfigError> {
+pub(super) fn targets(file: &File, quay: &QuayFile, zones: &[NamedZone]) -> Vec<String> {
     let all = || zones.iter().map(|zone| zone.name.clone());
     match file.registry.kind {
-        RegistryKind::Distribution => Ok(all().skip(1).collect()),
-        RegistryKind::Quay if file.replication.accept_orphans => Ok(all().collect()),
-        RegistryKind::Quay => {
-            if let Some(name) = quay.default_locations.iter().find(|name| !all().any(|zone| zone == **name)) {
-                return Err(ConfigError::new(
-                    path,
-                    None,
-                    format!(
-                        "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS names zone {name}, which is not configured"
-                    ),
-                ));
-            }
-            Ok(all().filter(|name| quay.default_locations.contains(name)).collect())
-        }
+        RegistryKind::Distribution => all().skip(1).collect(),
+        RegistryKind::Quay if file.replication.accept_orphans => all().collect(),
+        RegistryKind::Quay => all().filter(|name| quay.default_locations.contains(name)).collect(),
     }
 }

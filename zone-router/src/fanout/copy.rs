@@ -135,6 +135,12 @@ pub async fn copy(job: &Job, target: &Zone, zones: &[Zone], bounds: &Bounds) -> 
     let mut attempt = Attempt { job, target, bounds, there, failures: Vec::new(), contradicted: false };
     let mut doubtful = Vec::new();
     for zone in zones.iter().filter(|zone| zone.name != target.name) {
+        if let Some(reason) = &zone.unusable {
+            // It may have it; known since the start, so no news for the log.
+            let error = Error::new(Kind::Invalid, format!("unusable: {reason}"));
+            attempt.failures.push(Failure { zone: Arc::clone(&zone.name), error });
+            continue;
+        }
         match zone.store.head(&job.blob.key).await {
             Ok(None) => {}
             Ok(Some(meta)) if attempt.agrees(&meta) => {

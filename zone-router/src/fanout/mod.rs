@@ -57,6 +57,8 @@ pub struct FanOut {
 struct Doorbell {
     wake: Arc<Notify>,
     tally: Arc<Tally>,
+    /// Why nobody does its jobs, where the zone is unusable.
+    unusable: Option<Arc<str>>,
 }
 
 impl fmt::Debug for FanOut {
@@ -69,7 +71,8 @@ impl FanOut {
     /// Starts a lane for every zone, with the default [`Bounds`]. `zones` stand in the order in
     /// which they are read from, home first. Needs a Tokio runtime.
     ///
-    /// What the journal holds for zones that are not among them stays there, with a warning.
+    /// What the journal holds for zones that are not among them, or are unusable, stays there; the
+    /// former with a warning.
     #[must_use]
     pub fn start(zones: Vec<Zone>, journal: Journal, shutdown: CancellationToken) -> Self {
         Self::start_with(zones, journal, Bounds::default(), shutdown)
@@ -87,7 +90,12 @@ impl FanOut {
         let tasks = TaskTracker::new();
         let mut lanes = HashMap::new();
         for target in zones.iter() {
-            let doorbell = Doorbell { wake: Arc::default(), tally: Arc::default() };
+            let doorbell =
+                Doorbell { wake: Arc::default(), tally: Arc::default(), unusable: target.unusable.clone() };
+            if target.unusable.is_some() {
+                lanes.insert(Arc::clone(&target.name), doorbell);
+                continue;
+            }
             let lane = Lane {
                 target: target.clone(),
                 zones: Arc::clone(&zones),
@@ -141,7 +149,9 @@ impl FanOut {
         let mut status = Vec::new();
         for zone in self.order.iter() {
             if let Some(lane) = self.lanes.get(zone) {
-                status.push(lane.tally.status(zone, counts.remove(zone)));
+                let mut lane_status = lane.tally.status(zone, counts.remove(zone));
+                lane_status.unusable.clone_from(&lane.unusable);
+                status.push(lane_status);
             }
         }
         let mut rest: Vec<_> = counts.into_values().map(status::unconfigured).collect();
@@ -150,12 +160,13 @@ impl FanOut {
         Ok(status)
     }
 
-    /// Waits until no configured zone has a job left: for tests and tools. Has no bound of its own.
+    /// Waits until no usable zone has a job left: for tests and tools. Has no bound of its own.
     ///
     /// # Errors
     /// The journal cannot be read.
     pub async fn idle(&self) -> Result<(), JournalError> {
-        while self.status().await?.iter().any(|lane| lane.configured && lane.waiting > 0) {
+        let busy = |lane: &LaneStatus| lane.configured && lane.unusable.is_none() && lane.waiting > 0;
+        while self.status().await?.iter().any(busy) {
             tokio::time::sleep(POLL).await;
         }
         Ok(())

@@ -14,6 +14,8 @@ pub struct LaneStatus {
     pub zone: Arc<str>,
     /// Whether it is configured; the jobs of one that is not stay, and nobody does them.
     pub configured: bool,
+    /// Why the zone cannot be used, if it cannot: then nobody does its jobs either.
+    pub unusable: Option<Arc<str>>,
     /// Jobs waiting or under way.
     pub waiting: u64,
     /// Their bytes, as far as known.
@@ -89,6 +91,7 @@ fn waiting(zone: &Arc<str>, configured: bool, count: Option<Count>) -> LaneStatu
     LaneStatus {
         zone: Arc::clone(zone),
         configured,
+        unusable: None,
         waiting,
         bytes,
         oldest,

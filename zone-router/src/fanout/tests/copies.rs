@@ -5,7 +5,7 @@ use backends::{Digest, Key, Kind};
 use super::super::{Bounds, CopyError, Fault, Outcome, copy};
 use super::scripted::{Mode, Scripted};
 use super::{blob, job};
-use crate::Blob;
+use crate::{Blob, Zone};
 
 const GOOD: &[u8] = b"the right bytes";
 
@@ -153,4 +153,16 @@ async fn faults_are_told_apart() {
     let error = z.copy(None).await.unwrap_err();
     assert_eq!(error.fault, Fault::Sources);
     assert_eq!(error.to_string(), "no source; zone-a: scripted: timed out (503)");
+}
+
+#[tokio::test]
+async fn an_unusable_source_might_have_had_it() {
+    let z = Three::new();
+    let zones = [Zone::unusable("zone-a", "no such driver"), z.b.zone("zone-b"), z.c.zone("zone-c")];
+    let job = job(z.blob.clone(), "zone-b", Some(15));
+    let error = copy(&job, &zones[1], &zones, &Bounds::default()).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Sources);
+    assert!(error.to_string().contains("zone-a: unusable: no such driver"), "{error}");
+    z.c.holds(&z.blob, GOOD);
+    assert_eq!(copy(&job, &zones[1], &zones, &Bounds::default()).await.unwrap(), copied("zone-c"));
 }

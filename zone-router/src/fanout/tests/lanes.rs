@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::{Backoff, Bounds, FanOut, Journal, LaneStatus};
 use super::blob;
 use super::scripted::{Mode, Scripted};
-use crate::Blob;
+use crate::{Blob, Zone};
 
 /// No wait in these tests is meant to come near it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -309,4 +309,27 @@ async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
     journal.write(|db| db.execute_batch("DROP TRIGGER refuse")).await.unwrap();
     idle(&fan_out).await;
     assert_eq!(world.b.puts.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn copies_owed_to_an_unusable_zone_wait_until_it_is_mended() {
+    let world = World::new();
+    let blobs = world.pushed(3);
+    let zones =
+        vec![world.a.zone("zone-a"), Zone::unusable("zone-b", "no such driver"), world.c.zone("zone-c")];
+    let journal = Journal::open(&world.path()).unwrap();
+    let fan_out = FanOut::start_with(zones, journal, bounds(), world.shutdown.child_token());
+    fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b", "zone-c"])).await.unwrap();
+    idle(&fan_out).await;
+    let status = fan_out.status().await.unwrap();
+    let unusable: Vec<_> = status.iter().map(|lane| lane.unusable.as_deref()).collect();
+    assert_eq!(unusable, [None, Some("no such driver"), None]);
+    let owed = &status[1];
+    assert_eq!((owed.waiting, owed.attempts, owed.failures, owed.configured), (3, 0, 0, true));
+    drop(fan_out);
+    world.shutdown.cancel();
+    let mended = World { shutdown: CancellationToken::new(), ..world };
+    let fan_out = mended.start();
+    idle(&fan_out).await;
+    assert_eq!(mended.b.contents().await.len(), 3);
 }

@@ -4,11 +4,7 @@ use std::fmt::Write as _;
 
 use crate::config::Settings;
 
-/// Said where Quay's database will not know of the copies.
-pub(crate) const ORPHANS: &str = "\nFEATURE_STORAGE_REPLICATION is off: Quay's database never learns of the copies, so its garbage \
-     collection leaves them; switch it on in Quay's config.yaml\n";
-
-/// The configuration as understood, zone by zone.
+/// The configuration as understood, zone by zone; opens no connection.
 #[must_use]
 pub fn summary(settings: &Settings) -> String {
     let mut text = String::new();
@@ -58,14 +54,8 @@ fn zones(settings: &Settings) -> String {
             let _ = writeln!(text, "    {key:<20}{value}");
         }
     }
-    if settings.copies_are_orphans {
-        text.push_str(ORPHANS);
-    }
-    if settings.targets.is_empty() {
-        text.push_str(
-            "\nno zone is a target for copies: name them in Quay's DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS, or set \
-             replication.accept_orphans (copies that Quay's garbage collection never removes)\n",
-        );
+    for warning in &settings.warnings {
+        let _ = writeln!(text, "\nwarning: {warning}");
     }
     text
 }
