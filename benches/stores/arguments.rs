@@ -12,8 +12,10 @@ const MIB: u64 = 1 << 20;
 /// Two workloads: one large object, and many small ones. Both sides take turns (ours, rclone, ours,
 /// ...); each turn is timed from nothing to done, ours with a client, a login and connections of its
 /// own, rclone as one process. Sources are files in the page cache; gets write files to the same file
-/// system. Ours proves the SHA-256 of every byte both ways, rclone checks the MD5 it knows of. The
-/// medians and the ratio rclone/ours of their times are the result: above 1, ours is the faster.
+/// system. Ours proves the SHA-256 of every byte both ways, rclone the MD5: so gets read what rclone
+/// wrote. Objects that others wrote to S3 in parts have no MD5 and rclone checks nothing; they are a
+/// row of their own. The result are medians, and the ratio rclone/ours of their times: above 1, ours
+/// is the faster.
 ///
 /// The servers are those of the tests (tests/run --install-only), rclone is found on the PATH or
 /// where benches/install puts it. Everything is on loopback and goes when the run ends.
@@ -21,7 +23,8 @@ const MIB: u64 = 1 << 20;
 #[command(
     name = "stores",
     version,
-    after_help = "Exit status: 0 if every ratio is 1 or above, 2 if one is below, 1 if anything failed."
+    after_help = "Exit status: 0 if every ratio of what both check is 1 or above, 2 if one is below, 1 if \
+                  anything failed."
 )]
 pub(crate) struct Arguments {
     /// Which servers; all of them if none is named.

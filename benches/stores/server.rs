@@ -25,6 +25,8 @@ pub(crate) struct Running {
     pub(crate) name: &'static str,
     /// As rclone knows it.
     pub(crate) remote: Remote,
+    /// Whether an object written in parts has an ETag that is no MD5, as S3 has it.
+    pub(crate) hides_md5_of_parts: bool,
     zone: Value,
     process: Process,
 }
@@ -62,7 +64,13 @@ impl Running {
             ("SECRET_ACCESS_KEY", bucket.secret_key.clone()),
         ];
         let remote = Remote { settings, flags: S3_FLAGS, root: format!("{}/{ROOT}", bucket.name) };
-        Self { name, remote, zone: bucket.as_zone(bucket.port, &format!("/{ROOT}")), process }
+        Self {
+            name,
+            remote,
+            hides_md5_of_parts: true,
+            zone: bucket.as_zone(bucket.port, &format!("/{ROOT}")),
+            process,
+        }
     }
 
     /// A driver with no connection and no login yet, as a gateway has that just started.
