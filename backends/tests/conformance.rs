@@ -23,7 +23,7 @@ async fn memory() {
 async fn fs() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = FsConfig { root: folder.path().to_owned() };
-    let options = Options { large: true, listed: 20 };
+    let options = Options { large: true, huge: true, listed: 20 };
     run(Arc::new(FsStore::new(&config, Timeouts::default())), options).await.expect("conforms");
     assert_eq!(files(folder.path()), Vec::<String>::new());
 }
@@ -36,7 +36,7 @@ async fn s3() {
         .expect("builds")
         .with_multipart(5 * MIB, 5 * MIB)
         .with_list_page(3);
-    run(Arc::new(store), Options { large: true, listed: 20 }).await.expect("conforms");
+    run(Arc::new(store), Options { large: true, huge: true, listed: 20 }).await.expect("conforms");
     // Parts of refused and cancelled uploads are gone as well.
     let parts: Vec<_> = files(folder.path()).into_iter().filter(|name| name.contains("upload_id")).collect();
     assert_eq!(parts, Vec::<String>::new());

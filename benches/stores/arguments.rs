@@ -61,6 +61,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Server {
     /// Ceph's RADOS gateway, by S3.
     Radosgw,
+    /// OpenStack's Swift with Keystone.
+    Swift,
     /// SeaweedFS, by S3.
     Seaweedfs,
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use backends::{Store, StoreConfig, Timeouts, Transport};
 use serde_json::Value;
-use tests::real::{Bucket, RadosGw, SeaweedFs};
+use tests::real::{Bucket, Keystone, RadosGw, SeaweedFs, Swift, SwiftOptions};
 
 use crate::arguments::Server;
 use crate::rclone::Remote;
@@ -34,7 +34,8 @@ pub(crate) struct Running {
 #[derive(Debug)]
 enum Process {
     RadosGw(Box<RadosGw>),
-    SeaweedFs(#[expect(dead_code, reason = "runs until it is dropped")] SeaweedFs),
+    SeaweedFs(#[expect(dead_code, reason = "runs until it is dropped")] Box<SeaweedFs>),
+    Swift(#[expect(dead_code, reason = "runs until it is dropped")] Box<Swift>),
 }
 
 impl Running {
@@ -49,8 +50,31 @@ impl Running {
             Server::Seaweedfs => {
                 let server = SeaweedFs::start("bench").await?;
                 let bucket = server.bucket.clone();
-                Self::s3("SeaweedFS", "SeaweedFS", &bucket, Process::SeaweedFs(server))
+                Self::s3("SeaweedFS", "SeaweedFS", &bucket, Process::SeaweedFs(Box::new(server)))
             }
+            Server::Swift => Self::swift(Swift::with_keystone("bench", SwiftOptions::default()).await?)?,
+        })
+    }
+
+    fn swift(server: Swift) -> Result<Self> {
+        let keystone = server.keystone.as_ref().context("Swift without Keystone")?;
+        let settings = vec![
+            ("TYPE", "swift".to_owned()),
+            ("AUTH_VERSION", "3".to_owned()),
+            ("AUTH", format!("{}/v3", keystone.url())),
+            ("USER", Keystone::USER.to_owned()),
+            ("KEY", Keystone::PASSWORD.to_owned()),
+            ("DOMAIN", "Default".to_owned()),
+            ("TENANT", Keystone::PROJECT.to_owned()),
+            ("TENANT_DOMAIN", "Default".to_owned()),
+            ("REGION", Keystone::REGION.to_owned()),
+        ];
+        Ok(Self {
+            name: "Swift",
+            remote: Remote { settings, flags: &[], root: format!("{}/{ROOT}", server.container.name) },
+            hides_md5_of_parts: false,
+            zone: server.container.as_zone(&format!("/{ROOT}")),
+            process: Process::Swift(Box::new(server)),
         })
     }
 
@@ -89,7 +113,7 @@ impl Running {
     pub(crate) async fn collect_garbage(&self) -> Result<()> {
         match &self.process {
             Process::RadosGw(server) => server.collect_garbage().await,
-            Process::SeaweedFs(_) => Ok(()),
+            Process::SeaweedFs(_) | Process::Swift(_) => Ok(()),
         }
     }
 }

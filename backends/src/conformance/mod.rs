@@ -2,6 +2,7 @@
 //!
 //! The suite writes below a prefix of its own, and removes what it wrote.
 
+mod huge;
 mod read;
 mod write;
 
@@ -21,13 +22,15 @@ pub struct Options {
     /// Also objects of 5 to 11 MiB, around the smallest part of S3: set the store's threshold and
     /// part to 5 MiB ([`S3Store::with_multipart`](crate::s3::S3Store::with_multipart)).
     pub large: bool,
+    /// Also one of 100 MiB and one byte, which is made as it is sent and compared as it is read.
+    pub huge: bool,
     /// How many objects to list; set the store's page to less.
     pub listed: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { large: false, listed: 7 }
+        Self { large: false, huge: false, listed: 7 }
     }
 }
 
@@ -61,8 +64,11 @@ pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<(), Failure>
         read::ranges,
         read::abandoned_bodies,
         read::odd_names,
+        read::odd_listings,
         read::listings,
+        huge::huge_object,
         write::overwriting,
+        write::overwriting_while_read,
         write::concurrent_puts,
         write::wrong_bytes,
         write::broken_sources,

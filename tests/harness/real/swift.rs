@@ -1,0 +1,145 @@
+//! OpenStack Swift (PyPI `swift`): one proxy, one copy of everything, and its memcached.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use super::bucket::Bucket;
+use super::container::{Container, SwiftLogin};
+use super::front::Front;
+use super::keystone::Keystone;
+use super::ports::free_port;
+use super::process::{Program, Server};
+use super::swift_conf::{self, Users};
+
+const COMMAND_BOUND: Duration = Duration::from_secs(60);
+const ACCOUNT: &str = "registry";
+const USER: &str = "quay";
+const KEY: &str = "quay-key";
+
+/// What a Swift is told beyond its addresses.
+#[derive(Debug, Clone, Copy)]
+pub struct SwiftOptions {
+    /// The largest object that is taken in one piece, in bytes; `/info` says it.
+    pub max_file_size: u64,
+    /// The region that the S3 interface wants signatures for.
+    pub region: &'static str,
+}
+
+impl Default for SwiftOptions {
+    /// Swift's own limit, 5 GiB and 2 bytes, and S3's first region.
+    fn default() -> Self {
+        Self { max_file_size: 5_368_709_122, region: "us-east-1" }
+    }
+}
+
+/// A Swift with one container.
+#[derive(Debug)]
+pub struct Swift {
+    /// The container.
+    pub container: Container,
+    /// The proxy, which can be stopped and suspended.
+    pub front: Front,
+    port: u16,
+    region: &'static str,
+    /// Where users are Keystone's.
+    pub keystone: Option<Keystone>,
+    _servers: [Server; 4],
+    _folder: TempDir,
+}
+
+impl Swift {
+    /// Starts it with users of its own (`tempauth`, protocol v1), and with S3 (`s3api`) beside it.
+    ///
+    /// # Errors
+    /// It is not installed or does not start.
+    pub async fn with_own_users(container: &str, options: SwiftOptions) -> Result<Self> {
+        let port = free_port();
+        let (front, servers, folder) =
+            start(port, &Users::Own { account: ACCOUNT, user: USER, key: KEY }, options).await?;
+        let login = SwiftLogin::V1 {
+            url: format!("http://127.0.0.1:{port}/auth/v1.0"),
+            user: format!("{ACCOUNT}:{USER}"),
+            key: KEY.to_owned(),
+        };
+        let container = Container::create(login, container).await?;
+        Ok(Self {
+            container,
+            front,
+            port,
+            region: options.region,
+            keystone: None,
+            _servers: servers,
+            _folder: folder,
+        })
+    }
+
+    /// Starts it and a Keystone that knows its users.
+    ///
+    /// # Errors
+    /// They are not installed or do not start.
+    pub async fn with_keystone(container: &str, options: SwiftOptions) -> Result<Self> {
+        let port = free_port();
+        let keystone = Keystone::start(port).await?;
+        let users = Users::Keystone { url: format!("{}/v3", keystone.url()) };
+        let (front, servers, folder) = start(port, &users, options).await?;
+        let storage_url = format!("http://127.0.0.1:{port}/v1/AUTH_{}", keystone.project_id);
+        let container =
+            Container::create(SwiftLogin::V3 { url: keystone.url(), storage_url }, container).await?;
+        Ok(Self {
+            container,
+            front,
+            port,
+            region: options.region,
+            keystone: Some(keystone),
+            _servers: servers,
+            _folder: folder,
+        })
+    }
+
+    /// A bucket of its S3 interface, which is there beside its own users.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub async fn bucket(&self, name: &str) -> Result<Bucket> {
+        let (name, access_key, secret_key) = (name.to_owned(), format!("{ACCOUNT}:{USER}"), KEY.to_owned());
+        Bucket { port: self.port, name, access_key, secret_key, region: self.region }.made().await
+    }
+}
+
+async fn start(port: u16, users: &Users<'_>, options: SwiftOptions) -> Result<(Front, [Server; 4], TempDir)> {
+    let temporary = tempfile::Builder::new().prefix("swift-").tempdir()?;
+    let folder = temporary.path();
+    std::fs::create_dir_all(folder.join("devices/d"))?;
+    std::fs::write(folder.join("swift.conf"), swift_conf::common(options.max_file_size))?;
+    let memory = free_port();
+    let memcached = Program::find("memcached")?
+        .args(["-u", "nobody", "-l", "127.0.0.1", "-m", "64", "-p", &memory.to_string()])
+        .serve(folder)?;
+    let (object, container, account) = tokio::try_join!(
+        storage(folder, "object"),
+        storage(folder, "container"),
+        storage(folder, "account")
+    )?;
+    let file = folder.join("proxy-server.conf");
+    std::fs::write(&file, swift_conf::proxy(folder, port, memory, users, options.region))?;
+    let program = Program::find("swift-proxy-server")?.arg(&file);
+    let url = format!("http://127.0.0.1:{port}/healthcheck");
+    let front = Front::start(program, folder, url, &[200]).await?;
+    Ok((front, [memcached, object, container, account], temporary))
+}
+
+/// One of the servers behind the proxy, and the ring that names it.
+async fn storage(folder: &Path, role: &str) -> Result<Server> {
+    let port = free_port();
+    let builder = folder.join(format!("{role}.builder"));
+    let device = format!("r1z1-127.0.0.1:{port}/d");
+    for command in [&["create", "4", "1", "1"][..], &["add", &device, "1"], &["rebalance"]] {
+        Program::find("swift-ring-builder")?.arg(&builder).args(command).run(COMMAND_BOUND).await?;
+    }
+    let file = folder.join(format!("{role}-server.conf"));
+    std::fs::write(&file, swift_conf::storage(folder, role, port))?;
+    Program::find(&format!("swift-{role}-server"))?.arg(&file).serve(folder)
+}

@@ -1,0 +1,134 @@
+//! Swift's configuration files.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::keystone::Keystone;
+
+/// Where a proxy's users are known.
+pub(super) enum Users<'a> {
+    /// In the proxy itself (`tempauth`), with S3 (`s3api`) beside it.
+    Own { account: &'a str, user: &'a str, key: &'a str },
+    /// In a Keystone at this URL, version included.
+    Keystone { url: String },
+}
+
+/// `swift.conf`, which all servers read.
+pub(super) fn common(max_file_size: u64) -> String {
+    format!(
+        "[swift-hash]
+swift_hash_path_prefix = tests
+swift_hash_path_suffix = tests
+[storage-policy:0]
+name = Policy-0
+default = yes
+[swift-constraints]
+max_file_size = {max_file_size}
+"
+    )
+}
+
+/// An object, container or account server.
+pub(super) fn storage(folder: &Path, role: &str, port: u16) -> String {
+    let (head, folder) = (head(folder, port), folder.display());
+    format!(
+        "{head}devices = {folder}/devices
+mount_check = false
+disable_fallocate = true
+recon_cache_path = {folder}
+[pipeline:main]
+pipeline = {role}-server
+[app:{role}-server]
+use = egg:swift#{role}
+"
+    )
+}
+
+/// The proxy. Its filters are those of Swift's sample configuration.
+pub(super) fn proxy(folder: &Path, port: u16, memcached: u16, users: &Users<'_>, region: &str) -> String {
+    let auth = match users {
+        Users::Own { .. } => "s3api tempauth",
+        Users::Keystone { .. } => "authtoken keystoneauth",
+    };
+    let mut text = head(folder, port);
+    text += &format!(
+        "[pipeline:main]
+pipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk tempurl {auth} copy \
+container_quotas account_quotas slo dlo versioned_writes symlink proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+allow_account_management = true
+account_autocreate = true
+[filter:cache]
+use = egg:swift#memcache
+memcache_servers = 127.0.0.1:{memcached}
+[filter:versioned_writes]
+use = egg:swift#versioned_writes
+allow_object_versioning = true
+[filter:s3api]
+use = egg:swift#s3api
+location = {region}
+"
+    );
+    for filter in [
+        "catch_errors",
+        "gatekeeper",
+        "healthcheck",
+        "listing_formats",
+        "bulk",
+        "tempurl",
+        "copy",
+        "container_quotas",
+        "account_quotas",
+        "slo",
+        "dlo",
+        "symlink",
+    ] {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "[filter:{filter}]\nuse = egg:swift#{filter}");
+    }
+    text + &match users {
+        Users::Own { account, user, key } => format!(
+            "[filter:tempauth]
+use = egg:swift#tempauth
+user_{account}_{user} = {key} .admin
+"
+        ),
+        Users::Keystone { url } => format!(
+            "[filter:authtoken]
+paste.filter_factory = keystonemiddleware.auth_token:filter_factory
+www_authenticate_uri = {url}
+auth_url = {url}
+auth_type = password
+project_domain_id = default
+user_domain_id = default
+project_name = service
+username = {user}
+password = {password}
+delay_auth_decision = True
+cache = swift.cache
+include_service_catalog = False
+[filter:keystoneauth]
+use = egg:swift#keystoneauth
+operator_roles = admin,swiftoperator
+",
+            user = Keystone::SERVICE_USER,
+            password = Keystone::SERVICE_PASSWORD,
+        ),
+    }
+}
+
+/// One process, so that stopping and suspending it means all of it.
+fn head(folder: &Path, port: u16) -> String {
+    let folder = folder.display();
+    format!(
+        "[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 0
+user = root
+swift_dir = {folder}
+log_address = {folder}/nowhere
+"
+    )
+}

@@ -1,0 +1,78 @@
+//! What is checked of every server that speaks S3.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use backends::conformance::{Options, run};
+use backends::s3::{S3Config, S3Store, Style};
+use backends::{Secret, Timeouts};
+use serde_json::{Value, json};
+use tests::real::Bucket;
+
+use crate::checks::is_denied;
+use crate::{build, interop, transport};
+
+/// The smallest part that S3 takes.
+const PART: u64 = 5 << 20;
+/// Fewer than the objects that the suite lists, so that lists have several pages.
+const PAGE: usize = 3;
+
+/// The whole suite with parts as small as they may be, then as Quay's file configures the store.
+pub(crate) async fn conforms(bucket: &Bucket) -> Result<()> {
+    conforms_in_parts(bucket, bucket.region).await?;
+    run(build(entry(bucket), Timeouts::default())?, Options { huge: true, ..Options::default() }).await?;
+    Ok(())
+}
+
+/// The suite with parts as small as they may be, signed for `region`.
+pub(crate) async fn conforms_in_parts(bucket: &Bucket, region: &str) -> Result<()> {
+    let store = S3Store::new(&config(bucket, region), &transport(Timeouts::default())?)?;
+    let store = store.with_multipart(PART, PART).with_list_page(PAGE);
+    run(Arc::new(store), Options { large: true, huge: true, listed: 20 }).await?;
+    let left = bucket.open_uploads().await?;
+    ensure!(left == 0, "{left} uploads left open");
+    bucket.begin_upload("counted").await?;
+    ensure!(bucket.open_uploads().await? == 1, "an open upload is not counted, so none can be missed");
+    Ok(())
+}
+
+/// Wrong keys are told from absence.
+pub(crate) async fn denies_wrong_keys(bucket: &Bucket) -> Result<()> {
+    for (name, value) in [("secret_key", "wrong"), ("access_key", "unknown")] {
+        is_denied(&format!("wrong {name}"), &*build(with(bucket, name, value), Timeouts::default())?).await?;
+    }
+    Ok(())
+}
+
+/// What boto3 wrote is read, and the other way round.
+pub(crate) async fn agrees_with_boto(bucket: &Bucket) -> Result<()> {
+    let store = S3Store::new(&config(bucket, bucket.region), &transport(Timeouts::default())?)?;
+    interop::both_ways("s3.py", &entry(bucket), &store.with_multipart(PART, PART)).await.context("boto3")
+}
+
+/// As Quay's file has it.
+pub(crate) fn entry(bucket: &Bucket) -> Value {
+    bucket.as_zone(bucket.port, "/datastorage/registry")
+}
+
+/// As Quay's file has it, but for one parameter.
+pub(crate) fn with(bucket: &Bucket, name: &str, value: &str) -> Value {
+    let mut entry = entry(bucket);
+    entry[1][name] = json!(value);
+    entry
+}
+
+/// The same for the driver itself.
+fn config(bucket: &Bucket, region: &str) -> S3Config {
+    S3Config {
+        endpoint: format!("http://127.0.0.1:{}", bucket.port).parse().expect("a URL"),
+        style: Style::Path,
+        bucket: bucket.name.clone(),
+        root: "datastorage/registry".to_owned(),
+        region: region.to_owned(),
+        access_key: Secret::new(bucket.access_key.as_str()),
+        secret_key: Secret::new(bucket.secret_key.as_str()),
+        session_token: None,
+        encrypt: false,
+    }
+}

@@ -1,0 +1,131 @@
+//! A server that stands still or goes away in the middle of a transfer.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use backends::{Key, Kind, Store, Timeouts};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde_json::Value;
+use tests::real::Front;
+use tokio::time::{sleep, timeout};
+
+use crate::build;
+use crate::checks::{holds, noise, read};
+use crate::gated::Gate;
+
+/// More than sockets and programs hold on the way, less than what is cut into parts.
+const SIZE: usize = 48 << 20;
+/// A server that stands still is given up after 2 s; 12 s if it has the whole of a body.
+const STILL: Timeouts = Timeouts {
+    connect: Duration::from_secs(2),
+    first_byte: Duration::from_secs(2),
+    stall: Duration::from_secs(2),
+};
+/// Longer than any of the bounds above, with what a busy machine adds.
+const BOUND: Duration = Duration::from_secs(40);
+/// A source waits while a server starts again.
+const PATIENT: Timeouts = Timeouts {
+    connect: Duration::from_secs(2),
+    first_byte: Duration::from_secs(10),
+    stall: Duration::from_secs(30),
+};
+/// How long a server may take to forget a request that broke off.
+const FORGOTTEN: Duration = Duration::from_secs(1);
+
+/// Faults in mid-transfer, at the store that Quay's file describes.
+pub(crate) async fn survives(entry: &Value, front: &mut Front) -> Result<()> {
+    let store = build(entry.clone(), PATIENT)?;
+    let bytes = noise(20, SIZE);
+    let (there, new) = (Key::new("transfers/there"), Key::new("transfers/new"));
+    let source = backends::Source::bytes(bytes.clone());
+    store.put(&there, &source).await?;
+    goes_away_in_mid_read(&*store, front, &there, &bytes).await.context("restart in mid-read")?;
+    goes_away_in_mid_put(&*store, front, &new, &bytes).await.context("restart in mid-put")?;
+    let store = build(entry.clone(), STILL)?;
+    stands_still_in_mid_read(&*store, front, &there, &bytes).await.context("stall in mid-read")?;
+    stands_still_in_mid_put(&*store, front, &new, &bytes).await.context("stall in mid-put")?;
+    store.delete(&there).await?;
+    Ok(())
+}
+
+async fn goes_away_in_mid_read(store: &dyn Store, front: &mut Front, key: &Key, bytes: &Bytes) -> Result<()> {
+    let mut body = store.get(key, None).await?.context("it is not there")?.body;
+    body.next().await.context("no first piece")??;
+    front.stop();
+    let rest: backends::Result<Vec<Bytes>> = body.try_collect().await;
+    let error = rest.err().context("the body went on without its server")?;
+    ensure!(error.kind() == Kind::Unavailable, "{error}");
+    let error = store.head(key).await.err().context("a head without a server")?;
+    ensure!(error.kind() == Kind::Unavailable, "{error}");
+    front.restart().await?;
+    holds(store, key, bytes).await
+}
+
+async fn goes_away_in_mid_put(store: &dyn Store, front: &mut Front, key: &Key, bytes: &Bytes) -> Result<()> {
+    let (source, mut gate) = Gate::source(bytes);
+    let meanwhile = async {
+        gate.reached().await;
+        front.restart().await?;
+        gate.open();
+        anyhow::Ok(())
+    };
+    let (put, meanwhile) = tokio::join!(store.put(key, &source), meanwhile);
+    meanwhile?;
+    match put {
+        Ok(()) => holds(store, key, bytes).await?,
+        Err(error) => {
+            ensure!(error.kind() == Kind::Unavailable, "{error}");
+            is_absent(store, key).await?;
+        }
+    }
+    succeeds_now(store, key, bytes).await
+}
+
+async fn stands_still_in_mid_read(store: &dyn Store, front: &Front, key: &Key, bytes: &Bytes) -> Result<()> {
+    let mut body = store.get(key, None).await?.context("it is not there")?.body;
+    body.next().await.context("no first piece")??;
+    front.suspend()?;
+    let rest: backends::Result<Vec<Bytes>> = timeout(BOUND, body.try_collect()).await?;
+    let error = rest.err().context("the body went on without its server")?;
+    ensure!(error.kind() == Kind::Timeout, "{error}");
+    let error = timeout(BOUND, store.probe()).await?.err().context("a probe without a server")?;
+    ensure!(error.kind() == Kind::Timeout, "{error}");
+    front.resume()?;
+    holds(store, key, bytes).await
+}
+
+async fn stands_still_in_mid_put(store: &dyn Store, front: &Front, key: &Key, bytes: &Bytes) -> Result<()> {
+    let (source, mut gate) = Gate::source(bytes);
+    let meanwhile = async {
+        gate.reached().await;
+        front.suspend()?;
+        gate.open();
+        anyhow::Ok(())
+    };
+    let (put, meanwhile) = tokio::join!(timeout(BOUND, store.put(key, &source)), meanwhile);
+    meanwhile?;
+    let error = put?.err().context("a put without a server")?;
+    front.resume()?;
+    ensure!(error.kind() == Kind::Timeout, "{error}");
+    is_absent(store, key).await?;
+    succeeds_now(store, key, bytes).await
+}
+
+/// Nothing of it can be seen, neither at once nor when the server has noticed that its client is gone.
+async fn is_absent(store: &dyn Store, key: &Key) -> Result<()> {
+    for pause in [Duration::ZERO, FORGOTTEN] {
+        sleep(pause).await;
+        let seen = read(store, key).await?.map(|bytes| bytes.len());
+        ensure!(seen.is_none(), "{key}: {seen:?} bytes are visible of a put that failed");
+        let listed: Vec<_> = store.list(key.as_str()).try_collect().await?;
+        ensure!(listed.is_empty(), "{listed:?} are listed after a put that failed");
+    }
+    Ok(())
+}
+
+async fn succeeds_now(store: &dyn Store, key: &Key, bytes: &Bytes) -> Result<()> {
+    store.put(key, &backends::Source::bytes(bytes.clone())).await?;
+    holds(store, key, bytes).await?;
+    Ok(store.delete(key).await?)
+}
