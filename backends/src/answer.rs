@@ -47,6 +47,9 @@ fn meaning(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>
         _ => {}
     }
     match status {
+        // Swift's words for "too many requests" and "the client left in mid-request".
+        _ if status.as_u16() == 498 => Kind::Throttled { retry_after },
+        _ if status.as_u16() == 499 => Kind::Unavailable,
         StatusCode::TOO_MANY_REQUESTS => Kind::Throttled { retry_after },
         StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => Kind::Throttled { retry_after },
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Denied,
@@ -83,6 +86,8 @@ mod tests {
             (503, None, second, Kind::Throttled { retry_after: second }),
             (503, None, None, Kind::Unavailable),
             (429, None, None, Kind::Throttled { retry_after: None }),
+            (498, None, second, Kind::Throttled { retry_after: second }),
+            (499, None, None, Kind::Unavailable),
             (500, Some("InternalError"), None, Kind::Unavailable),
             (200, Some("InternalError"), None, Kind::Unavailable),
             (502, None, None, Kind::Unavailable),

@@ -9,6 +9,7 @@ use crate::fs::{self, FsConfig, FsStore};
 use crate::nearest::nearest;
 use crate::params::{Params, ParamsOf, Reason};
 use crate::s3::{self, S3Config, S3Store};
+use crate::swift::{self, SwiftConfig, SwiftStore};
 use crate::{Result, Store, Transport};
 
 /// One entry of `DISTRIBUTED_STORAGE_CONFIG`, checked: `[Driver, {parameters}]`.
@@ -25,6 +26,7 @@ pub struct StoreConfig {
 enum Protocol {
     S3(Box<S3Config>),
     Fs(FsConfig),
+    Swift(Box<SwiftConfig>),
 }
 
 struct Driver {
@@ -55,12 +57,16 @@ const DRIVERS: &[Driver] = &[
         params: s3::GOOGLE_CLOUD,
         read: |p| S3Config::google(p).map(Protocol::s3),
     },
+    Driver {
+        name: "SwiftStorage",
+        params: swift::PARAMS,
+        read: |p| SwiftConfig::read(p).map(|config| Protocol::Swift(Box::new(config))),
+    },
     Driver { name: "LocalStorage", params: fs::PARAMS, read: |p| FsConfig::read(p).map(Protocol::Fs) },
 ];
 
 /// Quay's other drivers (`storage/__init__.py:STORAGE_DRIVER_CLASSES`).
 const NOT_YET: &[&str] = &[
-    "SwiftStorage",
     "AzureStorage",
     "STSS3Storage",
     "CloudFrontedS3Storage",
@@ -88,6 +94,7 @@ impl StoreConfig {
         match &self.store {
             Protocol::S3(config) => config.summary(),
             Protocol::Fs(config) => config.summary(),
+            Protocol::Swift(config) => config.summary(),
         }
     }
 
@@ -99,6 +106,7 @@ impl StoreConfig {
         Ok(match &self.store {
             Protocol::S3(config) => Arc::new(S3Store::new(config, transport)?),
             Protocol::Fs(config) => Arc::new(FsStore::new(config, transport.timeouts)),
+            Protocol::Swift(config) => Arc::new(SwiftStore::new(config, transport)?),
         })
     }
 }

@@ -67,6 +67,26 @@ impl Error {
         self
     }
 
+    /// The same once more, for one more of those who waited for one answer.
+    pub(crate) fn again(&self) -> Self {
+        let cause = self.cause.as_deref().map(|cause| {
+            let mut text = cause.to_string();
+            let mut next = cause.source();
+            while let Some(error) = next {
+                text.push_str(&format!(": {error}"));
+                next = error.source();
+            }
+            text.into()
+        });
+        Self {
+            kind: self.kind,
+            context: self.context.clone(),
+            code: self.code.clone(),
+            request_id: self.request_id.clone(),
+            cause,
+        }
+    }
+
     /// What it means.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -23,6 +23,7 @@ pub mod s3;
 mod secret;
 mod source;
 mod store;
+pub mod swift;
 mod transport;
 mod upload;
 

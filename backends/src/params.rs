@@ -109,7 +109,8 @@ impl Params {
         format!("{}: `{name}` must be {expected}", self.driver)
     }
 
-    fn missing(&self, name: &str) -> Reason {
+    /// A refusal for want of one parameter.
+    pub(crate) fn missing(&self, name: &str) -> Reason {
         format!("{}: `{name}` is missing", self.driver)
     }
 

@@ -1,11 +1,14 @@
 //! What all HTTP drivers share: TLS, time bounds, and a client of its own per store.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use reqwest::{Request, Response};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -70,6 +73,29 @@ impl Transport {
     #[must_use]
     pub fn new(tls: Arc<rustls::ClientConfig>, timeouts: Timeouts) -> Self {
         Self { tls, timeouts, tidying: TaskTracker::new() }
+    }
+
+    /// The same, trusting nobody but the roots in a PEM file: what Python's `requests` makes of
+    /// `verify=<file>`. Protocol versions are the provider's safe defaults.
+    pub(crate) fn trusting_only(&self, file: &Path) -> Result<Self> {
+        let unusable = |why: &str| {
+            let what = format!("read roots from {}: {why}", file.display());
+            Error::new(Kind::Invalid, what)
+        };
+        let certificates = CertificateDer::pem_file_iter(file)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| unusable("PEM is expected").with_cause(error.to_string()))?;
+        let mut roots = rustls::RootCertStore::empty();
+        let (added, _) = roots.add_parsable_certificates(certificates);
+        if added == 0 {
+            return Err(unusable("no usable certificate is in it"));
+        }
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::clone(self.tls.crypto_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| unusable("no protocol").with_cause(error))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { tls: Arc::new(tls), ..self.clone() })
     }
 
     /// A client of its own, so that no store waits for another's connections.

@@ -41,6 +41,11 @@ impl Upload {
         Self { pieces: stream::iter(pieces.into_iter().map(Ok)).boxed(), proof: None, length }
     }
 
+    /// Bytes of a source, proven by whoever made the stream.
+    pub(crate) fn stream(pieces: ByteStream, length: u64) -> Self {
+        Self { pieces, proof: None, length }
+    }
+
     /// How many bytes there are, for `Content-Length`.
     pub(crate) fn length(&self) -> u64 {
         self.length

@@ -6,7 +6,7 @@ pub mod bench;
 mod client;
 mod config;
 mod multipart;
-mod request;
+pub(crate) mod request;
 mod sign;
 
 use std::ops::Range;

@@ -15,7 +15,7 @@ use super::config::{S3Config, Style};
 use crate::{Error, Key, Kind, Meta, Result, key};
 
 /// What is wrong with an answer, and what that means.
-pub(super) type Wrong = (Kind, &'static str);
+pub(crate) type Wrong = (Kind, &'static str);
 
 /// The characters that Signature Version 4 leaves as they are.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -93,7 +93,7 @@ impl Address {
 }
 
 /// The `Range` header that asks for a range which is not empty.
-pub(super) fn range_header(range: &Range<u64>) -> String {
+pub(crate) fn range_header(range: &Range<u64>) -> String {
     // Servers parse into 64 bits with a sign; so far nothing is as long.
     if range.end > i64::MAX as u64 {
         format!("bytes={}-", range.start)
@@ -116,7 +116,7 @@ pub(super) fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
 /// # Errors
 /// [`Kind::Unavailable`] if it brings less than was asked for or does not say, [`Kind::Corrupt`] if
 /// it brings other bytes or more.
-pub(super) fn placed(
+pub(crate) fn placed(
     asked: Option<&Range<u64>>,
     status: StatusCode,
     headers: &HeaderMap,
@@ -154,7 +154,7 @@ pub(super) fn placed(
 }
 
 /// `Content-Length`.
-pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     digits(headers.get(header::CONTENT_LENGTH)?.to_str().ok()?)
 }
 
@@ -164,7 +164,7 @@ fn digits(text: &str) -> Option<u64> {
 }
 
 /// `Last-Modified`.
-pub(super) fn last_modified(headers: &HeaderMap) -> Option<SystemTime> {
+pub(crate) fn last_modified(headers: &HeaderMap) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(header::LAST_MODIFIED)?.to_str().ok()?).ok()
 }
 
@@ -264,7 +264,7 @@ fn xml<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T> {
 }
 
 /// `2009-10-12T17:50:30.000Z` (RFC 3339 in UTC), to the second.
-fn timestamp(text: &str) -> Option<SystemTime> {
+pub(crate) fn timestamp(text: &str) -> Option<SystemTime> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.splitn(3, '-').map(digits);
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);

@@ -1,0 +1,374 @@
+//! One authorised request at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use percent_encoding::percent_decode_str;
+use reqwest::{Method, Request, Response};
+use tokio::sync::OnceCell;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::auth::{Session, Sessions};
+use super::config::{Access, SwiftConfig};
+use super::request::{self, Folder, Names, Page};
+use super::tempurl;
+use crate::answer::refused;
+use crate::s3::request::{content_length, last_modified};
+use crate::transport::HttpClient;
+use crate::upload::Upload;
+use crate::{Error, Key, Kind, Meta, Result, Secret, Transport};
+
+/// `max_file_size` where Swift does not say: its own default, 5 GiB and 2 bytes.
+const MAX_FILE_SIZE: u64 = 5_368_709_122;
+
+/// A request before it is authorised.
+pub(super) struct Call {
+    method: Method,
+    /// The object's name; `None` for the container.
+    name: Option<String>,
+    query: Vec<(&'static str, String)>,
+    headers: HeaderMap,
+}
+
+impl Call {
+    pub(super) fn object(method: Method, name: impl Into<String>) -> Self {
+        Self { method, name: Some(name.into()), query: Vec::new(), headers: HeaderMap::new() }
+    }
+
+    pub(super) fn container(method: Method) -> Self {
+        Self { method, name: None, query: Vec::new(), headers: HeaderMap::new() }
+    }
+
+    pub(super) fn with_query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn with_header(mut self, name: HeaderName, value: &str) -> Result<Self> {
+        let value = HeaderValue::from_bytes(value.as_bytes())
+            .map_err(|_| Error::new(Kind::Invalid, format!("{name} is no header")))?;
+        self.headers.insert(name, value);
+        Ok(self)
+    }
+
+    /// A new object of bytes.
+    pub(super) fn put(name: impl Into<String>) -> Self {
+        let mut call = Self::object(Method::PUT, name);
+        let kind = HeaderValue::from_static("application/octet-stream");
+        call.headers.insert(header::CONTENT_TYPE, kind);
+        call
+    }
+}
+
+/// What HEAD says of an object.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) meta: Meta,
+    /// `X-Object-Manifest` of a Dynamic Large Object.
+    pub(super) manifest: Option<String>,
+    /// Whether it is a Static Large Object.
+    pub(super) is_static: bool,
+}
+
+#[derive(Debug)]
+enum Authority {
+    Sessions(Sessions),
+    TempUrl { account: Url, key: Secret },
+}
+
+/// What one request is authorised by.
+enum Pass {
+    Session(Arc<Session>),
+    TempUrl,
+}
+
+/// Authorises, sends and sorts answers for one container.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) http: HttpClient,
+    pub(super) names: Names,
+    /// Where segments of what was given up are removed.
+    pub(super) tidying: TaskTracker,
+    authority: Authority,
+    max_file_size: OnceCell<u64>,
+    /// Whether the container was seen to exist, so that 404 can only mean the object.
+    container_seen: AtomicBool,
+}
+
+impl Client {
+    pub(super) fn new(config: &SwiftConfig, transport: &Transport) -> Result<Self> {
+        let http = match &config.ca_file {
+            Some(file) => transport.trusting_only(file)?.client()?,
+            None => transport.client()?,
+        };
+        let authority = match (&config.access, &config.storage_url) {
+            (Access::Login(login), _) => Authority::Sessions(Sessions::new(http.clone(), login, config)),
+            (Access::TempUrl(key), Some(account)) => {
+                Authority::TempUrl { account: account.clone(), key: key.clone() }
+            }
+            (Access::TempUrl(_), None) => {
+                return Err(Error::new(Kind::Invalid, "temporary URLs need object_storage_url"));
+            }
+        };
+        Ok(Self {
+            http,
+            names: Names::new(config),
+            tidying: transport.tidying.clone(),
+            authority,
+            max_file_size: OnceCell::new(),
+            container_seen: AtomicBool::new(false),
+        })
+    }
+
+    async fn pass(&self) -> Result<Pass> {
+        match &self.authority {
+            Authority::Sessions(sessions) => sessions.get().await.map(Pass::Session),
+            Authority::TempUrl { .. } => Ok(Pass::TempUrl),
+        }
+    }
+
+    /// Another pass than the one that was refused, if there can be one.
+    async fn another(&self, refused: &Pass) -> Result<Option<Pass>> {
+        match (&self.authority, refused) {
+            (Authority::Sessions(sessions), Pass::Session(stale)) => {
+                sessions.after(stale).await.map(|session| Some(Pass::Session(session)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn authorised(&self, call: &Call, pass: &Pass) -> Result<Request> {
+        let name = call.name.as_deref();
+        let mut request = match (pass, &self.authority) {
+            (Pass::Session(session), _) => {
+                let url = self.names.url(&session.account, name, &call.query)?;
+                let mut request = Request::new(call.method.clone(), url);
+                let mut token = HeaderValue::from_str(session.token.reveal())
+                    .map_err(|_| Error::new(Kind::Invalid, "the token fits into no header"))?;
+                token.set_sensitive(true);
+                request.headers_mut().insert("x-auth-token", token);
+                request
+            }
+            (Pass::TempUrl, Authority::TempUrl { account, key }) => {
+                if name.is_none() || !matches!(call.method, Method::GET | Method::HEAD) {
+                    return Err(Error::new(Kind::Invalid, "with temp_url_key and no swift_password objects can only be read"));
+                }
+                let path = self.names.url(account, name, &[])?;
+                let path = percent_decode_str(path.path()).decode_utf8_lossy();
+                let mut query = call.query.clone();
+                query.extend(tempurl::query(key, call.method.as_str(), &path, SystemTime::now())?);
+                Request::new(call.method.clone(), self.names.url(account, name, &query)?)
+            }
+            (Pass::TempUrl, Authority::Sessions(_)) => {
+                return Err(Error::new(Kind::Invalid, "no temporary URL without its key"));
+            }
+        };
+        request.headers_mut().extend(call.headers.clone());
+        Ok(request)
+    }
+
+    /// Sends a request without a body; any answer is a result. A token that the server does not
+    /// take is replaced once.
+    pub(super) async fn send(&self, what: &str, call: &Call) -> Result<Response> {
+        let bound = self.http.timeouts().first_byte;
+        let pass = self.pass().await?;
+        let mut answer = self.http.send(what, self.authorised(call, &pass)?, bound).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED
+            && let Some(pass) = self.another(&pass).await?
+        {
+            answer = self.http.send(what, self.authorised(call, &pass)?, bound).await?;
+        }
+        self.note_container(&answer);
+        Ok(answer)
+    }
+
+    /// Sends a request; only a success is a result.
+    pub(super) async fn ok(&self, what: &str, call: &Call) -> Result<Response> {
+        let answer = self.send(what, call).await?;
+        if answer.status().is_success() { Ok(answer) } else { Err(self.refusal(what, answer).await) }
+    }
+
+    /// Sends a request whose body is made as it goes, and made again with another token if the
+    /// first was refused; only a success is a result.
+    ///
+    /// Where the connection broke in mid-request the server may have answered unheard, such as
+    /// 401 or 503: then the object is asked for, and what that is refused for is the error.
+    pub(super) async fn upload<F>(&self, what: &str, call: &Call, open: impl Fn() -> F) -> Result<()>
+    where
+        F: Future<Output = Result<Upload>>,
+    {
+        let mut pass = self.pass().await?;
+        let mut again = true;
+        loop {
+            let upload = open().await?;
+            let mut request = self.authorised(call, &pass)?;
+            request.headers_mut().insert(header::CONTENT_LENGTH, upload.length().into());
+            let error = match self.http.upload(what, request, upload).await {
+                Ok(answer) if answer.status().is_success() => {
+                    self.note_container(&answer);
+                    return Ok(());
+                }
+                Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED && again => {
+                    let error = self.refusal(what, answer).await;
+                    pass = self.another(&pass).await?.ok_or(error)?;
+                    again = false;
+                    continue;
+                }
+                Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {
+                    return Err(missing_container(what, &answer));
+                }
+                Ok(answer) => return Err(self.refusal(what, answer).await),
+                Err((error, false)) => return Err(error),
+                Err((error, true)) => error,
+            };
+            let name = call.name.clone().unwrap_or_default();
+            let asked = self.send(what, &Call::object(Method::HEAD, name)).await?;
+            if !asked.status().is_success() && asked.status() != StatusCode::NOT_FOUND {
+                return Err(self.refusal(what, asked).await);
+            }
+            let now = self.pass().await?;
+            match (&pass, &now) {
+                (Pass::Session(then), Pass::Session(now)) if again && !Arc::ptr_eq(then, now) => {}
+                _ => return Err(error),
+            }
+            (pass, again) = (now, false);
+        }
+    }
+
+    /// What there is under a name. `newest`: of all replicas, the last written.
+    pub(super) async fn find(&self, what: &str, key: &Key, newest: bool) -> Result<Option<Found>> {
+        let mut call = Call::object(Method::HEAD, self.names.of(key)?);
+        if newest {
+            call = call.with_header(HeaderName::from_static("x-newest"), "true")?;
+        }
+        let answer = self.send(what, &call).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => self.absent(what, answer).await.map(|()| None),
+            status if status.is_success() => {
+                let headers = answer.headers();
+                let size = content_length(headers).ok_or_else(|| {
+                    Error::new(Kind::Unavailable, format!("{what}: an answer without a length"))
+                })?;
+                let text = |name| {
+                    let value = headers.get(name).map(HeaderValue::as_bytes)?;
+                    Some(String::from_utf8_lossy(value).into_owned())
+                };
+                Ok(Some(Found {
+                    meta: Meta { key: key.clone(), size, modified: last_modified(headers) },
+                    manifest: text("x-object-manifest").filter(|manifest| !manifest.is_empty()),
+                    is_static: text("x-static-large-object").is_some_and(|is| is.eq_ignore_ascii_case("true")),
+                }))
+            }
+            _ => Err(self.refusal(what, answer).await),
+        }
+    }
+
+    /// A 404: fine if it means the object, an error if it means the container, which is asked for
+    /// until it was seen once.
+    pub(super) async fn absent(&self, what: &str, answer: Response) -> Result<()> {
+        drop(answer);
+        // A temporary URL cannot ask for it.
+        let unasked = matches!(self.authority, Authority::TempUrl { .. });
+        if unasked || self.container_seen.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let answer = self.send("look for the container", &Call::container(Method::HEAD)).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => Err(missing_container(what, &answer)),
+            status if status.is_server_error() => Err(self.refusal(what, answer).await),
+            _ => {
+                // Whoever may not ask for the container must do without.
+                self.container_seen.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes what a name stands for and nothing else; what is not there is removed already.
+    pub(super) async fn remove(&self, what: &str, name: &str) -> Result<()> {
+        let answer = self.send(what, &Call::object(Method::DELETE, name)).await?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            StatusCode::NOT_FOUND => self.absent(what, answer).await,
+            _ => Err(self.refusal(what, answer).await),
+        }
+    }
+
+    /// One page of names that start with `prefix` and come after `marker`.
+    pub(super) async fn page(&self, prefix: &str, marker: Option<&str>, limit: usize) -> Result<Page> {
+        let what = "list";
+        let mut call = Call::container(Method::GET)
+            .with_query("format", "json")
+            .with_query("limit", limit.to_string())
+            .with_query("prefix", prefix);
+        if let Some(marker) = marker {
+            call = call.with_query("marker", marker);
+        }
+        let answer = self.send(what, &call).await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Err(missing_container(what, &answer));
+        }
+        if !answer.status().is_success() {
+            return Err(self.refusal(what, answer).await);
+        }
+        let page = Page::parse(&self.names, &self.whole(what, answer).await?)?;
+        if page.last().as_deref().is_some_and(|last| marker.is_some_and(|marker| last <= marker)) {
+            return Err(Error::new(Kind::Unavailable, format!("{what}: the same page again")));
+        }
+        Ok(page)
+    }
+
+    /// The largest object that is taken in one request, in bytes, as `/info` says; asked for once.
+    pub(super) async fn max_file_size(&self) -> u64 {
+        let asked = self.max_file_size.get_or_try_init(|| async {
+            let Pass::Session(session) = self.pass().await? else { return Ok(MAX_FILE_SIZE) };
+            let what = "read /info";
+            let request = Request::new(Method::GET, request::info_url(&session.account));
+            let answer = self.http.send(what, request, self.http.timeouts().first_byte).await?;
+            if answer.status().is_server_error() {
+                return Err(self.refusal(what, answer).await);
+            }
+            // Not every Swift shows it (`expose_info`).
+            let said = request::max_file_size(&self.whole(what, answer).await?);
+            Ok::<_, Error>(said.unwrap_or(MAX_FILE_SIZE))
+        });
+        *asked.await.unwrap_or(&MAX_FILE_SIZE)
+    }
+
+    /// The error that an answer is.
+    pub(super) async fn refusal(&self, what: &str, answer: Response) -> Error {
+        let error = refused(what, answer.status(), answer.headers(), None);
+        error.with_request_id(request_id(answer.headers()))
+    }
+
+    /// A short answer as a whole.
+    pub(super) async fn whole(&self, what: &str, answer: Response) -> Result<Bytes> {
+        self.http.whole(what, answer, self.http.timeouts().stall).await
+    }
+
+    fn note_container(&self, answer: &Response) {
+        if answer.status().is_success() {
+            self.container_seen.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Where the segments lie of a Dynamic Large Object that is Quay's or ours.
+    pub(super) fn folder_of(&self, found: Option<&Found>) -> Option<Folder> {
+        self.names.folder(found?.manifest.as_deref()?)
+    }
+}
+
+fn missing_container(what: &str, answer: &Response) -> Error {
+    let what = format!("{what}: swift_container does not exist");
+    Error::new(Kind::Denied, what)
+        .with_code("NoSuchContainer")
+        .with_request_id(request_id(answer.headers()))
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    headers.get("x-trans-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
+}

@@ -1,0 +1,209 @@
+//! OpenStack Swift, and what speaks its protocol, such as Ceph RadosGW.
+
+mod auth;
+mod client;
+mod config;
+mod request;
+mod segments;
+mod tempurl;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::{StatusCode, header};
+use reqwest::Method;
+
+pub(crate) use config::PARAMS;
+pub use config::{Access, Account, Domain, Identity, Login, Named, Service, SwiftConfig};
+
+use crate::s3::request::{last_modified, placed, range_header};
+use crate::upload::Upload;
+use crate::{Error, Key, Kind, Meta, Object, Result, Source, Store, Transport};
+use client::{Call, Client};
+
+/// The largest object that is written by a single request, in bytes, if the server takes as much.
+const SINGLE_PUT: u64 = 5 * 1024 * 1024 * 1024;
+
+/// The size of a segment in bytes, Quay's own (`swift.py:_MAXIMUM_SEGMENT_SIZE`).
+const SEGMENT: u64 = 200_000_000;
+
+/// Names per page of a listing.
+const LIST_PAGE: usize = 1000;
+
+/// Objects asked for their true size at once, to one listing.
+const HEADS_IN_FLIGHT: usize = 8;
+
+/// The object that Quay writes to see whether a store works (`basestorage.py:validate`).
+const PROBED: &str = "_verify";
+
+/// A store that speaks Swift.
+#[derive(Debug)]
+pub struct SwiftStore {
+    client: Arc<Client>,
+    single_put: u64,
+    segment: u64,
+    list_page: usize,
+}
+
+impl SwiftStore {
+    /// The store that `config` describes. Opens no connection; reads `ca_file`.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if `ca_file` cannot be read, or temporary URLs have no account.
+    pub fn new(config: &SwiftConfig, transport: &Transport) -> Result<Self> {
+        let client = Arc::new(Client::new(config, transport)?);
+        Ok(Self { client, single_put: SINGLE_PUT, segment: SEGMENT, list_page: LIST_PAGE })
+    }
+
+    /// Writes objects of more than `threshold` bytes in segments of `segment` bytes, or of more
+    /// than the server takes at once, whichever is less.
+    #[must_use]
+    pub fn with_segments(mut self, threshold: u64, segment: u64) -> Self {
+        self.single_put = threshold;
+        self.segment = segment.max(1);
+        self
+    }
+
+    /// Lists `names` a page, 1 to 1000.
+    #[must_use]
+    pub fn with_list_page(mut self, names: usize) -> Self {
+        self.list_page = names.clamp(1, LIST_PAGE);
+        self
+    }
+
+    async fn put_single(&self, what: &str, key: &Key, source: &Source) -> Result<()> {
+        let call = Call::put(self.client.names.of(key)?);
+        let timeouts = self.client.http.timeouts();
+        self.client.upload(what, &call, || Upload::proven(source, &timeouts)).await
+    }
+
+    /// What an object whose asked range has no bytes looks like.
+    async fn get_nothing(&self, key: &Key, asked: Range<u64>) -> Result<Option<Object>> {
+        let Some(meta) = self.head(key).await? else { return Ok(None) };
+        let range = asked.start..asked.end.min(meta.size);
+        if range.start > range.end || (range.start == meta.size && meta.size > 0) {
+            return Err(Error::new(Kind::Invalid, format!("get {key}: range starts beyond the end")));
+        }
+        if !range.is_empty() {
+            return Err(Error::new(Kind::Unavailable, format!("get {key}: a range that exists is refused")));
+        }
+        Ok(Some(Object { meta, range, body: stream::empty().boxed() }))
+    }
+
+    /// A listed object with its true size: listings say 0 for a Dynamic Large Object.
+    async fn sized(&self, listed: Meta) -> Result<Option<Meta>> {
+        if listed.size > 0 {
+            return Ok(Some(listed));
+        }
+        self.head(&listed.key).await
+    }
+}
+
+#[async_trait]
+impl Store for SwiftStore {
+    async fn head(&self, key: &Key) -> Result<Option<Meta>> {
+        Ok(self.client.find(&format!("head {key}"), key, false).await?.map(|found| found.meta))
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
+        if let Some(asked) = range.as_ref().filter(|asked| asked.is_empty()) {
+            return self.get_nothing(key, asked.clone()).await;
+        }
+        let what = format!("get {key}");
+        let mut call = Call::object(Method::GET, self.client.names.of(key)?);
+        if let Some(asked) = &range {
+            call = call.with_header(header::RANGE, &range_header(asked))?;
+        }
+        let answer = self.client.send(&what, &call).await?;
+        match (answer.status(), &range) {
+            (StatusCode::NOT_FOUND, _) => self.client.absent(&what, answer).await.map(|()| None),
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(asked)) => self.get_nothing(key, asked.clone()).await,
+            (status, _) if status.is_success() => {
+                let (range, size) = placed(range.as_ref(), status, answer.headers())
+                    .map_err(|(kind, why)| Error::new(kind, format!("{what}: {why}")))?;
+                let meta = Meta { key: key.clone(), size, modified: last_modified(answer.headers()) };
+                let body = self.client.http.exactly(what, answer, range.end - range.start);
+                Ok(Some(Object { meta, range, body }))
+            }
+            _ => Err(self.client.refusal(&what, answer).await),
+        }
+    }
+
+    async fn put(&self, key: &Key, source: &Source) -> Result<()> {
+        let what = format!("put {key}");
+        // Also proves the token before anything is sent that would have to be sent again.
+        let old = self.client.find(&what, key, false).await?;
+        let mut replaced: Vec<_> = self.client.folder_of(old.as_ref()).into_iter().collect();
+        let limit = self.client.max_file_size().await;
+        if source.size() <= self.single_put.min(limit) {
+            self.put_single(&what, key, source).await?;
+        } else {
+            replaced.push(segments::put(&self.client, key, source, self.segment, limit).await?);
+        }
+        segments::remove_replaced(&self.client, key, replaced).await;
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
+        let prefix = self.client.names.join(prefix);
+        // The state is the name after which the next page begins: `Some(None)` before the first.
+        stream::try_unfold(Some(None::<String>), move |state| {
+            let prefix = prefix.clone();
+            async move {
+                let Some(marker) = state else { return Ok(None) };
+                let page = self.client.page(&prefix, marker.as_deref(), self.list_page).await?;
+                let next = page.last().map(Some);
+                Ok::<_, Error>(Some((stream::iter(page.found.into_iter().map(Ok)), next)))
+            }
+        })
+        .try_flatten()
+        .map_ok(|listed| self.sized(listed))
+        .try_buffered(HEADS_IN_FLIGHT)
+        .try_filter_map(|sized| async move { Ok(sized) })
+        .boxed()
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        let what = format!("delete {key}");
+        let Some(found) = self.client.find(&what, key, true).await? else { return Ok(()) };
+        let name = self.client.names.of(key)?;
+        if found.is_static {
+            let call = Call::object(Method::DELETE, name)
+                .with_query("multipart-manifest", "delete")
+                .with_header(header::ACCEPT, "application/json")?;
+            let answer = self.client.ok(&what, &call).await?;
+            let body = self.client.whole(&what, answer).await?;
+            return match request::bulk_failure(&body) {
+                Some(status) => Err(Error::new(Kind::Unavailable, what).with_code(status)),
+                None => Ok(()),
+            };
+        }
+        // First the manifest and then what it names, as `swift.py:remove` does.
+        self.client.remove(&what, &name).await?;
+        match self.client.folder_of(Some(&found)) {
+            Some(folder) => segments::remove_folder(&self.client, &folder).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn probe(&self) -> Result<()> {
+        let name = self.client.names.of(&Key::new(PROBED))?;
+        let call = Call::object(Method::GET, name).with_header(header::RANGE, "bytes=0-0")?;
+        let answer = self.client.send("probe", &call).await?;
+        match answer.status() {
+            // 416: it is there and empty.
+            status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
+                self.client.whole("probe", answer).await.map(drop)
+            }
+            StatusCode::NOT_FOUND => self.client.absent("probe", answer).await,
+            _ => Err(self.client.refusal("probe", answer).await),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,285 @@
+//! Large objects as Quay writes them: segments in a folder of their own, and a Dynamic Large
+//! Object of zero bytes that names the folder.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use http::HeaderName;
+use tokio::time::{sleep, timeout};
+
+use super::client::{Call, Client};
+use super::request::Folder;
+use crate::parts::persist;
+use crate::upload::Upload;
+use crate::{ByteStream, Error, Hasher, Key, Kind, Proof, Result, Source};
+
+/// The most segments of one object: Swift joins those of one listing (10,000 names, by default)
+/// and knows neither length nor ranges beyond.
+const MAX_SEGMENTS: u64 = 9_999;
+
+/// Names per page of a folder's listing.
+const PAGE: usize = 1000;
+
+/// Segments being removed at once.
+const REMOVALS_IN_FLIGHT: usize = 8;
+
+/// How often a listing is asked for before it must have all segments, and the pause between.
+const LISTING_TRIES: u32 = 20;
+const LISTING_PAUSE: Duration = Duration::from_millis(250);
+
+/// Between the last bytes of what was given up and its removal.
+const REMOVAL_PAUSE: Duration = Duration::from_millis(300);
+
+/// The size of segments for an object of `size` bytes: `segment`, or more if they would be too
+/// many; at most `limit`. `None` if it does not fit.
+fn segment_size(size: u64, segment: u64, limit: u64) -> Option<u64> {
+    let chosen = segment.min(limit).max(size.div_ceil(MAX_SEGMENTS)).max(1);
+    (chosen <= limit).then_some(chosen)
+}
+
+/// Writes `source` in segments of `segment` bytes, or more, and gives their folder.
+///
+/// The object appears by its manifest, and that is sent only after everything that was sent
+/// matched the source's digest, and after the container lists it.
+pub(super) async fn put(
+    client: &Arc<Client>,
+    key: &Key,
+    source: &Source,
+    segment: u64,
+    limit: u64,
+) -> Result<Folder> {
+    let what = format!("put {key}");
+    let segment = segment_size(source.size(), segment, limit).ok_or_else(|| {
+        Error::new(Kind::Invalid, format!("{what}: larger than {MAX_SEGMENTS} segments of {limit} bytes"))
+    })?;
+    let folder = client.names.new_folder();
+    let mut started = Started { client: Arc::clone(client), folder, sent: 0, open: true };
+    let written = started.write(&what, source, segment).await;
+    if let Err(error) = written {
+        started.remove().await;
+        started.open = false;
+        return Err(error);
+    }
+    // From here on somebody may see them, whatever becomes of us or of the answer.
+    started.open = false;
+    let declared = started.declare(&what, key).await;
+    match declared {
+        Ok(()) => Ok(started.folder.clone()),
+        Err(error) if error.is_transient() => {
+            tracing::warn!(%error, "whether an object was written is unknown; its segments stay");
+            Err(error)
+        }
+        Err(error) => {
+            started.remove().await;
+            Err(error)
+        }
+    }
+}
+
+/// Segments that exist at the store, without an object.
+struct Started {
+    client: Arc<Client>,
+    folder: Folder,
+    /// How many were begun.
+    sent: u64,
+    open: bool,
+}
+
+impl Started {
+    async fn write(&mut self, what: &str, source: &Source, segment: u64) -> Result<()> {
+        let mut proof = Proof::new(source.digest(), source.size(), Hasher::new());
+        while proof.missing() > 0 {
+            let start = source.size() - proof.missing();
+            let range = start..source.size().min(start + segment);
+            let number = self.sent;
+            self.sent += 1;
+            let what = format!("{what}, segment {number}");
+            // What the source died of is not mended by asking the store again.
+            proof = persist(|| async {
+                match self.send(&what, number, source, range.clone(), &proof).await {
+                    Err(error) if error.kind() == Kind::Source => Ok(Err(error)),
+                    sent => sent.map(Ok),
+                }
+            })
+            .await??;
+        }
+        self.is_listed(what, source.size()).await
+    }
+
+    /// Sends one segment straight from the source, and gives the proof so far.
+    async fn send(
+        &self,
+        what: &str,
+        number: u64,
+        source: &Source,
+        range: Range<u64>,
+        proof: &Proof,
+    ) -> Result<Proof> {
+        let call = Call::put(self.folder.segment(number));
+        let length = range.end - range.start;
+        let timeouts = self.client.http.timeouts();
+        let proven = Arc::new(Mutex::new(proof.clone()));
+        let open = || async {
+            *proven.lock().unwrap_or_else(PoisonError::into_inner) = proof.clone();
+            // The source has bounds of its own; this one is for those who have none.
+            let pieces = timeout(timeouts.first_byte + timeouts.stall, source.open(range.clone()))
+                .await
+                .unwrap_or_else(|_| Err(Error::new(Kind::Source, "open the source: no answer")))?;
+            Ok(Upload::stream(watched(pieces, length, Arc::clone(&proven)), length))
+        };
+        self.client.upload(what, &call, open).await?;
+        let proof = proven.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(proof.clone())
+    }
+
+    /// Waits until the container's listing, by which Swift finds segments, has all of them.
+    async fn is_listed(&self, what: &str, size: u64) -> Result<()> {
+        for attempt in 0..LISTING_TRIES {
+            if attempt > 0 {
+                sleep(LISTING_PAUSE).await;
+            }
+            let listed = persist(|| sizes(&self.client, &self.folder)).await?;
+            if listed == (self.sent, size) {
+                return Ok(());
+            }
+        }
+        Err(Error::new(Kind::Unavailable, format!("{what}: the container does not list all segments")))
+    }
+
+    /// Writes the manifest.
+    async fn declare(&self, what: &str, key: &Key) -> Result<()> {
+        let name = HeaderName::from_static("x-object-manifest");
+        let call = Call::put(self.client.names.of(key)?).with_header(name, &self.folder.manifest())?;
+        let declared = persist(|| self.client.upload(what, &call, || async { Ok(Upload::pieces(vec![])) }));
+        let Err(error) = declared.await else { return Ok(()) };
+        // A broken connection may hide that it was done.
+        match self.client.find(what, key, true).await {
+            Ok(found) if self.client.folder_of(found.as_ref()).as_ref() == Some(&self.folder) => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    /// Removes what was written, by name: the listing may not have it yet. What was being sent may
+    /// still be landing, so it waits a little.
+    async fn remove(&self) {
+        sleep(REMOVAL_PAUSE).await;
+        let names = (0..self.sent).map(|number| self.folder.segment(number)).collect();
+        if let Err(error) = remove_all(&self.client, names).await {
+            tracing::warn!(%error, "segments without an object stay behind");
+        }
+    }
+}
+
+impl Drop for Started {
+    /// Whoever gave up waiting cannot remove them, so a task of its own does.
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (client, folder) = (Arc::clone(&self.client), self.folder.clone());
+        let abandoned = Self { client, folder, sent: self.sent, open: false };
+        let tidying = self.client.tidying.clone();
+        tidying.spawn_on(async move { abandoned.remove().await }, &runtime);
+    }
+}
+
+/// The source's bytes for one segment, each shown to the proof before it goes on.
+fn watched(pieces: ByteStream, length: u64, proof: Arc<Mutex<Proof>>) -> ByteStream {
+    let mut left = length;
+    pieces
+        .map(move |piece| {
+            let piece = piece?;
+            left = left
+                .checked_sub(piece.len() as u64)
+                .ok_or_else(|| Error::new(Kind::Corrupt, "the source gives more than it was asked for"))?;
+            proof.lock().unwrap_or_else(PoisonError::into_inner).admit(&piece)?;
+            Ok(piece)
+        })
+        .boxed()
+}
+
+/// How many segments a folder has, and how many bytes.
+async fn sizes(client: &Client, folder: &Folder) -> Result<(u64, u64)> {
+    let (mut count, mut bytes, mut marker) = (0, 0, None::<String>);
+    loop {
+        let page = client.page(&folder.prefix(), marker.as_deref(), PAGE).await?;
+        for (_, size) in &page.names {
+            count += 1;
+            bytes += size;
+        }
+        marker = page.last();
+        if marker.is_none() {
+            return Ok((count, bytes));
+        }
+    }
+}
+
+/// Removes a folder's segments, page by page.
+pub(super) async fn remove_folder(client: &Client, folder: &Folder) -> Result<()> {
+    let mut marker = None::<String>;
+    loop {
+        let page = client.page(&folder.prefix(), marker.as_deref(), PAGE).await?;
+        marker = page.last();
+        if marker.is_none() {
+            return Ok(());
+        }
+        remove_all(client, page.names.into_iter().map(|(name, _)| name).collect()).await?;
+    }
+}
+
+/// Removes all, also after one failed; the first failure is the error.
+async fn remove_all(client: &Client, names: Vec<String>) -> Result<()> {
+    let removals: Vec<Result<()>> = stream::iter(names)
+        .map(|name| async move { persist(|| client.remove("remove a segment", &name)).await })
+        .buffer_unordered(REMOVALS_IN_FLIGHT)
+        .collect()
+        .await;
+    removals.into_iter().collect()
+}
+
+/// Removes the segments of an object that was replaced.
+///
+/// The newest object is looked at once more: with several writers the last manifest wins, and
+/// whatever it names stays. What cannot be told for certain stays too.
+pub(super) async fn remove_replaced(client: &Client, key: &Key, folders: Vec<Folder>) {
+    if folders.is_empty() {
+        return;
+    }
+    let newest = match client.find("look for the newest object", key, true).await {
+        Ok(Some(newest)) => client.folder_of(Some(&newest)),
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(%error, "segments of a replaced object stay behind");
+            return;
+        }
+    };
+    for folder in folders.iter().filter(|folder| Some(*folder) != newest.as_ref()) {
+        if let Err(error) = remove_folder(client, folder).await {
+            tracing::warn!(%error, "segments of a replaced object stay behind");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn segments_are_never_too_many_nor_too_large(
+            size in 0..60_u64 << 40, segment in 1..1_u64 << 33, limit in 1..1_u64 << 33,
+        ) {
+            match segment_size(size, segment, limit) {
+                Some(chosen) => {
+                    proptest::prop_assert!(chosen <= limit && chosen > 0);
+                    proptest::prop_assert!(size.div_ceil(chosen) <= MAX_SEGMENTS);
+                    proptest::prop_assert!(chosen >= segment.min(limit));
+                }
+                None => proptest::prop_assert!(size.div_ceil(limit) > MAX_SEGMENTS),
+            }
+        }
+    }
+}
