@@ -1,6 +1,8 @@
 //! The S3 family: Amazon S3, Ceph RadosGW, NooBaa (RHOCS), IBM Cloud Object Storage, and Google
 //! Cloud Storage through its S3-compatible XML API.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod client;
 mod config;
 mod credentials;

@@ -33,7 +33,7 @@ pub struct RadosGw {
     // Dropped after it: what it needs.
     _osd: Server,
     _monitor: Server,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl RadosGw {
@@ -64,7 +64,7 @@ impl RadosGw {
         users?;
         let front = front?;
         let bucket = Bucket::create(port, bucket, ACCESS_KEY, SECRET_KEY).await?;
-        Ok(Self { bucket, front, port, _osd: osd, _monitor: monitor, _folder: folder })
+        Ok(Self { bucket, front, port, _osd: osd, _monitor: monitor, folder })
     }
 
     /// A container of its Swift interface (protocol v1). Containers and buckets are the same to it.
@@ -91,6 +91,19 @@ impl RadosGw {
         let variables =
             [("LD_PRELOAD", FAKETIME), ("FAKETIME", &ahead), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
         self.front.restart_with(&variables).await
+    }
+
+    /// Removes now what deleted objects leave behind, which otherwise stays in memory for two hours.
+    ///
+    /// # Errors
+    /// It does not end within 60 s.
+    pub async fn collect_garbage(&self) -> Result<()> {
+        let program = Program::find("radosgw-admin")?.arg("-c").arg(self.folder.path().join("ceph.conf"));
+        program
+            .args(["-n", "client.admin", "gc", "process", "--include-all"])
+            .run(COMMAND_BOUND)
+            .await
+            .map(drop)
     }
 }
 

@@ -1,0 +1,119 @@
+//! The servers, as both sides know them.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use backends::{Store, StoreConfig, Timeouts, Transport};
+use serde_json::Value;
+use tests::real::{Bucket, Keystone, RadosGw, SeaweedFs, Swift, SwiftOptions};
+
+use crate::arguments::Server;
+use crate::rclone::Remote;
+
+/// The root of all keys.
+const ROOT: &str = "bench";
+
+/// rclone's for S3. HEAD of a bucket, of what was just written and of what is read is left out,
+/// and the time of a file is taken from the listing.
+const S3_FLAGS: &[&str] =
+    &["--s3-no-check-bucket", "--s3-no-head", "--s3-upload-concurrency=4", "--use-server-modtime"];
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// What it is, as the table says it.
+    pub(crate) name: &'static str,
+    /// As rclone knows it.
+    pub(crate) remote: Remote,
+    /// Whether an object written in parts has an ETag that is no MD5, as S3 has it.
+    pub(crate) hides_md5_of_parts: bool,
+    zone: Value,
+    process: Process,
+}
+
+#[derive(Debug)]
+enum Process {
+    RadosGw(Box<RadosGw>),
+    SeaweedFs(#[expect(dead_code, reason = "runs until it is dropped")] Box<SeaweedFs>),
+    Swift(#[expect(dead_code, reason = "runs until it is dropped")] Box<Swift>),
+}
+
+impl Running {
+    /// Starts it.
+    pub(crate) async fn start(server: Server) -> Result<Self> {
+        Ok(match server {
+            Server::Radosgw => {
+                let server = RadosGw::start("bench").await?;
+                let bucket = server.bucket.clone();
+                Self::s3("RadosGW", "Ceph", &bucket, Process::RadosGw(Box::new(server)))
+            }
+            Server::Seaweedfs => {
+                let server = SeaweedFs::start("bench").await?;
+                let bucket = server.bucket.clone();
+                Self::s3("SeaweedFS", "SeaweedFS", &bucket, Process::SeaweedFs(Box::new(server)))
+            }
+            Server::Swift => Self::swift(Swift::with_keystone("bench", SwiftOptions::default()).await?)?,
+        })
+    }
+
+    fn swift(server: Swift) -> Result<Self> {
+        let keystone = server.keystone.as_ref().context("Swift without Keystone")?;
+        let settings = vec![
+            ("TYPE", "swift".to_owned()),
+            ("AUTH_VERSION", "3".to_owned()),
+            ("AUTH", format!("{}/v3", keystone.url())),
+            ("USER", Keystone::USER.to_owned()),
+            ("KEY", Keystone::PASSWORD.to_owned()),
+            ("DOMAIN", "Default".to_owned()),
+            ("TENANT", Keystone::PROJECT.to_owned()),
+            ("TENANT_DOMAIN", "Default".to_owned()),
+            ("REGION", Keystone::REGION.to_owned()),
+        ];
+        Ok(Self {
+            name: "Swift",
+            remote: Remote { settings, flags: &[], root: format!("{}/{ROOT}", server.container.name) },
+            hides_md5_of_parts: false,
+            zone: server.container.as_zone(&format!("/{ROOT}")),
+            process: Process::Swift(Box::new(server)),
+        })
+    }
+
+    fn s3(name: &'static str, provider: &str, bucket: &Bucket, process: Process) -> Self {
+        let settings = vec![
+            ("TYPE", "s3".to_owned()),
+            ("PROVIDER", provider.to_owned()),
+            ("ENDPOINT", format!("http://127.0.0.1:{}", bucket.port)),
+            ("REGION", Bucket::REGION.to_owned()),
+            ("ACCESS_KEY_ID", bucket.access_key.clone()),
+            ("SECRET_ACCESS_KEY", bucket.secret_key.clone()),
+        ];
+        let remote = Remote { settings, flags: S3_FLAGS, root: format!("{}/{ROOT}", bucket.name) };
+        Self {
+            name,
+            remote,
+            hides_md5_of_parts: true,
+            zone: bucket.as_zone(bucket.port, &format!("/{ROOT}")),
+            process,
+        }
+    }
+
+    /// A driver with no connection and no login yet, as a gateway has that just started.
+    pub(crate) fn store(&self) -> Result<Arc<dyn Store>> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        // Plain HTTP: nobody is trusted.
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let config: StoreConfig = serde_json::from_value(self.zone.clone())?;
+        Ok(config.build(&Transport::new(Arc::new(tls), Timeouts::default()))?)
+    }
+
+    /// Has it give back the room of what was removed.
+    pub(crate) async fn collect_garbage(&self) -> Result<()> {
+        match &self.process {
+            Process::RadosGw(server) => server.collect_garbage().await,
+            Process::SeaweedFs(_) | Process::Swift(_) => Ok(()),
+        }
+    }
+}
