@@ -29,7 +29,7 @@ async fn swift_keystone() {
     let container = server.container.clone();
     swift::conforms(&container).await.expect("conforms");
     let keeps_the_limit = build(swift::entry(&container), Timeouts::default()).expect("builds");
-    swift::writes_as_quay(&container, &*keeps_the_limit).await.expect("writes as Quay");
+    swift::writes_as_quay(&container, &*keeps_the_limit, LIMIT).await.expect("writes as Quay");
     swift::denies_the_unknown(&container).await.expect("the unknown are denied");
     names_and_ids(&server).await.expect("logs in by names and by ids");
     swift::agrees_with_swiftclient(&container).await.expect("agrees with python-swiftclient");
