@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use reqwest::{Method, Request, Response};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
@@ -93,6 +93,8 @@ pub(super) struct Client {
     pub(super) names: Names,
     /// Where segments of what was given up are removed.
     pub(super) tidying: TaskTracker,
+    /// Held by whoever writes a manifest, between a look at what is there and the writing.
+    pub(super) declaring: Arc<Mutex<()>>,
     authority: Authority,
     max_file_size: OnceCell<u64>,
     /// Whether the container was seen to exist, so that 404 can only mean the object.
@@ -118,6 +120,7 @@ impl Client {
             http,
             names: Names::new(config),
             tidying: transport.tidying.clone(),
+            declaring: Arc::default(),
             authority,
             max_file_size: OnceCell::new(),
             container_seen: AtomicBool::new(false),

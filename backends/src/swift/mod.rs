@@ -136,13 +136,13 @@ impl Store for SwiftStore {
         let what = format!("put {key}");
         // Also proves the token before anything is sent that would have to be sent again.
         let old = self.client.find(&what, key, false).await?;
-        let mut replaced: Vec<_> = self.client.folder_of(old.as_ref()).into_iter().collect();
         let limit = self.client.max_file_size().await;
-        if source.size() <= self.single_put.min(limit) {
+        let replaced = if source.size() <= self.single_put.min(limit) {
             self.put_single(&what, key, source).await?;
+            self.client.folder_of(old.as_ref()).into_iter().collect()
         } else {
-            replaced.push(segments::put(&self.client, key, source, self.segment, limit).await?);
-        }
+            segments::put(&self.client, key, source, self.segment, limit).await?
+        };
         segments::remove_replaced(&self.client, key, replaced).await;
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use http::HeaderName;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{sleep, timeout};
 
 use super::client::{Call, Client};
@@ -39,7 +40,8 @@ fn segment_size(size: u64, segment: u64, limit: u64) -> Option<u64> {
     (chosen <= limit).then_some(chosen)
 }
 
-/// Writes `source` in segments of `segment` bytes, or more, and gives their folder.
+/// Writes `source` in segments of `segment` bytes, or more. Gives the folders that may have no
+/// object any more: the one of the object that was there, and its own, should another writer win.
 ///
 /// The object appears by its manifest, and that is sent only after everything that was sent
 /// matched the source's digest, and after the container lists it.
@@ -49,24 +51,25 @@ pub(super) async fn put(
     source: &Source,
     segment: u64,
     limit: u64,
-) -> Result<Folder> {
+) -> Result<Vec<Folder>> {
     let what = format!("put {key}");
     let segment = segment_size(source.size(), segment, limit).ok_or_else(|| {
         Error::new(Kind::Invalid, format!("{what}: larger than {MAX_SEGMENTS} segments of {limit} bytes"))
     })?;
     let folder = client.names.new_folder();
     let mut started = Started { client: Arc::clone(client), folder, sent: 0, open: true };
-    let written = started.write(&what, source, segment).await;
-    if let Err(error) = written {
-        started.remove().await;
-        started.open = false;
-        return Err(error);
-    }
+    let (before, _turn) = match started.write(&what, key, source, segment).await {
+        Ok(written) => written,
+        Err(error) => {
+            started.remove().await;
+            started.open = false;
+            return Err(error);
+        }
+    };
     // From here on somebody may see them, whatever becomes of us or of the answer.
     started.open = false;
-    let declared = started.declare(&what, key).await;
-    match declared {
-        Ok(()) => Ok(started.folder.clone()),
+    match started.declare(&what, key).await {
+        Ok(()) => Ok(before.into_iter().chain([started.folder.clone()]).collect()),
         Err(error) if error.is_transient() => {
             tracing::warn!(%error, "whether an object was written is unknown; its segments stay");
             Err(error)
@@ -88,7 +91,15 @@ struct Started {
 }
 
 impl Started {
-    async fn write(&mut self, what: &str, source: &Source, segment: u64) -> Result<()> {
+    /// Writes all segments, and gives the folder of the object that is there so far, and the turn
+    /// to declare another: so that of several writers here each knows what it replaces.
+    async fn write(
+        &mut self,
+        what: &str,
+        key: &Key,
+        source: &Source,
+        segment: u64,
+    ) -> Result<(Option<Folder>, OwnedMutexGuard<()>)> {
         let mut proof = Proof::new(source.digest(), source.size(), Hasher::new());
         while proof.missing() > 0 {
             let start = source.size() - proof.missing();
@@ -105,7 +116,10 @@ impl Started {
             })
             .await??;
         }
-        self.is_listed(what, source.size()).await
+        self.is_listed(what, source.size()).await?;
+        let turn = Arc::clone(&self.client.declaring).lock_owned().await;
+        let before = persist(|| self.client.find(what, key, true)).await?;
+        Ok((self.client.folder_of(before.as_ref()), turn))
     }
 
     /// Sends one segment straight from the source, and gives the proof so far.
@@ -120,16 +134,19 @@ impl Started {
         let call = Call::put(self.folder.segment(number));
         let length = range.end - range.start;
         let timeouts = self.client.http.timeouts();
-        let proven = Arc::new(Mutex::new(proof.clone()));
+        // One a request: a body that was broken off may still be at its end when the next begins.
+        let proven = Mutex::new(Arc::new(Mutex::new(proof.clone())));
         let open = || async {
-            *proven.lock().unwrap_or_else(PoisonError::into_inner) = proof.clone();
+            let fresh = Arc::new(Mutex::new(proof.clone()));
+            *proven.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
             // The source has bounds of its own; this one is for those who have none.
             let pieces = timeout(timeouts.first_byte + timeouts.stall, source.open(range.clone()))
                 .await
                 .unwrap_or_else(|_| Err(Error::new(Kind::Source, "open the source: no answer")))?;
-            Ok(Upload::stream(watched(pieces, length, Arc::clone(&proven)), length))
+            Ok(Upload::stream(watched(pieces, length, fresh), length))
         };
         self.client.upload(what, &call, open).await?;
+        let proven = proven.into_inner().unwrap_or_else(PoisonError::into_inner);
         let proof = proven.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(proof.clone())
     }
