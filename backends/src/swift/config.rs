@@ -356,3 +356,7 @@ fn plain_url(params: &Params, name: &str, text: &str) -> Result<Url, Reason> {
     }
     Ok(url)
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

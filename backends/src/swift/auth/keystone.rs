@@ -274,3 +274,7 @@ fn unread(error: serde_json::Error) -> Error {
     let kind = format!("{:?}", error.classify());
     Error::new(Kind::Unavailable, "log in: the answer is not what Keystone promises").with_code(kind)
 }
+
+#[cfg(test)]
+#[path = "keystone_tests.rs"]
+mod tests;
