@@ -7,10 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use backends::s3::S3Store;
-use backends::{Kind, Store, Timeouts};
+use backends::{Kind, Store, StoreConfig, Timeouts};
+use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use support::service::{Service, reply};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A server that ends TLS before `plain`, and the certificate of its authority.
@@ -70,4 +72,52 @@ async fn a_private_authority_is_trusted_if_given() {
     let error = stranger.probe().await.expect_err("not trusted");
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+}
+
+/// `ca_cert_path`: the file's roots alone are trusted, for the login and for the account.
+#[tokio::test]
+async fn swift_trusts_the_file_that_it_is_given() {
+    let swift = Service::start(|asked| match asked.path.as_str() {
+        "/auth/v1.0" => {
+            let account = format!("https://{}/v1/AUTH_a", asked.header("host").expect("a host"));
+            reply(200, "").with("x-storage-url", account).with("x-auth-token", "token")
+        }
+        _ => reply(200, "hello"),
+    })
+    .await;
+    let (address, authority) = tls_in_front_of(swift.address).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("writes");
+        path.display().to_string()
+    };
+    let (stranger, other) = tls_in_front_of(swift.address).await;
+    for (address, roots, expected) in [
+        (address, file("right.pem", pem(&authority)), Ok(())),
+        (address, file("other.pem", pem(&other)), Err(Kind::Unavailable)),
+        // Trusted by everybody else here, which does not matter.
+        (stranger, file("alone.pem", pem(&authority)), Err(Kind::Unavailable)),
+        (address, file("empty.pem", "no certificate".to_owned()), Err(Kind::Invalid)),
+        (address, "/nowhere.pem".to_owned(), Err(Kind::Invalid)),
+    ] {
+        let yaml = format!(
+            "[SwiftStorage, {{swift_container: c, storage_path: r, swift_user: u, swift_password: p, \
+             auth_version: 1, auth_url: 'https://localhost:{}/auth/v1.0', ca_cert_path: '{roots}'}}]",
+            address.port()
+        );
+        let config: StoreConfig = serde_saphyr::from_str(&yaml).expect("reads");
+        let mut trusted = RootCertStore::empty();
+        trusted.add(other.clone()).expect("a certificate");
+        let probed = match config.build(&support::transport_trusting(trusted, Timeouts::default())) {
+            Ok(store) => store.probe().await,
+            Err(error) => Err(error),
+        };
+        assert_eq!(probed.map_err(|error| error.kind()), expected, "{roots}");
+    }
+}
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    let base64 = base64::engine::general_purpose::STANDARD.encode(certificate);
+    format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
 }
