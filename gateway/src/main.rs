@@ -1,13 +1,14 @@
 //! The `quay-gateway` command.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use gateway::{App, check, config};
+use gateway::check::{self, Progress};
+use gateway::{App, config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -36,6 +37,20 @@ enum Command {
         #[arg(long, value_enum, default_value_t = LogFormat::Text)]
         log_format: LogFormat,
     },
+    /// Try the registry and every zone, step by step, and print what works, how fast, what does
+    /// not, why, and what mends it. Writes Quay's own marker, `_verify`, into each zone. The exit
+    /// status is 0 only if everything passed.
+    Check {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
+        config: PathBuf,
+        /// How the result looks.
+        #[arg(long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+        /// How long each step may take, such as 20s, instead of what `timeouts` says.
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        timeout: Option<Duration>,
+    },
     /// Read the configuration and print what was understood, zone by zone, secrets cut out. Opens
     /// no connection.
     CheckConfig {
@@ -51,6 +66,14 @@ enum LogFormat {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Output {
+    /// For people, with progress on a terminal.
+    Table,
+    /// For programs, and nothing else on standard output.
+    Json,
+}
+
 /// For reads and writes of files under way at the end.
 const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -59,6 +82,11 @@ const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Check { config, output, timeout } => match check(&config, output, timeout) {
+            Ok(true) => return ExitCode::SUCCESS,
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Command::CheckConfig { config } => check_config(&config),
         Command::Run { config, log_format } => run(&config, log_format),
     };
@@ -86,6 +114,30 @@ fn check_config(path: &std::path::Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether everything passed.
+fn check(path: &std::path::Path, output: Output, timeout: Option<Duration>) -> anyhow::Result<bool> {
+    let settings = config::load(path)?;
+    let progress = match output {
+        Output::Table => Progress::on_terminal(),
+        Output::Json => Progress::hidden(),
+    };
+    let runtime = runtime()?;
+    let report = runtime.block_on(check::run(&settings, timeout, progress))?;
+    let text = match output {
+        Output::Table => check::table(&report),
+        Output::Json => format!("{:#}\n", check::json(&report)),
+    };
+    // Whoever reads only the first lines has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    // A folder that hangs, or a name that does not resolve, must not keep the process.
+    runtime.shutdown_timeout(Duration::ZERO);
+    Ok(report.passed())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")
+}
+
 fn run(path: &std::path::Path, log_format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
@@ -96,7 +148,7 @@ fn run(path: &std::path::Path, log_format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Json => log.json().init(),
     }
     let settings = config::load(path)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let runtime = runtime()?;
     let done = runtime.block_on(async {
         let app = App::bind(settings).await?;
         let shutdown = CancellationToken::new();
