@@ -11,7 +11,7 @@ async fn radosgw_swift() {
     let container = server.container("conformance").await.expect("a container");
     swift::conforms(&container).await.expect("conforms");
     let store = swift::in_segments(&container).expect("builds");
-    swift::writes_as_quay(&container, &store).await.expect("writes as Quay");
+    swift::writes_as_quay(&container, &store, swift::SEGMENT).await.expect("writes as Quay");
     swift::denies_the_unknown(&container).await.expect("the unknown are denied");
     swift::agrees_with_swiftclient(&container).await.expect("agrees with python-swiftclient");
     survives(&swift::entry(&container), &mut server.front).await.expect("survives");

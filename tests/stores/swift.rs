@@ -13,7 +13,7 @@ use crate::checks::{holds, is_denied, noise};
 use crate::{build, interop, transport};
 
 /// Segments as small as the parts that the suite's sizes are chosen around.
-const SEGMENT: u64 = 5 << 20;
+pub(crate) const SEGMENT: u64 = 5 << 20;
 /// Fewer than the objects that the suite lists, so that lists have several pages.
 const PAGE: usize = 3;
 
@@ -26,9 +26,10 @@ pub(crate) async fn conforms(container: &Container) -> Result<()> {
 }
 
 /// Large objects are written as Quay writes them, so that it can remove them: in segments below the
-/// root, and a manifest that names them. Whoever removes the object removes the segments.
-pub(crate) async fn writes_as_quay(container: &Container, store: &dyn Store) -> Result<()> {
-    let (key, bytes) = (Key::new("sha256/ab/segmented"), noise(40, (2 * SEGMENT + 1) as usize));
+/// root, and a manifest that names them. Whoever removes the object removes the segments. The store cuts
+/// into segments of `segment` bytes.
+pub(crate) async fn writes_as_quay(container: &Container, store: &dyn Store, segment: u64) -> Result<()> {
+    let (key, bytes) = (Key::new("sha256/ab/segmented"), noise(40, (2 * segment + 1) as usize));
     let name = format!("datastorage/registry/{key}");
     // Writers of one key at once, as in the suite, may leave segments behind: each knows only those of
     // the object that it found.

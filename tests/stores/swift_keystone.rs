@@ -1,4 +1,4 @@
-//! OpenStack Swift whose users are Keystone's (v3), with a limit that large objects exceed.
+//! OpenStack Swift whose users are Keystone's (v3).
 
 use std::time::Duration;
 
@@ -13,8 +13,6 @@ use crate::checks::{holds, is_denied, noise};
 use crate::transfers::survives;
 use crate::{build, swift};
 
-/// What the server takes in one piece. The faults in mid-transfer are those of segments here.
-const LIMIT: u64 = 7 << 20;
 /// The shortest life that a loaded machine leaves time to use.
 const LIFETIME: Duration = Duration::from_secs(5);
 /// Three lives.
@@ -24,15 +22,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swift_keystone() {
-    let options = SwiftOptions { max_file_size: LIMIT, ..SwiftOptions::default() };
-    let mut server = Swift::with_keystone("conformance", options).await.expect("Swift and Keystone start");
+    let mut server =
+        Swift::with_keystone("conformance", SwiftOptions::default()).await.expect("Swift and Keystone start");
     let container = server.container.clone();
     swift::conforms(&container).await.expect("conforms");
-    let keeps_the_limit = build(swift::entry(&container), Timeouts::default()).expect("builds");
-    swift::writes_as_quay(&container, &*keeps_the_limit).await.expect("writes as Quay");
+    let store = swift::in_segments(&container).expect("builds");
+    swift::writes_as_quay(&container, &store, swift::SEGMENT).await.expect("writes as Quay");
     swift::denies_the_unknown(&container).await.expect("the unknown are denied");
     names_and_ids(&server).await.expect("logs in by names and by ids");
-    swift::agrees_with_swiftclient(&container).await.expect("agrees with python-swiftclient");
     survives(&swift::entry(&container), &mut server.front).await.expect("survives");
     tokens_lapse(&mut server).await.expect("survives its tokens");
 }
