@@ -63,8 +63,8 @@ fn broken(radosgw: &Value, keystone: &Value, azurite: &Value) -> Vec<Broken> {
             "no-bucket",
             with(radosgw.clone(), "bucket_name", json!("missing")),
             "authenticate",
-            "there is no missing at this store",
-            "make missing",
+            "there is no bucket `missing` at this store",
+            "make bucket `missing`",
         ),
         of(
             "encrypts-in-the-clear",
@@ -84,22 +84,22 @@ fn broken(radosgw: &Value, keystone: &Value, azurite: &Value) -> Vec<Broken> {
             "no-container",
             with(keystone.clone(), "swift_container", json!("missing")),
             "authenticate",
-            "there is no missing at this store",
-            "make missing",
+            "there is no container `missing` at this store",
+            "make container `missing`",
         ),
         of(
             "wrong-azure-key",
             with(azurite.clone(), "azure_account_key", json!("aHVudGVyMg==")),
             "authenticate",
-            "the secret key is wrong",
+            "the key is wrong",
             "`azure_account_key`",
         ),
         of(
             "no-azure-container",
             with(azurite.clone(), "azure_container", json!("missing")),
             "authenticate",
-            "there is no missing at this store",
-            "make missing",
+            "there is no container `missing` at this store",
+            "make container `missing`",
         ),
     ]
 }

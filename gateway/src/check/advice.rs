@@ -31,7 +31,7 @@ impl Advice {
 pub(super) struct Peer {
     /// A zone's driver; `None` for the registry.
     pub(super) driver: Option<String>,
-    /// Its bucket or container, if it has one.
+    /// Its bucket or container, if it has one, such as ``bucket `blobs` ``.
     pub(super) bucket: Option<String>,
     /// Whether it is spoken to over TLS.
     pub(super) tls: bool,
@@ -43,7 +43,7 @@ impl Peer {
     }
 
     fn bucket(&self) -> &str {
-        self.bucket.as_deref().unwrap_or("the bucket")
+        self.bucket.as_deref().unwrap_or("such bucket")
     }
 
     /// The parameter that says where it is.

@@ -85,7 +85,7 @@ fn peer(zone: &NamedZone, servers: &[Server]) -> Peer {
     let bucket = summary.into_iter().find(|(key, _)| matches!(*key, "bucket" | "container"));
     Peer {
         driver: Some(zone.store.driver().to_owned()),
-        bucket: bucket.map(|(_, bucket)| bucket),
+        bucket: bucket.map(|(key, name)| format!("{key} `{name}`")),
         tls: servers.iter().all(|server| server.server_name.is_some()),
     }
 }

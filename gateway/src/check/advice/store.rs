@@ -164,8 +164,10 @@ fn denied(step: Name, peer: &Peer) -> Advice {
     }
     if peer.is("AzureStorage") {
         return Advice::new(
-            "the account refuses this machine or this key",
-            "see the account's firewall, and whether it allows access by account key",
+            "the account's firewall refuses this machine, or access by account key is off; at Azurite, the key is \
+             wrong",
+            "see the account's network rules and \"Allow storage account key access\", and \
+             `azure_account_key`",
         );
     }
     Advice::new(

@@ -9,7 +9,7 @@ use rustls::{CertificateError, InvalidMessage};
 use super::*;
 
 fn zone(driver: &str) -> Peer {
-    Peer { driver: Some(driver.to_owned()), bucket: Some("blobs".to_owned()), tls: true }
+    Peer { driver: Some(driver.to_owned()), bucket: Some("bucket `blobs`".to_owned()), tls: true }
 }
 
 fn registry() -> Peer {
@@ -54,14 +54,28 @@ fn of_the_stores_own_codes() {
         ),
         (Authenticate, "RHOCSStorage", Kind::Invalid, "PermanentRedirect", "another region", "`region_name`"),
         (Authenticate, "S3Storage", Kind::Denied, "RequestTimeTooSkewed", "clocks", "NTP"),
-        (Authenticate, "S3Storage", Kind::Denied, "NoSuchBucket", "there is no blobs", "make blobs"),
-        (Authenticate, "SwiftStorage", Kind::Denied, "NoSuchContainer", "there is no blobs", "`swift_user`"),
+        (
+            Authenticate,
+            "S3Storage",
+            Kind::Denied,
+            "NoSuchBucket",
+            "there is no bucket `blobs`",
+            "make bucket `blobs`",
+        ),
+        (
+            Authenticate,
+            "SwiftStorage",
+            Kind::Denied,
+            "NoSuchContainer",
+            "there is no bucket `blobs`",
+            "`swift_user`",
+        ),
         (
             Authenticate,
             "AzureStorage",
             Kind::Denied,
             "ContainerNotFound",
-            "there is no blobs",
+            "there is no bucket `blobs`",
             "`azure_account_key`",
         ),
         (
@@ -85,12 +99,19 @@ fn of_the_stores_own_codes() {
             "AzureStorage",
             Kind::Denied,
             "AuthorizationFailure",
-            "refuses this machine",
-            "firewall",
+            "firewall refuses this machine",
+            "network rules",
         ),
-        (Authenticate, "S3Storage", Kind::Denied, "AccessDenied", "may not read blobs", "s3:ListBucket"),
+        (
+            Authenticate,
+            "S3Storage",
+            Kind::Denied,
+            "AccessDenied",
+            "may not read bucket `blobs`",
+            "s3:ListBucket",
+        ),
         (Put, "S3Storage", Kind::Denied, "AccessDenied", "read-only key", "s3:PutObject"),
-        (Put, "SwiftStorage", Kind::Denied, "403", "read-only key", "writing objects in blobs"),
+        (Put, "SwiftStorage", Kind::Denied, "403", "read-only key", "writing objects in bucket `blobs`"),
         (Put, "RadosGWStorage", Kind::Denied, "QuotaExceeded", "quota is used up", "raise the quota"),
         (Put, "SwiftStorage", Kind::Invalid, "413", "quota is used up", "raise the quota"),
         (
