@@ -8,6 +8,9 @@ use tokio::time::{Instant, timeout};
 use super::advice::{Advice, Peer, Trouble, advise};
 use super::progress::Line;
 
+/// Characters shown of one error; servers have a say in it.
+const ERROR_MAX: usize = 1000;
+
 /// What is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
@@ -144,7 +147,9 @@ impl Walk {
         let took = Some(start.elapsed());
         let (outcome, value) = match done {
             Ok((value, note)) => (Outcome::Passed(note), Some(value)),
-            Err(trouble) => (Outcome::Failed(trouble.to_string(), advise(name, &self.peer, &trouble)), None),
+            Err(trouble) => {
+                (Outcome::Failed(printable(&trouble.to_string()), advise(name, &self.peer, &trouble)), None)
+            }
         };
         self.steps.push(Step { name, outcome, took });
         value
@@ -160,5 +165,41 @@ impl Walk {
         let steps = Steps(self.steps);
         self.line.end(steps.passed());
         steps
+    }
+}
+
+/// On one line, bounded, and without what would steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(ERROR_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(plan: Vec<Name>) -> Walk {
+        Walk::new(Peer::default(), plan, super::super::Progress::hidden().line("x"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_has_its_bound_and_its_failure_ends_the_walk() {
+        let second = Duration::from_secs(1);
+        let mut walk = walk(vec![Name::Resolve, Name::Connect, Name::Tls]);
+        assert_eq!(walk.step(Name::Resolve, second, async { Ok((7, None)) }).await, Some(7));
+        let hangs = std::future::pending::<Result<((), Option<Note>), Trouble>>();
+        assert_eq!(walk.step(Name::Connect, second, hangs).await, None);
+        let steps = walk.end();
+        assert!(!steps.passed());
+        let [resolve, connect, tls] = steps.all() else { panic!("three steps") };
+        assert_eq!(resolve.outcome, Outcome::Passed(None));
+        assert!(matches!(&connect.outcome, Outcome::Failed(said, _) if said == "not done within 1s"));
+        assert_eq!(connect.took, Some(second));
+        assert_eq!((&tls.outcome, tls.took), (&Outcome::NotReached, None));
+    }
+
+    #[test]
+    fn servers_do_not_steer_terminals() {
+        assert_eq!(printable("a\x1b[31mb\r\nc"), "a [31mb  c");
+        assert_eq!(printable(&"é".repeat(2000)).chars().count(), ERROR_MAX);
     }
 }

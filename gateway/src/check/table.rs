@@ -34,7 +34,7 @@ pub fn table(report: &Report) -> String {
         zones.add_row(row(&[&zone.name, &zone.driver], &zone.steps, ZONES));
     }
     // Writing to a string does not fail.
-    let _ = writeln!(text, "{table}\n{zones}");
+    let _ = writeln!(text, "milliseconds for each step\n{table}\n{zones}");
     text.push_str(&told("registry", &registry.steps));
     for zone in &report.zones {
         text.push_str(&told(&format!("zone {}", zone.name), &zone.steps));
@@ -81,7 +81,7 @@ fn cell(step: &Step) -> Cell {
 
 fn milliseconds(step: &Step) -> String {
     let ms = step.took.unwrap_or_default().as_secs_f64() * 1000.0;
-    if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }
+    if ms < 10.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
 }
 
 /// What there is to say of the steps of one.
