@@ -173,6 +173,20 @@ impl StoreConfig {
         }
     }
 
+    /// The transport as the store uses it: with the roots it has of its own, if it has any.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::Kind::Invalid) where their file cannot be used.
+    pub fn trusting(&self, transport: &Transport) -> Result<Transport> {
+        match &self.store {
+            Protocol::Swift(config) => match &config.ca_file {
+                Some(file) => transport.trusting_only(file),
+                None => Ok(transport.clone()),
+            },
+            _ => Ok(transport.clone()),
+        }
+    }
+
     /// The store itself. Opens no connection.
     ///
     /// # Errors

@@ -1,55 +1,21 @@
 //! The `quay-gateway` command.
 
-use std::io::IsTerminal as _;
-use std::path::PathBuf;
+mod arguments;
+
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
-use gateway::{App, check, config};
+use clap::Parser as _;
+use gateway::check::{self, Progress};
+use gateway::{App, config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// A TLS gateway in front of Red Hat Quay: blobs come from a local cache or the first zone that
-/// has them, pushes are copied to the other zones.
-///
-/// Every key of the configuration can also come from the environment, levels joined by two
-/// underscores: `QUAY_GATEWAY__REGISTRY__URL=https://quay.internal:8443`.
-/// `RUST_LOG` sets what is logged, such as `RUST_LOG=info,access=warn`.
-#[derive(Debug, Parser)]
-#[command(name = "quay-gateway", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Serve until SIGTERM or SIGINT; requests under way then finish within timeouts.drain.
-    Run {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
-        config: PathBuf,
-        /// How log lines look.
-        #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-        log_format: LogFormat,
-    },
-    /// Read the configuration and print what was understood, zone by zone, secrets cut out. Opens
-    /// no connection.
-    CheckConfig {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
-        config: PathBuf,
-    },
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
+use crate::arguments::{Arguments, Command, LogFormat, Output};
 
 /// For reads and writes of files under way at the end.
 const DISK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,6 +25,11 @@ const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Check { config, output, timeout } => match check(&config, output, timeout) {
+            Ok(true) => return ExitCode::SUCCESS,
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Command::CheckConfig { config } => check_config(&config),
         Command::Run { config, log_format } => run(&config, log_format),
     };
@@ -77,7 +48,7 @@ fn complain(error: &anyhow::Error) {
 }
 
 #[allow(clippy::print_stdout)]
-fn check_config(path: &std::path::Path) -> anyhow::Result<()> {
+fn check_config(path: &Path) -> anyhow::Result<()> {
     let settings = config::load(path)?;
     print!("{}", check::summary(&settings));
     for unusable in gateway::rehearse(&settings)? {
@@ -86,7 +57,36 @@ fn check_config(path: &std::path::Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run(path: &std::path::Path, log_format: LogFormat) -> anyhow::Result<()> {
+/// Whether everything passed.
+fn check(path: &Path, output: Output, timeout: Option<Duration>) -> anyhow::Result<bool> {
+    let settings = config::load(path)?;
+    let progress = match output {
+        Output::Table => Progress::on_terminal(),
+        Output::Json => Progress::hidden(),
+    };
+    let runtime = runtime()?;
+    let report = runtime.block_on(check::run(&settings, timeout, progress))?;
+    let text = match output {
+        Output::Table => check::table(&report),
+        Output::Json => format!("{:#}\n", check::json(&report)),
+    };
+    let written = std::io::stdout().write_all(text.as_bytes());
+    // A folder that hangs, or a name that does not resolve, must not keep the process.
+    runtime.shutdown_timeout(Duration::ZERO);
+    match written {
+        // Whoever reads only the first lines has seen enough.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("the result cannot be written")
+        }
+        _ => Ok(report.passed()),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")
+}
+
+fn run(path: &Path, log_format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
     let log =
@@ -96,7 +96,7 @@ fn run(path: &std::path::Path, log_format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Json => log.json().init(),
     }
     let settings = config::load(path)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let runtime = runtime()?;
     let done = runtime.block_on(async {
         let app = App::bind(settings).await?;
         let shutdown = CancellationToken::new();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ const BINARY: &str = "quay-gateway";
 const START: Duration = Duration::from_secs(20);
 /// How long it may take to end after SIGTERM.
 const END: Duration = Duration::from_secs(30);
+/// How long one of its other commands may take.
+const COMMAND: Duration = Duration::from_secs(60);
 /// How long one try at it may take.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(10);
@@ -136,6 +138,24 @@ impl Gateway {
                     .is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
             }),
         }
+    }
+
+    /// Runs another of its commands, such as `check`, on its configuration.
+    ///
+    /// # Errors
+    /// Where it cannot be run or is not over after 60 s; it is killed then.
+    ///
+    /// # Panics
+    /// Where its binary is not built.
+    pub async fn command(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = tokio::process::Command::new(binary());
+        command.args(arguments).arg("--config").arg(self.config_file());
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUAY_")) {
+            command.env_remove(name);
+        }
+        let output = tokio::time::timeout(COMMAND, command.output()).await;
+        output.context("quay-gateway still ran")?.context("running quay-gateway")
     }
 
     /// Sends SIGTERM and waits for the end.

@@ -1,5 +1,98 @@
-//! What an operator asks before and after starting: is this configuration right?
+//! What an operator asks before and after starting: is this configuration right, and does all
+//! that it names work?
 
+mod advice;
+mod connection;
+mod json;
+mod progress;
+mod registry;
+mod step;
 mod summary;
+mod table;
+mod zone;
 
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+
+pub use advice::Advice;
+pub use json::json;
+pub use progress::Progress;
+pub use registry::RegistryReport;
+pub use step::{Name, Note, Outcome, Step, Steps};
 pub use summary::summary;
+pub use table::table;
+pub use zone::ZoneReport;
+
+use crate::config::Settings;
+use crate::{app, tls};
+
+/// What came of a check.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The registry.
+    pub registry: RegistryReport,
+    /// Every zone, home first.
+    pub zones: Vec<ZoneReport>,
+    /// What may not be meant so, and what will fail before long.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    /// Whether every step of the registry and of every zone passed.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.registry.steps.passed() && self.zones.iter().all(|zone| zone.steps.passed())
+    }
+}
+
+/// Checks the registry and every zone, all at once. Writes Quay's own marker into every zone that
+/// it can. Each step is bounded: by `each`, or by what `timeouts` has for its kind.
+///
+/// # Errors
+/// A file of roots cannot be used.
+pub async fn run(settings: &Settings, each: Option<Duration>, progress: Progress) -> anyhow::Result<Report> {
+    const REGISTRY: &str = "registry";
+    tls::install_provider();
+    let tls = tls::client(&settings.ca_files)?;
+    let settings = bounded(settings.clone(), each);
+    let transport = app::transport(&settings, std::sync::Arc::clone(&tls));
+    let names = settings.zones.iter().map(|zone| zone.name.as_str());
+    let progress = progress.aligned(names.chain([REGISTRY]));
+    let registry = registry::check(&settings, &tls, each, progress.line(REGISTRY));
+    let zones = settings
+        .zones
+        .iter()
+        .map(|zone| zone::check(zone, &transport, &settings.timeouts, each, progress.line(&zone.name)));
+    let (registry, zones) = join(registry, join_all(zones)).await;
+    progress.clear();
+    let mut warnings = settings.warnings.clone();
+    warnings.extend(noted(REGISTRY, &registry.steps));
+    warnings.extend(zones.iter().flat_map(|zone| noted(&format!("zone {}", zone.name), &zone.steps)));
+    Ok(Report { registry, zones, warnings })
+}
+
+/// With the drivers' own bounds no shorter than those of the steps.
+fn bounded(mut settings: Settings, each: Option<Duration>) -> Settings {
+    if let Some(each) = each {
+        let timeouts = &mut settings.timeouts;
+        for bound in [
+            &mut timeouts.registry_connect,
+            &mut timeouts.zone_connect,
+            &mut timeouts.zone_first_byte,
+            &mut timeouts.zone_stall,
+        ] {
+            *bound = each;
+        }
+    }
+    settings
+}
+
+/// The warnings of steps that passed.
+fn noted(whose: &str, steps: &Steps) -> Vec<String> {
+    let warnings = steps.all().iter().filter_map(|step| match &step.outcome {
+        Outcome::Passed(Some(Note::Warning(text))) => Some(format!("{whose}: {text}")),
+        _ => None,
+    });
+    warnings.collect()
+}

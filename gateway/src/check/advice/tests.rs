@@ -1,0 +1,220 @@
+//! Every failure that operators meet gets a cause and a fix of its own.
+
+use std::io::{self, ErrorKind};
+
+use backends::{Error, Kind};
+use proptest::prelude::*;
+use rustls::{CertificateError, InvalidMessage};
+
+use super::*;
+
+fn zone(driver: &str) -> Peer {
+    Peer { driver: Some(driver.to_owned()), bucket: Some("bucket `blobs`".to_owned()), tls: true }
+}
+
+fn registry() -> Peer {
+    Peer { driver: None, bucket: None, tls: true }
+}
+
+fn of_code(step: Name, driver: &str, kind: Kind, code: &str) -> Advice {
+    advise(step, &zone(driver), &Trouble::Store(Error::new(kind, "get x").with_code(code)))
+}
+
+fn of_tls(peer: &Peer, error: rustls::Error) -> Advice {
+    advise(Name::Tls, peer, &Trouble::Tls("a.corp".into(), io::Error::new(ErrorKind::InvalidData, error)))
+}
+
+#[test]
+fn of_the_stores_own_codes() {
+    use Name::{Authenticate, Put};
+    for (step, driver, kind, code, cause, fix) in [
+        (
+            Authenticate,
+            "S3Storage",
+            Kind::Denied,
+            "InvalidAccessKeyId",
+            "does not know this access key",
+            "`s3_access_key`",
+        ),
+        (
+            Authenticate,
+            "RadosGWStorage",
+            Kind::Denied,
+            "SignatureDoesNotMatch",
+            "secret key is wrong",
+            "`secret_key`",
+        ),
+        (
+            Authenticate,
+            "S3Storage",
+            Kind::Denied,
+            "AuthorizationHeaderMalformed",
+            "another region",
+            "`s3_region`",
+        ),
+        (Authenticate, "RHOCSStorage", Kind::Invalid, "PermanentRedirect", "another region", "`region_name`"),
+        (Authenticate, "S3Storage", Kind::Denied, "RequestTimeTooSkewed", "clocks", "NTP"),
+        (
+            Authenticate,
+            "S3Storage",
+            Kind::Denied,
+            "NoSuchBucket",
+            "there is no bucket `blobs`",
+            "make bucket `blobs`",
+        ),
+        (
+            Authenticate,
+            "SwiftStorage",
+            Kind::Denied,
+            "NoSuchContainer",
+            "there is no bucket `blobs`",
+            "`swift_user`",
+        ),
+        (
+            Authenticate,
+            "AzureStorage",
+            Kind::Denied,
+            "ContainerNotFound",
+            "there is no bucket `blobs`",
+            "`azure_account_key`",
+        ),
+        (
+            Authenticate,
+            "SwiftStorage",
+            Kind::Denied,
+            "401",
+            "Keystone does not know",
+            "`tenant_name` or `tenant_id`",
+        ),
+        (
+            Authenticate,
+            "AzureStorage",
+            Kind::Denied,
+            "AuthenticationFailed",
+            "secret key is wrong",
+            "`azure_account_key`",
+        ),
+        (
+            Authenticate,
+            "AzureStorage",
+            Kind::Denied,
+            "AuthorizationFailure",
+            "firewall refuses this machine",
+            "network rules",
+        ),
+        (
+            Authenticate,
+            "S3Storage",
+            Kind::Denied,
+            "AccessDenied",
+            "may not read bucket `blobs`",
+            "s3:ListBucket",
+        ),
+        (Put, "S3Storage", Kind::Denied, "AccessDenied", "read-only key", "s3:PutObject"),
+        (Put, "SwiftStorage", Kind::Denied, "403", "read-only key", "writing objects in bucket `blobs`"),
+        (Put, "RadosGWStorage", Kind::Denied, "QuotaExceeded", "quota is used up", "raise the quota"),
+        (Put, "SwiftStorage", Kind::Invalid, "413", "quota is used up", "raise the quota"),
+        (
+            Authenticate,
+            "S3Storage",
+            Kind::Denied,
+            "ExpiredToken",
+            "temporary credentials have expired",
+            "session token",
+        ),
+        (Authenticate, "S3Storage", Kind::Unavailable, "502", "fault of its own", "store's log"),
+        (
+            Authenticate,
+            "S3Storage",
+            Kind::Invalid,
+            "405",
+            "not as a store of this driver",
+            "lead to the store itself",
+        ),
+        (
+            Authenticate,
+            "S3Storage",
+            Kind::Throttled { retry_after: None },
+            "SlowDown",
+            "fewer requests",
+            "later",
+        ),
+    ] {
+        let advice = of_code(step, driver, kind, code);
+        assert!(advice.cause.contains(cause) && advice.fix.contains(fix), "{driver} {code}: {advice:?}");
+    }
+}
+
+#[test]
+fn of_what_the_drivers_know() {
+    let of = |step, driver: &str, kind, said: &str| {
+        advise(step, &zone(driver), &Trouble::Store(Error::new(kind, said)))
+    };
+    let sse = of(Name::Put, "S3Storage", Kind::Invalid, "put x: … ask for encryption at rest (AES256), …");
+    assert!(sse.fix.contains("RadosGWStorage"), "{sse:?}");
+    let read_only = of(Name::Put, "SwiftStorage", Kind::Invalid, "… objects can only be read");
+    assert!(read_only.fix.contains("`swift_password`"), "{read_only:?}");
+    let region =
+        of(Name::Authenticate, "SwiftStorage", Kind::Denied, "log in: Keystone's catalogue has no x");
+    assert!(region.fix.contains("`region_name`"), "{region:?}");
+    let keys = of(Name::Authenticate, "S3Storage", Kind::Denied, "get credentials: none found");
+    assert!(keys.cause.contains("no keys"), "{keys:?}");
+    let broke = of(Name::Authenticate, "S3Storage", Kind::Unavailable, "probe");
+    assert!(broke.cause.contains("broke the connection off"), "{broke:?}");
+    let altered = of(Name::ReadBack, "S3Storage", Kind::Corrupt, "other bytes");
+    assert!(altered.cause.contains("not what it took"), "{altered:?}");
+    let folder = of(Name::Put, "LocalStorage", Kind::Denied, "put");
+    assert!(folder.cause.contains("may not write"), "{folder:?}");
+}
+
+#[test]
+fn of_certificates() {
+    let of = |peer: &Peer, why| of_tls(peer, rustls::Error::InvalidCertificate(why));
+    let (rados, swift) = (zone("RadosGWStorage"), zone("SwiftStorage"));
+    assert!(of(&rados, CertificateError::UnknownIssuer).fix.contains("`ca`"));
+    assert!(of(&swift, CertificateError::UnknownIssuer).fix.contains("`ca_cert_path`"));
+    assert!(of(&rados, CertificateError::Expired).cause.contains("has expired"));
+    assert!(of(&rados, CertificateError::NotValidYet).cause.contains("clock is behind"));
+    let other = of(&registry(), CertificateError::NotValidForName);
+    assert!(
+        other.cause.contains("not for a.corp") && other.fix.contains("`registry.server_name`"),
+        "{other:?}"
+    );
+    let plain = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
+    assert!(of_tls(&rados, plain.clone()).fix.contains("`is_secure: false`"));
+    assert!(of_tls(&registry(), plain).fix.contains("`http://` in `registry.url`"));
+    let cut = Trouble::Tls("a.corp".into(), ErrorKind::UnexpectedEof.into());
+    assert!(advise(Name::Tls, &rados, &cut).cause.contains("does not speak TLS"));
+}
+
+#[test]
+fn of_the_network() {
+    let of = |kind: ErrorKind| {
+        advise(Name::Connect, &zone("RadosGWStorage"), &Trouble::Connect("h".into(), 1, kind.into()))
+    };
+    assert!(of(ErrorKind::ConnectionRefused).cause.contains("nothing listens"));
+    assert!(of(ErrorKind::TimedOut).cause.contains("firewall"));
+    assert!(of(ErrorKind::HostUnreachable).cause.contains("no way to its network"));
+    let unknown = Trouble::Resolve("rgw.corp".into(), "no record".into());
+    assert!(advise(Name::Resolve, &zone("S3Storage"), &unknown).fix.contains("getent hosts rgw.corp"));
+    let late = |step| advise(step, &registry(), &Trouble::Late(Duration::from_secs(1))).cause;
+    assert!(late(Name::Connect).contains("firewall") && late(Name::Health).contains("too slow"));
+}
+
+proptest! {
+    #[test]
+    fn there_is_always_something_to_do(
+        code in "[A-Za-z0-9]{0,20}",
+        said in ".{0,40}",
+        kind in prop_oneof![
+            Just(Kind::Denied), Just(Kind::Unavailable), Just(Kind::Timeout), Just(Kind::Corrupt),
+            Just(Kind::Invalid), Just(Kind::Source), Just(Kind::Throttled { retry_after: None })
+        ],
+        driver in prop_oneof![Just("S3Storage"), Just("SwiftStorage"), Just("AzureStorage"), Just("LocalStorage")],
+        step in prop_oneof![Just(Name::Authenticate), Just(Name::Put), Just(Name::Head), Just(Name::ReadBack)],
+    ) {
+        let error = Error::new(kind, said).with_code(code);
+        let advice = advise(step, &zone(driver), &Trouble::Store(error));
+        prop_assert!(!advice.cause.is_empty() && !advice.fix.is_empty());
+    }
+}

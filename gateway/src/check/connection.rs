@@ -1,0 +1,167 @@
+//! The steps to a server: its address, TCP, TLS.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use url::Url;
+
+use super::advice::Trouble;
+use super::step::{Name, Note, Walk};
+
+/// A certificate with fewer days left is warned of.
+const DAYS_LEFT_MIN: i64 = 30;
+
+const DAY: i64 = 24 * 3600;
+
+/// One server to be reached.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// The name in its certificate; `None` for plain HTTP.
+    pub(super) server_name: Option<String>,
+}
+
+impl Server {
+    /// The server of a URL, its certificate for the URL's own host.
+    pub(super) fn of(url: &Url) -> Self {
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = url.port_or_known_default().unwrap_or(443);
+        let server_name = (url.scheme() == "https").then(|| host.clone());
+        Self { host, port, server_name }
+    }
+}
+
+/// The steps that reaching these servers takes.
+pub(super) fn plan(servers: &[Server]) -> Vec<Name> {
+    match servers {
+        [] => Vec::new(),
+        _ if servers.iter().any(|server| server.server_name.is_some()) => {
+            vec![Name::Resolve, Name::Connect, Name::Tls]
+        }
+        _ => vec![Name::Resolve, Name::Connect],
+    }
+}
+
+/// Takes them, for all servers at each step; the connections are closed again.
+pub(super) async fn reach(
+    walk: &mut Walk,
+    servers: &[Server],
+    tls: &Arc<rustls::ClientConfig>,
+    bound: Duration,
+) -> Option<()> {
+    if servers.is_empty() {
+        return Some(());
+    }
+    let addresses = walk.step(Name::Resolve, bound, resolve(servers)).await?;
+    let connections = walk.step(Name::Connect, bound, connect(servers, &addresses)).await?;
+    if plan(servers).contains(&Name::Tls) {
+        walk.step(Name::Tls, bound, shake_hands(servers, connections, tls)).await?;
+    }
+    Some(())
+}
+
+async fn resolve(servers: &[Server]) -> Result<(Vec<Vec<SocketAddr>>, Option<Note>), Trouble> {
+    let mut found = Vec::new();
+    for server in servers {
+        let named = |error: std::io::Error| Trouble::Resolve(server.host.clone(), error.to_string());
+        let addresses: Vec<_> =
+            tokio::net::lookup_host((server.host.as_str(), server.port)).await.map_err(named)?.collect();
+        if addresses.is_empty() {
+            return Err(Trouble::Resolve(server.host.clone(), "it has no address".into()));
+        }
+        found.push(addresses);
+    }
+    Ok((found, None))
+}
+
+async fn connect(
+    servers: &[Server],
+    addresses: &[Vec<SocketAddr>],
+) -> Result<(Vec<TcpStream>, Option<Note>), Trouble> {
+    let mut connections = Vec::new();
+    for (server, addresses) in servers.iter().zip(addresses) {
+        let connected = TcpStream::connect(addresses.as_slice()).await;
+        connections
+            .push(connected.map_err(|error| Trouble::Connect(server.host.clone(), server.port, error))?);
+    }
+    Ok((connections, None))
+}
+
+async fn shake_hands(
+    servers: &[Server],
+    connections: Vec<TcpStream>,
+    tls: &Arc<rustls::ClientConfig>,
+) -> Result<((), Option<Note>), Trouble> {
+    let mut note = None;
+    for (server, connection) in servers.iter().zip(connections) {
+        let Some(name) = &server.server_name else { continue };
+        let failed = |error: std::io::Error| Trouble::Tls(name.clone(), error);
+        let server_name = ServerName::try_from(name.clone())
+            .map_err(|error| failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
+        let connector = TlsConnector::from(Arc::clone(tls));
+        let stream = connector.connect(server_name, connection).await.map_err(failed)?;
+        let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let ends = leaf.and_then(|leaf| expiry(leaf));
+        note = worse(note, ends.map(|ends| life_left(ends, now())));
+    }
+    Ok(((), note))
+}
+
+/// The warning of the two, or the later.
+fn worse(one: Option<Note>, other: Option<Note>) -> Option<Note> {
+    match (&one, &other) {
+        (Some(Note::Warning(_)), _) | (Some(_), None) => one,
+        _ => other,
+    }
+}
+
+/// When a certificate ends, in seconds since 1970.
+fn expiry(certificate: &[u8]) -> Option<i64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
+fn life_left(ends: i64, now: i64) -> Note {
+    match (ends - now) / DAY {
+        days if days < DAYS_LEFT_MIN => {
+            Note::Warning(format!("the certificate expires in {days} days: renew it"))
+        }
+        days => Note::Info(format!("the certificate is good for {days} days")),
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thirty_days_are_enough() {
+        assert_eq!(life_left(30 * DAY, 0), Note::Info("the certificate is good for 30 days".into()));
+        let soon = life_left(30 * DAY - 1, 0);
+        assert_eq!(soon, Note::Warning("the certificate expires in 29 days: renew it".into()));
+        assert_eq!(worse(Some(soon.clone()), Some(Note::Info(String::new()))), Some(soon));
+    }
+
+    #[test]
+    fn what_a_url_dials() {
+        let of = |url: &str| Server::of(&url.parse().expect("a URL"));
+        let server = of("https://[::1]:8443/");
+        assert_eq!((server.host.as_str(), server.port), ("::1", 8443));
+        assert_eq!(server.server_name.as_deref(), Some("::1"));
+        let server = of("http://rgw.corp/swift");
+        assert_eq!((server.port, server.server_name), (80, None));
+        assert_eq!(plan(&[of("http://a"), of("https://b")]).len(), 3);
+        assert_eq!(plan(&[of("http://a")]).len(), 2);
+        assert!(plan(&[]).is_empty());
+    }
+}
