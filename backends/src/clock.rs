@@ -18,24 +18,29 @@ impl Clock {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// What time it is at the store.
-    pub(crate) fn now(&self) -> SystemTime {
-        shifted(SystemTime::now(), self.offset())
-    }
-
-    /// Whether a refusal came with a time that we had not known.
-    pub(crate) fn learn(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+    /// Whether a refusal came with another time than the request was signed for, when the offset
+    /// was `taken` to be that. Others that were under way may have learned it meanwhile: that is
+    /// news to this request all the same.
+    pub(crate) fn learn(&self, status: StatusCode, headers: &HeaderMap, taken: i64) -> bool {
         if status != StatusCode::FORBIDDEN {
             return false;
         }
-        let Some(offset) = offset_of(headers, SystemTime::now()) else { return false };
-        if (offset - self.offset()).abs() <= CLOCK_TOLERANCE {
-            return false;
+        let Some(offset) = news(headers, taken) else { return false };
+        if self.0.swap(offset, Ordering::Relaxed) == taken {
+            tracing::warn!(seconds = offset, "the store's clock differs from ours; signing with its time");
         }
-        tracing::warn!(seconds = offset, "the store's clock differs from ours; signing with its time");
-        self.0.store(offset, Ordering::Relaxed);
         true
     }
+}
+
+/// What time it is where the clock is so many seconds ahead of ours.
+pub(crate) fn there(offset: i64) -> SystemTime {
+    shifted(SystemTime::now(), offset)
+}
+
+/// How far a server's clock is ahead of ours, in seconds, if that is not what it was `taken` for.
+pub(crate) fn news(headers: &HeaderMap, taken: i64) -> Option<i64> {
+    offset_of(headers, SystemTime::now()).filter(|offset| (offset - taken).abs() > CLOCK_TOLERANCE)
 }
 
 fn shifted(now: SystemTime, offset: i64) -> SystemTime {
@@ -72,11 +77,14 @@ mod tests {
             (StatusCode::FORBIDDEN, 7200, false),
             (StatusCode::FORBIDDEN, -7200, true),
         ] {
-            assert_eq!(clock.learn(status, &dated(offset)), learned, "{status} {offset}");
+            let taken = clock.offset();
+            assert_eq!(clock.learn(status, &dated(offset), taken), learned, "{status} {offset}");
         }
         assert!((clock.offset() + 7200).abs() <= 2);
-        let ahead = SystemTime::now().duration_since(clock.now()).expect("behind us").as_secs();
+        let ahead = SystemTime::now().duration_since(there(clock.offset())).expect("behind us").as_secs();
         assert!(ahead.abs_diff(7200) <= 2, "{ahead}");
-        assert!(!clock.learn(StatusCode::FORBIDDEN, &HeaderMap::new()));
+        assert!(!clock.learn(StatusCode::FORBIDDEN, &HeaderMap::new(), 0));
+        // Signed before another request learned it.
+        assert!(clock.learn(StatusCode::FORBIDDEN, &dated(-7200), 0));
     }
 }

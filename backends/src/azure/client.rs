@@ -11,7 +11,7 @@ use super::config::{AzureConfig, Credentials};
 use super::request::{self, Address};
 use super::sign::Signer;
 use crate::answer::refused;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::s3::request::{content_length, last_modified};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
@@ -84,8 +84,9 @@ impl Client {
         self.clock.offset()
     }
 
-    /// The request that a call is, with a body of `length` bytes if it has one.
-    fn authorised(&self, call: &Call, length: Option<u64>) -> Result<Request> {
+    /// The request that a call is, with a body of `length` bytes if it has one, by the store's clock
+    /// as it was taken to be.
+    fn authorised(&self, call: &Call, length: Option<u64>, clock: i64) -> Result<Request> {
         let mut request = Request::new(call.method.clone(), call.url.clone());
         *request.headers_mut() = call.headers.clone();
         request.headers_mut().insert("x-ms-version", VERSION);
@@ -93,7 +94,7 @@ impl Client {
             request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }
         match &self.authority {
-            Authority::Key(signer) => signer.sign(&mut request, self.clock.now())?,
+            Authority::Key(signer) => signer.sign(&mut request, clock::there(clock))?,
             Authority::Sas(token) => {
                 let query = match request.url().query() {
                     Some(query) => format!("{query}&{}", token.reveal()),
@@ -114,10 +115,12 @@ impl Client {
     pub(super) async fn send_within(&self, what: &str, call: &Call, bound: Duration) -> Result<Response> {
         let mut again = true;
         loop {
-            let mut request = self.authorised(call, call.body.as_ref().map(|body| body.len() as u64))?;
+            let clock = self.clock.offset();
+            let length = call.body.as_ref().map(|body| body.len() as u64);
+            let mut request = self.authorised(call, length, clock)?;
             *request.body_mut() = call.body.clone().map(Into::into);
             let answer = self.http.send(what, request, bound).await?;
-            if !(self.learned_clock(&answer) && again) {
+            if !(self.learned_clock(&answer, clock) && again) {
                 return Ok(answer);
             }
             again = false;
@@ -141,11 +144,12 @@ impl Client {
         call: &Call,
         upload: Upload,
     ) -> Result<Response> {
-        let request = self.authorised(call, Some(upload.length()))?;
+        let clock = self.clock.offset();
+        let request = self.authorised(call, Some(upload.length()), clock)?;
         match self.http.upload(what, request, upload).await {
             Ok(answer) if answer.status().is_success() => Ok(answer),
             Ok(answer) => {
-                self.learned_clock(&answer);
+                self.learned_clock(&answer, clock);
                 Err(self.refusal(what, answer).await)
             }
             Err((error, false)) => Err(error),
@@ -195,7 +199,8 @@ impl Client {
     }
 
     /// Whether a refusal told us the time. A shared access signature has no time of ours in it.
-    fn learned_clock(&self, answer: &Response) -> bool {
-        matches!(self.authority, Authority::Key(_)) && self.clock.learn(answer.status(), answer.headers())
+    fn learned_clock(&self, answer: &Response, taken: i64) -> bool {
+        matches!(self.authority, Authority::Key(_))
+            && self.clock.learn(answer.status(), answer.headers(), taken)
     }
 }

@@ -1,8 +1,8 @@
 //! One signed request at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_credential_types::Credentials;
@@ -18,12 +18,10 @@ use super::place::Place;
 use super::request::{self, Address, Failure};
 use super::sign::{Payload, sign};
 use crate::answer::{self, refused};
+use crate::clock::{self, Clock};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
 use crate::{Digest, Error, Key, Kind, Meta, Result, Transport};
-
-/// How far off a store's clock may be before it is learned, in seconds. S3 itself allows 900.
-const CLOCK_TOLERANCE: i64 = 300;
 
 /// Asks for encryption at rest.
 const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
@@ -86,8 +84,7 @@ pub(super) struct Client {
     encrypt: bool,
     /// Where aborts run.
     pub(super) tidying: TaskTracker,
-    /// The store's clock less ours, in seconds.
-    clock: AtomicI64,
+    clock: Clock,
     /// How often a refusal has taught something that makes the next request another.
     lessons: AtomicU64,
     /// Whether the bucket was seen to exist, so that 404 can only mean the object.
@@ -103,7 +100,7 @@ impl Client {
             credentials,
             place: ArcSwap::from_pointee(Place::configured(&config.region)),
             encrypt: config.encrypt,
-            clock: AtomicI64::new(0),
+            clock: Clock::default(),
             lessons: AtomicU64::new(0),
             bucket_seen: AtomicBool::new(false),
         })
@@ -130,8 +127,8 @@ impl Client {
         }
         let mut request = Request::new(call.method.clone(), url.clone());
         *request.headers_mut() = call.headers.clone();
-        let clock = self.clock.load(Ordering::Relaxed);
-        sign(&mut request, body, &credentials, &place.region, time_there(clock))?;
+        let clock = self.clock.offset();
+        sign(&mut request, body, &credentials, &place.region, clock::there(clock))?;
         Ok((request, Signed { url, credentials, place, clock }))
     }
 
@@ -288,7 +285,8 @@ impl Client {
         // A body that breaks off tells nothing, and the status still does.
         let body = self.whole(what, answer).await.unwrap_or_default();
         let failure = request::failure(&body).unwrap_or_default();
-        let lesson = if status == StatusCode::FORBIDDEN && self.learned_clock(&headers, signed) {
+        // `RequestTimeTooSkewed`, which HEAD has no body to say.
+        let lesson = if self.clock.learn(status, &headers, signed.clock) {
             Some(Lesson::Clock)
         } else if self.learned_place(status, &headers, &failure, signed) {
             Some(Lesson::Place)
@@ -305,16 +303,6 @@ impl Client {
         let mut answer = http::Response::new(body);
         (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
         Ok((answer.into(), lesson))
-    }
-
-    /// Whether a refusal came with a time that we had not known (`RequestTimeTooSkewed`, which
-    /// HEAD has no body to say).
-    fn learned_clock(&self, headers: &HeaderMap, signed: &Signed) -> bool {
-        let Some(offset) = news_of_clock(headers, signed.clock) else { return false };
-        if self.clock.swap(offset, Ordering::Relaxed) == signed.clock {
-            tracing::warn!(seconds = offset, "the store's clock differs from ours; signing with its time");
-        }
-        true
     }
 
     /// Whether a refusal named a region that we had not known.
@@ -378,25 +366,4 @@ pub(super) fn failed(what: &str, status: StatusCode, headers: &HeaderMap, body: 
 
 fn request_id(headers: &HeaderMap) -> Option<String> {
     headers.get("x-amz-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
-}
-
-/// The time now at whose clock is so many seconds ahead of ours.
-pub(super) fn time_there(clock: i64) -> SystemTime {
-    let (now, ahead) = (SystemTime::now(), Duration::from_secs(clock.unsigned_abs()));
-    let there = if clock < 0 { now.checked_sub(ahead) } else { now.checked_add(ahead) };
-    there.unwrap_or(now)
-}
-
-/// How far a server's clock is ahead of ours, in seconds, if that is not what it was `taken` for.
-pub(super) fn news_of_clock(headers: &HeaderMap, taken: i64) -> Option<i64> {
-    clock_offset(headers, SystemTime::now()).filter(|offset| (offset - taken).abs() > CLOCK_TOLERANCE)
-}
-
-/// The store's clock less ours, in seconds.
-fn clock_offset(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
-    let date = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
-    let seconds = |time: SystemTime| {
-        i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()).ok()
-    };
-    Some(seconds(date)? - seconds(now)?)
 }

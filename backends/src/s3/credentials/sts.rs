@@ -12,8 +12,8 @@ use super::document::time;
 use super::profile::Profile;
 use super::web_identity::WebIdentity;
 use crate::answer::refused;
+use crate::clock;
 use crate::parts::persist;
-use crate::s3::client::{news_of_clock, time_there};
 use crate::s3::request::xml;
 use crate::s3::sign::{Payload, sign};
 use crate::transport::HttpClient;
@@ -102,10 +102,10 @@ impl Sts {
 
     async fn ask_once(&self, what: &str, form: &Bytes, keys: Option<&Credentials>) -> Result<Credentials> {
         let answer = self.send(what, form, keys, 0).await?;
-        let clock = news_of_clock(answer.headers(), 0);
-        let answer = match clock.filter(|_| answer.status() == StatusCode::FORBIDDEN) {
+        let offset = clock::news(answer.headers(), 0);
+        let answer = match offset.filter(|_| answer.status() == StatusCode::FORBIDDEN) {
             // Signed by a clock that is off.
-            Some(clock) => self.send(what, form, keys, clock).await?,
+            Some(offset) => self.send(what, form, keys, offset).await?,
             None => answer,
         };
         let (status, headers) = (answer.status(), answer.headers().clone());
@@ -121,14 +121,14 @@ impl Sts {
         what: &str,
         form: &Bytes,
         keys: Option<&Credentials>,
-        clock: i64,
+        offset: i64,
     ) -> Result<Response> {
         let mut request = Request::new(Method::POST, self.endpoint.clone());
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
         request.headers_mut().insert(header::CONTENT_TYPE, kind);
         if let Some(keys) = keys {
             let body = Payload::Query(Digest::of(form));
-            sign(&mut request, body, keys, &self.region, time_there(clock))?;
+            sign(&mut request, body, keys, &self.region, clock::there(offset))?;
         }
         *request.body_mut() = Some(form.clone().into());
         self.http.send(what, request, self.http.timeouts().first_byte).await
