@@ -53,10 +53,7 @@ impl Store for MemoryStore {
         key.checked()?;
         let Some(object) = self.objects().get(key).cloned() else { return Ok(None) };
         let meta = meta(key, &object);
-        let range = range.map_or(0..meta.size, |r| r.start..r.end.min(meta.size));
-        if range.start > range.end || (range.start == meta.size && meta.size > 0) {
-            return Err(Error::new(Kind::Invalid, format!("get {key}: range starts beyond the end")));
-        }
+        let range = meta.part(range)?;
         // In memory, so both ends fit a usize.
         let mut rest = object.0.slice(range.start as usize..range.end as usize);
         let body = stream::iter(std::iter::from_fn(move || {

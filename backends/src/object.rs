@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use crate::{Key, Result};
+use crate::{Error, Key, Kind, Result};
 
 /// Bytes as they come, in order; the first error ends it.
 pub type ByteStream = BoxStream<'static, Result<Bytes>>;
@@ -21,6 +21,20 @@ pub struct Meta {
     pub size: u64,
     /// When it was last written, if the store says so.
     pub modified: Option<SystemTime>,
+}
+
+impl Meta {
+    /// The part that is asked for, `None` for the whole, cut at the object's end.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] if it begins beyond the end, or at the end of what has bytes.
+    pub(crate) fn part(&self, asked: Option<Range<u64>>) -> Result<Range<u64>> {
+        let range = asked.map_or(0..self.size, |asked| asked.start..asked.end.min(self.size));
+        if range.start > range.end || (range.start == self.size && self.size > 0) {
+            return Err(Error::new(Kind::Invalid, format!("get {}: range starts beyond the end", self.key)));
+        }
+        Ok(range)
+    }
 }
 
 /// An object being read.

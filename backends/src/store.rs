@@ -4,9 +4,13 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 
-use crate::{Key, Meta, Object, Result, Source};
+use crate::{Error, Key, Kind, Meta, Object, Result, Source};
+
+/// The object that Quay writes to see whether a store works (`storage/basestorage.py:validate`).
+pub const MARKER: &str = "_verify";
 
 /// One object store: a bucket, container or folder with a root.
 ///
@@ -36,4 +40,14 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// A real, small, authenticated read, to learn whether the store serves.
     async fn probe(&self) -> Result<()>;
+}
+
+/// What a read of no bytes gives: of a range that is empty, or that the server could not satisfy.
+pub(crate) async fn get_nothing(store: &dyn Store, key: &Key, asked: Range<u64>) -> Result<Option<Object>> {
+    let Some(meta) = store.head(key).await? else { return Ok(None) };
+    let range = meta.part(Some(asked))?;
+    if !range.is_empty() {
+        return Err(Error::new(Kind::Unavailable, format!("get {key}: a range that exists is refused")));
+    }
+    Ok(Some(Object { meta, range, body: stream::empty().boxed() }))
 }

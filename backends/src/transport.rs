@@ -1,5 +1,6 @@
 //! What all HTTP drivers share: TLS, time bounds, and a client of its own per store.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::answer::broken;
+use crate::headers::brought;
 use crate::upload::Upload;
-use crate::{ByteStream, Error, Kind, Result};
+use crate::{ByteStream, Error, Key, Kind, Object, Result};
 
 /// Idle connections kept per store: enough for the readers of a rollout to find one.
 const IDLE_CONNECTIONS: usize = 64;
@@ -188,8 +190,21 @@ impl HttpClient {
         }
     }
 
+    /// The object that a successful answer to a GET brings; `asked` is `None` for the whole.
+    pub(crate) fn object(
+        &self,
+        what: String,
+        key: &Key,
+        asked: Option<&Range<u64>>,
+        answer: Response,
+    ) -> Result<Object> {
+        let (range, meta) = brought(&what, key, asked, answer.status(), answer.headers())?;
+        let body = self.exactly(what, answer, range.end - range.start);
+        Ok(Object { meta, range, body })
+    }
+
     /// The body of an answer: exactly `length` bytes, or an error.
-    pub(crate) fn exactly(&self, what: String, answer: Response, length: u64) -> ByteStream {
+    fn exactly(&self, what: String, answer: Response, length: u64) -> ByteStream {
         let stall = self.timeouts.stall;
         let pieces = answer.bytes_stream().boxed();
         stream::try_unfold((pieces, length), move |(mut pieces, left)| {
@@ -213,8 +228,13 @@ impl HttpClient {
         .boxed()
     }
 
-    /// A short answer as a whole, at most [`MAX_ANSWER`] bytes, all of it within `bound`.
-    pub(crate) async fn whole(&self, what: &str, answer: Response, bound: Duration) -> Result<Bytes> {
+    /// A short answer as a whole, at most [`MAX_ANSWER`] bytes, all of it within the bound of a stall.
+    pub(crate) async fn whole(&self, what: &str, answer: Response) -> Result<Bytes> {
+        self.whole_within(what, answer, self.timeouts.stall).await
+    }
+
+    /// [`HttpClient::whole`] within another bound.
+    pub(crate) async fn whole_within(&self, what: &str, answer: Response, bound: Duration) -> Result<Bytes> {
         let read = async {
             let mut pieces = answer.bytes_stream();
             let mut whole = BytesMut::new();

@@ -12,7 +12,7 @@ use super::request::{self, Address};
 use super::sign::Signer;
 use crate::answer::refused;
 use crate::clock::{self, Clock};
-use crate::s3::request::{content_length, last_modified};
+use crate::headers::described;
 use crate::transport::HttpClient;
 use crate::upload::Upload;
 use crate::{Error, Key, Kind, Meta, Result, Secret, Transport};
@@ -165,12 +165,7 @@ impl Client {
         let answer = self.send(&what, &Call::new(Method::HEAD, self.address.blob(key, &[])?)).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => self.absent(&what, answer).await.map(|()| None),
-            status if status.is_success() => {
-                let size = content_length(answer.headers()).ok_or_else(|| {
-                    Error::new(Kind::Unavailable, format!("{what}: an answer without a length"))
-                })?;
-                Ok(Some(Meta { key: key.clone(), size, modified: last_modified(answer.headers()) }))
-            }
+            status if status.is_success() => described(&what, key, answer.headers()).map(Some),
             _ => Err(self.refusal(&what, answer).await),
         }
     }
@@ -184,18 +179,13 @@ impl Client {
     /// The error that an answer is.
     pub(super) async fn refusal(&self, what: &str, answer: Response) -> Error {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = self.whole(what, answer).await.unwrap_or_default();
+        let body = self.http.whole(what, answer).await.unwrap_or_default();
         let failure = request::failure(&headers, &body);
         let what = match failure.code.as_deref() {
             Some("BlobArchived") => format!("{what}: the blob is in the archive tier, rehydrate it first"),
             _ => what.to_owned(),
         };
         refused(&what, status, &headers, failure.code.as_deref()).with_request_id(failure.request_id)
-    }
-
-    /// A short answer as a whole.
-    pub(super) async fn whole(&self, what: &str, answer: Response) -> Result<Bytes> {
-        self.http.whole(what, answer, self.http.timeouts().stall).await
     }
 
     /// Whether a refusal told us the time. A shared access signature has no time of ours in it.

@@ -18,9 +18,10 @@ pub(crate) use config::PARAMS;
 pub use config::{AzureConfig, Credentials};
 pub use sign::{AccountKey, Signer};
 
-use crate::s3::request::{content_length, last_modified, placed, range_header};
+use crate::headers::{content_length, range_header};
+use crate::store::get_nothing;
 use crate::upload::Upload;
-use crate::{Error, Key, Kind, Meta, Object, Result, Source, Store, Transport};
+use crate::{Error, Key, Kind, MARKER, Meta, Object, Result, Source, Store, Transport};
 use client::{Call, Client};
 
 /// The largest blob that is written by a single request, in bytes.
@@ -34,9 +35,6 @@ const BLOCK: u64 = 8 * 1024 * 1024;
 
 /// Names per page of a listing; Azure gives no more.
 const LIST_PAGE: usize = 5000;
-
-/// The blob that Quay writes to see whether a store works (`storage/basestorage.py:validate`).
-const PROBED: &str = "_verify";
 
 /// Names the type that a blob will be served as.
 const CONTENT_TYPE: &str = "x-ms-blob-content-type";
@@ -101,24 +99,11 @@ impl AzureStore {
         }
     }
 
-    /// What a blob whose asked range has no bytes looks like.
-    async fn get_nothing(&self, key: &Key, asked: Range<u64>) -> Result<Option<Object>> {
-        let Some(meta) = self.client.head(key).await? else { return Ok(None) };
-        let range = asked.start..asked.end.min(meta.size);
-        if range.start > range.end || (range.start == meta.size && meta.size > 0) {
-            return Err(Error::new(Kind::Invalid, format!("get {key}: range starts beyond the end")));
-        }
-        if !range.is_empty() {
-            return Err(Error::new(Kind::Unavailable, format!("get {key}: a range that exists is refused")));
-        }
-        Ok(Some(Object { meta, range, body: stream::empty().boxed() }))
-    }
-
     async fn page(&self, prefix: &str, marker: Option<&str>) -> Result<request::Page> {
         let what = format!("list {prefix}");
         let call = Call::new(Method::GET, self.client.address.page(prefix, self.list_page, marker)?);
         let answer = self.client.ok(&what, &call, self.client.http.timeouts().first_byte).await?;
-        let body = self.client.whole(&what, answer).await?;
+        let body = self.client.http.whole(&what, answer).await?;
         let page = request::page(&self.client.address, &body)?;
         if page.next.is_some() && page.next.as_deref() == marker {
             return Err(Error::new(Kind::Unavailable, format!("{what}: the same page again")));
@@ -135,7 +120,7 @@ impl Store for AzureStore {
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
         if let Some(asked) = range.as_ref().filter(|asked| asked.is_empty()) {
-            return self.get_nothing(key, asked.clone()).await;
+            return get_nothing(self, key, asked.clone()).await;
         }
         let what = format!("get {key}");
         let mut call = Call::new(Method::GET, self.client.address.blob(key, &[])?);
@@ -149,13 +134,9 @@ impl Store for AzureStore {
                 && content_length(answer.headers()) == Some(0));
         match (answer.status(), &range) {
             (StatusCode::NOT_FOUND, _) => self.client.absent(&what, answer).await.map(|()| None),
-            (_, Some(asked)) if nothing => self.get_nothing(key, asked.clone()).await,
+            (_, Some(asked)) if nothing => get_nothing(self, key, asked.clone()).await,
             (status, _) if status.is_success() => {
-                let (range, size) = placed(range.as_ref(), status, answer.headers())
-                    .map_err(|(kind, why)| Error::new(kind, format!("{what}: {why}")))?;
-                let meta = Meta { key: key.clone(), size, modified: last_modified(answer.headers()) };
-                let body = self.client.http.exactly(what, answer, range.end - range.start);
-                Ok(Some(Object { meta, range, body }))
+                self.client.http.object(what, key, range.as_ref(), answer).map(Some)
             }
             _ => Err(self.client.refusal(&what, answer).await),
         }
@@ -197,13 +178,13 @@ impl Store for AzureStore {
     }
 
     async fn probe(&self) -> Result<()> {
-        let url = self.client.address.blob(&Key::new(PROBED), &[])?;
+        let url = self.client.address.blob(&Key::new(MARKER), &[])?;
         let call = Call::new(Method::GET, url).with_header("x-ms-range", "bytes=0-0")?;
         let answer = self.client.send("probe", &call).await?;
         match answer.status() {
             // 416: it is there and empty.
             status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.client.whole("probe", answer).await.map(drop)
+                self.client.http.whole("probe", answer).await.map(drop)
             }
             StatusCode::NOT_FOUND => self.client.absent("probe", answer).await,
             _ => Err(self.client.refusal("probe", answer).await),

@@ -76,10 +76,7 @@ impl Store for FsStore {
         })
         .await?;
         let Some((Some(meta), file)) = opened else { return Ok(None) };
-        let range = range.map_or(0..meta.size, |range| range.start..range.end.min(meta.size));
-        if range.start > range.end || (range.start == meta.size && meta.size > 0) {
-            return Err(Error::new(Kind::Invalid, format!("{what}: range starts beyond the end")));
-        }
+        let range = meta.part(range)?;
         let body = read(what, Arc::new(file), range.clone(), self.timeouts.stall);
         Ok(Some(Object { meta, range, body }))
     }

@@ -19,6 +19,7 @@ use super::request::{self, Address, Failure};
 use super::sign::{Payload, sign};
 use crate::answer::{self, refused};
 use crate::clock::{self, Clock};
+use crate::headers::described;
 use crate::transport::HttpClient;
 use crate::upload::Upload;
 use crate::{Digest, Error, Key, Kind, Meta, Result, Transport};
@@ -218,13 +219,7 @@ impl Client {
         let answer = self.send(&what, &Call::new(Method::HEAD, self.address.object(key, &[])?)).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => self.absent(&what, answer).await.map(|()| None),
-            status if status.is_success() => {
-                let size = request::content_length(answer.headers()).ok_or_else(|| {
-                    Error::new(Kind::Unavailable, format!("{what}: an answer without a length"))
-                })?;
-                let modified = request::last_modified(answer.headers());
-                Ok(Some(Meta { key: key.clone(), size, modified }))
-            }
+            status if status.is_success() => described(&what, key, answer.headers()).map(Some),
             _ => Err(self.refusal(&what, answer).await),
         }
     }
@@ -255,13 +250,8 @@ impl Client {
     /// The error that an answer is.
     pub(super) async fn refusal(&self, what: &str, answer: Response) -> Error {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = self.whole(what, answer).await.unwrap_or_default();
+        let body = self.http.whole(what, answer).await.unwrap_or_default();
         failed(what, status, &headers, &body)
-    }
-
-    /// A short answer as a whole.
-    pub(super) async fn whole(&self, what: &str, answer: Response) -> Result<Bytes> {
-        self.http.whole(what, answer, self.http.timeouts().stall).await
     }
 
     fn note_bucket(&self, answer: &Response) {
@@ -283,7 +273,7 @@ impl Client {
         }
         let (status, headers) = (answer.status(), answer.headers().clone());
         // A body that breaks off tells nothing, and the status still does.
-        let body = self.whole(what, answer).await.unwrap_or_default();
+        let body = self.http.whole(what, answer).await.unwrap_or_default();
         let failure = request::failure(&body).unwrap_or_default();
         // `RequestTimeTooSkewed`, which HEAD has no body to say.
         let lesson = if self.clock.learn(status, &headers, signed.clock) {

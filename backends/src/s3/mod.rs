@@ -27,8 +27,10 @@ pub use config::{S3Config, Style};
 pub use credentials::{Environment, Role};
 pub use sign::Signer;
 
+use crate::headers::range_header;
+use crate::store::get_nothing;
 use crate::upload::Upload;
-use crate::{Error, Key, Kind, Meta, Object, Result, Source, Store, Transport};
+use crate::{Error, Key, Kind, MARKER, Meta, Object, Result, Source, Store, Transport};
 use client::{Call, Client};
 use credentials::Provider;
 use sign::Payload;
@@ -44,9 +46,6 @@ const MIN_PART: u64 = 5 * 1024 * 1024;
 
 /// Names per page of a listing; S3 gives no more.
 const LIST_PAGE: usize = 1000;
-
-/// The object that Quay writes to see whether a store works (`storage/cloud.py:validate`).
-const PROBED: &str = "_verify";
 
 /// A store that speaks S3.
 #[derive(Debug)]
@@ -107,24 +106,11 @@ impl S3Store {
         self.client.upload(&what, key, &call, Payload::Signed(source.digest()), upload).await.map(drop)
     }
 
-    /// What an object whose asked range has no bytes looks like.
-    async fn get_nothing(&self, key: &Key, asked: Range<u64>) -> Result<Option<Object>> {
-        let Some(meta) = self.head(key).await? else { return Ok(None) };
-        let range = asked.start..asked.end.min(meta.size);
-        if range.start > range.end || (range.start == meta.size && meta.size > 0) {
-            return Err(Error::new(Kind::Invalid, format!("get {key}: range starts beyond the end")));
-        }
-        if !range.is_empty() {
-            return Err(Error::new(Kind::Unavailable, format!("get {key}: a range that exists is refused")));
-        }
-        Ok(Some(Object { meta, range, body: stream::empty().boxed() }))
-    }
-
     async fn page(&self, prefix: &str, token: Option<&str>) -> Result<request::Page> {
         let what = format!("list {prefix}");
         let url = self.client.address.page(prefix, self.list_page, token)?;
         let answer = self.client.ok(&what, &Call::new(Method::GET, url)).await?;
-        let body = self.client.whole(&what, answer).await?;
+        let body = self.client.http.whole(&what, answer).await?;
         let page = request::page(&self.client.address, &body)?;
         if page.next.is_some() && page.next.as_deref() == token {
             return Err(Error::new(Kind::Unavailable, format!("{what}: the same page again")));
@@ -141,24 +127,19 @@ impl Store for S3Store {
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
         if let Some(asked) = range.as_ref().filter(|asked| asked.is_empty()) {
-            return self.get_nothing(key, asked.clone()).await;
+            return get_nothing(self, key, asked.clone()).await;
         }
         let what = format!("get {key}");
         let mut call = Call::new(Method::GET, self.client.address.object(key, &[])?);
         if let Some(asked) = &range {
-            call = call.with_header(header::RANGE, &request::range_header(asked))?;
+            call = call.with_header(header::RANGE, &range_header(asked))?;
         }
         let answer = self.client.send(&what, &call).await?;
         match (answer.status(), &range) {
             (StatusCode::NOT_FOUND, _) => self.client.absent(&what, answer).await.map(|()| None),
-            (StatusCode::RANGE_NOT_SATISFIABLE, Some(asked)) => self.get_nothing(key, asked.clone()).await,
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(asked)) => get_nothing(self, key, asked.clone()).await,
             (status, _) if status.is_success() => {
-                let (range, size) = request::placed(range.as_ref(), status, answer.headers())
-                    .map_err(|(kind, why)| Error::new(kind, format!("{what}: {why}")))?;
-                let modified = request::last_modified(answer.headers());
-                let meta = Meta { key: key.clone(), size, modified };
-                let body = self.client.http.exactly(what, answer, range.end - range.start);
-                Ok(Some(Object { meta, range, body }))
+                self.client.http.object(what, key, range.as_ref(), answer).map(Some)
             }
             _ => Err(self.client.refusal(&what, answer).await),
         }
@@ -198,13 +179,13 @@ impl Store for S3Store {
     }
 
     async fn probe(&self) -> Result<()> {
-        let url = self.client.address.object(&Key::new(PROBED), &[])?;
+        let url = self.client.address.object(&Key::new(MARKER), &[])?;
         let call = Call::new(Method::GET, url).with_header(header::RANGE, "bytes=0-0")?;
         let answer = self.client.send("probe", &call).await?;
         match answer.status() {
             // 416: it is there and empty.
             status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.client.whole("probe", answer).await.map(drop)
+                self.client.http.whole("probe", answer).await.map(drop)
             }
             StatusCode::NOT_FOUND => self.client.absent("probe", answer).await,
             _ => Err(self.client.refusal("probe", answer).await),

@@ -42,7 +42,7 @@ pub(super) async fn put(client: &Arc<Client>, key: &Key, source: &Source, part: 
     let url = client.address.object(key, &[("uploads", "")])?;
     let call = Call::new(Method::POST, url).with_headers(client.write_headers());
     let answer = client.ok(&what, &call).await?;
-    let id = request::upload_id(&client.whole(&what, answer).await?)?;
+    let id = request::upload_id(&client.http.whole(&what, answer).await?)?;
     let mut started = Started { client: Arc::clone(client), key: key.clone(), id, open: true };
     let written = started.write(&what, source, part_size(source.size(), part)).await;
     if written.is_err() {
@@ -172,7 +172,7 @@ impl Started {
     async fn try_complete(&self, what: &str, call: &Call) -> Result<()> {
         let answer = self.client.send_within(what, call, COMPLETION).await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = self.client.http.whole(what, answer, COMPLETION).await?;
+        let body = self.client.http.whole_within(what, answer, COMPLETION).await?;
         // 200 may have been sent before it was known (CompleteMultipartUpload, "Processing").
         if status.is_success() && request::failure(&body).is_none() {
             return Ok(());

@@ -20,13 +20,6 @@ fn address(style: Style, root: &str) -> Address {
     Address::new(&config).expect("an address")
 }
 
-fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-    pairs
-        .iter()
-        .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().expect("a value")))
-        .collect()
-}
-
 #[test]
 fn urls_of_objects() {
     let key = Key::new("sha256/ab/abcd");
@@ -102,67 +95,10 @@ fn multipart_bodies() {
     );
 }
 
-#[test]
-fn answers_bring_what_was_asked_for_or_fail() {
-    let part = |range: &str, length: &str| headers(&[("content-range", range), ("content-length", length)]);
-    let (ok, partial) = (StatusCode::OK, StatusCode::PARTIAL_CONTENT);
-    for (asked, status, headers, expected) in [
-        (None, ok, headers(&[("content-length", "10")]), Ok((0..10, 10))),
-        (None, ok, HeaderMap::new(), Err(Kind::Unavailable)),
-        (None, partial, part("bytes 0-9/10", "10"), Err(Kind::Unavailable)),
-        (Some(0..10), ok, headers(&[("content-length", "10")]), Ok((0..10, 10))),
-        (Some(0..11), ok, headers(&[("content-length", "10")]), Ok((0..10, 10))),
-        (Some(0..9), ok, headers(&[("content-length", "10")]), Err(Kind::Unavailable)),
-        (Some(2..10), ok, headers(&[("content-length", "10")]), Err(Kind::Unavailable)),
-        (Some(2..5), partial, part("bytes 2-4/10", "3"), Ok((2..5, 10))),
-        (Some(2..50), partial, part("bytes 2-9/10", "8"), Ok((2..10, 10))),
-        (Some(2..5), partial, part("bytes 2-3/10", "2"), Err(Kind::Unavailable)),
-        (Some(2..5), partial, part("bytes 2-4/10", "2"), Err(Kind::Unavailable)),
-        (Some(2..5), partial, part("bytes 2-4/10", "4"), Err(Kind::Corrupt)),
-        (Some(2..5), partial, part("bytes 1-4/10", "4"), Err(Kind::Corrupt)),
-        (Some(2..5), partial, part("bytes 2-5/10", "4"), Err(Kind::Corrupt)),
-        (Some(2..5), partial, part("bytes 4-2/10", "3"), Err(Kind::Unavailable)),
-        (Some(2..5), partial, headers(&[("content-length", "3")]), Err(Kind::Unavailable)),
-    ] {
-        let found = placed(asked.as_ref(), status, &headers).map_err(|(kind, _)| kind);
-        assert_eq!(found, expected, "{asked:?} {status} {headers:?}");
-    }
-}
-
 proptest! {
-    #[test]
-    fn content_ranges_and_back(start in 0..1_u64 << 60, length in 1..1_u64 << 60, more in 0..1_u64 << 60) {
-        let (range, size) = (start..start + length, start + length + more);
-        let text = format!("bytes {}-{}/{size}", range.start, range.end - 1);
-        prop_assert_eq!(content_range(&headers(&[("content-range", &text)])), Some((range, size)));
-    }
-
-    #[test]
-    fn content_ranges_are_never_beyond_the_size(text in "(bytes )?[-+*0-9/ ]{0,24}") {
-        if let Some((range, size)) = content_range(&headers(&[("content-range", &text)])) {
-            prop_assert!(range.start < range.end && range.end <= size);
-        }
-    }
-
     #[test]
     fn whatever_a_server_sends_is_an_answer(body in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = (failure(&body), upload_id(&body).is_ok(), page(&address(Style::Path, "r"), &body).is_ok());
-    }
-
-    #[test]
-    fn timestamps_as_http_dates_have_them(seconds in 0..250_000_000_000_u64) {
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        // `Sun, 06 Nov 1994 08:49:37 GMT`
-        let date = httpdate::fmt_http_date(time);
-        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-        let month = months.iter().position(|month| *month == &date[8..11]).expect("a month") + 1;
-        let text = format!("{}-{month:02}-{}T{}.000Z", &date[12..16], &date[5..7], &date[17..25]);
-        prop_assert_eq!(timestamp(&text), Some(time));
-    }
-
-    #[test]
-    fn no_text_is_a_timestamp_that_panics(text in "[-0-9T:.Z]{0,30}") {
-        let _ = timestamp(&text);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use reqwest::{Method, Request, Response};
@@ -17,7 +16,7 @@ use super::config::{Access, SwiftConfig};
 use super::request::{self, Folder, Names, Page};
 use super::tempurl;
 use crate::answer::refused;
-use crate::s3::request::{content_length, last_modified};
+use crate::headers::described;
 use crate::transport::HttpClient;
 use crate::upload::Upload;
 use crate::{Error, Key, Kind, Meta, Result, Secret, Transport};
@@ -256,15 +255,12 @@ impl Client {
             StatusCode::NOT_FOUND => self.absent(what, answer).await.map(|()| None),
             status if status.is_success() => {
                 let headers = answer.headers();
-                let size = content_length(headers).ok_or_else(|| {
-                    Error::new(Kind::Unavailable, format!("{what}: an answer without a length"))
-                })?;
                 let text = |name| {
                     let value = headers.get(name).map(HeaderValue::as_bytes)?;
                     Some(String::from_utf8_lossy(value).into_owned())
                 };
                 Ok(Some(Found {
-                    meta: Meta { key: key.clone(), size, modified: last_modified(headers) },
+                    meta: described(what, key, headers)?,
                     manifest: text("x-object-manifest").filter(|manifest| !manifest.is_empty()),
                     is_static: text("x-static-large-object")
                         .is_some_and(|is| is.eq_ignore_ascii_case("true")),
@@ -322,7 +318,7 @@ impl Client {
         if !answer.status().is_success() {
             return Err(self.refusal(what, answer).await);
         }
-        let page = Page::parse(&self.names, &self.whole(what, answer).await?)?;
+        let page = Page::parse(&self.names, &self.http.whole(what, answer).await?)?;
         if page.last().as_deref().is_some_and(|last| marker.is_some_and(|marker| last <= marker)) {
             return Err(Error::new(Kind::Unavailable, format!("{what}: the same page again")));
         }
@@ -340,7 +336,7 @@ impl Client {
                 return Err(self.refusal(what, answer).await);
             }
             // Not every Swift shows it (`expose_info`).
-            let said = request::max_file_size(&self.whole(what, answer).await?);
+            let said = request::max_file_size(&self.http.whole(what, answer).await?);
             Ok::<_, Error>(said.unwrap_or(MAX_FILE_SIZE))
         });
         *asked.await.unwrap_or(&MAX_FILE_SIZE)
@@ -350,11 +346,6 @@ impl Client {
     pub(super) async fn refusal(&self, what: &str, answer: Response) -> Error {
         let error = refused(what, answer.status(), answer.headers(), None);
         error.with_request_id(request_id(answer.headers()))
-    }
-
-    /// A short answer as a whole.
-    pub(super) async fn whole(&self, what: &str, answer: Response) -> Result<Bytes> {
-        self.http.whole(what, answer, self.http.timeouts().stall).await
     }
 
     fn note_container(&self, answer: &Response) {

@@ -19,9 +19,10 @@ use reqwest::Method;
 pub(crate) use config::PARAMS;
 pub use config::{Access, Account, Domain, Identity, Login, Named, Service, SwiftConfig};
 
-use crate::s3::request::{last_modified, placed, range_header};
+use crate::headers::range_header;
+use crate::store::get_nothing;
 use crate::upload::Upload;
-use crate::{Error, Key, Kind, Meta, Object, Result, Source, Store, Transport};
+use crate::{Error, Key, Kind, MARKER, Meta, Object, Result, Source, Store, Transport};
 use client::{Call, Client};
 
 /// The largest object that is written by a single request, in bytes, if the server takes as much.
@@ -35,9 +36,6 @@ const LIST_PAGE: usize = 1000;
 
 /// Objects asked for their true size at once, to one listing.
 const HEADS_IN_FLIGHT: usize = 8;
-
-/// The object that Quay writes to see whether a store works (`basestorage.py:validate`).
-const PROBED: &str = "_verify";
 
 /// A store that speaks Swift.
 #[derive(Debug)]
@@ -80,19 +78,6 @@ impl SwiftStore {
         self.client.upload(what, &call, || Upload::proven(source, &timeouts)).await
     }
 
-    /// What an object whose asked range has no bytes looks like.
-    async fn get_nothing(&self, key: &Key, asked: Range<u64>) -> Result<Option<Object>> {
-        let Some(meta) = self.head(key).await? else { return Ok(None) };
-        let range = asked.start..asked.end.min(meta.size);
-        if range.start > range.end || (range.start == meta.size && meta.size > 0) {
-            return Err(Error::new(Kind::Invalid, format!("get {key}: range starts beyond the end")));
-        }
-        if !range.is_empty() {
-            return Err(Error::new(Kind::Unavailable, format!("get {key}: a range that exists is refused")));
-        }
-        Ok(Some(Object { meta, range, body: stream::empty().boxed() }))
-    }
-
     /// A listed object with its true size: listings say 0 for a Dynamic Large Object.
     async fn sized(&self, listed: Meta) -> Result<Option<Meta>> {
         if listed.size > 0 {
@@ -110,7 +95,7 @@ impl Store for SwiftStore {
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
         if let Some(asked) = range.as_ref().filter(|asked| asked.is_empty()) {
-            return self.get_nothing(key, asked.clone()).await;
+            return get_nothing(self, key, asked.clone()).await;
         }
         let what = format!("get {key}");
         let mut call = Call::object(Method::GET, self.client.names.of(key)?);
@@ -120,13 +105,9 @@ impl Store for SwiftStore {
         let answer = self.client.send(&what, &call).await?;
         match (answer.status(), &range) {
             (StatusCode::NOT_FOUND, _) => self.client.absent(&what, answer).await.map(|()| None),
-            (StatusCode::RANGE_NOT_SATISFIABLE, Some(asked)) => self.get_nothing(key, asked.clone()).await,
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(asked)) => get_nothing(self, key, asked.clone()).await,
             (status, _) if status.is_success() => {
-                let (range, size) = placed(range.as_ref(), status, answer.headers())
-                    .map_err(|(kind, why)| Error::new(kind, format!("{what}: {why}")))?;
-                let meta = Meta { key: key.clone(), size, modified: last_modified(answer.headers()) };
-                let body = self.client.http.exactly(what, answer, range.end - range.start);
-                Ok(Some(Object { meta, range, body }))
+                self.client.http.object(what, key, range.as_ref(), answer).map(Some)
             }
             _ => Err(self.client.refusal(&what, answer).await),
         }
@@ -175,7 +156,7 @@ impl Store for SwiftStore {
                 .with_query("multipart-manifest", "delete")
                 .with_header(header::ACCEPT, "application/json")?;
             let answer = self.client.ok(&what, &call).await?;
-            let body = self.client.whole(&what, answer).await?;
+            let body = self.client.http.whole(&what, answer).await?;
             return match request::bulk_failure(&body) {
                 Some(status) => Err(Error::new(Kind::Unavailable, what).with_code(status)),
                 None => Ok(()),
@@ -190,13 +171,13 @@ impl Store for SwiftStore {
     }
 
     async fn probe(&self) -> Result<()> {
-        let name = self.client.names.of(&Key::new(PROBED))?;
+        let name = self.client.names.of(&Key::new(MARKER))?;
         let call = Call::object(Method::GET, name).with_header(header::RANGE, "bytes=0-0")?;
         let answer = self.client.send("probe", &call).await?;
         match answer.status() {
             // 416: it is there and empty.
             status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.client.whole("probe", answer).await.map(drop)
+                self.client.http.whole("probe", answer).await.map(drop)
             }
             StatusCode::NOT_FOUND => self.client.absent("probe", answer).await,
             _ => Err(self.client.refusal("probe", answer).await),

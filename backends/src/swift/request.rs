@@ -5,7 +5,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::config::SwiftConfig;
-use crate::s3::request::timestamp;
+use crate::timestamp::timestamp;
 use crate::{Error, Key, Kind, Meta, Result, key};
 
 /// The characters that stay as they are in a segment of a path or in a query (RFC 3986, 2.3).

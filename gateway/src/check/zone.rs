@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::{Error, Key, Kind, Source, Store, Transport};
+use backends::{Error, Key, Kind, MARKER, Source, Store, Transport};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
@@ -13,8 +13,7 @@ use super::progress::Line;
 use super::step::{Name, Note, Steps, Walk};
 use crate::config::{NamedZone, Timeouts};
 
-/// Quay's own marker (`storage/basestorage.py:BaseStorage.validate`). It stays, as Quay's does.
-const MARKER: &str = "_verify";
+/// What Quay's own marker holds. It stays, as Quay's does.
 const MARKER_BYTES: &[u8] = b"testing 123";
 
 /// The part of it that is read by range: not the beginning, so that a store that ignores ranges

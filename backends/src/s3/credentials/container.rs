@@ -102,7 +102,7 @@ async fn ask(url: &Url, environment: &Environment, http: &HttpClient) -> Result<
     if answer.status() != StatusCode::OK {
         return Err(refused(WHAT, answer.status(), answer.headers(), None));
     }
-    let body = http.whole(WHAT, answer, BOUND).await?;
+    let body = http.whole_within(WHAT, answer, BOUND).await?;
     document::credentials(&body, "container")
         .map_err(|why| Error::new(Kind::Denied, format!("{WHAT}: {why}")))
 }

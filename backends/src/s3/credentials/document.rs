@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use aws_credential_types::Credentials;
 use serde::Deserialize;
 
-use crate::s3::request::timestamp;
+use crate::timestamp::timestamp;
 
 /// What the container and the instance answer.
 #[derive(Deserialize)]

@@ -129,7 +129,7 @@ impl Service<'_> {
         if answer.status() != StatusCode::OK {
             return Err(refused(WHAT, answer.status(), answer.headers(), None));
         }
-        self.http.whole(WHAT, answer, BOUND).await
+        self.http.whole_within(WHAT, answer, BOUND).await
     }
 }
 

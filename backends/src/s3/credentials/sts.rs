@@ -109,7 +109,7 @@ impl Sts {
             None => answer,
         };
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = self.http.whole(what, answer, self.http.timeouts().stall).await?;
+        let body = self.http.whole(what, answer).await?;
         if status != StatusCode::OK {
             return Err(refused(what, status, &headers, code(&body).as_deref()));
         }

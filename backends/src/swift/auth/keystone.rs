@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::s3::request::timestamp;
 use crate::swift::config::{Account, Domain, Named, Service};
+use crate::timestamp::timestamp;
 use crate::{Error, Kind, Result, Secret};
 
 /// Endpoints that an error lists.

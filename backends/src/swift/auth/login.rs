@@ -27,7 +27,7 @@ pub(super) async fn log_in(
         Identity::V2(account) => {
             let body = keystone::v2_request(account);
             let answer = post(http, login, "tokens", &body, Some(account)).await?;
-            let granted = keystone::v2_granted(&whole(http, answer).await?)?;
+            let granted = keystone::v2_granted(&http.whole(WHAT, answer).await?)?;
             session(granted, None, service, storage_url)
         }
         Identity::V3(account) => {
@@ -49,7 +49,7 @@ async fn v3(
 ) -> Result<Session> {
     let answer = post(http, login, "auth/tokens", body, account).await?;
     let token = secret(answer.headers(), "x-subject-token");
-    let granted = keystone::v3_granted(&whole(http, answer).await?)?;
+    let granted = keystone::v3_granted(&http.whole(WHAT, answer).await?)?;
     session(granted, token, service, storage_url)
 }
 
@@ -136,10 +136,6 @@ async fn v1(
     };
     let life = text(headers, "x-auth-token-expires").and_then(|seconds| seconds.parse().ok());
     Ok(Session::new(token, account, life.map(Duration::from_secs)))
-}
-
-async fn whole(http: &HttpClient, answer: Response) -> Result<bytes::Bytes> {
-    http.whole(WHAT, answer, http.timeouts().stall).await
 }
 
 fn refusal(why: &str, answer: &Response) -> Error {

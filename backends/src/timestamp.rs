@@ -1,0 +1,52 @@
+//! Times as stores and services write them in their answers.
+
+use std::time::{Duration, SystemTime};
+
+use crate::headers::digits;
+
+/// `2009-10-12T17:50:30.000Z` (RFC 3339 in UTC), to the second.
+pub(crate) fn timestamp(text: &str) -> Option<SystemTime> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let mut date = date.splitn(3, '-').map(digits);
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    let mut time = time.split('.').next()?.splitn(3, ':').map(digits);
+    let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
+    let fits = (1970..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second <= 60;
+    if !fits {
+        return None;
+    }
+    // Days since 1970 in years that begin in March, so that the leap day is the last of a year.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = (365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day).checked_sub(719_469)?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn timestamps_as_http_dates_have_them(seconds in 0..250_000_000_000_u64) {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            // `Sun, 06 Nov 1994 08:49:37 GMT`
+            let date = httpdate::fmt_http_date(time);
+            let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+            let month = months.iter().position(|month| *month == &date[8..11]).expect("a month") + 1;
+            let text = format!("{}-{month:02}-{}T{}.000Z", &date[12..16], &date[5..7], &date[17..25]);
+            prop_assert_eq!(timestamp(&text), Some(time));
+        }
+
+        #[test]
+        fn no_text_is_a_timestamp_that_panics(text in "[-0-9T:.Z]{0,30}") {
+            let _ = timestamp(&text);
+        }
+    }
+}
