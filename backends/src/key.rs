@@ -54,3 +54,8 @@ pub(crate) fn climbs(path: &str) -> bool {
 pub(crate) fn join(root: &str, path: &str) -> String {
     if root.is_empty() || root.ends_with('/') { format!("{root}{path}") } else { format!("{root}/{path}") }
 }
+
+/// The key that a name stands for, if it lies below `root` (with its slash).
+pub(crate) fn below(root: &str, name: &str) -> Option<Key> {
+    name.strip_prefix(root).filter(|key| !key.is_empty()).map(Key::new)
+}

@@ -31,6 +31,7 @@ mod timestamp;
 mod transport;
 mod unusable;
 mod upload;
+mod urls;
 
 pub use config::StoreConfig;
 pub use digest::{Digest, DigestError, Hasher};

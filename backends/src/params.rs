@@ -7,8 +7,11 @@ use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
+use url::Url;
+
 use crate::Secret;
 use crate::nearest::nearest;
+use crate::urls::is_plain;
 
 /// Why parameters are refused, in words for who wrote them. Never holds a value.
 pub(crate) type Reason = String;
@@ -124,6 +127,15 @@ impl Params {
     /// Takes a parameter that is of no concern here, whatever it is.
     pub(crate) fn accept(&mut self, name: &'static str) {
         self.take(name);
+    }
+
+    /// The text of a parameter as a URL of nothing but host and path.
+    pub(crate) fn plain_url(&self, name: &str, text: &str) -> Result<Url, Reason> {
+        let url = Url::parse(text).map_err(|error| self.wrong(name, &format!("a URL ({error})")))?;
+        if !is_plain(&url) {
+            return Err(self.wrong(name, "an http or https URL of nothing but host and path"));
+        }
+        Ok(url)
     }
 
     /// A refusal of one parameter.

@@ -68,7 +68,7 @@ fn store(server: &Service) -> SwiftStore {
     };
     let url = format!("http://{}/v3", server.address).parse().expect("a URL");
     let config = SwiftConfig {
-        access: Access::Login(Login { url, identity: Identity::V3(account) }),
+        access: Access::Login(Box::new(Login { url, identity: Identity::V3(account) })),
         storage_url: None,
         service: Wanted { kind: "object-store".to_owned(), interface: "public".to_owned(), region: None },
         container: "blobs".to_owned(),

@@ -104,7 +104,7 @@ fn config(container: &Container) -> Result<SwiftConfig> {
         }
     };
     Ok(SwiftConfig {
-        access: Access::Login(Login { url, identity }),
+        access: Access::Login(Box::new(Login { url, identity })),
         storage_url: None,
         service: Service { kind: "object-store".to_owned(), interface: "public".to_owned(), region: None },
         container: container.name.clone(),

@@ -65,7 +65,7 @@ impl AzureConfig {
             .optional_text("endpoint_url")?
             .unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
         Ok(Self {
-            endpoint: endpoint_url(params, &endpoint)?,
+            endpoint: params.plain_url("endpoint_url", &endpoint)?,
             root: root(params)?,
             account,
             container,
@@ -104,18 +104,6 @@ fn root(params: &mut Params) -> Result<String, Reason> {
         return Err(params.wrong("storage_path", "a path without `.` and `..`"));
     }
     Ok(root.to_owned())
-}
-
-fn endpoint_url(params: &Params, text: &str) -> Result<Url, Reason> {
-    let url = Url::parse(text).map_err(|error| params.wrong("endpoint_url", &format!("a URL ({error})")))?;
-    let plain = url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
-        return Err(params.wrong("endpoint_url", "an http or https URL of nothing but host and path"));
-    }
-    Ok(url)
 }
 
 /// A token as it is copied: with or without the `?` that a URL would have.

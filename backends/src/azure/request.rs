@@ -5,19 +5,14 @@ use std::time::SystemTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use quick_xml::de::from_str;
 use serde::Deserialize;
 use url::Url;
 
 use super::config::AzureConfig;
+use crate::urls::{ENCODED, ENCODED_PATH, with_query};
 use crate::{Digest, Error, Key, Kind, Meta, Result, key, s3};
-
-/// The characters that need no encoding anywhere (RFC 3986, 2.3).
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// A blob's characters that stay: the same and the slash.
-const ENCODED_NAME: &AsciiSet = &ENCODED.remove(b'/');
 
 /// Azure's bound on the length of a blob's name, in characters.
 const MAX_NAME: usize = 1024;
@@ -45,7 +40,7 @@ impl Address {
             let why = format!("{name:?} is no name of a blob: it ends in `/` or is longer than {MAX_NAME}");
             return Err(Error::new(Kind::Invalid, why));
         }
-        self.url(&format!("/{}", utf8_percent_encode(&name, ENCODED_NAME)), query)
+        self.url(&format!("/{}", utf8_percent_encode(&name, ENCODED_PATH)), query)
     }
 
     /// The URL of one page of a listing.
@@ -64,16 +59,13 @@ impl Address {
 
     /// The key below the root that a listed name stands for.
     fn key_of(&self, name: &str) -> Option<Key> {
-        name.strip_prefix(&key::join(&self.root, "")).filter(|key| !key.is_empty()).map(Key::new)
+        key::below(&key::join(&self.root, ""), name)
     }
 
     fn url(&self, path: &str, query: &[(&str, &str)]) -> Result<Url> {
-        let mut text = format!("{}{path}", self.container);
-        for (index, (name, value)) in query.iter().enumerate() {
-            text.push(if index == 0 { '?' } else { '&' });
-            text.push_str(&format!("{name}={}", utf8_percent_encode(value, ENCODED)));
-        }
-        Url::parse(&text).map_err(|_| Error::new(Kind::Invalid, "container and key make no URL"))
+        let text = format!("{}{path}", self.container);
+        with_query(text, query.iter().copied())
+            .map_err(|_| Error::new(Kind::Invalid, "container and key make no URL"))
     }
 }
 

@@ -4,6 +4,7 @@ use url::Url;
 
 use super::credentials::Role;
 use crate::params::{Params, Reason};
+use crate::urls::is_plain;
 use crate::{Secret, key};
 
 /// The only endpoint Quay knows for Google Cloud Storage (`GoogleCloudStorage.ENDPOINT_URL`).
@@ -309,11 +310,7 @@ fn root(params: &mut Params) -> Result<String, Reason> {
 
 fn parse(params: &Params, name: &str, text: &str) -> Result<Url, Reason> {
     let url = Url::parse(text).map_err(|error| params.wrong(name, &format!("a host or URL ({error})")))?;
-    let plain = url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
+    if !is_plain(&url) {
         return Err(params.wrong(name, "a host, or an http or https URL of nothing but host and path"));
     }
     Ok(url)

@@ -1,6 +1,6 @@
 //! Building requests and parsing answers: no I/O.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use quick_xml::de::from_str;
 use quick_xml::escape::escape;
 use serde::Deserialize;
@@ -8,13 +8,8 @@ use url::Url;
 
 use super::config::{S3Config, Style};
 use crate::timestamp::timestamp;
+use crate::urls::{ENCODED, ENCODED_PATH, with_query};
 use crate::{Error, Key, Kind, Meta, Result, key};
-
-/// The characters that Signature Version 4 leaves as they are.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// A key's characters that stay: the same and the slash.
-const ENCODED_KEY: &AsciiSet = &ENCODED.remove(b'/');
 
 /// S3's bound on the length of a key, in bytes.
 const MAX_KEY: usize = 1024;
@@ -53,7 +48,7 @@ impl Address {
                 format!("not a key: root and key have over {MAX_KEY} bytes"),
             ));
         }
-        self.url(&format!("/{}", utf8_percent_encode(&path, ENCODED_KEY)), query)
+        self.url(&format!("/{}", utf8_percent_encode(&path, ENCODED_PATH)), query)
     }
 
     /// The bucket's own URL.
@@ -72,16 +67,13 @@ impl Address {
 
     /// The key below the root that a listed name stands for.
     pub(super) fn key_of(&self, name: &str) -> Option<Key> {
-        name.strip_prefix(&key::join(&self.root, "")).filter(|key| !key.is_empty()).map(Key::new)
+        key::below(&key::join(&self.root, ""), name)
     }
 
     fn url(&self, path: &str, query: &[(&str, &str)]) -> Result<Url> {
-        let mut text = format!("{}{path}", self.bucket);
-        for (index, (name, value)) in query.iter().enumerate() {
-            text.push(if index == 0 { '?' } else { '&' });
-            text.push_str(&format!("{name}={}", utf8_percent_encode(value, ENCODED)));
-        }
-        Url::parse(&text).map_err(|_| Error::new(Kind::Invalid, "bucket and key make no URL"))
+        let text = format!("{}{path}", self.bucket);
+        with_query(text, query.iter().copied())
+            .map_err(|_| Error::new(Kind::Invalid, "bucket and key make no URL"))
     }
 }
 

@@ -32,10 +32,9 @@ pub struct SwiftConfig {
 
 /// What proves who we are.
 #[derive(Debug, Clone)]
-#[allow(clippy::large_enum_variant)]
 pub enum Access {
     /// A token from a login.
-    Login(Login),
+    Login(Box<Login>),
     /// Temporary URLs made with the account's key: for reading alone.
     TempUrl(Secret),
 }
@@ -144,7 +143,7 @@ impl SwiftConfig {
         // Whatever else is in there, swiftclient does not look at it either.
         let mut options = params.map("os_options")?;
         let storage_url = match options.optional_text("object_storage_url")? {
-            Some(url) => Some(plain_url(params, "object_storage_url", &url)?),
+            Some(url) => Some(params.plain_url("object_storage_url", &url)?),
             None => None,
         };
         let interface = options.optional_text("endpoint_type")?.unwrap_or_else(|| "public".to_owned());
@@ -276,12 +275,12 @@ fn access(params: &mut Params, options: &mut Params, has_storage_url: bool) -> R
     {
         return Err("SwiftStorage: `os_options` must have `tenant_name` or `tenant_id`".to_owned());
     }
-    let mut url = plain_url(params, "auth_url", &url)?;
+    let mut url = params.plain_url("auth_url", &url)?;
     if let Some(suffix) = suffix.filter(|_| !is_versioned(&url)) {
         let path = format!("{}/{suffix}", url.path().trim_end_matches('/'));
         url.set_path(&path);
     }
-    Ok(Access::Login(Login { url, identity }))
+    Ok(Access::Login(Box::new(Login { url, identity })))
 }
 
 fn application_credential(options: &mut Params) -> Result<Option<Identity>, Reason> {
@@ -343,18 +342,6 @@ fn domain(options: &mut Params, id: &'static str, name: &'static str) -> Result<
 fn is_versioned(url: &Url) -> bool {
     let last = url.path().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     matches!(last, "v2" | "v2.0" | "v3" | "v3.0")
-}
-
-fn plain_url(params: &Params, name: &str, text: &str) -> Result<Url, Reason> {
-    let url = Url::parse(text).map_err(|error| params.wrong(name, &format!("a URL ({error})")))?;
-    let plain = url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
-        return Err(params.wrong(name, "an http or https URL of nothing but host and path"));
-    }
-    Ok(url)
 }
 
 #[cfg(test)]

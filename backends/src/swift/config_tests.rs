@@ -25,7 +25,7 @@ fn read(params: &str) -> Result<SwiftConfig, String> {
 
 fn login(params: &str) -> Login {
     match read(params).unwrap_or_else(|error| panic!("{params}: {error}")).access {
-        Access::Login(login) => login,
+        Access::Login(login) => *login,
         Access::TempUrl(_) => panic!("{params}: no login"),
     }
 }

@@ -1,18 +1,13 @@
 //! Building requests and parsing answers: no I/O.
 
-use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 use url::Url;
 
 use super::config::SwiftConfig;
 use crate::timestamp::timestamp;
+use crate::urls::{ENCODED, ENCODED_PATH, with_query};
 use crate::{Error, Key, Kind, Meta, Result, key};
-
-/// The characters that stay as they are in a segment of a path or in a query (RFC 3986, 2.3).
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// A name's characters that stay: the same and the slash.
-const ENCODED_NAME: &AsciiSet = &ENCODED.remove(b'/');
 
 /// What Swift decodes in `X-Object-Manifest`, and what it refuses there. No more than that, since
 /// Quay writes and reads the header as it is (`swift.py:complete_chunked_upload`, `remove`).
@@ -58,7 +53,7 @@ impl Names {
 
     /// The key below the root that a listed name stands for.
     pub(super) fn key_of(&self, name: &str) -> Option<Key> {
-        name.strip_prefix(&self.join("")).filter(|key| !key.is_empty()).map(Key::new)
+        key::below(&self.join(""), name)
     }
 
     /// The URL of an object, or of the container itself, below an account's.
@@ -68,13 +63,10 @@ impl Names {
         text.extend(utf8_percent_encode(&self.container, ENCODED));
         if let Some(name) = name {
             text.push('/');
-            text.extend(utf8_percent_encode(name, ENCODED_NAME));
+            text.extend(utf8_percent_encode(name, ENCODED_PATH));
         }
-        for (index, (name, value)) in query.iter().enumerate() {
-            text.push(if index == 0 { '?' } else { '&' });
-            text.push_str(&format!("{name}={}", utf8_percent_encode(value, ENCODED)));
-        }
-        Url::parse(&text).map_err(|_| Error::new(Kind::Invalid, "container and key make no URL"))
+        with_query(text, query.iter().map(|(name, value)| (*name, &**value)))
+            .map_err(|_| Error::new(Kind::Invalid, "container and key make no URL"))
     }
 
     /// A folder for the segments of one object.
