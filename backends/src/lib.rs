@@ -21,6 +21,7 @@ mod nearest;
 mod object;
 mod params;
 mod parts;
+mod persist;
 mod proof;
 pub mod s3;
 mod secret;

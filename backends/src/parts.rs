@@ -4,39 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::upload::PIECE;
 use crate::{ByteStream, Digest, Error, Hasher, Kind, Proof, Result, Source};
 
 /// Parts being sent at once, to one `put`; one more is being read.
 pub(crate) const PARTS_IN_FLIGHT: usize = 2;
-
-/// How often a part is sent before the whole `put` fails.
-const PART_TRIES: u32 = 3;
-
-/// The first pause before a part is sent again; it doubles, with jitter.
-const PART_PAUSE: Duration = Duration::from_millis(200);
-
-/// The longest pause before a part is sent again, whatever the store asks for.
-const MAX_PART_PAUSE: Duration = Duration::from_secs(5);
-
-/// Sends something until it succeeds, it makes no sense, or it was tried [`PART_TRIES`] times.
-pub(crate) async fn persist<T, F>(mut send: impl FnMut() -> F) -> Result<T>
-where
-    F: Future<Output = Result<T>>,
-{
-    let mut tries = 1;
-    loop {
-        match send().await {
-            Err(error) if error.is_transient() && tries < PART_TRIES => {
-                sleep(pause(error.kind(), tries)).await;
-                tries += 1;
-            }
-            sent => return sent,
-        }
-    }
-}
 
 /// A part in memory.
 pub(crate) struct Part {
@@ -113,27 +87,4 @@ async fn bounded<T>(bound: Duration, step: impl Future<Output = Result<T>>) -> R
     timeout(bound, step)
         .await
         .unwrap_or_else(|_| Err(Error::new(Kind::Source, "read the source: no progress")))
-}
-
-fn pause(kind: Kind, tries: u32) -> Duration {
-    let jittered = (PART_PAUSE * 2_u32.pow(tries - 1)).mul_f64(0.5 + fastrand::f64());
-    let asked = match kind {
-        Kind::Throttled { retry_after } => retry_after.unwrap_or_default(),
-        _ => Duration::ZERO,
-    };
-    jittered.max(asked).min(MAX_PART_PAUSE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_are_bounded() {
-        for tries in 1..PART_TRIES {
-            assert!(pause(Kind::Unavailable, tries) < Duration::from_secs(1));
-        }
-        let asked = Kind::Throttled { retry_after: Some(Duration::from_secs(600)) };
-        assert_eq!(pause(asked, 1), MAX_PART_PAUSE);
-    }
 }

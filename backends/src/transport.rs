@@ -53,7 +53,8 @@ impl Default for Timeouts {
 
 impl Timeouts {
     /// From the last byte of a write to the answer's headers.
-    pub(crate) fn written(&self) -> Duration {
+    #[must_use]
+    pub fn written(&self) -> Duration {
         self.first_byte * WRITE_PATIENCE
     }
 }

@@ -1,5 +1,6 @@
 //! Bodies of requests, made as they go and watched.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -27,10 +28,7 @@ impl Upload {
                 return Err(Error::new(Kind::Corrupt, format!("{}: the source is empty", source.digest())));
             }
             0 => stream::empty().boxed(),
-            // The source has bounds of its own; this one is for those who have none.
-            _ => timeout(timeouts.first_byte + timeouts.stall, source.open(0..length))
-                .await
-                .unwrap_or_else(|_| Err(Error::new(Kind::Source, "open the source: no answer")))?,
+            _ => open(source, 0..length, timeouts).await?,
         };
         Ok(Self { pieces, proof: Some(Proof::new(source.digest(), length, Hasher::new())), length })
     }
@@ -41,9 +39,29 @@ impl Upload {
         Self { pieces: stream::iter(pieces.into_iter().map(Ok)).boxed(), proof: None, length }
     }
 
-    /// Bytes of a source, proven by whoever made the stream.
-    pub(crate) fn stream(pieces: ByteStream, length: u64) -> Self {
-        Self { pieces, proof: None, length }
+    /// A part of a source. Each piece goes on only if the proof, which has seen all before it,
+    /// admits it; how far that has come can be looked at when it is sent.
+    pub(crate) async fn part(
+        source: &Source,
+        range: Range<u64>,
+        proof: Proof,
+        timeouts: &Timeouts,
+    ) -> Result<(Self, Seen)> {
+        let length = range.end - range.start;
+        let pieces = open(source, range, timeouts).await?;
+        let seen = Seen(Arc::new(Mutex::new(proof)));
+        let (watched, mut left) = (seen.clone(), length);
+        let pieces = pieces
+            .map(move |piece| {
+                let piece = piece?;
+                left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
+                    Error::new(Kind::Corrupt, "the source gives more than it was asked for")
+                })?;
+                watched.lock().admit(&piece)?;
+                Ok(piece)
+            })
+            .boxed();
+        Ok((Self { pieces, proof: None, length }, seen))
     }
 
     /// How many bytes there are, for `Content-Length`.
@@ -68,6 +86,28 @@ impl Upload {
         });
         (reqwest::Body::wrap_stream(body), progress)
     }
+}
+
+/// The proof of a body that is being sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen(Arc<Mutex<Proof>>);
+
+impl Seen {
+    fn lock(&self) -> MutexGuard<'_, Proof> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The proof as far as it has come.
+    pub(crate) fn proof(&self) -> Proof {
+        self.lock().clone()
+    }
+}
+
+/// Opens a part of a source, which has bounds of its own; this one is for those who have none.
+async fn open(source: &Source, range: Range<u64>, timeouts: &Timeouts) -> Result<ByteStream> {
+    timeout(timeouts.first_byte + timeouts.stall, source.open(range))
+        .await
+        .unwrap_or_else(|_| Err(Error::new(Kind::Source, "open the source: no answer")))
 }
 
 struct Feed {

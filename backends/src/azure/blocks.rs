@@ -9,7 +9,8 @@ use tokio::time::sleep;
 use super::client::{Call, Client};
 use super::request::{block_id, block_list};
 use super::{CONTENT_TYPE, OCTETS};
-use crate::parts::{PARTS_IN_FLIGHT, Part, Parts, persist};
+use crate::parts::{PARTS_IN_FLIGHT, Part, Parts};
+use crate::persist::persist;
 use crate::upload::Upload;
 use crate::{Error, Key, Kind, Result, Source};
 

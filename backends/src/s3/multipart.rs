@@ -1,20 +1,20 @@
 //! Objects written in parts.
 
-use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use http::header;
 use reqwest::{Method, Response};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::client::{Call, Client, failed};
 use super::request;
 use super::sign::Payload;
-use crate::parts::{PARTS_IN_FLIGHT, Part, Parts, persist};
+use crate::parts::{PARTS_IN_FLIGHT, Part, Parts};
+use crate::persist::persist;
 use crate::upload::Upload;
-use crate::{ByteStream, Error, Hasher, Key, Kind, Proof, Result, Source, Timeouts};
+use crate::{Error, Hasher, Key, Kind, Proof, Result, Source};
 
 /// The most parts S3 takes.
 const MAX_PARTS: u64 = 10_000;
@@ -128,20 +128,10 @@ impl Started {
     ) -> Result<(Response, Proof)> {
         let start = before.size() - before.missing();
         let length = part_size.min(before.missing());
-        let (pieces, proof) =
-            proving(open(source, start..start + length, self.client.http.timeouts()).await?, before.clone());
-        let upload = Upload::stream(pieces, length);
+        let timeouts = self.client.http.timeouts();
+        let (upload, seen) = Upload::part(source, start..start + length, before.clone(), &timeouts).await?;
         let answer = self.client.upload(what, &self.key, call, Payload::Unsigned, upload).await?;
-        let proof = proof.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // The upload has sent `length` bytes, so the proof has seen as many, unless the source gave
-        // more than it was asked for.
-        if proof.missing() != before.missing() - length {
-            return Err(Error::new(
-                Kind::Corrupt,
-                format!("{what}: the source gave more than was asked for"),
-            ));
-        }
-        Ok((answer, proof))
+        Ok((answer, seen.proof()))
     }
 
     fn call(&self, number: u64) -> Result<Call> {
@@ -203,25 +193,6 @@ fn etag(what: &str, answer: &Response) -> Result<String> {
     let etag = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
     etag.map(str::to_owned)
         .ok_or_else(|| Error::new(Kind::Unavailable, format!("{what}: an answer without an ETag")))
-}
-
-/// The bytes of a part. The source has bounds of its own; this one is for those who have none.
-async fn open(source: &Source, range: Range<u64>, timeouts: Timeouts) -> Result<ByteStream> {
-    timeout(timeouts.first_byte + timeouts.stall, source.open(range))
-        .await
-        .unwrap_or_else(|_| Err(Error::new(Kind::Source, "open the source: no answer")))
-}
-
-/// Bytes that pass only if the proof admits them, and the proof to be looked at afterwards.
-fn proving(pieces: ByteStream, proof: Proof) -> (ByteStream, Arc<Mutex<Proof>>) {
-    let proof = Arc::new(Mutex::new(proof));
-    let watched = Arc::clone(&proof);
-    let pieces = pieces.map(move |piece| {
-        let piece = piece?;
-        watched.lock().unwrap_or_else(PoisonError::into_inner).admit(&piece)?;
-        Ok(piece)
-    });
-    (pieces.boxed(), proof)
 }
 
 impl Drop for Started {

@@ -8,13 +8,13 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use http::HeaderName;
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::client::{Call, Client};
 use super::request::Folder;
-use crate::parts::persist;
+use crate::persist::persist;
 use crate::upload::Upload;
-use crate::{ByteStream, Error, Hasher, Key, Kind, Proof, Result, Source};
+use crate::{Error, Hasher, Key, Kind, Proof, Result, Source};
 
 /// The most segments of one object: Swift joins those of one listing (10,000 names, by default)
 /// and knows neither length nor ranges beyond.
@@ -132,23 +132,17 @@ impl Started {
         proof: &Proof,
     ) -> Result<Proof> {
         let call = Call::put(self.folder.segment(number));
-        let length = range.end - range.start;
         let timeouts = self.client.http.timeouts();
-        // One a request: a body that was broken off may still be at its end when the next begins.
-        let proven = Mutex::new(Arc::new(Mutex::new(proof.clone())));
+        // One proof a request: a body that was broken off may still be at its end when the next begins.
+        let seen = Mutex::new(None);
         let open = || async {
-            let fresh = Arc::new(Mutex::new(proof.clone()));
-            *proven.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
-            // The source has bounds of its own; this one is for those who have none.
-            let pieces = timeout(timeouts.first_byte + timeouts.stall, source.open(range.clone()))
-                .await
-                .unwrap_or_else(|_| Err(Error::new(Kind::Source, "open the source: no answer")))?;
-            Ok(Upload::stream(watched(pieces, length, fresh), length))
+            let (upload, fresh) = Upload::part(source, range.clone(), proof.clone(), &timeouts).await?;
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+            Ok(upload)
         };
         self.client.upload(what, &call, open).await?;
-        let proven = proven.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let proof = proven.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(proof.clone())
+        let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(seen.map_or_else(|| proof.clone(), |seen| seen.proof()))
     }
 
     /// Waits until the container's listing, by which Swift finds segments, has all of them.
@@ -201,21 +195,6 @@ impl Drop for Started {
         let tidying = self.client.tidying.clone();
         tidying.spawn_on(async move { abandoned.remove().await }, &runtime);
     }
-}
-
-/// The source's bytes for one segment, each shown to the proof before it goes on.
-fn watched(pieces: ByteStream, length: u64, proof: Arc<Mutex<Proof>>) -> ByteStream {
-    let mut left = length;
-    pieces
-        .map(move |piece| {
-            let piece = piece?;
-            left = left
-                .checked_sub(piece.len() as u64)
-                .ok_or_else(|| Error::new(Kind::Corrupt, "the source gives more than it was asked for"))?;
-            proof.lock().unwrap_or_else(PoisonError::into_inner).admit(&piece)?;
-            Ok(piece)
-        })
-        .boxed()
 }
 
 /// How many segments a folder has, and how many bytes.

@@ -60,10 +60,8 @@ pub async fn run(settings: &Settings, each: Option<Duration>, progress: Progress
     let names = settings.zones.iter().map(|zone| zone.name.as_str());
     let progress = progress.aligned(names.chain([REGISTRY]));
     let registry = registry::check(&settings, &tls, each, progress.line(REGISTRY));
-    let zones = settings
-        .zones
-        .iter()
-        .map(|zone| zone::check(zone, &transport, &settings.timeouts, each, progress.line(&zone.name)));
+    let zones =
+        settings.zones.iter().map(|zone| zone::check(zone, &transport, each, progress.line(&zone.name)));
     let (registry, zones) = join(registry, join_all(zones)).await;
     progress.clear();
     let mut warnings = settings.warnings.clone();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::{Error, Key, Kind, MARKER, Source, Store, Transport};
+use backends::{Error, Key, Kind, MARKER, Source, Store, Timeouts, Transport};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
@@ -11,7 +11,7 @@ use super::advice::{Advice, Peer, Trouble};
 use super::connection::{self, Server};
 use super::progress::Line;
 use super::step::{Name, Note, Steps, Walk};
-use crate::config::{NamedZone, Timeouts};
+use crate::config::NamedZone;
 
 /// What Quay's own marker holds. It stays, as Quay's does.
 const MARKER_BYTES: &[u8] = b"testing 123";
@@ -19,9 +19,6 @@ const MARKER_BYTES: &[u8] = b"testing 123";
 /// The part of it that is read by range: not the beginning, so that a store that ignores ranges
 /// is found out.
 const PART: std::ops::Range<u64> = 3..8;
-
-/// How many times its first byte a store may take to acknowledge a write, as elsewhere.
-const WRITE_PATIENCE: u32 = 6;
 
 /// How long each step may take.
 struct Bounds {
@@ -37,14 +34,9 @@ impl Bounds {
         if let Some(each) = each {
             return Self { connect: each, login: each, read: each, write: each };
         }
-        let Timeouts { zone_connect: connect, zone_first_byte: first_byte, zone_stall: stall, .. } = timeouts;
-        let read = *connect + *first_byte + *stall;
-        Self {
-            connect: *connect,
-            login: read * 2,
-            read,
-            write: *connect + *first_byte * WRITE_PATIENCE + *stall,
-        }
+        let Timeouts { connect, first_byte, stall } = *timeouts;
+        let read = connect + first_byte + stall;
+        Self { connect, login: read * 2, read, write: connect + timeouts.written() + stall }
     }
 }
 
@@ -63,7 +55,6 @@ pub struct ZoneReport {
 pub(super) async fn check(
     zone: &NamedZone,
     transport: &Transport,
-    timeouts: &Timeouts,
     each: Option<Duration>,
     line: Line,
 ) -> ZoneReport {
@@ -75,7 +66,7 @@ pub(super) async fn check(
     .concat();
     let mut walk = Walk::new(peer(zone, &servers), plan, line);
     // The walk knows what failed.
-    let _ = steps(&mut walk, zone, &servers, transport, &Bounds::of(timeouts, each)).await;
+    let _ = steps(&mut walk, zone, &servers, transport, &Bounds::of(&transport.timeouts, each)).await;
     ZoneReport { name: zone.name.clone(), driver: zone.store.driver().to_owned(), steps: walk.end() }
 }
 

@@ -13,7 +13,7 @@ use super::profile::Profile;
 use super::web_identity::WebIdentity;
 use crate::answer::refused;
 use crate::clock;
-use crate::parts::persist;
+use crate::persist::persist;
 use crate::s3::request::xml;
 use crate::s3::sign::{Payload, sign};
 use crate::transport::HttpClient;

@@ -1,0 +1,56 @@
+//! Trying again what may succeed a moment later, within a bound.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::{Kind, Result};
+
+/// How often something is sent, such as a part before the whole `put` fails.
+const TRIES: u32 = 3;
+
+/// The first pause before it is sent again; it doubles, with jitter.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest pause before it is sent again, whatever the store asks for.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Sends something until it succeeds, it makes no sense, or it was tried [`TRIES`] times.
+pub(crate) async fn persist<T, F>(mut send: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut tries = 1;
+    loop {
+        match send().await {
+            Err(error) if error.is_transient() && tries < TRIES => {
+                sleep(pause(error.kind(), tries)).await;
+                tries += 1;
+            }
+            sent => return sent,
+        }
+    }
+}
+
+fn pause(kind: Kind, tries: u32) -> Duration {
+    let jittered = (PAUSE * 2_u32.pow(tries - 1)).mul_f64(0.5 + fastrand::f64());
+    let asked = match kind {
+        Kind::Throttled { retry_after } => retry_after.unwrap_or_default(),
+        _ => Duration::ZERO,
+    };
+    jittered.max(asked).min(MAX_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_bounded() {
+        for tries in 1..TRIES {
+            assert!(pause(Kind::Unavailable, tries) < Duration::from_secs(1));
+        }
+        let asked = Kind::Throttled { retry_after: Some(Duration::from_secs(600)) };
+        assert_eq!(pause(asked, 1), MAX_PAUSE);
+    }
+}
