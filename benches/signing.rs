@@ -1,29 +1,17 @@
 //! Signing one GET with Signature Version 4: what every request to an S3 store pays.
 
+mod bucket;
+
 use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
-use backends::s3::{S3Config, Signer, Style};
-use backends::{Digest, Secret};
+use backends::Digest;
+use backends::s3::Signer;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use reqwest::{Method, Request};
 
 const URL: &str = "https://s3.eu-central-1.amazonaws.com/quay/datastorage/registry/sha256/2c/\
     2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
-
-fn config() -> S3Config {
-    S3Config {
-        endpoint: "https://s3.eu-central-1.amazonaws.com".parse().expect("a URL"),
-        style: Style::Path,
-        bucket: "quay".into(),
-        root: "datastorage/registry".into(),
-        region: "eu-central-1".into(),
-        access_key: Secret::new("AKIAIOSFODNN7EXAMPLE"),
-        secret_key: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
-        session_token: None,
-        encrypt: true,
-    }
-}
 
 fn get(range: Option<&'static str>) -> Request {
     let mut request = Request::new(Method::GET, URL.parse().expect("a URL"));
@@ -34,7 +22,7 @@ fn get(range: Option<&'static str>) -> Request {
 }
 
 fn signing(criterion: &mut Criterion) {
-    let signer = Signer::new(&config());
+    let signer = Signer::new(&bucket::config());
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let mut group = criterion.benchmark_group("signing");
     for (name, range) in [("GET", None), ("GET of a range", Some("bytes=1048576-"))] {

@@ -1,10 +1,12 @@
 //! XML of S3: pages of listings, errors, and the list of parts that completes an upload.
 
+mod bucket;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 
-use backends::s3::{S3Config, Style, bench};
-use backends::{Digest, Secret};
+use backends::Digest;
+use backends::s3::bench;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// S3 gives no more names per page.
@@ -22,20 +24,6 @@ const ERROR: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>No
 /// As a balancer in front of a store answers.
 const NO_XML: &[u8] = b"<html><body><h1>503 Service Unavailable</h1>\n\
     No server is available to handle this request.\n</body></html>\n";
-
-fn config() -> S3Config {
-    S3Config {
-        endpoint: "https://s3.eu-central-1.amazonaws.com".parse().expect("a URL"),
-        style: Style::Path,
-        bucket: "quay".into(),
-        root: "datastorage/registry".into(),
-        region: "eu-central-1".into(),
-        access_key: Secret::new("AKIAIOSFODNN7EXAMPLE"),
-        secret_key: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
-        session_token: None,
-        encrypt: true,
-    }
-}
 
 /// A whole page of blobs with all that Amazon says of each, and a token for the next.
 fn page() -> String {
@@ -64,7 +52,7 @@ fn page() -> String {
 }
 
 fn xml(criterion: &mut Criterion) {
-    let (config, page) = (config(), page());
+    let (config, page) = (bucket::config(), page());
     assert_eq!(bench::page(&config, page.as_bytes()).expect("a page").len(), PAGE);
     assert_eq!(bench::failure(ERROR).as_deref(), Some("NoSuchKey"));
     assert_eq!(bench::failure(NO_XML), None);

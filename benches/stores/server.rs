@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use backends::{Store, StoreConfig, Timeouts, Transport};
+use backends::{Store, StoreConfig, Timeouts};
 use serde_json::Value;
-use tests::real::{Bucket, Keystone, RadosGw, SeaweedFs, Swift, SwiftOptions};
+use tests::real::{Bucket, Keystone, RadosGw, SeaweedFs, Swift, SwiftOptions, plain_transport};
 
 use crate::arguments::Server;
 use crate::rclone::Remote;
@@ -99,14 +99,8 @@ impl Running {
 
     /// A driver with no connection and no login yet, as a gateway has that just started.
     pub(crate) fn store(&self) -> Result<Arc<dyn Store>> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        // Plain HTTP: nobody is trusted.
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
         let config: StoreConfig = serde_json::from_value(self.zone.clone())?;
-        Ok(config.build(&Transport::new(Arc::new(tls), Timeouts::default()))?)
+        Ok(config.build(&plain_transport(Timeouts::default()))?)
     }
 
     /// Has it give back the room of what was removed.

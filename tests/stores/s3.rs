@@ -7,10 +7,10 @@ use backends::conformance::{Options, run};
 use backends::s3::{S3Config, S3Store, Style};
 use backends::{Secret, Timeouts};
 use serde_json::{Value, json};
-use tests::real::Bucket;
+use tests::real::{Bucket, plain_transport};
 
 use crate::checks::is_denied;
-use crate::{build, interop, transport};
+use crate::{build, interop};
 
 /// The smallest part that S3 takes.
 const PART: u64 = 5 << 20;
@@ -26,7 +26,7 @@ pub(crate) async fn conforms(bucket: &Bucket) -> Result<()> {
 
 /// The suite with parts as small as they may be, signed for `region`.
 pub(crate) async fn conforms_in_parts(bucket: &Bucket, region: &str) -> Result<()> {
-    let store = S3Store::new(&config(bucket, region), &transport(Timeouts::default())?)?;
+    let store = S3Store::new(&config(bucket, region), &plain_transport(Timeouts::default()))?;
     let store = store.with_multipart(PART, PART).with_list_page(PAGE);
     run(Arc::new(store), Options { large: true, huge: true, listed: 20 }).await?;
     let left = bucket.open_uploads().await?;
@@ -46,7 +46,7 @@ pub(crate) async fn denies_wrong_keys(bucket: &Bucket) -> Result<()> {
 
 /// What boto3 wrote is read, and the other way round.
 pub(crate) async fn agrees_with_boto(bucket: &Bucket) -> Result<()> {
-    let store = S3Store::new(&config(bucket, bucket.region), &transport(Timeouts::default())?)?;
+    let store = S3Store::new(&config(bucket, bucket.region), &plain_transport(Timeouts::default()))?;
     interop::both_ways("s3.py", &entry(bucket), &store.with_multipart(PART, PART)).await.context("boto3")
 }
 

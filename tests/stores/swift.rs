@@ -7,10 +7,10 @@ use backends::conformance::{Options, run};
 use backends::swift::{Access, Account, Domain, Identity, Login, Named, Service, SwiftConfig, SwiftStore};
 use backends::{Key, Secret, Source, Store, Timeouts};
 use serde_json::{Value, json};
-use tests::real::{Container, Keystone, SwiftLogin};
+use tests::real::{Container, Keystone, SwiftLogin, plain_transport};
 
 use crate::checks::{holds, is_denied, noise};
-use crate::{build, interop, transport};
+use crate::{build, interop};
 
 /// Segments as small as the parts that the suite's sizes are chosen around.
 pub(crate) const SEGMENT: u64 = 5 << 20;
@@ -81,7 +81,7 @@ pub(crate) fn entry(container: &Container) -> Value {
 
 /// The same, with small segments and pages.
 pub(crate) fn in_segments(container: &Container) -> Result<SwiftStore> {
-    let store = SwiftStore::new(&config(container)?, &transport(Timeouts::default())?)?;
+    let store = SwiftStore::new(&config(container)?, &plain_transport(Timeouts::default()))?;
     Ok(store.with_segments(SEGMENT, SEGMENT).with_list_page(PAGE))
 }
 

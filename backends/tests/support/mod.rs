@@ -2,6 +2,7 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod credentials;
 pub mod service;
 
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backends::s3::{S3Config, Style};
-use backends::{Secret, Timeouts, Transport};
+use backends::{Kind, Secret, Timeouts, Transport};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -76,6 +77,26 @@ pub async fn s3_server(root: &Path) -> SocketAddr {
         }
     });
     address
+}
+
+/// An answer from its status line and headers (`\n` between them) and its body.
+pub fn answer(head: &str, body: &str) -> String {
+    let head = head.replace('\n', "\r\n");
+    let length = if head.contains("Content-Length") {
+        String::new()
+    } else {
+        format!("Content-Length: {}\r\n", body.len())
+    };
+    format!("HTTP/1.1 {head}\r\n{length}Connection: close\r\n\r\n{body}")
+}
+
+/// What a failure means, having looked for what its error must not say: where, and these secrets.
+pub fn kind<T: std::fmt::Debug>(result: backends::Result<T>, secrets: &[&str]) -> Kind {
+    let error = result.expect_err("must fail");
+    for secret in ["127.0.0.1"].iter().chain(secrets) {
+        assert!(!error.to_string().contains(secret), "{error}");
+    }
+    error.kind()
 }
 
 /// What a scripted server does to one request.

@@ -22,6 +22,7 @@ mod skopeo;
 mod swift;
 mod swift_conf;
 mod token_server;
+mod transport;
 
 pub use azurite::Azurite;
 pub use bucket::Bucket;
@@ -41,3 +42,4 @@ pub use shapes::{Shape, shapes};
 pub use skopeo::Skopeo;
 pub use swift::{Swift, SwiftOptions};
 pub use token_server::{Access, Account, TokenServer};
+pub use transport::plain_transport;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use backends::azure::{AccountKey, AzureConfig, AzureStore, Credentials};
 use backends::conformance::{Options, run};
-use backends::{Digest, Key, Kind, Secret, Source, Store, StoreConfig, Timeouts, Transport};
+use backends::{Digest, Key, Kind, Secret, Source, Store, StoreConfig, Timeouts};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use tests::real::Azurite;
+use tests::real::{Azurite, plain_transport};
+
+use crate::checks::noise;
 
 const MIB: usize = 1 << 20;
 /// Where the conformance suite has its edges.
@@ -32,7 +34,7 @@ async fn conforms() {
     }
     let entry: StoreConfig =
         serde_json::from_value(azurite.as_zone("/datastorage/registry")).expect("a store");
-    let store = entry.build(&transport()).expect("builds");
+    let store = entry.build(&plain_transport(Timeouts::default())).expect("builds");
     run(store, Options { large: true, huge: true, listed: 20 }).await.expect("conforms");
 }
 
@@ -72,7 +74,9 @@ async fn refusals_are_no_absence() {
             "ContainerNotFound",
         ),
     ] {
-        let store = AzureStore::new(&config, &transport()).expect("builds").with_blocks(1000, 1000);
+        let store = AzureStore::new(&config, &plain_transport(Timeouts::default()))
+            .expect("builds")
+            .with_blocks(1000, 1000);
         let (key, source) = (Key::new("sha256/ab/abcd"), Source::bytes(noise(1, 2000)));
         let single = Source::bytes(noise(1, 100));
         for (call, result) in [
@@ -179,7 +183,7 @@ async fn shared_access_signatures() {
         parameters.remove("azure_account_key");
         parameters.insert("sas_token".to_owned(), token.clone().into());
         let entry: StoreConfig = serde_json::from_value(zone).expect("a store");
-        let store = entry.build(&transport()).expect("builds");
+        let store = entry.build(&plain_transport(Timeouts::default())).expect("builds");
         if valid {
             run(store, Options::default()).await.expect("conforms");
             continue;
@@ -197,15 +201,8 @@ async fn read(store: &dyn Store, key: &Key, range: Option<std::ops::Range<u64>>)
     Ok(pieces.concat().into())
 }
 
-/// Bytes that are different everywhere.
-fn noise(seed: u64, size: usize) -> Bytes {
-    let mut bytes = vec![0; size];
-    fastrand::Rng::with_seed(seed).fill(&mut bytes);
-    bytes.into()
-}
-
 fn store(azurite: &Azurite) -> AzureStore {
-    AzureStore::new(&config(azurite), &transport()).expect("builds")
+    AzureStore::new(&config(azurite), &plain_transport(Timeouts::default())).expect("builds")
 }
 
 fn config(azurite: &Azurite) -> AzureConfig {
@@ -217,15 +214,4 @@ fn config(azurite: &Azurite) -> AzureConfig {
         root: "registry".to_owned(),
         credentials: Credentials::Key(key),
     }
-}
-
-/// Plain HTTP: nobody is trusted.
-fn transport() -> Transport {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    Transport::new(Arc::new(tls), Timeouts::default())
 }

@@ -1,0 +1,180 @@
+//! How the S3 driver keeps credentials fresh.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use backends::{Kind, Source, Store};
+use bytes::Bytes;
+use support::credentials::*;
+use support::service::{Asked, Service, reply};
+
+#[tokio::test]
+async fn nothing_is_asked_before_the_first_request_and_one_fetch_serves_all() {
+    let server = Service::start(|asked| match asked.path.as_str() {
+        "/container" => {
+            std::thread::sleep(Duration::from_millis(100));
+            document("AK", HOUR)
+        }
+        _ => fine(asked),
+    })
+    .await;
+    let store = store(&server, &container(&server));
+    assert_eq!(server.below("/").len(), 0);
+    let key = key();
+    let all = futures_util::future::join_all((0..20).map(|_| store.head(&key))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!((server.below("/container").len(), server.below("/bucket").len()), (1, 20));
+}
+
+#[tokio::test]
+async fn a_fetch_goes_on_for_the_others_when_who_began_it_has_left() {
+    let server = Service::start(|asked| match asked.path.as_str() {
+        "/container" => {
+            std::thread::sleep(Duration::from_millis(300));
+            document("AK", HOUR)
+        }
+        _ => fine(asked),
+    })
+    .await;
+    let store = Arc::new(store(&server, &container(&server)));
+    let hurried = tokio::time::timeout(Duration::from_millis(100), store.head(&key())).await;
+    assert!(hurried.is_err());
+    store.head(&key()).await.expect("answers");
+    assert_eq!(server.below("/container").len(), 1);
+}
+
+#[tokio::test]
+async fn a_failed_fetch_fails_all_who_wait_for_it() {
+    let server = Service::start(|asked| match asked.path.as_str() {
+        "/container" => reply(500, "hunter2"),
+        _ => fine(asked),
+    })
+    .await;
+    let store = store(&server, &container(&server));
+    let key = key();
+    for error in futures_util::future::join_all((0..20).map(|_| store.head(&key))).await {
+        let error = error.expect_err("no credentials");
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(said(&error).contains("ask the container's service for credentials"), "{error}");
+    }
+    assert_eq!((server.below("/container").len(), server.below("/bucket").len()), (3, 0));
+}
+
+/// Keys `AK0`, `AK1`, … each good for a while, asked for with the token that a file holds now.
+#[tokio::test]
+async fn renewed_before_they_expire_with_the_token_of_the_day() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = write(folder.path(), "token", "day 0\n");
+    let given = AtomicUsize::new(0);
+    let server = Service::start(move |asked| match asked.path.as_str() {
+        "/container" => {
+            let index = given.fetch_add(1, Ordering::Relaxed);
+            let today = if index == 0 { "day 0" } else { "day 1" };
+            let known = asked.header("authorization") == Some(today);
+            if known { document(&format!("AK{index}"), Duration::from_secs(3)) } else { reply(401, "") }
+        }
+        _ => fine(asked),
+    })
+    .await;
+    let url = format!("http://{}/container", server.address);
+    let store = store(
+        &server,
+        &environment(&[
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &file),
+        ]),
+    );
+    store.head(&key()).await.expect("answers");
+    std::fs::write(&file, "day 1").expect("rotated");
+    for _ in 0..45 {
+        store.head(&key()).await.expect("answers");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut keys: Vec<_> = server.below("/bucket").iter().map(Asked::key).collect();
+    keys.dedup();
+    // They were good for 3 to 4 seconds, and were renewed at half of it.
+    assert!((3..=4).contains(&keys.len()), "{keys:?}");
+    assert!(server.below("/container").len() <= 4);
+}
+
+#[tokio::test]
+async fn a_failed_renewal_keeps_the_old_until_they_expire() {
+    let given = AtomicUsize::new(0);
+    let server = Service::start(move |asked| match asked.path.as_str() {
+        "/container" if given.fetch_add(1, Ordering::Relaxed) > 0 => reply(500, ""),
+        "/container" => document("AK", Duration::from_secs(3)),
+        _ => fine(asked),
+    })
+    .await;
+    let store = store(&server, &container(&server));
+    let start = std::time::SystemTime::now();
+    let mut last = None;
+    while start.elapsed().expect("time goes on") < Duration::from_secs(5) {
+        let at = start.elapsed().expect("time goes on");
+        match store.head(&key()).await {
+            // Before they expire every request is served.
+            Err(error) => {
+                assert!(at > Duration::from_millis(2500), "{at:?}: {error}");
+                last = Some(error);
+            }
+            Ok(_) => assert!(last.is_none()),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(last.expect("they have expired").kind(), Kind::Unavailable);
+    assert!(server.below("/container").len() > 3, "nobody tried");
+}
+
+/// A store that no longer takes the first keys that were given.
+async fn changing(takes: fn(&str) -> bool) -> Service {
+    let given = AtomicUsize::new(0);
+    Service::start(move |asked| match asked.path.as_str() {
+        "/container" => document(&format!("AK{}", given.fetch_add(1, Ordering::Relaxed)), HOUR),
+        _ if takes(&asked.key()) => fine(asked),
+        // A HEAD has no body to say why.
+        _ if asked.method == "HEAD" => reply(400, ""),
+        _ => expired(),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_token_refused_as_expired_is_renewed_once_and_the_request_repeated() {
+    for method in ["HEAD", "DELETE", "PUT"] {
+        let server = changing(|key| key != "AK0").await;
+        let store = store(&server, &container(&server));
+        match method {
+            "HEAD" => drop(store.head(&key()).await.expect("answers")),
+            "DELETE" => store.delete(&key()).await.expect("deleted"),
+            _ => store.put(&key(), &Source::bytes(Bytes::from_static(b"hello"))).await.expect("written"),
+        }
+        let keys: Vec<_> = server.below("/bucket").iter().map(Asked::key).collect();
+        assert_eq!(keys, ["AK0", "AK1"], "{method}");
+    }
+    // All at once: one renewal.
+    let server = changing(|key| key != "AK0").await;
+    let store = store(&server, &container(&server));
+    let key = key();
+    let all = futures_util::future::join_all((0..20).map(|_| store.delete(&key))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(server.below("/container").len(), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_is_never_content_costs_one_renewal() {
+    let server = changing(|_| false).await;
+    let store = store(&server, &container(&server));
+    for requests in [2, 3, 4] {
+        let error = store.delete(&key()).await.expect_err("refused");
+        assert_eq!((error.kind(), error.code()), (Kind::Denied, Some("ExpiredToken")), "{}", said(&error));
+        assert_eq!(server.below("/bucket").len(), requests);
+    }
+    assert_eq!(server.below("/container").len(), 2);
+    // Keys of the configuration cannot be renewed.
+    let fixed = with_role(&server, None, "AKFIXED", &container(&server));
+    assert_eq!(fixed.delete(&key()).await.expect_err("refused").kind(), Kind::Denied);
+    assert_eq!(server.below("/bucket").len(), 5);
+}

@@ -1,0 +1,20 @@
+//! How the drivers under test reach servers on loopback.
+
+use std::sync::Arc;
+
+use backends::{Timeouts, Transport};
+
+/// What drivers of `backends` need to speak to servers on loopback: plain HTTP, nobody is trusted.
+///
+/// # Panics
+/// The TLS provider lacks its own default versions.
+#[must_use]
+pub fn plain_transport(timeouts: Timeouts) -> Transport {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the default versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Transport::new(Arc::new(tls), timeouts)
+}
