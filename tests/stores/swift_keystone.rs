@@ -13,6 +13,8 @@ use crate::checks::{holds, is_denied, noise};
 use crate::transfers::survives;
 use crate::{build, swift};
 
+/// What the server takes in one piece.
+const LIMIT: u64 = 7 << 20;
 /// The shortest life that a loaded machine leaves time to use.
 const LIFETIME: Duration = Duration::from_secs(5);
 /// Three lives.
@@ -30,8 +32,18 @@ async fn swift_keystone() {
     swift::writes_as_quay(&container, &store, swift::SEGMENT).await.expect("writes as Quay");
     swift::denies_the_unknown(&container).await.expect("the unknown are denied");
     names_and_ids(&server).await.expect("logs in by names and by ids");
+    swift::agrees_with_swiftclient(&container).await.expect("agrees with python-swiftclient");
     survives(&swift::entry(&container), &mut server.front).await.expect("survives");
     tokens_lapse(&mut server).await.expect("survives its tokens");
+}
+
+/// A server that takes less than Quay's segments at once gets smaller ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swift_with_a_limit() {
+    let options = SwiftOptions { max_file_size: LIMIT, ..SwiftOptions::default() };
+    let server = Swift::with_keystone("limited", options).await.expect("Swift and Keystone start");
+    let store = build(swift::entry(&server.container), Timeouts::default()).expect("builds");
+    swift::writes_as_quay(&server.container, &*store, LIMIT).await.expect("writes as Quay");
 }
 
 /// Users and projects by name and by id, as python-swiftclient takes them from `os_options`; and a project
