@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use tests::real::Front;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::build;
 use crate::checks::{holds, noise, read};
@@ -33,6 +33,11 @@ const PATIENT: Timeouts = Timeouts {
 /// How long a server may take to forget a request that broke off.
 const FORGOTTEN: Duration = Duration::from_secs(1);
 
+/// How long a server that answers again may want until it serves again.
+const SERVES_AGAIN: Duration = Duration::from_secs(20);
+/// Between two looks whether it does.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// Faults in mid-transfer, at the store that Quay's file describes.
 pub(crate) async fn survives(entry: &Value, front: &mut Front) -> Result<()> {
     let store = build(entry.clone(), PATIENT)?;
@@ -41,7 +46,7 @@ pub(crate) async fn survives(entry: &Value, front: &mut Front) -> Result<()> {
     let source = backends::Source::bytes(bytes.clone());
     store.put(&there, &source).await?;
     goes_away_in_mid_read(&*store, front, &there, &bytes).await.context("restart in mid-read")?;
-    goes_away_in_mid_put(&*store, front, &new, &bytes).await.context("restart in mid-put")?;
+    goes_away_in_mid_put(&*store, front, [&there, &new], &bytes).await.context("restart in mid-put")?;
     let store = build(entry.clone(), STILL)?;
     stands_still_in_mid_read(&*store, front, &there, &bytes).await.context("stall in mid-read")?;
     stands_still_in_mid_put(&*store, front, &new, &bytes).await.context("stall in mid-put")?;
@@ -58,15 +63,37 @@ async fn goes_away_in_mid_read(store: &dyn Store, front: &mut Front, key: &Key, 
     ensure!(error.kind() == Kind::Unavailable, "{error}");
     let error = store.head(key).await.err().context("a head without a server")?;
     ensure!(error.kind() == Kind::Unavailable, "{error}");
-    front.restart().await?;
+    restarted(store, front, key).await?;
     holds(store, key, bytes).await
 }
 
-async fn goes_away_in_mid_put(store: &dyn Store, front: &mut Front, key: &Key, bytes: &Bytes) -> Result<()> {
+/// Restarts it, and waits until it gives what it had: it may answer before all that stands behind it is
+/// there again (SeaweedFS: before its volume server has registered).
+async fn restarted(store: &dyn Store, front: &mut Front, there: &Key) -> Result<()> {
+    front.restart().await?;
+    let end = Instant::now() + SERVES_AGAIN;
+    loop {
+        match read(store, there).await {
+            Err(error) if Instant::now() < end && is_unavailable(&error) => sleep(LOOK).await,
+            read => return read.map(drop),
+        }
+    }
+}
+
+fn is_unavailable(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<backends::Error>().is_some_and(|error| error.kind() == Kind::Unavailable)
+}
+
+async fn goes_away_in_mid_put(
+    store: &dyn Store,
+    front: &mut Front,
+    [there, key]: [&Key; 2],
+    bytes: &Bytes,
+) -> Result<()> {
     let (source, mut gate) = Gate::source(bytes);
     let meanwhile = async {
         gate.reached().await;
-        front.restart().await?;
+        restarted(store, front, there).await?;
         gate.open();
         anyhow::Ok(())
     };
