@@ -1,20 +1,25 @@
 //! Putting zones in order: what every miss pays, and every change of zone in mid-blob.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
+use backends::memory::MemoryStore;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use zone_router::rank::{Standing, rank};
+use zone_router::rank::Standing;
+use zone_router::{Router, SizeClass, Zone};
 
 fn ranking(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ranking");
     for zones in [3, 8] {
+        let named = (0..zones).map(|zone| Zone::new(&format!("zone-{zone}"), Arc::new(MemoryStore::new())));
+        let router = Router::new(named.collect());
         let clear = vec![Standing::Clear; zones];
         let mut mixed = clear.clone();
         mixed[0] = Standing::Suspect;
         mixed[1] = Standing::Condemned;
         for (name, standings) in [("all clear", clear), ("one suspect, one condemned", mixed)] {
             group.bench_with_input(BenchmarkId::new(name, zones), &standings, |bencher, standings| {
-                bencher.iter(|| rank(black_box(standings)));
+                bencher.iter(|| router.snapshot().rank(SizeClass::Medium, |zone| black_box(standings)[zone]));
             });
         }
     }

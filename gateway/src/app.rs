@@ -73,6 +73,8 @@ impl App {
             Journal::open(&settings.state_dir.join(JOURNAL)).context("the journal cannot be opened")?;
         let stop_copies = CancellationToken::new();
         let fanout = FanOut::start(zones.clone(), journal, stop_copies.clone());
+        let router = Arc::new(Router::new(zones.clone()));
+        router.start(&stop_copies);
         let gateway = Gateway {
             registry: registry::registry(&settings),
             names: Names::new(&settings.registry_hostname, &settings.hostname),
@@ -81,7 +83,7 @@ impl App {
             permissions: Permissions::new(settings.limits.permissions, settings.timeouts.permission),
             cache,
             metrics: Metrics::new(&zones),
-            router: Arc::new(Router::new(zones)),
+            router,
             fanout,
             hostname: settings.hostname.parse().context("hostname cannot stand in a header")?,
             pushes: TaskTracker::new(),

@@ -4,14 +4,31 @@
 //! server and no registry: what a blob's key is, and who may have it, is decided above.
 
 mod blob;
+mod board;
 pub mod fanout;
+pub mod health;
+mod hedge;
+pub mod latency;
+pub mod leader;
+mod observation;
+mod open;
+mod policy;
+mod probe;
 pub mod rank;
 mod read;
 mod router;
+mod settings;
+mod size_class;
+pub mod snapshot;
 mod suspects;
+mod watch;
 mod zone;
 
 pub use blob::Blob;
 pub use fanout::FanOut;
+pub use policy::Policy;
 pub use router::{Answer, NotOpened, Reading, Router};
+pub use settings::Settings;
+pub use size_class::SizeClass;
+pub use snapshot::{Snapshot, ZoneView};
 pub use zone::Zone;

@@ -7,7 +7,7 @@ pub enum Standing {
     Clear,
     /// It gave a part of bytes that turned out wrong, and so did others: one of them lied.
     Suspect,
-    /// It alone gave wrong bytes, or nothing under the name of something; or it cannot be used.
+    /// It alone gave wrong bytes, or nothing under the name of something.
     Condemned,
 }
 
@@ -20,28 +20,68 @@ pub struct Candidate {
     pub reason: Reason,
 }
 
-/// Why a zone stands where it does in the order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a zone stands where it does in the order. The first come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// The home zone.
+    /// Home, and no other is better by far enough and for long enough.
     Home,
-    /// In the configured order behind home.
-    Order,
+    /// Better than home by a margin, for a while; or home is out of use.
+    Nearest,
+    /// In use, in the order of the time it takes.
+    Next,
+    /// It asked for fewer requests.
+    Throttled,
+    /// Back after an ejection, not yet proven.
+    Probation,
+    /// Out of use; the least recently failed first.
+    Ejected,
     /// Behind all others until it has been read and proven again.
     Suspect,
 }
 
-/// The zones to try for one digest, best first: in their configured order, suspects last, the
-/// condemned not at all.
+impl Reason {
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Home => "home",
+            Self::Nearest => "nearest",
+            Self::Next => "next",
+            Self::Throttled => "throttled",
+            Self::Probation => "on probation",
+            Self::Ejected => "ejected",
+            Self::Suspect => "suspect of wrong bytes",
+        }
+    }
+}
+
+/// A zone's place for one size class, but for what is known of a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Why.
+    pub reason: Reason,
+    /// Among those of one reason the lower comes first; then the configured order.
+    pub key: u64,
+}
+
+/// The zones to try, best first. `places` are of all zones in their configured order, `None` for
+/// one that is not read; the condemned are left out.
 #[must_use]
-pub fn rank(standings: &[Standing]) -> Vec<Candidate> {
-    let of = |wanted: Standing| {
-        standings.iter().enumerate().filter(move |(_, standing)| **standing == wanted).map(|(zone, _)| zone)
-    };
-    let clear = of(Standing::Clear)
-        .map(|zone| Candidate { zone, reason: if zone == 0 { Reason::Home } else { Reason::Order } });
-    let suspect = of(Standing::Suspect).map(|zone| Candidate { zone, reason: Reason::Suspect });
-    clear.chain(suspect).collect()
+pub fn rank<'a>(
+    places: impl Iterator<Item = Option<&'a Place>>,
+    standing: impl Fn(usize) -> Standing,
+) -> Vec<Candidate> {
+    let mut order: Vec<(Place, usize)> = Vec::with_capacity(places.size_hint().1.unwrap_or_default());
+    for (zone, place) in places.enumerate() {
+        let Some(place) = place else { continue };
+        match standing(zone) {
+            Standing::Clear => order.push((*place, zone)),
+            Standing::Suspect => order.push((Place { reason: Reason::Suspect, ..*place }, zone)),
+            Standing::Condemned => {}
+        }
+    }
+    order.sort_unstable();
+    order.into_iter().map(|(place, zone)| Candidate { zone, reason: place.reason }).collect()
 }
 
 #[cfg(test)]
@@ -53,24 +93,27 @@ mod tests {
         prop_oneof![Just(Standing::Clear), Just(Standing::Suspect), Just(Standing::Condemned)]
     }
 
-    #[test]
-    fn home_first_suspects_last() {
-        let order = rank(&[Standing::Suspect, Standing::Clear, Standing::Condemned, Standing::Clear]);
-        let zones: Vec<usize> = order.iter().map(|candidate| candidate.zone).collect();
-        assert_eq!(zones, [1, 3, 0]);
-        assert_eq!(rank(&[Standing::Clear])[0].reason, Reason::Home);
+    fn place() -> impl Strategy<Value = Option<Place>> {
+        use Reason::{Ejected, Home, Nearest, Next, Probation, Throttled};
+        let reason = prop::sample::select(vec![Home, Nearest, Next, Throttled, Probation, Ejected]);
+        prop::option::of((reason, 0..4_u64).prop_map(|(reason, key)| Place { reason, key }))
     }
 
     proptest! {
+        /// Each readable zone that is not condemned, once; suspects last; the better place first;
+        /// equals in their configured order.
         #[test]
-        fn every_zone_that_is_not_condemned_once(standings in prop::collection::vec(standing(), 0..9)) {
-            let order = rank(&standings);
-            let mut zones: Vec<usize> = order.iter().map(|candidate| candidate.zone).collect();
-            zones.sort_unstable();
-            let expected: Vec<usize> = (0..standings.len()).filter(|zone| standings[*zone] != Standing::Condemned).collect();
-            prop_assert_eq!(zones, expected);
-            let firsts = order.iter().take_while(|candidate| standings[candidate.zone] == Standing::Clear).count();
-            prop_assert!(order[firsts..].iter().all(|candidate| standings[candidate.zone] == Standing::Suspect));
+        fn a_stable_order(zones in prop::collection::vec((place(), standing()), 0..9)) {
+            let order = rank(zones.iter().map(|(place, _)| place.as_ref()), |zone| zones[zone].1);
+            let mut listed: Vec<usize> = order.iter().map(|candidate| candidate.zone).collect();
+            listed.sort_unstable();
+            let expected = |zone: &usize| zones[*zone].0.is_some() && zones[*zone].1 != Standing::Condemned;
+            prop_assert_eq!(listed, (0..zones.len()).filter(expected).collect::<Vec<_>>());
+            let suspect = |candidate: &Candidate| zones[candidate.zone].1 == Standing::Suspect;
+            for pair in order.windows(2) {
+                let of = |candidate: &Candidate| (suspect(candidate), if suspect(candidate) { None } else { zones[candidate.zone].0.map(|place| place.reason) }, zones[candidate.zone].0.map(|place| place.key), candidate.zone);
+                prop_assert!(of(&pair[0]) < of(&pair[1]));
+            }
         }
     }
 }

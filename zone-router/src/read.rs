@@ -1,23 +1,34 @@
 //! The body of a blob across zones: where one breaks off, the next goes on at the next byte.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use backends::{ByteStream, Error, Kind, Proof, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, timeout};
 
-use crate::{Blob, Router, Zone};
+use crate::observation::{Seen, Trouble};
+use crate::open::{Entrant, Race, Wanted, Won};
+use crate::router::{Answer, Trial};
+use crate::{Blob, Router, SizeClass};
 
 /// How often one read tries one zone: once, and once more when all others have failed too.
 const TRIES_PER_ZONE_MAX: u8 = 2;
 
+/// Over so much waiting the speed of a body is measured.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// Another zone is faster if it is known to give so many times as much.
+const FASTER: u64 = 4;
+
 /// One read under way.
 pub(crate) struct Read {
     router: Arc<Router>,
-    blob: Blob,
+    blob: Arc<Blob>,
     proof: Proof,
     /// The zone being read and its body, unless the next is still to be opened.
-    current: Option<(usize, ByteStream)>,
+    current: Option<Current>,
     /// Zones that gave bytes.
     gave: Vec<usize>,
     /// Whether the first bytes came from elsewhere, unproven.
@@ -27,18 +38,31 @@ pub(crate) struct Read {
     ended: bool,
 }
 
+/// A zone being read.
+struct Current {
+    zone: usize,
+    body: ByteStream,
+    /// Whether a zone was left that had not been tried: only then is this one left for being slow.
+    others: bool,
+    /// Bytes since the speed was last told, and how long they were waited for.
+    bytes: u64,
+    waited: Duration,
+    _trial: Option<Trial>,
+}
+
+/// Why a body does not go on where it was.
+enum Broke {
+    Failed(Error),
+    Stalled(Duration),
+    Slow(u64),
+}
+
 impl Read {
     /// One that has just been opened in a zone.
-    pub(crate) fn opened(
-        router: Arc<Router>,
-        blob: Blob,
-        proof: Proof,
-        zone: usize,
-        body: ByteStream,
-    ) -> Self {
+    pub(crate) fn opened(router: Arc<Router>, blob: Blob, proof: Proof, won: Won, tries: Vec<u8>) -> Self {
         let mut read = Self::resumed(router, blob, proof);
-        read.tries[zone] += 1;
-        read.current = Some((zone, body));
+        read.tries = tries;
+        read.current = Some(read.current(won));
         read
     }
 
@@ -46,11 +70,20 @@ impl Read {
     pub(crate) fn resumed(router: Arc<Router>, blob: Blob, proof: Proof) -> Self {
         let tries = vec![0; router.zones.len()];
         let inherited = proof.hasher().bytes() > 0;
+        let blob = Arc::new(blob);
         Self { router, blob, proof, current: None, gave: Vec::new(), inherited, tries, ended: false }
     }
 
     pub(crate) fn into_stream(self) -> ByteStream {
         stream::unfold(self, |mut read| async move { read.next().await.map(|item| (item, read)) }).boxed()
+    }
+
+    fn current(&self, won: Won) -> Current {
+        let entrants = self.entrants();
+        let fresh = |zone: usize| zone != won.zone && self.tries[zone] == 0;
+        let others = entrants.iter().any(|entrant| fresh(entrant.candidate.zone));
+        let (bytes, waited) = (0, Duration::ZERO);
+        Current { zone: won.zone, body: won.object.body, others, bytes, waited, _trial: won.trial }
     }
 
     /// The next piece; an error is the last.
@@ -65,68 +98,143 @@ impl Read {
 
     async fn step(&mut self) -> Result<Option<Bytes>> {
         while self.proof.missing() > 0 {
-            let (zone, body) = match &mut self.current {
-                Some(current) => current,
-                None => {
-                    let opened = self.reopen().await?;
-                    self.current.insert(opened)
-                }
-            };
-            let zone = *zone;
-            match body.next().await {
-                Some(Ok(bytes)) if bytes.is_empty() => {}
-                Some(Ok(bytes)) => return self.admit(zone, bytes).map(Some),
-                Some(Err(error)) => self.broke(zone, &error),
-                None => self.broke(zone, &Error::new(Kind::Unavailable, "the body ended early")),
+            if self.current.is_none() {
+                let won = self.reopen().await?;
+                self.current = Some(self.current(won));
             }
+            let stall = self.router.settings.stall;
+            let Some(current) = &mut self.current else { continue };
+            let broke = match current.next(stall).await {
+                Ok(bytes) if bytes.is_empty() => continue,
+                Ok(bytes) => return self.admit(bytes).map(Some),
+                Err(broke) => broke,
+            };
+            self.broke(broke);
         }
         Ok(None)
     }
 
-    fn admit(&mut self, zone: usize, bytes: Bytes) -> Result<Bytes> {
+    fn admit(&mut self, bytes: Bytes) -> Result<Bytes> {
+        let Some(current) = &mut self.current else {
+            return Err(Error::new(Kind::Unavailable, "bytes of no zone"));
+        };
+        let zone = current.zone;
+        current.bytes += bytes.len() as u64;
         if !self.gave.contains(&zone) {
             self.gave.push(zone);
         }
-        let digest = self.blob.digest;
         if let Err(error) = self.proof.admit(&bytes) {
-            self.router.suspects.blame(&digest, &self.gave, self.inherited);
-            let zones: Vec<_> = self.gave.iter().map(|zone| &*self.router.zones[*zone].name).collect();
-            tracing::error!(zones = zones.join(","), %digest, %error, "wrong bytes, cut before the end");
+            self.lied(&error);
             return Err(error);
         }
         if self.proof.missing() == 0 {
-            self.router.suspects.acquit(&digest, &self.gave, self.inherited);
+            self.proven();
+        } else if self.current.as_ref().is_some_and(|current| current.waited >= WINDOW) {
+            self.measure();
         }
         Ok(bytes)
     }
 
-    fn broke(&mut self, zone: usize, error: &Error) {
-        let name = &self.router.zones[zone].name;
-        let offset = self.proof.hasher().bytes();
-        tracing::warn!(zone = %name, digest = %self.blob.digest, offset, %error, "zone broke off, going on in the next");
+    fn lied(&mut self, error: &Error) {
+        let digest = self.blob.digest;
+        self.router.suspects.blame(&digest, &self.gave, self.inherited);
+        let zones: Vec<_> = self.gave.iter().map(|zone| &*self.router.zones[*zone].name).collect();
+        tracing::error!(zones = zones.join(","), %digest, %error, "wrong bytes, cut before the end");
+        self.tell_speed();
+        if let [zone] = self.gave[..]
+            && !self.inherited
+        {
+            self.router.watch.saw(zone, Seen::WrongBytes);
+        }
         self.current = None;
     }
 
-    /// Opens the rest in the best zone that was tried least.
-    async fn reopen(&mut self) -> Result<(usize, ByteStream)> {
-        let rest = self.proof.hasher().bytes()..self.proof.size();
-        let mut last = None;
-        while let Some(zone) = self.best() {
-            self.tries[zone] += 1;
-            let Zone { name, store, .. } = &self.router.zones[zone];
-            match store.get(&self.blob.key, Some(rest.clone())).await {
-                Ok(Some(object)) if object.meta.size == rest.end => return Ok((zone, object.body)),
-                Ok(Some(object)) => {
-                    let why = format!("get {}: {} bytes, not {}", self.blob.key, object.meta.size, rest.end);
-                    last = Some(Error::new(Kind::Corrupt, why));
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(zone = %name, digest = %self.blob.digest, %error, "zone cannot go on");
-                    last = Some(error);
-                }
+    fn proven(&mut self) {
+        self.tell_speed();
+        self.router.suspects.acquit(&self.blob.digest, &self.gave, self.inherited);
+        for zone in &self.gave {
+            let (blob, size) = (Arc::clone(&self.blob), self.proof.size());
+            self.router.watch.saw(*zone, Seen::Proven { blob, size });
+        }
+        // Its connection goes back, and so does the right to try a zone on probation.
+        self.current = None;
+    }
+
+    /// Looks whether the bytes come too slowly.
+    fn measure(&mut self) {
+        let Some(current) = &self.current else { return };
+        let rate = (current.bytes as f64 / current.waited.as_secs_f64()) as u64;
+        let slow =
+            current.others && rate < self.router.settings.slowest && self.knows_faster(current.zone, rate);
+        self.tell_speed();
+        if slow {
+            self.broke(Broke::Slow(rate));
+        }
+    }
+
+    /// Whether a zone that was not tried is known to be faster, or not known at all.
+    fn knows_faster(&self, zone: usize, rate: u64) -> bool {
+        let view = self.router.snapshot();
+        let fast = |(other, view): (usize, &crate::ZoneView)| {
+            let known = view.throughput.is_none_or(|throughput| throughput >= rate.saturating_mul(FASTER));
+            other != zone && self.tries[other] == 0 && view.serves() && known
+        };
+        view.zones.iter().enumerate().any(fast)
+    }
+
+    /// Tells how fast the zone has been since it was last told.
+    fn tell_speed(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        let (bytes, waited) = (std::mem::take(&mut current.bytes), std::mem::take(&mut current.waited));
+        self.router.watch.saw(current.zone, Seen::Gave { bytes, waited });
+    }
+
+    fn broke(&mut self, broke: Broke) {
+        self.tell_speed();
+        let Some(Current { zone, .. }) = self.current.take() else { return };
+        let name = &self.router.zones[zone].name;
+        let (digest, offset) = (self.blob.digest, self.proof.hasher().bytes());
+        self.router.watch.saw(zone, Seen::LeftBehind);
+        match broke {
+            Broke::Failed(error) => {
+                self.router.watch.saw(zone, Seen::Failed(Trouble::from(&error)));
+                tracing::warn!(zone = %name, %digest, offset, %error, "zone broke off, going on in the next");
+            }
+            Broke::Stalled(after) => {
+                let error = Error::new(Kind::Timeout, format!("the body gave nothing for {after:.0?}"));
+                self.router.watch.saw(zone, Seen::Failed(Trouble::from(&error)));
+                tracing::warn!(zone = %name, %digest, offset, ?after, "zone stalled, going on in the next");
+            }
+            Broke::Slow(rate) => {
+                tracing::warn!(zone = %name, %digest, offset, bytes_per_second = rate, "zone is slow, going on in a faster one");
             }
         }
+    }
+
+    /// Opens the rest in the best zone that was tried least.
+    async fn reopen(&mut self) -> Result<Won> {
+        let rest = self.proof.hasher().bytes()..self.proof.size();
+        let entrants = self.entrants();
+        let router = Arc::clone(&self.router);
+        let key = &self.blob.key;
+        let judge = |_: usize, object: &backends::Object| match object.meta.size == rest.end {
+            true => Ok(()),
+            false => {
+                let why = format!("get {key}: {} bytes, not {}", object.meta.size, rest.end);
+                Err(Error::new(Kind::Corrupt, why))
+            }
+        };
+        let class = SizeClass::of(Some(rest.end - rest.start));
+        let wanted = Wanted { blob: &self.blob, range: Some(rest.clone()), class, judge: &judge };
+        let view = router.snapshot();
+        let (won, answers) = Race::new(&router, &view, wanted, entrants, &mut self.tries).run().await;
+        if let Some(won) = won {
+            return Ok(won);
+        }
+        let last = answers.into_iter().rev().find_map(|(_, answer)| match answer {
+            Answer::Failed(error) => Some(error),
+            Answer::Absent => None,
+        });
         let error = Error::new(Kind::Unavailable, format!("no zone can go on at byte {}", rest.start));
         Err(match last {
             Some(last) => error.with_cause(last),
@@ -134,10 +242,31 @@ impl Read {
         })
     }
 
-    fn best(&self) -> Option<usize> {
-        let candidates = self.router.candidates(&self.blob.digest);
-        // The first of those tried least: `min_by_key` keeps the earlier of equals.
-        let zones = candidates.iter().map(|candidate| candidate.zone);
-        zones.filter(|zone| self.tries[*zone] < TRIES_PER_ZONE_MAX).min_by_key(|zone| self.tries[*zone])
+    /// Zones that may go on, those tried least first.
+    fn entrants(&self) -> Vec<Entrant> {
+        let mut entrants = self.router.entrants(&self.blob.digest, SizeClass::of(Some(self.proof.missing())));
+        entrants.retain(|entrant| self.tries[entrant.candidate.zone] < TRIES_PER_ZONE_MAX);
+        // Stable: those tried as often stay in the order of rank.
+        entrants.sort_by_key(|entrant| self.tries[entrant.candidate.zone]);
+        entrants
+    }
+}
+
+impl Current {
+    /// The next piece. Only what is waited for counts: a client that takes its time is no fault.
+    async fn next(&mut self, stall: Duration) -> Result<Bytes, Broke> {
+        let began = Instant::now();
+        let piece = match self.others {
+            true => timeout(stall, self.body.next()).await,
+            // Nobody could go on: the driver's own bound holds.
+            false => Ok(self.body.next().await),
+        };
+        self.waited += began.elapsed();
+        match piece {
+            Ok(Some(Ok(bytes))) => Ok(bytes),
+            Ok(Some(Err(error))) => Err(Broke::Failed(error)),
+            Ok(None) => Err(Broke::Failed(Error::new(Kind::Unavailable, "the body ended early"))),
+            Err(_) => Err(Broke::Stalled(stall)),
+        }
     }
 }

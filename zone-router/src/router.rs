@@ -1,21 +1,41 @@
-//! Opening a blob: zones in rank order until one gives it.
+//! Opening a blob in the best zone that has it.
 
 use std::fmt;
 use std::sync::Arc;
 
 use backends::{ByteStream, Digest, Error, Hasher, Kind, Meta, Object, Proof};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
-use crate::rank::{Candidate, Standing, rank};
+use crate::hedge::Budget;
+use crate::observation::{Seen, Trouble};
+use crate::open::{Entrant, Race, Wanted};
+use crate::probe;
+use crate::rank::Reason;
 use crate::read::Read;
+use crate::snapshot::Snapshot;
 use crate::suspects::Suspects;
-use crate::{Blob, Zone};
+use crate::watch::Watch;
+use crate::{Blob, Policy, Settings, SizeClass, Zone};
 
-/// Reads blobs from whichever zone has them.
+/// Reads blobs from whichever zone is best and has them.
 #[derive(Debug)]
 pub struct Router {
     pub(crate) zones: Arc<[Zone]>,
+    pub(crate) settings: Settings,
     pub(crate) suspects: Suspects,
+    pub(crate) watch: Watch,
+    pub(crate) hedges: Budget,
+    pub(crate) replacements: Semaphore,
+    /// For each zone, the right to be the one read that tries it while it is on probation.
+    trials: Vec<Arc<Semaphore>>,
 }
+
+/// The right to try a zone on probation.
+pub(crate) type Trial = OwnedSemaphorePermit;
+
+/// Whether an object of a zone is what is wanted.
+pub(crate) type Judge<'a> = &'a (dyn Fn(usize, &Object) -> Result<(), Error> + Send + Sync);
 
 /// A blob being read.
 pub struct Reading {
@@ -26,7 +46,7 @@ pub struct Reading {
     /// Whether home was asked and does not have it, so that a copy home is due.
     pub home_lacks_it: bool,
     /// Its bytes. The chunk that completes it comes only if the digest of the whole is right; a
-    /// zone that breaks off is followed by another at the next byte.
+    /// zone that breaks off, stalls or trickles is followed by another at the next byte.
     pub body: ByteStream,
 }
 
@@ -55,7 +75,7 @@ pub enum Answer {
 impl fmt::Display for NotOpened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.answers.is_empty() {
-            return f.write_str("every zone that can be used has given wrong bytes for this blob of late");
+            return f.write_str("every zone that may be read has given wrong bytes for this blob of late");
         }
         for (index, (zone, answer)) in self.answers.iter().enumerate() {
             let comma = if index == 0 { "" } else { "; " };
@@ -71,10 +91,37 @@ impl fmt::Display for NotOpened {
 impl std::error::Error for NotOpened {}
 
 impl Router {
-    /// Over these zones, home first.
+    /// Over these zones, home first, with the default policy and settings.
     #[must_use]
     pub fn new(zones: Vec<Zone>) -> Self {
-        Self { zones: zones.into(), suspects: Suspects::default() }
+        let zones = zones.into_iter().map(|zone| (zone, Policy::default())).collect();
+        Self::with(zones, Settings::default())
+    }
+
+    /// Over these zones, home first, as the operator wants them read.
+    #[must_use]
+    pub fn with(zones: Vec<(Zone, Policy)>, settings: Settings) -> Self {
+        let (zones, policies): (Vec<_>, Vec<_>) = zones.into_iter().unzip();
+        Self {
+            watch: Watch::new(&zones, policies, settings),
+            trials: zones.iter().map(|_| Arc::new(Semaphore::new(1))).collect(),
+            zones: zones.into(),
+            suspects: Suspects::default(),
+            hedges: Budget::new(settings.hedge_percent, settings.hedge_load),
+            replacements: Semaphore::new(settings.replacements),
+            settings,
+        }
+    }
+
+    /// Watches and probes the zones from now on, until `shutdown`. Without it the zones are read in
+    /// their configured order. Needs a Tokio runtime.
+    pub fn start(self: &Arc<Self>, shutdown: &CancellationToken) {
+        let (router, token) = (Arc::clone(self), shutdown.clone());
+        tokio::spawn(async move { router.watch.keep(token).await });
+        let usable = |zone: &usize| self.zones[*zone].unusable.is_none();
+        for zone in (0..self.zones.len()).filter(usable) {
+            tokio::spawn(probe::run(Arc::clone(self), zone, shutdown.clone()));
+        }
     }
 
     /// All zones, home first.
@@ -83,55 +130,64 @@ impl Router {
         &self.zones
     }
 
+    /// What is known of the zones now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.watch.view())
+    }
+
+    /// The operator's word on every zone, in their order.
+    #[must_use]
+    pub fn policies(&self) -> Vec<Policy> {
+        self.watch.policies()
+    }
+
+    /// Changes the operator's word. Reads see it a moment later; those under way go on.
+    pub fn set_policies(&self, change: impl FnOnce(&mut [Policy])) {
+        self.watch.set_policies(|policies| change(policies));
+    }
+
     /// What the first zone that has a blob says of it; `None` if none says it has it.
     pub async fn head(&self, blob: &Blob) -> Option<Meta> {
-        for candidate in self.candidates(&blob.digest) {
-            let zone = &self.zones[candidate.zone];
+        for entrant in self.entrants(&blob.digest, SizeClass::Small) {
+            let index = entrant.candidate.zone;
+            let zone = &self.zones[index];
             match zone.store.head(&blob.key).await {
                 Ok(Some(meta)) => return Some(meta),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(zone = %zone.name, digest = %blob.digest, %error, "zone failed to answer")
+                    tracing::warn!(zone = %zone.name, digest = %blob.digest, %error, "zone failed to answer");
+                    self.watch.saw(index, Seen::Failed(Trouble::from(&error)));
                 }
             }
         }
         None
     }
 
-    /// Opens a blob in the first zone that gives it. An object that has not the `expected` size,
+    /// Opens a blob in the best zone that gives it. An object that has not the `expected` size,
     /// where the registry named one, is not it.
     ///
     /// # Errors
     /// No zone gave it: what each said.
     pub async fn open(self: &Arc<Self>, blob: &Blob, expected: Option<u64>) -> Result<Reading, NotOpened> {
-        let mut answers = Vec::new();
-        let mut home_lacks_it = false;
-        for candidate in self.candidates(&blob.digest) {
-            let zone = &self.zones[candidate.zone];
-            match self.open_in(candidate, blob, expected).await {
-                Ok(Some(object)) => {
-                    let size = object.meta.size;
-                    let proof = Proof::new(blob.digest, size, Hasher::new());
-                    let read =
-                        Read::opened(Arc::clone(self), blob.clone(), proof, candidate.zone, object.body);
-                    return Ok(Reading {
-                        size,
-                        zone: Arc::clone(&zone.name),
-                        home_lacks_it,
-                        body: read.into_stream(),
-                    });
-                }
-                Ok(None) => {
-                    home_lacks_it |= candidate.zone == 0;
-                    answers.push((Arc::clone(&zone.name), Answer::Absent));
-                }
-                Err(error) => {
-                    tracing::warn!(zone = %zone.name, digest = %blob.digest, %error, "zone failed, trying the next");
-                    answers.push((Arc::clone(&zone.name), Answer::Failed(error)));
-                }
-            }
-        }
-        Err(NotOpened { answers })
+        let class = SizeClass::of(expected);
+        let entrants = self.entrants(&blob.digest, class);
+        let judge = |zone: usize, object: &Object| self.judge(zone, blob, expected, object);
+        let wanted = Wanted { blob, range: None, class, judge: &judge };
+        let mut tries = vec![0; self.zones.len()];
+        let view = self.snapshot();
+        let (won, answers) = Race::new(self, &view, wanted, entrants, &mut tries).run().await;
+        let Some(won) = won else {
+            let named = |(zone, answer): (usize, Answer)| (Arc::clone(&self.zones[zone].name), answer);
+            return Err(NotOpened { answers: answers.into_iter().map(named).collect() });
+        };
+        let home_lacks_it =
+            answers.iter().any(|(zone, answer)| *zone == 0 && matches!(answer, Answer::Absent));
+        self.watch.saw(won.zone, Seen::Opened);
+        let (size, zone) = (won.object.meta.size, Arc::clone(&self.zones[won.zone].name));
+        let proof = Proof::new(blob.digest, size, Hasher::new());
+        let read = Read::opened(Arc::clone(self), blob.clone(), proof, won, tries);
+        Ok(Reading { size, zone, home_lacks_it, body: read.into_stream() })
     }
 
     /// Goes on reading a blob whose first bytes `seen` saw pass. The first item tells whether any
@@ -142,26 +198,25 @@ impl Router {
         Read::resumed(Arc::clone(self), blob.clone(), proof).into_stream()
     }
 
-    pub(crate) fn candidates(&self, digest: &Digest) -> Vec<Candidate> {
-        let standing = |(index, zone): (usize, &Zone)| match zone.unusable {
-            Some(_) => Standing::Condemned,
-            None => self.suspects.standing(digest, index),
-        };
-        let standings: Vec<_> = self.zones.iter().enumerate().map(standing).collect();
-        rank(&standings)
+    /// The zones to ask, best first. One read at a time has a zone on probation first.
+    pub(crate) fn entrants(&self, digest: &Digest, class: SizeClass) -> Vec<Entrant> {
+        let candidates = self.watch.view().rank(class, |zone| self.suspects.standing(digest, zone));
+        let entrant = |candidate| Entrant { candidate, trial: None };
+        let mut entrants: Vec<_> = candidates.into_iter().map(entrant).collect();
+        let on_probation = entrants.iter().position(|entrant| entrant.candidate.reason == Reason::Probation);
+        if let Some(index) = on_probation
+            && let Ok(trial) = Arc::clone(&self.trials[entrants[index].candidate.zone]).try_acquire_owned()
+        {
+            entrants[index].trial = Some(trial);
+            entrants[..=index].rotate_right(1);
+        }
+        entrants
     }
 
-    async fn open_in(
-        &self,
-        candidate: Candidate,
-        blob: &Blob,
-        expected: Option<u64>,
-    ) -> Result<Option<Object>, Error> {
-        let object = self.zones[candidate.zone].store.get(&blob.key, None).await?;
-        let Some(object) = object else { return Ok(None) };
+    fn judge(&self, zone: usize, blob: &Blob, expected: Option<u64>, object: &Object) -> Result<(), Error> {
         let size = object.meta.size;
         if (size == 0) != (blob.digest == Digest::EMPTY) {
-            self.suspects.condemn(&blob.digest, candidate.zone);
+            self.suspects.condemn(&blob.digest, zone);
             return Err(Error::new(Kind::Corrupt, format!("get {}: {size} bytes", blob.key)));
         }
         // The expectation may be what is wrong, so this says nothing of the zone to other readers.
@@ -169,7 +224,13 @@ impl Router {
             Some(expected) if size != expected => {
                 Err(Error::new(Kind::Corrupt, format!("get {}: {size} bytes, not {expected}", blob.key)))
             }
-            _ => Ok(Some(object)),
+            _ => Ok(()),
         }
+    }
+
+    /// Whether the zone of this name is in use for reading.
+    #[must_use]
+    pub fn serves(&self, zone: &str) -> bool {
+        self.watch.view().zones.iter().any(|view| &*view.name == zone && view.serves())
     }
 }

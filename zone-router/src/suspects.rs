@@ -1,5 +1,6 @@
 //! Zones that gave wrong bytes for a digest.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backends::Digest;
@@ -19,11 +20,17 @@ const PAIRS_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
     pairs: DashMap<(Digest, usize), (Standing, Instant)>,
+    /// Whether there was ever a pair.
+    any: AtomicBool,
 }
 
 impl Suspects {
     /// What is known of one zone for one digest.
     pub(crate) fn standing(&self, digest: &Digest, zone: usize) -> Standing {
+        // As long as no zone ever lied, no lock is taken.
+        if !self.any.load(Ordering::Relaxed) {
+            return Standing::Clear;
+        }
         match self.pairs.get(&(*digest, zone)).as_deref() {
             Some((standing, until)) if Instant::now() < *until => *standing,
             _ => Standing::Clear,
@@ -60,6 +67,7 @@ impl Suspects {
         }
         if self.pairs.len() < PAIRS_MAX {
             self.pairs.insert((*digest, zone), (standing, now + MEMORY));
+            self.any.store(true, Ordering::Relaxed);
         }
     }
 }

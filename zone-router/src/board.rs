@@ -1,0 +1,358 @@
+//! Everything that is known of the zones, from what was seen of them: pure, the time is passed in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backends::Kind;
+use tokio::time::Instant;
+
+use crate::health::{Event, Fault, Health, State};
+use crate::latency::{Ewma, Quantiles, millis};
+use crate::leader::Leader;
+use crate::observation::{Observation, Seen, Trouble};
+use crate::rank::{Place, Reason};
+use crate::snapshot::{Counts, Headers, Snapshot, ZoneView};
+use crate::{Blob, Policy, Settings, SizeClass, Zone};
+
+/// How long means of times and rates reach back.
+const MEMORY: Duration = Duration::from_secs(1);
+
+/// A mean of reads that is older says nothing of now.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// The headers of reads that take so many times their median are a brown-out that probes have not
+/// met yet.
+const SLOWDOWN: f64 = 2.0;
+
+/// Bodies of fewer bytes that came at once say nothing of a zone's speed.
+const TELLING_BYTES: u64 = 256 << 10;
+
+/// Bodies that were waited for so long do, however few their bytes.
+const TELLING_WAIT: Duration = Duration::from_millis(500);
+
+/// How long a zone that asked for fewer requests is spared where it did not say, at least and at most.
+const THROTTLED: (Duration, Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_secs(1), Duration::from_secs(30));
+
+/// Headers are overdue after so many times their 95th percentile, …
+const OVERDUE_FACTOR: f64 = 3.0;
+
+/// … and this.
+const OVERDUE_GRACE: Duration = Duration::from_millis(50);
+
+/// The largest blob that is read whole to see whether a zone gives right bytes again.
+pub(crate) const DEEP_PROBE_MAX: u64 = 4 << 20;
+
+/// What is known of all zones.
+#[derive(Debug)]
+pub(crate) struct Board {
+    zones: Vec<Record>,
+    leaders: [Leader; 3],
+    settings: Settings,
+    all_ejected: bool,
+}
+
+/// A zone went from one state to another.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) zone: Arc<str>,
+    pub(crate) from: State,
+    pub(crate) to: State,
+    /// How long it had been in the state before.
+    pub(crate) after: Duration,
+    pub(crate) reason: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Record {
+    name: Arc<str>,
+    unusable: Option<Arc<str>>,
+    policy: Policy,
+    health: Health,
+    /// Of reads, by size class.
+    headers: [Quantiles; 3],
+    /// The same of the last seconds, milliseconds.
+    lately: [Ewma; 3],
+    /// Of probes.
+    probes: Quantiles,
+    /// The same of the last seconds, milliseconds.
+    probe: Ewma,
+    /// Bytes a second of one body.
+    throughput: Ewma,
+    throttled_until: Option<Instant>,
+    counts: Counts,
+    last_error: Option<(Arc<str>, Instant)>,
+    recent: Option<(Arc<Blob>, u64)>,
+}
+
+impl Board {
+    /// Of zones that nothing is known of.
+    pub(crate) fn new(zones: &[Zone], policies: &[Policy], settings: Settings, now: Instant) -> Self {
+        let record = |(zone, policy): (&Zone, &Policy)| Record {
+            name: Arc::clone(&zone.name),
+            unusable: zone.unusable.clone(),
+            policy: *policy,
+            health: Health::new(now),
+            headers: Default::default(),
+            lately: [Ewma::new(MEMORY); 3],
+            probes: Quantiles::default(),
+            probe: Ewma::new(MEMORY),
+            throughput: Ewma::new(MEMORY),
+            throttled_until: None,
+            counts: Counts::default(),
+            last_error: None,
+            recent: None,
+        };
+        let zones = zones.iter().zip(policies).map(record).collect();
+        Self { zones, leaders: Default::default(), settings, all_ejected: false }
+    }
+
+    /// The operator's word, of all zones.
+    pub(crate) fn set_policies(&mut self, policies: &[Policy]) {
+        for (zone, policy) in self.zones.iter_mut().zip(policies) {
+            zone.policy = *policy;
+        }
+    }
+
+    /// Takes in what was seen; the change of state that it makes.
+    pub(crate) fn fold(&mut self, observation: Observation, now: Instant, chance: f64) -> Option<Change> {
+        let settings = self.settings;
+        let zone = self.zones.get_mut(observation.zone)?;
+        let (from, since) = (zone.health.state(), zone.health.since());
+        let event = zone.take(observation.what, now)?;
+        if !zone.health.on(event, &settings, now, chance) {
+            return None;
+        }
+        let to = zone.health.state();
+        zone.counts.ejections += u64::from(matches!(to, State::Ejected { .. }));
+        let after = now.saturating_duration_since(since);
+        Some(Change { zone: Arc::clone(&zone.name), from, to, after, reason: zone.reason() })
+    }
+
+    /// All that readers need to know.
+    pub(crate) fn snapshot(&mut self, now: Instant, lost_events: u64) -> Snapshot {
+        let readable = |zone: &&Record| zone.is_read();
+        let ejected = |zone: &Record| matches!(zone.health.state(), State::Ejected { .. });
+        let any = self.zones.iter().any(|zone| readable(&zone));
+        self.all_ejected = any && self.zones.iter().filter(readable).all(ejected);
+        let headers: Vec<_> = self.zones.iter().map(|zone| zone.all_headers(&self.settings, now)).collect();
+        let mut places = vec![[None; 3]; self.zones.len()];
+        for class in SizeClass::ALL {
+            let times = self.times(class, &headers, now);
+            let may_lead = |(zone, time): (&Record, &f64)| zone.may_lead(now).then_some(*time);
+            let leading: Vec<_> = self.zones.iter().zip(&times).map(may_lead).collect();
+            let leader = self.leaders[class as usize].update(&leading, now);
+            for (index, zone) in self.zones.iter().enumerate() {
+                places[index][class as usize] = zone.place(times[index], index, leader, now);
+            }
+        }
+        let zones = self.zones.iter().zip(places).zip(headers);
+        let zones = zones.map(|((zone, places), headers)| zone.view(places, headers)).collect();
+        Snapshot { zones, all_ejected: self.all_ejected, lost_events }
+    }
+
+    /// How long a read of this class is expected to take in each zone, ms, as the operator weighs it.
+    fn times(&self, class: SizeClass, headers: &[[Headers; 3]], now: Instant) -> Vec<f64> {
+        // What has given no bytes yet is taken for as fast as the fastest, until it has.
+        let fastest = self.zones.iter().filter_map(|zone| zone.throughput.get()).fold(0.0, f64::max);
+        let time = |(zone, headers): (&Record, &[Headers; 3])| {
+            let rate = zone.throughput.get().unwrap_or(fastest);
+            let transfer = if rate > 0.0 { class.typical() as f64 / rate * 1000.0 } else { 0.0 };
+            // Each failed try costs the wait for it.
+            let wasted = zone.health.trouble() * millis(headers[class as usize].overdue_after);
+            (zone.first_byte(now) + transfer + wasted) / zone.policy.weight
+        };
+        self.zones.iter().zip(headers).map(time).collect()
+    }
+}
+
+impl Record {
+    /// Notes what was seen; what it says of the zone's health, if anything.
+    fn take(&mut self, seen: Seen, now: Instant) -> Option<Event> {
+        match seen {
+            Seen::Answered { class, after, absent } => {
+                if !absent {
+                    self.note(class, after, now);
+                }
+                Some(Event::Answered)
+            }
+            Seen::Outrun { class, after } => {
+                // It would have taken longer still; what is shorter than usual says nothing.
+                if self.headers[class as usize].quantile(0.5, now).is_none_or(|usual| after > usual) {
+                    self.note(class, after, now);
+                }
+                None
+            }
+            Seen::Overdue { class, after } => {
+                self.note(class, after, now);
+                self.counts.overdue += 1;
+                self.last_error = Some((format!("no answer within {after:.0?}").into(), now));
+                Some(Event::Late)
+            }
+            Seen::Gave { bytes, waited } => {
+                self.counts.bytes += bytes;
+                if bytes >= TELLING_BYTES || waited >= TELLING_WAIT {
+                    self.throughput.add(bytes as f64 / waited.as_secs_f64().max(0.001), now);
+                }
+                None
+            }
+            Seen::Proven { blob, size } => {
+                if (1..=DEEP_PROBE_MAX).contains(&size) {
+                    self.recent = Some((blob, size));
+                }
+                Some(Event::Proven)
+            }
+            Seen::Probed { after } => {
+                self.counts.probes += 1;
+                self.probe.add(millis(after), now);
+                self.probes.add(after, now);
+                Some(Event::Probed)
+            }
+            Seen::ProbeOverdue => Some(Event::Late),
+            Seen::ProbeFailed(trouble) => {
+                self.counts.probes += 1;
+                self.suffer(trouble, now).map(Event::ProbeFailed)
+            }
+            Seen::Failed(trouble) => self.suffer(trouble, now).map(Event::Failed),
+            Seen::WrongBytes => {
+                self.counts.wrong_bytes += 1;
+                let trouble = Trouble { kind: Kind::Corrupt, text: "the digest is another".into() };
+                self.suffer(trouble, now).map(Event::Failed)
+            }
+            Seen::Hedged => self.count(|counts| &mut counts.hedged),
+            Seen::HedgeWon => self.count(|counts| &mut counts.hedges_won),
+            Seen::Opened => self.count(|counts| &mut counts.reads),
+            Seen::LeftBehind => self.count(|counts| &mut counts.resumed_elsewhere),
+        }
+    }
+
+    fn count(&mut self, which: impl Fn(&mut Counts) -> &mut u64) -> Option<Event> {
+        *which(&mut self.counts) += 1;
+        None
+    }
+
+    fn note(&mut self, class: SizeClass, after: Duration, now: Instant) {
+        self.headers[class as usize].add(after, now);
+        self.lately[class as usize].add(millis(after), now);
+    }
+
+    fn suffer(&mut self, trouble: Trouble, now: Instant) -> Option<Fault> {
+        let fault = match trouble.kind {
+            Kind::Unavailable => Fault::Unavailable,
+            Kind::Timeout => Fault::Timeout,
+            Kind::Corrupt => Fault::WrongBytes,
+            Kind::Denied => Fault::Misconfigured,
+            Kind::Throttled { retry_after } => {
+                let (usual, least, most) = THROTTLED;
+                self.throttled_until = Some(now + retry_after.unwrap_or(usual).clamp(least, most));
+                self.last_error = Some((trouble.text, now));
+                return None;
+            }
+            Kind::Invalid | Kind::Source => return None,
+        };
+        self.counts.failures += 1;
+        self.last_error = Some((trouble.text, now));
+        Some(fault)
+    }
+
+    fn is_read(&self) -> bool {
+        self.unusable.is_none() && self.policy.is_read()
+    }
+
+    fn is_throttled(&self, now: Instant) -> bool {
+        self.throttled_until.is_some_and(|until| now < until)
+    }
+
+    fn may_lead(&self, now: Instant) -> bool {
+        self.is_read() && self.health.state() == State::Healthy && !self.is_throttled(now)
+    }
+
+    /// What is waited for a first byte, ms; infinite where nothing is known.
+    ///
+    /// Probes are what zones can be compared by, since each zone gets the same. Where reads have
+    /// become much slower than they were, so has the zone, whatever its probes say.
+    fn first_byte(&self, now: Instant) -> f64 {
+        let reads = || self.lately.iter().find_map(Ewma::get);
+        let line = match self.policy.latency_hint {
+            Some(hint) => millis(hint),
+            None => self.probe.get().or_else(reads).unwrap_or(f64::INFINITY),
+        };
+        let slowdown = |class: SizeClass| {
+            let lately = self.lately[class as usize].fresh(now, FRESH)?;
+            let usual = self.headers[class as usize].quantile(0.5, now)?;
+            Some(lately / millis(usual)).filter(|factor| *factor > SLOWDOWN)
+        };
+        line * SizeClass::ALL.into_iter().filter_map(slowdown).fold(1.0, f64::max)
+    }
+
+    fn all_headers(&self, settings: &Settings, now: Instant) -> [Headers; 3] {
+        SizeClass::ALL.map(|class| {
+            let quantile = |q| {
+                let reads = self.headers[class as usize].quantile(q, now);
+                reads.or_else(|| self.probes.quantile(q, now))
+            };
+            let (p50, p95) = (quantile(0.5), quantile(0.95));
+            let overdue_after = match p95 {
+                None => settings.overdue_max,
+                Some(p95) => {
+                    let learned = p95.mul_f64(OVERDUE_FACTOR) + OVERDUE_GRACE;
+                    // A zone that is slow by nature must not be overdue by nature.
+                    learned.min(settings.overdue_max).max(settings.overdue_min).max(p95.mul_f64(1.5))
+                }
+            };
+            let hedge_after = p95.unwrap_or(overdue_after / 2).min(overdue_after);
+            Headers { p50, p95, hedge_after, overdue_after }
+        })
+    }
+
+    fn place(&self, time: f64, index: usize, leader: Option<usize>, now: Instant) -> Option<Place> {
+        if !self.is_read() {
+            return None;
+        }
+        // Near equals keep their configured order.
+        let by_time = (time.max(1.0).log2() * 4.0).min(1000.0) as u64;
+        let (reason, key) = match self.health.state() {
+            State::Healthy if leader == Some(index) && index == 0 => (Reason::Home, 0),
+            State::Healthy if leader == Some(index) => (Reason::Nearest, 0),
+            State::Healthy if self.is_throttled(now) => (Reason::Throttled, by_time),
+            State::Healthy => (Reason::Next, by_time),
+            State::Probation { .. } => (Reason::Probation, by_time),
+            State::Ejected { .. } => {
+                let ago = self.health.last_failure().map(|last| now.saturating_duration_since(last));
+                (Reason::Ejected, u64::MAX - ago.map_or(0, |ago| ago.as_millis() as u64))
+            }
+        };
+        Some(Place { reason, key })
+    }
+
+    fn reason(&self) -> Option<Arc<str>> {
+        let fault = match self.health.state() {
+            State::Healthy => return None,
+            State::Ejected { fault, .. } | State::Probation { fault } => fault,
+        };
+        Some(match &self.last_error {
+            Some((error, _)) => format!("{}: {error}", fault.as_str()).into(),
+            None => fault.as_str().into(),
+        })
+    }
+
+    fn view(&self, places: [Option<Place>; 3], headers: [Headers; 3]) -> ZoneView {
+        ZoneView {
+            name: Arc::clone(&self.name),
+            state: self.health.state(),
+            since: self.health.since(),
+            reason: self.reason(),
+            suspect: self.health.is_suspect(),
+            throttled_until: self.throttled_until,
+            policy: self.policy,
+            unusable: self.unusable.clone(),
+            places,
+            headers,
+            probe: self.probe.get().map(|ms| Duration::from_secs_f64(ms / 1000.0)),
+            throughput: self.throughput.get().map(|rate| rate as u64),
+            counts: self.counts,
+            last_error: self.last_error.clone(),
+            recent: self.recent.clone(),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Whether a zone is in use: an explicit state machine. Pure; time and chance are passed in.
+//!
+//! ```text
+//!            3 failures in a row, or every other one; wrong bytes; probes denied
+//!   Healthy ────────────────────────────────────────────────────────────────────▶ Ejected
+//!      ▲                                                                          │  ▲
+//!      │ one read proven right, or 3 probes                 a probe after `until` │  │ any failure
+//!      └────────────────────────────── Probation ◀────────────────────────────────┘  │
+//!                                          └──────────────────────────────────────────┘
+//! ```
+//!
+//! Absence of an object and clients that leave never come here: they say nothing of a zone.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::Settings;
+
+/// Failures in a row that eject.
+const STRIKES: u8 = 3;
+
+/// Denied probes in a row that eject: one may be a credential on its way out.
+const DENIALS: u8 = 2;
+
+/// Probes that end a probation without a read.
+const PROBATION_PROBES: u8 = 3;
+
+/// The share of failures among the latest dozen or so outcomes that ejects although successes lie between.
+const TROUBLE: f64 = 0.5;
+
+/// How much the latest outcome weighs in that share.
+const TROUBLE_WEIGHT: f64 = 0.1;
+
+/// Reads that are given up at once are one strike: they may all have met one hiccup.
+const LATE_GAP: Duration = Duration::from_millis(100);
+
+/// An ejection so long after the last one begins at the shortest again.
+const CALM: Duration = Duration::from_secs(60);
+
+/// Why a zone was ejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// It cannot be reached, breaks off, or answers with faults of its own.
+    Unavailable,
+    /// It does not answer in time.
+    Timeout,
+    /// It gave bytes that are not those of the digest.
+    WrongBytes,
+    /// It knows us and says no: credentials, policy, bucket, clock. Somebody has to mend that.
+    Misconfigured,
+}
+
+impl Fault {
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "does not answer in time",
+            Self::WrongBytes => "gave wrong bytes",
+            Self::Misconfigured => "misconfigured: it denies us",
+        }
+    }
+}
+
+/// What is done with a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// In use.
+    Healthy,
+    /// Out of use, but for the case that no other zone has the blob.
+    Ejected {
+        /// Why.
+        fault: Fault,
+        /// When a probe may end it.
+        until: Instant,
+    },
+    /// One read at a time tries it.
+    Probation {
+        /// Why it had been ejected.
+        fault: Fault,
+    },
+}
+
+impl State {
+    /// For tables and labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Ejected { fault: Fault::Misconfigured, .. } => "misconfigured",
+            Self::Ejected { .. } => "ejected",
+            Self::Probation { .. } => "probation",
+        }
+    }
+}
+
+/// What happened at a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// It answered, to a read.
+    Answered,
+    /// It answered, to a probe.
+    Probed,
+    /// A blob that came from it was proven right.
+    Proven,
+    /// It failed, at a read.
+    Failed(Fault),
+    /// It failed, at a probe.
+    ProbeFailed(Fault),
+    /// A read was given up because it took too long.
+    Late,
+}
+
+/// The health of one zone.
+#[derive(Debug, Clone)]
+pub struct Health {
+    state: State,
+    since: Instant,
+    strikes: u8,
+    denials: u8,
+    trouble: f64,
+    last_late: Option<Instant>,
+    last_failure: Option<Instant>,
+    /// Ejections that followed on each other.
+    round: u32,
+    probes: u8,
+}
+
+impl Health {
+    /// Of a zone that nothing is known of: in use.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            state: State::Healthy,
+            since: now,
+            strikes: 0,
+            denials: 0,
+            trouble: 0.0,
+            last_late: None,
+            last_failure: None,
+            round: 0,
+            probes: 0,
+        }
+    }
+
+    /// What is done with the zone.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Since when.
+    #[must_use]
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// When it last failed.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<Instant> {
+        self.last_failure
+    }
+
+    /// The share of failures among the latest outcomes, 0 to 1.
+    #[must_use]
+    pub fn trouble(&self) -> f64 {
+        self.trouble
+    }
+
+    /// Whether something speaks against a zone that is in use, so that it is probed sooner.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.state == State::Healthy && (self.strikes > 0 || self.denials > 0)
+    }
+
+    /// Takes in what happened; `chance` in `0.0..1.0` spreads the ends of ejections. Whether the
+    /// state is another now.
+    pub fn on(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) -> bool {
+        if let Event::Failed(_) | Event::ProbeFailed(_) | Event::Late = event {
+            self.last_failure = Some(now);
+        }
+        let before = std::mem::discriminant(&self.state);
+        match self.state {
+            State::Healthy => self.when_healthy(event, settings, now, chance),
+            State::Ejected { fault, until } => self.when_ejected(event, fault, until, settings, now, chance),
+            State::Probation { .. } => self.when_on_probation(event, settings, now, chance),
+        }
+        before != std::mem::discriminant(&self.state)
+    }
+
+    fn when_healthy(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) {
+        match event {
+            Event::Answered | Event::Probed | Event::Proven => {
+                self.strikes = 0;
+                self.trouble *= 1.0 - TROUBLE_WEIGHT;
+                if event == Event::Probed {
+                    self.denials = 0;
+                }
+            }
+            Event::Failed(Fault::WrongBytes) | Event::ProbeFailed(Fault::WrongBytes) => {
+                self.eject(Fault::WrongBytes, settings, now, chance);
+            }
+            // A read may be denied what is merely absent (S3 without `s3:ListBucket`): a probe decides.
+            Event::Failed(Fault::Misconfigured) => self.denials = self.denials.max(1),
+            Event::ProbeFailed(Fault::Misconfigured) => {
+                self.denials += 1;
+                if self.denials >= DENIALS {
+                    self.eject(Fault::Misconfigured, settings, now, chance);
+                }
+            }
+            Event::Failed(fault) | Event::ProbeFailed(fault) => self.strike(fault, settings, now, chance),
+            Event::Late => {
+                let same = self.last_late.is_some_and(|last| now.saturating_duration_since(last) < LATE_GAP);
+                if !same {
+                    self.last_late = Some(now);
+                    self.strike(Fault::Timeout, settings, now, chance);
+                }
+            }
+        }
+    }
+
+    fn strike(&mut self, fault: Fault, settings: &Settings, now: Instant, chance: f64) {
+        self.strikes += 1;
+        self.trouble += (1.0 - self.trouble) * TROUBLE_WEIGHT;
+        if self.strikes >= STRIKES || self.trouble > TROUBLE {
+            self.eject(fault, settings, now, chance);
+        }
+    }
+
+    fn when_ejected(
+        &mut self,
+        event: Event,
+        fault: Fault,
+        until: Instant,
+        settings: &Settings,
+        now: Instant,
+        chance: f64,
+    ) {
+        match event {
+            Event::Probed if now >= until => {
+                self.enter(State::Probation { fault }, now);
+                self.probes = 1;
+            }
+            Event::ProbeFailed(newer) if now >= until => self.eject(newer, settings, now, chance),
+            // What was under way when it was ejected is no news.
+            _ => {}
+        }
+    }
+
+    fn when_on_probation(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) {
+        match event {
+            Event::Proven => self.recover(now),
+            Event::Probed => {
+                self.probes += 1;
+                if self.probes >= PROBATION_PROBES {
+                    self.recover(now);
+                }
+            }
+            Event::Answered => {}
+            // As above: a read's denial is for a probe to judge.
+            Event::Failed(Fault::Misconfigured) => {}
+            Event::Failed(fault) | Event::ProbeFailed(fault) => self.eject(fault, settings, now, chance),
+            Event::Late => self.eject(Fault::Timeout, settings, now, chance),
+        }
+    }
+
+    fn recover(&mut self, now: Instant) {
+        self.strikes = 0;
+        self.denials = 0;
+        self.trouble = 0.0;
+        self.enter(State::Healthy, now);
+    }
+
+    fn eject(&mut self, fault: Fault, settings: &Settings, now: Instant, chance: f64) {
+        if self.state == State::Healthy && now.saturating_duration_since(self.since) > CALM {
+            self.round = 0;
+        }
+        let ceiling = settings.ejection.ceiling(self.round);
+        // Between half and all of it: many gateways must not come back together.
+        let mut pause = ceiling.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
+        if fault == Fault::WrongBytes {
+            pause = pause.max(settings.wrong_bytes);
+        }
+        self.round = self.round.saturating_add(1);
+        self.enter(State::Ejected { fault, until: now + pause }, now);
+    }
+
+    fn enter(&mut self, state: State, now: Instant) {
+        // Out of use since the first ejection, however often that was prolonged.
+        if std::mem::discriminant(&state) != std::mem::discriminant(&self.state) {
+            self.since = now;
+        }
+        self.state = state;
+        self.probes = 0;
+        self.strikes = 0;
+    }
+}
+
+#[cfg(test)]
+#[path = "health_tests.rs"]
+mod tests;

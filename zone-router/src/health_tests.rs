@@ -1,0 +1,200 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A zone and a clock.
+struct Zone {
+    health: Health,
+    settings: Settings,
+    now: Instant,
+}
+
+impl Zone {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { health: Health::new(now), settings: Settings::default(), now }
+    }
+
+    fn on(&mut self, event: Event) -> State {
+        self.health.on(event, &self.settings, self.now, 1.0);
+        self.health.state()
+    }
+
+    fn after(&mut self, pause: Duration) -> &mut Self {
+        self.now += pause;
+        self
+    }
+
+    /// Fails until it is out of use; for how long.
+    fn eject(&mut self) -> Duration {
+        for _ in 0..STRIKES {
+            self.on(Event::Failed(Fault::Unavailable));
+        }
+        self.pause()
+    }
+
+    fn pause(&self) -> Duration {
+        match self.health.state() {
+            State::Ejected { until, .. } => until - self.now,
+            state => panic!("{state:?}"),
+        }
+    }
+
+    fn recover(&mut self) {
+        let pause = self.pause();
+        assert!(matches!(self.after(pause).on(Event::Probed), State::Probation { .. }));
+        assert_eq!(self.on(Event::Proven), State::Healthy);
+    }
+}
+
+#[test]
+fn three_failures_in_a_row() {
+    let mut zone = Zone::new();
+    for _ in 0..10 {
+        zone.on(Event::Failed(Fault::Timeout));
+        assert!(zone.health.is_suspect());
+        assert_eq!(zone.on(Event::Failed(Fault::Unavailable)), State::Healthy);
+        assert_eq!(zone.on(Event::Answered), State::Healthy);
+        assert!(!zone.health.is_suspect());
+        // Single failures among successes are borne with.
+        for _ in 0..20 {
+            zone.on(Event::Answered);
+        }
+    }
+    zone.eject();
+    assert!(matches!(zone.health.state(), State::Ejected { fault: Fault::Unavailable, .. }));
+}
+
+#[test]
+fn two_failures_for_each_success() {
+    let mut zone = Zone::new();
+    let rounds = (0..20).take_while(|_| {
+        zone.on(Event::Answered);
+        zone.on(Event::Failed(Fault::Unavailable));
+        zone.on(Event::Failed(Fault::Unavailable)) == State::Healthy
+    });
+    assert!((3..15).contains(&rounds.count()), "never three in a row, and yet of no use");
+}
+
+#[test]
+fn wrong_bytes_at_once_and_for_long() {
+    let mut zone = Zone::new();
+    assert!(matches!(
+        zone.on(Event::Failed(Fault::WrongBytes)),
+        State::Ejected { fault: Fault::WrongBytes, .. }
+    ));
+    assert_eq!(zone.pause(), zone.settings.wrong_bytes);
+}
+
+#[test]
+fn a_denied_read_is_for_probes_to_judge() {
+    let mut zone = Zone::new();
+    for _ in 0..100 {
+        assert_eq!(zone.on(Event::Failed(Fault::Misconfigured)), State::Healthy);
+    }
+    assert!(zone.health.is_suspect());
+    zone.on(Event::Probed);
+    assert!(!zone.health.is_suspect());
+    assert_eq!(zone.on(Event::ProbeFailed(Fault::Misconfigured)), State::Healthy);
+    let state = zone.on(Event::ProbeFailed(Fault::Misconfigured));
+    assert_eq!(state.as_str(), "misconfigured");
+}
+
+#[test]
+fn reads_that_met_one_hiccup_are_one_strike() {
+    let mut zone = Zone::new();
+    for _ in 0..100 {
+        assert_eq!(zone.on(Event::Late), State::Healthy);
+    }
+    for _ in 1..STRIKES {
+        zone.after(LATE_GAP).on(Event::Late);
+    }
+    assert!(matches!(zone.health.state(), State::Ejected { fault: Fault::Timeout, .. }));
+}
+
+#[test]
+fn one_read_or_three_probes_end_a_probation() {
+    let mut zone = Zone::new();
+    let pause = zone.eject();
+    // Too early, and reads that were under way: no news.
+    for event in [Event::Probed, Event::Answered, Event::Proven, Event::Failed(Fault::Timeout)] {
+        assert!(matches!(zone.on(event), State::Ejected { .. }));
+    }
+    assert!(matches!(zone.after(pause).on(Event::Probed), State::Probation { .. }));
+    assert!(matches!(zone.on(Event::Answered), State::Probation { .. }), "headers prove nothing");
+    assert_eq!(zone.on(Event::Proven), State::Healthy);
+    zone.eject();
+    let pause = zone.pause();
+    zone.after(pause).on(Event::Probed);
+    zone.on(Event::Probed);
+    assert_eq!(zone.on(Event::Probed), State::Healthy);
+}
+
+#[test]
+fn one_after_the_other_they_grow_and_calm_begins_anew() {
+    let mut zone = Zone::new();
+    let max = zone.settings.ejection.max;
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        pauses.push(zone.eject());
+        zone.recover();
+    }
+    assert!(pauses.windows(2).all(|pair| pair[1] == (pair[0] * 2).min(max)), "{pauses:?}");
+    assert_eq!(pauses[9], max);
+    zone.after(CALM + MS);
+    assert_eq!(zone.eject(), pauses[0]);
+    let pause = zone.pause();
+    zone.after(pause).on(Event::Probed);
+    zone.on(Event::Failed(Fault::Unavailable));
+    assert_eq!(zone.pause(), pauses[0] * 2, "a failed probation is another ejection");
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let fault = || {
+        prop::sample::select(vec![
+            Fault::Unavailable,
+            Fault::Timeout,
+            Fault::WrongBytes,
+            Fault::Misconfigured,
+        ])
+    };
+    prop_oneof![
+        Just(Event::Answered),
+        Just(Event::Probed),
+        Just(Event::Proven),
+        Just(Event::Late),
+        fault().prop_map(Event::Failed),
+        fault().prop_map(Event::ProbeFailed),
+    ]
+}
+
+proptest! {
+    /// Whatever happened: it goes only the ways that are drawn, is out of use for a bounded time,
+    /// and is back soon after the last failure.
+    #[test]
+    fn always_back(events in prop::collection::vec((event(), 0_u64..20_000), 0..200)) {
+        let mut zone = Zone::new();
+        for (event, pause) in events {
+            let before = zone.health.state();
+            let after = zone.after(MS * pause as u32).on(event);
+            let drawn = match (before, after) {
+                (State::Ejected { .. }, State::Healthy) | (State::Healthy, State::Probation { .. }) => false,
+                (State::Probation { .. }, State::Healthy) => matches!(event, Event::Proven | Event::Probed),
+                _ => true,
+            };
+            prop_assert!(drawn, "{before:?} {event:?} {after:?}");
+            if let State::Ejected { until, .. } = after {
+                prop_assert!(until <= zone.now + zone.settings.ejection.max.max(zone.settings.wrong_bytes));
+            }
+        }
+        if let State::Ejected { until, .. } = zone.health.state() {
+            zone.now = zone.now.max(until);
+        }
+        for _ in 0..PROBATION_PROBES {
+            zone.on(Event::Probed);
+        }
+        prop_assert_eq!(zone.health.state(), State::Healthy);
+    }
+}

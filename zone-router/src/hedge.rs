@@ -1,0 +1,95 @@
+//! How many second requests may hedge against slow first ones.
+
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+/// What one hedge costs.
+const HEDGE: i64 = 1000;
+
+/// Hedges that may have been saved up.
+const SAVED_MAX: i64 = 10 * HEDGE;
+
+/// A share of all reads, saved up over a few of them. No locks.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// What each read adds.
+    income: i64,
+    saved: AtomicI64,
+    /// Reads that wait for a first byte.
+    waiting: AtomicUsize,
+    waiting_max: usize,
+}
+
+/// A read that waits for its first byte.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a>(&'a Budget);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Budget {
+    /// `percent` of all reads, and none while more than `waiting_max` wait for a first byte.
+    pub(crate) fn new(percent: f64, waiting_max: usize) -> Self {
+        // Of 1000 for a hedge, ten for each percent.
+        let income = (percent.clamp(0.0, 100.0) * 10.0) as i64;
+        Self { income, saved: AtomicI64::new(0), waiting: AtomicUsize::new(0), waiting_max }
+    }
+
+    /// One more read begins.
+    pub(crate) fn read(&self) -> Waiting<'_> {
+        // Many at once may save a little beyond the most, which does no harm.
+        let saved = self.saved.load(Ordering::Relaxed);
+        self.saved.fetch_add(self.income.min(SAVED_MAX - saved).max(0), Ordering::Relaxed);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(self)
+    }
+
+    /// Whether a hedge may start; it is then paid for.
+    pub(crate) fn take(&self) -> bool {
+        if self.waiting.load(Ordering::Relaxed) > self.waiting_max {
+            return false;
+        }
+        let pay = |saved: i64| (saved >= HEDGE).then_some(saved - HEDGE);
+        self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_ok()
+    }
+
+    /// The first request came to nothing, so the second was none too many.
+    pub(crate) fn give_back(&self) {
+        self.saved.fetch_add(HEDGE, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_twentieth_of_the_reads() {
+        let budget = Budget::new(5.0, 10);
+        let hedges = (0..1000).filter(|_| {
+            let _waiting = budget.read();
+            budget.take()
+        });
+        assert_eq!(hedges.count(), 50);
+        budget.give_back();
+        assert!(budget.take() && !budget.take());
+    }
+
+    #[test]
+    fn saved_up_within_bounds() {
+        let budget = Budget::new(100.0, 10);
+        (0..1000).for_each(|_| drop(budget.read()));
+        assert_eq!((0..100).filter(|_| budget.take()).count(), 10);
+    }
+
+    #[test]
+    fn none_under_overload() {
+        let budget = Budget::new(100.0, 2);
+        let reads: Vec<_> = (0..3).map(|_| budget.read()).collect();
+        assert!(!budget.take());
+        drop(reads);
+        assert!(budget.take());
+    }
+}

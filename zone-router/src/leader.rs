@@ -1,0 +1,177 @@
+//! Which zone is asked first, without flapping: pure, the time is passed in.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Home is left for a zone that takes less than this share of home's time, …
+const BETTER: f64 = 0.75;
+
+/// … and is better by more than this, ms: nobody feels less.
+const BETTER_MS: f64 = 5.0;
+
+/// Home is taken back when it takes less than this share of the other's time.
+const HOME_AGAIN: f64 = 1.1;
+
+/// As above, ms.
+const HOME_AGAIN_MS: f64 = 2.0;
+
+/// For so long without a break a zone must be the better one.
+const HOLD: Duration = Duration::from_secs(10);
+
+/// The same where it is better by far: something has happened to the leader.
+const HOLD_FAR_BETTER: Duration = Duration::from_millis(500);
+
+/// What is better by far: a third of the time, …
+const FAR_BETTER: f64 = 1.0 / 3.0;
+
+/// … and by more than this, ms.
+const FAR_BETTER_MS: f64 = 30.0;
+
+/// The place of home in the order of zones.
+const HOME: usize = 0;
+
+/// The zone that leads for one size class.
+#[derive(Debug, Clone, Default)]
+pub struct Leader {
+    zone: usize,
+    /// Who is better, and since when without a break.
+    challenger: Option<(usize, Instant)>,
+}
+
+impl Leader {
+    /// Which zone leads from now on; `None` if none may.
+    ///
+    /// `times` are of all zones, home first: milliseconds that a read is expected to take, infinite
+    /// where that is not known yet, `None` where the zone may not lead.
+    pub fn update(&mut self, times: &[Option<f64>], now: Instant) -> Option<usize> {
+        let Some(own) = times.get(self.zone).copied().flatten() else {
+            // Nobody waits for a zone that is out of use.
+            self.challenger = None;
+            self.zone = best(times)?;
+            return Some(self.zone);
+        };
+        let Some(challenger) = challenger(times, self.zone) else {
+            self.challenger = None;
+            return Some(self.zone);
+        };
+        let since = match self.challenger {
+            Some((zone, since)) if zone == challenger => since,
+            // Whoever it is, the leader has been the worse one since then.
+            Some((_, since)) if challenger != HOME => since,
+            _ => now,
+        };
+        self.challenger = Some((challenger, since));
+        let time = times[challenger].unwrap_or(f64::INFINITY);
+        let far = time < own * FAR_BETTER && time + FAR_BETTER_MS < own;
+        let hold = if far { HOLD_FAR_BETTER } else { HOLD };
+        if now.saturating_duration_since(since) >= hold {
+            self.zone = challenger;
+            self.challenger = None;
+        }
+        Some(self.zone)
+    }
+}
+
+/// Who should lead instead of `leader`, if it lasts.
+fn challenger(times: &[Option<f64>], leader: usize) -> Option<usize> {
+    let own = times[leader].filter(|own| own.is_finite())?;
+    if leader != HOME
+        && let Some(home) = times[HOME]
+        && home < own * HOME_AGAIN + HOME_AGAIN_MS
+    {
+        return Some(HOME);
+    }
+    let (zone, time) = quickest(times)?;
+    (zone != leader && time < own * BETTER - BETTER_MS).then_some(zone)
+}
+
+/// Who leads where nobody did: home, unless another is better.
+fn best(times: &[Option<f64>]) -> Option<usize> {
+    let (zone, time) = quickest(times)?;
+    match times[HOME] {
+        Some(home) if time >= home * BETTER - BETTER_MS => Some(HOME),
+        _ => Some(zone),
+    }
+}
+
+/// The first of the quickest.
+fn quickest(times: &[Option<f64>]) -> Option<(usize, f64)> {
+    let known = times.iter().enumerate().filter_map(|(zone, time)| Some((zone, (*time)?)));
+    known.min_by(|(_, one), (_, other)| one.total_cmp(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TICK: Duration = Duration::from_millis(250);
+
+    /// Who leads after each of the ticks.
+    fn run(
+        leader: &mut Leader,
+        now: &mut Instant,
+        ticks: u32,
+        times: impl Fn(u32) -> Vec<Option<f64>>,
+    ) -> Vec<usize> {
+        let tick = |tick| {
+            *now += TICK;
+            leader.update(&times(tick), *now).expect("one may lead")
+        };
+        (0..ticks).map(tick).collect()
+    }
+
+    fn changes(leaders: &[usize]) -> usize {
+        leaders.windows(2).filter(|pair| pair[0] != pair[1]).count()
+    }
+
+    #[test]
+    fn home_is_left_after_a_while_and_found_again() {
+        let (mut leader, mut now) = (Leader::default(), Instant::now());
+        let better = run(&mut leader, &mut now, 80, |_| vec![Some(40.0), Some(20.0)]);
+        assert_eq!((better[0], better[39], better[79]), (0, 0, 1));
+        assert_eq!(changes(&better), 1);
+        let again = run(&mut leader, &mut now, 80, |_| vec![Some(20.0), Some(20.0)]);
+        assert_eq!((again[0], again[79], changes(&again)), (1, 0, 1));
+    }
+
+    #[test]
+    fn a_brown_out_is_left_within_a_second() {
+        let (mut leader, mut now) = (Leader::default(), Instant::now());
+        let leaders = run(&mut leader, &mut now, 4, |_| vec![Some(400.0), Some(40.0)]);
+        assert_eq!(leaders, [0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn a_dead_leader_is_left_at_once_and_home_is_preferred() {
+        let (mut leader, now) = (Leader::default(), Instant::now());
+        assert_eq!(leader.update(&[None, Some(80.0), Some(40.0)], now), Some(2));
+        assert_eq!(leader.update(&[Some(41.0), Some(80.0), None], now), Some(0));
+        assert_eq!(leader.update(&[None, None, None], now), None);
+        assert_eq!(leader.update(&[None, Some(f64::INFINITY), None], now), Some(1));
+    }
+
+    #[test]
+    fn what_is_not_known_yet_neither_leads_nor_loses() {
+        let (mut leader, mut now) = (Leader::default(), Instant::now());
+        let unknown = run(&mut leader, &mut now, 100, |_| vec![Some(f64::INFINITY), Some(1.0)]);
+        assert!(unknown.iter().all(|zone| *zone == 0));
+        let other = run(&mut leader, &mut now, 100, |_| vec![Some(100.0), Some(f64::INFINITY)]);
+        assert!(other.iter().all(|zone| *zone == 0));
+    }
+
+    proptest! {
+        /// Noise of a tenth around whatever times: at most one change, to the better zone.
+        #[test]
+        fn no_flapping_under_noise(means in prop::collection::vec(5.0..200.0_f64, 2..6), noise in prop::collection::vec(0.9..1.1_f64, 6 * 400)) {
+            let (mut leader, mut now) = (Leader::default(), Instant::now());
+            let times = |tick: u32| means.iter().enumerate().map(|(zone, mean)| Some(mean * noise[(tick as usize * 6 + zone) % noise.len()])).collect();
+            let leaders = run(&mut leader, &mut now, 400, times);
+            prop_assert!(changes(&leaders) <= 2, "{leaders:?}");
+            let last = means[*leaders.last().expect("some")];
+            let least = means.iter().copied().fold(f64::INFINITY, f64::min);
+            prop_assert!(last * 0.7 <= least * 1.3 + 12.0, "{last} leads, {least} is there");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What reads and probes see of zones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backends::{Error, Kind};
+
+use crate::{Blob, SizeClass};
+
+/// One thing seen of one zone.
+#[derive(Debug)]
+pub(crate) struct Observation {
+    /// Its place in the configured order.
+    pub(crate) zone: usize,
+    pub(crate) what: Seen,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// It answered a read.
+    Answered { class: SizeClass, after: Duration, absent: bool },
+    /// Another was quicker, and it was not waited for any longer.
+    Outrun { class: SizeClass, after: Duration },
+    /// Its headers were overdue.
+    Overdue { class: SizeClass, after: Duration },
+    /// A hedge was started against it.
+    Hedged,
+    /// It was a hedge, and the quicker one.
+    HedgeWon,
+    /// It gives the first byte of a read.
+    Opened,
+    /// It gave so many bytes, and was waited for so long meanwhile.
+    Gave { bytes: u64, waited: Duration },
+    /// The body goes on elsewhere.
+    LeftBehind,
+    /// It failed.
+    Failed(Trouble),
+    /// A blob of which it gave all, or a part, was right.
+    Proven { blob: Arc<Blob>, size: u64 },
+    /// It alone gave a blob, and the bytes were wrong.
+    WrongBytes,
+    /// A probe was answered.
+    Probed { after: Duration },
+    /// A probe's answer is overdue.
+    ProbeOverdue,
+    /// A probe failed.
+    ProbeFailed(Trouble),
+}
+
+/// An error, as far as it says something of a zone.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) kind: Kind,
+    pub(crate) text: Arc<str>,
+}
+
+impl From<&Error> for Trouble {
+    fn from(error: &Error) -> Self {
+        Self { kind: error.kind(), text: error.to_string().into() }
+    }
+}

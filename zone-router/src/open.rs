@@ -1,0 +1,302 @@
+//! Opening a blob, or the rest of it: a race of few, in the order of rank.
+//!
+//! The first zone is asked. Headers later than usual start the next beside it (a hedge, within a
+//! budget); headers that are overdue have it take the first one's place. What was given up is tried
+//! once more, with patience, when no other zone gave it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use backends::{Error, Object, Result};
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, sleep_until};
+
+use crate::observation::{Seen, Trouble};
+use crate::rank::{Candidate, Reason};
+use crate::router::{Answer, Judge, Trial};
+use crate::snapshot::Snapshot;
+use crate::{Blob, Router, SizeClass};
+
+/// In the second round, between the start of one zone and of the next beside it.
+const STAGGER: Duration = Duration::from_secs(1);
+
+type Work<'a> = Pin<Box<dyn Future<Output = Result<Option<Object>>> + Send + 'a>>;
+
+/// A zone that won.
+pub(crate) struct Won {
+    pub(crate) zone: usize,
+    pub(crate) object: Object,
+    /// Held while it is read, where the zone is on probation.
+    pub(crate) trial: Option<Trial>,
+}
+
+/// A zone to be asked.
+pub(crate) struct Entrant {
+    pub(crate) candidate: Candidate,
+    pub(crate) trial: Option<Trial>,
+}
+
+/// What is opened.
+pub(crate) struct Wanted<'a> {
+    pub(crate) blob: &'a Blob,
+    pub(crate) range: Option<Range<u64>>,
+    pub(crate) class: SizeClass,
+    /// Whether an object is what is wanted.
+    pub(crate) judge: Judge<'a>,
+}
+
+/// Zones being asked for one thing.
+pub(crate) struct Race<'a> {
+    router: &'a Router,
+    view: &'a Snapshot,
+    wanted: Wanted<'a>,
+    /// Still to be asked, best first.
+    waiting: VecDeque<Entrant>,
+    running: Vec<Attempt<'a>>,
+    /// Given up for being overdue.
+    overdue: VecDeque<usize>,
+    /// How often each zone was asked.
+    tries: &'a mut [u8],
+    answers: Vec<(usize, Answer)>,
+    hedged: bool,
+}
+
+/// One zone being asked.
+struct Attempt<'a> {
+    zone: usize,
+    began: Instant,
+    /// Whether it was out of use when it was asked.
+    ejected: bool,
+    hedge: bool,
+    hedge_at: Option<Instant>,
+    overdue_at: Option<Instant>,
+    trial: Option<Trial>,
+    _replaces: Option<SemaphorePermit<'a>>,
+    work: Work<'a>,
+}
+
+impl<'a> Race<'a> {
+    pub(crate) fn new(
+        router: &'a Router,
+        view: &'a Snapshot,
+        wanted: Wanted<'a>,
+        entrants: Vec<Entrant>,
+        tries: &'a mut [u8],
+    ) -> Self {
+        Self {
+            router,
+            view,
+            wanted,
+            waiting: entrants.into(),
+            running: Vec::new(),
+            overdue: VecDeque::new(),
+            tries,
+            answers: Vec::new(),
+            hedged: false,
+        }
+    }
+
+    /// The first good answer, if a zone gave one; and what the others said.
+    pub(crate) async fn run(mut self) -> (Option<Won>, Vec<(usize, Answer)>) {
+        let won = self.first().await;
+        (won, self.answers)
+    }
+
+    async fn first(&mut self) -> Option<Won> {
+        let router = self.router;
+        let _waiting = router.hedges.read();
+        loop {
+            if self.running.is_empty() && !self.start_next(None) && !self.start_again() {
+                return None;
+            }
+            let wake = self.wake();
+            let running = &mut self.running;
+            let first = poll_fn(|context| {
+                let poll =
+                    |(index, attempt): (usize, &mut Attempt<'_>)| match attempt.work.as_mut().poll(context) {
+                        Poll::Ready(answer) => Some((index, answer)),
+                        Poll::Pending => None,
+                    };
+                running.iter_mut().enumerate().find_map(poll).map_or(Poll::Pending, Poll::Ready)
+            });
+            tokio::select! {
+                biased;
+                (index, answer) = first => {
+                    if let Some(won) = self.settle(index, answer) {
+                        return Some(won);
+                    }
+                }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.grow_impatient(),
+            }
+        }
+    }
+
+    /// Asks the next zone, if there is one.
+    fn start_next(&mut self, replaces: Option<SemaphorePermit<'a>>) -> bool {
+        let Some(entrant) = self.waiting.pop_front() else { return false };
+        let headers = self.view.zones[entrant.candidate.zone].headers[self.wanted.class as usize];
+        // Where all are out of use, what was learned of them may hold no longer.
+        let overdue_after = match self.view.all_ejected {
+            true => headers.overdue_after.max(self.router.settings.overdue_max),
+            false => headers.overdue_after,
+        };
+        let now = Instant::now();
+        self.start(entrant.candidate.zone, |attempt| Attempt {
+            ejected: entrant.candidate.reason >= Reason::Ejected,
+            hedge_at: Some(now + headers.hedge_after),
+            overdue_at: Some(now + overdue_after),
+            trial: entrant.trial,
+            _replaces: replaces,
+            ..attempt
+        });
+        true
+    }
+
+    /// Asks a zone again that was given up, with all the patience of its driver.
+    fn start_again(&mut self) -> bool {
+        let Some(zone) = self.overdue.pop_front() else { return false };
+        self.start(zone, |attempt| attempt);
+        true
+    }
+
+    fn start(&mut self, zone: usize, set: impl FnOnce(Attempt<'a>) -> Attempt<'a>) {
+        self.tries[zone] = self.tries[zone].saturating_add(1);
+        let (blob, range) = (self.wanted.blob, self.wanted.range.clone());
+        self.running.push(set(Attempt {
+            zone,
+            began: Instant::now(),
+            ejected: false,
+            hedge: false,
+            hedge_at: None,
+            overdue_at: None,
+            trial: None,
+            _replaces: None,
+            work: self.router.zones[zone].store.get(&blob.key, range),
+        }));
+    }
+
+    /// When something is to be done unless an answer comes first.
+    fn wake(&self) -> Option<Instant> {
+        let hedge = if self.may_hedge() { self.running[0].hedge_at } else { None };
+        let overdue = self.running.iter().filter_map(|attempt| self.overdue_at(attempt)).min();
+        [hedge, overdue, self.again_at()].into_iter().flatten().min()
+    }
+
+    /// When the next zone takes its place, if there is one that is worth it: a zone in use is not
+    /// given up for one that is not.
+    fn overdue_at(&self, attempt: &Attempt<'_>) -> Option<Instant> {
+        let next = self.waiting.front()?.candidate.reason;
+        attempt.overdue_at.filter(|_| attempt.ejected || next < Reason::Ejected)
+    }
+
+    fn may_hedge(&self) -> bool {
+        let good = |entrant: &Entrant| entrant.candidate.reason <= Reason::Next;
+        !self.hedged && self.running.len() == 1 && self.waiting.front().is_some_and(good)
+    }
+
+    /// In the second round, when the next zone joins in.
+    fn again_at(&self) -> Option<Instant> {
+        let second_round = self.waiting.is_empty() && !self.overdue.is_empty();
+        let latest = self.running.iter().map(|attempt| attempt.began).max();
+        latest.filter(|_| second_round).map(|began| began + STAGGER)
+    }
+
+    fn grow_impatient(&mut self) {
+        let now = Instant::now();
+        if self.again_at().is_some_and(|at| at <= now) {
+            self.start_again();
+        }
+        let late = |attempt: &Attempt<'_>| self.overdue_at(attempt).is_some_and(|at| at <= now);
+        if let Some(late) = self.running.iter().position(late) {
+            return self.replace(late);
+        }
+        if self.may_hedge() && self.running[0].hedge_at.is_some_and(|at| at <= now) {
+            self.running[0].hedge_at = None;
+            if self.router.hedges.take() {
+                self.hedge();
+            }
+        }
+    }
+
+    /// The next zone takes the place of one whose headers are overdue.
+    fn replace(&mut self, late: usize) {
+        let Ok(permit) = self.router.replacements.try_acquire() else {
+            // Too many do that already: then it is waited for.
+            self.running[late].overdue_at = None;
+            return;
+        };
+        let late = self.running.remove(late);
+        let after = late.began.elapsed();
+        tracing::debug!(zone = %self.router.zones[late.zone].name, digest = %self.wanted.blob.digest, ?after, "zone is overdue, asking the next");
+        self.router.watch.saw(late.zone, Seen::Overdue { class: self.wanted.class, after });
+        self.overdue.push_back(late.zone);
+        if self.running.is_empty() {
+            self.start_next(Some(permit));
+        }
+    }
+
+    fn hedge(&mut self) {
+        self.hedged = true;
+        let slow = self.running[0].zone;
+        if self.start_next(None)
+            && let Some(attempt) = self.running.last_mut()
+        {
+            attempt.hedge = true;
+            self.router.watch.saw(slow, Seen::Hedged);
+        }
+    }
+
+    /// Takes in an answer; a good one ends the race.
+    fn settle(&mut self, index: usize, answer: Result<Option<Object>>) -> Option<Won> {
+        let attempt = self.running.remove(index);
+        let (zone, class, after) = (attempt.zone, self.wanted.class, attempt.began.elapsed());
+        let answer = match answer {
+            Ok(Some(object)) => {
+                self.router.watch.saw(zone, Seen::Answered { class, after, absent: false });
+                match (self.wanted.judge)(zone, &object) {
+                    Ok(()) => return Some(self.won(attempt, object)),
+                    Err(error) => Answer::Failed(error),
+                }
+            }
+            Ok(None) => {
+                self.router.watch.saw(zone, Seen::Answered { class, after, absent: true });
+                Answer::Absent
+            }
+            Err(error) => {
+                self.router.watch.saw(zone, Seen::Failed(Trouble::from(&error)));
+                Answer::Failed(error)
+            }
+        };
+        if let Answer::Failed(error) = &answer {
+            self.complain(zone, error);
+        }
+        if !attempt.hedge && self.running.iter().any(|attempt| attempt.hedge) {
+            self.router.hedges.give_back();
+        }
+        self.answers.push((zone, answer));
+        None
+    }
+
+    fn complain(&self, zone: usize, error: &Error) {
+        let (name, digest) = (&self.router.zones[zone].name, &self.wanted.blob.digest);
+        match &self.wanted.range {
+            None => tracing::warn!(zone = %name, %digest, %error, "zone failed, trying the next"),
+            Some(_) => tracing::warn!(zone = %name, %digest, %error, "zone cannot go on"),
+        }
+    }
+
+    fn won(&mut self, attempt: Attempt<'a>, object: Object) -> Won {
+        for other in self.running.drain(..) {
+            let after = other.began.elapsed();
+            self.router.watch.saw(other.zone, Seen::Outrun { class: self.wanted.class, after });
+        }
+        if attempt.hedge {
+            self.router.watch.saw(attempt.zone, Seen::HedgeWon);
+        }
+        Won { zone: attempt.zone, object, trial: attempt.trial }
+    }
+}

@@ -1,0 +1,56 @@
+//! The bounds of routing.
+
+use std::time::Duration;
+
+use crate::fanout::Backoff;
+
+/// What limits probes, hedges, waits and ejections. The defaults suit stores 1 to 200 ms away.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Between two probes of a zone that serves. An outage that no client meets is known after this
+    /// and three failed probes.
+    pub probe_interval: Duration,
+    /// The same while something speaks against it.
+    pub suspect_interval: Duration,
+    /// Probes of one zone, an hour: what they may cost. Beyond it they come evenly.
+    pub probes_per_hour: u32,
+    /// How long a zone is out of use after it was ejected; doubles up to `max` with each ejection
+    /// soon after another. Every other probe waits for its end.
+    pub ejection: Backoff,
+    /// The least ejection for wrong bytes.
+    pub wrong_bytes: Duration,
+    /// Second requests that hedge against a slow first one, percent of all reads.
+    pub hedge_percent: f64,
+    /// Reads waiting for a first byte, beyond which nothing is hedged.
+    pub hedge_load: usize,
+    /// Requests at once that take the place of ones that are overdue.
+    pub replacements: usize,
+    /// The shortest time after which a zone's headers are overdue; it is learned from the zone's
+    /// own 95th percentile.
+    pub overdue_min: Duration,
+    /// The longest, and the one used until enough is known of a zone.
+    pub overdue_max: Duration,
+    /// A body that gives no byte for so long goes on in another zone, if there is one to try.
+    pub stall: Duration,
+    /// Bytes a second below which a body goes on in another zone that is known to be faster.
+    pub slowest: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            probe_interval: Duration::from_secs(1),
+            suspect_interval: Duration::from_millis(100),
+            probes_per_hour: 4000,
+            ejection: Backoff { base: Duration::from_millis(500), max: Duration::from_secs(30) },
+            wrong_bytes: Duration::from_secs(30),
+            hedge_percent: 5.0,
+            hedge_load: 256,
+            replacements: 256,
+            overdue_min: Duration::from_millis(100),
+            overdue_max: Duration::from_secs(1),
+            stall: Duration::from_millis(750),
+            slowest: 1 << 20,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What the size of a blob means for the time it takes.
+
+/// Blobs of about one size, whose times can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SizeClass {
+    /// Up to 256 KiB: manifests' configs, small layers. The first byte is all that counts.
+    Small,
+    /// Up to 16 MiB, and whatever size is not known.
+    Medium,
+    /// Larger: how fast the bytes come is what counts.
+    Large,
+}
+
+const SMALL_MAX: u64 = 256 << 10;
+const MEDIUM_MAX: u64 = 16 << 20;
+
+impl SizeClass {
+    /// All of them, smallest first.
+    pub const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
+
+    /// The class of a blob of `size` bytes, or of one whose size is not known.
+    #[must_use]
+    pub fn of(size: Option<u64>) -> Self {
+        match size {
+            Some(size) if size <= SMALL_MAX => Self::Small,
+            Some(size) if size > MEDIUM_MAX => Self::Large,
+            _ => Self::Medium,
+        }
+    }
+
+    /// A size to reckon with, bytes.
+    #[must_use]
+    pub fn typical(self) -> u64 {
+        match self {
+            Self::Small => 16 << 10,
+            Self::Medium => 4 << 20,
+            Self::Large => 64 << 20,
+        }
+    }
+
+    /// For tables and labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Medium => "medium",
+            Self::Large => "large",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_size() {
+        let classes =
+            [Some(0), Some(SMALL_MAX), Some(SMALL_MAX + 1), Some(MEDIUM_MAX), None, Some(MEDIUM_MAX + 1)];
+        use SizeClass::{Large, Medium, Small};
+        assert_eq!(classes.map(SizeClass::of), [Small, Small, Medium, Medium, Medium, Large]);
+        for class in SizeClass::ALL {
+            assert_eq!(SizeClass::of(Some(class.typical())), class);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What is known of all zones at one moment. Readers share it; nobody changes it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::health::State;
+use crate::rank::{Candidate, Place, Standing, rank};
+use crate::{Blob, Policy, SizeClass};
+
+/// All zones at one moment, in their configured order, home first.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The zones.
+    pub zones: Vec<ZoneView>,
+    /// Whether every zone that may be read is ejected: then the least recently failed is tried.
+    pub all_ejected: bool,
+    /// Events that were lost because more came than could be taken in.
+    pub lost_events: u64,
+}
+
+impl Snapshot {
+    /// The zones to try for a blob of this class, best first.
+    #[must_use]
+    pub fn rank(&self, class: SizeClass, standing: impl Fn(usize) -> Standing) -> Vec<Candidate> {
+        rank(self.zones.iter().map(|zone| zone.places[class as usize].as_ref()), standing)
+    }
+}
+
+/// One zone at one moment.
+#[derive(Debug, Clone)]
+pub struct ZoneView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is done with it.
+    pub state: State,
+    /// Since when.
+    pub since: Instant,
+    /// Why, in words, where it is not simply healthy.
+    pub reason: Option<Arc<str>>,
+    /// Whether something speaks against it although it is in use.
+    pub suspect: bool,
+    /// Until when it asked to be spared.
+    pub throttled_until: Option<Instant>,
+    /// The operator's word.
+    pub policy: Policy,
+    /// Why it cannot be used at all.
+    pub unusable: Option<Arc<str>>,
+    /// By size class: its place in the order; `None` if it is not read.
+    pub places: [Option<Place>; 3],
+    /// By size class: how long its headers take.
+    pub headers: [Headers; 3],
+    /// How long its probes take, on average of the last seconds.
+    pub probe: Option<Duration>,
+    /// Bytes a second of one body, on average of the last seconds that it gave any.
+    pub throughput: Option<u64>,
+    /// What was counted since the start.
+    pub counts: Counts,
+    /// Its last failure in words, and when that was.
+    pub last_error: Option<(Arc<str>, Instant)>,
+    /// A small blob that it lately gave, and its size: what a probe reads.
+    pub(crate) recent: Option<(Arc<Blob>, u64)>,
+}
+
+impl ZoneView {
+    /// Whether it is read before a zone that is out of use.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.unusable.is_none() && self.policy.is_read() && !matches!(self.state, State::Ejected { .. })
+    }
+}
+
+/// How long the headers of a zone take for one size class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Headers {
+    /// Half of them come within this; `None` of too few samples, as below.
+    pub p50: Option<Duration>,
+    /// All but a twentieth come within this.
+    pub p95: Option<Duration>,
+    /// When a hedge starts.
+    pub hedge_after: Duration,
+    /// When another request takes its place.
+    pub overdue_after: Duration,
+}
+
+/// What was counted of a zone since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Reads that it gave the first byte of.
+    pub reads: u64,
+    /// Bytes that it gave.
+    pub bytes: u64,
+    /// Hedges that were started against it.
+    pub hedged: u64,
+    /// Hedges in which it was the second, and quicker.
+    pub hedges_won: u64,
+    /// Reads that were given up because its headers were overdue.
+    pub overdue: u64,
+    /// Reads and probes that failed.
+    pub failures: u64,
+    /// Bodies that went on elsewhere.
+    pub resumed_elsewhere: u64,
+    /// Times that it gave wrong bytes.
+    pub wrong_bytes: u64,
+    /// Probes.
+    pub probes: u64,
+    /// Times that it was ejected.
+    pub ejections: u64,
+}

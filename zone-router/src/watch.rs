@@ -1,0 +1,151 @@
+//! Keeps the snapshot: takes in what reads and probes see, and tells of changes.
+//!
+//! Readers load an `Arc`, and send what they see into a bounded channel: no lock on their way.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::board::{Board, Change};
+use crate::health::State;
+use crate::observation::{Observation, Seen};
+use crate::snapshot::Snapshot;
+use crate::{Policy, Settings, Zone};
+
+/// Observations that wait to be taken in; more are lost, and counted.
+const BACKLOG: usize = 4096;
+
+/// How often means, quantiles and leaders are published; a change of state at once.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What is known of the zones, and the way in.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    view: ArcSwap<Snapshot>,
+    observations: mpsc::Sender<Observation>,
+    lost: AtomicU64,
+    policies: watch::Sender<Vec<Policy>>,
+    /// Wakes the probe of each zone: it may be due at another time.
+    pub(crate) changed: Vec<Notify>,
+    keeper: Mutex<Option<Keeper>>,
+}
+
+/// What the task needs that is not shared.
+#[derive(Debug)]
+struct Keeper {
+    board: Board,
+    inbox: mpsc::Receiver<Observation>,
+    policies: watch::Receiver<Vec<Policy>>,
+}
+
+impl Watch {
+    pub(crate) fn new(zones: &[Zone], policies: Vec<Policy>, settings: Settings) -> Self {
+        let now = Instant::now();
+        let mut board = Board::new(zones, &policies, settings, now);
+        let view = ArcSwap::from_pointee(board.snapshot(now, 0));
+        let (observations, inbox) = mpsc::channel(BACKLOG);
+        let (policies, receiver) = watch::channel(policies);
+        Self {
+            view,
+            observations,
+            lost: AtomicU64::new(0),
+            policies,
+            changed: zones.iter().map(|_| Notify::new()).collect(),
+            keeper: Mutex::new(Some(Keeper { board, inbox, policies: receiver })),
+        }
+    }
+
+    pub(crate) fn view(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.view.load()
+    }
+
+    /// Notes what was seen. Never waits.
+    pub(crate) fn saw(&self, zone: usize, what: Seen) {
+        if self.observations.try_send(Observation { zone, what }).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn policies(&self) -> Vec<Policy> {
+        self.policies.borrow().clone()
+    }
+
+    pub(crate) fn set_policies(&self, change: impl FnOnce(&mut Vec<Policy>)) {
+        self.policies.send_modify(change);
+    }
+
+    /// Takes in what is seen until `shutdown`. Only the first call does anything.
+    pub(crate) async fn keep(&self, shutdown: CancellationToken) {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut keeper) = keeper else { return };
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                Ok(()) = keeper.policies.changed() => {
+                    let policies = keeper.policies.borrow_and_update().clone();
+                    keeper.board.set_policies(&policies);
+                    self.publish(&mut keeper.board);
+                }
+                Some(observation) = keeper.inbox.recv() => self.take(&mut keeper.board, observation),
+                _ = tick.tick() => self.publish(&mut keeper.board),
+            }
+        }
+    }
+
+    fn take(&self, board: &mut Board, observation: Observation) {
+        let zone = observation.zone;
+        // A probe's outcome moves the next one.
+        let probed = matches!(observation.what, Seen::Probed { .. } | Seen::ProbeFailed(_));
+        let change = board.fold(observation, Instant::now(), fastrand::f64());
+        if change.is_none() && !probed {
+            return;
+        }
+        self.publish(board);
+        if let Some(change) = change {
+            tell(&change);
+            self.changed[zone].notify_one();
+        }
+    }
+
+    fn publish(&self, board: &mut Board) {
+        let before = self.view.load().all_ejected;
+        let snapshot = board.snapshot(Instant::now(), self.lost.load(Ordering::Relaxed));
+        match (before, snapshot.all_ejected) {
+            (false, true) => error!("EVERY ZONE IS OUT OF USE: the least recently failed is tried"),
+            (true, false) => info!("a zone is in use again"),
+            _ => {}
+        }
+        self.view.store(Arc::new(snapshot));
+    }
+}
+
+/// One line that an operator understands.
+fn tell(change: &Change) {
+    let zone = &*change.zone;
+    let reason = change.reason.as_deref().unwrap_or_default();
+    let after = humantime_like(change.after);
+    match (change.from, change.to) {
+        (State::Probation { .. }, State::Ejected { .. }) => {
+            warn!(zone, reason, "zone failed its probation and is out of use again");
+        }
+        (_, State::Ejected { until, .. }) => {
+            let retry = humantime_like(until.saturating_duration_since(Instant::now()));
+            warn!(zone, reason, retry, "zone is out of use: reads go to others");
+        }
+        (_, State::Probation { .. }) => info!(zone, after, "zone answers again and is on probation"),
+        (_, State::Healthy) => info!(zone, after, "zone is in use again"),
+    }
+}
+
+fn humantime_like(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
