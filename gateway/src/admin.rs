@@ -1,7 +1,9 @@
-//! Where operators look: health, metrics, and how far the copies are. Plain HTTP, on loopback
-//! unless told otherwise; nothing here changes anything or shows a secret.
+//! Where operators look: health, metrics, zones, and how far the copies are. Plain HTTP, on
+//! loopback unless told otherwise. Nothing here shows a secret; what changes anything is for
+//! commands on this machine alone.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +22,7 @@ use zone_router::fanout::LaneStatus;
 use crate::Gateway;
 use crate::http::Body;
 use crate::server::BoundedIo;
+use crate::zones::{Report, WordError};
 
 /// Operators and their scrapers at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -31,6 +35,9 @@ const JOURNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For a scraper that takes nothing of its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a command says of itself: no browser sends it to another site unasked.
+pub(crate) const COMMAND_HEADER: &str = "quay-gateway-command";
 
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -51,7 +58,7 @@ pub(crate) async fn serve(
                 (permit, listener.accept().await)
             } => accepted,
         };
-        let (Ok(permit), Ok((stream, _))) = accepted else {
+        let (Ok(permit), Ok((stream, peer))) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
@@ -59,7 +66,7 @@ pub(crate) async fn serve(
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let (gateway, ready) = (Arc::clone(&gateway), !draining.is_cancelled());
-                async move { Ok::<_, Infallible>(answer(&gateway, &request, ready).await) }
+                async move { Ok::<_, Infallible>(answer(&gateway, &request, peer.ip(), ready).await) }
             });
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
@@ -74,19 +81,83 @@ pub(crate) async fn serve(
     }
 }
 
-async fn answer(gateway: &Gateway, request: &Request<Incoming>, ready: bool) -> Response<Body> {
-    const TEXT: &str = "text/plain; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+async fn answer(
+    gateway: &Gateway,
+    request: &Request<Incoming>,
+    client: IpAddr,
+    ready: bool,
+) -> Response<Body> {
     const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    if request.method() == Method::POST {
+        return command(gateway, request, client).await;
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".into());
+        return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET, and POST for commands\n".into());
     }
     match request.uri().path() {
         "/readyz" if !ready => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".into()),
         "/healthz" | "/readyz" => respond(StatusCode::OK, TEXT, "ok\n".into()),
         "/metrics" => respond(StatusCode::OK, OPENMETRICS, metrics(gateway).await),
         "/status" => respond(StatusCode::OK, "application/json", status(gateway).await),
-        _ => respond(StatusCode::NOT_FOUND, TEXT, "try /healthz, /readyz, /metrics or /status\n".into()),
+        "/zones" => respond(StatusCode::OK, "application/json", zones(gateway).await),
+        _ => respond(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "try /healthz, /readyz, /metrics, /status or /zones\n".into(),
+        ),
     }
+}
+
+/// `POST /zones/NAME/drain` and `…/undrain`.
+async fn command(gateway: &Gateway, request: &Request<Incoming>, client: IpAddr) -> Response<Body> {
+    if !client.to_canonical().is_loopback() || !request.headers().contains_key(COMMAND_HEADER) {
+        let why = "commands are for `quay-gateway` on the gateway's own machine or in its container\n";
+        return respond(StatusCode::FORBIDDEN, TEXT, why.into());
+    }
+    let path = request.uri().path();
+    let parts = path.strip_prefix("/zones/").and_then(|rest| rest.rsplit_once('/'));
+    let (zone, drain) = match parts {
+        Some((zone, "drain")) => (zone, true),
+        Some((zone, "undrain")) => (zone, false),
+        _ => {
+            return respond(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "commands are /zones/NAME/drain and /undrain\n".into(),
+            );
+        }
+    };
+    let zone = percent_decode_str(zone).decode_utf8_lossy().into_owned();
+    let word = Arc::clone(&gateway.word);
+    // It waits for the disk.
+    let done =
+        tokio::task::spawn_blocking(move || if drain { word.drain(&zone) } else { word.undrain(&zone) });
+    match done.await {
+        Ok(Ok(())) => respond(StatusCode::OK, TEXT, "done\n".into()),
+        Ok(Err(error)) => {
+            let status = match error {
+                WordError::Unknown { .. } => StatusCode::NOT_FOUND,
+                WordError::Last(_) | WordError::ByConfiguration(_) => StatusCode::CONFLICT,
+                WordError::NotKept { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            respond(status, TEXT, format!("{error}\n"))
+        }
+        Err(error) => {
+            respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("the command failed: {error}\n"))
+        }
+    }
+}
+
+async fn zones(gateway: &Gateway) -> String {
+    let now = SystemTime::now();
+    let lanes = lanes(gateway).await;
+    let lag = |lane: &LaneStatus| lane.oldest.map(|since| now.duration_since(since).unwrap_or_default());
+    let drained = |zone: &str| gateway.word.is_drained(zone);
+    let report = Report::new(&gateway.router.snapshot(), lanes.as_deref(), lag, drained);
+    // Numbers, strings and lists of them are always JSON, but for infinities, which times are not.
+    serde_json::to_string_pretty(&report).unwrap_or_default()
 }
 
 async fn metrics(gateway: &Gateway) -> String {
@@ -103,7 +174,7 @@ async fn metrics(gateway: &Gateway) -> String {
         let waiting = lanes.iter().map(|lane| lane.waiting).sum();
         gauges.push(("copies_waiting", "Copies to other zones that are still to be made", waiting));
     }
-    gateway.metrics.render(&gauges)
+    gateway.metrics.render(&gateway.router.snapshot(), &gauges)
 }
 
 async fn status(gateway: &Gateway) -> String {

@@ -20,8 +20,10 @@ use crate::config::Settings;
 use crate::follow::Follow;
 use crate::metrics::Metrics;
 use crate::registry::{self, Names};
+use crate::repairs::Repairs;
 use crate::upstream::Upstream;
-use crate::{Gateway, admin, descriptors, server, tls, zones};
+use crate::zones::Word;
+use crate::{Gateway, Reloader, admin, descriptors, server, tls, zones};
 
 /// For the lanes to stop, which is at once unless the journal's disk hangs.
 const LANES_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,7 +75,11 @@ impl App {
             Journal::open(&settings.state_dir.join(JOURNAL)).context("the journal cannot be opened")?;
         let stop_copies = CancellationToken::new();
         let fanout = FanOut::start(zones.clone(), journal, stop_copies.clone());
-        let router = Arc::new(Router::new(zones.clone()));
+        let policies = settings.policies.clone();
+        let read = zones.iter().cloned().zip(policies.iter().copied()).collect();
+        let router = Arc::new(Router::with(read, settings.routing));
+        let word = Word::open(Arc::clone(&router), policies, &settings.state_dir);
+        let word = Arc::new(word.context("state_dir cannot be used")?);
         router.start(&stop_copies);
         let gateway = Gateway {
             registry: registry::registry(&settings),
@@ -84,6 +90,8 @@ impl App {
             cache,
             metrics: Metrics::new(&zones),
             router,
+            word,
+            repairs: Repairs::new(),
             fanout,
             hostname: settings.hostname.parse().context("hostname cannot stand in a header")?,
             pushes: TaskTracker::new(),
@@ -117,6 +125,12 @@ impl App {
     /// The kernel does not say.
     pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
         self.admin_listener.local_addr()
+    }
+
+    /// A way to tell it of another configuration while it runs.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader(Arc::clone(&self.gateway))
     }
 
     /// Serves until `shutdown`; then requests under way finish within `timeouts.drain`, and copies

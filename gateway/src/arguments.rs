@@ -1,12 +1,14 @@
 //! The command line.
 
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
-/// A TLS gateway in front of Red Hat Quay: blobs come from a local cache or the first zone that
-/// has them, pushes are copied to the other zones.
+/// A TLS gateway in front of Red Hat Quay: blobs come from a local cache or the nearest healthy
+/// zone, pushes are copied to the other zones.
 ///
 /// Every key of the configuration can also come from the environment, levels joined by two
 /// underscores: `QUAY_GATEWAY__REGISTRY__URL=https://quay.internal:8443`.
@@ -20,7 +22,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve until SIGTERM or SIGINT; requests under way then finish within timeouts.drain.
+    /// Serve until SIGTERM or SIGINT; requests under way then finish within timeouts.drain. SIGHUP
+    /// has routing.zones read again.
     Run {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
@@ -49,6 +52,45 @@ pub(crate) enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
         config: PathBuf,
+    },
+    /// Show the zones of a running gateway: state and why, place in the order, times, speed, share
+    /// of reads, hedges, copies owed. Or take one out of reading, and back.
+    Zones(ZonesArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = false)]
+pub(crate) struct ZonesArguments {
+    /// The configuration file of the gateway: its admin.listen is asked.
+    #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the gateway's admin.listen is, instead of looking into its configuration.
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    pub(crate) admin: Option<SocketAddr>,
+    /// How the result looks.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// Show it again and again, every so many seconds.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2")]
+    pub(crate) watch: Option<NonZeroU64>,
+    #[command(subcommand)]
+    pub(crate) command: Option<ZonesCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ZonesCommand {
+    /// No reads from a zone until it is undrained, over restarts too; copies still arrive. For work
+    /// on its store.
+    Drain {
+        /// Its name in Quay's configuration.
+        #[arg(value_name = "NAME")]
+        zone: String,
+    },
+    /// Read a drained zone again.
+    Undrain {
+        /// Its name in Quay's configuration.
+        #[arg(value_name = "NAME")]
+        zone: String,
     },
 }
 

@@ -14,7 +14,9 @@ use crate::config::{RegistryKind, Settings};
 use crate::follow::Follow;
 use crate::metrics::Metrics;
 use crate::registry::{Names, Registry};
+use crate::repairs::Repairs;
 use crate::upstream::Upstream;
+use crate::zones::Word;
 
 /// The parts of a running gateway.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Gateway {
     pub(crate) permissions: Permissions,
     pub(crate) cache: Arc<Cache>,
     pub(crate) router: Arc<Router>,
+    pub(crate) word: Arc<Word>,
+    pub(crate) repairs: Repairs,
     pub(crate) fanout: FanOut,
     pub(crate) metrics: Metrics,
     /// `limits.requests`.

@@ -20,12 +20,15 @@ mod pull;
 mod push;
 mod read_along;
 pub mod registry;
+mod reload;
+mod repairs;
 mod route;
 mod server;
 pub mod tls;
 mod upstream;
-mod zones;
+pub mod zones;
 
 pub use app::{App, rehearse};
 pub use cache::{Cache, CacheStatus, DirectoryLock};
 pub use gateway::Gateway;
+pub use reload::Reloader;

@@ -264,7 +264,7 @@ impl Pull<'_> {
 
 /// Home had not got it, another zone had: the copy home is queued.
 fn repair_home(gateway: &Arc<Gateway>, repository: &str, blob: &Blob, size: u64) {
-    let Some(home) = gateway.repairable_home() else { return };
+    let Some(home) = gateway.repairable_home().filter(|_| gateway.repairs.take()) else { return };
     let (gateway, repository, blob) = (Arc::clone(gateway), repository.to_owned(), blob.clone());
     tokio::spawn(async move {
         let digest = blob.digest;

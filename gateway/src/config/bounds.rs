@@ -194,6 +194,8 @@ macro_rules! settable {
     };
 }
 
+pub(super) use settable;
+
 settable!(Limits {
     connections,
     streams,

@@ -53,6 +53,7 @@ fn set_key(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "CACHE__RESERVE" => set_option(&mut file.cache.reserve, value),
         "ADMIN__LISTEN" => set_option(&mut file.admin.listen, value),
         "REPLICATION__ACCEPT_ORPHANS" => set_plain(&mut file.replication.accept_orphans, value),
+        "ROUTING" => set_plain(&mut file.routing, value),
         "LIMITS" => set_plain(&mut file.limits, value),
         "TIMEOUTS" => set_plain(&mut file.timeouts, value),
         _ => set_bound(file, key, value),
@@ -63,6 +64,7 @@ fn set_bound(file: &mut File, key: &str, value: &str) -> Result<(), String> {
     let set = match key.split_once("__") {
         Some(("LIMITS", key)) => file.limits.set(key, value),
         Some(("TIMEOUTS", key)) => file.timeouts.set(key, value),
+        Some(("ROUTING", key)) => file.routing.set(key, value),
         _ => None,
     };
     let unknown = "no such key; levels are joined by two underscores, as in QUAY_GATEWAY__REGISTRY__URL";

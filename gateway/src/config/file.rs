@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::bounds::{Limits, Timeouts};
 use super::located::Located;
 use super::quay::ZoneMap;
+use super::routing::Routing;
 
 /// The configuration file; every key optional here, what is needed is decided in `settings`.
 #[derive(Debug, Default, Deserialize)]
@@ -25,6 +26,7 @@ pub(crate) struct File {
     pub(crate) cache: Cache,
     pub(crate) admin: Admin,
     pub(crate) replication: Replication,
+    pub(crate) routing: Routing,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
 }

@@ -6,6 +6,7 @@ mod file;
 mod located;
 mod pitfalls;
 mod quay;
+mod routing;
 mod settings;
 mod zones;
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use backends::{Secret, StoreConfig};
 use url::Url;
+use zone_router::Policy;
 
 use super::ConfigError;
 use super::bounds::{Limits, Timeouts};
@@ -48,6 +49,10 @@ pub struct Settings {
     pub zones: Vec<NamedZone>,
     /// What may not be meant so: a sentence for each, with the fix.
     pub warnings: Vec<String>,
+    /// What an operator says of each zone, in their order.
+    pub policies: Vec<Policy>,
+    /// The bounds of probes and hedges.
+    pub routing: zone_router::Settings,
     /// Names of the zones that every pushed blob is copied to.
     pub targets: Vec<String>,
     /// The disk cache.
@@ -161,6 +166,8 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         registry_server_name: server_name,
         account: account(path, &file)?,
         ca_files: ca_files(path, &file)?,
+        policies: file.routing.policies(path, &zones)?,
+        routing: file.routing.settings(path)?,
         zones,
         warnings,
         targets,

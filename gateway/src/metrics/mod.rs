@@ -1,5 +1,7 @@
 //! Counters for operators, in the Prometheus text form.
 
+mod zones;
+
 use std::fmt::Write as _;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -8,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use zone_router::Zone;
+use zone_router::{Snapshot, Zone};
 
 /// What is counted.
 #[derive(Debug)]
@@ -69,7 +71,7 @@ impl Metrics {
     }
 
     /// Everything, with `gauges` (name, help, value) read at this moment.
-    pub(crate) fn render(&self, gauges: &[(&str, &str, u64)]) -> String {
+    pub(crate) fn render(&self, snapshot: &Snapshot, gauges: &[(&str, &str, u64)]) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
@@ -81,6 +83,7 @@ impl Metrics {
                 "# HELP quay_gateway_{name} {help}.\n# TYPE quay_gateway_{name} gauge\nquay_gateway_{name} {value}"
             );
         }
+        text.push_str(&zones::render(snapshot));
         text.push_str("# EOF\n");
         text
     }

@@ -1,9 +1,20 @@
-//! Zones as they can be built: one that cannot be used does not stop the others.
+//! Zones as they can be built (one that cannot be used does not stop the others), what operators
+//! say of them, and what they are shown.
+
+mod command;
+mod report;
+mod table;
+mod word;
 
 use anyhow::bail;
 use backends::Transport;
 use zone_router::Zone;
 
+pub use self::command::Running;
+pub(crate) use self::report::state;
+pub use self::report::{ClassReport, CountsReport, Report, ZoneReport};
+pub use self::table::table;
+pub(crate) use self::word::{Word, WordError};
 use crate::config::{NamedZone, Settings};
 
 /// Every zone of the configuration in its order, the unusable with their reason.

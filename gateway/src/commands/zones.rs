@@ -1,0 +1,63 @@
+//! `zones`.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use gateway::config;
+use gateway::zones::{Running, table};
+
+use super::output::{print, runtime};
+use crate::arguments::{Output, ZonesArguments, ZonesCommand};
+
+/// Clears the screen and goes to its first line (ECMA-48: ED, CUP).
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Shows the zones of a running gateway, or drains one.
+pub(crate) fn zones(arguments: &ZonesArguments) -> anyhow::Result<ExitCode> {
+    let address = match (arguments.admin, &arguments.config) {
+        (Some(address), _) => address,
+        (None, Some(path)) => config::load(path)?.admin_listen,
+        (None, None) => {
+            anyhow::bail!("name the gateway: --config with its file, or --admin with its admin.listen")
+        }
+    };
+    let running = Running::at(address)?;
+    runtime()?.block_on(async {
+        match &arguments.command {
+            Some(ZonesCommand::Drain { zone }) => {
+                running.drain(zone, true).await?;
+                print(&format!("{zone} is drained: no reads until `quay-gateway zones undrain {zone}`; copies still arrive\n"))
+            }
+            Some(ZonesCommand::Undrain { zone }) => {
+                running.drain(zone, false).await?;
+                print(&format!("{zone} is read again\n"))
+            }
+            None => match arguments.watch {
+                None => show(&running, arguments.output).await,
+                Some(seconds) => watch(&running, arguments.output, seconds.get()).await,
+            },
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(running: &Running, output: Output) -> anyhow::Result<()> {
+    let report = running.zones().await?;
+    print(&match output {
+        Output::Table => table(&report),
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
+    })
+}
+
+/// Until it is interrupted, or the gateway is gone.
+async fn watch(running: &Running, output: Output, seconds: u64) -> anyhow::Result<()> {
+    let mut tick = tokio::time::interval(Duration::from_secs(seconds));
+    loop {
+        tick.tick().await;
+        if std::io::stdout().is_terminal() {
+            print(CLEAR)?;
+        }
+        show(running, output).await?;
+    }
+}

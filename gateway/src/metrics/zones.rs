@@ -1,0 +1,101 @@
+//! What is known of the zones, read at the moment of a scrape.
+
+use std::fmt::Write as _;
+
+use tokio::time::Instant;
+use zone_router::snapshot::Counts;
+use zone_router::{SizeClass, Snapshot, ZoneView};
+
+use crate::zones::state;
+
+/// Every zone's metrics in the OpenMetrics text form, without its end.
+pub(super) fn render(snapshot: &Snapshot) -> String {
+    let mut text = Text(String::new());
+    let now = Instant::now();
+    text.head("zone_serves", "gauge", "Whether reads go to a zone before those that are out of use");
+    for zone in &snapshot.zones {
+        text.value("zone_serves", zone, "", u64::from(zone.serves()) as f64);
+    }
+    text.head("zone_state", "gauge", "1 for the state that a zone is in");
+    for zone in &snapshot.zones {
+        text.value("zone_state", zone, &format!(",state=\"{}\"", state(zone, now)), 1.0);
+    }
+    text.head("zones_all_ejected", "gauge", "Whether every zone that may be read is out of use: alert");
+    text.line("zones_all_ejected", "", u64::from(snapshot.all_ejected) as f64);
+    text.head("zone_observations_lost", "counter", "Observations of reads that were lost under load");
+    text.line("zone_observations_lost_total", "", snapshot.lost_events as f64);
+    times(&mut text, snapshot);
+    for (name, help, count) in COUNTS {
+        text.head(name, "counter", help);
+        for zone in &snapshot.zones {
+            text.value(&format!("{name}_total"), zone, "", count(&zone.counts) as f64);
+        }
+    }
+    text.0
+}
+
+type Count = (&'static str, &'static str, fn(&Counts) -> u64);
+
+const COUNTS: [Count; 10] = [
+    ("zone_reads", "Blobs whose first byte a zone gave", |counts| counts.reads),
+    ("zone_bytes", "Bytes that a zone gave", |counts| counts.bytes),
+    ("zone_hedged", "Second requests that were started against a slow zone", |counts| counts.hedged),
+    ("zone_hedges_won", "Second requests that were the quicker ones", |counts| counts.hedges_won),
+    ("zone_overdue", "Reads that were given up because a zone's headers were overdue", |counts| {
+        counts.overdue
+    }),
+    ("zone_failures", "Reads and probes that failed", |counts| counts.failures),
+    ("zone_resumed_elsewhere", "Bodies that went on in another zone", |counts| counts.resumed_elsewhere),
+    ("zone_wrong_bytes", "Blobs whose bytes a zone gave wrong: alert", |counts| counts.wrong_bytes),
+    ("zone_probes", "Probes", |counts| counts.probes),
+    ("zone_ejections", "Times that a zone was put out of use", |counts| counts.ejections),
+];
+
+fn times(text: &mut Text, snapshot: &Snapshot) {
+    text.head("zone_probe_seconds", "gauge", "How long probes take, on average of the last seconds");
+    for zone in &snapshot.zones {
+        if let Some(probe) = zone.probe {
+            text.value("zone_probe_seconds", zone, "", probe.as_secs_f64());
+        }
+    }
+    text.head("zone_header_seconds", "gauge", "Quantiles of how long headers take, of the last 30 to 60 s");
+    for zone in &snapshot.zones {
+        for class in SizeClass::ALL {
+            let headers = zone.headers[class as usize];
+            for (quantile, value) in [("0.5", headers.p50), ("0.95", headers.p95)] {
+                let Some(value) = value else { continue };
+                let labels = format!(",class=\"{}\",quantile=\"{quantile}\"", class.as_str());
+                text.value("zone_header_seconds", zone, &labels, value.as_secs_f64());
+            }
+        }
+    }
+    text.head(
+        "zone_bytes_per_second",
+        "gauge",
+        "Speed of one body, on average of the last seconds that gave any",
+    );
+    for zone in &snapshot.zones {
+        if let Some(rate) = zone.throughput {
+            text.value("zone_bytes_per_second", zone, "", rate as f64);
+        }
+    }
+}
+
+/// Lines of the text form.
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(self.0, "# HELP quay_gateway_{name} {help}.\n# TYPE quay_gateway_{name} {kind}");
+    }
+
+    fn value(&mut self, name: &str, zone: &ZoneView, labels: &str, value: f64) {
+        let escaped = zone.name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        self.line(name, &format!("{{zone=\"{escaped}\"{labels}}}"), value);
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: f64) {
+        let _ = writeln!(self.0, "quay_gateway_{name}{labels} {value}");
+    }
+}

@@ -1,0 +1,35 @@
+//! What a configuration that is read again changes in a running gateway: the operator's word on
+//! its zones. Everything else needs a restart.
+
+use std::sync::Arc;
+
+use zone_router::Policy;
+
+use crate::Gateway;
+use crate::config::Settings;
+
+/// A way to tell a running gateway of another configuration.
+#[derive(Debug, Clone)]
+pub struct Reloader(pub(crate) Arc<Gateway>);
+
+impl Reloader {
+    /// Takes over `routing.zones`.
+    pub fn reload(&self, settings: &Settings) {
+        let policies = self.0.router.zones().iter().map(|zone| policy(settings, &zone.name)).collect();
+        self.0.word.configure(policies);
+        let same = settings.zones.len() == self.0.router.zones().len()
+            && settings.zones.iter().zip(self.0.router.zones()).all(|(new, old)| new.name == *old.name);
+        match same {
+            true => tracing::info!("configuration read again: routing.zones holds, all else after a restart"),
+            false => tracing::warn!(
+                "configuration read again: its zones are others, which needs a restart; routing.zones holds for those that stay"
+            ),
+        }
+    }
+}
+
+/// What is said of a zone; nothing, of one that is gone.
+fn policy(settings: &Settings, name: &str) -> Policy {
+    let index = settings.zones.iter().position(|zone| zone.name == name);
+    index.map(|index| settings.policies[index]).unwrap_or_default()
+}

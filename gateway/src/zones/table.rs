@@ -1,0 +1,118 @@
+//! The zones for people.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+
+use super::report::{ClassReport, Report, ZoneReport};
+
+const HEADS: &[&str] = &[
+    "zone",
+    "state",
+    "since",
+    "order",
+    "p50/p95 ms: small",
+    "medium",
+    "large",
+    "probe ms",
+    "MB/s",
+    "reads",
+    "hedges",
+    "lag",
+];
+
+/// A line for each zone, then why those that are not healthy are not, and their last errors.
+#[must_use]
+pub fn table(report: &Report) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    // Without a terminal there is no width to keep to.
+    if table.is_tty() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table.set_header(HEADS.iter().map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
+    for zone in &report.zones {
+        table.add_row(row(zone));
+    }
+    let mut text = format!("{table}\n");
+    for zone in &report.zones {
+        text.push_str(&told(zone));
+    }
+    if report.all_ejected {
+        text.push_str("\nEVERY ZONE IS OUT OF USE: the least recently failed is tried\n");
+    }
+    if report.observations_lost > 0 {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "\n{} observations were lost under load", report.observations_lost);
+    }
+    text
+}
+
+fn row(zone: &ZoneReport) -> Vec<Cell> {
+    let colour = match zone.state.as_str() {
+        "healthy" => Color::Green,
+        "suspect" | "throttled" | "probation" | "drained" => Color::Yellow,
+        "never read" => Color::Reset,
+        _ => Color::Red,
+    };
+    let order = match zone.classes.iter().find(|class| class.class == "medium") {
+        Some(ClassReport { place: Some(place), why: Some(why), .. }) => format!("{place}, {why}"),
+        _ => "–".to_owned(),
+    };
+    let mut cells = vec![
+        Cell::new(&zone.name),
+        Cell::new(&zone.state).fg(colour),
+        Cell::new(age(zone.since_seconds)),
+        Cell::new(order),
+    ];
+    cells.extend(zone.classes.iter().map(|class| Cell::new(quantiles(class))));
+    let rate = zone.bytes_per_second.map(|rate| format!("{:.1}", rate as f64 / 1e6));
+    let lag = match (zone.lag_seconds, zone.copies_waiting) {
+        (Some(lag), Some(waiting)) => format!("{}, {waiting} copies", age(lag)),
+        (None, Some(_)) => "none".to_owned(),
+        _ => "?".to_owned(),
+    };
+    cells.extend([
+        Cell::new(zone.probe.map_or_else(|| "–".to_owned(), number)),
+        Cell::new(rate.unwrap_or_else(|| "–".to_owned())),
+        Cell::new(format!("{:.0} %", zone.share_of_reads * 100.0)),
+        Cell::new(format!("{} / {} won", zone.counts.hedged, zone.counts.hedges_won)),
+        Cell::new(lag),
+    ]);
+    cells
+}
+
+fn quantiles(class: &ClassReport) -> String {
+    match (class.p50, class.p95) {
+        (Some(p50), Some(p95)) => format!("{}/{}", number(p50), number(p95)),
+        _ => "–".to_owned(),
+    }
+}
+
+fn number(ms: f64) -> String {
+    if ms < 10.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
+}
+
+/// What there is to say of one zone.
+fn told(zone: &ZoneReport) -> String {
+    let mut text = String::new();
+    let name = &zone.name;
+    if let Some(reason) = &zone.reason {
+        let _ = writeln!(text, "\nzone {name}: {}: {reason}", zone.state);
+    } else if zone.drained_by_command {
+        let _ = writeln!(text, "\nzone {name}: drained by command: quay-gateway zones undrain {name}");
+    }
+    if let (Some(error), Some(ago), None) = (&zone.last_error, zone.last_error_seconds, &zone.reason) {
+        let _ = writeln!(text, "\nzone {name}: last error, {} ago: {error}", age(ago));
+    }
+    text
+}
+
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
