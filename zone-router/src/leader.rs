@@ -86,13 +86,11 @@ fn challenger(times: &[Option<f64>], leader: usize) -> Option<usize> {
     (zone != leader && time < own * BETTER - BETTER_MS).then_some(zone)
 }
 
-/// Who leads where nobody did: home, unless another is better.
+/// Who leads where nobody did: the first that no other is better than.
 fn best(times: &[Option<f64>]) -> Option<usize> {
-    let (zone, time) = quickest(times)?;
-    match times[HOME] {
-        Some(home) if time >= home * BETTER - BETTER_MS => Some(HOME),
-        _ => Some(zone),
-    }
+    let (quickest, least) = quickest(times)?;
+    let good = |time: &Option<f64>| time.is_some_and(|time| least >= time * BETTER - BETTER_MS);
+    Some(times.iter().position(good).unwrap_or(quickest))
 }
 
 /// The first of the quickest.
