@@ -34,6 +34,9 @@ const TELLING_WAIT: Duration = Duration::from_millis(500);
 const THROTTLED: (Duration, Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(1), Duration::from_secs(30));
 
+/// Zones that take less than this are all near, ms.
+const NEAR_MS: f64 = 16.0;
+
 /// Headers are overdue after so many times their 95th percentile, …
 const OVERDUE_FACTOR: f64 = 3.0;
 
@@ -310,7 +313,7 @@ impl Record {
             return None;
         }
         // Near equals keep their configured order.
-        let by_time = (time.max(1.0).log2() * 4.0).min(1000.0) as u64;
+        let by_time = (time.max(NEAR_MS).log2() * 4.0).min(1000.0) as u64;
         let (reason, key) = match self.health.state() {
             State::Healthy if leader == Some(index) && index == 0 => (Reason::Home, 0),
             State::Healthy if leader == Some(index) => (Reason::Nearest, 0),
