@@ -204,6 +204,18 @@ async fn a_refusal_unheard_during_a_put_is_asked_for() {
     }
 }
 
+/// A store that says yes before it has everything has not got it, whatever it says.
+#[tokio::test]
+async fn a_put_is_not_done_before_everything_is_sent() {
+    let bytes = Bytes::from(vec![7; 32 * MIB]);
+    let wrong = Source::new(bytes.len() as u64, Digest::of(b"other"), Arc::new(bytes.clone()));
+    for source in [Source::bytes(bytes), wrong] {
+        let yes = Answer::Early("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned());
+        let server = Scripted::start(vec![yes, Answer::Bytes(answer("404 Not Found", ""))]).await;
+        assert_eq!(kind(store(&server).put(&key(), &source).await), Kind::Unavailable);
+    }
+}
+
 #[tokio::test]
 async fn writes_are_signed_for_what_they_write() {
     let source = Source::bytes(Bytes::from_static(b"hello"));
