@@ -13,8 +13,8 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::config::S3Config;
-use super::credentials::Provider;
-use super::place::Place;
+use super::credentials::{Provider, Refusal};
+use super::place::{Place, is_region};
 use super::request::{self, Address, Failure};
 use super::sign::{Payload, sign};
 use crate::answer::{self, refused};
@@ -312,12 +312,14 @@ impl Client {
     }
 }
 
-/// Whether temporary credentials may be what was refused. A HEAD has no body to say, and Amazon
-/// answers it 400.
-fn expired(status: StatusCode, failure: &Failure, silent: bool) -> bool {
-    match failure.code.as_deref() {
-        Some(code) => answer::is_expired(code),
-        None => silent && matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED),
+/// Whether temporary credentials are what was refused. A HEAD has no body to say: Amazon answers it
+/// 400, others 403, which may as well mean that nobody may see this object.
+fn refused_credentials(status: StatusCode, failure: &Failure, silent: bool) -> Option<Refusal> {
+    match (failure.code.as_deref(), status) {
+        (Some(code), _) => answer::is_expired(code).then_some(Refusal::Expired),
+        (None, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) => silent.then_some(Refusal::Expired),
+        (None, StatusCode::FORBIDDEN) => silent.then_some(Refusal::Silent),
+        _ => None,
     }
 }
 
@@ -345,7 +347,7 @@ pub(super) fn failed(what: &str, status: StatusCode, headers: &HeaderMap, body: 
         status,
         StatusCode::MOVED_PERMANENTLY | StatusCode::TEMPORARY_REDIRECT | StatusCode::BAD_REQUEST
     );
-    let region = region.or(failure.region.as_deref());
+    let region = region.or(failure.region.as_deref()).filter(|region| is_region(region));
     let what = match region.filter(|_| elsewhere) {
         Some(region) => format!("{what}: the bucket is in region {region}"),
         None => what.to_owned(),
