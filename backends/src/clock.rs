@@ -38,6 +38,11 @@ pub(crate) fn there(offset: i64) -> SystemTime {
     shifted(SystemTime::now(), offset)
 }
 
+/// When it is here what is that time where the clock is so many seconds ahead of ours.
+pub(crate) fn here(there: SystemTime, offset: i64) -> SystemTime {
+    shifted(there, offset.saturating_neg())
+}
+
 /// How far a server's clock is ahead of ours, in seconds, if that is not what it was `taken` for.
 pub(crate) fn news(headers: &HeaderMap, taken: i64) -> Option<i64> {
     offset_of(headers, SystemTime::now()).filter(|offset| (offset - taken).abs() > CLOCK_TOLERANCE)
