@@ -266,6 +266,33 @@ async fn a_completion_that_fails_late_is_a_failure() {
     assert_eq!(lines[3..], [format!("POST {path}"), format!("POST {path}"), format!("DELETE {path}")]);
 }
 
+/// 200 comes before the store knows; what ends with nothing more may have been cut.
+#[tokio::test]
+async fn a_completion_that_says_nothing_is_none() {
+    for nothing in ["", " \n ", "<?xml version=\"1.0\"?>\n  ", "<CompleteMultipartUploadResult><Buck"] {
+        let cut = Answer::Bytes(answer("200 OK", nothing));
+        let none = Answer::Bytes(answer("404 Not Found", "<Error><Code>NoSuchUpload</Code></Error>"));
+        let absent = Answer::Bytes(answer("404 Not Found", ""));
+        let (written, lines) = put_in_parts(vec![cut, none, absent]).await;
+        assert_eq!(kind(written), Kind::Unavailable, "{nothing:?}");
+        assert!(lines[4].starts_with("POST ") && lines[5].starts_with("HEAD "), "{lines:?}");
+    }
+}
+
+/// Google answers 411 to a POST that does not say how long it is.
+#[tokio::test]
+async fn what_has_no_body_says_so() {
+    let completed = Answer::Bytes(answer("200 OK", "<CompleteMultipartUploadResult/>"));
+    let server = Scripted::start(two_parts().into_iter().chain([completed]).collect()).await;
+    let store = store(&server).with_multipart(1, 5 * MIB as u64);
+    store.put(&key(), &Source::bytes(Bytes::from(vec![1; 6 * MIB]))).await.expect("written");
+    for head in server.requests() {
+        assert!(header(&head, "content-length").is_some(), "{head}");
+        assert_eq!(header(&head, "transfer-encoding"), None, "{head}");
+    }
+    assert_eq!(header(&server.requests()[0], "content-length"), Some("0"));
+}
+
 #[tokio::test]
 async fn a_completion_whose_answer_is_lost_is_looked_for() {
     let lost = Answer::Bytes(answer("500 Internal Server Error", ""));

@@ -69,6 +69,27 @@ fn pages_of_listings() {
 }
 
 #[test]
+fn names_are_taken_as_they_are() {
+    for (written, name) in [
+        (" a", " a"),
+        ("a ", "a "),
+        ("a &amp; b", "a & b"),
+        ("&lt;a&gt; ", "<a> "),
+        ("a&#13;&#10;b", "a\r\nb"),
+        ("a&#x9;", "a\t"),
+        ("a  b", "a  b"),
+        ("<![CDATA[a & b]]>", "a & b"),
+    ] {
+        let body = format!(
+            "<ListBucketResult><IsTruncated>false</IsTruncated>\
+             <Contents><Key>reg/{written}</Key><Size>1</Size></Contents></ListBucketResult>"
+        );
+        let page = page(&address(Style::Path, "reg"), body.as_bytes()).expect("parses");
+        assert_eq!(page.found[0].key, Key::new(name), "{written}");
+    }
+}
+
+#[test]
 fn errors_in_bodies() {
     let body = br#"<?xml version="1.0" encoding="UTF-8"?>
         <Error><Code>NoSuchKey</Code><Message>gone</Message><RequestId>42</RequestId></Error>"#;
