@@ -325,3 +325,27 @@ async fn absence_in_a_bucket_that_may_not_be_seen() {
     assert!(store.head(&key()).await.expect("answers").is_none());
     assert_eq!(server.requests().len(), 3);
 }
+
+/// A bucket that could not be asked for just now was not seen.
+#[tokio::test]
+async fn absence_in_a_bucket_that_cannot_be_asked_for() {
+    for (refusal, expected) in [
+        ("503 Service Unavailable", Kind::Unavailable),
+        ("429 Too Many Requests", Kind::Throttled { retry_after: None }),
+    ] {
+        let (server, store) = scripted(&["404 Not Found", refusal, "404 Not Found"]).await;
+        assert_eq!(kind(store.head(&key()).await), expected);
+        let error = store.head(&key()).await.expect_err("no bucket");
+        assert_eq!(error.code(), Some("NoSuchBucket"), "{error}");
+        assert_eq!(server.requests().len(), 4);
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_no_listing_is_none() {
+    for body in ["<html/>", "<Error><Code>InternalError</Code></Error>", "<ListBucketResult><IsTrunc"] {
+        let server = Scripted::start(vec![Answer::Bytes(answer("200 OK", body))]).await;
+        let listed: Result<Vec<_>> = store(&server).list("").try_collect().await;
+        assert_eq!(kind(listed), Kind::Unavailable, "{body}");
+    }
+}

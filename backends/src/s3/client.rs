@@ -246,7 +246,13 @@ impl Client {
             let error = refused(what, StatusCode::NOT_FOUND, answer.headers(), Some("NoSuchBucket"));
             return Err(error.with_request_id(request_id(answer.headers())));
         }
-        // Whoever may not ask for the bucket must do without.
+        if !answer.status().is_success() {
+            // Whoever may not ask for the bucket must do without; who could not just now may yet.
+            let error = self.refusal(what, answer).await;
+            if error.is_transient() {
+                return Err(error);
+            }
+        }
         self.bucket_seen.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -284,8 +290,8 @@ impl Client {
             Some(Lesson::Clock)
         } else if self.learned_place(status, &headers, &failure, signed) {
             Some(Lesson::Place)
-        } else if expired(status, &failure, body.is_empty())
-            && self.credentials.renew(&signed.credentials).await
+        } else if let Some(refusal) = refused_credentials(status, &failure, body.is_empty())
+            && self.credentials.renew(&signed.credentials, refusal).await
         {
             Some(Lesson::Credentials)
         } else {
