@@ -68,6 +68,20 @@ fn pages_of_listings() {
     assert!(super::page(&address, empty).expect("parses").found.is_empty());
 }
 
+/// Nesting costs no stack.
+#[test]
+fn deep_bodies_are_answers_too() {
+    const DEEP: usize = 100_000;
+    for name in ["ListBucketResult", "Error", "CompleteMultipartUploadResult"] {
+        let body = format!("<{name}>{}", "<a>".repeat(DEEP));
+        let body = body.as_bytes();
+        let _ = failure(body);
+        assert!(!is_completed(body) && page(&address(Style::Path, "r"), body).is_err());
+        let closed = [body, "</a>".repeat(DEEP).as_bytes(), format!("</{name}>").as_bytes()].concat();
+        let _ = (failure(&closed), is_completed(&closed), page(&address(Style::Path, "r"), &closed).is_ok());
+    }
+}
+
 #[test]
 fn names_are_taken_as_they_are() {
     for (written, name) in [
