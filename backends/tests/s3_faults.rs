@@ -305,6 +305,17 @@ async fn a_completion_whose_answer_is_lost_is_looked_for() {
     assert_eq!(kind(written), Kind::Unavailable);
 }
 
+/// A store that wants fewer requests refuses the abort too, and keeps what it holds.
+#[tokio::test]
+async fn an_abort_is_sent_again() {
+    let busy = Answer::Bytes(answer("503 Slow Down", "<Error><Code>SlowDown</Code></Error>"));
+    let gone = Answer::Bytes(answer("204 No Content", ""));
+    let (written, lines) = put_in_parts(vec![busy.clone(), busy.clone(), busy, gone]).await;
+    assert_eq!(kind(written), Kind::Throttled { retry_after: None });
+    let aborts = lines.iter().filter(|line| line.starts_with("DELETE ")).count();
+    assert_eq!(aborts, 2, "{lines:?}");
+}
+
 #[tokio::test]
 async fn parts_are_sent_again() {
     let busy = Answer::Bytes(answer("503 Slow Down", "<Error><Code>SlowDown</Code></Error>"));

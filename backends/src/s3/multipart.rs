@@ -182,7 +182,10 @@ impl Started {
         let what = format!("abort the upload of {}", self.key);
         let url = self.client.address.object(&self.key, &[("uploadId", &self.id)]);
         let aborted = match url {
-            Ok(url) => self.client.ok(&what, &Call::new(Method::DELETE, url)).await.map(drop),
+            Ok(url) => {
+                let call = Call::new(Method::DELETE, url);
+                persist(|| self.client.ok(&what, &call)).await.map(drop)
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = aborted
