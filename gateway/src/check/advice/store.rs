@@ -21,13 +21,18 @@ pub(super) fn advise(step: Name, peer: &Peer, error: &Error) -> Advice {
 fn of_credentials(peer: &Peer, kind: Kind, code: &str, said: &str) -> Option<Advice> {
     let begins = |with: &[&str]| with.iter().any(|with| said.starts_with(with));
     let reached = !matches!(kind, Kind::Unavailable | Kind::Timeout);
-    if begins(&["get credentials"]) {
+    if begins(&["get credentials"]) && reached {
         return Some(Advice::new(
             "there are no keys, neither in the configuration nor where boto3 would look",
             format!("give {}, or give this machine or pod a role", peer.credentials()),
         ));
     }
-    if begins(&["ask the container's service", "ask the instance", "read the web identity token"]) {
+    if begins(&[
+        "get credentials",
+        "ask the container's service",
+        "ask the instance",
+        "read the web identity token",
+    ]) {
         return Some(Advice::new(
             "what gives this machine or pod its credentials does not",
             format!("see its role or service account, or give {}", peer.credentials()),

@@ -164,6 +164,8 @@ fn of_what_the_drivers_know() {
         broke.cause.contains("cannot be reached") && broke.fix.contains("AWS_ENDPOINT_URL_STS"),
         "{broke:?}"
     );
+    let hangs = of(Name::Authenticate, "S3Storage", Kind::Timeout, "get credentials: not within 20s");
+    assert!(hangs.cause.contains("gives this machine or pod its credentials"), "{hangs:?}");
     let pod =
         of(Name::Authenticate, "S3Storage", Kind::Timeout, "ask the container's service for credentials");
     assert!(pod.cause.contains("gives this machine or pod its credentials"), "{pod:?}");
