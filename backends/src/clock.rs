@@ -8,6 +8,10 @@ use http::{HeaderMap, StatusCode, header};
 /// How far off a store's clock may be before it is learned, in seconds. Stores allow 900.
 const CLOCK_TOLERANCE: i64 = 300;
 
+/// Dates from here on are not believed, in seconds since 1970 (the year 2200): not much above, signing
+/// would panic, as times are written with years of four digits.
+const LATEST: i64 = 7_258_118_400;
+
 /// The store's clock less ours, in seconds, as far as it was learned.
 #[derive(Debug, Default)]
 pub(crate) struct Clock(AtomicI64);
@@ -38,6 +42,11 @@ pub(crate) fn there(offset: i64) -> SystemTime {
     shifted(SystemTime::now(), offset)
 }
 
+/// When it is here what is that time where the clock is so many seconds ahead of ours.
+pub(crate) fn here(there: SystemTime, offset: i64) -> SystemTime {
+    shifted(there, offset.saturating_neg())
+}
+
 /// How far a server's clock is ahead of ours, in seconds, if that is not what it was `taken` for.
 pub(crate) fn news(headers: &HeaderMap, taken: i64) -> Option<i64> {
     offset_of(headers, SystemTime::now()).filter(|offset| (offset - taken).abs() > CLOCK_TOLERANCE)
@@ -55,7 +64,8 @@ fn offset_of(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
     let seconds = |time: SystemTime| {
         i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()).ok()
     };
-    Some(seconds(date)? - seconds(now)?)
+    let date = seconds(date).filter(|date| *date < LATEST)?;
+    Some(date - seconds(now)?)
 }
 
 #[cfg(test)]
@@ -84,6 +94,11 @@ mod tests {
         let ahead = SystemTime::now().duration_since(there(clock.offset())).expect("behind us").as_secs();
         assert!(ahead.abs_diff(7200) <= 2, "{ahead}");
         assert!(!clock.learn(StatusCode::FORBIDDEN, &HeaderMap::new(), 0));
+        // Signatures have room for years of four digits, and panic beyond.
+        for date in ["Fri, 31 Dec 9999 23:59:59 GMT", "Sat, 01 Jan 2200 00:00:00 GMT"] {
+            let headers = HeaderMap::from_iter([(header::DATE, date.parse().expect("a value"))]);
+            assert!(!clock.learn(StatusCode::FORBIDDEN, &headers, 0), "{date}");
+        }
         // Signed before another request learned it.
         assert!(clock.learn(StatusCode::FORBIDDEN, &dated(-7200), 0));
     }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+/// The longest word of a server that is kept, in characters: codes have 40 at most, ids 80.
+const MAX_WORD: usize = 128;
+
 /// The result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -49,14 +52,14 @@ impl Error {
     /// With the server's own error code, such as `SlowDown` or `503`.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
-        self.code = Some(code.into());
+        self.code = Some(word(&code.into()));
         self
     }
 
     /// With the server's request id, for its operators.
     #[must_use]
     pub fn with_request_id(mut self, id: Option<String>) -> Self {
-        self.request_id = id;
+        self.request_id = id.as_deref().map(word);
         self
     }
 
@@ -112,6 +115,11 @@ impl Error {
     }
 }
 
+/// What somebody else has said, on one line and no longer than a word.
+pub(crate) fn word(text: &str) -> String {
+    text.chars().take(MAX_WORD).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let meaning = match self.kind {
@@ -141,3 +149,19 @@ impl fmt::Display for Error {
 
 // The whole chain is in `Display`, so `source` stays empty: printed once, wherever it is printed.
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever answers has a say in the log, and not more than that.
+    #[test]
+    fn what_a_server_says_is_short_and_on_one_line() {
+        let long = format!("Slow\nDown\u{1b}[31m{}", "é".repeat(1 << 20));
+        let error = Error::new(Kind::Unavailable, "get").with_code(&*long).with_request_id(Some(long));
+        let said = error.to_string();
+        assert!(said.starts_with("get: unavailable (Slow?Down?[31mé"), "{said}");
+        assert!(said.len() < 1000 && !said.contains(char::is_control), "{said}");
+        assert_eq!(Error::new(Kind::Denied, "get").with_code("NoSuchBucket").code(), Some("NoSuchBucket"));
+    }
+}

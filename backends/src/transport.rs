@@ -173,6 +173,11 @@ impl HttpClient {
                 answer = &mut sent => {
                     return match (answer, progress.take_error()) {
                         (_, Some(error)) => Err((error, false)),
+                        // Whatever it has stored: not what was not yet sent, and may never be proven.
+                        (Ok(answer), None) if answer.status().is_success() && !progress.is_sent() => {
+                            let early = format!("{what}: a success before everything was sent");
+                            Err((Error::new(Kind::Unavailable, early), false))
+                        }
                         (Ok(answer), None) => Ok(answer),
                         (Err(error), None) => {
                             let unknown = broke_off(&error);

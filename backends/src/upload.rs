@@ -71,7 +71,7 @@ impl Upload {
 
     /// The body itself, and how far it has come.
     pub(crate) fn into_body(self, what: &str) -> (reqwest::Body, Arc<Progress>) {
-        let progress = Arc::new(Progress::new());
+        let progress = Arc::new(Progress::new(self.length));
         let feed = Feed {
             what: what.to_owned(),
             pieces: self.pieces,
@@ -178,8 +178,10 @@ struct State {
 }
 
 impl Progress {
-    fn new() -> Self {
-        Self(Mutex::new(State { waiting: Waiting::Store, since: Instant::now(), error: None }))
+    fn new(length: u64) -> Self {
+        // Of an empty body nobody asks for a piece.
+        let waiting = if length == 0 { Waiting::Answer } else { Waiting::Store };
+        Self(Mutex::new(State { waiting, since: Instant::now(), error: None }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -194,6 +196,11 @@ impl Progress {
 
     fn fail(&self, error: Error) {
         self.state().error = Some(error);
+    }
+
+    /// Whether the connection has taken the whole body.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.state().waiting == Waiting::Answer
     }
 
     /// What the body died of.

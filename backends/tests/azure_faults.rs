@@ -2,12 +2,14 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use backends::azure::{AccountKey, AzureConfig, AzureStore, Credentials};
 use backends::{Key, Kind, Result, Secret, Source, Store};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
+use support::service::{Service, reply};
 use support::{Answer, Scripted, header};
 
 const MIB: usize = 1024 * 1024;
@@ -21,9 +23,9 @@ fn key() -> Key {
     Key::new("sha256/ab/abcd")
 }
 
-fn store_with(server: &Scripted, credentials: Credentials) -> AzureStore {
+fn at(address: SocketAddr, credentials: Credentials) -> AzureStore {
     let config = AzureConfig {
-        endpoint: format!("http://{}/acct", server.address).parse().expect("a URL"),
+        endpoint: format!("http://{address}/acct").parse().expect("a URL"),
         account: "acct".to_owned(),
         container: "blobs".to_owned(),
         root: "registry".to_owned(),
@@ -32,8 +34,16 @@ fn store_with(server: &Scripted, credentials: Credentials) -> AzureStore {
     AzureStore::new(&config, &support::transport(support::short())).expect("builds")
 }
 
+fn store_with(server: &Scripted, credentials: Credentials) -> AzureStore {
+    at(server.address, credentials)
+}
+
+fn shared_key() -> Credentials {
+    Credentials::Key(AccountKey::parse(&Secret::new(KEY)).expect("a key"))
+}
+
 fn store(server: &Scripted) -> AzureStore {
-    store_with(server, Credentials::Key(AccountKey::parse(&Secret::new(KEY)).expect("a key")))
+    store_with(server, shared_key())
 }
 
 /// An answer without a body.
@@ -282,4 +292,57 @@ async fn nobody_is_not_a_credential() {
     let built = AzureStore::new(&config, &support::transport(support::short()));
     let error = built.expect_err("refused");
     assert!(error.to_string().contains("azure_account_key"), "{error}");
+}
+
+/// A blob of a listing, with the properties that Azure names ("List Blobs").
+fn blob(number: usize) -> String {
+    let hex = format!("{number:064x}");
+    format!(
+        "<Blob><Name>registry/sha256/{}/{hex}</Name><Properties>\
+         <Creation-Time>Wed, 14 Aug 2024 11:22:33 GMT</Creation-Time>\
+         <Last-Modified>Wed, 14 Aug 2024 11:22:33 GMT</Last-Modified><Etag>0x8DCBC4F0A1B2C3D</Etag>\
+         <ResourceType>file</ResourceType><Content-Length>{number}</Content-Length>\
+         <Content-Type>application/octet-stream</Content-Type><Content-Encoding /><Content-Language />\
+         <Content-CRC64 /><Content-MD5>XrY7u+Ae7tCTyyK7j1rNww==</Content-MD5><Cache-Control />\
+         <Content-Disposition /><BlobType>BlockBlob</BlobType><AccessTier>Hot</AccessTier>\
+         <AccessTierInferred>true</AccessTierInferred>\
+         <AccessTierChangeTime>Wed, 14 Aug 2024 11:22:33 GMT</AccessTierChangeTime>\
+         <LastAccessTime>Wed, 14 Aug 2024 11:22:33 GMT</LastAccessTime><LeaseStatus>unlocked</LeaseStatus>\
+         <LeaseState>available</LeaseState><ServerEncrypted>true</ServerEncrypted></Properties>\
+         <OrMetadata /></Blob>",
+        &hex[62..]
+    )
+}
+
+/// More blobs than fit on a page that is read whole.
+#[tokio::test]
+async fn a_container_of_many_blobs_is_listed() {
+    const BLOBS: usize = 12_000;
+    let server = Service::start(|asked| {
+        let query: std::collections::HashMap<_, _> =
+            url::form_urlencoded::parse(asked.path.split_once('?').expect("a query").1.as_bytes())
+                .into_owned()
+                .collect();
+        let start: usize = query.get("marker").map_or(0, |marker| marker.parse().expect("ours"));
+        let end = BLOBS.min(start + query["maxresults"].parse::<usize>().expect("a number"));
+        let blobs: String = (start..end).map(blob).collect();
+        let next = if end < BLOBS { end.to_string() } else { String::new() };
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults><Blobs>{blobs}</Blobs>\
+             <NextMarker>{next}</NextMarker></EnumerationResults>"
+        );
+        reply(200, body)
+    })
+    .await;
+    let listed: Result<Vec<_>> = at(server.address, shared_key()).list("sha256/").try_collect().await;
+    assert_eq!(listed.expect("listed").len(), BLOBS);
+}
+
+#[tokio::test]
+async fn a_page_that_is_no_listing_is_none() {
+    for body in ["<html/>", "<EnumerationResults><Blobs></Blobs><Next"] {
+        let server = Scripted::start(vec![Answer::Bytes(support::answer("200 OK", body))]).await;
+        let listed: Result<Vec<_>> = store(&server).list("").try_collect().await;
+        assert_eq!(kind(listed), Kind::Unavailable, "{body}");
+    }
 }

@@ -154,7 +154,7 @@ async fn where_nothing_is_found_it_is_said_where_was_looked() {
     let server = Service::start(fine).await;
     let off = ("AWS_EC2_METADATA_DISABLED", "true");
     for (variables, kind, text) in [
-        (vec![off], Kind::Denied, "no credentials: neither in the configuration nor in AWS_ACCESS_KEY_ID"),
+        (vec![off], Kind::Denied, "get credentials: neither in the configuration nor in AWS_ACCESS_KEY_ID"),
         (vec![off, ("AWS_ACCESS_KEY_ID", "hunter1")], Kind::Invalid, "without AWS_SECRET_ACCESS_KEY"),
         (vec![off, ("AWS_PROFILE", "nobody")], Kind::Invalid, "there is no profile nobody"),
         (

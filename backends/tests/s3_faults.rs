@@ -204,6 +204,18 @@ async fn a_refusal_unheard_during_a_put_is_asked_for() {
     }
 }
 
+/// A store that says yes before it has everything has not got it, whatever it says.
+#[tokio::test]
+async fn a_put_is_not_done_before_everything_is_sent() {
+    let bytes = Bytes::from(vec![7; 32 * MIB]);
+    let wrong = Source::new(bytes.len() as u64, Digest::of(b"other"), Arc::new(bytes.clone()));
+    for source in [Source::bytes(bytes), wrong] {
+        let yes = Answer::Early("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned());
+        let server = Scripted::start(vec![yes, Answer::Bytes(answer("404 Not Found", ""))]).await;
+        assert_eq!(kind(store(&server).put(&key(), &source).await), Kind::Unavailable);
+    }
+}
+
 #[tokio::test]
 async fn writes_are_signed_for_what_they_write() {
     let source = Source::bytes(Bytes::from_static(b"hello"));
@@ -254,6 +266,33 @@ async fn a_completion_that_fails_late_is_a_failure() {
     assert_eq!(lines[3..], [format!("POST {path}"), format!("POST {path}"), format!("DELETE {path}")]);
 }
 
+/// 200 comes before the store knows; what ends with nothing more may have been cut.
+#[tokio::test]
+async fn a_completion_that_says_nothing_is_none() {
+    for nothing in ["", " \n ", "<?xml version=\"1.0\"?>\n  ", "<CompleteMultipartUploadResult><Buck"] {
+        let cut = Answer::Bytes(answer("200 OK", nothing));
+        let none = Answer::Bytes(answer("404 Not Found", "<Error><Code>NoSuchUpload</Code></Error>"));
+        let absent = Answer::Bytes(answer("404 Not Found", ""));
+        let (written, lines) = put_in_parts(vec![cut, none, absent]).await;
+        assert_eq!(kind(written), Kind::Unavailable, "{nothing:?}");
+        assert!(lines[4].starts_with("POST ") && lines[5].starts_with("HEAD "), "{lines:?}");
+    }
+}
+
+/// Google answers 411 to a POST that does not say how long it is.
+#[tokio::test]
+async fn what_has_no_body_says_so() {
+    let completed = Answer::Bytes(answer("200 OK", "<CompleteMultipartUploadResult/>"));
+    let server = Scripted::start(two_parts().into_iter().chain([completed]).collect()).await;
+    let store = store(&server).with_multipart(1, 5 * MIB as u64);
+    store.put(&key(), &Source::bytes(Bytes::from(vec![1; 6 * MIB]))).await.expect("written");
+    for head in server.requests() {
+        assert!(header(&head, "content-length").is_some(), "{head}");
+        assert_eq!(header(&head, "transfer-encoding"), None, "{head}");
+    }
+    assert_eq!(header(&server.requests()[0], "content-length"), Some("0"));
+}
+
 #[tokio::test]
 async fn a_completion_whose_answer_is_lost_is_looked_for() {
     let lost = Answer::Bytes(answer("500 Internal Server Error", ""));
@@ -264,6 +303,17 @@ async fn a_completion_whose_answer_is_lost_is_looked_for() {
     assert_eq!(lines.len(), 6);
     let (written, _) = put_in_parts(vec![lost, none, there(5)]).await;
     assert_eq!(kind(written), Kind::Unavailable);
+}
+
+/// A store that wants fewer requests refuses the abort too, and keeps what it holds.
+#[tokio::test]
+async fn an_abort_is_sent_again() {
+    let busy = Answer::Bytes(answer("503 Slow Down", "<Error><Code>SlowDown</Code></Error>"));
+    let gone = Answer::Bytes(answer("204 No Content", ""));
+    let (written, lines) = put_in_parts(vec![busy.clone(), busy.clone(), busy, gone]).await;
+    assert_eq!(kind(written), Kind::Throttled { retry_after: None });
+    let aborts = lines.iter().filter(|line| line.starts_with("DELETE ")).count();
+    assert_eq!(aborts, 2, "{lines:?}");
 }
 
 #[tokio::test]
@@ -285,4 +335,28 @@ async fn absence_in_a_bucket_that_may_not_be_seen() {
     assert!(store.head(&key()).await.expect("answers").is_none());
     assert!(store.head(&key()).await.expect("answers").is_none());
     assert_eq!(server.requests().len(), 3);
+}
+
+/// A bucket that could not be asked for just now was not seen.
+#[tokio::test]
+async fn absence_in_a_bucket_that_cannot_be_asked_for() {
+    for (refusal, expected) in [
+        ("503 Service Unavailable", Kind::Unavailable),
+        ("429 Too Many Requests", Kind::Throttled { retry_after: None }),
+    ] {
+        let (server, store) = scripted(&["404 Not Found", refusal, "404 Not Found"]).await;
+        assert_eq!(kind(store.head(&key()).await), expected);
+        let error = store.head(&key()).await.expect_err("no bucket");
+        assert_eq!(error.code(), Some("NoSuchBucket"), "{error}");
+        assert_eq!(server.requests().len(), 4);
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_no_listing_is_none() {
+    for body in ["<html/>", "<Error><Code>InternalError</Code></Error>", "<ListBucketResult><IsTrunc"] {
+        let server = Scripted::start(vec![Answer::Bytes(answer("200 OK", body))]).await;
+        let listed: Result<Vec<_>> = store(&server).list("").try_collect().await;
+        assert_eq!(kind(listed), Kind::Unavailable, "{body}");
+    }
 }

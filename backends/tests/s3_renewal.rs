@@ -178,3 +178,37 @@ async fn a_store_that_is_never_content_costs_one_renewal() {
     assert_eq!(fixed.delete(&key()).await.expect_err("refused").kind(), Kind::Denied);
     assert_eq!(server.below("/bucket").len(), 5);
 }
+
+/// Some stores answer an expired token by 403, and a HEAD has no body to say more. It may as well mean
+/// that this object may not be seen, which costs a renewal now and then, and no more.
+#[tokio::test]
+async fn a_silent_refusal_costs_one_renewal_at_most() {
+    let silent = async |takes: fn(&str) -> bool| {
+        let given = AtomicUsize::new(0);
+        Service::start(move |asked| match asked.path.as_str() {
+            "/container" => document(&format!("AK{}", given.fetch_add(1, Ordering::Relaxed)), HOUR),
+            _ if takes(&asked.key()) => fine(asked),
+            _ if asked.method == "HEAD" => reply(403, ""),
+            _ => reply(403, "<Error><Code>AccessDenied</Code></Error>"),
+        })
+        .await
+    };
+    let server = silent(|key| key != "AK0").await;
+    store(&server, &container(&server)).head(&key()).await.expect("answers");
+    let keys: Vec<_> = server.below("/bucket").iter().map(Asked::key).collect();
+    assert_eq!(keys, ["AK0", "AK1"]);
+
+    let server = silent(|_| false).await;
+    let refused = store(&server, &container(&server));
+    for requests in [2, 3, 4] {
+        let error = refused.head(&key()).await.expect_err("refused");
+        assert_eq!((error.kind(), error.code()), (Kind::Denied, Some("403")), "{}", said(&error));
+        assert_eq!(server.below("/bucket").len(), requests);
+    }
+    assert_eq!(server.below("/container").len(), 2);
+    // A refusal that says why is one.
+    let server = silent(|_| false).await;
+    let refused = store(&server, &container(&server));
+    assert_eq!(refused.delete(&key()).await.expect_err("refused").code(), Some("AccessDenied"));
+    assert_eq!((server.below("/bucket").len(), server.below("/container").len()), (1, 1));
+}

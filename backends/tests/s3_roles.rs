@@ -90,6 +90,25 @@ async fn the_clock_of_the_service_is_heeded() {
     assert_eq!(server.below("/sts").len(), 2);
 }
 
+/// When a role's credentials expire is told by the service's clock, which may be a day behind ours.
+#[tokio::test]
+async fn credentials_expire_by_the_clock_of_who_gave_them() {
+    let (day, life) = (Duration::from_secs(86_400), Duration::from_secs(900));
+    let server = Service::start(move |asked| match asked.path.as_str() {
+        "/sts" => {
+            let date = httpdate::fmt_http_date(SystemTime::now() - day);
+            assumed_until("AssumeRole", "AKROLE", SystemTime::now() + life - day).with("date", date)
+        }
+        _ => fine(asked),
+    })
+    .await;
+    let store = with_role(&server, Some(&role()), "AKUSER", &sts(&server));
+    for _ in 0..3 {
+        store.head(&key()).await.expect("answers");
+    }
+    assert_eq!(server.below("/sts").len(), 1);
+}
+
 /// The user's own credentials expire too.
 #[tokio::test]
 async fn a_users_expired_token_is_renewed_as_well() {

@@ -13,6 +13,7 @@ use futures_util::TryStreamExt as _;
 use tests::real::{Azurite, plain_transport};
 
 use crate::checks::noise;
+use crate::transfers::{brought, survives_with};
 
 const MIB: usize = 1 << 20;
 /// Where the conformance suite has its edges.
@@ -193,6 +194,16 @@ async fn shared_access_signatures() {
         let signature = token.split("sig=").nth(1).expect("a signature");
         assert!(!format!("{error} {error:?} {store:?} {entry:?}").contains(signature), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_in_mid_transfer() {
+    let mut azurite = Azurite::start("transfers").await.expect("Azurite starts");
+    let entry = azurite.as_zone("/registry");
+    let there = brought(&entry).await.expect("written");
+    // Killed before, it forgets the blob.
+    azurite.saved(&format!("registry/{there}")).await.expect("is saved");
+    survives_with(&entry, &mut azurite.front, &there).await.expect("survives");
 }
 
 async fn read(store: &dyn Store, key: &Key, range: Option<std::ops::Range<u64>>) -> Result<Bytes> {

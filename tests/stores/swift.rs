@@ -5,11 +5,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use backends::conformance::{Options, run};
 use backends::swift::{Access, Account, Domain, Identity, Login, Named, Service, SwiftConfig, SwiftStore};
-use backends::{Key, Secret, Source, Store, Timeouts};
+use backends::{Key, Kind, Secret, Source, Store, Timeouts};
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 use tests::real::{Container, Keystone, SwiftLogin, plain_transport};
 
-use crate::checks::{holds, is_denied, noise};
+use crate::checks::{holds, is_denied, noise, reads_are_denied};
 use crate::{build, interop};
 
 /// Segments as small as the parts that the suite's sizes are chosen around.
@@ -72,6 +74,40 @@ pub(crate) async fn denies_the_unknown(container: &Container) -> Result<()> {
 pub(crate) async fn agrees_with_swiftclient(container: &Container) -> Result<()> {
     let store = in_segments(container)?;
     interop::both_ways("swift.py", &entry(container), &store).await.context("python-swiftclient")
+}
+
+/// Where the account's key is known and no password, objects are read by temporary URLs, large ones too,
+/// and nothing is written.
+pub(crate) async fn gives_by_temporary_urls(container: &Container) -> Result<()> {
+    let account = container.set_temp_url_key("a key of the account").await?;
+    let by_key = |key: &str| {
+        let mut entry = entry(container);
+        entry[1]["swift_password"] = Value::Null;
+        entry[1]["temp_url_key"] = json!(key);
+        entry[1]["os_options"] = json!({ "object_storage_url": account });
+        build(entry, Timeouts::default())
+    };
+    let (known, unknown) = (by_key("a key of the account")?, by_key("another")?);
+    let writer = in_segments(container)?;
+    for (name, size) in [("small é+%", 1000), ("sha256/ab/large", SEGMENT as usize + 5)] {
+        let (key, bytes) = (Key::new(name), noise(50, size));
+        writer.put(&key, &Source::bytes(bytes.clone())).await?;
+        holds(&*known, &key, &bytes).await?;
+        let size = known.head(&key).await?.context("it is not seen")?.size;
+        ensure!(size == bytes.len() as u64, "{name}: {size} bytes");
+        let range = size / 2 - 3..size - 1;
+        let part = known.get(&key, Some(range.clone())).await?.context("it is not there")?;
+        let part: Vec<Bytes> = part.body.try_collect().await?;
+        ensure!(part.concat() == bytes[range.start as usize..range.end as usize], "{name}: another part");
+        let error = unknown.head(&key).await.err().context("a HEAD with a wrong key succeeded")?;
+        ensure!(error.kind() == Kind::Denied, "{error}");
+        let error = known.put(&key, &Source::bytes(bytes)).await.err().context("a put succeeded")?;
+        ensure!(error.kind() == Kind::Invalid, "{error}");
+        writer.delete(&key).await?;
+        ensure!(known.head(&key).await?.is_none(), "{name} is still seen");
+    }
+    known.probe().await?;
+    reads_are_denied("a wrong key", &*unknown).await
 }
 
 /// As Quay's file has it.

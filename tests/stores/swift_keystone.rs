@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use backends::{Key, Kind, Source, Timeouts};
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::real::{Keystone, Swift, SwiftOptions};
 use tokio::time::{Instant, sleep};
 
@@ -33,6 +33,7 @@ async fn swift_keystone() {
     swift::denies_the_unknown(&container).await.expect("the unknown are denied");
     names_and_ids(&server).await.expect("logs in by names and by ids");
     swift::agrees_with_swiftclient(&container).await.expect("agrees with python-swiftclient");
+    swift::gives_by_temporary_urls(&container).await.expect("gives by temporary URLs");
     survives(&swift::entry(&container), &mut server.front).await.expect("survives");
     tokens_lapse(&mut server).await.expect("survives its tokens");
 }
@@ -46,8 +47,8 @@ async fn swift_with_a_limit() {
     swift::writes_as_quay(&server.container, &*store, LIMIT).await.expect("writes as Quay");
 }
 
-/// Users and projects by name and by id, as python-swiftclient takes them from `os_options`; and a project
-/// that is not the user's.
+/// Users and projects by name and by id, as python-swiftclient takes them from `os_options`, and an
+/// application credential; and a project that is not the user's.
 async fn names_and_ids(server: &Swift) -> Result<()> {
     let keystone = server.keystone.as_ref().context("it has one")?;
     for options in [
@@ -59,6 +60,21 @@ async fn names_and_ids(server: &Swift) -> Result<()> {
         let mut entry = swift::entry(&server.container);
         entry[1]["os_options"] = options.clone();
         build(entry, Timeouts::default())?.probe().await.with_context(|| options.to_string())?;
+    }
+    let (id, secret) = keystone.application_credential().await?;
+    for (secret, known) in [(secret.as_str(), true), ("wrong", false)] {
+        let mut entry = swift::entry(&server.container);
+        entry[1]["swift_password"] = Value::Null;
+        entry[1]["os_options"] = json!({
+            "auth_type": "v3applicationcredential",
+            "application_credential_id": id,
+            "application_credential_secret": secret,
+        });
+        let store = build(entry, Timeouts::default())?;
+        match known {
+            true => store.probe().await.context("an application credential")?,
+            false => is_denied("a wrong application credential", &*store).await?,
+        }
     }
     for (name, value) in
         [("project_name", "service"), ("project_name", "missing"), ("user_domain_name", "missing")]

@@ -15,5 +15,6 @@ async fn swift_tempauth() {
     swift::writes_as_quay(&container, &store, swift::SEGMENT).await.expect("writes as Quay");
     swift::denies_the_unknown(&container).await.expect("the unknown are denied");
     swift::agrees_with_swiftclient(&container).await.expect("agrees with python-swiftclient");
+    swift::gives_by_temporary_urls(&container).await.expect("gives by temporary URLs");
     survives(&swift::entry(&container), &mut server.front).await.expect("survives");
 }

@@ -40,17 +40,31 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Faults in mid-transfer, at the store that Quay's file describes.
 pub(crate) async fn survives(entry: &Value, front: &mut Front) -> Result<()> {
+    let there = brought(entry).await?;
+    survives_with(entry, front, &there).await
+}
+
+/// Writes what is read while the server is disturbed.
+pub(crate) async fn brought(entry: &Value) -> Result<Key> {
+    let there = Key::new("transfers/there");
+    build(entry.clone(), PATIENT)?.put(&there, &backends::Source::bytes(bytes())).await?;
+    Ok(there)
+}
+
+fn bytes() -> Bytes {
+    noise(20, SIZE)
+}
+
+/// As [`survives`], where `there` was [`brought`] already; removes it.
+pub(crate) async fn survives_with(entry: &Value, front: &mut Front, there: &Key) -> Result<()> {
     let store = build(entry.clone(), PATIENT)?;
-    let bytes = noise(20, SIZE);
-    let (there, new) = (Key::new("transfers/there"), Key::new("transfers/new"));
-    let source = backends::Source::bytes(bytes.clone());
-    store.put(&there, &source).await?;
-    goes_away_in_mid_read(&*store, front, &there, &bytes).await.context("restart in mid-read")?;
-    goes_away_in_mid_put(&*store, front, [&there, &new], &bytes).await.context("restart in mid-put")?;
+    let (bytes, new) = (bytes(), Key::new("transfers/new"));
+    goes_away_in_mid_read(&*store, front, there, &bytes).await.context("restart in mid-read")?;
+    goes_away_in_mid_put(&*store, front, [there, &new], &bytes).await.context("restart in mid-put")?;
     let store = build(entry.clone(), STILL)?;
-    stands_still_in_mid_read(&*store, front, &there, &bytes).await.context("stall in mid-read")?;
+    stands_still_in_mid_read(&*store, front, there, &bytes).await.context("stall in mid-read")?;
     stands_still_in_mid_put(&*store, front, &new, &bytes).await.context("stall in mid-put")?;
-    store.delete(&there).await?;
+    store.delete(there).await?;
     Ok(())
 }
 

@@ -73,10 +73,11 @@ impl AzureConfig {
         })
     }
 
-    /// Endpoint, account, container and root as one place, whatever slashes the root is written with.
+    /// Endpoint, which is the account's own, container and root as one place, whatever slashes the
+    /// root is written with.
     pub(crate) fn location(&self) -> String {
         let endpoint = self.endpoint.as_str().trim_end_matches('/');
-        format!("{endpoint}/{}/{}/{}", self.account, self.container, self.root.trim_matches('/'))
+        format!("{endpoint}/{}/{}", self.container, self.root.trim_matches('/'))
     }
 
     /// What was understood, for an operator.

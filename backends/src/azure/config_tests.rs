@@ -58,6 +58,32 @@ fn stores_as_quay_understands_them() {
 }
 
 #[test]
+fn where_it_lies() {
+    let of = |params: &str| {
+        let config = read(params).unwrap_or_else(|error| panic!("{params}: {error}"));
+        config.location().expect("a place")
+    };
+    let first = of("azure_container: blobs, storage_path: /reg, azure_account_name: acct");
+    assert_eq!(first, "https://acct.blob.core.windows.net/blobs/reg");
+    for (container, root, account, more, same) in [
+        ("blobs", "reg/", "acct", format!(", azure_account_key: '{KEY}'"), true),
+        ("blobs", "//reg", "acct", ", endpoint_url: 'https://ACCT.blob.core.windows.net:443/'".into(), true),
+        ("blobs", "reg", "acct", ", sas_token: 'sv=1&sig=hunter2'".into(), true),
+        ("other", "reg", "acct", String::new(), false),
+        ("blobs", "reg/x", "acct", String::new(), false),
+        ("blobs", "reg", "another", String::new(), false),
+        ("blobs", "reg", "acct", ", endpoint_url: 'http://127.0.0.1:10000/acct'".into(), false),
+    ] {
+        let params = format!(
+            "azure_container: {container}, storage_path: '{root}', azure_account_name: {account}{more}"
+        );
+        let place = of(&params);
+        assert_eq!(place == first, same, "{params}: {place}");
+        assert!(!place.contains("hunter2") && !place.contains(KEY), "{place}");
+    }
+}
+
+#[test]
 fn refusals_name_the_parameter_and_never_its_value() {
     let base = "azure_container: blobs, storage_path: /reg, azure_account_name: acct";
     for (params, expected) in [

@@ -30,11 +30,12 @@ const SINGLE_PUT: u64 = 64 * 1024 * 1024;
 /// The largest blob that Put Blob takes, in bytes (since version 2019-12-12).
 const MAX_SINGLE_PUT: u64 = 5000 * 1024 * 1024;
 
-/// The usual size of a block, in bytes. Blocks wait in memory, five to a `put`.
+/// The usual size of a block, in bytes. Up to three wait in memory for a `put`.
 const BLOCK: u64 = 8 * 1024 * 1024;
 
-/// Names per page of a listing; Azure gives no more.
-const LIST_PAGE: usize = 5000;
+/// Names per page of a listing. Azure would give 5000, with about a KiB of properties each: more than is
+/// read whole of an answer.
+const LIST_PAGE: usize = 1000;
 
 /// Names the type that a blob will be served as.
 const CONTENT_TYPE: &str = "x-ms-blob-content-type";
@@ -70,7 +71,7 @@ impl AzureStore {
         self
     }
 
-    /// Lists `names` a page, 1 to 5000.
+    /// Lists `names` a page, 1 to 1000.
     #[must_use]
     pub fn with_list_page(mut self, names: usize) -> Self {
         self.list_page = names.clamp(1, LIST_PAGE);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::config::AzureConfig;
+use crate::error::word;
 use crate::urls::{ENCODED, ENCODED_PATH, with_query};
 use crate::{Digest, Error, Key, Kind, Meta, Result, key, s3};
 
@@ -160,7 +161,11 @@ pub(super) fn page(address: &Address, body: &[u8]) -> Result<Page> {
     let text = std::str::from_utf8(body).map_err(|_| unread())?;
     // Azure starts its lists with a byte order mark.
     let text = text.trim_start_matches('\u{feff}').trim_start();
-    let results: EnumerationResults = from_str(text).map_err(|error| unread().with_cause(error))?;
+    if s3::request::root(text) != Some("EnumerationResults") {
+        return Err(unread());
+    }
+    let results: EnumerationResults =
+        from_str(text).map_err(|error| unread().with_cause(word(&error.to_string())))?;
     let mut found = Vec::new();
     for Blob { name, properties } in results.blobs.blob {
         if properties.resource_type.as_deref() == Some("directory") {

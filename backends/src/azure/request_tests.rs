@@ -97,6 +97,20 @@ fn block_lists() {
     );
 }
 
+#[test]
+fn names_are_taken_as_they_are() {
+    for (written, name) in
+        [(" a", " a"), ("a ", "a "), ("a &amp; b", "a & b"), ("&lt;a&gt; ", "<a> "), ("a  b", "a  b")]
+    {
+        let body = format!(
+            "<EnumerationResults><Blobs><Blob><Name>reg/{written}</Name><Properties><Content-Length>1\
+             </Content-Length></Properties></Blob></Blobs><NextMarker /></EnumerationResults>"
+        );
+        let page = page(&address(CLOUD, "reg"), body.as_bytes()).expect("parses");
+        assert_eq!(page.found[0].key, Key::new(name), "{written}");
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_a_server_sends_is_an_answer(body in prop::collection::vec(any::<u8>(), 0..400)) {

@@ -13,8 +13,8 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::config::S3Config;
-use super::credentials::Provider;
-use super::place::Place;
+use super::credentials::{Provider, Refusal};
+use super::place::{Place, is_region};
 use super::request::{self, Address, Failure};
 use super::sign::{Payload, sign};
 use crate::answer::{self, refused};
@@ -146,6 +146,10 @@ impl Client {
         let mut lessons = Vec::new();
         loop {
             let (mut request, signed) = self.signed(call, Payload::Signed(Digest::of(&call.body))).await?;
+            if call.method == Method::POST {
+                // Also of none, which nobody else says: Google wants to know (411).
+                request.headers_mut().insert(header::CONTENT_LENGTH, call.body.len().into());
+            }
             if !call.body.is_empty() {
                 *request.body_mut() = Some(call.body.clone().into());
             }
@@ -242,7 +246,13 @@ impl Client {
             let error = refused(what, StatusCode::NOT_FOUND, answer.headers(), Some("NoSuchBucket"));
             return Err(error.with_request_id(request_id(answer.headers())));
         }
-        // Whoever may not ask for the bucket must do without.
+        if !answer.status().is_success() {
+            // Whoever may not ask for the bucket must do without; who could not just now may yet.
+            let error = self.refusal(what, answer).await;
+            if error.is_transient() {
+                return Err(error);
+            }
+        }
         self.bucket_seen.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -280,8 +290,8 @@ impl Client {
             Some(Lesson::Clock)
         } else if self.learned_place(status, &headers, &failure, signed) {
             Some(Lesson::Place)
-        } else if expired(status, &failure, body.is_empty())
-            && self.credentials.renew(&signed.credentials).await
+        } else if let Some(refusal) = refused_credentials(status, &failure, body.is_empty())
+            && self.credentials.renew(&signed.credentials, refusal).await
         {
             Some(Lesson::Credentials)
         } else {
@@ -312,12 +322,14 @@ impl Client {
     }
 }
 
-/// Whether temporary credentials may be what was refused. A HEAD has no body to say, and Amazon
-/// answers it 400.
-fn expired(status: StatusCode, failure: &Failure, silent: bool) -> bool {
-    match failure.code.as_deref() {
-        Some(code) => answer::is_expired(code),
-        None => silent && matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED),
+/// Whether temporary credentials are what was refused. A HEAD has no body to say: Amazon answers it
+/// 400, others 403, which may as well mean that nobody may see this object.
+fn refused_credentials(status: StatusCode, failure: &Failure, silent: bool) -> Option<Refusal> {
+    match (failure.code.as_deref(), status) {
+        (Some(code), _) => answer::is_expired(code).then_some(Refusal::Expired),
+        (None, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) => silent.then_some(Refusal::Expired),
+        (None, StatusCode::FORBIDDEN) => silent.then_some(Refusal::Silent),
+        _ => None,
     }
 }
 
@@ -345,7 +357,7 @@ pub(super) fn failed(what: &str, status: StatusCode, headers: &HeaderMap, body: 
         status,
         StatusCode::MOVED_PERMANENTLY | StatusCode::TEMPORARY_REDIRECT | StatusCode::BAD_REQUEST
     );
-    let region = region.or(failure.region.as_deref());
+    let region = region.or(failure.region.as_deref()).filter(|region| is_region(region));
     let what = match region.filter(|_| elsewhere) {
         Some(region) => format!("{what}: the bucket is in region {region}"),
         None => what.to_owned(),

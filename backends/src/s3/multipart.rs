@@ -163,11 +163,16 @@ impl Started {
         let answer = self.client.send_within(what, call, COMPLETION).await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = self.client.http.whole_within(what, answer, COMPLETION).await?;
-        // 200 may have been sent before it was known (CompleteMultipartUpload, "Processing").
-        if status.is_success() && request::failure(&body).is_none() {
-            return Ok(());
+        if !status.is_success() || request::failure(&body).is_some() {
+            return Err(failed(what, status, &headers, &body));
         }
-        Err(failed(what, status, &headers, &body))
+        // 200 may have been sent before it was known, and then the connection lost
+        // (CompleteMultipartUpload, "Processing").
+        if !request::is_completed(&body) {
+            let why = format!("{what}: the answer does not say that the upload is completed");
+            return Err(Error::new(Kind::Unavailable, why));
+        }
+        Ok(())
     }
 
     /// Takes the upload back. Parts that were being sent may still be landing, and a part that
@@ -177,7 +182,10 @@ impl Started {
         let what = format!("abort the upload of {}", self.key);
         let url = self.client.address.object(&self.key, &[("uploadId", &self.id)]);
         let aborted = match url {
-            Ok(url) => self.client.ok(&what, &Call::new(Method::DELETE, url)).await.map(drop),
+            Ok(url) => {
+                let call = Call::new(Method::DELETE, url);
+                persist(|| self.client.ok(&what, &call)).await.map(drop)
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = aborted

@@ -67,7 +67,8 @@ fn region(status: StatusCode, headers: &HeaderMap, failure: &Failure) -> Option<
         .filter(|region| is_region(region))
 }
 
-fn is_region(text: &str) -> bool {
+/// Whether a text can be the name of a region.
+pub(super) fn is_region(text: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=MAX_REGION).contains(&text.len()) && text.bytes().all(known)
 }

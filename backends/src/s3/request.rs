@@ -4,9 +4,11 @@ use percent_encoding::utf8_percent_encode;
 use quick_xml::de::from_str;
 use quick_xml::escape::escape;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use url::Url;
 
 use super::config::{S3Config, Style};
+use crate::error::word;
 use crate::timestamp::timestamp;
 use crate::urls::{ENCODED, ENCODED_PATH, with_query};
 use crate::{Error, Key, Kind, Meta, Result, key};
@@ -92,15 +94,18 @@ pub(crate) struct Failure {
 /// The `<Error>` that a body holds, if it does.
 pub(crate) fn failure(body: &[u8]) -> Option<Failure> {
     let text = std::str::from_utf8(body).ok()?;
-    let root = text.trim_start().trim_start_matches('\u{feff}');
-    let root = match root.strip_prefix("<?xml") {
+    (root(text)? == "Error").then(|| from_str(text.trim_start()).unwrap_or_default())
+}
+
+/// The name of a document's outermost element, which the parser itself takes no notice of.
+pub(crate) fn root(text: &str) -> Option<&str> {
+    let text = text.trim_start().trim_start_matches('\u{feff}');
+    let text = match text.strip_prefix("<?xml") {
         Some(declared) => declared.split_once("?>")?.1.trim_start(),
-        None => root,
+        None => text,
     };
-    if !root.starts_with("<Error") {
-        return None;
-    }
-    Some(from_str(text.trim_start()).unwrap_or_default())
+    let name = text.strip_prefix('<')?.split([' ', '\t', '\r', '\n', '/', '>']).next()?;
+    Some(name.rsplit(':').next().unwrap_or(name))
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,7 +116,7 @@ struct Initiated {
 
 /// The id in an answer to CreateMultipartUpload.
 pub(super) fn upload_id(body: &[u8]) -> Result<String> {
-    xml::<Initiated>(body).map(|initiated| initiated.upload_id)
+    xml::<Initiated>("InitiateMultipartUploadResult", body).map(|initiated| initiated.upload_id)
 }
 
 /// The body of CompleteMultipartUpload, from the parts' ETags as they were given: some servers
@@ -125,6 +130,11 @@ pub(super) fn completion(etags: &[String]) -> String {
     }
     text.push_str("</CompleteMultipartUpload>");
     text
+}
+
+/// Whether a body says, whole, that an upload is completed.
+pub(super) fn is_completed(body: &[u8]) -> bool {
+    xml::<IgnoredAny>("CompleteMultipartUploadResult", body).is_ok()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -152,7 +162,7 @@ pub(super) struct Page {
 
 /// Parses a page; names outside the root are left out.
 pub(super) fn page(address: &Address, body: &[u8]) -> Result<Page> {
-    let list: ListBucketResult = xml(body)?;
+    let list: ListBucketResult = xml("ListBucketResult", body)?;
     if list.is_truncated && list.next_continuation_token.is_none() {
         return Err(Error::new(Kind::Unavailable, "a page of a listing ends without a token for the next"));
     }
@@ -170,10 +180,14 @@ pub(super) fn page(address: &Address, body: &[u8]) -> Result<Page> {
     Ok(Page { found, next: list.next_continuation_token.filter(|_| list.is_truncated) })
 }
 
-pub(super) fn xml<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T> {
+/// The document of which `name` is the outermost element.
+fn xml<'de, T: Deserialize<'de>>(name: &str, body: &'de [u8]) -> Result<T> {
     let unread = || Error::new(Kind::Unavailable, "the answer is not the XML that S3 promises");
     let text = std::str::from_utf8(body).map_err(|_| unread())?;
-    from_str(text.trim_start()).map_err(|error| unread().with_cause(error))
+    if root(text) != Some(name) {
+        return Err(unread());
+    }
+    from_str(text.trim_start()).map_err(|error| unread().with_cause(word(&error.to_string())))
 }
 
 #[cfg(test)]

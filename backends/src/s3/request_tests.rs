@@ -68,6 +68,41 @@ fn pages_of_listings() {
     assert!(super::page(&address, empty).expect("parses").found.is_empty());
 }
 
+/// Nesting costs no stack.
+#[test]
+fn deep_bodies_are_answers_too() {
+    const DEEP: usize = 100_000;
+    for name in ["ListBucketResult", "Error", "CompleteMultipartUploadResult"] {
+        let body = format!("<{name}>{}", "<a>".repeat(DEEP));
+        let body = body.as_bytes();
+        let _ = failure(body);
+        assert!(!is_completed(body) && page(&address(Style::Path, "r"), body).is_err());
+        let closed = [body, "</a>".repeat(DEEP).as_bytes(), format!("</{name}>").as_bytes()].concat();
+        let _ = (failure(&closed), is_completed(&closed), page(&address(Style::Path, "r"), &closed).is_ok());
+    }
+}
+
+#[test]
+fn names_are_taken_as_they_are() {
+    for (written, name) in [
+        (" a", " a"),
+        ("a ", "a "),
+        ("a &amp; b", "a & b"),
+        ("&lt;a&gt; ", "<a> "),
+        ("a&#13;&#10;b", "a\r\nb"),
+        ("a&#x9;", "a\t"),
+        ("a  b", "a  b"),
+        ("<![CDATA[a & b]]>", "a & b"),
+    ] {
+        let body = format!(
+            "<ListBucketResult><IsTruncated>false</IsTruncated>\
+             <Contents><Key>reg/{written}</Key><Size>1</Size></Contents></ListBucketResult>"
+        );
+        let page = page(&address(Style::Path, "reg"), body.as_bytes()).expect("parses");
+        assert_eq!(page.found[0].key, Key::new(name), "{written}");
+    }
+}
+
 #[test]
 fn errors_in_bodies() {
     let body = br#"<?xml version="1.0" encoding="UTF-8"?>

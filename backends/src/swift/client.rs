@@ -281,14 +281,18 @@ impl Client {
         }
         let answer = self.send("look for the container", &Call::container(Method::HEAD)).await?;
         match answer.status() {
-            StatusCode::NOT_FOUND => Err(missing_container(what, &answer)),
-            status if status.is_server_error() => Err(self.refusal(what, answer).await),
+            StatusCode::NOT_FOUND => return Err(missing_container(what, &answer)),
+            status if status.is_success() => {}
             _ => {
-                // Whoever may not ask for the container must do without.
-                self.container_seen.store(true, Ordering::Relaxed);
-                Ok(())
+                // Whoever may not ask for the container must do without; who could not just now may yet.
+                let error = self.refusal(what, answer).await;
+                if error.is_transient() {
+                    return Err(error);
+                }
             }
         }
+        self.container_seen.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Removes what a name stands for and nothing else; what is not there is removed already.

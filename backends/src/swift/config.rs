@@ -98,6 +98,17 @@ pub enum Named {
     },
 }
 
+impl Named {
+    fn as_text(&self) -> String {
+        match self {
+            Self::Id(id) => id.clone(),
+            Self::Name { name, domain: Domain::Id(domain) | Domain::Name(domain) } => {
+                format!("{domain}:{name}")
+            }
+        }
+    }
+}
+
 /// A domain of Keystone v3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Domain {
@@ -180,18 +191,20 @@ impl SwiftConfig {
         }
     }
 
-    /// Where to log in, as which project, container and root as one place. Two users of one project
-    /// share its containers, so the user does not count unless the project is unknown.
+    /// Account, container and root as one place: the account by its URL, if that is configured, else by
+    /// where to log in, and as which project. Two users of one project share its containers, so the user
+    /// does not count unless the project is unknown.
     pub(crate) fn location(&self) -> String {
-        let endpoint = self.endpoints().first().map(|url| url.as_str().trim_end_matches('/').to_owned());
         let account = match (&self.access, &self.storage_url) {
-            (_, Some(url)) => url.as_str().to_owned(),
-            (Access::Login(login), None) => login.identity.account(),
+            (_, Some(url)) => url.as_str().trim_end_matches('/').to_owned(),
+            (Access::Login(login), None) => {
+                let region = self.service.region.as_deref().unwrap_or_default();
+                let url = login.url.as_str().trim_end_matches('/');
+                format!("{url}/{}/{region}", login.identity.account())
+            }
             (Access::TempUrl(_), None) => String::new(),
         };
-        let region = self.service.region.as_deref().unwrap_or_default();
-        let root = self.root.trim_matches('/');
-        format!("{}/{account}/{region}/{}/{root}", endpoint.unwrap_or_default(), self.container)
+        format!("{account}/{}/{}", self.container, self.root.trim_matches('/'))
     }
 
     /// What was understood, for an operator.
@@ -226,7 +239,7 @@ impl Identity {
         match self {
             Self::V1 { user, .. } => user.split(':').next().unwrap_or_default().to_owned(),
             Self::V2(account) | Self::V3(account) => {
-                format!("{:?}", account.project.as_ref().unwrap_or(&account.user))
+                account.project.as_ref().unwrap_or(&account.user).as_text()
             }
             Self::ApplicationCredential { id, .. } => id.clone(),
         }

@@ -134,6 +134,49 @@ fn roots_lose_their_leading_slashes() {
 }
 
 #[test]
+fn where_it_lies() {
+    let of = |params: &str| {
+        let all = format!("swift_container: blobs, {params}");
+        read(&all).unwrap_or_else(|error| panic!("{params}: {error}")).location()
+    };
+    let quay = "swift_user: quay, swift_password: hunter2";
+    let v3 = |more: &str| format!("{quay}, auth_url: 'https://k/v3', auth_version: 3, {more}");
+    let first = of(&v3("storage_path: /reg, os_options: {project_name: p, region_name: one}"));
+    assert_eq!(first, "https://k/v3/default:p/one/blobs/reg");
+    for (params, same) in [
+        (v3("storage_path: reg/, os_options: {tenant_name: p, region_name: one, user_id: u}"), true),
+        (
+            "storage_path: reg, swift_user: another, swift_password: hunter3, auth_url: 'https://k', \
+             auth_version: '3', os_options: {project_name: p, region_name: one}"
+                .to_owned(),
+            true,
+        ),
+        (v3("storage_path: /reg/x, os_options: {project_name: p, region_name: one}"), false),
+        (v3("storage_path: /reg, os_options: {project_name: p, region_name: two}"), false),
+        (v3("storage_path: /reg, os_options: {project_name: q, region_name: one}"), false),
+        (
+            v3("storage_path: /reg, os_options: {project_name: p, project_domain_name: d, region_name: one}"),
+            false,
+        ),
+    ] {
+        assert_eq!(of(&params) == first, same, "{params}");
+    }
+    // An account that is given by its URL is that one, whoever may read or write there.
+    let account = "os_options: {object_storage_url: 'https://s/v1/AUTH_a/', project_name: p}";
+    for params in [
+        v3(&format!("storage_path: /reg, {account}")),
+        format!("{quay}, auth_url: 'https://s/auth/v1.0', auth_version: 1, storage_path: /reg, {account}"),
+        format!("temp_url_key: hunter2, auth_url: 'https://k', storage_path: /reg, {account}"),
+    ] {
+        assert_eq!(of(&params), "https://s/v1/AUTH_a/blobs/reg", "{params}");
+    }
+    let v1 = "auth_url: 'https://s/auth/v1.0', auth_version: 1, storage_path: /reg, swift_password: hunter2";
+    let place = "https://s/auth/v1.0/account//blobs/reg";
+    assert_eq!(of(&format!("{v1}, swift_user: 'account:quay'")), place);
+    assert_eq!(of(&format!("{v1}, swift_user: 'account:other'")), place);
+}
+
+#[test]
 fn refusals_name_the_parameter() {
     let v3 = format!("{BASE}, auth_url: 'http://k', auth_version: 3");
     for (params, expected) in [

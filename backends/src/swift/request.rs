@@ -5,6 +5,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::config::SwiftConfig;
+use crate::error::word;
 use crate::timestamp::timestamp;
 use crate::urls::{ENCODED, ENCODED_PATH, with_query};
 use crate::{Error, Key, Kind, Meta, Result, key};
@@ -167,7 +168,7 @@ impl Page {
             [] => Vec::new(),
             body => serde_json::from_slice(body).map_err(|error| {
                 Error::new(Kind::Unavailable, "the listing is not the JSON that Swift promises")
-                    .with_cause(error)
+                    .with_cause(word(&error.to_string()))
             })?,
         };
         let mut page = Self { names: Vec::new(), found: Vec::new() };

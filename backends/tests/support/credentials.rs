@@ -43,8 +43,11 @@ pub fn container(server: &Service) -> Environment {
 
 /// A time from now, to the second above.
 pub fn from_now(life: Duration) -> String {
-    let seconds =
-        (SystemTime::now() + life).duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    to_the_second(SystemTime::now() + life)
+}
+
+fn to_the_second(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
     // `Sun, 06 Nov 1994 08:49:37 GMT`
     let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds + 1));
     let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -64,7 +67,11 @@ pub fn document(key: &str, life: Duration) -> Reply {
 }
 
 pub fn assumed(action: &str, key: &str, life: Duration) -> Reply {
-    let expiration = from_now(life);
+    assumed_until(action, key, SystemTime::now() + life)
+}
+
+pub fn assumed_until(action: &str, key: &str, expiration: SystemTime) -> Reply {
+    let expiration = to_the_second(expiration);
     reply(
         200,
         format!(

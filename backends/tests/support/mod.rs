@@ -112,6 +112,8 @@ pub enum Answer {
     Stall(String),
     /// Reads the request's headers and then nothing more.
     Ignore,
+    /// Writes these bytes once the request's headers are read, and reads no more.
+    Early(String),
 }
 
 /// A server that answers by a script, one connection an answer, and remembers what it was asked.
@@ -135,7 +137,7 @@ impl Scripted {
                 let head = read_head(&mut socket).await;
                 let length = header(&head, "content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
                 seen.lock().expect("unpoisoned").push(head);
-                if !matches!(answer, Answer::Slam | Answer::Ignore) {
+                if !matches!(answer, Answer::Slam | Answer::Ignore | Answer::Early(_)) {
                     let mut body = vec![0; length];
                     let _ = socket.read_exact(&mut body).await;
                 }
@@ -145,8 +147,8 @@ impl Scripted {
                         let _ = socket.shutdown().await;
                     }
                     Answer::Close | Answer::Slam => drop(socket),
-                    Answer::Stall(_) | Answer::Ignore => {
-                        if let Answer::Stall(text) = answer {
+                    Answer::Stall(_) | Answer::Ignore | Answer::Early(_) => {
+                        if let Answer::Stall(text) | Answer::Early(text) = answer {
                             let _ = socket.write_all(text.as_bytes()).await;
                         }
                         tokio::spawn(async move {

@@ -13,12 +13,17 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
+use super::front::Front;
 use super::ports::free_port;
-use super::process::{Program, Server, answers, plain_client, tools};
+use super::process::{Program, plain_client, tools};
 
-const START_BOUND: Duration = Duration::from_secs(60);
 const SDK_BOUND: Duration = Duration::from_secs(120);
+/// It saves its indexes every 5 s.
+const SAVED_BOUND: Duration = Duration::from_secs(30);
+/// Between two looks at them.
+const LOOK: Duration = Duration::from_millis(100);
 const ACCOUNT: &str = "registryblobs";
 const SECRET: &[u8] = b"an account key that no other emulator has, 0123456789abcdef";
 
@@ -33,8 +38,9 @@ pub struct Azurite {
     pub key: String,
     /// The container's name.
     pub container: String,
-    // Dropped in this order: the server before what it leaves behind.
-    _server: Server,
+    /// The whole server, which can be stopped and suspended.
+    pub front: Front,
+    // Dropped after it: what it leaves behind.
     folder: TempDir,
 }
 
@@ -46,24 +52,16 @@ impl Azurite {
     pub async fn start(container: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("azurite-").tempdir()?;
         let (port, key) = (free_port(), STANDARD.encode(SECRET));
-        let mut server = Program::find("node")?
+        let program = Program::find("node")?
             .arg(tools().join("azurite/node_modules/azurite/dist/src/blob/main.js"))
             .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--location"])
             .arg(folder.path())
             // The SDK speaks newer versions than any Azurite knows; ours is one that it knows.
             .args(["--skipApiVersionCheck", "--disableTelemetry"])
-            .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{key}"))
-            .serve(folder.path())?;
-        let url = format!("http://127.0.0.1:{port}/");
-        server.ready(START_BOUND, || answers(&url, &[400])).await?;
-        let azurite = Self {
-            port,
-            account: ACCOUNT.to_owned(),
-            key,
-            container: container.to_owned(),
-            _server: server,
-            folder,
-        };
+            .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{key}"));
+        let front = Front::start(program, folder.path(), format!("http://127.0.0.1:{port}/"), &[400]).await?;
+        let azurite =
+            Self { port, account: ACCOUNT.to_owned(), key, container: container.to_owned(), front, folder };
         azurite.create_container().await?;
         Ok(azurite)
     }
@@ -94,6 +92,35 @@ impl Azurite {
         let status = plain_client().execute(request).await?.status();
         ensure!(status.is_success(), "Azurite creates no container: {status}");
         Ok(())
+    }
+
+    /// Waits until a crash no longer makes it forget this blob: its bytes are on the disk at once, and
+    /// what names them is saved from time to time.
+    ///
+    /// # Errors
+    /// It does not save it.
+    pub async fn saved(&self, blob: &str) -> Result<()> {
+        let end = Instant::now() + SAVED_BOUND;
+        while !self.has_saved(blob).unwrap_or_default() {
+            ensure!(Instant::now() < end, "Azurite did not save {blob} within {SAVED_BOUND:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the index of blobs has it, and the index of extents the one that it lies in.
+    fn has_saved(&self, blob: &str) -> Result<bool> {
+        let index = |name: &str| Ok::<_, anyhow::Error>(std::fs::read(self.folder.path().join(name))?);
+        let blobs: Value = serde_json::from_slice(&index("__azurite_db_blob__.json")?)?;
+        let mut documents = blobs["collections"].as_array().into_iter().flatten();
+        let documents = documents.find(|collection| collection["name"] == "$BLOBS_COLLECTION$");
+        let mut documents = documents.and_then(|found| found["data"].as_array()).into_iter().flatten();
+        let found = documents.find(|document| document["name"] == blob && document["isCommitted"] == true);
+        let Some(extent) = found.and_then(|found| found["persistency"]["id"].as_str()) else {
+            return Ok(false);
+        };
+        let extents = String::from_utf8(index("__azurite_db_blob_extent__.json")?)?;
+        Ok(extents.contains(extent))
     }
 
     /// Runs Microsoft's SDK: `interop/azure_sdk.py` with `arguments` and `input`; gives its output.

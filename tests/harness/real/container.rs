@@ -124,20 +124,20 @@ impl Container {
         Ok(answer.text().await?.lines().map(str::to_owned).collect())
     }
 
-    /// Sets the account's key for temporary URLs.
+    /// Sets the account's key for temporary URLs, and gives the account's URL.
     ///
     /// # Errors
     /// The server refuses.
-    pub async fn set_temp_url_key(&self, key: &str) -> Result<()> {
+    pub async fn set_temp_url_key(&self, key: &str) -> Result<String> {
         let (account, token) = self.login.log_in().await?;
         let request = plain_client()
-            .post(account)
+            .post(&account)
             .header("x-auth-token", token)
             .header("x-account-meta-temp-url-key", key)
             .header(CONTENT_LENGTH, 0);
         let status = request.send().await?.status();
         ensure!(status.is_success(), "{self:?}: no key for temporary URLs: {status}");
-        Ok(())
+        Ok(account)
     }
 
     /// Its entry in Quay's `DISTRIBUTED_STORAGE_CONFIG`.

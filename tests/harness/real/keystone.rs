@@ -94,6 +94,19 @@ impl Keystone {
         self.front.restart().await
     }
 
+    /// A new application credential of [`Keystone::USER`]: its id and its secret.
+    ///
+    /// # Errors
+    /// Keystone refuses.
+    pub async fn application_credential(&self) -> Result<(String, String)> {
+        let user = log_in(&self.url(), Self::USER, Self::PASSWORD, Self::PROJECT).await?;
+        let path = format!("/users/{}/application_credentials", self.user_id);
+        let wanted = json!({ "application_credential": { "name": "gateway" } });
+        let made = user.call(Method::POST, &path, Some(&wanted)).await?;
+        let made = &made["application_credential"];
+        Ok((id(made)?, made["secret"].as_str().context("no secret")?.to_owned()))
+    }
+
     /// Users, roles and the catalogue.
     async fn fill(&mut self, swift: u16) -> Result<()> {
         let admin = log_in(&self.url(), "admin", ADMIN_PASSWORD, "admin").await?;

@@ -45,7 +45,7 @@ impl Chain {
             return Ok(found);
         }
         imds::credentials(&self.environment, &self.http).await.map_err(|error| {
-            let looked = "no credentials: neither in the configuration nor in AWS_ACCESS_KEY_ID, \
+            let looked = "get credentials: neither in the configuration nor in AWS_ACCESS_KEY_ID, \
                           AWS_WEB_IDENTITY_TOKEN_FILE, the shared files or \
                           AWS_CONTAINER_CREDENTIALS_FULL_URI, and the instance gives none";
             Error::new(Kind::Denied, looked).with_cause(error)

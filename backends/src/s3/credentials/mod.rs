@@ -47,6 +47,18 @@ const REST: Duration = Duration::from_secs(2);
 /// Between two renewals because a store refuses what is not known to have expired.
 const RENEWALS_APART: Duration = Duration::from_secs(10);
 
+/// The same, where the store does not say that it is the credentials that it refuses.
+const SUSPICIONS_APART: Duration = Duration::from_secs(60);
+
+/// How a store refuses credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::s3) enum Refusal {
+    /// It says that they have expired.
+    Expired,
+    /// It says no, and not why.
+    Silent,
+}
+
 /// Gives credentials to whoever signs. Clones share what they have.
 #[derive(Debug, Clone)]
 pub(in crate::s3) struct Provider(Arc<Inner>);
@@ -143,9 +155,8 @@ impl Provider {
         }
     }
 
-    /// Whether there are other credentials now than those `used`, which a store has refused as
-    /// expired.
-    pub(in crate::s3) async fn renew(&self, used: &Credentials) -> bool {
+    /// Whether there are other credentials now than those `used`, which a store has refused.
+    pub(in crate::s3) async fn renew(&self, used: &Credentials, refusal: Refusal) -> bool {
         if matches!(self.0.source, Source::Fixed(_)) {
             return false;
         }
@@ -155,7 +166,11 @@ impl Provider {
         {
             return true;
         }
-        if attempts.renewed.is_some_and(|last| last.elapsed() < RENEWALS_APART) {
+        let apart = match refusal {
+            Refusal::Expired => RENEWALS_APART,
+            Refusal::Silent => SUSPICIONS_APART,
+        };
+        if attempts.renewed.is_some_and(|last| last.elapsed() < apart) {
             return false;
         }
         attempts.renewed = Some(Instant::now());
@@ -236,7 +251,8 @@ impl Inner {
                 let keys = user.get().await?;
                 match chain.assume(role, &keys).await {
                     Err(error)
-                        if error.code().is_some_and(crate::answer::is_expired) && user.renew(&keys).await =>
+                        if error.code().is_some_and(crate::answer::is_expired)
+                            && user.renew(&keys, Refusal::Expired).await =>
                     {
                         chain.assume(role, &user.get().await?).await
                     }

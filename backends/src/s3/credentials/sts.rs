@@ -3,6 +3,7 @@
 use aws_credential_types::Credentials;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
+use quick_xml::de::from_str;
 use reqwest::{Method, Request, Response};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
@@ -14,7 +15,6 @@ use super::web_identity::WebIdentity;
 use crate::answer::refused;
 use crate::clock;
 use crate::persist::persist;
-use crate::s3::request::xml;
 use crate::s3::sign::{Payload, sign};
 use crate::transport::HttpClient;
 use crate::{Digest, Error, Kind, Result};
@@ -113,7 +113,9 @@ impl Sts {
         if status != StatusCode::OK {
             return Err(refused(what, status, &headers, code(&body).as_deref()));
         }
-        credentials(&body).map_err(|why| Error::new(Kind::Unavailable, format!("{what}: {why}")))
+        let found =
+            credentials(&body).map_err(|why| Error::new(Kind::Unavailable, format!("{what}: {why}")))?;
+        Ok(by_our_clock(found, clock::news(&headers, 0).unwrap_or_default()))
     }
 
     async fn send(
@@ -191,7 +193,7 @@ struct Given {
 
 /// The credentials in an answer of either kind. The error quotes nothing of it.
 fn credentials(body: &[u8]) -> Result<Credentials, &'static str> {
-    let assumed: Assumed = xml(body).map_err(|_| "an answer without credentials")?;
+    let assumed: Assumed = xml(body).ok_or("an answer without credentials")?;
     let given = assumed.assume_role_result.credentials;
     let expiry = time(&given.expiration).ok_or("credentials whose expiration is no time")?;
     if given.access_key_id.is_empty() || given.secret_access_key.is_empty() {
@@ -199,6 +201,13 @@ fn credentials(body: &[u8]) -> Result<Credentials, &'static str> {
     }
     let (id, key) = (given.access_key_id, given.secret_access_key);
     Ok(Credentials::new(id, key, Some(given.session_token), Some(expiry), "role"))
+}
+
+/// The same credentials, where the clock of who gave them is so many seconds ahead of ours.
+fn by_our_clock(given: Credentials, offset: i64) -> Credentials {
+    let expiry = given.expiry().map(|expiry| clock::here(expiry, offset));
+    let token = given.session_token().map(str::to_owned);
+    Credentials::new(given.access_key_id(), given.secret_access_key(), token, expiry, "role")
 }
 
 #[derive(Deserialize)]
@@ -214,7 +223,12 @@ struct RefusalError {
 }
 
 fn code(body: &[u8]) -> Option<String> {
-    xml::<Refusal>(body).ok().map(|refusal| refusal.error.code)
+    xml::<Refusal>(body).map(|refusal| refusal.error.code)
+}
+
+/// What is not there is missed, whatever the outermost element.
+fn xml<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Option<T> {
+    from_str(std::str::from_utf8(body).ok()?.trim_start()).ok()
 }
 
 #[cfg(test)]

@@ -10,10 +10,49 @@ pub(super) fn advise(step: Name, peer: &Peer, error: &Error) -> Advice {
     if peer.is("LocalStorage") {
         return folder(step, error);
     }
-    let code = error.code().unwrap_or_default();
-    by_code(step, peer, code)
-        .or_else(|| by_words(step, peer, &error.to_string()))
+    let (code, said) = (error.code().unwrap_or_default(), error.to_string());
+    of_credentials(peer, error.kind(), code, &said)
+        .or_else(|| by_code(step, peer, code))
+        .or_else(|| by_words(step, &said))
         .unwrap_or_else(|| by_kind(step, peer, error, code))
+}
+
+/// Of whoever gives credentials, in the words that the driver begins with: the store was not asked.
+fn of_credentials(peer: &Peer, kind: Kind, code: &str, said: &str) -> Option<Advice> {
+    let begins = |with: &[&str]| with.iter().any(|with| said.starts_with(with));
+    let reached = !matches!(kind, Kind::Unavailable | Kind::Timeout);
+    if begins(&["get credentials"]) && reached {
+        return Some(Advice::new(
+            "there are no keys, neither in the configuration nor where boto3 would look",
+            format!("give {}, or give this machine or pod a role", peer.credentials()),
+        ));
+    }
+    if begins(&[
+        "get credentials",
+        "ask the container's service",
+        "ask the instance",
+        "read the web identity token",
+    ]) {
+        return Some(Advice::new(
+            "what gives this machine or pod its credentials does not",
+            format!("see its role or service account, or give {}", peer.credentials()),
+        ));
+    }
+    if !begins(&["assume the role"]) {
+        return None;
+    }
+    match code {
+        "AccessDenied" => Some(Advice::new(
+            "the user that these keys are of may not assume the role, or there is no such role",
+            "mend `sts_role_arn` (or the profile's `role_arn`), or name the user in the role's trust policy",
+        )),
+        _ if !reached => Some(Advice::new(
+            "the service that gives the role's credentials cannot be reached, or fails",
+            "let STS be reached from this machine: AWS_DEFAULT_REGION says of which region, and \
+             AWS_ENDPOINT_URL_STS which server",
+        )),
+        _ => None,
+    }
 }
 
 /// By the server's own word.
@@ -73,7 +112,7 @@ fn by_code(step: Name, peer: &Peer, code: &str) -> Option<Advice> {
 }
 
 /// By the words of a driver, where it knows more than the server said.
-fn by_words(step: Name, peer: &Peer, said: &str) -> Option<Advice> {
+fn by_words(step: Name, said: &str) -> Option<Advice> {
     if said.contains("encryption at rest") {
         return Some(Advice::new(
             "S3Storage writes ask for encryption at rest, and this store refuses that, as RadosGW does over \
@@ -91,12 +130,6 @@ fn by_words(step: Name, peer: &Peer, said: &str) -> Option<Advice> {
         return Some(Advice::new(
             "Keystone knows the user, and no object store as it is asked for",
             "mend `region_name`, `endpoint_type` or `service_type` in `os_options`",
-        ));
-    }
-    if said.starts_with("get credentials") {
-        return Some(Advice::new(
-            "there are no keys, neither in the configuration nor where boto3 would look",
-            format!("give {}, or give this machine or pod a role", peer.credentials()),
         ));
     }
     None

@@ -157,8 +157,21 @@ fn of_what_the_drivers_know() {
     let region =
         of(Name::Authenticate, "SwiftStorage", Kind::Denied, "log in: Keystone's catalogue has no x");
     assert!(region.fix.contains("`region_name`"), "{region:?}");
-    let keys = of(Name::Authenticate, "S3Storage", Kind::Denied, "get credentials: none found");
+    let keys = of(Name::Authenticate, "S3Storage", Kind::Denied, "get credentials: neither in …");
     assert!(keys.cause.contains("no keys"), "{keys:?}");
+    let broke = of(Name::Authenticate, "STSS3Storage", Kind::Unavailable, "assume the role arn:x");
+    assert!(
+        broke.cause.contains("cannot be reached") && broke.fix.contains("AWS_ENDPOINT_URL_STS"),
+        "{broke:?}"
+    );
+    let hangs = of(Name::Authenticate, "S3Storage", Kind::Timeout, "get credentials: not within 20s");
+    assert!(hangs.cause.contains("gives this machine or pod its credentials"), "{hangs:?}");
+    let pod =
+        of(Name::Authenticate, "S3Storage", Kind::Timeout, "ask the container's service for credentials");
+    assert!(pod.cause.contains("gives this machine or pod its credentials"), "{pod:?}");
+    let role = Error::new(Kind::Denied, "assume the role arn:aws:iam::1:role/quay").with_code("AccessDenied");
+    let role = advise(Name::Authenticate, &zone("STSS3Storage"), &Trouble::Store(role));
+    assert!(role.cause.contains("may not assume the role") && role.fix.contains("trust policy"), "{role:?}");
     let broke = of(Name::Authenticate, "S3Storage", Kind::Unavailable, "probe");
     assert!(broke.cause.contains("broke the connection off"), "{broke:?}");
     let altered = of(Name::ReadBack, "S3Storage", Kind::Corrupt, "other bytes");
