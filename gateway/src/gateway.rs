@@ -14,7 +14,8 @@ use crate::config::{RegistryKind, Settings};
 use crate::follow::Follow;
 use crate::metrics::Metrics;
 use crate::registry::{Names, Registry};
-use crate::upstream::Upstream;
+use crate::sticky::Uploads;
+use crate::upstream::{InstanceId, Order, Upstream};
 
 /// The parts of a running gateway.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Gateway {
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) names: Names,
     pub(crate) upstream: Upstream,
+    /// Which instance of the registry takes which push.
+    pub(crate) uploads: Uploads,
     pub(crate) follow: Follow,
     pub(crate) permissions: Permissions,
     pub(crate) cache: Arc<Cache>,
@@ -45,6 +48,12 @@ impl Gateway {
         Blob { digest, key: self.registry.blob_key(&digest) }
     }
 
+    /// The registry's instances for a request that reads or writes the store which an instance prefers;
+    /// `kept` comes first as long as it can be reached.
+    pub(crate) fn by_store(&self, kept: Option<InstanceId>) -> Order {
+        self.upstream.order_by_store(|zone| store_serves(self, zone), kept)
+    }
+
     /// The home zone, if copies may go there.
     pub(crate) fn repairable_home(&self) -> Option<Arc<str>> {
         let home = &self.router.zones().first()?.name;
@@ -52,4 +61,10 @@ impl Gateway {
         let may = self.settings.registry_kind == RegistryKind::Distribution || self.targets.contains(home);
         may.then(|| Arc::clone(home))
     }
+}
+
+/// Whether a zone's store serves, for all that is known here.
+pub(crate) fn store_serves(gateway: &Gateway, zone: &str) -> bool {
+    let mut zones = gateway.router.zones().iter();
+    zones.any(|known| &*known.name == zone && known.unusable.is_none())
 }

@@ -22,6 +22,7 @@ mod read_along;
 pub mod registry;
 mod route;
 mod server;
+mod sticky;
 pub mod tls;
 mod upstream;
 mod zones;

@@ -15,15 +15,17 @@ use super::advice::{Advice, Peer, Trouble};
 use super::connection::{self, Server};
 use super::progress::Line;
 use super::step::{Name, Note, Steps, Walk};
-use crate::config::{RegistryKind, Settings};
+use crate::config::{Instance, RegistryKind, Settings};
 use crate::upstream::{Purpose, Upstream};
 
 /// Bytes read of one answer: a key set has half a KiB a key, one key an instance.
 const ANSWER_MAX: usize = 1024 * 1024;
 
-/// What came of the registry.
+/// What came of one instance of the registry.
 #[derive(Debug, Clone)]
 pub struct RegistryReport {
+    /// Its name; its zone's, as a rule.
+    pub name: String,
     /// Where it is dialled.
     pub url: String,
     /// `quay` or `distribution`.
@@ -32,18 +34,19 @@ pub struct RegistryReport {
     pub steps: Steps,
 }
 
-/// Checks the registry; no step takes longer than `bound`, if there is one.
+/// Checks an instance of the registry; no step takes longer than `bound`, if there is one.
 pub(super) async fn check(
     settings: &Settings,
+    instance: &Instance,
     tls: &Arc<rustls::ClientConfig>,
     bound: Option<Duration>,
     line: Line,
 ) -> RegistryReport {
-    let https = settings.registry_url.scheme() == "https";
-    let server = Server {
-        server_name: https.then(|| settings.registry_server_name.clone()),
-        ..Server::of(&settings.registry_url)
-    };
+    // As if there were no other: none is to answer in its place.
+    let settings = &Settings { instances: vec![instance.clone()], ..settings.clone() };
+    let https = instance.url.scheme() == "https";
+    let server =
+        Server { server_name: https.then(|| instance.server_name.clone()), ..Server::of(&instance.url) };
     let servers = [server];
     let own: &[Name] = match settings.registry_kind {
         RegistryKind::Quay => &[Name::Challenge, Name::Keys, Name::Health],
@@ -55,7 +58,8 @@ pub(super) async fn check(
     // The walk knows what failed.
     let _ = steps(&mut walk, settings, &servers, tls, bound).await;
     RegistryReport {
-        url: settings.registry_url.to_string(),
+        name: instance.name.clone(),
+        url: instance.url.to_string(),
         kind: format!("{:?}", settings.registry_kind).to_lowercase(),
         steps: walk.end(),
     }
@@ -70,7 +74,7 @@ async fn steps(
 ) -> Option<()> {
     let connect = bound.unwrap_or(settings.timeouts.registry_connect);
     let answer = bound.unwrap_or(settings.timeouts.registry_connect + settings.timeouts.registry_permission);
-    let upstream = match Upstream::new(settings, Arc::clone(tls)) {
+    let upstream = match Upstream::new(settings, tls) {
         Ok(upstream) => upstream,
         Err(error) => {
             let said = format!("{error:#}");
