@@ -9,6 +9,7 @@ mod connect;
 mod exchange;
 mod instance;
 mod lent;
+mod patience;
 mod stall;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 use self::exchange::{Failed, How, exchange};
 use self::instance::Instance;
+use self::patience::Patience;
 pub(crate) use self::stall::Unstalled;
 use crate::config::{Settings, Timeouts};
 use crate::http::{Body, BodyError, Fault, Problem, without_body};
@@ -226,7 +228,11 @@ impl Upstream {
             let instance = &self.instances[place];
             let left = if repeatable { bound.min(deadline - Instant::now()) } else { bound };
             let request = self.request(&head)?;
-            match exchange(&instance.client, &self.timeouts, request, body, left).await {
+            let patience = (repeatable && self.several())
+                .then(|| Patience::new(instance, self.timeouts.registry_permission / 2));
+            let exchanged = exchange(&instance.client, &self.timeouts, request, body, left).await;
+            patience.map(Patience::rewarded);
+            match exchanged {
                 Ok(answer) => {
                     let unavailable = unavailable(head.path.path(), answer.status());
                     self.note(instance, unavailable.then(|| answer.status().to_string()));
