@@ -47,8 +47,8 @@ impl Report {
     }
 }
 
-/// Checks every instance of the registry and every zone, all at once. Writes Quay's own marker into every zone that
-/// it can. Each step is bounded: by `each`, or by what `timeouts` has for its kind.
+/// Checks every instance of the registry and every zone, all at once. Writes Quay's own marker into
+/// every zone that it can. Each step is bounded: by `each`, or by what `timeouts` has for its kind.
 ///
 /// # Errors
 /// A file of roots cannot be used.
@@ -74,6 +74,7 @@ pub async fn run(settings: &Settings, each: Option<Duration>, progress: Progress
     let (registry, zones) = join(join_all(registry), join_all(zones)).await;
     progress.clear();
     let mut warnings = settings.warnings.clone();
+    warnings.extend(registry::strangers(&registry));
     warnings.extend(registry.iter().zip(&names).flat_map(|(instance, name)| noted(name, &instance.steps)));
     warnings.extend(zones.iter().flat_map(|zone| noted(&format!("zone {}", zone.name), &zone.steps)));
     Ok(Report { registry, zones, warnings })

@@ -231,7 +231,9 @@ impl Upstream {
             let patience = (repeatable && self.several())
                 .then(|| Patience::new(instance, self.timeouts.registry_permission / 2));
             let exchanged = exchange(&instance.client, &self.timeouts, request, body, left).await;
-            patience.map(Patience::rewarded);
+            if let Some(patience) = patience {
+                patience.rewarded();
+            }
             match exchanged {
                 Ok(answer) => {
                     let unavailable = unavailable(head.path.path(), answer.status());
