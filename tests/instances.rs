@@ -12,7 +12,7 @@ use tests::client::{Answer, Client};
 use tests::gateway::Gateway;
 use tests::image::{Image, Spec};
 use tests::port::Port;
-use tests::quay::{Options, Quay};
+use tests::quay::Quay;
 use tests::site::{LOGIN, Site};
 
 const REPOSITORY: &str = "admin/one";
@@ -386,45 +386,5 @@ async fn an_instance_that_hangs_or_speaks_no_tls_is_passed_over() -> Result<()> 
         assert!(pair.a().record().all().is_empty());
         assert!(gateway.log().contains("an instance of Quay fails"), "{a}");
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn each_instance_is_checked() -> Result<()> {
-    let pair = Pair::start()?;
-    let quay = serde_json::to_string(&pair.a().config())?;
-    let gateway = Gateway::prepare(&pair.site.gateway_config(&pair.config()), &[("quay.yaml", &quay)])?;
-    let report = gateway.command(&["check", "--output", "json"]).await?;
-    let parsed: Value = serde_json::from_slice(&report.stdout)?;
-    assert!(report.status.success(), "{parsed:#}");
-    assert!(!parsed["warnings"].to_string().contains("database"), "{parsed:#}");
-    let names = |parsed: &Value| {
-        let instances = parsed["registry"]["instances"].as_array().cloned().unwrap_or_default();
-        instances.iter().map(|one| (one["name"].clone(), one["ok"].clone())).collect::<Vec<_>>()
-    };
-    assert_eq!(names(&parsed), [(json!("zone-b"), json!(true)), (json!("zone-a"), json!(true))]);
-    pair.a().down().await;
-    let report = gateway.command(&["check", "--output", "json"]).await?;
-    let parsed: Value = serde_json::from_slice(&report.stdout)?;
-    assert_eq!((report.status.code(), &parsed["registry"]["ok"]), (Some(1), &json!(false)));
-    assert_eq!(names(&parsed), [(json!("zone-b"), json!(true)), (json!("zone-a"), json!(false))]);
-    let table = String::from_utf8(gateway.command(&["check"]).await?.stdout)?;
-    assert!(table.contains("registry zone-a: connect failed"), "{table}");
-    assert!(table.contains("1 of 2 instances of the registry, 3 of 3 zones passed"), "{table}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn instances_without_a_common_database_are_told_of() -> Result<()> {
-    let mut pair = Pair::start()?;
-    let zones = pair.site.zones.iter().map(|zone| zone.location().clone()).collect();
-    let hostname = Some(pair.a().hostname().to_owned());
-    pair.b = Quay::start(zones, Options { hostname, ..Options::default() })?;
-    let quay = serde_json::to_string(&pair.a().config())?;
-    let gateway = Gateway::prepare(&pair.site.gateway_config(&pair.config()), &[("quay.yaml", &quay)])?;
-    let report = gateway.command(&["check", "--output", "json"]).await?;
-    let parsed: Value = serde_json::from_slice(&report.stdout)?;
-    let warnings = parsed["warnings"].to_string();
-    assert!(warnings.contains("instances zone-b and zone-a of the registry know none"), "{warnings}");
     Ok(())
 }

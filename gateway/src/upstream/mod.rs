@@ -9,8 +9,8 @@ mod connect;
 mod exchange;
 mod instance;
 mod lent;
-mod patience;
 mod stall;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +24,8 @@ use tokio::time::Instant;
 
 use self::exchange::{Failed, How, exchange};
 use self::instance::Instance;
-use self::patience::Patience;
 pub(crate) use self::stall::Unstalled;
+use self::waiting::Waiting;
 use crate::config::{Settings, Timeouts};
 use crate::http::{Body, BodyError, Fault, Problem, without_body};
 use crate::registry::repeatable;
@@ -228,11 +228,11 @@ impl Upstream {
             let instance = &self.instances[place];
             let left = if repeatable { bound.min(deadline - Instant::now()) } else { bound };
             let request = self.request(&head)?;
-            let patience = (repeatable && self.several())
-                .then(|| Patience::new(instance, self.timeouts.registry_permission / 2));
+            let waiting = (repeatable && self.several())
+                .then(|| Waiting::new(instance, self.timeouts.registry_permission / 2));
             let exchanged = exchange(&instance.client, &self.timeouts, request, body, left).await;
-            if let Some(patience) = patience {
-                patience.rewarded();
+            if let Some(waiting) = waiting {
+                waiting.ended();
             }
             match exchanged {
                 Ok(answer) => {
