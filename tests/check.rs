@@ -12,7 +12,7 @@ use tests::certs::Authority;
 use tests::gateway::Gateway;
 use tests::image::{Image, Spec};
 use tests::port::Port;
-use tests::quay::Options;
+use tests::quay::{Options, Quay};
 use tests::server::Server;
 use tests::site::{LOGIN, Site};
 
@@ -297,5 +297,51 @@ async fn an_unusable_zone_stops_nobody_and_is_owed_its_copies() -> Result<()> {
         let from = r#"quay-gateway; fwd=miss; stored; detail="zone=zone-b""#;
         assert_eq!(pulled.cache_status.as_deref(), Some(from));
     }
+    Ok(())
+}
+
+/// A gateway before Quay a, of zone-a, and this one, said to be of zone-b.
+fn before_two(site: &Site, b: &Quay) -> Result<Gateway> {
+    let instances = json!([
+        {"url": b.url(), "zone": "zone-b"},
+        {"url": site.quay.url(), "zone": "zone-a"},
+    ]);
+    prepared(site, &json!({"registry": {"url": null, "instances": instances}}), &site.quay.config(), &[])
+}
+
+#[tokio::test]
+async fn every_instance_of_the_registry_is_checked() -> Result<()> {
+    let site = Site::start()?;
+    let b = site.instance("zone-b")?;
+    let gateway = before_two(&site, &b)?;
+    let names = |report: &Value| {
+        let instances = report["registry"]["instances"].as_array().cloned().unwrap_or_default();
+        instances.iter().map(|one| (one["name"].clone(), one["ok"].clone())).collect::<Vec<_>>()
+    };
+    let output = gateway.command(&["check", "--output", "json"]).await?;
+    let report = parsed(&output)?;
+    assert!(output.status.success(), "{report:#}");
+    assert!(!report["warnings"].to_string().contains("database"), "{report:#}");
+    assert_eq!(names(&report), [(json!("zone-b"), json!(true)), (json!("zone-a"), json!(true))]);
+    site.quay.down().await;
+    let output = gateway.command(&["check", "--output", "json"]).await?;
+    let report = parsed(&output)?;
+    assert_eq!((output.status.code(), &report["registry"]["ok"]), (Some(1), &json!(false)));
+    assert_eq!(names(&report), [(json!("zone-b"), json!(true)), (json!("zone-a"), json!(false))]);
+    let table = text(&gateway.command(&["check"]).await?.stdout);
+    assert!(table.contains("registry zone-a: connect failed"), "{table}");
+    assert!(table.contains("1 of 2 instances of the registry, 3 of 3 zones passed"), "{table}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn instances_without_a_common_database_are_told_of() -> Result<()> {
+    let site = Site::start()?;
+    let zones = site.zones.iter().map(|zone| zone.location().clone()).collect();
+    let hostname = Some(site.quay.hostname().to_owned());
+    let stranger = Quay::start(zones, Options { hostname, ..Options::default() })?;
+    let report = parsed(&before_two(&site, &stranger)?.command(&["check", "--output", "json"]).await?)?;
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("instances zone-b and zone-a of the registry know none"), "{warnings}");
     Ok(())
 }

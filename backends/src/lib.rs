@@ -38,6 +38,7 @@ pub use config::StoreConfig;
 pub use digest::{Digest, DigestError, Hasher};
 pub use error::{Error, Kind, Result};
 pub use key::Key;
+pub use nearest::nearest;
 pub use object::{ByteStream, Meta, Object};
 pub use proof::Proof;
 pub use secret::Secret;

@@ -1,7 +1,8 @@
 //! What someone may have meant to write.
 
-/// The known word nearest to `word`, if one is near.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The known word nearest to `word`, if one is near: fewer than a third of its letters differ, or it
+/// is the end of the known one after an underscore.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     let most = (word.chars().count() / 3).max(1);
     known

@@ -189,11 +189,14 @@ async fn status(gateway: &Gateway) -> String {
         .iter()
         .filter_map(|zone| Some((zone.name.to_string(), zone.unusable.as_deref()?.into())))
         .collect();
+    let instances: serde_json::Map<_, _> =
+        gateway.upstream.states().map(|(name, state)| (name.to_owned(), state.into())).collect();
     let targets: Vec<&str> = gateway.targets.iter().map(|zone| &**zone).collect();
     let status = serde_json::json!({
         "zones": zones,
         "unusable": unusable,
         "targets": targets,
+        "registry": instances,
         "cache": {"blobs": cache.blobs, "bytes": cache.bytes, "capacity": cache.capacity, "fills": cache.fills},
         "copies": lanes,
     });

@@ -21,6 +21,7 @@ use crate::follow::Follow;
 use crate::metrics::Metrics;
 use crate::registry::{self, Names};
 use crate::repairs::Repairs;
+use crate::sticky::Uploads;
 use crate::upstream::Upstream;
 use crate::zones::Word;
 use crate::{Gateway, Reloader, admin, descriptors, server, tls, zones};
@@ -84,7 +85,8 @@ impl App {
         let gateway = Gateway {
             registry: registry::registry(&settings),
             names: Names::new(&settings.registry_hostname, &settings.hostname),
-            upstream: Upstream::new(&settings, Arc::clone(&client_tls))?,
+            upstream: Upstream::new(&settings, &client_tls)?,
+            uploads: Uploads::new(),
             follow: Follow::new(&client_tls, &settings.timeouts)?,
             permissions: Permissions::new(settings.limits.permissions, settings.timeouts.permission),
             cache,
@@ -137,11 +139,13 @@ impl App {
     /// under way are left to the next start.
     pub async fn run(self, shutdown: CancellationToken) {
         let zones: Vec<_> = self.gateway.router.zones().iter().map(|zone| &*zone.name).collect();
+        let registry: Vec<_> =
+            self.gateway.settings.instances.iter().map(|instance| instance.url.as_str()).collect();
         tracing::info!(
             listen = self.listener.local_addr().ok().map(tracing::field::display),
             admin = self.admin_listener.local_addr().ok().map(tracing::field::display),
             hostname = self.gateway.settings.hostname,
-            registry = %self.gateway.settings.registry_url,
+            registry = registry.join(","),
             zones = zones.join(","),
             "quay-gateway is up"
         );

@@ -115,20 +115,32 @@ pub(crate) async fn may_read(
 async fn ask(gateway: &Gateway, request: &Parts, headers: HeaderMap, blob: &Blob) -> Result<Answer, Problem> {
     let path = forward::path(request)?;
     let timeouts = &gateway.settings.timeouts;
-    let answer =
-        gateway.upstream.ask(Purpose::Permission, Method::HEAD, path, headers, timeouts.registry_first_pull);
-    tokio::pin!(answer);
-    tokio::select! {
-        answer = &mut answer => return answer,
-        () = tokio::time::sleep(timeouts.registry_permission) => {}
-    }
-    let held = gateway.cache.holds(&blob.digest);
-    tokio::select! {
-        answer = &mut answer => answer,
-        Some(()) = async { (held || gateway.router.head(blob).await.is_some()).then_some(()) } => {
-            let seconds = timeouts.registry_permission.as_secs();
-            Err(Problem::registry(StatusCode::GATEWAY_TIMEOUT, format!("the registry did not say within {seconds} s who may read this blob")))
+    let upstream = &gateway.upstream;
+    let ask = |bound| upstream.ask(Purpose::Permission, Method::HEAD, path, headers.clone(), bound);
+    let late = {
+        let answer = ask(timeouts.registry_first_pull);
+        tokio::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => return answer,
+            () = tokio::time::sleep(timeouts.registry_permission) => {}
         }
+        let held = gateway.cache.holds(&blob.digest);
+        tokio::select! {
+            answer = &mut answer => return answer,
+            Some(()) = async { (held || gateway.router.head(blob).await.is_some()).then_some(()) } => {}
+        }
+        let seconds = timeouts.registry_permission.as_secs();
+        Problem::registry(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("the registry did not say within {seconds} s who may read this blob"),
+        )
+    };
+    // The instance that was silent is passed over now, so this asks another.
+    match upstream.several() {
+        true => {
+            ask(timeouts.blob_answer.saturating_sub(timeouts.registry_permission)).await.map_err(|_| late)
+        }
+        false => Err(late),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::config::Timeouts;
 use crate::forward;
 use crate::http::{Body, Problem};
 use crate::proven::proven;
-use crate::upstream::{Answer, Purpose};
+use crate::upstream::{Answer, Head, Purpose};
 
 /// Idle connections kept to one store outside the configuration.
 const POOL_IDLE_CONNECTIONS_MAX: usize = 8;
@@ -95,8 +95,10 @@ pub(crate) async fn fetch(
 ) -> Result<Fetched, Problem> {
     let headers = auth::unconditional(forward::headers(gateway, request, client));
     let bound = gateway.settings.timeouts.registry_first_pull;
-    let mut answer =
-        gateway.upstream.ask(Purpose::Any, Method::GET, forward::path(request)?, headers, bound).await?;
+    // An instance answers with a URL of the store that it prefers, dead or alive.
+    let order = gateway.by_store(None);
+    let head = Head { method: Method::GET, path: forward::path(request)?, headers };
+    let mut answer = gateway.upstream.ask_in(&order, Purpose::Any, head, bound).await?;
     for _ in 0..=gateway.settings.limits.redirects {
         if answer.status() == StatusCode::OK {
             return Ok(Fetched::Blob(from_registry(answer, blob, expected)?));

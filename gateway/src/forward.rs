@@ -11,7 +11,7 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::Gateway;
 use crate::http::{Body, Problem, Via, end_to_end, forwarded_request};
 use crate::route::loggable;
-use crate::upstream::Answer;
+use crate::upstream::{Answer, Head, InstanceId, Order};
 
 /// Forwards a request and its streaming body; `bound` is for the answer, from the body's last byte.
 pub(crate) async fn forward(
@@ -21,26 +21,35 @@ pub(crate) async fn forward(
     client: IpAddr,
     bound: Duration,
 ) -> Response<Body> {
-    match ask(gateway, request, body, client, bound).await {
-        Ok(answer) => relay(gateway, answer),
-        Err(problem) => {
-            tracing::warn!(method = %request.method, path = loggable(request.uri.path()), problem = problem.message, "not forwarded");
-            problem.response()
-        }
+    let order = gateway.upstream.order();
+    let answer = match path(request) {
+        Ok(path) => ask(gateway, &order, request, path, body, client, bound).await,
+        Err(problem) => Err(problem),
+    };
+    match answer {
+        Ok((answer, _)) => relay(gateway, answer),
+        Err(problem) => refused(request, &problem),
     }
 }
 
-/// Forwards a request and gives the registry's answer as it is.
+/// The client's answer where the registry gave none.
+pub(crate) fn refused(request: &Parts, problem: &Problem) -> Response<Body> {
+    tracing::warn!(method = %request.method, path = loggable(request.uri.path()), problem = problem.message, "not forwarded");
+    problem.response()
+}
+
+/// Forwards a request under this path and gives the registry's answer as it is, and who gave it.
 pub(crate) async fn ask(
     gateway: &Gateway,
+    order: &Order,
     request: &Parts,
+    path: &PathAndQuery,
     body: Body,
     client: IpAddr,
     bound: Duration,
-) -> Result<Answer, Problem> {
-    let path = path(request)?;
-    let headers = headers(gateway, request, client);
-    gateway.upstream.send(request.method.clone(), path, headers, body, bound).await
+) -> Result<(Answer, InstanceId), Problem> {
+    let head = Head { method: request.method.clone(), path, headers: headers(gateway, request, client) };
+    gateway.upstream.send(order, head, body, bound).await
 }
 
 /// The path and query exactly as they were received.

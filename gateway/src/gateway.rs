@@ -15,7 +15,8 @@ use crate::follow::Follow;
 use crate::metrics::Metrics;
 use crate::registry::{Names, Registry};
 use crate::repairs::Repairs;
-use crate::upstream::Upstream;
+use crate::sticky::Uploads;
+use crate::upstream::{InstanceId, Order, Upstream};
 use crate::zones::Word;
 
 /// The parts of a running gateway.
@@ -25,6 +26,8 @@ pub struct Gateway {
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) names: Names,
     pub(crate) upstream: Upstream,
+    /// Which instance of the registry takes which push.
+    pub(crate) uploads: Uploads,
     pub(crate) follow: Follow,
     pub(crate) permissions: Permissions,
     pub(crate) cache: Arc<Cache>,
@@ -49,6 +52,12 @@ impl Gateway {
         Blob { digest, key: self.registry.blob_key(&digest) }
     }
 
+    /// The registry's instances for a request that reads or writes the store which an instance prefers;
+    /// `kept` comes first as long as it can be reached.
+    pub(crate) fn by_store(&self, kept: Option<InstanceId>) -> Order {
+        self.upstream.order_by_store(|zone| store_serves(self, zone), kept)
+    }
+
     /// The home zone, if copies may go there.
     pub(crate) fn repairable_home(&self) -> Option<Arc<str>> {
         let home = &self.router.zones().first()?.name;
@@ -56,4 +65,9 @@ impl Gateway {
         let may = self.settings.registry_kind == RegistryKind::Distribution || self.targets.contains(home);
         may.then(|| Arc::clone(home))
     }
+}
+
+/// Whether a zone's store serves, for all that is known here.
+pub(crate) fn store_serves(gateway: &Gateway, zone: &str) -> bool {
+    gateway.router.takes_pushes(zone)
 }

@@ -24,6 +24,7 @@ mod reload;
 mod repairs;
 mod route;
 mod server;
+mod sticky;
 pub mod tls;
 mod upstream;
 pub mod zones;

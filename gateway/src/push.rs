@@ -3,20 +3,58 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 
 use crate::Gateway;
 use crate::forward;
 use crate::http::{Body, Problem};
 use crate::read_along::{self, Copy};
-use crate::registry::local_blobs;
+use crate::registry::{local_blobs, upload_repository};
+use crate::sticky;
+use crate::upstream::Answer;
 
 /// Forwards an upload request; its answer may take as long as the registry needs to assemble a
 /// large blob.
+///
+/// A new upload goes to the nearest instance of the registry whose store serves, all that follows to
+/// the same one; another goes on with it only where that one cannot be reached.
 pub(crate) async fn upload(gateway: &Gateway, request: &Parts, body: Body, client: IpAddr) -> Response<Body> {
-    forward::forward(gateway, request, body, client, gateway.settings.timeouts.registry_upload).await
+    if !gateway.upstream.several() {
+        let bound = gateway.settings.timeouts.registry_upload;
+        return forward::forward(gateway, request, body, client, bound).await;
+    }
+    match upload_to_one(gateway, request, body, client).await {
+        Ok(response) => response,
+        Err(problem) => forward::refused(request, &problem),
+    }
+}
+
+async fn upload_to_one(
+    gateway: &Gateway,
+    request: &Parts,
+    body: Body,
+    client: IpAddr,
+) -> Result<Response<Body>, Problem> {
+    let repository = upload_repository(request.uri.path());
+    let (path, named) = sticky::taken(forward::path(request)?, &gateway.upstream)?;
+    let begins = request.method == Method::POST;
+    let last = || repository.and_then(|repository| gateway.uploads.last(repository)).filter(|_| !begins);
+    let order = gateway.by_store(named.or_else(last));
+    let bound = gateway.settings.timeouts.registry_upload;
+    let (answer, instance) = forward::ask(gateway, &order, request, &path, body, client, bound).await?;
+    let status = answer.status();
+    // A POST is taken although the store is dead; bytes are not.
+    let proof = [Method::PATCH, Method::PUT].contains(&request.method);
+    gateway.upstream.uploaded(instance, status, proof);
+    if let Some(repository) = repository.filter(|_| status.is_success()) {
+        gateway.uploads.remember(repository, instance);
+    }
+    let mut response = forward::relay(gateway, answer);
+    sticky::mark(response.headers_mut(), &gateway.names, gateway.upstream.name(instance));
+    Ok(response)
 }
 
 /// Forwards a manifest and, on the registry's 201, writes its blobs to the journal before the
@@ -47,7 +85,7 @@ async fn put(
 ) -> Response<Body> {
     let (body, copy) = read_along::body(body, gateway.settings.limits.manifest.as_u64());
     let bound = gateway.settings.timeouts.registry_answer;
-    match forward::ask(&gateway, &request, body, client, bound).await {
+    match ask(&gateway, &request, &repository, body, client, bound).await {
         Ok(answer) => {
             if answer.status() == StatusCode::CREATED {
                 queue_copies(&gateway, &repository, copy).await;
@@ -59,6 +97,22 @@ async fn put(
             problem.response()
         }
     }
+}
+
+/// Where the repository's last upload went: the registry reads the config blob.
+async fn ask(
+    gateway: &Gateway,
+    request: &Parts,
+    repository: &str,
+    body: Body,
+    client: IpAddr,
+    bound: Duration,
+) -> Result<Answer, Problem> {
+    let order = gateway.by_store(gateway.uploads.last(repository));
+    let path = forward::path(request)?;
+    let (answer, instance) = forward::ask(gateway, &order, request, path, body, client, bound).await?;
+    gateway.upstream.uploaded(instance, answer.status(), false);
+    Ok(answer)
 }
 
 async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy) {

@@ -83,6 +83,23 @@ impl Site {
         self.zones.iter().find(|zone| zone.name == name).unwrap_or_else(|| panic!("no zone {name}"))
     }
 
+    /// Another instance of the same registry, over the same database; it prefers the store of
+    /// `zone`, the others follow as they are.
+    ///
+    /// # Errors
+    /// Where a port or a folder cannot be had.
+    ///
+    /// # Panics
+    /// Where there is no such zone.
+    pub fn instance(&self, zone: &str) -> Result<Quay> {
+        let preferred = self.zone(zone).location();
+        let others = self.zones.iter().map(|zone| zone.location()).filter(|other| other.name != zone);
+        let zones = [preferred].into_iter().chain(others).cloned().collect();
+        let hostname = Some(self.quay.hostname().to_owned());
+        let database = Some(self.quay.database());
+        Quay::start(zones, Options { hostname, database, ..Options::default() })
+    }
+
     /// The gateway's configuration for this site, `over` laid over it. It names `quay.yaml`,
     /// which is Quay's [`config`](Quay::config).
     #[must_use]

@@ -228,9 +228,10 @@ impl Router {
         }
     }
 
-    /// Whether the zone of this name is in use for reading.
+    /// Whether a registry whose own store is the zone of this name can take pushes: it is neither
+    /// unusable, nor out of use, nor drained for work on it.
     #[must_use]
-    pub fn serves(&self, zone: &str) -> bool {
-        self.watch.view().zones.iter().any(|view| &*view.name == zone && view.serves())
+    pub fn takes_pushes(&self, zone: &str) -> bool {
+        self.watch.view().zones.iter().any(|view| &*view.name == zone && view.takes_pushes())
     }
 }

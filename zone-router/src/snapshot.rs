@@ -69,6 +69,12 @@ impl ZoneView {
     pub fn serves(&self) -> bool {
         self.unusable.is_none() && self.policy.is_read() && !matches!(self.state, State::Ejected { .. })
     }
+
+    /// Whether a registry whose own store it is can take pushes.
+    #[must_use]
+    pub fn takes_pushes(&self) -> bool {
+        self.unusable.is_none() && !self.policy.drain && !matches!(self.state, State::Ejected { .. })
+    }
 }
 
 /// How long the headers of a zone take for one size class.

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
+use super::RegistryReport;
 use super::Report;
 use super::step::{Outcome, Step, Steps};
 
 /// The report as one JSON object, `{"registry": {…}, "zones": […], "warnings": […]}`.
 #[must_use]
 pub fn json(report: &Report) -> Value {
-    let registry = &report.registry;
     let zones: Vec<Value> = report
         .zones
         .iter()
@@ -22,15 +22,33 @@ pub fn json(report: &Report) -> Value {
         })
         .collect();
     json!({
-        "registry": {
-            "ok": registry.steps.passed(),
-            "url": registry.url,
-            "kind": registry.kind,
-            "steps": steps(&registry.steps),
-        },
+        "registry": registry(&report.registry),
         "zones": zones,
         "warnings": report.warnings,
     })
+}
+
+/// The first instance; where there are several, all of them below it, and it is `ok` if all are.
+fn registry(instances: &[RegistryReport]) -> Value {
+    let one = |instance: &RegistryReport| {
+        json!({
+            "ok": instance.steps.passed(),
+            "url": instance.url,
+            "kind": instance.kind,
+            "steps": steps(&instance.steps),
+        })
+    };
+    let mut value = instances.first().map(one).unwrap_or_default();
+    if instances.len() > 1 {
+        value["ok"] = instances.iter().all(|instance| instance.steps.passed()).into();
+        let all = instances.iter().map(|instance| {
+            let mut value = one(instance);
+            value["name"] = instance.name.as_str().into();
+            value
+        });
+        value["instances"] = all.collect();
+    }
+    value
 }
 
 fn steps(steps: &Steps) -> Vec<Value> {

@@ -30,8 +30,8 @@ use crate::{app, tls};
 /// What came of a check.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// The registry.
-    pub registry: RegistryReport,
+    /// The registry's instances, as they are configured; never none.
+    pub registry: Vec<RegistryReport>,
     /// Every zone, home first.
     pub zones: Vec<ZoneReport>,
     /// What may not be meant so, and what will fail before long.
@@ -39,35 +39,53 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether every step of the registry and of every zone passed.
+    /// Whether every step of every instance of the registry and of every zone passed.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.registry.steps.passed() && self.zones.iter().all(|zone| zone.steps.passed())
+        self.registry.iter().all(|instance| instance.steps.passed())
+            && self.zones.iter().all(|zone| zone.steps.passed())
     }
 }
 
-/// Checks the registry and every zone, all at once. Writes Quay's own marker into every zone that
-/// it can. Each step is bounded: by `each`, or by what `timeouts` has for its kind.
+/// Checks every instance of the registry and every zone, all at once. Writes Quay's own marker into
+/// every zone that it can. Each step is bounded: by `each`, or by what `timeouts` has for its kind.
 ///
 /// # Errors
 /// A file of roots cannot be used.
 pub async fn run(settings: &Settings, each: Option<Duration>, progress: Progress) -> anyhow::Result<Report> {
-    const REGISTRY: &str = "registry";
     tls::install_provider();
     let tls = tls::client(&settings.ca_files)?;
     let settings = bounded(settings.clone(), each);
     let transport = app::transport(&settings, std::sync::Arc::clone(&tls));
-    let names = settings.zones.iter().map(|zone| zone.name.as_str());
-    let progress = progress.aligned(names.chain([REGISTRY]));
-    let registry = registry::check(&settings, &tls, each, progress.line(REGISTRY));
+    let names: Vec<_> = settings
+        .instances
+        .iter()
+        .map(|instance| registry_name(&settings.instances, &instance.name))
+        .collect();
+    let all = settings.zones.iter().map(|zone| zone.name.as_str());
+    let progress = progress.aligned(all.chain(names.iter().map(String::as_str)));
+    let registry = settings
+        .instances
+        .iter()
+        .zip(&names)
+        .map(|(instance, name)| registry::check(&settings, instance, &tls, each, progress.line(name)));
     let zones =
         settings.zones.iter().map(|zone| zone::check(zone, &transport, each, progress.line(&zone.name)));
-    let (registry, zones) = join(registry, join_all(zones)).await;
+    let (registry, zones) = join(join_all(registry), join_all(zones)).await;
     progress.clear();
     let mut warnings = settings.warnings.clone();
-    warnings.extend(noted(REGISTRY, &registry.steps));
+    warnings.extend(registry::strangers(&registry));
+    warnings.extend(registry.iter().zip(&names).flat_map(|(instance, name)| noted(name, &instance.steps)));
     warnings.extend(zones.iter().flat_map(|zone| noted(&format!("zone {}", zone.name), &zone.steps)));
     Ok(Report { registry, zones, warnings })
+}
+
+/// What an instance of the registry is called where there are these.
+fn registry_name<T>(all: &[T], name: &str) -> String {
+    match all.len() {
+        1 => "registry".to_owned(),
+        _ => format!("registry {name}"),
+    }
 }
 
 /// With the drivers' own bounds no shorter than those of the steps.

@@ -15,35 +15,40 @@ use super::advice::{Advice, Peer, Trouble};
 use super::connection::{self, Server};
 use super::progress::Line;
 use super::step::{Name, Note, Steps, Walk};
-use crate::config::{RegistryKind, Settings};
+use crate::config::{Instance, RegistryKind, Settings};
 use crate::upstream::{Purpose, Upstream};
 
 /// Bytes read of one answer: a key set has half a KiB a key, one key an instance.
 const ANSWER_MAX: usize = 1024 * 1024;
 
-/// What came of the registry.
+/// What came of one instance of the registry.
 #[derive(Debug, Clone)]
 pub struct RegistryReport {
+    /// Its name; its zone's, as a rule.
+    pub name: String,
     /// Where it is dialled.
     pub url: String,
     /// `quay` or `distribution`.
     pub kind: String,
     /// Its steps.
     pub steps: Steps,
+    /// Names of the keys that it knows; Quay's instances keep them in their database.
+    pub keys: Vec<String>,
 }
 
-/// Checks the registry; no step takes longer than `bound`, if there is one.
+/// Checks an instance of the registry; no step takes longer than `bound`, if there is one.
 pub(super) async fn check(
     settings: &Settings,
+    instance: &Instance,
     tls: &Arc<rustls::ClientConfig>,
     bound: Option<Duration>,
     line: Line,
 ) -> RegistryReport {
-    let https = settings.registry_url.scheme() == "https";
-    let server = Server {
-        server_name: https.then(|| settings.registry_server_name.clone()),
-        ..Server::of(&settings.registry_url)
-    };
+    // As if there were no other: none is to answer in its place.
+    let settings = &Settings { instances: vec![instance.clone()], ..settings.clone() };
+    let https = instance.url.scheme() == "https";
+    let server =
+        Server { server_name: https.then(|| instance.server_name.clone()), ..Server::of(&instance.url) };
     let servers = [server];
     let own: &[Name] = match settings.registry_kind {
         RegistryKind::Quay => &[Name::Challenge, Name::Keys, Name::Health],
@@ -53,11 +58,14 @@ pub(super) async fn check(
     let peer = Peer { tls: https, ..Peer::default() };
     let mut walk = Walk::new(peer, plan, line);
     // The walk knows what failed.
-    let _ = steps(&mut walk, settings, &servers, tls, bound).await;
+    let mut keys = Vec::new();
+    let _ = steps(&mut walk, settings, &servers, tls, bound, &mut keys).await;
     RegistryReport {
-        url: settings.registry_url.to_string(),
+        name: instance.name.clone(),
+        url: instance.url.to_string(),
         kind: format!("{:?}", settings.registry_kind).to_lowercase(),
         steps: walk.end(),
+        keys,
     }
 }
 
@@ -67,10 +75,11 @@ async fn steps(
     servers: &[Server],
     tls: &Arc<rustls::ClientConfig>,
     bound: Option<Duration>,
+    known: &mut Vec<String>,
 ) -> Option<()> {
     let connect = bound.unwrap_or(settings.timeouts.registry_connect);
     let answer = bound.unwrap_or(settings.timeouts.registry_connect + settings.timeouts.registry_permission);
-    let upstream = match Upstream::new(settings, Arc::clone(tls)) {
+    let upstream = match Upstream::new(settings, tls) {
         Ok(upstream) => upstream,
         Err(error) => {
             let said = format!("{error:#}");
@@ -91,7 +100,7 @@ async fn steps(
     if settings.registry_kind != RegistryKind::Quay {
         return Some(());
     }
-    walk.step(Name::Keys, answer, keys(&upstream, answer)).await?;
+    *known = walk.step(Name::Keys, answer, keys(&upstream, answer)).await?;
     walk.step(Name::Health, answer, health(&upstream, answer)).await
 }
 
@@ -121,16 +130,23 @@ async fn get(
 }
 
 /// `endpoints/keyserver`: without them the gateway could not verify a token.
-async fn keys(upstream: &Upstream, bound: Duration) -> Result<((), Option<Note>), Trouble> {
+async fn keys(upstream: &Upstream, bound: Duration) -> Result<(Vec<String>, Option<Note>), Trouble> {
+    #[derive(Deserialize)]
+    struct Key {
+        kid: String,
+    }
     #[derive(Deserialize)]
     struct KeySet {
-        keys: Vec<serde_json::Value>,
+        keys: Vec<Key>,
     }
     const PATH: &str = "/keys/services/quay/keys";
     let (status, _, body) = get(upstream, PATH, bound).await?;
     let set = serde_json::from_slice::<KeySet>(&body).ok().filter(|_| status == StatusCode::OK);
-    match set.map(|set| set.keys.len()) {
-        Some(count) if count > 0 => Ok(((), Some(Note::Info(format!("{count} keys"))))),
+    match set.map(|set| set.keys) {
+        Some(keys) if !keys.is_empty() => {
+            let note = Note::Info(format!("{} keys", keys.len()));
+            Ok((keys.into_iter().map(|key| key.kid).collect(), Some(note)))
+        }
         Some(_) => Err(Trouble::Told(
             format!("GET {PATH}: no keys"),
             Advice::new(
@@ -146,6 +162,22 @@ async fn keys(upstream: &Upstream, bound: Duration) -> Result<((), Option<Note>)
             ),
         )),
     }
+}
+
+/// What does not belong together: every instance keeps its keys in the database
+/// (`boot.py:setup_instance_service_key`), so instances that share it know each other's.
+pub(super) fn strangers(instances: &[RegistryReport]) -> Vec<String> {
+    let mut known = instances.iter().filter(|instance| !instance.keys.is_empty());
+    let Some(first) = known.next() else { return Vec::new() };
+    let stranger = |other: &&RegistryReport| !other.keys.iter().any(|key| first.keys.contains(key));
+    let told = |other: &RegistryReport| {
+        format!(
+            "the instances {} and {} of the registry know none of each other's keys, so they have not one database: \
+             what is pushed to one is not at the other; take one of them out of registry.instances",
+            first.name, other.name
+        )
+    };
+    known.filter(stranger).map(told).collect()
 }
 
 /// `/health/instance`: storage is not in it (`health/healthcheck.py:LocalHealthCheck`).

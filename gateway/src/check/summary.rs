@@ -20,9 +20,22 @@ pub fn summary(settings: &Settings) -> String {
     }
     line("state_dir", &settings.state_dir.display());
     line("registry.kind", &format!("{:?}", settings.registry_kind).to_lowercase());
-    line("registry.url", &settings.registry_url);
     line("registry's own name", &settings.registry_hostname);
-    line("name in its certificate", &settings.registry_server_name);
+    for instance in &settings.instances {
+        match settings.instances.len() {
+            1 => {
+                line("registry.url", &instance.url);
+                line("name in its certificate", &instance.server_name);
+            }
+            _ => line(
+                &format!("registry {}", instance.name),
+                &format!(
+                    "{}, certificate for {}, prefers {}",
+                    instance.url, instance.server_name, instance.zone
+                ),
+            ),
+        }
+    }
     match &settings.account {
         Some(account) => line("registry.account", &format!("{}, password given", account.username)),
         None => line("registry.account", &"none"),

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
-use super::Report;
 use super::step::{Name, Outcome, Step, Steps};
+use super::{Report, registry_name};
 
 const REGISTRY: &[Name] =
     &[Name::Resolve, Name::Connect, Name::Tls, Name::Challenge, Name::Keys, Name::Health];
@@ -25,17 +25,20 @@ const ZONES: &[Name] = &[
 /// and within its width on a terminal.
 #[must_use]
 pub fn table(report: &Report) -> String {
-    let registry = &report.registry;
     let mut text = String::new();
     let mut table = headed(&["registry", "kind"], REGISTRY);
-    table.add_row(row(&[&registry.url, &registry.kind], &registry.steps, REGISTRY));
+    for instance in &report.registry {
+        table.add_row(row(&[&instance.url, &instance.kind], &instance.steps, REGISTRY));
+    }
     let mut zones = headed(&["zone", "driver"], ZONES);
     for zone in &report.zones {
         zones.add_row(row(&[&zone.name, &zone.driver], &zone.steps, ZONES));
     }
     // Writing to a string does not fail.
     let _ = writeln!(text, "milliseconds for each step\n{table}\n{zones}");
-    text.push_str(&told("registry", &registry.steps));
+    for instance in &report.registry {
+        text.push_str(&told(&registry_name(&report.registry, &instance.name), &instance.steps));
+    }
     for zone in &report.zones {
         text.push_str(&told(&format!("zone {}", zone.name), &zone.steps));
     }
@@ -43,9 +46,18 @@ pub fn table(report: &Report) -> String {
         let _ = writeln!(text, "\nwarning: {warning}");
     }
     let passed = report.zones.iter().filter(|zone| zone.steps.passed()).count();
-    let registry = if registry.steps.passed() { "passed" } else { "failed" };
-    let _ = writeln!(text, "\nregistry {registry}, {passed} of {} zones passed", report.zones.len());
+    let _ = writeln!(text, "\n{}, {passed} of {} zones passed", registry(report), report.zones.len());
     text
+}
+
+/// How the registry fared.
+fn registry(report: &Report) -> String {
+    let passed = report.registry.iter().filter(|instance| instance.steps.passed()).count();
+    match (report.registry.len(), passed) {
+        (1, 0) => "registry failed".to_owned(),
+        (1, _) => "registry passed".to_owned(),
+        (all, passed) => format!("{passed} of {all} instances of the registry"),
+    }
 }
 
 fn headed(first: &[&str], names: &[Name]) -> Table {

@@ -7,7 +7,7 @@
 use serde::de::DeserializeOwned;
 
 use super::ConfigError;
-use super::file::File;
+use super::file::{File, InstanceEntry};
 use super::located::Located;
 
 /// What every variable starts with.
@@ -41,6 +41,7 @@ fn set_key(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "STATE_DIR" => set(&mut file.state_dir, value),
         "REGISTRY__KIND" => set_plain(&mut file.registry.kind, value),
         "REGISTRY__URL" => set(&mut file.registry.url, value),
+        "REGISTRY__INSTANCES" => set_instances(&mut file.registry.instances, value),
         "REGISTRY__SERVER_NAME" => set(&mut file.registry.server_name, value),
         "REGISTRY__ACCOUNT__USERNAME" => set(&mut file.registry.account.username, value),
         "REGISTRY__ACCOUNT__PASSWORD_FILE" => set(&mut file.registry.account.password_file, value),
@@ -73,6 +74,17 @@ fn set_bound(file: &mut File, key: &str, value: &str) -> Result<(), String> {
 
 fn set<T: DeserializeOwned>(slot: &mut Option<Located<T>>, value: &str) -> Result<(), String> {
     *slot = Some(Located { value: parse(value)?, line: None });
+    Ok(())
+}
+
+fn set_instances(slot: &mut Option<Located<Vec<InstanceEntry>>>, value: &str) -> Result<(), String> {
+    set(slot, value)?;
+    // Lines of a variable are none of the file's.
+    for entry in slot.iter_mut().flat_map(|list| &mut list.value) {
+        for key in [&mut entry.url, &mut entry.zone, &mut entry.server_name].into_iter().flatten() {
+            key.line = None;
+        }
+    }
     Ok(())
 }
 

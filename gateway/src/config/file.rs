@@ -43,9 +43,19 @@ pub(crate) struct TlsFiles {
 pub(crate) struct Registry {
     pub(crate) kind: RegistryKind,
     pub(crate) url: Option<Located<String>>,
+    pub(crate) instances: Option<Located<Vec<InstanceEntry>>>,
     pub(crate) server_name: Option<Located<String>>,
     pub(crate) account: Account,
     pub(crate) config: Option<Located<PathBuf>>,
+}
+
+/// One Quay of those that share a database.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct InstanceEntry {
+    pub(crate) url: Option<Located<String>>,
+    pub(crate) zone: Option<Located<String>>,
+    pub(crate) server_name: Option<Located<String>>,
 }
 
 /// Which registry stands behind the gateway.

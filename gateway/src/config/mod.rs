@@ -3,6 +3,7 @@
 mod bounds;
 mod env;
 mod file;
+mod instances;
 mod located;
 mod pitfalls;
 mod quay;
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 pub use bounds::{Limits, Timeouts};
 pub use file::RegistryKind;
+pub use instances::Instance;
 pub(crate) use settings::without_port;
 pub use settings::{Account, CacheSettings, NamedZone, Settings, TlsSettings};
 

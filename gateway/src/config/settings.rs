@@ -10,6 +10,7 @@ use zone_router::Policy;
 use super::ConfigError;
 use super::bounds::{Limits, Timeouts};
 use super::file::{File, RegistryKind};
+use super::instances::{self, Instance};
 use super::located::Located;
 use super::pitfalls::{Facts, pitfalls};
 use super::quay::QuayFile;
@@ -37,10 +38,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Which registry it is.
     pub registry_kind: RegistryKind,
-    /// Where the registry is dialled.
-    pub registry_url: Url,
-    /// The name in the registry's certificate.
-    pub registry_server_name: String,
+    /// Where the registry is dialled: one place, or the Quays of all zones as they are written.
+    pub instances: Vec<Instance>,
     /// A read-only account for what the gateway asks on its own behalf.
     pub account: Option<Account>,
     /// Extra trusted roots, PEM.
@@ -115,43 +114,28 @@ pub struct CacheSettings {
 pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Result<Settings, ConfigError> {
     let fail = |line: Option<u64>, message: String| ConfigError::new(path, line, message);
     let quay = quay_file(path, &file)?;
-    let url = registry_url(path, file.registry.url.as_ref())?;
-    let registry_hostname = quay
-        .server_hostname
-        .clone()
-        .or_else(|| file.registry.server_name.as_ref().map(|name| name.value.clone()))
-        .or_else(|| (file.registry.kind == RegistryKind::Distribution).then(|| authority(&url)))
-        .ok_or_else(|| {
-            fail(
-                None,
-                "the registry's own name is not known: set registry.config to Quay's config.yaml (it needs \
-                        SERVER_HOSTNAME), or registry.server_name"
-                    .into(),
-            )
-        })?;
+    let written = instances::written(path, &file)?;
+    let registry_hostname = own_name(path, &file, &quay, &written)?;
     let hostname = match &file.hostname {
         Some(hostname) => checked_hostname(path, hostname)?,
         None => registry_hostname.clone(),
     };
     check_scheme(path, &file, &quay, hostname == registry_hostname)?;
-    let server_name = file.registry.server_name.as_ref().map_or_else(
-        || match file.registry.kind {
-            RegistryKind::Quay => without_port(&registry_hostname).to_owned(),
-            RegistryKind::Distribution => url.host_str().unwrap_or_default().to_owned(),
-        },
-        |name| name.value.clone(),
-    );
     file.limits.check().map_err(|why| fail(None, why))?;
     let preference = Preference::of(&quay, preference);
     let zones = zones(path, &file, &quay, &preference)?;
     let targets = targets(&file, &quay, &zones);
-    let warnings = pitfalls(&Facts {
+    let instances = instances::instances(path, &file, written, &zones, &registry_hostname)?;
+    let mut warnings = pitfalls(&Facts {
         kind: file.registry.kind,
         quay: &quay,
         preference: &preference,
         zones: &zones,
         targets: &targets,
     });
+    if file.registry.instances.is_some() {
+        warnings.extend(instances::warning(&instances, &zones));
+    }
     Ok(Settings {
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
@@ -162,8 +146,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
             .as_ref()
             .map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value)),
         registry_kind: file.registry.kind,
-        registry_url: url,
-        registry_server_name: server_name,
+        instances,
         account: account(path, &file)?,
         ca_files: ca_files(path, &file)?,
         policies: file.routing.policies(path, &zones)?,
@@ -175,6 +158,28 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         admin_listen: file.admin.listen.unwrap_or(ADMIN_LISTEN),
         limits: file.limits,
         timeouts: checked_timeouts(path, file.timeouts)?,
+    })
+}
+
+/// The registry's name for itself.
+fn own_name(
+    path: &Path,
+    file: &File,
+    quay: &QuayFile,
+    written: &[instances::Written],
+) -> Result<String, ConfigError> {
+    let dialled = || match file.registry.kind {
+        RegistryKind::Distribution => written.first().map(|only| authority(&only.url)),
+        RegistryKind::Quay => None,
+    };
+    let given = || file.registry.server_name.as_ref().map(|name| name.value.clone());
+    quay.server_hostname.clone().or_else(given).or_else(dialled).ok_or_else(|| {
+        ConfigError::new(
+            path,
+            None,
+            "the registry's own name is not known: set registry.config to Quay's config.yaml (it needs \
+             SERVER_HOSTNAME), or registry.server_name",
+        )
     })
 }
 
@@ -207,27 +212,6 @@ fn check_scheme(path: &Path, file: &File, quay: &QuayFile, one_name: bool) -> Re
         gateway a hostname of its own"
         ),
     ))
-}
-
-fn registry_url(path: &Path, url: Option<&Located<String>>) -> Result<Url, ConfigError> {
-    let Some(located) = url else {
-        return Err(ConfigError::new(
-            path,
-            None,
-            "registry.url is missing: where the registry is dialled, such as https://quay.internal:8443",
-        ));
-    };
-    let fail = |why: &str| ConfigError::new(path, located.line, format!("registry.url: {why}"));
-    let url: Url = located.value.parse().map_err(|error| fail(&format!("not a URL: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(fail("must be http://host[:port] or https://host[:port]"));
-    }
-    if url.path() != "/" || url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
-        return Err(fail(
-            "must hold no path, query or credentials: a registry lives at the root of its host",
-        ));
-    }
-    Ok(url)
 }
 
 fn checked_hostname(path: &Path, hostname: &Located<String>) -> Result<String, ConfigError> {

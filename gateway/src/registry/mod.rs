@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode};
 
 pub use manifest::{LocalBlob, local_blobs};
 pub use names::Names;
-pub use route::Route;
+pub use route::{Route, repeatable, upload_repository};
 
 use crate::config::{RegistryKind, Settings};
 

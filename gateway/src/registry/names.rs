@@ -27,6 +27,16 @@ impl Names {
         authority.eq_ignore_ascii_case(&self.registry) || authority.eq_ignore_ascii_case(&self.gateway)
     }
 
+    /// Whether a `Location` leads to the registry: by a path, or under one of its names.
+    #[must_use]
+    pub fn leads_here(&self, location: &str) -> bool {
+        let rest = location.strip_prefix("https://").or_else(|| location.strip_prefix("http://"));
+        match rest {
+            Some(rest) => self.is_registry(rest.split(['/', '?', '#']).next().unwrap_or_default()),
+            None => location.starts_with('/') && !location.starts_with("//"),
+        }
+    }
+
     /// Rewrites the headers of an answer on its way to the client.
     pub fn rewrite(&self, headers: &mut HeaderMap) {
         if self.registry.eq_ignore_ascii_case(&self.gateway) {
@@ -106,6 +116,24 @@ mod tests {
             "https://quay.example.com.evil.example/x",
         ] {
             assert_eq!(rewritten(&names, LOCATION, other), other);
+        }
+    }
+
+    #[test]
+    fn where_a_location_leads() {
+        let names = Names::new("quay.example.com", "edge.example.com:8443");
+        for ours in [
+            "/v2/x",
+            "http://quay.example.com/v2/x",
+            "https://EDGE.example.com:8443?x",
+            "https://quay.example.com",
+        ] {
+            assert!(names.leads_here(ours), "{ours}");
+        }
+        for other in
+            ["", "v2/x", "//quay.example.com/x", "https://quay.example.com.evil/x", "ftp://quay.example.com/"]
+        {
+            assert!(!names.leads_here(other), "{other}");
         }
     }
 

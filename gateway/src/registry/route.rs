@@ -67,6 +67,34 @@ impl Route {
     }
 }
 
+/// Whether a request may be sent to a second instance although the first may have seen it: it reads,
+/// and it is surely none of those that do more. `/v2/auth` creates repositories and counts failed
+/// logins (Quay's `endpoints/v2/v2auth.py`), so only paths that no server could take for it are
+/// understood: nothing encoded, no empty part, no part of dots.
+#[must_use]
+pub fn repeatable(method: &Method, path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/v2/").filter(|_| reads(method)) else { return false };
+    if matches!(rest, "" | "_catalog") {
+        return true;
+    }
+    ["/blobs/", "/manifests/", "/tags/", "/referrers/"].iter().any(|word| {
+        rest.rsplit_once(word).is_some_and(|(name, reference)| is_repository(name) && is_reference(reference))
+    })
+}
+
+/// A tag or digest, or the word `list`.
+fn is_reference(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:+".contains(&byte);
+    !text.is_empty() && !text.starts_with('.') && text.bytes().all(plain)
+}
+
+/// The repository of a request below `…/blobs/uploads`, if its name is understood.
+#[must_use]
+pub fn upload_repository(path: &str) -> Option<&str> {
+    let (name, _) = path.strip_prefix("/v2/")?.rsplit_once("/blobs/uploads")?;
+    is_repository(name).then_some(name)
+}
+
 fn reads(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
@@ -147,6 +175,56 @@ mod tests {
         let put = Route::parse(&Method::PUT, &format!("/v2/{odd}/manifests/v1"));
         assert_eq!(put, Route::PutManifest { repository: odd.into() });
         assert_eq!(blob(&Method::GET, &format!("/v2/{odd}/blobs/sha256:{HEX}")).as_deref(), Some(odd));
+    }
+
+    #[test]
+    fn what_may_be_sent_twice() {
+        let digest = format!("sha256:{HEX}");
+        for path in [
+            "/v2/",
+            "/v2/_catalog",
+            "/v2/o/a/tags/list",
+            "/v2/o/a/manifests/latest",
+            "/v2/auth/manifests/v1",
+            &format!("/v2/o/a/manifests/{digest}"),
+            &format!("/v2/o/a/blobs/{digest}"),
+            &format!("/v2/o/a/referrers/{digest}"),
+        ] {
+            assert!(repeatable(&Method::GET, path) && repeatable(&Method::HEAD, path), "{path}");
+            for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
+                assert!(!repeatable(&method, path), "{method} {path}");
+            }
+        }
+        for path in [
+            "/v2/auth",
+            "/v2/auth/",
+            "/v2//auth",
+            "/v2/%61uth",
+            "/v2/./auth",
+            "/v2/a/../auth",
+            "/v2/auth/manifests/..",
+            "/v2/auth/manifests/.",
+            "/v2/a/manifests/../../auth",
+            "/v2/a/tags/..%2f..%2fauth",
+            "/v2/a/blobs/uploads/0b1c",
+            "/v2",
+            "/v1/_ping",
+            "/health/instance",
+            "/oauth2/authorize",
+        ] {
+            assert!(!repeatable(&Method::GET, path), "{path}");
+        }
+    }
+
+    #[test]
+    fn repositories_of_uploads() {
+        assert_eq!(upload_repository("/v2/o/a/blobs/uploads/"), Some("o/a"));
+        assert_eq!(upload_repository("/v2/a/blobs/uploads/0b1c"), Some("a"));
+        for other in
+            ["/v2/o/a/blobs/x", "/v2/../blobs/uploads/", "/v2/a%2Fb/blobs/uploads/", "/x/blobs/uploads/"]
+        {
+            assert_eq!(upload_repository(other), None, "{other}");
+        }
     }
 
     proptest! {

@@ -1,38 +1,40 @@
-//! Speaking to the registry.
+//! Speaking to the registry, which may be several instances of Quay over one database.
 //!
 //! hyper's client rather than reqwest: paths go on byte for byte (`_storage_proxy` compares them
 //! so), and the connection goes where the configuration says, not where the name points.
 
+mod backoff;
+mod choice;
 mod connect;
+mod exchange;
+mod instance;
+mod lent;
 mod stall;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::ServerName;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
-use self::connect::Connect;
-use self::stall::Progress;
+use self::exchange::{Failed, How, exchange};
+use self::instance::Instance;
 pub(crate) use self::stall::Unstalled;
+use self::waiting::Waiting;
 use crate::config::{Settings, Timeouts};
-use crate::http::{Body, BodyError, Problem, without_body};
-
-/// Quay's nginx keeps a connection for 5 s at most; one that is older here may be closing there.
-const POOL_IDLE: Duration = Duration::from_secs(4);
-
-/// Idle connections kept to the registry.
-const POOL_IDLE_CONNECTIONS_MAX: usize = 64;
+use crate::http::{Body, BodyError, Fault, Problem, without_body};
+use crate::registry::repeatable;
 
 /// The registry's client.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Upstream {
-    client: Client<Connect, Body>,
+    /// As they are configured; never none.
+    instances: Vec<Instance>,
     authority: Authority,
     host: HeaderValue,
     timeouts: Timeouts,
@@ -50,6 +52,21 @@ pub(crate) enum Purpose {
     Any,
 }
 
+/// One of the instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InstanceId(usize);
+
+/// The instances in the order in which a request tries them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Order(Vec<usize>);
+
+/// A request's head.
+pub(crate) struct Head<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a PathAndQuery,
+    pub(crate) headers: HeaderMap,
+}
+
 /// An answer of the registry; its body is bounded between bytes.
 pub(crate) type Answer = Response<Unstalled<Incoming>>;
 
@@ -58,31 +75,14 @@ impl Upstream {
     ///
     /// # Errors
     /// Names in the settings that cannot stand in a request or a certificate.
-    pub(crate) fn new(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> anyhow::Result<Self> {
-        let url = &settings.registry_url;
-        let tls = match url.scheme() {
-            "https" => {
-                // The registry speaks HTTP/1.1 here: one request a connection is Quay's habit, and
-                // its rate limits count HTTP/2 by connection.
-                let mut tls = (*tls).clone();
-                tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-                Some((Arc::new(tls).into(), ServerName::try_from(settings.registry_server_name.clone())?))
-            }
-            _ => None,
-        };
-        let connect = Connect {
-            host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).into(),
-            port: url.port_or_known_default().unwrap_or(443),
-            tls,
-            timeout: settings.timeouts.registry_connect,
-        };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
-            .build(connect);
+    pub(crate) fn new(settings: &Settings, tls: &rustls::ClientConfig) -> anyhow::Result<Self> {
+        let home = settings.zones.first().map(|zone| zone.name.as_str());
+        let instances = settings.instances.iter().map(|instance| {
+            let home = home == Some(instance.zone.as_str());
+            Instance::new(instance, home, settings.timeouts.registry_connect, tls)
+        });
         Ok(Self {
-            client,
+            instances: instances.collect::<anyhow::Result<_>>()?,
             authority: settings.registry_hostname.parse()?,
             host: HeaderValue::from_str(&settings.registry_hostname)?,
             timeouts: settings.timeouts.clone(),
@@ -97,7 +97,67 @@ impl Upstream {
         &self.host
     }
 
-    /// Sends a request without a body.
+    /// Whether there is more than one instance.
+    #[must_use]
+    pub(crate) fn several(&self) -> bool {
+        self.instances.len() > 1
+    }
+
+    /// The instance of that name.
+    pub(crate) fn named(&self, name: &str) -> Option<InstanceId> {
+        self.instances.iter().position(|instance| &*instance.name == name).map(InstanceId)
+    }
+
+    /// An instance's name.
+    pub(crate) fn name(&self, id: InstanceId) -> &str {
+        self.instances.get(id.0).map_or("", |instance| &instance.name)
+    }
+
+    /// Each instance's name and how it stands.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.instances.iter().map(|instance| (&*instance.name, instance.state()))
+    }
+
+    /// For what asks the registry's database alone: all instances know the same.
+    pub(crate) fn order(&self) -> Order {
+        self.ordered(|_| None, None)
+    }
+
+    /// For what reads or writes the store that an instance prefers. `serves` says of a zone whether
+    /// its store does; `kept` comes first as long as it can be reached.
+    pub(crate) fn order_by_store(&self, serves: impl Fn(&str) -> bool, kept: Option<InstanceId>) -> Order {
+        self.ordered(|zone| Some(serves(zone)), kept)
+    }
+
+    fn ordered(&self, serves: impl Fn(&str) -> Option<bool>, kept: Option<InstanceId>) -> Order {
+        if !self.several() {
+            return Order(vec![0]);
+        }
+        let now = Instant::now();
+        let stores: Vec<_> = self.instances.iter().map(|instance| serves(&instance.zone)).collect();
+        let views: Vec<_> =
+            self.instances.iter().zip(&stores).map(|(instance, store)| instance.view(now, *store)).collect();
+        let mut order = choice::order(&views);
+        if let Some(InstanceId(kept)) = kept.filter(|kept| self.instances[kept.0].reachable(now)) {
+            order.retain(|place| *place != kept);
+            order.insert(0, kept);
+        }
+        self.instances[order[0]].try_again(now, stores[order[0]].is_some());
+        Order(order)
+    }
+
+    /// What an upload's request came to: a failure keeps new uploads away for a while, and
+    /// `proof` that bytes reached the store ends that.
+    pub(crate) fn uploaded(&self, id: InstanceId, status: StatusCode, proof: bool) {
+        let Some(instance) = self.instances.get(id.0).filter(|_| self.several()) else { return };
+        if status.is_server_error() {
+            instance.upload_failed(status.as_u16());
+        } else if proof && status.is_success() {
+            instance.upload_worked();
+        }
+    }
+
+    /// Sends a request without a body that asks the database alone.
     ///
     /// # Errors
     /// 502 if the registry cannot be reached, 504 if it is silent for `bound`.
@@ -106,70 +166,116 @@ impl Upstream {
         purpose: Purpose,
         method: Method,
         path: &PathAndQuery,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
+        bound: Duration,
+    ) -> Result<Answer, Problem> {
+        self.ask_in(&self.order(), purpose, Head { method, path, headers }, bound).await
+    }
+
+    /// Sends a request without a body.
+    ///
+    /// # Errors
+    /// As [`Upstream::ask`].
+    pub(crate) async fn ask_in(
+        &self,
+        order: &Order,
+        purpose: Purpose,
+        mut head: Head<'_>,
         bound: Duration,
     ) -> Result<Answer, Problem> {
         // A length without its bytes would make the registry wait for the next request's.
-        without_body(&mut headers);
-        let connection = self.connection(purpose).await?;
-        self.exchange(connection, self.request(method, path, headers)?, Body::empty(), bound).await
+        without_body(&mut head.headers);
+        self.through(order, purpose, head, Body::empty(), bound).await.map(|(answer, _)| answer)
     }
 
-    /// Sends a request, streaming its body; `bound` counts from its last byte.
+    /// Sends a request, streaming its body; `bound` counts from its last byte. The instance that
+    /// answered comes with the answer.
     ///
     /// # Errors
     /// 502 if the registry cannot be reached or breaks off, 504 if it is silent for `bound`, 408
     /// if the client does not send what it promised.
     pub(crate) async fn send(
         &self,
-        method: Method,
-        path: &PathAndQuery,
-        headers: HeaderMap,
+        order: &Order,
+        head: Head<'_>,
         body: Body,
         bound: Duration,
-    ) -> Result<Answer, Problem> {
-        let connection = self.connection(Purpose::Any).await?;
-        self.exchange(connection, self.request(method, path, headers)?, body, bound).await
+    ) -> Result<(Answer, InstanceId), Problem> {
+        self.through(order, Purpose::Any, head, body, bound).await
     }
 
-    async fn exchange(
+    /// One instance after the other: any request goes on to the next where there was no connection
+    /// to send it on, a repeatable one also where one broke off or is unavailable.
+    ///
+    /// In all it takes `bound` and `registry_connect` for each instance, plus what the client takes
+    /// to send the body.
+    async fn through(
         &self,
-        connection: OwnedSemaphorePermit,
-        request: Request<()>,
+        order: &Order,
+        purpose: Purpose,
+        head: Head<'_>,
         body: Body,
         bound: Duration,
-    ) -> Result<Answer, Problem> {
-        let (progress, mut sent) = watch::channel(Progress::Sending(0));
-        let body =
-            Body::new(Unstalled::watched(body, self.timeouts.client_stall, BodyError::Client, progress));
-        let request = request.map(|()| body);
-        let response = self.client.request(request);
-        tokio::pin!(response);
-        loop {
-            let state = *sent.borrow_and_update();
-            let wait = match state {
-                // The registry may read nothing for as long as it may take to answer; a client that
-                // sends nothing is ended by the body's own bound.
-                Progress::Sending(_) => self.timeouts.client_stall + bound,
-                Progress::Sent => bound,
-                Progress::Broken | Progress::Stalled => self.timeouts.registry_connect,
-            };
-            tokio::select! {
-                answer = &mut response => return match answer {
-                    Ok(answer) => Ok(answer.map(|body| {
-                        Unstalled::new(body, self.timeouts.registry_stall, BodyError::Registry).holding(connection)
-                    })),
-                    Err(error) => Err(failed(&error, *sent.borrow())),
-                },
-                Ok(()) = sent.changed() => {}
-                () = tokio::time::sleep(wait) => {
-                    return Err(unfinished(*sent.borrow()).unwrap_or_else(|| {
-                        let why = format!("the registry gave no answer within {} s", wait.as_secs());
-                        Problem::registry(StatusCode::GATEWAY_TIMEOUT, why)
-                    }));
+    ) -> Result<(Answer, InstanceId), Problem> {
+        let connection = self.connection(purpose).await?;
+        let repeatable = repeatable(&head.method, head.path.path()) && body.is_end_stream();
+        let count = u32::try_from(order.0.len()).unwrap_or(u32::MAX);
+        let deadline = Instant::now() + bound + self.timeouts.registry_connect * (count - 1);
+        let mut next = Some(body);
+        let mut said = Vec::new();
+        let mut order = order.0.iter().copied().peekable();
+        while let (Some(place), Some(body)) = (order.next(), next.take()) {
+            let instance = &self.instances[place];
+            let left = if repeatable { bound.min(deadline - Instant::now()) } else { bound };
+            let request = self.request(&head)?;
+            let waiting = (repeatable && self.several())
+                .then(|| Waiting::new(instance, self.timeouts.registry_permission / 2));
+            let exchanged = exchange(&instance.client, &self.timeouts, request, body, left).await;
+            if let Some(waiting) = waiting {
+                waiting.ended();
+            }
+            match exchanged {
+                Ok(answer) => {
+                    let unavailable = unavailable(head.path.path(), answer.status());
+                    self.note(instance, unavailable.then(|| answer.status().to_string()));
+                    if unavailable && repeatable && order.peek().is_some() {
+                        said.push((
+                            instance,
+                            Problem::registry(answer.status(), answer.status().to_string()),
+                        ));
+                        next = Some(Body::empty());
+                        continue;
+                    }
+                    return Ok((self.bounded(answer, connection), InstanceId(place)));
+                }
+                Err(Failed { problem, how }) => {
+                    if problem.fault == Fault::Registry {
+                        self.note(instance, Some(problem.message.clone()));
+                    }
+                    next = match how {
+                        How::Unsent(body) => Some(body),
+                        How::Broke if repeatable => Some(Body::empty()),
+                        How::Broke | How::Over => None,
+                    };
+                    said.push((instance, problem));
                 }
             }
         }
+        Err(all_said(said))
+    }
+
+    /// Remembers how an instance fared: it answered, or it failed, and why.
+    fn note(&self, instance: &Instance, failure: Option<String>) {
+        match failure {
+            _ if !self.several() => {}
+            None => instance.answered(),
+            Some(why) => instance.failed(&why),
+        }
+    }
+
+    fn bounded(&self, answer: Response<Incoming>, connection: OwnedSemaphorePermit) -> Answer {
+        let stall = self.timeouts.registry_stall;
+        answer.map(|body| Unstalled::new(body, stall, BodyError::Registry).holding(connection))
     }
 
     /// Leave to use one more connection, kept until the answer has been read.
@@ -185,59 +291,38 @@ impl Upstream {
         }
     }
 
-    fn request(
-        &self,
-        method: Method,
-        path: &PathAndQuery,
-        headers: HeaderMap,
-    ) -> Result<Request<()>, Problem> {
+    fn request(&self, head: &Head<'_>) -> Result<Request<()>, Problem> {
         let target = Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone());
-        let uri = target.path_and_query(path.clone()).build().map_err(|_| {
+        let uri = target.path_and_query(head.path.clone()).build().map_err(|_| {
             let why = "the request target is no path";
             Problem::client(StatusCode::BAD_REQUEST, "UNSUPPORTED", why, "send a path that starts with /")
         })?;
         let mut request = Request::new(());
-        *request.method_mut() = method;
+        *request.method_mut() = head.method.clone();
         *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
+        *request.headers_mut() = head.headers.clone();
         Ok(request)
     }
 }
 
-/// What is wrong with the client's part of a request, if anything.
-fn unfinished(progress: Progress) -> Option<Problem> {
-    const CODE: &str = "SIZE_INVALID";
-    match progress {
-        Progress::Broken => {
-            let why = "the request body broke off or is malformed";
-            Some(Problem::client(StatusCode::BAD_REQUEST, CODE, why, "send it again, whole"))
-        }
-        Progress::Stalled => {
-            let why = "the request body stopped coming";
-            Some(Problem::client(StatusCode::REQUEST_TIMEOUT, CODE, why, "send it again, without a pause"))
-        }
-        Progress::Sending(_) | Progress::Sent => None,
-    }
+/// Whether what stands before an instance says that nothing is behind it. Elsewhere than below
+/// `/v2/` such an answer may be about something else: `/health/endtoend` says so of a store.
+fn unavailable(path: &str, status: StatusCode) -> bool {
+    let gone = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
+        .contains(&status);
+    gone && path.starts_with("/v2/")
 }
 
-fn failed(error: &Error, progress: Progress) -> Problem {
-    if let Some(problem) = unfinished(progress) {
-        return problem;
+/// What is said of all instances that were tried, with the status of the last.
+fn all_said(mut said: Vec<(&Instance, Problem)>) -> Problem {
+    let Some((_, last)) = said.last() else { return Problem::gateway("the registry has no instance") };
+    let mut last = last.clone();
+    if said.len() > 1 {
+        let each: Vec<_> = said
+            .drain(..)
+            .map(|(instance, problem)| format!("{}: {}", instance.name, problem.message))
+            .collect();
+        last.message = each.join("; ");
     }
-    let timed_out = sources(error).any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
-    });
-    let causes: Vec<String> = sources(error).map(ToString::to_string).collect();
-    let (status, what) = match (error.is_connect(), timed_out) {
-        (true, true) => (StatusCode::GATEWAY_TIMEOUT, "the registry cannot be reached"),
-        (true, false) => (StatusCode::BAD_GATEWAY, "the registry cannot be reached"),
-        (false, _) => (StatusCode::BAD_GATEWAY, "the registry broke off"),
-    };
-    Problem::registry(status, format!("{what}: {}", causes.join(": ")))
-}
-
-fn sources(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(std::error::Error::source(error), |error| error.source())
+    last
 }

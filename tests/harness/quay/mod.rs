@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use backends::Digest;
+use http::StatusCode;
 use hyper::service::service_fn;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -77,6 +78,8 @@ pub struct Oddities {
     pub slow_commit: Duration,
     /// Everything but pings answers 500: the database is down.
     pub broken: bool,
+    /// Its nginx answers everything with this: nothing is behind it.
+    pub nginx: Option<StatusCode>,
 }
 
 /// A running stand-in. Dropping it ends it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::answer::{Answer, error, html, internal, method_not_allowed, not_found, redirect};
+use super::answer::{Answer, error, html, internal, method_not_allowed, nginx, not_found, redirect};
 use super::route::Route;
 use super::{
     Instance, access, blobs, health, keys, manifests, referrers, storage_proxy, tags, tokens, uploads,
@@ -22,6 +22,10 @@ pub(super) async fn answer(
     tokio::time::sleep(delay).await;
     let (head, body) = request.into_parts();
     let path = head.uri.path();
+    let gone = quay.oddities.borrow().nginx;
+    if let Some(status) = gone {
+        return Ok(nginx(status).finish(&head.method, path, head.version, quay.tls));
+    }
     let answer =
         route(&quay, &head.method, path, head.uri.query().unwrap_or_default(), &head.headers, body).await;
     Ok(answer.finish(&head.method, path, head.version, quay.tls))

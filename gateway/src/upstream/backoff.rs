@@ -1,0 +1,156 @@
+//! When what failed is tried again: pure.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Whether something may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It works, as far as is known.
+    Fine,
+    /// It failed last at that time, long enough ago for one request to try it again.
+    Due(Instant),
+    /// It failed last at that time, a moment ago.
+    Paused(Instant),
+}
+
+/// The bounds of a pause: the first, and the longest after doubling.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pauses {
+    pub(super) first: Duration,
+    pub(super) longest: Duration,
+}
+
+/// The memory of one thing's failures.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    pauses: Pauses,
+    failing: Option<Failing>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    since: Instant,
+    last: Instant,
+    pause: Duration,
+    until: Instant,
+    /// Whether somebody tries it again.
+    trying: bool,
+}
+
+impl Backoff {
+    pub(super) fn new(pauses: Pauses) -> Self {
+        Self { pauses, failing: None }
+    }
+
+    /// Notes a failure. The pause, where this is the first one.
+    ///
+    /// Failures of requests that were under way together make one pause; only a try after it makes
+    /// the next one longer.
+    pub(super) fn failed(&mut self, now: Instant) -> Option<Duration> {
+        let Some(failing) = &mut self.failing else {
+            let pause = self.pauses.first;
+            self.failing = Some(Failing { since: now, last: now, pause, until: now + pause, trying: false });
+            return Some(pause);
+        };
+        failing.last = now;
+        if failing.trying || failing.until <= now {
+            failing.pause = (failing.pause * 2).min(self.pauses.longest);
+            failing.until = now + failing.pause;
+            failing.trying = false;
+        }
+        None
+    }
+
+    /// Notes that it worked. How long it had not, if so.
+    pub(super) fn worked(&mut self, now: Instant) -> Option<Duration> {
+        self.failing.take().map(|failing| now - failing.since)
+    }
+
+    /// How it stands.
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        match &self.failing {
+            None => Standing::Fine,
+            Some(failing) if failing.until <= now => Standing::Due(failing.last),
+            Some(failing) => Standing::Paused(failing.last),
+        }
+    }
+
+    /// Lets the caller alone try it: for others it is paused once more.
+    pub(super) fn try_again(&mut self, now: Instant) {
+        if let Some(failing) = self.failing.as_mut().filter(|failing| failing.until <= now) {
+            failing.until = now + failing.pause;
+            failing.trying = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PAUSES: Pauses = Pauses { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
+
+    fn paused(backoff: &Backoff, now: Instant) -> bool {
+        matches!(backoff.standing(now), Standing::Paused(_))
+    }
+
+    #[test]
+    fn pauses_double_to_their_bound() {
+        let mut now = Instant::now();
+        let mut backoff = Backoff::new(PAUSES);
+        assert_eq!(backoff.failed(now), Some(PAUSES.first));
+        for seconds in [1, 2, 4, 8, 16, 30, 30] {
+            assert!(paused(&backoff, now + Duration::from_millis(seconds * 1000 - 1)));
+            now += Duration::from_secs(seconds);
+            assert!(matches!(backoff.standing(now), Standing::Due(_)), "after {seconds} s");
+            backoff.try_again(now);
+            assert!(paused(&backoff, now), "one at a time");
+            assert_eq!(backoff.failed(now), None, "no news");
+        }
+        assert_eq!(backoff.worked(now), Some(Duration::from_secs(91)));
+        assert_eq!(backoff.standing(now), Standing::Fine);
+        assert_eq!(backoff.failed(now), Some(PAUSES.first), "and all from the start");
+    }
+
+    #[test]
+    fn a_try_that_is_never_heard_of_again_does_not_keep_others_from_it() {
+        let now = Instant::now();
+        let mut backoff = Backoff::new(PAUSES);
+        backoff.failed(now);
+        let due = now + PAUSES.first;
+        backoff.try_again(due);
+        assert!(matches!(backoff.standing(due + PAUSES.first), Standing::Due(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn never_paused_for_longer_than_the_bound(steps in prop::collection::vec((0u64..40_000, 0u8..3), 1..60)) {
+            let mut now = Instant::now();
+            let mut backoff = Backoff::new(PAUSES);
+            for (pass, what) in steps {
+                now += Duration::from_millis(pass);
+                match what {
+                    0 => drop(backoff.failed(now)),
+                    1 => backoff.try_again(now),
+                    _ => drop(backoff.worked(now)),
+                }
+                prop_assert!(!paused(&backoff, now + PAUSES.longest));
+            }
+        }
+
+        #[test]
+        fn failures_together_are_one(times in prop::collection::vec(0u64..1000, 1..30)) {
+            let now = Instant::now();
+            let mut backoff = Backoff::new(PAUSES);
+            backoff.failed(now);
+            for pass in times {
+                backoff.failed(now + Duration::from_millis(pass));
+            }
+            prop_assert!(!paused(&backoff, now + PAUSES.first));
+        }
+    }
+}

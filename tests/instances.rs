@@ -1,0 +1,390 @@
+//! Several Quays over one database: a push stays with one of them, and survives the death of any
+//! one, or of its store.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::client::{Answer, Client};
+use tests::gateway::Gateway;
+use tests::image::{Image, Spec};
+use tests::port::Port;
+use tests::quay::Quay;
+use tests::site::{LOGIN, Site};
+
+const REPOSITORY: &str = "admin/one";
+const UPLOADS: &str = "/blobs/uploads/";
+const PARAMETER: &str = "quay-gateway-instance";
+
+/// Quay a prefers zone-a, which is home, Quay b zone-b.
+struct Pair {
+    site: Site,
+    b: Quay,
+}
+
+impl Pair {
+    fn start() -> Result<Self> {
+        let site = Site::start()?;
+        let b = site.instance("zone-b")?;
+        Ok(Self { site, b })
+    }
+
+    fn a(&self) -> &Quay {
+        &self.site.quay
+    }
+
+    fn config(&self) -> Value {
+        self.config_with(&self.a().url())
+    }
+
+    /// With Quay a at another address.
+    fn config_with(&self, a: &str) -> Value {
+        // Home goes first, wherever it stands.
+        let instances = json!([{"url": self.b.url(), "zone": "zone-b"}, {"url": a, "zone": "zone-a"}]);
+        json!({"registry": {"url": null, "instances": instances}})
+    }
+
+    async fn gateway(&self) -> Result<Gateway> {
+        self.site.gateway(&self.config()).await
+    }
+
+    /// How many of these requests each got.
+    fn counts(&self, method: &Method, part: &str) -> (usize, usize) {
+        (self.a().record().count(method, part), self.b.record().count(method, part))
+    }
+}
+
+fn image(seed: u64) -> Result<Image> {
+    Spec::layers(seed, &[200_000, 500]).build()
+}
+
+/// A client with a token for pushing, and an upload that it began: its `Location` without the host.
+async fn begun(gateway: &Gateway) -> Result<(Client, String)> {
+    let client = gateway.client(LOGIN)?;
+    let target = format!("/v2/{REPOSITORY}/blobs/uploads/");
+    let started = client.send(Method::POST, &target, &[], Bytes::new()).await?;
+    ensure!(started.status() == StatusCode::ACCEPTED, "POST: {}", started.status());
+    let location = started.headers()["location"].to_str()?;
+    let path = location.strip_prefix(&gateway.url()).context("the gateway's own Location")?;
+    Ok((client, path.to_owned()))
+}
+
+fn problem(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_push_stays_with_the_home_instance() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    let client = gateway.client(LOGIN)?;
+    client.push(REPOSITORY, "v1", &image(1)?).await?;
+    assert_eq!(pair.counts(&Method::POST, UPLOADS), (3, 0));
+    assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (3, 0));
+    assert_eq!(pair.counts(&Method::PUT, UPLOADS), (3, 0));
+    assert_eq!(pair.counts(&Method::PUT, "/manifests/"), (1, 0));
+    assert!(pair.b.record().all().is_empty(), "home does all");
+    for seen in pair.a().record().all() {
+        assert!(!seen.target.contains(PARAMETER), "Quay never sees it: {}", seen.target);
+    }
+    let put = pair.a().record().of(&Method::PUT, UPLOADS);
+    assert!(put.iter().all(|seen| seen.target.contains("?digest=sha256%3A")), "{put:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_one_instance_no_location_is_marked() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    let (_, path) = begun(&gateway).await?;
+    assert!(!path.contains('?'), "{path}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_push_survives_the_death_of_the_home_instance() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    pair.a().down().await;
+    let image = image(1)?;
+    let client = gateway.client(LOGIN)?;
+    client.push(REPOSITORY, "v1", &image).await?;
+    assert_eq!(pair.counts(&Method::PUT, ""), (0, 4));
+    for blob in image.blobs() {
+        assert_eq!(pair.site.zone("zone-b").read(&blob.digest)?, blob.bytes()?);
+    }
+    assert_eq!(client.pull(REPOSITORY, "v1").await?.len(), 3);
+    let log = gateway.log();
+    assert_eq!(log.matches("an instance of Quay fails").count(), 1, "one line for one change");
+    pair.a().up().await;
+    for attempt in 0.. {
+        client.fetch(Method::GET, "/v2/", &[]).await?;
+        if gateway.log().contains("an instance of Quay answers again") {
+            break;
+        }
+        ensure!(attempt < 1200, "home is never tried again");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let (before, _) = pair.counts(&Method::POST, UPLOADS);
+    client.push_blob(REPOSITORY, &self::image(9)?.layers[0]).await?;
+    assert_eq!(pair.counts(&Method::POST, UPLOADS).0, before + 1, "home has them again");
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_instance_goes_on_where_the_uploads_own_has_died() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    let (client, path) = begun(&gateway).await?;
+    pair.a().down().await;
+    let bytes = Bytes::from(vec![7; 300_000]);
+    let digest = backends::Digest::of(&bytes);
+    let patched = client.send(Method::PATCH, &path, &[], bytes.clone()).await?;
+    assert_eq!((patched.status(), patched.headers()["range"].to_str()?), (StatusCode::ACCEPTED, "0-299999"));
+    let location = patched.headers()["location"].to_str()?.to_owned();
+    assert!(location.ends_with("quay-gateway-instance=zone-b"), "{location}");
+    // It stays there although home is back.
+    pair.a().up().await;
+    let put = client.send(Method::PUT, &format!("{location}&digest={digest}"), &[], Bytes::new()).await?;
+    assert_eq!(put.status(), StatusCode::CREATED);
+    assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (0, 1));
+    assert_eq!(pair.counts(&Method::PUT, UPLOADS), (0, 1));
+    assert_eq!(client.pull_blob(REPOSITORY, &digest).await?.size, 300_000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_a_push_failed_for_the_home_store_the_next_goes_elsewhere_and_later_home() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    let client = gateway.client(LOGIN)?;
+    pair.site.zone("zone-a").proxy().down().await;
+    let first = client.push(REPOSITORY, "v1", &image(1)?).await.expect_err("its store is dead");
+    assert!(first.to_string().contains("PATCH upload: 500"), "{first}");
+    assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (1, 0), "never sent twice");
+    client.push(REPOSITORY, "v1", &image(1)?).await?;
+    assert_eq!(pair.counts(&Method::POST, UPLOADS), (1, 3));
+    assert_eq!(pair.counts(&Method::PUT, "/manifests/"), (0, 1));
+    let log = gateway.log();
+    assert_eq!(log.matches("uploads fail at an instance of Quay").count(), 1);
+    let status = gateway.status().await?;
+    assert_eq!(status["registry"], json!({"zone-a": "uploads fail", "zone-b": "fine"}));
+    // What asks the database alone still goes home.
+    let before = pair.counts(&Method::GET, "/tags/list").0;
+    client.fetch(Method::GET, &format!("/v2/{REPOSITORY}/tags/list"), &[]).await?;
+    assert!(pair.counts(&Method::GET, "/tags/list").0 > before);
+    pair.site.zone("zone-a").proxy().heal().await;
+    for seed in 10.. {
+        client.push_blob(REPOSITORY, &image(seed)?.layers[0]).await?;
+        if gateway.log().contains("uploads work again at an instance of Quay") {
+            break;
+        }
+        ensure!(seed < 600, "home is never tried again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(gateway.status().await?["registry"]["zone-a"], "fine");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_location_that_names_no_instance_leads_nowhere() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    let (client, path) = begun(&gateway).await?;
+    let (upload, mark) = path.split_once('?').context("a mark")?;
+    assert_eq!(mark, "quay-gateway-instance=zone-a");
+    let stranger = Port::free()?;
+    let listener = stranger.listen()?;
+    let elsewhere = format!("http%3A%2F%2F{}", stranger.address());
+    let seen = || pair.a().record().all().len() + pair.b.record().all().len();
+    let before = seen();
+    for wrong in [
+        "zone-c".to_owned(),
+        String::new(),
+        elsewhere,
+        "1".to_owned(),
+        "zone-a%00".to_owned(),
+        format!("zone-a&{PARAMETER}=zone-b"),
+    ] {
+        let target = format!("{upload}?{PARAMETER}={wrong}");
+        for method in [Method::PATCH, Method::PUT, Method::GET, Method::DELETE] {
+            let answer = client.fetch(method, &target, &[]).await?;
+            let code = problem(&answer)["errors"][0]["code"].clone();
+            assert_eq!(
+                (answer.status, code),
+                (StatusCode::NOT_FOUND, json!("BLOB_UPLOAD_UNKNOWN")),
+                "{target}"
+            );
+        }
+    }
+    assert_eq!(seen(), before, "no instance was asked");
+    assert!(tokio::time::timeout(Duration::ZERO, listener.accept()).await.is_err(), "nobody else was");
+    // Another that is configured is as good: all share the database.
+    let patched =
+        client.send(Method::PATCH, &format!("{upload}?{PARAMETER}=zone-b"), &[], Bytes::from("x")).await?;
+    assert_eq!(patched.status(), StatusCode::ACCEPTED);
+    assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (0, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn replicas_of_the_gateway_go_on_with_each_others_uploads() -> Result<()> {
+    let pair = Pair::start()?;
+    let (one, two) = tokio::try_join!(pair.gateway(), pair.gateway())?;
+    pair.a().down().await;
+    let (client, path) = begun(&one).await?;
+    pair.a().up().await;
+    let token = pair.a().token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
+    let other = two.client(None)?;
+    let patch = other.raw(Method::PATCH, &path)?.bearer_auth(&token).body("layer").send().await?;
+    assert_eq!(patch.status(), StatusCode::ACCEPTED);
+    assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (0, 1), "not home, which the second takes for better");
+    let digest = backends::Digest::of(b"layer");
+    let put = client.send(Method::PUT, &format!("{path}&digest={digest}"), &[], Bytes::new()).await?;
+    assert_eq!(put.status(), StatusCode::CREATED);
+    assert_eq!(pair.counts(&Method::PUT, UPLOADS), (0, 1));
+    let home = other.raw(Method::HEAD, "/v2/")?.bearer_auth(&token).send().await?;
+    assert_eq!(home.status(), StatusCode::OK);
+    assert_eq!(pair.counts(&Method::HEAD, "/v2/").0, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn reads_go_on_to_the_next_instance_where_one_is_unavailable() -> Result<()> {
+    for status in [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT] {
+        let pair = Pair::start()?;
+        let image = image(1)?;
+        let gateway = pair.gateway().await?;
+        let client = gateway.client(LOGIN)?;
+        client.push(REPOSITORY, "v1", &image).await?;
+        // So that the token for reading is there.
+        client.manifest(REPOSITORY, "v1").await?;
+        pair.a().set(|oddities| oddities.nginx = Some(status));
+        pair.a().record().clear();
+        let digest = image.layers[0].digest;
+        assert_eq!(client.pull_blob(REPOSITORY, &digest).await?.size, image.layers[0].size);
+        client.manifest(REPOSITORY, "v1").await?;
+        let blob = digest.to_string();
+        assert_eq!(pair.counts(&Method::HEAD, &blob), (1, 1), "{status}: both were asked");
+        assert_eq!(pair.counts(&Method::GET, "/manifests/v1").1, 1, "{status}");
+    }
+    Ok(())
+}
+
+/// Clients leave before anything says that an instance hangs.
+#[tokio::test]
+async fn an_instance_that_never_answers_costs_one_wait() -> Result<()> {
+    let pair = Pair::start()?;
+    let mut config = pair.config();
+    config["timeouts"] = json!({"registry_permission": "600ms", "permission": "1ms"});
+    let gateway = pair.site.gateway(&config).await?;
+    let image = image(1)?;
+    let client = gateway.client(LOGIN)?;
+    client.push(REPOSITORY, "v1", &image).await?;
+    client.pull(REPOSITORY, "v1").await?;
+    pair.a().set(|oddities| oddities.silent = true);
+    pair.a().record().clear();
+    pair.b.record().clear();
+    let digest = image.layers[0].digest;
+    client.pull_blob(REPOSITORY, &digest).await?;
+    assert_eq!(pair.counts(&Method::HEAD, &digest.to_string()), (1, 1), "the second was asked in time");
+    assert!(gateway.log().contains("then its client left"));
+    pair.a().set(|oddities| oddities.silent = false);
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_all_unavailable_the_last_answer_passes() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    pair.a().set(|oddities| oddities.nginx = Some(StatusCode::SERVICE_UNAVAILABLE));
+    pair.b.set(|oddities| oddities.nginx = Some(StatusCode::BAD_GATEWAY));
+    let client = gateway.client(None)?;
+    let answer = client.fetch(Method::GET, "/v2/", &[]).await?;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert!(answer.body.starts_with(b"<html>"), "nginx's own");
+    pair.a().down().await;
+    pair.b.down().await;
+    let answer = client.fetch(Method::GET, "/v2/", &[]).await?;
+    let said = problem(&answer)["errors"][0]["message"].to_string();
+    assert!(
+        said.contains("zone-a: the registry cannot be reached") && said.contains("zone-b: the"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn logins_are_sent_once() -> Result<()> {
+    // However it is spelt: Quay's nginx takes these for one.
+    for path in ["/v2/auth", "/v2/%61uth", "/v2//auth"] {
+        let pair = Pair::start()?;
+        let gateway = pair.gateway().await?;
+        pair.a().set(|oddities| oddities.nginx = Some(StatusCode::SERVICE_UNAVAILABLE));
+        let client = gateway.client(None)?;
+        let refused =
+            client.raw(Method::GET, &format!("{path}?service=x&scope=repository:a/b:push"))?.send().await?;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(pair.counts(&Method::GET, "scope="), (1, 0), "{path}");
+    }
+    // Where there is no connection, nothing was sent.
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    let client = gateway.client(None)?;
+    pair.a().down().await;
+    let url = format!("/v2/auth?service={}", pair.a().hostname());
+    let given = client.raw(Method::GET, &url)?.basic_auth("admin", Some("password")).send().await?;
+    assert_eq!(given.status(), StatusCode::OK);
+    assert_eq!(pair.counts(&Method::GET, "/v2/auth"), (0, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_began_is_never_sent_again() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    let (_, path) = begun(&gateway).await?;
+    let token = pair.a().token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let body = stream::unfold(receiver, |mut receiver| async move {
+        let piece = receiver.recv().await?;
+        Some((Ok::<_, std::io::Error>(piece), receiver))
+    });
+    let client = gateway.client(None)?;
+    let request = client.raw(Method::PATCH, &path)?.bearer_auth(token).body(reqwest::Body::wrap_stream(body));
+    let patch = tokio::spawn(request.send());
+    sender.send(Bytes::from("the first piece")).await?;
+    while pair.counts(&Method::PATCH, UPLOADS).0 == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // It dies in the middle.
+    pair.a().down().await;
+    let answer = patch.await??;
+    assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+    assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (1, 0));
+    drop(sender);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_instance_that_hangs_or_speaks_no_tls_is_passed_over() -> Result<()> {
+    let pair = Pair::start()?;
+    let silent = Port::free()?;
+    // The kernel takes connections, and nobody ever answers.
+    let _listening = silent.listen()?;
+    for a in [format!("https://{}", silent.address()), pair.a().url().replace("http://", "https://")] {
+        let mut config = pair.config_with(&a);
+        config["timeouts"] = json!({"registry_connect": "300ms"});
+        let gateway = pair.site.gateway(&config).await?;
+        let image = image(1)?;
+        let client = gateway.client(LOGIN)?;
+        client.push(REPOSITORY, "v1", &image).await?;
+        assert_eq!(client.pull(REPOSITORY, "v1").await?.len(), 3, "{a}");
+        assert!(pair.a().record().all().is_empty());
+        assert!(gateway.log().contains("an instance of Quay fails"), "{a}");
+    }
+    Ok(())
+}
