@@ -45,7 +45,7 @@ pub(crate) enum Fetched {
 /// Where a `Location` points.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
-    /// The registry itself, under either of its names: dialled at `registry.url`, bytes unchanged,
+    /// The registry itself, under either of its names: dialled where the configuration says, bytes unchanged,
     /// as Quay compares `_storage_proxy` paths byte for byte
     /// (`storage/downloadproxy.py:_validate_proxy_url`).
     Registry(PathAndQuery),

@@ -46,9 +46,12 @@ async fn upload_to_one(
     let bound = gateway.settings.timeouts.registry_upload;
     let (answer, instance) = forward::ask(gateway, &order, request, &path, body, client, bound).await?;
     let status = answer.status();
-    // A POST is taken although the store is dead; bytes are not.
-    let proof = [Method::PATCH, Method::PUT].contains(&request.method);
-    gateway.upstream.uploaded(instance, status, proof);
+    // One that goes on with another's upload writes to that one's store.
+    if named.is_none_or(|named| named == instance) {
+        // A POST is taken although the store is dead; bytes are not.
+        let proof = [Method::PATCH, Method::PUT].contains(&request.method);
+        gateway.upstream.uploaded(instance, status, proof);
+    }
     if let Some(repository) = repository.filter(|_| status.is_success()) {
         gateway.uploads.remember(repository, instance);
     }

@@ -305,12 +305,13 @@ impl Upstream {
     }
 }
 
-/// Whether what stands before an instance says that nothing is behind it. Elsewhere than below
-/// `/v2/` such an answer may be about something else: `/health/endtoend` says so of a store.
+/// Whether what stands before an instance says that nothing is behind it. Such an answer elsewhere
+/// may be about something else: `/health/endtoend` says so of a store, and Quay's nginx gives up on a
+/// long catalog after 10 s.
 fn unavailable(path: &str, status: StatusCode) -> bool {
     let gone = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
         .contains(&status);
-    gone && path.starts_with("/v2/")
+    gone && path.starts_with("/v2/") && path != "/v2/_catalog"
 }
 
 /// What is said of all instances that were tried, with the status of the last.
