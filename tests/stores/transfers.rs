@@ -16,14 +16,15 @@ use crate::gated::Gate;
 
 /// More than sockets and programs hold on the way, less than what is cut into parts.
 const SIZE: usize = 48 << 20;
-/// A server that stands still is given up after 2 s; 12 s if it has the whole of a body.
+/// A server that stands still is given up after 2 s in mid-body, and 5 s before (a busy machine takes
+/// 2 s to have a token proven); 30 s if it has the whole of a body.
 const STILL: Timeouts = Timeouts {
     connect: Duration::from_secs(2),
-    first_byte: Duration::from_secs(2),
+    first_byte: Duration::from_secs(5),
     stall: Duration::from_secs(2),
 };
 /// Longer than any of the bounds above, with what a busy machine adds.
-const BOUND: Duration = Duration::from_secs(40);
+const BOUND: Duration = Duration::from_secs(60);
 /// A source waits while a server starts again.
 const PATIENT: Timeouts = Timeouts {
     connect: Duration::from_secs(2),
