@@ -82,7 +82,7 @@ struct Record {
     throttled_until: Option<Instant>,
     counts: Counts,
     last_error: Option<(Arc<str>, Instant)>,
-    recent: Option<(Arc<Blob>, u64)>,
+    recent: Option<Arc<Blob>>,
 }
 
 impl Board {
@@ -147,7 +147,7 @@ impl Board {
             }
         }
         let zones = self.zones.iter().zip(places).zip(headers);
-        let zones = zones.map(|((zone, places), headers)| zone.view(places, headers)).collect();
+        let zones = zones.map(|((zone, places), headers)| zone.view(places, headers, now)).collect();
         Snapshot { zones, all_ejected: self.all_ejected, lost_events }
     }
 
@@ -171,6 +171,7 @@ impl Record {
     fn take(&mut self, seen: Seen, now: Instant) -> Option<Event> {
         match seen {
             Seen::Answered { class, after, absent } => {
+                // What is not there is said sooner or later than what is.
                 if !absent {
                     self.note(class, after, now);
                 }
@@ -198,7 +199,7 @@ impl Record {
             }
             Seen::Proven { blob, size } => {
                 if (1..=DEEP_PROBE_MAX).contains(&size) {
-                    self.recent = Some((blob, size));
+                    self.recent = Some(blob);
                 }
                 Some(Event::Proven)
             }
@@ -208,12 +209,13 @@ impl Record {
                 self.probes.add(after, now);
                 Some(Event::Probed)
             }
-            Seen::ProbeOverdue => Some(Event::Late),
+            Seen::ProbeOverdue => Some(Event::ProbeLate),
             Seen::ProbeFailed(trouble) => {
                 self.counts.probes += 1;
                 self.suffer(trouble, now).map(Event::ProbeFailed)
             }
             Seen::Failed(trouble) => self.suffer(trouble, now).map(Event::Failed),
+            Seen::Broke(trouble) => self.suffer(trouble, now).map(Event::Broke),
             Seen::WrongBytes => {
                 self.counts.wrong_bytes += 1;
                 let trouble = Trouble { kind: Kind::Corrupt, text: "the digest is another".into() };
@@ -336,13 +338,13 @@ impl Record {
         })
     }
 
-    fn view(&self, places: [Option<Place>; 3], headers: [Headers; 3]) -> ZoneView {
+    fn view(&self, places: [Option<Place>; 3], headers: [Headers; 3], now: Instant) -> ZoneView {
         ZoneView {
             name: Arc::clone(&self.name),
             state: self.health.state(),
             since: self.health.since(),
             reason: self.reason(),
-            suspect: self.health.is_suspect(),
+            suspect: self.health.is_suspect(now),
             throttled_until: self.throttled_until,
             policy: self.policy,
             unusable: self.unusable.clone(),

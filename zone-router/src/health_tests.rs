@@ -54,10 +54,10 @@ fn three_failures_in_a_row() {
     let mut zone = Zone::new();
     for _ in 0..10 {
         zone.on(Event::Failed(Fault::Timeout));
-        assert!(zone.health.is_suspect());
+        assert!(zone.health.is_suspect(zone.now));
         assert_eq!(zone.on(Event::Failed(Fault::Unavailable)), State::Healthy);
         assert_eq!(zone.on(Event::Answered), State::Healthy);
-        assert!(!zone.health.is_suspect());
+        assert!(!zone.health.is_suspect(zone.now));
         // Single failures among successes are borne with.
         for _ in 0..20 {
             zone.on(Event::Answered);
@@ -94,9 +94,9 @@ fn a_denied_read_is_for_probes_to_judge() {
     for _ in 0..100 {
         assert_eq!(zone.on(Event::Failed(Fault::Misconfigured)), State::Healthy);
     }
-    assert!(zone.health.is_suspect());
+    assert!(zone.health.is_suspect(zone.now));
     zone.on(Event::Probed);
-    assert!(!zone.health.is_suspect());
+    assert!(!zone.health.is_suspect(zone.now));
     assert_eq!(zone.on(Event::ProbeFailed(Fault::Misconfigured)), State::Healthy);
     let state = zone.on(Event::ProbeFailed(Fault::Misconfigured));
     assert_eq!(state.as_str(), "misconfigured");

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::{Error, Hasher, Kind, Proof};
+use backends::{Error, Kind};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::board::DEEP_PROBE_MAX;
 use crate::health::{Fault, State};
+use crate::inquiry::read_whole;
 use crate::observation::{Seen, Trouble};
 use crate::snapshot::ZoneView;
 use crate::{Blob, Router, Settings, SizeClass, Zone};
@@ -152,20 +152,19 @@ async fn probe(router: &Router, zone: usize) {
 
 /// Reads one byte of what the zone lately gave, or all of it and proves it; where there is nothing
 /// or it has gone, the store's own marker.
-async fn look(zone: &Zone, recent: Option<&(Arc<Blob>, u64)>, whole: bool) -> Result<(), Error> {
-    let Some((blob, size)) = recent else { return zone.store.probe().await };
-    let range = if whole && *size <= DEEP_PROBE_MAX { None } else { Some(0..1) };
-    let deep = range.is_none();
-    let Some(mut object) = zone.store.get(&blob.key, range).await? else { return zone.store.probe().await };
-    let mut proof = Proof::new(blob.digest, *size, Hasher::new());
-    while let Some(piece) = object.body.next().await {
-        let piece = piece?;
-        if deep {
-            proof.admit(&piece)?;
-        }
+async fn look(zone: &Zone, recent: Option<&Arc<Blob>>, whole: bool) -> Result<(), Error> {
+    let Some(blob) = recent else { return zone.store.probe().await };
+    if whole {
+        return match read_whole(zone, blob).await? {
+            true => Ok(()),
+            false => zone.store.probe().await,
+        };
     }
-    if deep && proof.missing() > 0 {
-        return Err(Error::new(Kind::Corrupt, format!("probe: {} bytes are missing", proof.missing())));
+    let Some(mut object) = zone.store.get(&blob.key, Some(0..1)).await? else {
+        return zone.store.probe().await;
+    };
+    while let Some(piece) = object.body.next().await {
+        piece?;
     }
     Ok(())
 }

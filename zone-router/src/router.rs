@@ -15,6 +15,7 @@ use crate::rank::Reason;
 use crate::read::Read;
 use crate::snapshot::Snapshot;
 use crate::suspects::Suspects;
+use crate::tries::Tries;
 use crate::watch::Watch;
 use crate::{Blob, Policy, Settings, SizeClass, Zone};
 
@@ -174,7 +175,7 @@ impl Router {
         let entrants = self.entrants(&blob.digest, class);
         let judge = |zone: usize, object: &Object| self.judge(zone, blob, expected, object);
         let wanted = Wanted { blob, range: None, class, judge: &judge };
-        let mut tries = vec![0; self.zones.len()];
+        let mut tries = Tries::new(self.zones.len());
         let view = self.snapshot();
         let (won, answers) = Race::new(self, &view, wanted, entrants, &mut tries).run().await;
         let Some(won) = won else {

@@ -59,8 +59,8 @@ pub struct ZoneView {
     pub counts: Counts,
     /// Its last failure in words, and when that was.
     pub last_error: Option<(Arc<str>, Instant)>,
-    /// A small blob that it lately gave, and its size: what a probe reads.
-    pub(crate) recent: Option<(Arc<Blob>, u64)>,
+    /// A small blob that it lately gave: what a probe reads.
+    pub(crate) recent: Option<Arc<Blob>>,
 }
 
 impl ZoneView {

@@ -9,22 +9,22 @@ use crate::world::History;
 
 /// One try of a client.
 #[derive(Debug, Clone)]
-pub struct Try {
-    pub began: Duration,
-    pub blob: usize,
-    pub attempt: usize,
+pub(crate) struct Try {
+    pub(crate) began: Duration,
+    pub(crate) blob: usize,
+    pub(crate) attempt: usize,
     /// Zones asked, in order.
-    pub asked: Vec<usize>,
+    pub(crate) asked: Vec<usize>,
     /// Zones that gave wrong bytes.
-    pub liars: Vec<usize>,
+    pub(crate) liars: Vec<usize>,
     /// From the beginning.
-    pub first_byte: Option<Duration>,
-    pub took: Duration,
-    pub how: Option<Ending>,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) took: Duration,
+    pub(crate) how: Option<Ending>,
 }
 
 impl History {
-    pub fn tries(&self) -> Vec<Try> {
+    pub(crate) fn tries(&self) -> Vec<Try> {
         let mut tries: BTreeMap<usize, Try> = BTreeMap::new();
         for (at, event) in &self.events {
             let since = |tried: &Try| at.saturating_sub(tried.began);
@@ -32,12 +32,17 @@ impl History {
                 Event::Began { read, blob, attempt } => {
                     let (blob, attempt) = (*blob, *attempt);
                     let (asked, liars, took) = (Vec::new(), Vec::new(), Duration::ZERO);
-                    tries.insert(*read, Try { began: *at, blob, attempt, asked, liars, first_byte: None, took, how: None });
+                    tries.insert(
+                        *read,
+                        Try { began: *at, blob, attempt, asked, liars, first_byte: None, took, how: None },
+                    );
                 }
                 Event::Asked { read: Some(read), zone, .. } => {
                     tries.get_mut(read).expect("begun").asked.push(*zone);
                 }
-                Event::Lied { read: Some(read), zone } => tries.get_mut(read).expect("begun").liars.push(*zone),
+                Event::Lied { read: Some(read), zone } => {
+                    tries.get_mut(read).expect("begun").liars.push(*zone)
+                }
                 Event::FirstByte { read } => {
                     let tried = tries.get_mut(read).expect("begun");
                     tried.first_byte = Some(since(tried));
@@ -55,13 +60,14 @@ impl History {
 
     /// Requests in all, and how many of them were sent while one of the same read was under way
     /// that was going to be served.
-    pub fn requests(&self, from: Duration) -> (usize, usize) {
+    pub(crate) fn requests(&self, from: Duration) -> (usize, usize) {
         let mut running: BTreeMap<usize, (usize, Reply)> = BTreeMap::new();
         let (mut all, mut extra) = (0, 0);
         for (at, event) in &self.events {
             match event {
                 Event::Asked { request, read: Some(read), reply, .. } => {
-                    let beside = running.values().any(|(other, reply)| other == read && *reply == Reply::Serve);
+                    let beside =
+                        running.values().any(|(other, reply)| other == read && *reply == Reply::Serve);
                     if *at >= from {
                         all += 1;
                         extra += usize::from(beside);
@@ -76,7 +82,7 @@ impl History {
     }
 
     /// Who led from when on.
-    pub fn leaders(&self) -> Vec<(Duration, usize)> {
+    pub(crate) fn leaders(&self) -> Vec<(Duration, usize)> {
         let mut leaders: Vec<(Duration, usize)> = Vec::new();
         for (at, event) in &self.events {
             if let Event::Leads { zone, .. } = event
@@ -90,7 +96,7 @@ impl History {
 }
 
 /// The value that a share of `q` does not exceed.
-pub fn quantile(mut values: Vec<Duration>, q: f64) -> Duration {
+pub(crate) fn quantile(mut values: Vec<Duration>, q: f64) -> Duration {
     values.sort_unstable();
     let rank = (values.len() as f64 * q).ceil() as usize;
     values.get(rank.saturating_sub(1)).copied().unwrap_or_default()

@@ -6,37 +6,37 @@ use fastrand::Rng;
 
 /// How a zone behaves for a while.
 #[derive(Debug, Clone, Copy)]
-pub struct Manner {
+pub(crate) struct Manner {
     /// The time to its headers.
-    pub headers: Delay,
+    pub(crate) headers: Delay,
     /// Between two pieces of a body, ms.
-    pub between: f64,
+    pub(crate) between: f64,
     /// What it does instead of serving, …
-    pub reply: Reply,
+    pub(crate) reply: Reply,
     /// … and to which share of requests.
-    pub reply_odds: f64,
+    pub(crate) reply_odds: f64,
     /// Whether probes are served all the same: half-alive.
-    pub spares_probes: bool,
+    pub(crate) spares_probes: bool,
     /// What becomes of a body, …
-    pub body: Body,
+    pub(crate) body: Body,
     /// … and of which share of bodies.
-    pub body_odds: f64,
+    pub(crate) body_odds: f64,
 }
 
 /// Times with noise.
 #[derive(Debug, Clone, Copy)]
-pub struct Delay {
+pub(crate) struct Delay {
     /// Half take less, ms.
-    pub median: f64,
+    pub(crate) median: f64,
     /// The logarithm of the times has about this deviation.
-    pub spread: f64,
+    pub(crate) spread: f64,
     /// The share that takes ten times as long.
-    pub tail: f64,
+    pub(crate) tail: f64,
 }
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     Serve,
     /// Connection refused, or a 503.
     Refuse,
@@ -48,7 +48,7 @@ pub enum Reply {
 
 /// What becomes of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
+pub(crate) enum Body {
     Whole,
     /// Ends in an error in the middle.
     Cut,
@@ -64,18 +64,18 @@ pub enum Body {
 
 /// A zone's whole life: what it does from when on, the earliest first.
 #[derive(Debug, Clone)]
-pub struct Script {
-    pub phases: Vec<(Duration, Manner)>,
+pub(crate) struct Script {
+    pub(crate) phases: Vec<(Duration, Manner)>,
     /// The share of blobs that it holds.
-    pub holds: f64,
+    pub(crate) holds: f64,
 }
 
 impl Delay {
-    pub fn steady(median: f64) -> Self {
+    pub(crate) fn steady(median: f64) -> Self {
         Self { median, spread: 0.1, tail: 0.0 }
     }
 
-    pub fn draw(&self, rng: &mut Rng) -> Duration {
+    pub(crate) fn draw(&self, rng: &mut Rng) -> Duration {
         // A sum of twelve is normal enough.
         let normal = (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0;
         let tail = if rng.f64() < self.tail { 10.0 } else { 1.0 };
@@ -84,7 +84,7 @@ impl Delay {
 }
 
 impl Manner {
-    pub fn healthy(median: f64) -> Self {
+    pub(crate) fn healthy(median: f64) -> Self {
         Self {
             headers: Delay::steady(median),
             between: 0.0,
@@ -96,26 +96,26 @@ impl Manner {
         }
     }
 
-    pub fn always(self, reply: Reply) -> Self {
+    pub(crate) fn always(self, reply: Reply) -> Self {
         Self { reply, reply_odds: 1.0, ..self }
     }
 
-    pub fn bodies(self, body: Body, body_odds: f64) -> Self {
+    pub(crate) fn bodies(self, body: Body, body_odds: f64) -> Self {
         Self { body, body_odds, ..self }
     }
 
-    pub fn slower(mut self, factor: f64) -> Self {
+    pub(crate) fn slower(mut self, factor: f64) -> Self {
         self.headers.median *= factor;
         self
     }
 
     /// Whether it may give wrong bytes.
-    pub fn lies(&self) -> bool {
+    pub(crate) fn lies(&self) -> bool {
         self.body_odds > 0.0 && matches!(self.body, Body::Flip | Body::Resized)
     }
 
     /// Anything, at random; liars are made elsewhere.
-    pub fn any(rng: &mut Rng) -> Self {
+    pub(crate) fn any(rng: &mut Rng) -> Self {
         let mut manner = Self::honest(rng);
         let odds = [0.02, 0.3, 1.0][rng.usize(..3)];
         match rng.usize(..10) {
@@ -136,7 +136,7 @@ impl Manner {
     }
 
     /// Always serves the right bytes, at whatever speed.
-    pub fn honest(rng: &mut Rng) -> Self {
+    pub(crate) fn honest(rng: &mut Rng) -> Self {
         let headers = Delay {
             median: 1.0 + rng.f64() * [20.0, 80.0, 300.0][rng.usize(..3)],
             spread: rng.f64() * 0.4,
@@ -148,23 +148,23 @@ impl Manner {
 }
 
 impl Script {
-    pub fn steady(manner: Manner) -> Self {
+    pub(crate) fn steady(manner: Manner) -> Self {
         Self { phases: vec![(Duration::ZERO, manner)], holds: 1.0 }
     }
 
     /// And so from `after` on.
-    pub fn then(mut self, after: Duration, manner: Manner) -> Self {
+    pub(crate) fn then(mut self, after: Duration, manner: Manner) -> Self {
         self.phases.push((after, manner));
         self
     }
 
-    pub fn at(&self, after: Duration) -> Manner {
+    pub(crate) fn at(&self, after: Duration) -> Manner {
         let phase = self.phases.iter().rev().find(|(from, _)| *from <= after);
         phase.map_or(self.phases[0].1, |(_, manner)| *manner)
     }
 
     /// Whatever happens in `lasts`.
-    pub fn any(rng: &mut Rng, lasts: Duration) -> Self {
+    pub(crate) fn any(rng: &mut Rng, lasts: Duration) -> Self {
         let mut script = Self::steady(Manner::any(rng));
         script.holds = [1.0, 1.0, 0.7, 0.0][rng.usize(..4)];
         match rng.u8(..4) {

@@ -15,13 +15,13 @@ const TIMES: &str = "SIMULATION_TIMES";
 const LINES: usize = 400;
 
 /// What a law says of a history.
-pub type Verdict = Result<(), String>;
+pub(crate) type Verdict = Result<(), String>;
 
 /// A law by name.
-pub type Law<'a> = (&'a str, &'a dyn Fn(&World, &History) -> Verdict);
+pub(crate) type Law<'a> = (&'a str, &'a dyn Fn(&World, &History) -> Verdict);
 
 /// Runs a world for each seed; what breaks a law is printed, and how to see it again.
-pub fn hold(test: &str, seeds: Range<u64>, world: impl Fn(u64) -> World, laws: &[Law<'_>]) {
+pub(crate) fn hold(test: &str, seeds: Range<u64>, world: impl Fn(u64) -> World, laws: &[Law<'_>]) {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let one = number(SEED);
     let many = (seeds.end - seeds.start) * number(TIMES).unwrap_or(1);
@@ -45,6 +45,6 @@ pub fn hold(test: &str, seeds: Range<u64>, world: impl Fn(u64) -> World, laws: &
 }
 
 /// An error unless `holds`.
-pub fn check(holds: bool, why: impl FnOnce() -> String) -> Verdict {
+pub(crate) fn check(holds: bool, why: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(why()) }
 }

@@ -16,21 +16,21 @@ use crate::script::{Body, Manner, Reply, Script};
 use crate::trace::{Event, Trace};
 
 /// After so long without an answer or a byte a driver gives up.
-pub const DRIVER: Duration = Duration::from_secs(10);
+pub(crate) const DRIVER: Duration = Duration::from_secs(10);
 
 /// Bytes of a piece of a body.
-pub const PIECE: usize = 1024;
+pub(crate) const PIECE: usize = 1024;
 
 /// What the zone of a simulation holds.
-pub type Blobs = Arc<Vec<(Key, Bytes)>>;
+pub(crate) type Blobs = Arc<Vec<(Key, Bytes)>>;
 
 tokio::task_local! {
     /// The read that a request serves; none for a probe.
-    pub static READ: usize;
+    pub(crate) static READ: usize;
 }
 
 #[derive(Debug)]
-pub struct Scripted {
+pub(crate) struct Scripted {
     zone: usize,
     script: Arc<Script>,
     start: Instant,
@@ -50,7 +50,7 @@ impl Drop for Asking {
 }
 
 impl Scripted {
-    pub fn new(zone: usize, script: Script, seed: u64, blobs: Blobs, trace: Arc<Trace>) -> Self {
+    pub(crate) fn new(zone: usize, script: Script, seed: u64, blobs: Blobs, trace: Arc<Trace>) -> Self {
         let mut rng = Rng::with_seed(seed ^ (zone as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let held = blobs.iter().map(|_| rng.f64() < script.holds).collect();
         let (script, start) = (Arc::new(script), Instant::now());
@@ -65,7 +65,8 @@ impl Scripted {
     async fn ask(&self) -> Result<Manner> {
         let manner = self.script.at(self.start.elapsed());
         let read = READ.try_with(|read| *read).ok();
-        let struck = self.draw(|rng| rng.f64() < manner.reply_odds) && !(manner.spares_probes && read.is_none());
+        let struck =
+            self.draw(|rng| rng.f64() < manner.reply_odds) && !(manner.spares_probes && read.is_none());
         let reply = if struck { manner.reply } else { Reply::Serve };
         let delay = self.draw(|rng| manner.headers.draw(rng));
         let request = self.trace.ask(self.zone, read, reply);

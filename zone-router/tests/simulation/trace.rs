@@ -9,24 +9,46 @@ use tokio::time::Instant;
 use crate::script::Reply;
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A zone is asked: for a read, or by a probe.
-    Asked { request: usize, zone: usize, read: Option<usize>, reply: Reply },
+    Asked {
+        request: usize,
+        zone: usize,
+        read: Option<usize>,
+        reply: Reply,
+    },
     /// It has answered, failed, or is not waited for any longer.
-    Over { request: usize },
+    Over {
+        request: usize,
+    },
     /// What it gives now has wrong bytes.
-    Lied { zone: usize, read: Option<usize> },
+    Lied {
+        zone: usize,
+        read: Option<usize>,
+    },
     /// A read was begun; of which blob, and which try of its client.
-    Began { read: usize, blob: usize, attempt: usize },
-    FirstByte { read: usize },
-    Ended { read: usize, how: Ending },
+    Began {
+        read: usize,
+        blob: usize,
+        attempt: usize,
+    },
+    FirstByte {
+        read: usize,
+    },
+    Ended {
+        read: usize,
+        how: Ending,
+    },
     /// The zone that is asked first from now on, and the states of all.
-    Leads { zone: usize, states: Vec<&'static str> },
+    Leads {
+        zone: usize,
+        states: Vec<&'static str>,
+    },
 }
 
 /// How a read ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Ending {
+pub(crate) enum Ending {
     Right,
     Wrong,
     Cut(String),
@@ -34,22 +56,22 @@ pub enum Ending {
 }
 
 #[derive(Debug)]
-pub struct Trace {
+pub(crate) struct Trace {
     start: Instant,
     events: Mutex<(usize, Vec<(Duration, Event)>)>,
 }
 
 impl Trace {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { start: Instant::now(), events: Mutex::default() }
     }
 
-    pub fn note(&self, event: Event) {
+    pub(crate) fn note(&self, event: Event) {
         self.events.lock().expect("a lock").1.push((self.start.elapsed(), event));
     }
 
     /// A request begins; its number.
-    pub fn ask(&self, zone: usize, read: Option<usize>, reply: Reply) -> usize {
+    pub(crate) fn ask(&self, zone: usize, read: Option<usize>, reply: Reply) -> usize {
         let mut events = self.events.lock().expect("a lock");
         let request = events.0;
         events.0 += 1;
@@ -57,13 +79,13 @@ impl Trace {
         request
     }
 
-    pub fn take(&self) -> Vec<(Duration, Event)> {
+    pub(crate) fn take(&self) -> Vec<(Duration, Event)> {
         std::mem::take(&mut self.events.lock().expect("a lock").1)
     }
 }
 
 /// A line for each event.
-pub fn print(events: &[(Duration, Event)]) -> String {
+pub(crate) fn print(events: &[(Duration, Event)]) -> String {
     let mut text = String::new();
     for (at, event) in events {
         writeln!(text, "{:>9.3} {event:?}", at.as_secs_f64()).expect("memory");

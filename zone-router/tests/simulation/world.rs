@@ -21,28 +21,28 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// A world before it begins.
 #[derive(Debug, Clone)]
-pub struct World {
-    pub seed: u64,
+pub(crate) struct World {
+    pub(crate) seed: u64,
     /// Home first.
-    pub zones: Vec<(Script, Policy)>,
+    pub(crate) zones: Vec<(Script, Policy)>,
     /// Reads a second, at random times.
-    pub rate: f64,
-    pub lasts: Duration,
+    pub(crate) rate: f64,
+    pub(crate) lasts: Duration,
     /// Whether clients know the sizes of blobs.
-    pub sizes_known: bool,
+    pub(crate) sizes_known: bool,
     /// How often a client tries that does not get a blob.
-    pub attempts: usize,
-    pub settings: Settings,
+    pub(crate) attempts: usize,
+    pub(crate) settings: Settings,
 }
 
 /// What became of it.
-pub struct History {
-    pub events: Vec<(Duration, Event)>,
-    pub last: Arc<Snapshot>,
+pub(crate) struct History {
+    pub(crate) events: Vec<(Duration, Event)>,
+    pub(crate) last: Arc<Snapshot>,
 }
 
 impl World {
-    pub fn new(seed: u64, zones: Vec<Script>) -> Self {
+    pub(crate) fn new(seed: u64, zones: Vec<Script>) -> Self {
         Self {
             seed,
             zones: zones.into_iter().map(|script| (script, Policy::default())).collect(),
@@ -55,7 +55,7 @@ impl World {
     }
 
     /// Runs it. The same seed gives the same history.
-    pub fn run(&self) -> History {
+    pub(crate) fn run(&self) -> History {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         // Chance in the router comes from this thread's generator.
         fastrand::seed(self.seed);
@@ -67,7 +67,8 @@ impl World {
         let blobs: Blobs = Arc::new((0..8).map(|_| blob(&mut rng)).collect());
         let trace = Arc::new(Trace::new());
         let zone = |(index, (script, policy)): (usize, &(Script, Policy))| {
-            let store = Scripted::new(index, script.clone(), self.seed, Arc::clone(&blobs), Arc::clone(&trace));
+            let store =
+                Scripted::new(index, script.clone(), self.seed, Arc::clone(&blobs), Arc::clone(&trace));
             (Zone::new(&format!("z{index}"), Arc::new(store)), *policy)
         };
         let router = Arc::new(Router::with(self.zones.iter().enumerate().map(zone).collect(), self.settings));
@@ -87,7 +88,14 @@ impl World {
             let (key, bytes) = blobs[index].clone();
             let blob = Blob { digest: Digest::of(&bytes), key };
             let expected = self.sizes_known.then_some(bytes.len() as u64);
-            let client = Client { router: Arc::clone(&router), trace: Arc::clone(&trace), blob, index, bytes, expected };
+            let client = Client {
+                router: Arc::clone(&router),
+                trace: Arc::clone(&trace),
+                blob,
+                index,
+                bytes,
+                expected,
+            };
             let (attempts, reads) = (self.attempts, Arc::clone(&reads));
             clients.spawn(async move { client.read(attempts, &reads).await });
         }

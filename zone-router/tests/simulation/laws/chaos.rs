@@ -38,15 +38,21 @@ fn served(_: &World, history: &History) -> Verdict {
     for tried in history.tries() {
         let failed = tried.how != Some(Ending::Right);
         check(!failed || !tried.liars.is_empty(), || format!("nobody lied, and it failed: {tried:?}"))?;
-        check(!failed || tried.attempt < liars(history, &tried), || format!("once more by the same: {tried:?}"))?;
+        check(!failed || tried.attempt < liars(history, &tried), || {
+            format!("once more by the same: {tried:?}")
+        })?;
     }
     Ok(())
 }
 
 /// How many zones lie of this blob.
 fn liars(history: &History, tried: &Try) -> usize {
-    let mut liars: Vec<_> =
-        history.tries().into_iter().filter(|other| other.blob == tried.blob).flat_map(|other| other.liars).collect();
+    let mut liars: Vec<_> = history
+        .tries()
+        .into_iter()
+        .filter(|other| other.blob == tried.blob)
+        .flat_map(|other| other.liars)
+        .collect();
     liars.sort_unstable();
     liars.dedup();
     liars.len()
