@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::script::Reply;
 use crate::trace::{Ending, Event};
 use crate::world::History;
 
@@ -61,18 +60,17 @@ impl History {
     /// Requests in all, and how many of them were sent while one of the same read was under way
     /// that was going to be served.
     pub(crate) fn requests(&self, from: Duration) -> (usize, usize) {
-        let mut running: BTreeMap<usize, (usize, Reply)> = BTreeMap::new();
+        let mut running: BTreeMap<usize, (usize, bool)> = BTreeMap::new();
         let (mut all, mut extra) = (0, 0);
         for (at, event) in &self.events {
             match event {
-                Event::Asked { request, read: Some(read), reply, .. } => {
-                    let beside =
-                        running.values().any(|(other, reply)| other == read && *reply == Reply::Serve);
+                Event::Asked { request, read: Some(read), serves, .. } => {
+                    let beside = running.values().any(|(other, serves)| other == read && *serves);
                     if *at >= from {
                         all += 1;
                         extra += usize::from(beside);
                     }
-                    running.insert(*request, (*read, *reply));
+                    running.insert(*request, (*read, *serves));
                 }
                 Event::Over { request } => drop(running.remove(request)),
                 _ => {}

@@ -62,14 +62,18 @@ impl Scripted {
     }
 
     /// One request, until its headers.
-    async fn ask(&self) -> Result<Manner> {
+    async fn ask(&self, key: Option<&Key>) -> Result<Manner> {
         let manner = self.script.at(self.start.elapsed());
         let read = READ.try_with(|read| *read).ok();
         let struck =
             self.draw(|rng| rng.f64() < manner.reply_odds) && !(manner.spares_probes && read.is_none());
         let reply = if struck { manner.reply } else { Reply::Serve };
         let delay = self.draw(|rng| manner.headers.draw(rng));
-        let request = self.trace.ask(self.zone, read, reply);
+        let request = self.trace.ask(
+            self.zone,
+            read,
+            reply == Reply::Serve && key.is_none_or(|key| self.find(key).is_some()),
+        );
         let _asking = Asking(Arc::clone(&self.trace), request);
         if reply == Reply::Hang {
             sleep(DRIVER).await;
@@ -163,13 +167,13 @@ fn died(script: &Script, start: Instant, since: Manner) -> Option<Reply> {
 #[async_trait]
 impl Store for Scripted {
     async fn head(&self, key: &Key) -> Result<Option<Meta>> {
-        self.ask().await?;
+        self.ask(Some(key)).await?;
         let meta = |bytes: Bytes| Meta { key: key.clone(), size: bytes.len() as u64, modified: None };
         Ok(self.find(key).map(meta))
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
-        let manner = self.ask().await?;
+        let manner = self.ask(Some(key)).await?;
         let Some(bytes) = self.find(key) else { return Ok(None) };
         let from = range.as_ref().map_or(0, |range| range.start);
         let (size, part, body) = self.part(bytes, range, manner)?;
@@ -191,6 +195,6 @@ impl Store for Scripted {
     }
 
     async fn probe(&self) -> Result<()> {
-        self.ask().await.map(drop)
+        self.ask(None).await.map(drop)
     }
 }

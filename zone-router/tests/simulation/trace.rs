@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::script::Reply;
-
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event {
-    /// A zone is asked: for a read, or by a probe.
+    /// A zone is asked, for a read or by a probe; whether it is going to give what is asked for.
     Asked {
         request: usize,
         zone: usize,
         read: Option<usize>,
-        reply: Reply,
+        serves: bool,
     },
     /// It has answered, failed, or is not waited for any longer.
     Over {
@@ -71,11 +69,11 @@ impl Trace {
     }
 
     /// A request begins; its number.
-    pub(crate) fn ask(&self, zone: usize, read: Option<usize>, reply: Reply) -> usize {
+    pub(crate) fn ask(&self, zone: usize, read: Option<usize>, serves: bool) -> usize {
         let mut events = self.events.lock().expect("a lock");
         let request = events.0;
         events.0 += 1;
-        events.1.push((self.start.elapsed(), Event::Asked { request, zone, read, reply }));
+        events.1.push((self.start.elapsed(), Event::Asked { request, zone, read, serves }));
         request
     }
 
