@@ -7,22 +7,22 @@ use backends::Kind;
 use tokio::time::Instant;
 
 use crate::health::{Event, Fault, Health, State};
-use crate::latency::{Ewma, Quantiles, millis};
+use crate::latency::{Latest, Level, Quantiles, millis};
 use crate::leader::Leader;
 use crate::observation::{Observation, Seen, Trouble};
 use crate::rank::{Place, Reason};
 use crate::snapshot::{Counts, Headers, Snapshot, ZoneView};
 use crate::{Blob, Policy, Settings, SizeClass, Zone};
 
-/// How long means of times and rates reach back.
-const MEMORY: Duration = Duration::from_secs(1);
-
-/// A mean of reads that is older says nothing of now.
+/// Reads that are older say nothing of now.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// The headers of reads that take so many times their median are a brown-out that probes have not
 /// met yet.
 const SLOWDOWN: f64 = 2.0;
+
+/// A share of failures that every zone has now and then.
+const TROUBLE_BORNE: f64 = 0.2;
 
 /// Bodies of fewer bytes that came at once say nothing of a zone's speed.
 const TELLING_BYTES: u64 = 256 << 10;
@@ -39,6 +39,9 @@ const OVERDUE_FACTOR: f64 = 3.0;
 
 /// … and this.
 const OVERDUE_GRACE: Duration = Duration::from_millis(50);
+
+/// … and at most after so many times the usual most, where the zone is slow by nature.
+const SLOW_BY_NATURE: u32 = 4;
 
 /// The largest blob that is read whole to see whether a zone gives right bytes again.
 pub(crate) const DEEP_PROBE_MAX: u64 = 4 << 20;
@@ -71,14 +74,14 @@ struct Record {
     health: Health,
     /// Of reads, by size class.
     headers: [Quantiles; 3],
-    /// The same of the last seconds, milliseconds.
-    lately: [Ewma; 3],
+    /// The same of the latest, milliseconds.
+    lately: [Latest; 3],
     /// Of probes.
     probes: Quantiles,
-    /// The same of the last seconds, milliseconds.
-    probe: Ewma,
+    /// The same, milliseconds.
+    probe: Level,
     /// Bytes a second of one body.
-    throughput: Ewma,
+    throughput: Level,
     throttled_until: Option<Instant>,
     counts: Counts,
     last_error: Option<(Arc<str>, Instant)>,
@@ -94,10 +97,10 @@ impl Board {
             policy: *policy,
             health: Health::new(now),
             headers: Default::default(),
-            lately: [Ewma::new(MEMORY); 3],
+            lately: Default::default(),
             probes: Quantiles::default(),
-            probe: Ewma::new(MEMORY),
-            throughput: Ewma::new(MEMORY),
+            probe: Level::default(),
+            throughput: Level::default(),
             throttled_until: None,
             counts: Counts::default(),
             last_error: None,
@@ -159,7 +162,8 @@ impl Board {
             let rate = zone.throughput.get().unwrap_or(fastest);
             let transfer = if rate > 0.0 { class.typical() as f64 / rate * 1000.0 } else { 0.0 };
             // Each failed try costs the wait for it.
-            let wasted = zone.health.trouble() * millis(headers[class as usize].overdue_after);
+            let wasted = (zone.health.trouble() - TROUBLE_BORNE).max(0.0)
+                * millis(headers[class as usize].overdue_after);
             (zone.first_byte(now) + transfer + wasted) / zone.policy.weight
         };
         self.zones.iter().zip(headers).map(time).collect()
@@ -185,7 +189,10 @@ impl Record {
                 None
             }
             Seen::Overdue { class, after } => {
-                self.note(class, after, now);
+                // The silence of a zone that is out of use says nothing of its times.
+                if self.health.state() == State::Healthy {
+                    self.note(class, after, now);
+                }
                 self.counts.overdue += 1;
                 self.last_error = Some((format!("no answer within {after:.0?}").into(), now));
                 Some(Event::Late)
@@ -193,7 +200,7 @@ impl Record {
             Seen::Gave { bytes, waited } => {
                 self.counts.bytes += bytes;
                 if bytes >= TELLING_BYTES || waited >= TELLING_WAIT {
-                    self.throughput.add(bytes as f64 / waited.as_secs_f64().max(0.001), now);
+                    self.throughput.add((bytes as f64 / waited.as_secs_f64().max(0.001)).max(1.0));
                 }
                 None
             }
@@ -205,7 +212,7 @@ impl Record {
             }
             Seen::Probed { after } => {
                 self.counts.probes += 1;
-                self.probe.add(millis(after), now);
+                self.probe.add(millis(after).max(0.001));
                 self.probes.add(after, now);
                 Some(Event::Probed)
             }
@@ -274,13 +281,18 @@ impl Record {
     /// Probes are what zones can be compared by, since each zone gets the same. Where reads have
     /// become much slower than they were, so has the zone, whatever its probes say.
     fn first_byte(&self, now: Instant) -> f64 {
-        let reads = || self.lately.iter().find_map(Ewma::get);
+        let reads = || {
+            SizeClass::ALL
+                .into_iter()
+                .find_map(|class| self.headers[class as usize].quantile(0.5, now))
+                .map(millis)
+        };
         let line = match self.policy.latency_hint {
             Some(hint) => millis(hint),
             None => self.probe.get().or_else(reads).unwrap_or(f64::INFINITY),
         };
         let slowdown = |class: SizeClass| {
-            let lately = self.lately[class as usize].fresh(now, FRESH)?;
+            let lately = self.lately[class as usize].median(now, FRESH)?;
             let usual = self.headers[class as usize].quantile(0.5, now)?;
             Some(lately / millis(usual)).filter(|factor| *factor > SLOWDOWN)
         };
@@ -299,7 +311,8 @@ impl Record {
                 Some(p95) => {
                     let learned = p95.mul_f64(OVERDUE_FACTOR) + OVERDUE_GRACE;
                     // A zone that is slow by nature must not be overdue by nature.
-                    learned.min(settings.overdue_max).max(settings.overdue_min).max(p95.mul_f64(1.5))
+                    let slow = p95.mul_f64(1.5).min(settings.overdue_max * SLOW_BY_NATURE);
+                    learned.min(settings.overdue_max).max(settings.overdue_min).max(slow)
                 }
             };
             let hedge_after = p95.unwrap_or(overdue_after / 2).min(overdue_after);
@@ -350,6 +363,7 @@ impl Record {
             unusable: self.unusable.clone(),
             places,
             headers,
+            unsettled: self.probe.is_unsettled(),
             probe: self.probe.get().map(|ms| Duration::from_secs_f64(ms / 1000.0)),
             throughput: self.throughput.get().map(|rate| rate as u64),
             counts: self.counts,

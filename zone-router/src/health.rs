@@ -4,7 +4,7 @@
 //!            3 failures in a row, of headers, bodies or probes; every other one; wrong bytes; probes denied
 //!   Healthy ────────────────────────────────────────────────────────────────────▶ Ejected
 //!      ▲                                                                          │  ▲
-//!      │ one read proven right, or 3 probes                 a probe after `until` │  │ any failure
+//!      │ one read proven right, or probes for 2 s             a probe after `until` │  │ any failure
 //!      └────────────────────────────── Probation ◀────────────────────────────────┘  │
 //!                                          └──────────────────────────────────────────┘
 //! ```
@@ -23,8 +23,11 @@ const STRIKES: u8 = 3;
 /// Denied probes in a row that eject: one may be a credential on its way out.
 const DENIALS: u8 = 2;
 
-/// Probes that end a probation without a read.
+/// Probes that end a probation without a read, …
 const PROBATION_PROBES: u8 = 3;
+
+/// … and how long there must have been none: one that tries the zone now may still be waiting.
+const PROBATION: Duration = Duration::from_secs(2);
 
 /// The share of failures among the latest dozen or so outcomes that ejects although successes lie between.
 const TROUBLE: f64 = 0.5;
@@ -289,6 +292,8 @@ impl Health {
                 self.probes = 1;
             }
             Event::ProbeFailed(newer) if now >= until => self.eject(newer, settings, now, chance),
+            // A brown-out: no client shall try it.
+            Event::ProbeLate if now >= until => self.eject(Fault::Timeout, settings, now, chance),
             // What was under way when it was ejected is no news.
             _ => {}
         }
@@ -299,7 +304,8 @@ impl Health {
             Event::Proven => self.recover(false, now),
             Event::Probed => {
                 self.probes = self.probes.saturating_add(1);
-                if self.probes >= PROBATION_PROBES {
+                let long = now.saturating_duration_since(self.since) >= PROBATION;
+                if long && self.probes >= PROBATION_PROBES {
                     self.recover(true, now);
                 }
             }

@@ -67,15 +67,9 @@ fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Inst
     match view.state {
         State::Ejected { until, .. } => until.max(last + settings.suspect_interval),
         State::Probation { .. } => last + settings.suspect_interval.mul_f64(jitter),
-        State::Healthy if view.suspect || is_slower(view) => last + settings.suspect_interval.mul_f64(jitter),
+        State::Healthy if view.suspect || view.unsettled => last + settings.suspect_interval.mul_f64(jitter),
         State::Healthy => last + settings.probe_interval.mul_f64(jitter),
     }
-}
-
-/// Whether probes take far longer than they did: then it is soon known how long they take now.
-fn is_slower(view: &ZoneView) -> bool {
-    let usual = view.headers[SizeClass::Small as usize].p95;
-    matches!((view.probe, usual), (Some(lately), Some(usual)) if lately > usual * 2)
 }
 
 /// Probes one zone until `shutdown`.
@@ -124,13 +118,12 @@ async fn probe(router: &Router, zone: usize) {
     let began = Instant::now();
     let look = look(&router.zones[zone], view.recent.as_ref(), lied);
     tokio::pin!(look);
-    let patience = if lied { patience + DEEP_PATIENCE } else { patience };
+    // A whole blob takes its time.
+    let (overdue, patience) = if lied { (patience, patience + DEEP_PATIENCE) } else { (overdue, patience) };
     let result = match timeout(overdue, &mut look).await {
         Ok(result) => result,
         Err(_) => {
-            if view.state == State::Healthy {
-                router.watch.saw(zone, Seen::ProbeOverdue);
-            }
+            router.watch.saw(zone, Seen::ProbeOverdue);
             let more = patience.saturating_sub(overdue);
             timeout(more, look).await.unwrap_or_else(|_| {
                 Err(Error::new(Kind::Timeout, format!("probe: no answer within {patience:.0?}")))

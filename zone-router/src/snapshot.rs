@@ -51,9 +51,11 @@ pub struct ZoneView {
     pub places: [Option<Place>; 3],
     /// By size class: how long its headers take.
     pub headers: [Headers; 3],
-    /// How long its probes take, on average of the last seconds.
+    /// Whether its last probe may be the beginning of something.
+    pub(crate) unsettled: bool,
+    /// How long its probes take, but for outliers.
     pub probe: Option<Duration>,
-    /// Bytes a second of one body, on average of the last seconds that it gave any.
+    /// Bytes a second of one body, but for outliers.
     pub throughput: Option<u64>,
     /// What was counted since the start.
     pub counts: Counts,
