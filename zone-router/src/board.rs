@@ -21,6 +21,9 @@ const FRESH: Duration = Duration::from_secs(5);
 /// met yet.
 const SLOWDOWN: f64 = 2.0;
 
+/// So many reads in a row that were not waited for are no chance.
+const OUTRUN: u8 = 2;
+
 /// A share of failures that every zone has now and then.
 const TROUBLE_BORNE: f64 = 0.2;
 
@@ -82,6 +85,8 @@ struct Record {
     probe: Level,
     /// Bytes a second of one body.
     throughput: Level,
+    /// Reads in a row that were not waited for; then a probe looks sooner.
+    outrun: u8,
     throttled_until: Option<Instant>,
     counts: Counts,
     last_error: Option<(Arc<str>, Instant)>,
@@ -101,6 +106,7 @@ impl Board {
             probes: Quantiles::default(),
             probe: Level::default(),
             throughput: Level::default(),
+            outrun: 0,
             throttled_until: None,
             counts: Counts::default(),
             last_error: None,
@@ -115,6 +121,11 @@ impl Board {
         for (zone, policy) in self.zones.iter_mut().zip(policies) {
             zone.policy = *policy;
         }
+    }
+
+    /// Whether a probe should look at this zone sooner than usual.
+    pub(crate) fn is_doubtful(&self, zone: usize, now: Instant) -> bool {
+        self.zones.get(zone).is_some_and(|zone| zone.is_unsettled() || zone.health.is_suspect(now))
     }
 
     /// Takes in what was seen; the change of state that it makes.
@@ -175,6 +186,7 @@ impl Record {
     fn take(&mut self, seen: Seen, now: Instant) -> Option<Event> {
         match seen {
             Seen::Answered { class, after, absent } => {
+                self.outrun = 0;
                 // What is not there is said sooner or later than what is.
                 if !absent {
                     self.note(class, after, now);
@@ -182,6 +194,7 @@ impl Record {
                 Some(Event::Answered)
             }
             Seen::Outrun { class, after } => {
+                self.outrun = self.outrun.saturating_add(1);
                 // It would have taken longer still; what is shorter than usual says nothing.
                 if self.headers[class as usize].quantile(0.5, now).is_none_or(|usual| after > usual) {
                     self.note(class, after, now);
@@ -189,10 +202,10 @@ impl Record {
                 None
             }
             Seen::Overdue { class, after } => {
-                // The silence of a zone that is out of use says nothing of its times.
-                if self.health.state() == State::Healthy {
-                    self.note(class, after, now);
-                }
+                // How long it would have taken is not known, so no quantile gets it; many reads at once
+                // would have it wait ever longer.
+                self.lately[class as usize].add(millis(after), now);
+                self.outrun = self.outrun.saturating_add(1);
                 self.counts.overdue += 1;
                 self.last_error = Some((format!("no answer within {after:.0?}").into(), now));
                 Some(Event::Late)
@@ -210,11 +223,13 @@ impl Record {
                 }
                 Some(Event::Proven)
             }
-            Seen::Probed { after } => {
+            Seen::Probed { after, late } => {
+                self.outrun = 0;
                 self.counts.probes += 1;
                 self.probe.add(millis(after).max(0.001));
                 self.probes.add(after, now);
-                Some(Event::Probed)
+                // That it was late is told already.
+                (!late).then_some(Event::Probed)
             }
             Seen::ProbeOverdue => Some(Event::ProbeLate),
             Seen::ProbeFailed(trouble) => {
@@ -262,6 +277,10 @@ impl Record {
         self.counts.failures += 1;
         self.last_error = Some((trouble.text, now));
         Some(fault)
+    }
+
+    fn is_unsettled(&self) -> bool {
+        self.probe.is_unsettled() || self.outrun >= OUTRUN
     }
 
     fn is_read(&self) -> bool {
@@ -363,7 +382,7 @@ impl Record {
             unusable: self.unusable.clone(),
             places,
             headers,
-            unsettled: self.probe.is_unsettled(),
+            unsettled: self.is_unsettled(),
             probe: self.probe.get().map(|ms| Duration::from_secs_f64(ms / 1000.0)),
             throughput: self.throughput.get().map(|rate| rate as u64),
             counts: self.counts,

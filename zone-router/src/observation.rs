@@ -42,8 +42,8 @@ pub(crate) enum Seen {
     Proven { blob: Arc<Blob>, size: u64 },
     /// It alone gave a blob, and the bytes were wrong.
     WrongBytes,
-    /// A probe was answered.
-    Probed { after: Duration },
+    /// A probe was answered; `late` if it was overdue by then.
+    Probed { after: Duration, late: bool },
     /// A probe's answer is overdue.
     ProbeOverdue,
     /// A probe failed.

@@ -297,7 +297,12 @@ impl<'a> Race<'a> {
     }
 
     fn won(&mut self, attempt: Attempt<'a>, object: Object) -> Won {
+        let now = Instant::now();
         for other in self.running.drain(..) {
+            // What had been overdue, or is waited for in the second round, says nothing new.
+            if other.overdue_at.is_none_or(|at| at < now) {
+                continue;
+            }
             let after = other.began.elapsed();
             self.router.watch.saw(other.zone, Seen::Outrun { class: self.wanted.class, after });
         }

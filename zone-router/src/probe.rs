@@ -120,23 +120,24 @@ async fn probe(router: &Router, zone: usize) {
     tokio::pin!(look);
     // A whole blob takes its time.
     let (overdue, patience) = if lied { (patience, patience + DEEP_PATIENCE) } else { (overdue, patience) };
-    let result = match timeout(overdue, &mut look).await {
-        Ok(result) => result,
+    let (result, late) = match timeout(overdue, &mut look).await {
+        Ok(result) => (result, false),
         Err(_) => {
             router.watch.saw(zone, Seen::ProbeOverdue);
             let more = patience.saturating_sub(overdue);
-            timeout(more, look).await.unwrap_or_else(|_| {
+            let result = timeout(more, look).await.unwrap_or_else(|_| {
                 Err(Error::new(Kind::Timeout, format!("probe: no answer within {patience:.0?}")))
-            })
+            });
+            (result, true)
         }
     };
     router.watch.saw(
         zone,
         match result {
-            Ok(()) => Seen::Probed { after: began.elapsed() },
+            Ok(()) => Seen::Probed { after: began.elapsed(), late },
             // It serves, if not us and not now.
             Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => {
-                Seen::Probed { after: began.elapsed() }
+                Seen::Probed { after: began.elapsed(), late }
             }
             Err(error) => Seen::ProbeFailed(Trouble::from(&error)),
         },

@@ -51,7 +51,7 @@ pub struct ZoneView {
     pub places: [Option<Place>; 3],
     /// By size class: how long its headers take.
     pub headers: [Headers; 3],
-    /// Whether its last probe may be the beginning of something.
+    /// Whether its last probe or reads may be the beginning of something.
     pub(crate) unsettled: bool,
     /// How long its probes take, but for outliers.
     pub probe: Option<Duration>,
