@@ -199,7 +199,8 @@ impl Record {
                 if self.headers[class as usize].quantile(0.5, now).is_none_or(|usual| after > usual) {
                     self.note(class, after, now);
                 }
-                None
+                // Slower than it used to be is not what gets it back into use.
+                matches!(self.health.state(), State::Probation { .. }).then_some(Event::Late)
             }
             Seen::Overdue { class, after } => {
                 // How long it would have taken is not known, so no quantile gets it; many reads at once
