@@ -229,7 +229,7 @@ impl<'a> Race<'a> {
             return;
         };
         let next_is_out = self.waiting.front().is_some_and(|next| next.candidate.reason >= Reason::Ejected);
-        if next_is_out && !self.running[late].ejected {
+        if next_is_out && !self.running[late].ejected && self.running.len() == 1 {
             self.running[late].overdue_at = None;
             self.start_next(Some(permit));
             return;

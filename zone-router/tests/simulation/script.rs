@@ -109,11 +109,6 @@ impl Manner {
         self
     }
 
-    /// Whether it may give wrong bytes.
-    pub(crate) fn lies(&self) -> bool {
-        self.body_odds > 0.0 && matches!(self.body, Body::Flip | Body::Resized)
-    }
-
     /// Anything, at random; liars are made elsewhere.
     pub(crate) fn any(rng: &mut Rng) -> Self {
         let mut manner = Self::honest(rng);

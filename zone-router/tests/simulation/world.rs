@@ -1,6 +1,7 @@
 //! A world: scripted zones, the real router, and clients that read, on a paused clock.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backends::{Digest, Key, Kind};
@@ -10,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use zone_router::{Blob, Policy, Router, Settings, SizeClass, Snapshot, Zone};
+use zone_router::{Blob, Policy, Router, Settings, SizeClass, Zone};
 
 use crate::script::Script;
 use crate::store::{Blobs, PIECE, READ, Scripted};
@@ -38,7 +39,6 @@ pub(crate) struct World {
 /// What became of it.
 pub(crate) struct History {
     pub(crate) events: Vec<(Duration, Event)>,
-    pub(crate) last: Arc<Snapshot>,
 }
 
 impl World {
@@ -77,7 +77,7 @@ impl World {
         let looks = tokio::spawn(look(Arc::clone(&router), Arc::clone(&trace)));
         let began = Instant::now();
         let mut clients = JoinSet::new();
-        let reads = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let reads = Arc::new(AtomicUsize::new(0));
         loop {
             // Clients come at random.
             sleep(Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / self.rate)).await;
@@ -102,7 +102,7 @@ impl World {
         while clients.join_next().await.is_some() {}
         shutdown.cancel();
         looks.abort();
-        History { events: trace.take(), last: router.snapshot() }
+        History { events: trace.take() }
     }
 }
 
@@ -139,9 +139,9 @@ struct Client {
 
 impl Client {
     /// Tries until it has the blob.
-    async fn read(&self, attempts: usize, reads: &std::sync::atomic::AtomicUsize) {
+    async fn read(&self, attempts: usize, reads: &AtomicUsize) {
         for attempt in 0..attempts {
-            let read = reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let read = reads.fetch_add(1, Ordering::Relaxed);
             self.trace.note(Event::Began { read, blob: self.index, attempt });
             let how = READ.scope(read, self.once(read)).await;
             let right = how == Ending::Right;

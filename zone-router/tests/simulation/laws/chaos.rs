@@ -72,12 +72,12 @@ const LAWS: [Law<'_>; 3] = [
 
 #[test]
 fn chaos_one() {
-    hold("laws::chaos::chaos_one", 0..500, chaos, &LAWS);
+    hold("laws::chaos::chaos_one", 0..1000, chaos, &LAWS);
 }
 
 #[test]
 fn chaos_two() {
-    hold("laws::chaos::chaos_two", 1_000_000..1_000_500, chaos, &LAWS);
+    hold("laws::chaos::chaos_two", 1_000_000..1_001_000, chaos, &LAWS);
 }
 
 /// Without it no seed could be replayed.

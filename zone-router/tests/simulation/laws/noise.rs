@@ -36,5 +36,5 @@ fn no_flapping() {
         let changes = leaders.iter().filter(|(at, _)| *at > LEARNED).count();
         check(changes <= 2, || format!("{leaders:?}"))
     };
-    hold("laws::noise::no_flapping", 0..60, stationary, &[("noise does not change the leader", &calm)]);
+    hold("laws::noise::no_flapping", 0..40, stationary, &[("noise does not change the leader", &calm)]);
 }
