@@ -162,7 +162,7 @@ impl Board {
         }
         let zones = self.zones.iter().zip(places).zip(headers);
         let zones = zones.map(|((zone, places), headers)| zone.view(places, headers, now)).collect();
-        Snapshot { zones, all_ejected: self.all_ejected, lost_events }
+        Snapshot::new(zones, self.all_ejected, lost_events)
     }
 
     /// How long a read of this class is expected to take in each zone, ms, as the operator weighs it.
