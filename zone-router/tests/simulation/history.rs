@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::trace::{Ending, Event};
 use crate::world::History;
 
+/// Whoever has not answered by then has failed, as far as one can know.
+const FAILED: Duration = Duration::from_secs(1);
+
 /// One try of a client.
 #[derive(Debug, Clone)]
 pub(crate) struct Try {
@@ -58,19 +61,21 @@ impl History {
     }
 
     /// Requests in all, and how many of them were sent while one of the same read was under way
-    /// that was going to be served.
+    /// that was going to be served, and soon: what comes later is failover.
     pub(crate) fn requests(&self, from: Duration) -> (usize, usize) {
-        let mut running: BTreeMap<usize, (usize, bool)> = BTreeMap::new();
+        let mut running: BTreeMap<usize, (usize, bool, Duration)> = BTreeMap::new();
         let (mut all, mut extra) = (0, 0);
         for (at, event) in &self.events {
             match event {
                 Event::Asked { request, read: Some(read), serves, .. } => {
-                    let beside = running.values().any(|(other, serves)| other == read && *serves);
+                    let beside = running
+                        .values()
+                        .any(|(other, serves, began)| other == read && *serves && *at < *began + FAILED);
                     if *at >= from {
                         all += 1;
                         extra += usize::from(beside);
                     }
-                    running.insert(*request, (*read, *serves));
+                    running.insert(*request, (*read, *serves, *at));
                 }
                 Event::Over { request } => drop(running.remove(request)),
                 _ => {}
