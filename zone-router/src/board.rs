@@ -392,3 +392,7 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "board_tests.rs"]
+mod tests;

@@ -28,6 +28,9 @@ const SOON: Duration = Duration::from_secs(600);
 /// The same where it is better by far, without a break: something has happened to the leader.
 const HOLD_FAR_BETTER: Duration = Duration::from_millis(500);
 
+/// A longer pause between two updates counts as this: nobody looked.
+const UPDATE: Duration = Duration::from_secs(1);
+
 /// What is better by far: a third of the time, …
 const FAR_BETTER: f64 = 1.0 / 3.0;
 
@@ -57,6 +60,7 @@ impl Leader {
     /// where that is not known yet, `None` where the zone may not lead.
     pub fn update(&mut self, times: &[Option<f64>], now: Instant) -> Option<usize> {
         let since = self.updated.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let since = since.min(UPDATE);
         let Some(own) = times.get(self.zone).copied().flatten() else {
             // Nobody waits for a zone that is out of use.
             return best(times).map(|zone| self.lead(zone));

@@ -76,7 +76,7 @@ pub enum Answer {
 impl fmt::Display for NotOpened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.answers.is_empty() {
-            return f.write_str("every zone that may be read has given wrong bytes for this blob of late");
+            return f.write_str("no zone is left to ask: none may be read, or each has given wrong bytes for this blob of late");
         }
         for (index, (zone, answer)) in self.answers.iter().enumerate() {
             let comma = if index == 0 { "" } else { "; " };

@@ -95,8 +95,9 @@ impl Watch {
                     keeper.board.set_policies(&policies);
                     self.publish(&mut keeper.board);
                 }
-                Some(observation) = keeper.inbox.recv() => self.take(&mut keeper.board, observation),
+                // Before the observations, which may never cease.
                 _ = tick.tick() => self.publish(&mut keeper.board),
+                Some(observation) = keeper.inbox.recv() => self.take(&mut keeper.board, observation),
             }
         }
     }
