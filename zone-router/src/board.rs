@@ -7,22 +7,25 @@ use backends::Kind;
 use tokio::time::Instant;
 
 use crate::health::{Event, Fault, Health, State};
-use crate::latency::{Ewma, Quantiles, millis};
+use crate::latency::{Latest, Level, Quantiles, millis};
 use crate::leader::Leader;
 use crate::observation::{Observation, Seen, Trouble};
 use crate::rank::{Place, Reason};
 use crate::snapshot::{Counts, Headers, Snapshot, ZoneView};
 use crate::{Blob, Policy, Settings, SizeClass, Zone};
 
-/// How long means of times and rates reach back.
-const MEMORY: Duration = Duration::from_secs(1);
-
-/// A mean of reads that is older says nothing of now.
+/// Reads that are older say nothing of now.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// The headers of reads that take so many times their median are a brown-out that probes have not
 /// met yet.
 const SLOWDOWN: f64 = 2.0;
+
+/// So many reads in a row that were not waited for are no chance.
+const OUTRUN: u8 = 2;
+
+/// A share of failures that every zone has now and then.
+const TROUBLE_BORNE: f64 = 0.2;
 
 /// Bodies of fewer bytes that came at once say nothing of a zone's speed.
 const TELLING_BYTES: u64 = 256 << 10;
@@ -42,6 +45,9 @@ const OVERDUE_FACTOR: f64 = 3.0;
 
 /// … and this.
 const OVERDUE_GRACE: Duration = Duration::from_millis(50);
+
+/// … and at most after so many times the usual most, where the zone is slow by nature.
+const SLOW_BY_NATURE: u32 = 4;
 
 /// The largest blob that is read whole to see whether a zone gives right bytes again.
 pub(crate) const DEEP_PROBE_MAX: u64 = 4 << 20;
@@ -74,18 +80,20 @@ struct Record {
     health: Health,
     /// Of reads, by size class.
     headers: [Quantiles; 3],
-    /// The same of the last seconds, milliseconds.
-    lately: [Ewma; 3],
+    /// The same of the latest, milliseconds.
+    lately: [Latest; 3],
     /// Of probes.
     probes: Quantiles,
-    /// The same of the last seconds, milliseconds.
-    probe: Ewma,
+    /// The same, milliseconds.
+    probe: Level,
     /// Bytes a second of one body.
-    throughput: Ewma,
+    throughput: Level,
+    /// Reads in a row that were not waited for; then a probe looks sooner.
+    outrun: u8,
     throttled_until: Option<Instant>,
     counts: Counts,
     last_error: Option<(Arc<str>, Instant)>,
-    recent: Option<(Arc<Blob>, u64)>,
+    recent: Option<Arc<Blob>>,
 }
 
 impl Board {
@@ -97,10 +105,11 @@ impl Board {
             policy: *policy,
             health: Health::new(now),
             headers: Default::default(),
-            lately: [Ewma::new(MEMORY); 3],
+            lately: Default::default(),
             probes: Quantiles::default(),
-            probe: Ewma::new(MEMORY),
-            throughput: Ewma::new(MEMORY),
+            probe: Level::default(),
+            throughput: Level::default(),
+            outrun: 0,
             throttled_until: None,
             counts: Counts::default(),
             last_error: None,
@@ -115,6 +124,11 @@ impl Board {
         for (zone, policy) in self.zones.iter_mut().zip(policies) {
             zone.policy = *policy;
         }
+    }
+
+    /// Whether a probe should look at this zone sooner than usual.
+    pub(crate) fn is_doubtful(&self, zone: usize, now: Instant) -> bool {
+        self.zones.get(zone).is_some_and(|zone| zone.is_unsettled() || zone.health.is_suspect(now))
     }
 
     /// Takes in what was seen; the change of state that it makes.
@@ -150,8 +164,8 @@ impl Board {
             }
         }
         let zones = self.zones.iter().zip(places).zip(headers);
-        let zones = zones.map(|((zone, places), headers)| zone.view(places, headers)).collect();
-        Snapshot { zones, all_ejected: self.all_ejected, lost_events }
+        let zones = zones.map(|((zone, places), headers)| zone.view(places, headers, now)).collect();
+        Snapshot::new(zones, self.all_ejected, lost_events)
     }
 
     /// How long a read of this class is expected to take in each zone, ms, as the operator weighs it.
@@ -162,7 +176,8 @@ impl Board {
             let rate = zone.throughput.get().unwrap_or(fastest);
             let transfer = if rate > 0.0 { class.typical() as f64 / rate * 1000.0 } else { 0.0 };
             // Each failed try costs the wait for it.
-            let wasted = zone.health.trouble() * millis(headers[class as usize].overdue_after);
+            let wasted = (zone.health.trouble() - TROUBLE_BORNE).max(0.0)
+                * millis(headers[class as usize].overdue_after);
             (zone.first_byte(now) + transfer + wasted) / zone.policy.weight
         };
         self.zones.iter().zip(headers).map(time).collect()
@@ -174,20 +189,27 @@ impl Record {
     fn take(&mut self, seen: Seen, now: Instant) -> Option<Event> {
         match seen {
             Seen::Answered { class, after, absent } => {
+                self.outrun = 0;
+                // What is not there is said sooner or later than what is.
                 if !absent {
                     self.note(class, after, now);
                 }
                 Some(Event::Answered)
             }
             Seen::Outrun { class, after } => {
+                self.outrun = self.outrun.saturating_add(1);
                 // It would have taken longer still; what is shorter than usual says nothing.
                 if self.headers[class as usize].quantile(0.5, now).is_none_or(|usual| after > usual) {
                     self.note(class, after, now);
                 }
-                None
+                // Slower than it used to be is not what gets it back into use.
+                matches!(self.health.state(), State::Probation { .. }).then_some(Event::Late)
             }
             Seen::Overdue { class, after } => {
-                self.note(class, after, now);
+                // How long it would have taken is not known, so no quantile gets it; many reads at once
+                // would have it wait ever longer.
+                self.lately[class as usize].add(millis(after), now);
+                self.outrun = self.outrun.saturating_add(1);
                 self.counts.overdue += 1;
                 self.last_error = Some((format!("no answer within {after:.0?}").into(), now));
                 Some(Event::Late)
@@ -195,28 +217,31 @@ impl Record {
             Seen::Gave { bytes, waited } => {
                 self.counts.bytes += bytes;
                 if bytes >= TELLING_BYTES || waited >= TELLING_WAIT {
-                    self.throughput.add(bytes as f64 / waited.as_secs_f64().max(0.001), now);
+                    self.throughput.add((bytes as f64 / waited.as_secs_f64().max(0.001)).max(1.0));
                 }
                 None
             }
             Seen::Proven { blob, size } => {
                 if (1..=DEEP_PROBE_MAX).contains(&size) {
-                    self.recent = Some((blob, size));
+                    self.recent = Some(blob);
                 }
                 Some(Event::Proven)
             }
-            Seen::Probed { after } => {
+            Seen::Probed { after, late } => {
+                self.outrun = 0;
                 self.counts.probes += 1;
-                self.probe.add(millis(after), now);
+                self.probe.add(millis(after).max(0.001));
                 self.probes.add(after, now);
-                Some(Event::Probed)
+                // That it was late is told already.
+                (!late).then_some(Event::Probed)
             }
-            Seen::ProbeOverdue => Some(Event::Late),
+            Seen::ProbeOverdue => Some(Event::ProbeLate),
             Seen::ProbeFailed(trouble) => {
                 self.counts.probes += 1;
                 self.suffer(trouble, now).map(Event::ProbeFailed)
             }
             Seen::Failed(trouble) => self.suffer(trouble, now).map(Event::Failed),
+            Seen::Broke(trouble) => self.suffer(trouble, now).map(Event::Broke),
             Seen::WrongBytes => {
                 self.counts.wrong_bytes += 1;
                 let trouble = Trouble { kind: Kind::Corrupt, text: "the digest is another".into() };
@@ -258,6 +283,10 @@ impl Record {
         Some(fault)
     }
 
+    fn is_unsettled(&self) -> bool {
+        self.probe.is_unsettled() || self.outrun >= OUTRUN
+    }
+
     fn is_read(&self) -> bool {
         self.unusable.is_none() && self.policy.is_read()
     }
@@ -275,13 +304,18 @@ impl Record {
     /// Probes are what zones can be compared by, since each zone gets the same. Where reads have
     /// become much slower than they were, so has the zone, whatever its probes say.
     fn first_byte(&self, now: Instant) -> f64 {
-        let reads = || self.lately.iter().find_map(Ewma::get);
+        let reads = || {
+            SizeClass::ALL
+                .into_iter()
+                .find_map(|class| self.headers[class as usize].quantile(0.5, now))
+                .map(millis)
+        };
         let line = match self.policy.latency_hint {
             Some(hint) => millis(hint),
             None => self.probe.get().or_else(reads).unwrap_or(f64::INFINITY),
         };
         let slowdown = |class: SizeClass| {
-            let lately = self.lately[class as usize].fresh(now, FRESH)?;
+            let lately = self.lately[class as usize].median(now, FRESH)?;
             let usual = self.headers[class as usize].quantile(0.5, now)?;
             Some(lately / millis(usual)).filter(|factor| *factor > SLOWDOWN)
         };
@@ -300,7 +334,8 @@ impl Record {
                 Some(p95) => {
                     let learned = p95.mul_f64(OVERDUE_FACTOR) + OVERDUE_GRACE;
                     // A zone that is slow by nature must not be overdue by nature.
-                    learned.min(settings.overdue_max).max(settings.overdue_min).max(p95.mul_f64(1.5))
+                    let slow = p95.mul_f64(1.5).min(settings.overdue_max * SLOW_BY_NATURE);
+                    learned.min(settings.overdue_max).max(settings.overdue_min).max(slow)
                 }
             };
             let hedge_after = p95.unwrap_or(overdue_after / 2).min(overdue_after);
@@ -339,18 +374,19 @@ impl Record {
         })
     }
 
-    fn view(&self, places: [Option<Place>; 3], headers: [Headers; 3]) -> ZoneView {
+    fn view(&self, places: [Option<Place>; 3], headers: [Headers; 3], now: Instant) -> ZoneView {
         ZoneView {
             name: Arc::clone(&self.name),
             state: self.health.state(),
             since: self.health.since(),
             reason: self.reason(),
-            suspect: self.health.is_suspect(),
+            suspect: self.health.is_suspect(now),
             throttled_until: self.throttled_until,
             policy: self.policy,
             unusable: self.unusable.clone(),
             places,
             headers,
+            unsettled: self.is_unsettled(),
             probe: self.probe.get().map(|ms| Duration::from_secs_f64(ms / 1000.0)),
             throughput: self.throughput.get().map(|rate| rate as u64),
             counts: self.counts,
@@ -359,3 +395,7 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "board_tests.rs"]
+mod tests;

@@ -1,10 +1,10 @@
 //! Whether a zone is in use: an explicit state machine. Pure; time and chance are passed in.
 //!
 //! ```text
-//!            3 failures in a row, or every other one; wrong bytes; probes denied
+//!            3 failures in a row, of headers, bodies or probes; every other one; wrong bytes; probes denied
 //!   Healthy ────────────────────────────────────────────────────────────────────▶ Ejected
 //!      ▲                                                                          │  ▲
-//!      │ one read proven right, or 3 probes                 a probe after `until` │  │ any failure
+//!      │ one read proven right, or probes for 2 s             a probe after `until` │  │ any failure
 //!      └────────────────────────────── Probation ◀────────────────────────────────┘  │
 //!                                          └──────────────────────────────────────────┘
 //! ```
@@ -23,14 +23,23 @@ const STRIKES: u8 = 3;
 /// Denied probes in a row that eject: one may be a credential on its way out.
 const DENIALS: u8 = 2;
 
-/// Probes that end a probation without a read.
+/// Probes that end a probation without a read, …
 const PROBATION_PROBES: u8 = 3;
+
+/// … and how long there must have been none: one that tries the zone now may still be waiting.
+const PROBATION: Duration = Duration::from_secs(2);
 
 /// The share of failures among the latest dozen or so outcomes that ejects although successes lie between.
 const TROUBLE: f64 = 0.5;
 
-/// How much the latest outcome weighs in that share.
+/// How much the latest outcome weighs in that share, …
 const TROUBLE_WEIGHT: f64 = 0.1;
+
+/// … and a probe that was answered: it must not outweigh reads that fail.
+const PROBE_WEIGHT: f64 = 0.02;
+
+/// How long after its last failure a zone in use is suspect at most.
+const SUSPECT: Duration = Duration::from_secs(5);
 
 /// Reads that are given up at once are one strike: they may all have met one hiccup.
 const LATE_GAP: Duration = Duration::from_millis(100);
@@ -105,12 +114,25 @@ pub enum Event {
     Probed,
     /// A blob that came from it was proven right.
     Proven,
-    /// It failed, at a read.
+    /// It failed, at a read's headers.
     Failed(Fault),
+    /// It failed in mid-body.
+    Broke(Fault),
     /// It failed, at a probe.
     ProbeFailed(Fault),
     /// A read was given up because it took too long.
     Late,
+    /// A probe takes too long.
+    ProbeLate,
+}
+
+/// What failures in a row are counted of. A success in one says little of another: probes may be
+/// answered while reads hang, and headers come while bodies stall.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Headers,
+    Body,
+    Probe,
 }
 
 /// The health of one zone.
@@ -118,7 +140,10 @@ pub enum Event {
 pub struct Health {
     state: State,
     since: Instant,
-    strikes: u8,
+    /// Failures in a row, by [`Stage`].
+    strikes: [u8; 3],
+    /// In use again on the word of probes alone: the first read that fails is enough.
+    doubted: bool,
     denials: u8,
     trouble: f64,
     last_late: Option<Instant>,
@@ -135,7 +160,8 @@ impl Health {
         Self {
             state: State::Healthy,
             since: now,
-            strikes: 0,
+            strikes: [0; 3],
+            doubted: false,
             denials: 0,
             trouble: 0.0,
             last_late: None,
@@ -171,14 +197,20 @@ impl Health {
 
     /// Whether something speaks against a zone that is in use, so that it is probed sooner.
     #[must_use]
-    pub fn is_suspect(&self) -> bool {
-        self.state == State::Healthy && (self.strikes > 0 || self.denials > 0)
+    pub fn is_suspect(&self, now: Instant) -> bool {
+        let lately = self.last_failure.is_some_and(|last| now.saturating_duration_since(last) < SUSPECT);
+        self.state == State::Healthy && lately && (self.strikes != [0; 3] || self.denials > 0)
     }
 
     /// Takes in what happened; `chance` in `0.0..1.0` spreads the ends of ejections. Whether the
     /// state is another now.
     pub fn on(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) -> bool {
-        if let Event::Failed(_) | Event::ProbeFailed(_) | Event::Late = event {
+        if let Event::Failed(_) | Event::Broke(_) | Event::ProbeFailed(_) | Event::Late | Event::ProbeLate =
+            event
+        {
+            if self.last_failure.is_some_and(|last| now.saturating_duration_since(last) > CALM) {
+                self.strikes = [0; 3];
+            }
             self.last_failure = Some(now);
         }
         let before = std::mem::discriminant(&self.state);
@@ -192,39 +224,55 @@ impl Health {
 
     fn when_healthy(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) {
         match event {
-            Event::Answered | Event::Probed | Event::Proven => {
-                self.strikes = 0;
-                self.trouble *= 1.0 - TROUBLE_WEIGHT;
-                if event == Event::Probed {
-                    self.denials = 0;
-                }
+            Event::Answered => self.succeed(Stage::Headers, TROUBLE_WEIGHT),
+            Event::Proven => {
+                self.doubted = false;
+                self.succeed(Stage::Body, TROUBLE_WEIGHT);
             }
-            Event::Failed(Fault::WrongBytes) | Event::ProbeFailed(Fault::WrongBytes) => {
+            Event::Probed => {
+                self.denials = 0;
+                self.succeed(Stage::Probe, PROBE_WEIGHT);
+            }
+            Event::Failed(Fault::WrongBytes)
+            | Event::Broke(Fault::WrongBytes)
+            | Event::ProbeFailed(Fault::WrongBytes) => {
                 self.eject(Fault::WrongBytes, settings, now, chance);
             }
             // A read may be denied what is merely absent (S3 without `s3:ListBucket`): a probe decides.
-            Event::Failed(Fault::Misconfigured) => self.denials = self.denials.max(1),
+            Event::Failed(Fault::Misconfigured) | Event::Broke(Fault::Misconfigured) => {
+                self.denials = self.denials.max(1);
+            }
             Event::ProbeFailed(Fault::Misconfigured) => {
-                self.denials += 1;
+                self.denials = self.denials.saturating_add(1);
                 if self.denials >= DENIALS {
                     self.eject(Fault::Misconfigured, settings, now, chance);
                 }
             }
-            Event::Failed(fault) | Event::ProbeFailed(fault) => self.strike(fault, settings, now, chance),
+            Event::Failed(fault) => self.strike(Stage::Headers, fault, settings, now, chance),
+            Event::Broke(fault) => self.strike(Stage::Body, fault, settings, now, chance),
+            Event::ProbeFailed(fault) => self.strike(Stage::Probe, fault, settings, now, chance),
+            Event::ProbeLate => self.strike(Stage::Probe, Fault::Timeout, settings, now, chance),
             Event::Late => {
                 let same = self.last_late.is_some_and(|last| now.saturating_duration_since(last) < LATE_GAP);
                 if !same {
                     self.last_late = Some(now);
-                    self.strike(Fault::Timeout, settings, now, chance);
+                    self.strike(Stage::Headers, Fault::Timeout, settings, now, chance);
                 }
             }
         }
     }
 
-    fn strike(&mut self, fault: Fault, settings: &Settings, now: Instant, chance: f64) {
-        self.strikes += 1;
+    fn succeed(&mut self, stage: Stage, weight: f64) {
+        self.strikes[stage as usize] = 0;
+        self.trouble *= 1.0 - weight;
+    }
+
+    fn strike(&mut self, stage: Stage, fault: Fault, settings: &Settings, now: Instant, chance: f64) {
+        let strikes = &mut self.strikes[stage as usize];
+        *strikes = strikes.saturating_add(1);
+        let enough = *strikes >= STRIKES || (self.doubted && !matches!(stage, Stage::Probe));
         self.trouble += (1.0 - self.trouble) * TROUBLE_WEIGHT;
-        if self.strikes >= STRIKES || self.trouble > TROUBLE {
+        if enough || self.trouble > TROUBLE {
             self.eject(fault, settings, now, chance);
         }
     }
@@ -244,6 +292,8 @@ impl Health {
                 self.probes = 1;
             }
             Event::ProbeFailed(newer) if now >= until => self.eject(newer, settings, now, chance),
+            // A brown-out: no client shall try it.
+            Event::ProbeLate if now >= until => self.eject(Fault::Timeout, settings, now, chance),
             // What was under way when it was ejected is no news.
             _ => {}
         }
@@ -251,23 +301,26 @@ impl Health {
 
     fn when_on_probation(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) {
         match event {
-            Event::Proven => self.recover(now),
+            Event::Proven => self.recover(false, now),
             Event::Probed => {
-                self.probes += 1;
-                if self.probes >= PROBATION_PROBES {
-                    self.recover(now);
+                self.probes = self.probes.saturating_add(1);
+                let long = now.saturating_duration_since(self.since) >= PROBATION;
+                if long && self.probes >= PROBATION_PROBES {
+                    self.recover(true, now);
                 }
             }
             Event::Answered => {}
             // As above: a read's denial is for a probe to judge.
-            Event::Failed(Fault::Misconfigured) => {}
-            Event::Failed(fault) | Event::ProbeFailed(fault) => self.eject(fault, settings, now, chance),
-            Event::Late => self.eject(Fault::Timeout, settings, now, chance),
+            Event::Failed(Fault::Misconfigured) | Event::Broke(Fault::Misconfigured) => {}
+            Event::Failed(fault) | Event::Broke(fault) | Event::ProbeFailed(fault) => {
+                self.eject(fault, settings, now, chance);
+            }
+            Event::Late | Event::ProbeLate => self.eject(Fault::Timeout, settings, now, chance),
         }
     }
 
-    fn recover(&mut self, now: Instant) {
-        self.strikes = 0;
+    fn recover(&mut self, doubted: bool, now: Instant) {
+        self.doubted = doubted;
         self.denials = 0;
         self.trouble = 0.0;
         self.enter(State::Healthy, now);
@@ -294,7 +347,7 @@ impl Health {
         }
         self.state = state;
         self.probes = 0;
-        self.strikes = 0;
+        self.strikes = [0; 3];
     }
 }
 

@@ -54,10 +54,10 @@ fn three_failures_in_a_row() {
     let mut zone = Zone::new();
     for _ in 0..10 {
         zone.on(Event::Failed(Fault::Timeout));
-        assert!(zone.health.is_suspect());
+        assert!(zone.health.is_suspect(zone.now));
         assert_eq!(zone.on(Event::Failed(Fault::Unavailable)), State::Healthy);
         assert_eq!(zone.on(Event::Answered), State::Healthy);
-        assert!(!zone.health.is_suspect());
+        assert!(!zone.health.is_suspect(zone.now));
         // Single failures among successes are borne with.
         for _ in 0..20 {
             zone.on(Event::Answered);
@@ -94,9 +94,9 @@ fn a_denied_read_is_for_probes_to_judge() {
     for _ in 0..100 {
         assert_eq!(zone.on(Event::Failed(Fault::Misconfigured)), State::Healthy);
     }
-    assert!(zone.health.is_suspect());
+    assert!(zone.health.is_suspect(zone.now));
     zone.on(Event::Probed);
-    assert!(!zone.health.is_suspect());
+    assert!(!zone.health.is_suspect(zone.now));
     assert_eq!(zone.on(Event::ProbeFailed(Fault::Misconfigured)), State::Healthy);
     let state = zone.on(Event::ProbeFailed(Fault::Misconfigured));
     assert_eq!(state.as_str(), "misconfigured");
@@ -115,7 +115,7 @@ fn reads_that_met_one_hiccup_are_one_strike() {
 }
 
 #[test]
-fn one_read_or_three_probes_end_a_probation() {
+fn one_read_or_probes_for_a_while_end_a_probation() {
     let mut zone = Zone::new();
     let pause = zone.eject();
     // Too early, and reads that were under way: no news.
@@ -129,7 +129,47 @@ fn one_read_or_three_probes_end_a_probation() {
     let pause = zone.pause();
     zone.after(pause).on(Event::Probed);
     zone.on(Event::Probed);
-    assert_eq!(zone.on(Event::Probed), State::Healthy);
+    assert!(matches!(zone.on(Event::Probed), State::Probation { .. }), "a read may be on its way");
+    assert_eq!(zone.after(PROBATION).on(Event::Probed), State::Healthy);
+    // But no read has said so: one that fails is enough.
+    assert!(matches!(zone.on(Event::Failed(Fault::Unavailable)), State::Ejected { .. }));
+}
+
+#[test]
+fn probes_do_not_speak_for_reads_nor_headers_for_bodies() {
+    for (failure, success) in [
+        (Event::Failed(Fault::Timeout), Event::Probed),
+        (Event::Broke(Fault::Timeout), Event::Answered),
+        (Event::ProbeLate, Event::Answered),
+    ] {
+        let mut zone = Zone::new();
+        for _ in 1..STRIKES {
+            assert_eq!(zone.on(failure), State::Healthy);
+            zone.on(success);
+        }
+        assert!(matches!(zone.on(failure), State::Ejected { .. }), "{failure:?}");
+    }
+}
+
+#[test]
+fn a_brown_out_is_not_tried_by_clients() {
+    let mut zone = Zone::new();
+    let pause = zone.eject();
+    assert!(
+        matches!(zone.after(pause).on(Event::ProbeLate), State::Ejected { until, .. } if until > zone.now)
+    );
+}
+
+#[test]
+fn suspicion_and_strikes_end() {
+    let mut zone = Zone::new();
+    zone.on(Event::Failed(Fault::Unavailable));
+    zone.on(Event::Failed(Fault::Unavailable));
+    assert!(zone.health.is_suspect(zone.now));
+    zone.after(SUSPECT);
+    assert!(!zone.health.is_suspect(zone.now));
+    zone.after(CALM).on(Event::Failed(Fault::Unavailable));
+    assert_eq!(zone.on(Event::Failed(Fault::Unavailable)), State::Healthy);
 }
 
 #[test]
@@ -165,6 +205,8 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::Probed),
         Just(Event::Proven),
         Just(Event::Late),
+        Just(Event::ProbeLate),
+        fault().prop_map(Event::Broke),
         fault().prop_map(Event::Failed),
         fault().prop_map(Event::ProbeFailed),
     ]
@@ -192,8 +234,9 @@ proptest! {
         if let State::Ejected { until, .. } = zone.health.state() {
             zone.now = zone.now.max(until);
         }
-        for _ in 0..PROBATION_PROBES {
+        for _ in 0..=PROBATION_PROBES {
             zone.on(Event::Probed);
+            zone.after(PROBATION);
         }
         prop_assert_eq!(zone.health.state(), State::Healthy);
     }

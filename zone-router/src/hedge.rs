@@ -57,7 +57,8 @@ impl Budget {
 
     /// The first request came to nothing, so the second was none too many.
     pub(crate) fn give_back(&self) {
-        self.saved.fetch_add(HEDGE, Ordering::Relaxed);
+        let more = |saved: i64| Some((saved + HEDGE).min(SAVED_MAX.max(saved)));
+        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 }
 

@@ -4,52 +4,110 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// An exponentially weighted mean whose memory is time, not a number of samples, and which a
-/// single outlier cannot drag far.
-#[derive(Debug, Clone, Copy)]
-pub struct Ewma {
-    memory: Duration,
-    last: Option<(f64, Instant)>,
+/// The weight of one sample of a level, once so many have come.
+const SETTLED: u32 = 30;
+
+/// A sample counts at most as so many times the level, or as little.
+const CLAMP: f64 = 2.0;
+
+/// What is so many times the level, or as little, may be a step, …
+const STEP: f64 = 1.5;
+
+/// … and is one if so many samples in a row are.
+const STEP_SAMPLES: u8 = 4;
+
+/// A mean that noise and single outliers hardly move, and that follows a step within four samples.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Level {
+    mean: Option<f64>,
+    samples: u32,
+    /// Samples in a row that are far above, or far below.
+    run: (Side, u8),
+    run_sum: f64,
 }
 
-/// The weight of one sample, whatever its distance from the one before: none counts for nothing,
-/// none for all.
-const WEIGHTS: (f64, f64) = (0.02, 0.5);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Side {
+    #[default]
+    Near,
+    Above,
+    Below,
+}
 
-/// A sample counts at most as so many times the mean: a step is followed within a few samples, one
-/// hiccup is not.
-const CLAMP: f64 = 3.0;
-
-impl Ewma {
-    /// One that forgets within about `memory`.
-    #[must_use]
-    pub fn new(memory: Duration) -> Self {
-        Self { memory, last: None }
-    }
-
-    /// Takes a sample.
-    pub fn add(&mut self, sample: f64, now: Instant) {
-        let Some((mean, at)) = self.last else {
-            self.last = Some((sample, now));
+impl Level {
+    /// Takes a sample, above 0.
+    pub fn add(&mut self, sample: f64) {
+        let Some(mean) = self.mean else {
+            self.restart(sample);
             return;
         };
-        let age = now.saturating_duration_since(at).as_secs_f64() / self.memory.as_secs_f64();
-        let weight = (1.0 - (-age).exp()).clamp(WEIGHTS.0, WEIGHTS.1);
-        let sample = sample.min(mean * CLAMP + f64::MIN_POSITIVE);
-        self.last = Some((mean + (sample - mean) * weight, now));
+        let side = match sample / mean {
+            far if far > STEP => Side::Above,
+            far if far < 1.0 / STEP => Side::Below,
+            _ => Side::Near,
+        };
+        let (same, run) = self.run;
+        (self.run, self.run_sum) = match side {
+            Side::Near => ((side, 0), 0.0),
+            _ if side == same => ((side, run + 1), self.run_sum + sample),
+            _ => ((side, 1), sample),
+        };
+        if self.run.1 >= STEP_SAMPLES {
+            self.restart(self.run_sum / f64::from(STEP_SAMPLES));
+            return;
+        }
+        self.samples = (self.samples + 1).min(SETTLED);
+        let sample = sample.clamp(mean / CLAMP, mean * CLAMP);
+        self.mean = Some(mean + (sample - mean) / f64::from(self.samples));
     }
 
-    /// The mean, if there was a sample.
+    fn restart(&mut self, mean: f64) {
+        *self = Self { mean: Some(mean.max(f64::MIN_POSITIVE)), samples: 1, ..Self::default() };
+    }
+
+    /// The level, if there was a sample.
     #[must_use]
     pub fn get(&self) -> Option<f64> {
-        self.last.map(|(mean, _)| mean)
+        self.mean
     }
 
-    /// The mean, if there was a sample within `age` of `now`.
+    /// Whether the latest sample may be the beginning of a step.
     #[must_use]
-    pub fn fresh(&self, now: Instant, age: Duration) -> Option<f64> {
-        let (mean, at) = self.last?;
-        (now.saturating_duration_since(at) <= age).then_some(mean)
+    pub fn is_unsettled(&self) -> bool {
+        self.run.1 > 0
+    }
+}
+
+/// So many of the latest samples say how it is now.
+const LATEST: usize = 9;
+
+/// The median of the latest samples: a tail of a few in a hundred does not reach it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Latest {
+    samples: [Option<(f64, Instant)>; LATEST],
+    next: usize,
+}
+
+impl Latest {
+    /// Takes a sample.
+    pub fn add(&mut self, sample: f64, now: Instant) {
+        self.samples[self.next] = Some((sample, now));
+        self.next = (self.next + 1) % LATEST;
+    }
+
+    /// Their median, if all came within `age` of `now`.
+    #[must_use]
+    pub fn median(&self, now: Instant, age: Duration) -> Option<f64> {
+        let mut values = [0.0; LATEST];
+        for (value, sample) in values.iter_mut().zip(self.samples) {
+            let (sample, at) = sample?;
+            if now.saturating_duration_since(at) > age {
+                return None;
+            }
+            *value = sample;
+        }
+        values.sort_unstable_by(f64::total_cmp);
+        Some(values[LATEST / 2])
     }
 }
 
@@ -138,19 +196,30 @@ mod tests {
 
     #[test]
     fn a_step_is_followed_and_a_hiccup_is_not() {
+        let mut level = Level::default();
+        (0..100).for_each(|_| level.add(40.0));
+        let mut hiccup = level;
+        (0..2).for_each(|_| hiccup.add(5000.0));
+        assert!(hiccup.is_unsettled() && hiccup.get() < Some(45.0), "{hiccup:?}");
+        hiccup.add(40.0);
+        assert!(!hiccup.is_unsettled());
+        (0..STEP_SAMPLES).for_each(|_| level.add(400.0));
+        assert_eq!(level.get(), Some(400.0));
+        (0..STEP_SAMPLES).for_each(|_| level.add(40.0));
+        assert_eq!(level.get(), Some(40.0));
+    }
+
+    #[test]
+    fn the_latest_that_are_fresh() {
         let start = Instant::now();
-        let mut mean = Ewma::new(Duration::from_secs(1));
-        for tick in 0..100 {
-            mean.add(40.0, start + 20 * MS * tick);
+        let mut latest = Latest::default();
+        for sample in 1..LATEST {
+            latest.add(sample as f64, start);
         }
-        let mut hiccup = mean;
-        hiccup.add(5000.0, start + Duration::from_secs(2));
-        assert!(hiccup.get() < Some(45.0), "{hiccup:?}");
-        for tick in 0..50 {
-            mean.add(400.0, start + Duration::from_secs(2) + 20 * MS * tick);
-        }
-        assert!(mean.get() > Some(200.0), "{mean:?}");
-        assert_eq!(mean.fresh(start + Duration::from_secs(60), Duration::from_secs(10)), None);
+        assert_eq!(latest.median(start, MS), None, "too few");
+        latest.add(1000.0, start + 5 * MS);
+        assert_eq!(latest.median(start + 5 * MS, 10 * MS), Some(5.0));
+        assert_eq!(latest.median(start + 50 * MS, 10 * MS), None);
     }
 
     #[test]
@@ -182,15 +251,13 @@ mod tests {
         }
 
         #[test]
-        fn the_mean_stays_between_its_samples(samples in prop::collection::vec((0.1..10_000.0_f64, 0_u64..5_000), 1..100)) {
-            let mut now = Instant::now();
-            let mut mean = Ewma::new(Duration::from_secs(1));
+        fn the_level_stays_between_its_samples(samples in prop::collection::vec(0.1..10_000.0_f64, 1..100)) {
+            let mut level = Level::default();
             let (mut least, mut most) = (f64::MAX, 0.0_f64);
-            for (sample, pause) in samples {
-                now += MS * pause as u32;
-                mean.add(sample, now);
+            for sample in samples {
+                level.add(sample);
                 (least, most) = (least.min(sample), most.max(sample));
-                let got = mean.get().expect("a sample");
+                let got = level.get().expect("a sample");
                 prop_assert!(got >= least * 0.999 && got <= most * 1.001);
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Home is left for a zone that takes less than this share of home's time, …
-const BETTER: f64 = 0.75;
+const BETTER: f64 = 0.7;
 
 /// … and is better by more than this, ms: nobody feels less.
 const BETTER_MS: f64 = 5.0;
@@ -16,11 +16,20 @@ const HOME_AGAIN: f64 = 1.1;
 /// As above, ms.
 const HOME_AGAIN_MS: f64 = 2.0;
 
-/// For so long without a break a zone must be the better one.
+/// For so much longer a zone must have been the better one than not.
 const HOLD: Duration = Duration::from_secs(10);
 
-/// The same where it is better by far: something has happened to the leader.
+/// That doubles with each change soon after another, so many times at most.
+const DOUBLED_MAX: u32 = 4;
+
+/// What is soon.
+const SOON: Duration = Duration::from_secs(600);
+
+/// The same where it is better by far, without a break: something has happened to the leader.
 const HOLD_FAR_BETTER: Duration = Duration::from_millis(500);
+
+/// A longer pause between two updates counts as this: nobody looked.
+const UPDATE: Duration = Duration::from_secs(1);
 
 /// What is better by far: a third of the time, …
 const FAR_BETTER: f64 = 1.0 / 3.0;
@@ -35,8 +44,13 @@ const HOME: usize = 0;
 #[derive(Debug, Clone, Default)]
 pub struct Leader {
     zone: usize,
-    /// Who is better, and since when without a break.
-    challenger: Option<(usize, Instant)>,
+    /// How much longer another was the better one than not, lately.
+    worse: Duration,
+    /// Since when another is better by far, without a break.
+    far_worse: Option<Instant>,
+    updated: Option<Instant>,
+    /// Changes for the better that followed each other soon, and when the last was.
+    changes: Option<(u32, Instant)>,
 }
 
 impl Leader {
@@ -45,31 +59,42 @@ impl Leader {
     /// `times` are of all zones, home first: milliseconds that a read is expected to take, infinite
     /// where that is not known yet, `None` where the zone may not lead.
     pub fn update(&mut self, times: &[Option<f64>], now: Instant) -> Option<usize> {
+        let since = self.updated.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let since = since.min(UPDATE);
         let Some(own) = times.get(self.zone).copied().flatten() else {
             // Nobody waits for a zone that is out of use.
-            self.challenger = None;
-            self.zone = best(times)?;
-            return Some(self.zone);
+            return best(times).map(|zone| self.lead(zone));
         };
         let Some(challenger) = challenger(times, self.zone) else {
-            self.challenger = None;
+            self.worse = self.worse.saturating_sub(since);
+            self.far_worse = None;
             return Some(self.zone);
         };
-        let since = match self.challenger {
-            Some((zone, since)) if zone == challenger => since,
-            // Whoever it is, the leader has been the worse one since then.
-            Some((_, since)) if challenger != HOME => since,
-            _ => now,
-        };
-        self.challenger = Some((challenger, since));
+        self.worse = (self.worse + since).min(self.hold(now));
         let time = times[challenger].unwrap_or(f64::INFINITY);
         let far = time < own * FAR_BETTER && time + FAR_BETTER_MS < own;
-        let hold = if far { HOLD_FAR_BETTER } else { HOLD };
-        if now.saturating_duration_since(since) >= hold {
-            self.zone = challenger;
-            self.challenger = None;
+        self.far_worse = if far { self.far_worse.or(Some(now)) } else { None };
+        if self.far_worse.is_some_and(|far| now.saturating_duration_since(far) >= HOLD_FAR_BETTER) {
+            return Some(self.lead(challenger));
+        }
+        if self.worse >= self.hold(now) {
+            let before = self.changes.filter(|(_, at)| now.saturating_duration_since(*at) < SOON);
+            self.changes = Some((before.map_or(1, |(changes, _)| changes.saturating_add(1)), now));
+            return Some(self.lead(challenger));
         }
         Some(self.zone)
+    }
+
+    fn lead(&mut self, zone: usize) -> usize {
+        self.zone = zone;
+        self.worse = Duration::ZERO;
+        self.far_worse = None;
+        zone
+    }
+
+    fn hold(&self, now: Instant) -> Duration {
+        let before = self.changes.filter(|(_, at)| now.saturating_duration_since(*at) < SOON);
+        HOLD * 2_u32.pow(before.map_or(0, |(changes, _)| changes.min(DOUBLED_MAX)))
     }
 }
 

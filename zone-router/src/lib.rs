@@ -8,6 +8,7 @@ mod board;
 pub mod fanout;
 pub mod health;
 mod hedge;
+mod inquiry;
 pub mod latency;
 pub mod leader;
 mod observation;
@@ -21,6 +22,7 @@ mod settings;
 mod size_class;
 pub mod snapshot;
 mod suspects;
+mod tries;
 mod watch;
 mod zone;
 

@@ -34,14 +34,16 @@ pub(crate) enum Seen {
     Gave { bytes: u64, waited: Duration },
     /// The body goes on elsewhere.
     LeftBehind,
-    /// It failed.
+    /// It failed before a first byte.
     Failed(Trouble),
-    /// A blob of which it gave all, or a part, was right.
+    /// It failed in mid-body.
+    Broke(Trouble),
+    /// A blob of which it gave all, or the end, was right.
     Proven { blob: Arc<Blob>, size: u64 },
     /// It alone gave a blob, and the bytes were wrong.
     WrongBytes,
-    /// A probe was answered.
-    Probed { after: Duration },
+    /// A probe was answered; `late` if it was overdue by then.
+    Probed { after: Duration, late: bool },
     /// A probe's answer is overdue.
     ProbeOverdue,
     /// A probe failed.

@@ -19,6 +19,7 @@ use crate::observation::{Seen, Trouble};
 use crate::rank::{Candidate, Reason};
 use crate::router::{Answer, Judge, Trial};
 use crate::snapshot::Snapshot;
+use crate::tries::Tries;
 use crate::{Blob, Router, SizeClass};
 
 /// In the second round, between the start of one zone and of the next beside it.
@@ -59,8 +60,7 @@ pub(crate) struct Race<'a> {
     running: Vec<Attempt<'a>>,
     /// Given up for being overdue.
     overdue: VecDeque<usize>,
-    /// How often each zone was asked.
-    tries: &'a mut [u8],
+    tries: &'a mut Tries,
     answers: Vec<(usize, Answer)>,
     hedged: bool,
 }
@@ -85,7 +85,7 @@ impl<'a> Race<'a> {
         view: &'a Snapshot,
         wanted: Wanted<'a>,
         entrants: Vec<Entrant>,
-        tries: &'a mut [u8],
+        tries: &'a mut Tries,
     ) -> Self {
         Self {
             router,
@@ -164,7 +164,7 @@ impl<'a> Race<'a> {
     }
 
     fn start(&mut self, zone: usize, set: impl FnOnce(Attempt<'a>) -> Attempt<'a>) {
-        self.tries[zone] = self.tries[zone].saturating_add(1);
+        self.tries.ask(zone);
         let (blob, range) = (self.wanted.blob, self.wanted.range.clone());
         self.running.push(set(Attempt {
             zone,
@@ -186,11 +186,9 @@ impl<'a> Race<'a> {
         [hedge, overdue, self.again_at()].into_iter().flatten().min()
     }
 
-    /// When the next zone takes its place, if there is one that is worth it: a zone in use is not
-    /// given up for one that is not.
+    /// When the next zone takes its place or joins it, if there is one.
     fn overdue_at(&self, attempt: &Attempt<'_>) -> Option<Instant> {
-        let next = self.waiting.front()?.candidate.reason;
-        attempt.overdue_at.filter(|_| attempt.ejected || next < Reason::Ejected)
+        attempt.overdue_at.filter(|_| !self.waiting.is_empty())
     }
 
     fn may_hedge(&self) -> bool {
@@ -222,19 +220,27 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// The next zone takes the place of one whose headers are overdue.
+    /// The next zone takes the place of one whose headers are overdue. A zone in use is not given up
+    /// for one that is not: that one is asked beside it.
     fn replace(&mut self, late: usize) {
         let Ok(permit) = self.router.replacements.try_acquire() else {
             // Too many do that already: then it is waited for.
             self.running[late].overdue_at = None;
             return;
         };
+        let next_is_out = self.waiting.front().is_some_and(|next| next.candidate.reason >= Reason::Ejected);
+        if next_is_out && !self.running[late].ejected && self.running.len() == 1 {
+            self.running[late].overdue_at = None;
+            self.start_next(Some(permit));
+            return;
+        }
         let late = self.running.remove(late);
         let after = late.began.elapsed();
         tracing::debug!(zone = %self.router.zones[late.zone].name, digest = %self.wanted.blob.digest, ?after, "zone is overdue, asking the next");
         self.router.watch.saw(late.zone, Seen::Overdue { class: self.wanted.class, after });
         self.overdue.push_back(late.zone);
-        if self.running.is_empty() {
+        // A hedge that is not overdue yet is enough.
+        if self.running.iter().all(|other| other.overdue_at.is_none()) {
             self.start_next(Some(permit));
         }
     }
@@ -271,6 +277,7 @@ impl<'a> Race<'a> {
                 Answer::Failed(error)
             }
         };
+        self.tries.fail(zone);
         if let Answer::Failed(error) = &answer {
             self.complain(zone, error);
         }
@@ -290,7 +297,12 @@ impl<'a> Race<'a> {
     }
 
     fn won(&mut self, attempt: Attempt<'a>, object: Object) -> Won {
+        let now = Instant::now();
         for other in self.running.drain(..) {
+            // What had been overdue, or is waited for in the second round, says nothing new.
+            if other.overdue_at.is_none_or(|at| at < now) {
+                continue;
+            }
             let after = other.began.elapsed();
             self.router.watch.saw(other.zone, Seen::Outrun { class: self.wanted.class, after });
         }

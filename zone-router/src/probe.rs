@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::{Error, Hasher, Kind, Proof};
+use backends::{Error, Kind};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::board::DEEP_PROBE_MAX;
 use crate::health::{Fault, State};
+use crate::inquiry::read_whole;
 use crate::observation::{Seen, Trouble};
 use crate::snapshot::ZoneView;
 use crate::{Blob, Router, Settings, SizeClass, Zone};
@@ -67,15 +67,9 @@ fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Inst
     match view.state {
         State::Ejected { until, .. } => until.max(last + settings.suspect_interval),
         State::Probation { .. } => last + settings.suspect_interval.mul_f64(jitter),
-        State::Healthy if view.suspect || is_slower(view) => last + settings.suspect_interval.mul_f64(jitter),
+        State::Healthy if view.suspect || view.unsettled => last + settings.suspect_interval.mul_f64(jitter),
         State::Healthy => last + settings.probe_interval.mul_f64(jitter),
     }
-}
-
-/// Whether probes take far longer than they did: then it is soon known how long they take now.
-fn is_slower(view: &ZoneView) -> bool {
-    let usual = view.headers[SizeClass::Small as usize].p95;
-    matches!((view.probe, usual), (Some(lately), Some(usual)) if lately > usual * 2)
 }
 
 /// Probes one zone until `shutdown`.
@@ -124,26 +118,26 @@ async fn probe(router: &Router, zone: usize) {
     let began = Instant::now();
     let look = look(&router.zones[zone], view.recent.as_ref(), lied);
     tokio::pin!(look);
-    let patience = if lied { patience + DEEP_PATIENCE } else { patience };
-    let result = match timeout(overdue, &mut look).await {
-        Ok(result) => result,
+    // A whole blob takes its time.
+    let (overdue, patience) = if lied { (patience, patience + DEEP_PATIENCE) } else { (overdue, patience) };
+    let (result, late) = match timeout(overdue, &mut look).await {
+        Ok(result) => (result, false),
         Err(_) => {
-            if view.state == State::Healthy {
-                router.watch.saw(zone, Seen::ProbeOverdue);
-            }
+            router.watch.saw(zone, Seen::ProbeOverdue);
             let more = patience.saturating_sub(overdue);
-            timeout(more, look).await.unwrap_or_else(|_| {
+            let result = timeout(more, look).await.unwrap_or_else(|_| {
                 Err(Error::new(Kind::Timeout, format!("probe: no answer within {patience:.0?}")))
-            })
+            });
+            (result, true)
         }
     };
     router.watch.saw(
         zone,
         match result {
-            Ok(()) => Seen::Probed { after: began.elapsed() },
+            Ok(()) => Seen::Probed { after: began.elapsed(), late },
             // It serves, if not us and not now.
             Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => {
-                Seen::Probed { after: began.elapsed() }
+                Seen::Probed { after: began.elapsed(), late }
             }
             Err(error) => Seen::ProbeFailed(Trouble::from(&error)),
         },
@@ -152,20 +146,19 @@ async fn probe(router: &Router, zone: usize) {
 
 /// Reads one byte of what the zone lately gave, or all of it and proves it; where there is nothing
 /// or it has gone, the store's own marker.
-async fn look(zone: &Zone, recent: Option<&(Arc<Blob>, u64)>, whole: bool) -> Result<(), Error> {
-    let Some((blob, size)) = recent else { return zone.store.probe().await };
-    let range = if whole && *size <= DEEP_PROBE_MAX { None } else { Some(0..1) };
-    let deep = range.is_none();
-    let Some(mut object) = zone.store.get(&blob.key, range).await? else { return zone.store.probe().await };
-    let mut proof = Proof::new(blob.digest, *size, Hasher::new());
-    while let Some(piece) = object.body.next().await {
-        let piece = piece?;
-        if deep {
-            proof.admit(&piece)?;
-        }
+async fn look(zone: &Zone, recent: Option<&Arc<Blob>>, whole: bool) -> Result<(), Error> {
+    let Some(blob) = recent else { return zone.store.probe().await };
+    if whole {
+        return match read_whole(zone, blob).await? {
+            true => Ok(()),
+            false => zone.store.probe().await,
+        };
     }
-    if deep && proof.missing() > 0 {
-        return Err(Error::new(Kind::Corrupt, format!("probe: {} bytes are missing", proof.missing())));
+    let Some(mut object) = zone.store.get(&blob.key, Some(0..1)).await? else {
+        return zone.store.probe().await;
+    };
+    while let Some(piece) = object.body.next().await {
+        piece?;
     }
     Ok(())
 }

@@ -64,24 +64,35 @@ pub struct Place {
     pub key: u64,
 }
 
-/// The zones to try, best first. `places` are of all zones in their configured order, `None` for
-/// one that is not read; the condemned are left out.
+/// The zones in the order of their places, which are of all zones in their configured order; `None`
+/// is a zone that is not read.
 #[must_use]
-pub fn rank<'a>(
-    places: impl Iterator<Item = Option<&'a Place>>,
-    standing: impl Fn(usize) -> Standing,
-) -> Vec<Candidate> {
-    let mut order: Vec<(Place, usize)> = Vec::with_capacity(places.size_hint().1.unwrap_or_default());
-    for (zone, place) in places.enumerate() {
-        let Some(place) = place else { continue };
-        match standing(zone) {
-            Standing::Clear => order.push((*place, zone)),
-            Standing::Suspect => order.push((Place { reason: Reason::Suspect, ..*place }, zone)),
+pub fn order<'a>(places: impl Iterator<Item = Option<&'a Place>>) -> Vec<Candidate> {
+    let mut order: Vec<(Place, usize)> =
+        places.enumerate().filter_map(|(zone, place)| Some((*place?, zone))).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(place, zone)| Candidate { zone, reason: place.reason }).collect()
+}
+
+/// The zones to try for one digest, best first: of all in their order the suspects last, the
+/// condemned left out.
+#[must_use]
+pub fn rank(order: &[Candidate], standing: impl Fn(usize) -> Standing) -> Vec<Candidate> {
+    let mut ranked = Vec::with_capacity(order.len());
+    let mut suspects = 0;
+    for candidate in order {
+        match standing(candidate.zone) {
+            Standing::Clear => ranked.push(*candidate),
+            Standing::Suspect => suspects += 1,
             Standing::Condemned => {}
         }
     }
-    order.sort_unstable();
-    order.into_iter().map(|(place, zone)| Candidate { zone, reason: place.reason }).collect()
+    if suspects > 0 {
+        let suspect = |candidate: &&Candidate| standing(candidate.zone) == Standing::Suspect;
+        let last = order.iter().filter(suspect);
+        ranked.extend(last.map(|candidate| Candidate { reason: Reason::Suspect, ..*candidate }));
+    }
+    ranked
 }
 
 #[cfg(test)]
@@ -104,14 +115,16 @@ mod tests {
         /// equals in their configured order.
         #[test]
         fn a_stable_order(zones in prop::collection::vec((place(), standing()), 0..9)) {
-            let order = rank(zones.iter().map(|(place, _)| place.as_ref()), |zone| zones[zone].1);
+            let order = rank(&order(zones.iter().map(|(place, _)| place.as_ref())), |zone| zones[zone].1);
             let mut listed: Vec<usize> = order.iter().map(|candidate| candidate.zone).collect();
             listed.sort_unstable();
             let expected = |zone: &usize| zones[*zone].0.is_some() && zones[*zone].1 != Standing::Condemned;
             prop_assert_eq!(listed, (0..zones.len()).filter(expected).collect::<Vec<_>>());
-            let suspect = |candidate: &Candidate| zones[candidate.zone].1 == Standing::Suspect;
             for pair in order.windows(2) {
-                let of = |candidate: &Candidate| (suspect(candidate), if suspect(candidate) { None } else { zones[candidate.zone].0.map(|place| place.reason) }, zones[candidate.zone].0.map(|place| place.key), candidate.zone);
+                let of = |candidate: &Candidate| {
+                    let (place, standing) = zones[candidate.zone];
+                    (standing == Standing::Suspect, place, candidate.zone)
+                };
                 prop_assert!(of(&pair[0]) < of(&pair[1]));
             }
         }

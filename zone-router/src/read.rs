@@ -8,13 +8,12 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout};
 
+use crate::inquiry::inquire;
 use crate::observation::{Seen, Trouble};
 use crate::open::{Entrant, Race, Wanted, Won};
 use crate::router::{Answer, Trial};
+use crate::tries::Tries;
 use crate::{Blob, Router, SizeClass};
-
-/// How often one read tries one zone: once, and once more when all others have failed too.
-const TRIES_PER_ZONE_MAX: u8 = 2;
 
 /// Over so much waiting the speed of a body is measured.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -33,8 +32,7 @@ pub(crate) struct Read {
     gave: Vec<usize>,
     /// Whether the first bytes came from elsewhere, unproven.
     inherited: bool,
-    /// Tries of each zone so far.
-    tries: Vec<u8>,
+    tries: Tries,
     ended: bool,
 }
 
@@ -59,7 +57,7 @@ enum Broke {
 
 impl Read {
     /// One that has just been opened in a zone.
-    pub(crate) fn opened(router: Arc<Router>, blob: Blob, proof: Proof, won: Won, tries: Vec<u8>) -> Self {
+    pub(crate) fn opened(router: Arc<Router>, blob: Blob, proof: Proof, won: Won, tries: Tries) -> Self {
         let mut read = Self::resumed(router, blob, proof);
         read.tries = tries;
         read.current = Some(read.current(won));
@@ -68,7 +66,7 @@ impl Read {
 
     /// One that no zone has been opened for yet.
     pub(crate) fn resumed(router: Arc<Router>, blob: Blob, proof: Proof) -> Self {
-        let tries = vec![0; router.zones.len()];
+        let tries = Tries::new(router.zones.len());
         let inherited = proof.hasher().bytes() > 0;
         let blob = Arc::new(blob);
         Self { router, blob, proof, current: None, gave: Vec::new(), inherited, tries, ended: false }
@@ -80,7 +78,7 @@ impl Read {
 
     fn current(&self, won: Won) -> Current {
         let entrants = self.entrants();
-        let fresh = |zone: usize| zone != won.zone && self.tries[zone] == 0;
+        let fresh = |zone: usize| zone != won.zone && self.tries.asked(zone) == 0;
         let others = entrants.iter().any(|entrant| fresh(entrant.candidate.zone));
         let (bytes, waited) = (0, Duration::ZERO);
         Current { zone: won.zone, body: won.object.body, others, bytes, waited, _trial: won.trial }
@@ -106,7 +104,7 @@ impl Read {
             let Some(current) = &mut self.current else { continue };
             let broke = match current.next(stall).await {
                 Ok(bytes) if bytes.is_empty() => continue,
-                Ok(bytes) => return self.admit(bytes).map(Some),
+                Ok(bytes) => return self.admit(bytes).await.map(Some),
                 Err(broke) => broke,
             };
             self.broke(broke);
@@ -114,7 +112,7 @@ impl Read {
         Ok(None)
     }
 
-    fn admit(&mut self, bytes: Bytes) -> Result<Bytes> {
+    async fn admit(&mut self, bytes: Bytes) -> Result<Bytes> {
         let Some(current) = &mut self.current else {
             return Err(Error::new(Kind::Unavailable, "bytes of no zone"));
         };
@@ -124,7 +122,7 @@ impl Read {
             self.gave.push(zone);
         }
         if let Err(error) = self.proof.admit(&bytes) {
-            self.lied(&error);
+            self.lied(&error).await;
             return Err(error);
         }
         if self.proof.missing() == 0 {
@@ -135,29 +133,28 @@ impl Read {
         Ok(bytes)
     }
 
-    fn lied(&mut self, error: &Error) {
+    async fn lied(&mut self, error: &Error) {
         let digest = self.blob.digest;
         self.router.suspects.blame(&digest, &self.gave, self.inherited);
         let zones: Vec<_> = self.gave.iter().map(|zone| &*self.router.zones[*zone].name).collect();
         tracing::error!(zones = zones.join(","), %digest, %error, "wrong bytes, cut before the end");
         self.tell_speed();
-        if let [zone] = self.gave[..]
-            && !self.inherited
-        {
-            self.router.watch.saw(zone, Seen::WrongBytes);
-        }
         self.current = None;
+        match self.gave[..] {
+            [zone] if !self.inherited => self.router.watch.saw(zone, Seen::WrongBytes),
+            _ => inquire(&self.router, &self.blob, &self.gave).await,
+        }
     }
 
     fn proven(&mut self) {
         self.tell_speed();
         self.router.suspects.acquit(&self.blob.digest, &self.gave, self.inherited);
-        for zone in &self.gave {
+        // Its connection goes back, and so does the right to try a zone on probation. Those that were
+        // left on the way have proven nothing.
+        if let Some(current) = self.current.take() {
             let (blob, size) = (Arc::clone(&self.blob), self.proof.size());
-            self.router.watch.saw(*zone, Seen::Proven { blob, size });
+            self.router.watch.saw(current.zone, Seen::Proven { blob, size });
         }
-        // Its connection goes back, and so does the right to try a zone on probation.
-        self.current = None;
     }
 
     /// Looks whether the bytes come too slowly.
@@ -177,7 +174,7 @@ impl Read {
         let view = self.router.snapshot();
         let fast = |(other, view): (usize, &crate::ZoneView)| {
             let known = view.throughput.is_none_or(|throughput| throughput >= rate.saturating_mul(FASTER));
-            other != zone && self.tries[other] == 0 && view.serves() && known
+            other != zone && self.tries.asked(other) == 0 && view.serves() && known
         };
         view.zones.iter().enumerate().any(fast)
     }
@@ -195,14 +192,15 @@ impl Read {
         let name = &self.router.zones[zone].name;
         let (digest, offset) = (self.blob.digest, self.proof.hasher().bytes());
         self.router.watch.saw(zone, Seen::LeftBehind);
+        self.tries.fail(zone);
         match broke {
             Broke::Failed(error) => {
-                self.router.watch.saw(zone, Seen::Failed(Trouble::from(&error)));
+                self.router.watch.saw(zone, Seen::Broke(Trouble::from(&error)));
                 tracing::warn!(zone = %name, %digest, offset, %error, "zone broke off, going on in the next");
             }
             Broke::Stalled(after) => {
                 let error = Error::new(Kind::Timeout, format!("the body gave nothing for {after:.0?}"));
-                self.router.watch.saw(zone, Seen::Failed(Trouble::from(&error)));
+                self.router.watch.saw(zone, Seen::Broke(Trouble::from(&error)));
                 tracing::warn!(zone = %name, %digest, offset, ?after, "zone stalled, going on in the next");
             }
             Broke::Slow(rate) => {
@@ -245,9 +243,9 @@ impl Read {
     /// Zones that may go on, those tried least first.
     fn entrants(&self) -> Vec<Entrant> {
         let mut entrants = self.router.entrants(&self.blob.digest, SizeClass::of(Some(self.proof.missing())));
-        entrants.retain(|entrant| self.tries[entrant.candidate.zone] < TRIES_PER_ZONE_MAX);
+        entrants.retain(|entrant| self.tries.may_ask(entrant.candidate.zone));
         // Stable: those tried as often stay in the order of rank.
-        entrants.sort_by_key(|entrant| self.tries[entrant.candidate.zone]);
+        entrants.sort_by_key(|entrant| self.tries.asked(entrant.candidate.zone));
         entrants
     }
 }

@@ -15,6 +15,7 @@ use crate::rank::Reason;
 use crate::read::Read;
 use crate::snapshot::Snapshot;
 use crate::suspects::Suspects;
+use crate::tries::Tries;
 use crate::watch::Watch;
 use crate::{Blob, Policy, Settings, SizeClass, Zone};
 
@@ -75,7 +76,7 @@ pub enum Answer {
 impl fmt::Display for NotOpened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.answers.is_empty() {
-            return f.write_str("every zone that may be read has given wrong bytes for this blob of late");
+            return f.write_str("no zone is left to ask: none may be read, or each has given wrong bytes for this blob of late");
         }
         for (index, (zone, answer)) in self.answers.iter().enumerate() {
             let comma = if index == 0 { "" } else { "; " };
@@ -174,7 +175,7 @@ impl Router {
         let entrants = self.entrants(&blob.digest, class);
         let judge = |zone: usize, object: &Object| self.judge(zone, blob, expected, object);
         let wanted = Wanted { blob, range: None, class, judge: &judge };
-        let mut tries = vec![0; self.zones.len()];
+        let mut tries = Tries::new(self.zones.len());
         let view = self.snapshot();
         let (won, answers) = Race::new(self, &view, wanted, entrants, &mut tries).run().await;
         let Some(won) = won else {

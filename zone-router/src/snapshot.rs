@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::health::State;
-use crate::rank::{Candidate, Place, Standing, rank};
+use crate::rank::{Candidate, Place, Standing, order, rank};
 use crate::{Blob, Policy, SizeClass};
 
 /// All zones at one moment, in their configured order, home first.
@@ -14,6 +14,8 @@ use crate::{Blob, Policy, SizeClass};
 pub struct Snapshot {
     /// The zones.
     pub zones: Vec<ZoneView>,
+    /// By size class: the zones that are read, best first.
+    orders: [Vec<Candidate>; 3],
     /// Whether every zone that may be read is ejected: then the least recently failed is tried.
     pub all_ejected: bool,
     /// Events that were lost because more came than could be taken in.
@@ -21,10 +23,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    pub(crate) fn new(zones: Vec<ZoneView>, all_ejected: bool, lost_events: u64) -> Self {
+        let place = |class: SizeClass| order(zones.iter().map(|zone| zone.places[class as usize].as_ref()));
+        Self { orders: SizeClass::ALL.map(place), zones, all_ejected, lost_events }
+    }
+
     /// The zones to try for a blob of this class, best first.
     #[must_use]
     pub fn rank(&self, class: SizeClass, standing: impl Fn(usize) -> Standing) -> Vec<Candidate> {
-        rank(self.zones.iter().map(|zone| zone.places[class as usize].as_ref()), standing)
+        rank(&self.orders[class as usize], standing)
     }
 }
 
@@ -51,16 +58,18 @@ pub struct ZoneView {
     pub places: [Option<Place>; 3],
     /// By size class: how long its headers take.
     pub headers: [Headers; 3],
-    /// How long its probes take, on average of the last seconds.
+    /// Whether its last probe or reads may be the beginning of something.
+    pub(crate) unsettled: bool,
+    /// How long its probes take, but for outliers.
     pub probe: Option<Duration>,
-    /// Bytes a second of one body, on average of the last seconds that it gave any.
+    /// Bytes a second of one body, but for outliers.
     pub throughput: Option<u64>,
     /// What was counted since the start.
     pub counts: Counts,
     /// Its last failure in words, and when that was.
     pub last_error: Option<(Arc<str>, Instant)>,
-    /// A small blob that it lately gave, and its size: what a probe reads.
-    pub(crate) recent: Option<(Arc<Blob>, u64)>,
+    /// A small blob that it lately gave: what a probe reads.
+    pub(crate) recent: Option<Arc<Blob>>,
 }
 
 impl ZoneView {

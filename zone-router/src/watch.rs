@@ -95,8 +95,9 @@ impl Watch {
                     keeper.board.set_policies(&policies);
                     self.publish(&mut keeper.board);
                 }
-                Some(observation) = keeper.inbox.recv() => self.take(&mut keeper.board, observation),
+                // Before the observations, which may never cease.
                 _ = tick.tick() => self.publish(&mut keeper.board),
+                Some(observation) = keeper.inbox.recv() => self.take(&mut keeper.board, observation),
             }
         }
     }
@@ -105,13 +106,18 @@ impl Watch {
         let zone = observation.zone;
         // A probe's outcome moves the next one.
         let probed = matches!(observation.what, Seen::Probed { .. } | Seen::ProbeFailed(_));
-        let change = board.fold(observation, Instant::now(), fastrand::f64());
-        if change.is_none() && !probed {
+        let now = Instant::now();
+        let doubt = board.is_doubtful(zone, now);
+        let change = board.fold(observation, now, fastrand::f64());
+        let doubt = board.is_doubtful(zone, now) && !doubt;
+        if change.is_none() && !probed && !doubt {
             return;
         }
         self.publish(board);
-        if let Some(change) = change {
-            tell(&change);
+        if let Some(change) = &change {
+            tell(change);
+        }
+        if change.is_some() || doubt {
             self.changed[zone].notify_one();
         }
     }

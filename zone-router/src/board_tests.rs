@@ -1,0 +1,171 @@
+use backends::memory::MemoryStore;
+use backends::{Digest, Key};
+
+use super::*;
+use crate::rank::Standing;
+
+const MS: Duration = Duration::from_millis(1);
+const SMALL: SizeClass = SizeClass::Small;
+
+/// Zones 40, 41, … ms away, all known.
+struct Site {
+    board: Board,
+    now: Instant,
+}
+
+impl Site {
+    fn new(policies: &[Policy]) -> Self {
+        let now = Instant::now();
+        let zone = |index: usize| Zone::new(&format!("z{index}"), Arc::new(MemoryStore::new()));
+        let zones: Vec<_> = (0..policies.len()).map(zone).collect();
+        let mut site = Self { board: Board::new(&zones, policies, Settings::default(), now), now };
+        for _ in 0..20 {
+            site.now += Duration::from_secs(1);
+            for zone in 0..policies.len() {
+                site.see(zone, Seen::Probed { after: MS * (40 + zone as u32), late: false });
+                site.see(zone, Seen::Answered { class: SMALL, after: MS * 40, absent: false });
+            }
+            site.snapshot();
+        }
+        site
+    }
+
+    fn see(&mut self, zone: usize, what: Seen) -> Option<Change> {
+        self.board.fold(Observation { zone, what }, self.now, 1.0)
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        self.board.snapshot(self.now, 0)
+    }
+
+    fn order(&mut self) -> Vec<(usize, Reason)> {
+        let order = self.snapshot().rank(SMALL, |_| Standing::Clear);
+        order.into_iter().map(|candidate| (candidate.zone, candidate.reason)).collect()
+    }
+
+    fn fail(&mut self, zone: usize, kind: Kind) -> Option<Change> {
+        self.see(zone, Seen::Failed(Trouble { kind, text: "so".into() }))
+    }
+}
+
+fn site() -> Site {
+    Site::new(&[Policy::default(); 3])
+}
+
+#[test]
+fn home_then_by_time() {
+    assert_eq!(site().order(), [(0, Reason::Home), (1, Reason::Next), (2, Reason::Next)]);
+}
+
+#[test]
+fn throttling_spares_and_does_not_eject() {
+    let mut site = site();
+    for _ in 0..100 {
+        assert!(site.fail(0, Kind::Throttled { retry_after: Some(Duration::from_secs(3600)) }).is_none());
+    }
+    assert_eq!(site.order(), [(1, Reason::Nearest), (2, Reason::Next), (0, Reason::Throttled)]);
+    site.now += THROTTLED.2;
+    assert!(site.order().contains(&(0, Reason::Next)), "for a bounded time");
+}
+
+#[test]
+fn a_denial_is_told_and_what_is_invalid_says_nothing() {
+    let mut site = site();
+    for _ in 0..100 {
+        assert!(site.fail(0, Kind::Invalid).is_none() && site.fail(0, Kind::Denied).is_none());
+    }
+    let denied = || Seen::ProbeFailed(Trouble { kind: Kind::Denied, text: "403".into() });
+    let change = site.see(0, denied()).expect("misconfigured");
+    assert_eq!(
+        (change.to.as_str(), change.reason.as_deref()),
+        ("misconfigured", Some("misconfigured: it denies us: 403"))
+    );
+    assert_eq!(site.order()[2], (0, Reason::Ejected));
+}
+
+#[test]
+fn the_operators_word_stands_above_all() {
+    let mut site = site();
+    let drained = Policy { drain: true, ..Policy::default() };
+    let never = Policy { reads: false, ..Policy::default() };
+    site.board.set_policies(&[drained, never, Policy::default()]);
+    assert_eq!(site.order(), [(2, Reason::Nearest)]);
+    site.board.set_policies(&[drained; 3]);
+    assert_eq!(site.order(), []);
+    assert!(!site.snapshot().all_ejected, "nobody is asked, so nobody is missed");
+}
+
+#[test]
+fn a_hint_and_a_weight() {
+    let hint = Policy { latency_hint: Some(MS * 200), ..Policy::default() };
+    let mut far = Site::new(&[hint, Policy::default()]);
+    assert_eq!(far.order()[0], (1, Reason::Nearest), "its probes lie");
+    let dear = Policy { weight: 0.1, ..Policy::default() };
+    let mut dear = Site::new(&[dear, Policy::default()]);
+    assert_eq!(dear.order()[0], (1, Reason::Nearest));
+}
+
+#[test]
+fn the_least_recently_failed_first() {
+    let mut site = site();
+    for zone in [1, 0, 2] {
+        (0..3).for_each(|_| drop(site.fail(zone, Kind::Unavailable)));
+        site.now += MS * 10;
+    }
+    assert!(site.snapshot().all_ejected);
+    assert_eq!(site.order(), [1, 0, 2].map(|zone| (zone, Reason::Ejected)));
+}
+
+#[test]
+fn reads_given_up_do_not_make_it_wait_longer() {
+    let mut site = site();
+    let before = site.snapshot().zones[0].headers[SMALL as usize];
+    for _ in 0..1000 {
+        site.see(0, Seen::Overdue { class: SMALL, after: MS * 500 });
+        site.see(0, Seen::Outrun { class: SMALL, after: MS * 10 });
+    }
+    assert_eq!(site.snapshot().zones[0].headers[SMALL as usize], before);
+    // What was outrun late would have taken longer still.
+    (0..1000).for_each(|_| drop(site.see(0, Seen::Outrun { class: SMALL, after: MS * 80 })));
+    assert!(site.snapshot().zones[0].headers[SMALL as usize].p95 > before.p95);
+}
+
+#[test]
+fn a_read_on_probation_that_is_outrun_has_failed() {
+    let mut site = site();
+    (0..3).for_each(|_| drop(site.fail(0, Kind::Unavailable)));
+    site.now += Duration::from_secs(30);
+    let probed = || Seen::Probed { after: MS * 40, late: false };
+    assert_eq!(site.see(0, probed()).map(|change| change.to.as_str()), Some("probation"));
+    let outrun = site.see(0, Seen::Outrun { class: SMALL, after: MS * 80 });
+    assert_eq!(outrun.map(|change| change.to.as_str()), Some("ejected"));
+}
+
+#[test]
+fn slow_reads_are_a_brown_out_whatever_probes_say() {
+    let mut site = site();
+    for _ in 0..20 {
+        site.now += MS * 50;
+        site.see(0, Seen::Answered { class: SMALL, after: MS * 400, absent: false });
+        site.snapshot();
+    }
+    assert_eq!(site.order()[0], (1, Reason::Nearest));
+}
+
+#[test]
+fn absence_is_no_sample() {
+    let mut site = site();
+    let before = site.snapshot().zones[0].headers[SMALL as usize];
+    (0..1000).for_each(|_| drop(site.see(0, Seen::Answered { class: SMALL, after: MS, absent: true })));
+    assert_eq!(site.snapshot().zones[0].headers[SMALL as usize], before);
+}
+
+#[test]
+fn only_small_blobs_are_probed_with() {
+    let mut site = site();
+    let blob = Arc::new(Blob { digest: Digest::EMPTY, key: Key::new("a") });
+    site.see(0, Seen::Proven { blob: Arc::clone(&blob), size: DEEP_PROBE_MAX + 1 });
+    assert!(site.snapshot().zones[0].recent.is_none());
+    site.see(0, Seen::Proven { blob, size: 1 });
+    assert!(site.snapshot().zones[0].recent.is_some());
+}

@@ -1,0 +1,79 @@
+//! Where several zones gave parts of wrong bytes: which of them lied.
+
+use std::time::Duration;
+
+use backends::{Hasher, Kind, Proof, Result};
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use crate::board::DEEP_PROBE_MAX;
+use crate::observation::Seen;
+use crate::{Blob, Router, Zone};
+
+/// How long the client, whose answer is lost anyway, waits for it: its next try is then right.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a zone gives when it is asked for all of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gives {
+    Right,
+    Wrong,
+    /// Nothing, a part, or more than is read for this.
+    Unknown,
+}
+
+/// Reads a blob whole in each of these zones. Who gives wrong bytes is condemned for it; if any
+/// does not give the right ones, those that do are cleared.
+pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[usize]) {
+    let look = |zone: &usize| {
+        let store = &router.zones[*zone];
+        async move { timeout(PATIENCE, gives(store, blob)).await.unwrap_or(Gives::Unknown) }
+    };
+    let found = join_all(zones.iter().map(look)).await;
+    let all_right = found.iter().all(|gives| *gives == Gives::Right);
+    for (zone, gives) in zones.iter().zip(found) {
+        match gives {
+            Gives::Wrong => {
+                tracing::error!(zone = %router.zones[*zone].name, digest = %blob.digest, "it was this zone that gave wrong bytes");
+                router.suspects.condemn(&blob.digest, *zone);
+                router.watch.saw(*zone, Seen::WrongBytes);
+            }
+            // One that lies now and then may be among them: all stay behind the others.
+            Gives::Right if all_right => {}
+            Gives::Right => router.suspects.acquit(&blob.digest, &[*zone], false),
+            Gives::Unknown => {}
+        }
+    }
+}
+
+async fn gives(zone: &Zone, blob: &Blob) -> Gives {
+    match read_whole(zone, blob).await {
+        Ok(true) => Gives::Right,
+        Err(error) if error.kind() == Kind::Corrupt => Gives::Wrong,
+        Ok(false) | Err(_) => Gives::Unknown,
+    }
+}
+
+/// Reads all of a small blob and proves it; `false` if it is not there or not small.
+///
+/// # Errors
+/// As the store's; [`Kind::Corrupt`] if the bytes are wrong.
+pub(crate) async fn read_whole(zone: &Zone, blob: &Blob) -> Result<bool> {
+    let Some(mut object) = zone.store.get(&blob.key, None).await? else { return Ok(false) };
+    // The zone's own word: what others said of the size may be the lie.
+    if object.meta.size > DEEP_PROBE_MAX {
+        return Ok(false);
+    }
+    let mut proof = Proof::new(blob.digest, object.meta.size, Hasher::new());
+    while let Some(piece) = object.body.next().await {
+        proof.admit(&piece?)?;
+    }
+    match proof.missing() {
+        0 => Ok(true),
+        missing => Err(backends::Error::new(
+            Kind::Unavailable,
+            format!("get {}: {missing} bytes are missing", blob.key),
+        )),
+    }
+}

@@ -1,0 +1,106 @@
+//! What the laws ask of a history.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::trace::{Ending, Event};
+use crate::world::History;
+
+/// Whoever has not answered by then has failed, as far as one can know.
+const FAILED: Duration = Duration::from_secs(1);
+
+/// One try of a client.
+#[derive(Debug, Clone)]
+pub(crate) struct Try {
+    pub(crate) began: Duration,
+    pub(crate) blob: usize,
+    pub(crate) attempt: usize,
+    /// Zones asked, in order.
+    pub(crate) asked: Vec<usize>,
+    /// Zones that gave wrong bytes.
+    pub(crate) liars: Vec<usize>,
+    /// From the beginning.
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) took: Duration,
+    pub(crate) how: Option<Ending>,
+}
+
+impl History {
+    pub(crate) fn tries(&self) -> Vec<Try> {
+        let mut tries: BTreeMap<usize, Try> = BTreeMap::new();
+        for (at, event) in &self.events {
+            let since = |tried: &Try| at.saturating_sub(tried.began);
+            match event {
+                Event::Began { read, blob, attempt } => {
+                    let (blob, attempt) = (*blob, *attempt);
+                    let (asked, liars, took) = (Vec::new(), Vec::new(), Duration::ZERO);
+                    tries.insert(
+                        *read,
+                        Try { began: *at, blob, attempt, asked, liars, first_byte: None, took, how: None },
+                    );
+                }
+                Event::Asked { read: Some(read), zone, .. } => {
+                    tries.get_mut(read).expect("begun").asked.push(*zone);
+                }
+                Event::Lied { read: Some(read), zone } => {
+                    tries.get_mut(read).expect("begun").liars.push(*zone)
+                }
+                Event::FirstByte { read } => {
+                    let tried = tries.get_mut(read).expect("begun");
+                    tried.first_byte = Some(since(tried));
+                }
+                Event::Ended { read, how } => {
+                    let tried = tries.get_mut(read).expect("begun");
+                    tried.took = since(tried);
+                    tried.how = Some(how.clone());
+                }
+                _ => {}
+            }
+        }
+        tries.into_values().collect()
+    }
+
+    /// Requests in all, and how many of them were sent while one of the same read was under way
+    /// that was going to be served, and soon: what comes later is failover.
+    pub(crate) fn requests(&self, from: Duration) -> (usize, usize) {
+        let mut running: BTreeMap<usize, (usize, bool, Duration)> = BTreeMap::new();
+        let (mut all, mut extra) = (0, 0);
+        for (at, event) in &self.events {
+            match event {
+                Event::Asked { request, read: Some(read), serves, .. } => {
+                    let beside = running
+                        .values()
+                        .any(|(other, serves, began)| other == read && *serves && *at < *began + FAILED);
+                    if *at >= from {
+                        all += 1;
+                        extra += usize::from(beside);
+                    }
+                    running.insert(*request, (*read, *serves, *at));
+                }
+                Event::Over { request } => drop(running.remove(request)),
+                _ => {}
+            }
+        }
+        (all, extra)
+    }
+
+    /// Who led from when on.
+    pub(crate) fn leaders(&self) -> Vec<(Duration, usize)> {
+        let mut leaders: Vec<(Duration, usize)> = Vec::new();
+        for (at, event) in &self.events {
+            if let Event::Leads { zone, .. } = event
+                && leaders.last().is_none_or(|(_, before)| before != zone)
+            {
+                leaders.push((*at, *zone));
+            }
+        }
+        leaders
+    }
+}
+
+/// The value that a share of `q` does not exceed.
+pub(crate) fn quantile(mut values: Vec<Duration>, q: f64) -> Duration {
+    values.sort_unstable();
+    let rank = (values.len() as f64 * q).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}

@@ -1,0 +1,89 @@
+//! Whatever the others do, an honest zone that has the blob serves it.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::history::Try;
+use crate::script::{Manner, Script};
+use crate::seeds::{Law, Verdict, check, hold};
+use crate::trace::Ending;
+use crate::world::{History, World};
+
+/// Hedges that may have been saved up.
+const SAVED: f64 = 10.0;
+
+/// One honest zone among others that do anything.
+fn chaos(seed: u64) -> World {
+    let mut rng = Rng::with_seed(seed);
+    let lasts = Duration::from_secs(20);
+    let mut zones: Vec<_> = (0..rng.usize(1..4)).map(|_| Script::any(&mut rng, lasts)).collect();
+    let honest = rng.usize(..=zones.len());
+    zones.insert(honest, Script::steady(Manner::honest(&mut rng)));
+    let mut world = World::new(seed, zones);
+    world.lasts = lasts;
+    world.rate = [0.3, 3.0, 15.0][rng.usize(..3)];
+    world.sizes_known = rng.bool();
+    world.attempts = 8;
+    world
+}
+
+fn no_wrong_bytes(_: &World, history: &History) -> Verdict {
+    let wrong = history.tries().into_iter().find(|tried| tried.how == Some(Ending::Wrong));
+    check(wrong.is_none(), || format!("{wrong:?}"))
+}
+
+/// A read fails only where a zone lied to it, and never twice by the lies of one zone alone.
+fn served(_: &World, history: &History) -> Verdict {
+    for tried in history.tries() {
+        let failed = tried.how != Some(Ending::Right);
+        check(!failed || !tried.liars.is_empty(), || format!("nobody lied, and it failed: {tried:?}"))?;
+        check(!failed || tried.attempt < liars(history, &tried), || {
+            format!("once more by the same: {tried:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// How many zones lie of this blob.
+fn liars(history: &History, tried: &Try) -> usize {
+    let mut liars: Vec<_> = history
+        .tries()
+        .into_iter()
+        .filter(|other| other.blob == tried.blob)
+        .flat_map(|other| other.liars)
+        .collect();
+    liars.sort_unstable();
+    liars.dedup();
+    liars.len()
+}
+
+fn within_budget(world: &World, history: &History) -> Verdict {
+    let (all, extra) = history.requests(Duration::ZERO);
+    let most = all as f64 * world.settings.hedge_percent / 100.0 + SAVED;
+    check(extra as f64 <= most, || format!("{extra} extra requests of {all}"))
+}
+
+const LAWS: [Law<'_>; 3] = [
+    ("no completed answer has wrong bytes", &no_wrong_bytes),
+    ("an honest zone serves, at the next try where a zone lied", &served),
+    ("extra requests stay within the budget", &within_budget),
+];
+
+#[test]
+fn chaos_one() {
+    hold("laws::chaos::chaos_one", 0..1000, chaos, &LAWS);
+}
+
+#[test]
+fn chaos_two() {
+    hold("laws::chaos::chaos_two", 1_000_000..1_001_000, chaos, &LAWS);
+}
+
+/// Without it no seed could be replayed.
+#[test]
+fn a_seed_is_a_history() {
+    for seed in [1, 2, 3, 4, 5] {
+        assert!(chaos(seed).run().events == chaos(seed).run().events, "seed {seed}");
+    }
+}

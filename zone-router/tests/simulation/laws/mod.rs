@@ -1,0 +1,5 @@
+//! The laws.
+
+mod chaos;
+mod noise;
+mod outage;

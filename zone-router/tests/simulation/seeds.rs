@@ -1,0 +1,50 @@
+//! Many seeds, or the one that is to be replayed.
+
+use std::ops::Range;
+
+use crate::trace::print;
+use crate::world::{History, World};
+
+/// The seed to be replayed alone.
+const SEED: &str = "SIMULATION_SEED";
+
+/// Times as many seeds as usual: for a hunt.
+const TIMES: &str = "SIMULATION_TIMES";
+
+/// Lines of a trace that are printed.
+const LINES: usize = 400;
+
+/// What a law says of a history.
+pub(crate) type Verdict = Result<(), String>;
+
+/// A law by name.
+pub(crate) type Law<'a> = (&'a str, &'a dyn Fn(&World, &History) -> Verdict);
+
+/// Runs a world for each seed; what breaks a law is printed, and how to see it again.
+pub(crate) fn hold(test: &str, seeds: Range<u64>, world: impl Fn(u64) -> World, laws: &[Law<'_>]) {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let one = number(SEED);
+    let many = (seeds.end - seeds.start) * number(TIMES).unwrap_or(1);
+    let seeds = one.map_or(seeds.start..seeds.start + many, |seed| seed..seed + 1);
+    for seed in seeds {
+        let world = world(seed);
+        let history = world.run();
+        if one.is_some() {
+            println!("{world:#?}\n{}", print(&history.events));
+        }
+        for (law, holds) in laws {
+            let Err(why) = holds(&world, &history) else { continue };
+            let tail = history.events.len().saturating_sub(LINES);
+            let trace = if one.is_some() { String::new() } else { print(&history.events[tail..]) };
+            panic!(
+                "{trace}\nseed {seed} breaks the law: {law}\n{why}\nreplay with its whole trace:\n    \
+                 {SEED}={seed} cargo test -p zone-router --test simulation {test} -- --exact --nocapture\n"
+            );
+        }
+    }
+}
+
+/// An error unless `holds`.
+pub(crate) fn check(holds: bool, why: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(why()) }
+}

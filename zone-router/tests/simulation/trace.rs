@@ -1,0 +1,92 @@
+//! What happened, in the order in which it did.
+
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Event {
+    /// A zone is asked, for a read or by a probe; whether it is going to give what is asked for.
+    Asked {
+        request: usize,
+        zone: usize,
+        read: Option<usize>,
+        serves: bool,
+    },
+    /// It has answered, failed, or is not waited for any longer.
+    Over {
+        request: usize,
+    },
+    /// What it gives now has wrong bytes.
+    Lied {
+        zone: usize,
+        read: Option<usize>,
+    },
+    /// A read was begun; of which blob, and which try of its client.
+    Began {
+        read: usize,
+        blob: usize,
+        attempt: usize,
+    },
+    FirstByte {
+        read: usize,
+    },
+    Ended {
+        read: usize,
+        how: Ending,
+    },
+    /// The zone that is asked first from now on, and the states of all.
+    Leads {
+        zone: usize,
+        states: Vec<&'static str>,
+    },
+}
+
+/// How a read ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ending {
+    Right,
+    Wrong,
+    Cut(String),
+    NotOpened(String),
+}
+
+#[derive(Debug)]
+pub(crate) struct Trace {
+    start: Instant,
+    events: Mutex<(usize, Vec<(Duration, Event)>)>,
+}
+
+impl Trace {
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), events: Mutex::default() }
+    }
+
+    pub(crate) fn note(&self, event: Event) {
+        self.events.lock().expect("a lock").1.push((self.start.elapsed(), event));
+    }
+
+    /// A request begins; its number.
+    pub(crate) fn ask(&self, zone: usize, read: Option<usize>, serves: bool) -> usize {
+        let mut events = self.events.lock().expect("a lock");
+        let request = events.0;
+        events.0 += 1;
+        events.1.push((self.start.elapsed(), Event::Asked { request, zone, read, serves }));
+        request
+    }
+
+    pub(crate) fn take(&self) -> Vec<(Duration, Event)> {
+        std::mem::take(&mut self.events.lock().expect("a lock").1)
+    }
+}
+
+/// A line for each event.
+pub(crate) fn print(events: &[(Duration, Event)]) -> String {
+    let mut text = String::new();
+    for (at, event) in events {
+        writeln!(text, "{:>9.3} {event:?}", at.as_secs_f64()).expect("memory");
+    }
+    text
+}
