@@ -1,0 +1,116 @@
+//! Real stores, the stand-in Quay over them, the gateway's process, and images in every zone.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use tempfile::TempDir;
+use tests::client::Client;
+use tests::gateway::Gateway;
+use tests::image::{Image, Spec};
+use tests::quay::Options;
+use tests::real::{Kind, Login, RealZone, Skopeo};
+use tests::site::{LOGIN, PASSWORD, Site, USER};
+use tokio::time::Instant;
+
+/// The repository of all images.
+pub(crate) const REPOSITORY: &str = "admin/app";
+/// The tag of the image whose one layer takes long to read.
+pub(crate) const LONG: &str = "long";
+/// Bytes of that layer: more than all buffers between a store and a client hold.
+const LONG_BYTES: u64 = 40 << 20;
+/// Images that the crowd pulls.
+const IMAGES: u64 = 10;
+/// Bytes of their layers. The largest are streamed past the cache, the others fill it, evict each
+/// other, and are read again.
+const LAYERS: [u64; 4] = [20_000, 200_000, 500_000, 1_200_000];
+/// Of which hardly one image fits.
+const CACHE: &str = "1MiB";
+/// How long the copies may take to arrive in every zone.
+const COPY_BOUND: Duration = Duration::from_secs(60);
+
+/// How the gateway reaches the stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Through a proxy: the line is what fails.
+    ByLine,
+    /// As they are: the process is what fails.
+    Directly,
+}
+
+/// Everything that runs.
+pub(crate) struct Stage {
+    // Dropped in this order: what uses a server before the server.
+    pub(crate) gateway: Gateway,
+    pub(crate) site: Site<RealZone>,
+    /// What the crowd pulls, by tag.
+    pub(crate) images: Vec<(String, Image)>,
+    pub(crate) long: Image,
+    trusted: TempDir,
+}
+
+impl Stage {
+    /// Stores of these kinds as zone-a (home), zone-b and zone-c, all images in each.
+    pub(crate) async fn start(kinds: [Kind; 3], reach: Reach) -> Result<Self> {
+        let [a, b, c] = kinds;
+        let (a, b, c) = tokio::try_join!(
+            RealZone::start("zone-a", a),
+            RealZone::start("zone-b", b),
+            RealZone::start("zone-c", c)
+        )?;
+        let mut zones = vec![a, b, c];
+        if reach == Reach::Directly {
+            zones = zones.into_iter().map(RealZone::reached_directly).collect();
+        }
+        let site = Site::over(zones, Options::default())?;
+        let gateway = site.gateway(&json!({ "cache": { "size": CACHE } })).await?;
+        let images = (0..IMAGES).map(|seed| Ok((format!("v{seed}"), Spec::layers(seed, &LAYERS).build()?)));
+        let images = images.collect::<Result<Vec<_>>>()?;
+        let long = Spec::layers(IMAGES, &[LONG_BYTES]).build()?;
+        let trusted = TempDir::new()?;
+        std::fs::copy(gateway.authority_file(), trusted.path().join("ca.crt"))?;
+        let stage = Self { gateway, site, images, long, trusted };
+        stage.push().await?;
+        Ok(stage)
+    }
+
+    /// Pushes all images through the gateway and waits for the copies.
+    async fn push(&self) -> Result<()> {
+        let client = self.client()?;
+        for (tag, image) in
+            self.images.iter().map(|(tag, image)| (tag.as_str(), image)).chain([(LONG, &self.long)])
+        {
+            client.push(REPOSITORY, tag, image).await.with_context(|| format!("pushing {tag}"))?;
+        }
+        let (http, end) = (tests::http_client()?, Instant::now() + COPY_BOUND);
+        let images = self.images.iter().map(|(_, image)| image).chain([&self.long]);
+        for blob in images.flat_map(Image::blobs) {
+            for zone in &self.site.zones {
+                while !zone.exists(&http, &zone.key(&blob.digest)).await? {
+                    ensure!(Instant::now() < end, "{} did not come to {}", blob.digest, zone.name);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A client with connections and tokens of its own.
+    pub(crate) fn client(&self) -> Result<Client> {
+        self.gateway.client(LOGIN)
+    }
+
+    /// skopeo, and the reference of an image by its tag for it.
+    pub(crate) fn skopeo(&self) -> (Skopeo, impl Fn(&str) -> String + Send + use<>) {
+        let trusted = PathBuf::from(self.trusted.path());
+        let skopeo = Skopeo { trusted, login: Some(Login::new(USER, PASSWORD)) };
+        let host = self.gateway.hostname();
+        (skopeo, move |tag| format!("{host}/{REPOSITORY}:{tag}"))
+    }
+
+    /// The zone that is struck: home, from which everything comes as long as it is well.
+    pub(crate) fn home(&mut self) -> &mut RealZone {
+        &mut self.site.zones[0]
+    }
+}
