@@ -19,9 +19,9 @@ pub(crate) const REPOSITORY: &str = "admin/app";
 /// The tag of the image whose one layer takes long to read.
 pub(crate) const LONG: &str = "long";
 /// Bytes of that layer: more than all buffers between a store and a client hold.
-const LONG_BYTES: u64 = 40 << 20;
+const LONG_BYTES: u64 = 24 << 20;
 /// Images that the crowd pulls.
-const IMAGES: u64 = 10;
+const IMAGES: u64 = 6;
 /// Bytes of their layers. The largest are streamed past the cache, the others fill it, evict each
 /// other, and are read again.
 const LAYERS: [u64; 4] = [20_000, 200_000, 500_000, 1_200_000];
@@ -30,12 +30,18 @@ const CACHE: &str = "1MiB";
 /// How long the copies may take to arrive in every zone.
 const COPY_BOUND: Duration = Duration::from_secs(60);
 
-/// How the gateway reaches the stores.
+/// Home is the nearest, so that everything comes from there until it is struck. Before each answer of
+/// home, and of the others.
+const LATENCIES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(40));
+/// Bytes a second of each body.
+const BANDWIDTH: u64 = 8 << 20;
+
+/// How the gateway reaches home; the other zones are behind proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// Through a proxy: the line is what fails.
     ByLine,
-    /// As they are: the process is what fails.
+    /// As it is: the process is what fails.
     Directly,
 }
 
@@ -54,16 +60,19 @@ impl Stage {
     /// Stores of these kinds as zone-a (home), zone-b and zone-c, all images in each.
     pub(crate) async fn start(kinds: [Kind; 3], reach: Reach) -> Result<Self> {
         let [a, b, c] = kinds;
-        let (a, b, c) = tokio::try_join!(
+        let (mut a, b, c) = tokio::try_join!(
             RealZone::start("zone-a", a),
             RealZone::start("zone-b", b),
             RealZone::start("zone-c", c)
         )?;
-        let mut zones = vec![a, b, c];
         if reach == Reach::Directly {
-            zones = zones.into_iter().map(RealZone::reached_directly).collect();
+            a = a.reached_directly();
         }
-        let site = Site::over(zones, Options::default())?;
+        let (home, others) = LATENCIES;
+        for (zone, latency) in [(&a, home), (&b, others), (&c, others)] {
+            zone.line().set(|faults| (faults.latency, faults.bandwidth) = (latency, Some(BANDWIDTH)));
+        }
+        let site = Site::over(vec![a, b, c], Options::default())?;
         let gateway = site.gateway(&json!({ "cache": { "size": CACHE } })).await?;
         let images = (0..IMAGES).map(|seed| Ok((format!("v{seed}"), Spec::layers(seed, &LAYERS).build()?)));
         let images = images.collect::<Result<Vec<_>>>()?;
