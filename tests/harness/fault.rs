@@ -42,6 +42,13 @@ pub enum BodyFault {
     Short(u64),
     /// So many zero bytes follow, and Content-Length agrees; `Content-Range` is the true one.
     Long(u64),
+    /// Of a thousand bodies so many have one bit turned, at random.
+    Flips {
+        /// How many, up to 1000.
+        of_1000: u32,
+        /// Equal seeds turn the same bits of the same sequence of bodies.
+        seed: u64,
+    },
 }
 
 impl BodyFault {
@@ -49,10 +56,18 @@ impl BodyFault {
     #[must_use]
     pub fn announced(self, length: u64) -> u64 {
         match self {
-            Self::CutAfter(_) | Self::FlipAt(_) => length,
+            Self::CutAfter(_) | Self::FlipAt(_) | Self::Flips { .. } => length,
             Self::Short(missing) => length.saturating_sub(missing),
             Self::Long(more) => length + more,
         }
+    }
+
+    /// What becomes of the body that is number `count`, of `length` bytes: chance is taken here.
+    #[must_use]
+    pub(crate) fn drawn(self, count: u64, length: u64) -> Option<Self> {
+        let Self::Flips { of_1000, seed } = self else { return Some(self) };
+        let mut random = fastrand::Rng::with_seed(seed ^ count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        (length > 0 && random.u32(0..1000) < of_1000).then(|| Self::FlipAt(random.u64(0..length)))
     }
 }
 
@@ -155,6 +170,18 @@ fn flipped(piece: Bytes, start: u64, offset: u64) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_flips_as_wanted_and_the_same_for_a_seed() {
+        let fault = BodyFault::Flips { of_1000: 10, seed: 7 };
+        let drawn = || (0..100_000).map(|count| fault.drawn(count, 4096));
+        let flips = drawn().flatten().count();
+        assert!((900..1100).contains(&flips), "{flips}");
+        assert!(drawn().eq(drawn()));
+        let inside = |fault| matches!(fault, BodyFault::FlipAt(offset) if offset < 4096);
+        assert!(drawn().flatten().all(inside));
+        assert_eq!(BodyFault::Flips { of_1000: 1000, seed: 7 }.drawn(0, 0), None);
+    }
 
     #[test]
     fn one_bit_of_the_right_piece() {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH};
@@ -34,6 +35,8 @@ struct Shared {
     upstream: Authority,
     client: Client<HttpConnector, Incoming>,
     faults: watch::Sender<Faults>,
+    /// Bodies that a fault was meant for.
+    spoilt: AtomicU64,
     record: Record,
 }
 
@@ -50,6 +53,7 @@ impl Proxy {
             upstream,
             client: Client::builder(TokioExecutor::new()).build(connector),
             faults: watch::Sender::new(Faults::default()),
+            spoilt: AtomicU64::new(0),
             record: Record::default(),
         });
         let serving = Arc::clone(&shared);
@@ -127,7 +131,7 @@ impl Shared {
         faults.wait_for(|faults| !faults.hang).await?;
         let spoilt = method == Method::GET && response.status().is_success();
         let fault = if spoilt { self.take(&target, |faults| faults.body) } else { None };
-        Ok(spoil(response, fault, faults))
+        Ok(self.spoil(response, fault, faults))
     }
 
     /// A fault that `choose` finds, if it is meant for `target` and not used up; it is used once.
@@ -157,24 +161,27 @@ impl Shared {
         head.headers.remove(CONNECTION);
         Ok(self.client.request(Request::from_parts(head, body)).await?)
     }
-}
 
-fn spoil(
-    response: Response<Incoming>,
-    fault: Option<BodyFault>,
-    faults: watch::Receiver<Faults>,
-) -> Response<Body> {
-    let (mut head, body) = response.into_parts();
-    head.headers.remove(CONNECTION);
-    let length = head
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse().ok());
-    if let (Some(fault), Some(length)) = (fault, length) {
-        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(fault.announced(length)));
+    fn spoil(
+        &self,
+        response: Response<Incoming>,
+        fault: Option<BodyFault>,
+        faults: watch::Receiver<Faults>,
+    ) -> Response<Body> {
+        let (mut head, body) = response.into_parts();
+        head.headers.remove(CONNECTION);
+        let length = head
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
+        let count = || self.spoilt.fetch_add(1, Ordering::Relaxed);
+        let fault = fault.and_then(|fault| fault.drawn(count(), length.unwrap_or(0)));
+        if let (Some(fault), Some(length)) = (fault, length) {
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(fault.announced(length)));
+        }
+        Response::from_parts(head, faulty(body, length, fault, faults))
     }
-    Response::from_parts(head, faulty(body, length, fault, faults))
 }
 
 /// An S3 error, as a store in trouble answers.

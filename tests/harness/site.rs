@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -28,7 +29,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, overlay};
 use crate::quay::{Options, Quay};
-use crate::zone::Zone;
+use crate::zone::{Location, Zone};
 
 /// The user that owns `admin/*`.
 pub const USER: &str = "admin";
@@ -44,11 +45,12 @@ pub const ZONES: [(&str, Duration); 3] = [
     ("zone-c", Duration::from_millis(120)),
 ];
 
-/// Zones and the stand-in over them; the first zone is the preferred one.
+/// Zones and the stand-in over them; the first zone is the preferred one. The zones are embedded
+/// ones, or real servers.
 #[derive(Debug)]
-pub struct Site {
+pub struct Site<Z = Zone> {
     /// The stores.
-    pub zones: Vec<Zone>,
+    pub zones: Vec<Z>,
     /// The registry.
     pub quay: Quay,
 }
@@ -69,7 +71,18 @@ impl Site {
     pub fn with(zones: &[(&str, Duration)], options: Options) -> Result<Self> {
         let zones =
             zones.iter().map(|(name, latency)| Zone::start(name, *latency)).collect::<Result<Vec<_>>>()?;
-        let quay = Quay::start(zones.iter().map(|zone| zone.location().clone()).collect(), options)?;
+        Self::over(zones, options)
+    }
+}
+
+impl<Z: Deref<Target = Location>> Site<Z> {
+    /// A stand-in set up so, over zones that run already.
+    ///
+    /// # Errors
+    /// Where a port or a folder cannot be had.
+    pub fn over(zones: Vec<Z>, options: Options) -> Result<Self> {
+        let locations = zones.iter().map(|zone| Location::clone(zone)).collect();
+        let quay = Quay::start(locations, options)?;
         quay.add_user(USER, PASSWORD);
         Ok(Self { zones, quay })
     }
@@ -79,7 +92,7 @@ impl Site {
     /// # Panics
     /// Where there is none.
     #[must_use]
-    pub fn zone(&self, name: &str) -> &Zone {
+    pub fn zone(&self, name: &str) -> &Z {
         self.zones.iter().find(|zone| zone.name == name).unwrap_or_else(|| panic!("no zone {name}"))
     }
 

@@ -23,6 +23,7 @@ mod swift;
 mod swift_conf;
 mod token_server;
 mod transport;
+mod zone;
 
 pub use azurite::Azurite;
 pub use bucket::Bucket;
@@ -43,3 +44,4 @@ pub use skopeo::Skopeo;
 pub use swift::{Swift, SwiftOptions};
 pub use token_server::{Access, Account, TokenServer};
 pub use transport::plain_transport;
+pub use zone::{Kind, RealZone};

@@ -1,0 +1,66 @@
+//! What clients notice of a failing zone, at the gateway and at Quay alone.
+
+#![expect(clippy::print_stdout, reason = "a command-line program")]
+
+mod arguments;
+mod course;
+mod load;
+mod midbody;
+mod outage;
+mod puller;
+mod report;
+mod sample;
+mod stage;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::arguments::Arguments;
+use crate::report::Report;
+use crate::stage::Stage;
+
+/// Exit status where a goal is missed.
+const EXIT_MISSED: u8 = 2;
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let report = run(&arguments).await?;
+    println!("{}", report.table());
+    println!(
+        "{} blobs a second of each side, stores {} ms away, {} cores for all",
+        report.rate, report.latency_ms, report.cores
+    );
+    if let Some(file) = &arguments.json {
+        let text = serde_json::to_string_pretty(&report)?;
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(if report.reached() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_MISSED) })
+}
+
+async fn run(arguments: &Arguments) -> Result<Report> {
+    let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{elapsed} {wide_msg}")?);
+    let turn = |what: &'static str| {
+        bar.set_message(what);
+        bar.tick();
+    };
+    turn("makes blobs");
+    let stage = Stage::start(arguments).await?;
+    let mut rows = Vec::new();
+    turn("home is gone");
+    rows.extend(outage::outages(&stage, arguments).await?);
+    turn("home dies in mid-body");
+    rows.extend(midbody::bodies(&stage, arguments).await?);
+    turn("home is ten times slower");
+    rows.extend(outage::brown_out(&stage, arguments).await?);
+    bar.finish_and_clear();
+    Ok(Report {
+        cores: std::thread::available_parallelism()?.get(),
+        rate: arguments.rate.get(),
+        latency_ms: u64::try_from(arguments.latency().as_millis())?,
+        rows,
+    })
+}

@@ -1,0 +1,102 @@
+//! A store that dies while it gives bodies.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tokio::task::JoinSet;
+
+use crate::arguments::Arguments;
+use crate::course::keep_log;
+use crate::load::load;
+use crate::puller::Puller;
+use crate::report::{Row, Value};
+use crate::sample::Sample;
+use crate::stage::{Item, Sides, Stage, WARM};
+
+/// The longest time without a byte.
+const STALL_GOAL: Duration = Duration::from_secs(1);
+
+/// How a store dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Death {
+    /// Its connections break, new ones are refused.
+    Cut,
+    /// Its connections stay, and nothing comes.
+    Hang,
+}
+
+/// The longest stall of all bodies on their way, over all rounds.
+pub(crate) async fn bodies(stage: &Stage, arguments: &Arguments) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (death, fault) in [(Death::Cut, "cut"), (Death::Hang, "hangs")] {
+        let (mut by_gateway, mut by_quay) = (Vec::new(), Vec::new());
+        for round in 0..arguments.rounds.get() {
+            let name = format!("bodies {fault} {round}");
+            let (gateway, quay) = self::round(stage, arguments, death, &name).await?;
+            by_gateway.extend(gateway);
+            by_quay.extend(quay);
+        }
+        // What did not come at all stalls for ever.
+        let stall = |samples: &[Sample]| {
+            let whole = samples.iter().all(|sample| sample.failed.is_none());
+            let longest = samples.iter().map(|sample| sample.stall).max();
+            Value::time(longest.filter(|_| whole))
+        };
+        rows.push(
+            Row::shown("dies in mid-body: longest stall", fault, stall(&by_gateway), stall(&by_quay))
+                .with_goal(STALL_GOAL.as_secs_f64() * 1000.0)
+                .with_failures(&by_gateway, &by_quay),
+        );
+    }
+    Ok(rows)
+}
+
+/// Bodies of both sides that were on their way when home died once.
+async fn round(
+    stage: &Stage,
+    arguments: &Arguments,
+    death: Death,
+    name: &str,
+) -> Result<(Vec<Sample>, Vec<Sample>)> {
+    stage.heal().await;
+    let Sides { gateway, by_gateway, by_quay } = stage.sides().await?;
+    // It knows its zones, and how fast large bodies come from home.
+    let warm = arguments.rate.get() as usize * WARM.as_secs() as usize;
+    load(&by_gateway, &stage.small[..warm], arguments.rate.get()).await?;
+    let (first, large) = stage.large.split_first().unwrap_or((&stage.small[0], &[]));
+    let alone = by_gateway.get(first).await;
+    ensure!(alone.failed.is_none(), "before the fault: {:?}", alone.failed);
+    let whole = alone.ended - alone.began;
+    let strike = async {
+        // All are past their first byte then, and none is near its end.
+        tokio::time::sleep(whole / 2).await;
+        match death {
+            Death::Cut => stage.home().down().await,
+            Death::Hang => stage.home().set(|faults| faults.hang = true),
+        }
+        Instant::now()
+    };
+    let (struck, gateways, quays) = tokio::join!(strike, all(&by_gateway, large), all(&by_quay, large));
+    keep_log(arguments, &gateway, name)?;
+    let amid = |samples: Vec<Sample>| -> Vec<Sample> {
+        samples.into_iter().filter(|sample| sample.is_amid(struck)).collect()
+    };
+    let (gateways, quays) = (amid(gateways?), amid(quays?));
+    ensure!(!gateways.is_empty() && !quays.is_empty(), "no body was on its way when home died");
+    Ok((gateways, quays))
+}
+
+/// All at once.
+async fn all(puller: &Arc<Puller>, items: &[Item]) -> Result<Vec<Sample>> {
+    let mut requests = JoinSet::new();
+    for item in items.iter().copied() {
+        let puller = Arc::clone(puller);
+        requests.spawn(async move { puller.get(&item).await });
+    }
+    let mut samples = Vec::new();
+    while let Some(sample) = requests.join_next().await {
+        samples.push(sample?);
+    }
+    Ok(samples)
+}

@@ -1,0 +1,128 @@
+//! Stores, registry, gateway, and blobs that nobody has asked for yet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use backends::Digest;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::json;
+use tests::client::Client;
+use tests::fault::Faults;
+use tests::gateway::Gateway;
+use tests::image::Blob;
+use tests::proxy::Proxy;
+use tests::quay::Options;
+use tests::site::{LOGIN, Site};
+
+use crate::arguments::Arguments;
+use crate::puller::Puller;
+
+/// The repository of all blobs.
+pub(crate) const REPOSITORY: &str = "admin/bench";
+
+/// Stores, home first.
+const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
+
+/// Pushed at once.
+const PUSHES: usize = 8;
+
+/// A gateway has known its zones for so long before anything counts.
+pub(crate) const WARM: Duration = Duration::from_secs(3);
+
+/// One blob.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Item {
+    /// Its digest.
+    pub(crate) digest: Digest,
+}
+
+/// Everything but the gateway.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    site: Site,
+    /// Of each size, more than one gateway is asked for.
+    pub(crate) small: Vec<Item>,
+    pub(crate) large: Vec<Item>,
+    well: Faults,
+}
+
+/// A gateway that knows nothing yet, and a client of each side.
+#[derive(Debug)]
+pub(crate) struct Sides {
+    pub(crate) gateway: Gateway,
+    pub(crate) by_gateway: Arc<Puller>,
+    pub(crate) by_quay: Arc<Puller>,
+}
+
+impl Stage {
+    /// Starts it, and puts every blob into every store.
+    pub(crate) async fn start(arguments: &Arguments) -> Result<Self> {
+        let site = Site::with(&ZONES.map(|name| (name, Duration::ZERO)), Options::default())?;
+        let seconds = WARM + arguments.healthy() + arguments.fault();
+        let small = seconds.as_secs() * u64::from(arguments.rate.get());
+        let large = arguments.transfers.get() as u64 + 1;
+        let client = Client::new(&site.quay.url(), &[], LOGIN)?;
+        // One alone first: it makes the repository and fetches the token.
+        let mut made = Vec::new();
+        for (from, count, size) in [(0, small, arguments.small()), (small, large, arguments.large())] {
+            let first = store(&site, &client, from, size).await?;
+            let others = (from + 1..from + count).map(|seed| store(&site, &client, seed, size));
+            let mut items: Vec<Item> = stream::iter(others).buffer_unordered(PUSHES).try_collect().await?;
+            items.push(first);
+            made.push(items);
+        }
+        let (large, small) = (made.pop().unwrap_or_default(), made.pop().unwrap_or_default());
+        let well = Faults {
+            latency: arguments.latency(),
+            bandwidth: Some(arguments.bandwidth()),
+            ..Faults::default()
+        };
+        let stage = Self { site, small, large, well };
+        stage.heal().await;
+        Ok(stage)
+    }
+
+    /// A new gateway, and clients of both sides.
+    pub(crate) async fn sides(&self) -> Result<Sides> {
+        // Every blob is asked for by HEAD once only anyway: none is asked for twice.
+        let gateway = self.site.gateway(&json!({})).await?;
+        let by_gateway = Arc::new(Puller::new(gateway.client(LOGIN)?));
+        let by_quay = Arc::new(Puller::new(Client::new(&self.site.quay.url(), &[], LOGIN)?));
+        Ok(Sides { gateway, by_gateway, by_quay })
+    }
+
+    /// The line to home, which is what fails.
+    pub(crate) fn home(&self) -> &Proxy {
+        self.site.zone(ZONES[0]).proxy()
+    }
+
+    /// The lines to all stores.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &Proxy> {
+        self.site.zones.iter().map(tests::zone::Zone::proxy)
+    }
+
+    /// All is well.
+    pub(crate) async fn heal(&self) {
+        for line in self.lines() {
+            line.heal().await;
+            line.set(|faults| *faults = self.well.clone());
+            line.record().clear();
+        }
+    }
+}
+
+/// Makes a blob, pushes it to the registry, and copies it to where the registry did not write it.
+async fn store(site: &Site, client: &Client, seed: u64, size: u64) -> Result<Item> {
+    let mut bytes = vec![0; usize::try_from(size)?];
+    fastrand::Rng::with_seed(seed).fill(&mut bytes);
+    let blob = Blob::in_memory("application/octet-stream", Bytes::from(bytes));
+    client.push_blob(REPOSITORY, &blob).await.context("pushing a blob")?;
+    for zone in &site.zones {
+        if !zone.has(&blob.digest) {
+            zone.write(&blob.digest, &blob.bytes()?)?;
+        }
+    }
+    Ok(Item { digest: blob.digest })
+}

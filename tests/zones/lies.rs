@@ -1,0 +1,96 @@
+//! A zone that turns a bit in one of a hundred answers: no wrong byte completes, every second try
+//! is right, and the liar is out of use within one blob.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use backends::Digest;
+use http::Method;
+use tests::client::Client;
+use tests::fault::BodyFault;
+use tests::real::Kind::{RadosGw, SeaweedFs};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::stage::{REPOSITORY, Reach, Stage};
+
+/// The test in all.
+const BOUND: Duration = Duration::from_secs(180);
+/// Of a thousand answers of the liar, so many have a wrong bit.
+const OF_1000: u32 = 10;
+/// So that the first lie comes when everyone has pulled something.
+const SEED: u64 = 20;
+const CLIENTS: usize = 50;
+/// Requests that were on their way when the lie was found out may still arrive at the liar.
+const ON_THE_WAY: Duration = Duration::from_millis(500);
+
+/// What came of one client's blobs.
+#[derive(Debug, Default)]
+struct Tally {
+    right: usize,
+    /// When a first try failed.
+    cut: Vec<Instant>,
+    /// Answers that ended well with wrong bytes.
+    wrong: Vec<String>,
+    /// Second tries that failed.
+    failed: Vec<String>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bit_in_a_hundred_answers() -> Result<()> {
+    timeout(BOUND, lies()).await.context("the test hangs")?
+}
+
+async fn lies() -> Result<()> {
+    let mut stage = Stage::start([RadosGw, SeaweedFs, RadosGw], Reach::ByLine).await?;
+    stage.home().line().set(|faults| faults.body = Some(BodyFault::Flips { of_1000: OF_1000, seed: SEED }));
+    let digests: Vec<Digest> =
+        stage.images.iter().flat_map(|(_, image)| image.blobs()).map(|blob| blob.digest).collect();
+    let mut crowd = JoinSet::new();
+    for index in 0..CLIENTS {
+        crowd.spawn(pull_on(stage.client()?, index, digests.clone()));
+    }
+    let mut all = Tally::default();
+    while let Some(one) = crowd.join_next().await {
+        let one = one?;
+        all.right += one.right;
+        all.cut.extend(one.cut);
+        all.wrong.extend(one.wrong);
+        all.failed.extend(one.failed);
+    }
+    let first = all.cut.iter().min().copied();
+    println!("{} blobs right, {} first tries cut", all.right, all.cut.len());
+    ensure!(all.wrong.is_empty(), "wrong bytes were completed: {:?}", all.wrong);
+    ensure!(all.failed.is_empty(), "second tries failed: {:?}\n{}", all.failed, stage.gateway.log());
+    let first = first.context("nobody was lied to: another seed is needed")?;
+    // The liar is not asked for a blob any more, by anyone.
+    let asked = stage.home().line().record().of(&Method::GET, "/sha256/");
+    let before = asked.iter().filter(|seen| seen.at < first.into_std()).count();
+    let late: Vec<_> = asked.iter().filter(|seen| seen.at > (first + ON_THE_WAY).into_std()).collect();
+    println!("the liar was asked {before} times before it was found out, {} after", asked.len() - before);
+    ensure!(late.is_empty(), "the liar is still asked: {} times\n{}", late.len(), stage.gateway.log());
+    Ok(())
+}
+
+/// Pulls every blob, each client beginning elsewhere.
+async fn pull_on(client: Client, index: usize, digests: Vec<Digest>) -> Tally {
+    let mut tally = Tally::default();
+    let wrong = |error: &anyhow::Error| format!("{error:#}").contains("wrong bytes");
+    for count in 0..digests.len() {
+        let digest = &digests[(index * 7 + count) % digests.len()];
+        let Err(first) = client.pull_blob(REPOSITORY, digest).await else {
+            tally.right += 1;
+            continue;
+        };
+        tally.cut.push(Instant::now());
+        if wrong(&first) {
+            tally.wrong.push(format!("{first:#}"));
+        }
+        match client.pull_blob(REPOSITORY, digest).await {
+            Ok(_) => tally.right += 1,
+            Err(second) if wrong(&second) => tally.wrong.push(format!("{second:#}")),
+            Err(second) => tally.failed.push(format!("{first:#}; then {second:#}")),
+        }
+    }
+    tally
+}
