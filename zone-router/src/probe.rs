@@ -180,4 +180,29 @@ mod tests {
         let saved = SAVED_MAX as u32;
         assert!((360 + saved - 2..=360 + saved + 2).contains(&probes), "{probes}");
     }
+
+    #[test]
+    fn sooner_where_something_speaks_against_it() {
+        let zone = Zone::new("a", Arc::new(backends::memory::MemoryStore::new()));
+        let router = Router::new(vec![zone]);
+        let (settings, last) = (router.settings, Instant::now());
+        let mut view = router.snapshot().zones[0].clone();
+        let mut wait = |change: &dyn Fn(&mut ZoneView)| {
+            change(&mut view);
+            due(&view, &settings, last, 0.5).saturating_duration_since(last)
+        };
+        assert_eq!(wait(&|_| {}), settings.probe_interval);
+        assert_eq!(wait(&|view| view.suspect = true), settings.suspect_interval);
+        let unsettled = |view: &mut ZoneView| (view.suspect, view.unsettled) = (false, true);
+        assert_eq!(wait(&unsettled), settings.suspect_interval);
+        let fault = Fault::Timeout;
+        assert_eq!(wait(&|view| view.state = State::Probation { fault }), settings.suspect_interval);
+        let long = Duration::from_secs(7);
+        assert_eq!(wait(&|view| view.state = State::Ejected { fault, until: last + long }), long);
+        // Its end has passed: still not at once.
+        assert_eq!(
+            wait(&|view| view.state = State::Ejected { fault, until: last }),
+            settings.suspect_interval
+        );
+    }
 }

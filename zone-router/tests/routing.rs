@@ -1,13 +1,15 @@
 //! Hedges, overdue zones, stalls and trickles, on a paused clock.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backends::faulty::{Fault, Faulty, On};
 use backends::memory::MemoryStore;
-use backends::{Digest, Key, Kind};
+use backends::{Digest, Key, Kind, Meta, Object, Result, Source, Store};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, Policy, Router, Settings, Zone};
@@ -143,4 +145,88 @@ async fn who_of_two_lied_is_known_at_once() {
     assert_eq!(site.read().await.0, "a", "it has given the right bytes since");
     tokio::time::sleep(MS).await;
     assert_eq!(site.router.snapshot().zones.iter().filter(|zone| zone.counts.wrong_bytes > 0).count(), 1);
+}
+
+/// A body that gives a piece of 64 KiB every half second.
+#[derive(Debug)]
+struct Trickle(Arc<MemoryStore>);
+
+#[async_trait::async_trait]
+impl Store for Trickle {
+    async fn head(&self, key: &Key) -> Result<Option<Meta>> {
+        self.0.head(key).await
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
+        let object = self.0.get(key, range).await?;
+        Ok(object.map(|mut object| {
+            let slowly = |piece| async move {
+                tokio::time::sleep(500 * MS).await;
+                piece
+            };
+            object.body = object.body.then(slowly).boxed();
+            object
+        }))
+    }
+
+    async fn put(&self, key: &Key, source: &Source) -> Result<()> {
+        self.0.put(key, source).await
+    }
+
+    fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
+        self.0.list(prefix)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        self.0.delete(key).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads a blob of sixteen pieces from a home that trickles; how long that takes.
+async fn read_of_a_trickle(others: usize) -> Duration {
+    let bytes: Bytes = vec![7; 1 << 20].into();
+    let blob = Blob { digest: Digest::of(&bytes), key: Key::new("sha256/a") };
+    let memory = Arc::new(MemoryStore::new());
+    memory.insert(blob.key.clone(), bytes);
+    let mut zones = vec![Zone::new("a", Arc::new(Trickle(Arc::clone(&memory))))];
+    zones.extend((0..others).map(|_| Zone::new("b", Arc::clone(&memory) as _)));
+    let router = Arc::new(Router::new(zones));
+    let began = Instant::now();
+    let reading = router.open(&blob, None).await.expect("a opens it");
+    let pieces: Vec<_> = reading.body.collect().await;
+    assert!(pieces.iter().all(Result::is_ok));
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trickle_goes_on_in_a_faster_zone() {
+    let took = read_of_a_trickle(1).await;
+    assert!(took <= Duration::from_millis(1500), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_zone_alone_is_never_left() {
+    assert_eq!(read_of_a_trickle(0).await, Duration::from_secs(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_lied_is_read_whole_before_it_is_tried() {
+    let site = Site::new(2, Settings::default()).await;
+    site.fault(0, Fault::FlipBit(12));
+    let lied = site.router.open(&site.blob, Some(SIZE as u64)).await.expect("a opens it");
+    let pieces: Vec<_> = lied.body.collect().await;
+    assert!(pieces.last().is_some_and(Result::is_err));
+    // It is not believed as long as it lies, …
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!site.router.serves("a") && site.read().await.0 == "b");
+    }
+    // … and is soon after that.
+    site.zones[0].heal();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(site.router.serves("a"));
 }
