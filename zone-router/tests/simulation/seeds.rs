@@ -30,7 +30,7 @@ pub(crate) fn hold(test: &str, seeds: Range<u64>, world: impl Fn(u64) -> World, 
         let world = world(seed);
         let history = world.run();
         if one.is_some() {
-            println!("{world:#?}\n{}", print(&history.events));
+            show(&world, &history);
         }
         for (law, holds) in laws {
             let Err(why) = holds(&world, &history) else { continue };
@@ -47,4 +47,9 @@ pub(crate) fn hold(test: &str, seeds: Range<u64>, world: impl Fn(u64) -> World, 
 /// An error unless `holds`.
 pub(crate) fn check(holds: bool, why: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(why()) }
+}
+
+#[expect(clippy::print_stdout, reason = "a replay is for its trace")]
+fn show(world: &World, history: &History) {
+    println!("{world:#?}\n{}", print(&history.events));
 }
