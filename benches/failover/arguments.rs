@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -26,6 +26,9 @@ const MIB: u64 = 1 << 20;
     after_help = "Exit status: 0 if every goal is reached, 2 if one is missed, 1 if anything failed."
 )]
 pub(crate) struct Arguments {
+    /// Which faults; all of them if none is named.
+    #[arg(long = "fault-of", value_enum)]
+    faults: Vec<Fault>,
     /// Small blobs asked for a second, of each side.
     #[arg(long, default_value = "50")]
     pub(crate) rate: NonZeroU32,
@@ -61,7 +64,23 @@ pub(crate) struct Arguments {
     pub(crate) logs: Option<PathBuf>,
 }
 
+/// What home does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fault {
+    /// It is gone.
+    Outage,
+    /// It dies in mid-body.
+    Bodies,
+    /// It is ten times slower.
+    BrownOut,
+}
+
 impl Arguments {
+    /// The faults that are wanted.
+    pub(crate) fn faults(&self) -> &[Fault] {
+        if self.faults.is_empty() { Fault::value_variants() } else { &self.faults }
+    }
+
     /// How long all is well before a fault.
     pub(crate) fn healthy(&self) -> Duration {
         Duration::from_secs(self.healthy.get())

@@ -1,6 +1,5 @@
 //! Small blobs at an even rate from both sides, while a fault strikes home in the middle.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -72,7 +71,7 @@ pub(crate) async fn under(
         fault,
         load(&by_gateway, &stage.small, rate),
         load(&by_quay, &stage.small, rate),
-        heads(&Arc::clone(&by_quay), &stage.small, before),
+        heads(&by_quay, &stage.small, before),
     );
     let (last_read, reads) = reads(stage, struck);
     keep_log(arguments, &gateway, name)?;

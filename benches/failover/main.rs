@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Fault};
 use crate::report::Report;
 use crate::stage::Stage;
 
@@ -50,12 +50,22 @@ async fn run(arguments: &Arguments) -> Result<Report> {
     turn("makes blobs");
     let stage = Stage::start(arguments).await?;
     let mut rows = Vec::new();
-    turn("home is gone");
-    rows.extend(outage::outages(&stage, arguments).await?);
-    turn("home dies in mid-body");
-    rows.extend(midbody::bodies(&stage, arguments).await?);
-    turn("home is ten times slower");
-    rows.extend(outage::brown_out(&stage, arguments).await?);
+    for fault in arguments.faults() {
+        rows.extend(match fault {
+            Fault::Outage => {
+                turn("home is gone");
+                outage::outages(&stage, arguments).await?
+            }
+            Fault::Bodies => {
+                turn("home dies in mid-body");
+                midbody::bodies(&stage, arguments).await?
+            }
+            Fault::BrownOut => {
+                turn("home is ten times slower");
+                outage::brown_out(&stage, arguments).await?
+            }
+        });
+    }
     bar.finish_and_clear();
     Ok(Report {
         cores: std::thread::available_parallelism()?.get(),
