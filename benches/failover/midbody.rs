@@ -90,9 +90,9 @@ async fn round(
 /// All at once.
 async fn all(puller: &Arc<Puller>, items: &[Item]) -> Result<Vec<Sample>> {
     let mut requests = JoinSet::new();
-    for item in items {
+    for &item in items {
         let puller = Arc::clone(puller);
-        requests.spawn(async move { puller.get(item).await });
+        requests.spawn(async move { puller.get(&item).await });
     }
     let mut samples = Vec::new();
     while let Some(sample) = requests.join_next().await {
