@@ -23,15 +23,16 @@ enum Gives {
     Unknown,
 }
 
-/// Reads a blob whole in each of these zones. Who gives wrong bytes is condemned for it; if any
-/// does not give the right ones, those that do are cleared.
+/// Reads a blob whole in each of these zones. Who gives wrong bytes is condemned for it; then those
+/// that give the right ones are cleared. Where nobody does, one that lies now and then may be among
+/// them: all stay behind the others.
 pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[usize]) {
     let look = |zone: &usize| {
         let store = &router.zones[*zone];
         async move { timeout(PATIENCE, gives(store, blob)).await.unwrap_or(Gives::Unknown) }
     };
     let found = join_all(zones.iter().map(look)).await;
-    let all_right = found.iter().all(|gives| *gives == Gives::Right);
+    let found_one = found.contains(&Gives::Wrong);
     for (zone, gives) in zones.iter().zip(found) {
         match gives {
             Gives::Wrong => {
@@ -39,10 +40,8 @@ pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[usize]) {
                 router.suspects.condemn(&blob.digest, *zone);
                 router.watch.saw(*zone, Seen::WrongBytes);
             }
-            // One that lies now and then may be among them: all stay behind the others.
-            Gives::Right if all_right => {}
-            Gives::Right => router.suspects.acquit(&blob.digest, &[*zone], false),
-            Gives::Unknown => {}
+            Gives::Right if found_one => router.suspects.acquit(&blob.digest, &[*zone], false),
+            Gives::Right | Gives::Unknown => {}
         }
     }
 }
