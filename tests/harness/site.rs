@@ -105,8 +105,8 @@ impl<Z: Deref<Target = Location>> Site<Z> {
     /// # Panics
     /// Where there is no such zone.
     pub fn instance(&self, zone: &str) -> Result<Quay> {
-        let preferred = self.zone(zone).location();
-        let others = self.zones.iter().map(|zone| zone.location()).filter(|other| other.name != zone);
+        let preferred: &Location = self.zone(zone);
+        let others = self.zones.iter().map(|zone| -> &Location { zone }).filter(|other| other.name != zone);
         let zones = [preferred].into_iter().chain(others).cloned().collect();
         let hostname = Some(self.quay.hostname().to_owned());
         let database = Some(self.quay.database());
