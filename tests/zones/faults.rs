@@ -86,7 +86,7 @@ async fn nobody_fails(
         let tally = pull_through(&mut stage, strike).await?;
         let log = stage.gateway.log();
         let moved = log.matches("going on in").count();
-        println!(
+        eprintln!(
             "{} pulls, {} by skopeo; blobs before {:?}, after {:?}; {moved} bodies went on elsewhere",
             tally.pulls, tally.by_skopeo, tally.before, tally.after
         );

@@ -59,7 +59,7 @@ async fn lies() -> Result<()> {
         all.failed.extend(one.failed);
     }
     let first = all.cut.iter().min().copied();
-    println!("{} blobs right, {} first tries cut", all.right, all.cut.len());
+    eprintln!("{} blobs right, {} first tries cut", all.right, all.cut.len());
     ensure!(all.wrong.is_empty(), "wrong bytes were completed: {:?}", all.wrong);
     ensure!(all.failed.is_empty(), "second tries failed: {:?}\n{}", all.failed, stage.gateway.log());
     let first = first.context("nobody was lied to: another seed is needed")?;
@@ -67,7 +67,7 @@ async fn lies() -> Result<()> {
     let asked = stage.home().line().record().of(&Method::GET, "/sha256/");
     let before = asked.iter().filter(|seen| seen.at < first.into_std()).count();
     let late: Vec<_> = asked.iter().filter(|seen| seen.at > (first + ON_THE_WAY).into_std()).collect();
-    println!("the liar was asked {before} times before it was found out, {} after", asked.len() - before);
+    eprintln!("the liar was asked {before} times before it was found out, {} after", asked.len() - before);
     ensure!(late.is_empty(), "the liar is still asked: {} times\n{}", late.len(), stage.gateway.log());
     Ok(())
 }
