@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use gateway::bench::{AT_ONCE_MAX, ImageName, READS_MAX};
 
 /// A TLS gateway in front of Red Hat Quay: blobs come from a local cache or the nearest healthy
 /// zone, pushes are copied to the other zones.
@@ -56,6 +57,67 @@ pub(crate) enum Command {
     /// Show the zones of a running gateway: state and why, place in the order, times, speed, share
     /// of reads, hedges, copies owed. Or take one out of reading, and back.
     Zones(ZonesArguments),
+    /// Measure what clients get here: latency and throughput, per zone and size of blob.
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Read blobs of images that the registry has, from each zone's store, by the registry's own way
+    /// (as clients do without the gateway), and through the running gateway; and compare.
+    ///
+    /// Name images with small and large layers: blobs are told apart as small (up to 256 KiB), medium
+    /// (up to 16 MiB) and large, up to 8 of each are read, in turn. Every byte is hashed; a read with
+    /// other bytes is an error, never a time. The ways take turns, so that noise meets them alike. A zone
+    /// that fails 5 times in a row is not asked further, the others go on.
+    ///
+    /// Nothing is written to any zone by this command. The gateway does as for any client: it keeps what
+    /// is read through it in its cache, so run this again and the first reads come from there.
+    ///
+    /// The exit status is 0 only if no read failed.
+    #[command(
+        after_help = "Example:\n  quay-gateway bench zones --config gateway.yaml --image org/app:v1 --image \
+                            org/big:v2 \\\n    --username org+reader --password-file robot.token --report bench/"
+    )]
+    Zones(BenchZonesArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchZonesArguments {
+    /// The configuration file of the gateway.
+    #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
+    pub(crate) config: PathBuf,
+    /// An image at the registry, REPOSITORY:TAG or REPOSITORY@DIGEST; may be given again, up to 16 times.
+    #[arg(long = "image", value_name = "IMAGE", required = true)]
+    pub(crate) images: Vec<ImageName>,
+    /// Reads of each size class by each way; 20 tell a median, 200 a 95th percentile.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(READS_MAX)))]
+    pub(crate) reads: u32,
+    /// How many of them at the same moment, each of the same blob.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(AT_ONCE_MAX)))]
+    pub(crate) at_once: u32,
+    /// Who reads, such as a robot: instead of registry.account, and of nobody, where there is none.
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub(crate) username: Option<String>,
+    /// A file with the password or token of that account.
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Where the gateway is, instead of the configuration's listen on this machine; its certificate is
+    /// checked for the configuration's hostname all the same.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) gateway: Option<SocketAddr>,
+    /// When to stop, done or not, such as 5m; an hour at most.
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
+    pub(crate) at_most: Duration,
+    /// How the result looks.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// A folder for report.html, its pictures, and every read as CSV.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) report: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -72,7 +72,7 @@ impl Permissions {
 
 /// How long a credential lives still.
 #[derive(Debug, PartialEq, Eq)]
-enum Life {
+pub(crate) enum Life {
     /// None is given, or it is no token with an end.
     Unknown,
     Left(Duration),
@@ -167,7 +167,7 @@ fn credential(headers: &HeaderMap) -> Digest {
 
 /// How long a bearer token lives still, read without proof: it only ever shortens the memory of a
 /// yes, so that an expired token is refused as promptly as by the registry.
-fn token_life(headers: &HeaderMap, now: SystemTime) -> Life {
+pub(crate) fn token_life(headers: &HeaderMap, now: SystemTime) -> Life {
     #[derive(Deserialize)]
     struct Claims {
         exp: f64,

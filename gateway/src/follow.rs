@@ -44,7 +44,7 @@ pub(crate) enum Fetched {
 
 /// Where a `Location` points.
 #[derive(Debug, PartialEq, Eq)]
-enum Target {
+pub(crate) enum Target {
     /// The registry itself, under either of its names: dialled where the configuration says, bytes unchanged,
     /// as Quay compares `_storage_proxy` paths byte for byte
     /// (`storage/downloadproxy.py:_validate_proxy_url`).
@@ -71,7 +71,11 @@ impl Follow {
         Ok(Self { client, first_byte: timeouts.zone_first_byte })
     }
 
-    async fn get(&self, url: &Url) -> Result<reqwest::Response, String> {
+    /// Asks for it; what is wrong comes back in words, without the URL.
+    ///
+    /// # Errors
+    /// No answer within `timeouts.zone_first_byte`.
+    pub(crate) async fn get(&self, url: &Url) -> Result<reqwest::Response, String> {
         let request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity").send();
         match tokio::time::timeout(self.first_byte, request).await {
             Ok(Ok(response)) => Ok(response),
@@ -142,7 +146,8 @@ fn target(gateway: &Gateway, headers: &HeaderMap) -> Result<Target, Problem> {
         })
 }
 
-fn parse_target(location: &str, is_registry: impl Fn(&str) -> bool) -> Option<Target> {
+/// Where a `Location` points; `None` if it is no URL that can be followed.
+pub(crate) fn parse_target(location: &str, is_registry: impl Fn(&str) -> bool) -> Option<Target> {
     if location.starts_with('/') && !location.starts_with("//") {
         return location.parse().ok().map(Target::Registry);
     }

@@ -6,6 +6,7 @@
 mod admin;
 mod app;
 mod auth;
+pub mod bench;
 mod cache;
 pub mod check;
 pub mod config;

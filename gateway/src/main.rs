@@ -8,13 +8,14 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use gateway::config;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, BenchCommand, Command};
 
 /// A configuration that is refused, as `sysexits.h` has it (EX_CONFIG).
 const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Bench { command: BenchCommand::Zones(arguments) } => commands::bench_zones(arguments),
         Command::Check { config, output, timeout } => commands::check(&config, output, timeout),
         Command::CheckConfig { config } => commands::check_config(&config),
         Command::Run { config, log_format } => commands::run(&config, log_format),

@@ -1,5 +1,6 @@
 //! What differs between registries: one small trait, one file a registry.
 
+mod challenge;
 mod distribution;
 mod manifest;
 mod names;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use backends::{Digest, Key};
 use http::{HeaderMap, StatusCode};
 
+pub(crate) use challenge::Bearer;
 pub use manifest::{LocalBlob, local_blobs};
 pub use names::Names;
 pub use route::{Route, repeatable, upload_repository};

@@ -1,0 +1,73 @@
+//! A report as files in a folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::{Report, chart, csv, html};
+
+/// Where a report is to be written; made before anything is measured, so that nothing is lost.
+#[derive(Debug, Clone)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes the folder, if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made or written to.
+    pub fn make(path: &Path) -> anyhow::Result<Self> {
+        let made = std::fs::create_dir_all(path).and_then(|()| try_out(path));
+        made.with_context(|| format!("--report: {} cannot be written to", path.display()))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Writes `report.html`, its pictures `latency.svg` and `throughput.svg`, `summary.csv` (a line
+    /// for each class and way) and `results.csv` (a line for each read), over what has these names.
+    ///
+    /// # Errors
+    /// One of them cannot be written.
+    pub fn write(&self, report: &Report) -> anyhow::Result<()> {
+        let files = [
+            ("report.html", html::page(report)),
+            ("latency.svg", chart::latency(report)),
+            ("throughput.svg", chart::throughput(report)),
+            ("summary.csv", csv::summary(report)),
+            ("results.csv", csv::results(report)),
+        ];
+        for (name, text) in files {
+            let path = self.0.join(name);
+            std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file can be made there.
+fn try_out(folder: &Path) -> std::io::Result<()> {
+    let path = folder.join(format!(".{}.new", std::process::id()));
+    std::fs::write(&path, "")?;
+    std::fs::remove_file(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::example;
+    use super::*;
+
+    #[test]
+    fn all_files_and_no_others() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("deep/er");
+        let folder = Folder::make(&path).expect("is made");
+        folder.write(&example()).expect("writes");
+        folder.write(&example()).expect("writes over it");
+        let mut names: Vec<_> = std::fs::read_dir(&path)
+            .expect("reads")
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+            .collect();
+        names.sort();
+        assert_eq!(names, ["latency.svg", "report.html", "results.csv", "summary.csv", "throughput.svg"]);
+        let error = Folder::make(&path.join("report.html/x")).expect_err("is a file");
+        assert!(format!("{error:#}").contains("--report"), "{error:#}");
+    }
+}

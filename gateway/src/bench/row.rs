@@ -1,0 +1,203 @@
+//! The reads of one way and class as one row. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use zone_router::SizeClass;
+
+use super::read::{Outcome, Read, Series};
+use super::statistics::Spread;
+
+/// What came of the reads of one class by one way. Times are of right reads alone, in milliseconds.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The way.
+    pub series: Series,
+    /// The class.
+    pub class: SizeClass,
+    /// Reads that gave the right bytes.
+    pub right: usize,
+    /// Reads of what a zone does not have.
+    pub absent: usize,
+    /// Reads that failed.
+    pub failed: usize,
+    /// Reads that gave wrong bytes.
+    pub wrong: usize,
+    /// Reads from the gateway's cache.
+    pub hits: usize,
+    /// From the request to the first byte.
+    pub first_byte: Option<Spread>,
+    /// From the request to the last byte.
+    pub whole: Option<Spread>,
+    /// Millions of bytes a second: all bytes by the time of all turns, connecting included.
+    pub rate: Option<f64>,
+    /// The median time to the first byte by that of the registry's own way: below 1 is sooner.
+    pub first_byte_ratio: Option<f64>,
+    /// The rate by that of the registry's own way: above 1 is faster.
+    pub rate_ratio: Option<f64>,
+}
+
+impl Row {
+    /// All reads.
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        self.right + self.absent + self.failed + self.wrong
+    }
+
+    /// What there is to say where no read was right.
+    #[must_use]
+    pub fn why_no_time(&self) -> Option<&'static str> {
+        match (self.right, self.wrong, self.failed, self.absent) {
+            (1.., ..) => None,
+            (_, 1.., ..) => Some("wrong bytes"),
+            (_, _, 1.., _) => Some("no read came through"),
+            (_, _, _, 1..) => Some("does not have these blobs"),
+            _ => Some("not read"),
+        }
+    }
+}
+
+/// A row for each class and way, in this order; ways of the gateway only where there were reads.
+pub(super) fn rows(reads: &[Read], classes: &[SizeClass], ways: &[Series]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for class in classes {
+        let of_class: Vec<_> = reads.iter().filter(|read| read.class == *class).collect();
+        let mut of: Vec<Row> = ways
+            .iter()
+            .map(|series| row(series, *class, of_class.iter().copied().filter(|read| read.series == *series)))
+            .filter(|row| row.reads() > 0 || !row.series.is_gateway())
+            .collect();
+        let base = of.iter().find(|row| row.series == Series::Registry).cloned();
+        for row in of.iter_mut().filter(|row| row.series != Series::Registry) {
+            let base = base.as_ref();
+            let medians = (row.first_byte, base.and_then(|base| base.first_byte));
+            row.first_byte_ratio = ratio(medians.0.map(|of| of.p50), medians.1.map(|of| of.p50));
+            row.rate_ratio = ratio(row.rate, base.and_then(|base| base.rate));
+        }
+        rows.extend(of);
+    }
+    rows
+}
+
+fn ratio(of: Option<f64>, to: Option<f64>) -> Option<f64> {
+    Some(of? / to.filter(|to| *to > 0.0)?)
+}
+
+fn row<'a>(series: &Series, class: SizeClass, reads: impl Iterator<Item = &'a Read>) -> Row {
+    let reads: Vec<_> = reads.collect();
+    let right: Vec<_> = reads.iter().copied().filter(|read| read.outcome == Outcome::Right).collect();
+    let count = |wanted: fn(&Outcome) -> bool| reads.iter().filter(|read| wanted(&read.outcome)).count();
+    Row {
+        series: series.clone(),
+        class,
+        right: right.len(),
+        absent: count(|outcome| *outcome == Outcome::Absent),
+        failed: count(|outcome| matches!(outcome, Outcome::Failed(_))),
+        wrong: count(|outcome| *outcome == Outcome::Wrong),
+        hits: right.iter().filter(|read| read.is_hit()).count(),
+        first_byte: Spread::of(right.iter().filter_map(|read| read.first_byte).map(milliseconds)),
+        whole: Spread::of(right.iter().map(|read| milliseconds(read.whole))),
+        rate: rate(&right),
+        first_byte_ratio: None,
+        rate_ratio: None,
+    }
+}
+
+/// Reads of one turn run beside each other, so a turn takes as long as its slowest.
+fn rate(reads: &[&Read]) -> Option<f64> {
+    let mut turns: BTreeMap<u32, Duration> = BTreeMap::new();
+    for read in reads {
+        let longest = turns.entry(read.turn).or_default();
+        *longest = read.whole.max(*longest);
+    }
+    let seconds = turns.values().sum::<Duration>().as_secs_f64();
+    let bytes: u64 = reads.iter().map(|read| read.bytes).sum();
+    (seconds > 0.0).then(|| bytes as f64 / seconds / 1e6)
+}
+
+pub(super) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// What went wrong: by which way, what was said, how often; the most frequent first.
+pub(super) fn failures(reads: &[Read]) -> Vec<(Series, String, usize)> {
+    let mut found: Vec<(Series, String, usize)> = Vec::new();
+    for read in reads.iter().filter(|read| read.went_wrong()) {
+        let said = match &read.outcome {
+            Outcome::Failed(why) => why.clone(),
+            _ => format!("wrong bytes for {}", read.digest),
+        };
+        // One message a digest would hide that they are all the same.
+        let said = said.replace(&read.digest.hex(), &format!("{}…", &read.digest.hex()[..12]));
+        match found.iter_mut().find(|(series, other, _)| *series == read.series && *other == said) {
+            Some((.., count)) => *count += 1,
+            None => found.push((read.series.clone(), said, 1)),
+        }
+    }
+    found.sort_by_key(|(.., count)| std::cmp::Reverse(*count));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::example;
+    use super::*;
+
+    const SMALL: &[SizeClass] = &[SizeClass::Small];
+
+    #[test]
+    fn times_are_of_right_reads_alone_and_compared_with_the_registrys() {
+        let zone = Series::Zone("a".into());
+        let mut reads = vec![
+            example(Series::Registry, SizeClass::Small, 1, 100, 1_000_000),
+            example(Series::Registry, SizeClass::Small, 2, 100, 1_000_000),
+            example(zone.clone(), SizeClass::Small, 3, 50, 1_000_000),
+            example(zone.clone(), SizeClass::Large, 4, 7, 1),
+        ];
+        let slow = example(zone.clone(), SizeClass::Small, 5, 9000, 9);
+        reads.push(Read { outcome: Outcome::Failed("x".into()), ..slow.clone() });
+        reads.push(Read { outcome: Outcome::Wrong, ..slow.clone() });
+        reads.push(Read { outcome: Outcome::Absent, ..slow });
+        let rows = rows(&reads, SMALL, &[zone.clone(), Series::Registry, Series::GatewayFirst]);
+        let [row, base] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!((row.right, row.failed, row.wrong, row.absent, row.reads()), (1, 1, 1, 1, 4));
+        assert_eq!(row.first_byte.map(|of| (of.p50, of.max)), Some((25.0, 25.0)));
+        assert_eq!((row.first_byte_ratio, row.rate_ratio), (Some(0.5), Some(2.0)));
+        assert_eq!((base.rate, base.rate_ratio), (Some(10.0), None));
+        assert_eq!(row.why_no_time(), None);
+    }
+
+    #[test]
+    fn reads_at_once_count_their_time_once() {
+        let at_once = [40, 50].map(|ms| example(Series::Registry, SizeClass::Small, 1, ms, 1_000_000));
+        let next = example(Series::Registry, SizeClass::Small, 2, 50, 1_000_000);
+        let rows = rows(&[&at_once[..], &[next]].concat(), SMALL, &[Series::Registry]);
+        assert_eq!(rows[0].rate, Some(30.0));
+    }
+
+    #[test]
+    fn nothing_right_says_why() {
+        let read =
+            |outcome: Outcome| Read { outcome, ..example(Series::Registry, SizeClass::Small, 1, 1, 1) };
+        let why = |reads: &[Read]| rows(reads, SMALL, &[Series::Registry])[0].why_no_time();
+        assert_eq!(why(&[]), Some("not read"));
+        assert_eq!(why(&[read(Outcome::Absent)]), Some("does not have these blobs"));
+        assert_eq!(
+            why(&[read(Outcome::Absent), read(Outcome::Failed("x".into()))]),
+            Some("no read came through")
+        );
+        assert_eq!(why(&[read(Outcome::Failed("x".into())), read(Outcome::Wrong)]), Some("wrong bytes"));
+    }
+
+    #[test]
+    fn like_failures_are_one() {
+        let read = |text: &str, said: &str| {
+            let digest = backends::Digest::of(text.as_bytes());
+            let outcome = Outcome::Failed(format!("get sha256/{}: {said}", digest.hex()));
+            Read { digest, outcome, ..example(Series::Registry, SizeClass::Small, 1, 1, 1) }
+        };
+        let found = failures(&[read("a", "slow"), read("b", "dead"), read("b", "dead")]);
+        assert_eq!(found.iter().map(|(.., count)| *count).collect::<Vec<_>>(), [2, 1]);
+        assert!(found[0].1.ends_with("…: dead"), "{found:?}");
+    }
+}
