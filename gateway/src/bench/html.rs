@@ -62,9 +62,8 @@ pub(super) fn page(report: &Report) -> String {
     );
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n<meta name=\"viewport\" \
-         content=\"width=device-width\"/>\n<title>quay-gateway bench zones</title>\n<style>{}</style>\n</head>\n\
-         <body>\n{body}</body>\n</html>\n",
-        escaped(STYLE)
+         content=\"width=device-width\"/>\n<title>quay-gateway bench zones</title>\n<style>{STYLE}</style>\n</head>\n\
+         <body>\n{body}</body>\n</html>\n"
     )
 }
 

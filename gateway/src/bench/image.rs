@@ -77,10 +77,11 @@ impl ImageName {
     /// # Errors
     /// Another registry's name stands there.
     pub(super) fn at(&self, registries: &[&str]) -> anyhow::Result<Self> {
-        let Some((host, rest)) = self.repository.split_once('/') else { return Ok(self.clone()) };
+        let (host, rest) = self.repository.split_once('/').unwrap_or_default();
         if registries.iter().any(|name| name.eq_ignore_ascii_case(host)) {
             return Ok(Self { repository: rest.to_owned(), ..self.clone() });
         }
+        // A colon is a port's: no repository has one.
         ensure!(
             !self.repository.contains(':'),
             "{self} names a registry that is not the configured one ({}): leave its name out",

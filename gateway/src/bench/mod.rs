@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
 use http::HeaderMap;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 pub use files::Folder;
@@ -36,7 +36,7 @@ pub use plan::Chosen;
 pub use progress::Progress;
 pub use read::{Outcome, Read, Series};
 pub use row::Row;
-pub use statistics::{Spread, quantile};
+pub use statistics::Spread;
 pub use table::table;
 
 use self::door::Door;
@@ -145,7 +145,11 @@ pub async fn run(settings: &Settings, options: &Options, progress: Progress) -> 
     let door = Door::new("registry", &quay, &tls)?;
     let account = options.account.as_ref().or(settings.account.as_ref());
     let mut tokens = Tokens::new(&door, account, &tls).await?;
-    let (images, plan) = planned(settings, options, &door, &mut tokens).await?;
+    let deadline = began + options.at_most;
+    let planned = planned(settings, options, &door, &mut tokens);
+    let (images, plan) = timeout_at(deadline, planned)
+        .await
+        .context("the registry is too slow: the time was up before it had told what these images are")??;
     let (dialled, gateway) = gateway(settings, options.gateway).await?;
     let mut notes = Vec::new();
     let mut ways = Vec::new();
@@ -165,7 +169,7 @@ pub async fn run(settings: &Settings, options: &Options, progress: Progress) -> 
         layout: &*registry(settings),
         turns,
         at_once: options.at_once,
-        deadline: began + options.at_most,
+        deadline,
     };
     let bar = progress.bar(u64::from(turns) * (ways.len() * plan.classes.len()) as u64);
     let reads = rounds.run(&mut tokens, &bar).await;

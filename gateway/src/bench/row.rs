@@ -1,6 +1,6 @@
 //! The reads of one way and class as one row. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use zone_router::SizeClass;
@@ -121,21 +121,27 @@ pub(super) fn milliseconds(time: Duration) -> f64 {
 
 /// What went wrong: by which way, what was said, how often; the most frequent first.
 pub(super) fn failures(reads: &[Read]) -> Vec<(Series, String, usize)> {
-    let mut found: Vec<(Series, String, usize)> = Vec::new();
+    let mut counts: HashMap<(Series, String), usize> = HashMap::new();
     for read in reads.iter().filter(|read| read.went_wrong()) {
         let said = match &read.outcome {
-            Outcome::Failed(why) => why.clone(),
-            _ => format!("wrong bytes for {}", read.digest),
+            Outcome::Failed(why) => alike(why, &read.digest.hex()),
+            _ => "wrong bytes".to_owned(),
         };
-        // One message a digest would hide that they are all the same.
-        let said = said.replace(&read.digest.hex(), &format!("{}…", &read.digest.hex()[..12]));
-        match found.iter_mut().find(|(series, other, _)| *series == read.series && *other == said) {
-            Some((.., count)) => *count += 1,
-            None => found.push((read.series.clone(), said, 1)),
-        }
+        *counts.entry((read.series.clone(), said)).or_default() += 1;
     }
-    found.sort_by_key(|(.., count)| std::cmp::Reverse(*count));
+    let mut found: Vec<_> = counts.into_iter().map(|((series, said), count)| (series, said, count)).collect();
+    found.sort_by(|(_, a, first), (_, b, second)| second.cmp(first).then_with(|| a.cmp(b)));
     found
+}
+
+/// Without what differs from read to read: the blob, and the request's id.
+fn alike(said: &str, hex: &str) -> String {
+    // Stores name the key, which has the digest's first byte in a folder's name.
+    let said = said.replace(&format!("{}/{hex}", hex.get(..2).unwrap_or_default()), "…").replace(hex, "…");
+    match said.split_once(" [request ") {
+        Some((before, rest)) => format!("{before}{}", rest.split_once(']').map_or("", |(_, after)| after)),
+        None => said,
+    }
 }
 
 #[cfg(test)]
@@ -193,11 +199,15 @@ mod tests {
     fn like_failures_are_one() {
         let read = |text: &str, said: &str| {
             let digest = backends::Digest::of(text.as_bytes());
-            let outcome = Outcome::Failed(format!("get sha256/{}: {said}", digest.hex()));
+            let outcome = Outcome::Failed(format!(
+                "get sha256/{}/{}: {said} [request {text}]: gone",
+                &digest.hex()[..2],
+                digest.hex()
+            ));
             Read { digest, outcome, ..example(Series::Registry, SizeClass::Small, 1, 1, 1) }
         };
-        let found = failures(&[read("a", "slow"), read("b", "dead"), read("b", "dead")]);
+        let found = failures(&[read("a", "slow"), read("a", "dead"), read("b", "dead")]);
         assert_eq!(found.iter().map(|(.., count)| *count).collect::<Vec<_>>(), [2, 1]);
-        assert!(found[0].1.ends_with("…: dead"), "{found:?}");
+        assert_eq!(found[0].1, "get sha256/…: dead: gone");
     }
 }

@@ -11,7 +11,7 @@ pub struct Spread {
     pub p50: f64,
     /// Three quarters are not above it.
     pub p75: f64,
-    /// 95 % are not above it; of fewer than 20 values it lies between the two largest.
+    /// 95 % are not above it; of 20 values or fewer it lies between the two largest.
     pub p95: f64,
     /// The largest.
     pub max: f64,
@@ -34,10 +34,9 @@ impl Spread {
     }
 }
 
-/// The value below which a part `q` (0 to 1) of the sorted values lies, between two of them by a
+/// The value below which a part `q` (0 to 1) of the sorted, finite values lies, between two of them by a
 /// straight line (Hyndman and Fan's definition 7, as R, NumPy and criterion have it).
-#[must_use]
-pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
+fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let place = q.clamp(0.0, 1.0) * last as f64;
     let below = (place.floor() as usize).min(last);
