@@ -172,7 +172,7 @@ async fn a_dead_and_a_lying_zone_are_errors_and_the_rest_is_measured() -> Result
     assert_eq!(rows(&report, "registry", None)[0]["right"], 8);
     let again = bench(&gateway, &["--image", IMAGE, "--reads", "2"]).await?;
     let printed = text(&again.stdout);
-    for wanted in ["zone zone-b: ", "wrong bytes", "absent", "gateway, first", "of Quay"] {
+    for wanted in ["\nzone-b: ", "wrong bytes", "absent", "gateway, first", "of Quay"] {
         assert!(printed.contains(wanted), "{wanted}\n{printed}");
     }
     assert!(again.stderr.is_empty() && !again.stdout.contains(&0x1b), "{}", text(&again.stderr));

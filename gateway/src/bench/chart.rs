@@ -3,9 +3,10 @@
 use zone_router::SizeClass;
 
 use super::Report;
-use super::figures::{axis, figure, or_dash, times};
+use super::figures::{axis, or_dash, times};
 use super::plan::sizes;
 use super::row::Row;
+use super::statistics::Spread;
 use super::svg::{Anchor, Svg, shortened};
 
 const WIDTH: f64 = 880.0;
@@ -17,6 +18,8 @@ const BAR: f64 = 14.0;
 const HEAD: f64 = 34.0;
 const FOOT: f64 = 34.0;
 const TITLE: f64 = 58.0;
+/// Between the right edges of two figures.
+const FIGURE: f64 = 54.0;
 /// Characters of a name; a character is about so wide.
 const NAME_MAX: usize = 30;
 const CHARACTER: f64 = 7.2;
@@ -43,12 +46,13 @@ struct Chart {
     title: &'static str,
     explained: &'static str,
     unit: &'static str,
-    /// Width of the figures at the right.
-    figures: f64,
+    /// What stands above the figures at the right.
+    heads: &'static [&'static str],
     /// How far the axis has to reach for a row.
     reach: fn(&Row) -> Option<f64>,
     draw: fn(&mut Svg, &Row, &Scale, f64),
-    said: fn(&Row) -> String,
+    /// The figures of a row, one a head.
+    figures: fn(&Row) -> Vec<String>,
 }
 
 /// From values to places.
@@ -73,14 +77,12 @@ pub(super) fn latency(report: &Report) -> String {
             explained: "line: median; box: middle half of the reads; whiskers: fastest read and 95th percentile; the \
                     slowest read in figures",
             unit: "ms",
-            figures: 215.0,
+            heads: &["reads", "p50", "p95", "max"],
             reach: |row| Some(row.first_byte?.p95),
             draw: boxed,
-            said: |row| match row.first_byte {
-                Some(of) => {
-                    format!("p50 {}   p95 {}   max {}", figure(of.p50), figure(of.p95), figure(of.max))
-                }
-                None => String::new(),
+            figures: |row| {
+                let of = |pick: fn(&Spread) -> f64| or_dash(row.first_byte.as_ref().map(pick));
+                vec![row.right.to_string(), of(|of| of.p50), of(|of| of.p95), of(|of| of.max)]
             },
         },
     )
@@ -94,14 +96,10 @@ pub(super) fn throughput(report: &Report) -> String {
             title: "Throughput",
             explained: "bytes of whole reads by the time from request to last byte; × : by that of the registry's own way",
             unit: "MB/s",
-            figures: 150.0,
+            heads: &["reads", "MB/s", "×"],
             reach: |row| row.rate,
             draw: bar,
-            said: |row| match row.rate_ratio {
-                Some(_) => format!("{} MB/s   {}", or_dash(row.rate), times(row.rate_ratio)),
-                None if row.rate.is_some() => format!("{} MB/s", or_dash(row.rate)),
-                None => String::new(),
-            },
+            figures: |row| vec![row.right.to_string(), or_dash(row.rate), times(row.rate_ratio)],
         },
     )
 }
@@ -127,7 +125,8 @@ fn bar(svg: &mut Svg, row: &Row, scale: &Scale, middle: f64) {
 fn draw(report: &Report, chart: &Chart) -> String {
     let names = report.rows.iter().map(|row| report.label(&row.series).chars().count().min(NAME_MAX));
     let left = MARGIN + names.max().unwrap_or_default() as f64 * CHARACTER + 12.0;
-    let width = WIDTH - MARGIN - chart.figures - left - 12.0;
+    // The last tick's text reaches beyond its place.
+    let width = WIDTH - MARGIN - chart.heads.len() as f64 * FIGURE - left - 24.0;
     let mut svg = Svg::default();
     let panels: Vec<(SizeClass, Vec<&Row>)> = SizeClass::ALL
         .into_iter()
@@ -146,6 +145,7 @@ fn draw(report: &Report, chart: &Chart) -> String {
         let scale = Scale { left, width, end };
         let head = format!("{} blobs ({})", class.as_str(), sizes(class));
         svg.text("panel", (MARGIN, top + 22.0), Anchor::Start, &head);
+        figures(&mut svg, "small", chart.heads, top + 22.0);
         top += HEAD;
         let bottom = top + rows.len() as f64 * ROW;
         grid(&mut svg, &scale, step, (top, bottom), chart.unit);
@@ -168,7 +168,14 @@ fn row(svg: &mut Svg, report: &Report, chart: &Chart, row: &Row, scale: &Scale, 
         return;
     }
     (chart.draw)(svg, row, scale, middle);
-    svg.text("figures", (WIDTH - MARGIN, base), Anchor::End, &(chart.said)(row));
+    figures(svg, "figures", &(chart.figures)(row), base);
+}
+
+/// Side by side at the right.
+fn figures(svg: &mut Svg, class: &str, texts: &[impl AsRef<str>], y: f64) {
+    for (place, text) in texts.iter().rev().enumerate() {
+        svg.text(class, (WIDTH - MARGIN - place as f64 * FIGURE, y), Anchor::End, text.as_ref());
+    }
 }
 
 /// Lines at the ticks, with their values below.
@@ -201,12 +208,9 @@ mod tests {
         let report = example();
         for picture in [latency(&report), throughput(&report)] {
             let text = well_formed(&picture);
-            for wanted in [
-                "small blobs (up to 256 KiB)",
-                "zone <zone> & \"b\"",
-                "gateway, later",
-                "no read came through",
-            ] {
+            for wanted in
+                ["small blobs (up to 256 KiB)", "<zone> & \"b\"", "gateway, later", "no read came through"]
+            {
                 assert!(text.contains(wanted), "{wanted}: {text}");
             }
             assert!(!text.contains("medium blobs"));

@@ -158,7 +158,7 @@ fn method(report: &Report) -> String {
     let ((name, at), (gateway, gateway_at)) = (&report.registry_at, &report.gateway_at);
     let said = [
         format!(
-            "<b>zone NAME</b>: its store itself, with the keys of the configuration. <b>{0}</b>: a GET at {1} (dialled at \
+            "<b>a zone's name</b>: its store itself, with the keys of the configuration. <b>{0}</b>: a GET at {1} (dialled at \
              {2}) as a client sends it, redirects followed to the store. <b>gateway</b>: the same GET at {3} (dialled at \
              {4}); <i>first</i> is the first of a blob in this run, <i>later</i> all others.",
             report.registry,
@@ -187,7 +187,7 @@ mod tests {
         let page = page(&example());
         let text = well_formed(&page);
         for wanted in
-            ["zone <zone> & \"b\"", "\"refused\", <x> & y", "a note with <angles>", "12 of 12 from the cache"]
+            ["<zone> & \"b\"", "\"refused\", <x> & y", "a note with <angles>", "12 of 12 from the cache"]
         {
             assert!(text.contains(wanted), "{wanted}");
         }

@@ -115,11 +115,11 @@ impl Report {
         self.failures.is_empty() && self.all.iter().any(|read| read.outcome == Outcome::Right)
     }
 
-    /// What a way is called.
+    /// What a way is called; a zone by its name alone.
     #[must_use]
     pub fn label(&self, series: &Series) -> String {
         match series {
-            Series::Zone(name) => format!("zone {name}"),
+            Series::Zone(name) => name.to_string(),
             Series::Registry => self.registry.to_owned(),
             Series::GatewayFirst => "gateway, first".to_owned(),
             Series::GatewayLater => "gateway, later".to_owned(),

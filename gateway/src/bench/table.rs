@@ -106,10 +106,10 @@ mod tests {
     fn every_way_has_its_line_and_failures_are_told() {
         let text = table(&example());
         for wanted in [
-            "zone zone-a",
+            "zone-a",
             "gateway, later",
             "12 of 12",
-            "zone dead: 24 reads failed: get: unavailable",
+            "\ndead: 24 reads failed: get: unavailable",
             "note: a note",
             "120 reads in 12 s",
             "× of Quay",
