@@ -11,11 +11,11 @@ use super::svg::escaped;
 
 const STYLE: &str = "
 :root{color-scheme:light dark}
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;background:#fff;color:#22272e}
+body{font:15px/1.5 system-ui,sans-serif;max-width:66rem;margin:2rem auto;padding:0 1rem;background:#fff;color:#22272e}
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2rem}
 p.sub{color:#57606a;margin-top:0}svg{max-width:100%;height:auto;display:block;margin:1rem 0}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;width:100%}
-th,td{padding:.3rem .55rem;text-align:right;border-bottom:1px solid #e3e6ea;white-space:nowrap}
+th,td{padding:.3rem .45rem;text-align:right;border-bottom:1px solid #e3e6ea;white-space:nowrap}
 th{font-weight:600;vertical-align:bottom}td.name,th.name{text-align:left}
 tr.begins td{border-top:2px solid #8b949e}.bad{color:#b3261e}code{font-size:.9em;overflow-wrap:anywhere}
 @media (prefers-color-scheme:dark){body{background:#15191e;color:#e6edf3}p.sub{color:#9aa5b1}
