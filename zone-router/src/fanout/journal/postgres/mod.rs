@@ -145,12 +145,8 @@ impl Postgres {
 
     async fn renew(&self, job: &Job) -> Result<bool, JournalError> {
         let (zone, digest, lease) = (&*job.target, job.blob.digest.to_string(), LEASE.as_secs_f64());
-        let parameters: [Parameter<'_>; 4] = [
-            (&zone, Type::TEXT),
-            (&digest, Type::TEXT),
-            (&self.replica, Type::INT8),
-            (&lease, Type::FLOAT8),
-        ];
+        let parameters: [Parameter<'_>; 4] =
+            [(&zone, Type::TEXT), (&digest, Type::TEXT), (&self.replica, Type::INT8), (&lease, Type::FLOAT8)];
         Ok(!self.ask(&self.lanes, statements::RENEW, &parameters).await?.is_empty())
     }
 
