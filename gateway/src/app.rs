@@ -11,12 +11,12 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zone_router::fanout::Journal;
+use zone_router::fanout::{Journal, JournalError};
 use zone_router::{FanOut, Router};
 
 use crate::auth::Permissions;
 use crate::cache::{Cache, DirectoryLock};
-use crate::config::Settings;
+use crate::config::{JournalSettings, Settings};
 use crate::follow::Follow;
 use crate::metrics::Metrics;
 use crate::registry::{self, Names};
@@ -26,13 +26,13 @@ use crate::upstream::Upstream;
 use crate::zones::Word;
 use crate::{Gateway, Reloader, admin, descriptors, server, tls, zones};
 
-/// For the lanes to stop, which is at once unless the journal's disk hangs.
+/// For the lanes to stop, which is at once unless the journal does not answer.
 const LANES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For aborts of uploads under way: unfinished parts take room at a store, and nobody sees them.
 const TIDYING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The journal's file in `state_dir`.
+/// The journal's file in `state_dir`, where it lies in one.
 const JOURNAL: &str = "journal.sqlite";
 
 /// A gateway that is bound and ready to run.
@@ -72,8 +72,7 @@ impl App {
             tracing::warn!("{unusable}");
         }
         let cache = open_cache(&settings).await?;
-        let journal =
-            Journal::open(&settings.state_dir.join(JOURNAL)).context("the journal cannot be opened")?;
+        let journal = journal(&settings, &client_tls).await.context("the journal cannot be opened")?;
         let stop_copies = CancellationToken::new();
         let fanout = FanOut::start(zones.clone(), journal, stop_copies.clone());
         let policies = settings.policies.clone();
@@ -161,7 +160,7 @@ impl App {
         }
         self.stop_copies.cancel();
         if tokio::time::timeout(LANES_TIMEOUT, self.gateway.fanout.stopped()).await.is_err() {
-            tracing::warn!("the copies do not stop: the journal's disk hangs");
+            tracing::warn!("the copies do not stop: the journal does not answer");
         }
         self.tidying.close();
         if tokio::time::timeout(TIDYING_TIMEOUT, self.tidying.wait()).await.is_err() {
@@ -202,6 +201,17 @@ pub(crate) fn transport(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> 
         stall: timeouts.zone_stall,
     };
     Transport::new(tls, timeouts)
+}
+
+/// The journal; a database that is away now is waited for.
+pub(crate) async fn journal(
+    settings: &Settings,
+    tls: &rustls::ClientConfig,
+) -> Result<Journal, JournalError> {
+    match &settings.journal {
+        JournalSettings::Sqlite => Journal::open(&settings.state_dir.join(JOURNAL)),
+        JournalSettings::Postgres(database) => Journal::connect(database.clone(), tls).await,
+    }
 }
 
 async fn open_cache(settings: &Settings) -> anyhow::Result<Arc<Cache>> {

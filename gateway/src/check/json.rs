@@ -6,7 +6,8 @@ use super::RegistryReport;
 use super::Report;
 use super::step::{Outcome, Step, Steps};
 
-/// The report as one JSON object, `{"registry": {…}, "zones": […], "warnings": […]}`.
+/// The report as one JSON object, `{"registry": {…}, "zones": […], "journal": {…} or
+/// null, "warnings": […]}`.
 #[must_use]
 pub fn json(report: &Report) -> Value {
     let zones: Vec<Value> = report
@@ -24,6 +25,11 @@ pub fn json(report: &Report) -> Value {
     json!({
         "registry": registry(&report.registry),
         "zones": zones,
+        "journal": report.journal.as_ref().map(|journal| json!({
+            "ok": journal.steps.passed(),
+            "database": journal.database,
+            "steps": steps(&journal.steps),
+        })),
         "warnings": report.warnings,
     })
 }

@@ -3,6 +3,7 @@
 
 mod advice;
 mod connection;
+mod journal;
 mod json;
 mod progress;
 mod registry;
@@ -13,9 +14,10 @@ mod zone;
 
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 
 pub use advice::Advice;
+pub use journal::JournalReport;
 pub use json::json;
 pub use progress::Progress;
 pub use registry::RegistryReport;
@@ -24,7 +26,7 @@ pub use summary::summary;
 pub use table::table;
 pub use zone::ZoneReport;
 
-use crate::config::Settings;
+use crate::config::{JournalSettings, Settings};
 use crate::{app, tls};
 
 /// What came of a check.
@@ -34,20 +36,24 @@ pub struct Report {
     pub registry: Vec<RegistryReport>,
     /// Every zone, home first.
     pub zones: Vec<ZoneReport>,
+    /// The journal's database, where it lies in one.
+    pub journal: Option<JournalReport>,
     /// What may not be meant so, and what will fail before long.
     pub warnings: Vec<String>,
 }
 
 impl Report {
-    /// Whether every step of every instance of the registry and of every zone passed.
+    /// Whether every step of every instance of the registry, of every zone and of the journal passed.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.registry.iter().all(|instance| instance.steps.passed())
             && self.zones.iter().all(|zone| zone.steps.passed())
+            && self.journal.iter().all(|journal| journal.steps.passed())
     }
 }
 
-/// Checks every instance of the registry and every zone, all at once. Writes Quay's own marker into
+/// Checks every instance of the registry, every zone, and the journal where it lies in a database, all
+/// at once. Writes Quay's own marker into
 /// every zone that it can. Each step is bounded: by `each`, or by what `timeouts` has for its kind.
 ///
 /// # Errors
@@ -71,13 +77,21 @@ pub async fn run(settings: &Settings, each: Option<Duration>, progress: Progress
         .map(|(instance, name)| registry::check(&settings, instance, &tls, each, progress.line(name)));
     let zones =
         settings.zones.iter().map(|zone| zone::check(zone, &transport, each, progress.line(&zone.name)));
-    let (registry, zones) = join(join_all(registry), join_all(zones)).await;
+    let journal = async {
+        match &settings.journal {
+            JournalSettings::Sqlite => None,
+            JournalSettings::Postgres(database) => {
+                Some(journal::check(database, &tls, each, progress.line("journal")).await)
+            }
+        }
+    };
+    let (registry, zones, journal) = join3(join_all(registry), join_all(zones), journal).await;
     progress.clear();
     let mut warnings = settings.warnings.clone();
     warnings.extend(registry::strangers(&registry));
     warnings.extend(registry.iter().zip(&names).flat_map(|(instance, name)| noted(name, &instance.steps)));
     warnings.extend(zones.iter().flat_map(|zone| noted(&format!("zone {}", zone.name), &zone.steps)));
-    Ok(Report { registry, zones, warnings })
+    Ok(Report { registry, zones, journal, warnings })
 }
 
 /// What an instance of the registry is called where there are these.

@@ -38,6 +38,8 @@ pub enum Name {
     Keys,
     /// What the registry says of its own health.
     Health,
+    /// The journal's database lets us in, and its tables are ours.
+    Journal,
 }
 
 impl Name {
@@ -57,6 +59,7 @@ impl Name {
             Self::Challenge => "challenge",
             Self::Keys => "keys",
             Self::Health => "health",
+            Self::Journal => "journal",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::Settings;
+use crate::config::{JournalSettings, Settings};
 
 /// The configuration as understood, zone by zone; opens no connection.
 #[must_use]
@@ -19,6 +19,10 @@ pub fn summary(settings: &Settings) -> String {
         None => line("tls", &format!("made in {}", settings.state_dir.display())),
     }
     line("state_dir", &settings.state_dir.display());
+    match &settings.journal {
+        JournalSettings::Sqlite => line("journal", &"SQLite, in state_dir: of this gateway alone"),
+        JournalSettings::Postgres(database) => line("journal", &format!("{database}: shared")),
+    }
     line("registry.kind", &format!("{:?}", settings.registry_kind).to_lowercase());
     line("registry's own name", &settings.registry_hostname);
     for instance in &settings.instances {

@@ -36,11 +36,19 @@ pub fn table(report: &Report) -> String {
     }
     // Writing to a string does not fail.
     let _ = writeln!(text, "milliseconds for each step\n{table}\n{zones}");
+    if let Some(journal) = &report.journal {
+        let mut table = headed(&["journal"], &[Name::Journal]);
+        table.add_row(row(&[&journal.database], &journal.steps, &[Name::Journal]));
+        let _ = writeln!(text, "{table}");
+    }
     for instance in &report.registry {
         text.push_str(&told(&registry_name(&report.registry, &instance.name), &instance.steps));
     }
     for zone in &report.zones {
         text.push_str(&told(&format!("zone {}", zone.name), &zone.steps));
+    }
+    if let Some(journal) = &report.journal {
+        text.push_str(&told("journal", &journal.steps));
     }
     for warning in &report.warnings {
         let _ = writeln!(text, "\nwarning: {warning}");

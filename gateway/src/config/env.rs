@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::ConfigError;
 use super::file::{File, InstanceEntry};
+use super::journal::JournalEntry;
 use super::located::Located;
 
 /// What every variable starts with.
@@ -39,6 +40,8 @@ fn set_key(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "TLS__CERTIFICATE" => set(&mut file.tls.certificate, value),
         "TLS__KEY" => set(&mut file.tls.key, value),
         "STATE_DIR" => set(&mut file.state_dir, value),
+        "JOURNAL" => set(&mut file.journal, value),
+        "JOURNAL__URL_FILE" => set_url_file(&mut file.journal, value),
         "REGISTRY__KIND" => set_plain(&mut file.registry.kind, value),
         "REGISTRY__URL" => set(&mut file.registry.url, value),
         "REGISTRY__INSTANCES" => set_instances(&mut file.registry.instances, value),
@@ -85,6 +88,11 @@ fn set_instances(slot: &mut Option<Located<Vec<InstanceEntry>>>, value: &str) ->
             key.line = None;
         }
     }
+    Ok(())
+}
+
+fn set_url_file(slot: &mut Option<Located<JournalEntry>>, value: &str) -> Result<(), String> {
+    *slot = Some(Located { value: JournalEntry::UrlFile(parse(value)?), line: None });
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 use super::bounds::{Limits, Timeouts};
+use super::journal::JournalEntry;
 use super::located::Located;
 use super::quay::ZoneMap;
 use super::routing::Routing;
@@ -19,6 +20,7 @@ pub(crate) struct File {
     pub(crate) hostname: Option<Located<String>>,
     pub(crate) tls: TlsFiles,
     pub(crate) state_dir: Option<Located<PathBuf>>,
+    pub(crate) journal: Option<Located<JournalEntry>>,
     pub(crate) registry: Registry,
     pub(crate) home: Option<Located<String>>,
     pub(crate) ca: Option<Located<PathBuf>>,

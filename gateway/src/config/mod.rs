@@ -4,6 +4,7 @@ mod bounds;
 mod env;
 mod file;
 mod instances;
+mod journal;
 mod located;
 mod pitfalls;
 mod quay;
@@ -20,6 +21,7 @@ use serde::de::DeserializeOwned;
 pub use bounds::{Limits, Timeouts};
 pub use file::RegistryKind;
 pub use instances::Instance;
+pub use journal::JournalSettings;
 pub(crate) use settings::without_port;
 pub use settings::{Account, CacheSettings, NamedZone, Settings, TlsSettings};
 

@@ -11,6 +11,7 @@ use super::ConfigError;
 use super::bounds::{Limits, Timeouts};
 use super::file::{File, RegistryKind};
 use super::instances::{self, Instance};
+use super::journal::{JournalSettings, journal};
 use super::located::Located;
 use super::pitfalls::{Facts, pitfalls};
 use super::quay::QuayFile;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// What must survive a restart: the journal and a certificate made here.
     pub state_dir: PathBuf,
+    /// Where the copies still to be made are kept.
+    pub journal: JournalSettings,
     /// Which registry it is.
     pub registry_kind: RegistryKind,
     /// Where the registry is dialled: one place, or the Quays of all zones as they are written.
@@ -145,6 +148,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
             .state_dir
             .as_ref()
             .map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value)),
+        journal: journal(path, file.journal.as_ref())?,
         registry_kind: file.registry.kind,
         instances,
         account: account(path, &file)?,
@@ -327,7 +331,7 @@ fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigE
 }
 
 /// A file that must be there, its path relative to the configuration's folder.
-fn existing(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<PathBuf, ConfigError> {
+pub(super) fn existing(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<PathBuf, ConfigError> {
     let found = relative_to(path, &file.value);
     match found.is_file() {
         true => Ok(found),

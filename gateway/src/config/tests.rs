@@ -297,3 +297,36 @@ fn no_secret_is_printed() {
     let broken = QUAY.replace("secret_key: hunter2,", "secret_key: hunter2, secret_key: hunter2,");
     assert!(!refused_with(GATEWAY, &broken, &[]).contains("hunter2"));
 }
+
+#[test]
+fn the_journal_is_a_file_or_a_database_and_its_password_is_never_shown() {
+    use crate::config::JournalSettings;
+
+    let with = |journal: &str| format!("{GATEWAY}\njournal: {journal}");
+    assert!(matches!(loaded(GATEWAY, &[]).journal, JournalSettings::Sqlite));
+    assert!(matches!(loaded(&with("sqlite"), &[]).journal, JournalSettings::Sqlite));
+    let url = "postgres://quay:hunter2@db.example.com/quay";
+    let shown = "PostgreSQL db.example.com:5432/quay as quay, TLS, verified";
+    let folder = Folder::new(&with("{url_file: url}"), QUAY);
+    fs::write(folder.0.path().join("url"), format!("{url}\n")).expect("writes");
+    for settings in [
+        loaded(&with(url), &[]),
+        loaded(GATEWAY, &[("QUAY_GATEWAY__JOURNAL", url)]),
+        folder.load(&[]).expect("reads"),
+    ] {
+        let JournalSettings::Postgres(database) = &settings.journal else { panic!("a database") };
+        assert_eq!(database.to_string(), shown);
+        let summary = crate::check::summary(&settings);
+        assert!(summary.contains(shown), "{summary}");
+        assert!(!format!("{summary} {settings:?}").contains("hunter2"));
+    }
+    for (journal, why) in [
+        ("postgres://quay:hunter2@db/quay?sslmode=require", "of sslmode there are `verify-full`"),
+        ("mysql://quay:hunter2@db/quay", "expected is postgres://"),
+        ("{url_file: nowhere}", "journal.url_file: there is no file"),
+        ("{file: hunter2}", "unknown field"),
+    ] {
+        let refused = refused(&with(journal));
+        assert!(refused.contains(why) && !refused.contains("hunter2"), "{refused}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -131,6 +132,20 @@ impl Program {
         self
     }
 
+    /// Runs it in this folder.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Runs it as this user and group.
+    #[must_use]
+    pub fn as_user(mut self, id: u32) -> Self {
+        self.command.uid(id).gid(id);
+        self
+    }
+
     /// Gives it this file as standard input.
     ///
     /// # Errors
@@ -206,6 +221,13 @@ impl Server {
     pub fn stop(&mut self) {
         // Errors mean that it has ended already.
         let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends a signal that ends it, and waits until it has.
+    pub(super) fn end(&mut self, signal: Signal) {
+        // Errors mean that it has ended already.
+        let _ = self.signal(signal);
         let _ = self.child.wait();
     }
 

@@ -14,7 +14,7 @@ pub struct Bounds {
     /// The same where no zone has the blob: it may have been deleted, and many such must not take
     /// the lane's time from those that can be copied.
     pub nowhere: Backoff,
-    /// Pauses of a whole lane while its target zone fails; `max` also while the journal does.
+    /// Pauses of a whole lane while its target zone fails, or the journal does.
     pub pause: Backoff,
     /// A copy slower than this many bytes per second over its whole is broken off; see
     /// [`Bounds::deadline`].

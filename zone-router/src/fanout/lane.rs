@@ -3,9 +3,9 @@
 //! While its target fails, a lane pauses, then tries one job, so that an outage costs one job a
 //! pause and not every job an attempt.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -16,12 +16,9 @@ use tracing::{debug, error, info, warn};
 use super::bounds::Bounds;
 use super::copy::{CopyError, Fault, Outcome, copy};
 use super::job::Job;
-use super::journal::{Journal, JournalError};
+use super::journal::{Journal, JournalError, Next};
 use super::status::Tally;
 use crate::Zone;
-
-/// Jobs read from the journal at once.
-const BATCH: usize = 64;
 
 /// After so many failed tries in a row, a success means that the zone has come back: then its
 /// jobs need not sit out their backoff.
@@ -34,26 +31,32 @@ pub(super) struct Lane {
     pub(super) zones: Arc<[Zone]>,
     pub(super) journal: Journal,
     pub(super) bounds: Bounds,
-    /// Told when jobs were added.
-    pub(super) wake: Arc<Notify>,
     pub(super) tally: Arc<Tally>,
 }
 
 /// How one job ended.
-struct Ended {
-    result: Result<Outcome, CopyError>,
-    recorded: Result<(), JournalError>,
+enum Ended {
+    Tried {
+        result: Result<Outcome, CopyError>,
+        recorded: Result<(), JournalError>,
+    },
+    /// Somebody else may have it by now.
+    Lost,
 }
 
 /// A lane at work.
 struct Work {
     lane: Arc<Lane>,
-    /// Due jobs that have been read.
-    queue: VecDeque<Job>,
+    /// Told when jobs were added.
+    wake: Arc<Notify>,
     running: JoinSet<Ended>,
     in_flight: HashMap<Id, Job>,
+    /// Jobs claimed so far; whose turn it is follows from it.
+    turn: u32,
     /// Failed tries of the target in a row.
     strikes: u32,
+    /// Failures of the journal in a row.
+    journal_strikes: u32,
     paused_until: Option<Instant>,
 }
 
@@ -61,19 +64,32 @@ impl Lane {
     /// Works until `shutdown`; copies under way are then dropped, and their jobs stay due.
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let mut work = Work {
+            wake: self.journal.bell(&self.target.name),
             lane: Arc::new(self),
-            queue: VecDeque::new(),
             running: JoinSet::new(),
             in_flight: HashMap::new(),
+            turn: 0,
             strikes: 0,
+            journal_strikes: 0,
             paused_until: None,
         };
         shutdown.run_until_cancelled(work.run()).await;
         work.running.shutdown().await;
+        let Lane { target, journal, .. } = &*work.lane;
+        if let Err(error) = journal.release(&target.name).await {
+            warn!(zone = &*target.name, %error, "others take over what was under way only when its lease ends");
+        }
     }
 
-    async fn perform(&self, job: Job) -> Ended {
-        let result = copy(&job, &self.target, &self.zones, &self.bounds).await;
+    /// Does a job that was asked for at `claimed`.
+    async fn perform(&self, job: Job, claimed: Instant) -> Ended {
+        let result = tokio::select! {
+            result = copy(&job, &self.target, &self.zones, &self.bounds) => result,
+            () = self.journal.hold(&job, claimed) => {
+                warn!(zone = &*self.target.name, digest = %job.blob.digest, "another replica may have this copy: left to it");
+                return Ended::Lost;
+            }
+        };
         self.tally.note(&result);
         let (zone, digest) = (&*self.target.name, &job.blob.digest);
         let recorded = match &result {
@@ -91,7 +107,7 @@ impl Lane {
                 self.journal.failed(&job, delay, &error.to_string()).await
             }
         };
-        Ended { result, recorded }
+        Ended::Tried { result, recorded }
     }
 }
 
@@ -100,7 +116,7 @@ impl Work {
         loop {
             let idle_until = self.start_due().await;
             self.lane.tally.set_active(self.running.len());
-            let wake = Arc::clone(&self.lane.wake);
+            let wake = Arc::clone(&self.wake);
             tokio::select! {
                 Some(ended) = self.running.join_next_with_id() => self.settle(ended).await,
                 () = wake.notified() => {}
@@ -120,36 +136,34 @@ impl Work {
             self.paused_until = None;
         }
         let room = if self.strikes > 0 { 1 } else { self.lane.bounds.copies.max(1) };
-        let mut next_due = latest;
         while self.running.len() < room {
-            if self.queue.is_empty() {
-                match self.read().await {
-                    Ok(wait) => next_due = latest.min(now + wait),
-                    Err(error) => {
-                        error!(zone = &*self.lane.target.name, %error, "the lane cannot read its jobs");
-                        return self.pause(self.lane.bounds.pause.max);
-                    }
+            let claimed = Instant::now();
+            match self.claim().await {
+                Ok(Next::Job(job)) => self.start(job, claimed),
+                Ok(Next::Wait(wait)) => return latest.min(claimed + wait),
+                Err(error) => {
+                    error!(zone = &*self.lane.target.name, %error, "the lane cannot read its jobs");
+                    return self.pause_for_journal();
                 }
             }
-            let Some(job) = self.queue.pop_front() else { break };
-            let (lane, copied) = (Arc::clone(&self.lane), job.clone());
-            let task = self.running.spawn(async move { lane.perform(copied).await });
-            self.in_flight.insert(task.id(), job);
         }
-        next_due
+        latest
     }
 
-    /// Reads due jobs that are not under way; how long until the next one after them is due.
-    async fn read(&mut self) -> Result<Duration, JournalError> {
-        let horizon = self.lane.bounds.longest_wait();
-        // Those under way are due too, and must not crowd out the others.
-        let limit = BATCH + self.in_flight.len();
-        let due = self.lane.journal.due(&self.lane.target.name, horizon, limit).await?;
-        let under_way = |job: &Job| self.in_flight.values().any(|other| other.blob.digest == job.blob.digest);
-        self.queue = due.jobs.into_iter().filter(|job| !under_way(job)).collect();
-        let wait =
-            due.next.map_or(horizon, |next| next.duration_since(SystemTime::now()).unwrap_or_default());
-        Ok(wait.min(horizon))
+    /// A due job that is not under way.
+    async fn claim(&mut self) -> Result<Next, JournalError> {
+        let under_way = self.in_flight.values().map(|job| job.blob.digest).collect();
+        let Lane { target, journal, bounds, .. } = &*self.lane;
+        let next = journal.claim(&target.name, self.turn, under_way, bounds.longest_wait()).await?;
+        self.journal_strikes = 0;
+        Ok(next)
+    }
+
+    fn start(&mut self, job: Job, claimed: Instant) {
+        self.turn = self.turn.wrapping_add(1);
+        let (lane, copied) = (Arc::clone(&self.lane), job.clone());
+        let task = self.running.spawn(async move { lane.perform(copied, claimed).await });
+        self.in_flight.insert(task.id(), job);
     }
 
     async fn settle(&mut self, ended: Result<(Id, Ended), JoinError>) {
@@ -161,7 +175,8 @@ impl Work {
             }
             Err(panic) => return self.settle_panic(&panic).await,
         };
-        match ended.result {
+        let Ended::Tried { result, recorded } = ended else { return };
+        match result {
             Ok(_) => {
                 if self.strikes >= OUTAGE {
                     info!(zone = &*zone, "the zone takes copies again");
@@ -174,13 +189,11 @@ impl Work {
             Err(error) if error.is_target_down() && self.paused_until.is_none() => {
                 let pause = self.lane.bounds.pause.delay(self.strikes, fastrand::f64(), error.retry_after());
                 self.strikes = self.strikes.saturating_add(1);
-                // Read again after the pause: by then others may be due first.
-                self.queue.clear();
                 self.pause(pause);
             }
             Err(_) => {}
         }
-        self.check(ended.recorded);
+        self.check(recorded);
     }
 
     /// A bug in a driver must cost its job a retry, not the lane its life.
@@ -196,8 +209,14 @@ impl Work {
     fn check(&mut self, recorded: Result<(), JournalError>) {
         if let Err(error) = recorded {
             error!(zone = &*self.lane.target.name, %error, "the journal cannot be written");
-            self.pause(self.lane.bounds.pause.max);
+            self.pause_for_journal();
         }
+    }
+
+    fn pause_for_journal(&mut self) -> Instant {
+        let pause = self.lane.bounds.pause.ceiling(self.journal_strikes);
+        self.journal_strikes = self.journal_strikes.saturating_add(1);
+        self.pause(pause)
     }
 
     fn pause(&mut self, pause: Duration) -> Instant {

@@ -12,7 +12,7 @@ mod journal;
 mod lane;
 mod reason;
 mod status;
-mod table;
+
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +21,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
@@ -30,10 +29,9 @@ pub use backoff::Backoff;
 pub use bounds::Bounds;
 pub use copy::{CopyError, Failure, Fault, Outcome, copy};
 pub use job::{Job, MAX_REPOSITORIES, NewJob};
-pub use journal::{Journal, JournalError};
+pub use journal::{Count, Database, Journal, JournalError, LEASE, Next};
 pub use reason::{MAX_REASON, reason};
 pub use status::LaneStatus;
-pub use table::{Count, Due};
 
 use crate::{Blob, Zone};
 use lane::Lane;
@@ -47,15 +45,14 @@ const POLL: Duration = Duration::from_millis(25);
 #[derive(Clone)]
 pub struct FanOut {
     journal: Journal,
-    lanes: Arc<HashMap<Arc<str>, Doorbell>>,
+    lanes: Arc<HashMap<Arc<str>, Known>>,
     /// The zones in the order given.
     order: Arc<[Arc<str>]>,
     tasks: TaskTracker,
 }
 
 /// What the handle has of a lane.
-struct Doorbell {
-    wake: Arc<Notify>,
+struct Known {
     tally: Arc<Tally>,
     /// Why nobody does its jobs, where the zone is unusable.
     unusable: Option<Arc<str>>,
@@ -90,10 +87,9 @@ impl FanOut {
         let tasks = TaskTracker::new();
         let mut lanes = HashMap::new();
         for target in zones.iter() {
-            let doorbell =
-                Doorbell { wake: Arc::default(), tally: Arc::default(), unusable: target.unusable.clone() };
+            let known = Known { tally: Arc::default(), unusable: target.unusable.clone() };
             if target.unusable.is_some() {
-                lanes.insert(Arc::clone(&target.name), doorbell);
+                lanes.insert(Arc::clone(&target.name), known);
                 continue;
             }
             let lane = Lane {
@@ -101,11 +97,10 @@ impl FanOut {
                 zones: Arc::clone(&zones),
                 journal: journal.clone(),
                 bounds,
-                wake: Arc::clone(&doorbell.wake),
-                tally: Arc::clone(&doorbell.tally),
+                tally: Arc::clone(&known.tally),
             };
             tasks.spawn(lane.run(shutdown.clone()));
-            lanes.insert(Arc::clone(&target.name), doorbell);
+            lanes.insert(Arc::clone(&target.name), known);
         }
         let order = zones.iter().map(|zone| Arc::clone(&zone.name)).collect();
         let fan_out = Self { journal, lanes: Arc::new(lanes), order, tasks };
@@ -129,11 +124,8 @@ impl FanOut {
             blobs.iter().map(|(blob, size)| NewJob::new(blob.clone(), Arc::clone(target), *size, repository))
         });
         self.journal.add(jobs.collect()).await?;
-        for target in targets {
-            match self.lanes.get(target) {
-                Some(lane) => lane.wake.notify_one(),
-                None => warn!(zone = &**target, "copies queued for a zone that is not configured"),
-            }
+        for target in targets.iter().filter(|target| !self.lanes.contains_key(*target)) {
+            warn!(zone = &**target, "copies queued for a zone that is not configured");
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::copy::{CopyError, Outcome};
-use super::table::Count;
+use super::journal::Count;
 
 /// One lane, for metrics and an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]

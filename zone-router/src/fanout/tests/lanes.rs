@@ -1,17 +1,16 @@
 //! The lanes at work, over a real journal.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backends::Kind;
-use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Backoff, Bounds, FanOut, Journal, LaneStatus};
-use super::blob;
+use super::super::{Backoff, Bounds, FanOut, LaneStatus};
+use super::place::Place;
 use super::scripted::{Mode, Scripted};
+use super::{blob, over_both};
 use crate::{Blob, Zone};
 
 /// No wait in these tests is meant to come near it.
@@ -22,9 +21,23 @@ fn bounds() -> Bounds {
     Bounds { retry: backoff(5, 50), nowhere: backoff(5, 50), pause: backoff(5, 20), ..Bounds::default() }
 }
 
+over_both!(
+    every_blob_reaches_every_target,
+    a_dead_target_delays_only_itself,
+    an_outage_costs_one_try_a_pause_and_ends_with_the_outage,
+    a_blob_that_no_zone_has_waits_with_its_reason,
+    what_no_zone_has_waits_longer_than_what_failed,
+    a_restart_goes_on,
+    added_again_in_mid_copy_is_written_once,
+    copies_at_once_are_bounded,
+    a_stop_does_not_wait_for_a_copy,
+    a_panic_costs_a_retry,
+    copies_owed_to_an_unusable_zone_wait_until_it_is_mended,
+);
+
 /// Zones a, b and c, and the journal's place.
 struct World {
-    folder: TempDir,
+    place: Place,
     a: Arc<Scripted>,
     b: Arc<Scripted>,
     c: Arc<Scripted>,
@@ -32,9 +45,9 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(place: Place) -> Self {
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            place,
             a: Scripted::new(),
             b: Scripted::new(),
             c: Scripted::new(),
@@ -42,17 +55,13 @@ impl World {
         }
     }
 
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("journal.db")
+    async fn start(&self) -> FanOut {
+        self.start_with(bounds()).await
     }
 
-    fn start(&self) -> FanOut {
-        self.start_with(bounds())
-    }
-
-    fn start_with(&self, bounds: Bounds) -> FanOut {
+    async fn start_with(&self, bounds: Bounds) -> FanOut {
         let zones = vec![self.a.zone("zone-a"), self.b.zone("zone-b"), self.c.zone("zone-c")];
-        FanOut::start_with(zones, Journal::open(&self.path()).unwrap(), bounds, self.shutdown.clone())
+        FanOut::start_with(zones, self.place.open().await, bounds, self.shutdown.clone())
     }
 
     /// Blobs that lie in zone a.
@@ -93,10 +102,9 @@ async fn idle(fan_out: &FanOut) {
     tokio::time::timeout(PATIENCE, fan_out.idle()).await.expect("in time").unwrap();
 }
 
-#[tokio::test]
-async fn every_blob_reaches_every_target() {
-    let world = World::new();
-    let fan_out = world.start();
+async fn every_blob_reaches_every_target(place: Place) {
+    let world = World::new(place);
+    let fan_out = world.start().await;
     let blobs = world.pushed(200);
     fan_out.enqueue("org/repo", &blobs, &targets(&["zone-a", "zone-b", "zone-c"])).await.unwrap();
     idle(&fan_out).await;
@@ -110,11 +118,10 @@ async fn every_blob_reaches_every_target() {
     assert_eq!(other.copied_bytes, expected.values().map(|bytes| bytes.len() as u64).sum::<u64>());
 }
 
-#[tokio::test]
-async fn a_dead_target_delays_only_itself() {
-    let world = World::new();
+async fn a_dead_target_delays_only_itself(place: Place) {
+    let world = World::new(place);
     world.b.set(Mode::Fails(Kind::Unavailable));
-    let fan_out = world.start();
+    let fan_out = world.start().await;
     let blobs = world.pushed(30);
     fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b", "zone-c"])).await.unwrap();
     until(&fan_out, "zone-c", |lane| lane.waiting == 0 && lane.copied == 30).await;
@@ -129,13 +136,12 @@ async fn a_dead_target_delays_only_itself() {
     assert_eq!(lane(&fan_out, "zone-b").await.last_error, None);
 }
 
-#[tokio::test]
-async fn an_outage_costs_one_try_a_pause_and_ends_with_the_outage() {
-    let world = World::new();
+async fn an_outage_costs_one_try_a_pause_and_ends_with_the_outage(place: Place) {
+    let world = World::new(place);
     world.b.set(Mode::Fails(Kind::Timeout));
     // A job's own backoff would outlast this test: only the lane's pauses bring it back.
     let hour = Duration::from_secs(3600);
-    let fan_out = world.start_with(Bounds { retry: Backoff { base: hour, max: hour }, ..bounds() });
+    let fan_out = world.start_with(Bounds { retry: Backoff { base: hour, max: hour }, ..bounds() }).await;
     fan_out.enqueue("org/repo", &world.pushed(100), &targets(&["zone-b"])).await.unwrap();
     let dead = until(&fan_out, "zone-b", |lane| lane.attempts >= 10).await;
     assert!(dead.attempts < 100, "{dead:?}");
@@ -144,10 +150,9 @@ async fn an_outage_costs_one_try_a_pause_and_ends_with_the_outage() {
     assert_eq!(world.b.contents().await.len(), 100);
 }
 
-#[tokio::test]
-async fn a_blob_that_no_zone_has_waits_with_its_reason() {
-    let world = World::new();
-    let fan_out = world.start();
+async fn a_blob_that_no_zone_has_waits_with_its_reason(place: Place) {
+    let world = World::new(place);
+    let fan_out = world.start().await;
     let missing = blob(b"late");
     fan_out.enqueue("org/repo", &[(missing.clone(), None)], &targets(&["zone-b"])).await.unwrap();
     let waiting = until(&fan_out, "zone-b", |lane| lane.attempts >= 3).await;
@@ -161,11 +166,10 @@ async fn a_blob_that_no_zone_has_waits_with_its_reason() {
     assert_eq!(world.b.contents().await.len(), 11);
 }
 
-#[tokio::test]
-async fn what_no_zone_has_waits_longer_than_what_failed() {
-    let world = World::new();
+async fn what_no_zone_has_waits_longer_than_what_failed(place: Place) {
+    let world = World::new(place);
     let hour = Duration::from_secs(3600);
-    let fan_out = world.start_with(Bounds { nowhere: Backoff { base: hour, max: hour }, ..bounds() });
+    let fan_out = world.start_with(Bounds { nowhere: Backoff { base: hour, max: hour }, ..bounds() }).await;
     fan_out.enqueue("org/repo", &[(blob(b"deleted"), None)], &targets(&["zone-b", "zone-c"])).await.unwrap();
     until(&fan_out, "zone-b", |lane| lane.attempts == 1).await;
     until(&fan_out, "zone-c", |lane| lane.attempts == 1).await;
@@ -177,11 +181,10 @@ async fn what_no_zone_has_waits_longer_than_what_failed() {
     assert_eq!((waiting.waiting, lane(&fan_out, "zone-c").await.attempts), (2, 1));
 }
 
-#[tokio::test]
-async fn a_restart_goes_on() {
-    let mut world = World::new();
+async fn a_restart_goes_on(place: Place) {
+    let mut world = World::new(place);
     world.b.set(Mode::Fails(Kind::Denied));
-    let first = world.start();
+    let first = world.start().await;
     let blobs = world.pushed(20);
     first.enqueue("org/repo", &blobs, &targets(&["zone-b", "zone-gone"])).await.unwrap();
     let before = until(&first, "zone-b", |lane| lane.attempts >= 2).await;
@@ -190,7 +193,7 @@ async fn a_restart_goes_on() {
     drop(first);
 
     world.shutdown = CancellationToken::new();
-    let second = world.start();
+    let second = world.start().await;
     let after = lane(&second, "zone-b").await;
     assert!(after.waiting == 20 && after.attempts >= before.attempts);
     world.b.set(Mode::Healthy);
@@ -204,12 +207,12 @@ async fn a_restart_goes_on() {
 fn a_kill_in_the_middle_of_copies_loses_none() {
     let runtime =
         || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let world = World::new();
+    let world = World::new(Place::file());
     world.b.set(Mode::Held);
     let dying = runtime();
     let blobs = world.pushed(10);
     dying.block_on(async {
-        let fan_out = world.start();
+        let fan_out = world.start().await;
         fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b"])).await.unwrap();
         // One of the four under way ends, and another takes its place.
         world.b.has_begun(4).await;
@@ -220,18 +223,17 @@ fn a_kill_in_the_middle_of_copies_loses_none() {
     runtime().block_on(async {
         assert_eq!(world.b.contents().await.len(), 1);
         world.b.set(Mode::Healthy);
-        let fan_out = world.start();
+        let fan_out = world.start().await;
         idle(&fan_out).await;
         assert_eq!(world.b.contents().await, world.a.contents().await);
         assert_eq!(lane(&fan_out, "zone-b").await.copied, 9);
     });
 }
 
-#[tokio::test]
-async fn added_again_in_mid_copy_is_written_once() {
-    let world = World::new();
+async fn added_again_in_mid_copy_is_written_once(place: Place) {
+    let world = World::new(place);
     world.b.set(Mode::Held);
-    let fan_out = world.start();
+    let fan_out = world.start().await;
     let blobs = world.pushed(1);
     let zone_b = targets(&["zone-b"]);
     fan_out.enqueue("org/repo", &blobs, &zone_b).await.unwrap();
@@ -247,11 +249,10 @@ async fn added_again_in_mid_copy_is_written_once() {
     assert_eq!(world.b.contents().await, world.a.contents().await);
 }
 
-#[tokio::test]
-async fn copies_at_once_are_bounded() {
-    let world = World::new();
+async fn copies_at_once_are_bounded(place: Place) {
+    let world = World::new(place);
     world.b.set(Mode::Held);
-    let fan_out = world.start_with(Bounds { copies: 3, ..bounds() });
+    let fan_out = world.start_with(Bounds { copies: 3, ..bounds() }).await;
     fan_out.enqueue("org/repo", &world.pushed(20), &targets(&["zone-b"])).await.unwrap();
     world.b.has_begun(3).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -260,11 +261,10 @@ async fn copies_at_once_are_bounded() {
     idle(&fan_out).await;
 }
 
-#[tokio::test]
-async fn a_stop_does_not_wait_for_a_copy() {
-    let world = World::new();
+async fn a_stop_does_not_wait_for_a_copy(place: Place) {
+    let world = World::new(place);
     world.b.set(Mode::Held);
-    let fan_out = world.start();
+    let fan_out = world.start().await;
     fan_out.enqueue("org/repo", &world.pushed(3), &targets(&["zone-b"])).await.unwrap();
     world.b.has_begun(3).await;
     world.shutdown.cancel();
@@ -273,11 +273,10 @@ async fn a_stop_does_not_wait_for_a_copy() {
     assert!(world.b.contents().await.is_empty());
 }
 
-#[tokio::test]
-async fn a_panic_costs_a_retry() {
-    let world = World::new();
+async fn a_panic_costs_a_retry(place: Place) {
+    let world = World::new(place);
     world.b.set(Mode::Panics);
-    let fan_out = world.start();
+    let fan_out = world.start().await;
     fan_out.enqueue("org/repo", &world.pushed(5), &targets(&["zone-b"])).await.unwrap();
     let status = until(&fan_out, "zone-b", |lane| lane.attempts >= 6).await;
     assert_eq!(status.last_error.as_deref(), Some("the copy panicked"));
@@ -288,10 +287,10 @@ async fn a_panic_costs_a_retry() {
 
 #[tokio::test]
 async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
-    let world = World::new();
+    let world = World::new(Place::file());
     let pause = Backoff { base: Duration::from_millis(200), max: Duration::from_millis(200) };
     let zones = vec![world.a.zone("zone-a"), world.b.zone("zone-b")];
-    let journal = Journal::open(&world.path()).unwrap();
+    let journal = world.place.open().await;
     let fan_out =
         FanOut::start_with(zones, journal.clone(), Bounds { pause, ..bounds() }, world.shutdown.clone());
     world.b.set(Mode::Held);
@@ -311,13 +310,12 @@ async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
     assert_eq!(world.b.puts.load(Ordering::SeqCst), 1);
 }
 
-#[tokio::test]
-async fn copies_owed_to_an_unusable_zone_wait_until_it_is_mended() {
-    let world = World::new();
+async fn copies_owed_to_an_unusable_zone_wait_until_it_is_mended(place: Place) {
+    let world = World::new(place);
     let blobs = world.pushed(3);
     let zones =
         vec![world.a.zone("zone-a"), Zone::unusable("zone-b", "no such driver"), world.c.zone("zone-c")];
-    let journal = Journal::open(&world.path()).unwrap();
+    let journal = world.place.open().await;
     let fan_out = FanOut::start_with(zones, journal, bounds(), world.shutdown.child_token());
     fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b", "zone-c"])).await.unwrap();
     idle(&fan_out).await;
@@ -329,7 +327,7 @@ async fn copies_owed_to_an_unusable_zone_wait_until_it_is_mended() {
     drop(fan_out);
     world.shutdown.cancel();
     let mended = World { shutdown: CancellationToken::new(), ..world };
-    let fan_out = mended.start();
+    let fan_out = mended.start().await;
     idle(&fan_out).await;
     assert_eq!(mended.b.contents().await.len(), 3);
 }

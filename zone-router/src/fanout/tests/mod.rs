@@ -4,6 +4,8 @@ mod copies;
 mod crash;
 mod journal;
 mod lanes;
+mod place;
+mod replicas;
 mod scripted;
 
 use std::sync::Arc;
@@ -12,6 +14,29 @@ use backends::{Digest, Key};
 
 use super::{Job, NewJob};
 use crate::Blob;
+
+/// Makes tests of these functions: one each over an SQLite file, and one over all of them in
+/// databases of one PostgreSQL.
+macro_rules! over_both {
+    ($($case:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(super::Place::file()).await;
+            })*
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn all_over_postgresql() {
+            let postgres = super::place::Postgres::start().await;
+            $(
+                eprintln!("{}", stringify!($case));
+                $case(postgres.place().await).await;
+            )*
+        }
+    };
+}
+use over_both;
 
 /// The blob of these bytes.
 fn blob(bytes: &[u8]) -> Blob {

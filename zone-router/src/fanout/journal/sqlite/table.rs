@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use backends::Key;
+use backends::{Digest, Key};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::job::{Job, NewJob, merge};
+use super::super::super::job::{Job, NewJob, merge};
+use super::super::turn::{Pick, picks};
+use super::super::{Count, Next};
 use crate::Blob;
 
-/// The schema's version, kept in SQLite's `user_version`.
-pub(super) const VERSION: i64 = 1;
+/// The schema's version, kept in SQLite's `user_version`: as many steps have been taken.
+pub(super) const VERSION: i64 = STEPS.len() as i64;
 
-/// All times are milliseconds since 1970.
-pub(super) const SCHEMA: &str = "
+/// How the schema came to be, step by step. All times are milliseconds since 1970.
+pub(super) const STEPS: [&str; 2] = [
+    "
 CREATE TABLE job (
     zone         TEXT NOT NULL,     -- the target
     digest       TEXT NOT NULL,
@@ -30,61 +33,50 @@ CREATE TABLE job (
     PRIMARY KEY (zone, digest)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX job_due ON job (zone, due);
-";
+",
+    "
+ALTER TABLE job ADD COLUMN fresh INTEGER NOT NULL DEFAULT 1;  -- 0 once tried since it was last added
+UPDATE job SET fresh = 0 WHERE attempts > 0;
+DROP INDEX job_due;
+CREATE INDEX job_due ON job (zone, fresh, due);
+CREATE INDEX job_size ON job (zone, size) WHERE fresh = 1;
+",
+];
 
 const ADD: &str = "
-INSERT INTO job (zone, digest, key, size, repositories, added, due, stamp, attempts)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, 0)
+INSERT INTO job (zone, digest, key, size, repositories, added, due, stamp, attempts, fresh)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, 0, 1)
 ON CONFLICT (zone, digest) DO UPDATE SET
     key = excluded.key,
     size = coalesce(excluded.size, size),
     repositories = excluded.repositories,
     due = min(due, excluded.due),
-    stamp = excluded.stamp";
+    stamp = excluded.stamp,
+    fresh = 1";
 
-// What is due further ahead than any wait was written by a clock that ran ahead: due now.
-const DUE: &str = "
-SELECT * FROM (SELECT digest, key, size, repositories, attempts, stamp FROM job
-               WHERE zone = ?1 AND due <= ?2 ORDER BY due LIMIT ?4)
-UNION ALL
-SELECT * FROM (SELECT digest, key, size, repositories, attempts, stamp FROM job
-               WHERE zone = ?1 AND due > ?3 ORDER BY due LIMIT ?4)
-LIMIT ?4";
+const SMALLEST: &str = "
+SELECT digest, key, size, repositories, attempts, stamp FROM job
+WHERE zone = ?1 AND fresh = 1 ORDER BY size LIMIT ?2";
 
-const NEXT: &str = "SELECT min(due) FROM job WHERE zone = ?1 AND due > ?2";
+const OLDEST: &str = "
+SELECT digest, key, size, repositories, attempts, stamp FROM job
+WHERE zone = ?1 AND fresh = 1 ORDER BY due LIMIT ?2";
+
+const RETRY: &str = "
+SELECT digest, key, size, repositories, attempts, stamp FROM job
+WHERE zone = ?1 AND fresh = 0 AND due <= ?3 ORDER BY due LIMIT ?2";
+
+// What is due further ahead than any wait was written by a clock that ran ahead.
+const AHEAD: &str = "
+SELECT digest, key, size, repositories, attempts, stamp FROM job
+WHERE zone = ?1 AND fresh = 0 AND due > ?3 ORDER BY due LIMIT ?2";
+
+const NEXT: &str = "SELECT min(due) FROM job WHERE zone = ?1 AND fresh = 0 AND due > ?2";
 
 const COUNTS: &str = "
 SELECT zone, count(*), total(size), min(added), count(failed), total(attempts),
        (SELECT error FROM job AS j WHERE j.zone = job.zone AND failed IS NOT NULL ORDER BY failed DESC LIMIT 1)
-FROM job GROUP BY zone";
-
-/// What a lane has to do.
-#[derive(Debug, Default)]
-pub struct Due {
-    /// The jobs that are due, the longest due first.
-    pub jobs: Vec<Job>,
-    /// When the next one after them is due.
-    pub next: Option<SystemTime>,
-}
-
-/// The jobs of one target zone, counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Count {
-    /// The target zone.
-    pub zone: Arc<str>,
-    /// Jobs waiting or under way.
-    pub jobs: u64,
-    /// Their bytes, as far as known.
-    pub bytes: u64,
-    /// When the oldest of them was added.
-    pub oldest: Option<SystemTime>,
-    /// How many of them have failed at least once.
-    pub failing: u64,
-    /// Their failed tries in all.
-    pub attempts: u64,
-    /// Why the latest failed try failed.
-    pub last_error: Option<String>,
-}
+FROM job GROUP BY zone ORDER BY zone";
 
 /// Adds the job, or merges it into the one that is there.
 pub(super) fn add(db: &Connection, job: NewJob, now: SystemTime) -> Result<()> {
@@ -106,23 +98,56 @@ pub(super) fn add(db: &Connection, job: NewJob, now: SystemTime) -> Result<()> {
     Ok(())
 }
 
-/// At most `limit` due jobs of a zone; `horizon` is the longest wait there is.
-pub(super) fn due(
+/// The job to do now, or how long there is none; `horizon` is the longest wait there is.
+pub(super) fn next(
     db: &Connection,
     zone: &Arc<str>,
+    turn: u32,
+    under_way: &[Digest],
     now: SystemTime,
     horizon: Duration,
-    limit: usize,
-) -> Result<Due> {
+) -> Result<Next> {
     let latest = to_millis(now + horizon);
     let now = to_millis(now);
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let jobs = db
-        .prepare_cached(DUE)?
-        .query_map(params![&**zone, now, latest, limit], |row| job(zone, row))?
-        .collect::<Result<_>>()?;
+    for pick in picks(turn) {
+        let found = match pick {
+            Pick::Smallest => first(db, SMALLEST, zone, under_way, None)?,
+            Pick::Oldest => first(db, OLDEST, zone, under_way, None)?,
+            Pick::Retry => first(db, RETRY, zone, under_way, Some(now))?,
+        };
+        if let Some(job) = found {
+            return Ok(Next::Job(job));
+        }
+    }
+    if let Some(job) = first(db, AHEAD, zone, under_way, Some(latest))? {
+        return Ok(Next::Job(job));
+    }
     let next: Option<i64> = db.prepare_cached(NEXT)?.query_row(params![&**zone, now], |row| row.get(0))?;
-    Ok(Due { jobs, next: next.map(from_millis) })
+    let wait = next.map_or(horizon, |next| Duration::from_millis(unsigned(next - now)));
+    Ok(Next::Wait(wait.min(horizon)))
+}
+
+/// The first job that is not under way.
+fn first(
+    db: &Connection,
+    statement: &str,
+    zone: &Arc<str>,
+    under_way: &[Digest],
+    time: Option<i64>,
+) -> Result<Option<Job>> {
+    let limit = i64::try_from(under_way.len()).unwrap_or(i64::MAX).saturating_add(1);
+    let mut statement = db.prepare_cached(statement)?;
+    let mut rows = match time {
+        Some(time) => statement.query(params![&**zone, limit, time])?,
+        None => statement.query(params![&**zone, limit])?,
+    };
+    while let Some(row) = rows.next()? {
+        let job = job(zone, row)?;
+        if !under_way.contains(&job.blob.digest) {
+            return Ok(Some(job));
+        }
+    }
+    Ok(None)
 }
 
 /// Removes the job, unless it was added again since it was read.
@@ -135,7 +160,7 @@ pub(super) fn done(db: &Connection, job: &Job) -> Result<()> {
     Ok(())
 }
 
-/// Keeps a failed try and when to try again.
+/// Keeps a failed try and when to try again; what was added again since it was read stays due.
 pub(super) fn failed(
     db: &Connection,
     job: &Job,
@@ -144,21 +169,24 @@ pub(super) fn failed(
     error: &str,
 ) -> Result<()> {
     db.prepare_cached(
-        "UPDATE job SET attempts = attempts + 1, failed = ?3, due = ?4, error = ?5 WHERE zone = ?1 AND digest = ?2",
+        "UPDATE job SET attempts = attempts + 1, failed = ?3, error = ?5, fresh = stamp <> ?6,
+                        due = iif(stamp = ?6, ?4, due)
+         WHERE zone = ?1 AND digest = ?2",
     )?
     .execute(params![
         &*job.target,
         job.blob.digest.to_string(),
         to_millis(now),
         to_millis(due),
-        error
+        error,
+        job.stamp
     ])?;
     Ok(())
 }
 
 /// Makes every job of a zone due.
 pub(super) fn hasten(db: &Connection, zone: &str, now: SystemTime) -> Result<()> {
-    db.prepare_cached("UPDATE job SET due = ?2 WHERE zone = ?1 AND due > ?2")?
+    db.prepare_cached("UPDATE job SET due = ?2 WHERE zone = ?1 AND fresh = 0 AND due > ?2")?
         .execute(params![zone, to_millis(now)])?;
     Ok(())
 }

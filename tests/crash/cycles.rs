@@ -1,0 +1,179 @@
+//! The cycles: push, kill, restart; and the check of what is in the zones then.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use backends::Digest;
+use fastrand::Rng;
+use serde_json::json;
+use tests::gateway::Gateway;
+use tests::image::{Image, Spec};
+use tests::quay::Options;
+use tests::real::Postgres;
+use tests::site::{LOGIN, Site};
+use tokio::time::{Instant, sleep};
+
+use crate::tally::Batch;
+
+const REPOSITORY: &str = "admin/one";
+/// A little apart, so that copies take some time.
+const ZONES: [(&str, Duration); 3] = [
+    ("zone-a", Duration::ZERO),
+    ("zone-b", Duration::from_millis(15)),
+    ("zone-c", Duration::from_millis(40)),
+];
+/// Replicas that share a PostgreSQL.
+const REPLICAS: usize = 3;
+/// How long copies may take after the last kill: a lease of 20 s, a wait after failures, and a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// The longest after a push that a kill comes.
+const AFTER_MS: u64 = 400;
+const POLL: Duration = Duration::from_millis(25);
+
+/// Where the journal lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+impl Engine {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgresql",
+        }
+    }
+}
+
+impl FromStr for Engine {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "sqlite" => Ok(Self::Sqlite),
+            "postgresql" => Ok(Self::Postgres),
+            _ => bail!("CRASH_ENGINE is sqlite or postgresql"),
+        }
+    }
+}
+
+/// A site, and gateways that share a journal.
+pub(crate) struct World {
+    engine: Engine,
+    site: Site,
+    gateways: Vec<Gateway>,
+    /// How long a push took lately: kills fall within as much.
+    push: Duration,
+    /// Goes last.
+    _postgres: Option<Postgres>,
+}
+
+impl World {
+    pub(crate) async fn start(engine: Engine) -> Result<Self> {
+        let site = Site::with(&ZONES, Options::default())?;
+        let (postgres, replicas) = match engine {
+            Engine::Sqlite => (None, 1),
+            Engine::Postgres => (Some(Postgres::start(None).await?), REPLICAS),
+        };
+        let journal = postgres.as_ref().map_or_else(|| "sqlite".to_owned(), Postgres::url);
+        let mut gateways = Vec::new();
+        for _ in 0..replicas {
+            gateways.push(site.gateway(&json!({ "journal": journal })).await?);
+        }
+        Ok(Self { engine, site, gateways, push: Duration::from_millis(200), _postgres: postgres })
+    }
+
+    /// Cycles of a seed, from `first` on, and then the check.
+    pub(crate) async fn batch(&mut self, seed: u64, first: u64, cycles: u64) -> Result<Batch> {
+        let begun = Instant::now();
+        let mut acknowledged = Vec::new();
+        for cycle in first..first + cycles {
+            let mut rng = Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(cycle));
+            acknowledged.extend(self.cycle(&mut rng).await?);
+        }
+        self.settle(&acknowledged).await;
+        let blobs = acknowledged.iter().map(|image| (image.blobs().len() * ZONES.len()) as u64).sum();
+        Ok(Batch {
+            engine: self.engine,
+            seed,
+            first,
+            cycles,
+            acknowledged: acknowledged.len() as u64,
+            unacknowledged: cycles - acknowledged.len() as u64,
+            blobs,
+            missing: self.missing(&acknowledged),
+            wrong: self.wrong()?,
+            seconds: begun.elapsed().as_secs(),
+        })
+    }
+
+    /// Pushes an image, kills a gateway meanwhile or soon after, and starts it again; the image if
+    /// its push was acknowledged.
+    async fn cycle(&mut self, rng: &mut Rng) -> Result<Option<Image>> {
+        let sizes: Vec<u64> = (0..rng.usize(1..4)).map(|_| rng.u64(1..300_000)).collect();
+        let image = Spec::layers(rng.u64(..), &sizes).build()?;
+        let victim = rng.usize(..self.gateways.len());
+        // Others may have to go on with what the dead one had begun, or it with theirs.
+        let entry = if rng.u8(..3) > 0 { victim } else { rng.usize(..self.gateways.len()) };
+        let client = self.gateways[entry].client(LOGIN)?;
+        let pushed = image.clone();
+        let begun = Instant::now();
+        let mut push = tokio::spawn(async move {
+            let done = client.push(REPOSITORY, "v1", &pushed).await;
+            (done, begun.elapsed())
+        });
+        let done = if rng.bool() {
+            // Some time around the push: before, in, and just after its commit.
+            sleep(self.push.mul_f64(rng.f64() * 1.3)).await;
+            self.gateways[victim].kill();
+            push.await?
+        } else {
+            let done = (&mut push).await?;
+            sleep(Duration::from_millis(rng.u64(..AFTER_MS))).await;
+            self.gateways[victim].kill();
+            done
+        };
+        self.gateways[victim].spawn().await?;
+        match done {
+            (Ok(()), took) => {
+                self.push = (self.push * 3 + took) / 4;
+                Ok(Some(image))
+            }
+            (Err(error), _) if entry != victim => Err(error.context("a push to a gateway that lives")),
+            (Err(_), _) => Ok(None),
+        }
+    }
+
+    /// Waits until everything is where it belongs, or patience ends.
+    async fn settle(&self, acknowledged: &[Image]) {
+        let end = Instant::now() + PATIENCE;
+        while self.missing(acknowledged) > 0 && Instant::now() < end {
+            sleep(POLL).await;
+        }
+    }
+
+    /// How many copies are not there.
+    fn missing(&self, acknowledged: &[Image]) -> u64 {
+        let blobs = acknowledged.iter().flat_map(Image::blobs);
+        let missing = blobs.map(|blob| self.site.zones.iter().filter(|zone| !zone.has(&blob.digest)).count());
+        missing.sum::<usize>() as u64
+    }
+
+    /// How many objects are not what their names say, of pushes acknowledged or not.
+    fn wrong(&self) -> Result<u64> {
+        let mut wrong = 0;
+        for zone in &self.site.zones {
+            for key in zone.keys()? {
+                let Some(hex) = key.rsplit('/').next().filter(|name| name.len() == 64) else { continue };
+                let digest: Digest = format!("sha256:{hex}").parse()?;
+                if Digest::of(&zone.read(&digest)?) != digest {
+                    eprintln!("{} has other bytes under {key}", zone.name);
+                    wrong += 1;
+                }
+            }
+        }
+        Ok(wrong)
+    }
+}

@@ -1,0 +1,128 @@
+//! PostgreSQL, as a gateway's replicas share it.
+
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Signal, geteuid};
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+
+use super::ports::free_port;
+use super::process::{Program, Server};
+use crate::certs::Authority;
+
+/// To make its files, and to start: a loaded machine is slow at both.
+const START: Duration = Duration::from_secs(120);
+/// Debian's `nobody`: it does not run as root.
+const NOBODY: u32 = 65_534;
+const USER: &str = "quay";
+/// What it is known by; never to be seen in a log.
+pub const PASSWORD: &str = "correct-horse";
+
+/// A PostgreSQL with one database, in a temporary folder. It has a Unix socket, and where TLS is asked
+/// for `localhost` too.
+#[derive(Debug)]
+pub struct Postgres {
+    server: Server,
+    folder: TempDir,
+    port: u16,
+}
+
+impl Postgres {
+    /// Starts it; with a certificate of `authority` it also listens on loopback.
+    ///
+    /// # Errors
+    /// It is not installed, or does not start.
+    pub async fn start(authority: Option<&Authority>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("postgres-").tempdir()?;
+        let at = folder.path();
+        std::fs::write(at.join("password"), PASSWORD)?;
+        if let Some(authority) = authority {
+            let certificate = authority.certificate(&["localhost"])?;
+            certificate.write(&at.join("tls.crt"), &at.join("tls.key"))?;
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(at.join("tls.key"), mode)?;
+        }
+        if geteuid().is_root() {
+            chown(at, Some(NOBODY), Some(NOBODY))?;
+            for entry in std::fs::read_dir(at)? {
+                chown(entry?.path(), Some(NOBODY), Some(NOBODY))?;
+            }
+        }
+        let made = program("initdb", at)?
+            .args(["--no-sync", "--no-locale", "--encoding=UTF8", "--auth=scram-sha-256"])
+            .arg(format!("--username={USER}"))
+            .arg(format!("--pwfile={}", at.join("password").display()))
+            .arg("--pgdata")
+            .arg(at.join("data"));
+        made.run(START).await?;
+        let port = free_port();
+        let mut server = program("postgres", at)?.arg("-D").arg(at.join("data")).arg("-k").arg(at);
+        server = server.arg("-p").arg(port.to_string());
+        // What a machine that loses its power forgets is not tested here.
+        server = server.args(["-c", "fsync=off", "-c", "shared_buffers=32MB"]);
+        server = match authority {
+            Some(_) => server.args(["-c", "listen_addresses=127.0.0.1", "-c", "ssl=on"]).args([
+                "-c".to_owned(),
+                format!("ssl_cert_file={}", at.join("tls.crt").display()),
+                "-c".to_owned(),
+                format!("ssl_key_file={}", at.join("tls.key").display()),
+            ]),
+            None => server.args(["-c", "listen_addresses="]),
+        };
+        let server = server.serve(at)?;
+        let mut postgres = Self { server, folder, port };
+        postgres.ready().await?;
+        Ok(postgres)
+    }
+
+    /// A URL of its database over its Unix socket.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let folder = self.folder.path().display().to_string().replace('/', "%2F");
+        format!("postgres://{USER}:{PASSWORD}@{folder}:{}/postgres", self.port)
+    }
+
+    /// The same over TLS, where it has a certificate.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        format!("postgres://{USER}:{PASSWORD}@localhost:{}/postgres", self.port)
+    }
+
+    /// Ends it as a crash does: connections break, and nothing is committed any more.
+    pub fn crash(&mut self) {
+        self.server.end(Signal::QUIT);
+    }
+
+    /// Starts it again after [`Postgres::crash`].
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn go_on(&mut self) -> Result<()> {
+        self.server.start_again()?;
+        self.ready().await
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let socket = self.folder.path().join(format!(".s.PGSQL.{}", self.port));
+        // It listens when it is ready for all but who comes while it recovers.
+        let listens = || async { UnixStream::connect(&socket).await.is_ok() };
+        self.server.ready(START, listens).await
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.crash();
+    }
+}
+
+/// One of Debian's `postgresql-15`, as nobody where this is root.
+fn program(name: &str, folder: &Path) -> Result<Program> {
+    let debian = Path::new("/usr/lib/postgresql/15/bin").join(name);
+    let program = if debian.is_file() { Program::at(&debian) } else { Program::find(name) };
+    let program = program.context("PostgreSQL")?.env("LC_ALL", "C").in_folder(folder);
+    Ok(if geteuid().is_root() { program.as_user(NOBODY) } else { program })
+}

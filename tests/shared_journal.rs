@@ -1,0 +1,89 @@
+//! Gateways that share a journal in a real PostgreSQL.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::certs::Authority;
+use tests::image::{Image, Spec};
+use tests::real::{POSTGRES_PASSWORD, Postgres};
+use tests::site::{LOGIN, Site};
+
+const REPOSITORY: &str = "admin/one";
+
+/// Waits until every blob of the image lies in every zone.
+async fn copied(site: &Site, image: &Image) -> Result<()> {
+    for blob in image.blobs() {
+        for attempt in 0.. {
+            if site.zones.iter().all(|zone| zone.has(&blob.digest)) {
+                break;
+            }
+            ensure!(attempt < 2400, "{} never came", blob.digest);
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn over_tls_and_nothing_shows_the_password() -> Result<()> {
+    let authority = Authority::generate()?;
+    let postgres = Postgres::start(Some(&authority)).await?;
+    let site = Site::start()?;
+    let url = postgres.tls_url();
+    let root = authority.pem();
+    let config = json!({"journal": {"url_file": "url"}, "ca": "ca.pem"});
+    let gateway = site.gateway_with(&config, &[("url", &url), ("ca.pem", &root)]).await?;
+    let image = Spec::layers(1, &[10_000]).build()?;
+    gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    copied(&site, &image).await?;
+
+    let checked = gateway.command(&["check"]).await?;
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    ensure!(checked.status.success() && said.contains("TLS, verified"), "{said}");
+    let shown = gateway.command(&["check-config"]).await?;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    ensure!(shown.contains("as quay, TLS, verified: shared"), "{shown}");
+
+    // An unknown root: no password leaves for it.
+    let stranger = Authority::generate()?.pem();
+    std::fs::write(gateway.dir().join("ca.pem"), stranger)?;
+    let refused = gateway.command(&["check", "--output", "json"]).await?;
+    let refused_said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    let report: serde_json::Value = serde_json::from_str(&refused_said)?;
+    ensure!(!refused.status.success() && report["journal"]["ok"] == false, "{refused_said}");
+    let error = report["journal"]["steps"][0]["error"].as_str().unwrap_or_default().to_lowercase();
+    ensure!(error.contains("certificate"), "{error}");
+    for text in [said, shown, refused_said, gateway.log()] {
+        ensure!(!text.contains(POSTGRES_PASSWORD), "the password is in {text}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_password_ends_the_start_in_words() -> Result<()> {
+    let postgres = Postgres::start(None).await?;
+    let site = Site::start()?;
+    let url = postgres.url().replace(POSTGRES_PASSWORD, "battery-staple");
+    let error = format!("{:#}", site.gateway(&json!({ "journal": url })).await.expect_err("ends"));
+    ensure!(error.contains("password authentication failed") && !error.contains("battery"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_push_while_the_database_is_away_is_answered_and_shouted() -> Result<()> {
+    let mut postgres = Postgres::start(None).await?;
+    let site = Site::start()?;
+    let journal = json!({ "journal": postgres.url() });
+    let gateways = [site.gateway(&journal).await?, site.gateway(&journal).await?];
+    let client = gateways[0].client(LOGIN)?;
+    postgres.crash();
+    let image = Spec::layers(1, &[10_000]).build()?;
+    client.push(REPOSITORY, "v1", &image).await?;
+    ensure!(gateways[0].log().contains("THE JOURNAL CANNOT BE WRITTEN"), "{}", gateways[0].log());
+    ensure!(gateways[0].status().await?["copies"].is_null());
+    postgres.go_on().await?;
+    // The journal does not know of it, as the log says; a new push does.
+    gateways[1].client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    copied(&site, &image).await
+}

@@ -1,0 +1,186 @@
+//! Which database, and how it is spoken to.
+
+use std::fmt;
+use std::time::Duration;
+
+use backends::Secret;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+
+/// How long one address may take to connect, and the whole handshake after it.
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
+
+/// A connection of which nothing is heard for so long is asked by TCP; then, until it counts as
+/// dead: so often, with such pauses.
+const KEEPALIVE: (Duration, u32, Duration) = (Duration::from_secs(10), 3, Duration::from_secs(3));
+
+/// What is sent and not acknowledged for so long breaks a connection.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
+
+/// What a URL of a database must be.
+const EXPECTED: &str = "expected is postgres://user:password@host:port/database?sslmode=verify-full (or \
+    sslmode=disable), special characters in user and password percent-encoded";
+
+/// A PostgreSQL database that holds a journal. Neither its `Debug` nor its `Display` shows the
+/// password.
+#[derive(Clone)]
+pub struct Database {
+    config: Config,
+    verified: bool,
+    place: String,
+}
+
+impl Database {
+    /// Reads a URL such as `postgres://user:password@host:5432/database?sslmode=verify-full`.
+    ///
+    /// Of `sslmode` there are two: `verify-full`, which is meant where none stands (TLS, the
+    /// certificate's chain and name verified), and `disable`, which is meant for a Unix socket.
+    /// Several hosts, `connect_timeout`, `options` and `application_name` are as in libpq; the host
+    /// taken is one that may be written.
+    ///
+    /// # Errors
+    /// In words, without any part of the URL.
+    pub fn parse(url: &Secret) -> Result<Self, String> {
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme)) {
+            return Err(EXPECTED.to_owned());
+        }
+        let (rest, mode) = without_sslmode(url.reveal());
+        let mode = mode.map(str::to_owned);
+        // Its own words may hold a piece of the password where that is not encoded.
+        let mut config: Config = rest.parse().map_err(|_| EXPECTED.to_owned())?;
+        let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        if config.get_hosts().is_empty() || config.get_user().is_none() || config.get_dbname().is_none() {
+            return Err(EXPECTED.to_owned());
+        }
+        let verified = match mode.as_deref() {
+            None => !local,
+            Some("verify-full") => true,
+            Some("disable") => false,
+            Some(_) => {
+                return Err(
+                    "of sslmode there are `verify-full`, the default, and `disable`: the others would \
+                            send the password to whoever answers"
+                        .to_owned(),
+                );
+            }
+        };
+        if verified && local {
+            return Err("a Unix socket has no TLS: sslmode=disable".to_owned());
+        }
+        let (idle, retries, interval) = KEEPALIVE;
+        config
+            .ssl_mode(if verified { SslMode::Require } else { SslMode::Disable })
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
+            .keepalives_idle(idle)
+            .keepalives_retries(retries)
+            .keepalives_interval(interval)
+            .tcp_user_timeout(UNACKNOWLEDGED);
+        if config.get_connect_timeout().is_none_or(|given| given.is_zero() || *given > CONNECT) {
+            config.connect_timeout(CONNECT);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("quay-gateway");
+        }
+        let place = place(&config);
+        Ok(Self { config, verified, place })
+    }
+
+    /// Where it is: `host:port/database`.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = self.config.get_user().unwrap_or_default();
+        let tls = if self.verified { "TLS, verified" } else { "no TLS" };
+        write!(f, "PostgreSQL {} as {user}, {tls}", self.place)
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Database({self})")
+    }
+}
+
+/// The URL without its `sslmode`, and that; the last one holds.
+fn without_sslmode(url: &str) -> (String, Option<&str>) {
+    let Some((front, query)) = url.rsplit_once('?') else { return (url.to_owned(), None) };
+    let mut mode = None;
+    let mut kept = Vec::new();
+    for pair in query.split('&') {
+        match pair.strip_prefix("sslmode=") {
+            Some(value) => mode = Some(value),
+            None => kept.push(pair),
+        }
+    }
+    let query = kept.join("&");
+    (if query.is_empty() { front.to_owned() } else { format!("{front}?{query}") }, mode)
+}
+
+fn place(config: &Config) -> String {
+    let port = |at: usize| match config.get_ports() {
+        [] => 5432,
+        [one] => *one,
+        several => several.get(at).copied().unwrap_or(5432),
+    };
+    let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| match host {
+        Host::Tcp(name) if name.contains(':') => format!("[{name}]:{}", port(at)),
+        Host::Tcp(name) => format!("{name}:{}", port(at)),
+        Host::Unix(folder) => folder.display().to_string(),
+    });
+    format!("{}/{}", hosts.collect::<Vec<_>>().join(","), config.get_dbname().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<Database, String> {
+        Database::parse(&Secret::new(url))
+    }
+
+    #[test]
+    fn shown_without_the_password() {
+        for (url, shown) in [
+            (
+                "postgres://quay:hunter2@db.example.com/quay",
+                "db.example.com:5432/quay as quay, TLS, verified",
+            ),
+            ("postgresql://u:hunter2@[::1]:6000/q?sslmode=verify-full", "[::1]:6000/q as u, TLS, verified"),
+            ("postgres://u:hunter2@a,b:7/q?sslmode=disable&application_name=x", "a:5432,b:7/q as u, no TLS"),
+            ("postgres://u:hunter2@%2Frun%2Fpostgresql/q", "/run/postgresql/q as u, no TLS"),
+            ("postgres://u:hunter2?&@h/d?sslmode=disable", "h:5432/d as u, no TLS"),
+        ] {
+            let database = parse(url).unwrap();
+            assert_eq!(database.to_string(), format!("PostgreSQL {shown}"));
+            assert!(!format!("{database:?} {database:#?} {database}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn refused_without_a_part_of_the_url() {
+        for url in [
+            "",
+            "mysql://u:hunter2@h/d",
+            "postgres://u:hunter2@h",
+            "postgres://h/d",
+            "postgres://u@hunter2@h/d?x",
+            "postgres://u:hunter2@h/d?sslmode=require",
+            "postgres://u:hunter2@h/d?sslmode=prefer",
+            "postgres://u:hunter2@h/d?sslrootcert=/x",
+            "postgres://u:hunter2@%2Frun/d?sslmode=verify-full",
+            "host=h user=u password=hunter2 dbname=d",
+        ] {
+            let why = parse(url).unwrap_err();
+            assert!(!why.contains("hunter2"), "{why}");
+        }
+    }
+}

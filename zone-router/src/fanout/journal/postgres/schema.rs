@@ -1,0 +1,59 @@
+//! The tables, and how they came to be.
+
+use tokio_postgres::{Client, Error};
+
+/// The schema's version: as many steps have been taken.
+pub(super) const VERSION: i64 = STEPS.len() as i64;
+
+/// Held while steps are taken, so that of several replicas one takes them. A number of our own.
+const LOCK: i64 = 0x7175_6179_6777;
+
+/// Step by step. Names begin with `quay_gateway_`, so that the tables can stand beside Quay's.
+const STEPS: [&str; 1] = ["
+CREATE TABLE quay_gateway_job (
+    zone         text COLLATE \"C\" NOT NULL,  -- the target
+    digest       text COLLATE \"C\" NOT NULL,
+    key          text NOT NULL,
+    size         bigint,                       -- bytes, NULL if nobody said
+    repositories text[] NOT NULL,              -- the latest first
+    added        timestamptz NOT NULL,         -- when first
+    due          timestamptz NOT NULL,         -- when to try next
+    fresh        boolean NOT NULL,             -- not yet tried since it was last added
+    stamp        bigint NOT NULL,              -- another one after every add
+    attempts     integer NOT NULL,             -- failed tries
+    failed       timestamptz,                  -- when last
+    error        text,                         -- why last
+    leased_by    bigint,                       -- a replica
+    leased_until timestamptz,                  -- until when nobody else may have it
+    PRIMARY KEY (zone, digest)
+);
+CREATE INDEX quay_gateway_job_due ON quay_gateway_job (zone, fresh, due);
+CREATE INDEX quay_gateway_job_size ON quay_gateway_job (zone, size NULLS FIRST) WHERE fresh;
+"];
+
+const FOUND: &str = "SELECT version FROM quay_gateway_schema";
+
+/// Brings the tables up to date, and gives the version they have then.
+pub(super) async fn migrate(client: &Client) -> Result<i64, Error> {
+    let there = client.query_one("SELECT to_regclass('quay_gateway_schema') IS NOT NULL", &[]).await?;
+    if there.get(0) {
+        let found: i64 = client.query_one(FOUND, &[]).await?.get(0);
+        if found >= VERSION {
+            return Ok(found);
+        }
+    }
+    // If anything fails, the connection is given up, and with it the transaction.
+    let begin = format!(
+        "BEGIN; SELECT pg_advisory_xact_lock({LOCK}); \
+         CREATE TABLE IF NOT EXISTS quay_gateway_schema (version bigint NOT NULL); \
+         INSERT INTO quay_gateway_schema SELECT 0 WHERE NOT EXISTS (SELECT FROM quay_gateway_schema)"
+    );
+    client.batch_execute(&begin).await?;
+    let found: i64 = client.query_one(FOUND, &[]).await?.get(0);
+    for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        client.batch_execute(step).await?;
+    }
+    let end = format!("UPDATE quay_gateway_schema SET version = {VERSION} WHERE version < {VERSION}; COMMIT");
+    client.batch_execute(&end).await?;
+    Ok(found.max(VERSION))
+}

@@ -1,0 +1,89 @@
+//! Every statement on the table. Each is a transaction of its own, by the database's clock.
+
+/// Zones, digests, keys, sizes, repositories, stamp. Sorted by who calls, so that two adds of the
+/// same jobs never wait for each other in a circle.
+pub(super) const ADD: &str = "
+WITH added AS (
+    INSERT INTO quay_gateway_job AS job (zone, digest, key, size, repositories, added, due, fresh, stamp, attempts)
+    SELECT zone, digest, key, size, CASE WHEN repository IS NULL THEN '{}' ELSE ARRAY[repository] END,
+           now(), now(), true, $6, 0
+    FROM unnest($1, $2, $3, $4, $5) AS given (zone, digest, key, size, repository)
+    ON CONFLICT (zone, digest) DO UPDATE SET
+        key = excluded.key,
+        size = coalesce(excluded.size, job.size),
+        repositories = (excluded.repositories || array_remove(job.repositories, excluded.repositories[1]))[1:$7],
+        due = least(job.due, excluded.due),
+        fresh = true,
+        stamp = excluded.stamp
+    RETURNING zone)
+SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones";
+
+/// Zone, digests under way, replica, seconds of a lease, and of the horizon where one is needed.
+macro_rules! claim {
+    ($kind:literal, $order:literal) => {
+        concat!(
+            "UPDATE quay_gateway_job SET leased_by = $3, leased_until = now() + make_interval(secs => $4) ",
+            "WHERE zone = $1 AND digest = (SELECT digest FROM quay_gateway_job WHERE zone = $1 AND ",
+            $kind,
+            " AND (leased_until IS NULL OR leased_until <= now()) AND digest <> ALL ($2) ORDER BY ",
+            $order,
+            " LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING digest, key, size, repositories, attempts, stamp"
+        )
+    };
+}
+
+pub(super) const SMALLEST: &str = claim!("fresh", "size NULLS FIRST");
+
+pub(super) const OLDEST: &str = claim!("fresh", "due");
+
+pub(super) const RETRY: &str = claim!("NOT fresh AND due <= now()", "due");
+
+/// What is due further ahead than any wait was written by a clock that ran ahead.
+pub(super) const AHEAD: &str = claim!("NOT fresh AND due > now() + make_interval(secs => $5)", "due");
+
+/// Zone. Seconds until the next one is due; what others have under way is due when its lease ends.
+pub(super) const WAIT: &str = "
+SELECT extract(epoch FROM min(due) - now())::float8 FROM quay_gateway_job
+WHERE zone = $1 AND NOT fresh AND due > now()";
+
+/// Zone, digest, replica, seconds.
+pub(super) const RENEW: &str = "
+UPDATE quay_gateway_job SET leased_until = now() + make_interval(secs => $4)
+WHERE zone = $1 AND digest = $2 AND leased_by = $3 RETURNING 1";
+
+/// Zone, digest, replica, stamp.
+pub(super) const DONE: &str = "
+DELETE FROM quay_gateway_job WHERE zone = $1 AND digest = $2 AND leased_by = $3 AND stamp = $4 RETURNING 1";
+
+/// Zone, replica, digest or NULL for all.
+pub(super) const RELEASE: &str = "
+WITH released AS (
+    UPDATE quay_gateway_job SET leased_by = NULL, leased_until = NULL
+    WHERE (zone, digest) IN (SELECT zone, digest FROM quay_gateway_job
+                             WHERE zone = $1 AND leased_by = $2 AND ($3 IS NULL OR digest = $3)
+                             FOR UPDATE SKIP LOCKED)
+    RETURNING zone)
+SELECT pg_notify('quay_gateway_job', zone) FROM released LIMIT 1";
+
+/// Zone, digest, replica, stamp, seconds to wait, error.
+pub(super) const FAILED: &str = "
+UPDATE quay_gateway_job SET
+    attempts = attempts + 1, failed = now(), error = $6, fresh = stamp <> $4,
+    due = CASE WHEN stamp = $4 THEN now() + make_interval(secs => $5) ELSE due END,
+    leased_by = NULL, leased_until = NULL
+WHERE zone = $1 AND digest = $2 AND leased_by = $3";
+
+/// Zone. What is being added or claimed just now is due anyway.
+pub(super) const HASTEN: &str = "
+WITH hastened AS (
+    UPDATE quay_gateway_job SET due = now()
+    WHERE (zone, digest) IN (SELECT zone, digest FROM quay_gateway_job
+                             WHERE zone = $1 AND NOT fresh AND due > now() FOR UPDATE SKIP LOCKED)
+    RETURNING zone)
+SELECT pg_notify('quay_gateway_job', zone) FROM hastened LIMIT 1";
+
+pub(super) const COUNTS: &str = "
+SELECT zone, count(*), coalesce(sum(size), 0)::float8, min(added), count(failed), sum(attempts)::bigint,
+       (SELECT error FROM quay_gateway_job AS other
+        WHERE other.zone = job.zone AND failed IS NOT NULL ORDER BY failed DESC LIMIT 1)
+FROM quay_gateway_job AS job GROUP BY zone ORDER BY zone";

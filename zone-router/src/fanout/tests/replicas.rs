@@ -1,0 +1,215 @@
+//! Several replicas over one PostgreSQL, and a database that goes and comes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::super::{Backoff, Bounds, FanOut, Job, Journal, JournalError, LEASE, LaneStatus, Next};
+use super::journal::{HORIZON, claim_all};
+use super::place::{PASSWORD, Place, Postgres};
+use super::scripted::{Mode, Scripted};
+use super::{blob, new_job};
+use crate::Blob;
+
+/// No wait in these tests is meant to come near it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn zone() -> Arc<str> {
+    Arc::from("zone-b")
+}
+
+async fn claim(journal: &Journal) -> Job {
+    match journal.claim(&zone(), 0, Vec::new(), HORIZON).await.unwrap() {
+        Next::Job(job) => job,
+        Next::Wait(wait) => panic!("nothing for {wait:?}"),
+    }
+}
+
+/// What passes by itself, at once.
+async fn leases_end(place: &Place) -> u64 {
+    place.sql("UPDATE quay_gateway_job SET leased_until = now() WHERE leased_by IS NOT NULL").await
+}
+
+fn bounds() -> Bounds {
+    let short = Backoff { base: Duration::from_millis(20), max: Duration::from_millis(200) };
+    Bounds { retry: short, nowhere: short, pause: short, ..Bounds::default() }
+}
+
+/// Blobs that the store has, and its copies' target.
+fn stores(count: usize) -> (Arc<Scripted>, Arc<Scripted>, Vec<(Blob, Option<u64>)>) {
+    let (from, to) = (Scripted::new(), Scripted::new());
+    let texts = (0..count).map(|n| format!("blob {n}"));
+    let blobs = texts.map(|text| {
+        from.holds(&blob(text.as_bytes()), text.as_bytes());
+        (blob(text.as_bytes()), Some(text.len() as u64))
+    });
+    let blobs = blobs.collect();
+    (from, to, blobs)
+}
+
+async fn replica(place: &Place, from: &Arc<Scripted>, to: &Arc<Scripted>, end: &CancellationToken) -> FanOut {
+    let zones = vec![from.zone("zone-a"), to.zone("zone-b")];
+    FanOut::start_with(zones, place.open().await, bounds(), end.clone())
+}
+
+async fn lane(fan_out: &FanOut) -> LaneStatus {
+    fan_out.status().await.unwrap().remove(1)
+}
+
+async fn idle(fan_out: &FanOut) {
+    timeout(PATIENCE, fan_out.idle()).await.expect("in time").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_share_the_work_and_none_does_it_twice() {
+    let place = Postgres::start().await.place().await;
+    let (from, to, blobs) = stores(60);
+    to.set(Mode::Held);
+    let end = CancellationToken::new();
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(replica(&place, &from, &to, &end).await);
+    }
+    // One takes them, all are told.
+    replicas[0].enqueue("org/repo", &blobs, &[zone()]).await.unwrap();
+    let copies = 3 * Bounds::default().copies;
+    timeout(PATIENCE, to.has_begun(copies)).await.expect("every replica takes part");
+    to.gate.add_permits(1000);
+    idle(&replicas[1]).await;
+    assert_eq!(to.puts.load(Ordering::SeqCst), 60, "each once");
+    assert_eq!(to.contents().await, from.contents().await);
+    let mut copied = 0;
+    for replica in &replicas {
+        let lane = lane(replica).await;
+        assert!(lane.copied >= Bounds::default().copies as u64, "{lane:?}");
+        copied += lane.copied;
+    }
+    assert_eq!(copied, 60);
+
+    // A replica that stops leaves what it had under way at once, not at the end of its leases.
+    to.set(Mode::Held);
+    let (stopping, held) = (CancellationToken::new(), to.gate.available_permits());
+    to.gate.acquire_many(u32::try_from(held).unwrap()).await.unwrap().forget();
+    end.cancel();
+    for replica in &replicas {
+        timeout(PATIENCE, replica.stopped()).await.expect("stops");
+    }
+    let leaving = replica(&place, &from, &to, &stopping).await;
+    from.holds(&blob(b"last"), b"last");
+    leaving.enqueue("org/repo", &[(blob(b"last"), Some(4))], &[zone()]).await.unwrap();
+    timeout(PATIENCE, to.has_begun(61)).await.expect("begins");
+    stopping.cancel();
+    timeout(PATIENCE, leaving.stopped()).await.expect("stops");
+    assert_eq!(leases_end(&place).await, 0);
+}
+
+#[tokio::test]
+async fn a_dead_replicas_jobs_are_anothers_after_its_leases() {
+    let place = Postgres::start().await.place().await;
+    let dying = place.open().await;
+    dying.add(vec![new_job("x", "zone-b"), new_job("y", "zone-b")]).await.unwrap();
+    let before = claim_all(&dying, &zone(), 0, HORIZON).await;
+    assert_eq!(before.len(), 2);
+    let other = place.open().await;
+    assert!(claim_all(&other, &zone(), 0, HORIZON).await.is_empty(), "leased");
+    assert_eq!(leases_end(&place).await, 2);
+    let after = claim_all(&other, &zone(), 0, HORIZON).await;
+    assert_eq!(after.len(), 2);
+
+    // It was not dead, only slow: what it says of jobs that are another's is not heard.
+    dying.failed(&before[0], HORIZON, "late").await.unwrap();
+    dying.done(&before[1]).await.unwrap();
+    dying.release(&zone()).await.unwrap();
+    let count = other.counts().await.unwrap().remove(0);
+    assert_eq!((count.jobs, count.failing), (2, 0));
+    let begun = Instant::now();
+    timeout(LEASE, dying.hold(&before[0], begun)).await.expect("it learns that the job is lost");
+    assert!(
+        timeout(LEASE / 2, other.hold(&after[0], Instant::now())).await.is_err(),
+        "renewed, and held on to"
+    );
+    other.done(&after[0]).await.unwrap();
+    other.done(&after[1]).await.unwrap();
+    assert!(other.counts().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn others_are_told_of_new_jobs() {
+    let place = Postgres::start().await.place().await;
+    let (adds, hears) = (place.open().await, place.open().await);
+    let bell = hears.bell(&zone());
+    // It may just have come up, which rings all bells.
+    while timeout(Duration::from_millis(500), bell.notified()).await.is_ok() {}
+    adds.add(vec![new_job("x", "zone-c")]).await.unwrap();
+    adds.add(vec![new_job("x", "zone-b")]).await.unwrap();
+    timeout(Duration::from_secs(4), bell.notified()).await.expect("sooner than it would look by itself");
+    claim(&hears).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_restarts_in_the_middle_loses_nothing() {
+    let postgres = Postgres::start().await;
+    let place = postgres.place().await;
+    let (from, to, blobs) = stores(40);
+    to.set(Mode::Held);
+    let end = CancellationToken::new();
+    let replicas = [replica(&place, &from, &to, &end).await, replica(&place, &from, &to, &end).await];
+    replicas[0].enqueue("org/repo", &blobs[..20], &[zone()]).await.unwrap();
+    timeout(PATIENCE, to.has_begun(8)).await.expect("begins");
+    postgres.crash();
+    to.gate.add_permits(1000);
+    let away = replicas[0].enqueue("org/repo", &blobs[20..], &[zone()]).await.unwrap_err();
+    assert!(matches!(away, JournalError::Away { .. } | JournalError::Late(_)), "{away}");
+    assert!(!away.is_lasting());
+    postgres.go_on().await;
+    replicas[1].enqueue("org/repo", &blobs[20..], &[zone()]).await.unwrap();
+    idle(&replicas[0]).await;
+    assert_eq!(to.contents().await, from.contents().await);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_at_the_start_is_waited_for() {
+    let postgres = Postgres::start().await;
+    let place = postgres.place().await;
+    postgres.crash();
+    let journal = place.open().await;
+    let error =
+        timeout(PATIENCE, journal.add(vec![new_job("x", "zone-b")])).await.expect("bounded").unwrap_err();
+    assert!(error.to_string().contains("cannot be reached"), "{error}");
+    assert!(timeout(PATIENCE, journal.counts()).await.expect("bounded").is_err());
+    postgres.go_on().await;
+    let added = async { while journal.add(vec![new_job("x", "zone-b")]).await.is_err() {} };
+    timeout(PATIENCE, added).await.expect("it comes back by itself");
+    claim(&journal).await;
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_refused_without_a_secret() {
+    let place = Postgres::start().await.place().await;
+    let journal = place.open().await;
+    assert!(!format!("{journal:?}").contains(PASSWORD));
+    drop(journal);
+    let tls = super::place::tls();
+    let refused = Journal::connect(place.database("hunter3"), &tls).await.unwrap_err();
+    let text = format!("{refused} {refused:?}");
+    assert!(matches!(refused, JournalError::Refused { lasting: true, .. }), "{text}");
+    assert!(text.contains("password authentication failed") && !text.contains("hunter"), "{text}");
+
+    place.sql("UPDATE quay_gateway_schema SET version = 9").await;
+    let newer = place.connect().await.unwrap_err();
+    assert!(matches!(newer, JournalError::Newer { found: 9, known: 1, .. }), "{newer}");
+    assert!(newer.to_string().contains("its schema is version 9"), "{newer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_start_at_once_make_the_tables_once() {
+    let place = Postgres::start().await.place().await;
+    let starts = (0..8).map(|_| place.connect());
+    for journal in futures_util::future::join_all(starts).await {
+        journal.unwrap().add(vec![new_job("x", "zone-b")]).await.unwrap();
+    }
+    assert_eq!(place.open().await.counts().await.unwrap()[0].jobs, 1);
+}
