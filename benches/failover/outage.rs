@@ -95,7 +95,8 @@ fn avoided(course: &Course, side: &Side) -> Option<Duration> {
         }
         // As many as one of a hundred, rounded up: a short outage has few requests after it.
         if late > (later + 1).div_ceil(100) {
-            break;
+            // Of fewer than a hundred requests a share says nothing: it had not ended.
+            return avoided.filter(|_| later >= 100);
         }
         avoided = Some(sample.began.saturating_duration_since(course.struck));
     }
