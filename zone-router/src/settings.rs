@@ -49,7 +49,7 @@ impl Default for Settings {
             replacements: 256,
             overdue_min: Duration::from_millis(100),
             overdue_max: Duration::from_secs(1),
-            stall: Duration::from_millis(750),
+            stall: Duration::from_millis(600),
             slowest: 1 << 20,
         }
     }
