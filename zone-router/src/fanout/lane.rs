@@ -58,6 +58,8 @@ struct Work {
     /// Failures of the journal in a row.
     journal_strikes: u32,
     paused_until: Option<Instant>,
+    /// The journal is why it pauses: any word from it ends that.
+    waits_for_journal: bool,
 }
 
 impl Lane {
@@ -72,6 +74,7 @@ impl Lane {
             strikes: 0,
             journal_strikes: 0,
             paused_until: None,
+            waits_for_journal: false,
         };
         shutdown.run_until_cancelled(work.run()).await;
         work.running.shutdown().await;
@@ -119,7 +122,11 @@ impl Work {
             let wake = Arc::clone(&self.wake);
             tokio::select! {
                 Some(ended) = self.running.join_next_with_id() => self.settle(ended).await,
-                () = wake.notified() => {}
+                () = wake.notified() => {
+                    if self.waits_for_journal {
+                        self.paused_until = None;
+                    }
+                }
                 () = tokio::time::sleep_until(idle_until) => {}
             }
         }
@@ -135,6 +142,7 @@ impl Work {
             }
             self.paused_until = None;
         }
+        self.waits_for_journal = false;
         let room = if self.strikes > 0 { 1 } else { self.lane.bounds.copies.max(1) };
         while self.running.len() < room {
             let claimed = Instant::now();
@@ -154,9 +162,7 @@ impl Work {
     async fn claim(&mut self) -> Result<Next, JournalError> {
         let under_way = self.in_flight.values().map(|job| job.blob.digest).collect();
         let Lane { target, journal, bounds, .. } = &*self.lane;
-        let next = journal.claim(&target.name, self.turn, under_way, bounds.longest_wait()).await?;
-        self.journal_strikes = 0;
-        Ok(next)
+        journal.claim(&target.name, self.turn, under_way, bounds.longest_wait()).await
     }
 
     fn start(&mut self, job: Job, claimed: Instant) {
@@ -207,15 +213,19 @@ impl Work {
 
     /// A job whose end could not be recorded is still due: without a pause it would spin.
     fn check(&mut self, recorded: Result<(), JournalError>) {
-        if let Err(error) = recorded {
-            error!(zone = &*self.lane.target.name, %error, "the journal cannot be written");
-            self.pause_for_journal();
+        match recorded {
+            Ok(()) => self.journal_strikes = 0,
+            Err(error) => {
+                error!(zone = &*self.lane.target.name, %error, "the journal cannot be written");
+                self.pause_for_journal();
+            }
         }
     }
 
     fn pause_for_journal(&mut self) -> Instant {
         let pause = self.lane.bounds.pause.ceiling(self.journal_strikes);
         self.journal_strikes = self.journal_strikes.saturating_add(1);
+        self.waits_for_journal = true;
         self.pause(pause)
     }
 

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -98,7 +99,7 @@ impl Line {
         }
     }
 
-    /// Gives a connection up that does not answer.
+    /// Gives the connection up.
     pub(super) fn hang_up(&self) {
         self.hang_up.notify_one();
     }
@@ -148,6 +149,8 @@ impl Keeper {
                 info!(database = self.database.place(), "the journal's database is back");
             }
             *failures = 0;
+            // What was meant for the connection before this one.
+            let _ = self.hang_up.notified().now_or_never();
             self.publish.send_replace(State::Up(Arc::clone(&client)));
             if let Some(bells) = &self.bells {
                 bells.ring_all();
@@ -205,28 +208,30 @@ impl Keeper {
     }
 }
 
-/// Whether it broke the connection, or will at once.
+/// Whether the connection is of no more use: it broke, the server goes or comes, or it is a standby
+/// by now, and another one is the primary.
 pub(super) fn breaks(error: &Error) -> bool {
-    error.is_closed() || error.as_db_error().is_none_or(|said| is_away(said.code()))
-}
-
-/// The server goes, comes, or has no room for us now.
-fn is_away(code: &SqlState) -> bool {
-    matches!(code.code().get(..2), Some("57" | "08" | "53")) && *code != SqlState::QUERY_CANCELED
-        // A standby: another server, or this one, will be the primary.
-        || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+    error.as_db_error().is_none_or(|said| {
+        let code = said.code().code();
+        code.starts_with("57P")
+            || code.starts_with("08")
+            || *said.code() == SqlState::READ_ONLY_SQL_TRANSACTION
+    })
 }
 
 /// What the database said.
 pub(super) fn said(database: &Database, error: &Error) -> JournalError {
     let place = database.place().to_owned();
     match error.as_db_error() {
-        Some(said) if !is_away(said.code()) => {
+        // It has no room for us now, or breaks.
+        Some(said) if breaks(error) || *said.code() == SqlState::TOO_MANY_CONNECTIONS => {
+            JournalError::Away { place, why: reason(said.message()) }
+        }
+        Some(said) => {
             // Not who we say we are, no such database, no right to make tables.
             let lasting = matches!(said.code().code().get(..2), Some("28" | "3D" | "42"));
             JournalError::Refused { place, why: reason(said.message()), lasting }
         }
-        Some(said) => JournalError::Away { place, why: reason(said.message()) },
         None => {
             let mut why = error.to_string();
             let mut cause = error.source();

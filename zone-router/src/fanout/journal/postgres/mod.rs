@@ -213,7 +213,12 @@ impl Postgres {
                 let client = line.client(broken.as_ref()).await?;
                 match client.query_typed(statement, parameters).await {
                     Ok(rows) => return Ok(rows),
-                    Err(error) if breaks(&error) => broken = Some(client),
+                    Err(error) if breaks(&error) => {
+                        if !client.is_closed() {
+                            line.hang_up();
+                        }
+                        broken = Some(client);
+                    }
                     Err(error) => return Err(said(&self.database, &error)),
                 }
             }
