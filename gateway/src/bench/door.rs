@@ -112,7 +112,7 @@ impl Door {
             let target = location.and_then(|location| parse_target(location, |name| self.is(name)));
             match target {
                 Some(Target::Registry(next)) => path = next,
-                Some(Target::Store(url)) => return self.from_store(url).await,
+                Some(Target::Store(url)) => return self.at_store(url).await,
                 None => return Err(format!("the {} redirects to a place that is no URL", self.whom)),
             }
         }
@@ -132,7 +132,7 @@ impl Door {
         Ok(Given { body, told })
     }
 
-    async fn from_store(&self, mut url: Url) -> Result<Given, String> {
+    async fn at_store(&self, mut url: Url) -> Result<Given, String> {
         let place = authority(&url);
         let failed =
             |why: String| format!("the store that the {} points to, {place}, failed: {why}", self.whom);

@@ -160,8 +160,8 @@ impl<'a> Tokens<'a> {
             headers.insert(AUTHORIZATION, basic(account)?);
         }
         let given = match self.door.is(bearer.authority()) {
-            true => self.from_registry(&url, headers).await?,
-            false => self.from_elsewhere(&url, headers).await?,
+            true => self.at_registry(&url, headers).await?,
+            false => self.elsewhere(&url, headers).await?,
         };
         let token = given.token.or(given.access_token).context("the token server's answer has no token")?;
         let mut header = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
@@ -181,7 +181,7 @@ impl<'a> Tokens<'a> {
         Ok(Held { header, until: Instant::now() + life * 3 / 4 })
     }
 
-    async fn from_registry(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<Given> {
+    async fn at_registry(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<Given> {
         let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
         let answer = self.door.ask(&path, headers).await.context("no token")?;
         if answer.status() != StatusCode::OK {
@@ -192,7 +192,7 @@ impl<'a> Tokens<'a> {
             .context("the registry's token is not understood")
     }
 
-    async fn from_elsewhere(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<Given> {
+    async fn elsewhere(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<Given> {
         let host = url.host_str().unwrap_or_default().to_owned();
         let local =
             matches!(url.host(), Some(url::Host::Ipv4(ip)) if ip.is_loopback()) || host == "localhost";
