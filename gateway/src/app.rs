@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zone_router::fanout::{Journal, JournalError};
+use zone_router::fanout::{Database, Journal, JournalError};
 use zone_router::{FanOut, Router};
 
 use crate::auth::Permissions;
@@ -210,7 +210,7 @@ pub(crate) async fn journal(
 ) -> Result<Journal, JournalError> {
     match &settings.journal {
         JournalSettings::Sqlite => Journal::open(&settings.state_dir.join(JOURNAL)),
-        JournalSettings::Postgres(database) => Journal::connect(database.clone(), tls).await,
+        JournalSettings::Postgres(database) => Journal::connect(Database::clone(database), tls).await,
     }
 }
 

@@ -26,7 +26,7 @@ pub enum JournalSettings {
     #[default]
     Sqlite,
     /// In a database, shared by all replicas that name it.
-    Postgres(Database),
+    Postgres(Box<Database>),
 }
 
 impl<'de> Deserialize<'de> for JournalEntry {
@@ -81,5 +81,8 @@ pub(super) fn journal(
             Secret::new(text.trim())
         }
     };
-    Database::parse(&url).map(JournalSettings::Postgres).map_err(|why| fail(why + "; or `sqlite`"))
+    Database::parse(&url)
+        .map(Box::new)
+        .map(JournalSettings::Postgres)
+        .map_err(|why| fail(why + "; or `sqlite`"))
 }

@@ -38,8 +38,11 @@ fn bounds() -> Bounds {
     Bounds { retry: short, nowhere: short, pause: short, ..Bounds::default() }
 }
 
-/// Blobs that the store has, and its copies' target.
-fn stores(count: usize) -> (Arc<Scripted>, Arc<Scripted>, Vec<(Blob, Option<u64>)>) {
+/// Blobs with their sizes.
+type Blobs = Vec<(Blob, Option<u64>)>;
+
+/// A store that has blobs, and their target.
+fn stores(count: usize) -> (Arc<Scripted>, Arc<Scripted>, Blobs) {
     let (from, to) = (Scripted::new(), Scripted::new());
     let texts = (0..count).map(|n| format!("blob {n}"));
     let blobs = texts.map(|text| {
