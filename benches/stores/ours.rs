@@ -16,6 +16,9 @@ use crate::files::{Item, Set};
 /// Pieces of a body written at once if they are there, as the gateway's cache does.
 const WRITE_PIECES_MAX: usize = 64;
 
+/// Tries of one removal.
+const REMOVALS_MAX: usize = 4;
+
 /// The key of an item below `prefix`.
 fn key(prefix: &str, item: &Item) -> Key {
     Key::new(format!("{prefix}/{}", item.name))
@@ -73,6 +76,17 @@ fn write(file: &File, pieces: &[Bytes], mut at: u64) -> std::io::Result<()> {
 
 /// Removes a set below `prefix`.
 pub(crate) async fn remove(store: &dyn Store, prefix: &str, set: &Set, at_once: usize) -> Result<()> {
-    let removals = set.items.iter().map(|item| async move { store.delete(&key(prefix, item)).await });
+    let removals = set.items.iter().map(|item| removed(store, key(prefix, item)));
     Ok(stream::iter(removals).buffer_unordered(at_once).try_collect().await?)
+}
+
+/// Removals are not measured, and a server that was just measured may be out of breath.
+async fn removed(store: &dyn Store, key: Key) -> Result<()> {
+    for _ in 1..REMOVALS_MAX {
+        match store.delete(&key).await {
+            Err(error) if error.is_transient() => {}
+            done => return Ok(done?),
+        }
+    }
+    Ok(store.delete(&key).await?)
 }
