@@ -168,6 +168,8 @@ impl Work {
     fn start(&mut self, job: Job, claimed: Instant) {
         self.turn = self.turn.wrapping_add(1);
         let (lane, copied) = (Arc::clone(&self.lane), job.clone());
+        // Shown at once: to look for the next one may take a while.
+        lane.tally.set_active(self.running.len() + 1);
         let task = self.running.spawn(async move { lane.perform(copied, claimed).await });
         self.in_flight.insert(task.id(), job);
     }

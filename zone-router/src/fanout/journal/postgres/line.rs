@@ -25,8 +25,8 @@ use super::schema;
 /// How long a request waits for a connection that is not there.
 const AWAY: Duration = Duration::from_secs(3);
 
-/// Between tries to connect.
-const AGAIN: Backoff = Backoff { base: Duration::from_millis(200), max: Duration::from_secs(10) };
+/// Between tries to connect; shorter than [`AWAY`], so that whoever asks waits for the next try.
+const AGAIN: Backoff = Backoff { base: Duration::from_millis(200), max: Duration::from_secs(2) };
 
 /// The database ends a statement that takes longer, in milliseconds; before a request's patience
 /// does, so that none is answered as late and goes on.

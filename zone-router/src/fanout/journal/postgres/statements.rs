@@ -73,12 +73,13 @@ UPDATE quay_gateway_job SET
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Zone. What is being added or claimed just now is due anyway.
+/// Zone, how many at most. What is being added or claimed just now is due anyway. A row, if there
+/// were any.
 pub(super) const HASTEN: &str = "
 WITH hastened AS (
     UPDATE quay_gateway_job SET due = now()
     WHERE (zone, digest) IN (SELECT zone, digest FROM quay_gateway_job
-                             WHERE zone = $1 AND NOT fresh AND due > now() FOR UPDATE SKIP LOCKED)
+                             WHERE zone = $1 AND NOT fresh AND due > now() LIMIT $2 FOR UPDATE SKIP LOCKED)
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM hastened LIMIT 1";
 
