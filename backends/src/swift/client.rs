@@ -13,7 +13,7 @@ use url::Url;
 
 use super::auth::{Session, Sessions};
 use super::config::{Access, SwiftConfig};
-use super::request::{self, Folder, Names, Page};
+use super::request::{self, Folder, Names, Page, SwiftInfo};
 use super::tempurl;
 use crate::answer::refused;
 use crate::headers::described;
@@ -23,6 +23,9 @@ use crate::{Error, Key, Kind, Meta, Result, Secret, Transport};
 
 /// `max_file_size` where Swift does not say: its own default, 5 GiB and 2 bytes.
 const MAX_FILE_SIZE: u64 = 5_368_709_122;
+
+/// What holds of a Swift that says nothing of itself.
+const UNSAID: SwiftInfo = SwiftInfo { max_file_size: MAX_FILE_SIZE, version: None };
 
 /// A request before it is authorised.
 pub(super) struct Call {
@@ -95,7 +98,7 @@ pub(super) struct Client {
     /// Held by whoever writes a manifest, between a look at what is there and the writing.
     pub(super) declaring: Arc<Mutex<()>>,
     authority: Authority,
-    max_file_size: OnceCell<u64>,
+    info: OnceCell<SwiftInfo>,
     /// Whether the container was seen to exist, so that 404 can only mean the object.
     container_seen: AtomicBool,
 }
@@ -121,7 +124,7 @@ impl Client {
             tidying: transport.tidying.clone(),
             declaring: Arc::default(),
             authority,
-            max_file_size: OnceCell::new(),
+            info: OnceCell::new(),
             container_seen: AtomicBool::new(false),
         })
     }
@@ -331,8 +334,18 @@ impl Client {
 
     /// The largest object that is taken in one request, in bytes, as `/info` says; asked for once.
     pub(super) async fn max_file_size(&self) -> u64 {
-        let asked = self.max_file_size.get_or_try_init(|| async {
-            let Pass::Session(session) = self.pass().await? else { return Ok(MAX_FILE_SIZE) };
+        self.info().await.map_or(MAX_FILE_SIZE, |info| info.max_file_size)
+    }
+
+    /// Whether it can be told to write only what is not there yet.
+    pub(super) async fn has_conditional_puts(&self) -> bool {
+        self.info().await.is_some_and(|info| info.version.is_some())
+    }
+
+    /// What the server says of itself; `None` where it cannot be asked now.
+    async fn info(&self) -> Option<&SwiftInfo> {
+        let asked = self.info.get_or_try_init(|| async {
+            let Pass::Session(session) = self.pass().await? else { return Ok(UNSAID) };
             let what = "read /info";
             let request = Request::new(Method::GET, request::info_url(&session.account));
             let answer = self.http.send(what, request, self.http.timeouts().first_byte).await?;
@@ -340,10 +353,10 @@ impl Client {
                 return Err(self.refusal(what, answer).await);
             }
             // Not every Swift shows it (`expose_info`).
-            let said = request::max_file_size(&self.http.whole(what, answer).await?);
-            Ok::<_, Error>(said.unwrap_or(MAX_FILE_SIZE))
+            let said = request::server_info(&self.http.whole(what, answer).await?);
+            Ok::<_, Error>(said.unwrap_or(UNSAID))
         });
-        *asked.await.unwrap_or(&MAX_FILE_SIZE)
+        asked.await.ok()
     }
 
     /// The error that an answer is.

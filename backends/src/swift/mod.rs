@@ -28,6 +28,10 @@ use client::{Call, Client};
 /// The largest object that is written by a single request, in bytes, if the server takes as much.
 const SINGLE_PUT: u64 = 5 * 1024 * 1024 * 1024;
 
+/// The largest object that is sent before anybody looked whether one is there, in bytes: it may have
+/// to be sent again.
+const NEW_MAX: u64 = 1 << 20;
+
 /// The size of a segment in bytes, Quay's own (`swift.py:_MAXIMUM_SEGMENT_SIZE`).
 const SEGMENT: u64 = 200_000_000;
 
@@ -70,6 +74,17 @@ impl SwiftStore {
     pub fn with_list_page(mut self, names: usize) -> Self {
         self.list_page = names.clamp(1, LIST_PAGE);
         self
+    }
+
+    /// Writes a small object that is not there yet, which is nearly always so, in one request. Whether
+    /// it was written; if not, something is there.
+    async fn put_new(&self, what: &str, key: &Key, source: &Source) -> Result<bool> {
+        let call = Call::put(self.client.names.of(key)?).with_header(header::IF_NONE_MATCH, "*")?;
+        let timeouts = self.client.http.timeouts();
+        match self.client.upload(what, &call, || Upload::proven(source, &timeouts)).await {
+            Err(error) if error.code() == Some(StatusCode::PRECONDITION_FAILED.as_str()) => Ok(false),
+            done => done.map(|()| true),
+        }
     }
 
     async fn put_single(&self, what: &str, key: &Key, source: &Source) -> Result<()> {
@@ -115,6 +130,12 @@ impl Store for SwiftStore {
 
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {
         let what = format!("put {key}");
+        if source.size() <= NEW_MAX.min(self.single_put)
+            && self.client.has_conditional_puts().await
+            && self.put_new(&what, key, source).await?
+        {
+            return Ok(());
+        }
         // Also proves the token before anything is sent that would have to be sent again.
         let old = self.client.find(&what, key, false).await?;
         let limit = self.client.max_file_size().await;

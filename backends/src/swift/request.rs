@@ -132,14 +132,17 @@ struct Info {
     swift: SwiftInfo,
 }
 
-#[derive(Deserialize)]
-struct SwiftInfo {
-    max_file_size: u64,
+#[derive(Debug, Deserialize)]
+pub(super) struct SwiftInfo {
+    /// The largest object that is taken in one request, in bytes.
+    pub(super) max_file_size: u64,
+    /// OpenStack's own says it. RadosGW does not, and overwrites whatever `If-None-Match` says.
+    pub(super) version: Option<String>,
 }
 
-/// The largest object that is taken in one request, in bytes.
-pub(super) fn max_file_size(info: &[u8]) -> Option<u64> {
-    serde_json::from_slice::<Info>(info).ok().map(|info| info.swift.max_file_size).filter(|size| *size > 0)
+/// What a server says of itself, if it does.
+pub(super) fn server_info(info: &[u8]) -> Option<SwiftInfo> {
+    serde_json::from_slice::<Info>(info).ok().map(|info| info.swift).filter(|info| info.max_file_size > 0)
 }
 
 #[derive(Deserialize)]

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
-use super::request::{Names, Page, bulk_failure, info_url, max_file_size};
+use super::request::{Names, Page, bulk_failure, info_url, server_info};
 use super::*;
 use crate::{Secret, key};
 
@@ -98,9 +98,12 @@ fn info_lies_beside_the_version() {
     ] {
         assert_eq!(info_url(&account.parse().expect("a URL")).as_str(), expected, "{account}");
     }
-    assert_eq!(max_file_size(br#"{"swift": {"max_file_size": 77, "x": []}, "slo": {}}"#), Some(77));
+    let said = server_info(br#"{"swift": {"max_file_size": 77, "version": "2.38.3"}, "slo": {}}"#).unwrap();
+    assert_eq!((said.max_file_size, said.version.as_deref()), (77, Some("2.38.3")));
+    let silent = server_info(br#"{"swift": {"max_file_size": 77, "x": []}, "slo": {}}"#).unwrap();
+    assert!(silent.version.is_none(), "RadosGW");
     for other in [&b""[..], b"{}", br#"{"swift": {}}"#, br#"{"swift": {"max_file_size": 0}}"#, b"<html>"] {
-        assert_eq!(max_file_size(other), None);
+        assert!(server_info(other).is_none());
     }
 }
 
@@ -156,7 +159,7 @@ proptest! {
 
     #[test]
     fn whatever_a_server_sends_is_an_answer(body in prop::collection::vec(any::<u8>(), 0..400)) {
-        let _ = (Page::parse(&names("r", false), &body).is_ok(), bulk_failure(&body), max_file_size(&body));
+        let _ = (Page::parse(&names("r", false), &body).is_ok(), bulk_failure(&body), server_info(&body).is_some());
     }
 
     #[test]
