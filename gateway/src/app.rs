@@ -86,7 +86,7 @@ impl App {
             names: Names::new(&settings.registry_hostname, &settings.hostname),
             upstream: Upstream::new(&settings, &client_tls)?,
             uploads: Uploads::new(),
-            follow: Follow::new(&client_tls, &settings.timeouts)?,
+            follow: Follow::new(&client_tls, &settings.timeouts, settings.limits.redirects)?,
             permissions: Permissions::new(settings.limits.permissions, settings.timeouts.permission),
             cache,
             metrics: Metrics::new(&zones),

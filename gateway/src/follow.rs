@@ -32,6 +32,7 @@ const POOL_IDLE_CONNECTIONS_MAX: usize = 8;
 pub(crate) struct Follow {
     client: reqwest::Client,
     first_byte: std::time::Duration,
+    redirects: usize,
 }
 
 /// What the registry's own way led to.
@@ -58,7 +59,11 @@ impl Follow {
     ///
     /// # Errors
     /// The TLS policy is not usable.
-    pub(crate) fn new(tls: &Arc<rustls::ClientConfig>, timeouts: &Timeouts) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(
+        tls: &Arc<rustls::ClientConfig>,
+        timeouts: &Timeouts,
+        redirects: usize,
+    ) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured((**tls).clone())
             .http1_only()
@@ -68,14 +73,31 @@ impl Follow {
             .read_timeout(timeouts.zone_stall)
             .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
             .build()?;
-        Ok(Self { client, first_byte: timeouts.zone_first_byte })
+        Ok(Self { client, first_byte: timeouts.zone_first_byte, redirects })
     }
 
-    /// Asks for it; what is wrong comes back in words, without the URL.
+    /// Asks for it, and where it has gone, `limits.redirects` times at most: the store's 200, whose
+    /// URL is the last one. What is wrong comes back in words, without the URL.
     ///
     /// # Errors
-    /// No answer within `timeouts.zone_first_byte`.
-    pub(crate) async fn get(&self, url: &Url) -> Result<reqwest::Response, String> {
+    /// No answer within `timeouts.zone_first_byte`, or one that is no 200.
+    pub(crate) async fn get(&self, mut url: Url) -> Result<reqwest::Response, String> {
+        for _ in 0..=self.redirects {
+            let response = self.ask(&url).await?;
+            if response.status().is_redirection() {
+                let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+                let next = location.and_then(|location| url.join(location).ok());
+                url = next.ok_or("it redirects to a place that is no URL")?;
+            } else if response.status() == StatusCode::OK {
+                return Ok(response);
+            } else {
+                return Err(format!("status {}", response.status().as_u16()));
+            }
+        }
+        Err("its redirects do not end".into())
+    }
+
+    async fn ask(&self, url: &Url) -> Result<reqwest::Response, String> {
         let request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity").send();
         match tokio::time::timeout(self.first_byte, request).await {
             Ok(Ok(response)) => Ok(response),
@@ -181,35 +203,20 @@ async fn from_store(
     blob: &Blob,
     expected: Option<u64>,
 ) -> Result<Opened, Problem> {
-    let mut url = url;
     let host = url.host_str().unwrap_or_default().to_owned();
-    let failed = |why: String| {
+    let response = gateway.follow.get(url).await.map_err(|why| {
         Problem::zones(format!(
             "no zone has the blob, and the store that the registry points to, {host}, failed: {why}"
         ))
-    };
-    for _ in 0..=gateway.settings.limits.redirects {
-        let response = gateway.follow.get(&url).await.map_err(failed)?;
-        if response.status().is_redirection() {
-            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-            let next = location.and_then(|location| url.join(location).ok());
-            url = next.ok_or_else(|| failed("it redirects to a place that is no URL".into()))?;
-            continue;
-        }
-        if response.status() != StatusCode::OK {
-            return Err(failed(format!("status {}", response.status().as_u16())));
-        }
-        let size = forward::content_length(response.headers());
-        let body: ByteStream = response
-            .bytes_stream()
-            .map_err(|error| {
-                Error::new(Kind::Unavailable, "read from the registry's store")
-                    .with_cause(error.without_url())
-            })
-            .boxed();
-        return opened(body, blob, size, expected, "registry-redirect");
-    }
-    Err(failed("its redirects do not end".into()))
+    })?;
+    let size = forward::content_length(response.headers());
+    let body: ByteStream = response
+        .bytes_stream()
+        .map_err(|error| {
+            Error::new(Kind::Unavailable, "read from the registry's store").with_cause(error.without_url())
+        })
+        .boxed();
+    opened(body, blob, size, expected, "registry-redirect")
 }
 
 fn opened(

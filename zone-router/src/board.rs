@@ -58,7 +58,6 @@ pub(crate) struct Board {
     zones: Vec<Record>,
     leaders: [Leader; 3],
     settings: Settings,
-    all_ejected: bool,
 }
 
 /// A zone went from one state to another.
@@ -116,7 +115,7 @@ impl Board {
             recent: None,
         };
         let zones = zones.iter().zip(policies).map(record).collect();
-        Self { zones, leaders: Default::default(), settings, all_ejected: false }
+        Self { zones, leaders: Default::default(), settings }
     }
 
     /// The operator's word, of all zones.
@@ -148,14 +147,14 @@ impl Board {
 
     /// All that readers need to know.
     pub(crate) fn snapshot(&mut self, now: Instant, lost_events: u64) -> Snapshot {
-        let readable = |zone: &&Record| zone.is_read();
         let ejected = |zone: &Record| matches!(zone.health.state(), State::Ejected { .. });
-        let any = self.zones.iter().any(|zone| readable(&zone));
-        self.all_ejected = any && self.zones.iter().filter(readable).all(ejected);
+        let mut read = self.zones.iter().filter(|zone| zone.is_read()).peekable();
+        let all_ejected = read.peek().is_some() && read.all(ejected);
         let headers: Vec<_> = self.zones.iter().map(|zone| zone.all_headers(&self.settings, now)).collect();
+        let first_bytes: Vec<_> = self.zones.iter().map(|zone| zone.first_byte(now)).collect();
         let mut places = vec![[None; 3]; self.zones.len()];
         for class in SizeClass::ALL {
-            let times = self.times(class, &headers, now);
+            let times = self.times(class, &headers, &first_bytes);
             let may_lead = |(zone, time): (&Record, &f64)| zone.may_lead(now).then_some(*time);
             let leading: Vec<_> = self.zones.iter().zip(&times).map(may_lead).collect();
             let leader = self.leaders[class as usize].update(&leading, now);
@@ -165,22 +164,22 @@ impl Board {
         }
         let zones = self.zones.iter().zip(places).zip(headers);
         let zones = zones.map(|((zone, places), headers)| zone.view(places, headers, now)).collect();
-        Snapshot::new(zones, self.all_ejected, lost_events)
+        Snapshot::new(zones, all_ejected, lost_events)
     }
 
     /// How long a read of this class is expected to take in each zone, ms, as the operator weighs it.
-    fn times(&self, class: SizeClass, headers: &[[Headers; 3]], now: Instant) -> Vec<f64> {
+    fn times(&self, class: SizeClass, headers: &[[Headers; 3]], first_bytes: &[f64]) -> Vec<f64> {
         // What has given no bytes yet is taken for as fast as the fastest, until it has.
         let fastest = self.zones.iter().filter_map(|zone| zone.throughput.get()).fold(0.0, f64::max);
-        let time = |(zone, headers): (&Record, &[Headers; 3])| {
+        let time = |((zone, headers), first_byte): ((&Record, &[Headers; 3]), &f64)| {
             let rate = zone.throughput.get().unwrap_or(fastest);
             let transfer = if rate > 0.0 { class.typical() as f64 / rate * 1000.0 } else { 0.0 };
             // Each failed try costs the wait for it.
             let wasted = (zone.health.trouble() - TROUBLE_BORNE).max(0.0)
                 * millis(headers[class as usize].overdue_after);
-            (zone.first_byte(now) + transfer + wasted) / zone.policy.weight
+            (first_byte + transfer + wasted) / zone.policy.weight
         };
-        self.zones.iter().zip(headers).map(time).collect()
+        self.zones.iter().zip(headers).zip(first_bytes).map(time).collect()
     }
 }
 

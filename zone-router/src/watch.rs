@@ -138,13 +138,13 @@ impl Watch {
 fn tell(change: &Change) {
     let zone = &*change.zone;
     let reason = change.reason.as_deref().unwrap_or_default();
-    let after = humantime_like(change.after);
+    let after = seconds(change.after);
     match (change.from, change.to) {
         (State::Probation { .. }, State::Ejected { .. }) => {
             warn!(zone, reason, "zone failed its probation and is out of use again");
         }
         (_, State::Ejected { until, .. }) => {
-            let retry = humantime_like(until.saturating_duration_since(Instant::now()));
+            let retry = seconds(until.saturating_duration_since(Instant::now()));
             warn!(zone, reason, retry, "zone is out of use: reads go to others");
         }
         (_, State::Probation { .. }) => info!(zone, after, "zone answers again and is on probation"),
@@ -152,6 +152,6 @@ fn tell(change: &Change) {
     }
 }
 
-fn humantime_like(duration: Duration) -> String {
+fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }

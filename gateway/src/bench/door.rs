@@ -56,7 +56,7 @@ impl Door {
             whom,
             upstream: Upstream::new(settings, tls)?,
             names: Names::new(own, own),
-            follow: Follow::new(tls, &settings.timeouts)?,
+            follow: Follow::new(tls, &settings.timeouts, settings.limits.redirects)?,
             redirects: settings.limits.redirects,
             bound: settings.timeouts.registry_answer,
         })
@@ -132,31 +132,18 @@ impl Door {
         Ok(Given { body, told })
     }
 
-    async fn at_store(&self, mut url: Url) -> Result<Given, String> {
+    async fn at_store(&self, url: Url) -> Result<Given, String> {
         let place = authority(&url);
         let failed =
             |why: String| format!("the store that the {} points to, {place}, failed: {why}", self.whom);
-        for _ in 0..=self.redirects {
-            let response = self.follow.get(&url).await.map_err(failed)?;
-            if response.status().is_redirection() {
-                let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-                let next = location.and_then(|location| url.join(location).ok());
-                url = next.ok_or_else(|| failed("it redirects to a place that is no URL".into()))?;
-                continue;
-            }
-            if response.status() != StatusCode::OK {
-                return Err(failed(format!("status {}", response.status().as_u16())));
-            }
-            let what = format!("read from the store {place}");
-            let body = response
-                .bytes_stream()
-                .map_err(move |error| {
-                    Error::new(Kind::Unavailable, what.clone()).with_cause(error.without_url())
-                })
-                .boxed();
-            return Ok(Given { body, told: Some(authority(&url)) });
-        }
-        Err(failed("its redirects do not end".into()))
+        let response = self.follow.get(url).await.map_err(failed)?;
+        let told = Some(authority(response.url()));
+        let what = format!("read from the store {place}");
+        let body = response
+            .bytes_stream()
+            .map_err(move |error| Error::new(Kind::Unavailable, what.clone()).with_cause(error.without_url()))
+            .boxed();
+        Ok(Given { body, told })
     }
 }
 
