@@ -19,6 +19,7 @@ mod key;
 pub mod memory;
 mod nearest;
 mod object;
+mod pages;
 mod params;
 mod parts;
 mod persist;

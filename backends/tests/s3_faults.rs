@@ -360,3 +360,23 @@ async fn a_page_that_is_no_listing_is_none() {
         assert_eq!(kind(listed), Kind::Unavailable, "{body}");
     }
 }
+
+/// A server that hands out two markers in turns would be listed for ever.
+#[tokio::test]
+async fn a_listing_in_circles_ends() {
+    let page = |name: &str, next: &str| {
+        Answer::Bytes(answer(
+            "200 OK",
+            &format!(
+                "<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>{name}</Key><Size>1</Size>\
+                 <LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>\
+                 <NextContinuationToken>{next}</NextContinuationToken></ListBucketResult>"
+            ),
+        ))
+    };
+    let pages = (0..10).flat_map(|_| [page("a", "one"), page("b", "two")]).collect();
+    let server = Scripted::start(pages).await;
+    let listed: Result<Vec<_>> = store(&server).list("").try_collect().await;
+    assert_eq!(kind(listed), Kind::Unavailable);
+    assert!(server.requests().len() < 10, "{}", server.requests().len());
+}

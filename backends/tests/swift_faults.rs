@@ -128,7 +128,30 @@ async fn a_refused_token_is_replaced_once() {
     assert_eq!(server.below(TOKENS).len(), 2);
     let server = swift(HOUR, |_, _| reply(401, "")).await;
     assert_eq!(kind(self::store(&server).head(&key).await), Kind::Denied);
-    assert_eq!((server.below(TOKENS).len(), server.below("/v1/").len()), (2, 2));
+    let object = server.below("/v1/AUTH_p/blobs/");
+    assert_eq!((server.below(TOKENS).len(), object.len()), (2, 2));
+}
+
+/// Swift asks Keystone about each token that it meets for the first time: a crowd that comes with a
+/// new one at once would have it ask for every one of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_token_is_shown_once_before_a_crowd_bears_it() {
+    let (known, herd) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (seen, strangers) = (Arc::clone(&known), Arc::clone(&herd));
+    let server = swift(HOUR, move |_, token| {
+        if seen.load(Ordering::SeqCst) < token {
+            strangers.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(100));
+            seen.store(token, Ordering::SeqCst);
+        }
+        reply(200, "hello")
+    })
+    .await;
+    let (store, key) = (store(&server), key());
+    for head in join_all((0..20).map(|_| store.head(&key))).await {
+        assert!(head.expect("answers").is_some());
+    }
+    assert_eq!((server.below(TOKENS).len(), herd.load(Ordering::SeqCst)), (1, 1));
 }
 
 /// The second token is refused in mid-upload only.

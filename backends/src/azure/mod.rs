@@ -10,7 +10,6 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 use reqwest::Method;
 
@@ -19,9 +18,10 @@ pub use config::{AzureConfig, Credentials};
 pub use sign::{AccountKey, Signer};
 
 use crate::headers::{content_length, range_header};
+use crate::pages::{Page, listing};
 use crate::store::get_nothing;
 use crate::upload::Upload;
-use crate::{Error, Key, Kind, MARKER, Meta, Object, Result, Source, Store, Transport};
+use crate::{Key, MARKER, Meta, Object, Result, Source, Store, Transport};
 use client::{Call, Client};
 
 /// The largest blob that is written by a single request, in bytes.
@@ -100,16 +100,12 @@ impl AzureStore {
         }
     }
 
-    async fn page(&self, prefix: &str, marker: Option<&str>) -> Result<request::Page> {
+    async fn page(&self, prefix: &str, marker: Option<&str>) -> Result<Page> {
         let what = format!("list {prefix}");
         let call = Call::new(Method::GET, self.client.address.page(prefix, self.list_page, marker)?);
         let answer = self.client.ok(&what, &call, self.client.http.timeouts().first_byte).await?;
         let body = self.client.http.whole(&what, answer).await?;
-        let page = request::page(&self.client.address, &body)?;
-        if page.next.is_some() && page.next.as_deref() == marker {
-            return Err(Error::new(Kind::Unavailable, format!("{what}: the same page again")));
-        }
-        Ok(page)
+        request::page(&self.client.address, &body)
     }
 }
 
@@ -154,17 +150,10 @@ impl Store for AzureStore {
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
         let prefix = prefix.to_owned();
-        // The state is the marker of the next page: `Some(None)` before the first.
-        stream::try_unfold(Some(None::<String>), move |state| {
+        listing(format!("list {prefix}"), move |marker| {
             let prefix = prefix.clone();
-            async move {
-                let Some(marker) = state else { return Ok(None) };
-                let page = self.page(&prefix, marker.as_deref()).await?;
-                Ok::<_, Error>(Some((stream::iter(page.found.into_iter().map(Ok)), page.next.map(Some))))
-            }
+            async move { self.page(&prefix, marker.as_deref()).await }
         })
-        .try_flatten()
-        .boxed()
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {

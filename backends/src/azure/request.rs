@@ -12,6 +12,7 @@ use url::Url;
 
 use super::config::AzureConfig;
 use crate::error::word;
+use crate::pages::Page;
 use crate::urls::{ENCODED, ENCODED_PATH, with_query};
 use crate::{Digest, Error, Key, Kind, Meta, Result, key, s3};
 
@@ -104,14 +105,6 @@ pub(super) fn block_list(ids: &[String]) -> String {
     }
     text.push_str("</BlockList>");
     text
-}
-
-/// One page of a listing.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Page {
-    pub(super) found: Vec<Meta>,
-    /// The marker of the next page.
-    pub(super) next: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{StatusCode, header};
 use reqwest::Method;
 
@@ -28,9 +27,10 @@ pub use credentials::{Environment, Role};
 pub use sign::Signer;
 
 use crate::headers::range_header;
+use crate::pages::{Page, listing};
 use crate::store::get_nothing;
 use crate::upload::Upload;
-use crate::{Error, Key, Kind, MARKER, Meta, Object, Result, Source, Store, Transport};
+use crate::{Key, MARKER, Meta, Object, Result, Source, Store, Transport};
 use client::{Call, Client};
 use credentials::Provider;
 use sign::Payload;
@@ -106,16 +106,12 @@ impl S3Store {
         self.client.upload(&what, key, &call, Payload::Signed(source.digest()), upload).await.map(drop)
     }
 
-    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<request::Page> {
+    async fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page> {
         let what = format!("list {prefix}");
         let url = self.client.address.page(prefix, self.list_page, token)?;
         let answer = self.client.ok(&what, &Call::new(Method::GET, url)).await?;
         let body = self.client.http.whole(&what, answer).await?;
-        let page = request::page(&self.client.address, &body)?;
-        if page.next.is_some() && page.next.as_deref() == token {
-            return Err(Error::new(Kind::Unavailable, format!("{what}: the same page again")));
-        }
-        Ok(page)
+        request::page(&self.client.address, &body)
     }
 }
 
@@ -154,17 +150,10 @@ impl Store for S3Store {
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
         let prefix = prefix.to_owned();
-        // The state is the token of the next page: `Some(None)` before the first.
-        stream::try_unfold(Some(None::<String>), move |state| {
+        listing(format!("list {prefix}"), move |token| {
             let prefix = prefix.clone();
-            async move {
-                let Some(token) = state else { return Ok(None) };
-                let page = self.page(&prefix, token.as_deref()).await?;
-                Ok::<_, Error>(Some((stream::iter(page.found.into_iter().map(Ok)), page.next.map(Some))))
-            }
+            async move { self.page(&prefix, token.as_deref()).await }
         })
-        .try_flatten()
-        .boxed()
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::config::{S3Config, Style};
 use crate::error::word;
+use crate::pages::Page;
 use crate::timestamp::timestamp;
 use crate::urls::{ENCODED, ENCODED_PATH, with_query};
 use crate::{Error, Key, Kind, Meta, Result, key};
@@ -151,13 +152,6 @@ struct Contents {
     key: String,
     size: u64,
     last_modified: Option<String>,
-}
-
-/// One page of a listing.
-pub(super) struct Page {
-    pub(super) found: Vec<Meta>,
-    /// What asks for the next page; `None` at the last one.
-    pub(super) next: Option<String>,
 }
 
 /// Parses a page; names outside the root are left out.

@@ -151,12 +151,7 @@ impl Client {
         let mut request = match (pass, &self.authority) {
             (Pass::Session(session), _) => {
                 let url = self.names.url(&session.account, name, &call.query)?;
-                let mut request = Request::new(call.method.clone(), url);
-                let mut token = HeaderValue::from_str(session.token.reveal())
-                    .map_err(|_| Error::new(Kind::Invalid, "the token fits into no header"))?;
-                token.set_sensitive(true);
-                request.headers_mut().insert("x-auth-token", token);
-                request
+                session.request(call.method.clone(), url)?
             }
             (Pass::TempUrl, Authority::TempUrl { account, key }) => {
                 if name.is_none() || !matches!(call.method, Method::GET | Method::HEAD) {

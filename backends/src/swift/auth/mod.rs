@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use http::HeaderValue;
+use reqwest::{Method, Request};
 use tokio::time::Instant;
 use url::Url;
 
 use super::config::{Login, Service, SwiftConfig};
+use super::request::Names;
 use crate::transport::HttpClient;
 use crate::{Error, Kind, Result, Secret};
 
@@ -41,6 +44,16 @@ impl Session {
             life.and_then(|life| Some((now.checked_add(life.mul_f64(USED_LIFE))?, now.checked_add(life)?)));
         Self { token, account, lapses }
     }
+
+    /// A request that bears the token.
+    pub(super) fn request(&self, method: Method, url: Url) -> Result<Request> {
+        let mut token = HeaderValue::from_str(self.token.reveal())
+            .map_err(|_| Error::new(Kind::Invalid, "the token fits into no header"))?;
+        token.set_sensitive(true);
+        let mut request = Request::new(method, url);
+        request.headers_mut().insert("x-auth-token", token);
+        Ok(request)
+    }
 }
 
 type Running = Shared<BoxFuture<'static, Result<Arc<Session>, Arc<Error>>>>;
@@ -63,6 +76,7 @@ struct Inner {
     login: Login,
     service: Service,
     storage_url: Option<Url>,
+    names: Names,
     state: Mutex<State>,
 }
 
@@ -74,6 +88,7 @@ impl Sessions {
             login: login.clone(),
             service: config.service.clone(),
             storage_url: config.storage_url.clone(),
+            names: Names::new(config),
             state: Mutex::new(state),
         }))
     }
@@ -125,7 +140,7 @@ impl Sessions {
         let inner = Arc::clone(&self.0);
         let running = async move { inner.log_in().await }.boxed().shared();
         state.running = Some(running.clone());
-        // It ends, within the bounds of one request, even if those who wait for it leave.
+        // It ends, within the bounds of a few requests, even if those who wait for it leave.
         tokio::spawn(running.clone());
         Ok(running)
     }
@@ -151,8 +166,21 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Shows a new token to Swift once, before all who wait for it do: Swift asks Keystone about a
+    /// token that it does not know, and would ask anew for each of them (`keystonemiddleware`). What
+    /// is answered does not matter.
+    async fn introduce(&self, session: &Session) {
+        let container = self.names.url(&session.account, None, &[]);
+        if let Ok(request) = container.and_then(|url| session.request(Method::HEAD, url)) {
+            let _ = self.http.send("show the token", request, self.http.timeouts().first_byte).await;
+        }
+    }
+
     async fn log_in(&self) -> Result<Arc<Session>, Arc<Error>> {
         let got = login::log_in(&self.http, &self.login, &self.service, self.storage_url.as_ref()).await;
+        if let Ok(session) = &got {
+            self.introduce(session).await;
+        }
         let mut state = self.state();
         state.running = None;
         match got {
