@@ -4,6 +4,7 @@
 //! works them off. A job leaves the journal only after its blob was seen at the target, so a crash
 //! at any instruction costs a repeated look and never a copy.
 
+mod authority;
 mod backoff;
 mod bounds;
 mod copy;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
+pub use authority::{Authority, Placed, Wanted};
 pub use backoff::Backoff;
 pub use bounds::Bounds;
 pub use copy::{CopyError, Failure, Fault, Outcome, copy};

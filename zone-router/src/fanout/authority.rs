@@ -1,0 +1,54 @@
+//! What the fan-out asks the registry, which alone knows whether a blob is still wanted.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use backends::Source;
+
+use super::job::Job;
+use crate::Zone;
+
+/// The registry behind the zones, as the fan-out asks it. Every call has a bound of its own in time.
+#[async_trait]
+pub trait Authority: fmt::Debug + Send + Sync {
+    /// Whether the registry still has the blob of a job that no zone has.
+    async fn wanted(&self, job: &Job) -> Wanted;
+
+    /// The blob as the registry itself gives it, for what lies at no key that follows from its
+    /// digest; `None` where it gives none.
+    ///
+    /// # Errors
+    /// A sentence on why it could not be asked, or could not say.
+    async fn fetch(&self, job: &Job) -> Result<Option<Source>, String>;
+
+    /// Whether [`Authority::placed`] keeps something that others will believe: then an object that
+    /// was there already is read and hashed before it is called.
+    fn believes(&self) -> bool;
+
+    /// Told that the target has the blob, proven if [`Authority::believes`]; `written`: by this job,
+    /// a moment ago.
+    ///
+    /// # Errors
+    /// A sentence on why it could not be kept; the job is then tried again.
+    async fn placed(&self, job: &Job, target: &Zone, written: bool) -> Result<Placed, String>;
+}
+
+/// Whether the registry still has a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// It has.
+    Yes,
+    /// It has not, in none of the repositories that the job knows.
+    No,
+    /// It cannot be asked, or did not say, and why.
+    Unknown(String),
+}
+
+/// What became of a copy at the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// It stays.
+    Kept,
+    /// The registry has dropped the blob meanwhile. What was written has been taken back.
+    Withdrawn,
+}
