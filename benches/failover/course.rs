@@ -33,8 +33,10 @@ pub(crate) struct Course {
     pub(crate) ejected: Option<Duration>,
     /// When the gateway last read from home, from the fault on, as far as home saw it.
     pub(crate) last_read: Option<Duration>,
-    /// Reads that the gateway sent to the stores since the fault.
-    pub(crate) reads: usize,
+    /// When the gateway sent reads to the stores, since the fault.
+    pub(crate) reads: Vec<Instant>,
+    /// Second requests that it has started since, within their budget.
+    pub(crate) hedges: u64,
 }
 
 /// What one side's client met.
@@ -63,17 +65,19 @@ pub(crate) async fn under(
         for line in stage.lines() {
             line.record().clear();
         }
+        let hedged = hedges(&gateway).await;
         strike(stage).await;
         let struck = Instant::now();
-        (struck, ejected(&gateway, struck, arguments.fault()).await)
+        (struck, ejected(&gateway, struck, arguments.fault()).await, hedged)
     };
-    let ((struck, ejected), by_gateway, by_quay, heads) = tokio::join!(
+    let ((struck, ejected, hedged), by_gateway, by_quay, heads) = tokio::join!(
         fault,
         load(&by_gateway, &stage.small, rate),
         load(&by_quay, &stage.small, rate),
         heads(&by_quay, &stage.small, before),
     );
     let (last_read, reads) = reads(stage, struck);
+    let hedges = hedges(&gateway).await?.saturating_sub(hedged?);
     keep_log(arguments, &gateway, name)?;
     Ok(Course {
         struck,
@@ -83,6 +87,7 @@ pub(crate) async fn under(
         ejected,
         last_read,
         reads,
+        hedges,
     })
 }
 
@@ -106,15 +111,22 @@ async fn ejected(gateway: &Gateway, struck: Instant, within: Duration) -> Option
     None
 }
 
-/// When home was last read by the gateway, and how often all stores were.
-fn reads(stage: &Stage, struck: Instant) -> (Option<Duration>, usize) {
+/// Second requests that the gateway has started so far.
+async fn hedges(gateway: &Gateway) -> Result<u64> {
+    let zones = gateway.zones().await?;
+    let zones = zones["zones"].as_array().context("the gateway shows no zones")?;
+    Ok(zones.iter().filter_map(|zone| zone["counts"]["hedged"].as_u64()).sum())
+}
+
+/// When home was last read by the gateway, and when all stores were.
+fn reads(stage: &Stage, struck: Instant) -> (Option<Duration>, Vec<Instant>) {
     let of = |line: &tests::proxy::Proxy| {
         let mut seen = line.record().of(&Method::GET, "/sha256/");
         seen.retain(|seen| seen.header("range") != PROBE && !seen.target.contains(SIGNED_URL));
         seen
     };
     let last = of(stage.home()).iter().map(|seen| seen.at.saturating_duration_since(struck)).max();
-    (last, stage.lines().map(|line| of(line).len()).sum())
+    (last, stage.lines().flat_map(of).map(|seen| seen.at).collect())
 }
 
 /// Keeps the gateway's log where that is wanted.

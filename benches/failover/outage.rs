@@ -120,17 +120,29 @@ pub(crate) async fn brown_out(stage: &Stage, arguments: &Arguments) -> Result<Ve
         let (healthy, now) = (first_byte(&side.healthy, 0.99), first_byte(&settled(side), 0.99));
         Value::ratio(now.zip(healthy).map(|(now, healthy)| now.as_secs_f64() / healthy.as_secs_f64()))
     };
-    let begun = course.gateway.struck.iter().filter(|sample| sample.began >= course.struck).count();
-    let extra = (course.reads as f64 - begun as f64) / begun.max(1) as f64 * 100.0;
+    let asked = |from| course.gateway.struck.iter().filter(|sample| sample.began >= from).count();
+    let extra = |from| {
+        let reads = course.reads.iter().filter(|at| **at >= from).count();
+        percent(reads as f64 - asked(from) as f64, asked(from))
+    };
+    let (struck, known) = (course.struck, course.struck + SETTLED);
     let (gateway, quay) = (settled(&course.gateway), settled(&course.quay));
     Ok(vec![
         first_bytes("p99, from 2 s on", fault, 0.99, (&gateway, &quay)),
         Row::shown("brown-out: that by the healthy p99", fault, ratio(&course.gateway), ratio(&course.quay))
             .with_goal(BROWN_OUT_GOAL)
             .with_failures(&course.gateway.struck, &course.quay.struck),
-        Row::shown("brown-out: extra requests", fault, Value::Percent(extra), Value::None)
+        Row::shown("brown-out: hedges", fault, percent(course.hedges as f64, asked(struck)), Value::None)
             .with_goal(EXTRA_GOAL),
+        Row::shown("brown-out: extra requests, from 2 s on", fault, extra(known), Value::None)
+            .with_goal(EXTRA_GOAL),
+        Row::shown("brown-out: extra requests, from the onset on", fault, extra(struck), Value::None),
         Row::shown("brown-out: home is out of use", fault, Value::time(course.ejected), Value::None),
         Row::shown("brown-out: last read from home", fault, Value::time(course.last_read), Value::None),
     ])
+}
+
+/// A part of all.
+fn percent(part: f64, all: usize) -> Value {
+    Value::Percent(part / all.max(1) as f64 * 100.0)
 }

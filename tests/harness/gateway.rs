@@ -259,7 +259,19 @@ impl Gateway {
     /// # Errors
     /// Where it does not answer.
     pub async fn status(&self) -> Result<Value> {
-        let url = format!("http://{}/status", self.admin_address());
+        self.shown("/status").await
+    }
+
+    /// What its admin side knows of the zones as stores to read from.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn zones(&self) -> Result<Value> {
+        self.shown("/zones").await
+    }
+
+    async fn shown(&self, path: &str) -> Result<Value> {
+        let url = format!("http://{}{path}", self.admin_address());
         let answer = crate::http_client()?.get(url).send().await?;
         Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
