@@ -4,7 +4,6 @@
 
 mod arguments;
 mod files;
-mod measure;
 mod ours;
 mod rclone;
 mod report;
@@ -13,13 +12,13 @@ mod server;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use benches::measure::{Cost, Process, timed};
+use benches::rclone::Rclone;
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::Arguments;
 use crate::files::{Folder, Set};
-use crate::measure::{Cost, Process, timed};
-use crate::rclone::Rclone;
 use crate::report::{Direction, Report, Row};
 use crate::server::Running;
 
@@ -128,7 +127,7 @@ impl Bench<'_> {
 
             let prefix = format!("rclone-{round}");
             self.turn("put, rclone");
-            let turn = self.rclone.put(&self.server.remote, &prefix, self.set, self.at_once());
+            let turn = self.server.remote.put(self.rclone, &prefix, self.set, self.at_once());
             theirs.push(timed(Process::Children, turn).await?);
             self.remove(&prefix).await?;
         }
@@ -142,7 +141,7 @@ impl Bench<'_> {
             Direction::GetUnchecked => {
                 ours::put(&*self.server.store()?, READ, self.set, self.at_once()).await?;
             }
-            _ => self.rclone.put(&self.server.remote, READ, self.set, self.at_once()).await?,
+            _ => self.server.remote.put(self.rclone, READ, self.set, self.at_once()).await?,
         }
         for _ in 0..self.arguments.rounds.get() {
             self.turn("get, ours");
@@ -153,7 +152,7 @@ impl Bench<'_> {
 
             self.turn("get, rclone");
             let folder = self.folder.target()?;
-            let turn = self.rclone.get(&self.server.remote, READ, self.set, &folder, self.at_once());
+            let turn = self.server.remote.get(self.rclone, READ, self.set, &folder, self.at_once());
             theirs.push(timed(Process::Children, turn).await?);
         }
         self.remove(READ).await?;

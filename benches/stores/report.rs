@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use benches::measure::{Cost, median};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use serde::Serialize;
-
-use crate::measure::{Cost, median};
 
 /// Below this, ours is the slower side.
 const GOAL: f64 = 1.0;

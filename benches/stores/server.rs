@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use backends::{Store, StoreConfig, Timeouts};
+use benches::rclone::S3_FLAGS;
 use serde_json::Value;
 use tests::real::{Bucket, Keystone, RadosGw, SeaweedFs, Swift, SwiftOptions, plain_transport};
 
@@ -12,11 +13,6 @@ use crate::rclone::Remote;
 
 /// The root of all keys.
 const ROOT: &str = "bench";
-
-/// rclone's for S3. HEAD of a bucket, of what was just written and of what is read is left out,
-/// and the time of a file is taken from the listing.
-const S3_FLAGS: &[&str] =
-    &["--s3-no-check-bucket", "--s3-no-head", "--s3-upload-concurrency=4", "--use-server-modtime"];
 
 /// A running server.
 #[derive(Debug)]

@@ -1,0 +1,4 @@
+//! What the bench programs share.
+
+pub mod measure;
+pub mod rclone;
