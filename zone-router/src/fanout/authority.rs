@@ -21,12 +21,16 @@ pub trait Authority: fmt::Debug + Send + Sync {
     /// A sentence on why it could not be asked, or could not say.
     async fn fetch(&self, job: &Job) -> Result<Option<Source>, String>;
 
-    /// Whether [`Authority::placed`] keeps something that others will believe: then an object that
-    /// was there already is read and hashed before it is called.
-    fn believes(&self) -> bool;
+    /// Whether an object that was there already is to be read and hashed before
+    /// [`Authority::placed`] hears of it: that would keep what others believe, and has not kept it
+    /// yet. (In the zone that took the push, the registry itself has.)
+    ///
+    /// # Errors
+    /// A sentence on why that is not known; the job is then tried again.
+    async fn must_prove(&self, job: &Job, target: &Zone) -> Result<bool, String>;
 
-    /// Told that the target has the blob, proven if [`Authority::believes`]; `written`: by this job,
-    /// a moment ago.
+    /// Told that the target has the blob, proven if [`Authority::must_prove`]; `written`: by this
+    /// job, a moment ago, and proven on the way.
     ///
     /// # Errors
     /// A sentence on why it could not be kept; the job is then tried again.
