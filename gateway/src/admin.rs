@@ -227,9 +227,12 @@ fn lane_status(lane: &LaneStatus, now: SystemTime) -> serde_json::Value {
         "failing": lane.failing,
         "attempts": lane.attempts,
         "last_error": lane.last_error,
+        "parked": lane.parked,
+        "parked_bytes": lane.parked_bytes,
         "copied": lane.copied,
         "copied_bytes": lane.copied_bytes,
         "already_there": lane.already_there,
+        "withdrawn": lane.withdrawn,
         "failures": lane.failures,
     })
 }

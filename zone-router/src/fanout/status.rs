@@ -28,6 +28,10 @@ pub struct LaneStatus {
     pub attempts: u64,
     /// Why the latest failed try of a waiting job failed.
     pub last_error: Option<String>,
+    /// Jobs set aside until they are added again; counted in none of the above.
+    pub parked: u64,
+    /// Their bytes, as far as known.
+    pub parked_bytes: u64,
     /// Copies under way.
     pub active: u64,
     /// Copies written and verified since start.
@@ -36,6 +40,8 @@ pub struct LaneStatus {
     pub copied_bytes: u64,
     /// Jobs since start whose blob was there already.
     pub already_there: u64,
+    /// Jobs since start that ended because the registry has no such blob any more.
+    pub withdrawn: u64,
     /// Failed tries since start.
     pub failures: u64,
 }
@@ -47,6 +53,7 @@ pub(super) struct Tally {
     copied: AtomicU64,
     copied_bytes: AtomicU64,
     already_there: AtomicU64,
+    withdrawn: AtomicU64,
     failures: AtomicU64,
 }
 
@@ -72,6 +79,7 @@ impl Tally {
             copied: self.copied.load(Ordering::Relaxed),
             copied_bytes: self.copied_bytes.load(Ordering::Relaxed),
             already_there: self.already_there.load(Ordering::Relaxed),
+            withdrawn: self.withdrawn.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             ..waiting(zone, true, count)
         }
@@ -84,24 +92,24 @@ pub(super) fn unconfigured(count: Count) -> LaneStatus {
 }
 
 fn waiting(zone: &Arc<str>, configured: bool, count: Option<Count>) -> LaneStatus {
-    let (waiting, bytes, oldest, failing, attempts, last_error) = match count {
-        Some(c) => (c.jobs, c.bytes, c.oldest, c.failing, c.attempts, c.last_error),
-        None => Default::default(),
-    };
+    let count = count.unwrap_or_else(|| Count::none(zone));
     LaneStatus {
         zone: Arc::clone(zone),
         configured,
         unusable: None,
-        waiting,
-        bytes,
-        oldest,
-        failing,
-        attempts,
-        last_error,
+        waiting: count.jobs,
+        bytes: count.bytes,
+        oldest: count.oldest,
+        failing: count.failing,
+        attempts: count.attempts,
+        last_error: count.last_error,
+        parked: count.parked,
+        parked_bytes: count.parked_bytes,
         active: 0,
         copied: 0,
         copied_bytes: 0,
         already_there: 0,
+        withdrawn: 0,
         failures: 0,
     }
 }

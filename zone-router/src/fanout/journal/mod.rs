@@ -37,7 +37,7 @@ pub enum Next {
     Wait(Duration),
 }
 
-/// The jobs of one target zone, counted.
+/// The jobs of one target zone, counted; those that are parked apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Count {
     /// The target zone.
@@ -54,6 +54,27 @@ pub struct Count {
     pub attempts: u64,
     /// Why the latest failed try failed.
     pub last_error: Option<String>,
+    /// Jobs set aside.
+    pub parked: u64,
+    /// Their bytes, as far as known.
+    pub parked_bytes: u64,
+}
+
+impl Count {
+    /// Of a zone without jobs.
+    pub(super) fn none(zone: &Arc<str>) -> Self {
+        Self {
+            zone: Arc::clone(zone),
+            jobs: 0,
+            bytes: 0,
+            oldest: None,
+            failing: 0,
+            attempts: 0,
+            last_error: None,
+            parked: 0,
+            parked_bytes: 0,
+        }
+    }
 }
 
 /// A handle on the journal. What keeps it ends with the last handle.
@@ -94,7 +115,8 @@ impl Journal {
     /// Adds jobs, all or none. When it returns, they are on the disk, and whoever works on their
     /// zones is told.
     ///
-    /// A job that is there already is made due, and merged: the latest key and known size hold.
+    /// A job that is there already is made due, parked or not, and merged: the latest key and known
+    /// size hold.
     ///
     /// # Errors
     /// The commit failed or was late.
@@ -118,7 +140,7 @@ impl Journal {
         self.bells.of(zone)
     }
 
-    /// A due job of a zone that is none of `under_way`, as [turns](turn) have it; `turn` counts
+    /// A due job of a zone that is none of `under_way` and not parked, as [turns](turn) have it; `turn` counts
     /// them. Where the journal is shared, nobody else gets it for [`LEASE`], or as long as
     /// [`Journal::hold`] is waited for.
     ///
@@ -185,7 +207,20 @@ impl Journal {
         }
     }
 
-    /// Makes every job of a zone due, as when the zone has come back.
+    /// Sets a job aside, and keeps why and when: nobody claims it until it is added again. It stays
+    /// due if that happened since it was claimed. Nothing happens where somebody else has it by now.
+    ///
+    /// # Errors
+    /// The commit failed or was late; the job then stays due.
+    pub async fn park(&self, job: &Job, why: &str) -> Result<(), JournalError> {
+        let why = reason(why);
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.park(job, why).await,
+            Engine::Postgres(postgres) => postgres.park(job, &why).await,
+        }
+    }
+
+    /// Makes every job of a zone due that is not parked, as when the zone has come back.
     ///
     /// # Errors
     /// The commit failed or was late.

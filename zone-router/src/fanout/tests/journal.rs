@@ -23,6 +23,8 @@ over_both!(
     a_clock_that_ran_ahead_stalls_nothing,
     concurrent_adds_all_arrive,
     none_waits_for_anothers_backlog,
+    what_is_parked_is_set_aside_until_it_is_added_again,
+    added_again_before_it_is_parked_it_is_not,
 );
 
 /// Every job of the zone that is due, as they come, beginning with this turn.
@@ -193,6 +195,49 @@ async fn none_waits_for_anothers_backlog(place: Place) {
     assert_eq!(small[..2], [200, 201], "the smallest first");
 }
 
+async fn what_is_parked_is_set_aside_until_it_is_added_again(place: Place) {
+    let zone = Arc::from("zone-b");
+    {
+        let journal = place.open().await;
+        journal.add(vec![new_job("lost", "zone-b")]).await.unwrap();
+        let job = claim(&journal, &zone).await.unwrap();
+        journal.park(&job, "the registry\ndoes not say: https://registry/?token=secret").await.unwrap();
+        journal.add(vec![new_job("other", "zone-b")]).await.unwrap();
+        // Neither a zone that comes back nor a clock that ran ahead brings it back.
+        journal.hasten(&zone).await.unwrap();
+    }
+    let journal = place.open().await;
+    let jobs = claim_all(&journal, &zone, 0, Duration::ZERO).await;
+    assert_eq!(jobs.iter().map(|job| &job.blob).collect::<Vec<_>>(), [&blob(b"other")]);
+    let count = journal.counts().await.unwrap().remove(0);
+    assert_eq!((count.jobs, count.bytes, count.failing, count.attempts), (1, 5, 0, 0));
+    assert_eq!((count.parked, count.parked_bytes, count.last_error), (1, 4, None));
+    journal.done(&jobs[0]).await.unwrap();
+    let count = journal.counts().await.unwrap().remove(0);
+    assert_eq!((count.jobs, count.parked, count.oldest), (0, 1, None));
+
+    journal.add(vec![new_job("lost", "zone-b")]).await.unwrap();
+    let count = journal.counts().await.unwrap().remove(0);
+    assert_eq!((count.jobs, count.parked, count.attempts), (1, 0, 1));
+    assert_eq!(count.last_error.unwrap(), "the registry does not say: (url)");
+    let job = claim(&journal, &zone).await.unwrap();
+    journal.done(&job).await.unwrap();
+    assert!(journal.counts().await.unwrap().is_empty());
+}
+
+async fn added_again_before_it_is_parked_it_is_not(place: Place) {
+    let journal = place.open().await;
+    let zone = Arc::from("zone-b");
+    journal.add(vec![new_job("x", "zone-b")]).await.unwrap();
+    let before = claim(&journal, &zone).await.unwrap();
+    journal.add(vec![new_job("x", "zone-b")]).await.unwrap();
+    journal.park(&before, "scripted").await.unwrap();
+    let again = claim(&journal, &zone).await.unwrap();
+    assert_eq!(again.attempts, 1);
+    journal.park(&again, "scripted").await.unwrap();
+    assert_eq!(claim(&journal, &zone).await, None);
+}
+
 #[tokio::test]
 async fn requests_that_wait_share_a_commit() {
     let folder = tempfile::tempdir().unwrap();
@@ -261,10 +306,10 @@ async fn what_is_not_ours_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
     drop(Journal::open(&path).unwrap());
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
     let error = Journal::open(&path).unwrap_err();
-    assert!(matches!(error, JournalError::Newer { found: 3, known: 2, .. }));
-    assert!(error.to_string().contains("journal.db: its schema is version 3"), "{error}");
+    assert!(matches!(error, JournalError::Newer { found: 9, known: 3, .. }));
+    assert!(error.to_string().contains("journal.db: its schema is version 9"), "{error}");
 
     let other = folder.path().join("other");
     std::fs::write(&other, "not a database, however long this text may be ".repeat(100)).unwrap();

@@ -193,6 +193,18 @@ impl Postgres {
         self.ask(&self.lanes, statements::FAILED, &parameters).await.map(drop)
     }
 
+    pub(super) async fn park(&self, job: &Job, why: &str) -> Result<(), JournalError> {
+        let (zone, digest) = (&*job.target, job.blob.digest.to_string());
+        let parameters: [Parameter<'_>; 5] = [
+            (&zone, Type::TEXT),
+            (&digest, Type::TEXT),
+            (&self.replica, Type::INT8),
+            (&job.stamp, Type::INT8),
+            (&why, Type::TEXT),
+        ];
+        self.ask(&self.lanes, statements::PARK, &parameters).await.map(drop)
+    }
+
     pub(super) async fn hasten(&self, zone: &Arc<str>) -> Result<(), JournalError> {
         let parameters: [Parameter<'_>; 2] = [(&&**zone, Type::TEXT), (&HASTENED, Type::INT8)];
         while !self.ask(&self.lanes, statements::HASTEN, &parameters).await?.is_empty() {}
@@ -296,6 +308,8 @@ fn count(row: &Row) -> Count {
         failing: unsigned(row.get(4)),
         attempts: unsigned(row.get(5)),
         last_error: row.get(6),
+        parked: unsigned(row.get(7)),
+        parked_bytes: row.get::<_, f64>(8) as u64,
     }
 }
 

@@ -9,7 +9,8 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 const LOCK: i64 = 0x7175_6179_6777;
 
 /// Step by step. Names begin with `quay_gateway_`, so that the tables can stand beside Quay's.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
 CREATE TABLE quay_gateway_job (
     zone         text COLLATE \"C\" NOT NULL,  -- the target
     digest       text COLLATE \"C\" NOT NULL,
@@ -29,7 +30,16 @@ CREATE TABLE quay_gateway_job (
 );
 CREATE INDEX quay_gateway_job_due ON quay_gateway_job (zone, fresh, due);
 CREATE INDEX quay_gateway_job_size ON quay_gateway_job (zone, size NULLS FIRST) WHERE fresh;
-"];
+",
+    "
+ALTER TABLE quay_gateway_job ADD COLUMN parked timestamptz;  -- since when it is set aside, if it is; error says why
+DROP INDEX quay_gateway_job_due;
+DROP INDEX quay_gateway_job_size;
+CREATE INDEX quay_gateway_job_due ON quay_gateway_job (zone, fresh, due) WHERE parked IS NULL;
+CREATE INDEX quay_gateway_job_size ON quay_gateway_job (zone, size NULLS FIRST) WHERE fresh AND parked IS NULL;
+CREATE INDEX quay_gateway_job_parked ON quay_gateway_job (zone, parked) WHERE parked IS NOT NULL;
+",
+];
 
 const FOUND: &str = "SELECT version FROM quay_gateway_schema";
 

@@ -14,7 +14,8 @@ WITH added AS (
         repositories = (excluded.repositories || array_remove(job.repositories, excluded.repositories[1]))[1:$7],
         due = least(job.due, excluded.due),
         fresh = true,
-        stamp = excluded.stamp
+        stamp = excluded.stamp,
+        parked = NULL
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones";
 
@@ -25,7 +26,7 @@ macro_rules! claim {
             "UPDATE quay_gateway_job SET leased_by = $3, leased_until = now() + make_interval(secs => $4) ",
             "WHERE zone = $1 AND digest = (SELECT digest FROM quay_gateway_job WHERE zone = $1 AND ",
             $kind,
-            " AND (leased_until IS NULL OR leased_until <= now()) AND digest <> ALL ($2) ORDER BY ",
+            " AND parked IS NULL AND (leased_until IS NULL OR leased_until <= now()) AND digest <> ALL ($2) ORDER BY ",
             $order,
             " LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING digest, key, size, repositories, attempts, stamp"
         )
@@ -44,7 +45,7 @@ pub(super) const AHEAD: &str = claim!("NOT fresh AND due > now() + make_interval
 /// Zone. Seconds until the next one is due; what others have under way is due when its lease ends.
 pub(super) const WAIT: &str = "
 SELECT extract(epoch FROM min(due) - now())::float8 FROM quay_gateway_job
-WHERE zone = $1 AND NOT fresh AND due > now()";
+WHERE zone = $1 AND NOT fresh AND parked IS NULL AND due > now()";
 
 /// Zone, digest, replica, seconds.
 pub(super) const RENEW: &str = "
@@ -73,18 +74,30 @@ UPDATE quay_gateway_job SET
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
+/// Zone, digest, replica, stamp, why.
+pub(super) const PARK: &str = "
+UPDATE quay_gateway_job SET
+    attempts = attempts + 1, failed = now(), error = $5, fresh = stamp <> $4,
+    parked = CASE WHEN stamp = $4 THEN now() ELSE parked END,
+    leased_by = NULL, leased_until = NULL
+WHERE zone = $1 AND digest = $2 AND leased_by = $3";
+
 /// Zone, how many at most. What is being added or claimed just now is due anyway. A row, if there
 /// were any.
 pub(super) const HASTEN: &str = "
 WITH hastened AS (
     UPDATE quay_gateway_job SET due = now()
     WHERE (zone, digest) IN (SELECT zone, digest FROM quay_gateway_job
-                             WHERE zone = $1 AND NOT fresh AND due > now() LIMIT $2 FOR UPDATE SKIP LOCKED)
+                             WHERE zone = $1 AND NOT fresh AND parked IS NULL AND due > now() LIMIT $2 FOR UPDATE SKIP LOCKED)
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM hastened LIMIT 1";
 
 pub(super) const COUNTS: &str = "
-SELECT zone, count(*), coalesce(sum(size), 0)::float8, min(added), count(failed), sum(attempts)::bigint,
+SELECT zone, count(*) FILTER (WHERE parked IS NULL),
+       coalesce(sum(size) FILTER (WHERE parked IS NULL), 0)::float8,
+       min(added) FILTER (WHERE parked IS NULL), count(failed) FILTER (WHERE parked IS NULL),
+       coalesce(sum(attempts) FILTER (WHERE parked IS NULL), 0)::bigint,
        (SELECT error FROM quay_gateway_job AS other
-        WHERE other.zone = job.zone AND failed IS NOT NULL ORDER BY failed DESC LIMIT 1)
+        WHERE other.zone = job.zone AND failed IS NOT NULL AND parked IS NULL ORDER BY failed DESC LIMIT 1),
+       count(parked), coalesce(sum(size) FILTER (WHERE parked IS NOT NULL), 0)::float8
 FROM quay_gateway_job AS job GROUP BY zone ORDER BY zone";

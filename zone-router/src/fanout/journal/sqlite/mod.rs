@@ -99,6 +99,11 @@ impl Sqlite {
         self.write(move |db| table::failed(db, &job, now, now + delay, &error)).await
     }
 
+    pub(super) async fn park(&self, job: &Job, why: String) -> Result<(), JournalError> {
+        let (job, now) = (job.clone(), SystemTime::now());
+        self.write(move |db| table::park(db, &job, now, &why)).await
+    }
+
     pub(super) async fn hasten(&self, zone: &Arc<str>) -> Result<(), JournalError> {
         let zone = Arc::clone(zone);
         self.write(move |db| table::hasten(db, &zone, SystemTime::now())).await

@@ -16,7 +16,7 @@ use crate::Blob;
 pub(super) const VERSION: i64 = STEPS.len() as i64;
 
 /// How the schema came to be, step by step. All times are milliseconds since 1970.
-pub(super) const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "
 CREATE TABLE job (
     zone         TEXT NOT NULL,     -- the target
@@ -41,6 +41,14 @@ DROP INDEX job_due;
 CREATE INDEX job_due ON job (zone, fresh, due);
 CREATE INDEX job_size ON job (zone, size) WHERE fresh = 1;
 ",
+    "
+ALTER TABLE job ADD COLUMN parked INTEGER;  -- since when it is set aside, if it is; error says why
+DROP INDEX job_due;
+DROP INDEX job_size;
+CREATE INDEX job_due ON job (zone, fresh, due) WHERE parked IS NULL;
+CREATE INDEX job_size ON job (zone, size) WHERE fresh = 1 AND parked IS NULL;
+CREATE INDEX job_parked ON job (zone, parked) WHERE parked IS NOT NULL;
+",
 ];
 
 const ADD: &str = "
@@ -52,30 +60,37 @@ ON CONFLICT (zone, digest) DO UPDATE SET
     repositories = excluded.repositories,
     due = min(due, excluded.due),
     stamp = excluded.stamp,
-    fresh = 1";
+    fresh = 1,
+    parked = NULL";
 
 const SMALLEST: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
-WHERE zone = ?1 AND fresh = 1 ORDER BY size LIMIT ?2";
+WHERE zone = ?1 AND fresh = 1 AND parked IS NULL ORDER BY size LIMIT ?2";
 
 const OLDEST: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
-WHERE zone = ?1 AND fresh = 1 ORDER BY due LIMIT ?2";
+WHERE zone = ?1 AND fresh = 1 AND parked IS NULL ORDER BY due LIMIT ?2";
 
 const RETRY: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
-WHERE zone = ?1 AND fresh = 0 AND due <= ?3 ORDER BY due LIMIT ?2";
+WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due <= ?3 ORDER BY due LIMIT ?2";
 
 // What is due further ahead than any wait was written by a clock that ran ahead.
 const AHEAD: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
-WHERE zone = ?1 AND fresh = 0 AND due > ?3 ORDER BY due LIMIT ?2";
+WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due > ?3 ORDER BY due LIMIT ?2";
 
-const NEXT: &str = "SELECT min(due) FROM job WHERE zone = ?1 AND fresh = 0 AND due > ?2";
+const NEXT: &str = "SELECT min(due) FROM job WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due > ?2";
+
+const HASTEN: &str = "UPDATE job SET due = ?2 WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due > ?2";
 
 const COUNTS: &str = "
-SELECT zone, count(*), total(size), min(added), count(failed), total(attempts),
-       (SELECT error FROM job AS j WHERE j.zone = job.zone AND failed IS NOT NULL ORDER BY failed DESC LIMIT 1)
+SELECT zone, count(*) FILTER (WHERE parked IS NULL), total(size) FILTER (WHERE parked IS NULL),
+       min(added) FILTER (WHERE parked IS NULL), count(failed) FILTER (WHERE parked IS NULL),
+       total(attempts) FILTER (WHERE parked IS NULL),
+       (SELECT error FROM job AS j WHERE j.zone = job.zone AND failed IS NOT NULL AND parked IS NULL
+        ORDER BY failed DESC LIMIT 1),
+       count(parked), total(size) FILTER (WHERE parked IS NOT NULL)
 FROM job GROUP BY zone ORDER BY zone";
 
 /// Adds the job, or merges it into the one that is there.
@@ -184,10 +199,20 @@ pub(super) fn failed(
     Ok(())
 }
 
-/// Makes every job of a zone due.
+/// Sets a job aside, and keeps why; what was added again since it was read stays due.
+pub(super) fn park(db: &Connection, job: &Job, now: SystemTime, why: &str) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE job SET attempts = attempts + 1, failed = ?3, error = ?4, fresh = stamp <> ?5,
+                        parked = iif(stamp = ?5, ?3, parked)
+         WHERE zone = ?1 AND digest = ?2",
+    )?
+    .execute(params![&*job.target, job.blob.digest.to_string(), to_millis(now), why, job.stamp])?;
+    Ok(())
+}
+
+/// Makes every job of a zone due that is not parked.
 pub(super) fn hasten(db: &Connection, zone: &str, now: SystemTime) -> Result<()> {
-    db.prepare_cached("UPDATE job SET due = ?2 WHERE zone = ?1 AND fresh = 0 AND due > ?2")?
-        .execute(params![zone, to_millis(now)])?;
+    db.prepare_cached(HASTEN)?.execute(params![zone, to_millis(now)])?;
     Ok(())
 }
 
@@ -199,10 +224,12 @@ pub(super) fn counts(db: &Connection) -> Result<Vec<Count>> {
                 zone: row.get::<_, String>(0)?.into(),
                 jobs: unsigned(row.get(1)?),
                 bytes: row.get::<_, f64>(2)? as u64,
-                oldest: Some(from_millis(row.get(3)?)),
+                oldest: row.get::<_, Option<i64>>(3)?.map(from_millis),
                 failing: unsigned(row.get(4)?),
                 attempts: row.get::<_, f64>(5)? as u64,
                 last_error: row.get(6)?,
+                parked: unsigned(row.get(7)?),
+                parked_bytes: row.get::<_, f64>(8)? as u64,
             })
         })?
         .collect()
@@ -239,4 +266,32 @@ fn to_millis(time: SystemTime) -> i64 {
 
 fn from_millis(millis: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(unsigned(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many are parked or wait, one is found by an index, in its order.
+    #[test]
+    fn a_claim_reads_by_an_index() {
+        let db = Connection::open_in_memory().unwrap();
+        STEPS.iter().for_each(|step| db.execute_batch(step).unwrap());
+        for (statement, index) in [
+            (SMALLEST, "job_size"),
+            (OLDEST, "job_due"),
+            (RETRY, "job_due"),
+            (AHEAD, "job_due"),
+            (NEXT, "job_due"),
+            (HASTEN, "job_due"),
+        ] {
+            let mut explained = db.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+            let mut rows = explained.raw_query();
+            let mut plan = Vec::new();
+            while let Some(row) = rows.next().unwrap() {
+                plan.push(row.get::<_, String>(3).unwrap());
+            }
+            assert!(plan.len() == 1 && plan[0].contains(&format!("INDEX {index} (zone=?")), "{plan:?}");
+        }
+    }
 }
