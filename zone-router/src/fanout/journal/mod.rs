@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 pub use error::JournalError;
 pub use postgres::{Database, LEASE};
+#[cfg(test)]
+pub(super) use sqlite::Simulated;
 
 use super::job::{Job, NewJob};
 use super::reason::reason;
@@ -97,6 +99,12 @@ impl Journal {
     /// The file cannot be made, is no database, or a later release wrote it.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         Ok(Self { engine: Engine::Sqlite(Sqlite::open(path)?), bells: Bells::default() })
+    }
+
+    /// On a disk that is none: for simulation.
+    #[cfg(test)]
+    pub(super) fn simulated(simulated: sqlite::Simulated) -> Self {
+        Self { engine: Engine::Sqlite(Sqlite::simulated(simulated)), bells: Bells::default() }
     }
 
     /// Shares the journal in this database, making its tables if they are not there. A database

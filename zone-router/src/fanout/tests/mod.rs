@@ -7,6 +7,7 @@ mod lanes;
 mod place;
 mod replicas;
 mod scripted;
+mod simulation;
 
 use std::sync::Arc;
 

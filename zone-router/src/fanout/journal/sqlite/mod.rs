@@ -4,6 +4,8 @@
 //! after the commit, so that many pushes share one sync of the disk. Reads have a connection of
 //! their own and never wait for a commit.
 
+#[cfg(test)]
+mod simulated;
 mod table;
 
 use std::fmt;
@@ -17,9 +19,12 @@ use std::time::{Duration, SystemTime};
 use backends::Digest;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::super::job::{Job, NewJob};
 use super::{Count, JournalError, Next};
+#[cfg(test)]
+pub(crate) use simulated::Simulated;
 
 /// Requests that may wait for the writer; more wait at their senders.
 const QUEUE: usize = 1024;
@@ -36,6 +41,9 @@ const BUSY: Duration = Duration::from_secs(5);
 /// The log is cut back to this many bytes after a checkpoint.
 const LOG_LIMIT: i64 = 16 * 1024 * 1024;
 
+/// A wall clock that is so much behind what has passed was set back.
+const SET_BACK: Duration = Duration::from_secs(5);
+
 type Apply = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 type Reply = oneshot::Sender<Result<(), JournalError>>;
 
@@ -44,6 +52,11 @@ type Reply = oneshot::Sender<Result<(), JournalError>>;
 pub(super) struct Sqlite {
     writes: mpsc::Sender<(Apply, Reply)>,
     reader: Arc<Mutex<Connection>>,
+    /// A moment, by both clocks.
+    moment: Arc<Mutex<(Instant, SystemTime)>>,
+    /// What is there instead of a disk and a clock.
+    #[cfg(test)]
+    simulated: Option<Simulated>,
 }
 
 impl fmt::Debug for Sqlite {
@@ -70,11 +83,34 @@ impl Sqlite {
             .name("journal".to_owned())
             .spawn(move || commit_groups(writer, requests))
             .map_err(file)?;
-        Ok(Self { writes, reader: Arc::new(Mutex::new(reader)) })
+        Ok(Self {
+            writes,
+            reader: Arc::new(Mutex::new(reader)),
+            moment: Arc::new(Mutex::new((Instant::now(), SystemTime::now()))),
+            #[cfg(test)]
+            simulated: None,
+        })
+    }
+
+    /// On a disk that is none.
+    #[cfg(test)]
+    pub(super) fn simulated(simulated: Simulated) -> Self {
+        let reader = Arc::clone(&simulated.disk);
+        let moment = Arc::new(Mutex::new((Instant::now(), (simulated.clock)())));
+        Self { writes: mpsc::channel(1).0, reader, moment, simulated: Some(simulated) }
+    }
+
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a simulation has a clock of its own"))]
+    fn now(&self) -> SystemTime {
+        #[cfg(test)]
+        if let Some(simulated) = &self.simulated {
+            return (simulated.clock)();
+        }
+        SystemTime::now()
     }
 
     pub(super) async fn add(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
-        let now = SystemTime::now();
+        let now = self.now();
         self.write(move |db| jobs.into_iter().try_for_each(|job| table::add(db, job, now))).await
     }
 
@@ -85,8 +121,9 @@ impl Sqlite {
         under_way: Vec<Digest>,
         horizon: Duration,
     ) -> Result<Next, JournalError> {
-        let zone = Arc::clone(zone);
-        self.read(move |db| table::next(db, &zone, turn, &under_way, SystemTime::now(), horizon)).await
+        let (zone, now) = (Arc::clone(zone), self.now());
+        self.mend_waits(now).await?;
+        self.read(move |db| table::next(db, &zone, turn, &under_way, now, horizon)).await
     }
 
     pub(super) async fn done(&self, job: &Job) -> Result<(), JournalError> {
@@ -95,18 +132,32 @@ impl Sqlite {
     }
 
     pub(super) async fn failed(&self, job: &Job, delay: Duration, error: String) -> Result<(), JournalError> {
-        let (job, now) = (job.clone(), SystemTime::now());
+        let (job, now) = (job.clone(), self.now());
         self.write(move |db| table::failed(db, &job, now, now + delay, &error)).await
     }
 
     pub(super) async fn park(&self, job: &Job, why: String) -> Result<(), JournalError> {
-        let (job, now) = (job.clone(), SystemTime::now());
+        let (job, now) = (job.clone(), self.now());
         self.write(move |db| table::park(db, &job, now, &why)).await
     }
 
     pub(super) async fn hasten(&self, zone: &Arc<str>) -> Result<(), JournalError> {
-        let zone = Arc::clone(zone);
-        self.write(move |db| table::hasten(db, &zone, SystemTime::now())).await
+        let (zone, now) = (Arc::clone(zone), self.now());
+        self.write(move |db| table::hasten(db, &zone, now)).await
+    }
+
+    /// Waits are kept by the wall clock: where it was set back they would be longer by as much, so all
+    /// end now.
+    async fn mend_waits(&self, now: SystemTime) -> Result<(), JournalError> {
+        let (then, wall) = *self.moment.lock().unwrap_or_else(PoisonError::into_inner);
+        if wall + then.elapsed() > now + SET_BACK {
+            tracing::warn!(
+                "the machine's clock was set back: copies that wait for another try are tried now"
+            );
+            self.write(move |db| table::hasten_all(db, now)).await?;
+        }
+        *self.moment.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);
+        Ok(())
     }
 
     pub(super) async fn counts(&self) -> Result<Vec<Count>, JournalError> {
@@ -117,6 +168,10 @@ impl Sqlite {
         &self,
         apply: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
     ) -> Result<(), JournalError> {
+        #[cfg(test)]
+        if let Some(simulated) = &self.simulated {
+            return simulated.write(apply).await;
+        }
         let (reply, answer) = oneshot::channel();
         let committed = async {
             self.writes.send((Box::new(apply), reply)).await.map_err(|_| JournalError::Closed)?;
@@ -129,6 +184,10 @@ impl Sqlite {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, JournalError> {
+        #[cfg(test)]
+        if let Some(simulated) = &self.simulated {
+            return simulated.read(query).await;
+        }
         let reader = Arc::clone(&self.reader);
         let answer = tokio::task::spawn_blocking(move || {
             query(&reader.lock().unwrap_or_else(PoisonError::into_inner))
