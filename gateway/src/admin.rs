@@ -231,6 +231,7 @@ fn lane_status(lane: &LaneStatus, now: SystemTime) -> serde_json::Value {
         "parked_bytes": lane.parked_bytes,
         "copied": lane.copied,
         "copied_bytes": lane.copied_bytes,
+        "replaced": lane.replaced,
         "already_there": lane.already_there,
         "withdrawn": lane.withdrawn,
         "failures": lane.failures,

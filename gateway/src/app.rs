@@ -11,11 +11,11 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zone_router::fanout::{Database, Journal, JournalError};
+use zone_router::fanout::{Bounds, Database, Journal, JournalError, Setup};
 use zone_router::{FanOut, Router};
 
 use crate::auth::Permissions;
-use crate::cache::{Cache, DirectoryLock};
+use crate::cache::{AtHand, Cache, DirectoryLock};
 use crate::config::{JournalSettings, Settings};
 use crate::follow::Follow;
 use crate::metrics::Metrics;
@@ -74,13 +74,21 @@ impl App {
         let cache = open_cache(&settings).await?;
         let journal = journal(&settings, &client_tls).await.context("the journal cannot be opened")?;
         let stop_copies = CancellationToken::new();
-        let fanout = FanOut::start(zones.clone(), journal, stop_copies.clone());
         let policies = settings.policies.clone();
         let read = zones.iter().cloned().zip(policies.iter().copied()).collect();
         let router = Arc::new(Router::with(read, settings.routing));
         let word = Word::open(Arc::clone(&router), policies, &settings.state_dir);
         let word = Arc::new(word.context("state_dir cannot be used")?);
         router.start(&stop_copies);
+        let fanout = Setup {
+            bounds: copy_bounds(&settings),
+            limits: settings.copy_limits.clone(),
+            verify: settings.verify,
+            router: Some(Arc::clone(&router)),
+            local: Some(Arc::new(AtHand(Arc::clone(&cache)))),
+            ..Setup::new(zones.clone(), journal)
+        };
+        let fanout = FanOut::start(fanout, stop_copies.clone());
         let gateway = Gateway {
             registry: registry::registry(&settings),
             names: Names::new(&settings.registry_hostname, &settings.hostname),
@@ -201,6 +209,12 @@ pub(crate) fn transport(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> 
         stall: timeouts.zone_stall,
     };
     Transport::new(tls, timeouts)
+}
+
+/// The drivers bear a source that gives nothing for `timeouts.zone_stall`; copies see it sooner, and
+/// have as long to go on elsewhere.
+fn copy_bounds(settings: &Settings) -> Bounds {
+    Bounds { stall: settings.timeouts.zone_stall * 2 / 5, ..Bounds::default() }
 }
 
 /// The journal; a database that is away now is waited for.

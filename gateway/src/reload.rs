@@ -1,5 +1,5 @@
 //! What a configuration that is read again changes in a running gateway: the operator's word on
-//! its zones. Everything else needs a restart.
+//! its zones, and the limits of copies. Everything else needs a restart.
 
 use std::sync::Arc;
 
@@ -13,16 +13,19 @@ use crate::config::Settings;
 pub struct Reloader(pub(crate) Arc<Gateway>);
 
 impl Reloader {
-    /// Takes over `routing.zones`.
+    /// Takes over `routing.zones` and `replication.limits`.
     pub fn reload(&self, settings: &Settings) {
         let policies = self.0.router.zones().iter().map(|zone| policy(settings, &zone.name)).collect();
         self.0.word.configure(policies);
+        self.0.fanout.set_limits(&settings.copy_limits);
         let same = settings.zones.len() == self.0.router.zones().len()
             && settings.zones.iter().zip(self.0.router.zones()).all(|(new, old)| new.name == *old.name);
         match same {
-            true => tracing::info!("configuration read again: routing.zones holds, all else after a restart"),
+            true => tracing::info!(
+                "configuration read again: routing.zones and replication.limits hold, all else after a restart"
+            ),
             false => tracing::warn!(
-                "configuration read again: its zones are others, which needs a restart; routing.zones holds for those that stay"
+                "configuration read again: its zones are others, which needs a restart; routing.zones and replication.limits hold for those that stay"
             ),
         }
     }

@@ -7,6 +7,7 @@ use backends::{ByteStream, Digest, Error, Hasher, Kind, Meta, Object, Proof};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::health::State;
 use crate::hedge::Budget;
 use crate::observation::{Seen, Trouble};
 use crate::open::{Entrant, Race, Wanted};
@@ -212,6 +213,22 @@ impl Router {
             entrants[..=index].rotate_right(1);
         }
         entrants
+    }
+
+    /// All zones in the order in which a copy asks them: as reads do, and last those that reads leave
+    /// out.
+    pub(crate) fn sources(&self, digest: &Digest, class: SizeClass) -> Vec<usize> {
+        let ranked = self.watch.view().rank(class, |zone| self.suspects.standing(digest, zone));
+        let mut order: Vec<usize> = ranked.into_iter().map(|candidate| candidate.zone).collect();
+        let last: Vec<usize> = (0..self.zones.len()).filter(|zone| !order.contains(zone)).collect();
+        order.extend(last);
+        order
+    }
+
+    /// Whether the zone of this name is out of use, for all that reads and probes have seen.
+    pub(crate) fn is_out_of_use(&self, zone: &str) -> bool {
+        let view = self.watch.view();
+        view.zones.iter().any(|view| &*view.name == zone && matches!(view.state, State::Ejected { .. }))
     }
 
     fn judge(&self, zone: usize, blob: &Blob, expected: Option<u64>, object: &Object) -> Result<(), Error> {

@@ -4,6 +4,7 @@
 //! again. A blob on its way in is a [`Fill`](fill::Fill): one task that streams from a zone and
 //! writes, and any number of clients that read behind it.
 
+mod at_hand;
 mod entry;
 mod file_body;
 mod files;
@@ -19,6 +20,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use at_hand::AtHand;
 pub(crate) use file_body::FileBody;
 pub(crate) use fill::{Opened, Origin};
 pub(crate) use follower::Follower;

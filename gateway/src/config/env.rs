@@ -57,6 +57,8 @@ fn set_key(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "CACHE__RESERVE" => set_option(&mut file.cache.reserve, value),
         "ADMIN__LISTEN" => set_option(&mut file.admin.listen, value),
         "REPLICATION__ACCEPT_ORPHANS" => set_plain(&mut file.replication.accept_orphans, value),
+        "REPLICATION__VERIFY" => set_plain(&mut file.replication.verify, value),
+        "REPLICATION__LIMITS" => set_plain(&mut file.replication.limits, value),
         "ROUTING" => set_plain(&mut file.routing, value),
         "LIMITS" => set_plain(&mut file.limits, value),
         "TIMEOUTS" => set_plain(&mut file.timeouts, value),

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 use super::bounds::{Limits, Timeouts};
+use super::copy_limits::{CopyLimits, VerifyBy};
 use super::journal::JournalEntry;
 use super::located::Located;
 use super::quay::ZoneMap;
@@ -96,4 +97,6 @@ pub(crate) struct Admin {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Replication {
     pub(crate) accept_orphans: bool,
+    pub(crate) verify: VerifyBy,
+    pub(crate) limits: CopyLimits,
 }

@@ -1,6 +1,7 @@
 //! Configuration: one YAML file, Quay's own file beside it, and the environment over both.
 
 mod bounds;
+mod copy_limits;
 mod env;
 mod file;
 mod instances;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use backends::{Secret, StoreConfig};
 use url::Url;
 use zone_router::Policy;
+use zone_router::fanout::{LimitsByZone, Verify};
 
 use super::ConfigError;
 use super::bounds::{Limits, Timeouts};
@@ -57,6 +58,10 @@ pub struct Settings {
     pub routing: zone_router::Settings,
     /// Names of the zones that every pushed blob is copied to.
     pub targets: Vec<String>,
+    /// When an object that is there already counts as copied.
+    pub verify: Verify,
+    /// How much copies do at once, and how fast.
+    pub copy_limits: LimitsByZone,
     /// The disk cache.
     pub cache: CacheSettings,
     /// Where operators look.
@@ -153,6 +158,8 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         instances,
         account: account(path, &file)?,
         ca_files: ca_files(path, &file)?,
+        verify: file.replication.verify.into(),
+        copy_limits: file.replication.limits.limits(path, &zones)?,
         policies: file.routing.policies(path, &zones)?,
         routing: file.routing.settings(path)?,
         zones,

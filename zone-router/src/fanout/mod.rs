@@ -11,8 +11,12 @@ mod copy;
 mod job;
 mod journal;
 mod lane;
+mod local;
+mod pace;
 mod reason;
+mod setup;
 mod status;
+mod timetable;
 
 #[cfg(test)]
 mod tests;
@@ -28,15 +32,21 @@ use tracing::{error, warn};
 
 pub use authority::{Authority, Placed, Wanted};
 pub use backoff::Backoff;
-pub use bounds::Bounds;
-pub use copy::{CopyError, Failure, Fault, Outcome, copy};
+pub use bounds::{Bounds, Verify};
+pub use copy::{CopyError, Failure, Fault, Outcome};
 pub use job::{Job, MAX_REPOSITORIES, NewJob};
 pub use journal::{Count, Database, Journal, JournalError, LEASE, Next};
+pub use local::Local;
+pub use pace::{Limits, LimitsByZone};
 pub use reason::{MAX_REASON, reason};
+pub use setup::Setup;
 pub use status::LaneStatus;
+pub use timetable::{DAY, Timetable, Window};
 
 use crate::{Blob, Zone};
+use copy::Means;
 use lane::Lane;
+use pace::Pace;
 use status::Tally;
 
 /// How often [`FanOut::idle`] looks.
@@ -56,6 +66,7 @@ pub struct FanOut {
 /// What the handle has of a lane.
 struct Known {
     tally: Arc<Tally>,
+    pace: Arc<Pace>,
     /// Why nobody does its jobs, where the zone is unusable.
     unusable: Option<Arc<str>>,
 }
@@ -67,41 +78,33 @@ impl fmt::Debug for FanOut {
 }
 
 impl FanOut {
-    /// Starts a lane for every zone, with the default [`Bounds`]. `zones` stand in the order in
-    /// which they are read from, home first. Needs a Tokio runtime.
+    /// Starts a lane for every zone. Needs a Tokio runtime.
     ///
     /// What the journal holds for zones that are not among them, or are unusable, stays there; the
     /// former with a warning.
     #[must_use]
-    pub fn start(zones: Vec<Zone>, journal: Journal, shutdown: CancellationToken) -> Self {
-        Self::start_with(zones, journal, Bounds::default(), shutdown)
-    }
-
-    /// Like [`FanOut::start`], with bounds of one's own.
-    #[must_use]
-    pub fn start_with(
-        zones: Vec<Zone>,
-        journal: Journal,
-        bounds: Bounds,
-        shutdown: CancellationToken,
-    ) -> Self {
+    pub fn start(setup: Setup, shutdown: CancellationToken) -> Self {
+        let Setup { zones, journal, bounds, limits, verify, router, local, authority } = setup;
         let zones: Arc<[Zone]> = zones.into();
         let tasks = TaskTracker::new();
         let mut lanes = HashMap::new();
         for target in zones.iter() {
-            let known = Known { tally: Arc::default(), unusable: target.unusable.clone() };
-            if target.unusable.is_some() {
-                lanes.insert(Arc::clone(&target.name), known);
-                continue;
+            let pace = Arc::new(Pace::new(limits.of(&target.name).clone()));
+            let known = Known { tally: Arc::default(), pace, unusable: target.unusable.clone() };
+            if target.unusable.is_none() {
+                let means = Means {
+                    target: target.clone(),
+                    zones: Arc::clone(&zones),
+                    bounds,
+                    verify,
+                    pace: Arc::clone(&known.pace),
+                    router: router.clone(),
+                    local: local.clone(),
+                    authority: authority.clone(),
+                };
+                let lane = Lane { means, journal: journal.clone(), tally: Arc::clone(&known.tally) };
+                tasks.spawn(lane.run(shutdown.clone()));
             }
-            let lane = Lane {
-                target: target.clone(),
-                zones: Arc::clone(&zones),
-                journal: journal.clone(),
-                bounds,
-                tally: Arc::clone(&known.tally),
-            };
-            tasks.spawn(lane.run(shutdown.clone()));
             lanes.insert(Arc::clone(&target.name), known);
         }
         let order = zones.iter().map(|zone| Arc::clone(&zone.name)).collect();
@@ -109,6 +112,14 @@ impl FanOut {
         fan_out.tasks.spawn(fan_out.clone().warn_of_unconfigured());
         fan_out.tasks.close();
         fan_out
+    }
+
+    /// Other limits from now on; copies under way see them at their next piece.
+    pub fn set_limits(&self, limits: &LimitsByZone) {
+        for (zone, lane) in self.lanes.iter() {
+            lane.pace.set(limits.of(zone).clone());
+            self.journal.bell(zone).notify_one();
+        }
     }
 
     /// Queues copies of `blobs`, each with its size if known, into every zone of `targets`. On the

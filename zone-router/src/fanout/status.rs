@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use super::copy::{CopyError, Outcome};
+use super::copy::{End, Outcome};
 use super::journal::Count;
 
 /// One lane, for metrics and an operator.
@@ -38,6 +38,8 @@ pub struct LaneStatus {
     pub copied: u64,
     /// Their bytes.
     pub copied_bytes: u64,
+    /// Of these, copies in the place of an object that was not the blob.
+    pub replaced: u64,
     /// Jobs since start whose blob was there already.
     pub already_there: u64,
     /// Jobs since start that ended because the registry has no such blob any more.
@@ -52,6 +54,7 @@ pub(super) struct Tally {
     active: AtomicU64,
     copied: AtomicU64,
     copied_bytes: AtomicU64,
+    replaced: AtomicU64,
     already_there: AtomicU64,
     withdrawn: AtomicU64,
     failures: AtomicU64,
@@ -62,14 +65,16 @@ impl Tally {
         self.active.store(copies as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn note(&self, result: &Result<Outcome, CopyError>) {
-        match result {
-            Ok(Outcome::AlreadyThere) => self.already_there.fetch_add(1, Ordering::Relaxed),
-            Ok(Outcome::Copied { bytes, .. }) => {
+    pub(super) fn note(&self, end: &End) {
+        match end {
+            End::Done(Outcome::AlreadyThere) => self.already_there.fetch_add(1, Ordering::Relaxed),
+            End::Done(Outcome::Copied { bytes, replaced, .. }) => {
                 self.copied_bytes.fetch_add(*bytes, Ordering::Relaxed);
+                self.replaced.fetch_add(u64::from(*replaced), Ordering::Relaxed);
                 self.copied.fetch_add(1, Ordering::Relaxed)
             }
-            Err(_) => self.failures.fetch_add(1, Ordering::Relaxed),
+            End::Done(Outcome::Withdrawn) => self.withdrawn.fetch_add(1, Ordering::Relaxed),
+            End::Parked(_) | End::Failed(_) => self.failures.fetch_add(1, Ordering::Relaxed),
         };
     }
 
@@ -78,6 +83,7 @@ impl Tally {
             active: self.active.load(Ordering::Relaxed),
             copied: self.copied.load(Ordering::Relaxed),
             copied_bytes: self.copied_bytes.load(Ordering::Relaxed),
+            replaced: self.replaced.load(Ordering::Relaxed),
             already_there: self.already_there.load(Ordering::Relaxed),
             withdrawn: self.withdrawn.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
@@ -108,6 +114,7 @@ fn waiting(zone: &Arc<str>, configured: bool, count: Option<Count>) -> LaneStatu
         active: 0,
         copied: 0,
         copied_bytes: 0,
+        replaced: 0,
         already_there: 0,
         withdrawn: 0,
         failures: 0,

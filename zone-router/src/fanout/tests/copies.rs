@@ -1,8 +1,17 @@
 //! One copy at a time.
 
-use backends::{Digest, Key, Kind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::super::{Bounds, CopyError, Fault, Outcome, copy};
+use async_trait::async_trait;
+use backends::faulty::{Fault as Spoil, Faulty, On};
+use backends::memory::MemoryStore;
+use backends::{Digest, Key, Kind, Source, Store};
+use bytes::Bytes;
+
+use super::super::copy::Means;
+use super::super::pace::Pace;
+use super::super::{Bounds, CopyError, Fault, Limits, Local, Outcome, Verify};
 use super::scripted::{Mode, Scripted};
 use super::{blob, job};
 use crate::{Blob, Zone};
@@ -10,9 +19,9 @@ use crate::{Blob, Zone};
 const GOOD: &[u8] = b"the right bytes";
 
 struct Three {
-    a: std::sync::Arc<Scripted>,
-    b: std::sync::Arc<Scripted>,
-    c: std::sync::Arc<Scripted>,
+    a: Arc<Scripted>,
+    b: Arc<Scripted>,
+    c: Arc<Scripted>,
     blob: Blob,
 }
 
@@ -28,7 +37,7 @@ impl Three {
 
     async fn copy_of(&self, blob: Blob, size: Option<u64>) -> Result<Outcome, CopyError> {
         let zones = [self.a.zone("zone-a"), self.b.zone("zone-b"), self.c.zone("zone-c")];
-        copy(&job(blob, "zone-b", size), &zones[1], &zones, &Bounds::default()).await
+        means(zones.to_vec()).copy(&job(blob, "zone-b", size)).await
     }
 
     async fn target_is_good(&self) {
@@ -36,8 +45,26 @@ impl Three {
     }
 }
 
+/// For copies into the second of these zones.
+fn means(zones: Vec<Zone>) -> Means {
+    Means {
+        target: zones[1].clone(),
+        zones: zones.into(),
+        bounds: Bounds::default(),
+        verify: Verify::Size,
+        pace: Arc::new(Pace::new(Limits::default())),
+        router: None,
+        local: None,
+        authority: None,
+    }
+}
+
 fn copied(from: &str) -> Outcome {
-    Outcome::Copied { from: Some(from.into()), bytes: GOOD.len() as u64 }
+    Outcome::Copied { from: Some(from.into()), bytes: GOOD.len() as u64, replaced: false }
+}
+
+fn replaced(from: &str) -> Outcome {
+    Outcome::Copied { from: Some(from.into()), bytes: GOOD.len() as u64, replaced: true }
 }
 
 #[tokio::test]
@@ -88,7 +115,7 @@ async fn an_object_of_the_wrong_size_is_replaced() {
         let z = Three::new();
         z.b.holds(&z.blob, b"cut short");
         z.a.holds(&z.blob, GOOD);
-        assert_eq!(z.copy(size).await.unwrap(), copied("zone-a"));
+        assert_eq!(z.copy(size).await.unwrap(), replaced("zone-a"));
         z.target_is_good().await;
     }
 }
@@ -129,7 +156,7 @@ async fn the_empty_blob_needs_no_source() {
         let outcome = z.copy_of(empty.clone(), Some(3)).await.unwrap();
         let expected = match mode {
             Mode::Healthy => Outcome::AlreadyThere,
-            _ => Outcome::Copied { from: None, bytes: 0 },
+            _ => Outcome::Copied { from: None, bytes: 0, replaced: false },
         };
         assert_eq!(outcome, expected);
     }
@@ -160,9 +187,174 @@ async fn an_unusable_source_might_have_had_it() {
     let z = Three::new();
     let zones = [Zone::unusable("zone-a", "no such driver"), z.b.zone("zone-b"), z.c.zone("zone-c")];
     let job = job(z.blob.clone(), "zone-b", Some(15));
-    let error = copy(&job, &zones[1], &zones, &Bounds::default()).await.unwrap_err();
+    let means = means(zones.to_vec());
+    let error = means.copy(&job).await.unwrap_err();
     assert_eq!(error.fault, Fault::Sources);
     assert!(error.to_string().contains("zone-a: unusable: no such driver"), "{error}");
     z.c.holds(&z.blob, GOOD);
-    assert_eq!(copy(&job, &zones[1], &zones, &Bounds::default()).await.unwrap(), copied("zone-c"));
+    assert_eq!(means.copy(&job).await.unwrap(), copied("zone-c"));
+}
+
+/// Zones a, b and c whose stores spoil what they give, and a blob of some pieces.
+struct Spoiled {
+    stores: [Arc<MemoryStore>; 3],
+    faulty: [Arc<Faulty>; 3],
+    blob: Blob,
+    bytes: Bytes,
+}
+
+impl Spoiled {
+    fn new() -> Self {
+        let stores = [(); 3].map(|()| Arc::new(MemoryStore::new()));
+        let faulty =
+            stores.each_ref().map(|store| Arc::new(Faulty::new(Arc::clone(store) as Arc<dyn Store>)));
+        let bytes: Bytes = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+        Self { stores, faulty, blob: blob(&bytes), bytes }
+    }
+
+    fn hold(&self, zones: &[usize]) {
+        zones.iter().for_each(|zone| self.stores[*zone].insert(self.blob.key.clone(), self.bytes.clone()));
+    }
+
+    fn means(&self) -> Means {
+        let zone = |at: usize| {
+            let name = ["zone-a", "zone-b", "zone-c"][at];
+            Zone::new(name, Arc::clone(&self.faulty[at]) as Arc<dyn Store>)
+        };
+        means((0..3).map(zone).collect())
+    }
+
+    async fn copy(&self) -> Result<Outcome, CopyError> {
+        self.copy_by(&self.means()).await
+    }
+
+    async fn copy_by(&self, means: &Means) -> Result<Outcome, CopyError> {
+        means.copy(&job(self.blob.clone(), "zone-b", Some(self.bytes.len() as u64))).await
+    }
+
+    fn calls(&self, zone: usize, on: On) -> u64 {
+        self.faulty[zone].calls(on)
+    }
+
+    async fn copied_whole(&self, outcome: Result<Outcome, CopyError>, from: &str) {
+        let bytes = self.bytes.len() as u64;
+        assert_eq!(outcome.unwrap(), Outcome::Copied { from: Some(from.into()), bytes, replaced: false });
+        assert_eq!(self.stores[1].head(&self.blob.key).await.unwrap().unwrap().size, bytes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_breaks_off_goes_on_at_the_next_byte() {
+    let z = Spoiled::new();
+    z.hold(&[0]);
+    z.faulty[0].once(On::Get, Spoil::CutAfter(1_000_000));
+    z.copied_whole(z.copy().await, "zone-a").await;
+    assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (2, 1), "one put, read in two pieces");
+
+    // It breaks off for good: another goes on.
+    for fault in [Spoil::CutAfter(1_000_000), Spoil::StallAfter(1_000_000)] {
+        let z = Spoiled::new();
+        z.hold(&[0, 2]);
+        z.faulty[0].always(On::Get, fault);
+        z.copied_whole(z.copy().await, "zone-a").await;
+        let calls = (z.calls(0, On::Get), z.calls(2, On::Get), z.calls(1, On::Put));
+        assert_eq!(calls, (1, 1, 1), "{fault:?}");
+    }
+
+    // Nobody goes on: a bounded number of tries, and nothing is written.
+    let z = Spoiled::new();
+    z.hold(&[0, 2]);
+    z.faulty[0].always(On::Get, Spoil::CutAfter(100_000));
+    z.faulty[2].always(On::Get, Spoil::CutAfter(100_000));
+    let error = z.copy().await.unwrap_err();
+    assert_eq!((error.fault, error.failures.len()), (Fault::Sources, 2), "{error}");
+    assert_eq!((z.calls(0, On::Get), z.calls(2, On::Get)), (2, 2));
+    assert!(z.stores[1].head(&z.blob.key).await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_breaks_now_and_then_carries_a_large_blob() {
+    let mut z = Spoiled::new();
+    z.bytes = Bytes::from(vec![7; 100 << 20]);
+    z.blob = blob(&z.bytes);
+    z.hold(&[0]);
+    z.faulty[0].always(On::Get, Spoil::CutAfter(20 << 20));
+    z.copied_whole(z.copy().await, "zone-a").await;
+    assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (5, 1));
+}
+
+/// Who goes on after the one that broke off gives wrong bytes: neither is believed, each is asked alone.
+#[tokio::test(start_paused = true)]
+async fn of_several_sources_the_one_that_lied_is_found() {
+    for (liar, honest) in [(0, 2), (2, 0)] {
+        let z = Spoiled::new();
+        z.hold(&[0, 2]);
+        z.faulty[0].once(On::Get, Spoil::CutAfter(1_000_000));
+        z.faulty[liar].always(On::Get, Spoil::FlipBit(77));
+        z.copied_whole(z.copy().await, ["zone-a", "zone-b", "zone-c"][honest]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_object_of_another_size_never_goes_on() {
+    let z = Spoiled::new();
+    z.hold(&[0]);
+    z.stores[2].insert(z.blob.key.clone(), Bytes::from_static(b"of another size"));
+    z.faulty[0].always(On::Get, Spoil::CutAfter(1_000_000));
+    let outcome = z.copy().await;
+    z.copied_whole(outcome, "zone-a").await;
+    assert_eq!(z.calls(0, On::Get), 2);
+}
+
+/// What a target refuses was right when it left: the source is not to blame, and not asked again.
+#[tokio::test]
+async fn a_digest_that_the_target_refuses_is_the_targets_fault() {
+    let z = Three::new();
+    z.a.holds(&z.blob, GOOD);
+    z.c.holds(&z.blob, GOOD);
+    z.b.set(Mode::Refuses(Kind::Corrupt));
+    let error = z.copy(Some(15)).await.unwrap_err();
+    assert_eq!((error.fault, &*error.failures[0].zone), (Fault::Target, "zone-b"));
+    assert!(!error.is_target_down());
+    assert_eq!(z.c.gets.load(Ordering::SeqCst), 0);
+}
+
+/// A cache.
+#[derive(Debug)]
+struct AtHand(Source);
+
+#[async_trait]
+impl Local for AtHand {
+    async fn find(&self, digest: &Digest) -> Option<Source> {
+        (*digest == self.0.digest()).then(|| self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
+    let z = Spoiled::new();
+    z.hold(&[0, 2]);
+    let mut means = z.means();
+    means.local = Some(Arc::new(AtHand(Source::bytes(z.bytes.clone()))));
+    z.copied_whole(z.copy_by(&means).await, "the local copy").await;
+    assert_eq!(z.calls(0, On::Any) + z.calls(2, On::Any), 0, "no zone is asked");
+    // Its size is the right one, whatever a client said.
+    let wrong = job(z.blob.clone(), "zone-b", Some(3));
+    assert_eq!(means.copy(&wrong).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(z.calls(1, On::Get), 0);
+
+    let z = Spoiled::new();
+    z.hold(&[0]);
+    let broken = Faulty::new(Arc::new(MemoryStore::new()));
+    broken.put(&z.blob.key, &Source::bytes(z.bytes.clone())).await.unwrap();
+    broken.always(On::Get, Spoil::CutAfter(1_000_000));
+    let mut means = z.means();
+    let size = z.bytes.len() as u64;
+    let at_hand = Source::object(Arc::new(broken), z.blob.key.clone(), size, z.blob.digest);
+    means.local = Some(Arc::new(AtHand(at_hand)));
+    z.copied_whole(z.copy_by(&means).await, "the local copy").await;
+    assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (1, 1));
+    // Another blob is not at hand.
+    let other = job(blob(b"other"), "zone-b", None);
+    assert_eq!(means.copy(&other).await.unwrap_err().fault, Fault::Nowhere);
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use backends::Kind;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Backoff, Bounds, FanOut, LaneStatus};
+use super::super::copy::Means;
+use super::super::pace::Pace;
+use super::super::{Authority, Backoff, Bounds, FanOut, LaneStatus, Limits, LimitsByZone, Setup, Verify};
+use super::authority::Registry;
 use super::place::Place;
 use super::scripted::{Mode, Scripted};
 use super::{blob, over_both};
@@ -16,9 +19,10 @@ use crate::{Blob, Zone};
 /// No wait in these tests is meant to come near it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn bounds() -> Bounds {
+pub(super) fn bounds() -> Bounds {
     let backoff = |base, max| Backoff { base: Duration::from_millis(base), max: Duration::from_millis(max) };
-    Bounds { retry: backoff(5, 50), nowhere: backoff(5, 50), pause: backoff(5, 20), ..Bounds::default() }
+    let (retry, nowhere, pause) = (backoff(5, 50), backoff(5, 50), backoff(5, 20));
+    Bounds { retry, nowhere, nowhere_tries: u32::MAX, pause, ..Bounds::default() }
 }
 
 over_both!(
@@ -36,16 +40,16 @@ over_both!(
 );
 
 /// Zones a, b and c, and the journal's place.
-struct World {
-    place: Place,
-    a: Arc<Scripted>,
-    b: Arc<Scripted>,
-    c: Arc<Scripted>,
-    shutdown: CancellationToken,
+pub(super) struct World {
+    pub(super) place: Place,
+    pub(super) a: Arc<Scripted>,
+    pub(super) b: Arc<Scripted>,
+    pub(super) c: Arc<Scripted>,
+    pub(super) shutdown: CancellationToken,
 }
 
 impl World {
-    fn new(place: Place) -> Self {
+    pub(super) fn new(place: Place) -> Self {
         Self {
             place,
             a: Scripted::new(),
@@ -55,17 +59,40 @@ impl World {
         }
     }
 
+    pub(super) fn zones(&self) -> Vec<Zone> {
+        vec![self.a.zone("zone-a"), self.b.zone("zone-b"), self.c.zone("zone-c")]
+    }
+
     async fn start(&self) -> FanOut {
-        self.start_with(bounds()).await
+        self.start_as(|setup| setup).await
     }
 
     async fn start_with(&self, bounds: Bounds) -> FanOut {
-        let zones = vec![self.a.zone("zone-a"), self.b.zone("zone-b"), self.c.zone("zone-c")];
-        FanOut::start_with(zones, self.place.open().await, bounds, self.shutdown.clone())
+        self.start_as(|setup| Setup { bounds, ..setup }).await
+    }
+
+    pub(super) async fn start_as(&self, change: impl FnOnce(Setup) -> Setup) -> FanOut {
+        let setup = Setup { bounds: bounds(), ..Setup::new(self.zones(), self.place.open().await) };
+        FanOut::start(change(setup), self.shutdown.clone())
+    }
+
+    /// For single copies into a zone.
+    pub(super) fn means(&self, target: &str, registry: Option<Arc<Registry>>) -> Means {
+        let zones: Arc<[Zone]> = self.zones().into();
+        Means {
+            target: zones.iter().find(|zone| &*zone.name == target).unwrap().clone(),
+            zones,
+            bounds: Bounds { nowhere_tries: 3, ..bounds() },
+            verify: Verify::Size,
+            pace: Arc::new(Pace::new(Limits::default())),
+            router: None,
+            local: None,
+            authority: registry.map(|registry| registry as Arc<dyn Authority>),
+        }
     }
 
     /// Blobs that lie in zone a.
-    fn pushed(&self, count: usize) -> Vec<(Blob, Option<u64>)> {
+    pub(super) fn pushed(&self, count: usize) -> Vec<(Blob, Option<u64>)> {
         let texts = (0..count).map(|n| format!("blob {n}"));
         let put = |text: String| {
             let blob = blob(text.as_bytes());
@@ -76,16 +103,16 @@ impl World {
     }
 }
 
-fn targets(names: &[&str]) -> Vec<Arc<str>> {
+pub(super) fn targets(names: &[&str]) -> Vec<Arc<str>> {
     names.iter().map(|name| Arc::from(*name)).collect()
 }
 
-async fn lane(fan_out: &FanOut, zone: &str) -> LaneStatus {
+pub(super) async fn lane(fan_out: &FanOut, zone: &str) -> LaneStatus {
     fan_out.status().await.unwrap().into_iter().find(|lane| &*lane.zone == zone).unwrap()
 }
 
 /// Waits until the lane's status is so.
-async fn until(fan_out: &FanOut, zone: &str, so: impl Fn(&LaneStatus) -> bool) -> LaneStatus {
+pub(super) async fn until(fan_out: &FanOut, zone: &str, so: impl Fn(&LaneStatus) -> bool) -> LaneStatus {
     let wait = async {
         loop {
             let status = lane(fan_out, zone).await;
@@ -98,7 +125,7 @@ async fn until(fan_out: &FanOut, zone: &str, so: impl Fn(&LaneStatus) -> bool) -
     tokio::time::timeout(PATIENCE, wait).await.expect("in time")
 }
 
-async fn idle(fan_out: &FanOut) {
+pub(super) async fn idle(fan_out: &FanOut) {
     tokio::time::timeout(PATIENCE, fan_out.idle()).await.expect("in time").unwrap();
 }
 
@@ -252,7 +279,9 @@ async fn added_again_in_mid_copy_is_written_once(place: Place) {
 async fn copies_at_once_are_bounded(place: Place) {
     let world = World::new(place);
     world.b.set(Mode::Held);
-    let fan_out = world.start_with(Bounds { copies: 3, ..bounds() }).await;
+    let default = Limits { copies: 3, ..Limits::default() };
+    let limits = LimitsByZone { default, ..LimitsByZone::default() };
+    let fan_out = world.start_as(|setup| Setup { limits, ..setup }).await;
     fan_out.enqueue("org/repo", &world.pushed(20), &targets(&["zone-b"])).await.unwrap();
     world.b.has_begun(3).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -291,8 +320,8 @@ async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
     let pause = Backoff { base: Duration::from_millis(200), max: Duration::from_millis(200) };
     let zones = vec![world.a.zone("zone-a"), world.b.zone("zone-b")];
     let journal = world.place.open().await;
-    let fan_out =
-        FanOut::start_with(zones, journal.clone(), Bounds { pause, ..bounds() }, world.shutdown.clone());
+    let setup = Setup { bounds: Bounds { pause, ..bounds() }, ..Setup::new(zones, journal.clone()) };
+    let fan_out = FanOut::start(setup, world.shutdown.clone());
     world.b.set(Mode::Held);
     fan_out.enqueue("org/repo", &world.pushed(1), &targets(&["zone-b"])).await.unwrap();
     world.b.has_begun(1).await;
@@ -316,7 +345,8 @@ async fn copies_owed_to_an_unusable_zone_wait_until_it_is_mended(place: Place) {
     let zones =
         vec![world.a.zone("zone-a"), Zone::unusable("zone-b", "no such driver"), world.c.zone("zone-c")];
     let journal = world.place.open().await;
-    let fan_out = FanOut::start_with(zones, journal, bounds(), world.shutdown.child_token());
+    let setup = Setup { bounds: bounds(), ..Setup::new(zones, journal) };
+    let fan_out = FanOut::start(setup, world.shutdown.child_token());
     fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b", "zone-c"])).await.unwrap();
     idle(&fan_out).await;
     let status = fan_out.status().await.unwrap();

@@ -1,9 +1,11 @@
 //! Tests of the fan-out as a whole.
 
+mod authority;
 mod copies;
 mod crash;
 mod journal;
 mod lanes;
+mod pace;
 mod place;
 mod replicas;
 mod scripted;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Backoff, Bounds, FanOut, Job, Journal, JournalError, LEASE, LaneStatus, Next};
+use super::super::{
+    Backoff, Bounds, FanOut, Job, Journal, JournalError, LEASE, LaneStatus, Limits, Next, Setup,
+};
 use super::journal::{HORIZON, claim_all};
 use super::place::{PASSWORD, Place, Postgres};
 use super::scripted::{Mode, Scripted};
@@ -55,7 +57,8 @@ fn stores(count: usize) -> (Arc<Scripted>, Arc<Scripted>, Blobs) {
 
 async fn replica(place: &Place, from: &Arc<Scripted>, to: &Arc<Scripted>, end: &CancellationToken) -> FanOut {
     let zones = vec![from.zone("zone-a"), to.zone("zone-b")];
-    FanOut::start_with(zones, place.open().await, bounds(), end.clone())
+    let setup = Setup { bounds: bounds(), ..Setup::new(zones, place.open().await) };
+    FanOut::start(setup, end.clone())
 }
 
 async fn lane(fan_out: &FanOut) -> LaneStatus {
@@ -80,7 +83,7 @@ async fn replicas_share_the_work_and_none_does_it_twice() {
     }
     // One takes them, all are told.
     replicas[0].enqueue("org/repo", &blobs, &[zone()]).await.unwrap();
-    let copies = 3 * Bounds::default().copies;
+    let copies = 3 * Limits::default().copies;
     timeout(PATIENCE, to.has_begun(copies)).await.expect("every replica takes part");
     to.gate.add_permits(1000);
     idle(&replicas[1]).await;
@@ -89,7 +92,7 @@ async fn replicas_share_the_work_and_none_does_it_twice() {
     let mut copied = 0;
     for replica in &replicas {
         let lane = lane(replica).await;
-        assert!(lane.copied >= Bounds::default().copies as u64, "{lane:?}");
+        assert!(lane.copied >= Limits::default().copies as u64, "{lane:?}");
         copied += lane.copied;
     }
     assert_eq!(copied, 60);

@@ -23,6 +23,8 @@ pub(super) enum Mode {
     Fails(Kind),
     /// `head` answers, `get` breaks off after the first byte.
     Breaks,
+    /// `put` reads its source and then refuses it.
+    Refuses(Kind),
     /// `put` panics.
     Panics,
     /// `put` reads one chunk of its source and waits for a permit of `gate`.
@@ -35,6 +37,7 @@ pub(super) struct Scripted {
     mode: Mutex<Mode>,
     pub(super) gate: Semaphore,
     pub(super) heads: AtomicUsize,
+    pub(super) gets: AtomicUsize,
     pub(super) puts: AtomicUsize,
 }
 
@@ -45,6 +48,7 @@ impl Scripted {
             mode: Mutex::new(Mode::Healthy),
             gate: Semaphore::new(0),
             heads: AtomicUsize::new(0),
+            gets: AtomicUsize::new(0),
             puts: AtomicUsize::new(0),
         })
     }
@@ -97,6 +101,7 @@ impl Store for Scripted {
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
+        self.gets.fetch_add(1, Ordering::SeqCst);
         let mode = self.mode()?;
         let Some(mut object) = self.objects.get(key, range).await? else { return Ok(None) };
         if mode == Mode::Breaks {
@@ -110,6 +115,10 @@ impl Store for Scripted {
         self.puts.fetch_add(1, Ordering::SeqCst);
         match self.mode()? {
             Mode::Panics => panic!("scripted"),
+            Mode::Refuses(kind) => {
+                let _: Vec<Bytes> = source.open(0..source.size()).await?.try_collect().await?;
+                return Err(Error::new(kind, "scripted").with_code("BadDigest"));
+            }
             Mode::Held => {
                 source.open(0..source.size()).await?.try_next().await?;
                 self.gate.acquire().await.unwrap().forget();

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::blob;
 use super::store::{Manner, Script, Scripted};
 use crate::fanout::journal::Simulated;
-use crate::fanout::{FanOut, Journal};
+use crate::fanout::{FanOut, Journal, Setup};
 use crate::{Blob, Zone};
 
 /// Zones; the first takes the pushes.
@@ -218,7 +218,7 @@ impl Life<'_> {
             .collect();
         self.journal = self.machine.journal();
         let shutdown = CancellationToken::new();
-        let fan_out = FanOut::start(zones, self.journal.clone(), shutdown.clone());
+        let fan_out = FanOut::start(Setup::new(zones, self.journal.clone()), shutdown.clone());
         self.running = Some((fan_out, shutdown));
     }
 
