@@ -13,7 +13,8 @@ use tests::image::Spec;
 use tests::quay::Options;
 use tests::real::{Azurite, Kind, RealZone, SeaweedFs, Swift, SwiftOptions, plain_transport};
 use tests::site::{LOGIN, Site};
-use zone_router::fanout::{FanOut, Journal};
+use tokio_util::sync::CancellationToken;
+use zone_router::fanout::{FanOut, Journal, Setup};
 use zone_router::{Blob, Zone};
 
 const ROOT: &str = "/datastorage/registry";
@@ -114,7 +115,7 @@ async fn more_than_one_request_can_bring() -> Result<()> {
         zones.push(Zone::new(name, store(entry.clone())?));
     }
     let journal = Journal::open(&folder.path().join("journal.sqlite"))?;
-    let fan_out = FanOut::start(zones.clone(), journal, Default::default());
+    let fan_out = FanOut::start(Setup::new(zones.clone(), journal), CancellationToken::new());
     let blob = Blob { digest, key: key(&digest) };
     let names = targets.each_ref().map(|(name, _)| Arc::from(*name));
     fan_out.enqueue("admin/one", &[(blob.clone(), Some(BEYOND))], &names).await?;
