@@ -189,14 +189,14 @@ mod tests {
     #[test]
     fn a_zone_has_what_is_said_of_all_and_its_own() {
         let all = limits(
-            "default: {copies: 8, bandwidth: 100MiB}\n\
+            "default: {copies: 6, bandwidth: 100MiB}\n\
              zones:\n  zone-b: {in_flight: 2GiB, bandwidth: 50MiB, hours: [\n    \
              {from: \"08:00\", to: \"18:00\", days: mon-fri, bandwidth: 5MiB}, {from: \"22:30\", to: \"24:00\", days: \"sat,sun\"}]}",
         )
         .unwrap();
         let (a, b) = (all.of("zone-a"), all.of("zone-b"));
-        assert_eq!((a.copies, a.in_flight, a.bandwidth.otherwise), (8, 1 << 30, Some(100 << 20)));
-        assert_eq!((b.copies, b.in_flight, b.bandwidth.otherwise), (8, 2 << 30, Some(50 << 20)));
+        assert_eq!((a.copies, a.in_flight, a.bandwidth.otherwise), (6, 128 << 20, Some(100 << 20)));
+        assert_eq!((b.copies, b.in_flight, b.bandwidth.otherwise), (6, 2 << 30, Some(50 << 20)));
         let work = [true, true, true, true, true, false, false];
         let ends = work.map(|day| !day);
         let windows = [

@@ -25,7 +25,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { copies: 4, in_flight: 1 << 30, bandwidth: Timetable::default() }
+        Self { copies: 8, in_flight: 128 << 20, bandwidth: Timetable::default() }
     }
 }
 
@@ -193,6 +193,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_cap_holds_for_all_copies_together() {
         let pace = Arc::new(Pace::new(Limits {
+            copies: 4,
             bandwidth: Timetable::always(Some(100 << 10)),
             ..Limits::default()
         }));

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::super::job::Job;
 use super::means::Means;
-use super::relay::{Origin, Record, Relay, Way};
+use super::relay::{self, Origin, Record, Relay, Way};
 use super::{CopyError, Failure, Outcome};
 use crate::Zone;
 
@@ -28,16 +28,24 @@ pub(super) struct Attempt<'a> {
     is_wrong: bool,
     /// Another zone has it in another size than the target.
     contradicted: bool,
+    /// What is written if nothing lies at the target, where it can be told without asking the sources.
+    quick: Option<Arc<Relay>>,
     /// Those that need not be tried any more.
     spent: HashSet<Arc<str>>,
     failures: Vec<Failure>,
 }
 
 impl<'a> Attempt<'a> {
-    /// Looks at the target.
+    /// Looks at the target; the first source of a small blob is opened meanwhile.
     pub(super) async fn begin(means: &'a Means, job: &'a Job) -> Result<Self, CopyError> {
         let size = if job.blob.digest == Digest::EMPTY { Some(0) } else { job.size };
-        let there = means.target.store.head(&job.blob.key).await;
+        let quick = means.quick(job);
+        let ahead = async {
+            if let Some(relay) = quick.as_ref().filter(|_| means.opens_ahead(job)) {
+                relay.open_ahead().await;
+            }
+        };
+        let (there, ()) = tokio::join!(means.target.store.head(&job.blob.key), ahead);
         Ok(Self {
             means,
             job,
@@ -45,6 +53,7 @@ impl<'a> Attempt<'a> {
             there: there.map_err(|error| CopyError::target(&means.target, error))?,
             is_wrong: false,
             contradicted: false,
+            quick,
             spent: HashSet::new(),
             failures: Vec::new(),
         })
@@ -59,6 +68,9 @@ impl<'a> Attempt<'a> {
             return Ok(self.copied(None, 0));
         }
         if let Some(outcome) = self.try_local().await? {
+            return Ok(outcome);
+        }
+        if let Some(outcome) = self.try_quick().await? {
             return Ok(outcome);
         }
         let sources = self.means.sources(self.job);
@@ -130,6 +142,18 @@ impl<'a> Attempt<'a> {
         self.failures.push(Failure { zone: Arc::clone(from), error });
     }
 
+    /// The first try of nearly every job: the size is known and right, the best source has it, nothing
+    /// lies at the target. If that is not so, all are asked, but for those that failed.
+    async fn try_quick(&mut self) -> Result<Option<Outcome>, CopyError> {
+        let Some(relay) = self.quick.take().filter(|_| self.there.is_none()) else { return Ok(None) };
+        match self.put(&relay).await? {
+            Ok(outcome) => Ok(Some(outcome)),
+            // Nobody has it in this size.
+            Err(_) if relay.is_blameless() => Ok(None),
+            Err(error) => self.after(&relay, error).await,
+        }
+    }
+
     /// Copies what is at hand; that is known to be right.
     async fn try_local(&mut self) -> Result<Option<Outcome>, CopyError> {
         let Some(local) = &self.means.local else { return Ok(None) };
@@ -141,14 +165,14 @@ impl<'a> Attempt<'a> {
         }
         let first = Origin { name: LOCAL.into(), way: Way::Source(source) };
         let others = self.means.sources(self.job);
-        self.try_origins(std::iter::once(first).chain(origins(&others)).collect(), size).await
+        self.try_origins(std::iter::once(first).chain(relay::origins(&others)).collect(), size).await
     }
 
     /// Copies from the first of these zones, going on in the others where it breaks off; `None` if
     /// they are to blame.
     async fn try_zones(&mut self, zones: &[&Zone], size: u64) -> Result<Option<Outcome>, CopyError> {
         self.contradicted |= self.there.as_ref().is_some_and(|there| there.size != size);
-        self.try_origins(origins(zones).collect(), size).await
+        self.try_origins(relay::origins(zones).collect(), size).await
     }
 
     async fn try_origins(
@@ -160,17 +184,24 @@ impl<'a> Attempt<'a> {
         if origins.is_empty() {
             return Ok(None);
         }
-        let (records, error) = match self.put(&origins, size).await? {
-            Ok(outcome) => return Ok(Some(outcome)),
-            Err(failed) => failed,
-        };
+        let relay = self.means.relay(self.job, size, origins);
+        match self.put(&relay).await? {
+            Ok(outcome) => Ok(Some(outcome)),
+            Err(error) => self.after(&relay, error).await,
+        }
+    }
+
+    /// Finds out who is to blame for a `put` that its sources failed.
+    async fn after(&mut self, relay: &Relay, error: Error) -> Result<Option<Outcome>, CopyError> {
+        let (records, size) = (relay.take(), relay.size());
         let several = records.iter().filter(|(_, record)| record.took_part()).count() > 1;
         if error.kind() == Kind::Corrupt && several {
             // One of them lied, nobody knows which: each alone, then.
             for (origin, _) in records.into_iter().filter(|(_, record)| record.took_part()) {
-                match self.put(&[origin], size).await? {
+                let relay = self.means.relay(self.job, size, vec![origin]);
+                match self.put(&relay).await? {
                     Ok(outcome) => return Ok(Some(outcome)),
-                    Err((records, error)) => self.blame(records, error),
+                    Err(error) => self.blame(relay.take(), error),
                 }
             }
             return Ok(None);
@@ -202,16 +233,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// One `put` out of these; the inner error is theirs, with what became of each.
-    async fn put(
-        &self,
-        origins: &[Origin],
-        size: u64,
-    ) -> Result<Result<Outcome, (Vec<(Origin, Record)>, Error)>, CopyError> {
+    /// One `put` out of these; the inner error is theirs.
+    async fn put(&self, relay: &Arc<Relay>) -> Result<Result<Outcome, Error>, CopyError> {
         let Means { target, pace, bounds, .. } = self.means;
-        let blob = &self.job.blob;
+        let (blob, size) = (&self.job.blob, relay.size());
         let _room = pace.room(size).await;
-        let relay = Relay::new(blob.key.clone(), size, origins.to_vec(), Arc::clone(pace), bounds.stall);
         let source = relay.source(blob.digest);
         let deadline = bounds.deadline(size, pace.slowest(bounds.slowest));
         let error = match timeout(deadline, target.store.put(&blob.key, &source)).await {
@@ -224,9 +250,9 @@ impl<'a> Attempt<'a> {
             }
         };
         match error.kind() {
-            Kind::Source => Ok(Err((relay.take(), error))),
+            Kind::Source => Ok(Err(error)),
             // What the store itself refuses was right when it left here.
-            Kind::Corrupt if error.code().is_none() => Ok(Err((relay.take(), error))),
+            Kind::Corrupt if error.code().is_none() => Ok(Err(error)),
             _ => Err(CopyError::target(target, error)),
         }
     }
@@ -257,12 +283,4 @@ impl<'a> Attempt<'a> {
             false => Err(CopyError::sources(self.failures)),
         }
     }
-}
-
-/// Zones as places to read; those that are unusable are none.
-fn origins<'a>(zones: &'a [&Zone]) -> impl Iterator<Item = Origin> + 'a {
-    zones
-        .iter()
-        .filter(|zone| zone.unusable.is_none())
-        .map(|zone| Origin { name: Arc::clone(&zone.name), way: Way::Object(Arc::clone(&zone.store)) })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backends::{Error, Hasher, Kind, Meta, Proof, Source, Store};
+use backends::{Digest, Error, Hasher, Kind, Meta, Proof, Source, Store};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
@@ -13,8 +13,12 @@ use super::super::job::Job;
 use super::super::local::Local;
 use super::super::pace::Pace;
 use super::attempt::Attempt;
+use super::relay::{self, Origin, Relay};
 use super::{CopyError, End, Fault, Outcome};
 use crate::{Router, SizeClass, Zone};
+
+/// The largest blob, in bytes, that is opened at its source before it is known that the target lacks it.
+const AHEAD_MAX: u64 = 1 << 20;
 
 /// What the copies of a lane share.
 #[derive(Debug)]
@@ -87,6 +91,26 @@ impl Means {
         };
         let zones = order.into_iter().filter_map(|zone| self.zones.get(zone));
         zones.filter(|zone| zone.name != self.target.name).collect()
+    }
+
+    /// A blob out of these places.
+    pub(super) fn relay(&self, job: &Job, size: u64, origins: Vec<Origin>) -> Arc<Relay> {
+        Relay::new(job.blob.key.clone(), size, origins, Arc::clone(&self.pace), self.bounds.stall)
+    }
+
+    /// The blob of a job as it nearly always is: of the size that was said, and in the best source.
+    pub(super) fn quick(&self, job: &Job) -> Option<Arc<Relay>> {
+        let size =
+            job.size.filter(|size| job.attempts == 0 && *size > 0 && job.blob.digest != Digest::EMPTY)?;
+        let origins: Vec<_> = relay::origins(&self.sources(job)).collect();
+        (!origins.is_empty()).then(|| self.relay(job, size, origins))
+    }
+
+    /// Whether it is worth opening before anybody knows that it is wanted: a push lies in the home zone
+    /// already, and nowhere else.
+    pub(super) fn opens_ahead(&self, job: &Job) -> bool {
+        let home = self.zones.first().is_some_and(|home| home.name == self.target.name);
+        !home && job.size.is_some_and(|size| size <= AHEAD_MAX)
     }
 
     /// Whether what lies at the target is the blob, byte for byte.

@@ -11,6 +11,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{sleep, timeout};
 
 use super::super::pace::Pace;
+use crate::Zone;
 
 /// How often a place may fail, …
 const FAILURES: u8 = 2;
@@ -37,6 +38,14 @@ pub(super) enum Way {
     Source(Source),
 }
 
+/// Zones as places to read; those that are unusable are none.
+pub(super) fn origins<'a>(zones: &'a [&Zone]) -> impl Iterator<Item = Origin> + 'a {
+    zones
+        .iter()
+        .filter(|zone| zone.unusable.is_none())
+        .map(|zone| Origin { name: Arc::clone(&zone.name), way: Way::Object(Arc::clone(&zone.store)) })
+}
+
 /// What became of a place.
 #[derive(Debug, Default)]
 pub(super) struct Record {
@@ -60,7 +69,6 @@ impl Record {
 }
 
 /// The places and what became of each.
-#[derive(Debug)]
 pub(super) struct Relay {
     key: Key,
     size: u64,
@@ -68,6 +76,8 @@ pub(super) struct Relay {
     pace: Arc<Pace>,
     origins: Vec<Origin>,
     records: Mutex<Vec<Record>>,
+    /// The whole, opened ahead of whoever reads it.
+    opened: Mutex<Option<(usize, ByteStream)>>,
 }
 
 impl Relay {
@@ -81,12 +91,33 @@ impl Relay {
         stall: Duration,
     ) -> Arc<Self> {
         let records = Mutex::new(origins.iter().map(|_| Record::default()).collect());
-        Arc::new(Self { key, size, stall, pace, origins, records })
+        Arc::new(Self { key, size, stall, pace, origins, records, opened: Mutex::default() })
+    }
+
+    /// The blob's size, bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     /// What a `put` reads.
     pub(super) fn source(self: &Arc<Self>, digest: Digest) -> Source {
         Source::new(self.size, digest, Arc::new(Opener(Arc::clone(self))))
+    }
+
+    /// Opens the whole ahead of the `put` that reads it; what fails here is tried again there.
+    pub(super) async fn open_ahead(&self) {
+        let opened = self.open(0..self.size).await.ok();
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = opened;
+    }
+
+    fn take_opened(&self, range: &Range<u64>) -> Option<(usize, ByteStream)> {
+        let whole = *range == (0..self.size);
+        whole.then(|| self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()).flatten()
+    }
+
+    /// Whether no place failed, or gave a byte.
+    pub(super) fn is_blameless(&self) -> bool {
+        self.records().iter().all(|record| record.error.is_none() && !record.took_part())
     }
 
     /// What became of each place so far, in their order.
@@ -170,7 +201,10 @@ struct Opener(Arc<Relay>);
 impl Open for Opener {
     async fn open(&self, range: Range<u64>) -> Result<ByteStream, Error> {
         let relay = Arc::clone(&self.0);
-        let (at, body) = relay.open(range.clone()).await?;
+        let (at, body) = match relay.take_opened(&range) {
+            Some(opened) => opened,
+            None => relay.open(range.clone()).await?,
+        };
         let part = Part { relay, left: range, from: Some((at, body)), rest: Bytes::new() };
         let pieces =
             stream::try_unfold(

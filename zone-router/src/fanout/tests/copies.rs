@@ -243,6 +243,28 @@ impl Spoiled {
     }
 }
 
+/// A first try looks at the target and reads; where that finds another size than was said, all are asked.
+#[tokio::test]
+async fn a_first_try_asks_as_little_as_it_can() {
+    for size in [1000, 1 << 20, 5 << 20] {
+        let mut z = Spoiled::new();
+        z.bytes = Bytes::from(vec![7; size]);
+        z.blob = blob(&z.bytes);
+        z.hold(&[0, 2]);
+        z.copied_whole(z.copy().await, "zone-a").await;
+        let calls = [z.calls(0, On::Head), z.calls(0, On::Get), z.calls(1, On::Head), z.calls(1, On::Put)];
+        assert_eq!(calls, [0, 1, 1, 1], "{size}");
+        assert_eq!((z.calls(2, On::Head), z.calls(2, On::Get)), (0, 0), "{size}");
+        // What is there is not written again.
+        assert_eq!(z.copy().await.unwrap(), Outcome::AlreadyThere);
+        assert_eq!(z.calls(1, On::Put), 1);
+    }
+    let z = Spoiled::new();
+    z.hold(&[2]);
+    let lie = job(z.blob.clone(), "zone-b", Some(5));
+    z.copied_whole(z.means().copy(&lie).await, "zone-c").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_source_that_breaks_off_goes_on_at_the_next_byte() {
     let z = Spoiled::new();

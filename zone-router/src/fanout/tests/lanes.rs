@@ -241,10 +241,10 @@ fn a_kill_in_the_middle_of_copies_loses_none() {
     dying.block_on(async {
         let fan_out = world.start().await;
         fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b"])).await.unwrap();
-        // One of the four under way ends, and another takes its place.
-        world.b.has_begun(4).await;
+        // One of the eight under way ends, and another takes its place.
+        world.b.has_begun(8).await;
         world.b.gate.add_permits(1);
-        world.b.has_begun(5).await;
+        world.b.has_begun(9).await;
     });
     dying.shutdown_background();
     runtime().block_on(async {

@@ -44,8 +44,9 @@ fn every_blob_reaches_every_zone_that_comes_back() {
         for (law, against) in LAWS {
             if let Some(why) = against(&history) {
                 panic!(
-                    "{world:#?}\nseed {seed} breaks the law: {law}\n{why}\nreplay:\n    \
-                     {SEED}={seed} cargo test -p zone-router --lib fanout::tests::simulation\n"
+                    "{world:#?}\nseed {seed} breaks the law: {law}\n{why}\n{}\nreplay:\n    \
+                     {SEED}={seed} cargo test -p zone-router --lib fanout::tests::simulation\n",
+                    history.journal
                 );
             }
         }

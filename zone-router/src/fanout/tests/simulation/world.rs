@@ -57,8 +57,10 @@ pub(super) struct History {
     pub(super) held: Vec<BTreeMap<Key, Bytes>>,
     /// What no zone may ever see.
     pub(super) broken: Vec<String>,
-    /// Jobs that still wait at the end.
+    /// Jobs that still wait at the end, …
     pub(super) waiting: u64,
+    /// … and what the journal says of them.
+    pub(super) journal: String,
     /// How long after the end of all trouble the last copy came; none if it did not.
     pub(super) healed_after: Option<Duration>,
 }
@@ -281,18 +283,20 @@ impl Life<'_> {
         let owed = self.pushed.iter().filter(|(key, _)| self.owed.contains(key));
         let owed: Vec<_> = owed.map(|(_, bytes)| (blob(bytes), Some(bytes.len() as u64))).collect();
         self.queue(&owed).await;
-        let (mut healed_after, mut waiting) = (None, u64::MAX);
+        let (mut healed_after, mut waiting, mut journal) = (None, u64::MAX, String::new());
         while self.start.elapsed() < TROUBLE + HEALED && waiting > 0 {
             sleep(Duration::from_secs(1)).await;
+            let counts = self.journal.counts().await.expect("the disk is well");
+            journal = format!("{counts:#?}");
+            waiting = counts.iter().map(|count| count.jobs + count.parked).sum();
             let whole = self.stores.iter().all(|store| store.objects() == self.pushed);
             healed_after = whole.then(|| healed_after.unwrap_or(self.start.elapsed() - TROUBLE));
-            let counts = self.journal.counts().await.expect("the disk is well");
-            waiting = counts.iter().map(|count| count.jobs + count.parked).sum();
         }
         History {
             held: self.stores.iter().map(|store| store.objects()).collect(),
             broken: self.stores.iter().flat_map(|store| store.broken()).collect(),
             waiting,
+            journal,
             pushed: self.pushed,
             healed_after,
         }
