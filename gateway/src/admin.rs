@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,6 +22,7 @@ use zone_router::fanout::LaneStatus;
 
 use crate::Gateway;
 use crate::http::Body;
+use crate::queue;
 use crate::server::BoundedIo;
 use crate::zones::{Report, WordError};
 
@@ -38,6 +40,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a command says of itself: no browser sends it to another site unasked.
 pub(crate) const COMMAND_HEADER: &str = "quay-gateway-command";
+
+/// Bytes of a command.
+const COMMAND_MAX: usize = 256 * 1024;
 
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -66,7 +71,7 @@ pub(crate) async fn serve(
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let (gateway, ready) = (Arc::clone(&gateway), !draining.is_cancelled());
-                async move { Ok::<_, Infallible>(answer(&gateway, &request, peer.ip(), ready).await) }
+                async move { Ok::<_, Infallible>(answer(&gateway, request, peer.ip(), ready).await) }
             });
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
@@ -82,10 +87,12 @@ pub(crate) async fn serve(
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const COMMANDS: &str = "commands are /zones/NAME/drain and /undrain, /queue/add, /retry and /park\n";
 
 async fn answer(
     gateway: &Gateway,
-    request: &Request<Incoming>,
+    request: Request<Incoming>,
     client: IpAddr,
     ready: bool,
 ) -> Response<Body> {
@@ -100,35 +107,69 @@ async fn answer(
         "/readyz" if !ready => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".into()),
         "/healthz" | "/readyz" => respond(StatusCode::OK, TEXT, "ok\n".into()),
         "/metrics" => respond(StatusCode::OK, OPENMETRICS, metrics(gateway).await),
-        "/status" => respond(StatusCode::OK, "application/json", status(gateway).await),
-        "/zones" => respond(StatusCode::OK, "application/json", zones(gateway).await),
+        "/status" => respond(StatusCode::OK, JSON, status(gateway).await),
+        "/zones" => respond(StatusCode::OK, JSON, zones(gateway).await),
+        "/queue" => respond(StatusCode::OK, JSON, queue::queues(gateway).await),
+        "/queue/jobs" => told(queue::jobs(gateway, request.uri().query().unwrap_or_default()).await),
+        path if path.starts_with("/queue/jobs/") => {
+            told(queue::jobs_of(gateway, path.trim_start_matches("/queue/jobs/")).await)
+        }
         _ => respond(
             StatusCode::NOT_FOUND,
             TEXT,
-            "try /healthz, /readyz, /metrics, /status or /zones\n".into(),
+            "try /healthz, /readyz, /metrics, /status, /zones or /queue\n".into(),
         ),
     }
 }
 
-/// `POST /zones/NAME/drain` and `…/undrain`.
-async fn command(gateway: &Gateway, request: &Request<Incoming>, client: IpAddr) -> Response<Body> {
+/// What changes anything.
+async fn command(gateway: &Gateway, request: Request<Incoming>, client: IpAddr) -> Response<Body> {
     if !client.to_canonical().is_loopback() || !request.headers().contains_key(COMMAND_HEADER) {
         let why = "commands are for `quay-gateway` on the gateway's own machine or in its container\n";
         return respond(StatusCode::FORBIDDEN, TEXT, why.into());
     }
-    let path = request.uri().path();
+    let path = request.uri().path().to_owned();
+    if let Some(command) = path.strip_prefix("/queue/") {
+        return queue_command(gateway, command, request.into_body()).await;
+    }
     let parts = path.strip_prefix("/zones/").and_then(|rest| rest.rsplit_once('/'));
-    let (zone, drain) = match parts {
-        Some((zone, "drain")) => (zone, true),
-        Some((zone, "undrain")) => (zone, false),
-        _ => {
-            return respond(
-                StatusCode::NOT_FOUND,
-                TEXT,
-                "commands are /zones/NAME/drain and /undrain\n".into(),
-            );
+    match parts {
+        Some((zone, "drain")) => drain(gateway, zone, true).await,
+        Some((zone, "undrain")) => drain(gateway, zone, false).await,
+        _ => respond(StatusCode::NOT_FOUND, TEXT, COMMANDS.into()),
+    }
+}
+
+/// `POST /queue/…`
+async fn queue_command(gateway: &Gateway, command: &str, body: Incoming) -> Response<Body> {
+    let body = match tokio::time::timeout(HEADERS_TIMEOUT, Limited::new(body, COMMAND_MAX).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => {
+            return respond(StatusCode::PAYLOAD_TOO_LARGE, TEXT, format!("{COMMAND_MAX} bytes at most\n"));
+        }
+        Err(_) => {
+            return respond(StatusCode::REQUEST_TIMEOUT, TEXT, "the command did not come in time\n".into());
         }
     };
+    let done = match command {
+        "add" => queue::add(gateway, &body).await,
+        "retry" => queue::retry(gateway, &body).await,
+        "park" => queue::park(gateway, &body).await,
+        _ => return respond(StatusCode::NOT_FOUND, TEXT, COMMANDS.into()),
+    };
+    told(done)
+}
+
+/// An answer of the queue's.
+fn told(done: Result<String, queue::Refusal>) -> Response<Body> {
+    match done {
+        Ok(json) => respond(StatusCode::OK, JSON, json),
+        Err((status, why)) => respond(status, TEXT, format!("{why}\n")),
+    }
+}
+
+/// `POST /zones/NAME/drain` and `…/undrain`.
+async fn drain(gateway: &Gateway, zone: &str, drain: bool) -> Response<Body> {
     let zone = percent_decode_str(zone).decode_utf8_lossy().into_owned();
     let word = Arc::clone(&gateway.word);
     // It waits for the disk.
@@ -162,19 +203,15 @@ async fn zones(gateway: &Gateway) -> String {
 
 async fn metrics(gateway: &Gateway) -> String {
     let cache = gateway.cache.status();
-    let lanes = lanes(gateway).await;
-    let mut gauges = vec![
-        ("journal_readable", "Whether the queue of copies can be read", u64::from(lanes.is_some())),
+    // The journal is read for this now and then, not at each scrape.
+    let sample = gateway.sampler.latest(gateway).await;
+    let gauges = [
         ("cache_blobs", "Blobs in the cache", cache.blobs),
         ("cache_bytes", "Bytes of the cache in use", cache.bytes),
         ("cache_capacity_bytes", "Bytes the cache may use", cache.capacity),
         ("cache_fills", "Blobs on their way into the cache", cache.fills as u64),
     ];
-    if let Some(lanes) = lanes {
-        let waiting = lanes.iter().map(|lane| lane.waiting).sum();
-        gauges.push(("copies_waiting", "Copies to other zones that are still to be made", waiting));
-    }
-    gateway.metrics.render(&gateway.router.snapshot(), &gauges)
+    gateway.metrics.render(&gateway.router.snapshot(), &gauges, &sample)
 }
 
 async fn status(gateway: &Gateway) -> String {

@@ -19,12 +19,13 @@ use crate::cache::{AtHand, Cache, DirectoryLock};
 use crate::config::{JournalSettings, Settings};
 use crate::follow::Follow;
 use crate::metrics::Metrics;
+use crate::queue::Sampler;
 use crate::registry::{self, Names};
 use crate::repairs::Repairs;
 use crate::sticky::Uploads;
 use crate::upstream::Upstream;
 use crate::zones::Word;
-use crate::{Gateway, Reloader, admin, descriptors, server, tls, zones};
+use crate::{Gateway, Reloader, admin, descriptors, queue, server, tls, zones};
 
 /// For the lanes to stop, which is at once unless the journal does not answer.
 const LANES_TIMEOUT: Duration = Duration::from_secs(5);
@@ -98,6 +99,7 @@ impl App {
             permissions: Permissions::new(settings.limits.permissions, settings.timeouts.permission),
             cache,
             metrics: Metrics::new(&zones),
+            sampler: Sampler::default(),
             router,
             word,
             repairs: Repairs::new(),
@@ -161,6 +163,7 @@ impl App {
         let (draining, stop) = (shutdown.clone(), stop_admin.clone());
         let admin =
             tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
+        tokio::spawn(queue::sample(Arc::clone(&self.gateway), self.stop_copies.clone()));
         let drained = server::serve(Arc::clone(&self.gateway), self.listener, self.tls.0, shutdown).await;
         self.gateway.pushes.close();
         if tokio::time::timeout_at(drained, self.gateway.pushes.wait()).await.is_err() {

@@ -1,5 +1,8 @@
 //! The command line.
 
+mod mend;
+mod queue;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -7,6 +10,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use gateway::bench::{AT_ONCE_MAX, ImageName, READS_MAX};
+
+pub(crate) use self::mend::{
+    AuditArguments, AuditOutput, BackfillArguments, HealArguments, InventoryArguments, QueueingArguments,
+    RetireArguments,
+};
+pub(crate) use self::queue::{QueueArguments, QueueCommand, State};
 
 /// A TLS gateway in front of Red Hat Quay: blobs come from a local cache or the nearest healthy
 /// zone, pushes are copied to the other zones.
@@ -57,6 +66,50 @@ pub(crate) enum Command {
     /// Show the zones of a running gateway: state and why, place in the order, times, speed, share
     /// of reads, hedges, copies owed. Or take one out of reading, and back.
     Zones(ZonesArguments),
+    /// List every zone and compare: which blobs are missing where, which are wrong, what belongs to nobody.
+    ///
+    /// Reads only: keys that may list and read will do. It goes by prefix, 256 of them, in bounded memory,
+    /// and keeps how far it is: what was cut goes on with --resume. A blob is missing in a zone that copies
+    /// go to if another zone has it. An object of no bytes is wrong; where zones have different sizes,
+    /// --deep 0% reads to find out which is right. A whole pass over blobs written meanwhile says nothing of
+    /// them (--min-age).
+    ///
+    /// The exit status is 0 if nothing is missing or wrong, 3 if something is, 1 if the audit failed. What
+    /// belongs to nobody only takes room, and does not change it.
+    #[command(
+        after_help = "Examples:\n  quay-gateway audit --config gateway.yaml\n  quay-gateway audit --config \
+                            gateway.yaml --deep 1% --seed $(date +%j) --output csv > findings.csv\n  \
+                            quay-gateway audit --config gateway.yaml --resume"
+    )]
+    Audit(AuditArguments),
+    /// Queue copies, at the running gateway, of what an audit finds missing or wrong.
+    ///
+    /// It audits, unless --findings says that it has been done, and then hands the copies to the gateway in
+    /// small portions, waiting while too many are queued for a zone. Nothing is copied by this command, and
+    /// nothing is deleted. What is queued twice is copied once; what was cut is begun again with the same
+    /// command, and goes on where it was.
+    ///
+    /// The exit status is 0 if all is queued (or, with --dry-run, was counted), 1 if not.
+    #[command(
+        after_help = "Examples:\n  quay-gateway heal --config gateway.yaml --dry-run\n  quay-gateway audit \
+                            --config gateway.yaml && quay-gateway heal --config gateway.yaml --findings"
+    )]
+    Heal(HealArguments),
+    /// Plan the filling of a new zone: how many copies, how many bytes, how long; and with --go, queue them.
+    #[command(
+        after_help = "Example:\n  quay-gateway backfill zone-c --config gateway.yaml --rate 100MiB\n  \
+                            quay-gateway backfill zone-c --config gateway.yaml --resume --go"
+    )]
+    Backfill(BackfillArguments),
+    /// Show the copies that a running gateway still has to make: for each zone how many, how many bytes, since
+    /// when, how fast, how long still, which fail or are parked, and what would be lost if the zone burned
+    /// now. Or look at jobs one by one, have them tried again, set them aside.
+    #[command(
+        after_help = "Examples:\n  quay-gateway queue --config gateway.yaml\n  quay-gateway queue ls --zone zone-b \
+                            --state failing\n  quay-gateway queue why sha256:…\n  quay-gateway queue retry --parked \
+                            --zone zone-b"
+    )]
+    Queue(QueueArguments),
     /// Measure what clients get here: latency and throughput, per zone and size of blob.
     Bench {
         #[command(subcommand)]
@@ -154,6 +207,10 @@ pub(crate) enum ZonesCommand {
         #[arg(value_name = "NAME")]
         zone: String,
     },
+    /// May a zone be given up? Yes (exit status 0) only if every blob in it is in every other zone that
+    /// copies go to, in the same size, and no copies from it or to it are owed. Else it says what is only
+    /// there (3). Deletes nothing.
+    Retire(RetireArguments),
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

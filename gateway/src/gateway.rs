@@ -13,6 +13,7 @@ use crate::cache::Cache;
 use crate::config::{RegistryKind, Settings};
 use crate::follow::Follow;
 use crate::metrics::Metrics;
+use crate::queue::Sampler;
 use crate::registry::{Names, Registry};
 use crate::repairs::Repairs;
 use crate::sticky::Uploads;
@@ -36,6 +37,8 @@ pub struct Gateway {
     pub(crate) repairs: Repairs,
     pub(crate) fanout: FanOut,
     pub(crate) metrics: Metrics,
+    /// What is known of the queue of copies.
+    pub(crate) sampler: Sampler,
     /// `limits.requests`.
     pub(crate) requests: Arc<Semaphore>,
     /// What clients dial, as a header.

@@ -15,9 +15,13 @@ const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Audit(arguments) => commands::audit(&arguments),
+        Command::Backfill(arguments) => commands::backfill(&arguments),
         Command::Bench { command: BenchCommand::Zones(arguments) } => commands::bench_zones(arguments),
         Command::Check { config, output, timeout } => commands::check(&config, output, timeout),
         Command::CheckConfig { config } => commands::check_config(&config),
+        Command::Heal(arguments) => commands::heal(&arguments),
+        Command::Queue(arguments) => commands::queue(&arguments),
         Command::Run { config, log_format } => commands::run(&config, log_format),
         Command::Zones(arguments) => commands::zones(&arguments),
     };

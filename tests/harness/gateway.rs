@@ -148,14 +148,30 @@ impl Gateway {
     /// # Panics
     /// Where its binary is not built.
     pub async fn command(&self, arguments: &[&str]) -> Result<Output> {
+        let output = tokio::time::timeout(COMMAND, self.prepared(arguments).output()).await;
+        output.context("quay-gateway still ran")?.context("running quay-gateway")
+    }
+
+    /// Starts another of its commands; it is killed when dropped.
+    ///
+    /// # Errors
+    /// Where it cannot be run.
+    ///
+    /// # Panics
+    /// Where its binary is not built.
+    pub fn start_command(&self, arguments: &[&str], output: Stdio) -> Result<tokio::process::Child> {
+        let mut command = self.prepared(arguments);
+        command.stdout(output).stderr(Stdio::null()).spawn().context("starting quay-gateway")
+    }
+
+    fn prepared(&self, arguments: &[&str]) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(binary());
         command.args(arguments).arg("--config").arg(self.config_file());
         command.stdin(Stdio::null()).kill_on_drop(true);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUAY_")) {
             command.env_remove(name);
         }
-        let output = tokio::time::timeout(COMMAND, command.output()).await;
-        output.context("quay-gateway still ran")?.context("running quay-gateway")
+        command
     }
 
     /// Sends SIGTERM and waits for the end.

@@ -1,14 +1,21 @@
 //! A thin file for each command.
 
+mod audit;
 mod bench;
 mod check;
+mod heal;
 mod log;
 mod output;
+mod queue;
+mod retire;
 mod run;
 mod signals;
 mod zones;
 
+pub(crate) use audit::audit;
 pub(crate) use bench::bench_zones;
 pub(crate) use check::{check, check_config};
+pub(crate) use heal::{backfill, heal};
+pub(crate) use queue::queue;
 pub(crate) use run::run;
 pub(crate) use zones::zones;

@@ -4,10 +4,12 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use gateway::Running;
 use gateway::config;
-use gateway::zones::{Running, table};
+use gateway::zones::table;
 
 use super::output::{print, runtime};
+use super::retire::retire;
 use crate::arguments::{Output, ZonesArguments, ZonesCommand};
 
 /// Clears the screen and goes to its first line (ECMA-48: ED, CUP).
@@ -15,6 +17,14 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// Shows the zones of a running gateway, or drains one.
 pub(crate) fn zones(arguments: &ZonesArguments) -> anyhow::Result<ExitCode> {
+    if let Some(ZonesCommand::Retire(retirement)) = &arguments.command {
+        let Some(path) = &arguments.config else {
+            anyhow::bail!("name the zones: --config with the gateway's file")
+        };
+        let settings = config::load(path)?;
+        let address = arguments.admin.unwrap_or(settings.admin_listen);
+        return retire(&settings, address, retirement);
+    }
     let address = match (arguments.admin, &arguments.config) {
         (Some(address), _) => address,
         (None, Some(path)) => config::load(path)?.admin_listen,
@@ -33,7 +43,8 @@ pub(crate) fn zones(arguments: &ZonesArguments) -> anyhow::Result<ExitCode> {
                 running.drain(zone, false).await?;
                 print(&format!("{zone} is read again\n"))
             }
-            None => match arguments.watch {
+            // The one that is left was dealt with above.
+            Some(ZonesCommand::Retire(_)) | None => match arguments.watch {
                 None => show(&running, arguments.output).await,
                 Some(seconds) => watch(&running, arguments.output, seconds.get()).await,
             },

@@ -1,5 +1,7 @@
 //! Counters for operators, in the Prometheus text form.
 
+mod copies;
+mod text;
 mod zones;
 
 use std::fmt::Write as _;
@@ -11,6 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use zone_router::{Snapshot, Zone};
+
+use crate::queue::Sample;
 
 /// What is counted.
 #[derive(Debug)]
@@ -70,8 +74,14 @@ impl Metrics {
         self.pushes_not_queued.inc();
     }
 
-    /// Everything, with `gauges` (name, help, value) read at this moment.
-    pub(crate) fn render(&self, snapshot: &Snapshot, gauges: &[(&str, &str, u64)]) -> String {
+    /// Everything, with `gauges` (name, help, value) read at this moment, and the copies as they were
+    /// sampled.
+    pub(crate) fn render(
+        &self,
+        snapshot: &Snapshot,
+        gauges: &[(&str, &str, u64)],
+        copies: &Sample,
+    ) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
@@ -84,6 +94,7 @@ impl Metrics {
             );
         }
         text.push_str(&zones::render(snapshot));
+        text.push_str(&copies::render(copies));
         text.push_str("# EOF\n");
         text
     }

@@ -1,24 +1,23 @@
 //! What is known of the zones, read at the moment of a scrape.
 
-use std::fmt::Write as _;
-
 use tokio::time::Instant;
 use zone_router::snapshot::Counts;
-use zone_router::{SizeClass, Snapshot, ZoneView};
+use zone_router::{SizeClass, Snapshot};
 
+use super::text::Text;
 use crate::zones::state;
 
 /// Every zone's metrics in the OpenMetrics text form, without its end.
 pub(super) fn render(snapshot: &Snapshot) -> String {
-    let mut text = Text(String::new());
+    let mut text = Text::default();
     let now = Instant::now();
     text.head("zone_serves", "gauge", "Whether reads go to a zone before those that are out of use");
     for zone in &snapshot.zones {
-        text.value("zone_serves", zone, "", u64::from(zone.serves()) as f64);
+        text.value("zone_serves", &zone.name, "", u64::from(zone.serves()) as f64);
     }
     text.head("zone_state", "gauge", "1 for the state that a zone is in");
     for zone in &snapshot.zones {
-        text.value("zone_state", zone, &format!(",state=\"{}\"", state(zone, now)), 1.0);
+        text.value("zone_state", &zone.name, &format!(",state=\"{}\"", state(zone, now)), 1.0);
     }
     text.head("zones_all_ejected", "gauge", "Whether every zone that may be read is out of use: alert");
     text.line("zones_all_ejected", "", u64::from(snapshot.all_ejected) as f64);
@@ -28,10 +27,10 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
     for (name, help, count) in COUNTS {
         text.head(name, "counter", help);
         for zone in &snapshot.zones {
-            text.value(&format!("{name}_total"), zone, "", count(&zone.counts) as f64);
+            text.value(&format!("{name}_total"), &zone.name, "", count(&zone.counts) as f64);
         }
     }
-    text.0
+    text.end()
 }
 
 type Count = (&'static str, &'static str, fn(&Counts) -> u64);
@@ -55,7 +54,7 @@ fn times(text: &mut Text, snapshot: &Snapshot) {
     text.head("zone_probe_seconds", "gauge", "How long probes take, on average of the last seconds");
     for zone in &snapshot.zones {
         if let Some(probe) = zone.probe {
-            text.value("zone_probe_seconds", zone, "", probe.as_secs_f64());
+            text.value("zone_probe_seconds", &zone.name, "", probe.as_secs_f64());
         }
     }
     text.head("zone_header_seconds", "gauge", "Quantiles of how long headers take, of the last 30 to 60 s");
@@ -65,7 +64,7 @@ fn times(text: &mut Text, snapshot: &Snapshot) {
             for (quantile, value) in [("0.5", headers.p50), ("0.95", headers.p95)] {
                 let Some(value) = value else { continue };
                 let labels = format!(",class=\"{}\",quantile=\"{quantile}\"", class.as_str());
-                text.value("zone_header_seconds", zone, &labels, value.as_secs_f64());
+                text.value("zone_header_seconds", &zone.name, &labels, value.as_secs_f64());
             }
         }
     }
@@ -76,26 +75,7 @@ fn times(text: &mut Text, snapshot: &Snapshot) {
     );
     for zone in &snapshot.zones {
         if let Some(rate) = zone.throughput {
-            text.value("zone_bytes_per_second", zone, "", rate as f64);
+            text.value("zone_bytes_per_second", &zone.name, "", rate as f64);
         }
-    }
-}
-
-/// Lines of the text form.
-struct Text(String);
-
-impl Text {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string does not fail.
-        let _ = writeln!(self.0, "# HELP quay_gateway_{name} {help}.\n# TYPE quay_gateway_{name} {kind}");
-    }
-
-    fn value(&mut self, name: &str, zone: &ZoneView, labels: &str, value: f64) {
-        let escaped = zone.name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        self.line(name, &format!("{{zone=\"{escaped}\"{labels}}}"), value);
-    }
-
-    fn line(&mut self, name: &str, labels: &str, value: f64) {
-        let _ = writeln!(self.0, "quay_gateway_{name}{labels} {value}");
     }
 }

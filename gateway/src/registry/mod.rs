@@ -43,7 +43,13 @@ fn names(headers: &HeaderMap, digest: &Digest) -> bool {
 /// The registry that the settings name.
 #[must_use]
 pub fn registry(settings: &Settings) -> Arc<dyn Registry> {
-    match settings.registry_kind {
+    of_kind(settings.registry_kind)
+}
+
+/// The registry of a kind.
+#[must_use]
+pub fn of_kind(kind: RegistryKind) -> Arc<dyn Registry> {
+    match kind {
         RegistryKind::Quay => Arc::new(quay::Quay),
         RegistryKind::Distribution => Arc::new(distribution::Distribution),
     }

@@ -1,7 +1,6 @@
 //! Zones as they can be built (one that cannot be used does not stop the others), what operators
 //! say of them, and what they are shown.
 
-mod command;
 mod report;
 mod table;
 mod word;
@@ -10,7 +9,6 @@ use anyhow::bail;
 use backends::Transport;
 use zone_router::Zone;
 
-pub use self::command::Running;
 pub(crate) use self::report::state;
 pub use self::report::{ClassReport, CountsReport, Report, ZoneReport};
 pub use self::table::table;

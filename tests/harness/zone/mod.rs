@@ -115,6 +115,14 @@ impl Zone {
         std::fs::remove_file(self.path(digest))
     }
 
+    /// Takes the whole bucket away.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub fn delete_bucket(&self) -> io::Result<()> {
+        std::fs::remove_dir_all(self.dir.path().join(&self.location.bucket))
+    }
+
     /// Files of multipart uploads that were begun and neither completed nor aborted.
     ///
     /// # Errors

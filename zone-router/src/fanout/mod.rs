@@ -8,12 +8,15 @@ mod authority;
 mod backoff;
 mod bounds;
 mod copy;
+mod errors;
 mod job;
 mod journal;
 mod lane;
 mod local;
+mod operators;
 mod pace;
 mod reason;
+mod risk;
 mod setup;
 mod status;
 mod timetable;
@@ -34,11 +37,16 @@ pub use authority::{Authority, Placed, Wanted};
 pub use backoff::Backoff;
 pub use bounds::{Bounds, Verify};
 pub use copy::{CopyError, Failure, Fault, Outcome};
+pub use errors::Failures;
 pub use job::{Job, MAX_REPOSITORIES, NewJob};
-pub use journal::{Count, Database, Journal, JournalError, LEASE, Next};
+pub use journal::{
+    AGES, Ages, Count, Database, JOBS_SHOWN, JobView, Journal, JournalError, LEASE, Next, Outstanding, Shown,
+    State, TOOK, Took, Which,
+};
 pub use local::Local;
 pub use pace::{Limits, LimitsByZone};
 pub use reason::{MAX_REASON, reason};
+pub use risk::{AtRisk, at_risk};
 pub use setup::Setup;
 pub use status::LaneStatus;
 pub use timetable::{DAY, Timetable, Window};

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::copy::{End, Outcome};
+use super::errors::Errors;
 use super::journal::Count;
 
 /// One lane, for metrics and an operator.
@@ -58,6 +59,7 @@ pub(super) struct Tally {
     already_there: AtomicU64,
     withdrawn: AtomicU64,
     failures: AtomicU64,
+    pub(super) errors: Errors,
 }
 
 impl Tally {
@@ -74,7 +76,11 @@ impl Tally {
                 self.copied.fetch_add(1, Ordering::Relaxed)
             }
             End::Done(Outcome::Withdrawn) => self.withdrawn.fetch_add(1, Ordering::Relaxed),
-            End::Parked(_) | End::Failed(_) => self.failures.fetch_add(1, Ordering::Relaxed),
+            End::Parked(_) => self.failures.fetch_add(1, Ordering::Relaxed),
+            End::Failed(error) => {
+                self.errors.note(error);
+                self.failures.fetch_add(1, Ordering::Relaxed)
+            }
         };
     }
 

@@ -6,6 +6,8 @@
 
 mod bells;
 mod error;
+mod finished;
+mod look;
 mod postgres;
 mod sqlite;
 mod turn;
@@ -20,6 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use error::JournalError;
+pub use look::{AGES, Ages, JOBS_SHOWN, JobView, Outstanding, Shown, State, TOOK, Took, Which};
 pub use postgres::{Database, LEASE};
 #[cfg(test)]
 pub(super) use sqlite::Simulated;
@@ -27,6 +30,7 @@ pub(super) use sqlite::Simulated;
 use super::job::{Job, NewJob};
 use super::reason::reason;
 use bells::Bells;
+use finished::Finished;
 use postgres::Postgres;
 use sqlite::Sqlite;
 
@@ -84,6 +88,7 @@ impl Count {
 pub struct Journal {
     engine: Engine,
     bells: Bells,
+    finished: Finished,
 }
 
 #[derive(Debug, Clone)]
@@ -98,13 +103,18 @@ impl Journal {
     /// # Errors
     /// The file cannot be made, is no database, or a later release wrote it.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        Ok(Self { engine: Engine::Sqlite(Sqlite::open(path)?), bells: Bells::default() })
+        let engine = Engine::Sqlite(Sqlite::open(path)?);
+        Ok(Self { engine, bells: Bells::default(), finished: Finished::default() })
     }
 
     /// On a disk that is none: for simulation.
     #[cfg(test)]
     pub(super) fn simulated(simulated: sqlite::Simulated) -> Self {
-        Self { engine: Engine::Sqlite(Sqlite::simulated(simulated)), bells: Bells::default() }
+        Self {
+            engine: Engine::Sqlite(Sqlite::simulated(simulated)),
+            bells: Bells::default(),
+            finished: Finished::default(),
+        }
     }
 
     /// Shares the journal in this database, making its tables if they are not there. A database
@@ -117,7 +127,8 @@ impl Journal {
     pub async fn connect(database: Database, tls: &ClientConfig) -> Result<Self, JournalError> {
         let bells = Bells::default();
         let postgres = Postgres::connect(database, tls, bells.clone()).await?;
-        Ok(Self { engine: Engine::Postgres(Arc::new(postgres)), bells })
+        let engine = Engine::Postgres(Arc::new(postgres));
+        Ok(Self { engine, bells, finished: Finished::default() })
     }
 
     /// Adds jobs, all or none. When it returns, they are on the disk, and whoever works on their
@@ -196,10 +207,14 @@ impl Journal {
     /// # Errors
     /// The commit failed or was late; the job may still be there, which does no harm.
     pub async fn done(&self, job: &Job) -> Result<(), JournalError> {
-        match &self.engine {
-            Engine::Sqlite(sqlite) => sqlite.done(job).await,
-            Engine::Postgres(postgres) => postgres.done(job).await,
+        let took = match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.done(job).await?,
+            Engine::Postgres(postgres) => postgres.done(job).await?,
+        };
+        if let Some(took) = took {
+            self.finished.note(&job.target, took);
         }
+        Ok(())
     }
 
     /// Keeps that a job failed, and why, and makes it due again after `delay`; at once if it was

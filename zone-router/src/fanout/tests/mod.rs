@@ -5,6 +5,7 @@ mod copies;
 mod crash;
 mod journal;
 mod lanes;
+mod look;
 mod pace;
 mod place;
 mod replicas;

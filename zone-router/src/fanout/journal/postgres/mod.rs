@@ -6,6 +6,7 @@
 
 mod database;
 mod line;
+mod look;
 mod schema;
 mod statements;
 
@@ -164,7 +165,8 @@ impl Postgres {
         self.ask(&self.lanes, statements::RELEASE, &parameters).await.map(drop)
     }
 
-    pub(super) async fn done(&self, job: &Job) -> Result<(), JournalError> {
+    /// How long it took from when it was added, if it is gone now.
+    pub(super) async fn done(&self, job: &Job) -> Result<Option<Duration>, JournalError> {
         let (zone, digest) = (&*job.target, job.blob.digest.to_string());
         let parameters: [Parameter<'_>; 4] = [
             (&zone, Type::TEXT),
@@ -172,10 +174,10 @@ impl Postgres {
             (&self.replica, Type::INT8),
             (&job.stamp, Type::INT8),
         ];
-        match self.ask(&self.lanes, statements::DONE, &parameters).await?.is_empty() {
+        match self.ask(&self.lanes, statements::DONE, &parameters).await?.first() {
             // Added again, or another's by now.
-            true => self.give_back(zone, Some(digest)).await,
-            false => Ok(()),
+            None => self.give_back(zone, Some(digest)).await.map(|()| None),
+            Some(row) => Ok(Duration::try_from_secs_f64(row.get(0)).ok()),
         }
     }
 
@@ -250,12 +252,7 @@ impl Postgres {
     }
 
     fn job(&self, zone: &Arc<str>, row: &Row) -> Result<Job, JournalError> {
-        let digest: &str = row.get(0);
-        let digest = digest.parse().map_err(|_| JournalError::Refused {
-            place: self.database.place().to_owned(),
-            why: "a digest in quay_gateway_job is none".to_owned(),
-            lasting: false,
-        })?;
+        let digest = self.digest(row.get(0))?;
         Ok(Job {
             blob: Blob { digest, key: Key::new(row.get::<_, String>(1)) },
             target: Arc::clone(zone),
@@ -263,6 +260,14 @@ impl Postgres {
             repositories: row.get(3),
             attempts: u32::try_from(row.get::<_, i32>(4)).unwrap_or(0),
             stamp: row.get(5),
+        })
+    }
+
+    fn digest(&self, text: &str) -> Result<Digest, JournalError> {
+        text.parse().map_err(|_| JournalError::Refused {
+            place: self.database.place().to_owned(),
+            why: "a digest in quay_gateway_job is none".to_owned(),
+            lasting: false,
         })
     }
 }
@@ -313,6 +318,6 @@ fn count(row: &Row) -> Count {
     }
 }
 
-fn unsigned(value: i64) -> u64 {
+pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }

@@ -52,9 +52,10 @@ pub(super) const RENEW: &str = "
 UPDATE quay_gateway_job SET leased_until = now() + make_interval(secs => $4)
 WHERE zone = $1 AND digest = $2 AND leased_by = $3 RETURNING 1";
 
-/// Zone, digest, replica, stamp.
+/// Zone, digest, replica, stamp. Seconds since it was added.
 pub(super) const DONE: &str = "
-DELETE FROM quay_gateway_job WHERE zone = $1 AND digest = $2 AND leased_by = $3 AND stamp = $4 RETURNING 1";
+DELETE FROM quay_gateway_job WHERE zone = $1 AND digest = $2 AND leased_by = $3 AND stamp = $4
+RETURNING extract(epoch FROM clock_timestamp() - added)::float8";
 
 /// Zone, replica, digest or NULL for all.
 pub(super) const RELEASE: &str = "

@@ -1,9 +1,10 @@
 //! The journal in an SQLite file, for one process.
 //!
 //! One thread writes. It takes whatever requests wait, applies them in one transaction and answers
-//! after the commit, so that many pushes share one sync of the disk. Reads have a connection of
-//! their own and never wait for a commit.
+//! after the commit, so that many pushes share one sync of the disk. Reads have connections of their
+//! own, those of operators another than those of lanes, and never wait for a commit.
 
+mod look;
 #[cfg(test)]
 mod simulated;
 mod table;
@@ -52,6 +53,7 @@ type Reply = oneshot::Sender<Result<(), JournalError>>;
 pub(super) struct Sqlite {
     writes: mpsc::Sender<(Apply, Reply)>,
     reader: Arc<Mutex<Connection>>,
+    looker: Arc<Mutex<Connection>>,
     /// A moment, by both clocks.
     moment: Arc<Mutex<(Instant, SystemTime)>>,
     /// What is there instead of a disk and a clock.
@@ -76,8 +78,12 @@ impl Sqlite {
         if found > table::VERSION {
             return Err(JournalError::Newer { place: place(), found, known: table::VERSION });
         }
-        let reader = connect(path).map_err(sqlite)?;
-        reader.pragma_update(None, "query_only", true).map_err(sqlite)?;
+        let reader = || {
+            let reader = connect(path).map_err(sqlite)?;
+            reader.pragma_update(None, "query_only", true).map_err(sqlite)?;
+            Ok::<_, JournalError>(Arc::new(Mutex::new(reader)))
+        };
+        let (reader, looker) = (reader()?, reader()?);
         let (writes, requests) = mpsc::channel(QUEUE);
         std::thread::Builder::new()
             .name("journal".to_owned())
@@ -85,7 +91,8 @@ impl Sqlite {
             .map_err(file)?;
         Ok(Self {
             writes,
-            reader: Arc::new(Mutex::new(reader)),
+            reader,
+            looker,
             moment: Arc::new(Mutex::new((Instant::now(), SystemTime::now()))),
             #[cfg(test)]
             simulated: None,
@@ -97,7 +104,8 @@ impl Sqlite {
     pub(super) fn simulated(simulated: Simulated) -> Self {
         let reader = Arc::clone(&simulated.disk);
         let moment = Arc::new(Mutex::new((Instant::now(), (simulated.clock)())));
-        Self { writes: mpsc::channel(1).0, reader, moment, simulated: Some(simulated) }
+        let looker = Arc::clone(&reader);
+        Self { writes: mpsc::channel(1).0, reader, looker, moment, simulated: Some(simulated) }
     }
 
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a simulation has a clock of its own"))]
@@ -126,9 +134,12 @@ impl Sqlite {
         self.read(move |db| table::next(db, &zone, turn, &under_way, now, horizon)).await
     }
 
-    pub(super) async fn done(&self, job: &Job) -> Result<(), JournalError> {
+    /// How long it took from when it was added, if it is gone now.
+    pub(super) async fn done(&self, job: &Job) -> Result<Option<Duration>, JournalError> {
         let job = job.clone();
-        self.write(move |db| table::done(db, &job)).await
+        let added = self.change(move |db| table::done(db, &job)).await?;
+        // A clock that was set back makes no negative time.
+        Ok(added.map(|added| self.now().duration_since(added).unwrap_or_default()))
     }
 
     pub(super) async fn failed(&self, job: &Job, delay: Duration, error: String) -> Result<(), JournalError> {
@@ -161,7 +172,7 @@ impl Sqlite {
     }
 
     pub(super) async fn counts(&self) -> Result<Vec<Count>, JournalError> {
-        self.read(table::counts).await
+        self.look(table::counts).await
     }
 
     pub(super) async fn write(
@@ -180,6 +191,21 @@ impl Sqlite {
         tokio::time::timeout(PATIENCE, committed).await.map_err(|_| JournalError::Late(PATIENCE))?
     }
 
+    /// A change that says something: known once it is committed.
+    async fn change<T: Send + 'static>(
+        &self,
+        apply: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (said, heard) = oneshot::channel();
+        self.write(move |db| {
+            // Who has gone does not want to know.
+            let _ = said.send(apply(db)?);
+            Ok(())
+        })
+        .await?;
+        heard.await.map_err(|_| JournalError::Closed)
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -188,7 +214,25 @@ impl Sqlite {
         if let Some(simulated) = &self.simulated {
             return simulated.read(query).await;
         }
-        let reader = Arc::clone(&self.reader);
+        Self::query(Arc::clone(&self.reader), query).await
+    }
+
+    /// What reads many jobs: lanes do not wait for it.
+    async fn look<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        #[cfg(test)]
+        if let Some(simulated) = &self.simulated {
+            return simulated.read(query).await;
+        }
+        Self::query(Arc::clone(&self.looker), query).await
+    }
+
+    async fn query<T: Send + 'static>(
+        reader: Arc<Mutex<Connection>>,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
         let answer = tokio::task::spawn_blocking(move || {
             query(&reader.lock().unwrap_or_else(PoisonError::into_inner))
         });

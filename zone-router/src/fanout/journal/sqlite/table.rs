@@ -165,14 +165,12 @@ fn first(
     Ok(None)
 }
 
-/// Removes the job, unless it was added again since it was read.
-pub(super) fn done(db: &Connection, job: &Job) -> Result<()> {
-    db.prepare_cached("DELETE FROM job WHERE zone = ?1 AND digest = ?2 AND stamp = ?3")?.execute(params![
-        &*job.target,
-        job.blob.digest.to_string(),
-        job.stamp
-    ])?;
-    Ok(())
+/// Removes the job, unless it was added again since it was read; when it was first added.
+pub(super) fn done(db: &Connection, job: &Job) -> Result<Option<SystemTime>> {
+    let mut done =
+        db.prepare_cached("DELETE FROM job WHERE zone = ?1 AND digest = ?2 AND stamp = ?3 RETURNING added")?;
+    let row = params![&*job.target, job.blob.digest.to_string(), job.stamp];
+    Ok(done.query_row(row, |row| row.get(0)).optional()?.map(from_millis))
 }
 
 /// Keeps a failed try and when to try again; what was added again since it was read stays due.
@@ -258,20 +256,20 @@ fn job(zone: &Arc<str>, row: &Row<'_>) -> Result<Job> {
     })
 }
 
-fn lines(text: &str) -> Vec<String> {
+pub(super) fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-fn unsigned(value: i64) -> u64 {
+pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-fn to_millis(time: SystemTime) -> i64 {
+pub(super) fn to_millis(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn from_millis(millis: i64) -> SystemTime {
+pub(super) fn from_millis(millis: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(unsigned(millis))
 }
 

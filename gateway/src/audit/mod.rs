@@ -1,0 +1,301 @@
+//! What lies in the zones, beside each other: which blobs are missing where, which are wrong, and what
+//! belongs to nobody. Reads only.
+//!
+//! The digests of blobs are evenly spread, so an inventory goes by their first byte, in 256 steps: all
+//! zones list what they have below one prefix, the listings are compared, what was found is appended to a
+//! file, and a checkpoint is written. Memory holds a few steps at most, whatever the number of blobs and
+//! the order of a listing.
+
+mod checkpoint;
+mod compare;
+mod deep;
+mod finding;
+mod json;
+mod layout;
+mod listing;
+mod pace;
+mod percent;
+mod progress;
+mod strays;
+mod table;
+mod tally;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt as _};
+use tokio_util::sync::CancellationToken;
+use zone_router::Zone;
+
+pub use checkpoint::{Begin, Checkpoint, Findings, Plan, findings, findings_file, found, from_file};
+pub use compare::Rows;
+pub use finding::{CSV_HEAD, Finding, Kind};
+pub use json::json;
+pub(crate) use pace::spoken;
+pub use percent::Percent;
+pub use progress::Progress;
+pub(crate) use table::with_bytes;
+pub use table::{SHOWN, table};
+pub use tally::{Count, Tally, ZoneTally};
+
+use self::checkpoint::Folder;
+use self::compare::{Compared, Listed, compare};
+use self::deep::{Read, Verdict, read_all, refine};
+use self::layout::{Layout, STEPS};
+use self::listing::Listing;
+use self::progress::Course;
+use crate::cache::DirectoryLock;
+use crate::config::Settings;
+use crate::{app, registry, tls, zones};
+
+/// Steps that are listed at once; they are compared one after the other.
+const STEPS_AT_ONCE: usize = 4;
+
+/// What the registry records of the blobs that it knows.
+#[async_trait]
+pub trait Records: fmt::Debug + Send + Sync {
+    /// Every blob whose digest begins with this byte, each with the zones that the registry believes to
+    /// have it.
+    ///
+    /// # Errors
+    /// It cannot be asked, or did not say.
+    async fn beginning_with(&self, first: u8) -> anyhow::Result<Rows>;
+}
+
+/// How to audit.
+#[derive(Debug)]
+pub struct Options {
+    /// The audit's own folder: how far it is, and what was found. Made, if need be.
+    pub folder: PathBuf,
+    /// What to do about an audit that was cut.
+    pub begin: Begin,
+    /// Zones to leave out, by name.
+    pub without: Vec<String>,
+    /// Zones where every blob should be, by name, instead of the configuration's.
+    pub targets: Option<Vec<String>>,
+    /// Which share of the blobs to read and hash. Where there is one, also those are read of which zones
+    /// have different sizes.
+    pub deep: Option<Percent>,
+    /// What draws the sample.
+    pub seed: u64,
+    /// Whether to look for what belongs to nobody in the whole root of each zone.
+    pub strays: bool,
+    /// Blobs written within so long are left alone: their copies may be under way.
+    pub min_age: Duration,
+    /// What the registry records, where its database is at hand.
+    pub records: Option<Arc<dyn Records>>,
+}
+
+/// What came of an audit.
+#[derive(Debug)]
+pub struct Report {
+    /// What it did and counted.
+    pub done: Checkpoint,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// How long this run of it took.
+    pub took: Duration,
+    /// What there is to know beside what was found.
+    pub notes: Vec<String>,
+}
+
+/// Audits the zones. `found` is told of everything that is found, as it is, from the beginning also where
+/// an audit goes on.
+///
+/// # Errors
+/// A zone could not be listed, a file not be written, or it was stopped: what is done so far is kept in
+/// the folder, and can be gone on with.
+pub async fn run(
+    settings: &Settings,
+    options: &Options,
+    progress: Progress,
+    stop: &CancellationToken,
+    found: &mut (dyn FnMut(&Finding) -> anyhow::Result<()> + Send),
+) -> anyhow::Result<Report> {
+    let began = std::time::Instant::now();
+    tls::install_provider();
+    let transport = app::transport(settings, tls::client(&settings.ca_files)?);
+    let (zones, mut notes) = chosen(zones::build(settings, &transport)?, &options.without)?;
+    let targets = options.targets.as_ref().unwrap_or(&settings.targets);
+    let targets: BTreeSet<_> = targets.iter().map(String::as_str).collect();
+    if !zones.iter().any(|zone| targets.contains(&*zone.name)) {
+        notes.push("none of these zones is a target of copies: nothing counts as missing".to_owned());
+    }
+    let plan = Plan {
+        zones: zones.iter().map(|zone| (zone.name.to_string(), targets.contains(&*zone.name))).collect(),
+        deep: options.deep,
+        seed: options.seed,
+        strays: options.strays,
+        registry: options.records.is_some(),
+    };
+    let _lock = DirectoryLock::take(&options.folder).context("the audit's folder cannot be used")?;
+    let mut folder = Folder::open(&options.folder, plan, options.begin)?;
+    for finding in findings(&options.folder)? {
+        found(&finding?)?;
+    }
+    let audit = Audit {
+        layout: Layout::new(settings.registry_kind, registry::registry(settings)),
+        zones,
+        targets,
+        options,
+    };
+    let mut course = progress.course(folder.at.steps);
+    let walked = tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(anyhow::anyhow!("asked to stop")),
+        walked = audit.walk(&mut folder, &mut course, found) => walked,
+    };
+    course.clear();
+    walked.with_context(|| {
+        format!(
+            "{} of {STEPS} steps are done and kept in {}: --resume goes on from there",
+            folder.at.steps,
+            options.folder.display()
+        )
+    })?;
+    Ok(Report { done: folder.at, folder: options.folder.clone(), took: began.elapsed(), notes })
+}
+
+/// The zones that can be listed and are not left out, and what there is to say of the others.
+fn chosen(zones: Vec<Zone>, without: &[String]) -> anyhow::Result<(Vec<Zone>, Vec<String>)> {
+    let names: Vec<_> = zones.iter().map(|zone| zone.name.to_string()).collect();
+    if let Some(unknown) = without.iter().find(|name| !names.contains(name)) {
+        bail!("--without: there is no zone {unknown}; zones are {}", names.join(", "));
+    }
+    let mut notes = Vec::new();
+    let mut chosen = Vec::new();
+    for zone in zones {
+        if without.iter().any(|name| *name == *zone.name) {
+            notes.push(format!("zone {} was left out", zone.name));
+        } else if let Some(unusable) = zones::unusable(&zone) {
+            notes.push(format!("{unusable}; it was left out"));
+        } else {
+            chosen.push(zone);
+        }
+    }
+    match chosen.is_empty() {
+        true => bail!("no zone is left to audit"),
+        false => Ok((chosen, notes)),
+    }
+}
+
+/// An audit at work.
+struct Audit<'a> {
+    layout: Layout,
+    zones: Vec<Zone>,
+    targets: BTreeSet<&'a str>,
+    options: &'a Options,
+}
+
+/// What one step came to.
+struct Step {
+    compared: Compared,
+    /// Zone by zone.
+    blobs: Vec<Count>,
+    hashed: Vec<Count>,
+}
+
+impl Audit<'_> {
+    async fn walk(
+        &self,
+        folder: &mut Folder,
+        course: &mut Course,
+        found: &mut (dyn FnMut(&Finding) -> anyhow::Result<()> + Send),
+    ) -> anyhow::Result<()> {
+        // Bytes, all 256 of them.
+        let rest = (folder.at.steps..STEPS).map(|first| self.step(first as u8));
+        let mut steps = std::pin::pin!(stream::iter(rest).buffered(STEPS_AT_ONCE));
+        while let Some(step) = steps.next().await {
+            let step = step?;
+            step.compared.findings.iter().try_for_each(&mut *found)?;
+            folder.add(&step.compared.findings)?;
+            let tally = &mut folder.at.tally;
+            tally.take(&step.compared);
+            for (zone, (blobs, hashed)) in tally.zones.iter_mut().zip(step.blobs.iter().zip(&step.hashed)) {
+                zone.blobs.merge(*blobs);
+                zone.hashed.merge(*hashed);
+            }
+            folder.at.steps += 1;
+            folder.save()?;
+            course.at(folder.at.steps, &folder.at.tally);
+        }
+        if self.options.strays {
+            strays::walk(&self.zones, &self.layout, folder, course, found).await?;
+        }
+        folder.at.done = true;
+        folder.save()
+    }
+
+    async fn step(&self, first: u8) -> anyhow::Result<Step> {
+        let recent = SystemTime::now() - self.options.min_age;
+        let list = |zone: &Zone| {
+            let (store, name) = (Arc::clone(&zone.store), Arc::clone(&zone.name));
+            async move {
+                listing::list(&store, &self.layout, first, recent).await.with_context(|| {
+                    format!("zone {name} cannot be listed (`quay-gateway check` says more, --without {name} goes on without it)")
+                })
+            }
+        };
+        let records = async {
+            match &self.options.records {
+                Some(records) => records.beginning_with(first).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (listings, rows) = tokio::try_join!(try_join_all(self.zones.iter().map(list)), records)?;
+        let (mut step, listed) = self.compared(listings, rows.as_ref());
+        if self.options.deep.is_some() {
+            self.read(&mut step, listed).await;
+        }
+        Ok(step)
+    }
+
+    /// The listings beside each other; they come back for who wants to read what is in them.
+    fn compared(&self, listings: Vec<Listing>, rows: Option<&Rows>) -> (Step, Vec<Listed<'_>>) {
+        let mut strays = Vec::new();
+        let mut blobs = Vec::new();
+        let mut listed = Vec::new();
+        for (zone, listing) in self.zones.iter().zip(listings) {
+            blobs.push(listing.blobs);
+            strays.extend(listing.strays.iter().map(|(key, size)| Finding::stray(&zone.name, key, *size)));
+            let target = self.targets.contains(&*zone.name);
+            listed.push(Listed { zone: &zone.name, target, blobs: listing.seen });
+        }
+        let mut compared = compare(&mut listed, rows);
+        compared.findings.extend(strays);
+        let hashed = vec![Count::default(); blobs.len()];
+        (Step { compared, blobs, hashed }, listed)
+    }
+
+    /// Reads the sample, and what zones have in different sizes.
+    async fn read(&self, step: &mut Step, listed: Vec<Listed<'_>>) {
+        let share = self.options.deep.unwrap_or(Percent::ZERO);
+        let doubtful = &step.compared.doubtful;
+        let mut reads = Vec::new();
+        for (zone, listed) in self.zones.iter().zip(listed) {
+            for seen in listed.blobs {
+                // Sorted, as they were compared.
+                let doubtful = doubtful.binary_search(&seen.digest).is_ok();
+                if doubtful || share.takes(&seen.digest, self.options.seed) {
+                    let (digest, key) = (seen.digest, self.layout.key(&seen.digest));
+                    reads.push(Read { zone, digest, key, size: seen.size });
+                }
+            }
+        }
+        let verdicts = read_all(reads).await;
+        for zones in verdicts.values() {
+            for (zone, count) in self.zones.iter().zip(&mut step.hashed) {
+                if let Some(Verdict::Right(bytes) | Verdict::Wrong(bytes)) = zones.get(&*zone.name) {
+                    count.add(*bytes);
+                }
+            }
+        }
+        refine(&mut step.compared, &verdicts);
+    }
+}

@@ -1,0 +1,105 @@
+//! `queue`.
+
+use std::process::ExitCode;
+
+use gateway::queue::{Changed, JOBS_MAX, JobReport, Park, Retry, jobs_table, table, why};
+use gateway::{Running, config};
+
+use super::output::{print, runtime};
+use crate::arguments::{Output, QueueArguments, QueueCommand, State};
+
+/// Shows the queue of a running gateway, or changes it.
+pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
+    let address = match (arguments.admin, &arguments.config) {
+        (Some(address), _) => address,
+        (None, Some(path)) => config::load(path)?.admin_listen,
+        (None, None) => {
+            anyhow::bail!("name the gateway: --config with its file, or --admin with its admin.listen")
+        }
+    };
+    let running = Running::at(address)?;
+    let json = matches!(arguments.output, Output::Json);
+    runtime()?.block_on(async {
+        match &arguments.command {
+            None => {
+                let report = running.queue().await?;
+                print(&if json { pretty(&report)? } else { table(&report) })
+            }
+            Some(QueueCommand::Ls { zone, state, limit }) => {
+                let (jobs, more) = ls(&running, zone.as_deref(), *state, *limit).await?;
+                print(&if json { pretty(&jobs)? } else { jobs_table(&jobs, more) })
+            }
+            Some(QueueCommand::Why { digest }) => {
+                let jobs = running.jobs_of(digest).await?;
+                print(&if json { pretty(&jobs)? } else { why(&digest.to_string(), &jobs) })
+            }
+            Some(QueueCommand::Retry { zone, digests, parked, failing }) => {
+                let state = match (parked, failing) {
+                    (true, _) => Some("parked".to_owned()),
+                    (_, true) => Some("failing".to_owned()),
+                    (false, false) => None,
+                };
+                let changed = retry(&running, zone.clone(), state, texts(digests)).await?;
+                print(&if json {
+                    pretty(&changed)?
+                } else {
+                    format!("{} jobs are tried again\n", changed.jobs)
+                })
+            }
+            Some(QueueCommand::Park { digests, zone, reason }) => {
+                let mut all = Changed { jobs: 0 };
+                for digests in texts(digests).chunks(JOBS_MAX) {
+                    let park = Park { zone: zone.clone(), digests: digests.into(), reason: reason.clone() };
+                    all.jobs += running.park(&park).await?.jobs;
+                }
+                print(&if json { pretty(&all)? } else { format!("{} jobs are parked\n", all.jobs) })
+            }
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Page after page; whether there may be more.
+async fn ls(
+    running: &Running,
+    zone: Option<&str>,
+    state: Option<State>,
+    limit: usize,
+) -> anyhow::Result<(Vec<JobReport>, bool)> {
+    let mut all: Vec<JobReport> = Vec::new();
+    while all.len() < limit {
+        let asked = (limit - all.len()).min(JOBS_MAX);
+        let page = running.jobs(zone, state.map(State::as_str), all.last(), asked).await?;
+        let last = page.len() < asked;
+        all.extend(page);
+        if last {
+            return Ok((all, false));
+        }
+    }
+    Ok((all, true))
+}
+
+async fn retry(
+    running: &Running,
+    zone: Option<String>,
+    state: Option<String>,
+    digests: Vec<String>,
+) -> anyhow::Result<Changed> {
+    if digests.is_empty() {
+        return running.retry(&Retry { zone, digests: None, state }).await;
+    }
+    let mut all = Changed { jobs: 0 };
+    for digests in digests.chunks(JOBS_MAX) {
+        let retry = Retry { zone: zone.clone(), digests: Some(digests.into()), state: state.clone() };
+        all.jobs += running.retry(&retry).await?.jobs;
+    }
+    Ok(all)
+}
+
+fn texts(digests: &[backends::Digest]) -> Vec<String> {
+    digests.iter().map(ToString::to_string).collect()
+}
+
+fn pretty<T: serde::Serialize>(value: &T) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}

@@ -1,0 +1,31 @@
+//! Lines of the OpenMetrics text form.
+
+use std::fmt::Write as _;
+
+/// They are gathered here.
+#[derive(Debug, Default)]
+pub(super) struct Text(String);
+
+impl Text {
+    /// What a metric is; its values follow.
+    pub(super) fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(self.0, "# HELP quay_gateway_{name} {help}.\n# TYPE quay_gateway_{name} {kind}");
+    }
+
+    /// A value of a zone; further labels begin with a comma.
+    pub(super) fn value(&mut self, name: &str, zone: &str, labels: &str, value: f64) {
+        let escaped = zone.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        self.line(name, &format!("{{zone=\"{escaped}\"{labels}}}"), value);
+    }
+
+    /// A value, labels and all.
+    pub(super) fn line(&mut self, name: &str, labels: &str, value: f64) {
+        let _ = writeln!(self.0, "quay_gateway_{name}{labels} {value}");
+    }
+
+    /// All of them.
+    pub(super) fn end(self) -> String {
+        self.0
+    }
+}

@@ -1,0 +1,23 @@
+//! The queue of copies for operators: what the admin side answers and takes, and what commands make of it.
+
+mod answer;
+mod feed;
+mod jobs;
+mod plan;
+mod report;
+mod retirement;
+mod sampler;
+mod table;
+mod told;
+mod wire;
+
+pub(crate) use answer::{Refusal, add, jobs, jobs_of, park, queues, retry};
+pub use feed::{Fed, Feed};
+pub use jobs::{jobs_table, why};
+pub use plan::{Plan, Wanted};
+pub use report::{JobReport, QueueReport, ZoneQueue};
+pub use retirement::Retirement;
+pub(crate) use sampler::{Sample, Sampler, run as sample};
+pub use table::table;
+pub use told::{Outcome, healed, healed_json, no_target};
+pub use wire::{Add, AddJob, Added, BACKLOG_MAX, Changed, JOBS_MAX, Park, Retry};

@@ -1,0 +1,120 @@
+//! What is to be queued, of what an audit found. Pure, but for reading its file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use backends::Digest;
+
+use super::wire::AddJob;
+use crate::audit::{Count, Finding, Findings, Kind};
+
+/// A copy for every finding that one mends.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Zone by zone.
+    pub zones: BTreeMap<String, Count>,
+    /// Findings in all, those too that no copy mends.
+    pub findings: u64,
+    /// Of those that say that something is wrong, how many no copy mends, by kind.
+    pub beyond: BTreeMap<Kind, u64>,
+    /// Copies for objects of the right size and with other bytes: only a copy that reads what is there
+    /// finds them.
+    pub disguised: u64,
+    /// What names these findings: the digest of their file.
+    pub digest: Option<Digest>,
+}
+
+/// A finding as it concerns the queue.
+pub trait Wanted {
+    /// The copy that mends it, if one does.
+    fn job(&self) -> Option<AddJob>;
+}
+
+impl Wanted for Finding {
+    fn job(&self) -> Option<AddJob> {
+        let digest = self.digest.filter(|_| self.kind.is_mended_by_a_copy())?;
+        Some(AddJob { digest: digest.to_string(), zone: self.zone.clone(), size: self.expected })
+    }
+}
+
+impl Plan {
+    /// Of all these findings.
+    ///
+    /// # Errors
+    /// Their file cannot be read.
+    pub fn of(mut findings: Findings) -> anyhow::Result<Self> {
+        let mut plan = Self::default();
+        for finding in findings.by_ref() {
+            plan.take(&finding?);
+        }
+        plan.digest = Some(findings.digest());
+        Ok(plan)
+    }
+
+    fn take(&mut self, finding: &Finding) {
+        self.findings += 1;
+        if finding.job().is_some() {
+            self.zones.entry(finding.zone.clone()).or_default().add(finding.bytes());
+            let same = finding.expected.is_some() && finding.size == finding.expected;
+            self.disguised += u64::from(finding.kind == Kind::WrongBytes && same);
+        } else if finding.kind.is_wrong() {
+            *self.beyond.entry(finding.kind).or_default() += 1;
+        }
+    }
+
+    /// Copies in all.
+    #[must_use]
+    pub fn all(&self) -> Count {
+        let mut all = Count::default();
+        self.zones.values().for_each(|zone| all.merge(*zone));
+        all
+    }
+}
+
+/// How long so many bytes take at so many a second.
+#[must_use]
+pub(super) fn time(bytes: u64, per_second: u64) -> Option<Duration> {
+    (per_second > 0).then(|| Duration::from_secs(bytes.div_ceil(per_second)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_copy_mends_is_queued() {
+        let finding = |kind, expected| {
+            let mut finding = Finding::of(kind, "zone-b", Digest::EMPTY, None);
+            finding.expected = expected;
+            finding
+        };
+        let mut plan = Plan::default();
+        for (kind, expected) in [
+            (Kind::Missing, Some(5)),
+            (Kind::WrongBytes, Some(7)),
+            (Kind::SizesDiffer, None),
+            (Kind::Orphan, None),
+            (Kind::Lost, None),
+            (Kind::Unreadable, Some(9)),
+        ] {
+            plan.take(&finding(kind, expected));
+        }
+        let mut disguised = finding(Kind::WrongBytes, Some(7));
+        disguised.size = Some(7);
+        assert_eq!(plan.disguised, 0);
+        plan.take(&disguised);
+        plan.take(&Finding::stray("zone-b", "sha256/e3/x", 100));
+        assert_eq!(plan.zones, [("zone-b".to_owned(), Count { objects: 4, bytes: 19 })].into());
+        assert_eq!((plan.findings, plan.disguised), (8, 1));
+        assert_eq!(plan.beyond, [(Kind::Lost, 1), (Kind::Unreadable, 1)].into());
+        let job = finding(Kind::Missing, Some(5)).job().expect("a copy");
+        assert_eq!((job.digest.parse(), &*job.zone, job.size), (Ok(Digest::EMPTY), "zone-b", Some(5)));
+    }
+
+    #[test]
+    fn time_at_a_rate() {
+        assert_eq!(time(1000, 10), Some(Duration::from_secs(100)));
+        assert_eq!(time(1001, 10), Some(Duration::from_secs(101)));
+        assert_eq!(time(1000, 0), None);
+    }
+}

@@ -1,0 +1,147 @@
+//! What came of healing and filling, in words and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use bytesize::ByteSize;
+use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
+use serde_json::{Value, json};
+
+use super::feed::Fed;
+use super::plan::{Plan, time};
+use crate::audit::{Count, spoken};
+
+/// What was queued, or would be where nothing was fed.
+#[must_use]
+pub fn healed(plan: &Plan, fed: Option<Fed>) -> String {
+    let mut text = String::new();
+    if !plan.zones.is_empty() {
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_FULL_CONDENSED);
+        // Without a terminal there is no width to keep to.
+        if table.is_tty() {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+        }
+        let heads = ["zone", "copies", "bytes"];
+        table.set_header(heads.iter().map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
+        for (zone, count) in &plan.zones {
+            table.add_row([zone.clone(), count.objects.to_string(), ByteSize(count.bytes).to_string()]);
+        }
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{table}\n");
+    }
+    text.push_str(&beyond(plan));
+    let all = plan.all();
+    let _ = match fed {
+        None => writeln!(text, "{} copies would be queued, {}", all.objects, ByteSize(all.bytes)),
+        Some(fed) => writeln!(text, "{}", queued(fed)),
+    };
+    text
+}
+
+fn queued(fed: Fed) -> String {
+    let earlier = match fed.earlier {
+        0 => String::new(),
+        earlier => format!("; {earlier} findings were dealt with by an earlier run"),
+    };
+    format!("{} copies are queued{earlier}. `quay-gateway queue` shows how far they are", fed.queued)
+}
+
+/// What no copy mends, or not every one.
+fn beyond(plan: &Plan) -> String {
+    let mut text = String::new();
+    for (kind, count) in &plan.beyond {
+        let _ = writeln!(text, "no copy mends: {count} {}", kind.as_str());
+    }
+    if plan.disguised > 0 {
+        let _ = writeln!(
+            text,
+            "{} objects of the right size have other bytes: a copy sees that only with replication.verify: deep",
+            plan.disguised
+        );
+    }
+    text
+}
+
+/// The same for programs.
+#[must_use]
+pub fn healed_json(plan: &Plan, fed: Option<Fed>) -> Value {
+    let zones: BTreeMap<_, _> = plan.zones.iter().map(|(zone, of)| (zone, count(*of))).collect();
+    let beyond: BTreeMap<_, _> = plan.beyond.iter().map(|(kind, count)| (kind.as_str(), count)).collect();
+    json!({
+        "zones": zones,
+        "copies": count(plan.all()),
+        "beyond": beyond,
+        "right_size_wrong_bytes": plan.disguised,
+        "queued": fed.map(|fed| fed.queued),
+        "findings_dealt_with_before": fed.map(|fed| fed.earlier),
+    })
+}
+
+fn count(count: Count) -> Value {
+    json!({"objects": count.objects, "bytes": count.bytes})
+}
+
+/// Why copies do not go there.
+#[must_use]
+pub fn no_target(zone: &str) -> String {
+    format!(
+        "zone {zone} is none that copies go to, as Quay's garbage collection would not reach them: add it to \
+         DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS, or accept that with replication.accept_orphans"
+    )
+}
+
+/// What it takes to fill a zone.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    /// The zone.
+    pub zone: &'a str,
+    /// Whether copies go there.
+    pub target: bool,
+    /// What it lacks.
+    pub plan: &'a Plan,
+    /// Bytes a second.
+    pub rate: Option<u64>,
+    /// What was queued, if anything was to be.
+    pub fed: Option<Fed>,
+}
+
+impl Outcome<'_> {
+    /// In words.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let all = self.plan.all();
+        let (zone, bytes) = (self.zone, ByteSize(all.bytes));
+        let mut text = beyond(self.plan);
+        let takes = match self.rate.and_then(|rate| Some((rate, time(all.bytes, rate)?))) {
+            Some((rate, took)) => format!(", {} at {}/s", spoken(took), ByteSize(rate)),
+            None => "; --rate 100MiB tells how long that takes".to_owned(),
+        };
+        let _ = writeln!(text, "{zone} lacks {} blobs, {bytes}{takes}", all.objects);
+        if !self.target {
+            let _ = writeln!(text, "\nnote: {}", no_target(zone));
+        }
+        let _ = match self.fed {
+            Some(fed) => writeln!(text, "{}", queued(fed)),
+            None => {
+                writeln!(text, "nothing is queued: `quay-gateway backfill {zone} --findings --go` does that")
+            }
+        };
+        text
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let all = self.plan.all();
+        let took = self.rate.and_then(|rate| time(all.bytes, rate));
+        json!({
+            "zone": self.zone,
+            "target": self.target,
+            "copies": count(all),
+            "bytes_per_second": self.rate,
+            "seconds": took.map(|took| took.as_secs()),
+            "queued": self.fed.map(|fed| fed.queued),
+        })
+    }
+}

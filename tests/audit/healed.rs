@@ -1,0 +1,145 @@
+//! What an audit found is queued at a running gateway, and copied.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use backends::Digest;
+use http::StatusCode;
+use serde_json::json;
+use tests::site::Site;
+
+use super::compared::prepared;
+use super::support::{NOW, audited, command, everywhere, found};
+
+/// For copies on this machine.
+const SOON: Duration = Duration::from_secs(60);
+
+async fn arrives(site: &Site, zone: &str, digests: &[Digest]) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    while !digests.iter().all(|digest| site.zone(zone).has(digest)) {
+        ensure!(Instant::now() < deadline, "copies did not arrive in {zone}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Blobs that zone-b lacks, one of which zone-c lacks too.
+fn broken(site: &Site) -> Result<Vec<Digest>> {
+    let digests = (0..5).map(|seed| everywhere(site, seed, 200)).collect::<Result<Vec<_>>>()?;
+    for digest in &digests[..3] {
+        site.zone("zone-b").delete(digest)?;
+    }
+    site.zone("zone-c").delete(&digests[0])?;
+    // Shorter than elsewhere: a copy finds out who is right.
+    site.zone("zone-c").truncate(&digests[4], 150)?;
+    Ok(digests)
+}
+
+#[tokio::test]
+async fn heal_queues_what_is_missing_or_wrong() -> Result<()> {
+    let site = Site::start()?;
+    let digests = broken(&site)?;
+    let gateway = site.gateway(&json!({})).await?;
+    let dry = command(&gateway, &[&["heal", "--dry-run"], &NOW]).await?;
+    ensure!(dry.status == Some(0) && dry.stdout.contains("7 copies would be queued, 1.3 KiB"), "{dry:?}");
+    assert!(!site.zone("zone-b").has(&digests[0]), "nothing is copied by that");
+    let healed = command(&gateway, &[&["heal", "--output", "json"], &NOW]).await?;
+    assert_eq!(healed.json()?["queued"], 7, "{healed:?}");
+    arrives(&site, "zone-b", &digests).await?;
+    arrives(&site, "zone-c", &digests).await?;
+    let deadline = Instant::now() + SOON;
+    while site.zone("zone-c").read(&digests[4])?.len() != 200 {
+        ensure!(Instant::now() < deadline, "the short one stays");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(found(&audited(&gateway, &["--deep", "100%"], 0).await?), []);
+    // What was dealt with is not queued again; of an audit that finds nothing, nothing is.
+    let again = command(&gateway, &[&["heal", "--findings"], &NOW]).await?;
+    ensure!(again.status == Some(0) && again.stdout.contains("0 copies are queued"), "{again:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_earlier_audit_is_healed_once() -> Result<()> {
+    let site = Site::start()?;
+    let digests = broken(&site)?;
+    let gateway = site.gateway(&json!({})).await?;
+    audited(&gateway, &[], 3).await?;
+    let healed = command(&gateway, &[&["heal", "--findings"]]).await?;
+    ensure!(healed.stdout.contains("7 copies are queued"), "{healed:?}");
+    arrives(&site, "zone-b", &digests).await?;
+    let again = command(&gateway, &[&["heal", "--findings"]]).await?;
+    ensure!(again.stdout.contains("0 copies are queued; 7 findings were dealt with"), "{again:?}");
+    // By its name, it is another matter whether it was dealt with.
+    let file = gateway.dir().join("findings");
+    std::fs::copy(gateway.dir().join("state/audit/findings.jsonl"), &file)?;
+    let named = command(&gateway, &[&["heal", "--findings", &file.to_string_lossy()]]).await?;
+    ensure!(named.stdout.contains("7 copies are queued"), "{named:?}");
+    std::fs::write(&file, "{\"kind\":\"missing\"}\n")?;
+    let spoilt = command(&gateway, &[&["heal", "--findings", &file.to_string_lossy()]]).await?;
+    ensure!(spoilt.status == Some(1) && spoilt.stderr.contains("is no file of findings"), "{spoilt:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_gateway_it_says_so() -> Result<()> {
+    let site = Site::start()?;
+    broken(&site)?;
+    let gateway = prepared(&site)?;
+    let silent = command(&gateway, &[&["heal"], &NOW]).await?;
+    ensure!(silent.status == Some(1) && silent.stderr.contains("no gateway answers at"), "{silent:?}");
+    assert!(!gateway.dir().join("state/audit").exists(), "nor is it found out only after an audit");
+    Ok(())
+}
+
+/// More than one portion, into a zone that takes nothing for a while.
+#[tokio::test]
+async fn it_waits_while_too_many_wait() -> Result<()> {
+    let site = Site::start()?;
+    let digests = (0..30).map(|seed| everywhere(&site, seed, 20)).collect::<Result<Vec<_>>>()?;
+    digests.iter().try_for_each(|digest| site.zone("zone-b").delete(digest))?;
+    let gateway = site.gateway(&json!({})).await?;
+    audited(&gateway, &[], 3).await?;
+    site.zone("zone-b").proxy().down().await;
+    let first = command(&gateway, &[&["heal", "--findings"]]).await?;
+    ensure!(first.stdout.contains("30 copies are queued"), "{first:?}");
+    // The same again, as if the first had been lost, for a queue that is full.
+    std::fs::remove_file(gateway.dir().join("state/audit/findings.jsonl.queued"))?;
+    let mut waits =
+        gateway.start_command(&["heal", "--findings", "--backlog", "10"], std::process::Stdio::null())?;
+    let url = format!("http://{}/queue/add", gateway.admin_address());
+    let add =
+        json!({"backlog": 10, "jobs": [{"digest": digests[0].to_string(), "zone": "zone-b", "size": null}]});
+    let post = || tests::http_client().map(|client| client.post(&url).header("quay-gateway-command", "1"));
+    let refused = post()?.body(add.to_string()).send().await?;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    ensure!(waits.try_wait()?.is_none(), "it does not wait");
+    site.zone("zone-b").proxy().heal().await;
+    ensure!(tokio::time::timeout(SOON, waits.wait()).await??.success(), "it failed");
+    arrives(&site, "zone-b", &digests).await
+}
+
+#[tokio::test]
+async fn the_admin_side_takes_only_what_it_understands() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    let client = tests::http_client()?;
+    let url = format!("http://{}/queue/add", gateway.admin_address());
+    let digest = Digest::EMPTY.to_string();
+    let job = |digest: &str, zone: &str| json!({"digest": digest, "zone": zone, "size": 0});
+    let many = vec![job(&digest, "zone-a"); 1001];
+    for (body, status) in [
+        (json!({"backlog": 1, "jobs": [job("sha256:0", "zone-a")]}).to_string(), StatusCode::BAD_REQUEST),
+        (json!({"backlog": 1, "jobs": [job(&digest, "zone-x")]}).to_string(), StatusCode::NOT_FOUND),
+        (json!({"backlog": 1, "jobs": many}).to_string(), StatusCode::PAYLOAD_TOO_LARGE),
+        ("{".to_owned(), StatusCode::BAD_REQUEST),
+        (" ".repeat(300 * 1024), StatusCode::PAYLOAD_TOO_LARGE),
+        (json!({"backlog": 1, "jobs": [job(&digest, "zone-a")]}).to_string(), StatusCode::OK),
+    ] {
+        let sent = client.post(&url).header("quay-gateway-command", "1").body(body.clone()).send().await?;
+        assert_eq!(sent.status(), status, "{:.200}", body);
+    }
+    // As a page in a browser on this machine could ask.
+    assert_eq!(client.post(&url).body("{}").send().await?.status(), StatusCode::FORBIDDEN);
+    Ok(())
+}

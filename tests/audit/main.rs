@@ -1,0 +1,7 @@
+//! What zones lack is found and mended: `audit`, `heal`, `backfill`.
+
+mod compared;
+mod healed;
+mod queued;
+mod resumed;
+mod support;

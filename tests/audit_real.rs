@@ -1,0 +1,116 @@
+//! An audit over real stores of three kinds, whose listings, pages and sizes are their own.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use backends::{Digest, Key, Source, Store, StoreConfig, Timeouts};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tests::gateway::Gateway;
+use tests::quay::{Options, Quay};
+use tests::real::{Azurite, RadosGw, Swift, SwiftOptions, plain_transport};
+
+const ROOT: &str = "/datastorage/registry";
+/// More than a page of a listing, in one step, would need tens of thousands; these are enough to have every
+/// kind of name.
+const BLOBS: usize = 40;
+/// Swift takes no more in one piece: what is larger is segments, and a manifest of no bytes that is listed
+/// as such.
+const PIECE: u64 = 7 << 20;
+const LARGE: usize = 10 << 20;
+
+fn key(digest: &Digest) -> Key {
+    let hex = digest.hex();
+    Key::new(format!("sha256/{}/{hex}", &hex[..2]))
+}
+
+fn store(entry: &Value) -> Result<Arc<dyn Store>> {
+    let config: StoreConfig = serde_json::from_value(entry.clone())?;
+    Ok(config.build(&plain_transport(Timeouts::default()))?)
+}
+
+async fn put(store: &Arc<dyn Store>, digest: &Digest, bytes: &Bytes) -> Result<()> {
+    Ok(store.put(&key(digest), &Source::bytes(bytes.clone())).await?)
+}
+
+fn found(report: &Value) -> Vec<[String; 3]> {
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let name = |finding: &Value| text(finding, "digest") + &text(finding, "key");
+    let findings = report["findings"].as_array().into_iter().flatten();
+    let mut found: Vec<_> =
+        findings.map(|finding| [text(finding, "kind"), text(finding, "zone"), name(finding)]).collect();
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_kinds_of_stores() -> Result<()> {
+    let radosgw = RadosGw::start("blobs").await?;
+    let swift =
+        Swift::with_own_users("blobs", SwiftOptions { max_file_size: PIECE, ..SwiftOptions::default() })
+            .await?;
+    let azurite = Azurite::start("blobs").await?;
+    let entries = [
+        ("radosgw", radosgw.bucket.as_zone(radosgw.bucket.port, ROOT)),
+        ("swift", swift.container.as_zone(ROOT)),
+        ("azurite", azurite.as_zone(ROOT)),
+    ];
+    let stores = entries.iter().map(|(_, entry)| store(entry)).collect::<Result<Vec<_>>>()?;
+    let mut digests = Vec::new();
+    for n in 0..BLOBS {
+        let bytes = Bytes::from(vec![n as u8; if n == 0 { LARGE } else { 100 + n }]);
+        let digest = Digest::of(&bytes);
+        for store in &stores {
+            put(store, &digest, &bytes).await?;
+        }
+        digests.push(digest);
+    }
+    let hex = digests[0].hex();
+    let manifest =
+        swift.container.manifest(&format!("datastorage/registry/sha256/{}/{hex}", &hex[..2])).await?;
+    ensure!(manifest.is_some(), "the large one is no manifest in Swift");
+    // One is missing in one zone, another has the wrong size in another.
+    stores[1].delete(&key(&digests[1])).await?;
+    put(&stores[2], &digests[2], &Bytes::from_static(b"short")).await?;
+    let stray = Key::new("sha256/00/stray");
+    stores[0].put(&stray, &Source::bytes(Bytes::from_static(b"x"))).await?;
+
+    let quay = Quay::start(Vec::new(), Options::default())?;
+    let mut config = quay.config();
+    let names: Vec<_> = entries.iter().map(|(name, _)| *name).collect();
+    config["DISTRIBUTED_STORAGE_CONFIG"] =
+        entries.iter().map(|(name, entry)| ((*name).to_owned(), entry.clone())).collect();
+    config["DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS"] = json!(names);
+    config["DISTRIBUTED_STORAGE_PREFERENCE"] = json!(names);
+    let over = json!({"registry": {"kind": "quay", "url": quay.url(), "config": "quay.yaml"}});
+    let gateway = Gateway::prepare(&over, &[("quay.yaml", &config.to_string())])?;
+    let audit = async |more: &[&str]| {
+        let arguments = [&["audit", "--output", "json", "--min-age", "0s"], more].concat();
+        let output = gateway.command(&arguments).await?;
+        let printed = String::from_utf8(output.stdout)?;
+        ensure!(output.status.code() == Some(3), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str::<Value>(&printed).context(printed)
+    };
+    let text = |kind: &str, zone: &str, name: &str| [kind, zone, name].map(str::to_owned);
+    let (missing, wrong) = (digests[1].to_string(), digests[2].to_string());
+
+    let report = audit(&[]).await?;
+    let mut wanted = vec![text("missing", "swift", &missing), text("stray", "radosgw", stray.as_str())];
+    wanted.extend(names.iter().map(|zone| text("sizes-differ", zone, &wrong)));
+    wanted.sort();
+    assert_eq!(found(&report), wanted, "{report:#}");
+    let blobs = |zone: usize| report["zones"][zone]["blobs"].clone();
+    let whole: usize = LARGE + (1..BLOBS).map(|n| 100 + n).sum::<usize>();
+    assert_eq!(blobs(0), json!({"objects": BLOBS, "bytes": whole}));
+    assert_eq!(blobs(1), json!({"objects": BLOBS - 1, "bytes": whole - 101}), "true sizes of manifests");
+
+    let report = audit(&["--deep", "100%", "--strays"]).await?;
+    let mut wanted = vec![
+        text("missing", "swift", &missing),
+        text("stray", "radosgw", stray.as_str()),
+        text("wrong-bytes", "azurite", &wrong),
+    ];
+    wanted.sort();
+    assert_eq!(found(&report), wanted, "{report:#}");
+    Ok(())
+}

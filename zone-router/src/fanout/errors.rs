@@ -1,0 +1,47 @@
+//! Failed copies, counted by whose fault it was and what kind of error.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use backends::Kind;
+
+use super::copy::{CopyError, Fault};
+
+/// Failed tries by whose fault (`target`, `source`, `nowhere`, `registry`) and which kind (`denied`, `throttled`,
+/// `unavailable`, `timeout`, `wrong-bytes`, `invalid`, or `none` where no store failed).
+pub type Failures = BTreeMap<(&'static str, &'static str), u64>;
+
+/// Those of one lane since its start.
+#[derive(Debug, Default)]
+pub(super) struct Errors(Mutex<Failures>);
+
+impl Errors {
+    pub(super) fn note(&self, error: &CopyError) {
+        let fault = match error.fault {
+            Fault::Target => "target",
+            Fault::Sources => "source",
+            Fault::Nowhere => "nowhere",
+            Fault::Registry => "registry",
+        };
+        // Of several sources the last one tried.
+        let kind = error.failures.last().map_or("none", |failure| kind(failure.error.kind()));
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *all.entry((fault, kind)).or_default() += 1;
+    }
+
+    pub(super) fn all(&self) -> Failures {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Denied => "denied",
+        Kind::Throttled { .. } => "throttled",
+        Kind::Unavailable => "unavailable",
+        Kind::Timeout => "timeout",
+        Kind::Corrupt => "wrong-bytes",
+        Kind::Invalid => "invalid",
+        Kind::Source => "source",
+    }
+}

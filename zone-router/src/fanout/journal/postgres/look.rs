@@ -1,0 +1,192 @@
+//! What operators ask of the table, and tell it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use backends::Digest;
+
+use super::super::{AGES, Ages, JobView, JournalError, Outstanding, Shown, State, Which};
+use super::{HASTENED, Parameter, Postgres, Row, Type, unsigned};
+
+/// Zone, how many at most.
+const DEPTH: &str = "
+SELECT count(*) FROM (SELECT FROM quay_gateway_job WHERE zone = $1 AND parked IS NULL LIMIT $2) AS counted";
+
+/// What is shown of a job.
+macro_rules! columns {
+    () => {
+        "SELECT zone, digest, size, repositories, added, due, attempts, failed, error, parked FROM quay_gateway_job "
+    };
+}
+
+/// A job's state as a number.
+macro_rules! state {
+    () => {
+        "CASE WHEN parked IS NOT NULL THEN 3 WHEN failed IS NOT NULL THEN 2 ELSE 1 END"
+    };
+}
+
+/// Zone or NULL, after which zone and digest, state or 0, how many.
+const JOBS: &str = concat!(
+    columns!(),
+    "WHERE ($1 IS NULL OR zone = $1) AND (zone, digest) > ($2, $3) AND ($4 = 0 OR ",
+    state!(),
+    " = $4) ORDER BY zone, digest LIMIT $5"
+);
+
+/// Digest, zones.
+const JOBS_OF: &str = concat!(columns!(), "WHERE digest = $1 AND zone = ANY ($2) ORDER BY zone");
+
+/// Zones, digests or NULL, state or 0, how many at most. A row for each.
+const RETRY: &str = concat!(
+    "WITH retried AS (UPDATE quay_gateway_job SET parked = NULL, due = now() WHERE (zone, digest) IN (",
+    "SELECT zone, digest FROM quay_gateway_job WHERE zone = ANY ($1) AND ($2 IS NULL OR digest = ANY ($2)) ",
+    "AND ($3 = 0 OR ",
+    state!(),
+    " = $3) AND (parked IS NOT NULL OR (NOT fresh AND due > now())) LIMIT $4 FOR UPDATE SKIP LOCKED) ",
+    "RETURNING zone), told AS (SELECT pg_notify('quay_gateway_job', zone) ",
+    "FROM (SELECT DISTINCT zone FROM retried) AS zones) ",
+    "SELECT (SELECT count(*) FROM retried), (SELECT count(*) FROM told)"
+);
+
+/// Zones, digests, why.
+const SET_ASIDE: &str = "
+WITH parked AS (
+    UPDATE quay_gateway_job SET parked = now(), error = $3
+    WHERE zone = ANY ($1) AND digest = ANY ($2) AND parked IS NULL RETURNING 1)
+SELECT count(*) FROM parked";
+
+/// Zones.
+const OUTSTANDING: &str = "
+SELECT zones, count(*), coalesce(sum(size), 0)::float8 FROM (
+    SELECT sum(1::bigint << (asked.at - 1)::integer)::bigint AS zones, max(size) AS size
+    FROM unnest($1) WITH ORDINALITY AS asked (zone, at) JOIN quay_gateway_job AS job USING (zone)
+    GROUP BY digest) AS blobs
+GROUP BY zones";
+
+impl Postgres {
+    pub(in super::super) async fn depth(&self, zone: &Arc<str>, at_most: u64) -> Answer<u64> {
+        let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+        let parameters: [Parameter<'_>; 2] = [(&&**zone, Type::TEXT), (&at_most, Type::INT8)];
+        self.number(DEPTH, &parameters).await
+    }
+
+    pub(in super::super) async fn jobs(&self, shown: &Shown) -> Answer<Vec<JobView>> {
+        let (zone, digest) = shown.after.clone().unwrap_or_default();
+        let (of, state, limit) = (shown.zone.as_deref(), State::number(shown.state), i64::from(shown.limit));
+        let parameters: [Parameter<'_>; 5] = [
+            (&of, Type::TEXT),
+            (&zone, Type::TEXT),
+            (&digest, Type::TEXT),
+            (&state, Type::INT4),
+            (&limit, Type::INT8),
+        ];
+        let rows = self.ask(&self.lanes, JOBS, &parameters).await?;
+        rows.iter().map(|row| self.view(row)).collect()
+    }
+
+    pub(in super::super) async fn jobs_of(
+        &self,
+        digest: &Digest,
+        zones: &[Arc<str>],
+    ) -> Answer<Vec<JobView>> {
+        let (digest, zones) = (digest.to_string(), texts(zones.iter()));
+        let parameters: [Parameter<'_>; 2] = [(&digest, Type::TEXT), (&zones, Type::TEXT_ARRAY)];
+        let rows = self.ask(&self.lanes, JOBS_OF, &parameters).await?;
+        rows.iter().map(|row| self.view(row)).collect()
+    }
+
+    pub(in super::super) async fn retry(&self, which: &Which) -> Answer<u64> {
+        let zones = texts(which.zones.iter());
+        let digests = which.digests.as_ref().map(|digests| texts(digests.iter()));
+        let state = State::number(which.state);
+        let parameters: [Parameter<'_>; 4] = [
+            (&zones, Type::TEXT_ARRAY),
+            (&digests, Type::TEXT_ARRAY),
+            (&state, Type::INT4),
+            (&HASTENED, Type::INT8),
+        ];
+        let mut all = 0;
+        loop {
+            match self.number(RETRY, &parameters).await? {
+                0 => return Ok(all),
+                some => all += some,
+            }
+        }
+    }
+
+    pub(in super::super) async fn set_aside(
+        &self,
+        digests: &[Digest],
+        zones: &[Arc<str>],
+        why: &str,
+    ) -> Answer<u64> {
+        let (zones, digests) = (texts(zones.iter()), texts(digests.iter()));
+        let parameters: [Parameter<'_>; 3] =
+            [(&zones, Type::TEXT_ARRAY), (&digests, Type::TEXT_ARRAY), (&why, Type::TEXT)];
+        self.number(SET_ASIDE, &parameters).await
+    }
+
+    pub(in super::super) async fn ages(&self) -> Answer<BTreeMap<Arc<str>, Ages>> {
+        let rows = self.ask(&self.lanes, &ages_statement(), &[]).await?;
+        let ages = rows.iter().map(|row| {
+            let mut ages = Ages { jobs: unsigned(row.get(1)), ..Ages::default() };
+            ages.seconds = row.get::<_, f64>(2).max(0.0);
+            for (at, count) in ages.up_to.iter_mut().enumerate() {
+                *count = unsigned(row.get(3 + at));
+            }
+            (Arc::from(row.get::<_, &str>(0)), ages)
+        });
+        Ok(ages.collect())
+    }
+
+    pub(in super::super) async fn outstanding(&self, zones: &[Arc<str>]) -> Answer<Vec<Outstanding>> {
+        let zones = texts(zones.iter());
+        let rows = self.ask(&self.lanes, OUTSTANDING, &[(&zones, Type::TEXT_ARRAY)]).await?;
+        let outstanding = rows.iter().map(|row| Outstanding {
+            zones: unsigned(row.get(0)),
+            blobs: unsigned(row.get(1)),
+            bytes: row.get::<_, f64>(2) as u64,
+        });
+        Ok(outstanding.collect())
+    }
+
+    async fn number(&self, statement: &str, parameters: &[Parameter<'_>]) -> Answer<u64> {
+        let rows = self.ask(&self.lanes, statement, parameters).await?;
+        Ok(rows.first().map_or(0, |row| unsigned(row.get(0))))
+    }
+
+    fn view(&self, row: &Row) -> Answer<JobView> {
+        let digest: &str = row.get(1);
+        Ok(JobView {
+            zone: row.get::<_, &str>(0).into(),
+            digest: self.digest(digest)?,
+            size: row.get::<_, Option<i64>>(2).map(unsigned),
+            repositories: row.get(3),
+            since: row.get(4),
+            due: row.get(5),
+            attempts: u32::try_from(row.get::<_, i32>(6)).unwrap_or(0),
+            failed: row.get(7),
+            error: row.get(8),
+            parked: row.get(9),
+        })
+    }
+}
+
+type Answer<T> = Result<T, JournalError>;
+
+fn texts<T: ToString>(texts: impl Iterator<Item = T>) -> Vec<String> {
+    texts.map(|text| text.to_string()).collect()
+}
+
+/// By zone: how many, their ages together, and how many are no older than each of [`AGES`].
+fn ages_statement() -> String {
+    let mut statement = "SELECT zone, count(*), sum(extract(epoch FROM now() - added))::float8".to_owned();
+    for seconds in AGES {
+        // Writing to a string does not fail.
+        let _ =
+            write!(statement, ", count(*) FILTER (WHERE added >= now() - make_interval(secs => {seconds}))");
+    }
+    statement + " FROM quay_gateway_job WHERE parked IS NULL GROUP BY zone"
+}
