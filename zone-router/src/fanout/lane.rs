@@ -17,6 +17,7 @@ use tracing::{debug, error, info, warn};
 use super::copy::{CopyError, End, Fault, Means, Outcome};
 use super::job::Job;
 use super::journal::{Journal, JournalError, Next};
+use super::pace::UNCOUNTED;
 use super::status::Tally;
 
 /// After so many failed tries in a row, a success means that the zone has come back: then its
@@ -162,6 +163,7 @@ impl Work {
                         self.paused_until = None;
                     }
                 }
+                () = self.lane.means.pace.roomy() => {}
                 () = tokio::time::sleep_until(idle_until) => {}
             }
         }
@@ -220,7 +222,11 @@ impl Work {
     async fn claim(&mut self) -> Result<Next, JournalError> {
         let under_way = self.in_flight.values().map(|job| job.blob.digest).collect();
         let Lane { means, journal, .. } = &*self.lane;
-        journal.claim(&means.target.name, self.turn, under_way, means.bounds.longest_wait()).await
+        let (zone, longest) = (&means.target.name, means.bounds.longest_wait());
+        match means.pace.is_full() {
+            true => journal.claim_small(zone, UNCOUNTED - 1, under_way, longest).await,
+            false => journal.claim(zone, self.turn, under_way, longest).await,
+        }
     }
 
     fn start(&mut self, job: Job, claimed: Instant) {

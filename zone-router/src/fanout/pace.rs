@@ -1,12 +1,13 @@
 //! How much a lane does at once, and how fast.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
 use super::timetable::Timetable;
@@ -47,7 +48,7 @@ impl LimitsByZone {
 }
 
 /// Blobs below this size, in bytes, need no room: so they pass one that waits for much of it.
-const UNCOUNTED: u64 = 1 << 20;
+pub(super) const UNCOUNTED: u64 = 1 << 20;
 
 /// Bytes that are counted as one.
 const UNIT: u64 = 64 << 10;
@@ -65,6 +66,28 @@ const CRUMB: u64 = 4 << 10;
 pub(super) struct Pace {
     now: ArcSwap<Set>,
     bucket: Mutex<Bucket>,
+    /// Blobs that wait for room.
+    waiting: AtomicUsize,
+    /// Told when none waits any more.
+    roomy: Notify,
+}
+
+/// A blob waits for room until this is dropped.
+struct Waiting<'a>(&'a Pace);
+
+impl<'a> Waiting<'a> {
+    fn new(pace: &'a Pace) -> Self {
+        pace.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(pace)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.0.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.roomy.notify_one();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -83,7 +106,12 @@ impl Set {
 
 impl Pace {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { now: ArcSwap::from_pointee(Set::new(limits)), bucket: Mutex::default() }
+        Self {
+            now: ArcSwap::from_pointee(Set::new(limits)),
+            bucket: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            roomy: Notify::new(),
+        }
     }
 
     /// Other limits from now on. What is under way keeps its room beside the new one.
@@ -106,8 +134,23 @@ impl Pace {
             let now = self.now.load();
             (Arc::clone(&now.room), u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX).min(now.units))
         };
+        if let Ok(room) = Arc::clone(&room).try_acquire_many_owned(units) {
+            return Some(room);
+        }
+        let _waiting = Waiting::new(self);
         // Never closed.
         room.acquire_many_owned(units).await.ok()
+    }
+
+    /// Whether a blob waits for room: then only those that need none are begun, lest they wait in the
+    /// places of copies.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits until no blob waits for room any more.
+    pub(super) async fn roomy(&self) {
+        self.roomy.notified().await;
     }
 
     /// The fewest bytes a second that one copy may go on with, where `slowest` is that without a cap.
@@ -228,7 +271,12 @@ mod tests {
         assert!(futures_util::FutureExt::now_or_never(pace.room(60 << 20)).is_none(), "no room");
         assert!(pace.room((1 << 20) - 1).await.is_none(), "needs none");
         drop(first);
+        assert!(!pace.is_full(), "who waited has gone");
         let alone = pace.room(5 << 40).await.expect("larger than all the room: alone");
+        let mut next = Box::pin(pace.room(2 << 20));
+        assert!(futures_util::FutureExt::now_or_never(&mut next).is_none() && pace.is_full());
+        drop(next);
+        pace.roomy().await;
         assert!(futures_util::FutureExt::now_or_never(pace.room(1 << 20)).is_none());
         // More room is there at once.
         pace.set(Limits { in_flight: 200 << 20, ..Limits::default() });

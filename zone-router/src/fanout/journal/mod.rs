@@ -181,6 +181,24 @@ impl Journal {
         }
     }
 
+    /// A due job of a zone that is none of `under_way`, and whose blob is known to have `at_most` so
+    /// many bytes. Else as [`Journal::claim`].
+    ///
+    /// # Errors
+    /// The journal cannot be read, or the lease not be written.
+    pub async fn claim_small(
+        &self,
+        zone: &Arc<str>,
+        at_most: u64,
+        under_way: Vec<Digest>,
+        horizon: Duration,
+    ) -> Result<Next, JournalError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.next_small(zone, at_most, under_way, horizon).await,
+            Engine::Postgres(postgres) => postgres.claim_small(zone, at_most, under_way, horizon).await,
+        }
+    }
+
     /// Holds a job that was asked for at `claimed`; returns when somebody else may have it.
     pub async fn hold(&self, job: &Job, claimed: Instant) {
         match &self.engine {

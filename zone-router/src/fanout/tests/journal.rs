@@ -23,6 +23,7 @@ over_both!(
     a_clock_that_ran_ahead_stalls_nothing,
     concurrent_adds_all_arrive,
     none_waits_for_anothers_backlog,
+    small_ones_can_be_had_alone,
     what_is_parked_is_set_aside_until_it_is_added_again,
     added_again_before_it_is_parked_it_is_not,
 );
@@ -355,4 +356,26 @@ async fn an_older_file_is_brought_up_to_date() {
     let jobs = claim_all(&journal, &Arc::from("zone-b"), 0, HORIZON).await;
     let attempts: Vec<_> = jobs.iter().map(|job| job.attempts).collect();
     assert_eq!(attempts, [0, 2], "what was not tried comes first");
+}
+
+async fn small_ones_can_be_had_alone(place: Place) {
+    let journal = place.open().await;
+    let zone: Arc<str> = "zone-b".into();
+    let of = |text: &str, size| NewJob::new(blob(text.as_bytes()), Arc::clone(&zone), size, "org/repo");
+    let jobs =
+        vec![of("unknown", None), of("large", Some(1000)), of("small", Some(10)), of("edge", Some(99))];
+    journal.add(jobs).await.unwrap();
+    let small = async |under_way| match journal.claim_small(&zone, 99, under_way, HORIZON).await.unwrap() {
+        Next::Job(job) => Some(job),
+        Next::Wait(_) => None,
+    };
+    let first = small(Vec::new()).await.unwrap();
+    assert_eq!(first.size, Some(10));
+    let second = small(vec![first.blob.digest]).await.unwrap();
+    assert_eq!(second.size, Some(99));
+    assert_eq!(small(vec![first.blob.digest, second.blob.digest]).await, None);
+    // One that failed, too.
+    journal.failed(&first, Duration::ZERO, "no").await.unwrap();
+    journal.done(&second).await.unwrap();
+    assert_eq!(small(Vec::new()).await.unwrap().size, Some(10));
 }

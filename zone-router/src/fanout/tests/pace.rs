@@ -24,7 +24,8 @@ async fn large_blobs_take_turns_and_small_ones_pass() {
     world.b.set(Mode::Held);
     let limits = only(Limits { copies: 3, in_flight: 3 << 20, ..Limits::default() });
     let fan_out = world.start_as(|setup| Setup { limits, ..setup }).await;
-    let large: Vec<_> = (0..2_u8)
+    // More than there are places for copies: those that wait for room must not take them all.
+    let large: Vec<_> = (0..5_u8)
         .map(|n| {
             let bytes = vec![n; 2 << 20];
             let blob = super::blob(&bytes);

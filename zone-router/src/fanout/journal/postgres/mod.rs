@@ -133,6 +133,31 @@ impl Postgres {
         Ok(Next::Wait(due.unwrap_or(horizon).min(horizon).min(POLL)))
     }
 
+    pub(super) async fn claim_small(
+        &self,
+        zone: &Arc<str>,
+        at_most: u64,
+        under_way: Vec<Digest>,
+        horizon: Duration,
+    ) -> Result<Next, JournalError> {
+        let (zone_name, lease) = (&**zone, LEASE.as_secs_f64());
+        let under_way: Vec<String> = under_way.iter().map(Digest::to_string).collect();
+        let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+        let parameters: [Parameter<'_>; 5] = [
+            (&zone_name, Type::TEXT),
+            (&under_way, Type::TEXT_ARRAY),
+            (&self.replica, Type::INT8),
+            (&lease, Type::FLOAT8),
+            (&at_most, Type::INT8),
+        ];
+        for statement in [statements::SMALL, statements::SMALL_RETRY] {
+            if let Some(row) = self.ask(&self.lanes, statement, &parameters).await?.first() {
+                return Ok(Next::Job(self.job(zone, row)?));
+            }
+        }
+        Ok(Next::Wait(horizon.min(POLL)))
+    }
+
     /// Renews the lease while it is waited for; returns when it is lost, or may be.
     pub(super) async fn hold(&self, job: &Job, claimed: Instant) {
         let mut until = claimed + LEASE;

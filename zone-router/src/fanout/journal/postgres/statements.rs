@@ -39,6 +39,12 @@ pub(super) const OLDEST: &str = claim!("fresh", "due");
 
 pub(super) const RETRY: &str = claim!("NOT fresh AND due <= now()", "due");
 
+/// And the most bytes.
+pub(super) const SMALL: &str = claim!("fresh AND size <= $5", "size");
+
+/// The same.
+pub(super) const SMALL_RETRY: &str = claim!("NOT fresh AND due <= now() AND size <= $5", "due");
+
 /// What is due further ahead than any wait was written by a clock that ran ahead.
 pub(super) const AHEAD: &str = claim!("NOT fresh AND due > now() + make_interval(secs => $5)", "due");
 

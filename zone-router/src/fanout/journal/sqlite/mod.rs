@@ -134,6 +134,17 @@ impl Sqlite {
         self.read(move |db| table::next(db, &zone, turn, &under_way, now, horizon)).await
     }
 
+    pub(super) async fn next_small(
+        &self,
+        zone: &Arc<str>,
+        at_most: u64,
+        under_way: Vec<Digest>,
+        horizon: Duration,
+    ) -> Result<Next, JournalError> {
+        let (zone, now) = (Arc::clone(zone), self.now());
+        self.read(move |db| table::next_small(db, &zone, at_most, &under_way, now, horizon)).await
+    }
+
     /// How long it took from when it was added, if it is gone now.
     pub(super) async fn done(&self, job: &Job) -> Result<Option<Duration>, JournalError> {
         let job = job.clone();

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use backends::{Digest, Key};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, params};
 
 use super::super::super::job::{Job, NewJob, merge};
 use super::super::turn::{Pick, picks};
@@ -75,6 +75,14 @@ const RETRY: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
 WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due <= ?3 ORDER BY due LIMIT ?2";
 
+const SMALL: &str = "
+SELECT digest, key, size, repositories, attempts, stamp FROM job
+WHERE zone = ?1 AND fresh = 1 AND parked IS NULL AND size <= ?3 ORDER BY size LIMIT ?2";
+
+const SMALL_RETRY: &str = "
+SELECT digest, key, size, repositories, attempts, stamp FROM job
+WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due <= ?3 AND size <= ?4 ORDER BY due LIMIT ?2";
+
 // What is due further ahead than any wait was written by a clock that ran ahead.
 const AHEAD: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
@@ -126,20 +134,38 @@ pub(super) fn next(
     let now = to_millis(now);
     for pick in picks(turn) {
         let found = match pick {
-            Pick::Smallest => first(db, SMALLEST, zone, under_way, None)?,
-            Pick::Oldest => first(db, OLDEST, zone, under_way, None)?,
-            Pick::Retry => first(db, RETRY, zone, under_way, Some(now))?,
+            Pick::Smallest => first(db, SMALLEST, zone, under_way, &[])?,
+            Pick::Oldest => first(db, OLDEST, zone, under_way, &[])?,
+            Pick::Retry => first(db, RETRY, zone, under_way, &[now])?,
         };
         if let Some(job) = found {
             return Ok(Next::Job(job));
         }
     }
-    if let Some(job) = first(db, AHEAD, zone, under_way, Some(latest))? {
+    if let Some(job) = first(db, AHEAD, zone, under_way, &[latest])? {
         return Ok(Next::Job(job));
     }
     let next: Option<i64> = db.prepare_cached(NEXT)?.query_row(params![&**zone, now], |row| row.get(0))?;
     let wait = next.map_or(horizon, |next| Duration::from_millis(unsigned(next - now)));
     Ok(Next::Wait(wait.min(horizon)))
+}
+
+/// The same of those that are known to have at most so many bytes.
+pub(super) fn next_small(
+    db: &Connection,
+    zone: &Arc<str>,
+    at_most: u64,
+    under_way: &[Digest],
+    now: SystemTime,
+    horizon: Duration,
+) -> Result<Next> {
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let fresh = first(db, SMALL, zone, under_way, &[at_most])?;
+    let found = match fresh {
+        None => first(db, SMALL_RETRY, zone, under_way, &[to_millis(now), at_most])?,
+        fresh => fresh,
+    };
+    Ok(found.map_or(Next::Wait(horizon), Next::Job))
 }
 
 /// The first job that is not under way.
@@ -148,14 +174,14 @@ fn first(
     statement: &str,
     zone: &Arc<str>,
     under_way: &[Digest],
-    time: Option<i64>,
+    more: &[i64],
 ) -> Result<Option<Job>> {
     let limit = i64::try_from(under_way.len()).unwrap_or(i64::MAX).saturating_add(1);
     let mut statement = db.prepare_cached(statement)?;
-    let mut rows = match time {
-        Some(time) => statement.query(params![&**zone, limit, time])?,
-        None => statement.query(params![&**zone, limit])?,
-    };
+    let (zone_name, limit) = (&**zone, limit);
+    let given: Vec<&dyn ToSql> =
+        [&zone_name as &dyn ToSql, &limit].into_iter().chain(more.iter().map(|value| value as _)).collect();
+    let mut rows = statement.query(&given[..])?;
     while let Some(row) = rows.next()? {
         let job = job(zone, row)?;
         if !under_way.contains(&job.blob.digest) {
