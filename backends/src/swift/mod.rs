@@ -139,12 +139,11 @@ impl Store for SwiftStore {
         // Also proves the token before anything is sent that would have to be sent again.
         let old = self.client.find(&what, key, false).await?;
         let limit = self.client.max_file_size().await;
-        let replaced = if source.size() <= self.single_put.min(limit) {
-            self.put_single(&what, key, source).await?;
-            self.client.folder_of(old.as_ref()).into_iter().collect()
-        } else {
-            segments::put(&self.client, key, source, self.segment, limit).await?
-        };
+        if source.size() > self.single_put.min(limit) {
+            return segments::put(&self.client, key, source, self.segment, limit).await;
+        }
+        self.put_single(&what, key, source).await?;
+        let replaced = self.client.folder_of(old.as_ref()).into_iter().collect();
         segments::remove_replaced(&self.client, key, replaced).await;
         Ok(())
     }
