@@ -12,7 +12,9 @@ const MIB: usize = 1 << 20;
 /// Objects of `sizes` are copied from one store to the other, over what is there, and their bytes hold.
 async fn copies(from: &dyn Store, to: &dyn Store, sizes: &[usize]) -> Result<()> {
     for (seed, size) in sizes.iter().enumerate() {
-        let key = Key::new(format!("sha256/ab/within & 100% {size}"));
+        // No part is copied from an odd name.
+        let odd = if *size <= 5 * MIB { " & 100%" } else { "" };
+        let key = Key::new(format!("sha256/ab/within-{size}{odd}"));
         let there = from.whereabouts(&key).context("it is nowhere")?;
         let absent = to.copy(&key, &there, *size as u64).await;
         ensure!(absent.is_err(), "what is not there was copied: {absent:?}");
@@ -47,6 +49,9 @@ async fn within_radosgw() {
     let (from, to) = (s3(&server.bucket), s3(&second));
     copies(&from, &to, &[1, 100_000, 5 * MIB, 5 * MIB + 1, 17 * MIB]).await.expect("copies by S3");
     assert_eq!(second.open_uploads().await.expect("lists"), 0);
+    let (odd, size) = (Key::new("an odd name"), 5 * MIB as u64 + 1);
+    let there = from.whereabouts(&odd).expect("somewhere");
+    assert!(!to.copy(&odd, &there, size).await.expect("asks nobody"), "a part of an odd name");
     let stranger = build(s3::with(&second, "secret_key", "another"), Timeouts::default()).expect("builds");
     is_refused(&from, &*stranger).await.expect("a stranger is refused");
 

@@ -179,6 +179,9 @@ impl Store for S3Store {
 
     async fn copy(&self, key: &Key, from: &Whereabouts, size: u64) -> Result<bool> {
         let Some(from) = from.path(self.kin) else { return Ok(false) };
+        if size > self.single_copy && !within::may_be_parts(from) {
+            return Ok(false);
+        }
         within::copy(&self.client, key, from, size, self.single_copy, self.copied_part).await.map(|()| true)
     }
 

@@ -45,7 +45,13 @@ pub(super) fn kin(config: &S3Config) -> Option<Digest> {
 
 /// An object's path in `x-amz-copy-source`.
 pub(super) fn path(bucket: &str, key: &str) -> String {
-    format!("/{}/{key}", utf8_percent_encode(bucket, ENCODED))
+    format!("{}/{key}", utf8_percent_encode(bucket, ENCODED))
+}
+
+/// Whether it may be copied in parts: RadosGW (16.2) dies of a part whose source has a name that had to
+/// be encoded. A blob's never has, its bucket's or root's may.
+pub(super) fn may_be_parts(from: &str) -> bool {
+    !from.contains('%')
 }
 
 /// Copies the object of `size` bytes at the path `from`; in parts above `single`.
