@@ -108,7 +108,11 @@ impl Means {
     pub(super) fn quick(&self, job: &Job) -> Option<Arc<Relay>> {
         let size =
             job.size.filter(|size| job.attempts == 0 && *size > 0 && job.blob.digest != Digest::EMPTY)?;
-        let origins: Vec<_> = relay::origins(&self.sources(job)).collect();
+        let sources = self.sources(job);
+        if sources.first().is_some_and(|best| self.may_be_within(job, best, size).is_some()) {
+            return None;
+        }
+        let origins: Vec<_> = relay::origins(&sources).collect();
         (!origins.is_empty()).then(|| self.relay(job, size, origins))
     }
 

@@ -4,13 +4,18 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use backends::{Digest, Kind, Meta};
+use backends::{Digest, Kind, Meta, Whereabouts};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::super::job::Job;
 use super::attempt::Attempt;
+use super::means::Means;
 use super::{CopyError, Outcome};
 use crate::Zone;
+
+/// The smallest blob, in bytes, that is copied so: a smaller one is read and written sooner.
+const WITHIN_MIN: u64 = 1 << 20;
 
 /// Objects that were copied and could not be read, at most; then no more are copied so.
 const UNPROVEN_MAX: usize = 1000;
@@ -46,13 +51,25 @@ impl Within {
     }
 }
 
+impl Means {
+    /// Whether a blob of `size` bytes may be copied from a zone by the target's store itself; from where.
+    pub(super) fn may_be_within(&self, job: &Job, zone: &Zone, size: u64) -> Option<Whereabouts> {
+        if size < WITHIN_MIN || self.within.refused.load(Ordering::Relaxed) {
+            return None;
+        }
+        let from = zone.store.whereabouts(&job.blob.key)?;
+        let to = self.target.store.whereabouts(&job.blob.key)?;
+        from.is_kin(&to).then_some(from)
+    }
+}
+
 impl Attempt<'_> {
     /// Has the target's store copy the object of `zone`, where it can, and reads and hashes what it
     /// then has; `None` where that is not the blob, or could not be done: then its bytes pass here.
     pub(super) async fn within(&mut self, zone: &Zone, size: u64) -> Result<Option<Outcome>, CopyError> {
         let (means, blob) = (self.means, &self.job.blob);
-        let Some(from) = zone.store.whereabouts(&blob.key) else { return Ok(None) };
-        if means.within.refused.load(Ordering::Relaxed) || !means.within.begin(blob.digest) {
+        let Some(from) = means.may_be_within(self.job, zone, size) else { return Ok(None) };
+        if !means.within.begin(blob.digest) {
             return Ok(None);
         }
         let deadline = means.bounds.deadline(size, means.bounds.slowest);
