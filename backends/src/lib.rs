@@ -34,6 +34,7 @@ mod transport;
 mod unusable;
 mod upload;
 mod urls;
+mod whereabouts;
 
 pub use config::StoreConfig;
 pub use digest::{Digest, DigestError, Hasher};
@@ -47,3 +48,4 @@ pub use source::{Open, Source};
 pub use store::{MARKER, Store};
 pub use transport::{Timeouts, Transport};
 pub use unusable::UnusableStore;
+pub use whereabouts::Whereabouts;

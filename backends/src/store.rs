@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use crate::{Error, Key, Kind, Meta, Object, Result, Source};
+use crate::{Error, Key, Kind, Meta, Object, Result, Source, Whereabouts};
 
 /// The object that Quay writes to see whether a store works (`storage/basestorage.py:validate`).
 pub const MARKER: &str = "_verify";
@@ -31,6 +31,20 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Writes an object: atomic (nobody sees a part), idempotent, and verified (bytes that do not
     /// match the source's digest are [`Kind::Corrupt`](crate::Kind::Corrupt) and never become visible).
     async fn put(&self, key: &Key, source: &Source) -> Result<()>;
+
+    /// Where an object lies, for another store that may [copy](Store::copy) it by itself; `None` where
+    /// none can. Says nothing of whether it is there.
+    fn whereabouts(&self, key: &Key) -> Option<Whereabouts> {
+        let _ = key;
+        None
+    }
+
+    /// Has the store copy an object of `size` bytes to `key` by itself, so that its bytes do not pass
+    /// here: atomic, but **not verified**. `false`: it cannot copy from there, and nothing was done.
+    async fn copy(&self, key: &Key, from: &Whereabouts, size: u64) -> Result<bool> {
+        let _ = (key, from, size);
+        Ok(false)
+    }
 
     /// Every object whose key below the root starts with `prefix`, in the store's own order.
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>>;

@@ -253,6 +253,14 @@ async fn refusals_by_meaning() {
 /// A Swift that takes segments and lists them, and answers to manifests with `status`; `HEAD` of the
 /// object says `declared` of what was sent.
 async fn segmented(status: u16, declared: bool) -> Service {
+    segmented_with(declared, move || status).await
+}
+
+/// The same, with what it says of manifests as it comes.
+async fn segmented_with(
+    declared: bool,
+    manifest_answer: impl Fn() -> u16 + Send + Sync + 'static,
+) -> Service {
     let sent = Arc::new(std::sync::Mutex::new(Vec::<(String, usize)>::new()));
     let manifest = Arc::new(std::sync::Mutex::new(None::<String>));
     swift(HOUR, move |asked, _| {
@@ -260,7 +268,7 @@ async fn segmented(status: u16, declared: bool) -> Service {
         match (asked.method.as_str(), asked.header("x-object-manifest")) {
             ("PUT", Some(folder)) => {
                 *manifest.lock().expect("unpoisoned") = Some(folder.to_owned());
-                reply(status, "")
+                reply(manifest_answer(), "")
             }
             ("PUT", None) => {
                 sent.lock().expect("unpoisoned").push((name, asked.body.len()));
@@ -304,6 +312,40 @@ async fn segments_of_a_manifest_in_doubt_stay() {
     let store = store(&server).with_segments(100, 1000);
     assert_eq!(kind(store.put(&key(), &source(2500)).await), Kind::Unavailable);
     assert_eq!(removed(&server), 0);
+}
+
+/// Whoever gives up at the manifest leaves an object that is whole, or nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_manifest_is_seen_to_its_end_though_nobody_waits() {
+    for (status, remain) in [(201, 3), (403, 0)] {
+        let (asked, begun) = std::sync::mpsc::channel();
+        let (go_on, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let server = segmented_with(status == 201, move || {
+            asked.send(()).expect("the test waits");
+            held.lock().expect("unpoisoned").recv().expect("the test lets it go on");
+            status
+        })
+        .await;
+        let store = store(&server).with_segments(100, 1000);
+        let put = tokio::spawn(async move { store.put(&key(), &source(2500)).await });
+        tokio::task::spawn_blocking(move || begun.recv()).await.expect("waits").expect("asked");
+        put.abort();
+        assert!(put.await.expect_err("given up").is_cancelled());
+        go_on.send(()).expect("it waits");
+        if remain == 0 {
+            while removed(&server) < 3 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        } else {
+            // It looks once more what it may have replaced.
+            let looks = |asked: &Asked| asked.method == "HEAD" && asked.path.contains("sha256");
+            while server.asked(looks).len() < 3 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert_eq!(removed(&server), 0);
+        }
+    }
 }
 
 /// An answer that was lost is no failure.

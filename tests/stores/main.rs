@@ -15,6 +15,7 @@ mod swift;
 mod swift_keystone;
 mod swift_tempauth;
 mod transfers;
+mod within;
 
 use std::sync::Arc;
 

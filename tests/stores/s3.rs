@@ -50,6 +50,12 @@ pub(crate) async fn agrees_with_boto(bucket: &Bucket) -> Result<()> {
     interop::both_ways("s3.py", &entry(bucket), &store.with_multipart(PART, PART)).await.context("boto3")
 }
 
+/// A store that copies within the server in parts as small as they may be.
+pub(crate) fn in_copied_parts(bucket: &Bucket) -> Result<S3Store> {
+    let store = S3Store::new(&config(bucket, bucket.region), &plain_transport(Timeouts::default()))?;
+    Ok(store.with_copied_parts(PART, PART))
+}
+
 /// As Quay's file has it.
 pub(crate) fn entry(bucket: &Bucket) -> Value {
     bucket.as_zone(bucket.port, "/datastorage/registry")

@@ -146,7 +146,7 @@ impl Client {
         let mut lessons = Vec::new();
         loop {
             let (mut request, signed) = self.signed(call, Payload::Signed(Digest::of(&call.body))).await?;
-            if call.method == Method::POST {
+            if matches!(call.method, Method::POST | Method::PUT) {
                 // Also of none, which nobody else says: Google wants to know (411).
                 request.headers_mut().insert(header::CONTENT_LENGTH, call.body.len().into());
             }

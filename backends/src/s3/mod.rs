@@ -10,6 +10,7 @@ mod multipart;
 mod place;
 pub(crate) mod request;
 mod sign;
+mod within;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::headers::range_header;
 use crate::pages::{Page, listing};
 use crate::store::get_nothing;
 use crate::upload::Upload;
-use crate::{Key, MARKER, Meta, Object, Result, Source, Store, Transport};
+use crate::{Digest, Key, MARKER, Meta, Object, Result, Source, Store, Transport, Whereabouts};
 use client::{Call, Client};
 use credentials::Provider;
 use sign::Payload;
@@ -54,6 +55,11 @@ pub struct S3Store {
     single_put: u64,
     part: u64,
     list_page: usize,
+    single_copy: u64,
+    copied_part: u64,
+    bucket: String,
+    /// What stores have that copy each other's objects.
+    kin: Option<Digest>,
 }
 
 impl S3Store {
@@ -80,7 +86,16 @@ impl S3Store {
         // Not the store's connections: nor does the store wait for whoever gives credentials.
         let provider = Provider::new(config, role, environment, &transport.client()?);
         let client = Arc::new(Client::new(config, provider, transport)?);
-        Ok(Self { client, single_put: SINGLE_PUT, part: PART, list_page: LIST_PAGE })
+        Ok(Self {
+            client,
+            single_put: SINGLE_PUT,
+            part: PART,
+            list_page: LIST_PAGE,
+            single_copy: within::SINGLE_COPY,
+            copied_part: within::COPIED_PART,
+            bucket: config.bucket.clone(),
+            kin: within::kin(config).filter(|_| role.is_none()),
+        })
     }
 
     /// Writes objects of more than `threshold` bytes in parts of `part` bytes (at least 5 MiB).
@@ -88,6 +103,15 @@ impl S3Store {
     pub fn with_multipart(mut self, threshold: u64, part: u64) -> Self {
         self.single_put = threshold;
         self.part = part.max(MIN_PART);
+        self
+    }
+
+    /// Has objects of more than `threshold` bytes copied within the store in parts of `part` bytes (at
+    /// least 5 MiB).
+    #[must_use]
+    pub fn with_copied_parts(mut self, threshold: u64, part: u64) -> Self {
+        self.single_copy = threshold;
+        self.copied_part = part.max(MIN_PART);
         self
     }
 
@@ -146,6 +170,19 @@ impl Store for S3Store {
             return multipart::put(&self.client, key, source, self.part).await;
         }
         self.client.taught(|| self.put_single(key, source)).await
+    }
+
+    fn whereabouts(&self, key: &Key) -> Option<Whereabouts> {
+        let name = self.client.address.name(key).ok()?;
+        Some(Whereabouts::new(self.kin?, within::path(&self.bucket, &name)))
+    }
+
+    async fn copy(&self, key: &Key, from: &Whereabouts, size: u64) -> Result<bool> {
+        let Some(from) = from.path(self.kin) else { return Ok(false) };
+        if size > self.single_copy && !within::may_be_parts(from) {
+            return Ok(false);
+        }
+        within::copy(&self.client, key, from, size, self.single_copy, self.copied_part).await.map(|()| true)
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {

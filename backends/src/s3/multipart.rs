@@ -20,7 +20,7 @@ use crate::{Error, Hasher, Key, Kind, Proof, Result, Source};
 const MAX_PARTS: u64 = 10_000;
 
 /// Parts are whole multiples of this, in bytes.
-const PART_STEP: u64 = 1024 * 1024;
+pub(super) const PART_STEP: u64 = 1024 * 1024;
 
 /// The largest part that is kept in memory, in bytes; there are up to [`PARTS_IN_FLIGHT`] and one of
 /// them. Larger ones, which only objects of more than 156 GiB need, are sent one after the other as
@@ -39,33 +39,44 @@ const COMPLETION: Duration = Duration::from_secs(300);
 /// sent matched the source's digest.
 pub(super) async fn put(client: &Arc<Client>, key: &Key, source: &Source, part: u64) -> Result<()> {
     let what = format!("put {key}");
-    let url = client.address.object(key, &[("uploads", "")])?;
-    let call = Call::new(Method::POST, url).with_headers(client.write_headers());
-    let answer = client.ok(&what, &call).await?;
-    let id = request::upload_id(&client.http.whole(&what, answer).await?)?;
-    let mut started = Started { client: Arc::clone(client), key: key.clone(), id, open: true };
-    let written = started.write(&what, source, part_size(source.size(), part)).await;
-    if written.is_err() {
-        started.abort().await;
-    }
-    started.open = false;
-    written
+    let part = part_size(source.size(), part);
+    let started = Started::begin(client, &what, key).await?;
+    let written = started.write(&what, source, part).await;
+    started.end(written).await
 }
 
 /// The size of parts for an object of `size` bytes: `part`, or more if they would be too many.
-fn part_size(size: u64, part: u64) -> u64 {
+pub(super) fn part_size(size: u64, part: u64) -> u64 {
     part.max(size.div_ceil(MAX_PARTS).next_multiple_of(PART_STEP))
 }
 
 /// An upload that exists at the store and takes room there until it is completed or aborted.
-struct Started {
-    client: Arc<Client>,
+pub(super) struct Started {
+    pub(super) client: Arc<Client>,
     key: Key,
     id: String,
     open: bool,
 }
 
 impl Started {
+    /// Begins an upload.
+    pub(super) async fn begin(client: &Arc<Client>, what: &str, key: &Key) -> Result<Self> {
+        let url = client.address.object(key, &[("uploads", "")])?;
+        let call = Call::new(Method::POST, url).with_headers(client.write_headers());
+        let answer = client.ok(what, &call).await?;
+        let id = request::upload_id(&client.http.whole(what, answer).await?)?;
+        Ok(Self { client: Arc::clone(client), key: key.clone(), id, open: true })
+    }
+
+    /// Ends it, as it went: what was not completed is taken back.
+    pub(super) async fn end(mut self, written: Result<()>) -> Result<()> {
+        if written.is_err() {
+            self.abort().await;
+        }
+        self.open = false;
+        written
+    }
+
     async fn write(&self, what: &str, source: &Source, part_size: u64) -> Result<()> {
         let etags = if part_size > MAX_PART_IN_MEMORY {
             self.stream(what, source, part_size).await?
@@ -134,13 +145,13 @@ impl Started {
         Ok((answer, seen.proof()))
     }
 
-    fn call(&self, number: u64) -> Result<Call> {
+    pub(super) fn call(&self, number: u64) -> Result<Call> {
         let number = number.to_string();
         let query = [("partNumber", number.as_str()), ("uploadId", &self.id)];
         Ok(Call::new(Method::PUT, self.client.address.object(&self.key, &query)?))
     }
 
-    async fn complete(&self, what: &str, size: u64, etags: &[String]) -> Result<()> {
+    pub(super) async fn complete(&self, what: &str, size: u64, etags: &[String]) -> Result<()> {
         let url = self.client.address.object(&self.key, &[("uploadId", &self.id)])?;
         let call = Call::new(Method::POST, url).with_body(request::completion(etags));
         let call = call.with_header(header::CONTENT_TYPE, "application/xml")?;

@@ -44,6 +44,11 @@ impl Address {
 
     /// An object's URL.
     pub(super) fn object(&self, key: &Key, query: &[(&str, &str)]) -> Result<Url> {
+        self.url(&format!("/{}", self.name(key)?), query)
+    }
+
+    /// An object's name in the bucket, as it stands in a URL.
+    pub(super) fn name(&self, key: &Key) -> Result<String> {
         let path = key::join(&self.root, key.checked()?);
         if path.len() > MAX_KEY {
             return Err(Error::new(
@@ -51,7 +56,7 @@ impl Address {
                 format!("not a key: root and key have over {MAX_KEY} bytes"),
             ));
         }
-        self.url(&format!("/{}", utf8_percent_encode(&path, ENCODED_PATH)), query)
+        Ok(utf8_percent_encode(&path, ENCODED_PATH).to_string())
     }
 
     /// The bucket's own URL.
@@ -136,6 +141,17 @@ pub(super) fn completion(etags: &[String]) -> String {
 /// Whether a body says, whole, that an upload is completed.
 pub(super) fn is_completed(body: &[u8]) -> bool {
     xml::<IgnoredAny>("CompleteMultipartUploadResult", body).is_ok()
+}
+
+#[derive(Debug, Deserialize)]
+struct Copied {
+    #[serde(rename = "ETag")]
+    etag: String,
+}
+
+/// The ETag in an answer to CopyObject or UploadPartCopy, whose outermost element is `result`.
+pub(super) fn copied(result: &str, body: &[u8]) -> Option<String> {
+    xml::<Copied>(result, body).ok().map(|copied| copied.etag)
 }
 
 #[derive(Debug, Default, Deserialize)]

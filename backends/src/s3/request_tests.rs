@@ -21,6 +21,20 @@ fn address(style: Style, root: &str) -> Address {
 }
 
 #[test]
+fn answers_to_copies_name_what_was_made() {
+    let text = |result: &str| {
+        format!(
+            "<?xml version=\"1.0\"?>\n<{result} xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+             <LastModified>2026-11-26T01:00:00Z</LastModified><ETag>&quot;abc-1&quot;</ETag></{result}>"
+        )
+    };
+    let body = text("CopyPartResult");
+    assert_eq!(copied("CopyPartResult", body.as_bytes()).as_deref(), Some("\"abc-1\""));
+    assert_eq!(copied("CopyObjectResult", body.as_bytes()), None);
+    assert_eq!(copied("CopyObjectResult", b"<CopyObjectResult><LastModi"), None);
+}
+
+#[test]
 fn urls_of_objects() {
     let key = Key::new("sha256/ab/abcd");
     for (style, root, expected) in [

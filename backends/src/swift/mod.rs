@@ -13,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::{StatusCode, header};
+use http::{HeaderName, StatusCode, header};
 use reqwest::Method;
 
 pub(crate) use config::PARAMS;
@@ -22,7 +22,7 @@ pub use config::{Access, Account, Domain, Identity, Login, Named, Service, Swift
 use crate::headers::range_header;
 use crate::store::get_nothing;
 use crate::upload::Upload;
-use crate::{Error, Key, Kind, MARKER, Meta, Object, Result, Source, Store, Transport};
+use crate::{Digest, Error, Key, Kind, MARKER, Meta, Object, Result, Source, Store, Transport, Whereabouts};
 use client::{Call, Client};
 
 /// The largest object that is written by a single request, in bytes, if the server takes as much.
@@ -34,6 +34,8 @@ const NEW_MAX: u64 = 1 << 20;
 
 /// The size of a segment in bytes, Quay's own (`swift.py:_MAXIMUM_SEGMENT_SIZE`).
 const SEGMENT: u64 = 200_000_000;
+
+const COPY_FROM: HeaderName = HeaderName::from_static("x-copy-from");
 
 /// Names per page of a listing.
 const LIST_PAGE: usize = 1000;
@@ -48,6 +50,8 @@ pub struct SwiftStore {
     single_put: u64,
     segment: u64,
     list_page: usize,
+    /// What stores have that copy each other's objects: the account, and who we are there.
+    kin: Option<Digest>,
 }
 
 impl SwiftStore {
@@ -57,7 +61,14 @@ impl SwiftStore {
     /// [`Kind::Invalid`] if `ca_file` cannot be read, or temporary URLs have no account.
     pub fn new(config: &SwiftConfig, transport: &Transport) -> Result<Self> {
         let client = Arc::new(Client::new(config, transport)?);
-        Ok(Self { client, single_put: SINGLE_PUT, segment: SEGMENT, list_page: LIST_PAGE })
+        let kin = match &config.access {
+            Access::Login(login) => {
+                let text = format!("swift\n{login:?}\n{:?}\n{:?}", config.service, config.storage_url);
+                Some(Digest::of(text.as_bytes()))
+            }
+            Access::TempUrl(_) => None,
+        };
+        Ok(Self { client, single_put: SINGLE_PUT, segment: SEGMENT, list_page: LIST_PAGE, kin })
     }
 
     /// Writes objects of more than `threshold` bytes in segments of `segment` bytes, or of more
@@ -139,14 +150,32 @@ impl Store for SwiftStore {
         // Also proves the token before anything is sent that would have to be sent again.
         let old = self.client.find(&what, key, false).await?;
         let limit = self.client.max_file_size().await;
-        let replaced = if source.size() <= self.single_put.min(limit) {
-            self.put_single(&what, key, source).await?;
-            self.client.folder_of(old.as_ref()).into_iter().collect()
-        } else {
-            segments::put(&self.client, key, source, self.segment, limit).await?
-        };
+        if source.size() > self.single_put.min(limit) {
+            return segments::put(&self.client, key, source, self.segment, limit).await;
+        }
+        self.put_single(&what, key, source).await?;
+        let replaced = self.client.folder_of(old.as_ref()).into_iter().collect();
         segments::remove_replaced(&self.client, key, replaced).await;
         Ok(())
+    }
+
+    fn whereabouts(&self, key: &Key) -> Option<Whereabouts> {
+        Some(Whereabouts::new(self.kin?, self.client.names.path(key).ok()?))
+    }
+
+    async fn copy(&self, key: &Key, from: &Whereabouts, size: u64) -> Result<bool> {
+        let Some(from) = from.path(self.kin) else { return Ok(false) };
+        // A larger one would have to be segments, and theirs are the other container's.
+        if size > self.single_put.min(self.client.max_file_size().await) {
+            return Ok(false);
+        }
+        let what = format!("copy {key} within the store");
+        let old = self.client.find(&what, key, false).await?;
+        let call = Call::put(self.client.names.of(key)?).with_header(COPY_FROM, from)?;
+        self.client.upload(&what, &call, || async { Ok(Upload::pieces(vec![])) }).await?;
+        let replaced = self.client.folder_of(old.as_ref()).into_iter().collect();
+        segments::remove_replaced(&self.client, key, replaced).await;
+        Ok(true)
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {

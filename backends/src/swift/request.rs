@@ -70,6 +70,13 @@ impl Names {
             .map_err(|_| Error::new(Kind::Invalid, "container and key make no URL"))
     }
 
+    /// An object's path below the account, as it stands in a header.
+    pub(super) fn path(&self, key: &Key) -> Result<String> {
+        let (container, name) = (&self.container, self.of(key)?);
+        let container = utf8_percent_encode(container, ENCODED);
+        Ok(format!("/{container}/{}", utf8_percent_encode(&name, ENCODED_PATH)))
+    }
+
     /// A folder for the segments of one object.
     pub(super) fn new_folder(&self) -> Folder {
         // Quay takes Python's uuid4.

@@ -40,25 +40,26 @@ fn segment_size(size: u64, segment: u64, limit: u64) -> Option<u64> {
     (chosen <= limit).then_some(chosen)
 }
 
-/// Writes `source` in segments of `segment` bytes, or more. Gives the folders that may have no
-/// object any more: the one of the object that was there, and its own, should another writer win.
+/// Writes `source` in segments of `segment` bytes, or more, and removes those of the object that was
+/// there.
 ///
 /// The object appears by its manifest, and that is sent only after everything that was sent
-/// matched the source's digest, and after the container lists it.
+/// matched the source's digest, and after the container lists it. From then on it is seen to its
+/// end, whoever gives up waiting: nobody could say what to do with the segments.
 pub(super) async fn put(
     client: &Arc<Client>,
     key: &Key,
     source: &Source,
     segment: u64,
     limit: u64,
-) -> Result<Vec<Folder>> {
+) -> Result<()> {
     let what = format!("put {key}");
     let segment = segment_size(source.size(), segment, limit).ok_or_else(|| {
         Error::new(Kind::Invalid, format!("{what}: larger than {MAX_SEGMENTS} segments of {limit} bytes"))
     })?;
     let folder = client.names.new_folder();
     let mut started = Started { client: Arc::clone(client), folder, sent: 0, open: true };
-    let (before, _turn) = match started.write(&what, key, source, segment).await {
+    let (before, turn) = match started.write(&what, key, source, segment).await {
         Ok(written) => written,
         Err(error) => {
             started.remove().await;
@@ -68,17 +69,10 @@ pub(super) async fn put(
     };
     // From here on somebody may see them, whatever becomes of us or of the answer.
     started.open = false;
-    match started.declare(&what, key).await {
-        Ok(()) => Ok(before.into_iter().chain([started.folder.clone()]).collect()),
-        Err(error) if error.is_transient() => {
-            tracing::warn!(%error, "whether an object was written is unknown; its segments stay");
-            Err(error)
-        }
-        Err(error) => {
-            started.remove().await;
-            Err(error)
-        }
-    }
+    let tidying = client.tidying.clone();
+    let (name, key) = (what.clone(), key.clone());
+    let ended = tidying.spawn(async move { started.publish(&what, &key, before, turn).await }).await;
+    ended.unwrap_or_else(|_| Err(Error::new(Kind::Unavailable, format!("{name}: cut at its manifest"))))
 }
 
 /// Segments that exist at the store, without an object.
@@ -143,6 +137,34 @@ impl Started {
         self.client.upload(what, &call, open).await?;
         let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(seen.map_or_else(|| proof.clone(), |seen| seen.proof()))
+    }
+
+    /// Makes the object appear, and removes what it replaces: the segments of the object that was
+    /// there, and its own, should another writer win.
+    async fn publish(
+        self,
+        what: &str,
+        key: &Key,
+        before: Option<Folder>,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<()> {
+        let declared = self.declare(what, key).await;
+        drop(turn);
+        match declared {
+            Ok(()) => {
+                let replaced = before.into_iter().chain([self.folder.clone()]).collect();
+                remove_replaced(&self.client, key, replaced).await;
+                Ok(())
+            }
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "whether an object was written is unknown; its segments stay");
+                Err(error)
+            }
+            Err(error) => {
+                self.remove().await;
+                Err(error)
+            }
+        }
     }
 
     /// Waits until the container's listing, by which Swift finds segments, has all of them.

@@ -52,7 +52,7 @@ pub use status::LaneStatus;
 pub use timetable::{DAY, Timetable, Window};
 
 use crate::{Blob, Zone};
-use copy::Means;
+use copy::{Means, Within};
 use lane::Lane;
 use pace::Pace;
 use status::Tally;
@@ -109,6 +109,7 @@ impl FanOut {
                     router: router.clone(),
                     local: local.clone(),
                     authority: authority.clone(),
+                    within: Within::default(),
                 };
                 let lane = Lane { means, journal: journal.clone(), tally: Arc::clone(&known.tally) };
                 tasks.spawn(lane.run(shutdown.clone()));

@@ -18,14 +18,16 @@ const LOCAL: &str = "the local copy";
 
 /// A copy for which sources are being tried.
 pub(super) struct Attempt<'a> {
-    means: &'a Means,
-    job: &'a Job,
+    pub(super) means: &'a Means,
+    pub(super) job: &'a Job,
     /// Its size, as far as anybody said.
     size: Option<u64>,
     /// What lies at the target, perhaps not the blob.
     there: Option<Meta>,
     /// It was read, and is not the blob.
-    is_wrong: bool,
+    pub(super) is_wrong: bool,
+    /// And it is we who had it put there.
+    pub(super) left_wrong: bool,
     /// Another zone has it in another size than the target.
     contradicted: bool,
     /// What is written if nothing lies at the target, where it can be told without asking the sources.
@@ -52,6 +54,7 @@ impl<'a> Attempt<'a> {
             size,
             there: there.map_err(|error| CopyError::target(&means.target, error))?,
             is_wrong: false,
+            left_wrong: false,
             contradicted: false,
             quick,
             spent: HashSet::new(),
@@ -59,7 +62,7 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    pub(super) async fn run(mut self) -> Result<Outcome, CopyError> {
+    pub(super) async fn run(&mut self) -> Result<Outcome, CopyError> {
         if self.size.is_some_and(|size| self.has_size(size)) && self.accepts().await? {
             return Ok(Outcome::AlreadyThere);
         }
@@ -172,6 +175,12 @@ impl<'a> Attempt<'a> {
     /// they are to blame.
     async fn try_zones(&mut self, zones: &[&Zone], size: u64) -> Result<Option<Outcome>, CopyError> {
         self.contradicted |= self.there.as_ref().is_some_and(|there| there.size != size);
+        if let Some(zone) = zones.first()
+            && !self.spent.contains(&zone.name)
+            && let Some(outcome) = self.within(zone, size).await?
+        {
+            return Ok(Some(outcome));
+        }
         self.try_origins(relay::origins(zones).collect(), size).await
     }
 
@@ -241,7 +250,10 @@ impl<'a> Attempt<'a> {
         let source = relay.source(blob.digest);
         let deadline = bounds.deadline(size, pace.slowest(bounds.slowest));
         let error = match timeout(deadline, target.store.put(&blob.key, &source)).await {
-            Ok(Ok(())) => return Ok(Ok(self.copied(relay.giver(), size))),
+            Ok(Ok(())) => {
+                self.means.within.settle(&blob.digest);
+                return Ok(Ok(self.copied(relay.giver(), size)));
+            }
             Ok(Err(error)) => error,
             // Either end may be the slow one; another source tells.
             Err(_) => {
@@ -258,7 +270,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// The outcome of a copy; what was replaced is shouted, as somebody may have been served it.
-    fn copied(&self, from: Option<Arc<str>>, bytes: u64) -> Outcome {
+    pub(super) fn copied(&self, from: Option<Arc<str>>, bytes: u64) -> Outcome {
         if let Some(there) = &self.there {
             warn!(
                 zone = %self.means.target.name, digest = %self.job.blob.digest, size = there.size, right_size = bytes,
@@ -269,9 +281,9 @@ impl<'a> Attempt<'a> {
     }
 
     /// No source gave it: is what the target has the blob itself?
-    async fn settle_alone(mut self) -> Result<Outcome, CopyError> {
+    async fn settle_alone(&mut self) -> Result<Outcome, CopyError> {
         if self.there.is_none() || self.is_wrong {
-            return Err(CopyError::sources(self.failures));
+            return Err(CopyError::sources(std::mem::take(&mut self.failures)));
         }
         // Unread only where nobody knows better and nobody failed to say.
         let settled = match self.size.is_none() && !self.contradicted && self.failures.is_empty() {
@@ -280,7 +292,7 @@ impl<'a> Attempt<'a> {
         };
         match settled {
             true => Ok(Outcome::AlreadyThere),
-            false => Err(CopyError::sources(self.failures)),
+            false => Err(CopyError::sources(std::mem::take(&mut self.failures))),
         }
     }
 }

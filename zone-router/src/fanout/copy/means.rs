@@ -14,6 +14,7 @@ use super::super::local::Local;
 use super::super::pace::Pace;
 use super::attempt::Attempt;
 use super::relay::{self, Origin, Relay};
+use super::within::Within;
 use super::{CopyError, End, Fault, Outcome};
 use crate::{Router, SizeClass, Zone};
 
@@ -33,6 +34,7 @@ pub(in super::super) struct Means {
     pub(in super::super) router: Option<Arc<Router>>,
     pub(in super::super) local: Option<Arc<dyn Local>>,
     pub(in super::super) authority: Option<Arc<dyn Authority>>,
+    pub(in super::super) within: Within,
 }
 
 impl Means {
@@ -57,8 +59,12 @@ impl Means {
     /// # Errors
     /// Nothing was written that was not verified; says whose fault it was.
     pub(in super::super) async fn copy(&self, job: &Job) -> Result<Outcome, CopyError> {
-        let outcome = Attempt::begin(self, job).await?.run().await?;
-        self.tell(job, outcome).await
+        let mut attempt = Attempt::begin(self, job).await?;
+        let outcome = attempt.run().await;
+        if outcome.is_err() {
+            attempt.take_away().await;
+        }
+        self.tell(job, outcome?).await
     }
 
     /// Tells the registry that the target has the blob.
@@ -74,7 +80,7 @@ impl Means {
 
     /// Whether an object that is there already counts only after it was read and hashed.
     pub(super) async fn must_prove(&self, job: &Job) -> Result<bool, CopyError> {
-        if self.verify == Verify::Deep {
+        if self.verify == Verify::Deep || self.within.is_unproven(&job.blob.digest) {
             return Ok(true);
         }
         match &self.authority {
@@ -102,7 +108,11 @@ impl Means {
     pub(super) fn quick(&self, job: &Job) -> Option<Arc<Relay>> {
         let size =
             job.size.filter(|size| job.attempts == 0 && *size > 0 && job.blob.digest != Digest::EMPTY)?;
-        let origins: Vec<_> = relay::origins(&self.sources(job)).collect();
+        let sources = self.sources(job);
+        if sources.first().is_some_and(|best| self.may_be_within(job, best, size).is_some()) {
+            return None;
+        }
+        let origins: Vec<_> = relay::origins(&sources).collect();
         (!origins.is_empty()).then(|| self.relay(job, size, origins))
     }
 

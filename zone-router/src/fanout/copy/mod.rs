@@ -4,6 +4,7 @@ mod attempt;
 mod means;
 mod missing;
 mod relay;
+mod within;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use backends::{Error, Kind};
 
 pub(super) use means::Means;
+pub(super) use within::Within;
 
 use crate::Zone;
 

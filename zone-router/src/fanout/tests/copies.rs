@@ -9,7 +9,7 @@ use backends::memory::MemoryStore;
 use backends::{Digest, Key, Kind, Source, Store};
 use bytes::Bytes;
 
-use super::super::copy::Means;
+use super::super::copy::{Means, Within};
 use super::super::pace::Pace;
 use super::super::{Bounds, CopyError, Fault, Limits, Local, Outcome, Verify};
 use super::scripted::{Mode, Scripted};
@@ -46,7 +46,7 @@ impl Three {
 }
 
 /// For copies into the second of these zones.
-fn means(zones: Vec<Zone>) -> Means {
+pub(super) fn means(zones: Vec<Zone>) -> Means {
     Means {
         target: zones[1].clone(),
         zones: zones.into(),
@@ -56,6 +56,7 @@ fn means(zones: Vec<Zone>) -> Means {
         router: None,
         local: None,
         authority: None,
+        within: Within::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use backends::Kind;
 use tokio_util::sync::CancellationToken;
 
-use super::super::copy::Means;
+use super::super::copy::{Means, Within};
 use super::super::pace::Pace;
 use super::super::{Authority, Backoff, Bounds, FanOut, LaneStatus, Limits, LimitsByZone, Setup, Verify};
 use super::authority::Registry;
@@ -88,6 +88,7 @@ impl World {
             router: None,
             local: None,
             authority: registry.map(|registry| registry as Arc<dyn Authority>),
+            within: Within::default(),
         }
     }
 

@@ -11,6 +11,7 @@ mod place;
 mod replicas;
 mod scripted;
 mod simulation;
+mod within;
 
 use std::sync::Arc;
 

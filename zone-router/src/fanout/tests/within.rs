@@ -1,0 +1,214 @@
+//! Copies that stores make by themselves.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use backends::memory::MemoryStore;
+use backends::{Digest, Error, Key, Kind, Meta, Object, Result, Source, Store, Whereabouts};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use super::super::copy::Means;
+use super::super::{Fault, Outcome};
+use super::copies::means;
+use super::{blob, job};
+use crate::{Blob, Zone};
+
+/// What the house does when it is asked for a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum House {
+    Copies,
+    Spoils,
+    Fails(Kind),
+}
+
+type Rooms = Arc<Mutex<HashMap<String, Arc<MemoryStore>>>>;
+
+/// One of several stores in one house.
+#[derive(Debug)]
+struct Room {
+    name: &'static str,
+    objects: Arc<MemoryStore>,
+    rooms: Rooms,
+    house: Mutex<House>,
+    fails: Mutex<Option<Kind>>,
+    gets: AtomicUsize,
+    puts: AtomicUsize,
+    copies: AtomicUsize,
+}
+
+#[async_trait]
+impl Store for Room {
+    async fn head(&self, key: &Key) -> Result<Option<Meta>> {
+        self.objects.head(key).await
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
+        self.gets.fetch_add(1, Ordering::SeqCst);
+        if let Some(kind) = *self.fails.lock().unwrap() {
+            return Err(Error::new(kind, "scripted"));
+        }
+        self.objects.get(key, range).await
+    }
+
+    async fn put(&self, key: &Key, source: &Source) -> Result<()> {
+        self.puts.fetch_add(1, Ordering::SeqCst);
+        self.objects.put(key, source).await
+    }
+
+    fn whereabouts(&self, key: &Key) -> Option<Whereabouts> {
+        Some(Whereabouts::new(Digest::of(b"the house"), format!("{}/{key}", self.name)))
+    }
+
+    async fn copy(&self, key: &Key, from: &Whereabouts, _size: u64) -> Result<bool> {
+        let Some(path) = from.path(Some(Digest::of(b"the house"))) else { return Ok(false) };
+        self.copies.fetch_add(1, Ordering::SeqCst);
+        let house = *self.house.lock().unwrap();
+        if let House::Fails(kind) = house {
+            return Err(Error::new(kind, "scripted"));
+        }
+        let (room, name) = path.split_once('/').unwrap();
+        let room = Arc::clone(&self.rooms.lock().unwrap()[room]);
+        let object = room.get(&Key::new(name), None).await?.unwrap();
+        let pieces: Vec<Bytes> = futures_util::TryStreamExt::try_collect(object.body).await?;
+        let mut bytes = pieces.concat();
+        if house == House::Spoils {
+            bytes[0] ^= 1;
+        }
+        self.objects.insert(key.clone(), bytes);
+        Ok(true)
+    }
+
+    fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
+        self.objects.list(prefix)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        self.objects.delete(key).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Large enough to be copied so.
+static BYTES: [u8; (1 << 20) + 5] = [7; (1 << 20) + 5];
+const SIZE: u64 = BYTES.len() as u64;
+
+/// Zones a and b in one house; a has the blob.
+struct Stage {
+    a: Arc<Room>,
+    b: Arc<Room>,
+    blob: Blob,
+}
+
+impl Stage {
+    fn new(house: House) -> Self {
+        let rooms = Rooms::default();
+        let room = |name: &'static str| {
+            let objects = Arc::new(MemoryStore::new());
+            rooms.lock().unwrap().insert(name.to_owned(), Arc::clone(&objects));
+            Arc::new(Room {
+                name,
+                objects,
+                rooms: Arc::clone(&rooms),
+                house: Mutex::new(house),
+                fails: Mutex::default(),
+                gets: AtomicUsize::new(0),
+                puts: AtomicUsize::new(0),
+                copies: AtomicUsize::new(0),
+            })
+        };
+        let stage = Self { a: room("a"), b: room("b"), blob: blob(&BYTES) };
+        stage.a.objects.insert(stage.blob.key.clone(), Bytes::from_static(&BYTES));
+        stage
+    }
+
+    fn means(&self) -> Means {
+        let zone = |name: &str, room: &Arc<Room>| Zone::new(name, Arc::clone(room) as Arc<dyn Store>);
+        means(vec![zone("zone-a", &self.a), zone("zone-b", &self.b)])
+    }
+
+    async fn copy(&self, means: &Means) -> std::result::Result<Outcome, super::super::CopyError> {
+        means.copy(&job(self.blob.clone(), "zone-b", Some(SIZE))).await
+    }
+
+    /// Gets at a and b, copies and puts at b.
+    fn done(&self) -> [usize; 4] {
+        [&self.a.gets, &self.b.gets, &self.b.copies, &self.b.puts].map(|count| count.load(Ordering::SeqCst))
+    }
+
+    async fn held(&self) -> Option<Bytes> {
+        let object = self.b.objects.get(&self.blob.key, None).await.unwrap()?;
+        Some(futures_util::TryStreamExt::try_collect::<Vec<_>>(object.body).await.unwrap().concat().into())
+    }
+}
+
+fn copied() -> Outcome {
+    Outcome::Copied { from: Some("zone-a".into()), bytes: SIZE, replaced: false }
+}
+
+#[tokio::test]
+async fn a_copy_within_the_store_is_read_before_it_counts() {
+    let stage = Stage::new(House::Copies);
+    let means = stage.means();
+    assert_eq!(stage.copy(&means).await.unwrap(), copied());
+    assert_eq!(stage.done(), [0, 1, 1, 0]);
+    assert!(stage.held().await.as_deref() == Some(&BYTES[..]));
+    assert_eq!(stage.copy(&means).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(stage.done(), [0, 1, 1, 0], "proven once");
+}
+
+#[tokio::test]
+async fn wrong_bytes_of_a_copy_within_the_store_do_not_stay() {
+    let stage = Stage::new(House::Spoils);
+    assert_eq!(stage.copy(&stage.means()).await.unwrap(), copied());
+    assert_eq!(stage.done(), [1, 1, 1, 1]);
+    assert!(stage.held().await.as_deref() == Some(&BYTES[..]));
+    // Nobody gives the right ones.
+    let stage = Stage::new(House::Spoils);
+    *stage.a.fails.lock().unwrap() = Some(Kind::Unavailable);
+    assert_eq!(stage.copy(&stage.means()).await.unwrap_err().fault, Fault::Sources);
+    assert_eq!((stage.done()[2], stage.held().await), (1, None));
+}
+
+/// What could not be read afterwards does not count by its size.
+#[tokio::test]
+async fn an_unproven_copy_is_read_at_the_next_try() {
+    let stage = Stage::new(House::Spoils);
+    let means = stage.means();
+    *stage.b.fails.lock().unwrap() = Some(Kind::Timeout);
+    assert_eq!(stage.copy(&means).await.unwrap_err().fault, Fault::Target);
+    assert_eq!(stage.held().await.unwrap().len() as u64, SIZE, "it lies there, of the right size");
+    *stage.b.fails.lock().unwrap() = None;
+    *stage.b.house.lock().unwrap() = House::Fails(Kind::Unavailable);
+    let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes: SIZE, replaced: true };
+    assert_eq!(stage.copy(&means).await.unwrap(), replaced);
+    assert!(stage.held().await.as_deref() == Some(&BYTES[..]));
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_copy_is_not_asked_again() {
+    for (kind, asked) in [(Kind::Invalid, 1), (Kind::Denied, 1), (Kind::Unavailable, 2)] {
+        let stage = Stage::new(House::Fails(kind));
+        let means = stage.means();
+        for _ in 0..2 {
+            assert_eq!(stage.copy(&means).await.unwrap(), copied());
+            stage.b.objects.delete(&stage.blob.key).await.unwrap();
+        }
+        assert_eq!(stage.done(), [2, 0, asked, 2], "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn small_blobs_pass_here() {
+    let stage = Stage::new(House::Copies);
+    let small = blob(b"small");
+    stage.a.objects.insert(small.key.clone(), Bytes::from_static(b"small"));
+    stage.means().copy(&job(small, "zone-b", Some(5))).await.unwrap();
+    assert_eq!(stage.done(), [1, 0, 0, 1]);
+}
