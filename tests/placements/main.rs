@@ -5,3 +5,4 @@ mod check;
 mod placed;
 mod stage;
 mod wanted;
+mod whole;
