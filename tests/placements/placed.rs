@@ -67,6 +67,31 @@ async fn quays_own_lock_and_ours_exclude_each_other() -> Result<()> {
 }
 
 #[tokio::test]
+async fn while_a_placement_is_written_no_worker_has_the_lock() -> Result<()> {
+    let stage = Stage::start().await?;
+    let (authority, _files) = stage.authority(&json!({})).await?;
+    let digest = copied(&stage, "looked at").await?;
+    stage.tables.add_blob(&digest, true).await?;
+    let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
+    let mut worker = stage.redis.python_lock(&format!("BLOB_DELETE_{digest}"), 120)?;
+    // The look at the object, which is under the lock, takes long.
+    stage.site.zone("zone-b").proxy().set(|faults| faults.hang = true);
+    let placed = tokio::spawn(async move { authority.placed(&job, &zone, true).await });
+    let mut tries = 0;
+    while worker.try_acquire()? {
+        worker.release()?;
+        tries += 1;
+        ensure!(tries < 600 && !placed.is_finished(), "the lock is never taken");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stage.site.zone("zone-b").proxy().heal().await;
+    let placed = placed.await?;
+    ensure!(placed == Ok(Placed::Kept) || placed.is_err(), "{placed:?}");
+    ensure!(worker.try_acquire()?, "it is let go, however it ended");
+    worker.release()
+}
+
+#[tokio::test]
 async fn a_lock_that_is_held_too_long_or_away_is_an_error_and_places_nothing() -> Result<()> {
     let mut stage = Stage::start().await?;
     let (authority, _files) = stage.authority(&json!({})).await?;

@@ -88,8 +88,8 @@ impl Reader {
     /// What the account's list of repositories is asked with.
     fn catalog(&self) -> Scope {
         match self.kind {
-            RegistryKind::Quay => Scope::Catalog,
-            RegistryKind::Distribution => Scope::CatalogScope,
+            RegistryKind::Quay => Scope::Login,
+            RegistryKind::Distribution => Scope::Catalog,
         }
     }
 

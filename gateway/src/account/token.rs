@@ -77,19 +77,19 @@ struct Login {
 pub(crate) enum Scope {
     /// To read this repository.
     Pull(String),
-    /// To list repositories. Quay knows no such scope and answers 400 to one: there it is a token
-    /// without any (`endpoints/v2/v2auth.py:generate_registry_jwt`).
+    /// To be known, and no more: with that Quay lists repositories. It answers 400 to the scope below
+    /// (`endpoints/v2/v2auth.py:generate_registry_jwt`).
+    Login,
+    /// To list repositories elsewhere.
     Catalog,
-    /// The same at other registries.
-    CatalogScope,
 }
 
 impl Scope {
     fn text(&self) -> Option<String> {
         match self {
             Self::Pull(repository) => Some(format!("repository:{repository}:pull")),
-            Self::Catalog => None,
-            Self::CatalogScope => Some("registry:catalog:*".to_owned()),
+            Self::Login => None,
+            Self::Catalog => Some("registry:catalog:*".to_owned()),
         }
     }
 }

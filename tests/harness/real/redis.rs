@@ -105,11 +105,14 @@ import sys, redis, redis_lock
 port, password, name, expire = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 lock = redis_lock.Lock(redis.Redis(port=port, password=password), name, expire=expire)
 for line in sys.stdin:
+    done = True
     if line.strip() == 'acquire':
         lock.acquire()
+    elif line.strip() == 'try':
+        done = lock.acquire(blocking=False)
     else:
         lock.release()
-    print('done', flush=True)
+    print('done' if done else 'held', flush=True)
 ";
 
 /// One of Quay's workers with a lock.
@@ -139,7 +142,15 @@ impl PythonLock {
     /// # Errors
     /// The worker failed.
     pub fn acquire(&mut self) -> Result<()> {
-        self.tell("acquire")
+        self.done("acquire")
+    }
+
+    /// Takes it if nobody has it: whether it did; blocks.
+    ///
+    /// # Errors
+    /// The worker failed.
+    pub fn try_acquire(&mut self) -> Result<bool> {
+        Ok(self.tell("try")? == "done")
     }
 
     /// Lets it go; blocks.
@@ -147,15 +158,20 @@ impl PythonLock {
     /// # Errors
     /// It was not its own any more, or the worker failed.
     pub fn release(&mut self) -> Result<()> {
-        self.tell("release")
+        self.done("release")
     }
 
-    fn tell(&mut self, what: &str) -> Result<()> {
+    fn done(&mut self, what: &str) -> Result<()> {
+        let said = self.tell(what)?;
+        ensure!(said == "done", "the worker failed to {what} its lock");
+        Ok(())
+    }
+
+    fn tell(&mut self, what: &str) -> Result<String> {
         writeln!(self.input, "{what}")?;
         let mut said = String::new();
         self.output.read_line(&mut said)?;
-        ensure!(said.trim() == "done", "the worker failed to {what} its lock");
-        Ok(())
+        Ok(said.trim().to_owned())
     }
 }
 
