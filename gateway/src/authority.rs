@@ -14,7 +14,7 @@ use zone_router::postgres::PostgresError;
 use crate::account::Reader;
 use crate::quay_database::{QuayDatabase, Rows};
 use crate::redis::{EXPIRY, Lock, Locks, RedisError};
-use crate::spool::Spool;
+use crate::spool::{NotKept, Spool};
 
 /// How long anything may begin that is done under a lock; what is under way then has as long again,
 /// and more, until the lock ends by itself.
@@ -192,10 +192,18 @@ impl Authority for Quay {
     async fn fetch(&self, job: &Job) -> Result<Option<Source>, String> {
         let Some(reader) = &self.reader else { return Ok(None) };
         let Some(repository) = self.holder(reader, job).await? else { return Ok(None) };
-        let turn = self.spool.turn().await?;
-        let given = reader.blob(repository, &job.blob.digest).await.map_err(|error| error.to_string())?;
-        tracing::info!(digest = %job.blob.digest, repository, "no zone has the blob: it is fetched through the registry");
-        self.spool.keep(given, &job.blob.digest, turn).await.map(Some)
+        let (digest, spool) = (&job.blob.digest, &self.spool);
+        let turn = spool.turn().await.map_err(|error| error.to_string())?;
+        let given = reader.blob(repository, digest).await.map_err(|error| error.to_string())?;
+        tracing::info!(%digest, repository, "no zone has the blob: it is fetched through the registry");
+        match spool.keep(given, digest, turn).await {
+            Ok(source) => Ok(Some(source)),
+            Err(NotKept::Never(why)) => {
+                tracing::error!(%digest, repository, why, "a blob that no zone has is not fetched through the registry");
+                Ok(None)
+            }
+            Err(NotKept::Now(why)) => Err(why),
+        }
     }
 
     async fn must_prove(&self, job: &Job, target: &Zone) -> Result<bool, String> {

@@ -43,6 +43,17 @@ pub(crate) struct Spool {
     turns: Arc<Semaphore>,
 }
 
+/// Why a blob is not kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotKept {
+    /// It never will be: it is too large, or not what its digest says.
+    #[error("{0}")]
+    Never(String),
+    /// Another time it may be.
+    #[error("{0}")]
+    Now(String),
+}
+
 /// A file without a name, and its turn.
 struct Kept {
     file: Arc<File>,
@@ -58,13 +69,13 @@ impl Spool {
     ///
     /// # Errors
     /// Others take too long.
-    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, String> {
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, NotKept> {
         match tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await {
             Ok(Ok(turn)) => Ok(turn),
-            _ => Err(format!(
+            _ => Err(NotKept::Now(format!(
                 "other blobs are fetched through the registry, for more than {} s",
                 TURN.as_secs()
-            )),
+            ))),
         }
     }
 
@@ -77,13 +88,13 @@ impl Spool {
         given: Given,
         digest: &Digest,
         turn: OwnedSemaphorePermit,
-    ) -> Result<Source, String> {
+    ) -> Result<Source, NotKept> {
         if let Some(size) = given.size {
             self.admit(size)?;
             self.room(size)?;
         }
         let kept = tokio::time::timeout(WHOLE, self.read(given, digest, turn)).await;
-        kept.unwrap_or_else(|_| Err(format!("not read whole within {} s", WHOLE.as_secs())))
+        kept.unwrap_or_else(|_| Err(NotKept::Now(format!("not read whole within {} s", WHOLE.as_secs()))))
     }
 
     async fn read(
@@ -91,12 +102,12 @@ impl Spool {
         given: Given,
         digest: &Digest,
         turn: OwnedSemaphorePermit,
-    ) -> Result<Source, String> {
-        let disk = |error: std::io::Error| format!("state_dir: {error}");
+    ) -> Result<Source, NotKept> {
+        let disk = |error: std::io::Error| NotKept::Now(format!("state_dir: {error}"));
         let file = Arc::new(nameless(&self.dir).map_err(disk)?);
         let mut body = given.body;
         let (mut hasher, mut size, mut look_at) = (Hasher::new(), 0, 0);
-        while let Some(chunk) = body.try_next().await.map_err(|error| error.to_string())? {
+        while let Some(chunk) = body.try_next().await.map_err(|error| NotKept::Now(error.to_string()))? {
             let end = size + chunk.len() as u64;
             self.admit(end)?;
             if end > look_at {
@@ -106,28 +117,31 @@ impl Spool {
             hasher.update(&chunk);
             let writer = Arc::clone(&file);
             let written = tokio::task::spawn_blocking(move || writer.write_all_at(&chunk, size)).await;
-            written.map_err(|error| error.to_string())?.map_err(disk)?;
+            written.map_err(|error| NotKept::Now(error.to_string()))?.map_err(disk)?;
             size = end;
         }
         if hasher.finish() != *digest {
-            return Err(format!("the registry gives {size} bytes that are another blob"));
+            return Err(NotKept::Never(format!("the registry gives {size} bytes that are another blob")));
         }
         Ok(Source::new(size, *digest, Arc::new(Kept { file, _turn: turn })))
     }
 
-    fn admit(&self, size: u64) -> Result<(), String> {
+    fn admit(&self, size: u64) -> Result<(), NotKept> {
         if size <= self.max {
             return Ok(());
         }
         let max = bytesize::ByteSize(self.max);
-        Err(format!("only the registry gives it, and it is larger than replication.fetch_max ({max})"))
+        Err(NotKept::Never(format!("it is larger than replication.fetch_max ({max})")))
     }
 
-    fn room(&self, size: u64) -> Result<(), String> {
-        let free = rustix::fs::statvfs(&self.dir).map_err(|error| format!("state_dir: {error}"))?;
+    fn room(&self, size: u64) -> Result<(), NotKept> {
+        let free =
+            rustix::fs::statvfs(&self.dir).map_err(|error| NotKept::Now(format!("state_dir: {error}")))?;
         match free.f_bavail * free.f_frsize > size + RESERVE {
             true => Ok(()),
-            false => Err("state_dir has no room for a blob that only the registry gives".to_owned()),
+            false => {
+                Err(NotKept::Now("state_dir has no room for a blob that only the registry gives".to_owned()))
+            }
         }
     }
 }
@@ -176,7 +190,7 @@ mod tests {
         Given { body: stream::iter(chunks).boxed(), size, told: None }
     }
 
-    async fn kept(spool: &Spool, bytes: &[u8], size: Option<u64>, digest: Digest) -> Result<Source, String> {
+    async fn kept(spool: &Spool, bytes: &[u8], size: Option<u64>, digest: Digest) -> Result<Source, NotKept> {
         let turn = spool.turn().await.expect("a turn");
         spool.keep(given(bytes, size), &digest, turn).await
     }
@@ -214,7 +228,7 @@ mod tests {
             (vec![0; 10], Some(1001), "fetch_max"),
         ] {
             let said = kept(&spool, &bytes, size, Digest::EMPTY).await.expect_err("refused");
-            assert!(said.contains(why), "{said}");
+            assert!(matches!(&said, NotKept::Never(said) if said.contains(why)), "{said}");
         }
         assert_eq!(spool.turns.available_permits(), AT_ONCE);
     }

@@ -95,8 +95,8 @@ async fn what_only_the_registry_gives_is_fetched_whole_and_proven() -> Result<()
         ensure!(left()? == 0, "it has no name");
 
         stage.site.zone("zone-a").corrupt(&blob.digest, 1)?;
-        let wrong = authority.fetch(&job).await.expect_err("other bytes");
-        ensure!(wrong.contains("another blob"), "{delivery:?}: {wrong}");
+        let wrong = authority.fetch(&job).await;
+        ensure!(wrong.map(|source| source.is_none()) == Ok(true), "{delivery:?}: other bytes are none");
         stage.site.quay.unlink("admin/one", &blob.digest);
         ensure!(authority.fetch(&job).await.map(|source| source.is_none()) == Ok(true), "nobody has it");
     }
@@ -111,7 +111,6 @@ async fn what_is_too_large_is_not_fetched() -> Result<()> {
     over["replication"]["fetch_max"] = "100KB".into();
     let (authority, _files) = stage.authority(&over).await?;
     let job = job(image.layers[0].digest, "zone-b", &["admin/one"]).await?;
-    let refused = authority.fetch(&job).await.expect_err("too large");
-    ensure!(refused.contains("replication.fetch_max"), "{refused}");
+    ensure!(authority.fetch(&job).await.map(|source| source.is_none()) == Ok(true), "it is too large");
     Ok(())
 }
