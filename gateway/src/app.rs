@@ -1,6 +1,7 @@
 //! The gateway as a whole: built in order, bound before anything starts.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +12,26 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zone_router::fanout::{Bounds, Database, Journal, JournalError, Setup};
+use zone_router::fanout::{Authority, Bounds, Journal, JournalError, Setup};
+use zone_router::postgres::Database;
 use zone_router::{FanOut, Router};
 
+use crate::account::Reader;
 use crate::auth::Permissions;
+use crate::authority::Quay;
 use crate::cache::{AtHand, Cache, DirectoryLock};
+use crate::children::Queued;
 use crate::config::{JournalSettings, Settings};
 use crate::follow::Follow;
 use crate::metrics::Metrics;
+use crate::quay_database::QuayDatabase;
 use crate::queue::Sampler;
+use crate::redis::Locks;
 use crate::registry::{self, Names};
 use crate::repairs::Repairs;
+use crate::spool::Spool;
 use crate::sticky::Uploads;
+use crate::sweep::Sweep;
 use crate::upstream::Upstream;
 use crate::zones::Word;
 use crate::{Gateway, Reloader, admin, descriptors, queue, server, tls, zones};
@@ -74,6 +83,21 @@ impl App {
         }
         let cache = open_cache(&settings).await?;
         let journal = journal(&settings, &client_tls).await.context("the journal cannot be opened")?;
+        let registry = registry::registry(&settings);
+        let names = Names::new(&settings.registry_hostname, &settings.hostname);
+        let upstream = Arc::new(Upstream::new(&settings, &client_tls)?);
+        let follow = Follow::new(&client_tls, &settings.timeouts, settings.limits.redirects)?;
+        let reader = Reader::new(
+            &settings,
+            Arc::clone(&upstream),
+            names.clone(),
+            follow.clone(),
+            Arc::clone(&registry),
+            &client_tls,
+        )?;
+        let reader = reader.map(Arc::new);
+        let database = quay_database(&settings).await?.map(Arc::new);
+        let authority = quay(&settings, reader.clone(), database.clone())?;
         let stop_copies = CancellationToken::new();
         let policies = settings.policies.clone();
         let read = zones.iter().cloned().zip(policies.iter().copied()).collect();
@@ -87,15 +111,18 @@ impl App {
             verify: settings.verify,
             router: Some(Arc::clone(&router)),
             local: Some(Arc::new(AtHand(Arc::clone(&cache)))),
+            authority: Some(Arc::new(authority)),
             ..Setup::new(zones.clone(), journal)
         };
         let fanout = FanOut::start(fanout, stop_copies.clone());
         let gateway = Gateway {
-            registry: registry::registry(&settings),
-            names: Names::new(&settings.registry_hostname, &settings.hostname),
-            upstream: Upstream::new(&settings, &client_tls)?,
+            registry,
+            names,
+            upstream,
+            reader,
+            database,
             uploads: Uploads::new(),
-            follow: Follow::new(&client_tls, &settings.timeouts, settings.limits.redirects)?,
+            follow,
             permissions: Permissions::new(settings.limits.permissions, settings.timeouts.permission),
             cache,
             metrics: Metrics::new(&zones),
@@ -106,6 +133,7 @@ impl App {
             fanout,
             hostname: settings.hostname.parse().context("hostname cannot stand in a header")?,
             pushes: TaskTracker::new(),
+            queued: Queued::new(),
             requests: Arc::new(Semaphore::new(settings.limits.requests)),
             targets: settings.targets.iter().map(|name| name.as_str().into()).collect(),
             settings,
@@ -164,12 +192,19 @@ impl App {
         let admin =
             tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
         tokio::spawn(queue::sample(Arc::clone(&self.gateway), self.stop_copies.clone()));
+        let sweep = Sweep::of(&self.gateway).map(|sweep| {
+            let stop = self.stop_copies.clone();
+            tokio::spawn(async move { stop.run_until_cancelled(sweep.run()).await })
+        });
         let drained = server::serve(Arc::clone(&self.gateway), self.listener, self.tls.0, shutdown).await;
         self.gateway.pushes.close();
         if tokio::time::timeout_at(drained, self.gateway.pushes.wait()).await.is_err() {
             tracing::error!(pushes = self.gateway.pushes.len(), "cut: pushes whose copies may not be queued");
         }
         self.stop_copies.cancel();
+        if let Some(sweep) = sweep {
+            let _ = sweep.await;
+        }
         if tokio::time::timeout(LANES_TIMEOUT, self.gateway.fanout.stopped()).await.is_err() {
             tracing::warn!("the copies do not stop: the journal does not answer");
         }
@@ -229,6 +264,55 @@ pub(crate) async fn journal(
         JournalSettings::Sqlite => Journal::open(&settings.state_dir.join(JOURNAL)),
         JournalSettings::Postgres(database) => Journal::connect(Database::clone(database), tls).await,
     }
+}
+
+/// Quay's database, where Quay is told of copies; one that is away now is waited for.
+async fn quay_database(settings: &Settings) -> anyhow::Result<Option<QuayDatabase>> {
+    let Some(placements) = &settings.replication.placements else { return Ok(None) };
+    let tls = tls_with(settings, placements.root.as_ref())?;
+    let database = QuayDatabase::connect(&placements.database, &tls).await;
+    database.map(Some).context("Quay's database cannot be used")
+}
+
+/// The registry as copies ask and tell it, by itself: over connections of its own. Needs a Tokio
+/// runtime.
+///
+/// # Errors
+/// What is wrong with the configuration, or with Quay's database, and does not mend itself.
+pub async fn authority(settings: &Settings) -> anyhow::Result<Arc<dyn Authority>> {
+    tls::install_provider();
+    let tls = tls::client(&settings.ca_files)?;
+    let names = Names::new(&settings.registry_hostname, &settings.hostname);
+    let follow = Follow::new(&tls, &settings.timeouts, settings.limits.redirects)?;
+    let upstream = Arc::new(Upstream::new(settings, &tls)?);
+    let reader = Reader::new(settings, upstream, names, follow, registry::registry(settings), &tls)?;
+    let database = quay_database(settings).await?.map(Arc::new);
+    Ok(Arc::new(quay(settings, reader.map(Arc::new), database)?))
+}
+
+/// Quay, as the copies ask and tell it.
+fn quay(
+    settings: &Settings,
+    reader: Option<Arc<Reader>>,
+    database: Option<Arc<QuayDatabase>>,
+) -> anyhow::Result<Quay> {
+    let placements = settings.replication.placements.as_ref();
+    let locks = match placements.and_then(|placements| placements.lock.as_ref()) {
+        Some(redis) => Some(Locks::new(redis.clone(), tls_with(settings, redis.root.as_ref())?)),
+        None => None,
+    };
+    let locations = placements.map(|placements| placements.locations.clone()).unwrap_or_default();
+    let spool = Spool::new(&settings.state_dir, settings.replication.fetch_max);
+    Ok(Quay::new(reader, database, locks, locations, spool))
+}
+
+/// TLS with one more file of roots, if there is one.
+pub(crate) fn tls_with(
+    settings: &Settings,
+    root: Option<&PathBuf>,
+) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let files: Vec<_> = settings.ca_files.iter().chain(root).cloned().collect();
+    tls::client(&files)
 }
 
 async fn open_cache(settings: &Settings) -> anyhow::Result<Arc<Cache>> {

@@ -1,6 +1,7 @@
 //! What every request shares.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use backends::Digest;
 use http::HeaderValue;
@@ -8,11 +9,14 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use zone_router::{Blob, FanOut, Router};
 
+use crate::account::Reader;
 use crate::auth::Permissions;
 use crate::cache::Cache;
+use crate::children::Queued;
 use crate::config::{RegistryKind, Settings};
 use crate::follow::Follow;
 use crate::metrics::Metrics;
+use crate::quay_database::QuayDatabase;
 use crate::queue::Sampler;
 use crate::registry::{Names, Registry};
 use crate::repairs::Repairs;
@@ -26,7 +30,11 @@ pub struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) names: Names,
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Arc<Upstream>,
+    /// The registry as the gateway's own account reads it, where there is one.
+    pub(crate) reader: Option<Arc<Reader>>,
+    /// Quay's database, where Quay is told of copies.
+    pub(crate) database: Option<Arc<QuayDatabase>>,
     /// Which instance of the registry takes which push.
     pub(crate) uploads: Uploads,
     pub(crate) follow: Follow,
@@ -45,9 +53,14 @@ pub struct Gateway {
     pub(crate) hostname: HeaderValue,
     /// Pushes whose copies are still to be queued; the end waits for them.
     pub(crate) pushes: TaskTracker,
+    /// Manifests whose blobs were queued of late.
+    pub(crate) queued: Queued,
     /// Zones that every pushed blob is copied to.
     pub(crate) targets: Vec<Arc<str>>,
 }
+
+/// For a namespace's own locations, while a client waits for its push.
+const REGIONS_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Gateway {
     /// A blob and its place in every zone.
@@ -59,6 +72,34 @@ impl Gateway {
     /// `kept` comes first as long as it can be reached.
     pub(crate) fn by_store(&self, kept: Option<InstanceId>) -> Order {
         self.upstream.order_by_store(|zone| store_serves(self, zone), kept)
+    }
+
+    /// Zones that blobs of this repository are copied to: every blob's, and those of its namespace,
+    /// where Quay's database tells them.
+    pub(crate) async fn targets_of(&self, repository: &str) -> Vec<Arc<str>> {
+        let mut targets = self.targets.clone();
+        let Some(database) = &self.database else { return targets };
+        let regions = match tokio::time::timeout(REGIONS_TIMEOUT, database.regions(repository)).await {
+            Ok(Ok(regions)) => regions,
+            Ok(Err(error)) => {
+                tracing::warn!(repository, %error, "a namespace's own locations are not known: only the common ones get copies before the next sweep");
+                return targets;
+            }
+            Err(_) => {
+                tracing::warn!(
+                    repository,
+                    "Quay's database is slow: a namespace's own locations get no copies before the next sweep"
+                );
+                return targets;
+            }
+        };
+        let own = self.router.zones().iter().map(|zone| &zone.name);
+        for zone in own.filter(|zone| regions.iter().any(|region| *region == ***zone)) {
+            if !targets.contains(zone) {
+                targets.push(Arc::clone(zone));
+            }
+        }
+        targets
     }
 
     /// The home zone, if copies may go there.

@@ -3,13 +3,16 @@
 //! [`App::bind`] builds the parts in order, [`App::run`] serves until told to stop. `pull` and
 //! `push` are the two stories, each readable from top to bottom.
 
+mod account;
 mod admin;
 mod app;
 pub mod audit;
 mod auth;
+mod authority;
 pub mod bench;
 mod cache;
 pub mod check;
+mod children;
 pub mod config;
 mod csv;
 mod descriptors;
@@ -21,20 +24,24 @@ mod metrics;
 mod proven;
 mod pull;
 mod push;
+mod quay_database;
 pub mod queue;
 mod read_along;
+mod redis;
 pub mod registry;
 mod reload;
 mod repairs;
 mod route;
 mod running;
 mod server;
+mod spool;
 mod sticky;
+mod sweep;
 pub mod tls;
 mod upstream;
 pub mod zones;
 
-pub use app::{App, rehearse};
+pub use app::{App, authority, rehearse};
 pub use cache::{Cache, CacheStatus, DirectoryLock};
 pub use gateway::Gateway;
 pub use reload::Reloader;

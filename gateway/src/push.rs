@@ -119,7 +119,8 @@ async fn ask(
 }
 
 async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy) {
-    if gateway.settings.targets.is_empty() {
+    let targets = gateway.targets_of(repository).await;
+    if targets.is_empty() {
         return;
     }
     let Some(manifest) = copy.take() else {
@@ -127,23 +128,37 @@ async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy) {
         tracing::error!(repository, %limit, "a manifest larger than limits.manifest: its blobs are not copied to the other zones");
         return gateway.metrics.push_not_queued();
     };
-    let blobs = match local_blobs(&manifest) {
+    let mut blobs = match local_blobs(&manifest) {
         Ok(blobs) => blobs,
         Err(error) => {
             tracing::error!(repository, %error, "the registry took a manifest that is not understood here: its blobs are not copied");
             return gateway.metrics.push_not_queued();
         }
     };
+    let children = gateway.queued.children(gateway.reader.as_deref(), repository, &manifest).await;
+    blobs.extend(children.blobs);
     let blobs: Vec<_> = blobs.into_iter().map(|blob| (gateway.blob(blob.digest), blob.size)).collect();
-    match gateway.fanout.enqueue(repository, &blobs, &gateway.targets).await {
+    match gateway.fanout.enqueue(repository, &blobs, &targets).await {
         Ok(()) => tracing::info!(
             repository,
             blobs = blobs.len(),
-            targets = gateway.targets.len(),
+            targets = targets.len(),
             "push queued for the other zones"
         ),
         Err(error) => {
             tracing::error!(repository, blobs = blobs.len(), %error, "THE JOURNAL CANNOT BE WRITTEN: a push is acknowledged but its copies are not queued; push it again when the disk is mended");
+            return gateway.metrics.push_not_queued();
+        }
+    }
+    match children.missing.first() {
+        None => gateway.queued.note(repository, &manifest),
+        Some(first) => {
+            tracing::error!(
+                repository,
+                missing = children.missing.len(),
+                first,
+                "manifests of a pushed index could not be had in time: their blobs are not copied before the next sweep"
+            );
             gateway.metrics.push_not_queued();
         }
     }

@@ -339,7 +339,7 @@ fn binary() -> PathBuf {
 }
 
 /// Lays `over` over `under`, object by object; null takes a key away.
-pub(crate) fn overlay(under: &mut Value, over: &Value) {
+pub fn overlay(under: &mut Value, over: &Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (key, value) in over {

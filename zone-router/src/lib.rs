@@ -14,6 +14,7 @@ pub mod leader;
 mod observation;
 mod open;
 mod policy;
+pub mod postgres;
 mod probe;
 pub mod rank;
 mod read;

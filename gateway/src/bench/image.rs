@@ -9,8 +9,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
-use super::door::{Door, said, whole};
-use super::token::Tokens;
+use crate::account::{ACCEPTED, Door, Scope, Tokens, said, whole};
 use crate::registry::{LocalBlob, local_blobs};
 
 /// Bytes of a repository's name, as routes are understood.
@@ -18,10 +17,6 @@ const REPOSITORY_MAX: usize = 512;
 
 /// Bytes of a tag (OCI distribution specification, "Pulling manifests").
 const TAG_MAX: usize = 128;
-
-/// All types by name: without them Quay gives another manifest than was pushed.
-const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
-    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// An image as it is named on the command line, such as `org/app:v1` or `org/app@sha256:…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +111,7 @@ struct Platform {
 /// It is not there, may not be read, or is no image.
 pub(super) async fn blobs(
     door: &Door,
-    tokens: &mut Tokens<'_>,
+    tokens: &Tokens,
     image: &ImageName,
     manifest_max: usize,
 ) -> anyhow::Result<Vec<LocalBlob>> {
@@ -130,13 +125,13 @@ pub(super) async fn blobs(
 
 async fn manifest(
     door: &Door,
-    tokens: &mut Tokens<'_>,
+    tokens: &Tokens,
     image: &ImageName,
     reference: &str,
     max: usize,
 ) -> anyhow::Result<Vec<u8>> {
     let path = format!("/v2/{}/manifests/{reference}", image.repository);
-    let mut headers = tokens.headers(&image.repository).await?;
+    let mut headers = tokens.headers(&Scope::Pull(image.repository.clone())).await?;
     headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
     let answer = door.ask(&path, headers).await?;
     let status = answer.status();

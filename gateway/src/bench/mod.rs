@@ -3,7 +3,6 @@
 
 mod chart;
 mod csv;
-mod door;
 mod figures;
 mod files;
 mod html;
@@ -17,7 +16,6 @@ mod row;
 mod statistics;
 mod svg;
 mod table;
-mod token;
 mod way;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -39,11 +37,10 @@ pub use row::Row;
 pub use statistics::Spread;
 pub use table::table;
 
-use self::door::Door;
 use self::plan::Plan;
 use self::rounds::{Reads, Rounds};
-use self::token::Tokens;
 use self::way::Way;
+use crate::account::{Door, Tokens};
 use crate::config::{Account, Instance, RegistryKind, Settings, without_port};
 use crate::registry::registry;
 use crate::{app, tls, zones};
@@ -144,9 +141,10 @@ pub async fn run(settings: &Settings, options: &Options, progress: Progress) -> 
     let quay = first_instance(settings)?;
     let door = Door::new("registry", &quay, &tls)?;
     let account = options.account.as_ref().or(settings.account.as_ref());
-    let mut tokens = Tokens::new(&door, account, &tls).await?;
+    let tokens = Tokens::new(door.clone(), account.cloned(), &tls)?;
+    tokens.challenge().await?;
     let deadline = began + options.at_most;
-    let planned = planned(settings, options, &door, &mut tokens);
+    let planned = planned(settings, options, &door, &tokens);
     let (images, plan) = timeout_at(deadline, planned)
         .await
         .context("the registry is too slow: the time was up before it had told what these images are")??;
@@ -159,7 +157,7 @@ pub async fn run(settings: &Settings, options: &Options, progress: Progress) -> 
             None => ways.push(Way::Zone(zone)),
         }
     }
-    ways.push(Way::Registry(Door::new("registry", &quay, &tls)?));
+    ways.push(Way::Registry(door));
     ways.push(Way::Gateway(gateway));
     let series: Vec<_> = ways.iter().flat_map(Way::series).collect();
     let turns = options.reads.div_ceil(options.at_once);
@@ -172,7 +170,7 @@ pub async fn run(settings: &Settings, options: &Options, progress: Progress) -> 
         deadline,
     };
     let bar = progress.bar(u64::from(turns) * (ways.len() * plan.classes.len()) as u64);
-    let reads = rounds.run(&mut tokens, &bar).await;
+    let reads = rounds.run(&tokens, &bar).await;
     bar.clear();
     notes.extend(about(&plan, &reads));
     let classes: Vec<_> = plan.classes.iter().map(|(class, _)| *class).collect();
@@ -210,7 +208,7 @@ async fn planned(
     settings: &Settings,
     options: &Options,
     door: &Door,
-    tokens: &mut Tokens<'_>,
+    tokens: &Tokens,
 ) -> anyhow::Result<(Vec<ImageName>, Plan)> {
     let names = [settings.hostname.as_str(), settings.registry_hostname.as_str()];
     let manifest_max = usize::try_from(settings.limits.manifest.as_u64()).unwrap_or(usize::MAX);

@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout_at};
 use super::plan::{Chosen, Plan};
 use super::progress::Bar;
 use super::read::{Outcome, Read, Series};
-use super::token::Tokens;
 use super::way::{Asking, Way};
+use crate::account::{Scope, Tokens};
 use crate::registry::Registry;
 
 /// Turns in a row that may fail before a way is not asked further: a dead store must not take the
@@ -47,7 +47,7 @@ struct Fares {
 
 impl Rounds<'_> {
     /// All reads, or those that are done at the deadline; reads under way then do not count.
-    pub(super) async fn run(&self, tokens: &mut Tokens<'_>, bar: &Bar) -> Reads {
+    pub(super) async fn run(&self, tokens: &Tokens, bar: &Bar) -> Reads {
         let mut reads = Reads::default();
         if timeout_at(self.deadline, self.all(tokens, bar, &mut reads)).await.is_err() {
             reads.notes.push("the time was up before all reads were done: see --at-most".into());
@@ -55,7 +55,7 @@ impl Rounds<'_> {
         reads
     }
 
-    async fn all(&self, tokens: &mut Tokens<'_>, bar: &Bar, reads: &mut Reads) {
+    async fn all(&self, tokens: &Tokens, bar: &Bar, reads: &mut Reads) {
         let mut fares = vec![Fares::default(); self.ways.len()];
         let mut read_at_gateway = HashSet::new();
         let mut turn = 0;
@@ -88,7 +88,7 @@ impl Rounds<'_> {
         way: &Way,
         blob: &Chosen,
         turn: u32,
-        tokens: &mut Tokens<'_>,
+        tokens: &Tokens,
         read_at_gateway: &mut HashSet<Digest>,
     ) -> Vec<Read> {
         let series = match way {
@@ -100,7 +100,7 @@ impl Rounds<'_> {
         // A client has its token before it asks for blobs: none of its time counts.
         let authorization = match way {
             Way::Zone(_) => None,
-            _ => tokens.renewed(&blob.repository).await,
+            _ => tokens.renewed(&Scope::Pull(blob.repository.clone())).await,
         };
         let key = self.layout.blob_key(&blob.digest);
         let asking = Asking { blob, key, authorization, series, turn };

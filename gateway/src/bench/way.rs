@@ -9,9 +9,9 @@ use http::HeaderValue;
 use tokio::time::{Instant, timeout};
 use zone_router::Zone;
 
-use super::door::{Door, Given};
 use super::plan::Chosen;
 use super::read::{Outcome, Read, Series};
+use crate::account::{Door, Given};
 
 /// What any read may take.
 const READ_MAX: Duration = Duration::from_secs(30);
@@ -88,7 +88,7 @@ impl Way {
 
     async fn follow(&self, asking: &Asking<'_>, start: Instant, seen: &mut Seen) -> Outcome {
         let mut body = match self.open(asking).await {
-            Ok(Some(Given { body, told })) => {
+            Ok(Some(Given { body, told, .. })) => {
                 seen.told = told;
                 body
             }
@@ -117,7 +117,7 @@ impl Way {
             Self::Zone(zone) => {
                 let found = zone.store.get(&asking.key, None).await;
                 let body = found.map_err(|error| error.to_string())?.map(|object| object.body);
-                Ok(body.map(|body: ByteStream| Given { body, told: None }))
+                Ok(body.map(|body: ByteStream| Given { body, size: None, told: None }))
             }
             Self::Registry(door) | Self::Gateway(door) => {
                 door.blob(&blob.repository, &blob.digest, asking.authorization.as_ref()).await.map(Some)

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use zone_router::fanout::{Database, Journal, JournalError};
+use zone_router::fanout::{Journal, JournalError};
+use zone_router::postgres::Database;
 
 use super::advice::{Advice, Peer, Trouble};
 use super::progress::Line;

@@ -7,7 +7,7 @@ use super::Report;
 use super::step::{Outcome, Step, Steps};
 
 /// The report as one JSON object, `{"registry": {…}, "zones": […], "journal": {…} or
-/// null, "warnings": […]}`.
+/// null, "account", "database" and "lock" likewise, "warnings": […]}`.
 #[must_use]
 pub fn json(report: &Report) -> Value {
     let zones: Vec<Value> = report
@@ -22,8 +22,15 @@ pub fn json(report: &Report) -> Value {
             })
         })
         .collect();
+    let behalf = |name: &str| {
+        let one = report.behalf.iter().find(|one| one.name == name);
+        one.map(|one| json!({"ok": one.steps.passed(), "what": one.what, "steps": steps(&one.steps)}))
+    };
     json!({
         "registry": registry(&report.registry),
+        "account": behalf("account"),
+        "database": behalf("database"),
+        "lock": behalf("lock"),
         "zones": zones,
         "journal": report.journal.as_ref().map(|journal| json!({
             "ok": journal.steps.passed(),

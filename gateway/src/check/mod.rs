@@ -2,6 +2,7 @@
 //! that it names work?
 
 mod advice;
+mod behalf;
 mod connection;
 mod journal;
 mod json;
@@ -14,9 +15,10 @@ mod zone;
 
 use std::time::Duration;
 
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join_all, join4};
 
 pub use advice::Advice;
+pub use behalf::BehalfReport;
 pub use journal::JournalReport;
 pub use json::json;
 pub use progress::Progress;
@@ -38,22 +40,26 @@ pub struct Report {
     pub zones: Vec<ZoneReport>,
     /// The journal's database, where it lies in one.
     pub journal: Option<JournalReport>,
+    /// What the gateway asks and tells Quay on its own behalf, as far as it is configured.
+    pub behalf: Vec<BehalfReport>,
     /// What may not be meant so, and what will fail before long.
     pub warnings: Vec<String>,
 }
 
 impl Report {
-    /// Whether every step of every instance of the registry, of every zone and of the journal passed.
+    /// Whether every step passed: of every instance of the registry, of every zone, of the journal,
+    /// and of what the gateway does on its own behalf.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.registry.iter().all(|instance| instance.steps.passed())
             && self.zones.iter().all(|zone| zone.steps.passed())
             && self.journal.iter().all(|journal| journal.steps.passed())
+            && self.behalf.iter().all(|one| one.steps.passed())
     }
 }
 
-/// Checks every instance of the registry, every zone, and the journal where it lies in a database, all
-/// at once. Writes Quay's own marker into
+/// Checks every instance of the registry, every zone, the journal where it lies in a database, and what
+/// the gateway does on its own behalf, all at once. Writes Quay's own marker into
 /// every zone that it can. Each step is bounded: by `each`, or by what `timeouts` has for its kind.
 ///
 /// # Errors
@@ -69,7 +75,9 @@ pub async fn run(settings: &Settings, each: Option<Duration>, progress: Progress
         .map(|instance| registry_name(&settings.instances, &instance.name))
         .collect();
     let all = settings.zones.iter().map(|zone| zone.name.as_str());
-    let progress = progress.aligned(all.chain(names.iter().map(String::as_str)));
+    let behalf_names: Vec<&str> = behalf::names(&settings).collect();
+    let all = all.chain(names.iter().map(String::as_str)).chain(behalf_names.iter().copied());
+    let progress = progress.aligned(all);
     let registry = settings
         .instances
         .iter()
@@ -85,13 +93,16 @@ pub async fn run(settings: &Settings, each: Option<Duration>, progress: Progress
             }
         }
     };
-    let (registry, zones, journal) = join3(join_all(registry), join_all(zones), journal).await;
+    let behalf = behalf::check(&settings, &tls, each, &progress);
+    let (registry, zones, journal, behalf) =
+        join4(join_all(registry), join_all(zones), journal, behalf).await;
     progress.clear();
     let mut warnings = settings.warnings.clone();
     warnings.extend(registry::strangers(&registry));
     warnings.extend(registry.iter().zip(&names).flat_map(|(instance, name)| noted(name, &instance.steps)));
     warnings.extend(zones.iter().flat_map(|zone| noted(&format!("zone {}", zone.name), &zone.steps)));
-    Ok(Report { registry, zones, journal, warnings })
+    warnings.extend(behalf.iter().flat_map(|one| noted(one.name, &one.steps)));
+    Ok(Report { registry, zones, journal, behalf, warnings })
 }
 
 /// What an instance of the registry is called where there are these.

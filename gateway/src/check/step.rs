@@ -40,6 +40,14 @@ pub enum Name {
     Health,
     /// The journal's database lets us in, and its tables are ours.
     Journal,
+    /// `registry.account` is let in.
+    Login,
+    /// It may list what it reads.
+    Catalog,
+    /// Quay's database lets us add placements.
+    Placements,
+    /// Quay's Redis answers.
+    Lock,
 }
 
 impl Name {
@@ -60,6 +68,10 @@ impl Name {
             Self::Keys => "keys",
             Self::Health => "health",
             Self::Journal => "journal",
+            Self::Login => "login",
+            Self::Catalog => "catalog",
+            Self::Placements => "placements",
+            Self::Lock => "lock",
         }
     }
 }

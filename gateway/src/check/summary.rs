@@ -44,6 +44,24 @@ pub fn summary(settings: &Settings) -> String {
         Some(account) => line("registry.account", &format!("{}, password given", account.username)),
         None => line("registry.account", &"none"),
     }
+    match &settings.replication.placements {
+        Some(placements) => {
+            line("placements", &placements.database);
+            match &placements.lock {
+                Some(redis) => line("Quay's lock", redis),
+                None => line("Quay's lock", &"none: replication.quay_lock is off"),
+            }
+        }
+        None => line("placements", &"none: Quay is not told of copies"),
+    }
+    let sweep = &settings.replication.sweep;
+    match (&settings.account, sweep.enabled) {
+        (Some(_), true) => {
+            let every = humantime::format_duration(sweep.every);
+            line("sweep", &format!("every {every}, {} requests a second at most", sweep.rate));
+        }
+        _ => line("sweep", &"none"),
+    }
     for file in &settings.ca_files {
         line("ca", &file.display());
     }

@@ -41,6 +41,12 @@ pub fn table(report: &Report) -> String {
         table.add_row(row(&[&journal.database], &journal.steps, &[Name::Journal]));
         let _ = writeln!(text, "{table}");
     }
+    for one in &report.behalf {
+        let names: Vec<_> = one.steps.all().iter().map(|step| step.name).collect();
+        let mut table = headed(&[one.name], &names);
+        table.add_row(row(&[&one.what], &one.steps, &names));
+        let _ = writeln!(text, "{table}");
+    }
     for instance in &report.registry {
         text.push_str(&told(&registry_name(&report.registry, &instance.name), &instance.steps));
     }
@@ -49,6 +55,9 @@ pub fn table(report: &Report) -> String {
     }
     if let Some(journal) = &report.journal {
         text.push_str(&told("journal", &journal.steps));
+    }
+    for one in &report.behalf {
+        text.push_str(&told(one.name, &one.steps));
     }
     for warning in &report.warnings {
         let _ = writeln!(text, "\nwarning: {warning}");

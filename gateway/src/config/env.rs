@@ -59,6 +59,12 @@ fn set_key(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "REPLICATION__ACCEPT_ORPHANS" => set_plain(&mut file.replication.accept_orphans, value),
         "REPLICATION__VERIFY" => set_plain(&mut file.replication.verify, value),
         "REPLICATION__LIMITS" => set_plain(&mut file.replication.limits, value),
+        "REPLICATION__PLACEMENTS" => set(&mut file.replication.placements, value),
+        "REPLICATION__DATABASE" => set(&mut file.replication.database, value),
+        "REPLICATION__DATABASE__URL_FILE" => set_url_file(&mut file.replication.database, value),
+        "REPLICATION__QUAY_LOCK" => set(&mut file.replication.quay_lock, value),
+        "REPLICATION__FETCH_MAX" => set_option(&mut file.replication.fetch_max, value),
+        "REPLICATION__SWEEP" => set_plain(&mut file.replication.sweep, value),
         "ROUTING" => set_plain(&mut file.routing, value),
         "LIMITS" => set_plain(&mut file.limits, value),
         "TIMEOUTS" => set_plain(&mut file.timeouts, value),
@@ -71,6 +77,9 @@ fn set_bound(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         Some(("LIMITS", key)) => file.limits.set(key, value),
         Some(("TIMEOUTS", key)) => file.timeouts.set(key, value),
         Some(("ROUTING", key)) => file.routing.set(key, value),
+        Some(("REPLICATION", key)) => {
+            key.strip_prefix("SWEEP__").and_then(|key| file.replication.sweep.set(key, value))
+        }
         _ => None,
     };
     let unknown = "no such key; levels are joined by two underscores, as in QUAY_GATEWAY__REGISTRY__URL";

@@ -7,10 +7,10 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 use super::bounds::{Limits, Timeouts};
-use super::copy_limits::{CopyLimits, VerifyBy};
 use super::journal::JournalEntry;
 use super::located::Located;
 use super::quay::ZoneMap;
+use super::replication::Replication;
 use super::routing::Routing;
 
 /// The configuration file; every key optional here, what is needed is decided in `settings`.
@@ -91,12 +91,4 @@ pub(crate) struct Cache {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Admin {
     pub(crate) listen: Option<SocketAddr>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Replication {
-    pub(crate) accept_orphans: bool,
-    pub(crate) verify: VerifyBy,
-    pub(crate) limits: CopyLimits,
 }

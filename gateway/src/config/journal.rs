@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use backends::Secret;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
-use zone_router::fanout::Database;
+use zone_router::postgres::Database;
 
 use super::ConfigError;
 use super::located::Located;
@@ -69,20 +69,28 @@ pub(super) fn journal(
     entry: Option<&Located<JournalEntry>>,
 ) -> Result<JournalSettings, ConfigError> {
     let Some(entry) = entry else { return Ok(JournalSettings::Sqlite) };
-    let fail = |message: String| ConfigError::new(path, entry.line, format!("journal: {message}"));
-    let url = match &entry.value {
-        JournalEntry::Sqlite => return Ok(JournalSettings::Sqlite),
-        JournalEntry::Url(url) => url.clone(),
+    let Some(url) = url(path, "journal", entry)? else { return Ok(JournalSettings::Sqlite) };
+    let database = Database::parse(&url).map(Box::new).map(JournalSettings::Postgres);
+    database.map_err(|why| ConfigError::new(path, entry.line, format!("journal: {why}; or `sqlite`")))
+}
+
+/// The URL of a database, from a file of its own where it lies in one; `None` for `sqlite`.
+pub(super) fn url(
+    path: &Path,
+    key: &str,
+    entry: &Located<JournalEntry>,
+) -> Result<Option<Secret>, ConfigError> {
+    match &entry.value {
+        JournalEntry::Sqlite => Ok(None),
+        JournalEntry::Url(url) => Ok(Some(url.clone())),
         JournalEntry::UrlFile(file) => {
             let file = Located { value: file.clone(), line: entry.line };
-            let from = existing(path, "journal.url_file", &file)?;
-            let text = std::fs::read_to_string(&from)
-                .map_err(|error| fail(format!("cannot read {}: {error}", from.display())))?;
-            Secret::new(text.trim())
+            let from = existing(path, &format!("{key}.url_file"), &file)?;
+            let text = std::fs::read_to_string(&from).map_err(|error| {
+                let why = format!("{key}: cannot read {}: {error}", from.display());
+                ConfigError::new(path, entry.line, why)
+            })?;
+            Ok(Some(Secret::new(text.trim())))
         }
-    };
-    Database::parse(&url)
-        .map(Box::new)
-        .map(JournalSettings::Postgres)
-        .map_err(|why| fail(why + "; or `sqlite`"))
+    }
 }

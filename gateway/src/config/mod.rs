@@ -2,6 +2,7 @@
 
 mod bounds;
 mod copy_limits;
+mod database;
 mod env;
 mod file;
 mod instances;
@@ -9,6 +10,8 @@ mod journal;
 mod located;
 mod pitfalls;
 mod quay;
+mod redis;
+mod replication;
 mod routing;
 mod settings;
 mod zones;
@@ -23,6 +26,8 @@ pub use bounds::{Limits, Timeouts};
 pub use file::RegistryKind;
 pub use instances::Instance;
 pub use journal::JournalSettings;
+pub use redis::RedisSettings;
+pub use replication::{Placements, ReplicationSettings, Sweep};
 pub(crate) use settings::without_port;
 pub use settings::{Account, CacheSettings, NamedZone, Settings, TlsSettings};
 

@@ -2,6 +2,7 @@
 
 use super::file::RegistryKind;
 use super::quay::QuayFile;
+use super::replication::Placements;
 use super::settings::NamedZone;
 use super::zones::{DEFAULT_LOCATIONS, Preference};
 
@@ -13,9 +14,16 @@ pub(super) struct Facts<'a> {
     /// All zones, those of the gateway's own file too.
     pub(super) zones: &'a [NamedZone],
     pub(super) targets: &'a [String],
+    pub(super) placements: Option<&'a Placements>,
+    pub(super) accept_orphans: bool,
 }
 
 impl Facts<'_> {
+    /// Whether Quay's database learns of copies.
+    fn is_told(&self) -> bool {
+        self.quay.replication || self.placements.is_some()
+    }
+
     fn is_zone(&self, name: &str) -> bool {
         self.zones.iter().any(|zone| zone.name == name)
     }
@@ -31,8 +39,11 @@ pub(super) fn pitfalls(facts: &Facts<'_>) -> Vec<String> {
         found.extend(local_replication(facts));
         found.extend(no_preference(facts));
         found.extend(orphans(facts));
+        found.extend(no_lock(facts));
     }
-    if facts.targets.is_empty() && facts.zones.len() > 1 {
+    // Where Quay would not know of copies, that has been said.
+    let untold = facts.kind == RegistryKind::Quay && !facts.is_told() && !facts.accept_orphans;
+    if facts.targets.is_empty() && facts.zones.len() > 1 && !untold {
         found.push(format!(
             "no zone is a target for copies: name them in Quay's {DEFAULT_LOCATIONS}, or set \
              replication.accept_orphans (copies that Quay's garbage collection never removes)"
@@ -103,11 +114,40 @@ fn no_preference(facts: &Facts<'_>) -> Option<String> {
     })
 }
 
-/// Its own replication writes the rows that its garbage collection goes by.
-fn orphans(facts: &Facts<'_>) -> Option<String> {
-    (!facts.quay.replication && !facts.targets.is_empty()).then(|| {
-        "FEATURE_STORAGE_REPLICATION is off: Quay's database never learns of the copies, so its garbage \
-         collection leaves them; switch it on in Quay's config.yaml"
+/// What its database does not know of, its garbage collection never removes.
+fn orphans(facts: &Facts<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    if !facts.is_told() {
+        found.push(match facts.accept_orphans {
+            false => "FEATURE_STORAGE_REPLICATION is off and replication.placements is not set: Quay's database would \
+                      never learn of copies, and its garbage collection would leave them for ever, so pushes are \
+                      not copied; switch it on in Quay's config.yaml, or set replication.placements, or \
+                      replication.accept_orphans"
+                .to_owned(),
+            true => "FEATURE_STORAGE_REPLICATION is off and replication.placements is not set: Quay's database never \
+                     learns of the copies, and its garbage collection leaves them; replication.accept_orphans \
+                     says that this is meant"
+                .to_owned(),
+        });
+    } else if facts.accept_orphans {
+        let stray = |name: &&String| !facts.quay.default_locations.contains(name);
+        let strays: Vec<_> = facts.targets.iter().filter(stray).map(String::as_str).collect();
+        if !strays.is_empty() {
+            found.push(format!(
+                "replication.accept_orphans: copies go to {} too, which is not in Quay's {DEFAULT_LOCATIONS}: what \
+                 Quay does not know to be there, its garbage collection leaves",
+                strays.join(", ")
+            ));
+        }
+    }
+    found
+}
+
+/// Without its lock, nobody can take a copy back whose blob is deleted at that moment.
+fn no_lock(facts: &Facts<'_>) -> Option<String> {
+    facts.placements.filter(|placements| placements.lock.is_none()).map(|_| {
+        "replication.quay_lock is off: a copy of a blob that Quay deletes in that very moment stays, and no garbage \
+         collection finds it; right for Quay up to 3.16 alone, which has no such lock"
             .to_owned()
     })
 }
@@ -125,8 +165,16 @@ mod tests {
             quay.storage.0.iter().cloned().map(|(name, store)| NamedZone { name, store }).collect();
         let targets = quay.default_locations.clone();
         let kind = RegistryKind::Quay;
-        pitfalls(&Facts { kind, quay: &quay, preference: &preference, zones: &zones, targets: &targets })
-            .join("\n")
+        pitfalls(&Facts {
+            kind,
+            quay: &quay,
+            preference: &preference,
+            zones: &zones,
+            targets: &targets,
+            placements: None,
+            accept_orphans: false,
+        })
+        .join("\n")
     }
 
     const BUCKET: &str = "hostname: h, is_secure: true, access_key: a, secret_key: hunter2, bucket_name: b";
@@ -152,11 +200,7 @@ mod tests {
     fn each_pitfall_is_told() {
         let azure = "  c: [AzureStorage, {azure_container: c, storage_path: /c, azure_account_name: n, sas_token: hunter2}]\n";
         for (from, to, wanted) in [
-            (
-                "REPLICATION: true",
-                "REPLICATION: false",
-                "FEATURE_STORAGE_REPLICATION is off: Quay's database",
-            ),
+            ("REPLICATION: true", "REPLICATION: false", "so pushes are not copied; switch it on"),
             (
                 "PREFERENCE: [a, b]",
                 "PREFERENCE: [a, x]",

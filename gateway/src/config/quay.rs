@@ -3,8 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use backends::StoreConfig;
-use serde::de::{MapAccess, Visitor};
+use backends::{Secret, StoreConfig};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// The keys of Quay's `config.yaml` that matter here; all others are Quay's own business.
@@ -22,6 +22,37 @@ pub(crate) struct QuayFile {
     pub(crate) replication: bool,
     #[serde(rename = "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS", default)]
     pub(crate) default_locations: Vec<String>,
+    #[serde(rename = "DB_URI")]
+    pub(crate) database_uri: Option<Secret>,
+    #[serde(rename = "DB_CONNECTION_ARGS")]
+    pub(crate) database_arguments: Option<Untyped>,
+    #[serde(rename = "USER_EVENTS_REDIS")]
+    pub(crate) redis: Option<Untyped>,
+}
+
+/// A value that is understood only where it is needed: what is odd in it harms nobody else. It may
+/// hold secrets, and is never shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Untyped(serde_json::Value);
+
+impl Untyped {
+    /// For tests.
+    #[cfg(test)]
+    pub(crate) fn of(value: serde_json::Value) -> Self {
+        Self(value)
+    }
+
+    /// As one of these. What is wrong is not said: it may hold a piece of a password.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, ()> {
+        serde_json::from_value(self.0.clone()).map_err(|_| ())
+    }
+}
+
+impl fmt::Debug for Untyped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<not shown>")
+    }
 }
 
 /// Zones by name, in the order they stand in: Quay falls back to that order

@@ -16,6 +16,7 @@ use super::journal::{JournalSettings, journal};
 use super::located::Located;
 use super::pitfalls::{Facts, pitfalls};
 use super::quay::QuayFile;
+use super::replication::{ReplicationSettings, replication};
 use super::zones::{Preference, targets, zones};
 
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8443));
@@ -62,6 +63,8 @@ pub struct Settings {
     pub verify: Verify,
     /// How much copies do at once, and how fast.
     pub copy_limits: LimitsByZone,
+    /// What Quay is told of copies, and how gaps are found.
+    pub replication: ReplicationSettings,
     /// The disk cache.
     pub cache: CacheSettings,
     /// Where operators look.
@@ -132,7 +135,8 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
     file.limits.check().map_err(|why| fail(None, why))?;
     let preference = Preference::of(&quay, preference);
     let zones = zones(path, &file, &quay, &preference)?;
-    let targets = targets(&file, &quay, &zones);
+    let replication = replication(path, &file, &quay)?;
+    let targets = targets(&file, &quay, &zones, replication.placements.is_some());
     let instances = instances::instances(path, &file, written, &zones, &registry_hostname)?;
     let mut warnings = pitfalls(&Facts {
         kind: file.registry.kind,
@@ -140,6 +144,8 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         preference: &preference,
         zones: &zones,
         targets: &targets,
+        placements: replication.placements.as_ref(),
+        accept_orphans: replication.accept_orphans,
     });
     if file.registry.instances.is_some() {
         warnings.extend(instances::warning(&instances, &zones));
@@ -165,6 +171,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         zones,
         warnings,
         targets,
+        replication,
         cache: cache(path, &file)?,
         admin_listen: file.admin.listen.unwrap_or(ADMIN_LISTEN),
         limits: file.limits,
@@ -348,7 +355,7 @@ pub(super) fn existing(path: &Path, key: &str, file: &Located<PathBuf>) -> Resul
     }
 }
 
-fn relative_to(config: &Path, path: &Path) -> PathBuf {
+pub(super) fn relative_to(config: &Path, path: &Path) -> PathBuf {
     config.parent().unwrap_or_else(|| Path::new("")).join(path)
 }
 

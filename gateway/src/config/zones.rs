@@ -86,12 +86,16 @@ fn some_usable(path: &Path, zones: &[NamedZone]) -> Result<(), ConfigError> {
 }
 
 /// The zones every pushed blob goes to: where Quay's own garbage collection reaches, unless the
-/// operator accepts copies that it never removes.
-pub(super) fn targets(file: &File, quay: &QuayFile, zones: &[NamedZone]) -> Vec<String> {
+/// operator accepts copies that it never removes. It reaches what Quay's database knows of: by Quay's
+/// own replication, or because the gateway tells it.
+pub(super) fn targets(file: &File, quay: &QuayFile, zones: &[NamedZone], placements: bool) -> Vec<String> {
     let all = || zones.iter().map(|zone| zone.name.clone());
     match file.registry.kind {
         RegistryKind::Distribution => all().skip(1).collect(),
         RegistryKind::Quay if file.replication.accept_orphans => all().collect(),
-        RegistryKind::Quay => all().filter(|name| quay.default_locations.contains(name)).collect(),
+        RegistryKind::Quay if quay.replication || placements => {
+            all().filter(|name| quay.default_locations.contains(name)).collect()
+        }
+        RegistryKind::Quay => Vec::new(),
     }
 }

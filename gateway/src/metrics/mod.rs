@@ -5,6 +5,7 @@ mod text;
 mod zones;
 
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -23,6 +24,10 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     blobs: Family<BlobLabels, Counter>,
     pushes_not_queued: Counter,
+    sweep_finished: Gauge,
+    sweep_manifests: Counter,
+    sweep_jobs: Counter,
+    sweep_skipped: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,7 +64,32 @@ impl Metrics {
             usable.get_or_create(&labels).set(i64::from(zone.unusable.is_none()));
         }
         registry.register("zone_usable", "Whether a zone's configuration can be used", usable);
-        Self { registry, requests, blobs, pushes_not_queued }
+        let [sweep_manifests, sweep_jobs, sweep_skipped] = [(); 3].map(|()| Counter::default());
+        let sweep_finished = Gauge::default();
+        let help = "When the sweep last came to its end, in seconds since 1970; 0 before the first";
+        registry.register("sweep_finished_timestamp_seconds", help, sweep_finished.clone());
+        registry.register(
+            "sweep_manifests",
+            "Manifests that the sweep has looked at",
+            sweep_manifests.clone(),
+        );
+        registry.register(
+            "sweep_jobs",
+            "Copies that the sweep has queued or found queued",
+            sweep_jobs.clone(),
+        );
+        let help = "Lists and manifests that the sweep could not read; the next round tries again";
+        registry.register("sweep_skipped", help, sweep_skipped.clone());
+        Self {
+            registry,
+            requests,
+            blobs,
+            pushes_not_queued,
+            sweep_finished,
+            sweep_manifests,
+            sweep_jobs,
+            sweep_skipped,
+        }
     }
 
     pub(crate) fn answered(&self, route: &'static str, status: u16) {
@@ -72,6 +102,20 @@ impl Metrics {
 
     pub(crate) fn push_not_queued(&self) {
         self.pushes_not_queued.inc();
+    }
+
+    pub(crate) fn swept(&self, at: SystemTime) {
+        let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.sweep_finished.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn swept_manifest(&self, jobs: u64) {
+        self.sweep_manifests.inc();
+        self.sweep_jobs.inc_by(jobs);
+    }
+
+    pub(crate) fn sweep_skipped(&self) {
+        self.sweep_skipped.inc();
     }
 
     /// Everything, with `gauges` (name, help, value) read at this moment, and the copies as they were

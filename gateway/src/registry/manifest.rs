@@ -70,6 +70,27 @@ pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error>
     Ok(blobs)
 }
 
+/// The manifests that an index names, each once; none where it is no index. Those of other digests
+/// than SHA-256 are left out.
+///
+/// # Errors
+/// Says why the bytes are not a JSON manifest.
+pub fn children(manifest: &[u8]) -> Result<Vec<Digest>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Index {
+        #[serde(default, deserialize_with = "null_as_empty")]
+        manifests: Vec<Child>,
+    }
+    #[derive(Deserialize)]
+    struct Child {
+        digest: String,
+    }
+    let index: Index = serde_json::from_slice(manifest)?;
+    let mut seen = HashSet::new();
+    let digests = index.manifests.iter().filter_map(|child| child.digest.parse().ok());
+    Ok(digests.filter(|digest| seen.insert(*digest)).collect())
+}
+
 /// For OCI types the type alone decides, for docker's the URLs do too.
 fn is_local(layer: &Descriptor) -> bool {
     let named_elsewhere =
@@ -135,6 +156,10 @@ mod tests {
         let index = serde_json::json!({"schemaVersion": 2, "manifests": [layer("application/vnd.oci.image.manifest.v1+json", "child", &[])]});
         assert!(found(&index).is_empty());
         assert!(found(&serde_json::json!({"schemaVersion": 2, "layers": null, "config": null})).is_empty());
+        let of = |manifest: serde_json::Value| children(manifest.to_string().as_bytes()).expect("parses");
+        let twice = serde_json::json!({"manifests": [layer("t", "a", &[]), layer("t", "b", &[]), layer("t", "a", &[]), {"digest": "../x"}]});
+        assert_eq!(of(twice), [digest("a"), digest("b")]);
+        assert!(of(serde_json::json!({"manifests": null, "layers": [layer("t", "a", &[])]})).is_empty());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use backends::{Digest, Key};
 use http::{HeaderMap, StatusCode};
 
 pub(crate) use challenge::Bearer;
-pub use manifest::{LocalBlob, local_blobs};
+pub use manifest::{LocalBlob, children, local_blobs};
 pub use names::Names;
 pub use route::{Route, repeatable, upload_repository};
 

@@ -40,8 +40,8 @@ pub use copy::{CopyError, Failure, Fault, Outcome};
 pub use errors::Failures;
 pub use job::{Job, MAX_REPOSITORIES, NewJob};
 pub use journal::{
-    AGES, Ages, Count, Database, JOBS_SHOWN, JobView, Journal, JournalError, LEASE, Next, Outstanding, Shown,
-    State, TOOK, Took, Which,
+    AGES, Ages, Count, JOBS_SHOWN, JobView, Journal, JournalError, LEASE, Next, Outstanding, Shown, State,
+    TOOK, Took, Which,
 };
 pub use local::Local;
 pub use pace::{Limits, LimitsByZone};

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::postgres::PostgresError;
+
 /// Why the journal could not do what it was asked. Holds no password.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
@@ -80,5 +82,17 @@ impl JournalError {
 impl From<rusqlite::Error> for JournalError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(Arc::new(error))
+    }
+}
+
+impl From<PostgresError> for JournalError {
+    fn from(error: PostgresError) -> Self {
+        match error {
+            PostgresError::Away { place, why } => Self::Away { place, why },
+            PostgresError::Refused { place, why, lasting } => Self::Refused { place, why, lasting },
+            PostgresError::Newer { place, found, known } => Self::Newer { place, found, known },
+            PostgresError::Late(bound) => Self::Late(bound),
+            PostgresError::Closed => Self::Closed,
+        }
     }
 }

@@ -23,12 +23,13 @@ use tokio::time::Instant;
 
 pub use error::JournalError;
 pub use look::{AGES, Ages, JOBS_SHOWN, JobView, Outstanding, Shown, State, TOOK, Took, Which};
-pub use postgres::{Database, LEASE};
+pub use postgres::LEASE;
 #[cfg(test)]
 pub(super) use sqlite::Simulated;
 
 use super::job::{Job, NewJob};
 use super::reason::reason;
+use crate::postgres::Database;
 use bells::Bells;
 use finished::Finished;
 use postgres::Postgres;

@@ -15,7 +15,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
-use super::super::{Database, Journal, JournalError};
+use super::super::{Journal, JournalError};
+use crate::postgres::Database;
 
 /// Debian's `nobody`: PostgreSQL does not run as root.
 const NOBODY: u32 = 65_534;

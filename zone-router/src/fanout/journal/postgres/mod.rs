@@ -4,8 +4,6 @@
 //! dies loses it to another. Added jobs are told to all by `NOTIFY`; whoever does not hear it looks
 //! again after [`POLL`].
 
-mod database;
-mod line;
 mod look;
 mod schema;
 mod statements;
@@ -14,23 +12,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use backends::{Digest, Key};
 use rustls::ClientConfig;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
-
-pub use database::Database;
 
 use super::super::job::{Job, MAX_REPOSITORIES, NewJob};
 use super::bells::Bells;
 use super::turn::{Pick, picks};
 use super::{Count, JournalError, Next};
 use crate::Blob;
-use line::{Line, breaks, said};
+use crate::postgres::{Client, Database, Line, Parameter, PostgresError, Purpose, Row, Type};
 
 /// How long a job is a replica's own after it was claimed, or its lease renewed.
 pub const LEASE: Duration = Duration::from_secs(20);
@@ -44,11 +38,44 @@ const POLL: Duration = Duration::from_secs(5);
 /// Jobs made due by one statement, so that none takes long.
 const HASTENED: i64 = 5_000;
 
-/// How long a request takes at most, from waiting for a connection to its commit.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Channel that zones with new jobs are told on.
+const CHANNEL: &str = "quay_gateway_job";
 
-/// A parameter and its type, so that a statement needs one round trip.
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+/// What a connection is for: jobs. Where it has bells, it hears of new ones.
+#[derive(Debug)]
+struct Jobs(Option<Bells>);
+
+#[async_trait]
+impl Purpose for Jobs {
+    fn whose(&self) -> &'static str {
+        "the journal's database"
+    }
+
+    async fn prepare(&self, database: &Database, client: &Client) -> Result<(), PostgresError> {
+        let said = |error| PostgresError::said(database, &error);
+        let found = schema::migrate(client).await.map_err(said)?;
+        if found > schema::VERSION {
+            let place = database.place().to_owned();
+            return Err(PostgresError::Newer { place, found, known: schema::VERSION });
+        }
+        if self.0.is_some() {
+            client.batch_execute(&format!("LISTEN {CHANNEL}")).await.map_err(said)?;
+        }
+        Ok(())
+    }
+
+    fn up(&self) {
+        if let Some(bells) = &self.0 {
+            bells.ring_all();
+        }
+    }
+
+    fn told(&self, channel: &str, payload: &str) {
+        if let Some(bells) = self.0.as_ref().filter(|_| channel == CHANNEL) {
+            bells.ring(payload);
+        }
+    }
+}
 
 /// One replica's part in the journal.
 #[derive(Debug)]
@@ -68,13 +95,12 @@ impl Postgres {
         tls: &ClientConfig,
         bells: Bells,
     ) -> Result<Self, JournalError> {
-        let tls = MakeRustlsConnect::new(tls.clone());
         let end = CancellationToken::new();
-        let pushes = Line::keep(&database, tls.clone(), None, end.clone());
-        let lanes = Line::keep(&database, tls, Some(bells), end.clone());
+        let pushes = Line::keep(&database, tls, Arc::new(Jobs(None)), end.clone());
+        let lanes = Line::keep(&database, tls, Arc::new(Jobs(Some(bells))), end.clone());
         let replica = fastrand::i64(..);
         let postgres = Self { database, pushes, lanes, replica, _end: end.drop_guard() };
-        match postgres.pushes.started().await {
+        match postgres.pushes.started().await.map_err(JournalError::from) {
             Err(error) if error.is_lasting() => Err(error),
             Err(error) => {
                 warn!(%error, "the journal's database is away: copies are not queued until it is there");
@@ -243,37 +269,13 @@ impl Postgres {
         Ok(rows.iter().map(count).collect())
     }
 
-    /// One statement and its rows. Where the connection breaks, it is asked again on the next one,
-    /// as long as patience lasts: every statement may be carried out twice.
     async fn ask(
         &self,
         line: &Line,
         statement: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, JournalError> {
-        let answer = async {
-            let mut broken = None;
-            loop {
-                let client = line.client(broken.as_ref()).await?;
-                match client.query_typed(statement, parameters).await {
-                    Ok(rows) => return Ok(rows),
-                    Err(error) if breaks(&error) => {
-                        if !client.is_closed() {
-                            line.hang_up();
-                        }
-                        broken = Some(client);
-                    }
-                    Err(error) => return Err(said(&self.database, &error)),
-                }
-            }
-        };
-        match timeout(PATIENCE, answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                line.hang_up();
-                Err(JournalError::Late(PATIENCE))
-            }
-        }
+        line.ask(statement, parameters).await.map_err(JournalError::from)
     }
 
     fn job(&self, zone: &Arc<str>, row: &Row) -> Result<Job, JournalError> {

@@ -1,5 +1,8 @@
 //! A registry as a client meets it: Quay itself, or the gateway before it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use backends::{ByteStream, Digest, Error, Kind};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -11,6 +14,7 @@ use url::Url;
 
 use crate::config::Settings;
 use crate::follow::{Follow, Target, parse_target};
+use crate::forward::content_length;
 use crate::registry::Names;
 use crate::upstream::{Answer, Purpose, Upstream};
 
@@ -21,24 +25,26 @@ const REFUSAL_MAX: usize = 16 * 1024;
 const SAID_MAX: usize = 200;
 
 /// One registry, dialled where the configuration says.
-#[derive(Debug)]
-pub(super) struct Door {
+#[derive(Debug, Clone)]
+pub(crate) struct Door {
     /// `registry` or `gateway`, for errors.
     whom: &'static str,
-    upstream: Upstream,
+    upstream: Arc<Upstream>,
     names: Names,
     follow: Follow,
     redirects: usize,
     /// For its first byte.
-    bound: std::time::Duration,
+    bound: Duration,
 }
 
 /// A blob on its way.
-pub(super) struct Given {
-    /// Its bytes as they come.
-    pub(super) body: ByteStream,
+pub(crate) struct Given {
+    /// Its bytes as they come, not yet proven.
+    pub(crate) body: ByteStream,
+    /// Its size, if anyone says it.
+    pub(crate) size: Option<u64>,
     /// `Cache-Status`, or the host and port of the store that gives it.
-    pub(super) told: Option<String>,
+    pub(crate) told: Option<String>,
 }
 
 impl Door {
@@ -46,15 +52,15 @@ impl Door {
     ///
     /// # Errors
     /// Names in the settings that cannot stand in a request or a certificate.
-    pub(super) fn new(
+    pub(crate) fn new(
         whom: &'static str,
         settings: &Settings,
-        tls: &std::sync::Arc<rustls::ClientConfig>,
+        tls: &Arc<rustls::ClientConfig>,
     ) -> anyhow::Result<Self> {
         let own = &settings.registry_hostname;
         Ok(Self {
             whom,
-            upstream: Upstream::new(settings, tls)?,
+            upstream: Arc::new(Upstream::new(settings, tls)?),
             names: Names::new(own, own),
             follow: Follow::new(tls, &settings.timeouts, settings.limits.redirects)?,
             redirects: settings.limits.redirects,
@@ -62,8 +68,26 @@ impl Door {
         })
     }
 
+    /// The registry over connections that others use too.
+    pub(crate) fn over(upstream: Arc<Upstream>, names: Names, follow: Follow, settings: &Settings) -> Self {
+        let redirects = settings.limits.redirects;
+        Self {
+            whom: "registry",
+            upstream,
+            names,
+            follow,
+            redirects,
+            bound: settings.timeouts.registry_answer,
+        }
+    }
+
+    /// The same, waiting so long for a first byte.
+    pub(crate) fn within(&self, bound: Duration) -> Self {
+        Self { bound, ..self.clone() }
+    }
+
     /// Whether a URL's authority is this registry.
-    pub(super) fn is(&self, authority: &str) -> bool {
+    pub(crate) fn is(&self, authority: &str) -> bool {
         self.names.is_registry(authority)
     }
 
@@ -71,15 +95,24 @@ impl Door {
     ///
     /// # Errors
     /// It cannot be reached, or does not answer in time.
-    pub(super) async fn ask(&self, path: &str, headers: HeaderMap) -> anyhow::Result<Answer> {
+    pub(crate) async fn ask(&self, path: &str, headers: HeaderMap) -> anyhow::Result<Answer> {
         let path: PathAndQuery = path.parse().context("not a path")?;
-        self.get_path(&path, headers).await.map_err(anyhow::Error::msg)
+        self.send(Method::GET, &path, headers).await.map_err(anyhow::Error::msg)
     }
 
-    async fn get_path(&self, path: &PathAndQuery, mut headers: HeaderMap) -> Result<Answer, String> {
+    /// A request without a body, with these headers. What is wrong comes in words.
+    ///
+    /// # Errors
+    /// It cannot be reached, or does not answer in time.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &PathAndQuery,
+        mut headers: HeaderMap,
+    ) -> Result<Answer, String> {
         headers.insert(HOST, self.upstream.host().clone());
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let asked = self.upstream.ask(Purpose::Any, Method::GET, path, headers, self.bound).await;
+        let asked = self.upstream.ask(Purpose::Any, method, path, headers, self.bound).await;
         asked.map_err(|problem| match problem.message.strip_prefix("the registry") {
             Some(rest) => format!("the {}{rest}", self.whom),
             None => problem.message,
@@ -90,7 +123,7 @@ impl Door {
     ///
     /// # Errors
     /// Nothing that answers gives it.
-    pub(super) async fn blob(
+    pub(crate) async fn blob(
         &self,
         repository: &str,
         digest: &Digest,
@@ -101,7 +134,7 @@ impl Door {
         let mut headers: HeaderMap =
             authorization.map(|value| (AUTHORIZATION, value.clone())).into_iter().collect();
         for _ in 0..=self.redirects {
-            let answer = self.get_path(&path, std::mem::take(&mut headers)).await?;
+            let answer = self.send(Method::GET, &path, std::mem::take(&mut headers)).await?;
             if answer.status() == StatusCode::OK {
                 return self.given(answer);
             }
@@ -125,11 +158,12 @@ impl Door {
             return Err(format!("the {} compressed a blob although asked not to", self.whom));
         }
         let told = parts.headers.get("cache-status").and_then(|value| value.to_str().ok()).map(printable);
+        let size = content_length(&parts.headers);
         let what = format!("read from the {}", self.whom);
         let body = BodyDataStream::new(body)
             .map_err(move |error| Error::new(Kind::Unavailable, what.clone()).with_cause(error))
             .boxed();
-        Ok(Given { body, told })
+        Ok(Given { body, size, told })
     }
 
     async fn at_store(&self, url: Url) -> Result<Given, String> {
@@ -138,12 +172,13 @@ impl Door {
             |why: String| format!("the store that the {} points to, {place}, failed: {why}", self.whom);
         let response = self.follow.get(url).await.map_err(failed)?;
         let told = Some(authority(response.url()));
+        let size = content_length(response.headers());
         let what = format!("read from the store {place}");
         let body = response
             .bytes_stream()
             .map_err(move |error| Error::new(Kind::Unavailable, what.clone()).with_cause(error.without_url()))
             .boxed();
-        Ok(Given { body, told })
+        Ok(Given { body, size, told })
     }
 }
 
@@ -157,7 +192,7 @@ fn authority(url: &Url) -> String {
 ///
 /// # Errors
 /// It is larger, or breaks off.
-pub(super) async fn whole(answer: Answer, max: usize) -> anyhow::Result<Vec<u8>> {
+pub(crate) async fn whole(answer: Answer, max: usize) -> anyhow::Result<Vec<u8>> {
     match Limited::new(answer.into_body(), max).collect().await {
         Ok(body) => Ok(body.to_bytes().to_vec()),
         Err(error) => bail!("not read whole, up to {max} bytes: {error}"),
@@ -165,7 +200,7 @@ pub(super) async fn whole(answer: Answer, max: usize) -> anyhow::Result<Vec<u8>>
 }
 
 /// What an answer that is no success says: its status, and the first of its errors.
-pub(super) async fn said(answer: Answer) -> String {
+pub(crate) async fn said(answer: Answer) -> String {
     let status = answer.status();
     let body = whole(answer, REFUSAL_MAX).await.unwrap_or_default();
     let json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -177,6 +212,6 @@ pub(super) async fn said(answer: Answer) -> String {
 }
 
 /// On one line, bounded, and without what would steer a terminal.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SAID_MAX).collect()
 }

@@ -21,7 +21,34 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 const EXPECTED: &str = "expected is postgres://user:password@host:port/database?sslmode=verify-full (or \
     sslmode=disable), special characters in user and password percent-encoded";
 
-/// A PostgreSQL database that holds a journal. Neither its `Debug` nor its `Display` shows the
+/// Where no port is given.
+const PORT: u16 = 5432;
+
+/// Where a database is, and who asks.
+#[derive(Debug)]
+pub struct Address<'a> {
+    /// A name or an address, without brackets.
+    pub host: &'a str,
+    /// 5432 where none is given.
+    pub port: Option<u16>,
+    /// The role.
+    pub user: &'a str,
+    /// Its password, if it has one.
+    pub password: Option<&'a Secret>,
+    /// The database's name.
+    pub database: &'a str,
+}
+
+/// Whether the line to it is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// TLS; the certificate's chain and name are verified.
+    Verified,
+    /// No TLS.
+    Plain,
+}
+
+/// A PostgreSQL database. Neither its `Debug` nor its `Display` shows the
 /// password.
 #[derive(Clone)]
 pub struct Database {
@@ -47,7 +74,7 @@ impl Database {
         let (rest, mode) = without_sslmode(url.reveal());
         let mode = mode.map(str::to_owned);
         // Its own words may hold a piece of the password where that is not encoded.
-        let mut config: Config = rest.parse().map_err(|_| EXPECTED.to_owned())?;
+        let config: Config = rest.parse().map_err(|_| EXPECTED.to_owned())?;
         let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
         if config.get_hosts().is_empty() || config.get_user().is_none() || config.get_dbname().is_none() {
             return Err(EXPECTED.to_owned());
@@ -67,6 +94,22 @@ impl Database {
         if verified && local {
             return Err("a Unix socket has no TLS: sslmode=disable".to_owned());
         }
+        Ok(Self::finished(config, verified))
+    }
+
+    /// From its parts, each as it is meant, none encoded.
+    #[must_use]
+    pub fn at(address: &Address<'_>, mode: Mode) -> Self {
+        let mut config = Config::new();
+        config.host(address.host).user(address.user).dbname(address.database);
+        config.port(address.port.unwrap_or(PORT));
+        if let Some(password) = address.password {
+            config.password(password.reveal());
+        }
+        Self::finished(config, mode == Mode::Verified)
+    }
+
+    fn finished(mut config: Config, verified: bool) -> Self {
         let (idle, retries, interval) = KEEPALIVE;
         config
             .ssl_mode(if verified { SslMode::Require } else { SslMode::Disable })
@@ -82,7 +125,7 @@ impl Database {
             config.application_name("quay-gateway");
         }
         let place = place(&config);
-        Ok(Self { config, verified, place })
+        Self { config, verified, place }
     }
 
     /// Where it is: `host:port/database`.
@@ -127,9 +170,9 @@ fn without_sslmode(url: &str) -> (String, Option<&str>) {
 
 fn place(config: &Config) -> String {
     let port = |at: usize| match config.get_ports() {
-        [] => 5432,
+        [] => PORT,
         [one] => *one,
-        several => several.get(at).copied().unwrap_or(5432),
+        several => several.get(at).copied().unwrap_or(PORT),
     };
     let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| match host {
         Host::Tcp(name) if name.contains(':') => format!("[{name}]:{}", port(at)),

@@ -1,26 +1,26 @@
 //! One connection to the database, made again whenever it breaks.
 
-use std::error::Error as _;
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::FutureExt as _;
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, Connection, Error};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{AsyncMessage, Client, Connection, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::super::super::Backoff;
-use super::super::super::reason::reason;
-use super::super::JournalError;
-use super::super::bells::Bells;
+use super::PostgresError;
 use super::database::{CONNECT, Database};
-use super::schema;
+use super::error::breaks;
+use crate::fanout::Backoff;
 
 /// How long a request waits for a connection that is not there.
 const AWAY: Duration = Duration::from_secs(3);
@@ -32,55 +32,121 @@ const AGAIN: Backoff = Backoff { base: Duration::from_millis(200), max: Duration
 /// does, so that none is answered as late and goes on.
 const STATEMENT_MS: u32 = 8_000;
 
-/// Channel that zones with new jobs are told on.
-pub(super) const CHANNEL: &str = "quay_gateway_job";
+/// How long a request takes at most, from waiting for a connection to its commit.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A parameter and its type, so that a statement needs one round trip.
+pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// What a line is for.
+#[async_trait]
+pub trait Purpose: fmt::Debug + Send + Sync + 'static {
+    /// Whose database it is, for the log: `the journal's database`.
+    fn whose(&self) -> &'static str;
+
+    /// Makes a new connection ready, before anything is asked on it.
+    ///
+    /// # Errors
+    /// The database is not what it must be; the connection is given up and made again.
+    async fn prepare(&self, _database: &Database, _client: &Client) -> Result<(), PostgresError> {
+        Ok(())
+    }
+
+    /// A connection is up: what was told while there was none is lost.
+    fn up(&self) {}
+
+    /// The database told something on a channel that [`Purpose::prepare`] listens on.
+    fn told(&self, _channel: &str, _payload: &str) {}
+}
 
 /// How a line is.
 #[derive(Debug, Clone)]
 enum State {
     Starting,
     Up(Arc<Client>),
-    Down(JournalError),
+    Down(PostgresError),
 }
 
-/// A connection that many share. Requests on it are sent at once and answered in their order.
+/// A connection that many share, kept until the token given to [`Line::keep`] is cancelled.
+/// Requests on it are sent at once and answered in their order.
 #[derive(Debug)]
-pub(super) struct Line {
+pub struct Line {
+    database: Database,
     state: watch::Receiver<State>,
     /// Told to break the connection.
     hang_up: Arc<Notify>,
 }
 
 impl Line {
-    /// Keeps a connection until `end`. Where `bells` are given, it hears of new jobs, and rings all
-    /// of them when it comes up: what was said meanwhile is lost.
-    pub(super) fn keep(
+    /// Keeps a connection until `end`. `tls` says whose certificates are trusted. Needs a Tokio
+    /// runtime.
+    #[must_use]
+    pub fn keep(
         database: &Database,
-        tls: MakeRustlsConnect,
-        bells: Option<Bells>,
+        tls: &ClientConfig,
+        purpose: Arc<dyn Purpose>,
         end: CancellationToken,
     ) -> Self {
         let (publish, state) = watch::channel(State::Starting);
         let hang_up = Arc::new(Notify::new());
-        let database = database.clone();
-        let keeper = Keeper { database, tls, bells, publish, hang_up: Arc::clone(&hang_up) };
+        let tls = MakeRustlsConnect::new(tls.clone());
+        let keeper =
+            Keeper { database: database.clone(), tls, purpose, publish, hang_up: Arc::clone(&hang_up) };
         tokio::spawn(async move { end.run_until_cancelled(keeper.keep()).await });
-        Self { state, hang_up }
+        Self { database: database.clone(), state, hang_up }
     }
 
     /// What came of the first try to connect.
-    pub(super) async fn started(&self) -> Result<(), JournalError> {
+    ///
+    /// # Errors
+    /// It failed, and why; the next tries follow by themselves.
+    pub async fn started(&self) -> Result<(), PostgresError> {
         let mut state = self.state.clone();
         let state = state.wait_for(|state| !matches!(state, State::Starting)).await;
         match state.as_deref() {
             Ok(State::Down(error)) => Err(error.clone()),
             Ok(_) => Ok(()),
-            Err(_) => Err(JournalError::Closed),
+            Err(_) => Err(PostgresError::Closed),
+        }
+    }
+
+    /// One statement and its rows, within 10 s. Where the connection breaks, it is asked again on
+    /// the next one, as long as patience lasts: every statement must bear being carried out twice.
+    ///
+    /// # Errors
+    /// The database is away, refuses it, or is late.
+    pub async fn ask(
+        &self,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, PostgresError> {
+        let answer = async {
+            let mut broken = None;
+            loop {
+                let client = self.client(broken.as_ref()).await?;
+                match client.query_typed(statement, parameters).await {
+                    Ok(rows) => return Ok(rows),
+                    Err(error) if breaks(&error) => {
+                        if !client.is_closed() {
+                            self.hang_up();
+                        }
+                        broken = Some(client);
+                    }
+                    Err(error) => return Err(PostgresError::said(&self.database, &error)),
+                }
+            }
+        };
+        match timeout(PATIENCE, answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.hang_up();
+                Err(PostgresError::Late(PATIENCE))
+            }
         }
     }
 
     /// The connection, another one than `broken`; waited for if it is away.
-    pub(super) async fn client(&self, broken: Option<&Arc<Client>>) -> Result<Arc<Client>, JournalError> {
+    async fn client(&self, broken: Option<&Arc<Client>>) -> Result<Arc<Client>, PostgresError> {
         let mut state = self.state.clone();
         let usable = |state: &State| match state {
             State::Up(client) => {
@@ -91,16 +157,16 @@ impl Line {
         let up = timeout(AWAY, state.wait_for(usable)).await.map(|up| up.map(|state| state.clone()));
         match up {
             Ok(Ok(State::Up(client))) => Ok(client),
-            Ok(_) => Err(JournalError::Closed),
+            Ok(_) => Err(PostgresError::Closed),
             Err(_) => Err(match &*self.state.borrow() {
                 State::Down(error) => error.clone(),
-                State::Starting | State::Up(_) => JournalError::Late(AWAY),
+                State::Starting | State::Up(_) => PostgresError::Late(AWAY),
             }),
         }
     }
 
     /// Gives the connection up.
-    pub(super) fn hang_up(&self) {
+    fn hang_up(&self) {
         self.hang_up.notify_one();
     }
 }
@@ -108,7 +174,7 @@ impl Line {
 struct Keeper {
     database: Database,
     tls: MakeRustlsConnect,
-    bells: Option<Bells>,
+    purpose: Arc<dyn Purpose>,
     publish: watch::Sender<State>,
     hang_up: Arc<Notify>,
 }
@@ -119,7 +185,7 @@ impl Keeper {
         loop {
             let error = self.connect_once(&mut failures).await;
             if failures == 0 {
-                warn!(%error, "the connection to the journal's database is lost");
+                warn!(%error, "the connection to {} is lost", self.purpose.whose());
             }
             self.publish.send_replace(State::Down(error));
             tokio::time::sleep(AGAIN.delay(failures, fastrand::f64(), None)).await;
@@ -128,14 +194,14 @@ impl Keeper {
     }
 
     /// Connects, and serves the connection to its end; `failures` are those before.
-    async fn connect_once(&self, failures: &mut u32) -> JournalError {
+    async fn connect_once(&self, failures: &mut u32) -> PostgresError {
         let connecting = self.database.config().connect(self.tls.clone());
         let (client, connection) = match timeout(CONNECT, connecting).await {
             Ok(Ok(connected)) => connected,
-            Ok(Err(error)) => return said(&self.database, &error),
+            Ok(Err(error)) => return PostgresError::said(&self.database, &error),
             Err(_) => {
                 let why = format!("no connection within {} s", CONNECT.as_secs());
-                return JournalError::Away { place: self.database.place().to_owned(), why };
+                return PostgresError::Away { place: self.database.place().to_owned(), why };
             }
         };
         let client = Arc::new(client);
@@ -143,20 +209,18 @@ impl Keeper {
             match timeout(CONNECT, self.prepare(&client)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return error,
-                Err(_) => return JournalError::Late(CONNECT),
+                Err(_) => return PostgresError::Late(CONNECT),
             }
             if *failures > 0 {
-                info!(database = self.database.place(), "the journal's database is back");
+                info!(database = self.database.place(), "{} is back", self.purpose.whose());
             }
             *failures = 0;
             // What was meant for the connection before this one.
             let _ = self.hang_up.notified().now_or_never();
             self.publish.send_replace(State::Up(Arc::clone(&client)));
-            if let Some(bells) = &self.bells {
-                bells.ring_all();
-            }
+            self.purpose.up();
             self.hang_up.notified().await;
-            JournalError::Late(super::PATIENCE)
+            PostgresError::Late(PATIENCE)
         };
         tokio::select! {
             error = self.serve(connection) => error,
@@ -164,82 +228,36 @@ impl Keeper {
         }
     }
 
-    async fn prepare(&self, client: &Client) -> Result<(), JournalError> {
-        let said = |error| said(&self.database, &error);
+    async fn prepare(&self, client: &Client) -> Result<(), PostgresError> {
         // A server may be set to lose commits, or to sync with standbys: the latter stays.
         let settings = format!(
             "SET statement_timeout = {STATEMENT_MS}; \
              SELECT set_config('synchronous_commit', 'on', false) \
              WHERE current_setting('synchronous_commit') IN ('off', 'local')"
         );
+        let said = |error| PostgresError::said(&self.database, &error);
         client.batch_execute(&settings).await.map_err(said)?;
-        let found = schema::migrate(client).await.map_err(said)?;
-        if found > schema::VERSION {
-            let place = self.database.place().to_owned();
-            return Err(JournalError::Newer { place, found, known: schema::VERSION });
-        }
-        if self.bells.is_some() {
-            client.batch_execute(&format!("LISTEN {CHANNEL}")).await.map_err(said)?;
-        }
-        Ok(())
+        self.purpose.prepare(&self.database, client).await
     }
 
     /// Moves bytes and hears notifications, until the connection ends.
-    async fn serve<S, T>(&self, mut connection: Connection<S, T>) -> JournalError
+    async fn serve<S, T>(&self, mut connection: Connection<S, T>) -> PostgresError
     where
         S: AsyncRead + AsyncWrite + Unpin,
         T: AsyncRead + AsyncWrite + Unpin,
     {
         loop {
             match poll_fn(|context| connection.poll_message(context)).await {
-                Some(Ok(AsyncMessage::Notification(told))) if told.channel() == CHANNEL => {
-                    if let Some(bells) = &self.bells {
-                        bells.ring(told.payload());
-                    }
+                Some(Ok(AsyncMessage::Notification(told))) => {
+                    self.purpose.told(told.channel(), told.payload());
                 }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return said(&self.database, &error),
+                Some(Err(error)) => return PostgresError::said(&self.database, &error),
                 None => {
                     let why = "the connection was closed".to_owned();
-                    return JournalError::Away { place: self.database.place().to_owned(), why };
+                    return PostgresError::Away { place: self.database.place().to_owned(), why };
                 }
             }
-        }
-    }
-}
-
-/// Whether the connection is of no more use: it broke, the server goes or comes, or it is a standby
-/// by now, and another one is the primary.
-pub(super) fn breaks(error: &Error) -> bool {
-    error.as_db_error().is_none_or(|said| {
-        let code = said.code().code();
-        code.starts_with("57P")
-            || code.starts_with("08")
-            || *said.code() == SqlState::READ_ONLY_SQL_TRANSACTION
-    })
-}
-
-/// What the database said.
-pub(super) fn said(database: &Database, error: &Error) -> JournalError {
-    let place = database.place().to_owned();
-    match error.as_db_error() {
-        // It has no room for us now, or breaks.
-        Some(said) if breaks(error) || *said.code() == SqlState::TOO_MANY_CONNECTIONS => {
-            JournalError::Away { place, why: reason(said.message()) }
-        }
-        Some(said) => {
-            // Not who we say we are, no such database, no right to make tables.
-            let lasting = matches!(said.code().code().get(..2), Some("28" | "3D" | "42"));
-            JournalError::Refused { place, why: reason(said.message()), lasting }
-        }
-        None => {
-            let mut why = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                why = format!("{why}: {error}");
-                cause = error.source();
-            }
-            JournalError::Away { place, why: reason(&why) }
         }
     }
 }

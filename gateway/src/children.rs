@@ -1,0 +1,183 @@
+//! The blobs of an index's children: of manifests that a push names, and need not have brought
+//! itself.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backends::Digest;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use moka::sync::Cache;
+use tokio::time::{Instant, timeout_at};
+
+use crate::account::{Reader, Trouble};
+use crate::registry::{LocalBlob, children, local_blobs};
+
+/// Manifests fetched at once for one push.
+const AT_ONCE: usize = 4;
+
+/// For all of them: the client waits for its 201 meanwhile.
+const TIME: Duration = Duration::from_secs(8);
+
+/// Manifests fetched for one push. An index of all platforms has a dozen or two, and as many
+/// attestations.
+const COUNT_MAX: usize = 256;
+
+/// Bytes of them together.
+const BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Indexes in indexes.
+const DEPTH_MAX: usize = 3;
+
+/// Manifests remembered, whose blobs were queued here; for how long.
+const QUEUED_MAX: u64 = 10_000;
+const QUEUED_MEMORY: Duration = Duration::from_secs(3600);
+
+/// Manifests whose blobs were queued as they were pushed: their index needs not fetch them again.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    manifests: Cache<(String, Digest), ()>,
+    /// It has been said that children are not looked for.
+    told: AtomicBool,
+}
+
+/// What came of an index's children.
+#[derive(Debug, Default)]
+pub(crate) struct Children {
+    /// Their local blobs.
+    pub(crate) blobs: Vec<LocalBlob>,
+    /// What was not had, and why.
+    pub(crate) missing: Vec<String>,
+}
+
+impl Queued {
+    pub(crate) fn new() -> Self {
+        let manifests = Cache::builder().max_capacity(QUEUED_MAX).time_to_live(QUEUED_MEMORY).build();
+        Self { manifests, told: AtomicBool::new(false) }
+    }
+
+    /// The blobs of this manifest of this repository are in the journal.
+    pub(crate) fn note(&self, repository: &str, manifest: &[u8]) {
+        self.manifests.insert((repository.to_owned(), Digest::of(manifest)), ());
+    }
+
+    fn has(&self, repository: &str, digest: &Digest) -> bool {
+        self.manifests.contains_key(&(repository.to_owned(), *digest))
+    }
+
+    /// The blobs of a manifest's children, of theirs too; nothing where it is no index. Takes 8 s at
+    /// most.
+    pub(crate) async fn children(
+        &self,
+        reader: Option<&Reader>,
+        repository: &str,
+        manifest: &[u8],
+    ) -> Children {
+        let unknown = |digest: &Digest| !self.has(repository, digest);
+        let first: Vec<_> = children(manifest).unwrap_or_default().into_iter().filter(unknown).collect();
+        if first.is_empty() {
+            return Children::default();
+        }
+        let Some(reader) = reader else {
+            if !self.told.swap(true, Ordering::Relaxed) {
+                tracing::info!(
+                    repository,
+                    "an index is pushed whose manifests did not come this way: without registry.account their blobs \
+                     are not looked for; that is said once"
+                );
+            }
+            return Children::default();
+        };
+        let deadline = Instant::now() + TIME;
+        let fetch = |digest: Digest| async move {
+            match timeout_at(deadline, reader.manifest(repository, &digest.to_string())).await {
+                Ok(manifest) => (digest, manifest),
+                Err(_) => (digest, Err(Trouble::Busy(format!("not had within {} s", TIME.as_secs())))),
+            }
+        };
+        let mut gathered = Gathered::default();
+        let mut level = first;
+        for _ in 0..DEPTH_MAX {
+            level.retain(|digest| unknown(digest) && gathered.admits(digest));
+            let mut fetched = stream::iter(std::mem::take(&mut level)).map(fetch).buffer_unordered(AT_ONCE);
+            while let Some((digest, manifest)) = fetched.next().await {
+                level.extend(gathered.take(&digest, manifest));
+            }
+            if level.is_empty() {
+                return gathered.found;
+            }
+        }
+        gathered.found.missing.push(format!("indexes in indexes, {DEPTH_MAX} deep"));
+        gathered.found
+    }
+}
+
+/// What was fetched so far.
+#[derive(Default)]
+struct Gathered {
+    found: Children,
+    manifests: HashSet<Digest>,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Whether one more is to be fetched.
+    fn admits(&mut self, digest: &Digest) -> bool {
+        if self.manifests.len() == COUNT_MAX || self.bytes >= BYTES_MAX {
+            self.found.missing.push(format!("{digest}: more manifests than are fetched for one push"));
+            return false;
+        }
+        self.manifests.insert(*digest)
+    }
+
+    /// Takes a manifest in, and gives its own children.
+    fn take(&mut self, digest: &Digest, manifest: Result<Bytes, Trouble>) -> Vec<Digest> {
+        let read = match manifest {
+            Ok(manifest) => {
+                self.bytes += manifest.len();
+                local_blobs(&manifest).and_then(|blobs| Ok((blobs, children(&manifest)?)))
+            }
+            // An index may be pushed without all of its manifests.
+            Err(Trouble::Absent(_)) => return Vec::new(),
+            Err(error) => {
+                self.found.missing.push(format!("{digest}: {error}"));
+                return Vec::new();
+            }
+        };
+        match read {
+            Ok((blobs, children)) => {
+                self.found.blobs.extend(blobs);
+                children
+            }
+            Err(error) => {
+                self.found.missing.push(format!("{digest}: it is not understood here: {error}"));
+                Vec::new()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_fetched_for_one_push_is_bounded() {
+        let mut gathered = Gathered::default();
+        let digest = |at: usize| Digest::of(&at.to_le_bytes());
+        assert!((0..COUNT_MAX).all(|at| gathered.admits(&digest(at))));
+        assert!(!gathered.admits(&digest(COUNT_MAX)) && gathered.found.missing.len() == 1);
+        let mut gathered = Gathered::default();
+        assert!(gathered.admits(&digest(0)) && !gathered.admits(&digest(0)));
+        let index = format!(r#"{{"manifests": [{{"digest": "{}"}}]}}"#, digest(1));
+        assert_eq!(gathered.take(&digest(0), Ok(index.into())), [digest(1)]);
+        assert!(gathered.take(&digest(1), Err(Trouble::Absent("404".into()))).is_empty());
+        assert!(gathered.found.missing.is_empty());
+        gathered.take(&digest(2), Err(Trouble::Busy("503".into())));
+        gathered.take(&digest(3), Ok("no manifest".into()));
+        assert_eq!(gathered.found.missing.len(), 2);
+        gathered.bytes = BYTES_MAX;
+        assert!(!gathered.admits(&digest(4)));
+    }
+}

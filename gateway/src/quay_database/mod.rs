@@ -1,0 +1,178 @@
+//! Quay's database, as far as copies concern it: which blobs Quay has, where it believes them to be,
+//! and which locations a namespace has of its own.
+
+mod statements;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backends::Digest;
+use moka::sync::Cache;
+use rustls::ClientConfig;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use zone_router::postgres::{Client, Database, Line, PostgresError, Purpose, Row, Type};
+
+/// How long a namespace's own locations are remembered; Quay has no way to change them but by hand.
+const REGIONS_MEMORY: Duration = Duration::from_secs(60);
+
+/// Namespaces remembered.
+const REGIONS_MAX: u64 = 10_000;
+
+/// Quay's database. What it is asked has a bound of 10 s.
+#[derive(Debug)]
+pub(crate) struct QuayDatabase {
+    line: Line,
+    regions: Cache<String, Arc<[String]>>,
+    _end: DropGuard,
+}
+
+/// What came of a placement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// Quay knows no such location.
+    NoLocation,
+    /// It has no row of the blob.
+    None,
+    /// It has rows, but of blobs of old, which lie elsewhere.
+    Elsewhere,
+    /// Every row of the blob has its placement now; so many were missing.
+    Placed(u64),
+}
+
+/// What the connection is for.
+#[derive(Debug)]
+struct Placements;
+
+#[async_trait]
+impl Purpose for Placements {
+    fn whose(&self) -> &'static str {
+        "Quay's database"
+    }
+
+    async fn prepare(&self, database: &Database, client: &Client) -> Result<(), PostgresError> {
+        let said = |error| PostgresError::said(database, &error);
+        client.batch_execute(statements::LOOK).await.map_err(said)
+    }
+}
+
+/// The same, and tries whether placements may be added.
+#[derive(Debug)]
+struct Trial;
+
+#[async_trait]
+impl Purpose for Trial {
+    fn whose(&self) -> &'static str {
+        "Quay's database"
+    }
+
+    async fn prepare(&self, database: &Database, client: &Client) -> Result<(), PostgresError> {
+        let said = |error| PostgresError::said(database, &error);
+        client.batch_execute(statements::LOOK).await.map_err(said)?;
+        client.batch_execute(statements::TRY).await.map_err(said)?;
+        let numbers = client.query_typed(statements::NUMBERS, &[]).await.map_err(said)?;
+        if numbers.first().is_some_and(|row| !row.get::<_, bool>(0)) {
+            let why = "permission denied for the sequence of imagestorageplacement".to_owned();
+            return Err(PostgresError::Refused { place: database.place().to_owned(), why, lasting: true });
+        }
+        Ok(())
+    }
+}
+
+impl QuayDatabase {
+    /// Keeps a connection to it. One that is away is waited for while everything else goes on.
+    /// Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// What does not mend itself: it does not let us in, or is no database of Quay's.
+    pub(crate) async fn connect(database: &Database, tls: &ClientConfig) -> Result<Self, PostgresError> {
+        let end = CancellationToken::new();
+        let line = Line::keep(database, tls, Arc::new(Placements), end.clone());
+        let regions = Cache::builder().max_capacity(REGIONS_MAX).time_to_live(REGIONS_MEMORY).build();
+        let quay = Self { line, regions, _end: end.drop_guard() };
+        match quay.line.started().await {
+            Err(error) if error.is_lasting() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "Quay's database is away: copies wait until it is there");
+                Ok(quay)
+            }
+            Ok(()) => Ok(quay),
+        }
+    }
+
+    /// Whether all that is needed of it works; leaves nothing behind.
+    ///
+    /// # Errors
+    /// What does not.
+    pub(crate) async fn check(database: &Database, tls: &ClientConfig) -> Result<(), PostgresError> {
+        let end = CancellationToken::new();
+        let _end = end.clone().drop_guard();
+        Line::keep(database, tls, Arc::new(Trial), end).started().await
+    }
+
+    /// Whether Quay has a row of this blob.
+    ///
+    /// # Errors
+    /// The database does not say.
+    pub(crate) async fn knows(&self, digest: &Digest) -> Result<bool, PostgresError> {
+        let rows = self.line.ask(statements::KNOWN, &[(&digest.to_string(), Type::TEXT)]).await?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
+    }
+
+    /// Whether [`QuayDatabase::place`] would add anything.
+    ///
+    /// # Errors
+    /// The database does not say.
+    pub(crate) async fn lacks(&self, digest: &Digest, location: &str) -> Result<bool, PostgresError> {
+        let digest = digest.to_string();
+        let rows =
+            self.line.ask(statements::MISSING, &[(&digest, Type::TEXT), (&location, Type::TEXT)]).await?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
+    }
+
+    /// Notes that the blob is in this location, for every row of it that does not say so yet.
+    ///
+    /// # Errors
+    /// The database did not do it; or did, and could not say so, which does no harm.
+    pub(crate) async fn place(&self, digest: &Digest, location: &str) -> Result<Rows, PostgresError> {
+        let digest = digest.to_string();
+        let rows =
+            self.line.ask(statements::PLACE, &[(&digest, Type::TEXT), (&location, Type::TEXT)]).await?;
+        Ok(rows.first().map_or(Rows::None, placed))
+    }
+
+    /// Whether an upload to this location is under way.
+    ///
+    /// # Errors
+    /// The database does not say.
+    pub(crate) async fn uploads_to(&self, location: &str) -> Result<bool, PostgresError> {
+        let rows = self.line.ask(statements::UPLOADS, &[(&location, Type::TEXT)]).await?;
+        Ok(rows.first().is_none_or(|row| row.get(0)))
+    }
+
+    /// The locations that the repository's namespace has of its own.
+    ///
+    /// # Errors
+    /// The database does not say.
+    pub(crate) async fn regions(&self, repository: &str) -> Result<Arc<[String]>, PostgresError> {
+        // Without a namespace it lies in `library`.
+        let namespace = repository.split_once('/').map_or("library", |(namespace, _)| namespace);
+        if let Some(known) = self.regions.get(namespace) {
+            return Ok(known);
+        }
+        let rows = self.line.ask(statements::REGIONS, &[(&namespace, Type::TEXT)]).await?;
+        let regions: Arc<[String]> = rows.iter().map(|row| row.get(0)).collect();
+        self.regions.insert(namespace.to_owned(), Arc::clone(&regions));
+        Ok(regions)
+    }
+}
+
+fn placed(row: &Row) -> Rows {
+    let (locations, storages, added): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    match (locations, storages, row.get(3)) {
+        (0, ..) => Rows::NoLocation,
+        (_, 0, false) => Rows::None,
+        (_, 0, true) => Rows::Elsewhere,
+        _ => Rows::Placed(u64::try_from(added).unwrap_or(0)),
+    }
+}

@@ -1,0 +1,116 @@
+//! Whether a blob is still wanted, and the blob itself where only the registry gives it.
+
+use anyhow::{Result, ensure};
+use backends::Digest;
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use serde_json::json;
+use tests::image::{Image, Spec};
+use tests::quay::{Delivery, Options};
+use tests::site::{LOGIN, Site, ZONES};
+use zone_router::fanout::{Placed, Wanted};
+
+use super::stage::{Stage, job};
+
+/// Without the database.
+fn account_alone() -> serde_json::Value {
+    json!({"replication": {"placements": false, "database": null}})
+}
+
+/// An image in the registry.
+async fn pushed(site: &Site, repository: &str) -> Result<Image> {
+    let image = Spec::layers(1, &[700_000]).build()?;
+    tests::client::Client::new(&site.quay.url(), &[], LOGIN)?.push(repository, "v1", &image).await?;
+    Ok(image)
+}
+
+#[tokio::test]
+async fn the_registry_says_in_which_repositories_it_is() -> Result<()> {
+    let stage = Stage::start().await?;
+    let image = pushed(&stage.site, "admin/one").await?;
+    stage.site.quay.add_repository("admin/two", false);
+    stage.site.quay.add_repository("others/private", false);
+    let (authority, _files) = stage.authority(&account_alone()).await?;
+    let digest = image.layers[0].digest;
+    let wanted = async |digest: Digest, repositories: &[&str]| {
+        anyhow::Ok(authority.wanted(&job(digest, "zone-b", repositories).await?).await)
+    };
+    ensure!(wanted(digest, &["admin/one", "admin/two"]).await? == Wanted::Yes);
+    ensure!(wanted(digest, &["admin/two"]).await? == Wanted::No);
+    ensure!(wanted(Digest::of(b"nowhere"), &["admin/one", "admin/two"]).await? == Wanted::No);
+    for unsaid in [&["others/private"][..], &["admin/two", "others/private"], &[]] {
+        let said = wanted(digest, unsaid).await?;
+        ensure!(matches!(&said, Wanted::Unknown(why) if !why.is_empty()), "{unsaid:?}: {said:?}");
+    }
+    stage.site.quay.set(|oddities| oddities.broken = true);
+    ensure!(matches!(wanted(digest, &["admin/one"]).await?, Wanted::Unknown(_)));
+    // It tells the blob's key by itself that the gateway keeps nothing of placements then.
+    let (job, zone) = (job(digest, "zone-a", &["admin/one"]).await?, stage.zone("zone-a")?);
+    ensure!(authority.must_prove(&job, &zone).await == Ok(false));
+    ensure!(authority.placed(&job, &zone, true).await == Ok(Placed::Kept));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_database_says_it_alone() -> Result<()> {
+    let stage = Stage::start().await?;
+    let (authority, _files) = stage.authority(&json!({"registry": {"account": null}})).await?;
+    let digest = Digest::of(b"row");
+    let job = job(digest, "zone-b", &[]).await?;
+    ensure!(authority.wanted(&job).await == Wanted::No);
+    stage.tables.add_blob(&digest, true).await?;
+    ensure!(authority.wanted(&job).await == Wanted::Yes);
+    // Nobody could fetch it.
+    ensure!(authority.fetch(&job).await.map(|source| source.is_none()) == Ok(true));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_only_the_registry_gives_is_fetched_whole_and_proven() -> Result<()> {
+    let mut stage = Stage::start().await?;
+    for delivery in [Delivery::Redirect, Delivery::Stream, Delivery::StorageProxy] {
+        stage.site = Site::with(
+            &ZONES.map(|(name, _)| (name, std::time::Duration::ZERO)),
+            Options { delivery, ..Options::default() },
+        )?;
+        let image = pushed(&stage.site, "admin/one").await?;
+        let (authority, files) = stage.authority(&account_alone()).await?;
+        let blob = &image.layers[0];
+        let job = job(blob.digest, "zone-b", &["admin/none", "admin/one"]).await?;
+        stage.site.quay.add_repository("admin/none", false);
+        let source = authority.fetch(&job).await.map_err(anyhow::Error::msg)?.expect("a source");
+        for range in [0..source.size(), 1..2, source.size() - 5..source.size()] {
+            let parts: Vec<Bytes> = source.open(range.clone()).await?.try_collect().await?;
+            let within = usize::try_from(range.start)?..usize::try_from(range.end)?;
+            ensure!(parts.concat() == blob.bytes()?[within], "{delivery:?} {range:?}");
+        }
+        let left = || {
+            anyhow::Ok(
+                std::fs::read_dir(files.dir().join("state"))?
+                    .filter_map(Result::ok)
+                    .filter(|entry| entry.file_name().to_string_lossy().contains("fetched"))
+                    .count(),
+            )
+        };
+        ensure!(left()? == 0, "it has no name");
+
+        stage.site.zone("zone-a").corrupt(&blob.digest, 1)?;
+        let wrong = authority.fetch(&job).await;
+        ensure!(wrong.map(|source| source.is_none()) == Ok(true), "{delivery:?}: other bytes are none");
+        stage.site.quay.unlink("admin/one", &blob.digest);
+        ensure!(authority.fetch(&job).await.map(|source| source.is_none()) == Ok(true), "nobody has it");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_not_fetched() -> Result<()> {
+    let stage = Stage::start().await?;
+    let image = pushed(&stage.site, "admin/one").await?;
+    let mut over = account_alone();
+    over["replication"]["fetch_max"] = "100KB".into();
+    let (authority, _files) = stage.authority(&over).await?;
+    let job = job(image.layers[0].digest, "zone-b", &["admin/one"]).await?;
+    ensure!(authority.fetch(&job).await.map(|source| source.is_none()) == Ok(true), "it is too large");
+    Ok(())
+}
