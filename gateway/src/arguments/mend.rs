@@ -117,8 +117,8 @@ pub(crate) struct BackfillArguments {
     pub(crate) inventory: InventoryArguments,
     #[command(flatten)]
     pub(crate) queueing: QueueingArguments,
-    /// Bytes a second that the copies will have, such as 50MiB, for the time that it takes; the plan says
-    /// what that is without it.
+    /// Bytes a second that the copies will have, such as 50MiB, to tell how long it takes; without it, what
+    /// replication.limits allows.
     #[arg(long, value_name = "BYTES")]
     pub(crate) rate: Option<bytesize::ByteSize>,
     /// Queue the copies; without it, only the plan is shown.

@@ -54,7 +54,8 @@ pub(crate) fn backfill(arguments: &BackfillArguments) -> anyhow::Result<ExitCode
     };
     let (plan, fed) = work.run()?;
     let rate = arguments.rate.map(|rate| rate.as_u64());
-    let outcome = Outcome { zone, target, plan: &plan, rate, fed };
+    let table = &settings.copy_limits.of(zone).bandwidth;
+    let outcome = Outcome { zone, target, plan: &plan, rate, table, fed };
     print(&match arguments.output {
         Output::Table => outcome.text(),
         Output::Json => format!("{:#}\n", outcome.json()),

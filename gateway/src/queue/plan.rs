@@ -1,9 +1,10 @@
 //! What is to be queued, of what an audit found. Pure, but for reading its file.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backends::Digest;
+use zone_router::fanout::Timetable;
 
 use super::wire::AddJob;
 use crate::audit::{Count, Finding, Findings, Kind};
@@ -72,13 +73,32 @@ impl Plan {
 }
 
 /// How long so many bytes take at so many a second.
-#[must_use]
 pub(super) fn time(bytes: u64, per_second: u64) -> Option<Duration> {
     (per_second > 0).then(|| Duration::from_secs(bytes.div_ceil(per_second)))
 }
 
+/// How long so many bytes take by a table of hours, from this moment on: minute by minute. `None` where an
+/// hour has no bound, or it would take longer than a year.
+pub(super) fn time_by(table: &Timetable, bytes: u64, from: SystemTime) -> Option<Duration> {
+    const MINUTES_MAX: u32 = 366 * 24 * 60;
+    let mut left = bytes;
+    let mut took = Duration::ZERO;
+    for _ in 0..MINUTES_MAX {
+        let per_second = table.at(from + took)?;
+        let minute = per_second.saturating_mul(60);
+        if left <= minute {
+            return Some(took + time(left, per_second).unwrap_or_default());
+        }
+        left -= minute;
+        took += Duration::from_secs(60);
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
+    use zone_router::fanout::Window;
+
     use super::*;
 
     #[test]
@@ -116,5 +136,22 @@ mod tests {
         assert_eq!(time(1000, 10), Some(Duration::from_secs(100)));
         assert_eq!(time(1001, 10), Some(Duration::from_secs(101)));
         assert_eq!(time(1000, 0), None);
+    }
+
+    #[test]
+    fn time_by_the_hour() {
+        let window = |from, to, bandwidth| Window { days: [true; 7], from, to, bandwidth };
+        let slow_by_day =
+            Timetable { otherwise: Some(1000), windows: vec![window(8 * 60, 20 * 60, Some(10))] };
+        let at = |hour: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(hour * 3600);
+        assert_eq!(time_by(&slow_by_day, 500, at(9)), Some(Duration::from_secs(50)));
+        assert_eq!(time_by(&slow_by_day, 0, at(9)), Some(Duration::ZERO));
+        // An hour at 10 a second until 20:00, the rest at 1000.
+        let crossing = time_by(&slow_by_day, 36_000 + 5000, at(19));
+        assert_eq!(crossing, Some(Duration::from_secs(3600 + 5)));
+        let free_by_night = Timetable { otherwise: None, windows: vec![window(8 * 60, 20 * 60, Some(10))] };
+        assert_eq!(time_by(&free_by_night, 36_000 + 1, at(19)), None, "as many as will go");
+        assert_eq!(time_by(&Timetable::always(Some(1)), u64::MAX, at(0)), None, "more than a year");
+        assert_eq!(time_by(&Timetable::always(Some(0)), 1, at(0)), None);
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
+use zone_router::fanout::Timetable;
 
 use super::feed::Fed;
-use super::plan::{Plan, time};
+use super::plan::{Plan, time, time_by};
 use crate::audit::{Count, spoken};
 
 /// What was queued, or would be where nothing was fed.
@@ -100,22 +102,33 @@ pub struct Outcome<'a> {
     pub target: bool,
     /// What it lacks.
     pub plan: &'a Plan,
-    /// Bytes a second.
+    /// Bytes a second that were asked about, instead of what the configuration allows.
     pub rate: Option<u64>,
+    /// What the configuration allows.
+    pub table: &'a Timetable,
     /// What was queued, if anything was to be.
     pub fed: Option<Fed>,
 }
 
 impl Outcome<'_> {
+    fn takes(&self) -> Option<Duration> {
+        let bytes = self.plan.all().bytes;
+        match self.rate {
+            Some(rate) => time(bytes, rate),
+            None => time_by(self.table, bytes, SystemTime::now()),
+        }
+    }
+
     /// In words.
     #[must_use]
     pub fn text(&self) -> String {
         let all = self.plan.all();
         let (zone, bytes) = (self.zone, ByteSize(all.bytes));
         let mut text = beyond(self.plan);
-        let takes = match self.rate.and_then(|rate| Some((rate, time(all.bytes, rate)?))) {
-            Some((rate, took)) => format!(", {} at {}/s", spoken(took), ByteSize(rate)),
-            None => "; --rate 100MiB tells how long that takes".to_owned(),
+        let takes = match (self.rate, self.takes()) {
+            (Some(rate), Some(took)) => format!(", {} at {}/s", spoken(took), ByteSize(rate)),
+            (None, Some(took)) => format!(", {} by replication.limits", spoken(took)),
+            (_, None) => "; --rate 100MiB tells how long that takes".to_owned(),
         };
         let _ = writeln!(text, "{zone} lacks {} blobs, {bytes}{takes}", all.objects);
         if !self.target {
@@ -134,13 +147,12 @@ impl Outcome<'_> {
     #[must_use]
     pub fn json(&self) -> Value {
         let all = self.plan.all();
-        let took = self.rate.and_then(|rate| time(all.bytes, rate));
         json!({
             "zone": self.zone,
             "target": self.target,
             "copies": count(all),
             "bytes_per_second": self.rate,
-            "seconds": took.map(|took| took.as_secs()),
+            "seconds": self.takes().map(|took| took.as_secs()),
             "queued": self.fed.map(|fed| fed.queued),
         })
     }
