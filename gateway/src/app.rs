@@ -267,7 +267,7 @@ pub(crate) async fn journal(
 }
 
 /// Quay's database, where Quay is told of copies; one that is away now is waited for.
-async fn quay_database(settings: &Settings) -> anyhow::Result<Option<QuayDatabase>> {
+pub(crate) async fn quay_database(settings: &Settings) -> anyhow::Result<Option<QuayDatabase>> {
     let Some(placements) = &settings.replication.placements else { return Ok(None) };
     let tls = tls_with(settings, placements.root.as_ref())?;
     let database = QuayDatabase::connect(&placements.database, &tls).await;

@@ -71,8 +71,8 @@ pub(crate) enum Command {
     /// Reads only: keys that may list and read will do. It goes by prefix, 256 of them, in bounded memory,
     /// and keeps how far it is: what was cut goes on with --resume. A blob is missing in a zone that copies
     /// go to if another zone has it. An object of no bytes is wrong; where zones have different sizes,
-    /// --deep 0% reads to find out which is right. A whole pass over blobs written meanwhile says nothing of
-    /// them (--min-age).
+    /// --deep 0% reads to find out which is right. Blobs written lately are left
+    /// alone (--min-age).
     ///
     /// The exit status is 0 if nothing is missing or wrong, 3 if something is, 1 if the audit failed. What
     /// belongs to nobody only takes room, and does not change it.

@@ -53,6 +53,10 @@ pub(crate) struct AuditArguments {
     /// are looked into.
     #[arg(long)]
     pub(crate) strays: bool,
+    /// Do not ask Quay's database, although it is configured (replication.placements): no orphans, nothing
+    /// lost.
+    #[arg(long)]
+    pub(crate) zones_alone: bool,
     /// How the result looks.
     #[arg(long, value_enum, default_value_t = AuditOutput::Table)]
     pub(crate) output: AuditOutput,

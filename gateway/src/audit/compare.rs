@@ -26,7 +26,7 @@ pub(super) struct Listed<'a> {
 }
 
 /// What the registry says: for each blob it knows, the zones that it believes to have it.
-pub type Rows = BTreeMap<Digest, BTreeSet<String>>;
+pub(super) type Rows = BTreeMap<Digest, BTreeSet<String>>;
 
 /// What came of a step.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -16,25 +16,23 @@ mod listing;
 mod pace;
 mod percent;
 mod progress;
+mod records;
 mod strays;
 mod table;
 mod tally;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use zone_router::Zone;
 
 pub use checkpoint::{Begin, Checkpoint, Findings, Plan, findings, findings_file, found, from_file};
-pub use compare::Rows;
 pub use finding::{CSV_HEAD, Finding, Kind};
 pub use json::json;
 pub(crate) use pace::spoken;
@@ -45,28 +43,18 @@ pub use table::{SHOWN, table};
 pub use tally::{Count, Tally, ZoneTally};
 
 use self::checkpoint::Folder;
-use self::compare::{Compared, Listed, compare};
+use self::compare::{Compared, Listed, Rows, compare};
 use self::deep::{Read, Verdict, read_all, refine};
 use self::layout::{Layout, STEPS};
 use self::listing::Listing;
 use self::progress::Course;
+use self::records::Records;
 use crate::cache::DirectoryLock;
 use crate::config::Settings;
 use crate::{app, registry, tls, zones};
 
 /// Steps that are listed at once; they are compared one after the other.
 const STEPS_AT_ONCE: usize = 4;
-
-/// What the registry records of the blobs that it knows.
-#[async_trait]
-pub trait Records: fmt::Debug + Send + Sync {
-    /// Every blob whose digest begins with this byte, each with the zones that the registry believes to
-    /// have it.
-    ///
-    /// # Errors
-    /// It cannot be asked, or did not say.
-    async fn beginning_with(&self, first: u8) -> anyhow::Result<Rows>;
-}
 
 /// How to audit.
 #[derive(Debug)]
@@ -88,8 +76,9 @@ pub struct Options {
     pub strays: bool,
     /// Blobs written within so long are left alone: their copies may be under way.
     pub min_age: Duration,
-    /// What the registry records, where its database is at hand.
-    pub records: Option<Arc<dyn Records>>,
+    /// Whether to ask Quay's database, where it is configured: what Quay knows nothing of, and what it
+    /// believes to be where it is not.
+    pub database: bool,
 }
 
 /// What came of an audit.
@@ -122,6 +111,10 @@ pub async fn run(
     tls::install_provider();
     let transport = app::transport(settings, tls::client(&settings.ca_files)?);
     let (zones, mut notes) = chosen(zones::build(settings, &transport)?, &options.without)?;
+    let records = match options.database {
+        true => app::quay_database(settings).await?.map(|quay| Box::new(quay) as Box<dyn Records>),
+        false => None,
+    };
     let targets = options.targets.as_ref().unwrap_or(&settings.targets);
     let targets: BTreeSet<_> = targets.iter().map(String::as_str).collect();
     if !zones.iter().any(|zone| targets.contains(&*zone.name)) {
@@ -132,7 +125,7 @@ pub async fn run(
         deep: options.deep,
         seed: options.seed,
         strays: options.strays,
-        registry: options.records.is_some(),
+        registry: records.is_some(),
     };
     let _lock = DirectoryLock::take(&options.folder).context("the audit's folder cannot be used")?;
     let mut folder = Folder::open(&options.folder, plan, options.begin)?;
@@ -143,6 +136,7 @@ pub async fn run(
         layout: Layout::new(settings.registry_kind, registry::registry(settings)),
         zones,
         targets,
+        records,
         options,
     };
     let mut course = progress.course(folder.at.steps);
@@ -190,6 +184,7 @@ struct Audit<'a> {
     layout: Layout,
     zones: Vec<Zone>,
     targets: BTreeSet<&'a str>,
+    records: Option<Box<dyn Records>>,
     options: &'a Options,
 }
 
@@ -243,7 +238,7 @@ impl Audit<'_> {
             }
         };
         let records = async {
-            match &self.options.records {
+            match &self.records {
                 Some(records) => records.beginning_with(first).await.map(Some),
                 None => Ok(None),
             }

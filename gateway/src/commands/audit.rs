@@ -22,6 +22,7 @@ pub(crate) fn audit(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
     options.deep = arguments.deep;
     options.seed = arguments.seed;
     options.strays = arguments.strays;
+    options.database = !arguments.zones_alone;
     let mut out = Out::open(arguments.to.as_deref())?;
     let mut first = Vec::new();
     if arguments.output == AuditOutput::Csv {
@@ -58,7 +59,7 @@ pub(super) fn options(arguments: &InventoryArguments, settings: &Settings, folde
         seed: 0,
         strays: false,
         min_age: arguments.min_age,
-        records: None,
+        database: false,
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn retire(
         strays: false,
         // What was just written counts too.
         min_age: Duration::ZERO,
-        records: None,
+        database: false,
     };
     let progress = if arguments.quiet { Progress::hidden() } else { Progress::shown() };
     let mut retirement = Retirement::new(zone, &others);

@@ -11,7 +11,7 @@ use backends::Digest;
 use moka::sync::Cache;
 use rustls::ClientConfig;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use zone_router::postgres::{Client, Database, Line, PostgresError, Purpose, Row, Type};
+use zone_router::postgres::{Client, Database, Line, Parameter, PostgresError, Purpose, Row, Type};
 
 /// How long a namespace's own locations are remembered; Quay has no way to change them but by hand.
 const REGIONS_MEMORY: Duration = Duration::from_secs(60);
@@ -148,6 +148,28 @@ impl QuayDatabase {
     pub(crate) async fn uploads_to(&self, location: &str) -> Result<bool, PostgresError> {
         let rows = self.line.ask(statements::UPLOADS, &[(&location, Type::TEXT)]).await?;
         Ok(rows.first().is_none_or(|row| row.get(0)))
+    }
+
+    /// Every blob whose digest begins with this byte, and the locations that Quay believes to have it; so
+    /// many at most.
+    ///
+    /// # Errors
+    /// The database does not say.
+    pub(crate) async fn beginning_with(
+        &self,
+        first: u8,
+        at_most: usize,
+    ) -> Result<Vec<(Digest, Vec<String>)>, PostgresError> {
+        // `g` comes after every hex digit.
+        let from = format!("sha256:{first:02x}");
+        let to =
+            first.checked_add(1).map_or_else(|| "sha256:g".to_owned(), |next| format!("sha256:{next:02x}"));
+        let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+        let parameters: [Parameter<'_>; 3] = [(&from, Type::TEXT), (&to, Type::TEXT), (&at_most, Type::INT8)];
+        let rows = self.line.ask(statements::BETWEEN, &parameters).await?;
+        // What is no digest names no blob.
+        let known = rows.iter().filter_map(|row| Some((row.get::<_, &str>(0).parse().ok()?, row.get(1))));
+        Ok(known.collect())
     }
 
     /// The locations that the repository's namespace has of its own.

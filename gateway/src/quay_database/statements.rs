@@ -65,3 +65,13 @@ FROM userregion AS region
 JOIN \"user\" AS owner ON owner.id = region.user_id
 JOIN imagestoragelocation AS location ON location.id = region.location_id
 WHERE owner.username = $1";
+
+/// From this digest to below that one, rows at most. Every blob that lies at its digest's own path, and the
+/// names of the locations of all its rows.
+pub(super) const BETWEEN: &str = "\
+SELECT storage.content_checksum, array_remove(array_agg(DISTINCT location.name::text), NULL)
+FROM imagestorage AS storage
+LEFT JOIN imagestorageplacement AS placement ON placement.storage_id = storage.id
+LEFT JOIN imagestoragelocation AS location ON location.id = placement.location_id
+WHERE storage.content_checksum >= $1 AND storage.content_checksum < $2 AND storage.cas_path
+GROUP BY storage.content_checksum LIMIT $3";

@@ -1,0 +1,77 @@
+//! What an audit finds where Quay's database and the zones disagree.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use backends::Digest;
+use serde_json::{Value, json};
+
+use super::stage::{LOCATIONS, Stage};
+
+/// A blob in these zones, with a placement for those.
+async fn blob(stage: &Stage, text: &str, zones: &[&str], placed: Option<&[&str]>) -> Result<Digest> {
+    let digest = Digest::of(text.as_bytes());
+    for zone in zones {
+        stage.site.zone(zone).write(&digest, text.as_bytes())?;
+    }
+    if let Some(placed) = placed {
+        let row = stage.tables.add_blob(&digest, true).await?;
+        for zone in placed {
+            stage
+                .tables
+                .run(&format!(
+                    "INSERT INTO imagestorageplacement (storage_id, location_id)
+                     SELECT {row}, id FROM imagestoragelocation WHERE name = '{zone}'"
+                ))
+                .await?;
+        }
+    }
+    Ok(digest)
+}
+
+fn found(report: &Value) -> BTreeSet<[String; 3]> {
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let findings = report["findings"].as_array().into_iter().flatten();
+    findings.map(|finding| ["kind", "zone", "digest"].map(|key| text(finding, key))).collect()
+}
+
+#[tokio::test]
+async fn orphans_what_is_not_placed_and_what_is_lost() -> Result<()> {
+    let stage = Stage::start().await?;
+    // Blobs of every first byte, so that the ends of ranges are seen too.
+    let mut bytes = BTreeSet::new();
+    for n in 0.. {
+        let digest = blob(&stage, &format!("fine {n}"), &LOCATIONS, Some(&LOCATIONS)).await?;
+        bytes.insert(digest.hex()[..2].to_owned());
+        if (bytes.contains("00") && bytes.contains("ff") && bytes.contains("9f") && bytes.contains("a0"))
+            || n > 3000
+        {
+            break;
+        }
+    }
+    ensure!(["00", "ff", "9f", "a0"].iter().all(|byte| bytes.contains(*byte)), "{bytes:?}");
+    let orphan = blob(&stage, "orphan", &LOCATIONS, None).await?;
+    let unplaced = blob(&stage, "unplaced", &LOCATIONS, Some(&["zone-a", "zone-b"])).await?;
+    let lost = blob(&stage, "lost", &["zone-a", "zone-b"], Some(&LOCATIONS)).await?;
+    let gone = blob(&stage, "gone", &[], Some(&["zone-b"])).await?;
+    let gateway = stage.prepared(&json!({}))?;
+    let audit = async |more: &[&str]| {
+        let arguments = [&["audit", "--output", "json", "--min-age", "0s"], more].concat();
+        let output = gateway.command(&arguments).await?;
+        let printed = String::from_utf8(output.stdout)?;
+        ensure!(output.status.code() == Some(3), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+        Ok(found(&serde_json::from_str(&printed)?))
+    };
+    let of = |kind: &str, zone: &str, digest: &Digest| [kind.to_owned(), zone.to_owned(), digest.to_string()];
+    let missing = of("missing", "zone-c", &lost);
+    let mut wanted: BTreeSet<_> = LOCATIONS.iter().map(|zone| of("orphan", zone, &orphan)).collect();
+    wanted.extend([
+        of("unplaced", "zone-c", &unplaced),
+        of("lost", "zone-c", &lost),
+        missing.clone(),
+        of("lost", "zone-b", &gone),
+    ]);
+    assert_eq!(audit(&[]).await?, wanted);
+    assert_eq!(audit(&["--zones-alone"]).await?, [missing].into());
+    Ok(())
+}
