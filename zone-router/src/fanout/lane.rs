@@ -223,7 +223,8 @@ impl Work {
         let under_way = self.in_flight.values().map(|job| job.blob.digest).collect();
         let Lane { means, journal, .. } = &*self.lane;
         let (zone, longest) = (&means.target.name, means.bounds.longest_wait());
-        match means.pace.is_full() {
+        let sizes = self.in_flight.values().filter_map(|job| job.size);
+        match means.pace.is_full(sizes.filter(|size| *size >= UNCOUNTED).sum()) {
             true => journal.claim_small(zone, UNCOUNTED - 1, under_way, longest).await,
             false => journal.claim(zone, self.turn, under_way, longest).await,
         }

@@ -142,10 +142,10 @@ impl Pace {
         room.acquire_many_owned(units).await.ok()
     }
 
-    /// Whether a blob waits for room: then only those that need none are begun, lest they wait in the
-    /// places of copies.
-    pub(super) fn is_full(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+    /// Whether a blob waits for room, or will with `begun` bytes of blobs that need it: then only those
+    /// that need none are begun, lest they wait in the places of copies.
+    pub(super) fn is_full(&self, begun: u64) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 || begun >= self.now.load().limits.in_flight
     }
 
     /// Waits until no blob waits for room any more.
@@ -271,10 +271,10 @@ mod tests {
         assert!(futures_util::FutureExt::now_or_never(pace.room(60 << 20)).is_none(), "no room");
         assert!(pace.room((1 << 20) - 1).await.is_none(), "needs none");
         drop(first);
-        assert!(!pace.is_full(), "who waited has gone");
+        assert!(!pace.is_full(0), "who waited has gone");
         let alone = pace.room(5 << 40).await.expect("larger than all the room: alone");
         let mut next = Box::pin(pace.room(2 << 20));
-        assert!(futures_util::FutureExt::now_or_never(&mut next).is_none() && pace.is_full());
+        assert!(futures_util::FutureExt::now_or_never(&mut next).is_none() && pace.is_full(0));
         drop(next);
         pace.roomy().await;
         assert!(futures_util::FutureExt::now_or_never(pace.room(1 << 20)).is_none());
