@@ -17,7 +17,7 @@ use crate::queue::Sampler;
 use crate::registry::{Names, Registry};
 use crate::repairs::Repairs;
 use crate::sticky::Uploads;
-use crate::upstream::{InstanceId, Order, Upstream};
+use crate::upstream::{Does, InstanceId, Order, Upstream};
 use crate::zones::Word;
 
 /// The parts of a running gateway.
@@ -56,9 +56,9 @@ impl Gateway {
     }
 
     /// The registry's instances for a request that reads or writes the store which an instance prefers;
-    /// `kept` comes first as long as it can be reached.
-    pub(crate) fn by_store(&self, kept: Option<InstanceId>) -> Order {
-        self.upstream.order_by_store(|zone| store_serves(self, zone), kept)
+    /// `kept`, which has the push that it is a part of, comes first.
+    pub(crate) fn by_store(&self, does: Does, kept: Option<InstanceId>) -> Order {
+        self.upstream.order_by_store(does, |zone| store_serves(self, zone), kept)
     }
 
     /// The home zone, if copies may go there.

@@ -8,6 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
+use super::Does;
 use super::backoff::{Backoff, Pauses, Standing};
 use super::choice::{View, worse};
 use super::connect::Connect;
@@ -85,16 +86,17 @@ impl Instance {
         })
     }
 
-    /// As the choice sees it; uploads matter where the store does, and `store_serves` says whether
-    /// it serves.
-    pub(super) fn view(&self, now: Instant, store_serves: Option<bool>) -> View {
+    /// As the choice sees it; uploads matter where the store does, and `store_serves` says whether it
+    /// serves. Whether uploads work again is not for reads to try.
+    pub(super) fn view(&self, now: Instant, does: Does, store_serves: bool) -> View {
         let memory = self.memory();
         let reach = memory.reach.standing(now);
-        let standing = match store_serves {
-            None => reach,
-            Some(_) => worse(reach, memory.uploads.standing(now)),
+        let standing = match (does, memory.uploads.standing(now)) {
+            (Does::Nothing, _) => reach,
+            (Does::Reads, Standing::Due(at)) => worse(reach, Standing::Paused(at)),
+            (Does::Reads | Does::Writes, uploads) => worse(reach, uploads),
         };
-        View { home: self.home, store_serves: store_serves.unwrap_or(true), standing }
+        View { home: self.home, store_serves: store_serves || does == Does::Nothing, standing }
     }
 
     /// Whether requests may go to it, for all that is known.
@@ -103,10 +105,10 @@ impl Instance {
     }
 
     /// The caller is about to ask it; if that is a try after a pause, it is the only one.
-    pub(super) fn try_again(&self, now: Instant, with_uploads: bool) {
+    pub(super) fn try_again(&self, now: Instant, does: Does) {
         let mut memory = self.memory();
         memory.reach.try_again(now);
-        if with_uploads {
+        if does == Does::Writes {
             memory.uploads.try_again(now);
         }
     }
@@ -166,5 +168,42 @@ impl Instance {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance() -> Instance {
+        let config = config::Instance {
+            url: "http://127.0.0.1:1".parse().expect("a URL"),
+            zone: "a".into(),
+            name: "a".into(),
+            server_name: "a".into(),
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        Instance::new(&config, true, Duration::from_secs(1), &tls).expect("a plain one")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_leave_the_one_try_to_an_upload() {
+        let instance = instance();
+        instance.upload_failed(500);
+        tokio::time::advance(UPLOAD_PAUSES.first).await;
+        let now = Instant::now();
+        for does in [Does::Nothing, Does::Reads] {
+            instance.try_again(now, does);
+            assert!(matches!(instance.view(now, Does::Reads, true).standing, Standing::Paused(_)));
+            assert!(matches!(instance.view(now, Does::Writes, true).standing, Standing::Due(_)));
+        }
+        assert!(matches!(instance.view(now, Does::Nothing, true).standing, Standing::Fine));
+        instance.try_again(now, Does::Writes);
+        assert!(matches!(instance.view(now, Does::Writes, true).standing, Standing::Paused(_)));
     }
 }
