@@ -121,9 +121,11 @@ async fn probe(router: &Router, zone: usize) -> Option<impl Future<Output = ()>>
     let overdue = view.headers[SizeClass::Small as usize].overdue_after;
     let patience = PATIENCE_MIN.max(overdue * PATIENCE_FACTOR);
     let lied = view.state.fault() == Some(Fault::WrongBytes);
-    // Of a liar nothing may have been right so far; what others gave is looked for there too.
+    // Of a liar nothing may have been right so far, and one without the marker may deny it (S3 without
+    // `s3:ListBucket`): what others gave is looked for there too.
+    let denies = view.suspect || view.state.fault() == Some(Fault::Misconfigured);
     let others = || snapshot.zones.iter().find_map(|other| other.recent.as_ref());
-    let recent = view.recent.as_ref().or_else(|| others().filter(|_| lied));
+    let recent = view.recent.as_ref().or_else(|| others().filter(|_| lied || denies));
     let began = Instant::now();
     let mut look = Box::pin(look(&router.zones[zone], recent.cloned(), lied));
     // A whole blob takes its time, and is not late while it does.

@@ -293,3 +293,25 @@ async fn a_liar_that_is_also_late_is_still_read_whole() {
         assert!(!site.router.snapshot().zones[0].serves());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_denies_its_marker_is_known_by_what_others_gave() {
+    let bytes: Bytes = vec![7; 1000].into();
+    let blob = Blob { digest: Digest::of(&bytes), key: Key::new("sha256/a") };
+    let memory = Arc::new(MemoryStore::new());
+    memory.insert(blob.key.clone(), bytes);
+    let stores = [(); 2].map(|()| Arc::new(Faulty::new(Arc::clone(&memory) as _)));
+    stores[0].always(On::Probe, Fault::Fail(Kind::Denied));
+    let named = stores.iter().zip(["a", "b"]).map(|(store, name)| Zone::new(name, Arc::clone(store) as _));
+    let router = Arc::new(Router::new(named.collect()));
+    let shutdown = CancellationToken::new();
+    router.start(&shutdown);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(router.snapshot().zones[0].state.as_str(), "misconfigured");
+    let reading = router.open(&blob, None).await.expect("b opens it");
+    assert_eq!(&*reading.zone, "b");
+    reading.body.for_each(|_| async {}).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(router.snapshot().zones[0].serves());
+    shutdown.cancel();
+}
