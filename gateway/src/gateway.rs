@@ -17,7 +17,7 @@ use crate::queue::Sampler;
 use crate::registry::{Names, Registry};
 use crate::repairs::Repairs;
 use crate::sticky::Uploads;
-use crate::upstream::{Does, InstanceId, Order, Upstream};
+use crate::upstream::{Does, InstanceId, Order, Store, Upstream};
 use crate::zones::Word;
 
 /// The parts of a running gateway.
@@ -58,7 +58,12 @@ impl Gateway {
     /// The registry's instances for a request that reads or writes the store which an instance prefers;
     /// `kept`, which has the push that it is a part of, comes first.
     pub(crate) fn by_store(&self, does: Does, kept: Option<InstanceId>) -> Order {
-        self.upstream.order_by_store(does, |zone| store_serves(self, zone), kept)
+        let view = self.router.snapshot();
+        let store = |zone: &str| Store {
+            serves: store_serves(self, zone),
+            probe: view.zones.iter().find(|view| &*view.name == zone).and_then(|view| view.probe),
+        };
+        self.upstream.order_by_store(does, store, kept)
     }
 
     /// The home zone, if copies may go there.

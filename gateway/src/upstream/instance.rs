@@ -8,10 +8,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
-use super::Does;
 use super::backoff::{Backoff, Pauses, Standing};
-use super::choice::{View, worse};
+use super::choice::{View, far, worse};
 use super::connect::Connect;
+use super::{Does, Store};
 use crate::config;
 use crate::http::Body;
 
@@ -86,9 +86,9 @@ impl Instance {
         })
     }
 
-    /// As the choice sees it; uploads matter where the store does, and `store_serves` says whether it
-    /// serves. Whether uploads work again is not for reads to try.
-    pub(super) fn view(&self, now: Instant, does: Does, store_serves: bool) -> View {
+    /// As the choice sees it; uploads matter where the store does. Whether uploads work again is not
+    /// for reads to try.
+    pub(super) fn view(&self, now: Instant, does: Does, store: Store) -> View {
         let memory = self.memory();
         let reach = memory.reach.standing(now);
         let standing = match (does, memory.uploads.standing(now)) {
@@ -96,7 +96,11 @@ impl Instance {
             (Does::Reads, Standing::Due(at)) => worse(reach, Standing::Paused(at)),
             (Does::Reads | Does::Writes, uploads) => worse(reach, uploads),
         };
-        View { home: self.home, store_serves: store_serves || does == Does::Nothing, standing }
+        let (store_serves, far) = match does {
+            Does::Nothing => (true, 0),
+            Does::Reads | Does::Writes => (store.serves, far(store.probe)),
+        };
+        View { home: self.home, store_serves, far, standing }
     }
 
     /// Whether requests may go to it, for all that is known.
@@ -175,6 +179,8 @@ impl Instance {
 mod tests {
     use super::*;
 
+    const STORE: Store = Store { serves: true, probe: None };
+
     fn instance() -> Instance {
         let config = config::Instance {
             url: "http://127.0.0.1:1".parse().expect("a URL"),
@@ -199,11 +205,11 @@ mod tests {
         let now = Instant::now();
         for does in [Does::Nothing, Does::Reads] {
             instance.try_again(now, does);
-            assert!(matches!(instance.view(now, Does::Reads, true).standing, Standing::Paused(_)));
-            assert!(matches!(instance.view(now, Does::Writes, true).standing, Standing::Due(_)));
+            assert!(matches!(instance.view(now, Does::Reads, STORE).standing, Standing::Paused(_)));
+            assert!(matches!(instance.view(now, Does::Writes, STORE).standing, Standing::Due(_)));
         }
-        assert!(matches!(instance.view(now, Does::Nothing, true).standing, Standing::Fine));
+        assert!(matches!(instance.view(now, Does::Nothing, STORE).standing, Standing::Fine));
         instance.try_again(now, Does::Writes);
-        assert!(matches!(instance.view(now, Does::Writes, true).standing, Standing::Paused(_)));
+        assert!(matches!(instance.view(now, Does::Writes, STORE).standing, Standing::Paused(_)));
     }
 }

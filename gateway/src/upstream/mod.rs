@@ -71,6 +71,15 @@ pub(crate) enum Does {
     Writes,
 }
 
+/// The store that an instance prefers, for all that is known here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Store {
+    /// Whether it can take pushes.
+    pub(crate) serves: bool,
+    /// How long its probes take.
+    pub(crate) probe: Option<Duration>,
+}
+
 /// A request's head.
 pub(crate) struct Head<'a> {
     pub(crate) method: Method,
@@ -131,19 +140,19 @@ impl Upstream {
 
     /// For what asks the registry's database alone: all instances know the same.
     pub(crate) fn order(&self) -> Order {
-        self.ordered(Does::Nothing, |_| true, None)
+        self.ordered(Does::Nothing, |_| Store { serves: true, probe: None }, None)
     }
 
-    /// For what reads or writes the store that an instance prefers. `serves` says of a zone whether
-    /// its store does; `kept` comes first whatever others met there: the next one is for where there is
+    /// For what reads or writes the store that an instance prefers. `store` says of a zone how
+    /// its store is; `kept` comes first whatever others met there: the next one is for where there is
     /// no connection to it.
     pub(crate) fn order_by_store(
         &self,
         does: Does,
-        serves: impl Fn(&str) -> bool,
+        store: impl Fn(&str) -> Store,
         kept: Option<InstanceId>,
     ) -> Order {
-        self.ordered(does, serves, kept)
+        self.ordered(does, store, kept)
     }
 
     /// Whether requests may go to an instance, for all that is known.
@@ -151,12 +160,12 @@ impl Upstream {
         self.instances.get(id.0).is_some_and(|instance| instance.reachable(Instant::now()))
     }
 
-    fn ordered(&self, does: Does, serves: impl Fn(&str) -> bool, kept: Option<InstanceId>) -> Order {
+    fn ordered(&self, does: Does, store: impl Fn(&str) -> Store, kept: Option<InstanceId>) -> Order {
         if !self.several() {
             return Order(vec![0]);
         }
         let now = Instant::now();
-        let view = |instance: &Instance| instance.view(now, does, serves(&instance.zone));
+        let view = |instance: &Instance| instance.view(now, does, store(&instance.zone));
         let views: Vec<_> = self.instances.iter().map(view).collect();
         let mut order = choice::order(&views);
         if let Some(InstanceId(kept)) = kept {
