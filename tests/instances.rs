@@ -157,6 +157,26 @@ async fn another_instance_goes_on_where_the_uploads_own_has_died() -> Result<()>
 }
 
 #[tokio::test]
+async fn a_push_stays_although_others_met_a_failure_there() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    let (client, path) = begun(&gateway).await?;
+    // Somebody reads while home's nginx has nothing behind it for a moment.
+    pair.a().set(|oddities| oddities.nginx = Some(StatusCode::SERVICE_UNAVAILABLE));
+    client.fetch(Method::GET, "/v2/", &[]).await?;
+    assert_eq!(gateway.status().await?["registry"]["zone-a"], "failing");
+    pair.a().set(|oddities| oddities.nginx = None);
+    let bytes = Bytes::from(vec![7; 300_000]);
+    let patched = client.send(Method::PATCH, &path, &[], bytes.clone()).await?;
+    let location = patched.headers()["location"].to_str()?.to_owned();
+    assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (1, 0));
+    let digest = backends::Digest::of(&bytes);
+    client.send(Method::PUT, &format!("{location}&digest={digest}"), &[], Bytes::new()).await?;
+    assert_eq!(pair.counts(&Method::PUT, UPLOADS), (1, 0));
+    Ok(())
+}
+
+#[tokio::test]
 async fn after_a_push_failed_for_the_home_store_the_next_goes_elsewhere_and_later_home() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;

@@ -180,7 +180,9 @@ async fn drain(gateway: &Gateway, zone: &str, drain: bool) -> Response<Body> {
         Ok(Err(error)) => {
             let status = match error {
                 WordError::Unknown { .. } => StatusCode::NOT_FOUND,
-                WordError::Last(_) | WordError::ByConfiguration(_) => StatusCode::CONFLICT,
+                WordError::Last(_) | WordError::ByConfiguration(_) | WordError::StillByConfiguration(_) => {
+                    StatusCode::CONFLICT
+                }
                 WordError::NotKept { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             };
             respond(status, TEXT, format!("{error}\n"))

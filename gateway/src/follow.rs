@@ -22,7 +22,7 @@ use crate::config::Timeouts;
 use crate::forward;
 use crate::http::{Body, Problem};
 use crate::proven::proven;
-use crate::upstream::{Answer, Head, Purpose};
+use crate::upstream::{Answer, Does, Head, Purpose};
 
 /// Idle connections kept to one store outside the configuration.
 const POOL_IDLE_CONNECTIONS_MAX: usize = 8;
@@ -122,7 +122,7 @@ pub(crate) async fn fetch(
     let headers = auth::unconditional(forward::headers(gateway, request, client));
     let bound = gateway.settings.timeouts.registry_first_pull;
     // An instance answers with a URL of the store that it prefers, dead or alive.
-    let order = gateway.by_store(None);
+    let order = gateway.by_store(Does::Reads, None);
     let head = Head { method: Method::GET, path: forward::path(request)?, headers };
     let mut answer = gateway.upstream.ask_in(&order, Purpose::Any, head, bound).await?;
     for _ in 0..=gateway.settings.limits.redirects {

@@ -21,7 +21,7 @@ use crate::queue::Sampler;
 use crate::registry::{Names, Registry};
 use crate::repairs::Repairs;
 use crate::sticky::Uploads;
-use crate::upstream::{InstanceId, Order, Upstream};
+use crate::upstream::{Does, InstanceId, Order, Store, Upstream};
 use crate::zones::Word;
 
 /// The parts of a running gateway.
@@ -69,9 +69,14 @@ impl Gateway {
     }
 
     /// The registry's instances for a request that reads or writes the store which an instance prefers;
-    /// `kept` comes first as long as it can be reached.
-    pub(crate) fn by_store(&self, kept: Option<InstanceId>) -> Order {
-        self.upstream.order_by_store(|zone| store_serves(self, zone), kept)
+    /// `kept`, which has the push that it is a part of, comes first.
+    pub(crate) fn by_store(&self, does: Does, kept: Option<InstanceId>) -> Order {
+        let view = self.router.snapshot();
+        let store = |zone: &str| Store {
+            serves: store_serves(self, zone),
+            probe: view.zones.iter().find(|view| &*view.name == zone).and_then(|view| view.probe),
+        };
+        self.upstream.order_by_store(does, store, kept)
     }
 
     /// Zones that blobs of this repository are copied to: every blob's, and those of its namespace,

@@ -120,7 +120,10 @@ impl Pull<'_> {
     async fn size_elsewhere(&self) -> Option<u64> {
         match self.gateway.cache.get(&self.blob.digest).await {
             Lookup::Hit(blob) => Some(blob.size),
-            _ => self.gateway.router.head(&self.blob).await.map(|meta| meta.size),
+            _ => {
+                let head = self.gateway.router.head(&self.blob);
+                tokio::time::timeout_at(self.deadline, head).await.ok().flatten().map(|meta| meta.size)
+            }
         }
     }
 

@@ -14,13 +14,13 @@ use crate::http::{Body, Problem};
 use crate::read_along::{self, Copy};
 use crate::registry::{local_blobs, upload_repository};
 use crate::sticky;
-use crate::upstream::Answer;
+use crate::upstream::{Answer, Does};
 
 /// Forwards an upload request; its answer may take as long as the registry needs to assemble a
 /// large blob.
 ///
 /// A new upload goes to the nearest instance of the registry whose store serves, all that follows to
-/// the same one; another goes on with it only where that one cannot be reached.
+/// the same one; another goes on with a request only where there is no connection to that one.
 pub(crate) async fn upload(gateway: &Gateway, request: &Parts, body: Body, client: IpAddr) -> Response<Body> {
     if !gateway.upstream.several() {
         let bound = gateway.settings.timeouts.registry_upload;
@@ -41,15 +41,17 @@ async fn upload_to_one(
     let repository = upload_repository(request.uri.path());
     let (path, named) = sticky::taken(forward::path(request)?, &gateway.upstream)?;
     let begins = request.method == Method::POST;
-    let last = || repository.and_then(|repository| gateway.uploads.last(repository)).filter(|_| !begins);
-    let order = gateway.by_store(named.or_else(last));
+    let last = || repository.and_then(|name| gateway.uploads.last(name, &gateway.upstream));
+    let kept = named.or_else(|| last().filter(|_| !begins));
+    // A POST is taken although the store is dead; bytes are not.
+    let proof = [Method::PATCH, Method::PUT].contains(&request.method);
+    let does = if begins || proof { Does::Writes } else { Does::Reads };
+    let order = gateway.by_store(does, kept);
     let bound = gateway.settings.timeouts.registry_upload;
     let (answer, instance) = forward::ask(gateway, &order, request, &path, body, client, bound).await?;
     let status = answer.status();
     // One that goes on with another's upload writes to that one's store.
     if named.is_none_or(|named| named == instance) {
-        // A POST is taken although the store is dead; bytes are not.
-        let proof = [Method::PATCH, Method::PUT].contains(&request.method);
         gateway.upstream.uploaded(instance, status, proof);
     }
     if let Some(repository) = repository.filter(|_| status.is_success()) {
@@ -111,7 +113,7 @@ async fn ask(
     client: IpAddr,
     bound: Duration,
 ) -> Result<Answer, Problem> {
-    let order = gateway.by_store(gateway.uploads.last(repository));
+    let order = gateway.by_store(Does::Reads, gateway.uploads.last(repository, &gateway.upstream));
     let path = forward::path(request)?;
     let (answer, instance) = forward::ask(gateway, &order, request, path, body, client, bound).await?;
     gateway.upstream.uploaded(instance, answer.status(), false);

@@ -15,8 +15,8 @@ pub struct Reloader(pub(crate) Arc<Gateway>);
 impl Reloader {
     /// Takes over `routing.zones` and `replication.limits`.
     pub fn reload(&self, settings: &Settings) {
-        let policies = self.0.router.zones().iter().map(|zone| policy(settings, &zone.name)).collect();
-        self.0.word.configure(policies);
+        let zones = self.0.router.zones().iter();
+        self.0.word.configure(zones.map(|zone| policy(settings, &zone.name)).collect());
         self.0.fanout.set_limits(&settings.copy_limits);
         let same = settings.zones.len() == self.0.router.zones().len()
             && settings.zones.iter().zip(self.0.router.zones()).all(|(new, old)| new.name == *old.name);
@@ -31,8 +31,8 @@ impl Reloader {
     }
 }
 
-/// What is said of a zone; nothing, of one that is gone.
-fn policy(settings: &Settings, name: &str) -> Policy {
-    let index = settings.zones.iter().position(|zone| zone.name == name);
-    index.map(|index| settings.policies[index]).unwrap_or_default()
+/// What is said of a zone, if it is still there.
+fn policy(settings: &Settings, name: &str) -> Option<Policy> {
+    let index = settings.zones.iter().position(|zone| zone.name == name)?;
+    Some(settings.policies[index])
 }

@@ -14,6 +14,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use moka::sync::Cache;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use tokio::time::Instant;
 
 use crate::http::Problem;
 use crate::registry::Names;
@@ -32,21 +33,27 @@ const UPLOADS_MAX: u64 = 10_000;
 /// (`PUSH_TEMP_TAG_EXPIRATION_SEC`).
 const UPLOADS_MEMORY: Duration = Duration::from_secs(3600);
 
-/// The instance of each repository's most recent upload.
+/// A push whose last upload was so long ago at most is taken for under way.
+const UNDER_WAY: Duration = Duration::from_secs(300);
+
+/// The instance of each repository's most recent upload, and when that was.
 #[derive(Debug)]
-pub(crate) struct Uploads(Cache<Arc<str>, InstanceId>);
+pub(crate) struct Uploads(Cache<Arc<str>, (InstanceId, Instant)>);
 
 impl Uploads {
     pub(crate) fn new() -> Self {
         Self(Cache::builder().max_capacity(UPLOADS_MAX).time_to_live(UPLOADS_MEMORY).build())
     }
 
-    pub(crate) fn last(&self, repository: &str) -> Option<InstanceId> {
-        self.0.get(repository)
+    /// The instance that a push to this repository stays with: whatever others met there while it is
+    /// under way, later as long as it can be reached.
+    pub(crate) fn last(&self, repository: &str, upstream: &Upstream) -> Option<InstanceId> {
+        let (instance, at) = self.0.get(repository)?;
+        (at.elapsed() < UNDER_WAY || upstream.is_reachable(instance)).then_some(instance)
     }
 
     pub(crate) fn remember(&self, repository: &str, instance: InstanceId) {
-        self.0.insert(repository.into(), instance);
+        self.0.insert(repository.into(), (instance, Instant::now()));
     }
 }
 

@@ -7,9 +7,10 @@ use backends::Kind;
 use tokio::time::Instant;
 
 use crate::health::{Event, Fault, Health, State};
-use crate::latency::{Latest, Level, Quantiles, millis};
+use crate::latency::{Fading, Latest, Level, Quantiles, millis};
 use crate::leader::Leader;
 use crate::observation::{Observation, Seen, Trouble};
+use crate::overdue::headers;
 use crate::rank::{Place, Reason};
 use crate::snapshot::{Counts, Headers, Snapshot, ZoneView};
 use crate::{Blob, Policy, Settings, SizeClass, Zone};
@@ -33,21 +34,19 @@ const TELLING_BYTES: u64 = 256 << 10;
 /// Bodies that were waited for so long do, however few their bytes.
 const TELLING_WAIT: Duration = Duration::from_millis(500);
 
+/// What was known of a body's speed is known no longer after so long without one: probes do not tell
+/// whether a zone that was left for its slow bodies has mended.
+const SPEED_KNOWN: Duration = Duration::from_secs(45);
+
+/// A step of a probe by less than this, ms, is no reason to look again.
+const STEP_MS: f64 = 5.0;
+
 /// How long a zone that asked for fewer requests is spared where it did not say, at least and at most.
 const THROTTLED: (Duration, Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(1), Duration::from_secs(30));
 
 /// Zones that take less than this are all near, ms.
 const NEAR_MS: f64 = 16.0;
-
-/// Headers are overdue after so many times their 95th percentile, …
-const OVERDUE_FACTOR: f64 = 3.0;
-
-/// … and this.
-const OVERDUE_GRACE: Duration = Duration::from_millis(50);
-
-/// … and at most after so many times the usual most, where the zone is slow by nature.
-const SLOW_BY_NATURE: u32 = 4;
 
 /// The largest blob that is read whole to see whether a zone gives right bytes again.
 pub(crate) const DEEP_PROBE_MAX: u64 = 4 << 20;
@@ -60,7 +59,7 @@ pub(crate) struct Board {
     settings: Settings,
 }
 
-/// A zone went from one state to another.
+/// A zone went from one state to another, or is out of use for another reason.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) zone: Arc<str>,
@@ -86,7 +85,7 @@ struct Record {
     /// The same, milliseconds.
     probe: Level,
     /// Bytes a second of one body.
-    throughput: Level,
+    throughput: Fading,
     /// Reads in a row that were not waited for; then a probe looks sooner.
     outrun: u8,
     throttled_until: Option<Instant>,
@@ -107,7 +106,7 @@ impl Board {
             lately: Default::default(),
             probes: Quantiles::default(),
             probe: Level::default(),
-            throughput: Level::default(),
+            throughput: Fading::new(SPEED_KNOWN),
             outrun: 0,
             throttled_until: None,
             counts: Counts::default(),
@@ -140,7 +139,8 @@ impl Board {
             return None;
         }
         let to = zone.health.state();
-        zone.counts.ejections += u64::from(matches!(to, State::Ejected { .. }));
+        let is_out = |state| matches!(state, State::Ejected { .. });
+        zone.counts.ejections += u64::from(is_out(to) && !is_out(from));
         let after = now.saturating_duration_since(since);
         Some(Change { zone: Arc::clone(&zone.name), from, to, after, reason: zone.reason() })
     }
@@ -154,7 +154,7 @@ impl Board {
         let first_bytes: Vec<_> = self.zones.iter().map(|zone| zone.first_byte(now)).collect();
         let mut places = vec![[None; 3]; self.zones.len()];
         for class in SizeClass::ALL {
-            let times = self.times(class, &headers, &first_bytes);
+            let times = self.times(class, &headers, &first_bytes, now);
             let may_lead = |(zone, time): (&Record, &f64)| zone.may_lead(now).then_some(*time);
             let leading: Vec<_> = self.zones.iter().zip(&times).map(may_lead).collect();
             let leader = self.leaders[class as usize].update(&leading, now);
@@ -168,11 +168,17 @@ impl Board {
     }
 
     /// How long a read of this class is expected to take in each zone, ms, as the operator weighs it.
-    fn times(&self, class: SizeClass, headers: &[[Headers; 3]], first_bytes: &[f64]) -> Vec<f64> {
-        // What has given no bytes yet is taken for as fast as the fastest, until it has.
-        let fastest = self.zones.iter().filter_map(|zone| zone.throughput.get()).fold(0.0, f64::max);
+    fn times(
+        &self,
+        class: SizeClass,
+        headers: &[[Headers; 3]],
+        first_bytes: &[f64],
+        now: Instant,
+    ) -> Vec<f64> {
+        // What has given no bytes of late is taken for as fast as the fastest, until it has.
+        let fastest = self.zones.iter().filter_map(|zone| zone.throughput.get(now)).fold(0.0, f64::max);
         let time = |((zone, headers), first_byte): ((&Record, &[Headers; 3]), &f64)| {
-            let rate = zone.throughput.get().unwrap_or(fastest);
+            let rate = zone.throughput.get(now).unwrap_or(fastest);
             let transfer = if rate > 0.0 { class.typical() as f64 / rate * 1000.0 } else { 0.0 };
             // Each failed try costs the wait for it.
             let wasted = (zone.health.trouble() - TROUBLE_BORNE).max(0.0)
@@ -216,7 +222,7 @@ impl Record {
             Seen::Gave { bytes, waited } => {
                 self.counts.bytes += bytes;
                 if bytes >= TELLING_BYTES || waited >= TELLING_WAIT {
-                    self.throughput.add((bytes as f64 / waited.as_secs_f64().max(0.001)).max(1.0));
+                    self.throughput.add((bytes as f64 / waited.as_secs_f64().max(0.001)).max(1.0), now);
                 }
                 None
             }
@@ -235,9 +241,17 @@ impl Record {
                 (!late).then_some(Event::Probed)
             }
             Seen::ProbeOverdue => Some(Event::ProbeLate),
-            Seen::ProbeFailed(trouble) => {
+            // How long that took says nothing of a first byte.
+            Seen::ProbedWhole => {
                 self.counts.probes += 1;
-                self.suffer(trouble, now).map(Event::ProbeFailed)
+                Some(Event::ProbedWhole)
+            }
+            Seen::ProbeFailed { trouble, late } => {
+                self.counts.probes += 1;
+                let fault = self.suffer(trouble, now);
+                // That it was late is told already, and one probe is one strike.
+                let told = |fault: &Fault| late && matches!(fault, Fault::Timeout | Fault::Unavailable);
+                fault.filter(|fault| !told(fault)).map(Event::ProbeFailed)
             }
             Seen::Failed(trouble) => self.suffer(trouble, now).map(Event::Failed),
             Seen::Broke(trouble) => self.suffer(trouble, now).map(Event::Broke),
@@ -283,7 +297,7 @@ impl Record {
     }
 
     fn is_unsettled(&self) -> bool {
-        self.probe.is_unsettled() || self.outrun >= OUTRUN
+        self.probe.step().is_some_and(|ms| ms > STEP_MS) || self.outrun >= OUTRUN
     }
 
     fn is_read(&self) -> bool {
@@ -322,24 +336,7 @@ impl Record {
     }
 
     fn all_headers(&self, settings: &Settings, now: Instant) -> [Headers; 3] {
-        SizeClass::ALL.map(|class| {
-            let quantile = |q| {
-                let reads = self.headers[class as usize].quantile(q, now);
-                reads.or_else(|| self.probes.quantile(q, now))
-            };
-            let (p50, p95) = (quantile(0.5), quantile(0.95));
-            let overdue_after = match p95 {
-                None => settings.overdue_max,
-                Some(p95) => {
-                    let learned = p95.mul_f64(OVERDUE_FACTOR) + OVERDUE_GRACE;
-                    // A zone that is slow by nature must not be overdue by nature.
-                    let slow = p95.mul_f64(1.5).min(settings.overdue_max * SLOW_BY_NATURE);
-                    learned.min(settings.overdue_max).max(settings.overdue_min).max(slow)
-                }
-            };
-            let hedge_after = p95.unwrap_or(overdue_after / 2).min(overdue_after);
-            Headers { p50, p95, hedge_after, overdue_after }
-        })
+        SizeClass::ALL.map(|class| headers(&self.headers[class as usize], &self.probes, settings, now))
     }
 
     fn place(&self, time: f64, index: usize, leader: Option<usize>, now: Instant) -> Option<Place> {
@@ -363,10 +360,7 @@ impl Record {
     }
 
     fn reason(&self) -> Option<Arc<str>> {
-        let fault = match self.health.state() {
-            State::Healthy => return None,
-            State::Ejected { fault, .. } | State::Probation { fault } => fault,
-        };
+        let fault = self.health.state().fault()?;
         Some(match &self.last_error {
             Some((error, _)) => format!("{}: {error}", fault.as_str()).into(),
             None => fault.as_str().into(),
@@ -387,7 +381,7 @@ impl Record {
             headers,
             unsettled: self.is_unsettled(),
             probe: self.probe.get().map(|ms| Duration::from_secs_f64(ms / 1000.0)),
-            throughput: self.throughput.get().map(|rate| rate as u64),
+            throughput: self.throughput.get(now).map(|rate| rate as u64),
             counts: self.counts,
             last_error: self.last_error.clone(),
             recent: self.recent.clone(),

@@ -74,7 +74,8 @@ fn a_denial_is_told_and_what_is_invalid_says_nothing() {
     for _ in 0..100 {
         assert!(site.fail(0, Kind::Invalid).is_none() && site.fail(0, Kind::Denied).is_none());
     }
-    let denied = || Seen::ProbeFailed(Trouble { kind: Kind::Denied, text: "403".into() });
+    let denied =
+        || Seen::ProbeFailed { trouble: Trouble { kind: Kind::Denied, text: "403".into() }, late: false };
     let change = site.see(0, denied()).expect("misconfigured");
     assert_eq!(
         (change.to.as_str(), change.reason.as_deref()),
@@ -168,4 +169,60 @@ fn only_small_blobs_are_probed_with() {
     assert!(site.snapshot().zones[0].recent.is_none());
     site.see(0, Seen::Proven { blob, size: 1 });
     assert!(site.snapshot().zones[0].recent.is_some());
+}
+
+#[test]
+fn probes_alone_do_not_say_how_long_a_large_read_takes() {
+    let mut site = Site::new(&[]);
+    let zone = Zone::new("near", Arc::new(MemoryStore::new()));
+    site.board = Board::new(&[zone], &[Policy::default()], Settings::default(), site.now);
+    for _ in 0..50 {
+        site.see(0, Seen::Probed { after: MS * 3, late: false });
+        site.see(0, Seen::Answered { class: SMALL, after: MS * 3, absent: false });
+    }
+    let headers = site.snapshot().zones[0].headers;
+    assert_eq!(headers[SMALL as usize].overdue_after, Settings::default().overdue_min);
+    assert!(headers[SizeClass::Large as usize].overdue_after >= MS * 300);
+}
+
+#[test]
+fn how_fast_a_body_was_is_forgotten() {
+    let mut site = site();
+    let gave = |bytes| Seen::Gave { bytes, waited: Duration::from_secs(1) };
+    let all = |site: &mut Site, home: Option<u64>, seconds: u32| {
+        for _ in 0..seconds * 4 {
+            site.now += MS * 250;
+            home.iter().for_each(|rate| drop(site.see(0, gave(*rate))));
+            site.see(1, gave(100 << 20));
+            site.snapshot();
+        }
+        site.order()[0].0
+    };
+    assert_eq!(all(&mut site, Some(64 << 10), 20), 1, "bodies at home are slow");
+    assert_eq!(all(&mut site, None, 20), 1);
+    assert_eq!(all(&mut site, None, 100), 0, "nobody knows whether they still are");
+}
+
+#[test]
+fn another_reason_to_be_out_of_use_is_told() {
+    let mut site = site();
+    (0..3).for_each(|_| drop(site.fail(0, Kind::Timeout)));
+    site.now += Duration::from_secs(60);
+    let change = site.see(
+        0,
+        Seen::ProbeFailed { trouble: Trouble { kind: Kind::Denied, text: "403".into() }, late: false },
+    );
+    assert_eq!(change.map(|change| change.to.as_str()), Some("misconfigured"));
+    assert_eq!(site.snapshot().zones[0].counts.ejections, 1);
+}
+
+#[test]
+fn a_step_of_less_than_a_millisecond_is_no_reason_to_look() {
+    let mut site = site();
+    let probed = |after| Seen::Probed { after, late: false };
+    (0..20).for_each(|_| drop(site.see(0, probed(MS / 2))));
+    site.see(0, probed(MS));
+    assert!(!site.board.is_doubtful(0, site.now));
+    site.see(0, probed(MS * 20));
+    assert!(site.board.is_doubtful(0, site.now));
 }

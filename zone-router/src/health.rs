@@ -9,6 +9,9 @@
 //!                                          └──────────────────────────────────────────┘
 //! ```
 //!
+//! A zone that gave wrong bytes is believed again only after a blob that it gave whole was right, be it
+//! to a read or to a probe; whatever else befalls it meanwhile, that stays the reason.
+//!
 //! Absence of an object and clients that leave never come here: they say nothing of a zone.
 
 use std::time::Duration;
@@ -16,6 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::Settings;
+use crate::pace::Pace;
 
 /// Failures in a row that eject.
 const STRIKES: u8 = 3;
@@ -35,14 +39,11 @@ const TROUBLE: f64 = 0.5;
 /// How much the latest outcome weighs in that share, …
 const TROUBLE_WEIGHT: f64 = 0.1;
 
-/// … and a probe that was answered: it must not outweigh reads that fail.
+/// … and that of a probe, answered or not: it must not outweigh reads.
 const PROBE_WEIGHT: f64 = 0.02;
 
 /// How long after its last failure a zone in use is suspect at most.
 const SUSPECT: Duration = Duration::from_secs(5);
-
-/// Reads that are given up at once are one strike: they may all have met one hiccup.
-const LATE_GAP: Duration = Duration::from_millis(100);
 
 /// An ejection so long after the last one begins at the shortest again.
 const CALM: Duration = Duration::from_secs(60);
@@ -103,6 +104,15 @@ impl State {
             Self::Probation { .. } => "probation",
         }
     }
+
+    /// Why it is not simply in use.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Healthy => None,
+            Self::Ejected { fault, .. } | Self::Probation { fault } => Some(*fault),
+        }
+    }
 }
 
 /// What happened at a zone.
@@ -112,6 +122,8 @@ pub enum Event {
     Answered,
     /// It answered, to a probe.
     Probed,
+    /// It gave a whole blob to a probe, and that was right.
+    ProbedWhole,
     /// A blob that came from it was proven right.
     Proven,
     /// It failed, at a read's headers.
@@ -146,7 +158,8 @@ pub struct Health {
     doubted: bool,
     denials: u8,
     trouble: f64,
-    last_late: Option<Instant>,
+    /// How many reads are given up because they take too long.
+    pace: Pace,
     last_failure: Option<Instant>,
     /// Ejections that followed on each other.
     round: u32,
@@ -164,7 +177,7 @@ impl Health {
             doubted: false,
             denials: 0,
             trouble: 0.0,
-            last_late: None,
+            pace: Pace::default(),
             last_failure: None,
             round: 0,
             probes: 0,
@@ -192,44 +205,50 @@ impl Health {
     /// The share of failures among the latest outcomes, 0 to 1.
     #[must_use]
     pub fn trouble(&self) -> f64 {
-        self.trouble
+        self.trouble.max(self.pace.share())
     }
 
     /// Whether something speaks against a zone that is in use, so that it is probed sooner.
     #[must_use]
     pub fn is_suspect(&self, now: Instant) -> bool {
         let lately = self.last_failure.is_some_and(|last| now.saturating_duration_since(last) < SUSPECT);
-        self.state == State::Healthy && lately && (self.strikes != [0; 3] || self.denials > 0)
+        let struck = self.strikes != [0; 3] || self.pace.strikes() > 0 || self.denials > 0;
+        self.state == State::Healthy && lately && struck
     }
 
     /// Takes in what happened; `chance` in `0.0..1.0` spreads the ends of ejections. Whether the
-    /// state is another now.
+    /// state, or its reason, is another now.
     pub fn on(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) -> bool {
         if let Event::Failed(_) | Event::Broke(_) | Event::ProbeFailed(_) | Event::Late | Event::ProbeLate =
             event
         {
             if self.last_failure.is_some_and(|last| now.saturating_duration_since(last) > CALM) {
                 self.strikes = [0; 3];
+                self.pace = Pace::default();
             }
             self.last_failure = Some(now);
         }
-        let before = std::mem::discriminant(&self.state);
+        let kind = |state: &State| (std::mem::discriminant(state), state.fault());
+        let before = kind(&self.state);
         match self.state {
             State::Healthy => self.when_healthy(event, settings, now, chance),
             State::Ejected { fault, until } => self.when_ejected(event, fault, until, settings, now, chance),
-            State::Probation { .. } => self.when_on_probation(event, settings, now, chance),
+            State::Probation { fault } => self.when_on_probation(event, fault, settings, now, chance),
         }
-        before != std::mem::discriminant(&self.state)
+        before != kind(&self.state)
     }
 
     fn when_healthy(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) {
         match event {
-            Event::Answered => self.succeed(Stage::Headers, TROUBLE_WEIGHT),
+            Event::Answered => {
+                self.pace.note(false, now);
+                self.succeed(Stage::Headers, TROUBLE_WEIGHT);
+            }
             Event::Proven => {
                 self.doubted = false;
                 self.succeed(Stage::Body, TROUBLE_WEIGHT);
             }
-            Event::Probed => {
+            Event::Probed | Event::ProbedWhole => {
                 self.denials = 0;
                 self.succeed(Stage::Probe, PROBE_WEIGHT);
             }
@@ -253,10 +272,9 @@ impl Health {
             Event::ProbeFailed(fault) => self.strike(Stage::Probe, fault, settings, now, chance),
             Event::ProbeLate => self.strike(Stage::Probe, Fault::Timeout, settings, now, chance),
             Event::Late => {
-                let same = self.last_late.is_some_and(|last| now.saturating_duration_since(last) < LATE_GAP);
-                if !same {
-                    self.last_late = Some(now);
-                    self.strike(Stage::Headers, Fault::Timeout, settings, now, chance);
+                self.pace.note(true, now);
+                if self.pace.strikes() >= STRIKES || self.pace.share() > TROUBLE || self.doubted {
+                    self.eject(Fault::Timeout, settings, now, chance);
                 }
             }
         }
@@ -270,8 +288,9 @@ impl Health {
     fn strike(&mut self, stage: Stage, fault: Fault, settings: &Settings, now: Instant, chance: f64) {
         let strikes = &mut self.strikes[stage as usize];
         *strikes = strikes.saturating_add(1);
-        let enough = *strikes >= STRIKES || (self.doubted && !matches!(stage, Stage::Probe));
-        self.trouble += (1.0 - self.trouble) * TROUBLE_WEIGHT;
+        let probe = matches!(stage, Stage::Probe);
+        let enough = *strikes >= STRIKES || (self.doubted && !probe);
+        self.trouble += (1.0 - self.trouble) * if probe { PROBE_WEIGHT } else { TROUBLE_WEIGHT };
         if enough || self.trouble > TROUBLE {
             self.eject(fault, settings, now, chance);
         }
@@ -287,7 +306,15 @@ impl Health {
         chance: f64,
     ) {
         match event {
-            Event::Probed if now >= until => {
+            // Before its end too: nobody knew that it lies.
+            Event::Failed(Fault::WrongBytes)
+            | Event::Broke(Fault::WrongBytes)
+            | Event::ProbeFailed(Fault::WrongBytes)
+                if fault != Fault::WrongBytes =>
+            {
+                self.eject(Fault::WrongBytes, settings, now, chance);
+            }
+            Event::Probed | Event::ProbedWhole if now >= until => {
                 self.enter(State::Probation { fault }, now);
                 self.probes = 1;
             }
@@ -299,10 +326,19 @@ impl Health {
         }
     }
 
-    fn when_on_probation(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) {
+    fn when_on_probation(
+        &mut self,
+        event: Event,
+        fault: Fault,
+        settings: &Settings,
+        now: Instant,
+        chance: f64,
+    ) {
         match event {
             Event::Proven => self.recover(false, now),
-            Event::Probed => {
+            // One byte of a liar says nothing.
+            Event::Probed if fault == Fault::WrongBytes => {}
+            Event::Probed | Event::ProbedWhole => {
                 self.probes = self.probes.saturating_add(1);
                 let long = now.saturating_duration_since(self.since) >= PROBATION;
                 if long && self.probes >= PROBATION_PROBES {
@@ -337,6 +373,8 @@ impl Health {
             pause = pause.max(settings.wrong_bytes);
         }
         self.round = self.round.saturating_add(1);
+        let lied = self.state.fault() == Some(Fault::WrongBytes);
+        let fault = if lied { Fault::WrongBytes } else { fault };
         self.enter(State::Ejected { fault, until: now + pause }, now);
     }
 
@@ -348,6 +386,7 @@ impl Health {
         self.state = state;
         self.probes = 0;
         self.strikes = [0; 3];
+        self.pace = Pace::default();
     }
 }
 

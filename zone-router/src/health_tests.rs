@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::pace::MOMENT;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -109,9 +110,59 @@ fn reads_that_met_one_hiccup_are_one_strike() {
         assert_eq!(zone.on(Event::Late), State::Healthy);
     }
     for _ in 1..STRIKES {
-        zone.after(LATE_GAP).on(Event::Late);
+        zone.after(MOMENT).on(Event::Late);
     }
     assert!(matches!(zone.health.state(), State::Ejected { fault: Fault::Timeout, .. }));
+}
+
+#[test]
+fn every_other_read_late_is_too_many_and_every_tenth_is_not() {
+    let late = |every: u32| {
+        let mut zone = Zone::new();
+        (0..1000_u32).any(|read| {
+            let event = if read % every == 0 { Event::Late } else { Event::Answered };
+            zone.after(MS * 10).on(event) != State::Healthy
+        })
+    };
+    assert!(late(2) && !late(10));
+}
+
+#[test]
+fn a_lie_stays_the_reason_until_a_whole_read_is_right() {
+    let fault = |state| match state {
+        State::Ejected { fault, .. } | State::Probation { fault } => Some(fault),
+        State::Healthy => None,
+    };
+    let mut zone = Zone::new();
+    zone.on(Event::Failed(Fault::WrongBytes));
+    let pause = zone.pause();
+    assert_eq!(fault(zone.after(pause).on(Event::ProbeLate)), Some(Fault::WrongBytes));
+    let pause = zone.pause();
+    assert_eq!(fault(zone.after(pause).on(Event::ProbeFailed(Fault::Timeout))), Some(Fault::WrongBytes));
+    // One byte says nothing.
+    for _ in 0..100 {
+        assert!(zone.after(MS * 10_000).on(Event::Probed) != State::Healthy);
+    }
+    for _ in 0..PROBATION_PROBES {
+        zone.after(MS * 10_000).on(Event::ProbedWhole);
+    }
+    assert_eq!(zone.health.state(), State::Healthy);
+    // It is news while it is out of use for something else.
+    let mut zone = Zone::new();
+    zone.eject();
+    assert_eq!(fault(zone.on(Event::Broke(Fault::WrongBytes))), Some(Fault::WrongBytes));
+    assert!(zone.pause() >= zone.settings.wrong_bytes);
+}
+
+#[test]
+fn a_probe_in_four_that_fails_is_borne_with() {
+    let mut zone = Zone::new();
+    for _ in 0..1000 {
+        for _ in 0..3 {
+            assert_eq!(zone.after(MS * 1000).on(Event::Probed), State::Healthy);
+        }
+        assert_eq!(zone.after(MS * 1000).on(Event::ProbeFailed(Fault::Timeout)), State::Healthy);
+    }
 }
 
 #[test]
@@ -203,6 +254,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         Just(Event::Answered),
         Just(Event::Probed),
+        Just(Event::ProbedWhole),
         Just(Event::Proven),
         Just(Event::Late),
         Just(Event::ProbeLate),
@@ -223,7 +275,9 @@ proptest! {
             let after = zone.after(MS * pause as u32).on(event);
             let drawn = match (before, after) {
                 (State::Ejected { .. }, State::Healthy) | (State::Healthy, State::Probation { .. }) => false,
-                (State::Probation { .. }, State::Healthy) => matches!(event, Event::Proven | Event::Probed),
+                (State::Probation { .. }, State::Healthy) => {
+                    matches!(event, Event::Proven | Event::Probed | Event::ProbedWhole)
+                }
                 _ => true,
             };
             prop_assert!(drawn, "{before:?} {event:?} {after:?}");
@@ -235,7 +289,7 @@ proptest! {
             zone.now = zone.now.max(until);
         }
         for _ in 0..=PROBATION_PROBES {
-            zone.on(Event::Probed);
+            zone.on(Event::ProbedWhole);
             zone.after(PROBATION);
         }
         prop_assert_eq!(zone.health.state(), State::Healthy);

@@ -71,10 +71,46 @@ impl Level {
         self.mean
     }
 
-    /// Whether the latest sample may be the beginning of a step.
+    /// How far the latest samples are from the level, if they may be the beginning of a step.
     #[must_use]
-    pub fn is_unsettled(&self) -> bool {
-        self.run.1 > 0
+    pub fn step(&self) -> Option<f64> {
+        let (_, run) = self.run;
+        self.mean.filter(|_| run > 0).map(|mean| (self.run_sum / f64::from(run) - mean).abs())
+    }
+}
+
+/// A level that is forgotten when it has had no sample for long.
+#[derive(Debug, Clone, Copy)]
+pub struct Fading {
+    level: Level,
+    lasts: Duration,
+    last: Option<Instant>,
+}
+
+impl Fading {
+    /// None yet; one is known for so long after its last sample.
+    #[must_use]
+    pub fn new(lasts: Duration) -> Self {
+        Self { level: Level::default(), lasts, last: None }
+    }
+
+    /// Takes a sample, above 0.
+    pub fn add(&mut self, sample: f64, now: Instant) {
+        if !self.lasts(now) {
+            self.level = Level::default();
+        }
+        self.level.add(sample);
+        self.last = Some(now);
+    }
+
+    /// The level, if there was a sample of late.
+    #[must_use]
+    pub fn get(&self, now: Instant) -> Option<f64> {
+        self.level.get().filter(|_| self.lasts(now))
+    }
+
+    fn lasts(&self, now: Instant) -> bool {
+        self.last.is_some_and(|last| now.saturating_duration_since(last) < self.lasts)
     }
 }
 
@@ -200,9 +236,9 @@ mod tests {
         (0..100).for_each(|_| level.add(40.0));
         let mut hiccup = level;
         (0..2).for_each(|_| hiccup.add(5000.0));
-        assert!(hiccup.is_unsettled() && hiccup.get() < Some(45.0), "{hiccup:?}");
+        assert!(hiccup.step() > Some(1000.0) && hiccup.get() < Some(45.0), "{hiccup:?}");
         hiccup.add(40.0);
-        assert!(!hiccup.is_unsettled());
+        assert_eq!(hiccup.step(), None);
         (0..STEP_SAMPLES).for_each(|_| level.add(400.0));
         assert_eq!(level.get(), Some(400.0));
         (0..STEP_SAMPLES).for_each(|_| level.add(40.0));

@@ -74,10 +74,9 @@ impl Leader {
         let time = times[challenger].unwrap_or(f64::INFINITY);
         let far = time < own * FAR_BETTER && time + FAR_BETTER_MS < own;
         self.far_worse = if far { self.far_worse.or(Some(now)) } else { None };
-        if self.far_worse.is_some_and(|far| now.saturating_duration_since(far) >= HOLD_FAR_BETTER) {
-            return Some(self.lead(challenger));
-        }
-        if self.worse >= self.hold(now) {
+        let far_worse =
+            self.far_worse.is_some_and(|far| now.saturating_duration_since(far) >= HOLD_FAR_BETTER);
+        if far_worse || self.worse >= self.hold(now) {
             let before = self.changes.filter(|(_, at)| now.saturating_duration_since(*at) < SOON);
             self.changes = Some((before.map_or(1, |(changes, _)| changes.saturating_add(1)), now));
             return Some(self.lead(challenger));
@@ -164,6 +163,21 @@ mod tests {
         let (mut leader, mut now) = (Leader::default(), Instant::now());
         let leaders = run(&mut leader, &mut now, 4, |_| vec![Some(400.0), Some(40.0)]);
         assert_eq!(leaders, [0, 0, 1, 1]);
+    }
+
+    /// Good as long as nobody reads it.
+    #[test]
+    fn a_home_that_is_slow_whenever_it_leads_is_tried_ever_less() {
+        let (mut leader, mut now) = (Leader::default(), Instant::now());
+        let (mut zone, mut changed) = (0, 0);
+        for _ in 0..600 * 4 {
+            now += TICK;
+            let home = if zone == 0 { 400.0 } else { 20.0 };
+            let next = leader.update(&[Some(home), Some(40.0)], now).expect("one may lead");
+            changed += usize::from(next != zone);
+            zone = next;
+        }
+        assert!(changed <= 12, "{changed} changes in ten minutes");
     }
 
     #[test]

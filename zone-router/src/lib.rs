@@ -13,6 +13,8 @@ pub mod latency;
 pub mod leader;
 mod observation;
 mod open;
+mod overdue;
+mod pace;
 mod policy;
 pub mod postgres;
 mod probe;

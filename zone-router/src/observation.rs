@@ -44,10 +44,12 @@ pub(crate) enum Seen {
     WrongBytes,
     /// A probe was answered; `late` if it was overdue by then.
     Probed { after: Duration, late: bool },
+    /// A whole blob was given to a probe, and it was right.
+    ProbedWhole,
     /// A probe's answer is overdue.
     ProbeOverdue,
-    /// A probe failed.
-    ProbeFailed(Trouble),
+    /// A probe failed; `late` if it was overdue by then.
+    ProbeFailed { trouble: Trouble, late: bool },
 }
 
 /// An error, as far as it says something of a zone.

@@ -25,6 +25,9 @@ use crate::{Blob, Router, SizeClass};
 /// In the second round, between the start of one zone and of the next beside it.
 const STAGGER: Duration = Duration::from_secs(1);
 
+/// Until one that may not be replaced, as too many are, is looked at again.
+const PERMIT_PAUSE: Duration = Duration::from_millis(20);
+
 type Work<'a> = Pin<Box<dyn Future<Output = Result<Option<Object>>> + Send + 'a>>;
 
 /// A zone that won.
@@ -224,8 +227,8 @@ impl<'a> Race<'a> {
     /// for one that is not: that one is asked beside it.
     fn replace(&mut self, late: usize) {
         let Ok(permit) = self.router.replacements.try_acquire() else {
-            // Too many do that already: then it is waited for.
-            self.running[late].overdue_at = None;
+            // Too many do that already: a moment later, unless it has answered by then.
+            self.running[late].overdue_at = Some(Instant::now() + PERMIT_PAUSE);
             return;
         };
         let next_is_out = self.waiting.front().is_some_and(|next| next.candidate.reason >= Reason::Ejected);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use backends::{Error, Kind};
 use futures_util::StreamExt;
-use tokio::time::{Instant, sleep_until, timeout};
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{Fault, State};
@@ -19,6 +20,9 @@ const PATIENCE_MIN: Duration = Duration::from_millis(700);
 
 /// … and how many times as long as headers that are overdue.
 const PATIENCE_FACTOR: u32 = 2;
+
+/// Late probes that are still waited for while the next is sent: what is dead is known sooner.
+const LATE_MAX: usize = 1;
 
 /// For the whole of a small blob, beyond that.
 const DEEP_PATIENCE: Duration = Duration::from_secs(10);
@@ -64,12 +68,14 @@ impl Allowance {
 fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Instant {
     // A tenth either way, so that gateways that started together do not probe together.
     let jitter = 0.9 + chance / 5.0;
-    match view.state {
+    let due = match view.state {
         State::Ejected { until, .. } => until.max(last + settings.suspect_interval),
         State::Probation { .. } => last + settings.suspect_interval.mul_f64(jitter),
         State::Healthy if view.suspect || view.unsettled => last + settings.suspect_interval.mul_f64(jitter),
         State::Healthy => last + settings.probe_interval.mul_f64(jitter),
-    }
+    };
+    // It asked to be spared.
+    view.throttled_until.map_or(due, |until| due.max(until))
 }
 
 /// Probes one zone until `shutdown`.
@@ -77,6 +83,7 @@ pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: Cancellation
     let settings = router.settings;
     let mut allowance = Allowance::new(settings.probes_per_hour, Instant::now());
     let mut last: Option<Instant> = None;
+    let mut late = FuturesUnordered::new();
     loop {
         let now = Instant::now();
         let view = router.snapshot();
@@ -86,11 +93,13 @@ pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: Cancellation
         // Nobody reads it, whatever a probe says; a drained zone is known when it comes back.
         let idle = !view.policy.reads;
         let again = if idle { now + settings.probe_interval } else { at };
+        let full = late.len() > LATE_MAX;
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            () = router.watch.changed[zone].notified(), if at > now => continue,
-            () = sleep_until(again) => {}
+            Some(()) = late.next() => continue,
+            () = router.watch.changed[zone].notified(), if at > now || full => continue,
+            () = sleep_until(again), if !full => {}
         }
         if idle {
             continue;
@@ -100,67 +109,88 @@ pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: Cancellation
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            () = probe(&router, zone) => {}
+            rest = probe(&router, zone) => late.extend(rest),
         }
     }
 }
 
-/// One probe, its outcome noted.
-async fn probe(router: &Router, zone: usize) {
-    let view = router.snapshot();
-    let view = &view.zones[zone];
+/// One probe, its outcome noted; where it is late, what is left of the wait for it.
+async fn probe(router: &Router, zone: usize) -> Option<impl Future<Output = ()>> {
+    let snapshot = router.snapshot();
+    let view = &snapshot.zones[zone];
     let overdue = view.headers[SizeClass::Small as usize].overdue_after;
     let patience = PATIENCE_MIN.max(overdue * PATIENCE_FACTOR);
-    let lied = matches!(
-        view.state,
-        State::Ejected { fault: Fault::WrongBytes, .. } | State::Probation { fault: Fault::WrongBytes }
-    );
+    let lied = view.state.fault() == Some(Fault::WrongBytes);
+    // Of a liar nothing may have been right so far, and one without the marker may deny it (S3 without
+    // `s3:ListBucket`): what others gave is looked for there too.
+    let denies = view.suspect || view.state.fault() == Some(Fault::Misconfigured);
+    let others = || snapshot.zones.iter().find_map(|other| other.recent.as_ref());
+    let recent = view.recent.as_ref().or_else(|| others().filter(|_| lied || denies));
     let began = Instant::now();
-    let look = look(&router.zones[zone], view.recent.as_ref(), lied);
-    tokio::pin!(look);
-    // A whole blob takes its time.
-    let (overdue, patience) = if lied { (patience, patience + DEEP_PATIENCE) } else { (overdue, patience) };
-    let (result, late) = match timeout(overdue, &mut look).await {
-        Ok(result) => (result, false),
-        Err(_) => {
-            router.watch.saw(zone, Seen::ProbeOverdue);
-            let more = patience.saturating_sub(overdue);
-            let result = timeout(more, look).await.unwrap_or_else(|_| {
-                Err(Error::new(Kind::Timeout, format!("probe: no answer within {patience:.0?}")))
-            });
-            (result, true)
-        }
-    };
+    let mut look = Box::pin(look(&router.zones[zone], recent.cloned(), lied));
+    // A whole blob takes its time, and is not late while it does.
+    let (overdue, patience) =
+        if lied { (patience + DEEP_PATIENCE, patience + DEEP_PATIENCE) } else { (overdue, patience) };
+    if let Ok(result) = timeout(overdue, &mut look).await {
+        note(router, zone, result, began, false);
+        return None;
+    }
+    router.watch.saw(zone, Seen::ProbeOverdue);
+    Some(async move {
+        let result = timeout_at(began + patience, look).await.unwrap_or_else(|_| {
+            Err(Error::new(Kind::Timeout, format!("probe: no answer within {patience:.0?}")))
+        });
+        note(router, zone, result, began, true);
+    })
+}
+
+fn note(router: &Router, zone: usize, result: Result<Looked, Error>, began: Instant, late: bool) {
+    let after = began.elapsed();
     router.watch.saw(
         zone,
         match result {
-            Ok(()) => Seen::Probed { after: began.elapsed(), late },
+            Ok(Looked::Answered) => Seen::Probed { after, late },
+            Ok(Looked::Proven) => Seen::ProbedWhole,
             // It serves, if not us and not now.
             Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => {
-                Seen::Probed { after: began.elapsed(), late }
+                Seen::Probed { after, late }
             }
-            Err(error) => Seen::ProbeFailed(Trouble::from(&error)),
+            Err(error) => Seen::ProbeFailed { trouble: Trouble::from(&error), late },
         },
     );
 }
 
+/// What a probe found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Answered,
+    /// All of a blob, and it was right.
+    Proven,
+}
+
 /// Reads one byte of what the zone lately gave, or all of it and proves it; where there is nothing
-/// or it has gone, the store's own marker.
-async fn look(zone: &Zone, recent: Option<&Arc<Blob>>, whole: bool) -> Result<(), Error> {
-    let Some(blob) = recent else { return zone.store.probe().await };
-    if whole {
-        return match read_whole(zone, blob).await? {
-            true => Ok(()),
-            false => zone.store.probe().await,
-        };
-    }
-    let Some(mut object) = zone.store.get(&blob.key, Some(0..1)).await? else {
-        return zone.store.probe().await;
+/// or it has gone, the store's own marker. Some deny what has gone (S3 without `s3:ListBucket`).
+async fn look(zone: &Zone, recent: Option<Arc<Blob>>, whole: bool) -> Result<Looked, Error> {
+    let looked = match &recent {
+        None => Ok(None),
+        Some(blob) if whole => read_whole(zone, blob).await.map(|right| right.then_some(Looked::Proven)),
+        Some(blob) => read_byte(zone, blob).await.map(|there| there.then_some(Looked::Answered)),
     };
+    match looked {
+        Ok(Some(looked)) => return Ok(looked),
+        Err(error) if error.kind() != Kind::Denied => return Err(error),
+        Ok(None) | Err(_) => {}
+    }
+    zone.store.probe().await.map(|()| Looked::Answered)
+}
+
+/// Reads the first byte of a blob; `false` if it is not there.
+async fn read_byte(zone: &Zone, blob: &Blob) -> Result<bool, Error> {
+    let Some(mut object) = zone.store.get(&blob.key, Some(0..1)).await? else { return Ok(false) };
     while let Some(piece) = object.body.next().await {
         piece?;
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -195,6 +225,13 @@ mod tests {
         assert_eq!(wait(&|view| view.suspect = true), settings.suspect_interval);
         let unsettled = |view: &mut ZoneView| (view.suspect, view.unsettled) = (false, true);
         assert_eq!(wait(&unsettled), settings.suspect_interval);
+        let spared = Duration::from_secs(5);
+        assert_eq!(wait(&|view| view.throttled_until = Some(last + spared)), spared);
+        view.throttled_until = None;
+        let mut wait = |change: &dyn Fn(&mut ZoneView)| {
+            change(&mut view);
+            due(&view, &settings, last, 0.5).saturating_duration_since(last)
+        };
         let fault = Fault::Timeout;
         assert_eq!(wait(&|view| view.state = State::Probation { fault }), settings.suspect_interval);
         let long = Duration::from_secs(7);
@@ -204,5 +241,20 @@ mod tests {
             wait(&|view| view.state = State::Ejected { fault, until: last }),
             settings.suspect_interval
         );
+    }
+
+    /// S3 denies what is not there, without `s3:ListBucket`.
+    #[tokio::test]
+    async fn a_blob_that_was_deleted_does_not_deny_us() {
+        use backends::faulty::{Faulty, On};
+        let store = Arc::new(Faulty::new(Arc::new(backends::memory::MemoryStore::new())));
+        store.always(On::Get, backends::faulty::Fault::Fail(Kind::Denied));
+        let zone = Zone::new("a", Arc::clone(&store) as _);
+        let blob = Arc::new(Blob { digest: backends::Digest::EMPTY, key: backends::Key::new("a") });
+        for whole in [false, true] {
+            assert_eq!(look(&zone, Some(Arc::clone(&blob)), whole).await.ok(), Some(Looked::Answered));
+        }
+        store.always(On::Probe, backends::faulty::Fault::Fail(Kind::Denied));
+        assert!(look(&zone, Some(Arc::clone(&blob)), false).await.is_err());
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use crate::inquiry::inquire;
 use crate::observation::{Seen, Trouble};
 use crate::open::{Entrant, Race, Wanted, Won};
+use crate::rank::{Reason, Standing};
 use crate::router::{Answer, Trial};
 use crate::tries::Tries;
 use crate::{Blob, Router, SizeClass};
@@ -40,7 +41,7 @@ pub(crate) struct Read {
 struct Current {
     zone: usize,
     body: ByteStream,
-    /// Whether a zone was left that had not been tried: only then is this one left for being slow.
+    /// Whether another has not failed this read: only then is this one left for being slow.
     others: bool,
     /// Bytes since the speed was last told, and how long they were waited for.
     bytes: u64,
@@ -78,8 +79,8 @@ impl Read {
 
     fn current(&self, won: Won) -> Current {
         let entrants = self.entrants();
-        let fresh = |zone: usize| zone != won.zone && self.tries.asked(zone) == 0;
-        let others = entrants.iter().any(|entrant| fresh(entrant.candidate.zone));
+        let other = |zone: usize| zone != won.zone && self.tries.is_clean(zone);
+        let others = entrants.iter().any(|entrant| other(entrant.candidate.zone));
         let (bytes, waited) = (0, Duration::ZERO);
         Current { zone: won.zone, body: won.object.body, others, bytes, waited, _trial: won.trial }
     }
@@ -118,6 +119,7 @@ impl Read {
         };
         let zone = current.zone;
         current.bytes += bytes.len() as u64;
+        self.tries.gave(zone, bytes.len() as u64);
         if !self.gave.contains(&zone) {
             self.gave.push(zone);
         }
@@ -169,14 +171,17 @@ impl Read {
         }
     }
 
-    /// Whether a zone that was not tried is known to be faster, or not known at all.
+    /// Whether a zone that has not failed is known to be faster, or not known at all. A suspect is no
+    /// better than one that is slow.
     fn knows_faster(&self, zone: usize, rate: u64) -> bool {
         let view = self.router.snapshot();
-        let fast = |(other, view): (usize, &crate::ZoneView)| {
+        let fast = |other: usize, view: &crate::ZoneView| {
             let known = view.throughput.is_none_or(|throughput| throughput >= rate.saturating_mul(FASTER));
-            other != zone && self.tries.asked(other) == 0 && view.serves() && known
+            other != zone && self.tries.is_clean(other) && view.serves() && known
         };
-        view.zones.iter().enumerate().any(fast)
+        let clear = |other: usize| self.router.suspects.standing(&self.blob.digest, other) == Standing::Clear;
+        let mut zones = view.zones.iter().enumerate();
+        zones.any(|(other, view)| fast(other, view) && clear(other))
     }
 
     /// Tells how fast the zone has been since it was last told.
@@ -240,12 +245,16 @@ impl Read {
         })
     }
 
-    /// Zones that may go on, those tried least first.
+    /// Zones that may go on, those tried least first, suspects last.
     fn entrants(&self) -> Vec<Entrant> {
         let mut entrants = self.router.entrants(&self.blob.digest, SizeClass::of(Some(self.proof.missing())));
         entrants.retain(|entrant| self.tries.may_ask(entrant.candidate.zone));
         // Stable: those tried as often stay in the order of rank.
-        entrants.sort_by_key(|entrant| self.tries.asked(entrant.candidate.zone));
+        entrants.sort_by_key(|Entrant { candidate, .. }| {
+            let suspect = candidate.reason == Reason::Suspect;
+            // Of suspects one that gave bytes already: where one gave all, it is known who lied.
+            (suspect, suspect && !self.gave.contains(&candidate.zone), self.tries.asked(candidate.zone))
+        });
         entrants
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use backends::{ByteStream, Digest, Error, Hasher, Kind, Meta, Object, Proof};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::State;
@@ -149,21 +150,49 @@ impl Router {
         self.watch.set_policies(|policies| change(policies));
     }
 
-    /// What the first zone that has a blob says of it; `None` if none says it has it.
+    /// What the first zone that has a blob says of it; `None` if none says it has it. One whose answer
+    /// is overdue is asked again, with all the patience of its driver, when no other has it.
     pub async fn head(&self, blob: &Blob) -> Option<Meta> {
-        for entrant in self.entrants(&blob.digest, SizeClass::Small) {
-            let index = entrant.candidate.zone;
-            let zone = &self.zones[index];
-            match zone.store.head(&blob.key).await {
+        const CLASS: SizeClass = SizeClass::Small;
+        let view = self.snapshot();
+        let mut overdue = Vec::new();
+        for entrant in self.entrants(&blob.digest, CLASS) {
+            let zone = entrant.candidate.zone;
+            let after = view.zones[zone].headers[CLASS as usize].overdue_after;
+            match timeout(after, self.head_in(zone, blob)).await {
                 Ok(Some(meta)) => return Some(meta),
                 Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(zone = %zone.name, digest = %blob.digest, %error, "zone failed to answer");
-                    self.watch.saw(index, Seen::Failed(Trouble::from(&error)));
+                Err(_) => {
+                    self.watch.saw(zone, Seen::Overdue { class: CLASS, after });
+                    overdue.push(zone);
                 }
             }
         }
+        for zone in overdue {
+            if let Some(meta) = self.head_in(zone, blob).await {
+                return Some(meta);
+            }
+        }
         None
+    }
+
+    async fn head_in(&self, index: usize, blob: &Blob) -> Option<Meta> {
+        let (zone, began) = (&self.zones[index], Instant::now());
+        let answer = zone.store.head(&blob.key).await;
+        self.watch.saw(
+            index,
+            match &answer {
+                Ok(found) => {
+                    let (class, after) = (SizeClass::Small, began.elapsed());
+                    Seen::Answered { class, after, absent: found.is_none() }
+                }
+                Err(error) => {
+                    tracing::warn!(zone = %zone.name, digest = %blob.digest, %error, "zone failed to answer");
+                    Seen::Failed(Trouble::from(error))
+                }
+            },
+        );
+        answer.ok().flatten()
     }
 
     /// Opens a blob in the best zone that gives it. An object that has not the `expected` size,

@@ -3,6 +3,9 @@
 /// How often a zone may fail one read: once, and once more when all others have failed too.
 const FAILURES_MAX: u8 = 2;
 
+/// What a zone gives in so many bytes makes up for its failures: a large blob outlives many resets.
+const FORGIVEN_BYTES: u64 = 8 << 20;
+
 /// Tries of all zones. One that was outrun or overdue has not failed: it may still be all there is.
 #[derive(Debug, Clone)]
 pub(crate) struct Tries(Vec<Tried>);
@@ -11,6 +14,8 @@ pub(crate) struct Tries(Vec<Tried>);
 struct Tried {
     asked: u8,
     failed: u8,
+    /// Bytes that it gave since it failed last.
+    gave: u64,
 }
 
 impl Tries {
@@ -26,12 +31,28 @@ impl Tries {
 
     /// It failed, or its body did.
     pub(crate) fn fail(&mut self, zone: usize) {
-        self.0[zone].failed = self.0[zone].failed.saturating_add(1);
+        let tried = &mut self.0[zone];
+        (tried.failed, tried.gave) = (tried.failed.saturating_add(1), 0);
+    }
+
+    /// It gave so many bytes.
+    pub(crate) fn gave(&mut self, zone: usize, bytes: u64) {
+        let tried = &mut self.0[zone];
+        tried.gave = tried.gave.saturating_add(bytes);
+        if tried.gave >= FORGIVEN_BYTES {
+            tried.failed = 0;
+        }
     }
 
     /// How often it was asked.
     pub(crate) fn asked(&self, zone: usize) -> u8 {
         self.0[zone].asked
+    }
+
+    /// Whether it has not failed: it can be gone to from one that still gives bytes. Each time that
+    /// happens the one that is left has failed, so that it does not go on for ever.
+    pub(crate) fn is_clean(&self, zone: usize) -> bool {
+        self.0[zone].failed == 0
     }
 
     /// Whether it may be asked once more.

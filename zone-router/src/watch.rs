@@ -105,7 +105,8 @@ impl Watch {
     fn take(&self, board: &mut Board, observation: Observation) {
         let zone = observation.zone;
         // A probe's outcome moves the next one.
-        let probed = matches!(observation.what, Seen::Probed { .. } | Seen::ProbeFailed(_));
+        let probed =
+            matches!(observation.what, Seen::Probed { .. } | Seen::ProbedWhole | Seen::ProbeFailed { .. });
         let now = Instant::now();
         let doubt = board.is_doubtful(zone, now);
         let change = board.fold(observation, now, fastrand::f64());
@@ -140,6 +141,9 @@ fn tell(change: &Change) {
     let reason = change.reason.as_deref().unwrap_or_default();
     let after = seconds(change.after);
     match (change.from, change.to) {
+        (State::Ejected { .. }, State::Ejected { .. }) => {
+            warn!(zone, reason, "zone is still out of use, and for another reason now");
+        }
         (State::Probation { .. }, State::Ejected { .. }) => {
             warn!(zone, reason, "zone failed its probation and is out of use again");
         }

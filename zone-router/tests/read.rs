@@ -222,3 +222,38 @@ async fn an_unusable_home_is_passed_over_and_owed_no_copy() {
     let not_opened = router.open(&site.blob, None).await.expect_err("nobody has it");
     assert_eq!(not_opened.to_string(), "a: absent");
 }
+
+#[tokio::test]
+async fn a_large_blob_outlives_many_resets_between_honest_zones() {
+    const MIB: u64 = 1 << 20;
+    let bytes: Bytes = vec![7; 60 << 20].into();
+    let blob = Blob { digest: Digest::of(&bytes), key: Key::new("sha256/large") };
+    let zones = ["a", "b"].map(|name| {
+        let memory = MemoryStore::new();
+        memory.insert(blob.key.clone(), bytes.clone());
+        let zone = Faulty::new(Arc::new(memory));
+        zone.always(On::Get, Fault::CutAfter(9 * MIB));
+        Zone::new(name, Arc::new(zone))
+    });
+    let router = Arc::new(Router::new(zones.into()));
+    let mut reading = router.open(&blob, Some(60 * MIB)).await.expect("some zone opens it");
+    let mut got = 0;
+    while let Some(piece) = reading.body.next().await {
+        got += piece.expect("no error").len() as u64;
+    }
+    assert_eq!(got, 60 * MIB);
+}
+
+#[tokio::test]
+async fn a_suspect_goes_on_only_where_no_other_can() {
+    let site = Site::new(3);
+    site.zones[0].once(On::Get, Fault::CutAfter(70_000));
+    site.zones[1].once(On::Get, Fault::FlipBit(12));
+    // Who of them lied stays unknown: both give the right bytes when they are asked again.
+    assert_eq!(site.read().await.2, Some(Kind::Corrupt));
+    let before = [0, 1].map(|zone| site.zones[zone].calls(On::Get));
+    site.zones[2].once(On::Get, Fault::CutAfter(70_000));
+    site.assert_whole_from("c").await;
+    assert_eq!(site.zones[2].calls(On::Get), 2);
+    assert_eq!([0, 1].map(|zone| site.zones[zone].calls(On::Get)), before);
+}

@@ -230,3 +230,88 @@ async fn a_zone_that_lied_is_read_whole_before_it_is_tried() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(site.router.snapshot().zones[0].serves());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_was_merely_late_can_go_on() {
+    let settings = Settings { hedge_percent: 0.0, ..Settings::default() };
+    let site = Site::new(2, settings).await;
+    site.zones[0].once(On::Get, Fault::Delay(Duration::from_secs(2)));
+    site.zones[1].once(On::Get, Fault::StallAfter(70_000));
+    let read = tokio::time::timeout(Duration::from_secs(20), site.read());
+    let (zone, _, took) = read.await.expect("it ends");
+    assert_eq!(zone, "b");
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_that_was_not_allowed_comes_a_moment_later() {
+    let settings = Settings { hedge_percent: 0.0, replacements: 1, ..Settings::default() };
+    let site = Site::new(2, settings).await;
+    site.fault(0, Fault::Hang);
+    let reads = async { tokio::join!(site.read(), site.read(), site.read()) };
+    let (one, two, three) = tokio::time::timeout(Duration::from_secs(20), reads).await.expect("they end");
+    for (_, opened, _) in [one, two, three] {
+        assert!(opened < 500 * MS, "{opened:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_to_a_home_that_hangs_goes_to_the_next() {
+    let site = Site::new(2, Settings::default()).await;
+    site.zones[0].always(On::Head, Fault::Hang);
+    let began = Instant::now();
+    let head = tokio::time::timeout(Duration::from_secs(20), site.router.head(&site.blob));
+    assert_eq!(head.await.expect("it ends").map(|meta| meta.size), Some(SIZE as u64));
+    assert!(began.elapsed() < 500 * MS, "{:?}", began.elapsed());
+    tokio::time::sleep(MS).await;
+    assert_eq!(site.router.snapshot().zones[0].counts.overdue, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_probe_is_one_strike() {
+    let site = Site::new(2, Settings::default()).await;
+    for _ in 0..2 {
+        site.zones[0].once(On::Any, Fault::Hang);
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(site.router.snapshot().zones[0].counts.ejections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_liar_that_is_also_late_is_still_read_whole() {
+    let site = Site::new(2, Settings::default()).await;
+    site.fault(0, Fault::FlipBit(12));
+    let lied = site.router.open(&site.blob, Some(SIZE as u64)).await.expect("a opens it");
+    assert!(lied.body.collect::<Vec<_>>().await.last().is_some_and(Result::is_err));
+    site.zones[0].always(On::Any, Fault::Delay(Duration::from_secs(20)));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    // As quick as ever, and still a liar: its first byte, which is all that most probes read, is right.
+    site.zones[0].heal();
+    site.fault(0, Fault::FlipBit(12));
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!site.router.snapshot().zones[0].serves());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_denies_its_marker_is_known_by_what_others_gave() {
+    let bytes: Bytes = vec![7; 1000].into();
+    let blob = Blob { digest: Digest::of(&bytes), key: Key::new("sha256/a") };
+    let memory = Arc::new(MemoryStore::new());
+    memory.insert(blob.key.clone(), bytes);
+    let stores = [(); 2].map(|()| Arc::new(Faulty::new(Arc::clone(&memory) as _)));
+    stores[0].always(On::Probe, Fault::Fail(Kind::Denied));
+    let named = stores.iter().zip(["a", "b"]).map(|(store, name)| Zone::new(name, Arc::clone(store) as _));
+    let router = Arc::new(Router::new(named.collect()));
+    let shutdown = CancellationToken::new();
+    router.start(&shutdown);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(router.snapshot().zones[0].state.as_str(), "misconfigured");
+    let reading = router.open(&blob, None).await.expect("b opens it");
+    assert_eq!(&*reading.zone, "b");
+    reading.body.for_each(|_| async {}).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(router.snapshot().zones[0].serves());
+    shutdown.cancel();
+}

@@ -1,5 +1,7 @@
 //! Which instance of the registry is asked first, and which then: pure.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::backoff::Standing;
@@ -11,6 +13,8 @@ pub(super) struct View {
     pub(super) home: bool,
     /// Whether the store that it prefers serves, or does not matter here.
     pub(super) store_serves: bool,
+    /// How far that store is, by [`far`]; 0 where it does not matter.
+    pub(super) far: u32,
     pub(super) standing: Standing,
 }
 
@@ -29,7 +33,7 @@ impl View {
 
 /// All instances, by their places in `views`, in the order in which they are to be tried.
 ///
-/// Those that are fine, the home zone's first, then as they were configured; what is due for another
+/// Those that are fine, the home zone's first, then the nearest, then as they were configured; what is due for another
 /// try is among them. Behind them the others, the least recently failed first: with none fine, that
 /// one is tried all the same.
 pub(super) fn order(views: &[View]) -> Vec<usize> {
@@ -37,9 +41,15 @@ pub(super) fn order(views: &[View]) -> Vec<usize> {
     order.sort_by_key(|place| {
         let view = &views[*place];
         let failed = if view.fine() { None } else { view.failed() };
-        (!view.fine(), failed, !view.home, *place)
+        (!view.fine(), failed, !view.home, view.far, *place)
     });
     order
+}
+
+/// How far a store is whose probes take so long: near equals are alike, one not known is the farthest.
+pub(super) fn far(probe: Option<Duration>) -> u32 {
+    // Half octaves; what takes less than 16 ms is near.
+    probe.map_or(u32::MAX, |probe| ((probe.as_secs_f64() * 1000.0).max(16.0).log2() * 2.0) as u32)
 }
 
 /// The worse of two.
@@ -55,8 +65,6 @@ pub(super) fn worse(one: Standing, other: Standing) -> Standing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -70,7 +78,7 @@ mod tests {
             2 => (0u64..100).prop_map(move |seconds| Standing::Paused(at(seconds))),
         ];
         let view = (any::<bool>(), prop::bool::weighted(0.7), standing)
-            .prop_map(|(home, store_serves, standing)| View { home, store_serves, standing });
+            .prop_map(|(home, store_serves, standing)| View { home, store_serves, far: 0, standing });
         prop::collection::vec(view, 1..8)
     }
 
@@ -117,7 +125,7 @@ mod tests {
     #[test]
     fn what_is_due_has_its_place_among_the_fine() {
         let now = Instant::now();
-        let view = |home, store_serves, standing| View { home, store_serves, standing };
+        let view = |home, store_serves, standing| View { home, store_serves, far: 0, standing };
         let due = view(true, true, Standing::Due(now));
         let fine = view(false, true, Standing::Fine);
         assert_eq!(order(&[fine, due]), [1, 0]);
@@ -134,5 +142,18 @@ mod tests {
         assert_eq!(worse(due, Standing::Fine), due);
         assert_eq!(worse(Standing::Due(later), paused), Standing::Paused(later));
         assert_eq!(worse(due, Standing::Due(later)), Standing::Due(later));
+    }
+
+    #[test]
+    fn of_those_alike_the_nearest() {
+        let view = |ms: Option<u64>| View {
+            home: false,
+            store_serves: true,
+            far: far(ms.map(Duration::from_millis)),
+            standing: Standing::Fine,
+        };
+        assert_eq!(order(&[None, Some(80), Some(17), Some(3), Some(16)].map(view)), [2, 3, 4, 1, 0]);
+        let home = View { home: true, ..view(Some(500)) };
+        assert_eq!(order(&[view(Some(1)), home]), [1, 0]);
     }
 }

@@ -9,8 +9,9 @@ use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use super::backoff::{Backoff, Pauses, Standing};
-use super::choice::{View, worse};
+use super::choice::{View, far, worse};
 use super::connect::Connect;
+use super::{Does, Store};
 use crate::config;
 use crate::http::Body;
 
@@ -85,16 +86,21 @@ impl Instance {
         })
     }
 
-    /// As the choice sees it; uploads matter where the store does, and `store_serves` says whether
-    /// it serves.
-    pub(super) fn view(&self, now: Instant, store_serves: Option<bool>) -> View {
+    /// As the choice sees it; uploads matter where the store does. Whether uploads work again is not
+    /// for reads to try.
+    pub(super) fn view(&self, now: Instant, does: Does, store: Store) -> View {
         let memory = self.memory();
         let reach = memory.reach.standing(now);
-        let standing = match store_serves {
-            None => reach,
-            Some(_) => worse(reach, memory.uploads.standing(now)),
+        let standing = match (does, memory.uploads.standing(now)) {
+            (Does::Nothing, _) => reach,
+            (Does::Reads, Standing::Due(at)) => worse(reach, Standing::Paused(at)),
+            (Does::Reads | Does::Writes, uploads) => worse(reach, uploads),
         };
-        View { home: self.home, store_serves: store_serves.unwrap_or(true), standing }
+        let (store_serves, far) = match does {
+            Does::Nothing => (true, 0),
+            Does::Reads | Does::Writes => (store.serves, far(store.probe)),
+        };
+        View { home: self.home, store_serves, far, standing }
     }
 
     /// Whether requests may go to it, for all that is known.
@@ -103,10 +109,10 @@ impl Instance {
     }
 
     /// The caller is about to ask it; if that is a try after a pause, it is the only one.
-    pub(super) fn try_again(&self, now: Instant, with_uploads: bool) {
+    pub(super) fn try_again(&self, now: Instant, does: Does) {
         let mut memory = self.memory();
         memory.reach.try_again(now);
-        if with_uploads {
+        if does == Does::Writes {
             memory.uploads.try_again(now);
         }
     }
@@ -166,5 +172,44 @@ impl Instance {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORE: Store = Store { serves: true, probe: None };
+
+    fn instance() -> Instance {
+        let config = config::Instance {
+            url: "http://127.0.0.1:1".parse().expect("a URL"),
+            zone: "a".into(),
+            name: "a".into(),
+            server_name: "a".into(),
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        Instance::new(&config, true, Duration::from_secs(1), &tls).expect("a plain one")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_leave_the_one_try_to_an_upload() {
+        let instance = instance();
+        instance.upload_failed(500);
+        tokio::time::advance(UPLOAD_PAUSES.first).await;
+        let now = Instant::now();
+        for does in [Does::Nothing, Does::Reads] {
+            instance.try_again(now, does);
+            assert!(matches!(instance.view(now, Does::Reads, STORE).standing, Standing::Paused(_)));
+            assert!(matches!(instance.view(now, Does::Writes, STORE).standing, Standing::Due(_)));
+        }
+        assert!(matches!(instance.view(now, Does::Nothing, STORE).standing, Standing::Fine));
+        instance.try_again(now, Does::Writes);
+        assert!(matches!(instance.view(now, Does::Writes, STORE).standing, Standing::Paused(_)));
     }
 }

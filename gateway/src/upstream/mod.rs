@@ -60,6 +60,26 @@ pub(crate) struct InstanceId(usize);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Order(Vec<usize>);
 
+/// What a request does with the store that an instance prefers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Does {
+    /// Nothing: it asks the registry's database alone.
+    Nothing,
+    /// It reads there, and says nothing of whether uploads work.
+    Reads,
+    /// It writes there, or begins to: it may be the one that tries an instance at which uploads failed.
+    Writes,
+}
+
+/// The store that an instance prefers, for all that is known here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Store {
+    /// Whether it can take pushes.
+    pub(crate) serves: bool,
+    /// How long its probes take.
+    pub(crate) probe: Option<Duration>,
+}
+
 /// A request's head.
 pub(crate) struct Head<'a> {
     pub(crate) method: Method,
@@ -120,29 +140,39 @@ impl Upstream {
 
     /// For what asks the registry's database alone: all instances know the same.
     pub(crate) fn order(&self) -> Order {
-        self.ordered(|_| None, None)
+        self.ordered(Does::Nothing, |_| Store { serves: true, probe: None }, None)
     }
 
-    /// For what reads or writes the store that an instance prefers. `serves` says of a zone whether
-    /// its store does; `kept` comes first as long as it can be reached.
-    pub(crate) fn order_by_store(&self, serves: impl Fn(&str) -> bool, kept: Option<InstanceId>) -> Order {
-        self.ordered(|zone| Some(serves(zone)), kept)
+    /// For what reads or writes the store that an instance prefers. `store` says of a zone how
+    /// its store is; `kept` comes first whatever others met there: the next one is for where there is
+    /// no connection to it.
+    pub(crate) fn order_by_store(
+        &self,
+        does: Does,
+        store: impl Fn(&str) -> Store,
+        kept: Option<InstanceId>,
+    ) -> Order {
+        self.ordered(does, store, kept)
     }
 
-    fn ordered(&self, serves: impl Fn(&str) -> Option<bool>, kept: Option<InstanceId>) -> Order {
+    /// Whether requests may go to an instance, for all that is known.
+    pub(crate) fn is_reachable(&self, id: InstanceId) -> bool {
+        self.instances.get(id.0).is_some_and(|instance| instance.reachable(Instant::now()))
+    }
+
+    fn ordered(&self, does: Does, store: impl Fn(&str) -> Store, kept: Option<InstanceId>) -> Order {
         if !self.several() {
             return Order(vec![0]);
         }
         let now = Instant::now();
-        let stores: Vec<_> = self.instances.iter().map(|instance| serves(&instance.zone)).collect();
-        let views: Vec<_> =
-            self.instances.iter().zip(&stores).map(|(instance, store)| instance.view(now, *store)).collect();
+        let view = |instance: &Instance| instance.view(now, does, store(&instance.zone));
+        let views: Vec<_> = self.instances.iter().map(view).collect();
         let mut order = choice::order(&views);
-        if let Some(InstanceId(kept)) = kept.filter(|kept| self.instances[kept.0].reachable(now)) {
+        if let Some(InstanceId(kept)) = kept {
             order.retain(|place| *place != kept);
             order.insert(0, kept);
         }
-        self.instances[order[0]].try_again(now, stores[order[0]].is_some());
+        self.instances[order[0]].try_again(now, does);
         Order(order)
     }
 

@@ -45,6 +45,11 @@ pub(crate) enum WordError {
     /// Only a change of the configuration undoes that.
     #[error("{0} is drained by the configuration: take routing.zones.{0}.drain out and send SIGHUP")]
     ByConfiguration(String),
+    /// The command's drain is undone, and the configuration's is not.
+    #[error(
+        "{0} is no longer drained by command, but still by the configuration: take routing.zones.{0}.drain out and send SIGHUP"
+    )]
+    StillByConfiguration(String),
     /// It would not outlive a restart.
     #[error("{path}: {error}; nothing was changed")]
     NotKept {
@@ -88,18 +93,13 @@ impl Word {
     /// # Errors
     /// Nothing was changed: why.
     pub(crate) fn drain(&self, zone: &str) -> Result<(), WordError> {
-        let index = self.find(zone)?;
+        self.find(zone)?;
         let mut said = self.said();
-        let read = |(other, name): (usize, &str)| {
-            other != index && said.configured[other].is_read() && !said.drained.contains(name)
-        };
-        let names = self.router.zones().iter().map(|zone| &*zone.name);
-        let usable = |(other, _): &(usize, &str)| self.router.zones()[*other].unusable.is_none();
-        if !names.enumerate().filter(usable).any(read) {
-            return Err(WordError::Last(zone.to_owned()));
-        }
         let mut drained = said.drained.clone();
         drained.insert(zone.to_owned());
+        if !self.any_read(&said.configured, &drained) {
+            return Err(WordError::Last(zone.to_owned()));
+        }
         self.keep(&drained)?;
         said.drained = drained;
         self.apply(&said);
@@ -110,7 +110,7 @@ impl Word {
     /// Undoes [`Word::drain`]. Waits for the disk.
     ///
     /// # Errors
-    /// Nothing was changed: why.
+    /// The zone is still drained: why.
     pub(crate) fn undrain(&self, zone: &str) -> Result<(), WordError> {
         let index = self.find(zone)?;
         let mut said = self.said();
@@ -121,25 +121,50 @@ impl Word {
         self.keep(&drained)?;
         said.drained = drained;
         self.apply(&said);
+        if said.configured[index].drain {
+            return Err(WordError::StillByConfiguration(zone.to_owned()));
+        }
         tracing::info!(zone, "zone is undrained: it is read again");
         Ok(())
     }
 
-    /// What a configuration says that was read again, for every zone in its order.
-    pub(crate) fn configure(&self, configured: Vec<Policy>) {
+    /// What a configuration says that was read again, for every zone in its order; of one that is gone
+    /// from it, what was said before holds.
+    pub(crate) fn configure(&self, configured: Vec<Option<Policy>>) {
         let mut said = self.said();
-        said.configured = configured;
+        for (policy, newer) in said.configured.iter_mut().zip(configured) {
+            *policy = newer.unwrap_or(*policy);
+        }
         self.apply(&said);
     }
 
+    /// Drains by command yield where they would leave no zone that is read: only a configuration that
+    /// came later can have made them so.
     fn apply(&self, said: &Said) {
+        let yields = !said.drained.is_empty()
+            && !self.any_read(&said.configured, &said.drained)
+            && self.any_read(&said.configured, &BTreeSet::new());
+        if yields {
+            let drained = said.drained.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+            tracing::error!(
+                drained,
+                "THE CONFIGURATION LEAVES NO ZONE THAT IS READ beside those drained by command: these are read all the same"
+            );
+        }
         let zones = self.router.zones();
         self.router.set_policies(|policies| {
             for ((policy, configured), zone) in policies.iter_mut().zip(&said.configured).zip(zones) {
                 *policy = *configured;
-                policy.drain |= said.drained.contains(&*zone.name);
+                policy.drain |= !yields && said.drained.contains(&*zone.name);
             }
         });
+    }
+
+    /// Whether any zone is read that can be.
+    fn any_read(&self, configured: &[Policy], drained: &BTreeSet<String>) -> bool {
+        self.router.zones().iter().zip(configured).any(|(zone, policy)| {
+            zone.unusable.is_none() && policy.is_read() && !drained.contains(&*zone.name)
+        })
     }
 
     fn find(&self, name: &str) -> Result<usize, WordError> {
@@ -198,7 +223,7 @@ mod tests {
         word.drain("a").expect("drains");
         word.drain("a").expect("once more does no harm");
         assert_eq!(drained(&word), [true, false, false]);
-        word.configure(vec![Policy { weight: 2.0, ..Policy::default() }; 3]);
+        word.configure(vec![Some(Policy { weight: 2.0, ..Policy::default() }); 3]);
         assert_eq!(drained(&word), [true, false, false]);
         let word = open(dir.path(), &plain);
         assert_eq!((drained(&word), word.is_drained("a")), (vec![true, false, false], true));
@@ -219,8 +244,39 @@ mod tests {
         assert_eq!(unknown, "there is no zone x; zones are a, b, c");
         assert_eq!(drained(&word), [false, true, false]);
         std::fs::create_dir(dir.path().join("drained.partial")).expect("in the way");
-        word.configure(vec![Policy::default(); 3]);
+        word.configure(vec![Some(Policy::default()); 3]);
         assert!(matches!(word.drain("a"), Err(WordError::NotKept { .. })));
         assert_eq!(drained(&word), [false; 3]);
+    }
+
+    const DRAINED: Policy = Policy { drain: true, reads: true, weight: 1.0, latency_hint: None };
+
+    #[test]
+    fn a_zone_that_is_gone_from_the_configuration_stays_as_it_was() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let word = open(dir.path(), &[Policy::default(), DRAINED, Policy::default()]);
+        word.configure(vec![Some(Policy::default()), None, None]);
+        assert_eq!(drained(&word), [false, true, false]);
+    }
+
+    #[test]
+    fn an_undrain_that_does_not_undrain_says_so() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let word = open(dir.path(), &[Policy::default(), DRAINED, Policy::default()]);
+        word.drain("b").expect("drains");
+        let still = word.undrain("b").expect_err("still drained").to_string();
+        assert!(still.contains("still by the configuration"), "{still}");
+        assert_eq!((drained(&word), word.is_drained("b")), (vec![false, true, false], false));
+    }
+
+    #[test]
+    fn a_drain_by_command_yields_to_a_configuration_that_leaves_nothing_else() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let word = open(dir.path(), &[Policy::default(); 3]);
+        word.drain("a").expect("drains");
+        word.configure(vec![None, Some(DRAINED), None]);
+        assert_eq!(drained(&word), [false, true, false], "the last usable one is read");
+        word.configure(vec![None, Some(Policy::default()), None]);
+        assert_eq!(drained(&word), [true, false, false]);
     }
 }

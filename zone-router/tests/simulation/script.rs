@@ -9,6 +9,8 @@ use fastrand::Rng;
 pub(crate) struct Manner {
     /// The time to its headers.
     pub(crate) headers: Delay,
+    /// The same for probes, where they are told something else.
+    pub(crate) probes: Option<Delay>,
     /// Between two pieces of a body, ms.
     pub(crate) between: f64,
     /// What it does instead of serving, …
@@ -87,6 +89,7 @@ impl Manner {
     pub(crate) fn healthy(median: f64) -> Self {
         Self {
             headers: Delay::steady(median),
+            probes: None,
             between: 0.0,
             reply: Reply::Serve,
             reply_odds: 0.0,

@@ -68,7 +68,8 @@ impl Scripted {
         let struck =
             self.draw(|rng| rng.f64() < manner.reply_odds) && !(manner.spares_probes && read.is_none());
         let reply = if struck { manner.reply } else { Reply::Serve };
-        let delay = self.draw(|rng| manner.headers.draw(rng));
+        let headers = manner.probes.filter(|_| read.is_none()).unwrap_or(manner.headers);
+        let delay = self.draw(|rng| headers.draw(rng));
         let request = self.trace.ask(
             self.zone,
             read,

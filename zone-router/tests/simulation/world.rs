@@ -29,6 +29,8 @@ pub(crate) struct World {
     /// Reads a second, at random times.
     pub(crate) rate: f64,
     pub(crate) lasts: Duration,
+    /// Of the largest blobs.
+    pub(crate) pieces: usize,
     /// Whether clients know the sizes of blobs.
     pub(crate) sizes_known: bool,
     /// How often a client tries that does not get a blob.
@@ -48,6 +50,7 @@ impl World {
             zones: zones.into_iter().map(|script| (script, Policy::default())).collect(),
             rate: 20.0,
             lasts: Duration::from_secs(30),
+            pieces: 6,
             sizes_known: true,
             attempts: 1,
             settings: Settings::default(),
@@ -64,7 +67,7 @@ impl World {
 
     async fn live(&self) -> History {
         let mut rng = Rng::with_seed(self.seed);
-        let blobs: Blobs = Arc::new((0..8).map(|_| blob(&mut rng)).collect());
+        let blobs: Blobs = Arc::new((0..8).map(|_| blob(&mut rng, self.pieces)).collect());
         let trace = Arc::new(Trace::new());
         let zone = |(index, (script, policy)): (usize, &(Script, Policy))| {
             let store =
@@ -107,8 +110,8 @@ impl World {
 }
 
 /// A blob of a few pieces.
-fn blob(rng: &mut Rng) -> (Key, Bytes) {
-    let bytes: Bytes = (0..rng.usize(PIECE..PIECE * 6)).map(|_| rng.u8(..)).collect::<Vec<_>>().into();
+fn blob(rng: &mut Rng, pieces: usize) -> (Key, Bytes) {
+    let bytes: Bytes = (0..rng.usize(PIECE..PIECE * pieces)).map(|_| rng.u8(..)).collect::<Vec<_>>().into();
     (Key::new(format!("sha256/{}", Digest::of(&bytes).hex())), bytes)
 }
 

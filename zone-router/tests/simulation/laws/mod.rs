@@ -3,3 +3,4 @@
 mod chaos;
 mod noise;
 mod outage;
+mod unseen;

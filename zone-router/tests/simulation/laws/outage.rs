@@ -11,21 +11,21 @@ use crate::trace::Ending;
 use crate::world::{History, World};
 
 /// When home falls ill: all is learned by then.
-const ONSET: Duration = Duration::from_secs(40);
+pub(super) const ONSET: Duration = Duration::from_secs(40);
 
 /// After so long nobody goes to a dead home first.
-const KNOWN: Duration = Duration::from_secs(2);
+pub(super) const KNOWN: Duration = Duration::from_secs(2);
 
 /// When home is well again, where it is.
-const HEALED: Duration = Duration::from_secs(70);
+pub(super) const HEALED: Duration = Duration::from_secs(70);
 
 /// Hedges that may have been saved up.
 const SAVED: usize = 10;
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 
 /// Three zones about 40 ms away, and what becomes of home.
-fn world(seed: u64, home: impl FnOnce(Manner, &mut Rng) -> Script) -> World {
+pub(super) fn world(seed: u64, home: impl FnOnce(Manner, &mut Rng) -> Script) -> World {
     let mut rng = Rng::with_seed(seed);
     let mut zone = || {
         let mut manner = Manner::healthy(34.0 + rng.f64() * 12.0);
@@ -43,7 +43,7 @@ fn world(seed: u64, home: impl FnOnce(Manner, &mut Rng) -> Script) -> World {
     world
 }
 
-fn all_right(_: &World, history: &History) -> Verdict {
+pub(super) fn all_right(_: &World, history: &History) -> Verdict {
     let failed = history.tries().into_iter().find(|tried| tried.how != Some(Ending::Right));
     check(failed.is_none(), || format!("{failed:?}"))
 }
@@ -141,7 +141,7 @@ fn brown_out() {
 }
 
 /// Home leads again soon after it was healed.
-fn home_leads_again(world: &World, history: &History) -> Verdict {
+pub(super) fn home_leads_again(world: &World, history: &History) -> Verdict {
     // The longest ejection, the probation, the while for which home must be as good.
     let bound = world.settings.ejection.max + Duration::from_secs(30);
     let (at, last) = history.leaders().last().copied().unwrap_or_default();

@@ -1,0 +1,44 @@
+//! When headers are late, from how long they took: pure, the time is passed in.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::Settings;
+use crate::latency::Quantiles;
+use crate::snapshot::Headers;
+
+/// Headers are overdue after so many times their 95th percentile, …
+const FACTOR: f64 = 3.0;
+
+/// … and this.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// … and at most after so many times the usual most, where the zone is slow by nature.
+const SLOW_BY_NATURE: u32 = 4;
+
+/// Where probes alone are known, not before this: a large cold blob takes longer than a probe, and of
+/// reads that are given up nothing is learned.
+const UNLEARNED_MIN: Duration = Duration::from_millis(300);
+
+/// How long the headers of reads of one class take, and when they are late; of too few reads, by what
+/// probes took.
+pub(crate) fn headers(reads: &Quantiles, probes: &Quantiles, settings: &Settings, now: Instant) -> Headers {
+    let quantile = |q| reads.quantile(q, now).or_else(|| probes.quantile(q, now));
+    let (p50, p95) = (quantile(0.5), quantile(0.95));
+    let least = match reads.quantile(0.95, now) {
+        Some(_) => settings.overdue_min,
+        None => settings.overdue_min.max(UNLEARNED_MIN.min(settings.overdue_max)),
+    };
+    let overdue_after = match p95 {
+        None => settings.overdue_max,
+        Some(p95) => {
+            let learned = p95.mul_f64(FACTOR) + GRACE;
+            // A zone that is slow by nature must not be overdue by nature.
+            let slow = p95.mul_f64(1.5).min(settings.overdue_max * SLOW_BY_NATURE);
+            learned.min(settings.overdue_max).max(least).max(slow)
+        }
+    };
+    let hedge_after = p95.unwrap_or(overdue_after / 2).min(overdue_after);
+    Headers { p50, p95, hedge_after, overdue_after }
+}
