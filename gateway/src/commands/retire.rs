@@ -66,6 +66,10 @@ fn owed(running: &Running, zone: &str) -> anyhow::Result<ZoneQueue> {
     let Some(zones) = report.zones else {
         anyhow::bail!("the gateway cannot read its journal: its log says why")
     };
+    // Home has one whenever it was read.
+    if zones.iter().all(|queue| queue.at_risk_blobs.is_none()) {
+        anyhow::bail!("the gateway could not count in time what is at risk: try again")
+    }
     zones.into_iter().find(|queue| queue.zone == zone).ok_or_else(|| {
         anyhow::anyhow!("the running gateway knows no zone {zone}: is its configuration another?")
     })

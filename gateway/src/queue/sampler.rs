@@ -1,6 +1,7 @@
 //! What is known of the queue, read now and then: nobody who looks has the journal read whole.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,9 @@ const ZONES_MAX: usize = 63;
 pub(crate) struct Sample {
     /// `None` while the journal cannot be read, and nor are the next two.
     pub(crate) lanes: Option<Vec<LaneStatus>>,
+    /// Empty, too, where it was not read in time.
     pub(crate) ages: BTreeMap<Arc<str>, Ages>,
+    /// Of every zone that should have all blobs; empty where it was not read in time.
     pub(crate) at_risk: Vec<AtRisk>,
     pub(crate) finished: BTreeMap<Arc<str>, Took>,
     pub(crate) failures: Vec<(Arc<str>, Failures)>,
@@ -50,6 +53,8 @@ type Done = BTreeMap<Arc<str>, (u64, u64)>;
 pub(crate) struct Sampler {
     latest: Mutex<Option<Arc<Sample>>>,
     past: Mutex<VecDeque<(Instant, Done)>>,
+    /// Whether a part of the latest could not be read.
+    partly: AtomicBool,
     /// Who asks for a sample of their own waits for the one before.
     asking: tokio::sync::Mutex<()>,
 }
@@ -67,21 +72,32 @@ impl Sampler {
     /// One taken now.
     pub(crate) async fn fresh(&self, gateway: &Gateway) -> Arc<Sample> {
         let _one = self.asking.lock().await;
-        let mut sample = Sample {
-            finished: gateway.fanout.journal().finished(),
-            failures: gateway.fanout.failures(),
-            ..Sample::default()
-        };
-        match read(gateway).await {
-            Ok((lanes, ages, at_risk)) => {
-                sample.rates = self.rates(&lanes);
-                (sample.lanes, sample.ages, sample.at_risk) = (Some(lanes), ages, at_risk);
+        let mut sample = match read(gateway).await {
+            Ok((lanes, parts)) => {
+                let rates = self.rates(&lanes);
+                Sample { lanes: Some(lanes), rates, ..self.parts(parts) }
             }
-            Err(error) => self.complain(&error),
-        }
+            Err(error) => {
+                self.complain(&error);
+                Sample::default()
+            }
+        };
+        sample.finished = gateway.fanout.journal().finished();
+        sample.failures = gateway.fanout.failures();
         let sample = Arc::new(sample);
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sample));
         sample
+    }
+
+    /// What could be read besides the lanes; what could not is absent.
+    fn parts(&self, (ages, at_risk): Parts) -> Sample {
+        let error = ages.as_ref().err().or(at_risk.as_ref().err()).cloned();
+        // Once, not with every sample.
+        let before = self.partly.swap(error.is_some(), Ordering::Relaxed);
+        if let Some(error) = error.filter(|_| !before) {
+            tracing::warn!(error, "how old copies are, or what is at risk, cannot be read");
+        }
+        Sample { ages: ages.unwrap_or_default(), at_risk: at_risk.unwrap_or_default(), ..Sample::default() }
     }
 
     /// Once, not with every sample.
@@ -121,15 +137,15 @@ fn rates(before: &Done, now: &Done, time: Duration) -> BTreeMap<Arc<str>, Rate> 
     now.iter().map(rate).collect()
 }
 
-type Read = (Vec<LaneStatus>, BTreeMap<Arc<str>, Ages>, Vec<AtRisk>);
+type Parts = (Result<BTreeMap<Arc<str>, Ages>, String>, Result<Vec<AtRisk>, String>);
 
-async fn read(gateway: &Gateway) -> Result<Read, String> {
+async fn read(gateway: &Gateway) -> Result<(Vec<LaneStatus>, Parts), String> {
     let holders = holders(gateway);
     let journal = gateway.fanout.journal();
     let lanes = within(gateway.fanout.status()).await?;
-    let ages = within(journal.ages()).await?;
-    let outstanding = within(journal.outstanding(&holders)).await?;
-    Ok((lanes, ages, at_risk(&holders, &outstanding)))
+    let ages = within(journal.ages()).await;
+    let outstanding = within(journal.outstanding(&holders)).await;
+    Ok((lanes, (ages, outstanding.map(|outstanding| at_risk(&holders, &outstanding)))))
 }
 
 async fn within<T>(asked: impl Future<Output = Result<T, JournalError>>) -> Result<T, String> {
@@ -162,6 +178,21 @@ pub(crate) async fn run(gateway: Arc<Gateway>, shutdown: CancellationToken) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_that_is_late_is_absent_and_no_other() {
+        let (zone, late) = (Arc::<str>::from("a"), || "no answer within 5 s".to_owned());
+        let ages = BTreeMap::from([(Arc::clone(&zone), Ages { jobs: 1, ..Ages::default() })]);
+        let risk = vec![AtRisk { zone, blobs: 1, bytes: 10 }];
+        let sampler = Sampler::default();
+        let partly = |sampler: &Sampler| sampler.partly.load(Ordering::Relaxed);
+        let sample = sampler.parts((Ok(ages.clone()), Err(late())));
+        assert!(sample.ages == ages && sample.at_risk.is_empty() && partly(&sampler));
+        let sample = sampler.parts((Err(late()), Ok(risk.clone())));
+        assert!(sample.ages.is_empty() && sample.at_risk == risk && partly(&sampler));
+        let sample = sampler.parts((Ok(ages.clone()), Ok(risk.clone())));
+        assert!(sample.ages == ages && sample.at_risk == risk && !partly(&sampler));
+    }
 
     #[test]
     fn rates_of_what_was_done_since() {
