@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use backends::Digest;
 use rusqlite::types::Type;
-use rusqlite::{Result, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 
 use super::super::{AGES, Ages, JobView, JournalError, Outstanding, Shown, State, Which};
 use super::Sqlite;
 use super::table::{from_millis, lines, to_millis, unsigned};
 
-/// Jobs that one transaction changes, so that none takes long.
+/// Jobs that one transaction looks at, so that none takes long.
 const CHANGED: i64 = 5_000;
 
 const DEPTH: &str = "SELECT count(*) FROM (SELECT 1 FROM job WHERE zone = ?1 AND parked IS NULL LIMIT ?2)";
@@ -45,14 +45,28 @@ const JOBS_OF: &str = concat!(
     "FROM json_each(?2) AS asked JOIN job ON job.zone = asked.value AND digest = ?1 ORDER BY job.zone"
 );
 
-/// Zones, digests or NULL, state or 0, now, how many.
-const RETRY: &str = concat!(
-    "UPDATE job SET parked = NULL, due = ?4 WHERE (zone, digest) IN (SELECT zone, digest FROM job ",
-    "WHERE zone IN (SELECT value FROM json_each(?1)) ",
-    "AND (?2 IS NULL OR digest IN (SELECT value FROM json_each(?2))) AND (?3 = 0 OR ",
-    state!(),
-    " = ?3) AND (parked IS NOT NULL OR (fresh = 0 AND due > ?4)) LIMIT ?5)"
-);
+/// Zone, after which digest, how many. The last of them, or NULL where there are no more.
+const LAST: &str =
+    "SELECT digest FROM job WHERE zone = ?1 AND digest > ?2 ORDER BY digest LIMIT 1 OFFSET ?3 - 1";
+
+/// Of those that wait or are parked: state or 0, now.
+macro_rules! retry {
+    ($which:literal) => {
+        concat!(
+            "UPDATE job SET parked = NULL, due = ?2 WHERE zone = ?3 AND ",
+            $which,
+            " AND (?1 = 0 OR ",
+            state!(),
+            " = ?1) AND (parked IS NOT NULL OR (fresh = 0 AND due > ?2))"
+        )
+    };
+}
+
+/// And zone, digests.
+const RETRY_THESE: &str = retry!("digest IN (SELECT value FROM json_each(?4))");
+
+/// And zone, after which digest, up to which or NULL: a blob comes after every text.
+const RETRY_RANGE: &str = retry!("digest > ?4 AND digest <= coalesce(?5, x'')");
 
 /// Zones, digests, now, why.
 const SET_ASIDE: &str = "
@@ -96,20 +110,26 @@ impl Sqlite {
     }
 
     pub(in super::super) async fn retry(&self, which: &Which) -> Answer<u64> {
-        let zones = json(which.zones.iter());
-        let digests = which.digests.as_ref().map(|digests| json(digests.iter()));
         let (state, now) = (State::number(which.state), to_millis(self.now()));
+        let digests = which.digests.as_ref().map(|digests| json(digests.iter()));
         let mut all = 0;
-        loop {
-            let (zones, digests) = (zones.clone(), digests.clone());
-            let changed = self.change(move |db| {
-                db.prepare_cached(RETRY)?.execute(params![zones, digests, state, now, CHANGED])
-            });
-            match changed.await? {
-                0 => return Ok(all),
-                some => all += some as u64,
+        for zone in which.zones.iter().cloned() {
+            if let Some(digests) = digests.clone() {
+                let changed = self.change(move |db| {
+                    db.prepare_cached(RETRY_THESE)?.execute(params![state, now, &*zone, digests])
+                });
+                all += changed.await? as u64;
+                continue;
+            }
+            let mut after = Some(String::new());
+            while let Some(from) = after {
+                let zone = Arc::clone(&zone);
+                let (changed, last) =
+                    self.change(move |db| retry_some(db, state, now, &zone, &from, CHANGED)).await?;
+                (all, after) = (all + changed as u64, last);
             }
         }
+        Ok(all)
     }
 
     pub(in super::super) async fn set_aside(
@@ -162,6 +182,22 @@ impl Sqlite {
 
 type Answer<T> = std::result::Result<T, JournalError>;
 
+/// Looks at so many jobs of a zone beyond this digest. How many were made due, and the last that was
+/// looked at, where more may come.
+fn retry_some(
+    db: &Connection,
+    state: i32,
+    now: i64,
+    zone: &str,
+    after: &str,
+    many: i64,
+) -> Result<(usize, Option<String>)> {
+    let mut last = db.prepare_cached(LAST)?;
+    let last: Option<String> = last.query_row(params![zone, after, many], |row| row.get(0)).optional()?;
+    let changed = db.prepare_cached(RETRY_RANGE)?.execute(params![state, now, zone, after, last])?;
+    Ok((changed, last))
+}
+
 /// By zone: how many, their ages together, and how many are no older than each of [`AGES`].
 fn ages_statement() -> String {
     let mut statement = "SELECT zone, count(*), total(?1 - added)".to_owned();
@@ -204,4 +240,56 @@ fn job(row: &Row<'_>) -> Result<JobView> {
         error: row.get(8)?,
         parked: time(9)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::migrate;
+    use super::*;
+
+    #[test]
+    fn each_round_goes_on_where_the_one_before_ended() {
+        let mut db = Connection::open_in_memory().unwrap();
+        migrate(&mut db).unwrap();
+        let mut job = db
+            .prepare(
+                "INSERT INTO job (zone, digest, key, repositories, added, due, stamp, attempts, fresh, parked) \
+                 VALUES (?1, ?2, '', '', 0, ?3, 0, 1, 0, ?4)",
+            )
+            .unwrap();
+        for n in 0..10 {
+            // Of the first, none is to be made due.
+            let (due, parked) = if n < 4 { (5, None) } else { (500, (n % 2 == 0).then_some(5)) };
+            for zone in ["a", "b"] {
+                job.execute(params![zone, format!("sha256:{n}"), due, parked]).unwrap();
+            }
+        }
+        drop(job);
+        let mut rounds = Vec::new();
+        let mut after = Some(String::new());
+        while let Some(from) = after {
+            let (changed, last) = retry_some(&db, 0, 50, "a", &from, 3).unwrap();
+            rounds.push((changed, last.clone().unwrap_or_default()));
+            after = last;
+        }
+        let wanted = [(0, "sha256:2"), (2, "sha256:5"), (3, "sha256:8"), (1, "")];
+        assert_eq!(rounds, wanted.map(|(changed, last)| (changed, last.to_owned())));
+        let waits = "SELECT count(*) FROM job WHERE zone = ?1 AND (parked IS NOT NULL OR due > 50)";
+        let waits = |zone| db.query_row(waits, [zone], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!((waits("a"), waits("b")), (0, 6));
+    }
+
+    #[test]
+    fn a_round_reads_no_more_than_its_part() {
+        let mut db = Connection::open_in_memory().unwrap();
+        migrate(&mut db).unwrap();
+        for (statement, range) in
+            [(LAST, "zone=? AND digest>?"), (RETRY_RANGE, "zone=? AND digest>? AND digest<?")]
+        {
+            let mut explained = db.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+            let mut rows = explained.raw_query();
+            let plan: String = rows.next().unwrap().unwrap().get(3).unwrap();
+            assert!(plan.contains(&format!("PRIMARY KEY ({range})")), "{plan}");
+        }
+    }
 }
