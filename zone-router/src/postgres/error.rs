@@ -86,6 +86,12 @@ impl PostgresError {
     }
 }
 
+/// Whether it gave way to another transaction, and bears being asked again.
+pub(super) fn gave_way(error: &Error) -> bool {
+    let ways = [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
+    error.code().is_some_and(|code| ways.contains(code))
+}
+
 /// Whether the connection is of no more use: it broke, the server goes or comes, or it is a standby
 /// by now, and another one is the primary.
 pub(super) fn breaks(error: &Error) -> bool {

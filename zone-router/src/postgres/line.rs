@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Connection, Row};
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::PostgresError;
 use super::database::{CONNECT, Database};
-use super::error::breaks;
+use super::error::{breaks, gave_way};
 use crate::fanout::Backoff;
 
 /// How long a request waits for a connection that is not there.
@@ -35,6 +35,9 @@ const STATEMENT_MS: u32 = 8_000;
 /// How long a request takes at most, from waiting for a connection to its commit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What gave way to another transaction is asked again after so long at most.
+const GIVEN_WAY: Backoff = Backoff { base: Duration::from_millis(20), max: Duration::from_millis(20) };
+
 /// A parameter and its type, so that a statement needs one round trip.
 pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
@@ -43,6 +46,11 @@ pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 pub trait Purpose: fmt::Debug + Send + Sync + 'static {
     /// Whose database it is, for the log: `the journal's database`.
     fn whose(&self) -> &'static str;
+
+    /// How long [`Purpose::prepare`] may take. Beyond 5 s, who asks is told that it is not ready yet.
+    fn patience(&self) -> Duration {
+        CONNECT
+    }
 
     /// Makes a new connection ready, before anything is asked on it.
     ///
@@ -75,6 +83,8 @@ pub struct Line {
     state: watch::Receiver<State>,
     /// Told to break the connection.
     hang_up: Arc<Notify>,
+    /// Whoever looks.
+    looking: Mutex<()>,
 }
 
 impl Line {
@@ -93,7 +103,7 @@ impl Line {
         let keeper =
             Keeper { database: database.clone(), tls, purpose, publish, hang_up: Arc::clone(&hang_up) };
         tokio::spawn(async move { end.run_until_cancelled(keeper.keep()).await });
-        Self { database: database.clone(), state, hang_up }
+        Self { database: database.clone(), state, hang_up, looking: Mutex::new(()) }
     }
 
     /// What came of the first try to connect.
@@ -112,6 +122,7 @@ impl Line {
 
     /// One statement and its rows, within 10 s. Where the connection breaks, it is asked again on
     /// the next one, as long as patience lasts: every statement must bear being carried out twice.
+    /// One that gave way to another transaction is asked again, too.
     ///
     /// # Errors
     /// The database is away, refuses it, or is late.
@@ -132,6 +143,9 @@ impl Line {
                         }
                         broken = Some(client);
                     }
+                    Err(error) if gave_way(&error) => {
+                        tokio::time::sleep(GIVEN_WAY.delay(0, fastrand::f64(), None)).await;
+                    }
                     Err(error) => return Err(PostgresError::said(&self.database, &error)),
                 }
             }
@@ -143,6 +157,25 @@ impl Line {
                 Err(PostgresError::Late(PATIENCE))
             }
         }
+    }
+
+    /// As [`Line::ask`], one at a time, of what may take long. Where nobody waits for the answer any
+    /// more, the connection is given up, so that the database does not work on for nobody.
+    ///
+    /// # Errors
+    /// The database is away, refuses it, or is late; the looks before may have been.
+    pub async fn look(
+        &self,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, PostgresError> {
+        let Ok(_one) = timeout(PATIENCE, self.looking.lock()).await else {
+            return Err(PostgresError::Late(PATIENCE));
+        };
+        let mut unanswered = Unanswered(Some(self));
+        let answer = self.ask(statement, parameters).await;
+        unanswered.0 = None;
+        answer
     }
 
     /// The connection, another one than `broken`; waited for if it is away.
@@ -168,6 +201,17 @@ impl Line {
     /// Gives the connection up.
     fn hang_up(&self) {
         self.hang_up.notify_one();
+    }
+}
+
+/// Hangs up where it is dropped with a line in it.
+struct Unanswered<'a>(Option<&'a Line>);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(line) = self.0 {
+            line.hang_up();
+        }
     }
 }
 
@@ -206,10 +250,9 @@ impl Keeper {
         };
         let client = Arc::new(client);
         let ready = async {
-            match timeout(CONNECT, self.prepare(&client)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return error,
-                Err(_) => return PostgresError::Late(CONNECT),
+            if let Err(error) = self.prepare(&client).await {
+                self.stop_work(&client);
+                return error;
             }
             if *failures > 0 {
                 info!(database = self.database.place(), "{} is back", self.purpose.whose());
@@ -220,6 +263,7 @@ impl Keeper {
             self.publish.send_replace(State::Up(Arc::clone(&client)));
             self.purpose.up();
             self.hang_up.notified().await;
+            self.stop_work(&client);
             PostgresError::Late(PATIENCE)
         };
         tokio::select! {
@@ -228,7 +272,29 @@ impl Keeper {
         }
     }
 
+    /// Has the database stop what it does for a connection that is given up. It would go on to the end.
+    fn stop_work(&self, client: &Client) {
+        let (token, tls) = (client.cancel_token(), self.tls.clone());
+        tokio::spawn(timeout(CONNECT, async move { token.cancel_query(tls).await }));
+    }
+
     async fn prepare(&self, client: &Client) -> Result<(), PostgresError> {
+        let late = |_| PostgresError::Late(CONNECT);
+        timeout(CONNECT, self.set_up(client)).await.map_err(late)??;
+        let mut prepared = self.purpose.prepare(&self.database, client);
+        let patience = self.purpose.patience();
+        match timeout(CONNECT.min(patience), &mut prepared).await {
+            Ok(prepared) => return prepared,
+            Err(_) if patience <= CONNECT => return Err(PostgresError::Late(CONNECT)),
+            Err(_) => {}
+        }
+        let (place, why) = (self.database.place().to_owned(), "it is still being made ready".to_owned());
+        self.publish.send_replace(State::Down(PostgresError::Away { place, why }));
+        let rest = patience.saturating_sub(CONNECT);
+        timeout(rest, prepared).await.map_err(|_| PostgresError::Late(patience))?
+    }
+
+    async fn set_up(&self, client: &Client) -> Result<(), PostgresError> {
         // A server may be set to lose commits, or to sync with standbys: the latter stays.
         let settings = format!(
             "SET statement_timeout = {STATEMENT_MS}; \
@@ -236,8 +302,7 @@ impl Keeper {
              WHERE current_setting('synchronous_commit') IN ('off', 'local')"
         );
         let said = |error| PostgresError::said(&self.database, &error);
-        client.batch_execute(&settings).await.map_err(said)?;
-        self.purpose.prepare(&self.database, client).await
+        client.batch_execute(&settings).await.map_err(said)
     }
 
     /// Moves bytes and hears notifications, until the connection ends.

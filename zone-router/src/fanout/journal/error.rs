@@ -59,8 +59,8 @@ pub enum JournalError {
         /// Whether it says no to who we are or to our tables, which does not pass by itself.
         lasting: bool,
     },
-    /// No commit within the bound; the request may yet be kept.
-    #[error("journal: no commit within {} s", .0.as_secs())]
+    /// No answer within the bound; what was asked may yet be kept.
+    #[error("journal: no answer within {} s", .0.as_secs())]
     Late(Duration),
     /// The journal has ended.
     #[error("journal: closed")]

@@ -15,6 +15,7 @@ over_both!(
     jobs_are_shown_as_they_stand,
     what_waits_or_is_parked_is_tried_again,
     operators_set_jobs_aside,
+    what_is_set_aside_while_under_way_keeps_why,
     jobs_are_counted_by_age_and_by_how_long_they_took,
     blobs_are_counted_by_the_zones_that_lack_them,
 );
@@ -139,6 +140,31 @@ async fn operators_set_jobs_aside(place: Place) {
     // A push of it asks for it again.
     journal.add(vec![new_job("one", "zone-c")]).await.unwrap();
     assert_eq!(claim(&journal, &zones[1]).await.unwrap().blob.digest, digest("one"));
+}
+
+async fn what_is_set_aside_while_under_way_keeps_why(place: Place) {
+    let journal = place.open().await;
+    let zones = [zone("zone-b")];
+    journal.add(vec![new_job("one", "zone-b"), new_job("three", "zone-b")]).await.unwrap();
+    let one = claim(&journal, &zones[0]).await.unwrap();
+    let Next::Job(three) = journal.claim(&zones[0], 0, vec![one.blob.digest.clone()], HORIZON).await.unwrap()
+    else {
+        panic!("two")
+    };
+    journal.set_aside(&[digest("one"), digest("three")], &zones, "by command").await.unwrap();
+    journal.failed(&one, Duration::from_secs(60), "no luck").await.unwrap();
+    journal.park(&three, "no hope").await.unwrap();
+    let parked = shown(&journal, Some(State::Parked)).await;
+    assert_eq!(parked.len(), 2);
+    for job in parked {
+        assert_eq!((job.error.as_deref(), job.attempts), (Some("by command"), 1));
+        assert!(job.failed >= job.parked, "{job:?}");
+    }
+    // Asked for again, it says what comes of it.
+    journal.add(vec![new_job("one", "zone-b")]).await.unwrap();
+    let one = claim(&journal, &zones[0]).await.unwrap();
+    journal.failed(&one, Duration::from_secs(60), "no luck").await.unwrap();
+    assert_eq!(shown(&journal, Some(State::Failing)).await[0].error.as_deref(), Some("no luck"));
 }
 
 async fn jobs_are_counted_by_age_and_by_how_long_they_took(place: Place) {

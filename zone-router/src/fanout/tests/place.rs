@@ -13,7 +13,7 @@ use backends::Secret;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls};
 
 use super::super::{Journal, JournalError};
 use crate::postgres::Database;
@@ -56,6 +56,14 @@ impl Place {
         let Self::Database(server, name) = self else { panic!("no database") };
         let socket = server.folder.path().display().to_string().replace('/', "%2F");
         Database::parse(&Secret::new(format!("postgres://{USER}:{password}@{socket}/{name}"))).unwrap()
+    }
+
+    /// Somebody else's connection.
+    pub(super) async fn stranger(&self) -> Client {
+        let Self::Database(server, name) = self else { panic!("no database") };
+        let (client, connection) = tokio_postgres::connect(&server.url(name), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
     }
 
     /// Changes the journal past it; gives how many rows.
@@ -119,6 +127,11 @@ impl Postgres {
         }
     }
 
+    /// What it wrote.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
     /// Starts it, again or for the first time.
     pub(super) async fn go_on(&self) {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
@@ -139,7 +152,7 @@ impl Postgres {
             }
         };
         if tokio::time::timeout(START, ready).await.is_err() {
-            panic!("{}", std::fs::read_to_string(self.folder.path().join("log")).unwrap());
+            panic!("{}", self.log());
         }
     }
 

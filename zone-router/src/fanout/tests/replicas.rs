@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{
@@ -250,4 +251,126 @@ async fn replicas_that_start_at_once_make_the_tables_once() {
         journal.unwrap().add(vec![new_job("x", "zone-b")]).await.unwrap();
     }
     assert_eq!(place.open().await.counts().await.unwrap()[0].jobs, 1);
+}
+
+/// Waits until so many connections of a gateway wait for somebody's lock, for so long; which they are.
+async fn waiting(stranger: &Client, count: usize, seconds: i32) -> Vec<i32> {
+    let waiting = async {
+        loop {
+            let statement = "SELECT pid FROM pg_stat_activity WHERE application_name = 'quay-gateway' \
+                             AND wait_event_type = 'Lock' \
+                             AND now() - query_start >= make_interval(secs => $1::integer) ORDER BY pid";
+            let rows = stranger.query(statement, &[&seconds]).await.unwrap();
+            let pids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+            if pids.len() >= count {
+                return pids;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("in time")
+}
+
+/// As while another replica brings large tables up to date: longer than connections and statements may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_tables_to_be_brought_up_to_date_is_patient() {
+    let place = Postgres::start().await.place().await;
+    let slow = place.stranger().await;
+    slow.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(124748960458615)").await.unwrap();
+    let journal = place.open().await;
+    let error = journal.add(vec![new_job("x", "zone-b")]).await.unwrap_err();
+    assert!(error.to_string().contains("it is still being made ready"), "{error}");
+    let stranger = place.stranger().await;
+    let waited = waiting(&stranger, 3, 9).await;
+    slow.batch_execute("COMMIT").await.unwrap();
+    let added = async { while journal.add(vec![new_job("x", "zone-b")]).await.is_err() {} };
+    timeout(PATIENCE, added).await.expect("goes on");
+    claim(&journal).await;
+    journal.counts().await.unwrap();
+    let rows = stranger
+        .query("SELECT pid FROM pg_stat_activity WHERE application_name = 'quay-gateway' ORDER BY pid", &[])
+        .await
+        .unwrap();
+    let there: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(there, waited, "none gave up");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_do_not_wait_for_looks() {
+    let place = Postgres::start().await.place().await;
+    let journal = place.open().await;
+    journal.add(vec![new_job("x", "zone-b"), new_job("held", "zone-b")]).await.unwrap();
+    let mut stranger = place.stranger().await;
+    let holds = stranger.transaction().await.unwrap();
+    let held = blob(b"held").digest;
+    let lock = "SELECT FROM quay_gateway_job WHERE digest = $1 FOR UPDATE";
+    holds.query_one(lock, &[&held.to_string()]).await.unwrap();
+    let looks = journal.clone();
+    let look = tokio::spawn(async move { looks.set_aside(&[held], &[zone()], "slow").await });
+    let watches = place.stranger().await;
+    let slow = waiting(&watches, 1, 0).await;
+    assert_eq!(claim(&journal).await.blob, blob(b"x"));
+    journal.add(vec![new_job("y", "zone-b")]).await.unwrap();
+    assert!(!look.is_finished(), "it waits still");
+    // Who gives up leaves nothing running, and the next one is answered.
+    look.abort();
+    assert!(look.await.unwrap_err().is_cancelled());
+    assert_eq!(timeout(PATIENCE, journal.counts()).await.expect("in time").unwrap()[0].jobs, 3);
+    let gone = async {
+        let there = "SELECT FROM pg_stat_activity WHERE pid = $1";
+        while !watches.query(there, &[&slow[0]]).await.unwrap().is_empty() {}
+    };
+    // Sooner than the statement's own bound.
+    timeout(Duration::from_secs(5), gone).await.expect("it is not left waiting");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn setting_aside_and_adding_lock_in_one_order() {
+    let postgres = Postgres::start().await;
+    let place = postgres.place().await;
+    let journal = place.open().await;
+    let mut names: Vec<_> = (0..3).map(|n| n.to_string()).collect();
+    names.sort_by_key(|name| blob(name.as_bytes()).digest.to_string());
+    // They lie in the table the other way round.
+    for name in names.iter().rev() {
+        journal.add(vec![new_job(name, "zone-b")]).await.unwrap();
+    }
+    let digests: Vec<_> = names.iter().map(|name| blob(name.as_bytes()).digest).collect();
+    let mut stranger = place.stranger().await;
+    let holds = stranger.transaction().await.unwrap();
+    let lock = "SELECT FROM quay_gateway_job WHERE digest = $1 FOR UPDATE";
+    holds.query_one(lock, &[&digests[1].to_string()]).await.unwrap();
+    let (watches, sets) = (place.stranger().await, journal.clone());
+    let set_aside = tokio::spawn(async move { sets.set_aside(&digests, &[zone()], "why").await });
+    waiting(&watches, 1, 0).await;
+    let ends = [&names[0], &names[2]].map(|name| new_job(name, "zone-b"));
+    let adds = journal.clone();
+    let added = tokio::spawn(async move { adds.add(ends.into()).await });
+    waiting(&watches, 2, 0).await;
+    holds.rollback().await.unwrap();
+    assert_eq!(set_aside.await.unwrap().unwrap(), 3);
+    added.await.unwrap().unwrap();
+    assert!(!postgres.log().contains("deadlock detected"), "{}", postgres.log());
+    assert_eq!(journal.counts().await.unwrap()[0].parked, 1, "those that were added again are not");
+}
+
+#[tokio::test]
+async fn what_gave_way_to_another_is_asked_again() {
+    let place = Postgres::start().await.place().await;
+    let journal = place.open().await;
+    for statement in [
+        "CREATE SEQUENCE tries",
+        "CREATE FUNCTION give_way() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         CASE nextval('tries') WHEN 1 THEN RAISE 'scripted' USING ERRCODE = '40P01'; \
+         WHEN 2 THEN RAISE 'scripted' USING ERRCODE = '40001'; ELSE RETURN NEW; END CASE; END $$",
+        "CREATE TRIGGER give_way BEFORE INSERT ON quay_gateway_job FOR EACH ROW EXECUTE FUNCTION give_way()",
+    ] {
+        place.sql(statement).await;
+    }
+    journal.add(vec![new_job("x", "zone-b")]).await.unwrap();
+    assert_eq!(claim(&journal).await.blob, blob(b"x"));
+    assert_eq!(
+        place.stranger().await.query_one("SELECT nextval('tries')", &[]).await.unwrap().get::<_, i64>(0),
+        4
+    );
 }

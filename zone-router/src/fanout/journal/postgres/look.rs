@@ -38,23 +38,29 @@ const JOBS: &str = concat!(
 /// Digest, zones.
 const JOBS_OF: &str = concat!(columns!(), "WHERE digest = $1 AND zone = ANY ($2) ORDER BY zone");
 
-/// Zones, digests or NULL, state or 0, how many at most. A row for each.
+/// Zone, digests or NULL, state or 0, after which digest, how many are looked at. The last of them, or
+/// NULL where there are none, and how many were made due.
 const RETRY: &str = concat!(
-    "WITH retried AS (UPDATE quay_gateway_job SET parked = NULL, due = now() WHERE (zone, digest) IN (",
-    "SELECT zone, digest FROM quay_gateway_job WHERE zone = ANY ($1) AND ($2 IS NULL OR digest = ANY ($2)) ",
-    "AND ($3 = 0 OR ",
+    "WITH these AS (SELECT digest FROM quay_gateway_job WHERE zone = $1 AND digest > $4 ",
+    "AND ($2 IS NULL OR digest = ANY ($2)) ORDER BY digest LIMIT $5), ",
+    "retried AS (UPDATE quay_gateway_job SET parked = NULL, due = now() WHERE zone = $1 AND digest IN (",
+    "SELECT digest FROM quay_gateway_job WHERE zone = $1 AND digest > $4 ",
+    "AND digest <= (SELECT max(digest) FROM these) AND ($2 IS NULL OR digest = ANY ($2)) AND ($3 = 0 OR ",
     state!(),
-    " = $3) AND (parked IS NOT NULL OR (NOT fresh AND due > now())) LIMIT $4 FOR UPDATE SKIP LOCKED) ",
-    "RETURNING zone), told AS (SELECT pg_notify('quay_gateway_job', zone) ",
-    "FROM (SELECT DISTINCT zone FROM retried) AS zones) ",
-    "SELECT (SELECT count(*) FROM retried), (SELECT count(*) FROM told)"
+    " = $3) AND (parked IS NOT NULL OR (NOT fresh AND due > now())) ORDER BY digest FOR UPDATE SKIP LOCKED) ",
+    "RETURNING zone), told AS (SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM retried) AS zones) ",
+    "SELECT (SELECT max(digest) FROM these), (SELECT count(*) FROM retried), (SELECT count(*) FROM told)"
 );
 
-/// Zones, digests, why.
+/// Zones, digests, why. Locks in the order in which adds do, so that neither waits for the other in a
+/// circle.
 const SET_ASIDE: &str = "
 WITH parked AS (
     UPDATE quay_gateway_job SET parked = now(), error = $3
-    WHERE zone = ANY ($1) AND digest = ANY ($2) AND parked IS NULL RETURNING 1)
+    WHERE (zone, digest) IN (SELECT zone, digest FROM quay_gateway_job
+                             WHERE zone = ANY ($1) AND digest = ANY ($2) AND parked IS NULL
+                             ORDER BY zone, digest FOR UPDATE)
+    RETURNING 1)
 SELECT count(*) FROM parked";
 
 /// Zones.
@@ -82,7 +88,7 @@ impl Postgres {
             (&state, Type::INT4),
             (&limit, Type::INT8),
         ];
-        let rows = self.ask(&self.lanes, JOBS, &parameters).await?;
+        let rows = self.look(JOBS, &parameters).await?;
         rows.iter().map(|row| self.view(row)).collect()
     }
 
@@ -93,27 +99,32 @@ impl Postgres {
     ) -> Answer<Vec<JobView>> {
         let (digest, zones) = (digest.to_string(), texts(zones.iter()));
         let parameters: [Parameter<'_>; 2] = [(&digest, Type::TEXT), (&zones, Type::TEXT_ARRAY)];
-        let rows = self.ask(&self.lanes, JOBS_OF, &parameters).await?;
+        let rows = self.look(JOBS_OF, &parameters).await?;
         rows.iter().map(|row| self.view(row)).collect()
     }
 
     pub(in super::super) async fn retry(&self, which: &Which) -> Answer<u64> {
-        let zones = texts(which.zones.iter());
         let digests = which.digests.as_ref().map(|digests| texts(digests.iter()));
         let state = State::number(which.state);
-        let parameters: [Parameter<'_>; 4] = [
-            (&zones, Type::TEXT_ARRAY),
-            (&digests, Type::TEXT_ARRAY),
-            (&state, Type::INT4),
-            (&HASTENED, Type::INT8),
-        ];
         let mut all = 0;
-        loop {
-            match self.number(RETRY, &parameters).await? {
-                0 => return Ok(all),
-                some => all += some,
+        for zone in &which.zones {
+            let mut after = String::new();
+            loop {
+                let parameters: [Parameter<'_>; 5] = [
+                    (&&**zone, Type::TEXT),
+                    (&digests, Type::TEXT_ARRAY),
+                    (&state, Type::INT4),
+                    (&after, Type::TEXT),
+                    (&HASTENED, Type::INT8),
+                ];
+                let rows = self.look(RETRY, &parameters).await?;
+                let Some(row) = rows.first() else { break };
+                all += unsigned(row.get(1));
+                let Some(last) = row.get(0) else { break };
+                after = last;
             }
         }
+        Ok(all)
     }
 
     pub(in super::super) async fn set_aside(
@@ -129,7 +140,7 @@ impl Postgres {
     }
 
     pub(in super::super) async fn ages(&self) -> Answer<BTreeMap<Arc<str>, Ages>> {
-        let rows = self.ask(&self.lanes, &ages_statement(), &[]).await?;
+        let rows = self.look(&ages_statement(), &[]).await?;
         let ages = rows.iter().map(|row| {
             let mut ages = Ages { jobs: unsigned(row.get(1)), ..Ages::default() };
             ages.seconds = row.get::<_, f64>(2).max(0.0);
@@ -143,7 +154,7 @@ impl Postgres {
 
     pub(in super::super) async fn outstanding(&self, zones: &[Arc<str>]) -> Answer<Vec<Outstanding>> {
         let zones = texts(zones.iter());
-        let rows = self.ask(&self.lanes, OUTSTANDING, &[(&zones, Type::TEXT_ARRAY)]).await?;
+        let rows = self.look(OUTSTANDING, &[(&zones, Type::TEXT_ARRAY)]).await?;
         let outstanding = rows.iter().map(|row| Outstanding {
             zones: unsigned(row.get(0)),
             blobs: unsigned(row.get(1)),
@@ -153,7 +164,7 @@ impl Postgres {
     }
 
     async fn number(&self, statement: &str, parameters: &[Parameter<'_>]) -> Answer<u64> {
-        let rows = self.ask(&self.lanes, statement, parameters).await?;
+        let rows = self.look(statement, parameters).await?;
         Ok(rows.first().map_or(0, |row| unsigned(row.get(0))))
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backends::{Digest, Key};
 use rustls::ClientConfig;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
@@ -28,6 +28,12 @@ use crate::postgres::{Client, Database, Line, Parameter, PostgresError, Purpose,
 
 /// How long a job is a replica's own after it was claimed, or its lease renewed.
 pub const LEASE: Duration = Duration::from_secs(20);
+
+/// How long bringing large tables up to date may take, or waiting for a replica that does it.
+const MIGRATION: Duration = Duration::from_secs(30 * 60);
+
+/// How long a new connection may take for anything else.
+const READY: Duration = Duration::from_secs(5);
 
 /// Between renewals of a lease.
 const RENEWAL: Duration = Duration::from_secs(5);
@@ -51,15 +57,24 @@ impl Purpose for Jobs {
         "the journal's database"
     }
 
+    fn patience(&self) -> Duration {
+        MIGRATION
+    }
+
     async fn prepare(&self, database: &Database, client: &Client) -> Result<(), PostgresError> {
         let said = |error| PostgresError::said(database, &error);
-        let found = schema::migrate(client).await.map_err(said)?;
+        let late = |_| PostgresError::Late(READY);
+        let mut found = timeout(READY, schema::version(client)).await.map_err(late)?.map_err(said)?;
+        if found < schema::VERSION {
+            found = schema::migrate(client).await.map_err(said)?;
+        }
         if found > schema::VERSION {
             let place = database.place().to_owned();
             return Err(PostgresError::Newer { place, found, known: schema::VERSION });
         }
         if self.0.is_some() {
-            client.batch_execute(&format!("LISTEN {CHANNEL}")).await.map_err(said)?;
+            let listen = format!("LISTEN {CHANNEL}");
+            timeout(READY, client.batch_execute(&listen)).await.map_err(late)?.map_err(said)?;
         }
         Ok(())
     }
@@ -84,6 +99,8 @@ pub(super) struct Postgres {
     /// For pushes, which must not wait behind what lanes ask.
     pushes: Line,
     lanes: Line,
+    /// For what reads many jobs, which neither waits behind.
+    looks: Line,
     /// Which replica this is, since its start: what an earlier process had leased is not its own.
     replica: i64,
     _end: DropGuard,
@@ -98,8 +115,9 @@ impl Postgres {
         let end = CancellationToken::new();
         let pushes = Line::keep(&database, tls, Arc::new(Jobs(None)), end.clone());
         let lanes = Line::keep(&database, tls, Arc::new(Jobs(Some(bells))), end.clone());
+        let looks = Line::keep(&database, tls, Arc::new(Jobs(None)), end.clone());
         let replica = fastrand::i64(..);
-        let postgres = Self { database, pushes, lanes, replica, _end: end.drop_guard() };
+        let postgres = Self { database, pushes, lanes, looks, replica, _end: end.drop_guard() };
         match postgres.pushes.started().await.map_err(JournalError::from) {
             Err(error) if error.is_lasting() => Err(error),
             Err(error) => {
@@ -265,7 +283,7 @@ impl Postgres {
     }
 
     pub(super) async fn counts(&self) -> Result<Vec<Count>, JournalError> {
-        let rows = self.ask(&self.lanes, statements::COUNTS, &[]).await?;
+        let rows = self.look(statements::COUNTS, &[]).await?;
         Ok(rows.iter().map(count).collect())
     }
 
@@ -276,6 +294,10 @@ impl Postgres {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, JournalError> {
         line.ask(statement, parameters).await.map_err(JournalError::from)
+    }
+
+    async fn look(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, JournalError> {
+        self.looks.look(statement, parameters).await.map_err(JournalError::from)
     }
 
     fn job(&self, zone: &Arc<str>, row: &Row) -> Result<Job, JournalError> {

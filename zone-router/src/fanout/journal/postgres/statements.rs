@@ -73,19 +73,21 @@ WITH released AS (
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM released LIMIT 1";
 
-/// Zone, digest, replica, stamp, seconds to wait, error.
+/// Zone, digest, replica, stamp, seconds to wait, error. What was parked meanwhile keeps why.
 pub(super) const FAILED: &str = "
 UPDATE quay_gateway_job SET
-    attempts = attempts + 1, failed = now(), error = $6, fresh = stamp <> $4,
+    attempts = attempts + 1, failed = now(), error = CASE WHEN parked IS NULL THEN $6 ELSE error END,
+    fresh = stamp <> $4,
     due = CASE WHEN stamp = $4 THEN now() + make_interval(secs => $5) ELSE due END,
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Zone, digest, replica, stamp, why.
+/// Zone, digest, replica, stamp, why. What was parked meanwhile keeps why, and since when.
 pub(super) const PARK: &str = "
 UPDATE quay_gateway_job SET
-    attempts = attempts + 1, failed = now(), error = $5, fresh = stamp <> $4,
-    parked = CASE WHEN stamp = $4 THEN now() ELSE parked END,
+    attempts = attempts + 1, failed = now(), error = CASE WHEN parked IS NULL THEN $5 ELSE error END,
+    fresh = stamp <> $4,
+    parked = CASE WHEN stamp = $4 THEN coalesce(parked, now()) ELSE parked END,
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 

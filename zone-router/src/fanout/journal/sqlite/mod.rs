@@ -8,6 +8,8 @@ mod look;
 #[cfg(test)]
 mod simulated;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -19,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use backends::Digest;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::super::job::{Job, NewJob};
@@ -52,8 +54,8 @@ type Reply = oneshot::Sender<Result<(), JournalError>>;
 #[derive(Clone)]
 pub(super) struct Sqlite {
     writes: mpsc::Sender<(Apply, Reply)>,
-    reader: Arc<Mutex<Connection>>,
-    looker: Arc<Mutex<Connection>>,
+    reader: Reader,
+    looker: Reader,
     /// A moment, by both clocks.
     moment: Arc<Mutex<(Instant, SystemTime)>>,
     /// What is there instead of a disk and a clock.
@@ -81,7 +83,7 @@ impl Sqlite {
         let reader = || {
             let reader = connect(path).map_err(sqlite)?;
             reader.pragma_update(None, "query_only", true).map_err(sqlite)?;
-            Ok::<_, JournalError>(Arc::new(Mutex::new(reader)))
+            Ok::<_, JournalError>(Reader::new(Arc::new(Mutex::new(reader))))
         };
         let (reader, looker) = (reader()?, reader()?);
         let (writes, requests) = mpsc::channel(QUEUE);
@@ -102,9 +104,9 @@ impl Sqlite {
     /// On a disk that is none.
     #[cfg(test)]
     pub(super) fn simulated(simulated: Simulated) -> Self {
-        let reader = Arc::clone(&simulated.disk);
+        let reader = Reader::new(Arc::clone(&simulated.disk));
         let moment = Arc::new(Mutex::new((Instant::now(), (simulated.clock)())));
-        let looker = Arc::clone(&reader);
+        let looker = reader.clone();
         Self { writes: mpsc::channel(1).0, reader, looker, moment, simulated: Some(simulated) }
     }
 
@@ -225,7 +227,7 @@ impl Sqlite {
         if let Some(simulated) = &self.simulated {
             return simulated.read(query).await;
         }
-        Self::query(Arc::clone(&self.reader), query).await
+        self.reader.query(query).await
     }
 
     /// What reads many jobs: lanes do not wait for it.
@@ -237,15 +239,33 @@ impl Sqlite {
         if let Some(simulated) = &self.simulated {
             return simulated.read(query).await;
         }
-        Self::query(Arc::clone(&self.looker), query).await
+        self.looker.query(query).await
+    }
+}
+
+/// A connection that reads, for one query at a time.
+#[derive(Clone)]
+struct Reader {
+    connection: Arc<Mutex<Connection>>,
+    /// Waited for before a thread is taken: who gives up waiting leaves none behind.
+    turn: Arc<Semaphore>,
+}
+
+impl Reader {
+    fn new(connection: Arc<Mutex<Connection>>) -> Self {
+        Self { connection, turn: Arc::new(Semaphore::new(1)) }
     }
 
     async fn query<T: Send + 'static>(
-        reader: Arc<Mutex<Connection>>,
+        &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, JournalError> {
+        let turn = Arc::clone(&self.turn).acquire_owned();
+        let turn = tokio::time::timeout(PATIENCE, turn).await.map_err(|_| JournalError::Late(PATIENCE))?;
+        let connection = Arc::clone(&self.connection);
         let answer = tokio::task::spawn_blocking(move || {
-            query(&reader.lock().unwrap_or_else(PoisonError::into_inner))
+            let _turn = turn;
+            query(&connection.lock().unwrap_or_else(PoisonError::into_inner))
         });
         Ok(answer.await.map_err(|_| JournalError::Closed)??)
     }

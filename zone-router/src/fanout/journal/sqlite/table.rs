@@ -208,8 +208,8 @@ pub(super) fn failed(
     error: &str,
 ) -> Result<()> {
     db.prepare_cached(
-        "UPDATE job SET attempts = attempts + 1, failed = ?3, error = ?5, fresh = stamp <> ?6,
-                        due = iif(stamp = ?6, ?4, due)
+        "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?5, error),
+                        fresh = stamp <> ?6, due = iif(stamp = ?6, ?4, due)
          WHERE zone = ?1 AND digest = ?2",
     )?
     .execute(params![
@@ -226,8 +226,8 @@ pub(super) fn failed(
 /// Sets a job aside, and keeps why; what was added again since it was read stays due.
 pub(super) fn park(db: &Connection, job: &Job, now: SystemTime, why: &str) -> Result<()> {
     db.prepare_cached(
-        "UPDATE job SET attempts = attempts + 1, failed = ?3, error = ?4, fresh = stamp <> ?5,
-                        parked = iif(stamp = ?5, ?3, parked)
+        "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?4, error),
+                        fresh = stamp <> ?5, parked = iif(stamp = ?5, coalesce(parked, ?3), parked)
          WHERE zone = ?1 AND digest = ?2",
     )?
     .execute(params![&*job.target, job.blob.digest.to_string(), to_millis(now), why, job.stamp])?;
