@@ -93,6 +93,25 @@ async fn what_is_missing_wrong_and_nobodys() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_target_that_cannot_be_used_is_not_passed_over() -> Result<()> {
+    let site = Site::start()?;
+    everywhere(&site, 1, 10)?;
+    let mut quay = site.quay.config();
+    quay["DISTRIBUTED_STORAGE_CONFIG"]["zone-c"][0] = json!("NoSuchStorage");
+    let gateway = Gateway::prepare(&site.gateway_config(&json!({})), &[("quay.yaml", &quay.to_string())])?;
+    for output in ["table", "json", "csv"] {
+        let ended = command(&gateway, &[&["audit", "--output", output], &NOW]).await?;
+        ensure!(
+            ended.status == Some(3) && ended.stderr.contains("note: zone zone-c cannot be used"),
+            "{ended:?}"
+        );
+    }
+    let without = command(&gateway, &[&["audit", "--without", "zone-c"], &NOW]).await?;
+    ensure!(without.status == Some(0), "{without:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_was_just_written_is_left_alone() -> Result<()> {
     let site = Site::start()?;
     let digest = everywhere(&site, 1, 10)?;

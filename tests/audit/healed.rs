@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use backends::Digest;
 use http::StatusCode;
 use serde_json::json;
+use tests::gateway::Gateway;
 use tests::site::Site;
 
 use super::compared::prepared;
@@ -69,7 +70,7 @@ async fn an_earlier_audit_is_healed_once() -> Result<()> {
     ensure!(healed.stdout.contains("7 copies are queued"), "{healed:?}");
     arrives(&site, "zone-b", &digests).await?;
     let again = command(&gateway, &[&["heal", "--findings"]]).await?;
-    ensure!(again.stdout.contains("0 copies are queued; 7 findings were dealt with"), "{again:?}");
+    ensure!(again.stdout.contains("0 copies are queued; 7 were by an earlier run"), "{again:?}");
     // By its name, it is another matter whether it was dealt with.
     let file = gateway.dir().join("findings");
     std::fs::copy(gateway.dir().join("state/audit/findings.jsonl"), &file)?;
@@ -78,6 +79,53 @@ async fn an_earlier_audit_is_healed_once() -> Result<()> {
     std::fs::write(&file, "{\"kind\":\"missing\"}\n")?;
     let spoilt = command(&gateway, &[&["heal", "--findings", &file.to_string_lossy()]]).await?;
     ensure!(spoilt.status == Some(1) && spoilt.stderr.contains("is no file of findings"), "{spoilt:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_goes_missing_again_is_queued_again() -> Result<()> {
+    let site = Site::start()?;
+    let digest = everywhere(&site, 1, 200)?;
+    let gateway = site.gateway(&json!({})).await?;
+    for _ in 0..2 {
+        site.zone("zone-b").delete(&digest)?;
+        let healed = command(&gateway, &[&["heal", "--output", "json"], &NOW]).await?;
+        assert_eq!(healed.json()?["queued"], 1, "{healed:?}");
+        arrives(&site, "zone-b", &[digest]).await?;
+    }
+    // Nor is a file of findings done with for ever.
+    let file = gateway.dir().join("findings");
+    std::fs::copy(gateway.dir().join("state/audit/findings.jsonl"), &file)?;
+    for _ in 0..2 {
+        let named = command(&gateway, &[&["heal", "--findings", &file.to_string_lossy()]]).await?;
+        ensure!(named.status == Some(0) && named.stdout.contains("1 copies are queued."), "{named:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn findings_where_no_copies_go_stop_no_others() -> Result<()> {
+    let site = Site::start()?;
+    let [first, second] = [everywhere(&site, 1, 200)?, everywhere(&site, 2, 200)?];
+    site.zone("zone-b").delete(&first)?;
+    site.zone("zone-c").truncate(&second, 0)?;
+    let mut quay = site.quay.config();
+    quay["DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS"] = json!(["zone-a", "zone-b"]);
+    let config = site.gateway_config(&json!({}));
+    let gateway = Gateway::start(&config, &[("quay.yaml", &quay.to_string())]).await?;
+    let healed = command(&gateway, &[&["heal", "--output", "json"], &NOW]).await?;
+    ensure!(healed.status == Some(3), "{healed:?}");
+    let told = healed.json()?;
+    assert_eq!((&told["queued"], &told["beyond"]), (&json!(1), &json!({"empty": 1})), "{told:#}");
+    arrives(&site, "zone-b", &[first]).await?;
+    let filled = command(&gateway, &[&["backfill", "zone-b", "--go"], &NOW]).await?;
+    ensure!(filled.status == Some(0) && filled.stdout.starts_with("zone-b lacks 0 blobs, 0 B"), "{filled:?}");
+    // An inventory that was cut has not found all.
+    let file = gateway.dir().join("state/audit/checkpoint.json");
+    let cut = std::fs::read_to_string(&file)?.replace("\"done\": true", "\"done\": false");
+    std::fs::write(&file, cut)?;
+    let refused = command(&gateway, &[&["heal", "--findings"]]).await?;
+    ensure!(refused.status == Some(1) && refused.stderr.contains("was cut"), "{refused:?}");
     Ok(())
 }
 

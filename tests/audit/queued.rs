@@ -169,8 +169,18 @@ async fn a_zone_may_be_given_up_only_if_all_is_elsewhere() -> Result<()> {
     for zone in ["zone-a", "zone-b", "zone-c"] {
         until(&gateway, zone, |zone| zone["waiting"] == 0).await?;
     }
+    // What is no blob is copied by nobody.
+    let root = site.zone("zone-b").path(&digests[1]).ancestors().nth(3).context("the root")?.to_owned();
+    std::fs::create_dir_all(root.join("userfiles"))?;
+    std::fs::write(root.join("userfiles/context"), "x")?;
+    let no = command(&gateway, &[&["zones", "retire", "zone-b"]]).await?;
+    ensure!(
+        no.status == Some(3) && no.stdout.contains("1 objects below userfiles/, 1 B, are in zone-b alone"),
+        "{no:?}"
+    );
+    std::fs::remove_dir_all(root.join("userfiles"))?;
     let yes = command(&gateway, &[&["zones", "retire", "zone-b"]]).await?;
-    ensure!(yes.status == Some(0), "{yes:?}");
+    ensure!(yes.status == Some(0) && yes.stdout.contains("4 blobs of it were compared"), "{yes:?}");
     // What is owed to it speaks against it.
     let [layer, _] = pushed_without_zone_b(&site, &gateway).await?;
     until(&gateway, "zone-b", |zone| zone["waiting"] != 0).await?;

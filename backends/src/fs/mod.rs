@@ -100,7 +100,12 @@ impl Store for FsStore {
                 let what = format!("list {folder}");
                 let root = self.root.clone();
                 let entries = step(what, self.timeouts.first_byte + self.timeouts.stall, move || {
-                    existing(entries(&root, &folder))
+                    let found = existing(entries(&root, &folder))?;
+                    if found.is_none() {
+                        // A root that is not there, such as one that is not mounted, is no empty one.
+                        std::fs::metadata(&root)?;
+                    }
+                    Ok(found)
                 })
                 .await?
                 .unwrap_or_default();

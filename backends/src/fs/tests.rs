@@ -34,6 +34,15 @@ async fn nothing_outside_the_root() {
 }
 
 #[tokio::test]
+async fn a_root_that_is_not_there_is_no_empty_one() {
+    let (folder, store) = store();
+    let listed = || async { store.list("sha256/00/").try_collect::<Vec<_>>().await };
+    assert_eq!(listed().await.expect("a folder that is not there yet").len(), 0);
+    drop(folder);
+    assert_eq!(listed().await.expect_err("no root").kind(), Kind::Unavailable);
+}
+
+#[tokio::test]
 async fn a_file_that_shrinks_ends_in_an_error() {
     let (folder, store) = store();
     let path = folder.path().join("blob");

@@ -143,7 +143,11 @@ pub(crate) struct RetireArguments {
     /// unless it is named.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) folder: Option<PathBuf>,
-    /// Go on with the inventory that was cut.
+    /// The zone may have no blob at all; without this, a zone where none is found is not given up, since its
+    /// store may not be mounted, or be another.
+    #[arg(long)]
+    pub(crate) empty: bool,
+    /// Go on with the inventory that was cut, if it began within a day.
     #[arg(long, conflicts_with = "fresh")]
     pub(crate) resume: bool,
     /// Forget the inventory that was cut.

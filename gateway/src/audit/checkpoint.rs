@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use backends::{Digest, Hasher};
@@ -24,7 +24,7 @@ const CHECKPOINT: &str = "checkpoint.json";
 const LINE_MAX: u64 = 64 * 1024;
 
 /// What this release writes and reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is audited, and how: an audit goes on only with the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,10 @@ pub struct Plan {
     pub strays: bool,
     /// Whether the registry was asked.
     pub registry: bool,
+    /// What kind of registry it is: where blobs lie.
+    pub kind: String,
+    /// Where the zones' stores are, as digests that hold no secret.
+    pub places: Vec<String>,
 }
 
 /// How far an audit is.
@@ -67,6 +71,11 @@ impl Checkpoint {
         let (version, began) = (VERSION, SystemTime::now());
         Self { version, plan, steps: 0, roots: Vec::new(), tally, findings: 0, began, done: false }
     }
+
+    /// A beginning in the future says nothing of its age, so it counts as old.
+    fn is_older_than(&self, oldest: Option<Duration>) -> bool {
+        oldest.is_some_and(|oldest| self.began.elapsed().map_or(true, |age| age > oldest))
+    }
 }
 
 /// What to do about an audit that was cut.
@@ -90,7 +99,12 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Goes on with the audit in this folder, or begins one. The folder must exist.
-    pub(super) fn open(path: &Path, plan: Plan, begin: Begin) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        plan: Plan,
+        begin: Begin,
+        oldest: Option<Duration>,
+    ) -> anyhow::Result<Self> {
         let cut = match begin {
             Begin::Fresh => None,
             Begin::IfNone | Begin::Resume => found(path)?.filter(|found| !found.done),
@@ -107,6 +121,12 @@ impl Folder {
                         "the audit in {} had other zones or options ({}): repeat those, or begin anew with --fresh",
                         path.display(),
                         differences(&found.plan, &plan)
+                    );
+                }
+                if found.is_older_than(oldest) {
+                    bail!(
+                        "the audit in {} began too long ago to say what is there now: begin anew with --fresh",
+                        path.display()
                     );
                 }
                 found
@@ -270,6 +290,9 @@ fn differences(old: &Plan, new: &Plan) -> String {
     if old.registry != new.registry {
         told.push(format!("{} the registry's database", if old.registry { "with" } else { "without" }));
     }
+    if (&old.kind, &old.places) != (&new.kind, &new.places) && old.zones == new.zones {
+        told.push("other stores, or another registry.kind, under these names".to_owned());
+    }
     told.join("; ")
 }
 
@@ -280,7 +303,9 @@ mod tests {
 
     fn plan() -> Plan {
         let zones = vec![("a".to_owned(), true), ("b".to_owned(), false)];
-        Plan { zones, deep: None, seed: 0, strays: false, registry: false }
+        let places = vec!["1".to_owned(), "2".to_owned()];
+        let kind = "quay".to_owned();
+        Plan { zones, deep: None, seed: 0, strays: false, registry: false, kind, places }
     }
 
     fn missing(n: u8) -> Finding {
@@ -294,7 +319,7 @@ mod tests {
     #[test]
     fn what_was_not_saved_is_found_again_once() {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut folder = Folder::open(dir.path(), plan(), Begin::IfNone).expect("begins");
+        let mut folder = Folder::open(dir.path(), plan(), Begin::IfNone, None).expect("begins");
         folder.add(&[missing(1)]).expect("written");
         folder.at.steps = 1;
         folder.save().expect("saved");
@@ -302,15 +327,15 @@ mod tests {
         folder.add(&[missing(2)]).expect("written");
         drop(folder);
         assert_eq!(read(dir.path()), [missing(1)]);
-        let cut = Folder::open(dir.path(), plan(), Begin::IfNone).expect_err("cut").to_string();
+        let cut = Folder::open(dir.path(), plan(), Begin::IfNone, None).expect_err("cut").to_string();
         assert!(cut.contains("1 of 256 steps") && cut.contains("--resume"), "{cut}");
-        let mut folder = Folder::open(dir.path(), plan(), Begin::Resume).expect("goes on");
+        let mut folder = Folder::open(dir.path(), plan(), Begin::Resume, None).expect("goes on");
         assert_eq!((folder.at.steps, folder.at.tally.wrong()), (1, 1));
         folder.add(&[missing(2), missing(3)]).expect("written");
         folder.at.done = true;
         folder.save().expect("saved");
         assert_eq!(read(dir.path()), [missing(1), missing(2), missing(3)]);
-        let folder = Folder::open(dir.path(), plan(), Begin::IfNone).expect("the last one ended");
+        let folder = Folder::open(dir.path(), plan(), Begin::IfNone, None).expect("the last one ended");
         assert_eq!((folder.at.steps, folder.at.findings), (0, 0));
         assert_eq!(read(dir.path()), []);
     }
@@ -318,20 +343,35 @@ mod tests {
     #[test]
     fn only_the_same_audit_goes_on() {
         let dir = tempfile::tempdir().expect("a folder");
-        let nothing = Folder::open(dir.path(), plan(), Begin::Resume).expect_err("nothing there");
+        let nothing = Folder::open(dir.path(), plan(), Begin::Resume, None).expect_err("nothing there");
         assert!(nothing.to_string().contains("no audit to go on with"), "{nothing}");
-        drop(Folder::open(dir.path(), plan(), Begin::IfNone).expect("begins"));
+        drop(Folder::open(dir.path(), plan(), Begin::IfNone, None).expect("begins"));
         let other = Plan { deep: "5%".parse().ok(), zones: vec![("a".to_owned(), true)], ..plan() };
-        let refused = Folder::open(dir.path(), other.clone(), Begin::Resume).expect_err("another");
+        let refused = Folder::open(dir.path(), other.clone(), Begin::Resume, None).expect_err("another");
         let refused = refused.to_string();
         assert!(
             refused.contains("zones a, b (no target), now a") && refused.contains("now --deep 5%"),
             "{refused}"
         );
-        Folder::open(dir.path(), other, Begin::Fresh).expect("anew");
+        Folder::open(dir.path(), other, Begin::Fresh, None).expect("anew");
         std::fs::write(dir.path().join(CHECKPOINT), "{").expect("spoilt");
-        let spoilt = Folder::open(dir.path(), plan(), Begin::Resume).expect_err("spoilt").to_string();
+        let spoilt = Folder::open(dir.path(), plan(), Begin::Resume, None).expect_err("spoilt").to_string();
         assert!(spoilt.contains("begin anew with --fresh"), "{spoilt}");
-        Folder::open(dir.path(), plan(), Begin::Fresh).expect("anew");
+        Folder::open(dir.path(), plan(), Begin::Fresh, None).expect("anew");
+    }
+
+    #[test]
+    fn neither_other_stores_nor_an_old_beginning() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut folder = Folder::open(dir.path(), plan(), Begin::IfNone, None).expect("begins");
+        let moved = Plan { places: vec!["1".to_owned(), "3".to_owned()], ..plan() };
+        let refused = Folder::open(dir.path(), moved, Begin::Resume, None).expect_err("another store");
+        assert!(refused.to_string().contains("other stores"), "{refused}");
+        folder.at.began -= Duration::from_secs(100);
+        folder.save().expect("saved");
+        let resume =
+            |oldest| Folder::open(dir.path(), plan(), Begin::Resume, Some(Duration::from_secs(oldest)));
+        assert!(resume(99).expect_err("old").to_string().contains("too long ago"));
+        resume(1000).expect("goes on");
     }
 }

@@ -30,7 +30,7 @@ pub(super) enum Verdict {
     Right(u64),
     /// So many bytes, and they are not.
     Wrong(u64),
-    /// It is not there any more.
+    /// It was listed and is not there, asked twice.
     Gone,
     /// Why it could not be read.
     Unreadable(String),
@@ -79,7 +79,13 @@ async fn read_one(read: &Read<'_>) -> Verdict {
 }
 
 async fn hash(read: &Read<'_>) -> Result<Verdict, Error> {
-    let Some(object) = read.zone.store.get(&read.key, None).await? else { return Ok(Verdict::Gone) };
+    let store = &read.zone.store;
+    let Some(object) = store.get(&read.key, None).await? else {
+        return match store.head(&read.key).await? {
+            None => Ok(Verdict::Gone),
+            Some(_) => Err(Error::new(backends::Kind::Unavailable, "it is there, and cannot be read")),
+        };
+    };
     let mut body = object.body;
     let mut hasher = Hasher::new();
     while let Some(chunk) = body.try_next().await? {
@@ -114,7 +120,12 @@ pub(super) fn refine(compared: &mut Compared, verdicts: &Verdicts) {
     for (digest, zones) in verdicts {
         for (zone, verdict) in zones {
             let (kind, size, told) = match verdict {
-                Verdict::Right(_) | Verdict::Gone => continue,
+                Verdict::Right(_) => continue,
+                // Where nobody else has it, no copy brings it back.
+                Verdict::Gone => {
+                    let kind = if right(digest).is_some() { Kind::Missing } else { Kind::Unreadable };
+                    (kind, None, Some("it was listed, and is not there".to_owned()))
+                }
                 Verdict::Wrong(0) => (Kind::Empty, Some(0), None),
                 Verdict::Wrong(size) => (Kind::WrongBytes, Some(*size), None),
                 Verdict::Unreadable(error) => (Kind::Unreadable, None, Some(error.clone())),
@@ -177,6 +188,7 @@ mod tests {
             [
                 (Kind::Missing, "f", None, Some(5)),
                 (Kind::WrongBytes, "b", Some(6), Some(5)),
+                (Kind::Missing, "c", None, Some(5)),
                 (Kind::WrongBytes, "d", Some(5), Some(5)),
                 (Kind::Unreadable, "e", None, Some(5)),
             ]

@@ -27,6 +27,7 @@ pub fn json(report: &Report) -> Value {
         "began": humantime::format_rfc3339_seconds(report.done.began).to_string(),
         "seconds": report.took.as_secs_f64(),
         "notes": report.notes,
+        "unseen": report.unseen,
         "findings_file": findings_file(&report.folder),
     })
 }

@@ -11,9 +11,12 @@ use super::compare::Seen;
 use super::layout::Layout;
 use super::tally::Count;
 
-/// Objects of a zone below one prefix, strays too: 40 bytes of memory each, and 256 million blobs a zone.
+/// Blobs of a zone below one prefix: 40 bytes of memory each, and 256 million blobs a zone.
 /// Where a zone has more, the audit is refused.
 pub(super) const OBJECTS_MAX: usize = 1_000_000;
+
+/// Objects among them that are no blobs: their whole keys are kept, 1 KiB at most each.
+const STRAYS_MAX: usize = 10_000;
 
 /// How often a listing that fails is begun again.
 const TRIES: u32 = 5;
@@ -37,16 +40,21 @@ pub(super) enum ListError {
     #[error("{0}")]
     Store(Error),
     /// More than memory is meant for.
-    #[error("more than {OBJECTS_MAX} objects below {0}: no inventory of so many is made")]
+    #[error("more than {OBJECTS_MAX} blobs below {0}: no inventory of so many is made")]
     TooMany(String),
+    /// The same of what is no blob.
+    #[error(
+        "more than {STRAYS_MAX} objects below {0} are no blobs: remove them, no inventory of so many is made"
+    )]
+    TooManyStrays(String),
 }
 
-/// Lists the blobs whose digest begins with `first`; those written at `recent` or later are marked.
+/// Lists the blobs whose digest begins with `first`; those written at `recent` or later, if it is given, are marked.
 pub(super) async fn list(
     store: &Arc<dyn Store>,
     layout: &Layout,
     first: u8,
-    recent: SystemTime,
+    recent: Option<SystemTime>,
 ) -> Result<Listing, ListError> {
     let prefix = layout.prefix(first);
     let mut tried = 0;
@@ -74,22 +82,53 @@ async fn once(
     store: &Arc<dyn Store>,
     layout: &Layout,
     prefix: &str,
-    recent: SystemTime,
+    recent: Option<SystemTime>,
 ) -> Result<Listing, ListError> {
     let mut found = store.list(prefix);
     let mut listing = Listing::default();
     while let Some(meta) = found.try_next().await.map_err(ListError::Store)? {
-        if listing.seen.len() + listing.strays.len() >= OBJECTS_MAX {
-            return Err(ListError::TooMany(prefix.to_owned()));
-        }
         match layout.digest(&meta.key) {
             Some(digest) => {
-                let recent = meta.modified.is_some_and(|modified| modified >= recent);
+                if listing.seen.len() >= OBJECTS_MAX {
+                    return Err(ListError::TooMany(prefix.to_owned()));
+                }
+                let recent = recent.zip(meta.modified).is_some_and(|(recent, modified)| modified >= recent);
                 listing.blobs.add(meta.size);
                 listing.seen.push(Seen { digest, size: meta.size, recent });
+            }
+            None if listing.strays.len() >= STRAYS_MAX => {
+                return Err(ListError::TooManyStrays(prefix.to_owned()));
             }
             None => listing.strays.push((meta.key.as_str().to_owned(), meta.size)),
         }
     }
     Ok(listing)
+}
+
+#[cfg(test)]
+mod tests {
+    use backends::Key;
+    use backends::memory::MemoryStore;
+
+    use super::super::layout::tests::layout;
+    use super::*;
+    use crate::config::RegistryKind;
+
+    #[tokio::test]
+    async fn strays_are_bounded_apart() {
+        let store = MemoryStore::new();
+        for n in 0..STRAYS_MAX {
+            store.insert(Key::new(format!("sha256/ab/{n}")), &b"x"[..]);
+        }
+        let (store, layout): (Arc<dyn Store>, _) = (Arc::new(store), layout(RegistryKind::Quay));
+        let listed = list(&store, &layout, 0xab, None).await.expect("as many as may be");
+        assert_eq!(listed.strays.len(), STRAYS_MAX);
+        let more = MemoryStore::new();
+        for n in 0..=STRAYS_MAX {
+            more.insert(Key::new(format!("sha256/ab/{n}")), &b"x"[..]);
+        }
+        let more: Arc<dyn Store> = Arc::new(more);
+        let refused = list(&more, &layout, 0xab, None).await.expect_err("too many");
+        assert!(matches!(refused, ListError::TooManyStrays(_)), "{refused}");
+    }
 }

@@ -6,6 +6,7 @@
 //! file, and a checkpoint is written. Memory holds a few steps at most, whatever the number of blobs and
 //! the order of a listing.
 
+mod beside;
 mod checkpoint;
 mod compare;
 mod deep;
@@ -27,19 +28,22 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
+use backends::Digest;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use zone_router::Zone;
 
+pub use beside::{Alone, alone};
 pub use checkpoint::{Begin, Checkpoint, Findings, Plan, findings, findings_file, found, from_file};
 pub use finding::{CSV_HEAD, Finding, Kind};
 pub use json::json;
 pub(crate) use pace::spoken;
 pub use percent::Percent;
+pub(crate) use progress::Line;
 pub use progress::Progress;
-pub(crate) use table::with_bytes;
 pub use table::{SHOWN, table};
+pub(crate) use table::{printable, with_bytes};
 pub use tally::{Count, Tally, ZoneTally};
 
 use self::checkpoint::Folder;
@@ -74,8 +78,10 @@ pub struct Options {
     pub seed: u64,
     /// Whether to look for what belongs to nobody in the whole root of each zone.
     pub strays: bool,
-    /// Blobs written within so long are left alone: their copies may be under way.
+    /// Blobs written within so long are left alone: their copies may be under way. None are, if it is zero.
     pub min_age: Duration,
+    /// How long ago an audit may have begun that is gone on with; for ever, if that is not said.
+    pub oldest: Option<Duration>,
     /// Whether to ask Quay's database, where it is configured: what Quay knows nothing of, and what it
     /// believes to be where it is not.
     pub database: bool,
@@ -92,6 +98,17 @@ pub struct Report {
     pub took: Duration,
     /// What there is to know beside what was found.
     pub notes: Vec<String>,
+    /// Zones where every blob should be that could not be used, though nobody left them out: nothing is
+    /// known of them.
+    pub unseen: Vec<String>,
+}
+
+impl Report {
+    /// Whether every zone that was to be audited was, and nothing is missing or wrong.
+    #[must_use]
+    pub fn is_fine(&self) -> bool {
+        self.unseen.is_empty() && self.done.tally.wrong() == 0
+    }
 }
 
 /// Audits the zones. `found` is told of everything that is found, as it is, from the beginning also where
@@ -110,13 +127,15 @@ pub async fn run(
     let began = std::time::Instant::now();
     tls::install_provider();
     let transport = app::transport(settings, tls::client(&settings.ca_files)?);
-    let (zones, mut notes) = chosen(zones::build(settings, &transport)?, &options.without)?;
+    let Chosen { zones, mut notes, unusable } =
+        chosen(zones::build(settings, &transport)?, &options.without)?;
     let records = match options.database {
         true => app::quay_database(settings).await?.map(|quay| Box::new(quay) as Box<dyn Records>),
         false => None,
     };
     let targets = options.targets.as_ref().unwrap_or(&settings.targets);
     let targets: BTreeSet<_> = targets.iter().map(String::as_str).collect();
+    let unseen = unusable.into_iter().filter(|name| targets.contains(name.as_str())).collect();
     if !zones.iter().any(|zone| targets.contains(&*zone.name)) {
         notes.push("none of these zones is a target of copies: nothing counts as missing".to_owned());
     }
@@ -126,9 +145,11 @@ pub async fn run(
         seed: options.seed,
         strays: options.strays,
         registry: records.is_some(),
+        kind: format!("{:?}", settings.registry_kind),
+        places: places(settings, &zones),
     };
     let _lock = DirectoryLock::take(&options.folder).context("the audit's folder cannot be used")?;
-    let mut folder = Folder::open(&options.folder, plan, options.begin)?;
+    let mut folder = Folder::open(&options.folder, plan, options.begin, options.oldest)?;
     for finding in findings(&options.folder)? {
         found(&finding?)?;
     }
@@ -153,30 +174,55 @@ pub async fn run(
             options.folder.display()
         )
     })?;
-    Ok(Report { done: folder.at, folder: options.folder.clone(), took: began.elapsed(), notes })
+    Ok(Report { done: folder.at, folder: options.folder.clone(), took: began.elapsed(), notes, unseen })
+}
+
+/// Zones to audit, and others.
+struct Chosen {
+    zones: Vec<Zone>,
+    /// What there is to say of the others.
+    notes: Vec<String>,
+    /// Those that cannot be used, and were not left out.
+    unusable: Vec<String>,
 }
 
 /// The zones that can be listed and are not left out, and what there is to say of the others.
-fn chosen(zones: Vec<Zone>, without: &[String]) -> anyhow::Result<(Vec<Zone>, Vec<String>)> {
+fn chosen(zones: Vec<Zone>, without: &[String]) -> anyhow::Result<Chosen> {
     let names: Vec<_> = zones.iter().map(|zone| zone.name.to_string()).collect();
     if let Some(unknown) = without.iter().find(|name| !names.contains(name)) {
         bail!("--without: there is no zone {unknown}; zones are {}", names.join(", "));
     }
-    let mut notes = Vec::new();
-    let mut chosen = Vec::new();
+    let mut chosen = Chosen { zones: Vec::new(), notes: Vec::new(), unusable: Vec::new() };
     for zone in zones {
         if without.iter().any(|name| *name == *zone.name) {
-            notes.push(format!("zone {} was left out", zone.name));
+            chosen.notes.push(format!("zone {} was left out", zone.name));
         } else if let Some(unusable) = zones::unusable(&zone) {
-            notes.push(format!("{unusable}; it was left out"));
+            chosen.notes.push(format!("{unusable}; it was left out"));
+            chosen.unusable.push(zone.name.to_string());
         } else {
-            chosen.push(zone);
+            chosen.zones.push(zone);
         }
     }
-    match chosen.is_empty() {
+    match chosen.zones.is_empty() {
         true => bail!("no zone is left to audit"),
-        false => Ok((chosen, notes)),
+        false => Ok(chosen),
     }
+}
+
+/// Where the stores of these zones are.
+fn places(settings: &Settings, zones: &[Zone]) -> Vec<String> {
+    let named = |zone: &Zone| settings.zones.iter().find(|named| named.name == *zone.name);
+    let place = |zone: &Zone| {
+        let store = &named(zone)?.store;
+        Some(Digest::of(format!("{} {}", store.driver(), store.location()?).as_bytes()).to_string())
+    };
+    zones.iter().map(|zone| place(zone).unwrap_or_default()).collect()
+}
+
+/// From when on blobs are too young to say anything of them, if any are.
+fn recent(now: SystemTime, min_age: Duration) -> Option<SystemTime> {
+    let since = || now.checked_sub(min_age).unwrap_or(SystemTime::UNIX_EPOCH);
+    (!min_age.is_zero()).then(since)
 }
 
 /// An audit at work.
@@ -228,7 +274,7 @@ impl Audit<'_> {
     }
 
     async fn step(&self, first: u8) -> anyhow::Result<Step> {
-        let recent = SystemTime::now() - self.options.min_age;
+        let recent = recent(SystemTime::now(), self.options.min_age);
         let list = |zone: &Zone| {
             let (store, name) = (Arc::clone(&zone.store), Arc::clone(&zone.name));
             async move {
@@ -292,5 +338,27 @@ impl Audit<'_> {
             }
         }
         refine(&mut step.compared, &verdicts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_no_age_none_is_too_young() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        assert_eq!(recent(now, Duration::ZERO), None, "nor what a store's fast clock dates tomorrow");
+        assert_eq!(recent(now, Duration::from_secs(1)), Some(now - Duration::from_secs(1)));
+        assert_eq!(recent(now, Duration::MAX), Some(SystemTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn a_zone_that_cannot_be_used_is_no_zone_left_out() {
+        let zones = || ["a", "b"].map(|name| Zone::unusable(name, "why")).into_iter();
+        let memory = || Zone::new("c", Arc::new(backends::memory::MemoryStore::new()));
+        let some = chosen(zones().chain([memory()]).collect(), &["a".to_owned()]).expect("one is left");
+        assert_eq!((some.zones.len(), some.notes.len(), some.unusable), (1, 2, vec!["b".to_owned()]));
+        assert!(chosen(zones().collect(), &[]).is_err());
     }
 }

@@ -113,6 +113,6 @@ fn told(finding: &Finding) -> String {
 }
 
 /// Without what would steer a terminal: names at a store may be anybody's.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

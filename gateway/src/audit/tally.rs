@@ -72,7 +72,7 @@ pub struct Tally {
 
 impl Tally {
     /// Nothing counted, in these zones, each with whether it is a target.
-    pub(super) fn new<'a>(zones: impl Iterator<Item = (&'a str, bool)>) -> Self {
+    pub(crate) fn new<'a>(zones: impl Iterator<Item = (&'a str, bool)>) -> Self {
         let zone = |(name, target): (&str, bool)| ZoneTally {
             name: name.to_owned(),
             target,

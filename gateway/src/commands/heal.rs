@@ -1,16 +1,17 @@
 //! `heal` and `backfill`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gateway::audit::{self, Findings, Options};
-use gateway::config::{self, Settings};
+use gateway::audit::{self, Checkpoint, Findings, Options};
+use gateway::config::{self, RegistryKind, Settings};
 use gateway::queue::{Fed, Feed, Outcome, Plan};
 use gateway::{Running, queue};
 use tokio_util::sync::CancellationToken;
 
-use super::audit::{options, progress, run};
+use super::audit::{EXIT_FOUND, options, progress, run};
 use super::output::{print, runtime};
 use super::signals;
 use crate::arguments::{BackfillArguments, HealArguments, InventoryArguments, Output, QueueingArguments};
@@ -24,14 +25,18 @@ pub(crate) fn heal(arguments: &HealArguments) -> anyhow::Result<ExitCode> {
         options: &options,
         inventory: &arguments.inventory,
         queueing: &arguments.queueing,
+        zone: None,
         go: !arguments.dry_run,
     };
-    let (plan, fed) = work.run()?;
+    let Done { plan, fed, seen } = work.run()?;
     print(&match arguments.output {
         Output::Table => queue::healed(&plan, fed),
         Output::Json => format!("{:#}\n", queue::healed_json(&plan, fed)),
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(match seen && plan.beyond.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(EXIT_FOUND),
+    })
 }
 
 /// What it takes to fill a zone; with `--go`, queues it.
@@ -50,9 +55,15 @@ pub(crate) fn backfill(arguments: &BackfillArguments) -> anyhow::Result<ExitCode
         options: &options,
         inventory: &arguments.inventory,
         queueing: &arguments.queueing,
+        zone: Some(zone),
         go: arguments.go,
     };
-    let (plan, fed) = work.run()?;
+    let Done { plan, fed, seen } = work.run()?;
+    if !seen {
+        anyhow::bail!(
+            "zone {zone} cannot be used, so nothing can be said of it: `quay-gateway check` says more"
+        );
+    }
     let rate = arguments.rate.map(|rate| rate.as_u64());
     let table = &settings.copy_limits.of(zone).bandwidth;
     let outcome = Outcome { zone, target, plan: &plan, rate, table, fed };
@@ -78,35 +89,77 @@ struct Work<'a> {
     options: &'a Options,
     inventory: &'a InventoryArguments,
     queueing: &'a QueueingArguments,
+    /// The one zone that is filled, if not all are healed.
+    zone: Option<&'a str>,
     /// Whether to queue it.
     go: bool,
 }
 
+/// What came of it.
+struct Done {
+    plan: Plan,
+    fed: Option<Fed>,
+    /// Whether every zone was looked at where every blob should be.
+    seen: bool,
+}
+
 impl Work<'_> {
-    fn run(&self) -> anyhow::Result<(Plan, Option<Fed>)> {
+    fn run(&self) -> anyhow::Result<Done> {
         let address = self.queueing.gateway.admin.unwrap_or(self.settings.admin_listen);
         let running = self.go.then(|| Running::at(address)).transpose()?;
         if let Some(running) = &running {
             // Better now than after an hour's inventory.
             runtime()?.block_on(running.zones())?;
         }
+        let mut seen = true;
         if self.queueing.findings.is_none() {
-            run(self.settings, self.options, progress(self.inventory.quiet), &mut |_| Ok(()))?;
+            let report = run(self.settings, self.options, progress(self.inventory.quiet), &mut |_| Ok(()))?;
+            seen = report.unseen.is_empty();
         }
-        let plan = Plan::of(self.findings()?)?;
-        let Some(running) = running else { return Ok((plan, None)) };
+        let began = self.checkpoint()?.map(|checkpoint| checkpoint.began);
+        let plan = match self.zone {
+            Some(zone) => Plan::of_zone(self.findings()?, zone)?,
+            None => Plan::of(self.findings()?, self.targets())?,
+        };
+        let Some(running) = running.filter(|_| seen || self.zone.is_none()) else {
+            return Ok(Done { plan, fed: None, seen });
+        };
         let file = self.file();
-        let feed = Feed { running: &running, plan: &plan, file: &file, backlog: self.queueing.backlog.get() };
-        let findings = self.findings()?;
+        let backlog = self.queueing.backlog.get();
+        let feed = Feed { running: &running, plan: &plan, file: &file, began, backlog };
         let runtime = runtime()?;
         let fed = runtime.block_on(async {
             let stop = CancellationToken::new();
             tokio::spawn(signals::stop(stop.clone())?);
-            feed.run(findings, progress(self.inventory.quiet), &stop).await
+            feed.run(|| self.findings(), progress(self.inventory.quiet), &stop).await
         });
         runtime.shutdown_timeout(Duration::ZERO);
-        let fed = fed?;
-        Ok((plan, Some(fed)))
+        let fed = Some(fed?);
+        Ok(Done { plan, fed, seen })
+    }
+
+    /// The zones that the running gateway takes copies for.
+    fn targets(&self) -> BTreeSet<String> {
+        let settings = self.settings;
+        // A distribution registry reads its own storage only, and that is home.
+        let home = settings.zones.first().filter(|_| settings.registry_kind == RegistryKind::Distribution);
+        settings.targets.iter().chain(home.map(|home| &home.name)).cloned().collect()
+    }
+
+    /// The inventory whose findings are meant, which has ended; none where a file of findings is named.
+    fn checkpoint(&self) -> anyhow::Result<Option<Checkpoint>> {
+        if matches!(self.queueing.findings, Some(Some(_))) {
+            return Ok(None);
+        }
+        let folder = &self.options.folder;
+        let checkpoint = audit::found(folder)?;
+        if checkpoint.as_ref().is_some_and(|checkpoint| !checkpoint.done) {
+            anyhow::bail!(
+                "the inventory in {} was cut, so its findings are not all: without --findings, --resume goes on with it",
+                folder.display()
+            );
+        }
+        Ok(checkpoint)
     }
 
     /// The file of findings that is meant.

@@ -14,6 +14,10 @@ use super::heal::known;
 use super::output::{print, runtime};
 use crate::arguments::RetireArguments;
 
+/// How long ago an inventory may have begun that is gone on with: what was compared then is taken for what
+/// is there now.
+const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Whether a zone may be given up.
 pub(crate) fn retire(
     settings: &Settings,
@@ -40,6 +44,7 @@ pub(crate) fn retire(
         strays: false,
         // What was just written counts too.
         min_age: Duration::ZERO,
+        oldest: Some(OLDEST),
         database: false,
     };
     let progress = if arguments.quiet { Progress::hidden() } else { Progress::shown() };
@@ -55,6 +60,8 @@ pub(crate) fn retire(
             "zone {unlisted} cannot be used, so nothing can be said of {zone}: `quay-gateway check` says more"
         );
     }
+    retirement.compared(&report.done.tally, arguments.empty);
+    retirement.beside(runtime()?.block_on(audit::alone(settings, zone, &others))?);
     retirement.owes(&owed(&running, zone)?);
     print(&retirement.text(&audit::findings_file(&options.folder)))?;
     Ok(if retirement.may() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })

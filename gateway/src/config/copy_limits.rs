@@ -69,7 +69,7 @@ fn every_day() -> String {
 /// More at once than this is a slip of the keyboard.
 const COPIES_MAX: usize = 256;
 
-/// With less, copies would be given up as stalled.
+/// With less for each, copies would be given up as stalled.
 const BANDWIDTH_MIN: ByteSize = ByteSize::kib(64);
 
 /// With less, every blob that counts would go alone anyway.
@@ -115,12 +115,17 @@ impl Lane {
             return Err(format!("in_flight: must be {IN_FLIGHT_MIN} or more"));
         }
         if let Some(bandwidth) = self.bandwidth {
-            limits.bandwidth.otherwise = Some(checked(bandwidth)?);
+            limits.bandwidth.otherwise = Some(bandwidth.as_u64());
         }
         if let Some(hours) = &self.hours {
             let windows: Result<_, _> = hours.iter().map(Hours::window).collect();
             limits.bandwidth =
                 Timetable { windows: windows.map_err(|why| format!("hours: {why}"))?, ..limits.bandwidth };
+        }
+        // Also what is inherited, where there are more copies here.
+        let of_hours = limits.bandwidth.windows.iter().map(|window| ("hours: ", window.bandwidth));
+        for (place, bandwidth) in std::iter::once(("", limits.bandwidth.otherwise)).chain(of_hours) {
+            enough(bandwidth, limits.copies).map_err(|why| format!("{place}{why}"))?;
         }
         Ok(limits)
     }
@@ -132,15 +137,20 @@ impl Hours {
         if from == to || from == DAY {
             return Err(format!("from {} to {} is no span of time", self.from, self.to));
         }
-        let bandwidth = self.bandwidth.map(checked).transpose()?;
+        let bandwidth = self.bandwidth.map(|bandwidth| bandwidth.as_u64());
         Ok(Window { days: days(&self.days)?, from, to, bandwidth })
     }
 }
 
-fn checked(bandwidth: ByteSize) -> Result<u64, String> {
-    match bandwidth >= BANDWIDTH_MIN {
-        true => Ok(bandwidth.as_u64()),
-        false => Err(format!("bandwidth: must be {BANDWIDTH_MIN} (a second) or more")),
+/// Copies share the bandwidth, so each of them must have enough.
+fn enough(bandwidth: Option<u64>, copies: usize) -> Result<(), String> {
+    let least = BANDWIDTH_MIN.as_u64() * copies as u64;
+    match bandwidth.is_none_or(|bandwidth| bandwidth >= least) {
+        true => Ok(()),
+        false => Err(format!(
+            "bandwidth: must be {} (a second) or more, {BANDWIDTH_MIN} for each of {copies} copies",
+            ByteSize(least)
+        )),
     }
 }
 
@@ -213,7 +223,15 @@ mod tests {
         for (yaml, expected) in [
             ("default: {copies: 0}", "replication.limits.default.copies: must be between 1 and 256"),
             ("default: {in_flight: 1KiB}", "default.in_flight: must be 1.0 MiB or more"),
-            ("default: {bandwidth: 1KiB}", "default.bandwidth: must be 64.0 KiB (a second) or more"),
+            (
+                "default: {bandwidth: 1KiB, copies: 1}",
+                "default.bandwidth: must be 64.0 KiB (a second) or more",
+            ),
+            (
+                "default: {bandwidth: 64KiB, copies: 256}",
+                "must be 16.0 MiB (a second) or more, 64.0 KiB for each",
+            ),
+            ("default: {bandwidth: 5MiB}\nzones: {zone-a: {copies: 256}}", "zones.zone-a.bandwidth: must be"),
             ("zones: {zone-x: {copies: 1}}", "zones.zone-x: there is no such zone; zones are zone-a, zone-b"),
             (
                 "zones: {zone-a: {hours: [{from: \"8\", to: \"9:00\"}]}}",

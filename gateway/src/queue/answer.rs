@@ -30,6 +30,7 @@ pub(crate) async fn add(gateway: &Gateway, body: &[u8]) -> Result<String, Refusa
     for job in &add.jobs {
         let digest: Digest = digest(&job.digest)?;
         let zone = target(&job.zone).ok_or_else(|| not_there(gateway, &job.zone))?;
+        usable(gateway, zone)?;
         // No repository: none is known.
         jobs.push(NewJob::new(gateway.blob(digest), Arc::clone(zone), job.size, ""));
     }
@@ -76,7 +77,7 @@ pub(crate) async fn jobs(gateway: &Gateway, query: &str) -> Result<String, Refus
 
 /// The jobs of one blob, in every zone.
 pub(crate) async fn jobs_of(gateway: &Gateway, text: &str) -> Result<String, Refusal> {
-    let (digest, zones) = (digest(text)?, zones(gateway, None)?);
+    let (digest, zones) = (digest(text)?, zones(gateway, None).await?);
     let jobs = gateway.fanout.journal().jobs_of(&digest, &zones).await.map_err(unreadable)?;
     Ok(reports(jobs))
 }
@@ -85,7 +86,7 @@ pub(crate) async fn jobs_of(gateway: &Gateway, text: &str) -> Result<String, Ref
 pub(crate) async fn retry(gateway: &Gateway, body: &[u8]) -> Result<String, Refusal> {
     let retry: Retry = understood(body)?;
     let which = Which {
-        zones: zones(gateway, retry.zone.as_deref())?,
+        zones: zones(gateway, retry.zone.as_deref()).await?,
         digests: retry.digests.as_deref().map(digests).transpose()?,
         state: retry.state.as_deref().map(state).transpose()?,
     };
@@ -97,7 +98,7 @@ pub(crate) async fn retry(gateway: &Gateway, body: &[u8]) -> Result<String, Refu
 /// Sets jobs aside.
 pub(crate) async fn park(gateway: &Gateway, body: &[u8]) -> Result<String, Refusal> {
     let park: Park = understood(body)?;
-    let (zones, digests) = (zones(gateway, park.zone.as_deref())?, digests(&park.digests)?);
+    let (zones, digests) = (zones(gateway, park.zone.as_deref()).await?, digests(&park.digests)?);
     let why = format!("by command: {}", park.reason);
     let jobs = gateway.fanout.journal().set_aside(&digests, &zones, &why).await.map_err(unreadable)?;
     tracing::warn!(
@@ -108,9 +109,14 @@ pub(crate) async fn park(gateway: &Gateway, body: &[u8]) -> Result<String, Refus
     Ok(json(&Changed { jobs }))
 }
 
-/// The zone that is named, or all that are configured.
-fn zones(gateway: &Gateway, named: Option<&str>) -> Result<Vec<Arc<str>>, Refusal> {
-    let all = gateway.fanout.zones();
+/// The zone that is named, or all: those that are configured, and those that have copies in the journal.
+async fn zones(gateway: &Gateway, named: Option<&str>) -> Result<Vec<Arc<str>>, Refusal> {
+    let mut all = gateway.fanout.zones();
+    for count in gateway.fanout.journal().counts().await.map_err(unreadable)? {
+        if !all.contains(&count.zone) {
+            all.push(count.zone);
+        }
+    }
     match named {
         None => Ok(all),
         Some(named) => match all.into_iter().find(|zone| **zone == *named) {
@@ -142,6 +148,15 @@ fn reports(jobs: Vec<zone_router::fanout::JobView>) -> String {
 fn json<T: serde::Serialize>(value: &T) -> String {
     // Numbers, strings and lists of them are always JSON, but for infinities, which rates are not.
     serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+/// Copies into a zone that cannot be used would only wait.
+fn usable(gateway: &Gateway, name: &str) -> Result<(), Refusal> {
+    let zone = gateway.router.zones().iter().find(|zone| *zone.name == *name);
+    match zone.and_then(crate::zones::unusable) {
+        Some(unusable) => Err((StatusCode::CONFLICT, unusable)),
+        None => Ok(()),
+    }
 }
 
 fn not_there(gateway: &Gateway, zone: &str) -> Refusal {

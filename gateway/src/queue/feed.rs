@@ -1,14 +1,17 @@
-//! Handing copies to a running gateway, in portions, no faster than it takes them.
+//! Handing copies to a running gateway, in portions, no faster than it takes them: zone by zone at once, so
+//! that one which takes none stops no other.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use backends::Digest;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{Plan, Wanted};
+use super::plan::Plan;
 use super::wire::{Add, AddJob, Added};
 use crate::Running;
 use crate::audit::{Findings, Progress};
@@ -28,67 +31,130 @@ pub struct Feed<'a> {
     pub plan: &'a Plan,
     /// The file of findings: how far they are queued is kept beside it.
     pub file: &'a Path,
+    /// When the audit began that found them, if one is known. Without, the mark goes when all is queued, so
+    /// that the same file can be queued again.
+    pub began: Option<SystemTime>,
     /// Copies that may wait for a zone.
     pub backlog: u64,
 }
 
 /// What became of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Fed {
     /// Copies queued now.
     pub queued: u64,
-    /// Findings that an earlier run had queued.
+    /// Copies that an earlier run had queued.
     pub earlier: u64,
 }
 
-/// How many findings were dealt with, of which file.
+/// How many copies are queued, of which findings of which audit: the next audit may find the same again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     findings_digest: String,
-    findings: u64,
+    began: Option<SystemTime>,
+    zones: BTreeMap<String, u64>,
+}
+
+/// What the zones' feeds share.
+struct Course {
+    mark: Mark,
+    fed: Fed,
+    line: crate::audit::Line,
 }
 
 impl Feed<'_> {
-    /// Queues the copies for all findings, from where an earlier run was cut. Has no bound of its own: it
-    /// waits for the queue.
+    /// Queues the copies for all findings, from where an earlier run was cut. `findings` opens them, once for
+    /// each zone. Has no bound of its own: it waits for the queue.
     ///
     /// # Errors
-    /// The gateway does not run or refuses, or it was stopped: what is queued so far stays queued, and the
-    /// next run goes on from there.
+    /// The gateway does not run or refuses, the findings are not those of the plan any more, or it was stopped:
+    /// what is queued so far, and for other zones, stays queued, and the next run goes on from there.
     pub async fn run(
         &self,
-        findings: Findings,
+        findings: impl Fn() -> anyhow::Result<Findings>,
         progress: Progress,
         stop: &CancellationToken,
     ) -> anyhow::Result<Fed> {
-        let digest = self.plan.digest.context("findings that were not counted")?;
-        let earlier = self.mark(&digest)?;
-        let mut fed = Fed { queued: 0, earlier };
-        let mut line = progress.bar(self.plan.findings, "{bar:30} {pos}/{len}  {msg}");
-        let mut portion = Vec::new();
+        let digest = self.plan.digest.context("findings that were not counted")?.to_string();
+        let nothing = Mark { findings_digest: digest, began: self.began, zones: BTreeMap::new() };
+        let mark = self.mark()?.filter(|mark| mark.is_of(&nothing)).unwrap_or(nothing);
+        let line = progress.bar(self.plan.all().objects, "{bar:30} {pos}/{len}  {msg}");
+        let course = Mutex::new(Course { mark, fed: Fed::default(), line });
+        let zones = self.plan.zones.iter().map(|(zone, planned)| {
+            let findings = findings();
+            let course = &course;
+            async move {
+                let fed = self.zone(zone, planned.objects, findings?, course, stop).await;
+                fed.with_context(|| format!("not all copies for {zone} are queued"))
+            }
+        });
+        let ended = join_all(zones).await;
+        let course = course.into_inner().unwrap_or_else(PoisonError::into_inner);
+        course.line.clear();
+        ended.into_iter().collect::<anyhow::Result<()>>()?;
+        if self.began.is_none() {
+            self.forget()?;
+        }
+        Ok(course.fed)
+    }
+
+    /// Queues the copies for one zone.
+    async fn zone(
+        &self,
+        zone: &str,
+        planned: u64,
+        findings: Findings,
+        course: &Mutex<Course>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let earlier = {
+            let mut course = lock(course);
+            let earlier = course.mark.zones.get(zone).copied().unwrap_or(0);
+            course.fed.earlier += earlier;
+            earlier
+        };
         let mut at = 0;
+        let mut portion = Vec::new();
         for finding in findings {
-            let finding = finding?;
+            let Some(job) = self.plan.job(&finding?).filter(|job| job.zone == zone) else { continue };
             at += 1;
             if at <= earlier {
                 continue;
             }
-            portion.extend(finding.job());
-            if portion.len() < PORTION && at < self.plan.findings {
-                continue;
+            portion.push(job);
+            if portion.len() == PORTION {
+                self.hand_over(zone, at, &mut portion, course, stop).await?;
             }
-            while !portion.is_empty() {
-                let told = self.queue(&portion, stop).await?;
-                line.at(at, |_| told.clone().unwrap_or_else(|| format!("{} copies queued", fed.queued)));
-                if told.is_none() {
-                    fed.queued += portion.len() as u64;
-                    portion.clear();
-                }
-            }
-            self.keep(&Mark { findings_digest: digest.to_string(), findings: at })?;
         }
-        line.clear();
-        Ok(fed)
+        self.hand_over(zone, at, &mut portion, course, stop).await?;
+        if at != planned {
+            bail!("{} became another meanwhile: {at} copies instead of {planned}", self.file.display());
+        }
+        Ok(())
+    }
+
+    /// Queues a portion, as soon as the gateway takes it, and marks that it is.
+    async fn hand_over(
+        &self,
+        zone: &str,
+        at: u64,
+        portion: &mut Vec<AddJob>,
+        course: &Mutex<Course>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        while !portion.is_empty() {
+            let told = self.queue(portion, stop).await?;
+            let mut course = lock(course);
+            if told.is_none() {
+                course.fed.queued += portion.len() as u64;
+                portion.clear();
+                course.mark.zones.insert(zone.to_owned(), at);
+                self.keep(&course.mark)?;
+            }
+            let (fed, queued) = (course.fed.queued + course.fed.earlier, course.fed.queued);
+            course.line.at(fed, |_| told.unwrap_or_else(|| format!("{queued} copies queued")));
+        }
+        Ok(())
     }
 
     /// Queues a portion; why not yet, if not.
@@ -111,16 +177,26 @@ impl Feed<'_> {
         }
     }
 
-    /// Findings of this file that were dealt with before.
-    fn mark(&self, digest: &Digest) -> anyhow::Result<u64> {
+    /// How far an earlier run came, with whatever findings.
+    fn mark(&self) -> anyhow::Result<Option<Mark>> {
         let file = self.mark_file();
         let text = match std::fs::read(&file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("{} cannot be read", file.display()))?,
         };
-        // Another release's, or of other findings: begin at the first.
-        let mark: Option<Mark> = serde_json::from_slice(&text).ok();
-        Ok(mark.filter(|mark| mark.findings_digest == digest.to_string()).map_or(0, |mark| mark.findings))
+        // Another release's: begin at the first.
+        Ok(serde_json::from_slice(&text).ok())
+    }
+
+    /// All is queued.
+    fn forget(&self) -> anyhow::Result<()> {
+        let file = self.mark_file();
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{} cannot be removed", file.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A mark that is lost, or older than the power that failed, costs a repetition, which does no harm.
@@ -137,4 +213,16 @@ impl Feed<'_> {
         name.push(".queued");
         name.into()
     }
+}
+
+impl Mark {
+    /// Whether it tells of the same findings of the same audit.
+    fn is_of(&self, other: &Self) -> bool {
+        (&self.findings_digest, self.began) == (&other.findings_digest, other.began)
+    }
+}
+
+/// A panic with the lock held ends the command; nobody sees what it left.
+fn lock(course: &Mutex<Course>) -> std::sync::MutexGuard<'_, Course> {
+    course.lock().unwrap_or_else(PoisonError::into_inner)
 }

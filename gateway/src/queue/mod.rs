@@ -14,7 +14,7 @@ mod wire;
 pub(crate) use answer::{Refusal, add, jobs, jobs_of, park, queues, retry};
 pub use feed::{Fed, Feed};
 pub use jobs::{jobs_table, why};
-pub use plan::{Plan, Wanted};
+pub use plan::Plan;
 pub use report::{JobReport, QueueReport, ZoneQueue};
 pub use retirement::Retirement;
 pub(crate) use sampler::{Sample, Sampler, run as sample};

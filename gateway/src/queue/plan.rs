@@ -1,6 +1,6 @@
 //! What is to be queued, of what an audit found. Pure, but for reading its file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use backends::Digest;
@@ -14,7 +14,7 @@ use crate::audit::{Count, Finding, Findings, Kind};
 pub struct Plan {
     /// Zone by zone.
     pub zones: BTreeMap<String, Count>,
-    /// Findings in all, those too that no copy mends.
+    /// Findings that count, those too that no copy mends.
     pub findings: u64,
     /// Of those that say that something is wrong, how many no copy mends, by kind.
     pub beyond: BTreeMap<Kind, u64>,
@@ -23,28 +23,32 @@ pub struct Plan {
     pub disguised: u64,
     /// What names these findings: the digest of their file.
     pub digest: Option<Digest>,
-}
-
-/// A finding as it concerns the queue.
-pub trait Wanted {
-    /// The copy that mends it, if one does.
-    fn job(&self) -> Option<AddJob>;
-}
-
-impl Wanted for Finding {
-    fn job(&self) -> Option<AddJob> {
-        let digest = self.digest.filter(|_| self.kind.is_mended_by_a_copy())?;
-        Some(AddJob { digest: digest.to_string(), zone: self.zone.clone(), size: self.expected })
-    }
+    /// The zones that copies go to.
+    targets: BTreeSet<String>,
+    /// The one zone whose findings count, if not all do.
+    only: Option<String>,
 }
 
 impl Plan {
-    /// Of all these findings.
+    /// Of all these findings, with copies to these zones.
     ///
     /// # Errors
     /// Their file cannot be read.
-    pub fn of(mut findings: Findings) -> anyhow::Result<Self> {
-        let mut plan = Self::default();
+    pub fn of(findings: Findings, targets: BTreeSet<String>) -> anyhow::Result<Self> {
+        Self { targets, ..Self::default() }.all_of(findings)
+    }
+
+    /// Of the findings in this zone alone, with copies to it.
+    ///
+    /// # Errors
+    /// Their file cannot be read.
+    pub fn of_zone(findings: Findings, zone: &str) -> anyhow::Result<Self> {
+        let (targets, only) = (BTreeSet::from([zone.to_owned()]), Some(zone.to_owned()));
+        Self { targets, only, ..Self::default() }.all_of(findings)
+    }
+
+    fn all_of(self, mut findings: Findings) -> anyhow::Result<Self> {
+        let mut plan = self;
         for finding in findings.by_ref() {
             plan.take(&finding?);
         }
@@ -52,9 +56,23 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The copy that mends it, if one does that goes where copies go.
+    #[must_use]
+    pub fn job(&self, finding: &Finding) -> Option<AddJob> {
+        let digest = finding.digest.filter(|_| finding.kind.is_mended_by_a_copy())?;
+        self.targets.contains(&finding.zone).then(|| AddJob {
+            digest: digest.to_string(),
+            zone: finding.zone.clone(),
+            size: finding.expected,
+        })
+    }
+
     fn take(&mut self, finding: &Finding) {
+        if self.only.as_ref().is_some_and(|only| *only != finding.zone) {
+            return;
+        }
         self.findings += 1;
-        if finding.job().is_some() {
+        if self.job(finding).is_some() {
             self.zones.entry(finding.zone.clone()).or_default().add(finding.bytes());
             let same = finding.expected.is_some() && finding.size == finding.expected;
             self.disguised += u64::from(finding.kind == Kind::WrongBytes && same);
@@ -108,7 +126,7 @@ mod tests {
             finding.expected = expected;
             finding
         };
-        let mut plan = Plan::default();
+        let mut plan = Plan { targets: ["zone-b".to_owned()].into(), ..Plan::default() };
         for (kind, expected) in [
             (Kind::Missing, Some(5)),
             (Kind::WrongBytes, Some(7)),
@@ -127,8 +145,21 @@ mod tests {
         assert_eq!(plan.zones, [("zone-b".to_owned(), Count { objects: 4, bytes: 19 })].into());
         assert_eq!((plan.findings, plan.disguised), (8, 1));
         assert_eq!(plan.beyond, [(Kind::Lost, 1), (Kind::Unreadable, 1)].into());
-        let job = finding(Kind::Missing, Some(5)).job().expect("a copy");
+        let job = plan.job(&finding(Kind::Missing, Some(5))).expect("a copy");
         assert_eq!((job.digest.parse(), &*job.zone, job.size), (Ok(Digest::EMPTY), "zone-b", Some(5)));
+    }
+
+    #[test]
+    fn no_copy_goes_where_none_go() {
+        let all = ["zone-a", "zone-b"].map(|zone| Finding::of(Kind::Empty, zone, Digest::EMPTY, Some(0)));
+        let mut plan = Plan { targets: ["zone-b".to_owned()].into(), ..Plan::default() };
+        all.iter().for_each(|finding| plan.take(finding));
+        assert_eq!((plan.all().objects, &plan.beyond), (1, &[(Kind::Empty, 1)].into()));
+        assert_eq!(all.iter().map(|finding| plan.job(finding).is_some()).collect::<Vec<_>>(), [false, true]);
+        // Of one zone, others' are nobody's business.
+        let mut plan = Plan { only: Some("zone-b".to_owned()), targets: plan.targets, ..Plan::default() };
+        all.iter().for_each(|finding| plan.take(finding));
+        assert_eq!((plan.findings, plan.all().objects, plan.beyond.len()), (1, 1, 0));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub fn healed(plan: &Plan, fed: Option<Fed>) -> String {
 fn queued(fed: Fed) -> String {
     let earlier = match fed.earlier {
         0 => String::new(),
-        earlier => format!("; {earlier} findings were dealt with by an earlier run"),
+        earlier => format!("; {earlier} were by an earlier run"),
     };
     format!("{} copies are queued{earlier}. `quay-gateway queue` shows how far they are", fed.queued)
 }
