@@ -147,8 +147,7 @@ async fn what_is_set_aside_while_under_way_keeps_why(place: Place) {
     let zones = [zone("zone-b")];
     journal.add(vec![new_job("one", "zone-b"), new_job("three", "zone-b")]).await.unwrap();
     let one = claim(&journal, &zones[0]).await.unwrap();
-    let Next::Job(three) = journal.claim(&zones[0], 0, vec![one.blob.digest.clone()], HORIZON).await.unwrap()
-    else {
+    let Next::Job(three) = journal.claim(&zones[0], 0, vec![one.blob.digest], HORIZON).await.unwrap() else {
         panic!("two")
     };
     journal.set_aside(&[digest("one"), digest("three")], &zones, "by command").await.unwrap();
