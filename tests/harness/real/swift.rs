@@ -1,10 +1,12 @@
 //! OpenStack Swift (PyPI `swift`): one proxy, one copy of everything, and its memcached.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use super::bucket::Bucket;
 use super::container::{Container, SwiftLogin};
@@ -15,6 +17,8 @@ use super::process::{Program, Server};
 use super::swift_conf::{self, Users};
 
 const COMMAND_BOUND: Duration = Duration::from_secs(60);
+/// For one of the servers behind the proxy to listen.
+const START_BOUND: Duration = Duration::from_secs(60);
 const ACCOUNT: &str = "registry";
 const USER: &str = "quay";
 const KEY: &str = "quay-key";
@@ -150,7 +154,11 @@ async fn storage(folder: &Path, role: &str) -> Result<Server> {
     let file = folder.join(format!("{role}-server.conf"));
     std::fs::write(&file, swift_conf::storage(folder, role, port))?;
     let module = if role == "object" { "obj" } else { role };
-    server(role, module, &file)?.serve(folder)
+    let mut server = server(role, module, &file)?.serve(folder)?;
+    // The proxy answers before they do, and then refuses.
+    let listens = || async { TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() };
+    server.ready(START_BOUND, listens).await?;
+    Ok(server)
 }
 
 /// A server of Swift: `swift.<module>.server` with its configuration.
