@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tests::certs::Authority;
+use tests::gateway::Gateway;
 use tests::image::{Image, Spec};
 use tests::real::{POSTGRES_PASSWORD, Postgres};
 use tests::site::{LOGIN, Site};
@@ -82,8 +83,19 @@ async fn a_push_while_the_database_is_away_is_answered_and_shouted() -> Result<(
     client.push(REPOSITORY, "v1", &image).await?;
     ensure!(gateways[0].log().contains("THE JOURNAL CANNOT BE WRITTEN"), "{}", gateways[0].log());
     ensure!(gateways[0].status().await?["copies"].is_null());
+    ensure!(readiness(&gateways[0]).await? == (200, true) && readiness(&gateways[1]).await? == (200, false));
     postgres.go_on().await?;
     // The journal does not know of it, as the log says; a new push does.
     gateways[1].client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
-    copied(&site, &image).await
+    copied(&site, &image).await?;
+    client.push_manifest(REPOSITORY, "v1", &image.manifest).await?;
+    ensure!(readiness(&gateways[0]).await? == (200, false));
+    Ok(())
+}
+
+/// The status of `/readyz`, and whether it speaks of the journal.
+async fn readiness(gateway: &Gateway) -> Result<(u16, bool)> {
+    let url = format!("http://{}/readyz", gateway.admin_address());
+    let answer = tests::http_client()?.get(url).send().await?;
+    Ok((answer.status().as_u16(), answer.text().await?.contains("the journal takes nothing")))
 }

@@ -105,6 +105,12 @@ async fn answer(
     }
     match request.uri().path() {
         "/readyz" if !ready => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".into()),
+        // It is ready all the same: pulls, and pushes into the registry's own store, go on.
+        "/readyz" if gateway.metrics.journal_refuses() => respond(
+            StatusCode::OK,
+            TEXT,
+            "ok, but the journal takes nothing: pushes are not copied to the other zones\n".into(),
+        ),
         "/healthz" | "/readyz" => respond(StatusCode::OK, TEXT, "ok\n".into()),
         "/metrics" => respond(StatusCode::OK, OPENMETRICS, metrics(gateway).await),
         "/status" => respond(StatusCode::OK, JSON, status(gateway).await),

@@ -140,7 +140,9 @@ async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy) {
     let children = gateway.queued.children(gateway.reader.as_deref(), repository, &manifest).await;
     blobs.extend(children.blobs);
     let blobs: Vec<_> = blobs.into_iter().map(|blob| (gateway.blob(blob.digest), blob.size)).collect();
-    match gateway.fanout.enqueue(repository, &blobs, &targets).await {
+    let queued = gateway.fanout.enqueue(repository, &blobs, &targets).await;
+    gateway.metrics.journal_took(queued.is_ok());
+    match queued {
         Ok(()) => tracing::info!(
             repository,
             blobs = blobs.len(),

@@ -5,6 +5,7 @@ mod text;
 mod zones;
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -24,6 +25,7 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     blobs: Family<BlobLabels, Counter>,
     pushes_not_queued: Counter,
+    journal_refuses: AtomicBool,
     sweep_finished: Gauge,
     sweep_manifests: Counter,
     sweep_jobs: Counter,
@@ -85,6 +87,7 @@ impl Metrics {
             requests,
             blobs,
             pushes_not_queued,
+            journal_refuses: AtomicBool::new(false),
             sweep_finished,
             sweep_manifests,
             sweep_jobs,
@@ -98,6 +101,16 @@ impl Metrics {
 
     pub(crate) fn blob_answered(&self, source: &str) {
         self.blobs.get_or_create(&BlobLabels { source: source.to_owned() }).inc();
+    }
+
+    /// Whether the journal took what was to be queued last.
+    pub(crate) fn journal_took(&self, it: bool) {
+        self.journal_refuses.store(!it, Ordering::Relaxed);
+    }
+
+    /// Whether the journal did not take what was to be queued last.
+    pub(crate) fn journal_refuses(&self) -> bool {
+        self.journal_refuses.load(Ordering::Relaxed)
     }
 
     pub(crate) fn push_not_queued(&self) {
