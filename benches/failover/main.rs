@@ -14,7 +14,8 @@ mod stage;
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use benches::json;
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -34,10 +35,7 @@ async fn main() -> Result<ExitCode> {
         "{} blobs a second of each side, stores {} ms away, {} cores for all",
         report.rate, report.latency_ms, report.cores
     );
-    if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    json::keep(&report, arguments.json.as_deref())?;
     Ok(if report.reached() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_MISSED) })
 }
 

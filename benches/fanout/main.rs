@@ -13,6 +13,7 @@ mod theirs;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
+use benches::json;
 use benches::measure::{Cost, Process, timed};
 use benches::rclone::Rclone;
 use clap::Parser as _;
@@ -48,10 +49,7 @@ async fn main() -> Result<ExitCode> {
         "{} blobs, {:.0} MiB, into two zones each; stores {} ms away; rclone {}; {} cores for all",
         report.blobs, report.mib, report.latency_ms, report.rclone, report.cores
     );
-    if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    json::keep(&report, arguments.json.as_deref())?;
     Ok(if report.reached() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_MISSED) })
 }
 

@@ -1,4 +1,5 @@
 //! What the bench programs share.
 
+pub mod json;
 pub mod measure;
 pub mod rclone;

@@ -11,7 +11,8 @@ mod server;
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use benches::json;
 use benches::measure::{Cost, Process, timed};
 use benches::rclone::Rclone;
 use clap::Parser as _;
@@ -40,10 +41,7 @@ async fn main() -> Result<ExitCode> {
         "rclone {}, of its times {:.3} s for its start; {} rounds, {} small objects at once, {} cores",
         report.rclone, report.rclone_start_s, report.rounds, report.at_once, report.cores
     );
-    if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    json::keep(&report, arguments.json.as_deref())?;
     Ok(if report.reached() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_SLOWER) })
 }
 

@@ -1,0 +1,16 @@
+//! A run's result as a file.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+/// Writes it, where a file is named.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn keep(report: &impl Serialize, file: Option<&Path>) -> Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let text = serde_json::to_string_pretty(report)?;
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
