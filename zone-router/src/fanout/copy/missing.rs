@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::super::authority::{Authority, Wanted};
 use super::super::job::Job;
 use super::means::Means;
-use super::relay::{Origin, Relay, Way};
+use super::relay::{Origin, Way};
 use super::{CopyError, End, Outcome};
 
 /// Why a job is parked where nobody can be asked.
@@ -54,7 +54,7 @@ impl Means {
         let (key, size) = (&job.blob.key, source.size());
         let origin = Origin { name: REGISTRY.into(), way: Way::Source(source) };
         let _room = self.pace.room(size).await;
-        let relay = Relay::new(key.clone(), size, vec![origin], Arc::clone(&self.pace), self.bounds.stall);
+        let relay = self.relay(job, size, vec![origin]);
         let deadline = self.bounds.deadline(size, self.pace.slowest(self.bounds.slowest));
         match timeout(deadline, self.target.store.put(key, &relay.source(job.blob.digest))).await {
             Ok(Ok(())) => {

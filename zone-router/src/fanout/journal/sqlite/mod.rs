@@ -223,11 +223,7 @@ impl Sqlite {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, JournalError> {
-        #[cfg(test)]
-        if let Some(simulated) = &self.simulated {
-            return simulated.read(query).await;
-        }
-        self.reader.query(query).await
+        self.ask(&self.reader, query).await
     }
 
     /// What reads many jobs: lanes do not wait for it.
@@ -235,11 +231,19 @@ impl Sqlite {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, JournalError> {
+        self.ask(&self.looker, query).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        reader: &Reader,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
         #[cfg(test)]
         if let Some(simulated) = &self.simulated {
             return simulated.read(query).await;
         }
-        self.looker.query(query).await
+        reader.query(query).await
     }
 }
 
