@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use http::{Method, StatusCode, Version};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
@@ -260,6 +260,70 @@ async fn no_more_file_descriptors_is_survived() -> Result<()> {
     for pulled in gateway.client(LOGIN)?.pull(REPOSITORY, "v1").await? {
         assert_eq!(pulled.cache_status.as_deref(), Some("quay-gateway; hit"));
     }
+    Ok(())
+}
+
+/// The sockets of this machine that are connected to `remote`: whether the kernel watches each by TCP keep-alive
+/// (`timer_active` 2 of `/proc/net/tcp`, "Linux kernel documentation, networking/proc_net_tcp").
+fn kept_alive(remote: u16) -> Result<Vec<bool>> {
+    const ESTABLISHED: &str = "01";
+    let table = std::fs::read_to_string("/proc/net/tcp")?;
+    let rows = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let to = format!(":{remote:04X}");
+    let mine = rows.filter(|row| row.len() > 5 && row[2].ends_with(&to) && row[3] == ESTABLISHED);
+    Ok(mine.map(|row| row[5].starts_with("02")).collect())
+}
+
+async fn until_kept_alive(remote: u16) -> Result<()> {
+    let watched = async {
+        // What is not acknowledged yet has another timer.
+        while kept_alive(remote)? != [true] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(20), watched).await.context("not kept alive")?
+}
+
+#[tokio::test]
+async fn silent_connections_are_kept_alive() -> Result<()> {
+    let (site, gateway) = start(json!({})).await?;
+    let client = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+    let port = client.get_ref().0.local_addr()?.port();
+    until_kept_alive(port).await.context("the client's")?;
+    // A registry that is silent over a request.
+    site.quay.set(|oddities| oddities.delay = Duration::from_secs(60));
+    let asking = tokio::spawn(gateway.client(None)?.raw(Method::GET, "/v2/")?.send());
+    let registry = site.quay.url().rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let registry = registry.context("the registry's port")?;
+    until_kept_alive(registry).await.context("the registry's")?;
+    asking.abort();
+    Ok(())
+}
+
+async fn ready(gateway: &Gateway) -> Result<StatusCode> {
+    let url = format!("http://{}/readyz", gateway.admin_address());
+    Ok(tests::http_client()?.get(url).send().await?.status())
+}
+
+/// Whoever sends clients here learns of the end some seconds after it began.
+#[tokio::test]
+async fn a_lame_duck_serves_those_who_still_come() -> Result<()> {
+    let site = Site::start()?;
+    let mut gateway = site.gateway(&json!({"timeouts": {"lame_duck": "5m"}})).await?;
+    assert_eq!(ready(&gateway).await?, StatusCode::OK);
+    gateway.signal(Signal::TERM)?;
+    let told = async {
+        while ready(&gateway).await? != StatusCode::SERVICE_UNAVAILABLE {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(20), told).await.context("it is ready still")??;
+    let answer = gateway.client(None)?.raw(Method::GET, "/v2/")?.send().await?;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "from the registry, on a new connection");
+    // A second signal ends the wait.
+    assert!(gateway.terminate().await?.success());
     Ok(())
 }
 

@@ -67,6 +67,7 @@ pub(crate) async fn serve(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let _ = backends::keepalive(&stream);
         let (gateway, draining, shutdown) = (Arc::clone(&gateway), draining.clone(), shutdown.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {

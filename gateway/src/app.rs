@@ -172,9 +172,14 @@ impl App {
         Reloader(Arc::clone(&self.gateway))
     }
 
-    /// Serves until `shutdown`; then requests under way finish within `timeouts.drain`, and copies
-    /// under way are left to the next start.
+    /// Serves until `shutdown`, and new clients for `timeouts.lame_duck` more; then requests under way
+    /// finish within `timeouts.drain`, and copies under way are left to the next start.
     pub async fn run(self, shutdown: CancellationToken) {
+        self.run_until(shutdown, CancellationToken::new()).await;
+    }
+
+    /// As [`App::run`]; no new clients are taken from `hurry` on.
+    pub async fn run_until(self, shutdown: CancellationToken, hurry: CancellationToken) {
         let zones: Vec<_> = self.gateway.router.zones().iter().map(|zone| &*zone.name).collect();
         let registry: Vec<_> =
             self.gateway.settings.instances.iter().map(|instance| instance.url.as_str()).collect();
@@ -196,7 +201,9 @@ impl App {
             let stop = self.stop_copies.clone();
             tokio::spawn(async move { stop.run_until_cancelled(sweep.run()).await })
         });
-        let drained = server::serve(Arc::clone(&self.gateway), self.listener, self.tls.0, shutdown).await;
+        let closing = CancellationToken::new();
+        tokio::spawn(lame_duck(Arc::clone(&self.gateway), shutdown, hurry, closing.clone()));
+        let drained = server::serve(Arc::clone(&self.gateway), self.listener, self.tls.0, closing).await;
         self.gateway.pushes.close();
         if tokio::time::timeout_at(drained, self.gateway.pushes.wait()).await.is_err() {
             tracing::error!(pushes = self.gateway.pushes.len(), "cut: pushes whose copies may not be queued");
@@ -219,6 +226,25 @@ impl App {
         let _ = admin.await;
         tracing::info!("quay-gateway has stopped");
     }
+}
+
+/// From `shutdown` on clients are still taken for `timeouts.lame_duck`, or until `hurry`; then `closing`.
+async fn lame_duck(
+    gateway: Arc<Gateway>,
+    shutdown: CancellationToken,
+    hurry: CancellationToken,
+    closing: CancellationToken,
+) {
+    shutdown.cancelled().await;
+    let lame_duck = gateway.settings.timeouts.lame_duck.unwrap_or_default();
+    if !lame_duck.is_zero() {
+        tracing::info!(
+            seconds = lame_duck.as_secs(),
+            "not ready any more; clients that still come are served"
+        );
+        let _ = tokio::time::timeout(lame_duck, hurry.cancelled()).await;
+    }
+    closing.cancel();
 }
 
 /// Builds what can be built of a configuration without binding, connecting or writing. What it

@@ -86,7 +86,7 @@ pub(super) fn run(
     let runtime = runtime()?;
     let report = runtime.block_on(async {
         let stop = CancellationToken::new();
-        tokio::spawn(signals::stop(stop.clone())?);
+        tokio::spawn(signals::stop(stop.clone(), CancellationToken::new())?);
         audit::run(settings, options, progress, &stop, found).await
     });
     // A folder that hangs, or a name that does not resolve, must not keep the process.

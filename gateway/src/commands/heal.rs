@@ -130,7 +130,7 @@ impl Work<'_> {
         let runtime = runtime()?;
         let fed = runtime.block_on(async {
             let stop = CancellationToken::new();
-            tokio::spawn(signals::stop(stop.clone())?);
+            tokio::spawn(signals::stop(stop.clone(), CancellationToken::new())?);
             feed.run(|| self.findings(), progress(self.inventory.quiet), &stop).await
         });
         runtime.shutdown_timeout(Duration::ZERO);

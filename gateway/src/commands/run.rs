@@ -21,10 +21,10 @@ pub(crate) fn run(path: &Path, log_format: LogFormat) -> anyhow::Result<ExitCode
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let app = App::bind(settings).await?;
-        let shutdown = CancellationToken::new();
-        tokio::spawn(signals::stop(shutdown.clone())?);
+        let (shutdown, hurry) = (CancellationToken::new(), CancellationToken::new());
+        tokio::spawn(signals::stop(shutdown.clone(), hurry.clone())?);
         tokio::spawn(signals::reload(path.to_owned(), app.reloader())?);
-        app.run(shutdown).await;
+        app.run_until(shutdown, hurry).await;
         Ok(ExitCode::SUCCESS)
     });
     // A disk that hangs must not keep the process.

@@ -7,17 +7,22 @@ use gateway::{Reloader, config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// SIGTERM and SIGINT end the gateway.
-pub(crate) fn stop(shutdown: CancellationToken) -> anyhow::Result<impl Future<Output = ()> + Send> {
+/// SIGTERM and SIGINT end the gateway; a second one has it hurry.
+pub(crate) fn stop(
+    shutdown: CancellationToken,
+    hurry: CancellationToken,
+) -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        for (token, what) in [(shutdown, "asked to stop"), (hurry, "asked to stop again")] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("{what}");
+            token.cancel();
         }
-        tracing::info!("asked to stop");
-        shutdown.cancel();
     })
 }
 

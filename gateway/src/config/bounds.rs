@@ -98,7 +98,11 @@ pub struct Timeouts {
     /// A client that neither sends nor takes a byte in mid-request.
     #[serde(with = "humantime_serde")]
     pub client_stall: Duration,
-    /// After SIGTERM, for requests under way.
+    /// After SIGTERM, for clients that still come: whoever sends them here hears of it some seconds
+    /// later. Where it is not set: 5 s under Kubernetes, else nothing.
+    #[serde(with = "humantime_serde")]
+    pub lame_duck: Option<Duration>,
+    /// After that, for requests under way.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
     /// TCP and TLS to the registry.
@@ -157,6 +161,7 @@ impl Default for Timeouts {
             handshake: s(10),
             headers: s(30),
             client_stall: s(60),
+            lame_duck: None,
             drain: s(30),
             registry_connect: s(3),
             registry_answer: s(75),
@@ -215,6 +220,7 @@ settable!(Timeouts {
     handshake,
     headers,
     client_stall,
+    lame_duck,
     drain,
     registry_connect,
     registry_answer,

@@ -19,6 +19,7 @@ mod zones;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -30,6 +31,13 @@ pub use redis::RedisSettings;
 pub use replication::{Placements, ReplicationSettings, Sweep};
 pub(crate) use settings::without_port;
 pub use settings::{Account, CacheSettings, NamedZone, Settings, TlsSettings};
+
+/// Set in every container that Kubernetes starts.
+const KUBERNETES_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
+
+/// Kubernetes sends SIGTERM and takes a pod out of its endpoints at once; the nodes hear of it within some
+/// seconds, and send new connections until then.
+const KUBERNETES_LAME_DUCK: Duration = Duration::from_secs(5);
 
 /// Why a configuration was refused: where, what, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,9 +93,13 @@ pub fn load_with(
     let variables: Vec<_> = variables.collect();
     let preference =
         variables.iter().find(|(name, _)| name == zones::PREFERENCE_VARIABLE).map(|(_, value)| value.clone());
+    let kubernetes = variables.iter().any(|(name, _)| name == KUBERNETES_VARIABLE);
     let mut file: file::File = read_yaml(path, None)?;
     env::overlay(&mut file, variables.into_iter())?;
-    settings::resolve(path, file, preference.as_deref())
+    let mut settings = settings::resolve(path, file, preference.as_deref())?;
+    let lame_duck = if kubernetes { KUBERNETES_LAME_DUCK } else { Duration::ZERO };
+    settings.timeouts.lame_duck.get_or_insert(lame_duck);
+    Ok(settings)
 }
 
 /// Reads a YAML file; `named_at` is the line of the configuration that names it.

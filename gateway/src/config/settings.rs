@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use backends::{Secret, StoreConfig};
 use url::Url;
@@ -24,6 +25,8 @@ const ADMIN_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCA
 const STATE_DIR: &str = "/var/lib/quay-gateway";
 const CACHE_DIR: &str = "/var/cache/quay-gateway";
 const CACHE_SIZE: bytesize::ByteSize = bytesize::ByteSize::gib(100);
+/// Longer than this, a supervisor has long killed it.
+const LAME_DUCK_MAX: Duration = Duration::from_secs(600);
 const CACHE_RESERVE: bytesize::ByteSize = bytesize::ByteSize::gib(1);
 
 /// Everything the gateway is built from.
@@ -340,6 +343,10 @@ fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigE
             None,
             "timeouts.permission: more than 60s would outlast Quay's own memory of a deleted repository",
         ));
+    }
+    if timeouts.lame_duck.is_some_and(|lame_duck| lame_duck > LAME_DUCK_MAX) {
+        let most = humantime::format_duration(LAME_DUCK_MAX);
+        return Err(ConfigError::new(path, None, format!("timeouts.lame_duck: more than {most}")));
     }
     Ok(timeouts)
 }

@@ -46,6 +46,17 @@ impl Folder {
     }
 }
 
+#[test]
+fn a_lame_duck_under_kubernetes() {
+    let kubernetes = [("KUBERNETES_SERVICE_HOST", "10.0.0.1")];
+    assert_eq!(loaded(GATEWAY, &[]).timeouts.lame_duck, Some(Duration::ZERO));
+    assert_eq!(loaded(GATEWAY, &kubernetes).timeouts.lame_duck, Some(Duration::from_secs(5)));
+    let given = format!("{GATEWAY}timeouts: {{lame_duck: 1s}}\n");
+    assert_eq!(loaded(&given, &kubernetes).timeouts.lame_duck, Some(Duration::from_secs(1)));
+    let long = format!("{GATEWAY}timeouts: {{lame_duck: 1h}}\n");
+    assert!(refused(&long).contains("timeouts.lame_duck: more than 10m"));
+}
+
 fn loaded(gateway: &str, variables: &[(&str, &str)]) -> Settings {
     Folder::new(gateway, QUAY).load(variables).unwrap_or_else(|error| panic!("{error}"))
 }

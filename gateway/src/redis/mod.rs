@@ -75,6 +75,7 @@ impl Connection {
             .map_err(|error| away(&error))?;
         // Commands are small, and each waits for its reply.
         stream.set_nodelay(true).map_err(|error| away(&error))?;
+        backends::keepalive(&stream).map_err(|error| away(&error))?;
         let stream: Box<dyn Stream> = match settings.tls {
             false => Box::new(stream),
             true => {

@@ -95,6 +95,8 @@ impl Client {
     pub(super) async fn serve(self, stream: TcpStream) {
         // Answers are written whole; waiting for more only delays their last packet.
         let _ = stream.set_nodelay(true);
+        // What lies between forgets a connection that is silent while a registry assembles a blob.
+        let _ = backends::keepalive(&stream);
         if let Some(stream) = self.handshake(stream).await {
             self.requests(stream).await;
         }

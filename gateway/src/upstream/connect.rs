@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use backends::keepalive;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
@@ -51,6 +52,8 @@ impl Connect {
     async fn stream(&self) -> io::Result<Stream> {
         let tcp = TcpStream::connect((&*self.host, self.port)).await?;
         tcp.set_nodelay(true)?;
+        // An upload's last request is silent for minutes while the registry assembles the blob.
+        keepalive(&tcp)?;
         match &self.tls {
             None => Ok(Stream::Plain(tcp)),
             Some((connector, name)) => Ok(Stream::Tls(Box::new(connector.connect(name.clone(), tcp).await?))),
