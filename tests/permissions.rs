@@ -185,6 +185,91 @@ async fn a_deleted_repository_is_gone_within_the_memory_of_a_yes() -> Result<()>
     Ok(())
 }
 
+/// What the owner and somebody else are told of the layer at `HEAD`, both with a remembered yes before.
+struct Told {
+    stage: Stage,
+    owner: Client,
+    other: Client,
+}
+
+impl Told {
+    async fn new() -> Result<Self> {
+        let stage = Stage::new().await?;
+        stage.site.quay.grant(SECRET, "mallory", false);
+        let owner = stage.gateway.client(LOGIN)?;
+        let other = stage.gateway.client(Some(("mallory", "mallory")))?;
+        let told = Self { stage, owner, other };
+        assert_eq!(told.heads().await?, [StatusCode::OK; 2]);
+        Ok(told)
+    }
+
+    fn path(&self) -> String {
+        format!("/v2/{SECRET}/blobs/{}", self.stage.digest())
+    }
+
+    async fn heads(&self) -> Result<[StatusCode; 2]> {
+        let owner = self.owner.fetch(Method::HEAD, &self.path(), &[]).await?;
+        let other = self.other.fetch(Method::HEAD, &self.path(), &[]).await?;
+        Ok([owner.status, other.status])
+    }
+
+    /// The registry forgets the layer behind the gateway's back.
+    fn collected(&self) {
+        self.stage.site.quay.unlink(SECRET, &self.stage.digest());
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_through_the_gateway_is_read_at_once() -> Result<()> {
+    let told = Told::new().await?;
+    told.collected();
+    assert_eq!(told.heads().await?, [StatusCode::OK; 2], "remembered, until something is deleted");
+    let target = format!("/v2/{SECRET}/manifests/v1");
+    let deleted = told.owner.fetch(Method::DELETE, &target, &[]).await?;
+    assert_eq!(deleted.status, StatusCode::ACCEPTED);
+    assert_eq!(told.heads().await?, [StatusCode::NOT_FOUND; 2]);
+    assert_eq!(told.owner.fetch(Method::GET, &told.path(), &[]).await?.status, StatusCode::NOT_FOUND);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_refused_changes_nothing() -> Result<()> {
+    let told = Told::new().await?;
+    told.collected();
+    let target = format!("/v2/{SECRET}/manifests/v1");
+    let refused = told.other.fetch(Method::DELETE, &target, &[]).await?;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(told.heads().await?, [StatusCode::OK; 2]);
+    Ok(())
+}
+
+/// The client had left a blob out because of what was remembered: its next try finds it missing.
+#[tokio::test]
+async fn a_manifest_that_lacks_a_blob_drops_what_was_remembered() -> Result<()> {
+    let told = Told::new().await?;
+    let image = &told.stage.image;
+    // The push's own token has a yes too.
+    told.owner.push_blob(SECRET, &image.layers[0]).await?;
+    told.collected();
+    let pushed = told.owner.push(SECRET, "v2", image).await;
+    assert!(pushed.is_err_and(|error| error.to_string().contains("400")), "pushed without its layer");
+    assert_eq!(told.heads().await?, [StatusCode::NOT_FOUND; 2]);
+    told.owner.push(SECRET, "v2", image).await?;
+    assert_eq!(told.heads().await?, [StatusCode::OK; 2]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_clients_no_is_news_for_all() -> Result<()> {
+    let told = Told::new().await?;
+    told.collected();
+    // With a token that was never seen.
+    let token = told.stage.token("admin", SECRET, json!({"nonce": 1}))?;
+    assert_eq!(told.stage.asked(SECRET, Some(&token)).await?, [StatusCode::NOT_FOUND; 2]);
+    assert_eq!(told.heads().await?, [StatusCode::NOT_FOUND; 2]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn no_token_reaches_a_store_or_the_log() -> Result<()> {
     let stage = Stage::new().await?;

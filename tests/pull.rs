@@ -120,6 +120,27 @@ async fn ranges_on_misses_and_on_hits() -> Result<()> {
     Ok(())
 }
 
+/// Clients whose URL builders escape the colon: the same blob, and Quay is asked with their own bytes.
+#[tokio::test]
+async fn escaped_paths_are_the_same_blobs() -> Result<()> {
+    let stage = Stage::plain().await?;
+    let (blob, client) = (stage.layer(), stage.gateway.client(LOGIN)?);
+    let hex = blob.digest.hex();
+    // Quay's own redirect would lead to a dead store.
+    stage.site.zone("zone-b").write(&blob.digest, &blob.bytes()?)?;
+    stage.site.zone("zone-a").proxy().down().await;
+    let paths = ["%3A", "%3a"].map(|colon| format!("/v2/{REPOSITORY}/blobs/sha256{colon}{hex}"));
+    for path in &paths {
+        let answer = client.fetch(Method::GET, path, &[]).await?;
+        assert!(answer.status == StatusCode::OK && answer.body == blob.bytes()?, "{path}: {}", answer.status);
+    }
+    assert!(stage.site.quay.record().count(&Method::HEAD, &paths[0]) > 0, "asked with other bytes");
+    // An escaped slash is Quay's to judge.
+    let odd = client.fetch(Method::GET, &format!("/v2/admin%2Fone/blobs/sha256:{hex}"), &[]).await?;
+    assert_eq!(odd.header("cache-status"), "");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_range_that_would_wait_too_long_gets_the_whole() -> Result<()> {
     let stage = Stage::new(Options::default(), json!({"timeouts": {"range_wait": "200ms"}})).await?;

@@ -123,7 +123,11 @@ impl App {
             database,
             uploads: Uploads::new(),
             follow,
-            permissions: Permissions::new(settings.limits.permissions, settings.timeouts.permission),
+            permissions: Permissions::new(
+                settings.limits.permissions,
+                settings.timeouts.permission,
+                settings.timeouts.registry_first_pull,
+            ),
             cache,
             metrics: Metrics::new(&zones),
             sampler: Sampler::default(),

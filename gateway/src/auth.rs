@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use zone_router::Blob;
 
 use crate::Gateway;
+use crate::forgotten::Forgotten;
 use crate::forward;
 use crate::http::Problem;
 use crate::upstream::{Answer, Purpose};
@@ -33,6 +34,9 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Permissions {
     yes: Cache<Asked, Yes>,
+    /// Blobs of repositories to which there is a yes, whoever asked.
+    named: Cache<Digest, ()>,
+    forgotten: Forgotten,
     memory: Duration,
 }
 
@@ -46,28 +50,59 @@ struct Asked {
 #[derive(Debug, Clone, Copy)]
 struct Yes {
     size: Option<u64>,
+    /// When the question was asked.
+    asked: Instant,
     until: Instant,
 }
 
 impl Permissions {
-    /// Remembers at most `entries` yeses, each for `memory` at most.
+    /// Remembers at most `entries` yeses, each for `memory` at most; an answer takes `answer` at most.
     #[must_use]
-    pub(crate) fn new(entries: u64, memory: Duration) -> Self {
-        Self { yes: Cache::builder().max_capacity(entries).time_to_live(memory).build(), memory }
+    pub(crate) fn new(entries: u64, memory: Duration, answer: Duration) -> Self {
+        Self {
+            yes: Cache::builder().max_capacity(entries).time_to_live(memory).build(),
+            named: Cache::builder().max_capacity(entries).time_to_live(memory).build(),
+            forgotten: Forgotten::new(memory.saturating_add(answer)),
+            memory,
+        }
     }
 
     fn remembered(&self, asked: &Asked) -> Option<Yes> {
-        self.yes.get(asked).filter(|yes| Instant::now() < yes.until)
+        let unchanged = |yes: &Yes| self.forgotten.is_unchanged(&asked.repository, yes.asked);
+        self.yes.get(asked).filter(|yes| Instant::now() < yes.until && unchanged(yes))
     }
 
-    fn remember(&self, asked: Asked, size: Option<u64>, life: Life) {
+    /// Drops what is remembered of a repository, or of a namespace with a slash at its end, for all
+    /// credentials; the answers to questions under way are not remembered either.
+    pub(crate) fn forget(&self, name: &str) {
+        self.forgotten.note(name);
+        tracing::debug!(name, "remembered permissions dropped");
+    }
+
+    /// The registry does not know this blob in this repository. Where somebody else was told of it, what
+    /// is remembered of the repository is out of date. Other refusals speak of the client.
+    fn unknown(&self, repository: &str, digest: &Digest) {
+        let name = named(repository, digest);
+        if self.named.contains_key(&name) {
+            self.named.invalidate(&name);
+            self.forget(repository);
+        }
+    }
+
+    fn remember(&self, asked: Asked, size: Option<u64>, life: Life, when: Instant) {
         let memory = match life {
             Life::Unknown => self.memory,
             Life::Left(life) => life.min(self.memory),
             Life::Unreadable => return,
         };
-        self.yes.insert(asked, Yes { size, until: Instant::now() + memory });
+        self.named.insert(named(&asked.repository, &asked.digest), ());
+        self.yes.insert(asked, Yes { size, asked: when, until: Instant::now() + memory });
     }
+}
+
+/// A blob of a repository, as a key of fixed size.
+fn named(repository: &str, digest: &Digest) -> Digest {
+    Digest::of(format!("{repository}@{digest}").as_bytes())
 }
 
 /// How long a credential lives still.
@@ -99,12 +134,16 @@ pub(crate) async fn may_read(
         return Ok(Verdict::Yes(yes.size));
     }
     let life = token_life(&headers, SystemTime::now());
+    let when = Instant::now();
     let answer = ask(gateway, request, headers, blob).await?;
     if !gateway.registry.permits(answer.status(), answer.headers(), &blob.digest) {
+        if answer.status() == StatusCode::NOT_FOUND {
+            gateway.permissions.unknown(repository, &blob.digest);
+        }
         return Ok(Verdict::No(Box::new(answer)));
     }
     let size = forward::content_length(answer.headers()).filter(|_| answer.status() == StatusCode::OK);
-    gateway.permissions.remember(asked, size, life);
+    gateway.permissions.remember(asked, size, life, when);
     Ok(Verdict::Yes(size))
 }
 
@@ -225,13 +264,49 @@ mod tests {
         assert_eq!(one, credential(&bearer("{}")));
     }
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn asked(repository: &str) -> Asked {
+        Asked { credential: Digest::EMPTY, repository: repository.into(), digest: Digest::EMPTY }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_yes_ends() {
-        let permissions = Permissions::new(10, Duration::from_secs(60));
-        let asked = || Asked { credential: Digest::EMPTY, repository: "a".into(), digest: Digest::EMPTY };
-        permissions.remember(asked(), Some(1), Life::Unknown);
-        assert!(permissions.remembered(&asked()).is_some());
+        let permissions = Permissions::new(10, MINUTE, MINUTE);
+        permissions.remember(asked("a"), Some(1), Life::Unknown, Instant::now());
+        assert!(permissions.remembered(&asked("a")).is_some());
         tokio::time::advance(Duration::from_secs(61)).await;
-        assert!(permissions.remembered(&asked()).is_none());
+        assert!(permissions.remembered(&asked("a")).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_asked_before_a_change_is_forgotten() {
+        let permissions = Permissions::new(10, MINUTE, MINUTE);
+        let before = Instant::now();
+        for repository in ["o/a", "o/b"] {
+            permissions.remember(asked(repository), Some(1), Life::Unknown, before);
+        }
+        tokio::time::advance(Duration::from_millis(1)).await;
+        permissions.forget("o/a");
+        assert!(permissions.remembered(&asked("o/a")).is_none());
+        assert!(permissions.remembered(&asked("o/b")).is_some());
+        // Its question was under way.
+        permissions.remember(asked("o/a"), Some(1), Life::Unknown, before);
+        assert!(permissions.remembered(&asked("o/a")).is_none());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        permissions.remember(asked("o/a"), Some(1), Life::Unknown, Instant::now());
+        assert!(permissions.remembered(&asked("o/a")).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_no_counts_where_somebody_had_a_yes() {
+        let permissions = Permissions::new(10, MINUTE, MINUTE);
+        permissions.remember(asked("o/a"), Some(1), Life::Unknown, Instant::now());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        // Clients ask for what they are about to push: that is no news.
+        permissions.unknown("o/a", &Digest::of(b"new"));
+        assert!(permissions.remembered(&asked("o/a")).is_some());
+        permissions.unknown("o/a", &Digest::EMPTY);
+        assert!(permissions.remembered(&asked("o/a")).is_none());
     }
 }

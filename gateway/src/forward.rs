@@ -10,6 +10,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::Gateway;
 use crate::http::{Body, Problem, Via, end_to_end, forwarded_request};
+use crate::registry::unescaped;
 use crate::route::loggable;
 use crate::upstream::{Answer, Head, InstanceId, Order};
 
@@ -68,8 +69,8 @@ pub(crate) fn path(request: &Parts) -> Result<&PathAndQuery, Problem> {
 /// whatever the client says, so that no proxy in between can be led elsewhere.
 pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: IpAddr) -> HeaderMap {
     // Wherever blobs may flow, they flow as they are.
-    let identity =
-        request.uri.path().contains("/blobs/") || request.uri.path().starts_with("/_storage_proxy/");
+    let path = unescaped(request.uri.path());
+    let identity = path.contains("/blobs/") || path.starts_with("/_storage_proxy/");
     let via = Via { host: gateway.upstream.host(), gateway: &gateway.hostname, client };
     forwarded_request(&request.headers, &via, identity)
 }

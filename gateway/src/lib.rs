@@ -17,6 +17,7 @@ pub mod config;
 mod csv;
 mod descriptors;
 mod follow;
+mod forgotten;
 mod forward;
 mod gateway;
 pub mod http;

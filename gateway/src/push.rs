@@ -41,7 +41,7 @@ async fn upload_to_one(
     let repository = upload_repository(request.uri.path());
     let (path, named) = sticky::taken(forward::path(request)?, &gateway.upstream)?;
     let begins = request.method == Method::POST;
-    let last = || repository.and_then(|name| gateway.uploads.last(name, &gateway.upstream));
+    let last = || repository.as_deref().and_then(|name| gateway.uploads.last(name, &gateway.upstream));
     let kept = named.or_else(|| last().filter(|_| !begins));
     // A POST is taken although the store is dead; bytes are not.
     let proof = [Method::PATCH, Method::PUT].contains(&request.method);
@@ -55,7 +55,7 @@ async fn upload_to_one(
         gateway.upstream.uploaded(instance, status, proof);
     }
     if let Some(repository) = repository.filter(|_| status.is_success()) {
-        gateway.uploads.remember(repository, instance);
+        gateway.uploads.remember(&repository, instance);
     }
     let mut response = forward::relay(gateway, answer);
     sticky::mark(response.headers_mut(), &gateway.names, gateway.upstream.name(instance));
@@ -92,8 +92,12 @@ async fn put(
     let bound = gateway.settings.timeouts.registry_answer;
     match ask(&gateway, &request, &repository, body, client, bound).await {
         Ok(answer) => {
-            if answer.status() == StatusCode::CREATED {
-                queue_copies(&gateway, &repository, copy).await;
+            match answer.status() {
+                StatusCode::CREATED => queue_copies(&gateway, &repository, copy).await,
+                // A blob of it is not there (Quay's `_build_blob_map` and distribution say so with one of
+                // these): a yes that is remembered may be why the client did not push it.
+                StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => gateway.permissions.forget(&repository),
+                _ => {}
             }
             forward::relay(&gateway, answer)
         }

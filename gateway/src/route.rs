@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 
 use crate::Gateway;
+use crate::forgotten;
 use crate::forward;
 use crate::http::{Body, Problem};
 use crate::pull;
@@ -24,6 +26,7 @@ pub(crate) async fn answer(
     let (method, path) = (request.method.clone(), loggable(request.uri.path()).to_owned());
     let route = Route::parse(&request.method, request.uri.path());
     let name = route.name();
+    let changed = forgotten::changed(&request.method, request.uri.path());
     let unread_manifest = route == Route::Forward && method == Method::PUT && path.contains("/manifests/");
     let response = match route {
         _ if request.method == Method::CONNECT => not_a_proxy(),
@@ -37,6 +40,10 @@ pub(crate) async fn answer(
             forward::forward(gateway, &request, body, client, bound).await
         }
     };
+    // Before the client hears of it: it may look at once.
+    if let Some(changed) = changed.filter(|_| response.status().is_success()) {
+        gateway.permissions.forget(&changed);
+    }
     let response = bodiless(&method, response);
     let status = response.status().as_u16();
     if unread_manifest && response.status() == StatusCode::CREATED {
@@ -75,12 +82,28 @@ fn not_a_proxy() -> Response<Body> {
     problem.response()
 }
 
-/// A path as it may stand in a log: `_storage_proxy` paths hold a token, and queries (never
-/// shown) may hold credentials.
+/// A path as it may stand in a log: `_storage_proxy` paths hold a token, however they are spelled, and
+/// queries (never shown) may hold credentials.
 pub(crate) fn loggable(path: &str) -> &str {
     const STORAGE_PROXY: &str = "/_storage_proxy/";
-    match path.starts_with(STORAGE_PROXY) {
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    match decoded.contains("/_storage_proxy") {
         true => STORAGE_PROXY,
         false => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_in_paths_are_not_logged() {
+        for path in
+            ["/_storage_proxy/t/x", "/%5Fstorage_proxy/t/x", "//_storage_proxy/t", "/%2F_storage%5fproxy/t"]
+        {
+            assert_eq!(loggable(path), "/_storage_proxy/", "{path}");
+        }
+        assert_eq!(loggable("/v2/a/blobs/sha256%3Aab"), "/v2/a/blobs/sha256%3Aab");
     }
 }

@@ -2,6 +2,7 @@
 
 mod challenge;
 mod distribution;
+mod escapes;
 mod manifest;
 mod names;
 mod quay;
@@ -14,6 +15,7 @@ use backends::{Digest, Key};
 use http::{HeaderMap, StatusCode};
 
 pub(crate) use challenge::Bearer;
+pub use escapes::unescaped;
 pub use manifest::{LocalBlob, children, local_blobs};
 pub use names::Names;
 pub use route::{Route, repeatable, upload_repository};

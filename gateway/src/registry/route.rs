@@ -3,20 +3,22 @@
 use backends::Digest;
 use http::Method;
 
+use super::escapes::unescaped;
+
 /// What a request is about. Everything but `Forward` is understood; the rest goes to the
 /// registry untouched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// `GET` or `HEAD` of a blob.
     Blob {
-        /// Its repository, as the client spelled it.
+        /// Its repository, without escapes.
         repository: String,
         /// Its digest.
         digest: Digest,
     },
     /// `PUT` of a manifest: the moment at which a push is complete.
     PutManifest {
-        /// Its repository, as the client spelled it.
+        /// Its repository, without escapes.
         repository: String,
     },
     /// Any other request below `…/blobs/uploads/`.
@@ -37,12 +39,14 @@ impl Route {
         }
     }
 
-    /// Reads a request line, purely. `path` is the raw path, percent-encoding and all.
+    /// Reads a request line, purely. `path` is the raw path, percent-encoding and all; what an escape
+    /// means is understood only where every server decodes it alike.
     ///
     /// A digest of another algorithm or spelling is the registry's to judge, and so is a
     /// repository name that is not of the distribution specification's form.
     #[must_use]
     pub fn parse(method: &Method, path: &str) -> Self {
+        let path = unescaped(path);
         let Some(rest) = path.strip_prefix("/v2/") else { return Self::Forward };
         // From the right: a repository may have a part called `blobs` or `manifests`.
         if let Some((repository, reference)) = rest.rsplit_once("/manifests/")
@@ -50,6 +54,8 @@ impl Route {
             && is_repository(repository)
             && !reference.is_empty()
             && !reference.contains('/')
+            // An escaped slash would make it another path.
+            && !reference.to_ascii_lowercase().contains("%2f")
         {
             return Self::PutManifest { repository: repository.to_owned() };
         }
@@ -70,10 +76,11 @@ impl Route {
 /// Whether a request may be sent to a second instance although the first may have seen it: it reads,
 /// and it is surely none of those that do more. `/v2/auth` creates repositories and counts failed
 /// logins (Quay's `endpoints/v2/v2auth.py`), so only paths that no server could take for it are
-/// understood: nothing encoded, no empty part, no part of dots. Nor is the catalog: it may time out at
+/// understood: no escape that could hide something, no empty part, no part of dots. Nor is the catalog: it may time out at
 /// an instance that is well.
 #[must_use]
 pub fn repeatable(method: &Method, path: &str) -> bool {
+    let path = unescaped(path);
     let Some(rest) = path.strip_prefix("/v2/").filter(|_| reads(method)) else { return false };
     if rest.is_empty() {
         return true;
@@ -91,9 +98,10 @@ fn is_reference(text: &str) -> bool {
 
 /// The repository of a request below `…/blobs/uploads`, if its name is understood.
 #[must_use]
-pub fn upload_repository(path: &str) -> Option<&str> {
+pub fn upload_repository(path: &str) -> Option<String> {
+    let path = unescaped(path);
     let (name, _) = path.strip_prefix("/v2/")?.rsplit_once("/blobs/uploads")?;
-    is_repository(name).then_some(name)
+    is_repository(name).then(|| name.to_owned())
 }
 
 fn reads(method: &Method) -> bool {
@@ -155,6 +163,15 @@ mod tests {
             &format!("/v2/../blobs/sha256:{HEX}"),
             &format!("/v2//blobs/sha256:{HEX}"),
             &format!("/v2/a%2Fb/blobs/sha256:{HEX}"),
+            &format!("/v2/a%2fb/blobs/sha256%3A{HEX}"),
+            &format!("/v2/%2e%2e/blobs/sha256:{HEX}"),
+            &format!("/v2/a/%2E%2E/c/blobs/sha256:{HEX}"),
+            &format!("/v2/a/blobs/sha256%253A{HEX}"),
+            &format!("/v2/%2561/blobs/sha256:{HEX}"),
+            &format!("/v2%2Fa/blobs/sha256:{HEX}"),
+            &format!("/v2/a/blobs%2Fsha256:{HEX}"),
+            &format!("/v2/a/blobs/sha256:{HEX}%00"),
+            &format!("/v2/a%20/blobs/sha256:{HEX}"),
             &format!("/v2/a/b/../c/blobs/sha256:{HEX}"),
             "/v2/a/blobs/",
         ] {
@@ -162,6 +179,25 @@ mod tests {
         }
         assert_eq!(Route::parse(&Method::DELETE, &format!("/v2/a/blobs/sha256:{HEX}")), Route::Forward);
         assert_eq!(Route::parse(&Method::GET, "/v2/a/manifests/latest"), Route::Forward);
+    }
+
+    #[test]
+    fn escapes_that_every_server_decodes_alike() {
+        for path in [
+            &format!("/v2/o/a/blobs/sha256%3A{HEX}"),
+            &format!("/v2/o/a/blobs/sha256%3a{HEX}"),
+            &format!("/v2/o/%61/blobs/sha256:{HEX}"),
+            &format!("/v2/%6F/a/%62lobs/%73ha256%3A{HEX}"),
+        ] {
+            assert_eq!(blob(&Method::GET, path).as_deref(), Some("o/a"), "{path}");
+            assert!(repeatable(&Method::GET, path), "{path}");
+        }
+        let put = Route::PutManifest { repository: "o/a".into() };
+        assert_eq!(Route::parse(&Method::PUT, &format!("/v2/o/a/manifests/sha256%3A{HEX}")), put);
+        assert_eq!(Route::parse(&Method::PUT, "/v2/o/%61/manifests/v1"), put);
+        assert_eq!(Route::parse(&Method::PUT, "/v2/o/a/manifests/x%2Fy"), Route::Forward);
+        assert_eq!(Route::parse(&Method::POST, "/v2/o/%61/blobs/%75ploads/"), Route::Upload);
+        assert_eq!(Route::parse(&Method::POST, "/v2/o%2Fa/blobs/uploads/"), Route::Upload);
     }
 
     #[test]
@@ -219,8 +255,13 @@ mod tests {
 
     #[test]
     fn repositories_of_uploads() {
-        assert_eq!(upload_repository("/v2/o/a/blobs/uploads/"), Some("o/a"));
-        assert_eq!(upload_repository("/v2/a/blobs/uploads/0b1c"), Some("a"));
+        for (path, name) in [
+            ("/v2/o/a/blobs/uploads/", "o/a"),
+            ("/v2/o/%61/blobs/uploads/", "o/a"),
+            ("/v2/a/blobs/uploads/0b1c", "a"),
+        ] {
+            assert_eq!(upload_repository(path).as_deref(), Some(name));
+        }
         for other in
             ["/v2/o/a/blobs/x", "/v2/../blobs/uploads/", "/v2/a%2Fb/blobs/uploads/", "/x/blobs/uploads/"]
         {
@@ -233,6 +274,20 @@ mod tests {
         fn never_panics_and_never_invents(path in "\\PC{0,80}") {
             if let Route::Blob { repository, digest } = Route::parse(&Method::GET, &path) {
                 prop_assert_eq!(path, format!("/v2/{repository}/blobs/{digest}"));
+            }
+        }
+
+        /// What is understood is what Quay sees, which decodes the path once and whole.
+        #[test]
+        fn what_is_understood_is_what_quay_decodes(
+            name in "([ab]|/|\\.|%61|%2[EeFf]|%25|%62){1,8}",
+            colon in "(:|%3[Aa]|%253A)",
+            slash in "(/|%2F|//)",
+        ) {
+            let path = format!("/v2/{name}/blobs{slash}sha256{colon}{HEX}");
+            let decoded = percent_encoding::percent_decode_str(&path).decode_utf8_lossy();
+            if let Route::Blob { repository, digest } = Route::parse(&Method::GET, &path) {
+                prop_assert_eq!(decoded, format!("/v2/{repository}/blobs/{digest}"));
             }
         }
 

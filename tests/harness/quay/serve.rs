@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 
 use super::answer::{Answer, error, html, internal, method_not_allowed, nginx, not_found, redirect};
 use super::route::Route;
@@ -39,7 +40,9 @@ async fn route(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Answer {
-    let route = Route::parse(path);
+    // gunicorn decodes the path once, and routes are matched after that.
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    let route = Route::parse(&decoded);
     let broken = quay.oddities.borrow().broken;
     if broken && !matches!(route, Route::Base | Route::V1Ping | Route::Health(_)) {
         return internal();

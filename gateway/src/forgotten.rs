@@ -1,0 +1,183 @@
+//! Changes after which the registry's earlier yeses hold no longer.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+use tokio::time::Instant;
+
+/// Repositories and namespaces remembered as changed; beyond that, everything counts as changed.
+const CHANGES_MAX: usize = 10_000;
+
+/// The namespace of a repository that is named without one (Quay's `LIBRARY_NAMESPACE`).
+const LIBRARY: &str = "library";
+
+/// When repositories and namespaces were changed last. A yes to a question that was asked before is
+/// not believed any more.
+#[derive(Debug)]
+pub(crate) struct Forgotten {
+    /// How long after its question a yes is gone in any case.
+    life: Duration,
+    changes: RwLock<Changes>,
+}
+
+#[derive(Debug, Default)]
+struct Changes {
+    /// By `namespace/name`, or `namespace/` for all of a namespace.
+    last: HashMap<String, Instant>,
+    /// When there were too many to tell them apart.
+    all: Option<Instant>,
+}
+
+impl Forgotten {
+    /// `life`: how long after its question a yes may be believed at most.
+    #[must_use]
+    pub(crate) fn new(life: Duration) -> Self {
+        Self { life, changes: RwLock::default() }
+    }
+
+    /// Something of this repository, or of the namespace before a slash at the end, was changed.
+    pub(crate) fn note(&self, name: &str) {
+        let now = Instant::now();
+        let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
+        if changes.last.len() >= CHANGES_MAX {
+            changes.last.retain(|_, at| now.saturating_duration_since(*at) <= self.life);
+        }
+        if changes.last.len() >= CHANGES_MAX {
+            changes.last.clear();
+            changes.all = Some(now);
+        }
+        changes.last.insert(full(name).into_owned(), now);
+    }
+
+    /// Whether nothing of the repository was changed since this question was asked.
+    pub(crate) fn is_unchanged(&self, repository: &str, asked: Instant) -> bool {
+        let changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
+        let name = full(repository);
+        let namespace = name.find('/').map_or("", |end| &name[..=end]);
+        [changes.all.as_ref(), changes.last.get(&*name), changes.last.get(namespace)]
+            .into_iter()
+            .flatten()
+            .all(|changed| *changed < asked)
+    }
+}
+
+/// A repository's name with its namespace.
+fn full(repository: &str) -> Cow<'_, str> {
+    match repository.contains('/') {
+        true => Cow::Borrowed(repository),
+        false => Cow::Owned(format!("{LIBRARY}/{repository}")),
+    }
+}
+
+/// The repository, or the namespace with a slash at its end, of which a request that passes takes
+/// something away: `DELETE` below `/v2/`, and whatever writes in Quay's API to a repository,
+/// organization or user (`endpoints/api/repository.py`, `tag.py`, `organization.py`, `superuser.py`).
+///
+/// Read generously, with all escapes decoded: to forget too much costs a question.
+pub(crate) fn changed(method: &Method, path: &str) -> Option<String> {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return None;
+    }
+    let path = percent_decode_str(path).decode_utf8_lossy();
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    match parts.next()? {
+        "v2" if *method == Method::DELETE => {
+            let parts: Vec<&str> = parts.collect();
+            let word = parts.iter().rposition(|part| matches!(*part, "manifests" | "blobs" | "tags"))?;
+            // The end of an upload takes nothing away.
+            let is_upload = parts[word] == "blobs" && parts.get(word + 1) == Some(&"uploads");
+            (word > 0 && !is_upload).then(|| parts[..word].join("/"))
+        }
+        "api" if parts.next() == Some("v1") => {
+            let namespace = match parts.next()? {
+                "repository" | "organization" => parts.next()?,
+                "superuser" if matches!(parts.next()?, "users" | "organizations") => parts.next()?,
+                _ => return None,
+            };
+            Some(format!("{namespace}/"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_yes_asked_for_before_a_change_is_gone() {
+        let forgotten = Forgotten::new(LIFE);
+        let before = Instant::now();
+        assert!(forgotten.is_unchanged("o/a", before));
+        forgotten.note("o/a");
+        assert!(!forgotten.is_unchanged("o/a", before), "asked at that very moment");
+        assert!(forgotten.is_unchanged("o/b", before));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(forgotten.is_unchanged("o/a", Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_is_all_its_repositories() {
+        let forgotten = Forgotten::new(LIFE);
+        let before = Instant::now();
+        forgotten.note("o/");
+        assert!(!forgotten.is_unchanged("o/a", before) && !forgotten.is_unchanged("o/x/y", before));
+        assert!(forgotten.is_unchanged("other/a", before));
+        forgotten.note("a");
+        assert!(!forgotten.is_unchanged("library/a", before) && !forgotten.is_unchanged("a", before));
+        forgotten.note("library/b");
+        assert!(!forgotten.is_unchanged("b", before));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_many_changes_are_a_change_of_everything() {
+        let forgotten = Forgotten::new(LIFE);
+        let before = Instant::now();
+        (0..CHANGES_MAX).for_each(|number| forgotten.note(&format!("o/{number}")));
+        assert!(forgotten.is_unchanged("p/a", before));
+        forgotten.note("o/more");
+        assert!(!forgotten.is_unchanged("p/a", before));
+        assert!(forgotten.changes.read().expect("not poisoned").last.len() <= CHANGES_MAX);
+        // Old ones make way by themselves.
+        let forgotten = Forgotten::new(LIFE);
+        (0..CHANGES_MAX).for_each(|number| forgotten.note(&format!("o/{number}")));
+        tokio::time::advance(LIFE * 2).await;
+        let later = Instant::now();
+        forgotten.note("o/more");
+        assert!(forgotten.is_unchanged("p/a", later) && !forgotten.is_unchanged("o/more", later));
+    }
+
+    #[test]
+    fn what_takes_something_away() {
+        for (method, path, expected) in [
+            (Method::DELETE, "/v2/o/a/manifests/v1", Some("o/a")),
+            (Method::DELETE, "/v2/o/a/manifests/sha256%3Aab", Some("o/a")),
+            (Method::DELETE, "/v2/o/%61/blobs/sha256:ab", Some("o/a")),
+            (Method::DELETE, "/v2/o%2Fa/blobs/sha256:ab", Some("o/a")),
+            (Method::DELETE, "/v2//o/a/tags/v1", Some("o/a")),
+            (Method::DELETE, "/v2/blobs/manifests/v1", Some("blobs")),
+            (Method::DELETE, "/v2/o/a/blobs/uploads/0b1c", None),
+            (Method::PUT, "/v2/o/a/manifests/v1", None),
+            (Method::GET, "/v2/o/a/manifests/v1", None),
+            (Method::DELETE, "/v2/manifests/v1", None),
+            (Method::DELETE, "/api/v1/repository/o/a", Some("o/")),
+            (Method::DELETE, "/api/v1/repository/o/a/tag/v1", Some("o/")),
+            (Method::PUT, "/api/v1/repository/o/a/tag/v1", Some("o/")),
+            (Method::POST, "/api/v1/repository/o/a/changevisibility", Some("o/")),
+            (Method::GET, "/api/v1/repository/o/a", None),
+            (Method::POST, "/api/v1/repository", None),
+            (Method::DELETE, "/api/v1/organization/o", Some("o/")),
+            (Method::DELETE, "/api/v1/superuser/users/o", Some("o/")),
+            (Method::DELETE, "/api/v1/superuser/keys/o", None),
+            (Method::DELETE, "/", None),
+        ] {
+            assert_eq!(changed(&method, path).as_deref(), expected, "{method} {path}");
+        }
+    }
+}

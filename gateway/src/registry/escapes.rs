@@ -1,0 +1,62 @@
+//! Percent-encoding in paths, as far as it is understood.
+
+use std::borrow::Cow;
+
+/// A path with the escapes of unreserved characters and of `:` replaced by the characters themselves:
+/// the same path (RFC 3986, 6.2.2.2; `:` stands for itself in a segment, 3.3). Some clients escape the
+/// colon of a digest.
+///
+/// A path with any other escape comes back as it is, and its `%` keeps it from being understood: whether
+/// `%2F` separates, or what `%25` hides, is the registry's to judge. What is forwarded are always the
+/// bytes that the client sent.
+#[must_use]
+pub fn unescaped(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    plain(path).map_or(Cow::Borrowed(path), Cow::Owned)
+}
+
+fn plain(path: &str) -> Option<String> {
+    let mut pieces = path.split('%');
+    let mut out = pieces.next()?.to_owned();
+    for piece in pieces {
+        let (hex, rest) = piece.split_at_checked(2)?;
+        // `from_str_radix` alone would take a sign.
+        let digits = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let byte = u8::from_str_radix(hex, 16).ok().filter(|_| digits)?;
+        let harmless = byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
+        out.push(harmless.then(|| char::from(byte))?);
+        out.push_str(rest);
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use percent_encoding::percent_decode_str;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn unreserved_characters_and_the_colon() {
+        assert_eq!(unescaped("/v2/o/%61/blobs/sha256%3Aab"), "/v2/o/a/blobs/sha256:ab");
+        assert_eq!(unescaped("/v2/%6f/%61%2e%2d%5f%7E%3a"), "/v2/o/a.-_~:");
+        for kept in ["/v2/a%2Fb%61", "/%2561", "/%", "/%6", "/%+1", "/a%zz", "/%C3%A9%61", "/%00", "/%20"] {
+            assert_eq!(unescaped(kept), kept);
+        }
+    }
+
+    proptest! {
+        /// Quay decodes each escape once (gunicorn's `PATH_INFO`): what has no escape left is what it sees.
+        #[test]
+        fn what_is_left_without_escapes_is_what_a_server_decodes(path in "(/|[a-c._~:-]|%[0-9A-Fa-f]{2}|%[ -~]?){0,20}") {
+            let ours = unescaped(&path);
+            match ours.contains('%') {
+                true => prop_assert_eq!(&*ours, &path),
+                false => prop_assert_eq!(ours.as_bytes(), &*Cow::from(percent_decode_str(&path))),
+            }
+        }
+    }
+}
