@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use http::{Method, StatusCode, Version};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
-use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
 use tests::image::Spec;
+use tests::raw::{client, connect, trusting};
 use tests::site::{LOGIN, Site};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 const REPOSITORY: &str = "admin/one";
 
@@ -22,23 +20,6 @@ async fn start(config: Value) -> Result<(Site, Gateway)> {
     let site = Site::start()?;
     let gateway = site.gateway(&config).await?;
     Ok((site, gateway))
-}
-
-fn trusting(gateway: &Gateway, protocol: &str) -> Result<rustls::ClientConfig> {
-    let root = std::fs::read_to_string(gateway.authority_file())?;
-    let mut config = tests::certs::client_config(&[&root])?;
-    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-    Ok(config)
-}
-
-fn client(gateway: &Gateway, protocol: &str) -> Result<reqwest::Client> {
-    let tls = trusting(gateway, protocol)?;
-    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?)
-}
-
-async fn connect(gateway: &Gateway, config: rustls::ClientConfig) -> Result<TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(gateway.address()).await?;
-    Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp).await?)
 }
 
 /// How long until the gateway lets go of a connection.
@@ -211,23 +192,6 @@ async fn requests_beyond_the_limit_are_told_so() -> Result<()> {
         (second.status(), &second.headers()["retry-after"]),
         (StatusCode::SERVICE_UNAVAILABLE, &"1".parse()?)
     );
-    Ok(())
-}
-
-#[tokio::test]
-async fn connections_beyond_the_limit_wait_their_turn() -> Result<()> {
-    let (_site, gateway) = start(json!({"limits": {"connections": 2}})).await?;
-    // The harness's own first connection may still be closing.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let first = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
-    let second = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
-    let third = connect(&gateway, trusting(&gateway, "http/1.1")?);
-    tokio::pin!(third);
-    let early = tokio::time::timeout(Duration::from_millis(500), &mut third).await;
-    assert!(early.is_err(), "a third connection beyond a limit of two");
-    drop(first);
-    tokio::time::timeout(Duration::from_secs(5), third).await.context("its turn never came")??;
-    drop(second);
     Ok(())
 }
 

@@ -16,17 +16,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use zone_router::fanout::LaneStatus;
 
 use crate::Gateway;
 use crate::http::Body;
 use crate::queue;
-use crate::server::BoundedIo;
+use crate::server::{BoundedIo, Roster};
+use crate::share::Identity;
 use crate::zones::{Report, WordError};
 
-/// Operators and their scrapers at once.
+/// Operators and their scrapers at once; beyond them an idle one makes room, or else the oldest: a probe is always
+/// answered.
 const CONNECTIONS_MAX: usize = 64;
 
 /// From a connection to its next request's headers.
@@ -54,25 +55,28 @@ pub(crate) async fn serve(
     draining: CancellationToken,
     shutdown: CancellationToken,
 ) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let roster = Arc::new(Roster::default());
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
-            accepted = async {
-                let permit = Arc::clone(&connections).acquire_owned().await;
-                (permit, listener.accept().await)
-            } => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let (Ok(permit), Ok((stream, peer))) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let _ = backends::keepalive(&stream);
+        let seat = roster.enter(Identity::peer(peer.ip(), false));
+        roster.keep(&seat, CONNECTIONS_MAX);
         let (gateway, draining, shutdown) = (Arc::clone(&gateway), draining.clone(), shutdown.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let (gateway, ready) = (Arc::clone(&gateway), !draining.is_cancelled());
-                async move { Ok::<_, Infallible>(answer(&gateway, request, peer.ip(), ready).await) }
+            let service = service_fn(|request| {
+                let (gateway, ready) = (&gateway, !draining.is_cancelled());
+                let busy = seat.activity().begin();
+                async move {
+                    let answer = answer(gateway, request, peer.ip(), ready).await;
+                    Ok::<_, Infallible>(busy.until_sent(answer))
+                }
             });
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
@@ -80,9 +84,9 @@ pub(crate) async fn serve(
             tokio::select! {
                 // A scraper that breaks off is no news.
                 _ = http.serve_connection(io, service) => {}
+                () = seat.asked_to_go() => {}
                 () = shutdown.cancelled() => {}
             }
-            drop(permit);
         });
     }
 }
@@ -220,7 +224,7 @@ async fn metrics(gateway: &Gateway) -> String {
         ("cache_capacity_bytes", "Bytes the cache may use", cache.capacity),
         ("cache_fills", "Blobs on their way into the cache", cache.fills as u64),
     ];
-    gateway.metrics.render(&gateway.router.snapshot(), &gauges, &sample)
+    gateway.metrics.render(&gateway.router.snapshot(), &gauges, &gateway.pools(), &sample)
 }
 
 async fn status(gateway: &Gateway) -> String {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use backends::Transport;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +28,7 @@ use crate::queue::Sampler;
 use crate::redis::Locks;
 use crate::registry::{self, Names};
 use crate::repairs::Repairs;
+use crate::share::Pool;
 use crate::spool::Spool;
 use crate::sticky::Uploads;
 use crate::sweep::Sweep;
@@ -138,7 +138,9 @@ impl App {
             hostname: settings.hostname.parse().context("hostname cannot stand in a header")?,
             pushes: TaskTracker::new(),
             queued: Queued::new(),
-            requests: Arc::new(Semaphore::new(settings.limits.requests)),
+            connections: Pool::new("limits.connections", settings.limits.connections, server::WAITING_MAX),
+            // Whoever gets none is told so at once.
+            requests: Pool::new("limits.requests", settings.limits.requests, 0),
             targets: settings.targets.iter().map(|name| name.as_str().into()).collect(),
             settings,
         };

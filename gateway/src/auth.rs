@@ -1,6 +1,5 @@
 //! Who may read: the registry decides, and its yes is remembered for a moment.
 
-use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backends::{Digest, Hasher};
@@ -17,6 +16,7 @@ use tokio::time::Instant;
 use zone_router::Blob;
 
 use crate::Gateway;
+use crate::client::Client;
 use crate::forgotten::Forgotten;
 use crate::forward;
 use crate::http::Problem;
@@ -124,7 +124,7 @@ pub(crate) async fn may_read(
     request: &Parts,
     repository: &str,
     blob: &Blob,
-    client: IpAddr,
+    client: &Client,
 ) -> Result<Verdict, Problem> {
     // As the registry sees them: what it does not see, it has not judged.
     let headers = unconditional(forward::headers(gateway, request, client));
@@ -135,7 +135,7 @@ pub(crate) async fn may_read(
     }
     let life = token_life(&headers, SystemTime::now());
     let when = Instant::now();
-    let answer = ask(gateway, request, headers, blob).await?;
+    let answer = ask(gateway, request, headers, blob, client).await?;
     if !gateway.registry.permits(answer.status(), answer.headers(), &blob.digest) {
         if answer.status() == StatusCode::NOT_FOUND {
             gateway.permissions.unknown(repository, &blob.digest);
@@ -151,11 +151,18 @@ pub(crate) async fn may_read(
 ///
 /// The first pull of a proxy-cache organisation keeps the answer back for minutes, so the short
 /// bound holds only for what the cache or a zone could serve.
-async fn ask(gateway: &Gateway, request: &Parts, headers: HeaderMap, blob: &Blob) -> Result<Answer, Problem> {
+async fn ask(
+    gateway: &Gateway,
+    request: &Parts,
+    headers: HeaderMap,
+    blob: &Blob,
+    client: &Client,
+) -> Result<Answer, Problem> {
     let path = forward::path(request)?;
     let timeouts = &gateway.settings.timeouts;
     let upstream = &gateway.upstream;
-    let ask = |bound| upstream.ask(Purpose::Permission, Method::HEAD, path, headers.clone(), bound);
+    let purpose = Purpose::Permission(client.identity);
+    let ask = |bound| upstream.ask(purpose, Method::HEAD, path, headers.clone(), bound);
     let late = {
         let answer = ask(timeouts.registry_first_pull);
         tokio::pin!(answer);

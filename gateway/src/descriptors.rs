@@ -4,8 +4,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Limits;
 
-/// Journal, listeners, logs, zones' idle connections and the like.
-const OTHERS: u64 = 512;
+/// Journal, listeners, logs, zones' idle connections, clients that wait, and the like.
+const OTHERS: u64 = 768;
 
 /// Raises the soft limit to the hard one, and says if that is not enough.
 pub(crate) fn raise(limits: &Limits) {

@@ -2,7 +2,6 @@
 //! the gateway knows has it: legacy keys, proxy-cache organisations, stores outside the
 //! configuration.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use backends::{ByteStream, Error, Kind};
@@ -18,6 +17,7 @@ use zone_router::Blob;
 use crate::Gateway;
 use crate::auth;
 use crate::cache::Opened;
+use crate::client::Client;
 use crate::config::Timeouts;
 use crate::forward;
 use crate::http::{Body, Problem};
@@ -117,14 +117,14 @@ pub(crate) async fn fetch(
     request: &Parts,
     blob: &Blob,
     expected: Option<u64>,
-    client: IpAddr,
+    client: &Client,
 ) -> Result<Fetched, Problem> {
     let headers = auth::unconditional(forward::headers(gateway, request, client));
     let bound = gateway.settings.timeouts.registry_first_pull;
     // An instance answers with a URL of the store that it prefers, dead or alive.
     let order = gateway.by_store(Does::Reads, None);
     let head = Head { method: Method::GET, path: forward::path(request)?, headers };
-    let mut answer = gateway.upstream.ask_in(&order, Purpose::Any, head, bound).await?;
+    let mut answer = gateway.upstream.ask_in(&order, Purpose::Any(client.identity), head, bound).await?;
     for _ in 0..=gateway.settings.limits.redirects {
         if answer.status() == StatusCode::OK {
             return Ok(Fetched::Blob(from_registry(answer, blob, expected)?));
@@ -139,7 +139,13 @@ pub(crate) async fn fetch(
             Target::Registry(path) => {
                 answer = gateway
                     .upstream
-                    .ask(Purpose::Any, Method::GET, &path, anonymous(gateway, request), bound)
+                    .ask(
+                        Purpose::Any(client.identity),
+                        Method::GET,
+                        &path,
+                        anonymous(gateway, request),
+                        bound,
+                    )
                     .await?;
             }
             Target::Store(url) => return from_store(gateway, url, blob, expected).await.map(Fetched::Blob),

@@ -1,6 +1,5 @@
 //! What the gateway does not understand goes to the registry untouched.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::CONTENT_LENGTH;
@@ -9,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::Gateway;
+use crate::client::Client;
 use crate::http::{Body, Problem, Via, end_to_end, forwarded_request};
 use crate::registry::unescaped;
 use crate::route::loggable;
@@ -19,7 +19,7 @@ pub(crate) async fn forward(
     gateway: &Gateway,
     request: &Parts,
     body: Body,
-    client: IpAddr,
+    client: &Client,
     bound: Duration,
 ) -> Response<Body> {
     let order = gateway.upstream.order();
@@ -35,7 +35,9 @@ pub(crate) async fn forward(
 
 /// The client's answer where the registry gave none.
 pub(crate) fn refused(request: &Parts, problem: &Problem) -> Response<Body> {
-    tracing::warn!(method = %request.method, path = loggable(request.uri.path()), problem = problem.message, "not forwarded");
+    if !problem.is_overload() {
+        tracing::warn!(method = %request.method, path = loggable(request.uri.path()), problem = problem.message, "not forwarded");
+    }
     problem.response()
 }
 
@@ -46,11 +48,11 @@ pub(crate) async fn ask(
     request: &Parts,
     path: &PathAndQuery,
     body: Body,
-    client: IpAddr,
+    client: &Client,
     bound: Duration,
 ) -> Result<(Answer, InstanceId), Problem> {
     let head = Head { method: request.method.clone(), path, headers: headers(gateway, request, client) };
-    gateway.upstream.send(order, head, body, bound).await
+    gateway.upstream.send(client.identity, order, head, body, bound).await
 }
 
 /// The path and query exactly as they were received.
@@ -67,11 +69,11 @@ pub(crate) fn path(request: &Parts) -> Result<&PathAndQuery, Problem> {
 
 /// The request's headers as the registry is to see them. Its `Host` is the registry's own name
 /// whatever the client says, so that no proxy in between can be led elsewhere.
-pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: IpAddr) -> HeaderMap {
+pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: &Client) -> HeaderMap {
     // Wherever blobs may flow, they flow as they are.
     let path = unescaped(request.uri.path());
     let identity = path.contains("/blobs/") || path.starts_with("/_storage_proxy/");
-    let via = Via { host: gateway.upstream.host(), gateway: &gateway.hostname, client };
+    let via = Via { host: gateway.upstream.host(), gateway: &gateway.hostname, client: client.address };
     forwarded_request(&request.headers, &via, identity)
 }
 

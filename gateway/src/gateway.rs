@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use backends::Digest;
 use http::HeaderValue;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use zone_router::{Blob, FanOut, Router};
 
@@ -20,6 +19,7 @@ use crate::quay_database::QuayDatabase;
 use crate::queue::Sampler;
 use crate::registry::{Names, Registry};
 use crate::repairs::Repairs;
+use crate::share::{Pool, PoolStatus};
 use crate::sticky::Uploads;
 use crate::upstream::{Does, InstanceId, Order, Store, Upstream};
 use crate::zones::Word;
@@ -47,8 +47,10 @@ pub struct Gateway {
     pub(crate) metrics: Metrics,
     /// What is known of the queue of copies.
     pub(crate) sampler: Sampler,
+    /// `limits.connections`.
+    pub(crate) connections: Arc<Pool>,
     /// `limits.requests`.
-    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) requests: Arc<Pool>,
     /// What clients dial, as a header.
     pub(crate) hostname: HeaderValue,
     /// Pushes whose copies are still to be queued; the end waits for them.
@@ -63,6 +65,12 @@ pub struct Gateway {
 const REGIONS_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Gateway {
+    /// What clients share.
+    pub(crate) fn pools(&self) -> Vec<PoolStatus> {
+        let ours = [&*self.connections, &*self.requests, self.cache.pool()];
+        ours.into_iter().chain(self.upstream.pools()).map(Pool::status).collect()
+    }
+
     /// A blob and its place in every zone.
     pub(crate) fn blob(&self, digest: Digest) -> Blob {
         Blob { digest, key: self.registry.blob_key(&digest) }

@@ -3,6 +3,7 @@
 //! [`App::bind`] builds the parts in order, [`App::run`] serves until told to stop. `pull` and
 //! `push` are the two stories, each readable from top to bottom.
 
+mod access;
 mod account;
 mod admin;
 mod app;
@@ -13,6 +14,7 @@ pub mod bench;
 mod cache;
 pub mod check;
 mod children;
+mod client;
 pub mod config;
 mod csv;
 mod descriptors;
@@ -32,9 +34,11 @@ mod redis;
 pub mod registry;
 mod reload;
 mod repairs;
+mod request_body;
 mod route;
 mod running;
 mod server;
+mod share;
 mod spool;
 mod sticky;
 mod sweep;

@@ -2,7 +2,6 @@
 
 mod answer;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use self::answer::Answerer;
 use crate::Gateway;
 use crate::auth::{self, Verdict};
 use crate::cache::{CachedBlob, Filled, Follower, Lookup, NotKept, Opened, Origin};
+use crate::client::Client;
 use crate::follow::{self, Fetched};
 use crate::forward;
 use crate::http::{Body, BodyError, Problem, Requested, Spec};
@@ -28,13 +28,15 @@ pub(crate) async fn pull(
     request: &Parts,
     repository: &str,
     digest: Digest,
-    client: IpAddr,
+    client: &Client,
 ) -> Response<Body> {
     let deadline = Instant::now() + gateway.settings.timeouts.blob_answer;
     let pull = Pull { gateway, request, repository, blob: gateway.blob(digest), client, deadline };
     let answered = pull.answer().await;
     answered.unwrap_or_else(|problem| {
-        tracing::warn!(%digest, repository, status = problem.status.as_u16(), problem = problem.message, "pull failed");
+        if !problem.is_overload() {
+            tracing::warn!(%digest, repository, status = problem.status.as_u16(), problem = problem.message, "pull failed");
+        }
         problem.response()
     })
 }
@@ -44,7 +46,7 @@ struct Pull<'a> {
     request: &'a Parts,
     repository: &'a str,
     blob: Blob,
-    client: IpAddr,
+    client: &'a Client,
     /// For the first byte of what a zone could serve.
     deadline: Instant,
 }
@@ -95,7 +97,11 @@ impl Pull<'_> {
         let bound = self.gateway.settings.timeouts.registry_answer;
         let headers = forward::headers(self.gateway, self.request, self.client);
         let (method, path) = (self.request.method.clone(), forward::path(self.request)?);
-        let answer = self.gateway.upstream.ask(Purpose::Any, method, path, headers, bound).await?;
+        let answer = self
+            .gateway
+            .upstream
+            .ask(Purpose::Any(self.client.identity), method, path, headers, bound)
+            .await?;
         Ok(forward::relay(self.gateway, answer))
     }
 
@@ -140,7 +146,8 @@ impl Pull<'_> {
     ) -> Result<Response<Body>, Problem> {
         let filled = async {
             if keep {
-                return self.gateway.cache.fill(self.blob.digest, || self.zones(expected)).await;
+                let who = &self.client.identity;
+                return self.gateway.cache.fill_for(who, self.blob.digest, || self.zones(expected)).await;
             }
             match self.zones(expected).await {
                 Ok(opened) => Filled::Alone(opened, NotKept::Disk),
@@ -252,7 +259,7 @@ impl Pull<'_> {
         };
         // A fill joined first may be one that is still asking the zones: then the next is ours.
         for _ in 0..2 {
-            let filled = self.gateway.cache.fill(self.blob.digest, origin).await;
+            let filled = self.gateway.cache.fill_for(&self.client.identity, self.blob.digest, origin).await;
             let came_to_nothing = matches!(filled, Filled::NotOpened(_) | Filled::Broken(_));
             if !came_to_nothing || held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_none() {
                 return filled;

@@ -1,7 +1,6 @@
 //! A push: it streams to the registry, and a manifest's blobs are queued for the other zones
 //! before the client hears of success.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
 use crate::Gateway;
+use crate::client::Client;
 use crate::forward;
 use crate::http::{Body, Problem};
 use crate::read_along::{self, Copy};
@@ -21,7 +21,12 @@ use crate::upstream::{Answer, Does};
 ///
 /// A new upload goes to the nearest instance of the registry whose store serves, all that follows to
 /// the same one; another goes on with a request only where there is no connection to that one.
-pub(crate) async fn upload(gateway: &Gateway, request: &Parts, body: Body, client: IpAddr) -> Response<Body> {
+pub(crate) async fn upload(
+    gateway: &Gateway,
+    request: &Parts,
+    body: Body,
+    client: &Client,
+) -> Response<Body> {
     if !gateway.upstream.several() {
         let bound = gateway.settings.timeouts.registry_upload;
         return forward::forward(gateway, request, body, client, bound).await;
@@ -36,7 +41,7 @@ async fn upload_to_one(
     gateway: &Gateway,
     request: &Parts,
     body: Body,
-    client: IpAddr,
+    client: &Client,
 ) -> Result<Response<Body>, Problem> {
     let repository = upload_repository(request.uri.path());
     let (path, named) = sticky::taken(forward::path(request)?, &gateway.upstream)?;
@@ -66,13 +71,13 @@ async fn upload_to_one(
 /// answer goes on.
 ///
 /// In a task of its own: a client that leaves between the registry's yes and the journal's
-/// commit must not lose the copies.
+/// commit must not lose the copies. The task holds what `client` holds.
 pub(crate) async fn manifest(
     gateway: &Arc<Gateway>,
     request: Parts,
     body: Body,
     repository: String,
-    client: IpAddr,
+    client: Client,
 ) -> Response<Body> {
     let task = put(Arc::clone(gateway), request, body, repository, client);
     gateway.pushes.spawn(task).await.unwrap_or_else(|error| {
@@ -86,11 +91,11 @@ async fn put(
     request: Parts,
     body: Body,
     repository: String,
-    client: IpAddr,
+    client: Client,
 ) -> Response<Body> {
     let (body, copy) = read_along::body(body, gateway.settings.limits.manifest.as_u64());
     let bound = gateway.settings.timeouts.registry_answer;
-    match ask(&gateway, &request, &repository, body, client, bound).await {
+    match ask(&gateway, &request, &repository, body, &client, bound).await {
         Ok(answer) => {
             match answer.status() {
                 StatusCode::CREATED => queue_copies(&gateway, &repository, copy).await,
@@ -102,7 +107,9 @@ async fn put(
             forward::relay(&gateway, answer)
         }
         Err(problem) => {
-            tracing::warn!(repository, problem = problem.message, "manifest not forwarded");
+            if !problem.is_overload() {
+                tracing::warn!(repository, problem = problem.message, "manifest not forwarded");
+            }
             problem.response()
         }
     }
@@ -114,7 +121,7 @@ async fn ask(
     request: &Parts,
     repository: &str,
     body: Body,
-    client: IpAddr,
+    client: &Client,
     bound: Duration,
 ) -> Result<Answer, Problem> {
     let order = gateway.by_store(Does::Reads, gateway.uploads.last(repository, &gateway.upstream));

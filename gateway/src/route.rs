@@ -1,51 +1,56 @@
 //! From a request to its story.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
 use crate::Gateway;
+use crate::access::Access;
+use crate::client::Client;
 use crate::forgotten;
 use crate::forward;
 use crate::http::{Body, Problem};
 use crate::pull;
 use crate::push;
 use crate::registry::Route;
+use crate::request_body::RequestBody;
 
 /// Answers one request.
 pub(crate) async fn answer(
     gateway: &Arc<Gateway>,
-    request: Request<Incoming>,
-    client: IpAddr,
+    request: Request<RequestBody>,
+    client: &Client,
 ) -> Response<Body> {
     let (request, body) = request.into_parts();
-    let body = Body::incoming(body);
+    let received = body.received();
+    let body = Body::new(body);
     let (method, path) = (request.method.clone(), loggable(request.uri.path()).to_owned());
     let route = Route::parse(&request.method, request.uri.path());
-    let name = route.name();
+    let access = Access::new(gateway, client, &method, &path, route.name(), received);
     let changed = forgotten::changed(&request.method, request.uri.path());
+    let mut unheard = Unheard { gateway, changed };
     let unread_manifest = route == Route::Forward && method == Method::PUT && path.contains("/manifests/");
     let response = match route {
         _ if request.method == Method::CONNECT => not_a_proxy(),
         Route::Blob { repository, digest } => {
             pull::pull(gateway, &request, &repository, digest, client).await
         }
-        Route::PutManifest { repository } => push::manifest(gateway, request, body, repository, client).await,
+        Route::PutManifest { repository } => {
+            push::manifest(gateway, request, body, repository, client.clone()).await
+        }
         Route::Upload => push::upload(gateway, &request, body, client).await,
         Route::Forward => {
             let bound = gateway.settings.timeouts.registry_answer;
             forward::forward(gateway, &request, body, client, bound).await
         }
     };
-    // Before the client hears of it: it may look at once.
-    if let Some(changed) = changed.filter(|_| response.status().is_success()) {
-        gateway.permissions.forget(&changed);
+    if !response.status().is_success() {
+        unheard.changed = None;
     }
+    // Before the client hears of it: it may look at once.
+    drop(unheard);
     let response = bodiless(&method, response);
-    let status = response.status().as_u16();
     if unread_manifest && response.status() == StatusCode::CREATED {
         tracing::error!(
             path,
@@ -53,18 +58,34 @@ pub(crate) async fn answer(
         );
         gateway.metrics.push_not_queued();
     }
-    gateway.metrics.answered(name, status);
-    let cache = response.headers().get("cache-status").and_then(|value| value.to_str().ok()).unwrap_or("-");
-    tracing::info!(target: "access", %client, %method, path, status, cache);
-    response
+    access.answered(response)
+}
+
+/// What a request changes at the registry; forgotten here when dropped, unless it came to nothing. Where the client
+/// left before the answer, nobody knows.
+struct Unheard<'a> {
+    gateway: &'a Gateway,
+    changed: Option<String>,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some(changed) = self.changed.take() {
+            self.gateway.permissions.forget(&changed);
+        }
+    }
 }
 
 /// The answer while `limits.requests` are under way.
-pub(crate) fn overloaded(gateway: &Gateway, method: &Method, client: IpAddr) -> Response<Body> {
-    let problem = Problem::overload("limits.requests are under way already");
-    gateway.metrics.answered("overload", problem.status.as_u16());
-    tracing::warn!(%client, problem = problem.message, "refused");
-    bodiless(method, problem.response())
+pub(crate) fn overloaded(
+    gateway: &Arc<Gateway>,
+    request: &Request<RequestBody>,
+    client: &Client,
+    problem: &Problem,
+) -> Response<Body> {
+    let (method, path) = (request.method(), loggable(request.uri().path()));
+    let access = Access::new(gateway, client, method, path, "overload", request.body().received());
+    access.answered(bodiless(method, problem.response()))
 }
 
 /// An answer to `HEAD` keeps its headers only: over HTTP/2 nobody else takes its body away.

@@ -11,6 +11,7 @@ pub mod image;
 pub mod port;
 pub mod proxy;
 pub mod quay;
+pub mod raw;
 pub mod real;
 pub mod record;
 pub mod server;

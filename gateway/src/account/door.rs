@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::follow::{Follow, Target, parse_target};
 use crate::forward::content_length;
 use crate::registry::Names;
+use crate::share::Identity;
 use crate::upstream::{Answer, Purpose, Upstream};
 
 /// Bytes read of an answer that is no success.
@@ -112,7 +113,8 @@ impl Door {
     ) -> Result<Answer, String> {
         headers.insert(HOST, self.upstream.host().clone());
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let asked = self.upstream.ask(Purpose::Any, method, path, headers, self.bound).await;
+        let asked =
+            self.upstream.ask(Purpose::Any(Identity::GATEWAY), method, path, headers, self.bound).await;
         asked.map_err(|problem| match problem.message.strip_prefix("the registry") {
             Some(rest) => format!("the {}{rest}", self.whom),
             None => problem.message,

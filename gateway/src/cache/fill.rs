@@ -13,13 +13,14 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, watch};
 use zone_router::NotOpened;
 
 use super::files::{Disk, hash_until};
 use super::outcome::{CachedBlob, NotKept};
 use super::room::Room;
 use super::store::Cache;
+use crate::share::Slot;
 
 /// Pieces of a body written at once if they are there: few disk tasks, and no waiting for more.
 const WRITE_PIECES_MAX: usize = 64;
@@ -102,7 +103,7 @@ impl Fill {
     }
 
     /// Starts its task, which no client's leaving stops.
-    pub(super) fn start(self: &Arc<Self>, cache: Arc<Cache>, origin: Origin, permit: OwnedSemaphorePermit) {
+    pub(super) fn start(self: &Arc<Self>, cache: Arc<Cache>, origin: Origin, place: Slot) {
         let fill = Arc::clone(self);
         tokio::spawn(async move {
             let mut end =
@@ -112,7 +113,7 @@ impl Fill {
                 () = end.fill.abandoned(&end.cache) => Phase::Failed(Failure::Broken("every client left".into())),
             };
             drop(end);
-            drop(permit);
+            drop(place);
         });
     }
 

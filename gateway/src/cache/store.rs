@@ -22,6 +22,7 @@ use super::outcome::{CacheStatus, CachedBlob, Filled, Lookup, NotKept};
 use super::reaper::{self, Chore, Chores};
 use super::room::Room;
 use crate::config::{CacheSettings, Limits, Timeouts};
+use crate::share::{Identity, Pool};
 
 /// Files proven at once after a restart of the machine.
 const PROOFS_AT_ONCE: usize = 1;
@@ -39,7 +40,7 @@ pub struct Cache {
     capacity: u64,
     reserve: u64,
     fills: DashMap<Digest, Arc<Fill>>,
-    fill_permits: Arc<Semaphore>,
+    fill_slots: Arc<Pool>,
     abandoned_permits: Arc<Semaphore>,
     /// Held while a file is put in its place or taken from it.
     placing: Mutex<()>,
@@ -79,7 +80,8 @@ impl Cache {
             capacity,
             reserve: settings.reserve,
             fills: DashMap::new(),
-            fill_permits: Arc::new(Semaphore::new(limits.fills)),
+            // Who gets none is streamed past the cache at once.
+            fill_slots: Pool::new("limits.fills", limits.fills, 0),
             abandoned_permits: Arc::new(Semaphore::new(limits.abandoned_fills)),
             placing: Mutex::new(()),
             chores: Arc::clone(&chores),
@@ -146,11 +148,27 @@ impl Cache {
         }
     }
 
-    /// Joins the fill of a blob, or starts it from `origin`.
+    /// What clients share.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.fill_slots
+    }
+
+    /// As [`Cache::fill_for`], for the gateway itself.
+    #[cfg(test)]
     pub(crate) async fn fill(self: &Arc<Self>, digest: Digest, origin: impl Fn() -> Origin) -> Filled {
+        self.fill_for(&Identity::GATEWAY, digest, origin).await
+    }
+
+    /// Joins the fill of a blob, or starts it from `origin` for this client.
+    pub(crate) async fn fill_for(
+        self: &Arc<Self>,
+        who: &Identity,
+        digest: Digest,
+        origin: impl Fn() -> Origin,
+    ) -> Filled {
         let mut broken = String::new();
         for _ in 0..FILL_TRIES_MAX {
-            let Some((mut follower, joined)) = self.join_or_start(digest, &origin) else {
+            let Some((mut follower, joined)) = self.join_or_start(who, digest, &origin) else {
                 if let Lookup::Hit(blob) = self.get(&digest).await {
                     return Filled::Hit(blob);
                 }
@@ -182,6 +200,7 @@ impl Cache {
     /// `None` if the blob has come in meanwhile, or no further fill is allowed.
     fn join_or_start(
         self: &Arc<Self>,
+        who: &Identity,
         digest: Digest,
         origin: &impl Fn() -> Origin,
     ) -> Option<(Follower, bool)> {
@@ -189,11 +208,11 @@ impl Cache {
             Slot::Occupied(slot) => Some((Follower::new(slot.get()), true)),
             Slot::Vacant(_) if self.holds(&digest) => None,
             Slot::Vacant(slot) => {
-                let permit = Arc::clone(&self.fill_permits).try_acquire_owned().ok()?;
+                let place = self.fill_slots.try_take(who).ok()?;
                 let fill = Arc::new(Fill::new(digest));
                 let follower = Follower::new(&fill);
                 slot.insert(Arc::clone(&fill));
-                fill.start(Arc::clone(self), origin(), permit);
+                fill.start(Arc::clone(self), origin(), place);
                 Some((follower, false))
             }
         }

@@ -16,6 +16,7 @@ use super::connection::{self, Server};
 use super::progress::Line;
 use super::step::{Name, Note, Steps, Walk};
 use crate::config::{Instance, RegistryKind, Settings};
+use crate::share::Identity;
 use crate::upstream::{Purpose, Upstream};
 
 /// Bytes read of one answer: a key set has half a KiB a key, one key an instance.
@@ -113,8 +114,10 @@ async fn get(
     headers.insert(HOST, upstream.host().clone());
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let asked = PathAndQuery::from_static(path);
-    let answer =
-        upstream.ask(Purpose::Any, Method::GET, &asked, headers, bound).await.map_err(|problem| {
+    let answer = upstream
+        .ask(Purpose::Any(Identity::GATEWAY), Method::GET, &asked, headers, bound)
+        .await
+        .map_err(|problem| {
             let advice = Advice::new(
                 "it takes the connection, and does not answer as a registry does",
                 "see its log, and that `registry.url` leads to it",

@@ -9,14 +9,15 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Client connections; further ones wait in the kernel's backlog.
+    /// Client connections; beyond them the oldest idle one makes room.
     pub connections: usize,
     /// Requests at once on one HTTP/2 connection.
     pub streams: u32,
     /// Requests at once on all connections; further ones are answered 503.
     pub requests: usize,
-    /// Connections to the registry; a request waits `timeouts.registry_connect` for one, then is
-    /// answered 503.
+    /// The least speed of a request's body, a second; a client may be `timeouts.client_stall` behind it.
+    pub request_rate: ByteSize,
+    /// Connections to the registry; a request waits `timeouts.queue_wait` for one, then is answered 503.
     pub registry_connections: usize,
     /// Connections to the registry for its word on who may read, beside those.
     pub registry_permissions: usize,
@@ -44,6 +45,7 @@ impl Default for Limits {
             connections: 4096,
             streams: 128,
             requests: 8192,
+            request_rate: ByteSize::kib(1),
             registry_connections: 1024,
             registry_permissions: 256,
             header_bytes: ByteSize::kib(64),
@@ -78,6 +80,9 @@ impl Limits {
                 return Err(format!("limits.{name}: {count} is not between 1 and {COUNT_MAX}"));
             }
         }
+        if self.request_rate.as_u64() == 0 {
+            return Err("limits.request_rate: must be more than nothing, such as 1KiB".into());
+        }
         if self.abandoned_fills > COUNT_MAX {
             return Err(format!("limits.abandoned_fills: more than {COUNT_MAX}"));
         }
@@ -98,6 +103,12 @@ pub struct Timeouts {
     /// A client that neither sends nor takes a byte in mid-request.
     #[serde(with = "humantime_serde")]
     pub client_stall: Duration,
+    /// A request's body in all, from its headers to its last byte.
+    #[serde(with = "humantime_serde")]
+    pub request_body: Duration,
+    /// For one of the slots that clients share, such as `limits.registry_connections`.
+    #[serde(with = "humantime_serde")]
+    pub queue_wait: Duration,
     /// After SIGTERM, for clients that still come: whoever sends them here hears of it some seconds
     /// later. Where it is not set: 5 s under Kubernetes, else nothing.
     #[serde(with = "humantime_serde")]
@@ -161,6 +172,8 @@ impl Default for Timeouts {
             handshake: s(10),
             headers: s(30),
             client_stall: s(60),
+            request_body: s(48 * 3600),
+            queue_wait: s(3),
             lame_duck: None,
             drain: s(30),
             registry_connect: s(3),
@@ -205,6 +218,7 @@ settable!(Limits {
     connections,
     streams,
     requests,
+    request_rate,
     registry_connections,
     registry_permissions,
     header_bytes,
@@ -220,6 +234,8 @@ settable!(Timeouts {
     handshake,
     headers,
     client_stall,
+    request_body,
+    queue_wait,
     lame_duck,
     drain,
     registry_connect,

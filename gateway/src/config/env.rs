@@ -56,6 +56,7 @@ fn set_key(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "CACHE__SIZE" => set(&mut file.cache.size, value),
         "CACHE__RESERVE" => set_option(&mut file.cache.reserve, value),
         "ADMIN__LISTEN" => set_option(&mut file.admin.listen, value),
+        "TRUSTED_PROXIES" => set(&mut file.trusted_proxies, value),
         "REPLICATION__ACCEPT_ORPHANS" => set_plain(&mut file.replication.accept_orphans, value),
         "REPLICATION__VERIFY" => set_plain(&mut file.replication.verify, value),
         "REPLICATION__LIMITS" => set_plain(&mut file.replication.limits, value),

@@ -28,6 +28,7 @@ pub(crate) struct File {
     pub(crate) zones: ZoneMap,
     pub(crate) cache: Cache,
     pub(crate) admin: Admin,
+    pub(crate) trusted_proxies: Option<Located<Vec<String>>>,
     pub(crate) replication: Replication,
     pub(crate) routing: Routing,
     pub(crate) limits: Limits,

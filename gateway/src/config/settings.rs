@@ -1,10 +1,11 @@
 //! The configuration as it was understood: checked, complete, ready to build from.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backends::{Secret, StoreConfig};
+use ipnet::IpNet;
 use url::Url;
 use zone_router::Policy;
 use zone_router::fanout::{LimitsByZone, Verify};
@@ -72,6 +73,8 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// Where operators look.
     pub admin_listen: SocketAddr,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// How much at once.
     pub limits: Limits,
     /// How long.
@@ -177,6 +180,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         replication,
         cache: cache(path, &file)?,
         admin_listen: file.admin.listen.unwrap_or(ADMIN_LISTEN),
+        trusted_proxies: trusted_proxies(path, file.trusted_proxies.as_ref())?,
         limits: file.limits,
         timeouts: checked_timeouts(path, file.timeouts)?,
     })
@@ -334,6 +338,18 @@ fn cache(path: &Path, file: &File) -> Result<CacheSettings, ConfigError> {
         size: size.as_u64(),
         reserve: file.cache.reserve.unwrap_or(CACHE_RESERVE).as_u64(),
     })
+}
+
+fn trusted_proxies(path: &Path, written: Option<&Located<Vec<String>>>) -> Result<Vec<IpNet>, ConfigError> {
+    let Some(written) = written else { return Ok(Vec::new()) };
+    let network = |text: &String| {
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| {
+            let why = format!("trusted_proxies: {text} is no network such as 10.0.0.0/8, and no address");
+            ConfigError::new(path, written.line, why)
+        })
+    };
+    written.value.iter().map(network).collect()
 }
 
 fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigError> {

@@ -8,7 +8,6 @@ use futures_util::stream::Stream;
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use hyper::body::Incoming;
 
 /// The body of an answer.
 pub struct Body(UnsyncBoxBody<Bytes, BodyError>);
@@ -22,9 +21,12 @@ pub enum BodyError {
     /// The registry broke off or stalled.
     #[error("registry broke off: {0}")]
     Registry(String),
-    /// The client broke off or stalled.
+    /// The client broke off.
     #[error("client broke off: {0}")]
     Client(String),
+    /// The client sends its request's body too slowly.
+    #[error("client too slow: {0}")]
+    Slow(&'static str),
 }
 
 impl Body {
@@ -37,12 +39,6 @@ impl Body {
     /// Bytes in memory.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         Self(Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync())
-    }
-
-    /// A client's request body.
-    #[must_use]
-    pub fn incoming(body: Incoming) -> Self {
-        Self(body.map_err(|error| BodyError::Client(error.to_string())).boxed_unsync())
     }
 
     /// Any other body.

@@ -90,6 +90,12 @@ impl Problem {
         }
     }
 
+    /// Whether it is one of [`Problem::overload`]: its pool tells of it once a minute, the access log of each.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        self.fault == Fault::Gateway && self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     /// The gateway itself failed.
     #[must_use]
     pub fn gateway(message: impl Into<String>) -> Self {

@@ -1,6 +1,7 @@
 //! Counters for operators, in the Prometheus text form.
 
 mod copies;
+mod pools;
 mod text;
 mod zones;
 
@@ -17,6 +18,7 @@ use prometheus_client::registry::Registry;
 use zone_router::{Snapshot, Zone};
 
 use crate::queue::Sample;
+use crate::share::PoolStatus;
 
 /// What is counted.
 #[derive(Debug)]
@@ -24,6 +26,9 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     blobs: Family<BlobLabels, Counter>,
+    answers_cut: Family<CutLabels, Counter>,
+    handshakes_failed: Family<HandshakeLabels, Counter>,
+    connections_shed: Counter,
     pushes_not_queued: Counter,
     journal_refuses: AtomicBool,
     sweep_finished: Gauge,
@@ -45,6 +50,18 @@ struct BlobLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CutLabels {
+    /// `client` or `gateway`.
+    by: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabels {
+    /// `refused` by the client, `late`, or `broken`.
+    why: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ZoneLabels {
     zone: String,
 }
@@ -55,9 +72,18 @@ impl Metrics {
         let mut registry = Registry::with_prefix("quay_gateway");
         let requests = Family::default();
         let blobs = Family::default();
+        let answers_cut = Family::default();
+        let handshakes_failed = Family::default();
+        let connections_shed = Counter::default();
         let pushes_not_queued = Counter::default();
         registry.register("requests", "Requests answered, by route and status", requests.clone());
         registry.register("blobs", "Blob bodies begun, by where they come from", blobs.clone());
+        let help = "Answers that did not come to their end, by who broke off";
+        registry.register("answers_cut", help, answers_cut.clone());
+        let help = "TLS handshakes of clients that failed";
+        registry.register("handshakes_failed", help, handshakes_failed.clone());
+        let help = "Idle connections of clients that made room for others";
+        registry.register("connections_shed", help, connections_shed.clone());
         let help = "Pushes acknowledged whose copies could not be queued: push them again";
         registry.register("pushes_not_queued", help, pushes_not_queued.clone());
         let usable = Family::<ZoneLabels, Gauge>::default();
@@ -86,6 +112,9 @@ impl Metrics {
             registry,
             requests,
             blobs,
+            answers_cut,
+            handshakes_failed,
+            connections_shed,
             pushes_not_queued,
             journal_refuses: AtomicBool::new(false),
             sweep_finished,
@@ -97,6 +126,21 @@ impl Metrics {
 
     pub(crate) fn answered(&self, route: &'static str, status: u16) {
         self.requests.get_or_create(&RequestLabels { route, status }).inc();
+    }
+
+    /// An answer did not come to its end, by `client` or `gateway`.
+    pub(crate) fn answer_cut(&self, by: &'static str) {
+        self.answers_cut.get_or_create(&CutLabels { by }).inc();
+    }
+
+    /// A client's TLS handshake failed.
+    pub(crate) fn handshake_failed(&self, why: &'static str) {
+        self.handshakes_failed.get_or_create(&HandshakeLabels { why }).inc();
+    }
+
+    /// An idle connection made room for another.
+    pub(crate) fn connection_shed(&self) {
+        self.connections_shed.inc();
     }
 
     pub(crate) fn blob_answered(&self, source: &str) {
@@ -137,6 +181,7 @@ impl Metrics {
         &self,
         snapshot: &Snapshot,
         gauges: &[(&str, &str, u64)],
+        pools: &[PoolStatus],
         copies: &Sample,
     ) -> String {
         let mut text = String::new();
@@ -150,6 +195,7 @@ impl Metrics {
                 "# HELP quay_gateway_{name} {help}.\n# TYPE quay_gateway_{name} gauge\nquay_gateway_{name} {value}"
             );
         }
+        text.push_str(&pools::render(pools));
         text.push_str(&zones::render(snapshot));
         text.push_str(&copies::render(copies));
         text.push_str("# EOF\n");

@@ -8,14 +8,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::http::{Body, BodyError};
 
 /// Requests under way on one connection.
 #[derive(Debug, Clone)]
-pub(super) struct Activity(Arc<Mutex<State>>);
+pub(crate) struct Activity(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -37,11 +36,9 @@ pub(super) struct Stalled {
 
 /// One request under way, until its answer's body has ended or is dropped.
 #[derive(Debug)]
-pub(super) struct Busy {
+pub(crate) struct Busy {
     activity: Activity,
     number: u64,
-    /// One of `limits.requests`.
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Activity {
@@ -50,12 +47,12 @@ impl Activity {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    pub(super) fn begin(&self, permit: OwnedSemaphorePermit) -> Busy {
+    pub(crate) fn begin(&self) -> Busy {
         let mut state = self.state();
         state.begun += 1;
         let number = state.begun;
         state.under_way.insert(number, None);
-        Busy { activity: self.clone(), number, _permit: permit }
+        Busy { activity: self.clone(), number }
     }
 
     /// Whether there was a request at all.
@@ -94,7 +91,7 @@ impl Drop for Busy {
 
 impl Busy {
     /// Stays with the answer's body.
-    pub(super) fn until_sent(self, response: Response<Body>) -> Response<Body> {
+    pub(crate) fn until_sent(self, response: Response<Body>) -> Response<Body> {
         // Until the body is polled it is the client that is waited for: HTTP/2 polls only once
         // there is a window.
         self.set_with_client(Some(Instant::now()));
@@ -142,20 +139,15 @@ mod tests {
     use std::time::Duration;
 
     use http_body_util::BodyExt as _;
-    use tokio::sync::Semaphore;
 
     use super::*;
-
-    fn permit() -> OwnedSemaphorePermit {
-        Arc::new(Semaphore::new(1)).try_acquire_owned().expect("free")
-    }
 
     #[tokio::test(start_paused = true)]
     async fn busy_until_the_body_is_gone() {
         let activity = Activity::new();
         let start = Instant::now();
         assert_eq!(activity.idle_since(), Some(start));
-        let response = activity.begin(permit()).until_sent(Response::new(Body::empty()));
+        let response = activity.begin().until_sent(Response::new(Body::empty()));
         assert_eq!(activity.idle_since(), None);
         tokio::time::advance(Duration::from_secs(3)).await;
         drop(response);
@@ -165,12 +157,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_piece_that_stays_with_the_client_is_a_stall() {
         let activity = Activity::new();
-        let busy = activity.begin(permit());
+        let busy = activity.begin();
         assert_eq!(activity.stalled(), None);
         let response = busy.until_sent(Response::new(Body::full("piece")));
         let since = Instant::now();
         assert_eq!(activity.stalled(), Some(Stalled { since, all: true }));
-        let other = activity.begin(permit());
+        let other = activity.begin();
         assert_eq!(activity.stalled(), Some(Stalled { since, all: false }));
         drop(other);
         let mut body = response.into_body();

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,8 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use super::bounded_io::BoundedIo;
+use super::roster::Seat;
 use crate::Gateway;
+use crate::client::Client;
 use crate::config::{Limits, Timeouts};
+use crate::request_body::RequestBody;
 use crate::route;
 
 /// What TLS buffers for one client, in bytes: a whole piece of a body, so that one system call
@@ -81,18 +84,35 @@ fn builder(limits: &Limits, timeouts: &Timeouts) -> auto::Builder<TokioExecutor>
     builder
 }
 
-/// A client that has just connected.
-pub(super) struct Client {
+/// A connection that has just been accepted.
+pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
     pub(super) tls: TlsAcceptor,
     pub(super) protocols: Arc<Protocols>,
     pub(super) peer: SocketAddr,
+    pub(super) seat: Seat,
     pub(super) shutdown: CancellationToken,
 }
 
-impl Client {
-    /// Serves it to its end.
-    pub(super) async fn serve(self, stream: TcpStream) {
+impl Connection {
+    /// Serves it to its end, or until it is asked to go while it is idle.
+    pub(super) async fn serve(&self, stream: TcpStream) {
+        let mut served = pin!(self.serve_all(stream));
+        loop {
+            tokio::select! {
+                () = served.as_mut() => return,
+                () = self.seat.asked_to_go() => match self.seat.activity().idle_since() {
+                    Some(_) => {
+                        self.gateway.metrics.connection_shed();
+                        return tracing::debug!(peer = %self.peer, "idle: makes room for another client");
+                    }
+                    None => self.seat.stays(),
+                },
+            }
+        }
+    }
+
+    async fn serve_all(&self, stream: TcpStream) {
         // Answers are written whole; waiting for more only delays their last packet.
         let _ = stream.set_nodelay(true);
         // What lies between forgets a connection that is silent while a registry assembles a blob.
@@ -114,29 +134,40 @@ impl Client {
                 return Some(stream);
             }
             Ok(Err(error)) if is_refusal(&error) => {
+                self.gateway.metrics.handshake_failed("refused");
                 let fix = "it may not trust this gateway's certificate: give it the CA";
                 tracing::warn!(peer = %self.peer, %error, "the client refused the TLS handshake: {fix}");
             }
-            Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(peer = %self.peer, "no TLS handshake in time"),
+            Ok(Err(error)) => {
+                self.gateway.metrics.handshake_failed("broken");
+                tracing::debug!(peer = %self.peer, %error, "TLS handshake failed");
+            }
+            Err(_) => {
+                self.gateway.metrics.handshake_failed("late");
+                tracing::debug!(peer = %self.peer, "no TLS handshake in time");
+            }
         }
         None
     }
 
     async fn requests(&self, stream: TlsStream<TcpStream>) {
-        let timeouts = &self.gateway.settings.timeouts;
-        let activity = Activity::new();
+        let settings = &self.gateway.settings;
+        let timeouts = &settings.timeouts;
+        let activity = self.seat.activity();
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let http = if h2 { &self.protocols.http2 } else { &self.protocols.http1 };
         let io = TokioIo::new(BoundedIo::new(stream, timeouts.client_stall));
         let service = service_fn(|request: Request<Incoming>| {
-            let (gateway, client) = (Arc::clone(&self.gateway), self.peer.ip());
-            let busy = Arc::clone(&gateway.requests).try_acquire_owned().map(|permit| activity.begin(permit));
+            let (gateway, busy) = (Arc::clone(&self.gateway), activity.begin());
+            let (peer, proxies) = (self.peer.ip(), &settings.trusted_proxies);
+            let client = Client::of_request(peer, self.seat.number(), request.headers(), proxies);
+            let request = RequestBody::new(request, &settings.limits, timeouts);
             async move {
-                Ok::<_, Infallible>(match busy {
-                    Ok(busy) => busy.until_sent(route::answer(&gateway, request, client).await),
-                    Err(_) => route::overloaded(&gateway, request.method(), client),
-                })
+                let response = match gateway.requests.try_take(&client.identity) {
+                    Ok(slot) => route::answer(&gateway, request, &client.holding(slot)).await,
+                    Err(problem) => route::overloaded(&gateway, &request, &client, &problem),
+                };
+                Ok::<_, Infallible>(busy.until_sent(response))
             }
         });
         let mut connection = pin!(http.serve_connection(io, service));
@@ -144,10 +175,13 @@ impl Client {
         loop {
             // Requests come and go without a word, so it is looked at now and then.
             let look = Instant::now() + timeouts.client_stall.min(timeouts.headers);
-            let patience = Patience::new(&activity, h2, told_to_go, timeouts);
+            let patience = Patience::new(activity, h2, told_to_go, timeouts);
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
+                        if is_malformed(&*error) {
+                            self.gateway.metrics.answered("malformed", StatusCode::BAD_REQUEST.as_u16());
+                        }
                         tracing::debug!(peer = %self.peer, error = causes(&*error), "connection ended");
                     }
                     return;
@@ -157,7 +191,7 @@ impl Client {
                     told_to_go = Some(Instant::now());
                 }
                 () = tokio::time::sleep_until(patience.ends().map_or(look, |end| end.min(look))) => {
-                    match Patience::new(&activity, h2, told_to_go, timeouts) {
+                    match Patience::new(activity, h2, told_to_go, timeouts) {
                         now if now.ends().is_none_or(|end| end > Instant::now()) => {}
                         Patience::Idle(_) => {
                             connection.as_mut().graceful_shutdown();
@@ -214,6 +248,11 @@ impl Patience {
 fn is_refusal(error: &std::io::Error) -> bool {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(tls, Some(rustls::Error::AlertReceived(_)))
+}
+
+/// Whether what came was no HTTP request: hyper has answered it with 400, 414 or 431, and nobody else sees it.
+fn is_malformed(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
 }
 
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {

@@ -3,25 +3,36 @@
 mod activity;
 mod bounded_io;
 mod connection;
+mod roster;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::bounded_io::BoundedIo;
-use self::connection::{Client, Protocols};
+use self::connection::{Connection, Protocols};
+pub(crate) use self::roster::Roster;
+use self::roster::Seat;
 use crate::Gateway;
+use crate::client::is_trusted;
+use crate::share::{Identity, Slot};
 
 /// After a failed accept, such as for want of file descriptors: long enough for some to be
 /// closed, short enough that clients do not notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Clients that wait for one of `limits.connections`.
+pub(crate) const WAITING_MAX: usize = 256;
+
+/// Until one that waits looks again whether another has become idle.
+const SHED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts clients until `shutdown`, then lets requests under way finish within
 /// `timeouts.drain`; returns when that ends.
@@ -33,9 +44,9 @@ pub(crate) async fn serve(
 ) -> Instant {
     let limits = &gateway.settings.limits;
     let protocols = Arc::new(Protocols::new(limits, &gateway.settings.timeouts));
-    let connections = Arc::new(Semaphore::new(limits.connections));
+    let roster = Arc::new(Roster::default());
     let clients = TaskTracker::new();
-    while let Some((permit, accepted)) = next(&listener, &connections, &shutdown).await {
+    while let Some(accepted) = next(&listener, &shutdown).await {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -44,16 +55,20 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let client = Client {
+        let who = Identity::peer(peer.ip(), is_trusted(peer.ip(), &gateway.settings.trusted_proxies));
+        let connection = Connection {
             gateway: Arc::clone(&gateway),
             tls: tls.clone(),
             protocols: Arc::clone(&protocols),
             peer,
+            seat: roster.enter(who),
             shutdown: shutdown.clone(),
         };
+        let roster = Arc::clone(&roster);
         clients.spawn(async move {
-            client.serve(stream).await;
-            drop(permit);
+            if let Some(_slot) = slot(&connection.gateway, &roster, &connection.seat, &who).await {
+                connection.serve(stream).await;
+            }
         });
     }
     drop(listener);
@@ -71,20 +86,30 @@ pub(crate) async fn serve(
     end
 }
 
-type Accepted = (OwnedSemaphorePermit, std::io::Result<(TcpStream, SocketAddr)>);
-
-/// The next client, once there is room for it; `None` on shutdown.
+/// The next client; `None` on shutdown.
 async fn next(
     listener: &TcpListener,
-    connections: &Arc<Semaphore>,
     shutdown: &CancellationToken,
-) -> Option<Accepted> {
+) -> Option<std::io::Result<(TcpStream, SocketAddr)>> {
     tokio::select! {
         biased;
         () = shutdown.cancelled() => None,
-        accepted = async {
-            let permit = Arc::clone(connections).acquire_owned().await.ok()?;
-            Some((permit, listener.accept().await))
-        } => accepted,
+        accepted = listener.accept() => Some(accepted),
+    }
+}
+
+/// One of `limits.connections`, within `timeouts.handshake`: where there is none to be had, idle connections make
+/// room.
+async fn slot(gateway: &Gateway, roster: &Roster, seat: &Seat, who: &Identity) -> Option<Slot> {
+    let mut slot = std::pin::pin!(gateway.connections.take(who, gateway.settings.timeouts.handshake));
+    loop {
+        // It is first in the queue before another makes room.
+        if let Poll::Ready(taken) = futures_util::poll!(slot.as_mut()) {
+            return taken.ok();
+        }
+        roster.shed(seat);
+        if let Ok(taken) = tokio::time::timeout(SHED_PAUSE, slot.as_mut()).await {
+            return taken.ok();
+        }
     }
 }

@@ -55,16 +55,45 @@ impl Connect {
         // An upload's last request is silent for minutes while the registry assembles the blob.
         keepalive(&tcp)?;
         match &self.tls {
-            None => Ok(Stream::Plain(tcp)),
-            Some((connector, name)) => Ok(Stream::Tls(Box::new(connector.connect(name.clone(), tcp).await?))),
+            None => Ok(Stream::new(Line::Plain(tcp))),
+            Some((connector, name)) => {
+                Ok(Stream::new(Line::Tls(Box::new(connector.connect(name.clone(), tcp).await?))))
+            }
         }
     }
 }
 
 /// A connection to the registry.
-pub(super) enum Stream {
+///
+/// A registry that refuses a request before all of it came answers and closes, and what is still written then
+/// fails. Its answer is here all the same, so a write that fails so is none: whoever reads learns how it ended.
+pub(super) struct Stream {
+    line: Line,
+    /// Whether the registry takes nothing any more.
+    refused: bool,
+}
+
+enum Line {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn new(line: Line) -> Self {
+        Self { line, refused: false }
+    }
+
+    /// What is said of a write of `whole`.
+    fn heard<T>(&mut self, written: Poll<io::Result<T>>, whole: T) -> Poll<io::Result<T>> {
+        const REFUSED: [io::ErrorKind; 2] = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+        match written {
+            Poll::Ready(Err(error)) if REFUSED.contains(&error.kind()) => {
+                self.refused = true;
+                Poll::Ready(Ok(whole))
+            }
+            written => written,
+        }
+    }
 }
 
 impl Connection for Stream {
@@ -75,16 +104,16 @@ impl Connection for Stream {
 
 macro_rules! each {
     ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Self::Plain($stream) => $call,
-            Self::Tls($stream) => $call,
+        match &mut $self.line {
+            Line::Plain($stream) => $call,
+            Line::Tls($stream) => $call,
         }
     };
 }
 
 impl AsyncRead for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -93,15 +122,27 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        each!(self, stream => Pin::new(stream).poll_write(context, bytes))
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.refused {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = each!(self, stream => Pin::new(stream).poll_write(context, bytes));
+        self.heard(written, bytes.len())
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_flush(context))
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.refused {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = each!(self, stream => Pin::new(stream).poll_flush(context));
+        self.heard(flushed, ())
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, stream => Pin::new(stream).poll_shutdown(context))
     }
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error};
-use tokio::sync::watch;
 
 use super::connect::Connect;
-use super::lent::Lent;
-use super::stall::{Progress, Unstalled};
+use super::lent::{Lent, Unfinished};
+use super::watched::{Progress, Watched};
 use crate::config::Timeouts;
 use crate::http::{Body, BodyError, Problem};
 
@@ -36,17 +35,19 @@ impl Failed {
 }
 
 /// Sends a request and streams its body; `bound` is for the answer, from the body's last byte.
+///
+/// Where the registry refuses before the body's end, the rest of it is not sent: [`Unfinished`] is kept until the
+/// answer was read.
 pub(super) async fn exchange(
     client: &Client<Connect, Body>,
     timeouts: &Timeouts,
     request: Request<()>,
     body: Body,
     bound: Duration,
-) -> Result<Response<Incoming>, Failed> {
-    let (progress, mut sent) = watch::channel(Progress::Sending(0));
-    let (body, returned) = Lent::new(body);
-    let body = Body::new(Unstalled::watched(body, timeouts.client_stall, BodyError::Client, progress));
-    let request = request.map(|()| body);
+) -> Result<(Response<Incoming>, Option<Unfinished>), Failed> {
+    let (body, lender) = Lent::new(body);
+    let (body, mut sent) = Watched::new(body);
+    let request = request.map(|()| Body::new(body));
     let response = client.request(request);
     tokio::pin!(response);
     loop {
@@ -56,18 +57,25 @@ pub(super) async fn exchange(
             // sends nothing is ended by the body's own bound.
             Progress::Sending(_) => timeouts.client_stall + bound,
             Progress::Sent => bound,
-            Progress::Broken | Progress::Stalled => timeouts.registry_connect,
+            Progress::Broken | Progress::Slow(_) => timeouts.registry_connect,
         };
         tokio::select! {
-            answer = &mut response => return answer.map_err(|error| {
-                let problem = failed(&error, *sent.borrow());
-                let how = match returned.take().filter(|_| error.is_connect()) {
-                    Some(body) => How::Unsent(body),
-                    None if unfinished(*sent.borrow()).is_some() => How::Over,
-                    None => How::Broke,
-                };
-                Failed { problem, how }
-            }),
+            answer = &mut response => return match answer {
+                Ok(answer) => {
+                    let refused = answer.status().is_client_error() || answer.status().is_server_error();
+                    let unfinished = if refused { lender.take_back() } else { None };
+                    Ok((answer, unfinished))
+                }
+                Err(error) => {
+                    let problem = failed(&error, *sent.borrow());
+                    let how = match lender.returned().filter(|_| error.is_connect()) {
+                        Some(body) => How::Unsent(body),
+                        None if unfinished(*sent.borrow()).is_some() => How::Over,
+                        None => How::Broke,
+                    };
+                    Err(Failed { problem, how })
+                }
+            },
             Ok(()) = sent.changed() => {}
             () = tokio::time::sleep(wait) => {
                 return Err(Failed::over(unfinished(*sent.borrow()).unwrap_or_else(|| {
@@ -81,17 +89,30 @@ pub(super) async fn exchange(
 
 /// What is wrong with the client's part of a request, if anything.
 fn unfinished(progress: Progress) -> Option<Problem> {
-    const CODE: &str = "SIZE_INVALID";
     match progress {
-        Progress::Broken => {
-            let why = "the request body broke off or is malformed";
-            Some(Problem::client(StatusCode::BAD_REQUEST, CODE, why, "send it again, whole"))
-        }
-        Progress::Stalled => {
-            let why = "the request body stopped coming";
-            Some(Problem::client(StatusCode::REQUEST_TIMEOUT, CODE, why, "send it again, without a pause"))
-        }
+        Progress::Broken => Some(broken()),
+        Progress::Slow(why) => Some(slow(why)),
         Progress::Sending(_) | Progress::Sent => None,
+    }
+}
+
+const CODE: &str = "SIZE_INVALID";
+
+fn broken() -> Problem {
+    let why = "the request body broke off or is malformed";
+    Problem::client(StatusCode::BAD_REQUEST, CODE, why, "send it again, whole")
+}
+
+fn slow(why: &'static str) -> Problem {
+    let why = format!("the request body stopped coming or is too slow: {why}");
+    Problem::client(StatusCode::REQUEST_TIMEOUT, CODE, why, "send it again, without pauses")
+}
+
+/// Why a body did not begin.
+pub(super) fn not_begun(error: &BodyError) -> Problem {
+    match error {
+        BodyError::Slow(why) => slow(why),
+        _ => broken(),
     }
 }
 

@@ -1,45 +1,79 @@
-//! A request body that comes back if nobody read it.
+//! A request body on its way to the registry: it comes back if nobody read it, and is taken back where the
+//! registry has answered before its end.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use crate::http::{Body, BodyError};
 
-/// Where a body lies that came back.
-#[derive(Clone, Default)]
-pub(super) struct Returned(Arc<Mutex<Option<Body>>>);
+/// The lender's side.
+#[derive(Clone)]
+pub(super) struct Lender(Arc<Mutex<State>>);
 
-impl Returned {
-    /// The body, if not a byte of it was asked for and its borrower is gone.
-    pub(super) fn take(&self) -> Option<Body> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// The borrower's side: the body itself.
+pub(super) struct Lent(Arc<Mutex<State>>);
+
+struct State {
+    /// Absent once it was taken back.
+    body: Option<Body>,
+    begun: bool,
+    /// Whether the borrower is gone.
+    returned: bool,
+    /// Whether what was taken back is not waited for any more.
+    over: bool,
+    waker: Option<Waker>,
+}
+
+/// Kept for as long as the answer to an unfinished request is read: the connection ends with it, as the rest of
+/// the request would have to come first.
+pub(super) struct Unfinished(Arc<Mutex<State>>);
+
+impl Lent {
+    pub(super) fn new(body: Body) -> (Self, Lender) {
+        let state = State { body: Some(body), begun: false, returned: false, over: false, waker: None };
+        let state = Arc::new(Mutex::new(state));
+        (Self(Arc::clone(&state)), Lender(state))
     }
 }
 
-/// A body on its way; dropped before it was first asked for a byte, it comes back.
-pub(super) struct Lent {
-    body: Body,
-    begun: bool,
-    returned: Returned,
+impl Lender {
+    /// The body, if not a byte of it was asked for and its borrower is gone.
+    pub(super) fn returned(&self) -> Option<Body> {
+        let mut state = lock(&self.0);
+        if state.returned { state.body.take() } else { None }
+    }
+
+    /// Takes the body back where it is not at its end, and leaves its borrower without a word until the guard is
+    /// dropped.
+    pub(super) fn take_back(&self) -> Option<Unfinished> {
+        let taken = lock(&self.0).body.take();
+        // Dropped here, so that what its client still sends is read off.
+        taken.filter(|body| !http_body::Body::is_end_stream(body))?;
+        Some(Unfinished(Arc::clone(&self.0)))
+    }
 }
 
-impl Lent {
-    pub(super) fn new(body: Body) -> (Self, Returned) {
-        let returned = Returned::default();
-        (Self { body, begun: false, returned: returned.clone() }, returned)
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0);
+        state.over = true;
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if !self.begun {
-            let body = std::mem::replace(&mut self.body, Body::empty());
-            *self.returned.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
-        }
+        let mut state = lock(&self.0);
+        state.returned = !state.begun;
+        let read = if state.begun { state.body.take() } else { None };
+        drop(state);
+        drop(read);
     }
 }
 
@@ -48,40 +82,65 @@ impl http_body::Body for Lent {
     type Error = BodyError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.begun = true;
-        Pin::new(&mut self.body).poll_frame(context)
+        let mut state = lock(&self.0);
+        state.begun = true;
+        if let Some(body) = &mut state.body {
+            return Pin::new(body).poll_frame(context);
+        }
+        if state.over {
+            let why = "the registry answered before its end".to_owned();
+            return Poll::Ready(Some(Err(BodyError::Client(why))));
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        lock(&self.0).body.as_ref().is_some_and(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        lock(&self.0).body.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::poll;
     use http_body_util::BodyExt as _;
 
     use super::*;
 
     #[tokio::test]
     async fn unread_it_comes_back_whole_and_begun_never() {
-        let (lent, returned) = Lent::new(Body::full("layer"));
-        assert!(returned.take().is_none(), "it is still out");
+        let (lent, lender) = Lent::new(Body::full("layer"));
+        assert!(lender.returned().is_none(), "it is still out");
         drop(lent);
-        let body = returned.take().expect("it is back");
-        let (mut lent, returned) = Lent::new(body);
+        let body = lender.returned().expect("it is back");
+        let (mut lent, lender) = Lent::new(body);
         assert_eq!(
             lent.frame().await.expect("a frame").expect("no error").into_data().ok().as_deref(),
             Some(&b"layer"[..])
         );
         drop(lent);
-        assert!(returned.take().is_none());
+        assert!(lender.returned().is_none());
+    }
+
+    #[tokio::test]
+    async fn taken_back_it_is_silent_until_the_answer_was_read() {
+        let (mut lent, lender) = Lent::new(Body::full("layer"));
+        let unfinished = lender.take_back().expect("not at its end");
+        let mut frame = Box::pin(lent.frame());
+        assert!(poll!(&mut frame).is_pending());
+        drop(unfinished);
+        assert!(frame.await.expect("an end").is_err());
+        assert!(lender.take_back().is_none());
     }
 }

@@ -4,6 +4,7 @@
 //! so), and the connection goes where the configuration says, not where the name points.
 
 mod backoff;
+mod begun;
 mod choice;
 mod connect;
 mod exchange;
@@ -11,6 +12,7 @@ mod instance;
 mod lent;
 mod stall;
 mod waiting;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +21,18 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use self::exchange::{Failed, How, exchange};
+use self::begun::begun;
+use self::exchange::{Failed, How, exchange, not_begun};
 use self::instance::Instance;
+use self::lent::Unfinished;
 pub(crate) use self::stall::Unstalled;
 use self::waiting::Waiting;
 use crate::config::{Settings, Timeouts};
 use crate::http::{Body, BodyError, Fault, Problem, without_body};
 use crate::registry::repeatable;
+use crate::share::{Identity, Pool, Slot};
 
 /// The registry's client.
 #[derive(Debug)]
@@ -38,18 +42,18 @@ pub(crate) struct Upstream {
     authority: Authority,
     host: HeaderValue,
     timeouts: Timeouts,
-    connections: Arc<Semaphore>,
+    connections: Arc<Pool>,
     /// Apart, so that what trickles cannot keep pulls from being allowed.
-    permission_connections: Arc<Semaphore>,
+    permission_connections: Arc<Pool>,
 }
 
-/// What a request to the registry is for.
+/// What a request to the registry is for, and on whose behalf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// The registry's word on who may read.
-    Permission,
+    Permission(Identity),
     /// Anything else.
-    Any,
+    Any(Identity),
 }
 
 /// One of the instances.
@@ -101,14 +105,21 @@ impl Upstream {
             let home = home == Some(instance.zone.as_str());
             Instance::new(instance, home, settings.timeouts.registry_connect, tls)
         });
+        let limits = &settings.limits;
+        let pool = |key, slots| Pool::new(key, slots, limits.requests);
         Ok(Self {
             instances: instances.collect::<anyhow::Result<_>>()?,
             authority: settings.registry_hostname.parse()?,
             host: HeaderValue::from_str(&settings.registry_hostname)?,
             timeouts: settings.timeouts.clone(),
-            connections: Arc::new(Semaphore::new(settings.limits.registry_connections)),
-            permission_connections: Arc::new(Semaphore::new(settings.limits.registry_permissions)),
+            connections: pool("limits.registry_connections", limits.registry_connections),
+            permission_connections: pool("limits.registry_permissions", limits.registry_permissions),
         })
+    }
+
+    /// What clients share.
+    pub(crate) fn pools(&self) -> [&Pool; 2] {
+        [&self.connections, &self.permission_connections]
     }
 
     /// The registry's own name, as a `Host` header.
@@ -226,12 +237,13 @@ impl Upstream {
     /// if the client does not send what it promised.
     pub(crate) async fn send(
         &self,
+        who: Identity,
         order: &Order,
         head: Head<'_>,
         body: Body,
         bound: Duration,
     ) -> Result<(Answer, InstanceId), Problem> {
-        self.through(order, Purpose::Any, head, body, bound).await
+        self.through(order, Purpose::Any(who), head, body, bound).await
     }
 
     /// One instance after the other: any request goes on to the next where there was no connection
@@ -247,6 +259,8 @@ impl Upstream {
         body: Body,
         bound: Duration,
     ) -> Result<(Answer, InstanceId), Problem> {
+        // A client that sends nothing costs no connection.
+        let body = begun(body).await.map_err(|error| not_begun(&error))?;
         let connection = self.connection(purpose).await?;
         let repeatable = repeatable(&head.method, head.path.path()) && body.is_end_stream();
         let count = u32::try_from(order.0.len()).unwrap_or(u32::MAX);
@@ -265,7 +279,7 @@ impl Upstream {
                 waiting.ended();
             }
             match exchanged {
-                Ok(answer) => {
+                Ok((answer, unfinished)) => {
                     let unavailable = unavailable(head.path.path(), answer.status());
                     self.note(instance, unavailable.then(|| answer.status().to_string()));
                     if unavailable && repeatable && order.peek().is_some() {
@@ -276,7 +290,7 @@ impl Upstream {
                         next = Some(Body::empty());
                         continue;
                     }
-                    return Ok((self.bounded(answer, connection), InstanceId(place)));
+                    return Ok((self.bounded(answer, connection, unfinished), InstanceId(place)));
                 }
                 Err(Failed { problem, how }) => {
                     if problem.fault == Fault::Registry {
@@ -303,22 +317,23 @@ impl Upstream {
         }
     }
 
-    fn bounded(&self, answer: Response<Incoming>, connection: OwnedSemaphorePermit) -> Answer {
+    fn bounded(
+        &self,
+        answer: Response<Incoming>,
+        connection: Slot,
+        unfinished: Option<Unfinished>,
+    ) -> Answer {
         let stall = self.timeouts.registry_stall;
-        answer.map(|body| Unstalled::new(body, stall, BodyError::Registry).holding(connection))
+        answer.map(|body| Unstalled::new(body, stall, BodyError::Registry).holding(connection, unfinished))
     }
 
     /// Leave to use one more connection, kept until the answer has been read.
-    async fn connection(&self, purpose: Purpose) -> Result<OwnedSemaphorePermit, Problem> {
-        let (pool, name) = match purpose {
-            Purpose::Permission => (&self.permission_connections, "limits.registry_permissions"),
-            Purpose::Any => (&self.connections, "limits.registry_connections"),
+    async fn connection(&self, purpose: Purpose) -> Result<Slot, Problem> {
+        let (pool, who) = match &purpose {
+            Purpose::Permission(who) => (&self.permission_connections, who),
+            Purpose::Any(who) => (&self.connections, who),
         };
-        let permit = Arc::clone(pool).acquire_owned();
-        match tokio::time::timeout(self.timeouts.registry_connect, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Problem::overload(format!("{name} are all in use"))),
-        }
+        pool.take(who, self.timeouts.queue_wait).await
     }
 
     fn request(&self, head: &Head<'_>) -> Result<Request<()>, Problem> {

@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep};
 
+use super::lent::Unfinished;
 use crate::http::BodyError;
+use crate::share::Slot;
 
 pin_project! {
     /// A body that ends in an error when it gives no byte for too long.
@@ -24,61 +25,28 @@ pin_project! {
         waiting: bool,
         bound: Duration,
         what: fn(String) -> BodyError,
-        size: Option<u64>,
-        passed: u64,
-        progress: Option<watch::Sender<Progress>>,
-        // Given back when the body is gone.
-        held: Option<OwnedSemaphorePermit>,
+        // Dropped when the body is gone.
+        held: Option<Held>,
     }
-}
-
-/// How far a request body has got, for whoever waits for the answer to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// This many bytes have gone out so far.
-    Sending(u64),
-    /// The last byte has gone out.
-    Sent,
-    /// The body broke: the client is gone, or sends what is no body.
-    Broken,
-    /// The client sent nothing for too long.
-    Stalled,
 }
 
 impl<B: http_body::Body> Unstalled<B> {
     /// `what` makes the error; a broken `body` uses it too.
     pub(crate) fn new(body: B, bound: Duration, what: fn(String) -> BodyError) -> Self {
-        let size = body.size_hint().exact();
-        Self {
-            body,
-            sleep: tokio::time::sleep(bound),
-            waiting: false,
-            bound,
-            what,
-            size,
-            passed: 0,
-            progress: None,
-            held: None,
-        }
+        Self { body, sleep: tokio::time::sleep(bound), waiting: false, bound, what, held: None }
     }
 
-    /// Keeps a permit until the body is gone.
-    pub(crate) fn holding(self, permit: OwnedSemaphorePermit) -> Self {
-        Self { held: Some(permit), ..self }
+    /// Keeps what the body came over until it is gone.
+    pub(super) fn holding(self, connection: Slot, unfinished: Option<Unfinished>) -> Self {
+        Self { held: Some(Held { _unfinished: unfinished, _connection: connection }), ..self }
     }
+}
 
-    /// As [`Unstalled::new`], telling `progress` of every piece.
-    pub(crate) fn watched(
-        body: B,
-        bound: Duration,
-        what: fn(String) -> BodyError,
-        progress: watch::Sender<Progress>,
-    ) -> Self {
-        if body.is_end_stream() {
-            progress.send_replace(Progress::Sent);
-        }
-        Self { progress: Some(progress), ..Self::new(body, bound, what) }
-    }
+/// What a body came over.
+struct Held {
+    // First: the connection is over before its slot is another's.
+    _unfinished: Option<Unfinished>,
+    _connection: Slot,
 }
 
 impl<B> http_body::Body for Unstalled<B>
@@ -93,39 +61,17 @@ where
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut this = self.project();
-        let progress = &*this.progress;
-        let tell = |state: Progress| {
-            if let Some(sender) = progress {
-                sender.send_replace(state);
-            }
-        };
-        let Poll::Ready(item) = this.body.as_mut().poll_frame(context) else {
+        let this = self.project();
+        let Poll::Ready(item) = this.body.poll_frame(context) else {
+            let mut sleep = this.sleep;
             if !std::mem::replace(this.waiting, true) {
-                this.sleep.as_mut().reset(Instant::now() + *this.bound);
+                sleep.as_mut().reset(Instant::now() + *this.bound);
             }
-            std::task::ready!(this.sleep.as_mut().poll(context));
-            tell(Progress::Stalled);
+            std::task::ready!(sleep.poll(context));
             return Poll::Ready(Some(Err((this.what)(format!("no byte for {} s", this.bound.as_secs())))));
         };
         *this.waiting = false;
-        Poll::Ready(match item {
-            Some(Ok(frame)) => {
-                *this.passed += frame.data_ref().map_or(0, |data| data.len() as u64);
-                // The reader stops asking once it has the promised bytes, so their end is the end.
-                let ended = this.body.is_end_stream() || *this.size == Some(*this.passed);
-                tell(if ended { Progress::Sent } else { Progress::Sending(*this.passed) });
-                Some(Ok(frame))
-            }
-            Some(Err(error)) => {
-                tell(Progress::Broken);
-                Some(Err((this.what)(error.to_string())))
-            }
-            None => {
-                tell(Progress::Sent);
-                None
-            }
-        })
+        Poll::Ready(item.map(|item| item.map_err(|error| (this.what)(error.to_string()))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,0 +1,164 @@
+//! One line of the log for each request, once all of its answer is gone, or its client is.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Method, Response};
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::time::Instant;
+
+use crate::Gateway;
+use crate::client::Client;
+use crate::http::{Body, BodyError};
+use crate::request_body::Received;
+
+/// What is logged and counted of a request whose client left before its answer, as nginx does.
+const CLIENT_LEFT: u16 = 499;
+
+/// A request under way. However it ends, it is logged and counted once.
+pub(crate) struct Access {
+    gateway: Arc<Gateway>,
+    /// Holds one of `limits.requests` until the answer is gone.
+    client: Client,
+    method: Method,
+    /// As it may stand in a log.
+    path: String,
+    route: &'static str,
+    since: Instant,
+    received: Received,
+    answer: Option<Answered>,
+}
+
+/// An answer on its way.
+struct Answered {
+    status: u16,
+    cache: String,
+    /// Bytes of its body that went out.
+    sent: u64,
+    /// Bytes that it has, where that is known.
+    size: Option<u64>,
+    end: Option<End>,
+}
+
+/// How an answer's body came to its end.
+enum End {
+    Whole,
+    Broke,
+}
+
+impl Access {
+    /// A request that has just come.
+    pub(crate) fn new(
+        gateway: &Arc<Gateway>,
+        client: &Client,
+        method: &Method,
+        path: &str,
+        route: &'static str,
+        received: Received,
+    ) -> Self {
+        Self {
+            gateway: Arc::clone(gateway),
+            client: client.clone(),
+            method: method.clone(),
+            path: path.to_owned(),
+            route,
+            since: Instant::now(),
+            received,
+            answer: None,
+        }
+    }
+
+    /// The answer, which takes this along.
+    pub(crate) fn answered(mut self, response: Response<Body>) -> Response<Body> {
+        let status = response.status().as_u16();
+        self.gateway.metrics.answered(self.route, status);
+        let cache = response.headers().get("cache-status").and_then(|value| value.to_str().ok());
+        let cache = cache.unwrap_or("-").to_owned();
+        response.map(|body| {
+            let end = body.is_end_stream().then_some(End::Whole);
+            let size = body.size_hint().exact();
+            self.answer = Some(Answered { status, cache, sent: 0, size, end });
+            Body::new(Logged { body, access: self })
+        })
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        let (status, cache, sent, end) = match &self.answer {
+            None => {
+                self.gateway.metrics.answered(self.route, CLIENT_LEFT);
+                (CLIENT_LEFT, "-", 0, "client left before the answer")
+            }
+            Some(answer) => {
+                let end = match answer.end {
+                    // A body whose last byte went out is not asked for its end.
+                    _ if answer.size == Some(answer.sent) => "whole",
+                    Some(End::Whole) => "whole",
+                    Some(End::Broke) => "broke off",
+                    None => "client left",
+                };
+                (answer.status, &*answer.cache, answer.sent, end)
+            }
+        };
+        match end {
+            "broke off" => self.gateway.metrics.answer_cut("gateway"),
+            "client left" => self.gateway.metrics.answer_cut("client"),
+            _ => {}
+        }
+        tracing::info!(
+            target: "access",
+            client = %self.client.address,
+            method = %self.method,
+            path = self.path,
+            status,
+            cache,
+            received = self.received.load(Ordering::Relaxed),
+            sent,
+            ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            end,
+        );
+    }
+}
+
+struct Logged {
+    body: Body,
+    access: Access,
+}
+
+impl http_body::Body for Logged {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let item = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let ended = self.body.is_end_stream();
+        if let Some(answer) = &mut self.access.answer {
+            match &item {
+                Some(Ok(frame)) => {
+                    answer.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    if ended {
+                        answer.end = Some(End::Whole);
+                    }
+                }
+                Some(Err(_)) => answer.end = Some(End::Broke),
+                None => answer.end = Some(End::Whole),
+            }
+        }
+        Poll::Ready(item)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,114 @@
+//! Who sends a request.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+use crate::share::{Identity, Slot};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Who sends a request, and one of `limits.requests`, which whatever works on its behalf holds to its end.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    /// For logs, and for the registry.
+    pub(crate) address: IpAddr,
+    /// For shares.
+    pub(crate) identity: Identity,
+    _request: Option<Arc<Slot>>,
+}
+
+impl Client {
+    /// Whoever is at the other end of connection `number`, or, where that is a proxy that is trusted, whoever it
+    /// says.
+    pub(crate) fn of_request(peer: IpAddr, number: u64, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let (address, connection) = match is_trusted(peer, trusted) {
+            true => (forwarded_for(headers, trusted).unwrap_or(peer), None),
+            false => (peer, Some(number)),
+        };
+        Self { address, identity: Identity::of_request(address, headers, connection), _request: None }
+    }
+
+    /// The same, holding this slot for as long as any clone of it lives.
+    pub(crate) fn holding(self, request: Slot) -> Self {
+        Self { _request: Some(Arc::new(request)), ..self }
+    }
+}
+
+/// Whether a peer is a proxy whose word on its clients is believed.
+pub(crate) fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    trusted.iter().any(|network| network.contains(&peer))
+}
+
+/// The last address of `X-Forwarded-For` that is no trusted proxy's: each proxy appends whom it was connected to,
+/// and what stands before the first trusted one's entry is the client's own claim.
+fn forwarded_for(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let mut client = None;
+    let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    for entry in values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(',')) {
+        // What is no address was not written by a trusted proxy.
+        let Some(address) = address(entry.trim()) else { break };
+        client = Some(address);
+        if !is_trusted(address, trusted) {
+            break;
+        }
+    }
+    client
+}
+
+/// An address, with a port or not.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = || text.parse::<IpAddr>().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    bare().or_else(with_port).or_else(bracketed).map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = "10.0.0.1";
+
+    fn client(peer: &str, forwarded: &[&str]) -> String {
+        let trusted = ["10.0.0.0/8".parse().expect("a network"), "fd00::/8".parse().expect("a network")];
+        let headers = forwarded.iter().map(|value| (X_FORWARDED_FOR, value.parse().expect("a value")));
+        let client = Client::of_request(peer.parse().expect("an address"), 1, &headers.collect(), &trusted);
+        client.address.to_string()
+    }
+
+    #[test]
+    fn a_trusted_proxy_names_the_client() {
+        assert_eq!(client(PEER, &["192.0.2.7"]), "192.0.2.7");
+        assert_eq!(client(PEER, &["192.0.2.7:4711"]), "192.0.2.7");
+        assert_eq!(client(PEER, &["[2001:db8::1]:4711, 10.2.3.4"]), "2001:db8::1");
+        assert_eq!(client("::ffff:10.0.0.1", &["192.0.2.7"]), "192.0.2.7");
+        // What the client claims stands before what the proxy appended.
+        assert_eq!(client(PEER, &["198.51.100.1, 192.0.2.7"]), "192.0.2.7");
+        assert_eq!(client(PEER, &["198.51.100.1", "192.0.2.7, 10.9.9.9"]), "192.0.2.7");
+        // Nobody but proxies: the first of them.
+        assert_eq!(client(PEER, &["10.1.1.1, 10.2.2.2"]), "10.1.1.1");
+    }
+
+    #[test]
+    fn nobody_else_does() {
+        assert_eq!(client("192.0.2.9", &["198.51.100.1"]), "192.0.2.9");
+        assert_eq!(client(PEER, &[]), PEER);
+        assert_eq!(client(PEER, &["unknown"]), PEER);
+        assert_eq!(client(PEER, &["198.51.100.1, unknown, 10.2.2.2"]), "10.2.2.2");
+    }
+
+    #[test]
+    fn connections_of_a_proxy_are_not_those_of_clients() {
+        let trusted = ["10.0.0.0/8".parse().expect("a network")];
+        let of = |peer: &str, number| {
+            let headers = [(X_FORWARDED_FOR, "192.0.2.7".parse().expect("a value"))].into_iter().collect();
+            Client::of_request(peer.parse().expect("an address"), number, &headers, &trusted).identity
+        };
+        assert_eq!(of(PEER, 1), of(PEER, 2));
+        assert_ne!(of("192.0.2.7", 1), of("192.0.2.7", 2));
+    }
+}

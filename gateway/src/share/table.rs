@@ -1,0 +1,300 @@
+//! Who holds how much of a pool, and who is next: pure.
+//!
+//! While there is much to be had, anybody may have nearly all of it. Who holds more than a multiple of what is
+//! free gets no more, so that a rest is always left for those who come (dynamic thresholds: Choudhury and
+//! Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998). Of those who wait, the
+//! network that holds least is next, within it the connection that holds least, and of equals who came first.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::identity::{Identity, Name};
+
+/// Names a wait. Later ones are larger.
+pub(super) type Ticket = u64;
+
+#[derive(Debug)]
+pub(super) struct Table {
+    slots: usize,
+    used: usize,
+    /// Never a name that holds nothing.
+    held: HashMap<Name, usize>,
+    /// Those who wait, each line in the order in which they came; never an empty line.
+    lines: HashMap<Identity, VecDeque<Ticket>>,
+    waiting: usize,
+    waiting_max: usize,
+    next: Ticket,
+}
+
+impl Table {
+    pub(super) fn new(slots: usize, waiting_max: usize) -> Self {
+        Self { slots, used: 0, held: HashMap::new(), lines: HashMap::new(), waiting: 0, waiting_max, next: 0 }
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Takes a slot, if this client may have one now.
+    pub(super) fn take(&mut self, who: &Identity) -> bool {
+        let may = self.may_take(who);
+        if may {
+            self.used += 1;
+            who.names().for_each(|name| *self.held.entry(name).or_default() += 1);
+        }
+        may
+    }
+
+    /// Gives a slot back. Somebody who waits may be next: see [`Table::next`].
+    pub(super) fn give_back(&mut self, who: &Identity) {
+        self.used -= 1;
+        for name in who.names() {
+            if let Some(held) = self.held.get_mut(&name) {
+                *held -= 1;
+                if *held == 0 {
+                    self.held.remove(&name);
+                }
+            }
+        }
+    }
+
+    /// Joins the queue. Where it is full, the network of which most wait loses its last one, who comes
+    /// second; where that would be the same client, there is no place for it.
+    pub(super) fn wait(&mut self, who: &Identity) -> (Option<Ticket>, Option<Ticket>) {
+        let mut displaced = None;
+        if self.waiting >= self.waiting_max {
+            displaced = self.displace(who);
+            if displaced.is_none() {
+                return (None, None);
+            }
+        }
+        let ticket = self.next;
+        self.next += 1;
+        self.waiting += 1;
+        self.lines.entry(*who).or_default().push_back(ticket);
+        (Some(ticket), displaced)
+    }
+
+    /// Leaves the queue, if it is still in there.
+    pub(super) fn leave(&mut self, who: &Identity, ticket: Ticket) {
+        let Some(line) = self.lines.get_mut(who) else { return };
+        if let Ok(at) = line.binary_search(&ticket) {
+            line.remove(at);
+            self.waiting -= 1;
+        }
+        if line.is_empty() {
+            self.lines.remove(who);
+        }
+    }
+
+    /// The next of those who wait, who has its slot by that; `None` while nobody may have one.
+    pub(super) fn next(&mut self) -> Option<(Ticket, Identity)> {
+        if self.used >= self.slots {
+            return None;
+        }
+        let mut best: Option<((usize, usize, Ticket), Identity)> = None;
+        for (who, line) in &self.lines {
+            let Some(ticket) = line.front() else { continue };
+            let of_network = self.held(who.network);
+            if best.as_ref().is_some_and(|((least, ..), _)| of_network > *least) {
+                continue;
+            }
+            let order = (of_network, who.connection.map_or(0, |name| self.held(name)), *ticket);
+            if best.as_ref().is_none_or(|(least, _)| order < *least) && self.may_take(who) {
+                best = Some((order, *who));
+            }
+        }
+        let ((.., ticket), who) = best?;
+        self.leave(&who, ticket);
+        self.take(&who).then_some((ticket, who))
+    }
+
+    fn held(&self, name: Name) -> usize {
+        self.held.get(&name).copied().unwrap_or(0)
+    }
+
+    fn may_take(&self, who: &Identity) -> bool {
+        let free = self.slots - self.used;
+        let new = who.connection.is_some_and(|name| self.held(name) == 0);
+        free > 0 && who.names().all(|name| self.held(name) < free.saturating_mul(name.factor(new)))
+    }
+
+    /// Takes somebody out of the queue, so that this client has room in it.
+    fn displace(&mut self, who: &Identity) -> Option<Ticket> {
+        let mut waiting: HashMap<Name, usize> = HashMap::new();
+        for (other, line) in &self.lines {
+            *waiting.entry(other.network).or_default() += line.len();
+        }
+        let own = waiting.get(&who.network).copied().unwrap_or(0);
+        let (most, count) = waiting.into_iter().max_by_key(|(_, count)| *count)?;
+        let network = if count > own + 1 { most } else { who.network };
+        let lines = self.lines.iter().filter(|(other, _)| other.network == network);
+        let (victim, line) = lines.max_by_key(|(_, line)| line.len())?;
+        let own = self.lines.get(who).map_or(0, VecDeque::len);
+        if network == who.network && line.len() <= own + 1 {
+            return None;
+        }
+        let (victim, ticket) = (*victim, *line.back()?);
+        self.leave(&victim, ticket);
+        Some(ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A client of the `address`-th address, over its `connection`-th connection.
+    fn client(address: u8, connection: u64) -> Identity {
+        let connection = u64::from(address) * 1000 + connection;
+        let address = [192, 0, 2, address].into();
+        Identity::of_request(address, &http::HeaderMap::new(), Some(connection))
+    }
+
+    #[test]
+    fn alone_it_may_have_nearly_all() {
+        let mut table = Table::new(1024, 10);
+        let taken = (0..4096).filter(|connection| table.take(&client(1, *connection))).count();
+        assert_eq!(taken, 992);
+        // One connection has half, and who comes has the other half at once.
+        let mut table = Table::new(1024, 10);
+        assert_eq!((0..4096).filter(|_| table.take(&client(1, 0))).count(), 512);
+        assert!(table.take(&client(1, 1)));
+        let mut table = Table::new(1, 10);
+        assert!(table.take(&client(1, 0)));
+    }
+
+    /// However many requests and connections a greedy client has, and wherever it waits: another one that
+    /// holds nothing gets a slot at once.
+    #[test]
+    fn a_greedy_client_leaves_a_rest() {
+        let mut table = Table::new(1024, 4096);
+        for round in 0..10_000 {
+            let who = client(1, round % 700);
+            if !table.take(&who) {
+                table.wait(&who);
+            }
+        }
+        for newcomer in 2..34 {
+            assert!(table.take(&client(newcomer, 0)), "newcomer {newcomer}");
+        }
+    }
+
+    /// Eight connections of one address, 128 requests each, leave room for a ninth of the same address.
+    #[test]
+    fn connections_of_one_address_leave_room_for_each_other() {
+        let mut table = Table::new(1024, 4096);
+        for request in 0..128 {
+            for connection in 0..8 {
+                let who = client(1, connection);
+                if !table.take(&who) {
+                    table.wait(&who);
+                }
+            }
+            assert!(request < 100 || table.used() > 512, "much of it is in use");
+        }
+        assert!(table.take(&client(1, 8)), "another connection of that address");
+        assert!((0..30).all(|_| table.take(&client(2, 0))), "another address");
+    }
+
+    #[test]
+    fn who_holds_least_is_next() {
+        let mut table = Table::new(4, 10);
+        // Four addresses have all of it.
+        (1..=4).for_each(|address| assert!(table.take(&client(address, 0))));
+        let (holds, _) = table.wait(&client(1, 0));
+        let (nothing, _) = table.wait(&client(9, 0));
+        assert_eq!(table.next(), None);
+        table.give_back(&client(2, 0));
+        assert_eq!(table.next().map(|(ticket, _)| ticket), nothing);
+        table.give_back(&client(3, 0));
+        table.give_back(&client(4, 0));
+        assert_eq!(table.next().map(|(ticket, _)| ticket), holds);
+    }
+
+    #[test]
+    fn a_full_queue_has_room_for_who_waits_least() {
+        let mut table = Table::new(1, 3);
+        assert!(table.take(&client(1, 0)));
+        let tickets: Vec<_> = (0..3).map(|_| table.wait(&client(1, 0)).0).collect();
+        assert_eq!(table.wait(&client(1, 0)), (None, None), "it is the one of which most wait");
+        let (ticket, displaced) = table.wait(&client(2, 0));
+        assert!(ticket.is_some() && displaced == tickets[2]);
+        // Within one network, its connections share the queue.
+        let (ticket, displaced) = table.wait(&client(1, 1));
+        assert!(ticket.is_some() && displaced == tickets[1]);
+        assert_eq!(table.waiting(), 3);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Take(u8, u64),
+        GiveBack(usize),
+        Leave(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => (0..5u8, 0..4u64).prop_map(|(address, connection)| Step::Take(address, connection)),
+            3 => any::<usize>().prop_map(Step::GiveBack),
+            1 => any::<usize>().prop_map(Step::Leave),
+        ];
+        prop::collection::vec(step, 1..300)
+    }
+
+    proptest! {
+        /// Never more than there is, never a longer queue than allowed, nobody held back who may have one, no
+        /// network served before another that waits, may have one and holds less; and at the end all is as it was.
+        #[test]
+        fn laws(slots in 1..40usize, waiting_max in 0..20usize, steps in steps()) {
+            let mut table = Table::new(slots, waiting_max);
+            let mut holding: Vec<Identity> = Vec::new();
+            let mut waiting: Vec<(Ticket, Identity)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Take(address, connection) => {
+                        let who = client(address, connection);
+                        if table.take(&who) {
+                            holding.push(who);
+                        } else {
+                            let (ticket, displaced) = table.wait(&who);
+                            waiting.retain(|(ticket, _)| Some(*ticket) != displaced);
+                            waiting.extend(ticket.map(|ticket| (ticket, who)));
+                        }
+                    }
+                    Step::GiveBack(at) if !holding.is_empty() => {
+                        let who = holding.swap_remove(at % holding.len());
+                        table.give_back(&who);
+                    }
+                    Step::Leave(at) if !waiting.is_empty() => {
+                        let (ticket, who) = waiting.swap_remove(at % waiting.len());
+                        table.leave(&who, ticket);
+                    }
+                    _ => {}
+                }
+                loop {
+                    let may: Vec<_> = waiting.iter().filter(|(_, who)| table.may_take(who)).collect();
+                    let least = may.iter().map(|(_, who)| table.held(who.network)).min();
+                    let next = table.next();
+                    prop_assert_eq!(next.is_some(), least.is_some());
+                    let Some((ticket, who)) = next else { break };
+                    prop_assert_eq!(Some(table.held(who.network) - 1), least);
+                    let before = waiting.len();
+                    waiting.retain(|(other, _)| *other != ticket);
+                    prop_assert_eq!(waiting.len() + 1, before);
+                    holding.push(who);
+                }
+                prop_assert!(table.used() == holding.len() && table.used() <= slots);
+                prop_assert!(table.waiting() == waiting.len() && table.waiting() <= waiting_max);
+            }
+            holding.iter().for_each(|who| table.give_back(who));
+            waiting.iter().for_each(|(ticket, who)| table.leave(who, *ticket));
+            prop_assert!(table.used() == 0 && table.held.is_empty() && table.lines.is_empty());
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! No client takes it from the others: what clients share is shared out, and what is slow or gone costs little.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::gateway::Gateway;
+use tests::raw::{client, connect, trusting};
+use tests::site::Site;
+use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const REPOSITORY: &str = "admin/one";
+/// Whatever is waited for is there by then.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A registry that answers after the test.
+const NEVER: Duration = Duration::from_secs(300);
+/// More than the sockets of two connections hold.
+const LARGE: usize = 32 * 1024 * 1024;
+
+async fn start(config: Value) -> Result<(Site, Gateway)> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&config).await?;
+    Ok((site, gateway))
+}
+
+/// Waits until a line of the log, or of the metrics, says so.
+async fn until(what: &str, said: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    let look = async {
+        while !said().await? {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, look).await.with_context(|| format!("never: {what}"))?
+}
+
+async fn metric(gateway: &Gateway, name: &str) -> Result<Option<f64>> {
+    let url = format!("http://{}/metrics", gateway.admin_address());
+    let text = tests::http_client()?.get(url).send().await?.text().await?;
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("quay_gateway_{name} ")));
+    Ok(line.map(str::parse).transpose()?)
+}
+
+fn put(length: usize) -> String {
+    format!("PUT /v2/{REPOSITORY}/manifests/v1 HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_request_that_sends_nothing_takes_nothing() -> Result<()> {
+    let config = json!({"limits": {"registry_connections": 1}, "timeouts": {"queue_wait": "200ms"}});
+    let (_site, gateway) = start(config).await?;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        let mut stream = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+        stream.write_all(put(100).as_bytes()).await?;
+        silent.push(stream);
+    }
+    let waiting = "pool_in_use{pool=\"limits.requests\"}";
+    until("three are under way", async || Ok(metric(&gateway, waiting).await? == Some(3.0))).await?;
+    let answer = gateway.client(None)?.raw(Method::GET, "/v2/")?.send().await?;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "the registry's own answer");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_refused() -> Result<()> {
+    let config = json!({"limits": {"request_rate": "1MiB"}, "timeouts": {"client_stall": "1s"}});
+    let (site, gateway) = start(config).await?;
+    let token = site.quay.token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
+    for protocol in ["http/1.1", "h2"] {
+        let trickle = stream::unfold((), async |()| {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b"a")), ()))
+        });
+        let url = format!("{}/v2/{REPOSITORY}/manifests/v1", gateway.url());
+        let request = client(&gateway, protocol)?.put(url).bearer_auth(&token);
+        let sent = request.body(reqwest::Body::wrap_stream(trickle.boxed())).send();
+        let answer = tokio::time::timeout(PATIENCE, sent).await.context("no answer")??;
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT, "{protocol}");
+        assert!(answer.text().await?.contains("limits.request_rate"));
+    }
+    Ok(())
+}
+
+/// A manifest goes on although its client left; so its place among `limits.requests` is not free.
+#[tokio::test]
+async fn what_outlives_its_request_keeps_its_place() -> Result<()> {
+    let (site, gateway) = start(json!({"limits": {"requests": 1}})).await?;
+    site.quay.set(|oddities| oddities.delay = NEVER);
+    let mut leaver = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+    leaver.write_all(put(2).as_bytes()).await?;
+    leaver.write_all(b"{}").await?;
+    let busy = "pool_in_use{pool=\"limits.registry_connections\"}";
+    until("the registry is asked", async || Ok(metric(&gateway, busy).await? == Some(1.0))).await?;
+    drop(leaver);
+    // It is logged and counted.
+    let left = "requests_total{route=\"manifest-put\",status=\"499\"}";
+    until("it is counted", async || Ok(metric(&gateway, left).await? == Some(1.0))).await?;
+    let line = gateway.log().lines().find(|line| line.contains("status=499")).map(str::to_owned);
+    let line = line.context("it is not logged")?;
+    assert!(line.contains("received=2") && line.contains("client left before the answer"), "{line}");
+    let answer = gateway.client(None)?.raw(Method::GET, "/v2/")?.send().await?;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(metric(&gateway, busy).await?, Some(1.0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_http_2_request_whose_client_leaves_is_counted() -> Result<()> {
+    let (site, gateway) = start(json!({})).await?;
+    site.quay.set(|oddities| oddities.delay = NEVER);
+    let url = format!("{}/v2/", gateway.url());
+    let asking = tokio::spawn(client(&gateway, "h2")?.get(url).send());
+    let busy = "pool_in_use{pool=\"limits.registry_connections\"}";
+    until("the registry is asked", async || Ok(metric(&gateway, busy).await? == Some(1.0))).await?;
+    asking.abort();
+    let left = "requests_total{route=\"forward\",status=\"499\"}";
+    until("it is counted", async || Ok(metric(&gateway, left).await? == Some(1.0))).await?;
+    until("its place is free", async || Ok(metric(&gateway, busy).await? == Some(0.0))).await
+}
+
+/// One connection with many requests has half of what there is; another one is served at once.
+#[tokio::test]
+async fn a_greedy_connection_leaves_room() -> Result<()> {
+    let config = json!({"limits": {"registry_connections": 4}, "timeouts": {"queue_wait": "500ms"}});
+    let (site, gateway) = start(config).await?;
+    site.quay.set(|oddities| oddities.delay = NEVER);
+    let greedy = client(&gateway, "h2")?;
+    let url = format!("{}/v2/", gateway.url());
+    let asking: Vec<_> = (0..10).map(|_| tokio::spawn(greedy.get(&url).send())).collect();
+    let refused = "pool_refused_total{pool=\"limits.registry_connections\"}";
+    until("eight are refused", async || Ok(metric(&gateway, refused).await? == Some(8.0))).await?;
+    assert!(gateway.log().contains("pool=\"limits.registry_connections\""), "it is in the log");
+    site.quay.set(|oddities| oddities.delay = Duration::ZERO);
+    let answer = gateway.client(None)?.raw(Method::GET, "/v2/")?.send().await?;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    asking.iter().for_each(tokio::task::JoinHandle::abort);
+    Ok(())
+}
+
+/// A client that sends all before it reads anything.
+async fn told(gateway: &Gateway, head: &str) -> Result<String> {
+    let stream = connect(gateway, trusting(gateway, "http/1.1")?).await?;
+    let (mut read, mut write) = tokio::io::split(stream);
+    let exchange = async {
+        write.write_all(head.as_bytes()).await.context("sending the head")?;
+        let piece = vec![b'a'; 1024 * 1024];
+        for _ in 0..LARGE / piece.len() {
+            write.write_all(&piece).await.context("sending the body")?;
+        }
+        let mut answer = [0; 12];
+        read.read_exact(&mut answer).await.context("reading the answer")?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    tokio::time::timeout(PATIENCE, exchange).await.context("no answer")?
+}
+
+#[tokio::test]
+async fn who_refuses_early_is_heard() -> Result<()> {
+    let (site, gateway) = start(json!({"limits": {"requests": 1}})).await?;
+    let head = format!(
+        "PATCH /v2/{REPOSITORY}/blobs/uploads/x HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGE}\r\n\r\n"
+    );
+    assert_eq!(told(&gateway, &head).await?, "HTTP/1.1 401", "by the registry, which reads no body");
+    site.quay.set(|oddities| oddities.delay = NEVER);
+    let asking = tokio::spawn(gateway.client(None)?.raw(Method::GET, "/v2/")?.send());
+    let busy = "pool_in_use{pool=\"limits.requests\"}";
+    until("one is under way", async || Ok(metric(&gateway, busy).await? == Some(1.0))).await?;
+    assert_eq!(told(&gateway, &head).await?, "HTTP/1.1 503", "by the gateway");
+    asking.abort();
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_idle_connection_makes_room() -> Result<()> {
+    let (_site, gateway) = start(json!({"limits": {"connections": 2}})).await?;
+    let mut first = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+    let second = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+    let third = connect(&gateway, trusting(&gateway, "http/1.1")?);
+    let third = tokio::time::timeout(Duration::from_secs(5), third).await.context("it waits")??;
+    // A reset is as good as an end.
+    let closed = tokio::time::timeout(PATIENCE, first.read_u8()).await.context("the oldest stays")?;
+    assert!(closed.is_err());
+    assert!(metric(&gateway, "connections_shed_total").await? >= Some(1.0));
+    drop((second, third));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_busy_connection_stays() -> Result<()> {
+    let (site, gateway) = start(json!({"limits": {"connections": 2}})).await?;
+    site.quay.set(|oddities| oddities.delay = NEVER);
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut stream = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+        stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+        busy.push(stream);
+    }
+    let in_use = "pool_in_use{pool=\"limits.requests\"}";
+    until("both are busy", async || Ok(metric(&gateway, in_use).await? == Some(2.0))).await?;
+    let third = tokio::spawn({
+        let tls = trusting(&gateway, "http/1.1")?;
+        let address = gateway.address();
+        async move {
+            let tcp = TcpStream::connect(address).await?;
+            let name = rustls::pki_types::ServerName::try_from("localhost")?;
+            anyhow::Ok(tokio_rustls::TlsConnector::from(std::sync::Arc::new(tls)).connect(name, tcp).await?)
+        }
+    });
+    let waiting = "pool_waiting{pool=\"limits.connections\"}";
+    until("the third waits", async || Ok(metric(&gateway, waiting).await? == Some(1.0))).await?;
+    assert_eq!(metric(&gateway, in_use).await?, Some(2.0));
+    drop(busy.pop());
+    tokio::time::timeout(PATIENCE, third).await.context("its turn never came")???;
+    Ok(())
+}
+
+/// Probes of the process are answered whatever else is connected.
+#[tokio::test]
+async fn health_is_told_beside_idle_connections() -> Result<()> {
+    let (_site, gateway) = start(json!({})).await?;
+    let healthy = async || -> Result<TcpStream> {
+        let mut stream = TcpStream::connect(gateway.admin_address()).await?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+        let mut answer = [0; 12];
+        // Idle connections go by themselves after 30 s.
+        tokio::time::timeout(Duration::from_secs(15), stream.read_exact(&mut answer))
+            .await
+            .context("late")??;
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        Ok(stream)
+    };
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(TcpStream::connect(gateway.admin_address()).await?);
+    }
+    for _ in 0..100 {
+        held.push(healthy().await?);
+    }
+    Ok(())
+}
+
+/// The frames of a connection: type, flags, stream, payload.
+async fn frame(stream: &mut (impl AsyncReadExt + Unpin)) -> Result<(u8, u8, u32, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await?;
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut payload).await?;
+    Ok((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
+}
+
+/// RFC 9113 section 8.1: the whole answer, then RST_STREAM with NO_ERROR.
+#[tokio::test]
+async fn who_refuses_early_is_heard_over_http_2() -> Result<()> {
+    const DATA: u8 = 0;
+    const RST_STREAM: u8 = 3;
+    const END_STREAM: u8 = 1;
+    let (_site, gateway) = start(json!({})).await?;
+    let mut stream = connect(&gateway, trusting(&gateway, "h2")?).await?;
+    let path = format!("/v2/{REPOSITORY}/blobs/uploads/x");
+    // PATCH https path, authority x; literal fields (RFC 7541 section 6.2.2).
+    let mut block = vec![0x02, 5];
+    block.extend(b"PATCH");
+    block.extend([0x87, 0x04, u8::try_from(path.len())?]);
+    block.extend(path.as_bytes());
+    block.extend([0x01, 1, b'x']);
+    let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    hello.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    // HEADERS with END_HEADERS, then DATA that is not the last.
+    hello.extend([0, 0, u8::try_from(block.len())?, 1, 4, 0, 0, 0, 1]);
+    hello.extend(block);
+    hello.extend([0, 0, 3, DATA, 0, 0, 0, 0, 1]);
+    hello.extend(b"abc");
+    stream.write_all(&hello).await?;
+    let exchange = async {
+        let mut ended = false;
+        loop {
+            match frame(&mut stream).await? {
+                (RST_STREAM, _, 1, code) => return anyhow::Ok((ended, code)),
+                (kind, flags, 1, _) if kind <= 1 && flags & END_STREAM != 0 => ended = true,
+                _ => {}
+            }
+        }
+    };
+    let (ended, code) = tokio::time::timeout(PATIENCE, exchange).await.context("no end")??;
+    assert!(ended, "reset before the answer's end");
+    assert_eq!(code, [0; 4], "NO_ERROR");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_names_its_clients() -> Result<()> {
+    let (site, gateway) = start(json!({"trusted_proxies": ["127.0.0.0/8"]})).await?;
+    let request = gateway.client(None)?.raw(Method::GET, "/v2/")?;
+    request.header("x-forwarded-for", "198.51.100.9, 192.0.2.7").send().await?;
+    let seen = site.quay.record().of(&Method::GET, "/v2/");
+    assert_eq!(seen.last().context("asked")?.header("x-forwarded-for"), "192.0.2.7");
+    until("logged", async || Ok(gateway.log().contains("client=192.0.2.7"))).await
+}
