@@ -85,7 +85,7 @@ async fn what_is_missing_wrong_and_nobodys() -> Result<()> {
     let table = command(&gateway, &[&["audit", "--output", "csv"], &NOW]).await?;
     ensure!(table.status == Some(3), "{table:?}");
     let mut lines = table.stdout.lines();
-    assert_eq!(lines.next(), Some("kind,zone,name,size,expected,has,told"));
+    assert_eq!(lines.next(), Some("kind,zone,name,size,expected,has,known,told"));
     assert_eq!(lines.count(), plain.len());
     let line = format!("missing,zone-b,{gone},,1000,zone-a,");
     ensure!(table.stdout.contains(&line), "{line}\n{}", table.stdout);

@@ -94,6 +94,9 @@ pub(crate) struct QueueingArguments {
     /// Queue what an earlier inventory found, instead of listing again: the one in --folder, or this file.
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     pub(crate) findings: Option<Option<PathBuf>>,
+    /// Copy also blobs that Quay's database does not have (replication.placements); it is not asked then.
+    #[arg(long)]
+    pub(crate) unknown: bool,
 }
 
 /// `heal`.

@@ -68,6 +68,13 @@ pub(super) fn compare(listed: &mut [Listed<'_>], rows: Option<&Rows>) -> Compare
     }
 }
 
+/// Keeps with each finding whether the records have its blob, where they were asked.
+pub(super) fn note_records(findings: &mut [Finding], rows: Option<&Rows>) {
+    for finding in findings {
+        finding.known = rows.zip(finding.digest).map(|(rows, digest)| rows.contains_key(&digest));
+    }
+}
+
 /// One blob in every zone.
 struct Blob<'a> {
     digest: Digest,
@@ -220,11 +227,13 @@ mod tests {
         let rows: Rows =
             [(digest(1), placed(&["zone-a", "zone-b"])), (digest(3), placed(&["zone-c"]))].into();
         let there = [(1, [Some(5), None, Some(5)]), (2, [Some(6), Some(6), None])];
-        let mut found: Vec<_> = compare(&mut zones(&there), Some(&rows))
-            .findings
-            .iter()
-            .map(|f| (f.kind, f.zone.clone()))
-            .collect();
+        let mut compared = compare(&mut zones(&there), Some(&rows));
+        note_records(&mut compared.findings, Some(&rows));
+        let orphan = |f: &Finding| f.digest == Some(digest(2));
+        assert!(compared.findings.iter().all(|f| f.known == Some(!orphan(f))), "{:?}", compared.findings);
+        note_records(&mut compared.findings, None);
+        assert!(compared.findings.iter().all(|f| f.known.is_none()), "nobody was asked");
+        let mut found: Vec<_> = compared.findings.iter().map(|f| (f.kind, f.zone.clone())).collect();
         found.sort();
         let of = |kind, zone: &str| (kind, zone.to_owned());
         let mut wanted = vec![

@@ -82,6 +82,9 @@ pub struct Finding {
     /// The zones that have an object for it, right or wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub has: Vec<String>,
+    /// Whether the registry's records have the blob; none where they were not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<bool>,
     /// More, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<String>,
@@ -99,6 +102,7 @@ impl Finding {
             size,
             expected: None,
             has: Vec::new(),
+            known: None,
             told: None,
         }
     }
@@ -106,7 +110,8 @@ impl Finding {
     /// Of an object that nobody knows.
     pub(crate) fn stray(zone: &str, key: &str, size: u64) -> Self {
         let (zone, key, size) = (zone.to_owned(), Some(key.to_owned()), Some(size));
-        Self { kind: Kind::Stray, zone, digest: None, key, size, expected: None, has: Vec::new(), told: None }
+        let (digest, expected, has, known, told) = (None, None, Vec::new(), None, None);
+        Self { kind: Kind::Stray, zone, digest, key, size, expected, has, known, told }
     }
 
     /// Bytes that are in question.
@@ -136,13 +141,14 @@ impl Finding {
             number(self.size),
             number(self.expected),
             self.has.join(" "),
+            self.known.map_or_else(String::new, |known| known.to_string()),
             self.told.clone().unwrap_or_default(),
         ])
     }
 }
 
 /// The first line of a table of findings.
-pub const CSV_HEAD: &str = "kind,zone,name,size,expected,has,told\r\n";
+pub const CSV_HEAD: &str = "kind,zone,name,size,expected,has,known,told\r\n";
 
 /// Digests as text.
 mod text {
@@ -170,6 +176,7 @@ mod tests {
     fn findings_come_back_from_their_file() {
         let mut missing = Finding::of(Kind::Missing, "zone-b", Digest::EMPTY, None);
         missing.expected = Some(0);
+        missing.known = Some(false);
         let stray = Finding::stray("zone,c", "sha256/e3/\"odd\"", 7);
         for finding in [&missing, &stray] {
             let line = serde_json::to_string(finding).expect("JSON");

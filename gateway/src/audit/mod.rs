@@ -47,7 +47,7 @@ pub(crate) use table::{printable, with_bytes};
 pub use tally::{Count, Tally, ZoneTally};
 
 use self::checkpoint::Folder;
-use self::compare::{Compared, Listed, Rows, compare};
+use self::compare::{Compared, Listed, Rows, compare, note_records};
 use self::deep::{Read, Verdict, read_all, refine};
 use self::layout::{Layout, STEPS};
 use self::listing::Listing;
@@ -294,6 +294,7 @@ impl Audit<'_> {
         if self.options.deep.is_some() {
             self.read(&mut step, listed).await;
         }
+        note_records(&mut step.compared.findings, rows.as_ref());
         Ok(step)
     }
 

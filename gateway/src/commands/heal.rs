@@ -19,7 +19,8 @@ use crate::arguments::{BackfillArguments, HealArguments, InventoryArguments, Out
 /// Queues what an audit found, or says what that would be.
 pub(crate) fn heal(arguments: &HealArguments) -> anyhow::Result<ExitCode> {
     let settings = config::load(&arguments.inventory.config)?;
-    let options = options(&arguments.inventory, &settings, "audit");
+    let mut options = options(&arguments.inventory, &settings, "audit");
+    options.database = !arguments.queueing.unknown;
     let work = Work {
         settings: &settings,
         options: &options,
@@ -46,6 +47,7 @@ pub(crate) fn backfill(arguments: &BackfillArguments) -> anyhow::Result<ExitCode
     known(&settings, zone)?;
     let mut options = options(&arguments.inventory, &settings, &format!("backfill-{zone}"));
     options.targets = Some(vec![zone.clone()]);
+    options.database = !arguments.queueing.unknown;
     let target = settings.targets.contains(zone);
     if arguments.go && !target {
         anyhow::bail!("{}", queue::no_target(zone));
@@ -118,9 +120,15 @@ impl Work<'_> {
         }
         let began = self.checkpoint()?.map(|checkpoint| checkpoint.began);
         let plan = match self.zone {
-            Some(zone) => Plan::of_zone(self.findings()?, zone)?,
-            None => Plan::of(self.findings()?, self.targets())?,
+            Some(zone) => Plan::of_zone(self.findings()?, zone, self.queueing.unknown)?,
+            None => Plan::of(self.findings()?, self.targets(), self.queueing.unknown)?,
         };
+        if plan.unasked > 0 && self.settings.replication.placements.is_some() && !self.queueing.unknown {
+            anyhow::bail!(
+                "these findings do not say what Quay's database has (audit --zones-alone, or an earlier release): \
+                 run this without --findings, or with --unknown to copy also what it does not have"
+            );
+        }
         let Some(running) = running.filter(|_| seen || self.zone.is_none()) else {
             return Ok(Done { plan, fed: None, seen });
         };

@@ -52,6 +52,9 @@ pub struct Fed {
 struct Mark {
     findings_digest: String,
     began: Option<SystemTime>,
+    /// Whether what the registry does not have was counted among them.
+    #[serde(default)]
+    with_unknown: bool,
     zones: BTreeMap<String, u64>,
 }
 
@@ -76,7 +79,8 @@ impl Feed<'_> {
         stop: &CancellationToken,
     ) -> anyhow::Result<Fed> {
         let digest = self.plan.digest.context("findings that were not counted")?.to_string();
-        let nothing = Mark { findings_digest: digest, began: self.began, zones: BTreeMap::new() };
+        let (began, with_unknown) = (self.began, self.plan.with_unknown);
+        let nothing = Mark { findings_digest: digest, began, with_unknown, zones: BTreeMap::new() };
         let mark = self.mark()?.filter(|mark| mark.is_of(&nothing)).unwrap_or(nothing);
         let line = progress.bar(self.plan.all().objects, "{bar:30} {pos}/{len}  {msg}");
         let course = Mutex::new(Course { mark, fed: Fed::default(), line });
@@ -216,9 +220,10 @@ impl Feed<'_> {
 }
 
 impl Mark {
-    /// Whether it tells of the same findings of the same audit.
+    /// Whether it tells of the same copies for the same findings of the same audit.
     fn is_of(&self, other: &Self) -> bool {
-        (&self.findings_digest, self.began) == (&other.findings_digest, other.began)
+        let of = |mark: &Self| (mark.findings_digest.clone(), mark.began, mark.with_unknown);
+        of(self) == of(other)
     }
 }
 

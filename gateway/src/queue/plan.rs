@@ -18,9 +18,12 @@ pub struct Plan {
     pub findings: u64,
     /// Of those that say that something is wrong, how many no copy mends, by kind.
     pub beyond: BTreeMap<Kind, u64>,
-    /// Copies for objects of the right size and with other bytes: only a copy that reads what is there
-    /// finds them.
-    pub disguised: u64,
+    /// Findings that a copy would mend, of blobs that the registry's records do not have: left alone.
+    pub unknown: u64,
+    /// Whether those are copied too.
+    pub with_unknown: bool,
+    /// Copies for findings of an inventory that did not ask the records.
+    pub unasked: u64,
     /// What names these findings: the digest of their file.
     pub digest: Option<Digest>,
     /// The zones that copies go to.
@@ -30,21 +33,22 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Of all these findings, with copies to these zones.
+    /// Of all these findings, with copies to these zones; `with_unknown`: also of what the registry's
+    /// records do not have.
     ///
     /// # Errors
     /// Their file cannot be read.
-    pub fn of(findings: Findings, targets: BTreeSet<String>) -> anyhow::Result<Self> {
-        Self { targets, ..Self::default() }.all_of(findings)
+    pub fn of(findings: Findings, targets: BTreeSet<String>, with_unknown: bool) -> anyhow::Result<Self> {
+        Self { targets, with_unknown, ..Self::default() }.all_of(findings)
     }
 
-    /// Of the findings in this zone alone, with copies to it.
+    /// The same of the findings in this zone alone, with copies to it.
     ///
     /// # Errors
     /// Their file cannot be read.
-    pub fn of_zone(findings: Findings, zone: &str) -> anyhow::Result<Self> {
+    pub fn of_zone(findings: Findings, zone: &str, with_unknown: bool) -> anyhow::Result<Self> {
         let (targets, only) = (BTreeSet::from([zone.to_owned()]), Some(zone.to_owned()));
-        Self { targets, only, ..Self::default() }.all_of(findings)
+        Self { targets, only, with_unknown, ..Self::default() }.all_of(findings)
     }
 
     fn all_of(self, mut findings: Findings) -> anyhow::Result<Self> {
@@ -60,11 +64,17 @@ impl Plan {
     #[must_use]
     pub fn job(&self, finding: &Finding) -> Option<AddJob> {
         let digest = finding.digest.filter(|_| finding.kind.is_mended_by_a_copy())?;
-        self.targets.contains(&finding.zone).then(|| AddJob {
+        (self.targets.contains(&finding.zone) && !self.leaves_alone(finding)).then(|| AddJob {
             digest: digest.to_string(),
             zone: finding.zone.clone(),
-            size: finding.expected,
+            // Of an object that was read and is wrong, a size that fits would say that it is right.
+            size: finding.expected.filter(|_| finding.kind != Kind::WrongBytes),
         })
+    }
+
+    /// Whether it is of a blob that the registry does not have, and nobody asked for those.
+    fn leaves_alone(&self, finding: &Finding) -> bool {
+        finding.known == Some(false) && !self.with_unknown
     }
 
     fn take(&mut self, finding: &Finding) {
@@ -74,8 +84,9 @@ impl Plan {
         self.findings += 1;
         if self.job(finding).is_some() {
             self.zones.entry(finding.zone.clone()).or_default().add(finding.bytes());
-            let same = finding.expected.is_some() && finding.size == finding.expected;
-            self.disguised += u64::from(finding.kind == Kind::WrongBytes && same);
+            self.unasked += u64::from(finding.known.is_none());
+        } else if self.leaves_alone(finding) {
+            self.unknown += u64::from(finding.kind.is_mended_by_a_copy());
         } else if finding.kind.is_wrong() {
             *self.beyond.entry(finding.kind).or_default() += 1;
         }
@@ -137,16 +148,35 @@ mod tests {
         ] {
             plan.take(&finding(kind, expected));
         }
+        // A size that fits must not keep a copy from reading what was found to be wrong.
         let mut disguised = finding(Kind::WrongBytes, Some(7));
         disguised.size = Some(7);
-        assert_eq!(plan.disguised, 0);
+        assert_eq!(plan.job(&disguised).map(|job| job.size), Some(None));
         plan.take(&disguised);
         plan.take(&Finding::stray("zone-b", "sha256/e3/x", 100));
         assert_eq!(plan.zones, [("zone-b".to_owned(), Count { objects: 4, bytes: 19 })].into());
-        assert_eq!((plan.findings, plan.disguised), (8, 1));
+        assert_eq!((plan.findings, plan.unknown), (8, 0));
         assert_eq!(plan.beyond, [(Kind::Lost, 1), (Kind::Unreadable, 1)].into());
         let job = plan.job(&finding(Kind::Missing, Some(5))).expect("a copy");
         assert_eq!((job.digest.parse(), &*job.zone, job.size), (Ok(Digest::EMPTY), "zone-b", Some(5)));
+    }
+
+    #[test]
+    fn what_the_registry_does_not_have_is_copied_only_if_asked() {
+        let [mut unknown, mut known, unasked] =
+            [1_u8, 2, 3].map(|n| Finding::of(Kind::Missing, "zone-b", Digest::of(&[n]), None));
+        (unknown.known, known.known) = (Some(false), Some(true));
+        for (with_unknown, wanted) in [(false, [false, true, true]), (true, [true; 3])] {
+            let targets = ["zone-b".to_owned()].into();
+            let mut plan = Plan { targets, with_unknown, ..Plan::default() };
+            let queued = [&unknown, &known, &unasked].map(|finding| {
+                plan.take(finding);
+                plan.job(finding).is_some()
+            });
+            assert_eq!(queued, wanted);
+            assert_eq!((plan.unknown, plan.unasked), (u64::from(!with_unknown), 1));
+            assert!(plan.beyond.is_empty());
+        }
     }
 
     #[test]

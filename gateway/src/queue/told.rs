@@ -55,11 +55,11 @@ fn beyond(plan: &Plan) -> String {
     for (kind, count) in &plan.beyond {
         let _ = writeln!(text, "no copy mends: {count} {}", kind.as_str());
     }
-    if plan.disguised > 0 {
+    if plan.unknown > 0 {
         let _ = writeln!(
             text,
-            "{} objects of the right size have other bytes: a copy sees that only with replication.verify: deep",
-            plan.disguised
+            "left alone: {} of blobs that Quay's database does not have; --unknown copies them too",
+            plan.unknown
         );
     }
     text
@@ -74,7 +74,7 @@ pub fn healed_json(plan: &Plan, fed: Option<Fed>) -> Value {
         "zones": zones,
         "copies": count(plan.all()),
         "beyond": beyond,
-        "right_size_wrong_bytes": plan.disguised,
+        "unknown_left_alone": plan.unknown,
         "queued": fed.map(|fed| fed.queued),
         "findings_dealt_with_before": fed.map(|fed| fed.earlier),
     })
