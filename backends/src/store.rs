@@ -40,7 +40,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     }
 
     /// Has the store copy an object of `size` bytes to `key` by itself, so that its bytes do not pass
-    /// here: atomic, but **not verified**. `false`: it cannot copy from there, and nothing was done.
+    /// here: atomic, but **not verified**, so the caller proves the bytes before. `false`: it cannot copy from
+    /// there, or an object lies at `key`, which is never overwritten so; nothing was done. No store excludes
+    /// that one appears between the look and the copy.
     async fn copy(&self, key: &Key, from: &Whereabouts, size: u64) -> Result<bool> {
         let _ = (key, from, size);
         Ok(false)
@@ -49,7 +51,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Every object whose key below the root starts with `prefix`, in the store's own order.
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>>;
 
-    /// Removes an object; one that is not there is removed already.
+    /// Removes an object; one that is not there is removed already. It may be the last copy of its bytes:
+    /// only who created it in this place, and knows of another copy, may ask for that.
     async fn delete(&self, key: &Key) -> Result<()>;
 
     /// A real, small, authenticated read, to learn whether the store serves.

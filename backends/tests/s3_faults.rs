@@ -275,7 +275,7 @@ async fn a_completion_that_says_nothing_is_none() {
         let absent = Answer::Bytes(answer("404 Not Found", ""));
         let (written, lines) = put_in_parts(vec![cut, none, absent]).await;
         assert_eq!(kind(written), Kind::Unavailable, "{nothing:?}");
-        assert!(lines[4].starts_with("POST ") && lines[5].starts_with("HEAD "), "{lines:?}");
+        assert!(lines[4].starts_with("POST ") && lines[5].starts_with("GET "), "{lines:?}");
     }
 }
 
@@ -297,12 +297,18 @@ async fn what_has_no_body_says_so() {
 async fn a_completion_whose_answer_is_lost_is_looked_for() {
     let lost = Answer::Bytes(answer("500 Internal Server Error", ""));
     let none = Answer::Bytes(answer("404 Not Found", "<Error><Code>NoSuchUpload</Code></Error>"));
-    let there = |size: usize| Answer::Bytes(answer(&format!("200 OK\nContent-Length: {size}"), ""));
-    let (written, lines) = put_in_parts(vec![lost.clone(), none.clone(), there(6 * MIB)]).await;
+    let there = |bytes: String| Answer::Bytes(answer("200 OK", &bytes));
+    let right = "\u{1}".repeat(6 * MIB);
+    let (written, lines) = put_in_parts(vec![lost.clone(), none.clone(), there(right.clone())]).await;
     written.expect("it was completed after all");
     assert_eq!(lines.len(), 6);
-    let (written, _) = put_in_parts(vec![lost, none, there(5)]).await;
-    assert_eq!(kind(written), Kind::Unavailable);
+    // Its size does not say that: what lay there before may have had the same.
+    let mut older = right;
+    older.replace_range(5..6, "x");
+    for other in [older, "short".to_owned()] {
+        let (written, _) = put_in_parts(vec![lost.clone(), none.clone(), there(other)]).await;
+        assert_eq!(kind(written), Kind::Unavailable);
+    }
 }
 
 /// A store that wants fewer requests refuses the abort too, and keeps what it holds.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backends::Source;
+use backends::{Meta, Source};
+use futures_util::future::join_all;
 use tokio::time::timeout;
 use zone_router::Zone;
-use zone_router::fanout::{Authority, Job, Placed, Wanted};
+use zone_router::fanout::{Authority, Deed, Job, Placed, Wanted};
 use zone_router::postgres::PostgresError;
 
 use crate::account::Reader;
@@ -89,13 +90,13 @@ impl Quay {
         database: &QuayDatabase,
         job: &Job,
         target: &Zone,
-        written: bool,
+        created: Option<&[Zone]>,
     ) -> Result<Placed, NotPlaced> {
         let Some(locks) = &self.locks else {
-            return self.place_within(database, job, target, written, None).await;
+            return self.place_within(database, job, target, created, None).await;
         };
         let lock = locks.take(&format!("BLOB_DELETE_{}", job.blob.digest)).await?;
-        let placed = self.place_within(database, job, target, written, Some(&lock)).await;
+        let placed = self.place_within(database, job, target, created, Some(&lock)).await;
         match lock.release().await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(digest = %job.blob.digest, "Quay's lock ended before it was let go"),
@@ -105,20 +106,18 @@ impl Quay {
     }
 
     /// Under the lock, if there is one: nobody removes the object then, and none is removed once the
-    /// row is there.
+    /// row is there. `created`: this job created the object; the other zones.
     async fn place_within(
         &self,
         database: &QuayDatabase,
         job: &Job,
         target: &Zone,
-        written: bool,
+        created: Option<&[Zone]>,
         lock: Option<&Lock>,
     ) -> Result<Placed, NotPlaced> {
         let there =
             timeout(UNDER_LOCK, target.store.head(&job.blob.key)).await.map_err(|_| NotPlaced::Late)?;
-        if there.map_err(NotPlaced::Store)?.is_none() {
-            return Err(NotPlaced::Gone);
-        }
+        let Some(there) = there.map_err(NotPlaced::Store)? else { return Err(NotPlaced::Gone) };
         let (zone, digest) = (&*target.name, &job.blob.digest);
         match database.place(digest, zone).await? {
             Rows::NoLocation => Err(NotPlaced::NoLocation(Arc::clone(&target.name))),
@@ -131,30 +130,43 @@ impl Quay {
                 Ok(Placed::Kept)
             }
             Rows::None => {
-                if written {
-                    self.take_back(database, job, target, lock).await?;
+                match created {
+                    Some(others) => self.take_back(database, job, (target, &there), others, lock).await?,
+                    None => tracing::info!(zone, %digest, "Quay does not have the blob: the object stays"),
                 }
                 Ok(Placed::Withdrawn)
             }
         }
     }
 
-    /// Removes the copy that this job has just written, as Quay's own garbage collection would:
-    /// under its lock, and unless an upload is about to take the object for its own.
+    /// Removes the copy that this job has just created, as Quay's own garbage collection would: under its
+    /// lock, unless an upload is about to take the object for its own, and unless it may be the only copy
+    /// that is left, such as where another database than Quay's is asked.
     async fn take_back(
         &self,
         database: &QuayDatabase,
         job: &Job,
-        target: &Zone,
+        (target, there): (&Zone, &Meta),
+        others: &[Zone],
         lock: Option<&Lock>,
     ) -> Result<(), NotPlaced> {
         let (zone, digest) = (&*target.name, &job.blob.digest);
+        let stays =
+            |why| tracing::warn!(zone, %digest, "Quay does not have the blob: the copy stays, as {why}");
         let Some(lock) = lock else {
-            tracing::warn!(zone, %digest, "the blob was deleted while it was copied: the copy stays, as Quay has no lock");
+            stays("Quay has no lock");
             return Ok(());
         };
+        if job.repositories.is_empty() {
+            stays("it was asked for by command");
+            return Ok(());
+        }
         if database.uploads_to(zone).await? {
-            tracing::warn!(zone, %digest, "the blob was deleted while it was copied: the copy stays, as uploads are under way there");
+            stays("uploads are under way there");
+            return Ok(());
+        }
+        if !timeout(UNDER_LOCK, is_elsewhere(there, others)).await.unwrap_or(false) {
+            stays("it may be the only one");
             return Ok(());
         }
         if lock.left() < EXPIRY - UNDER_LOCK {
@@ -165,6 +177,13 @@ impl Quay {
         tracing::info!(zone, %digest, "the blob was deleted while it was copied: the copy is taken back");
         Ok(())
     }
+}
+
+/// Whether another zone has an object like this one too.
+async fn is_elsewhere(there: &Meta, others: &[Zone]) -> bool {
+    let others = others.iter().filter(|zone| zone.unusable.is_none());
+    let heads = join_all(others.map(|zone| zone.store.head(&there.key))).await;
+    heads.iter().flatten().flatten().any(|other| other.size == there.size)
 }
 
 #[async_trait]
@@ -216,8 +235,9 @@ impl Authority for Quay {
         }
     }
 
-    async fn placed(&self, job: &Job, target: &Zone, written: bool) -> Result<Placed, String> {
+    async fn placed(&self, job: &Job, target: &Zone, deed: Deed, others: &[Zone]) -> Result<Placed, String> {
         let Some(database) = self.placing_at(target) else { return Ok(Placed::Kept) };
-        self.place(database, job, target, written).await.map_err(|error| error.to_string())
+        let created = (deed == Deed::Created).then_some(others);
+        self.place(database, job, target, created).await.map_err(|error| error.to_string())
     }
 }

@@ -2,6 +2,7 @@
 
 mod compared;
 mod healed;
+mod kept;
 mod queued;
 mod resumed;
 mod support;

@@ -75,3 +75,52 @@ async fn orphans_what_is_not_placed_and_what_is_lost() -> Result<()> {
     assert_eq!(audit(&["--zones-alone"]).await?, [missing].into());
     Ok(())
 }
+
+/// A copy of what Quay does not have would be nobody's: heal and backfill leave it alone unless asked.
+#[tokio::test]
+async fn what_quay_does_not_have_is_not_copied_unless_asked() -> Result<()> {
+    let stage = Stage::start().await?;
+    let orphan = blob(&stage, "orphan", &["zone-a"], None).await?;
+    let known = blob(&stage, "known", &["zone-a"], Some(&["zone-a"])).await?;
+    let mut gateway = stage.prepared(&json!({}))?;
+    gateway.spawn().await?;
+    let command = async |arguments: &[&str]| {
+        let output = gateway.command(&[arguments, &["--min-age", "0s"]].concat()).await?;
+        anyhow::Ok((
+            output.status.code(),
+            String::from_utf8(output.stdout)?,
+            String::from_utf8(output.stderr)?,
+        ))
+    };
+    let arrives = async |zone: &str, digest: &Digest| {
+        for _ in 0..2400 {
+            if stage.site.zone(zone).has(digest) {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        anyhow::bail!("no copy in {zone}")
+    };
+    let (_, printed, _) = command(&["audit", "--output", "json"]).await?;
+    let report: Value = serde_json::from_str(&printed)?;
+    for finding in report["findings"].as_array().into_iter().flatten() {
+        ensure!(finding["known"] == (finding["digest"] == known.to_string()), "{finding:#}");
+    }
+    for arguments in [&["heal", "--findings"][..], &["heal"], &["backfill", "zone-b", "--go"]] {
+        let (_, printed, said) = command(arguments).await?;
+        ensure!(printed.contains("left alone: ") && printed.contains("--unknown"), "{printed}{said}");
+    }
+    for zone in ["zone-b", "zone-c"] {
+        arrives(zone, &known).await?;
+        ensure!(!stage.site.zone(zone).has(&orphan), "an orphan was copied into {zone}");
+    }
+    // An inventory that did not ask the database does not say what Quay has.
+    command(&["audit", "--zones-alone", "--output", "json"]).await?;
+    let (status, _, said) = command(&["heal", "--findings"]).await?;
+    ensure!(status == Some(1) && said.contains("do not say what Quay's database has"), "{said}");
+    command(&["heal", "--findings", "--unknown"]).await?;
+    for zone in ["zone-b", "zone-c"] {
+        arrives(zone, &orphan).await?;
+    }
+    Ok(())
+}

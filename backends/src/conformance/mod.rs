@@ -73,6 +73,8 @@ pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<(), Failure>
         write::concurrent_puts,
         write::wrong_bytes,
         write::broken_sources,
+        write::copies_over,
+        write::failed_puts_over_another,
         write::cancelled_puts,
         write::deletion,
     ];

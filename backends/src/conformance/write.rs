@@ -119,6 +119,48 @@ async fn refused(suite: &Suite, source: &Source, kinds: &[Kind]) -> Outcome {
     suite.remove(&older).await
 }
 
+/// A put that fails at its very end leaves what was there, large as it may be.
+pub(super) async fn failed_puts_over_another(suite: &Suite) -> Outcome {
+    let key = suite.key("kept");
+    let older = noise(14, suite.two_sizes().into_iter().max().unwrap_or_default());
+    suite.put(&key, &older).await?;
+    for size in suite.two_sizes() {
+        let last = size as u64 - 1;
+        for how in [Break::Flip(last), Break::Stall(last)] {
+            let put = timeout(UNTIL_GIVEN_UP, suite.store.put(&key, &broken(size, how))).await;
+            ensure(!matches!(put, Ok(Ok(()))), || format!("{how:?} of {size}: it was written"))?;
+        }
+    }
+    sleep(UNTIL_FORGOTTEN).await;
+    suite.holds(&key, &older).await?;
+    suite.remove(&key).await
+}
+
+/// What a store copies by itself is not verified, so it never goes where something lies.
+pub(super) async fn copies_over(suite: &Suite) -> Outcome {
+    let (from, to) = (suite.key("copied/from"), suite.key("copied/to"));
+    let Some(there) = suite.store.whereabouts(&from) else { return Ok(()) };
+    for size in suite.two_sizes() {
+        let (bytes, older) = (noise(12, size), noise(13, 1234));
+        suite.put(&from, &bytes).await?;
+        for lies in [&older, &Bytes::new()] {
+            suite.put(&to, lies).await?;
+            let copied = suite.store.copy(&to, &there, size as u64).await;
+            same("a copy over an object", &copied.map_err(|error| error.to_string())?, &false)?;
+            suite.holds(&to, lies).await?;
+        }
+        suite.remove(&to).await?;
+        let copied = suite.store.copy(&to, &there, size as u64).await.map_err(|error| error.to_string())?;
+        if copied {
+            suite.holds(&to, &bytes).await?;
+        }
+        suite.holds(&from, &bytes).await?;
+        suite.remove(&to).await?;
+        suite.remove(&from).await?;
+    }
+    Ok(())
+}
+
 /// Whoever stops waiting leaves nothing behind that can be seen.
 pub(super) async fn cancelled_puts(suite: &Suite) -> Outcome {
     for size in suite.two_sizes() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use aws_credential_types::Credentials;
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{Method, Request, Response};
 use tokio_util::task::TaskTracker;
@@ -22,7 +23,7 @@ use crate::clock::{self, Clock};
 use crate::headers::described;
 use crate::transport::HttpClient;
 use crate::upload::Upload;
-use crate::{Digest, Error, Key, Kind, Meta, Result, Transport};
+use crate::{Digest, Error, Hasher, Key, Kind, Meta, Result, Transport};
 
 /// Asks for encryption at rest.
 const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
@@ -224,6 +225,24 @@ impl Client {
         match answer.status() {
             StatusCode::NOT_FOUND => self.absent(&what, answer).await.map(|()| None),
             status if status.is_success() => described(&what, key, answer.headers()).map(Some),
+            _ => Err(self.refusal(&what, answer).await),
+        }
+    }
+
+    /// Whether the object under a key has this digest, by its bytes.
+    pub(super) async fn holds(&self, key: &Key, digest: Digest) -> Result<bool> {
+        let what = format!("get {key}");
+        let answer = self.send(&what, &Call::new(Method::GET, self.address.object(key, &[])?)).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => self.absent(&what, answer).await.map(|()| false),
+            status if status.is_success() => {
+                let mut body = self.http.object(what, key, None, answer)?.body;
+                let mut hasher = Hasher::new();
+                while let Some(piece) = body.try_next().await? {
+                    hasher.update(&piece);
+                }
+                Ok(hasher.finish() == digest)
+            }
             _ => Err(self.refusal(&what, answer).await),
         }
     }

@@ -182,6 +182,9 @@ impl Store for S3Store {
         if size > self.single_copy && !within::may_be_parts(from) {
             return Ok(false);
         }
+        if self.client.head(key).await?.is_some() {
+            return Ok(false);
+        }
         within::copy(&self.client, key, from, size, self.single_copy, self.copied_part).await.map(|()| true)
     }
 

@@ -14,7 +14,7 @@ use super::sign::Payload;
 use crate::parts::{PARTS_IN_FLIGHT, Part, Parts};
 use crate::persist::persist;
 use crate::upload::Upload;
-use crate::{Error, Hasher, Key, Kind, Proof, Result, Source};
+use crate::{Digest, Error, Hasher, Key, Kind, Proof, Result, Source};
 
 /// The most parts S3 takes.
 const MAX_PARTS: u64 = 10_000;
@@ -89,7 +89,7 @@ impl Started {
                 .try_collect()
                 .await?
         };
-        self.complete(what, source.size(), &etags).await
+        self.complete(what, Some(source.digest()), &etags).await
     }
 
     /// Sends a part that is in memory, again if need be, and returns its ETag.
@@ -151,7 +151,9 @@ impl Started {
         Ok(Call::new(Method::PUT, self.client.address.object(&self.key, &query)?))
     }
 
-    pub(super) async fn complete(&self, what: &str, size: u64, etags: &[String]) -> Result<()> {
+    /// Makes the object appear. Where it is not known whether it did, what is there is read, if it should
+    /// have this digest.
+    pub(super) async fn complete(&self, what: &str, digest: Option<Digest>, etags: &[String]) -> Result<()> {
         let url = self.client.address.object(&self.key, &[("uploadId", &self.id)])?;
         let call = Call::new(Method::POST, url).with_body(request::completion(etags));
         let call = call.with_header(header::CONTENT_TYPE, "application/xml")?;
@@ -162,8 +164,8 @@ impl Started {
         };
         match self.try_complete(what, &call).await {
             // The first answer was lost, or was wrong: the upload is gone, so see what became of it.
-            Err(again) if again.code() == Some("NoSuchUpload") => match self.client.head(&self.key).await? {
-                Some(meta) if meta.size == size => Ok(()),
+            Err(again) if again.code() == Some("NoSuchUpload") => match digest {
+                Some(digest) if self.client.holds(&self.key, digest).await? => Ok(()),
                 _ => Err(error),
             },
             completed => completed,

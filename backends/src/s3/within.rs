@@ -79,7 +79,7 @@ async fn copy_parts(started: &Started, what: &str, from: &str, size: u64, part: 
     let ranges = (0..size.div_ceil(part)).map(|number| number * part..size.min((number + 1) * part));
     let copies = ranges.enumerate().map(|(index, range)| copy_part(started, what, from, index + 1, range));
     let etags: Vec<String> = stream::iter(copies).buffered(PARTS_IN_FLIGHT).try_collect().await?;
-    started.complete(what, size, &etags).await
+    started.complete(what, None, &etags).await
 }
 
 async fn copy_part(

@@ -24,6 +24,7 @@ use crate::store::get_nothing;
 use crate::upload::Upload;
 use crate::{Digest, Error, Key, Kind, MARKER, Meta, Object, Result, Source, Store, Transport, Whereabouts};
 use client::{Call, Client};
+use segments::Made;
 
 /// The largest object that is written by a single request, in bytes, if the server takes as much.
 const SINGLE_PUT: u64 = 5 * 1024 * 1024 * 1024;
@@ -154,8 +155,8 @@ impl Store for SwiftStore {
             return segments::put(&self.client, key, source, self.segment, limit).await;
         }
         self.put_single(&what, key, source).await?;
-        let replaced = self.client.folder_of(old.as_ref()).into_iter().collect();
-        segments::remove_replaced(&self.client, key, replaced).await;
+        let replaced = self.client.folder_of(old.as_ref());
+        segments::remove_replaced(&self.client, key, replaced, &Made::Whole(source.size())).await;
         Ok(())
     }
 
@@ -170,11 +171,11 @@ impl Store for SwiftStore {
             return Ok(false);
         }
         let what = format!("copy {key} within the store");
-        let old = self.client.find(&what, key, false).await?;
+        if self.client.find(&what, key, true).await?.is_some() {
+            return Ok(false);
+        }
         let call = Call::put(self.client.names.of(key)?).with_header(COPY_FROM, from)?;
         self.client.upload(&what, &call, || async { Ok(Upload::pieces(vec![])) }).await?;
-        let replaced = self.client.folder_of(old.as_ref()).into_iter().collect();
-        segments::remove_replaced(&self.client, key, replaced).await;
         Ok(true)
     }
 

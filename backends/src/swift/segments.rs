@@ -2,6 +2,7 @@
 //! Object of zero bytes that names the folder.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use http::HeaderName;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
-use super::client::{Call, Client};
+use super::client::{Call, Client, Found};
 use super::request::Folder;
 use crate::persist::persist;
 use crate::upload::Upload;
@@ -73,6 +74,33 @@ pub(super) async fn put(
     let (name, key) = (what.clone(), key.clone());
     let ended = tidying.spawn(async move { started.publish(&what, &key, before, turn).await }).await;
     ended.unwrap_or_else(|_| Err(Error::new(Kind::Unavailable, format!("{name}: cut at its manifest"))))
+}
+
+/// What became of a manifest.
+enum Declared {
+    /// The object is there.
+    Done,
+    /// It is not, and will not be.
+    Refused(Error),
+    /// Nobody knows.
+    Unknown(Error),
+}
+
+/// An object that was written, by what is seen of it.
+pub(super) enum Made {
+    /// In one request, of so many bytes.
+    Whole(u64),
+    /// In these segments.
+    Segments(Folder),
+}
+
+impl Made {
+    fn is(&self, client: &Client, found: &Found) -> bool {
+        match self {
+            Self::Whole(size) => found.manifest.is_none() && !found.is_static && found.meta.size == *size,
+            Self::Segments(folder) => client.folder_of(Some(found)).as_ref() == Some(folder),
+        }
+    }
 }
 
 /// Segments that exist at the store, without an object.
@@ -140,7 +168,8 @@ impl Started {
     }
 
     /// Makes the object appear, and removes what it replaces: the segments of the object that was
-    /// there, and its own, should another writer win.
+    /// there. Its own stay once they may be in use, also where another writer wins: a look that is not of
+    /// the newest would take them from under the object.
     async fn publish(
         self,
         what: &str,
@@ -151,16 +180,15 @@ impl Started {
         let declared = self.declare(what, key).await;
         drop(turn);
         match declared {
-            Ok(()) => {
-                let replaced = before.into_iter().chain([self.folder.clone()]).collect();
-                remove_replaced(&self.client, key, replaced).await;
+            Declared::Done => {
+                remove_replaced(&self.client, key, before, &Made::Segments(self.folder.clone())).await;
                 Ok(())
             }
-            Err(error) if error.is_transient() => {
+            Declared::Unknown(error) => {
                 tracing::warn!(%error, "whether an object was written is unknown; its segments stay");
                 Err(error)
             }
-            Err(error) => {
+            Declared::Refused(error) => {
                 self.remove().await;
                 Err(error)
             }
@@ -182,15 +210,27 @@ impl Started {
     }
 
     /// Writes the manifest.
-    async fn declare(&self, what: &str, key: &Key) -> Result<()> {
+    async fn declare(&self, what: &str, key: &Key) -> Declared {
         let name = HeaderName::from_static("x-object-manifest");
-        let call = Call::put(self.client.names.of(key)?).with_header(name, &self.folder.manifest())?;
-        let declared = persist(|| self.client.upload(what, &call, || async { Ok(Upload::pieces(vec![])) }));
-        let Err(error) = declared.await else { return Ok(()) };
-        // A broken connection may hide that it was done.
+        let call = self.client.names.of(key).map(Call::put);
+        let call = match call.and_then(|call| call.with_header(name, &self.folder.manifest())) {
+            Ok(call) => call,
+            Err(error) => return Declared::Refused(error),
+        };
+        // Of a try that broke off nobody knows what the server did, or will yet do.
+        let broken = AtomicBool::new(false);
+        let declared = persist(|| async {
+            let sent = self.client.upload(what, &call, || async { Ok(Upload::pieces(vec![])) }).await;
+            broken.fetch_or(sent.as_ref().is_err_and(Error::is_transient), Ordering::Relaxed);
+            sent
+        });
+        let Err(error) = declared.await else { return Declared::Done };
         match self.client.find(what, key, true).await {
-            Ok(found) if self.client.folder_of(found.as_ref()).as_ref() == Some(&self.folder) => Ok(()),
-            _ => Err(error),
+            Ok(found) if self.client.folder_of(found.as_ref()).as_ref() == Some(&self.folder) => {
+                Declared::Done
+            }
+            Ok(_) if !broken.into_inner() => Declared::Refused(error),
+            _ => Declared::Unknown(error),
         }
     }
 
@@ -260,24 +300,20 @@ async fn remove_all(client: &Client, names: Vec<String>) -> Result<()> {
 
 /// Removes the segments of an object that was replaced.
 ///
-/// The newest object is looked at once more: with several writers the last manifest wins, and
-/// whatever it names stays. What cannot be told for certain stays too.
-pub(super) async fn remove_replaced(client: &Client, key: &Key, folders: Vec<Folder>) {
-    if folders.is_empty() {
-        return;
-    }
-    let newest = match client.find("look for the newest object", key, true).await {
-        Ok(Some(newest)) => client.folder_of(Some(&newest)),
-        Ok(None) => return,
-        Err(error) => {
-            tracing::warn!(%error, "segments of a replaced object stay behind");
+/// Only once the object that took its place is seen there: Swift answers 202 to a PUT that it drops since
+/// the object there is newer by its servers' clocks. What cannot be told for certain stays.
+pub(super) async fn remove_replaced(client: &Client, key: &Key, replaced: Option<Folder>, made: &Made) {
+    let Some(replaced) = replaced else { return };
+    let removed = match client.find("look for the newest object", key, true).await {
+        Ok(Some(newest)) if made.is(client, &newest) => remove_folder(client, &replaced).await,
+        Ok(_) => {
+            tracing::warn!(%key, "another object is seen than was written: the segments of the one before stay");
             return;
         }
+        Err(error) => Err(error),
     };
-    for folder in folders.iter().filter(|folder| Some(*folder) != newest.as_ref()) {
-        if let Err(error) = remove_folder(client, folder).await {
-            tracing::warn!(%error, "segments of a replaced object stay behind");
-        }
+    if let Err(error) = removed {
+        tracing::warn!(%error, "segments of a replaced object stay behind");
     }
 }
 

@@ -5,6 +5,7 @@ mod location;
 use std::io;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -23,9 +24,9 @@ pub use location::Location;
 #[derive(Debug)]
 pub struct Zone {
     location: Location,
-    proxy: Proxy,
-    _server: Server,
-    dir: TempDir,
+    proxy: Arc<Proxy>,
+    _server: Arc<Server>,
+    dir: Arc<TempDir>,
 }
 
 impl Zone {
@@ -44,7 +45,20 @@ impl Zone {
         let proxy = Proxy::start(server.address())?;
         proxy.set(|faults| faults.latency = latency);
         let location = Location { address: proxy.address(), ..location };
-        Ok(Self { location, proxy, _server: server, dir })
+        Ok(Self { location, proxy: Arc::new(proxy), _server: Arc::new(server), dir: Arc::new(dir) })
+    }
+
+    /// A zone called `name` in another bucket of the same server, under the same keys: the server copies
+    /// between the two by itself.
+    ///
+    /// # Errors
+    /// Where its folder cannot be made.
+    pub fn sibling(&self, name: &str) -> Result<Self> {
+        let location =
+            Location { name: name.to_owned(), bucket: format!("quay-{name}"), ..self.location.clone() };
+        std::fs::create_dir(self.dir.path().join(&location.bucket))?;
+        let (proxy, dir) = (Arc::clone(&self.proxy), Arc::clone(&self.dir));
+        Ok(Self { location, proxy, _server: Arc::clone(&self._server), dir })
     }
 
     /// Its line, and the faults on it.

@@ -29,12 +29,23 @@ pub trait Authority: fmt::Debug + Send + Sync {
     /// A sentence on why that is not known; the job is then tried again.
     async fn must_prove(&self, job: &Job, target: &Zone) -> Result<bool, String>;
 
-    /// Told that the target has the blob, proven if [`Authority::must_prove`]; `written`: by this
-    /// job, a moment ago, and proven on the way.
+    /// Told that the target has the blob, proven if [`Authority::must_prove`] or this job wrote it; `others`
+    /// are the zones beside it.
     ///
     /// # Errors
     /// A sentence on why it could not be kept; the job is then tried again.
-    async fn placed(&self, job: &Job, target: &Zone, written: bool) -> Result<Placed, String>;
+    async fn placed(&self, job: &Job, target: &Zone, deed: Deed, others: &[Zone]) -> Result<Placed, String>;
+}
+
+/// How a blob came to be at its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// It was there.
+    Found,
+    /// This job wrote it, a moment ago and proven on the way, where another object lay.
+    Replaced,
+    /// This job wrote it so where nothing lay: it alone may be taken back.
+    Created,
 }
 
 /// Whether the registry still has a blob.
@@ -53,6 +64,7 @@ pub enum Wanted {
 pub enum Placed {
     /// It stays.
     Kept,
-    /// The registry has dropped the blob meanwhile. What was written has been taken back.
+    /// The registry has dropped the blob meanwhile. What was created has been taken back, if it was safe
+    /// to do so.
     Withdrawn,
 }

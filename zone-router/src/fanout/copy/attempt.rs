@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use backends::{Digest, Error, Kind, Meta};
+use backends::{Digest, Error, Kind, Meta, Source};
+use futures_util::future::join_all;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::super::job::Job;
-use super::means::Means;
+use super::means::{Means, Read};
 use super::relay::{self, Origin, Record, Relay, Way};
-use super::{CopyError, Failure, Outcome};
+use super::{CopyError, Failure, Fault, Outcome};
 use crate::Zone;
 
 /// What a copy that is neither in a zone nor at the registry is called.
@@ -22,14 +23,10 @@ pub(super) struct Attempt<'a> {
     pub(super) job: &'a Job,
     /// Its size, as far as anybody said.
     size: Option<u64>,
-    /// What lies at the target, perhaps not the blob.
-    there: Option<Meta>,
-    /// It was read, and is not the blob.
-    pub(super) is_wrong: bool,
-    /// And it is we who had it put there.
-    pub(super) left_wrong: bool,
-    /// Another zone has it in another size than the target.
-    contradicted: bool,
+    /// What lies at the target. After [`Attempt::is_right`] said no, it is another object than the blob.
+    pub(super) there: Option<Meta>,
+    /// Why that could not be read to its end, if it could not.
+    unreadable: Option<Error>,
     /// What is written if nothing lies at the target, where it can be told without asking the sources.
     quick: Option<Arc<Relay>>,
     /// Those that need not be tried any more.
@@ -40,7 +37,6 @@ pub(super) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     /// Looks at the target; the first source of a small blob is opened meanwhile.
     pub(super) async fn begin(means: &'a Means, job: &'a Job) -> Result<Self, CopyError> {
-        let size = if job.blob.digest == Digest::EMPTY { Some(0) } else { job.size };
         let quick = means.quick(job);
         let ahead = async {
             if let Some(relay) = quick.as_ref().filter(|_| means.opens_ahead(job)) {
@@ -51,11 +47,9 @@ impl<'a> Attempt<'a> {
         Ok(Self {
             means,
             job,
-            size,
+            size: job.size,
             there: there.map_err(|error| CopyError::target(&means.target, error))?,
-            is_wrong: false,
-            left_wrong: false,
-            contradicted: false,
+            unreadable: None,
             quick,
             spent: HashSet::new(),
             failures: Vec::new(),
@@ -63,86 +57,87 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) async fn run(&mut self) -> Result<Outcome, CopyError> {
-        if self.size.is_some_and(|size| self.has_size(size)) && self.accepts().await? {
+        if self.job.blob.digest == Digest::EMPTY {
+            return self.put_nothing().await;
+        }
+        let local = match &self.means.local {
+            Some(local) => local.find(&self.job.blob.digest).await,
+            None => None,
+        };
+        if let Some(there) = self.there.clone()
+            && self.is_right(&there, local.as_ref().map(Source::size)).await?
+        {
             return Ok(Outcome::AlreadyThere);
         }
-        if self.job.blob.digest == Digest::EMPTY {
-            self.means.put_nothing(self.job).await?;
-            return Ok(self.copied(None, 0));
-        }
-        if let Some(outcome) = self.try_local().await? {
+        if let Some(source) = local
+            && let Some(outcome) = self.try_local(source).await?
+        {
             return Ok(outcome);
         }
         if let Some(outcome) = self.try_quick().await? {
             return Ok(outcome);
         }
-        let sources = self.means.sources(self.job);
-        let mut doubtful = Vec::new();
-        for (at, zone) in sources.iter().enumerate() {
-            if self.spent.contains(&zone.name) {
-                continue;
-            }
-            if let Some(reason) = &zone.unusable {
-                // It may have it; known since the start, so no news for the log.
-                let error = Error::new(Kind::Invalid, format!("unusable: {reason}"));
-                self.failures.push(Failure { zone: Arc::clone(&zone.name), error });
-                continue;
-            }
-            match zone.store.head(&self.job.blob.key).await {
-                Ok(None) => {}
-                Ok(Some(meta)) if self.has_size(meta.size) => {
-                    // Two zones against the client's word: the bytes decide.
-                    let settled = match self.size {
-                        None => self.accepts().await?,
-                        Some(_) => self.is_right().await?,
-                    };
-                    if settled {
-                        return Ok(Outcome::AlreadyThere);
-                    }
-                    doubtful.push((*zone, meta.size));
-                }
-                Ok(Some(meta)) if self.size.is_some_and(|size| size != meta.size) => {
-                    doubtful.push((*zone, meta.size));
-                }
-                Ok(Some(meta)) => {
-                    if let Some(outcome) = self.try_zones(&sources[at..], meta.size).await? {
-                        return Ok(outcome);
-                    }
-                }
-                Err(error) => self.note(&zone.name, error),
-            }
-        }
-        for (zone, size) in doubtful {
-            if let Some(outcome) = self.try_zones(&[zone], size).await? {
-                return Ok(outcome);
-            }
-        }
-        self.settle_alone().await
-    }
-
-    fn has_size(&self, size: u64) -> bool {
-        !self.is_wrong && self.there.as_ref().is_some_and(|there| there.size == size)
-    }
-
-    /// Whether what lies at the target, and has the right size, is taken for the blob.
-    async fn accepts(&mut self) -> Result<bool, CopyError> {
-        match self.means.must_prove(self.job).await? {
-            true => self.is_right().await,
-            false => Ok(true),
+        match self.try_sources().await? {
+            Some(outcome) => Ok(outcome),
+            None => Err(self.failed()),
         }
     }
 
-    /// Whether what lies at the target is the blob, byte for byte.
-    async fn is_right(&mut self) -> Result<bool, CopyError> {
-        let Some(there) = self.there.as_ref().filter(|_| !self.is_wrong) else { return Ok(false) };
-        let right = self.means.is_right(self.job, there).await?;
-        self.is_wrong = !right;
-        Ok(right)
+    /// No other blob has no bytes, and this one needs no source.
+    async fn put_nothing(&mut self) -> Result<Outcome, CopyError> {
+        if self.there.as_ref().is_some_and(|there| there.size == 0) {
+            return Ok(Outcome::AlreadyThere);
+        }
+        self.means.put_nothing(self.job).await?;
+        Ok(self.copied(None, 0))
+    }
+
+    /// Whether what lies at the target is the blob; `proven` is its size where it is known by the digest.
+    ///
+    /// The size of what lies there says so only where everybody who knows one says the same. A client's
+    /// word alone would keep a wrong object from being replaced, or have a right one written anew; so
+    /// where any two disagree, the bytes decide.
+    async fn is_right(&mut self, there: &Meta, proven: Option<u64>) -> Result<bool, CopyError> {
+        let agreed = match proven {
+            Some(size) if size != there.size => return Ok(false),
+            Some(_) => true,
+            None => self.agreed(there.size).await,
+        };
+        if agreed && !self.means.must_prove(self.job).await? {
+            return Ok(true);
+        }
+        let target = &self.means.target;
+        match self.means.read(&*target.store, self.job, there.size).await {
+            Ok(Read::Right(_)) => return Ok(true),
+            Ok(Read::Wrong) => {}
+            Ok(Read::Gone) => self.there = None,
+            // Such an object is lost to readers too, and verified bytes may take its place.
+            Ok(Read::Broken(error)) | Err(error) => self.unreadable = Some(error),
+        }
+        Ok(false)
+    }
+
+    /// Whether everybody who says a size says this one: the job, and every other zone that has the blob. One
+    /// that does not answer could not give the blob now either; the next job asks it again.
+    async fn agreed(&self, size: u64) -> bool {
+        if self.size != Some(size) {
+            return false;
+        }
+        let others = self.means.sources(self.job).into_iter();
+        let heads = others.filter(|zone| zone.unusable.is_none() && !self.means.is_out_of_use(zone));
+        let said = join_all(heads.map(|zone| zone.store.head(&self.job.blob.key))).await;
+        said.iter().flatten().flatten().all(|other| other.size == size)
     }
 
     fn note(&mut self, from: &Arc<str>, error: Error) {
         warn!(zone = %from, digest = %self.job.blob.digest, %error, "no copy from this zone");
         self.failures.push(Failure { zone: Arc::clone(from), error });
+    }
+
+    /// A source that gave other bytes than the blob's.
+    pub(super) fn spend(&mut self, zone: &Arc<str>, error: Error) {
+        self.spent.insert(Arc::clone(zone));
+        self.note(zone, error);
     }
 
     /// The first try of nearly every job: the size is known and right, the best source has it, nothing
@@ -158,23 +153,52 @@ impl<'a> Attempt<'a> {
     }
 
     /// Copies what is at hand; that is known to be right.
-    async fn try_local(&mut self) -> Result<Option<Outcome>, CopyError> {
-        let Some(local) = &self.means.local else { return Ok(None) };
-        let Some(source) = local.find(&self.job.blob.digest).await else { return Ok(None) };
+    async fn try_local(&mut self, source: Source) -> Result<Option<Outcome>, CopyError> {
         let size = source.size();
         self.size = Some(size);
-        if self.has_size(size) && self.accepts().await? {
-            return Ok(Some(Outcome::AlreadyThere));
-        }
         let first = Origin { name: LOCAL.into(), way: Way::Source(source) };
         let others = self.means.sources(self.job);
         self.try_origins(std::iter::once(first).chain(relay::origins(&others)).collect(), size).await
     }
 
+    /// Asks every source what it has. Those whose size is not the one that was said come last.
+    async fn try_sources(&mut self) -> Result<Option<Outcome>, CopyError> {
+        let sources = self.means.sources(self.job);
+        let mut doubtful = Vec::new();
+        for (at, zone) in sources.iter().enumerate() {
+            if self.spent.contains(&zone.name) {
+                continue;
+            }
+            if let Some(reason) = &zone.unusable {
+                // It may have it; known since the start, so no news for the log.
+                let error = Error::new(Kind::Invalid, format!("unusable: {reason}"));
+                self.failures.push(Failure { zone: Arc::clone(&zone.name), error });
+                continue;
+            }
+            match zone.store.head(&self.job.blob.key).await {
+                Ok(None) => {}
+                Ok(Some(meta)) if self.size.is_some_and(|size| size != meta.size) => {
+                    doubtful.push((*zone, meta.size));
+                }
+                Ok(Some(meta)) => {
+                    if let Some(outcome) = self.try_zones(&sources[at..], meta.size).await? {
+                        return Ok(Some(outcome));
+                    }
+                }
+                Err(error) => self.note(&zone.name, error),
+            }
+        }
+        for (zone, size) in doubtful {
+            if let Some(outcome) = self.try_zones(&[zone], size).await? {
+                return Ok(Some(outcome));
+            }
+        }
+        Ok(None)
+    }
+
     /// Copies from the first of these zones, going on in the others where it breaks off; `None` if
     /// they are to blame.
     async fn try_zones(&mut self, zones: &[&Zone], size: u64) -> Result<Option<Outcome>, CopyError> {
-        self.contradicted |= self.there.as_ref().is_some_and(|there| there.size != size);
         if let Some(zone) = zones.first()
             && !self.spent.contains(&zone.name)
             && let Some(outcome) = self.within(zone, size).await?
@@ -233,12 +257,10 @@ impl<'a> Attempt<'a> {
                 },
                 None => continue,
             };
-            self.spent.insert(Arc::clone(&origin.name));
-            self.note(&origin.name, error);
+            self.spend(&origin.name, error);
         }
         if let (Some(error), Some(first), true) = (unsaid, first, self.failures.is_empty()) {
-            self.spent.insert(Arc::clone(&first));
-            self.note(&first, error);
+            self.spend(&first, error);
         }
     }
 
@@ -250,10 +272,7 @@ impl<'a> Attempt<'a> {
         let source = relay.source(blob.digest);
         let deadline = bounds.deadline(size, pace.slowest(bounds.slowest));
         let error = match timeout(deadline, target.store.put(&blob.key, &source)).await {
-            Ok(Ok(())) => {
-                self.means.within.settle(&blob.digest);
-                return Ok(Ok(self.copied(relay.giver(), size)));
-            }
+            Ok(Ok(())) => return Ok(Ok(self.copied(relay.giver(), size))),
             Ok(Err(error)) => error,
             // Either end may be the slow one; another source tells.
             Err(_) => {
@@ -274,25 +293,25 @@ impl<'a> Attempt<'a> {
         if let Some(there) = &self.there {
             warn!(
                 zone = %self.means.target.name, digest = %self.job.blob.digest, size = there.size, right_size = bytes,
-                read = self.is_wrong, "a wrong object was replaced"
+                "a wrong object was replaced"
             );
         }
         Outcome::Copied { from, bytes, replaced: self.there.is_some() }
     }
 
-    /// No source gave it: is what the target has the blob itself?
-    async fn settle_alone(&mut self) -> Result<Outcome, CopyError> {
-        if self.there.is_none() || self.is_wrong {
-            return Err(CopyError::sources(std::mem::take(&mut self.failures)));
-        }
-        // Unread only where nobody knows better and nobody failed to say.
-        let settled = match self.size.is_none() && !self.contradicted && self.failures.is_empty() {
-            true => self.accepts().await?,
-            false => self.is_right().await?,
+    /// No source gave it. Wrong bytes at the target stay, and are told of: nobody knows whether they are
+    /// all that is left.
+    fn failed(&mut self) -> CopyError {
+        let mut error = CopyError::sources(std::mem::take(&mut self.failures));
+        let target = &self.means.target;
+        let there = match self.unreadable.take() {
+            // It may be the blob.
+            Some(unread) if error.fault == Fault::Nowhere => return CopyError::target(target, unread),
+            Some(unread) => unread,
+            None if self.there.is_none() => return error,
+            None => Error::new(Kind::Corrupt, "the object there is not the blob, and stays as it is"),
         };
-        match settled {
-            true => Ok(Outcome::AlreadyThere),
-            false => Err(CopyError::sources(std::mem::take(&mut self.failures))),
-        }
+        error.failures.push(Failure { zone: Arc::clone(&target.name), error: there });
+        error
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use backends::{Digest, Error, Hasher, Kind, Meta, Proof, Source, Store};
+use backends::{Digest, Error, Hasher, Kind, Source, Store};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
 
-use super::super::authority::{Authority, Placed};
+use super::super::authority::{Authority, Deed, Placed};
 use super::super::bounds::{Bounds, Verify};
 use super::super::job::Job;
 use super::super::local::Local;
@@ -20,6 +20,19 @@ use crate::{Router, SizeClass, Zone};
 
 /// The largest blob, in bytes, that is opened at its source before it is known that the target lacks it.
 const AHEAD_MAX: u64 = 1 << 20;
+
+/// What it came to to read and hash an object.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// It is the blob, of so many bytes.
+    Right(u64),
+    /// It is another object.
+    Wrong,
+    /// It is not there.
+    Gone,
+    /// It could not be read to its end.
+    Broken(Error),
+}
 
 /// What the copies of a lane share.
 #[derive(Debug)]
@@ -43,7 +56,7 @@ impl Means {
         match self.copy(job).await {
             Ok(outcome) => End::Done(outcome),
             Err(error) if error.fault == Fault::Nowhere && job.attempts + 1 >= self.bounds.nowhere_tries => {
-                self.missing(job).await
+                self.missing(job, error.failures.is_empty()).await
             }
             Err(error) => End::Failed(error),
         }
@@ -52,26 +65,27 @@ impl Means {
     /// Sees to it that the target has the blob, from the best place that gives it, and that the
     /// registry is told.
     ///
-    /// The job's size is a client's word, so it never decides alone: an object of another size is
-    /// accepted where a second zone agrees or its bytes have been read and hashed, and is replaced
-    /// by verified bytes where there are any.
+    /// Nothing is deleted, and what lies at the target is overwritten only by bytes that the digest has
+    /// proven, after it was found to be wrong itself.
     ///
     /// # Errors
     /// Nothing was written that was not verified; says whose fault it was.
     pub(in super::super) async fn copy(&self, job: &Job) -> Result<Outcome, CopyError> {
-        let mut attempt = Attempt::begin(self, job).await?;
-        let outcome = attempt.run().await;
-        if outcome.is_err() {
-            attempt.take_away().await;
-        }
-        self.tell(job, outcome?).await
+        let outcome = Attempt::begin(self, job).await?.run().await?;
+        self.tell(job, outcome).await
     }
 
     /// Tells the registry that the target has the blob.
     pub(super) async fn tell(&self, job: &Job, outcome: Outcome) -> Result<Outcome, CopyError> {
         let Some(authority) = &self.authority else { return Ok(outcome) };
-        let written = matches!(outcome, Outcome::Copied { .. });
-        match authority.placed(job, &self.target, written).await {
+        let deed = match outcome {
+            Outcome::Copied { replaced: false, .. } => Deed::Created,
+            Outcome::Copied { replaced: true, .. } => Deed::Replaced,
+            Outcome::AlreadyThere | Outcome::Withdrawn => Deed::Found,
+        };
+        let others: Vec<_> =
+            self.zones.iter().filter(|zone| zone.name != self.target.name).cloned().collect();
+        match authority.placed(job, &self.target, deed, &others).await {
             Ok(Placed::Kept) => Ok(outcome),
             Ok(Placed::Withdrawn) => Ok(Outcome::Withdrawn),
             Err(why) => Err(CopyError::registry(why)),
@@ -80,7 +94,7 @@ impl Means {
 
     /// Whether an object that is there already counts only after it was read and hashed.
     pub(super) async fn must_prove(&self, job: &Job) -> Result<bool, CopyError> {
-        if self.verify == Verify::Deep || self.within.is_unproven(&job.blob.digest) {
+        if self.verify == Verify::Deep {
             return Ok(true);
         }
         match &self.authority {
@@ -97,6 +111,11 @@ impl Means {
         };
         let zones = order.into_iter().filter_map(|zone| self.zones.get(zone));
         zones.filter(|zone| zone.name != self.target.name).collect()
+    }
+
+    /// Whether reads pass it over.
+    pub(super) fn is_out_of_use(&self, zone: &Zone) -> bool {
+        self.router.as_ref().is_some_and(|router| router.is_out_of_use(&zone.name))
     }
 
     /// A blob out of these places.
@@ -123,31 +142,35 @@ impl Means {
         !home && job.size.is_some_and(|size| size <= AHEAD_MAX)
     }
 
-    /// Whether what lies at the target is the blob, byte for byte.
-    pub(super) async fn is_right(&self, job: &Job, there: &Meta) -> Result<bool, CopyError> {
-        let _room = self.pace.room(there.size).await;
-        let deadline = self.bounds.deadline(there.size, self.pace.slowest(self.bounds.slowest));
-        let error = match timeout(deadline, self.prove(job, there)).await {
-            Ok(Ok(right)) => return Ok(right),
-            Ok(Err(error)) => error,
-            Err(_) => Error::new(Kind::Timeout, "read it back"),
+    /// Reads and hashes what a store has of a job's blob, which is said to be of `size` bytes.
+    ///
+    /// # Errors
+    /// The store gives no body, or not in time.
+    pub(super) async fn read(&self, store: &dyn Store, job: &Job, size: u64) -> Result<Read, Error> {
+        let _room = self.pace.room(size).await;
+        let deadline = self.bounds.deadline(size, self.pace.slowest(self.bounds.slowest));
+        let late = |_| {
+            Error::new(Kind::Timeout, format!("read {}: not done in {} s", job.blob.key, deadline.as_secs()))
         };
-        Err(CopyError::target(&self.target, error))
+        timeout(deadline, self.hash(store, job)).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
     }
 
-    async fn prove(&self, job: &Job, there: &Meta) -> Result<bool, Error> {
-        let Some(object) = self.target.store.get(&job.blob.key, None).await? else { return Ok(false) };
-        let mut proof = Proof::new(job.blob.digest, there.size, Hasher::new());
-        let mut body = object.body;
-        while let Some(mut chunk) = body.try_next().await? {
-            if proof.admit(&chunk).is_err() {
-                return Ok(false);
-            }
+    async fn hash(&self, store: &dyn Store, job: &Job) -> Result<Read, Error> {
+        let Some(object) = store.get(&job.blob.key, None).await? else { return Ok(Read::Gone) };
+        let (mut hasher, mut body) = (Hasher::new(), object.body);
+        loop {
+            let mut chunk = match body.try_next().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => return Ok(Read::Broken(error)),
+            };
+            hasher.update(&chunk);
             while !chunk.is_empty() {
                 self.pace.pass(&mut chunk).await;
             }
         }
-        Ok(proof.missing() == 0 && proof.hasher().clone().finish() == job.blob.digest)
+        let size = hasher.bytes();
+        Ok(if hasher.finish() == job.blob.digest { Read::Right(size) } else { Read::Wrong })
     }
 
     /// Puts the blob of no bytes, which no source needs to give.

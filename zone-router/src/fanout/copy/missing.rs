@@ -12,31 +12,34 @@ use super::relay::{Origin, Way};
 use super::{CopyError, End, Outcome};
 
 /// Why a job is parked where nobody can be asked.
-const NOBODY: &str =
-    "no zone has it, and whether the registry still wants it cannot be asked: set registry.account";
+const NOBODY: &str = "whether the registry still wants it cannot be asked: set registry.account";
 
 /// What the registry is called as a source.
 const REGISTRY: &str = "the registry";
 
 impl Means {
     /// The end of a job whose blob no zone has: what the registry has no more is not brought back,
-    /// and what it has comes from itself.
-    pub(super) async fn missing(&self, job: &Job) -> End {
-        let Some(authority) = &self.authority else { return End::Parked(NOBODY.to_owned()) };
+    /// and what it has comes from itself. `absent`: nothing lies at the target either.
+    pub(super) async fn missing(&self, job: &Job, absent: bool) -> End {
+        let lacking = match absent {
+            true => "no zone has it",
+            false => "no zone has it, other bytes lie at the target",
+        };
+        let Some(authority) = &self.authority else { return End::Parked(format!("{lacking}, and {NOBODY}")) };
         match authority.wanted(job).await {
             Wanted::No => End::Done(Outcome::Withdrawn),
-            Wanted::Unknown(why) => End::Parked(format!(
-                "no zone has it, and the registry does not say whether it wants it: {why}"
-            )),
-            Wanted::Yes => match self.fetched(&**authority, job).await {
+            Wanted::Unknown(why) => {
+                End::Parked(format!("{lacking}, and the registry does not say whether it wants it: {why}"))
+            }
+            Wanted::Yes => match self.fetched(&**authority, job, lacking).await {
                 Ok(end) => end,
                 Err(error) => End::Failed(error),
             },
         }
     }
 
-    async fn fetched(&self, authority: &dyn Authority, job: &Job) -> Result<End, CopyError> {
-        let parked = |why: &str| Ok(End::Parked(format!("no zone has it, and the registry {why}")));
+    async fn fetched(&self, authority: &dyn Authority, job: &Job, lacking: &str) -> Result<End, CopyError> {
+        let parked = |why: &str| Ok(End::Parked(format!("{lacking}, and the registry {why}")));
         let Some(source) = authority.fetch(job).await.map_err(CopyError::registry)? else {
             return parked("gives it neither, although it knows it");
         };
@@ -52,6 +55,8 @@ impl Means {
     /// Writes what the registry gives; `None` if that is not the blob.
     async fn put_from_registry(&self, job: &Job, source: Source) -> Result<Option<Outcome>, CopyError> {
         let (key, size) = (&job.blob.key, source.size());
+        let there = self.target.store.head(key).await;
+        let replaced = there.map_err(|error| CopyError::target(&self.target, error))?.is_some();
         let origin = Origin { name: REGISTRY.into(), way: Way::Source(source) };
         let _room = self.pace.room(size).await;
         let relay = self.relay(job, size, vec![origin]);
@@ -59,7 +64,7 @@ impl Means {
         match timeout(deadline, self.target.store.put(key, &relay.source(job.blob.digest))).await {
             Ok(Ok(())) => {
                 let from = Some(Arc::from(REGISTRY));
-                Ok(Some(Outcome::Copied { from, bytes: size, replaced: false }))
+                Ok(Some(Outcome::Copied { from, bytes: size, replaced }))
             }
             Ok(Err(error)) if error.kind() == Kind::Corrupt && error.code().is_none() => Ok(None),
             Ok(Err(error)) if error.kind() == Kind::Source => Err(CopyError::registry(error.to_string())),

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use backends::{Digest, Kind, Source};
 use bytes::Bytes;
 
-use super::super::{Authority, Bounds, FanOut, Job, Outcome, Placed, Setup, Verify, Wanted};
+use super::super::{Authority, Bounds, Deed, FanOut, Job, Outcome, Placed, Setup, Verify, Wanted};
 use super::blob;
 use super::lanes::{World, bounds, idle, lane, targets, until};
 use super::over_both;
@@ -31,8 +31,8 @@ pub(super) struct Registry {
     pub(super) gives: Mutex<Option<Source>>,
     pub(super) placing: Mutex<Result<Placed, String>>,
     pub(super) must_prove: AtomicBool,
-    /// Digest, zone, and whether it was written, as they came.
-    pub(super) placed: Mutex<Vec<(Digest, Arc<str>, bool)>>,
+    /// Digest, zone, and how it came there, as they came.
+    pub(super) placed: Mutex<Vec<(Digest, Arc<str>, Deed)>>,
 }
 
 impl Registry {
@@ -61,8 +61,9 @@ impl Authority for Registry {
         Ok(self.must_prove.load(Ordering::SeqCst))
     }
 
-    async fn placed(&self, job: &Job, target: &Zone, written: bool) -> Result<Placed, String> {
-        self.placed.lock().unwrap().push((job.blob.digest, Arc::clone(&target.name), written));
+    async fn placed(&self, job: &Job, target: &Zone, deed: Deed, others: &[Zone]) -> Result<Placed, String> {
+        assert!(others.iter().all(|zone| zone.name != target.name));
+        self.placed.lock().unwrap().push((job.blob.digest, Arc::clone(&target.name), deed));
         self.placing.lock().unwrap().clone()
     }
 }
@@ -119,7 +120,7 @@ async fn what_only_the_registry_has_comes_from_it(place: Place) {
     fan_out.enqueue("org/repo", &[(legacy.clone(), None)], &targets(&["zone-b"])).await.unwrap();
     idle(&fan_out).await;
     assert_eq!(world.b.contents().await.into_values().collect::<Vec<_>>(), [bytes]);
-    assert_eq!(*registry.placed.lock().unwrap(), [(legacy.digest, "zone-b".into(), true)]);
+    assert_eq!(*registry.placed.lock().unwrap(), [(legacy.digest, "zone-b".into(), Deed::Created)]);
     let done = lane(&fan_out, "zone-b").await;
     assert_eq!((done.copied, done.failures, done.parked), (1, 2, 0));
 
@@ -161,7 +162,8 @@ async fn a_registry_that_fails_costs_retries_and_no_pause(place: Place) {
     assert_eq!(world.b.contents().await.len(), 10, "the copies are made");
     *registry.placing.lock().unwrap() = Ok(Placed::Kept);
     idle(&fan_out).await;
-    let written = registry.placed.lock().unwrap().iter().filter(|(_, _, written)| *written).count();
+    let written =
+        registry.placed.lock().unwrap().iter().filter(|(_, _, deed)| *deed == Deed::Created).count();
     assert_eq!(written, 10, "copied once");
 }
 
@@ -186,8 +188,8 @@ async fn what_was_there_is_proven_before_the_registry_is_told() {
     assert_eq!(means.copy(&of(&wrong)).await.unwrap(), replaced);
     assert_eq!(world.b.gets.load(Ordering::SeqCst), 2);
     assert_eq!(world.b.contents().await, world.a.contents().await);
-    let told: Vec<_> = registry.placed.lock().unwrap().iter().map(|(_, _, written)| *written).collect();
-    assert_eq!(told, [false, false, true]);
+    let told: Vec<_> = registry.placed.lock().unwrap().iter().map(|(_, _, deed)| *deed).collect();
+    assert_eq!(told, [Deed::Found, Deed::Found, Deed::Replaced]);
 
     // So it is where every object is to be read.
     world.b.holds(&wrong, b"wroNg");

@@ -137,11 +137,72 @@ async fn a_size_that_a_client_made_up_does_no_harm() {
     z.target_is_good().await;
 }
 
+/// Sizes that agree with what a client made up settle nothing where another zone says otherwise.
+#[tokio::test]
+async fn a_size_that_a_client_made_up_keeps_no_wrong_object() {
+    for size in [None, Some(9), Some(15), Some(4711)] {
+        let z = Three::new();
+        z.b.holds(&z.blob, b"cut short");
+        z.c.holds(&z.blob, GOOD);
+        assert_eq!(z.copy(size).await.unwrap(), replaced("zone-c"), "{size:?}");
+        z.target_is_good().await;
+        // The same the other way round: what is right is not written anew, nor what is wrong copied.
+        let z = Three::new();
+        z.b.holds(&z.blob, GOOD);
+        z.a.holds(&z.blob, b"cut short");
+        assert_eq!(z.copy(size).await.unwrap(), Outcome::AlreadyThere, "{size:?}");
+        assert_eq!(z.b.puts.load(Ordering::SeqCst), 0);
+        z.target_is_good().await;
+    }
+}
+
+/// Where all who know the size agree, nothing is read; a job that knows none has what is there read.
+#[tokio::test]
+async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
+    for (size, a, reads) in
+        [(Some(15), Some(GOOD), 0), (Some(15), None, 0), (None, Some(GOOD), 1), (Some(7), Some(GOOD), 1)]
+    {
+        let z = Three::new();
+        z.b.holds(&z.blob, GOOD);
+        a.iter().for_each(|bytes| z.a.holds(&z.blob, bytes));
+        z.c.set(Mode::Fails(Kind::Unavailable));
+        assert_eq!(z.copy(size).await.unwrap(), Outcome::AlreadyThere);
+        assert_eq!(z.b.gets.load(Ordering::SeqCst), reads, "{size:?}");
+    }
+    // Other bytes of the right size, which a job without a size is to find.
+    let z = Three::new();
+    z.a.holds(&z.blob, GOOD);
+    z.b.holds(&z.blob, b"the wrong bytes");
+    assert_eq!(z.copy(None).await.unwrap(), replaced("zone-a"));
+    z.target_is_good().await;
+}
+
+/// What breaks off in the middle is lost to readers too.
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_replaced_or_told_of() {
+    let z = Spoiled::new();
+    z.hold(&[0, 1]);
+    z.faulty[1].always(On::Get, Spoil::CutAfter(1000));
+    let bytes = z.bytes.len() as u64;
+    let unsaid = job(z.blob.clone(), "zone-b", None);
+    let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes, replaced: true };
+    assert_eq!(z.means().copy(&unsaid).await.unwrap(), replaced);
+    // Where nobody has it, it may be the blob.
+    z.stores[0].delete(&z.blob.key).await.unwrap();
+    assert_eq!(z.means().copy(&unsaid).await.unwrap_err().fault, Fault::Target);
+    z.faulty[0].always(On::Any, Spoil::Fail(Kind::Unavailable));
+    let error = z.means().copy(&unsaid).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Sources);
+    assert!(error.to_string().contains("zone-b: scripted cut"), "{error}");
+}
+
 #[tokio::test]
 async fn a_damaged_target_without_a_source_is_no_success() {
     let z = Three::new();
     z.b.holds(&z.blob, b"cut short");
-    assert_eq!(z.copy(Some(15)).await.unwrap_err().fault, Fault::Nowhere);
+    let error = z.copy(Some(15)).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Nowhere);
+    assert!(error.to_string().contains("zone-b: the object there is not the blob, and stays"), "{error}");
     z.a.holds(&z.blob, b"wrong bytes of another size");
     assert_eq!(z.copy(None).await.unwrap_err().fault, Fault::Sources);
     assert_eq!(z.b.contents().await.into_values().collect::<Vec<_>>(), [&b"cut short"[..]]);

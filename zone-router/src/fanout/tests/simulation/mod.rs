@@ -1,5 +1,6 @@
 //! The fan-out in scripted worlds on a paused clock. A seed that breaks a law replays with one command.
 
+mod kept;
 mod store;
 mod world;
 
@@ -31,14 +32,18 @@ const LAWS: [Law; 4] = [
     }),
 ];
 
-#[test]
-fn every_blob_reaches_every_zone_that_comes_back() {
+/// The seeds that are tried.
+fn seeds() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let seeds = match number(SEED) {
+    match number(SEED) {
         Some(seed) => seed..seed + 1,
         None => 0..WORLDS * number(TIMES).unwrap_or(1),
-    };
-    for seed in seeds {
+    }
+}
+
+#[test]
+fn every_blob_reaches_every_zone_that_comes_back() {
+    for seed in seeds() {
         let world = World::any(seed);
         let history = world.run();
         for (law, against) in LAWS {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backends::{Error, Key, Kind, Meta, Object, Result, Source, Store};
+use backends::{Digest, Error, Key, Kind, Meta, Object, Result, Source, Store, Whereabouts};
 use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
 use futures_util::stream::BoxStream;
@@ -54,11 +54,39 @@ pub(super) struct Scripted {
     script: Script,
     start: Instant,
     rng: Mutex<Rng>,
-    objects: Mutex<BTreeMap<Key, Bytes>>,
+    shelf: Arc<Shelf>,
+    /// Where it copies from by itself, and what it is called there.
+    house: Option<(House, String)>,
     /// Keys that are being written.
     writing: Mutex<BTreeSet<Key>>,
     /// What must never be.
     broken: Mutex<Vec<String>>,
+}
+
+/// Zones of one store, which copies between them.
+pub(super) type House = Arc<Mutex<BTreeMap<String, Arc<Shelf>>>>;
+
+/// What a zone holds.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    objects: Mutex<BTreeMap<Key, Bytes>>,
+    /// Right copies that the gateway took away or spoiled.
+    lost: Mutex<Vec<String>>,
+}
+
+impl Shelf {
+    /// What the gateway had done, and is watched for.
+    fn change(&self, key: &Key, to: Option<Bytes>, how: &str) {
+        let mut objects = lock(&self.objects);
+        let is_right = |bytes: &Bytes| key.as_str().ends_with(&Digest::of(bytes).hex().to_string());
+        if objects.get(key).is_some_and(is_right) && !to.as_ref().is_some_and(is_right) {
+            lock(&self.lost).push(format!("a right {key} was lost by a {how}"));
+        }
+        match to {
+            Some(bytes) => objects.insert(key.clone(), bytes),
+            None => objects.remove(key),
+        };
+    }
 }
 
 /// A key is being written until this is dropped.
@@ -80,10 +108,22 @@ impl Scripted {
             script,
             start: Instant::now(),
             rng: Mutex::new(Rng::with_seed(seed)),
-            objects: Mutex::default(),
+            shelf: Arc::default(),
+            house: None,
             writing: Mutex::default(),
             broken: Mutex::default(),
         })
+    }
+
+    /// The same as one of several in a house.
+    pub(super) fn in_house(script: Script, seed: u64, house: &House, name: &str) -> Arc<Self> {
+        let mut alone = Self::new(script, seed);
+        let shelf = Arc::clone(&alone.shelf);
+        lock(house).insert(name.to_owned(), shelf);
+        if let Some(store) = Arc::get_mut(&mut alone) {
+            store.house = Some((Arc::clone(house), name.to_owned()));
+        }
+        alone
     }
 
     /// What it does now.
@@ -94,11 +134,16 @@ impl Scripted {
 
     /// A push of the registry.
     pub(super) fn pushed(&self, key: &Key, bytes: &Bytes) {
-        lock(&self.objects).insert(key.clone(), bytes.clone());
+        lock(&self.shelf.objects).insert(key.clone(), bytes.clone());
     }
 
     pub(super) fn objects(&self) -> BTreeMap<Key, Bytes> {
-        lock(&self.objects).clone()
+        lock(&self.shelf.objects).clone()
+    }
+
+    /// Right copies that were lost.
+    pub(super) fn lost(&self) -> Vec<String> {
+        lock(&self.shelf.lost).clone()
     }
 
     /// What went wrong that never may.
@@ -135,13 +180,13 @@ impl Scripted {
 impl Store for Scripted {
     async fn head(&self, key: &Key) -> Result<Option<Meta>> {
         self.ask().await?;
-        let size = lock(&self.objects).get(key).map(Bytes::len);
+        let size = lock(&self.shelf.objects).get(key).map(Bytes::len);
         Ok(size.map(|size| Meta { key: key.clone(), size: size as u64, modified: None }))
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
         let manner = self.ask().await?;
-        let Some(bytes) = lock(&self.objects).get(key).cloned() else { return Ok(None) };
+        let Some(bytes) = lock(&self.shelf.objects).get(key).cloned() else { return Ok(None) };
         let size = bytes.len() as u64;
         let range = range.map_or(0..size, |range| range.start..range.end.min(size));
         let mut part = bytes.slice(range.start as usize..range.end as usize);
@@ -168,11 +213,11 @@ impl Store for Scripted {
         let bytes: BytesMut = source.open(0..source.size()).await?.try_collect().await?;
         let bytes = bytes.freeze();
         // As a driver does, it believes no source.
-        if backends::Digest::of(&bytes) != source.digest() {
+        if Digest::of(&bytes) != source.digest() {
             return Err(Error::new(Kind::Corrupt, "wrong bytes"));
         }
         self.ask().await?;
-        lock(&self.objects).insert(key.clone(), bytes);
+        self.shelf.change(key, Some(bytes), "put");
         match manner {
             Manner::Mute => Err(Error::new(Kind::Unavailable, "broke off before the answer")),
             _ => Ok(()),
@@ -183,8 +228,37 @@ impl Store for Scripted {
         stream::empty().boxed()
     }
 
-    async fn delete(&self, _: &Key) -> Result<()> {
-        Err(Error::new(Kind::Invalid, "nothing is deleted here"))
+    async fn delete(&self, key: &Key) -> Result<()> {
+        self.ask().await?;
+        self.shelf.change(key, None, "delete");
+        Ok(())
+    }
+
+    fn whereabouts(&self, key: &Key) -> Option<Whereabouts> {
+        let (_, name) = self.house.as_ref()?;
+        Some(Whereabouts::new(Digest::of(b"the house"), format!("{name}/{key}")))
+    }
+
+    /// Goes on whoever waits for it, believes its source, and overwrites what lies there: a look before would
+    /// only make that rare.
+    async fn copy(&self, key: &Key, from: &Whereabouts, _: u64) -> Result<bool> {
+        let manner = self.ask().await?;
+        let there = from.path(Some(Digest::of(b"the house"))).and_then(|path| path.split_once('/'));
+        let Some(((house, _), (room, _))) = self.house.as_ref().zip(there) else { return Ok(false) };
+        let from = Arc::clone(&lock(house)[room]);
+        let bytes = lock(&from.objects).get(key).cloned();
+        let bytes = bytes.ok_or_else(|| Error::new(Kind::Unavailable, "gone"))?;
+        let (shelf, key) = (Arc::clone(&self.shelf), key.clone());
+        let delay = Duration::from_millis(lock(&self.rng).u64(1..3000));
+        let copied = tokio::spawn(async move {
+            sleep(delay).await;
+            shelf.change(&key, Some(bytes), "copy within the store");
+        });
+        copied.await.map_err(|_| Error::new(Kind::Unavailable, "cut"))?;
+        match manner {
+            Manner::Mute => Err(Error::new(Kind::Unavailable, "broke off before the answer")),
+            _ => Ok(true),
+        }
     }
 
     async fn probe(&self) -> Result<()> {

@@ -22,10 +22,10 @@ use crate::{Blob, Zone};
 const ZONES: [&str; 3] = ["z0", "z1", "z2"];
 
 /// Trouble ends after this; then every zone is well.
-const TROUBLE: Duration = Duration::from_secs(1800);
+pub(super) const TROUBLE: Duration = Duration::from_secs(1800);
 
 /// After that, every blob is everywhere within this: twice the longest wait of a job, and a pause.
-const HEALED: Duration = Duration::from_secs(2 * 600 + 60);
+pub(super) const HEALED: Duration = Duration::from_secs(2 * 600 + 60);
 
 /// Blobs that there are at most.
 const BLOBS: usize = 40;
@@ -66,7 +66,7 @@ pub(super) struct History {
 }
 
 /// Moments in the time of trouble, sorted.
-fn moments(rng: &mut Rng, most: usize) -> Vec<Duration> {
+pub(super) fn moments(rng: &mut Rng, most: usize) -> Vec<Duration> {
     let mut moments: Vec<_> = (0..rng.usize(..=most)).map(|_| TROUBLE.mul_f64(rng.f64())).collect();
     moments.sort_unstable();
     moments
@@ -164,7 +164,7 @@ enum Event<'a> {
 
 /// The machine below the gateway: its disk, and its clock.
 #[derive(Debug, Clone)]
-struct Machine {
+pub(super) struct Machine {
     start: Instant,
     failing: Arc<AtomicBool>,
     /// Seconds that the wall clock is off.
@@ -173,13 +173,13 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(start: Instant) -> Self {
+    pub(super) fn new(start: Instant) -> Self {
         let disk = Simulated::disk();
         Self { start, failing: Arc::default(), off: Arc::default(), disk }
     }
 
     /// The journal on its disk, as a process opens it.
-    fn journal(&self) -> Journal {
+    pub(super) fn journal(&self) -> Journal {
         let (machine, failing) = (self.clone(), Arc::clone(&self.failing));
         Journal::simulated(Simulated {
             disk: Arc::clone(&self.disk),
