@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
@@ -126,6 +126,79 @@ async fn commands_are_for_the_command_line() -> Result<()> {
     let answer = tests::http_client()?.post(url).send().await?;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     assert_eq!(zone(&gateway, "zone-a").await?["state"], "healthy");
+    Ok(())
+}
+
+/// Through a port-forward, a page could reach the admin side under a name of its own.
+#[tokio::test]
+async fn pages_of_other_sites_neither_command_nor_look() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    let (admin, client) = (gateway.admin_address(), tests::http_client()?);
+    let own = admin.to_string();
+    let status = async |method: Method, path: &str, headers: &[(&str, &str)]| -> Result<StatusCode> {
+        let mut request = client.request(method, format!("http://{admin}{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Ok(request.send().await?.status())
+    };
+    let (sent, evil) = (("quay-gateway-command", "1"), "evil.example.com:9090");
+    let foreign = ("origin", "http://evil.example.com:9090");
+    for headers in [&[sent, ("host", evil), foreign][..], &[sent, ("host", evil)], &[sent, foreign]] {
+        for path in ["/zones/zone-a/drain", "/queue/park", "/queue/add", "/queue/retry"] {
+            let refused = status(Method::POST, path, headers).await?;
+            assert_eq!(refused, StatusCode::FORBIDDEN, "{path} {headers:?}");
+        }
+    }
+    assert_eq!(zone(&gateway, "zone-a").await?["state"], "healthy");
+    for path in ["/status", "/zones", "/queue", "/queue/jobs"] {
+        assert_eq!(status(Method::GET, path, &[("host", evil)]).await?, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(status(Method::GET, path, &[("host", &own)]).await?, StatusCode::OK, "{path}");
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(status(Method::GET, path, &[("host", evil)]).await?, StatusCode::OK, "{path}");
+    }
+    let drained = status(Method::POST, "/zones/zone-a/drain", &[sent, ("host", &own)]).await?;
+    assert_eq!(drained, StatusCode::OK);
+    Ok(())
+}
+
+#[tokio::test]
+async fn beyond_loopback_commands_need_the_token() -> Result<()> {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    let site = Site::start()?;
+    let quay = site.quay.config().to_string();
+    let files = [("quay.yaml", quay.as_str()), ("token", TOKEN)];
+    let mut gateway = Gateway::prepare(&site.gateway_config(&json!({})), &files)?;
+    let listen = format!("0.0.0.0:{}", gateway.admin_address().port());
+    gateway.configure(&site.gateway_config(&json!({"admin": {"listen": listen}})))?;
+    gateway.spawn().await?;
+    let (ok, said) = command(&gateway, &["zones", "drain", "zone-a"]).await?;
+    assert!(!ok && said.contains("admin.token_file"), "{said}");
+    gateway.terminate().await?;
+
+    let admin = json!({"listen": listen, "token_file": "token", "hosts": ["gateway.ops.example.com"]});
+    gateway.configure(&site.gateway_config(&json!({"admin": admin})))?;
+    gateway.spawn().await?;
+    let url = format!("http://{}/zones/zone-b/drain", gateway.admin_address());
+    let drain = |token: &'static str| {
+        let host = ("host", "gateway.ops.example.com:30090");
+        let request = tests::http_client().map(|client| client.post(&url).header(host.0, host.1));
+        async move {
+            let request = request?.header("quay-gateway-command", "1").header("authorization", token);
+            anyhow::Ok(request.send().await?.status())
+        }
+    };
+    assert_eq!(drain("Bearer 0123456789abcdef").await?, StatusCode::UNAUTHORIZED);
+    assert_eq!(drain("").await?, StatusCode::UNAUTHORIZED);
+    assert_eq!(zone(&gateway, "zone-b").await?["state"], "healthy");
+    let (ok, said) = command(&gateway, &["zones", "drain", "zone-a"]).await?;
+    assert!(ok, "{said}");
+    until(&gateway, "zone-a", "drained").await?;
+    assert_eq!(drain("Bearer 0123456789abcdef0123456789abcdef").await?, StatusCode::OK);
+    until(&gateway, "zone-b", "drained").await?;
+    assert!(!gateway.log().contains(TOKEN));
     Ok(())
 }
 

@@ -169,6 +169,44 @@ async fn a_yes_is_remembered_and_a_no_never() -> Result<()> {
     Ok(())
 }
 
+/// What else may have moved the registry to its yes is asked again with the next request.
+#[tokio::test]
+async fn a_yes_is_for_all_that_the_registry_may_have_judged() -> Result<()> {
+    let stage = Stage::new().await?;
+    let path = format!("/v2/{SECRET}/blobs/{}", stage.digest());
+    let heads = || stage.site.quay.record().count(&Method::HEAD, &path);
+    let token = format!("Bearer {}", stage.token("admin", SECRET, json!({}))?);
+    let client = stage.gateway.client(None)?;
+    let asks = async |query: &str, headers: &[(&str, &str)]| -> Result<usize> {
+        let before = heads();
+        let mut request = client.raw(Method::HEAD, &format!("{path}{query}"))?;
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await?;
+        Ok(heads() - before)
+    };
+    let (bearer, cookie) = (("authorization", token.as_str()), ("cookie", "session=a"));
+    let cases: [(&str, &[(&str, &str)]); 5] = [
+        ("", &[bearer]),
+        ("?x=1", &[bearer]),
+        ("?x=2", &[bearer]),
+        ("", &[bearer, cookie]),
+        ("", &[bearer, ("cookie", "session=b")]),
+    ];
+    for (query, headers) in cases {
+        assert_eq!(asks(query, headers).await?, 1, "asked first: {query} {headers:?}");
+        assert_eq!(asks(query, headers).await?, 0, "remembered: {query} {headers:?}");
+    }
+    let harmless = [bearer, ("accept", "*/*"), ("traceparent", "00-1-2-01"), ("x-request-id", "7")];
+    assert_eq!(asks("", &harmless).await?, 0, "nothing of this opens anything");
+    // Nobody knows which of two was judged.
+    for _ in 0..2 {
+        assert!(asks("", &[bearer, ("authorization", "Bearer other")]).await? > 0, "an ambiguous one");
+    }
+    Ok(())
+}
+
 /// A deleted repository: the registry's no beats the cache as soon as a yes is forgotten.
 #[tokio::test]
 async fn a_deleted_repository_is_gone_within_the_memory_of_a_yes() -> Result<()> {

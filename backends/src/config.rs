@@ -122,6 +122,11 @@ impl StoreConfig {
         &self.driver
     }
 
+    /// Every driver with the parameters that it understands.
+    pub fn drivers() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+        DRIVERS.iter().map(|driver| (driver.name, driver.params))
+    }
+
     /// Why it cannot be used, if it cannot: in words for who wrote it, with the nearest known name.
     #[must_use]
     pub fn unusable(&self) -> Option<&str> {
@@ -240,15 +245,18 @@ fn understood(name: String, driver: Option<&Driver>, mut params: Params) -> Stor
         None => Err(unknown_driver(&name)),
         Some(driver) => params.only(driver.params).and_then(|()| (driver.read)(&mut params)),
     };
+    let near = || nearest(&name, DRIVERS.iter().map(|driver| driver.name)).is_some();
+    let name = if driver.is_some() || near() { name } else { "an unknown driver".to_owned() };
     StoreConfig { driver: name, given, store: store.unwrap_or_else(Protocol::Unusable) }
 }
 
 fn unknown_driver(name: &str) -> Reason {
     let supported: Vec<_> = DRIVERS.iter().map(|driver| driver.name).collect();
     let listed = supported.join(", ");
+    // What stands in its place may be anything, a secret too: it is shown where it is near to a driver.
     match nearest(name, supported.iter().copied()) {
         Some(near) => format!("Quay has no storage driver `{name}`; did you mean `{near}`?"),
-        None => format!("Quay has no storage driver `{name}`; supported are {listed}"),
+        None => format!("Quay has no storage driver of this name; supported are {listed}"),
     }
 }
 

@@ -175,13 +175,30 @@ impl<'de> Visitor<'de> for ParamsOf {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Params, A::Error> {
         let mut values = BTreeMap::new();
-        while let Some(name) = map.next_key::<String>()? {
+        while let Some(name) = map.next_key::<String>()?.map(shown) {
             let value = map.next_value()?;
             if values.insert(name.clone(), value).is_some() {
                 return Err(A::Error::custom(format!("{}: `{name}` stands here twice", self.driver)));
             }
         }
         Ok(Params { driver: self.driver, values })
+    }
+}
+
+/// Bytes of the longest name that is shown.
+const NAME_MAX: usize = 64;
+
+/// Whether a text may be the name of a parameter.
+fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// A parameter's name as it may be shown. `{secret_key:abc}` is one name to YAML, and holds the secret.
+fn shown(name: String) -> String {
+    match is_name(&name) {
+        true => name,
+        false => "not a name: is there a space after each colon?".to_owned(),
     }
 }
 
@@ -208,6 +225,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut values = BTreeMap::new();
         while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            let name = shown(name);
             if values.insert(name.clone(), value).is_some() {
                 return Err(A::Error::custom(format!("`{name}` stands here twice")));
             }

@@ -1,13 +1,14 @@
 //! Where operators look: health, metrics, zones, and how far the copies are. Plain HTTP, on
-//! loopback unless told otherwise. Nothing here shows a secret; what changes anything is for
-//! commands on this machine alone.
+//! loopback unless told otherwise. Nothing here shows a secret. [`door`] says who may look, and who
+//! may give commands.
+
+mod door;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use zone_router::fanout::LaneStatus;
 
+use self::door::{Ends, Refusal};
 use crate::Gateway;
 use crate::http::Body;
 use crate::queue;
@@ -70,11 +72,13 @@ pub(crate) async fn serve(
         roster.keep(&seat, CONNECTIONS_MAX);
         let (gateway, draining, shutdown) = (Arc::clone(&gateway), draining.clone(), shutdown.clone());
         tokio::spawn(async move {
+            let own = stream.local_addr().unwrap_or(gateway.settings.admin.listen);
+            let ends = Ends { client: peer.ip(), own: own.ip() };
             let service = service_fn(|request| {
                 let (gateway, ready) = (&gateway, !draining.is_cancelled());
                 let busy = seat.activity().begin();
                 async move {
-                    let answer = answer(gateway, request, peer.ip(), ready).await;
+                    let answer = answer(gateway, request, ends, ready).await;
                     Ok::<_, Infallible>(busy.until_sent(answer))
                 }
             });
@@ -95,20 +99,24 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const COMMANDS: &str = "commands are /zones/NAME/drain and /undrain, /queue/add, /retry and /park\n";
 
-async fn answer(
-    gateway: &Gateway,
-    request: Request<Incoming>,
-    client: IpAddr,
-    ready: bool,
-) -> Response<Body> {
+async fn answer(gateway: &Gateway, request: Request<Incoming>, ends: Ends, ready: bool) -> Response<Body> {
     const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    if request.method() == Method::POST {
-        return command(gateway, request, client).await;
+    let (request, body) = request.into_parts();
+    if request.method == Method::POST {
+        return match door::may_command(&gateway.settings.admin, ends, &request) {
+            Ok(()) => command(gateway, request.uri.path(), body).await,
+            Err(refusal) => refused(refusal),
+        };
     }
-    if request.method() != Method::GET && request.method() != Method::HEAD {
+    if request.method != Method::GET && request.method != Method::HEAD {
         return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET, and POST for commands\n".into());
     }
-    match request.uri().path() {
+    // Probes and scrapers ask by whatever name leads here.
+    let open = matches!(request.uri.path(), "/healthz" | "/readyz" | "/metrics");
+    if !open && let Err(refusal) = door::may_look(&gateway.settings.admin, ends, &request) {
+        return refused(refusal);
+    }
+    match request.uri.path() {
         "/readyz" if !ready => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".into()),
         // It is ready all the same: pulls, and pushes into the registry's own store, go on.
         "/readyz" if gateway.metrics.journal_refuses() => respond(
@@ -121,7 +129,7 @@ async fn answer(
         "/status" => respond(StatusCode::OK, JSON, status(gateway).await),
         "/zones" => respond(StatusCode::OK, JSON, zones(gateway).await),
         "/queue" => respond(StatusCode::OK, JSON, queue::queues(gateway).await),
-        "/queue/jobs" => told(queue::jobs(gateway, request.uri().query().unwrap_or_default()).await),
+        "/queue/jobs" => told(queue::jobs(gateway, request.uri.query().unwrap_or_default()).await),
         path if path.starts_with("/queue/jobs/") => {
             told(queue::jobs_of(gateway, path.trim_start_matches("/queue/jobs/")).await)
         }
@@ -134,14 +142,9 @@ async fn answer(
 }
 
 /// What changes anything.
-async fn command(gateway: &Gateway, request: Request<Incoming>, client: IpAddr) -> Response<Body> {
-    if !client.to_canonical().is_loopback() || !request.headers().contains_key(COMMAND_HEADER) {
-        let why = "commands are for `quay-gateway` on the gateway's own machine or in its container\n";
-        return respond(StatusCode::FORBIDDEN, TEXT, why.into());
-    }
-    let path = request.uri().path().to_owned();
+async fn command(gateway: &Gateway, path: &str, body: Incoming) -> Response<Body> {
     if let Some(command) = path.strip_prefix("/queue/") {
-        return queue_command(gateway, command, request.into_body()).await;
+        return queue_command(gateway, command, body).await;
     }
     let parts = path.strip_prefix("/zones/").and_then(|rest| rest.rsplit_once('/'));
     match parts {
@@ -149,6 +152,14 @@ async fn command(gateway: &Gateway, request: Request<Incoming>, client: IpAddr) 
         Some((zone, "undrain")) => drain(gateway, zone, false).await,
         _ => respond(StatusCode::NOT_FOUND, TEXT, COMMANDS.into()),
     }
+}
+
+fn refused(refusal: Refusal) -> Response<Body> {
+    let mut response = respond(refusal.status(), TEXT, format!("{refusal}\n"));
+    if refusal.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
 }
 
 /// `POST /queue/…`

@@ -72,7 +72,7 @@ impl App {
             tracing::warn!("{warning}");
         }
         let listener = listen("listen", settings.listen).await?;
-        let admin_listener = listen("admin.listen", settings.admin_listen).await?;
+        let admin_listener = listen("admin.listen", settings.admin.listen).await?;
         let state = DirectoryLock::take(&settings.state_dir).context("state_dir cannot be used")?;
         let acceptor = TlsAcceptor::from(tls::server(&settings)?);
         let client_tls = tls::client(&settings.ca_files)?;
@@ -86,7 +86,7 @@ impl App {
         let registry = registry::registry(&settings);
         let names = Names::new(&settings.registry_hostname, &settings.hostname);
         let upstream = Arc::new(Upstream::new(&settings, &client_tls)?);
-        let follow = Follow::new(&client_tls, &settings.timeouts, settings.limits.redirects)?;
+        let follow = Follow::new(&client_tls, &settings)?;
         let reader = Reader::new(
             &settings,
             Arc::clone(&upstream),
@@ -315,7 +315,7 @@ pub async fn authority(settings: &Settings) -> anyhow::Result<Arc<dyn Authority>
     tls::install_provider();
     let tls = tls::client(&settings.ca_files)?;
     let names = Names::new(&settings.registry_hostname, &settings.hostname);
-    let follow = Follow::new(&tls, &settings.timeouts, settings.limits.redirects)?;
+    let follow = Follow::new(&tls, settings)?;
     let upstream = Arc::new(Upstream::new(settings, &tls)?);
     let reader = Reader::new(settings, upstream, names, follow, registry::registry(settings), &tls)?;
     let database = quay_database(settings).await?.map(Arc::new);

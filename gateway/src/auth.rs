@@ -1,20 +1,20 @@
 //! Who may read: the registry decides, and its yes is remembered for a moment.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod judged;
+mod life;
 
-use backends::{Digest, Hasher};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{
-    AUTHORIZATION, COOKIE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
-};
+use std::time::{Duration, SystemTime};
+
+use backends::Digest;
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use moka::sync::Cache;
-use serde::Deserialize;
 use tokio::time::Instant;
 use zone_router::Blob;
 
+use self::judged::judged;
+pub(crate) use self::life::{Life, token_life};
 use crate::Gateway;
 use crate::client::Client;
 use crate::forgotten::Forgotten;
@@ -30,7 +30,8 @@ pub(crate) enum Verdict {
     No(Box<Answer>),
 }
 
-/// Yeses of the registry, per credential, repository and digest. A no is never remembered.
+/// Yeses of the registry, per repository, digest and whatever else it may have judged. A no is never
+/// remembered.
 #[derive(Debug)]
 pub(crate) struct Permissions {
     yes: Cache<Asked, Yes>,
@@ -42,7 +43,8 @@ pub(crate) struct Permissions {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Asked {
-    credential: Digest,
+    /// What the registry may have judged, told apart without keeping it.
+    judged: Digest,
     repository: String,
     digest: Digest,
 }
@@ -89,30 +91,26 @@ impl Permissions {
         }
     }
 
+    /// Remembers a yes to a question that was asked at `when`. Its life is counted from there: the registry may
+    /// have judged at any moment since, and a token that ended meanwhile opens nothing.
     fn remember(&self, asked: Asked, size: Option<u64>, life: Life, when: Instant) {
         let memory = match life {
             Life::Unknown => self.memory,
             Life::Left(life) => life.min(self.memory),
             Life::Unreadable => return,
         };
+        let until = when + memory;
+        if until <= Instant::now() {
+            return;
+        }
         self.named.insert(named(&asked.repository, &asked.digest), ());
-        self.yes.insert(asked, Yes { size, asked: when, until: Instant::now() + memory });
+        self.yes.insert(asked, Yes { size, asked: when, until });
     }
 }
 
 /// A blob of a repository, as a key of fixed size.
 fn named(repository: &str, digest: &Digest) -> Digest {
     Digest::of(format!("{repository}@{digest}").as_bytes())
-}
-
-/// How long a credential lives still.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    /// None is given, or it is no token with an end.
-    Unknown,
-    Left(Duration),
-    /// A token whose end cannot be read.
-    Unreadable,
 }
 
 /// Asks whether this client may read this blob of this repository.
@@ -128,13 +126,14 @@ pub(crate) async fn may_read(
 ) -> Result<Verdict, Problem> {
     // As the registry sees them: what it does not see, it has not judged.
     let headers = unconditional(forward::headers(gateway, request, client));
-    let asked =
-        Asked { credential: credential(&headers), repository: repository.to_owned(), digest: blob.digest };
-    if let Some(yes) = gateway.permissions.remembered(&asked) {
+    let target = forward::path(request)?;
+    let judged = judged(&headers, target, |name| gateway.registry.may_judge(name));
+    let asked = judged.map(|judged| Asked { judged, repository: repository.to_owned(), digest: blob.digest });
+    if let Some(yes) = asked.as_ref().and_then(|asked| gateway.permissions.remembered(asked)) {
         return Ok(Verdict::Yes(yes.size));
     }
-    let life = token_life(&headers, SystemTime::now());
     let when = Instant::now();
+    let life = life::shortest(&headers, target.query(), SystemTime::now());
     let answer = ask(gateway, request, headers, blob, client).await?;
     if !gateway.registry.permits(answer.status(), answer.headers(), &blob.digest) {
         if answer.status() == StatusCode::NOT_FOUND {
@@ -143,7 +142,9 @@ pub(crate) async fn may_read(
         return Ok(Verdict::No(Box::new(answer)));
     }
     let size = forward::content_length(answer.headers()).filter(|_| answer.status() == StatusCode::OK);
-    gateway.permissions.remember(asked, size, life, when);
+    if let Some(asked) = asked {
+        gateway.permissions.remember(asked, size, life, when);
+    }
     Ok(Verdict::Yes(size))
 }
 
@@ -198,83 +199,16 @@ pub(crate) fn unconditional(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Tells credentials apart without keeping them.
-fn credential(headers: &HeaderMap) -> Digest {
-    let mut hasher = Hasher::new();
-    for name in [AUTHORIZATION, COOKIE] {
-        for value in headers.get_all(&name) {
-            hasher.update(&(value.len() as u64).to_le_bytes());
-            hasher.update(value.as_bytes());
-        }
-        hasher.update(b"\0");
-    }
-    hasher.finish()
-}
-
-/// How long a bearer token lives still, read without proof: it only ever shortens the memory of a
-/// yes, so that an expired token is refused as promptly as by the registry.
-pub(crate) fn token_life(headers: &HeaderMap, now: SystemTime) -> Life {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: f64,
-    }
-    let Some(authorization) = headers.get(AUTHORIZATION) else { return Life::Unknown };
-    let token = authorization.to_str().ok().and_then(|text| text.split_once(' '));
-    let Some((scheme, token)) = token else { return Life::Unreadable };
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Life::Unknown;
-    }
-    // A JWT has three parts; other tokens have no end that can be read.
-    let mut parts = token.trim().split('.');
-    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Life::Unknown;
-    };
-    let claims = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('='));
-    let claims = claims.ok().and_then(|claims| serde_json::from_slice::<Claims>(&claims).ok());
-    let end = claims.and_then(|claims| Duration::try_from_secs_f64(claims.exp).ok());
-    match (end, now.duration_since(UNIX_EPOCH)) {
-        (Some(end), Ok(now)) => Life::Left(end.saturating_sub(now)),
-        _ => Life::Unreadable,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-
-    fn bearer(payload: &str) -> HeaderMap {
-        let token = format!("Bearer e30.{}.sig", URL_SAFE_NO_PAD.encode(payload));
-        [(AUTHORIZATION, token.parse().expect("value"))].into_iter().collect()
-    }
-
-    #[test]
-    fn a_token_shortens_the_memory() {
-        let now = UNIX_EPOCH + Duration::from_secs(1000);
-        assert_eq!(token_life(&bearer(r#"{"exp":1007}"#), now), Life::Left(Duration::from_secs(7)));
-        assert_eq!(token_life(&bearer(r#"{"exp":1007.5}"#), now), Life::Left(Duration::from_millis(7500)));
-        assert_eq!(token_life(&bearer(r#"{"exp":7}"#), now), Life::Left(Duration::ZERO));
-        assert_eq!(token_life(&bearer("{}"), now), Life::Unreadable);
-        assert_eq!(token_life(&HeaderMap::new(), now), Life::Unknown);
-        let opaque = [(AUTHORIZATION, "Bearer opaque".parse().expect("value"))].into_iter().collect();
-        assert_eq!(token_life(&opaque, now), Life::Unknown);
-        let basic = [(AUTHORIZATION, "Basic YTpi".parse().expect("value"))].into_iter().collect();
-        assert_eq!(token_life(&basic, now), Life::Unknown);
-    }
-
-    #[test]
-    fn credentials_differ() {
-        let none = credential(&HeaderMap::new());
-        let one = credential(&bearer("{}"));
-        let other = credential(&bearer(r#"{"exp":1}"#));
-        assert!(none != one && one != other);
-        assert_eq!(one, credential(&bearer("{}")));
-    }
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn asked(repository: &str) -> Asked {
-        Asked { credential: Digest::EMPTY, repository: repository.into(), digest: Digest::EMPTY }
+        Asked { judged: Digest::EMPTY, repository: repository.into(), digest: Digest::EMPTY }
     }
 
     #[tokio::test(start_paused = true)]
@@ -315,5 +249,21 @@ mod tests {
         assert!(permissions.remembered(&asked("o/a")).is_some());
         permissions.unknown("o/a", &Digest::EMPTY);
         assert!(permissions.remembered(&asked("o/a")).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn a_yes_outlives_neither_its_token_nor_the_memory(token in 0u64..100, answer in 0u64..100, later in 0u64..200) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let remembered = runtime.expect("a runtime").block_on(async {
+                let permissions = Permissions::new(10, MINUTE, MINUTE);
+                let when = Instant::now();
+                tokio::time::advance(Duration::from_secs(answer)).await;
+                permissions.remember(asked("a"), None, Life::Left(Duration::from_secs(token)), when);
+                tokio::time::advance(Duration::from_secs(later)).await;
+                permissions.remembered(&asked("a")).is_some()
+            });
+            prop_assert_eq!(remembered, answer + later < token.min(60));
+        }
     }
 }

@@ -2,6 +2,9 @@
 //! the gateway knows has it: legacy keys, proxy-cache organisations, stores outside the
 //! configuration.
 
+mod guard;
+
+use std::error::Error as _;
 use std::sync::Arc;
 
 use backends::{ByteStream, Error, Kind};
@@ -14,11 +17,12 @@ use http_body_util::BodyDataStream;
 use url::Url;
 use zone_router::Blob;
 
+use self::guard::{Guard, Resolver};
 use crate::Gateway;
 use crate::auth;
 use crate::cache::Opened;
 use crate::client::Client;
-use crate::config::Timeouts;
+use crate::config::Settings;
 use crate::forward;
 use crate::http::{Body, Problem};
 use crate::proven::proven;
@@ -30,7 +34,10 @@ const POOL_IDLE_CONNECTIONS_MAX: usize = 8;
 /// The client for stores outside the configuration. It never sends a client's credentials.
 #[derive(Debug, Clone)]
 pub(crate) struct Follow {
+    guard: Arc<Guard>,
     client: reqwest::Client,
+    /// For URLs whose port a listener of the gateway's has: it dials no address of this machine.
+    outward: reqwest::Client,
     first_byte: std::time::Duration,
     redirects: usize,
 }
@@ -59,28 +66,35 @@ impl Follow {
     ///
     /// # Errors
     /// The TLS policy is not usable.
-    pub(crate) fn new(
-        tls: &Arc<rustls::ClientConfig>,
-        timeouts: &Timeouts,
-        redirects: usize,
-    ) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured((**tls).clone())
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(timeouts.zone_connect)
-            .read_timeout(timeouts.zone_stall)
-            .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
-            .build()?;
-        Ok(Self { client, first_byte: timeouts.zone_first_byte, redirects })
+    pub(crate) fn new(tls: &Arc<rustls::ClientConfig>, settings: &Settings) -> Result<Self, reqwest::Error> {
+        let (guard, timeouts) = (Arc::new(Guard::new(settings)), &settings.timeouts);
+        let client = |own_port| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured((**tls).clone())
+                .http1_only()
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .dns_resolver(Resolver { guard: Arc::clone(&guard), own_port })
+                .connect_timeout(timeouts.zone_connect)
+                .read_timeout(timeouts.zone_stall)
+                .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
+                .build()
+        };
+        Ok(Self {
+            client: client(false)?,
+            outward: client(true)?,
+            guard,
+            first_byte: timeouts.zone_first_byte,
+            redirects: settings.limits.redirects,
+        })
     }
 
     /// Asks for it, and where it has gone, `limits.redirects` times at most: the store's 200, whose
     /// URL is the last one. What is wrong comes back in words, without the URL.
     ///
     /// # Errors
-    /// No answer within `timeouts.zone_first_byte`, or one that is no 200.
+    /// It may not be followed there, or gets no answer within `timeouts.zone_first_byte`, or one that is no
+    /// 200.
     pub(crate) async fn get(&self, mut url: Url) -> Result<reqwest::Response, String> {
         for _ in 0..=self.redirects {
             let response = self.ask(&url).await?;
@@ -98,13 +112,26 @@ impl Follow {
     }
 
     async fn ask(&self, url: &Url) -> Result<reqwest::Response, String> {
-        let request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity").send();
+        self.guard.url(url).map_err(|refusal| refusal.to_string())?;
+        let client = if self.guard.has_own_port(url) { &self.outward } else { &self.client };
+        let request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity").send();
         match tokio::time::timeout(self.first_byte, request).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(error.without_url().to_string()),
+            Ok(Err(error)) => Err(causes(error.without_url())),
             Err(_) => Err(format!("no answer within {} s", self.first_byte.as_secs())),
         }
     }
+}
+
+/// An error down to its cause, such as a refusal of the resolver.
+fn causes(error: reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
 }
 
 /// Asks the registry for a blob with the client's own headers and follows where it points,
@@ -200,7 +227,10 @@ fn from_registry(answer: Answer, blob: &Blob, expected: Option<u64>) -> Result<O
     let body = BodyDataStream::new(body)
         .map_err(|error| Error::new(Kind::Unavailable, "read from the registry").with_cause(error))
         .boxed();
-    opened(body, blob, size, expected, "registry")
+    if let Some(why) = contradiction(size, expected) {
+        return Err(Problem::zones(format!("no zone has the blob, and from the registry {why}")));
+    }
+    Ok(opened(body, blob, size.or(expected), "registry"))
 }
 
 async fn from_store(
@@ -210,11 +240,7 @@ async fn from_store(
     expected: Option<u64>,
 ) -> Result<Opened, Problem> {
     let host = url.host_str().unwrap_or_default().to_owned();
-    let response = gateway.follow.get(url).await.map_err(|why| {
-        Problem::zones(format!(
-            "no zone has the blob, and the store that the registry points to, {host}, failed: {why}"
-        ))
-    })?;
+    let response = gateway.follow.get(url).await.map_err(|why| elsewhere(blob, &host, &why))?;
     let size = forward::content_length(response.headers());
     let body: ByteStream = response
         .bytes_stream()
@@ -222,25 +248,26 @@ async fn from_store(
             Error::new(Kind::Unavailable, "read from the registry's store").with_cause(error.without_url())
         })
         .boxed();
-    opened(body, blob, size, expected, "registry-redirect")
+    if let Some(why) = contradiction(size, expected) {
+        return Err(elsewhere(blob, &host, &why));
+    }
+    Ok(opened(body, blob, size.or(expected), "registry-redirect"))
 }
 
-fn opened(
-    body: ByteStream,
-    blob: &Blob,
-    size: Option<u64>,
-    expected: Option<u64>,
-    from: &str,
-) -> Result<Opened, Problem> {
-    if let (Some(size), Some(expected)) = (size, expected)
-        && size != expected
-    {
-        return Err(Problem::zones(format!(
-            "no zone has the blob, and {from} gives {size} bytes, not {expected}"
-        )));
-    }
-    let size = size.or(expected);
-    Ok(Opened { size, from: from.into(), body: proven(body, blob.digest, size), resume: None })
+/// What a place outside the configuration answers is for the log alone: the client may have had the registry
+/// point there to hear it.
+fn elsewhere(blob: &Blob, host: &str, why: &str) -> Problem {
+    tracing::warn!(digest = %blob.digest, host, why, "the store that the registry points to does not give a blob");
+    Problem::zones("no zone has the blob, and the place that the registry points to does not give it")
+}
+
+fn contradiction(size: Option<u64>, expected: Option<u64>) -> Option<String> {
+    let (size, expected) = (size?, expected?);
+    (size != expected).then(|| format!("it gives {size} bytes, not {expected}"))
+}
+
+fn opened(body: ByteStream, blob: &Blob, size: Option<u64>, from: &str) -> Opened {
+    Opened { size, from: from.into(), body: proven(body, blob.digest, size), resume: None }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use backends::Digest;
+use backends::{Digest, Secret};
 use http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,14 +21,16 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Running {
     client: reqwest::Client,
     base: Url,
+    /// What commands bear, where there is one.
+    token: Option<Secret>,
 }
 
 impl Running {
-    /// The one at this address.
+    /// The one at this address; `token` is that of its `admin.token_file`.
     ///
     /// # Errors
     /// No HTTP client can be made.
-    pub fn at(address: std::net::SocketAddr) -> anyhow::Result<Self> {
+    pub fn at(address: std::net::SocketAddr, token: Option<Secret>) -> anyhow::Result<Self> {
         crate::tls::install_provider();
         let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
         // Where it listens on every address, this machine's own is one.
@@ -37,7 +39,7 @@ impl Running {
             ip if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
             _ => address,
         };
-        Ok(Self { client, base: format!("http://{address}/").parse()? })
+        Ok(Self { client, base: format!("http://{address}/").parse()?, token })
     }
 
     /// What it knows of its zones.
@@ -128,7 +130,7 @@ impl Running {
         if let Ok(mut path) = url.path_segments_mut() {
             path.clear().extend(["zones", zone, if drain { "drain" } else { "undrain" }]);
         }
-        let answer = self.client.post(url).header(COMMAND_HEADER, "1").send().await;
+        let answer = self.command(url).send().await;
         self.checked(answer).await.map(drop)
     }
 
@@ -154,9 +156,17 @@ impl Running {
     ) -> anyhow::Result<(StatusCode, bytes::Bytes)> {
         let body = serde_json::to_vec(said)?;
         let url = self.base.join(path)?;
-        let answer = self.client.post(url).header(COMMAND_HEADER, "1").body(body).send().await;
+        let answer = self.command(url).body(body).send().await;
         let answer = answer.with_context(|| self.silent())?;
         Ok((answer.status(), answer.bytes().await?))
+    }
+
+    fn command(&self, url: Url) -> reqwest::RequestBuilder {
+        let command = self.client.post(url).header(COMMAND_HEADER, "1");
+        match &self.token {
+            Some(token) => command.bearer_auth(token.reveal()),
+            None => command,
+        }
     }
 
     async fn checked(&self, answer: reqwest::Result<reqwest::Response>) -> anyhow::Result<bytes::Bytes> {

@@ -63,7 +63,7 @@ impl Door {
             whom,
             upstream: Arc::new(Upstream::new(settings, tls)?),
             names: Names::new(own, own),
-            follow: Follow::new(tls, &settings.timeouts, settings.limits.redirects)?,
+            follow: Follow::new(tls, settings)?,
             redirects: settings.limits.redirects,
             bound: settings.timeouts.registry_answer,
         })

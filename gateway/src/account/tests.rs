@@ -79,7 +79,7 @@ fn reader(address: SocketAddr) -> Arc<Reader> {
     let settings = crate::config::load_with(&file, std::iter::empty()).expect("is read");
     let tls = crate::tls::client(&[]).expect("TLS");
     let names = Names::new(&settings.registry_hostname, &settings.hostname);
-    let follow = Follow::new(&tls, &settings.timeouts, 3).expect("a client");
+    let follow = Follow::new(&tls, &settings).expect("a client");
     let upstream = Arc::new(Upstream::new(&settings, &tls).expect("a client"));
     let registry = crate::registry::registry(&settings);
     let reader = Reader::new(&settings, upstream, names, follow, registry, &tls).expect("a reader");

@@ -319,8 +319,7 @@ impl Tokens {
             let status = answer.status();
             return Err(self.refused(status, &said(answer).await));
         }
-        serde_json::from_slice(&whole(answer, ANSWER_MAX).await?)
-            .context("the registry's token is not understood")
+        understood(&whole(answer, ANSWER_MAX).await?, "the registry's token is not understood")
     }
 
     async fn elsewhere(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<Given> {
@@ -344,7 +343,7 @@ impl Tokens {
             ensure!(body.len() + piece.len() <= ANSWER_MAX, "the token server {host} answers without end");
             body.extend_from_slice(&piece);
         }
-        serde_json::from_slice(&body).context("the token server's answer is not understood")
+        understood(&body, "the token server's answer is not understood")
     }
 
     /// What is said of a token that is not given.
@@ -368,6 +367,11 @@ impl Tokens {
         };
         NoToken { why, pause }.into()
     }
+}
+
+/// What a token server says. serde's own words are not repeated: they may hold the token.
+fn understood(body: &[u8], otherwise: &'static str) -> anyhow::Result<Given> {
+    serde_json::from_slice(body).map_err(|_| anyhow::anyhow!(otherwise))
 }
 
 fn basic(account: &Account) -> anyhow::Result<HeaderValue> {

@@ -112,7 +112,7 @@ async fn log_in(
 fn reader(settings: &Settings, tls: &Arc<ClientConfig>) -> anyhow::Result<Reader> {
     let upstream = Arc::new(Upstream::new(settings, tls)?);
     let names = Names::new(&settings.registry_hostname, &settings.hostname);
-    let follow = Follow::new(tls, &settings.timeouts, settings.limits.redirects)?;
+    let follow = Follow::new(tls, settings)?;
     let reader = Reader::new(settings, upstream, names, follow, registry::registry(settings), tls)?;
     reader.ok_or_else(|| anyhow::anyhow!("no account is configured"))
 }

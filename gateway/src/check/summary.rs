@@ -69,7 +69,15 @@ pub fn summary(settings: &Settings) -> String {
     let size = bytesize::ByteSize(cache.size);
     let reserve = bytesize::ByteSize(cache.reserve);
     line("cache", &format!("{} in {}, leaving {reserve} of the disk free", size, cache.dir.display()));
-    line("admin.listen", &settings.admin_listen);
+    line("admin.listen", &settings.admin.listen);
+    line(
+        "commands",
+        &match (settings.admin.takes_commands(), &settings.admin.token) {
+            (true, Some(_)) => "with the token of admin.token_file",
+            (true, None) => "from this machine alone",
+            (false, _) => "refused: admin.listen is not on loopback, and there is no admin.token_file",
+        },
+    );
     match settings.names_differ() {
         true => line("names", &"token realm and Location are rewritten to hostname"),
         false => line("names", &"the registry's and the gateway's are one, nothing is rewritten"),

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use gateway::audit::{self, Checkpoint, Findings, Options};
 use gateway::config::{self, RegistryKind, Settings};
-use gateway::queue::{Fed, Feed, Outcome, Plan};
-use gateway::{Running, queue};
+use gateway::queue::{self, Fed, Feed, Outcome, Plan};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{EXIT_FOUND, options, progress, run};
 use super::output::{print, runtime};
+use super::running::described;
 use super::signals;
 use crate::arguments::{BackfillArguments, HealArguments, InventoryArguments, Output, QueueingArguments};
 
@@ -107,8 +107,8 @@ struct Done {
 
 impl Work<'_> {
     fn run(&self) -> anyhow::Result<Done> {
-        let address = self.queueing.gateway.admin.unwrap_or(self.settings.admin_listen);
-        let running = self.go.then(|| Running::at(address)).transpose()?;
+        let admin = self.queueing.gateway.admin;
+        let running = self.go.then(|| described(admin, self.settings)).transpose()?;
         if let Some(running) = &running {
             // Better now than after an hour's inventory.
             runtime()?.block_on(running.zones())?;

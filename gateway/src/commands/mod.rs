@@ -9,6 +9,7 @@ mod output;
 mod queue;
 mod retire;
 mod run;
+mod running;
 mod signals;
 mod zones;
 

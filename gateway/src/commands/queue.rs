@@ -2,22 +2,16 @@
 
 use std::process::ExitCode;
 
+use gateway::Running;
 use gateway::queue::{Changed, JOBS_MAX, JobReport, Park, Retry, jobs_table, table, why};
-use gateway::{Running, config};
 
 use super::output::{print, runtime};
+use super::running::running;
 use crate::arguments::{Output, QueueArguments, QueueCommand, State};
 
 /// Shows the queue of a running gateway, or changes it.
 pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
-    let address = match (arguments.admin, &arguments.config) {
-        (Some(address), _) => address,
-        (None, Some(path)) => config::load(path)?.admin_listen,
-        (None, None) => {
-            anyhow::bail!("name the gateway: --config with its file, or --admin with its admin.listen")
-        }
-    };
-    let running = Running::at(address)?;
+    let running = running(arguments.admin, arguments.config.as_deref())?;
     let json = matches!(arguments.output, Output::Json);
     runtime()?.block_on(async {
         match &arguments.command {

@@ -1,6 +1,5 @@
 //! `zones retire`.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Whether a zone may be given up.
 pub(crate) fn retire(
     settings: &Settings,
-    address: SocketAddr,
+    running: &Running,
     arguments: &RetireArguments,
 ) -> anyhow::Result<ExitCode> {
     let zone = &arguments.zone;
@@ -31,8 +30,7 @@ pub(crate) fn retire(
         anyhow::bail!("copies go to no other zone than {zone}: nothing can be everywhere else");
     }
     // Better now than after an hour's inventory.
-    let running = Running::at(address)?;
-    owed(&running, zone)?;
+    owed(running, zone)?;
     let not_asked = |name: &String| name != zone && !others.contains(name);
     let options = Options {
         folder: arguments.folder.clone().unwrap_or_else(|| settings.state_dir.join(format!("retire-{zone}"))),
@@ -62,7 +60,7 @@ pub(crate) fn retire(
     }
     retirement.compared(&report.done.tally, arguments.empty);
     retirement.beside(runtime()?.block_on(audit::alone(settings, zone, &others))?);
-    retirement.owes(&owed(&running, zone)?);
+    retirement.owes(&owed(running, zone)?);
     print(&retirement.text(&audit::findings_file(&options.folder)))?;
     Ok(if retirement.may() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
 }

@@ -10,6 +10,7 @@ use gateway::zones::table;
 
 use super::output::{print, runtime};
 use super::retire::retire;
+use super::running::{described, running};
 use crate::arguments::{Output, ZonesArguments, ZonesCommand};
 
 /// Clears the screen and goes to its first line (ECMA-48: ED, CUP).
@@ -22,17 +23,9 @@ pub(crate) fn zones(arguments: &ZonesArguments) -> anyhow::Result<ExitCode> {
             anyhow::bail!("name the zones: --config with the gateway's file")
         };
         let settings = config::load(path)?;
-        let address = arguments.admin.unwrap_or(settings.admin_listen);
-        return retire(&settings, address, retirement);
+        return retire(&settings, &described(arguments.admin, &settings)?, retirement);
     }
-    let address = match (arguments.admin, &arguments.config) {
-        (Some(address), _) => address,
-        (None, Some(path)) => config::load(path)?.admin_listen,
-        (None, None) => {
-            anyhow::bail!("name the gateway: --config with its file, or --admin with its admin.listen")
-        }
-    };
-    let running = Running::at(address)?;
+    let running = running(arguments.admin, arguments.config.as_deref())?;
     runtime()?.block_on(async {
         match &arguments.command {
             Some(ZonesCommand::Drain { zone }) => {

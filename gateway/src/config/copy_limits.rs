@@ -241,7 +241,7 @@ mod tests {
             ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"08:00\"}]}}", "no span of time"),
             ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"09:00\", days: weekend}]}}", "names no days"),
             ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"09:00\", bandwidth: 1}]}}", "or more"),
-            ("default: {speed: 1}", "speed"),
+            ("default: {speed: 1}", "unknown field; there are `copies`"),
         ] {
             let why = limits(yaml).unwrap_err();
             assert!(why.contains(expected), "{yaml}: {why}");

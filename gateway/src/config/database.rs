@@ -106,7 +106,8 @@ fn parse(uri: &str) -> Result<Parts, String> {
     // What follows a question mark Quay does not read.
     let database = rest.strip_prefix('/').map(|rest| rest.split('?').next().unwrap_or_default());
     let (user, database) = (user.map(decoded).unwrap_or_default(), database.unwrap_or_default().to_owned());
-    let missing = host.is_empty() || user.is_empty() || database.is_empty();
+    // A host with an `@` is the end of a password, which would be shown.
+    let missing = host.is_empty() || host.contains('@') || user.is_empty() || database.is_empty();
     let texts = [host, &user, &database];
     if missing || texts.iter().any(|text| text.contains('\0')) {
         return Err(EXPECTED.to_owned());
@@ -173,6 +174,7 @@ mod tests {
             ("postgres://u:hunter2@h/q", EXPECTED),
             ("postgresql://u:hunter2@h", EXPECTED),
             ("postgresql://u:hunter2@h:x/q", EXPECTED),
+            ("postgresql://u:pass@hunter2@h/q", EXPECTED),
             ("postgresql://u:hunter2@/q", EXPECTED),
             ("postgresql://h/hunter2", EXPECTED),
             ("hunter2", EXPECTED),

@@ -49,6 +49,7 @@ pub(crate) struct Registry {
     pub(crate) url: Option<Located<String>>,
     pub(crate) instances: Option<Located<Vec<InstanceEntry>>>,
     pub(crate) server_name: Option<Located<String>>,
+    pub(crate) redirects_to: Option<Located<Vec<String>>>,
     pub(crate) account: Account,
     pub(crate) config: Option<Located<PathBuf>>,
 }
@@ -92,4 +93,6 @@ pub(crate) struct Cache {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Admin {
     pub(crate) listen: Option<SocketAddr>,
+    pub(crate) hosts: Option<Located<Vec<String>>>,
+    pub(crate) token_file: Option<Located<PathBuf>>,
 }

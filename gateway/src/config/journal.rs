@@ -9,7 +9,7 @@ use zone_router::postgres::Database;
 
 use super::ConfigError;
 use super::located::Located;
-use super::settings::existing;
+use super::settings::secret_file;
 
 /// `journal` as it is written.
 #[derive(Debug, Clone)]
@@ -85,12 +85,8 @@ pub(super) fn url(
         JournalEntry::Url(url) => Ok(Some(url.clone())),
         JournalEntry::UrlFile(file) => {
             let file = Located { value: file.clone(), line: entry.line };
-            let from = existing(path, &format!("{key}.url_file"), &file)?;
-            let text = std::fs::read_to_string(&from).map_err(|error| {
-                let why = format!("{key}: cannot read {}: {error}", from.display());
-                ConfigError::new(path, entry.line, why)
-            })?;
-            Ok(Some(Secret::new(text.trim())))
+            let text = secret_file(path, &format!("{key}.url_file"), &file)?;
+            Ok(Some(Secret::new(text.reveal().trim())))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Configuration: one YAML file, Quay's own file beside it, and the environment over both.
 
+mod admin;
 mod bounds;
 mod copy_limits;
 mod database;
@@ -8,12 +9,14 @@ mod file;
 mod instances;
 mod journal;
 mod located;
+mod patterns;
 mod pitfalls;
 mod quay;
 mod redis;
 mod replication;
 mod routing;
 mod settings;
+mod unread;
 mod zones;
 
 use std::ffi::OsString;
@@ -23,10 +26,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+pub use admin::AdminSettings;
 pub use bounds::{Limits, Timeouts};
 pub use file::RegistryKind;
 pub use instances::Instance;
 pub use journal::JournalSettings;
+pub use patterns::Patterns;
 pub use redis::RedisSettings;
 pub use replication::{Placements, ReplicationSettings, Sweep};
 pub(crate) use settings::without_port;
@@ -125,14 +130,16 @@ struct YamlError {
     message: String,
 }
 
-/// Parses YAML. Errors carry no snippet of the text: it may hold secrets.
+/// Parses YAML. Errors carry no part of the text: it may hold secrets.
 fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
         line: error.location().map(|location| location.line()).filter(|line| *line > 0),
-        message: error.to_string(),
+        message: unread::reason(&error),
     })
 }
 
+#[cfg(test)]
+mod secrets_tests;
 #[cfg(test)]
 mod tests;

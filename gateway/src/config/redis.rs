@@ -62,6 +62,10 @@ pub(super) fn redis(config: &Path, entry: &Untyped) -> Result<RedisSettings, Str
          ssl_ca_certs"
             .to_owned()
     })?;
+    // It is shown, and a URL may hold the password.
+    if entry.host.is_empty() || entry.host.contains(['/', '@', ' ']) {
+        return Err("host in USER_EVENTS_REDIS is a name or an address, and no URL".to_owned());
+    }
     if entry.ssl_certfile.is_some() {
         return Err("ssl_certfile in USER_EVENTS_REDIS: a client's certificate is not supported".to_owned());
     }

@@ -11,18 +11,19 @@ use zone_router::Policy;
 use zone_router::fanout::{LimitsByZone, Verify};
 
 use super::ConfigError;
+use super::admin::{AdminSettings, admin};
 use super::bounds::{Limits, Timeouts};
 use super::file::{File, RegistryKind};
 use super::instances::{self, Instance};
 use super::journal::{JournalSettings, journal};
 use super::located::Located;
+use super::patterns::{Patterns, patterns};
 use super::pitfalls::{Facts, pitfalls};
 use super::quay::QuayFile;
 use super::replication::{ReplicationSettings, replication};
 use super::zones::{Preference, targets, zones};
 
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8443));
-const ADMIN_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9090));
 const STATE_DIR: &str = "/var/lib/quay-gateway";
 const CACHE_DIR: &str = "/var/cache/quay-gateway";
 const CACHE_SIZE: bytesize::ByteSize = bytesize::ByteSize::gib(100);
@@ -49,6 +50,8 @@ pub struct Settings {
     pub registry_kind: RegistryKind,
     /// Where the registry is dialled: one place, or the Quays of all zones as they are written.
     pub instances: Vec<Instance>,
+    /// Where the registry's redirects may lead; `None` for any host.
+    pub redirects_to: Option<Patterns>,
     /// A read-only account for what the gateway asks on its own behalf.
     pub account: Option<Account>,
     /// Extra trusted roots, PEM.
@@ -72,7 +75,7 @@ pub struct Settings {
     /// The disk cache.
     pub cache: CacheSettings,
     /// Where operators look.
-    pub admin_listen: SocketAddr,
+    pub admin: AdminSettings,
     /// Networks of proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How much at once.
@@ -168,6 +171,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         journal: journal(path, file.journal.as_ref())?,
         registry_kind: file.registry.kind,
         instances,
+        redirects_to: patterns(path, "registry.redirects_to", file.registry.redirects_to.as_ref())?,
         account: account(path, &file)?,
         ca_files: ca_files(path, &file)?,
         verify: file.replication.verify.into(),
@@ -179,7 +183,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         targets,
         replication,
         cache: cache(path, &file)?,
-        admin_listen: file.admin.listen.unwrap_or(ADMIN_LISTEN),
+        admin: admin(path, &file.admin)?,
         trusted_proxies: trusted_proxies(path, file.trusted_proxies.as_ref())?,
         limits: file.limits,
         timeouts: checked_timeouts(path, file.timeouts)?,
@@ -258,7 +262,7 @@ fn tls(path: &Path, file: &File) -> Result<Option<TlsSettings>, ConfigError> {
         (None, None) => Ok(None),
         (Some(certificate), Some(key)) => Ok(Some(TlsSettings {
             certificate: existing(path, "tls.certificate", certificate)?,
-            key: existing(path, "tls.key", key)?,
+            key: existing_secret(path, "tls.key", key)?,
         })),
         (Some(certificate), None) => Err(ConfigError::new(
             path,
@@ -277,18 +281,8 @@ fn account(path: &Path, file: &File) -> Result<Option<Account>, ConfigError> {
     match (&file.registry.account.username, &file.registry.account.password_file) {
         (None, None) => Ok(None),
         (Some(username), Some(password_file)) => {
-            let from = existing(path, "registry.account.password_file", password_file)?;
-            let text = std::fs::read_to_string(&from).map_err(|error| {
-                ConfigError::new(
-                    path,
-                    password_file.line,
-                    format!("registry.account.password_file: cannot read {}: {error}", from.display()),
-                )
-            })?;
-            Ok(Some(Account {
-                username: username.value.clone(),
-                password: Secret::new(text.trim_end_matches(['\r', '\n'])),
-            }))
+            let password = secret_file(path, "registry.account.password_file", password_file)?;
+            Ok(Some(Account { username: username.value.clone(), password }))
         }
         (Some(given), None) => Err(ConfigError::new(
             path,
@@ -373,9 +367,37 @@ pub(super) fn existing(path: &Path, key: &str, file: &Located<PathBuf>) -> Resul
     match found.is_file() {
         true => Ok(found),
         false => {
-            Err(ConfigError::new(path, file.line, format!("{key}: there is no file {}", found.display())))
+            // What was pasted here in place of a path may be a key.
+            let shown = found.to_str().filter(|path| !path.contains(['\n', '{']) && !path.contains("-----"));
+            let shown = shown.unwrap_or("of this name");
+            Err(ConfigError::new(path, file.line, format!("{key}: there is no file {shown}")))
         }
     }
+}
+
+/// The same for a file that holds a secret: a path that is not there may be the secret itself, so it
+/// is not shown.
+fn existing_secret(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<PathBuf, ConfigError> {
+    let found = relative_to(path, &file.value);
+    match found.is_file() {
+        true => Ok(found),
+        false => {
+            let why = format!("{key}: there is no such file; relative paths start at this file's folder");
+            Err(ConfigError::new(path, file.line, why))
+        }
+    }
+}
+
+/// A secret that lies in a file of its own, without the end of its line. The path is not shown if the
+/// file cannot be read: it may be the secret itself.
+pub(super) fn secret_file(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<Secret, ConfigError> {
+    let text = std::fs::read_to_string(relative_to(path, &file.value)).map_err(|error| {
+        let why = format!(
+            "{key}: the file that it names cannot be read: {error}; relative paths start at this file's folder"
+        );
+        ConfigError::new(path, file.line, why)
+    })?;
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
 
 pub(super) fn relative_to(config: &Path, path: &Path) -> PathBuf {

@@ -335,7 +335,7 @@ fn the_journal_is_a_file_or_a_database_and_its_password_is_never_shown() {
     for (journal, why) in [
         ("postgres://quay:hunter2@db/quay?sslmode=require", "of sslmode there are `verify-full`"),
         ("mysql://quay:hunter2@db/quay", "expected is postgres://"),
-        ("{url_file: nowhere}", "journal.url_file: there is no file"),
+        ("{url_file: nowhere}", "journal.url_file: the file that it names cannot be read"),
         ("{file: hunter2}", "unknown field"),
     ] {
         let refused = refused(&with(journal));

@@ -3,9 +3,11 @@
 mod body;
 mod error;
 mod headers;
+mod host;
 mod range;
 
 pub use body::{Body, BodyError};
 pub use error::{Fault, Problem};
 pub use headers::{Via, end_to_end, forwarded_request, without_body};
+pub use host::{HostError, host};
 pub use range::{ByteRange, Requested, Spec, if_none_match_hits, requested};

@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use backends::{Digest, Key};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 pub(crate) use challenge::Bearer;
 pub use escapes::unescaped;
@@ -31,7 +31,42 @@ pub trait Registry: Debug + Send + Sync {
     /// read the blob: it must name the blob, so that no page of a proxy in between is taken for a
     /// yes.
     fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool;
+
+    /// Whether the registry's word on who may read may depend on this header of a request. It may be
+    /// that of a proxy before it, so a header is judged unless it is known to be harmless.
+    fn may_judge(&self, header: &HeaderName) -> bool {
+        !HARMLESS.contains(&header.as_str())
+    }
 }
+
+/// Headers of a request that name nobody and open nothing: what a client takes, what describes its
+/// request's journey, and what the gateway sets alike for all.
+const HARMLESS: [&str; 24] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "b3",
+    "baggage",
+    "cache-control",
+    "date",
+    "dnt",
+    "host",
+    "pragma",
+    "priority",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "x-amzn-trace-id",
+    "x-b3-flags",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-spanid",
+    "x-b3-traceid",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-request-id",
+];
 
 /// Whether an answer is about this digest; both registries send it with every 200
 /// (Quay's `endpoints/v2/blob.py:check_blob_exists`, distribution's

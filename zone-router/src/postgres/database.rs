@@ -79,6 +79,11 @@ impl Database {
         if config.get_hosts().is_empty() || config.get_user().is_none() || config.get_dbname().is_none() {
             return Err(EXPECTED.to_owned());
         }
+        // Where an `@` of the password is not encoded, its end stands in the host, which is shown.
+        let odd = |host: &Host| matches!(host, Host::Tcp(name) if name.contains(['@', '/']));
+        if config.get_hosts().iter().any(odd) {
+            return Err(EXPECTED.to_owned());
+        }
         let verified = match mode.as_deref() {
             None => !local,
             Some("verify-full") => true,
@@ -216,6 +221,8 @@ mod tests {
             "postgres://u:hunter2@h",
             "postgres://h/d",
             "postgres://u@hunter2@h/d?x",
+            "postgres://u:pass@hunter2@h/d",
+            "postgres://u:pass@hunter2@h,other/d",
             "postgres://u:hunter2@h/d?sslmode=require",
             "postgres://u:hunter2@h/d?sslmode=prefer",
             "postgres://u:hunter2@h/d?sslrootcert=/x",

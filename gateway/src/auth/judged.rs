@@ -1,0 +1,98 @@
+//! What the registry may have judged when it said yes: pure.
+
+use backends::{Digest, Hasher};
+use http::header::AUTHORIZATION;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName};
+
+/// Everything of a request that its answer may depend on, as one digest; `None` for a request with
+/// several `Authorization` fields, of which nobody knows the one that was judged.
+///
+/// `may_judge` says of a header whether the registry's yes may depend on it.
+pub(super) fn judged(
+    headers: &HeaderMap,
+    target: &PathAndQuery,
+    may_judge: impl Fn(&HeaderName) -> bool,
+) -> Option<Digest> {
+    if headers.get_all(AUTHORIZATION).iter().count() > 1 {
+        return None;
+    }
+    let mut names: Vec<_> = headers.keys().filter(|name| may_judge(name)).collect();
+    names.sort_by_key(|name| name.as_str());
+    let mut hasher = Hasher::new();
+    // Each piece with its length, so that no two requests are told by the same bytes.
+    let mut add = |piece: &[u8]| {
+        hasher.update(&(piece.len() as u64).to_le_bytes());
+        hasher.update(piece);
+    };
+    add(target.as_str().as_bytes());
+    for name in names {
+        for value in headers.get_all(name) {
+            add(name.as_str().as_bytes());
+            add(value.as_bytes());
+        }
+    }
+    Some(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Pairs = Vec<(String, String)>;
+
+    fn map(pairs: &Pairs) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name: HeaderName = name.parse().expect("a name");
+            headers.append(name, value.parse().expect("a value"));
+        }
+        headers
+    }
+
+    fn key(pairs: &Pairs, target: &str) -> Option<Digest> {
+        judged(&map(pairs), &target.parse().expect("a path"), |name| name != "x-harmless")
+    }
+
+    #[test]
+    fn several_authorizations_are_ambiguous() {
+        let one = vec![("authorization".to_owned(), "Bearer a".to_owned())];
+        let two = [one.clone(), one.clone()].concat();
+        assert!(key(&one, "/a").is_some());
+        assert_eq!(key(&two, "/a"), None);
+    }
+
+    fn pairs() -> impl Strategy<Value = Pairs> {
+        let name = prop::sample::select(vec!["authorization", "cookie", "x-api-key", "x-api", "x-harmless"]);
+        prop::collection::vec((name.prop_map(str::to_owned), "[ab:,]{0,3}"), 0..5)
+    }
+
+    /// What is told apart: for each judged name its values, in order.
+    fn told(pairs: &Pairs) -> std::collections::BTreeMap<&str, Vec<&str>> {
+        let mut told = std::collections::BTreeMap::<_, Vec<_>>::new();
+        for (name, value) in pairs.iter().filter(|(name, _)| name != "x-harmless") {
+            told.entry(name.as_str()).or_default().push(value.trim());
+        }
+        told
+    }
+
+    proptest! {
+        #[test]
+        fn one_key_for_one_request(one in pairs(), other in pairs(), query in "[ab=&]{0,4}", another in "[ab=&]{0,4}") {
+            let (first, second) = (format!("/v2/a?{query}"), format!("/v2/a?{another}"));
+            let (first, second) = (key(&one, &first), key(&other, &second));
+            if let (Some(first), Some(second)) = (first, second) {
+                prop_assert_eq!(first == second, told(&one) == told(&other) && query == another);
+            }
+        }
+
+        #[test]
+        fn the_order_of_names_says_nothing(pairs in pairs()) {
+            let mut sorted = pairs.clone();
+            sorted.sort_by(|one, other| one.0.cmp(&other.0));
+            prop_assert_eq!(key(&pairs, "/a"), key(&sorted, "/a"));
+        }
+    }
+}

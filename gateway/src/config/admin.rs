@@ -1,0 +1,81 @@
+//! The admin side: where it listens, and who may give commands there.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::Path;
+
+use backends::Secret;
+
+use super::ConfigError;
+use super::file::Admin;
+use super::located::Located;
+use super::settings::secret_file;
+
+const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9090));
+
+/// Characters of a token: fewer could be guessed, and more do not belong in a header.
+const TOKEN_MIN: usize = 16;
+const TOKEN_MAX: usize = 1024;
+
+/// Names in `admin.hosts` at most.
+const HOSTS_MAX: usize = 64;
+
+/// The admin side.
+#[derive(Debug, Clone)]
+pub struct AdminSettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Names, beside loopback and its own address, under which it may be asked; lower case.
+    pub hosts: Vec<String>,
+    /// What commands must bear. Without one they are taken on a loopback listener alone.
+    pub token: Option<Secret>,
+}
+
+impl AdminSettings {
+    /// Whether it takes commands at all.
+    #[must_use]
+    pub fn takes_commands(&self) -> bool {
+        self.token.is_some() || self.listen.ip().to_canonical().is_loopback()
+    }
+}
+
+/// Checks `admin` and reads its token.
+pub(super) fn admin(path: &Path, admin: &Admin) -> Result<AdminSettings, ConfigError> {
+    Ok(AdminSettings {
+        listen: admin.listen.unwrap_or(LISTEN),
+        hosts: hosts(path, admin.hosts.as_ref())?,
+        token: admin.token_file.as_ref().map(|file| token(path, file)).transpose()?,
+    })
+}
+
+fn hosts(path: &Path, hosts: Option<&Located<Vec<String>>>) -> Result<Vec<String>, ConfigError> {
+    let Some(hosts) = hosts else { return Ok(Vec::new()) };
+    let fail = |why: String| ConfigError::new(path, hosts.line, format!("admin.hosts: {why}"));
+    if hosts.value.len() > HOSTS_MAX {
+        return Err(fail(format!("{} names, more than {HOSTS_MAX}", hosts.value.len())));
+    }
+    let plain = |name: &String| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+        let has_port = name.parse::<http::uri::Authority>().map_or(true, |name| name.port().is_some());
+        !name.is_empty() && name.bytes().all(known) && !has_port
+    };
+    match hosts.value.iter().all(plain) {
+        true => Ok(hosts.value.iter().map(|name| name.to_ascii_lowercase()).collect()),
+        false => {
+            Err(fail("must be a list of host names or addresses, without a scheme and without a port".into()))
+        }
+    }
+}
+
+fn token(path: &Path, file: &Located<std::path::PathBuf>) -> Result<Secret, ConfigError> {
+    let token = secret_file(path, "admin.token_file", file)?;
+    let length = token.reveal().len();
+    let plain = token.reveal().bytes().all(|byte| byte.is_ascii_graphic());
+    if plain && (TOKEN_MIN..=TOKEN_MAX).contains(&length) {
+        return Ok(token);
+    }
+    let why = format!(
+        "admin.token_file: the file must hold {TOKEN_MIN} to {TOKEN_MAX} visible ASCII characters, without \
+         spaces: openssl rand -hex 32 makes such a token"
+    );
+    Err(ConfigError::new(path, file.line, why))
+}

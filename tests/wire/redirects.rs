@@ -1,0 +1,107 @@
+//! Redirects of the registry are followed to stores, and to nothing else.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::gateway::Gateway;
+
+use crate::stub::{Location, REPOSITORY, Says, Stub, gateway, registry};
+
+const BLOB: Bytes = Bytes::from_static(b"the bytes that only the registry's own store has");
+
+/// A client's answer to a pull of the blob, and the gateway's log, where the registry redirects so.
+async fn pulled(location: String, over: &Value) -> Result<(StatusCode, String, String)> {
+    pulled_from(|_| location, over).await
+}
+
+/// The same, to a place that the gateway itself decides.
+async fn pulled_from(
+    place: impl FnOnce(&Gateway) -> String,
+    over: &Value,
+) -> Result<(StatusCode, String, String)> {
+    let location = Location::default();
+    let registry = registry(BLOB, Arc::clone(&location), &[])?;
+    let gateway = gateway(&registry, over).await?;
+    *location.lock().expect("not poisoned") = Some(place(&gateway));
+    let path = format!("/v2/{REPOSITORY}/blobs/{}", backends::Digest::of(&BLOB));
+    let answer = gateway.client(None)?.fetch(Method::GET, &path, &[]).await?;
+    let told = format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));
+    Ok((answer.status, told, gateway.log()))
+}
+
+fn store() -> Result<Stub> {
+    Stub::start(|_, _| Says::new(StatusCode::OK, &[], BLOB))
+}
+
+#[tokio::test]
+async fn a_store_beside_the_registry_is_followed() -> Result<()> {
+    let store = store()?;
+    let (status, told, _) = pulled(format!("{}/bucket/key", store.url()), &json!({})).await?;
+    assert_eq!(status, StatusCode::OK, "{told}");
+    assert!(told.contains("registry-redirect"), "{told}");
+    assert_eq!(store.record.count(&Method::GET, "/bucket/key"), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn metadata_is_never_asked() -> Result<()> {
+    for host in ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "metadata.google.internal"] {
+        let everywhere = json!({"registry": {"redirects_to": ["169.254.169.254", "*.internal", "fe80::1"]}});
+        for over in [json!({}), everywhere] {
+            let (status, told, log) = pulled(format!("http://{host}/latest/meta-data/"), &over).await?;
+            assert_eq!(status, StatusCode::BAD_GATEWAY, "{host} {told}");
+            assert!(!told.contains(host.trim_matches(['[', ']'])), "{told}");
+            let why = ["link-local and metadata addresses", "registry.redirects_to does not name"];
+            assert!(why.iter().any(|why| log.contains(why)), "{host} {log}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_gateway_never_asks_itself() -> Result<()> {
+    // Its admin side would answer, and is where the registry is: on loopback.
+    let by_address = |gateway: &Gateway| format!("http://{}/healthz", gateway.admin_address());
+    let by_name = |gateway: &Gateway| format!("http://localhost:{}/healthz", gateway.admin_address().port());
+    let places: [fn(&Gateway) -> String; 2] = [by_address, by_name];
+    for own in places {
+        let (status, told, log) = pulled_from(own, &json!({})).await?;
+        assert_eq!(status, StatusCode::BAD_GATEWAY, "{told}");
+        assert!(log.contains("this gateway's own listener"), "{log}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn named_hosts_alone_where_they_are_named() -> Result<()> {
+    let store = store()?;
+    let by_name = format!("http://localhost:{}/bucket/key", store.server.address().port());
+    let other = json!({"registry": {"redirects_to": ["store.example.com"]}});
+    let (status, told, log) = pulled(by_name.clone(), &other).await?;
+    assert_eq!(status, StatusCode::BAD_GATEWAY, "{told}");
+    assert!(log.contains("registry.redirects_to does not name this host"), "{log}");
+    assert_eq!(store.record.all().len(), 0);
+    let named = json!({"registry": {"redirects_to": ["localhost"]}});
+    assert_eq!(pulled(by_name, &named).await?.0, StatusCode::OK);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_found_elsewhere_is_not_told() -> Result<()> {
+    for status in [StatusCode::IM_A_TEAPOT, StatusCode::OK] {
+        let internal =
+            Stub::start(move |_, _| Says::new(status, &[("x-internal", "TOPSECRET")], "TOPSECRET"))?;
+        let (said, told, log) = pulled(format!("{}/internal", internal.url()), &json!({})).await?;
+        assert_eq!(said, StatusCode::BAD_GATEWAY, "{told}");
+        let port = internal.server.address().port().to_string();
+        for secret in ["TOPSECRET", "x-internal", "418", "9 bytes", &port] {
+            assert!(!told.contains(secret), "{secret}: {told}");
+        }
+        assert!(log.contains("the store that the registry points to does not give a blob"), "{log}");
+        assert_eq!(internal.record.all().len(), 1);
+    }
+    Ok(())
+}
