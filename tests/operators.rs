@@ -165,6 +165,63 @@ async fn pages_of_other_sites_neither_command_nor_look() -> Result<()> {
 }
 
 #[tokio::test]
+async fn scrapers_get_the_form_that_they_read() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    pushed(&site, &gateway, 1).await?;
+    let url = format!("http://{}/metrics", gateway.admin_address());
+    for (accept, open) in [
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1", true),
+        ("text/plain;version=0.0.4", false),
+        ("text/plain", false),
+        ("*/*", false),
+    ] {
+        let answer = tests::http_client()?.get(&url).header("accept", accept).send().await?;
+        let kind = answer.headers()["content-type"].to_str()?.to_owned();
+        let text = answer.text().await?;
+        assert_eq!(kind.starts_with("application/openmetrics-text; version=1.0.0"), open, "{accept}: {kind}");
+        assert_eq!(kind.starts_with("text/plain; version=0.0.4"), !open, "{accept}: {kind}");
+        assert_eq!(text.ends_with("# EOF\n"), open, "{accept}");
+        let family = if open { "requests counter" } else { "requests_total counter" };
+        assert!(text.contains(&format!("# TYPE quay_gateway_{family}\n")), "{accept}: {text}");
+        assert!(text.lines().any(|line| line.starts_with("quay_gateway_requests_total{")), "{text}");
+    }
+    Ok(())
+}
+
+/// A secret where something else was meant is in no output of any command, and not in the log.
+#[tokio::test]
+async fn no_secret_of_a_refused_configuration_is_printed() -> Result<()> {
+    const SECRET: &str = "hunter2SECRET";
+    let site = Site::start()?;
+    let (text, quay) = (format!("{{\"secret_key\": \"{SECRET}\"}}"), site.quay.config().to_string());
+    let gateway = Gateway::prepare(&site.gateway_config(&json!({})), &[("quay.yaml", &quay)])?;
+    for broken in [
+        json!({"zones": text}),
+        json!({"zones": {"z": text}}),
+        json!({"zones": {"z": ["S3Storage", text]}}),
+        json!({"journal": text}),
+        json!({"journal": {"url_file": SECRET}}),
+        json!({"journal": [SECRET]}),
+        json!({"registry": {"url": format!("https://user:{SECRET}@localhost")}}),
+        json!({"registry": {"account": {"username": "robot", "password_file": SECRET}}}),
+        json!({"admin": {"token_file": SECRET}}),
+        json!({"tls": {"certificate": "quay.yaml", "key": format!("-----BEGIN PRIVATE KEY-----\n{SECRET}")}}),
+        json!({"replication": {"placements": true, "database": format!("postgres://u:p@{SECRET}@h/d")}}),
+    ] {
+        gateway.configure(&site.gateway_config(&broken))?;
+        for arguments in [&["check-config"][..], &["run"], &["check"], &["zones"]] {
+            let output = gateway.command(arguments).await?;
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            assert!(!output.status.success() && !said.is_empty(), "{arguments:?} {broken}");
+            assert!(!said.contains(SECRET), "{arguments:?}: {said}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn beyond_loopback_commands_need_the_token() -> Result<()> {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
     let site = Site::start()?;

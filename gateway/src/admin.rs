@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use zone_router::fanout::LaneStatus;
 use self::door::{Ends, Refusal};
 use crate::Gateway;
 use crate::http::Body;
+use crate::metrics::Exposition;
 use crate::queue;
 use crate::server::{BoundedIo, Roster};
 use crate::share::Identity;
@@ -100,7 +101,6 @@ const JSON: &str = "application/json";
 const COMMANDS: &str = "commands are /zones/NAME/drain and /undrain, /queue/add, /retry and /park\n";
 
 async fn answer(gateway: &Gateway, request: Request<Incoming>, ends: Ends, ready: bool) -> Response<Body> {
-    const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let (request, body) = request.into_parts();
     if request.method == Method::POST {
         return match door::may_command(&gateway.settings.admin, ends, &request) {
@@ -125,7 +125,11 @@ async fn answer(gateway: &Gateway, request: Request<Incoming>, ends: Ends, ready
             "ok, but the journal takes nothing: pushes are not copied to the other zones\n".into(),
         ),
         "/healthz" | "/readyz" => respond(StatusCode::OK, TEXT, "ok\n".into()),
-        "/metrics" => respond(StatusCode::OK, OPENMETRICS, metrics(gateway).await),
+        "/metrics" => {
+            let accept = request.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+            let form = Exposition::wanted(accept);
+            respond(StatusCode::OK, form.content_type(), form.of(metrics(gateway).await))
+        }
         "/status" => respond(StatusCode::OK, JSON, status(gateway).await),
         "/zones" => respond(StatusCode::OK, JSON, zones(gateway).await),
         "/queue" => respond(StatusCode::OK, JSON, queue::queues(gateway).await),

@@ -73,7 +73,9 @@ pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: &Client) -> He
     // Wherever blobs may flow, they flow as they are.
     let path = unescaped(request.uri.path());
     let identity = path.contains("/blobs/") || path.starts_with("/_storage_proxy/");
-    let via = Via { host: gateway.upstream.host(), gateway: &gateway.hostname, client: client.address };
+    let allowed = &gateway.settings.forward_headers;
+    let client = client.address;
+    let via = Via { host: gateway.upstream.host(), gateway: &gateway.hostname, client, allowed };
     forwarded_request(&request.headers, &via, identity)
 }
 

@@ -10,7 +10,7 @@ use crate::access::Access;
 use crate::client::Client;
 use crate::forgotten;
 use crate::forward;
-use crate::http::{Body, Problem};
+use crate::http::{Body, Problem, check_head};
 use crate::pull;
 use crate::push;
 use crate::registry::Route;
@@ -31,16 +31,18 @@ pub(crate) async fn answer(
     let changed = forgotten::changed(&request.method, request.uri.path());
     let mut unheard = Unheard { gateway, changed };
     let unread_manifest = route == Route::Forward && method == Method::PUT && path.contains("/manifests/");
-    let response = match route {
-        _ if request.method == Method::CONNECT => not_a_proxy(),
-        Route::Blob { repository, digest } => {
+    let head_max = usize::try_from(gateway.settings.limits.header_bytes.as_u64()).unwrap_or(usize::MAX);
+    let response = match (check_head(&request, head_max), route) {
+        (Err(problem), _) => problem.response(),
+        (Ok(()), _) if request.method == Method::CONNECT => not_a_proxy(),
+        (Ok(()), Route::Blob { repository, digest }) => {
             pull::pull(gateway, &request, &repository, digest, client).await
         }
-        Route::PutManifest { repository } => {
+        (Ok(()), Route::PutManifest { repository }) => {
             push::manifest(gateway, request, body, repository, client.clone()).await
         }
-        Route::Upload => push::upload(gateway, &request, body, client).await,
-        Route::Forward => {
+        (Ok(()), Route::Upload) => push::upload(gateway, &request, body, client).await,
+        (Ok(()), Route::Forward) => {
             let bound = gateway.settings.timeouts.registry_answer;
             forward::forward(gateway, &request, body, client, bound).await
         }

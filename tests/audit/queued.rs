@@ -42,7 +42,8 @@ async fn until_measured(gateway: &Gateway, holds: impl Fn(&str) -> bool) -> Resu
     let url = format!("http://{}/metrics", gateway.admin_address());
     let deadline = Instant::now() + SOON;
     loop {
-        let text = tests::http_client()?.get(&url).send().await?.text().await?;
+        let asked = tests::http_client()?.get(&url).header("accept", "application/openmetrics-text");
+        let text = asked.send().await?.text().await?;
         if text.lines().any(&holds) {
             return Ok(text);
         }

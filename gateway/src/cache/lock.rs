@@ -1,7 +1,8 @@
 //! One process a folder.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -20,7 +21,7 @@ impl DirectoryLock {
     /// The folder cannot be made or written, or another process holds it.
     pub fn take(dir: &Path) -> io::Result<Self> {
         let explain = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", dir.display()));
-        fs::create_dir_all(dir).map_err(explain)?;
+        make_private(dir).map_err(explain)?;
         let file = File::create(dir.join("lock")).map_err(explain)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { _file: file }),
@@ -34,9 +35,58 @@ impl DirectoryLock {
     }
 }
 
+/// What users other than its own may do with a folder.
+const OTHERS: u32 = 0o077;
+
+/// Makes a folder for this user alone, or takes from others what they may do with it. Where it is somebody
+/// else's, as a volume of Kubernetes is, that is only said.
+fn make_private(dir: &Path) -> io::Result<()> {
+    if let Some(above) = dir.parent() {
+        fs::create_dir_all(above)?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let found = fs::metadata(dir)?;
+    let mode = found.permissions().mode();
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    let ours = found.uid() == rustix::process::geteuid().as_raw();
+    let tightened = ours && fs::set_permissions(dir, Permissions::from_mode(mode & !OTHERS)).is_ok();
+    let (dir, mode) = (dir.display(), format!("{:03o}", mode & 0o777));
+    match tightened {
+        true => tracing::info!(%dir, mode, "others could look into this folder: it is closed to them now"),
+        false => tracing::warn!(
+            %dir,
+            mode,
+            "others may look into this folder, and it is not ours to close: give it mode 0700"
+        ),
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mode(dir: &Path) -> u32 {
+        fs::metadata(dir).expect("a folder").permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn for_this_user_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let made = dir.path().join("a/b");
+        DirectoryLock::take(&made).expect("made");
+        assert_eq!(mode(&made), 0o700);
+        for found in [0o755, 0o2775, 0o701] {
+            fs::set_permissions(&made, Permissions::from_mode(found)).expect("changed");
+            DirectoryLock::take(&made).expect("found");
+            assert_eq!(mode(&made), found & !0o077, "{found:o}");
+        }
+    }
 
     #[test]
     fn one_at_a_time() {

@@ -21,7 +21,7 @@ pub struct Limits {
     pub registry_connections: usize,
     /// Connections to the registry for its word on who may read, beside those.
     pub registry_permissions: usize,
-    /// Bytes of a request's headers (HTTP/2: of its header list).
+    /// Bytes of a request's head (HTTP/2: of its header list), to the byte.
     pub header_bytes: ByteSize,
     /// Header fields of an HTTP/1.1 request.
     pub headers: usize,
@@ -60,6 +60,9 @@ impl Default for Limits {
     }
 }
 
+/// The least that a request's headers may take.
+const HEADER_BYTES_MIN: ByteSize = ByteSize::kib(1);
+
 /// More of anything at once than this is a slip of the keyboard.
 const COUNT_MAX: usize = 1_000_000;
 
@@ -82,6 +85,11 @@ impl Limits {
         }
         if self.request_rate.as_u64() == 0 {
             return Err("limits.request_rate: must be more than nothing, such as 1KiB".into());
+        }
+        if self.header_bytes < HEADER_BYTES_MIN {
+            return Err(format!(
+                "limits.header_bytes: less than {HEADER_BYTES_MIN} is less than a token takes"
+            ));
         }
         if self.abandoned_fills > COUNT_MAX {
             return Err(format!("limits.abandoned_fills: more than {COUNT_MAX}"));

@@ -46,6 +46,7 @@ fn set_key(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "REGISTRY__URL" => set(&mut file.registry.url, value),
         "REGISTRY__INSTANCES" => set_instances(&mut file.registry.instances, value),
         "REGISTRY__SERVER_NAME" => set(&mut file.registry.server_name, value),
+        "REGISTRY__FORWARD_HEADERS" => set(&mut file.registry.forward_headers, value),
         "REGISTRY__REDIRECTS_TO" => set(&mut file.registry.redirects_to, value),
         "REGISTRY__ACCOUNT__USERNAME" => set(&mut file.registry.account.username, value),
         "REGISTRY__ACCOUNT__PASSWORD_FILE" => set(&mut file.registry.account.password_file, value),

@@ -50,6 +50,7 @@ pub(crate) struct Registry {
     pub(crate) instances: Option<Located<Vec<InstanceEntry>>>,
     pub(crate) server_name: Option<Located<String>>,
     pub(crate) redirects_to: Option<Located<Vec<String>>>,
+    pub(crate) forward_headers: Option<Located<Vec<String>>>,
     pub(crate) account: Account,
     pub(crate) config: Option<Located<PathBuf>>,
 }

@@ -35,7 +35,7 @@ const SHAPES: [&str; 18] = [
 
 /// Keys that hold no secret, and are shown. Every other one is taken to hold one: a new key is, until
 /// it is added here.
-const PLAIN: [&str; 18] = [
+const PLAIN: [&str; 19] = [
     "admin.hosts",
     "ca",
     "cache",
@@ -45,6 +45,7 @@ const PLAIN: [&str; 18] = [
     "listen",
     "registry.account.username",
     "registry.config",
+    "registry.forward_headers",
     "registry.redirects_to",
     "registry.server_name",
     "replication.fetch_max",

@@ -22,6 +22,7 @@ use super::pitfalls::{Facts, pitfalls};
 use super::quay::QuayFile;
 use super::replication::{ReplicationSettings, replication};
 use super::zones::{Preference, targets, zones};
+use crate::http::Allowed;
 
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8443));
 const STATE_DIR: &str = "/var/lib/quay-gateway";
@@ -52,6 +53,8 @@ pub struct Settings {
     pub instances: Vec<Instance>,
     /// Where the registry's redirects may lead; `None` for any host.
     pub redirects_to: Option<Patterns>,
+    /// Headers of clients that the registry sees beside those that always pass.
+    pub forward_headers: Allowed,
     /// A read-only account for what the gateway asks on its own behalf.
     pub account: Option<Account>,
     /// Extra trusted roots, PEM.
@@ -172,6 +175,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         registry_kind: file.registry.kind,
         instances,
         redirects_to: patterns(path, "registry.redirects_to", file.registry.redirects_to.as_ref())?,
+        forward_headers: forward_headers(path, file.registry.forward_headers.as_ref())?,
         account: account(path, &file)?,
         ca_files: ca_files(path, &file)?,
         verify: file.replication.verify.into(),
@@ -274,6 +278,18 @@ fn tls(path: &Path, file: &File) -> Result<Option<TlsSettings>, ConfigError> {
             key.line,
             "tls.key without tls.certificate: give both, or neither to have a certificate made",
         )),
+    }
+}
+
+/// Names in `registry.forward_headers` at most.
+const FORWARD_HEADERS_MAX: usize = 64;
+
+fn forward_headers(path: &Path, names: Option<&Located<Vec<String>>>) -> Result<Allowed, ConfigError> {
+    let Some(names) = names else { return Ok(Allowed::default()) };
+    let fail = |why: &str| ConfigError::new(path, names.line, format!("registry.forward_headers: {why}"));
+    match names.value.len() > FORWARD_HEADERS_MAX {
+        true => Err(fail(&format!("more than {FORWARD_HEADERS_MAX} names"))),
+        false => Allowed::new(&names.value).map_err(fail),
     }
 }
 

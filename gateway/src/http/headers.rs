@@ -3,25 +3,16 @@
 use std::net::IpAddr;
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::Allowed;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-/// What a client may claim of itself and a proxy must not believe: Quay takes the *leftmost*
-/// address of `X-Forwarded-For` for its audit log, so the header is replaced, never extended.
-const CLAIMS: [HeaderName; 6] = [
-    FORWARDED,
-    X_FORWARDED_FOR,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_HOST,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-real-ip"),
-];
 
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
@@ -42,8 +33,11 @@ pub struct Via<'a> {
     pub host: &'a HeaderValue,
     /// The gateway's name, for `X-Forwarded-Host`: a distribution registry builds its URLs from it.
     pub gateway: &'a HeaderValue,
-    /// The client's address.
+    /// The client's address. Quay takes the *leftmost* of `X-Forwarded-For` for its audit log, so it replaces
+    /// what a client says of itself.
     pub client: IpAddr,
+    /// What passes beside what always does.
+    pub allowed: &'a Allowed,
 }
 
 /// The headers of a client's request as the registry is to see them.
@@ -51,9 +45,12 @@ pub struct Via<'a> {
 /// `identity` asks for bytes as they are: Quay's nginx would compress a streamed blob.
 #[must_use]
 pub fn forwarded_request(headers: &HeaderMap, via: &Via<'_>, identity: bool) -> HeaderMap {
-    let mut out = end_to_end(headers);
-    for claim in &CLAIMS {
-        out.remove(claim);
+    let mut out = HeaderMap::new();
+    for (name, value) in end_to_end(headers).iter().filter(|(name, _)| via.allowed.passes(name)) {
+        out.append(name, value.clone());
+    }
+    if let Some(cookies) = joined_cookies(&out) {
+        out.insert(COOKIE, cookies);
     }
     if let Ok(address) = HeaderValue::from_str(&via.client.to_canonical().to_string()) {
         out.insert(X_FORWARDED_FOR, address);
@@ -65,6 +62,14 @@ pub fn forwarded_request(headers: &HeaderMap, via: &Via<'_>, identity: bool) -> 
     }
     out.insert(HOST, via.host.clone());
     out
+}
+
+/// One `Cookie` of several: HTTP/2 may send each cookie in a field of its own, and HTTP/1.1 has but one
+/// (RFC 9113 section 8.2.3). WSGI servers would join them by commas, and sessions would be lost.
+fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let cookies: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let joined = (cookies.len() > 1).then(|| HeaderValue::from_bytes(&cookies.join(&b"; "[..])));
+    joined?.ok()
 }
 
 /// The headers that are for the other end, without those for this hop.
@@ -113,11 +118,18 @@ mod tests {
             ("te", "trailers"),
             ("authorization", "Bearer t"),
             ("accept-encoding", "gzip"),
+            ("cookie", "session=a"),
+            ("cookie", "_csrf_token=b"),
+            ("x_forwarded_for", "10.0.0.1"),
+            ("x-remote-user", "admin"),
+            ("x-corp-trace", "1"),
         ]);
+        let allowed = Allowed::new(&["X-Corp-*".to_owned()]).expect("names");
         let via = Via {
             host: &HeaderValue::from_static("quay.example.com"),
             gateway: &HeaderValue::from_static("edge.example.com"),
             client: [192, 0, 2, 7].into(),
+            allowed: &allowed,
         };
         let out = forwarded_request(&request, &via, true);
         assert_eq!(out[X_FORWARDED_FOR], "192.0.2.7");
@@ -126,7 +138,9 @@ mod tests {
         assert_eq!(out[HOST], "quay.example.com");
         assert_eq!(out[ACCEPT_ENCODING], "identity");
         assert_eq!(out["authorization"], "Bearer t");
-        for gone in ["connection", "x-hop", "te", "forwarded"] {
+        assert_eq!(out.get_all(COOKIE).iter().collect::<Vec<_>>(), ["session=a; _csrf_token=b"]);
+        assert_eq!(out["x-corp-trace"], "1");
+        for gone in ["connection", "x-hop", "te", "forwarded", "x_forwarded_for", "x-remote-user"] {
             assert!(!out.contains_key(gone), "{gone}");
         }
     }

@@ -1,6 +1,7 @@
 //! Counters for operators, in the Prometheus text form.
 
 mod copies;
+mod exposition;
 mod pools;
 mod text;
 mod zones;
@@ -17,6 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use zone_router::{Snapshot, Zone};
 
+pub(crate) use self::exposition::Exposition;
 use crate::queue::Sample;
 use crate::share::PoolStatus;
 
