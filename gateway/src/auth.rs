@@ -1,8 +1,10 @@
 //! Who may read: the registry decides, and its yes is remembered for a moment.
 
 mod judged;
+mod kept;
 mod life;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use backends::Digest;
@@ -24,10 +26,19 @@ use crate::upstream::{Answer, Purpose};
 
 /// The registry's word on one read.
 pub(crate) enum Verdict {
-    /// It may go on; the size is the registry's, if it named one.
-    Yes(Option<u64>),
+    /// It may go on.
+    Yes(Granted),
     /// The registry's answer to `HEAD`, which is no yes.
     No(Box<Answer>),
+}
+
+/// What the registry's yes says of a blob.
+#[derive(Debug, Clone)]
+pub(crate) struct Granted {
+    /// Its size, if the registry named one.
+    pub(crate) size: Option<u64>,
+    /// What answers made here keep of the registry's own.
+    pub(crate) headers: Arc<HeaderMap>,
 }
 
 /// Yeses of the registry, per repository, digest and whatever else it may have judged. A no is never
@@ -39,6 +50,7 @@ pub(crate) struct Permissions {
     named: Cache<Digest, ()>,
     forgotten: Forgotten,
     memory: Duration,
+    shared: kept::Shared,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -49,9 +61,9 @@ struct Asked {
     digest: Digest,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Yes {
-    size: Option<u64>,
+    granted: Granted,
     /// When the question was asked.
     asked: Instant,
     until: Instant,
@@ -66,6 +78,7 @@ impl Permissions {
             named: Cache::builder().max_capacity(entries).time_to_live(memory).build(),
             forgotten: Forgotten::new(memory.saturating_add(answer)),
             memory,
+            shared: kept::Shared::default(),
         }
     }
 
@@ -93,7 +106,7 @@ impl Permissions {
 
     /// Remembers a yes to a question that was asked at `when`. Its life is counted from there: the registry may
     /// have judged at any moment since, and a token that ended meanwhile opens nothing.
-    fn remember(&self, asked: Asked, size: Option<u64>, life: Life, when: Instant) {
+    fn remember(&self, asked: Asked, granted: Granted, life: Life, when: Instant) {
         let memory = match life {
             Life::Unknown => self.memory,
             Life::Left(life) => life.min(self.memory),
@@ -104,7 +117,7 @@ impl Permissions {
             return;
         }
         self.named.insert(named(&asked.repository, &asked.digest), ());
-        self.yes.insert(asked, Yes { size, asked: when, until });
+        self.yes.insert(asked, Yes { granted, asked: when, until });
     }
 }
 
@@ -130,7 +143,7 @@ pub(crate) async fn may_read(
     let judged = judged(&headers, target, |name| gateway.registry.may_judge(name));
     let asked = judged.map(|judged| Asked { judged, repository: repository.to_owned(), digest: blob.digest });
     if let Some(yes) = asked.as_ref().and_then(|asked| gateway.permissions.remembered(asked)) {
-        return Ok(Verdict::Yes(yes.size));
+        return Ok(Verdict::Yes(yes.granted));
     }
     let when = Instant::now();
     let life = life::shortest(&headers, target.query(), SystemTime::now());
@@ -141,11 +154,14 @@ pub(crate) async fn may_read(
         }
         return Ok(Verdict::No(Box::new(answer)));
     }
-    let size = forward::content_length(answer.headers()).filter(|_| answer.status() == StatusCode::OK);
+    let is_redirect = answer.status() != StatusCode::OK;
+    let size = forward::content_length(answer.headers()).filter(|_| !is_redirect);
+    let headers = gateway.permissions.shared.one(kept::kept(answer.headers(), is_redirect));
+    let granted = Granted { size, headers };
     if let Some(asked) = asked {
-        gateway.permissions.remember(asked, size, life, when);
+        gateway.permissions.remember(asked, granted.clone(), life, when);
     }
-    Ok(Verdict::Yes(size))
+    Ok(Verdict::Yes(granted))
 }
 
 /// `HEAD` at the registry with the client's own headers.
@@ -207,6 +223,10 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    fn granted() -> Granted {
+        Granted { size: Some(1), headers: Arc::default() }
+    }
+
     fn asked(repository: &str) -> Asked {
         Asked { judged: Digest::EMPTY, repository: repository.into(), digest: Digest::EMPTY }
     }
@@ -214,7 +234,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_yes_ends() {
         let permissions = Permissions::new(10, MINUTE, MINUTE);
-        permissions.remember(asked("a"), Some(1), Life::Unknown, Instant::now());
+        permissions.remember(asked("a"), granted(), Life::Unknown, Instant::now());
         assert!(permissions.remembered(&asked("a")).is_some());
         tokio::time::advance(Duration::from_secs(61)).await;
         assert!(permissions.remembered(&asked("a")).is_none());
@@ -225,24 +245,24 @@ mod tests {
         let permissions = Permissions::new(10, MINUTE, MINUTE);
         let before = Instant::now();
         for repository in ["o/a", "o/b"] {
-            permissions.remember(asked(repository), Some(1), Life::Unknown, before);
+            permissions.remember(asked(repository), granted(), Life::Unknown, before);
         }
         tokio::time::advance(Duration::from_millis(1)).await;
         permissions.forget("o/a");
         assert!(permissions.remembered(&asked("o/a")).is_none());
         assert!(permissions.remembered(&asked("o/b")).is_some());
         // Its question was under way.
-        permissions.remember(asked("o/a"), Some(1), Life::Unknown, before);
+        permissions.remember(asked("o/a"), granted(), Life::Unknown, before);
         assert!(permissions.remembered(&asked("o/a")).is_none());
         tokio::time::advance(Duration::from_millis(1)).await;
-        permissions.remember(asked("o/a"), Some(1), Life::Unknown, Instant::now());
+        permissions.remember(asked("o/a"), granted(), Life::Unknown, Instant::now());
         assert!(permissions.remembered(&asked("o/a")).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_no_counts_where_somebody_had_a_yes() {
         let permissions = Permissions::new(10, MINUTE, MINUTE);
-        permissions.remember(asked("o/a"), Some(1), Life::Unknown, Instant::now());
+        permissions.remember(asked("o/a"), granted(), Life::Unknown, Instant::now());
         tokio::time::advance(Duration::from_millis(1)).await;
         // Clients ask for what they are about to push: that is no news.
         permissions.unknown("o/a", &Digest::of(b"new"));
@@ -259,7 +279,7 @@ mod tests {
                 let permissions = Permissions::new(10, MINUTE, MINUTE);
                 let when = Instant::now();
                 tokio::time::advance(Duration::from_secs(answer)).await;
-                permissions.remember(asked("a"), None, Life::Left(Duration::from_secs(token)), when);
+                permissions.remember(asked("a"), granted(), Life::Left(Duration::from_secs(token)), when);
                 tokio::time::advance(Duration::from_secs(later)).await;
                 permissions.remembered(&asked("a")).is_some()
             });

@@ -54,13 +54,14 @@ struct Pull<'a> {
 impl Pull<'_> {
     async fn answer(&self) -> Result<Response<Body>, Problem> {
         // Who may read: the registry decides.
-        let expected =
+        let granted =
             match auth::may_read(self.gateway, self.request, self.repository, &self.blob, self.client).await?
             {
-                Verdict::Yes(size) => size,
+                Verdict::Yes(granted) => granted,
                 Verdict::No(answer) => return self.refused(*answer).await,
             };
-        let answer = Answerer::new(self.blob.digest, &self.request.headers);
+        let expected = granted.size;
+        let answer = Answerer::new(self.blob.digest, &self.request.headers, granted.headers);
         if answer.client_has_it() {
             return Ok(answer.not_modified(self.held()));
         }

@@ -1,8 +1,8 @@
-//! Which headers of clients the registry sees.
+//! Which headers of clients the registry sees, and which of its own clients see on answers that are not.
 
 use anyhow::Result;
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::stub::{Location, REPOSITORY, gateway, registry};
@@ -62,5 +62,42 @@ async fn nobody_claims_to_be_a_proxy() -> Result<()> {
             assert_eq!(seen.header(name), value, "{path} {name}");
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn answers_keep_what_the_registry_says_of_a_blob() -> Result<()> {
+    const SAID: [(&str, &str); 6] = [
+        ("docker-distribution-api-version", "registry/2.0"),
+        ("cache-control", "max-age=31436000"),
+        ("x-frame-options", "DENY"),
+        ("strict-transport-security", "max-age=63072000; preload"),
+        ("x-content-type-options", "nosniff"),
+        ("access-control-allow-origin", "*"),
+    ];
+    let more = [&SAID[..], &[("set-cookie", "session=a"), ("etag", "another"), ("server", "nginx")]].concat();
+    let registry = registry(BLOB, Location::default(), &more)?;
+    let gateway = gateway(&registry, &json!({})).await?;
+    let digest = backends::Digest::of(&BLOB);
+    let path = format!("/v2/{REPOSITORY}/blobs/{digest}");
+    let etag = format!("\"{digest}\"");
+    let client = gateway.client(None)?;
+    for (method, headers, status) in [
+        (Method::HEAD, &[][..], StatusCode::OK),
+        (Method::GET, &[], StatusCode::OK),
+        (Method::GET, &[], StatusCode::OK),
+        (Method::HEAD, &[], StatusCode::OK),
+        (Method::GET, &[("range", "bytes=1-2")], StatusCode::PARTIAL_CONTENT),
+        (Method::GET, &[("if-none-match", etag.as_str())], StatusCode::NOT_MODIFIED),
+    ] {
+        let answer = client.fetch(method.clone(), &path, headers).await?;
+        let what = format!("{method} {headers:?} {}", answer.header("cache-status"));
+        assert_eq!(answer.status, status, "{what}");
+        for (name, value) in SAID {
+            assert_eq!(answer.header(name), value, "{what}");
+        }
+        assert_eq!((answer.header("etag"), answer.header("set-cookie")), (etag.as_str(), ""), "{what}");
+    }
+    assert_eq!(registry.record.count(&Method::HEAD, &path), 1);
     Ok(())
 }

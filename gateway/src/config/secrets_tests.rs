@@ -35,7 +35,7 @@ const SHAPES: [&str; 18] = [
 
 /// Keys that hold no secret, and are shown. Every other one is taken to hold one: a new key is, until
 /// it is added here.
-const PLAIN: [&str; 19] = [
+const PLAIN: [&str; 20] = [
     "admin.hosts",
     "ca",
     "cache",
@@ -55,6 +55,7 @@ const PLAIN: [&str; 19] = [
     "state_dir",
     "timeouts",
     "tls.certificate",
+    "trusted_proxies",
 ];
 
 /// Every key that the schema knows, groups too, as its own errors list them.

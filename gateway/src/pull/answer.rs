@@ -1,6 +1,7 @@
 //! The answers to a blob request, header by header.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use backends::Digest;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG};
@@ -21,10 +22,12 @@ pub(super) struct Answerer {
     etag: HeaderValue,
     requested: Requested,
     client_has_it: bool,
+    /// What the registry says of the blob besides.
+    kept: Arc<HeaderMap>,
 }
 
 impl Answerer {
-    pub(super) fn new(digest: Digest, headers: &HeaderMap) -> Self {
+    pub(super) fn new(digest: Digest, headers: &HeaderMap, kept: Arc<HeaderMap>) -> Self {
         let text = digest.to_string();
         let etag = format!("\"{text}\"");
         Self {
@@ -32,6 +35,7 @@ impl Answerer {
             client_has_it: if_none_match_hits(headers, &etag),
             digest: value(&text),
             etag: value(&etag),
+            kept,
         }
     }
 
@@ -112,6 +116,7 @@ impl Answerer {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         let headers = response.headers_mut();
+        headers.clone_from(&self.kept);
         headers.insert(DOCKER_CONTENT_DIGEST, self.digest.clone());
         headers.insert(ETAG, self.etag.clone());
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
