@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use backends::Digest;
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::json;
 use tests::client::Answer;
@@ -141,13 +142,112 @@ async fn escaped_paths_are_the_same_blobs() -> Result<()> {
     Ok(())
 }
 
+/// One zone, so that there is no other to go on in, and an image that lies there alone.
+async fn one_zone(config: serde_json::Value) -> Result<Stage> {
+    let site = Site::with(&[("zone-a", Duration::ZERO)], Options::default())?;
+    let gateway = site.gateway(&config).await?;
+    let image = Spec::layers(1, &[300_000, 20_000]).build()?;
+    tests::client::Client::new(&site.quay.url(), &[], LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    Ok(Stage { site, gateway, image })
+}
+
+/// Whether the blob is kept, and whether it is not.
+fn kept_or_not() -> [serde_json::Value; 2] {
+    [json!({}), json!({"cache": {"size": "128KiB"}})]
+}
+
+/// A client that lost its connection asks for the rest, and takes a part only.
 #[tokio::test]
-async fn a_range_that_would_wait_too_long_gets_the_whole() -> Result<()> {
-    let stage = Stage::new(Options::default(), json!({"timeouts": {"range_wait": "200ms"}})).await?;
-    stage.site.zone("zone-a").proxy().set(|faults| faults.bandwidth = Some(200_000));
-    let blob = stage.layer();
-    let whole = stage.get(&blob.digest, &[("range", "bytes=10-19")]).await?;
-    assert_eq!((whole.status, whole.body), (StatusCode::OK, blob.bytes()?));
+async fn parts_are_answered_as_such_while_the_blob_comes_in() -> Result<()> {
+    for config in kept_or_not() {
+        let stage = one_zone(config).await?;
+        let slow = |rate| stage.site.zone("zone-a").proxy().set(|faults| faults.bandwidth = rate);
+        // A quarter of a minute for the whole at least.
+        slow(Some(20_000));
+        let (blob, client) = (stage.layer(), stage.gateway.client(LOGIN)?);
+        let (bytes, size) = (blob.bytes()?, blob.size as usize);
+        let path = format!("/v2/{REPOSITORY}/blobs/{}", blob.digest);
+        let mut parts = Vec::new();
+        for (range, expected) in [
+            ("bytes=0-", 0..size),
+            ("bytes=1000-1999", 1000..2000),
+            ("bytes=200000-", 200_000..size),
+            ("bytes=-5", size - 5..size),
+            ("bytes=0-0", 0..1),
+        ] {
+            let answer = client.send(Method::GET, &path, &[("range", range)], Bytes::new()).await?;
+            assert_eq!(answer.status(), StatusCode::PARTIAL_CONTENT, "{range}");
+            let described = format!("bytes {}-{}/{size}", expected.start, expected.end - 1);
+            assert_eq!(answer.headers()["content-range"], described.as_str());
+            parts.push((answer, expected));
+        }
+        let head = client.fetch(Method::HEAD, &path, &[]).await?;
+        assert_eq!(head.header("cache-status"), "quay-gateway; fwd=miss", "it is whole already");
+        let beyond = client.fetch(Method::GET, &path, &[("range", "bytes=99999999-")]).await?;
+        assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
+        assert_eq!(beyond.header("content-range"), format!("bytes */{size}"));
+        slow(None);
+        for (answer, expected) in parts {
+            assert!(answer.bytes().await? == bytes[expected.clone()], "other bytes than {expected:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_part_of_a_wrong_blob_is_completed() -> Result<()> {
+    for config in kept_or_not() {
+        let stage = one_zone(config).await?;
+        let (blob, client) = (stage.layer(), stage.gateway.client(LOGIN)?);
+        stage.site.zone("zone-a").corrupt(&blob.digest, 290_000)?;
+        let path = format!("/v2/{REPOSITORY}/blobs/{}", blob.digest);
+        let answer = client.send(Method::GET, &path, &[("range", "bytes=100-199")], Bytes::new()).await?;
+        assert_eq!(answer.status(), StatusCode::PARTIAL_CONTENT);
+        assert!(answer.bytes().await.is_err(), "a part was completed");
+    }
+    Ok(())
+}
+
+/// A store, or a proxy before it, that sends chunks: the registry knows the size, the digest proves it.
+#[tokio::test]
+async fn a_store_that_names_no_lengths_serves() -> Result<()> {
+    let stage = one_zone(json!({})).await?;
+    stage.site.zone("zone-a").proxy().set(|faults| faults.no_length = true);
+    let client = stage.gateway.client(LOGIN)?;
+    for pulled in client.pull(REPOSITORY, "v1").await? {
+        let miss = r#"quay-gateway; fwd=miss; stored; detail="zone=zone-a""#;
+        assert_eq!(pulled.cache_status.as_deref(), Some(miss));
+    }
+    let zones = stage.gateway.zones().await?;
+    assert_eq!(zones["zones"][0]["state"], "healthy", "{zones}");
+    assert!(zones["zones"][0]["last_error"].is_null(), "{zones}");
+    Ok(())
+}
+
+/// Quay's database is wrong about a size: the bytes have the right digest, and that counts.
+#[tokio::test]
+async fn bytes_beat_the_size_that_the_registry_names() -> Result<()> {
+    for said in [100_000, 400_000] {
+        let stage = Stage::plain().await?;
+        let blob = stage.layer();
+        stage.site.quay.set_size(&blob.digest, said);
+        for _ in 0..2 {
+            let beyond = stage.get(&blob.digest, &[("range", "bytes=200000-200009")]).await?;
+            assert_eq!(beyond.status, StatusCode::PARTIAL_CONTENT, "{said}");
+            let whole = stage.get(&blob.digest, &[]).await?;
+            assert!(
+                whole.status == StatusCode::OK && whole.body == blob.bytes()?,
+                "{said}: {}",
+                whole.status
+            );
+        }
+        let client = stage.gateway.client(LOGIN)?;
+        let path = format!("/v2/{REPOSITORY}/blobs/{}", blob.digest);
+        let head = client.fetch(Method::HEAD, &path, &[]).await?;
+        assert_eq!(head.header("content-length"), blob.size.to_string());
+        let told = stage.gateway.log().matches("a wrong size was named for a blob").count();
+        assert_eq!(told, 1, "{said}");
+    }
     Ok(())
 }
 

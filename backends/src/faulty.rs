@@ -45,7 +45,7 @@ pub enum On {
 
 /// What goes wrong.
 ///
-/// The last five strike bodies: what `get` gives, or what `put` reads of its source. Operations
+/// The last six strike bodies: what `get` gives, or what `put` reads of its source. Operations
 /// without a body take no harm from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -65,6 +65,8 @@ pub enum Fault {
     Short(u64),
     /// The body is so many zero bytes longer than promised; nobody is told.
     Long(u64),
+    /// `get` does not say how long the object is, as a proxy does not that sends chunks.
+    NoLength,
 }
 
 /// Any store, with faults.
@@ -153,9 +155,14 @@ impl Store for Faulty {
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
         let faults = self.suffer(On::Get).await?;
+        let whole = range.is_none();
         let Some(mut object) = self.inner.get(key, range).await? else { return Ok(None) };
         let length = object.range.end - object.range.start;
         object.body = spoil_all(object.body, length, &faults);
+        if faults.contains(&Fault::NoLength) {
+            object.size = None;
+            object.range.end = if whole { u64::MAX } else { object.range.end };
+        }
         Ok(Some(object))
     }
 

@@ -39,16 +39,19 @@ impl Meta {
 
 /// An object being read.
 pub struct Object {
-    /// The whole object, whatever part of it is being read.
-    pub meta: Meta,
-    /// Which bytes follow; never beyond `meta.size`.
+    /// The size of the whole in bytes, whatever part of it is being read; `None` where the store did not
+    /// say, as behind a proxy that sends chunks.
+    pub size: Option<u64>,
+    /// Which bytes follow; never beyond `size`. Its end is `u64::MAX` where all of the object follows and
+    /// the store did not say how long it is.
     pub range: Range<u64>,
-    /// Exactly the bytes of `range`, else an error: a driver turns short or long bodies into one.
+    /// Exactly the bytes of `range`, else an error: a driver turns short or long bodies into one. Where
+    /// the end is not known, whatever came until the store ended it, which may be too early.
     pub body: ByteStream,
 }
 
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Object").field("meta", &self.meta).field("range", &self.range).finish_non_exhaustive()
+        f.debug_struct("Object").field("size", &self.size).field("range", &self.range).finish_non_exhaustive()
     }
 }

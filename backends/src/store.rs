@@ -25,7 +25,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// A range that reaches beyond the object's end is cut there; one that starts at or beyond
     /// the end (of a non-empty object) is [`Kind::Invalid`](crate::Kind::Invalid). The body gives exactly `Object::range`
-    /// or ends in an error.
+    /// or ends in an error. A store that does not say how long an object is has not failed: see
+    /// [`Object::size`].
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>>;
 
     /// Writes an object: atomic (nobody sees a part), idempotent, and verified (bytes that do not
@@ -66,5 +67,5 @@ pub(crate) async fn get_nothing(store: &dyn Store, key: &Key, asked: Range<u64>)
     if !range.is_empty() {
         return Err(Error::new(Kind::Unavailable, format!("get {key}: a range that exists is refused")));
     }
-    Ok(Some(Object { meta, range, body: stream::empty().boxed() }))
+    Ok(Some(Object { size: Some(meta.size), range, body: stream::empty().boxed() }))
 }

@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::answer::broken;
-use crate::headers::brought;
+use crate::headers::{Brought, Ends, brought};
 use crate::upload::Upload;
-use crate::{ByteStream, Error, Key, Kind, Object, Result};
+use crate::{ByteStream, Error, Kind, Object, Result};
 
 /// Idle connections kept per store: enough for the readers of a rollout to find one.
 const IDLE_CONNECTIONS: usize = 64;
@@ -200,31 +200,36 @@ impl HttpClient {
     pub(crate) fn object(
         &self,
         what: String,
-        key: &Key,
         asked: Option<&Range<u64>>,
         answer: Response,
     ) -> Result<Object> {
-        let (range, meta) = brought(&what, key, asked, answer.status(), answer.headers())?;
-        let body = self.exactly(what, answer, range.end - range.start);
-        Ok(Object { meta, range, body })
+        let Brought { range, size, ends } = brought(&what, asked, answer.status(), answer.headers())?;
+        let body = self.body(what, answer, range.end - range.start, ends);
+        Ok(Object { size, range, body })
     }
 
-    /// The body of an answer: exactly `length` bytes, or an error.
-    fn exactly(&self, what: String, answer: Response, length: u64) -> ByteStream {
+    /// The body of an answer: exactly `length` bytes, or an error; unless nobody said where it ends.
+    fn body(&self, what: String, answer: Response, length: u64, ends: Ends) -> ByteStream {
         let stall = self.timeouts.stall;
         let pieces = answer.bytes_stream().boxed();
         stream::try_unfold((pieces, length), move |(mut pieces, left)| {
             let what = what.clone();
             async move {
-                let piece = match timeout(stall, pieces.next()).await {
+                if left == 0 && ends == Ends::Later {
+                    return Ok(None);
+                }
+                let mut piece: Bytes = match timeout(stall, pieces.next()).await {
                     Err(_) => return Err(late(&what, "the body stalled", stall)),
                     Ok(Some(Err(error))) => return Err(broken(&what, error)),
                     Ok(Some(Ok(piece))) => piece,
-                    Ok(None) if left == 0 => return Ok(None),
+                    Ok(None) if left == 0 || ends == Ends::Unsaid => return Ok(None),
                     Ok(None) => {
                         return Err(Error::new(Kind::Unavailable, format!("{what}: {left} bytes short")));
                     }
                 };
+                if ends == Ends::Later {
+                    piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                }
                 match left.checked_sub(piece.len() as u64) {
                     Some(left) => Ok(Some((piece, (pieces, left)))),
                     None => Err(Error::new(Kind::Corrupt, format!("{what}: more bytes than promised"))),

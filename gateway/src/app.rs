@@ -22,6 +22,7 @@ use crate::cache::{AtHand, Cache, DirectoryLock};
 use crate::children::Queued;
 use crate::config::{JournalSettings, Settings};
 use crate::follow::Follow;
+use crate::gateway::UNKEPT_PARTS_MAX;
 use crate::metrics::Metrics;
 use crate::quay_database::QuayDatabase;
 use crate::queue::Sampler;
@@ -29,6 +30,7 @@ use crate::redis::Locks;
 use crate::registry::{self, Names};
 use crate::repairs::Repairs;
 use crate::share::Pool;
+use crate::sizes::Sizes;
 use crate::spool::Spool;
 use crate::sticky::Uploads;
 use crate::sweep::Sweep;
@@ -128,6 +130,8 @@ impl App {
                 settings.timeouts.permission,
                 settings.timeouts.registry_first_pull,
             ),
+            sizes: Sizes::default(),
+            unkept_parts: Pool::new("whole reads for a part of a blob that is not kept", UNKEPT_PARTS_MAX, 0),
             cache,
             metrics: Metrics::new(&zones),
             sampler: Sampler::default(),

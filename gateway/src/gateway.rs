@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::Digest;
+use backends::{ByteStream, Digest};
 use http::HeaderValue;
 use tokio_util::task::TaskTracker;
 use zone_router::{Blob, FanOut, Router};
@@ -20,6 +20,7 @@ use crate::queue::Sampler;
 use crate::registry::{Names, Registry};
 use crate::repairs::Repairs;
 use crate::share::{Pool, PoolStatus};
+use crate::sizes::{Sizes, when_proven};
 use crate::sticky::Uploads;
 use crate::upstream::{Does, InstanceId, Order, Store, Upstream};
 use crate::zones::Word;
@@ -39,6 +40,9 @@ pub struct Gateway {
     pub(crate) uploads: Uploads,
     pub(crate) follow: Follow,
     pub(crate) permissions: Permissions,
+    pub(crate) sizes: Sizes,
+    /// Blobs that are not kept and read whole because of a part, at once.
+    pub(crate) unkept_parts: Arc<Pool>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) router: Arc<Router>,
     pub(crate) word: Arc<Word>,
@@ -60,6 +64,10 @@ pub struct Gateway {
     /// Zones that every pushed blob is copied to.
     pub(crate) targets: Vec<Arc<str>>,
 }
+
+/// Blobs that are not kept and read whole because of a part, at once: a client may take little and cause
+/// much.
+pub(crate) const UNKEPT_PARTS_MAX: usize = 16;
 
 /// For a namespace's own locations, while a client waits for its push.
 const REGIONS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -113,6 +121,26 @@ impl Gateway {
             }
         }
         targets
+    }
+
+    /// A body of `size` bytes; where the registry named another size and the body ends without an error,
+    /// that was wrong.
+    pub(crate) fn noting_sizes(
+        self: &Arc<Self>,
+        body: ByteStream,
+        digest: Digest,
+        size: Option<u64>,
+        registry: Option<u64>,
+    ) -> ByteStream {
+        match (size, registry) {
+            (Some(size), Some(said)) if size != said => {
+                let gateway = Arc::clone(self);
+                when_proven(body, move || {
+                    gateway.sizes.contradicted(&gateway.metrics, digest, "registry", said, size);
+                })
+            }
+            _ => body,
+        }
     }
 
     /// The home zone, if copies may go there.

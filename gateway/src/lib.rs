@@ -39,6 +39,7 @@ mod route;
 mod running;
 mod server;
 mod share;
+mod sizes;
 mod spool;
 mod sticky;
 mod sweep;

@@ -3,10 +3,9 @@
 mod answer;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use backends::Digest;
-use futures_util::{FutureExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
@@ -15,11 +14,11 @@ use zone_router::{Blob, NotOpened};
 use self::answer::Answerer;
 use crate::Gateway;
 use crate::auth::{self, Verdict};
-use crate::cache::{CachedBlob, Filled, Follower, Lookup, NotKept, Opened, Origin};
+use crate::cache::{CachedBlob, Filled, Follower, Lookup, NotKept, Opened, Origin, Resume, proven_part};
 use crate::client::Client;
 use crate::follow::{self, Fetched};
 use crate::forward;
-use crate::http::{Body, BodyError, Problem, Requested, Spec};
+use crate::http::{Body, BodyError, Problem};
 use crate::upstream::Purpose;
 
 /// Answers a blob request.
@@ -60,7 +59,8 @@ impl Pull<'_> {
                 Verdict::Yes(granted) => granted,
                 Verdict::No(answer) => return self.refused(*answer).await,
             };
-        let expected = granted.size;
+        // Where bytes contradicted somebody's size, the bytes are believed.
+        let expected = self.gateway.sizes.proven(&self.blob.digest).or(granted.size);
         let answer = Answerer::new(self.blob.digest, &self.request.headers, granted.headers);
         if answer.client_has_it() {
             return Ok(answer.not_modified(self.held()));
@@ -68,7 +68,9 @@ impl Pull<'_> {
         if self.request.method == Method::HEAD {
             return self.head(&answer, expected).await;
         }
-        if let Some(refusal) = answer.refusal(expected) {
+        if let Some(refusal) = answer.refusal(expected)
+            && self.is_as_long(expected).await
+        {
             return Ok(refusal);
         }
         if self.blob.digest == Digest::EMPTY {
@@ -76,7 +78,7 @@ impl Pull<'_> {
             return Ok(answer.empty());
         }
         match self.gateway.cache.get(&self.blob.digest).await {
-            Lookup::Hit(blob) => Ok(self.hit(&answer, blob)),
+            Lookup::Hit(blob) => Ok(self.hit(&answer, blob, expected)),
             Lookup::Absent => self.miss(&answer, expected, true).await,
             Lookup::Unusable => self.miss(&answer, expected, false).await,
         }
@@ -107,7 +109,12 @@ impl Pull<'_> {
     }
 
     async fn head(&self, answer: &Answerer, expected: Option<u64>) -> Result<Response<Body>, Problem> {
-        let size = match expected {
+        // Bytes that were proven say it best.
+        let held = self.gateway.cache.size_of(&self.blob.digest);
+        if let (Some(held), Some(said)) = (held, expected) {
+            self.contradicted(said, held);
+        }
+        let size = match held.or(expected) {
             Some(size) => Some(size),
             None => self.size_elsewhere().await,
         };
@@ -123,7 +130,7 @@ impl Pull<'_> {
         if held { "hit" } else { "fwd=miss" }
     }
 
-    /// The size where the registry's yes names none.
+    /// The size that the cache or a zone names.
     async fn size_elsewhere(&self) -> Option<u64> {
         match self.gateway.cache.get(&self.blob.digest).await {
             Lookup::Hit(blob) => Some(blob.size),
@@ -134,7 +141,22 @@ impl Pull<'_> {
         }
     }
 
-    fn hit(&self, answer: &Answerer, blob: CachedBlob) -> Response<Body> {
+    /// Whether nobody who may know it better names another size than the registry.
+    async fn is_as_long(&self, expected: Option<u64>) -> bool {
+        let Some(expected) = expected else { return true };
+        self.size_elsewhere().await.is_none_or(|size| size == expected)
+    }
+
+    /// The registry named one size, and proven bytes have another.
+    fn contradicted(&self, said: u64, size: u64) {
+        if said != size {
+            let digest = self.blob.digest;
+            self.gateway.sizes.contradicted(&self.gateway.metrics, digest, "registry", said, size);
+        }
+    }
+
+    fn hit(&self, answer: &Answerer, blob: CachedBlob, expected: Option<u64>) -> Response<Body> {
+        self.contradicted(expected.unwrap_or(blob.size), blob.size);
         self.gateway.metrics.blob_answered("hit");
         answer.file(blob, "hit")
     }
@@ -147,10 +169,10 @@ impl Pull<'_> {
     ) -> Result<Response<Body>, Problem> {
         let filled = async {
             if keep {
-                let who = &self.client.identity;
-                return self.gateway.cache.fill_for(who, self.blob.digest, || self.zones(expected)).await;
+                let (who, origin) = (&self.client.identity, || self.zones(expected, expected));
+                return self.gateway.cache.fill_for(who, self.blob.digest, origin).await;
             }
-            match self.zones(expected).await {
+            match self.zones(expected, expected).await {
                 Ok(opened) => Filled::Alone(opened, NotKept::Disk),
                 Err(why) => Filled::NotOpened(Arc::new(why)),
             }
@@ -165,24 +187,42 @@ impl Pull<'_> {
         })?;
         let not_opened = match filled {
             Filled::NotOpened(why) => why,
-            filled => return self.filled(answer, filled).await,
+            filled => return self.filled(answer, filled, expected).await,
         };
         // No zone has it: the registry's own way.
-        match follow::fetch(self.gateway, self.request, &self.blob, expected, self.client).await? {
+        let fetched = follow::fetch(self.gateway, self.request, &self.blob, expected, self.client).await;
+        let fetched = match fetched {
+            Err(problem) if keep && not_opened.is_about_size() => {
+                // Where zones have it in another size than the registry named, the digest decides.
+                let origin = || self.zones(None, expected);
+                let who = &self.client.identity;
+                return match self.gateway.cache.fill_for(who, self.blob.digest, origin).await {
+                    Filled::NotOpened(_) => Err(problem),
+                    filled => self.filled(answer, filled, expected).await,
+                };
+            }
+            fetched => fetched?,
+        };
+        match fetched {
             Fetched::Relay(response) => Ok(response),
             Fetched::Blob(opened) => {
                 tracing::info!(digest = %self.blob.digest, zones = %not_opened, from = %opened.from, "no zone gave it, the registry does");
                 let filled =
                     if keep { self.fill_from(opened).await } else { Filled::Alone(opened, NotKept::Disk) };
-                self.filled(answer, filled).await
+                self.filled(answer, filled, expected).await
             }
         }
     }
 
-    async fn filled(&self, answer: &Answerer, filled: Filled) -> Result<Response<Body>, Problem> {
+    async fn filled(
+        &self,
+        answer: &Answerer,
+        filled: Filled,
+        expected: Option<u64>,
+    ) -> Result<Response<Body>, Problem> {
         match filled {
-            Filled::Hit(blob) => Ok(self.hit(answer, blob)),
-            Filled::Following(follower, joined) => Ok(self.follow(answer, follower, joined).await),
+            Filled::Hit(blob) => Ok(self.hit(answer, blob, expected)),
+            Filled::Following(follower, joined) => Ok(self.follow(answer, follower, joined)),
             Filled::Alone(opened, reason) => Ok(self.alone(answer, opened, reason)),
             Filled::NotOpened(why) => Err(Problem::zones(format!("no zone gave the blob: {why}"))),
             Filled::Broken(why) => {
@@ -191,46 +231,44 @@ impl Pull<'_> {
         }
     }
 
-    /// Reads behind a fill. A range is answered as such if the whole is here soon enough.
-    async fn follow(&self, answer: &Answerer, mut follower: Follower, joined: bool) -> Response<Body> {
-        if let Some(refusal) = answer.refusal(Some(follower.size())) {
-            return refusal;
-        }
+    /// Reads behind a fill. A part is answered as one at once, and its bytes follow as they come in.
+    fn follow(&self, answer: &Answerer, follower: Follower, joined: bool) -> Response<Body> {
         let from = follower.source();
         self.gateway.metrics.blob_answered(&from);
         let collapsed = if joined { "; collapsed" } else { "" };
         let status = format!("fwd=miss{collapsed}; stored; detail=\"{from}\"");
-        if matches!(answer.requested(), Requested::Part(Spec::From { first: 0, last: None })) {
-            // All of it: no reason to wait.
-            return answer.whole(follower.size(), Body::stream(follower.into_stream()), &status);
-        }
-        if *answer.requested() != Requested::Whole
-            && let Some(blob) = follower.whole_within(self.range_wait()).await
-        {
-            return answer.file(blob, &status);
-        }
-        answer.whole(follower.size(), Body::stream(follower.into_stream()), &status)
+        let size = follower.size();
+        answer.bytes(size, |range| Body::stream(follower.into_stream(range)), &status)
     }
 
-    /// What is left of the time to a first byte, but no more than a range may wait.
-    fn range_wait(&self) -> Duration {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        left.min(self.gateway.settings.timeouts.range_wait)
-    }
-
-    /// Streams what is not kept to this client alone.
+    /// Streams what is not kept to this client alone. For a part all of it passes here; where too many
+    /// do, the whole is the answer, and the client's own pace bounds what is read (RFC 9110, 14.2: a
+    /// range may be ignored).
     fn alone(&self, answer: &Answerer, opened: Opened, reason: NotKept) -> Response<Body> {
         self.gateway.metrics.blob_answered(&opened.from);
         let status = format!("fwd=miss; detail=\"{}, not stored: {}\"", opened.from, reason.as_str());
-        let body = Body::stream(opened.body.map_err(|error| BodyError::Blob(error.to_string())));
-        match opened.size {
-            Some(size) => answer.whole(size, body, &status),
-            None => answer.unsized_whole(body, &status),
+        let blob_error = |error: backends::Error| BodyError::Blob(error.to_string());
+        let whole = opened.body;
+        let Some(size) = opened.size else {
+            return answer.unsized_whole(Body::stream(whole.map_err(blob_error)), &status);
+        };
+        if answer.part(size).is_none() {
+            return answer.bytes(size, |_| Body::stream(whole.map_err(blob_error)), &status);
         }
+        let Ok(slot) = self.gateway.unkept_parts.try_take(&self.client.identity) else {
+            return answer.whole(size, Body::stream(whole.map_err(blob_error)), &status);
+        };
+        let body = |range| {
+            Body::stream(proven_part(whole, 0, range).map_err(blob_error).inspect(move |_| {
+                // Held for as long as the body is.
+                let _ = &slot;
+            }))
+        };
+        answer.bytes(size, body, &status)
     }
 
-    /// The best zone that has it.
-    fn zones(&self, expected: Option<u64>) -> Origin {
+    /// The best zone that has it, in this size if one is expected; `said` is the registry's.
+    fn zones(&self, expected: Option<u64>, said: Option<u64>) -> Origin {
         let (gateway, blob) = (Arc::clone(self.gateway), self.blob.clone());
         let repository = self.repository.to_owned();
         async move {
@@ -238,12 +276,14 @@ impl Pull<'_> {
             if reading.home_lacks_it {
                 repair_home(&gateway, &repository, &blob, reading.size);
             }
-            let (router, size) = (Arc::clone(&gateway.router), reading.size);
+            let body = gateway.noting_sizes(reading.body, blob.digest, reading.size, said);
+            let router = Arc::clone(&gateway.router);
+            let resume = |size| -> Resume { Arc::new(move |seen| router.resume(&blob, size, seen)) };
             Ok(Opened {
-                size: Some(size),
+                size: reading.size,
                 from: format!("zone={}", reading.zone).into(),
-                body: reading.body,
-                resume: Some(Arc::new(move |seen| router.resume(&blob, size, seen))),
+                body,
+                resume: reading.size.map(resume),
             })
         }
         .boxed()
@@ -274,12 +314,12 @@ impl Pull<'_> {
 }
 
 /// Home had not got it, another zone had: the copy home is queued.
-fn repair_home(gateway: &Arc<Gateway>, repository: &str, blob: &Blob, size: u64) {
+fn repair_home(gateway: &Arc<Gateway>, repository: &str, blob: &Blob, size: Option<u64>) {
     let Some(home) = gateway.repairable_home().filter(|_| gateway.repairs.take()) else { return };
     let (gateway, repository, blob) = (Arc::clone(gateway), repository.to_owned(), blob.clone());
     tokio::spawn(async move {
         let digest = blob.digest;
-        if let Err(error) = gateway.fanout.enqueue(&repository, &[(blob, Some(size))], &[home]).await {
+        if let Err(error) = gateway.fanout.enqueue(&repository, &[(blob, size)], &[home]).await {
             tracing::warn!(%digest, %error, "the copy home is not queued");
         }
     });

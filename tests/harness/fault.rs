@@ -23,6 +23,8 @@ pub struct Faults {
     pub status: Option<StatusCode>,
     /// Done to the body of every successful GET.
     pub body: Option<BodyFault>,
+    /// Responses come without their length: bodies in chunks.
+    pub no_length: bool,
     /// Bytes of a response body per second and request.
     pub bandwidth: Option<u64>,
     /// `status` and `body` only where path and query contain this.

@@ -180,6 +180,9 @@ impl Shared {
         if let (Some(fault), Some(length)) = (fault, length) {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(fault.announced(length)));
         }
+        if faults.borrow().no_length {
+            head.headers.remove(CONTENT_LENGTH);
+        }
         Response::from_parts(head, faulty(body, length, fault, faults))
     }
 }

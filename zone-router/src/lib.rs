@@ -5,6 +5,7 @@
 
 mod blob;
 mod board;
+mod doubts;
 pub mod fanout;
 pub mod health;
 mod hedge;
@@ -26,6 +27,7 @@ mod size_class;
 pub mod snapshot;
 mod suspects;
 mod tries;
+mod unsized_body;
 mod watch;
 mod zone;
 

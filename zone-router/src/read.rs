@@ -33,6 +33,8 @@ pub(crate) struct Read {
     gave: Vec<usize>,
     /// Whether the first bytes came from elsewhere, unproven.
     inherited: bool,
+    /// Whether the zone that began did not say how long the blob is, but somebody else.
+    hearsay: bool,
     tries: Tries,
     ended: bool,
 }
@@ -61,6 +63,7 @@ impl Read {
     pub(crate) fn opened(router: Arc<Router>, blob: Blob, proof: Proof, won: Won, tries: Tries) -> Self {
         let mut read = Self::resumed(router, blob, proof);
         read.tries = tries;
+        read.hearsay = won.object.size.is_none();
         read.current = Some(read.current(won));
         read
     }
@@ -70,7 +73,8 @@ impl Read {
         let tries = Tries::new(router.zones.len());
         let inherited = proof.hasher().bytes() > 0;
         let blob = Arc::new(blob);
-        Self { router, blob, proof, current: None, gave: Vec::new(), inherited, tries, ended: false }
+        let (current, gave) = (None, Vec::new());
+        Self { router, blob, proof, current, gave, inherited, hearsay: false, tries, ended: false }
     }
 
     pub(crate) fn into_stream(self) -> ByteStream {
@@ -108,6 +112,7 @@ impl Read {
                 Ok(bytes) => return self.admit(bytes).await.map(Some),
                 Err(broke) => broke,
             };
+            self.doubt_size()?;
             self.broke(broke);
         }
         Ok(None)
@@ -135,15 +140,30 @@ impl Read {
         Ok(bytes)
     }
 
+    /// Where the bytes are right before the end that others named, that was wrong.
+    fn doubt_size(&mut self) -> Result<()> {
+        let (digest, hasher) = (self.blob.digest, self.proof.hasher());
+        if !self.hearsay || hasher.clone().finish() != digest {
+            return Ok(());
+        }
+        self.router.doubts.note(digest);
+        let why = format!("{digest}: {} bytes, which are right, not {}", hasher.bytes(), self.proof.size());
+        Err(Error::new(Kind::Corrupt, why))
+    }
+
     async fn lied(&mut self, error: &Error) {
         let digest = self.blob.digest;
-        self.router.suspects.blame(&digest, &self.gave, self.inherited);
+        if self.hearsay {
+            // The size may be what is wrong.
+            self.router.doubts.note(digest);
+        }
+        self.router.suspects.blame(&digest, &self.gave, self.inherited || self.hearsay);
         let zones: Vec<_> = self.gave.iter().map(|zone| &*self.router.zones[*zone].name).collect();
         tracing::error!(zones = zones.join(","), %digest, %error, "wrong bytes, cut before the end");
         self.tell_speed();
         self.current = None;
         match self.gave[..] {
-            [zone] if !self.inherited => self.router.watch.saw(zone, Seen::WrongBytes),
+            [zone] if !self.inherited && !self.hearsay => self.router.watch.saw(zone, Seen::WrongBytes),
             _ => inquire(&self.router, &self.blob, &self.gave).await,
         }
     }
@@ -220,12 +240,11 @@ impl Read {
         let entrants = self.entrants();
         let router = Arc::clone(&self.router);
         let key = &self.blob.key;
-        let judge = |_: usize, object: &backends::Object| match object.meta.size == rest.end {
-            true => Ok(()),
-            false => {
-                let why = format!("get {key}: {} bytes, not {}", object.meta.size, rest.end);
-                Err(Error::new(Kind::Corrupt, why))
+        let judge = |_: usize, object: &backends::Object| match object.size {
+            Some(size) if size != rest.end => {
+                Err(Error::new(Kind::Corrupt, format!("get {key}: {size} bytes, not {}", rest.end)))
             }
+            _ => Ok(()),
         };
         let class = SizeClass::of(Some(rest.end - rest.start));
         let wanted = Wanted { blob: &self.blob, range: Some(rest.clone()), class, judge: &judge };

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::doubts::Doubts;
 use crate::health::State;
 use crate::hedge::Budget;
 use crate::observation::{Seen, Trouble};
@@ -18,6 +19,7 @@ use crate::read::Read;
 use crate::snapshot::Snapshot;
 use crate::suspects::Suspects;
 use crate::tries::Tries;
+use crate::unsized_body::unsized_body;
 use crate::watch::Watch;
 use crate::{Blob, Policy, Settings, SizeClass, Zone};
 
@@ -27,6 +29,7 @@ pub struct Router {
     pub(crate) zones: Arc<[Zone]>,
     pub(crate) settings: Settings,
     pub(crate) suspects: Suspects,
+    pub(crate) doubts: Doubts,
     pub(crate) watch: Watch,
     pub(crate) hedges: Budget,
     pub(crate) replacements: Semaphore,
@@ -42,8 +45,8 @@ pub(crate) type Judge<'a> = &'a (dyn Fn(usize, &Object) -> Result<(), Error> + S
 
 /// A blob being read.
 pub struct Reading {
-    /// Its size in bytes.
-    pub size: u64,
+    /// Its size in bytes; `None` where nobody knows it.
+    pub size: Option<u64>,
     /// The zone that gives its first bytes.
     pub zone: Arc<str>,
     /// Whether home was asked and does not have it, so that a copy home is due.
@@ -93,6 +96,16 @@ impl fmt::Display for NotOpened {
 
 impl std::error::Error for NotOpened {}
 
+impl NotOpened {
+    /// Whether a zone had an object of another size than was expected.
+    #[must_use]
+    pub fn is_about_size(&self) -> bool {
+        let corrupt =
+            |answer: &Answer| matches!(answer, Answer::Failed(error) if error.kind() == Kind::Corrupt);
+        self.answers.iter().any(|(_, answer)| corrupt(answer))
+    }
+}
+
 impl Router {
     /// Over these zones, home first, with the default policy and settings.
     #[must_use]
@@ -110,6 +123,7 @@ impl Router {
             trials: zones.iter().map(|_| Arc::new(Semaphore::new(1))).collect(),
             zones: zones.into(),
             suspects: Suspects::default(),
+            doubts: Doubts::default(),
             hedges: Budget::new(settings.hedge_percent, settings.hedge_load),
             replacements: Semaphore::new(settings.replacements),
             settings,
@@ -215,10 +229,30 @@ impl Router {
         let home_lacks_it =
             answers.iter().any(|(zone, answer)| *zone == 0 && matches!(answer, Answer::Absent));
         self.watch.saw(won.zone, Seen::Opened);
-        let (size, zone) = (won.object.meta.size, Arc::clone(&self.zones[won.zone].name));
-        let proof = Proof::new(blob.digest, size, Hasher::new());
-        let read = Read::opened(Arc::clone(self), blob.clone(), proof, won, tries);
-        Ok(Reading { size, zone, home_lacks_it, body: read.into_stream() })
+        let zone = Arc::clone(&self.zones[won.zone].name);
+        let size = match won.object.size {
+            Some(size) => Some(size),
+            None => self.size_from_elsewhere(blob, expected).await,
+        };
+        let (router, blob) = (Arc::clone(self), blob.clone());
+        let body = match size {
+            Some(size) => {
+                let proof = Proof::new(blob.digest, size, Hasher::new());
+                Read::opened(router, blob, proof, won, tries).into_stream()
+            }
+            None => unsized_body(router, blob, won),
+        };
+        Ok(Reading { size, zone, home_lacks_it, body })
+    }
+
+    /// How long a blob is whose zone does not say so at `GET`: as long as the caller has heard, else as
+    /// long as a zone says at `HEAD`.
+    async fn size_from_elsewhere(&self, blob: &Blob, expected: Option<u64>) -> Option<u64> {
+        if expected.is_some() && !self.doubts.has(&blob.digest) {
+            return expected;
+        }
+        let head = timeout(self.settings.overdue_max, self.head(blob)).await;
+        head.ok().flatten().map(|meta| meta.size)
     }
 
     /// Goes on reading a blob whose first bytes `seen` saw pass. The first item tells whether any
@@ -261,7 +295,8 @@ impl Router {
     }
 
     fn judge(&self, zone: usize, blob: &Blob, expected: Option<u64>, object: &Object) -> Result<(), Error> {
-        let size = object.meta.size;
+        // One that does not say how long it is may be it: the digest proves it.
+        let Some(size) = object.size else { return Ok(()) };
         if (size == 0) != (blob.digest == Digest::EMPTY) {
             self.suspects.condemn(&blob.digest, zone);
             return Err(Error::new(Kind::Corrupt, format!("get {}: {size} bytes", blob.key)));

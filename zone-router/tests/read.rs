@@ -76,7 +76,7 @@ async fn absence_is_no_failure_and_calls_for_a_copy_home() {
     let site = Site::new(2);
     backends::Store::delete(&*site.memories[0], &site.blob.key).await.expect("deletes");
     let reading = site.router.open(&site.blob, None).await.expect("b has it");
-    assert_eq!((&*reading.zone, reading.home_lacks_it, reading.size), ("b", true, SIZE as u64));
+    assert_eq!((&*reading.zone, reading.home_lacks_it, reading.size), ("b", true, Some(SIZE as u64)));
 }
 
 #[tokio::test]
@@ -143,6 +143,61 @@ async fn an_object_of_another_size_is_not_it() {
             .iter()
             .any(|(_, answer)| matches!(answer, Answer::Failed(error) if error.kind() == Kind::Corrupt))
     );
+}
+
+/// Of zones that do not say how long the blob is: what `open` says with this expectation, the bytes, and
+/// the error that cut them.
+async fn without_lengths(site: &Site, expected: Option<u64>) -> (Option<u64>, Vec<u8>, Option<Kind>) {
+    let mut reading = site.router.open(&site.blob, expected).await.expect("some zone opens it");
+    let mut bytes = Vec::new();
+    while let Some(piece) = reading.body.next().await {
+        match piece {
+            Ok(piece) => bytes.extend_from_slice(&piece),
+            Err(error) => return (reading.size, bytes, Some(error.kind())),
+        }
+    }
+    (reading.size, bytes, None)
+}
+
+#[tokio::test]
+async fn a_zone_that_does_not_say_how_long_it_is_has_not_failed() {
+    let site = Site::new(1);
+    site.fault(0, Fault::NoLength);
+    for expected in [Some(SIZE as u64), None] {
+        let read = without_lengths(&site, expected).await;
+        assert!(read == (Some(SIZE as u64), site.bytes.to_vec(), None), "{expected:?}");
+    }
+    // Nobody says it: the digest decides at the end.
+    site.zones[0].always(On::Head, Fault::Fail(Kind::Unavailable));
+    assert!(without_lengths(&site, None).await == (None, site.bytes.to_vec(), None));
+    site.fault(0, Fault::FlipBit(SIZE as u64 - 1));
+    let (size, bytes, error) = without_lengths(&site, None).await;
+    assert_eq!((size, error), (None, Some(Kind::Corrupt)));
+    assert!(bytes.len() < SIZE, "wrong bytes made a whole");
+}
+
+/// Without a length a body that broke off looks like one that ended.
+#[tokio::test]
+async fn a_body_that_ends_short_without_a_length_goes_on_elsewhere() {
+    let site = Site::new(2);
+    site.fault(0, Fault::NoLength);
+    site.fault(0, Fault::Short(1000));
+    site.fault(1, Fault::NoLength);
+    site.assert_whole_from("a").await;
+    assert_eq!(site.zones[1].calls(On::Get), 1);
+}
+
+#[tokio::test]
+async fn a_size_that_others_named_does_not_outlive_bytes_that_are_right() {
+    for wrong in [SIZE - 1000, SIZE + 1000, 7] {
+        let site = Site::new(1);
+        site.fault(0, Fault::NoLength);
+        let (size, bytes, error) = without_lengths(&site, Some(wrong as u64)).await;
+        assert!(size == Some(wrong as u64) && error.is_some() && bytes.len() < wrong.max(SIZE));
+        // It is the size that is doubted, not the zone.
+        let read = without_lengths(&site, Some(wrong as u64)).await;
+        assert!(read == (Some(SIZE as u64), site.bytes.to_vec(), None), "{wrong}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::request::{self, Address};
 use super::sign::Signer;
 use crate::answer::refused;
 use crate::clock::{self, Clock};
-use crate::headers::described;
+use crate::headers::{described, described_by_part};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
 use crate::{Error, Key, Kind, Meta, Result, Secret, Transport};
@@ -165,8 +165,25 @@ impl Client {
         let answer = self.send(&what, &Call::new(Method::HEAD, self.address.blob(key, &[])?)).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => self.absent(&what, answer).await.map(|()| None),
-            status if status.is_success() => described(&what, key, answer.headers()).map(Some),
+            status if status.is_success() => match described(key, answer.headers()) {
+                Some(meta) => Ok(Some(meta)),
+                None => self.size_by_part(&what, key).await,
+            },
             _ => Err(self.refusal(&what, answer).await),
+        }
+    }
+
+    /// What a read of the first byte says of an object, where HEAD does not say how long it is.
+    async fn size_by_part(&self, what: &str, key: &Key) -> Result<Option<Meta>> {
+        let call =
+            Call::new(Method::GET, self.address.blob(key, &[])?).with_header("x-ms-range", "bytes=0-0")?;
+        let answer = self.send(what, &call).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => self.absent(what, answer).await.map(|()| None),
+            status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
+                described_by_part(what, key, status, answer.headers()).map(Some)
+            }
+            _ => Err(self.refusal(what, answer).await),
         }
     }
 

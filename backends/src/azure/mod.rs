@@ -133,7 +133,7 @@ impl Store for AzureStore {
             (StatusCode::NOT_FOUND, _) => self.client.absent(&what, answer).await.map(|()| None),
             (_, Some(asked)) if nothing => get_nothing(self, key, asked.clone()).await,
             (status, _) if status.is_success() => {
-                self.client.http.object(what, key, range.as_ref(), answer).map(Some)
+                self.client.http.object(what, range.as_ref(), answer).map(Some)
             }
             _ => Err(self.client.refusal(&what, answer).await),
         }

@@ -132,8 +132,8 @@ impl Suite {
         let promised = object.range.end - object.range.start;
         let pieces: Vec<Bytes> = object.body.try_collect().await?;
         let bytes = Bytes::from(pieces.concat());
-        if bytes.len() as u64 != promised || object.range.end > object.meta.size {
-            let what = format!("{} bytes of {:?} of {}", bytes.len(), object.range, object.meta.size);
+        if bytes.len() as u64 != promised || object.size.is_some_and(|size| object.range.end > size) {
+            let what = format!("{} bytes of {:?} of {:?}", bytes.len(), object.range, object.size);
             return Err(crate::Error::new(Kind::Corrupt, what));
         }
         Ok(Some(bytes))

@@ -78,7 +78,7 @@ impl Store for FsStore {
         let Some((Some(meta), file)) = opened else { return Ok(None) };
         let range = meta.part(range)?;
         let body = read(what, Arc::new(file), range.clone(), self.timeouts.stall);
-        Ok(Some(Object { meta, range, body }))
+        Ok(Some(Object { size: Some(meta.size), range, body }))
     }
 
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {

@@ -20,7 +20,7 @@ use super::request::{self, Address, Failure};
 use super::sign::{Payload, sign};
 use crate::answer::{self, refused};
 use crate::clock::{self, Clock};
-use crate::headers::described;
+use crate::headers::{described, described_by_part};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
 use crate::{Digest, Error, Hasher, Key, Kind, Meta, Result, Transport};
@@ -224,7 +224,10 @@ impl Client {
         let answer = self.send(&what, &Call::new(Method::HEAD, self.address.object(key, &[])?)).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => self.absent(&what, answer).await.map(|()| None),
-            status if status.is_success() => described(&what, key, answer.headers()).map(Some),
+            status if status.is_success() => match described(key, answer.headers()) {
+                Some(meta) => Ok(Some(meta)),
+                None => self.size_by_part(&what, key).await,
+            },
             _ => Err(self.refusal(&what, answer).await),
         }
     }
@@ -236,7 +239,7 @@ impl Client {
         match answer.status() {
             StatusCode::NOT_FOUND => self.absent(&what, answer).await.map(|()| false),
             status if status.is_success() => {
-                let mut body = self.http.object(what, key, None, answer)?.body;
+                let mut body = self.http.object(what, None, answer)?.body;
                 let mut hasher = Hasher::new();
                 while let Some(piece) = body.try_next().await? {
                     hasher.update(&piece);
@@ -244,6 +247,20 @@ impl Client {
                 Ok(hasher.finish() == digest)
             }
             _ => Err(self.refusal(&what, answer).await),
+        }
+    }
+
+    /// What a read of the first byte says of an object, where HEAD does not say how long it is.
+    async fn size_by_part(&self, what: &str, key: &Key) -> Result<Option<Meta>> {
+        let call =
+            Call::new(Method::GET, self.address.object(key, &[])?).with_header(header::RANGE, "bytes=0-0")?;
+        let answer = self.send(what, &call).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => self.absent(what, answer).await.map(|()| None),
+            status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
+                described_by_part(what, key, status, answer.headers()).map(Some)
+            }
+            _ => Err(self.refusal(what, answer).await),
         }
     }
 

@@ -16,7 +16,7 @@ use super::config::{Access, SwiftConfig};
 use super::request::{self, Folder, Names, Page, SwiftInfo};
 use super::tempurl;
 use crate::answer::refused;
-use crate::headers::described;
+use crate::headers::{described, described_by_part};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
 use crate::{Error, Key, Kind, Meta, Result, Secret, Transport};
@@ -257,12 +257,32 @@ impl Client {
                     let value = headers.get(name).map(HeaderValue::as_bytes)?;
                     Some(String::from_utf8_lossy(value).into_owned())
                 };
+                let meta = match described(key, headers) {
+                    Some(meta) => meta,
+                    None => match self.size_by_part(what, key).await? {
+                        Some(meta) => meta,
+                        None => return Ok(None),
+                    },
+                };
                 Ok(Some(Found {
-                    meta: described(what, key, headers)?,
+                    meta,
                     manifest: text("x-object-manifest").filter(|manifest| !manifest.is_empty()),
                     is_static: text("x-static-large-object")
                         .is_some_and(|is| is.eq_ignore_ascii_case("true")),
                 }))
+            }
+            _ => Err(self.refusal(what, answer).await),
+        }
+    }
+
+    /// What a read of the first byte says of an object, where HEAD does not say how long it is.
+    async fn size_by_part(&self, what: &str, key: &Key) -> Result<Option<Meta>> {
+        let call = Call::object(Method::GET, self.names.of(key)?).with_header(header::RANGE, "bytes=0-0")?;
+        let answer = self.send(what, &call).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => self.absent(what, answer).await.map(|()| None),
+            status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
+                described_by_part(what, key, status, answer.headers()).map(Some)
             }
             _ => Err(self.refusal(what, answer).await),
         }

@@ -1,8 +1,7 @@
-//! A client that reads behind a fill.
+//! A client that reads behind a fill, all of the blob or a part.
 
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use backends::ByteStream;
 use bytes::Bytes;
@@ -10,10 +9,11 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::watch;
 
 use super::fill::{Failure, Fill, Head, Opened, Phase};
-use super::outcome::CachedBlob;
+use super::part::proven_part;
 use crate::http::BodyError;
 
-/// One reader of a fill. Its last byte comes only when the blob is proven.
+/// One reader of a fill. The last byte of what it reads, be it all or a part, comes only when the blob is
+/// proven.
 pub(crate) struct Follower {
     fill: Arc<Fill>,
     phase: watch::Receiver<Phase>,
@@ -57,18 +57,13 @@ impl Follower {
         self.head().map_or_else(|| "".into(), |head| Arc::clone(&head.from))
     }
 
-    /// The blob, if it is whole within `bound`.
-    pub(crate) async fn whole_within(&mut self, bound: Duration) -> Option<CachedBlob> {
-        let whole = self.phase.wait_for(|phase| matches!(phase, Phase::Whole | Phase::Failed(_)));
-        let ended = tokio::time::timeout(bound, whole).await.ok()?.ok()?.clone();
-        let head = self.head()?;
-        matches!(ended, Phase::Whole).then(|| head.blob.clone())
-    }
-
-    /// The whole body.
-    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static {
-        let left = 0..self.size();
-        let tail = Tail { follower: self, left, rest: None };
+    /// These bytes of the blob, as they come in.
+    pub(crate) fn into_stream(
+        self,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static {
+        let left = range.start..range.end.min(self.size());
+        let tail = Tail { follower: self, left, rest: None, is_cut: false };
         stream::unfold(Some(tail), |tail| async move {
             let mut tail = tail?;
             match tail.next().await {
@@ -90,8 +85,10 @@ impl Drop for Follower {
 struct Tail {
     follower: Follower,
     left: Range<u64>,
-    /// The rest past a failed disk, beginning at the byte up to which the file can be read.
+    /// What is left past a failed disk.
     rest: Option<ByteStream>,
+    /// Whether that is the part that is wanted, no longer all of the blob's rest.
+    is_cut: bool,
 }
 
 impl Tail {
@@ -103,8 +100,10 @@ impl Tail {
                 // The last byte is withheld until the digest is proven.
                 Phase::Filling(written) => written.min(self.left.end - 1),
                 Phase::Whole => self.left.end,
-                Phase::Failed(Failure::Disk { seen }) if self.left.start < seen.bytes() => seen.bytes(),
-                Phase::Failed(Failure::Disk { seen }) => return self.past_the_disk(seen).await,
+                Phase::Failed(Failure::Disk { seen }) => match seen.bytes().min(self.left.end - 1) {
+                    readable if self.left.start < readable => readable,
+                    _ => return self.past_the_disk(seen).await,
+                },
                 Phase::Failed(failure) => return Err(BodyError::Blob(failure.to_string())),
             };
             if self.left.start < readable {
@@ -132,16 +131,28 @@ impl Tail {
     }
 
     async fn past_the_disk(&mut self, seen: backends::Hasher) -> Result<Option<Bytes>, BodyError> {
+        let resume = || self.follower.head().and_then(|head| head.resume.clone());
+        let failed = || BodyError::Blob("the cache's disk failed".into());
+        let at = seen.bytes();
         let rest = match &mut self.rest {
             Some(rest) => rest,
             None => {
-                let resume = self.follower.head().and_then(|head| head.resume.clone());
-                let Some(resume) = resume else {
-                    return Err(BodyError::Blob("the cache's disk failed".into()));
-                };
-                self.rest.insert(resume(seen))
+                let rest = resume().ok_or_else(failed)?(seen);
+                self.rest.insert(rest)
             }
         };
+        if self.left.start < at {
+            // All but the last byte was in the file, and so is that: only the proof is missing.
+            while let Some(piece) = rest.next().await {
+                piece.map_err(|error| BodyError::Blob(error.to_string()))?;
+            }
+            return self.read(self.left.end).await.map(Some);
+        }
+        if !self.is_cut {
+            let whole = std::mem::replace(rest, stream::empty().boxed());
+            *rest = proven_part(whole, at, self.left.clone());
+            self.is_cut = true;
+        }
         match rest.next().await {
             Some(Ok(bytes)) => {
                 self.left.start += bytes.len() as u64;

@@ -102,6 +102,11 @@ impl Cache {
         self.index.get(digest).is_some_and(|entry| entry.is_servable())
     }
 
+    /// The size in bytes of a blob that is here, whole and trusted.
+    pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
+        self.index.get(digest).filter(|entry| entry.is_servable()).map(|entry| entry.size)
+    }
+
     /// The cache at a glance.
     #[must_use]
     pub fn status(&self) -> CacheStatus {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backends::{Digest, Error, Kind};
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use zone_router::NotOpened;
@@ -16,6 +16,7 @@ use zone_router::fanout::Local as _;
 use super::layout::Layout;
 use super::{AtHand, Cache, FileBody, Filled, Follower, Lookup, NotKept, Opened, Origin};
 use crate::config::{CacheSettings, Limits, Timeouts};
+use crate::http::BodyError;
 
 fn open(dir: &Path, size: u64) -> Arc<Cache> {
     let settings = CacheSettings { dir: dir.to_owned(), size, reserve: 0 };
@@ -66,8 +67,13 @@ async fn fill(cache: &Arc<Cache>, bytes: &'static [u8]) {
     let Filled::Following(follower, _) = cache.fill(hand.digest, hand.origin()).await else {
         panic!("not followed")
     };
-    let read: Vec<_> = follower.into_stream().map(|piece| piece.expect("no error")).collect().await;
+    let read: Vec<_> = whole(follower).map(|piece| piece.expect("no error")).collect().await;
     assert_eq!(read.concat(), bytes);
+}
+
+fn whole(follower: Follower) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static {
+    let size = follower.size();
+    follower.into_stream(0..size)
 }
 
 type Sender = mpsc::Sender<Result<Bytes, Error>>;
@@ -181,7 +187,7 @@ async fn followers_share_one_read_and_wait_for_proof_only_at_the_end() {
         }
         let Filled::Following(follower, joined) = filling.await else { panic!("not followed") };
         assert_eq!(joined, n > 0);
-        bodies.push(Box::pin(follower.into_stream()));
+        bodies.push(Box::pin(whole(follower)));
     }
     for body in &mut bodies {
         let piece = body.next().await.expect("a piece").expect("no error");
@@ -201,7 +207,7 @@ async fn wrong_bytes_are_cut_and_never_kept() {
     let cache = open(dir.path(), 1 << 20);
     let (send, hand, follower) = half_filled(&cache).await;
     send.send(Ok(Bytes::from_static(b"lO"))).await.expect("taken");
-    let pieces: Vec<_> = follower.into_stream().collect().await;
+    let pieces: Vec<_> = whole(follower).collect().await;
     assert!(pieces.last().is_some_and(Result::is_err));
     let passed: usize = pieces.iter().flatten().map(Bytes::len).sum();
     assert!(passed < 5);
@@ -349,7 +355,7 @@ async fn a_cache_bounded_by_its_disk_makes_room_and_keeps() {
         let Filled::Following(follower, _) = cache.fill(hand.digest, hand.origin()).await else {
             panic!("blob {n} is refused for want of room; {:?}", cache.status());
         };
-        assert!(follower.into_stream().all(|piece| async move { piece.is_ok() }).await);
+        assert!(whole(follower).all(|piece| async move { piece.is_ok() }).await);
     }
 }
 
@@ -359,6 +365,59 @@ async fn a_broken_origin_breaks_its_followers_only() {
     let cache = open(dir.path(), 1 << 20);
     let (send, _hand, follower) = half_filled(&cache).await;
     send.send(Err(Error::new(Kind::Unavailable, "gone"))).await.expect("taken");
-    assert!(follower.into_stream().collect::<Vec<_>>().await.last().is_some_and(Result::is_err));
+    assert!(whole(follower).collect::<Vec<_>>().await.last().is_some_and(Result::is_err));
     fill(&cache, b"hello").await;
+}
+
+/// A part of `hello`, of which `hel` has come: what can be read of it now, and the rest of it.
+async fn part(
+    cache: &Arc<Cache>,
+    hand: &Arc<Hand>,
+    range: std::ops::Range<u64>,
+    now: usize,
+) -> (Vec<u8>, impl Stream<Item = Result<Bytes, BodyError>> + Unpin + use<>) {
+    let Filled::Following(follower, _) = cache.fill(hand.digest, hand.origin()).await else {
+        panic!("not followed")
+    };
+    let mut body = Box::pin(follower.into_stream(range));
+    let mut bytes = Vec::new();
+    while bytes.len() < now {
+        bytes.extend_from_slice(&body.next().await.expect("more").expect("no error"));
+    }
+    assert!(body.next().now_or_never().is_none(), "more than is proven");
+    (bytes, body)
+}
+
+#[tokio::test]
+async fn a_part_is_read_up_to_the_watermark_and_completed_when_the_whole_is_proven() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 1 << 20);
+    let (send, hand, _follower) = half_filled(&cache).await;
+    let mut parts = Vec::new();
+    for (range, now) in [(0..2, "h"), (1..3, "e"), (2..3, ""), (1..5, "el"), (3..5, ""), (4..5, "")] {
+        let (bytes, rest) = part(&cache, &hand, range.clone(), now.len()).await;
+        assert_eq!(bytes, now.as_bytes(), "{range:?}");
+        parts.push((range, bytes, rest));
+    }
+    send.send(Ok(Bytes::from_static(b"lo"))).await.expect("taken");
+    drop(send);
+    for (range, mut bytes, rest) in parts {
+        bytes.extend(rest.map(|piece| piece.expect("no error")).collect::<Vec<_>>().await.concat());
+        assert_eq!(bytes, &b"hello"[range.start as usize..range.end as usize], "{range:?}");
+    }
+    assert_eq!(hand.opened.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn no_part_of_wrong_bytes_is_completed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 1 << 20);
+    let (send, hand, _follower) = half_filled(&cache).await;
+    let (bytes, rest) = part(&cache, &hand, 0..2, 1).await;
+    assert_eq!(bytes, b"h");
+    // Behind the part, and all the same.
+    send.send(Ok(Bytes::from_static(b"lO"))).await.expect("taken");
+    drop(send);
+    let rest: Vec<_> = rest.collect().await;
+    assert!(matches!(rest[..], [Err(BodyError::Blob(_))]), "completed");
 }

@@ -157,9 +157,6 @@ pub struct Timeouts {
     /// give up on a host after 30 s.
     #[serde(with = "humantime_serde")]
     pub blob_answer: Duration,
-    /// How long a `Range` of an uncached blob waits for the whole before it gets the whole.
-    #[serde(with = "humantime_serde")]
-    pub range_wait: Duration,
     /// For one piece of work on the cache's disk; then it counts as failed.
     #[serde(with = "humantime_serde")]
     pub disk: Duration,
@@ -194,7 +191,6 @@ impl Default for Timeouts {
             zone_first_byte: s(5),
             zone_stall: s(10),
             blob_answer: s(25),
-            range_wait: s(10),
             disk: s(20),
             cache_proof: s(5),
             permission: s(60),
@@ -256,7 +252,6 @@ settable!(Timeouts {
     zone_first_byte,
     zone_stall,
     blob_answer,
-    range_wait,
     disk,
     cache_proof,
     permission

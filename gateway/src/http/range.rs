@@ -54,7 +54,11 @@ impl Spec {
 /// Reads what a GET asks for; `etag` is the blob's, quotes and all.
 #[must_use]
 pub fn requested(headers: &HeaderMap, etag: &str) -> Requested {
-    let Some(range) = headers.get(RANGE) else { return Requested::Whole };
+    let mut ranges = headers.get_all(RANGE).iter();
+    let Some(range) = ranges.next() else { return Requested::Whole };
+    if ranges.next().is_some() {
+        return Requested::Whole;
+    }
     // Only a strong match of our own tag keeps the range; a date never does, as we send none.
     if headers.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag.as_bytes()) {
         return Requested::Whole;

@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     handshakes_failed: Family<HandshakeLabels, Counter>,
     connections_shed: Counter,
     pushes_not_queued: Counter,
+    wrong_sizes: Family<WhoLabels, Counter>,
     journal_refuses: AtomicBool,
     sweep_finished: Gauge,
     sweep_manifests: Counter,
@@ -64,6 +65,12 @@ struct HandshakeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhoLabels {
+    /// Who named a wrong size.
+    who: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ZoneLabels {
     zone: String,
 }
@@ -88,6 +95,9 @@ impl Metrics {
         registry.register("connections_shed", help, connections_shed.clone());
         let help = "Pushes acknowledged whose copies could not be queued: push them again";
         registry.register("pushes_not_queued", help, pushes_not_queued.clone());
+        let wrong_sizes = Family::default();
+        let help = "Blobs whose bytes have the right digest and not the size that was named, by who named it";
+        registry.register("wrong_sizes", help, wrong_sizes.clone());
         let usable = Family::<ZoneLabels, Gauge>::default();
         for zone in zones {
             let labels = ZoneLabels { zone: zone.name.to_string() };
@@ -118,6 +128,7 @@ impl Metrics {
             handshakes_failed,
             connections_shed,
             pushes_not_queued,
+            wrong_sizes,
             journal_refuses: AtomicBool::new(false),
             sweep_finished,
             sweep_manifests,
@@ -157,6 +168,15 @@ impl Metrics {
     /// Whether the journal did not take what was to be queued last.
     pub(crate) fn journal_refuses(&self) -> bool {
         self.journal_refuses.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn size_contradicted(&self, who: &'static str) {
+        self.wrong_sizes.get_or_create(&WhoLabels { who }).inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sizes_contradicted(&self, who: &'static str) -> u64 {
+        self.wrong_sizes.get_or_create(&WhoLabels { who }).get()
     }
 
     pub(crate) fn push_not_queued(&self) {

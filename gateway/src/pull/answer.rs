@@ -39,8 +39,12 @@ impl Answerer {
         }
     }
 
-    pub(super) fn requested(&self) -> &Requested {
-        &self.requested
+    /// The part of a blob of `size` bytes that is asked for, if it is one and there are such bytes.
+    pub(super) fn part(&self, size: u64) -> Option<Range<u64>> {
+        match &self.requested {
+            Requested::Part(spec) => spec.within(size),
+            Requested::Whole | Requested::Malformed => None,
+        }
     }
 
     pub(super) fn client_has_it(&self) -> bool {
@@ -84,28 +88,36 @@ impl Answerer {
         response
     }
 
-    /// All of it, its length not known beforehand.
+    /// All of it, its length not known beforehand: nor is where a part would lie.
     pub(super) fn unsized_whole(&self, body: Body, cache_status: &str) -> Response<Body> {
-        self.response(StatusCode::OK, body, cache_status)
+        let mut response = self.response(StatusCode::OK, body, cache_status);
+        response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
+        response
     }
 
     /// What was asked for, from a whole file.
     pub(super) fn file(&self, blob: CachedBlob, cache_status: &str) -> Response<Body> {
         let size = blob.size;
-        match &self.requested {
-            Requested::Whole => self.whole(size, Body::new(FileBody::new(blob, 0..size)), cache_status),
-            Requested::Malformed => unsatisfiable(Some(size)),
-            Requested::Part(spec) => match spec.within(size) {
-                Some(range) => self.part(blob, range, cache_status),
-                None => unsatisfiable(Some(size)),
-            },
+        self.bytes(size, |range| Body::new(FileBody::new(blob, range)), cache_status)
+    }
+
+    /// What was asked for, from `body`, which makes the body of a range.
+    pub(super) fn bytes(
+        &self,
+        size: u64,
+        body: impl FnOnce(Range<u64>) -> Body,
+        cache_status: &str,
+    ) -> Response<Body> {
+        match (self.refusal(Some(size)), self.part(size)) {
+            (Some(refusal), _) => refusal,
+            (None, None) => self.whole(size, body(0..size), cache_status),
+            (None, Some(range)) => self.partial(size, range.clone(), body(range), cache_status),
         }
     }
 
-    fn part(&self, blob: CachedBlob, range: Range<u64>, cache_status: &str) -> Response<Body> {
-        let described = format!("bytes {}-{}/{}", range.start, range.end - 1, blob.size);
+    fn partial(&self, size: u64, range: Range<u64>, body: Body, cache_status: &str) -> Response<Body> {
+        let described = format!("bytes {}-{}/{size}", range.start, range.end - 1);
         let length = range.end - range.start;
-        let body = Body::new(FileBody::new(blob, range));
         let mut response = self.response(StatusCode::PARTIAL_CONTENT, body, cache_status);
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
         response.headers_mut().insert(CONTENT_RANGE, value(&described));

@@ -252,6 +252,13 @@ impl Quay {
         self.instance.database.lock().linked(repository, &digest.to_string()).is_some()
     }
 
+    /// Has Quay's database say another size of a blob.
+    pub fn set_size(&self, digest: &Digest, size: u64) {
+        if let Some(stored) = self.instance.database.lock().blobs.get_mut(&digest.to_string()) {
+            stored.size = size;
+        }
+    }
+
     /// Takes a blob out of a repository, as garbage collection does.
     pub fn unlink(&self, repository: &str, digest: &Digest) {
         if let Some(found) = self.instance.database.lock().repositories.get_mut(repository) {

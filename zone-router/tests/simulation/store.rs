@@ -179,8 +179,7 @@ impl Store for Scripted {
         let from = range.as_ref().map_or(0, |range| range.start);
         let (size, part, body) = self.part(bytes, range, manner)?;
         let range = from..from + part.len() as u64;
-        let meta = Meta { key: key.clone(), size, modified: None };
-        Ok(Some(Object { meta, range, body: self.body(part, body, manner) }))
+        Ok(Some(Object { size: Some(size), range, body: self.body(part, body, manner) }))
     }
 
     async fn put(&self, _: &Key, _: &Source) -> Result<()> {

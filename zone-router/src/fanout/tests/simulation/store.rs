@@ -201,7 +201,7 @@ impl Store for Scripted {
             _ => Ok(part),
         };
         let body = stream::iter([Ok(half), rest]).boxed();
-        Ok(Some(Object { meta: Meta { key: key.clone(), size, modified: None }, range, body }))
+        Ok(Some(Object { size: Some(size), range, body }))
     }
 
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {

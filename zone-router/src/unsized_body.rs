@@ -1,0 +1,89 @@
+//! The body of a blob whose size nobody knows: it ends where its zone ends it, and the digest decides.
+
+use std::sync::Arc;
+
+use backends::{ByteStream, Digest, Error, Hasher, Kind, Result};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+
+use crate::observation::{Seen, Trouble};
+use crate::open::Won;
+use crate::router::Trial;
+use crate::{Blob, Router};
+
+struct Body {
+    router: Arc<Router>,
+    blob: Blob,
+    zone: usize,
+    pieces: ByteStream,
+    hasher: Hasher,
+    /// The last piece so far: withheld until another comes, or the digest is proven.
+    held: Bytes,
+    _trial: Option<Trial>,
+}
+
+/// Its last piece comes only if the digest is right. Another zone cannot go on, as a body that breaks
+/// off may look like one that ends.
+pub(crate) fn unsized_body(router: Arc<Router>, blob: Blob, won: Won) -> ByteStream {
+    let body = Body {
+        router,
+        blob,
+        zone: won.zone,
+        pieces: won.object.body,
+        hasher: Hasher::new(),
+        held: Bytes::new(),
+        _trial: won.trial,
+    };
+    stream::unfold(Some(body), |body| async move {
+        let mut body = body?;
+        match body.next().await {
+            Ok((piece, true)) => Some((Ok(piece), Some(body))),
+            Ok((piece, false)) => (!piece.is_empty()).then_some((Ok(piece), None)),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+    .boxed()
+}
+
+impl Body {
+    /// The next piece, and whether more may come.
+    async fn next(&mut self) -> Result<(Bytes, bool)> {
+        loop {
+            match self.pieces.next().await {
+                Some(Ok(piece)) if piece.is_empty() => {}
+                Some(Ok(piece)) => {
+                    self.hasher.update(&piece);
+                    let ready = std::mem::replace(&mut self.held, piece);
+                    if !ready.is_empty() {
+                        return Ok((ready, true));
+                    }
+                }
+                Some(Err(error)) => {
+                    self.router.watch.saw(self.zone, Seen::LeftBehind);
+                    self.router.watch.saw(self.zone, Seen::Broke(Trouble::from(&error)));
+                    return Err(error);
+                }
+                None => return self.end().map(|last| (last, false)),
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<Bytes> {
+        let (digest, size) = (self.blob.digest, self.hasher.bytes());
+        if self.hasher.clone().finish() == digest {
+            let blob = Arc::new(self.blob.clone());
+            self.router.watch.saw(self.zone, Seen::Proven { blob, size });
+            return Ok(std::mem::take(&mut self.held));
+        }
+        // It may have broken off, or be wrong: others come first next time.
+        self.router.watch.saw(self.zone, Seen::LeftBehind);
+        self.router.suspects.blame(&digest, &[self.zone], true);
+        let zone = &self.router.zones[self.zone].name;
+        tracing::error!(%zone, %digest, bytes = size, "a body without a length ends with another digest");
+        Err(wrong(&digest, size))
+    }
+}
+
+fn wrong(digest: &Digest, size: u64) -> Error {
+    Error::new(Kind::Corrupt, format!("{digest}: after {size} bytes the digest is another"))
+}
