@@ -31,6 +31,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Clients that wait for one of `limits.connections`.
 pub(crate) const WAITING_MAX: usize = 256;
 
+/// So small a part of all connections makes room at once, where there is none: looking for them is not free.
+const SHED_PART: usize = 256;
+
 /// Until one that waits looks again whether another has become idle.
 const SHED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -107,7 +110,7 @@ async fn slot(gateway: &Gateway, roster: &Roster, seat: &Seat, who: &Identity) -
         if let Poll::Ready(taken) = futures_util::poll!(slot.as_mut()) {
             return taken.ok();
         }
-        roster.shed(seat);
+        roster.shed(seat, gateway.settings.limits.connections.div_ceil(SHED_PART));
         if let Ok(taken) = tokio::time::timeout(SHED_PAUSE, slot.as_mut()).await {
             return taken.ok();
         }

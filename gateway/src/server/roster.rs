@@ -1,7 +1,8 @@
 //! The open connections of a listener, and which of them makes room for another.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -12,14 +13,21 @@ use crate::share::Identity;
 
 /// The open connections of a listener.
 #[derive(Debug, Default)]
-pub(crate) struct Roster {
-    open: Mutex<HashMap<u64, Entry>>,
-    next: AtomicU64,
+pub(crate) struct Roster(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    open: HashMap<u64, Entry>,
+    /// How many each client has; never a client that has none.
+    counts: HashMap<Identity, Arc<AtomicUsize>>,
+    next: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     who: Identity,
+    /// How many its client has.
+    count: Arc<AtomicUsize>,
     since: Instant,
     activity: Activity,
     go: Arc<Notify>,
@@ -39,55 +47,65 @@ pub(crate) struct Seat {
 impl Roster {
     /// Enters a connection that has just been accepted.
     pub(crate) fn enter(self: &Arc<Self>, who: Identity) -> Seat {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (activity, go) = (Activity::new(), Arc::new(Notify::new()));
+        let mut state = self.state();
+        let number = state.next;
+        state.next += 1;
+        let count = Arc::clone(state.counts.entry(who).or_default());
+        count.fetch_add(1, Ordering::Relaxed);
         let entry = Entry {
             who,
+            count,
             since: Instant::now(),
             activity: activity.clone(),
             go: Arc::clone(&go),
             asked: false,
         };
-        self.open().insert(number, entry);
+        state.open.insert(number, entry);
+        drop(state);
         Seat { roster: Arc::clone(self), number, activity, go }
     }
 
-    /// Asks one idle connection to go, so that there is room for another of `newcomer`: of the client that has
-    /// most, if that is not fewer than the newcomer has, the one that has been idle for longest. Whether there
-    /// was one.
-    pub(crate) fn shed(&self, newcomer: &Seat) -> bool {
-        let mut open = self.open();
-        let mut count: HashMap<Identity, usize> = HashMap::new();
-        for entry in open.values() {
-            *count.entry(entry.who).or_default() += 1;
+    /// Asks up to `most` idle connections to go, so that there is room for another of `newcomer`: those of the client
+    /// that has most come first, then those that have been idle for longest. Who has fewer than the newcomer's
+    /// client keeps all.
+    pub(crate) fn shed(&self, newcomer: &Seat, most: usize) {
+        let mut state = self.state();
+        let own = state.open.get(&newcomer.number).map_or(0, Entry::of_client);
+        let mut idle: Vec<_> = state
+            .open
+            .iter_mut()
+            .filter(|(number, entry)| **number != newcomer.number && !entry.asked && entry.of_client() >= own)
+            .filter_map(|(_, entry)| Some((Reverse(entry.of_client()), entry.activity.idle_since()?, entry)))
+            .collect();
+        let most = most.min(idle.len());
+        if most > 0 {
+            idle.select_nth_unstable_by_key(most - 1, |(count, since, _)| (*count, *since));
         }
-        let own = open.get(&newcomer.number).and_then(|entry| count.get(&entry.who)).copied().unwrap_or(0);
-        let others = open.iter_mut().filter(|(number, entry)| **number != newcomer.number && !entry.asked);
-        let idle = others.filter_map(|(_, entry)| {
-            let has = count.get(&entry.who).copied().filter(|has| *has >= own)?;
-            Some((has, entry.activity.idle_since()?, entry))
-        });
-        let victim = idle.max_by(|one, other| one.0.cmp(&other.0).then(other.1.cmp(&one.1)));
-        victim.map(|(.., entry)| entry.ask()).is_some()
+        idle.into_iter().take(most).for_each(|(.., entry)| entry.ask());
     }
 
     /// Asks connections to go until no more than `most` stay: idle ones before others, then the oldest. The
     /// newcomer stays.
     pub(crate) fn keep(&self, newcomer: &Seat, most: usize) {
-        let mut open = self.open();
-        let mut stay: Vec<_> = open.iter_mut().filter(|(_, entry)| !entry.asked).collect();
+        let mut state = self.state();
+        let mut stay: Vec<_> = state.open.iter_mut().filter(|(_, entry)| !entry.asked).collect();
         let too_many = stay.len().saturating_sub(most);
         stay.retain(|(number, _)| **number != newcomer.number);
         stay.sort_by_key(|(_, entry)| (entry.activity.idle_since().is_none(), entry.since));
         stay.into_iter().take(too_many).for_each(|(_, entry)| entry.ask());
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Entry {
+    fn of_client(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     fn ask(&mut self) {
         self.asked = true;
         self.go.notify_one();
@@ -112,7 +130,7 @@ impl Seat {
 
     /// It does not go: it is not idle any more.
     pub(crate) fn stays(&self) {
-        if let Some(entry) = self.roster.open().get_mut(&self.number) {
+        if let Some(entry) = self.roster.state().open.get_mut(&self.number) {
             entry.asked = false;
         }
     }
@@ -120,7 +138,11 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.roster.open().remove(&self.number);
+        let mut state = self.roster.state();
+        let Some(entry) = state.open.remove(&self.number) else { return };
+        if entry.count.fetch_sub(1, Ordering::Relaxed) == 1 {
+            state.counts.remove(&entry.who);
+        }
     }
 }
 
@@ -151,14 +173,19 @@ mod tests {
         }
         let busy = many[0].activity().begin();
         let newcomer = roster.enter(client(3));
-        assert!(roster.shed(&newcomer));
+        roster.shed(&newcomer, 1);
         assert!(asked(&many[1]) && !asked(&many[0]) && !asked(&many[2]) && !asked(&few) && !asked(&newcomer));
         // Who has most makes no room for itself at others' cost.
         let busy = (busy, many[1].activity().begin(), many[2].activity().begin());
         let another = roster.enter(client(2));
-        assert!(!roster.shed(&another) && !asked(&few));
+        roster.shed(&another, 9);
+        assert!(!asked(&few) && !asked(&newcomer) && !asked(&many[2]));
         drop(busy);
-        assert!(roster.shed(&another));
+        roster.shed(&another, 9);
+        assert!(asked(&many[0]) && asked(&many[2]) && !asked(&few));
+        drop((many, another));
+        roster.shed(&newcomer, 9);
+        assert!(asked(&few));
     }
 
     #[tokio::test(start_paused = true)]
