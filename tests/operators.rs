@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tests::gateway::Gateway;
 use tests::image::{Image, Spec};
 use tests::quay::Options;
+use tests::record::Seen;
 use tests::site::{LOGIN, Site, ZONES};
 
 const REPOSITORY: &str = "admin/app";
@@ -80,6 +81,27 @@ async fn command(gateway: &Gateway, arguments: &[&str]) -> Result<(bool, String)
     let output = gateway.command(arguments).await?;
     let text = [output.stdout, output.stderr].concat();
     Ok((output.status.success(), String::from_utf8(text)?))
+}
+
+/// A store's operators see which requests serve somebody and which only look whether it serves.
+#[tokio::test]
+async fn the_log_of_a_store_tells_probes_from_reads() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    let image = pushed(&site, &gateway, 1).await?;
+    assert!(source(&gateway, 1, &image).await?.contains("zone=zone-a"));
+    let (record, blobs) = (site.zone("zone-a").proxy().record(), "/sha256/");
+    let probed = || record.of(&Method::GET, blobs).iter().any(Seen::is_probe);
+    let deadline = Instant::now() + SOON;
+    while !probed() {
+        ensure!(Instant::now() < deadline, "no probe of what was read: {:#?}", record.all());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for seen in record.of(&Method::GET, blobs) {
+        assert_eq!(seen.is_probe(), seen.header("range") == "bytes=0-0", "{seen:?}");
+        assert!(seen.header("user-agent").starts_with("quay-gateway/"), "{seen:?}");
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ mod transport;
 mod unusable;
 mod upload;
 mod urls;
+mod user_agent;
 mod whereabouts;
 
 pub use config::StoreConfig;
@@ -50,4 +51,5 @@ pub use source::{Open, Source};
 pub use store::{MARKER, Store};
 pub use transport::{Timeouts, Transport};
 pub use unusable::UnusableStore;
+pub use user_agent::as_probe;
 pub use whereabouts::Whereabouts;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
+use http::header::USER_AGENT;
 use reqwest::{Request, Response};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::answer::broken;
 use crate::headers::{Brought, Ends, brought};
 use crate::upload::Upload;
+use crate::user_agent::user_agent;
 use crate::{ByteStream, Error, Kind, Object, Result};
 
 /// Idle connections kept per store: enough for the readers of a rollout to find one.
@@ -137,7 +139,8 @@ impl HttpClient {
     ///
     /// What may be done twice is repeated once where a connection broke before the answer: most
     /// often the server had just closed it as idle, which says nothing about the server.
-    pub(crate) async fn send(&self, what: &str, request: Request, bound: Duration) -> Result<Response> {
+    pub(crate) async fn send(&self, what: &str, mut request: Request, bound: Duration) -> Result<Response> {
+        request.headers_mut().insert(USER_AGENT, user_agent());
         let repeatable =
             matches!(*request.method(), http::Method::GET | http::Method::HEAD | http::Method::DELETE);
         let again = request.try_clone().filter(|_| repeatable);
@@ -166,6 +169,7 @@ impl HttpClient {
     ) -> Result<Response, (Error, bool)> {
         let (body, progress) = upload.into_body(what);
         *request.body_mut() = Some(body);
+        request.headers_mut().insert(USER_AGENT, user_agent());
         let mut sent = std::pin::pin!(self.client.execute(request));
         loop {
             let (deadline, _) = progress.deadline(&self.timeouts);

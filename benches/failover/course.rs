@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use http::Method;
 use tests::gateway::Gateway;
 
 use crate::arguments::Arguments;
@@ -15,8 +14,6 @@ use crate::stage::{Sides, Stage, WARM};
 const OUT_OF_USE: &str = "zone is out of use";
 /// How often its log is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// What a probe asks for; a read asks for more.
-const PROBE: &str = "bytes=0-0";
 /// In the URLs that Quay signs, and in no request of the gateway's.
 const SIGNED_URL: &str = "X-Amz-Signature";
 
@@ -121,8 +118,8 @@ async fn hedges(gateway: &Gateway) -> Result<u64> {
 /// When home was last read by the gateway, and when all stores were.
 fn reads(stage: &Stage, struck: Instant) -> (Option<Duration>, Vec<Instant>) {
     let of = |line: &tests::proxy::Proxy| {
-        let mut seen = line.record().of(&Method::GET, "/sha256/");
-        seen.retain(|seen| seen.header("range") != PROBE && !seen.target.contains(SIGNED_URL));
+        let mut seen = line.record().reads("/sha256/");
+        seen.retain(|seen| !seen.target.contains(SIGNED_URL));
         seen
     };
     let last = of(stage.home()).iter().map(|seen| seen.at.saturating_duration_since(struck)).max();

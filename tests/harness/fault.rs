@@ -38,6 +38,8 @@ pub struct Faults {
 pub enum BodyFault {
     /// The connection breaks after so many bytes; Content-Length is the true one.
     CutAfter(u64),
+    /// Nothing follows after so many bytes until this is undone. Shorter bodies pass.
+    HoldAfter(u64),
     /// The lowest bit of the byte at this offset of the body is the other one.
     FlipAt(u64),
     /// The last bytes are missing, and Content-Length agrees; `Content-Range` is the true one.
@@ -58,7 +60,7 @@ impl BodyFault {
     #[must_use]
     pub fn announced(self, length: u64) -> u64 {
         match self {
-            Self::CutAfter(_) | Self::FlipAt(_) | Self::Flips { .. } => length,
+            Self::CutAfter(_) | Self::HoldAfter(_) | Self::FlipAt(_) | Self::Flips { .. } => length,
             Self::Short(missing) => length.saturating_sub(missing),
             Self::Long(more) => length + more,
         }
@@ -67,7 +69,11 @@ impl BodyFault {
     /// What becomes of the body that is number `count`, of `length` bytes: chance is taken here.
     #[must_use]
     pub(crate) fn drawn(self, count: u64, length: u64) -> Option<Self> {
-        let Self::Flips { of_1000, seed } = self else { return Some(self) };
+        let (of_1000, seed) = match self {
+            Self::HoldAfter(bytes) => return (length > bytes).then_some(self),
+            Self::Flips { of_1000, seed } => (of_1000, seed),
+            _ => return Some(self),
+        };
         let mut random = fastrand::Rng::with_seed(seed ^ count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         (length > 0 && random.u32(0..1000) < of_1000).then(|| Self::FlipAt(random.u64(0..length)))
     }
@@ -79,13 +85,14 @@ pub(crate) fn faulty(
     length: Option<u64>,
     fault: Option<BodyFault>,
     faults: watch::Receiver<Faults>,
+    held: watch::Sender<u64>,
 ) -> Body {
     let end = match fault {
         Some(BodyFault::Short(missing)) => length.unwrap_or(0).saturating_sub(missing),
-        Some(BodyFault::CutAfter(bytes)) => bytes,
+        Some(BodyFault::CutAfter(bytes) | BodyFault::HoldAfter(bytes)) => bytes,
         _ => u64::MAX,
     };
-    let state = Passing { inner, fault, faults, sent: 0, end, done: false };
+    let state = Passing { inner, fault, faults, held, sent: 0, end, done: false };
     streamed(stream::unfold(state, |mut passing| async move {
         let piece = passing.next().await?;
         Some((piece, passing))
@@ -96,8 +103,10 @@ struct Passing {
     inner: Incoming,
     fault: Option<BodyFault>,
     faults: watch::Receiver<Faults>,
+    /// Bodies that were held so far.
+    held: watch::Sender<u64>,
     sent: u64,
-    /// Bytes after which it ends or breaks.
+    /// Bytes after which it ends, breaks or is held.
     end: u64,
     done: bool,
 }
@@ -108,7 +117,10 @@ impl Passing {
             return None;
         }
         if self.sent >= self.end {
-            return self.at_end();
+            match self.fault {
+                Some(BodyFault::HoldAfter(_)) => self.hold().await,
+                _ => return self.at_end(),
+            }
         }
         let mut piece = loop {
             match self.inner.frame().await {
@@ -131,6 +143,14 @@ impl Passing {
         self.wait(piece.len()).await;
         self.sent += piece.len() as u64;
         Some(Ok(piece))
+    }
+
+    async fn hold(&mut self) {
+        self.held.send_modify(|held| *held += 1);
+        let undone = |faults: &Faults| !matches!(faults.body, Some(BodyFault::HoldAfter(_)));
+        // An error says that the proxy is gone, and then the connection goes too.
+        let _ = self.faults.wait_for(undone).await;
+        (self.fault, self.end) = (None, u64::MAX);
     }
 
     fn at_end(&mut self) -> Option<Result<Bytes, BoxError>> {

@@ -37,6 +37,8 @@ struct Shared {
     faults: watch::Sender<Faults>,
     /// Bodies that a fault was meant for.
     spoilt: AtomicU64,
+    /// Bodies that were held.
+    held: watch::Sender<u64>,
     record: Record,
 }
 
@@ -54,6 +56,7 @@ impl Proxy {
             client: Client::builder(TokioExecutor::new()).build(connector),
             faults: watch::Sender::new(Faults::default()),
             spoilt: AtomicU64::new(0),
+            held: watch::Sender::new(0),
             record: Record::default(),
         });
         let serving = Arc::clone(&shared);
@@ -74,6 +77,21 @@ impl Proxy {
     /// Changes what is wrong, also for responses under way where it says so.
     pub fn set(&self, change: impl FnOnce(&mut Faults)) {
         self.shared.faults.send_modify(change);
+    }
+
+    /// From now on bodies of what has `part` in path and query give so many bytes and then nothing, until
+    /// [`heal`](Self::heal). What it returns resolves when one has come to that.
+    pub fn hold(&self, part: &str, bytes: u64) -> impl Future<Output = ()> + use<> {
+        let mut held = self.shared.held.subscribe();
+        held.mark_unchanged();
+        self.set(|faults| {
+            (faults.body, faults.only) = (Some(BodyFault::HoldAfter(bytes)), Some(part.to_owned()));
+        });
+        async move {
+            if held.changed().await.is_err() {
+                std::future::pending().await
+            }
+        }
     }
 
     /// Refuses new connections and ends the open ones: the store's host is down.
@@ -183,7 +201,7 @@ impl Shared {
         if faults.borrow().no_length {
             head.headers.remove(CONTENT_LENGTH);
         }
-        Response::from_parts(head, faulty(body, length, fault, faults))
+        Response::from_parts(head, faulty(body, length, fault, faults, self.held.clone()))
     }
 }
 

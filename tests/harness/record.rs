@@ -28,6 +28,12 @@ impl Seen {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
+
+    /// Whether it is a probe of the gateway's, which only looks whether a store serves.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.header("user-agent").ends_with(" (probe)")
+    }
 }
 
 /// The last 20,000 requests of a server.
@@ -68,6 +74,14 @@ impl Record {
     pub fn count(&self, method: &Method, part: &str) -> usize {
         let requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         requests.iter().filter(|seen| seen.method == method && seen.target.contains(part)).count()
+    }
+
+    /// Reads of what has `part` in path and query, oldest first; probes are none.
+    #[must_use]
+    pub fn reads(&self, part: &str) -> Vec<Seen> {
+        let mut reads = self.of(&Method::GET, part);
+        reads.retain(|seen| !seen.is_probe());
+        reads
     }
 
     /// Forgets them.

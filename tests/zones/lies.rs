@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use backends::Digest;
-use http::Method;
 use tests::client::Client;
 use tests::fault::BodyFault;
 use tests::real::Kind::{RadosGw, SeaweedFs};
@@ -64,7 +63,7 @@ async fn lies() -> Result<()> {
     ensure!(all.failed.is_empty(), "second tries failed: {:?}\n{}", all.failed, stage.gateway.log());
     let first = first.context("nobody was lied to: another seed is needed")?;
     // The liar is not asked for a blob any more, by anyone.
-    let asked = stage.home().line().record().of(&Method::GET, "/sha256/");
+    let asked = stage.home().line().record().reads("/sha256/");
     let before = asked.iter().filter(|seen| seen.at < first.into_std()).count();
     let late: Vec<_> = asked.iter().filter(|seen| seen.at > (first + ON_THE_WAY).into_std()).collect();
     eprintln!("the liar was asked {before} times before it was found out, {} after", asked.len() - before);

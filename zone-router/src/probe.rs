@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::{Error, Kind};
+use backends::{Error, Kind, as_probe};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -127,7 +127,7 @@ async fn probe(router: &Router, zone: usize) -> Option<impl Future<Output = ()>>
     let others = || snapshot.zones.iter().find_map(|other| other.recent.as_ref());
     let recent = view.recent.as_ref().or_else(|| others().filter(|_| lied || denies));
     let began = Instant::now();
-    let mut look = Box::pin(look(&router.zones[zone], recent.cloned(), lied));
+    let mut look = Box::pin(as_probe(look(&router.zones[zone], recent.cloned(), lied)));
     // A whole blob takes its time, and is not late while it does.
     let (overdue, patience) =
         if lied { (patience + DEEP_PATIENCE, patience + DEEP_PATIENCE) } else { (overdue, patience) };

@@ -1,12 +1,14 @@
 //! The acts: each does a step with the gateway and at Quay alone, checks it, and adds a row.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ::tests::zone::Zone;
 use anyhow::Result;
 
 use crate::checks::Checks;
 use crate::play::Show;
-use crate::pull::{Arrived, Pull, REPOSITORY, TAG, pull};
+use crate::pull::{Death, Pull, REPOSITORY, TAG, pull};
 use crate::push::{self, Push};
 use crate::report::{Did, Row};
 use crate::stage::Side;
@@ -15,12 +17,13 @@ use crate::{copies, format, image};
 /// The repository that is pushed to Quay alone.
 const ALONE: &str = "admin/alone";
 
-/// The home zone's bytes per second while it is to die, so that it dies in mid-blob.
-const DYING_RATE: u64 = 40_000_000;
+/// How often the home zone is made ready to die in mid-pull.
+const OUTAGES_MAX: usize = 3;
 
 /// The push, and the copies that follow it.
 pub(crate) async fn push(show: &mut Show<'_>) -> Result<()> {
     let screen = show.screen;
+    show.checks.promise("What is pushed through the gateway lies soon after, byte for byte, in every zone.");
     let pushed = push::push(&show.stage, Side::Gateway, REPOSITORY, TAG, &show.image, screen).await?;
     screen.say(&format!("  pushed {}", pace(pushed.bytes, pushed.took)));
     screen.title("3. The gateway copies it to the other zones (seen in their files)");
@@ -88,15 +91,17 @@ pub(crate) async fn cold(show: &mut Show<'_>) -> Result<()> {
     let home = show.stage.home().name.clone();
     let (gateway, alone) = both(show).await?;
     let checks = &mut show.checks;
+    checks.promise("What is not cached comes whole and right from a zone's store, at the first try.");
+    // Which zone is the nearest is measured: on a busy machine it may be another than home.
+    let zones = names(&show.stage.site.zones);
     let job = smooth(checks, "cold pull", &gateway)
-        & checks.equal("blobs from home, cold", gateway.wanted, gateway.from(&home));
-    let asked = gateway.blobs.iter().filter(|blob| blob.reads.iter().any(|read| read.zone == home)).count();
-    checks.equal("blobs that the home store was asked for", gateway.wanted, asked);
+        & checks.equal("blobs from the zones, cold", gateway.wanted, gateway.from_any(&zones))
+        & checks.equal("blobs that the named store was asked for", gateway.wanted, gateway.confirmed());
     let alone_job = smooth(checks, "pull from Quay alone", &alone)
         & checks.equal("blobs from home, Quay alone", alone.wanted, alone.from(&home));
     show.rows.push(Row {
         step: "pull, nothing cached",
-        gateway: Did { job, seen: format!("{}, from {home}", summary(&gateway)) },
+        gateway: Did { job, seen: format!("{}, from {}", summary(&gateway), places(&gateway)) },
         alone: Did { job: alone_job, seen: format!("{}, from {home}", summary(&alone)) },
     });
     Ok(())
@@ -108,6 +113,7 @@ pub(crate) async fn warm(show: &mut Show<'_>) -> Result<()> {
     let home = show.stage.home().name.clone();
     let (gateway, alone) = both(show).await?;
     let checks = &mut show.checks;
+    checks.promise("What is cached is served from the cache, and no store is read for it.");
     let asked: usize = gateway.blobs.iter().map(|blob| blob.reads.len()).sum();
     let job = smooth(checks, "warm pull", &gateway)
         & checks.equal("blobs from the cache, warm", gateway.wanted, gateway.from("cache"))
@@ -116,7 +122,7 @@ pub(crate) async fn warm(show: &mut Show<'_>) -> Result<()> {
         & checks.equal("blobs from home again, Quay alone", alone.wanted, alone.from(&home));
     show.rows.push(Row {
         step: "pull again",
-        gateway: Did { job, seen: format!("{}, from the cache", summary(&gateway)) },
+        gateway: Did { job, seen: format!("{}, from {}", summary(&gateway), places(&gateway)) },
         alone: Did { job: alone_job, seen: format!("{}, from {home}", summary(&alone)) },
     });
     Ok(())
@@ -126,45 +132,60 @@ pub(crate) async fn warm(show: &mut Show<'_>) -> Result<()> {
 pub(crate) async fn outage(show: &mut Show<'_>) -> Result<()> {
     let home = show.stage.home().name.clone();
     show.screen.title(&format!("6. The cache is emptied, and {home} dies in mid-pull"));
-    show.stage.gateway.restart_empty().await?;
-    let [first, second] = [&show.image.layers[0], &show.image.layers[1]];
-    let kill_after = Some(first.size + second.size / 3);
-    show.stage.slow_home(Some(DYING_RATE));
-    let rate = format::speed(DYING_RATE, Duration::from_secs(1));
-    show.screen.say(&format!("  {home} gives {rate} at most from here on, so that it dies in mid-blob"));
-    let gateway = pull(&show.stage, Side::Gateway, &show.image, kill_after, show.screen).await?;
+    let image = show.image.clone();
+    let [_, second, ..] = &image.layers[..] else { anyhow::bail!("the image has too few layers") };
+    let death = Death { blob: second, after: second.size / 3 };
+    let gateway = pull_on(show, death).await?;
     show.stage.revive_home().await;
     show.screen.say("\n  beside it: the same from Quay alone");
-    let alone = pull(&show.stage, Side::Alone, &show.image, kill_after, show.screen).await?;
+    let alone = pull(&show.stage, Side::Alone, &image, Some(death), show.screen).await?;
 
-    let job = smooth(&mut show.checks, "pull while the home zone dies", &gateway);
-    let next = show.stage.others()[0].name.clone();
-    let carried = carried(&gateway, &home);
-    let whole = |zone: &str| {
-        let only = |blob: &&Arrived| blob.from == zone && blob.reads.iter().all(|read| read.zone == zone);
-        gateway.blobs.iter().filter(only).count()
-    };
-    let (before, after) = (whole(&home), whole(&next));
     let checks = &mut show.checks;
-    // The config and the first layer; the second is the one in which home dies.
-    let over = checks.equal("blobs wholly from home before it died", 2, before)
+    checks.promise("When a store dies in mid-blob, its blob goes on at the next byte in another zone.");
+    let others = names(&show.stage.site.zones[1..]);
+    let job = smooth(checks, "pull while the home zone dies", &gateway);
+    let carried = carried(&gateway, &home);
+    let after = gateway.blobs.iter().skip_while(|blob| blob.pulled.digest != second.digest).skip(1);
+    let (later, elsewhere) =
+        after.fold((0, 0), |(all, good), blob| (all + 1, good + usize::from(others.contains(&&*blob.from))));
+    let over = checks.that("the home zone died in mid-pull", "yes", "no", gateway.home_died)
         & checks.equal("blobs that went on in another zone in mid-body", 1, carried.len())
-        & checks.equal("blobs from the next zone after it died", gateway.wanted - 3, after);
+        & checks.equal("blobs from other zones after it died", later, elsewhere);
     checks.that(
         "a pull from Quay alone while the home zone dies",
         "a failure",
         summary(&alone),
-        !alone.is_whole(),
+        alone.home_died && !alone.is_whole(),
     );
     show.rows.push(Row {
         step: "pull, home dies in the middle",
         gateway: Did {
             job: job && over,
-            seen: format!("{}: {}, {after} more came from {next}", summary(&gateway), carried.join(", ")),
+            seen: format!(
+                "{}: {}, {elsewhere} more came from elsewhere",
+                summary(&gateway),
+                carried.join(", ")
+            ),
         },
         alone: Did { job: alone.is_whole(), seen: summary(&alone) },
     });
     Ok(())
+}
+
+/// Pulls with an empty cache until the home zone is read where it is to die. Which zone is read first is
+/// measured, so on a busy machine that may be another one.
+async fn pull_on(show: &mut Show<'_>, death: Death<'_>) -> Result<Pull> {
+    let mut tries = 1;
+    loop {
+        show.stage.gateway.restart_empty().await?;
+        let pulled = pull(&show.stage, Side::Gateway, &show.image, Some(death), show.screen).await?;
+        if pulled.home_died || tries == OUTAGES_MAX {
+            return Ok(pulled);
+        }
+        tries += 1;
+        show.stage.revive_home().await;
+        show.screen.say("  the gateway read other zones first, as this machine is busy; once more");
+    }
 }
 
 /// The home zone stays dead; the cache is empty again.
@@ -173,10 +194,11 @@ pub(crate) async fn aftermath(show: &mut Show<'_>) -> Result<()> {
     show.screen.title(&format!("7. {home} stays dead, the cache is emptied again"));
     show.stage.gateway.restart_empty().await?;
     let (gateway, alone) = both(show).await?;
-    let next = show.stage.others()[0].name.clone();
     let checks = &mut show.checks;
+    checks.promise("With a zone's store dead and nothing cached, pulls go on from the other zones.");
+    let others = names(&show.stage.site.zones[1..]);
     let job = smooth(checks, "pull without the home zone", &gateway)
-        & checks.equal("blobs from the next zone", gateway.wanted, gateway.from(&next));
+        & checks.equal("blobs from the other zones", gateway.wanted, gateway.from_any(&others));
     checks.that(
         "a pull from Quay alone without the home zone",
         "a failure",
@@ -185,10 +207,30 @@ pub(crate) async fn aftermath(show: &mut Show<'_>) -> Result<()> {
     );
     show.rows.push(Row {
         step: "pull, home dead, nothing cached",
-        gateway: Did { job, seen: format!("{}, from {next}", summary(&gateway)) },
+        gateway: Did { job, seen: format!("{}, from {}", summary(&gateway), places(&gateway)) },
         alone: Did { job: alone.is_whole(), seen: summary(&alone) },
     });
     Ok(())
+}
+
+fn names(zones: &[Zone]) -> Vec<&str> {
+    zones.iter().map(|zone| &*zone.name).collect()
+}
+
+/// Where blobs came from, in words: `zone-a`, or `zone-a (5), zone-b (1)`.
+fn places(pull: &Pull) -> String {
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for blob in &pull.blobs {
+        let from = if blob.from == "cache" { "the cache" } else { &*blob.from };
+        *places.entry(from).or_default() += 1;
+    }
+    match places.len() {
+        1 => places.into_keys().collect(),
+        _ => {
+            let words = places.into_iter().map(|(place, blobs)| format!("{place} ({blobs})"));
+            words.collect::<Vec<_>>().join(", ")
+        }
+    }
 }
 
 /// The same pull on both sides.

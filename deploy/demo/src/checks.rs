@@ -7,9 +7,15 @@ use std::fmt::Display;
 pub(crate) struct Checks {
     held: usize,
     failed: Vec<String>,
+    promise: &'static str,
 }
 
 impl Checks {
+    /// What the checks from here on are about: a sentence about the gateway that a user relies on.
+    pub(crate) fn promise(&mut self, promise: &'static str) {
+        self.promise = promise;
+    }
+
     /// Notes whether something was seen as expected, and passes it on.
     pub(crate) fn that(
         &mut self,
@@ -21,7 +27,8 @@ impl Checks {
         if held {
             self.held += 1;
         } else {
-            self.failed.push(format!("{what}: expected {expected}, seen {seen}"));
+            let promise = self.promise;
+            self.failed.push(format!("{what}: expected {expected}, seen {seen}\n  it is to show: {promise}"));
         }
         held
     }
@@ -48,10 +55,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_says_what_was_seen() {
+    fn a_failure_says_what_was_seen_and_what_it_means() {
         let mut checks = Checks::default();
+        checks.promise("What is cached is served from the cache.");
         assert!(checks.equal("blobs", 6, 6));
         assert!(!checks.equal("hits", 6, 4));
-        assert_eq!((checks.held(), checks.failed()), (1, &["hits: expected 6, seen 4".to_owned()][..]));
+        let said = "hits: expected 6, seen 4\n  it is to show: What is cached is served from the cache.";
+        assert_eq!((checks.held(), checks.failed()), (1, &[said.to_owned()][..]));
     }
 }

@@ -21,9 +21,6 @@ pub(crate) const TAG: &str = "v1";
 const TRIES_MAX: usize = 3;
 const TRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// How often it is looked whether it is time to kill.
-const LOOK: Duration = Duration::from_millis(2);
-
 /// A pull, whole or not.
 pub(crate) struct Pull {
     /// The blobs that came whole and right, in order.
@@ -33,6 +30,15 @@ pub(crate) struct Pull {
     pub(crate) took: Duration,
     /// Blobs of the image.
     pub(crate) wanted: usize,
+    /// Whether the home zone died on the way.
+    pub(crate) home_died: bool,
+}
+
+/// Where the home zone dies: in the body of this blob, after so many of its bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Death<'a> {
+    pub(crate) blob: &'a Blob,
+    pub(crate) after: u64,
 }
 
 /// A blob that came.
@@ -62,7 +68,18 @@ impl Pull {
 
     /// How many blobs are from there.
     pub(crate) fn from(&self, place: &str) -> usize {
-        self.blobs.iter().filter(|blob| blob.from == place).count()
+        self.from_any(&[place])
+    }
+
+    /// How many blobs are from one of these places.
+    pub(crate) fn from_any(&self, places: &[&str]) -> usize {
+        self.blobs.iter().filter(|blob| places.contains(&&*blob.from)).count()
+    }
+
+    /// How many blobs were asked for in the very store that they are said to be from.
+    pub(crate) fn confirmed(&self) -> usize {
+        let asked = |blob: &&Arrived| blob.reads.iter().any(|read| read.zone == blob.from);
+        self.blobs.iter().filter(asked).count()
     }
 
     /// The whole image, each byte once, at the first try.
@@ -71,12 +88,12 @@ impl Pull {
     }
 }
 
-/// Pulls the image, and kills the home zone once `kill_after` bytes have come.
+/// Pulls the image; the home zone dies where it is to.
 pub(crate) async fn pull(
     stage: &Stage,
     side: Side,
     image: &Image,
-    kill_after: Option<u64>,
+    death: Option<Death<'_>>,
     screen: &Screen,
 ) -> Result<Pull> {
     reads::forget(stage);
@@ -91,26 +108,27 @@ pub(crate) async fn pull(
         "blob", "size", "first byte", "total", "speed"
     ));
     let pulling = Pulling { stage, side, image, client: &client, screen };
-    let killed = Cell::new(false);
-    let kill = async {
-        let Some(after) = kill_after else { return std::future::pending().await };
-        while client.moved() < after {
-            tokio::time::sleep(LOOK).await;
-        }
-        killed.set(true);
+    let died = Cell::new(false);
+    let dying = async {
+        let Some(Death { blob, after }) = death else { return std::future::pending().await };
+        // Not by the clock: whatever the machine's speed, it dies at this byte.
+        stage.home().proxy().hold(&blob.digest.hex(), after).await;
         stage.kill_home().await;
+        died.set(true);
+        let blob = image::blobs(image).iter().position(|other| other.digest == blob.digest).map(image::name);
         screen.say(&format!(
-            "  ** {} is killed, {} into the pull **",
+            "  ** {} is killed, {} into {} **",
             stage.home().name,
-            format::bytes(after)
+            format::bytes(after),
+            blob.unwrap_or_default()
         ));
         std::future::pending().await
     };
-    let pulled = tokio::select! {
+    let mut pulled = tokio::select! {
         pulled = pulling.all(&bar) => pulled?,
-        () = kill => anyhow::bail!("the home zone was to be killed, nothing else"),
+        () = dying => anyhow::bail!("the home zone was to be killed, nothing else"),
     };
-    anyhow::ensure!(killed.get() == kill_after.is_some(), "the pull ended before the home zone was killed");
+    pulled.home_died = died.get();
     Ok(pulled)
 }
 
@@ -144,7 +162,7 @@ impl Pulling<'_> {
                 }
             }
         }
-        Ok(Pull { blobs, failed, took: start.elapsed(), wanted: wanted.len() })
+        Ok(Pull { blobs, failed, took: start.elapsed(), wanted: wanted.len(), home_died: false })
     }
 
     async fn one(&self, name: String, blob: &Blob) -> Result<Arrived, Failed> {

@@ -1,8 +1,7 @@
-//! What the stores were asked for, from their own records.
+//! What the stores were asked for, from their own records. Probes are no reads.
 
 use ::tests::record::Seen;
 use backends::Digest;
-use http::Method;
 
 use crate::format;
 use crate::stage::Stage;
@@ -24,7 +23,7 @@ pub(crate) fn forget(stage: &Stage) {
 pub(crate) fn of(stage: &Stage, digest: &Digest) -> Vec<Read> {
     let mut found: Vec<(&str, Seen)> = Vec::new();
     for zone in &stage.site.zones {
-        let seen = zone.proxy().record().of(&Method::GET, &digest.hex());
+        let seen = zone.proxy().record().reads(&digest.hex());
         found.extend(seen.into_iter().map(|seen| (zone.location().name.as_str(), seen)));
     }
     found.sort_by_key(|(_, seen)| seen.at);

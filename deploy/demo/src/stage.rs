@@ -63,11 +63,6 @@ impl Stage {
         found.map(|zone| zone.location().name.as_str())
     }
 
-    /// Slows the home zone down to so many bytes per second and request, or no longer.
-    pub(crate) fn slow_home(&self, rate: Option<u64>) {
-        self.home().proxy().set(|faults| faults.bandwidth = rate);
-    }
-
     /// The home zone's host is gone: connections refused, those open cut in mid-byte.
     pub(crate) async fn kill_home(&self) {
         self.home().proxy().down().await;
