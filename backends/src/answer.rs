@@ -1,13 +1,18 @@
 //! What a store's answer, or the lack of one, means. The one place where that is decided.
 
+use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
+use rustix::io::Errno;
 
 use crate::{Error, Kind};
 
 /// The longest pause a store can ask for; what asks for more is not believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// What this machine says where it has no descriptor or no memory for a socket: `socket(2)`, `connect(2)`.
+const SHORT: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS];
 
 /// The error of a request that got no answer, or whose answer's body broke.
 pub(crate) fn broken(what: &str, error: reqwest::Error) -> Error {
@@ -15,11 +20,22 @@ pub(crate) fn broken(what: &str, error: reqwest::Error) -> Error {
         Kind::Timeout
     } else if error.is_builder() {
         Kind::Invalid
+    } else if is_exhausted(&error) {
+        Kind::Exhausted
     } else {
         Kind::Unavailable
     };
     // The URL may be signed.
     Error::new(kind, what).with_cause(error.without_url())
+}
+
+/// Whether a connection failed for want of something on this machine.
+fn is_exhausted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|error| {
+        matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)
+            || error.raw_os_error().is_some_and(|code| SHORT.map(Errno::raw_os_error).contains(&code))
+    })
 }
 
 /// The error of an answer that is not a success.
@@ -112,6 +128,27 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever stands around it: what this machine lacks is no fault of the store.
+    #[test]
+    fn what_this_machine_lacks() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("connect")]
+        struct Connect(#[source] std::io::Error);
+
+        for errno in SHORT {
+            let inner = std::io::Error::from_raw_os_error(errno.raw_os_error());
+            assert!(is_exhausted(&Connect(inner)), "{errno}");
+        }
+        for (kind, ours) in [
+            (ErrorKind::AddrNotAvailable, true),
+            (ErrorKind::OutOfMemory, true),
+            (ErrorKind::ConnectionRefused, false),
+            (ErrorKind::TimedOut, false),
+        ] {
+            assert_eq!(is_exhausted(&Connect(kind.into())), ours, "{kind:?}");
+        }
+    }
 
     #[test]
     fn meanings() {

@@ -29,6 +29,8 @@ pub enum Kind {
     Invalid,
     /// The source of a `put` failed; the store that was written to is not to blame.
     Source,
+    /// This process has no file descriptor, port or memory left to ask it; the store is not to blame.
+    Exhausted,
 }
 
 /// An error of one store operation.
@@ -105,7 +107,10 @@ impl Error {
     /// Whether the same request may succeed later without anyone mending anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self.kind, Kind::Throttled { .. } | Kind::Unavailable | Kind::Timeout | Kind::Source)
+        matches!(
+            self.kind,
+            Kind::Throttled { .. } | Kind::Unavailable | Kind::Timeout | Kind::Source | Kind::Exhausted
+        )
     }
 
     /// Whether it says something about the health of the store.
@@ -130,6 +135,7 @@ impl fmt::Display for Error {
             Kind::Corrupt => "wrong bytes",
             Kind::Invalid => "invalid",
             Kind::Source => "source failed",
+            Kind::Exhausted => "not asked: this machine is out of descriptors, ports or memory",
         };
         write!(f, "{}: {meaning}", self.context)?;
         if let Some(code) = &self.code {

@@ -68,6 +68,8 @@ pub(crate) struct Change {
     /// How long it had been in the state before.
     pub(crate) after: Duration,
     pub(crate) reason: Option<Arc<str>>,
+    /// Whether no zone is in use any more.
+    pub(crate) is_last: bool,
 }
 
 #[derive(Debug)]
@@ -142,7 +144,9 @@ impl Board {
         let is_out = |state| matches!(state, State::Ejected { .. });
         zone.counts.ejections += u64::from(is_out(to) && !is_out(from));
         let after = now.saturating_duration_since(since);
-        Some(Change { zone: Arc::clone(&zone.name), from, to, after, reason: zone.reason() })
+        let (zone, reason) = (Arc::clone(&zone.name), zone.reason());
+        let is_last = !self.zones.iter().any(|zone| zone.is_read() && !is_out(zone.health.state()));
+        Some(Change { zone, from, to, after, reason, is_last })
     }
 
     /// All that readers need to know.
@@ -241,6 +245,7 @@ impl Record {
                 (!late).then_some(Event::Probed)
             }
             Seen::ProbeOverdue => Some(Event::ProbeLate),
+            Seen::Excused => self.count(|counts| &mut counts.excused),
             // How long that took says nothing of a first byte.
             Seen::ProbedWhole => {
                 self.counts.probes += 1;
@@ -289,7 +294,7 @@ impl Record {
                 self.last_error = Some((trouble.text, now));
                 return None;
             }
-            Kind::Invalid | Kind::Source => return None,
+            Kind::Invalid | Kind::Source | Kind::Exhausted => return None,
         };
         self.counts.failures += 1;
         self.last_error = Some((trouble.text, now));
@@ -340,11 +345,13 @@ impl Record {
     }
 
     fn place(&self, time: f64, index: usize, leader: Option<usize>, now: Instant) -> Option<Place> {
-        if !self.is_read() {
-            return None;
-        }
         // Near equals keep their configured order.
         let by_time = (time.max(NEAR_MS).log2() * 4.0).min(1000.0) as u64;
+        if !self.is_read() {
+            // Better than to give nothing: an operator drains a zone to spare it, not to fail reads.
+            let drained = self.unusable.is_none() && self.policy.reads && self.policy.drain;
+            return drained.then_some(Place { reason: Reason::Drained, key: by_time });
+        }
         let (reason, key) = match self.health.state() {
             State::Healthy if leader == Some(index) && index == 0 => (Reason::Home, 0),
             State::Healthy if leader == Some(index) => (Reason::Nearest, 0),

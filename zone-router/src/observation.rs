@@ -46,6 +46,9 @@ pub(crate) enum Seen {
     Probed { after: Duration, late: bool },
     /// A whole blob was given to a probe, and it was right.
     ProbedWhole,
+    /// It failed or was late, and that was no fault of its own: time, descriptors or ports were short here,
+    /// or it gave something else meanwhile.
+    Excused,
     /// A probe's answer is overdue.
     ProbeOverdue,
     /// A probe failed; `late` if it was overdue by then.

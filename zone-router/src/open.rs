@@ -15,7 +15,8 @@ use backends::{Error, Object, Result};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
-use crate::observation::{Seen, Trouble};
+use crate::lag::Stopwatch;
+use crate::observation::Seen;
 use crate::rank::{Candidate, Reason};
 use crate::router::{Answer, Judge, Trial};
 use crate::snapshot::Snapshot;
@@ -71,12 +72,14 @@ pub(crate) struct Race<'a> {
 /// One zone being asked.
 struct Attempt<'a> {
     zone: usize,
-    began: Instant,
+    watch: Stopwatch,
     /// Whether it was out of use when it was asked.
     ejected: bool,
     hedge: bool,
-    hedge_at: Option<Instant>,
-    overdue_at: Option<Instant>,
+    /// After so long without an answer, time that was lost here not counted, …
+    hedge_after: Option<Duration>,
+    /// … and after so long.
+    overdue_after: Option<Duration>,
     trial: Option<Trial>,
     _replaces: Option<SemaphorePermit<'a>>,
     work: Work<'a>,
@@ -147,11 +150,10 @@ impl<'a> Race<'a> {
             true => headers.overdue_after.max(self.router.settings.overdue_max),
             false => headers.overdue_after,
         };
-        let now = Instant::now();
         self.start(entrant.candidate.zone, |attempt| Attempt {
             ejected: entrant.candidate.reason >= Reason::Ejected,
-            hedge_at: Some(now + headers.hedge_after),
-            overdue_at: Some(now + overdue_after),
+            hedge_after: Some(headers.hedge_after),
+            overdue_after: Some(overdue_after),
             trial: entrant.trial,
             _replaces: replaces,
             ..attempt
@@ -171,11 +173,11 @@ impl<'a> Race<'a> {
         let (blob, range) = (self.wanted.blob, self.wanted.range.clone());
         self.running.push(set(Attempt {
             zone,
-            began: Instant::now(),
+            watch: self.router.watch.lag.start(),
             ejected: false,
             hedge: false,
-            hedge_at: None,
-            overdue_at: None,
+            hedge_after: None,
+            overdue_after: None,
             trial: None,
             _replaces: None,
             work: self.router.zones[zone].store.get(&blob.key, range),
@@ -184,14 +186,24 @@ impl<'a> Race<'a> {
 
     /// When something is to be done unless an answer comes first.
     fn wake(&self) -> Option<Instant> {
-        let hedge = if self.may_hedge() { self.running[0].hedge_at } else { None };
+        let hedge = if self.may_hedge() { self.hedge_at() } else { None };
         let overdue = self.running.iter().filter_map(|attempt| self.overdue_at(attempt)).min();
         [hedge, overdue, self.again_at()].into_iter().flatten().min()
     }
 
     /// When the next zone takes its place or joins it, if there is one.
     fn overdue_at(&self, attempt: &Attempt<'_>) -> Option<Instant> {
-        attempt.overdue_at.filter(|_| !self.waiting.is_empty())
+        attempt.overdue_after.filter(|_| !self.waiting.is_empty()).map(|after| self.at(attempt, after))
+    }
+
+    fn hedge_at(&self) -> Option<Instant> {
+        let first = self.running.first()?;
+        first.hedge_after.map(|after| self.at(first, after))
+    }
+
+    /// When an attempt has had so long: what was lost here comes on top.
+    fn at(&self, attempt: &Attempt<'_>, after: Duration) -> Instant {
+        attempt.watch.began() + after + attempt.watch.lost(&self.router.watch.lag)
     }
 
     fn may_hedge(&self) -> bool {
@@ -202,7 +214,7 @@ impl<'a> Race<'a> {
     /// In the second round, when the next zone joins in.
     fn again_at(&self) -> Option<Instant> {
         let second_round = self.waiting.is_empty() && !self.overdue.is_empty();
-        let latest = self.running.iter().map(|attempt| attempt.began).max();
+        let latest = self.running.iter().map(|attempt| attempt.watch.began()).max();
         latest.filter(|_| second_round).map(|began| began + STAGGER)
     }
 
@@ -215,8 +227,8 @@ impl<'a> Race<'a> {
         if let Some(late) = self.running.iter().position(late) {
             return self.replace(late);
         }
-        if self.may_hedge() && self.running[0].hedge_at.is_some_and(|at| at <= now) {
-            self.running[0].hedge_at = None;
+        if self.may_hedge() && self.hedge_at().is_some_and(|at| at <= now) {
+            self.running[0].hedge_after = None;
             if self.router.hedges.take() {
                 self.hedge();
             }
@@ -228,22 +240,23 @@ impl<'a> Race<'a> {
     fn replace(&mut self, late: usize) {
         let Ok(permit) = self.router.replacements.try_acquire() else {
             // Too many do that already: a moment later, unless it has answered by then.
-            self.running[late].overdue_at = Some(Instant::now() + PERMIT_PAUSE);
+            let had = self.running[late].watch.elapsed(&self.router.watch.lag);
+            self.running[late].overdue_after = Some(had + PERMIT_PAUSE);
             return;
         };
         let next_is_out = self.waiting.front().is_some_and(|next| next.candidate.reason >= Reason::Ejected);
         if next_is_out && !self.running[late].ejected && self.running.len() == 1 {
-            self.running[late].overdue_at = None;
+            self.running[late].overdue_after = None;
             self.start_next(Some(permit));
             return;
         }
         let late = self.running.remove(late);
-        let after = late.began.elapsed();
+        let after = late.watch.elapsed(&self.router.watch.lag);
         tracing::debug!(zone = %self.router.zones[late.zone].name, digest = %self.wanted.blob.digest, ?after, "zone is overdue, asking the next");
         self.router.watch.saw(late.zone, Seen::Overdue { class: self.wanted.class, after });
         self.overdue.push_back(late.zone);
         // A hedge that is not overdue yet is enough.
-        if self.running.iter().all(|other| other.overdue_at.is_none()) {
+        if self.running.iter().all(|other| other.overdue_after.is_none()) {
             self.start_next(Some(permit));
         }
     }
@@ -262,7 +275,8 @@ impl<'a> Race<'a> {
     /// Takes in an answer; a good one ends the race.
     fn settle(&mut self, index: usize, answer: Result<Option<Object>>) -> Option<Won> {
         let attempt = self.running.remove(index);
-        let (zone, class, after) = (attempt.zone, self.wanted.class, attempt.began.elapsed());
+        let lag = &self.router.watch.lag;
+        let (zone, class, after) = (attempt.zone, self.wanted.class, attempt.watch.elapsed(lag));
         let answer = match answer {
             Ok(Some(object)) => {
                 self.router.watch.saw(zone, Seen::Answered { class, after, absent: false });
@@ -276,7 +290,7 @@ impl<'a> Race<'a> {
                 Answer::Absent
             }
             Err(error) => {
-                self.router.watch.saw(zone, Seen::Failed(Trouble::from(&error)));
+                self.router.watch.saw_failure(zone, &error, &attempt.watch, Seen::Failed);
                 Answer::Failed(error)
             }
         };
@@ -300,14 +314,17 @@ impl<'a> Race<'a> {
     }
 
     fn won(&mut self, attempt: Attempt<'a>, object: Object) -> Won {
-        let now = Instant::now();
         for other in self.running.drain(..) {
+            let after = other.watch.elapsed(&self.router.watch.lag);
             // What had been overdue, or is waited for in the second round, says nothing new.
-            if other.overdue_at.is_none_or(|at| at < now) {
+            if other.overdue_after.is_none_or(|most| most < after) {
                 continue;
             }
-            let after = other.began.elapsed();
             self.router.watch.saw(other.zone, Seen::Outrun { class: self.wanted.class, after });
+        }
+        if self.view.zones[attempt.zone].policy.drain {
+            let (name, digest) = (&self.router.zones[attempt.zone].name, &self.wanted.blob.digest);
+            tracing::warn!(zone = %name, %digest, "read from a drained zone: no other gives this blob");
         }
         if attempt.hedge {
             self.router.watch.saw(attempt.zone, Seen::HedgeWon);

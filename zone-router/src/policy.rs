@@ -5,7 +5,8 @@ use std::time::Duration;
 /// What an operator says of a zone; may change at any time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
-    /// No reads, for as long as this stands; copies still arrive. For work on a store.
+    /// No reads but of what no other zone gives, for as long as this stands; copies still arrive. For work on
+    /// a store.
     pub drain: bool,
     /// Whether it is ever read: not for a store that is for disasters only, or costs by the byte.
     pub reads: bool,
@@ -21,7 +22,7 @@ impl Policy {
     /// The bounds of [`Policy::weight`].
     pub const WEIGHTS: std::ops::RangeInclusive<f64> = 0.01..=100.0;
 
-    /// Whether it may be read.
+    /// Whether it is read like any other.
     #[must_use]
     pub fn is_read(&self) -> bool {
         self.reads && !self.drain

@@ -6,12 +6,13 @@ use std::time::Duration;
 use backends::{Error, Kind, as_probe};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{Fault, State};
 use crate::inquiry::read_whole;
-use crate::observation::{Seen, Trouble};
+use crate::lag::Stopwatch;
+use crate::observation::Seen;
 use crate::snapshot::ZoneView;
 use crate::{Blob, Router, Settings, SizeClass, Zone};
 
@@ -126,38 +127,44 @@ async fn probe(router: &Router, zone: usize) -> Option<impl Future<Output = ()>>
     let denies = view.suspect || view.state.fault() == Some(Fault::Misconfigured);
     let others = || snapshot.zones.iter().find_map(|other| other.recent.as_ref());
     let recent = view.recent.as_ref().or_else(|| others().filter(|_| lied || denies));
-    let began = Instant::now();
+    let lag = &router.watch.lag;
+    let watch = lag.start();
     let mut look = Box::pin(as_probe(look(&router.zones[zone], recent.cloned(), lied)));
     // A whole blob takes its time, and is not late while it does.
     let (overdue, patience) =
         if lied { (patience + DEEP_PATIENCE, patience + DEEP_PATIENCE) } else { (overdue, patience) };
-    if let Ok(result) = timeout(overdue, &mut look).await {
-        note(router, zone, result, began, false);
+    if let Some(result) = lag.within(overdue, &mut look).await {
+        note(router, zone, result, &watch, false);
         return None;
     }
-    router.watch.saw(zone, Seen::ProbeOverdue);
+    // A zone that gives others their bytes is not dead, though a probe may have to queue behind them.
+    let lives = router.watch.signs.since(zone, watch.began());
+    router.watch.saw(zone, if lives { Seen::Excused } else { Seen::ProbeOverdue });
     Some(async move {
-        let result = timeout_at(began + patience, look).await.unwrap_or_else(|_| {
+        let left = patience.saturating_sub(watch.elapsed(lag));
+        let result = lag.within(left, look).await.unwrap_or_else(|| {
             Err(Error::new(Kind::Timeout, format!("probe: no answer within {patience:.0?}")))
         });
-        note(router, zone, result, began, true);
+        note(router, zone, result, &watch, true);
     })
 }
 
-fn note(router: &Router, zone: usize, result: Result<Looked, Error>, began: Instant, late: bool) {
-    let after = began.elapsed();
-    router.watch.saw(
-        zone,
-        match result {
-            Ok(Looked::Answered) => Seen::Probed { after, late },
-            Ok(Looked::Proven) => Seen::ProbedWhole,
-            // It serves, if not us and not now.
-            Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => {
-                Seen::Probed { after, late }
-            }
-            Err(error) => Seen::ProbeFailed { trouble: Trouble::from(&error), late },
-        },
-    );
+fn note(router: &Router, zone: usize, result: Result<Looked, Error>, watch: &Stopwatch, late: bool) {
+    let after = watch.elapsed(&router.watch.lag);
+    let seen = match result {
+        Ok(Looked::Answered) => Seen::Probed { after, late },
+        Ok(Looked::Proven) => Seen::ProbedWhole,
+        // It serves, if not us and not now.
+        Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => Seen::Probed { after, late },
+        Err(error) if error.kind() == Kind::Timeout && router.watch.signs.since(zone, watch.began()) => {
+            Seen::Excused
+        }
+        Err(error) => {
+            let failed = |trouble| Seen::ProbeFailed { trouble, late };
+            return router.watch.saw_failure(zone, &error, watch, failed);
+        }
+    };
+    router.watch.saw(zone, seen);
 }
 
 /// What a probe found.

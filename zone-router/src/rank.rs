@@ -35,6 +35,8 @@ pub enum Reason {
     Probation,
     /// Out of use; the least recently failed first.
     Ejected,
+    /// Drained by an operator: read where no other zone gives the blob.
+    Drained,
     /// Behind all others until it has been read and proven again.
     Suspect,
 }
@@ -50,6 +52,7 @@ impl Reason {
             Self::Throttled => "throttled",
             Self::Probation => "on probation",
             Self::Ejected => "ejected",
+            Self::Drained => "drained",
             Self::Suspect => "suspect of wrong bytes",
         }
     }
@@ -105,8 +108,8 @@ mod tests {
     }
 
     fn place() -> impl Strategy<Value = Option<Place>> {
-        use Reason::{Ejected, Home, Nearest, Next, Probation, Throttled};
-        let reason = prop::sample::select(vec![Home, Nearest, Next, Throttled, Probation, Ejected]);
+        use Reason::{Drained, Ejected, Home, Nearest, Next, Probation, Throttled};
+        let reason = prop::sample::select(vec![Home, Nearest, Next, Throttled, Probation, Ejected, Drained]);
         prop::option::of((reason, 0..4_u64).prop_map(|(reason, key)| Place { reason, key }))
     }
 

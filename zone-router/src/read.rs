@@ -6,18 +6,24 @@ use std::time::Duration;
 use backends::{ByteStream, Error, Kind, Proof, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::inquiry::inquire;
-use crate::observation::{Seen, Trouble};
+use crate::lag::{Lag, Stopwatch};
+use crate::observation::Seen;
 use crate::open::{Entrant, Race, Wanted, Won};
-use crate::rank::{Reason, Standing};
+use crate::rank::{Candidate, Reason, Standing};
 use crate::router::{Answer, Trial};
 use crate::tries::Tries;
+use crate::wait::Bell;
 use crate::{Blob, Router, SizeClass};
 
 /// Over so much waiting the speed of a body is measured.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// Stores close connections that take nothing for long; a body that we left unread for so long and that then
+/// breaks says nothing of its zone.
+const LEFT_UNREAD: Duration = Duration::from_secs(5);
 
 /// Another zone is faster if it is known to give so many times as much.
 const FASTER: u64 = 4;
@@ -48,12 +54,17 @@ struct Current {
     /// Bytes since the speed was last told, and how long they were waited for.
     bytes: u64,
     waited: Duration,
+    bell: Arc<Bell>,
+    /// When its latest piece was given, or it was opened.
+    gave_at: Instant,
     _trial: Option<Trial>,
 }
 
 /// Why a body does not go on where it was.
 enum Broke {
-    Failed(Error),
+    Failed(Error, Stopwatch),
+    /// It failed after nobody here had read it for long.
+    LeftUnread(Error),
     Stalled(Duration),
     Slow(u64),
 }
@@ -83,10 +94,22 @@ impl Read {
 
     fn current(&self, won: Won) -> Current {
         let entrants = self.entrants();
-        let other = |zone: usize| zone != won.zone && self.tries.is_clean(zone);
-        let others = entrants.iter().any(|entrant| other(entrant.candidate.zone));
+        // A zone is not left for one that is drained.
+        let others = entrants.iter().map(|entrant| entrant.candidate).any(|Candidate { zone, reason }| {
+            zone != won.zone && self.tries.is_clean(zone) && reason != Reason::Drained
+        });
         let (bytes, waited) = (0, Duration::ZERO);
-        Current { zone: won.zone, body: won.object.body, others, bytes, waited, _trial: won.trial }
+        let (bell, gave_at) = (Bell::new(), Instant::now());
+        Current {
+            zone: won.zone,
+            body: won.object.body,
+            others,
+            bytes,
+            waited,
+            bell,
+            gave_at,
+            _trial: won.trial,
+        }
     }
 
     /// The next piece; an error is the last.
@@ -107,7 +130,7 @@ impl Read {
             }
             let stall = self.router.settings.stall;
             let Some(current) = &mut self.current else { continue };
-            let broke = match current.next(stall).await {
+            let broke = match current.next(stall, &self.router.watch.lag).await {
                 Ok(bytes) if bytes.is_empty() => continue,
                 Ok(bytes) => return self.admit(bytes).await.map(Some),
                 Err(broke) => broke,
@@ -124,6 +147,7 @@ impl Read {
         };
         let zone = current.zone;
         current.bytes += bytes.len() as u64;
+        self.router.watch.signs.note(zone);
         self.tries.gave(zone, bytes.len() as u64);
         if !self.gave.contains(&zone) {
             self.gave.push(zone);
@@ -217,15 +241,21 @@ impl Read {
         let name = &self.router.zones[zone].name;
         let (digest, offset) = (self.blob.digest, self.proof.hasher().bytes());
         self.router.watch.saw(zone, Seen::LeftBehind);
-        self.tries.fail(zone);
+        if !matches!(broke, Broke::LeftUnread(_)) {
+            self.tries.fail(zone);
+        }
         match broke {
-            Broke::Failed(error) => {
-                self.router.watch.saw(zone, Seen::Broke(Trouble::from(&error)));
+            Broke::LeftUnread(error) => {
+                self.router.watch.saw(zone, Seen::Excused);
+                tracing::info!(zone = %name, %digest, offset, %error, "a body that was left unread broke off, going on");
+            }
+            Broke::Failed(error, watch) => {
+                self.router.watch.saw_failure(zone, &error, &watch, Seen::Broke);
                 tracing::warn!(zone = %name, %digest, offset, %error, "zone broke off, going on in the next");
             }
             Broke::Stalled(after) => {
                 let error = Error::new(Kind::Timeout, format!("the body gave nothing for {after:.0?}"));
-                self.router.watch.saw(zone, Seen::Broke(Trouble::from(&error)));
+                self.router.watch.saw(zone, Seen::Broke((&error).into()));
                 tracing::warn!(zone = %name, %digest, offset, ?after, "zone stalled, going on in the next");
             }
             Broke::Slow(rate) => {
@@ -264,15 +294,17 @@ impl Read {
         })
     }
 
-    /// Zones that may go on, those tried least first, suspects last.
+    /// Zones that may go on, those tried least first, suspects and before them the drained last.
     fn entrants(&self) -> Vec<Entrant> {
         let mut entrants = self.router.entrants(&self.blob.digest, SizeClass::of(Some(self.proof.missing())));
         entrants.retain(|entrant| self.tries.may_ask(entrant.candidate.zone));
         // Stable: those tried as often stay in the order of rank.
         entrants.sort_by_key(|Entrant { candidate, .. }| {
             let suspect = candidate.reason == Reason::Suspect;
+            let drained = candidate.reason == Reason::Drained;
             // Of suspects one that gave bytes already: where one gave all, it is known who lied.
-            (suspect, suspect && !self.gave.contains(&candidate.zone), self.tries.asked(candidate.zone))
+            let gave = self.gave.contains(&candidate.zone);
+            (suspect, suspect && !gave, drained, self.tries.asked(candidate.zone))
         });
         entrants
     }
@@ -280,19 +312,30 @@ impl Read {
 
 impl Current {
     /// The next piece. Only what is waited for counts: a client that takes its time is no fault.
-    async fn next(&mut self, stall: Duration) -> Result<Bytes, Broke> {
-        let began = Instant::now();
-        let piece = match self.others {
-            true => timeout(stall, self.body.next()).await,
-            // Nobody could go on: the driver's own bound holds.
-            false => Ok(self.body.next().await),
+    async fn next(&mut self, stall: Duration, lag: &Lag) -> Result<Bytes, Broke> {
+        let (watch, idle) = (lag.start(), self.gave_at.elapsed());
+        let (body, others) = (&mut self.body, self.others);
+        let next = async move {
+            match others {
+                true => lag.within(stall, body.next()).await,
+                // Nobody could go on: the driver's own bound holds.
+                false => Some(body.next().await),
+            }
         };
-        self.waited += began.elapsed();
-        match piece {
-            Ok(Some(Ok(bytes))) => Ok(bytes),
-            Ok(Some(Err(error))) => Err(Broke::Failed(error)),
-            Ok(None) => Err(Broke::Failed(Error::new(Kind::Unavailable, "the body ended early"))),
-            Err(_) => Err(Broke::Stalled(stall)),
+        let (piece, waited) = self.bell.attend(next).await;
+        // Lost time may be part of what was ours anyway.
+        let lost = watch.lost(lag).saturating_sub(waited.ours);
+        self.waited += waited.theirs.saturating_sub(lost);
+        self.gave_at = Instant::now();
+        let error = match piece {
+            Some(Some(Ok(bytes))) => return Ok(bytes),
+            Some(Some(Err(error))) => error,
+            Some(None) => Error::new(Kind::Unavailable, "the body ended early"),
+            None => return Err(Broke::Stalled(stall)),
+        };
+        match idle + waited.ours >= LEFT_UNREAD && waited.theirs < LEFT_UNREAD {
+            true => Err(Broke::LeftUnread(error)),
+            false => Err(Broke::Failed(error, watch)),
         }
     }
 }

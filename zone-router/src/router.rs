@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use backends::{ByteStream, Digest, Error, Hasher, Kind, Meta, Object, Proof};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::doubts::Doubts;
 use crate::health::State;
 use crate::hedge::Budget;
-use crate::observation::{Seen, Trouble};
+use crate::observation::Seen;
 use crate::open::{Entrant, Race, Wanted};
 use crate::probe;
 use crate::rank::Reason;
@@ -135,6 +134,8 @@ impl Router {
     pub fn start(self: &Arc<Self>, shutdown: &CancellationToken) {
         let (router, token) = (Arc::clone(self), shutdown.clone());
         tokio::spawn(async move { router.watch.keep(token).await });
+        let (router, token) = (Arc::clone(self), shutdown.clone());
+        tokio::spawn(async move { router.watch.lag.measure(token).await });
         let usable = |zone: &usize| self.zones[*zone].unusable.is_none();
         for zone in (0..self.zones.len()).filter(usable) {
             tokio::spawn(probe::run(Arc::clone(self), zone, shutdown.clone()));
@@ -173,10 +174,10 @@ impl Router {
         for entrant in self.entrants(&blob.digest, CLASS) {
             let zone = entrant.candidate.zone;
             let after = view.zones[zone].headers[CLASS as usize].overdue_after;
-            match timeout(after, self.head_in(zone, blob)).await {
-                Ok(Some(meta)) => return Some(meta),
-                Ok(None) => {}
-                Err(_) => {
+            match self.watch.lag.within(after, self.head_in(zone, blob)).await {
+                Some(Some(meta)) => return Some(meta),
+                Some(None) => {}
+                None => {
                     self.watch.saw(zone, Seen::Overdue { class: CLASS, after });
                     overdue.push(zone);
                 }
@@ -191,21 +192,18 @@ impl Router {
     }
 
     async fn head_in(&self, index: usize, blob: &Blob) -> Option<Meta> {
-        let (zone, began) = (&self.zones[index], Instant::now());
+        let (zone, watch) = (&self.zones[index], self.watch.lag.start());
         let answer = zone.store.head(&blob.key).await;
-        self.watch.saw(
-            index,
-            match &answer {
-                Ok(found) => {
-                    let (class, after) = (SizeClass::Small, began.elapsed());
-                    Seen::Answered { class, after, absent: found.is_none() }
-                }
-                Err(error) => {
-                    tracing::warn!(zone = %zone.name, digest = %blob.digest, %error, "zone failed to answer");
-                    Seen::Failed(Trouble::from(error))
-                }
-            },
-        );
+        match &answer {
+            Ok(found) => {
+                let (class, after) = (SizeClass::Small, watch.elapsed(&self.watch.lag));
+                self.watch.saw(index, Seen::Answered { class, after, absent: found.is_none() });
+            }
+            Err(error) => {
+                tracing::warn!(zone = %zone.name, digest = %blob.digest, %error, "zone failed to answer");
+                self.watch.saw_failure(index, error, &watch, Seen::Failed);
+            }
+        }
         answer.ok().flatten()
     }
 
@@ -251,8 +249,8 @@ impl Router {
         if expected.is_some() && !self.doubts.has(&blob.digest) {
             return expected;
         }
-        let head = timeout(self.settings.overdue_max, self.head(blob)).await;
-        head.ok().flatten().map(|meta| meta.size)
+        let head = self.watch.lag.within(self.settings.overdue_max, self.head(blob)).await;
+        head.flatten().map(|meta| meta.size)
     }
 
     /// Goes on reading a blob whose first bytes `seen` saw pass. The first item tells whether any

@@ -20,12 +20,15 @@ pub struct Snapshot {
     pub all_ejected: bool,
     /// Events that were lost because more came than could be taken in.
     pub lost_events: u64,
+    /// For how long this process was due to run and did not, since the start: it counts against no zone.
+    pub lost_time: Duration,
 }
 
 impl Snapshot {
     pub(crate) fn new(zones: Vec<ZoneView>, all_ejected: bool, lost_events: u64) -> Self {
         let place = |class: SizeClass| order(zones.iter().map(|zone| zone.places[class as usize].as_ref()));
-        Self { orders: SizeClass::ALL.map(place), zones, all_ejected, lost_events }
+        let lost_time = Duration::ZERO;
+        Self { orders: SizeClass::ALL.map(place), zones, all_ejected, lost_events, lost_time }
     }
 
     /// The zones to try for a blob of this class, best first.
@@ -114,6 +117,8 @@ pub struct Counts {
     pub overdue: u64,
     /// Reads and probes that failed.
     pub failures: u64,
+    /// Reads and probes that were late or failed by no fault of the zone.
+    pub excused: u64,
     /// Bodies that went on elsewhere.
     pub resumed_elsewhere: u64,
     /// Times that it gave wrong bytes.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use backends::{Error, Kind};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,9 @@ use tracing::{error, info, warn};
 
 use crate::board::{Board, Change};
 use crate::health::State;
-use crate::observation::{Observation, Seen};
+use crate::lag::{Lag, Stopwatch};
+use crate::observation::{Observation, Seen, Trouble};
+use crate::signs::Signs;
 use crate::snapshot::Snapshot;
 use crate::{Policy, Settings, Zone};
 
@@ -33,6 +36,9 @@ pub(crate) struct Watch {
     policies: watch::Sender<Vec<Policy>>,
     /// Wakes the probe of each zone: it may be due at another time.
     pub(crate) changed: Vec<Notify>,
+    /// Time that was lost here, and is no zone's.
+    pub(crate) lag: Lag,
+    pub(crate) signs: Signs,
     keeper: Mutex<Option<Keeper>>,
 }
 
@@ -57,6 +63,8 @@ impl Watch {
             lost: AtomicU64::new(0),
             policies,
             changed: zones.iter().map(|_| Notify::new()).collect(),
+            lag: Lag::new(),
+            signs: Signs::new(zones.len()),
             keeper: Mutex::new(Some(Keeper { board, inbox, policies: receiver })),
         }
     }
@@ -67,9 +75,28 @@ impl Watch {
 
     /// Notes what was seen. Never waits.
     pub(crate) fn saw(&self, zone: usize, what: Seen) {
+        if matches!(what, Seen::Answered { .. }) {
+            self.signs.note(zone);
+        }
         if self.observations.try_send(Observation { zone, what }).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that a zone failed what `watch` was started for, unless that was no fault of the zone's.
+    pub(crate) fn saw_failure(
+        &self,
+        zone: usize,
+        error: &Error,
+        watch: &Stopwatch,
+        seen: impl FnOnce(Trouble) -> Seen,
+    ) {
+        let ours = match error.kind() {
+            Kind::Exhausted => true,
+            Kind::Timeout => watch.excuses(&self.lag),
+            _ => false,
+        };
+        self.saw(zone, if ours { Seen::Excused } else { seen(Trouble::from(error)) });
     }
 
     pub(crate) fn policies(&self) -> Vec<Policy> {
@@ -125,7 +152,8 @@ impl Watch {
 
     fn publish(&self, board: &mut Board) {
         let before = self.view.load().all_ejected;
-        let snapshot = board.snapshot(Instant::now(), self.lost.load(Ordering::Relaxed));
+        let mut snapshot = board.snapshot(Instant::now(), self.lost.load(Ordering::Relaxed));
+        snapshot.lost_time = self.lag.lost();
         match (before, snapshot.all_ejected) {
             (false, true) => error!("EVERY ZONE IS OUT OF USE: the least recently failed is tried"),
             (true, false) => info!("a zone is in use again"),
@@ -149,6 +177,10 @@ fn tell(change: &Change) {
         }
         (_, State::Ejected { until, .. }) => {
             let retry = seconds(until.saturating_duration_since(Instant::now()));
+            if change.is_last {
+                warn!(zone, reason, retry, "zone is out of use, as are all others: it is still read");
+                return;
+            }
             warn!(zone, reason, retry, "zone is out of use: reads go to others");
         }
         (_, State::Probation { .. }) => info!(zone, after, "zone answers again and is on probation"),

@@ -23,6 +23,12 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
     text.line("zones_all_ejected", "", u64::from(snapshot.all_ejected) as f64);
     text.head("zone_observations_lost", "counter", "Observations of reads that were lost under load");
     text.line("zone_observations_lost_total", "", snapshot.lost_events as f64);
+    text.head(
+        "lost_time_seconds",
+        "counter",
+        "Time in which the gateway was due to run and did not: give it more CPU",
+    );
+    text.line("lost_time_seconds_total", "", snapshot.lost_time.as_secs_f64());
     times(&mut text, snapshot);
     for (name, help, count) in COUNTS {
         text.head(name, "counter", help);
@@ -35,7 +41,7 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
 
 type Count = (&'static str, &'static str, fn(&Counts) -> u64);
 
-const COUNTS: [Count; 10] = [
+const COUNTS: [Count; 11] = [
     ("zone_reads", "Blobs whose first byte a zone gave", |counts| counts.reads),
     ("zone_bytes", "Bytes that a zone gave", |counts| counts.bytes),
     ("zone_hedged", "Second requests that were started against a slow zone", |counts| counts.hedged),
@@ -44,6 +50,9 @@ const COUNTS: [Count; 10] = [
         counts.overdue
     }),
     ("zone_failures", "Reads and probes that failed", |counts| counts.failures),
+    ("zone_excused", "Reads and probes that were late or failed by no fault of the zone", |counts| {
+        counts.excused
+    }),
     ("zone_resumed_elsewhere", "Bodies that went on in another zone", |counts| counts.resumed_elsewhere),
     ("zone_wrong_bytes", "Blobs whose bytes a zone gave wrong: alert", |counts| counts.wrong_bytes),
     ("zone_probes", "Probes", |counts| counts.probes),

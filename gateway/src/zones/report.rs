@@ -84,6 +84,8 @@ pub struct CountsReport {
     pub hedged: u64,
     pub hedges_won: u64,
     pub overdue: u64,
+    #[serde(default)]
+    pub excused: u64,
     pub failures: u64,
     pub resumed_elsewhere: u64,
     pub wrong_bytes: u64,
@@ -159,6 +161,7 @@ impl ZoneReport {
                 hedged: counts.hedged,
                 hedges_won: counts.hedges_won,
                 overdue: counts.overdue,
+                excused: counts.excused,
                 failures: counts.failures,
                 resumed_elsewhere: counts.resumed_elsewhere,
                 wrong_bytes: counts.wrong_bytes,

@@ -43,5 +43,6 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Corrupt => "wrong-bytes",
         Kind::Invalid => "invalid",
         Kind::Source => "source",
+        Kind::Exhausted => "exhausted",
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::script::{Body, Manner, Reply, Script};
@@ -38,6 +39,8 @@ pub(crate) struct Scripted {
     blobs: Blobs,
     held: Vec<bool>,
     trace: Arc<Trace>,
+    /// Tasks that an answer has to pass.
+    hops: usize,
 }
 
 /// Tells the trace that a request is over, however it ends.
@@ -54,7 +57,12 @@ impl Scripted {
         let mut rng = Rng::with_seed(seed ^ (zone as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let held = blobs.iter().map(|_| rng.f64() < script.holds).collect();
         let (script, start) = (Arc::new(script), Instant::now());
-        Self { zone, script, start, rng: Mutex::new(rng), blobs, held, trace }
+        Self { zone, script, start, rng: Mutex::new(rng), blobs, held, trace, hops: 0 }
+    }
+
+    /// Its answers pass the tasks of a connection and a driver, as real ones do.
+    pub(crate) fn behind_a_driver(self) -> Self {
+        Self { hops: 3, ..self }
     }
 
     fn draw<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
@@ -82,6 +90,9 @@ impl Scripted {
         }
         let answer_at = Instant::now() + delay.min(DRIVER);
         sleep_until(answer_at).await;
+        for _ in 0..self.hops {
+            yield_now().await;
+        }
         // A zone that died meanwhile answers no more.
         let reply = match died(&self.script, self.start, manner) {
             Some(Reply::Hang) => {

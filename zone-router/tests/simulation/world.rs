@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::StreamExt;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, sleep};
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, Policy, Router, Settings, SizeClass, Zone};
 
@@ -36,6 +36,18 @@ pub(crate) struct World {
     /// How often a client tries that does not get a blob.
     pub(crate) attempts: usize,
     pub(crate) settings: Settings,
+    /// When the gateway itself does not get to run.
+    pub(crate) stalls: Stalls,
+}
+
+/// When the gateway itself does not get to run, from when on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stalls {
+    Never,
+    /// It stops now and then, for some seconds at most, as under a debugger or a limit on CPU time.
+    Stops(Duration),
+    /// Whatever it does has to wait for the processor each time.
+    Starves(Duration),
 }
 
 /// What became of it.
@@ -54,6 +66,7 @@ impl World {
             sizes_known: true,
             attempts: 1,
             settings: Settings::default(),
+            stalls: Stalls::Never,
         }
     }
 
@@ -72,11 +85,13 @@ impl World {
         let zone = |(index, (script, policy)): (usize, &(Script, Policy))| {
             let store =
                 Scripted::new(index, script.clone(), self.seed, Arc::clone(&blobs), Arc::clone(&trace));
+            let store = if self.stalls == Stalls::Never { store } else { store.behind_a_driver() };
             (Zone::new(&format!("z{index}"), Arc::new(store)), *policy)
         };
         let router = Arc::new(Router::with(self.zones.iter().enumerate().map(zone).collect(), self.settings));
         let shutdown = CancellationToken::new();
         router.start(&shutdown);
+        let stalls = tokio::spawn(stall(self.stalls, Rng::with_seed(self.seed)));
         let looks = tokio::spawn(look(Arc::clone(&router), Arc::clone(&trace)));
         let began = Instant::now();
         let mut clients = JoinSet::new();
@@ -104,8 +119,30 @@ impl World {
         }
         while clients.join_next().await.is_some() {}
         shutdown.cancel();
+        stalls.abort();
         looks.abort();
         History { events: trace.take() }
+    }
+}
+
+/// Lets time pass in which nothing runs.
+async fn stall(stalls: Stalls, mut rng: Rng) {
+    match stalls {
+        Stalls::Never => {}
+        Stalls::Stops(from) => {
+            sleep(from).await;
+            loop {
+                sleep(Duration::from_secs_f64(-(1.0 - rng.f64()).ln())).await;
+                advance(Duration::from_secs_f64(0.2 + rng.f64().powi(2) * 3.0)).await;
+            }
+        }
+        Stalls::Starves(from) => {
+            sleep(from).await;
+            loop {
+                // As there is always something to run, time passes in these steps alone.
+                advance(Duration::from_secs_f64(0.01 + rng.f64() * 0.1)).await;
+            }
+        }
     }
 }
 

@@ -157,6 +157,10 @@ fn by_kind(step: Name, peer: &Peer, error: &Error, code: &str) -> Advice {
         Kind::Invalid if matches!(code, "400" | "404" | "405" | "BadRequest" | "MethodNotAllowed") => {
             Advice::new("it answers, but not as a store of this driver does", plain_or_tls(peer))
         }
+        Kind::Exhausted => Advice::new(
+            "this machine has no file descriptor, port or memory left",
+            "raise the limit of open files (`ulimit -n`), and see what else runs here",
+        ),
         Kind::Invalid | Kind::Source => Advice::new(
             "the store takes the request for wrong",
             "see the zone's parameters, and the store's log",

@@ -221,7 +221,7 @@ proptest! {
         said in ".{0,40}",
         kind in prop_oneof![
             Just(Kind::Denied), Just(Kind::Unavailable), Just(Kind::Timeout), Just(Kind::Corrupt),
-            Just(Kind::Invalid), Just(Kind::Source), Just(Kind::Throttled { retry_after: None })
+            Just(Kind::Invalid), Just(Kind::Source), Just(Kind::Exhausted), Just(Kind::Throttled { retry_after: None })
         ],
         driver in prop_oneof![Just("S3Storage"), Just("SwiftStorage"), Just("AzureStorage"), Just("LocalStorage")],
         step in prop_oneof![Just(Name::Authenticate), Just(Name::Put), Just(Name::Head), Just(Name::ReadBack)],

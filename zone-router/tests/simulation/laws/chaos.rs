@@ -10,6 +10,9 @@ use crate::seeds::{Law, Verdict, check, hold};
 use crate::trace::Ending;
 use crate::world::{History, World};
 
+/// How long it is asked who of several lied, ms.
+const INQUIRY_MS: f64 = 2000.0;
+
 /// Hedges that may have been saved up.
 const SAVED: f64 = 10.0;
 
@@ -34,7 +37,8 @@ fn no_wrong_bytes(_: &World, history: &History) -> Verdict {
 }
 
 /// A read fails only where a zone lied to it, and never twice by the lies of one zone alone; but one
-/// that lies now and then may look right when it is asked again, and is caught the second time.
+/// that lies now and then may look right when it is asked again, and one whose body takes longer than
+/// an inquiry may not be heard to its end: such are caught the second time.
 fn served(world: &World, history: &History) -> Verdict {
     let tries = history.tries();
     for tried in &tries {
@@ -53,7 +57,11 @@ fn lies_borne(world: &World, tries: &[Try], blob: usize) -> usize {
     liars.sort_unstable();
     liars.dedup();
     let now_and_then = |zone: &usize| world.zones[*zone].0.phases[0].1.body_odds < 1.0;
-    liars.iter().map(|zone| 1 + usize::from(now_and_then(zone))).sum()
+    let slow = |zone: &usize| {
+        let mut manners = world.zones[*zone].0.phases.iter().map(|(_, manner)| manner);
+        manners.any(|manner| manner.between * world.pieces as f64 > INQUIRY_MS)
+    };
+    liars.iter().map(|zone| 1 + usize::from(now_and_then(zone) || slow(zone))).sum()
 }
 
 fn within_budget(world: &World, history: &History) -> Verdict {

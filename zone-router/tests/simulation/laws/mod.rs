@@ -2,5 +2,6 @@
 
 mod chaos;
 mod noise;
+mod ours;
 mod outage;
 mod unseen;

@@ -1,0 +1,220 @@
+//! Time that this process has lost: it was due to run and did not run.
+//!
+//! A processor that others use, a limit such as cgroup's `cpu.max` or a stopped process make timers fire late
+//! and answers wait unread. That says nothing of a zone, so such time is not counted as a zone's.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// How often it is looked whether timers fire late, …
+const BEAT: Duration = Duration::from_millis(50);
+
+/// … and how often after one that did.
+const CLOSER: Duration = Duration::from_millis(5);
+
+/// A timer that fires so much later than it should is not late: Tokio's have a millisecond.
+const TOLERANCE: Duration = Duration::from_millis(3);
+
+/// Over so long it is told how much was lost, …
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// … if it was more than this part of it.
+const TOLD_SHARE: u32 = 10;
+
+/// What is known of lost time at one beat; pure.
+#[derive(Debug, Clone, Copy)]
+struct Beat {
+    /// When the next one is due; `None` where nobody looks.
+    due: Option<Instant>,
+    /// Lost until this one.
+    lost: Duration,
+}
+
+impl Beat {
+    /// Lost until `now`: a beat that is overdue counts at once.
+    fn lost(&self, now: Instant) -> Duration {
+        let late = self.due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+        self.lost + late.saturating_sub(TOLERANCE)
+    }
+
+    fn next(&self, now: Instant) -> Self {
+        let lost = self.lost(now);
+        let pause = if lost > self.lost { CLOSER } else { BEAT };
+        Self { due: Some(now + pause), lost }
+    }
+}
+
+/// How much time this process has lost since it began to look.
+#[derive(Debug)]
+pub(crate) struct Lag(ArcSwap<Beat>);
+
+/// Measures how long something takes, less what this process lost meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch {
+    began: Instant,
+    lost: Duration,
+}
+
+impl Lag {
+    pub(crate) fn new() -> Self {
+        Self(ArcSwap::from_pointee(Beat { due: None, lost: Duration::ZERO }))
+    }
+
+    /// Lost so far.
+    pub(crate) fn lost(&self) -> Duration {
+        self.0.load().lost(Instant::now())
+    }
+
+    pub(crate) fn start(&self) -> Stopwatch {
+        let now = Instant::now();
+        Stopwatch { began: now, lost: self.0.load().lost(now) }
+    }
+
+    /// Waits for `work` until it has had `bound`, lost time not counted; `None` if it is not done by then.
+    pub(crate) async fn within<F: Future>(&self, bound: Duration, work: F) -> Option<F::Output> {
+        let watch = self.start();
+        let mut work = pin!(work);
+        let mut left = bound;
+        loop {
+            if let Ok(done) = timeout(left, &mut work).await {
+                return Some(done);
+            }
+            left = bound.saturating_sub(watch.elapsed(self));
+            if left.is_zero() {
+                return None;
+            }
+        }
+    }
+
+    /// Looks until `shutdown`, and tells where much is lost.
+    pub(crate) async fn measure(&self, shutdown: CancellationToken) {
+        let mut told = (Instant::now(), self.lost());
+        self.0.store(self.0.load().next(Instant::now()).into());
+        loop {
+            let due = self.0.load().due.unwrap_or_else(Instant::now);
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                () = sleep_until(due) => {}
+            }
+            let now = Instant::now();
+            let beat = self.0.load().next(now);
+            self.0.store(beat.into());
+            if now.saturating_duration_since(told.0) >= TOLD_EVERY {
+                tell(now - told.0, beat.lost - told.1);
+                told = (now, beat.lost);
+            }
+        }
+        // Nobody looks any more: what is late from here on is not known.
+        let lost = self.lost();
+        self.0.store(Beat { due: None, lost }.into());
+    }
+}
+
+impl Stopwatch {
+    /// When it was started.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// What was lost since then.
+    pub(crate) fn lost(&self, lag: &Lag) -> Duration {
+        lag.lost().saturating_sub(self.lost)
+    }
+
+    /// What has passed since then, less what was lost.
+    pub(crate) fn elapsed(&self, lag: &Lag) -> Duration {
+        // The lost time first: it may grow between the two.
+        let lost = self.lost(lag);
+        self.began.elapsed().saturating_sub(lost)
+    }
+
+    /// Whether a bound on time that was reached since then says nothing of the zone: at least half of it was
+    /// lost here.
+    pub(crate) fn excuses(&self, lag: &Lag) -> bool {
+        let lost = self.lost(lag);
+        !lost.is_zero() && lost * 2 >= self.began.elapsed()
+    }
+}
+
+fn tell(time: Duration, lost: Duration) {
+    if lost * TOLD_SHARE < time {
+        return;
+    }
+    let (lost, of) = (format!("{:.1} s", lost.as_secs_f64()), format!("{:.0} s", time.as_secs_f64()));
+    warn!(
+        lost,
+        of,
+        "the gateway was due to run and did not: no zone is blamed for that time; give it more CPU (look at cpu.max \
+         and at what else runs here)"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    async fn looking() -> (Arc<Lag>, CancellationToken) {
+        let (lag, shutdown) = (Arc::new(Lag::new()), CancellationToken::new());
+        let (looks, token) = (Arc::clone(&lag), shutdown.clone());
+        tokio::spawn(async move { looks.measure(token).await });
+        sleep(MS).await;
+        (lag, shutdown)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_is_not_lost_and_a_stopped_process_is() {
+        let (lag, _shutdown) = looking().await;
+        let watch = lag.start();
+        sleep(500 * MS).await;
+        assert_eq!((watch.lost(&lag), watch.elapsed(&lag)), (Duration::ZERO, 500 * MS));
+        assert!(!watch.excuses(&lag));
+        advance(2000 * MS).await;
+        let lost = watch.lost(&lag);
+        assert!(lost > 1940 * MS && lost <= 2000 * MS, "{lost:?}");
+        assert!(watch.excuses(&lag));
+        // The same after the beat that was late.
+        sleep(50 * MS).await;
+        assert!(watch.lost(&lag).abs_diff(lost) <= 3 * MS, "{:?} {lost:?}", watch.lost(&lag));
+        assert!(watch.elapsed(&lag) < 600 * MS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bound_is_on_the_time_that_was_not_lost() {
+        let (lag, _shutdown) = looking().await;
+        let waits = Arc::clone(&lag);
+        let waiting = tokio::spawn(async move { waits.within(300 * MS, sleep(800 * MS)).await });
+        sleep(100 * MS).await;
+        let began = Instant::now();
+        advance(600 * MS).await;
+        // 600 ms of the 800 were lost here: the work is done before its bound.
+        assert_eq!(waiting.await.ok(), Some(Some(())));
+        assert!(began.elapsed() >= 700 * MS);
+        assert_eq!(lag.within(300 * MS, sleep(800 * MS)).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_looks_nothing_is_lost() {
+        let lag = Lag::new();
+        let watch = lag.start();
+        advance(2000 * MS).await;
+        assert_eq!((watch.lost(&lag), watch.elapsed(&lag)), (Duration::ZERO, 2000 * MS));
+        let (lag, shutdown) = looking().await;
+        shutdown.cancel();
+        sleep(MS).await;
+        let watch = lag.start();
+        advance(2000 * MS).await;
+        assert_eq!(watch.lost(&lag), Duration::ZERO);
+    }
+}
