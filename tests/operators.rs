@@ -97,9 +97,12 @@ async fn the_log_of_a_store_tells_probes_from_reads() -> Result<()> {
         ensure!(Instant::now() < deadline, "no probe of what was read: {:#?}", record.all());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    for seen in record.of(&Method::GET, blobs) {
+    // Quay reads there too.
+    let mut ours = record.of(&Method::GET, blobs);
+    ours.retain(|seen| seen.header("user-agent").starts_with("quay-gateway/"));
+    assert!(ours.iter().any(|seen| !seen.is_probe()), "no read says whose it is: {ours:#?}");
+    for seen in ours {
         assert_eq!(seen.is_probe(), seen.header("range") == "bytes=0-0", "{seen:?}");
-        assert!(seen.header("user-agent").starts_with("quay-gateway/"), "{seen:?}");
     }
     Ok(())
 }

@@ -276,7 +276,7 @@ async fn a_client_that_leaves_stops_nothing() -> Result<()> {
     assert_eq!(response.status(), StatusCode::OK);
     drop(response);
     let hit = "quay-gateway; hit";
-    for _ in 0..400 {
+    for _ in 0..4000 {
         tokio::time::sleep(Duration::from_millis(25)).await;
         let cached =
             stage.gateway.cache_dir().join("sha256").join(&blob.digest.hex()[..2]).join(blob.digest.hex());
@@ -309,7 +309,7 @@ async fn what_home_lacks_comes_from_another_zone_and_is_repaired() -> Result<()>
     let answer = stage.get(&blob.digest, &[]).await?;
     assert_eq!(answer.body, blob.bytes()?);
     assert!(answer.header("cache-status").contains("zone=zone-c"));
-    for _ in 0..400 {
+    for _ in 0..4000 {
         if stage.site.zone("zone-a").has(&blob.digest) {
             assert_eq!(stage.site.zone("zone-a").read(&blob.digest)?, blob.bytes()?);
             return Ok(());

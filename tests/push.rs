@@ -19,7 +19,7 @@ async fn copied(site: &Site, zone: &str, image: &Image) -> Result<()> {
             if site.zone(zone).has(&blob.digest) && site.zone(zone).read(&blob.digest)? == blob.bytes()? {
                 break;
             }
-            anyhow::ensure!(attempt < 1200, "{} never came to {zone}", blob.digest);
+            anyhow::ensure!(attempt < 4800, "{} never came to {zone}", blob.digest);
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
@@ -103,19 +103,25 @@ async fn kill_9_in_mid_fill_leaves_no_wrong_byte() -> Result<()> {
     let mut gateway = site.gateway(&json!({})).await?;
     let image = Spec::layers(1, &[2_000_000]).build()?;
     gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
-    site.zone("zone-a").proxy().set(|faults| faults.bandwidth = Some(1_000_000));
+    for zone in ["zone-b", "zone-c"] {
+        copied(&site, zone, &image).await?;
+        site.zone(zone).proxy().set(|faults| faults.hang = true);
+    }
     let digest = image.layers[0].digest;
-    for pause in [100, 400, 900] {
+    for bytes in [1, 700_000, 1_900_000] {
+        let held = site.zone("zone-a").proxy().hold(&digest.hex(), bytes);
         let client = gateway.client(LOGIN)?;
         let pull = tokio::spawn(async move { client.pull_blob(REPOSITORY, &digest).await });
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+        held.await;
         gateway.kill();
         assert!(pull.await?.is_err(), "cut, and the client knows");
         gateway.spawn().await?;
         let left = std::fs::read_dir(gateway.cache_dir().join("partial"))?.count();
         assert_eq!(left, 0, "partial files are gone after a restart");
     }
-    site.zone("zone-a").proxy().heal().await;
+    for zone in &site.zones {
+        zone.proxy().heal().await;
+    }
     let client = gateway.client(LOGIN)?;
     let status = client.pull_blob(REPOSITORY, &digest).await?.cache_status;
     assert!(status.is_some_and(|status| status.contains("fwd=miss")));
@@ -243,18 +249,26 @@ async fn sigterm_lets_blobs_under_way_finish() -> Result<()> {
     let image = Spec::layers(1, &[1_000_000]).build()?;
     let client = gateway.client(LOGIN)?;
     client.push(REPOSITORY, "v1", &image).await?;
-    site.zone("zone-a").proxy().set(|faults| faults.bandwidth = Some(500_000));
+    for zone in ["zone-b", "zone-c"] {
+        site.zone(zone).proxy().set(|faults| faults.hang = true);
+    }
     let digest = image.layers[0].digest;
+    let held = site.zone("zone-a").proxy().hold(&digest.hex(), 300_000);
     let pull = tokio::spawn(async move { client.pull_blob(REPOSITORY, &digest).await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    held.await;
     let ready = |url: String| async move {
         Ok::<_, anyhow::Error>(tests::http_client()?.get(url).send().await?.status())
     };
     let readyz = format!("http://{}/readyz", gateway.admin_address());
     assert_eq!(ready(readyz.clone()).await?, StatusCode::OK);
     gateway.signal(rustix::process::Signal::TERM)?;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    while ready(readyz.clone()).await? == StatusCode::OK {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(ready(readyz).await?, StatusCode::SERVICE_UNAVAILABLE);
+    for zone in &site.zones {
+        zone.proxy().heal().await;
+    }
     assert!(gateway.terminate().await?.success());
     assert_eq!(pull.await??.size, image.layers[0].size);
     Ok(())
@@ -273,7 +287,7 @@ async fn sigterm_in_mid_copy_leaves_no_upload_behind() -> Result<()> {
         if parts() > 0 && site.zone("zone-b").unfinished_uploads()? > 0 {
             break;
         }
-        anyhow::ensure!(attempt < 1200, "no part was ever sent");
+        anyhow::ensure!(attempt < 4800, "no part was ever sent");
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     assert!(gateway.terminate().await?.success());
