@@ -95,7 +95,7 @@ pub(crate) async fn cold(show: &mut Show<'_>) -> Result<()> {
     // Which zone is the nearest is measured: on a busy machine it may be another than home.
     let zones = names(&show.stage.site.zones);
     let job = smooth(checks, "cold pull", &gateway)
-        & checks.equal("blobs from the zones, cold", gateway.wanted, gateway.from_any(&zones))
+        & checks.equal("blobs from the zones, cold", gateway.wanted, gateway.out_of(&zones))
         & checks.equal("blobs that the named store was asked for", gateway.wanted, gateway.confirmed());
     let alone_job = smooth(checks, "pull from Quay alone", &alone)
         & checks.equal("blobs from home, Quay alone", alone.wanted, alone.from(&home));
@@ -198,7 +198,7 @@ pub(crate) async fn aftermath(show: &mut Show<'_>) -> Result<()> {
     checks.promise("With a zone's store dead and nothing cached, pulls go on from the other zones.");
     let others = names(&show.stage.site.zones[1..]);
     let job = smooth(checks, "pull without the home zone", &gateway)
-        & checks.equal("blobs from the other zones", gateway.wanted, gateway.from_any(&others));
+        & checks.equal("blobs from the other zones", gateway.wanted, gateway.out_of(&others));
     checks.that(
         "a pull from Quay alone without the home zone",
         "a failure",

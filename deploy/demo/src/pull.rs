@@ -68,11 +68,11 @@ impl Pull {
 
     /// How many blobs are from there.
     pub(crate) fn from(&self, place: &str) -> usize {
-        self.from_any(&[place])
+        self.out_of(&[place])
     }
 
     /// How many blobs are from one of these places.
-    pub(crate) fn from_any(&self, places: &[&str]) -> usize {
+    pub(crate) fn out_of(&self, places: &[&str]) -> usize {
         self.blobs.iter().filter(|blob| places.contains(&&*blob.from)).count()
     }
 
