@@ -67,8 +67,8 @@ impl Plan {
         (self.targets.contains(&finding.zone) && !self.leaves_alone(finding)).then(|| AddJob {
             digest: digest.to_string(),
             zone: finding.zone.clone(),
-            // Of an object that was read and is wrong, a size that fits would say that it is right.
-            size: finding.expected.filter(|_| finding.kind != Kind::WrongBytes),
+            // What was read and is wrong is to be read again, although its size may fit: no other size does.
+            size: if finding.kind == Kind::WrongBytes { Some(0) } else { finding.expected },
         })
     }
 
@@ -151,7 +151,7 @@ mod tests {
         // A size that fits must not keep a copy from reading what was found to be wrong.
         let mut disguised = finding(Kind::WrongBytes, Some(7));
         disguised.size = Some(7);
-        assert_eq!(plan.job(&disguised).map(|job| job.size), Some(None));
+        assert_eq!(plan.job(&disguised).map(|job| job.size), Some(Some(0)));
         plan.take(&disguised);
         plan.take(&Finding::stray("zone-b", "sha256/e3/x", 100));
         assert_eq!(plan.zones, [("zone-b".to_owned(), Count { objects: 4, bytes: 19 })].into());

@@ -117,10 +117,10 @@ impl<'a> Attempt<'a> {
         Ok(false)
     }
 
-    /// Whether everybody who says a size says this one: the job, and every other zone that has the blob. One
-    /// that does not answer could not give the blob now either; the next job asks it again.
+    /// Whether everybody who says a size says this one: the job, if it does, and every other zone that has
+    /// the blob. One that does not answer could not give the blob now either; the next job asks it again.
     async fn agreed(&self, size: u64) -> bool {
-        if self.size != Some(size) {
+        if self.size.is_some_and(|said| said != size) {
             return false;
         }
         let others = self.means.sources(self.job).into_iter();

@@ -160,7 +160,7 @@ async fn a_size_that_a_client_made_up_keeps_no_wrong_object() {
 #[tokio::test]
 async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
     for (size, a, reads) in
-        [(Some(15), Some(GOOD), 0), (Some(15), None, 0), (None, Some(GOOD), 1), (Some(7), Some(GOOD), 1)]
+        [(Some(15), Some(GOOD), 0), (Some(15), None, 0), (None, Some(GOOD), 0), (Some(7), Some(GOOD), 1)]
     {
         let z = Three::new();
         z.b.holds(&z.blob, GOOD);
@@ -169,11 +169,11 @@ async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
         assert_eq!(z.copy(size).await.unwrap(), Outcome::AlreadyThere);
         assert_eq!(z.b.gets.load(Ordering::SeqCst), reads, "{size:?}");
     }
-    // Other bytes of the right size, which a job without a size is to find.
+    // Other bytes of the right size, which a job of a size that no blob has is to find.
     let z = Three::new();
     z.a.holds(&z.blob, GOOD);
     z.b.holds(&z.blob, b"the wrong bytes");
-    assert_eq!(z.copy(None).await.unwrap(), replaced("zone-a"));
+    assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-a"));
     z.target_is_good().await;
 }
 
@@ -184,7 +184,7 @@ async fn an_object_that_cannot_be_read_is_replaced_or_told_of() {
     z.hold(&[0, 1]);
     z.faulty[1].always(On::Get, Spoil::CutAfter(1000));
     let bytes = z.bytes.len() as u64;
-    let unsaid = job(z.blob.clone(), "zone-b", None);
+    let unsaid = job(z.blob.clone(), "zone-b", Some(0));
     let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes, replaced: true };
     assert_eq!(z.means().copy(&unsaid).await.unwrap(), replaced);
     // Where nobody has it, it may be the blob.

@@ -204,7 +204,7 @@ async fn a_store_copies_over_nothing() {
         let stage = Stage::new(House::Copies);
         stage.lies(&stage.b, wrong);
         let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes: SIZE, replaced: true };
-        let done = stage.means().copy(&job(stage.blob.clone(), "zone-b", None)).await.unwrap();
+        let done = stage.means().copy(&job(stage.blob.clone(), "zone-b", Some(0))).await.unwrap();
         assert_eq!((done, stage.done()[2..].to_vec()), (replaced, vec![0, 1]));
         assert!(stage.held().await.as_deref() == Some(&BYTES[..]));
     }
