@@ -27,6 +27,7 @@ use crate::metrics::Exposition;
 use crate::queue;
 use crate::server::{BoundedIo, Roster};
 use crate::share::Identity;
+use crate::upstream::InstanceState;
 use crate::zones::{Report, WordError};
 
 /// Operators and their scrapers at once; beyond them an idle one makes room, or else the oldest: a probe is always
@@ -239,7 +240,8 @@ async fn metrics(gateway: &Gateway) -> String {
         ("cache_capacity_bytes", "Bytes the cache may use", cache.capacity),
         ("cache_fills", "Blobs on their way into the cache", cache.fills as u64),
     ];
-    gateway.metrics.render(&gateway.router.snapshot(), &gauges, &gateway.pools(), &sample)
+    let snapshot = gateway.router.snapshot();
+    gateway.metrics.render(&snapshot, &gateway.upstream, &gauges, &gateway.pools(), &sample)
 }
 
 async fn status(gateway: &Gateway) -> String {
@@ -254,8 +256,15 @@ async fn status(gateway: &Gateway) -> String {
         .iter()
         .filter_map(|zone| Some((zone.name.to_string(), zone.unusable.as_deref()?.into())))
         .collect();
-    let instances: serde_json::Map<_, _> =
-        gateway.upstream.states().map(|(name, state)| (name.to_owned(), state.into())).collect();
+    let instances: serde_json::Map<_, _> = gateway
+        .upstream
+        .states()
+        .map(|instance| {
+            let InstanceState { name, zone, state, why, uploads, .. } = instance;
+            let shown = serde_json::json!({"zone": &*zone, "state": state, "why": why, "uploads": uploads});
+            (name.to_string(), shown)
+        })
+        .collect();
     let targets: Vec<&str> = gateway.targets.iter().map(|zone| &**zone).collect();
     let status = serde_json::json!({
         "zones": zones,

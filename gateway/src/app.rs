@@ -107,6 +107,7 @@ impl App {
         let word = Word::open(Arc::clone(&router), policies, &settings.state_dir);
         let word = Arc::new(word.context("state_dir cannot be used")?);
         router.start(&stop_copies);
+        upstream.start(&stop_copies);
         let fanout = Setup {
             bounds: copy_bounds(&settings),
             limits: settings.copy_limits.clone(),

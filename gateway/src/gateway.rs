@@ -6,6 +6,7 @@ use std::time::Duration;
 use backends::{ByteStream, Digest};
 use http::HeaderValue;
 use tokio_util::task::TaskTracker;
+use zone_router::health::{Fault as ZoneFault, State};
 use zone_router::{Blob, FanOut, Router};
 
 use crate::account::Reader;
@@ -93,6 +94,14 @@ impl Gateway {
             probe: view.zones.iter().find(|view| &*view.name == zone).and_then(|view| view.probe),
         };
         self.upstream.order_by_store(does, store, kept)
+    }
+
+    /// Whether a zone's store gives no answers, so that what is sent there is lost. One that denies the
+    /// gateway, gave it wrong bytes or is drained may still take what Quay writes.
+    pub(crate) fn zone_is_dead(&self, zone: &str) -> bool {
+        let view = self.router.snapshot();
+        let state = view.zones.iter().find(|view| &*view.name == zone).map(|view| view.state);
+        matches!(state, Some(State::Ejected { fault: ZoneFault::Unavailable | ZoneFault::Timeout, .. }))
     }
 
     /// Zones that blobs of this repository are copied to: every blob's, and those of its namespace,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode};
 
 use crate::Gateway;
@@ -14,10 +15,10 @@ use crate::http::{Body, Problem};
 use crate::read_along::{self, Copy};
 use crate::registry::{local_blobs, upload_repository};
 use crate::sticky;
-use crate::upstream::{Answer, Does};
+use crate::upstream::{Answer, Does, Head, InstanceId, Order};
 
-/// Forwards an upload request; its answer may take as long as the registry needs to assemble a
-/// large blob.
+/// Forwards an upload request; the answer to bytes, and to the last PUT, may take as long as the registry
+/// needs to assemble a large blob.
 ///
 /// A new upload goes to the nearest instance of the registry whose store serves, all that follows to
 /// the same one; another goes on with a request only where there is no connection to that one.
@@ -27,14 +28,53 @@ pub(crate) async fn upload(
     body: Body,
     client: &Client,
 ) -> Response<Body> {
-    if !gateway.upstream.several() {
-        let bound = gateway.settings.timeouts.registry_upload;
-        return forward::forward(gateway, request, body, client, bound).await;
-    }
-    match upload_to_one(gateway, request, body, client).await {
+    let answered = match gateway.upstream.several() {
+        true => upload_to_one(gateway, request, body, client).await,
+        false => upload_to_only(gateway, request, body, client).await,
+    };
+    match answered {
         Ok(response) => response,
         Err(problem) => forward::refused(request, &problem),
     }
+}
+
+/// How long the registry may take to answer, from the last byte on. What begins, asks after or cancels an
+/// upload moves no bytes, and Quay answers it from its database.
+fn answer_bound(gateway: &Gateway, request: &Parts) -> Duration {
+    let timeouts = &gateway.settings.timeouts;
+    let whole = request.uri.query().is_some_and(|query| query.contains("digest="));
+    match request.method {
+        Method::PATCH | Method::PUT => timeouts.registry_upload,
+        Method::POST if whole => timeouts.registry_upload,
+        _ => timeouts.registry_answer,
+    }
+}
+
+async fn upload_to_only(
+    gateway: &Gateway,
+    request: &Parts,
+    body: Body,
+    client: &Client,
+) -> Result<Response<Body>, Problem> {
+    let order = gateway.upstream.order();
+    let (answer, _) = send(gateway, &order, request, forward::path(request)?, body, client).await?;
+    Ok(forward::relay(gateway, answer))
+}
+
+/// Sends a part of an upload.
+async fn send(
+    gateway: &Gateway,
+    order: &Order,
+    request: &Parts,
+    path: &PathAndQuery,
+    body: Body,
+    client: &Client,
+) -> Result<(Answer, InstanceId), Problem> {
+    let headers = forward::headers(gateway, request, client);
+    let head = Head { method: request.method.clone(), path, headers };
+    let bound = answer_bound(gateway, request);
+    let is_dead = |zone: &str| gateway.zone_is_dead(zone);
+    gateway.upstream.send_upload(client.identity, order, head, body, bound, &is_dead).await
 }
 
 async fn upload_to_one(
@@ -52,8 +92,7 @@ async fn upload_to_one(
     let proof = [Method::PATCH, Method::PUT].contains(&request.method);
     let does = if begins || proof { Does::Writes } else { Does::Reads };
     let order = gateway.by_store(does, kept);
-    let bound = gateway.settings.timeouts.registry_upload;
-    let (answer, instance) = forward::ask(gateway, &order, request, &path, body, client, bound).await?;
+    let (answer, instance) = send(gateway, &order, request, &path, body, client).await?;
     let status = answer.status();
     // One that goes on with another's upload writes to that one's store.
     if named.is_none_or(|named| named == instance) {

@@ -286,6 +286,15 @@ impl Gateway {
         self.shown("/zones").await
     }
 
+    /// Its metrics as text.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn metrics(&self) -> Result<String> {
+        let url = format!("http://{}/metrics", self.admin_address());
+        Ok(crate::http_client()?.get(url).send().await?.text().await?)
+    }
+
     async fn shown(&self, path: &str) -> Result<Value> {
         let url = format!("http://{}{path}", self.admin_address());
         let answer = crate::http_client()?.get(url).send().await?;

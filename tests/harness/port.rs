@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Connections waiting to be accepted.
 const BACKLOG: u32 = 1024;
@@ -46,5 +46,28 @@ impl Port {
         socket.set_reuseaddr(true)?;
         socket.bind(self.address)?;
         socket.listen(BACKLOG)
+    }
+}
+
+/// An address at which connections are neither taken nor refused, as where a firewall drops packets: the
+/// queue of a listener is full, so that the kernel drops what would begin another.
+#[derive(Debug)]
+pub struct BlackHole {
+    _listener: TcpListener,
+    _waiting: TcpStream,
+}
+
+impl BlackHole {
+    /// One at this address of the loopback.
+    ///
+    /// # Errors
+    /// Where another listener is already there.
+    pub async fn at(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(0)?;
+        let waiting = TcpStream::connect(address).await?;
+        Ok(Self { _listener: listener, _waiting: waiting })
     }
 }

@@ -144,6 +144,20 @@ pub struct Timeouts {
     /// Between two pieces of a body from the registry.
     #[serde(with = "humantime_serde")]
     pub registry_stall: Duration,
+    /// An instance's answer to a probe, its connection included; two in a row without one, and the
+    /// instance is out of use. A request that waits a third of it has its instance probed.
+    #[serde(with = "humantime_serde")]
+    pub registry_probe: Duration,
+    /// From one probe of an instance to the next while nothing speaks against it.
+    #[serde(with = "humantime_serde")]
+    pub registry_probe_every: Duration,
+    /// A part of an upload of which no byte moves and that gets no answer, while its instance answers
+    /// nobody or its zone's store is out of use; then it is ended with 503, for the client to begin again.
+    #[serde(with = "humantime_serde")]
+    pub registry_lost: Duration,
+    /// An instance's answer to a POST that begins an upload; then the next instance is asked.
+    #[serde(with = "humantime_serde")]
+    pub registry_upload_begin: Duration,
     /// TCP and TLS to a zone's store.
     #[serde(with = "humantime_serde")]
     pub zone_connect: Duration,
@@ -187,6 +201,10 @@ impl Default for Timeouts {
             registry_first_pull: s(150),
             registry_upload: s(2000),
             registry_stall: s(60),
+            registry_probe: Duration::from_millis(1500),
+            registry_probe_every: s(5),
+            registry_lost: s(10),
+            registry_upload_begin: s(4),
             zone_connect: s(2),
             zone_first_byte: s(5),
             zone_stall: s(10),
@@ -248,6 +266,10 @@ settable!(Timeouts {
     registry_first_pull,
     registry_upload,
     registry_stall,
+    registry_probe,
+    registry_probe_every,
+    registry_lost,
+    registry_upload_begin,
     zone_connect,
     zone_first_byte,
     zone_stall,

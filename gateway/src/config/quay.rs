@@ -28,6 +28,37 @@ pub(crate) struct QuayFile {
     pub(crate) database_arguments: Option<Untyped>,
     #[serde(rename = "USER_EVENTS_REDIS")]
     pub(crate) redis: Option<Untyped>,
+    #[serde(rename = "MAXIMUM_LAYER_SIZE")]
+    maximum_layer_size: Option<Untyped>,
+}
+
+/// Quay's default `MAXIMUM_LAYER_SIZE` (`config.py`), 20G.
+const LAYER_MAX: u64 = 20 << 30;
+
+impl QuayFile {
+    /// `MAXIMUM_LAYER_SIZE` in bytes; Quay's default where it is not understood.
+    pub(crate) fn layer_max(&self) -> u64 {
+        let given = self.maximum_layer_size.as_ref();
+        let text = given.and_then(|given| {
+            given.read::<String>().ok().or_else(|| given.read::<u64>().ok().map(|bytes| bytes.to_string()))
+        });
+        text.and_then(|text| nginx_size(&text)).unwrap_or(LAYER_MAX)
+    }
+}
+
+/// A size as nginx writes it: digits, and a unit of 1024 or its powers.
+fn nginx_size(text: &str) -> Option<u64> {
+    let text = text.trim().trim_end_matches(['B', 'b']).trim_end_matches(['I', 'i']);
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let shift = match text.strip_prefix(digits)?.trim().to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return None,
+    };
+    digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// A value that is understood only where it is needed: what is odd in it harms nobody else. It may
@@ -98,5 +129,28 @@ impl ZoneMap {
             }
         }
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_as_nginx_writes_them() {
+        for (text, bytes) in [
+            ("20G", 20 << 30),
+            ("512m", 512 << 20),
+            ("1 GiB", 1 << 30),
+            ("7", 7),
+            ("3KB", 3 << 10),
+            ("2T", 2 << 40),
+        ] {
+            assert_eq!(nginx_size(text), Some(bytes), "{text}");
+        }
+        for odd in ["", "G", "1.5G", "-1", "20X", "99999999T"] {
+            assert_eq!(nginx_size(odd), None, "{odd}");
+        }
+        assert_eq!(QuayFile::default().layer_max(), 20 << 30);
     }
 }

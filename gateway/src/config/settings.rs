@@ -32,6 +32,10 @@ const CACHE_SIZE: bytesize::ByteSize = bytesize::ByteSize::gib(100);
 const LAME_DUCK_MAX: Duration = Duration::from_secs(600);
 const CACHE_RESERVE: bytesize::ByteSize = bytesize::ByteSize::gib(1);
 
+/// The bounds of what may be said of probes of the registry's instances.
+const PROBE_MIN: Duration = Duration::from_millis(50);
+const PROBE_MAX: Duration = Duration::from_secs(3600);
+
 /// Everything the gateway is built from.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -55,6 +59,8 @@ pub struct Settings {
     pub redirects_to: Option<Patterns>,
     /// Headers of clients that the registry sees beside those that always pass.
     pub forward_headers: Allowed,
+    /// Bytes of the largest layer that Quay takes.
+    pub layer_max: u64,
     /// A read-only account for what the gateway asks on its own behalf.
     pub account: Option<Account>,
     /// Extra trusted roots, PEM.
@@ -176,6 +182,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         instances,
         redirects_to: patterns(path, "registry.redirects_to", file.registry.redirects_to.as_ref())?,
         forward_headers: forward_headers(path, file.registry.forward_headers.as_ref())?,
+        layer_max: quay.layer_max(),
         account: account(path, &file)?,
         ca_files: ca_files(path, &file)?,
         verify: file.replication.verify.into(),
@@ -373,6 +380,14 @@ fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigE
     if timeouts.lame_duck.is_some_and(|lame_duck| lame_duck > LAME_DUCK_MAX) {
         let most = humantime::format_duration(LAME_DUCK_MAX);
         return Err(ConfigError::new(path, None, format!("timeouts.lame_duck: more than {most}")));
+    }
+    for (name, given) in
+        [("registry_probe", timeouts.registry_probe), ("registry_probe_every", timeouts.registry_probe_every)]
+    {
+        if !(PROBE_MIN..=PROBE_MAX).contains(&given) {
+            let why = format!("timeouts.{name}: must be between 50ms and 1h");
+            return Err(ConfigError::new(path, None, why));
+        }
     }
     Ok(timeouts)
 }

@@ -64,6 +64,19 @@ impl Problem {
         }
     }
 
+    /// What the request waits for is out of use; its upload, if it is a part of one, is over.
+    #[must_use]
+    pub fn lost(fault: Fault, message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "UNAVAILABLE",
+            fault,
+            retry: true,
+            message: message.into(),
+            fix: "retry; begin an upload again, from its POST on: it goes to another instance where there is one",
+        }
+    }
+
     /// No zone and no registry gave the blob.
     #[must_use]
     pub fn zones(message: impl Into<String>) -> Self {

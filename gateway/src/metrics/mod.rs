@@ -3,6 +3,7 @@
 mod copies;
 mod exposition;
 mod pools;
+mod registry;
 mod text;
 mod zones;
 
@@ -21,6 +22,7 @@ use zone_router::{Snapshot, Zone};
 pub(crate) use self::exposition::Exposition;
 use crate::queue::Sample;
 use crate::share::PoolStatus;
+use crate::upstream::Upstream;
 
 /// What is counted.
 #[derive(Debug)]
@@ -202,6 +204,7 @@ impl Metrics {
     pub(crate) fn render(
         &self,
         snapshot: &Snapshot,
+        upstream: &Upstream,
         gauges: &[(&str, &str, u64)],
         pools: &[PoolStatus],
         copies: &Sample,
@@ -218,6 +221,7 @@ impl Metrics {
             );
         }
         text.push_str(&pools::render(pools));
+        text.push_str(&registry::render(upstream));
         text.push_str(&zones::render(snapshot));
         text.push_str(&copies::render(copies));
         text.push_str("# EOF\n");

@@ -15,8 +15,17 @@ impl Text {
 
     /// A value of a zone; further labels begin with a comma.
     pub(super) fn value(&mut self, name: &str, zone: &str, labels: &str, value: f64) {
-        let escaped = zone.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        self.line(name, &format!("{{zone=\"{escaped}\"{labels}}}"), value);
+        self.labelled(name, ("zone", zone), labels, value);
+    }
+
+    /// A value of an instance of the registry; further labels begin with a comma.
+    pub(super) fn instance(&mut self, name: &str, instance: &str, labels: &str, value: f64) {
+        self.labelled(name, ("instance", instance), labels, value);
+    }
+
+    fn labelled(&mut self, name: &str, (label, of): (&str, &str), labels: &str, value: f64) {
+        let escaped = of.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        self.line(name, &format!("{{{label}=\"{escaped}\"{labels}}}"), value);
     }
 
     /// A value, labels and all.

@@ -18,7 +18,8 @@ pub(crate) use challenge::Bearer;
 pub use escapes::unescaped;
 pub use manifest::{LocalBlob, children, local_blobs};
 pub use names::Names;
-pub use route::{Route, repeatable, upload_repository};
+pub(crate) use quay::{Refused, is_masked_bad_gateway};
+pub use route::{Repeat, Route, repeat, upload_repository};
 
 use crate::config::{RegistryKind, Settings};
 

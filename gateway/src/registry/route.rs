@@ -73,21 +73,46 @@ impl Route {
     }
 }
 
-/// Whether a request may be sent to a second instance although the first may have seen it: it reads,
-/// and it is surely none of those that do more. `/v2/auth` creates repositories and counts failed
-/// logins (Quay's `endpoints/v2/v2auth.py`), so only paths that no server could take for it are
-/// understood: no escape that could hide something, no empty part, no part of dots. Nor is the catalog: it may time out at
-/// an instance that is well.
+/// When a request without a body may be sent to a second instance although the first may have seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// Never.
+    Never,
+    /// Whenever the first gave no answer, or one that says that it does not serve: it reads.
+    Read,
+    /// A login: only after an answer that decided nothing. Quay counts wrong passwords and locks accounts
+    /// (`endpoints/v2/v2auth.py`, `auth/credentials.py`), so 401, 403 and 429 are final.
+    Login,
+    /// As [`Repeat::Read`]: it begins an upload or mounts a blob, and an upload that is begun twice is
+    /// merely abandoned once (Quay removes it after two days, `workers/blobuploadcleanupworker`).
+    Begin,
+}
+
+/// Reads what may be sent twice from a request line. Only paths that no server could take for something
+/// else are understood: no escape that could hide something, no empty part, no part of dots. The catalog is
+/// not among them: it may time out at an instance that is well.
 #[must_use]
-pub fn repeatable(method: &Method, path: &str) -> bool {
+pub fn repeat(method: &Method, path: &str, query: Option<&str>) -> Repeat {
     let path = unescaped(path);
-    let Some(rest) = path.strip_prefix("/v2/").filter(|_| reads(method)) else { return false };
-    if rest.is_empty() {
-        return true;
+    let Some(rest) = path.strip_prefix("/v2/") else { return Repeat::Never };
+    if method == Method::POST {
+        let begins = rest.strip_suffix("/blobs/uploads/").is_some_and(is_repository);
+        // With a digest, the body is the blob.
+        let whole = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("digest=")));
+        return if begins && !whole { Repeat::Begin } else { Repeat::Never };
     }
-    ["/blobs/", "/manifests/", "/tags/", "/referrers/"].iter().any(|word| {
+    if !reads(method) {
+        return Repeat::Never;
+    }
+    match rest {
+        "" => return Repeat::Read,
+        "auth" => return Repeat::Login,
+        _ => {}
+    }
+    let read = ["/blobs/", "/manifests/", "/tags/", "/referrers/"].iter().any(|word| {
         rest.rsplit_once(word).is_some_and(|(name, reference)| is_repository(name) && is_reference(reference))
-    })
+    });
+    if read { Repeat::Read } else { Repeat::Never }
 }
 
 /// A tag or digest, or the word `list`.
@@ -190,7 +215,7 @@ mod tests {
             &format!("/v2/%6F/a/%62lobs/%73ha256%3A{HEX}"),
         ] {
             assert_eq!(blob(&Method::GET, path).as_deref(), Some("o/a"), "{path}");
-            assert!(repeatable(&Method::GET, path), "{path}");
+            assert_eq!(repeat(&Method::GET, path, None), Repeat::Read, "{path}");
         }
         let put = Route::PutManifest { repository: "o/a".into() };
         assert_eq!(Route::parse(&Method::PUT, &format!("/v2/o/a/manifests/sha256%3A{HEX}")), put);
@@ -224,18 +249,20 @@ mod tests {
             "/v2/auth/manifests/v1",
             &format!("/v2/o/a/manifests/{digest}"),
             &format!("/v2/o/a/blobs/{digest}"),
+            &format!("/v2/o/%61/blobs/sha256%3A{HEX}"),
             &format!("/v2/o/a/referrers/{digest}"),
         ] {
-            assert!(repeatable(&Method::GET, path) && repeatable(&Method::HEAD, path), "{path}");
+            for method in [Method::GET, Method::HEAD] {
+                assert_eq!(repeat(&method, path, None), Repeat::Read, "{method} {path}");
+            }
             for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
-                assert!(!repeatable(&method, path), "{method} {path}");
+                assert_eq!(repeat(&method, path, None), Repeat::Never, "{method} {path}");
             }
         }
         for path in [
-            "/v2/auth",
             "/v2/auth/",
             "/v2//auth",
-            "/v2/%61uth",
+            "/v2/a%2Fauth",
             "/v2/./auth",
             "/v2/a/../auth",
             "/v2/auth/manifests/..",
@@ -249,8 +276,27 @@ mod tests {
             "/health/instance",
             "/oauth2/authorize",
         ] {
-            assert!(!repeatable(&Method::GET, path), "{path}");
+            assert_eq!(repeat(&Method::GET, path, None), Repeat::Never, "{path}");
         }
+        for login in ["/v2/auth", "/v2/%61uth"] {
+            assert_eq!(repeat(&Method::GET, login, Some("service=x")), Repeat::Login);
+        }
+        assert_eq!(repeat(&Method::POST, "/v2/auth", None), Repeat::Never);
+    }
+
+    #[test]
+    fn an_upload_may_be_begun_twice() {
+        let post = |path, query| repeat(&Method::POST, path, query);
+        for query in [None, Some(""), Some("mount=sha256:0&from=o/b"), Some("x=digest=")] {
+            assert_eq!(post("/v2/o/a/blobs/uploads/", query), Repeat::Begin, "{query:?}");
+        }
+        for query in ["digest=sha256:0", "from=o/b&digest=sha256:0"] {
+            assert_eq!(post("/v2/o/a/blobs/uploads/", Some(query)), Repeat::Never, "{query}");
+        }
+        for path in ["/v2/o/a/blobs/uploads/0b1c", "/v2/../blobs/uploads/", "/v2/blobs/uploads/"] {
+            assert_eq!(post(path, None), Repeat::Never, "{path}");
+        }
+        assert_eq!(repeat(&Method::PUT, "/v2/o/a/blobs/uploads/", None), Repeat::Never);
     }
 
     #[test]

@@ -5,12 +5,28 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connect::Connect;
 use super::lent::{Lent, Unfinished};
 use super::watched::{Progress, Watched};
 use crate::config::Timeouts;
 use crate::http::{Body, BodyError, Problem};
+
+/// Between two looks at whether a request waits for something that is out of use.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Says what a request waits for in vain, if it does.
+pub(super) type Lost<'a> = &'a (dyn Fn() -> Option<Problem> + Sync);
+
+/// An answer.
+pub(super) struct Exchanged {
+    pub(super) answer: Response<Incoming>,
+    /// To be kept until a refusal of an unfinished request was read.
+    pub(super) unfinished: Option<Unfinished>,
+    /// Bytes of the request that had gone out by then, if there were more to come.
+    pub(super) under_way: Option<u64>,
+}
 
 /// A request that got no answer.
 pub(super) struct Failed {
@@ -24,6 +40,10 @@ pub(super) enum How {
     Unsent(Body),
     /// The registry broke off before it answered.
     Broke,
+    /// Its instance answers no probe either.
+    Left,
+    /// What it waited for was out of use for too long.
+    Lost,
     /// It was silent for too long, or the client is at fault.
     Over,
 }
@@ -34,7 +54,8 @@ impl Failed {
     }
 }
 
-/// Sends a request and streams its body; `bound` is for the answer, from the body's last byte.
+/// Sends a request and streams its body; `bound` is for the answer, from the body's last byte. Where no
+/// byte moves for `registry_lost` and `lost` says all the while what is out of use, it is given up.
 ///
 /// Where the registry refuses before the body's end, the rest of it is not sent: [`Unfinished`] is kept until the
 /// answer was read.
@@ -44,15 +65,17 @@ pub(super) async fn exchange(
     request: Request<()>,
     body: Body,
     bound: Duration,
-) -> Result<(Response<Incoming>, Option<Unfinished>), Failed> {
+    lost: Lost<'_>,
+) -> Result<Exchanged, Failed> {
     let (body, lender) = Lent::new(body);
     let (body, mut sent) = Watched::new(body);
     let request = request.map(|()| Body::new(body));
     let response = client.request(request);
     tokio::pin!(response);
+    let mut moved = Instant::now();
+    let mut lost_since = None;
     loop {
-        let state = *sent.borrow_and_update();
-        let wait = match state {
+        let wait = match *sent.borrow_and_update() {
             // The registry may read nothing for as long as it may take to answer; a client that
             // sends nothing is ended by the body's own bound.
             Progress::Sending(_) => timeouts.client_stall + bound,
@@ -64,7 +87,7 @@ pub(super) async fn exchange(
                 Ok(answer) => {
                     let refused = answer.status().is_client_error() || answer.status().is_server_error();
                     let unfinished = if refused { lender.take_back() } else { None };
-                    Ok((answer, unfinished))
+                    Ok(Exchanged { answer, unfinished, under_way: under_way(*sent.borrow()) })
                 }
                 Err(error) => {
                     let problem = failed(&error, *sent.borrow());
@@ -76,14 +99,31 @@ pub(super) async fn exchange(
                     Err(Failed { problem, how })
                 }
             },
-            Ok(()) = sent.changed() => {}
-            () = tokio::time::sleep(wait) => {
+            Ok(()) = sent.changed() => (moved, lost_since) = (Instant::now(), None),
+            () = sleep_until(moved + wait) => {
                 return Err(Failed::over(unfinished(*sent.borrow()).unwrap_or_else(|| {
                     let why = format!("the registry gave no answer within {} s", wait.as_secs());
                     Problem::registry(StatusCode::GATEWAY_TIMEOUT, why)
                 })));
             }
+            () = sleep(LOOK) => match lost() {
+                None => lost_since = None,
+                Some(problem) => {
+                    let since: Instant = *lost_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= timeouts.registry_lost {
+                        return Err(Failed { problem, how: How::Lost });
+                    }
+                }
+            },
         }
+    }
+}
+
+/// The bytes that have gone out of a body that is not at its end.
+fn under_way(progress: Progress) -> Option<u64> {
+    match progress {
+        Progress::Sending(bytes) => Some(bytes),
+        Progress::Sent | Progress::Broken | Progress::Slow(_) => None,
     }
 }
 

@@ -1,14 +1,17 @@
 //! One instance of the registry: its connections, and how it fared of late.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::ServerName;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::backoff::{Backoff, Pauses, Standing};
+use super::breaker::{Breaker, Change, Evidence};
 use super::choice::{View, far, worse};
 use super::connect::Connect;
 use super::{Does, Store};
@@ -20,9 +23,6 @@ const POOL_IDLE: Duration = Duration::from_secs(4);
 
 /// Idle connections kept to an instance.
 const POOL_IDLE_CONNECTIONS_MAX: usize = 64;
-
-/// How long an instance that cannot be reached is passed over.
-const REACH_PAUSES: Pauses = Pauses { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 
 /// How long new uploads pass over an instance at which uploads fail. Longer, as every try is a
 /// client's push that may fail; where it is the store that fails, the health of its zone says sooner
@@ -37,12 +37,29 @@ pub(super) struct Instance {
     pub(super) home: bool,
     pub(super) client: Client<Connect, Body>,
     memory: Mutex<Memory>,
+    suspicion: Notify,
+    errors: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Memory {
-    reach: Backoff,
+    breaker: Breaker,
     uploads: Backoff,
+}
+
+/// How an instance stands, for operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InstanceState {
+    pub(crate) name: Arc<str>,
+    pub(crate) zone: Arc<str>,
+    /// `closed`: in use; `open`: out of use; `half-open`: probes are answered again.
+    pub(crate) state: &'static str,
+    /// What failed last, unless it is in use.
+    pub(crate) why: Option<String>,
+    /// The same of new uploads alone; `half-open`: the next one tries it.
+    pub(crate) uploads: &'static str,
+    /// Requests that it answered with 5xx or not at all.
+    pub(crate) errors: u64,
 }
 
 impl Instance {
@@ -76,13 +93,15 @@ impl Instance {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
             .build(connect);
-        let memory = Memory { reach: Backoff::new(REACH_PAUSES), uploads: Backoff::new(UPLOAD_PAUSES) };
+        let memory = Memory { breaker: Breaker::default(), uploads: Backoff::new(UPLOAD_PAUSES) };
         Ok(Self {
             name: instance.name.as_str().into(),
             zone: instance.zone.as_str().into(),
             home,
             client,
             memory: Mutex::new(memory),
+            suspicion: Notify::new(),
+            errors: AtomicU64::new(0),
         })
     }
 
@@ -90,7 +109,7 @@ impl Instance {
     /// for reads to try.
     pub(super) fn view(&self, now: Instant, does: Does, store: Store) -> View {
         let memory = self.memory();
-        let reach = memory.reach.standing(now);
+        let reach = memory.breaker.standing();
         let standing = match (does, memory.uploads.standing(now)) {
             (Does::Nothing, _) => reach,
             (Does::Reads, Standing::Due(at)) => worse(reach, Standing::Paused(at)),
@@ -104,38 +123,62 @@ impl Instance {
     }
 
     /// Whether requests may go to it, for all that is known.
-    pub(super) fn reachable(&self, now: Instant) -> bool {
-        !matches!(self.memory().reach.standing(now), Standing::Paused(_))
+    pub(super) fn reachable(&self) -> bool {
+        self.memory().breaker.standing() == Standing::Fine
     }
 
-    /// The caller is about to ask it; if that is a try after a pause, it is the only one.
+    /// Whether it is out of use and does not even answer probes.
+    pub(super) fn is_silent(&self) -> bool {
+        self.memory().breaker.is_silent()
+    }
+
+    /// The caller is about to ask it; if that is a try of uploads after a pause, it is the only one.
     pub(super) fn try_again(&self, now: Instant, does: Does) {
-        let mut memory = self.memory();
-        memory.reach.try_again(now);
         if does == Does::Writes {
-            memory.uploads.try_again(now);
+            self.memory().uploads.try_again(now);
         }
     }
 
-    pub(super) fn failed(&self, why: &str) {
-        if let Some(pause) = self.memory().reach.failed(Instant::now()) {
-            tracing::warn!(
+    /// Takes notice of how it fared; `why` says in words what a failure was.
+    pub(super) fn note(&self, evidence: Evidence, why: &str) {
+        if matches!(evidence, Evidence::Error | Evidence::Gone) {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+            self.suspect();
+        }
+        let change = self.memory().breaker.note(Instant::now(), evidence, why);
+        match change {
+            None => {}
+            Some(Change::Opened) => tracing::warn!(
                 instance = &*self.name,
                 why,
-                again_in_s = pause.as_secs(),
-                "an instance of Quay fails: requests go to the others, one at a time tries it again"
-            );
-        }
-    }
-
-    pub(super) fn answered(&self) {
-        if let Some(down) = self.memory().reach.worked(Instant::now()) {
-            tracing::info!(
+                "an instance of Quay fails: requests go to the others, if there are any, until probes find it well"
+            ),
+            Some(Change::Closed(down)) => tracing::info!(
                 instance = &*self.name,
                 after_s = down.as_secs(),
                 "an instance of Quay answers again"
-            );
+            ),
         }
+    }
+
+    /// Counts a request that it answered with an error which says nothing of others.
+    pub(super) fn erred(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Has it probed now.
+    pub(super) fn suspect(&self) {
+        self.suspicion.notify_one();
+    }
+
+    /// Until somebody suspects it.
+    pub(super) async fn suspected(&self) {
+        self.suspicion.notified().await;
+    }
+
+    /// Whether anything speaks against it.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.memory().breaker.is_doubtful()
     }
 
     pub(super) fn upload_failed(&self, status: u16) {
@@ -160,13 +203,21 @@ impl Instance {
         }
     }
 
-    /// A word for how it stands: `fine`, `failing`, or `uploads fail`.
-    pub(super) fn state(&self) -> &'static str {
-        let (now, memory) = (Instant::now(), self.memory());
-        match (memory.reach.standing(now), memory.uploads.standing(now)) {
-            (Standing::Fine, Standing::Fine) => "fine",
-            (Standing::Fine, _) => "uploads fail",
-            _ => "failing",
+    /// How it stands.
+    pub(super) fn state(&self) -> InstanceState {
+        let memory = self.memory();
+        let uploads = match memory.uploads.standing(Instant::now()) {
+            Standing::Fine => "closed",
+            Standing::Due(_) => "half-open",
+            Standing::Paused(_) => "open",
+        };
+        InstanceState {
+            name: Arc::clone(&self.name),
+            zone: Arc::clone(&self.zone),
+            state: memory.breaker.state(),
+            why: memory.breaker.why().map(str::to_owned),
+            uploads,
+            errors: self.errors.load(Ordering::Relaxed),
         }
     }
 

@@ -3,14 +3,18 @@
 //! hyper's client rather than reqwest: paths go on byte for byte (`_storage_proxy` compares them
 //! so), and the connection goes where the configuration says, not where the name points.
 
+mod attempts;
 mod backoff;
 mod begun;
+mod breaker;
 mod choice;
 mod connect;
 mod exchange;
 mod instance;
 mod lent;
+mod probe;
 mod stall;
+mod unserved;
 mod waiting;
 mod watched;
 
@@ -19,19 +23,16 @@ use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use self::begun::begun;
-use self::exchange::{Failed, How, exchange, not_begun};
 use self::instance::Instance;
+pub(crate) use self::instance::InstanceState;
 use self::lent::Unfinished;
 pub(crate) use self::stall::Unstalled;
-use self::waiting::Waiting;
-use crate::config::{Settings, Timeouts};
-use crate::http::{Body, BodyError, Fault, Problem, without_body};
-use crate::registry::repeatable;
+use self::unserved::Unserved;
+use crate::config::{RegistryKind, Settings, Timeouts};
+use crate::http::{Body, BodyError, Problem, without_body};
 use crate::share::{Identity, Pool, Slot};
 
 /// The registry's client.
@@ -39,12 +40,16 @@ use crate::share::{Identity, Pool, Slot};
 pub(crate) struct Upstream {
     /// As they are configured; never none.
     instances: Vec<Instance>,
+    kind: RegistryKind,
     authority: Authority,
     host: HeaderValue,
     timeouts: Timeouts,
     connections: Arc<Pool>,
     /// Apart, so that what trickles cannot keep pulls from being allowed.
     permission_connections: Arc<Pool>,
+    unserved: Unserved,
+    /// `MAXIMUM_LAYER_SIZE`
+    layer_max: u64,
 }
 
 /// What a request to the registry is for, and on whose behalf.
@@ -91,6 +96,9 @@ pub(crate) struct Head<'a> {
     pub(crate) headers: HeaderMap,
 }
 
+/// Whether the store of a zone is dead, as far as is known here.
+pub(crate) type ZoneIsDead<'a> = &'a (dyn Fn(&str) -> bool + Sync);
+
 /// An answer of the registry; its body is bounded between bytes.
 pub(crate) type Answer = Response<Unstalled<Incoming>>;
 
@@ -109,11 +117,14 @@ impl Upstream {
         let pool = |key, slots| Pool::new(key, slots, limits.requests);
         Ok(Self {
             instances: instances.collect::<anyhow::Result<_>>()?,
+            kind: settings.registry_kind,
             authority: settings.registry_hostname.parse()?,
             host: HeaderValue::from_str(&settings.registry_hostname)?,
             timeouts: settings.timeouts.clone(),
             connections: pool("limits.registry_connections", limits.registry_connections),
             permission_connections: pool("limits.registry_permissions", limits.registry_permissions),
+            unserved: Unserved::default(),
+            layer_max: settings.layer_max,
         })
     }
 
@@ -144,9 +155,14 @@ impl Upstream {
         self.instances.get(id.0).map_or("", |instance| &instance.name)
     }
 
-    /// Each instance's name and how it stands.
-    pub(crate) fn states(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        self.instances.iter().map(|instance| (&*instance.name, instance.state()))
+    /// How each instance stands.
+    pub(crate) fn states(&self) -> impl Iterator<Item = InstanceState> {
+        self.instances.iter().map(Instance::state)
+    }
+
+    /// Requests so far that every instance which was asked answered 5xx, or not at all.
+    pub(crate) fn unserved(&self) -> u64 {
+        self.unserved.count()
     }
 
     /// For what asks the registry's database alone: all instances know the same.
@@ -168,7 +184,7 @@ impl Upstream {
 
     /// Whether requests may go to an instance, for all that is known.
     pub(crate) fn is_reachable(&self, id: InstanceId) -> bool {
-        self.instances.get(id.0).is_some_and(|instance| instance.reachable(Instant::now()))
+        self.instances.get(id.0).is_some_and(Instance::reachable)
     }
 
     fn ordered(&self, does: Does, store: impl Fn(&str) -> Store, kept: Option<InstanceId>) -> Order {
@@ -226,7 +242,8 @@ impl Upstream {
     ) -> Result<Answer, Problem> {
         // A length without its bytes would make the registry wait for the next request's.
         without_body(&mut head.headers);
-        self.through(order, purpose, head, Body::empty(), bound).await.map(|(answer, _)| answer)
+        let answered = self.through(order, purpose, head, Body::empty(), bound, &|_| false).await;
+        answered.map(|(answer, _)| answer)
     }
 
     /// Sends a request, streaming its body; `bound` counts from its last byte. The instance that
@@ -243,78 +260,24 @@ impl Upstream {
         body: Body,
         bound: Duration,
     ) -> Result<(Answer, InstanceId), Problem> {
-        self.through(order, Purpose::Any(who), head, body, bound).await
+        self.through(order, Purpose::Any(who), head, body, bound, &|_| false).await
     }
 
-    /// One instance after the other: any request goes on to the next where there was no connection
-    /// to send it on, a repeatable one also where one broke off or is unavailable.
+    /// As [`Upstream::send`] for a part of an upload, whose bytes go to the store of the zone of the first
+    /// instance in `order`. Where nothing moves for `registry_lost` while that is dead, it ends.
     ///
-    /// In all it takes `bound` and `registry_connect` for each instance, plus what the client takes
-    /// to send the body.
-    async fn through(
+    /// # Errors
+    /// As [`Upstream::send`]; and 503 where the instance or the store is gone.
+    pub(crate) async fn send_upload(
         &self,
+        who: Identity,
         order: &Order,
-        purpose: Purpose,
         head: Head<'_>,
         body: Body,
         bound: Duration,
+        zone_is_dead: ZoneIsDead<'_>,
     ) -> Result<(Answer, InstanceId), Problem> {
-        // A client that sends nothing costs no connection.
-        let body = begun(body).await.map_err(|error| not_begun(&error))?;
-        let connection = self.connection(purpose).await?;
-        let repeatable = repeatable(&head.method, head.path.path()) && body.is_end_stream();
-        let count = u32::try_from(order.0.len()).unwrap_or(u32::MAX);
-        let deadline = Instant::now() + bound + self.timeouts.registry_connect * (count - 1);
-        let mut next = Some(body);
-        let mut said = Vec::new();
-        let mut order = order.0.iter().copied().peekable();
-        while let (Some(place), Some(body)) = (order.next(), next.take()) {
-            let instance = &self.instances[place];
-            let left = if repeatable { bound.min(deadline - Instant::now()) } else { bound };
-            let request = self.request(&head)?;
-            let waiting = (repeatable && self.several())
-                .then(|| Waiting::new(instance, self.timeouts.registry_permission / 2));
-            let exchanged = exchange(&instance.client, &self.timeouts, request, body, left).await;
-            if let Some(waiting) = waiting {
-                waiting.ended();
-            }
-            match exchanged {
-                Ok((answer, unfinished)) => {
-                    let unavailable = unavailable(head.path.path(), answer.status());
-                    self.note(instance, unavailable.then(|| answer.status().to_string()));
-                    if unavailable && repeatable && order.peek().is_some() {
-                        said.push((
-                            instance,
-                            Problem::registry(answer.status(), answer.status().to_string()),
-                        ));
-                        next = Some(Body::empty());
-                        continue;
-                    }
-                    return Ok((self.bounded(answer, connection, unfinished), InstanceId(place)));
-                }
-                Err(Failed { problem, how }) => {
-                    if problem.fault == Fault::Registry {
-                        self.note(instance, Some(problem.message.clone()));
-                    }
-                    next = match how {
-                        How::Unsent(body) => Some(body),
-                        How::Broke if repeatable => Some(Body::empty()),
-                        How::Broke | How::Over => None,
-                    };
-                    said.push((instance, problem));
-                }
-            }
-        }
-        Err(all_said(said))
-    }
-
-    /// Remembers how an instance fared: it answered, or it failed, and why.
-    fn note(&self, instance: &Instance, failure: Option<String>) {
-        match failure {
-            _ if !self.several() => {}
-            None => instance.answered(),
-            Some(why) => instance.failed(&why),
-        }
+        self.through(order, Purpose::Any(who), head, body, bound, zone_is_dead).await
     }
 
     fn bounded(
@@ -336,39 +299,20 @@ impl Upstream {
         pool.take(who, self.timeouts.queue_wait).await
     }
 
-    fn request(&self, head: &Head<'_>) -> Result<Request<()>, Problem> {
+    /// The URI of a request for this path.
+    fn uri(&self, path: &PathAndQuery) -> Result<Uri, Problem> {
         let target = Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone());
-        let uri = target.path_and_query(head.path.clone()).build().map_err(|_| {
+        target.path_and_query(path.clone()).build().map_err(|_| {
             let why = "the request target is no path";
             Problem::client(StatusCode::BAD_REQUEST, "UNSUPPORTED", why, "send a path that starts with /")
-        })?;
+        })
+    }
+
+    fn request(&self, head: &Head<'_>) -> Result<Request<()>, Problem> {
         let mut request = Request::new(());
         *request.method_mut() = head.method.clone();
-        *request.uri_mut() = uri;
+        *request.uri_mut() = self.uri(head.path)?;
         *request.headers_mut() = head.headers.clone();
         Ok(request)
     }
-}
-
-/// Whether what stands before an instance says that nothing is behind it. Such an answer elsewhere
-/// may be about something else: `/health/endtoend` says so of a store, and Quay's nginx gives up on a
-/// long catalog after 10 s.
-fn unavailable(path: &str, status: StatusCode) -> bool {
-    let gone = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
-        .contains(&status);
-    gone && path.starts_with("/v2/") && path != "/v2/_catalog"
-}
-
-/// What is said of all instances that were tried, with the status of the last.
-fn all_said(mut said: Vec<(&Instance, Problem)>) -> Problem {
-    let Some((_, last)) = said.last() else { return Problem::gateway("the registry has no instance") };
-    let mut last = last.clone();
-    if said.len() > 1 {
-        let each: Vec<_> = said
-            .drain(..)
-            .map(|(instance, problem)| format!("{}: {}", instance.name, problem.message))
-            .collect();
-        last.message = each.join("; ");
-    }
-    last
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::breaker::Evidence;
 use super::instance::Instance;
 
 /// A read that waits for an instance. Dropped after long enough without an answer, it counts as the
@@ -31,7 +32,8 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let waited = self.since.elapsed();
         if !self.ended && waited >= self.enough {
-            self.instance.failed(&format!("no answer for {} s, then its client left", waited.as_secs()));
+            let why = format!("no answer for {} s, then its client left", waited.as_secs());
+            self.instance.note(Evidence::Gone, &why);
         }
     }
 }

@@ -22,6 +22,7 @@ mod uploads;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -80,6 +81,10 @@ pub struct Oddities {
     pub broken: bool,
     /// Its nginx answers everything with this: nothing is behind it.
     pub nginx: Option<StatusCode>,
+    /// Uploads are never begun: its store hangs, and it looks there first.
+    pub begins_hang: bool,
+    /// It breaks off in the middle of a body: its nginx answers 413 for a 502 of its own.
+    pub breaks_off: bool,
 }
 
 /// A running stand-in. Dropping it ends it.
@@ -102,6 +107,8 @@ pub(crate) struct Instance {
     database: Arc<Database>,
     key: SigningKey,
     record: Record,
+    /// How often its health was told.
+    probes: AtomicUsize,
     oddities: watch::Sender<Oddities>,
     http: reqwest::Client,
     /// Uploads under way.
@@ -127,6 +134,7 @@ impl Quay {
             database,
             key,
             record: Record::default(),
+            probes: AtomicUsize::new(0),
             oddities: watch::Sender::default(),
             http: crate::http_client()?,
             spool: tempfile::tempdir()?,
@@ -164,6 +172,13 @@ impl Quay {
     #[must_use]
     pub fn record(&self) -> &Record {
         &self.instance.record
+    }
+
+    /// How often its health was told; that is not in the [`record`](Self::record), as it is asked for at any
+    /// time.
+    #[must_use]
+    pub fn probes(&self) -> usize {
+        self.instance.probes.load(Ordering::Relaxed)
     }
 
     /// Changes its trouble.

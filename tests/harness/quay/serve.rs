@@ -1,6 +1,7 @@
 //! From a request to the handler of its route.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -17,7 +18,10 @@ pub(super) async fn answer(
     quay: Arc<Instance>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, BoxError> {
-    quay.record.note(&request);
+    let probe = request.uri().path() == "/health/instance";
+    if !probe {
+        quay.record.note(&request);
+    }
     quay.oddities.subscribe().wait_for(|oddities| !oddities.silent).await?;
     let delay = quay.oddities.borrow().delay;
     tokio::time::sleep(delay).await;
@@ -27,8 +31,15 @@ pub(super) async fn answer(
     if let Some(status) = gone {
         return Ok(nginx(status).finish(&head.method, path, head.version, quay.tls));
     }
+    let breaks_off = quay.oddities.borrow().breaks_off;
+    if breaks_off && head.method == Method::PATCH {
+        return Ok(nginx(StatusCode::PAYLOAD_TOO_LARGE).finish(&head.method, path, head.version, quay.tls));
+    }
     let answer =
         route(&quay, &head.method, path, head.uri.query().unwrap_or_default(), &head.headers, body).await;
+    if probe {
+        quay.probes.fetch_add(1, Ordering::Relaxed);
+    }
     Ok(answer.finish(&head.method, path, head.version, quay.tls))
 }
 
@@ -61,7 +72,11 @@ async fn route(
         Route::Catalog => tags::catalog(quay, headers, query),
         Route::Blob { repository, digest } => blobs::answer(quay, method, headers, &repository, digest).await,
         Route::Uploads { repository } => match *method {
-            Method::POST => uploads::start(quay, headers, &repository, query, body).await,
+            Method::POST => {
+                // The stand-in is dropped before its sender.
+                let _ = quay.oddities.subscribe().wait_for(|oddities| !oddities.begins_hang).await;
+                uploads::start(quay, headers, &repository, query, body).await
+            }
             _ => method_not_allowed("POST, OPTIONS"),
         },
         Route::Upload { repository, id } => {

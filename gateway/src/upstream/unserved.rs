@@ -1,0 +1,65 @@
+//! Requests that no instance of the registry could answer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::{Duration, Instant};
+
+/// Between two lines in the log.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Counts them, and tells of them once a minute.
+#[derive(Debug, Default)]
+pub(super) struct Unserved {
+    count: AtomicU64,
+    /// When it was last told, and how many there had been.
+    told: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Unserved {
+    /// One more: all that were asked answered 5xx, or nothing; `said` is what of each.
+    pub(super) fn note(&self, said: &str) {
+        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(requests) = self.to_tell(Instant::now(), count) {
+            tracing::error!(
+                said,
+                requests,
+                "THE REGISTRY DOES NOT SERVE: every instance that was asked answers 5xx or not at all; see its \
+                 database and its log"
+            );
+        }
+    }
+
+    /// How many there were since it was last told, if that is long enough ago.
+    fn to_tell(&self, now: Instant, count: u64) -> Option<u64> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match *told {
+            Some((at, _)) if now - at < PAUSE => return None,
+            Some((_, before)) => before,
+            None => 0,
+        };
+        *told = Some((now, count));
+        Some(count.saturating_sub(before))
+    }
+
+    /// How many there were.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn told_once_a_minute() {
+        let unserved = Unserved::default();
+        let start = Instant::now();
+        assert_eq!(unserved.to_tell(start, 1), Some(1));
+        assert_eq!(unserved.to_tell(start, 2), None);
+        assert_eq!(unserved.to_tell(start + PAUSE / 2, 30), None);
+        assert_eq!(unserved.to_tell(start + PAUSE, 31), Some(30));
+        assert_eq!(unserved.to_tell(start + PAUSE, 32), None);
+    }
+}

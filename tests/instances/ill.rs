@@ -1,0 +1,304 @@
+//! An instance that is ill costs nobody a request, and no upload its end.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::gateway::{Gateway, overlay};
+use tests::port::{BlackHole, Port};
+use tests::quay::Quay;
+use tests::site::{LOGIN, Site};
+
+use crate::pair::{Pair, REPOSITORY, UPLOADS, begun, image, problem};
+
+/// Waits until an instance is in this state.
+async fn until(gateway: &Gateway, instance: &str, state: &str) -> Result<()> {
+    until_is(gateway, instance, "state", state).await
+}
+
+/// Waits until an instance is out of use for this reason.
+async fn until_why(gateway: &Gateway, instance: &str, why: &str) -> Result<()> {
+    until_is(gateway, instance, "why", why).await
+}
+
+async fn until_is(gateway: &Gateway, instance: &str, what: &str, wanted: &str) -> Result<()> {
+    for _ in 0..1200 {
+        if gateway.status().await?["registry"][instance][what] == wanted {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    bail!("{instance} never has {what} {wanted}: {}", gateway.status().await?["registry"])
+}
+
+/// A push and a pull by a client that has no token yet.
+async fn push_and_pull(gateway: &Gateway, tag: &str, seed: u64) -> Result<()> {
+    let client = gateway.client(LOGIN)?;
+    client.push(REPOSITORY, tag, &image(seed)?).await?;
+    ensure!(gateway.client(LOGIN)?.pull(REPOSITORY, tag).await?.len() == 3);
+    Ok(())
+}
+
+fn asked(quay: &Quay) -> usize {
+    quay.record().all().len()
+}
+
+#[tokio::test]
+async fn one_that_lost_its_database_is_passed_over_until_it_has_it_back() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    pair.a().set(|oddities| oddities.broken = true);
+    push_and_pull(&gateway, "v1", 1).await?;
+    until_why(&gateway, "zone-a", "its health check fails: auth, database").await?;
+    assert_eq!(gateway.status().await?["registry"]["zone-b"]["state"], "closed");
+    pair.a().record().clear();
+    push_and_pull(&gateway, "v2", 10).await?;
+    assert_eq!(asked(pair.a()), 0, "no request is spent on it");
+    pair.a().set(|oddities| oddities.broken = false);
+    until(&gateway, "zone-a", "closed").await?;
+    assert_eq!(asked(pair.a()), 0, "probes found that it is back");
+    pair.b.record().clear();
+    push_and_pull(&gateway, "v3", 20).await?;
+    assert_eq!(asked(&pair.b), 0, "home has everything again");
+    Ok(())
+}
+
+#[tokio::test]
+async fn logins_go_on_where_nothing_was_decided_and_no_further() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    let client = gateway.client(None)?;
+    let url = format!("/v2/auth?service={}", pair.a().hostname());
+    let log_in = async |password: &str| -> Result<StatusCode> {
+        Ok(client.raw(Method::GET, &url)?.basic_auth("admin", Some(password)).send().await?.status())
+    };
+    pair.a().set(|oddities| oddities.broken = true);
+    assert_eq!(log_in("password").await?, StatusCode::OK);
+    assert_eq!(pair.counts(&Method::GET, "/v2/auth"), (1, 1));
+    pair.a().set(|oddities| oddities.broken = false);
+    until(&gateway, "zone-a", "closed").await?;
+    // Refused, and then to wait.
+    assert_eq!(log_in("wrong").await?, StatusCode::UNAUTHORIZED);
+    assert_eq!(log_in("password").await?, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(pair.counts(&Method::GET, "/v2/auth"), (3, 1), "each was asked for once");
+    Ok(())
+}
+
+/// Its nginx takes requests, and nothing behind it answers.
+#[tokio::test]
+async fn one_that_hangs_is_left_in_the_middle_of_requests() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway_with(&Pair::impatient(pair.config())).await?;
+    let client = gateway.client(LOGIN)?;
+    client.push(REPOSITORY, "v1", &image(1)?).await?;
+    until(&gateway, "zone-a", "closed").await?;
+    pair.a().set(|oddities| oddities.silent = true);
+    pair.a().record().clear();
+    // These wait there when it is found out: a manifest, a list, a permission, a token, a new upload.
+    let (manifest, tags) = (format!("/v2/{REPOSITORY}/manifests/v1"), format!("/v2/{REPOSITORY}/tags/list"));
+    let manifest = client.fetch(Method::GET, &manifest, &[]);
+    let list = client.fetch(Method::GET, &tags, &[]);
+    let blob = image(1)?.layers[0].digest;
+    let blob = client.pull_blob(REPOSITORY, &blob);
+    let fresh = gateway.client(LOGIN)?;
+    let token = fresh.fetch(Method::GET, &tags, &[]);
+    let upload = begun(&gateway);
+    let (manifest, list, blob, token, upload) = tokio::join!(manifest, list, blob, token, upload);
+    assert_eq!((manifest?.status, list?.status), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(token?.status, StatusCode::OK);
+    blob?;
+    let (_, location) = upload?;
+    assert!(location.ends_with("quay-gateway-instance=zone-b"), "{location}");
+    until_why(&gateway, "zone-a", "no answer to a probe within 400 ms").await?;
+    pair.a().record().clear();
+    push_and_pull(&gateway, "v2", 10).await?;
+    assert_eq!(asked(pair.a()), 0, "no request is spent on it");
+    pair.a().set(|oddities| oddities.silent = false);
+    until(&gateway, "zone-a", "closed").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_that_hangs_in_tcp_tls_or_http_or_speaks_no_tls_is_passed_over() -> Result<()> {
+    let pair = Pair::start()?;
+    let silent = Port::free()?;
+    // The kernel takes connections, and nobody ever answers.
+    let _listening = silent.listen()?;
+    let hole = Port::free()?;
+    let _hole = BlackHole::at(hole.address()).await?;
+    for a in [
+        format!("https://{}", silent.address()),
+        format!("http://{}", silent.address()),
+        format!("http://{}", hole.address()),
+        pair.a().url().replace("http://", "https://"),
+    ] {
+        let mut config = Pair::impatient(pair.config_with(&a));
+        overlay(&mut config, &json!({"timeouts": {"registry_connect": "300ms"}}));
+        let gateway = pair.site.gateway(&config).await?;
+        push_and_pull(&gateway, "v1", 1).await.with_context(|| a.clone())?;
+        assert!(pair.a().record().all().is_empty());
+        assert!(gateway.log().contains("an instance of Quay fails"), "{a}");
+    }
+    Ok(())
+}
+
+/// Its store hangs, and Quay looks there before it answers; its health says nothing of that.
+#[tokio::test]
+async fn an_upload_begins_elsewhere_where_the_first_instance_is_silent() -> Result<()> {
+    let pair = Pair::start()?;
+    let mut config = Pair::impatient(pair.config());
+    overlay(&mut config, &json!({"timeouts": {"registry_probe": "10s", "registry_upload_begin": "300ms"}}));
+    let gateway = pair.gateway_with(&config).await?;
+    pair.a().set(|oddities| oddities.begins_hang = true);
+    let (_, location) = begun(&gateway).await?;
+    assert!(location.ends_with("quay-gateway-instance=zone-b"), "{location}");
+    assert_eq!(pair.counts(&Method::POST, UPLOADS).0, 1, "the next is begun there at once");
+    assert_eq!(gateway.status().await?["registry"]["zone-a"]["state"], "closed", "it reads as before");
+    Ok(())
+}
+
+/// A body of which the client sends the first piece, and holds back the rest until this is dropped.
+fn held_back() -> (tokio::sync::mpsc::Sender<Bytes>, reqwest::Body) {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let body = stream::unfold(receiver, |mut receiver| async move {
+        let piece = receiver.recv().await?;
+        Some((Ok::<_, std::io::Error>(piece), receiver))
+    });
+    (sender, reqwest::Body::wrap_stream(body))
+}
+
+#[tokio::test]
+async fn an_upload_at_one_that_hangs_ends_and_begins_again_elsewhere() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway_with(&Pair::impatient(pair.config())).await?;
+    let (client, path) = begun(&gateway).await?;
+    pair.a().set(|oddities| oddities.silent = true);
+    let token = pair.a().token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
+    let (sender, body) = held_back();
+    sender.send(Bytes::from("the first piece")).await?;
+    let patch = client.raw(Method::PATCH, &path)?.bearer_auth(token).body(body).send();
+    let answer = tokio::spawn(patch);
+    // Whoever reads finds out that it hangs.
+    client.fetch(Method::GET, &format!("/v2/{REPOSITORY}/tags/list"), &[]).await?;
+    let answer = answer.await??;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    let said: Value = serde_json::from_slice(&answer.bytes().await?)?;
+    assert_eq!(said["errors"][0]["detail"]["fault"], "registry");
+    assert!(said["errors"][0]["detail"]["fix"].to_string().contains("begin an upload again"), "{said}");
+    drop(sender);
+    push_and_pull(&gateway, "v1", 1).await?;
+    assert_eq!(pair.counts(&Method::PUT, UPLOADS), (0, 3));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upload_whose_store_hangs_ends_and_begins_again_elsewhere() -> Result<()> {
+    let pair = Pair::start()?;
+    let mut config = Pair::impatient(pair.config());
+    overlay(&mut config, &json!({"timeouts": {"registry_probe": "10s"}}));
+    let gateway = pair.gateway_with(&config).await?;
+    let (client, path) = begun(&gateway).await?;
+    pair.site.zone("zone-a").proxy().set(|faults| faults.hang = true);
+    let answer = client.fetch(Method::PATCH, &path, &[]).await?;
+    let said = problem(&answer);
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{said}");
+    assert_eq!(said["errors"][0]["detail"]["fault"], "zone");
+    assert!(said["errors"][0]["message"].to_string().contains("zone zone-a"), "{said}");
+    push_and_pull(&gateway, "v1", 1).await?;
+    assert_eq!(pair.counts(&Method::PUT, UPLOADS), (0, 3));
+    pair.site.zone("zone-a").proxy().heal().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_one_instance_an_upload_whose_store_hangs_ends_too() -> Result<()> {
+    let site = Site::start()?;
+    let timeouts = json!({"registry_lost": "400ms", "registry_upload": "10m", "client_stall": "10m"});
+    let gateway = site.gateway(&json!({"timeouts": timeouts})).await?;
+    let (client, path) = begun(&gateway).await?;
+    site.zone("zone-a").proxy().set(|faults| faults.hang = true);
+    let answer = client.fetch(Method::PATCH, &path, &[]).await?;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(problem(&answer)["errors"][0]["detail"]["fault"], "zone");
+    site.zone("zone-a").proxy().heal().await;
+    Ok(())
+}
+
+/// The assembly of a large blob says nothing for minutes, and that is no fault of anybody's.
+#[tokio::test]
+async fn a_last_put_may_be_silent_while_instance_and_store_are_well() -> Result<()> {
+    let pair = Pair::start()?;
+    let mut config = pair.config();
+    overlay(&mut config, &json!({"timeouts": {"registry_lost": "100ms", "registry_answer": "200ms"}}));
+    let gateway = pair.gateway_with(&config).await?;
+    pair.a().set(|oddities| oddities.slow_commit = Duration::from_secs(2));
+    gateway.client(LOGIN)?.push_blob(REPOSITORY, &image(1)?.layers[0]).await?;
+    assert_eq!(pair.counts(&Method::PUT, UPLOADS), (1, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_413_for_a_502_is_relayed_and_counts_against_its_instance() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    pair.a().set(|oddities| oddities.breaks_off = true);
+    let (client, path) = begun(&gateway).await?;
+    let answer = client.send(Method::PATCH, &path, &[], Bytes::from(vec![7; 300_000])).await?;
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(answer.text().await?.starts_with("<html>"), "nginx's own");
+    assert_eq!(gateway.status().await?["registry"]["zone-a"]["uploads"], "open");
+    push_and_pull(&gateway, "v1", 1).await?;
+    assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (1, 3), "what is pushed next goes elsewhere");
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_none_serves_the_log_and_a_metric_say_so() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    for quay in [pair.a(), &pair.b] {
+        quay.set(|oddities| oddities.broken = true);
+    }
+    let client = gateway.client(None)?;
+    for _ in 0..5 {
+        let answer = client.fetch(Method::GET, &format!("/v2/{REPOSITORY}/manifests/v1"), &[]).await?;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(answer.body.starts_with(b"<!doctype html>"), "Quay's own");
+    }
+    let log = gateway.log();
+    assert_eq!(log.matches("THE REGISTRY DOES NOT SERVE").count(), 1, "once a minute");
+    assert!(log.contains("zone-a: 500; zone-b: 500") || log.contains("zone-b: 500; zone-a: 500"));
+    for (instance, zone) in [(pair.a(), "zone-a"), (&pair.b, "zone-b")] {
+        until(&gateway, zone, "open").await?;
+        instance.set(|oddities| oddities.broken = false);
+    }
+    let metrics = gateway.metrics().await?;
+    let is = |line: &str| metrics.lines().any(|other| other == line);
+    assert!(is("quay_gateway_registry_unserved_total 5"), "{metrics}");
+    assert!(is("quay_gateway_registry_instance_errors_total{instance=\"zone-b\"} 5"), "{metrics}");
+    until(&gateway, "zone-a", "closed").await?;
+    let metrics = gateway.metrics().await?;
+    assert!(metrics.contains("quay_gateway_registry_instance_state{instance=\"zone-a\",state=\"closed\"} 1"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_only_instance_is_probed_too_and_asked_whatever_its_state() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({"timeouts": {"registry_probe_every": "50ms"}})).await?;
+    site.quay.set(|oddities| oddities.broken = true);
+    until(&gateway, "zone-a", "open").await?;
+    let client = gateway.client(None)?;
+    let answer = client.raw(Method::GET, "/v2/")?.send().await?;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "it is asked all the same");
+    let answer = client.fetch(Method::GET, &format!("/v2/{REPOSITORY}/tags/list"), &[]).await?;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(gateway.log().contains("THE REGISTRY DOES NOT SERVE"));
+    site.quay.set(|oddities| oddities.broken = false);
+    until(&gateway, "zone-a", "closed").await?;
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Two Quays over one database, and a gateway before them.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::client::{Answer, Client};
+use tests::gateway::{Gateway, overlay};
+use tests::image::{Image, Spec};
+use tests::quay::Quay;
+use tests::site::{LOGIN, Site};
+
+pub(crate) const REPOSITORY: &str = "admin/one";
+pub(crate) const UPLOADS: &str = "/blobs/uploads/";
+pub(crate) const PARAMETER: &str = "quay-gateway-instance";
+
+/// Quay a prefers zone-a, which is home, Quay b zone-b.
+pub(crate) struct Pair {
+    pub(crate) site: Site,
+    pub(crate) b: Quay,
+}
+
+impl Pair {
+    pub(crate) fn start() -> Result<Self> {
+        let site = Site::start()?;
+        let b = site.instance("zone-b")?;
+        Ok(Self { site, b })
+    }
+
+    pub(crate) fn a(&self) -> &Quay {
+        &self.site.quay
+    }
+
+    pub(crate) fn config(&self) -> Value {
+        self.config_with(&self.a().url())
+    }
+
+    /// With Quay a at another address.
+    pub(crate) fn config_with(&self, a: &str) -> Value {
+        // Home goes first, wherever it stands.
+        let instances = json!([{"url": self.b.url(), "zone": "zone-b"}, {"url": a, "zone": "zone-a"}]);
+        // Probes come when something speaks against an instance, and have time on a busy machine.
+        let timeouts = json!({"registry_probe": "10s", "registry_probe_every": "1h"});
+        json!({"registry": {"url": null, "instances": instances}, "timeouts": timeouts})
+    }
+
+    pub(crate) async fn gateway(&self) -> Result<Gateway> {
+        self.gateway_with(&self.config()).await
+    }
+
+    /// A gateway that has found both well.
+    pub(crate) async fn gateway_with(&self, config: &Value) -> Result<Gateway> {
+        let probes = || [self.a().probes(), self.b.probes()];
+        let before = probes();
+        let gateway = self.site.gateway(config).await?;
+        while probes().iter().zip(before).any(|(now, before)| *now == before) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(gateway)
+    }
+
+    /// With instances that hang found out soon, and every other wait of the registry's so long that a
+    /// request which takes it fails the test.
+    pub(crate) fn impatient(mut config: Value) -> Value {
+        let timeouts = json!({
+            "registry_probe": "400ms", "registry_lost": "400ms", "registry_upload_begin": "10m",
+            "registry_answer": "10m", "registry_permission": "10m", "registry_first_pull": "10m",
+            "registry_upload": "10m", "blob_answer": "10m", "permission": "1ms",
+        });
+        overlay(&mut config, &json!({"timeouts": timeouts}));
+        config
+    }
+
+    /// How many of these requests each got.
+    pub(crate) fn counts(&self, method: &Method, part: &str) -> (usize, usize) {
+        (self.a().record().count(method, part), self.b.record().count(method, part))
+    }
+}
+
+pub(crate) fn image(seed: u64) -> Result<Image> {
+    Spec::layers(seed, &[200_000, 500]).build()
+}
+
+/// A client with a token for pushing, and an upload that it began: its `Location` without the host.
+pub(crate) async fn begun(gateway: &Gateway) -> Result<(Client, String)> {
+    let client = gateway.client(LOGIN)?;
+    let target = format!("/v2/{REPOSITORY}/blobs/uploads/");
+    let started = client.send(Method::POST, &target, &[], Bytes::new()).await?;
+    ensure!(started.status() == StatusCode::ACCEPTED, "POST: {}", started.status());
+    let location = started.headers()["location"].to_str()?;
+    let path = location.strip_prefix(&gateway.url()).context("the gateway's own Location")?;
+    Ok((client, path.to_owned()))
+}
+
+pub(crate) fn problem(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).unwrap_or_default()
+}
