@@ -7,6 +7,7 @@ use serde_json::json;
 use tests::certs::Authority;
 use tests::gateway::Gateway;
 use tests::image::{Image, Spec};
+use tests::port::{BlackHole, Port};
 use tests::real::{POSTGRES_PASSWORD, Postgres};
 use tests::site::{LOGIN, Site};
 
@@ -98,4 +99,28 @@ async fn readiness(gateway: &Gateway) -> Result<(u16, bool)> {
     let url = format!("http://{}/readyz", gateway.admin_address());
     let answer = tests::http_client()?.get(url).send().await?;
     Ok((answer.status().as_u16(), answer.text().await?.contains("the journal takes nothing")))
+}
+
+#[tokio::test]
+async fn a_host_that_leads_nowhere_keeps_nobody_from_the_next() -> Result<()> {
+    let authority = Authority::generate()?;
+    let postgres = Postgres::start(Some(&authority)).await?;
+    let site = Site::start()?;
+    let hole = Port::free()?;
+    let _hole = BlackHole::at(hole.address()).await?;
+    let url = postgres.tls_url().replace("@localhost:", &format!("@{},localhost:", hole.address()));
+    ensure!(url.contains(','), "two hosts");
+    let root = authority.pem();
+    let config = json!({"journal": {"url_file": "url"}, "ca": "ca.pem"});
+    let gateway = site.gateway_with(&config, &[("url", &url), ("ca.pem", &root)]).await?;
+    for attempt in 0.. {
+        if gateway.status().await?["copies"].is_array() {
+            break;
+        }
+        ensure!(attempt < 1200, "the journal is never there");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let image = Spec::layers(1, &[10_000]).build()?;
+    gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    copied(&site, &image).await
 }

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer::broken;
 use crate::headers::{Brought, Ends, brought};
+use crate::resolver::Resolver;
 use crate::upload::Upload;
 use crate::user_agent::user_agent;
 use crate::{ByteStream, Error, Kind, Object, Result};
@@ -108,7 +109,9 @@ impl Transport {
         // Parallel TCP connections carry bulk better than one flow-controlled HTTP/2 connection.
         let mut tls = (*self.tls).clone();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let resolver = Resolver::default();
         let client = reqwest::Client::builder()
+            .dns_resolver(resolver.clone())
             .tls_backend_preconfigured(tls)
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
@@ -119,7 +122,7 @@ impl Transport {
             .pool_idle_timeout(IDLE_TIME)
             .build()
             .map_err(|error| broken("make an HTTP client", error))?;
-        Ok(HttpClient { client, timeouts: self.timeouts })
+        Ok(HttpClient { client, resolver, timeouts: self.timeouts })
     }
 }
 
@@ -127,12 +130,24 @@ impl Transport {
 #[derive(Debug, Clone)]
 pub(crate) struct HttpClient {
     client: reqwest::Client,
+    resolver: Resolver,
     timeouts: Timeouts,
 }
 
 impl HttpClient {
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.timeouts
+    }
+
+    /// Sends a request, to the address of its host that answers first.
+    async fn execute(&self, request: Request) -> reqwest::Result<Response> {
+        let url = request.url().clone();
+        self.resolver.expect(&url);
+        let answer = self.client.execute(request).await;
+        if answer.as_ref().is_err_and(reqwest::Error::is_connect) {
+            self.resolver.unconnected(&url);
+        }
+        answer
     }
 
     /// Sends a request whose body, if any, is in memory; headers within `bound`.
@@ -145,8 +160,8 @@ impl HttpClient {
             matches!(*request.method(), http::Method::GET | http::Method::HEAD | http::Method::DELETE);
         let again = request.try_clone().filter(|_| repeatable);
         let answer = async {
-            match (self.client.execute(request).await, again) {
-                (Err(error), Some(again)) if broke_off(&error) => self.client.execute(again).await,
+            match (self.execute(request).await, again) {
+                (Err(error), Some(again)) if broke_off(&error) => self.execute(again).await,
                 (answer, _) => answer,
             }
         };
@@ -170,7 +185,7 @@ impl HttpClient {
         let (body, progress) = upload.into_body(what);
         *request.body_mut() = Some(body);
         request.headers_mut().insert(USER_AGENT, user_agent());
-        let mut sent = std::pin::pin!(self.client.execute(request));
+        let mut sent = std::pin::pin!(self.execute(request));
         loop {
             let (deadline, _) = progress.deadline(&self.timeouts);
             tokio::select! {

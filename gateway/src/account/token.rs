@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
-use backends::Secret;
+use backends::{Resolver, Secret};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -59,6 +59,7 @@ pub(crate) struct Tokens {
     account: Option<Account>,
     /// For token servers that are not the registry.
     web: reqwest::Client,
+    resolver: Resolver,
     held: Cache<Scope, Held>,
     /// Held while a login is under way: one at a time.
     login: Mutex<Login>,
@@ -141,14 +142,16 @@ impl Tokens {
         account: Option<Account>,
         tls: &rustls::ClientConfig,
     ) -> anyhow::Result<Self> {
+        let resolver = Resolver::default();
         let web = reqwest::Client::builder()
+            .dns_resolver(resolver.clone())
             .tls_backend_preconfigured(tls.clone())
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(LOGIN_BOUND)
             .build()?;
         let held = Cache::builder().max_capacity(HELD_MAX).build();
-        Ok(Self { door: door.within(LOGIN_BOUND), account, web, held, login: Mutex::default() })
+        Ok(Self { door: door.within(LOGIN_BOUND), account, web, resolver, held, login: Mutex::default() })
     }
 
     /// Asks the registry what it wants to see, once.
@@ -334,6 +337,7 @@ impl Tokens {
         let failed = |error: reqwest::Error| {
             anyhow::Error::new(error.without_url()).context(format!("the token server {host} gives no token"))
         };
+        self.resolver.expect(url);
         let mut answer = self.web.get(url.clone()).headers(headers).send().await.map_err(failed)?;
         if answer.status() != StatusCode::OK {
             return Err(self.refused(answer.status(), &answer.status().to_string()));

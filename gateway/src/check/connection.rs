@@ -85,7 +85,7 @@ async fn connect(
 ) -> Result<(Vec<TcpStream>, Option<Note>), Trouble> {
     let mut connections = Vec::new();
     for (server, addresses) in servers.iter().zip(addresses) {
-        let connected = TcpStream::connect(addresses.as_slice()).await;
+        let connected = backends::dial_any(&server.host, addresses).await;
         connections
             .push(connected.map_err(|error| Trouble::Connect(server.host.clone(), server.port, error))?);
     }

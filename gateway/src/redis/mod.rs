@@ -14,7 +14,6 @@ use bytes::BytesMut;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -70,12 +69,8 @@ impl Connection {
 
     async fn opened(settings: &RedisSettings, tls: &Arc<ClientConfig>) -> Result<Self, RedisError> {
         let away = |error: &dyn fmt::Display| RedisError::Away(error.to_string());
-        let stream = TcpStream::connect((settings.host.as_str(), settings.port))
-            .await
-            .map_err(|error| away(&error))?;
         // Commands are small, and each waits for its reply.
-        stream.set_nodelay(true).map_err(|error| away(&error))?;
-        backends::keepalive(&stream).map_err(|error| away(&error))?;
+        let stream = backends::dial(&settings.host, settings.port).await.map_err(|error| away(&error))?;
         let stream: Box<dyn Stream> = match settings.tls {
             false => Box::new(stream),
             true => {

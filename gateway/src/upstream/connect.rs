@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use backends::keepalive;
+use backends::dial;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
@@ -50,10 +50,9 @@ impl tower_service::Service<Uri> for Connect {
 
 impl Connect {
     async fn stream(&self) -> io::Result<Stream> {
-        let tcp = TcpStream::connect((&*self.host, self.port)).await?;
-        tcp.set_nodelay(true)?;
-        // An upload's last request is silent for minutes while the registry assembles the blob.
-        keepalive(&tcp)?;
+        // An upload's last request is silent for minutes while the registry assembles the blob, so the
+        // connection is kept alive.
+        let tcp = dial(&self.host, self.port).await?;
         match &self.tls {
             None => Ok(Stream::new(Line::Plain(tcp))),
             Some((connector, name)) => {

@@ -22,7 +22,7 @@ const EXPECTED: &str = "expected is postgres://user:password@host:port/database?
     sslmode=disable), special characters in user and password percent-encoded";
 
 /// Where no port is given.
-const PORT: u16 = 5432;
+pub(super) const PORT: u16 = 5432;
 
 /// Where a database is, and who asks.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::PostgresError;
+use super::connect::connect;
 use super::database::{CONNECT, Database};
 use super::error::{breaks, gave_way};
 use crate::fanout::Backoff;
@@ -239,7 +240,7 @@ impl Keeper {
 
     /// Connects, and serves the connection to its end; `failures` are those before.
     async fn connect_once(&self, failures: &mut u32) -> PostgresError {
-        let connecting = self.database.config().connect(self.tls.clone());
+        let connecting = connect(self.database.config(), &self.tls);
         let (client, connection) = match timeout(CONNECT, connecting).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => return PostgresError::said(&self.database, &error),

@@ -1,6 +1,7 @@
 //! Speaking to PostgreSQL: which database, and a connection that is made again whenever it breaks.
 //! What is kept there is the business of who asks.
 
+mod connect;
 mod database;
 mod error;
 mod line;
