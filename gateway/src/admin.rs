@@ -240,8 +240,8 @@ async fn metrics(gateway: &Gateway) -> String {
         ("cache_capacity_bytes", "Bytes the cache may use", cache.capacity),
         ("cache_fills", "Blobs on their way into the cache", cache.fills as u64),
     ];
-    let snapshot = gateway.router.snapshot();
-    gateway.metrics.render(&snapshot, &gateway.upstream, &gauges, &gateway.pools(), &sample)
+    let (snapshot, pools) = (gateway.router.snapshot(), gateway.pools());
+    gateway.metrics.render(&snapshot, &gateway.upstream, &gauges, &pools, &sample, &gateway.memory.status())
 }
 
 async fn status(gateway: &Gateway) -> String {

@@ -23,6 +23,7 @@ use crate::children::Queued;
 use crate::config::{JournalSettings, Settings};
 use crate::follow::Follow;
 use crate::gateway::UNKEPT_PARTS_MAX;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::quay_database::QuayDatabase;
 use crate::queue::Sampler;
@@ -118,6 +119,8 @@ impl App {
             ..Setup::new(zones.clone(), journal)
         };
         let fanout = FanOut::start(fanout, stop_copies.clone());
+        let memory = settings.limits.memory_budget();
+        tracing::info!(bytes = memory, "limits.memory");
         let gateway = Gateway {
             registry,
             names,
@@ -146,6 +149,7 @@ impl App {
             connections: Pool::new("limits.connections", settings.limits.connections, server::WAITING_MAX),
             // Whoever gets none is told so at once.
             requests: Pool::new("limits.requests", settings.limits.requests, 0),
+            memory: Memory::new(memory),
             targets: settings.targets.iter().map(|name| name.as_str().into()).collect(),
             settings,
         };

@@ -12,6 +12,7 @@ use moka::sync::Cache;
 use tokio::time::{Instant, timeout_at};
 
 use crate::account::{Reader, Trouble};
+use crate::memory::{Memory, Use};
 use crate::registry::{LocalBlob, children, local_blobs};
 
 /// Manifests fetched at once for one push.
@@ -26,6 +27,9 @@ const COUNT_MAX: usize = 256;
 
 /// Bytes of them together.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Memory for those that are fetched at once, in bytes: 4 MiB each, as `limits.manifest` has it by default.
+const MEMORY: u64 = AT_ONCE as u64 * 4 * 1024 * 1024;
 
 /// Indexes in indexes.
 const DEPTH_MAX: usize = 3;
@@ -71,6 +75,7 @@ impl Queued {
     pub(crate) async fn children(
         &self,
         reader: Option<&Reader>,
+        memory: &Memory,
         repository: &str,
         manifest: &[u8],
     ) -> Children {
@@ -88,6 +93,9 @@ impl Queued {
                 );
             }
             return Children::default();
+        };
+        let Some(_held) = memory.reserve(Use::Manifests, None, MEMORY) else {
+            return Children { missing: vec!["limits.memory has no room".to_owned()], ..Children::default() };
         };
         let deadline = Instant::now() + TIME;
         let fetch = |digest: Digest| async move {

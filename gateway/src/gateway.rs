@@ -15,6 +15,7 @@ use crate::cache::Cache;
 use crate::children::Queued;
 use crate::config::{RegistryKind, Settings};
 use crate::follow::Follow;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::quay_database::QuayDatabase;
 use crate::queue::Sampler;
@@ -54,6 +55,8 @@ pub struct Gateway {
     pub(crate) sampler: Sampler,
     /// `limits.connections`.
     pub(crate) connections: Arc<Pool>,
+    /// `limits.memory`.
+    pub(crate) memory: Memory,
     /// `limits.requests`.
     pub(crate) requests: Arc<Pool>,
     /// What clients dial, as a header.

@@ -23,6 +23,7 @@ mod forgotten;
 mod forward;
 mod gateway;
 pub mod http;
+mod memory;
 mod metrics;
 mod proven;
 mod pull;

@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::follow::{self, Fetched};
 use crate::forward;
 use crate::http::{Body, BodyError, Problem};
+use crate::memory::{BLOB_READ, Reservation, Use};
 use crate::upstream::Purpose;
 
 /// Answers a blob request.
@@ -190,6 +191,7 @@ impl Pull<'_> {
             filled => return self.filled(answer, filled, expected).await,
         };
         // No zone has it: the registry's own way.
+        let memory = self.read_ahead().ok_or_else(|| Problem::overload("limits.memory has no room"))?;
         let fetched = follow::fetch(self.gateway, self.request, &self.blob, expected, self.client).await;
         let fetched = match fetched {
             Err(problem) if keep && not_opened.is_about_size() => {
@@ -206,6 +208,7 @@ impl Pull<'_> {
         match fetched {
             Fetched::Relay(response) => Ok(response),
             Fetched::Blob(opened) => {
+                let opened = opened.holding(memory);
                 tracing::info!(digest = %self.blob.digest, zones = %not_opened, from = %opened.from, "no zone gave it, the registry does");
                 let filled =
                     if keep { self.fill_from(opened).await } else { Filled::Alone(opened, NotKept::Disk) };
@@ -267,8 +270,17 @@ impl Pull<'_> {
         answer.bytes(size, body, &status)
     }
 
+    /// Memory for what is read ahead of a blob that is not here.
+    fn read_ahead(&self) -> Option<Reservation> {
+        self.gateway.memory.reserve(Use::Blobs, Some(self.client.address), BLOB_READ)
+    }
+
     /// The best zone that has it, in this size if one is expected; `said` is the registry's.
     fn zones(&self, expected: Option<u64>, said: Option<u64>) -> Origin {
+        // Where there is no memory for it, the registry's way has none either, and says so.
+        let Some(memory) = self.read_ahead() else {
+            return async { Err(NotOpened { answers: Vec::new() }) }.boxed();
+        };
         let (gateway, blob) = (Arc::clone(self.gateway), self.blob.clone());
         let repository = self.repository.to_owned();
         async move {
@@ -284,7 +296,8 @@ impl Pull<'_> {
                 from: format!("zone={}", reading.zone).into(),
                 body,
                 resume: reading.size.map(resume),
-            })
+            }
+            .holding(memory))
         }
         .boxed()
     }

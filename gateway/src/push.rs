@@ -12,6 +12,7 @@ use crate::Gateway;
 use crate::client::Client;
 use crate::forward;
 use crate::http::{Body, Problem};
+use crate::memory::Use;
 use crate::read_along::{self, Copy};
 use crate::registry::{local_blobs, upload_repository};
 use crate::sticky;
@@ -132,7 +133,13 @@ async fn put(
     repository: String,
     client: Client,
 ) -> Response<Body> {
-    let (body, copy) = read_along::body(body, gateway.settings.limits.manifest.as_u64());
+    let limit = gateway.settings.limits.manifest.as_u64();
+    let size = forward::content_length(&request.headers).unwrap_or(limit).min(limit);
+    // Read along, and then understood.
+    let Some(_memory) = gateway.memory.reserve(Use::Manifests, Some(client.address), 2 * size) else {
+        return Problem::overload("limits.memory has no room").response();
+    };
+    let (body, copy) = read_along::body(body, limit, size);
     let bound = gateway.settings.timeouts.registry_answer;
     match ask(&gateway, &request, &repository, body, &client, bound).await {
         Ok(answer) => {
@@ -187,7 +194,8 @@ async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy) {
             return gateway.metrics.push_not_queued();
         }
     };
-    let children = gateway.queued.children(gateway.reader.as_deref(), repository, &manifest).await;
+    let (reader, memory) = (gateway.reader.as_deref(), &gateway.memory);
+    let children = gateway.queued.children(reader, memory, repository, &manifest).await;
     blobs.extend(children.blobs);
     let blobs: Vec<_> = blobs.into_iter().map(|blob| (gateway.blob(blob.digest), blob.size)).collect();
     let queued = gateway.fanout.enqueue(repository, &blobs, &targets).await;

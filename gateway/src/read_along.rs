@@ -24,9 +24,11 @@ impl Copy {
     }
 }
 
-/// The same body, and a copy of its first `limit` bytes or nothing if there are more.
-pub(crate) fn body(body: Body, limit: u64) -> (Body, Copy) {
-    let copy = Copy(Arc::new(Mutex::new(Some(BytesMut::new()))));
+/// The same body, and a copy of its first `limit` bytes or nothing if there are more; `size` of them are
+/// promised.
+pub(crate) fn body(body: Body, limit: u64, size: u64) -> (Body, Copy) {
+    let size = usize::try_from(size).unwrap_or_default();
+    let copy = Copy(Arc::new(Mutex::new(Some(BytesMut::with_capacity(size)))));
     (Body::new(ReadAlong { body, copy: copy.clone(), limit }), copy)
 }
 
@@ -74,7 +76,7 @@ mod tests {
     use super::*;
 
     async fn copied(limit: u64) -> Option<Bytes> {
-        let (body, copy) = body(Body::full("manifest"), limit);
+        let (body, copy) = body(Body::full("manifest"), limit, 8);
         let passed = body.collect().await.expect("no error").to_bytes();
         assert_eq!(passed, "manifest");
         copy.take()

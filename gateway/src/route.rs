@@ -78,7 +78,7 @@ impl Drop for Unheard<'_> {
     }
 }
 
-/// The answer while `limits.requests` are under way.
+/// The answer where a limit has no room for a request.
 pub(crate) fn overloaded(
     gateway: &Arc<Gateway>,
     request: &Request<RequestBody>,

@@ -13,9 +13,8 @@ use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// Bytes of one read: large enough that system calls and TLS records are cheap, small enough for
-/// a thousand slow readers.
-pub(super) const CHUNK: usize = 256 * 1024;
+/// Bytes of one read for a hash.
+const CHUNK: usize = 256 * 1024;
 
 /// Threads that may wait for the disk at once. Others, such as for name resolution, must be left.
 const THREADS_MAX: usize = 64;

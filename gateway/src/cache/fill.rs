@@ -20,6 +20,7 @@ use super::files::{Disk, hash_until};
 use super::outcome::{CachedBlob, NotKept};
 use super::room::Room;
 use super::store::Cache;
+use crate::memory::Reservation;
 use crate::share::Slot;
 
 /// Pieces of a body written at once if they are there: few disk tasks, and no waiting for more.
@@ -41,6 +42,16 @@ pub(crate) struct Opened {
     pub(crate) body: ByteStream,
     /// How to go on without the disk, if there is a way.
     pub(crate) resume: Option<Resume>,
+}
+
+impl Opened {
+    /// Keeps memory reserved until its bytes have been read.
+    pub(crate) fn holding(self, memory: Reservation) -> Self {
+        let body = self.body.inspect(move |_| {
+            let _held = &memory;
+        });
+        Self { body: body.boxed(), ..self }
+    }
 }
 
 /// Why a fill ended without a whole blob.
@@ -171,7 +182,7 @@ impl Fill {
         }
         match disk.run(move || room.place()).await {
             Ok(true) => {}
-            Ok(false) => tracing::debug!(digest = %self.digest, "evicted before it was whole"),
+            Ok(false) => tracing::debug!(digest = %self.digest, "whole, but not kept"),
             Err(error) => {
                 tracing::warn!(digest = %self.digest, %error, "a whole blob cannot be put in its place")
             }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zone_router::NotOpened;
 
-use super::files::{CHUNK, Disk, read_blocking, read_cached};
+use super::files::{Disk, read_blocking, read_cached};
 use super::fill::Opened;
 use super::follower::Follower;
+use crate::http::piece_limit;
 
 /// What became of a look.
 pub(crate) enum Lookup {
@@ -48,9 +49,9 @@ impl CachedBlob {
     }
 }
 
-/// Bytes of one read; at most [`CHUNK`], so they fit.
+/// Bytes of one read: as many as whoever polls for them may take.
 fn piece(left: &Range<u64>) -> usize {
-    (left.end - left.start).min(CHUNK as u64) as usize
+    usize::try_from(left.end - left.start).unwrap_or(usize::MAX).min(piece_limit())
 }
 
 /// What became of a miss.
@@ -78,6 +79,8 @@ pub(crate) enum NotKept {
     Busy,
     /// Its size is not known beforehand.
     UnknownSize,
+    /// The cache is full, and a single request displaces nothing.
+    AskedOnce,
 }
 
 impl NotKept {
@@ -88,6 +91,7 @@ impl NotKept {
             Self::Disk => "disk",
             Self::Busy => "busy",
             Self::UnknownSize => "unknown-size",
+            Self::AskedOnce => "asked-once",
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Every bound that an operator may set, with its default.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
+
+use super::memory::default_budget;
 
 /// How much at once. Keys of `limits:` in the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,6 +40,9 @@ pub struct Limits {
     pub redirects: usize,
     /// Cached files kept open.
     pub open_files: u64,
+    /// Bytes that clients can make the gateway hold, all together. Where it is not set: half of the
+    /// cgroup's limit, or 512 MiB where there is none.
+    pub memory: Option<ByteSize>,
 }
 
 impl Default for Limits {
@@ -56,6 +62,7 @@ impl Default for Limits {
             permissions: 100_000,
             redirects: 3,
             open_files: 512,
+            memory: None,
         }
     }
 }
@@ -63,10 +70,19 @@ impl Default for Limits {
 /// The least that a request's headers may take.
 const HEADER_BYTES_MIN: ByteSize = ByteSize::kib(1);
 
+/// With less than this, a handful of clients would be refused.
+const MEMORY_MIN: ByteSize = ByteSize::mib(32);
+
 /// More of anything at once than this is a slip of the keyboard.
 const COUNT_MAX: usize = 1_000_000;
 
 impl Limits {
+    /// Bytes of the memory budget.
+    #[must_use]
+    pub fn memory_budget(&self) -> u64 {
+        self.memory.map_or_else(|| default_budget(Path::new("/")), |memory| memory.as_u64())
+    }
+
     /// What is wrong with them.
     pub(super) fn check(&self) -> Result<(), String> {
         let counts = [
@@ -93,6 +109,9 @@ impl Limits {
         }
         if self.abandoned_fills > COUNT_MAX {
             return Err(format!("limits.abandoned_fills: more than {COUNT_MAX}"));
+        }
+        if let Some(memory) = self.memory.filter(|memory| *memory < MEMORY_MIN) {
+            return Err(format!("limits.memory: {memory} is less than {MEMORY_MIN}"));
         }
         Ok(())
     }
@@ -250,7 +269,8 @@ settable!(Limits {
     manifest,
     permissions,
     redirects,
-    open_files
+    open_files,
+    memory
 });
 settable!(Timeouts {
     handshake,

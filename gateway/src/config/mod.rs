@@ -9,6 +9,7 @@ mod file;
 mod instances;
 mod journal;
 mod located;
+mod memory;
 mod patterns;
 mod pitfalls;
 mod quay;

@@ -6,6 +6,7 @@ mod error;
 mod head;
 mod headers;
 mod host;
+mod piece;
 mod range;
 
 pub use allowed::Allowed;
@@ -14,4 +15,5 @@ pub use error::{Fault, Problem};
 pub use head::check_head;
 pub use headers::{Via, end_to_end, forwarded_request, without_body};
 pub use host::{HostError, host};
+pub(crate) use piece::{PIECE_MAX, PIECE_MIN, limit as piece_limit, limited as piece_limited};
 pub use range::{ByteRange, Requested, Spec, if_none_match_hits, requested};

@@ -1,6 +1,7 @@
 //! Counters for operators, in the Prometheus text form.
 
 mod copies;
+mod memory;
 mod exposition;
 mod pools;
 mod registry;
@@ -20,6 +21,7 @@ use prometheus_client::registry::Registry;
 use zone_router::{Snapshot, Zone};
 
 pub(crate) use self::exposition::Exposition;
+use crate::memory::MemoryStatus;
 use crate::queue::Sample;
 use crate::share::PoolStatus;
 use crate::upstream::Upstream;
@@ -199,8 +201,8 @@ impl Metrics {
         self.sweep_skipped.inc();
     }
 
-    /// Everything, with `gauges` (name, help, value) read at this moment, and the copies as they were
-    /// sampled.
+    /// Everything, with `gauges` (name, help, value) and the memory budget read at this moment, and the
+    /// copies as they were sampled.
     pub(crate) fn render(
         &self,
         snapshot: &Snapshot,
@@ -208,6 +210,7 @@ impl Metrics {
         gauges: &[(&str, &str, u64)],
         pools: &[PoolStatus],
         copies: &Sample,
+        memory: &MemoryStatus,
     ) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -220,6 +223,7 @@ impl Metrics {
                 "# HELP quay_gateway_{name} {help}.\n# TYPE quay_gateway_{name} gauge\nquay_gateway_{name} {value}"
             );
         }
+        text.push_str(&memory::render(memory));
         text.push_str(&pools::render(pools));
         text.push_str(&registry::render(upstream));
         text.push_str(&zones::render(snapshot));

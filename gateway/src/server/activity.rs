@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Response;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::http::{Body, BodyError};
+use super::send_buffer::SendBuffer;
+use crate::http::{Body, BodyError, PIECE_MAX, piece_limited};
+use crate::memory::Reservation;
 
 /// Requests under way on one connection.
 #[derive(Debug, Clone)]
@@ -24,6 +26,24 @@ struct State {
     /// HTTP/2's flow control that keeps it there, not TCP's.
     under_way: HashMap<u64, Option<Instant>>,
     idle_since: Instant,
+    /// What its answers may have in memory, where that is measured.
+    buffer: Option<SendBuffer>,
+    /// What HTTP/2 may buffer of all bodies that the client sends, while there are any.
+    window: Weak<Reservation>,
+}
+
+/// Memory that a request has for itself until its end.
+#[derive(Debug)]
+pub(super) struct Held {
+    request: Arc<Reservation>,
+    _window: Option<Arc<Reservation>>,
+}
+
+impl Held {
+    /// Memory of its own, and its connection's window where it brings a body over HTTP/2.
+    pub(super) fn new(request: Reservation, window: Option<Arc<Reservation>>) -> Self {
+        Self { request: Arc::new(request), _window: window }
+    }
 }
 
 /// Answers of which the client takes nothing.
@@ -39,12 +59,31 @@ pub(super) struct Stalled {
 pub(crate) struct Busy {
     activity: Activity,
     number: u64,
+    buffer: Option<SendBuffer>,
+    held: Option<Held>,
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        let state = State { begun: 0, under_way: HashMap::new(), idle_since: Instant::now() };
+        let (under_way, idle_since) = (HashMap::new(), Instant::now());
+        let state = State { begun: 0, under_way, idle_since, buffer: None, window: Weak::new() };
         Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// What its answers may have in memory is measured so from now on.
+    pub(super) fn buffer(&self, buffer: SendBuffer) {
+        self.state().buffer = Some(buffer);
+    }
+
+    /// What HTTP/2 may buffer of bodies: as `reserve` has it, once for all that are under way at a time.
+    pub(super) fn window(&self, reserve: impl FnOnce() -> Option<Reservation>) -> Option<Arc<Reservation>> {
+        let mut state = self.state();
+        if let Some(window) = state.window.upgrade() {
+            return Some(window);
+        }
+        let window = Arc::new(reserve()?);
+        state.window = Arc::downgrade(&window);
+        Some(window)
     }
 
     pub(crate) fn begin(&self) -> Busy {
@@ -52,7 +91,7 @@ impl Activity {
         state.begun += 1;
         let number = state.begun;
         state.under_way.insert(number, None);
-        Busy { activity: self.clone(), number }
+        Busy { activity: self.clone(), number, buffer: state.buffer.clone(), held: None }
     }
 
     /// Whether there was a request at all.
@@ -90,6 +129,12 @@ impl Drop for Busy {
 }
 
 impl Busy {
+    /// With memory, which it has until all of its answer has left memory.
+    pub(super) fn holding(mut self, held: Held) -> Self {
+        self.held = Some(held);
+        self
+    }
+
     /// Stays with the answer's body.
     pub(crate) fn until_sent(self, response: Response<Body>) -> Response<Body> {
         // Until the body is polled it is the client that is waited for: HTTP/2 polls only once
@@ -118,11 +163,19 @@ impl http_body::Body for BusyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
+        // Until there is room it is the client that is waited for.
+        let piece = match &self.busy.buffer {
+            Some(buffer) => ready!(buffer.poll_piece(context)),
+            None => PIECE_MAX,
+        };
+        let polled = piece_limited(piece, || Pin::new(&mut self.body).poll_frame(context));
         // A body that keeps its client waiting is not the client's fault.
         let with_client = matches!(polled, Poll::Ready(Some(Ok(_))));
         self.busy.set_with_client(with_client.then(Instant::now));
-        polled
+        let (Some(buffer), Some(held)) = (&self.busy.buffer, &self.busy.held) else { return polled };
+        let gave =
+            |frame: Frame<Bytes>| frame.map_data(|bytes| buffer.gave(bytes, Arc::clone(&held.request)));
+        polled.map(|frame| frame.map(|frame| frame.map(gave)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -141,6 +194,7 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
+    use crate::memory::{Memory, Use};
 
     #[tokio::test(start_paused = true)]
     async fn busy_until_the_body_is_gone() {
@@ -152,6 +206,19 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3)).await;
         drop(response);
         assert_eq!(activity.idle_since(), Some(start + Duration::from_secs(3)));
+    }
+
+    #[tokio::test]
+    async fn bodies_of_a_connection_share_one_window() {
+        let activity = Activity::new();
+        let memory = Memory::new(1000);
+        let window = || memory.reserve(Use::Windows, None, 600);
+        let first = activity.window(window).expect("there is room");
+        let second = activity.window(window).expect("it is the same");
+        drop(first);
+        assert_eq!(memory.status().reserved[Use::Windows as usize], 600);
+        drop(second);
+        assert_eq!(memory.status().reserved[Use::Windows as usize], 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// A stream whose writes end in an error when the peer takes nothing for `bound`. Reads have no
-/// bound here: an idle client is bounded by HTTP's own timers, a request body by its reader.
+/// A socket whose writes end in an error when the peer takes nothing for `bound`. A socket buffers nothing of
+/// its own, so only writes wait for the peer. Reads have no bound here: an idle client is bounded by HTTP's own
+/// timers, a request body by its reader.
 pub(crate) struct BoundedIo<S> {
     stream: S,
     sleep: Pin<Box<Sleep>>,
@@ -23,7 +24,11 @@ impl<S> BoundedIo<S> {
         Self { stream, sleep: Box::pin(tokio::time::sleep(bound)), waiting: false, bound }
     }
 
-    fn bounded<T>(&mut self, polled: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn bounded(
+        &mut self,
+        polled: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         if polled.is_ready() {
             self.waiting = false;
             return polled;
@@ -61,13 +66,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_flush(context);
-        self.bounded(polled, context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.bounded(polled, context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
     fn poll_write_vectored(

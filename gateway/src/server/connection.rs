@@ -1,41 +1,51 @@
 //! One client's connection, from its TLS handshake to its end.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::activity::Activity;
+use super::activity::{Activity, Held};
 use super::bounded_io::BoundedIo;
+use super::cost::cost;
 use super::roster::Seat;
+use super::send_buffer::{ClientSocket, SendBuffer};
 use crate::Gateway;
 use crate::client::Client;
 use crate::config::{Limits, Timeouts};
+use crate::http::{PIECE_MAX, PIECE_MIN, Problem};
+use crate::memory::Use;
 use crate::request_body::RequestBody;
 use crate::route;
 
-/// What TLS buffers for one client, in bytes: a whole piece of a body, so that one system call
-/// takes many records.
-const TLS_BUFFER: usize = 256 * 1024;
+/// What TLS buffers for one client at most, in bytes: a whole piece of a body, so that one system call
+/// takes many records. It grows with the pieces, and those as the client takes them.
+const TLS_BUFFER: usize = PIECE_MAX;
 
-/// HTTP/2 windows for pushes, in bytes: a window bounds a stream's speed to window per round trip.
-const H2_STREAM_WINDOW: u32 = 1024 * 1024;
-const H2_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// HTTP/2's window for pushes, in bytes, of a stream and of the whole connection: it bounds the speed to a
+/// window per round trip, and is what a client can have buffered here.
+const H2_WINDOW: u32 = 1024 * 1024;
 
-/// What HTTP/2 buffers for one stream that is being answered, in bytes.
-const H2_SEND_BUFFER: usize = 512 * 1024;
+/// What HTTP/2 buffers of a stream that is being answered before its next piece is sent, in bytes.
+const H2_SEND_BUFFER: usize = PIECE_MIN;
+
+/// Bytes that the kernel may hold for a client beyond those that are on their way: with more, a client that
+/// takes nothing would look quick for megabytes.
+const UNSENT: u32 = 512 * 1024;
 
 /// hyper's own least buffer, in bytes.
 const H1_BUFFER_MIN: usize = 8192;
@@ -43,9 +53,9 @@ const H1_BUFFER_MIN: usize = 8192;
 /// How long a client that never asked for anything has to go.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// A piece of an HTTP/2 answer may stay with the client for so many times `timeouts.client_stall`:
-/// pieces are large, and a slow client takes long over one. HTTP/1.1 is measured by bytes.
-const H2_PIECE_STALLS: u32 = 4;
+/// A piece of an HTTP/2 answer may stay with the client for so many times `timeouts.client_stall`: it may be
+/// a large one that a client got while it was quick. Bytes that the socket does not take are measured below.
+const H2_PIECE_STALLS: u32 = 2;
 
 /// The same while other answers on the connection move on: a client may read one after the other.
 const H2_NEIGHBOUR_STALLS: u32 = 30;
@@ -77,8 +87,8 @@ fn builder(limits: &Limits, timeouts: &Timeouts) -> auto::Builder<TokioExecutor>
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(H2_STREAM_WINDOW)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .initial_stream_window_size(H2_WINDOW)
+        .initial_connection_window_size(H2_WINDOW)
         // No pings: they queue behind what a slow reader has still to take, and would cut it.
         .max_send_buf_size(H2_SEND_BUFFER);
     builder
@@ -92,7 +102,11 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) seat: Seat,
     pub(super) shutdown: CancellationToken,
+    pub(super) buffer: SendBuffer,
 }
+
+/// A client's connection below TLS: bounded, and watched for what it takes.
+type Socket = ClientSocket<BoundedIo<TcpStream>>;
 
 impl Connection {
     /// Serves it to its end, or until it is asked to go while it is idle.
@@ -117,12 +131,15 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         // What lies between forgets a connection that is silent while a registry assembles a blob.
         let _ = backends::keepalive(&stream);
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+        let stream = BoundedIo::new(stream, self.gateway.settings.timeouts.client_stall);
+        let stream = ClientSocket::new(stream, self.buffer.clone());
         if let Some(stream) = self.handshake(stream).await {
             self.requests(stream).await;
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    async fn handshake(&self, stream: Socket) -> Option<TlsStream<Socket>> {
         let bound = self.gateway.settings.timeouts.handshake;
         let done = tokio::select! {
             done = tokio::time::timeout(bound, self.tls.accept(stream)) => done,
@@ -150,22 +167,44 @@ impl Connection {
         None
     }
 
-    async fn requests(&self, stream: TlsStream<TcpStream>) {
+    /// The memory that a request needs before anything is done for it.
+    fn memory(&self, request: &Request<Incoming>, client: IpAddr, h2: bool) -> Result<Held, Problem> {
+        let no_room = || Problem::overload("limits.memory has no room");
+        let memory = &self.gateway.memory;
+        let window = || memory.reserve(Use::Windows, Some(client), H2_WINDOW.into());
+        let window = match h2 && !request.body().is_end_stream() {
+            true => Some(self.seat.activity().window(window).ok_or_else(no_room)?),
+            false => None,
+        };
+        let request = memory.reserve(Use::Requests, Some(client), cost(request)).ok_or_else(no_room)?;
+        Ok(Held::new(request, window))
+    }
+
+    async fn requests(&self, stream: TlsStream<Socket>) {
         let settings = &self.gateway.settings;
         let timeouts = &settings.timeouts;
         let activity = self.seat.activity();
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        activity.buffer(self.buffer.clone());
+        if h2 {
+            self.buffer.multiplexed();
+        }
         let http = if h2 { &self.protocols.http2 } else { &self.protocols.http1 };
-        let io = TokioIo::new(BoundedIo::new(stream, timeouts.client_stall));
+        let io = TokioIo::new(stream);
         let service = service_fn(|request: Request<Incoming>| {
             let (gateway, busy) = (Arc::clone(&self.gateway), activity.begin());
             let (peer, proxies) = (self.peer.ip(), &settings.trusted_proxies);
             let client = Client::of_request(peer, self.seat.number(), request.headers(), proxies);
+            let slot = gateway.requests.try_take(&client.identity);
+            let held = slot.and_then(|slot| Ok((slot, self.memory(&request, client.address, h2)?)));
             let request = RequestBody::new(request, &settings.limits, timeouts);
             async move {
-                let response = match gateway.requests.try_take(&client.identity) {
-                    Ok(slot) => route::answer(&gateway, request, &client.holding(slot)).await,
-                    Err(problem) => route::overloaded(&gateway, &request, &client, &problem),
+                let (busy, response) = match held {
+                    Ok((slot, memory)) => {
+                        let busy = busy.holding(memory);
+                        (busy, route::answer(&gateway, request, &client.holding(slot)).await)
+                    }
+                    Err(problem) => (busy, route::overloaded(&gateway, &request, &client, &problem)),
                 };
                 Ok::<_, Infallible>(busy.until_sent(response))
             }

@@ -3,7 +3,10 @@
 mod activity;
 mod bounded_io;
 mod connection;
+mod cost;
+mod pace;
 mod roster;
+mod send_buffer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +23,10 @@ pub(crate) use self::bounded_io::BoundedIo;
 use self::connection::{Connection, Protocols};
 pub(crate) use self::roster::Roster;
 use self::roster::Seat;
+use self::send_buffer::SendBuffer;
 use crate::Gateway;
 use crate::client::is_trusted;
+use crate::memory::{CONNECTION, Use};
 use crate::share::{Identity, Slot};
 
 /// After a failed accept, such as for want of file descriptors: long enough for some to be
@@ -58,7 +63,17 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let who = Identity::peer(peer.ip(), is_trusted(peer.ip(), &gateway.settings.trusted_proxies));
+        let proxy = is_trusted(peer.ip(), &gateway.settings.trusted_proxies);
+        let who = Identity::peer(peer.ip(), proxy);
+        // A proxy speaks for many clients.
+        let address = (!proxy).then(|| peer.ip());
+        let memory = &gateway.memory;
+        let (Some(held), Some(larger)) =
+            (memory.reserve(Use::Connections, address, CONNECTION), memory.reserve(Use::Answers, address, 0))
+        else {
+            // Counted, and logged now and then. The client sees its connection closed.
+            continue;
+        };
         let connection = Connection {
             gateway: Arc::clone(&gateway),
             tls: tls.clone(),
@@ -66,12 +81,14 @@ pub(crate) async fn serve(
             peer,
             seat: roster.enter(who),
             shutdown: shutdown.clone(),
+            buffer: SendBuffer::new(larger),
         };
         let roster = Arc::clone(&roster);
         clients.spawn(async move {
             if let Some(_slot) = slot(&connection.gateway, &roster, &connection.seat, &who).await {
                 connection.serve(stream).await;
             }
+            drop(held);
         });
     }
     drop(listener);

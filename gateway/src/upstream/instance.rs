@@ -24,6 +24,9 @@ const POOL_IDLE: Duration = Duration::from_secs(4);
 /// Idle connections kept to an instance.
 const POOL_IDLE_CONNECTIONS_MAX: usize = 64;
 
+/// What a connection buffers in one direction, in bytes; a piece of a body comes on top.
+const BUFFER: usize = 64 * 1024;
+
 /// How long new uploads pass over an instance at which uploads fail. Longer, as every try is a
 /// client's push that may fail; where it is the store that fails, the health of its zone says sooner
 /// when it is back.
@@ -92,6 +95,7 @@ impl Instance {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
+            .http1_max_buf_size(BUFFER)
             .build(connect);
         let memory = Memory { breaker: Breaker::default(), uploads: Backoff::new(UPLOAD_PAUSES) };
         Ok(Self {

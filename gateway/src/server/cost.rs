@@ -1,0 +1,49 @@
+//! What a request takes of the memory budget: pure.
+
+use http::{HeaderMap, Request};
+use http_body::Body;
+
+use crate::memory::{FORWARDED, FORWARDED_BODY, REQUEST};
+use crate::registry::Route;
+
+/// What a header field takes beside its bytes (as RFC 9113 6.5.2 has it, rounded up).
+const FIELD: u64 = 64;
+
+/// Bytes that a request and the first pieces of its answer may take.
+pub(super) fn cost<B: Body>(request: &Request<B>) -> u64 {
+    let read_here = matches!(Route::parse(request.method(), request.uri().path()), Route::Blob { .. });
+    let forwarded = if read_here { 0 } else { FORWARDED };
+    let body = if request.body().is_end_stream() { 0 } else { FORWARDED_BODY };
+    REQUEST + header_bytes(request.headers()) + request.uri().path().len() as u64 + forwarded + body
+}
+
+fn header_bytes(headers: &HeaderMap) -> u64 {
+    headers.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64 + FIELD).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Body;
+
+    fn of(method: &str, path: &str, body: Body, headers: &[(&str, &str)]) -> u64 {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        cost(&request.body(body).expect("a request"))
+    }
+
+    #[test]
+    fn what_goes_on_to_the_registry_costs_more() {
+        let blob = format!("/v2/a/b/blobs/sha256:{}", "a".repeat(64));
+        let pull = of("GET", &blob, Body::empty(), &[]);
+        assert!((REQUEST..REQUEST + 1000).contains(&pull), "{pull}");
+        let other = of("GET", "/v2/", Body::empty(), &[]);
+        assert!((REQUEST + FORWARDED..REQUEST + FORWARDED + 1000).contains(&other), "{other}");
+        let push = of("PATCH", "/v2/a/b/blobs/uploads/1", Body::full("bytes"), &[]);
+        assert!(push > other + FORWARDED_BODY);
+        let long = "x".repeat(10_000);
+        assert!(of("GET", "/v2/", Body::empty(), &[("x", &long)]) > other + 10_000);
+    }
+}

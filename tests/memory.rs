@@ -1,0 +1,175 @@
+//! `limits.memory`: what clients can make the gateway hold.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustls::pki_types::ServerName;
+use serde_json::json;
+use tests::gateway::Gateway;
+use tests::image::Spec;
+use tests::site::{LOGIN, Site};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+const REPOSITORY: &str = "admin/one";
+const MIB: u64 = 1024 * 1024;
+
+async fn connect(gateway: &Gateway, protocol: &str) -> Result<TlsStream<TcpStream>> {
+    let root = std::fs::read_to_string(gateway.authority_file())?;
+    let mut config = tests::certs::client_config(&[&root])?;
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    let tcp = TcpStream::connect(gateway.address()).await?;
+    Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp).await?)
+}
+
+/// A value of the metrics.
+async fn metric(gateway: &Gateway, name: &str) -> Result<u64> {
+    let url = format!("http://{}/metrics", gateway.admin_address());
+    let text = tests::http_client()?.get(url).send().await?.text().await?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.map_or(0, |value| value.parse().unwrap_or(0)))
+}
+
+async fn until(gateway: &Gateway, name: &str, is: impl Fn(u64) -> bool) -> Result<()> {
+    let waited = async {
+        while !is(metric(gateway, name).await?) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(60), waited).await.with_context(|| format!("in vain: {name}"))?
+}
+
+/// Bytes of memory that the gateway's process has, without files.
+fn resident(gateway: &Gateway) -> Result<u64> {
+    let id = gateway.id().context("it runs")?;
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("RssAnon")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// A header field as a literal (RFC 7541 6.2.2), its strings shorter than 2^14 bytes.
+fn field(block: &mut Vec<u8>, name: &str, value: &str) {
+    block.push(0);
+    for text in [name, value] {
+        match text.len().checked_sub(127) {
+            None => block.push(u8::try_from(text.len()).unwrap_or(0)),
+            Some(rest) => {
+                block.push(127);
+                let mut rest = rest;
+                while rest >= 128 {
+                    block.push(u8::try_from(rest % 128).unwrap_or(0) | 128);
+                    rest /= 128;
+                }
+                block.push(u8::try_from(rest).unwrap_or(0));
+            }
+        }
+        block.extend(text.as_bytes());
+    }
+}
+
+/// Asks for a blob on as many streams of one connection as are allowed, with windows of 2 GiB, and reads
+/// nothing.
+async fn ask_and_read_nothing(gateway: &Gateway, path: &str, token: &str) -> Result<TlsStream<TcpStream>> {
+    let mut stream = connect(gateway, "h2").await?;
+    let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS: INITIAL_WINDOW_SIZE; then WINDOW_UPDATE of the connection.
+    hello.extend(frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
+    hello.extend(frame(8, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes()));
+    for stream in 0..128 {
+        let mut block = Vec::new();
+        let authorization = format!("Bearer {token}");
+        for (name, value) in [(":method", "GET"), (":scheme", "https"), (":authority", "x"), (":path", path)]
+        {
+            field(&mut block, name, value);
+        }
+        field(&mut block, "authorization", &authorization);
+        hello.extend(frame(1, 5, stream * 2 + 1, &block));
+    }
+    stream.write_all(&hello).await?;
+    Ok(stream)
+}
+
+#[tokio::test]
+async fn streams_that_nobody_reads_hold_little_and_give_it_back() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    let image = Spec::layers(1, &[4_000_000]).build()?;
+    let client = gateway.client(LOGIN)?;
+    client.push(REPOSITORY, "v1", &image).await?;
+    client.pull(REPOSITORY, "v1").await?;
+    let token = site.quay.token("admin", REPOSITORY, &["pull"], json!({}))?;
+    let path = format!("/v2/{REPOSITORY}/blobs/{}", image.layers[0].digest);
+    let before = (
+        resident(&gateway)?,
+        metric(&gateway, "quay_gateway_memory_reserved_bytes{use=\"requests\"}").await?,
+    );
+    let answered = "quay_gateway_requests_total{route=\"blob\",status=\"200\"}";
+    let begun = metric(&gateway, answered).await?;
+    let mut unread = Vec::new();
+    for _ in 0..4 {
+        unread.push(ask_and_read_nothing(&gateway, &path, &token).await?);
+    }
+    until(&gateway, answered, |count| count >= begun + 4 * 128).await?;
+    let grown = resident(&gateway)?.saturating_sub(before.0);
+    // A request's state, the first pieces of its answer, and its connection's share.
+    assert!(grown < 4 * 16 * MIB, "{grown} bytes for four connections that read nothing");
+    drop(unread);
+    let reserved = "quay_gateway_memory_reserved_bytes{use=\"requests\"}";
+    until(&gateway, reserved, |bytes| bytes <= before.1).await?;
+    Ok(())
+}
+
+/// A manifest of which the last bytes are kept back.
+async fn half_a_manifest(gateway: &Gateway, token: &str, tag: &str) -> Result<TlsStream<TcpStream>> {
+    let mut stream = connect(gateway, "http/1.1").await?;
+    let mut head = format!("PUT /v2/{REPOSITORY}/manifests/{tag} HTTP/1.1\r\nHost: x\r\n");
+    write!(head, "Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{{", 4 * MIB)?;
+    stream.write_all(head.as_bytes()).await?;
+    Ok(stream)
+}
+
+#[tokio::test]
+async fn what_is_over_the_budget_is_refused_until_there_is_room() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({"limits": {"memory": "32MiB"}})).await?;
+    let token = site.quay.token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
+    let reserved = "quay_gateway_memory_reserved_bytes{use=\"manifests\"}";
+    let mut held = Vec::new();
+    for tag in ["one", "two"] {
+        held.push(half_a_manifest(&gateway, &token, tag).await?);
+        until(&gateway, reserved, |bytes| bytes == held.len() as u64 * 8 * MIB).await?;
+    }
+    // One client leaves others a quarter.
+    let mut refused = half_a_manifest(&gateway, &token, "three").await?;
+    let mut answer = Vec::new();
+    let read = async {
+        while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+            refused.read_buf(&mut answer).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(30), read).await.context("no answer")??;
+    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 503") && answer.contains("retry-after: 1"), "{answer}");
+    assert_eq!(metric(&gateway, "quay_gateway_memory_refused_total{use=\"manifests\"}").await?, 1);
+    assert_eq!(metric(&gateway, "quay_gateway_memory_budget_bytes").await?, 32 * MIB);
+    assert!(gateway.log().contains("limits.memory has no room"));
+    drop(held);
+    until(&gateway, reserved, |bytes| bytes == 0).await?;
+    let _fourth = half_a_manifest(&gateway, &token, "four").await?;
+    until(&gateway, reserved, |bytes| bytes == 8 * MIB).await?;
+    Ok(())
+}
