@@ -455,3 +455,32 @@ async fn a_blob_larger_than_the_cache_is_streamed() -> Result<()> {
     }
     Ok(())
 }
+
+/// One request whose client leaves at once does not cost what others ask for again and again.
+#[tokio::test]
+async fn an_abandoned_request_evicts_nothing() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({"cache": {"size": "16MiB"}})).await?;
+    let client = gateway.client(LOGIN)?;
+    let twelve = Spec::layers(1, &[1_000_000; 12]).build()?;
+    let large = Spec::layers(2, &[13_000_000]).build()?;
+    for (tag, image) in [("twelve", &twelve), ("large", &large)] {
+        client.push(REPOSITORY, tag, image).await?;
+    }
+    for _ in 0..2 {
+        client.pull(REPOSITORY, "twelve").await?;
+    }
+    let path = format!("/v2/{REPOSITORY}/blobs/{}", large.layers[0].digest);
+    let token = site.quay.token("admin", REPOSITORY, &["pull"], json!({}))?;
+    let abandoned = client.raw(Method::GET, &path)?.bearer_auth(token).send().await?;
+    assert_eq!(abandoned.status(), StatusCode::OK);
+    drop(abandoned);
+    while gateway.status().await?["cache"]["fills"] != 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for layer in &twelve.layers {
+        let pulled = client.pull_blob(REPOSITORY, &layer.digest).await?;
+        assert_eq!(pulled.cache_status.as_deref(), Some("quay-gateway; hit"));
+    }
+    Ok(())
+}

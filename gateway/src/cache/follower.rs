@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::watch;
 
+use super::demand::Asked;
 use super::fill::{Failure, Fill, Head, Opened, Phase};
 use super::part::proven_part;
 use crate::http::BodyError;
@@ -17,12 +18,19 @@ use crate::http::BodyError;
 pub(crate) struct Follower {
     fill: Arc<Fill>,
     phase: watch::Receiver<Phase>,
+    asked: Option<Asked>,
 }
 
 impl Follower {
     pub(super) fn new(fill: &Arc<Fill>) -> Self {
         fill.reader_came();
-        Self { fill: Arc::clone(fill), phase: fill.phase.subscribe() }
+        Self { fill: Arc::clone(fill), phase: fill.phase.subscribe(), asked: None }
+    }
+
+    /// Stands for this request.
+    pub(super) fn asking(mut self, asked: Asked) -> Self {
+        self.asked = Some(asked);
+        self
     }
 
     /// Waits until the blob is open; then [`Follower::size`] and [`Follower::source`] are known.
@@ -77,6 +85,11 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
+        if let Some(asked) = &mut self.asked
+            && matches!(*self.phase.borrow(), Phase::Whole)
+        {
+            asked.served();
+        }
         self.fill.reader_left();
     }
 }

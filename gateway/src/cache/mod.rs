@@ -4,7 +4,9 @@
 //! again. A blob on its way in is a [`Fill`](fill::Fill): one task that streams from a zone and
 //! writes, and any number of clients that read behind it.
 
+mod admission;
 mod at_hand;
+mod demand;
 mod entry;
 mod file_body;
 mod files;

@@ -11,7 +11,7 @@ use super::entry::Entry;
 use super::reaper::Chore;
 use super::store::Cache;
 
-/// A place in the index and a partial file; dropped, both are given back by the reaper, as a fill
+/// A place in the index or blocks beside it, and a partial file; dropped, both are given back by the reaper, as a fill
 /// may be dropped anywhere and only the reaper may wait for the disk.
 pub(super) struct Room {
     cache: Arc<Cache>,
@@ -23,12 +23,14 @@ pub(super) struct Room {
 pub(super) struct Returned {
     digest: Digest,
     entry: Arc<Entry>,
+    /// Blocks beside the index; none if the entry is in it.
+    beside: u64,
     partial: Option<PathBuf>,
 }
 
 impl Room {
-    pub(super) fn new(cache: Arc<Cache>, digest: Digest, entry: Arc<Entry>) -> Self {
-        Self { cache, content: Some(Returned { digest, entry, partial: None }) }
+    pub(super) fn new(cache: Arc<Cache>, digest: Digest, entry: Arc<Entry>, beside: u64) -> Self {
+        Self { cache, content: Some(Returned { digest, entry, beside, partial: None }) }
     }
 
     /// Makes the partial file. Blocks on the disk.
@@ -46,14 +48,14 @@ impl Room {
         }
     }
 
-    /// Puts the file, whole and proven, in its place. `false` if the blob was evicted while it
-    /// came in. Blocks on the disk.
+    /// Puts the file, whole and proven, in its place. `false` if the blob is not kept. Blocks on the disk.
     pub(super) fn place(mut self) -> io::Result<bool> {
-        let Some(Returned { digest, entry, partial: Some(partial) }) = &self.content else {
+        let Some(Returned { digest, entry, beside, partial: Some(partial) }) = &self.content else {
             return Ok(false);
         };
-        let placed = self.cache.place(partial, digest, entry)?;
+        let placed = self.cache.place(partial, digest, entry, *beside)?;
         if placed {
+            self.cache.free_beside(*beside);
             self.content = None;
         }
         Ok(placed)
@@ -77,5 +79,6 @@ impl Returned {
             tracing::warn!(digest = %self.digest, %error, "a partial file cannot be removed");
         }
         cache.give_back(&self.digest, &self.entry);
+        cache.free_beside(self.beside);
     }
 }

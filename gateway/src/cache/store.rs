@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use tokio::sync::Semaphore;
 
+use super::admission::{Books, Place, index_max};
+use super::demand::Demand;
 use super::entry::{self, Entry};
 use super::files::{Disk, free_bytes};
 use super::fill::{Failure, Fill, Origin};
@@ -38,6 +41,9 @@ pub struct Cache {
     index: moka::sync::Cache<Digest, Arc<Entry>>,
     open: moka::sync::Cache<Digest, Arc<File>>,
     capacity: u64,
+    /// Blocks of blobs on their way in beside the index.
+    beside: AtomicU64,
+    demand: Demand,
     reserve: u64,
     fills: DashMap<Digest, Arc<Fill>>,
     fill_slots: Arc<Pool>,
@@ -78,6 +84,8 @@ impl Cache {
             index,
             open: moka::sync::Cache::new(limits.open_files),
             capacity,
+            beside: AtomicU64::new(0),
+            demand: Demand::new(),
             reserve: settings.reserve,
             fills: DashMap::new(),
             // Who gets none is streamed past the cache at once.
@@ -112,7 +120,7 @@ impl Cache {
     pub fn status(&self) -> CacheStatus {
         CacheStatus {
             blobs: self.index.entry_count(),
-            bytes: entry::bytes(self.index.weighted_size()),
+            bytes: entry::bytes(self.index.weighted_size() + self.beside.load(Ordering::Acquire)),
             capacity: self.capacity,
             fills: self.fills.len(),
         }
@@ -166,6 +174,20 @@ impl Cache {
 
     /// Joins the fill of a blob, or starts it from `origin` for this client.
     pub(crate) async fn fill_for(
+        self: &Arc<Self>,
+        who: &Identity,
+        digest: Digest,
+        origin: impl Fn() -> Origin,
+    ) -> Filled {
+        let asked = self.demand.ask(&digest);
+        match self.join_or_fill(who, digest, origin).await {
+            Filled::Following(follower, joined) => Filled::Following(follower.asking(asked), joined),
+            Filled::Alone(opened, reason) => Filled::Alone(asked.until_read(opened), reason),
+            ended => ended,
+        }
+    }
+
+    async fn join_or_fill(
         self: &Arc<Self>,
         who: &Identity,
         digest: Digest,
@@ -225,24 +247,37 @@ impl Cache {
 
     /// Makes room for a blob, or says why not. Blocks on the disk.
     pub(super) fn admit(self: &Arc<Self>, digest: Digest, size: u64) -> Result<Room, NotKept> {
-        if size > self.capacity {
+        let entry = Arc::new(Entry::room(size));
+        let blocks = u64::from(entry.weight());
+        if blocks > index_max(self.books().capacity) {
             return Err(NotKept::TooLarge);
         }
-        let entry = Arc::new(Entry::room(size));
-        {
+        let again = self.demand.requests(&digest) > 1;
+        let beside = {
             let _placing = self.placing();
             match self.index.get(&digest) {
                 // One that waits to be proven is superseded: fetching it is quicker.
                 Some(unproven) if unproven.is_whole() && !unproven.is_servable() => {
                     self.layout.remove(&digest).map_err(|_| NotKept::Disk)?;
+                    self.index.invalidate(&digest);
                 }
                 Some(_) => return Err(NotKept::Busy),
                 None => {}
             }
-            self.index.insert(digest, Arc::clone(&entry));
-        }
-        let room = Room::new(Arc::clone(self), digest, entry);
-        self.index.run_pending_tasks();
+            self.index.run_pending_tasks();
+            match self.books().place(blocks, again).ok_or(NotKept::AskedOnce)? {
+                Place::Beside => {
+                    self.beside.fetch_add(blocks, Ordering::AcqRel);
+                    blocks
+                }
+                Place::Free | Place::Displacing => {
+                    self.index.insert(digest, Arc::clone(&entry));
+                    self.index.run_pending_tasks();
+                    0
+                }
+            }
+        };
+        let room = Room::new(Arc::clone(self), digest, entry, beside);
         // What was evicted for it must be gone before the disk is asked.
         self.reap();
         match free_bytes(self.layout.root()) {
@@ -255,15 +290,53 @@ impl Cache {
         }
     }
 
-    /// Puts a proven file in its place. `false` if it was evicted while it came in.
-    pub(super) fn place(&self, partial: &Path, digest: &Digest, entry: &Arc<Entry>) -> io::Result<bool> {
-        let _placing = self.placing();
-        if !self.keeps(digest, entry) {
-            return Ok(false);
+    /// As they stand; exact while `placing` is held, once pending tasks have run.
+    fn books(&self) -> Books {
+        Books {
+            capacity: self.capacity / entry::bytes(1),
+            indexed: self.index.weighted_size(),
+            beside: self.beside.load(Ordering::Acquire),
         }
-        self.layout.publish(partial, digest)?;
-        entry.set_whole();
+    }
+
+    /// Puts a proven file in its place. `false` if it is not kept: it was evicted while it came in, or it
+    /// would displace others and nobody stayed for it. `beside` are its blocks beside the index, which stay
+    /// its own.
+    pub(super) fn place(
+        &self,
+        partial: &Path,
+        digest: &Digest,
+        entry: &Arc<Entry>,
+        beside: u64,
+    ) -> io::Result<bool> {
+        {
+            let _placing = self.placing();
+            self.index.run_pending_tasks();
+            let wanted = self.demand.requests(digest) > 0;
+            let keeps = match beside {
+                0 => self.keeps(digest, entry),
+                _ => !self.index.contains_key(digest) && self.books().keeps(beside, wanted),
+            };
+            if !keeps {
+                return Ok(false);
+            }
+            self.layout.publish(partial, digest)?;
+            entry.set_whole();
+            if beside > 0 {
+                self.index.insert(*digest, Arc::clone(entry));
+                self.index.run_pending_tasks();
+            }
+        }
+        if beside > 0 {
+            // What went for it must be gone before others get its room beside the index.
+            self.reap();
+        }
         Ok(true)
+    }
+
+    /// Gives back blocks beside the index.
+    pub(super) fn free_beside(&self, blocks: u64) {
+        self.beside.fetch_sub(blocks, Ordering::AcqRel);
     }
 
     /// Takes back room that came to nothing.
@@ -344,9 +417,9 @@ impl Drop for Cache {
 
 fn index(capacity: u64, chores: Arc<Chores>) -> moka::sync::Cache<Digest, Arc<Entry>> {
     moka::sync::Cache::builder()
-        .max_capacity(capacity / entry::bytes(1))
+        .max_capacity(index_max(capacity / entry::bytes(1)))
         .weigher(|_: &Digest, entry: &Arc<Entry>| entry.weight())
-        // TinyLFU may refuse a blob that has just been paid for.
+        // What comes in was admitted before: TinyLFU would refuse it once more.
         .eviction_policy(EvictionPolicy::lru())
         .eviction_listener(move |digest: Arc<Digest>, _, cause| {
             if cause != RemovalCause::Replaced {

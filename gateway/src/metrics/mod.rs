@@ -1,8 +1,8 @@
 //! Counters for operators, in the Prometheus text form.
 
 mod copies;
-mod memory;
 mod exposition;
+mod memory;
 mod pools;
 mod registry;
 mod text;
