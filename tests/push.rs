@@ -76,6 +76,25 @@ async fn a_dead_zone_delays_only_itself_and_catches_up() -> Result<()> {
     copied(&site, "zone-b", &image).await
 }
 
+/// The registry takes it all the same.
+#[tokio::test]
+async fn a_manifest_with_more_blobs_than_the_limit_is_left_to_the_sweep() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({"limits": {"manifest_blobs": 2}})).await?;
+    let client = gateway.client(LOGIN)?;
+    client.push(REPOSITORY, "many", &Spec::layers(1, &[100, 200]).build()?).await?;
+    let few = Spec::layers(2, &[300]).build()?;
+    client.push(REPOSITORY, "few", &few).await?;
+    copied(&site, "zone-b", &few).await?;
+    assert!(!site.zone("zone-b").has(&Spec::layers(1, &[100, 200]).build()?.layers[0].digest));
+    let log = gateway.log();
+    assert!(
+        log.contains("more blobs than limits.manifest_blobs") && log.contains("blobs=3 limit=2"),
+        "{log}"
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn kill_9_between_the_201_and_the_copies_loses_none() -> Result<()> {
     let site = Site::start()?;

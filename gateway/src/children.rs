@@ -31,6 +31,9 @@ const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Memory for those that are fetched at once, in bytes: 4 MiB each, as `limits.manifest` has it by default.
 const MEMORY: u64 = AT_ONCE as u64 * 4 * 1024 * 1024;
 
+/// Blobs that all of them name.
+const BLOBS_MAX: usize = 20_000;
+
 /// Indexes in indexes.
 const DEPTH_MAX: usize = 3;
 
@@ -70,14 +73,15 @@ impl Queued {
         self.manifests.contains_key(&(repository.to_owned(), *digest))
     }
 
-    /// The blobs of a manifest's children, of theirs too; nothing where it is no index. Takes 8 s at
-    /// most.
+    /// The blobs of a manifest's children, of theirs too; nothing where it is no index. Those of one that
+    /// names more than `limit` are left out. Takes 8 s at most.
     pub(crate) async fn children(
         &self,
         reader: Option<&Reader>,
         memory: &Memory,
         repository: &str,
         manifest: &[u8],
+        limit: usize,
     ) -> Children {
         let unknown = |digest: &Digest| !self.has(repository, digest);
         let first: Vec<_> = children(manifest).unwrap_or_default().into_iter().filter(unknown).collect();
@@ -110,7 +114,7 @@ impl Queued {
             level.retain(|digest| unknown(digest) && gathered.admits(digest));
             let mut fetched = stream::iter(std::mem::take(&mut level)).map(fetch).buffer_unordered(AT_ONCE);
             while let Some((digest, manifest)) = fetched.next().await {
-                level.extend(gathered.take(&digest, manifest));
+                level.extend(gathered.take(&digest, manifest, limit));
             }
             if level.is_empty() {
                 return gathered.found;
@@ -132,7 +136,8 @@ struct Gathered {
 impl Gathered {
     /// Whether one more is to be fetched.
     fn admits(&mut self, digest: &Digest) -> bool {
-        if self.manifests.len() == COUNT_MAX || self.bytes >= BYTES_MAX {
+        let full = self.bytes >= BYTES_MAX || self.found.blobs.len() >= BLOBS_MAX;
+        if full || self.manifests.len() == COUNT_MAX {
             self.found.missing.push(format!("{digest}: more manifests than are fetched for one push"));
             return false;
         }
@@ -140,7 +145,7 @@ impl Gathered {
     }
 
     /// Takes a manifest in, and gives its own children.
-    fn take(&mut self, digest: &Digest, manifest: Result<Bytes, Trouble>) -> Vec<Digest> {
+    fn take(&mut self, digest: &Digest, manifest: Result<Bytes, Trouble>, limit: usize) -> Vec<Digest> {
         let read = match manifest {
             Ok(manifest) => {
                 self.bytes += manifest.len();
@@ -154,6 +159,13 @@ impl Gathered {
             }
         };
         match read {
+            Ok((blobs, _)) if blobs.len() > limit => {
+                let blobs = blobs.len();
+                self.found
+                    .missing
+                    .push(format!("{digest}: {blobs} blobs, and limits.manifest_blobs is {limit}"));
+                Vec::new()
+            }
             Ok((blobs, children)) => {
                 self.found.blobs.extend(blobs);
                 children
@@ -179,12 +191,21 @@ mod tests {
         let mut gathered = Gathered::default();
         assert!(gathered.admits(&digest(0)) && !gathered.admits(&digest(0)));
         let index = format!(r#"{{"manifests": [{{"digest": "{}"}}]}}"#, digest(1));
-        assert_eq!(gathered.take(&digest(0), Ok(index.into())), [digest(1)]);
-        assert!(gathered.take(&digest(1), Err(Trouble::Absent("404".into()))).is_empty());
+        assert_eq!(gathered.take(&digest(0), Ok(index.into()), 9), [digest(1)]);
+        assert!(gathered.take(&digest(1), Err(Trouble::Absent("404".into())), 9).is_empty());
         assert!(gathered.found.missing.is_empty());
-        gathered.take(&digest(2), Err(Trouble::Busy("503".into())));
-        gathered.take(&digest(3), Ok("no manifest".into()));
+        gathered.take(&digest(2), Err(Trouble::Busy("503".into())), 9);
+        gathered.take(&digest(3), Ok("no manifest".into()), 9);
         assert_eq!(gathered.found.missing.len(), 2);
+        let image =
+            format!(r#"{{"layers": [{{"digest": "{}"}}, {{"digest": "{}"}}]}}"#, digest(5), digest(6));
+        gathered.take(&digest(4), Ok(image.clone().into()), 1);
+        assert!(
+            gathered.found.blobs.is_empty()
+                && gathered.found.missing[2].contains("limits.manifest_blobs is 1")
+        );
+        gathered.take(&digest(4), Ok(image.into()), 2);
+        assert_eq!((gathered.found.blobs.len(), gathered.found.missing.len()), (2, 3));
         gathered.bytes = BYTES_MAX;
         assert!(!gathered.admits(&digest(4)));
     }

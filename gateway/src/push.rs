@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backends::Digest;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode};
@@ -14,7 +15,7 @@ use crate::forward;
 use crate::http::{Body, Problem};
 use crate::memory::Use;
 use crate::read_along::{self, Copy};
-use crate::registry::{local_blobs, upload_repository};
+use crate::registry::{LocalBlob, local_blobs, upload_repository};
 use crate::sticky;
 use crate::upstream::{Answer, Does, Head, InstanceId, Order};
 
@@ -194,23 +195,17 @@ async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy) {
             return gateway.metrics.push_not_queued();
         }
     };
+    let limit = gateway.settings.limits.manifest_blobs;
+    if blobs.len() > limit {
+        let (manifest, blobs) = (Digest::of(&manifest), blobs.len());
+        tracing::error!(repository, %manifest, blobs, limit, "a manifest names more blobs than limits.manifest_blobs: they are not copied before the next sweep");
+        return gateway.metrics.push_not_queued();
+    }
     let (reader, memory) = (gateway.reader.as_deref(), &gateway.memory);
-    let children = gateway.queued.children(reader, memory, repository, &manifest).await;
+    let children = gateway.queued.children(reader, memory, repository, &manifest, limit).await;
     blobs.extend(children.blobs);
-    let blobs: Vec<_> = blobs.into_iter().map(|blob| (gateway.blob(blob.digest), blob.size)).collect();
-    let queued = gateway.fanout.enqueue(repository, &blobs, &targets).await;
-    gateway.metrics.journal_took(queued.is_ok());
-    match queued {
-        Ok(()) => tracing::info!(
-            repository,
-            blobs = blobs.len(),
-            targets = targets.len(),
-            "push queued for the other zones"
-        ),
-        Err(error) => {
-            tracing::error!(repository, blobs = blobs.len(), %error, "THE JOURNAL CANNOT BE WRITTEN: a push is acknowledged but its copies are not queued; push it again when the disk is mended");
-            return gateway.metrics.push_not_queued();
-        }
+    if !queue_blobs(gateway, repository, blobs, &targets).await {
+        return gateway.metrics.push_not_queued();
     }
     match children.missing.first() {
         None => gateway.queued.note(repository, &manifest),
@@ -224,4 +219,33 @@ async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy) {
             gateway.metrics.push_not_queued();
         }
     }
+}
+
+/// Writes copies to the journal; whether it took them.
+async fn queue_blobs(
+    gateway: &Gateway,
+    repository: &str,
+    blobs: Vec<LocalBlob>,
+    targets: &[Arc<str>],
+) -> bool {
+    let blobs: Vec<_> = blobs.into_iter().map(|blob| (gateway.blob(blob.digest), blob.size)).collect();
+    let queued = gateway.fanout.enqueue(repository, &blobs, targets).await;
+    gateway.metrics.journal_took(queued.is_ok());
+    match &queued {
+        Ok(()) => tracing::info!(
+            repository,
+            blobs = blobs.len(),
+            targets = targets.len(),
+            "push queued for the other zones"
+        ),
+        Err(error) if error.is_slowness() => tracing::error!(
+            repository, blobs = blobs.len(), %error,
+            "THE JOURNAL IS TOO SLOW: a push is acknowledged but its copies are not queued; a sweep queues them, or push it again later"
+        ),
+        Err(error) => tracing::error!(
+            repository, blobs = blobs.len(), %error,
+            "THE JOURNAL CANNOT BE WRITTEN: a push is acknowledged but its copies are not queued; mend its disk or its database, then a sweep queues them, or push it again"
+        ),
+    }
+    queued.is_ok()
 }

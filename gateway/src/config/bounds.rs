@@ -34,6 +34,9 @@ pub struct Limits {
     pub abandoned_fills: usize,
     /// A manifest larger than this is forwarded, but its blobs are not read for the copies.
     pub manifest: ByteSize,
+    /// A manifest that names more local blobs than this is forwarded, but they are not queued: copies
+    /// are left to the sweep. Images have some hundred layers at most.
+    pub manifest_blobs: usize,
     /// Remembered permissions (credential, repository, digest).
     pub permissions: u64,
     /// Redirects of the registry followed for one blob.
@@ -59,6 +62,7 @@ impl Default for Limits {
             fills: 256,
             abandoned_fills: 32,
             manifest: ByteSize::mib(4),
+            manifest_blobs: 2000,
             permissions: 100_000,
             redirects: 3,
             open_files: 512,
@@ -93,6 +97,7 @@ impl Limits {
             ("registry_permissions", self.registry_permissions),
             ("headers", self.headers),
             ("fills", self.fills),
+            ("manifest_blobs", self.manifest_blobs),
         ];
         for (name, count) in counts {
             if !(1..=COUNT_MAX).contains(&count) {
@@ -267,6 +272,7 @@ settable!(Limits {
     fills,
     abandoned_fills,
     manifest,
+    manifest_blobs,
     permissions,
     redirects,
     open_files,

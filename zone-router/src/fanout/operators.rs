@@ -8,11 +8,10 @@ use super::job::NewJob;
 use super::journal::{Journal, JournalError};
 
 impl FanOut {
-    /// Queues copies, all or none. On the disk when it returns; adding what is queued already does no
-    /// harm.
+    /// Queues copies. On the disk when it returns; adding what is queued already does no harm.
     ///
     /// # Errors
-    /// The journal could not be written, or not in time.
+    /// The journal could not be written, or not in time: then some may be queued and some not.
     pub async fn add(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
         self.journal.add(jobs).await
     }

@@ -62,6 +62,25 @@ pub enum JournalError {
     /// No answer within the bound; what was asked may yet be kept.
     #[error("journal: no answer within {} s", .0.as_secs())]
     Late(Duration),
+    /// Jobs were not written within the bound: what is before them takes too long.
+    #[error(
+        "journal: not written within {} s: {waiting} copies wait to be written; the disk or the \
+         database is slow, or more is pushed at once than it takes", .bound.as_secs()
+    )]
+    Slow {
+        /// How long was waited.
+        bound: Duration,
+        /// Copies that wait to be written.
+        waiting: usize,
+    },
+    /// As many jobs wait to be written as may.
+    #[error(
+        "journal: {waiting} copies wait to be written, which is as many as may: too much is pushed at once"
+    )]
+    Crowded {
+        /// Copies that wait to be written.
+        waiting: usize,
+    },
     /// The journal has ended.
     #[error("journal: closed")]
     Closed,
@@ -74,8 +93,20 @@ impl JournalError {
         match self {
             Self::File { .. } | Self::Open { .. } | Self::Newer { .. } => true,
             Self::Refused { lasting, .. } => *lasting,
-            Self::Sqlite(_) | Self::Away { .. } | Self::Late(_) | Self::Closed => false,
+            Self::Sqlite(_)
+            | Self::Away { .. }
+            | Self::Late(_)
+            | Self::Slow { .. }
+            | Self::Crowded { .. }
+            | Self::Closed => false,
         }
+    }
+
+    /// Whether the journal is merely slow, or asked for too much at once; nothing says that its disk or
+    /// its database fails.
+    #[must_use]
+    pub fn is_slowness(&self) -> bool {
+        matches!(self, Self::Late(_) | Self::Slow { .. } | Self::Crowded { .. })
     }
 }
 

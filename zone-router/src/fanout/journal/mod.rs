@@ -6,6 +6,7 @@
 
 mod bells;
 mod error;
+mod fair;
 mod finished;
 mod look;
 mod postgres;
@@ -31,9 +32,13 @@ use super::job::{Job, NewJob};
 use super::reason::reason;
 use crate::postgres::Database;
 use bells::Bells;
+use fair::{Fair, ROWS_PER_TURN};
 use finished::Finished;
 use postgres::Postgres;
 use sqlite::Sqlite;
+
+/// How long jobs wait to be written. Neither a disk that hangs nor what others push must hang a push.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a lane has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +94,7 @@ impl Count {
 pub struct Journal {
     engine: Engine,
     bells: Bells,
+    fair: Fair,
     finished: Finished,
 }
 
@@ -105,17 +111,17 @@ impl Journal {
     /// The file cannot be made, is no database, or a later release wrote it.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let engine = Engine::Sqlite(Sqlite::open(path)?);
-        Ok(Self { engine, bells: Bells::default(), finished: Finished::default() })
+        Ok(Self::of(engine, Bells::default()))
     }
 
     /// On a disk that is none: for simulation.
     #[cfg(test)]
     pub(super) fn simulated(simulated: sqlite::Simulated) -> Self {
-        Self {
-            engine: Engine::Sqlite(Sqlite::simulated(simulated)),
-            bells: Bells::default(),
-            finished: Finished::default(),
-        }
+        Self::of(Engine::Sqlite(Sqlite::simulated(simulated)), Bells::default())
+    }
+
+    fn of(engine: Engine, bells: Bells) -> Self {
+        Self { engine, bells, fair: Fair::new(), finished: Finished::default() }
     }
 
     /// Shares the journal in this database, making its tables if they are not there. A database
@@ -128,22 +134,38 @@ impl Journal {
     pub async fn connect(database: Database, tls: &ClientConfig) -> Result<Self, JournalError> {
         let bells = Bells::default();
         let postgres = Postgres::connect(database, tls, bells.clone()).await?;
-        let engine = Engine::Postgres(Arc::new(postgres));
-        Ok(Self { engine, bells, finished: Finished::default() })
+        Ok(Self::of(Engine::Postgres(Arc::new(postgres)), bells))
     }
 
-    /// Adds jobs, all or none. When it returns, they are on the disk, and whoever works on their
-    /// zones is told.
+    /// Adds jobs. When it returns, they are on the disk, and whoever works on their zones is told.
+    /// They are written piece by piece, each piece whole or not at all; the repository of the first is
+    /// the one whose turns they take.
     ///
     /// A job that is there already is made due, parked or not, and merged: the latest key and known
     /// size hold.
     ///
     /// # Errors
-    /// The commit failed or was late.
+    /// A commit failed or was late, or too much is being added; then some may be queued and some not.
     pub async fn add(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
-        if jobs.is_empty() {
-            return Ok(());
+        tokio::time::timeout(PATIENCE, self.add_in_turns(jobs))
+            .await
+            .map_err(|_| JournalError::Slow { bound: PATIENCE, waiting: self.fair.waiting() })?
+    }
+
+    async fn add_in_turns(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
+        let repository = jobs.first().and_then(|job| job.repository.clone()).unwrap_or_default();
+        let mut left = jobs.len();
+        let mut jobs = jobs.into_iter();
+        while left > 0 {
+            let rows = left.min(ROWS_PER_TURN);
+            left -= rows;
+            let _turn = self.fair.turn(&repository, rows, left).await?;
+            self.write_jobs(jobs.by_ref().take(rows).collect()).await?;
         }
+        Ok(())
+    }
+
+    async fn write_jobs(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
         let mut zones: Vec<_> = jobs.iter().map(|job| Arc::clone(&job.target)).collect();
         match &self.engine {
             Engine::Sqlite(sqlite) => sqlite.add(jobs).await?,

@@ -3,6 +3,7 @@
 mod authority;
 mod copies;
 mod crash;
+mod flood;
 mod journal;
 mod lanes;
 mod look;

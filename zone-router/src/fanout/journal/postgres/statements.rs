@@ -1,6 +1,6 @@
 //! Every statement on the table. Each is a transaction of its own, by the database's clock.
 
-/// Zones, digests, keys, sizes, repositories, stamp. Sorted by who calls, so that two adds of the
+/// Zones, digests, keys, sizes, repositories, stamp, repositories kept. Sorted by who calls, so that two adds of the
 /// same jobs never wait for each other in a circle.
 pub(super) const ADD: &str = "
 WITH added AS (
@@ -16,6 +16,10 @@ WITH added AS (
         fresh = true,
         stamp = excluded.stamp,
         parked = NULL
+    -- What says the same already, and nobody has under way, is left alone.
+    WHERE NOT (job.fresh AND job.parked IS NULL AND job.leased_by IS NULL AND job.key = excluded.key
+               AND job.size IS NOT DISTINCT FROM coalesce(excluded.size, job.size)
+               AND (excluded.repositories = '{}' OR job.repositories[1] = excluded.repositories[1]))
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones";
 

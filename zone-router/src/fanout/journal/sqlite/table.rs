@@ -101,23 +101,34 @@ SELECT zone, count(*) FILTER (WHERE parked IS NULL), total(size) FILTER (WHERE p
        count(parked), total(size) FILTER (WHERE parked IS NOT NULL)
 FROM job GROUP BY zone ORDER BY zone";
 
-/// Adds the job, or merges it into the one that is there.
+/// What is known of a job that is added again.
+const KNOWN: &str = "
+SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS coalesce(?4, size)
+FROM job WHERE zone = ?1 AND digest = ?2";
+
+/// Adds the job, or merges it into the one that is there. Where that says the same already, only its
+/// stamp changes, which no index has: a manifest that is pushed over and over costs little.
 pub(super) fn add(db: &Connection, job: NewJob, now: SystemTime) -> Result<()> {
-    let (zone, digest) = (&*job.target, job.blob.digest.to_string());
-    let known: Option<String> = db
-        .prepare_cached("SELECT repositories FROM job WHERE zone = ?1 AND digest = ?2")?
-        .query_row(params![zone, digest], |row| row.get(0))
+    let (zone, digest, key) = (&*job.target, job.blob.digest.to_string(), job.blob.key.as_str());
+    let size = job.size.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+    let known: Option<(String, bool)> = db
+        .prepare_cached(KNOWN)?
+        .query_row(params![zone, digest, key, size], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let repositories = merge(lines(known.as_deref().unwrap_or_default()), job.repository).join("\n");
-    db.prepare_cached(ADD)?.execute(params![
-        zone,
-        digest,
-        job.blob.key.as_str(),
-        job.size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
-        repositories,
-        to_millis(now),
-        fastrand::i64(..),
-    ])?;
+    let stamp = fastrand::i64(..);
+    let (known, same) = known.unwrap_or_default();
+    let repositories = merge(lines(&known), job.repository).join("\n");
+    if same && repositories == known {
+        return restamp(db, zone, &digest, stamp);
+    }
+    db.prepare_cached(ADD)?.execute(params![zone, digest, key, size, repositories, to_millis(now), stamp])?;
+    Ok(())
+}
+
+/// Tells who has the job under way that it was added again.
+fn restamp(db: &Connection, zone: &str, digest: &str, stamp: i64) -> Result<()> {
+    db.prepare_cached("UPDATE job SET stamp = ?3 WHERE zone = ?1 AND digest = ?2")?
+        .execute(params![zone, digest, stamp])?;
     Ok(())
 }
 
