@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::Digest as _;
 
 /// A SHA-256 content digest, `sha256:<64 lower-case hex>`.
@@ -25,6 +27,12 @@ impl Digest {
         let mut hasher = Hasher::new();
         hasher.update(bytes);
         hasher.finish()
+    }
+
+    /// Its bytes in base64, as S3 has them in `x-amz-checksum-sha256`.
+    #[must_use]
+    pub(crate) fn base64(&self) -> String {
+        STANDARD.encode(self.0)
     }
 
     /// The 64 lower-case hex characters, without the algorithm.

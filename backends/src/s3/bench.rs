@@ -21,5 +21,6 @@ pub fn failure(body: &[u8]) -> Option<String> {
 /// The body of CompleteMultipartUpload.
 #[must_use]
 pub fn completion(etags: &[String]) -> String {
-    request::completion(etags)
+    let part = |etag: &String| request::Done { etag: etag.clone(), checksum: None };
+    request::completion(&etags.iter().map(part).collect::<Vec<_>>())
 }

@@ -28,12 +28,20 @@ use crate::{Digest, Error, Hasher, Key, Kind, Meta, Result, Transport};
 /// Asks for encryption at rest.
 const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
 
+/// The digest of what is sent, where the store wants one.
+const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
+
+/// Of a bucket that refuses what comes without one.
+const CHECKSUM_WANTED: &str =
+    "the bucket wants Content-MD5 or a checksum with each object, as Object Lock does";
+
 /// What a refusal may teach; each is learned once a request, and so often it is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lesson {
     Clock,
     Place,
     Credentials,
+    Checksum,
 }
 
 /// What a request was signed with. A refusal teaches what differs from that: others that were under
@@ -43,6 +51,7 @@ struct Signed {
     credentials: Credentials,
     place: Arc<Place>,
     clock: i64,
+    checksum: bool,
 }
 
 /// A request before it is signed.
@@ -70,6 +79,15 @@ impl Call {
         self
     }
 
+    /// With the digest of what is sent.
+    pub(super) fn with_checksum(mut self, digest: Option<Digest>) -> Result<Self> {
+        match digest {
+            Some(digest) => self = self.with_header(CHECKSUM, &digest.base64())?,
+            None => drop(self.headers.remove(CHECKSUM)),
+        }
+        Ok(self)
+    }
+
     pub(super) fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
@@ -89,6 +107,9 @@ pub(super) struct Client {
     clock: Clock,
     /// How often a refusal has taught something that makes the next request another.
     lessons: AtomicU64,
+    /// Whether the store wants a checksum with what is written. Others may refuse one, so that none is sent
+    /// before a refusal has said so.
+    checksums: AtomicBool,
     /// Whether the bucket was seen to exist, so that 404 can only mean the object.
     bucket_seen: AtomicBool,
 }
@@ -104,6 +125,7 @@ impl Client {
             encrypt: config.encrypt,
             clock: Clock::default(),
             lessons: AtomicU64::new(0),
+            checksums: AtomicBool::new(false),
             bucket_seen: AtomicBool::new(false),
         })
     }
@@ -116,6 +138,11 @@ impl Client {
             headers.insert(ENCRYPTION, HeaderValue::from_static("AES256"));
         }
         headers
+    }
+
+    /// Whether what is written needs a checksum.
+    pub(super) fn checksums(&self) -> bool {
+        self.checksums.load(Ordering::Relaxed)
     }
 
     /// The request, signed, and what it was signed with.
@@ -131,7 +158,8 @@ impl Client {
         *request.headers_mut() = call.headers.clone();
         let clock = self.clock.offset();
         sign(&mut request, body, &credentials, &place.region, clock::there(clock))?;
-        Ok((request, Signed { url, credentials, place, clock }))
+        let checksum = call.headers.contains_key(CHECKSUM);
+        Ok((request, Signed { url, credentials, place, clock, checksum }))
     }
 
     /// Sends a request; any answer is a result.
@@ -330,6 +358,13 @@ impl Client {
             && self.credentials.renew(&signed.credentials, refusal).await
         {
             Some(Lesson::Credentials)
+        } else if !signed.checksum && failure.wants_checksum() {
+            if !self.checksums.swap(true, Ordering::Relaxed) {
+                tracing::info!(
+                    "the bucket wants a checksum with each object, as Object Lock does: one is sent"
+                );
+            }
+            Some(Lesson::Checksum)
         } else {
             None
         };
@@ -369,14 +404,15 @@ fn refused_credentials(status: StatusCode, failure: &Failure, silent: bool) -> O
     }
 }
 
-/// The refusal of a write that asked for encryption where there is none to be had, such as by RadosGW
-/// over plain HTTP, with what to do about it.
+/// The refusal of a write, with what to do about it where that is known: of one that asked for encryption
+/// where there is none to be had, such as by RadosGW over plain HTTP.
 fn explained(what: &str, call: &Call, error: Error) -> Error {
     let refused = matches!(
         error.code(),
         Some("InvalidRequest" | "InvalidArgument" | "NotImplemented" | "InvalidEncryptionAlgorithmError")
     );
-    if !refused || !call.headers.contains_key(ENCRYPTION) {
+    let known = error.to_string().contains(CHECKSUM_WANTED);
+    if known || !refused || !call.headers.contains_key(ENCRYPTION) {
         return error;
     }
     let advice = "S3Storage writes ask for encryption at rest (AES256), which this store may refuse, as RadosGW \
@@ -396,6 +432,9 @@ pub(super) fn failed(what: &str, status: StatusCode, headers: &HeaderMap, body: 
     let region = region.or(failure.region.as_deref()).filter(|region| is_region(region));
     let what = match region.filter(|_| elsewhere) {
         Some(region) => format!("{what}: the bucket is in region {region}"),
+        None if failure.wants_checksum() => {
+            format!("{what}: {CHECKSUM_WANTED}")
+        }
         None => what.to_owned(),
     };
     refused(&what, status, headers, failure.code.as_deref())

@@ -125,7 +125,9 @@ impl S3Store {
     async fn put_single(&self, key: &Key, source: &Source) -> Result<()> {
         let what = format!("put {key}");
         let url = self.client.address.object(key, &[])?;
+        let checksum = self.client.checksums().then(|| source.digest());
         let call = Call::new(Method::PUT, url).with_headers(self.client.write_headers());
+        let call = call.with_checksum(checksum)?;
         let upload = Upload::proven(source, &self.client.http.timeouts()).await?;
         self.client.upload(&what, key, &call, Payload::Signed(source.digest()), upload).await.map(drop)
     }

@@ -1,15 +1,16 @@
 //! Objects written in parts.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
-use http::header;
+use futures_util::{StreamExt, TryStreamExt};
+use http::{HeaderName, header};
 use reqwest::{Method, Response};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::client::{Call, Client, failed};
-use super::request;
+use super::request::{self, Done};
 use super::sign::Payload;
 use crate::parts::{PARTS_IN_FLIGHT, Part, Parts};
 use crate::persist::persist;
@@ -33,6 +34,9 @@ const ABORT_PAUSE: Duration = Duration::from_millis(300);
 /// How long a store may take to put the parts together; Amazon documents "several minutes".
 const COMPLETION: Duration = Duration::from_secs(300);
 
+/// What the parts of an upload are checked by (CreateMultipartUpload).
+const ALGORITHM: HeaderName = HeaderName::from_static("x-amz-checksum-algorithm");
+
 /// Writes `source` in parts of at least `part` bytes.
 ///
 /// The object appears by the completing request, and that is sent only after everything that was
@@ -40,9 +44,18 @@ const COMPLETION: Duration = Duration::from_secs(300);
 pub(super) async fn put(client: &Arc<Client>, key: &Key, source: &Source, part: u64) -> Result<()> {
     let what = format!("put {key}");
     let part = part_size(source.size(), part);
-    let started = Started::begin(client, &what, key).await?;
+    let checksums = client.checksums();
+    let started = Started::begin(client, &what, key, checksums).await?;
     let written = started.write(&what, source, part).await;
-    started.end(written).await
+    match started.end(written).await {
+        // Parts have checksums where the upload was begun for them, and a part's refusal said it too late.
+        Err(_) if !checksums && client.checksums() => {
+            let started = Started::begin(client, &what, key, true).await?;
+            let written = started.write(&what, source, part).await;
+            started.end(written).await
+        }
+        written => written,
+    }
 }
 
 /// The size of parts for an object of `size` bytes: `part`, or more if they would be too many.
@@ -55,17 +68,22 @@ pub(super) struct Started {
     pub(super) client: Arc<Client>,
     key: Key,
     id: String,
+    /// Whether each part is sent with its digest.
+    checksums: bool,
     open: bool,
 }
 
 impl Started {
-    /// Begins an upload.
-    pub(super) async fn begin(client: &Arc<Client>, what: &str, key: &Key) -> Result<Self> {
+    /// Begins an upload; `checksums` says whether each part will be sent with its digest.
+    pub(super) async fn begin(client: &Arc<Client>, what: &str, key: &Key, checksums: bool) -> Result<Self> {
         let url = client.address.object(key, &[("uploads", "")])?;
-        let call = Call::new(Method::POST, url).with_headers(client.write_headers());
+        let mut call = Call::new(Method::POST, url).with_headers(client.write_headers());
+        if checksums {
+            call = call.with_header(ALGORITHM, "SHA256")?;
+        }
         let answer = client.ok(what, &call).await?;
         let id = request::upload_id(&client.http.whole(what, answer).await?)?;
-        Ok(Self { client: Arc::clone(client), key: key.clone(), id, open: true })
+        Ok(Self { client: Arc::clone(client), key: key.clone(), id, checksums, open: true })
     }
 
     /// Ends it, as it went: what was not completed is taken back.
@@ -78,7 +96,7 @@ impl Started {
     }
 
     async fn write(&self, what: &str, source: &Source, part_size: u64) -> Result<()> {
-        let etags = if part_size > MAX_PART_IN_MEMORY {
+        let parts = if part_size > MAX_PART_IN_MEMORY {
             self.stream(what, source, part_size).await?
         } else {
             let parts = Parts::open(source, part_size, self.client.http.timeouts().stall).await?;
@@ -89,13 +107,14 @@ impl Started {
                 .try_collect()
                 .await?
         };
-        self.complete(what, Some(source.digest()), &etags).await
+        self.complete(what, Some(source.digest()), &parts).await
     }
 
-    /// Sends a part that is in memory, again if need be, and returns its ETag.
-    async fn send(&self, what: &str, part: Part) -> Result<String> {
+    /// Sends a part that is in memory, again if need be.
+    async fn send(&self, what: &str, part: Part) -> Result<Done> {
         let what = format!("{what}, part {}", part.number);
-        let call = self.call(part.number)?;
+        let checksum = self.checksums.then_some(part.digest);
+        let call = self.call(part.number)?.with_checksum(checksum)?;
         let answer = self
             .client
             .taught(|| {
@@ -105,44 +124,51 @@ impl Started {
                 })
             })
             .await?;
-        etag(&what, &answer)
+        Ok(Done { etag: etag(&what, &answer)?, checksum })
     }
 
-    /// Sends all parts as they are read, one after the other, and returns their ETags.
+    /// Sends all parts as they are read, one after the other.
     ///
     /// A part that has to be sent again is read again, and the proof goes on from the bytes of the
     /// try that the store took: those are the object, whatever was read before. (Should an earlier
     /// try land late with other bytes, its ETag is another, and the completing request fails.)
-    async fn stream(&self, what: &str, source: &Source, part_size: u64) -> Result<Vec<String>> {
+    async fn stream(&self, what: &str, source: &Source, part_size: u64) -> Result<Vec<Done>> {
         let mut proof = Proof::new(source.digest(), source.size(), Hasher::new());
-        let mut etags = Vec::new();
+        let mut parts = Vec::new();
         while proof.missing() > 0 {
-            let number = etags.len() as u64 + 1;
+            let number = parts.len() as u64 + 1;
             let what = format!("{what}, part {number}");
-            let call = self.call(number)?;
-            let send = || self.send_streamed(&what, &call, source, &proof, part_size);
-            let (answer, proven) = self.client.taught(|| persist(send)).await?;
-            etags.push(etag(&what, &answer)?);
+            let call = || self.call(number);
+            let send = || self.send_streamed(&what, call, source, &proof, part_size);
+            let (part, proven) = self.client.taught(|| persist(send)).await?;
+            parts.push(part);
             proof = proven;
         }
-        Ok(etags)
+        Ok(parts)
     }
 
-    /// Sends the part that comes next to what `before` has seen, and returns the proof with it.
+    /// Sends the part that comes next to what `before` has seen, and returns the proof with it. Where the
+    /// store wants its digest beforehand, the part is read twice.
     async fn send_streamed(
         &self,
         what: &str,
-        call: &Call,
+        call: impl FnOnce() -> Result<Call>,
         source: &Source,
         before: &Proof,
         part_size: u64,
-    ) -> Result<(Response, Proof)> {
+    ) -> Result<(Done, Proof)> {
         let start = before.size() - before.missing();
-        let length = part_size.min(before.missing());
+        let range = start..start + part_size.min(before.missing());
         let timeouts = self.client.http.timeouts();
-        let (upload, seen) = Upload::part(source, start..start + length, before.clone(), &timeouts).await?;
-        let answer = self.client.upload(what, &self.key, call, Payload::Unsigned, upload).await?;
-        Ok((answer, seen.proof()))
+        let checksum = match self.checksums {
+            true => Some(digest_of(source, range.clone(), timeouts.stall).await?),
+            false => None,
+        };
+        let (upload, seen) = Upload::part(source, range, before.clone(), &timeouts).await?;
+        let call = call()?.with_checksum(checksum)?;
+        let payload = checksum.map_or(Payload::Unsigned, Payload::Signed);
+        let answer = self.client.upload(what, &self.key, &call, payload, upload).await?;
+        Ok((Done { etag: etag(what, &answer)?, checksum }, seen.proof()))
     }
 
     pub(super) fn call(&self, number: u64) -> Result<Call> {
@@ -153,9 +179,9 @@ impl Started {
 
     /// Makes the object appear. Where it is not known whether it did, what is there is read, if it should
     /// have this digest.
-    pub(super) async fn complete(&self, what: &str, digest: Option<Digest>, etags: &[String]) -> Result<()> {
+    pub(super) async fn complete(&self, what: &str, digest: Option<Digest>, parts: &[Done]) -> Result<()> {
         let url = self.client.address.object(&self.key, &[("uploadId", &self.id)])?;
-        let call = Call::new(Method::POST, url).with_body(request::completion(etags));
+        let call = Call::new(Method::POST, url).with_body(request::completion(parts));
         let call = call.with_header(header::CONTENT_TYPE, "application/xml")?;
         // A broken connection may hide that it was done.
         let error = match self.try_complete(what, &call).await {
@@ -209,6 +235,17 @@ impl Started {
     }
 }
 
+/// The digest of a part of a source; `stall` bounds each wait for a piece.
+async fn digest_of(source: &Source, range: Range<u64>, stall: Duration) -> Result<Digest> {
+    let late = |_| Error::new(Kind::Source, "read the source: no answer");
+    let mut pieces = timeout(stall, source.open(range)).await.map_err(late)??;
+    let mut hasher = Hasher::new();
+    while let Some(piece) = timeout(stall, pieces.next()).await.map_err(late)? {
+        hasher.update(&piece?);
+    }
+    Ok(hasher.finish())
+}
+
 /// What identifies a part to the completing request.
 fn etag(what: &str, answer: &Response) -> Result<String> {
     let etag = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
@@ -224,7 +261,8 @@ impl Drop for Started {
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let client = Arc::clone(&self.client);
-        let abandoned = Self { client, key: self.key.clone(), id: self.id.clone(), open: false };
+        let (key, id, checksums) = (self.key.clone(), self.id.clone(), self.checksums);
+        let abandoned = Self { client, key, id, checksums, open: false };
         let tidying = self.client.tidying.clone();
         tidying.spawn_on(async move { abandoned.abort().await }, &runtime);
     }

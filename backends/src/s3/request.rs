@@ -12,7 +12,7 @@ use crate::error::word;
 use crate::pages::Page;
 use crate::timestamp::timestamp;
 use crate::urls::{ENCODED, ENCODED_PATH, with_query};
-use crate::{Error, Key, Kind, Meta, Result, key};
+use crate::{Digest, Error, Key, Kind, Meta, Result, key};
 
 /// S3's bound on the length of a key, in bytes.
 const MAX_KEY: usize = 1024;
@@ -90,11 +90,23 @@ impl Address {
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Failure {
     pub(crate) code: Option<String>,
+    pub(crate) message: Option<String>,
     pub(crate) request_id: Option<String>,
     /// The region to sign for, with `AuthorizationHeaderMalformed`.
     pub(crate) region: Option<String>,
     /// The host to go to, with `PermanentRedirect` and `TemporaryRedirect`.
     pub(crate) endpoint: Option<String>,
+}
+
+impl Failure {
+    /// Whether the store wants a checksum with what is written, as for a bucket with Object Lock: "Content-MD5 OR
+    /// x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"
+    /// (PutObject; UploadPart likewise).
+    pub(super) fn wants_checksum(&self) -> bool {
+        let named = matches!(self.code.as_deref(), Some("InvalidRequest" | "MissingContentMD5"));
+        let message = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        named && (message.contains("content-md5") || message.contains("x-amz-checksum"))
+    }
 }
 
 /// The `<Error>` that a body holds, if it does.
@@ -125,14 +137,27 @@ pub(super) fn upload_id(body: &[u8]) -> Result<String> {
     xml::<Initiated>("InitiateMultipartUploadResult", body).map(|initiated| initiated.upload_id)
 }
 
+/// A part that the store has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Done {
+    /// What identifies it.
+    pub(super) etag: String,
+    /// Its digest, where it was sent with one.
+    pub(super) checksum: Option<Digest>,
+}
+
 /// The body of CompleteMultipartUpload, from the parts' ETags as they were given: some servers
 /// send quotes and some do not.
-pub(super) fn completion(etags: &[String]) -> String {
+pub(super) fn completion(parts: &[Done]) -> String {
     let mut text =
         String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
-    for (index, etag) in etags.iter().enumerate() {
-        let (number, etag) = (index + 1, escape(etag));
-        text.push_str(&format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"));
+    for (index, part) in parts.iter().enumerate() {
+        let (number, etag) = (index + 1, escape(&part.etag));
+        text.push_str(&format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag>"));
+        if let Some(checksum) = &part.checksum {
+            text.push_str(&format!("<ChecksumSHA256>{}</ChecksumSHA256>", checksum.base64()));
+        }
+        text.push_str("</Part>");
     }
     text.push_str("</CompleteMultipartUpload>");
     text

@@ -137,10 +137,14 @@ fn multipart_bodies() {
     assert_eq!(upload_id(body).expect("parses"), "a/b+c");
     assert!(upload_id(b"<html/>").is_err());
     assert_eq!(
-        completion(&["\"abc\"".to_owned(), "d<e".to_owned()]),
+        completion(&[
+            Done { etag: "\"abc\"".to_owned(), checksum: None },
+            Done { etag: "d<e".to_owned(), checksum: Some(Digest::EMPTY) }
+        ]),
         "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
          <Part><PartNumber>1</PartNumber><ETag>&quot;abc&quot;</ETag></Part>\
-         <Part><PartNumber>2</PartNumber><ETag>d&lt;e</ETag></Part></CompleteMultipartUpload>"
+         <Part><PartNumber>2</PartNumber><ETag>d&lt;e</ETag>\
+         <ChecksumSHA256>47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=</ChecksumSHA256></Part></CompleteMultipartUpload>"
     );
 }
 

@@ -12,7 +12,7 @@ use reqwest::Method;
 use super::client::{Call, Client, failed};
 use super::config::S3Config;
 use super::multipart::{PART_STEP, Started, part_size};
-use super::request;
+use super::request::{self, Done};
 use crate::persist::persist;
 use crate::urls::ENCODED;
 use crate::{Digest, Error, Key, Kind, Result};
@@ -66,7 +66,7 @@ pub(super) async fn copy(
     let what = format!("copy {key} within the store");
     if size > single {
         let part = part_size(size, part.next_multiple_of(PART_STEP));
-        let started = Started::begin(client, &what, key).await?;
+        let started = Started::begin(client, &what, key, false).await?;
         let copied = copy_parts(&started, &what, from, size, part).await;
         return started.end(copied).await;
     }
@@ -78,8 +78,8 @@ pub(super) async fn copy(
 async fn copy_parts(started: &Started, what: &str, from: &str, size: u64, part: u64) -> Result<()> {
     let ranges = (0..size.div_ceil(part)).map(|number| number * part..size.min((number + 1) * part));
     let copies = ranges.enumerate().map(|(index, range)| copy_part(started, what, from, index + 1, range));
-    let etags: Vec<String> = stream::iter(copies).buffered(PARTS_IN_FLIGHT).try_collect().await?;
-    started.complete(what, None, &etags).await
+    let parts: Vec<Done> = stream::iter(copies).buffered(PARTS_IN_FLIGHT).try_collect().await?;
+    started.complete(what, None, &parts).await
 }
 
 async fn copy_part(
@@ -88,11 +88,12 @@ async fn copy_part(
     from: &str,
     number: usize,
     range: Range<u64>,
-) -> Result<String> {
+) -> Result<Done> {
     let what = format!("{what}, part {number}");
     let range = format!("bytes={}-{}", range.start, range.end - 1);
     let call = started.call(number as u64)?.with_header(SOURCE, from)?.with_header(SOURCE_RANGE, &range)?;
-    persist(|| copied(&started.client, &what, &call, "CopyPartResult")).await
+    let etag = persist(|| copied(&started.client, &what, &call, "CopyPartResult")).await?;
+    Ok(Done { etag, checksum: None })
 }
 
 /// Sends a copying request, and gives the ETag of what was made. A 200 may be sent before it is known

@@ -113,6 +113,13 @@ fn by_code(step: Name, peer: &Peer, code: &str) -> Option<Advice> {
 
 /// By the words of a driver, where it knows more than the server said.
 fn by_words(step: Name, said: &str) -> Option<Advice> {
+    if said.contains("as Object Lock does") {
+        return Some(Advice::new(
+            "the bucket has Object Lock with a default retention, takes no object without a checksum, and did \
+             not take `x-amz-checksum-sha256` for one",
+            "give the zone a bucket without a default retention: deleted blobs would stay in this one anyway",
+        ));
+    }
     if said.contains("encryption at rest") {
         return Some(Advice::new(
             "S3Storage writes ask for encryption at rest, and this store refuses that, as RadosGW does over \
