@@ -15,6 +15,7 @@ mod pitfalls;
 mod quay;
 mod redis;
 mod replication;
+mod roots;
 mod routing;
 mod settings;
 mod unread;
@@ -35,6 +36,7 @@ pub use journal::JournalSettings;
 pub use patterns::Patterns;
 pub use redis::RedisSettings;
 pub use replication::{Placements, ReplicationSettings, Sweep};
+pub(crate) use roots::{Roots, roots};
 pub(crate) use settings::without_port;
 pub use settings::{Account, CacheSettings, NamedZone, Settings, TlsSettings};
 

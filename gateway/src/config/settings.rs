@@ -21,6 +21,7 @@ use super::patterns::{Patterns, patterns};
 use super::pitfalls::{Facts, pitfalls};
 use super::quay::QuayFile;
 use super::replication::{ReplicationSettings, replication};
+use super::roots;
 use super::zones::{Preference, targets, zones};
 use crate::http::Allowed;
 
@@ -113,7 +114,7 @@ pub struct TlsSettings {
 /// A registry account.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// Such as `org+robot`.
+    /// A user, or a robot such as `org+robot`, which reads one namespace.
     pub username: String,
     /// Its password.
     pub password: Secret,
@@ -168,6 +169,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
     if file.registry.instances.is_some() {
         warnings.extend(instances::warning(&instances, &zones));
     }
+    let ca_files = ca_files(path, &file, &mut warnings)?;
     Ok(Settings {
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
@@ -184,7 +186,7 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
         forward_headers: forward_headers(path, file.registry.forward_headers.as_ref())?,
         layer_max: quay.layer_max(),
         account: account(path, &file)?,
-        ca_files: ca_files(path, &file)?,
+        ca_files,
         verify: file.replication.verify.into(),
         copy_limits: file.replication.limits.limits(path, &zones)?,
         policies: file.routing.policies(path, &zones)?,
@@ -320,23 +322,17 @@ fn account(path: &Path, file: &File) -> Result<Option<Account>, ConfigError> {
     }
 }
 
-/// The operator's extra roots and those that Quay itself trusts, which lie beside its
-/// `config.yaml` in `extra_ca_certs` (`conf/init/certs_install.sh`).
-fn ca_files(path: &Path, file: &File) -> Result<Vec<PathBuf>, ConfigError> {
+/// The operator's extra roots, and those that Quay itself trusts. What is odd about the latter is a
+/// warning: Quay starts with it.
+fn ca_files(path: &Path, file: &File, warnings: &mut Vec<String>) -> Result<Vec<PathBuf>, ConfigError> {
     let mut files = Vec::new();
     if let Some(ca) = &file.ca {
         files.push(existing(path, "ca", ca)?);
     }
-    let Some(config) = &file.registry.config else { return Ok(files) };
-    let config = relative_to(path, &config.value);
-    let extra = config.parent().unwrap_or_else(|| Path::new(".")).join("extra_ca_certs");
-    if extra.is_file() {
-        files.push(extra);
-    } else if let Ok(entries) = std::fs::read_dir(&extra) {
-        let mut found: Vec<_> =
-            entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()).collect();
-        found.sort();
+    if let Some(config) = &file.registry.config {
+        let (found, odd) = roots::quays_own(&relative_to(path, &config.value));
         files.extend(found);
+        warnings.extend(odd);
     }
     Ok(files)
 }

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+
+use crate::config::{self, Roots};
 
 /// The system's roots and those in `files`.
 pub(super) fn load(files: &[PathBuf]) -> anyhow::Result<RootCertStore> {
@@ -16,12 +15,14 @@ pub(super) fn load(files: &[PathBuf]) -> anyhow::Result<RootCertStore> {
     }
     roots.add_parsable_certificates(system.certs);
     for file in files {
-        let read = || CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>();
-        let found =
-            read().with_context(|| format!("cannot read roots from {}: PEM is expected", file.display()))?;
-        let count = found.len();
-        let (added, _) = roots.add_parsable_certificates(found);
-        anyhow::ensure!(added > 0, "{} holds no usable root ({count} certificates read)", file.display());
+        let Roots { certificates, unusable } = config::roots(file)
+            .map_err(|why| anyhow::anyhow!("cannot read roots from {}: {why}", file.display()))?;
+        let (added, _) = roots.add_parsable_certificates(certificates);
+        anyhow::ensure!(
+            added > 0,
+            "{} holds no usable root ({unusable} unusable ones): PEM is expected",
+            file.display()
+        );
     }
     if roots.is_empty() {
         tracing::warn!(
