@@ -64,6 +64,67 @@ async fn what_is_wrong_is_said_with_its_fix() -> Result<()> {
     Ok(())
 }
 
+/// A robot of one namespace, where there are two.
+#[tokio::test]
+async fn namespaces_that_the_account_does_not_see_are_named() -> Result<()> {
+    let stage = Stage::start().await?;
+    stage.site.quay.add_repository("admin/one", false);
+    let rows = "INSERT INTO \"user\" (username, email, organization, robot) \
+                VALUES ('admin', 'a', false, false), ('elsewhere', 'e', true, false); \
+                INSERT INTO repository (namespace_user_id, name) SELECT id, 'one' FROM \"user\"";
+    stage.tables.run(rows).await?;
+    let (passed, report, said) = checked(&stage.prepared(&json!({}))?).await?;
+    ensure!(passed, "{said}");
+    let warnings = report["warnings"].to_string();
+    ensure!(warnings.contains("account: it sees no repository in 1 of 2 namespaces (elsewhere)"), "{said}");
+    ensure!(warnings.contains("GLOBAL_READONLY_SUPER_USERS"), "{said}");
+    Ok(())
+}
+
+/// libpq's own default: Quay gets on with a certificate that nobody verifies, and without any.
+#[tokio::test]
+async fn a_missing_sslmode_fails_with_the_line_to_add() -> Result<()> {
+    let postgres = Postgres::start(Some(&Authority::generate()?)).await?;
+    let redis = Redis::start(None).await?;
+    let tables = QuayTables::make(&postgres, &LOCATIONS).await?;
+    let site = Site::start()?;
+    let mut quay = site.quay.config();
+    quay["DB_URI"] = postgres.tls_url().replace("postgres://", "postgresql+psycopg2://").into();
+    quay["DB_CONNECTION_ARGS"] = json!({"threadlocals": true, "autorollback": true});
+    quay["USER_EVENTS_REDIS"] = redis.quay_entry();
+    let config = site.gateway_config(&json!({"replication": {"placements": true}}));
+    let prepared = |quay: &Value| {
+        let quay = quay.to_string();
+        tests::gateway::Gateway::prepare(&config, &[("quay.yaml", quay.as_str())])
+    };
+    let gateway = prepared(&quay)?;
+    let fix = |report: &Value| report["database"]["steps"][0]["fix"].as_str().unwrap_or_default().to_owned();
+    let (passed, report, said) = checked(&gateway).await?;
+    ensure!(!passed && fix(&report).contains("`sslrootcert: FILE`"), "{said}");
+    ensure!(report["warnings"].to_string().contains("has no sslmode"), "{said}");
+    let table = gateway.command(&["check"]).await?;
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    let last = table.lines().last().unwrap_or_default();
+    ensure!(last.starts_with("FAILED: ") && last.ends_with("database failed, lock passed"), "{last}");
+
+    tables.run("ALTER SYSTEM SET ssl = off").await?;
+    tables.run("SELECT pg_reload_conf()").await?;
+    let off = "DO $$ BEGIN IF current_setting('ssl') = 'on' THEN RAISE 'not yet'; END IF; END $$";
+    // It reads its file again as soon as it can.
+    let mut tries = 0;
+    while let Err(error) = tables.run(off).await {
+        tries += 1;
+        ensure!(tries < 10_000, "TLS does not go off: {error:#}");
+    }
+    let (passed, report, said) = checked(&gateway).await?;
+    ensure!(!passed && fix(&report).contains("`sslmode: disable`"), "{said}");
+    // With that line it passes.
+    quay["DB_CONNECTION_ARGS"]["sslmode"] = "disable".into();
+    let (_, report, said) = checked(&prepared(&quay)?).await?;
+    ensure!(report["database"]["ok"] == true && !said.contains("has no sslmode"), "{said}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn quays_own_configuration_names_them_over_tls() -> Result<()> {
     let authority = Authority::generate()?;

@@ -102,6 +102,8 @@ pub async fn run(settings: &Settings, each: Option<Duration>, progress: Progress
     warnings.extend(registry.iter().zip(&names).flat_map(|(instance, name)| noted(name, &instance.steps)));
     warnings.extend(zones.iter().flat_map(|zone| noted(&format!("zone {}", zone.name), &zone.steps)));
     warnings.extend(behalf.iter().flat_map(|one| noted(one.name, &one.steps)));
+    let odd = |one: &BehalfReport| one.warning.as_ref().map(|warning| format!("{}: {warning}", one.name));
+    warnings.extend(behalf.iter().filter_map(odd));
     Ok(Report { registry, zones, journal, behalf, warnings })
 }
 

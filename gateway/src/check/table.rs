@@ -62,9 +62,19 @@ pub fn table(report: &Report) -> String {
     for warning in &report.warnings {
         let _ = writeln!(text, "\nwarning: {warning}");
     }
-    let passed = report.zones.iter().filter(|zone| zone.steps.passed()).count();
-    let _ = writeln!(text, "\n{}, {passed} of {} zones passed", registry(report), report.zones.len());
+    let _ = writeln!(text, "\n{}", verdict(report));
     text
+}
+
+/// All that was checked, in a line.
+fn verdict(report: &Report) -> String {
+    let passed = report.zones.iter().filter(|zone| zone.steps.passed()).count();
+    let mut parts = vec![registry(report), format!("{passed} of {} zones passed", report.zones.len())];
+    let word = |steps: &Steps| if steps.passed() { "passed" } else { "failed" };
+    parts.extend(report.journal.iter().map(|journal| format!("journal {}", word(&journal.steps))));
+    parts.extend(report.behalf.iter().map(|one| format!("{} {}", one.name, word(&one.steps))));
+    let failed = if report.passed() { "" } else { "FAILED: " };
+    format!("{failed}{}", parts.join(", "))
 }
 
 /// How the registry fared.

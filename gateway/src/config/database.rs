@@ -25,6 +25,8 @@ struct Arguments {
 pub(super) struct Named {
     pub(super) database: Database,
     pub(super) root: Option<PathBuf>,
+    /// Nothing says how the line is protected.
+    pub(super) sslmode_missing: bool,
 }
 
 /// Reads `DB_URI` as SQLAlchemy does (`sqlalchemy/engine/url.py`), of which Quay takes host, port,
@@ -60,7 +62,8 @@ pub(super) fn quays_own(uri: &Secret, arguments: Option<&Untyped>) -> Result<Nam
         password: parts.password.as_ref(),
         database: &parts.database,
     };
-    Ok(Named { database: Database::at(&address, mode), root: arguments.sslrootcert })
+    let sslmode_missing = arguments.sslmode.is_none();
+    Ok(Named { database: Database::at(&address, mode), root: arguments.sslrootcert, sslmode_missing })
 }
 
 /// A path in Quay's container, here: as it is where there is such a file, else by its name beside

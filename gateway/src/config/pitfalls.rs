@@ -40,6 +40,7 @@ pub(super) fn pitfalls(facts: &Facts<'_>) -> Vec<String> {
         found.extend(no_preference(facts));
         found.extend(orphans(facts));
         found.extend(no_lock(facts));
+        found.extend(no_sslmode(facts));
     }
     // Where Quay would not know of copies, that has been said.
     let untold = facts.kind == RegistryKind::Quay && !facts.is_told() && !facts.accept_orphans;
@@ -141,6 +142,16 @@ fn orphans(facts: &Facts<'_>) -> Vec<String> {
         }
     }
     found
+}
+
+/// libpq's default is `prefer`: TLS where it is offered, of whoever answers, else none.
+fn no_sslmode(facts: &Facts<'_>) -> Option<String> {
+    facts.placements.filter(|placements| placements.sslmode_missing).map(|_| {
+        "Quay's DB_CONNECTION_ARGS has no sslmode: Quay then goes without TLS where its database has none, and \
+         verifies no certificate; here TLS is wanted and verified; if the database has no TLS, add \
+         `sslmode: disable` to DB_CONNECTION_ARGS, else `sslmode: verify-full` (`quay-gateway check` says which)"
+            .to_owned()
+    })
 }
 
 /// Without its lock, nobody can take a copy back whose blob is deleted at that moment.

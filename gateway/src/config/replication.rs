@@ -72,6 +72,8 @@ pub struct Placements {
     pub database: Box<Database>,
     /// Roots that its certificate is verified with, beside the others.
     pub root: Option<PathBuf>,
+    /// Quay's own file names the database, and does not say how the line to it is protected.
+    pub sslmode_missing: bool,
     /// Where Quay's locks are; `None` where it has none (up to 3.16).
     pub lock: Option<RedisSettings>,
     /// The zones that Quay can read from; it would fail at a placement in any other.
@@ -136,7 +138,7 @@ fn placements(path: &Path, file: &File, quay: &QuayFile) -> Result<Option<Placem
         ));
     }
     let config = file.registry.config.as_ref().map(|config| relative_to(path, &config.value));
-    let (database, root) = match (&written.database, &quay.database_uri, &config) {
+    let (database, root, sslmode_missing) = match (&written.database, &quay.database_uri, &config) {
         (Some(entry), _, _) => {
             let key = "replication.database";
             let url = url(path, key, entry)?.ok_or_else(|| {
@@ -146,7 +148,7 @@ fn placements(path: &Path, file: &File, quay: &QuayFile) -> Result<Option<Placem
                 )
             })?;
             let database = Database::parse(&url).map_err(|why| fail(entry.line, format!("{key}: {why}")))?;
-            (database, None)
+            (database, None, false)
         }
         (None, Some(uri), Some(config)) => {
             let named = quays_own(uri, quay.database_arguments.as_ref()).map_err(|why| {
@@ -161,7 +163,7 @@ fn placements(path: &Path, file: &File, quay: &QuayFile) -> Result<Option<Placem
                     fail(line, format!("replication.placements: sslrootcert {root} is not here, nor beside Quay's config.yaml"))
                 })
             });
-            (named.database, root.transpose()?)
+            (named.database, root.transpose()?, named.sslmode_missing)
         }
         _ => {
             let why = "replication.placements: Quay's database is not known: set registry.config to Quay's \
@@ -171,7 +173,7 @@ fn placements(path: &Path, file: &File, quay: &QuayFile) -> Result<Option<Placem
     };
     let lock = lock(path, file, quay, line, config.as_deref())?;
     let locations = quay.storage.0.iter().map(|(name, _)| name.clone()).collect();
-    Ok(Some(Placements { database: Box::new(database), root, lock, locations }))
+    Ok(Some(Placements { database: Box::new(database), root, sslmode_missing, lock, locations }))
 }
 
 fn lock(

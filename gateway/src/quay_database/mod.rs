@@ -3,6 +3,7 @@
 
 mod statements;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ const REGIONS_MEMORY: Duration = Duration::from_secs(60);
 
 /// Namespaces remembered.
 const REGIONS_MAX: u64 = 10_000;
+
+/// Namespaces that are looked at.
+const NAMESPACES_MAX: i64 = 100_000;
 
 /// Quay's database. What it is asked has a bound of 10 s.
 #[derive(Debug)]
@@ -108,6 +112,15 @@ impl QuayDatabase {
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
         Line::keep(database, tls, Arc::new(Trial), end).started().await
+    }
+
+    /// Names of the namespaces that have repositories, [`NAMESPACES_MAX`] at most.
+    ///
+    /// # Errors
+    /// The database does not say; its user may not be allowed to read `repository`, which nothing else needs.
+    pub(crate) async fn namespaces(&self) -> Result<BTreeSet<String>, PostgresError> {
+        let rows = self.line.ask(statements::NAMESPACES, &[(&NAMESPACES_MAX, Type::INT8)]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// Whether Quay has a row of this blob.

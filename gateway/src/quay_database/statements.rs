@@ -66,6 +66,12 @@ JOIN \"user\" AS owner ON owner.id = region.user_id
 JOIN imagestoragelocation AS location ON location.id = region.location_id
 WHERE owner.username = $1";
 
+/// How many at most. Names of the namespaces that have repositories.
+pub(super) const NAMESPACES: &str = "\
+SELECT DISTINCT owner.username::text
+FROM repository JOIN \"user\" AS owner ON owner.id = repository.namespace_user_id
+LIMIT $1";
+
 /// From this digest to below that one, rows at most. Every blob that lies at its digest's own path, and the
 /// names of the locations of all its rows.
 pub(super) const BETWEEN: &str = "\

@@ -1,5 +1,6 @@
 //! PostgreSQL, as a gateway's replicas share it.
 
+use std::io::Write as _;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::time::Duration;
@@ -58,20 +59,26 @@ impl Postgres {
             .arg("--pgdata")
             .arg(at.join("data"));
         made.run(START).await?;
+        if authority.is_some() {
+            // In its file, so that a test may change it.
+            let (certificate, key) = (at.join("tls.crt"), at.join("tls.key"));
+            let ssl = format!(
+                "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\n",
+                certificate.display(),
+                key.display()
+            );
+            std::fs::OpenOptions::new()
+                .append(true)
+                .open(at.join("data/postgresql.conf"))?
+                .write_all(ssl.as_bytes())?;
+        }
         let port = free_port();
         let mut server = program("postgres", at)?.arg("-D").arg(at.join("data")).arg("-k").arg(at);
         server = server.arg("-p").arg(port.to_string());
         // What a machine that loses its power forgets is not tested here.
         server = server.args(["-c", "fsync=off", "-c", "shared_buffers=32MB"]);
-        server = match authority {
-            Some(_) => server.args(["-c", "listen_addresses=127.0.0.1", "-c", "ssl=on"]).args([
-                "-c".to_owned(),
-                format!("ssl_cert_file={}", at.join("tls.crt").display()),
-                "-c".to_owned(),
-                format!("ssl_key_file={}", at.join("tls.key").display()),
-            ]),
-            None => server.args(["-c", "listen_addresses="]),
-        };
+        let address = if authority.is_some() { "listen_addresses=127.0.0.1" } else { "listen_addresses=" };
+        server = server.args(["-c", address]);
         let server = server.serve(at)?;
         let mut postgres = Self { server, folder, port };
         postgres.ready().await?;
