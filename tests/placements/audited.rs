@@ -16,6 +16,7 @@ async fn blob(stage: &Stage, text: &str, zones: &[&str], placed: Option<&[&str]>
     }
     if let Some(placed) = placed {
         let row = stage.tables.add_blob(&digest, true).await?;
+        stage.tables.add_to_manifest(row).await?;
         for zone in placed {
             stage
                 .tables
@@ -122,5 +123,38 @@ async fn what_quay_does_not_have_is_not_copied_unless_asked() -> Result<()> {
     for zone in ["zone-b", "zone-c"] {
         arrives(zone, &orphan).await?;
     }
+    Ok(())
+}
+
+/// What a registry in order has beside its images: the empty blob, which is a row and no object, and blobs
+/// whose manifest was never pushed, in the zone that took them.
+#[tokio::test]
+async fn a_registry_in_order_has_nothing_wrong() -> Result<()> {
+    let stage = Stage::start().await?;
+    for n in 0..20 {
+        blob(&stage, &format!("fine {n}"), &LOCATIONS, Some(&LOCATIONS)).await?;
+    }
+    let place = async |row: i32| {
+        let insert = format!(
+            "INSERT INTO imagestorageplacement (storage_id, location_id)
+             SELECT {row}, id FROM imagestoragelocation WHERE name = 'zone-a'"
+        );
+        stage.tables.run(&insert).await
+    };
+    place(stage.tables.add_blob(&Digest::EMPTY, true).await?).await?;
+    let unfinished = Digest::of(b"unfinished");
+    stage.site.zone("zone-a").write(&unfinished, b"unfinished")?;
+    place(stage.tables.add_blob(&unfinished, true).await?).await?;
+    let gateway = stage.prepared(&json!({}))?;
+    let audit = ["audit", "--output", "json", "--min-age", "0s"];
+    let output = gateway.command(&audit).await?;
+    let printed = String::from_utf8(output.stdout)?;
+    ensure!(output.status.code() == Some(0), "{printed}");
+    let kinds: Vec<_> = found(&serde_json::from_str(&printed)?).into_iter().map(|[kind, ..]| kind).collect();
+    assert_eq!(kinds, ["unfinished", "unfinished"], "in each zone that lacks it: {printed}");
+    // Without the right to look at manifests each blob counts as one of theirs.
+    stage.tables.run("DROP TABLE manifestblob").await?;
+    let output = gateway.command(&audit).await?;
+    ensure!(output.status.code() == Some(3), "{}", String::from_utf8_lossy(&output.stdout));
     Ok(())
 }

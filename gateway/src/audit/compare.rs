@@ -25,8 +25,17 @@ pub(super) struct Listed<'a> {
     pub(super) blobs: Vec<Seen>,
 }
 
-/// What the registry says: for each blob it knows, the zones that it believes to have it.
-pub(super) type Rows = BTreeMap<Digest, BTreeSet<String>>;
+/// What the registry says of one blob.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    /// The zones that it believes to have it.
+    pub(super) zones: BTreeSet<String>,
+    /// No manifest names it: it was pushed, and its manifest was not, or not yet.
+    pub(super) unfinished: bool,
+}
+
+/// What the registry says of each blob that it knows.
+pub(super) type Rows = BTreeMap<Digest, Row>;
 
 /// What came of a step.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -63,7 +72,7 @@ pub(super) fn compare(listed: &mut [Listed<'_>], rows: Option<&Rows>) -> Compare
             *at += usize::from(seen.is_some());
             blob.zones.push((zone.zone, zone.target, seen.copied()));
         }
-        blob.row = expected.next_if(|(other, _)| **other == digest).map(|(_, zones)| zones);
+        blob.row = expected.next_if(|(other, _)| **other == digest).map(|(_, row)| row);
         compared.take(&blob, rows.is_some());
     }
 }
@@ -80,12 +89,17 @@ struct Blob<'a> {
     digest: Digest,
     /// The zone, whether it is a target, what it has.
     zones: Vec<(&'a str, bool, Option<Seen>)>,
-    row: Option<&'a BTreeSet<String>>,
+    row: Option<&'a Row>,
 }
 
 impl Blob<'_> {
     fn there(&self) -> impl Iterator<Item = (&str, Seen)> {
         self.zones.iter().filter_map(|(zone, _, seen)| Some((*zone, (*seen)?)))
+    }
+
+    /// Whether the registry believes this zone to have it.
+    fn is_placed(&self, zone: &str) -> bool {
+        self.row.is_some_and(|row| row.zones.contains(zone))
     }
 
     /// Whether an object of so many bytes may be it: nothing is the digest of nothing alone.
@@ -125,8 +139,13 @@ impl Compared {
             self.doubtful.push(blob.digest);
         }
         let somewhere = blob.there().next().is_some();
+        // Quay copies what a manifest names, when that is pushed (`endpoints/v2/manifest.py:_enqueue_blobs_for_replication`).
+        let unfinished = blob.row.is_some_and(|row| row.unfinished);
         for (zone, target, seen) in &blob.zones {
             let kind = match seen {
+                // A constant, which Quay never stores on S3 (`storage/cloud.py:_stream_write_internal`).
+                None if blob.digest == Digest::EMPTY => continue,
+                None if *target && somewhere && unfinished && !blob.is_placed(zone) => Kind::Unfinished,
                 None if *target && somewhere => Kind::Missing,
                 None => continue,
                 Some(seen) if seen.size == 0 && blob.digest != Digest::EMPTY => Kind::Empty,
@@ -147,14 +166,22 @@ impl Compared {
     }
 
     fn take_row(&mut self, blob: &Blob<'_>) {
+        // Where it is said to lie says nothing: there is no object to lie anywhere.
+        if blob.digest == Digest::EMPTY {
+            return;
+        }
         for (zone, _, seen) in &blob.zones {
-            let kind = match (seen, blob.row) {
-                (Some(_), None) => Kind::Orphan,
-                (Some(_), Some(placed)) if !placed.contains(*zone) => Kind::Unplaced,
-                (None, Some(placed)) if placed.contains(*zone) => Kind::Lost,
+            let kind = match seen {
+                Some(_) if blob.row.is_none() => Kind::Orphan,
+                Some(_) if !blob.is_placed(zone) => Kind::Unplaced,
+                None if blob.is_placed(zone) => Kind::Lost,
                 _ => continue,
             };
-            self.findings.push(Finding::of(kind, zone, blob.digest, seen.map(|seen| seen.size)));
+            let mut finding = Finding::of(kind, zone, blob.digest, seen.map(|seen| seen.size));
+            if kind == Kind::Lost {
+                finding.has = blob.there().map(|(zone, _)| zone.to_owned()).collect();
+            }
+            self.findings.push(finding);
         }
     }
 }
@@ -217,13 +244,41 @@ mod tests {
             blobs: sizes.iter().map(|size| seen(*size)).collect(),
         };
         let compared = compare(&mut [listed("a", &[0]), listed("b", &[3]), listed("c", &[])], None);
-        let wrong = (Kind::WrongBytes, "b", Some(3), Some(0));
-        assert_eq!(found(&compared), [wrong, (Kind::Missing, "c", None, Some(0))]);
+        assert_eq!(found(&compared), [(Kind::WrongBytes, "b", Some(3), Some(0))]);
+        // Quay's row and placement of it, and no object anywhere.
+        let rows = Rows::from([(Digest::EMPTY, placed(&["a"]))]);
+        let compared = compare(&mut [listed("a", &[]), listed("b", &[])], Some(&rows));
+        assert_eq!((compared.findings, compared.blobs), (vec![], 0));
+    }
+
+    fn placed(zones: &[&str]) -> Row {
+        Row { zones: zones.iter().map(|zone| (*zone).to_owned()).collect(), unfinished: false }
+    }
+
+    /// Pushed to one zone, with no manifest: Quay will not copy it before there is one.
+    #[test]
+    fn what_no_manifest_names_is_not_missing() {
+        let row = |zones: &[&str]| Row { unfinished: true, ..placed(zones) };
+        let rows = Rows::from([(digest(1), row(&["zone-a"])), (digest(2), row(&["zone-a", "zone-b"]))]);
+        let there = [(1, [Some(5), None, None]), (2, [Some(6), None, None])];
+        let compared = compare(&mut zones(&there), Some(&rows));
+        let mut found: Vec<_> =
+            compared.findings.iter().map(|f| (f.digest, f.kind, f.zone.as_str())).collect();
+        found.sort();
+        // What is said to be there, and is not, is missing all the same.
+        let mut wanted = vec![
+            (Some(digest(1)), Kind::Unfinished, "zone-b"),
+            (Some(digest(2)), Kind::Missing, "zone-b"),
+            (Some(digest(2)), Kind::Lost, "zone-b"),
+        ];
+        wanted.sort();
+        assert_eq!(found, wanted);
+        let lost = compared.findings.iter().find(|f| f.kind == Kind::Lost).expect("one");
+        assert_eq!(lost.has, ["zone-a"]);
     }
 
     #[test]
     fn what_the_registry_says() {
-        let placed = |zones: &[&str]| zones.iter().map(|zone| (*zone).to_owned()).collect();
         let rows: Rows =
             [(digest(1), placed(&["zone-a", "zone-b"])), (digest(3), placed(&["zone-c"]))].into();
         let there = [(1, [Some(5), None, Some(5)]), (2, [Some(6), Some(6), None])];

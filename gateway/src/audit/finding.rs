@@ -26,6 +26,9 @@ pub enum Kind {
     /// A blob that the registry knows, but not that it lies here: its garbage collection does not reach
     /// this copy.
     Unplaced,
+    /// Another zone has the blob and this one, a target of copies, has not; but no manifest names it, as in
+    /// the middle of a push or after one that was given up. It is copied when there is one.
+    Unfinished,
     /// An object that is neither a blob nor anything else of the registry's.
     Stray,
 }
@@ -43,20 +46,22 @@ impl Kind {
             Self::Lost => "lost",
             Self::Orphan => "orphan",
             Self::Unplaced => "unplaced",
+            Self::Unfinished => "unfinished",
             Self::Stray => "stray",
         }
     }
 
-    /// Whether a blob is missing or wrong; the others only take room.
+    /// Whether a blob is missing or wrong; the others take room, or will be copied in time.
     #[must_use]
     pub fn is_wrong(self) -> bool {
-        !matches!(self, Self::Orphan | Self::Unplaced | Self::Stray)
+        !matches!(self, Self::Orphan | Self::Unplaced | Self::Unfinished | Self::Stray)
     }
 
-    /// Whether a copy into the zone mends it, or finds out that nothing is to be mended.
+    /// Whether a copy into the zone mends it, or finds out that nothing is to be mended. Of an object that is
+    /// not placed it finds that it is there, and tells the registry.
     #[must_use]
     pub fn is_mended_by_a_copy(self) -> bool {
-        matches!(self, Self::Missing | Self::Empty | Self::SizesDiffer | Self::WrongBytes)
+        matches!(self, Self::Missing | Self::Empty | Self::SizesDiffer | Self::WrongBytes | Self::Unplaced)
     }
 }
 

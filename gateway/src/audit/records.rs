@@ -5,9 +5,9 @@ use std::fmt;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 
-use super::compare::Rows;
+use super::compare::{Row, Rows};
 use super::listing::OBJECTS_MAX;
-use crate::quay_database::QuayDatabase;
+use crate::quay_database::{KnownBlob, QuayDatabase};
 
 /// A registry's records.
 #[async_trait]
@@ -32,6 +32,10 @@ impl Records for QuayDatabase {
                 "Quay knows more than {OBJECTS_MAX} blobs below {first:02x}: no inventory of so many is made"
             );
         }
-        Ok(known.into_iter().map(|(digest, zones)| (digest, zones.into_iter().collect())).collect())
+        let row = |known: KnownBlob| {
+            let row = Row { zones: known.locations.into_iter().collect(), unfinished: !known.in_manifest };
+            (known.digest, row)
+        };
+        Ok(known.into_iter().map(row).collect())
     }
 }

@@ -98,6 +98,9 @@ fn told(finding: &Finding) -> String {
         let _ = write!(text, "  {size} bytes");
     }
     match finding.expected {
+        Some(expected) if finding.size == Some(expected) => {
+            text.push_str(", as many as it should have, and others");
+        }
         Some(expected) if finding.size.is_some() => {
             let _ = write!(text, " instead of {expected}");
         }
@@ -115,4 +118,22 @@ fn told(finding: &Finding) -> String {
 /// Without what would steer a terminal: names at a store may be anybody's.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use backends::Digest;
+
+    use super::*;
+
+    #[test]
+    fn what_differs_is_said() {
+        let mut finding = Finding::of(Kind::WrongBytes, "b", Digest::EMPTY, Some(308_504));
+        finding.expected = Some(308_504);
+        assert!(told(&finding).ends_with("  308504 bytes, as many as it should have, and others\n"));
+        finding.expected = Some(9);
+        assert!(told(&finding).ends_with("  308504 bytes instead of 9\n"));
+        finding.size = None;
+        assert!(told(&finding).ends_with("  9 bytes\n"));
+    }
 }

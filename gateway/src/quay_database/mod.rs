@@ -31,6 +31,16 @@ pub(crate) struct QuayDatabase {
     _end: DropGuard,
 }
 
+/// A blob as Quay's database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownBlob {
+    pub(crate) digest: Digest,
+    /// Where Quay believes it to be.
+    pub(crate) locations: Vec<String>,
+    /// Whether a manifest names it.
+    pub(crate) in_manifest: bool,
+}
+
 /// What came of a placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rows {
@@ -163,8 +173,9 @@ impl QuayDatabase {
         Ok(rows.first().is_none_or(|row| row.get(0)))
     }
 
-    /// Every blob whose digest begins with this byte, and the locations that Quay believes to have it; so
-    /// many at most.
+    /// Every blob whose digest begins with this byte, and what Quay believes of it; so many at most. Where
+    /// the database's user may not read `manifestblob`, which nothing else needs, a manifest is taken to name
+    /// each of them.
     ///
     /// # Errors
     /// The database does not say.
@@ -172,17 +183,24 @@ impl QuayDatabase {
         &self,
         first: u8,
         at_most: usize,
-    ) -> Result<Vec<(Digest, Vec<String>)>, PostgresError> {
+    ) -> Result<Vec<KnownBlob>, PostgresError> {
         // `g` comes after every hex digit.
         let from = format!("sha256:{first:02x}");
         let to =
             first.checked_add(1).map_or_else(|| "sha256:g".to_owned(), |next| format!("sha256:{next:02x}"));
         let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
         let parameters: [Parameter<'_>; 3] = [(&from, Type::TEXT), (&to, Type::TEXT), (&at_most, Type::INT8)];
-        let rows = self.line.ask(statements::BETWEEN, &parameters).await?;
+        let asked = self.line.ask(statements::BETWEEN_IN_MANIFESTS, &parameters).await;
+        let rows = match asked {
+            Err(PostgresError::Refused { .. }) => self.line.ask(statements::BETWEEN, &parameters).await?,
+            rows => rows?,
+        };
         // What is no digest names no blob.
-        let known = rows.iter().filter_map(|row| Some((row.get::<_, &str>(0).parse().ok()?, row.get(1))));
-        Ok(known.collect())
+        let known = |row: &Row| {
+            let (digest, locations) = (row.get::<_, &str>(0).parse().ok()?, row.get(1));
+            Some(KnownBlob { digest, locations, in_manifest: row.get(2) })
+        };
+        Ok(rows.iter().filter_map(known).collect())
     }
 
     /// The locations that the repository's namespace has of its own.

@@ -72,12 +72,24 @@ SELECT DISTINCT owner.username::text
 FROM repository JOIN \"user\" AS owner ON owner.id = repository.namespace_user_id
 LIMIT $1";
 
-/// From this digest to below that one, rows at most. Every blob that lies at its digest's own path, and the
-/// names of the locations of all its rows.
-pub(super) const BETWEEN: &str = "\
-SELECT storage.content_checksum, array_remove(array_agg(DISTINCT location.name::text), NULL)
-FROM imagestorage AS storage
-LEFT JOIN imagestorageplacement AS placement ON placement.storage_id = storage.id
-LEFT JOIN imagestoragelocation AS location ON location.id = placement.location_id
-WHERE storage.content_checksum >= $1 AND storage.content_checksum < $2 AND storage.cas_path
-GROUP BY storage.content_checksum LIMIT $3";
+/// From this digest to below that one, rows at most. Every blob that lies at its digest's own path, the
+/// names of the locations of all its rows, and whether a manifest names it.
+macro_rules! between {
+    ($named:literal) => {
+        concat!(
+            "SELECT storage.content_checksum, array_remove(array_agg(DISTINCT location.name::text), NULL), ",
+            $named,
+            " FROM imagestorage AS storage \
+             LEFT JOIN imagestorageplacement AS placement ON placement.storage_id = storage.id \
+             LEFT JOIN imagestoragelocation AS location ON location.id = placement.location_id \
+             WHERE storage.content_checksum >= $1 AND storage.content_checksum < $2 AND storage.cas_path \
+             GROUP BY storage.content_checksum LIMIT $3"
+        )
+    };
+}
+
+pub(super) const BETWEEN_IN_MANIFESTS: &str =
+    between!("bool_or(EXISTS (SELECT FROM manifestblob AS named WHERE named.blob_id = storage.id))");
+
+/// The same without a look at manifests.
+pub(super) const BETWEEN: &str = between!("true");

@@ -24,6 +24,8 @@ pub struct Plan {
     pub with_unknown: bool,
     /// Copies for findings of an inventory that did not ask the records.
     pub unasked: u64,
+    /// Of the copies, those whose object is there, and Quay is to be told of it: nothing is moved.
+    pub unplaced: u64,
     /// What names these findings: the digest of their file.
     pub digest: Option<Digest>,
     /// The zones that copies go to.
@@ -83,13 +85,21 @@ impl Plan {
         }
         self.findings += 1;
         if self.job(finding).is_some() {
-            self.zones.entry(finding.zone.clone()).or_default().add(finding.bytes());
+            let unplaced = finding.kind == Kind::Unplaced;
+            self.unplaced += u64::from(unplaced);
+            let bytes = if unplaced { 0 } else { finding.bytes() };
+            self.zones.entry(finding.zone.clone()).or_default().add(bytes);
             self.unasked += u64::from(finding.known.is_none());
         } else if self.leaves_alone(finding) {
             self.unknown += u64::from(finding.kind.is_mended_by_a_copy());
-        } else if finding.kind.is_wrong() {
+        } else if finding.kind.is_wrong() && !self.is_mended_beside(finding) {
             *self.beyond.entry(finding.kind).or_default() += 1;
         }
+    }
+
+    /// Whether the copy for another finding, that the blob is missing in this zone, mends this one too.
+    fn is_mended_beside(&self, finding: &Finding) -> bool {
+        finding.kind == Kind::Lost && self.targets.contains(&finding.zone) && !finding.has.is_empty()
     }
 
     /// Copies in all.
@@ -159,6 +169,30 @@ mod tests {
         assert_eq!(plan.beyond, [(Kind::Lost, 1), (Kind::Unreadable, 1)].into());
         let job = plan.job(&finding(Kind::Missing, Some(5))).expect("a copy");
         assert_eq!((job.digest.parse(), &*job.zone, job.size), (Ok(Digest::EMPTY), "zone-b", Some(5)));
+    }
+
+    /// What Quay believes to be in a zone and is not comes back by the copy for what is missing there; what it
+    /// does not know to be there it is told of.
+    #[test]
+    fn what_the_records_say_wrongly_is_mended_too() {
+        let mut plan = Plan { targets: ["zone-b".to_owned()].into(), ..Plan::default() };
+        let finding = |kind, zone: &str, has: &[&str]| {
+            let mut finding = Finding::of(kind, zone, Digest::EMPTY, None);
+            finding.expected = Some(7);
+            finding.has = has.iter().map(|zone| (*zone).to_owned()).collect();
+            finding
+        };
+        plan.take(&finding(Kind::Missing, "zone-b", &["zone-a"]));
+        plan.take(&finding(Kind::Lost, "zone-b", &["zone-a"]));
+        plan.take(&finding(Kind::Unplaced, "zone-b", &[]));
+        plan.take(&finding(Kind::Unfinished, "zone-b", &["zone-a"]));
+        assert_eq!((plan.all(), plan.unplaced), (Count { objects: 2, bytes: 7 }, 1));
+        assert_eq!(plan.beyond, BTreeMap::new());
+        // Where no zone has it, or where no copies go, none mends it.
+        plan.take(&finding(Kind::Lost, "zone-b", &[]));
+        plan.take(&finding(Kind::Lost, "zone-c", &["zone-a"]));
+        plan.take(&finding(Kind::Unplaced, "zone-c", &[]));
+        assert_eq!((plan.beyond.clone(), plan.all().objects), ([(Kind::Lost, 2)].into(), 2));
     }
 
     #[test]

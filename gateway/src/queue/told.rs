@@ -52,6 +52,13 @@ fn queued(fed: Fed) -> String {
 /// What no copy mends, or not every one.
 fn beyond(plan: &Plan) -> String {
     let mut text = String::new();
+    if plan.unplaced > 0 {
+        let _ = writeln!(
+            text,
+            "{} objects are there and Quay does not know it: nothing is copied, its database is told",
+            plan.unplaced
+        );
+    }
     for (kind, count) in &plan.beyond {
         let _ = writeln!(text, "no copy mends: {count} {}", kind.as_str());
     }
@@ -74,6 +81,7 @@ pub fn healed_json(plan: &Plan, fed: Option<Fed>) -> Value {
         "zones": zones,
         "copies": count(plan.all()),
         "beyond": beyond,
+        "unplaced": plan.unplaced,
         "unknown_left_alone": plan.unknown,
         "queued": fed.map(|fed| fed.queued),
         "findings_dealt_with_before": fed.map(|fed| fed.earlier),
@@ -130,7 +138,8 @@ impl Outcome<'_> {
             (None, Some(took)) => format!(", {} by replication.limits", spoken(took)),
             (_, None) => "; --rate 100MiB tells how long that takes".to_owned(),
         };
-        let _ = writeln!(text, "{zone} lacks {} blobs, {bytes}{takes}", all.objects);
+        let lacking = all.objects.saturating_sub(self.plan.unplaced);
+        let _ = writeln!(text, "{zone} lacks {lacking} blobs, {bytes}{takes}");
         if !self.target {
             let _ = writeln!(text, "\nnote: {}", no_target(zone));
         }

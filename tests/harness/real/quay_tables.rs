@@ -1,6 +1,6 @@
 //! Quay's own tables in a real PostgreSQL, as far as copies concern them: names, columns, constraints
 //! and indexes as Quay's migrations make them (`data/migrations/versions/c156deb8845d…`, `c91c564aad34`,
-//! `b8ae68ad3e52`, `152edccba18c`). Of users and repositories only what these refer to.
+//! `b8ae68ad3e52`, `152edccba18c`). Of users, repositories and manifests only what these refer to.
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -61,6 +61,15 @@ CREATE TABLE imagestorageplacement (
 CREATE INDEX imagestorageplacement_location_id ON imagestorageplacement (location_id);
 CREATE INDEX imagestorageplacement_storage_id ON imagestorageplacement (storage_id);
 CREATE UNIQUE INDEX imagestorageplacement_storage_id_location_id ON imagestorageplacement (storage_id, location_id);
+
+CREATE TABLE manifestblob (
+    id serial NOT NULL,
+    repository_id integer NOT NULL,
+    manifest_id integer NOT NULL,
+    blob_id integer NOT NULL,
+    CONSTRAINT pk_manifestblob PRIMARY KEY (id),
+    CONSTRAINT fk_manifestblob_blob_id_imagestorage FOREIGN KEY (blob_id) REFERENCES imagestorage (id));
+CREATE INDEX manifestblob_blob_id ON manifestblob (blob_id);
 
 CREATE TABLE userregion (
     id serial NOT NULL,
@@ -154,6 +163,16 @@ impl QuayTables {
         Ok(self.client.query_one(insert, &[&uuid, &cas, &digest]).await?.get(0))
     }
 
+    /// A manifest names the blob of this row.
+    ///
+    /// # Errors
+    /// The database does not do it.
+    pub async fn add_to_manifest(&self, storage: i32) -> Result<()> {
+        let insert = "INSERT INTO manifestblob (repository_id, manifest_id, blob_id) VALUES (1, 1, $1)";
+        self.client.execute(insert, &[&storage]).await?;
+        Ok(())
+    }
+
     /// A row's locations.
     ///
     /// # Errors
@@ -175,6 +194,9 @@ impl QuayTables {
         let placements = "DELETE FROM imagestorageplacement WHERE storage_id IN \
                           (SELECT id FROM imagestorage WHERE content_checksum = $1)";
         transaction.execute(placements, &[&digest]).await?;
+        let manifests = "DELETE FROM manifestblob WHERE blob_id IN \
+                         (SELECT id FROM imagestorage WHERE content_checksum = $1)";
+        transaction.execute(manifests, &[&digest]).await?;
         transaction.execute("DELETE FROM imagestorage WHERE content_checksum = $1", &[&digest]).await?;
         Ok(transaction.commit().await?)
     }
