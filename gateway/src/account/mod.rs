@@ -3,6 +3,7 @@
 
 mod door;
 mod page;
+mod scope;
 mod token;
 mod trouble;
 
@@ -17,7 +18,8 @@ use http::{HeaderValue, Method, StatusCode};
 
 pub(crate) use door::{Door, Given, said, whole};
 pub(crate) use page::Page;
-pub(crate) use token::{Scope, Tokens};
+pub(crate) use scope::Scope;
+pub(crate) use token::Tokens;
 pub(crate) use trouble::Trouble;
 
 use crate::config::{RegistryKind, Settings};
@@ -27,7 +29,8 @@ use crate::upstream::{Answer, Upstream};
 
 /// All types by name: without them Quay gives another manifest than was pushed.
 pub(crate) const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
-    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.oci.artifact.manifest.v1+json";
 
 /// For the first byte of anything but a blob.
 const ANSWER_BOUND: Duration = Duration::from_secs(15);
@@ -83,6 +86,14 @@ impl Reader {
     /// It may not, or the registry does not say.
     pub(crate) async fn log_in(&self) -> Result<(), Trouble> {
         Ok(self.tokens.authorization(&self.catalog()).await.map(drop)?)
+    }
+
+    /// Has a token for the first of these repositories, if none is held, and by the same login for as many of
+    /// those after it as one token bears: each login costs the registry a slow hash. Says whether it logged in.
+    /// What fails here fails again, and is told, where the token is needed.
+    pub(crate) async fn prepare(&self, repositories: &[String]) -> bool {
+        let scopes: Vec<_> = repositories.iter().map(|repository| pull(repository)).collect();
+        self.tokens.prepare(&scopes).await
     }
 
     /// What the account's list of repositories is asked with.

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use http::{Request, Response};
@@ -20,6 +20,8 @@ struct Asked {
     logins: AtomicUsize,
     /// What a login is answered with.
     status: AtomicUsize,
+    /// Whether a token is for the first of its scopes alone.
+    first_alone: AtomicBool,
 }
 
 /// A registry that gives a token, or this status instead, and any page of repositories to whoever
@@ -52,10 +54,20 @@ fn answer(asked: &Asked, request: &Request<Incoming>, address: SocketAddr) -> Re
             let number = asked.logins.fetch_add(1, Ordering::Relaxed);
             let status = u16::try_from(asked.status.load(Ordering::Relaxed)).expect("a status");
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-            *response.body_mut() = format!(r#"{{"token":"t{number}","expires_in":3600}}"#).into();
+            // The token is what it is for.
+            let scopes = url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+                .filter(|(name, _)| name == "scope")
+                .map(|(_, scope)| scope.replace(':', "_"));
+            let first = if asked.first_alone.load(Ordering::Relaxed) { 1 } else { usize::MAX };
+            let scopes: Vec<_> = scopes.take(first).collect();
+            *response.body_mut() =
+                format!(r#"{{"token":"t{number}.{}.","expires_in":3600}}"#, scopes.join(".")).into();
         }
         "/v2/_catalog" if token.is_some_and(|token| token.starts_with("Bearer t")) => {
             *response.body_mut() = r#"{"repositories":["a/b"]}"#.into();
+        }
+        path if path.ends_with("/tags/list") && grants(token, path) => {
+            *response.status_mut() = StatusCode::NOT_FOUND;
         }
         _ => {
             *response.status_mut() = StatusCode::UNAUTHORIZED;
@@ -64,6 +76,12 @@ fn answer(asked: &Asked, request: &Request<Incoming>, address: SocketAddr) -> Re
         }
     }
     response
+}
+
+/// Whether a token is for the repository of this list of tags.
+fn grants(token: Option<&str>, path: &str) -> bool {
+    let repository = path.trim_start_matches("/v2/").trim_end_matches("/tags/list");
+    token.is_some_and(|token| token.contains(&format!(".repository_{repository}_pull.")))
 }
 
 fn reader(address: SocketAddr) -> Arc<Reader> {
@@ -98,6 +116,36 @@ async fn callers_together_log_in_once() {
     assert!(matches!(denied, Trouble::Denied(_)), "{denied}");
     assert_eq!(asked.logins.load(Ordering::Relaxed), 2, "and a token that is young is not the reason");
     assert!(!format!("{reader:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn one_login_serves_many_repositories() {
+    let (address, asked) = registry().await;
+    let reader = reader(address);
+    let names: Vec<_> = (0..100).map(|n| format!("org/repository-{n}")).collect();
+    let mut at = 0;
+    while at < names.len() {
+        reader.prepare(&names[at..]).await;
+        // Each reads with the token that is held by now; there is no such list.
+        assert!(matches!(reader.tags(&names[at], None).await, Err(Trouble::Absent(_))));
+        at += 1;
+    }
+    let logins = asked.logins.load(Ordering::Relaxed);
+    assert!(logins <= 5, "{logins} logins for 100 repositories");
+}
+
+/// A server that gives a token for the first scope alone, as some that are not Quay do.
+#[tokio::test]
+async fn what_is_not_given_together_is_asked_for_alone() {
+    let (address, asked) = registry().await;
+    asked.first_alone.store(true, Ordering::Relaxed);
+    let reader = reader(address);
+    let names = ["org/one", "org/two"].map(str::to_owned);
+    reader.prepare(&names).await;
+    for name in &names {
+        assert!(matches!(reader.tags(name, None).await, Err(Trouble::Absent(_))), "{name}");
+    }
+    assert_eq!(asked.logins.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::door::{Door, said, whole};
+use super::scope::{Scope, together};
 use crate::auth::{Life, token_life};
 use crate::config::Account;
 use crate::registry::Bearer;
@@ -73,28 +74,6 @@ struct Login {
     paused: Option<(Instant, NoToken)>,
 }
 
-/// What a token is for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Scope {
-    /// To read this repository.
-    Pull(String),
-    /// To be known, and no more: with that Quay lists repositories. It answers 400 to the scope below
-    /// (`endpoints/v2/v2auth.py:generate_registry_jwt`).
-    Login,
-    /// To list repositories elsewhere.
-    Catalog,
-}
-
-impl Scope {
-    fn text(&self) -> Option<String> {
-        match self {
-            Self::Pull(repository) => Some(format!("repository:{repository}:pull")),
-            Self::Login => None,
-            Self::Catalog => Some("registry:catalog:*".to_owned()),
-        }
-    }
-}
-
 /// Why there is no token.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{why}")]
@@ -107,6 +86,8 @@ pub(crate) struct NoToken {
 #[derive(Clone)]
 struct Held {
     header: HeaderValue,
+    /// Whether it was asked for with other scopes: not every server gives what was asked for together.
+    shared: bool,
     since: Instant,
     /// When a new one is due.
     until: Instant,
@@ -212,6 +193,19 @@ impl Tokens {
     /// None is given. After a login that was refused none is tried for five minutes, as Quay would
     /// lock the account.
     pub(crate) async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>, NoToken> {
+        self.authorization_of(std::slice::from_ref(scope)).await
+    }
+
+    /// The same for the first of these scopes; by the same login, for as many of the others as one token bears.
+    /// Says whether it logged in.
+    pub(crate) async fn prepare(&self, scopes: &[Scope]) -> bool {
+        let Some(first) = scopes.first().filter(|first| self.fresh(first).is_none()) else { return false };
+        let given = self.authorization_of(together(scopes)).await;
+        given.is_ok_and(|_| self.fresh(first).is_some())
+    }
+
+    async fn authorization_of(&self, scopes: &[Scope]) -> Result<Option<HeaderValue>, NoToken> {
+        let Some(scope) = scopes.first() else { return Ok(None) };
         if let Some(header) = self.fresh(scope) {
             return Ok(Some(header));
         }
@@ -225,12 +219,12 @@ impl Tokens {
         {
             return Err(why.clone());
         }
-        match self.log_in(&mut login, scope).await {
+        match self.log_in(&mut login, scopes).await {
             Ok(None) => Ok(None),
             Ok(Some(held)) => {
                 login.paused = None;
                 let header = held.header.clone();
-                self.held.insert(scope.clone(), held);
+                scopes.iter().for_each(|scope| self.held.insert(scope.clone(), held.clone()));
                 Ok(Some(header))
             }
             Err(error) => {
@@ -250,10 +244,10 @@ impl Tokens {
         }
     }
 
-    /// Forgets a token that the registry does not take any more; whether it is old enough for a new
-    /// one to be of use.
+    /// Forgets a token that the registry does not take any more; whether a new one may be of use, as for one
+    /// that is old, or was asked for with other scopes.
     pub(crate) fn forget(&self, scope: &Scope) -> bool {
-        let old = self.held.get(scope).is_some_and(|held| held.since.elapsed() > YOUNG);
+        let old = self.held.get(scope).is_some_and(|held| held.shared || held.since.elapsed() > YOUNG);
         if old {
             self.held.invalidate(scope);
         }
@@ -264,7 +258,7 @@ impl Tokens {
         self.held.get(scope).filter(|held| Instant::now() < held.until).map(|held| held.header)
     }
 
-    async fn log_in(&self, login: &mut Login, scope: &Scope) -> Result<Option<Held>, NoToken> {
+    async fn log_in(&self, login: &mut Login, scopes: &[Scope]) -> Result<Option<Held>, NoToken> {
         let failed = |error: anyhow::Error| NoToken { why: format!("{error:#}"), pause: FAILED_PAUSE };
         match self.challenged(login).await.map_err(failed)? {
             Challenge::Open => Ok(None),
@@ -273,20 +267,21 @@ impl Tokens {
                     "the registry asks for a password: give --username and --password-file, or registry.account",
                 );
                 let header = account.and_then(basic).map_err(failed)?;
-                Ok(Some(Held { header, since: Instant::now(), until: Instant::now() + LIFE_DEFAULT }))
+                let (shared, since) = (false, Instant::now());
+                Ok(Some(Held { header, shared, since, until: since + LIFE_DEFAULT }))
             }
             Challenge::Bearer(bearer) => self
-                .ask(&bearer, scope)
+                .ask(&bearer, scopes)
                 .await
                 .map(Some)
                 .map_err(|error| error.downcast::<NoToken>().unwrap_or_else(failed)),
         }
     }
 
-    async fn ask(&self, bearer: &Bearer, scope: &Scope) -> anyhow::Result<Held> {
+    async fn ask(&self, bearer: &Bearer, scopes: &[Scope]) -> anyhow::Result<Held> {
         let mut url: Url = bearer.realm.parse().context("the registry's token realm is no URL")?;
         url.query_pairs_mut().append_pair("service", &bearer.service);
-        if let Some(scope) = scope.text() {
+        for scope in scopes.iter().filter_map(Scope::text) {
             url.query_pairs_mut().append_pair("scope", &scope);
         }
         let mut headers = HeaderMap::new();
@@ -312,7 +307,8 @@ impl Tokens {
                 }
             }
         };
-        Ok(Held { header, since: Instant::now(), until: Instant::now() + life * 3 / 4 })
+        let (shared, since) = (scopes.len() > 1, Instant::now());
+        Ok(Held { header, shared, since, until: since + life * 3 / 4 })
     }
 
     async fn at_registry(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<Given> {

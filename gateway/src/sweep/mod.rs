@@ -126,7 +126,9 @@ impl Sweep {
             };
             let done = self.place.repository.take();
             let done = done.and_then(|done| page.names.iter().position(|name| *name == done));
-            for repository in &page.names[done.map_or(0, |done| done + 1)..] {
+            let rest = &page.names[done.map_or(0, |done| done + 1)..];
+            for (at, repository) in rest.iter().enumerate() {
+                self.log_in(&rest[at..]).await;
                 self.repository(repository).await;
                 self.place.repository = Some(repository.clone());
                 if self.kept.elapsed() > KEEP_EVERY {
@@ -140,6 +142,14 @@ impl Sweep {
             }
         }
         Err(Trouble::Odd("the list of repositories does not end".to_owned()))
+    }
+
+    /// Has a token for the first of these repositories and, by the same login, for those after it.
+    async fn log_in(&mut self, repositories: &[String]) {
+        let asked = Instant::now();
+        if self.reader.prepare(repositories).await {
+            sleep(self.pace.after(asked.elapsed(), fastrand::f64())).await;
+        }
     }
 
     async fn repository(&mut self, repository: &str) {
