@@ -14,14 +14,23 @@ pub struct LocalBlob {
     pub size: Option<u64>,
 }
 
+/// A manifest of one kind of artifact, of OCI's image specification 1.1 up to its second release candidate
+/// (`artifact.md`): its blobs have a key of their own. Quay does not take it (415), others do.
+const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Manifest {
+    #[serde(default)]
+    media_type: Option<String>,
     #[serde(default)]
     config: Option<Descriptor>,
     #[serde(default, deserialize_with = "null_as_empty")]
     layers: Vec<Descriptor>,
     #[serde(default, rename = "fsLayers", deserialize_with = "null_as_empty")]
     schema1_layers: Vec<Schema1Layer>,
+    #[serde(default, deserialize_with = "null_as_empty")]
+    blobs: Vec<Descriptor>,
 }
 
 #[derive(Deserialize)]
@@ -42,7 +51,8 @@ struct Descriptor {
     urls: Vec<String>,
 }
 
-/// The config and the local layers of an image manifest (OCI, docker schema 2 or schema 1).
+/// The config and the local layers of an image manifest (OCI, docker schema 2 or schema 1), or the blobs of
+/// an artifact's.
 ///
 /// Left out, as Quay leaves them out (`image/docker/schema2/manifest.py:local_blob_digests`,
 /// `image/oci/manifest.py:_generate_filesystem_layers`): layers of a foreign or nondistributable
@@ -55,7 +65,10 @@ struct Descriptor {
 /// Says why the bytes are not a JSON manifest.
 pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error> {
     let manifest: Manifest = serde_json::from_slice(manifest)?;
-    let layers = manifest.layers.iter().filter(|layer| is_local(layer));
+    // In a manifest of another type the key means nothing, and nobody looked at it.
+    let is_artifact = manifest.media_type.as_deref() == Some(ARTIFACT);
+    let blobs = manifest.blobs.iter().filter(|_| is_artifact);
+    let layers = manifest.layers.iter().chain(blobs).filter(|layer| is_local(layer));
     let described = manifest.config.iter().chain(layers).map(|blob| (&blob.digest, blob.size));
     let schema1 = manifest.schema1_layers.iter().map(|layer| (&layer.digest, None));
     let mut seen = HashSet::new();
@@ -142,6 +155,21 @@ mod tests {
             "subject": layer("application/vnd.oci.image.manifest.v1+json", "subject", &[]),
         });
         assert_eq!(found(&manifest), [digest("config"), digest("one"), digest("also-elsewhere")]);
+    }
+
+    #[test]
+    fn an_artifact_s_blobs_are_its_layers() {
+        let artifact = |media_type: &str| {
+            serde_json::json!({
+                "mediaType": media_type,
+                "artifactType": "application/example",
+                "blobs": [layer("application/tar", "one", &[]), layer("application/octet-stream", "two", &[])],
+                "subject": layer("application/vnd.oci.image.manifest.v1+json", "subject", &[]),
+            })
+        };
+        assert_eq!(found(&artifact(ARTIFACT)), [digest("one"), digest("two")]);
+        assert!(found(&artifact("application/vnd.oci.image.manifest.v1+json")).is_empty());
+        assert!(found(&serde_json::json!({"mediaType": ARTIFACT, "blobs": null})).is_empty());
     }
 
     #[test]
