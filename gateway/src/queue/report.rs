@@ -43,9 +43,9 @@ pub struct ZoneQueue {
     pub last_error: Option<String>,
     /// Copies made in a second, by this gateway, over the last minute.
     pub copies_per_second: f64,
-    /// Their bytes.
+    /// Bytes moved in a second, for copies under way too.
     pub bytes_per_second: f64,
-    /// Seconds until all is done at that rate.
+    /// Seconds until all is done at that rate; of copies under way, what is left of them counts.
     pub eta_seconds: Option<u64>,
     /// Blobs that lie in this zone alone, as far as the journal knows; none where it is no target.
     pub at_risk_blobs: Option<u64>,
@@ -74,7 +74,12 @@ impl QueueReport {
                 last_error: lane.last_error.clone(),
                 copies_per_second: rate.copies,
                 bytes_per_second: rate.bytes,
-                eta_seconds: eta(lane.waiting, lane.bytes, rate.copies, rate.bytes),
+                eta_seconds: eta(
+                    lane.waiting.saturating_sub(lane.active),
+                    lane.bytes.saturating_sub(lane.under_way_bytes),
+                    rate.copies,
+                    rate.bytes,
+                ),
                 at_risk_blobs: risk.map(|risk| risk.blobs),
                 at_risk_bytes: risk.map(|risk| risk.bytes),
             }
@@ -155,6 +160,7 @@ mod tests {
         assert_eq!(eta(100, 1000, 10.0, 1000.0), Some(10), "small ones, many");
         assert_eq!(eta(100, 1_000_000, 10.0, 1000.0), Some(1000), "large ones");
         assert_eq!(eta(0, 0, 0.0, 0.0), Some(0));
+        assert_eq!(eta(0, 5000, 0.0, 1000.0), Some(5), "the last ones are under way, and none is done yet");
         assert_eq!((eta(1, 0, 0.0, 0.0), eta(1, 1, 1.0, 0.0)), (None, None), "nothing moves");
     }
 

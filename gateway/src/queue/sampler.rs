@@ -45,7 +45,7 @@ pub(crate) struct Rate {
     pub(crate) bytes: f64,
 }
 
-/// What a lane had done at a moment: copies and bytes.
+/// What a lane had done at a moment: copies that were made, bytes that were moved.
 type Done = BTreeMap<Arc<str>, (u64, u64)>;
 
 /// The latest sample.
@@ -109,7 +109,8 @@ impl Sampler {
     }
 
     fn rates(&self, lanes: &[LaneStatus]) -> BTreeMap<Arc<str>, Rate> {
-        let done = |lane: &LaneStatus| (Arc::clone(&lane.zone), (lane.copied, lane.copied_bytes));
+        // A large blob that is under way moves too, though none is done for long.
+        let done = |lane: &LaneStatus| (Arc::clone(&lane.zone), (lane.copied, lane.moved_bytes));
         let (now, done) = (Instant::now(), lanes.iter().map(done).collect::<Done>());
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         let rates = past.front().map(|(then, before)| rates(before, &done, now - *then)).unwrap_or_default();

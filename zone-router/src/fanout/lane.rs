@@ -154,7 +154,7 @@ impl Work {
     async fn run(&mut self) {
         loop {
             let idle_until = self.start_due().await;
-            self.lane.tally.set_active(self.running.len());
+            self.lane.tally.set_active(self.running.len(), self.lane.means.pace.moved());
             let wake = Arc::clone(&self.wake);
             tokio::select! {
                 Some(ended) = self.running.join_next_with_id() => self.settle(ended).await,
@@ -237,7 +237,7 @@ impl Work {
         }
         let (lane, copied) = (Arc::clone(&self.lane), job.clone());
         // Shown at once: to look for the next one may take a while.
-        lane.tally.set_active(self.running.len() + 1);
+        lane.tally.set_active(self.running.len() + 1, lane.means.pace.moved());
         let task = self.running.spawn(async move { lane.perform(copied, claimed).await });
         self.in_flight.insert(task.id(), job);
     }

@@ -163,7 +163,7 @@ impl FanOut {
         let mut status = Vec::new();
         for zone in self.order.iter() {
             if let Some(lane) = self.lanes.get(zone) {
-                let mut lane_status = lane.tally.status(zone, counts.remove(zone));
+                let mut lane_status = lane.tally.status(zone, counts.remove(zone), lane.pace.moved());
                 lane_status.unusable.clone_from(&lane.unusable);
                 status.push(lane_status);
             }

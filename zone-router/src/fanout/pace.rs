@@ -1,7 +1,7 @@
 //! How much a lane does at once, and how fast.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -66,6 +66,8 @@ const CRUMB: u64 = 4 << 10;
 pub(super) struct Pace {
     now: ArcSwap<Set>,
     bucket: Mutex<Bucket>,
+    /// Bytes that have passed since the start.
+    moved: AtomicU64,
     /// Blobs that wait for room.
     waiting: AtomicUsize,
     /// Told when none waits any more.
@@ -109,6 +111,7 @@ impl Pace {
         Self {
             now: ArcSwap::from_pointee(Set::new(limits)),
             bucket: Mutex::default(),
+            moved: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             roomy: Notify::new(),
         }
@@ -160,8 +163,19 @@ impl Pace {
         now.limits.bandwidth.lowest().map_or(slowest, |cap| slowest.min(share(cap))).max(1)
     }
 
+    /// Bytes that have passed since the start, of copies under way too.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
     /// The next piece of `rest`, when it may go on.
     pub(super) async fn pass(&self, rest: &mut Bytes) -> Bytes {
+        let piece = self.next(rest).await;
+        self.moved.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        piece
+    }
+
+    async fn next(&self, rest: &mut Bytes) -> Bytes {
         let Some(rate) = self.now.load().limits.bandwidth.at(SystemTime::now()) else {
             return std::mem::take(rest);
         };

@@ -35,6 +35,10 @@ pub struct LaneStatus {
     pub parked_bytes: u64,
     /// Copies under way.
     pub active: u64,
+    /// Bytes read for the zone since start, for copies under way too.
+    pub moved_bytes: u64,
+    /// About how many of these were for the copies that are under way.
+    pub under_way_bytes: u64,
     /// Copies written and verified since start.
     pub copied: u64,
     /// Their bytes.
@@ -53,6 +57,8 @@ pub struct LaneStatus {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     active: AtomicU64,
+    /// Bytes moved that are for no copy under way: all, when there is none.
+    settled: AtomicU64,
     copied: AtomicU64,
     copied_bytes: AtomicU64,
     replaced: AtomicU64,
@@ -63,8 +69,12 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn set_active(&self, copies: usize) {
+    /// So many copies are under way, of a lane that has moved so many bytes.
+    pub(super) fn set_active(&self, copies: usize, moved: u64) {
         self.active.store(copies as u64, Ordering::Relaxed);
+        if copies == 0 {
+            self.settled.store(moved, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn note(&self, end: &End) {
@@ -72,6 +82,7 @@ impl Tally {
             End::Done(Outcome::AlreadyThere) => self.already_there.fetch_add(1, Ordering::Relaxed),
             End::Done(Outcome::Copied { bytes, replaced, .. }) => {
                 self.copied_bytes.fetch_add(*bytes, Ordering::Relaxed);
+                self.settled.fetch_add(*bytes, Ordering::Relaxed);
                 self.replaced.fetch_add(u64::from(*replaced), Ordering::Relaxed);
                 self.copied.fetch_add(1, Ordering::Relaxed)
             }
@@ -84,8 +95,10 @@ impl Tally {
         };
     }
 
-    pub(super) fn status(&self, zone: &Arc<str>, count: Option<Count>) -> LaneStatus {
+    pub(super) fn status(&self, zone: &Arc<str>, count: Option<Count>, moved: u64) -> LaneStatus {
         LaneStatus {
+            moved_bytes: moved,
+            under_way_bytes: moved.saturating_sub(self.settled.load(Ordering::Relaxed)),
             active: self.active.load(Ordering::Relaxed),
             copied: self.copied.load(Ordering::Relaxed),
             copied_bytes: self.copied_bytes.load(Ordering::Relaxed),
@@ -118,6 +131,8 @@ fn waiting(zone: &Arc<str>, configured: bool, count: Option<Count>) -> LaneStatu
         parked: count.parked,
         parked_bytes: count.parked_bytes,
         active: 0,
+        moved_bytes: 0,
+        under_way_bytes: 0,
         copied: 0,
         copied_bytes: 0,
         replaced: 0,
