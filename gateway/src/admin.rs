@@ -99,7 +99,7 @@ pub(crate) async fn serve(
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
-const COMMANDS: &str = "commands are /zones/NAME/drain and /undrain, /queue/add, /retry and /park\n";
+const COMMANDS: &str = "commands are /zones/NAME/drain and /undrain, /queue/add, /retry, /park and /sweep\n";
 
 async fn answer(gateway: &Gateway, request: Request<Incoming>, ends: Ends, ready: bool) -> Response<Body> {
     let (request, body) = request.into_parts();
@@ -134,6 +134,7 @@ async fn answer(gateway: &Gateway, request: Request<Incoming>, ends: Ends, ready
         "/status" => respond(StatusCode::OK, JSON, status(gateway).await),
         "/zones" => respond(StatusCode::OK, JSON, zones(gateway).await),
         "/queue" => respond(StatusCode::OK, JSON, queue::queues(gateway).await),
+        "/queue/sweep" => respond(StatusCode::OK, JSON, queue::sweep(gateway)),
         "/queue/jobs" => told(queue::jobs(gateway, request.uri.query().unwrap_or_default()).await),
         path if path.starts_with("/queue/jobs/") => {
             told(queue::jobs_of(gateway, path.trim_start_matches("/queue/jobs/")).await)
@@ -182,6 +183,7 @@ async fn queue_command(gateway: &Gateway, command: &str, body: Incoming) -> Resp
         "add" => queue::add(gateway, &body).await,
         "retry" => queue::retry(gateway, &body).await,
         "park" => queue::park(gateway, &body).await,
+        "sweep" => queue::begin_sweep(gateway),
         _ => return respond(StatusCode::NOT_FOUND, TEXT, COMMANDS.into()),
     };
     told(done)

@@ -139,6 +139,7 @@ impl App {
             cache,
             metrics: Metrics::new(&zones),
             sampler: Sampler::default(),
+            sweep: Arc::default(),
             router,
             word,
             repairs: Repairs::new(),

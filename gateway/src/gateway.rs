@@ -24,6 +24,7 @@ use crate::repairs::Repairs;
 use crate::share::{Pool, PoolStatus};
 use crate::sizes::{Sizes, when_proven};
 use crate::sticky::Uploads;
+use crate::sweep::Course;
 use crate::upstream::{Does, InstanceId, Order, Store, Upstream};
 use crate::zones::Word;
 
@@ -57,6 +58,8 @@ pub struct Gateway {
     pub(crate) connections: Arc<Pool>,
     /// `limits.memory`.
     pub(crate) memory: Memory,
+    /// How far the sweep is.
+    pub(crate) sweep: Arc<Course>,
     /// `limits.requests`.
     pub(crate) requests: Arc<Pool>,
     /// What clients dial, as a header.

@@ -53,3 +53,4 @@ pub use cache::{Cache, CacheStatus, DirectoryLock};
 pub use gateway::Gateway;
 pub use reload::Reloader;
 pub use running::Running;
+pub use sweep::SweepReport;

@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::admin::COMMAND_HEADER;
 use crate::queue::{Add, Added, Changed, JobReport, Park, QueueReport, Retry};
+use crate::sweep::SweepReport;
 use crate::zones::Report;
 
 /// For an answer of the admin side, which looks into the journal.
@@ -96,6 +97,25 @@ impl Running {
     /// It does not run, or refuses: why.
     pub async fn jobs_of(&self, digest: &Digest) -> anyhow::Result<Vec<JobReport>> {
         self.asked(&format!("queue/jobs/{digest}"), &[]).await
+    }
+
+    /// How far its sweep is.
+    ///
+    /// # Errors
+    /// It does not run, or does not answer so.
+    pub async fn sweep(&self) -> anyhow::Result<SweepReport> {
+        self.asked("queue/sweep", &[]).await
+    }
+
+    /// Has a round of its sweep begin now.
+    ///
+    /// # Errors
+    /// It does not run, or has none: why.
+    pub async fn begin_sweep(&self) -> anyhow::Result<SweepReport> {
+        match self.post("queue/sweep", &()).await? {
+            (status, body) if status.is_success() => understood(&body),
+            (_, said) => bail!("{}", text(&said)),
+        }
     }
 
     /// Has jobs tried again.

@@ -158,6 +158,8 @@ async fn a_sweep_finds_what_nobody_told_of_and_goes_on_after_a_restart() -> Resu
     }
     past.push("admin/r7", &images[8].manifest.digest.to_string(), &images[8]).await?;
     past.push_manifest("admin/r7", "index", &Manifest::index(&images[8..9])).await?;
+    let logins = || site.quay.record().count(&Method::GET, "/v2/auth");
+    let before = logins();
     let mut config = account();
     config["replication"]["sweep"] = json!({"every": "1s", "rate": 500});
     let mut gateway = site.gateway_with(&config, &[("password", PASSWORD)]).await?;
@@ -167,6 +169,9 @@ async fn a_sweep_finds_what_nobody_told_of_and_goes_on_after_a_restart() -> Resu
     gateway.spawn().await?;
     until("all of it", async || Ok(swept(&images))).await?;
     until("a round", async || Ok(gateway.log().contains("sweep finished"))).await?;
+    // It logs in for many repositories at once.
+    let logins = logins() - before;
+    ensure!(logins < 60, "{logins} logins for two walks through 104 repositories");
     // What a store has lost comes back by the next round.
     let lost = images[103].layers[0].digest;
     site.zone("zone-c").delete(&lost)?;
@@ -193,4 +198,30 @@ async fn without_anyone_to_tell_quay_nothing_is_copied_but_by_the_word() -> Resu
     ensure!(gateway.log().contains("says that this is meant"), "{}", gateway.log());
     gateway.client(LOGIN)?.push("admin/one", "v2", &image).await?;
     until("copied", async || Ok(in_zone(&site, "zone-b", &image))).await
+}
+
+#[tokio::test]
+async fn a_round_of_the_sweep_begins_by_command() -> Result<()> {
+    let site = Site::start()?;
+    let image = Spec::layers(1, &[100]).build()?;
+    tests::client::Client::new(&site.quay.url(), &[], LOGIN)?.push("admin/one", "v1", &image).await?;
+    let mut config = account();
+    config["replication"]["sweep"] = json!({"every": "6h", "rate": 500});
+    let gateway = site.gateway_with(&config, &[("password", PASSWORD)]).await?;
+    let sweep = async |arguments: &[&str]| {
+        let output = gateway.command(&[&["queue", "sweep"], arguments].concat()).await?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let before = sweep(&[]).await?;
+    ensure!(before.starts_with("sweep "), "{before}");
+    let after = sweep(&["--start", "--wait", "--output", "json"]).await?;
+    let after: serde_json::Value = serde_json::from_str(&after)?;
+    ensure!(after["enabled"] == true && after["rounds"].as_u64() >= Some(1), "{after:#}");
+    until("copied", async || Ok(in_zone(&site, "zone-b", &image))).await?;
+    let gateway = site.gateway(&json!({})).await?;
+    let none = gateway.command(&["queue", "sweep", "--start"]).await?;
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    ensure!(!none.status.success() && said.contains("has no sweep"), "{said}");
+    Ok(())
 }

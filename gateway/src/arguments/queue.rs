@@ -60,6 +60,15 @@ pub(crate) enum QueueCommand {
         #[arg(long)]
         failing: bool,
     },
+    /// Show how far the sweep is, which walks through all that the registry has and queues it.
+    Sweep {
+        /// Have a round begin now, instead of when it is due.
+        #[arg(long)]
+        start: bool,
+        /// Show how far it is until the round has ended.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Set jobs aside until somebody asks for them again: by `queue retry`, by a push, by `heal`.
     Park {
         /// Of these blobs.

@@ -1,13 +1,17 @@
 //! `queue`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use gateway::Running;
-use gateway::queue::{Changed, JOBS_MAX, JobReport, Park, Retry, jobs_table, table, why};
+use gateway::queue::{Changed, JOBS_MAX, JobReport, Park, Retry, jobs_table, sweep_text, table, why};
+use gateway::{Running, SweepReport};
 
 use super::output::{print, runtime};
 use super::running::running;
 use crate::arguments::{Output, QueueArguments, QueueCommand, State};
+
+/// Between two looks at a sweep that is waited for.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Shows the queue of a running gateway, or changes it.
 pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
@@ -40,6 +44,10 @@ pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
                     format!("{} jobs are tried again\n", changed.jobs)
                 })
             }
+            Some(QueueCommand::Sweep { start, wait }) => {
+                let report = sweep(&running, *start, *wait, &arguments.output).await?;
+                print(&if json { pretty(&report)? } else { sweep_text(&report) })
+            }
             Some(QueueCommand::Park { digests, zone, reason }) => {
                 let mut all = Changed { jobs: 0 };
                 for digests in texts(digests).chunks(JOBS_MAX) {
@@ -51,6 +59,30 @@ pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
         }
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How far the sweep is; with `wait`, after the round that is under way, or begins.
+async fn sweep(running: &Running, start: bool, wait: bool, output: &Output) -> anyhow::Result<SweepReport> {
+    let before = running.sweep().await?;
+    if start {
+        running.begin_sweep().await?;
+    }
+    let mut shown = None;
+    loop {
+        let report = running.sweep().await?;
+        let ends = before.under_way || start;
+        if !wait || !ends || report.rounds > before.rounds {
+            return Ok(report);
+        }
+        if report.error.is_some() && shown.as_ref() != Some(&report.error) {
+            eprintln!("{}", report.error.as_deref().unwrap_or_default());
+        }
+        shown = Some(report.error.clone());
+        if matches!(output, Output::Table) {
+            eprint!("{}", sweep_text(&report));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Page after page; whether there may be more.

@@ -47,6 +47,24 @@ pub(crate) async fn add(gateway: &Gateway, body: &[u8]) -> Result<String, Refusa
     Ok(format!("{count} queued\n"))
 }
 
+/// How far the sweep is.
+pub(crate) fn sweep(gateway: &Gateway) -> String {
+    json(&gateway.sweep.report())
+}
+
+/// Has a round of the sweep begin now.
+pub(crate) fn begin_sweep(gateway: &Gateway) -> Result<String, Refusal> {
+    match gateway.sweep.begin() {
+        true => Ok(sweep(gateway)),
+        false => Err((
+            StatusCode::CONFLICT,
+            "this gateway has no sweep: it takes registry.account, targets of copies, and \
+             replication.sweep.enabled"
+                .to_owned(),
+        )),
+    }
+}
+
 /// Every zone's queue, read now.
 pub(crate) async fn queues(gateway: &Gateway) -> String {
     let sample = gateway.sampler.fresh(gateway).await;

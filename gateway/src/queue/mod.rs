@@ -11,13 +11,13 @@ mod table;
 mod told;
 mod wire;
 
-pub(crate) use answer::{Refusal, add, jobs, jobs_of, park, queues, retry};
+pub(crate) use answer::{Refusal, add, begin_sweep, jobs, jobs_of, park, queues, retry, sweep};
 pub use feed::{Fed, Feed};
 pub use jobs::{jobs_table, why};
 pub use plan::Plan;
 pub use report::{JobReport, QueueReport, ZoneQueue};
 pub use retirement::Retirement;
 pub(crate) use sampler::{Sample, Sampler, run as sample};
-pub use table::table;
+pub use table::{sweep_text, table};
 pub use told::{Outcome, healed, healed_json, no_target};
 pub use wire::{Add, AddJob, Added, BACKLOG_MAX, Changed, JOBS_MAX, Park, Retry};

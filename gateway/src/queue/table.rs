@@ -1,12 +1,14 @@
 //! The queue for people.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
 use super::report::{QueueReport, ZoneQueue};
-use crate::audit::{Count, spoken, with_bytes};
+use crate::audit::{Count, printable, spoken, with_bytes};
+use crate::sweep::SweepReport;
 
 const HEADS: &[&str] =
     &["zone", "waiting", "oldest", "under way", "failing", "parked", "rate", "left", "at risk"];
@@ -28,6 +30,28 @@ pub fn table(report: &QueueReport) -> String {
     text
 }
 
+/// The sweep in a line.
+#[must_use]
+pub fn sweep_text(report: &SweepReport) -> String {
+    let time = |seconds: Option<u64>| spoken(Duration::from_secs(seconds.unwrap_or(0)));
+    if !report.enabled {
+        return "no sweep: it takes registry.account, targets of copies, and replication.sweep.enabled\n"
+            .into();
+    }
+    let SweepReport { repositories, manifests, jobs, skipped, .. } = report;
+    let done = format!(
+        "{repositories} repositories, {manifests} manifests, {jobs} copies queued, {skipped} skipped"
+    );
+    let state = match (report.under_way, report.ended_seconds) {
+        (true, _) => format!("under way for {}", time(report.began_seconds)),
+        (false, Some(_)) => format!("ended {} ago", time(report.ended_seconds)),
+        (false, None) => "no round so far".to_owned(),
+    };
+    let error = report.error.as_ref().map_or_else(String::new, |error| format!("; it cannot go on: {error}"));
+    let at = report.repository.as_ref().map_or_else(String::new, |name| format!(", at {name}"));
+    format!("sweep {state}: {done}{}{error}\n", printable(&at))
+}
+
 pub(super) fn headed(heads: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED);
@@ -45,7 +69,7 @@ fn row(zone: &ZoneQueue) -> Vec<Cell> {
         0 => Cell::new("0"),
         some => Cell::new(some).fg(colour),
     };
-    let rate = match zone.copies_per_second > 0.0 {
+    let rate = match zone.copies_per_second > 0.0 || zone.bytes_per_second > 0.0 {
         true => format!("{:.1}/s, {}/s", zone.copies_per_second, ByteSize(zone.bytes_per_second as u64)),
         false => "–".to_owned(),
     };

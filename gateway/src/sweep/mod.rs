@@ -1,6 +1,7 @@
 //! A slow walk over all that the registry has, so that what no push told of is copied too: what was
 //! pushed elsewhere, what the journal could not take, what a store has lost.
 
+mod course;
 mod pace;
 mod place;
 
@@ -13,6 +14,8 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::course::Course;
+pub use self::course::SweepReport;
 use self::pace::Pace;
 use self::place::{Keeper, Place};
 use crate::Gateway;
@@ -69,6 +72,7 @@ impl Sweep {
         }
         let keeper = Arc::new(Keeper::new(&gateway.settings.state_dir));
         let place = keeper.read();
+        gateway.sweep.at(&place);
         Some(Self {
             gateway: Arc::clone(gateway),
             reader,
@@ -86,28 +90,34 @@ impl Sweep {
     pub(crate) async fn run(mut self) {
         let every = self.settings.every;
         let within = if self.place.is_under_way() { GO_ON_WITHIN } else { FIRST_WITHIN };
-        sleep(within.min(every).mul_f64(fastrand::f64())).await;
+        let course = Arc::clone(&self.gateway.sweep);
+        let mut wait = within.min(every).mul_f64(fastrand::f64());
+        wait += self.place.wait(SystemTime::now(), every);
         loop {
-            sleep(self.place.wait(SystemTime::now(), every)).await;
+            course.wait(wait).await;
             if !self.place.is_under_way() {
                 self.place.begin(SystemTime::now());
             }
+            course.at(&self.place);
             self.blobs.clear();
             let began = Instant::now();
             match self.round().await {
                 Ok(()) => {
                     self.place.end(SystemTime::now());
+                    course.ended(None);
+                    wait = self.place.wait(SystemTime::now(), every);
                     self.gateway.metrics.swept(SystemTime::now());
                     let place::Tally { repositories, manifests, jobs, skipped } = self.place.tally;
                     let took_s = began.elapsed().as_secs();
                     tracing::info!(repositories, manifests, jobs, skipped, took_s, "sweep finished");
                 }
                 Err(error) => {
-                    let pause = self.pace.after_failure(fastrand::f64());
-                    tracing::warn!(%error, again_in_s = pause.as_secs(), "the sweep cannot go on");
-                    sleep(pause).await;
+                    wait = self.pace.after_failure(fastrand::f64());
+                    tracing::warn!(%error, again_in_s = wait.as_secs(), "the sweep cannot go on");
+                    course.ended(Some(error.to_string()));
                 }
             }
+            course.at(&self.place);
             self.keep().await;
         }
     }
@@ -131,6 +141,7 @@ impl Sweep {
                 self.log_in(&rest[at..]).await;
                 self.repository(repository).await;
                 self.place.repository = Some(repository.clone());
+                self.gateway.sweep.at(&self.place);
                 if self.kept.elapsed() > KEEP_EVERY {
                     self.keep().await;
                 }

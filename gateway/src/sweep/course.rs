@@ -1,0 +1,103 @@
+//! How far the sweep is, for operators, and their word that a round is to begin now.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::place::Place;
+
+/// The sweep as the admin side tells it and the command line reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepReport {
+    /// Whether there is one: it takes an account, targets, and `replication.sweep.enabled`.
+    pub enabled: bool,
+    /// Whether a round is under way.
+    pub under_way: bool,
+    /// Rounds that ended since this gateway's start.
+    pub rounds: u64,
+    /// Seconds since the latest round began, if one ever did.
+    pub began_seconds: Option<u64>,
+    /// Seconds since it ended, if it did.
+    pub ended_seconds: Option<u64>,
+    /// Repositories done in it.
+    pub repositories: u64,
+    /// The last of them.
+    pub repository: Option<String>,
+    /// Manifests whose blobs were looked at.
+    pub manifests: u64,
+    /// Copies that were queued; most find the blob in its place.
+    pub jobs: u64,
+    /// Lists and manifests that were not had.
+    pub skipped: u64,
+    /// Why it cannot go on just now, if it cannot; it is tried again.
+    pub error: Option<String>,
+}
+
+/// How far the sweep is.
+#[derive(Debug, Default)]
+pub(crate) struct Course {
+    known: Mutex<Known>,
+    /// Told when a round is to begin, or go on, without a wait.
+    begin: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    report: SweepReport,
+    began: Option<u64>,
+    ended: Option<u64>,
+}
+
+impl Course {
+    /// How far it is now.
+    pub(crate) fn report(&self) -> SweepReport {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let known = self.lock();
+        let since = |then: Option<u64>| then.map(|then| now.saturating_sub(then));
+        let (began_seconds, ended_seconds) = (since(known.began), since(known.ended));
+        SweepReport { began_seconds, ended_seconds, ..known.report.clone() }
+    }
+
+    /// Has a round begin now, or one that waits go on; whether there is a sweep at all.
+    pub(crate) fn begin(&self) -> bool {
+        let enabled = self.lock().report.enabled;
+        if enabled {
+            self.begin.notify_one();
+        }
+        enabled
+    }
+
+    /// Waits so long, or until a round is to begin.
+    pub(super) async fn wait(&self, time: Duration) {
+        tokio::select! {
+            () = sleep(time) => {}
+            () = self.begin.notified() => {}
+        }
+    }
+
+    /// There is a sweep, and it stands here.
+    pub(super) fn at(&self, place: &Place) {
+        let mut known = self.lock();
+        (known.began, known.ended) = (place.began, place.ended);
+        let report = &mut known.report;
+        (report.enabled, report.under_way) = (true, place.is_under_way());
+        let tally = place.tally;
+        (report.repositories, report.manifests) = (tally.repositories, tally.manifests);
+        (report.jobs, report.skipped) = (tally.jobs, tally.skipped);
+        report.repository.clone_from(&place.repository);
+    }
+
+    /// A round ended, or cannot go on.
+    pub(super) fn ended(&self, error: Option<String>) {
+        let mut known = self.lock();
+        known.report.rounds += u64::from(error.is_none());
+        known.report.error = error;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
