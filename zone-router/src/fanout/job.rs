@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use backends::Digest;
+
 use crate::Blob;
 
 /// Repositories kept per job, the latest first.
@@ -18,7 +20,8 @@ pub struct NewJob {
     pub blob: Blob,
     /// The zone that shall have it.
     pub target: Arc<str>,
-    /// Its size in bytes, as someone said; a hint, since manifests are written by clients.
+    /// Its size in bytes, as someone said; a hint, since manifests are written by clients. For 0 see
+    /// [`Job::must_read`].
     pub size: Option<u64>,
     /// Where it was seen, for asking the registry about it.
     pub repository: Option<String>,
@@ -50,6 +53,16 @@ pub struct Job {
     pub attempts: u32,
     /// Another one after every add: tells whether the job was added again since it was read.
     pub(super) stamp: i64,
+}
+
+impl Job {
+    /// Whether what lies at the target is to be read and hashed, whatever any size says: a job of 0 bytes for a
+    /// blob that is not empty asks for that, since what lies there was found to be wrong. The journal keeps
+    /// the 0 until the job is done.
+    #[must_use]
+    pub fn must_read(&self) -> bool {
+        self.size == Some(0) && self.blob.digest != Digest::EMPTY
+    }
 }
 
 /// The repositories of a job after it was seen in `new` too.

@@ -96,10 +96,11 @@ impl<'a> Attempt<'a> {
     ///
     /// The size of what lies there says so only where everybody who knows one says the same. A client's
     /// word alone would keep a wrong object from being replaced, or have a right one written anew; so
-    /// where any two disagree, the bytes decide.
+    /// where any two disagree, where nobody says a size, and where the job asks for it, the bytes decide.
     async fn is_right(&mut self, there: &Meta, proven: Option<u64>) -> Result<bool, CopyError> {
         let agreed = match proven {
             Some(size) if size != there.size => return Ok(false),
+            _ if self.job.must_read() => false,
             Some(_) => true,
             None => self.agreed(there.size).await,
         };
@@ -117,8 +118,8 @@ impl<'a> Attempt<'a> {
         Ok(false)
     }
 
-    /// Whether everybody who says a size says this one: the job, if it does, and every other zone that has
-    /// the blob. One that does not answer could not give the blob now either; the next job asks it again.
+    /// Whether somebody says a size, and all who do say this one: the job, if it does, and every other zone
+    /// that has the blob. One that does not answer could not give the blob now either; the next job asks it again.
     async fn agreed(&self, size: u64) -> bool {
         if self.size.is_some_and(|said| said != size) {
             return false;
@@ -126,7 +127,8 @@ impl<'a> Attempt<'a> {
         let others = self.means.sources(self.job).into_iter();
         let heads = others.filter(|zone| zone.unusable.is_none() && !self.means.is_out_of_use(zone));
         let said = join_all(heads.map(|zone| zone.store.head(&self.job.blob.key))).await;
-        said.iter().flatten().flatten().all(|other| other.size == size)
+        let mut others = said.iter().flatten().flatten().map(|other| other.size).peekable();
+        (self.size.is_some() || others.peek().is_some()) && others.all(|other| other == size)
     }
 
     fn note(&mut self, from: &Arc<str>, error: Error) {

@@ -142,7 +142,7 @@ impl Journal {
     /// the one whose turns they take.
     ///
     /// A job that is there already is made due, parked or not, and merged: the latest key and known
-    /// size hold.
+    /// size hold, but for a size of 0 ([`Job::must_read`]), which stays.
     ///
     /// # Errors
     /// A commit failed or was late, or too much is being added; then some may be queued and some not.

@@ -159,9 +159,13 @@ async fn a_size_that_a_client_made_up_keeps_no_wrong_object() {
 /// Where all who know the size agree, nothing is read; a job that knows none has what is there read.
 #[tokio::test]
 async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
-    for (size, a, reads) in
-        [(Some(15), Some(GOOD), 0), (Some(15), None, 0), (None, Some(GOOD), 0), (Some(7), Some(GOOD), 1)]
-    {
+    for (size, a, reads) in [
+        (Some(15), Some(GOOD), 0),
+        (Some(15), None, 0),
+        (None, Some(GOOD), 0),
+        (None, None, 1),
+        (Some(7), Some(GOOD), 1),
+    ] {
         let z = Three::new();
         z.b.holds(&z.blob, GOOD);
         a.iter().for_each(|bytes| z.a.holds(&z.blob, bytes));
@@ -174,6 +178,36 @@ async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
     z.a.holds(&z.blob, GOOD);
     z.b.holds(&z.blob, b"the wrong bytes");
     assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-a"));
+    z.target_is_good().await;
+}
+
+/// A job of 0 bytes has what lies there read, whoever knows its size: the cache, or zones that hold the same.
+#[tokio::test]
+async fn what_was_found_wrong_is_read_whoever_knows_its_size() {
+    let z = Three::new();
+    z.a.holds(&z.blob, GOOD);
+    z.b.holds(&z.blob, b"the wrong bytes");
+    let mut means = means(vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")]);
+    means.local = Some(Arc::new(AtHand(Source::bytes(Bytes::from_static(GOOD)))));
+    let found = job(z.blob.clone(), "zone-b", Some(0));
+    assert_eq!(means.copy(&found).await.unwrap(), replaced("the local copy"));
+    assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
+    z.target_is_good().await;
+    // Once it is right it is read, and stays.
+    assert_eq!(means.copy(&found).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!((z.b.gets.load(Ordering::SeqCst), z.b.puts.load(Ordering::SeqCst)), (2, 1));
+    let z = Three::new();
+    z.a.holds(&z.blob, b"");
+    z.b.holds(&z.blob, b"");
+    z.c.holds(&z.blob, GOOD);
+    z.c.set(Mode::Fails(Kind::Unavailable));
+    assert_eq!(
+        z.copy(Some(0)).await.unwrap_err().fault,
+        Fault::Sources,
+        "two that are empty agree on nothing"
+    );
+    z.c.set(Mode::Healthy);
+    assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-c"));
     z.target_is_good().await;
 }
 

@@ -17,6 +17,7 @@ pub(super) const HORIZON: Duration = Duration::from_secs(600);
 over_both!(
     jobs_survive_a_reopen,
     adding_again_merges_within_bounds,
+    a_size_of_nothing_stays_until_the_job_is_done,
     a_job_added_again_while_under_way_stays,
     a_job_added_again_while_it_failed_is_tried_at_once,
     failures_are_kept_and_wait_for_their_time,
@@ -101,6 +102,28 @@ async fn adding_again_merges_within_bounds(place: Place) {
     let twice = [Some(5), None].map(|size| NewJob::new(blob(b"twice"), Arc::clone(&zone), size, "org/repo"));
     journal.add(twice.to_vec()).await.unwrap();
     journal.done(&jobs[0]).await.unwrap();
+    assert_eq!(claim(&journal, &zone).await.unwrap().size, Some(5));
+}
+
+/// What was found wrong is to be read, whatever size a push says meanwhile.
+async fn a_size_of_nothing_stays_until_the_job_is_done(place: Place) {
+    let journal = place.open().await;
+    let zone = Arc::from("zone-b");
+    let sized = |size| NewJob::new(blob(b"wrong"), Arc::clone(&zone), size, "org/repo");
+    for sizes in [[Some(5), Some(0)], [Some(0), Some(5)], [Some(0), None]] {
+        journal.add(vec![sized(sizes[0])]).await.unwrap();
+        journal.add(vec![sized(sizes[1])]).await.unwrap();
+        // And in one batch.
+        journal.add(sizes.map(sized).to_vec()).await.unwrap();
+        let job = claim(&journal, &zone).await.unwrap();
+        assert_eq!((job.size, job.must_read()), (Some(0), true), "{sizes:?}");
+        journal.add(vec![sized(Some(5))]).await.unwrap();
+        journal.failed(&job, Duration::ZERO, "scripted").await.unwrap();
+        let job = claim(&journal, &zone).await.unwrap();
+        assert_eq!(job.size, Some(0), "{sizes:?}");
+        journal.done(&job).await.unwrap();
+    }
+    journal.add(vec![sized(Some(5))]).await.unwrap();
     assert_eq!(claim(&journal, &zone).await.unwrap().size, Some(5));
 }
 

@@ -337,7 +337,8 @@ impl Added {
         for mut job in jobs {
             let name = (Arc::clone(&job.target), job.blob.digest.to_string());
             if let Some(NewJob { size: Some(size), .. }) = once.get(&name) {
-                job.size = job.size.or(Some(*size));
+                // As the statement does with what is there already.
+                job.size = if *size == 0 { Some(0) } else { job.size.or(Some(*size)) };
             }
             once.insert(name, job);
         }

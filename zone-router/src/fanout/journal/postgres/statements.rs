@@ -10,7 +10,8 @@ WITH added AS (
     FROM unnest($1, $2, $3, $4, $5) AS given (zone, digest, key, size, repository)
     ON CONFLICT (zone, digest) DO UPDATE SET
         key = excluded.key,
-        size = coalesce(excluded.size, job.size),
+        -- A size of 0 asks for the object to be read (`Job::must_read`), and stays until the job is done.
+        size = CASE WHEN job.size = 0 THEN 0 ELSE coalesce(excluded.size, job.size) END,
         repositories = (excluded.repositories || array_remove(job.repositories, excluded.repositories[1]))[1:$7],
         due = least(job.due, excluded.due),
         fresh = true,
@@ -18,7 +19,8 @@ WITH added AS (
         parked = NULL
     -- What says the same already, and nobody has under way, is left alone.
     WHERE NOT (job.fresh AND job.parked IS NULL AND job.leased_by IS NULL AND job.key = excluded.key
-               AND job.size IS NOT DISTINCT FROM coalesce(excluded.size, job.size)
+               AND job.size IS NOT DISTINCT FROM
+                   CASE WHEN job.size = 0 THEN 0 ELSE coalesce(excluded.size, job.size) END
                AND (excluded.repositories = '{}' OR job.repositories[1] = excluded.repositories[1]))
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones";

@@ -51,12 +51,13 @@ CREATE INDEX job_parked ON job (zone, parked) WHERE parked IS NOT NULL;
 ",
 ];
 
+// A size of 0 asks for the object to be read (`Job::must_read`), and stays until the job is done.
 const ADD: &str = "
 INSERT INTO job (zone, digest, key, size, repositories, added, due, stamp, attempts, fresh)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, 0, 1)
 ON CONFLICT (zone, digest) DO UPDATE SET
     key = excluded.key,
-    size = coalesce(excluded.size, size),
+    size = iif(size = 0, 0, coalesce(excluded.size, size)),
     repositories = excluded.repositories,
     due = min(due, excluded.due),
     stamp = excluded.stamp,
@@ -103,7 +104,7 @@ FROM job GROUP BY zone ORDER BY zone";
 
 /// What is known of a job that is added again.
 const KNOWN: &str = "
-SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS coalesce(?4, size)
+SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS iif(size = 0, 0, coalesce(?4, size))
 FROM job WHERE zone = ?1 AND digest = ?2";
 
 /// Adds the job, or merges it into the one that is there. Where that says the same already, only its
