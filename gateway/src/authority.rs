@@ -5,20 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backends::{Meta, Source};
-use futures_util::future::join_all;
+use backends::Source;
 use tokio::time::timeout;
 use zone_router::Zone;
-use zone_router::fanout::{Authority, Deed, Job, Placed, Wanted};
+use zone_router::fanout::{Authority, Job, Placed, Wanted};
 use zone_router::postgres::PostgresError;
 
 use crate::account::Reader;
 use crate::quay_database::{QuayDatabase, Rows};
-use crate::redis::{EXPIRY, Lock, Locks, RedisError};
+use crate::redis::{Locks, RedisError};
 use crate::spool::{NotKept, Spool};
 
-/// How long anything may begin that is done under a lock; what is under way then has as long again,
-/// and more, until the lock ends by itself.
+/// How long the look at an object may take that is done under a lock.
 const UNDER_LOCK: Duration = Duration::from_secs(20);
 
 /// Quay behind the zones, as far as it is known here.
@@ -85,18 +83,10 @@ impl Quay {
         unsaid.map_or(Ok(None), Err)
     }
 
-    async fn place(
-        &self,
-        database: &QuayDatabase,
-        job: &Job,
-        target: &Zone,
-        created: Option<&[Zone]>,
-    ) -> Result<Placed, NotPlaced> {
-        let Some(locks) = &self.locks else {
-            return self.place_within(database, job, target, created, None).await;
-        };
+    async fn place(&self, database: &QuayDatabase, job: &Job, target: &Zone) -> Result<Placed, NotPlaced> {
+        let Some(locks) = &self.locks else { return place_locked(database, job, target).await };
         let lock = locks.take(&format!("BLOB_DELETE_{}", job.blob.digest)).await?;
-        let placed = self.place_within(database, job, target, created, Some(&lock)).await;
+        let placed = place_locked(database, job, target).await;
         match lock.release().await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(digest = %job.blob.digest, "Quay's lock ended before it was let go"),
@@ -104,86 +94,32 @@ impl Quay {
         }
         placed
     }
-
-    /// Under the lock, if there is one: nobody removes the object then, and none is removed once the
-    /// row is there. `created`: this job created the object; the other zones.
-    async fn place_within(
-        &self,
-        database: &QuayDatabase,
-        job: &Job,
-        target: &Zone,
-        created: Option<&[Zone]>,
-        lock: Option<&Lock>,
-    ) -> Result<Placed, NotPlaced> {
-        let there =
-            timeout(UNDER_LOCK, target.store.head(&job.blob.key)).await.map_err(|_| NotPlaced::Late)?;
-        let Some(there) = there.map_err(NotPlaced::Store)? else { return Err(NotPlaced::Gone) };
-        let (zone, digest) = (&*target.name, &job.blob.digest);
-        match database.place(digest, zone).await? {
-            Rows::NoLocation => Err(NotPlaced::NoLocation(Arc::clone(&target.name))),
-            Rows::Placed(added) => {
-                tracing::debug!(zone, %digest, added, "Quay knows of the copy");
-                Ok(Placed::Kept)
-            }
-            Rows::Elsewhere => {
-                tracing::debug!(zone, %digest, "a blob of old, of which Quay reads no copy at this key");
-                Ok(Placed::Kept)
-            }
-            Rows::None => {
-                match created {
-                    Some(others) => self.take_back(database, job, (target, &there), others, lock).await?,
-                    None => tracing::info!(zone, %digest, "Quay does not have the blob: the object stays"),
-                }
-                Ok(Placed::Withdrawn)
-            }
-        }
-    }
-
-    /// Removes the copy that this job has just created, as Quay's own garbage collection would: under its
-    /// lock, unless an upload is about to take the object for its own, and unless it may be the only copy
-    /// that is left, such as where another database than Quay's is asked.
-    async fn take_back(
-        &self,
-        database: &QuayDatabase,
-        job: &Job,
-        (target, there): (&Zone, &Meta),
-        others: &[Zone],
-        lock: Option<&Lock>,
-    ) -> Result<(), NotPlaced> {
-        let (zone, digest) = (&*target.name, &job.blob.digest);
-        let stays =
-            |why| tracing::warn!(zone, %digest, "Quay does not have the blob: the copy stays, as {why}");
-        let Some(lock) = lock else {
-            stays("Quay has no lock");
-            return Ok(());
-        };
-        if job.repositories.is_empty() {
-            stays("it was asked for by command");
-            return Ok(());
-        }
-        if database.uploads_to(zone).await? {
-            stays("uploads are under way there");
-            return Ok(());
-        }
-        if !timeout(UNDER_LOCK, is_elsewhere(there, others)).await.unwrap_or(false) {
-            stays("it may be the only one");
-            return Ok(());
-        }
-        if lock.left() < EXPIRY - UNDER_LOCK {
-            return Err(NotPlaced::Late);
-        }
-        let deleted = timeout(UNDER_LOCK, target.store.delete(&job.blob.key)).await;
-        deleted.map_err(|_| NotPlaced::Late)?.map_err(NotPlaced::Store)?;
-        tracing::info!(zone, %digest, "the blob was deleted while it was copied: the copy is taken back");
-        Ok(())
-    }
 }
 
-/// Whether another zone has an object like this one too.
-async fn is_elsewhere(there: &Meta, others: &[Zone]) -> bool {
-    let others = others.iter().filter(|zone| zone.unusable.is_none());
-    let heads = join_all(others.map(|zone| zone.store.head(&there.key))).await;
-    heads.iter().flatten().flatten().any(|other| other.size == there.size)
+/// Under the lock, if there is one: nobody removes the object then, and none is removed once the
+/// row is there.
+///
+/// Where Quay has no row, the object stays all the same. An upload may find it and make it its own at any moment,
+/// and that moment is under no lock that Quay's garbage collection takes (`data/model/storage.py`).
+async fn place_locked(database: &QuayDatabase, job: &Job, target: &Zone) -> Result<Placed, NotPlaced> {
+    let there = timeout(UNDER_LOCK, target.store.head(&job.blob.key)).await.map_err(|_| NotPlaced::Late)?;
+    there.map_err(NotPlaced::Store)?.ok_or(NotPlaced::Gone)?;
+    let (zone, digest) = (&*target.name, &job.blob.digest);
+    match database.place(digest, zone).await? {
+        Rows::NoLocation => Err(NotPlaced::NoLocation(Arc::clone(&target.name))),
+        Rows::Placed(added) => {
+            tracing::debug!(zone, %digest, added, "Quay knows of the copy");
+            Ok(Placed::Kept)
+        }
+        Rows::Elsewhere => {
+            tracing::debug!(zone, %digest, "a blob of old, of which Quay reads no copy at this key");
+            Ok(Placed::Kept)
+        }
+        Rows::None => {
+            tracing::info!(zone, %digest, "Quay does not have the blob: the copy stays");
+            Ok(Placed::Withdrawn)
+        }
+    }
 }
 
 #[async_trait]
@@ -235,9 +171,8 @@ impl Authority for Quay {
         }
     }
 
-    async fn placed(&self, job: &Job, target: &Zone, deed: Deed, others: &[Zone]) -> Result<Placed, String> {
+    async fn placed(&self, job: &Job, target: &Zone) -> Result<Placed, String> {
         let Some(database) = self.placing_at(target) else { return Ok(Placed::Kept) };
-        let created = (deed == Deed::Created).then_some(others);
-        self.place(database, job, target, created).await.map_err(|error| error.to_string())
+        self.place(database, job, target).await.map_err(|error| error.to_string())
     }
 }

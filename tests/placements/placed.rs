@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use backends::{Digest, Source};
 use bytes::Bytes;
 use serde_json::json;
-use zone_router::fanout::{Deed, Job, Placed};
+use zone_router::fanout::Placed;
 
 use super::stage::{Stage, blob, job};
 
@@ -29,7 +29,7 @@ async fn every_row_of_the_digest_gets_its_placement_once() -> Result<()> {
     );
     let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
     ensure!(authority.must_prove(&job, &zone).await == Ok(true));
-    let placed = || authority.placed(&job, &zone, Deed::Created, &[]);
+    let placed = || authority.placed(&job, &zone);
     // Several at once, as two replicas may.
     let (first, second, third) = tokio::join!(placed(), placed(), placed());
     for placed in [first, second, third] {
@@ -54,7 +54,7 @@ async fn quays_own_lock_and_ours_exclude_each_other() -> Result<()> {
     let name = format!("BLOB_DELETE_{digest}");
     let mut worker = stage.redis.python_lock(&name, 120)?;
     worker.acquire()?;
-    let waiting = tokio::spawn(async move { authority.placed(&job, &zone, Deed::Created, &[]).await });
+    let waiting = tokio::spawn(async move { authority.placed(&job, &zone).await });
     // It waits as long as the worker has the lock; that is seen by what does not come.
     tokio::time::sleep(Duration::from_millis(500)).await;
     ensure!(!waiting.is_finished() && stage.tables.locations(row).await?.is_empty(), "not under the lock");
@@ -76,7 +76,7 @@ async fn while_a_placement_is_written_no_worker_has_the_lock() -> Result<()> {
     let mut worker = stage.redis.python_lock(&format!("BLOB_DELETE_{digest}"), 120)?;
     // The look at the object, which is under the lock, takes long.
     stage.site.zone("zone-b").proxy().set(|faults| faults.hang = true);
-    let placed = tokio::spawn(async move { authority.placed(&job, &zone, Deed::Created, &[]).await });
+    let placed = tokio::spawn(async move { authority.placed(&job, &zone).await });
     let mut tries = 0;
     while worker.try_acquire()? {
         worker.release()?;
@@ -100,63 +100,47 @@ async fn a_lock_that_is_held_too_long_or_away_is_an_error_and_places_nothing() -
     let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
     let mut worker = stage.redis.python_lock(&format!("BLOB_DELETE_{digest}"), 120)?;
     worker.acquire()?;
-    let held = authority.placed(&job, &zone, Deed::Created, &[]).await.expect_err("held");
+    let held = authority.placed(&job, &zone).await.expect_err("held");
     ensure!(held.contains("is held by another"), "{held}");
     stage.redis.stop();
-    let away = authority.placed(&job, &zone, Deed::Created, &[]).await.expect_err("away");
+    let away = authority.placed(&job, &zone).await.expect_err("away");
     ensure!(away.contains("Redis cannot be reached"), "{away}");
     ensure!(stage.tables.locations(row).await?.is_empty());
     stage.redis.go_on().await?;
-    ensure!(authority.placed(&job, &zone, Deed::Created, &[]).await == Ok(Placed::Kept));
+    ensure!(authority.placed(&job, &zone).await == Ok(Placed::Kept));
     Ok(())
 }
 
+/// An upload may take the object for its own at any moment, under no lock: nothing is deleted.
 #[tokio::test]
-async fn a_copy_of_what_was_deleted_meanwhile_is_taken_back() -> Result<()> {
+async fn a_copy_of_what_was_deleted_meanwhile_stays() -> Result<()> {
     let mut stage = Stage::start().await?;
     let (authority, _files) = stage.authority(&json!({})).await?;
     let digest = copied(&stage, "deleted").await?;
     stage.tables.add_blob(&digest, true).await?;
     stage.tables.collect(&digest).await?;
-    let (known, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
-    let others = [stage.zone("zone-a")?, stage.zone("zone-c")?];
-    let withdrawn = async |job: &Job, deed| {
-        ensure!(authority.placed(job, &zone, deed, &others).await == Ok(Placed::Withdrawn));
-        Ok(stage.site.zone("zone-b").has(&digest))
-    };
-    // It is the only one that is left: if the database that is asked is another, the only one at all.
-    ensure!(withdrawn(&known, Deed::Created).await?, "the last copy is gone");
-    stage.site.zone("zone-c").write(&digest, b"another blob")?;
-    ensure!(withdrawn(&known, Deed::Created).await?, "what another zone has is no copy of it");
     stage.site.zone("zone-a").write(&digest, b"deleted")?;
-    // What this job did not create is not its own to remove, nor what nobody said that Quay had.
-    for deed in [Deed::Found, Deed::Replaced] {
-        ensure!(withdrawn(&known, deed).await?, "{deed:?}");
-    }
-    ensure!(withdrawn(&job(digest, "zone-b", &[]).await?, Deed::Created).await?, "asked for by command");
-    // Nor what an upload may be about to take.
-    stage.tables.add_upload("zone-b").await?;
-    ensure!(withdrawn(&known, Deed::Created).await?, "an upload is under way");
-    stage.tables.run("DELETE FROM blobupload").await?;
-    ensure!(!withdrawn(&known, Deed::Created).await?, "the copy is not taken back");
-    ensure!(stage.site.zone("zone-a").has(&digest));
+    let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
+    ensure!(authority.placed(&job, &zone).await == Ok(Placed::Withdrawn));
+    ensure!(stage.site.zone("zone-a").has(&digest) && stage.site.zone("zone-b").has(&digest));
     // Gone: there is nothing to place.
-    let gone = authority.placed(&known, &zone, Deed::Created, &others).await.expect_err("gone");
+    zone.store.delete(&job.blob.key).await?;
+    let gone = authority.placed(&job, &zone).await.expect_err("gone");
     ensure!(gone.contains("is gone again"), "{gone}");
     Ok(())
 }
 
 #[tokio::test]
-async fn without_a_lock_nothing_is_removed() -> Result<()> {
+async fn without_a_lock_placements_are_written_all_the_same() -> Result<()> {
     let mut stage = Stage::start().await?;
     let (authority, _files) = stage.authority(&json!({"replication": {"quay_lock": false}})).await?;
     stage.redis.stop();
     let digest = copied(&stage, "old Quay").await?;
     let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
-    ensure!(authority.placed(&job, &zone, Deed::Created, &[]).await == Ok(Placed::Withdrawn));
+    ensure!(authority.placed(&job, &zone).await == Ok(Placed::Withdrawn));
     ensure!(stage.site.zone("zone-b").has(&digest));
     let row = stage.tables.add_blob(&digest, true).await?;
-    ensure!(authority.placed(&job, &zone, Deed::Created, &[]).await == Ok(Placed::Kept));
+    ensure!(authority.placed(&job, &zone).await == Ok(Placed::Kept));
     ensure!(stage.tables.locations(row).await? == ["zone-b"]);
     Ok(())
 }
@@ -169,12 +153,12 @@ async fn what_quay_does_not_know_is_an_error_and_what_is_not_its_own_is_left() -
     let (authority, _files) = stage.authority(&json!({})).await?;
     let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
     stage.tables.run("UPDATE imagestoragelocation SET name = 'zone-q' WHERE name = 'zone-b'").await?;
-    let unknown = authority.placed(&job, &zone, Deed::Created, &[]).await.expect_err("no such location");
+    let unknown = authority.placed(&job, &zone).await.expect_err("no such location");
     ensure!(unknown.contains("Quay has no location zone-b"), "{unknown}");
     // A zone of the gateway's own file: Quay reads nothing there.
     let own = zone_router::Zone::new("zone-d", std::sync::Arc::clone(&zone.store));
     ensure!(authority.must_prove(&job, &own).await == Ok(false));
-    ensure!(authority.placed(&job, &own, Deed::Created, &[]).await == Ok(Placed::Kept));
+    ensure!(authority.placed(&job, &own).await == Ok(Placed::Kept));
     Ok(())
 }
 
@@ -186,10 +170,10 @@ async fn a_database_that_is_away_is_waited_for() -> Result<()> {
     let row = stage.tables.add_blob(&digest, true).await?;
     let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
     stage.postgres.crash();
-    let away = authority.placed(&job, &zone, Deed::Created, &[]).await.expect_err("away");
+    let away = authority.placed(&job, &zone).await.expect_err("away");
     ensure!(away.contains("cannot be reached") && !away.contains("correct-horse"), "{away}");
     stage.postgres.go_on().await?;
-    ensure!(authority.placed(&job, &zone, Deed::Created, &[]).await == Ok(Placed::Kept));
+    ensure!(authority.placed(&job, &zone).await == Ok(Placed::Kept));
     let tables = tests::real::QuayTables::again(&stage.postgres).await?;
     ensure!(tables.locations(row).await? == ["zone-b"]);
     Ok(())

@@ -8,7 +8,7 @@ use serde_json::json;
 use tests::image::{Image, Spec};
 use tests::quay::{Delivery, Options};
 use tests::site::{LOGIN, Site, ZONES};
-use zone_router::fanout::{Deed, Placed, Wanted};
+use zone_router::fanout::{Placed, Wanted};
 
 use super::stage::{Stage, job};
 
@@ -47,7 +47,7 @@ async fn the_registry_says_in_which_repositories_it_is() -> Result<()> {
     // It tells the blob's key by itself that the gateway keeps nothing of placements then.
     let (job, zone) = (job(digest, "zone-a", &["admin/one"]).await?, stage.zone("zone-a")?);
     ensure!(authority.must_prove(&job, &zone).await == Ok(false));
-    ensure!(authority.placed(&job, &zone, Deed::Created, &[]).await == Ok(Placed::Kept));
+    ensure!(authority.placed(&job, &zone).await == Ok(Placed::Kept));
     Ok(())
 }
 

@@ -241,7 +241,7 @@ async fn placements_kept(
         "user, password or database are not the server's, it is no database of Quay's, or the user may not read \
          its tables and add to imagestorageplacement",
         "mend them; GRANT SELECT ON imagestorage, imagestorageplacement, imagestoragelocation, userregion, \
-         blobupload, \"user\"; GRANT INSERT ON imagestorageplacement; GRANT USAGE ON its sequence",
+         \"user\"; GRANT INSERT ON imagestorageplacement; GRANT USAGE ON its sequence",
     );
     let tls = app::tls_with(settings, placements.root.as_ref())
         .map_err(|error| told(&format!("{error:#}"), AWAY))?;

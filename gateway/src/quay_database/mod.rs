@@ -164,15 +164,6 @@ impl QuayDatabase {
         Ok(rows.first().map_or(Rows::None, placed))
     }
 
-    /// Whether an upload to this location is under way.
-    ///
-    /// # Errors
-    /// The database does not say.
-    pub(crate) async fn uploads_to(&self, location: &str) -> Result<bool, PostgresError> {
-        let rows = self.line.ask(statements::UPLOADS, &[(&location, Type::TEXT)]).await?;
-        Ok(rows.first().is_none_or(|row| row.get(0)))
-    }
-
     /// Every blob whose digest begins with this byte, and what Quay believes of it; so many at most. Where
     /// the database's user may not read `manifestblob`, which nothing else needs, a manifest is taken to name
     /// each of them.

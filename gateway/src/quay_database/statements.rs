@@ -6,8 +6,7 @@ pub(super) const LOOK: &str = "\
 SELECT storage.id, storage.content_checksum, storage.cas_path, placement.storage_id, placement.location_id,
        location.id, location.name
 FROM imagestorage AS storage, imagestorageplacement AS placement, imagestoragelocation AS location LIMIT 0;
-SELECT region.user_id, region.location_id, owner.id, owner.username FROM userregion AS region, \"user\" AS owner LIMIT 0;
-SELECT location_id FROM blobupload LIMIT 0";
+SELECT region.user_id, region.location_id, owner.id, owner.username FROM userregion AS region, \"user\" AS owner LIMIT 0";
 
 /// That a placement may be added: one of a late row, if there is room for one, and taken back.
 pub(super) const TRY: &str = "\
@@ -51,12 +50,6 @@ SELECT EXISTS (SELECT FROM imagestorage AS storage
                    SELECT FROM imagestorageplacement AS placement
                    JOIN imagestoragelocation AS location ON location.id = placement.location_id
                    WHERE placement.storage_id = storage.id AND location.name = $2))";
-
-/// Location's name. Whether an upload is under way there: it may be about to take an object at its
-/// digest's key for its own (`blobuploader.py:_finalize_blob_storage`).
-pub(super) const UPLOADS: &str = "\
-SELECT EXISTS (SELECT FROM blobupload AS upload JOIN imagestoragelocation AS location ON location.id = upload.location_id
-               WHERE location.name = $1)";
 
 /// Namespace. Names of the locations that are its own (`data/model/user.py:get_region_locations`).
 pub(super) const REGIONS: &str = "\

@@ -18,7 +18,7 @@ use crate::config::RedisSettings;
 
 /// After so long a lock is another's, whatever became of who took it. Much longer than anybody here
 /// holds one, so that nothing done under it is still under way then.
-pub(crate) const EXPIRY: Duration = Duration::from_secs(60);
+const EXPIRY: Duration = Duration::from_secs(60);
 
 /// How long a lock is waited for.
 const WAIT: Duration = Duration::from_secs(15);
@@ -54,7 +54,6 @@ struct Held {
     key: String,
     signal: String,
     owner: String,
-    until: Instant,
 }
 
 impl Locks {
@@ -81,10 +80,9 @@ impl Locks {
         let expiry = EXPIRY.as_secs().to_string();
         let late = Instant::now() + WAIT;
         loop {
-            let until = Instant::now() + EXPIRY;
             let set: [&[u8]; 6] = [b"SET", key.as_bytes(), owner.as_bytes(), b"NX", b"EX", expiry.as_bytes()];
             if connection.ask(&set, Duration::ZERO).await? != Reply::Nil {
-                return Ok(Lock(Some(Held { connection, key, signal, owner, until })));
+                return Ok(Lock(Some(Held { connection, key, signal, owner })));
             }
             let wait = late.saturating_duration_since(Instant::now()).min(LOOK);
             // Less than a second it would take as for ever.
@@ -98,11 +96,6 @@ impl Locks {
 }
 
 impl Lock {
-    /// How long it is ours still.
-    pub(crate) fn left(&self) -> Duration {
-        self.0.as_ref().map_or(Duration::ZERO, |held| held.until.saturating_duration_since(Instant::now()))
-    }
-
     /// Lets it go; whether it was ours until now.
     ///
     /// # Errors

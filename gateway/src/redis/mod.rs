@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-pub(crate) use lock::{EXPIRY, Lock, Locks};
+pub(crate) use lock::Locks;
 
 use self::resp::{REPLY_MAX, Reply};
 use crate::config::RedisSettings;

@@ -213,20 +213,6 @@ impl QuayTables {
         Ok(())
     }
 
-    /// An upload under way to this location.
-    ///
-    /// # Errors
-    /// The database does not do it.
-    pub async fn add_upload(&self, location: &str) -> Result<()> {
-        let user = self.add_user(&format!("u{}", fastrand::u32(..))).await?;
-        let insert = "WITH made AS (INSERT INTO repository (namespace_user_id, name) VALUES ($1, 'r') RETURNING id) \
-                      INSERT INTO blobupload (repository_id, uuid, byte_count, location_id) \
-                      SELECT made.id, 'u', 0, location.id FROM made, imagestoragelocation AS location \
-                      WHERE location.name = $2";
-        self.client.execute(insert, &[&user, &location]).await?;
-        Ok(())
-    }
-
     async fn add_user(&self, name: &str) -> Result<i32> {
         let insert = "INSERT INTO \"user\" (username, email, organization, robot) \
                       VALUES ($1, $1, true, false) RETURNING id";

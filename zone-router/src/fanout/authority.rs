@@ -29,23 +29,11 @@ pub trait Authority: fmt::Debug + Send + Sync {
     /// A sentence on why that is not known; the job is then tried again.
     async fn must_prove(&self, job: &Job, target: &Zone) -> Result<bool, String>;
 
-    /// Told that the target has the blob, proven if [`Authority::must_prove`] or this job wrote it; `others`
-    /// are the zones beside it.
+    /// Told that the target has the blob, proven if [`Authority::must_prove`] or this job wrote it.
     ///
     /// # Errors
     /// A sentence on why it could not be kept; the job is then tried again.
-    async fn placed(&self, job: &Job, target: &Zone, deed: Deed, others: &[Zone]) -> Result<Placed, String>;
-}
-
-/// How a blob came to be at its target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
-    /// It was there.
-    Found,
-    /// This job wrote it, a moment ago and proven on the way, where another object lay.
-    Replaced,
-    /// This job wrote it so where nothing lay: it alone may be taken back.
-    Created,
+    async fn placed(&self, job: &Job, target: &Zone) -> Result<Placed, String>;
 }
 
 /// Whether the registry still has a blob.
@@ -62,9 +50,9 @@ pub enum Wanted {
 /// What became of a copy at the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placed {
-    /// It stays.
+    /// The registry knows of it, or need not.
     Kept,
-    /// The registry has dropped the blob meanwhile. What was created has been taken back, if it was safe
-    /// to do so.
+    /// The registry has dropped the blob meanwhile. The copy stays: to delete it is never safe, as an upload may
+    /// take it for its own at any moment.
     Withdrawn,
 }

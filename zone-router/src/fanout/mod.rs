@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-pub use authority::{Authority, Deed, Placed, Wanted};
+pub use authority::{Authority, Placed, Wanted};
 pub use backoff::Backoff;
 pub use bounds::{Bounds, Verify};
 pub use copy::{CopyError, Failure, Fault, Outcome};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
 
-use super::super::authority::{Authority, Deed, Placed};
+use super::super::authority::{Authority, Placed};
 use super::super::bounds::{Bounds, Verify};
 use super::super::job::Job;
 use super::super::local::Local;
@@ -78,14 +78,7 @@ impl Means {
     /// Tells the registry that the target has the blob.
     pub(super) async fn tell(&self, job: &Job, outcome: Outcome) -> Result<Outcome, CopyError> {
         let Some(authority) = &self.authority else { return Ok(outcome) };
-        let deed = match outcome {
-            Outcome::Copied { replaced: false, .. } => Deed::Created,
-            Outcome::Copied { replaced: true, .. } => Deed::Replaced,
-            Outcome::AlreadyThere | Outcome::Withdrawn => Deed::Found,
-        };
-        let others: Vec<_> =
-            self.zones.iter().filter(|zone| zone.name != self.target.name).cloned().collect();
-        match authority.placed(job, &self.target, deed, &others).await {
+        match authority.placed(job, &self.target).await {
             Ok(Placed::Kept) => Ok(outcome),
             Ok(Placed::Withdrawn) => Ok(Outcome::Withdrawn),
             Err(why) => Err(CopyError::registry(why)),
