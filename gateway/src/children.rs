@@ -1,7 +1,8 @@
 //! The blobs of an index's children: of manifests that a push names, and need not have brought
 //! itself.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,14 +10,18 @@ use backends::Digest;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use moka::sync::Cache;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use crate::account::{Reader, Trouble};
-use crate::memory::{Memory, Use};
+use crate::memory::{Memory, Reservation, Use};
 use crate::registry::{LocalBlob, children, local_blobs};
 
 /// Manifests fetched at once for one push.
 const AT_ONCE: usize = 4;
+
+/// Pushes whose children are fetched at once, of all clients; each may hold [`MEMORY`].
+const PUSHES_AT_ONCE: usize = 8;
 
 /// For all of them: the client waits for its 201 meanwhile.
 const TIME: Duration = Duration::from_secs(8);
@@ -45,6 +50,8 @@ const QUEUED_MEMORY: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(crate) struct Queued {
     manifests: Cache<(String, Digest), ()>,
+    /// A place each for pushes whose children are fetched.
+    places: Semaphore,
     /// It has been said that children are not looked for.
     told: AtomicBool,
 }
@@ -52,7 +59,7 @@ pub(crate) struct Queued {
 /// What came of an index's children.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
-    /// Their local blobs.
+    /// Their local blobs; one that several of them name is there as often.
     pub(crate) blobs: Vec<LocalBlob>,
     /// What was not had, and why.
     pub(crate) missing: Vec<String>,
@@ -61,7 +68,7 @@ pub(crate) struct Children {
 impl Queued {
     pub(crate) fn new() -> Self {
         let manifests = Cache::builder().max_capacity(QUEUED_MAX).time_to_live(QUEUED_MEMORY).build();
-        Self { manifests, told: AtomicBool::new(false) }
+        Self { manifests, places: Semaphore::new(PUSHES_AT_ONCE), told: AtomicBool::new(false) }
     }
 
     /// The blobs of this manifest of this repository are in the journal.
@@ -73,12 +80,23 @@ impl Queued {
         self.manifests.contains_key(&(repository.to_owned(), *digest))
     }
 
+    /// Room for one push more, or why there is none.
+    fn room(&self, memory: &Memory, client: IpAddr) -> Result<Room<'_>, String> {
+        let place = self
+            .places
+            .try_acquire()
+            .map_err(|_| format!("manifests of {PUSHES_AT_ONCE} other pushes are fetched at the moment"))?;
+        let held = memory.reserve(Use::Manifests, Some(client), MEMORY);
+        Ok((place, held.ok_or("limits.memory has no room for this client")?))
+    }
+
     /// The blobs of a manifest's children, of theirs too; nothing where it is no index. Those of one that
-    /// names more than `limit` are left out. Takes 8 s at most.
+    /// names more than `limit` are left out. Takes 8 s at most, and memory out of the client's share; where there is
+    /// no room, nothing is waited for.
     pub(crate) async fn children(
         &self,
         reader: Option<&Reader>,
-        memory: &Memory,
+        (memory, client): (&Memory, IpAddr),
         repository: &str,
         manifest: &[u8],
         limit: usize,
@@ -98,8 +116,9 @@ impl Queued {
             }
             return Children::default();
         };
-        let Some(_held) = memory.reserve(Use::Manifests, None, MEMORY) else {
-            return Children { missing: vec!["limits.memory has no room".to_owned()], ..Children::default() };
+        let _room = match self.room(memory, client) {
+            Ok(room) => room,
+            Err(why) => return Children { missing: vec![why], ..Children::default() },
         };
         let deadline = Instant::now() + TIME;
         let fetch = |digest: Digest| async move {
@@ -123,6 +142,26 @@ impl Queued {
         gathered.found.missing.push(format!("indexes in indexes, {DEPTH_MAX} deep"));
         gathered.found
     }
+}
+
+/// What a push holds while its children are fetched.
+type Room<'a> = (SemaphorePermit<'a>, Reservation);
+
+/// Each blob once, in the order in which they come first: images of one index share layers. Where several say a
+/// size, the first does.
+pub(crate) fn distinct(blobs: Vec<LocalBlob>) -> Vec<LocalBlob> {
+    let mut at: HashMap<Digest, usize> = HashMap::new();
+    let mut distinct: Vec<LocalBlob> = Vec::new();
+    for blob in blobs {
+        match at.get(&blob.digest).and_then(|at| distinct.get_mut(*at)) {
+            Some(known) => known.size = known.size.or(blob.size),
+            None => {
+                at.insert(blob.digest, distinct.len());
+                distinct.push(blob);
+            }
+        }
+    }
+    distinct
 }
 
 /// What was fetched so far.
@@ -181,6 +220,30 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_blob_that_several_name_is_queued_once() {
+        let blob = |name: &str, size| LocalBlob { digest: Digest::of(name.as_bytes()), size };
+        let all = vec![blob("a", None), blob("b", Some(2)), blob("a", Some(1)), blob("b", Some(3))];
+        assert_eq!(distinct(all), [blob("a", Some(1)), blob("b", Some(2))]);
+    }
+
+    #[test]
+    fn no_client_has_all_the_room_and_no_more_than_some_pushes_have_any() {
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().expect("an address"));
+        let (queued, memory) = (Queued::new(), Memory::new(MEMORY * 8));
+        let held: Vec<_> = std::iter::from_fn(|| queued.room(&memory, one).ok()).take(100).collect();
+        assert!((1..8).contains(&held.len()), "{} of 8", held.len());
+        assert!(queued.room(&memory, one).is_err_and(|why| why.contains("limits.memory")));
+        assert!(queued.room(&memory, other).is_ok());
+        drop(held);
+        let memory = Memory::new(MEMORY * 1000);
+        let held: Vec<_> = std::iter::from_fn(|| queued.room(&memory, one).ok()).take(100).collect();
+        assert_eq!(held.len(), PUSHES_AT_ONCE);
+        assert!(queued.room(&memory, other).is_err_and(|why| why.contains("other pushes")));
+        drop(held);
+        assert!(queued.room(&memory, other).is_ok());
+    }
 
     #[test]
     fn what_is_fetched_for_one_push_is_bounded() {

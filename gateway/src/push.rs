@@ -1,6 +1,7 @@
 //! A push: it streams to the registry, and a manifest's blobs are queued for the other zones
 //! before the client hears of success.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode};
 
 use crate::Gateway;
+use crate::children::distinct;
 use crate::client::Client;
 use crate::forward;
 use crate::http::{Body, Problem};
@@ -145,7 +147,7 @@ async fn put(
     match ask(&gateway, &request, &repository, body, &client, bound).await {
         Ok(answer) => {
             match answer.status() {
-                StatusCode::CREATED => queue_copies(&gateway, &repository, copy).await,
+                StatusCode::CREATED => queue_copies(&gateway, &repository, copy, client.address).await,
                 // A blob of it is not there (Quay's `_build_blob_map` and distribution say so with one of
                 // these): a yes that is remembered may be why the client did not push it.
                 StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => gateway.permissions.forget(&repository),
@@ -178,7 +180,7 @@ async fn ask(
     Ok(answer)
 }
 
-async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy) {
+async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy, client: IpAddr) {
     let targets = gateway.targets_of(repository).await;
     if targets.is_empty() {
         return;
@@ -201,10 +203,10 @@ async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy) {
         tracing::error!(repository, %manifest, blobs, limit, "a manifest names more blobs than limits.manifest_blobs: they are not copied before the next sweep");
         return gateway.metrics.push_not_queued();
     }
-    let (reader, memory) = (gateway.reader.as_deref(), &gateway.memory);
+    let (reader, memory) = (gateway.reader.as_deref(), (&gateway.memory, client));
     let children = gateway.queued.children(reader, memory, repository, &manifest, limit).await;
     blobs.extend(children.blobs);
-    if !queue_blobs(gateway, repository, blobs, &targets).await {
+    if !queue_blobs(gateway, repository, distinct(blobs), &targets).await {
         return gateway.metrics.push_not_queued();
     }
     match children.missing.first() {
