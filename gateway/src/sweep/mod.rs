@@ -192,19 +192,20 @@ impl Sweep {
             Err(error) => return self.skip(repository, &error),
         };
         let mut below = Vec::new();
-        if self.place.is_new(&Digest::of(&manifest)) {
+        if self.place.is_new(&self.towards(&Digest::of(&manifest), targets)) {
             below = self.queue(repository, &manifest, targets).await;
         }
         for _ in 0..BELOW_A_TAG_MAX {
             let Some(digest) = below.pop() else { return };
-            if !self.place.is_new(&digest) {
+            let towards = self.towards(&digest, targets);
+            if !self.place.is_new(&towards) {
                 continue;
             }
             match self.manifest(repository, &digest.to_string()).await {
                 Ok(manifest) => below.extend(self.queue(repository, &manifest, targets).await),
                 Err(Trouble::Absent(_)) => {}
                 Err(error) => {
-                    self.place.forget(&digest);
+                    self.place.forget(&towards);
                     self.skip(repository, &error);
                 }
             }
@@ -220,14 +221,12 @@ impl Sweep {
                 return Vec::new();
             }
         };
-        // A namespace's own locations are not where the same blob went in another.
-        let common = targets == self.gateway.targets;
-        let new = |digest: &Digest| !common || !self.blobs.contains(digest);
+        let new = |digest: &Digest| !self.blobs.contains(&self.towards(digest, targets));
         let blobs: Vec<_> = blobs.into_iter().filter(|blob| new(&blob.digest)).collect();
         self.wait_for_room().await;
         let wanted: Vec<_> = blobs.iter().map(|blob| (self.gateway.blob(blob.digest), blob.size)).collect();
         if let Err(error) = self.gateway.fanout.enqueue(repository, &wanted, targets).await {
-            self.place.forget(&Digest::of(manifest));
+            self.place.forget(&self.towards(&Digest::of(manifest), targets));
             self.skip(repository, &Trouble::Busy(error.to_string()));
             sleep(self.pace.after_failure(fastrand::f64())).await;
             return below;
@@ -236,13 +235,17 @@ impl Sweep {
         self.place.tally.manifests += 1;
         self.place.tally.jobs += jobs;
         self.gateway.metrics.swept_manifest(jobs);
-        if common {
-            if self.blobs.len() >= BLOBS_MAX {
-                self.blobs.clear();
-            }
-            self.blobs.extend(blobs.iter().map(|blob| blob.digest));
+        if self.blobs.len() >= BLOBS_MAX {
+            self.blobs.clear();
         }
+        let queued: Vec<_> = blobs.iter().map(|blob| self.towards(&blob.digest, targets)).collect();
+        self.blobs.extend(queued);
         below
+    }
+
+    /// What a digest is remembered by.
+    fn towards(&self, digest: &Digest, targets: &[Arc<str>]) -> Digest {
+        towards(digest, targets, &self.gateway.targets)
     }
 
     /// Waits while a zone has more copies to be made than it should; a journal that cannot be read is
@@ -324,5 +327,32 @@ impl Sweep {
         if let Ok(Err(error)) = kept {
             tracing::warn!(%error, "where the sweep stands is not written: after a restart it begins anew");
         }
+    }
+}
+
+/// What a digest is remembered by, which was queued for these targets: a namespace's own locations are not where
+/// the same blob went in another. For the `common` ones it is the digest itself.
+fn towards(digest: &Digest, targets: &[Arc<str>], common: &[Arc<str>]) -> Digest {
+    if targets == common {
+        return *digest;
+    }
+    Digest::of(format!("{digest} {}", targets.join(" ")).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_namespace_has_is_new_in_another_with_locations_of_its_own() {
+        let [ours, theirs, others] =
+            [["a", "b"], ["a", "c"], ["ab", "c"]].map(|names| names.map(Arc::<str>::from));
+        let digest = Digest::of(b"shared");
+        let mut place = Place::default();
+        for targets in [&ours, &theirs, &others] {
+            assert!(place.is_new(&towards(&digest, targets, &ours)));
+            assert!(!place.is_new(&towards(&digest, targets, &ours)));
+        }
+        assert!(!place.is_new(&digest), "the common ones go by the digest alone");
     }
 }
