@@ -71,7 +71,7 @@ impl Fair {
     /// rows that its caller will write after those, and holds in memory meanwhile.
     ///
     /// # Errors
-    /// As many rows wait already as may.
+    /// As many rows wait already as may, or it had to make room for another repository meanwhile.
     pub(super) async fn turn(
         &self,
         repository: &str,
@@ -82,7 +82,7 @@ impl Fair {
         self.admit();
         match turn.try_recv() {
             Ok(turn) => Ok(turn),
-            Err(_) => turn.await.map_err(|_| JournalError::Closed),
+            Err(_) => turn.await.map_err(|_| JournalError::Crowded { waiting: self.waiting() }),
         }
     }
 
@@ -118,7 +118,7 @@ impl State {
     ) -> Result<oneshot::Receiver<Turn>, JournalError> {
         if self.is_full(repository, held) {
             self.forget_who_left();
-            if self.is_full(repository, held) {
+            if self.is_full(repository, held) && !self.make_room(repository, held) {
                 return Err(JournalError::Crowded { waiting: self.held });
             }
         }
@@ -133,11 +133,41 @@ impl State {
         Ok(given)
     }
 
-    /// Whether so many rows more are too many. Who has none waiting is heard in any case: one push is
-    /// bounded by its caller.
+    /// Whether so many rows more are too many, of this repository or of all. Who is alone is heard in any case: one
+    /// push is bounded by its caller.
     fn is_full(&self, repository: &str, held: usize) -> bool {
-        let own = self.queues.get(repository).map_or(0, |queue| queue.held);
-        (own > 0 && own + held > REPOSITORY_ROWS) || (self.held > 0 && self.held + held > WAITING_ROWS)
+        self.has_its_share(repository, held) || (self.held > 0 && self.held + held > WAITING_ROWS)
+    }
+
+    fn has_its_share(&self, repository: &str, held: usize) -> bool {
+        let own = self.own(repository);
+        own > 0 && own + held > REPOSITORY_ROWS
+    }
+
+    fn own(&self, repository: &str) -> usize {
+        self.queues.get(repository).map_or(0, |queue| queue.held)
+    }
+
+    /// Where all together are too many, those leave that came last of the repositories that hold most; `false` where
+    /// that would be this one itself.
+    fn make_room(&mut self, repository: &str, held: usize) -> bool {
+        if self.has_its_share(repository, held) {
+            return false;
+        }
+        let own = self.own(repository) + held;
+        while self.held > 0 && self.held + held > WAITING_ROWS {
+            let most = self.queues.iter_mut().max_by_key(|(_, queue)| queue.held);
+            let Some((name, queue)) = most.filter(|(_, queue)| queue.held > own) else { return false };
+            let Some(last) = queue.waiters.pop_back() else { return false };
+            queue.held -= last.held;
+            self.held -= last.held;
+            if queue.waiters.is_empty() {
+                let name = name.clone();
+                self.queues.remove(&name);
+                self.order.retain(|waiting| *waiting != name);
+            }
+        }
+        true
     }
 
     fn forget_who_left(&mut self) {
@@ -245,11 +275,27 @@ mod tests {
         };
         let one = wait(&fair, "flood", 1, REPOSITORY_ROWS - 1);
         assert!(refused("flood", 0));
-        let other = wait(&fair, "other", 1, WAITING_ROWS - REPOSITORY_ROWS - 1);
-        assert!(refused("third", 0));
-        drop(one);
+        let names: Vec<&'static str> = vec!["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        let others: Vec<_> = names.iter().map(|name| wait(&fair, name, 1, REPOSITORY_ROWS - 1)).collect();
+        assert_eq!(free_and_waiting(&fair), (0, WAITING_ROWS));
+        // Who would then hold most itself is refused; for one that holds less, one of those leaves.
+        assert!(refused("large", REPOSITORY_ROWS));
+        let mut small = wait(&fair, "small", 1, 0);
+        let all: Vec<_> = std::iter::once(one).chain(others).collect();
+        let mut left = 0;
+        let mut stay = Vec::new();
+        for mut turn in all {
+            match (&mut turn).now_or_never() {
+                Some(Err(JournalError::Crowded { .. })) => left += 1,
+                Some(other) => panic!("{other:?}"),
+                None => stay.push(turn),
+            }
+        }
+        assert_eq!((left, stay.len()), (1, 9));
+        assert!((&mut small).now_or_never().is_none(), "it waits for its turn still");
+        drop(stay);
         let again = wait(&fair, "flood", 1, 0);
-        drop((other, again));
+        drop((small, again));
     }
 
     proptest! {
