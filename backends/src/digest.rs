@@ -29,6 +29,13 @@ impl Digest {
         hasher.finish()
     }
 
+    /// Whether content of `size` bytes can have this digest: that of no bytes is [`Digest::EMPTY`], and
+    /// no other's.
+    #[must_use]
+    pub fn may_have(&self, size: u64) -> bool {
+        (size == 0) == (*self == Self::EMPTY)
+    }
+
     /// Its bytes in base64, as S3 has them in `x-amz-checksum-sha256`.
     #[must_use]
     pub(crate) fn base64(&self) -> String {

@@ -58,7 +58,7 @@ impl Parts {
         let mut pieces = Vec::new();
         while left > 0 {
             if self.rest.is_empty() {
-                if self.proof.missing() == 0 {
+                if self.proof.is_complete()? {
                     break;
                 }
                 self.rest = self.read().await?;

@@ -30,13 +30,25 @@ impl Proof {
             return Err(self.corrupt("more bytes than promised"));
         }
         self.hasher.update(chunk);
-        if self.missing() == 0 && self.hasher.clone().finish() != self.digest {
-            return Err(self.corrupt("the digest is another"));
-        }
-        Ok(())
+        self.is_complete().map(|_| ())
     }
 
-    /// Bytes still to come.
+    /// Whether all bytes have passed, and are those of the digest. Also where there were none to admit, which
+    /// prove nothing but the digest of no bytes.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] if all have passed and the digest is another.
+    pub fn is_complete(&self) -> Result<bool> {
+        if self.missing() > 0 {
+            return Ok(false);
+        }
+        if self.hasher.clone().finish() != self.digest {
+            return Err(self.corrupt("the digest is another"));
+        }
+        Ok(true)
+    }
+
+    /// Bytes still to come. That there are none proves nothing: see [`Proof::is_complete`].
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.size.saturating_sub(self.hasher.bytes())
@@ -72,8 +84,29 @@ mod tests {
         assert!(proof.admit(b"hel").is_ok());
         let mut other = proof.clone();
         assert!(proof.admit(b"lo").is_ok());
-        assert_eq!(proof.missing(), 0);
+        assert_eq!(proof.is_complete().map_err(|e| e.kind()), Ok(true));
         assert_eq!(other.admit(b"lO").map_err(|e| e.kind()), Err(Kind::Corrupt));
+    }
+
+    #[test]
+    fn no_bytes_prove_the_digest_of_no_bytes_alone() {
+        let complete = |digest, size, seen: &[u8]| {
+            let mut hasher = Hasher::new();
+            hasher.update(seen);
+            Proof::new(digest, size, hasher).is_complete().map_err(|e| e.kind())
+        };
+        let hello = Digest::of(b"hello");
+        assert_eq!(complete(hello, 0, b""), Err(Kind::Corrupt));
+        assert_eq!(complete(Digest::EMPTY, 0, b""), Ok(true));
+        // Nor does what was past before.
+        assert_eq!(complete(hello, 5, b"hellO"), Err(Kind::Corrupt));
+        assert_eq!(complete(hello, 5, b"hello"), Ok(true));
+        assert_eq!(complete(hello, 5, b"hell"), Ok(false));
+        for (digest, size, may) in
+            [(hello, 0, false), (hello, 5, true), (Digest::EMPTY, 0, true), (Digest::EMPTY, 5, false)]
+        {
+            assert_eq!(digest.may_have(size), may, "{digest} {size}");
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) enum Verdict {
 /// What the registry's yes says of a blob.
 #[derive(Debug, Clone)]
 pub(crate) struct Granted {
-    /// Its size, if the registry named one.
+    /// Its size, if the registry named one that the blob can have.
     pub(crate) size: Option<u64>,
     /// What answers made here keep of the registry's own.
     pub(crate) headers: Arc<HeaderMap>,
@@ -155,7 +155,8 @@ pub(crate) async fn may_read(
         return Ok(Verdict::No(Box::new(answer)));
     }
     let is_redirect = answer.status() != StatusCode::OK;
-    let size = forward::content_length(answer.headers()).filter(|_| !is_redirect);
+    let size =
+        forward::content_length(answer.headers()).filter(|size| !is_redirect && blob.digest.may_have(*size));
     let headers = gateway.permissions.shared.one(kept::kept(answer.headers(), is_redirect));
     let granted = Granted { size, headers };
     if let Some(asked) = asked {

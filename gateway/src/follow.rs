@@ -227,7 +227,7 @@ fn from_registry(answer: Answer, blob: &Blob, expected: Option<u64>) -> Result<O
     let body = BodyDataStream::new(body)
         .map_err(|error| Error::new(Kind::Unavailable, "read from the registry").with_cause(error))
         .boxed();
-    if let Some(why) = contradiction(size, expected) {
+    if let Some(why) = contradiction(blob, size, expected) {
         return Err(Problem::zones(format!("no zone has the blob, and from the registry {why}")));
     }
     Ok(opened(body, blob, size.or(expected), "registry"))
@@ -248,7 +248,7 @@ async fn from_store(
             Error::new(Kind::Unavailable, "read from the registry's store").with_cause(error.without_url())
         })
         .boxed();
-    if let Some(why) = contradiction(size, expected) {
+    if let Some(why) = contradiction(blob, size, expected) {
         return Err(elsewhere(blob, &host, &why));
     }
     Ok(opened(body, blob, size.or(expected), "registry-redirect"))
@@ -261,9 +261,13 @@ fn elsewhere(blob: &Blob, host: &str, why: &str) -> Problem {
     Problem::zones("no zone has the blob, and the place that the registry points to does not give it")
 }
 
-fn contradiction(size: Option<u64>, expected: Option<u64>) -> Option<String> {
-    let (size, expected) = (size?, expected?);
-    (size != expected).then(|| format!("it gives {size} bytes, not {expected}"))
+fn contradiction(blob: &Blob, size: Option<u64>, expected: Option<u64>) -> Option<String> {
+    let size = size?;
+    match expected {
+        Some(expected) if size != expected => Some(format!("it gives {size} bytes, not {expected}")),
+        _ => (!blob.digest.may_have(size))
+            .then(|| format!("it gives {size} bytes, which the digest rules out")),
+    }
 }
 
 fn opened(body: ByteStream, blob: &Blob, size: Option<u64>, from: &str) -> Opened {
@@ -276,6 +280,24 @@ mod tests {
 
     fn parsed(location: &str) -> Option<Target> {
         parse_target(location, |authority| authority.eq_ignore_ascii_case("quay.example.com"))
+    }
+
+    #[test]
+    fn a_size_may_contradict_the_registry_or_the_digest() {
+        let blob = |digest| Blob { digest, key: backends::Key::new("k") };
+        let (full, empty) = (blob(backends::Digest::of(b"hello")), blob(backends::Digest::EMPTY));
+        for (blob, size, expected, contradicts) in [
+            (&full, Some(5), None, false),
+            (&full, Some(5), Some(5), false),
+            (&full, Some(4), Some(5), true),
+            (&full, Some(0), None, true),
+            (&full, Some(0), Some(0), true),
+            (&full, None, Some(5), false),
+            (&empty, Some(0), None, false),
+            (&empty, Some(5), None, true),
+        ] {
+            assert_eq!(contradiction(blob, size, expected).is_some(), contradicts, "{size:?} {expected:?}");
+        }
     }
 
     #[test]

@@ -16,8 +16,10 @@ pub(crate) fn proven(body: ByteStream, digest: Digest, size: Option<u64>) -> Byt
 fn sized(body: ByteStream, proof: Proof) -> ByteStream {
     stream::unfold(Some((body, proof)), |state| async move {
         let (mut body, mut proof) = state?;
-        if proof.missing() == 0 {
-            return None;
+        match proof.is_complete() {
+            Ok(true) => return None,
+            Ok(false) => {}
+            Err(error) => return Some((Err(error), None)),
         }
         let item = match body.next().await {
             Some(Ok(bytes)) => proof.admit(&bytes).map(|()| bytes),
@@ -85,6 +87,9 @@ mod tests {
             assert_eq!(through(&["hello", " ", "World"], size).await, ("hello ".into(), false));
             assert!(!through(&["hello", " "], size).await.1);
             assert!(!through(&["hello", " world!"], size).await.1);
+        }
+        for size in [Some(0), Some(11), None] {
+            assert_eq!(through(&[], size).await, (String::new(), false), "{size:?}");
         }
     }
 }

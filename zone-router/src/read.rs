@@ -123,7 +123,7 @@ impl Read {
     }
 
     async fn step(&mut self) -> Result<Option<Bytes>> {
-        while self.proof.missing() > 0 {
+        while !self.proof.is_complete()? {
             if self.current.is_none() {
                 let won = self.reopen().await?;
                 self.current = Some(self.current(won));

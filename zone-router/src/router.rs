@@ -165,7 +165,8 @@ impl Router {
         self.watch.set_policies(|policies| change(policies));
     }
 
-    /// What the first zone that has a blob says of it; `None` if none says it has it. One whose answer
+    /// What the first zone that has a blob says of it; `None` if none says it has it. An object that no blob of
+    /// this digest can be, such as an empty one, is not it. One whose answer
     /// is overdue is asked again, with all the patience of its driver, when no other has it.
     pub async fn head(&self, blob: &Blob) -> Option<Meta> {
         const CLASS: SizeClass = SizeClass::Small;
@@ -204,7 +205,7 @@ impl Router {
                 self.watch.saw_failure(index, error, &watch, Seen::Failed);
             }
         }
-        answer.ok().flatten()
+        answer.ok().flatten().filter(|meta| blob.digest.may_have(meta.size))
     }
 
     /// Opens a blob in the best zone that gives it. An object that has not the `expected` size,
@@ -246,6 +247,7 @@ impl Router {
     /// How long a blob is whose zone does not say so at `GET`: as long as the caller has heard, else as
     /// long as a zone says at `HEAD`.
     async fn size_from_elsewhere(&self, blob: &Blob, expected: Option<u64>) -> Option<u64> {
+        let expected = expected.filter(|size| blob.digest.may_have(*size));
         if expected.is_some() && !self.doubts.has(&blob.digest) {
             return expected;
         }
@@ -295,7 +297,7 @@ impl Router {
     fn judge(&self, zone: usize, blob: &Blob, expected: Option<u64>, object: &Object) -> Result<(), Error> {
         // One that does not say how long it is may be it: the digest proves it.
         let Some(size) = object.size else { return Ok(()) };
-        if (size == 0) != (blob.digest == Digest::EMPTY) {
+        if !blob.digest.may_have(size) {
             self.suspects.condemn(&blob.digest, zone);
             return Err(Error::new(Kind::Corrupt, format!("get {}: {size} bytes", blob.key)));
         }

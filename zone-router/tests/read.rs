@@ -200,6 +200,27 @@ async fn a_size_that_others_named_does_not_outlive_bytes_that_are_right() {
     }
 }
 
+/// An object cut to no bytes is no blob, even where the registry says that there are none.
+#[tokio::test]
+async fn a_size_of_nothing_is_no_size() {
+    let site = Site::new(2);
+    site.fault(0, Fault::NoLength);
+    assert!(without_lengths(&site, Some(0)).await == (Some(SIZE as u64), site.bytes.to_vec(), None));
+    site.memories[0].insert(site.blob.key.clone(), Bytes::new());
+    assert_eq!(site.router.head(&site.blob).await.map(|meta| meta.size), Some(SIZE as u64));
+    backends::Store::delete(&*site.memories[1], &site.blob.key).await.expect("deletes");
+    assert_eq!(without_lengths(&site, Some(0)).await, (None, Vec::new(), Some(Kind::Corrupt)));
+    // What was seen elsewhere proves nothing by being long enough.
+    let mut seen = Hasher::new();
+    seen.update(&[7; SIZE]);
+    for (size, seen) in [(0, Hasher::new()), (SIZE as u64, seen)] {
+        let mut body = site.router.resume(&site.blob, size, seen);
+        let first = body.next().await.expect("no silent end");
+        assert_eq!(first.map_err(|error| error.kind()), Err(Kind::Corrupt));
+        assert!(body.next().await.is_none());
+    }
+}
+
 #[tokio::test]
 async fn nobody_has_it() {
     let site = Site::new(2);

@@ -29,7 +29,7 @@ pub(super) async fn put(
     if source.size() > 0 {
         let opened = timeout(timeouts.first_byte + timeouts.stall, source.open(0..source.size())).await;
         let mut pieces = opened.map_err(|_| no_progress())??;
-        while proof.missing() > 0 {
+        while !proof.is_complete()? {
             let next = timeout(timeouts.stall, pieces.next()).await.map_err(|_| no_progress())?;
             let Some(piece) = next.transpose()? else {
                 let short = format!("{what}: the source ended {} bytes short", proof.missing());

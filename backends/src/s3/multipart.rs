@@ -135,7 +135,7 @@ impl Started {
     async fn stream(&self, what: &str, source: &Source, part_size: u64) -> Result<Vec<Done>> {
         let mut proof = Proof::new(source.digest(), source.size(), Hasher::new());
         let mut parts = Vec::new();
-        while proof.missing() > 0 {
+        while !proof.is_complete()? {
             let number = parts.len() as u64 + 1;
             let what = format!("{what}, part {number}");
             let call = || self.call(number);

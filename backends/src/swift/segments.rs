@@ -123,7 +123,7 @@ impl Started {
         segment: u64,
     ) -> Result<(Option<Folder>, OwnedMutexGuard<()>)> {
         let mut proof = Proof::new(source.digest(), source.size(), Hasher::new());
-        while proof.missing() > 0 {
+        while !proof.is_complete()? {
             let start = source.size() - proof.missing();
             let range = start..source.size().min(start + segment);
             let number = self.sent;

@@ -102,14 +102,9 @@ impl Blob<'_> {
         self.row.is_some_and(|row| row.zones.contains(zone))
     }
 
-    /// Whether an object of so many bytes may be it: nothing is the digest of nothing alone.
-    fn may_have(&self, size: u64) -> bool {
-        (size == 0) == (self.digest == Digest::EMPTY)
-    }
-
     /// The sizes that it may have.
     fn sizes(&self) -> BTreeSet<u64> {
-        self.there().map(|(_, seen)| seen.size).filter(|size| self.may_have(*size)).collect()
+        self.there().map(|(_, seen)| seen.size).filter(|size| self.digest.may_have(*size)).collect()
     }
 }
 
@@ -149,7 +144,7 @@ impl Compared {
                 None if *target && somewhere => Kind::Missing,
                 None => continue,
                 Some(seen) if seen.size == 0 && blob.digest != Digest::EMPTY => Kind::Empty,
-                Some(seen) if !blob.may_have(seen.size) => Kind::WrongBytes,
+                Some(seen) if !blob.digest.may_have(seen.size) => Kind::WrongBytes,
                 Some(_) if sizes.len() > 1 => Kind::SizesDiffer,
                 Some(_) => continue,
             };

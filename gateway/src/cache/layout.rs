@@ -109,8 +109,8 @@ impl Layout {
         fs::write(&record, now)
     }
 
-    /// Removes what an earlier process left half done, and lists what is whole, least recently
-    /// written first.
+    /// Removes what an earlier process left half done, and files whose size alone shows that they are wrong,
+    /// and lists what is whole, least recently written first.
     pub(super) fn recover(&self) -> io::Result<Vec<Found>> {
         for entry in fs::read_dir(self.partials())? {
             let path = entry?.path();
@@ -124,6 +124,10 @@ impl Layout {
             for path in files_below(&folder)? {
                 let metadata = fs::metadata(&path)?;
                 match digest_of_name(&path) {
+                    Some(digest) if !digest.may_have(metadata.len()) => {
+                        tracing::warn!(%digest, bytes = metadata.len(), "a cached blob that cannot be right is removed");
+                        fs::remove_file(&path)?;
+                    }
                     Some(digest) if seen.insert(digest) => {
                         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                         found.push(Found { digest, size: metadata.len(), trusted, modified });
@@ -178,4 +182,32 @@ fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_files_are_no_blobs() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let layout = Layout::create(dir.path()).expect("creates");
+        let (right, wrong) = (Digest::of(b"hello"), Digest::of(b"world"));
+        let put = |path: PathBuf, bytes: &[u8]| {
+            fs::create_dir_all(path.parent().expect("a parent")).expect("creates");
+            fs::write(&path, bytes).expect("writes");
+            path
+        };
+        put(layout.blob(&right), b"hello");
+        put(layout.blob(&Digest::EMPTY), b"");
+        let removed = [
+            put(layout.blob(&wrong), b""),
+            put(layout.unproven(&right), b""),
+            put(layout.unproven(&wrong), b""),
+        ];
+        let found: HashSet<_> =
+            layout.recover().expect("recovers").iter().map(|blob| (blob.digest, blob.size)).collect();
+        assert_eq!(found, HashSet::from([(right, 5), (Digest::EMPTY, 0)]));
+        assert!(removed.iter().all(|path| !path.exists()));
+    }
 }
