@@ -48,9 +48,12 @@ pub(crate) fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
 fn forwarded_for(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let mut client = None;
     let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
-    for entry in values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(',')) {
+    // Each entry by itself: the client may have put any byte into those before the proxy's own.
+    for entry in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
         // What is no address was not written by a trusted proxy.
-        let Some(address) = address(entry.trim()) else { break };
+        let Some(address) = std::str::from_utf8(entry).ok().and_then(|entry| address(entry.trim())) else {
+            break;
+        };
         client = Some(address);
         if !is_trusted(address, trusted) {
             break;
@@ -69,13 +72,17 @@ fn address(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     const PEER: &str = "10.0.0.1";
 
     fn client(peer: &str, forwarded: &[&str]) -> String {
         let trusted = ["10.0.0.0/8".parse().expect("a network"), "fd00::/8".parse().expect("a network")];
-        let headers = forwarded.iter().map(|value| (X_FORWARDED_FOR, value.parse().expect("a value")));
+        let headers = forwarded
+            .iter()
+            .map(|value| (X_FORWARDED_FOR, HeaderValue::from_bytes(value.as_bytes()).expect("a value")));
         let client = Client::of_request(peer.parse().expect("an address"), 1, &headers.collect(), &trusted);
         client.address.to_string()
     }
@@ -89,6 +96,8 @@ mod tests {
         // What the client claims stands before what the proxy appended.
         assert_eq!(client(PEER, &["198.51.100.1, 192.0.2.7"]), "192.0.2.7");
         assert_eq!(client(PEER, &["198.51.100.1", "192.0.2.7, 10.9.9.9"]), "192.0.2.7");
+        assert_eq!(client(PEER, &["198.51.100.1\u{e9}, 192.0.2.7"]), "192.0.2.7");
+        assert_eq!(client(PEER, &["\u{e9}", "192.0.2.7, 10.9.9.9"]), "192.0.2.7");
         // Nobody but proxies: the first of them.
         assert_eq!(client(PEER, &["10.1.1.1, 10.2.2.2"]), "10.1.1.1");
     }
