@@ -94,6 +94,12 @@ impl Permissions {
         tracing::debug!(name, "remembered permissions dropped");
     }
 
+    /// Drops what is remembered of all repositories, as [`Permissions::forget`] does.
+    pub(crate) fn forget_all(&self) {
+        self.forgotten.note_all();
+        tracing::debug!("all remembered permissions dropped");
+    }
+
     /// The registry does not know this blob in this repository. Where somebody else was told of it, what
     /// is remembered of the repository is out of date. Other refusals speak of the client.
     fn unknown(&self, repository: &str, digest: &Digest) {

@@ -28,7 +28,7 @@ pub(crate) struct Forgotten {
 struct Changes {
     /// By `namespace/name`, or `namespace/` for all of a namespace.
     last: HashMap<String, Instant>,
-    /// When there were too many to tell them apart.
+    /// When there were too many to tell them apart, or one of everything.
     all: Option<Instant>,
 }
 
@@ -53,6 +53,13 @@ impl Forgotten {
         changes.last.insert(full(name).into_owned(), now);
     }
 
+    /// Something was changed, nobody knows where.
+    pub(crate) fn note_all(&self) {
+        let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
+        changes.last.clear();
+        changes.all = Some(Instant::now());
+    }
+
     /// Whether nothing of the repository was changed since this question was asked.
     pub(crate) fn is_unchanged(&self, repository: &str, asked: Instant) -> bool {
         let changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
@@ -73,16 +80,29 @@ fn full(repository: &str) -> Cow<'_, str> {
     }
 }
 
-/// The repository, or the namespace with a slash at its end, of which a request that passes takes
-/// something away: `DELETE` below `/v2/`, and whatever writes in Quay's API to a repository,
-/// organization or user (`endpoints/api/repository.py`, `tag.py`, `organization.py`, `superuser.py`).
+/// Of what a request takes something away.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// A repository, or a namespace with a slash at its end.
+    Name(String),
+    /// Whatever there is: the request does not say it in so many words.
+    All,
+}
+
+/// What a request that passes takes something away of: `DELETE` below `/v2/`, and whatever writes in Quay's API to
+/// a repository, organization or user (`endpoints/api/repository.py`, `tag.py`, `organization.py`,
+/// `superuser.py`). `DELETE /api/v1/user/` removes the namespace of whoever asks (`endpoints/api/user.py:User`).
 ///
-/// Read generously, with all escapes decoded: to forget too much costs a question.
-pub(crate) fn changed(method: &Method, path: &str) -> Option<String> {
+/// Read generously, with all escapes decoded: to forget too much costs a question. Where there are dot segments, a
+/// proxy resolves them in its own way (nginx: `location`), so it may be any path.
+pub(crate) fn changed(method: &Method, path: &str) -> Option<Changed> {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return None;
     }
     let path = percent_decode_str(path).decode_utf8_lossy();
+    if path.split('/').any(|part| matches!(part, "." | "..")) {
+        return Some(Changed::All);
+    }
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     match parts.next()? {
         "v2" if *method == Method::DELETE => {
@@ -90,15 +110,16 @@ pub(crate) fn changed(method: &Method, path: &str) -> Option<String> {
             let word = parts.iter().rposition(|part| matches!(*part, "manifests" | "blobs" | "tags"))?;
             // The end of an upload takes nothing away.
             let is_upload = parts[word] == "blobs" && parts.get(word + 1) == Some(&"uploads");
-            (word > 0 && !is_upload).then(|| parts[..word].join("/"))
+            (word > 0 && !is_upload).then(|| Changed::Name(parts[..word].join("/")))
         }
         "api" if parts.next() == Some("v1") => {
             let namespace = match parts.next()? {
                 "repository" | "organization" => parts.next()?,
+                "user" => return Some(Changed::All),
                 "superuser" if matches!(parts.next()?, "users" | "organizations") => parts.next()?,
                 _ => return None,
             };
-            Some(format!("{namespace}/"))
+            Some(Changed::Name(format!("{namespace}/")))
         }
         _ => None,
     }
@@ -133,6 +154,8 @@ mod tests {
         assert!(!forgotten.is_unchanged("library/a", before) && !forgotten.is_unchanged("a", before));
         forgotten.note("library/b");
         assert!(!forgotten.is_unchanged("b", before));
+        forgotten.note_all();
+        assert!(!forgotten.is_unchanged("other/a", before));
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,7 +200,31 @@ mod tests {
             (Method::DELETE, "/api/v1/superuser/keys/o", None),
             (Method::DELETE, "/", None),
         ] {
-            assert_eq!(changed(&method, path).as_deref(), expected, "{method} {path}");
+            let expected = expected.map(|name| Changed::Name(name.to_owned()));
+            assert_eq!(changed(&method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_may_take_anything_away() {
+        for (method, path) in [
+            (Method::DELETE, "/v2/./o/a/manifests/v1"),
+            (Method::DELETE, "/x/../v2/o/a/manifests/v1"),
+            (Method::DELETE, "/v2/o/x/%2E%2e/a/manifests/v1"),
+            (Method::DELETE, "/v2/o/x%2F..%2Fa/manifests/v1"),
+            (Method::PUT, "/api/v1/../v1/repository/o/a"),
+            (Method::DELETE, "/api/v1/user/"),
+            (Method::DELETE, "/api/v1/user"),
+        ] {
+            assert_eq!(changed(&method, path), Some(Changed::All), "{method} {path}");
+        }
+        for (method, path) in [
+            (Method::GET, "/v2/./o/a/manifests/v1"),
+            (Method::GET, "/api/v1/user/"),
+            (Method::PUT, "/v2/o/a/manifests/..v1"),
+            (Method::POST, "/api/v1/users/o"),
+        ] {
+            assert_eq!(changed(&method, path), None, "{method} {path}");
         }
     }
 }

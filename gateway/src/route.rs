@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use crate::Gateway;
 use crate::access::Access;
 use crate::client::Client;
-use crate::forgotten;
+use crate::forgotten::{self, Changed};
 use crate::forward;
 use crate::http::{Body, Problem, check_head};
 use crate::pull;
@@ -47,7 +47,7 @@ pub(crate) async fn answer(
             forward::forward(gateway, &request, body, client, bound).await
         }
     };
-    if !response.status().is_success() {
+    if came_to_nothing(response.status()) {
         unheard.changed = None;
     }
     // Before the client hears of it: it may look at once.
@@ -67,13 +67,22 @@ pub(crate) async fn answer(
 /// left before the answer, nobody knows.
 struct Unheard<'a> {
     gateway: &'a Gateway,
-    changed: Option<String>,
+    changed: Option<Changed>,
+}
+
+/// Whether an answer says that its request changed nothing. After one of 5xx, of the registry, of a proxy before it
+/// or of the gateway, nobody knows.
+fn came_to_nothing(status: StatusCode) -> bool {
+    status.is_redirection() || status.is_client_error()
 }
 
 impl Drop for Unheard<'_> {
     fn drop(&mut self) {
         if let Some(changed) = self.changed.take() {
-            self.gateway.permissions.forget(&changed);
+            match changed {
+                Changed::Name(name) => self.gateway.permissions.forget(&name),
+                Changed::All => self.gateway.permissions.forget_all(),
+            }
         }
     }
 }
@@ -119,6 +128,23 @@ pub(crate) fn loggable(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_came_to_nothing_only_where_the_answer_says_so() {
+        for (status, expected) in
+            [(200, false), (202, false), (301, true), (401, true), (404, true), (500, false)]
+        {
+            assert_eq!(
+                came_to_nothing(StatusCode::from_u16(status).expect("a status")),
+                expected,
+                "{status}"
+            );
+        }
+        for unknown in [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
+        {
+            assert!(!came_to_nothing(unknown), "{unknown}");
+        }
+    }
 
     #[test]
     fn tokens_in_paths_are_not_logged() {
