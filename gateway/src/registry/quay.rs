@@ -44,8 +44,10 @@ impl Registry for Quay {
         Key::new(format!("sha256/{}/{hex}", &hex[..2]))
     }
 
-    /// Quay's word on a blob depends on no address (`endpoints/v2/blob.py:check_blob_exists`); what it
-    /// knows of addresses goes to its audit log and chooses a CDN.
+    /// Quay's answer to `HEAD` depends on no address (`endpoints/v2/blob.py:check_blob_exists`). Up to 3.16 its
+    /// answer to `GET` may: `download_blob` there refuses regions that a namespace shuts out
+    /// (`check_region_blacklisted`). `HEAD` is what is asked, so the gateway does not enforce that, whatever
+    /// yeses are remembered by. Else what Quay knows of addresses goes to its audit log and chooses a CDN.
     fn may_judge(&self, header: &HeaderName) -> bool {
         header != "x-forwarded-for" && !super::HARMLESS.contains(&header.as_str())
     }
