@@ -122,6 +122,9 @@ impl Activity {
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        if let Some(buffer) = &self.buffer {
+            buffer.forget(self.number);
+        }
         let mut state = self.activity.state();
         state.under_way.remove(&self.number);
         state.idle_since = Instant::now();
@@ -165,7 +168,7 @@ impl http_body::Body for BusyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // Until there is room it is the client that is waited for.
         let piece = match &self.busy.buffer {
-            Some(buffer) => ready!(buffer.poll_piece(context)),
+            Some(buffer) => ready!(buffer.poll_piece(self.busy.number, context)),
             None => PIECE_MAX,
         };
         let polled = piece_limited(piece, || Pin::new(&mut self.body).poll_frame(context));
@@ -189,12 +192,28 @@ impl http_body::Body for BusyBody {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Wake, Waker};
     use std::time::Duration;
 
+    use futures_util::FutureExt as _;
+    use http_body::Body as _;
     use http_body_util::BodyExt as _;
+    use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
+    use super::super::send_buffer::ClientSocket;
     use super::*;
     use crate::memory::{Memory, Use};
+
+    /// A connection's, and its socket, of which nobody takes more than a byte.
+    fn with_buffer() -> (Activity, ClientSocket<DuplexStream>, DuplexStream) {
+        let nothing = Memory::new(1 << 20).reserve(Use::Answers, None, 0).expect("nothing is always had");
+        let buffer = SendBuffer::new(nothing);
+        buffer.multiplexed();
+        let (ours, theirs) = tokio::io::duplex(1);
+        let activity = Activity::new();
+        activity.buffer(buffer.clone());
+        (activity, ClientSocket::new(ours, buffer), theirs)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn busy_until_the_body_is_gone() {
@@ -219,6 +238,30 @@ mod tests {
         assert_eq!(memory.status().reserved[Use::Windows as usize], 600);
         drop(second);
         assert_eq!(memory.status().reserved[Use::Windows as usize], 0);
+    }
+
+    struct Task;
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    /// However many requests a client begins and resets while it takes nothing.
+    #[tokio::test]
+    async fn a_body_that_is_gone_does_not_wait() {
+        let (activity, mut socket, _client) = with_buffer();
+        assert!(socket.write_all(b"more than a byte").now_or_never().is_none());
+        let task = Arc::new(Task);
+        let waker = Waker::from(Arc::clone(&task));
+        for _ in 0..2 {
+            let response = activity.begin().until_sent(Response::new(Body::full("piece")));
+            let mut body = std::pin::pin!(response.into_body());
+            for _ in 0..2 {
+                assert!(body.as_mut().poll_frame(&mut Context::from_waker(&waker)).is_pending());
+            }
+            assert_eq!(Arc::strong_count(&task), 3, "it waits, once");
+        }
+        assert_eq!(Arc::strong_count(&task), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! What of a connection's answers is in memory: read for its client, and not yet taken by its socket.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,8 +35,8 @@ struct State {
     flushed: bool,
     /// Since when the socket takes nothing.
     blocked_since: Option<Instant>,
-    /// Bodies that wait.
-    waiting: Vec<Waker>,
+    /// Bodies that wait, by their request's number: never one that is gone.
+    waiting: HashMap<u64, Waker>,
     /// For more than the smallest pieces, which the requests' own reservations cover.
     larger: Reservation,
 }
@@ -69,7 +70,7 @@ impl SendBuffer {
             held: 0,
             flushed: true,
             blocked_since: None,
-            waiting: Vec::new(),
+            waiting: HashMap::new(),
             larger,
         };
         Self(Arc::new(Mutex::new(state)))
@@ -80,17 +81,25 @@ impl SendBuffer {
         self.state().in_order = false;
     }
 
-    /// How large the next piece of a body may be; pending while the client is to take what it has first.
-    pub(super) fn poll_piece(&self, context: &Context<'_>) -> Poll<usize> {
+    /// How large the next piece of the answer to the `request`-th request may be; pending while the client is to
+    /// take what it has first.
+    pub(super) fn poll_piece(&self, request: u64, context: &Context<'_>) -> Poll<usize> {
         let mut state = self.state();
         let piece = state.affordable();
         let full = state.in_order && state.held > piece as u64 / 2;
         if full || state.blocked_since.is_some() {
-            state.wait(context.waker());
+            state.waiting.insert(request, context.waker().clone());
             return Poll::Pending;
         }
         let many = !state.in_order && state.held >= piece as u64;
         Poll::Ready(if many { PIECE_MIN } else { piece })
+    }
+
+    /// The answer's body is gone: nobody is to be woken, and a waker keeps a whole task in memory.
+    pub(super) fn forget(&self, request: u64) {
+        let waiting = self.state().waiting.remove(&request);
+        // Not while the state is locked.
+        drop(waiting);
     }
 
     /// A piece that a body gave. It counts until it is dropped.
@@ -153,14 +162,8 @@ impl State {
         piece
     }
 
-    fn wait(&mut self, waker: &Waker) {
-        if !self.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
-            self.waiting.push(waker.clone());
-        }
-    }
-
     fn wake_all(&mut self) {
-        self.waiting.drain(..).for_each(Waker::wake);
+        self.waiting.drain().for_each(|(_, waker)| waker.wake());
     }
 }
 
@@ -244,7 +247,7 @@ mod tests {
     }
 
     fn piece(buffer: &SendBuffer) -> Poll<usize> {
-        buffer.poll_piece(&Context::from_waker(Waker::noop()))
+        buffer.poll_piece(1, &Context::from_waker(Waker::noop()))
     }
 
     fn gave(buffer: &SendBuffer, memory: &Memory, bytes: usize) -> Bytes {
