@@ -105,6 +105,13 @@ impl Activity {
         state.under_way.is_empty().then_some(state.idle_since)
     }
 
+    /// Since when it could be cut without loss: `None` while a request is under way, or while something of its
+    /// answers is still here, as HTTP drops a body once it has the last piece.
+    pub(super) fn spare_since(&self) -> Option<Instant> {
+        let buffer = self.state().buffer.clone();
+        self.idle_since().filter(|_| buffer.is_none_or(|buffer| buffer.is_empty()))
+    }
+
     /// The answers of which the client takes nothing, if any.
     pub(super) fn stalled(&self) -> Option<Stalled> {
         let state = self.state();
@@ -198,7 +205,7 @@ mod tests {
     use futures_util::FutureExt as _;
     use http_body::Body as _;
     use http_body_util::BodyExt as _;
-    use tokio::io::{AsyncWriteExt as _, DuplexStream};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::super::send_buffer::ClientSocket;
     use super::*;
@@ -262,6 +269,33 @@ mod tests {
             assert_eq!(Arc::strong_count(&task), 3, "it waits, once");
         }
         assert_eq!(Arc::strong_count(&task), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_not_spare_while_an_answer_is_still_here() {
+        let (activity, mut socket, mut client) = with_buffer();
+        let since = Instant::now();
+        assert_eq!(activity.spare_since(), Some(since));
+        let nothing = || Memory::new(1000).reserve(Use::Requests, None, 0).expect("nothing is always had");
+        let busy = activity.begin().holding(Held::new(nothing(), None));
+        let mut body = busy.until_sent(Response::new(Body::full("ab"))).into_body();
+        let frame = body.frame().await.expect("a piece").expect("no error");
+        let last = frame.into_data().expect("data");
+        assert!(body.frame().await.is_none());
+        drop(body);
+        assert!(activity.idle_since().is_some());
+        assert_eq!(activity.spare_since(), None, "the last piece is with HTTP");
+        let (mut written, mut sent) = (last.to_vec(), [0; 2]);
+        drop(last);
+        assert!(socket.write_all_buf(&mut written.as_slice()).now_or_never().is_none());
+        assert_eq!(activity.spare_since(), None, "the last byte is with TLS");
+        written.drain(..1);
+        client.read_exact(&mut sent[..1]).await.expect("a byte");
+        socket.write_all(&written).await.expect("there is room");
+        socket.flush().await.expect("nothing fails");
+        assert_eq!(activity.spare_since(), Some(since));
+        client.read_exact(&mut sent[1..]).await.expect("a byte");
+        assert_eq!(&sent, b"ab");
     }
 
     #[tokio::test(start_paused = true)]

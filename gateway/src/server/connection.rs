@@ -114,8 +114,10 @@ impl Connection {
         let mut served = pin!(self.serve_all(stream));
         loop {
             tokio::select! {
+                biased;
+                // First: what HTTP/2 still has of an answer comes to the socket, or is seen to be here.
                 () = served.as_mut() => return,
-                () = self.seat.asked_to_go() => match self.seat.activity().idle_since() {
+                () = self.seat.asked_to_go() => match self.seat.activity().spare_since() {
                     Some(_) => {
                         self.gateway.metrics.connection_shed();
                         return tracing::debug!(peer = %self.peer, "idle: makes room for another client");

@@ -102,6 +102,12 @@ impl SendBuffer {
         drop(waiting);
     }
 
+    /// Whether all that was read is with the client's socket.
+    pub(super) fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.held == 0 && state.flushed
+    }
+
     /// A piece that a body gave. It counts until it is dropped.
     pub(super) fn gave(&self, bytes: Bytes, request: Arc<Reservation>) -> Bytes {
         if bytes.is_empty() {
