@@ -27,7 +27,7 @@ use self::send_buffer::SendBuffer;
 use crate::Gateway;
 use crate::client::is_trusted;
 use crate::memory::{CONNECTION, Use};
-use crate::share::{Identity, Slot};
+use crate::share::{Identity, Pool, Slot};
 
 /// After a failed accept, such as for want of file descriptors: long enough for some to be
 /// closed, short enough that clients do not notice.
@@ -38,6 +38,10 @@ pub(crate) const WAITING_MAX: usize = 256;
 
 /// So small a part of all connections makes room at once, where there is none: looking for them is not free.
 const SHED_PART: usize = 256;
+
+/// A connection has this part of `timeouts.handshake` for its handshake and its first request before it counts as
+/// idle where others wait.
+const FIRST_REQUEST_PART: u32 = 8;
 
 /// Until one that waits looks again whether another has become idle.
 const SHED_PAUSE: Duration = Duration::from_millis(100);
@@ -85,7 +89,10 @@ pub(crate) async fn serve(
         };
         let roster = Arc::clone(&roster);
         clients.spawn(async move {
-            if let Some(_slot) = slot(&connection.gateway, &roster, &connection.seat, &who).await {
+            let gateway = &connection.gateway;
+            let handshake = gateway.settings.timeouts.handshake;
+            if let Some(_slot) = slot(&gateway.connections, &roster, &connection.seat, &who, handshake).await
+            {
                 connection.serve(stream).await;
             }
             drop(held);
@@ -120,16 +127,73 @@ async fn next(
 
 /// One of `limits.connections`, within `timeouts.handshake`: where there is none to be had, idle connections make
 /// room.
-async fn slot(gateway: &Gateway, roster: &Roster, seat: &Seat, who: &Identity) -> Option<Slot> {
-    let mut slot = std::pin::pin!(gateway.connections.take(who, gateway.settings.timeouts.handshake));
+async fn slot(
+    pool: &Arc<Pool>,
+    roster: &Roster,
+    seat: &Seat,
+    who: &Identity,
+    handshake: Duration,
+) -> Option<Slot> {
+    let most = pool.status().slots.div_ceil(SHED_PART);
+    let mut slot = std::pin::pin!(pool.take(who, handshake));
     loop {
         // It is first in the queue before another makes room.
-        if let Poll::Ready(taken) = futures_util::poll!(slot.as_mut()) {
-            return taken.ok();
+        let taken = match futures_util::poll!(slot.as_mut()) {
+            Poll::Ready(taken) => Ok(taken),
+            Poll::Pending => {
+                roster.shed(seat, most, handshake / FIRST_REQUEST_PART);
+                tokio::time::timeout(SHED_PAUSE, slot.as_mut()).await
+            }
+        };
+        if let Ok(taken) = taken {
+            return taken.ok().inspect(|_| seat.admitted());
         }
-        roster.shed(seat, gateway.settings.limits.connections.div_ceil(SHED_PART));
-        if let Ok(taken) = tokio::time::timeout(SHED_PAUSE, slot.as_mut()).await {
-            return taken.ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HANDSHAKE: Duration = Duration::from_secs(10);
+
+    /// One that asks for something as soon as it is served, and then stays; whether it was answered.
+    async fn client(pool: Arc<Pool>, roster: Arc<Roster>, address: u8) -> bool {
+        let who = Identity::peer([192, 0, 2, address].into(), false);
+        let seat = roster.enter(who);
+        let Some(_slot) = slot(&pool, &roster, &seat, &who, HANDSHAKE).await else { return false };
+        tokio::select! {
+            () = tokio::time::sleep(SHED_PAUSE * 2) => {}
+            () = seat.asked_to_go() => return false,
+        }
+        drop(seat.activity().begin());
+        seat.asked_to_go().await;
+        true
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_do_not_shed_each_other() {
+        for addresses in [[1, 1, 1], [1, 2, 3]] {
+            let (pool, roster) = (Pool::new("limits.connections", 2, 256), Arc::new(Roster::default()));
+            let who = Identity::peer([192, 0, 2, 9].into(), false);
+            let mut held = Vec::new();
+            for _ in 0..2 {
+                let seat = roster.enter(who);
+                let slot = slot(&pool, &roster, &seat, &who, HANDSHAKE).await.expect("there is room");
+                held.push((seat.activity().begin(), slot, seat));
+            }
+            let waiting = addresses.map(|address| client(Arc::clone(&pool), Arc::clone(&roster), address));
+            let waiting = waiting.map(tokio::spawn);
+            tokio::time::sleep(SHED_PAUSE * 5).await;
+            drop(held);
+            tokio::time::sleep(HANDSHAKE).await;
+            // Those who still stay are idle, and go for others.
+            let more = [7, 8].map(|address| client(Arc::clone(&pool), Arc::clone(&roster), address));
+            let more = more.map(tokio::spawn);
+            for client in waiting {
+                assert!(client.await.expect("it ends"), "{addresses:?}");
+            }
+            more.iter().for_each(tokio::task::JoinHandle::abort);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ pub(crate) struct Roster(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     open: HashMap<u64, Entry>,
-    /// How many each client has; never a client that has none.
+    /// How many each client has that hold a slot; never a client that has none here at all.
     counts: HashMap<Identity, Arc<AtomicUsize>>,
     next: u64,
 }
@@ -26,9 +27,11 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     who: Identity,
-    /// How many its client has.
+    /// How many its client has that hold a slot.
     count: Arc<AtomicUsize>,
     since: Instant,
+    /// Since when it holds a slot; one that waits for it has nothing to give.
+    admitted: Option<Instant>,
     activity: Activity,
     go: Arc<Notify>,
     /// Whether it was asked to go.
@@ -52,11 +55,11 @@ impl Roster {
         let number = state.next;
         state.next += 1;
         let count = Arc::clone(state.counts.entry(who).or_default());
-        count.fetch_add(1, Ordering::Relaxed);
         let entry = Entry {
             who,
             count,
             since: Instant::now(),
+            admitted: None,
             activity: activity.clone(),
             go: Arc::clone(&go),
             asked: false,
@@ -67,16 +70,18 @@ impl Roster {
     }
 
     /// Asks up to `most` idle connections to go, so that there is room for another of `newcomer`: those of the client
-    /// that has most come first, then those that have been idle for longest. Who has fewer than the newcomer's
-    /// client keeps all.
-    pub(crate) fn shed(&self, newcomer: &Seat, most: usize) {
+    /// that has most come first, then those that have been idle for longest. Who has no more than the newcomer's
+    /// client keeps all. A connection that has asked for nothing yet has `first_request` for its TLS handshake and
+    /// its first request.
+    pub(crate) fn shed(&self, newcomer: &Seat, most: usize, first_request: Duration) {
         let mut state = self.state();
-        let own = state.open.get(&newcomer.number).map_or(0, Entry::of_client);
+        let Some(new) = state.open.get(&newcomer.number) else { return };
+        let (who, own) = (new.who, new.of_client());
         let mut idle: Vec<_> = state
             .open
-            .iter_mut()
-            .filter(|(number, entry)| **number != newcomer.number && !entry.asked && entry.of_client() >= own)
-            .filter_map(|(_, entry)| Some((Reverse(entry.of_client()), entry.activity.idle_since()?, entry)))
+            .values_mut()
+            .filter(|entry| !entry.asked && (entry.who == who || entry.of_client() > own))
+            .filter_map(|entry| Some((Reverse(entry.of_client()), entry.spare_since(first_request)?, entry)))
             .collect();
         let most = most.min(idle.len());
         if most > 0 {
@@ -106,6 +111,13 @@ impl Entry {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Since when it could make room, if it could.
+    fn spare_since(&self, first_request: Duration) -> Option<Instant> {
+        let admitted = self.admitted?;
+        let begins = !self.activity.has_begun() && admitted.elapsed() < first_request;
+        self.activity.spare_since().filter(|_| !begins).map(|since| since.max(admitted))
+    }
+
     fn ask(&mut self) {
         self.asked = true;
         self.go.notify_one();
@@ -116,6 +128,14 @@ impl Seat {
     /// Its number: no other connection of the listener has it.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// It holds a slot from now on.
+    pub(crate) fn admitted(&self) {
+        if let Some(entry) = self.roster.state().open.get_mut(&self.number) {
+            entry.admitted = Some(Instant::now());
+            entry.count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// What goes on on it.
@@ -140,7 +160,11 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.roster.state();
         let Some(entry) = state.open.remove(&self.number) else { return };
-        if entry.count.fetch_sub(1, Ordering::Relaxed) == 1 {
+        if entry.admitted.is_some() {
+            entry.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        // No entry but this one has it.
+        if Arc::strong_count(&entry.count) == 2 {
             state.counts.remove(&entry.who);
         }
     }
@@ -148,14 +172,20 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::FutureExt as _;
 
     use super::*;
 
     fn client(address: u8) -> Identity {
         Identity::peer([192, 0, 2, address].into(), false)
+    }
+
+    const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+    fn admitted(roster: &Arc<Roster>, who: Identity) -> Seat {
+        let seat = roster.enter(who);
+        seat.admitted();
+        seat
     }
 
     fn asked(seat: &Seat) -> bool {
@@ -165,27 +195,46 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_oldest_idle_one_of_who_has_most_goes() {
         let roster = Arc::new(Roster::default());
-        let few = roster.enter(client(1));
+        let few = admitted(&roster, client(1));
         let mut many = Vec::new();
         for _ in 0..3 {
             tokio::time::advance(Duration::from_secs(1)).await;
-            many.push(roster.enter(client(2)));
+            many.push(admitted(&roster, client(2)));
         }
+        tokio::time::advance(FIRST_REQUEST).await;
         let busy = many[0].activity().begin();
         let newcomer = roster.enter(client(3));
-        roster.shed(&newcomer, 1);
+        roster.shed(&newcomer, 1, FIRST_REQUEST);
         assert!(asked(&many[1]) && !asked(&many[0]) && !asked(&many[2]) && !asked(&few) && !asked(&newcomer));
         // Who has most makes no room for itself at others' cost.
         let busy = (busy, many[1].activity().begin(), many[2].activity().begin());
         let another = roster.enter(client(2));
-        roster.shed(&another, 9);
+        roster.shed(&another, 9, FIRST_REQUEST);
         assert!(!asked(&few) && !asked(&newcomer) && !asked(&many[2]));
         drop(busy);
-        roster.shed(&another, 9);
+        roster.shed(&another, 9, FIRST_REQUEST);
         assert!(asked(&many[0]) && asked(&many[2]) && !asked(&few));
         drop((many, another));
-        roster.shed(&newcomer, 9);
+        roster.shed(&newcomer, 9, FIRST_REQUEST);
         assert!(asked(&few));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_or_begins_is_not_asked() {
+        let roster = Arc::new(Roster::default());
+        let (waits, newcomer) = (roster.enter(client(1)), roster.enter(client(2)));
+        let more: Vec<_> = (0..3).map(|_| roster.enter(client(2))).collect();
+        tokio::time::advance(FIRST_REQUEST * 2).await;
+        roster.shed(&newcomer, 9, FIRST_REQUEST);
+        assert!(!asked(&waits), "it holds nothing");
+        waits.admitted();
+        roster.shed(&newcomer, 9, FIRST_REQUEST);
+        assert!(!asked(&waits), "it may be in its handshake");
+        tokio::time::advance(FIRST_REQUEST).await;
+        roster.shed(&newcomer, 9, FIRST_REQUEST);
+        assert!(asked(&waits), "whatever others of the newcomer's client wait");
+        drop((waits, newcomer, more));
+        assert!(roster.state().counts.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
