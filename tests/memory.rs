@@ -132,12 +132,13 @@ async fn streams_that_nobody_reads_hold_little_and_give_it_back() -> Result<()> 
     Ok(())
 }
 
-/// A manifest of which the last bytes are kept back.
+/// A manifest of which the last byte is kept back.
 async fn half_a_manifest(gateway: &Gateway, token: &str, tag: &str) -> Result<TlsStream<TcpStream>> {
     let mut stream = connect(gateway, "http/1.1").await?;
     let mut head = format!("PUT /v2/{REPOSITORY}/manifests/{tag} HTTP/1.1\r\nHost: x\r\n");
     write!(head, "Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{{", 4 * MIB)?;
     stream.write_all(head.as_bytes()).await?;
+    stream.write_all(&vec![b' '; usize::try_from(4 * MIB)? - 2]).await?;
     Ok(stream)
 }
 

@@ -2,7 +2,6 @@
 //! itself.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use crate::account::{Reader, Trouble};
-use crate::memory::{Memory, Reservation, Use};
+use crate::memory::{Holder, Memory, Reservation, Use};
 use crate::registry::{LocalBlob, children, local_blobs};
 
 /// Manifests fetched at once for one push.
@@ -81,7 +80,7 @@ impl Queued {
     }
 
     /// Room for one push more, or why there is none.
-    fn room(&self, memory: &Memory, client: IpAddr) -> Result<Room<'_>, String> {
+    fn room(&self, memory: &Memory, client: Holder) -> Result<Room<'_>, String> {
         let place = self
             .places
             .try_acquire()
@@ -96,7 +95,7 @@ impl Queued {
     pub(crate) async fn children(
         &self,
         reader: Option<&Reader>,
-        (memory, client): (&Memory, IpAddr),
+        (memory, client): (&Memory, Holder),
         repository: &str,
         manifest: &[u8],
         limit: usize,
@@ -230,7 +229,8 @@ mod tests {
 
     #[test]
     fn no_client_has_all_the_room_and_no_more_than_some_pushes_have_any() {
-        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().expect("an address"));
+        let [one, other] = ["192.0.2.1", "192.0.2.2"]
+            .map(|address| Holder { address: address.parse().expect("an address"), connection: None });
         let (queued, memory) = (Queued::new(), Memory::new(MEMORY * 8));
         let held: Vec<_> = std::iter::from_fn(|| queued.room(&memory, one).ok()).take(100).collect();
         assert!((1..8).contains(&held.len()), "{} of 8", held.len());

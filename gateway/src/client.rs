@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
+use crate::memory::Holder;
 use crate::share::{Identity, Slot};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -15,6 +16,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) struct Client {
     /// For logs, and for the registry.
     pub(crate) address: IpAddr,
+    /// The client's own; behind a trusted proxy it has none.
+    connection: Option<u64>,
     /// For shares.
     pub(crate) identity: Identity,
     _request: Option<Arc<Slot>>,
@@ -28,7 +31,13 @@ impl Client {
             true => (forwarded_for(headers, trusted).unwrap_or(peer), None),
             false => (peer, Some(number)),
         };
-        Self { address, identity: Identity::of_request(address, headers, connection), _request: None }
+        let identity = Identity::of_request(address, headers, connection);
+        Self { address, connection, identity, _request: None }
+    }
+
+    /// For memory.
+    pub(crate) fn holder(&self) -> Holder {
+        Holder { address: self.address, connection: self.connection }
     }
 
     /// The same, holding this slot for as long as any clone of it lives.

@@ -272,7 +272,7 @@ impl Pull<'_> {
 
     /// Memory for what is read ahead of a blob that is not here.
     fn read_ahead(&self) -> Option<Reservation> {
-        self.gateway.memory.reserve(Use::Blobs, Some(self.client.address), BLOB_READ)
+        self.gateway.memory.reserve(Use::Blobs, Some(self.client.holder()), BLOB_READ)
     }
 
     /// The best zone that has it, in this size if one is expected; `said` is the registry's.

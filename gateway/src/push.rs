@@ -1,7 +1,6 @@
 //! A push: it streams to the registry, and a manifest's blobs are queued for the other zones
 //! before the client hears of success.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use crate::children::distinct;
 use crate::client::Client;
 use crate::forward;
 use crate::http::{Body, Problem};
-use crate::memory::Use;
-use crate::read_along::{self, Copy};
+use crate::memory::{Holder, Use};
+use crate::read_along::{self, Copy, NO_ROOM};
 use crate::registry::{LocalBlob, local_blobs, upload_repository};
 use crate::sticky;
 use crate::upstream::{Answer, Does, Head, InstanceId, Order};
@@ -138,16 +137,16 @@ async fn put(
 ) -> Response<Body> {
     let limit = gateway.settings.limits.manifest.as_u64();
     let size = forward::content_length(&request.headers).unwrap_or(limit).min(limit);
-    // Read along, and then understood.
-    let Some(_memory) = gateway.memory.reserve(Use::Manifests, Some(client.address), 2 * size) else {
-        return Problem::overload("limits.memory has no room").response();
+    // It grows with what is read.
+    let Some(memory) = gateway.memory.reserve(Use::Manifests, Some(client.holder()), 0) else {
+        return Problem::overload(NO_ROOM).response();
     };
-    let (body, copy) = read_along::body(body, limit, size);
+    let (body, copy) = read_along::body(body, limit, size, memory);
     let bound = gateway.settings.timeouts.registry_answer;
     match ask(&gateway, &request, &repository, body, &client, bound).await {
         Ok(answer) => {
             match answer.status() {
-                StatusCode::CREATED => queue_copies(&gateway, &repository, copy, client.address).await,
+                StatusCode::CREATED => queue_copies(&gateway, &repository, copy, client.holder()).await,
                 // A blob of it is not there (Quay's `_build_blob_map` and distribution say so with one of
                 // these): a yes that is remembered may be why the client did not push it.
                 StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => gateway.permissions.forget(&repository),
@@ -155,6 +154,7 @@ async fn put(
             }
             forward::relay(&gateway, answer)
         }
+        Err(_) if copy.had_no_room() => Problem::overload(NO_ROOM).response(),
         Err(problem) => {
             if !problem.is_overload() {
                 tracing::warn!(repository, problem = problem.message, "manifest not forwarded");
@@ -180,7 +180,7 @@ async fn ask(
     Ok(answer)
 }
 
-async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy, client: IpAddr) {
+async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy, client: Holder) {
     let targets = gateway.targets_of(repository).await;
     if targets.is_empty() {
         return;

@@ -4,38 +4,83 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use crate::http::{Body, BodyError};
+use crate::memory::Reservation;
 
-/// What has been read along; complete once the body has ended.
+/// Why a body ends in an error where it cannot be read along.
+pub(crate) const NO_ROOM: &str = "limits.memory has no room";
+
+/// A copy has room for so many bytes at first, if so many are promised; then for twice as many, and so on.
+const FIRST: usize = 64 * 1024;
+
+/// What has been read along; complete once the body has ended. Its memory is reserved while any clone lives.
 #[derive(Clone)]
-pub(crate) struct Copy(Arc<Mutex<Option<BytesMut>>>);
+pub(crate) struct Copy(Arc<Mutex<State>>);
+
+struct State {
+    /// `None` if there were more than `limit`.
+    bytes: Option<Vec<u8>>,
+    limit: usize,
+    /// Bytes that are promised.
+    size: usize,
+    /// Twice what there is room for: the bytes are read along, and then understood.
+    memory: Reservation,
+    had_no_room: bool,
+}
 
 impl Copy {
     /// The bytes, unless there were more than allowed.
     pub(crate) fn take(&self) -> Option<Bytes> {
-        self.lock().take().map(BytesMut::freeze)
+        self.lock().bytes.take().map(Bytes::from)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<BytesMut>> {
+    /// Whether the body ended in an error for want of memory.
+    pub(crate) fn had_no_room(&self) -> bool {
+        self.lock().had_no_room
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl State {
+    fn add(&mut self, data: &[u8]) -> Result<(), BodyError> {
+        let Some(bytes) = &mut self.bytes else { return Ok(()) };
+        let needed = bytes.len() + data.len();
+        if needed > self.limit {
+            self.bytes = None;
+            self.memory.resize(0);
+            return Ok(());
+        }
+        if needed > bytes.capacity() {
+            let room = (2 * bytes.capacity()).max(FIRST).min(self.size).max(needed);
+            if !self.memory.needs(2 * room as u64) {
+                self.had_no_room = true;
+                return Err(BodyError::NoRoom(NO_ROOM));
+            }
+            bytes.reserve_exact(room - bytes.len());
+        }
+        bytes.extend_from_slice(data);
+        Ok(())
+    }
+}
+
 /// The same body, and a copy of its first `limit` bytes or nothing if there are more; `size` of them are
-/// promised.
-pub(crate) fn body(body: Body, limit: u64, size: u64) -> (Body, Copy) {
-    let size = usize::try_from(size).unwrap_or_default();
-    let copy = Copy(Arc::new(Mutex::new(Some(BytesMut::with_capacity(size)))));
-    (Body::new(ReadAlong { body, copy: copy.clone(), limit }), copy)
+/// promised. `memory` grows with what is copied; where it cannot, the body ends in an error.
+pub(crate) fn body(body: Body, limit: u64, size: u64, memory: Reservation) -> (Body, Copy) {
+    let [limit, size] = [limit, size].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let state = State { bytes: Some(Vec::new()), limit, size, memory, had_no_room: false };
+    let copy = Copy(Arc::new(Mutex::new(state)));
+    (Body::new(ReadAlong { body, copy: copy.clone() }), copy)
 }
 
 struct ReadAlong {
     body: Body,
     copy: Copy,
-    limit: u64,
 }
 
 impl http_body::Body for ReadAlong {
@@ -50,11 +95,9 @@ impl http_body::Body for ReadAlong {
         if let Some(Ok(frame)) = &item
             && let Some(data) = frame.data_ref()
         {
-            let mut copy = self.copy.lock();
-            let fits = copy.as_ref().is_some_and(|copied| (copied.len() + data.len()) as u64 <= self.limit);
-            match copy.as_mut().filter(|_| fits) {
-                Some(copied) => copied.extend_from_slice(data),
-                None => *copy = None,
+            let added = self.copy.lock().add(data);
+            if let Err(error) = added {
+                return Poll::Ready(Some(Err(error)));
             }
         }
         Poll::Ready(item)
@@ -74,9 +117,34 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::memory::{Memory, Use};
+
+    /// What is reserved for a body of 4 MiB that comes in pieces, and whether each was passed on.
+    fn reserved(budget: u64, pieces: &[usize]) -> Vec<(u64, bool)> {
+        let memory = Memory::new(budget);
+        let nothing = memory.reserve(Use::Manifests, None, 0).expect("nothing is always had");
+        let (_, copy) = body(Body::empty(), 4 << 20, 4 << 20, nothing);
+        let add = |bytes: usize| copy.lock().add(&vec![0; bytes]).is_ok();
+        let reserved = || memory.status().reserved[Use::Manifests as usize];
+        let seen =
+            pieces.iter().map(|bytes| (add(*bytes), reserved())).map(|(ok, bytes)| (bytes, ok)).collect();
+        drop(copy);
+        assert_eq!(reserved(), 0);
+        seen
+    }
+
+    #[tokio::test]
+    async fn memory_is_reserved_as_bytes_come() {
+        let first = 2 * FIRST as u64;
+        let pieces = [1, FIRST - 1, 1, (4 << 20) - FIRST - 1, 1];
+        let all = [(first, true), (first, true), (2 * first, true), (8 << 20, true), (0, true)];
+        assert_eq!(reserved(8 << 20, &pieces), all);
+        assert_eq!(reserved(first, &pieces[..3]), [(first, true), (first, true), (first, false)]);
+    }
 
     async fn copied(limit: u64) -> Option<Bytes> {
-        let (body, copy) = body(Body::full("manifest"), limit, 8);
+        let memory = Memory::new(1000).reserve(Use::Manifests, None, 0).expect("nothing is always had");
+        let (body, copy) = body(Body::full("manifest"), limit, 8, memory);
         let passed = body.collect().await.expect("no error").to_bytes();
         assert_eq!(passed, "manifest");
         copy.take()

@@ -27,6 +27,9 @@ pub enum BodyError {
     /// The client sends its request's body too slowly.
     #[error("client too slow: {0}")]
     Slow(&'static str),
+    /// The gateway has no memory to go on with it.
+    #[error("no room: {0}")]
+    NoRoom(&'static str),
 }
 
 impl Body {

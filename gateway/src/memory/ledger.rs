@@ -3,11 +3,32 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{MemoryStatus, Use};
+use super::{Holder, MemoryStatus, Use};
 
 /// A client may hold so many times what it leaves for others. One alone thus gets three quarters of the
 /// budget, and the more clients want much, the less each of them gets; whoever comes next finds room.
 const SHARE: u64 = 3;
+
+/// The same for a connection that has little, as many clients may have one address: it has half of what its
+/// address left for others. A connection may hold no more than it leaves free.
+const NEWCOMER_SHARE: u64 = 2 * SHARE + 1;
+
+/// A connection has little while it holds at most this part of what is free.
+const LITTLE: u64 = 8;
+
+/// What a client is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Name {
+    Network(IpAddr),
+    Connection(u64),
+}
+
+impl Holder {
+    fn names(self) -> impl Iterator<Item = Name> {
+        let connection = self.connection.map(Name::Connection);
+        [Some(Name::Network(network(self.address))), connection].into_iter().flatten()
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -16,25 +37,29 @@ pub(super) struct Ledger {
     reserved: [u64; Use::ALL.len()],
     refused: [u64; Use::ALL.len()],
     /// Those that hold anything.
-    clients: HashMap<IpAddr, u64>,
+    held: HashMap<Name, u64>,
 }
 
 impl Ledger {
     pub(super) fn new(budget: u64) -> Self {
         let none = [0; Use::ALL.len()];
-        Self { budget, used: 0, reserved: none, refused: none, clients: HashMap::new() }
+        Self { budget, used: 0, reserved: none, refused: none, held: HashMap::new() }
     }
 
     /// Takes bytes; `false` if there is no room, or not for this client.
-    pub(super) fn take(&mut self, what: Use, client: Option<IpAddr>, bytes: u64) -> bool {
+    pub(super) fn take(&mut self, what: Use, holder: Option<Holder>, bytes: u64) -> bool {
         let Some(left) = (self.budget - self.used).checked_sub(bytes) else { return false };
-        if let Some(client) = client.map(network) {
-            let held = self.clients.get(&client).copied().unwrap_or_default() + bytes;
-            if held > left.saturating_mul(SHARE) {
+        if let Some(holder) = holder {
+            let held = |name| self.held.get(&name).copied().unwrap_or_default() + bytes;
+            let connection = holder.connection.map(|number| held(Name::Connection(number)));
+            let little = connection.is_some_and(|held| held <= left / LITTLE);
+            let share = if little { NEWCOMER_SHARE } else { SHARE };
+            let of_network = held(Name::Network(network(holder.address)));
+            if of_network > left.saturating_mul(share) || connection.is_some_and(|held| held > left) {
                 return false;
             }
             if bytes > 0 {
-                self.clients.insert(client, held);
+                holder.names().for_each(|name| *self.held.entry(name).or_default() += bytes);
             }
         }
         self.used += bytes;
@@ -43,14 +68,15 @@ impl Ledger {
     }
 
     /// Gives back bytes that were taken so.
-    pub(super) fn give(&mut self, what: Use, client: Option<IpAddr>, bytes: u64) {
+    pub(super) fn give(&mut self, what: Use, holder: Option<Holder>, bytes: u64) {
         self.used -= bytes;
         self.reserved[what as usize] -= bytes;
-        let Some(client) = client.map(network) else { return };
-        if let Some(held) = self.clients.get_mut(&client) {
-            *held -= bytes;
-            if *held == 0 {
-                self.clients.remove(&client);
+        for name in holder.into_iter().flat_map(Holder::names) {
+            if let Some(held) = self.held.get_mut(&name) {
+                *held -= bytes;
+                if *held == 0 {
+                    self.held.remove(&name);
+                }
             }
         }
     }
@@ -80,13 +106,18 @@ mod tests {
 
     const BUDGET: u64 = 1 << 20;
 
-    fn address(host: u8) -> IpAddr {
-        [10, 0, 0, host].into()
+    /// A client of which no connection is known.
+    fn address(host: u8) -> Holder {
+        Holder { address: [10, 0, 0, host].into(), connection: None }
+    }
+
+    fn connection(host: u8, number: u64) -> Holder {
+        Holder { connection: Some(number), ..address(host) }
     }
 
     /// Takes as much as it gets, in small steps.
-    fn greedy(ledger: &mut Ledger, host: u8) -> u64 {
-        std::iter::repeat(1024).take_while(|step| ledger.take(Use::Answers, Some(address(host)), *step)).sum()
+    fn greedy(ledger: &mut Ledger, holder: Holder) -> u64 {
+        std::iter::repeat(1024).take_while(|step| ledger.take(Use::Answers, Some(holder), *step)).sum()
     }
 
     #[test]
@@ -101,8 +132,21 @@ mod tests {
     #[test]
     fn one_client_leaves_a_quarter() {
         let mut ledger = Ledger::new(BUDGET);
-        let first = greedy(&mut ledger, 1);
+        let first = greedy(&mut ledger, address(1));
         assert!(first > BUDGET * 7 / 10 && first <= BUDGET * 3 / 4, "{first}");
+    }
+
+    #[test]
+    fn connections_of_one_address_leave_room_for_another() {
+        for connections in 1..6 {
+            let mut ledger = Ledger::new(BUDGET);
+            let first = greedy(&mut ledger, connection(1, 0));
+            assert!(first <= BUDGET / 2, "{first}");
+            (1..connections).for_each(|number| _ = greedy(&mut ledger, connection(1, number)));
+            assert!(ledger.take(Use::Connections, Some(connection(1, 9)), BUDGET / 256), "{connections}");
+            assert!(ledger.take(Use::Requests, Some(connection(1, 9)), BUDGET / 256), "{connections}");
+            assert!(ledger.take(Use::Requests, Some(connection(2, 10)), BUDGET / 16), "{connections}");
+        }
     }
 
     proptest! {
@@ -111,7 +155,7 @@ mod tests {
         fn a_newcomer_finds_room(clients in 1..6_u8) {
             let mut ledger = Ledger::new(BUDGET);
             for host in 0..clients {
-                greedy(&mut ledger, host);
+                greedy(&mut ledger, address(host));
             }
             prop_assert!(ledger.take(Use::Requests, Some(address(200)), BUDGET / 4_u64.pow(clients.into()) / 2));
         }
@@ -122,7 +166,8 @@ mod tests {
             let mut ledger = Ledger::new(BUDGET);
             let mut held = Vec::new();
             for (host, what, bytes, take) in steps {
-                let (client, what) = ((host > 0).then(|| address(host)), Use::ALL[what]);
+                let holder = |host| connection(host % 2, u64::from(host));
+                let (client, what) = ((host > 0).then(|| holder(host)), Use::ALL[what]);
                 if take {
                     if ledger.take(what, client, bytes) {
                         held.push((what, client, bytes));
@@ -139,7 +184,7 @@ mod tests {
                 ledger.give(what, client, bytes);
             }
             prop_assert_eq!(ledger.used, 0);
-            prop_assert!(ledger.clients.is_empty());
+            prop_assert!(ledger.held.is_empty());
         }
     }
 }

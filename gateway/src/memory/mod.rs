@@ -93,20 +93,16 @@ impl Memory {
 
     /// Reserves bytes for a client, or for all of them together; `None` if the budget, or what the client
     /// may have of it, has no room. Nothing may be allocated then.
-    pub(crate) fn reserve(&self, what: Use, client: Option<IpAddr>, bytes: u64) -> Option<Reservation> {
-        let mut reservation = Reservation { memory: self.clone(), what, client, bytes: 0 };
-        if reservation.resize(bytes) {
-            return Some(reservation);
-        }
-        self.refused(what, client, bytes);
-        None
+    pub(crate) fn reserve(&self, what: Use, holder: Option<Holder>, bytes: u64) -> Option<Reservation> {
+        let mut reservation = Reservation { memory: self.clone(), what, holder, bytes: 0 };
+        reservation.needs(bytes).then_some(reservation)
     }
 
     pub(crate) fn status(&self) -> MemoryStatus {
         self.state().ledger.status()
     }
 
-    fn refused(&self, what: Use, client: Option<IpAddr>, bytes: u64) {
+    fn refused(&self, what: Use, holder: Option<Holder>, bytes: u64) {
         let mut state = self.state();
         state.ledger.count_refusal(what);
         let now = Instant::now();
@@ -120,7 +116,7 @@ impl Memory {
             budget,
             reserved = reserved.iter().sum::<u64>(),
             what = what.as_str(),
-            client = client.map(tracing::field::display),
+            client = holder.map(|holder| tracing::field::display(holder.address)),
             bytes,
             "limits.memory has no room: refused, as others may be within the next minute; raise it, or run more replicas"
         );
@@ -131,12 +127,21 @@ impl Memory {
     }
 }
 
+/// Whose memory it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder {
+    /// The client's address.
+    pub(crate) address: IpAddr,
+    /// Its own connection; behind a trusted proxy it has none.
+    pub(crate) connection: Option<u64>,
+}
+
 /// Bytes of the budget, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     memory: Memory,
     what: Use,
-    client: Option<IpAddr>,
+    holder: Option<Holder>,
     bytes: u64,
 }
 
@@ -146,14 +151,23 @@ impl Reservation {
         self.bytes
     }
 
+    /// As [`Reservation::resize`], for what cannot go on without: a refusal is counted and logged.
+    pub(crate) fn needs(&mut self, bytes: u64) -> bool {
+        let resized = self.resize(bytes);
+        if !resized {
+            self.memory.refused(self.what, self.holder, bytes);
+        }
+        resized
+    }
+
     /// Makes it larger or smaller; `false` if there is no room, and it stays as it is. Smaller always works.
     pub(crate) fn resize(&mut self, bytes: u64) -> bool {
         let resized = {
             let ledger = &mut self.memory.state().ledger;
             match bytes.checked_sub(self.bytes) {
-                Some(more) => ledger.take(self.what, self.client, more),
+                Some(more) => ledger.take(self.what, self.holder, more),
                 None => {
-                    ledger.give(self.what, self.client, self.bytes - bytes);
+                    ledger.give(self.what, self.holder, self.bytes - bytes);
                     true
                 }
             }

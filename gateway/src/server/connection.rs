@@ -1,7 +1,7 @@
 //! One client's connection, from its TLS handshake to its end.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::Gateway;
 use crate::client::Client;
 use crate::config::{Limits, Timeouts};
 use crate::http::{PIECE_MAX, PIECE_MIN, Problem};
-use crate::memory::Use;
+use crate::memory::{Holder, Use};
 use crate::request_body::RequestBody;
 use crate::route;
 
@@ -170,7 +170,7 @@ impl Connection {
     }
 
     /// The memory that a request needs before anything is done for it.
-    fn memory(&self, request: &Request<Incoming>, client: IpAddr, h2: bool) -> Result<Held, Problem> {
+    fn memory(&self, request: &Request<Incoming>, client: Holder, h2: bool) -> Result<Held, Problem> {
         let no_room = || Problem::overload("limits.memory has no room");
         let memory = &self.gateway.memory;
         let window = || memory.reserve(Use::Windows, Some(client), H2_WINDOW.into());
@@ -198,7 +198,7 @@ impl Connection {
             let (peer, proxies) = (self.peer.ip(), &settings.trusted_proxies);
             let client = Client::of_request(peer, self.seat.number(), request.headers(), proxies);
             let slot = gateway.requests.try_take(&client.identity);
-            let held = slot.and_then(|slot| Ok((slot, self.memory(&request, client.address, h2)?)));
+            let held = slot.and_then(|slot| Ok((slot, self.memory(&request, client.holder(), h2)?)));
             let request = RequestBody::new(request, &settings.limits, timeouts);
             async move {
                 let (busy, response) = match held {

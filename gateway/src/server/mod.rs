@@ -26,7 +26,7 @@ use self::roster::Seat;
 use self::send_buffer::SendBuffer;
 use crate::Gateway;
 use crate::client::is_trusted;
-use crate::memory::{CONNECTION, Use};
+use crate::memory::{CONNECTION, Holder, Use};
 use crate::share::{Identity, Pool, Slot};
 
 /// After a failed accept, such as for want of file descriptors: long enough for some to be
@@ -69,11 +69,12 @@ pub(crate) async fn serve(
         };
         let proxy = is_trusted(peer.ip(), &gateway.settings.trusted_proxies);
         let who = Identity::peer(peer.ip(), proxy);
+        let seat = roster.enter(who);
         // A proxy speaks for many clients.
-        let address = (!proxy).then(|| peer.ip());
+        let holder = (!proxy).then(|| Holder { address: peer.ip(), connection: Some(seat.number()) });
         let memory = &gateway.memory;
         let (Some(held), Some(larger)) =
-            (memory.reserve(Use::Connections, address, CONNECTION), memory.reserve(Use::Answers, address, 0))
+            (memory.reserve(Use::Connections, holder, CONNECTION), memory.reserve(Use::Answers, holder, 0))
         else {
             // Counted, and logged now and then. The client sees its connection closed.
             continue;
@@ -83,7 +84,7 @@ pub(crate) async fn serve(
             tls: tls.clone(),
             protocols: Arc::clone(&protocols),
             peer,
-            seat: roster.enter(who),
+            seat,
             shutdown: shutdown.clone(),
             buffer: SendBuffer::new(larger),
         };
