@@ -22,7 +22,7 @@ pub(super) type Lost<'a> = &'a (dyn Fn() -> Option<Problem> + Sync);
 /// An answer.
 pub(super) struct Exchanged {
     pub(super) answer: Response<Incoming>,
-    /// To be kept until a refusal of an unfinished request was read.
+    /// To be kept until the answer to an unfinished request was read.
     pub(super) unfinished: Option<Unfinished>,
     /// Bytes of the request that had gone out by then, if there were more to come.
     pub(super) under_way: Option<u64>,
@@ -57,8 +57,8 @@ impl Failed {
 /// Sends a request and streams its body; `bound` is for the answer, from the body's last byte. Where no
 /// byte moves for `registry_lost` and `lost` says all the while what is out of use, it is given up.
 ///
-/// Where the registry refuses before the body's end, the rest of it is not sent: [`Unfinished`] is kept until the
-/// answer was read.
+/// Where the registry answers before the body's end, [`Unfinished`] is kept until the answer was read: then the
+/// connection ends. Where it refuses, the rest of the body is not sent.
 pub(super) async fn exchange(
     client: &Client<Connect, Body>,
     timeouts: &Timeouts,
@@ -86,7 +86,10 @@ pub(super) async fn exchange(
             answer = &mut response => return match answer {
                 Ok(answer) => {
                     let refused = answer.status().is_client_error() || answer.status().is_server_error();
-                    let unfinished = if refused { lender.take_back() } else { None };
+                    let unfinished = lender.unfinished();
+                    if let Some(unfinished) = unfinished.as_ref().filter(|_| refused) {
+                        unfinished.take_back();
+                    }
                     Ok(Exchanged { answer, unfinished, under_way: under_way(*sent.borrow()) })
                 }
                 Err(error) => {
@@ -176,4 +179,54 @@ fn failed(error: &Error, progress: Progress) -> Problem {
 
 fn sources(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(std::error::Error::source(error), |error| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::{StreamExt as _, stream};
+    use http_body_util::BodyExt as _;
+    use hyper_util::rt::TokioExecutor;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Reads from a connection until `text` has come.
+    async fn until(stream: &mut TcpStream, text: &str) {
+        let mut read = Vec::new();
+        while !read.windows(text.len()).any(|part| part == text.as_bytes()) {
+            assert_ne!(stream.read_buf(&mut read).await.expect("reads"), 0, "it ended before {text}");
+        }
+    }
+
+    /// A registry that answers before the request's end: all of the answer is read, and then the connection is
+    /// closed whatever more its client sends.
+    #[tokio::test]
+    async fn whatever_the_early_answer_its_connection_ends_with_it() {
+        for status in ["200 OK", "201 Created", "302 Found", "403 Forbidden", "500 Internal Server Error"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let port = listener.local_addr().expect("an address").port();
+            let connect =
+                Connect { host: "127.0.0.1".into(), port, tls: None, timeout: Duration::from_secs(60) };
+            let client = Client::builder(TokioExecutor::new()).build(connect);
+            let body = stream::iter([Ok(Bytes::from_static(b"first"))]).chain(stream::pending());
+            let request = Request::put("http://registry.test/v1/_ping").body(()).expect("a request");
+            let registry = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                until(&mut stream, "first").await;
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\n\r\nsaid");
+                stream.write_all(answer.as_bytes()).await.expect("writes");
+                stream.read_to_end(&mut Vec::new()).await
+            });
+            let (timeouts, bound) = (Timeouts::default(), Duration::from_secs(60));
+            let exchanged = exchange(&client, &timeouts, request, Body::stream(body), bound, &|| None).await;
+            let Ok(Exchanged { answer, unfinished, .. }) = exchanged else { panic!("no answer: {status}") };
+            assert_eq!(answer.into_body().collect().await.expect("whole").to_bytes(), "said", "{status}");
+            assert!(!registry.is_finished(), "{status}");
+            drop(unfinished);
+            let closed = tokio::time::timeout(Duration::from_secs(60), registry).await;
+            assert!(closed.is_ok(), "{status}: the request's body is still waited for");
+        }
+    }
 }

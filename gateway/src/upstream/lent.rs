@@ -1,5 +1,5 @@
 //! A request body on its way to the registry: it comes back if nobody read it, and is taken back where the
-//! registry has answered before its end.
+//! registry has answered before its end: at once, or when the answer was read.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,8 +28,8 @@ struct State {
     waker: Option<Waker>,
 }
 
-/// Kept for as long as the answer to an unfinished request is read: the connection ends with it, as the rest of
-/// the request would have to come first.
+/// Kept for as long as the answer to an unfinished request is read. When it is dropped, the rest of the request is
+/// taken back, and the connection ends: the next request could not come before that rest.
 pub(super) struct Unfinished(Arc<Mutex<State>>);
 
 impl Lent {
@@ -47,21 +47,35 @@ impl Lender {
         if state.returned { state.body.take() } else { None }
     }
 
-    /// Takes the body back where it is not at its end, and leaves its borrower without a word until the guard is
-    /// dropped.
-    pub(super) fn take_back(&self) -> Option<Unfinished> {
-        let taken = lock(&self.0).body.take();
-        // Dropped here, so that what its client still sends is read off.
-        taken.filter(|body| !http_body::Body::is_end_stream(body))?;
+    /// A guard where the body is not at its end.
+    pub(super) fn unfinished(&self) -> Option<Unfinished> {
+        let state = lock(&self.0);
+        state.body.as_ref().filter(|body| !http_body::Body::is_end_stream(*body))?;
         Some(Unfinished(Arc::clone(&self.0)))
+    }
+}
+
+impl Unfinished {
+    /// Takes the body back now, and leaves its borrower without a word until the guard is dropped.
+    pub(super) fn take_back(&self) {
+        let taken = lock(&self.0).body.take();
+        // Not under the lock: what its client still sends is read off from here on.
+        drop(taken);
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
         let mut state = lock(&self.0);
+        if state.body.as_ref().is_some_and(http_body::Body::is_end_stream) {
+            // It came to its end meanwhile.
+            return;
+        }
         state.over = true;
-        if let Some(waker) = state.waker.take() {
+        let (taken, waker) = (state.body.take(), state.waker.take());
+        drop(state);
+        drop(taken);
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
@@ -88,7 +102,11 @@ impl http_body::Body for Lent {
         let mut state = lock(&self.0);
         state.begun = true;
         if let Some(body) = &mut state.body {
-            return Pin::new(body).poll_frame(context);
+            let polled = Pin::new(body).poll_frame(context);
+            if polled.is_pending() {
+                state.waker = Some(context.waker().clone());
+            }
+            return polled;
         }
         if state.over {
             let why = "the registry answered before its end".to_owned();
@@ -113,7 +131,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::poll;
+    use futures_util::{poll, stream};
     use http_body_util::BodyExt as _;
 
     use super::*;
@@ -136,11 +154,37 @@ mod tests {
     #[tokio::test]
     async fn taken_back_it_is_silent_until_the_answer_was_read() {
         let (mut lent, lender) = Lent::new(Body::full("layer"));
-        let unfinished = lender.take_back().expect("not at its end");
+        let unfinished = lender.unfinished().expect("not at its end");
+        unfinished.take_back();
         let mut frame = Box::pin(lent.frame());
         assert!(poll!(&mut frame).is_pending());
         drop(unfinished);
         assert!(frame.await.expect("an end").is_err());
-        assert!(lender.take_back().is_none());
+        assert!(lender.unfinished().is_none());
+    }
+
+    #[tokio::test]
+    async fn unfinished_it_goes_on_until_the_answer_was_read() {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let pieces = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
+        let (mut lent, lender) = Lent::new(Body::stream(pieces));
+        let unfinished = lender.unfinished().expect("not at its end");
+        sender.send(Ok(Bytes::from_static(b"more"))).expect("it is read");
+        assert!(lent.frame().await.expect("a frame").is_ok());
+        let mut frame = Box::pin(lent.frame());
+        assert!(poll!(&mut frame).is_pending());
+        drop(unfinished);
+        assert!(sender.is_closed(), "the client's part is gone");
+        assert!(frame.await.expect("an end").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_came_to_its_end_meanwhile_stays() {
+        let (mut lent, lender) = Lent::new(Body::full("layer"));
+        let unfinished = lender.unfinished().expect("not at its end");
+        assert!(lent.frame().await.expect("a frame").is_ok());
+        drop(unfinished);
+        assert!(lent.frame().await.is_none());
+        assert!(Lent::new(Body::empty()).1.unfinished().is_none());
     }
 }
