@@ -22,7 +22,7 @@ use crate::client::Client;
 use crate::forgotten::Forgotten;
 use crate::forward;
 use crate::http::Problem;
-use crate::upstream::{Answer, Purpose};
+use crate::upstream::{Answer, Head, Purpose};
 
 /// The registry's word on one read.
 pub(crate) enum Verdict {
@@ -186,9 +186,10 @@ async fn ask(
     let timeouts = &gateway.settings.timeouts;
     let upstream = &gateway.upstream;
     let purpose = Purpose::Permission(client.identity);
-    let ask = |bound| upstream.ask(purpose, Method::HEAD, path, headers.clone(), bound);
+    let order = upstream.order();
+    let head = || Head { method: Method::HEAD, path, headers: headers.clone() };
     let late = {
-        let answer = ask(timeouts.registry_first_pull);
+        let answer = upstream.ask_in(&order, purpose, head(), timeouts.registry_first_pull);
         tokio::pin!(answer);
         tokio::select! {
             answer = &mut answer => return answer,
@@ -205,13 +206,12 @@ async fn ask(
             format!("the registry did not say within {seconds} s who may read this blob"),
         )
     };
-    // The instance that was silent is passed over now, so this asks another.
-    match upstream.several() {
-        true => {
-            ask(timeouts.blob_answer.saturating_sub(timeouts.registry_permission)).await.map_err(|_| late)
-        }
-        false => Err(late),
+    if !upstream.several() {
+        return Err(late);
     }
+    // Perhaps another instance knows sooner.
+    let bound = timeouts.blob_answer.saturating_sub(timeouts.registry_permission);
+    upstream.ask_in(&upstream.order_after(&order), purpose, head(), bound).await.map_err(|_| late)
 }
 
 /// Headers that ask for the whole, whatever the client has of it.

@@ -175,8 +175,8 @@ async fn ask(
 ) -> Result<Answer, Problem> {
     let order = gateway.by_store(Does::Reads, gateway.uploads.last(repository, &gateway.upstream));
     let path = forward::path(request)?;
-    let (answer, instance) = forward::ask(gateway, &order, request, path, body, client, bound).await?;
-    gateway.upstream.uploaded(instance, answer.status(), false);
+    // What becomes of a manifest says nothing of uploads.
+    let (answer, _) = forward::ask(gateway, &order, request, path, body, client, bound).await?;
     Ok(answer)
 }
 

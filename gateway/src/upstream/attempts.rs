@@ -11,7 +11,6 @@ use super::begun::begun;
 use super::breaker::Evidence;
 use super::exchange::{Exchanged, Failed, How, exchange, not_begun};
 use super::instance::Instance;
-use super::waiting::Waiting;
 use super::{Answer, Head, InstanceId, Order, Purpose, Upstream, ZoneIsDead};
 use crate::config::RegistryKind;
 use crate::http::{Body, Fault, Problem};
@@ -109,17 +108,12 @@ impl Upstream {
     async fn attempt(&self, instance: &Instance, one: &Try<'_>, body: Body) -> Result<Outcome, Problem> {
         let repeat = one.repeat;
         let request = self.request(one.head)?;
-        let waiting = (repeat == Repeat::Read && self.several())
-            .then(|| Waiting::new(instance, self.timeouts.registry_permission / 2));
         let lost = || self.lost(instance, one);
         let exchanged = exchange(&instance.client, &self.timeouts, request, body, one.bound, &lost);
         let exchanged = match repeat {
             Repeat::Never => exchanged.await,
             _ => self.attended(instance, exchanged, one.others).await,
         };
-        if let Some(waiting) = waiting {
-            waiting.ended();
-        }
         Ok(match exchanged {
             Ok(exchanged) => {
                 self.note_answer(instance, one, &exchanged);
@@ -127,12 +121,11 @@ impl Upstream {
             }
             Err(Failed { problem, how }) => {
                 match how {
-                    // Its breaker, or its zone's, knows already.
-                    How::Left => {}
-                    How::Lost if self.several() => {
+                    How::Lost if self.several() && upload_repository(one.head.path.path()).is_some() => {
                         instance.upload_failed(problem.status.as_u16());
                     }
-                    How::Lost => {}
+                    // Its breaker, or its zone's, knows already.
+                    How::Left | How::Lost => {}
                     // Perhaps its store hangs: that is no matter of what reads.
                     How::Over if one.repeat == Repeat::Begin && self.several() => {
                         instance.suspect();
@@ -158,8 +151,9 @@ impl Upstream {
     }
 
     /// Waits for an exchange, and has the instance probed as long as there is no answer: an instance that
-    /// hangs is known within seconds, and one that is merely slow is waited for. With `others` to go
-    /// on to, the wait ends when the instance does not answer probes either.
+    /// hangs is known within seconds, and one that is merely slow is waited for. A client that leaves says
+    /// nothing more: what it asked for may take long. With `others` to go on to, the wait ends when the
+    /// instance does not answer probes either.
     async fn attended(
         &self,
         instance: &Instance,

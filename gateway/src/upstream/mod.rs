@@ -15,7 +15,6 @@ mod lent;
 mod probe;
 mod stall;
 mod unserved;
-mod waiting;
 mod watched;
 
 use std::sync::Arc;
@@ -168,6 +167,15 @@ impl Upstream {
     /// For what asks the registry's database alone: all instances know the same.
     pub(crate) fn order(&self) -> Order {
         self.ordered(Does::Nothing, |_| Store { serves: true, probe: None }, None)
+    }
+
+    /// The same, for a request that waited too long at the first instance of `before`: that one comes last.
+    pub(crate) fn order_after(&self, before: &Order) -> Order {
+        let mut order = self.order();
+        if order.0.first() == before.0.first() {
+            order.0.rotate_left(1);
+        }
+        order
     }
 
     /// For what reads or writes the store that an instance prefers. `store` says of a zone how
