@@ -1,5 +1,7 @@
 //! Who may read: whatever lies in the cache, the registry decides.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use backends::Digest;
 use bytes::Bytes;
@@ -278,6 +280,44 @@ async fn a_deletion_that_is_refused_changes_nothing() -> Result<()> {
     let refused = told.other.fetch(Method::DELETE, &target, &[]).await?;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
     assert_eq!(told.heads().await?, [StatusCode::OK; 2]);
+    Ok(())
+}
+
+/// The client is gone before the registry has answered.
+#[tokio::test]
+async fn what_a_client_that_left_changed_is_what_the_registry_says() -> Result<()> {
+    let told = Told::new().await?;
+    told.collected();
+    let quay = &told.stage.site.quay;
+    let target = format!("/v2/{SECRET}/manifests/v1");
+    let token = quay.token("admin", SECRET, &["*"], json!({}))?;
+    for (token, expected) in [(None, StatusCode::OK), (Some(&token), StatusCode::NOT_FOUND)] {
+        let before = quay.record().count(&Method::DELETE, &target);
+        quay.set(|oddities| oddities.silent = true);
+        let delete = told.stage.gateway.client(None)?.raw(Method::DELETE, &target)?;
+        let delete = match token {
+            Some(token) => delete.bearer_auth(token),
+            None => delete,
+        };
+        let left = tokio::spawn(delete.send());
+        while quay.record().count(&Method::DELETE, &target) == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        left.abort();
+        while !told.stage.gateway.log().contains("client left before the answer") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        quay.set(|oddities| oddities.silent = false);
+        let mut heads = told.heads().await?;
+        for _ in 0..1200 {
+            if heads == [expected; 2] {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            heads = told.heads().await?;
+        }
+        assert_eq!(heads, [expected; 2]);
+    }
     Ok(())
 }
 

@@ -22,15 +22,26 @@ pub(crate) async fn forward(
     client: &Client,
     bound: Duration,
 ) -> Response<Body> {
-    let order = gateway.upstream.order();
-    let answer = match path(request) {
-        Ok(path) => ask(gateway, &order, request, path, body, client, bound).await,
-        Err(problem) => Err(problem),
-    };
-    match answer {
-        Ok((answer, _)) => relay(gateway, answer),
+    match answered(gateway, request, body, client, bound).await {
+        Ok(answer) => relay(gateway, answer),
         Err(problem) => refused(request, &problem),
     }
+}
+
+/// The registry's answer to a request as it is.
+///
+/// # Errors
+/// There is none.
+pub(crate) async fn answered(
+    gateway: &Gateway,
+    request: &Parts,
+    body: Body,
+    client: &Client,
+    bound: Duration,
+) -> Result<Answer, Problem> {
+    let order = gateway.upstream.order();
+    let answer = ask(gateway, &order, request, path(request)?, body, client, bound).await;
+    answer.map(|(answer, _)| answer)
 }
 
 /// The client's answer where the registry gave none.

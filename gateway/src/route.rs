@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, StatusCode};
+use http::header::{AUTHORIZATION, COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 
 use crate::Gateway;
@@ -15,6 +17,7 @@ use crate::pull;
 use crate::push;
 use crate::registry::Route;
 use crate::request_body::RequestBody;
+use crate::upstream::Answer;
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -29,7 +32,6 @@ pub(crate) async fn answer(
     let route = Route::parse(&request.method, request.uri.path());
     let access = Access::new(gateway, client, &method, &path, route.name(), received);
     let changed = forgotten::changed(&request.method, request.uri.path());
-    let mut unheard = Unheard { gateway, changed };
     let unread_manifest = route == Route::Forward && method == Method::PUT && path.contains("/manifests/");
     let head_max = usize::try_from(gateway.settings.limits.header_bytes.as_u64()).unwrap_or(usize::MAX);
     let response = match (check_head(&request, head_max), route) {
@@ -42,16 +44,14 @@ pub(crate) async fn answer(
             push::manifest(gateway, request, body, repository, client.clone()).await
         }
         (Ok(()), Route::Upload) => push::upload(gateway, &request, body, client).await,
-        (Ok(()), Route::Forward) => {
-            let bound = gateway.settings.timeouts.registry_answer;
-            forward::forward(gateway, &request, body, client, bound).await
-        }
+        (Ok(()), Route::Forward) => match changed {
+            Some(changed) => change(gateway, request, body, changed, client.clone()).await,
+            None => {
+                let bound = gateway.settings.timeouts.registry_answer;
+                forward::forward(gateway, &request, body, client, bound).await
+            }
+        },
     };
-    if came_to_nothing(response.status()) {
-        unheard.changed = None;
-    }
-    // Before the client hears of it: it may look at once.
-    drop(unheard);
     let response = bodiless(&method, response);
     if unread_manifest && response.status() == StatusCode::CREATED {
         tracing::error!(
@@ -63,28 +63,47 @@ pub(crate) async fn answer(
     access.answered(response)
 }
 
-/// What a request changes at the registry; forgotten here when dropped, unless it came to nothing. Where the client
-/// left before the answer, nobody knows.
-struct Unheard<'a> {
-    gateway: &'a Gateway,
-    changed: Option<Changed>,
-}
-
-/// Whether an answer says that its request changed nothing. After one of 5xx, of the registry, of a proxy before it
-/// or of the gateway, nobody knows.
-fn came_to_nothing(status: StatusCode) -> bool {
-    status.is_redirection() || status.is_client_error()
-}
-
-impl Drop for Unheard<'_> {
-    fn drop(&mut self) {
-        if let Some(changed) = self.changed.take() {
+/// Forwards what changes something at the registry, and forgets what was remembered of it, unless it came to
+/// nothing.
+///
+/// In a task of its own: a client that leaves does not keep the gateway from hearing what became of it. The task
+/// holds what `client` holds.
+async fn change(
+    gateway: &Arc<Gateway>,
+    request: Parts,
+    body: Body,
+    changed: Changed,
+    client: Client,
+) -> Response<Body> {
+    let held = Arc::clone(gateway);
+    let task = async move {
+        let bound = held.settings.timeouts.registry_answer;
+        let answer = forward::answered(&held, &request, body, &client, bound).await;
+        let sent = !answer.as_ref().is_err_and(Problem::is_overload);
+        let status = answer.as_ref().map_or_else(|problem| problem.status, Answer::status);
+        if sent && may_have_changed(status, &request.headers) {
+            // Before the client hears of it: it may look at once.
             match changed {
-                Changed::Name(name) => self.gateway.permissions.forget(&name),
-                Changed::All => self.gateway.permissions.forget_all(),
+                Changed::Name(name) => held.permissions.forget(&name),
+                Changed::All => held.permissions.forget_all(),
             }
         }
-    }
+        match answer {
+            Ok(answer) => forward::relay(&held, answer),
+            Err(problem) => forward::refused(&request, &problem),
+        }
+    };
+    gateway.pushes.spawn(task).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a change's task died");
+        Problem::gateway("the gateway failed while the registry made a change").response()
+    })
+}
+
+/// Whether a request with this answer may have changed something: behind a 5xx nobody knows, but where it bore no
+/// credentials.
+fn may_have_changed(status: StatusCode, headers: &HeaderMap) -> bool {
+    let credentials = headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE);
+    status.is_success() || status.is_server_error() && credentials
 }
 
 /// The answer where a limit has no room for a request.
@@ -130,19 +149,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_came_to_nothing_only_where_the_answer_says_so() {
-        for (status, expected) in
-            [(200, false), (202, false), (301, true), (401, true), (404, true), (500, false)]
+    fn what_nobody_answered_may_have_changed_something_for_whoever_bore_credentials() {
+        let mut headers = HeaderMap::new();
+        for (status, anyone, known) in
+            [(202, true, true), (302, false, false), (404, false, false), (504, false, true)]
         {
-            assert_eq!(
-                came_to_nothing(StatusCode::from_u16(status).expect("a status")),
-                expected,
-                "{status}"
-            );
-        }
-        for unknown in [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
-        {
-            assert!(!came_to_nothing(unknown), "{unknown}");
+            let status = StatusCode::from_u16(status).expect("a status");
+            headers.clear();
+            assert_eq!(may_have_changed(status, &headers), anyone, "{status}");
+            for name in [AUTHORIZATION, COOKIE] {
+                headers.clear();
+                headers.insert(name, http::HeaderValue::from_static("x"));
+                assert_eq!(may_have_changed(status, &headers), known, "{status}");
+            }
         }
     }
 
