@@ -2,7 +2,8 @@
 //!
 //! All addresses are tried, one after the other with a short delay, beside those that have not failed yet;
 //! the first connection wins. So an address whose packets are dropped costs a quarter of a second instead
-//! of the whole bound, and which one won is remembered for a minute.
+//! of the whole bound, and which one won is remembered for a minute. So is one that takes connections and
+//! gives no TLS: it is tried last.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -24,7 +25,7 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
 
-/// For how long it is remembered which address of a name was the first to answer.
+/// For how long it is remembered which address of a name was the first to answer, or was of no use.
 const MEMORY: Duration = Duration::from_secs(60);
 
 /// Names that are remembered.
@@ -62,14 +63,25 @@ pub async fn reachable(host: &str, port: u16) -> io::Result<IpAddr> {
     let found: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
     match (found.as_slice(), REMEMBERED.get(host, port)) {
         ([only], _) => Ok(only.ip()),
-        (found, Some(known)) if found.iter().any(|address| address.ip() == known) => Ok(known),
+        (found, Some(Known::Best(best))) if found.iter().any(|address| address.ip() == best) => Ok(best),
         (found, _) => first(host, found).await.map(|(address, _)| address.ip()),
     }
 }
 
-/// Forgets which address of a host was the first to answer: it does not any more.
-pub(crate) fn forget(host: &str, port: u16) {
-    REMEMBERED.lock().remove(&(host.to_owned(), port));
+/// A connection to this address of a host was of no use, such as for TLS: for a minute the others go first.
+pub fn shun(host: &str, port: u16, address: IpAddr) {
+    match REMEMBERED.get(host, port) {
+        // Another one was found meanwhile.
+        Some(Known::Best(best)) if best != address => {}
+        _ => REMEMBERED.insert(host, port, Known::Worst(address)),
+    }
+}
+
+/// The same of the address that was the best, if one was.
+pub(crate) fn shun_best(host: &str, port: u16) {
+    if let Some(Known::Best(best)) = REMEMBERED.get(host, port) {
+        shun(host, port, best);
+    }
 }
 
 /// All addresses of a host, the one that answers first before the others.
@@ -77,7 +89,7 @@ pub(crate) async fn best_first(host: &str, port: u16) -> io::Result<Vec<SocketAd
     let found: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
     let best = match found.len() {
         0 | 1 => None,
-        _ => reachable(host, port).await.ok(),
+        _ => reachable(host, port).await.ok().map(Known::Best),
     };
     Ok(ordered(&found, best))
 }
@@ -88,8 +100,8 @@ async fn first(host: &str, addresses: &[SocketAddr]) -> io::Result<(SocketAddr, 
     let won = race(&ordered, TcpStream::connect).await;
     if ordered.len() > 1 {
         match &won {
-            Ok((address, _)) => REMEMBERED.insert(host, port, address.ip()),
-            Err(_) => forget(host, port),
+            Ok((address, _)) => REMEMBERED.insert(host, port, Known::Best(address.ip())),
+            Err(_) => REMEMBERED.remove(host, port),
         }
     }
     won
@@ -136,14 +148,14 @@ async fn race<T, F: Future<Output = io::Result<T>>>(
 }
 
 /// The order in which addresses are tried: what was best, then the families in turn, beginning with that of
-/// the first (RFC 8305, section 4), each in the order of the resolver (RFC 6724).
-fn ordered(addresses: &[SocketAddr], best: Option<IpAddr>) -> Vec<SocketAddr> {
+/// the first (RFC 8305, section 4), each in the order of the resolver (RFC 6724); what was of no use last.
+fn ordered(addresses: &[SocketAddr], known: Option<Known>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let family =
         |same: bool| addresses.iter().copied().filter(move |it| (it.is_ipv6() == first_is_v6) == same);
     let (mut own, mut other) = (family(true), family(false));
     let mut ordered: Vec<SocketAddr> = Vec::new();
-    ordered.extend(addresses.iter().filter(|address| Some(address.ip()) == best));
+    ordered.extend(addresses.iter().filter(|address| known == Some(Known::Best(address.ip()))));
     loop {
         let pair = [own.next(), other.next()];
         if pair == [None, None] {
@@ -155,34 +167,47 @@ fn ordered(addresses: &[SocketAddr], best: Option<IpAddr>) -> Vec<SocketAddr> {
             }
         }
     }
+    // Stable: nothing else changes its place.
+    ordered.sort_by_key(|address| known == Some(Known::Worst(address.ip())));
     ordered.truncate(ADDRESSES_MAX);
     ordered
 }
 
-/// Which address of a host and port was the first to answer, and when that was.
+/// What is known of one address of a host and port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// It was the first to answer.
+    Best(IpAddr),
+    /// It answered, and was of no use.
+    Worst(IpAddr),
+}
+
+/// What is known of hosts and ports, and since when.
 #[derive(Debug, Default)]
-struct Memory(Mutex<HashMap<(String, u16), (IpAddr, Instant)>>);
+struct Memory(Mutex<HashMap<(String, u16), (Known, Instant)>>);
 
 impl Memory {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, u16), (IpAddr, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, u16), (Known, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, host: &str, port: u16) -> Option<IpAddr> {
+    fn get(&self, host: &str, port: u16) -> Option<Known> {
         let names = self.lock();
-        names
-            .get(&(host.to_owned(), port))
-            .filter(|(_, at)| at.elapsed() < MEMORY)
-            .map(|(address, _)| *address)
+        names.get(&(host.to_owned(), port)).filter(|(_, at)| at.elapsed() < MEMORY).map(|(known, _)| *known)
     }
 
-    fn insert(&self, host: &str, port: u16, address: IpAddr) {
+    fn remove(&self, host: &str, port: u16) {
+        self.lock().remove(&(host.to_owned(), port));
+    }
+
+    fn insert(&self, host: &str, port: u16, known: Known) {
         let mut names = self.lock();
         if names.len() >= NAMES_MAX {
             names.retain(|_, (_, at)| at.elapsed() < MEMORY);
         }
-        if names.len() < NAMES_MAX {
-            names.insert((host.to_owned(), port), (address, Instant::now()));
+        let name = (host.to_owned(), port);
+        if names.len() < NAMES_MAX || names.contains_key(&name) {
+            names.insert(name, (known, Instant::now()));
         }
     }
 }
@@ -257,8 +282,13 @@ mod tests {
     fn families_take_turns_and_what_was_best_comes_first() {
         let found = [v6(1), v6(2), v4(1), v4(2)];
         assert_eq!(ordered(&found, None), [v6(1), v4(1), v6(2), v4(2)]);
-        assert_eq!(ordered(&found, Some(v4(2).ip())), [v4(2), v6(1), v4(1), v6(2)]);
-        assert_eq!(ordered(&found, Some(v4(9).ip())), [v6(1), v4(1), v6(2), v4(2)], "it is gone");
+        assert_eq!(ordered(&found, Some(Known::Best(v4(2).ip()))), [v4(2), v6(1), v4(1), v6(2)]);
+        assert_eq!(
+            ordered(&found, Some(Known::Best(v4(9).ip()))),
+            [v6(1), v4(1), v6(2), v4(2)],
+            "it is gone"
+        );
+        assert_eq!(ordered(&found, Some(Known::Worst(v6(1).ip()))), [v4(1), v6(2), v4(2), v6(1)]);
         assert_eq!(ordered(&[v4(1), v4(2)], None), [v4(1), v4(2)]);
     }
 
@@ -266,7 +296,7 @@ mod tests {
         #[test]
         fn each_is_tried_once(v4s in 0u8..6, v6s in 0u16..6, best in 0u8..8) {
             let mut found: Vec<_> = (0..v6s).map(v6).chain((0..v4s).map(v4)).collect();
-            let mut order = ordered(&found, Some(v4(best).ip()));
+            let mut order = ordered(&found, Some(Known::Best(v4(best).ip())));
             prop_assert_eq!(order.len(), found.len().min(ADDRESSES_MAX));
             order.sort_unstable();
             order.dedup();
@@ -279,7 +309,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_memory_is_short_and_bounded() {
         let memory = Memory::default();
-        let address = v4(1).ip();
+        let address = Known::Best(v4(1).ip());
         memory.insert("a", 443, address);
         assert_eq!(memory.get("a", 443), Some(address));
         assert_eq!(memory.get("a", 80), None);
@@ -291,6 +321,25 @@ mod tests {
         assert_eq!(memory.get("a", 443), None);
         memory.insert("b", 443, address);
         assert_eq!(memory.lock().len(), 1, "what is over makes room");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_takes_connections_and_is_of_no_use_comes_last() {
+        let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = dead.local_addr().expect("an address").port();
+        let well = tokio::net::TcpListener::bind(("127.0.0.2", port)).await.expect("the same port");
+        let addresses = [&dead, &well].map(|listener| listener.local_addr().expect("an address"));
+        let peer = async || {
+            let stream = dial_any("two.test", &addresses).await.expect("a connection");
+            stream.peer_addr().expect("a peer")
+        };
+        assert_eq!(peer().await, addresses[0]);
+        shun("two.test", port, addresses[0].ip());
+        assert_eq!(peer().await, addresses[1]);
+        shun("two.test", port, addresses[0].ip());
+        assert_eq!(peer().await, addresses[1], "a late word on the first one changes nothing");
+        shun_best("two.test", port);
+        assert_eq!(peer().await, addresses[0], "neither is lost");
     }
 
     #[tokio::test]

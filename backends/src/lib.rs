@@ -41,7 +41,7 @@ mod user_agent;
 mod whereabouts;
 
 pub use config::StoreConfig;
-pub use dial::{dial, dial_any, reachable};
+pub use dial::{dial, dial_any, reachable, shun};
 pub use digest::{Digest, DigestError, Hasher};
 pub use error::{Error, Kind, Result};
 pub use keepalive::keepalive;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::dial::{best_first, forget};
+use crate::dial::{best_first, shun_best};
 
 /// Hosts of one client whose port is remembered.
 const HOSTS_MAX: usize = 256;
@@ -31,10 +31,10 @@ impl Resolver {
         ports.insert(host.to_owned(), port);
     }
 
-    /// There was no connection for a request to this URL: the address that was the best is no more.
+    /// There was no connection for a request to this URL: the address that was the best is so no more.
     pub fn unconnected(&self, url: &Url) {
         if let Some((host, port)) = place(url) {
-            forget(host, port);
+            shun_best(host, port);
         }
     }
 

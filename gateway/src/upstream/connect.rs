@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use backends::dial;
+use backends::{dial, shun};
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -39,26 +40,26 @@ impl tower_service::Service<Uri> for Connect {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let connect = self.clone();
-        Box::pin(async move {
-            let stream = tokio::time::timeout(connect.timeout, connect.stream()).await;
-            stream
-                .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")))
-                .map(TokioIo::new)
-        })
+        Box::pin(async move { connect.stream().await.map(TokioIo::new) })
     }
 }
 
 impl Connect {
     async fn stream(&self) -> io::Result<Stream> {
+        let until = Instant::now() + self.timeout;
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
         // An upload's last request is silent for minutes while the registry assembles the blob, so the
         // connection is kept alive.
-        let tcp = dial(&self.host, self.port).await?;
-        match &self.tls {
-            None => Ok(Stream::new(Line::Plain(tcp))),
-            Some((connector, name)) => {
-                Ok(Stream::new(Line::Tls(Box::new(connector.connect(name.clone(), tcp).await?))))
-            }
+        let tcp = timeout_at(until, dial(&self.host, self.port)).await.map_err(late)??;
+        let Some((connector, name)) = &self.tls else { return Ok(Stream::new(Line::Plain(tcp))) };
+        let peer = tcp.peer_addr();
+        let connected = timeout_at(until, connector.connect(name.clone(), tcp)).await.map_err(late);
+        let connected = connected.and_then(|connected| connected);
+        if let (Err(_), Ok(peer)) = (&connected, peer) {
+            // Whatever answers there, the name's other addresses may do better.
+            shun(&self.host, self.port, peer.ip());
         }
+        connected.map(|stream| Stream::new(Line::Tls(Box::new(stream))))
     }
 }
 
