@@ -269,6 +269,8 @@ async fn sigterm_lets_blobs_under_way_finish() -> Result<()> {
     let client = gateway.client(LOGIN)?;
     client.push(REPOSITORY, "v1", &image).await?;
     for zone in ["zone-b", "zone-c"] {
+        // A copy under way would be what is held below.
+        copied(&site, zone, &image).await?;
         site.zone(zone).proxy().set(|faults| faults.hang = true);
     }
     let digest = image.layers[0].digest;

@@ -55,5 +55,5 @@ pub use source::{Open, Source};
 pub use store::{MARKER, Store};
 pub use transport::{Timeouts, Transport};
 pub use unusable::UnusableStore;
-pub use user_agent::as_probe;
+pub use user_agent::{PROBES, as_probe};
 pub use whereabouts::Whereabouts;

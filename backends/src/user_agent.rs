@@ -1,13 +1,13 @@
-//! How the gateway names itself to stores, so that a store's access log tells probes from reads.
+//! How the gateway names itself, so that an access log tells its probes from its reads.
 
 use http::HeaderValue;
 
-/// What stores see as `User-Agent` (RFC 9110, 10.1.5) …
+/// What stores see as `User-Agent` (RFC 9110, 10.1.5) of every other request.
 const READS_AND_WRITES: HeaderValue =
     HeaderValue::from_static(concat!("quay-gateway/", env!("CARGO_PKG_VERSION")));
 
-/// … and what they see of requests that only look whether they serve.
-const PROBES: HeaderValue =
+/// What a server sees as `User-Agent` of a request that only looks whether it serves.
+pub const PROBES: HeaderValue =
     HeaderValue::from_static(concat!("quay-gateway/", env!("CARGO_PKG_VERSION"), " (probe)"));
 
 tokio::task_local! {

@@ -29,11 +29,18 @@ impl Seen {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Whether it is a probe of the gateway's, which only looks whether a store serves.
+    /// Whether it is a probe of the gateway's.
     #[must_use]
     pub fn is_probe(&self) -> bool {
-        self.header("user-agent").ends_with(" (probe)")
+        is_probe(&self.headers)
     }
+}
+
+/// Whether a request with these headers is a probe of the gateway's, which only looks whether a server
+/// serves.
+#[must_use]
+pub fn is_probe(headers: &HeaderMap) -> bool {
+    headers.get("user-agent").is_some_and(|value| value.as_bytes().ends_with(b" (probe)"))
 }
 
 /// The last 20,000 requests of a server.

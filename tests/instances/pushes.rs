@@ -116,7 +116,10 @@ async fn a_push_stays_although_others_met_a_failure_there() -> Result<()> {
 #[tokio::test]
 async fn after_a_push_failed_for_the_home_store_the_next_goes_elsewhere_and_later_home() -> Result<()> {
     let pair = Pair::start()?;
-    let gateway = pair.gateway().await?;
+    let mut config = pair.config();
+    // A probe of the store would have the first push go elsewhere.
+    overlay(&mut config, &json!({"routing": {"probe_interval": "1h"}}));
+    let gateway = pair.gateway_with(&config).await?;
     let client = gateway.client(LOGIN)?;
     pair.site.zone("zone-a").proxy().down().await;
     let first = client.push(REPOSITORY, "v1", &image(1)?).await.expect_err("its store is dead");

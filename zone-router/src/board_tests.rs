@@ -90,8 +90,12 @@ fn the_operators_word_stands_above_all() {
     let drained = Policy { drain: true, ..Policy::default() };
     let never = Policy { reads: false, ..Policy::default() };
     site.board.set_policies(&[drained, never, Policy::default()]);
-    assert_eq!(site.order(), [(2, Reason::Nearest)]);
-    site.board.set_policies(&[drained; 3]);
+    assert_eq!(
+        site.order(),
+        [(2, Reason::Nearest), (0, Reason::Drained)],
+        "drained: where nobody else gives it"
+    );
+    site.board.set_policies(&[never; 3]);
     assert_eq!(site.order(), []);
     assert!(!site.snapshot().all_ejected, "nobody is asked, so nobody is missed");
 }

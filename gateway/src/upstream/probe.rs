@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT_ENCODING, HOST};
+use http::header::{ACCEPT_ENCODING, HOST, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -80,6 +80,7 @@ impl Upstream {
         }
         request.headers_mut().insert(HOST, self.host.clone());
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        request.headers_mut().insert(USER_AGENT, backends::PROBES);
         let answer = match instance.client.request(request).await {
             Ok(answer) => answer,
             Err(error) => return (Evidence::Silent, format!("a probe failed: {error}")),

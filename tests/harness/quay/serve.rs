@@ -13,12 +13,13 @@ use super::{
     Instance, access, blobs, health, keys, manifests, referrers, storage_proxy, tags, tokens, uploads,
 };
 use crate::body::{Body, BoxError};
+use crate::record::is_probe;
 
 pub(super) async fn answer(
     quay: Arc<Instance>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, BoxError> {
-    let probe = request.uri().path() == "/health/instance";
+    let probe = is_probe(request.headers());
     if !probe {
         quay.record.note(&request);
     }
