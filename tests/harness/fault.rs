@@ -92,7 +92,7 @@ pub(crate) fn faulty(
         Some(BodyFault::CutAfter(bytes) | BodyFault::HoldAfter(bytes)) => bytes,
         _ => u64::MAX,
     };
-    let state = Passing { inner, fault, faults, held, sent: 0, end, done: false };
+    let state = Passing { inner, fault, faults, held, sent: 0, end, rest: Bytes::new(), done: false };
     streamed(stream::unfold(state, |mut passing| async move {
         let piece = passing.next().await?;
         Some((piece, passing))
@@ -108,6 +108,8 @@ struct Passing {
     sent: u64,
     /// Bytes after which it ends, breaks or is held.
     end: u64,
+    /// What came of the inner body beyond `end`.
+    rest: Bytes,
     done: bool,
 }
 
@@ -122,27 +124,38 @@ impl Passing {
                 _ => return self.at_end(),
             }
         }
-        let mut piece = loop {
-            match self.inner.frame().await {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if data.is_empty() => {}
-                    Ok(data) => break data,
-                    Err(_trailers) => {}
-                },
-                Some(Err(error)) => {
-                    self.done = true;
-                    return Some(Err(error.into()));
-                }
+        let mut piece = match std::mem::take(&mut self.rest) {
+            rest if !rest.is_empty() => rest,
+            _ => match self.inner_piece().await {
+                Some(Ok(piece)) => piece,
+                Some(Err(error)) => return Some(Err(error)),
                 None => return self.after_last(),
-            }
+            },
         };
-        piece.truncate(usize::try_from(self.end - self.sent).unwrap_or(usize::MAX));
+        let room = usize::try_from(self.end - self.sent).unwrap_or(usize::MAX);
+        self.rest = piece.split_off(room.min(piece.len()));
         if let Some(BodyFault::FlipAt(offset)) = self.fault {
             piece = flipped(piece, self.sent, offset);
         }
         self.wait(piece.len()).await;
         self.sent += piece.len() as u64;
         Some(Ok(piece))
+    }
+
+    async fn inner_piece(&mut self) -> Option<Result<Bytes, BoxError>> {
+        loop {
+            match self.inner.frame().await? {
+                Ok(frame) => match frame.into_data() {
+                    Ok(data) if data.is_empty() => {}
+                    Ok(data) => return Some(Ok(data)),
+                    Err(_trailers) => {}
+                },
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
     }
 
     async fn hold(&mut self) {
