@@ -43,8 +43,9 @@ pub(crate) async fn answer(
         (Ok(()), Route::PutManifest { repository }) => {
             push::manifest(gateway, request, body, repository, client.clone()).await
         }
-        (Ok(()), Route::Upload) => push::upload(gateway, &request, body, client).await,
-        (Ok(()), Route::Forward) => match changed {
+        (Ok(()), Route::Upload) if changed.is_none() => push::upload(gateway, &request, body, client).await,
+        // A path that looks like an upload's may change something else too.
+        (Ok(()), Route::Upload | Route::Forward) => match changed {
             Some(changed) => change(gateway, request, body, changed, client.clone()).await,
             None => {
                 let bound = gateway.settings.timeouts.registry_answer;
