@@ -23,7 +23,7 @@ use crate::children::Queued;
 use crate::config::{JournalSettings, Settings};
 use crate::follow::Follow;
 use crate::gateway::UNKEPT_PARTS_MAX;
-use crate::memory::Memory;
+use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::quay_database::QuayDatabase;
 use crate::queue::Sampler;
@@ -213,6 +213,7 @@ impl App {
         let admin =
             tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
         tokio::spawn(queue::sample(Arc::clone(&self.gateway), self.stop_copies.clone()));
+        tokio::spawn(memory::give_back(self.gateway.memory.clone(), self.stop_copies.clone()));
         let sweep = Sweep::of(&self.gateway).map(|sweep| {
             let stop = self.stop_copies.clone();
             tokio::spawn(async move { stop.run_until_cancelled(sweep.run()).await })

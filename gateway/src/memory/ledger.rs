@@ -34,6 +34,8 @@ impl Holder {
 pub(super) struct Ledger {
     budget: u64,
     used: u64,
+    /// The most that was used since [`Ledger::begin_peak`].
+    peak: u64,
     reserved: [u64; Use::ALL.len()],
     refused: [u64; Use::ALL.len()],
     /// Those that hold anything.
@@ -43,7 +45,7 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn new(budget: u64) -> Self {
         let none = [0; Use::ALL.len()];
-        Self { budget, used: 0, reserved: none, refused: none, held: HashMap::new() }
+        Self { budget, used: 0, peak: 0, reserved: none, refused: none, held: HashMap::new() }
     }
 
     /// Takes bytes; `false` if there is no room, or not for this client.
@@ -63,6 +65,7 @@ impl Ledger {
             }
         }
         self.used += bytes;
+        self.peak = self.peak.max(self.used);
         self.reserved[what as usize] += bytes;
         true
     }
@@ -79,6 +82,16 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// Bytes that are used, and the most that were at once.
+    pub(super) fn used_and_peak(&self) -> (u64, u64) {
+        (self.used, self.peak)
+    }
+
+    /// From now on another peak is looked for.
+    pub(super) fn begin_peak(&mut self) {
+        self.peak = self.used;
     }
 
     pub(super) fn count_refusal(&mut self, what: Use) {

@@ -1,6 +1,7 @@
 //! Memory as one budget: what clients can make the gateway hold is reserved before it is allocated, and
 //! refused where the budget has no room for it.
 
+mod give_back;
 mod ledger;
 
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use self::give_back::give_back;
 use self::ledger::Ledger;
 
 /// A client's TLS session, its connection's HTTP state and the buffers of an idle connection, in bytes.
