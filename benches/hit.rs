@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use backends::Digest;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use gateway::{App, config};
+use gateway::App;
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::{http1, http2};

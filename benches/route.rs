@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gateway::registry::Route;
 use http::Method;
+use registry::Route;
 
 const HEX: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 const UPLOAD: &str = "8c2b4a51-0f3d-4f6e-9f0a-4f2c6a1f9a77";

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::Gateway;
 use crate::client::Client;
-use crate::http::{Body, BodyError};
 use crate::request_body::Received;
+use gateway_http::{Body, BodyError};
 
 /// What is logged and counted of a request whose client left before its answer, as nginx does.
 const CLIENT_LEFT: u16 = 499;

@@ -3,6 +3,7 @@
 //! may give commands.
 
 mod door;
+mod queue;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use zone_router::fanout::LaneStatus;
 
 use self::door::{Ends, Refusal};
 use crate::Gateway;
-use crate::http::Body;
+use crate::drains::WordError;
 use crate::metrics::Exposition;
-use crate::queue;
 use crate::server::{BoundedIo, Roster};
-use crate::share::Identity;
-use crate::upstream::InstanceState;
-use crate::zones::{Report, WordError};
+use gateway_http::Body;
+use limits::pool::Identity;
+use operations::zones::Report;
+use registry::upstream::InstanceState;
 
 /// Operators and their scrapers at once; beyond them an idle one makes room, or else the oldest: a probe is always
 /// answered.
@@ -42,9 +43,6 @@ const JOURNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For a scraper that takes nothing of its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What a command says of itself: no browser sends it to another site unasked.
-pub(crate) const COMMAND_HEADER: &str = "quay-gateway-command";
 
 /// Bytes of a command.
 const COMMAND_MAX: usize = 256 * 1024;

@@ -1,12 +1,10 @@
 //! The gateway as a whole: built in order, bound before anything starts.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use backends::Transport;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -15,29 +13,33 @@ use zone_router::fanout::{Authority, Bounds, Journal, JournalError, Setup};
 use zone_router::postgres::Database;
 use zone_router::{FanOut, Router};
 
-use crate::account::Reader;
+use crate::Gateway;
+use crate::Reloader;
+use crate::admin;
 use crate::auth::Permissions;
 use crate::authority::Quay;
-use crate::cache::{AtHand, Cache, DirectoryLock};
 use crate::children::Queued;
-use crate::config::{JournalSettings, Settings};
-use crate::follow::Follow;
+use crate::descriptors;
+use crate::drains::Word;
 use crate::gateway::UNKEPT_PARTS_MAX;
-use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
-use crate::quay_database::QuayDatabase;
-use crate::queue::Sampler;
-use crate::redis::Locks;
-use crate::registry::{self, Names};
+use crate::queue_sampler::{self, Sampler};
 use crate::repairs::Repairs;
-use crate::share::Pool;
+use crate::server;
 use crate::sizes::Sizes;
 use crate::spool::Spool;
-use crate::sticky::Uploads;
 use crate::sweep::Sweep;
-use crate::upstream::Upstream;
-use crate::zones::Word;
-use crate::{Gateway, Reloader, admin, descriptors, queue, server, tls, zones};
+use blob_cache::{AtHand, Cache, DirectoryLock};
+use config::{JournalSettings, Settings};
+use limits::memory::{self, Memory};
+use limits::pool::Pool;
+use quay_db::QuayDatabase;
+use quay_db::redis::Locks;
+use registry::account::Reader;
+use registry::redirects::RedirectClient;
+use registry::upload_affinity::Uploads;
+use registry::upstream::Upstream;
+use registry::{self, Names};
 
 /// For the lanes to stop, which is at once unless the journal does not answer.
 const LANES_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,7 +71,7 @@ impl App {
     /// What is wrong with the machine or the configuration, and where: folders, certificates,
     /// addresses, zones, the journal.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
-        tls::install_provider();
+        certificates::install_provider();
         descriptors::raise(&settings.limits);
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
@@ -77,11 +79,11 @@ impl App {
         let listener = listen("listen", settings.listen).await?;
         let admin_listener = listen("admin.listen", settings.admin.listen).await?;
         let state = DirectoryLock::take(&settings.state_dir).context("state_dir cannot be used")?;
-        let acceptor = TlsAcceptor::from(tls::server(&settings)?);
-        let client_tls = tls::client(&settings.ca_files)?;
-        let transport = transport(&settings, Arc::clone(&client_tls));
-        let zones = zones::build(&settings, &transport)?;
-        for unusable in zones.iter().filter_map(zones::unusable) {
+        let acceptor = TlsAcceptor::from(certificates::server(&settings)?);
+        let client_tls = certificates::client(&settings.ca_files)?;
+        let transport = config::transport(&settings, Arc::clone(&client_tls));
+        let zones = config::zones(&settings, &transport)?;
+        for unusable in zones.iter().filter_map(config::unusable) {
             tracing::warn!("{unusable}");
         }
         let cache = open_cache(&settings).await?;
@@ -89,7 +91,7 @@ impl App {
         let registry = registry::registry(&settings);
         let names = Names::new(&settings.registry_hostname, &settings.hostname);
         let upstream = Arc::new(Upstream::new(&settings, &client_tls)?);
-        let follow = Follow::new(&client_tls, &settings)?;
+        let follow = RedirectClient::new(&client_tls, &settings)?;
         let reader = Reader::new(
             &settings,
             Arc::clone(&upstream),
@@ -99,7 +101,7 @@ impl App {
             &client_tls,
         )?;
         let reader = reader.map(Arc::new);
-        let database = quay_database(&settings).await?.map(Arc::new);
+        let database = quay_db::connect(&settings).await?.map(Arc::new);
         let authority = quay(&settings, reader.clone(), database.clone())?;
         let stop_copies = CancellationToken::new();
         let policies = settings.policies.clone();
@@ -212,7 +214,7 @@ impl App {
         let (draining, stop) = (shutdown.clone(), stop_admin.clone());
         let admin =
             tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
-        tokio::spawn(queue::sample(Arc::clone(&self.gateway), self.stop_copies.clone()));
+        tokio::spawn(queue_sampler::run(Arc::clone(&self.gateway), self.stop_copies.clone()));
         tokio::spawn(memory::give_back(self.gateway.memory.clone(), self.stop_copies.clone()));
         let sweep = Sweep::of(&self.gateway).map(|sweep| {
             let stop = self.stop_copies.clone();
@@ -270,26 +272,17 @@ async fn lame_duck(
 /// # Errors
 /// As [`App::bind`] would say of certificates and zones.
 pub fn rehearse(settings: &Settings) -> anyhow::Result<Vec<String>> {
-    tls::install_provider();
+    certificates::install_provider();
     if settings.tls.is_some() {
-        tls::server(settings)?;
+        certificates::server(settings)?;
     }
-    let zones = zones::build(settings, &transport(settings, tls::client(&settings.ca_files)?))?;
-    Ok(zones.iter().filter_map(zones::unusable).collect())
+    let zones =
+        config::zones(settings, &config::transport(settings, certificates::client(&settings.ca_files)?))?;
+    Ok(zones.iter().filter_map(config::unusable).collect())
 }
 
 async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
-}
-
-pub(crate) fn transport(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> Transport {
-    let timeouts = &settings.timeouts;
-    let timeouts = backends::Timeouts {
-        connect: timeouts.zone_connect,
-        first_byte: timeouts.zone_first_byte,
-        stall: timeouts.zone_stall,
-    };
-    Transport::new(tls, timeouts)
 }
 
 /// The drivers bear a source that gives nothing for `timeouts.zone_stall`; copies see it sooner, and
@@ -309,27 +302,19 @@ pub(crate) async fn journal(
     }
 }
 
-/// Quay's database, where Quay is told of copies; one that is away now is waited for.
-pub(crate) async fn quay_database(settings: &Settings) -> anyhow::Result<Option<QuayDatabase>> {
-    let Some(placements) = &settings.replication.placements else { return Ok(None) };
-    let tls = tls_with(settings, placements.root.as_ref())?;
-    let database = QuayDatabase::connect(&placements.database, &tls).await;
-    database.map(Some).context("Quay's database cannot be used")
-}
-
 /// The registry as copies ask and tell it, by itself: over connections of its own. Needs a Tokio
 /// runtime.
 ///
 /// # Errors
 /// What is wrong with the configuration, or with Quay's database, and does not mend itself.
 pub async fn authority(settings: &Settings) -> anyhow::Result<Arc<dyn Authority>> {
-    tls::install_provider();
-    let tls = tls::client(&settings.ca_files)?;
+    certificates::install_provider();
+    let tls = certificates::client(&settings.ca_files)?;
     let names = Names::new(&settings.registry_hostname, &settings.hostname);
-    let follow = Follow::new(&tls, settings)?;
+    let follow = RedirectClient::new(&tls, settings)?;
     let upstream = Arc::new(Upstream::new(settings, &tls)?);
     let reader = Reader::new(settings, upstream, names, follow, registry::registry(settings), &tls)?;
-    let database = quay_database(settings).await?.map(Arc::new);
+    let database = quay_db::connect(settings).await?.map(Arc::new);
     Ok(Arc::new(quay(settings, reader.map(Arc::new), database)?))
 }
 
@@ -341,21 +326,14 @@ fn quay(
 ) -> anyhow::Result<Quay> {
     let placements = settings.replication.placements.as_ref();
     let locks = match placements.and_then(|placements| placements.lock.as_ref()) {
-        Some(redis) => Some(Locks::new(redis.clone(), tls_with(settings, redis.root.as_ref())?)),
+        Some(redis) => {
+            Some(Locks::new(redis.clone(), certificates::client_with(settings, redis.root.as_ref())?))
+        }
         None => None,
     };
     let locations = placements.map(|placements| placements.locations.clone()).unwrap_or_default();
     let spool = Spool::new(&settings.state_dir, settings.replication.fetch_max);
     Ok(Quay::new(reader, database, locks, locations, spool))
-}
-
-/// TLS with one more file of roots, if there is one.
-pub(crate) fn tls_with(
-    settings: &Settings,
-    root: Option<&PathBuf>,
-) -> anyhow::Result<Arc<rustls::ClientConfig>> {
-    let files: Vec<_> = settings.ca_files.iter().chain(root).cloned().collect();
-    tls::client(&files)
 }
 
 async fn open_cache(settings: &Settings) -> anyhow::Result<Arc<Cache>> {

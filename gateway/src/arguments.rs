@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use gateway::bench::{AT_ONCE_MAX, ImageName, READS_MAX};
+use operations::bench::{AT_ONCE_MAX, ImageName, READS_MAX};
 
 pub(crate) use self::mend::{
     AuditArguments, AuditOutput, BackfillArguments, HealArguments, InventoryArguments, QueueingArguments,

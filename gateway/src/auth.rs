@@ -2,7 +2,6 @@
 
 mod judged;
 mod kept;
-mod life;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,13 +15,13 @@ use tokio::time::Instant;
 use zone_router::Blob;
 
 use self::judged::judged;
-pub(crate) use self::life::{Life, token_life};
 use crate::Gateway;
 use crate::client::Client;
 use crate::forgotten::Forgotten;
 use crate::forward;
-use crate::http::Problem;
-use crate::upstream::{Answer, Head, Purpose};
+use gateway_http::Problem;
+use registry::token_life::{self, Life};
+use registry::upstream::{Answer, Head, Purpose};
 
 /// The registry's word on one read.
 pub(crate) enum Verdict {
@@ -152,7 +151,7 @@ pub(crate) async fn may_read(
         return Ok(Verdict::Yes(yes.granted));
     }
     let when = Instant::now();
-    let life = life::shortest(&headers, target.query(), SystemTime::now());
+    let life = token_life::shortest(&headers, target.query(), SystemTime::now());
     let answer = ask(gateway, request, headers, blob, client).await?;
     if !gateway.registry.permits(answer.status(), answer.headers(), &blob.digest) {
         if answer.status() == StatusCode::NOT_FOUND {
@@ -161,8 +160,8 @@ pub(crate) async fn may_read(
         return Ok(Verdict::No(Box::new(answer)));
     }
     let is_redirect = answer.status() != StatusCode::OK;
-    let size =
-        forward::content_length(answer.headers()).filter(|size| !is_redirect && blob.digest.may_have(*size));
+    let size = gateway_http::content_length(answer.headers())
+        .filter(|size| !is_redirect && blob.digest.may_have(*size));
     let headers = gateway.permissions.shared.one(kept::kept(answer.headers(), is_redirect));
     let granted = Granted { size, headers };
     if let Some(asked) = asked {

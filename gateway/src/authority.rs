@@ -11,10 +11,10 @@ use zone_router::Zone;
 use zone_router::fanout::{Authority, Job, Placed, Wanted};
 use zone_router::postgres::PostgresError;
 
-use crate::account::Reader;
-use crate::quay_database::{QuayDatabase, Rows};
-use crate::redis::{Locks, RedisError};
 use crate::spool::{NotKept, Spool};
+use quay_db::redis::{Locks, RedisError};
+use quay_db::{QuayDatabase, Rows};
+use registry::account::Reader;
 
 /// How long the look at an object may take that is done under a lock.
 const UNDER_LOCK: Duration = Duration::from_secs(20);

@@ -12,9 +12,9 @@ use moka::sync::Cache;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-use crate::account::{Reader, Trouble};
-use crate::memory::{Holder, Memory, Reservation, Use};
-use crate::registry::{LocalBlob, children, local_blobs};
+use limits::memory::{Holder, Memory, Reservation, Use};
+use registry::account::{Reader, Trouble};
+use registry::{LocalBlob, children, local_blobs};
 
 /// Manifests fetched at once for one push.
 const AT_ONCE: usize = 4;

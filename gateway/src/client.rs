@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use crate::memory::Holder;
-use crate::share::{Identity, Slot};
+use limits::memory::Holder;
+use limits::pool::{Identity, Slot};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

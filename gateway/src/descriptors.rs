@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Limits;
+use config::Limits;
 
 /// Journal, listeners, logs, zones' idle connections, clients that wait, and the like.
 const OTHERS: u64 = 768;

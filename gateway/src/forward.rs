@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::Gateway;
 use crate::client::Client;
-use crate::http::{Body, Problem, Via, end_to_end, forwarded_request};
-use crate::registry::unescaped;
 use crate::route::loggable;
-use crate::upstream::{Answer, Head, InstanceId, Order};
+use gateway_http::{Body, Problem, Via, end_to_end, forwarded_request};
+use registry::unescaped;
+use registry::upstream::{Answer, Head, InstanceId, Order};
 
 /// Forwards a request and its streaming body; `bound` is for the answer, from the body's last byte.
 pub(crate) async fn forward(
@@ -98,9 +97,4 @@ pub(crate) fn relay(gateway: &Gateway, answer: Answer) -> Response<Body> {
     *response.headers_mut() = end_to_end(&parts.headers);
     gateway.names.rewrite(response.headers_mut());
     response
-}
-
-/// The length an answer promises.
-pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

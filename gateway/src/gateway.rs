@@ -9,24 +9,24 @@ use tokio_util::task::TaskTracker;
 use zone_router::health::{Fault as ZoneFault, State};
 use zone_router::{Blob, FanOut, Router};
 
-use crate::account::Reader;
 use crate::auth::Permissions;
-use crate::cache::Cache;
 use crate::children::Queued;
-use crate::config::{RegistryKind, Settings};
-use crate::follow::Follow;
-use crate::memory::Memory;
+use crate::drains::Word;
 use crate::metrics::Metrics;
-use crate::quay_database::QuayDatabase;
-use crate::queue::Sampler;
-use crate::registry::{Names, Registry};
+use crate::queue_sampler::Sampler;
 use crate::repairs::Repairs;
-use crate::share::{Pool, PoolStatus};
 use crate::sizes::{Sizes, when_proven};
-use crate::sticky::Uploads;
 use crate::sweep::Course;
-use crate::upstream::{Does, InstanceId, Order, Store, Upstream};
-use crate::zones::Word;
+use blob_cache::Cache;
+use config::{RegistryKind, Settings};
+use limits::memory::Memory;
+use limits::pool::{Pool, PoolStatus};
+use quay_db::QuayDatabase;
+use registry::account::Reader;
+use registry::redirects::RedirectClient;
+use registry::upload_affinity::Uploads;
+use registry::upstream::{Does, InstanceId, Order, Store, Upstream};
+use registry::{Names, Registry};
 
 /// The parts of a running gateway.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Gateway {
     pub(crate) database: Option<Arc<QuayDatabase>>,
     /// Which instance of the registry takes which push.
     pub(crate) uploads: Uploads,
-    pub(crate) follow: Follow,
+    pub(crate) follow: RedirectClient,
     pub(crate) permissions: Permissions,
     pub(crate) sizes: Sizes,
     /// Blobs that are not kept and read whole because of a part, at once.

@@ -6,7 +6,6 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use gateway::config;
 
 use crate::arguments::{Arguments, BenchCommand, Command};
 

@@ -14,13 +14,13 @@ use zone_router::{Blob, NotOpened};
 use self::answer::Answerer;
 use crate::Gateway;
 use crate::auth::{self, Verdict};
-use crate::cache::{CachedBlob, Filled, Follower, Lookup, NotKept, Opened, Origin, Resume, proven_part};
 use crate::client::Client;
 use crate::follow::{self, Fetched};
 use crate::forward;
-use crate::http::{Body, BodyError, Problem};
-use crate::memory::{BLOB_READ, Reservation, Use};
-use crate::upstream::Purpose;
+use blob_cache::{CachedBlob, Filled, Follower, Lookup, NotKept, Opened, Origin, Resume, proven_part};
+use gateway_http::{Body, BodyError, Problem};
+use limits::memory::{BLOB_READ, Reservation, Use};
+use registry::upstream::Purpose;
 
 /// Answers a blob request.
 pub(crate) async fn pull(
@@ -86,7 +86,7 @@ impl Pull<'_> {
     }
 
     /// The registry's no, with the body that a `HEAD` lacks.
-    async fn refused(&self, answer: crate::upstream::Answer) -> Result<Response<Body>, Problem> {
+    async fn refused(&self, answer: registry::upstream::Answer) -> Result<Response<Body>, Problem> {
         match self.request.method == Method::HEAD {
             true => Ok(forward::relay(self.gateway, answer)),
             false => {

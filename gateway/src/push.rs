@@ -13,12 +13,12 @@ use crate::Gateway;
 use crate::children::distinct;
 use crate::client::Client;
 use crate::forward;
-use crate::http::{Body, Problem};
-use crate::memory::{Holder, Use};
 use crate::read_along::{self, Copy, NO_ROOM};
-use crate::registry::{LocalBlob, local_blobs, upload_repository};
-use crate::sticky;
-use crate::upstream::{Answer, Does, Head, InstanceId, Order};
+use gateway_http::{Body, Problem};
+use limits::memory::{Holder, Use};
+use registry::upload_affinity;
+use registry::upstream::{Answer, Does, Head, InstanceId, Order};
+use registry::{LocalBlob, local_blobs, upload_repository};
 
 /// Forwards an upload request; the answer to bytes, and to the last PUT, may take as long as the registry
 /// needs to assemble a large blob.
@@ -87,7 +87,7 @@ async fn upload_to_one(
     client: &Client,
 ) -> Result<Response<Body>, Problem> {
     let repository = upload_repository(request.uri.path());
-    let (path, named) = sticky::taken(forward::path(request)?, &gateway.upstream)?;
+    let (path, named) = upload_affinity::taken(forward::path(request)?, &gateway.upstream)?;
     let begins = request.method == Method::POST;
     let last = || repository.as_deref().and_then(|name| gateway.uploads.last(name, &gateway.upstream));
     let kept = named.or_else(|| last().filter(|_| !begins));
@@ -105,7 +105,7 @@ async fn upload_to_one(
         gateway.uploads.remember(&repository, instance);
     }
     let mut response = forward::relay(gateway, answer);
-    sticky::mark(response.headers_mut(), &gateway.names, gateway.upstream.name(instance));
+    upload_affinity::mark(response.headers_mut(), &gateway.names, gateway.upstream.name(instance));
     Ok(response)
 }
 
@@ -136,7 +136,7 @@ async fn put(
     client: Client,
 ) -> Response<Body> {
     let limit = gateway.settings.limits.manifest.as_u64();
-    let size = forward::content_length(&request.headers).unwrap_or(limit).min(limit);
+    let size = gateway_http::content_length(&request.headers).unwrap_or(limit).min(limit);
     // It grows with what is read.
     let Some(memory) = gateway.memory.reserve(Use::Manifests, Some(client.holder()), 0) else {
         return Problem::overload(NO_ROOM).response();

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::http::{Body, BodyError};
-use crate::memory::Reservation;
+use gateway_http::{Body, BodyError};
+use limits::memory::Reservation;
 
 /// Why a body ends in an error where it cannot be read along.
 pub(crate) const NO_ROOM: &str = "limits.memory has no room";
@@ -117,7 +117,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::memory::{Memory, Use};
+    use limits::memory::{Memory, Use};
 
     /// What is reserved for a body of 4 MiB that comes in pieces, and whether each was passed on.
     fn reserved(budget: u64, pieces: &[usize]) -> Vec<(u64, bool)> {

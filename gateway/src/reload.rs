@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zone_router::Policy;
 
 use crate::Gateway;
-use crate::config::Settings;
+use config::Settings;
 
 /// A way to tell a running gateway of another configuration.
 #[derive(Debug, Clone)]

@@ -16,8 +16,8 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
-use crate::config::{Limits, Timeouts};
-use crate::http::BodyError;
+use config::{Limits, Timeouts};
+use gateway_http::BodyError;
 
 /// What is still read of a body after its request was refused: a client that sends all before it reads gets the
 /// answer then, which a connection that is closed with unread bytes would destroy (RFC 9112 section 9.6).

@@ -12,12 +12,12 @@ use crate::access::Access;
 use crate::client::Client;
 use crate::forgotten::{self, Changed};
 use crate::forward;
-use crate::http::{Body, Problem, check_head};
 use crate::pull;
 use crate::push;
-use crate::registry::Route;
 use crate::request_body::RequestBody;
-use crate::upstream::Answer;
+use gateway_http::{Body, Problem, check_head};
+use registry::Route;
+use registry::upstream::Answer;
 
 /// Answers one request.
 pub(crate) async fn answer(

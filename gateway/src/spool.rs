@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::account::Given;
+use registry::account::Given;
 
 /// Blobs kept at once; a further one waits for its turn.
 const AT_ONCE: usize = 2;

@@ -52,7 +52,7 @@ impl Stage {
     /// What copies ask and tell Quay.
     pub(crate) async fn authority(&self, over: &Value) -> Result<(Arc<dyn Authority>, Gateway)> {
         let gateway = self.prepared(over)?;
-        let settings = gateway::config::load(&gateway.config_file())?;
+        let settings = config::load(&gateway.config_file())?;
         Ok((gateway::authority(&settings).await?, gateway))
     }
 

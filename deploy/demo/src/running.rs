@@ -88,7 +88,7 @@ async fn run(dir: &Path, config: &Value, number: usize, stop: CancellationToken)
     let file = dir.join("gateway.yaml");
     // JSON is YAML.
     std::fs::write(&file, serde_json::to_string_pretty(&config)?)?;
-    let settings = gateway::config::load_with(&file, std::iter::empty())?;
+    let settings = config::load_with(&file, std::iter::empty())?;
     let app = gateway::App::bind(settings).await.context("the gateway's start")?;
     Ok(tokio::spawn(app.run(stop)))
 }

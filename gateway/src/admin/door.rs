@@ -12,9 +12,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::COMMAND_HEADER;
-use crate::config::AdminSettings;
-use crate::http::host;
+use config::AdminSettings;
+use gateway_http::host;
+use operations::running::COMMAND_HEADER;
 
 /// Fetch metadata of browsers (<https://www.w3.org/TR/fetch-metadata/>).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use gateway::audit::Percent;
+use operations::audit::Percent;
 
 use super::Output;
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
 
-use crate::http::end_to_end;
+use gateway_http::end_to_end;
 
 /// Headers of the registry's yes that are said of the blob rather than of that one answer: what a browser, a
 /// scanner or a cache in between goes by. Not among them are those that the gateway says itself (length, type,

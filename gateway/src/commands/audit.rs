@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gateway::audit::{self, Begin, CSV_HEAD, Finding, Options, Progress, Report, SHOWN};
-use gateway::config::{self, Settings};
+use config::{self, Settings};
+use operations::audit::{self, Begin, CSV_HEAD, Finding, Options, Progress, Report, SHOWN};
 use tokio_util::sync::CancellationToken;
 
 use super::output::{Out, runtime};

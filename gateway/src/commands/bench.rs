@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use backends::Secret;
-use gateway::bench::{self, Folder, Options, Progress};
-use gateway::config::{self, Account};
+use config::{self, Account};
+use operations::bench::{self, Folder, Options, Progress};
 
 use super::output::{print, runtime};
 use crate::arguments::{BenchZonesArguments, Output};

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gateway::check::{self, Progress};
-use gateway::config;
+use operations::check::{self, Progress};
 
 use super::output::{print, runtime};
 use crate::arguments::Output;
@@ -14,7 +13,7 @@ use crate::arguments::Output;
 /// Prints what was understood.
 pub(crate) fn check_config(path: &Path) -> anyhow::Result<ExitCode> {
     let settings = config::load(path)?;
-    let mut text = check::summary(&settings);
+    let mut text = config::summary(&settings);
     for unusable in gateway::rehearse(&settings)? {
         // Writing to a string does not fail.
         let _ = writeln!(text, "\nwarning: {unusable}");

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gateway::audit::{self, Checkpoint, Findings, Options};
-use gateway::config::{self, RegistryKind, Settings};
-use gateway::queue::{self, Fed, Feed, Outcome, Plan};
+use config::{self, RegistryKind, Settings};
+use operations::audit::{self, Checkpoint, Findings, Options};
+use operations::queue::{self, Fed, Feed, Outcome, Plan};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{EXIT_FOUND, options, progress, run};

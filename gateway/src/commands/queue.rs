@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gateway::queue::{Changed, JOBS_MAX, JobReport, Park, Retry, jobs_table, sweep_text, table, why};
-use gateway::{Running, SweepReport};
+use operations::queue::SweepReport;
+use operations::queue::{Changed, JOBS_MAX, JobReport, Park, Retry, jobs_table, sweep_text, table, why};
+use operations::running::Running;
 
 use super::output::{print, runtime};
 use super::running::running;

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gateway::Running;
-use gateway::audit::{self, Finding, Options, Progress, SHOWN};
-use gateway::config::Settings;
-use gateway::queue::{Retirement, ZoneQueue};
+use config::Settings;
+use operations::audit::{self, Finding, Options, Progress, SHOWN};
+use operations::queue::{Retirement, ZoneQueue};
+use operations::running::Running;
 
 use super::audit::{EXIT_FOUND, begin, run};
 use super::heal::known;

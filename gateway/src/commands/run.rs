@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gateway::{App, config};
+use gateway::App;
 use tokio_util::sync::CancellationToken;
 
 use super::output::runtime;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::bail;
-use gateway::Running;
-use gateway::config::{self, Settings};
+use config::{self, Settings};
+use operations::running::Running;
 
 /// The one at `--admin`, else the one that the configuration describes; with its token, where there
 /// is a configuration.

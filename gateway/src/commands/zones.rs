@@ -4,9 +4,8 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gateway::Running;
-use gateway::config;
-use gateway::zones::table;
+use operations::running::Running;
+use operations::zones::table;
 
 use super::output::{print, runtime};
 use super::retire::retire;

@@ -3,7 +3,7 @@
 use zone_router::fanout::{AGES, LaneStatus, TOOK};
 
 use super::text::Text;
-use crate::queue::Sample;
+use operations::queue::Sample;
 
 /// Every zone's copies in the OpenMetrics text form, without its end.
 pub(super) fn render(sample: &Sample) -> String {

@@ -1,7 +1,7 @@
 //! The memory budget, as it stands.
 
 use super::text::Text;
-use crate::memory::{MemoryStatus, Use};
+use limits::memory::{MemoryStatus, Use};
 
 /// It in the OpenMetrics text form, without its end.
 pub(super) fn render(status: &MemoryStatus) -> String {

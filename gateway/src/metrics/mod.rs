@@ -2,9 +2,9 @@
 
 mod copies;
 mod exposition;
+mod instances;
 mod memory;
 mod pools;
-mod registry;
 mod text;
 mod zones;
 
@@ -21,10 +21,10 @@ use prometheus_client::registry::Registry;
 use zone_router::{Snapshot, Zone};
 
 pub(crate) use self::exposition::Exposition;
-use crate::memory::MemoryStatus;
-use crate::queue::Sample;
-use crate::share::PoolStatus;
-use crate::upstream::Upstream;
+use limits::memory::MemoryStatus;
+use limits::pool::PoolStatus;
+use operations::queue::Sample;
+use registry::upstream::Upstream;
 
 /// What is counted.
 #[derive(Debug)]
@@ -225,7 +225,7 @@ impl Metrics {
         }
         text.push_str(&memory::render(memory));
         text.push_str(&pools::render(pools));
-        text.push_str(&registry::render(upstream));
+        text.push_str(&instances::render(upstream));
         text.push_str(&zones::render(snapshot));
         text.push_str(&copies::render(copies));
         text.push_str("# EOF\n");

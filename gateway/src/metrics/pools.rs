@@ -1,7 +1,7 @@
 //! What clients share, read at the moment of a scrape.
 
 use super::text::Text;
-use crate::share::PoolStatus;
+use limits::pool::PoolStatus;
 
 /// Every pool's metrics in the OpenMetrics text form, without its end.
 pub(super) fn render(pools: &[PoolStatus]) -> String {

@@ -5,7 +5,7 @@ use zone_router::snapshot::Counts;
 use zone_router::{SizeClass, Snapshot};
 
 use super::text::Text;
-use crate::zones::state;
+use operations::zones::state;
 
 /// Every zone's metrics in the OpenMetrics text form, without its end.
 pub(super) fn render(snapshot: &Snapshot) -> String {

@@ -7,8 +7,8 @@ use backends::Digest;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use crate::cache::{CachedBlob, FileBody};
-use crate::http::{Body, Problem, Requested, if_none_match_hits, requested};
+use blob_cache::{CachedBlob, FileBody};
+use gateway_http::{Body, Problem, Requested, if_none_match_hits, requested};
 
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 

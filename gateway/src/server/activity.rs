@@ -11,8 +11,8 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::send_buffer::SendBuffer;
-use crate::http::{Body, BodyError, PIECE_MAX, piece_limited};
-use crate::memory::Reservation;
+use gateway_http::{Body, BodyError, PIECE_MAX, piece_limited};
+use limits::memory::Reservation;
 
 /// Requests under way on one connection.
 #[derive(Debug, Clone)]
@@ -209,7 +209,7 @@ mod tests {
 
     use super::super::send_buffer::ClientSocket;
     use super::*;
-    use crate::memory::{Memory, Use};
+    use limits::memory::{Memory, Use};
 
     /// A connection's, and its socket, of which nobody takes more than a byte.
     fn with_buffer() -> (Activity, ClientSocket<DuplexStream>, DuplexStream) {

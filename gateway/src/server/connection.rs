@@ -26,11 +26,11 @@ use super::roster::Seat;
 use super::send_buffer::{ClientSocket, SendBuffer};
 use crate::Gateway;
 use crate::client::Client;
-use crate::config::{Limits, Timeouts};
-use crate::http::{PIECE_MAX, PIECE_MIN, Problem};
-use crate::memory::{Holder, Use};
 use crate::request_body::RequestBody;
 use crate::route;
+use config::{Limits, Timeouts};
+use gateway_http::{PIECE_MAX, PIECE_MIN, Problem};
+use limits::memory::{Holder, Use};
 
 /// What TLS buffers for one client at most, in bytes: a whole piece of a body, so that one system call
 /// takes many records. It grows with the pieces, and those as the client takes them.

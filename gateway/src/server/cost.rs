@@ -3,8 +3,8 @@
 use http::{HeaderMap, Request};
 use http_body::Body;
 
-use crate::memory::{FORWARDED, FORWARDED_BODY, REQUEST};
-use crate::registry::Route;
+use limits::memory::{FORWARDED, FORWARDED_BODY, REQUEST};
+use registry::Route;
 
 /// What a header field takes beside its bytes (as RFC 9113 6.5.2 has it, rounded up).
 const FIELD: u64 = 64;
@@ -24,7 +24,7 @@ fn header_bytes(headers: &HeaderMap) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Body;
+    use gateway_http::Body;
 
     fn of(method: &str, path: &str, body: Body, headers: &[(&str, &str)]) -> u64 {
         let mut request = Request::builder().method(method).uri(path);

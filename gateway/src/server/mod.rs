@@ -26,8 +26,8 @@ use self::roster::Seat;
 use self::send_buffer::SendBuffer;
 use crate::Gateway;
 use crate::client::is_trusted;
-use crate::memory::{CONNECTION, Holder, Use};
-use crate::share::{Identity, Pool, Slot};
+use limits::memory::{CONNECTION, Holder, Use};
+use limits::pool::{Identity, Pool, Slot};
 
 /// After a failed accept, such as for want of file descriptors: long enough for some to be
 /// closed, short enough that clients do not notice.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::http::{PIECE_MAX, PIECE_MIN};
+use gateway_http::{PIECE_MAX, PIECE_MIN};
 
 /// A piece is at most this part of what the client took since it last stood still.
 const PART: u64 = 16;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::activity::Activity;
-use crate::share::Identity;
+use limits::pool::Identity;
 
 /// The open connections of a listener.
 #[derive(Debug, Default)]

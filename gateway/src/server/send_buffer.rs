@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::pace::Pace;
-use crate::http::PIECE_MIN;
-use crate::memory::Reservation;
+use gateway_http::PIECE_MIN;
+use limits::memory::Reservation;
 
 /// Larger pieces that may be in memory at once.
 const PIECES: u64 = 2;
@@ -243,8 +243,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::http::PIECE_MAX;
-    use crate::memory::{Memory, Use};
+    use gateway_http::PIECE_MAX;
+    use limits::memory::{Memory, Use};
 
     fn buffer(budget: u64) -> (Memory, SendBuffer) {
         let memory = Memory::new(budget);

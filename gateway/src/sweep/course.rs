@@ -3,38 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::place::Place;
+use operations::queue::SweepReport;
 
-/// The sweep as the admin side tells it and the command line reads it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SweepReport {
-    /// Whether there is one: it takes an account, targets, and `replication.sweep.enabled`.
-    pub enabled: bool,
-    /// Whether a round is under way.
-    pub under_way: bool,
-    /// Rounds that ended since this gateway's start.
-    pub rounds: u64,
-    /// Seconds since the latest round began, if one ever did.
-    pub began_seconds: Option<u64>,
-    /// Seconds since it ended, if it did.
-    pub ended_seconds: Option<u64>,
-    /// Repositories done in it.
-    pub repositories: u64,
-    /// The last of them.
-    pub repository: Option<String>,
-    /// Manifests whose blobs were looked at.
-    pub manifests: u64,
-    /// Copies that were queued; most find the blob in its place.
-    pub jobs: u64,
-    /// Lists and manifests that were not had.
-    pub skipped: u64,
-    /// Why it cannot go on just now, if it cannot; it is tried again.
-    pub error: Option<String>,
-}
+use super::place::Place;
 
 /// How far the sweep is.
 #[derive(Debug, Default)]

@@ -15,13 +15,11 @@ use http::uri::PathAndQuery;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use self::course::Course;
-pub use self::course::SweepReport;
 use self::pace::Pace;
 use self::place::{Keeper, Place};
 use crate::Gateway;
-use crate::account::{Page, Reader, Trouble};
-use crate::config;
-use crate::registry::{children, local_blobs};
+use registry::account::{Page, Reader, Trouble};
+use registry::{children, local_blobs};
 
 /// The first round after a start begins within this, and within `every`: replicas that start together
 /// should not walk together.

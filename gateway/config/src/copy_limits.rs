@@ -1,0 +1,250 @@
+//! How much the copies into a zone do at once, and how fast: `replication.limits`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+use zone_router::fanout::{DAY, Limits, LimitsByZone, Timetable, Verify, Window};
+
+use super::ConfigError;
+use super::located::Located;
+use super::settings::NamedZone;
+
+/// When an object that is there already counts as copied: `replication.verify`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyBy {
+    /// It has the right size.
+    #[default]
+    Size,
+    /// It was read and hashed.
+    Deep,
+}
+
+impl From<VerifyBy> for Verify {
+    fn from(by: VerifyBy) -> Self {
+        match by {
+            VerifyBy::Size => Self::Size,
+            VerifyBy::Deep => Self::Deep,
+        }
+    }
+}
+
+/// Keys of `replication.limits`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CopyLimits {
+    /// Of every zone.
+    default: Lane,
+    /// Of single zones, by name; what is not said there holds as by default.
+    zones: BTreeMap<String, Located<Lane>>,
+}
+
+/// What is said of the copies into one zone.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Lane {
+    copies: Option<usize>,
+    in_flight: Option<ByteSize>,
+    bandwidth: Option<ByteSize>,
+    hours: Option<Vec<Hours>>,
+}
+
+/// Another bandwidth at some hours, UTC.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hours {
+    from: String,
+    to: String,
+    #[serde(default = "every_day")]
+    days: String,
+    bandwidth: Option<ByteSize>,
+}
+
+fn every_day() -> String {
+    "mon-sun".to_owned()
+}
+
+/// More at once than this is a slip of the keyboard.
+const COPIES_MAX: usize = 256;
+
+/// With less for each, copies would be given up as stalled.
+const BANDWIDTH_MIN: ByteSize = ByteSize::kib(64);
+
+/// With less, every blob that counts would go alone anyway.
+const IN_FLIGHT_MIN: ByteSize = ByteSize::mib(1);
+
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+impl CopyLimits {
+    /// The limits, checked.
+    pub(super) fn limits(&self, path: &Path, zones: &[NamedZone]) -> Result<LimitsByZone, ConfigError> {
+        let refuse = |line, why: String| ConfigError::new(path, line, format!("replication.limits.{why}"));
+        let default =
+            self.default.over(&Limits::default()).map_err(|why| refuse(None, format!("default.{why}")))?;
+        let mut by_zone = BTreeMap::new();
+        for (name, lane) in &self.zones {
+            if !zones.iter().any(|zone| zone.name == *name) {
+                let known: Vec<_> = zones.iter().map(|zone| zone.name.as_str()).collect();
+                let why = format!("zones.{name}: there is no such zone; zones are {}", known.join(", "));
+                return Err(refuse(lane.line, why));
+            }
+            let limits =
+                lane.value.over(&default).map_err(|why| refuse(lane.line, format!("zones.{name}.{why}")))?;
+            by_zone.insert(name.clone(), limits);
+        }
+        Ok(LimitsByZone { default, zones: by_zone })
+    }
+}
+
+impl Lane {
+    /// What is said here, and else `others`.
+    fn over(&self, others: &Limits) -> Result<Limits, String> {
+        let mut limits = others.clone();
+        if let Some(copies) = self.copies {
+            limits.copies = copies;
+        }
+        if !(1..=COPIES_MAX).contains(&limits.copies) {
+            return Err(format!("copies: must be between 1 and {COPIES_MAX}"));
+        }
+        if let Some(in_flight) = self.in_flight {
+            limits.in_flight = in_flight.as_u64();
+        }
+        if limits.in_flight < IN_FLIGHT_MIN.as_u64() {
+            return Err(format!("in_flight: must be {IN_FLIGHT_MIN} or more"));
+        }
+        if let Some(bandwidth) = self.bandwidth {
+            limits.bandwidth.otherwise = Some(bandwidth.as_u64());
+        }
+        if let Some(hours) = &self.hours {
+            let windows: Result<_, _> = hours.iter().map(Hours::window).collect();
+            limits.bandwidth =
+                Timetable { windows: windows.map_err(|why| format!("hours: {why}"))?, ..limits.bandwidth };
+        }
+        // Also what is inherited, where there are more copies here.
+        let of_hours = limits.bandwidth.windows.iter().map(|window| ("hours: ", window.bandwidth));
+        for (place, bandwidth) in std::iter::once(("", limits.bandwidth.otherwise)).chain(of_hours) {
+            enough(bandwidth, limits.copies).map_err(|why| format!("{place}{why}"))?;
+        }
+        Ok(limits)
+    }
+}
+
+impl Hours {
+    fn window(&self) -> Result<Window, String> {
+        let (from, to) = (minute(&self.from)?, minute(&self.to)?);
+        if from == to || from == DAY {
+            return Err(format!("from {} to {} is no span of time", self.from, self.to));
+        }
+        let bandwidth = self.bandwidth.map(|bandwidth| bandwidth.as_u64());
+        Ok(Window { days: days(&self.days)?, from, to, bandwidth })
+    }
+}
+
+/// Copies share the bandwidth, so each of them must have enough.
+fn enough(bandwidth: Option<u64>, copies: usize) -> Result<(), String> {
+    let least = BANDWIDTH_MIN.as_u64() * copies as u64;
+    match bandwidth.is_none_or(|bandwidth| bandwidth >= least) {
+        true => Ok(()),
+        false => Err(format!(
+            "bandwidth: must be {} (a second) or more, {BANDWIDTH_MIN} for each of {copies} copies",
+            ByteSize(least)
+        )),
+    }
+}
+
+/// The minute of the day of `hh:mm`, up to `24:00`.
+fn minute(text: &str) -> Result<u16, String> {
+    let number = |text: &str| match text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => text.parse::<u16>().ok(),
+        false => None,
+    };
+    let minute = text.split_once(':').and_then(|(hour, minute)| {
+        let (hour, minute) = (number(hour)?, number(minute)?);
+        (minute < 60 && hour * 60 + minute <= DAY).then_some(hour * 60 + minute)
+    });
+    minute.ok_or_else(|| format!("{text:?} is no time of day such as 08:00"))
+}
+
+/// Days as in `mon-fri` or `sat,sun`.
+fn days(text: &str) -> Result<[bool; 7], String> {
+    let unknown = || format!("{text:?} names no days, as mon-fri or sat,sun do");
+    let day = |name: &str| DAYS.iter().position(|day| *day == name.trim()).ok_or_else(unknown);
+    let mut days = [false; 7];
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (day(first)?, day(last)?);
+        let count = (last + 7 - first) % 7;
+        (0..=count).for_each(|after| days[(first + after) % 7] = true);
+    }
+    Ok(days)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(yaml: &str) -> Result<LimitsByZone, String> {
+        let limits: CopyLimits = super::super::from_yaml(yaml).map_err(|error| error.message)?;
+        let zone = |name: &str| {
+            let store = super::super::from_yaml("[LocalStorage, {storage_path: /z}]");
+            NamedZone { name: name.to_owned(), store: store.map_err(|error| error.message).unwrap() }
+        };
+        limits
+            .limits(Path::new("c.yaml"), &[zone("zone-a"), zone("zone-b")])
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_zone_has_what_is_said_of_all_and_its_own() {
+        let all = limits(
+            "default: {copies: 6, bandwidth: 100MiB}\n\
+             zones:\n  zone-b: {in_flight: 2GiB, bandwidth: 50MiB, hours: [\n    \
+             {from: \"08:00\", to: \"18:00\", days: mon-fri, bandwidth: 5MiB}, {from: \"22:30\", to: \"24:00\", days: \"sat,sun\"}]}",
+        )
+        .unwrap();
+        let (a, b) = (all.of("zone-a"), all.of("zone-b"));
+        assert_eq!((a.copies, a.in_flight, a.bandwidth.otherwise), (6, 128 << 20, Some(100 << 20)));
+        assert_eq!((b.copies, b.in_flight, b.bandwidth.otherwise), (6, 2 << 30, Some(50 << 20)));
+        let work = [true, true, true, true, true, false, false];
+        let ends = work.map(|day| !day);
+        let windows = [
+            Window { days: work, from: 480, to: 1080, bandwidth: Some(5 << 20) },
+            Window { days: ends, from: 1350, to: 1440, bandwidth: None },
+        ];
+        assert_eq!(b.bandwidth.windows, windows);
+        assert_eq!(limits("{}").unwrap(), LimitsByZone::default());
+        assert_eq!(days("fri-mon").unwrap(), [true, false, false, false, true, true, true]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_place() {
+        for (yaml, expected) in [
+            ("default: {copies: 0}", "replication.limits.default.copies: must be between 1 and 256"),
+            ("default: {in_flight: 1KiB}", "default.in_flight: must be 1.0 MiB or more"),
+            (
+                "default: {bandwidth: 1KiB, copies: 1}",
+                "default.bandwidth: must be 64.0 KiB (a second) or more",
+            ),
+            (
+                "default: {bandwidth: 64KiB, copies: 256}",
+                "must be 16.0 MiB (a second) or more, 64.0 KiB for each",
+            ),
+            ("default: {bandwidth: 5MiB}\nzones: {zone-a: {copies: 256}}", "zones.zone-a.bandwidth: must be"),
+            ("zones: {zone-x: {copies: 1}}", "zones.zone-x: there is no such zone; zones are zone-a, zone-b"),
+            (
+                "zones: {zone-a: {hours: [{from: \"8\", to: \"9:00\"}]}}",
+                "zone-a.hours: \"8\" is no time of day",
+            ),
+            ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"24:01\"}]}}", "\"24:01\" is no time of day"),
+            ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"08:00\"}]}}", "no span of time"),
+            ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"09:00\", days: weekend}]}}", "names no days"),
+            ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"09:00\", bandwidth: 1}]}}", "or more"),
+            ("default: {speed: 1}", "unknown field; there are `copies`"),
+        ] {
+            let why = limits(yaml).unwrap_err();
+            assert!(why.contains(expected), "{yaml}: {why}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Where the list of copies still to be made is kept.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use backends::Secret;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use zone_router::postgres::Database;
+
+use super::ConfigError;
+use super::located::Located;
+use super::settings::secret_file;
+
+/// `journal` as it is written.
+#[derive(Debug, Clone)]
+pub enum JournalEntry {
+    Sqlite,
+    Url(Secret),
+    UrlFile(PathBuf),
+}
+
+/// Where the list of copies still to be made is kept.
+#[derive(Debug, Clone, Default)]
+pub enum JournalSettings {
+    /// In `state_dir`: this gateway's own.
+    #[default]
+    Sqlite,
+    /// In a database, shared by all replicas that name it.
+    Postgres(Box<Database>),
+}
+
+impl<'de> Deserialize<'de> for JournalEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+
+        impl<'de> Visitor<'de> for Written {
+            type Value = JournalEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`sqlite`, a URL that begins with postgres://, or {url_file: FILE}")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<JournalEntry, E> {
+                Ok(match text {
+                    "sqlite" => JournalEntry::Sqlite,
+                    _ => JournalEntry::Url(Secret::new(text)),
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JournalEntry, A::Error> {
+                let mut file = None;
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "url_file" => file = Some(map.next_value()?),
+                        _ => return Err(Error::unknown_field(&key, &["url_file"])),
+                    }
+                }
+                file.map(JournalEntry::UrlFile).ok_or_else(|| Error::missing_field("url_file"))
+            }
+        }
+
+        deserializer.deserialize_any(Written)
+    }
+}
+
+/// Reads the URL where it lies in a file of its own, and checks it.
+pub(super) fn journal(
+    path: &Path,
+    entry: Option<&Located<JournalEntry>>,
+) -> Result<JournalSettings, ConfigError> {
+    let Some(entry) = entry else { return Ok(JournalSettings::Sqlite) };
+    let Some(url) = url(path, "journal", entry)? else { return Ok(JournalSettings::Sqlite) };
+    let database = Database::parse(&url).map(Box::new).map(JournalSettings::Postgres);
+    database.map_err(|why| ConfigError::new(path, entry.line, format!("journal: {why}; or `sqlite`")))
+}
+
+/// The URL of a database, from a file of its own where it lies in one; `None` for `sqlite`.
+pub(super) fn url(
+    path: &Path,
+    key: &str,
+    entry: &Located<JournalEntry>,
+) -> Result<Option<Secret>, ConfigError> {
+    match &entry.value {
+        JournalEntry::Sqlite => Ok(None),
+        JournalEntry::Url(url) => Ok(Some(url.clone())),
+        JournalEntry::UrlFile(file) => {
+            let file = Located { value: file.clone(), line: entry.line };
+            let text = secret_file(path, &format!("{key}.url_file"), &file)?;
+            Ok(Some(Secret::new(text.reveal().trim())))
+        }
+    }
+}

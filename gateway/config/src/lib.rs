@@ -1,0 +1,152 @@
+//! Configuration: one YAML file, Quay's own file beside it, and the environment over both.
+
+mod admin;
+mod bounds;
+mod copy_limits;
+mod database;
+mod env;
+mod file;
+mod instances;
+mod journal;
+mod located;
+mod memory;
+mod parts;
+mod patterns;
+mod pitfalls;
+mod quay;
+mod redis;
+mod replication;
+mod roots;
+mod routing;
+mod settings;
+mod summary;
+mod unread;
+mod zones;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+pub use admin::AdminSettings;
+pub use bounds::{Limits, Timeouts};
+pub use file::RegistryKind;
+pub use instances::Instance;
+pub use journal::JournalSettings;
+pub use parts::{NoUsableZone, transport, unusable, zones};
+pub use patterns::Patterns;
+pub use redis::RedisSettings;
+pub use replication::{Placements, ReplicationSettings, Sweep};
+pub use roots::{Roots, roots};
+pub use settings::without_port;
+pub use settings::{Account, CacheSettings, NamedZone, Settings, TlsSettings};
+pub use summary::summary;
+
+/// Set in every container that Kubernetes starts.
+const KUBERNETES_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
+
+/// Kubernetes sends SIGTERM and takes a pod out of its endpoints at once; the nodes hear of it within some
+/// seconds, and send new connections until then.
+const KUBERNETES_LAME_DUCK: Duration = Duration::from_secs(5);
+
+/// Why a configuration was refused: where, what, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file or environment variable.
+    origin: String,
+    /// 1-based, where known.
+    line: Option<u64>,
+    message: String,
+}
+
+impl ConfigError {
+    fn new(origin: &Path, line: Option<u64>, message: impl Into<String>) -> Self {
+        Self { origin: origin.display().to_string(), line, message: message.into() }
+    }
+
+    fn variable(name: &str, message: &str) -> Self {
+        Self { origin: format!("environment variable {name}"), line: None, message: message.into() }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads and checks the configuration at `path`, with the process's environment over it.
+///
+/// # Errors
+/// Unknown keys, missing files, contradictions: with the line and the fix.
+pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    // A variable that is no text can be none of ours.
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    load_with(path, std::env::vars_os().filter_map(text))
+}
+
+/// As [`load`], with the environment given: for tests.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    path: &Path,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Settings, ConfigError> {
+    let variables: Vec<_> = variables.collect();
+    let preference =
+        variables.iter().find(|(name, _)| name == zones::PREFERENCE_VARIABLE).map(|(_, value)| value.clone());
+    let kubernetes = variables.iter().any(|(name, _)| name == KUBERNETES_VARIABLE);
+    let mut file: file::File = read_yaml(path, None)?;
+    env::overlay(&mut file, variables.into_iter())?;
+    let mut settings = settings::resolve(path, file, preference.as_deref())?;
+    let lame_duck = if kubernetes { KUBERNETES_LAME_DUCK } else { Duration::ZERO };
+    settings.timeouts.lame_duck.get_or_insert(lame_duck);
+    Ok(settings)
+}
+
+/// Reads a YAML file; `named_at` is the line of the configuration that names it.
+fn read_yaml<T: DeserializeOwned>(
+    path: &Path,
+    named_at: Option<(&Path, Option<u64>)>,
+) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| match named_at {
+        Some((origin, line)) => {
+            ConfigError::new(origin, line, format!("cannot read {}: {error}", path.display()))
+        }
+        None => ConfigError::new(
+            path,
+            None,
+            format!("cannot read the configuration: {error}; name it with --config"),
+        ),
+    })?;
+    from_yaml(&text).map_err(|error| ConfigError::new(path, error.line, error.message))
+}
+
+struct YamlError {
+    line: Option<u64>,
+    message: String,
+}
+
+/// Parses YAML. Errors carry no part of the text: it may hold secrets.
+fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
+        line: error.location().map(|location| location.line()).filter(|line| *line > 0),
+        message: unread::reason(&error),
+    })
+}
+
+#[cfg(test)]
+mod secrets_tests;
+#[cfg(test)]
+mod tests;

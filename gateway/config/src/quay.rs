@@ -1,0 +1,156 @@
+//! What the gateway reads of Quay's own `config.yaml`.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use backends::{Secret, StoreConfig};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// The keys of Quay's `config.yaml` that matter here; all others are Quay's own business.
+#[derive(Debug, Default, Deserialize)]
+pub struct QuayFile {
+    #[serde(rename = "SERVER_HOSTNAME")]
+    pub server_hostname: Option<String>,
+    #[serde(rename = "PREFERRED_URL_SCHEME")]
+    pub preferred_url_scheme: Option<String>,
+    #[serde(rename = "DISTRIBUTED_STORAGE_CONFIG", default)]
+    pub storage: ZoneMap,
+    #[serde(rename = "DISTRIBUTED_STORAGE_PREFERENCE", default)]
+    pub preference: Vec<String>,
+    #[serde(rename = "FEATURE_STORAGE_REPLICATION", default)]
+    pub replication: bool,
+    #[serde(rename = "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS", default)]
+    pub default_locations: Vec<String>,
+    #[serde(rename = "DB_URI")]
+    pub database_uri: Option<Secret>,
+    #[serde(rename = "DB_CONNECTION_ARGS")]
+    pub database_arguments: Option<Untyped>,
+    #[serde(rename = "USER_EVENTS_REDIS")]
+    pub redis: Option<Untyped>,
+    #[serde(rename = "MAXIMUM_LAYER_SIZE")]
+    maximum_layer_size: Option<Untyped>,
+}
+
+/// Quay's default `MAXIMUM_LAYER_SIZE` (`config.py`), 20G.
+const LAYER_MAX: u64 = 20 << 30;
+
+impl QuayFile {
+    /// `MAXIMUM_LAYER_SIZE` in bytes; Quay's default where it is not understood.
+    pub fn layer_max(&self) -> u64 {
+        let given = self.maximum_layer_size.as_ref();
+        let text = given.and_then(|given| {
+            given.read::<String>().ok().or_else(|| given.read::<u64>().ok().map(|bytes| bytes.to_string()))
+        });
+        text.and_then(|text| nginx_size(&text)).unwrap_or(LAYER_MAX)
+    }
+}
+
+/// A size as nginx writes it: digits, and a unit of 1024 or its powers.
+fn nginx_size(text: &str) -> Option<u64> {
+    let text = text.trim().trim_end_matches(['B', 'b']).trim_end_matches(['I', 'i']);
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let shift = match text.strip_prefix(digits)?.trim().to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return None,
+    };
+    digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// A value that is understood only where it is needed: what is odd in it harms nobody else. It may
+/// hold secrets, and is never shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Untyped(serde_json::Value);
+
+impl Untyped {
+    /// For tests.
+    #[cfg(test)]
+    pub fn of(value: serde_json::Value) -> Self {
+        Self(value)
+    }
+
+    /// As one of these. What is wrong is not said: it may hold a piece of a password.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, ()> {
+        serde_json::from_value(self.0.clone()).map_err(|_| ())
+    }
+}
+
+impl fmt::Debug for Untyped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<not shown>")
+    }
+}
+
+/// Zones by name, in the order they stand in: Quay falls back to that order
+/// (`storage/__init__.py:Storage.init_app`).
+#[derive(Debug, Clone, Default)]
+pub struct ZoneMap(pub Vec<(String, StoreConfig)>);
+
+impl<'de> Deserialize<'de> for ZoneMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries(PhantomData<ZoneMap>);
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = ZoneMap;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of zones, name: [Driver, {parameters}]")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ZoneMap, A::Error> {
+                let mut zones = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    zones.push((name, map.next_value()?));
+                }
+                Ok(ZoneMap(zones))
+            }
+
+            fn visit_unit<E>(self) -> Result<ZoneMap, E> {
+                Ok(ZoneMap::default())
+            }
+        }
+
+        deserializer.deserialize_any(Entries(PhantomData))
+    }
+}
+
+impl ZoneMap {
+    /// These zones, with `others` added or overriding those of the same name.
+    pub fn overlaid(mut self, others: Self) -> Vec<(String, StoreConfig)> {
+        for (name, config) in others.0 {
+            match self.0.iter_mut().find(|(known, _)| *known == name) {
+                Some(zone) => zone.1 = config,
+                None => self.0.push((name, config)),
+            }
+        }
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_as_nginx_writes_them() {
+        for (text, bytes) in [
+            ("20G", 20 << 30),
+            ("512m", 512 << 20),
+            ("1 GiB", 1 << 30),
+            ("7", 7),
+            ("3KB", 3 << 10),
+            ("2T", 2 << 40),
+        ] {
+            assert_eq!(nginx_size(text), Some(bytes), "{text}");
+        }
+        for odd in ["", "G", "1.5G", "-1", "20X", "99999999T"] {
+            assert_eq!(nginx_size(odd), None, "{odd}");
+        }
+        assert_eq!(QuayFile::default().layer_max(), 20 << 30);
+    }
+}

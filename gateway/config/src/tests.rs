@@ -1,0 +1,430 @@
+//! What is understood, and what is refused with the line and the fix.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+
+const QUAY: &str = r"
+SERVER_HOSTNAME: quay.example.com
+PREFERRED_URL_SCHEME: https
+FEATURE_USER_CREATION: true
+FEATURE_STORAGE_REPLICATION: true
+DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS: [zone-a, zone-b]
+DISTRIBUTED_STORAGE_PREFERENCE: [zone-b, zone-a]
+DISTRIBUTED_STORAGE_CONFIG:
+  zone-a:
+    - RadosGWStorage
+    - {hostname: a.example.com, is_secure: true, access_key: AK, secret_key: hunter2, bucket_name: quay, storage_path: /root}
+  zone-b:
+    - S3Storage
+    - {s3_bucket: quay, s3_region: eu-west-1, s3_access_key: AK, s3_secret_key: hunter2, storage_path: /root}
+  zone-c:
+    - LocalStorage
+    - {storage_path: /datastorage}
+";
+
+const GATEWAY: &str = "registry: {url: 'https://quay.internal:8443', config: quay.yaml}\n";
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(gateway: &str, quay: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("gateway.yaml"), gateway).expect("writes");
+        fs::write(dir.path().join("quay.yaml"), quay).expect("writes");
+        Self(dir)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("gateway.yaml")
+    }
+
+    fn load(&self, variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        load_with(&self.path(), variables)
+    }
+}
+
+#[test]
+fn a_lame_duck_under_kubernetes() {
+    let kubernetes = [("KUBERNETES_SERVICE_HOST", "10.0.0.1")];
+    assert_eq!(loaded(GATEWAY, &[]).timeouts.lame_duck, Some(Duration::ZERO));
+    assert_eq!(loaded(GATEWAY, &kubernetes).timeouts.lame_duck, Some(Duration::from_secs(5)));
+    let given = format!("{GATEWAY}timeouts: {{lame_duck: 1s}}\n");
+    assert_eq!(loaded(&given, &kubernetes).timeouts.lame_duck, Some(Duration::from_secs(1)));
+    let long = format!("{GATEWAY}timeouts: {{lame_duck: 1h}}\n");
+    assert!(refused(&long).contains("timeouts.lame_duck: more than 10m"));
+}
+
+fn loaded(gateway: &str, variables: &[(&str, &str)]) -> Settings {
+    Folder::new(gateway, QUAY).load(variables).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The error without its folder.
+fn refused(gateway: &str) -> String {
+    refused_with(gateway, QUAY, &[])
+}
+
+fn refused_with(gateway: &str, quay: &str, variables: &[(&str, &str)]) -> String {
+    let folder = Folder::new(gateway, quay);
+    let error = folder.load(variables).expect_err("is refused").to_string();
+    error.replace(&format!("{}/", folder.0.path().display()), "")
+}
+
+fn names(settings: &Settings) -> Vec<&str> {
+    settings.zones.iter().map(|zone| zone.name.as_str()).collect()
+}
+
+#[test]
+fn quays_own_file_says_nearly_all() {
+    let settings = loaded(GATEWAY, &[]);
+    assert_eq!(settings.hostname, "quay.example.com");
+    assert_eq!(settings.instances[0].server_name, "quay.example.com");
+    assert_eq!((settings.instances.len(), settings.instances[0].zone.as_str()), (1, "zone-b"));
+    assert!(!settings.names_differ());
+    assert_eq!(names(&settings), ["zone-b", "zone-a", "zone-c"]);
+    assert_eq!(settings.targets, ["zone-b", "zone-a"]);
+    assert_eq!(settings.zones[0].store.driver(), "S3Storage");
+}
+
+#[test]
+fn home_and_preference() {
+    let home = format!("{GATEWAY}home: zone-c\n");
+    assert_eq!(names(&loaded(&home, &[])), ["zone-c", "zone-b", "zone-a"]);
+    let preference = [("QUAY_DISTRIBUTED_STORAGE_PREFERENCE", "zone-c zone-a")];
+    assert_eq!(names(&loaded(GATEWAY, &preference)), ["zone-c", "zone-a", "zone-b"]);
+    assert!(
+        refused(&format!("{GATEWAY}home: zone-x\n"))
+            .contains("gateway.yaml:2: home: there is no zone zone-x; zones are zone-a, zone-b, zone-c")
+    );
+    let stranger = loaded(GATEWAY, &[("QUAY_DISTRIBUTED_STORAGE_PREFERENCE", "zone-y zone-a")]);
+    assert_eq!(names(&stranger), ["zone-a", "zone-b", "zone-c"]);
+    assert!(stranger.warnings.iter().any(|warning| warning.contains("names zone-y, which is no zone")));
+}
+
+#[test]
+fn own_zones_add_and_override() {
+    let own = format!(
+        "{GATEWAY}zones:\n  zone-a: [LocalStorage, {{storage_path: /a}}]\n  zone-d: [LocalStorage, {{storage_path: /d}}]\n"
+    );
+    let settings = loaded(&own, &[]);
+    assert_eq!(names(&settings), ["zone-b", "zone-a", "zone-c", "zone-d"]);
+    assert_eq!(settings.zones[1].store.driver(), "LocalStorage");
+}
+
+#[test]
+fn the_environment_wins() {
+    let variables = [
+        ("QUAY_GATEWAY__HOSTNAME", "edge.example.com:8443"),
+        ("QUAY_GATEWAY__REGISTRY__URL", "http://127.0.0.1:8080"),
+        ("QUAY_GATEWAY__CACHE__SIZE", "2GiB"),
+        ("QUAY_GATEWAY__LIMITS__STREAMS", "9"),
+        ("QUAY_GATEWAY__LIMITS", "{connections: 7}"),
+        ("QUAY_GATEWAY__TIMEOUTS__DRAIN", "5m"),
+        ("QUAY_GATEWAY_PORT", "tcp://10.0.0.1:8443"),
+    ];
+    let settings = loaded(GATEWAY, &variables);
+    assert_eq!(settings.hostname, "edge.example.com:8443");
+    assert!(settings.names_differ());
+    assert_eq!(settings.cache.size, 2 << 30);
+    assert_eq!((settings.limits.connections, settings.limits.streams), (7, 9));
+    assert_eq!(settings.timeouts.drain, std::time::Duration::from_secs(300));
+    let wrong = refused_with(GATEWAY, QUAY, &[("QUAY_GATEWAY__TIMEOUTS__DRAIN", "soon")]);
+    assert!(wrong.contains("QUAY_GATEWAY__TIMEOUTS__DRAIN:"), "{wrong}");
+    let wrong = refused_with(GATEWAY, QUAY, &[("QUAY_GATEWAY__HOSTNAM", "x")]);
+    assert!(wrong.contains("QUAY_GATEWAY__HOSTNAM: no such key"), "{wrong}");
+}
+
+#[test]
+fn distribution_needs_no_quay() {
+    let settings = loaded(
+        "registry: {kind: distribution, url: 'http://127.0.0.1:5000'}\nhostname: edge\nzones:\n  b: [LocalStorage, {storage_path: /b}]\n  a: [LocalStorage, {storage_path: /a}]\n",
+        &[],
+    );
+    assert_eq!(names(&settings), ["b", "a"]);
+    assert_eq!(settings.targets, ["a"]);
+    assert_eq!(settings.registry_hostname, "127.0.0.1:5000");
+}
+
+const INSTANCES: &str = "home: zone-a
+registry:
+  config: quay.yaml
+  instances:
+    - {url: 'https://b.internal:8443', zone: zone-b}
+    - {url: 'https://a.internal:8443', zone: zone-a, server_name: a.internal}
+    - {url: 'http://b2.internal', zone: zone-b}
+";
+
+#[test]
+fn instances_of_all_zones() {
+    let settings = loaded(INSTANCES, &[]);
+    let all: Vec<_> = settings
+        .instances
+        .iter()
+        .map(|instance| (instance.name.as_str(), instance.zone.as_str(), instance.server_name.as_str()))
+        .collect();
+    let own = "quay.example.com";
+    assert_eq!(
+        all,
+        [("zone-b", "zone-b", own), ("zone-a", "zone-a", "a.internal"), ("zone-b~2", "zone-b", own)]
+    );
+    assert!(!settings.warnings.iter().any(|warning| warning.contains("registry.instances")));
+    let printed = crate::summary(&settings);
+    assert!(
+        printed.contains("https://b.internal:8443/, certificate for quay.example.com, prefers zone-b"),
+        "{printed}"
+    );
+    let elsewhere = loaded(&INSTANCES.replace("home: zone-a", "home: zone-c"), &[]);
+    assert!(elsewhere.warnings.iter().any(|warning| warning.contains("has the home zone zone-c")));
+    let given = [("QUAY_GATEWAY__REGISTRY__INSTANCES", "[{url: 'http://c', zone: zone-c}]")];
+    assert_eq!(loaded(INSTANCES, &given).instances[0].name, "zone-c");
+}
+
+#[test]
+fn instances_are_refused_where_they_stand() {
+    for (from, to, wanted) in [
+        (
+            "zone: zone-a,",
+            "zone: zone-aa,",
+            "gateway.yaml:6: registry.instances: there is no zone zone-aa; did you mean zone-a?",
+        ),
+        (
+            "zone: zone-a,",
+            "zone: paris,",
+            "gateway.yaml:6: registry.instances: there is no zone paris; zones are zone-a, zone-b, zone-c",
+        ),
+        ("zone: zone-a, ", "", "gateway.yaml:6: registry.instances: https://a.internal:8443/ has no zone"),
+        (
+            "http://b2.internal",
+            "https://A.internal:8443/",
+            "gateway.yaml:7: registry.instances: https://a.internal:8443/ is there twice",
+        ),
+        ("url: 'http://b2.internal', ", "", "gateway.yaml:7: registry.instances: an entry has no url"),
+        ("http://b2.internal", "http://b2/x", "gateway.yaml:7: registry.instances: url: must hold no path"),
+        ("server_name:", "servername:", "gateway.yaml:6:"),
+        (
+            "  config:",
+            "  url: https://q\n  config:",
+            "gateway.yaml:3: registry.url and registry.instances are both given: remove registry.url",
+        ),
+    ] {
+        let gateway = INSTANCES.replace(from, to);
+        assert_ne!(gateway, INSTANCES, "{from}");
+        let error = refused(&gateway);
+        assert!(error.contains(wanted), "{gateway}\n{error}\nwanted {wanted}");
+    }
+    let none = refused("registry:\n  config: quay.yaml\n  instances: []\n");
+    assert!(none.contains("gateway.yaml:3: registry.instances: 0 entries"), "{none}");
+    let other = refused("registry:\n  kind: distribution\n  instances: [{url: 'http://x', zone: a}]\n");
+    assert!(other.contains("gateway.yaml:3: registry.instances are Quays that share"), "{other}");
+    let variable = [("QUAY_GATEWAY__REGISTRY__URL", "http://x")];
+    let both = refused_with(INSTANCES, QUAY, &variable);
+    assert!(both.contains("gateway.yaml: registry.url (from QUAY_GATEWAY__REGISTRY__URL) and"), "{both}");
+}
+
+#[test]
+fn what_is_wrong_is_refused_where_it_stands() {
+    for (gateway, wanted) in [
+        ("hostnam: x\n", "gateway.yaml:1:"),
+        ("registry: {}\n", "registry.url is missing"),
+        ("registry:\n  url: ftp://x\n", "gateway.yaml:2: registry.url: must be http"),
+        ("registry:\n  url: https://x/path\n", "gateway.yaml:2: registry.url: must hold no path"),
+        ("registry:\n  url: https://x\n  config: nowhere.yaml\n", "gateway.yaml:3: cannot read nowhere.yaml"),
+        ("registry: {url: 'https://x'}\n", "the registry's own name is not known"),
+        ("registry: {url: 'https://x', server_name: x}\n", "no zone is known"),
+        (
+            &format!("{GATEWAY}tls:\n  certificate: quay.yaml\n"),
+            "gateway.yaml:3: tls.certificate without tls.key",
+        ),
+        (&format!("{GATEWAY}ca: nowhere.pem\n"), "gateway.yaml:2: ca: there is no file nowhere.pem"),
+        (&format!("{GATEWAY}hostname: https://x\n"), "gateway.yaml:2: hostname: must be a host name"),
+        (&format!("{GATEWAY}cache: {{size: 0}}\n"), "gateway.yaml:2: cache.size"),
+        (&format!("{GATEWAY}timeouts: {{permission: 2m}}\n"), "more than 60s"),
+        (&format!("{GATEWAY}timeouts: {{drain: soon}}\n"), "gateway.yaml:2:"),
+        (&format!("{GATEWAY}limits: {{requests: 0}}\n"), "limits.requests: 0 is not between 1 and"),
+        (&format!("{GATEWAY}limits: {{connections: 18446744073709551615}}\n"), "limits.connections"),
+        (&format!("{GATEWAY}zones: {{z: LocalStorage}}\n"), "gateway.yaml:2: expected sequence"),
+        (&format!("{GATEWAY}zones: {{z: [LocalStorage, {{}}], z: [LocalStorage, {{}}]}}\n"), "duplicate"),
+        (
+            "registry:\n  kind: distribution\n  url: https://x\n  config: quay.yaml\n",
+            "gateway.yaml:4: registry.config is Quay's file",
+        ),
+    ] {
+        let error = refused(gateway);
+        assert!(error.contains(wanted), "{gateway}\n{error}\nwanted {wanted}");
+    }
+}
+
+#[test]
+fn one_name_needs_https() {
+    let quay = QUAY.replace("PREFERRED_URL_SCHEME: https", "");
+    let error = refused_with(GATEWAY, &quay, &[]);
+    assert!(error.contains("PREFERRED_URL_SCHEME is http"), "{error}");
+    let other = [("QUAY_GATEWAY__HOSTNAME", "edge.example.com")];
+    Folder::new(GATEWAY, &quay).load(&other).expect("another name needs none");
+}
+
+#[test]
+fn a_target_that_is_no_zone_is_skipped() {
+    let quay = QUAY.replace(
+        "[zone-a, zone-b]\nDISTRIBUTED_STORAGE_PREFERENCE",
+        "[zone-q, zone-a]\nDISTRIBUTED_STORAGE_PREFERENCE",
+    );
+    let settings = Folder::new(GATEWAY, &quay).load(&[]).expect("is read");
+    assert_eq!(settings.targets, ["zone-a"]);
+    assert!(settings.warnings.iter().any(|warning| warning.contains("DEFAULT_LOCATIONS names zone-q")));
+}
+
+#[test]
+fn an_unusable_zone_does_not_stop_the_others() {
+    for (entry, wanted) in [
+        ("[S4Storage, {secret: hunter2}]", "did you mean `S3Storage`?"),
+        ("[LocalStorage, {storage_pat: /x}]", "did you mean `storage_path`?"),
+        ("[LocalStorage, {}]", "`storage_path` is missing"),
+    ] {
+        let settings = loaded(&format!("{GATEWAY}home: z\nzones: {{z: {entry}}}\n"), &[]);
+        assert_eq!(names(&settings), ["z", "zone-b", "zone-a", "zone-c"]);
+        let reason = settings.zones[0].store.unusable().expect("is unusable");
+        assert!(reason.contains(wanted), "{reason}");
+        let printed = crate::summary(&settings);
+        assert!(printed.contains(reason) && !printed.contains("hunter2"), "{printed}");
+    }
+    let alone = refused(
+        "registry: {kind: distribution, url: 'http://x'}\nzones: {a: [S4Storage, {k: hunter2}], b: [LocalStorage, {}]}\n",
+    );
+    assert!(alone.contains("no zone can be used: zone a: ") && alone.contains("; zone b: "), "{alone}");
+    assert!(!alone.contains("hunter2"));
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let settings = loaded(GATEWAY, &[]);
+    let printed = format!("{settings:?}{}", crate::summary(&settings));
+    assert!(!printed.contains("hunter2"), "{printed}");
+    let broken = QUAY.replace("bucket_name: quay,", "bucket_nam: quay,");
+    let settings = Folder::new(GATEWAY, &broken).load(&[]).expect("is read");
+    let printed = format!("{settings:?}{}", crate::summary(&settings));
+    assert!(printed.contains("did you mean `bucket_name`?") && !printed.contains("hunter2"), "{printed}");
+    let broken = QUAY.replace("secret_key: hunter2,", "secret_key: hunter2, secret_key: hunter2,");
+    assert!(!refused_with(GATEWAY, &broken, &[]).contains("hunter2"));
+}
+
+#[test]
+fn the_journal_is_a_file_or_a_database_and_its_password_is_never_shown() {
+    use crate::JournalSettings;
+
+    let with = |journal: &str| format!("{GATEWAY}\njournal: {journal}");
+    assert!(matches!(loaded(GATEWAY, &[]).journal, JournalSettings::Sqlite));
+    assert!(matches!(loaded(&with("sqlite"), &[]).journal, JournalSettings::Sqlite));
+    let url = "postgres://quay:hunter2@db.example.com/quay";
+    let shown = "PostgreSQL db.example.com:5432/quay as quay, TLS, verified";
+    let folder = Folder::new(&with("{url_file: url}"), QUAY);
+    fs::write(folder.0.path().join("url"), format!("{url}\n")).expect("writes");
+    for settings in [
+        loaded(&with(url), &[]),
+        loaded(GATEWAY, &[("QUAY_GATEWAY__JOURNAL", url)]),
+        folder.load(&[]).expect("reads"),
+    ] {
+        let JournalSettings::Postgres(database) = &settings.journal else { panic!("a database") };
+        assert_eq!(database.to_string(), shown);
+        let summary = crate::summary(&settings);
+        assert!(summary.contains(shown), "{summary}");
+        assert!(!format!("{summary} {settings:?}").contains("hunter2"));
+    }
+    for (journal, why) in [
+        ("postgres://quay:hunter2@db/quay?sslmode=require", "of sslmode there are `verify-full`"),
+        ("mysql://quay:hunter2@db/quay", "expected is postgres://"),
+        ("{url_file: nowhere}", "journal.url_file: the file that it names cannot be read"),
+        ("{file: hunter2}", "unknown field"),
+    ] {
+        let refused = refused(&with(journal));
+        assert!(refused.contains(why) && !refused.contains("hunter2"), "{refused}");
+    }
+}
+
+/// Quay's file with these lines too.
+fn with_quay(gateway: &str, more: &str) -> Result<Settings, ConfigError> {
+    Folder::new(gateway, &format!("{QUAY}{more}")).load(&[])
+}
+
+const SERVICES: &str = "DB_URI: postgresql://quay:hunter2@db.example.com/quay
+DB_CONNECTION_ARGS: {sslmode: disable, threadlocals: true}
+USER_EVENTS_REDIS: {host: redis.example.com, port: 6380, password: hunter2}
+";
+
+#[test]
+fn placements_are_kept_where_quays_own_file_says() {
+    let wanted = format!("{GATEWAY}replication: {{placements: true}}\n");
+    let settings = with_quay(&wanted, SERVICES).expect("is read");
+    let placements = settings.replication.placements.as_ref().expect("placements");
+    assert_eq!(placements.database.to_string(), "PostgreSQL db.example.com:5432/quay as quay, no TLS");
+    assert_eq!(placements.lock.as_ref().expect("a lock").port, 6380);
+    assert_eq!(placements.locations, ["zone-a", "zone-b", "zone-c"]);
+    let shown = format!("{settings:?}{}", crate::summary(&settings));
+    assert!(shown.contains("Redis redis.example.com:6380") && !shown.contains("hunter2"), "{shown}");
+    // Quay's own passwords are not even read where nobody asked.
+    let odd = "DB_URI: mysql+pymysql://u:hunter2@h/q\nDB_CONNECTION_ARGS: 7\nUSER_EVENTS_REDIS: []\n";
+    assert!(with_quay(GATEWAY, odd).expect("is read").replication.placements.is_none());
+    let own = format!(
+        "{GATEWAY}replication: {{placements: true, quay_lock: false, database: 'postgres://u:hunter2@other/q'}}\n"
+    );
+    let settings = with_quay(&own, odd).expect("is read");
+    let placements = settings.replication.placements.as_ref().expect("placements");
+    assert!(placements.database.to_string().contains("other:5432/q as u, TLS, verified"));
+    assert!(
+        placements.lock.is_none() && settings.warnings.iter().any(|told| told.contains("quay_lock is off"))
+    );
+}
+
+#[test]
+fn placements_that_cannot_be_kept_are_refused() {
+    let wanted = format!("{GATEWAY}replication: {{placements: true}}\n");
+    for (more, why) in [
+        ("", "Quay's database is not known"),
+        (&SERVICES.replace("postgresql:", "mysql+pymysql:"), "is a MySQL"),
+        (&SERVICES.replace("disable", "prefer"), "neither `verify-full` nor `disable`"),
+        (&SERVICES.replace("USER_EVENTS_REDIS", "BUILDLOGS_REDIS"), "has no USER_EVENTS_REDIS"),
+        (&SERVICES.replace("host: redis.example.com, ", ""), "USER_EVENTS_REDIS is not understood"),
+        (&SERVICES.replace("sslmode: disable", "sslrootcert: /conf/stack/none.pem"), "none.pem is not here"),
+    ] {
+        let refused = with_quay(&wanted, more).expect_err(why).to_string();
+        assert!(
+            refused.contains(why) && refused.contains("gateway.yaml:2") && !refused.contains("hunter2"),
+            "{refused}"
+        );
+    }
+    for (replication, why) in [
+        ("{database: 'postgres://u:hunter2@h/q'}", "without replication.placements: true"),
+        ("{placements: true, database: sqlite}", "Quay's database is a PostgreSQL"),
+        ("{sweep: {rate: 0}}", "replication.sweep.rate: not between"),
+        ("{sweep: {every: 0s}}", "replication.sweep.every: at least 1s"),
+    ] {
+        let refused = with_quay(&format!("{GATEWAY}replication: {replication}\n"), SERVICES).expect_err(why);
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
+    let other = "registry: {kind: distribution, url: 'http://x'}\nreplication: {placements: true}\nzones: {a: [LocalStorage, {storage_path: /a}]}\n";
+    assert!(refused(other).contains("replication.placements are Quay's"));
+}
+
+#[test]
+fn pushes_are_copied_where_quay_learns_of_it_or_by_the_word() {
+    let off = QUAY.replace("REPLICATION: true", "REPLICATION: false");
+    assert_ne!(off, QUAY);
+    let load = |gateway: &str| Folder::new(gateway, &format!("{off}{SERVICES}")).load(&[]).expect("is read");
+    let nobody = load(GATEWAY);
+    assert!(nobody.targets.is_empty());
+    assert!(nobody.warnings.iter().any(|told| told.contains("so pushes are not copied")));
+    let told = load(&format!("{GATEWAY}replication: {{placements: true}}\n"));
+    assert_eq!(told.targets, ["zone-b", "zone-a"]);
+    let accepted = load(&format!("{GATEWAY}replication: {{accept_orphans: true}}\n"));
+    assert_eq!(accepted.targets, ["zone-b", "zone-a", "zone-c"]);
+    assert!(accepted.warnings.iter().any(|told| told.contains("says that this is meant")));
+    // With Quay's own replication, only what is beyond its default locations.
+    let beyond = loaded(&format!("{GATEWAY}replication: {{accept_orphans: true}}\n"), &[]);
+    assert!(beyond.warnings.iter().any(|told| told.contains("copies go to zone-c too")));
+    let given =
+        [("QUAY_GATEWAY__REPLICATION__SWEEP__RATE", "2"), ("QUAY_GATEWAY__REPLICATION__FETCH_MAX", "1GB")];
+    let settings = loaded(GATEWAY, &given).replication;
+    assert_eq!((settings.sweep.rate, settings.fetch_max), (2.0, 1_000_000_000));
+}

@@ -1,0 +1,152 @@
+//! Headers on their way through (RFC 9110 section 7.6).
+
+use std::net::IpAddr;
+
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Allowed;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Where a request goes and where it came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Via<'a> {
+    /// The registry's name, for `Host`.
+    pub host: &'a HeaderValue,
+    /// The gateway's name, for `X-Forwarded-Host`: a distribution registry builds its URLs from it.
+    pub gateway: &'a HeaderValue,
+    /// The client's address. Quay takes the *leftmost* of `X-Forwarded-For` for its audit log, so it replaces
+    /// what a client says of itself.
+    pub client: IpAddr,
+    /// What passes beside what always does.
+    pub allowed: &'a Allowed,
+}
+
+/// The headers of a client's request as the registry is to see them.
+///
+/// `identity` asks for bytes as they are: Quay's nginx would compress a streamed blob.
+#[must_use]
+pub fn forwarded_request(headers: &HeaderMap, via: &Via<'_>, identity: bool) -> HeaderMap {
+    let mut out = HeaderMap::new();
+    for (name, value) in end_to_end(headers).iter().filter(|(name, _)| via.allowed.passes(name)) {
+        out.append(name, value.clone());
+    }
+    if let Some(cookies) = joined_cookies(&out) {
+        out.insert(COOKIE, cookies);
+    }
+    if let Ok(address) = HeaderValue::from_str(&via.client.to_canonical().to_string()) {
+        out.insert(X_FORWARDED_FOR, address);
+    }
+    out.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    out.insert(X_FORWARDED_HOST, via.gateway.clone());
+    if identity {
+        out.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    out.insert(HOST, via.host.clone());
+    out
+}
+
+/// One `Cookie` of several: HTTP/2 may send each cookie in a field of its own, and HTTP/1.1 has but one
+/// (RFC 9113 section 8.2.3). WSGI servers would join them by commas, and sessions would be lost.
+fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let cookies: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let joined = (cookies.len() > 1).then(|| HeaderValue::from_bytes(&cookies.join(&b"; "[..])));
+    joined?.ok()
+}
+
+/// The headers that are for the other end, without those for this hop.
+#[must_use]
+pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let mut out = headers.clone();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        out.remove(name);
+    }
+    out
+}
+
+/// Takes away what describes a body, for a request that is sent on without one.
+pub fn without_body(headers: &mut HeaderMap) {
+    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, EXPECT, TRAILER] {
+        headers.remove(name);
+    }
+}
+
+/// The length an answer promises.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("value")))
+            .collect()
+    }
+
+    #[test]
+    fn claims_are_replaced_and_hops_removed() {
+        let request = headers(&[
+            ("host", "elsewhere.example.com"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("authorization", "Bearer t"),
+            ("accept-encoding", "gzip"),
+            ("cookie", "session=a"),
+            ("cookie", "_csrf_token=b"),
+            ("x_forwarded_for", "10.0.0.1"),
+            ("x-remote-user", "admin"),
+            ("x-corp-trace", "1"),
+        ]);
+        let allowed = Allowed::new(&["X-Corp-*".to_owned()]).expect("names");
+        let via = Via {
+            host: &HeaderValue::from_static("quay.example.com"),
+            gateway: &HeaderValue::from_static("edge.example.com"),
+            client: [192, 0, 2, 7].into(),
+            allowed: &allowed,
+        };
+        let out = forwarded_request(&request, &via, true);
+        assert_eq!(out[X_FORWARDED_FOR], "192.0.2.7");
+        assert_eq!(out[X_FORWARDED_PROTO], "https");
+        assert_eq!(out[X_FORWARDED_HOST], "edge.example.com");
+        assert_eq!(out[HOST], "quay.example.com");
+        assert_eq!(out[ACCEPT_ENCODING], "identity");
+        assert_eq!(out["authorization"], "Bearer t");
+        assert_eq!(out.get_all(COOKIE).iter().collect::<Vec<_>>(), ["session=a; _csrf_token=b"]);
+        assert_eq!(out["x-corp-trace"], "1");
+        for gone in ["connection", "x-hop", "te", "forwarded", "x_forwarded_for", "x-remote-user"] {
+            assert!(!out.contains_key(gone), "{gone}");
+        }
+    }
+}

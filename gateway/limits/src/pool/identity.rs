@@ -1,0 +1,109 @@
+//! What a client is known by where pools are shared out.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::OnceLock;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+/// One thing that a client is known by. Never printed: a credential's is a hash with a key of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// An IPv4 address, or the /64 of an IPv6 address: one machine has a /64 of its own.
+    Network(IpAddr),
+    /// A proxy that the operator trusts: it speaks for many clients.
+    Proxy,
+    /// The gateway's own account.
+    Gateway,
+    /// What a request says in `Authorization`.
+    Credential(u64),
+    /// A connection.
+    Connection(u64),
+}
+
+impl Name {
+    /// So many times what is free may be held under this name before more is refused. A network or a
+    /// credential alone comes to 15/16 of a pool, and the rest is left to newcomers; the nodes of a
+    /// cluster may share both. A connection alone comes to half of it, which tells those nodes apart; one
+    /// that holds nothing has half of that rest too.
+    pub(super) fn factor(self, new_connection: bool) -> usize {
+        match self {
+            Self::Proxy => usize::MAX,
+            Self::Network(_) | Self::Gateway | Self::Credential(_) if new_connection => 31,
+            Self::Network(_) | Self::Gateway | Self::Credential(_) => 15,
+            Self::Connection(_) => 1,
+        }
+    }
+}
+
+/// All that a client is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    pub(super) network: Name,
+    pub(super) credential: Option<Name>,
+    pub(super) connection: Option<Name>,
+}
+
+impl Identity {
+    /// The gateway, asking on its own behalf.
+    pub const GATEWAY: Self = Self { network: Name::Gateway, credential: None, connection: None };
+
+    /// A connection of which no request is known yet.
+    pub fn peer(address: IpAddr, is_proxy: bool) -> Self {
+        let network = if is_proxy { Name::Proxy } else { network(address) };
+        Self { network, credential: None, connection: None }
+    }
+
+    /// Who sends a request. `connection` numbers the client's own connection; behind a trusted proxy it
+    /// has none.
+    pub fn of_request(address: IpAddr, headers: &HeaderMap, connection: Option<u64>) -> Self {
+        Self {
+            network: network(address),
+            credential: credential(headers).map(Name::Credential),
+            connection: connection.map(Name::Connection),
+        }
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        [Some(self.network), self.credential, self.connection].into_iter().flatten()
+    }
+}
+
+fn network(address: IpAddr) -> Name {
+    Name::Network(match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
+    })
+}
+
+/// Tells credentials apart; equal ones have equal numbers while this process runs.
+fn credential(headers: &HeaderMap) -> Option<u64> {
+    static KEY: OnceLock<RandomState> = OnceLock::new();
+    let mut values = headers.get_all(AUTHORIZATION).iter().peekable();
+    values.peek()?;
+    let mut hasher = KEY.get_or_init(RandomState::new).build_hasher();
+    values.for_each(|value| value.as_bytes().hash(&mut hasher));
+    Some(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_and_credentials_are_told_apart() {
+        let of = |address: &str, token: Option<&str>| {
+            let token = token.map(|token| (AUTHORIZATION, token.parse().expect("a value")));
+            Identity::of_request(address.parse().expect("an address"), &token.into_iter().collect(), None)
+        };
+        assert_eq!(of("2001:db8::1", None), of("2001:db8::ffff:2", None), "one /64");
+        assert_ne!(of("2001:db8::1", None), of("2001:db8:0:1::1", None));
+        assert_eq!(of("192.0.2.1", None), of("::ffff:192.0.2.1", None), "one address in two forms");
+        assert_ne!(of("192.0.2.1", None), of("192.0.2.2", None));
+        assert_eq!(of("192.0.2.1", Some("Bearer a")), of("192.0.2.1", Some("Bearer a")));
+        assert_ne!(of("192.0.2.1", Some("Bearer a")), of("192.0.2.1", Some("Bearer b")));
+        assert!(!format!("{:?}", of("192.0.2.1", Some("Bearer hunter2"))).contains("hunter2"));
+    }
+}

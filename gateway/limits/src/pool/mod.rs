@@ -1,0 +1,241 @@
+//! Sharing out what clients have in common: connections, requests, the registry's connections.
+//!
+//! One type for all: bounded, counted by client, fair between those who wait.
+
+mod identity;
+mod table;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+pub use self::identity::Identity;
+use self::table::{Table, Ticket};
+use gateway_http::Problem;
+
+/// Between two lines of the log about one pool.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
+
+/// So many of something at once, for all clients together.
+#[derive(Debug)]
+pub struct Pool {
+    /// The key of the configuration that bounds it.
+    key: &'static str,
+    slots: usize,
+    state: Mutex<State>,
+    waited: AtomicU64,
+    refused: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    table: Table,
+    /// Where those who wait get their slot.
+    doors: HashMap<Ticket, oneshot::Sender<Slot>>,
+    logged: Option<Instant>,
+}
+
+/// One slot of a pool; given back when dropped.
+#[derive(Debug)]
+pub struct Slot {
+    pool: Arc<Pool>,
+    who: Identity,
+}
+
+/// A pool at a glance.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolStatus {
+    pub key: &'static str,
+    pub slots: usize,
+    pub used: usize,
+    pub waiting: usize,
+    /// Those who had to wait so far.
+    pub waited: u64,
+    /// Those who got none so far.
+    pub refused: u64,
+}
+
+impl Pool {
+    /// A pool of as many slots as `key` of the configuration says, for which `waiting_max` may wait.
+    pub fn new(key: &'static str, slots: usize, waiting_max: usize) -> Arc<Self> {
+        let state = State { table: Table::new(slots, waiting_max), doors: HashMap::new(), logged: None };
+        let (waited, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { key, slots, state: Mutex::new(state), waited, refused })
+    }
+
+    /// A slot, if this client may have one now.
+    ///
+    /// # Errors
+    /// All are in use, or this client has its share of them.
+    pub fn try_take(self: &Arc<Self>, who: &Identity) -> Result<Slot, Problem> {
+        if self.state().table.take(who) {
+            return Ok(self.slot(who));
+        }
+        Err(self.refuse())
+    }
+
+    /// A slot, once this client may have one; it waits for `bound` at most.
+    ///
+    /// # Errors
+    /// As [`Pool::try_take`].
+    pub async fn take(self: &Arc<Self>, who: &Identity, bound: Duration) -> Result<Slot, Problem> {
+        let (door, slot) = oneshot::channel();
+        let ticket = {
+            let mut state = self.state();
+            if state.table.take(who) {
+                drop(state);
+                return Ok(self.slot(who));
+            }
+            let (ticket, displaced) = state.table.wait(who);
+            displaced.and_then(|displaced| state.doors.remove(&displaced));
+            if let Some(ticket) = ticket {
+                state.doors.insert(ticket, door);
+            }
+            ticket
+        };
+        let Some(ticket) = ticket else { return Err(self.refuse()) };
+        self.waited.fetch_add(1, Ordering::Relaxed);
+        self.tell("clients wait for their turn");
+        let _waiting = Waiting { pool: self, who, ticket };
+        match tokio::time::timeout(bound, slot).await {
+            Ok(Ok(slot)) => Ok(slot),
+            _ => Err(self.refuse()),
+        }
+    }
+
+    /// The pool at this moment.
+    pub fn status(&self) -> PoolStatus {
+        let state = self.state();
+        PoolStatus {
+            key: self.key,
+            slots: self.slots,
+            used: state.table.used(),
+            waiting: state.table.waiting(),
+            waited: self.waited.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    fn slot(self: &Arc<Self>, who: &Identity) -> Slot {
+        Slot { pool: Arc::clone(self), who: *who }
+    }
+
+    fn refuse(&self) -> Problem {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.tell("clients get none");
+        Problem::overload(format!("{} are all in use, or this client has its share of them", self.key))
+    }
+
+    /// One line a minute at most.
+    fn tell(&self, what: &str) {
+        {
+            let mut state = self.state();
+            if state.logged.is_some_and(|logged| logged.elapsed() < LOG_PAUSE) {
+                return;
+            }
+            state.logged = Some(Instant::now());
+        }
+        let now = self.status();
+        tracing::warn!(
+            pool = self.key,
+            slots = now.slots,
+            in_use = now.used,
+            waiting = now.waiting,
+            waited = now.waited,
+            refused = now.refused,
+            "{what}: all in use, or one client has its share; if the other side is not slow, raise the limit"
+        );
+    }
+
+    fn give_back(self: &Arc<Self>, who: &Identity) {
+        let mut served = Vec::new();
+        {
+            let mut state = self.state();
+            state.table.give_back(who);
+            while let Some((ticket, who)) = state.table.next() {
+                served.push((state.doors.remove(&ticket), self.slot(&who)));
+            }
+        }
+        for (door, slot) in served {
+            // One that is just leaving gives its slot back, which serves the next.
+            if let Some(door) = door {
+                drop(door.send(slot));
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.pool.give_back(&self.who);
+    }
+}
+
+/// A place in the queue; left when dropped.
+struct Waiting<'a> {
+    pool: &'a Pool,
+    who: &'a Identity,
+    ticket: Ticket,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.state();
+        state.table.leave(self.who, self.ticket);
+        state.doors.remove(&self.ticket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(address: u8) -> Identity {
+        Identity::peer([192, 0, 2, address].into(), false)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_in_a_slot_or_in_time() {
+        let pool = Pool::new("limits.x", 1, 2);
+        let slot = pool.try_take(&client(1)).expect("free");
+        let start = Instant::now();
+        let bound = Duration::from_secs(3);
+        assert!(pool.take(&client(2), bound).await.is_err());
+        assert_eq!(start.elapsed(), bound);
+        let second = client(2);
+        let wait = pool.take(&second, bound);
+        let leave = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(pool.status().waiting, 1);
+            drop(slot);
+        };
+        let (slot, ()) = tokio::join!(wait, leave);
+        let slot = slot.expect("its turn came");
+        let status = pool.status();
+        assert_eq!((status.used, status.waiting, status.waited, status.refused), (1, 0, 2, 1));
+        drop(slot);
+        assert_eq!(pool.status().used, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_the_queue_costs_no_slot() {
+        let pool = Pool::new("limits.x", 1, 2);
+        let slot = pool.try_take(&client(1)).expect("free");
+        let second = client(2);
+        let mut leaves = Box::pin(pool.take(&second, Duration::from_secs(3)));
+        assert!(futures_util::poll!(&mut leaves).is_pending());
+        // Its slot is on its way to it as it leaves.
+        drop(slot);
+        drop(leaves);
+        assert_eq!(pool.status().used, 0);
+        assert!(pool.try_take(&client(3)).is_ok());
+    }
+}

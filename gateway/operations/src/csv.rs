@@ -1,0 +1,61 @@
+//! Lines of a table for spreadsheets, as RFC 4180 has them. Pure.
+
+/// One line, with its end.
+pub fn line(fields: impl IntoIterator<Item = String>) -> String {
+    let fields: Vec<_> = fields.into_iter().map(|field| quoted(&field)).collect();
+    fields.join(",") + "\r\n"
+}
+
+/// A field, in quotes where it needs them. What others wrote must be no formula for a spreadsheet.
+fn quoted(field: &str) -> String {
+    let formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']) && field.parse::<f64>().is_err();
+    let field = if formula { format!("'{field}") } else { field.to_owned() };
+    match field.contains(['"', ',', '\r', '\n']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field,
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Lines of fields.
+    pub fn parsed(text: &str) -> Vec<Vec<String>> {
+        let (mut lines, mut fields, mut field, mut within) = (Vec::new(), Vec::new(), String::new(), false);
+        let mut rest = text.chars().peekable();
+        while let Some(c) = rest.next() {
+            match (c, within) {
+                ('"', true) if rest.peek() == Some(&'"') => field.extend(rest.next()),
+                ('"', _) => within = !within,
+                (',', false) => fields.push(std::mem::take(&mut field)),
+                ('\r', false) if rest.peek() == Some(&'\n') => {
+                    rest.next();
+                    fields.push(std::mem::take(&mut field));
+                    lines.push(std::mem::take(&mut fields));
+                }
+                (c, _) => field.push(c),
+            }
+        }
+        assert!(!within && field.is_empty() && fields.is_empty());
+        lines
+    }
+
+    #[test]
+    fn no_formula_and_numbers_as_they_are() {
+        assert_eq!(["=1+1", "-x", "-1.5", "+a,b"].map(quoted), ["'=1+1", "'-x", "-1.5", "\"'+a,b\""]);
+    }
+
+    proptest! {
+        #[test]
+        fn fields_come_back(fields in prop::collection::vec("[a-z\",\r\n ]{0,12}", 1..5)) {
+            let wanted: Vec<_> = fields.iter().map(|field| match field.starts_with('\r') {
+                true => format!("'{field}"),
+                false => field.clone(),
+            }).collect();
+            prop_assert_eq!(parsed(&line(fields)), vec![wanted]);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The challenge of a registry: where a client without a token gets one. Pure.
+
+use http::HeaderMap;
+use http::header::WWW_AUTHENTICATE;
+
+/// Where tokens come from, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// The URL that gives tokens.
+    pub realm: String,
+    /// What becomes the token's audience; empty if none is named.
+    pub service: String,
+}
+
+impl Bearer {
+    /// From the first challenge of that kind (RFC 6750, 3).
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let text = texts.filter_map(bearer).next()?;
+        Some(Self {
+            realm: parameter(text, "realm")?.to_owned(),
+            service: parameter(text, "service").unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// The realm's host and port, as they stand there.
+    pub fn authority(&self) -> &str {
+        let rest = self.realm.split_once("://").map_or(self.realm.as_str(), |(_, rest)| rest);
+        rest.split(['/', '?', '#']).next().unwrap_or_default()
+    }
+}
+
+/// What follows the word `Bearer`.
+fn bearer(challenge: &str) -> Option<&str> {
+    let (scheme, rest) = challenge.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(rest)
+}
+
+/// A quoted parameter of a challenge.
+fn parameter<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let mut rest = text;
+    while let Some((key, after)) = rest.split_once("=\"") {
+        let (value, next) = after.split_once('"')?;
+        if key.trim_start_matches([',', ' ']).eq_ignore_ascii_case(name) {
+            return Some(value);
+        }
+        rest = next;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(challenge: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(WWW_AUTHENTICATE, challenge.parse().expect("a header"));
+        headers
+    }
+
+    #[test]
+    fn challenges_are_read_in_any_order() {
+        let read = |text: &str| Bearer::of(&headers(text));
+        let expected = Bearer { realm: "https://a/b?c=d".into(), service: "s".into() };
+        assert_eq!(read(r#"bearer service="s", scope="x", realm="https://a/b?c=d""#), Some(expected));
+        assert_eq!(read(r#"Basic realm="r""#), None);
+        assert_eq!(read(r#"Bearer service="s""#), None);
+        assert_eq!(read(r#"Bearer xrealm="s""#), None);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_a_server_says_breaks_it(text in "[ -~]{0,80}") {
+            let _ = Bearer::of(&headers(&text)).map(|bearer| bearer.authority().len());
+        }
+    }
+}

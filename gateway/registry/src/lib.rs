@@ -1,0 +1,99 @@
+//! What differs between registries: one small trait, one file a registry.
+
+pub mod account;
+mod challenge;
+mod distribution;
+mod escapes;
+mod manifest;
+mod names;
+mod quay;
+pub mod redirects;
+mod route;
+pub mod token_life;
+pub mod upload_affinity;
+pub mod upstream;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use backends::{Digest, Key};
+use http::{HeaderMap, HeaderName, StatusCode};
+
+pub use challenge::Bearer;
+pub use escapes::unescaped;
+pub use manifest::{LocalBlob, children, local_blobs};
+pub use names::Names;
+pub use quay::{Refused, is_masked_bad_gateway};
+pub use route::{Repeat, Route, repeat, upload_repository};
+
+use config::{RegistryKind, Settings};
+
+/// A registry's key layout and quirks. A third registry is one more file that implements this.
+pub trait Registry: Debug + Send + Sync {
+    /// Where a blob lies below a zone's root.
+    fn blob_key(&self, digest: &Digest) -> Key;
+
+    /// Whether this answer to `HEAD /v2/<repository>/blobs/<digest>` says that the client may
+    /// read the blob: it must name the blob, so that no page of a proxy in between is taken for a
+    /// yes.
+    fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool;
+
+    /// Whether the registry's word on who may read may depend on this header of a request. It may be
+    /// that of a proxy before it, so a header is judged unless it is known to be harmless.
+    fn may_judge(&self, header: &HeaderName) -> bool {
+        !HARMLESS.contains(&header.as_str())
+    }
+}
+
+/// Headers of a request that name nobody and open nothing: what a client takes, what describes its
+/// request's journey, and what the gateway sets alike for all.
+const HARMLESS: [&str; 24] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "b3",
+    "baggage",
+    "cache-control",
+    "date",
+    "dnt",
+    "host",
+    "pragma",
+    "priority",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "x-amzn-trace-id",
+    "x-b3-flags",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-spanid",
+    "x-b3-traceid",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-request-id",
+];
+
+/// Whether an answer is about this digest; both registries send it with every 200
+/// (Quay's `endpoints/v2/blob.py:check_blob_exists`, distribution's
+/// `registry/storage/blobserver.go:ServeBlob`).
+fn names(headers: &HeaderMap, digest: &Digest) -> bool {
+    headers
+        .get("docker-content-digest")
+        .is_some_and(|value| value.as_bytes() == digest.to_string().as_bytes())
+}
+
+/// The registry that the settings name.
+#[must_use]
+pub fn registry(settings: &Settings) -> Arc<dyn Registry> {
+    of_kind(settings.registry_kind)
+}
+
+/// The registry of a kind.
+#[must_use]
+pub fn of_kind(kind: RegistryKind) -> Arc<dyn Registry> {
+    match kind {
+        RegistryKind::Quay => Arc::new(quay::Quay),
+        RegistryKind::Distribution => Arc::new(distribution::Distribution),
+    }
+}

@@ -1,0 +1,232 @@
+//! One request at one instance, and what can become of it.
+
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{Client, Error};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::connect::Connect;
+use super::lent::{Lent, Unfinished};
+use super::watched::{Progress, Watched};
+use config::Timeouts;
+use gateway_http::{Body, BodyError, Problem};
+
+/// Between two looks at whether a request waits for something that is out of use.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Says what a request waits for in vain, if it does.
+pub(super) type Lost<'a> = &'a (dyn Fn() -> Option<Problem> + Sync);
+
+/// An answer.
+pub(super) struct Exchanged {
+    pub(super) answer: Response<Incoming>,
+    /// To be kept until the answer to an unfinished request was read.
+    pub(super) unfinished: Option<Unfinished>,
+    /// Bytes of the request that had gone out by then, if there were more to come.
+    pub(super) under_way: Option<u64>,
+}
+
+/// A request that got no answer.
+pub(super) struct Failed {
+    pub(super) problem: Problem,
+    pub(super) how: How,
+}
+
+/// How far it had got.
+pub(super) enum How {
+    /// There was no connection: nothing was sent, and this is its body.
+    Unsent(Body),
+    /// The registry broke off before it answered.
+    Broke,
+    /// Its instance answers no probe either.
+    Left,
+    /// What it waited for was out of use for too long.
+    Lost,
+    /// It was silent for too long, or the client is at fault.
+    Over,
+}
+
+impl Failed {
+    fn over(problem: Problem) -> Self {
+        Self { problem, how: How::Over }
+    }
+}
+
+/// Sends a request and streams its body; `bound` is for the answer, from the body's last byte. Where no
+/// byte moves for `registry_lost` and `lost` says all the while what is out of use, it is given up.
+///
+/// Where the registry answers before the body's end, [`Unfinished`] is kept until the answer was read: then the
+/// connection ends. Where it refuses, the rest of the body is not sent.
+pub(super) async fn exchange(
+    client: &Client<Connect, Body>,
+    timeouts: &Timeouts,
+    request: Request<()>,
+    body: Body,
+    bound: Duration,
+    lost: Lost<'_>,
+) -> Result<Exchanged, Failed> {
+    let (body, lender) = Lent::new(body);
+    let (body, mut sent) = Watched::new(body);
+    let request = request.map(|()| Body::new(body));
+    let response = client.request(request);
+    tokio::pin!(response);
+    let mut moved = Instant::now();
+    let mut lost_since = None;
+    loop {
+        let wait = match *sent.borrow_and_update() {
+            // The registry may read nothing for as long as it may take to answer; a client that
+            // sends nothing is ended by the body's own bound.
+            Progress::Sending(_) => timeouts.client_stall + bound,
+            Progress::Sent => bound,
+            Progress::Broken | Progress::Slow(_) => timeouts.registry_connect,
+        };
+        tokio::select! {
+            answer = &mut response => return match answer {
+                Ok(answer) => {
+                    let refused = answer.status().is_client_error() || answer.status().is_server_error();
+                    let unfinished = lender.unfinished();
+                    if let Some(unfinished) = unfinished.as_ref().filter(|_| refused) {
+                        unfinished.take_back();
+                    }
+                    Ok(Exchanged { answer, unfinished, under_way: under_way(*sent.borrow()) })
+                }
+                Err(error) => {
+                    let problem = failed(&error, *sent.borrow());
+                    let how = match lender.returned().filter(|_| error.is_connect()) {
+                        Some(body) => How::Unsent(body),
+                        None if unfinished(*sent.borrow()).is_some() => How::Over,
+                        None => How::Broke,
+                    };
+                    Err(Failed { problem, how })
+                }
+            },
+            Ok(()) = sent.changed() => (moved, lost_since) = (Instant::now(), None),
+            () = sleep_until(moved + wait) => {
+                return Err(Failed::over(unfinished(*sent.borrow()).unwrap_or_else(|| {
+                    let why = format!("the registry gave no answer within {} s", wait.as_secs());
+                    Problem::registry(StatusCode::GATEWAY_TIMEOUT, why)
+                })));
+            }
+            () = sleep(LOOK) => match lost() {
+                None => lost_since = None,
+                Some(problem) => {
+                    let since: Instant = *lost_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= timeouts.registry_lost {
+                        return Err(Failed { problem, how: How::Lost });
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// The bytes that have gone out of a body that is not at its end.
+fn under_way(progress: Progress) -> Option<u64> {
+    match progress {
+        Progress::Sending(bytes) => Some(bytes),
+        Progress::Sent | Progress::Broken | Progress::Slow(_) => None,
+    }
+}
+
+/// What is wrong with the client's part of a request, if anything.
+fn unfinished(progress: Progress) -> Option<Problem> {
+    match progress {
+        Progress::Broken => Some(broken()),
+        Progress::Slow(why) => Some(slow(why)),
+        Progress::Sending(_) | Progress::Sent => None,
+    }
+}
+
+const CODE: &str = "SIZE_INVALID";
+
+fn broken() -> Problem {
+    let why = "the request body broke off or is malformed";
+    Problem::client(StatusCode::BAD_REQUEST, CODE, why, "send it again, whole")
+}
+
+fn slow(why: &'static str) -> Problem {
+    let why = format!("the request body stopped coming or is too slow: {why}");
+    Problem::client(StatusCode::REQUEST_TIMEOUT, CODE, why, "send it again, without pauses")
+}
+
+/// Why a body did not begin.
+pub(super) fn not_begun(error: &BodyError) -> Problem {
+    match error {
+        BodyError::Slow(why) => slow(why),
+        _ => broken(),
+    }
+}
+
+fn failed(error: &Error, progress: Progress) -> Problem {
+    if let Some(problem) = unfinished(progress) {
+        return problem;
+    }
+    let timed_out = sources(error).any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    });
+    let causes: Vec<String> = sources(error).map(ToString::to_string).collect();
+    let (status, what) = match (error.is_connect(), timed_out) {
+        (true, true) => (StatusCode::GATEWAY_TIMEOUT, "the registry cannot be reached"),
+        (true, false) => (StatusCode::BAD_GATEWAY, "the registry cannot be reached"),
+        (false, _) => (StatusCode::BAD_GATEWAY, "the registry broke off"),
+    };
+    Problem::registry(status, format!("{what}: {}", causes.join(": ")))
+}
+
+fn sources(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |error| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::{StreamExt as _, stream};
+    use http_body_util::BodyExt as _;
+    use hyper_util::rt::TokioExecutor;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Reads from a connection until `text` has come.
+    async fn until(stream: &mut TcpStream, text: &str) {
+        let mut read = Vec::new();
+        while !read.windows(text.len()).any(|part| part == text.as_bytes()) {
+            assert_ne!(stream.read_buf(&mut read).await.expect("reads"), 0, "it ended before {text}");
+        }
+    }
+
+    /// A registry that answers before the request's end: all of the answer is read, and then the connection is
+    /// closed whatever more its client sends.
+    #[tokio::test]
+    async fn whatever_the_early_answer_its_connection_ends_with_it() {
+        for status in ["200 OK", "201 Created", "302 Found", "403 Forbidden", "500 Internal Server Error"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let port = listener.local_addr().expect("an address").port();
+            let connect =
+                Connect { host: "127.0.0.1".into(), port, tls: None, timeout: Duration::from_secs(60) };
+            let client = Client::builder(TokioExecutor::new()).build(connect);
+            let body = stream::iter([Ok(Bytes::from_static(b"first"))]).chain(stream::pending());
+            let request = Request::put("http://registry.test/v1/_ping").body(()).expect("a request");
+            let registry = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                until(&mut stream, "first").await;
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\n\r\nsaid");
+                stream.write_all(answer.as_bytes()).await.expect("writes");
+                stream.read_to_end(&mut Vec::new()).await
+            });
+            let (timeouts, bound) = (Timeouts::default(), Duration::from_secs(60));
+            let exchanged = exchange(&client, &timeouts, request, Body::stream(body), bound, &|| None).await;
+            let Ok(Exchanged { answer, unfinished, .. }) = exchanged else { panic!("no answer: {status}") };
+            assert_eq!(answer.into_body().collect().await.expect("whole").to_bytes(), "said", "{status}");
+            assert!(!registry.is_finished(), "{status}");
+            drop(unfinished);
+            let closed = tokio::time::timeout(Duration::from_secs(60), registry).await;
+            assert!(closed.is_ok(), "{status}: the request's body is still waited for");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Asking each instance, again and again, whether it serves.
+
+use std::sync::Arc;
+
+use http::header::{ACCEPT_ENCODING, HOST, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use serde::Deserialize;
+use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::Upstream;
+use super::breaker::Evidence;
+use super::instance::Instance;
+use config::RegistryKind;
+use gateway_http::Body;
+
+/// From one probe's start to the next one's while anything speaks against the instance; at least, always.
+const GAP: Duration = Duration::from_secs(1);
+
+/// Bytes read of what an instance says of its health.
+const ANSWER_MAX: usize = 64 * 1024;
+
+/// Quay's service that says nothing of what Quay's database knows: its preferred store, of which the
+/// gateway knows itself how it is (`HEALTH_CHECKER_INSTANCE_CHECK_PREFERRED_STORAGE`).
+const STORE: &str = "preferred_storage";
+
+/// What Quay says of its health (`endpoints/web.py`, `health/`).
+#[derive(Deserialize)]
+struct Health {
+    data: HealthData,
+}
+
+#[derive(Deserialize)]
+struct HealthData {
+    services: std::collections::BTreeMap<String, bool>,
+}
+
+impl Upstream {
+    /// Probes every instance until `stop`.
+    pub fn start(self: &Arc<Self>, stop: &CancellationToken) {
+        for place in 0..self.instances.len() {
+            let (upstream, stop) = (Arc::clone(self), stop.clone());
+            tokio::spawn(async move { stop.run_until_cancelled(upstream.keep_probing(place)).await });
+        }
+    }
+
+    async fn keep_probing(&self, place: usize) {
+        let instance = &self.instances[place];
+        loop {
+            let begun = Instant::now();
+            let bound = self.timeouts.registry_probe;
+            let (evidence, why) = match tokio::time::timeout(bound, self.probe(instance)).await {
+                Ok(seen) => seen,
+                Err(_) => (Evidence::Silent, format!("no answer to a probe within {} ms", bound.as_millis())),
+            };
+            instance.note(evidence, &why);
+            tokio::time::sleep_until(begun + GAP).await;
+            if !instance.is_doubtful() {
+                let calm = tokio::time::sleep_until(begun + self.timeouts.registry_probe_every);
+                tokio::select! {
+                    () = calm => {}
+                    () = instance.suspected() => {}
+                }
+            }
+        }
+    }
+
+    /// One probe: a request of its own, over the instance's own connections.
+    async fn probe(&self, instance: &Instance) -> (Evidence, String) {
+        let path = match self.kind {
+            RegistryKind::Quay => "/health/instance",
+            RegistryKind::Distribution => "/v2/",
+        };
+        let mut request = Request::new(Body::empty());
+        match self.uri(&PathAndQuery::from_static(path)) {
+            Ok(uri) => *request.uri_mut() = uri,
+            Err(problem) => return (Evidence::Silent, problem.message),
+        }
+        request.headers_mut().insert(HOST, self.host.clone());
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        request.headers_mut().insert(USER_AGENT, backends::PROBES);
+        let answer = match instance.client.request(request).await {
+            Ok(answer) => answer,
+            Err(error) => return (Evidence::Silent, format!("a probe failed: {error}")),
+        };
+        let (parts, body) = answer.into_parts();
+        // What is no answer of Quay's own is judged by its status.
+        let said = Limited::new(body, ANSWER_MAX).collect().await.map(|body| body.to_bytes());
+        judged(self.kind, parts.status, &said.unwrap_or_default())
+    }
+}
+
+/// What an answer to a probe says.
+///
+/// Quay answers 503 where one of its services fails, and names it: without its database it can do
+/// nothing, with `registry_gunicorn` false it serves no `/v2/`, with `service_key` false nobody takes its
+/// tokens. Whatever it names, it means that no balancer should send anybody there.
+fn judged(kind: RegistryKind, status: StatusCode, body: &[u8]) -> (Evidence, String) {
+    if !status.is_server_error() {
+        // A proxy that does not pass the path on, or a registry that asks for a token, is there.
+        return (Evidence::Well, String::new());
+    }
+    let health = serde_json::from_slice::<Health>(body).ok().filter(|_| kind == RegistryKind::Quay);
+    let Some(health) = health.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) else {
+        return (Evidence::Unwell, format!("a probe is answered {}", status.as_u16()));
+    };
+    let services = health.data.services.iter();
+    let failing: Vec<_> = services.filter(|(_, good)| !**good).map(|(name, _)| name.as_str()).collect();
+    match failing.as_slice() {
+        [STORE] => (Evidence::Well, String::new()),
+        [] => (Evidence::Unwell, "its health check fails".to_owned()),
+        // Names come from the network.
+        names => {
+            let names: String =
+                names.join(", ").chars().filter(|character| !character.is_control()).take(200).collect();
+            (Evidence::Unwell, format!("its health check fails: {names}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quay(status: u16, body: &str) -> (Evidence, String) {
+        judged(RegistryKind::Quay, StatusCode::from_u16(status).expect("a status"), body.as_bytes())
+    }
+
+    #[test]
+    fn quay_names_what_fails() {
+        let unwell = |why: &str| (Evidence::Unwell, why.to_owned());
+        let well = (Evidence::Well, String::new());
+        let health =
+            |services: &str| format!(r#"{{"data":{{"services":{{{services}}}}},"status_code":503}}"#);
+        assert_eq!(quay(200, &health(r#""database":true"#)), well);
+        assert_eq!(
+            quay(503, &health(r#""auth":false,"database":false,"web_gunicorn":true"#)),
+            unwell("its health check fails: auth, database")
+        );
+        assert_eq!(quay(503, &health(r#""database":true,"preferred_storage":false"#)), well);
+        assert_eq!(
+            quay(503, &health(r#""database":false,"preferred_storage":false"#)),
+            unwell("its health check fails: database, preferred_storage")
+        );
+        assert_eq!(quay(503, &health("")), unwell("its health check fails"));
+    }
+
+    #[test]
+    fn others_are_judged_by_their_status() {
+        for there in [200, 301, 401, 403, 404, 429] {
+            assert_eq!(quay(there, "<html>").0, Evidence::Well, "{there}");
+        }
+        for gone in [500, 502, 503, 504] {
+            assert_eq!(quay(gone, "<html>").0, Evidence::Unwell, "{gone}");
+        }
+        let distribution = |status| judged(RegistryKind::Distribution, status, b"{}").0;
+        assert_eq!(distribution(StatusCode::UNAUTHORIZED), Evidence::Well);
+        assert_eq!(distribution(StatusCode::SERVICE_UNAVAILABLE), Evidence::Unwell);
+    }
+}
