@@ -129,7 +129,7 @@ impl App {
             upstream,
             reader,
             database,
-            uploads: Uploads::new(),
+            uploads: Uploads::default(),
             follow,
             permissions: Permissions::new(
                 settings.limits.permissions,

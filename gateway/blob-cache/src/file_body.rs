@@ -21,7 +21,15 @@ pub struct FileBody {
     reading: Option<BoxFuture<'static, io::Result<Bytes>>>,
 }
 
+impl std::fmt::Debug for FileBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileBody").finish_non_exhaustive()
+    }
+}
+
 impl FileBody {
+    /// The bytes `range` of a cached blob; `range` lies within its size.
+    #[must_use]
     pub fn new(blob: CachedBlob, range: Range<u64>) -> Self {
         Self { blob, left: range, reading: None }
     }

@@ -44,6 +44,12 @@ pub struct Opened {
     pub resume: Option<Resume>,
 }
 
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").finish_non_exhaustive()
+    }
+}
+
 impl Opened {
     /// Keeps memory reserved until its bytes have been read.
     pub fn holding(self, memory: Reservation) -> Self {
@@ -56,7 +62,7 @@ impl Opened {
 
 /// Why a fill ended without a whole blob.
 #[derive(Clone)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// No zone gave it.
     NotOpened(Arc<NotOpened>),
     /// It was opened, but is not kept.

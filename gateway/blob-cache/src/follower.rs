@@ -21,6 +21,12 @@ pub struct Follower {
     asked: Option<Asked>,
 }
 
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower").finish_non_exhaustive()
+    }
+}
+
 impl Follower {
     pub(super) fn new(fill: &Arc<Fill>) -> Self {
         fill.reader_came();

@@ -24,11 +24,20 @@ pub enum Lookup {
     Unusable,
 }
 
+impl std::fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup").finish_non_exhaustive()
+    }
+}
+
 /// A blob's file, open: whole and proven, unless it belongs to a fill.
 #[derive(Debug, Clone)]
 pub struct CachedBlob {
+    /// The open file; eviction unlinks it, and what is open stays readable.
     pub file: Arc<File>,
+    /// Its size in bytes.
     pub size: u64,
+    /// The threads that read files.
     pub disk: Disk,
 }
 
@@ -66,6 +75,12 @@ pub enum Filled {
     NotOpened(Arc<NotOpened>),
     /// The fill broke before its first byte.
     Broken(String),
+}
+
+impl std::fmt::Debug for Filled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filled").finish_non_exhaustive()
+    }
 }
 
 /// Why a blob is streamed past the cache.

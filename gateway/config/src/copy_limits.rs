@@ -34,7 +34,7 @@ impl From<VerifyBy> for Verify {
 /// Keys of `replication.limits`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct CopyLimits {
+pub(crate) struct CopyLimits {
     /// Of every zone.
     default: Lane,
     /// Of single zones, by name; what is not said there holds as by default.

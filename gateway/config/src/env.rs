@@ -12,13 +12,13 @@ use super::journal::JournalEntry;
 use super::located::Located;
 
 /// What every variable starts with.
-pub const PREFIX: &str = "QUAY_GATEWAY__";
+pub(crate) const PREFIX: &str = "QUAY_GATEWAY__";
 
 /// Lays the variables over the file; the environment wins.
 ///
 /// # Errors
 /// An unknown variable with the prefix, or a value that does not parse.
-pub fn overlay(
+pub(crate) fn overlay(
     file: &mut File,
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<(), ConfigError> {

@@ -16,7 +16,7 @@ use super::routing::Routing;
 /// The configuration file; every key optional here, what is needed is decided in `settings`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct File {
+pub(crate) struct File {
     pub listen: Option<SocketAddr>,
     pub hostname: Option<Located<String>>,
     pub tls: TlsFiles,
@@ -37,14 +37,14 @@ pub struct File {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TlsFiles {
+pub(crate) struct TlsFiles {
     pub certificate: Option<Located<PathBuf>>,
     pub key: Option<Located<PathBuf>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Registry {
+pub(crate) struct Registry {
     pub kind: RegistryKind,
     pub url: Option<Located<String>>,
     pub instances: Option<Located<Vec<InstanceEntry>>>,
@@ -58,7 +58,7 @@ pub struct Registry {
 /// One Quay of those that share a database.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct InstanceEntry {
+pub(crate) struct InstanceEntry {
     pub url: Option<Located<String>>,
     pub zone: Option<Located<String>>,
     pub server_name: Option<Located<String>>,
@@ -77,14 +77,14 @@ pub enum RegistryKind {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Account {
+pub(crate) struct Account {
     pub username: Option<Located<String>>,
     pub password_file: Option<Located<PathBuf>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Cache {
+pub(crate) struct Cache {
     pub dir: Option<Located<PathBuf>>,
     pub size: Option<Located<ByteSize>>,
     pub reserve: Option<ByteSize>,
@@ -92,7 +92,7 @@ pub struct Cache {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Admin {
+pub(crate) struct Admin {
     pub listen: Option<SocketAddr>,
     pub hosts: Option<Located<Vec<String>>>,
     pub token_file: Option<Located<PathBuf>>,

@@ -13,7 +13,7 @@ use super::settings::secret_file;
 
 /// `journal` as it is written.
 #[derive(Debug, Clone)]
-pub enum JournalEntry {
+pub(crate) enum JournalEntry {
     Sqlite,
     Url(Secret),
     UrlFile(PathBuf),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 
 /// A configuration value with its line, so that a contradiction found later can point at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located<T> {
+pub(crate) struct Located<T> {
     pub value: T,
     /// 1-based; `None` for a value from the environment.
     pub line: Option<u64>,

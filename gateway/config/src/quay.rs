@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 /// The keys of Quay's `config.yaml` that matter here; all others are Quay's own business.
 #[derive(Debug, Default, Deserialize)]
-pub struct QuayFile {
+pub(crate) struct QuayFile {
     #[serde(rename = "SERVER_HOSTNAME")]
     pub server_hostname: Option<String>,
     #[serde(rename = "PREFERRED_URL_SCHEME")]
@@ -37,7 +37,7 @@ const LAYER_MAX: u64 = 20 << 30;
 
 impl QuayFile {
     /// `MAXIMUM_LAYER_SIZE` in bytes; Quay's default where it is not understood.
-    pub fn layer_max(&self) -> u64 {
+    pub(crate) fn layer_max(&self) -> u64 {
         let given = self.maximum_layer_size.as_ref();
         let text = given.and_then(|given| {
             given.read::<String>().ok().or_else(|| given.read::<u64>().ok().map(|bytes| bytes.to_string()))
@@ -65,17 +65,17 @@ fn nginx_size(text: &str) -> Option<u64> {
 /// hold secrets, and is never shown.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
-pub struct Untyped(serde_json::Value);
+pub(crate) struct Untyped(serde_json::Value);
 
 impl Untyped {
     /// For tests.
     #[cfg(test)]
-    pub fn of(value: serde_json::Value) -> Self {
+    pub(crate) fn of(value: serde_json::Value) -> Self {
         Self(value)
     }
 
     /// As one of these. What is wrong is not said: it may hold a piece of a password.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, ()> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, ()> {
         serde_json::from_value(self.0.clone()).map_err(|_| ())
     }
 }
@@ -89,7 +89,7 @@ impl fmt::Debug for Untyped {
 /// Zones by name, in the order they stand in: Quay falls back to that order
 /// (`storage/__init__.py:Storage.init_app`).
 #[derive(Debug, Clone, Default)]
-pub struct ZoneMap(pub Vec<(String, StoreConfig)>);
+pub(crate) struct ZoneMap(pub Vec<(String, StoreConfig)>);
 
 impl<'de> Deserialize<'de> for ZoneMap {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for ZoneMap {
 
 impl ZoneMap {
     /// These zones, with `others` added or overriding those of the same name.
-    pub fn overlaid(mut self, others: Self) -> Vec<(String, StoreConfig)> {
+    pub(crate) fn overlaid(mut self, others: Self) -> Vec<(String, StoreConfig)> {
         for (name, config) in others.0 {
             match self.0.iter_mut().find(|(known, _)| *known == name) {
                 Some(zone) => zone.1 = config,

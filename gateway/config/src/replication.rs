@@ -25,7 +25,7 @@ const FETCH_MAX: ByteSize = ByteSize::gb(20);
 /// `replication` as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Replication {
+pub(crate) struct Replication {
     pub accept_orphans: bool,
     pub verify: VerifyBy,
     pub limits: CopyLimits,

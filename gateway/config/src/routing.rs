@@ -15,7 +15,7 @@ use super::settings::NamedZone;
 /// Keys of `routing:` in the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Routing {
+pub(crate) struct Routing {
     /// What is said of single zones, by name.
     pub(super) zones: std::collections::BTreeMap<String, Located<ZoneRouting>>,
     /// Between two probes of a zone that serves.

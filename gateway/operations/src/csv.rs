@@ -17,13 +17,13 @@ fn quoted(field: &str) -> String {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     /// Lines of fields.
-    pub fn parsed(text: &str) -> Vec<Vec<String>> {
+    pub(crate) fn parsed(text: &str) -> Vec<Vec<String>> {
         let (mut lines, mut fields, mut field, mut within) = (Vec::new(), Vec::new(), String::new(), false);
         let mut rest = text.chars().peekable();
         while let Some(c) = rest.next() {

@@ -37,6 +37,7 @@ pub struct QuayDatabase {
 /// A blob as Quay's database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownBlob {
+    /// Its digest.
     pub digest: Digest,
     /// Where Quay believes it to be.
     pub locations: Vec<String>,

@@ -12,11 +12,15 @@ use super::{Registry, names};
 const OTHER_BODY_MAX: u64 = 1024 * 1024;
 
 /// An answer to a part of an upload that may be a refusal.
+#[derive(Debug)]
 pub struct Refused<'a> {
+    /// The repository of the upload, if the path names one.
     pub repository: Option<&'a str>,
     /// Bytes that the request announced, or had sent when the answer came.
     pub length: Option<u64>,
+    /// The answer's status.
     pub status: StatusCode,
+    /// The answer's headers.
     pub headers: &'a HeaderMap,
     /// Quay's `MAXIMUM_LAYER_SIZE` in bytes.
     pub layer_max: u64,

@@ -40,11 +40,14 @@ const UNDER_WAY: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Uploads(Cache<Arc<str>, (InstanceId, Instant)>);
 
-impl Uploads {
-    pub fn new() -> Self {
+impl Default for Uploads {
+    /// No upload is remembered yet.
+    fn default() -> Self {
         Self(Cache::builder().max_capacity(UPLOADS_MAX).time_to_live(UPLOADS_MEMORY).build())
     }
+}
 
+impl Uploads {
     /// The instance that a push to this repository stays with: whatever others met there while it is
     /// under way, later as long as it can be reached.
     pub fn last(&self, repository: &str, upstream: &Upstream) -> Option<InstanceId> {
@@ -52,6 +55,7 @@ impl Uploads {
         (at.elapsed() < UNDER_WAY || upstream.is_reachable(instance)).then_some(instance)
     }
 
+    /// The latest upload to this repository went to this instance.
     pub fn remember(&self, repository: &str, instance: InstanceId) {
         self.0.insert(repository.into(), (instance, Instant::now()));
     }

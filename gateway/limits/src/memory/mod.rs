@@ -100,6 +100,8 @@ impl Memory {
         reservation.needs(bytes).then_some(reservation)
     }
 
+    /// The budget at this moment.
+    #[must_use]
     pub fn status(&self) -> MemoryStatus {
         self.state().ledger.status()
     }

@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 
 /// One thing that a client is known by. Never printed: a credential's is a hash with a key of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Name {
+pub(super) enum Name {
     /// An IPv4 address, or the /64 of an IPv6 address: one machine has a /64 of its own.
     Network(IpAddr),
     /// A proxy that the operator trusts: it speaks for many clients.

@@ -49,9 +49,13 @@ pub struct Slot {
 /// A pool at a glance.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolStatus {
+    /// The configuration key that bounds the pool.
     pub key: &'static str,
+    /// Slots in all.
     pub slots: usize,
+    /// Slots in use.
     pub used: usize,
+    /// Requests that wait for a slot.
     pub waiting: usize,
     /// Those who had to wait so far.
     pub waited: u64,

@@ -85,6 +85,8 @@ fn row(zone: &ZoneTally, deep: bool, registry: bool) -> Vec<Cell> {
     ]
 }
 
+/// Objects and their bytes, for people.
+#[must_use]
 pub fn with_bytes(count: Count) -> String {
     match count.objects {
         0 => "0".to_owned(),

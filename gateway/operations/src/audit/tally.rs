@@ -17,11 +17,13 @@ pub struct Count {
 }
 
 impl Count {
+    /// Counts one more object of this size, in bytes.
     pub fn add(&mut self, bytes: u64) {
         self.objects += 1;
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
+    /// Adds another count to this one.
     pub fn merge(&mut self, other: Self) {
         self.objects += other.objects;
         self.bytes = self.bytes.saturating_add(other.bytes);

@@ -302,13 +302,13 @@ fn about(plan: &Plan, reads: &Reads) -> Vec<String> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use zone_router::SizeClass;
 
     use super::*;
 
     /// A report with every kind of row, and names that need care.
-    pub fn example() -> Report {
+    pub(crate) fn example() -> Report {
         let zone = |name: &str| Series::Zone(name.into());
         let ways = [zone("zone-a"), zone("<zone> & \"b\""), zone("dead"), Series::Registry];
         let ways: Vec<_> = ways.into_iter().chain([Series::GatewayFirst, Series::GatewayLater]).collect();

@@ -93,7 +93,7 @@ pub(super) mod tests {
     use super::*;
 
     /// All text of it, unescaped; panics unless it is well-formed.
-    pub fn well_formed(xml: &str) -> String {
+    pub(crate) fn well_formed(xml: &str) -> String {
         let mut reader = Reader::from_str(xml);
         let mut all = String::new();
         let mut depth = 0_usize;

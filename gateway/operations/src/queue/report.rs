@@ -130,6 +130,8 @@ pub struct JobReport {
 }
 
 impl JobReport {
+    /// Of a job, as it stands at `now`.
+    #[must_use]
     pub fn new(job: JobView, now: SystemTime) -> Self {
         let state = job.state();
         let due = job.due.duration_since(now).ok().filter(|_| job.parked.is_none());

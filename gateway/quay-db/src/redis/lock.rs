@@ -57,6 +57,8 @@ struct Held {
 }
 
 impl Locks {
+    /// Locks in this Redis. Nothing is dialled before a lock is asked for.
+    #[must_use]
     pub fn new(settings: RedisSettings, tls: Arc<ClientConfig>) -> Self {
         Self { settings, tls }
     }

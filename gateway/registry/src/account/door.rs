@@ -48,6 +48,12 @@ pub struct Given {
     pub told: Option<String>,
 }
 
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Given").finish_non_exhaustive()
+    }
+}
+
 impl Door {
     /// The one that `settings` call the registry.
     ///
@@ -214,6 +220,6 @@ pub async fn said(answer: Answer) -> String {
 }
 
 /// On one line, bounded, and without what would steer a terminal.
-pub fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SAID_MAX).collect()
 }

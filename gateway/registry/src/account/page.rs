@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer};
 /// One page of names, and where the next one is.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
+    /// The names on this page.
     pub names: Vec<String>,
+    /// Where the next page is; `None` after the last one.
     pub next: Option<PathAndQuery>,
 }
 

@@ -37,7 +37,7 @@ const METADATA_V6: [Ipv6Addr; 3] = [
 
 /// Why a redirect is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// `registry.redirects_to` does not name it.
     #[error("registry.redirects_to does not name this host")]
     NotNamed,

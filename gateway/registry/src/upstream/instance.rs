@@ -52,7 +52,9 @@ struct Memory {
 /// How an instance stands, for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceState {
+    /// Its name in the configuration.
     pub name: Arc<str>,
+    /// The zone that it prefers.
     pub zone: Arc<str>,
     /// `closed`: in use; `open`: out of use; `half-open`: probes are answered again.
     pub state: &'static str,

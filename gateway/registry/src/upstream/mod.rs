@@ -89,9 +89,13 @@ pub struct Store {
 }
 
 /// A request's head.
+#[derive(Debug)]
 pub struct Head<'a> {
+    /// Its method.
     pub method: Method,
+    /// Its path and query, byte for byte as they are sent.
     pub path: &'a PathAndQuery,
+    /// Its headers.
     pub headers: HeaderMap,
 }
 
