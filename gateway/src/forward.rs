@@ -7,11 +7,10 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::Gateway;
-use crate::client::Client;
-use crate::route::loggable;
+use crate::request::Client;
 use gateway_http::{Body, Problem, Via, end_to_end, forwarded_request};
-use registry::unescaped;
 use registry::upstream::{Answer, Head, InstanceId, Order};
+use registry::{loggable, unescaped};
 
 /// Forwards a request and its streaming body; `bound` is for the answer, from the body's last byte.
 pub(crate) async fn forward(

@@ -9,14 +9,14 @@ use tokio_util::task::TaskTracker;
 use zone_router::health::{Fault as ZoneFault, State};
 use zone_router::{Blob, FanOut, Router};
 
-use crate::auth::Permissions;
-use crate::children::Queued;
+use crate::copies::ReadRepairs;
+use crate::copies::Sampler;
+use crate::copies::SweepProgress;
 use crate::drains::Word;
+use crate::index_manifests::Queued;
 use crate::metrics::Metrics;
-use crate::queue_sampler::Sampler;
-use crate::repairs::Repairs;
-use crate::sizes::{Sizes, when_proven};
-use crate::sweep::Course;
+use crate::metrics::{Sizes, when_proven};
+use crate::permissions::Permissions;
 use blob_cache::Cache;
 use config::{RegistryKind, Settings};
 use limits::memory::Memory;
@@ -49,17 +49,17 @@ pub struct Gateway {
     pub(crate) cache: Arc<Cache>,
     pub(crate) router: Arc<Router>,
     pub(crate) word: Arc<Word>,
-    pub(crate) repairs: Repairs,
+    pub(crate) repairs: ReadRepairs,
     pub(crate) fanout: FanOut,
     pub(crate) metrics: Metrics,
     /// What is known of the queue of copies.
-    pub(crate) sampler: Sampler,
+    pub(crate) sampler: Arc<Sampler>,
     /// `limits.connections`.
     pub(crate) connections: Arc<Pool>,
     /// `limits.memory`.
     pub(crate) memory: Memory,
     /// How far the sweep is.
-    pub(crate) sweep: Arc<Course>,
+    pub(crate) sweep: Arc<SweepProgress>,
     /// `limits.requests`.
     pub(crate) requests: Arc<Pool>,
     /// What clients dial, as a header.

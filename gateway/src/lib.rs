@@ -3,33 +3,22 @@
 //! [`App::bind`] builds the parts in order, [`App::run`] serves until told to stop. `pull` and
 //! `push` are the two stories, each readable from top to bottom.
 
-mod access;
 mod admin;
 mod app;
-mod auth;
-mod authority;
-mod children;
-mod client;
-mod descriptors;
+mod authorize;
+mod copies;
 mod drains;
-mod follow;
-mod forgotten;
 mod forward;
 mod gateway;
+mod index_manifests;
 mod metrics;
+mod permissions;
 mod pull;
 mod push;
-mod queue_sampler;
-mod read_along;
-mod reload;
-mod repairs;
-mod request_body;
+mod request;
 mod route;
 mod server;
-mod sizes;
-mod spool;
 mod sweep;
 
-pub use app::{App, authority, rehearse};
+pub use app::{App, Reloader, authority, rehearse};
 pub use gateway::Gateway;
-pub use reload::Reloader;

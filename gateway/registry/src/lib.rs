@@ -4,6 +4,7 @@ pub mod account;
 mod challenge;
 mod distribution;
 mod escapes;
+mod loggable;
 mod manifest;
 mod names;
 mod quay;
@@ -21,6 +22,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 pub use challenge::Bearer;
 pub use escapes::unescaped;
+pub use loggable::loggable;
 pub use manifest::{LocalBlob, children, local_blobs};
 pub use names::Names;
 pub use quay::{Refused, is_masked_bad_gateway};

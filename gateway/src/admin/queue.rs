@@ -66,7 +66,7 @@ pub(crate) fn begin_sweep(gateway: &Gateway) -> Result<String, Refusal> {
 
 /// Every zone's queue, read now.
 pub(crate) async fn queues(gateway: &Gateway) -> String {
-    let sample = gateway.sampler.fresh(gateway).await;
+    let sample = gateway.sampler.fresh().await;
     json(&QueueReport::new(&sample, SystemTime::now()))
 }
 

@@ -1,5 +1,6 @@
 //! Counters for operators, in the Prometheus text form.
 
+mod contradicted_sizes;
 mod copies;
 mod exposition;
 mod instances;
@@ -20,6 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use zone_router::{Snapshot, Zone};
 
+pub(crate) use self::contradicted_sizes::{Sizes, when_proven};
 pub(crate) use self::exposition::Exposition;
 use limits::memory::MemoryStatus;
 use limits::pool::PoolStatus;

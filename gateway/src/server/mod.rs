@@ -4,6 +4,7 @@ mod activity;
 mod bounded_io;
 mod connection;
 mod cost;
+pub(crate) mod descriptors;
 mod pace;
 mod roster;
 mod send_buffer;
@@ -25,7 +26,7 @@ pub(crate) use self::roster::Roster;
 use self::roster::Seat;
 use self::send_buffer::SendBuffer;
 use crate::Gateway;
-use crate::client::is_trusted;
+use crate::request::is_trusted;
 use limits::memory::{CONNECTION, Holder, Use};
 use limits::pool::{Identity, Pool, Slot};
 

@@ -1,9 +1,7 @@
 //! A slow walk over all that the registry has, so that what no push told of is copied too: what was
 //! pushed elsewhere, what the journal could not take, what a store has lost.
 
-mod course;
 mod pace;
-mod place;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,10 +12,9 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use tokio::time::{Instant, sleep};
 
-pub(crate) use self::course::Course;
 use self::pace::Pace;
-use self::place::{Keeper, Place};
 use crate::Gateway;
+use crate::copies::{Keeper, Place, Tally};
 use registry::account::{Page, Reader, Trouble};
 use registry::{children, local_blobs};
 
@@ -105,7 +102,7 @@ impl Sweep {
                     course.ended(None);
                     wait = self.place.wait(SystemTime::now(), every);
                     self.gateway.metrics.swept(SystemTime::now());
-                    let place::Tally { repositories, manifests, jobs, skipped } = self.place.tally;
+                    let Tally { repositories, manifests, jobs, skipped } = self.place.tally;
                     let took_s = began.elapsed().as_secs();
                     tracing::info!(repositories, manifests, jobs, skipped, took_s, "sweep finished");
                 }

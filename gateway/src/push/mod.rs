@@ -1,6 +1,8 @@
 //! A push: it streams to the registry, and a manifest's blobs are queued for the other zones
 //! before the client hears of success.
 
+mod read_along;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +11,11 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode};
 
+use self::read_along::{Copy, NO_ROOM};
 use crate::Gateway;
-use crate::children::distinct;
-use crate::client::Client;
 use crate::forward;
-use crate::read_along::{self, Copy, NO_ROOM};
+use crate::index_manifests::distinct;
+use crate::request::Client;
 use gateway_http::{Body, Problem};
 use limits::memory::{Holder, Use};
 use registry::upload_affinity;

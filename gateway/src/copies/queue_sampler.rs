@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 use zone_router::fanout::{Ages, AtRisk, JournalError, LaneStatus, at_risk};
 
 use operations::queue::{Rate, Sample};
-
-use crate::Gateway;
+use zone_router::FanOut;
 
 /// Between two samples; longer where one takes long, so that reading takes a twentieth of the time at most.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -29,8 +28,11 @@ const ZONES_MAX: usize = 63;
 type Done = BTreeMap<Arc<str>, (u64, u64)>;
 
 /// The latest sample.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sampler {
+    fanout: FanOut,
+    /// The zones that should have every blob: home, where pushes go, and where copies go.
+    holders: Vec<Arc<str>>,
     latest: Mutex<Option<Arc<Sample>>>,
     past: Mutex<VecDeque<(Instant, Done)>>,
     /// Whether a part of the latest could not be read.
@@ -40,44 +42,55 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
+    /// A sampler of these copies; nothing is sampled yet.
+    pub(crate) fn new(fanout: FanOut, home: Option<&Arc<str>>, targets: &[Arc<str>]) -> Self {
+        let others = targets.iter().filter(|target| home != Some(*target));
+        let holders = home.into_iter().chain(others).take(ZONES_MAX).cloned().collect();
+        Self {
+            fanout,
+            holders,
+            latest: Mutex::default(),
+            past: Mutex::default(),
+            partly: AtomicBool::default(),
+            asking: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// The latest, or one taken now where there is none.
-    pub(crate) async fn latest(&self, gateway: &Gateway) -> Arc<Sample> {
+    pub(crate) async fn latest(&self) -> Arc<Sample> {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match latest {
             Some(latest) => latest,
-            None => self.fresh(gateway).await,
+            None => self.fresh().await,
         }
     }
 
     /// One taken now.
-    pub(crate) async fn fresh(&self, gateway: &Gateway) -> Arc<Sample> {
+    pub(crate) async fn fresh(&self) -> Arc<Sample> {
         let _one = self.asking.lock().await;
-        let mut sample = match read(gateway).await {
+        let mut sample = match self.read().await {
             Ok((lanes, parts)) => {
                 let rates = self.rates(&lanes);
-                Sample { lanes: Some(lanes), rates, ..self.parts(parts) }
+                Sample { lanes: Some(lanes), rates, ..readable(parts, &self.partly) }
             }
             Err(error) => {
                 self.complain(&error);
                 Sample::default()
             }
         };
-        sample.finished = gateway.fanout.journal().finished();
-        sample.failures = gateway.fanout.failures();
+        sample.finished = self.fanout.journal().finished();
+        sample.failures = self.fanout.failures();
         let sample = Arc::new(sample);
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sample));
         sample
     }
 
-    /// What could be read besides the lanes; what could not is absent.
-    fn parts(&self, (ages, at_risk): Parts) -> Sample {
-        let error = ages.as_ref().err().or(at_risk.as_ref().err()).cloned();
-        // Once, not with every sample.
-        let before = self.partly.swap(error.is_some(), Ordering::Relaxed);
-        if let Some(error) = error.filter(|_| !before) {
-            tracing::warn!(error, "how old copies are, or what is at risk, cannot be read");
-        }
-        Sample { ages: ages.unwrap_or_default(), at_risk: at_risk.unwrap_or_default(), ..Sample::default() }
+    async fn read(&self) -> Result<(Vec<LaneStatus>, Parts), String> {
+        let journal = self.fanout.journal();
+        let lanes = within(self.fanout.status()).await?;
+        let ages = within(journal.ages()).await;
+        let outstanding = within(journal.outstanding(&self.holders)).await;
+        Ok((lanes, (ages, outstanding.map(|outstanding| at_risk(&self.holders, &outstanding)))))
     }
 
     /// Once, not with every sample.
@@ -105,6 +118,17 @@ impl Sampler {
     }
 }
 
+/// What could be read besides the lanes; what could not is absent. `partly` remembers between samples that a part is
+/// absent, so that this is logged once.
+fn readable((ages, at_risk): Parts, partly: &AtomicBool) -> Sample {
+    let error = ages.as_ref().err().or(at_risk.as_ref().err()).cloned();
+    let before = partly.swap(error.is_some(), Ordering::Relaxed);
+    if let Some(error) = error.filter(|_| !before) {
+        tracing::warn!(error, "how old copies are, or what is at risk, cannot be read");
+    }
+    Sample { ages: ages.unwrap_or_default(), at_risk: at_risk.unwrap_or_default(), ..Sample::default() }
+}
+
 /// What was done a second. Pure.
 fn rates(before: &Done, now: &Done, time: Duration) -> BTreeMap<Arc<str>, Rate> {
     let seconds = time.as_secs_f64().max(0.001);
@@ -120,15 +144,6 @@ fn rates(before: &Done, now: &Done, time: Duration) -> BTreeMap<Arc<str>, Rate> 
 
 type Parts = (Result<BTreeMap<Arc<str>, Ages>, String>, Result<Vec<AtRisk>, String>);
 
-async fn read(gateway: &Gateway) -> Result<(Vec<LaneStatus>, Parts), String> {
-    let holders = holders(gateway);
-    let journal = gateway.fanout.journal();
-    let lanes = within(gateway.fanout.status()).await?;
-    let ages = within(journal.ages()).await;
-    let outstanding = within(journal.outstanding(&holders)).await;
-    Ok((lanes, (ages, outstanding.map(|outstanding| at_risk(&holders, &outstanding)))))
-}
-
 async fn within<T>(asked: impl Future<Output = Result<T, JournalError>>) -> Result<T, String> {
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
@@ -136,20 +151,13 @@ async fn within<T>(asked: impl Future<Output = Result<T, JournalError>>) -> Resu
     }
 }
 
-/// The zones that should have every blob: home, where pushes go, and where copies go.
-fn holders(gateway: &Gateway) -> Vec<Arc<str>> {
-    let home = gateway.router.zones().first().map(|zone| Arc::clone(&zone.name));
-    let targets = gateway.targets.iter().filter(|target| home.as_ref() != Some(*target)).cloned();
-    home.clone().into_iter().chain(targets).take(ZONES_MAX).collect()
-}
-
 /// Samples until `shutdown`.
-pub(crate) async fn run(gateway: Arc<Gateway>, shutdown: CancellationToken) {
+pub(crate) async fn run(sampler: Arc<Sampler>, shutdown: CancellationToken) {
     shutdown
         .run_until_cancelled(async {
             loop {
                 let began = Instant::now();
-                gateway.sampler.fresh(&gateway).await;
+                sampler.fresh().await;
                 tokio::time::sleep(INTERVAL.max(began.elapsed() * SHARE)).await;
             }
         })
@@ -165,14 +173,14 @@ mod tests {
         let (zone, late) = (Arc::<str>::from("a"), || "no answer within 5 s".to_owned());
         let ages = BTreeMap::from([(Arc::clone(&zone), Ages { jobs: 1, ..Ages::default() })]);
         let risk = vec![AtRisk { zone, blobs: 1, bytes: 10 }];
-        let sampler = Sampler::default();
-        let partly = |sampler: &Sampler| sampler.partly.load(Ordering::Relaxed);
-        let sample = sampler.parts((Ok(ages.clone()), Err(late())));
-        assert!(sample.ages == ages && sample.at_risk.is_empty() && partly(&sampler));
-        let sample = sampler.parts((Err(late()), Ok(risk.clone())));
-        assert!(sample.ages.is_empty() && sample.at_risk == risk && partly(&sampler));
-        let sample = sampler.parts((Ok(ages.clone()), Ok(risk.clone())));
-        assert!(sample.ages == ages && sample.at_risk == risk && !partly(&sampler));
+        let partly = AtomicBool::default();
+        let is_partly = || partly.load(Ordering::Relaxed);
+        let sample = readable((Ok(ages.clone()), Err(late())), &partly);
+        assert!(sample.ages == ages && sample.at_risk.is_empty() && is_partly());
+        let sample = readable((Err(late()), Ok(risk.clone())), &partly);
+        assert!(sample.ages.is_empty() && sample.at_risk == risk && is_partly());
+        let sample = readable((Ok(ages.clone()), Ok(risk.clone())), &partly);
+        assert!(sample.ages == ages && sample.at_risk == risk && !is_partly());
     }
 
     #[test]

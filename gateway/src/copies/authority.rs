@@ -11,7 +11,7 @@ use zone_router::Zone;
 use zone_router::fanout::{Authority, Job, Placed, Wanted};
 use zone_router::postgres::PostgresError;
 
-use crate::spool::{NotKept, Spool};
+use crate::copies::spool::{NotKept, Spool};
 use quay_db::redis::{Locks, RedisError};
 use quay_db::{QuayDatabase, Rows};
 use registry::account::Reader;

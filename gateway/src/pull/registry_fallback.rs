@@ -12,9 +12,9 @@ use url::Url;
 use zone_router::Blob;
 
 use crate::Gateway;
-use crate::auth;
-use crate::client::Client;
+use crate::authorize;
 use crate::forward;
+use crate::request::Client;
 use blob_cache::Opened;
 use blob_cache::proven::proven;
 use gateway_http::{Body, Problem};
@@ -41,7 +41,7 @@ pub(crate) async fn fetch(
     expected: Option<u64>,
     client: &Client,
 ) -> Result<Fetched, Problem> {
-    let headers = auth::unconditional(forward::headers(gateway, request, client));
+    let headers = authorize::unconditional(forward::headers(gateway, request, client));
     let bound = gateway.settings.timeouts.registry_first_pull;
     // An instance answers with a URL of the store that it prefers, dead or alive.
     let order = gateway.by_store(Does::Reads, None);

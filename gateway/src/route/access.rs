@@ -11,8 +11,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::Gateway;
-use crate::client::Client;
-use crate::request_body::Received;
+use crate::request::Client;
+use crate::request::Received;
 use gateway_http::{Body, BodyError};
 
 /// What is logged and counted of a request whose client left before its answer, as nginx does.

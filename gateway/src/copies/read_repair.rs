@@ -9,7 +9,7 @@ const PER_SECOND_MAX: u64 = 50;
 
 /// Counts within the present second; no lock.
 #[derive(Debug)]
-pub(crate) struct Repairs {
+pub(crate) struct ReadRepairs {
     start: Instant,
     /// The second, times 2^16, and how many were queued in it.
     second_and_count: AtomicU64,
@@ -17,7 +17,7 @@ pub(crate) struct Repairs {
 
 const COUNT_BITS: u32 = 16;
 
-impl Repairs {
+impl ReadRepairs {
     pub(crate) fn new() -> Self {
         Self { start: Instant::now(), second_and_count: AtomicU64::new(0) }
     }
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn so_many_a_second() {
-        let repairs = Repairs::new();
+        let repairs = ReadRepairs::new();
         for second in [0, 1, 7] {
             assert_eq!((0..1000).filter(|_| repairs.take_at(second)).count() as u64, PER_SECOND_MAX);
         }

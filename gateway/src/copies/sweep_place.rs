@@ -17,16 +17,16 @@ const SEEN_MAX: usize = 50_000;
 /// Where a round stands.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// When it began, in seconds since 1970; none before the first.
-    pub(super) began: Option<u64>,
+    pub(crate) began: Option<u64>,
     /// When it ended; none while it goes on.
-    pub(super) ended: Option<u64>,
+    pub(crate) ended: Option<u64>,
     /// The page of repositories that it is at; none for the first.
-    pub(super) page: Option<String>,
+    pub(crate) page: Option<String>,
     /// The last repository of that page that is done.
-    pub(super) repository: Option<String>,
-    pub(super) tally: Tally,
+    pub(crate) repository: Option<String>,
+    pub(crate) tally: Tally,
     /// Manifests that were looked at, in hexadecimal.
     seen: HashSet<String>,
 }
@@ -34,41 +34,41 @@ pub(super) struct Place {
 /// What a round has come to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Tally {
-    pub(super) repositories: u64,
-    pub(super) manifests: u64,
-    pub(super) jobs: u64,
+pub(crate) struct Tally {
+    pub(crate) repositories: u64,
+    pub(crate) manifests: u64,
+    pub(crate) jobs: u64,
     /// Lists and manifests that were not had.
-    pub(super) skipped: u64,
+    pub(crate) skipped: u64,
 }
 
 /// Where the place is kept.
 #[derive(Debug)]
-pub(super) struct Keeper(PathBuf);
+pub(crate) struct Keeper(PathBuf);
 
 impl Place {
     /// As it is kept.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         // Numbers and texts are always JSON.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// Whether a round has begun, and not ended.
-    pub(super) fn is_under_way(&self) -> bool {
+    pub(crate) fn is_under_way(&self) -> bool {
         self.began.is_some() && self.ended.is_none()
     }
 
     /// Begins a round.
-    pub(super) fn begin(&mut self, now: SystemTime) {
+    pub(crate) fn begin(&mut self, now: SystemTime) {
         *self = Self { began: Some(seconds(now)), ..Self::default() };
     }
 
-    pub(super) fn end(&mut self, now: SystemTime) {
+    pub(crate) fn end(&mut self, now: SystemTime) {
         *self = Self { began: self.began, ended: Some(seconds(now)), tally: self.tally, ..Self::default() };
     }
 
     /// Whether this manifest comes for the first time in this round.
-    pub(super) fn is_new(&mut self, digest: &Digest) -> bool {
+    pub(crate) fn is_new(&mut self, digest: &Digest) -> bool {
         if self.seen.len() >= SEEN_MAX {
             self.seen.clear();
         }
@@ -76,12 +76,12 @@ impl Place {
     }
 
     /// It was not had after all.
-    pub(super) fn forget(&mut self, digest: &Digest) {
+    pub(crate) fn forget(&mut self, digest: &Digest) {
         self.seen.remove(&digest.hex());
     }
 
     /// How long until the next round, at `every`; nothing where one is under way.
-    pub(super) fn wait(&self, now: SystemTime, every: Duration) -> Duration {
+    pub(crate) fn wait(&self, now: SystemTime, every: Duration) -> Duration {
         let (Some(began), Some(_)) = (self.began, self.ended) else { return Duration::ZERO };
         let next =
             UNIX_EPOCH.checked_add(Duration::from_secs(began)).and_then(|began| began.checked_add(every));
@@ -95,12 +95,12 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 impl Keeper {
-    pub(super) fn new(state_dir: &Path) -> Self {
+    pub(crate) fn new(state_dir: &Path) -> Self {
         Self(state_dir.join(FILE))
     }
 
     /// What was kept; a file that is not understood begins anew. Waits for the disk.
-    pub(super) fn read(&self) -> Place {
+    pub(crate) fn read(&self) -> Place {
         let read = std::fs::read(&self.0);
         match read.map(|bytes| serde_json::from_slice(&bytes)) {
             Ok(Ok(place)) => place,
@@ -119,7 +119,7 @@ impl Keeper {
     ///
     /// # Errors
     /// What the disk says.
-    pub(super) fn write(&self, place: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, place: &[u8]) -> io::Result<()> {
         let partial = self.0.with_extension("partial");
         let mut file = std::fs::File::create(&partial)?;
         file.write_all(place)?;

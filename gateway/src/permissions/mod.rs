@@ -1,35 +1,22 @@
-//! Who may read: the registry decides, and its yes is remembered for a moment.
+//! What the registry allowed of late: its yes is remembered for a moment, its no never.
 
+mod forgotten;
 mod judged;
-mod kept;
+mod kept_headers;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use backends::Digest;
-use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
-use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName};
 use moka::sync::Cache;
 use tokio::time::Instant;
-use zone_router::Blob;
 
+use self::forgotten::Forgotten;
+pub(crate) use self::forgotten::{Changed, changed};
 use self::judged::judged;
-use crate::Gateway;
-use crate::client::Client;
-use crate::forgotten::Forgotten;
-use crate::forward;
-use gateway_http::Problem;
-use registry::token_life::{self, Life};
-use registry::upstream::{Answer, Head, Purpose};
-
-/// The registry's word on one read.
-pub(crate) enum Verdict {
-    /// It may go on.
-    Yes(Granted),
-    /// The registry's answer to `HEAD`, which is no yes.
-    No(Box<Answer>),
-}
+use registry::token_life::Life;
 
 /// What the registry's yes says of a blob.
 #[derive(Debug, Clone)]
@@ -49,15 +36,30 @@ pub(crate) struct Permissions {
     named: Cache<Digest, ()>,
     forgotten: Forgotten,
     memory: Duration,
-    shared: kept::Shared,
+    shared: kept_headers::Shared,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Asked {
+pub(crate) struct Asked {
     /// What the registry may have judged, told apart without keeping it.
     judged: Digest,
     repository: String,
     digest: Digest,
+}
+
+impl Asked {
+    /// The question whether whoever sends these headers to this target may read a blob; `None` if a yes to it
+    /// may not be remembered.
+    pub(crate) fn new(
+        headers: &HeaderMap,
+        target: &PathAndQuery,
+        may_judge: impl Fn(&HeaderName) -> bool,
+        repository: &str,
+        digest: Digest,
+    ) -> Option<Self> {
+        let judged = judged(headers, target, may_judge)?;
+        Some(Self { judged, repository: repository.to_owned(), digest })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -77,13 +79,20 @@ impl Permissions {
             named: Cache::builder().max_capacity(entries).time_to_live(memory).build(),
             forgotten: Forgotten::new(memory.saturating_add(answer)),
             memory,
-            shared: kept::Shared::default(),
+            shared: kept_headers::Shared::default(),
         }
     }
 
-    fn remembered(&self, asked: &Asked) -> Option<Yes> {
+    /// What the registry granted when it last said yes to this question, if that still counts.
+    pub(crate) fn remembered(&self, asked: &Asked) -> Option<Granted> {
         let unchanged = |yes: &Yes| self.forgotten.is_unchanged(&asked.repository, yes.asked);
-        self.yes.get(asked).filter(|yes| Instant::now() < yes.until && unchanged(yes))
+        let yes = self.yes.get(asked).filter(|yes| Instant::now() < yes.until && unchanged(yes))?;
+        Some(yes.granted)
+    }
+
+    /// What a yes with these headers grants; equal headers are kept once.
+    pub(crate) fn granted(&self, size: Option<u64>, headers: &HeaderMap, is_redirect: bool) -> Granted {
+        Granted { size, headers: self.shared.one(kept_headers::kept(headers, is_redirect)) }
     }
 
     /// Drops what is remembered of a repository, or of a namespace with a slash at its end, for all
@@ -101,7 +110,7 @@ impl Permissions {
 
     /// The registry does not know this blob in this repository. Where somebody else was told of it, what
     /// is remembered of the repository is out of date. Other refusals speak of the client.
-    fn unknown(&self, repository: &str, digest: &Digest) {
+    pub(crate) fn unknown(&self, repository: &str, digest: &Digest) {
         let name = named(repository, digest);
         if self.named.contains_key(&name) {
             self.named.invalidate(&name);
@@ -111,7 +120,7 @@ impl Permissions {
 
     /// Remembers a yes to a question that was asked at `when`. Its life is counted from there: the registry may
     /// have judged at any moment since, and a token that ended meanwhile opens nothing.
-    fn remember(&self, asked: Asked, granted: Granted, life: Life, when: Instant) {
+    pub(crate) fn remember(&self, asked: Asked, granted: Granted, life: Life, when: Instant) {
         let memory = match life {
             Life::Unknown => self.memory,
             Life::Left(life) => life.min(self.memory),
@@ -129,96 +138,6 @@ impl Permissions {
 /// A blob of a repository, as a key of fixed size.
 fn named(repository: &str, digest: &Digest) -> Digest {
     Digest::of(format!("{repository}@{digest}").as_bytes())
-}
-
-/// Asks whether this client may read this blob of this repository.
-///
-/// # Errors
-/// The registry gave no answer: 502 or 504.
-pub(crate) async fn may_read(
-    gateway: &Gateway,
-    request: &Parts,
-    repository: &str,
-    blob: &Blob,
-    client: &Client,
-) -> Result<Verdict, Problem> {
-    // As the registry sees them: what it does not see, it has not judged.
-    let headers = unconditional(forward::headers(gateway, request, client));
-    let target = forward::path(request)?;
-    let judged = judged(&headers, target, |name| gateway.registry.may_judge(name));
-    let asked = judged.map(|judged| Asked { judged, repository: repository.to_owned(), digest: blob.digest });
-    if let Some(yes) = asked.as_ref().and_then(|asked| gateway.permissions.remembered(asked)) {
-        return Ok(Verdict::Yes(yes.granted));
-    }
-    let when = Instant::now();
-    let life = token_life::shortest(&headers, target.query(), SystemTime::now());
-    let answer = ask(gateway, request, headers, blob, client).await?;
-    if !gateway.registry.permits(answer.status(), answer.headers(), &blob.digest) {
-        if answer.status() == StatusCode::NOT_FOUND {
-            gateway.permissions.unknown(repository, &blob.digest);
-        }
-        return Ok(Verdict::No(Box::new(answer)));
-    }
-    let is_redirect = answer.status() != StatusCode::OK;
-    let size = gateway_http::content_length(answer.headers())
-        .filter(|size| !is_redirect && blob.digest.may_have(*size));
-    let headers = gateway.permissions.shared.one(kept::kept(answer.headers(), is_redirect));
-    let granted = Granted { size, headers };
-    if let Some(asked) = asked {
-        gateway.permissions.remember(asked, granted.clone(), life, when);
-    }
-    Ok(Verdict::Yes(granted))
-}
-
-/// `HEAD` at the registry with the client's own headers.
-///
-/// The first pull of a proxy-cache organisation keeps the answer back for minutes, so the short
-/// bound holds only for what the cache or a zone could serve.
-async fn ask(
-    gateway: &Gateway,
-    request: &Parts,
-    headers: HeaderMap,
-    blob: &Blob,
-    client: &Client,
-) -> Result<Answer, Problem> {
-    let path = forward::path(request)?;
-    let timeouts = &gateway.settings.timeouts;
-    let upstream = &gateway.upstream;
-    let purpose = Purpose::Permission(client.identity);
-    let order = upstream.order();
-    let head = || Head { method: Method::HEAD, path, headers: headers.clone() };
-    let late = {
-        let answer = upstream.ask_in(&order, purpose, head(), timeouts.registry_first_pull);
-        tokio::pin!(answer);
-        tokio::select! {
-            answer = &mut answer => return answer,
-            () = tokio::time::sleep(timeouts.registry_permission) => {}
-        }
-        let held = gateway.cache.holds(&blob.digest);
-        tokio::select! {
-            answer = &mut answer => return answer,
-            Some(()) = async { (held || gateway.router.head(blob).await.is_some()).then_some(()) } => {}
-        }
-        let seconds = timeouts.registry_permission.as_secs();
-        Problem::registry(
-            StatusCode::GATEWAY_TIMEOUT,
-            format!("the registry did not say within {seconds} s who may read this blob"),
-        )
-    };
-    if !upstream.several() {
-        return Err(late);
-    }
-    // Perhaps another instance knows sooner.
-    let bound = timeouts.blob_answer.saturating_sub(timeouts.registry_permission);
-    upstream.ask_in(&upstream.order_after(&order), purpose, head(), bound).await.map_err(|_| late)
-}
-
-/// Headers that ask for the whole, whatever the client has of it.
-pub(crate) fn unconditional(mut headers: HeaderMap) -> HeaderMap {
-    for conditional in [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
-        headers.remove(conditional);
-    }
-    headers
 }
 
 #[cfg(test)]

@@ -233,7 +233,7 @@ async fn zones(gateway: &Gateway) -> String {
 async fn metrics(gateway: &Gateway) -> String {
     let cache = gateway.cache.status();
     // The journal is read for this now and then, not at each scrape.
-    let sample = gateway.sampler.latest(gateway).await;
+    let sample = gateway.sampler.latest().await;
     let gauges = [
         ("cache_blobs", "Blobs in the cache", cache.blobs),
         ("cache_bytes", "Bytes of the cache in use", cache.bytes),

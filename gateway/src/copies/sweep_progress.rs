@@ -8,11 +8,11 @@ use tokio::time::sleep;
 
 use operations::queue::SweepReport;
 
-use super::place::Place;
+use super::sweep_place::Place;
 
 /// How far the sweep is.
 #[derive(Debug, Default)]
-pub(crate) struct Course {
+pub(crate) struct SweepProgress {
     known: Mutex<Known>,
     /// Told when a round is to begin, or go on, without a wait.
     begin: Notify,
@@ -25,7 +25,7 @@ struct Known {
     ended: Option<u64>,
 }
 
-impl Course {
+impl SweepProgress {
     /// How far it is now.
     pub(crate) fn report(&self) -> SweepReport {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -45,7 +45,7 @@ impl Course {
     }
 
     /// Waits so long, or until a round is to begin.
-    pub(super) async fn wait(&self, time: Duration) {
+    pub(crate) async fn wait(&self, time: Duration) {
         tokio::select! {
             () = sleep(time) => {}
             () = self.begin.notified() => {}
@@ -53,7 +53,7 @@ impl Course {
     }
 
     /// There is a sweep, and it stands here.
-    pub(super) fn at(&self, place: &Place) {
+    pub(crate) fn at(&self, place: &Place) {
         let mut known = self.lock();
         (known.began, known.ended) = (place.began, place.ended);
         let report = &mut known.report;
@@ -65,7 +65,7 @@ impl Course {
     }
 
     /// A round ended, or cannot go on.
-    pub(super) fn ended(&self, error: Option<String>) {
+    pub(crate) fn ended(&self, error: Option<String>) {
         let mut known = self.lock();
         known.report.rounds += u64::from(error.is_none());
         known.report.error = error;

@@ -1,5 +1,7 @@
 //! The gateway as a whole: built in order, bound before anything starts.
 
+mod reload;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +15,21 @@ use zone_router::fanout::{Authority, Bounds, Journal, JournalError, Setup};
 use zone_router::postgres::Database;
 use zone_router::{FanOut, Router};
 
+pub use self::reload::Reloader;
 use crate::Gateway;
-use crate::Reloader;
 use crate::admin;
-use crate::auth::Permissions;
-use crate::authority::Quay;
-use crate::children::Queued;
-use crate::descriptors;
+use crate::copies::Quay;
+use crate::copies::ReadRepairs;
+use crate::copies::Spool;
+use crate::copies::{self, Sampler};
 use crate::drains::Word;
 use crate::gateway::UNKEPT_PARTS_MAX;
+use crate::index_manifests::Queued;
 use crate::metrics::Metrics;
-use crate::queue_sampler::{self, Sampler};
-use crate::repairs::Repairs;
+use crate::metrics::Sizes;
+use crate::permissions::Permissions;
 use crate::server;
-use crate::sizes::Sizes;
-use crate::spool::Spool;
+use crate::server::descriptors;
 use crate::sweep::Sweep;
 use blob_cache::{AtHand, Cache, DirectoryLock};
 use config::{JournalSettings, Settings};
@@ -121,6 +123,8 @@ impl App {
             ..Setup::new(zones.clone(), journal)
         };
         let fanout = FanOut::start(fanout, stop_copies.clone());
+        let home = router.zones().first().map(|zone| Arc::clone(&zone.name));
+        let targets: Vec<Arc<str>> = settings.targets.iter().map(|name| name.as_str().into()).collect();
         let memory = settings.limits.memory_budget();
         tracing::info!(bytes = memory, "limits.memory");
         let gateway = Gateway {
@@ -140,11 +144,11 @@ impl App {
             unkept_parts: Pool::new("whole reads for a part of a blob that is not kept", UNKEPT_PARTS_MAX, 0),
             cache,
             metrics: Metrics::new(&zones),
-            sampler: Sampler::default(),
+            sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),
             sweep: Arc::default(),
             router,
             word,
-            repairs: Repairs::new(),
+            repairs: ReadRepairs::new(),
             fanout,
             hostname: settings.hostname.parse().context("hostname cannot stand in a header")?,
             pushes: TaskTracker::new(),
@@ -153,7 +157,7 @@ impl App {
             // Whoever gets none is told so at once.
             requests: Pool::new("limits.requests", settings.limits.requests, 0),
             memory: Memory::new(memory),
-            targets: settings.targets.iter().map(|name| name.as_str().into()).collect(),
+            targets,
             settings,
         };
         let app = Self {
@@ -214,7 +218,7 @@ impl App {
         let (draining, stop) = (shutdown.clone(), stop_admin.clone());
         let admin =
             tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
-        tokio::spawn(queue_sampler::run(Arc::clone(&self.gateway), self.stop_copies.clone()));
+        tokio::spawn(copies::sample(Arc::clone(&self.gateway.sampler), self.stop_copies.clone()));
         tokio::spawn(memory::give_back(self.gateway.memory.clone(), self.stop_copies.clone()));
         let sweep = Sweep::of(&self.gateway).map(|sweep| {
             let stop = self.stop_copies.clone();

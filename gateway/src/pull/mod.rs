@@ -1,6 +1,7 @@
 //! A pull: the life of `GET` and `HEAD` of a blob, from top to bottom.
 
 mod answer;
+mod registry_fallback;
 
 use std::sync::Arc;
 
@@ -12,11 +13,11 @@ use tokio::time::Instant;
 use zone_router::{Blob, NotOpened};
 
 use self::answer::Answerer;
+use self::registry_fallback::Fetched;
 use crate::Gateway;
-use crate::auth::{self, Verdict};
-use crate::client::Client;
-use crate::follow::{self, Fetched};
+use crate::authorize::{self, Verdict};
 use crate::forward;
+use crate::request::Client;
 use blob_cache::{CachedBlob, Filled, Follower, Lookup, NotKept, Opened, Origin, Resume, proven_part};
 use gateway_http::{Body, BodyError, Problem};
 use limits::memory::{BLOB_READ, Reservation, Use};
@@ -55,7 +56,8 @@ impl Pull<'_> {
     async fn answer(&self) -> Result<Response<Body>, Problem> {
         // Who may read: the registry decides.
         let granted =
-            match auth::may_read(self.gateway, self.request, self.repository, &self.blob, self.client).await?
+            match authorize::may_read(self.gateway, self.request, self.repository, &self.blob, self.client)
+                .await?
             {
                 Verdict::Yes(granted) => granted,
                 Verdict::No(answer) => return self.refused(*answer).await,
@@ -192,7 +194,8 @@ impl Pull<'_> {
         };
         // No zone has it: the registry's own way.
         let memory = self.read_ahead().ok_or_else(|| Problem::overload("limits.memory has no room"))?;
-        let fetched = follow::fetch(self.gateway, self.request, &self.blob, expected, self.client).await;
+        let fetched =
+            registry_fallback::fetch(self.gateway, self.request, &self.blob, expected, self.client).await;
         let fetched = match fetched {
             Err(problem) if keep && not_opened.is_about_size() => {
                 // Where zones have it in another size than the registry named, the digest decides.
