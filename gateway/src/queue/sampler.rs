@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use replication::{Ages, AtRisk, Failures, JournalError, LaneStatus, Took, at_risk};
 use tokio_util::sync::CancellationToken;
-use zone_router::fanout::{Ages, AtRisk, Failures, JournalError, LaneStatus, Took, at_risk};
 
 use crate::Gateway;
 
