@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use backends::{Digest, Hasher, Key, Store, StoreConfig, Timeouts};
 use futures_util::TryStreamExt as _;
+use replication::{FanOut, Journal, Setup};
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
 use tests::image::Spec;
@@ -14,7 +15,6 @@ use tests::quay::Options;
 use tests::real::{Azurite, Kind, RealZone, SeaweedFs, Swift, SwiftOptions, plain_transport};
 use tests::site::{LOGIN, Site};
 use tokio_util::sync::CancellationToken;
-use zone_router::fanout::{FanOut, Journal, Setup};
 use zone_router::{Blob, Zone};
 
 const ROOT: &str = "/datastorage/registry";

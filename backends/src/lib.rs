@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod azure;
+mod backoff;
 mod clock;
 pub mod config;
 #[cfg(feature = "conformance")]
@@ -26,6 +27,7 @@ mod params;
 mod parts;
 mod persist;
 mod proof;
+mod reason;
 mod resolver;
 pub mod s3;
 mod secret;
@@ -40,6 +42,7 @@ mod urls;
 mod user_agent;
 mod whereabouts;
 
+pub use backoff::Backoff;
 pub use config::StoreConfig;
 pub use dial::{dial, dial_any, reachable, shun};
 pub use digest::{Digest, DigestError, Hasher};
@@ -49,6 +52,7 @@ pub use key::Key;
 pub use nearest::nearest;
 pub use object::{ByteStream, Meta, Object};
 pub use proof::Proof;
+pub use reason::{MAX_REASON, reason};
 pub use resolver::Resolver;
 pub use secret::Secret;
 pub use source::{Open, Source};

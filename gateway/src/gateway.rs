@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use backends::{ByteStream, Digest};
 use http::HeaderValue;
+use replication::FanOut;
 use tokio_util::task::TaskTracker;
 use zone_router::health::{Fault as ZoneFault, State};
-use zone_router::{Blob, FanOut, Router};
+use zone_router::{Blob, Router};
 
 use crate::copies::ReadRepairs;
 use crate::copies::Sampler;

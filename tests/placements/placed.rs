@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use backends::{Digest, Source};
 use bytes::Bytes;
+use replication::Placed;
 use serde_json::json;
-use zone_router::fanout::Placed;
 
 use super::stage::{Stage, blob, job};
 

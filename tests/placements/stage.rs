@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use backends::{Digest, Key, StoreConfig, Timeouts};
+use replication::{Authority, Job, Journal, NewJob, Next};
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
 use tests::real::{Postgres, QuayTables, Redis, plain_transport};
 use tests::site::{PASSWORD, Site, USER};
-use zone_router::fanout::{Authority, Job, Journal, NewJob, Next};
 use zone_router::{Blob, Zone};
 
 pub(crate) const LOCATIONS: [&str; 3] = ["zone-a", "zone-b", "zone-c"];

@@ -4,11 +4,11 @@ use anyhow::{Result, ensure};
 use backends::Digest;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use replication::{Placed, Wanted};
 use serde_json::json;
 use tests::image::{Image, Spec};
 use tests::quay::{Delivery, Options};
 use tests::site::{LOGIN, Site, ZONES};
-use zone_router::fanout::{Placed, Wanted};
 
 use super::stage::{Stage, job};
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use backends::{Digest, Key, Source, Store, Timeouts};
+use replication::{FanOut, Journal, Setup};
 use tests::real::{RadosGw, SeaweedFs, Swift, SwiftOptions};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use zone_router::fanout::{FanOut, Journal, Setup};
 use zone_router::{Blob, Zone};
 
 use crate::checks::{holds, noise};

@@ -1,4 +1,4 @@
-//! Which zone, in which order; and copies to the others.
+//! Which zone, in which order.
 //!
 //! A *zone* is one object store with a name. This crate knows zones and time; it knows no HTTP
 //! server and no registry: what a blob's key is, and who may have it, is decided above.
@@ -6,7 +6,6 @@
 mod blob;
 mod board;
 mod doubts;
-pub mod fanout;
 pub mod health;
 mod hedge;
 mod inquiry;
@@ -18,7 +17,6 @@ mod open;
 mod overdue;
 mod pace;
 mod policy;
-pub mod postgres;
 mod probe;
 pub mod rank;
 mod read;
@@ -35,7 +33,6 @@ mod watch;
 mod zone;
 
 pub use blob::Blob;
-pub use fanout::FanOut;
 pub use policy::Policy;
 pub use router::{Answer, NotOpened, Reading, Router};
 pub use settings::Settings;

@@ -278,9 +278,10 @@ impl Router {
         entrants
     }
 
-    /// All zones in the order in which a copy asks them: as reads do, and last those that reads leave
-    /// out.
-    pub(crate) fn sources(&self, digest: &Digest, class: SizeClass) -> Vec<usize> {
+    /// All zones, as indices into [`Router::zones`], in the order in which a copy asks them: as reads
+    /// do, and last those that reads leave out.
+    #[must_use]
+    pub fn sources(&self, digest: &Digest, class: SizeClass) -> Vec<usize> {
         let ranked = self.watch.view().rank(class, |zone| self.suspects.standing(digest, zone));
         let mut order: Vec<usize> = ranked.into_iter().map(|candidate| candidate.zone).collect();
         let last: Vec<usize> = (0..self.zones.len()).filter(|zone| !order.contains(zone)).collect();
@@ -289,7 +290,8 @@ impl Router {
     }
 
     /// Whether the zone of this name is out of use, for all that reads and probes have seen.
-    pub(crate) fn is_out_of_use(&self, zone: &str) -> bool {
+    #[must_use]
+    pub fn is_out_of_use(&self, zone: &str) -> bool {
         let view = self.watch.view();
         view.zones.iter().any(|view| &*view.name == zone && matches!(view.state, State::Ejected { .. }))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fanout::Backoff;
+use backends::Backoff;
 
 /// What limits probes, hedges, waits and ejections. The defaults suit stores 1 to 200 ms away.
 #[derive(Debug, Clone, Copy)]

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use backends::{ByteStream, Digest, Error, Kind, Open, Source};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use zone_router::fanout::Local;
+use replication::Local;
 
 use super::outcome::{CachedBlob, Lookup};
 use super::store::Cache;

@@ -9,9 +9,9 @@ use backends::{Digest, Error, Kind};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use http_body_util::BodyExt;
+use replication::Local as _;
 use tokio::sync::mpsc;
 use zone_router::NotOpened;
-use zone_router::fanout::Local as _;
 
 use super::layout::Layout;
 use super::{AtHand, Cache, FileBody, Filled, Follower, Lookup, NotKept, Opened, Origin};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytesize::ByteSize;
+use replication::{DAY, Limits, LimitsByZone, Timetable, Verify, Window};
 use serde::Deserialize;
-use zone_router::fanout::{DAY, Limits, LimitsByZone, Timetable, Verify, Window};
 
 use super::ConfigError;
 use super::located::Located;

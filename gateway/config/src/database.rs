@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use backends::Secret;
 use percent_encoding::percent_decode_str;
+use postgres_connection::{Address, Database, Mode};
 use serde::Deserialize;
-use zone_router::postgres::{Address, Database, Mode};
 
 use super::quay::Untyped;
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use backends::Secret;
+use postgres_connection::Database;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
-use zone_router::postgres::Database;
 
 use super::ConfigError;
 use super::located::Located;

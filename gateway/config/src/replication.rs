@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use postgres_connection::Database;
 use serde::Deserialize;
-use zone_router::postgres::Database;
 
 use super::ConfigError;
 use super::bounds::settable;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use backends::{Secret, StoreConfig};
 use ipnet::IpNet;
+use replication::{LimitsByZone, Verify};
 use url::Url;
 use zone_router::Policy;
-use zone_router::fanout::{LimitsByZone, Verify};
 
 use super::ConfigError;
 use super::admin::{AdminSettings, admin};

@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use backends::Digest;
 use config::Settings;
 use moka::sync::Cache;
+use postgres_connection::{Client, Database, Line, Parameter, PostgresError, Purpose, Row, Type};
 use rustls::ClientConfig;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use zone_router::postgres::{Client, Database, Line, Parameter, PostgresError, Purpose, Row, Type};
 
 /// How long a namespace's own locations are remembered; Quay has no way to change them but by hand.
 const REGIONS_MEMORY: Duration = Duration::from_secs(60);

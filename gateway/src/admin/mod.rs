@@ -17,9 +17,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
+use replication::LaneStatus;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use zone_router::fanout::LaneStatus;
 
 use self::door::{Ends, Refusal};
 use crate::Gateway;

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use backends::Digest;
 use http::StatusCode;
-use zone_router::fanout::{NewJob, Shown, State, Which};
+use replication::{NewJob, Shown, State, Which};
 
 use crate::Gateway;
 use operations::queue::{Add, BACKLOG_MAX, Changed, JOBS_MAX, JobReport, Park, QueueReport, Retry};
@@ -157,7 +157,7 @@ fn state(text: &str) -> Result<State, Refusal> {
         .ok_or_else(|| (StatusCode::BAD_REQUEST, "a state is waiting, failing or parked".to_owned()))
 }
 
-fn reports(jobs: Vec<zone_router::fanout::JobView>) -> String {
+fn reports(jobs: Vec<replication::JobView>) -> String {
     let now = SystemTime::now();
     json(&jobs.into_iter().map(|job| JobReport::new(job, now)).collect::<Vec<_>>())
 }
@@ -194,6 +194,6 @@ fn understood<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refusal>
         .map_err(|error| (StatusCode::BAD_REQUEST, format!("not understood, is it another version? {error}")))
 }
 
-fn unreadable(error: zone_router::fanout::JournalError) -> Refusal {
+fn unreadable(error: replication::JournalError) -> Refusal {
     (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }

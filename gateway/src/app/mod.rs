@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use postgres_connection::Database;
+use replication::FanOut;
+use replication::{Authority, Bounds, Journal, JournalError, Setup};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zone_router::fanout::{Authority, Bounds, Journal, JournalError, Setup};
-use zone_router::postgres::Database;
-use zone_router::{FanOut, Router};
+use zone_router::Router;
 
 pub use self::reload::Reloader;
 use crate::Gateway;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backends::Source;
+use postgres_connection::PostgresError;
+use replication::{Authority, Job, Placed, Wanted};
 use tokio::time::timeout;
 use zone_router::Zone;
-use zone_router::fanout::{Authority, Job, Placed, Wanted};
-use zone_router::postgres::PostgresError;
 
 use crate::copies::spool::{NotKept, Spool};
 use quay_db::redis::{Locks, RedisError};

@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use replication::{Ages, AtRisk, FanOut, JournalError, LaneStatus, at_risk};
 use tokio_util::sync::CancellationToken;
-use zone_router::fanout::{Ages, AtRisk, JournalError, LaneStatus, at_risk};
 
 use operations::queue::{Rate, Sample};
-use zone_router::FanOut;
 
 /// Between two samples; longer where one takes long, so that reading takes a twentieth of the time at most.
 const INTERVAL: Duration = Duration::from_secs(5);

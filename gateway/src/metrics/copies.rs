@@ -1,6 +1,6 @@
 //! What is known of the copies, as it was sampled.
 
-use zone_router::fanout::{AGES, LaneStatus, TOOK};
+use replication::{AGES, LaneStatus, TOOK};
 
 use super::text::Text;
 use operations::queue::Sample;
@@ -118,7 +118,7 @@ fn failures(text: &mut Text, sample: &Sample) {
 mod tests {
     use std::sync::Arc;
 
-    use zone_router::fanout::{Ages, AtRisk, Took};
+    use replication::{Ages, AtRisk, Took};
 
     use super::*;
 

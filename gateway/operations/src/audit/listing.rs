@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use backends::Backoff;
 use backends::{Error, Kind, Store};
 use futures_util::TryStreamExt as _;
-use zone_router::fanout::Backoff;
 
 use super::compare::Seen;
 use super::layout::Layout;

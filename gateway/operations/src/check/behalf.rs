@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join3;
+use postgres_connection::PostgresError;
 use rustls::ClientConfig;
-use zone_router::postgres::PostgresError;
 
 use super::Progress;
 use super::advice::{Advice, Peer, Trouble};

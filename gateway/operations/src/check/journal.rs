@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use postgres_connection::Database;
+use replication::{Journal, JournalError};
 use rustls::ClientConfig;
-use zone_router::fanout::{Journal, JournalError};
-use zone_router::postgres::Database;
 
 use super::advice::{Advice, Peer, Trouble};
 use super::progress::Line;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use backends::Digest;
-use zone_router::fanout::Timetable;
+use replication::Timetable;
 
 use super::wire::AddJob;
 use crate::audit::{Count, Finding, Findings, Kind};
@@ -136,7 +136,7 @@ pub(super) fn time_by(table: &Timetable, bytes: u64, from: SystemTime) -> Option
 
 #[cfg(test)]
 mod tests {
-    use zone_router::fanout::Window;
+    use replication::Window;
 
     use super::*;
 

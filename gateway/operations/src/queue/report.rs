@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use replication::{JobView, LaneStatus};
 use serde::{Deserialize, Serialize};
-use zone_router::fanout::{JobView, LaneStatus};
 
 use super::sample::Sample;
 

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
+use replication::Timetable;
 use serde_json::{Value, json};
-use zone_router::fanout::Timetable;
 
 use super::feed::Fed;
 use super::plan::{Plan, time, time_by};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use replication::LaneStatus;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use zone_router::fanout::LaneStatus;
 use zone_router::{SizeClass, Snapshot, ZoneView};
 
 /// All zones at one moment, in their configured order, home first.

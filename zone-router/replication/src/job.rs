@@ -1,0 +1,87 @@
+//! What is to be copied, and where to.
+
+use std::sync::Arc;
+
+use backends::Digest;
+use zone_router::Blob;
+
+/// Repositories kept per job, the latest first.
+pub const MAX_REPOSITORIES: usize = 4;
+
+/// Longest repository name kept, in bytes: Quay's own column (`data/database.py:Repository`) has
+/// 255 characters beside a namespace of 255.
+const MAX_REPOSITORY_NAME: usize = 512;
+
+/// A job to be added: this blob into that zone. The two together are the job's identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    /// What to copy.
+    pub blob: Blob,
+    /// The zone that shall have it.
+    pub target: Arc<str>,
+    /// Its size in bytes, as someone said; a hint, since manifests are written by clients. For 0 see
+    /// [`Job::must_read`].
+    pub size: Option<u64>,
+    /// Where it was seen, for asking the registry about it.
+    pub repository: Option<String>,
+}
+
+impl NewJob {
+    /// A job; a repository name that no registry would give is left out.
+    #[must_use]
+    pub fn new(blob: Blob, target: Arc<str>, size: Option<u64>, repository: &str) -> Self {
+        let plausible = !repository.is_empty()
+            && repository.len() <= MAX_REPOSITORY_NAME
+            && !repository.contains(char::is_control);
+        Self { blob, target, size, repository: plausible.then(|| repository.to_owned()) }
+    }
+}
+
+/// A job as the journal holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// What to copy.
+    pub blob: Blob,
+    /// The zone that shall have it.
+    pub target: Arc<str>,
+    /// Its size in bytes, if anyone said; a hint.
+    pub size: Option<u64>,
+    /// Where it was seen, the latest first; at most [`MAX_REPOSITORIES`].
+    pub repositories: Vec<String>,
+    /// Failed tries so far.
+    pub attempts: u32,
+    /// Another one after every add: tells whether the job was added again since it was read.
+    pub(super) stamp: i64,
+}
+
+impl Job {
+    /// Whether what lies at the target is to be read and hashed, whatever any size says: a job of 0 bytes for a
+    /// blob that is not empty asks for that, since what lies there was found to be wrong. The journal keeps
+    /// the 0 until the job is done.
+    #[must_use]
+    pub fn must_read(&self) -> bool {
+        self.size == Some(0) && self.blob.digest != Digest::EMPTY
+    }
+}
+
+/// The repositories of a job after it was seen in `new` too.
+pub(super) fn merge(known: Vec<String>, new: Option<String>) -> Vec<String> {
+    let Some(new) = new else { return known };
+    let rest = known.into_iter().filter(|name| *name != new).collect::<Vec<_>>();
+    std::iter::once(new).chain(rest).take(MAX_REPOSITORIES).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_repositories_are_kept_once_each() {
+        let mut known = Vec::new();
+        for name in ["a", "b", "a", "c", "d", "e", "e"] {
+            known = merge(known, Some(name.to_owned()));
+        }
+        assert_eq!(known, ["e", "d", "c", "a"]);
+        assert_eq!(merge(known.clone(), None), known);
+    }
+}

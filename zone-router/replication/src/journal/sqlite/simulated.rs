@@ -1,0 +1,64 @@
+//! The journal's own statements on a disk in memory, with a clock and faults of a simulation.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::Connection;
+use tokio::time::sleep;
+
+use super::{PATIENCE, commit, migrate};
+use crate::JournalError;
+
+/// A commit takes so many milliseconds at most.
+const COMMIT_MS: u64 = 20;
+
+/// What is there instead of a disk and a clock. The disk outlives the journals that are opened on it.
+#[derive(Clone)]
+pub(crate) struct Simulated {
+    pub(crate) disk: Arc<Mutex<Connection>>,
+    pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    /// Whether the disk fails now.
+    pub(crate) failing: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Simulated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulated").finish_non_exhaustive()
+    }
+}
+
+impl Simulated {
+    /// An empty disk.
+    pub(crate) fn disk() -> Arc<Mutex<Connection>> {
+        let mut db = Connection::open_in_memory().expect("memory");
+        migrate(&mut db).expect("a schema");
+        Arc::new(Mutex::new(db))
+    }
+
+    /// A failing disk may have written all the same, and nobody knows.
+    pub(super) async fn write(
+        &self,
+        apply: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<(), JournalError> {
+        sleep(Duration::from_millis(fastrand::u64(..COMMIT_MS))).await;
+        let failing = (self.failing)();
+        if failing && fastrand::bool() {
+            return Err(JournalError::Closed);
+        }
+        commit(&mut self.disk.lock().expect("a lock"), vec![Box::new(apply)])?;
+        sleep(Duration::from_millis(fastrand::u64(..COMMIT_MS))).await;
+        if failing { Err(JournalError::Late(PATIENCE)) } else { Ok(()) }
+    }
+
+    pub(super) async fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        sleep(Duration::from_millis(1)).await;
+        if (self.failing)() && fastrand::bool() {
+            return Err(JournalError::Closed);
+        }
+        Ok(query(&self.disk.lock().expect("a lock"))?)
+    }
+}

@@ -1,0 +1,478 @@
+//! One copy at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use backends::faulty::{Fault as Spoil, Faulty, On};
+use backends::memory::MemoryStore;
+use backends::{Digest, Key, Kind, Source, Store};
+use bytes::Bytes;
+use zone_router::{Blob, Zone};
+
+use super::super::copy::{Means, Within};
+use super::super::pace::Pace;
+use super::super::{Bounds, CopyError, Fault, Limits, Local, Outcome, Verify};
+use super::scripted::{Mode, Scripted};
+use super::{blob, job};
+
+const GOOD: &[u8] = b"the right bytes";
+
+struct Three {
+    a: Arc<Scripted>,
+    b: Arc<Scripted>,
+    c: Arc<Scripted>,
+    blob: Blob,
+}
+
+impl Three {
+    fn new() -> Self {
+        Self { a: Scripted::new(), b: Scripted::new(), c: Scripted::new(), blob: blob(GOOD) }
+    }
+
+    /// Copies into zone b.
+    async fn copy(&self, size: Option<u64>) -> Result<Outcome, CopyError> {
+        self.copy_of(self.blob.clone(), size).await
+    }
+
+    async fn copy_of(&self, blob: Blob, size: Option<u64>) -> Result<Outcome, CopyError> {
+        let zones = [self.a.zone("zone-a"), self.b.zone("zone-b"), self.c.zone("zone-c")];
+        means(zones.to_vec()).copy(&job(blob, "zone-b", size)).await
+    }
+
+    async fn target_is_good(&self) {
+        assert_eq!(self.b.contents().await.into_values().collect::<Vec<_>>(), [GOOD]);
+    }
+}
+
+/// For copies into the second of these zones.
+pub(super) fn means(zones: Vec<Zone>) -> Means {
+    Means {
+        target: zones[1].clone(),
+        zones: zones.into(),
+        bounds: Bounds::default(),
+        verify: Verify::Size,
+        pace: Arc::new(Pace::new(Limits::default())),
+        router: None,
+        local: None,
+        authority: None,
+        within: Within::default(),
+    }
+}
+
+fn copied(from: &str) -> Outcome {
+    Outcome::Copied { from: Some(from.into()), bytes: GOOD.len() as u64, replaced: false }
+}
+
+fn replaced(from: &str) -> Outcome {
+    Outcome::Copied { from: Some(from.into()), bytes: GOOD.len() as u64, replaced: true }
+}
+
+#[tokio::test]
+async fn from_the_first_zone_that_has_it() {
+    let z = Three::new();
+    z.c.holds(&z.blob, GOOD);
+    assert_eq!(z.copy(Some(15)).await.unwrap(), copied("zone-c"));
+    z.target_is_good().await;
+    assert_eq!(z.copy(Some(15)).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(z.copy(None).await.unwrap(), Outcome::AlreadyThere);
+    let other = Three::new();
+    other.a.holds(&other.blob, GOOD);
+    other.c.holds(&other.blob, GOOD);
+    assert_eq!(other.copy(None).await.unwrap(), copied("zone-a"));
+}
+
+#[tokio::test]
+async fn a_source_that_fails_or_breaks_off_falls_to_the_next() {
+    for mode in [Mode::Breaks, Mode::Fails(Kind::Unavailable), Mode::Fails(Kind::Denied)] {
+        let z = Three::new();
+        z.a.holds(&z.blob, GOOD);
+        z.a.set(mode);
+        z.c.holds(&z.blob, GOOD);
+        assert_eq!(z.copy(Some(15)).await.unwrap(), copied("zone-c"), "{mode:?}");
+        z.target_is_good().await;
+    }
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_never_stored() {
+    let z = Three::new();
+    z.a.holds(&z.blob, b"the wrong bytes");
+    let error = z.copy(Some(15)).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Sources);
+    assert_eq!(error.failures.len(), 1);
+    assert!(error.failures[0].counts() && &*error.failures[0].zone == "zone-a");
+    assert!(!error.is_target_down());
+    assert!(z.b.contents().await.is_empty());
+    // The liar first, the honest one after it.
+    z.c.holds(&z.blob, GOOD);
+    assert_eq!(z.copy(Some(15)).await.unwrap(), copied("zone-c"));
+    z.target_is_good().await;
+}
+
+#[tokio::test]
+async fn an_object_of_the_wrong_size_is_replaced() {
+    for size in [Some(15), None] {
+        let z = Three::new();
+        z.b.holds(&z.blob, b"cut short");
+        z.a.holds(&z.blob, GOOD);
+        assert_eq!(z.copy(size).await.unwrap(), replaced("zone-a"));
+        z.target_is_good().await;
+    }
+}
+
+#[tokio::test]
+async fn a_size_that_a_client_made_up_does_no_harm() {
+    // Nowhere but at the target: read and hashed.
+    let z = Three::new();
+    z.b.holds(&z.blob, GOOD);
+    assert_eq!(z.copy(Some(7)).await.unwrap(), Outcome::AlreadyThere);
+    // At a second zone of the same size: not copied again.
+    z.a.holds(&z.blob, GOOD);
+    assert_eq!(z.copy(Some(7)).await.unwrap(), Outcome::AlreadyThere);
+    // Only at a source: copied all the same.
+    let z = Three::new();
+    z.a.holds(&z.blob, GOOD);
+    assert_eq!(z.copy(Some(7)).await.unwrap(), copied("zone-a"));
+    z.target_is_good().await;
+}
+
+/// Sizes that agree with what a client made up settle nothing where another zone says otherwise.
+#[tokio::test]
+async fn a_size_that_a_client_made_up_keeps_no_wrong_object() {
+    for size in [None, Some(9), Some(15), Some(4711)] {
+        let z = Three::new();
+        z.b.holds(&z.blob, b"cut short");
+        z.c.holds(&z.blob, GOOD);
+        assert_eq!(z.copy(size).await.unwrap(), replaced("zone-c"), "{size:?}");
+        z.target_is_good().await;
+        // The same the other way round: what is right is not written anew, nor what is wrong copied.
+        let z = Three::new();
+        z.b.holds(&z.blob, GOOD);
+        z.a.holds(&z.blob, b"cut short");
+        assert_eq!(z.copy(size).await.unwrap(), Outcome::AlreadyThere, "{size:?}");
+        assert_eq!(z.b.puts.load(Ordering::SeqCst), 0);
+        z.target_is_good().await;
+    }
+}
+
+/// Where all who know the size agree, nothing is read; a job that knows none has what is there read.
+#[tokio::test]
+async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
+    for (size, a, reads) in [
+        (Some(15), Some(GOOD), 0),
+        (Some(15), None, 0),
+        (None, Some(GOOD), 0),
+        (None, None, 1),
+        (Some(7), Some(GOOD), 1),
+    ] {
+        let z = Three::new();
+        z.b.holds(&z.blob, GOOD);
+        a.iter().for_each(|bytes| z.a.holds(&z.blob, bytes));
+        z.c.set(Mode::Fails(Kind::Unavailable));
+        assert_eq!(z.copy(size).await.unwrap(), Outcome::AlreadyThere);
+        assert_eq!(z.b.gets.load(Ordering::SeqCst), reads, "{size:?}");
+    }
+    // Other bytes of the right size, which a job of a size that no blob has is to find.
+    let z = Three::new();
+    z.a.holds(&z.blob, GOOD);
+    z.b.holds(&z.blob, b"the wrong bytes");
+    assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-a"));
+    z.target_is_good().await;
+}
+
+/// A job of 0 bytes has what lies there read, whoever knows its size: the cache, or zones that hold the same.
+#[tokio::test]
+async fn what_was_found_wrong_is_read_whoever_knows_its_size() {
+    let z = Three::new();
+    z.a.holds(&z.blob, GOOD);
+    z.b.holds(&z.blob, b"the wrong bytes");
+    let mut means = means(vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")]);
+    means.local = Some(Arc::new(AtHand(Source::bytes(Bytes::from_static(GOOD)))));
+    let found = job(z.blob.clone(), "zone-b", Some(0));
+    assert_eq!(means.copy(&found).await.unwrap(), replaced("the local copy"));
+    assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
+    z.target_is_good().await;
+    // Once it is right it is read, and stays.
+    assert_eq!(means.copy(&found).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!((z.b.gets.load(Ordering::SeqCst), z.b.puts.load(Ordering::SeqCst)), (2, 1));
+    let z = Three::new();
+    z.a.holds(&z.blob, b"");
+    z.b.holds(&z.blob, b"");
+    z.c.holds(&z.blob, GOOD);
+    z.c.set(Mode::Fails(Kind::Unavailable));
+    assert_eq!(
+        z.copy(Some(0)).await.unwrap_err().fault,
+        Fault::Sources,
+        "two that are empty agree on nothing"
+    );
+    z.c.set(Mode::Healthy);
+    assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-c"));
+    z.target_is_good().await;
+}
+
+/// What breaks off in the middle is lost to readers too.
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_replaced_or_told_of() {
+    let z = Spoiled::new();
+    z.hold(&[0, 1]);
+    z.faulty[1].always(On::Get, Spoil::CutAfter(1000));
+    let bytes = z.bytes.len() as u64;
+    let unsaid = job(z.blob.clone(), "zone-b", Some(0));
+    let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes, replaced: true };
+    assert_eq!(z.means().copy(&unsaid).await.unwrap(), replaced);
+    // Where nobody has it, it may be the blob.
+    z.stores[0].delete(&z.blob.key).await.unwrap();
+    assert_eq!(z.means().copy(&unsaid).await.unwrap_err().fault, Fault::Target);
+    z.faulty[0].always(On::Any, Spoil::Fail(Kind::Unavailable));
+    let error = z.means().copy(&unsaid).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Sources);
+    assert!(error.to_string().contains("zone-b: scripted cut"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_target_without_a_source_is_no_success() {
+    let z = Three::new();
+    z.b.holds(&z.blob, b"cut short");
+    let error = z.copy(Some(15)).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Nowhere);
+    assert!(error.to_string().contains("zone-b: the object there is not the blob, and stays"), "{error}");
+    z.a.holds(&z.blob, b"wrong bytes of another size");
+    assert_eq!(z.copy(None).await.unwrap_err().fault, Fault::Sources);
+    assert_eq!(z.b.contents().await.into_values().collect::<Vec<_>>(), [&b"cut short"[..]]);
+}
+
+#[tokio::test]
+async fn the_empty_blob_needs_no_source() {
+    let z = Three::new();
+    let empty = Blob { digest: Digest::EMPTY, key: Key::new("sha256/e3/empty") };
+    for mode in [Mode::Fails(Kind::Unavailable), Mode::Healthy] {
+        z.a.set(mode);
+        z.c.set(mode);
+        let outcome = z.copy_of(empty.clone(), Some(3)).await.unwrap();
+        let expected = match mode {
+            Mode::Healthy => Outcome::AlreadyThere,
+            _ => Outcome::Copied { from: None, bytes: 0, replaced: false },
+        };
+        assert_eq!(outcome, expected);
+    }
+    assert_eq!(z.b.contents().await.into_values().collect::<Vec<_>>(), [&b""[..]]);
+}
+
+#[tokio::test]
+async fn faults_are_told_apart() {
+    let z = Three::new();
+    let error = z.copy(None).await.unwrap_err();
+    assert_eq!((error.fault, error.to_string().as_str()), (Fault::Nowhere, "no zone has it"));
+
+    let wait = std::time::Duration::from_secs(7);
+    z.b.set(Mode::Fails(Kind::Throttled { retry_after: Some(wait) }));
+    let error = z.copy(None).await.unwrap_err();
+    assert_eq!((error.fault, error.retry_after()), (Fault::Target, Some(wait)));
+    assert!(error.is_target_down() && !error.failures[0].counts());
+
+    z.b.set(Mode::Healthy);
+    z.a.set(Mode::Fails(Kind::Timeout));
+    let error = z.copy(None).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Sources);
+    assert_eq!(error.to_string(), "no source; zone-a: scripted: timed out (503)");
+}
+
+#[tokio::test]
+async fn an_unusable_source_might_have_had_it() {
+    let z = Three::new();
+    let zones = [Zone::unusable("zone-a", "no such driver"), z.b.zone("zone-b"), z.c.zone("zone-c")];
+    let job = job(z.blob.clone(), "zone-b", Some(15));
+    let means = means(zones.to_vec());
+    let error = means.copy(&job).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Sources);
+    assert!(error.to_string().contains("zone-a: unusable: no such driver"), "{error}");
+    z.c.holds(&z.blob, GOOD);
+    assert_eq!(means.copy(&job).await.unwrap(), copied("zone-c"));
+}
+
+/// Zones a, b and c whose stores spoil what they give, and a blob of some pieces.
+struct Spoiled {
+    stores: [Arc<MemoryStore>; 3],
+    faulty: [Arc<Faulty>; 3],
+    blob: Blob,
+    bytes: Bytes,
+}
+
+impl Spoiled {
+    fn new() -> Self {
+        let stores = [(); 3].map(|()| Arc::new(MemoryStore::new()));
+        let faulty =
+            stores.each_ref().map(|store| Arc::new(Faulty::new(Arc::clone(store) as Arc<dyn Store>)));
+        let bytes: Bytes = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+        Self { stores, faulty, blob: blob(&bytes), bytes }
+    }
+
+    fn hold(&self, zones: &[usize]) {
+        zones.iter().for_each(|zone| self.stores[*zone].insert(self.blob.key.clone(), self.bytes.clone()));
+    }
+
+    fn means(&self) -> Means {
+        let zone = |at: usize| {
+            let name = ["zone-a", "zone-b", "zone-c"][at];
+            Zone::new(name, Arc::clone(&self.faulty[at]) as Arc<dyn Store>)
+        };
+        means((0..3).map(zone).collect())
+    }
+
+    async fn copy(&self) -> Result<Outcome, CopyError> {
+        self.copy_by(&self.means()).await
+    }
+
+    async fn copy_by(&self, means: &Means) -> Result<Outcome, CopyError> {
+        means.copy(&job(self.blob.clone(), "zone-b", Some(self.bytes.len() as u64))).await
+    }
+
+    fn calls(&self, zone: usize, on: On) -> u64 {
+        self.faulty[zone].calls(on)
+    }
+
+    async fn copied_whole(&self, outcome: Result<Outcome, CopyError>, from: &str) {
+        let bytes = self.bytes.len() as u64;
+        assert_eq!(outcome.unwrap(), Outcome::Copied { from: Some(from.into()), bytes, replaced: false });
+        assert_eq!(self.stores[1].head(&self.blob.key).await.unwrap().unwrap().size, bytes);
+    }
+}
+
+/// A first try looks at the target and reads; where that finds another size than was said, all are asked.
+#[tokio::test]
+async fn a_first_try_asks_as_little_as_it_can() {
+    for size in [1000, 1 << 20, 5 << 20] {
+        let mut z = Spoiled::new();
+        z.bytes = Bytes::from(vec![7; size]);
+        z.blob = blob(&z.bytes);
+        z.hold(&[0, 2]);
+        z.copied_whole(z.copy().await, "zone-a").await;
+        let calls = [z.calls(0, On::Head), z.calls(0, On::Get), z.calls(1, On::Head), z.calls(1, On::Put)];
+        assert_eq!(calls, [0, 1, 1, 1], "{size}");
+        assert_eq!((z.calls(2, On::Head), z.calls(2, On::Get)), (0, 0), "{size}");
+        // What is there is not written again.
+        assert_eq!(z.copy().await.unwrap(), Outcome::AlreadyThere);
+        assert_eq!(z.calls(1, On::Put), 1);
+    }
+    let z = Spoiled::new();
+    z.hold(&[2]);
+    let lie = job(z.blob.clone(), "zone-b", Some(5));
+    z.copied_whole(z.means().copy(&lie).await, "zone-c").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_breaks_off_goes_on_at_the_next_byte() {
+    let z = Spoiled::new();
+    z.hold(&[0]);
+    z.faulty[0].once(On::Get, Spoil::CutAfter(1_000_000));
+    z.copied_whole(z.copy().await, "zone-a").await;
+    assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (2, 1), "one put, read in two pieces");
+
+    // It breaks off for good: another goes on.
+    for fault in [Spoil::CutAfter(1_000_000), Spoil::StallAfter(1_000_000)] {
+        let z = Spoiled::new();
+        z.hold(&[0, 2]);
+        z.faulty[0].always(On::Get, fault);
+        z.copied_whole(z.copy().await, "zone-a").await;
+        let calls = (z.calls(0, On::Get), z.calls(2, On::Get), z.calls(1, On::Put));
+        assert_eq!(calls, (1, 1, 1), "{fault:?}");
+    }
+
+    // Nobody goes on: a bounded number of tries, and nothing is written.
+    let z = Spoiled::new();
+    z.hold(&[0, 2]);
+    z.faulty[0].always(On::Get, Spoil::CutAfter(100_000));
+    z.faulty[2].always(On::Get, Spoil::CutAfter(100_000));
+    let error = z.copy().await.unwrap_err();
+    assert_eq!((error.fault, error.failures.len()), (Fault::Sources, 2), "{error}");
+    assert_eq!((z.calls(0, On::Get), z.calls(2, On::Get)), (2, 2));
+    assert!(z.stores[1].head(&z.blob.key).await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_breaks_now_and_then_carries_a_large_blob() {
+    let mut z = Spoiled::new();
+    z.bytes = Bytes::from(vec![7; 100 << 20]);
+    z.blob = blob(&z.bytes);
+    z.hold(&[0]);
+    z.faulty[0].always(On::Get, Spoil::CutAfter(20 << 20));
+    z.copied_whole(z.copy().await, "zone-a").await;
+    assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (5, 1));
+}
+
+/// Who goes on after the one that broke off gives wrong bytes: neither is believed, each is asked alone.
+#[tokio::test(start_paused = true)]
+async fn of_several_sources_the_one_that_lied_is_found() {
+    for (liar, honest) in [(0, 2), (2, 0)] {
+        let z = Spoiled::new();
+        z.hold(&[0, 2]);
+        z.faulty[0].once(On::Get, Spoil::CutAfter(1_000_000));
+        z.faulty[liar].always(On::Get, Spoil::FlipBit(77));
+        z.copied_whole(z.copy().await, ["zone-a", "zone-b", "zone-c"][honest]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_object_of_another_size_never_goes_on() {
+    let z = Spoiled::new();
+    z.hold(&[0]);
+    z.stores[2].insert(z.blob.key.clone(), Bytes::from_static(b"of another size"));
+    z.faulty[0].always(On::Get, Spoil::CutAfter(1_000_000));
+    let outcome = z.copy().await;
+    z.copied_whole(outcome, "zone-a").await;
+    assert_eq!(z.calls(0, On::Get), 2);
+}
+
+/// What a target refuses was right when it left: the source is not to blame, and not asked again.
+#[tokio::test]
+async fn a_digest_that_the_target_refuses_is_the_targets_fault() {
+    let z = Three::new();
+    z.a.holds(&z.blob, GOOD);
+    z.c.holds(&z.blob, GOOD);
+    z.b.set(Mode::Refuses(Kind::Corrupt));
+    let error = z.copy(Some(15)).await.unwrap_err();
+    assert_eq!((error.fault, &*error.failures[0].zone), (Fault::Target, "zone-b"));
+    assert!(!error.is_target_down());
+    assert_eq!(z.c.gets.load(Ordering::SeqCst), 0);
+}
+
+/// A cache.
+#[derive(Debug)]
+struct AtHand(Source);
+
+#[async_trait]
+impl Local for AtHand {
+    async fn find(&self, digest: &Digest) -> Option<Source> {
+        (*digest == self.0.digest()).then(|| self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
+    let z = Spoiled::new();
+    z.hold(&[0, 2]);
+    let mut means = z.means();
+    means.local = Some(Arc::new(AtHand(Source::bytes(z.bytes.clone()))));
+    z.copied_whole(z.copy_by(&means).await, "the local copy").await;
+    assert_eq!(z.calls(0, On::Any) + z.calls(2, On::Any), 0, "no zone is asked");
+    // Its size is the right one, whatever a client said.
+    let wrong = job(z.blob.clone(), "zone-b", Some(3));
+    assert_eq!(means.copy(&wrong).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(z.calls(1, On::Get), 0);
+
+    let z = Spoiled::new();
+    z.hold(&[0]);
+    let broken = Faulty::new(Arc::new(MemoryStore::new()));
+    broken.put(&z.blob.key, &Source::bytes(z.bytes.clone())).await.unwrap();
+    broken.always(On::Get, Spoil::CutAfter(1_000_000));
+    let mut means = z.means();
+    let size = z.bytes.len() as u64;
+    let at_hand = Source::object(Arc::new(broken), z.blob.key.clone(), size, z.blob.digest);
+    means.local = Some(Arc::new(AtHand(at_hand)));
+    z.copied_whole(z.copy_by(&means).await, "the local copy").await;
+    assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (1, 1));
+    // Another blob is not at hand.
+    let other = job(blob(b"other"), "zone-b", None);
+    assert_eq!(means.copy(&other).await.unwrap_err().fault, Fault::Nowhere);
+}
