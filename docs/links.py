@@ -16,7 +16,7 @@ OUTSIDE = ["*.md", ".github/**/*.md", "backends/**/*.md", "benches/**/*.md", "de
            "gateway/**/*.md", "tests/**/*.md", "zone-router/**/*.md"]
 # Files whose text may name a page of the book, such as `docs/src/design/pull.md`.
 SOURCES = ["**/*.rs", "**/*.toml", "**/*.yaml", "**/*.yml", *OUTSIDE]
-# Pages of the book itself are excluded from generated-table checks only by not matching.
+# Between these lines stands a table that describes the code.
 MARKER = re.compile(r"^<!-- (generated: ([a-z0-9-]+)|end generated) -->$", re.MULTILINE)
 
 
