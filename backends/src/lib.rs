@@ -1,8 +1,4 @@
-//! How to speak to one object store.
-//!
-//! One [`Store`] per protocol, each folder of the same shape (`config`, `request`, `sign`, `mod`),
-//! so that who has read one has read all. This crate knows no zones and no registry: a store has a
-//! root, keys below it, and errors sorted by what they mean to whoever chooses between stores.
+#![doc = include_str!("../README.md")]
 
 mod answer;
 pub mod azure;

@@ -1,7 +1,4 @@
-//! The gateway: TLS, HTTP, the registry's ways, the disk cache, and the operators' side.
-//!
-//! [`App::bind`] builds the parts in order, [`App::run`] serves until told to stop. `pull` and
-//! `push` are the two stories, each readable from top to bottom.
+#![doc = include_str!("../README.md")]
 
 mod admin;
 mod app;

@@ -336,7 +336,7 @@ impl Drop for Gateway {
 }
 
 /// The binary beside the running test or program.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let here = std::env::current_exe().unwrap_or_default();
     // A test lies in `deps` below the folder of the binaries.
     let found =

@@ -1,7 +1,4 @@
-//! Which zone, in which order.
-//!
-//! A *zone* is one object store with a name. This crate knows zones and time; it knows no HTTP
-//! server and no registry: what a blob's key is, and who may have it, is decided above.
+#![doc = include_str!("../README.md")]
 
 mod blob;
 mod board;

@@ -1,4 +1,4 @@
-//! Certificates: the gateway's own, and whom it trusts.
+#![doc = include_str!("../README.md")]
 
 mod made;
 mod roots;

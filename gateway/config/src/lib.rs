@@ -1,4 +1,4 @@
-//! Configuration: one YAML file, Quay's own file beside it, and the environment over both.
+#![doc = include_str!("../README.md")]
 
 mod admin;
 mod bounds;

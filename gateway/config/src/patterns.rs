@@ -1,5 +1,6 @@
 //! Host names and patterns of them, as in `registry.redirects_to`.
 
+use std::fmt;
 use std::path::Path;
 
 use super::ConfigError;
@@ -39,6 +40,12 @@ impl Patterns {
     #[must_use]
     pub fn names_exactly(&self, host: &str) -> bool {
         self.0.iter().any(|name| name == host)
+    }
+}
+
+impl fmt::Display for Patterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
     }
 }
 

@@ -1,89 +1,116 @@
 //! What was understood of a configuration, for an operator's eyes: secrets cut out.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use crate::{JournalSettings, Settings};
 
 /// The configuration as understood, zone by zone; opens no connection.
 #[must_use]
 pub fn summary(settings: &Settings) -> String {
-    let mut text = String::new();
-    let mut line = |key: &str, value: &dyn std::fmt::Display| {
+    let mut lines = Lines(String::new());
+    served(&mut lines, settings);
+    registry(&mut lines, settings);
+    replication(&mut lines, settings);
+    local(&mut lines, settings);
+    lines.0 + &zones(settings)
+}
+
+/// A key and its value a line.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, key: &str, value: impl Display) {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{key:<24}{value}");
-    };
-    line("listen", &settings.listen);
-    line("hostname", &settings.hostname);
+        let _ = writeln!(self.0, "{key:<24}{value}");
+    }
+}
+
+fn served(lines: &mut Lines, settings: &Settings) {
+    lines.add("listen", settings.listen);
+    lines.add("hostname", &settings.hostname);
     match &settings.tls {
-        Some(tls) => line("tls", &format!("{} with {}", tls.certificate.display(), tls.key.display())),
-        None => line("tls", &format!("made in {}", settings.state_dir.display())),
+        Some(tls) => lines.add("tls", format!("{} with {}", tls.certificate.display(), tls.key.display())),
+        None => lines.add("tls", format!("made in {}", settings.state_dir.display())),
     }
-    line("state_dir", &settings.state_dir.display());
+    lines.add("state_dir", settings.state_dir.display());
     match &settings.journal {
-        JournalSettings::Sqlite => line("journal", &"SQLite, in state_dir: of this gateway alone"),
-        JournalSettings::Postgres(database) => line("journal", &format!("{database}: shared")),
+        JournalSettings::Sqlite => lines.add("journal", "SQLite, in state_dir: of this gateway alone"),
+        JournalSettings::Postgres(database) => lines.add("journal", format!("{database}: shared")),
     }
-    line("registry.kind", &format!("{:?}", settings.registry_kind).to_lowercase());
-    line("registry's own name", &settings.registry_hostname);
+}
+
+fn registry(lines: &mut Lines, settings: &Settings) {
+    lines.add("registry.kind", format!("{:?}", settings.registry_kind).to_lowercase());
+    lines.add("registry's own name", &settings.registry_hostname);
     for instance in &settings.instances {
         match settings.instances.len() {
             1 => {
-                line("registry.url", &instance.url);
-                line("name in its certificate", &instance.server_name);
+                lines.add("registry.url", &instance.url);
+                lines.add("name in its certificate", &instance.server_name);
             }
-            _ => line(
+            _ => lines.add(
                 &format!("registry {}", instance.name),
-                &format!(
+                format!(
                     "{}, certificate for {}, prefers {}",
                     instance.url, instance.server_name, instance.zone
                 ),
             ),
         }
     }
-    match &settings.account {
-        Some(account) => line("registry.account", &format!("{}, password given", account.username)),
-        None => line("registry.account", &"none"),
+    if let Some(hosts) = &settings.redirects_to {
+        lines.add("registry.redirects_to", hosts);
     }
+    if settings.forward_headers != Default::default() {
+        lines.add("forward_headers", &settings.forward_headers);
+    }
+    match &settings.account {
+        Some(account) => lines.add("registry.account", format!("{}, password given", account.username)),
+        None => lines.add("registry.account", "none"),
+    }
+}
+
+fn replication(lines: &mut Lines, settings: &Settings) {
     match &settings.replication.placements {
         Some(placements) => {
-            line("placements", &placements.database);
+            lines.add("placements", &placements.database);
             match &placements.lock {
-                Some(redis) => line("Quay's lock", redis),
-                None => line("Quay's lock", &"none: replication.quay_lock is off"),
+                Some(redis) => lines.add("Quay's lock", redis),
+                None => lines.add("Quay's lock", "none: replication.quay_lock is off"),
             }
         }
-        None => line("placements", &"none: Quay is not told of copies"),
+        None => lines.add("placements", "none: Quay is not told of copies"),
     }
     let sweep = &settings.replication.sweep;
     match (&settings.account, sweep.enabled) {
         (Some(_), true) => {
             let every = humantime::format_duration(sweep.every);
-            line("sweep", &format!("every {every}, {} requests a second at most", sweep.rate));
+            lines.add("sweep", format!("every {every}, {} requests a second at most", sweep.rate));
         }
-        _ => line("sweep", &"none"),
+        _ => lines.add("sweep", "none"),
     }
+}
+
+fn local(lines: &mut Lines, settings: &Settings) {
     for file in &settings.ca_files {
-        line("ca", &file.display());
+        lines.add("ca", file.display());
     }
     let cache = &settings.cache;
-    let size = bytesize::ByteSize(cache.size);
-    let reserve = bytesize::ByteSize(cache.reserve);
-    line("cache", &format!("{} in {}, leaving {reserve} of the disk free", size, cache.dir.display()));
-    line("admin.listen", &settings.admin.listen);
-    line(
-        "commands",
-        &match (settings.admin.takes_commands(), &settings.admin.token) {
-            (true, Some(_)) => "with the token of admin.token_file",
-            (true, None) => "from this machine alone",
-            (false, _) => "refused: admin.listen is not on loopback, and there is no admin.token_file",
-        },
-    );
-    match settings.names_differ() {
-        true => line("names", &"token realm and Location are rewritten to hostname"),
-        false => line("names", &"the registry's and the gateway's are one, nothing is rewritten"),
+    let (size, reserve) = (bytesize::ByteSize(cache.size), bytesize::ByteSize(cache.reserve));
+    lines.add("cache", format!("{size} in {}, leaving {reserve} of the disk free", cache.dir.display()));
+    lines.add("admin.listen", settings.admin.listen);
+    if !settings.admin.hosts.is_empty() {
+        lines.add("admin.hosts", settings.admin.hosts.join(", "));
     }
-    text.push_str(&zones(settings));
-    text
+    let commands = match (settings.admin.takes_commands(), &settings.admin.token) {
+        (true, Some(_)) => "with the token of admin.token_file",
+        (true, None) => "from this machine alone",
+        (false, _) => "refused: admin.listen is not on loopback, and there is no admin.token_file",
+    };
+    lines.add("commands", commands);
+    match settings.names_differ() {
+        true => lines.add("names", "token realm and Location are rewritten to hostname"),
+        false => lines.add("names", "the registry's and the gateway's are one, nothing is rewritten"),
+    }
 }
 
 fn zones(settings: &Settings) -> String {

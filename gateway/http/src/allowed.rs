@@ -5,6 +5,8 @@
 //! headers, as Quay's gunicorn does, takes `X_Forwarded_For` for `X-Forwarded-For` (RFC 3875 section
 //! 4.1.18). So no name with an underscore passes, and of those that begin with `X-` the ones below.
 
+use std::fmt;
+
 use http::HeaderName;
 
 /// Names that pass: HTTP's own (RFC 9110), Quay's web UI (`X-CSRF-Token`, `X-Requested-With`), tracing
@@ -124,6 +126,12 @@ impl Allowed {
             None => one == name,
         };
         (known && !name.contains('_')) || self.0.iter().any(added)
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What clients share, and how much of it one of them may have: pools of slots, and the memory budget.
+#![doc = include_str!("../README.md")]
 
 pub mod memory;
 pub mod pool;

@@ -1,4 +1,4 @@
-//! What operators run: checks, audits, benchmarks, and commands to a running gateway.
+#![doc = include_str!("../README.md")]
 
 pub mod audit;
 pub mod bench;

@@ -1,5 +1,4 @@
-//! Quay's database, as far as copies concern it: which blobs Quay has, where it believes them to be,
-//! and which locations a namespace has of its own.
+#![doc = include_str!("../README.md")]
 
 pub mod redis;
 mod statements;

@@ -1,5 +1,6 @@
 //! The gateway as a whole: built in order, bound before anything starts.
 
+mod build;
 mod reload;
 
 use std::net::SocketAddr;
@@ -7,40 +8,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use postgres_connection::Database;
-use replication::FanOut;
-use replication::{Authority, Bounds, Journal, JournalError, Setup};
+use replication::Authority;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zone_router::Router;
 
 pub use self::reload::Reloader;
 use crate::Gateway;
 use crate::admin;
-use crate::copies::Quay;
-use crate::copies::ReadRepairs;
-use crate::copies::Spool;
-use crate::copies::{self, Sampler};
-use crate::drains::Word;
-use crate::gateway::UNKEPT_PARTS_MAX;
-use crate::index_manifests::Queued;
-use crate::metrics::Metrics;
-use crate::metrics::Sizes;
-use crate::permissions::Permissions;
+use crate::copies::{self};
 use crate::server;
 use crate::server::descriptors;
 use crate::sweep::Sweep;
-use blob_cache::{AtHand, Cache, DirectoryLock};
-use config::{JournalSettings, Settings};
-use limits::memory::{self, Memory};
-use limits::pool::Pool;
-use quay_db::QuayDatabase;
-use quay_db::redis::Locks;
+use blob_cache::DirectoryLock;
+use config::Settings;
+use limits::memory::{self};
 use registry::account::Reader;
 use registry::redirects::RedirectClient;
-use registry::upload_affinity::Uploads;
 use registry::upstream::Upstream;
 use registry::{self, Names};
 
@@ -49,9 +34,6 @@ const LANES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For aborts of uploads under way: unfinished parts take room at a store, and nobody sees them.
 const TIDYING_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The journal's file in `state_dir`, where it lies in one.
-const JOURNAL: &str = "journal.sqlite";
 
 /// A gateway that is bound and ready to run.
 #[derive(Debug)]
@@ -89,78 +71,8 @@ impl App {
         for unusable in zones.iter().filter_map(config::unusable) {
             tracing::warn!("{unusable}");
         }
-        let cache = open_cache(&settings).await?;
-        let journal = journal(&settings, &client_tls).await.context("the journal cannot be opened")?;
-        let registry = registry::registry(&settings);
-        let names = Names::new(&settings.registry_hostname, &settings.hostname);
-        let upstream = Arc::new(Upstream::new(&settings, &client_tls)?);
-        let follow = RedirectClient::new(&client_tls, &settings)?;
-        let reader = Reader::new(
-            &settings,
-            Arc::clone(&upstream),
-            names.clone(),
-            follow.clone(),
-            Arc::clone(&registry),
-            &client_tls,
-        )?;
-        let reader = reader.map(Arc::new);
-        let database = quay_db::connect(&settings).await?.map(Arc::new);
-        let authority = quay(&settings, reader.clone(), database.clone())?;
         let stop_copies = CancellationToken::new();
-        let policies = settings.policies.clone();
-        let read = zones.iter().cloned().zip(policies.iter().copied()).collect();
-        let router = Arc::new(Router::with(read, settings.routing));
-        let word = Word::open(Arc::clone(&router), policies, &settings.state_dir);
-        let word = Arc::new(word.context("state_dir cannot be used")?);
-        router.start(&stop_copies);
-        upstream.start(&stop_copies);
-        let fanout = Setup {
-            bounds: copy_bounds(&settings),
-            limits: settings.copy_limits.clone(),
-            verify: settings.verify,
-            router: Some(Arc::clone(&router)),
-            local: Some(Arc::new(AtHand(Arc::clone(&cache)))),
-            authority: Some(Arc::new(authority)),
-            ..Setup::new(zones.clone(), journal)
-        };
-        let fanout = FanOut::start(fanout, stop_copies.clone());
-        let home = router.zones().first().map(|zone| Arc::clone(&zone.name));
-        let targets: Vec<Arc<str>> = settings.targets.iter().map(|name| name.as_str().into()).collect();
-        let memory = settings.limits.memory_budget();
-        tracing::info!(bytes = memory, "limits.memory");
-        let gateway = Gateway {
-            registry,
-            names,
-            upstream,
-            reader,
-            database,
-            uploads: Uploads::default(),
-            follow,
-            permissions: Permissions::new(
-                settings.limits.permissions,
-                settings.timeouts.permission,
-                settings.timeouts.registry_first_pull,
-            ),
-            sizes: Sizes::default(),
-            unkept_parts: Pool::new("whole reads for a part of a blob that is not kept", UNKEPT_PARTS_MAX, 0),
-            cache,
-            metrics: Metrics::new(&zones),
-            sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),
-            sweep: Arc::default(),
-            router,
-            word,
-            repairs: ReadRepairs::new(),
-            fanout,
-            hostname: settings.hostname.parse().context("hostname cannot stand in a header")?,
-            pushes: TaskTracker::new(),
-            queued: Queued::new(),
-            connections: Pool::new("limits.connections", settings.limits.connections, server::WAITING_MAX),
-            // Whoever gets none is told so at once.
-            requests: Pool::new("limits.requests", settings.limits.requests, 0),
-            memory: Memory::new(memory),
-            targets,
-            settings,
-        };
+        let gateway = build::gateway(settings, zones, &client_tls, &stop_copies).await?;
         let app = Self {
             gateway: Arc::new(gateway),
             listener,
@@ -290,23 +202,6 @@ async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
 }
 
-/// The drivers bear a source that gives nothing for `timeouts.zone_stall`; copies see it sooner, and
-/// have as long to go on elsewhere.
-fn copy_bounds(settings: &Settings) -> Bounds {
-    Bounds { stall: settings.timeouts.zone_stall * 2 / 5, ..Bounds::default() }
-}
-
-/// The journal; a database that is away now is waited for.
-pub(crate) async fn journal(
-    settings: &Settings,
-    tls: &rustls::ClientConfig,
-) -> Result<Journal, JournalError> {
-    match &settings.journal {
-        JournalSettings::Sqlite => Journal::open(&settings.state_dir.join(JOURNAL)),
-        JournalSettings::Postgres(database) => Journal::connect(Database::clone(database), tls).await,
-    }
-}
-
 /// The registry as copies ask and tell it, by itself: over connections of its own. Needs a Tokio
 /// runtime.
 ///
@@ -320,34 +215,7 @@ pub async fn authority(settings: &Settings) -> anyhow::Result<Arc<dyn Authority>
     let upstream = Arc::new(Upstream::new(settings, &tls)?);
     let reader = Reader::new(settings, upstream, names, follow, registry::registry(settings), &tls)?;
     let database = quay_db::connect(settings).await?.map(Arc::new);
-    Ok(Arc::new(quay(settings, reader.map(Arc::new), database)?))
-}
-
-/// Quay, as the copies ask and tell it.
-fn quay(
-    settings: &Settings,
-    reader: Option<Arc<Reader>>,
-    database: Option<Arc<QuayDatabase>>,
-) -> anyhow::Result<Quay> {
-    let placements = settings.replication.placements.as_ref();
-    let locks = match placements.and_then(|placements| placements.lock.as_ref()) {
-        Some(redis) => {
-            Some(Locks::new(redis.clone(), certificates::client_with(settings, redis.root.as_ref())?))
-        }
-        None => None,
-    };
-    let locations = placements.map(|placements| placements.locations.clone()).unwrap_or_default();
-    let spool = Spool::new(&settings.state_dir, settings.replication.fetch_max);
-    Ok(Quay::new(reader, database, locks, locations, spool))
-}
-
-async fn open_cache(settings: &Settings) -> anyhow::Result<Arc<Cache>> {
-    let settings = settings.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        Cache::open(&settings.cache, &settings.limits, &settings.timeouts)
-    })
-    .await?;
-    opened.context("cache.dir cannot be used")
+    Ok(Arc::new(build::quay(settings, reader.map(Arc::new), database)?))
 }
 
 /// `TlsAcceptor` says nothing of itself.

@@ -25,6 +25,7 @@ fn of_tls(peer: &Peer, error: rustls::Error) -> Advice {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn of_the_stores_own_codes() {
     use Name::{Authenticate, Put};
     for (step, driver, kind, code, cause, fix) in [

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use super::*;
 
+mod instances;
+mod replication;
+
 const QUAY: &str = r"
 SERVER_HOSTNAME: quay.example.com
 PREFERRED_URL_SCHEME: https
@@ -157,73 +160,6 @@ registry:
 ";
 
 #[test]
-fn instances_of_all_zones() {
-    let settings = loaded(INSTANCES, &[]);
-    let all: Vec<_> = settings
-        .instances
-        .iter()
-        .map(|instance| (instance.name.as_str(), instance.zone.as_str(), instance.server_name.as_str()))
-        .collect();
-    let own = "quay.example.com";
-    assert_eq!(
-        all,
-        [("zone-b", "zone-b", own), ("zone-a", "zone-a", "a.internal"), ("zone-b~2", "zone-b", own)]
-    );
-    assert!(!settings.warnings.iter().any(|warning| warning.contains("registry.instances")));
-    let printed = crate::summary(&settings);
-    assert!(
-        printed.contains("https://b.internal:8443/, certificate for quay.example.com, prefers zone-b"),
-        "{printed}"
-    );
-    let elsewhere = loaded(&INSTANCES.replace("home: zone-a", "home: zone-c"), &[]);
-    assert!(elsewhere.warnings.iter().any(|warning| warning.contains("has the home zone zone-c")));
-    let given = [("QUAY_GATEWAY__REGISTRY__INSTANCES", "[{url: 'http://c', zone: zone-c}]")];
-    assert_eq!(loaded(INSTANCES, &given).instances[0].name, "zone-c");
-}
-
-#[test]
-fn instances_are_refused_where_they_stand() {
-    for (from, to, wanted) in [
-        (
-            "zone: zone-a,",
-            "zone: zone-aa,",
-            "gateway.yaml:6: registry.instances: there is no zone zone-aa; did you mean zone-a?",
-        ),
-        (
-            "zone: zone-a,",
-            "zone: paris,",
-            "gateway.yaml:6: registry.instances: there is no zone paris; zones are zone-a, zone-b, zone-c",
-        ),
-        ("zone: zone-a, ", "", "gateway.yaml:6: registry.instances: https://a.internal:8443/ has no zone"),
-        (
-            "http://b2.internal",
-            "https://A.internal:8443/",
-            "gateway.yaml:7: registry.instances: https://a.internal:8443/ is there twice",
-        ),
-        ("url: 'http://b2.internal', ", "", "gateway.yaml:7: registry.instances: an entry has no url"),
-        ("http://b2.internal", "http://b2/x", "gateway.yaml:7: registry.instances: url: must hold no path"),
-        ("server_name:", "servername:", "gateway.yaml:6:"),
-        (
-            "  config:",
-            "  url: https://q\n  config:",
-            "gateway.yaml:3: registry.url and registry.instances are both given: remove registry.url",
-        ),
-    ] {
-        let gateway = INSTANCES.replace(from, to);
-        assert_ne!(gateway, INSTANCES, "{from}");
-        let error = refused(&gateway);
-        assert!(error.contains(wanted), "{gateway}\n{error}\nwanted {wanted}");
-    }
-    let none = refused("registry:\n  config: quay.yaml\n  instances: []\n");
-    assert!(none.contains("gateway.yaml:3: registry.instances: 0 entries"), "{none}");
-    let other = refused("registry:\n  kind: distribution\n  instances: [{url: 'http://x', zone: a}]\n");
-    assert!(other.contains("gateway.yaml:3: registry.instances are Quays that share"), "{other}");
-    let variable = [("QUAY_GATEWAY__REGISTRY__URL", "http://x")];
-    let both = refused_with(INSTANCES, QUAY, &variable);
-    assert!(both.contains("gateway.yaml: registry.url (from QUAY_GATEWAY__REGISTRY__URL) and"), "{both}");
-}
-
-#[test]
 fn what_is_wrong_is_refused_where_it_stands() {
     for (gateway, wanted) in [
         ("hostnam: x\n", "gateway.yaml:1:"),
@@ -343,88 +279,17 @@ fn the_journal_is_a_file_or_a_database_and_its_password_is_never_shown() {
     }
 }
 
-/// Quay's file with these lines too.
-fn with_quay(gateway: &str, more: &str) -> Result<Settings, ConfigError> {
-    Folder::new(gateway, &format!("{QUAY}{more}")).load(&[])
-}
-
-const SERVICES: &str = "DB_URI: postgresql://quay:hunter2@db.example.com/quay
-DB_CONNECTION_ARGS: {sslmode: disable, threadlocals: true}
-USER_EVENTS_REDIS: {host: redis.example.com, port: 6380, password: hunter2}
-";
-
 #[test]
-fn placements_are_kept_where_quays_own_file_says() {
-    let wanted = format!("{GATEWAY}replication: {{placements: true}}\n");
-    let settings = with_quay(&wanted, SERVICES).expect("is read");
-    let placements = settings.replication.placements.as_ref().expect("placements");
-    assert_eq!(placements.database.to_string(), "PostgreSQL db.example.com:5432/quay as quay, no TLS");
-    assert_eq!(placements.lock.as_ref().expect("a lock").port, 6380);
-    assert_eq!(placements.locations, ["zone-a", "zone-b", "zone-c"]);
-    let shown = format!("{settings:?}{}", crate::summary(&settings));
-    assert!(shown.contains("Redis redis.example.com:6380") && !shown.contains("hunter2"), "{shown}");
-    // Quay's own passwords are not even read where nobody asked.
-    let odd = "DB_URI: mysql+pymysql://u:hunter2@h/q\nDB_CONNECTION_ARGS: 7\nUSER_EVENTS_REDIS: []\n";
-    assert!(with_quay(GATEWAY, odd).expect("is read").replication.placements.is_none());
-    let own = format!(
-        "{GATEWAY}replication: {{placements: true, quay_lock: false, database: 'postgres://u:hunter2@other/q'}}\n"
-    );
-    let settings = with_quay(&own, odd).expect("is read");
-    let placements = settings.replication.placements.as_ref().expect("placements");
-    assert!(placements.database.to_string().contains("other:5432/q as u, TLS, verified"));
-    assert!(
-        placements.lock.is_none() && settings.warnings.iter().any(|told| told.contains("quay_lock is off"))
-    );
-}
-
-#[test]
-fn placements_that_cannot_be_kept_are_refused() {
-    let wanted = format!("{GATEWAY}replication: {{placements: true}}\n");
-    for (more, why) in [
-        ("", "Quay's database is not known"),
-        (&SERVICES.replace("postgresql:", "mysql+pymysql:"), "is a MySQL"),
-        (&SERVICES.replace("disable", "prefer"), "neither `verify-full` nor `disable`"),
-        (&SERVICES.replace("USER_EVENTS_REDIS", "BUILDLOGS_REDIS"), "has no USER_EVENTS_REDIS"),
-        (&SERVICES.replace("host: redis.example.com, ", ""), "USER_EVENTS_REDIS is not understood"),
-        (&SERVICES.replace("sslmode: disable", "sslrootcert: /conf/stack/none.pem"), "none.pem is not here"),
+fn a_summary_names_what_is_set() {
+    let set = "admin: {hosts: [gateway-admin.example.com]}\n";
+    let gateway =
+        GATEWAY.replace('}', ", redirects_to: ['*.cdn.example.com'], forward_headers: [X-Corp-*]}") + set;
+    let printed = crate::summary(&loaded(&gateway, &[]));
+    for line in [
+        "registry.redirects_to   *.cdn.example.com",
+        "forward_headers         x-corp-*",
+        "admin.hosts             gateway-admin.example.com",
     ] {
-        let refused = with_quay(&wanted, more).expect_err(why).to_string();
-        assert!(
-            refused.contains(why) && refused.contains("gateway.yaml:2") && !refused.contains("hunter2"),
-            "{refused}"
-        );
+        assert!(printed.contains(line), "{line} in {printed}");
     }
-    for (replication, why) in [
-        ("{database: 'postgres://u:hunter2@h/q'}", "without replication.placements: true"),
-        ("{placements: true, database: sqlite}", "Quay's database is a PostgreSQL"),
-        ("{sweep: {rate: 0}}", "replication.sweep.rate: not between"),
-        ("{sweep: {every: 0s}}", "replication.sweep.every: at least 1s"),
-    ] {
-        let refused = with_quay(&format!("{GATEWAY}replication: {replication}\n"), SERVICES).expect_err(why);
-        assert!(refused.to_string().contains(why), "{refused}");
-    }
-    let other = "registry: {kind: distribution, url: 'http://x'}\nreplication: {placements: true}\nzones: {a: [LocalStorage, {storage_path: /a}]}\n";
-    assert!(refused(other).contains("replication.placements are Quay's"));
-}
-
-#[test]
-fn pushes_are_copied_where_quay_learns_of_it_or_by_the_word() {
-    let off = QUAY.replace("REPLICATION: true", "REPLICATION: false");
-    assert_ne!(off, QUAY);
-    let load = |gateway: &str| Folder::new(gateway, &format!("{off}{SERVICES}")).load(&[]).expect("is read");
-    let nobody = load(GATEWAY);
-    assert!(nobody.targets.is_empty());
-    assert!(nobody.warnings.iter().any(|told| told.contains("so pushes are not copied")));
-    let told = load(&format!("{GATEWAY}replication: {{placements: true}}\n"));
-    assert_eq!(told.targets, ["zone-b", "zone-a"]);
-    let accepted = load(&format!("{GATEWAY}replication: {{accept_orphans: true}}\n"));
-    assert_eq!(accepted.targets, ["zone-b", "zone-a", "zone-c"]);
-    assert!(accepted.warnings.iter().any(|told| told.contains("says that this is meant")));
-    // With Quay's own replication, only what is beyond its default locations.
-    let beyond = loaded(&format!("{GATEWAY}replication: {{accept_orphans: true}}\n"), &[]);
-    assert!(beyond.warnings.iter().any(|told| told.contains("copies go to zone-c too")));
-    let given =
-        [("QUAY_GATEWAY__REPLICATION__SWEEP__RATE", "2"), ("QUAY_GATEWAY__REPLICATION__FETCH_MAX", "1GB")];
-    let settings = loaded(GATEWAY, &given).replication;
-    assert_eq!((settings.sweep.rate, settings.fetch_max), (2.0, 1_000_000_000));
 }

@@ -1,0 +1,155 @@
+//! The parts of a gateway, built in order.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use blob_cache::{AtHand, Cache};
+use config::{JournalSettings, Settings};
+use limits::memory::Memory;
+use limits::pool::Pool;
+use postgres_connection::Database;
+use quay_db::QuayDatabase;
+use quay_db::redis::Locks;
+use registry::Names;
+use registry::account::Reader;
+use registry::redirects::RedirectClient;
+use registry::upload_affinity::Uploads;
+use registry::upstream::Upstream;
+use replication::{Bounds, FanOut, Journal, JournalError, Setup};
+use rustls::ClientConfig;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zone_router::{Router, Zone};
+
+use crate::Gateway;
+use crate::copies::{Quay, ReadRepairs, Sampler, Spool};
+use crate::drains::Word;
+use crate::gateway::UNKEPT_PARTS_MAX;
+use crate::index_manifests::Queued;
+use crate::metrics::{Metrics, Sizes};
+use crate::permissions::Permissions;
+use crate::server;
+
+/// The journal's file in `state_dir`, where it lies in one.
+const JOURNAL: &str = "journal.sqlite";
+
+/// The gateway of this configuration. Probes and copies run from here on until `stop`.
+///
+/// # Errors
+/// The cache's folder, the journal, Quay's database or `state_dir` cannot be used, or a name in the settings cannot
+/// stand in a request.
+pub(super) async fn gateway(
+    settings: Settings,
+    zones: Vec<Zone>,
+    tls: &Arc<ClientConfig>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Gateway> {
+    let cache = open_cache(&settings).await?;
+    let journal = journal(&settings, tls).await.context("the journal cannot be opened")?;
+    let registry = registry::registry(&settings);
+    let names = Names::new(&settings.registry_hostname, &settings.hostname);
+    let upstream = Arc::new(Upstream::new(&settings, tls)?);
+    let follow = RedirectClient::new(tls, &settings)?;
+    let shared = Arc::clone(&upstream);
+    let reader = Reader::new(&settings, shared, names.clone(), follow.clone(), Arc::clone(&registry), tls)?;
+    let reader = reader.map(Arc::new);
+    let database = quay_db::connect(&settings).await?.map(Arc::new);
+    let authority = quay(&settings, reader.clone(), database.clone())?;
+    let policies = settings.policies.clone();
+    let read = zones.iter().cloned().zip(policies.iter().copied()).collect();
+    let router = Arc::new(Router::with(read, settings.routing));
+    let word = Word::open(Arc::clone(&router), policies, &settings.state_dir);
+    let word = Arc::new(word.context("state_dir cannot be used")?);
+    router.start(stop);
+    upstream.start(stop);
+    let metrics = Metrics::new(&zones);
+    let fanout = Setup {
+        bounds: copy_bounds(&settings),
+        limits: settings.copy_limits.clone(),
+        verify: settings.verify,
+        router: Some(Arc::clone(&router)),
+        local: Some(Arc::new(AtHand(Arc::clone(&cache)))),
+        authority: Some(Arc::new(authority)),
+        ..Setup::new(zones, journal)
+    };
+    let fanout = FanOut::start(fanout, stop.clone());
+    let home = router.zones().first().map(|zone| Arc::clone(&zone.name));
+    let targets: Vec<Arc<str>> = settings.targets.iter().map(|name| name.as_str().into()).collect();
+    let memory = settings.limits.memory_budget();
+    tracing::info!(bytes = memory, "limits.memory");
+    Ok(Gateway {
+        registry,
+        names,
+        upstream,
+        reader,
+        database,
+        uploads: Uploads::default(),
+        follow,
+        permissions: permissions(&settings),
+        sizes: Sizes::default(),
+        unkept_parts: Pool::new("whole reads for a part of a blob that is not kept", UNKEPT_PARTS_MAX, 0),
+        cache,
+        metrics,
+        sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),
+        sweep: Arc::default(),
+        router,
+        word,
+        repairs: ReadRepairs::new(),
+        fanout,
+        hostname: settings.hostname.parse().context("hostname cannot stand in a header")?,
+        pushes: TaskTracker::new(),
+        queued: Queued::new(),
+        connections: Pool::new("limits.connections", settings.limits.connections, server::WAITING_MAX),
+        // Whoever gets none is told so at once.
+        requests: Pool::new("limits.requests", settings.limits.requests, 0),
+        memory: Memory::new(memory),
+        targets,
+        settings,
+    })
+}
+
+fn permissions(settings: &Settings) -> Permissions {
+    let timeouts = &settings.timeouts;
+    Permissions::new(settings.limits.permissions, timeouts.permission, timeouts.registry_first_pull)
+}
+
+/// The drivers bear a source that gives nothing for `timeouts.zone_stall`; copies see it sooner, and
+/// have as long to go on elsewhere.
+fn copy_bounds(settings: &Settings) -> Bounds {
+    Bounds { stall: settings.timeouts.zone_stall * 2 / 5, ..Bounds::default() }
+}
+
+/// The journal; a database that is away now is waited for.
+async fn journal(settings: &Settings, tls: &ClientConfig) -> Result<Journal, JournalError> {
+    match &settings.journal {
+        JournalSettings::Sqlite => Journal::open(&settings.state_dir.join(JOURNAL)),
+        JournalSettings::Postgres(database) => Journal::connect(Database::clone(database), tls).await,
+    }
+}
+
+/// Quay, as the copies ask and tell it.
+pub(super) fn quay(
+    settings: &Settings,
+    reader: Option<Arc<Reader>>,
+    database: Option<Arc<QuayDatabase>>,
+) -> anyhow::Result<Quay> {
+    let placements = settings.replication.placements.as_ref();
+    let locks = match placements.and_then(|placements| placements.lock.as_ref()) {
+        Some(redis) => {
+            Some(Locks::new(redis.clone(), certificates::client_with(settings, redis.root.as_ref())?))
+        }
+        None => None,
+    };
+    let locations = placements.map(|placements| placements.locations.clone()).unwrap_or_default();
+    let spool = Spool::new(&settings.state_dir, settings.replication.fetch_max);
+    Ok(Quay::new(reader, database, locks, locations, spool))
+}
+
+async fn open_cache(settings: &Settings) -> anyhow::Result<Arc<Cache>> {
+    let settings = settings.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        Cache::open(&settings.cache, &settings.limits, &settings.timeouts)
+    })
+    .await?;
+    opened.context("cache.dir cannot be used")
+}

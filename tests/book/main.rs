@@ -1,0 +1,46 @@
+//! The book says what the code says: the code map is made from the modules' own first sentences, and every limit,
+//! timeout, option and metric has its row.
+//!
+//! `UPDATE_BOOK=1 cargo nextest run --test book` writes the tables that are made.
+
+mod code_map;
+mod rows;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A file of the workspace.
+fn read(path: &str) -> Result<String> {
+    std::fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
+}
+
+/// What stands between the marks of a table on a page, and where.
+fn table<'a>(page: &'a str, name: &str) -> Result<(&'a str, std::ops::Range<usize>)> {
+    let begin = format!("<!-- generated: {name} -->\n");
+    let start = page.find(&begin).with_context(|| format!("no table {name}"))? + begin.len();
+    let length =
+        page[start..].find("<!-- end generated -->").with_context(|| format!("{name} has no end"))?;
+    Ok((&page[start..start + length], start..start + length))
+}
+
+/// Checks that a table of a page is the one that the code makes; with `UPDATE_BOOK` it is written.
+fn check(path: &str, name: &str, made: &str) -> Result<()> {
+    let mut page = read(path)?;
+    let (written, range) = table(&page, name)?;
+    let made = format!("\n{made}\n");
+    if written == made {
+        return Ok(());
+    }
+    ensure!(
+        std::env::var_os("UPDATE_BOOK").is_some(),
+        "{path}: the table {name} is out of date; UPDATE_BOOK=1 cargo nextest run --test book writes it"
+    );
+    page.replace_range(range, &made);
+    Ok(std::fs::write(root().join(path), page)?)
+}
