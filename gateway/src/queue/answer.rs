@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use backends::Digest;
 use http::StatusCode;
-use replication::{NewJob, Shown, State, Which};
+use replication::{JobQuery as Shown, JobSelection as Which, NewJob, State};
 
 use super::report::{JobReport, QueueReport};
 use super::wire::{Add, BACKLOG_MAX, Changed, JOBS_MAX, Park, Retry};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use replication::{Ages, AtRisk, Failures, JournalError, LaneStatus, Took, at_risk};
+use replication::{Ages, AtRisk, Durations as Took, Failures, JournalError, LaneStatus, at_risk};
 use tokio_util::sync::CancellationToken;
 
 use crate::Gateway;

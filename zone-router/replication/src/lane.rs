@@ -79,7 +79,7 @@ impl Lane {
     /// Works until `shutdown`; copies under way are then dropped, and their jobs stay due.
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let mut work = Work {
-            wake: self.journal.bell(&self.means.target.name),
+            wake: self.journal.wake_up(&self.means.target.name),
             lane: Arc::new(self),
             running: JoinSet::new(),
             in_flight: HashMap::new(),
@@ -106,7 +106,7 @@ impl Lane {
     async fn perform(&self, job: Job, claimed: Instant) -> Ended {
         let end = tokio::select! {
             end = self.means.perform(&job) => end,
-            () = self.journal.hold(&job, claimed) => {
+            () = self.journal.renew_until_lost(&job, claimed) => {
                 warn!(zone = &**self.zone(), digest = %job.blob.digest, "another replica may have this copy: left to it");
                 return Ended::Lost;
             }
@@ -256,7 +256,7 @@ impl Work {
             End::Done(_) => {
                 if self.strikes >= OUTAGE {
                     info!(zone = &*zone, "the zone takes copies again");
-                    let recorded = self.lane.journal.hasten(&zone).await;
+                    let recorded = self.lane.journal.make_due(&zone).await;
                     self.check(recorded);
                 }
                 self.strikes = 0;

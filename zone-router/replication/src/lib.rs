@@ -34,8 +34,8 @@ pub use copy::{CopyError, Failure, Fault, Outcome};
 pub use errors::Failures;
 pub use job::{Job, MAX_REPOSITORIES, NewJob};
 pub use journal::{
-    AGES, Ages, Count, JOBS_SHOWN, JobView, Journal, JournalError, LEASE, Next, Outstanding, Shown, State,
-    TOOK, Took, Which,
+    AGES, Ages, Count, DURATION_BUCKETS, Durations, JOBS_SHOWN, JobQuery, JobSelection, JobView, Journal,
+    JournalError, LEASE, Next, Outstanding, State,
 };
 pub use local::Local;
 pub use pace::{Limits, LimitsByZone};
@@ -119,7 +119,7 @@ impl FanOut {
     pub fn set_limits(&self, limits: &LimitsByZone) {
         for (zone, lane) in self.lanes.iter() {
             lane.pace.set(limits.of(zone).clone());
-            self.journal.bell(zone).notify_one();
+            self.journal.wake(zone);
         }
     }
 

@@ -189,7 +189,7 @@ async fn a_clock_that_ran_ahead_stalls_nothing(place: Place) {
     assert_eq!(claim_all(&journal, &zone, 0, HORIZON * 200).await.len(), 0);
     let job = claim(&journal, &zone).await.unwrap();
     journal.failed(&job, HORIZON * 100, "as by a clock a day ahead").await.unwrap();
-    journal.hasten(&zone).await.unwrap();
+    journal.make_due(&zone).await.unwrap();
     assert_eq!(claim_all(&journal, &zone, 0, HORIZON * 200).await.len(), 1);
 }
 
@@ -228,7 +228,7 @@ async fn what_is_parked_is_set_aside_until_it_is_added_again(place: Place) {
         journal.park(&job, "the registry\ndoes not say: https://registry/?token=secret").await.unwrap();
         journal.add(vec![new_job("other", "zone-b")]).await.unwrap();
         // Neither a zone that comes back nor a clock that ran ahead brings it back.
-        journal.hasten(&zone).await.unwrap();
+        journal.make_due(&zone).await.unwrap();
     }
     let journal = place.open().await;
     let jobs = claim_all(&journal, &zone, 0, Duration::ZERO).await;

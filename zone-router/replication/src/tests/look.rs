@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use backends::Digest;
 
-use super::super::{AGES, JobView, Journal, NewJob, Next, Outstanding, Shown, State, TOOK, Which};
+use super::super::{
+    AGES, DURATION_BUCKETS, JobQuery, JobSelection, JobView, Journal, NewJob, Next, Outstanding, State,
+};
 use super::journal::HORIZON;
 use super::place::Place;
 use super::{blob, new_job, over_both};
@@ -36,7 +38,7 @@ async fn claim(journal: &Journal, zone: &Arc<str>) -> Option<super::super::Job> 
 }
 
 async fn shown(journal: &Journal, state: Option<State>) -> Vec<JobView> {
-    journal.jobs(Shown { state, limit: 100, ..Shown::default() }).await.unwrap()
+    journal.jobs(JobQuery { state, limit: 100, ..JobQuery::default() }).await.unwrap()
 }
 
 async fn pages_show_every_job_once(place: Place) {
@@ -48,7 +50,7 @@ async fn pages_show_every_job_once(place: Place) {
         let mut seen = Vec::new();
         let mut after = None;
         loop {
-            let page = Shown { zone: of.clone(), state: None, after: after.clone(), limit: 7 };
+            let page = JobQuery { zone: of.clone(), state: None, after: after.clone(), limit: 7 };
             let jobs = journal.jobs(page).await.unwrap();
             let Some(last) = jobs.last() else { break };
             assert!(jobs.len() <= 7);
@@ -103,12 +105,12 @@ async fn what_waits_or_is_parked_is_tried_again(place: Place) {
     let job = claim(&journal, &b).await.unwrap();
     journal.park(&job, "no hope").await.unwrap();
     assert_eq!(claim(&journal, &b).await, None);
-    let which = |digests: Option<&str>, state| Which {
+    let which = |digests: Option<&str>, state| JobSelection {
         zones: vec![zone("zone-b"), zone("zone-c")],
         digests: digests.map(|name| vec![digest(name)]),
         state,
     };
-    let other = Which { zones: vec![zone("zone-c")], ..which(None, None) };
+    let other = JobSelection { zones: vec![zone("zone-c")], ..which(None, None) };
     assert_eq!(journal.retry(&other).await.unwrap(), 0);
     assert_eq!(journal.retry(&which(Some("333"), Some(State::Failing))).await.unwrap(), 0);
     assert_eq!(journal.retry(&which(Some("333"), None)).await.unwrap(), 1);
@@ -183,7 +185,7 @@ async fn jobs_are_counted_by_age_and_by_how_long_they_took(place: Place) {
     journal.done(&job).await.unwrap();
     journal.done(&job).await.unwrap();
     let took = journal.finished().remove(&b).unwrap();
-    assert_eq!((took.jobs, took.up_to[TOOK.len() - 1]), (1, 1), "{took:?}");
+    assert_eq!((took.jobs, took.up_to[DURATION_BUCKETS.len() - 1]), (1, 1), "{took:?}");
     assert_eq!(journal.ages().await.unwrap()[&b].jobs, 2);
 }
 

@@ -134,9 +134,9 @@ async fn a_dead_replicas_jobs_are_anothers_after_its_leases() {
     let count = other.counts().await.unwrap().remove(0);
     assert_eq!((count.jobs, count.failing), (2, 0));
     let begun = Instant::now();
-    timeout(LEASE, dying.hold(&before[0], begun)).await.expect("it learns that the job is lost");
+    timeout(LEASE, dying.renew_until_lost(&before[0], begun)).await.expect("it learns that the job is lost");
     assert!(
-        timeout(LEASE / 2, other.hold(&after[0], Instant::now())).await.is_err(),
+        timeout(LEASE / 2, other.renew_until_lost(&after[0], Instant::now())).await.is_err(),
         "renewed, and held on to"
     );
     other.done(&after[0]).await.unwrap();
@@ -148,12 +148,12 @@ async fn a_dead_replicas_jobs_are_anothers_after_its_leases() {
 async fn others_are_told_of_new_jobs() {
     let place = Postgres::start().await.place().await;
     let (adds, hears) = (place.open().await, place.open().await);
-    let bell = hears.bell(&zone());
-    // It may just have come up, which rings all bells.
-    while timeout(Duration::from_millis(500), bell.notified()).await.is_ok() {}
+    let wake_up = hears.wake_up(&zone());
+    // The connection may just have come up, which wakes all zones.
+    while timeout(Duration::from_millis(500), wake_up.notified()).await.is_ok() {}
     adds.add(vec![new_job("x", "zone-c")]).await.unwrap();
     adds.add(vec![new_job("x", "zone-b")]).await.unwrap();
-    timeout(Duration::from_secs(4), bell.notified()).await.expect("sooner than it would look by itself");
+    timeout(Duration::from_secs(4), wake_up.notified()).await.expect("sooner than it would look by itself");
     claim(&hears).await;
 }
 
