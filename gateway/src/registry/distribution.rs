@@ -1,4 +1,4 @@
-//! docker-registry (distribution) and its kin.
+//! docker-registry (distribution) and its scope.
 
 use backends::{Digest, Key};
 use http::header::LOCATION;

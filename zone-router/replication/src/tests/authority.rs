@@ -103,8 +103,8 @@ async fn what_nobody_can_be_asked_about_is_parked(place: Place) {
         (Some(unsure), "does not say whether it wants it: 401: the robot's password is wrong"),
         (Some(unknown), "gives it neither"),
     ] {
-        let means = world.means("zone-b", registry);
-        let end = means.perform(&Job { attempts: 99, ..super::job(blob(b"gone"), "zone-b", None) }).await;
+        let copier = world.copier("zone-b", registry);
+        let end = copier.perform(&Job { attempts: 99, ..super::job(blob(b"gone"), "zone-b", None) }).await;
         assert!(format!("{end:?}").starts_with("Parked") && format!("{end:?}").contains(expected), "{end:?}");
     }
 }
@@ -129,7 +129,7 @@ async fn what_only_the_registry_has_comes_from_it(place: Place) {
     *wrong.gives.lock().unwrap() =
         Some(Source::new(7, other.digest, Arc::new(Bytes::from_static(b"anothEr"))));
     let job = Job { attempts: 9, ..super::job(other, "zone-b", None) };
-    let end = world.means("zone-b", Some(wrong)).perform(&job).await;
+    let end = world.copier("zone-b", Some(wrong)).perform(&job).await;
     assert!(format!("{end:?}").contains("other bytes than its digest says"), "{end:?}");
     assert_eq!(world.b.contents().await.len(), 1);
 }
@@ -176,21 +176,21 @@ async fn what_was_there_is_proven_before_the_registry_is_told() {
         held.holds(&wrong, b"wrong");
     }
     world.b.holds(&wrong, b"wrOng");
-    let means = world.means("zone-b", Some(Arc::clone(&registry)));
+    let copier = world.copier("zone-b", Some(Arc::clone(&registry)));
     let of = |blob: &zone_router::Blob| super::job(blob.clone(), "zone-b", Some(5));
-    assert_eq!(means.copy(&of(&wrong)).await.unwrap(), Outcome::AlreadyThere, "its size is right");
+    assert_eq!(copier.copy(&of(&wrong)).await.unwrap(), Outcome::AlreadyThere, "its size is right");
     assert_eq!(world.b.gets.load(Ordering::SeqCst), 0);
     registry.must_prove.store(true, Ordering::SeqCst);
-    assert_eq!(means.copy(&of(&right)).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(copier.copy(&of(&right)).await.unwrap(), Outcome::AlreadyThere);
     let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes: 5, replaced: true };
-    assert_eq!(means.copy(&of(&wrong)).await.unwrap(), replaced);
+    assert_eq!(copier.copy(&of(&wrong)).await.unwrap(), replaced);
     assert_eq!(world.b.gets.load(Ordering::SeqCst), 2);
     assert_eq!(world.b.contents().await, world.a.contents().await);
     assert_eq!(registry.placed.lock().unwrap().len(), 3);
 
     // So it is where every object is to be read.
     world.b.holds(&wrong, b"wroNg");
-    let mut deep = world.means("zone-b", None);
+    let mut deep = world.copier("zone-b", None);
     deep.verify = Verify::Deep;
     assert_eq!(deep.copy(&of(&wrong)).await.unwrap(), replaced);
     world.a.set(Mode::Fails(Kind::Unavailable));

@@ -10,8 +10,8 @@ use backends::{Digest, Key, Kind, Source, Store};
 use bytes::Bytes;
 use zone_router::{Blob, Zone};
 
-use super::super::copy::{Means, Within};
-use super::super::pace::Pace;
+use super::super::copy::{Copier, ServerSideCopy};
+use super::super::throttle::Throttle;
 use super::super::{Bounds, CopyError, Fault, Limits, Local, Outcome, Verify};
 use super::scripted::{Mode, Scripted};
 use super::{blob, job};
@@ -37,7 +37,7 @@ impl Three {
 
     async fn copy_of(&self, blob: Blob, size: Option<u64>) -> Result<Outcome, CopyError> {
         let zones = [self.a.zone("zone-a"), self.b.zone("zone-b"), self.c.zone("zone-c")];
-        means(zones.to_vec()).copy(&job(blob, "zone-b", size)).await
+        copier(zones.to_vec()).copy(&job(blob, "zone-b", size)).await
     }
 
     async fn target_is_good(&self) {
@@ -46,17 +46,17 @@ impl Three {
 }
 
 /// For copies into the second of these zones.
-pub(super) fn means(zones: Vec<Zone>) -> Means {
-    Means {
+pub(super) fn copier(zones: Vec<Zone>) -> Copier {
+    Copier {
         target: zones[1].clone(),
         zones: zones.into(),
         bounds: Bounds::default(),
         verify: Verify::Size,
-        pace: Arc::new(Pace::new(Limits::default())),
+        throttle: Arc::new(Throttle::new(Limits::default())),
         router: None,
         local: None,
         authority: None,
-        within: Within::default(),
+        server_side: ServerSideCopy::default(),
     }
 }
 
@@ -187,14 +187,14 @@ async fn what_was_found_wrong_is_read_whoever_knows_its_size() {
     let z = Three::new();
     z.a.holds(&z.blob, GOOD);
     z.b.holds(&z.blob, b"the wrong bytes");
-    let mut means = means(vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")]);
-    means.local = Some(Arc::new(AtHand(Source::bytes(Bytes::from_static(GOOD)))));
+    let mut copier = copier(vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")]);
+    copier.local = Some(Arc::new(AtHand(Source::bytes(Bytes::from_static(GOOD)))));
     let found = job(z.blob.clone(), "zone-b", Some(0));
-    assert_eq!(means.copy(&found).await.unwrap(), replaced("the local copy"));
+    assert_eq!(copier.copy(&found).await.unwrap(), replaced("the local copy"));
     assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
     z.target_is_good().await;
     // Once it is right it is read, and stays.
-    assert_eq!(means.copy(&found).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(copier.copy(&found).await.unwrap(), Outcome::AlreadyThere);
     assert_eq!((z.b.gets.load(Ordering::SeqCst), z.b.puts.load(Ordering::SeqCst)), (2, 1));
     let z = Three::new();
     z.a.holds(&z.blob, b"");
@@ -220,12 +220,12 @@ async fn an_object_that_cannot_be_read_is_replaced_or_told_of() {
     let bytes = z.bytes.len() as u64;
     let unsaid = job(z.blob.clone(), "zone-b", Some(0));
     let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes, replaced: true };
-    assert_eq!(z.means().copy(&unsaid).await.unwrap(), replaced);
+    assert_eq!(z.copier().copy(&unsaid).await.unwrap(), replaced);
     // Where nobody has it, it may be the blob.
     z.stores[0].delete(&z.blob.key).await.unwrap();
-    assert_eq!(z.means().copy(&unsaid).await.unwrap_err().fault, Fault::Target);
+    assert_eq!(z.copier().copy(&unsaid).await.unwrap_err().fault, Fault::Target);
     z.faulty[0].always(On::Any, Spoil::Fail(Kind::Unavailable));
-    let error = z.means().copy(&unsaid).await.unwrap_err();
+    let error = z.copier().copy(&unsaid).await.unwrap_err();
     assert_eq!(error.fault, Fault::Sources);
     assert!(error.to_string().contains("zone-b: scripted cut"), "{error}");
 }
@@ -283,12 +283,12 @@ async fn an_unusable_source_might_have_had_it() {
     let z = Three::new();
     let zones = [Zone::unusable("zone-a", "no such driver"), z.b.zone("zone-b"), z.c.zone("zone-c")];
     let job = job(z.blob.clone(), "zone-b", Some(15));
-    let means = means(zones.to_vec());
-    let error = means.copy(&job).await.unwrap_err();
+    let copier = copier(zones.to_vec());
+    let error = copier.copy(&job).await.unwrap_err();
     assert_eq!(error.fault, Fault::Sources);
     assert!(error.to_string().contains("zone-a: unusable: no such driver"), "{error}");
     z.c.holds(&z.blob, GOOD);
-    assert_eq!(means.copy(&job).await.unwrap(), copied("zone-c"));
+    assert_eq!(copier.copy(&job).await.unwrap(), copied("zone-c"));
 }
 
 /// Zones a, b and c whose stores spoil what they give, and a blob of some pieces.
@@ -312,20 +312,20 @@ impl Spoiled {
         zones.iter().for_each(|zone| self.stores[*zone].insert(self.blob.key.clone(), self.bytes.clone()));
     }
 
-    fn means(&self) -> Means {
+    fn copier(&self) -> Copier {
         let zone = |at: usize| {
             let name = ["zone-a", "zone-b", "zone-c"][at];
             Zone::new(name, Arc::clone(&self.faulty[at]) as Arc<dyn Store>)
         };
-        means((0..3).map(zone).collect())
+        copier((0..3).map(zone).collect())
     }
 
     async fn copy(&self) -> Result<Outcome, CopyError> {
-        self.copy_by(&self.means()).await
+        self.copy_by(&self.copier()).await
     }
 
-    async fn copy_by(&self, means: &Means) -> Result<Outcome, CopyError> {
-        means.copy(&job(self.blob.clone(), "zone-b", Some(self.bytes.len() as u64))).await
+    async fn copy_by(&self, copier: &Copier) -> Result<Outcome, CopyError> {
+        copier.copy(&job(self.blob.clone(), "zone-b", Some(self.bytes.len() as u64))).await
     }
 
     fn calls(&self, zone: usize, on: On) -> u64 {
@@ -358,7 +358,7 @@ async fn a_first_try_asks_as_little_as_it_can() {
     let z = Spoiled::new();
     z.hold(&[2]);
     let lie = job(z.blob.clone(), "zone-b", Some(5));
-    z.copied_whole(z.means().copy(&lie).await, "zone-c").await;
+    z.copied_whole(z.copier().copy(&lie).await, "zone-c").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -452,13 +452,13 @@ impl Local for AtHand {
 async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
     let z = Spoiled::new();
     z.hold(&[0, 2]);
-    let mut means = z.means();
-    means.local = Some(Arc::new(AtHand(Source::bytes(z.bytes.clone()))));
-    z.copied_whole(z.copy_by(&means).await, "the local copy").await;
+    let mut copier = z.copier();
+    copier.local = Some(Arc::new(AtHand(Source::bytes(z.bytes.clone()))));
+    z.copied_whole(z.copy_by(&copier).await, "the local copy").await;
     assert_eq!(z.calls(0, On::Any) + z.calls(2, On::Any), 0, "no zone is asked");
     // Its size is the right one, whatever a client said.
     let wrong = job(z.blob.clone(), "zone-b", Some(3));
-    assert_eq!(means.copy(&wrong).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(copier.copy(&wrong).await.unwrap(), Outcome::AlreadyThere);
     assert_eq!(z.calls(1, On::Get), 0);
 
     let z = Spoiled::new();
@@ -466,13 +466,13 @@ async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
     let broken = Faulty::new(Arc::new(MemoryStore::new()));
     broken.put(&z.blob.key, &Source::bytes(z.bytes.clone())).await.unwrap();
     broken.always(On::Get, Spoil::CutAfter(1_000_000));
-    let mut means = z.means();
+    let mut copier = z.copier();
     let size = z.bytes.len() as u64;
     let at_hand = Source::object(Arc::new(broken), z.blob.key.clone(), size, z.blob.digest);
-    means.local = Some(Arc::new(AtHand(at_hand)));
-    z.copied_whole(z.copy_by(&means).await, "the local copy").await;
+    copier.local = Some(Arc::new(AtHand(at_hand)));
+    z.copied_whole(z.copy_by(&copier).await, "the local copy").await;
     assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (1, 1));
     // Another blob is not at hand.
     let other = job(blob(b"other"), "zone-b", None);
-    assert_eq!(means.copy(&other).await.unwrap_err().fault, Fault::Nowhere);
+    assert_eq!(copier.copy(&other).await.unwrap_err().fault, Fault::Nowhere);
 }

@@ -8,8 +8,8 @@ use backends::{Backoff, Kind};
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, Zone};
 
-use super::super::copy::{Means, Within};
-use super::super::pace::Pace;
+use super::super::copy::{Copier, ServerSideCopy};
+use super::super::throttle::Throttle;
 use super::super::{Authority, Bounds, FanOut, LaneStatus, Limits, LimitsByZone, Setup, Verify};
 use super::authority::Registry;
 use super::place::Place;
@@ -77,18 +77,18 @@ impl World {
     }
 
     /// For single copies into a zone.
-    pub(super) fn means(&self, target: &str, registry: Option<Arc<Registry>>) -> Means {
+    pub(super) fn copier(&self, target: &str, registry: Option<Arc<Registry>>) -> Copier {
         let zones: Arc<[Zone]> = self.zones().into();
-        Means {
+        Copier {
             target: zones.iter().find(|zone| &*zone.name == target).unwrap().clone(),
             zones,
             bounds: Bounds { nowhere_tries: 3, ..bounds() },
             verify: Verify::Size,
-            pace: Arc::new(Pace::new(Limits::default())),
+            throttle: Arc::new(Throttle::new(Limits::default())),
             router: None,
             local: None,
             authority: registry.map(|registry| registry as Arc<dyn Authority>),
-            within: Within::default(),
+            server_side: ServerSideCopy::default(),
         }
     }
 

@@ -4,15 +4,15 @@ mod authority;
 mod copies;
 mod crash;
 mod flood;
+mod inspect;
 mod journal;
 mod lanes;
-mod look;
-mod pace;
 mod place;
 mod replicas;
 mod scripted;
+mod server_side;
 mod simulation;
-mod within;
+mod throttle;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backends::{Digest, Error, Key, Kind, Meta, Object, Result, Source, Store, Whereabouts};
+use backends::{CopySource, Digest, Error, Key, Kind, Meta, Object, Result, Source, Store};
 use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
 use futures_util::stream::BoxStream;
@@ -234,14 +234,14 @@ impl Store for Scripted {
         Ok(())
     }
 
-    fn whereabouts(&self, key: &Key) -> Option<Whereabouts> {
+    fn copy_source(&self, key: &Key) -> Option<CopySource> {
         let (_, name) = self.house.as_ref()?;
-        Some(Whereabouts::new(Digest::of(b"the house"), format!("{name}/{key}")))
+        Some(CopySource::new(Digest::of(b"the house"), format!("{name}/{key}")))
     }
 
     /// Goes on whoever waits for it, believes its source, and overwrites what lies there: a look before would
     /// only make that rare.
-    async fn copy(&self, key: &Key, from: &Whereabouts, _: u64) -> Result<bool> {
+    async fn copy(&self, key: &Key, from: &CopySource, _: u64) -> Result<bool> {
         let manner = self.ask().await?;
         let there = from.path(Some(Digest::of(b"the house"))).and_then(|path| path.split_once('/'));
         let Some(((house, _), (room, _))) = self.house.as_ref().zip(there) else { return Ok(false) };

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use backends::memory::MemoryStore;
-use backends::{Digest, Error, Key, Kind, Meta, Object, Result, Source, Store, Whereabouts};
+use backends::{CopySource, Digest, Error, Key, Kind, Meta, Object, Result, Source, Store};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use zone_router::{Blob, Zone};
 
-use super::super::copy::Means;
+use super::super::copy::Copier;
 use super::super::{Fault, Outcome};
-use super::copies::means;
+use super::copies::copier;
 use super::{blob, job};
 
 /// What the house does when it is asked for a copy.
@@ -60,11 +60,11 @@ impl Store for Room {
         self.objects.put(key, source).await
     }
 
-    fn whereabouts(&self, key: &Key) -> Option<Whereabouts> {
-        Some(Whereabouts::new(Digest::of(b"the house"), format!("{}/{key}", self.name)))
+    fn copy_source(&self, key: &Key) -> Option<CopySource> {
+        Some(CopySource::new(Digest::of(b"the house"), format!("{}/{key}", self.name)))
     }
 
-    async fn copy(&self, key: &Key, from: &Whereabouts, _size: u64) -> Result<bool> {
+    async fn copy(&self, key: &Key, from: &CopySource, _size: u64) -> Result<bool> {
         let Some(path) = from.path(Some(Digest::of(b"the house"))) else { return Ok(false) };
         self.copies.fetch_add(1, Ordering::SeqCst);
         let house = *self.house.lock().unwrap();
@@ -130,9 +130,9 @@ impl Stage {
     }
 
     /// For copies into zone b.
-    fn means(&self) -> Means {
+    fn copier(&self) -> Copier {
         let [a, b] = self.zones();
-        means(vec![a, b])
+        copier(vec![a, b])
     }
 
     fn zones(&self) -> [Zone; 2] {
@@ -144,8 +144,8 @@ impl Stage {
         room.objects.insert(self.blob.key.clone(), Bytes::copy_from_slice(bytes));
     }
 
-    async fn copy(&self, means: &Means) -> std::result::Result<Outcome, super::super::CopyError> {
-        means.copy(&job(self.blob.clone(), "zone-b", Some(SIZE))).await
+    async fn copy(&self, copier: &Copier) -> std::result::Result<Outcome, super::super::CopyError> {
+        copier.copy(&job(self.blob.clone(), "zone-b", Some(SIZE))).await
     }
 
     /// Gets at a and b, copies and puts at b.
@@ -170,11 +170,11 @@ fn copied() -> Outcome {
 #[tokio::test]
 async fn what_a_store_copies_is_read_before() {
     let stage = Stage::new(House::Copies);
-    let means = stage.means();
-    assert_eq!(stage.copy(&means).await.unwrap(), copied());
+    let copier = stage.copier();
+    assert_eq!(stage.copy(&copier).await.unwrap(), copied());
     assert_eq!(stage.done(), [1, 0, 1, 0]);
     assert!(stage.held().await.as_deref() == Some(&BYTES[..]));
-    assert_eq!(stage.copy(&means).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(stage.copy(&copier).await.unwrap(), Outcome::AlreadyThere);
     assert_eq!(stage.done(), [1, 0, 1, 0], "proven once");
 }
 
@@ -187,8 +187,8 @@ async fn a_wrong_source_is_not_copied() {
         for size in [None, Some(SIZE), Some(1 << 20), Some(4711)] {
             let stage = Stage::new(House::Copies);
             stage.lies(&stage.a, wrong);
-            let means = stage.means();
-            let error = means.copy(&job(stage.blob.clone(), "zone-b", size)).await.unwrap_err();
+            let copier = stage.copier();
+            let error = copier.copy(&job(stage.blob.clone(), "zone-b", size)).await.unwrap_err();
             assert_eq!(error.fault, Fault::Sources, "{error}");
             assert_eq!((stage.done()[2], stage.held().await), (0, None));
         }
@@ -204,7 +204,7 @@ async fn a_store_copies_over_nothing() {
         let stage = Stage::new(House::Copies);
         stage.lies(&stage.b, wrong);
         let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes: SIZE, replaced: true };
-        let done = stage.means().copy(&job(stage.blob.clone(), "zone-b", Some(0))).await.unwrap();
+        let done = stage.copier().copy(&job(stage.blob.clone(), "zone-b", Some(0))).await.unwrap();
         assert_eq!((done, stage.done()[2..].to_vec()), (replaced, vec![0, 1]));
         assert!(stage.held().await.as_deref() == Some(&BYTES[..]));
     }
@@ -221,7 +221,7 @@ async fn crossing_copies_leave_the_right_one() {
             stage.lies(&stage.a, &BYTES[..CUT]);
             stage.lies(&stage.b, &BYTES);
             let [a, b] = stage.zones();
-            let (to_a, to_b) = (means(vec![b.clone(), a.clone()]), means(vec![a, b]));
+            let (to_a, to_b) = (copier(vec![b.clone(), a.clone()]), copier(vec![a, b]));
             let jobs = [job(stage.blob.clone(), "zone-a", size), job(stage.blob.clone(), "zone-b", size)];
             let (at_a, at_b) = tokio::join!(to_a.copy(&jobs[0]), to_b.copy(&jobs[1]));
             let replaced = Outcome::Copied { from: Some("zone-b".into()), bytes: SIZE, replaced: true };
@@ -238,7 +238,7 @@ async fn crossing_copies_leave_the_right_one() {
 async fn another_object_than_was_to_be_copied_is_replaced() {
     let stage = Stage::new(House::Shortens);
     let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes: SIZE, replaced: true };
-    assert_eq!(stage.copy(&stage.means()).await.unwrap(), replaced);
+    assert_eq!(stage.copy(&stage.copier()).await.unwrap(), replaced);
     assert_eq!(stage.done(), [2, 0, 1, 1]);
     assert!(stage.held().await.as_deref() == Some(&BYTES[..]));
 }
@@ -248,7 +248,7 @@ async fn another_object_than_was_to_be_copied_is_replaced() {
 async fn a_source_that_cannot_be_read_is_not_copied() {
     let stage = Stage::new(House::Copies);
     *stage.a.fails.lock().unwrap() = Some(Kind::Unavailable);
-    assert_eq!(stage.copy(&stage.means()).await.unwrap_err().fault, Fault::Sources);
+    assert_eq!(stage.copy(&stage.copier()).await.unwrap_err().fault, Fault::Sources);
     assert_eq!((stage.done()[2], stage.held().await), (0, None));
 }
 
@@ -256,9 +256,9 @@ async fn a_source_that_cannot_be_read_is_not_copied() {
 async fn a_store_that_does_not_copy_is_not_asked_again() {
     for (kind, reads, asked) in [(Kind::Invalid, 3, 1), (Kind::Denied, 3, 1), (Kind::Unavailable, 4, 2)] {
         let stage = Stage::new(House::Fails(kind));
-        let means = stage.means();
+        let copier = stage.copier();
         for _ in 0..2 {
-            assert_eq!(stage.copy(&means).await.unwrap(), copied());
+            assert_eq!(stage.copy(&copier).await.unwrap(), copied());
             stage.b.objects.delete(&stage.blob.key).await.unwrap();
         }
         assert_eq!(stage.done(), [reads, 0, asked, 2], "{kind:?}");
@@ -270,6 +270,6 @@ async fn small_blobs_pass_here() {
     let stage = Stage::new(House::Copies);
     let small = blob(b"small");
     stage.a.objects.insert(small.key.clone(), Bytes::from_static(b"small"));
-    stage.means().copy(&job(small, "zone-b", Some(5))).await.unwrap();
+    stage.copier().copy(&job(small, "zone-b", Some(5))).await.unwrap();
     assert_eq!(stage.done(), [1, 0, 0, 1]);
 }

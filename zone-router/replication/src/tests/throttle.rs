@@ -96,14 +96,14 @@ async fn sources_are_asked_as_reads_ask_them() {
         zone_router::Policy::default(),
         zone_router::Policy::default(),
     ]);
-    let mut means = world.means("zone-b", None);
-    means.router = Some(Arc::new(Router::with(zones.collect(), zone_router::Settings::default())));
+    let mut copier = world.copier("zone-b", None);
+    copier.router = Some(Arc::new(Router::with(zones.collect(), zone_router::Settings::default())));
     let job = super::job(pushed[0].0.clone(), "zone-b", pushed[0].1);
-    means.copy(&job).await.unwrap();
+    copier.copy(&job).await.unwrap();
     assert_eq!(world.a.gets.load(Ordering::SeqCst), 0, "drained: the last to be asked");
     // And yet asked, before a blob goes without its copy.
     world.c.set(Mode::Fails(Kind::Unavailable));
     let more = world.pushed(2);
-    means.copy(&super::job(more[1].0.clone(), "zone-b", more[1].1)).await.unwrap();
+    copier.copy(&super::job(more[1].0.clone(), "zone-b", more[1].1)).await.unwrap();
     assert_eq!(world.a.gets.load(Ordering::SeqCst), 1);
 }
