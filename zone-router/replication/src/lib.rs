@@ -15,6 +15,8 @@ mod status;
 mod throttle;
 mod timetable;
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 #[cfg(test)]
 mod tests;
 

@@ -57,7 +57,7 @@ pub struct LaneStatus {
 #[derive(Debug, Default)]
 pub(super) struct LaneCounters {
     active: AtomicU64,
-    /// Bytes moved that are for no copy under access: all, when there is none.
+    /// Bytes read that do not belong to a copy under way.
     settled: AtomicU64,
     copied: AtomicU64,
     copied_bytes: AtomicU64,

@@ -12,7 +12,7 @@ use super::relay::{Access, Origin};
 use super::{CopyError, JobEnd, Outcome};
 
 /// Why a job is parked if there is no registry to ask.
-const NO_ACCOUNT: &str = "whether the registry still wants it cannot be asked: set registry.account";
+const NO_ACCOUNT: &str = "the registry cannot be asked whether it still wants it: set registry.account";
 
 /// The name of the registry as a source.
 const REGISTRY: &str = "the registry";
@@ -23,7 +23,7 @@ impl Copier {
     pub(super) async fn missing(&self, job: &Job, absent: bool) -> JobEnd {
         let lacking = match absent {
             true => "no zone has it",
-            false => "no zone has it, other bytes lie at the target",
+            false => "no zone has it, and the target has other bytes",
         };
         let Some(authority) = &self.authority else {
             return JobEnd::Parked(format!("{lacking}, and {NO_ACCOUNT}"));
@@ -33,29 +33,24 @@ impl Copier {
             Wanted::Unknown(why) => {
                 JobEnd::Parked(format!("{lacking}, and the registry does not say whether it wants it: {why}"))
             }
-            Wanted::Yes => match self.fetched(&**authority, job, lacking).await {
+            Wanted::Yes => match self.fetch(&**authority, job, lacking).await {
                 Ok(end) => end,
                 Err(error) => JobEnd::Failed(error),
             },
         }
     }
 
-    async fn fetched(
-        &self,
-        authority: &dyn Authority,
-        job: &Job,
-        lacking: &str,
-    ) -> Result<JobEnd, CopyError> {
+    async fn fetch(&self, authority: &dyn Authority, job: &Job, lacking: &str) -> Result<JobEnd, CopyError> {
         let parked = |why: &str| Ok(JobEnd::Parked(format!("{lacking}, and the registry {why}")));
         let Some(source) = authority.fetch(job).await.map_err(CopyError::registry)? else {
-            return parked("gives it neither, although it knows it");
+            return parked("does not return it, although it knows it");
         };
         if source.digest() != job.blob.digest {
-            return parked("gives another blob");
+            return parked("returns another blob");
         }
         match self.put_from_registry(job, source).await? {
             Some(outcome) => Ok(JobEnd::Done(self.tell(job, outcome).await?)),
-            None => parked("gives other bytes than its digest says"),
+            None => parked("returns other bytes than its digest says"),
         }
     }
 
@@ -76,7 +71,9 @@ impl Copier {
             Ok(Err(error)) if error.kind() == Kind::Corrupt && error.code().is_none() => Ok(None),
             Ok(Err(error)) if error.kind() == Kind::Source => Err(CopyError::registry(error.to_string())),
             Ok(Err(error)) => Err(CopyError::target(&self.target, error)),
-            Err(_) => Err(CopyError::registry(format!("gave it not within {} s", deadline.as_secs()))),
+            Err(_) => {
+                Err(CopyError::registry(format!("the blob was not copied within {} s", deadline.as_secs())))
+            }
         }
     }
 }

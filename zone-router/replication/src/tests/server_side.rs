@@ -1,4 +1,4 @@
-//! Copies that stores make by themselves.
+//! Server-side copies.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,29 +12,29 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use zone_router::{Blob, Zone};
 
+use super::super::conformance::{blob, job};
 use super::super::copy::Copier;
 use super::super::{Fault, Outcome};
 use super::copies::copier;
-use super::{blob, job};
 
-/// What the house does when it is asked for a copy.
+/// What the store does when it is asked for a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum House {
+enum CopyBehaviour {
     Copies,
     /// All but the last byte.
     Shortens,
     Fails(Kind),
 }
 
-type Rooms = Arc<Mutex<HashMap<String, Arc<MemoryStore>>>>;
+type Zones = Arc<Mutex<HashMap<String, Arc<MemoryStore>>>>;
 
-/// One of several stores in one house.
+/// One of several zones on one store.
 #[derive(Debug)]
-struct Room {
+struct SharedZone {
     name: &'static str,
     objects: Arc<MemoryStore>,
-    rooms: Rooms,
-    house: Mutex<House>,
+    zones: Zones,
+    behaviour: Mutex<CopyBehaviour>,
     fails: Mutex<Option<Kind>>,
     gets: AtomicUsize,
     puts: AtomicUsize,
@@ -42,7 +42,7 @@ struct Room {
 }
 
 #[async_trait]
-impl Store for Room {
+impl Store for SharedZone {
     async fn head(&self, key: &Key) -> Result<Option<Meta>> {
         self.objects.head(key).await
     }
@@ -61,22 +61,22 @@ impl Store for Room {
     }
 
     fn copy_source(&self, key: &Key) -> Option<CopySource> {
-        Some(CopySource::new(Digest::of(b"the house"), format!("{}/{key}", self.name)))
+        Some(CopySource::new(Digest::of(b"shared"), format!("{}/{key}", self.name)))
     }
 
     async fn copy(&self, key: &Key, from: &CopySource, _size: u64) -> Result<bool> {
-        let Some(path) = from.path(Some(Digest::of(b"the house"))) else { return Ok(false) };
+        let Some(path) = from.path(Some(Digest::of(b"shared"))) else { return Ok(false) };
         self.copies.fetch_add(1, Ordering::SeqCst);
-        let house = *self.house.lock().unwrap();
-        if let House::Fails(kind) = house {
+        let behaviour = *self.behaviour.lock().unwrap();
+        if let CopyBehaviour::Fails(kind) = behaviour {
             return Err(Error::new(kind, "scripted"));
         }
-        let (room, name) = path.split_once('/').unwrap();
-        let room = Arc::clone(&self.rooms.lock().unwrap()[room]);
-        let object = room.get(&Key::new(name), None).await?.unwrap();
+        let (zone, name) = path.split_once('/').unwrap();
+        let zone = Arc::clone(&self.zones.lock().unwrap()[zone]);
+        let object = zone.get(&Key::new(name), None).await?.unwrap();
         let pieces: Vec<Bytes> = futures_util::TryStreamExt::try_collect(object.body).await?;
         let mut bytes = pieces.concat();
-        if house == House::Shortens {
+        if behaviour == CopyBehaviour::Shortens {
             bytes.pop();
         }
         self.objects.insert(key.clone(), bytes);
@@ -96,59 +96,59 @@ impl Store for Room {
     }
 }
 
-/// Large enough to be copied so.
+/// Large enough for a server-side copy.
 static BYTES: [u8; (1 << 20) + 5] = [7; (1 << 20) + 5];
 const SIZE: u64 = BYTES.len() as u64;
 
-/// Zones a and b in one house; a has the blob.
-struct Stage {
-    a: Arc<Room>,
-    b: Arc<Room>,
+/// Zones a and b on one store; a has the blob.
+struct Fixture {
+    a: Arc<SharedZone>,
+    b: Arc<SharedZone>,
     blob: Blob,
 }
 
-impl Stage {
-    fn new(house: House) -> Self {
-        let rooms = Rooms::default();
-        let room = |name: &'static str| {
+impl Fixture {
+    fn new(behaviour: CopyBehaviour) -> Self {
+        let zones = Zones::default();
+        let zone = |name: &'static str| {
             let objects = Arc::new(MemoryStore::new());
-            rooms.lock().unwrap().insert(name.to_owned(), Arc::clone(&objects));
-            Arc::new(Room {
+            zones.lock().unwrap().insert(name.to_owned(), Arc::clone(&objects));
+            Arc::new(SharedZone {
                 name,
                 objects,
-                rooms: Arc::clone(&rooms),
-                house: Mutex::new(house),
+                zones: Arc::clone(&zones),
+                behaviour: Mutex::new(behaviour),
                 fails: Mutex::default(),
                 gets: AtomicUsize::new(0),
                 puts: AtomicUsize::new(0),
                 copies: AtomicUsize::new(0),
             })
         };
-        let stage = Self { a: room("a"), b: room("b"), blob: blob(&BYTES) };
-        stage.a.objects.insert(stage.blob.key.clone(), Bytes::from_static(&BYTES));
-        stage
+        let fixture = Self { a: zone("a"), b: zone("b"), blob: blob(&BYTES) };
+        fixture.a.objects.insert(fixture.blob.key.clone(), Bytes::from_static(&BYTES));
+        fixture
     }
 
-    /// For copies into zone b.
+    /// Copies into zone b.
     fn copier(&self) -> Copier {
         let [a, b] = self.zones();
         copier(vec![a, b])
     }
 
     fn zones(&self) -> [Zone; 2] {
-        let zone = |name: &str, room: &Arc<Room>| Zone::new(name, Arc::clone(room) as Arc<dyn Store>);
+        let zone = |name: &str, zone: &Arc<SharedZone>| Zone::new(name, Arc::clone(zone) as Arc<dyn Store>);
         [zone("zone-a", &self.a), zone("zone-b", &self.b)]
     }
 
-    fn lies(&self, room: &Room, bytes: &[u8]) {
-        room.objects.insert(self.blob.key.clone(), Bytes::copy_from_slice(bytes));
+    fn stores(&self, zone: &SharedZone, bytes: &[u8]) {
+        zone.objects.insert(self.blob.key.clone(), Bytes::copy_from_slice(bytes));
     }
 
     async fn copy(&self, copier: &Copier) -> std::result::Result<Outcome, super::super::CopyError> {
         copier.copy(&job(self.blob.clone(), "zone-b", Some(SIZE))).await
     }
 
-    /// Gets at a and b, copies and puts at b.
+    /// Counts: gets at a, gets at b, server-side copies into b, puts at b.
     fn done(&self) -> [usize; 4] {
         [&self.a.gets, &self.b.gets, &self.b.copies, &self.b.puts].map(|count| count.load(Ordering::SeqCst))
     }
@@ -157,8 +157,8 @@ impl Stage {
         self.held_by(&self.b).await
     }
 
-    async fn held_by(&self, room: &Room) -> Option<Bytes> {
-        let object = room.objects.get(&self.blob.key, None).await.unwrap()?;
+    async fn held_by(&self, zone: &SharedZone) -> Option<Bytes> {
+        let object = zone.objects.get(&self.blob.key, None).await.unwrap()?;
         Some(futures_util::TryStreamExt::try_collect::<Vec<_>>(object.body).await.unwrap().concat().into())
     }
 }
@@ -169,107 +169,107 @@ fn copied() -> Outcome {
 
 #[tokio::test]
 async fn what_a_store_copies_is_read_before() {
-    let stage = Stage::new(House::Copies);
-    let copier = stage.copier();
-    assert_eq!(stage.copy(&copier).await.unwrap(), copied());
-    assert_eq!(stage.done(), [1, 0, 1, 0]);
-    assert!(stage.held().await.as_deref() == Some(&BYTES[..]));
-    assert_eq!(stage.copy(&copier).await.unwrap(), Outcome::AlreadyThere);
-    assert_eq!(stage.done(), [1, 0, 1, 0], "proven once");
+    let fixture = Fixture::new(CopyBehaviour::Copies);
+    let copier = fixture.copier();
+    assert_eq!(fixture.copy(&copier).await.unwrap(), copied());
+    assert_eq!(fixture.done(), [1, 0, 1, 0]);
+    assert!(fixture.held().await.as_deref() == Some(&BYTES[..]));
+    assert_eq!(fixture.copy(&copier).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(fixture.done(), [1, 0, 1, 0], "read once");
 }
 
-/// Wrong bytes are never copied, so that none need be removed.
+/// Wrong bytes are never copied, so that none need to be removed.
 #[tokio::test]
 async fn a_wrong_source_is_not_copied() {
     let mut flipped = BYTES.to_vec();
     flipped[7] ^= 1;
     for wrong in [&BYTES[..1 << 20], &flipped, b"short"] {
         for size in [None, Some(SIZE), Some(1 << 20), Some(4711)] {
-            let stage = Stage::new(House::Copies);
-            stage.lies(&stage.a, wrong);
-            let copier = stage.copier();
-            let error = copier.copy(&job(stage.blob.clone(), "zone-b", size)).await.unwrap_err();
+            let fixture = Fixture::new(CopyBehaviour::Copies);
+            fixture.stores(&fixture.a, wrong);
+            let copier = fixture.copier();
+            let error = copier.copy(&job(fixture.blob.clone(), "zone-b", size)).await.unwrap_err();
             assert_eq!(error.fault, Fault::Sources, "{error}");
-            assert_eq!((stage.done()[2], stage.held().await), (0, None));
+            assert_eq!((fixture.done()[2], fixture.held().await), (0, None));
         }
     }
 }
 
-/// Where something lies, no store copies by itself: bytes go over it that were proven on their way.
+/// If the target has an object, there is no server-side copy: only bytes that were verified on their way replace it.
 #[tokio::test]
 async fn a_store_copies_over_nothing() {
     let mut flipped = BYTES.to_vec();
     flipped[7] ^= 1;
     for wrong in [&BYTES[..1 << 20], b"", &flipped] {
-        let stage = Stage::new(House::Copies);
-        stage.lies(&stage.b, wrong);
+        let fixture = Fixture::new(CopyBehaviour::Copies);
+        fixture.stores(&fixture.b, wrong);
         let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes: SIZE, replaced: true };
-        let done = stage.copier().copy(&job(stage.blob.clone(), "zone-b", Some(0))).await.unwrap();
-        assert_eq!((done, stage.done()[2..].to_vec()), (replaced, vec![0, 1]));
-        assert!(stage.held().await.as_deref() == Some(&BYTES[..]));
+        let done = fixture.copier().copy(&job(fixture.blob.clone(), "zone-b", Some(0))).await.unwrap();
+        assert_eq!((done, fixture.done()[2..].to_vec()), (replaced, vec![0, 1]));
+        assert!(fixture.held().await.as_deref() == Some(&BYTES[..]));
     }
 }
 
-/// One zone has a truncated object, the other the right one, and each is to get what the other has; sizes as
-/// clients say them.
+/// One zone has a truncated object and the other the right one, and each is copied into the other, with any stated
+/// size.
 #[tokio::test]
 async fn crossing_copies_leave_the_right_one() {
     const CUT: usize = 1 << 20;
     for size in [None, Some(SIZE), Some(CUT as u64), Some(4711)] {
         for _ in 0..3 {
-            let stage = Stage::new(House::Copies);
-            stage.lies(&stage.a, &BYTES[..CUT]);
-            stage.lies(&stage.b, &BYTES);
-            let [a, b] = stage.zones();
+            let fixture = Fixture::new(CopyBehaviour::Copies);
+            fixture.stores(&fixture.a, &BYTES[..CUT]);
+            fixture.stores(&fixture.b, &BYTES);
+            let [a, b] = fixture.zones();
             let (to_a, to_b) = (copier(vec![b.clone(), a.clone()]), copier(vec![a, b]));
-            let jobs = [job(stage.blob.clone(), "zone-a", size), job(stage.blob.clone(), "zone-b", size)];
+            let jobs = [job(fixture.blob.clone(), "zone-a", size), job(fixture.blob.clone(), "zone-b", size)];
             let (at_a, at_b) = tokio::join!(to_a.copy(&jobs[0]), to_b.copy(&jobs[1]));
             let replaced = Outcome::Copied { from: Some("zone-b".into()), bytes: SIZE, replaced: true };
             assert_eq!((at_a.unwrap(), at_b.unwrap()), (replaced, Outcome::AlreadyThere), "{size:?}");
-            for room in [&stage.a, &stage.b] {
-                assert!(stage.held_by(room).await.as_deref() == Some(&BYTES[..]), "{size:?}");
+            for zone in [&fixture.a, &fixture.b] {
+                assert!(fixture.held_by(zone).await.as_deref() == Some(&BYTES[..]), "{size:?}");
             }
-            assert_eq!(stage.b.puts.load(Ordering::SeqCst), 0, "what is right is not written anew");
+            assert_eq!(fixture.b.puts.load(Ordering::SeqCst), 0, "what is right is not written again");
         }
     }
 }
 
 #[tokio::test]
 async fn another_object_than_was_to_be_copied_is_replaced() {
-    let stage = Stage::new(House::Shortens);
+    let fixture = Fixture::new(CopyBehaviour::Shortens);
     let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes: SIZE, replaced: true };
-    assert_eq!(stage.copy(&stage.copier()).await.unwrap(), replaced);
-    assert_eq!(stage.done(), [2, 0, 1, 1]);
-    assert!(stage.held().await.as_deref() == Some(&BYTES[..]));
+    assert_eq!(fixture.copy(&fixture.copier()).await.unwrap(), replaced);
+    assert_eq!(fixture.done(), [2, 0, 1, 1]);
+    assert!(fixture.held().await.as_deref() == Some(&BYTES[..]));
 }
 
-/// A source that cannot be read to its end is not copied, and a relay goes on elsewhere.
+/// A source that cannot be read to its end is not copied.
 #[tokio::test]
 async fn a_source_that_cannot_be_read_is_not_copied() {
-    let stage = Stage::new(House::Copies);
-    *stage.a.fails.lock().unwrap() = Some(Kind::Unavailable);
-    assert_eq!(stage.copy(&stage.copier()).await.unwrap_err().fault, Fault::Sources);
-    assert_eq!((stage.done()[2], stage.held().await), (0, None));
+    let fixture = Fixture::new(CopyBehaviour::Copies);
+    *fixture.a.fails.lock().unwrap() = Some(Kind::Unavailable);
+    assert_eq!(fixture.copy(&fixture.copier()).await.unwrap_err().fault, Fault::Sources);
+    assert_eq!((fixture.done()[2], fixture.held().await), (0, None));
 }
 
 #[tokio::test]
 async fn a_store_that_does_not_copy_is_not_asked_again() {
     for (kind, reads, asked) in [(Kind::Invalid, 3, 1), (Kind::Denied, 3, 1), (Kind::Unavailable, 4, 2)] {
-        let stage = Stage::new(House::Fails(kind));
-        let copier = stage.copier();
+        let fixture = Fixture::new(CopyBehaviour::Fails(kind));
+        let copier = fixture.copier();
         for _ in 0..2 {
-            assert_eq!(stage.copy(&copier).await.unwrap(), copied());
-            stage.b.objects.delete(&stage.blob.key).await.unwrap();
+            assert_eq!(fixture.copy(&copier).await.unwrap(), copied());
+            fixture.b.objects.delete(&fixture.blob.key).await.unwrap();
         }
-        assert_eq!(stage.done(), [reads, 0, asked, 2], "{kind:?}");
+        assert_eq!(fixture.done(), [reads, 0, asked, 2], "{kind:?}");
     }
 }
 
 #[tokio::test]
-async fn small_blobs_pass_here() {
-    let stage = Stage::new(House::Copies);
+async fn small_blobs_are_relayed() {
+    let fixture = Fixture::new(CopyBehaviour::Copies);
     let small = blob(b"small");
-    stage.a.objects.insert(small.key.clone(), Bytes::from_static(b"small"));
-    stage.copier().copy(&job(small, "zone-b", Some(5))).await.unwrap();
-    assert_eq!(stage.done(), [1, 0, 0, 1]);
+    fixture.a.objects.insert(small.key.clone(), Bytes::from_static(b"small"));
+    fixture.copier().copy(&job(small, "zone-b", Some(5))).await.unwrap();
+    assert_eq!(fixture.done(), [1, 0, 0, 1]);
 }
