@@ -71,7 +71,7 @@ pub enum RegistryKind {
     /// Red Hat Quay.
     #[default]
     Quay,
-    /// docker-registry (distribution) and its kin.
+    /// docker-registry (distribution), and registries that behave like it.
     Distribution,
 }
 

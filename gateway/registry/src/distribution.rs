@@ -1,4 +1,4 @@
-//! docker-registry (distribution) and its kin.
+//! docker-registry (distribution), and registries that behave like it.
 
 use backends::{Digest, Key};
 use http::header::LOCATION;

@@ -1,23 +1,25 @@
-//! What operators ask of the table, and tell it.
+//! What operators and metrics read from the table, and what operators change.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use backends::Digest;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 
-use super::super::{AGES, Ages, JobView, JournalError, Outstanding, Shown, State, Which};
+use super::super::engine::{Answer, Inspect};
+use super::super::{AGES, Ages, Count, JobQuery, JobSelection, JobView, Outstanding, State};
 use super::Sqlite;
-use super::table::{from_millis, lines, to_millis, unsigned};
+use super::table::{self, from_millis, lines, to_millis, unsigned};
 
-/// Jobs that one transaction looks at, so that none takes long.
-const CHANGED: i64 = 5_000;
+/// Jobs that one transaction reads, so that none takes long.
+const JOBS_PER_TRANSACTION: i64 = 5_000;
 
 const DEPTH: &str = "SELECT count(*) FROM (SELECT 1 FROM job WHERE zone = ?1 AND parked IS NULL LIMIT ?2)";
 
-/// What is shown of a job.
+/// The columns of a [`JobView`].
 macro_rules! columns {
     () => {
         "SELECT job.zone, digest, size, repositories, added, due, attempts, failed, error, parked "
@@ -31,7 +33,7 @@ macro_rules! state {
     };
 }
 
-/// Zone or NULL, after which zone and digest, state or 0, how many.
+/// Parameters: zone or NULL, after which zone and digest, state or 0, limit.
 const JOBS: &str = concat!(
     columns!(),
     "FROM job WHERE (?1 IS NULL OR zone = ?1) AND (zone, digest) > (?2, ?3) AND (?4 = 0 OR ",
@@ -39,17 +41,18 @@ const JOBS: &str = concat!(
     " = ?4) ORDER BY zone, digest LIMIT ?5"
 );
 
-/// Digest, zones.
+/// Parameters: digest, zones.
 const JOBS_OF: &str = concat!(
     columns!(),
     "FROM json_each(?2) AS asked JOIN job ON job.zone = asked.value AND digest = ?1 ORDER BY job.zone"
 );
 
-/// Zone, after which digest, how many. The last of them, or NULL where there are no more.
+/// Parameters: zone, after which digest, how many. The last of so many digests, or no row if there
+/// are fewer.
 const LAST: &str =
     "SELECT digest FROM job WHERE zone = ?1 AND digest > ?2 ORDER BY digest LIMIT 1 OFFSET ?3 - 1";
 
-/// Of those that wait or are parked: state or 0, now.
+/// Makes jobs due that wait or are parked. Parameters: state or 0, now.
 macro_rules! retry {
     ($which:literal) => {
         concat!(
@@ -62,60 +65,62 @@ macro_rules! retry {
     };
 }
 
-/// And zone, digests.
+/// Further parameters: zone, digests.
 const RETRY_THESE: &str = retry!("digest IN (SELECT value FROM json_each(?4))");
 
-/// And zone, after which digest, up to which or NULL: a blob comes after every text.
+/// Further parameters: zone, after which digest, up to which or NULL. A BLOB sorts after every TEXT.
 const RETRY_RANGE: &str = retry!("digest > ?4 AND digest <= coalesce(?5, x'')");
 
-/// Zones, digests, now, why.
+/// Parameters: zones, digests, now, why.
 const SET_ASIDE: &str = "
 UPDATE job SET parked = ?3, error = ?4
 WHERE zone IN (SELECT value FROM json_each(?1)) AND digest IN (SELECT value FROM json_each(?2)) AND parked IS NULL";
 
-/// Zones.
+/// Parameter: zones.
 const OUTSTANDING: &str = "
 SELECT zones, count(*), total(size) FROM (
     SELECT sum(1 << asked.key) AS zones, max(size) AS size
     FROM json_each(?1) AS asked JOIN job ON job.zone = asked.value GROUP BY digest)
 GROUP BY zones";
 
-impl Sqlite {
-    pub(in super::super) async fn depth(&self, zone: &Arc<str>, at_most: u64) -> Answer<u64> {
+#[async_trait]
+impl Inspect for Sqlite {
+    async fn counts(&self) -> Answer<Vec<Count>> {
+        self.inspect(table::counts).await
+    }
+
+    async fn depth(&self, zone: &Arc<str>, at_most: u64) -> Answer<u64> {
         let zone = Arc::clone(zone);
         let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-        let depth = self
-            .look(move |db| db.prepare_cached(DEPTH)?.query_row(params![&*zone, at_most], |row| row.get(0)));
+        let depth = self.inspect(move |db| {
+            db.prepare_cached(DEPTH)?.query_row(params![&*zone, at_most], |row| row.get(0))
+        });
         depth.await.map(unsigned)
     }
 
-    pub(in super::super) async fn jobs(&self, shown: Shown) -> Answer<Vec<JobView>> {
-        self.look(move |db| {
-            let (zone, digest) = shown.after.unwrap_or_default();
-            let (of, state) = (shown.zone.as_deref(), State::number(shown.state));
+    async fn jobs(&self, query: JobQuery) -> Answer<Vec<JobView>> {
+        self.inspect(move |db| {
+            let (zone, digest) = query.after.unwrap_or_default();
+            let (of, state) = (query.zone.as_deref(), State::number(query.state));
             let mut jobs = db.prepare_cached(JOBS)?;
-            jobs.query_map(params![of, zone, digest, state, shown.limit], job)?.collect()
+            jobs.query_map(params![of, zone, digest, state, query.limit], job)?.collect()
         })
         .await
     }
 
-    pub(in super::super) async fn jobs_of(
-        &self,
-        digest: &Digest,
-        zones: &[Arc<str>],
-    ) -> Answer<Vec<JobView>> {
+    async fn jobs_of(&self, digest: &Digest, zones: &[Arc<str>]) -> Answer<Vec<JobView>> {
         let (digest, zones) = (digest.to_string(), json(zones.iter()));
-        self.look(move |db| db.prepare_cached(JOBS_OF)?.query_map(params![digest, zones], job)?.collect())
+        self.inspect(move |db| db.prepare_cached(JOBS_OF)?.query_map(params![digest, zones], job)?.collect())
             .await
     }
 
-    pub(in super::super) async fn retry(&self, which: &Which) -> Answer<u64> {
-        let (state, now) = (State::number(which.state), to_millis(self.now()));
-        let digests = which.digests.as_ref().map(|digests| json(digests.iter()));
+    async fn retry(&self, selection: &JobSelection) -> Answer<u64> {
+        let (state, now) = (State::number(selection.state), to_millis(self.now()));
+        let digests = selection.digests.as_ref().map(|digests| json(digests.iter()));
         let mut all = 0;
-        for zone in which.zones.iter().cloned() {
+        for zone in selection.zones.iter().cloned() {
             if let Some(digests) = digests.clone() {
-                let changed = self.change(move |db| {
+                let changed = self.write_returning(move |db| {
                     db.prepare_cached(RETRY_THESE)?.execute(params![state, now, &*zone, digests])
                 });
                 all += changed.await? as u64;
@@ -124,34 +129,31 @@ impl Sqlite {
             let mut after = Some(String::new());
             while let Some(from) = after {
                 let zone = Arc::clone(&zone);
-                let (changed, last) =
-                    self.change(move |db| retry_some(db, state, now, &zone, &from, CHANGED)).await?;
+                let (changed, last) = self
+                    .write_returning(move |db| retry_some(db, state, now, &zone, &from, JOBS_PER_TRANSACTION))
+                    .await?;
                 (all, after) = (all + changed as u64, last);
             }
         }
         Ok(all)
     }
 
-    pub(in super::super) async fn set_aside(
-        &self,
-        digests: &[Digest],
-        zones: &[Arc<str>],
-        why: String,
-    ) -> Answer<u64> {
+    async fn set_aside(&self, digests: &[Digest], zones: &[Arc<str>], why: &str) -> Answer<u64> {
         let (zones, digests) = (json(zones.iter()), json(digests.iter()));
-        let now = to_millis(self.now());
-        let changed =
-            self.change(move |db| db.prepare_cached(SET_ASIDE)?.execute(params![zones, digests, now, why]));
+        let (now, why) = (to_millis(self.now()), why.to_owned());
+        let changed = self.write_returning(move |db| {
+            db.prepare_cached(SET_ASIDE)?.execute(params![zones, digests, now, why])
+        });
         Ok(changed.await? as u64)
     }
 
-    pub(in super::super) async fn ages(&self) -> Answer<BTreeMap<Arc<str>, Ages>> {
+    async fn ages(&self) -> Answer<BTreeMap<Arc<str>, Ages>> {
         let now = to_millis(self.now());
-        self.look(move |db| {
+        self.inspect(move |db| {
             let mut ages = db.prepare_cached(&ages_statement())?;
             ages.query_map([now], |row| {
                 let mut ages = Ages { jobs: unsigned(row.get(1)?), ..Ages::default() };
-                // Milliseconds; a clock that was set back makes no negative age.
+                // From milliseconds. If the clock was set back, an age is zero, not negative.
                 ages.seconds = row.get::<_, f64>(2)?.max(0.0) / 1000.0;
                 for (at, count) in ages.up_to.iter_mut().enumerate() {
                     *count = unsigned(row.get(3 + at)?);
@@ -163,9 +165,9 @@ impl Sqlite {
         .await
     }
 
-    pub(in super::super) async fn outstanding(&self, zones: &[Arc<str>]) -> Answer<Vec<Outstanding>> {
+    async fn outstanding(&self, zones: &[Arc<str>]) -> Answer<Vec<Outstanding>> {
         let zones = json(zones.iter());
-        self.look(move |db| {
+        self.inspect(move |db| {
             let mut outstanding = db.prepare_cached(OUTSTANDING)?;
             let rows = outstanding.query_map([zones], |row| {
                 Ok(Outstanding {
@@ -180,10 +182,8 @@ impl Sqlite {
     }
 }
 
-type Answer<T> = std::result::Result<T, JournalError>;
-
-/// Looks at so many jobs of a zone beyond this digest. How many were made due, and the last that was
-/// looked at, where more may come.
+/// Reads `many` jobs of a zone after this digest. Returns how many were made due, and the digest to go on
+/// after, if there may be more.
 fn retry_some(
     db: &Connection,
     state: i32,
@@ -198,7 +198,7 @@ fn retry_some(
     Ok((changed, last))
 }
 
-/// By zone: how many, their ages together, and how many are no older than each of [`AGES`].
+/// By zone: how many jobs, the sum of their ages, and how many are no older than each of [`AGES`].
 fn ages_statement() -> String {
     let mut statement = "SELECT zone, count(*), total(?1 - added)".to_owned();
     for seconds in AGES {
@@ -208,7 +208,7 @@ fn ages_statement() -> String {
     statement + " FROM job WHERE parked IS NULL GROUP BY zone"
 }
 
-/// A list for `json_each`. Names of zones may hold anything.
+/// A list for `json_each`. The name of a zone may contain any character.
 fn json<T: ToString>(texts: impl Iterator<Item = T>) -> String {
     let quoted = texts.map(|text| {
         let mut quoted = String::from("\"");
@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_round_goes_on_where_the_one_before_ended() {
+    fn each_transaction_goes_on_where_the_one_before_ended() {
         let mut db = Connection::open_in_memory().unwrap();
         migrate(&mut db).unwrap();
         let mut job = db
@@ -258,29 +258,29 @@ mod tests {
             )
             .unwrap();
         for n in 0..10 {
-            // Of the first, none is to be made due.
+            // The first four are due already.
             let (due, parked) = if n < 4 { (5, None) } else { (500, (n % 2 == 0).then_some(5)) };
             for zone in ["a", "b"] {
                 job.execute(params![zone, format!("sha256:{n}"), due, parked]).unwrap();
             }
         }
         drop(job);
-        let mut rounds = Vec::new();
+        let mut transactions = Vec::new();
         let mut after = Some(String::new());
         while let Some(from) = after {
             let (changed, last) = retry_some(&db, 0, 50, "a", &from, 3).unwrap();
-            rounds.push((changed, last.clone().unwrap_or_default()));
+            transactions.push((changed, last.clone().unwrap_or_default()));
             after = last;
         }
         let wanted = [(0, "sha256:2"), (2, "sha256:5"), (3, "sha256:8"), (1, "")];
-        assert_eq!(rounds, wanted.map(|(changed, last)| (changed, last.to_owned())));
+        assert_eq!(transactions, wanted.map(|(changed, last)| (changed, last.to_owned())));
         let waits = "SELECT count(*) FROM job WHERE zone = ?1 AND (parked IS NOT NULL OR due > 50)";
         let waits = |zone| db.query_row(waits, [zone], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!((waits("a"), waits("b")), (0, 6));
     }
 
     #[test]
-    fn a_round_reads_no_more_than_its_part() {
+    fn a_transaction_reads_no_more_than_its_part() {
         let mut db = Connection::open_in_memory().unwrap();
         migrate(&mut db).unwrap();
         for (statement, range) in

@@ -1,16 +1,16 @@
-//! What operators see of the journal, and change.
+//! What operators read from the journal, and change.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use backends::Digest;
 
-use super::super::{AGES, JobView, Journal, NewJob, Next, Outstanding, Shown, State, TOOK, Which};
-use super::journal::HORIZON;
-use super::place::Place;
-use super::{blob, new_job, over_both};
+use super::super::{
+    AGES, DURATION_BUCKETS, JobQuery, JobSelection, JobView, Journal, NewJob, Next, Outstanding, State,
+};
+use super::{LONGEST_WAIT, Place, blob, new_job};
 
-over_both!(
+cases!(
     pages_show_every_job_once,
     jobs_are_shown_as_they_stand,
     what_waits_or_is_parked_is_tried_again,
@@ -29,17 +29,17 @@ fn digest(text: &str) -> Digest {
 }
 
 async fn claim(journal: &Journal, zone: &Arc<str>) -> Option<super::super::Job> {
-    match journal.claim(zone, 0, Vec::new(), HORIZON).await.unwrap() {
+    match journal.claim(zone, 0, Vec::new(), LONGEST_WAIT).await.unwrap() {
         Next::Job(job) => Some(job),
         Next::Wait(_) => None,
     }
 }
 
 async fn shown(journal: &Journal, state: Option<State>) -> Vec<JobView> {
-    journal.jobs(Shown { state, limit: 100, ..Shown::default() }).await.unwrap()
+    journal.jobs(JobQuery { state, limit: 100, ..JobQuery::default() }).await.unwrap()
 }
 
-async fn pages_show_every_job_once(place: Place) {
+async fn pages_show_every_job_once(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let names: Vec<_> = (0..25).map(|n| n.to_string()).collect();
     let jobs = names.iter().flat_map(|name| ["zone-b", "zone-\"c\\"].map(|zone| new_job(name, zone)));
@@ -48,7 +48,7 @@ async fn pages_show_every_job_once(place: Place) {
         let mut seen = Vec::new();
         let mut after = None;
         loop {
-            let page = Shown { zone: of.clone(), state: None, after: after.clone(), limit: 7 };
+            let page = JobQuery { zone: of.clone(), state: None, after: after.clone(), limit: 7 };
             let jobs = journal.jobs(page).await.unwrap();
             let Some(last) = jobs.last() else { break };
             assert!(jobs.len() <= 7);
@@ -63,7 +63,7 @@ async fn pages_show_every_job_once(place: Place) {
     assert_eq!(journal.depth(&zone("zone-b"), 100).await.unwrap(), 25);
 }
 
-async fn jobs_are_shown_as_they_stand(place: Place) {
+async fn jobs_are_shown_as_they_stand(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let b = zone("zone-b");
     journal
@@ -92,7 +92,7 @@ async fn jobs_are_shown_as_they_stand(place: Place) {
     assert_eq!(everywhere.iter().map(|job| &*job.zone).collect::<Vec<_>>(), ["zone-b", "zone-c"]);
 }
 
-async fn what_waits_or_is_parked_is_tried_again(place: Place) {
+async fn what_waits_or_is_parked_is_tried_again(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let b = zone("zone-b");
     journal.add(["1", "22", "333"].map(|name| new_job(name, "zone-b")).into()).await.unwrap();
@@ -103,12 +103,12 @@ async fn what_waits_or_is_parked_is_tried_again(place: Place) {
     let job = claim(&journal, &b).await.unwrap();
     journal.park(&job, "no hope").await.unwrap();
     assert_eq!(claim(&journal, &b).await, None);
-    let which = |digests: Option<&str>, state| Which {
+    let which = |digests: Option<&str>, state| JobSelection {
         zones: vec![zone("zone-b"), zone("zone-c")],
         digests: digests.map(|name| vec![digest(name)]),
         state,
     };
-    let other = Which { zones: vec![zone("zone-c")], ..which(None, None) };
+    let other = JobSelection { zones: vec![zone("zone-c")], ..which(None, None) };
     assert_eq!(journal.retry(&other).await.unwrap(), 0);
     assert_eq!(journal.retry(&which(Some("333"), Some(State::Failing))).await.unwrap(), 0);
     assert_eq!(journal.retry(&which(Some("333"), None)).await.unwrap(), 1);
@@ -121,7 +121,7 @@ async fn what_waits_or_is_parked_is_tried_again(place: Place) {
     assert_eq!(shown(&journal, Some(State::Parked)).await, []);
 }
 
-async fn operators_set_jobs_aside(place: Place) {
+async fn operators_set_jobs_aside(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let zones = [zone("zone-b"), zone("zone-c")];
     journal
@@ -137,17 +137,18 @@ async fn operators_set_jobs_aside(place: Place) {
     assert_eq!(claim(&journal, &zones[0]).await.unwrap().blob.digest, digest("two"));
     assert_eq!(claim(&journal, &zones[1]).await, None);
     assert_eq!(journal.depth(&zones[1], 10).await.unwrap(), 0);
-    // A push of it asks for it again.
+    // A push adds it again.
     journal.add(vec![new_job("one", "zone-c")]).await.unwrap();
     assert_eq!(claim(&journal, &zones[1]).await.unwrap().blob.digest, digest("one"));
 }
 
-async fn what_is_set_aside_while_under_way_keeps_why(place: Place) {
+async fn what_is_set_aside_while_under_way_keeps_why(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let zones = [zone("zone-b")];
     journal.add(vec![new_job("one", "zone-b"), new_job("three", "zone-b")]).await.unwrap();
     let one = claim(&journal, &zones[0]).await.unwrap();
-    let Next::Job(three) = journal.claim(&zones[0], 0, vec![one.blob.digest], HORIZON).await.unwrap() else {
+    let Next::Job(three) = journal.claim(&zones[0], 0, vec![one.blob.digest], LONGEST_WAIT).await.unwrap()
+    else {
         panic!("two")
     };
     journal.set_aside(&[digest("one"), digest("three")], &zones, "by command").await.unwrap();
@@ -159,14 +160,14 @@ async fn what_is_set_aside_while_under_way_keeps_why(place: Place) {
         assert_eq!((job.error.as_deref(), job.attempts), (Some("by command"), 1));
         assert!(job.failed >= job.parked, "{job:?}");
     }
-    // Asked for again, it says what comes of it.
+    // After it was added again, it records its own failures.
     journal.add(vec![new_job("one", "zone-b")]).await.unwrap();
     let one = claim(&journal, &zones[0]).await.unwrap();
     journal.failed(&one, Duration::from_secs(60), "no luck").await.unwrap();
     assert_eq!(shown(&journal, Some(State::Failing)).await[0].error.as_deref(), Some("no luck"));
 }
 
-async fn jobs_are_counted_by_age_and_by_how_long_they_took(place: Place) {
+async fn jobs_are_counted_by_age_and_by_how_long_they_took(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let b = zone("zone-b");
     journal.add(["1", "22", "333"].map(|name| new_job(name, "zone-b")).into()).await.unwrap();
@@ -183,11 +184,11 @@ async fn jobs_are_counted_by_age_and_by_how_long_they_took(place: Place) {
     journal.done(&job).await.unwrap();
     journal.done(&job).await.unwrap();
     let took = journal.finished().remove(&b).unwrap();
-    assert_eq!((took.jobs, took.up_to[TOOK.len() - 1]), (1, 1), "{took:?}");
+    assert_eq!((took.jobs, took.up_to[DURATION_BUCKETS.len() - 1]), (1, 1), "{took:?}");
     assert_eq!(journal.ages().await.unwrap()[&b].jobs, 2);
 }
 
-async fn blobs_are_counted_by_the_zones_that_lack_them(place: Place) {
+async fn blobs_are_counted_by_the_zones_that_lack_them(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let zones = ["zone-a", "zone-b", "zone-c"].map(zone);
     let job = |name: &str, zone: &str, size| NewJob::new(blob(name.as_bytes()), Arc::from(zone), size, "");

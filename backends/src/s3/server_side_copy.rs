@@ -34,7 +34,7 @@ const COPYING: Duration = Duration::from_secs(300);
 
 /// What stores share that copy each other's objects: the endpoint and the keys; `None` where these
 /// are looked for, and may be anybody's.
-pub(super) fn kin(config: &S3Config) -> Option<Digest> {
+pub(super) fn scope(config: &S3Config) -> Option<Digest> {
     if config.access_key.reveal().is_empty() || config.session_token.is_some() {
         return None;
     }

@@ -1,37 +1,36 @@
-//! Several replicas over one PostgreSQL, and a database that goes and comes.
+//! Several replicas over one PostgreSQL, and a database that goes away and comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backends::Backoff;
+use replication::conformance::{LONGEST_WAIT, Mode, Place as _, Scripted, blob, claim_all, new_job};
+use replication::{Bounds, FanOut, Job, Journal, JournalError, LEASE, LaneStatus, Limits, Next, Setup};
+use tests::real::POSTGRES_PASSWORD;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use zone_router::Blob;
 
-use super::super::{Bounds, FanOut, Job, Journal, JournalError, LEASE, LaneStatus, Limits, Next, Setup};
-use super::journal::{HORIZON, claim_all};
-use super::place::{PASSWORD, Place, Postgres};
-use super::scripted::{Mode, Scripted};
-use super::{blob, new_job};
+use super::place::DatabasePlace;
 
-/// No wait in these tests is meant to come near it.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Far above any wait in these tests.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn zone() -> Arc<str> {
     Arc::from("zone-b")
 }
 
 async fn claim(journal: &Journal) -> Job {
-    match journal.claim(&zone(), 0, Vec::new(), HORIZON).await.unwrap() {
+    match journal.claim(&zone(), 0, Vec::new(), LONGEST_WAIT).await.unwrap() {
         Next::Job(job) => job,
         Next::Wait(wait) => panic!("nothing for {wait:?}"),
     }
 }
 
-/// What passes by itself, at once.
-async fn leases_end(place: &Place) -> u64 {
+/// Ends all leases now, instead of waiting for it; returns how many.
+async fn leases_end(place: &DatabasePlace) -> u64 {
     place.sql("UPDATE quay_gateway_job SET leased_until = now() WHERE leased_by IS NOT NULL").await
 }
 
@@ -43,7 +42,7 @@ fn bounds() -> Bounds {
 /// Blobs with their sizes.
 type Blobs = Vec<(Blob, Option<u64>)>;
 
-/// A store that has blobs, and their target.
+/// A store with so many blobs, an empty one, and the blobs.
 fn stores(count: usize) -> (Arc<Scripted>, Arc<Scripted>, Blobs) {
     let (from, to) = (Scripted::new(), Scripted::new());
     let texts = (0..count).map(|n| format!("blob {n}"));
@@ -55,7 +54,12 @@ fn stores(count: usize) -> (Arc<Scripted>, Arc<Scripted>, Blobs) {
     (from, to, blobs)
 }
 
-async fn replica(place: &Place, from: &Arc<Scripted>, to: &Arc<Scripted>, end: &CancellationToken) -> FanOut {
+async fn replica(
+    place: &DatabasePlace,
+    from: &Arc<Scripted>,
+    to: &Arc<Scripted>,
+    end: &CancellationToken,
+) -> FanOut {
     let zones = vec![from.zone("zone-a"), to.zone("zone-b")];
     let setup = Setup { bounds: bounds(), ..Setup::new(zones, place.open().await) };
     FanOut::start(setup, end.clone())
@@ -65,15 +69,15 @@ async fn lane(fan_out: &FanOut) -> LaneStatus {
     fan_out.status().await.unwrap().remove(1)
 }
 
-/// Whatever the database does meanwhile.
+/// Waits until no job is left, whatever the database does meanwhile.
 async fn idle(fan_out: &FanOut) {
     let idle = async { while fan_out.idle().await.is_err() {} };
-    timeout(PATIENCE, idle).await.expect("in time");
+    timeout(TIMEOUT, idle).await.expect("in time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_share_the_work_and_none_does_it_twice() {
-    let place = Postgres::start().await.place().await;
+    let place = DatabasePlace::start().await;
     let (from, to, blobs) = stores(60);
     to.set(Mode::Held);
     let end = CancellationToken::new();
@@ -81,10 +85,10 @@ async fn replicas_share_the_work_and_none_does_it_twice() {
     for _ in 0..3 {
         replicas.push(replica(&place, &from, &to, &end).await);
     }
-    // One takes them, all are told.
+    // One replica queues them, all are notified.
     replicas[0].enqueue("org/repo", &blobs, &[zone()]).await.unwrap();
     let copies = 3 * Limits::default().copies;
-    timeout(PATIENCE, to.has_begun(copies)).await.expect("every replica takes part");
+    timeout(TIMEOUT, to.has_begun(copies)).await.expect("every replica takes part");
     to.gate.add_permits(1000);
     idle(&replicas[1]).await;
     assert_eq!(to.puts.load(Ordering::SeqCst), 60, "each once");
@@ -97,82 +101,80 @@ async fn replicas_share_the_work_and_none_does_it_twice() {
     }
     assert_eq!(copied, 60);
 
-    // A replica that stops leaves what it had under way at once, not at the end of its leases.
+    // A replica that stops releases its jobs at once; the leases need not end.
     to.set(Mode::Held);
     let (stopping, held) = (CancellationToken::new(), to.gate.available_permits());
     to.gate.acquire_many(u32::try_from(held).unwrap()).await.unwrap().forget();
     end.cancel();
     for replica in &replicas {
-        timeout(PATIENCE, replica.stopped()).await.expect("stops");
+        timeout(TIMEOUT, replica.stopped()).await.expect("stops");
     }
     let leaving = replica(&place, &from, &to, &stopping).await;
     from.holds(&blob(b"last"), b"last");
     leaving.enqueue("org/repo", &[(blob(b"last"), Some(4))], &[zone()]).await.unwrap();
-    timeout(PATIENCE, to.has_begun(61)).await.expect("begins");
+    timeout(TIMEOUT, to.has_begun(61)).await.expect("begins");
     stopping.cancel();
-    timeout(PATIENCE, leaving.stopped()).await.expect("stops");
+    timeout(TIMEOUT, leaving.stopped()).await.expect("stops");
     assert_eq!(leases_end(&place).await, 0);
 }
 
 #[tokio::test]
-async fn a_dead_replicas_jobs_are_anothers_after_its_leases() {
-    let place = Postgres::start().await.place().await;
+async fn jobs_of_a_dead_replica_pass_to_another_after_its_leases() {
+    let place = DatabasePlace::start().await;
     let dying = place.open().await;
     dying.add(vec![new_job("x", "zone-b"), new_job("y", "zone-b")]).await.unwrap();
-    let before = claim_all(&dying, &zone(), 0, HORIZON).await;
+    let before = claim_all(&dying, &zone(), 0, LONGEST_WAIT).await;
     assert_eq!(before.len(), 2);
     let other = place.open().await;
-    assert!(claim_all(&other, &zone(), 0, HORIZON).await.is_empty(), "leased");
+    assert!(claim_all(&other, &zone(), 0, LONGEST_WAIT).await.is_empty(), "leased");
     assert_eq!(leases_end(&place).await, 2);
-    let after = claim_all(&other, &zone(), 0, HORIZON).await;
+    let after = claim_all(&other, &zone(), 0, LONGEST_WAIT).await;
     assert_eq!(after.len(), 2);
 
-    // It was not dead, only slow: what it says of jobs that are another's is not heard.
-    dying.failed(&before[0], HORIZON, "late").await.unwrap();
+    // It was not dead, only slow: what it reports of jobs that now belong to another replica is ignored.
+    dying.failed(&before[0], LONGEST_WAIT, "late").await.unwrap();
     dying.done(&before[1]).await.unwrap();
     dying.release(&zone()).await.unwrap();
     let count = other.counts().await.unwrap().remove(0);
     assert_eq!((count.jobs, count.failing), (2, 0));
     let begun = Instant::now();
-    timeout(LEASE, dying.hold(&before[0], begun)).await.expect("it learns that the job is lost");
-    assert!(
-        timeout(LEASE / 2, other.hold(&after[0], Instant::now())).await.is_err(),
-        "renewed, and held on to"
-    );
+    timeout(LEASE, dying.renew_until_lost(&before[0], begun))
+        .await
+        .expect("it learns that the lease is lost");
+    assert!(timeout(LEASE / 2, other.renew_until_lost(&after[0], Instant::now())).await.is_err(), "renewed");
     other.done(&after[0]).await.unwrap();
     other.done(&after[1]).await.unwrap();
     assert!(other.counts().await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn others_are_told_of_new_jobs() {
-    let place = Postgres::start().await.place().await;
+async fn other_replicas_are_notified_of_new_jobs() {
+    let place = DatabasePlace::start().await;
     let (adds, hears) = (place.open().await, place.open().await);
-    let bell = hears.bell(&zone());
-    // It may just have come up, which rings all bells.
-    while timeout(Duration::from_millis(500), bell.notified()).await.is_ok() {}
+    let wake_up = hears.wake_up(&zone());
+    // The connection may just have come up, which wakes all zones.
+    while timeout(Duration::from_millis(500), wake_up.notified()).await.is_ok() {}
     adds.add(vec![new_job("x", "zone-c")]).await.unwrap();
     adds.add(vec![new_job("x", "zone-b")]).await.unwrap();
-    timeout(Duration::from_secs(4), bell.notified()).await.expect("sooner than it would look by itself");
+    timeout(Duration::from_secs(4), wake_up.notified()).await.expect("sooner than it would ask by itself");
     claim(&hears).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_restarts_in_the_middle_loses_nothing() {
-    let postgres = Postgres::start().await;
-    let place = postgres.place().await;
+    let place = DatabasePlace::start().await;
     let (from, to, blobs) = stores(40);
     to.set(Mode::Held);
     let end = CancellationToken::new();
     let replicas = [replica(&place, &from, &to, &end).await, replica(&place, &from, &to, &end).await];
     replicas[0].enqueue("org/repo", &blobs[..20], &[zone()]).await.unwrap();
-    timeout(PATIENCE, to.has_begun(8)).await.expect("begins");
-    postgres.crash();
+    timeout(TIMEOUT, to.has_begun(8)).await.expect("begins");
+    place.crash().await;
     to.gate.add_permits(1000);
     let away = replicas[0].enqueue("org/repo", &blobs[20..], &[zone()]).await.unwrap_err();
     assert!(matches!(away, JournalError::Away { .. } | JournalError::Late(_)), "{away}");
     assert!(!away.is_lasting());
-    postgres.go_on().await;
+    place.go_on().await;
     replicas[1].enqueue("org/repo", &blobs[20..], &[zone()]).await.unwrap();
     idle(&replicas[0]).await;
     assert_eq!(to.contents().await, from.contents().await);
@@ -180,33 +182,32 @@ async fn a_database_that_restarts_in_the_middle_loses_nothing() {
 
 #[tokio::test]
 async fn a_database_that_is_away_at_the_start_is_waited_for() {
-    let postgres = Postgres::start().await;
-    let place = postgres.place().await;
-    postgres.crash();
+    let place = DatabasePlace::start().await;
+    place.crash().await;
     let journal = place.open().await;
     let error =
-        timeout(PATIENCE, journal.add(vec![new_job("x", "zone-b")])).await.expect("bounded").unwrap_err();
+        timeout(TIMEOUT, journal.add(vec![new_job("x", "zone-b")])).await.expect("bounded").unwrap_err();
     assert!(error.to_string().contains("cannot be reached"), "{error}");
-    assert!(timeout(PATIENCE, journal.counts()).await.expect("bounded").is_err());
-    postgres.go_on().await;
+    assert!(timeout(TIMEOUT, journal.counts()).await.expect("bounded").is_err());
+    place.go_on().await;
     let added = async {
         while journal.add(vec![new_job("x", "zone-b")]).await.is_err() || journal.counts().await.is_err() {}
     };
-    timeout(PATIENCE, added).await.expect("it comes back by itself");
+    timeout(TIMEOUT, added).await.expect("it comes back by itself");
     claim(&journal).await;
 }
 
 #[tokio::test]
-async fn what_is_not_ours_is_refused_without_a_secret() {
-    let place = Postgres::start().await.place().await;
+async fn refusals_show_no_secret() {
+    let place = DatabasePlace::start().await;
     let journal = place.open().await;
-    assert!(!format!("{journal:?}").contains(PASSWORD));
+    assert!(!format!("{journal:?}").contains(POSTGRES_PASSWORD));
     drop(journal);
-    let tls = super::place::tls();
-    let refused = Journal::connect(place.database("hunter3"), &tls).await.unwrap_err();
+    let refused = place.connect_as("hunter3").await.unwrap_err();
     let text = format!("{refused} {refused:?}");
     assert!(matches!(refused, JournalError::Refused { lasting: true, .. }), "{text}");
-    assert!(text.contains("password authentication failed") && !text.contains("hunter"), "{text}");
+    assert!(text.contains("password authentication failed") && !text.contains("hunter3"), "{text}");
+    assert!(!text.contains(POSTGRES_PASSWORD), "{text}");
 
     place.sql("UPDATE quay_gateway_schema SET version = 9").await;
     let newer = place.connect().await.unwrap_err();
@@ -214,10 +215,10 @@ async fn what_is_not_ours_is_refused_without_a_secret() {
     assert!(newer.to_string().contains("its schema is version 9"), "{newer}");
 }
 
-/// The first release's table, with a job that failed.
+/// A table of the first release, with a job that failed.
 #[tokio::test]
 async fn older_tables_are_brought_up_to_date() {
-    let place = Postgres::start().await.place().await;
+    let place = DatabasePlace::start().await;
     for statement in [
         "CREATE TABLE quay_gateway_job (zone text COLLATE \"C\" NOT NULL, digest text COLLATE \"C\" NOT NULL, \
          key text NOT NULL, size bigint, repositories text[] NOT NULL, added timestamptz NOT NULL, \
@@ -244,7 +245,7 @@ async fn older_tables_are_brought_up_to_date() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_that_start_at_once_make_the_tables_once() {
-    let place = Postgres::start().await.place().await;
+    let place = DatabasePlace::start().await;
     let starts = (0..8).map(|_| place.connect());
     for journal in futures_util::future::join_all(starts).await {
         journal.unwrap().add(vec![new_job("x", "zone-b")]).await.unwrap();
@@ -252,14 +253,14 @@ async fn replicas_that_start_at_once_make_the_tables_once() {
     assert_eq!(place.open().await.counts().await.unwrap()[0].jobs, 1);
 }
 
-/// Waits until so many connections of a gateway wait for somebody's lock, for so long; which they are.
-async fn waiting(stranger: &Client, count: usize, seconds: i32) -> Vec<i32> {
+/// Waits until `count` connections of the journal have waited for a lock for `seconds`; returns their process ids.
+async fn waiting(other_client: &Client, count: usize, seconds: i32) -> Vec<i32> {
     let waiting = async {
         loop {
             let statement = "SELECT pid FROM pg_stat_activity WHERE application_name = 'quay-gateway' \
                              AND wait_event_type = 'Lock' \
                              AND now() - query_start >= make_interval(secs => $1::integer) ORDER BY pid";
-            let rows = stranger.query(statement, &[&seconds]).await.unwrap();
+            let rows = other_client.query(statement, &[&seconds]).await.unwrap();
             let pids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
             if pids.len() >= count {
                 return pids;
@@ -267,26 +268,26 @@ async fn waiting(stranger: &Client, count: usize, seconds: i32) -> Vec<i32> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, waiting).await.expect("in time")
+    timeout(TIMEOUT, waiting).await.expect("in time")
 }
 
-/// As while another replica brings large tables up to date: longer than connections and statements may take.
+/// As if another replica migrated large tables: that takes longer than a connection or a statement may.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_tables_to_be_brought_up_to_date_is_patient() {
-    let place = Postgres::start().await.place().await;
-    let slow = place.stranger().await;
+async fn a_replica_waits_for_the_migration_of_another() {
+    let place = DatabasePlace::start().await;
+    let slow = place.client().await;
     slow.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(124748960458615)").await.unwrap();
     let journal = place.open().await;
     let error = journal.add(vec![new_job("x", "zone-b")]).await.unwrap_err();
     assert!(error.to_string().contains("it is still being made ready"), "{error}");
-    let stranger = place.stranger().await;
-    let waited = waiting(&stranger, 3, 9).await;
+    let other_client = place.client().await;
+    let waited = waiting(&other_client, 3, 9).await;
     slow.batch_execute("COMMIT").await.unwrap();
     let added = async { while journal.add(vec![new_job("x", "zone-b")]).await.is_err() {} };
-    timeout(PATIENCE, added).await.expect("goes on");
+    timeout(TIMEOUT, added).await.expect("goes on");
     claim(&journal).await;
     journal.counts().await.unwrap();
-    let rows = stranger
+    let rows = other_client
         .query("SELECT pid FROM pg_stat_activity WHERE application_name = 'quay-gateway' ORDER BY pid", &[])
         .await
         .unwrap();
@@ -295,51 +296,50 @@ async fn who_waits_for_tables_to_be_brought_up_to_date_is_patient() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lanes_do_not_wait_for_looks() {
-    let place = Postgres::start().await.place().await;
+async fn lanes_do_not_wait_for_inspections() {
+    let place = DatabasePlace::start().await;
     let journal = place.open().await;
     journal.add(vec![new_job("x", "zone-b"), new_job("held", "zone-b")]).await.unwrap();
-    let mut stranger = place.stranger().await;
-    let holds = stranger.transaction().await.unwrap();
+    let mut other_client = place.client().await;
+    let holds = other_client.transaction().await.unwrap();
     let held = blob(b"held").digest;
     let lock = "SELECT FROM quay_gateway_job WHERE digest = $1 FOR UPDATE";
     holds.query_one(lock, &[&held.to_string()]).await.unwrap();
-    let looks = journal.clone();
-    let look = tokio::spawn(async move { looks.set_aside(&[held], &[zone()], "slow").await });
-    let watches = place.stranger().await;
+    let inspects = journal.clone();
+    let inspection = tokio::spawn(async move { inspects.set_aside(&[held], &[zone()], "slow").await });
+    let watches = place.client().await;
     let slow = waiting(&watches, 1, 0).await;
     assert_eq!(claim(&journal).await.blob, blob(b"x"));
     journal.add(vec![new_job("y", "zone-b")]).await.unwrap();
-    assert!(!look.is_finished(), "it waits still");
-    // Who gives up leaves nothing running, and the next one is answered.
-    look.abort();
-    assert!(look.await.unwrap_err().is_cancelled());
-    assert_eq!(timeout(PATIENCE, journal.counts()).await.expect("in time").unwrap()[0].jobs, 3);
+    assert!(!inspection.is_finished(), "it still waits");
+    // A caller that gives up leaves nothing running, and the next one is answered.
+    inspection.abort();
+    assert!(inspection.await.unwrap_err().is_cancelled());
+    assert_eq!(timeout(TIMEOUT, journal.counts()).await.expect("in time").unwrap()[0].jobs, 3);
     let gone = async {
         let there = "SELECT FROM pg_stat_activity WHERE pid = $1";
         while !watches.query(there, &[&slow[0]]).await.unwrap().is_empty() {}
     };
-    // Sooner than the statement's own bound.
+    // Sooner than the statement's own timeout.
     timeout(Duration::from_secs(5), gone).await.expect("it is not left waiting");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn setting_aside_and_adding_lock_in_one_order() {
-    let postgres = Postgres::start().await;
-    let place = postgres.place().await;
+async fn parking_and_adding_lock_in_one_order() {
+    let place = DatabasePlace::start().await;
     let journal = place.open().await;
     let mut names: Vec<_> = (0..3).map(|n| n.to_string()).collect();
     names.sort_by_key(|name| blob(name.as_bytes()).digest.to_string());
-    // They lie in the table the other way round.
+    // They are inserted in reverse order.
     for name in names.iter().rev() {
         journal.add(vec![new_job(name, "zone-b")]).await.unwrap();
     }
     let digests: Vec<_> = names.iter().map(|name| blob(name.as_bytes()).digest).collect();
-    let mut stranger = place.stranger().await;
-    let holds = stranger.transaction().await.unwrap();
+    let mut other_client = place.client().await;
+    let holds = other_client.transaction().await.unwrap();
     let lock = "SELECT FROM quay_gateway_job WHERE digest = $1 FOR UPDATE";
     holds.query_one(lock, &[&digests[1].to_string()]).await.unwrap();
-    let (watches, sets) = (place.stranger().await, journal.clone());
+    let (watches, sets) = (place.client().await, journal.clone());
     let set_aside = tokio::spawn(async move { sets.set_aside(&digests, &[zone()], "why").await });
     waiting(&watches, 1, 0).await;
     let ends = [&names[0], &names[2]].map(|name| new_job(name, "zone-b"));
@@ -349,13 +349,13 @@ async fn setting_aside_and_adding_lock_in_one_order() {
     holds.rollback().await.unwrap();
     assert_eq!(set_aside.await.unwrap().unwrap(), 3);
     added.await.unwrap().unwrap();
-    assert!(!postgres.log().contains("deadlock detected"), "{}", postgres.log());
+    assert!(!place.log().await.contains("deadlock detected"), "{}", place.log().await);
     assert_eq!(journal.counts().await.unwrap()[0].parked, 1, "those that were added again are not");
 }
 
 #[tokio::test]
-async fn what_gave_way_to_another_is_asked_again() {
-    let place = Postgres::start().await.place().await;
+async fn a_deadlock_or_serialization_failure_is_retried() {
+    let place = DatabasePlace::start().await;
     let journal = place.open().await;
     for statement in [
         "CREATE SEQUENCE tries",
@@ -369,7 +369,7 @@ async fn what_gave_way_to_another_is_asked_again() {
     journal.add(vec![new_job("x", "zone-b")]).await.unwrap();
     assert_eq!(claim(&journal).await.blob, blob(b"x"));
     assert_eq!(
-        place.stranger().await.query_one("SELECT nextval('tries')", &[]).await.unwrap().get::<_, i64>(0),
+        place.client().await.query_one("SELECT nextval('tries')", &[]).await.unwrap().get::<_, i64>(0),
         4
     );
 }

@@ -1,4 +1,4 @@
-//! Failed copies, counted by whose fault it was and what kind of error.
+//! Failed copies, counted by the side that failed and the kind of error.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,15 +7,16 @@ use backends::Kind;
 
 use super::copy::{CopyError, Fault};
 
-/// Failed tries by whose fault (`target`, `source`, `nowhere`, `registry`) and which kind (`denied`, `throttled`,
-/// `unavailable`, `timeout`, `wrong-bytes`, `invalid`, or `none` where no store failed).
+/// Failed tries by the side that failed (`target`, `source`, `nowhere`, `registry`) and the kind of error (`denied`,
+/// `throttled`, `unavailable`, `timeout`, `wrong-bytes`, `invalid`, `source`, `exhausted`, or `none` if no store
+/// failed).
 pub type Failures = BTreeMap<(&'static str, &'static str), u64>;
 
-/// Those of one lane since its start.
+/// The failures of one lane since its start.
 #[derive(Debug, Default)]
-pub(super) struct Errors(Mutex<Failures>);
+pub(super) struct FailureCounts(Mutex<Failures>);
 
-impl Errors {
+impl FailureCounts {
     pub(super) fn note(&self, error: &CopyError) {
         let fault = match error.fault {
             Fault::Target => "target",
@@ -23,7 +24,7 @@ impl Errors {
             Fault::Nowhere => "nowhere",
             Fault::Registry => "registry",
         };
-        // Of several sources the last one tried.
+        // If several sources failed, the last one tried counts.
         let kind = error.failures.last().map_or("none", |failure| kind(failure.error.kind()));
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *all.entry((fault, kind)).or_default() += 1;

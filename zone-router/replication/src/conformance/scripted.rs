@@ -1,4 +1,4 @@
-//! A store that does as it is told.
+//! A store in memory that misbehaves on command.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,10 +15,12 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
 use zone_router::{Blob, Zone};
 
+/// How a [`Scripted`] store behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub enum Mode {
+    /// As it should.
     Healthy,
-    /// Every call fails so.
+    /// Every call fails with this kind of error.
     Fails(Kind),
     /// `head` answers, `get` breaks off after the first byte.
     Breaks,
@@ -26,22 +28,27 @@ pub(super) enum Mode {
     Refuses(Kind),
     /// `put` panics.
     Panics,
-    /// `put` reads one chunk of its source and waits for a permit of `gate`.
+    /// `put` reads one chunk of its source and waits for a permit of [`Scripted::gate`].
     Held,
 }
 
+/// A store in memory that misbehaves on command, and counts calls.
 #[derive(Debug)]
-pub(super) struct Scripted {
-    pub(super) objects: MemoryStore,
+pub struct Scripted {
+    pub(crate) objects: MemoryStore,
     mode: Mutex<Mode>,
-    pub(super) gate: Semaphore,
-    pub(super) heads: AtomicUsize,
-    pub(super) gets: AtomicUsize,
-    pub(super) puts: AtomicUsize,
+    /// What a `put` waits for in [`Mode::Held`].
+    pub gate: Semaphore,
+    pub(crate) heads: AtomicUsize,
+    pub(crate) gets: AtomicUsize,
+    /// How many `put`s have begun.
+    pub puts: AtomicUsize,
 }
 
 impl Scripted {
-    pub(super) fn new() -> Arc<Self> {
+    /// An empty, healthy store.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             objects: MemoryStore::new(),
             mode: Mutex::new(Mode::Healthy),
@@ -52,20 +59,30 @@ impl Scripted {
         })
     }
 
-    pub(super) fn zone(self: &Arc<Self>, name: &str) -> Zone {
+    /// The store as a zone.
+    #[must_use]
+    pub fn zone(self: &Arc<Self>, name: &str) -> Zone {
         Zone::new(name, Arc::clone(self) as Arc<dyn Store>)
     }
 
-    pub(super) fn set(&self, mode: Mode) {
+    /// Changes how it behaves.
+    ///
+    /// # Panics
+    /// Another thread panicked while it did the same.
+    pub fn set(&self, mode: Mode) {
         *self.mode.lock().unwrap() = mode;
     }
 
-    pub(super) fn holds(&self, blob: &Blob, bytes: &[u8]) {
+    /// Stores a blob's bytes.
+    pub fn holds(&self, blob: &Blob, bytes: &[u8]) {
         self.objects.insert(blob.key.clone(), Bytes::copy_from_slice(bytes));
     }
 
-    /// Everything that is stored.
-    pub(super) async fn contents(&self) -> BTreeMap<String, Bytes> {
+    /// Everything that is stored, by key.
+    ///
+    /// # Panics
+    /// An object vanishes meanwhile.
+    pub async fn contents(&self) -> BTreeMap<String, Bytes> {
         let mut contents = BTreeMap::new();
         let keys: Vec<Meta> = self.objects.list("").try_collect().await.unwrap();
         for meta in keys {
@@ -76,8 +93,8 @@ impl Scripted {
         contents
     }
 
-    /// Waits until `puts` have begun.
-    pub(super) async fn has_begun(&self, puts: usize) {
+    /// Waits until so many `put`s have begun.
+    pub async fn has_begun(&self, puts: usize) {
         while self.puts.load(Ordering::SeqCst) < puts {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

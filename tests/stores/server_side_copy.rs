@@ -22,7 +22,7 @@ async fn copies(from: &dyn Store, to: &dyn Store, sizes: &[usize]) -> Result<()>
         // No part is copied from an odd name.
         let odd = if *size <= 5 * MIB { " & 100%" } else { "" };
         let key = Key::new(format!("sha256/ab/within-{size}{odd}"));
-        let there = from.whereabouts(&key).context("it is nowhere")?;
+        let there = from.copy_source(&key).context("it is nowhere")?;
         let absent = to.copy(&key, &there, *size as u64).await;
         ensure!(absent.is_err(), "what is not there was copied: {absent:?}");
         ensure!(to.head(&key).await?.is_none(), "and left something");
@@ -74,7 +74,7 @@ async fn keep_what_is_right(one: &Arc<dyn Store>, other: &Arc<dyn Store>) -> Res
 /// Whoever has other keys, or is elsewhere, is not asked.
 async fn is_refused(from: &dyn Store, to: &dyn Store) -> Result<()> {
     let key = Key::new("stranger");
-    if let Some(there) = from.whereabouts(&key) {
+    if let Some(there) = from.copy_source(&key) {
         ensure!(!to.copy(&key, &there, 1).await?, "copied for a stranger");
     }
     Ok(())
@@ -92,7 +92,7 @@ async fn within_radosgw() {
         (Arc::new(s3(&server.bucket)), Arc::new(s3(&second)));
     keep_what_is_right(&one, &other).await.expect("S3");
     let (odd, size) = (Key::new("an odd name"), 5 * MIB as u64 + 1);
-    let there = from.whereabouts(&odd).expect("somewhere");
+    let there = from.copy_source(&odd).expect("somewhere");
     assert!(!to.copy(&odd, &there, size).await.expect("asks nobody"), "a part of an odd name");
     let stranger = build(s3::with(&second, "secret_key", "another"), Timeouts::default()).expect("builds");
     is_refused(&from, &*stranger).await.expect("a stranger is refused");

@@ -1,4 +1,4 @@
-//! What the copies of a lane share, and the course of a job.
+//! Performs the jobs of one lane: what its copies share, and the steps of a job.
 
 use std::sync::Arc;
 
@@ -12,64 +12,63 @@ use super::super::authority::{Authority, Placed};
 use super::super::bounds::{Bounds, Verify};
 use super::super::job::Job;
 use super::super::local::Local;
-use super::super::pace::Pace;
+use super::super::throttle::Throttle;
 use super::attempt::Attempt;
 use super::relay::{self, Origin, Relay};
-use super::within::Within;
-use super::{CopyError, End, Fault, Outcome};
+use super::server_side::ServerSideCopy;
+use super::{CopyError, Fault, JobEnd, Outcome};
 
-/// The largest blob, in bytes, that is opened at its source before it is known that the target lacks it.
+/// The largest blob, in bytes, that is opened at its source before the target has said that it lacks it.
 const AHEAD_MAX: u64 = 1 << 20;
 
-/// What it came to to read and hash an object.
+/// The result of reading and hashing an object.
 #[derive(Debug)]
 pub(super) enum Read {
-    /// It is the blob, of so many bytes.
+    /// It is the blob; its size in bytes.
     Right(u64),
     /// It is another object.
     Wrong,
-    /// It is not there.
+    /// It does not exist.
     Gone,
     /// It could not be read to its end.
     Broken(Error),
 }
 
-/// What the copies of a lane share.
+/// Copies blobs into one target zone.
 #[derive(Debug)]
-pub(in super::super) struct Means {
+pub(in super::super) struct Copier {
     pub(in super::super) target: Zone,
     /// Every zone, home first.
     pub(in super::super) zones: Arc<[Zone]>,
     pub(in super::super) bounds: Bounds,
     pub(in super::super) verify: Verify,
-    pub(in super::super) pace: Arc<Pace>,
-    /// Knows which zones are near, and healthy.
+    pub(in super::super) throttle: Arc<Throttle>,
+    /// Knows which zones are near and healthy.
     pub(in super::super) router: Option<Arc<Router>>,
     pub(in super::super) local: Option<Arc<dyn Local>>,
     pub(in super::super) authority: Option<Arc<dyn Authority>>,
-    pub(in super::super) within: Within,
+    pub(in super::super) server_side: ServerSideCopy,
 }
 
-impl Means {
-    /// Sees a job to an end.
-    pub(in super::super) async fn perform(&self, job: &Job) -> End {
+impl Copier {
+    /// Performs a job to its end.
+    pub(in super::super) async fn perform(&self, job: &Job) -> JobEnd {
         match self.copy(job).await {
-            Ok(outcome) => End::Done(outcome),
+            Ok(outcome) => JobEnd::Done(outcome),
             Err(error) if error.fault == Fault::Nowhere && job.attempts + 1 >= self.bounds.nowhere_tries => {
                 self.missing(job, error.failures.is_empty()).await
             }
-            Err(error) => End::Failed(error),
+            Err(error) => JobEnd::Failed(error),
         }
     }
 
-    /// Sees to it that the target has the blob, from the best place that gives it, and that the
-    /// registry is told.
+    /// Makes sure that the target has the blob, copied from the best source, and that the registry is told.
     ///
-    /// Nothing is deleted, and what lies at the target is overwritten only by bytes that the digest has
-    /// proven, after it was found to be wrong itself.
+    /// Nothing is deleted. An object at the target is overwritten only if it was found to be wrong, and only
+    /// by bytes that match the digest.
     ///
     /// # Errors
-    /// Nothing was written that was not verified; says whose fault it was.
+    /// The blob could not be copied; says which side failed. Only verified bytes were written.
     pub(in super::super) async fn copy(&self, job: &Job) -> Result<Outcome, CopyError> {
         let outcome = Attempt::begin(self, job).await?.run().await?;
         self.tell(job, outcome).await
@@ -85,7 +84,7 @@ impl Means {
         }
     }
 
-    /// Whether an object that is there already counts only after it was read and hashed.
+    /// Whether an existing object counts as the blob only after it was read and hashed.
     pub(super) async fn must_prove(&self, job: &Job) -> Result<bool, CopyError> {
         if self.verify == Verify::Deep {
             return Ok(true);
@@ -106,42 +105,42 @@ impl Means {
         zones.filter(|zone| zone.name != self.target.name).collect()
     }
 
-    /// Whether reads pass it over.
+    /// Whether the router has the zone out of use.
     pub(super) fn is_out_of_use(&self, zone: &Zone) -> bool {
         self.router.as_ref().is_some_and(|router| router.is_out_of_use(&zone.name))
     }
 
-    /// A blob out of these places.
+    /// A relay of the blob out of these origins.
     pub(super) fn relay(&self, job: &Job, size: u64, origins: Vec<Origin>) -> Arc<Relay> {
-        Relay::new(job.blob.key.clone(), size, origins, Arc::clone(&self.pace), self.bounds.stall)
+        Relay::new(job.blob.key.clone(), size, origins, Arc::clone(&self.throttle), self.bounds.stall)
     }
 
-    /// The blob of a job as it nearly always is: of the size that was said, and in the best source.
-    pub(super) fn quick(&self, job: &Job) -> Option<Arc<Relay>> {
+    /// The relay for the usual case: the blob has the stated size, and the best source has it.
+    pub(super) fn fast_path(&self, job: &Job) -> Option<Arc<Relay>> {
         let size =
             job.size.filter(|size| job.attempts == 0 && *size > 0 && job.blob.digest != Digest::EMPTY)?;
         let sources = self.sources(job);
-        if sources.first().is_some_and(|best| self.may_be_within(job, best, size).is_some()) {
+        if sources.first().is_some_and(|best| self.server_side_source(job, best, size).is_some()) {
             return None;
         }
         let origins: Vec<_> = relay::origins(&sources).collect();
         (!origins.is_empty()).then(|| self.relay(job, size, origins))
     }
 
-    /// Whether it is worth opening before anybody knows that it is wanted: a push lies in the home zone
-    /// already, and nowhere else.
+    /// Whether the blob is opened before the target has said that it lacks it. Not for the home zone, which
+    /// has what was pushed.
     pub(super) fn opens_ahead(&self, job: &Job) -> bool {
         let home = self.zones.first().is_some_and(|home| home.name == self.target.name);
         !home && job.size.is_some_and(|size| size <= AHEAD_MAX)
     }
 
-    /// Reads and hashes what a store has of a job's blob, which is said to be of `size` bytes.
+    /// Reads and hashes the object that a store has under a job's key; `size` is its stated size in bytes.
     ///
     /// # Errors
-    /// The store gives no body, or not in time.
+    /// The store returned no body, or not in time.
     pub(super) async fn read(&self, store: &dyn Store, job: &Job, size: u64) -> Result<Read, Error> {
-        let _room = self.pace.room(size).await;
-        let deadline = self.bounds.deadline(size, self.pace.slowest(self.bounds.slowest));
+        let _reservation = self.throttle.reserve(size).await;
+        let deadline = self.bounds.deadline(size, self.throttle.min_rate(self.bounds.slowest));
         let late = |_| {
             Error::new(Kind::Timeout, format!("read {}: not done in {} s", job.blob.key, deadline.as_secs()))
         };
@@ -159,15 +158,15 @@ impl Means {
             };
             hasher.update(&chunk);
             while !chunk.is_empty() {
-                self.pace.pass(&mut chunk).await;
+                self.throttle.pass(&mut chunk).await;
             }
         }
         let size = hasher.bytes();
         Ok(if hasher.finish() == job.blob.digest { Read::Right(size) } else { Read::Wrong })
     }
 
-    /// Puts the blob of no bytes, which no source needs to give.
-    pub(super) async fn put_nothing(&self, job: &Job) -> Result<(), CopyError> {
+    /// Writes the empty blob, which needs no source.
+    pub(super) async fn put_empty(&self, job: &Job) -> Result<(), CopyError> {
         let store: &dyn Store = &*self.target.store;
         let put = store.put(&job.blob.key, &Source::bytes(Bytes::new())).await;
         put.map_err(|error| CopyError::target(&self.target, error))

@@ -1,4 +1,4 @@
-//! How much a lane does at once, and what the router's word does to it.
+//! How much a lane does at once, and how it follows the router.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,10 +8,10 @@ use backends::{Backoff, Kind};
 use tokio::time::Instant;
 use zone_router::Router;
 
+use super::super::conformance::lanes::{World, bounds, idle, lane, targets, until};
+use super::super::conformance::{Mode, blob, job};
 use super::super::{Bounds, Limits, LimitsByZone, Setup, Timetable};
-use super::lanes::{World, bounds, idle, lane, targets, until};
-use super::place::Place;
-use super::scripted::Mode;
+use super::FilePlace;
 
 fn only(limits: Limits) -> LimitsByZone {
     LimitsByZone { default: Limits::default(), zones: [("zone-b".to_owned(), limits)].into() }
@@ -19,15 +19,15 @@ fn only(limits: Limits) -> LimitsByZone {
 
 #[tokio::test]
 async fn large_blobs_take_turns_and_small_ones_pass() {
-    let world = World::new(Place::file());
+    let world = World::new(FilePlace::create());
     world.b.set(Mode::Held);
     let limits = only(Limits { copies: 3, in_flight: 3 << 20, ..Limits::default() });
     let fan_out = world.start_as(|setup| Setup { limits, ..setup }).await;
-    // More than there are places for copies: those that wait for room must not take them all.
+    // More than the lane copies at once: blobs that wait for a reservation must not occupy all copies.
     let large: Vec<_> = (0..5_u8)
         .map(|n| {
             let bytes = vec![n; 2 << 20];
-            let blob = super::blob(&bytes);
+            let blob = blob(&bytes);
             world.a.holds(&blob, &bytes);
             (blob, Some(bytes.len() as u64))
         })
@@ -45,7 +45,7 @@ async fn large_blobs_take_turns_and_small_ones_pass() {
 
 #[tokio::test]
 async fn a_cap_slows_one_zone_and_its_end_is_seen_at_once() {
-    let world = World::new(Place::file());
+    let world = World::new(FilePlace::create());
     let slow = Limits { bandwidth: Timetable::always(Some(1)), ..Limits::default() };
     let fan_out = world.start_as(|setup| Setup { limits: only(slow), ..setup }).await;
     fan_out.enqueue("org/repo", &world.pushed(50), &targets(&["zone-b", "zone-c"])).await.unwrap();
@@ -53,27 +53,27 @@ async fn a_cap_slows_one_zone_and_its_end_is_seen_at_once() {
     let capped = lane(&fan_out, "zone-b").await;
     assert!(capped.copied < 50, "{capped:?}");
     fan_out.set_limits(&LimitsByZone::default());
-    // Those under way wait for what was taken at the old rate.
+    // Copies under way still wait for the bytes that they took at the old rate.
     until(&fan_out, "zone-b", |lane| lane.copied + lane.active >= 50).await;
 }
 
-/// A zone that reads have out of use is not tried job by job, but now and then; and once it is back
-/// there, at once.
+/// While the router has a zone out of use, jobs are tried only now and then; when the zone is in use again, they
+/// go on at once.
 #[tokio::test]
 async fn a_lane_follows_the_breaker() {
-    let world = World::new(Place::file());
+    let world = World::new(FilePlace::create());
     world.b.set(Mode::Fails(Kind::Unavailable));
     let router = Arc::new(Router::new(world.zones()));
     router.start(&world.shutdown);
     let out = || router.is_out_of_use("zone-b");
-    // Its probes find that out.
+    // The router's probes find that out.
     while !out() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let hour = Duration::from_secs(3600);
     let wait = Backoff { base: hour, max: hour };
-    let (known, looks) = (Arc::clone(&router), Bounds { pause: wait, ..bounds() });
-    let fan_out = world.start_as(|setup| Setup { router: Some(known), bounds: looks, ..setup }).await;
+    let (known, limits) = (Arc::clone(&router), Bounds { pause: wait, ..bounds() });
+    let fan_out = world.start_as(|setup| Setup { router: Some(known), bounds: limits, ..setup }).await;
     let pushed = world.pushed(20);
     fan_out.enqueue("org/repo", &pushed, &targets(&["zone-b", "zone-c"])).await.unwrap();
     until(&fan_out, "zone-c", |lane| lane.copied == 20).await;
@@ -88,7 +88,7 @@ async fn a_lane_follows_the_breaker() {
 
 #[tokio::test]
 async fn sources_are_asked_as_reads_ask_them() {
-    let world = World::new(Place::file());
+    let world = World::new(FilePlace::create());
     let pushed = world.pushed(1);
     world.c.holds(&pushed[0].0, b"blob 0");
     let zones = world.zones().into_iter().zip([
@@ -96,14 +96,13 @@ async fn sources_are_asked_as_reads_ask_them() {
         zone_router::Policy::default(),
         zone_router::Policy::default(),
     ]);
-    let mut means = world.means("zone-b", None);
-    means.router = Some(Arc::new(Router::with(zones.collect(), zone_router::Settings::default())));
-    let job = super::job(pushed[0].0.clone(), "zone-b", pushed[0].1);
-    means.copy(&job).await.unwrap();
+    let mut copier = world.copier("zone-b", None);
+    copier.router = Some(Arc::new(Router::with(zones.collect(), zone_router::Settings::default())));
+    copier.copy(&job(pushed[0].0.clone(), "zone-b", pushed[0].1)).await.unwrap();
     assert_eq!(world.a.gets.load(Ordering::SeqCst), 0, "drained: the last to be asked");
-    // And yet asked, before a blob goes without its copy.
+    // It is asked all the same, if no other zone has the blob.
     world.c.set(Mode::Fails(Kind::Unavailable));
     let more = world.pushed(2);
-    means.copy(&super::job(more[1].0.clone(), "zone-b", more[1].1)).await.unwrap();
+    copier.copy(&job(more[1].0.clone(), "zone-b", more[1].1)).await.unwrap();
     assert_eq!(world.a.gets.load(Ordering::SeqCst), 1);
 }
