@@ -24,7 +24,7 @@ use crate::copies::ReadRepairs;
 use crate::copies::Spool;
 use crate::copies::{self, Sampler};
 use crate::drains::Word;
-use crate::gateway::UNKEPT_PARTS_MAX;
+use crate::gateway::BYPASS_PARTS_MAX;
 use crate::index_manifests::Queued;
 use crate::metrics::Metrics;
 use crate::metrics::Sizes;
@@ -32,7 +32,7 @@ use crate::permissions::Permissions;
 use crate::server;
 use crate::server::descriptors;
 use crate::sweep::Sweep;
-use blob_cache::{AtHand, Cache, DirectoryLock};
+use blob_cache::{Cache, CopySource, DirectoryLock};
 use config::{JournalSettings, Settings};
 use limits::memory::{self, Memory};
 use limits::pool::Pool;
@@ -119,7 +119,7 @@ impl App {
             limits: settings.copy_limits.clone(),
             verify: settings.verify,
             router: Some(Arc::clone(&router)),
-            local: Some(Arc::new(AtHand(Arc::clone(&cache)))),
+            local: Some(Arc::new(CopySource(Arc::clone(&cache)))),
             authority: Some(Arc::new(authority)),
             ..Setup::new(zones.clone(), journal)
         };
@@ -142,7 +142,7 @@ impl App {
                 settings.timeouts.registry_first_pull,
             ),
             sizes: Sizes::default(),
-            unkept_parts: Pool::new("whole reads for a part of a blob that is not kept", UNKEPT_PARTS_MAX, 0),
+            bypass_parts: Pool::new("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
             cache,
             metrics: Metrics::new(&zones),
             sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),
