@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use blob_cache::{AtHand, Cache};
+use blob_cache::{CopySource, Cache};
 use config::{JournalSettings, Settings};
 use limits::memory::Memory;
 use limits::pool::Pool;
@@ -24,7 +24,7 @@ use zone_router::{Router, Zone};
 use crate::Gateway;
 use crate::copies::{Quay, ReadRepairs, Sampler, Spool};
 use crate::drains::Word;
-use crate::gateway::UNKEPT_PARTS_MAX;
+use crate::gateway::BYPASS_PARTS_MAX;
 use crate::index_manifests::Queued;
 use crate::metrics::{Metrics, Sizes};
 use crate::permissions::Permissions;
@@ -68,7 +68,7 @@ pub(super) async fn gateway(
         limits: settings.copy_limits.clone(),
         verify: settings.verify,
         router: Some(Arc::clone(&router)),
-        local: Some(Arc::new(AtHand(Arc::clone(&cache)))),
+        local: Some(Arc::new(CopySource(Arc::clone(&cache)))),
         authority: Some(Arc::new(authority)),
         ..Setup::new(zones, journal)
     };
@@ -87,7 +87,7 @@ pub(super) async fn gateway(
         follow,
         permissions: permissions(&settings),
         sizes: Sizes::default(),
-        unkept_parts: Pool::new("whole reads for a part of a blob that is not kept", UNKEPT_PARTS_MAX, 0),
+        bypass_parts: Pool::new("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
         cache,
         metrics,
         sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),

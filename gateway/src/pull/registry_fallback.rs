@@ -1,6 +1,5 @@
-//! Fetching a blob the way the registry itself would have a client fetch it, when no zone that
-//! the gateway knows has it: legacy keys, proxy-cache organisations, stores outside the
-//! configuration.
+//! The registry fallback: if no zone has a blob, the gateway fetches it as the registry tells a client to. This
+//! serves legacy keys, proxy-cache organisations and stores outside the configuration.
 
 use backends::{ByteStream, Error, Kind};
 use futures_util::{StreamExt, TryStreamExt};
@@ -9,19 +8,18 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyDataStream;
 use url::Url;
-use zone_router::Blob;
+use zone_router::{Blob, Verified};
 
+use super::fill::Opened;
 use crate::Gateway;
 use crate::authorize;
 use crate::forward;
 use crate::request::Client;
-use blob_cache::Opened;
-use blob_cache::proven::proven;
 use gateway_http::{Body, Problem};
 use registry::redirects::{Target, parse_target};
 use registry::upstream::{Answer, Does, Head, Purpose};
 
-/// What the registry's own way led to.
+/// What the registry fallback led to.
 pub(crate) enum Fetched {
     /// The blob.
     Blob(Opened),
@@ -33,7 +31,7 @@ pub(crate) enum Fetched {
 /// without them.
 ///
 /// # Errors
-/// The registry or the store it points to gave no answer, or no blob.
+/// The registry, or the store that it points to, gave no answer or no blob.
 pub(crate) async fn fetch(
     gateway: &Gateway,
     request: &Parts,
@@ -43,7 +41,7 @@ pub(crate) async fn fetch(
 ) -> Result<Fetched, Problem> {
     let headers = authorize::unconditional(forward::headers(gateway, request, client));
     let bound = gateway.settings.timeouts.registry_first_pull;
-    // An instance answers with a URL of the store that it prefers, dead or alive.
+    // An instance answers with a URL of the store that it prefers, whether that store serves or not.
     let order = gateway.by_store(Does::Reads, None);
     let head = Head { method: Method::GET, path: forward::path(request)?, headers };
     let mut answer = gateway.upstream.ask_in(&order, Purpose::Any(client.identity), head, bound).await?;
@@ -55,7 +53,7 @@ pub(crate) async fn fetch(
             return Ok(Fetched::Relay(forward::relay(gateway, answer)));
         }
         let target = target(gateway, answer.headers())?;
-        // Its connection goes back before another is asked for.
+        // Its connection is given back before another is taken.
         drop(answer);
         match target {
             Target::Registry(path) => {
@@ -76,7 +74,7 @@ pub(crate) async fn fetch(
     Err(Problem::registry(StatusCode::BAD_GATEWAY, "the registry's redirects for this blob do not end"))
 }
 
-/// Headers that name nobody.
+/// Headers without credentials.
 fn anonymous(gateway: &Gateway, request: &Parts) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(HOST, gateway.upstream.host().clone());
@@ -135,8 +133,8 @@ async fn from_store(
     Ok(opened(body, blob, size.or(expected), "registry-redirect"))
 }
 
-/// What a place outside the configuration answers is for the log alone: the client may have had the registry
-/// point there to hear it.
+/// Only the log shows what a place outside the configuration answers: the client may have made the registry
+/// point there to read the answer.
 fn elsewhere(blob: &Blob, host: &str, why: &str) -> Problem {
     tracing::warn!(digest = %blob.digest, host, why, "the store that the registry points to does not give a blob");
     Problem::zones("no zone has the blob, and the place that the registry points to does not give it")
@@ -152,7 +150,7 @@ fn contradiction(blob: &Blob, size: Option<u64>, expected: Option<u64>) -> Optio
 }
 
 fn opened(body: ByteStream, blob: &Blob, size: Option<u64>, from: &str) -> Opened {
-    Opened { size, from: from.into(), body: proven(body, blob.digest, size), resume: None }
+    Opened { from: from.into(), body: Verified::hashing(body, blob.digest, size) }
 }
 
 #[cfg(test)]

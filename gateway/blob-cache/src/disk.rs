@@ -1,14 +1,15 @@
-//! Reading cached files, and the disk they lie on.
+//! The cache's disk, and reads of its files.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backends::Hasher;
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -16,30 +17,31 @@ use tokio::time::Instant;
 /// Bytes of one read for a hash.
 const CHUNK: usize = 256 * 1024;
 
-/// Threads that may wait for the disk at once. Others, such as for name resolution, must be left.
+/// Threads that may wait for the disk at once. Others must be left, for example for name resolution.
 const THREADS_MAX: usize = 64;
 
-/// The cache's disk: work on it is done where it may wait, and given up on when it waits too long.
-/// A disk that let a piece of work wait too long is not asked again for as long.
+/// The cache's disk. Work on it runs on threads that may block, and is given up if it takes too long. The
+/// disk is then not asked again for as long.
 #[derive(Debug, Clone)]
 pub struct Disk {
     /// For one piece of work.
     timeout: Duration,
     threads: Arc<Semaphore>,
-    sick_until: Arc<Mutex<Option<Instant>>>,
+    /// Until when a disk that hung is not asked.
+    paused_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Disk {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, threads: Arc::new(Semaphore::new(THREADS_MAX)), sick_until: Arc::default() }
+        Self { timeout, threads: Arc::new(Semaphore::new(THREADS_MAX)), paused_until: Arc::default() }
     }
 
-    /// Runs disk work. Work that is given up on goes on in its thread until the disk lets go.
+    /// Runs disk work. Work that is given up still occupies its thread until the disk answers.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        if self.sick_until().is_some_and(|until| Instant::now() < until) {
+        if self.paused_until.lock().is_some_and(|until| Instant::now() < until) {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the cache's disk hung a moment ago"));
         }
         let done = async {
@@ -54,19 +56,15 @@ impl Disk {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(io::Error::other(format!("a disk task died: {error}"))),
             Err(_) => {
-                *self.sick_until() = Some(Instant::now() + self.timeout);
+                *self.paused_until.lock() = Some(Instant::now() + self.timeout);
                 let why = format!("the cache's disk did not answer within {} s", self.timeout.as_secs());
                 Err(io::Error::new(io::ErrorKind::TimedOut, why))
             }
         }
     }
-
-    fn sick_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.sick_until.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Bytes that the file system still has for us.
+/// Bytes that the file system has left for this user.
 pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     let stats = rustix::fs::statvfs(path)?;
     Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
@@ -85,7 +83,7 @@ pub(super) fn hash_until(file: &File, end: u64) -> io::Result<Hasher> {
 }
 
 /// Reads up to `len` bytes at `offset` if the page cache has them; `None` means that only a
-/// blocking read will tell.
+/// blocking read can tell.
 pub(super) fn read_cached(file: &File, offset: u64, len: usize) -> io::Result<Option<Bytes>> {
     let mut buffer = BytesMut::zeroed(len);
     match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut buffer)], offset, ReadWriteFlags::NOWAIT) {
@@ -100,7 +98,7 @@ pub(super) fn read_cached(file: &File, offset: u64, len: usize) -> io::Result<Op
     }
 }
 
-/// Reads up to `len` bytes at `offset`, waiting for the disk.
+/// Reads up to `len` bytes at `offset`; waits for the disk.
 pub(super) fn read_blocking(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
     let mut buffer = BytesMut::zeroed(len);
     match file.read_at(&mut buffer, offset)? {

@@ -1,4 +1,4 @@
-//! One process a folder.
+//! One process for each folder.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -8,14 +8,14 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-/// Holds a folder for this process until dropped; the kernel lets go when the process dies.
+/// Holds a folder for this process until dropped. The kernel releases it when the process dies.
 #[derive(Debug)]
 pub struct DirectoryLock {
     _file: File,
 }
 
 impl DirectoryLock {
-    /// Makes the folder if need be and takes it.
+    /// Makes the folder if it does not exist, and locks it.
     ///
     /// # Errors
     /// The folder cannot be made or written, or another process holds it.
@@ -38,8 +38,8 @@ impl DirectoryLock {
 /// What users other than its own may do with a folder.
 const OTHERS: u32 = 0o077;
 
-/// Makes a folder for this user alone, or takes from others what they may do with it. Where it is somebody
-/// else's, as a volume of Kubernetes is, that is only said.
+/// Makes a folder for this user alone. If it exists, takes the rights of others away. If it belongs to
+/// another user, as a volume of Kubernetes does, a warning says so.
 fn make_private(dir: &Path) -> io::Result<()> {
     if let Some(above) = dir.parent() {
         fs::create_dir_all(above)?;
@@ -57,11 +57,11 @@ fn make_private(dir: &Path) -> io::Result<()> {
     let tightened = ours && fs::set_permissions(dir, Permissions::from_mode(mode & !OTHERS)).is_ok();
     let (dir, mode) = (dir.display(), format!("{:03o}", mode & 0o777));
     match tightened {
-        true => tracing::info!(%dir, mode, "others could look into this folder: it is closed to them now"),
+        true => tracing::info!(%dir, mode, "other users had rights on this folder: they are removed"),
         false => tracing::warn!(
             %dir,
             mode,
-            "others may look into this folder, and it is not ours to close: give it mode 0700"
+            "other users have rights on this folder, which belongs to another user: give it mode 0700"
         ),
     }
     Ok(())
