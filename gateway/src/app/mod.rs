@@ -38,11 +38,11 @@ use limits::memory::{self, Memory};
 use limits::pool::Pool;
 use quay_db::QuayDatabase;
 use quay_db::redis::Locks;
-use registry::account::Reader;
 use registry::redirects::RedirectClient;
+use registry::service_account::Reader;
 use registry::upload_affinity::Uploads;
 use registry::upstream::Upstream;
-use registry::{self, Names};
+use registry::{self, Names, RegistryClient};
 
 /// For the lanes to stop, which is at once unless the journal does not answer.
 const LANES_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,16 +94,9 @@ impl App {
         let registry = registry::registry(&settings);
         let names = Names::new(&settings.registry_hostname, &settings.hostname);
         let upstream = Arc::new(Upstream::new(&settings, &client_tls)?);
-        let follow = RedirectClient::new(&client_tls, &settings)?;
-        let reader = Reader::new(
-            &settings,
-            Arc::clone(&upstream),
-            names.clone(),
-            follow.clone(),
-            Arc::clone(&registry),
-            &client_tls,
-        )?;
-        let reader = reader.map(Arc::new);
+        let stores = RedirectClient::new(&client_tls, &settings)?;
+        let client = RegistryClient::over(Arc::clone(&upstream), names.clone(), stores, &settings);
+        let reader = Reader::new(&settings, &client, Arc::clone(&registry), &client_tls)?.map(Arc::new);
         let database = quay_db::connect(&settings).await?.map(Arc::new);
         let authority = quay(&settings, reader.clone(), database.clone())?;
         let stop_copies = CancellationToken::new();
@@ -135,7 +128,7 @@ impl App {
             reader,
             database,
             uploads: Uploads::default(),
-            follow,
+            client,
             permissions: Permissions::new(
                 settings.limits.permissions,
                 settings.timeouts.permission,
@@ -315,10 +308,8 @@ pub(crate) async fn journal(
 pub async fn authority(settings: &Settings) -> anyhow::Result<Arc<dyn Authority>> {
     certificates::install_provider();
     let tls = certificates::client(&settings.ca_files)?;
-    let names = Names::new(&settings.registry_hostname, &settings.hostname);
-    let follow = RedirectClient::new(&tls, settings)?;
-    let upstream = Arc::new(Upstream::new(settings, &tls)?);
-    let reader = Reader::new(settings, upstream, names, follow, registry::registry(settings), &tls)?;
+    let client = RegistryClient::new("registry", settings, &tls)?;
+    let reader = Reader::new(settings, &client, registry::registry(settings), &tls)?;
     let database = quay_db::connect(settings).await?.map(Arc::new);
     Ok(Arc::new(quay(settings, reader.map(Arc::new), database)?))
 }
