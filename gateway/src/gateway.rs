@@ -23,11 +23,10 @@ use config::{RegistryKind, Settings};
 use limits::memory::Memory;
 use limits::pool::{Pool, PoolStatus};
 use quay_db::QuayDatabase;
-use registry::account::Reader;
-use registry::redirects::RedirectClient;
+use registry::service_account::Reader;
 use registry::upload_affinity::Uploads;
 use registry::upstream::{Does, InstanceId, Order, Store, Upstream};
-use registry::{Names, Registry};
+use registry::{Names, Registry, RegistryClient};
 
 /// The parts of a running gateway.
 #[derive(Debug)]
@@ -36,13 +35,14 @@ pub struct Gateway {
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) names: Names,
     pub(crate) upstream: Arc<Upstream>,
-    /// The registry as the gateway's own account reads it, where there is one.
+    /// The registry as the service account reads it, if there is one.
     pub(crate) reader: Option<Arc<Reader>>,
     /// Quay's database, where Quay is told of copies.
     pub(crate) database: Option<Arc<QuayDatabase>>,
     /// Which instance of the registry takes which push.
     pub(crate) uploads: Uploads,
-    pub(crate) follow: RedirectClient,
+    /// The registry, and the stores to which it redirects.
+    pub(crate) client: RegistryClient,
     pub(crate) permissions: Permissions,
     pub(crate) sizes: Sizes,
     /// Blobs that are not kept and are read whole because of a part, at once.

@@ -29,8 +29,9 @@ impl Fault {
     }
 }
 
-/// An answer of the gateway's own that is no success.
-#[derive(Debug, Clone)]
+/// An answer of the gateway itself that is no success.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
 pub struct Problem {
     /// The HTTP status.
     pub status: StatusCode,

@@ -52,6 +52,10 @@ pub fn forwarded_request(headers: &HeaderMap, via: &Via<'_>, identity: bool) -> 
     if let Some(cookies) = joined_cookies(&out) {
         out.insert(COOKIE, cookies);
     }
+    // HTTP/2 lets a client repeat the same length; HTTP/1.1 servers may take the two for a smuggled request.
+    if let Some(length) = out.get(CONTENT_LENGTH).cloned() {
+        out.insert(CONTENT_LENGTH, length);
+    }
     if let Ok(address) = HeaderValue::from_str(&via.client.to_canonical().to_string()) {
         out.insert(X_FORWARDED_FOR, address);
     }
@@ -128,6 +132,8 @@ mod tests {
             ("x_forwarded_for", "10.0.0.1"),
             ("x-remote-user", "admin"),
             ("x-corp-trace", "1"),
+            ("content-length", "5"),
+            ("content-length", "5"),
         ]);
         let allowed = Allowed::new(&["X-Corp-*".to_owned()]).expect("names");
         let via = Via {
@@ -145,6 +151,7 @@ mod tests {
         assert_eq!(out["authorization"], "Bearer t");
         assert_eq!(out.get_all(COOKIE).iter().collect::<Vec<_>>(), ["session=a; _csrf_token=b"]);
         assert_eq!(out["x-corp-trace"], "1");
+        assert_eq!(out.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), ["5"], "HTTP/2 may repeat it");
         for gone in ["connection", "x-hop", "te", "forwarded", "x_forwarded_for", "x-remote-user"] {
             assert!(!out.contains_key(gone), "{gone}");
         }

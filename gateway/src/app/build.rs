@@ -10,8 +10,8 @@ use limits::pool::Pool;
 use postgres_connection::Database;
 use quay_db::QuayDatabase;
 use quay_db::redis::Locks;
-use registry::Names;
-use registry::account::Reader;
+use registry::{Names, RegistryClient};
+use registry::service_account::Reader;
 use registry::redirects::RedirectClient;
 use registry::upload_affinity::Uploads;
 use registry::upstream::Upstream;
@@ -49,10 +49,9 @@ pub(super) async fn gateway(
     let registry = registry::registry(&settings);
     let names = Names::new(&settings.registry_hostname, &settings.hostname);
     let upstream = Arc::new(Upstream::new(&settings, tls)?);
-    let follow = RedirectClient::new(tls, &settings)?;
-    let shared = Arc::clone(&upstream);
-    let reader = Reader::new(&settings, shared, names.clone(), follow.clone(), Arc::clone(&registry), tls)?;
-    let reader = reader.map(Arc::new);
+    let stores = RedirectClient::new(tls, &settings)?;
+    let client = RegistryClient::over(Arc::clone(&upstream), names.clone(), stores, &settings);
+    let reader = Reader::new(&settings, &client, Arc::clone(&registry), tls)?.map(Arc::new);
     let database = quay_db::connect(&settings).await?.map(Arc::new);
     let authority = quay(&settings, reader.clone(), database.clone())?;
     let policies = settings.policies.clone();
@@ -84,7 +83,7 @@ pub(super) async fn gateway(
         reader,
         database,
         uploads: Uploads::default(),
-        follow,
+        client,
         permissions: permissions(&settings),
         sizes: Sizes::default(),
         bypass_parts: Pool::new("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),

@@ -14,7 +14,7 @@ use zone_router::Zone;
 use crate::copies::spool::{NotKept, Spool};
 use quay_db::redis::{Locks, RedisError};
 use quay_db::{QuayDatabase, Rows};
-use registry::account::Reader;
+use registry::service_account::Reader;
 
 /// How long the look at an object may take that is done under a lock.
 const UNDER_LOCK: Duration = Duration::from_secs(20);

@@ -102,10 +102,15 @@ impl Permissions {
         tracing::debug!(name, "remembered permissions dropped");
     }
 
-    /// Drops what is remembered of all repositories, as [`Permissions::forget`] does.
-    pub(crate) fn forget_all(&self) {
-        self.forgotten.note_all();
-        tracing::debug!("all remembered permissions dropped");
+    /// Drops what is remembered of whatever a request changed, as [`Permissions::forget`] does.
+    pub(crate) fn forget_changed(&self, changed: &Changed) {
+        match changed {
+            Changed::Names(names) => names.iter().for_each(|name| self.forget(name)),
+            Changed::All => {
+                self.forgotten.note_all();
+                tracing::debug!("all remembered permissions dropped");
+            }
+        }
     }
 
     /// The registry does not know this blob in this repository. Where somebody else was told of it, what

@@ -9,8 +9,8 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
-use registry::account::{ACCEPTED, Door, Scope, Tokens, said, whole};
-use registry::{LocalBlob, local_blobs};
+use registry::service_account::{ACCEPTED, Scope, Tokens};
+use registry::{LocalBlob, RegistryClient, describe, local_blobs, read_body};
 
 /// Bytes of a repository's name, as routes are understood.
 const REPOSITORY_MAX: usize = 512;
@@ -110,21 +110,21 @@ struct Platform {
 /// # Errors
 /// It is not there, may not be read, or is no image.
 pub(super) async fn blobs(
-    door: &Door,
+    client: &RegistryClient,
     tokens: &Tokens,
     image: &ImageName,
     manifest_max: usize,
 ) -> anyhow::Result<Vec<LocalBlob>> {
-    let manifest = manifest(door, tokens, image, &image.reference, manifest_max).await?;
+    let manifest = manifest(client, tokens, image, &image.reference, manifest_max).await?;
     let manifest = match child(&manifest) {
-        Some(digest) => self::manifest(door, tokens, image, &digest, manifest_max).await?,
+        Some(digest) => self::manifest(client, tokens, image, &digest, manifest_max).await?,
         None => manifest,
     };
     local_blobs(&manifest).with_context(|| format!("{image}: its manifest is not understood"))
 }
 
 async fn manifest(
-    door: &Door,
+    client: &RegistryClient,
     tokens: &Tokens,
     image: &ImageName,
     reference: &str,
@@ -133,11 +133,11 @@ async fn manifest(
     let path = format!("/v2/{}/manifests/{reference}", image.repository);
     let mut headers = tokens.headers(&Scope::Pull(image.repository.clone())).await?;
     headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
-    let answer = door.ask(&path, headers).await?;
+    let answer = client.get(&path, headers).await?;
     let status = answer.status();
     if status != StatusCode::OK {
         let who = tokens.who();
-        let said = said(answer).await;
+        let said = describe(answer).await;
         match status {
             StatusCode::NOT_FOUND => {
                 bail!("there is no image {image} at the registry ({said}): see its tags")
@@ -152,7 +152,7 @@ async fn manifest(
     }
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let html = kind.contains("html");
-    let body = whole(answer, max).await.with_context(|| format!("{image}: its manifest"))?;
+    let body = read_body(answer, max).await.with_context(|| format!("{image}: its manifest"))?;
     ensure!(!html, "{image}: a page instead of a manifest: what answers at registry.url is no registry");
     if let Ok(digest) = reference.parse::<Digest>() {
         ensure!(Digest::of(&body) == digest, "{image}: the registry gave another manifest than {digest}");

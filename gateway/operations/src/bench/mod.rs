@@ -41,8 +41,8 @@ use self::plan::Plan;
 use self::rounds::{Reads, Rounds};
 use self::way::Way;
 use config::{Account, Instance, RegistryKind, Settings, without_port};
-use registry::account::{Door, Tokens};
-use registry::registry;
+use registry::service_account::Tokens;
+use registry::{RegistryClient, registry};
 
 /// Images at most.
 pub const IMAGES_MAX: usize = 16;
@@ -138,12 +138,12 @@ pub async fn run(settings: &Settings, options: &Options, progress: Progress) -> 
     let (at, began) = (SystemTime::now(), Instant::now());
     let tls = certificates::client(&settings.ca_files)?;
     let quay = first_instance(settings)?;
-    let door = Door::new("registry", &quay, &tls)?;
+    let client = RegistryClient::new("registry", &quay, &tls)?;
     let account = options.account.as_ref().or(settings.account.as_ref());
-    let tokens = Tokens::new(door.clone(), account.cloned(), &tls)?;
+    let tokens = Tokens::new(&client, account.cloned(), &tls)?;
     tokens.challenge().await?;
     let deadline = began + options.at_most;
-    let planned = planned(settings, options, &door, &tokens);
+    let planned = planned(settings, options, &client, &tokens);
     let (images, plan) = timeout_at(deadline, planned)
         .await
         .context("the registry is too slow: the time was up before it had told what these images are")??;
@@ -156,7 +156,7 @@ pub async fn run(settings: &Settings, options: &Options, progress: Progress) -> 
             None => ways.push(Way::Zone(zone)),
         }
     }
-    ways.push(Way::Registry(door));
+    ways.push(Way::Registry(client));
     ways.push(Way::Gateway(gateway));
     let series: Vec<_> = ways.iter().flat_map(Way::series).collect();
     let turns = options.reads.div_ceil(options.at_once);
@@ -206,7 +206,7 @@ fn first_instance(settings: &Settings) -> anyhow::Result<Settings> {
 async fn planned(
     settings: &Settings,
     options: &Options,
-    door: &Door,
+    client: &RegistryClient,
     tokens: &Tokens,
 ) -> anyhow::Result<(Vec<ImageName>, Plan)> {
     let names = [settings.hostname.as_str(), settings.registry_hostname.as_str()];
@@ -215,7 +215,7 @@ async fn planned(
     let mut found = Vec::new();
     for image in &options.images {
         let image = image.at(&names)?;
-        let blobs = image::blobs(door, tokens, &image, manifest_max).await?;
+        let blobs = image::blobs(client, tokens, &image, manifest_max).await?;
         found.push((image.repository.clone(), blobs));
         images.push(image);
     }
@@ -227,7 +227,10 @@ async fn planned(
 }
 
 /// The gateway as a client meets it, and where.
-async fn gateway(settings: &Settings, address: Option<SocketAddr>) -> anyhow::Result<(SocketAddr, Door)> {
+async fn gateway(
+    settings: &Settings,
+    address: Option<SocketAddr>,
+) -> anyhow::Result<(SocketAddr, RegistryClient)> {
     let address = address.unwrap_or_else(|| reachable(settings.listen));
     let mut roots = settings.ca_files.clone();
     let made = settings.state_dir.join("ca.pem");
@@ -242,9 +245,9 @@ async fn gateway(settings: &Settings, address: Option<SocketAddr>) -> anyhow::Re
         registry_hostname: settings.hostname.clone(),
         ..settings.clone()
     };
-    let door = Door::new("gateway", &as_registry, &certificates::client(&roots)?)?;
-    if let Err(error) = door.ask("/v2/", HeaderMap::new()).await {
-        let said = format!("{error:#}");
+    let client = RegistryClient::new("gateway", &as_registry, &certificates::client(&roots)?)?;
+    if let Err(error) = client.get("/v2/", HeaderMap::new()).await {
+        let said = error.to_string();
         let fix = match said.contains("certificate") {
             true => format!(
                 "its certificate must be for {} and from whom `ca`, the system or {} names",
@@ -255,7 +258,7 @@ async fn gateway(settings: &Settings, address: Option<SocketAddr>) -> anyhow::Re
         };
         bail!("the gateway does not answer at {address}: {said}: {fix}");
     }
-    Ok((address, door))
+    Ok((address, client))
 }
 
 /// Where to dial what listens there.

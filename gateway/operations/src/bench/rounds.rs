@@ -11,7 +11,7 @@ use super::progress::Bar;
 use super::read::{Outcome, Read, Series};
 use super::way::{Asking, Way};
 use registry::Registry;
-use registry::account::{Scope, Tokens};
+use registry::service_account::{Scope, Tokens};
 
 /// Turns in a row that may fail before a way is not asked further: a dead store must not take the
 /// time of all.

@@ -11,7 +11,7 @@ use zone_router::Zone;
 
 use super::plan::Chosen;
 use super::read::{Outcome, Read, Series};
-use registry::account::{Door, Given};
+use registry::{FetchedBlob, Origin, RegistryClient};
 
 /// What any read may take.
 const READ_MAX: Duration = Duration::from_secs(30);
@@ -22,8 +22,8 @@ const SLOWEST: u64 = 256 << 10;
 /// What is read, and how.
 pub(super) enum Way {
     Zone(Zone),
-    Registry(Door),
-    Gateway(Door),
+    Registry(RegistryClient),
+    Gateway(RegistryClient),
 }
 
 /// What all reads need to know.
@@ -88,7 +88,7 @@ impl Way {
 
     async fn follow(&self, asking: &Asking<'_>, start: Instant, seen: &mut Seen) -> Outcome {
         let mut body = match self.open(asking).await {
-            Ok(Some(Given { body, told, .. })) => {
+            Ok(Some((body, told))) => {
                 seen.told = told;
                 body
             }
@@ -111,16 +111,23 @@ impl Way {
         }
     }
 
-    async fn open(&self, asking: &Asking<'_>) -> Result<Option<Given>, String> {
+    /// The blob's bytes, and what is told of where they come from: `Cache-Status`, or a store's host and port.
+    async fn open(&self, asking: &Asking<'_>) -> Result<Option<(ByteStream, Option<String>)>, String> {
         let blob = asking.blob;
         match self {
             Self::Zone(zone) => {
                 let found = zone.store.get(&asking.key, None).await;
                 let body = found.map_err(|error| error.to_string())?.map(|object| object.body);
-                Ok(body.map(|body: ByteStream| Given { body, size: None, told: None }))
+                Ok(body.map(|body| (body, None)))
             }
-            Self::Registry(door) | Self::Gateway(door) => {
-                door.blob(&blob.repository, &blob.digest, asking.authorization.as_ref()).await.map(Some)
+            Self::Registry(client) | Self::Gateway(client) => {
+                match client.blob(&blob.repository, &blob.digest, asking.authorization.as_ref()).await {
+                    Ok(FetchedBlob { body, from: Origin::Registry(cache_status), .. }) => {
+                        Ok(Some((body, cache_status)))
+                    }
+                    Ok(FetchedBlob { body, from: Origin::Store(place), .. }) => Ok(Some((body, Some(place)))),
+                    Err(error) => Err(client.explain(error).await),
+                }
             }
         }
     }

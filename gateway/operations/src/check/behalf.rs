@@ -15,10 +15,8 @@ use super::step::{Name, Note, Steps, Walk};
 use config::{Placements, RedisSettings, Settings};
 use quay_db::QuayDatabase;
 use quay_db::redis::{Locks, RedisError};
-use registry::account::{self, Reader};
-use registry::redirects::RedirectClient;
-use registry::upstream::Upstream;
-use registry::{self, Names};
+use registry::service_account::{ReadError, Reader};
+use registry::{self, RegistryClient};
 
 /// For a login: Quay's passwords are slow by design.
 const LOGIN_BOUND: Duration = Duration::from_secs(20);
@@ -190,7 +188,7 @@ async fn log_in(
 }
 
 /// What the account may list, and how many repositories that is.
-async fn catalogue(reader: &Reader) -> Result<(Seen, usize), account::Trouble> {
+async fn catalogue(reader: &Reader) -> Result<(Seen, usize), ReadError> {
     let (mut seen, mut repositories, mut next) = (Seen::default(), 0, None);
     for _ in 0..PAGES_MAX {
         let page = reader.repositories(next.as_ref()).await?;
@@ -208,10 +206,8 @@ async fn catalogue(reader: &Reader) -> Result<(Seen, usize), account::Trouble> {
 }
 
 fn reader(settings: &Settings, tls: &Arc<ClientConfig>) -> anyhow::Result<Reader> {
-    let upstream = Arc::new(Upstream::new(settings, tls)?);
-    let names = Names::new(&settings.registry_hostname, &settings.hostname);
-    let follow = RedirectClient::new(tls, settings)?;
-    let reader = Reader::new(settings, upstream, names, follow, registry::registry(settings), tls)?;
+    let client = RegistryClient::new("registry", settings, tls)?;
+    let reader = Reader::new(settings, &client, registry::registry(settings), tls)?;
     reader.ok_or_else(|| anyhow::anyhow!("no account is configured"))
 }
 
@@ -220,7 +216,7 @@ const ACCOUNT: (&str, &str) = (
     "mend `registry.account`; wait a few minutes after wrong passwords, as Quay does",
 );
 
-fn account_trouble(error: &account::Trouble) -> Trouble {
+fn account_trouble(error: &ReadError) -> Trouble {
     told(error, ACCOUNT)
 }
 

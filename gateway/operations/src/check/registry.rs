@@ -5,10 +5,7 @@ mod challenge;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, HOST};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::advice::{Advice, Peer, Trouble};
@@ -16,8 +13,7 @@ use super::connection::{self, Server};
 use super::progress::Line;
 use super::step::{Name, Note, Steps, Walk};
 use config::{Instance, RegistryKind, Settings};
-use limits::pool::Identity;
-use registry::upstream::{Purpose, Upstream};
+use registry::{RegistryClient, read_body};
 
 /// Bytes read of one answer: a key set has half a KiB a key, one key an instance.
 const ANSWER_MAX: usize = 1024 * 1024;
@@ -80,8 +76,8 @@ async fn steps(
 ) -> Option<()> {
     let connect = bound.unwrap_or(settings.timeouts.registry_connect);
     let answer = bound.unwrap_or(settings.timeouts.registry_connect + settings.timeouts.registry_permission);
-    let upstream = match Upstream::new(settings, tls) {
-        Ok(upstream) => upstream,
+    let client = match RegistryClient::new("registry", settings, tls) {
+        Ok(client) => client.within(answer),
         Err(error) => {
             let said = format!("{error:#}");
             let advice = Advice::new(
@@ -94,46 +90,35 @@ async fn steps(
     };
     connection::reach(walk, servers, tls, connect).await?;
     walk.step(Name::Challenge, answer, async {
-        let (status, headers, _) = get(&upstream, "/v2/", answer).await?;
+        let (status, headers, _) = get(&client, "/v2/").await?;
         challenge::judge(settings, status, &headers).map(|note| ((), Some(note)))
     })
     .await?;
     if settings.registry_kind != RegistryKind::Quay {
         return Some(());
     }
-    *known = walk.step(Name::Keys, answer, keys(&upstream, answer)).await?;
-    walk.step(Name::Health, answer, health(&upstream, answer)).await
+    *known = walk.step(Name::Keys, answer, keys(&client)).await?;
+    walk.step(Name::Health, answer, health(&client)).await
 }
 
-async fn get(
-    upstream: &Upstream,
-    path: &'static str,
-    bound: Duration,
-) -> Result<(StatusCode, HeaderMap, Vec<u8>), Trouble> {
-    let mut headers = HeaderMap::new();
-    headers.insert(HOST, upstream.host().clone());
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let asked = PathAndQuery::from_static(path);
-    let answer = upstream
-        .ask(Purpose::Any(Identity::GATEWAY), Method::GET, &asked, headers, bound)
-        .await
-        .map_err(|problem| {
-            let advice = Advice::new(
-                "it takes the connection, and does not answer as a registry does",
-                "see its log, and that `registry.url` leads to it",
-            );
-            Trouble::Told(problem.message, advice)
-        })?;
-    let (parts, body) = answer.into_parts();
-    let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(|error| {
+async fn get(client: &RegistryClient, path: &str) -> Result<(StatusCode, HeaderMap, Vec<u8>), Trouble> {
+    let answer = client.get(path, HeaderMap::new()).await.map_err(|problem| {
+        let advice = Advice::new(
+            "it takes the connection, and does not answer as a registry does",
+            "see its log, and that `registry.url` leads to it",
+        );
+        Trouble::Told(problem.message, advice)
+    })?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = read_body(answer, ANSWER_MAX).await.map_err(|error| {
         let advice = Advice::new("the registry broke off, or answers endlessly", "see its log");
         Trouble::Told(format!("GET {path}: {error}"), advice)
     })?;
-    Ok((parts.status, parts.headers, body.to_bytes().to_vec()))
+    Ok((status, headers, body))
 }
 
 /// `endpoints/keyserver`: without them the gateway could not verify a token.
-async fn keys(upstream: &Upstream, bound: Duration) -> Result<(Vec<String>, Option<Note>), Trouble> {
+async fn keys(client: &RegistryClient) -> Result<(Vec<String>, Option<Note>), Trouble> {
     #[derive(Deserialize)]
     struct Key {
         kid: String,
@@ -143,7 +128,7 @@ async fn keys(upstream: &Upstream, bound: Duration) -> Result<(Vec<String>, Opti
         keys: Vec<Key>,
     }
     const PATH: &str = "/keys/services/quay/keys";
-    let (status, _, body) = get(upstream, PATH, bound).await?;
+    let (status, _, body) = get(client, PATH).await?;
     let set = serde_json::from_slice::<KeySet>(&body).ok().filter(|_| status == StatusCode::OK);
     match set.map(|set| set.keys) {
         Some(keys) if !keys.is_empty() => {
@@ -184,9 +169,9 @@ pub(super) fn strangers(instances: &[RegistryReport]) -> Vec<String> {
 }
 
 /// `/health/instance`: storage is not in it (`health/healthcheck.py:LocalHealthCheck`).
-async fn health(upstream: &Upstream, bound: Duration) -> Result<((), Option<Note>), Trouble> {
+async fn health(client: &RegistryClient) -> Result<((), Option<Note>), Trouble> {
     const PATH: &str = "/health/instance";
-    let (status, _, body) = get(upstream, PATH, bound).await?;
+    let (status, _, body) = get(client, PATH).await?;
     let failing = failing(&body);
     if status == StatusCode::OK && failing.is_empty() {
         return Ok(((), None));

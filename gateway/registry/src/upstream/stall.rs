@@ -30,6 +30,12 @@ pin_project! {
     }
 }
 
+impl<B> std::fmt::Debug for Unstalled<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unstalled").field("bound", &self.bound).finish_non_exhaustive()
+    }
+}
+
 impl<B: http_body::Body> Unstalled<B> {
     /// `what` makes the error; a broken `body` uses it too.
     pub fn new(body: B, bound: Duration, what: fn(String) -> BodyError) -> Self {

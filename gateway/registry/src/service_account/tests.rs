@@ -96,11 +96,8 @@ fn reader(address: SocketAddr) -> Arc<Reader> {
     std::fs::write(&file, yaml).expect("writes");
     let settings = config::load_with(&file, std::iter::empty()).expect("is read");
     let tls = certificates::client(&[]).expect("TLS");
-    let names = Names::new(&settings.registry_hostname, &settings.hostname);
-    let follow = RedirectClient::new(&tls, &settings).expect("a client");
-    let upstream = Arc::new(Upstream::new(&settings, &tls).expect("a client"));
-    let registry = crate::registry(&settings);
-    let reader = Reader::new(&settings, upstream, names, follow, registry, &tls).expect("a reader");
+    let client = RegistryClient::new("registry", &settings, &tls).expect("a client");
+    let reader = Reader::new(&settings, &client, crate::registry(&settings), &tls).expect("a reader");
     Arc::new(reader.expect("an account"))
 }
 
@@ -113,7 +110,7 @@ async fn callers_together_log_in_once() {
     assert_eq!(asked.logins.load(Ordering::Relaxed), 1);
     // Another repository is another token.
     let denied = reader.manifest("a/b", "v1").await.expect_err("there is none");
-    assert!(matches!(denied, Trouble::Denied(_)), "{denied}");
+    assert!(matches!(denied, ReadError::Denied(_)), "{denied}");
     assert_eq!(asked.logins.load(Ordering::Relaxed), 2, "and a token that is young is not the reason");
     assert!(!format!("{reader:?}").contains("hunter2"));
 }
@@ -127,7 +124,7 @@ async fn one_login_serves_many_repositories() {
     while at < names.len() {
         reader.prepare(&names[at..]).await;
         // Each reads with the token that is held by now; there is no such list.
-        assert!(matches!(reader.tags(&names[at], None).await, Err(Trouble::Absent(_))));
+        assert!(matches!(reader.tags(&names[at], None).await, Err(ReadError::Absent(_))));
         at += 1;
     }
     let logins = asked.logins.load(Ordering::Relaxed);
@@ -143,7 +140,7 @@ async fn what_is_not_given_together_is_asked_for_alone() {
     let names = ["org/one", "org/two"].map(str::to_owned);
     reader.prepare(&names).await;
     for name in &names {
-        assert!(matches!(reader.tags(name, None).await, Err(Trouble::Absent(_))), "{name}");
+        assert!(matches!(reader.tags(name, None).await, Err(ReadError::Absent(_))), "{name}");
     }
     assert_eq!(asked.logins.load(Ordering::Relaxed), 2);
 }
@@ -156,7 +153,7 @@ async fn a_refused_login_is_not_repeated() {
         let reader = reader(address);
         for page in join_all((0..10).map(|_| reader.repositories(None))).await {
             let why = page.expect_err("refused");
-            assert!(matches!(&why, Trouble::Denied(said) if !said.contains("hunter2")), "{why}");
+            assert!(matches!(&why, ReadError::Denied(said) if !said.contains("hunter2")), "{why}");
         }
         assert!(reader.log_in().await.is_err());
         assert_eq!(asked.logins.load(Ordering::Relaxed), 1, "{status}");
@@ -169,5 +166,5 @@ async fn a_registry_in_trouble_is_no_refusal() {
     asked.status.store(503, Ordering::Relaxed);
     let reader = reader(address);
     let why = reader.repositories(None).await.expect_err("no token");
-    assert!(matches!(why, Trouble::Busy(_)), "{why}");
+    assert!(matches!(why, ReadError::Busy(_)), "{why}");
 }

@@ -1,4 +1,4 @@
-//! What the registry wants to see before it lets anyone read: nothing, a password, or a token.
+//! What the registry asks of a reader: nothing, a password, or a token.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -15,38 +15,39 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use super::door::{Door, said, whole};
 use super::scope::{Scope, together};
 use crate::Bearer;
+use crate::answer::{describe, read_body};
+use crate::client::RegistryClient;
 use crate::token_life::{Life, token_life};
 use config::Account;
 
-/// Bytes of a token server's answer.
+/// The bytes of a token server's answer, at most.
 const ANSWER_MAX: usize = 64 * 1024;
 
-/// A token's life where nobody says it (distribution's token specification, `expires_in`).
+/// How long a token is valid if nobody says it (distribution's token specification, `expires_in`).
 const LIFE_DEFAULT: Duration = Duration::from_secs(60);
 
-/// For a token, at the registry or at a server elsewhere.
+/// How long a token is waited for, at the registry or at another server.
 const LOGIN_BOUND: Duration = Duration::from_secs(15);
 
-/// After a login that was refused none is tried for so long: Quay locks an account for longer with
-/// each wrong one (`auth/credentials.py`, back-off up to a day), for whoever else uses it too.
+/// How long no login is tried after one that was refused. With each wrong login Quay locks an account for longer, up
+/// to a day (`auth/credentials.py`), and for everybody who uses the account.
 const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 
-/// The same where the registry only asks for patience: its nginx counts requests too.
+/// How long no login is tried after a 429, which Quay's nginx gives too.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(60);
 
-/// After a login that failed otherwise, so that a registry in trouble is not asked by every caller.
+/// How long no login is tried after one that failed otherwise, so that not every caller asks a registry that fails.
 const FAILED_PAUSE: Duration = Duration::from_secs(2);
 
-/// A token that is refused before it is so old was refused for what it may not do.
+/// A token that is younger than this is not renewed when it is refused: the refusal is about what it may not do.
 const YOUNG: Duration = Duration::from_secs(60);
 
-/// Tokens held at once, one a scope.
+/// The tokens held at once, one for each scope.
 const HELD_MAX: u64 = 1000;
 
-/// How a registry knows its clients.
+/// How a registry authenticates its clients.
 #[derive(Debug, Clone)]
 enum Challenge {
     Open,
@@ -54,15 +55,16 @@ enum Challenge {
     Bearer(Bearer),
 }
 
-/// Tokens of one account, one a scope, asked for once and again before they end, one at a time.
+/// The tokens of one account, one for each scope. Each is asked for once and renewed before it ends; there is one login
+/// at a time.
 pub struct Tokens {
-    door: Door,
+    client: RegistryClient,
     account: Option<Account>,
-    /// For token servers that are not the registry.
+    /// For token servers other than the registry.
     web: reqwest::Client,
     resolver: Resolver,
     held: Cache<Scope, Held>,
-    /// Held while a login is under way: one at a time.
+    /// Locked while a login is under way.
     login: Mutex<Login>,
 }
 
@@ -70,7 +72,7 @@ pub struct Tokens {
 #[derive(Default)]
 struct Login {
     challenge: Option<Challenge>,
-    /// Until when none is tried, and why.
+    /// Until when no login is tried, and why.
     paused: Option<(Instant, NoToken)>,
 }
 
@@ -79,17 +81,17 @@ struct Login {
 #[error("{why}")]
 pub struct NoToken {
     why: String,
-    /// Until when none is tried.
+    /// How long no login is tried.
     pause: Duration,
 }
 
 #[derive(Clone)]
 struct Held {
     header: HeaderValue,
-    /// Whether it was asked for with other scopes: not every server gives what was asked for together.
+    /// Whether one login asked for several scopes: not every server grants them all.
     shared: bool,
     since: Instant,
-    /// When a new one is due.
+    /// When a new one is asked for.
     until: Instant,
 }
 
@@ -107,18 +109,23 @@ impl fmt::Debug for Tokens {
 }
 
 impl NoToken {
-    /// Whether the login itself was refused, or is to wait.
+    /// Whether the registry refused the login, or asked to wait before the next one.
+    #[must_use]
     pub fn is_refused(&self) -> bool {
         self.pause > FAILED_PAUSE
     }
 }
 
 impl Tokens {
-    /// Tokens of `account`, or of nobody.
+    /// The tokens of `account`, or of an anonymous client.
     ///
     /// # Errors
-    /// The TLS policy is not usable.
-    pub fn new(door: Door, account: Option<Account>, tls: &rustls::ClientConfig) -> anyhow::Result<Self> {
+    /// The TLS policy cannot be used.
+    pub fn new(
+        client: &RegistryClient,
+        account: Option<Account>,
+        tls: &rustls::ClientConfig,
+    ) -> anyhow::Result<Self> {
         let resolver = Resolver::default();
         let web = reqwest::Client::builder()
             .dns_resolver(resolver.clone())
@@ -128,13 +135,13 @@ impl Tokens {
             .timeout(LOGIN_BOUND)
             .build()?;
         let held = Cache::builder().max_capacity(HELD_MAX).build();
-        Ok(Self { door: door.within(LOGIN_BOUND), account, web, resolver, held, login: Mutex::default() })
+        Ok(Self { client: client.within(LOGIN_BOUND), account, web, resolver, held, login: Mutex::default() })
     }
 
-    /// Asks the registry what it wants to see, once.
+    /// Asks the registry how it authenticates its clients, and remembers the answer.
     ///
     /// # Errors
-    /// It does not answer, or not as a registry.
+    /// It does not answer, or not as a registry does.
     pub async fn challenge(&self) -> anyhow::Result<()> {
         self.challenged(&mut *self.login.lock().await).await.map(drop)
     }
@@ -143,7 +150,7 @@ impl Tokens {
         if let Some(known) = &login.challenge {
             return Ok(known.clone());
         }
-        let answer = self.door.ask("/v2/", HeaderMap::new()).await.context(
+        let answer = self.client.get("/v2/", HeaderMap::new()).await.context(
             "the registry does not answer at registry.url: see that it is up; `quay-gateway check` says more",
         )?;
         let asks_password = |value: &HeaderValue| {
@@ -159,21 +166,22 @@ impl Tokens {
             }
             _ => bail!(
                 "what answers at registry.url is no registry: GET /v2/ gives {}; mend registry.url",
-                said(answer).await
+                describe(answer).await
             ),
         };
         login.challenge = Some(challenge.clone());
         Ok(challenge)
     }
 
-    /// Who asks, for errors.
+    /// Who reads, for messages.
+    #[must_use]
     pub fn who(&self) -> String {
         self.account
             .as_ref()
             .map_or_else(|| "nobody (no account is given)".to_owned(), |account| account.username.clone())
     }
 
-    /// Headers to read with.
+    /// The headers with which the registry lets this scope be read.
     ///
     /// # Errors
     /// As [`Tokens::authorization`].
@@ -182,18 +190,18 @@ impl Tokens {
         Ok(header.map(|header| (AUTHORIZATION, header)).into_iter().collect())
     }
 
-    /// What to read with, asked for if none is held or it ends soon; `None` where the registry asks
-    /// for nothing.
+    /// The `Authorization` with which the registry lets this scope be read; `None` if it asks for none. If no token is
+    /// held, or the one that is held ends soon, a new one is asked for.
     ///
     /// # Errors
-    /// None is given. After a login that was refused none is tried for five minutes, as Quay would
-    /// lock the account.
+    /// The registry or its token server gives no token, or a login failed a short time ago: after one that was refused
+    /// none is tried for five minutes, because Quay would lock the account.
     pub async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>, NoToken> {
         self.authorization_of(std::slice::from_ref(scope)).await
     }
 
-    /// The same for the first of these scopes; by the same login, for as many of the others as one token bears.
-    /// Says whether it logged in.
+    /// Gets a token for the first of these scopes if none is held, and by the same login for as many of the others as
+    /// one token can name. Says whether it logged in.
     pub async fn prepare(&self, scopes: &[Scope]) -> bool {
         let Some(first) = scopes.first().filter(|first| self.fresh(first).is_none()) else { return false };
         let given = self.authorization_of(together(scopes)).await;
@@ -206,7 +214,7 @@ impl Tokens {
             return Ok(Some(header));
         }
         let mut login = self.login.lock().await;
-        // Another caller may have asked meanwhile.
+        // Another caller may have logged in meanwhile.
         if let Some(header) = self.fresh(scope) {
             return Ok(Some(header));
         }
@@ -224,7 +232,7 @@ impl Tokens {
                 Ok(Some(header))
             }
             Err(error) => {
-                // It may ask for something else by now.
+                // The registry may ask for something else by now.
                 login.challenge = None;
                 login.paused = Some((Instant::now() + error.pause, error.clone()));
                 Err(error)
@@ -232,7 +240,7 @@ impl Tokens {
         }
     }
 
-    /// The same in the middle of a run: where no new one is given, the old one has to do.
+    /// As [`Tokens::authorization`], in the middle of a run: if there is no new token, the old one is used.
     pub async fn renewed(&self, scope: &Scope) -> Option<HeaderValue> {
         match self.authorization(scope).await {
             Ok(header) => header,
@@ -240,8 +248,8 @@ impl Tokens {
         }
     }
 
-    /// Forgets a token that the registry does not take any more; whether a new one may be of use, as for one
-    /// that is old, or was asked for with other scopes.
+    /// Forgets a token that the registry does not accept any more. Says whether a new one may help: if the token is old,
+    /// or was asked for together with other scopes.
     pub fn forget(&self, scope: &Scope) -> bool {
         let old = self.held.get(scope).is_some_and(|held| held.shared || held.since.elapsed() > YOUNG);
         if old {
@@ -284,7 +292,7 @@ impl Tokens {
         if let Some(account) = &self.account {
             headers.insert(AUTHORIZATION, basic(account)?);
         }
-        let given = match self.door.is(bearer.authority()) {
+        let given = match self.client.is(bearer.authority()) {
             true => self.at_registry(&url, headers).await?,
             false => self.elsewhere(&url, headers).await?,
         };
@@ -294,7 +302,7 @@ impl Tokens {
         header.set_sensitive(true);
         let life = match given.expires_in {
             Some(seconds) => Duration::from_secs(seconds),
-            // Quay tells it in the token alone.
+            // Quay says it only in the token.
             None => {
                 match token_life(&[(AUTHORIZATION, header.clone())].into_iter().collect(), SystemTime::now())
                 {
@@ -309,12 +317,12 @@ impl Tokens {
 
     async fn at_registry(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<Given> {
         let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
-        let answer = self.door.ask(&path, headers).await.context("no token")?;
+        let answer = self.client.get(&path, headers).await.context("no token")?;
         if answer.status() != StatusCode::OK {
             let status = answer.status();
-            return Err(self.refused(status, &said(answer).await));
+            return Err(self.refused(status, &describe(answer).await));
         }
-        understood(&whole(answer, ANSWER_MAX).await?, "the registry's token is not understood")
+        understood(&read_body(answer, ANSWER_MAX).await?, "the registry's token is not understood")
     }
 
     async fn elsewhere(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<Given> {
@@ -342,7 +350,7 @@ impl Tokens {
         understood(&body, "the token server's answer is not understood")
     }
 
-    /// What is said of a token that is not given.
+    /// The error for a token that was refused.
     fn refused(&self, status: StatusCode, said: &str) -> anyhow::Error {
         let who = self.who();
         let why = match status {
@@ -365,7 +373,7 @@ impl Tokens {
     }
 }
 
-/// What a token server says. serde's own words are not repeated: they may hold the token.
+/// A token server's answer. The error of serde is not repeated: it may hold the token.
 fn understood(body: &[u8], otherwise: &'static str) -> anyhow::Result<Given> {
     serde_json::from_slice(body).map_err(|_| anyhow::anyhow!(otherwise))
 }
