@@ -12,7 +12,7 @@ use crate::request::Client;
 use blob_cache::Opened;
 use blob_cache::proven::proven;
 use gateway_http::{Body, Problem};
-use registry::upstream::Does;
+use registry::upstream::StoreUse;
 use registry::{BlobRequest, FetchError, FetchedBlob, Origin};
 
 /// What the registry answered.
@@ -38,7 +38,7 @@ pub(crate) async fn fetch(
     let asked = BlobRequest {
         who: client.identity,
         // An instance answers with a URL of the store that it prefers, whether that store works or not.
-        order: gateway.by_store(Does::Reads, None),
+        order: gateway.by_store(StoreUse::Reads, None),
         path: forward::path(request)?,
         headers: authorize::unconditional(forward::headers(gateway, request, client)),
         bound: gateway.settings.timeouts.registry_first_pull,
@@ -67,10 +67,11 @@ fn opened(fetched: FetchedBlob, blob: &Blob, expected: Option<u64>) -> Result<Op
     Ok(Opened { size, from: from.into(), body: proven(body, blob.digest, size), resume: None })
 }
 
-/// The answer if a place outside the configuration does not give the blob. What happened there is only logged: a client
-/// may have made the registry point there to learn it.
+/// The answer if a place outside the configuration does not give the blob. What happened there is only
+/// logged: a client may have made the registry point there to learn it.
 fn elsewhere(blob: &Blob, place: &str, why: &dyn std::fmt::Display) -> Problem {
-    tracing::warn!(digest = %blob.digest, host = place, %why, "the store that the registry points to does not give a blob");
+    let why = why.to_string();
+    tracing::warn!(digest = %blob.digest, host = place, why, "the store that the registry points to does not give a blob");
     Problem::zones("no zone has the blob, and the place that the registry points to does not give it")
 }
 
