@@ -25,7 +25,7 @@ use limits::pool::{Pool, PoolStatus};
 use quay_db::QuayDatabase;
 use registry::service_account::Reader;
 use registry::upload_affinity::Uploads;
-use registry::upstream::{Does, InstanceId, Order, Store, Upstream};
+use registry::upstream::{InstanceId, Order, StoreState, StoreUse, Upstream};
 use registry::{Names, Registry, RegistryClient};
 
 /// The parts of a running gateway.
@@ -94,9 +94,9 @@ impl Gateway {
 
     /// The registry's instances for a request that reads or writes the store which an instance prefers;
     /// `kept`, which has the push that it is a part of, comes first.
-    pub(crate) fn by_store(&self, does: Does, kept: Option<InstanceId>) -> Order {
+    pub(crate) fn by_store(&self, does: StoreUse, kept: Option<InstanceId>) -> Order {
         let view = self.router.snapshot();
-        let store = |zone: &str| Store {
+        let store = |zone: &str| StoreState {
             serves: store_serves(self, zone),
             probe: view.zones.iter().find(|view| &*view.name == zone).and_then(|view| view.probe),
         };

@@ -16,11 +16,12 @@ const H1_FIELD: usize = 4;
 ///
 /// # Errors
 /// - 431 if the head is larger than `max` bytes.
-/// - 400 if a value begins or ends with a space or a tab (RFC 9113 section 8.2.1). An HTTP/1.1 parser takes them away,
-///   an HTTP/2 parser does not, and then the gateway and the registry would read different credentials.
+/// - 400 if a value begins or ends with a space or a tab (RFC 9113 section 8.2.1). An HTTP/1.1 parser takes
+///   them away, an HTTP/2 parser does not, and then the gateway and the registry would read different
+///   credentials.
 /// - 400 if several `Content-Length` fields differ (RFC 9110 section 8.6).
-/// - 501 if there is a transfer coding other than one `chunked` (RFC 9112 section 6.1): only the chunks are removed
-///   here, so the registry would store what is still compressed.
+/// - 501 if there is a transfer coding other than one `chunked` (RFC 9112 section 6.1): only the chunks are
+///   removed here, so the registry would store what is still compressed.
 /// - 400 if the request does not name one host (RFC 9112 section 3.2). HTTP/1.0 may name none.
 pub fn check_head(request: &Parts, max: usize) -> Result<(), Problem> {
     check_size(request, max)?;
@@ -45,8 +46,8 @@ fn check_size(request: &Parts, max: usize) -> Result<(), Problem> {
     ))
 }
 
-/// The bytes of a request's head. For HTTP/1.1 that is what was on the wire without the white space around values,
-/// for HTTP/2 it is the size of the header list.
+/// The bytes of a request's head. For HTTP/1.1 that is what was on the wire without the white space around
+/// values, for HTTP/2 it is the size of the header list.
 fn head_bytes(request: &Parts) -> usize {
     let field = if request.version == Version::HTTP_2 { H2_FIELD } else { H1_FIELD };
     let target = request.uri.path_and_query().map_or(0, |target| target.as_str().len());

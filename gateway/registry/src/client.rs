@@ -126,7 +126,8 @@ impl RegistryClient {
         self.in_its_name(text)
     }
 
-    /// Sets the headers that every request of this client has. Quay's nginx would compress a blob that it streams.
+    /// Sets the headers that every request of this client has. Quay's nginx would compress a blob that it
+    /// streams.
     pub(crate) fn address(&self, headers: &mut HeaderMap) {
         headers.insert(HOST, self.upstream.host().clone());
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -112,7 +112,8 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
 }
 
 impl RegistryClient {
-    /// Asks the registry for a blob and follows where it redirects, without the credentials of the first request.
+    /// Asks the registry for a blob and follows where it redirects, without the credentials of the first
+    /// request.
     ///
     /// # Errors
     /// - [`FetchError::Unanswered`] if the registry gives no answer within the bound.
@@ -140,7 +141,7 @@ impl RegistryClient {
             drop(answer);
             match target {
                 Target::Registry(next) => path = next,
-                Target::Store(url) => return self.from_store(url).await,
+                Target::Store(url) => return self.at_store(url).await,
             }
             (order, headers) = (self.upstream.order(), anonymous.clone());
         }
@@ -153,7 +154,7 @@ impl RegistryClient {
         target.ok_or(FetchError::Location)
     }
 
-    async fn from_store(&self, url: Url) -> Result<FetchedBlob, FetchError> {
+    async fn at_store(&self, url: Url) -> Result<FetchedBlob, FetchError> {
         let place = authority(&url);
         let response = self.stores.get(url).await;
         let response = response.map_err(|error| FetchError::Store { place: place.clone(), error })?;

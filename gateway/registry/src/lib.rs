@@ -31,30 +31,30 @@ pub use fetch::{BlobRequest, FetchError, FetchedBlob, Origin};
 pub use loggable::loggable;
 pub use manifest::{LocalBlob, children, local_blobs};
 pub use names::Names;
-pub use quay::{Refused, is_masked_bad_gateway};
+pub use quay::{UploadRefusal, is_masked_bad_gateway};
 pub use route::{Repeat, Route, repeat, upload_repository};
 
 use config::{RegistryKind, Settings};
 
-/// What differs between registries: where blobs are stored, and how a yes looks. Another registry is one more file that
-/// implements this trait.
+/// What differs between registries: where blobs are stored, and how a yes looks. Another registry is one more
+/// file that implements this trait.
 pub trait Registry: Debug + Send + Sync {
     /// The key of a blob below a zone's root.
     fn blob_key(&self, digest: &Digest) -> Key;
 
-    /// Whether this answer to `HEAD /v2/<repository>/blobs/<digest>` says that the client may read the blob. It must
-    /// name the blob, so that no page of a proxy in between is taken for a yes.
+    /// Whether this answer to `HEAD /v2/<repository>/blobs/<digest>` says that the client may read the blob.
+    /// It must name the blob, so that no page of a proxy in between is taken for a yes.
     fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool;
 
-    /// Whether the registry's decision about who may read may depend on this header of a request. A proxy in front of
-    /// the registry may decide too, so every header counts unless it is known to be harmless.
+    /// Whether the registry's decision about who may read may depend on this header of a request. A proxy in
+    /// front of the registry may decide too, so every header counts unless it is known to be harmless.
     fn may_judge(&self, header: &HeaderName) -> bool {
         !HARMLESS.contains(&header.as_str())
     }
 }
 
-/// Headers of a request that identify nobody and grant nothing: which content a client accepts, which way the request
-/// took, and what the gateway sets alike for all clients.
+/// Headers of a request that identify nobody and grant nothing: which content a client accepts, which way the
+/// request took, and what the gateway sets alike for all clients.
 const HARMLESS: [&str; 24] = [
     "accept",
     "accept-charset",

@@ -1,8 +1,8 @@
 //! How long the credentials of a request stay valid. Pure.
 //!
-//! Signatures are not verified here. What a token says only ever shortens the time for which a yes of the registry is
-//! remembered, so that the gateway refuses an expired token as soon as the registry does. For the same reason a
-//! token is looked for everywhere: what is overlooked would be remembered for too long.
+//! Signatures are not verified here. What a token says only ever shortens the time for which a yes of the
+//! registry is remembered, so that the gateway refuses an expired token as soon as the registry does. For the
+//! same reason a token is looked for everywhere: what is overlooked would be remembered for too long.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,8 +16,8 @@ use percent_encoding::percent_decode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// The places in one part of a dotted word at which a token's header is looked for. A part with more of them is no
-/// token of any known issuer, and to try them all would let a client burn the gateway's CPU.
+/// The places in one part of a dotted word at which a token's header is looked for. A part with more of them
+/// is no token of any known issuer, and to try them all would let a client burn the gateway's CPU.
 const STARTS_MAX: usize = 32;
 
 /// How Python reads base64, and so Quay: with or without padding, and whatever the last bits are.
@@ -64,8 +64,8 @@ pub fn token_life(headers: &HeaderMap, now: SystemTime) -> Life {
     shortest(headers, None, |name| *name == AUTHORIZATION, now)
 }
 
-/// How long the first of a request's tokens to end stays valid after `now`, wherever the tokens stand: in any header
-/// that `may_judge` says the registry may judge, or in the query.
+/// How long the first of a request's tokens to end stays valid after `now`, wherever the tokens stand: in any
+/// header that `may_judge` says the registry may judge, or in the query.
 pub fn shortest(
     headers: &HeaderMap,
     query: Option<&str>,
@@ -120,8 +120,9 @@ fn tokens(bytes: &[u8], now: SystemTime) -> Life {
     words.map(|word| word_life(word, now)).fold(Life::Unknown, Life::min)
 }
 
-/// The life of the tokens in a word. A token has three parts with dots between them, or five if it is encrypted, and
-/// the first names an algorithm (RFC 7515 section 4.1.1, RFC 7516 section 4.1.1). More may stand before and after it.
+/// The life of the tokens in a word. A token has three parts with dots between them, or five if it is
+/// encrypted, and the first names an algorithm (RFC 7515 section 4.1.1, RFC 7516 section 4.1.1). More may
+/// stand before and after it.
 fn word_life(word: &[u8], now: SystemTime) -> Life {
     let parts: Vec<_> = word.split(|byte| *byte == b'.').collect();
     let lives = parts.windows(3).map(|parts| match ends_in_token_header(parts[0]) {
@@ -132,8 +133,8 @@ fn word_life(word: &[u8], now: SystemTime) -> Life {
     lives.fold(Life::Unknown, Life::min)
 }
 
-/// Whether a part, or what is left of it without some bytes before, is the header of a token; `None` if that would
-/// take too long to find out.
+/// Whether a part, or what is left of it without some bytes before, is the header of a token; `None` if that
+/// would take too long to find out.
 fn ends_in_token_header(part: &[u8]) -> Option<bool> {
     // In base64 a brace and the quote or white space behind it are `ew` or `ey`.
     let begins = |at: &usize| *at == 0 || matches!(part[*at..], [b'e', b'w' | b'y', ..]);

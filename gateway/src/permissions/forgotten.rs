@@ -83,19 +83,20 @@ fn full(repository: &str) -> Cow<'_, str> {
 /// What a request may take something away from.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Changed {
-    /// One of these, each a repository or a namespace with a slash at its end. There is more than one name if the
-    /// path can be read in more than one way.
+    /// One of these, each a repository or a namespace with a slash at its end. There is more than one name if
+    /// the path can be read in more than one way.
     Names(Vec<String>),
     /// Anything: the path may be read as any other.
     All,
 }
 
-/// What a request that passes takes something away of: `DELETE` below `/v2/`, and whatever writes in Quay's API to
-/// a repository, organization or user (`endpoints/api/repository.py`, `tag.py`, `organization.py`,
-/// `superuser.py`). `DELETE /api/v1/user/` removes the namespace of whoever asks (`endpoints/api/user.py:User`).
+/// What a request that passes takes something away of: `DELETE` below `/v2/`, and whatever writes in Quay's
+/// API to a repository, organization or user (`endpoints/api/repository.py`, `tag.py`, `organization.py`,
+/// `superuser.py`). `DELETE /api/v1/user/` removes the namespace of whoever asks
+/// (`endpoints/api/user.py:User`).
 ///
-/// Read generously, with all escapes decoded: to forget too much costs a question. Where there are dot segments, a
-/// proxy resolves them in its own way (nginx: `location`), so it may be any path.
+/// Read generously, with all escapes decoded: to forget too much costs a question. Where there are dot
+/// segments, a proxy resolves them in its own way (nginx: `location`), so it may be any path.
 pub(crate) fn changed(method: &Method, path: &str) -> Option<Changed> {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return None;
@@ -123,8 +124,9 @@ pub(crate) fn changed(method: &Method, path: &str) -> Option<Changed> {
     }
 }
 
-/// The repositories that these parts of a path below `/v2/` may name. What follows the last of the words `manifests`,
-/// `blobs` and `tags` is a reference, which may be such a word itself; or nothing follows, as in `/v2/o/a/tags/`.
+/// The repositories that these parts of a path below `/v2/` may name. What follows the last of the words
+/// `manifests`, `blobs` and `tags` is a reference, which may be such a word itself; or nothing follows, as in
+/// `/v2/o/a/tags/`.
 fn repositories(parts: &[&str]) -> Vec<String> {
     let is_word = |part: &&str| matches!(*part, "manifests" | "blobs" | "tags");
     let Some((last, before)) = parts.split_last() else { return Vec::new() };

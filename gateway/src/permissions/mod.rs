@@ -123,8 +123,8 @@ impl Permissions {
         }
     }
 
-    /// Remembers a yes to a question that was asked at `when`. Its life is counted from there: the registry may
-    /// have judged at any moment since, and a token that ended meanwhile opens nothing.
+    /// Remembers a yes to a question that was asked at `when`. Its life is counted from there: the registry
+    /// may have judged at any moment since, and a token that ended meanwhile opens nothing.
     pub(crate) fn remember(&self, asked: Asked, granted: Granted, life: Life, when: Instant) {
         let memory = match life {
             Life::Unknown => self.memory,

@@ -11,7 +11,7 @@ use crate::authorize;
 use crate::forward;
 use crate::request::Client;
 use gateway_http::{Body, Problem};
-use registry::upstream::Does;
+use registry::upstream::StoreUse;
 use registry::{BlobRequest, FetchError, FetchedBlob, Origin};
 
 /// What the registry answered.
@@ -37,7 +37,7 @@ pub(crate) async fn fetch(
     let asked = BlobRequest {
         who: client.identity,
         // An instance answers with a URL of the store that it prefers, whether that store works or not.
-        order: gateway.by_store(Does::Reads, None),
+        order: gateway.by_store(StoreUse::Reads, None),
         path: forward::path(request)?,
         headers: authorize::unconditional(forward::headers(gateway, request, client)),
         bound: gateway.settings.timeouts.registry_first_pull,
@@ -66,10 +66,11 @@ fn opened(fetched: FetchedBlob, blob: &Blob, expected: Option<u64>) -> Result<Op
     Ok(Opened { from: from.into(), body: Verified::hashing(body, blob.digest, size) })
 }
 
-/// The answer if a place outside the configuration does not give the blob. What happened there is only logged: a client
-/// may have made the registry point there to learn it.
+/// The answer if a place outside the configuration does not give the blob. What happened there is only
+/// logged: a client may have made the registry point there to learn it.
 fn elsewhere(blob: &Blob, place: &str, why: &dyn std::fmt::Display) -> Problem {
-    tracing::warn!(digest = %blob.digest, host = place, %why, "the store that the registry points to does not give a blob");
+    let why = why.to_string();
+    tracing::warn!(digest = %blob.digest, host = place, why, "the store that the registry points to does not give a blob");
     Problem::zones("no zone has the blob, and the place that the registry points to does not give it")
 }
 

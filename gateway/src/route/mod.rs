@@ -67,8 +67,8 @@ pub(crate) async fn answer(
 /// Forwards what changes something at the registry, and forgets what was remembered of it, unless it came to
 /// nothing.
 ///
-/// In a task of its own: a client that leaves does not keep the gateway from hearing what became of it. The task
-/// holds what `client` holds.
+/// In a task of its own: a client that leaves does not keep the gateway from hearing what became of it. The
+/// task holds what `client` holds.
 async fn change(
     gateway: &Arc<Gateway>,
     request: Parts,
@@ -100,8 +100,8 @@ async fn change(
 }
 
 /// Whether a request with this answer may have changed something. After a 5xx nobody knows. A request without
-/// credentials then counts only for the repositories that it names: otherwise anybody could empty the whole memory
-/// while the registry is down.
+/// credentials then counts only for the repositories that it names: otherwise anybody could empty the whole
+/// memory while the registry is down.
 fn may_have_changed(changed: &Changed, status: StatusCode, has_credentials: bool) -> bool {
     let is_bounded = matches!(changed, Changed::Names(_));
     status.is_success() || status.is_server_error() && (is_bounded || has_credentials)

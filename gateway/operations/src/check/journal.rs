@@ -22,7 +22,7 @@ pub struct JournalReport {
     pub steps: Steps,
 }
 
-/// Does what a start does with it, within `each` if there is one.
+/// StoreUse what a start does with it, within `each` if there is one.
 pub(super) async fn check(
     database: &Database,
     tls: &ClientConfig,

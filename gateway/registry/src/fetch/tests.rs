@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-/// A server that answers every request with what `answer` makes of its path, or keeps it waiting for `None`. It says
-/// which paths it was asked for.
+/// A server that answers every request with what `answer` makes of its path, or keeps it waiting for `None`.
+/// It says which paths it was asked for.
 async fn server(
     answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
 ) -> (String, mpsc::Receiver<String>) {

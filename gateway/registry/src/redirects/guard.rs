@@ -1,8 +1,9 @@
 //! Where a redirect of the registry may lead.
 //!
-//! The registry decides who may read. It does not decide which machines the gateway dials: it may be deceived itself,
-//! and services inside the cluster's networks are not meant for clients. A host name is judged by the addresses that
-//! are then dialled, so it cannot resolve to something else between the check and the connection.
+//! The registry decides who may read. It does not decide which machines the gateway dials: it may be deceived
+//! itself, and services inside the cluster's networks are not meant for clients. A host name is judged by the
+//! addresses that are then dialled, so it cannot resolve to something else between the check and the
+//! connection.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -66,8 +67,8 @@ pub(super) struct Guard {
     own: [SocketAddr; 2],
 }
 
-/// What the port of a redirect means for the addresses that may be dialled. A resolver does not see the port, so
-/// there is one resolver for each kind.
+/// What the port of a redirect means for the addresses that may be dialled. A resolver does not see the port,
+/// so there is one resolver for each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Port {
     /// A listener of the gateway has this port: no address of this machine is dialled.
@@ -151,8 +152,8 @@ impl Guard {
         }
     }
 
-    /// Whether the registry or a store is configured on loopback at this port, under this name or at this address;
-    /// or the operator names the host, and not merely by a pattern.
+    /// Whether the registry or a store is configured on loopback at this port, under this name or at this
+    /// address; or the operator names the host, and not merely by a pattern.
     fn loopback_is_meant(&self, name: &str, ip: IpAddr, port: Port) -> bool {
         let is_there = |(host, configured): &(String, u16)| {
             let is_host =
@@ -174,8 +175,9 @@ fn plain<S: AsRef<str>>(host: &Host<S>) -> String {
 }
 
 /// The IPv4 addresses to which a translator may send packets for this IPv6 address: NAT64 (RFC 6052), 6to4
-/// (RFC 3056), SIIT (RFC 7915 and its predecessor RFC 2765, section 2.1), IPv4-compatible addresses (RFC 4291 section
-/// 2.5.5.1). A network chooses the length of its own NAT64 prefix below 64:ff9b:1::/48 (RFC 8215), so there are several.
+/// (RFC 3056), SIIT (RFC 7915 and its predecessor RFC 2765, section 2.1), IPv4-compatible addresses (RFC 4291
+/// section 2.5.5.1). A network chooses the length of its own NAT64 prefix below 64:ff9b:1::/48 (RFC 8215), so
+/// there are several.
 fn embedded(ip: IpAddr) -> Vec<IpAddr> {
     let IpAddr::V6(ip) = ip else { return Vec::new() };
     let o = ip.octets();

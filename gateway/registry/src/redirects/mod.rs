@@ -1,4 +1,5 @@
-//! Where the registry's redirects lead, and how the stores there are asked. No credentials of a client are sent there.
+//! Where the registry's redirects lead, and how the stores there are asked. No credentials of a client are
+//! sent there.
 
 mod guard;
 mod store;
@@ -12,8 +13,8 @@ pub use self::store::{RedirectClient, StoreError};
 /// Where a `Location` points.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The registry itself, under either of its names. It is dialled where the configuration says, and the bytes of
-    /// the path stay unchanged: Quay compares `_storage_proxy` paths byte for byte
+    /// The registry itself, under either of its names. It is dialled where the configuration says, and the
+    /// bytes of the path stay unchanged: Quay compares `_storage_proxy` paths byte for byte
     /// (`storage/downloadproxy.py:_validate_proxy_url`).
     Registry(PathAndQuery),
     /// A store.

@@ -89,12 +89,13 @@ impl RedirectClient {
         })
     }
 
-    /// The 200 to a `GET` of `url`, or of where the store redirects, up to `limits.redirects` times. The answer's URL
-    /// is the last one.
+    /// The 200 to a `GET` of `url`, or of where the store redirects, up to `limits.redirects` times. The
+    /// answer's URL is the last one.
     ///
     /// # Errors
     /// - [`StoreError::Refused`] if the guard does not let the place be dialled.
-    /// - [`StoreError::Late`] or [`StoreError::Connection`] if it gives no answer within `timeouts.zone_first_byte`.
+    /// - [`StoreError::Late`] or [`StoreError::Connection`] if it gives no answer within
+    ///   `timeouts.zone_first_byte`.
     /// - [`StoreError::Status`] if its answer is neither 200 nor a redirect.
     /// - [`StoreError::Location`] or [`StoreError::Endless`] if its redirects lead nowhere.
     pub(crate) async fn get(&self, mut url: Url) -> Result<reqwest::Response, StoreError> {

@@ -1,5 +1,5 @@
-//! The registry as the gateway's service account (`registry.account`) reads it: manifests, tags, repositories, blobs,
-//! and whether a blob still belongs to a repository.
+//! The registry as the gateway's service account (`registry.account`) reads it: manifests, tags,
+//! repositories, blobs, and whether a blob still belongs to a repository.
 
 mod error;
 mod page;
@@ -27,7 +27,8 @@ use crate::fetch::FetchedBlob;
 use crate::upstream::Answer;
 use config::{RegistryKind, Settings};
 
-/// All types of manifests by name. Without them Quay converts a manifest, and gives another one than was pushed.
+/// All types of manifests by name. Without them Quay converts a manifest, and gives another one than was
+/// pushed.
 pub const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.artifact.manifest.v1+json";
@@ -41,8 +42,8 @@ const PAGE: usize = 100;
 /// The bytes of one page: 100 repositories of 512 bytes, and their quotes.
 const PAGE_MAX: usize = 256 * 1024;
 
-/// Reads the registry as the service account. There is one login at a time, and none for a while after a login that
-/// was refused.
+/// Reads the registry as the service account. There is one login at a time, and none for a while after a
+/// login that was refused.
 #[derive(Debug)]
 pub struct Reader {
     client: RegistryClient,
@@ -85,9 +86,9 @@ impl Reader {
         Ok(self.tokens.authorization(&self.catalog()).await.map(drop)?)
     }
 
-    /// Gets a token for the first of these repositories, if none is held, and by the same login for as many of the
-    /// others as one token can name: each login costs the registry a slow hash. Says whether it logged in. An error
-    /// is not reported here: it comes again when the token is needed.
+    /// Gets a token for the first of these repositories, if none is held, and by the same login for as many
+    /// of the others as one token can name: each login costs the registry a slow hash. Says whether it logged
+    /// in. An error is not reported here: it comes again when the token is needed.
     pub async fn prepare(&self, repositories: &[String]) -> bool {
         let scopes: Vec<_> = repositories.iter().map(|repository| pull(repository)).collect();
         self.tokens.prepare(&scopes).await
@@ -104,8 +105,8 @@ impl Reader {
     /// A manifest by tag or digest, as it was pushed. If a digest names it, its bytes are checked.
     ///
     /// # Errors
-    /// As every request of the service account ([`ReadError`]). [`ReadError::Odd`] if the manifest is larger than
-    /// `limits.manifest`, is an HTML page, or does not match its digest.
+    /// As every request of the service account ([`ReadError`]). [`ReadError::Odd`] if the manifest is larger
+    /// than `limits.manifest`, is an HTML page, or does not match its digest.
     pub async fn manifest(&self, repository: &str, reference: &str) -> Result<Bytes, ReadError> {
         let path = path(&format!("/v2/{repository}/manifests/{reference}"))?;
         let answer = self.get(Method::GET, &path, &pull(repository), Some(ACCEPTED)).await?;
@@ -123,7 +124,8 @@ impl Reader {
         Ok(body.into())
     }
 
-    /// A page of the repositories that the account may read: the first page, or the `next` of the page before.
+    /// A page of the repositories that the account may read: the first page, or the `next` of the page
+    /// before.
     ///
     /// # Errors
     /// As every request of the service account ([`ReadError`]). [`ReadError::Odd`] if the body is no list.
@@ -154,7 +156,8 @@ impl Reader {
         }
     }
 
-    /// A blob as the registry itself gives it, its bytes not proven. Redirects are followed without credentials.
+    /// A blob as the registry itself gives it, its bytes not proven. Redirects are followed without
+    /// credentials.
     ///
     /// # Errors
     /// As every request of the service account ([`ReadError`]).

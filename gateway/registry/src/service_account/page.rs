@@ -1,16 +1,16 @@
-//! Lists that come in pages: repositories and tags. Pure.
+//! Lists of repositories and tags, page by page. Pure.
 
 use http::HeaderMap;
 use http::header::LINK;
 use http::uri::PathAndQuery;
 use serde::{Deserialize, Deserializer};
 
-/// One page of names, and where the next one is.
+/// One page of names.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
     /// The names on this page.
     pub names: Vec<String>,
-    /// Where the next page is; `None` after the last one.
+    /// The path of the next page; `None` after the last page.
     pub next: Option<PathAndQuery>,
 }
 
@@ -21,10 +21,10 @@ struct Listed {
 }
 
 impl Page {
-    /// From a list's headers and body, of repositories or of tags.
+    /// Reads a list of repositories or of tags.
     ///
     /// # Errors
-    /// The body is no list.
+    /// The body is not a list in JSON.
     pub fn of(headers: &HeaderMap, body: &[u8]) -> Result<Self, serde_json::Error> {
         let listed: Listed = serde_json::from_slice(body)?;
         let links = headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok());
@@ -33,8 +33,7 @@ impl Page {
     }
 }
 
-/// The target of `<…>; rel="next"`, which both registries write as a path. One that leads elsewhere
-/// is none.
+/// The target of `<…>; rel="next"`, which both registries write as a path. Other targets are ignored.
 fn next(link: &str) -> Option<&str> {
     let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     let next = rest.split(';').any(|part| matches!(part.trim(), "rel=\"next\"" | "rel=next"));

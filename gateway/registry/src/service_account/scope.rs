@@ -1,31 +1,31 @@
-//! What tokens are for, and how many of these one token bears. Pure.
+//! Scopes of tokens, and how many scopes fit into one token. Pure.
 
-/// Bytes of a token for several scopes: nginx and gunicorn take header fields up to 8 KiB
+/// The bytes of a token for several scopes: nginx and gunicorn accept header fields up to 8 KiB
 /// (`large_client_header_buffers`, `limit_request_field_size`).
 const TOKEN_MAX: usize = 6000;
 
-/// Bytes of the scopes in the URL that asks for it: gunicorn takes a request's first line up to 4094
-/// (`limit_request_line`).
+/// The bytes of the scopes in the URL that asks for the token: gunicorn accepts a request's first line up to
+/// 4094 bytes (`limit_request_line`).
 const SCOPES_MAX: usize = 3400;
 
-/// What a scope takes of a token beside its name: Quay has an entry of `access` and one of
-/// `com.apostille.roots` for each.
+/// The bytes of a token that a scope needs besides its name: Quay writes an entry of `access` and one of
+/// `com.apostille.roots` for each scope.
 const SCOPE_COST: usize = 100;
 
-/// What a token is for.
+/// What a token permits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// To read this repository.
+    /// Reading this repository.
     Pull(String),
-    /// To be known, and no more: with that Quay lists repositories. It answers 400 to the scope below
+    /// A login without a scope. Quay lists repositories with it, and answers 400 to the scope below
     /// (`endpoints/v2/v2auth.py:generate_registry_jwt`).
     Login,
-    /// To list repositories elsewhere.
+    /// Listing repositories at other registries.
     Catalog,
 }
 
 impl Scope {
-    /// As a token's URL names it; none where there is nothing to name.
+    /// The scope in a token's URL; `None` if the URL names none.
     pub(super) fn text(&self) -> Option<String> {
         match self {
             Self::Pull(repository) => Some(format!("repository:{repository}:pull")),
@@ -35,15 +35,15 @@ impl Scope {
     }
 }
 
-/// Bytes that a scope takes of a token (its text twice, and what is around it, in base64) and of the URL
-/// that asks for it.
+/// The bytes that a scope needs in a token (its text twice and what is around it, in base64) and in the URL
+/// that asks for the token.
 fn cost(scope: &Scope) -> (usize, usize) {
     let text = scope.text().unwrap_or_default();
     let encoded: usize = url::form_urlencoded::byte_serialize(text.as_bytes()).map(str::len).sum();
     ((2 * text.len() + SCOPE_COST) * 4 / 3, "&scope=".len() + encoded)
 }
 
-/// As many of these scopes as one token bears; one at least.
+/// The first of these scopes, as many as fit into one token, and at least one.
 pub(super) fn together(scopes: &[Scope]) -> &[Scope] {
     let (mut token, mut url) = (0, 0);
     let fit = scopes.iter().take_while(|scope| {

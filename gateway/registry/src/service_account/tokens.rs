@@ -31,17 +31,19 @@ const LIFE_DEFAULT: Duration = Duration::from_secs(60);
 /// How long a token is waited for, at the registry or at another server.
 const LOGIN_BOUND: Duration = Duration::from_secs(15);
 
-/// How long no login is tried after one that was refused. With each wrong login Quay locks an account for longer, up
-/// to a day (`auth/credentials.py`), and for everybody who uses the account.
+/// How long no login is tried after one that was refused. With each wrong login Quay locks an account for
+/// longer, up to a day (`auth/credentials.py`), and for everybody who uses the account.
 const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 
 /// How long no login is tried after a 429, which Quay's nginx gives too.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long no login is tried after one that failed otherwise, so that not every caller asks a registry that fails.
+/// How long no login is tried after one that failed otherwise, so that not every caller asks a registry that
+/// fails.
 const FAILED_PAUSE: Duration = Duration::from_secs(2);
 
-/// A token that is younger than this is not renewed when it is refused: the refusal is about what it may not do.
+/// A token that is younger than this is not renewed when it is refused: the refusal is about what it may not
+/// do.
 const YOUNG: Duration = Duration::from_secs(60);
 
 /// The tokens held at once, one for each scope.
@@ -55,8 +57,8 @@ enum Challenge {
     Bearer(Bearer),
 }
 
-/// The tokens of one account, one for each scope. Each is asked for once and renewed before it ends; there is one login
-/// at a time.
+/// The tokens of one account, one for each scope. Each is asked for once and renewed before it ends; there is
+/// one login at a time.
 pub struct Tokens {
     client: RegistryClient,
     account: Option<Account>,
@@ -96,7 +98,7 @@ struct Held {
 }
 
 #[derive(Deserialize)]
-struct Given {
+struct TokenAnswer {
     token: Option<Secret>,
     access_token: Option<Secret>,
     expires_in: Option<u64>,
@@ -190,18 +192,18 @@ impl Tokens {
         Ok(header.map(|header| (AUTHORIZATION, header)).into_iter().collect())
     }
 
-    /// The `Authorization` with which the registry lets this scope be read; `None` if it asks for none. If no token is
-    /// held, or the one that is held ends soon, a new one is asked for.
+    /// The `Authorization` with which the registry lets this scope be read; `None` if it asks for none. If no
+    /// token is held, or the one that is held ends soon, a new one is asked for.
     ///
     /// # Errors
-    /// The registry or its token server gives no token, or a login failed a short time ago: after one that was refused
-    /// none is tried for five minutes, because Quay would lock the account.
+    /// The registry or its token server gives no token, or a login failed a short time ago: after one that
+    /// was refused none is tried for five minutes, because Quay would lock the account.
     pub async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>, NoToken> {
         self.authorization_of(std::slice::from_ref(scope)).await
     }
 
-    /// Gets a token for the first of these scopes if none is held, and by the same login for as many of the others as
-    /// one token can name. Says whether it logged in.
+    /// Gets a token for the first of these scopes if none is held, and by the same login for as many of the
+    /// others as one token can name. Says whether it logged in.
     pub async fn prepare(&self, scopes: &[Scope]) -> bool {
         let Some(first) = scopes.first().filter(|first| self.fresh(first).is_none()) else { return false };
         let given = self.authorization_of(together(scopes)).await;
@@ -248,8 +250,8 @@ impl Tokens {
         }
     }
 
-    /// Forgets a token that the registry does not accept any more. Says whether a new one may help: if the token is old,
-    /// or was asked for together with other scopes.
+    /// Forgets a token that the registry does not accept any more. Says whether a new one may help: if the
+    /// token is old, or was asked for together with other scopes.
     pub fn forget(&self, scope: &Scope) -> bool {
         let old = self.held.get(scope).is_some_and(|held| held.shared || held.since.elapsed() > YOUNG);
         if old {
@@ -315,7 +317,7 @@ impl Tokens {
         Ok(Held { header, shared, since, until: since + life * 3 / 4 })
     }
 
-    async fn at_registry(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<Given> {
+    async fn at_registry(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<TokenAnswer> {
         let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
         let answer = self.client.get(&path, headers).await.context("no token")?;
         if answer.status() != StatusCode::OK {
@@ -325,7 +327,7 @@ impl Tokens {
         understood(&read_body(answer, ANSWER_MAX).await?, "the registry's token is not understood")
     }
 
-    async fn elsewhere(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<Given> {
+    async fn elsewhere(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<TokenAnswer> {
         let host = url.host_str().unwrap_or_default().to_owned();
         let local =
             matches!(url.host(), Some(url::Host::Ipv4(ip)) if ip.is_loopback()) || host == "localhost";
@@ -374,7 +376,7 @@ impl Tokens {
 }
 
 /// A token server's answer. The error of serde is not repeated: it may hold the token.
-fn understood(body: &[u8], otherwise: &'static str) -> anyhow::Result<Given> {
+fn understood(body: &[u8], otherwise: &'static str) -> anyhow::Result<TokenAnswer> {
     serde_json::from_slice(body).map_err(|_| anyhow::anyhow!(otherwise))
 }
 

@@ -1,5 +1,7 @@
-//! A request body on its way to the registry: it comes back if nobody read it, and is taken back where the
-//! registry has answered before its end: at once, or when the answer was read.
+//! A request body that can be reclaimed from hyper.
+//!
+//! If there was no connection, the body is reclaimed for the next instance. If the registry answers before
+//! the body's end, the rest is reclaimed: at once after a refusal, otherwise when the answer was read.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,44 +12,44 @@ use http_body::{Frame, SizeHint};
 
 use gateway_http::{Body, BodyError};
 
-/// The lender's side.
+/// The side that can reclaim the body.
 #[derive(Clone)]
-pub(super) struct Lender(Arc<Mutex<State>>);
+pub(super) struct Reclaim(Arc<Mutex<State>>);
 
-/// The borrower's side: the body itself.
-pub(super) struct Lent(Arc<Mutex<State>>);
+/// The side that hyper reads: the body itself.
+pub(super) struct Reclaimable(Arc<Mutex<State>>);
 
 struct State {
-    /// Absent once it was taken back.
+    /// `None` once it was reclaimed.
     body: Option<Body>,
     begun: bool,
-    /// Whether the borrower is gone.
+    /// Whether hyper dropped its side before it read anything.
     returned: bool,
-    /// Whether what was taken back is not waited for any more.
+    /// Whether the body is to end with an error instead of waiting.
     over: bool,
     waker: Option<Waker>,
 }
 
-/// Kept for as long as the answer to an unfinished request is read. When it is dropped, the rest of the request is
-/// taken back, and the connection ends: the next request could not come before that rest.
+/// Kept while the answer to an unfinished request is read. When it is dropped, the rest of the request is
+/// reclaimed and the connection ends: no other request can follow on it.
 pub(super) struct Unfinished(Arc<Mutex<State>>);
 
-impl Lent {
-    pub(super) fn new(body: Body) -> (Self, Lender) {
+impl Reclaimable {
+    pub(super) fn new(body: Body) -> (Self, Reclaim) {
         let state = State { body: Some(body), begun: false, returned: false, over: false, waker: None };
         let state = Arc::new(Mutex::new(state));
-        (Self(Arc::clone(&state)), Lender(state))
+        (Self(Arc::clone(&state)), Reclaim(state))
     }
 }
 
-impl Lender {
-    /// The body, if not a byte of it was asked for and its borrower is gone.
+impl Reclaim {
+    /// The body, if hyper dropped its side and had read nothing of it.
     pub(super) fn returned(&self) -> Option<Body> {
         let mut state = lock(&self.0);
         if state.returned { state.body.take() } else { None }
     }
 
-    /// A guard where the body is not at its end.
+    /// A guard if the body is not at its end.
     pub(super) fn unfinished(&self) -> Option<Unfinished> {
         let state = lock(&self.0);
         state.body.as_ref().filter(|body| !http_body::Body::is_end_stream(*body))?;
@@ -56,10 +58,10 @@ impl Lender {
 }
 
 impl Unfinished {
-    /// Takes the body back now, and leaves its borrower without a word until the guard is dropped.
+    /// Reclaims the body now. The other side waits until the guard is dropped.
     pub(super) fn take_back(&self) {
         let taken = lock(&self.0).body.take();
-        // Not under the lock: what its client still sends is read off from here on.
+        // Not under the lock: dropping the body reads what the client still sends.
         drop(taken);
     }
 }
@@ -68,7 +70,7 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         let mut state = lock(&self.0);
         if state.body.as_ref().is_some_and(http_body::Body::is_end_stream) {
-            // It came to its end meanwhile.
+            // The body reached its end meanwhile.
             return;
         }
         state.over = true;
@@ -81,7 +83,7 @@ impl Drop for Unfinished {
     }
 }
 
-impl Drop for Lent {
+impl Drop for Reclaimable {
     fn drop(&mut self) {
         let mut state = lock(&self.0);
         state.returned = !state.begun;
@@ -91,7 +93,7 @@ impl Drop for Lent {
     }
 }
 
-impl http_body::Body for Lent {
+impl http_body::Body for Reclaimable {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -138,37 +140,37 @@ mod tests {
 
     #[tokio::test]
     async fn unread_it_comes_back_whole_and_begun_never() {
-        let (lent, lender) = Lent::new(Body::full("layer"));
-        assert!(lender.returned().is_none(), "it is still out");
+        let (lent, reclaim) = Reclaimable::new(Body::full("layer"));
+        assert!(reclaim.returned().is_none(), "it is still out");
         drop(lent);
-        let body = lender.returned().expect("it is back");
-        let (mut lent, lender) = Lent::new(body);
+        let body = reclaim.returned().expect("it is back");
+        let (mut lent, reclaim) = Reclaimable::new(body);
         assert_eq!(
             lent.frame().await.expect("a frame").expect("no error").into_data().ok().as_deref(),
             Some(&b"layer"[..])
         );
         drop(lent);
-        assert!(lender.returned().is_none());
+        assert!(reclaim.returned().is_none());
     }
 
     #[tokio::test]
     async fn taken_back_it_is_silent_until_the_answer_was_read() {
-        let (mut lent, lender) = Lent::new(Body::full("layer"));
-        let unfinished = lender.unfinished().expect("not at its end");
+        let (mut lent, reclaim) = Reclaimable::new(Body::full("layer"));
+        let unfinished = reclaim.unfinished().expect("not at its end");
         unfinished.take_back();
         let mut frame = Box::pin(lent.frame());
         assert!(poll!(&mut frame).is_pending());
         drop(unfinished);
         assert!(frame.await.expect("an end").is_err());
-        assert!(lender.unfinished().is_none());
+        assert!(reclaim.unfinished().is_none());
     }
 
     #[tokio::test]
     async fn unfinished_it_goes_on_until_the_answer_was_read() {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         let pieces = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
-        let (mut lent, lender) = Lent::new(Body::stream(pieces));
-        let unfinished = lender.unfinished().expect("not at its end");
+        let (mut lent, reclaim) = Reclaimable::new(Body::stream(pieces));
+        let unfinished = reclaim.unfinished().expect("not at its end");
         sender.send(Ok(Bytes::from_static(b"more"))).expect("it is read");
         assert!(lent.frame().await.expect("a frame").is_ok());
         let mut frame = Box::pin(lent.frame());
@@ -180,11 +182,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_came_to_its_end_meanwhile_stays() {
-        let (mut lent, lender) = Lent::new(Body::full("layer"));
-        let unfinished = lender.unfinished().expect("not at its end");
+        let (mut lent, reclaim) = Reclaimable::new(Body::full("layer"));
+        let unfinished = reclaim.unfinished().expect("not at its end");
         assert!(lent.frame().await.expect("a frame").is_ok());
         drop(unfinished);
         assert!(lent.frame().await.is_none());
-        assert!(Lent::new(Body::empty()).1.unfinished().is_none());
+        assert!(Reclaimable::new(Body::empty()).1.unfinished().is_none());
     }
 }

@@ -1,5 +1,5 @@
-//! A request body of which the first piece is here: nothing is taken for a request before it has something to
-//! send.
+//! Waiting for a request body's first piece. No connection is taken for a request that has nothing to send
+//! yet.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,23 +13,23 @@ use gateway_http::{Body, BodyError};
 /// Waits for the first piece of a body, or its end.
 ///
 /// # Errors
-/// The body's own.
-pub(super) async fn begun(mut body: Body) -> Result<Body, BodyError> {
+/// The client broke off or was too slow before the first piece.
+pub(super) async fn with_first_piece(mut body: Body) -> Result<Body, BodyError> {
     if http_body::Body::is_end_stream(&body) {
         return Ok(body);
     }
     match body.frame().await {
         None => Ok(Body::empty()),
-        Some(first) => Ok(Body::new(Begun { first: Some(first?), rest: body })),
+        Some(first) => Ok(Body::new(WithFirstPiece { first: Some(first?), rest: body })),
     }
 }
 
-struct Begun {
+struct WithFirstPiece {
     first: Option<Frame<Bytes>>,
     rest: Body,
 }
 
-impl http_body::Body for Begun {
+impl http_body::Body for WithFirstPiece {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -67,10 +67,10 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_the_same_body() {
-        let body = begun(Body::full("layer")).await.expect("no error");
+        let body = with_first_piece(Body::full("layer")).await.expect("no error");
         assert_eq!(body.size_hint().exact(), Some(5));
         assert!(!body.is_end_stream());
         assert_eq!(body.collect().await.expect("no error").to_bytes(), "layer");
-        assert!(begun(Body::empty()).await.expect("no error").is_end_stream());
+        assert!(with_first_piece(Body::empty()).await.expect("no error").is_end_stream());
     }
 }

@@ -1,4 +1,4 @@
-//! How far a request body has got, for whoever waits for the answer to it.
+//! How much of a request body was sent, for the code that waits for the answer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,28 +9,28 @@ use tokio::sync::watch;
 
 use gateway_http::BodyError;
 
-/// How far it has got.
+/// How much of a body was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// This many bytes have gone out so far.
+    /// This many bytes were sent so far.
     Sending(u64),
-    /// The last byte has gone out.
+    /// The last byte was sent.
     Sent,
-    /// The body broke: the client is gone, or sends what is no body.
+    /// The client is gone, or what it sends is malformed.
     Broken,
     /// The client sends too slowly.
     Slow(&'static str),
 }
 
-/// A request body that tells of every piece.
-pub(super) struct Watched<B> {
+/// A request body that reports every piece.
+pub(super) struct Reporting<B> {
     body: B,
     size: Option<u64>,
     passed: u64,
     progress: watch::Sender<Progress>,
 }
 
-impl<B: http_body::Body> Watched<B> {
+impl<B: http_body::Body> Reporting<B> {
     pub(super) fn new(body: B) -> (Self, watch::Receiver<Progress>) {
         let start = if body.is_end_stream() { Progress::Sent } else { Progress::Sending(0) };
         let (progress, watching) = watch::channel(start);
@@ -39,7 +39,7 @@ impl<B: http_body::Body> Watched<B> {
     }
 }
 
-impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin> http_body::Body for Watched<B> {
+impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin> http_body::Body for Reporting<B> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -51,7 +51,7 @@ impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin> http_body::Bod
         let progress = match &item {
             Some(Ok(frame)) => {
                 self.passed += frame.data_ref().map_or(0, |data| data.len() as u64);
-                // The reader stops asking once it has the promised bytes, so their end is the end.
+                // Once hyper has the promised bytes it does not poll again, so the end is not seen otherwise.
                 let ended = self.body.is_end_stream() || self.size == Some(self.passed);
                 if ended { Progress::Sent } else { Progress::Sending(self.passed) }
             }

@@ -1,4 +1,4 @@
-//! A bound between two pieces of a body.
+//! An idle timeout between two pieces of an answer's body.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,52 +10,52 @@ use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
-use super::lent::Unfinished;
+use super::reclaimable::Unfinished;
 use gateway_http::BodyError;
 use limits::pool::Slot;
 
 pin_project! {
-    /// A body that ends in an error when it gives no byte for too long.
-    pub struct Unstalled<B> {
+    /// A body that ends with an error if no byte comes for too long.
+    pub struct IdleTimeout<B> {
         #[pin]
         body: B,
         #[pin]
         sleep: Sleep,
-        // Whether `sleep` counts: only while the body keeps us waiting, never while its reader does.
+        // Whether `sleep` runs: only while the body is waited for, never while the reader does not read.
         waiting: bool,
         bound: Duration,
         what: fn(String) -> BodyError,
-        // Dropped when the body is gone.
+        // Dropped with the body.
         held: Option<Held>,
     }
 }
 
-impl<B> std::fmt::Debug for Unstalled<B> {
+impl<B> std::fmt::Debug for IdleTimeout<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Unstalled").field("bound", &self.bound).finish_non_exhaustive()
+        f.debug_struct("IdleTimeout").field("bound", &self.bound).finish_non_exhaustive()
     }
 }
 
-impl<B: http_body::Body> Unstalled<B> {
-    /// `what` makes the error; a broken `body` uses it too.
+impl<B: http_body::Body> IdleTimeout<B> {
+    /// Ends `body` with an error of `what` if no byte comes for `bound`, or if `body` breaks.
     pub fn new(body: B, bound: Duration, what: fn(String) -> BodyError) -> Self {
         Self { body, sleep: tokio::time::sleep(bound), waiting: false, bound, what, held: None }
     }
 
-    /// Keeps what the body came over until it is gone.
+    /// Keeps the connection's slot, and the rest of the request, until the body is dropped.
     pub(super) fn holding(self, connection: Slot, unfinished: Option<Unfinished>) -> Self {
         Self { held: Some(Held { _unfinished: unfinished, _connection: connection }), ..self }
     }
 }
 
-/// What a body came over.
+/// What is in use as long as a body is read.
 struct Held {
-    // First: the connection is over before its slot is another's.
+    // Dropped first: the connection must end before its slot is given to another request.
     _unfinished: Option<Unfinished>,
     _connection: Slot,
 }
 
-impl<B> http_body::Body for Unstalled<B>
+impl<B> http_body::Body for IdleTimeout<B>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: std::fmt::Display,
