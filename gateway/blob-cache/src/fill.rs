@@ -50,7 +50,7 @@ pub(super) enum Failure {
     /// The source broke off or gave wrong bytes, or the writer ended early.
     Broken(Arc<str>),
     /// The disk failed. `seen` has hashed what was written until then.
-    Disk { seen: Hasher },
+    Disk { seen: Arc<Hasher> },
 }
 
 /// Counts a client as a follower until dropped.

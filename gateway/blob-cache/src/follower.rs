@@ -54,7 +54,7 @@ pub enum Interrupted {
 /// What a follower still has to read when the cache's disk has failed.
 pub struct Remainder {
     follower: Follower,
-    seen: Hasher,
+    seen: Arc<Hasher>,
     left: Range<u64>,
 }
 
@@ -160,7 +160,7 @@ impl Follower {
                 Phase::Whole(_) => left.end,
                 Phase::Failed(Failure::Disk { seen }) => match seen.bytes().min(left.end - 1) {
                     readable if left.start < readable => readable,
-                    _ => return Err(Failure::Disk { seen: seen.clone() }),
+                    _ => return Err(Failure::Disk { seen: Arc::clone(seen) }),
                 },
                 Phase::Failed(failure) => return Err(failure.clone()),
             };

@@ -171,7 +171,7 @@ impl Writer {
         tracing::warn!(digest = %self.fill.digest, written, %error, "the cache's disk fails, streaming past it");
         let file = Arc::clone(&head.blob.file);
         match head.blob.disk.run(move || hash_until(&file, written)).await {
-            Ok(seen) => Failure::Disk { seen },
+            Ok(seen) => Failure::Disk { seen: Arc::new(seen) },
             Err(error) => Failure::Broken(format!("the cache's disk: {error}").into()),
         }
     }

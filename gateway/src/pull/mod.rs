@@ -178,8 +178,8 @@ impl Pull<'_> {
     ) -> Result<Response<Body>, Problem> {
         // If the registry was slow, the zones still get their own time.
         let deadline = self.deadline.max(Instant::now() + self.gateway.settings.timeouts.zone_first_byte);
-        let from_zones = self.from_zones(lookup, expected, expected);
-        let not_opened = match tokio::time::timeout_at(deadline, from_zones).await {
+        let read = self.read_zones(lookup, expected, expected);
+        let not_opened = match tokio::time::timeout_at(deadline, read).await {
             Err(_) => return Err(no_first_byte()),
             Ok(Err(Unserved::NotOpened(why))) => why,
             Ok(served) => return Ok(self.serve(answer, served?, expected)),
@@ -191,13 +191,13 @@ impl Pull<'_> {
             Ok(Fetched::Relay(response)) => Ok(response),
             Ok(Fetched::Blob(Opened { from, body })) => {
                 tracing::info!(digest = %self.blob.digest, zones = %not_opened, %from, "no zone gave it, the registry does");
-                let served = self.from_registry(Opened { from, body: body.holding(memory) }).await?;
+                let served = self.keep_fetched(Opened { from, body: body.holding(memory) }).await?;
                 Ok(self.serve(answer, served, expected))
             }
             Err(problem) if not_opened.is_about_size() => {
                 // Zones have it in another size than the registry named: the digest decides.
                 let lookup = self.join_or_fill().await;
-                match self.from_zones(lookup, None, expected).await {
+                match self.read_zones(lookup, None, expected).await {
                     Err(Unserved::NotOpened(_)) => Err(problem),
                     served => Ok(self.serve(answer, served?, expected)),
                 }
@@ -208,7 +208,7 @@ impl Pull<'_> {
 
     /// Joins the fill of the blob, or starts it from the zones. If it breaks before its first byte, another
     /// follows. A zone's object must have the `expected` size, if there is one; `said` is the registry's.
-    async fn from_zones(
+    async fn read_zones(
         &self,
         mut lookup: Lookup,
         expected: Option<u64>,
@@ -250,7 +250,7 @@ impl Pull<'_> {
 
     /// Fills the cache from what the registry gave, or joins a fill that is under way. If that comes to
     /// nothing, what the registry gave is still there.
-    async fn from_registry(&self, opened: Opened) -> Result<Served, Unserved> {
+    async fn keep_fetched(&self, opened: Opened) -> Result<Served, Unserved> {
         // The first fill may be one that still asks the zones; the next is ours.
         for _ in 0..2 {
             let followed = match self.join_or_fill().await {

@@ -144,7 +144,7 @@ async fn followers_go_on_without_the_disk_and_are_completed_only_by_proof() {
         let follower = join.follow().await.expect("open");
         let mut seen = Hasher::new();
         seen.update(&b"hello"[..written as usize]);
-        fill.phase.send_replace(Phase::Failed(Failure::Disk { seen }));
+        fill.phase.send_replace(Phase::Failed(Failure::Disk { seen: Arc::new(seen) }));
         let mut bytes = Vec::new();
         let mut body = Box::pin(follower.into_stream(range.clone()));
         let remainder = loop {
