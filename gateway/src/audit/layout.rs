@@ -11,7 +11,7 @@ use crate::registry::Registry;
 /// 256th of all blobs.
 pub(super) const STEPS: u16 = 256;
 
-/// What Quay writes beside blobs (`storage/basestorage.py`, `config.py:USERFILES_PATH` and its scope): parts
+/// What Quay writes beside blobs (`storage/basestorage.py`, `config.py:USERFILES_PATH` and its kin): parts
 /// of uploads, Swift's segments, the health marker, build contexts, archived logs, and layers from before
 /// blobs had names by content.
 const QUAYS: &[&str] =

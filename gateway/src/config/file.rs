@@ -71,7 +71,7 @@ pub enum RegistryKind {
     /// Red Hat Quay.
     #[default]
     Quay,
-    /// docker-registry (distribution) and its scope.
+    /// docker-registry (distribution) and its kin.
     Distribution,
 }
 

@@ -1,4 +1,4 @@
-//! docker-registry (distribution) and its scope.
+//! docker-registry (distribution) and its kin.
 
 use backends::{Digest, Key};
 use http::header::LOCATION;
