@@ -1,6 +1,8 @@
 //! What the fan-out asks and tells the registry, which alone knows whether a blob is still wanted.
 
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use backends::Source;
@@ -18,23 +20,36 @@ pub trait Authority: fmt::Debug + Send + Sync {
     /// `None`: the registry does not return it.
     ///
     /// # Errors
-    /// The registry could not be asked, or did not answer clearly; the text says why.
-    async fn fetch(&self, job: &Job) -> Result<Option<Source>, String>;
+    /// The registry could not be asked, or did not answer clearly. The job is then tried again.
+    async fn fetch(&self, job: &Job) -> Result<Option<Source>, AuthorityError>;
 
     /// Whether an object that existed before this job must be read and hashed before [`Authority::placed`] is
     /// called. It must, if that call records the object in this zone for the first time, because others then
     /// rely on it.
     ///
     /// # Errors
-    /// It could not be found out; the text says why. The job is then tried again.
-    async fn must_prove(&self, job: &Job, target: &Zone) -> Result<bool, String>;
+    /// It could not be found out. The job is then tried again.
+    async fn must_prove(&self, job: &Job, target: &Zone) -> Result<bool, AuthorityError>;
 
     /// Tells the registry that the target has the blob. The object's bytes were verified if this job wrote it,
     /// or if [`Authority::must_prove`] demanded it.
     ///
     /// # Errors
-    /// It could not be recorded; the text says why. The job is then tried again.
-    async fn placed(&self, job: &Job, target: &Zone) -> Result<Placed, String>;
+    /// It could not be recorded. The job is then tried again.
+    async fn placed(&self, job: &Job, target: &Zone) -> Result<Placed, AuthorityError>;
+}
+
+/// Why the registry could not be asked or told. It is never the fault of a zone, and always worth a retry.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct AuthorityError(Arc<dyn Error + Send + Sync>);
+
+impl AuthorityError {
+    /// Wraps the error of the implementation; its text must not contain a secret.
+    #[must_use]
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into().into())
+    }
 }
 
 /// Whether the registry still has a blob.

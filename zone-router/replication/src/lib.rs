@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 use zone_router::{Blob, Zone};
 
-pub use authority::{Authority, Placed, Wanted};
+pub use authority::{Authority, AuthorityError, Placed, Wanted};
 pub use bounds::{Bounds, Verify};
 pub use copy::{CopyError, Failure, Fault, Outcome};
 pub use failures::Failures;

@@ -9,7 +9,7 @@ use backends::{Digest, Source};
 use bytes::Bytes;
 use zone_router::Zone;
 
-use super::super::{Authority, Bounds, FanOut, Job, Placed, Setup, Wanted};
+use super::super::{Authority, AuthorityError, Bounds, FanOut, Job, Placed, Setup, Wanted};
 use super::lanes::{World, bounds, idle, lane, targets, until};
 use super::{Place, blob, job};
 
@@ -26,7 +26,7 @@ cases!(
 pub(crate) struct Registry {
     pub(crate) wanted: Mutex<Wanted>,
     pub(crate) gives: Mutex<Option<Source>>,
-    pub(crate) placing: Mutex<Result<Placed, String>>,
+    pub(crate) placing: Mutex<Result<Placed, AuthorityError>>,
     pub(crate) must_prove: AtomicBool,
     /// Digest and zone of each call, in order.
     pub(crate) placed: Mutex<Vec<(Digest, Arc<str>)>>,
@@ -50,15 +50,15 @@ impl Authority for Registry {
         self.wanted.lock().unwrap().clone()
     }
 
-    async fn fetch(&self, _job: &Job) -> Result<Option<Source>, String> {
+    async fn fetch(&self, _job: &Job) -> Result<Option<Source>, AuthorityError> {
         Ok(self.gives.lock().unwrap().clone())
     }
 
-    async fn must_prove(&self, _job: &Job, _target: &Zone) -> Result<bool, String> {
+    async fn must_prove(&self, _job: &Job, _target: &Zone) -> Result<bool, AuthorityError> {
         Ok(self.must_prove.load(Ordering::SeqCst))
     }
 
-    async fn placed(&self, job: &Job, target: &Zone) -> Result<Placed, String> {
+    async fn placed(&self, job: &Job, target: &Zone) -> Result<Placed, AuthorityError> {
         self.placed.lock().unwrap().push((job.blob.digest, Arc::clone(&target.name)));
         self.placing.lock().unwrap().clone()
     }
@@ -146,7 +146,7 @@ async fn a_copy_that_the_registry_drops_meanwhile_is_no_failure(place: Arc<dyn P
 async fn a_registry_that_fails_costs_retries_and_no_pause(place: Arc<dyn Place>) {
     let world = World::new(place);
     let registry = Registry::new(Wanted::Yes);
-    *registry.placing.lock().unwrap() = Err("its database is away".into());
+    *registry.placing.lock().unwrap() = Err(AuthorityError::new("its database is away"));
     let hour = Duration::from_secs(3600);
     let authority = Some(Arc::clone(&registry) as Arc<dyn Authority>);
     let pause = backends::Backoff { base: hour, max: hour };

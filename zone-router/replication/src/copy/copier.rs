@@ -80,7 +80,7 @@ impl Copier {
         match authority.placed(job, &self.target).await {
             Ok(Placed::Kept) => Ok(outcome),
             Ok(Placed::Withdrawn) => Ok(Outcome::Withdrawn),
-            Err(why) => Err(CopyError::registry(why)),
+            Err(error) => Err(CopyError::registry(error)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use backends::{Kind, Source};
 use tokio::time::timeout;
 
-use super::super::authority::{Authority, Wanted};
+use super::super::authority::{Authority, AuthorityError, Wanted};
 use super::super::job::Job;
 use super::copier::Copier;
 use super::relay::{Access, Origin};
@@ -69,10 +69,13 @@ impl Copier {
                 Ok(Some(Outcome::Copied { from, bytes: size, replaced }))
             }
             Ok(Err(error)) if error.kind() == Kind::Corrupt && error.code().is_none() => Ok(None),
-            Ok(Err(error)) if error.kind() == Kind::Source => Err(CopyError::registry(error.to_string())),
+            Ok(Err(error)) if error.kind() == Kind::Source => {
+                Err(CopyError::registry(AuthorityError::new(error)))
+            }
             Ok(Err(error)) => Err(CopyError::target(&self.target, error)),
             Err(_) => {
-                Err(CopyError::registry(format!("the blob was not copied within {} s", deadline.as_secs())))
+                let late = format!("the blob was not copied within {} s", deadline.as_secs());
+                Err(CopyError::registry(AuthorityError::new(late)))
             }
         }
     }

@@ -13,6 +13,8 @@ use std::time::Duration;
 use backends::{Error, Kind};
 use zone_router::Zone;
 
+use super::authority::AuthorityError;
+
 pub(super) use copier::Copier;
 pub(super) use server_side::ServerSideCopy;
 
@@ -83,8 +85,8 @@ pub struct CopyError {
     pub fault: Fault,
     /// The failures of zones, in order.
     pub failures: Vec<Failure>,
-    /// What the registry said, if it failed.
-    pub registry: Option<String>,
+    /// The error of the registry, if it failed.
+    pub registry: Option<AuthorityError>,
 }
 
 impl CopyError {
@@ -98,8 +100,8 @@ impl CopyError {
         Self { fault, failures, registry: None }
     }
 
-    fn registry(why: String) -> Self {
-        Self { fault: Fault::Registry, failures: Vec::new(), registry: Some(why) }
+    fn registry(error: AuthorityError) -> Self {
+        Self { fault: Fault::Registry, failures: Vec::new(), registry: Some(error) }
     }
 
     /// Whether the next job would fail in the same way: the target denies access or does not serve.
@@ -133,8 +135,8 @@ impl fmt::Display for CopyError {
             Fault::Nowhere => "no zone has it",
             Fault::Registry => "registry",
         })?;
-        if let Some(why) = &self.registry {
-            write!(f, ": {why}")?;
+        if let Some(error) = &self.registry {
+            write!(f, ": {error}")?;
         }
         for Failure { zone, error } in &self.failures {
             write!(f, "; {zone}: {error}")?;
