@@ -12,6 +12,8 @@ pub struct Whereabouts {
     kin: Digest,
     /// Bucket or container and name, as they stand in a header.
     path: String,
+    /// What its bytes are called there, where only these are to be copied.
+    version: Option<String>,
 }
 
 impl Whereabouts {
@@ -19,7 +21,21 @@ impl Whereabouts {
     /// says where it is, as they put it.
     #[must_use]
     pub fn new(kin: Digest, path: String) -> Self {
-        Self { kin, path }
+        Self { kin, path, version: None }
+    }
+
+    /// Only as long as its bytes are called so there ([`Object::version`](crate::Object)). A weak name is none:
+    /// it says what the bytes mean, not what they are.
+    #[must_use]
+    pub fn with_version(mut self, version: Option<String>) -> Self {
+        self.version = version.filter(|version| !version.starts_with("W/"));
+        self
+    }
+
+    /// What its bytes must be called, if that matters.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// Whether the stores of both may copy each other's objects.

@@ -133,9 +133,16 @@ impl Lane {
                 warn!(zone, %digest, attempts = job.attempts + 1, why, "parked until it is asked for again");
                 self.journal.park(job, why).await
             }
+            End::Later(size) => {
+                debug!(zone, %digest, size, said = job.size, "larger than was said: it waits until there is room");
+                self.journal.give_back(job, *size).await
+            }
             End::Failed(error) => {
                 let delay = self.delay(job, error);
                 warn!(zone, %digest, attempts = job.attempts + 1, ?delay, %error, "copy failed");
+                if error.in_doubt {
+                    self.journal.doubt(job).await?;
+                }
                 self.journal.failed(job, delay, &error.to_string()).await
             }
         }
@@ -223,8 +230,8 @@ impl Work {
         let under_way = self.in_flight.values().map(|job| job.blob.digest).collect();
         let Lane { means, journal, .. } = &*self.lane;
         let (zone, longest) = (&means.target.name, means.bounds.longest_wait());
-        let sizes = self.in_flight.values().filter_map(|job| job.size);
-        match means.pace.is_full(sizes.filter(|size| *size >= UNCOUNTED).sum()) {
+        let sizes = self.in_flight.values().filter_map(|job| job.size).filter(|size| *size >= UNCOUNTED);
+        match means.pace.is_full(sizes.fold(0, u64::saturating_add)) {
             true => journal.claim_small(zone, UNCOUNTED - 1, under_way, longest).await,
             false => journal.claim(zone, self.turn, under_way, longest).await,
         }
@@ -268,7 +275,7 @@ impl Work {
                 self.strikes = self.strikes.saturating_add(1);
                 self.pause(pause);
             }
-            End::Failed(_) | End::Parked(_) => {}
+            End::Failed(_) | End::Parked(_) | End::Later(_) => {}
         }
         self.check(recorded);
     }

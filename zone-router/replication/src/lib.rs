@@ -44,7 +44,7 @@ pub use setup::Setup;
 pub use status::LaneStatus;
 pub use timetable::{DAY, Timetable, Window};
 
-use copy::{Means, Within};
+use copy::{Means, Proven, Within};
 use lane::Lane;
 use pace::Pace;
 use status::Tally;
@@ -102,6 +102,7 @@ impl FanOut {
                     local: local.clone(),
                     authority: authority.clone(),
                     within: Within::default(),
+                    proven: Proven::default(),
                 };
                 let lane = Lane { means, journal: journal.clone(), tally: Arc::clone(&known.tally) };
                 tasks.spawn(lane.run(shutdown.clone()));

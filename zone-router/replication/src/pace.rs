@@ -74,20 +74,28 @@ pub(super) struct Pace {
     roomy: Notify,
 }
 
+/// There is no room now for a blob that is larger than its job said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoRoom;
+
 /// A blob waits for room until this is dropped.
-struct Waiting<'a>(&'a Pace);
+struct Waiting<'a> {
+    pace: &'a Pace,
+    /// Whether others did when it began.
+    beside_others: bool,
+}
 
 impl<'a> Waiting<'a> {
     fn new(pace: &'a Pace) -> Self {
-        pace.waiting.fetch_add(1, Ordering::Relaxed);
-        Self(pace)
+        let beside_others = pace.waiting.fetch_add(1, Ordering::Relaxed) > 0;
+        Self { pace, beside_others }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.0.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.roomy.notify_one();
+        if self.pace.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.pace.roomy.notify_one();
         }
     }
 }
@@ -133,16 +141,45 @@ impl Pace {
         if size < UNCOUNTED {
             return None;
         }
-        let (room, units) = {
-            let now = self.now.load();
-            (Arc::clone(&now.room), u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX).min(now.units))
-        };
+        let (room, units) = self.asked(size);
         if let Ok(room) = Arc::clone(&room).try_acquire_many_owned(units) {
             return Some(room);
         }
         let _waiting = Waiting::new(self);
         // Never closed.
         room.acquire_many_owned(units).await.ok()
+    }
+
+    /// [`Pace::room`] for the blob of a job that `said` how large it is. One that is larger was begun as if it
+    /// needed less, and may wait for room only if it is the only one: places of copies are not for waiting.
+    ///
+    /// # Errors
+    /// It would have to wait beside others.
+    pub(super) async fn room_as_said(
+        &self,
+        said: Option<u64>,
+        size: u64,
+    ) -> Result<Option<OwnedSemaphorePermit>, NoRoom> {
+        let as_said = said.is_some_and(|said| said >= size);
+        if as_said || size < UNCOUNTED {
+            return Ok(self.room(size).await);
+        }
+        let (room, units) = self.asked(size);
+        if let Ok(room) = Arc::clone(&room).try_acquire_many_owned(units) {
+            return Ok(Some(room));
+        }
+        let waiting = Waiting::new(self);
+        if waiting.beside_others {
+            return Err(NoRoom);
+        }
+        // Never closed.
+        Ok(room.acquire_many_owned(units).await.ok())
+    }
+
+    /// The room that there is now, and how much of it a blob of `size` bytes takes.
+    fn asked(&self, size: u64) -> (Arc<Semaphore>, u32) {
+        let now = self.now.load();
+        (Arc::clone(&now.room), u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX).min(now.units))
     }
 
     /// Whether a blob waits for room, or will with `begun` bytes of blobs that need it: then only those
@@ -276,6 +313,24 @@ mod tests {
         let mut rest = Bytes::from(vec![0; 10 << 20]);
         assert_eq!(pace.pass(&mut rest).await.len(), 10 << 20);
         assert_eq!((begun.elapsed().as_secs_f64(), pace.slowest(7)), (took, 7));
+    }
+
+    #[tokio::test]
+    async fn only_one_that_is_larger_than_was_said_waits() {
+        use futures_util::FutureExt as _;
+        let pace = Pace::new(Limits { in_flight: 10 << 20, ..Limits::default() });
+        let held =
+            pace.room_as_said(Some(1), 8 << 20).await.expect("there is room").expect("and it takes some");
+        assert_eq!(pace.room_as_said(None, 5).await.map(|room| room.is_none()), Ok(true), "it needs none");
+        let mut first = Box::pin(pace.room_as_said(None, 8 << 20));
+        assert!((&mut first).now_or_never().is_none() && pace.is_full(0), "nobody else waits");
+        assert_eq!(pace.room_as_said(Some(1), 8 << 20).await.map(drop), Err(NoRoom));
+        let mut honest = Box::pin(pace.room_as_said(Some(8 << 20), 8 << 20));
+        assert!((&mut honest).now_or_never().is_none(), "it was begun as what it is");
+        drop(held);
+        assert!(first.await.expect("its turn").is_some());
+        assert!(honest.await.expect("its turn").is_some());
+        assert!(!pace.is_full(0));
     }
 
     #[tokio::test]

@@ -87,6 +87,7 @@ impl Tally {
                 self.copied.fetch_add(1, Ordering::Relaxed)
             }
             End::Done(Outcome::Withdrawn) => self.withdrawn.fetch_add(1, Ordering::Relaxed),
+            End::Later(_) => return,
             End::Parked(_) => self.failures.fetch_add(1, Ordering::Relaxed),
             End::Failed(error) => {
                 self.errors.note(error);

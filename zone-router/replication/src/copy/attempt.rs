@@ -29,6 +29,8 @@ pub(super) struct Attempt<'a> {
     unreadable: Option<Error>,
     /// What is written if nothing lies at the target, where it can be told without asking the sources.
     quick: Option<Arc<Relay>>,
+    /// Whether a write of this try may have made the object appear although it failed, or still may.
+    pub(super) in_doubt: bool,
     /// Those that need not be tried any more.
     spent: HashSet<Arc<str>>,
     failures: Vec<Failure>,
@@ -51,6 +53,7 @@ impl<'a> Attempt<'a> {
             there: there.map_err(|error| CopyError::target(&means.target, error))?,
             unreadable: None,
             quick,
+            in_doubt: false,
             spent: HashSet::new(),
             failures: Vec::new(),
         })
@@ -107,9 +110,17 @@ impl<'a> Attempt<'a> {
         if agreed && !self.means.must_prove(self.job).await? {
             return Ok(true);
         }
-        let target = &self.means.target;
+        let Means { target, pace, proven, .. } = self.means;
+        if proven.holds(self.job, there) {
+            return Ok(true);
+        }
+        // Its size is not the blob's as long as it is not read.
+        let _room = pace.room_as_said(self.job.size, there.size).await.map_err(|_| CopyError::later(0))?;
         match self.means.read(&*target.store, self.job, there.size).await {
-            Ok(Read::Right(_)) => return Ok(true),
+            Ok(Read::Right(..)) => {
+                proven.note(self.job, there.clone());
+                return Ok(true);
+            }
             Ok(Read::Wrong) => {}
             Ok(Read::Gone) => self.there = None,
             // Such an object is lost to readers too, and verified bytes may take its place.
@@ -119,16 +130,24 @@ impl<'a> Attempt<'a> {
     }
 
     /// Whether somebody says a size, and all who do say this one: the job, if it does, and every other zone
-    /// that has the blob. One that does not answer could not give the blob now either; the next job asks it again.
+    /// that has the blob. The job alone, which says what a client said, is enough only where every other zone
+    /// was asked and answered: one that does not may hold the blob in another size.
     async fn agreed(&self, size: u64) -> bool {
         if self.size.is_some_and(|said| said != size) {
             return false;
         }
-        let others = self.means.sources(self.job).into_iter();
-        let heads = others.filter(|zone| zone.unusable.is_none() && !self.means.is_out_of_use(zone));
-        let said = join_all(heads.map(|zone| zone.store.head(&self.job.blob.key))).await;
-        let mut others = said.iter().flatten().flatten().map(|other| other.size).peekable();
-        (self.size.is_some() || others.peek().is_some()) && others.all(|other| other == size)
+        let others = self.means.sources(self.job);
+        let asked = others.iter().filter(|zone| zone.unusable.is_none() && !self.means.is_out_of_use(zone));
+        let said = join_all(asked.map(|zone| zone.store.head(&self.job.blob.key))).await;
+        let mut confirmed = false;
+        for other in said.iter().flatten().flatten() {
+            if other.size != size {
+                return false;
+            }
+            confirmed = true;
+        }
+        let all_answered = said.len() == others.len() && said.iter().all(Result::is_ok);
+        confirmed || (self.size.is_some() && all_answered)
     }
 
     fn note(&mut self, from: &Arc<str>, error: Error) {
@@ -267,17 +286,21 @@ impl<'a> Attempt<'a> {
     }
 
     /// One `put` out of these; the inner error is theirs.
-    async fn put(&self, relay: &Arc<Relay>) -> Result<Result<Outcome, Error>, CopyError> {
+    async fn put(&mut self, relay: &Arc<Relay>) -> Result<Result<Outcome, Error>, CopyError> {
         let Means { target, pace, bounds, .. } = self.means;
         let (blob, size) = (&self.job.blob, relay.size());
-        let _room = pace.room(size).await;
+        let _room = pace.room_as_said(self.job.size, size).await.map_err(|_| CopyError::later(size))?;
         let source = relay.source(blob.digest);
         let deadline = bounds.deadline(size, pace.slowest(bounds.slowest));
         let error = match timeout(deadline, target.store.put(&blob.key, &source)).await {
             Ok(Ok(())) => return Ok(Ok(self.copied(relay.giver(), size))),
-            Ok(Err(error)) => error,
+            Ok(Err(error)) => {
+                self.in_doubt |= error.has_unknown_outcome();
+                error
+            }
             // Either end may be the slow one; another source tells.
             Err(_) => {
+                self.in_doubt = true;
                 let late = format!("copy {}: not done in {} s", blob.key, deadline.as_secs());
                 Error::new(Kind::Source, late)
             }

@@ -14,6 +14,7 @@ use super::super::job::Job;
 use super::super::local::Local;
 use super::super::pace::Pace;
 use super::attempt::Attempt;
+use super::proven::Proven;
 use super::relay::{self, Origin, Relay};
 use super::within::Within;
 use super::{CopyError, End, Fault, Outcome};
@@ -24,8 +25,8 @@ const AHEAD_MAX: u64 = 1 << 20;
 /// What it came to to read and hash an object.
 #[derive(Debug)]
 pub(super) enum Read {
-    /// It is the blob, of so many bytes.
-    Right(u64),
+    /// It is the blob, of so many bytes, which the store calls so.
+    Right(u64, Option<String>),
     /// It is another object.
     Wrong,
     /// It is not there.
@@ -48,6 +49,7 @@ pub(in super::super) struct Means {
     pub(in super::super) local: Option<Arc<dyn Local>>,
     pub(in super::super) authority: Option<Arc<dyn Authority>>,
     pub(in super::super) within: Within,
+    pub(in super::super) proven: Proven,
 }
 
 impl Means {
@@ -55,7 +57,12 @@ impl Means {
     pub(in super::super) async fn perform(&self, job: &Job) -> End {
         match self.copy(job).await {
             Ok(outcome) => End::Done(outcome),
-            Err(error) if error.fault == Fault::Nowhere && job.attempts + 1 >= self.bounds.nowhere_tries => {
+            Err(CopyError { later: Some(size), .. }) => End::Later(size),
+            Err(error)
+                if error.fault == Fault::Nowhere
+                    && !error.in_doubt
+                    && job.attempts + 1 >= self.bounds.nowhere_tries =>
+            {
                 self.missing(job, error.failures.is_empty()).await
             }
             Err(error) => End::Failed(error),
@@ -71,8 +78,11 @@ impl Means {
     /// # Errors
     /// Nothing was written that was not verified; says whose fault it was.
     pub(in super::super) async fn copy(&self, job: &Job) -> Result<Outcome, CopyError> {
-        let outcome = Attempt::begin(self, job).await?.run().await?;
-        self.tell(job, outcome).await
+        let mut attempt = Attempt::begin(self, job).await?;
+        match attempt.run().await {
+            Ok(outcome) => self.tell(job, outcome).await,
+            Err(error) => Err(CopyError { in_doubt: error.in_doubt || attempt.in_doubt, ..error }),
+        }
     }
 
     /// Tells the registry that the target has the blob.
@@ -135,12 +145,12 @@ impl Means {
         !home && job.size.is_some_and(|size| size <= AHEAD_MAX)
     }
 
-    /// Reads and hashes what a store has of a job's blob, which is said to be of `size` bytes.
+    /// Reads and hashes what a store has of a job's blob, which is said to be of `size` bytes; there must be
+    /// room for it.
     ///
     /// # Errors
     /// The store gives no body, or not in time.
     pub(super) async fn read(&self, store: &dyn Store, job: &Job, size: u64) -> Result<Read, Error> {
-        let _room = self.pace.room(size).await;
         let deadline = self.bounds.deadline(size, self.pace.slowest(self.bounds.slowest));
         let late = |_| {
             Error::new(Kind::Timeout, format!("read {}: not done in {} s", job.blob.key, deadline.as_secs()))
@@ -150,7 +160,7 @@ impl Means {
 
     async fn hash(&self, store: &dyn Store, job: &Job) -> Result<Read, Error> {
         let Some(object) = store.get(&job.blob.key, None).await? else { return Ok(Read::Gone) };
-        let (mut hasher, mut body) = (Hasher::new(), object.body);
+        let (mut hasher, mut body, version) = (Hasher::new(), object.body, object.version);
         loop {
             let mut chunk = match body.try_next().await {
                 Ok(Some(chunk)) => chunk,
@@ -163,7 +173,7 @@ impl Means {
             }
         }
         let size = hasher.bytes();
-        Ok(if hasher.finish() == job.blob.digest { Read::Right(size) } else { Read::Wrong })
+        Ok(if hasher.finish() == job.blob.digest { Read::Right(size, version) } else { Read::Wrong })
     }
 
     /// Puts the blob of no bytes, which no source needs to give.

@@ -3,6 +3,7 @@
 mod attempt;
 mod means;
 mod missing;
+mod proven;
 mod relay;
 mod within;
 
@@ -14,6 +15,7 @@ use backends::{Error, Kind};
 use zone_router::Zone;
 
 pub(super) use means::Means;
+pub(super) use proven::Proven;
 pub(super) use within::Within;
 
 /// How a job ends.
@@ -25,6 +27,9 @@ pub(super) enum End {
     Parked(String),
     /// Not yet.
     Failed(CopyError),
+    /// Its blob is larger than it said, of so many bytes, and there is no room for it now: it gives its place to
+    /// others. 0 where what lies at the target is to be read ([`Job::must_read`](super::Job::must_read)).
+    Later(u64),
 }
 
 /// How a job ended well.
@@ -85,21 +90,33 @@ pub struct CopyError {
     pub failures: Vec<Failure>,
     /// What the registry said, where it is its fault.
     pub registry: Option<String>,
+    /// Whether the target may have got an object by a write that failed, or still may: then what lies there
+    /// counts only after it was read.
+    pub in_doubt: bool,
+    /// There was no room for a blob larger than its job said: see [`End::Later`].
+    pub(super) later: Option<u64>,
 }
 
 impl CopyError {
     fn target(target: &Zone, error: Error) -> Self {
+        let in_doubt = error.has_unknown_outcome();
         let failures = vec![Failure { zone: Arc::clone(&target.name), error }];
-        Self { fault: Fault::Target, failures, registry: None }
+        Self { fault: Fault::Target, failures, registry: None, in_doubt, later: None }
     }
 
     fn sources(failures: Vec<Failure>) -> Self {
         let fault = if failures.is_empty() { Fault::Nowhere } else { Fault::Sources };
-        Self { fault, failures, registry: None }
+        Self { fault, failures, registry: None, in_doubt: false, later: None }
     }
 
     fn registry(why: String) -> Self {
-        Self { fault: Fault::Registry, failures: Vec::new(), registry: Some(why) }
+        let failures = Vec::new();
+        Self { fault: Fault::Registry, failures, registry: Some(why), in_doubt: false, later: None }
+    }
+
+    /// There is no room now for so many bytes.
+    fn later(size: u64) -> Self {
+        Self { later: Some(size), ..Self::sources(Vec::new()) }
     }
 
     /// Whether the next job would find the same: the target refuses us or does not serve.

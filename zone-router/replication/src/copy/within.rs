@@ -48,8 +48,10 @@ impl Attempt<'_> {
             return Ok(None);
         }
         let Some(from) = means.may_be_within(self.job, zone, size) else { return Ok(None) };
-        let size = match means.read(&*zone.store, self.job, size).await {
-            Ok(Read::Right(size)) => size,
+        let room = means.pace.room_as_said(self.job.size, size).await;
+        let _room = room.map_err(|_| CopyError::later(size))?;
+        let (size, version) = match means.read(&*zone.store, self.job, size).await {
+            Ok(Read::Right(size, version)) => (size, version),
             Ok(Read::Wrong) => {
                 self.spend(&zone.name, Error::new(Kind::Corrupt, "read it before a copy within the store"));
                 return Ok(None);
@@ -57,15 +59,17 @@ impl Attempt<'_> {
             // A relay goes on elsewhere where it breaks off.
             Ok(Read::Gone | Read::Broken(_)) | Err(_) => return Ok(None),
         };
+        let from = from.with_version(version);
         let deadline = means.bounds.deadline(size, means.bounds.slowest);
-        let copied = {
-            let _room = means.pace.room(size).await;
-            timeout(deadline, means.target.store.copy(&blob.key, &from, size)).await
-        };
-        match copied {
+        match timeout(deadline, means.target.store.copy(&blob.key, &from, size)).await {
             Ok(Ok(true)) => {}
-            Ok(Ok(false)) | Err(_) => return Ok(None),
+            Ok(Ok(false)) => return Ok(None),
+            Err(_) => {
+                self.in_doubt = true;
+                return Ok(None);
+            }
             Ok(Err(error)) => {
+                self.in_doubt |= error.has_unknown_outcome();
                 if matches!(error.kind(), Kind::Invalid | Kind::Denied) {
                     means.within.refused.store(true, Ordering::Relaxed);
                 }

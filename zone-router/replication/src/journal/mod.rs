@@ -141,8 +141,8 @@ impl Journal {
     /// They are written piece by piece, each piece whole or not at all; the repository of the first is
     /// the one whose turns they take.
     ///
-    /// A job that is there already is made due, parked or not, and merged: the latest key and known
-    /// size hold, but for a size of 0 ([`Job::must_read`]), which stays.
+    /// A job that is there already is made due, parked or not, and merged: the latest key holds, and the
+    /// known size. Two sizes that differ become 0 ([`Job::must_read`]), which stays: one of them is wrong.
     ///
     /// # Errors
     /// A commit failed or was late, or too much is being added; then some may be queued and some not.
@@ -204,8 +204,8 @@ impl Journal {
         }
     }
 
-    /// A due job of a zone that is none of `under_way`, and whose blob is known to have `at_most` so
-    /// many bytes. Else as [`Journal::claim`].
+    /// A due job of a zone that is none of `under_way`, and whose blob is said to have `at_most` so many
+    /// bytes, and more than none, which may mean any size ([`Job::must_read`]). Else as [`Journal::claim`].
     ///
     /// # Errors
     /// The journal cannot be read, or the lease not be written.
@@ -268,6 +268,33 @@ impl Journal {
         match &self.engine {
             Engine::Sqlite(sqlite) => sqlite.failed(job, delay, error).await,
             Engine::Postgres(postgres) => postgres.failed(job, delay, &error).await,
+        }
+    }
+
+    /// Keeps that what lies at the target is to be read and hashed before this job is done
+    /// ([`Job::must_read`]). Nothing happens where somebody else has it by now.
+    ///
+    /// # Errors
+    /// The commit failed or was late.
+    pub async fn doubt(&self, job: &Job) -> Result<(), JournalError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.resize(job, 0).await,
+            Engine::Postgres(postgres) => postgres.resize(job, 0).await,
+        }
+    }
+
+    /// Leaves a job as it was before it was claimed, but for its size, in bytes: a size of 0 stays, and holds
+    /// ([`Job::must_read`]).
+    ///
+    /// # Errors
+    /// The commit failed or was late; the job then stays due.
+    pub async fn give_back(&self, job: &Job, size: u64) -> Result<(), JournalError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.resize(job, size).await,
+            Engine::Postgres(postgres) => {
+                postgres.resize(job, size).await?;
+                postgres.give_back(&job.target, Some(job.blob.digest.to_string())).await
+            }
         }
     }
 

@@ -198,3 +198,21 @@ async fn what_was_there_is_proven_before_the_registry_is_told() {
     world.b.holds(&wrong, b"wroNg");
     assert!(deep.copy(&of(&wrong)).await.is_err(), "what is wrong does not count where nobody mends it");
 }
+
+/// While the registry cannot be told, what waits for that is not read at every try.
+#[tokio::test]
+async fn what_waits_for_the_registry_is_read_once() {
+    let world = World::new(Place::file());
+    let registry = Registry::new(Wanted::Yes);
+    let right = blob(b"right");
+    world.a.holds(&right, b"right");
+    world.b.holds(&right, b"right");
+    registry.must_prove.store(true, Ordering::SeqCst);
+    *registry.placing.lock().unwrap() = Err("no lock".into());
+    let means = world.means("zone-b", Some(Arc::clone(&registry)));
+    for _ in 0..3 {
+        let error = means.copy(&super::job(right.clone(), "zone-b", Some(5))).await.unwrap_err();
+        assert_eq!(error.fault, super::super::Fault::Registry);
+    }
+    assert_eq!(world.b.gets.load(Ordering::SeqCst), 1);
+}

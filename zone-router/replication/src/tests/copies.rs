@@ -10,7 +10,7 @@ use backends::{Digest, Key, Kind, Source, Store};
 use bytes::Bytes;
 use zone_router::{Blob, Zone};
 
-use super::super::copy::{Means, Within};
+use super::super::copy::{Means, Proven, Within};
 use super::super::pace::Pace;
 use super::super::{Bounds, CopyError, Fault, Limits, Local, Outcome, Verify};
 use super::scripted::{Mode, Scripted};
@@ -57,6 +57,7 @@ pub(super) fn means(zones: Vec<Zone>) -> Means {
         local: None,
         authority: None,
         within: Within::default(),
+        proven: Proven::default(),
     }
 }
 
@@ -161,7 +162,8 @@ async fn a_size_that_a_client_made_up_keeps_no_wrong_object() {
 async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
     for (size, a, reads) in [
         (Some(15), Some(GOOD), 0),
-        (Some(15), None, 0),
+        // Zone c does not answer, and may hold it in another size.
+        (Some(15), None, 1),
         (None, Some(GOOD), 0),
         (None, None, 1),
         (Some(7), Some(GOOD), 1),
@@ -179,6 +181,41 @@ async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
     z.b.holds(&z.blob, b"the wrong bytes");
     assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-a"));
     z.target_is_good().await;
+}
+
+/// A zone that does not answer agrees with nobody: what a client said keeps no wrong object meanwhile.
+#[tokio::test]
+async fn a_size_that_nobody_confirms_keeps_no_wrong_object() {
+    let z = Three::new();
+    z.b.holds(&z.blob, b"cut short");
+    z.a.holds(&z.blob, GOOD);
+    z.a.set(Mode::Fails(Kind::Unavailable));
+    assert_eq!(z.copy(Some(9)).await.unwrap_err().fault, Fault::Sources);
+    z.a.set(Mode::Healthy);
+    assert_eq!(z.copy(Some(9)).await.unwrap(), replaced("zone-a"));
+    z.target_is_good().await;
+    // Nor does one that cannot be used.
+    z.b.holds(&z.blob, b"cut short");
+    let zones = [Zone::unusable("zone-a", "no such driver"), z.b.zone("zone-b"), z.c.zone("zone-c")];
+    let means = means(zones.to_vec());
+    assert!(means.copy(&job(z.blob.clone(), "zone-b", Some(9))).await.is_err());
+}
+
+/// What was read and found right is not read for every push that says a wrong size.
+#[tokio::test]
+async fn what_was_proven_is_not_read_again() {
+    let z = Three::new();
+    z.a.holds(&z.blob, GOOD);
+    z.b.holds(&z.blob, GOOD);
+    let means = means(vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")]);
+    for size in [7, 8, 9] {
+        let lie = job(z.blob.clone(), "zone-b", Some(size));
+        assert_eq!(means.copy(&lie).await.unwrap(), Outcome::AlreadyThere);
+        assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
+    }
+    // Another object than the one that was read.
+    z.b.holds(&z.blob, b"the wrong bytes");
+    assert_eq!(means.copy(&job(z.blob.clone(), "zone-b", Some(7))).await.unwrap(), replaced("zone-a"));
 }
 
 /// A job of 0 bytes has what lies there read, whoever knows its size: the cache, or zones that hold the same.

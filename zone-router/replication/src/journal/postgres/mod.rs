@@ -228,7 +228,7 @@ impl Postgres {
     }
 
     /// Ends our lease of one job, or of all of a zone.
-    async fn give_back(&self, zone: &str, digest: Option<String>) -> Result<(), JournalError> {
+    pub(super) async fn give_back(&self, zone: &str, digest: Option<String>) -> Result<(), JournalError> {
         let parameters: [Parameter<'_>; 3] =
             [(&zone, Type::TEXT), (&self.replica, Type::INT8), (&digest, Type::TEXT)];
         self.ask(&self.lanes, statements::RELEASE, &parameters).await.map(drop)
@@ -262,6 +262,15 @@ impl Postgres {
             (&error, Type::TEXT),
         ];
         self.ask(&self.lanes, statements::FAILED, &parameters).await.map(drop)
+    }
+
+    /// Sets the size of a job that is ours.
+    pub(super) async fn resize(&self, job: &Job, size: u64) -> Result<(), JournalError> {
+        let (zone, digest) = (&*job.target, job.blob.digest.to_string());
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        let parameters: [Parameter<'_>; 4] =
+            [(&zone, Type::TEXT), (&digest, Type::TEXT), (&self.replica, Type::INT8), (&size, Type::INT8)];
+        self.ask(&self.lanes, statements::RESIZE, &parameters).await.map(drop)
     }
 
     pub(super) async fn park(&self, job: &Job, why: &str) -> Result<(), JournalError> {
@@ -338,7 +347,8 @@ impl Added {
             let name = (Arc::clone(&job.target), job.blob.digest.to_string());
             if let Some(NewJob { size: Some(size), .. }) = once.get(&name) {
                 // As the statement does with what is there already.
-                job.size = if *size == 0 { Some(0) } else { job.size.or(Some(*size)) };
+                let differ = job.size.is_some_and(|other| other != *size);
+                job.size = Some(if differ { 0 } else { *size });
             }
             once.insert(name, job);
         }

@@ -10,8 +10,9 @@ WITH added AS (
     FROM unnest($1, $2, $3, $4, $5) AS given (zone, digest, key, size, repository)
     ON CONFLICT (zone, digest) DO UPDATE SET
         key = excluded.key,
-        -- A size of 0 asks for the object to be read (`Job::must_read`), and stays until the job is done.
-        size = CASE WHEN job.size = 0 THEN 0 ELSE coalesce(excluded.size, job.size) END,
+        -- A size of 0 asks for the object to be read (`Job::must_read`), and stays until the job is done. So do
+        -- two that differ.
+        size = CASE WHEN job.size = 0 OR job.size <> excluded.size THEN 0 ELSE coalesce(excluded.size, job.size) END,
         repositories = (excluded.repositories || array_remove(job.repositories, excluded.repositories[1]))[1:$7],
         due = least(job.due, excluded.due),
         fresh = true,
@@ -20,7 +21,7 @@ WITH added AS (
     -- What says the same already, and nobody has under way, is left alone.
     WHERE NOT (job.fresh AND job.parked IS NULL AND job.leased_by IS NULL AND job.key = excluded.key
                AND job.size IS NOT DISTINCT FROM
-                   CASE WHEN job.size = 0 THEN 0 ELSE coalesce(excluded.size, job.size) END
+                   CASE WHEN job.size = 0 OR job.size <> excluded.size THEN 0 ELSE coalesce(excluded.size, job.size) END
                AND (excluded.repositories = '{}' OR job.repositories[1] = excluded.repositories[1]))
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones";
@@ -46,10 +47,10 @@ pub(super) const OLDEST: &str = claim!("fresh", "due");
 pub(super) const RETRY: &str = claim!("NOT fresh AND due <= now()", "due");
 
 /// And the most bytes.
-pub(super) const SMALL: &str = claim!("fresh AND size <= $5", "size");
+pub(super) const SMALL: &str = claim!("fresh AND size > 0 AND size <= $5", "size");
 
 /// The same.
-pub(super) const SMALL_RETRY: &str = claim!("NOT fresh AND due <= now() AND size <= $5", "due");
+pub(super) const SMALL_RETRY: &str = claim!("NOT fresh AND due <= now() AND size > 0 AND size <= $5", "due");
 
 /// What is due further ahead than any wait was written by a clock that ran ahead.
 pub(super) const AHEAD: &str = claim!("NOT fresh AND due > now() + make_interval(secs => $5)", "due");
@@ -86,6 +87,11 @@ UPDATE quay_gateway_job SET
     fresh = stamp <> $4,
     due = CASE WHEN stamp = $4 THEN now() + make_interval(secs => $5) ELSE due END,
     leased_by = NULL, leased_until = NULL
+WHERE zone = $1 AND digest = $2 AND leased_by = $3";
+
+/// Zone, digest, replica, bytes.
+pub(super) const RESIZE: &str = "
+UPDATE quay_gateway_job SET size = CASE WHEN size = 0 THEN 0 ELSE $4 END
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
 /// Zone, digest, replica, stamp, why. What was parked meanwhile keeps why, and since when.

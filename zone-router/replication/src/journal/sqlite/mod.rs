@@ -160,6 +160,11 @@ impl Sqlite {
         self.write(move |db| table::failed(db, &job, now, now + delay, &error)).await
     }
 
+    pub(super) async fn resize(&self, job: &Job, size: u64) -> Result<(), JournalError> {
+        let job = job.clone();
+        self.write(move |db| table::resize(db, &job, size)).await
+    }
+
     pub(super) async fn park(&self, job: &Job, why: String) -> Result<(), JournalError> {
         let (job, now) = (job.clone(), self.now());
         self.write(move |db| table::park(db, &job, now, &why)).await
