@@ -11,6 +11,8 @@ pub struct CopySource {
     scope: Digest,
     /// Bucket or container and name, as they stand in a header.
     path: String,
+    /// The version of the bytes there, if only these may be copied.
+    version: Option<String>,
 }
 
 impl CopySource {
@@ -18,7 +20,21 @@ impl CopySource {
     /// and the keys; `path` is the object's path as the store writes it.
     #[must_use]
     pub fn new(scope: Digest, path: String) -> Self {
-        Self { scope, path }
+        Self { scope, path, version: None }
+    }
+
+    /// Only as long as the object has this version there ([`Object::version`](crate::Object)). A weak entity tag is
+    /// left out: it says what the bytes mean, not which they are.
+    #[must_use]
+    pub fn with_version(mut self, version: Option<String>) -> Self {
+        self.version = version.filter(|version| !version.starts_with("W/"));
+        self
+    }
+
+    /// The version that the object must have, if that matters.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// Whether the stores of both may copy each other's objects.

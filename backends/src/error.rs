@@ -42,13 +42,21 @@ pub struct Error {
     context: String,
     code: Option<String>,
     request_id: Option<String>,
+    unknown_outcome: bool,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error of this kind; `context` says what was attempted, in words for an operator.
     pub fn new(kind: Kind, context: impl Into<String>) -> Self {
-        Self { kind, context: context.into(), code: None, request_id: None, cause: None }
+        Self {
+            kind,
+            context: context.into(),
+            code: None,
+            request_id: None,
+            unknown_outcome: false,
+            cause: None,
+        }
     }
 
     /// With the server's own error code, such as `SlowDown` or `503`.
@@ -72,6 +80,13 @@ impl Error {
         self
     }
 
+    /// Of a write whose last step was sent, and that may still make the object appear.
+    #[must_use]
+    pub fn with_unknown_outcome(mut self) -> Self {
+        self.unknown_outcome = true;
+        self
+    }
+
     /// The same once more, for one more of those who waited for one answer.
     pub(crate) fn again(&self) -> Self {
         let cause = self.cause.as_deref().map(|cause| {
@@ -88,6 +103,7 @@ impl Error {
             context: self.context.clone(),
             code: self.code.clone(),
             request_id: self.request_id.clone(),
+            unknown_outcome: self.unknown_outcome,
             cause,
         }
     }
@@ -102,6 +118,13 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
+    }
+
+    /// Whether a write may have made the object appear all the same, or still may. What is then seen at the
+    /// key counts only after it was read: a store may show an object that it cannot give.
+    #[must_use]
+    pub fn has_unknown_outcome(&self) -> bool {
+        self.unknown_outcome
     }
 
     /// Whether the same request may succeed later without anyone mending anything.

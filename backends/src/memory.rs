@@ -59,7 +59,7 @@ impl Store for MemoryStore {
         let body = stream::iter(std::iter::from_fn(move || {
             (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(CHUNK))))
         }));
-        Ok(Some(Object { size: Some(meta.size), range, body: body.boxed() }))
+        Ok(Some(Object { size: Some(meta.size), range, body: body.boxed(), version: None }))
     }
 
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {

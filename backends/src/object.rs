@@ -48,6 +48,8 @@ pub struct Object {
     /// Exactly the bytes of `range`, else an error: a driver turns short or long bodies into one. Where
     /// the end is not known, whatever came until the store ended it, which may be too early.
     pub body: ByteStream,
+    /// What the store calls these bytes, if it does (`ETag`): what is written there later is called otherwise.
+    pub version: Option<String>,
 }
 
 impl fmt::Debug for Object {

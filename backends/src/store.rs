@@ -68,5 +68,5 @@ pub(crate) async fn get_nothing(store: &dyn Store, key: &Key, asked: Range<u64>)
     if !range.is_empty() {
         return Err(Error::new(Kind::Unavailable, format!("get {key}: a range that exists is refused")));
     }
-    Ok(Some(Object { size: Some(meta.size), range, body: stream::empty().boxed() }))
+    Ok(Some(Object { size: Some(meta.size), range, body: stream::empty().boxed(), version: None }))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http::header::USER_AGENT;
+use http::header::{ETAG, USER_AGENT};
 use reqwest::{Request, Response};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -223,8 +223,9 @@ impl HttpClient {
         answer: Response,
     ) -> Result<Object> {
         let Brought { range, size, ends } = brought(&what, asked, answer.status(), answer.headers())?;
+        let version = answer.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let body = self.body(what, answer, range.end - range.start, ends);
-        Ok(Object { size, range, body })
+        Ok(Object { size, range, body, version })
     }
 
     /// The body of an answer: exactly `length` bytes, or an error; unless nobody said where it ends.

@@ -299,14 +299,86 @@ async fn put_in_parts(last: Vec<Answer>) -> (Result<()>, Vec<String>) {
     (written, lines)
 }
 
+/// What the store may still be doing is not undone: an abort would take the parts from under the object.
 #[tokio::test]
-async fn a_completion_that_fails_late_is_a_failure() {
+async fn a_completion_that_fails_late_is_a_failure_and_is_not_aborted() {
     let late = Answer::Bytes(answer("200 OK", "  <Error><Code>InternalError</Code></Error>"));
-    let gone = Answer::Bytes(answer("204 No Content", ""));
-    let (written, lines) = put_in_parts(vec![late.clone(), late, gone]).await;
-    assert_eq!(kind(written), Kind::Unavailable);
+    let error500 =
+        Answer::Bytes(answer("500 Internal Server Error", "<Error><Code>InternalError</Code></Error>"));
+    let gateway = Answer::Bytes(answer("504 Gateway Timeout", "<html/>"));
+    let busy = Answer::Bytes(answer("503 Slow Down", "<Error><Code>SlowDown</Code></Error>"));
+    let none = Answer::Bytes(answer("404 Not Found", "<Error><Code>NoSuchUpload</Code></Error>"));
+    let absent = Answer::Bytes(answer("404 Not Found", ""));
+    let other = Answer::Bytes(answer("400 Bad Request", "<Error><Code>InvalidPart</Code></Error>"));
     let path = "/bucket/datastorage/registry/sha256/ab/abcd?uploadId=id%2B1 HTTP/1.1";
-    assert_eq!(lines[3..], [format!("POST {path}"), format!("POST {path}"), format!("DELETE {path}")]);
+    for (first, second) in [
+        (&late, &late),
+        (&error500, &error500),
+        (&gateway, &late),
+        (&busy, &busy),
+        (&gateway, &none),
+        (&gateway, &other),
+        (&Answer::Close, &Answer::Close),
+    ] {
+        let (written, lines) = put_in_parts(vec![first.clone(), second.clone(), absent.clone()]).await;
+        let error = written.expect_err("nobody said that it is there");
+        assert!(error.has_unknown_outcome(), "{error}");
+        assert_eq!(lines[3..5], [format!("POST {path}"), format!("POST {path}")]);
+        assert!(lines[5].starts_with("GET "), "what is there is read: {lines:?}");
+        assert!(!lines.iter().any(|line| line.starts_with("DELETE ")), "{first:?} {second:?}: {lines:?}");
+    }
+    // Where the upload is unknown at once, what is there is read as well.
+    let (written, lines) = put_in_parts(vec![none, absent]).await;
+    assert!(written.expect_err("not there").has_unknown_outcome());
+    assert!(lines[4].starts_with("GET ") && lines.len() == 5, "{lines:?}");
+}
+
+/// What the store refuses for certain takes no room there any longer.
+#[tokio::test]
+async fn a_completion_that_is_refused_is_aborted() {
+    for code in ["InvalidPart", "EntityTooSmall", "InvalidPartOrder"] {
+        let refused =
+            Answer::Bytes(answer("400 Bad Request", &format!("<Error><Code>{code}</Code></Error>")));
+        let gone = Answer::Bytes(answer("204 No Content", ""));
+        let (written, lines) = put_in_parts(vec![refused, gone]).await;
+        let error = written.expect_err("refused");
+        assert_eq!((error.kind(), error.has_unknown_outcome()), (Kind::Invalid, false), "{error}");
+        assert!(lines[3].starts_with("POST ") && lines[4].starts_with("DELETE "), "{lines:?}");
+        assert_eq!(lines.len(), 5, "{lines:?}");
+    }
+}
+
+/// Who gives up while the store puts the parts together leaves them to it; who gives up before takes them back.
+#[tokio::test]
+async fn a_completion_that_is_given_up_is_not_aborted() {
+    for (answers, aborted) in [(vec![Answer::Ignore], false), (vec![], true)] {
+        let mut script = two_parts();
+        if answers.is_empty() {
+            script.truncate(1);
+            script.extend([Answer::Ignore, Answer::Ignore]);
+        }
+        let asked = script.len() + answers.len();
+        script.extend(answers);
+        script.push(Answer::Bytes(answer("204 No Content", "")));
+        let server = Scripted::start(script).await;
+        let transport = support::transport(backends::Timeouts::default());
+        let tidying = transport.tidying.clone();
+        let store = S3Store::new(&support::config(server.address), &transport).expect("builds");
+        let store = store.with_multipart(1, 5 * MIB as u64);
+        let put =
+            tokio::spawn(
+                async move { store.put(&key(), &Source::bytes(Bytes::from(vec![1; 6 * MIB]))).await },
+            );
+        while server.requests().len() < asked {
+            tokio::task::yield_now().await;
+        }
+        put.abort();
+        assert!(put.await.expect_err("given up").is_cancelled());
+        tidying.close();
+        tidying.wait().await;
+        let aborts = server.requests().iter().filter(|head| head.starts_with("DELETE ")).count();
+        assert_eq!(aborts > 0, aborted, "{:?}", server.requests());
+    }
 }
 
 /// 200 comes before the store knows; what ends with nothing more may have been cut.
@@ -358,9 +430,10 @@ async fn a_completion_whose_answer_is_lost_is_looked_for() {
 #[tokio::test]
 async fn an_abort_is_sent_again() {
     let busy = Answer::Bytes(answer("503 Slow Down", "<Error><Code>SlowDown</Code></Error>"));
+    let refused = Answer::Bytes(answer("400 Bad Request", "<Error><Code>InvalidPart</Code></Error>"));
     let gone = Answer::Bytes(answer("204 No Content", ""));
-    let (written, lines) = put_in_parts(vec![busy.clone(), busy.clone(), busy, gone]).await;
-    assert_eq!(kind(written), Kind::Throttled { retry_after: None });
+    let (written, lines) = put_in_parts(vec![refused, busy, gone]).await;
+    assert_eq!(kind(written), Kind::Invalid);
     let aborts = lines.iter().filter(|line| line.starts_with("DELETE ")).count();
     assert_eq!(aborts, 2, "{lines:?}");
 }
@@ -375,6 +448,26 @@ async fn parts_are_sent_again() {
     let store = store(&server).with_multipart(1, 5 * MIB as u64);
     store.put(&key(), &Source::bytes(Bytes::from(vec![1; 6 * MIB]))).await.expect("written");
     assert_eq!(server.requests().len(), 5);
+}
+
+/// A copy within the store is of the bytes that were read before, or none.
+#[tokio::test]
+async fn a_copy_within_the_store_is_of_what_was_read() {
+    let read = answer("200 OK\nETag: \"abc\"", "hello");
+    let copied = answer("200 OK", "<CopyObjectResult><ETag>\"abc\"</ETag></CopyObjectResult>");
+    let absent = answer("404 Not Found", "");
+    let other = answer("412 Precondition Failed", "<Error><Code>PreconditionFailed</Code></Error>");
+    for (last, expected) in [(copied, None), (other, Some(Kind::Source))] {
+        let script = [read.clone(), absent.clone(), last].map(Answer::Bytes).to_vec();
+        let server = Scripted::start(script).await;
+        let store = store(&server);
+        let version = store.get(&key(), None).await.expect("answers").expect("there").version;
+        let from = store.copy_source(&key()).expect("it has keys").with_version(version);
+        let done = store.copy(&key(), &from, 5).await;
+        assert_eq!(done.map_err(|error| error.kind()), expected.map_or(Ok(true), Err));
+        let requests = server.requests();
+        assert_eq!(header(&requests[2], "x-amz-copy-source-if-match"), Some("\"abc\""), "{requests:?}");
+    }
 }
 
 /// A bucket that may not be asked for is no reason to fail.

@@ -330,6 +330,43 @@ async fn segments_stay_after_a_try_that_broke_off() {
     assert_eq!(removed(&server), 0);
 }
 
+/// And where it broke off, and the look that follows it is refused: that says nothing of the manifest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_stay_after_a_try_that_broke_off_and_a_look_that_is_refused() {
+    let sent = Arc::new(std::sync::Mutex::new(Vec::<(String, usize)>::new()));
+    let declared = std::sync::atomic::AtomicBool::new(false);
+    let server = swift(HOUR, move |asked, _| {
+        let name = asked.path.strip_prefix("/v1/AUTH_p/blobs/").unwrap_or_default().to_owned();
+        match asked.method.as_str() {
+            "PUT" if asked.header("x-object-manifest").is_some() => {
+                declared.store(true, Ordering::SeqCst);
+                panic!("the connection breaks")
+            }
+            "PUT" => {
+                sent.lock().expect("unpoisoned").push((name, asked.body.len()));
+                reply(201, "")
+            }
+            "HEAD" if name.is_empty() => reply(204, ""),
+            "HEAD" if declared.load(Ordering::SeqCst) && asked.header("x-newest").is_none() => reply(403, ""),
+            "HEAD" => reply(404, ""),
+            "DELETE" => reply(204, ""),
+            _ if asked.path == "/info" => reply(404, ""),
+            _ if asked.path.contains("marker=") => reply(200, "[]"),
+            _ => {
+                let listed = sent.lock().expect("unpoisoned").clone();
+                let listed: Vec<_> =
+                    listed.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
+                reply(200, json!(listed).to_string())
+            }
+        }
+    })
+    .await;
+    let error =
+        store(&server).with_segments(100, 1000).put(&key(), &source(2500)).await.expect_err("broke off");
+    assert_eq!(removed(&server), 0, "{error}");
+    assert!(error.has_unknown_outcome() && error.kind() == Kind::Denied, "{error}");
+}
+
 /// What was replaced goes only once the object in its place is seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn segments_of_the_old_object_stay_until_the_new_one_is_seen() {

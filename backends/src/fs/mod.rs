@@ -60,9 +60,9 @@ impl FsStore {
 #[async_trait]
 impl Store for FsStore {
     async fn head(&self, key: &Key) -> Result<Option<Meta>> {
-        let (path, key) = (self.path(key)?, key.clone());
+        let (path, root, key) = (self.path(key)?, self.root.clone(), key.clone());
         step(format!("head {key}"), self.timeouts.first_byte, move || {
-            existing(std::fs::metadata(path).map(|found| meta(key, &found)))
+            existing_in(&root, std::fs::metadata(path).map(|found| meta(key, &found)))
         })
         .await
         .map(Option::flatten)
@@ -70,15 +70,15 @@ impl Store for FsStore {
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
         let what = format!("get {key}");
-        let (path, key) = (self.path(key)?, key.clone());
+        let (path, root, key) = (self.path(key)?, self.root.clone(), key.clone());
         let opened = step(what.clone(), self.timeouts.first_byte, move || {
-            existing(File::open(path).and_then(|file| Ok((meta(key, &file.metadata()?), file))))
+            existing_in(&root, File::open(path).and_then(|file| Ok((meta(key, &file.metadata()?), file))))
         })
         .await?;
         let Some((Some(meta), file)) = opened else { return Ok(None) };
         let range = meta.part(range)?;
         let body = read(what, Arc::new(file), range.clone(), self.timeouts.stall);
-        Ok(Some(Object { size: Some(meta.size), range, body }))
+        Ok(Some(Object { size: Some(meta.size), range, body, version: None }))
     }
 
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {
@@ -100,12 +100,7 @@ impl Store for FsStore {
                 let what = format!("list {folder}");
                 let root = self.root.clone();
                 let entries = step(what, self.timeouts.first_byte + self.timeouts.stall, move || {
-                    let found = existing(entries(&root, &folder))?;
-                    if found.is_none() {
-                        // A root that is not there, such as one that is not mounted, is no empty one.
-                        std::fs::metadata(&root)?;
-                    }
-                    Ok(found)
+                    existing_in(&root, entries(&root, &folder))
                 })
                 .await?
                 .unwrap_or_default();
@@ -126,12 +121,12 @@ impl Store for FsStore {
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        let path = self.path(key)?;
+        let (path, root) = (self.path(key)?, self.root.clone());
         let removed = step(format!("delete {key}"), self.timeouts.first_byte, move || {
             match std::fs::remove_file(path) {
                 // A folder is no object, so there is none.
                 Err(error) if error.kind() == ErrorKind::IsADirectory => Ok(None),
-                removed => existing(removed),
+                removed => existing_in(&root, removed),
             }
         });
         removed.await.map(drop)
@@ -213,6 +208,15 @@ fn existing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The same below a root. One that is not there, such as one that is not mounted, is no empty one.
+fn existing_in<T>(root: &Path, result: io::Result<T>) -> io::Result<Option<T>> {
+    let found = existing(result)?;
+    if found.is_none() {
+        std::fs::metadata(root)?;
+    }
+    Ok(found)
 }
 
 /// Something that may block, on a thread where it may, for as long as it may.

@@ -42,6 +42,27 @@ async fn a_root_that_is_not_there_is_no_empty_one() {
     assert_eq!(listed().await.expect_err("no root").kind(), Kind::Unavailable);
 }
 
+/// A disk that is not mounted is not written beside, nor is it without objects.
+#[tokio::test]
+async fn a_root_that_is_not_there_is_not_made() {
+    let (folder, _) = store();
+    let root = folder.path().join("mount");
+    let store = FsStore::new(&FsConfig { root: root.clone() }, Timeouts::default());
+    let key = Key::new("sha256/2c/2cf2");
+    let put = || async { store.put(&key, &Source::bytes(Bytes::from_static(b"hello"))).await };
+    assert_eq!(put().await.expect_err("no root").kind(), Kind::Unavailable);
+    assert!(!root.exists());
+    assert_eq!(store.head(&key).await.expect_err("no root").kind(), Kind::Unavailable);
+    assert_eq!(store.get(&key, None).await.map(drop).expect_err("no root").kind(), Kind::Unavailable);
+    assert_eq!(store.delete(&key).await.expect_err("no root").kind(), Kind::Unavailable);
+    std::fs::create_dir(&root).expect("mounted");
+    assert!(store.head(&key).await.expect("answers").is_none());
+    assert!(store.get(&key, None).await.expect("answers").is_none());
+    store.delete(&key).await.expect("it is not there");
+    put().await.expect("written");
+    assert_eq!(store.head(&key).await.expect("answers").expect("there").size, 5);
+}
+
 #[tokio::test]
 async fn a_file_that_shrinks_ends_in_an_error() {
     let (folder, store) = store();

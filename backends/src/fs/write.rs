@@ -1,7 +1,7 @@
 //! Writing a file so that it is there whole or not at all, and stays.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
@@ -58,7 +58,7 @@ struct Partial {
 impl Partial {
     fn create(root: PathBuf, target: PathBuf) -> io::Result<Self> {
         let folder = folder(&target)?;
-        std::fs::create_dir_all(folder)?;
+        create_below(&root, folder)?;
         let path = folder.join(format!(".{:016x}{PARTIAL}", fastrand::u64(..)));
         let file = File::create_new(&path)?;
         Ok(Self { file, path, root, target, published: false })
@@ -93,6 +93,20 @@ impl Drop for Partial {
             Err(_) => remove(),
         }
     }
+}
+
+/// Makes a folder and those above it, up to the root, which must be there: where it is not, its disk is not
+/// mounted, and what were written here would be on another.
+fn create_below(root: &Path, folder: &Path) -> io::Result<()> {
+    std::fs::metadata(root)?;
+    let below: Vec<_> = folder.ancestors().take_while(|folder| *folder != root).collect();
+    for folder in below.into_iter().rev() {
+        match std::fs::create_dir(folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn folder(path: &Path) -> io::Result<&Path> {

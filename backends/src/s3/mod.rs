@@ -180,13 +180,15 @@ impl Store for S3Store {
     }
 
     async fn copy(&self, key: &Key, from: &CopySource, size: u64) -> Result<bool> {
-        let Some(from) = from.path(self.copy_scope) else { return Ok(false) };
-        if size > self.single_copy && !server_side_copy::may_be_parts(from) {
+        let version = from.version();
+        let Some(path) = from.path(self.copy_scope) else { return Ok(false) };
+        if size > self.single_copy && !server_side_copy::may_be_parts(path) {
             return Ok(false);
         }
         if self.client.head(key).await?.is_some() {
             return Ok(false);
         }
+        let from = server_side_copy::From { path, version };
         server_side_copy::copy(&self.client, key, from, size, self.single_copy, self.copied_part)
             .await
             .map(|()| true)

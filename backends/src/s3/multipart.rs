@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -12,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::client::{Call, Client, failed};
 use super::request::{self, Done};
 use super::sign::Payload;
+use crate::error::word;
 use crate::parts::{PARTS_IN_FLIGHT, Part, Parts};
 use crate::persist::persist;
 use crate::upload::Upload;
@@ -64,6 +66,9 @@ pub(super) fn part_size(size: u64, part: u64) -> u64 {
 }
 
 /// An upload that exists at the store and takes room there until it is completed or aborted.
+///
+/// It is aborted only as long as no completing request was sent that the store may still act on: an abort
+/// takes the parts from under an object that is being made, and the store then shows it and cannot give it.
 pub(super) struct Started {
     pub(super) client: Arc<Client>,
     key: Key,
@@ -71,6 +76,8 @@ pub(super) struct Started {
     /// Whether each part is sent with its digest.
     checksums: bool,
     open: bool,
+    /// Whether a completing request was sent that was not refused for certain.
+    completing: AtomicBool,
 }
 
 impl Started {
@@ -83,16 +90,32 @@ impl Started {
         }
         let answer = client.ok(what, &call).await?;
         let id = request::upload_id(&client.http.whole(what, answer).await?)?;
-        Ok(Self { client: Arc::clone(client), key: key.clone(), id, checksums, open: true })
+        let (client, key, completing) = (Arc::clone(client), key.clone(), AtomicBool::new(false));
+        Ok(Self { client, key, id, checksums, open: true, completing })
     }
 
-    /// Ends it, as it went: what was not completed is taken back.
+    /// Ends it, as it went: what will not be completed is taken back.
     pub(super) async fn end(mut self, written: Result<()>) -> Result<()> {
-        if written.is_err() {
-            self.abort().await;
+        match &written {
+            Ok(()) => {}
+            Err(_) if self.is_completing() => self.leave(),
+            Err(_) => self.abort().await,
         }
         self.open = false;
         written
+    }
+
+    /// Whether the store may be putting the parts together, or may have done it.
+    fn is_completing(&self) -> bool {
+        self.completing.load(Ordering::Relaxed)
+    }
+
+    /// Leaves the upload to the store.
+    fn leave(&self) {
+        tracing::warn!(
+            key = %self.key, upload = %word(&self.id),
+            "whether an upload was completed is unknown; its parts stay until the store removes them"
+        );
     }
 
     async fn write(&self, what: &str, source: &Source, part_size: u64) -> Result<()> {
@@ -183,18 +206,25 @@ impl Started {
         let url = self.client.address.object(&self.key, &[("uploadId", &self.id)])?;
         let call = Call::new(Method::POST, url).with_body(request::completion(parts));
         let call = call.with_header(header::CONTENT_TYPE, "application/xml")?;
-        // A broken connection may hide that it was done.
+        self.completing.store(true, Ordering::Relaxed);
         let error = match self.try_complete(what, &call).await {
-            Err(error) if error.is_transient() => error,
-            completed => return completed,
-        };
-        match self.try_complete(what, &call).await {
-            // The first answer was lost, or was wrong: the upload is gone, so see what became of it.
-            Err(again) if again.code() == Some("NoSuchUpload") => match digest {
-                Some(digest) if self.client.holds(&self.key, digest).await? => Ok(()),
-                _ => Err(error),
+            Ok(()) => return Ok(()),
+            Err(error) if is_refusal(&error) => {
+                self.completing.store(false, Ordering::Relaxed);
+                return Err(error);
+            }
+            // Nobody began it, or it has ended already.
+            Err(error) if !error.is_transient() => error,
+            // The answer may have been lost, or come from a proxy that waits no longer.
+            Err(error) => match self.try_complete(what, &call).await {
+                Ok(()) => return Ok(()),
+                Err(again) if is_unknown_upload(&again) => error,
+                Err(again) => again,
             },
-            completed => completed,
+        };
+        match digest {
+            Some(digest) if self.client.holds(&self.key, digest).await.unwrap_or(false) => Ok(()),
+            _ => Err(error.with_unknown_outcome()),
         }
     }
 
@@ -246,6 +276,17 @@ async fn digest_of(source: &Source, range: Range<u64>, stall: Duration) -> Resul
     Ok(hasher.finish())
 }
 
+/// Whether the store has no such upload: completed, aborted, or removed by its own rules.
+fn is_unknown_upload(error: &Error) -> bool {
+    error.code() == Some("NoSuchUpload")
+}
+
+/// Whether an answer to a completing request says for certain that the parts are not put together. That of a
+/// conflict does not: another completing request may be under way; nor does one that finds nothing.
+fn is_refusal(error: &Error) -> bool {
+    !error.is_transient() && !matches!(error.code(), Some("NoSuchUpload" | "NoSuchKey" | "404" | "409"))
+}
+
 /// What identifies a part to the completing request.
 fn etag(what: &str, answer: &Response) -> Result<String> {
     let etag = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
@@ -259,10 +300,13 @@ impl Drop for Started {
         if !self.open {
             return;
         }
+        if self.is_completing() {
+            return self.leave();
+        }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let client = Arc::clone(&self.client);
         let (key, id, checksums) = (self.key.clone(), self.id.clone(), self.checksums);
-        let abandoned = Self { client, key, id, checksums, open: false };
+        let abandoned = Self { client, key, id, checksums, open: false, completing: AtomicBool::new(false) };
         let tidying = self.client.tidying.clone();
         tidying.spawn_on(async move { abandoned.abort().await }, &runtime);
     }

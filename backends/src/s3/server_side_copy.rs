@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use percent_encoding::utf8_percent_encode;
 use reqwest::Method;
 
@@ -18,6 +18,7 @@ use crate::urls::ENCODED;
 use crate::{Digest, Error, Key, Kind, Result};
 
 const SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
+const SOURCE_MATCH: HeaderName = HeaderName::from_static("x-amz-copy-source-if-match");
 const SOURCE_RANGE: HeaderName = HeaderName::from_static("x-amz-copy-source-range");
 
 /// The largest object that one request copies, in bytes (CopyObject).
@@ -54,11 +55,31 @@ pub(super) fn may_be_parts(from: &str) -> bool {
     !from.contains('%')
 }
 
-/// Copies the object of `size` bytes at the path `from`; in parts above `single`.
+/// What is copied: the object at `path`, and only as long as its bytes are called `version`.
+#[derive(Clone, Copy)]
+pub(super) struct From<'a> {
+    pub(super) path: &'a str,
+    pub(super) version: Option<&'a str>,
+}
+
+impl From<'_> {
+    fn of(self, call: Call) -> Result<Call> {
+        let call = call.with_header(SOURCE, self.path)?;
+        match self.version {
+            Some(version) => call.with_header(SOURCE_MATCH, version),
+            None => Ok(call),
+        }
+    }
+}
+
+/// Copies an object of `size` bytes; in parts above `single`.
+///
+/// # Errors
+/// [`Kind::Source`] where its bytes are others by now.
 pub(super) async fn copy(
     client: &Arc<Client>,
     key: &Key,
-    from: &str,
+    from: From<'_>,
     size: u64,
     single: u64,
     part: u64,
@@ -71,11 +92,12 @@ pub(super) async fn copy(
         return started.end(copied).await;
     }
     let call = Call::new(Method::PUT, client.address.object(key, &[])?);
-    let call = call.with_headers(client.write_headers()).with_header(SOURCE, from)?;
+    let call = call.with_headers(client.write_headers());
+    let call = from.of(call)?;
     copied(client, &what, &call, "CopyObjectResult").await.map(drop)
 }
 
-async fn copy_parts(started: &Started, what: &str, from: &str, size: u64, part: u64) -> Result<()> {
+async fn copy_parts(started: &Started, what: &str, from: From<'_>, size: u64, part: u64) -> Result<()> {
     let ranges = (0..size.div_ceil(part)).map(|number| number * part..size.min((number + 1) * part));
     let copies = ranges.enumerate().map(|(index, range)| copy_part(started, what, from, index + 1, range));
     let parts: Vec<Done> = stream::iter(copies).buffered(PARTS_IN_FLIGHT).try_collect().await?;
@@ -85,13 +107,13 @@ async fn copy_parts(started: &Started, what: &str, from: &str, size: u64, part: 
 async fn copy_part(
     started: &Started,
     what: &str,
-    from: &str,
+    from: From<'_>,
     number: usize,
     range: Range<u64>,
 ) -> Result<Done> {
     let what = format!("{what}, part {number}");
     let range = format!("bytes={}-{}", range.start, range.end - 1);
-    let call = started.call(number as u64)?.with_header(SOURCE, from)?.with_header(SOURCE_RANGE, &range)?;
+    let call = from.of(started.call(number as u64)?)?.with_header(SOURCE_RANGE, &range)?;
     let etag = persist(|| copied(&started.client, &what, &call, "CopyPartResult")).await?;
     Ok(Done { etag, checksum: None })
 }
@@ -102,6 +124,9 @@ async fn copied(client: &Client, what: &str, call: &Call, result: &str) -> Resul
     let answer = client.send_within(what, call, COPYING).await?;
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = client.http.whole_within(what, answer, COPYING).await?;
+    if status == StatusCode::PRECONDITION_FAILED {
+        return Err(Error::new(Kind::Source, format!("{what}: the source was written anew meanwhile")));
+    }
     if !status.is_success() || request::failure(&body).is_some() {
         return Err(failed(what, status, &headers, &body));
     }

@@ -199,8 +199,25 @@ impl Client {
     /// first was refused; only a success is a result.
     ///
     /// Where the connection broke in mid-request the server may have answered unheard, such as
-    /// 401 or 503: then the object is asked for, and what that is refused for is the error.
+    /// 401 or 503: then the object is asked for, and what that is refused for is the error. It says nothing
+    /// of the request itself, whose outcome is then unknown.
     pub(super) async fn upload<F>(&self, what: &str, call: &Call, open: impl Fn() -> F) -> Result<()>
+    where
+        F: Future<Output = Result<Upload>>,
+    {
+        let mut broke = false;
+        let sent = self.upload_heard(what, call, open, &mut broke).await;
+        sent.map_err(|error| if broke { error.with_unknown_outcome() } else { error })
+    }
+
+    /// [`Client::upload`]; `broke` is set where a connection broke in mid-request.
+    async fn upload_heard<F>(
+        &self,
+        what: &str,
+        call: &Call,
+        open: impl Fn() -> F,
+        broke: &mut bool,
+    ) -> Result<()>
     where
         F: Future<Output = Result<Upload>>,
     {
@@ -228,6 +245,7 @@ impl Client {
                 Err((error, false)) => return Err(error),
                 Err((error, true)) => error,
             };
+            *broke = true;
             let name = call.name.clone().unwrap_or_default();
             let asked = self.send(what, &Call::object(Method::HEAD, name)).await?;
             if !asked.status().is_success() && asked.status() != StatusCode::NOT_FOUND {

@@ -73,7 +73,12 @@ pub(super) async fn put(
     let tidying = client.tidying.clone();
     let (name, key) = (what.clone(), key.clone());
     let ended = tidying.spawn(async move { started.publish(&what, &key, before, turn).await }).await;
-    ended.unwrap_or_else(|_| Err(Error::new(Kind::Unavailable, format!("{name}: cut at its manifest"))))
+    ended.unwrap_or_else(|_| Err(cut(&name)))
+}
+
+/// Of a write whose last step was begun, and not seen to its end.
+fn cut(what: &str) -> Error {
+    Error::new(Kind::Unavailable, format!("{what}: cut at its manifest")).with_unknown_outcome()
 }
 
 /// What became of a manifest.
@@ -221,7 +226,8 @@ impl Started {
         let broken = AtomicBool::new(false);
         let declared = persist(|| async {
             let sent = self.client.upload(what, &call, || async { Ok(Upload::pieces(vec![])) }).await;
-            broken.fetch_or(sent.as_ref().is_err_and(Error::is_transient), Ordering::Relaxed);
+            let in_doubt = |error: &Error| error.is_transient() || error.has_unknown_outcome();
+            broken.fetch_or(sent.as_ref().is_err_and(in_doubt), Ordering::Relaxed);
             sent
         });
         let Err(error) = declared.await else { return Declared::Done };
@@ -230,7 +236,7 @@ impl Started {
                 Declared::Done
             }
             Ok(_) if !broken.into_inner() => Declared::Refused(error),
-            _ => Declared::Unknown(error),
+            _ => Declared::Unknown(error.with_unknown_outcome()),
         }
     }
 

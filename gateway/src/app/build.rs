@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use blob_cache::{CopySource, Cache};
+use blob_cache::{Cache, CopySource};
 use config::{JournalSettings, Settings};
 use limits::memory::Memory;
 use limits::pool::Pool;
 use postgres_connection::Database;
 use quay_db::QuayDatabase;
 use quay_db::redis::Locks;
-use registry::{Names, RegistryClient};
-use registry::service_account::Reader;
 use registry::redirects::RedirectClient;
+use registry::service_account::Reader;
 use registry::upload_affinity::Uploads;
 use registry::upstream::Upstream;
+use registry::{Names, RegistryClient};
 use replication::{Bounds, FanOut, Journal, JournalError, Setup};
 use rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;

@@ -24,8 +24,8 @@ use crate::sweep::Sweep;
 use blob_cache::DirectoryLock;
 use config::Settings;
 use limits::memory::{self};
-use registry::service_account::Reader;
 use registry::RegistryClient;
+use registry::service_account::Reader;
 
 /// For the lanes to stop, which is at once unless the journal does not answer.
 const LANES_TIMEOUT: Duration = Duration::from_secs(5);

@@ -133,9 +133,16 @@ impl Lane {
                 warn!(zone, %digest, attempts = job.attempts + 1, why, "parked until it is added or retried");
                 self.journal.park(job, why).await
             }
+            JobEnd::Later(size) => {
+                debug!(zone, %digest, size, stated = job.size, "larger than its job stated: it waits until there is capacity");
+                self.journal.give_back(job, *size).await
+            }
             JobEnd::Failed(error) => {
                 let delay = self.delay(job, error);
                 warn!(zone, %digest, attempts = job.attempts + 1, ?delay, %error, "copy failed");
+                if error.in_doubt {
+                    self.journal.doubt(job).await?;
+                }
                 self.journal.failed(job, delay, &error.to_string()).await
             }
         }
@@ -225,7 +232,8 @@ impl Worker {
         let Lane { copier, journal, .. } = &*self.lane;
         let (zone, longest) = (&copier.target.name, copier.bounds.longest_wait());
         let sizes = self.in_flight.values().filter_map(|job| job.size);
-        match copier.throttle.is_full(sizes.filter(|size| *size >= SMALL_BLOB).sum()) {
+        let sizes = sizes.filter(|size| *size >= SMALL_BLOB);
+        match copier.throttle.is_full(sizes.fold(0, u64::saturating_add)) {
             true => journal.claim_small(zone, SMALL_BLOB - 1, under_way, longest).await,
             false => journal.claim(zone, self.claims, under_way, longest).await,
         }
@@ -272,7 +280,7 @@ impl Worker {
                 self.target_failures = self.target_failures.saturating_add(1);
                 self.pause(pause);
             }
-            JobEnd::Failed(_) | JobEnd::Parked(_) => {}
+            JobEnd::Failed(_) | JobEnd::Parked(_) | JobEnd::Later(_) => {}
         }
         self.check(recorded);
     }

@@ -46,7 +46,7 @@ pub use status::LaneStatus;
 pub use throttle::{Limits, LimitsByZone};
 pub use timetable::{DAY, Timetable, Window};
 
-use copy::{Copier, ServerSideCopy};
+use copy::{Copier, Proven, ServerSideCopy};
 use lane::Lane;
 use status::LaneCounters;
 use throttle::Throttle;
@@ -104,6 +104,7 @@ impl FanOut {
                     local: local.clone(),
                     authority: authority.clone(),
                     server_side: ServerSideCopy::default(),
+                    proven: Proven::default(),
                 };
                 let lane = Lane { copier, journal: journal.clone(), counters: Arc::clone(&handle.counters) };
                 tasks.spawn(lane.run(shutdown.clone()));

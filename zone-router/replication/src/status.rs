@@ -87,6 +87,7 @@ impl LaneCounters {
                 self.copied.fetch_add(1, Ordering::Relaxed)
             }
             JobEnd::Done(Outcome::Withdrawn) => self.withdrawn.fetch_add(1, Ordering::Relaxed),
+            JobEnd::Later(_) => return,
             JobEnd::Parked(_) => self.failures.fetch_add(1, Ordering::Relaxed),
             JobEnd::Failed(error) => {
                 self.failures_by_kind.note(error);

@@ -74,20 +74,28 @@ pub(super) struct Throttle {
     capacity_freed: Notify,
 }
 
+/// There is no capacity now for a blob that is larger than its job stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoCapacity;
+
 /// A blob waits for a reservation until this is dropped.
-struct Waiting<'a>(&'a Throttle);
+struct Waiting<'a> {
+    throttle: &'a Throttle,
+    /// Whether other blobs waited when it began.
+    beside_others: bool,
+}
 
 impl<'a> Waiting<'a> {
     fn new(throttle: &'a Throttle) -> Self {
-        throttle.waiting.fetch_add(1, Ordering::Relaxed);
-        Self(throttle)
+        let beside_others = throttle.waiting.fetch_add(1, Ordering::Relaxed) > 0;
+        Self { throttle, beside_others }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.0.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.capacity_freed.notify_one();
+        if self.throttle.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.throttle.capacity_freed.notify_one();
         }
     }
 }
@@ -136,17 +144,45 @@ impl Throttle {
         if size < SMALL_BLOB {
             return None;
         }
-        let (permits, units) = {
-            let active = self.active.load();
-            let units = u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX).min(active.units);
-            (Arc::clone(&active.permits), units)
-        };
+        let (permits, units) = self.permits(size);
         if let Ok(reservation) = Arc::clone(&permits).try_acquire_many_owned(units) {
             return Some(reservation);
         }
         let _waiting = Waiting::new(self);
         // The semaphore is never closed.
         permits.acquire_many_owned(units).await.ok()
+    }
+
+    /// [`Throttle::reserve`] for the blob of a job that stated its size. A blob that is larger than its job stated may
+    /// wait only if no other blob waits: otherwise it would hold a place of copies that could go on.
+    ///
+    /// # Errors
+    /// It would have to wait beside others.
+    pub(super) async fn reserve_as_stated(
+        &self,
+        stated: Option<u64>,
+        size: u64,
+    ) -> Result<Option<OwnedSemaphorePermit>, NoCapacity> {
+        if size < SMALL_BLOB || stated.is_some_and(|stated| stated >= size) {
+            return Ok(self.reserve(size).await);
+        }
+        let (permits, units) = self.permits(size);
+        if let Ok(reservation) = Arc::clone(&permits).try_acquire_many_owned(units) {
+            return Ok(Some(reservation));
+        }
+        let waiting = Waiting::new(self);
+        if waiting.beside_others {
+            return Err(NoCapacity);
+        }
+        // The semaphore is never closed.
+        Ok(permits.acquire_many_owned(units).await.ok())
+    }
+
+    /// The permits that there are now, and how many of them a blob of `size` bytes takes.
+    fn permits(&self, size: u64) -> (Arc<Semaphore>, u32) {
+        let active = self.active.load();
+        let units = u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX).min(active.units);
+        (Arc::clone(&active.permits), units)
     }
 
     /// Whether a blob waits for a reservation, or the next one would, because `begun` bytes are under way. Then
@@ -280,6 +316,25 @@ mod tests {
         let mut rest = Bytes::from(vec![0; 10 << 20]);
         assert_eq!(throttle.pass(&mut rest).await.len(), 10 << 20);
         assert_eq!((begun.elapsed().as_secs_f64(), throttle.min_rate(7)), (took, 7));
+    }
+
+    #[tokio::test]
+    async fn only_one_that_is_larger_than_stated_waits() {
+        use futures_util::FutureExt as _;
+        let throttle = Throttle::new(Limits { in_flight: 10 << 20, ..Limits::default() });
+        let held =
+            throttle.reserve_as_stated(Some(1), 8 << 20).await.expect("capacity").expect("a reservation");
+        let small = throttle.reserve_as_stated(None, 5).await;
+        assert_eq!(small.map(|reservation| reservation.is_none()), Ok(true), "a small blob needs none");
+        let mut first = Box::pin(throttle.reserve_as_stated(None, 8 << 20));
+        assert!((&mut first).now_or_never().is_none() && throttle.is_full(0), "no other blob waits");
+        assert_eq!(throttle.reserve_as_stated(Some(1), 8 << 20).await.map(drop), Err(NoCapacity));
+        let mut honest = Box::pin(throttle.reserve_as_stated(Some(8 << 20), 8 << 20));
+        assert!((&mut honest).now_or_never().is_none(), "its job stated its size");
+        drop(held);
+        assert!(first.await.expect("its turn").is_some());
+        assert!(honest.await.expect("its turn").is_some());
+        assert!(!throttle.is_full(0));
     }
 
     #[tokio::test]

@@ -190,7 +190,7 @@ impl Store for Scripted {
         let from = range.as_ref().map_or(0, |range| range.start);
         let (size, part, body) = self.part(bytes, range, manner)?;
         let range = from..from + part.len() as u64;
-        Ok(Some(Object { size: Some(size), range, body: self.body(part, body, manner) }))
+        Ok(Some(Object { size: Some(size), range, body: self.body(part, body, manner), version: None }))
     }
 
     async fn put(&self, _: &Key, _: &Source) -> Result<()> {

@@ -12,6 +12,8 @@ cases!(
     jobs_survive_a_reopen,
     adding_again_merges_within_bounds,
     a_size_of_nothing_stays_until_the_job_is_done,
+    sizes_that_differ_are_to_be_read,
+    a_job_is_given_back_with_its_size,
     a_job_added_again_while_under_way_stays,
     a_job_added_again_while_it_failed_is_tried_at_once,
     failures_are_kept_and_wait_for_their_time,
@@ -289,4 +291,52 @@ async fn what_is_queued_already_is_left_alone(place: Arc<dyn Place>) {
         .collect();
     let error = journal.add(other).await.unwrap_err().to_string();
     assert!(error.contains("rewritten"), "what says something new is written: {error}");
+}
+
+/// Of two sizes one is wrong, and nobody knows which: what lies there decides.
+async fn sizes_that_differ_are_to_be_read(place: Arc<dyn Place>) {
+    let (journal, zone) = (place.open().await, Arc::from("zone-b"));
+    let sized = |size| NewJob::new(blob(b"sized"), Arc::clone(&zone), size, "org/repo");
+    for (sizes, merged) in [
+        ([Some(5), Some(5)], 5),
+        ([Some(5), None], 5),
+        ([None, Some(5)], 5),
+        ([Some(5), Some(7)], 0),
+        ([Some(7), Some(5)], 0),
+    ] {
+        for together in [false, true] {
+            match together {
+                true => journal.add(sizes.map(sized).to_vec()).await.unwrap(),
+                false => {
+                    journal.add(vec![sized(sizes[0])]).await.unwrap();
+                    journal.add(vec![sized(sizes[1])]).await.unwrap();
+                }
+            }
+            let job = claim(&journal, &zone).await.unwrap();
+            assert_eq!(job.size, Some(merged), "{sizes:?} {together}");
+            journal.done(&job).await.unwrap();
+        }
+    }
+}
+
+/// What is given back is claimed again as what it is; what is in doubt is to be read.
+async fn a_job_is_given_back_with_its_size(place: Arc<dyn Place>) {
+    let (journal, zone) = (place.open().await, Arc::from("zone-b"));
+    let small =
+        async || match journal.claim_small(&zone, 9, Vec::new(), Duration::from_secs(1)).await.unwrap() {
+            Next::Job(job) => Some(job),
+            Next::Wait(_) => None,
+        };
+    journal.add(vec![NewJob::new(blob(b"said less"), Arc::clone(&zone), Some(1), "org/repo")]).await.unwrap();
+    journal.give_back(&small().await.unwrap(), 5_000_000_000).await.unwrap();
+    assert_eq!(small().await, None);
+    let job = claim(&journal, &zone).await.unwrap();
+    assert_eq!((job.size, job.attempts), (Some(5_000_000_000), 0));
+    journal.doubt(&job).await.unwrap();
+    journal.failed(&job, Duration::ZERO, "broke off").await.unwrap();
+    assert_eq!(small().await, None, "it may have any size");
+    let job = claim(&journal, &zone).await.unwrap();
+    assert!(job.must_read());
+    journal.give_back(&job, 7).await.unwrap();
+    assert!(claim(&journal, &zone).await.unwrap().must_read());
 }

@@ -8,7 +8,7 @@ use backends::{Backoff, Kind};
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, Zone};
 
-use super::super::copy::{Copier, ServerSideCopy};
+use super::super::copy::{Copier, Proven, ServerSideCopy};
 use super::super::throttle::Throttle;
 use super::super::{Authority, Bounds, FanOut, LaneStatus, Limits, LimitsByZone, Setup, Verify};
 use super::authority::Registry;
@@ -35,6 +35,8 @@ cases!(
     a_stop_does_not_wait_for_a_copy,
     a_panic_costs_a_retry,
     jobs_of_an_unusable_zone_wait_until_it_is_usable,
+    what_a_write_of_unknown_outcome_left_is_read,
+    large_blobs_that_are_said_to_be_small_take_no_places_of_others,
 );
 
 /// Zones a, b and c, and the place of the journal.
@@ -87,6 +89,7 @@ impl World {
             local: None,
             authority: registry.map(|registry| registry as Arc<dyn Authority>),
             server_side: ServerSideCopy::default(),
+            proven: Proven::default(),
         }
     }
 
@@ -307,4 +310,47 @@ async fn jobs_of_an_unusable_zone_wait_until_it_is_usable(place: Arc<dyn Place>)
     let fan_out = usable.start().await;
     idle(&fan_out).await;
     assert_eq!(usable.b.contents().await.len(), 3);
+}
+
+/// A write that failed may have left an object that only looks like the blob; a restart forgets nothing of it.
+async fn what_a_write_of_unknown_outcome_left_is_read(place: Arc<dyn Place>) {
+    let world = World::new(place);
+    world.b.set(Mode::Spoils);
+    let hour = Duration::from_secs(3600);
+    let wait = Backoff { base: hour, max: hour };
+    let fan_out = world.start_with(Bounds { retry: wait, pause: wait, ..bounds() }).await;
+    let pushed = world.pushed(1);
+    fan_out.enqueue("org/repo", &pushed, &targets(&["zone-b"])).await.unwrap();
+    until(&fan_out, "zone-b", |lane| lane.failing == 1).await;
+    assert_ne!(world.b.contents().await, world.a.contents().await);
+    world.shutdown.cancel();
+    fan_out.stopped().await;
+    let again = World { shutdown: CancellationToken::new(), ..world };
+    let fan_out = again.start().await;
+    fan_out.enqueue("org/repo", &pushed, &targets(&["zone-b"])).await.unwrap();
+    idle(&fan_out).await;
+    assert_eq!(again.b.contents().await, again.a.contents().await);
+}
+
+/// A client that says that its large blobs are small stops nobody else's.
+async fn large_blobs_that_are_said_to_be_small_take_no_places_of_others(place: Arc<dyn Place>) {
+    let world = World::new(place);
+    world.b.set(Mode::Held);
+    let limits = Limits { copies: 4, in_flight: 4 << 20, ..Limits::default() };
+    let limits = LimitsByZone { default: limits, ..LimitsByZone::default() };
+    let fan_out = world.start_as(|setup| Setup { limits, ..setup }).await;
+    let lies = [Some(1), Some(0), None].into_iter().cycle().take(12).enumerate().map(|(number, said)| {
+        let bytes = vec![number as u8; 2 << 20];
+        let large = blob(&bytes);
+        world.a.holds(&large, &bytes);
+        (large, said)
+    });
+    fan_out.enqueue("org/liar", &lies.collect::<Vec<_>>(), &targets(&["zone-b"])).await.unwrap();
+    world.b.has_begun(2).await;
+    fan_out.enqueue("org/repo", &world.pushed(1), &targets(&["zone-b"])).await.unwrap();
+    // Two fill the room, and this one needs none.
+    tokio::time::timeout(TIMEOUT, world.b.has_begun(3)).await.expect("it waits for no room");
+    world.b.gate.add_permits(100);
+    idle(&fan_out).await;
+    assert_eq!(world.b.contents().await, world.a.contents().await);
 }

@@ -26,6 +26,8 @@ pub enum Mode {
     Breaks,
     /// `put` reads its source and then refuses it.
     Refuses(Kind),
+    /// `put` makes an object of the right size and other bytes, and does not know that, once.
+    Spoils,
     /// `put` panics.
     Panics,
     /// `put` reads one chunk of its source and waits for a permit of [`Scripted::gate`].
@@ -131,6 +133,12 @@ impl Store for Scripted {
         self.puts.fetch_add(1, Ordering::SeqCst);
         match self.mode()? {
             Mode::Panics => panic!("scripted"),
+            Mode::Spoils => {
+                self.set(Mode::Healthy);
+                let whole: Vec<Bytes> = source.open(0..source.size()).await?.try_collect().await?;
+                self.objects.insert(key.clone(), Bytes::from(vec![0; whole.concat().len()]));
+                return Err(Error::new(Kind::Unavailable, "scripted").with_unknown_outcome());
+            }
             Mode::Refuses(kind) => {
                 let _: Vec<Bytes> = source.open(0..source.size()).await?.try_collect().await?;
                 return Err(Error::new(kind, "scripted").with_code("BadDigest"));

@@ -29,6 +29,8 @@ pub(super) struct Attempt<'a> {
     unreadable: Option<Error>,
     /// In the usual case: what is written if the target has no object, without asking the sources first.
     fast_path: Option<Arc<Relay>>,
+    /// Whether a write of this try may have made the object appear although it failed, or still may.
+    pub(super) in_doubt: bool,
     /// Sources that are not tried any more.
     excluded: HashSet<Arc<str>>,
     failures: Vec<Failure>,
@@ -51,6 +53,7 @@ impl<'a> Attempt<'a> {
             existing: existing.map_err(|error| CopyError::target(&copier.target, error))?,
             unreadable: None,
             fast_path,
+            in_doubt: false,
             excluded: HashSet::new(),
             failures: Vec::new(),
         })
@@ -108,9 +111,18 @@ impl<'a> Attempt<'a> {
         if agreed && !self.copier.must_prove(self.job).await? {
             return Ok(true);
         }
-        let target = &self.copier.target;
+        let Copier { target, throttle, proven, .. } = self.copier;
+        if proven.holds(self.job, existing) {
+            return Ok(true);
+        }
+        // The object's size is not known to be the blob's before it is read.
+        let reservation = throttle.reserve_as_stated(self.job.size, existing.size).await;
+        let _reservation = reservation.map_err(|_| CopyError::later(0))?;
         match self.copier.read(&*target.store, self.job, existing.size).await {
-            Ok(Read::Right(_)) => return Ok(true),
+            Ok(Read::Right(..)) => {
+                proven.note(self.job, existing.clone());
+                return Ok(true);
+            }
             Ok(Read::Wrong) => {}
             Ok(Read::Gone) => self.existing = None,
             // Readers cannot use such an object either, so verified bytes may replace it.
@@ -120,16 +132,24 @@ impl<'a> Attempt<'a> {
     }
 
     /// Whether somebody states a size, and all who do state this one: the job, and every other zone that has the
-    /// blob. A zone that does not answer is left out: it could not give the blob now either.
+    /// blob. The job states what a client stated. Alone, it is enough only if every other zone was asked and
+    /// answered: a zone that does not answer may hold the blob in another size.
     async fn size_is_agreed(&self, size: u64) -> bool {
         if self.size.is_some_and(|said| said != size) {
             return false;
         }
-        let others = self.copier.sources(self.job).into_iter();
-        let heads = others.filter(|zone| zone.unusable.is_none() && !self.copier.is_out_of_use(zone));
-        let said = join_all(heads.map(|zone| zone.store.head(&self.job.blob.key))).await;
-        let mut others = said.iter().flatten().flatten().map(|other| other.size).peekable();
-        (self.size.is_some() || others.peek().is_some()) && others.all(|other| other == size)
+        let others = self.copier.sources(self.job);
+        let asked = others.iter().filter(|zone| zone.unusable.is_none() && !self.copier.is_out_of_use(zone));
+        let answers = join_all(asked.map(|zone| zone.store.head(&self.job.blob.key))).await;
+        let mut confirmed = false;
+        for other in answers.iter().flatten().flatten() {
+            if other.size != size {
+                return false;
+            }
+            confirmed = true;
+        }
+        let all_answered = answers.len() == others.len() && answers.iter().all(Result::is_ok);
+        confirmed || (self.size.is_some() && all_answered)
     }
 
     fn record_failure(&mut self, from: &Arc<str>, error: Error) {
@@ -268,17 +288,22 @@ impl<'a> Attempt<'a> {
     }
 
     /// One `put` from this relay. The inner error is caused by the sources, the outer one by the target.
-    async fn put(&self, relay: &Arc<Relay>) -> Result<Result<Outcome, Error>, CopyError> {
+    async fn put(&mut self, relay: &Arc<Relay>) -> Result<Result<Outcome, Error>, CopyError> {
         let Copier { target, throttle, bounds, .. } = self.copier;
         let (blob, size) = (&self.job.blob, relay.size());
-        let _reservation = throttle.reserve(size).await;
+        let reservation = throttle.reserve_as_stated(self.job.size, size).await;
+        let _reservation = reservation.map_err(|_| CopyError::later(size))?;
         let source = relay.source(blob.digest);
         let deadline = bounds.deadline(size, throttle.min_rate(bounds.slowest));
         let error = match timeout(deadline, target.store.put(&blob.key, &source)).await {
             Ok(Ok(())) => return Ok(Ok(self.copied(relay.main_origin(), size))),
-            Ok(Err(error)) => error,
+            Ok(Err(error)) => {
+                self.in_doubt |= error.has_unknown_outcome();
+                error
+            }
             // Source or target may be the slow one; a try with another source will tell.
             Err(_) => {
+                self.in_doubt = true;
                 let late = format!("copy {}: not done in {} s", blob.key, deadline.as_secs());
                 Error::new(Kind::Source, late)
             }

@@ -14,6 +14,7 @@ use super::super::job::Job;
 use super::super::local::Local;
 use super::super::throttle::Throttle;
 use super::attempt::Attempt;
+use super::proven::Proven;
 use super::relay::{self, Origin, Relay};
 use super::server_side::ServerSideCopy;
 use super::{CopyError, Fault, JobEnd, Outcome};
@@ -24,8 +25,8 @@ const AHEAD_MAX: u64 = 1 << 20;
 /// The result of reading and hashing an object.
 #[derive(Debug)]
 pub(super) enum Read {
-    /// It is the blob; its size in bytes.
-    Right(u64),
+    /// It is the blob: its size in bytes, and its version at the store.
+    Right(u64, Option<String>),
     /// It is another object.
     Wrong,
     /// It does not exist.
@@ -48,6 +49,7 @@ pub(in super::super) struct Copier {
     pub(in super::super) local: Option<Arc<dyn Local>>,
     pub(in super::super) authority: Option<Arc<dyn Authority>>,
     pub(in super::super) server_side: ServerSideCopy,
+    pub(in super::super) proven: Proven,
 }
 
 impl Copier {
@@ -55,7 +57,12 @@ impl Copier {
     pub(in super::super) async fn perform(&self, job: &Job) -> JobEnd {
         match self.copy(job).await {
             Ok(outcome) => JobEnd::Done(outcome),
-            Err(error) if error.fault == Fault::Nowhere && job.attempts + 1 >= self.bounds.nowhere_tries => {
+            Err(CopyError { later: Some(size), .. }) => JobEnd::Later(size),
+            Err(error)
+                if error.fault == Fault::Nowhere
+                    && !error.in_doubt
+                    && job.attempts + 1 >= self.bounds.nowhere_tries =>
+            {
                 self.missing(job, error.failures.is_empty()).await
             }
             Err(error) => JobEnd::Failed(error),
@@ -70,8 +77,11 @@ impl Copier {
     /// # Errors
     /// The blob could not be copied; says which side failed. Only verified bytes were written.
     pub(in super::super) async fn copy(&self, job: &Job) -> Result<Outcome, CopyError> {
-        let outcome = Attempt::begin(self, job).await?.run().await?;
-        self.tell(job, outcome).await
+        let mut attempt = Attempt::begin(self, job).await?;
+        match attempt.run().await {
+            Ok(outcome) => self.tell(job, outcome).await,
+            Err(error) => Err(CopyError { in_doubt: error.in_doubt || attempt.in_doubt, ..error }),
+        }
     }
 
     /// Tells the registry that the target has the blob.
@@ -134,12 +144,12 @@ impl Copier {
         !home && job.size.is_some_and(|size| size <= AHEAD_MAX)
     }
 
-    /// Reads and hashes the object that a store has under a job's key; `size` is its stated size in bytes.
+    /// Reads and hashes the object that a store has under a job's key; `size` is its stated size in bytes, for
+    /// which the caller has a reservation.
     ///
     /// # Errors
     /// The store returned no body, or not in time.
     pub(super) async fn read(&self, store: &dyn Store, job: &Job, size: u64) -> Result<Read, Error> {
-        let _reservation = self.throttle.reserve(size).await;
         let deadline = self.bounds.deadline(size, self.throttle.min_rate(self.bounds.slowest));
         let late = |_| {
             Error::new(Kind::Timeout, format!("read {}: not done in {} s", job.blob.key, deadline.as_secs()))
@@ -149,7 +159,7 @@ impl Copier {
 
     async fn hash(&self, store: &dyn Store, job: &Job) -> Result<Read, Error> {
         let Some(object) = store.get(&job.blob.key, None).await? else { return Ok(Read::Gone) };
-        let (mut hasher, mut body) = (Hasher::new(), object.body);
+        let (mut hasher, mut body, version) = (Hasher::new(), object.body, object.version);
         loop {
             let mut chunk = match body.try_next().await {
                 Ok(Some(chunk)) => chunk,
@@ -162,7 +172,7 @@ impl Copier {
             }
         }
         let size = hasher.bytes();
-        Ok(if hasher.finish() == job.blob.digest { Read::Right(size) } else { Read::Wrong })
+        Ok(if hasher.finish() == job.blob.digest { Read::Right(size, version) } else { Read::Wrong })
     }
 
     /// Writes the empty blob, which needs no source.

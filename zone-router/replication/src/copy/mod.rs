@@ -3,6 +3,7 @@
 mod attempt;
 mod copier;
 mod missing;
+mod proven;
 mod relay;
 mod server_side;
 
@@ -16,6 +17,7 @@ use zone_router::Zone;
 use super::authority::AuthorityError;
 
 pub(super) use copier::Copier;
+pub(super) use proven::Proven;
 pub(super) use server_side::ServerSideCopy;
 
 /// How a try of a job ends.
@@ -27,6 +29,9 @@ pub(super) enum JobEnd {
     Parked(String),
     /// It is tried again.
     Failed(CopyError),
+    /// The blob is larger than its job stated, of so many bytes, and there is no capacity for it now: it gives its
+    /// place to others. 0 if the object at the target must be read ([`Job::must_read`](super::Job::must_read)).
+    Later(u64),
 }
 
 /// How a job ended successfully.
@@ -87,21 +92,32 @@ pub struct CopyError {
     pub failures: Vec<Failure>,
     /// The error of the registry, if it failed.
     pub registry: Option<AuthorityError>,
+    /// Whether a write that failed may have made an object appear at the target, or still may: then that object counts
+    /// only after it was read.
+    pub in_doubt: bool,
+    /// There was no capacity for a blob larger than its job stated: see [`JobEnd::Later`].
+    pub(super) later: Option<u64>,
 }
 
 impl CopyError {
     fn target(target: &Zone, error: Error) -> Self {
         let failures = vec![Failure { zone: Arc::clone(&target.name), error }];
-        Self { fault: Fault::Target, failures, registry: None }
+        Self { fault: Fault::Target, failures, registry: None, in_doubt: false, later: None }
     }
 
     fn sources(failures: Vec<Failure>) -> Self {
         let fault = if failures.is_empty() { Fault::Nowhere } else { Fault::Sources };
-        Self { fault, failures, registry: None }
+        Self { fault, failures, registry: None, in_doubt: false, later: None }
     }
 
     fn registry(error: AuthorityError) -> Self {
-        Self { fault: Fault::Registry, failures: Vec::new(), registry: Some(error) }
+        let failures = Vec::new();
+        Self { fault: Fault::Registry, failures, registry: Some(error), in_doubt: false, later: None }
+    }
+
+    /// There is no capacity now for so many bytes.
+    fn later(size: u64) -> Self {
+        Self { later: Some(size), ..Self::sources(Vec::new()) }
     }
 
     /// Whether the next job would fail in the same way: the target denies access or does not serve.

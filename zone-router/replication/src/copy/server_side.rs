@@ -52,8 +52,10 @@ impl Attempt<'_> {
             return Ok(None);
         }
         let Some(from) = copier.server_side_source(self.job, zone, size) else { return Ok(None) };
-        let size = match copier.read(&*zone.store, self.job, size).await {
-            Ok(Read::Right(size)) => size,
+        let reservation = copier.throttle.reserve_as_stated(self.job.size, size).await;
+        let _reservation = reservation.map_err(|_| CopyError::later(size))?;
+        let (size, version) = match copier.read(&*zone.store, self.job, size).await {
+            Ok(Read::Right(size, version)) => (size, version),
             Ok(Read::Wrong) => {
                 self.exclude(&zone.name, Error::new(Kind::Corrupt, "read before a server-side copy"));
                 return Ok(None);
@@ -61,15 +63,17 @@ impl Attempt<'_> {
             // A relay goes on with another source where this one breaks off.
             Ok(Read::Gone | Read::Broken(_)) | Err(_) => return Ok(None),
         };
+        let from = from.with_version(version);
         let deadline = copier.bounds.deadline(size, copier.bounds.slowest);
-        let copied = {
-            let _reservation = copier.throttle.reserve(size).await;
-            timeout(deadline, copier.target.store.copy(&blob.key, &from, size)).await
-        };
-        match copied {
+        match timeout(deadline, copier.target.store.copy(&blob.key, &from, size)).await {
             Ok(Ok(true)) => {}
-            Ok(Ok(false)) | Err(_) => return Ok(None),
+            Ok(Ok(false)) => return Ok(None),
+            Err(_) => {
+                self.in_doubt = true;
+                return Ok(None);
+            }
             Ok(Err(error)) => {
+                self.in_doubt |= error.has_unknown_outcome();
                 if matches!(error.kind(), Kind::Invalid | Kind::Denied) {
                     copier.server_side.refused.store(true, Ordering::Relaxed);
                 }

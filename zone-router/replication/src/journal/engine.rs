@@ -60,6 +60,14 @@ pub(super) trait Engine: Inspect {
     /// Records a failed try and when to try again.
     async fn failed(&self, job: &Job, delay: Duration, error: &str) -> Answer<()>;
 
+    /// Sets the size of a job, in bytes; a size of 0 is kept.
+    async fn resize(&self, job: &Job, size: u64) -> Answer<()>;
+
+    /// Ends the lease of one job. An engine that is not shared has no leases.
+    async fn end_lease(&self, _job: &Job) -> Answer<()> {
+        Ok(())
+    }
+
     /// Sets a job aside.
     async fn park(&self, job: &Job, why: &str) -> Answer<()>;
 

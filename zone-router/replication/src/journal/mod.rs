@@ -139,7 +139,8 @@ impl Journal {
     /// in whose share of the writes they fall.
     ///
     /// If a job exists already, it becomes due, parked or not, and the two are merged: the latest key
-    /// and the latest known size replace the earlier ones. A size of 0 ([`Job::must_read`]) is kept.
+    /// replaces the earlier one, and a known size is kept. Two sizes that differ become 0 ([`Job::must_read`]), which is
+    /// kept: one of them is wrong.
     ///
     /// # Errors
     /// A commit failed or took too long, or too many jobs wait to be written; then some of the jobs may
@@ -202,7 +203,8 @@ impl Journal {
         self.engine.claim(zone, claims, under_way, longest_wait).await
     }
 
-    /// As [`Journal::claim`], but only a job whose blob is known to have at most `at_most` bytes.
+    /// As [`Journal::claim`], but only a job whose blob is stated to have 1 to `at_most` bytes: 0 may mean any size
+    /// ([`Job::must_read`]).
     ///
     /// # Errors
     /// The journal cannot be read, or the lease cannot be written.
@@ -249,6 +251,25 @@ impl Journal {
     /// The commit failed or took too long; the job then stays due.
     pub async fn failed(&self, job: &Job, delay: Duration, error: &str) -> Result<(), JournalError> {
         self.engine.failed(job, delay, &reason(error)).await
+    }
+
+    /// Records that the object at the target must be read and hashed before this job is done
+    /// ([`Job::must_read`]). If somebody else has the job by now, nothing happens.
+    ///
+    /// # Errors
+    /// The commit failed or took too long.
+    pub async fn doubt(&self, job: &Job) -> Result<(), JournalError> {
+        self.engine.resize(job, 0).await
+    }
+
+    /// Leaves a job as it was before it was claimed, but for its size in bytes. A size of 0 is kept, and a job that
+    /// gets 0 keeps it ([`Job::must_read`]).
+    ///
+    /// # Errors
+    /// The commit failed or took too long; the job then stays due.
+    pub async fn give_back(&self, job: &Job, size: u64) -> Result<(), JournalError> {
+        self.engine.resize(job, size).await?;
+        self.engine.end_lease(job).await
     }
 
     /// Parks a job, with the reason and the time: nobody claims it until it is added again. If it was

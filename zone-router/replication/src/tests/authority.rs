@@ -8,7 +8,7 @@ use backends::Kind;
 use super::super::conformance::authority::Registry;
 use super::super::conformance::lanes::World;
 use super::super::conformance::{Mode, blob, job};
-use super::super::{Outcome, Verify, Wanted};
+use super::super::{AuthorityError, Fault, Outcome, Verify, Wanted};
 use super::FilePlace;
 
 /// What the gateway did not write is read before others are told of it, and what is wrong replaced.
@@ -43,4 +43,22 @@ async fn what_was_there_is_proven_before_the_registry_is_told() {
     assert_eq!(deep.copy(&of(&wrong)).await.unwrap(), Outcome::AlreadyThere);
     world.b.holds(&wrong, b"wroNg");
     assert!(deep.copy(&of(&wrong)).await.is_err(), "what is wrong does not count where nobody mends it");
+}
+
+/// While the registry cannot be told, what waits for that is not read at every try.
+#[tokio::test]
+async fn what_waits_for_the_registry_is_read_once() {
+    let world = World::new(FilePlace::create());
+    let registry = Registry::new(Wanted::Yes);
+    let right = blob(b"right");
+    world.a.holds(&right, b"right");
+    world.b.holds(&right, b"right");
+    registry.must_prove.store(true, Ordering::SeqCst);
+    *registry.placing.lock().unwrap() = Err(AuthorityError::new("no lock"));
+    let copier = world.copier("zone-b", Some(Arc::clone(&registry)));
+    for _ in 0..3 {
+        let error = copier.copy(&job(right.clone(), "zone-b", Some(5))).await.unwrap_err();
+        assert_eq!(error.fault, Fault::Registry);
+    }
+    assert_eq!(world.b.gets.load(Ordering::SeqCst), 1);
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use zone_router::{Blob, Zone};
 
 use super::super::conformance::{Mode, Scripted, blob, job};
-use super::super::copy::{Copier, ServerSideCopy};
+use super::super::copy::{Copier, Proven, ServerSideCopy};
 use super::super::throttle::Throttle;
 use super::super::{Bounds, CopyError, Fault, Limits, Local, Outcome, Verify};
 
@@ -56,6 +56,7 @@ pub(super) fn copier(zones: Vec<Zone>) -> Copier {
         local: None,
         authority: None,
         server_side: ServerSideCopy::default(),
+        proven: Proven::default(),
     }
 }
 
@@ -160,7 +161,8 @@ async fn a_size_that_a_client_made_up_keeps_no_wrong_object() {
 async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
     for (size, a, reads) in [
         (Some(15), Some(GOOD), 0),
-        (Some(15), None, 0),
+        // Zone c does not answer, and may hold it in another size.
+        (Some(15), None, 1),
         (None, Some(GOOD), 0),
         (None, None, 1),
         (Some(7), Some(GOOD), 1),
@@ -477,4 +479,39 @@ async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
     // The cache does not have another blob.
     let other = job(blob(b"other"), "zone-b", None);
     assert_eq!(copier.copy(&other).await.unwrap_err().fault, Fault::Nowhere);
+}
+
+/// A zone that does not answer agrees with nobody: what a client said keeps no wrong object meanwhile.
+#[tokio::test]
+async fn a_size_that_nobody_confirms_keeps_no_wrong_object() {
+    let z = Three::new();
+    z.b.holds(&z.blob, b"cut short");
+    z.a.holds(&z.blob, GOOD);
+    z.a.set(Mode::Fails(Kind::Unavailable));
+    assert_eq!(z.copy(Some(9)).await.unwrap_err().fault, Fault::Sources);
+    z.a.set(Mode::Healthy);
+    assert_eq!(z.copy(Some(9)).await.unwrap(), replaced("zone-a"));
+    z.target_is_good().await;
+    // Nor does one that cannot be used.
+    z.b.holds(&z.blob, b"cut short");
+    let zones = [Zone::unusable("zone-a", "no such driver"), z.b.zone("zone-b"), z.c.zone("zone-c")];
+    let copier = copier(zones.to_vec());
+    assert!(copier.copy(&job(z.blob.clone(), "zone-b", Some(9))).await.is_err());
+}
+
+/// What was read and found right is not read for every push that says a wrong size.
+#[tokio::test]
+async fn what_was_proven_is_not_read_again() {
+    let z = Three::new();
+    z.a.holds(&z.blob, GOOD);
+    z.b.holds(&z.blob, GOOD);
+    let copier = copier(vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")]);
+    for size in [7, 8, 9] {
+        let lie = job(z.blob.clone(), "zone-b", Some(size));
+        assert_eq!(copier.copy(&lie).await.unwrap(), Outcome::AlreadyThere);
+        assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
+    }
+    // Another object than the one that was read.
+    z.b.holds(&z.blob, b"the wrong bytes");
+    assert_eq!(copier.copy(&job(z.blob.clone(), "zone-b", Some(7))).await.unwrap(), replaced("zone-a"));
 }

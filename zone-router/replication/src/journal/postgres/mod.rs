@@ -291,6 +291,18 @@ impl Engine for Postgres {
         self.ask(&self.lanes, statements::FAILED, &parameters).await.map(drop)
     }
 
+    async fn resize(&self, job: &Job, size: u64) -> Answer<()> {
+        let (zone, digest) = (&*job.target, job.blob.digest.to_string());
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        let parameters: [Parameter<'_>; 4] =
+            [(&zone, Type::TEXT), (&digest, Type::TEXT), (&self.replica, Type::INT8), (&size, Type::INT8)];
+        self.ask(&self.lanes, statements::RESIZE, &parameters).await.map(drop)
+    }
+
+    async fn end_lease(&self, job: &Job) -> Answer<()> {
+        self.end_leases(&job.target, Some(job.blob.digest.to_string())).await
+    }
+
     async fn park(&self, job: &Job, why: &str) -> Answer<()> {
         let (zone, digest) = (&*job.target, job.blob.digest.to_string());
         let parameters: [Parameter<'_>; 5] = [
@@ -327,7 +339,8 @@ impl Added {
             let name = (Arc::clone(&job.target), job.blob.digest.to_string());
             if let Some(NewJob { size: Some(size), .. }) = once.get(&name) {
                 // As the statement merges with a job that exists already.
-                job.size = if *size == 0 { Some(0) } else { job.size.or(Some(*size)) };
+                let differ = job.size.is_some_and(|other| other != *size);
+                job.size = Some(if differ { 0 } else { *size });
             }
             once.insert(name, job);
         }

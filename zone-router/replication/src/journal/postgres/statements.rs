@@ -11,7 +11,7 @@ WITH added AS (
     ON CONFLICT (zone, digest) DO UPDATE SET
         key = excluded.key,
         -- A size of 0 demands that the object is read (`Job::must_read`), and stays until the job is done.
-        size = CASE WHEN job.size = 0 THEN 0 ELSE coalesce(excluded.size, job.size) END,
+        size = CASE WHEN job.size = 0 OR job.size <> excluded.size THEN 0 ELSE coalesce(excluded.size, job.size) END,
         repositories = (excluded.repositories || array_remove(job.repositories, excluded.repositories[1]))[1:$7],
         due = least(job.due, excluded.due),
         fresh = true,
@@ -20,7 +20,7 @@ WITH added AS (
     -- A job that says the same already, and that nobody has under way, is left alone.
     WHERE NOT (job.fresh AND job.parked IS NULL AND job.leased_by IS NULL AND job.key = excluded.key
                AND job.size IS NOT DISTINCT FROM
-                   CASE WHEN job.size = 0 THEN 0 ELSE coalesce(excluded.size, job.size) END
+                   CASE WHEN job.size = 0 OR job.size <> excluded.size THEN 0 ELSE coalesce(excluded.size, job.size) END
                AND (excluded.repositories = '{}' OR job.repositories[1] = excluded.repositories[1]))
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones";
@@ -46,10 +46,10 @@ pub(super) const OLDEST: &str = claim!("fresh", "due");
 pub(super) const RETRY: &str = claim!("NOT fresh AND due <= now()", "due");
 
 /// Fifth parameter: the most bytes.
-pub(super) const SMALL: &str = claim!("fresh AND size <= $5", "size");
+pub(super) const SMALL: &str = claim!("fresh AND size > 0 AND size <= $5", "size");
 
 /// Fifth parameter: the most bytes.
-pub(super) const SMALL_RETRY: &str = claim!("NOT fresh AND due <= now() AND size <= $5", "due");
+pub(super) const SMALL_RETRY: &str = claim!("NOT fresh AND due <= now() AND size > 0 AND size <= $5", "due");
 
 /// Fifth parameter: seconds of the longest wait. A job that is due later was written by a clock that ran
 /// ahead.
@@ -79,6 +79,11 @@ WITH released AS (
                              FOR UPDATE SKIP LOCKED)
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM released LIMIT 1";
+
+/// Zone, digest, replica, bytes. A size of 0 is kept.
+pub(super) const RESIZE: &str = "
+UPDATE quay_gateway_job SET size = CASE WHEN size = 0 THEN 0 ELSE $4 END
+WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
 /// Parameters: zone, digest, replica, stamp, seconds to wait, error. A job that was parked meanwhile keeps its
 /// reason.

@@ -241,6 +241,11 @@ impl Engine for Sqlite {
         self.write(move |db| table::failed(db, &job, now, now + delay, &error)).await
     }
 
+    async fn resize(&self, job: &Job, size: u64) -> Answer<()> {
+        let job = job.clone();
+        self.write(move |db| table::resize(db, &job, size)).await
+    }
+
     async fn park(&self, job: &Job, why: &str) -> Answer<()> {
         let (job, now, why) = (job.clone(), self.now(), why.to_owned());
         self.write(move |db| table::park(db, &job, now, &why)).await

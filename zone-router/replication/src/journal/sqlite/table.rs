@@ -51,13 +51,14 @@ CREATE INDEX job_parked ON job (zone, parked) WHERE parked IS NOT NULL;
 ",
 ];
 
-// A size of 0 demands that the object is read (`Job::must_read`), and stays until the job is done.
+// A size of 0 demands that the object is read (`Job::must_read`), and stays until the job is done. Two sizes that
+// differ become 0.
 const ADD: &str = "
 INSERT INTO job (zone, digest, key, size, repositories, added, due, stamp, attempts, fresh)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, 0, 1)
 ON CONFLICT (zone, digest) DO UPDATE SET
     key = excluded.key,
-    size = iif(size = 0, 0, coalesce(excluded.size, size)),
+    size = iif(size = 0 OR size <> excluded.size, 0, coalesce(excluded.size, size)),
     repositories = excluded.repositories,
     due = min(due, excluded.due),
     stamp = excluded.stamp,
@@ -78,11 +79,11 @@ WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due <= ?3 ORDER BY due LIMI
 
 const SMALL: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
-WHERE zone = ?1 AND fresh = 1 AND parked IS NULL AND size <= ?3 ORDER BY size LIMIT ?2";
+WHERE zone = ?1 AND fresh = 1 AND parked IS NULL AND size > 0 AND size <= ?3 ORDER BY size LIMIT ?2";
 
 const SMALL_RETRY: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
-WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due <= ?3 AND size <= ?4 ORDER BY due LIMIT ?2";
+WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due <= ?3 AND size > 0 AND size <= ?4 ORDER BY due LIMIT ?2";
 
 // A job that is due later than any wait allows was written by a clock that ran ahead.
 const AHEAD: &str = "
@@ -105,7 +106,7 @@ FROM job GROUP BY zone ORDER BY zone";
 
 /// Of a job that is added again: its repositories, and whether all else says the same already.
 const KNOWN: &str = "
-SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS iif(size = 0, 0, coalesce(?4, size))
+SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS iif(size = 0 OR size <> ?4, 0, coalesce(?4, size))
 FROM job WHERE zone = ?1 AND digest = ?2";
 
 /// Adds the job, or merges it into the one that exists. If the existing job says the same already, only
@@ -233,6 +234,14 @@ pub(super) fn failed(
         error,
         job.stamp
     ])?;
+    Ok(())
+}
+
+/// Sets the size of a job; a size of 0 is kept.
+pub(super) fn resize(db: &Connection, job: &Job, size: u64) -> Result<()> {
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
+    db.prepare_cached("UPDATE job SET size = iif(size = 0, 0, ?3) WHERE zone = ?1 AND digest = ?2")?
+        .execute(params![&*job.target, job.blob.digest.to_string(), size])?;
     Ok(())
 }
 

@@ -207,7 +207,7 @@ impl Store for Scripted {
             _ => Ok(part),
         };
         let body = stream::iter([Ok(half), rest]).boxed();
-        Ok(Some(Object { size: Some(size), range, body }))
+        Ok(Some(Object { size: Some(size), range, body, version: None }))
     }
 
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {
