@@ -330,7 +330,9 @@ async fn beside(site: Site, zones: serde_json::Value) -> Result<Stage> {
     ] {
         quay.as_object_mut().expect("an object").remove(key);
     }
-    let config = site.gateway_config(&json!({ "zones": zones }));
+    // That store is on loopback, at a port that the gateway's configuration does not name.
+    let named = json!({"redirects_to": ["127.0.0.1"]});
+    let config = site.gateway_config(&json!({ "zones": zones, "registry": named }));
     let gateway = Gateway::start(&config, &[("quay.yaml", &quay.to_string())]).await?;
     let image = Spec::layers(1, &[300_000]).build()?;
     gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
