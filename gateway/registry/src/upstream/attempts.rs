@@ -131,6 +131,10 @@ impl Upstream {
                         instance.suspect();
                         instance.upload_failed(problem.status.as_u16());
                     }
+                    // What was asked for may take long, and one client may ask for it: probes tell.
+                    How::Over if one.repeat == Repeat::Never && problem.fault == Fault::Registry => {
+                        instance.suspect();
+                    }
                     _ if problem.fault == Fault::Registry => {
                         instance.note(Evidence::Gone, &problem.message);
                     }
