@@ -7,7 +7,6 @@ use backends::Digest;
 use http::HeaderValue;
 use replication::FanOut;
 use tokio_util::task::TaskTracker;
-use zone_router::health::{Fault as ZoneFault, State};
 use zone_router::{Blob, Router, Verified};
 
 use crate::copies::ReadRepairs;
@@ -103,12 +102,12 @@ impl Gateway {
         self.upstream.order_by_store(does, store, kept)
     }
 
-    /// Whether a zone's store gives no answers, so that what is sent there is lost. One that denies the
-    /// gateway, gave it wrong bytes or is drained may still take what Quay writes.
+    /// Whether a zone's store gives no answers, neither to reads nor to probes, so that what is sent there is
+    /// lost. One that denies the gateway, gave it wrong bytes, fails some reads or is drained may still take what
+    /// Quay writes.
     pub(crate) fn zone_is_dead(&self, zone: &str) -> bool {
         let view = self.router.snapshot();
-        let state = view.zones.iter().find(|view| &*view.name == zone).map(|view| view.state);
-        matches!(state, Some(State::Ejected { fault: ZoneFault::Unavailable | ZoneFault::Timeout, .. }))
+        view.zones.iter().any(|view| &*view.name == zone && view.is_dead())
     }
 
     /// Zones that blobs of this repository are copied to: every blob's, and those of its namespace,

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::Kind;
+use backends::{Digest, Kind};
 use tokio::time::Instant;
 
+use crate::failing::FailingObjects;
 use crate::health::{Event, Fault, Health, State};
 use crate::latency::{Fading, Latest, Level, Quantiles, millis};
 use crate::leader::Leader;
 use crate::observation::{Observation, Seen, Trouble};
 use crate::overdue::headers;
 use crate::rank::{Place, Reason};
+use crate::recents::Recents;
 use crate::snapshot::{Counts, Headers, Snapshot, ZoneView};
-use crate::{Blob, Policy, Settings, SizeClass, Zone};
+use crate::{Policy, Settings, SizeClass, Zone};
 
 /// Reads that are older say nothing of now.
 const FRESH: Duration = Duration::from_secs(5);
@@ -47,6 +49,9 @@ const THROTTLED: (Duration, Duration, Duration) =
 
 /// Zones that take less than this are all near, ms.
 const NEAR_MS: f64 = 16.0;
+
+/// So many probes in a row without an answer are a store that gives none: one may have met an object that is ill.
+const SILENCES: u8 = 2;
 
 /// The largest blob that is read whole to see whether a zone gives right bytes again.
 pub(crate) const DEEP_PROBE_MAX: u64 = 4 << 20;
@@ -93,7 +98,12 @@ struct Record {
     throttled_until: Option<Instant>,
     counts: Counts,
     last_error: Option<(Arc<str>, Instant)>,
-    recent: Option<Arc<Blob>>,
+    recents: Recents,
+    /// Objects that it fails to give, by the stage at which it does.
+    failing_headers: FailingObjects,
+    failing_bodies: FailingObjects,
+    /// Probes in a row without an answer.
+    silences: u8,
 }
 
 impl Board {
@@ -113,7 +123,10 @@ impl Board {
             throttled_until: None,
             counts: Counts::default(),
             last_error: None,
-            recent: None,
+            recents: Recents::default(),
+            failing_headers: FailingObjects::default(),
+            failing_bodies: FailingObjects::default(),
+            silences: 0,
         };
         let zones = zones.iter().zip(policies).map(record).collect();
         Self { zones, leaders: Default::default(), settings }
@@ -197,30 +210,35 @@ impl Record {
     /// Notes what was seen; what it says of the zone's health, if anything.
     fn take(&mut self, seen: Seen, now: Instant) -> Option<Event> {
         match seen {
-            Seen::Answered { class, after, absent } => {
+            Seen::Answered { digest, class, after, absent } => {
                 self.outrun = 0;
+                self.failing_headers.gave(&digest);
                 // What is not there is said sooner or later than what is.
                 if !absent {
                     self.note(class, after, now);
                 }
                 Some(Event::Answered)
             }
-            Seen::Outrun { class, after } => {
+            Seen::Outrun { digest, class, after } => {
                 self.outrun = self.outrun.saturating_add(1);
                 // It would have taken longer still; what is shorter than usual says nothing.
                 if self.headers[class as usize].quantile(0.5, now).is_none_or(|usual| after > usual) {
                     self.note(class, after, now);
                 }
                 // Slower than it used to be is not what gets it back into use.
-                matches!(self.health.state(), State::Probation { .. }).then_some(Event::Late)
+                let tried = matches!(self.health.state(), State::Probation { .. });
+                (tried && self.headers_count(digest, now)).then_some(Event::Late)
             }
-            Seen::Overdue { class, after } => {
-                // How long it would have taken is not known, so no quantile gets it; many reads at once
-                // would have it wait ever longer.
-                self.lately[class as usize].add(millis(after), now);
+            Seen::Overdue { digest, class, after } => {
                 self.outrun = self.outrun.saturating_add(1);
                 self.counts.overdue += 1;
                 self.last_error = Some((format!("no answer within {after:.0?}").into(), now));
+                if !self.headers_count(digest, now) {
+                    return None;
+                }
+                // How long it would have taken is not known, so no quantile gets it; many reads at once
+                // would have it wait ever longer.
+                self.lately[class as usize].add(millis(after), now);
                 Some(Event::Late)
             }
             Seen::Gave { bytes, waited } => {
@@ -231,23 +249,29 @@ impl Record {
                 None
             }
             Seen::Proven { blob, size } => {
+                self.failing_bodies.gave(&blob.digest);
                 if (1..=DEEP_PROBE_MAX).contains(&size) {
-                    self.recent = Some(blob);
+                    self.recents.gave(blob);
                 }
                 Some(Event::Proven)
             }
             Seen::Probed { after, late } => {
                 self.outrun = 0;
+                self.silences = 0;
                 self.counts.probes += 1;
                 self.probe.add(millis(after).max(0.001));
                 self.probes.add(after, now);
                 // That it was late is told already.
                 (!late).then_some(Event::Probed)
             }
-            Seen::ProbeOverdue => Some(Event::ProbeLate),
+            Seen::ProbeOverdue => {
+                self.silences = self.silences.saturating_add(1);
+                Some(Event::ProbeLate)
+            }
             Seen::Excused => self.count(|counts| &mut counts.excused),
             // How long that took says nothing of a first byte.
             Seen::ProbedWhole => {
+                self.silences = 0;
                 self.counts.probes += 1;
                 Some(Event::ProbedWhole)
             }
@@ -255,11 +279,25 @@ impl Record {
                 self.counts.probes += 1;
                 let fault = self.suffer(trouble, now);
                 // That it was late is told already, and one probe is one strike.
-                let told = |fault: &Fault| late && matches!(fault, Fault::Timeout | Fault::Unavailable);
-                fault.filter(|fault| !told(fault)).map(Event::ProbeFailed)
+                match fault {
+                    Some(Fault::Timeout | Fault::Unavailable) if late => return None,
+                    Some(Fault::Timeout | Fault::Unavailable) => {
+                        self.silences = self.silences.saturating_add(1);
+                    }
+                    _ => self.silences = 0,
+                }
+                fault.map(Event::ProbeFailed)
             }
-            Seen::Failed(trouble) => self.suffer(trouble, now).map(Event::Failed),
-            Seen::Broke(trouble) => self.suffer(trouble, now).map(Event::Broke),
+            Seen::Failed { digest, trouble } => {
+                let fault = self.suffer(trouble, now)?;
+                (!fault.may_be_an_objects() || self.headers_count(digest, now))
+                    .then_some(Event::Failed(fault))
+            }
+            Seen::Broke { digest, trouble } => {
+                let fault = self.suffer(trouble, now)?;
+                let counts = self.failing_bodies.failed(digest, now) || self.is_silent();
+                (!fault.may_be_an_objects() || counts).then_some(Event::Broke(fault))
+            }
             Seen::WrongBytes => {
                 self.counts.wrong_bytes += 1;
                 let trouble = Trouble { kind: Kind::Corrupt, text: "the digest is another".into() };
@@ -270,6 +308,15 @@ impl Record {
             Seen::Opened => self.count(|counts| &mut counts.reads),
             Seen::LeftBehind => self.count(|counts| &mut counts.resumed_elsewhere),
         }
+    }
+
+    /// Whether it counts that no headers came for this object; see [`FailingObjects`].
+    fn headers_count(&mut self, digest: Digest, now: Instant) -> bool {
+        self.failing_headers.failed(digest, now) || self.is_silent()
+    }
+
+    fn is_silent(&self) -> bool {
+        self.silences >= SILENCES
     }
 
     fn count(&mut self, which: impl Fn(&mut Counts) -> &mut u64) -> Option<Event> {
@@ -391,7 +438,8 @@ impl Record {
             throughput: self.throughput.get(now).map(|rate| rate as u64),
             counts: self.counts,
             last_error: self.last_error.clone(),
-            recent: self.recent.clone(),
+            recents: self.recents.clone(),
+            silent: self.is_silent(),
         }
     }
 }

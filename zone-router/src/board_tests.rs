@@ -11,6 +11,8 @@ const SMALL: SizeClass = SizeClass::Small;
 struct Site {
     board: Board,
     now: Instant,
+    /// Reads that failed.
+    failed: u64,
 }
 
 impl Site {
@@ -18,12 +20,15 @@ impl Site {
         let now = Instant::now();
         let zone = |index: usize| Zone::new(&format!("z{index}"), Arc::new(MemoryStore::new()));
         let zones: Vec<_> = (0..policies.len()).map(zone).collect();
-        let mut site = Self { board: Board::new(&zones, policies, Settings::default(), now), now };
+        let mut site = Self { board: Board::new(&zones, policies, Settings::default(), now), now, failed: 0 };
         for _ in 0..20 {
             site.now += Duration::from_secs(1);
             for zone in 0..policies.len() {
                 site.see(zone, Seen::Probed { after: MS * (40 + zone as u32), late: false });
-                site.see(zone, Seen::Answered { class: SMALL, after: MS * 40, absent: false });
+                site.see(
+                    zone,
+                    Seen::Answered { digest: Digest::EMPTY, class: SMALL, after: MS * 40, absent: false },
+                );
             }
             site.snapshot();
         }
@@ -43,8 +48,15 @@ impl Site {
         order.into_iter().map(|candidate| (candidate.zone, candidate.reason)).collect()
     }
 
+    /// A read fails, of another object each time.
     fn fail(&mut self, zone: usize, kind: Kind) -> Option<Change> {
-        self.see(zone, Seen::Failed(Trouble { kind, text: "so".into() }))
+        self.failed += 1;
+        let digest = Digest::of(&self.failed.to_le_bytes());
+        self.fail_to_give(zone, digest, kind)
+    }
+
+    fn fail_to_give(&mut self, zone: usize, digest: Digest, kind: Kind) -> Option<Change> {
+        self.see(zone, Seen::Failed { digest, trouble: Trouble { kind, text: "so".into() } })
     }
 }
 
@@ -126,12 +138,14 @@ fn reads_given_up_do_not_make_it_wait_longer() {
     let mut site = site();
     let before = site.snapshot().zones[0].headers[SMALL as usize];
     for _ in 0..1000 {
-        site.see(0, Seen::Overdue { class: SMALL, after: MS * 500 });
-        site.see(0, Seen::Outrun { class: SMALL, after: MS * 10 });
+        site.see(0, Seen::Overdue { digest: Digest::EMPTY, class: SMALL, after: MS * 500 });
+        site.see(0, Seen::Outrun { digest: Digest::EMPTY, class: SMALL, after: MS * 10 });
     }
     assert_eq!(site.snapshot().zones[0].headers[SMALL as usize], before);
     // What was outrun late would have taken longer still.
-    (0..1000).for_each(|_| drop(site.see(0, Seen::Outrun { class: SMALL, after: MS * 80 })));
+    (0..1000).for_each(|_| {
+        drop(site.see(0, Seen::Outrun { digest: Digest::EMPTY, class: SMALL, after: MS * 80 }))
+    });
     assert!(site.snapshot().zones[0].headers[SMALL as usize].p95 > before.p95);
 }
 
@@ -142,7 +156,7 @@ fn a_read_on_probation_that_is_outrun_has_failed() {
     site.now += Duration::from_secs(30);
     let probed = || Seen::Probed { after: MS * 40, late: false };
     assert_eq!(site.see(0, probed()).map(|change| change.to.as_str()), Some("probation"));
-    let outrun = site.see(0, Seen::Outrun { class: SMALL, after: MS * 80 });
+    let outrun = site.see(0, Seen::Outrun { digest: Digest::EMPTY, class: SMALL, after: MS * 80 });
     assert_eq!(outrun.map(|change| change.to.as_str()), Some("ejected"));
 }
 
@@ -151,7 +165,7 @@ fn slow_reads_are_a_brown_out_whatever_probes_say() {
     let mut site = site();
     for _ in 0..20 {
         site.now += MS * 50;
-        site.see(0, Seen::Answered { class: SMALL, after: MS * 400, absent: false });
+        site.see(0, Seen::Answered { digest: Digest::EMPTY, class: SMALL, after: MS * 400, absent: false });
         site.snapshot();
     }
     assert_eq!(site.order()[0], (1, Reason::Nearest));
@@ -161,18 +175,20 @@ fn slow_reads_are_a_brown_out_whatever_probes_say() {
 fn absence_is_no_sample() {
     let mut site = site();
     let before = site.snapshot().zones[0].headers[SMALL as usize];
-    (0..1000).for_each(|_| drop(site.see(0, Seen::Answered { class: SMALL, after: MS, absent: true })));
+    (0..1000).for_each(|_| {
+        drop(site.see(0, Seen::Answered { digest: Digest::EMPTY, class: SMALL, after: MS, absent: true }))
+    });
     assert_eq!(site.snapshot().zones[0].headers[SMALL as usize], before);
 }
 
 #[test]
 fn only_small_blobs_are_probed_with() {
     let mut site = site();
-    let blob = Arc::new(Blob { digest: Digest::EMPTY, key: Key::new("a") });
+    let blob = Arc::new(crate::Blob { digest: Digest::EMPTY, key: Key::new("a") });
     site.see(0, Seen::Proven { blob: Arc::clone(&blob), size: DEEP_PROBE_MAX + 1 });
-    assert!(site.snapshot().zones[0].recent.is_none());
+    assert!(site.snapshot().zones[0].recents.latest().is_none());
     site.see(0, Seen::Proven { blob, size: 1 });
-    assert!(site.snapshot().zones[0].recent.is_some());
+    assert!(site.snapshot().zones[0].recents.latest().is_some());
 }
 
 #[test]
@@ -182,7 +198,7 @@ fn probes_alone_do_not_say_how_long_a_large_read_takes() {
     site.board = Board::new(&[zone], &[Policy::default()], Settings::default(), site.now);
     for _ in 0..50 {
         site.see(0, Seen::Probed { after: MS * 3, late: false });
-        site.see(0, Seen::Answered { class: SMALL, after: MS * 3, absent: false });
+        site.see(0, Seen::Answered { digest: Digest::EMPTY, class: SMALL, after: MS * 3, absent: false });
     }
     let headers = site.snapshot().zones[0].headers;
     assert_eq!(headers[SMALL as usize].overdue_after, Settings::default().overdue_min);
@@ -229,4 +245,50 @@ fn a_step_of_less_than_a_millisecond_is_no_reason_to_look() {
     assert!(!site.board.is_doubtful(0, site.now));
     site.see(0, probed(MS * 20));
     assert!(site.board.is_doubtful(0, site.now));
+}
+
+#[test]
+fn one_ill_object_does_not_eject() {
+    let mut site = site();
+    let (ill, well) = (Digest::of(b"ill"), Digest::of(b"well"));
+    let answered = |site: &mut Site| {
+        site.see(0, Seen::Answered { digest: well, class: SMALL, after: MS * 40, absent: false })
+    };
+    for read in 0..10_000 {
+        site.now += MS * 33;
+        assert!(site.fail_to_give(0, ill, Kind::Unavailable).is_none());
+        let overdue = Seen::Overdue { digest: ill, class: SMALL, after: MS * 500 };
+        assert!(site.see(0, overdue).is_none());
+        let trouble = Trouble { kind: Kind::Timeout, text: "so".into() };
+        assert!(site.see(0, Seen::Broke { digest: ill, trouble }).is_none());
+        if read % 100 == 0 {
+            answered(&mut site);
+        }
+    }
+    // It does not keep a zone on probation either.
+    assert_eq!((0..3).filter_map(|_| site.fail(0, Kind::Unavailable)).count(), 1);
+    answered(&mut site);
+    site.now += Duration::from_secs(30);
+    site.see(0, Seen::Probed { after: MS * 40, late: false });
+    for _ in 0..30 {
+        site.now += MS * 100;
+        site.fail_to_give(0, ill, Kind::Unavailable);
+        site.see(0, Seen::Probed { after: MS * 40, late: false });
+    }
+    assert_eq!(site.snapshot().zones[0].state, State::Healthy);
+}
+
+#[test]
+fn a_store_that_fails_is_dead_only_if_its_probes_fail_too() {
+    let mut site = site();
+    let dead = |site: &mut Site| site.snapshot().zones[0].is_dead();
+    (0..3).for_each(|_| drop(site.fail(0, Kind::Unavailable)));
+    assert!(!dead(&mut site), "its probes are answered");
+    let late = || Seen::ProbeOverdue;
+    site.see(0, late());
+    assert!(!dead(&mut site), "that may have been an object that is ill");
+    site.see(0, late());
+    assert!(dead(&mut site));
+    site.see(0, Seen::Probed { after: MS * 400, late: true });
+    assert!(!dead(&mut site), "late, and yet an answer");
 }

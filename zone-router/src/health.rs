@@ -62,6 +62,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it may be about one object of the zone alone.
+    pub(crate) fn may_be_an_objects(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Timeout)
+    }
+
     /// In words.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::{Error, Kind};
+use backends::{Digest, Error, Kind};
 
 use crate::{Blob, SizeClass};
 
@@ -19,11 +19,11 @@ pub(crate) struct Observation {
 #[derive(Debug)]
 pub(crate) enum Seen {
     /// It answered a read.
-    Answered { class: SizeClass, after: Duration, absent: bool },
+    Answered { digest: Digest, class: SizeClass, after: Duration, absent: bool },
     /// Another was quicker, and it was not waited for any longer.
-    Outrun { class: SizeClass, after: Duration },
+    Outrun { digest: Digest, class: SizeClass, after: Duration },
     /// Its headers were overdue.
-    Overdue { class: SizeClass, after: Duration },
+    Overdue { digest: Digest, class: SizeClass, after: Duration },
     /// A hedge was started against it.
     Hedged,
     /// It was a hedge, and the quicker one.
@@ -35,9 +35,9 @@ pub(crate) enum Seen {
     /// The body goes on elsewhere.
     LeftBehind,
     /// It failed before a first byte.
-    Failed(Trouble),
+    Failed { digest: Digest, trouble: Trouble },
     /// It failed in mid-body.
-    Broke(Trouble),
+    Broke { digest: Digest, trouble: Trouble },
     /// A blob of which it gave all, or the end, was right.
     Proven { blob: Arc<Blob>, size: u64 },
     /// It alone gave a blob, and the bytes were wrong.

@@ -253,7 +253,8 @@ impl<'a> Race<'a> {
         let late = self.running.remove(late);
         let after = late.watch.elapsed(&self.router.watch.lag);
         tracing::debug!(zone = %self.router.zones[late.zone].name, digest = %self.wanted.blob.digest, ?after, "zone is overdue, asking the next");
-        self.router.watch.saw(late.zone, Seen::Overdue { class: self.wanted.class, after });
+        let (digest, class) = (self.wanted.blob.digest, self.wanted.class);
+        self.router.watch.saw(late.zone, Seen::Overdue { digest, class, after });
         self.overdue.push_back(late.zone);
         // A hedge that is not overdue yet is enough.
         if self.running.iter().all(|other| other.overdue_after.is_none()) {
@@ -277,20 +278,22 @@ impl<'a> Race<'a> {
         let attempt = self.running.remove(index);
         let lag = &self.router.watch.lag;
         let (zone, class, after) = (attempt.zone, self.wanted.class, attempt.watch.elapsed(lag));
+        let digest = self.wanted.blob.digest;
         let answer = match answer {
             Ok(Some(object)) => {
-                self.router.watch.saw(zone, Seen::Answered { class, after, absent: false });
+                self.router.watch.saw(zone, Seen::Answered { digest, class, after, absent: false });
                 match (self.wanted.judge)(zone, &object) {
                     Ok(()) => return Some(self.won(attempt, object)),
                     Err(error) => Answer::Failed(error),
                 }
             }
             Ok(None) => {
-                self.router.watch.saw(zone, Seen::Answered { class, after, absent: true });
+                self.router.watch.saw(zone, Seen::Answered { digest, class, after, absent: true });
                 Answer::Absent
             }
             Err(error) => {
-                self.router.watch.saw_failure(zone, &error, &attempt.watch, Seen::Failed);
+                let failed = |trouble| Seen::Failed { digest, trouble };
+                self.router.watch.saw_failure(zone, &error, &attempt.watch, failed);
                 Answer::Failed(error)
             }
         };
@@ -320,7 +323,8 @@ impl<'a> Race<'a> {
             if other.overdue_after.is_none_or(|most| most < after) {
                 continue;
             }
-            self.router.watch.saw(other.zone, Seen::Outrun { class: self.wanted.class, after });
+            let (digest, class) = (self.wanted.blob.digest, self.wanted.class);
+            self.router.watch.saw(other.zone, Seen::Outrun { digest, class, after });
         }
         if self.view.zones[attempt.zone].policy.drain {
             let (name, digest) = (&self.router.zones[attempt.zone].name, &self.wanted.blob.digest);

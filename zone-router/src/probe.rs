@@ -13,6 +13,7 @@ use crate::health::{Fault, State};
 use crate::inquiry::read_whole;
 use crate::lag::Stopwatch;
 use crate::observation::Seen;
+use crate::recents::Turn;
 use crate::snapshot::ZoneView;
 use crate::{Blob, Router, Settings, SizeClass, Zone};
 
@@ -85,6 +86,7 @@ pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: Cancellation
     let mut allowance = Allowance::new(settings.probes_per_hour, Instant::now());
     let mut last: Option<Instant> = None;
     let mut late = FuturesUnordered::new();
+    let mut turn = Turn::default();
     loop {
         let now = Instant::now();
         let view = router.snapshot();
@@ -110,13 +112,17 @@ pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: Cancellation
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            rest = probe(&router, zone) => late.extend(rest),
+            rest = probe(&router, zone, &mut turn) => late.extend(rest),
         }
     }
 }
 
 /// One probe, its outcome noted; where it is late, what is left of the wait for it.
-async fn probe(router: &Router, zone: usize) -> Option<impl Future<Output = ()>> {
+async fn probe<'a>(
+    router: &'a Router,
+    zone: usize,
+    turn: &mut Turn,
+) -> Option<impl Future<Output = ()> + use<'a>> {
     let snapshot = router.snapshot();
     let view = &snapshot.zones[zone];
     let overdue = view.headers[SizeClass::Small as usize].overdue_after;
@@ -125,8 +131,10 @@ async fn probe(router: &Router, zone: usize) -> Option<impl Future<Output = ()>>
     // Of a liar nothing may have been right so far, and one without the marker may deny it (S3 without
     // `s3:ListBucket`): what others gave is looked for there too.
     let denies = view.suspect || view.state.fault() == Some(Fault::Misconfigured);
-    let others = || snapshot.zones.iter().find_map(|other| other.recent.as_ref());
-    let recent = view.recent.as_ref().or_else(|| others().filter(|_| lied || denies));
+    let others = || snapshot.zones.iter().find_map(|other| other.recents.latest());
+    let own = turn.of(&view.recents);
+    let recent =
+        own.or_else(|| others().filter(|blob| (lied || denies) && !turn.is_past(&view.recents, blob)));
     let lag = &router.watch.lag;
     let watch = lag.start();
     let mut look = Box::pin(as_probe(look(&router.zones[zone], recent.cloned(), lied)));
@@ -134,9 +142,13 @@ async fn probe(router: &Router, zone: usize) -> Option<impl Future<Output = ()>>
     let (overdue, patience) =
         if lied { (patience + DEEP_PATIENCE, patience + DEEP_PATIENCE) } else { (overdue, patience) };
     if let Some(result) = lag.within(overdue, &mut look).await {
+        if result.is_err() {
+            turn.failed();
+        }
         note(router, zone, result, &watch, false);
         return None;
     }
+    turn.failed();
     // A zone that gives others their bytes is not dead, though a probe may have to queue behind them.
     let lives = router.watch.signs.since(zone, watch.began());
     router.watch.saw(zone, if lives { Seen::Excused } else { Seen::ProbeOverdue });

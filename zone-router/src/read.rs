@@ -6,24 +6,19 @@ use std::time::Duration;
 use backends::{ByteStream, Error, Kind, Proof, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use tokio::time::Instant;
 
 use crate::inquiry::inquire;
 use crate::lag::{Lag, Stopwatch};
 use crate::observation::Seen;
 use crate::open::{Entrant, Race, Wanted, Won};
+use crate::pieces::{Next, Pieces};
 use crate::rank::{Candidate, Reason, Standing};
 use crate::router::{Answer, Trial};
 use crate::tries::Tries;
-use crate::wait::Bell;
 use crate::{Blob, Router, SizeClass};
 
 /// Over so much waiting the speed of a body is measured.
 const WINDOW: Duration = Duration::from_secs(1);
-
-/// Stores close connections that take nothing for long; a body that we left unread for so long and that then
-/// breaks says nothing of its zone.
-const LEFT_UNREAD: Duration = Duration::from_secs(5);
 
 /// Another zone is faster if it is known to give so many times as much.
 const FASTER: u64 = 4;
@@ -48,15 +43,12 @@ pub(crate) struct Read {
 /// A zone being read.
 struct Current {
     zone: usize,
-    body: ByteStream,
+    pieces: Pieces,
     /// Whether another has not failed this read: only then is this one left for being slow.
     others: bool,
     /// Bytes since the speed was last told, and how long they were waited for.
     bytes: u64,
     waited: Duration,
-    bell: Arc<Bell>,
-    /// When its latest piece was given, or it was opened.
-    gave_at: Instant,
     _trial: Option<Trial>,
 }
 
@@ -99,17 +91,8 @@ impl Read {
             zone != won.zone && self.tries.is_clean(zone) && reason != Reason::Drained
         });
         let (bytes, waited) = (0, Duration::ZERO);
-        let (bell, gave_at) = (Bell::new(), Instant::now());
-        Current {
-            zone: won.zone,
-            body: won.object.body,
-            others,
-            bytes,
-            waited,
-            bell,
-            gave_at,
-            _trial: won.trial,
-        }
+        let pieces = Pieces::new(won.object.body);
+        Current { zone: won.zone, pieces, others, bytes, waited, _trial: won.trial }
     }
 
     /// The next piece; an error is the last.
@@ -250,12 +233,13 @@ impl Read {
                 tracing::info!(zone = %name, %digest, offset, %error, "a body that was left unread broke off, going on");
             }
             Broke::Failed(error, watch) => {
-                self.router.watch.saw_failure(zone, &error, &watch, Seen::Broke);
+                let broke = |trouble| Seen::Broke { digest, trouble };
+                self.router.watch.saw_failure(zone, &error, &watch, broke);
                 tracing::warn!(zone = %name, %digest, offset, %error, "zone broke off, going on in the next");
             }
             Broke::Stalled(after) => {
                 let error = Error::new(Kind::Timeout, format!("the body gave nothing for {after:.0?}"));
-                self.router.watch.saw(zone, Seen::Broke((&error).into()));
+                self.router.watch.saw(zone, Seen::Broke { digest, trouble: (&error).into() });
                 tracing::warn!(zone = %name, %digest, offset, ?after, "zone stalled, going on in the next");
             }
             Broke::Slow(rate) => {
@@ -313,27 +297,18 @@ impl Read {
 impl Current {
     /// The next piece. Only what is waited for counts: a client that takes its time is no fault.
     async fn next(&mut self, stall: Duration, lag: &Lag) -> Result<Bytes, Broke> {
-        let (watch, idle) = (lag.start(), self.gave_at.elapsed());
-        let (body, others) = (&mut self.body, self.others);
-        let next = async move {
-            match others {
-                true => lag.within(stall, body.next()).await,
-                // Nobody could go on: the driver's own bound holds.
-                false => Some(body.next().await),
-            }
-        };
-        let (piece, waited) = self.bell.attend(next).await;
-        // Lost time may be part of what was ours anyway.
-        let lost = watch.lost(lag).saturating_sub(waited.ours);
-        self.waited += waited.theirs.saturating_sub(lost);
-        self.gave_at = Instant::now();
+        // Where nobody could go on, the driver's own bound holds.
+        let Next { piece, waited, watch, left_unread } =
+            self.pieces.next(self.others.then_some(stall), lag).await;
+        self.waited += waited;
         let error = match piece {
             Some(Some(Ok(bytes))) => return Ok(bytes),
             Some(Some(Err(error))) => error,
             Some(None) => Error::new(Kind::Unavailable, "the body ended early"),
+            None if left_unread => Error::new(Kind::Timeout, "the body gave nothing"),
             None => return Err(Broke::Stalled(stall)),
         };
-        match idle + waited.ours >= LEFT_UNREAD && waited.theirs < LEFT_UNREAD {
+        match left_unread {
             true => Err(Broke::LeftUnread(error)),
             false => Err(Broke::Failed(error, watch)),
         }

@@ -178,7 +178,7 @@ impl Router {
                 Some(Some(meta)) => return Some(meta),
                 Some(None) => {}
                 None => {
-                    self.watch.saw(zone, Seen::Overdue { class: CLASS, after });
+                    self.watch.saw(zone, Seen::Overdue { digest: blob.digest, class: CLASS, after });
                     overdue.push(zone);
                 }
             }
@@ -192,16 +192,17 @@ impl Router {
     }
 
     async fn head_in(&self, index: usize, blob: &Blob) -> Option<Meta> {
-        let (zone, watch) = (&self.zones[index], self.watch.lag.start());
+        let (zone, digest, watch) = (&self.zones[index], blob.digest, self.watch.lag.start());
         let answer = zone.store.head(&blob.key).await;
         match &answer {
             Ok(found) => {
                 let (class, after) = (SizeClass::Small, watch.elapsed(&self.watch.lag));
-                self.watch.saw(index, Seen::Answered { class, after, absent: found.is_none() });
+                self.watch.saw(index, Seen::Answered { digest, class, after, absent: found.is_none() });
             }
             Err(error) => {
-                tracing::warn!(zone = %zone.name, digest = %blob.digest, %error, "zone failed to answer");
-                self.watch.saw_failure(index, error, &watch, Seen::Failed);
+                tracing::warn!(zone = %zone.name, %digest, %error, "zone failed to answer");
+                let failed = |trouble| Seen::Failed { digest, trouble };
+                self.watch.saw_failure(index, error, &watch, failed);
             }
         }
         answer.ok().flatten().filter(|meta| blob.digest.may_have(meta.size))

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::health::State;
+use crate::health::{Fault, State};
 use crate::rank::{Candidate, Place, Standing, order, rank};
-use crate::{Blob, Policy, SizeClass};
+use crate::recents::Recents;
+use crate::{Policy, SizeClass};
 
 /// All zones at one moment, in their configured order, home first.
 #[derive(Debug, Clone)]
@@ -71,8 +72,10 @@ pub struct ZoneView {
     pub counts: Counts,
     /// Its last failure in words, and when that was.
     pub last_error: Option<(Arc<str>, Instant)>,
-    /// A small blob that it lately gave: what a probe reads.
-    pub(crate) recent: Option<Arc<Blob>>,
+    /// Small blobs that it lately gave: what probes read.
+    pub(crate) recents: Recents,
+    /// Whether its latest probes were not answered.
+    pub(crate) silent: bool,
 }
 
 impl ZoneView {
@@ -80,6 +83,14 @@ impl ZoneView {
     #[must_use]
     pub fn serves(&self) -> bool {
         self.unusable.is_none() && self.policy.is_read() && !matches!(self.state, State::Ejected { .. })
+    }
+
+    /// Whether its store gives no answers, neither to reads nor to probes, so that what is sent there is lost.
+    /// One that denies the gateway, gave it wrong bytes or fails some reads may still take what is written.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        let gone = matches!(self.state.fault(), Some(Fault::Unavailable | Fault::Timeout));
+        gone && self.silent && matches!(self.state, State::Ejected { .. })
     }
 
     /// Whether a registry whose own store it is can take pushes.

@@ -6,8 +6,9 @@ use backends::{ByteStream, Digest, Error, Hasher, Kind, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use crate::observation::{Seen, Trouble};
+use crate::observation::Seen;
 use crate::open::Won;
+use crate::pieces::{Next, Pieces};
 use crate::router::Trial;
 use crate::{Blob, Router};
 
@@ -15,7 +16,7 @@ struct Body {
     router: Arc<Router>,
     blob: Blob,
     zone: usize,
-    pieces: ByteStream,
+    pieces: Pieces,
     hasher: Hasher,
     /// The last piece so far: withheld until another comes, or the digest is proven.
     held: Bytes,
@@ -29,7 +30,7 @@ pub(crate) fn unsized_body(router: Arc<Router>, blob: Blob, won: Won) -> ByteStr
         router,
         blob,
         zone: won.zone,
-        pieces: won.object.body,
+        pieces: Pieces::new(won.object.body),
         hasher: Hasher::new(),
         held: Bytes::new(),
         _trial: won.trial,
@@ -49,7 +50,9 @@ impl Body {
     /// The next piece, and whether more may come.
     async fn next(&mut self) -> Result<(Bytes, bool)> {
         loop {
-            match self.pieces.next().await {
+            let watch = &self.router.watch;
+            let Next { piece, watch: stopwatch, left_unread, .. } = self.pieces.next(None, &watch.lag).await;
+            match piece.flatten() {
                 Some(Ok(piece)) if piece.is_empty() => {}
                 Some(Ok(piece)) => {
                     self.hasher.update(&piece);
@@ -59,26 +62,38 @@ impl Body {
                     }
                 }
                 Some(Err(error)) => {
-                    self.router.watch.saw(self.zone, Seen::LeftBehind);
-                    self.router.watch.saw(self.zone, Seen::Broke(Trouble::from(&error)));
+                    watch.saw(self.zone, Seen::LeftBehind);
+                    let digest = self.blob.digest;
+                    match left_unread {
+                        true => watch.saw(self.zone, Seen::Excused),
+                        false => {
+                            let broke = |trouble| Seen::Broke { digest, trouble };
+                            watch.saw_failure(self.zone, &error, &stopwatch, broke);
+                        }
+                    }
                     return Err(error);
                 }
-                None => return self.end().map(|last| (last, false)),
+                None => return self.end(left_unread).map(|last| (last, false)),
             }
         }
     }
 
-    fn end(&mut self) -> Result<Bytes> {
+    fn end(&mut self, left_unread: bool) -> Result<Bytes> {
         let (digest, size) = (self.blob.digest, self.hasher.bytes());
         if self.hasher.clone().finish() == digest {
             let blob = Arc::new(self.blob.clone());
             self.router.watch.saw(self.zone, Seen::Proven { blob, size });
             return Ok(std::mem::take(&mut self.held));
         }
-        // It may have broken off, or be wrong: others come first next time.
         self.router.watch.saw(self.zone, Seen::LeftBehind);
-        self.router.suspects.blame(&digest, &[self.zone], true);
         let zone = &self.router.zones[self.zone].name;
+        if left_unread {
+            self.router.watch.saw(self.zone, Seen::Excused);
+            tracing::info!(%zone, %digest, bytes = size, "a body that was left unread ends with another digest");
+            return Err(wrong(&digest, size));
+        }
+        // It may have broken off, or be wrong: others come first next time.
+        self.router.suspects.blame(&digest, &[self.zone], true);
         tracing::error!(%zone, %digest, bytes = size, "a body without a length ends with another digest");
         Err(wrong(&digest, size))
     }

@@ -12,6 +12,10 @@ use tokio::time::Instant;
 /// Repositories and namespaces remembered as changed; beyond that, everything counts as changed.
 const CHANGES_MAX: usize = 10_000;
 
+/// Between two changes of everything: one that comes sooner takes effect when this is over, so that nobody can keep
+/// all yeses from being remembered.
+const ALL_PAUSE: Duration = Duration::from_secs(5);
+
 /// The namespace of a repository that is named without one (Quay's `LIBRARY_NAMESPACE`).
 const LIBRARY: &str = "library";
 
@@ -30,6 +34,8 @@ struct Changes {
     last: HashMap<String, Instant>,
     /// When there were too many to tell them apart, or one of everything.
     all: Option<Instant>,
+    /// When the next change of everything takes effect, if there was one soon after the last.
+    next_all: Option<Instant>,
 }
 
 impl Forgotten {
@@ -53,11 +59,19 @@ impl Forgotten {
         changes.last.insert(full(name).into_owned(), now);
     }
 
-    /// Something was changed, nobody knows where.
+    /// Something was changed, nobody knows where. Soon after another such change, it takes effect a little later.
     pub(crate) fn note_all(&self) {
+        let now = Instant::now();
         let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
-        changes.last.clear();
-        changes.all = Some(Instant::now());
+        changes.all = changes.all_by(now);
+        changes.next_all = changes.next_all.filter(|at| *at > now);
+        match changes.all.map(|last| last + ALL_PAUSE).filter(|next| *next > now) {
+            Some(next) => changes.next_all = Some(next),
+            None => {
+                changes.last.clear();
+                changes.all = Some(now);
+            }
+        }
     }
 
     /// Whether nothing of the repository was changed since this question was asked.
@@ -65,10 +79,18 @@ impl Forgotten {
         let changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         let name = full(repository);
         let namespace = name.find('/').map_or("", |end| &name[..=end]);
-        [changes.all.as_ref(), changes.last.get(&*name), changes.last.get(namespace)]
+        let all = changes.all_by(Instant::now());
+        [all.as_ref(), changes.last.get(&*name), changes.last.get(namespace)]
             .into_iter()
             .flatten()
             .all(|changed| *changed < asked)
+    }
+}
+
+impl Changes {
+    /// The latest change of everything that has taken effect.
+    fn all_by(&self, now: Instant) -> Option<Instant> {
+        self.next_all.filter(|at| *at <= now).or(self.all)
     }
 }
 
@@ -90,10 +112,9 @@ pub(crate) enum Changed {
     All,
 }
 
-/// What a request that passes takes something away of: `DELETE` below `/v2/`, and whatever writes in Quay's
-/// API to a repository, organization or user (`endpoints/api/repository.py`, `tag.py`, `organization.py`,
-/// `superuser.py`). `DELETE /api/v1/user/` removes the namespace of whoever asks
-/// (`endpoints/api/user.py:User`).
+/// What a request that passes takes something away of: `DELETE` below `/v2/`, and whatever writes in Quay's API to
+/// a repository, organization or user (`endpoints/api/repository.py`, `tag.py`, `organization.py`,
+/// `superuser.py`). A change of one's own user does not name its namespace: see [`changes_own_user`].
 ///
 /// Read generously, with all escapes decoded: to forget too much costs a question. Where there are dot
 /// segments, a proxy resolves them in its own way (nginx: `location`), so it may be any path.
@@ -114,7 +135,9 @@ pub(crate) fn changed(method: &Method, path: &str) -> Option<Changed> {
         "api" if parts.next() == Some("v1") => {
             let namespace = match parts.next()? {
                 "repository" | "organization" => parts.next()?,
-                "user" => return Some(Changed::All),
+                "user" => {
+                    return changes_own_user(method, parts.next(), parts.next()).then_some(Changed::All);
+                }
                 "superuser" if matches!(parts.next()?, "users" | "organizations") => parts.next()?,
                 _ => return None,
             };
@@ -136,6 +159,20 @@ fn repositories(parts: &[&str]) -> Vec<String> {
     let is_upload = |word: usize| parts[word] == "blobs" && parts.get(word + 1) == Some(&"uploads");
     let words = with_reference.into_iter().chain(without).filter(|word| *word > 0 && !is_upload(*word));
     words.map(|word| parts[..word].join("/")).collect()
+}
+
+/// Whether a request below `/api/v1/user/` takes something away: `PUT` renames the user, `DELETE` removes it with its
+/// namespace, `convert` makes it an organization (`endpoints/api/user.py`); a robot, a token or an authorization is
+/// removed or gets another secret (`robot.py`, `appspecifictokens.py`). Stars, notifications and the like take
+/// nothing away.
+fn changes_own_user(method: &Method, what: Option<&str>, which: Option<&str>) -> bool {
+    match what {
+        None => matches!(*method, Method::PUT | Method::DELETE),
+        Some("convert") => true,
+        // A robot's federation and its secret are changed by POST.
+        Some("robots" | "apptoken" | "authorizations") => which.is_some() && *method != Method::PUT,
+        Some(_) => false,
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +206,23 @@ mod tests {
         assert!(!forgotten.is_unchanged("b", before));
         forgotten.note_all();
         assert!(!forgotten.is_unchanged("other/a", before));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_keeps_all_from_being_remembered() {
+        let forgotten = Forgotten::new(LIFE);
+        forgotten.note_all();
+        let mut believed = 0;
+        for _ in 0..60 {
+            let asked = Instant::now();
+            tokio::time::advance(Duration::from_secs(1)).await;
+            believed += u32::from(forgotten.is_unchanged("o/a", asked));
+            forgotten.note_all();
+        }
+        assert!(believed >= 30, "{believed} of 60");
+        let before = Instant::now();
+        tokio::time::advance(ALL_PAUSE).await;
+        assert!(!forgotten.is_unchanged("o/a", before), "and yet each change takes effect");
     }
 
     #[tokio::test(start_paused = true)]
@@ -250,12 +304,23 @@ mod tests {
             (Method::PUT, "/api/v1/../v1/repository/o/a"),
             (Method::DELETE, "/api/v1/user/"),
             (Method::DELETE, "/api/v1/user"),
+            (Method::PUT, "/api/v1/user/"),
+            (Method::POST, "/api/v1/user/convert"),
+            (Method::DELETE, "/api/v1/user/robots/ci"),
+            (Method::POST, "/api/v1/user/robots/ci/regenerate"),
+            (Method::DELETE, "/api/v1/user/apptoken/0b1c"),
         ] {
             assert_eq!(changed(&method, path), Some(Changed::All), "{method} {path}");
         }
         for (method, path) in [
             (Method::GET, "/v2/./o/a/manifests/v1"),
             (Method::GET, "/api/v1/user/"),
+            (Method::POST, "/api/v1/user/"),
+            (Method::POST, "/api/v1/user/starred"),
+            (Method::DELETE, "/api/v1/user/starred/o/a"),
+            (Method::PUT, "/api/v1/user/notifications/0b1c"),
+            (Method::PUT, "/api/v1/user/robots/ci"),
+            (Method::POST, "/api/v1/user/apptoken"),
             (Method::PUT, "/v2/o/a/manifests/..v1"),
             (Method::POST, "/api/v1/users/o"),
         ] {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use limits::memory::Holder;
+use limits::memory::{Holder, Reservation};
 use limits::pool::{Identity, Slot};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Who sends a request, and one of `limits.requests`, which whatever works on its behalf holds to its end.
+/// Who sends a request; and one of `limits.requests` and the request's memory, which whatever works on its behalf
+/// holds to its end.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     /// For logs, and for the registry.
@@ -20,7 +21,7 @@ pub(crate) struct Client {
     connection: Option<u64>,
     /// For shares.
     pub(crate) identity: Identity,
-    _request: Option<Arc<Slot>>,
+    _request: Option<Arc<(Slot, Arc<Reservation>)>>,
 }
 
 impl Client {
@@ -40,9 +41,9 @@ impl Client {
         Holder { address: self.address, connection: self.connection }
     }
 
-    /// The same, holding this slot for as long as any clone of it lives.
-    pub(crate) fn holding(self, request: Slot) -> Self {
-        Self { _request: Some(Arc::new(request)), ..self }
+    /// The same, holding this slot and this memory for as long as any clone of it lives.
+    pub(crate) fn holding(self, request: Slot, memory: Arc<Reservation>) -> Self {
+        Self { _request: Some(Arc::new((request, memory))), ..self }
     }
 }
 
@@ -82,6 +83,8 @@ fn address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use limits::memory::{Memory, Use};
+    use limits::pool::Pool;
 
     use super::*;
 
@@ -94,6 +97,22 @@ mod tests {
             .map(|value| (X_FORWARDED_FOR, HeaderValue::from_bytes(value.as_bytes()).expect("a value")));
         let client = Client::of_request(peer.parse().expect("an address"), 1, &headers.collect(), &trusted);
         client.address.to_string()
+    }
+
+    /// A task that outlives the answer works on in the request's memory, not only in its slot.
+    #[test]
+    fn what_outlives_a_request_keeps_its_slot_and_its_memory() {
+        let (pool, memory) = (Pool::new("limits.requests", 1, 0), Memory::new(1000));
+        let client = Client::of_request([192, 0, 2, 1].into(), 1, &HeaderMap::new(), &[]);
+        let slot = pool.try_take(&client.identity).expect("free");
+        let reserved =
+            Arc::new(memory.reserve(Use::Requests, Some(client.holder()), 100).expect("there is room"));
+        let client = client.holding(slot, Arc::clone(&reserved));
+        let task = client.clone();
+        drop((client, reserved));
+        assert_eq!((pool.status().used, memory.status().reserved.iter().sum()), (1, 100));
+        drop(task);
+        assert_eq!((pool.status().used, memory.status().reserved.iter().sum::<u64>()), (0, 0));
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl Held {
     pub(super) fn new(request: Reservation, window: Option<Arc<Reservation>>) -> Self {
         Self { request: Arc::new(request), _window: window }
     }
+
+    /// What is the request's own: a task that outlives its answer needs it on.
+    pub(super) fn request(&self) -> Arc<Reservation> {
+        Arc::clone(&self.request)
+    }
 }
 
 /// Answers of which the client takes nothing.

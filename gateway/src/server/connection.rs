@@ -203,8 +203,8 @@ impl Connection {
             async move {
                 let (busy, response) = match held {
                     Ok((slot, memory)) => {
-                        let busy = busy.holding(memory);
-                        (busy, route::answer(&gateway, request, &client.holding(slot)).await)
+                        let client = client.holding(slot, memory.request());
+                        (busy.holding(memory), route::answer(&gateway, request, &client).await)
                     }
                     Err(problem) => (busy, route::overloaded(&gateway, &request, &client, &problem)),
                 };

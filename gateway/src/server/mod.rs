@@ -143,7 +143,7 @@ async fn slot(
         let taken = match futures_util::poll!(slot.as_mut()) {
             Poll::Ready(taken) => Ok(taken),
             Poll::Pending => {
-                roster.shed(seat, most, handshake / FIRST_REQUEST_PART);
+                roster.shed(most, handshake / FIRST_REQUEST_PART, SHED_PAUSE);
                 tokio::time::timeout(SHED_PAUSE, slot.as_mut()).await
             }
         };

@@ -1,7 +1,7 @@
 //! The open connections of a listener, and which of them makes room for another.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,8 @@ struct State {
     /// How many each client has that hold a slot; never a client that has none here at all.
     counts: HashMap<Identity, Arc<AtomicUsize>>,
     next: u64,
+    /// When connections were last asked to go for those who wait.
+    shed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -69,25 +71,15 @@ impl Roster {
         Seat { roster: Arc::clone(self), number, activity, go }
     }
 
-    /// Asks up to `most` idle connections to go, so that there is room for another of `newcomer`: those of the client
-    /// that has most come first, then those that have been idle for longest. Who has no more than the newcomer's
-    /// client keeps all. A connection that has asked for nothing yet has `first_request` for its TLS handshake and
-    /// its first request.
-    pub(crate) fn shed(&self, newcomer: &Seat, most: usize, first_request: Duration) {
+    /// Asks idle connections to go, so that there is room for those who wait: see [`State::shed`]. Each of them may
+    /// call it, and one look in a `pause` serves them all.
+    pub(crate) fn shed(&self, most: usize, first_request: Duration, pause: Duration) {
+        let now = Instant::now();
         let mut state = self.state();
-        let Some(new) = state.open.get(&newcomer.number) else { return };
-        let (who, own) = (new.who, new.of_client());
-        let mut idle: Vec<_> = state
-            .open
-            .values_mut()
-            .filter(|entry| !entry.asked && (entry.who == who || entry.of_client() > own))
-            .filter_map(|entry| Some((Reverse(entry.of_client()), entry.spare_since(first_request)?, entry)))
-            .collect();
-        let most = most.min(idle.len());
-        if most > 0 {
-            idle.select_nth_unstable_by_key(most - 1, |(count, since, _)| (*count, *since));
+        if state.shed.is_none_or(|last| now.saturating_duration_since(last) >= pause) {
+            state.shed = Some(now);
+            state.shed(most, first_request);
         }
-        idle.into_iter().take(most).for_each(|(.., entry)| entry.ask());
     }
 
     /// Asks connections to go until no more than `most` stay: idle ones before others, then the oldest. The
@@ -103,6 +95,30 @@ impl Roster {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Asks up to `most` idle connections to go, or as many as wait: those of the client that has most come first,
+    /// then those that have been idle for longest. Who has no more than any client that waits keeps all, unless it
+    /// waits itself. A connection that has asked for nothing yet has `first_request` for its TLS handshake and its
+    /// first request.
+    fn shed(&mut self, most: usize, first_request: Duration) {
+        let waiting = || self.open.values().filter(|entry| entry.admitted.is_none());
+        let Some(least) = waiting().map(Entry::of_client).min() else { return };
+        let most = most.max(waiting().count());
+        let who: HashSet<Identity> = waiting().map(|entry| entry.who).collect();
+        let mut idle: Vec<_> = self
+            .open
+            .values_mut()
+            .filter(|entry| !entry.asked && (entry.of_client() > least || who.contains(&entry.who)))
+            .filter_map(|entry| Some((Reverse(entry.of_client()), entry.spare_since(first_request)?, entry)))
+            .collect();
+        let most = most.min(idle.len());
+        if most > 0 {
+            idle.select_nth_unstable_by_key(most - 1, |(count, since, _)| (*count, *since));
+        }
+        idle.into_iter().take(most).for_each(|(.., entry)| entry.ask());
     }
 }
 
@@ -188,6 +204,10 @@ mod tests {
         seat
     }
 
+    fn shed(roster: &Roster, most: usize) {
+        roster.shed(most, FIRST_REQUEST, Duration::ZERO);
+    }
+
     fn asked(seat: &Seat) -> bool {
         seat.asked_to_go().now_or_never().is_some()
     }
@@ -204,19 +224,44 @@ mod tests {
         tokio::time::advance(FIRST_REQUEST).await;
         let busy = many[0].activity().begin();
         let newcomer = roster.enter(client(3));
-        roster.shed(&newcomer, 1, FIRST_REQUEST);
+        shed(&roster, 1);
         assert!(asked(&many[1]) && !asked(&many[0]) && !asked(&many[2]) && !asked(&few) && !asked(&newcomer));
+        drop(newcomer);
         // Who has most makes no room for itself at others' cost.
         let busy = (busy, many[1].activity().begin(), many[2].activity().begin());
         let another = roster.enter(client(2));
-        roster.shed(&another, 9, FIRST_REQUEST);
-        assert!(!asked(&few) && !asked(&newcomer) && !asked(&many[2]));
+        shed(&roster, 9);
+        assert!(!asked(&few) && !asked(&many[2]));
         drop(busy);
-        roster.shed(&another, 9, FIRST_REQUEST);
+        shed(&roster, 9);
         assert!(asked(&many[0]) && asked(&many[2]) && !asked(&few));
         drop((many, another));
-        roster.shed(&newcomer, 9, FIRST_REQUEST);
+        let _newcomer = roster.enter(client(3));
+        shed(&roster, 9);
         assert!(asked(&few));
+    }
+
+    /// However many wait and call it; and it does as much for whoever has least.
+    #[tokio::test(start_paused = true)]
+    async fn one_look_serves_all_who_wait() {
+        const PAUSE: Duration = Duration::from_millis(100);
+        let roster = Arc::new(Roster::default());
+        let idle: Vec<_> = (0..16).map(|_| admitted(&roster, client(1))).collect();
+        let busy: Vec<_> = (0..32).map(|_| admitted(&roster, client(2))).collect();
+        let _busy: Vec<_> = busy.iter().map(|seat| seat.activity().begin()).collect();
+        tokio::time::advance(FIRST_REQUEST).await;
+        let waiting: Vec<_> = (0..3).map(|_| roster.enter(client(2))).collect();
+        let went = || idle.iter().filter(|seat| asked(seat)).count();
+        roster.shed(1, FIRST_REQUEST, PAUSE);
+        assert_eq!(went(), 0, "who has most makes no room for itself");
+        tokio::time::advance(PAUSE).await;
+        let least = roster.enter(client(3));
+        (0..256).for_each(|_| roster.shed(1, FIRST_REQUEST, PAUSE));
+        assert_eq!(went(), 4, "one for each");
+        tokio::time::advance(PAUSE).await;
+        drop((waiting, least));
+        roster.shed(1, FIRST_REQUEST, PAUSE);
+        assert_eq!(went(), 0, "nobody waits");
     }
 
     #[tokio::test(start_paused = true)]
@@ -225,13 +270,13 @@ mod tests {
         let (waits, newcomer) = (roster.enter(client(1)), roster.enter(client(2)));
         let more: Vec<_> = (0..3).map(|_| roster.enter(client(2))).collect();
         tokio::time::advance(FIRST_REQUEST * 2).await;
-        roster.shed(&newcomer, 9, FIRST_REQUEST);
+        shed(&roster, 9);
         assert!(!asked(&waits), "it holds nothing");
         waits.admitted();
-        roster.shed(&newcomer, 9, FIRST_REQUEST);
+        shed(&roster, 9);
         assert!(!asked(&waits), "it may be in its handshake");
         tokio::time::advance(FIRST_REQUEST).await;
-        roster.shed(&newcomer, 9, FIRST_REQUEST);
+        shed(&roster, 9);
         assert!(asked(&waits), "whatever others of the newcomer's client wait");
         drop((waits, newcomer, more));
         assert!(roster.state().counts.is_empty());

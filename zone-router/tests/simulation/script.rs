@@ -70,6 +70,10 @@ pub(crate) struct Script {
     pub(crate) phases: Vec<(Duration, Manner)>,
     /// The share of blobs that it holds.
     pub(crate) holds: f64,
+    /// A blob that it gives in another manner, from when on.
+    pub(crate) ill: Option<(usize, Duration, Manner)>,
+    /// After so long it gives up a body that nobody reads.
+    pub(crate) closes_unread: Option<Duration>,
 }
 
 impl Delay {
@@ -147,13 +151,19 @@ impl Manner {
 
 impl Script {
     pub(crate) fn steady(manner: Manner) -> Self {
-        Self { phases: vec![(Duration::ZERO, manner)], holds: 1.0 }
+        Self { phases: vec![(Duration::ZERO, manner)], holds: 1.0, ill: None, closes_unread: None }
     }
 
     /// And so from `after` on.
     pub(crate) fn then(mut self, after: Duration, manner: Manner) -> Self {
         self.phases.push((after, manner));
         self
+    }
+
+    /// How it gives this blob.
+    pub(crate) fn of_blob(&self, blob: Option<usize>, after: Duration) -> Manner {
+        let ill = self.ill.filter(|(ill, from, _)| blob == Some(*ill) && *from <= after);
+        ill.map_or_else(|| self.at(after), |(_, _, manner)| manner)
     }
 
     pub(crate) fn at(&self, after: Duration) -> Manner {

@@ -22,6 +22,9 @@ pub(crate) const DRIVER: Duration = Duration::from_secs(10);
 /// Bytes of a piece of a body.
 pub(crate) const PIECE: usize = 1024;
 
+/// Pieces of a body that lie between a store and its reader.
+const BETWEEN: usize = 3;
+
 /// What the zone of a simulation holds.
 pub(crate) type Blobs = Arc<Vec<(Key, Bytes)>>;
 
@@ -71,7 +74,8 @@ impl Scripted {
 
     /// One request, until its headers.
     async fn ask(&self, key: Option<&Key>) -> Result<Manner> {
-        let manner = self.script.at(self.start.elapsed());
+        let blob = self.blobs.iter().position(|(known, _)| Some(known) == key);
+        let manner = self.script.of_blob(blob, self.start.elapsed());
         let read = READ.try_with(|read| *read).ok();
         let struck =
             self.draw(|rng| rng.f64() < manner.reply_odds) && !(manner.spares_probes && read.is_none());
@@ -163,8 +167,30 @@ impl Scripted {
                 Some((Ok(piece), (rest, true)))
             }
         });
-        pieces.boxed()
+        match self.script.closes_unread {
+            Some(after) => close_unread(pieces.boxed(), after),
+            None => pieces.boxed(),
+        }
     }
+}
+
+/// A body that its store gives up once nobody has read it for so long: what lies between still comes.
+fn close_unread(
+    body: BoxStream<'static, Result<Bytes>>,
+    after: Duration,
+) -> BoxStream<'static, Result<Bytes>> {
+    let start = (body, Instant::now(), None);
+    let pieces =
+        stream::unfold(start, move |(mut body, gave_at, left): (_, Instant, Option<usize>)| async move {
+            let left = left.or_else(|| (gave_at.elapsed() >= after).then_some(BETWEEN));
+            if left == Some(0) {
+                let error = Error::new(Kind::Unavailable, "the body ended early");
+                return Some((Err(error), (stream::empty().boxed(), Instant::now(), left)));
+            }
+            let piece = body.next().await?;
+            Some((piece, (body, Instant::now(), left.map(|left| left - 1))))
+        });
+    pieces.boxed()
 }
 
 /// How a zone that has died since gives no more of what is under way.

@@ -28,6 +28,10 @@ pub(crate) struct World {
     pub(crate) zones: Vec<(Script, Policy)>,
     /// Reads a second, at random times.
     pub(crate) rate: f64,
+    /// A blob that is read beside all others, so often a second.
+    pub(crate) hammered: Option<(usize, f64)>,
+    /// The share of clients that read nothing for a while in the middle of a blob, and for how long.
+    pub(crate) slow_readers: Option<(f64, Duration)>,
     pub(crate) lasts: Duration,
     /// Of the largest blobs.
     pub(crate) pieces: usize,
@@ -61,6 +65,8 @@ impl World {
             seed,
             zones: zones.into_iter().map(|script| (script, Policy::default())).collect(),
             rate: 20.0,
+            hammered: None,
+            slow_readers: None,
             lasts: Duration::from_secs(30),
             pieces: 6,
             sizes_known: true,
@@ -98,15 +104,21 @@ impl World {
         let reads = Arc::new(AtomicUsize::new(0));
         loop {
             // Clients come at random.
-            sleep(Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / self.rate)).await;
+            let hammered = self.hammered.map_or(0.0, |(_, rate)| rate);
+            sleep(Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / (self.rate + hammered))).await;
             if began.elapsed() >= self.lasts {
                 break;
             }
-            let index = rng.usize(..blobs.len());
+            let index = match self.hammered {
+                Some((blob, rate)) if rng.f64() < rate / (self.rate + rate) => blob,
+                _ => rng.usize(..blobs.len()),
+            };
             let (key, bytes) = blobs[index].clone();
             let blob = Blob { digest: Digest::of(&bytes), key };
             let expected = self.sizes_known.then_some(bytes.len() as u64);
+            let slow = self.slow_readers.filter(|(share, _)| rng.f64() < *share);
             let client = Client {
+                pause: slow.map_or(Duration::ZERO, |(_, pause)| pause),
                 router: Arc::clone(&router),
                 trace: Arc::clone(&trace),
                 blob,
@@ -175,6 +187,8 @@ struct Client {
     index: usize,
     bytes: Bytes,
     expected: Option<u64>,
+    /// After its first byte.
+    pause: Duration,
 }
 
 impl Client {
@@ -203,6 +217,7 @@ impl Client {
                 Ok(piece) => {
                     if got.is_empty() {
                         self.trace.note(Event::FirstByte { read });
+                        sleep(self.pause).await;
                     }
                     got.extend_from_slice(&piece);
                 }

@@ -20,13 +20,15 @@ const LITTLE: u64 = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Name {
     Network(IpAddr),
+    /// The /48 of an IPv6 address: one site may have as much (RFC 6177).
+    Site(Ipv6Addr),
     Connection(u64),
 }
 
 impl Holder {
     fn names(self) -> impl Iterator<Item = Name> {
         let connection = self.connection.map(Name::Connection);
-        [Some(Name::Network(network(self.address))), connection].into_iter().flatten()
+        [Some(Name::Network(network(self.address))), site(self.address), connection].into_iter().flatten()
     }
 }
 
@@ -57,7 +59,9 @@ impl Ledger {
             let little = connection.is_some_and(|held| held <= left / LITTLE);
             let share = if little { NEWCOMER_SHARE } else { SHARE };
             let of_network = held(Name::Network(network(holder.address)));
-            if of_network > left.saturating_mul(share) || connection.is_some_and(|held| held > left) {
+            // What a site holds is no less than what each of its networks does.
+            let of_widest = site(holder.address).map_or(of_network, held);
+            if of_widest > left.saturating_mul(share) || connection.is_some_and(|held| held > left) {
                 return false;
             }
             if bytes > 0 {
@@ -111,6 +115,13 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+fn site(address: IpAddr) -> Option<Name> {
+    match address.to_canonical() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(Name::Site(Ipv6Addr::from(u128::from(address) & (u128::MAX << 80)))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -140,6 +151,19 @@ mod tests {
         assert_ne!(parsed("2001:db8:0:1::1"), parsed("2001:db8:0:2::1"));
         assert_eq!(parsed("::ffff:192.0.2.1"), parsed("192.0.2.1"));
         assert_ne!(parsed("192.0.2.1"), parsed("192.0.2.2"));
+    }
+
+    /// However many networks of 64 bits it has.
+    #[test]
+    fn one_site_leaves_a_quarter() {
+        let of_site = |site: u16, network: u16| {
+            let address = Ipv6Addr::new(0x2001, 0xdb8, site, network, 0, 0, 0, 1).into();
+            Holder { address, connection: None }
+        };
+        let mut ledger = Ledger::new(BUDGET);
+        let all: u64 = (0..64).map(|network| greedy(&mut ledger, of_site(1, network))).sum();
+        assert!(all > BUDGET * 7 / 10 && all <= BUDGET * 3 / 4, "{all}");
+        assert!(ledger.take(Use::Requests, Some(of_site(2, 0)), BUDGET / 16));
     }
 
     #[test]

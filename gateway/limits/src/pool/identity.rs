@@ -13,6 +13,8 @@ use http::header::AUTHORIZATION;
 pub(super) enum Name {
     /// An IPv4 address, or the /64 of an IPv6 address: one machine has a /64 of its own.
     Network(IpAddr),
+    /// The /48 of an IPv6 address: one site may have as much (RFC 6177), and is one client like an IPv4 address.
+    Site(Ipv6Addr),
     /// A proxy that the operator trusts: it speaks for many clients.
     Proxy,
     /// The gateway's own account.
@@ -31,8 +33,8 @@ impl Name {
     pub(super) fn factor(self, new_connection: bool) -> usize {
         match self {
             Self::Proxy => usize::MAX,
-            Self::Network(_) | Self::Gateway | Self::Credential(_) if new_connection => 31,
-            Self::Network(_) | Self::Gateway | Self::Credential(_) => 15,
+            Self::Network(_) | Self::Site(_) | Self::Gateway | Self::Credential(_) if new_connection => 31,
+            Self::Network(_) | Self::Site(_) | Self::Gateway | Self::Credential(_) => 15,
             Self::Connection(_) => 1,
         }
     }
@@ -42,18 +44,19 @@ impl Name {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     pub(super) network: Name,
+    site: Option<Name>,
     pub(super) credential: Option<Name>,
     pub(super) connection: Option<Name>,
 }
 
 impl Identity {
     /// The gateway, asking on its own behalf.
-    pub const GATEWAY: Self = Self { network: Name::Gateway, credential: None, connection: None };
+    pub const GATEWAY: Self = Self { network: Name::Gateway, site: None, credential: None, connection: None };
 
     /// A connection of which no request is known yet.
     pub fn peer(address: IpAddr, is_proxy: bool) -> Self {
-        let network = if is_proxy { Name::Proxy } else { network(address) };
-        Self { network, credential: None, connection: None }
+        let (network, site) = if is_proxy { (Name::Proxy, None) } else { (network(address), site(address)) };
+        Self { network, site, credential: None, connection: None }
     }
 
     /// Who sends a request. `connection` numbers the client's own connection; behind a trusted proxy it
@@ -61,13 +64,20 @@ impl Identity {
     pub fn of_request(address: IpAddr, headers: &HeaderMap, connection: Option<u64>) -> Self {
         Self {
             network: network(address),
+            site: site(address),
             credential: credential(headers).map(Name::Credential),
             connection: connection.map(Name::Connection),
         }
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {
-        [Some(self.network), self.credential, self.connection].into_iter().flatten()
+        [Some(self.network), self.site, self.credential, self.connection].into_iter().flatten()
+    }
+
+    /// The widest network that is one client: what it has many of, such as the /64s of a site, does not multiply
+    /// its share.
+    pub(super) fn widest(&self) -> Name {
+        self.site.unwrap_or(self.network)
     }
 }
 
@@ -76,6 +86,13 @@ fn network(address: IpAddr) -> Name {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
     })
+}
+
+fn site(address: IpAddr) -> Option<Name> {
+    match address.to_canonical() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(Name::Site(Ipv6Addr::from(u128::from(address) & (u128::MAX << 80)))),
+    }
 }
 
 /// Tells credentials apart; equal ones have equal numbers while this process runs.
@@ -100,7 +117,10 @@ mod tests {
         };
         assert_eq!(of("2001:db8::1", None), of("2001:db8::ffff:2", None), "one /64");
         assert_ne!(of("2001:db8::1", None), of("2001:db8:0:1::1", None));
+        assert_eq!(of("2001:db8::1", None).widest(), of("2001:db8:0:ffff::1", None).widest(), "one /48");
+        assert_ne!(of("2001:db8::1", None).widest(), of("2001:db8:1::1", None).widest());
         assert_eq!(of("192.0.2.1", None), of("::ffff:192.0.2.1", None), "one address in two forms");
+        assert_ne!(of("192.0.2.1", None).widest(), of("192.0.2.2", None).widest());
         assert_ne!(of("192.0.2.1", None), of("192.0.2.2", None));
         assert_eq!(of("192.0.2.1", Some("Bearer a")), of("192.0.2.1", Some("Bearer a")));
         assert_ne!(of("192.0.2.1", Some("Bearer a")), of("192.0.2.1", Some("Bearer b")));

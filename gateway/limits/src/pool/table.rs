@@ -3,7 +3,8 @@
 //! While there is much to be had, anybody may have nearly all of it. Who holds more than a multiple of what is
 //! free gets no more, so that a rest is always left for those who come (dynamic thresholds: Choudhury and
 //! Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998). Of those who wait, the
-//! network that holds least is next, within it the connection that holds least, and of equals who came first.
+//! network that holds least is next (of IPv6 the site, then its network), within it the connection that holds
+//! least, and of equals who came first.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -95,14 +96,15 @@ impl Table {
         if self.used >= self.slots {
             return None;
         }
-        let mut best: Option<((usize, usize, Ticket), Identity)> = None;
+        let mut best: Option<((usize, usize, usize, Ticket), Identity)> = None;
         for (who, line) in &self.lines {
             let Some(ticket) = line.front() else { continue };
-            let of_network = self.held(who.network);
-            if best.as_ref().is_some_and(|((least, ..), _)| of_network > *least) {
+            let of_widest = self.held(who.widest());
+            if best.as_ref().is_some_and(|((least, ..), _)| of_widest > *least) {
                 continue;
             }
-            let order = (of_network, who.connection.map_or(0, |name| self.held(name)), *ticket);
+            let of_connection = who.connection.map_or(0, |name| self.held(name));
+            let order = (of_widest, self.held(who.network), of_connection, *ticket);
             if best.as_ref().is_none_or(|(least, _)| order < *least) && self.may_take(who) {
                 best = Some((order, *who));
             }
@@ -126,15 +128,15 @@ impl Table {
     fn displace(&mut self, who: &Identity) -> Option<Ticket> {
         let mut waiting: HashMap<Name, usize> = HashMap::new();
         for (other, line) in &self.lines {
-            *waiting.entry(other.network).or_default() += line.len();
+            *waiting.entry(other.widest()).or_default() += line.len();
         }
-        let own = waiting.get(&who.network).copied().unwrap_or(0);
+        let own = waiting.get(&who.widest()).copied().unwrap_or(0);
         let (most, count) = waiting.into_iter().max_by_key(|(_, count)| *count)?;
-        let network = if count > own + 1 { most } else { who.network };
-        let lines = self.lines.iter().filter(|(other, _)| other.network == network);
+        let network = if count > own + 1 { most } else { who.widest() };
+        let lines = self.lines.iter().filter(|(other, _)| other.widest() == network);
         let (victim, line) = lines.max_by_key(|(_, line)| line.len())?;
         let own = self.lines.get(who).map_or(0, VecDeque::len);
-        if network == who.network && line.len() <= own + 1 {
+        if network == who.widest() && line.len() <= own + 1 {
             return None;
         }
         let (victim, ticket) = (*victim, *line.back()?);
@@ -154,6 +156,35 @@ mod tests {
         let connection = u64::from(address) * 1000 + connection;
         let address = [192, 0, 2, address].into();
         Identity::of_request(address, &http::HeaderMap::new(), Some(connection))
+    }
+
+    /// A client of the `network`-th /64 of the `site`-th /48.
+    fn client_v6(site: u16, network: u16, connection: u64) -> Identity {
+        let address = std::net::Ipv6Addr::new(0x2001, 0xdb8, site, network, 0, 0, 0, 1).into();
+        Identity::of_request(address, &http::HeaderMap::new(), Some(connection))
+    }
+
+    /// A site has 65536 networks of 64 bits, and no more than an IPv4 address for all that.
+    #[test]
+    fn the_networks_of_one_site_leave_a_rest() {
+        let mut table = Table::new(1024, 4096);
+        for network in 0..4096 {
+            let who = client_v6(1, network, network.into());
+            if !table.take(&who) {
+                table.wait(&who);
+            }
+        }
+        assert_eq!(table.used(), 992);
+        assert!(table.take(&client_v6(2, 0, 5000)), "another site");
+        assert!((2..30).all(|newcomer| table.take(&client(newcomer, 0))), "and addresses of IPv4");
+        // It waits as one, too.
+        let mut table = Table::new(2, 8);
+        assert!(table.take(&client_v6(1, 0, 0)) && table.take(&client_v6(1, 1, 1)));
+        (2..10).for_each(|network| _ = table.wait(&client_v6(1, network, network.into())));
+        let (ticket, displaced) = table.wait(&client_v6(2, 0, 5000));
+        assert!(ticket.is_some() && displaced.is_some(), "it has most of the queue");
+        table.give_back(&client_v6(1, 0, 0));
+        assert_eq!(table.next().map(|(next, _)| next), ticket);
     }
 
     #[test]

@@ -134,6 +134,10 @@ impl Upstream {
                         instance.suspect();
                         instance.upload_failed(problem.status.as_u16());
                     }
+                    // The request itself may take long, and one client may send many of them: a probe decides.
+                    Ending::TimedOut if one.repeat == Repeat::Never && problem.fault == Fault::Registry => {
+                        instance.suspect();
+                    }
                     _ if problem.fault == Fault::Registry => {
                         instance.note(Evidence::Gone, &problem.message);
                     }

@@ -40,7 +40,7 @@ pub(super) enum Evidence {
     Answered,
     /// The instance answered 500 to a request that reads, or that begins an upload.
     Error,
-    /// There was no connection, nothing behind the proxy, or no answer within a request's bound.
+    /// There was no connection, nothing behind its proxy, or no answer within the bound of a request that reads.
     Gone,
     /// A probe found that the instance serves.
     Well,

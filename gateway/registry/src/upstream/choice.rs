@@ -34,14 +34,15 @@ impl View {
 /// The places in `views` of all instances, in the order in which they are to be tried.
 ///
 /// First come the usable instances: the home zone's, then the nearest, then in configured order. An instance
-/// that is due for another try is among them. Then come the others, the one whose failure is the oldest
-/// first. If none is usable, that one is tried nevertheless.
+/// that is due for another try is among them. Then come the others: those whose store serves before those whose store
+/// is known not to, and among these the one whose failure is the oldest first. If none is usable, that one is tried
+/// nevertheless.
 pub(super) fn order(views: &[View]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..views.len()).collect();
     order.sort_by_key(|place| {
         let view = &views[*place];
         let failed = if view.fine() { None } else { view.failed() };
-        (!view.fine(), failed, !view.home, view.far, *place)
+        (!view.fine(), !view.store_serves, failed, !view.home, view.far, *place)
     });
     order
 }
@@ -105,10 +106,10 @@ mod tests {
         }
 
         #[test]
-        fn of_the_others_the_least_recently_failed_comes_first(views in views()) {
+        fn of_the_others_a_store_that_serves_then_the_least_recently_failed_comes_first(views in views()) {
             let others: Vec<_> =
                 order(&views).into_iter().filter(|place| !views[*place].fine()).collect();
-            prop_assert!(others.is_sorted_by_key(|place| views[*place].failed()));
+            prop_assert!(others.is_sorted_by_key(|place| (!views[*place].store_serves, views[*place].failed())));
         }
 
         #[test]
@@ -119,8 +120,18 @@ mod tests {
             let mut after = views.clone();
             after[which].circuit = Circuit::Open(Instant::now() + Duration::from_secs(1000));
             prop_assert!(place(&after) >= before);
-            prop_assert_eq!(place(&after), Some(views.len() - 1));
+            let (serves, last) = (views[which].store_serves, place(&after));
+            let alike = (0..views.len()).filter(|other| views[*other].fine() || !serves || views[*other].store_serves);
+            prop_assert_eq!(last, Some(alike.count() - 1), "behind all but those whose store is known to be worse");
         }
+    }
+
+    /// Its store is what a push needs, and one failure may have been a hiccup.
+    #[test]
+    fn one_recent_failure_is_better_than_a_dead_store() {
+        let view = |store_serves, circuit| View { home: false, store_serves, far: 0, circuit };
+        let paused = view(true, Circuit::Open(Instant::now()));
+        assert_eq!(order(&[view(false, Circuit::Closed), paused]), [1, 0]);
     }
 
     #[test]

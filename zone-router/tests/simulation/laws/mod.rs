@@ -2,6 +2,8 @@
 
 mod chaos;
 mod noise;
+mod objects;
 mod ours;
 mod outage;
+mod readers;
 mod unseen;

@@ -11,7 +11,7 @@ use crate::trace::{Ending, Event};
 use crate::world::{History, Stalls, World};
 
 /// No zone was ever out of use.
-fn all_in_use(_: &World, history: &History) -> Verdict {
+pub(super) fn all_in_use(_: &World, history: &History) -> Verdict {
     let out = history.events.iter().find(|(_, event)| {
         matches!(event, Event::Leads { states, .. } if states.iter().any(|state| *state != "healthy"))
     });

@@ -1,0 +1,137 @@
+//! Objects that a zone does not give, while it may give others: pure, the time is passed in.
+//!
+//! One damaged object must not put a zone out of use, however often it is asked for. A zone that fails
+//! whatever is asked of it must be out of use as soon as ever.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use backends::Digest;
+use tokio::time::Instant;
+
+/// An object that has not failed for so long is forgotten.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// Remembered objects of one zone; beyond it, the forgotten are dropped, then each failure counts.
+const OBJECTS_MAX: usize = 256;
+
+/// So many objects that fail, and none that is given: it is the zone that fails, and each failure counts.
+const DISTINCT: usize = 3;
+
+/// An object that failed so often while others were given counts no more: fewer than the strikes that eject.
+const COUNTED_MAX: u8 = 2;
+
+/// Which objects a zone failed to give lately, at one stage of a read.
+#[derive(Debug, Default)]
+pub(crate) struct FailingObjects {
+    objects: HashMap<Digest, Failing>,
+    /// How many objects it has given.
+    given: u64,
+}
+
+#[derive(Debug)]
+struct Failing {
+    /// How often its failure counted.
+    counted: u8,
+    /// How many objects the zone had given when it last failed, …
+    given: u64,
+    /// … and when that was.
+    last: Instant,
+}
+
+impl FailingObjects {
+    /// The zone gave an object.
+    pub(crate) fn gave(&mut self, digest: &Digest) {
+        self.given += 1;
+        if !self.objects.is_empty() {
+            self.objects.remove(digest);
+        }
+    }
+
+    /// The zone failed to give an object; whether that counts against the zone. It does not if this object
+    /// failed before, and if either nothing else was asked for since, or others were given.
+    pub(crate) fn failed(&mut self, digest: Digest, now: Instant) -> bool {
+        let fresh = |object: &Failing| now.saturating_duration_since(object.last) < MEMORY;
+        if self.objects.len() >= OBJECTS_MAX {
+            self.objects.retain(|_, object| fresh(object));
+        }
+        if self.objects.len() >= OBJECTS_MAX && !self.objects.contains_key(&digest) {
+            return true;
+        }
+        let given = self.given;
+        let new = Failing { counted: 0, given, last: now };
+        let before = self.objects.insert(digest, new).filter(fresh);
+        let failing = self.objects.values().filter(|object| object.given == given && fresh(object));
+        let all_fail = failing.take(DISTINCT).count() == DISTINCT;
+        let counted = before.as_ref().map_or(0, |before| before.counted);
+        let again_in_vain = before.is_some_and(|before| before.given == given);
+        let counts = all_fail || (!again_in_vain && counted < COUNTED_MAX);
+        if let Some(object) = self.objects.get_mut(&digest) {
+            object.counted = counted.saturating_add(u8::from(counts)).min(COUNTED_MAX);
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn object(number: u8) -> Digest {
+        Digest::of(&[number])
+    }
+
+    #[test]
+    fn one_object_alone_counts_once_a_rest() {
+        let (mut objects, mut now) = (FailingObjects::default(), Instant::now());
+        assert!(objects.failed(object(0), now));
+        for _ in 0..10_000 {
+            now += MS * 33;
+            assert!(!objects.failed(object(0), now), "it fails, whatever others do");
+        }
+        now += MEMORY;
+        assert!(objects.failed(object(0), now));
+    }
+
+    #[test]
+    fn one_object_among_others_counts_twice() {
+        let (mut objects, mut now) = (FailingObjects::default(), Instant::now());
+        let mut counted = 0;
+        for _ in 0..1000 {
+            now += MS * 33;
+            counted += u8::from(objects.failed(object(0), now));
+            objects.gave(&object(1));
+        }
+        assert_eq!(counted, COUNTED_MAX);
+        objects.gave(&object(0));
+        assert!(objects.failed(object(0), now), "it was given meanwhile");
+    }
+
+    #[test]
+    fn where_nothing_is_given_all_count() {
+        let (mut objects, now) = (FailingObjects::default(), Instant::now());
+        for _ in 0..10 {
+            let counts = [0, 1, 2].map(|number| objects.failed(object(number), now));
+            assert!(counts[2] || counts == [true; 3]);
+        }
+        assert!([0, 1, 2].iter().all(|number| objects.failed(object(*number), now)));
+        objects.gave(&object(9));
+        assert!(objects.failed(object(3), now));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (mut objects, now) = (FailingObjects::default(), Instant::now());
+        let all = |objects: &mut FailingObjects, now| {
+            (0..OBJECTS_MAX * 2).for_each(|number| {
+                let digest = Digest::of(&number.to_le_bytes());
+                assert!(objects.failed(digest, now), "a zone with so many is not well");
+            });
+        };
+        all(&mut objects, now);
+        all(&mut objects, now + MEMORY);
+        assert_eq!(objects.objects.len(), OBJECTS_MAX);
+    }
+}

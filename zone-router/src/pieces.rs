@@ -1,0 +1,61 @@
+//! The body of one zone, read piece by piece; whose time that takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backends::{ByteStream, Result};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::time::Instant;
+
+use crate::lag::{Lag, Stopwatch};
+use crate::unread::Unread;
+use crate::wait::Bell;
+
+/// A body being read.
+pub(crate) struct Pieces {
+    body: ByteStream,
+    bell: Arc<Bell>,
+    /// When its latest piece was given, or it was opened.
+    gave_at: Instant,
+    unread: Unread,
+}
+
+/// What came of waiting for a piece.
+pub(crate) struct Next {
+    /// A piece, the end, or nothing in time.
+    pub(crate) piece: Option<Option<Result<Bytes>>>,
+    /// How long the zone was waited for. A client that takes its time is no fault.
+    pub(crate) waited: Duration,
+    pub(crate) watch: Stopwatch,
+    /// Whether a body that breaks here may do so because nobody here had read it for long.
+    pub(crate) left_unread: bool,
+}
+
+impl Pieces {
+    pub(crate) fn new(body: ByteStream) -> Self {
+        Self { body, bell: Bell::new(), gave_at: Instant::now(), unread: Unread::default() }
+    }
+
+    /// The next piece, within `stall` if that is given.
+    pub(crate) async fn next(&mut self, stall: Option<Duration>, lag: &Lag) -> Next {
+        let (watch, idle) = (lag.start(), self.gave_at.elapsed());
+        let body = &mut self.body;
+        let next = async move {
+            match stall {
+                Some(stall) => lag.within(stall, body.next()).await,
+                None => Some(body.next().await),
+            }
+        };
+        let (piece, waited) = self.bell.attend(next).await;
+        self.gave_at = Instant::now();
+        self.unread.waited(idle, &waited);
+        if let Some(Some(Ok(bytes))) = &piece {
+            self.unread.came(bytes.len() as u64);
+        }
+        let left_unread = self.unread.excuses(&waited);
+        // Lost time may be part of what was ours anyway.
+        let lost = watch.lost(lag).saturating_sub(waited.ours);
+        Next { piece, waited: waited.theirs.saturating_sub(lost), watch, left_unread }
+    }
+}

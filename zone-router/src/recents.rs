@@ -1,0 +1,80 @@
+//! What probes read of a zone: small blobs that it lately gave, and its store's own marker.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use backends::Digest;
+
+use crate::Blob;
+
+/// As many as failures that eject: bodies that fail one after the other are no single object's fault.
+const RECENTS_MAX: usize = 3;
+
+/// Small blobs that a zone lately gave, the latest first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recents(VecDeque<Arc<Blob>>);
+
+impl Recents {
+    /// The zone gave a blob.
+    pub(crate) fn gave(&mut self, blob: Arc<Blob>) {
+        self.0.retain(|other| other.digest != blob.digest);
+        self.0.push_front(blob);
+        self.0.truncate(RECENTS_MAX);
+    }
+
+    /// The latest.
+    pub(crate) fn latest(&self) -> Option<&Arc<Blob>> {
+        self.0.front()
+    }
+}
+
+/// Which of them the next probe reads.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    latest: Option<Digest>,
+    /// Past the last one it is what other zones gave, where that helps, and then the marker.
+    next: usize,
+}
+
+impl Turn {
+    /// What the next probe reads: the latest, unless that failed; `None` for the marker.
+    pub(crate) fn of<'a>(&mut self, recents: &'a Recents) -> Option<&'a Arc<Blob>> {
+        let latest = recents.latest().map(|blob| blob.digest);
+        if latest != self.latest || self.next > recents.0.len() + 1 {
+            (self.latest, self.next) = (latest, 0);
+        }
+        recents.0.get(self.next)
+    }
+
+    /// Whether what other zones gave has failed here too, or was given here as well.
+    pub(crate) fn is_past(&self, recents: &Recents, other: &Blob) -> bool {
+        self.next > recents.0.len() || recents.0.iter().any(|blob| blob.digest == other.digest)
+    }
+
+    /// A probe failed: the next one reads something else, as it may be this object that is ill.
+    pub(crate) fn failed(&mut self) {
+        self.next += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backends::Key;
+
+    use super::*;
+
+    #[test]
+    fn what_fails_is_not_read_again_at_once() {
+        let blob = |number: u8| Arc::new(Blob { digest: Digest::of(&[number]), key: Key::new("a") });
+        let (mut recents, mut turn) = (Recents::default(), Turn::default());
+        assert!(turn.of(&recents).is_none());
+        (0..9).chain([7]).for_each(|number| recents.gave(blob(number)));
+        for number in [Some(7), Some(8), Some(6), None, None, Some(7)] {
+            assert_eq!(turn.of(&recents).map(|blob| blob.digest), number.map(|number| blob(number).digest));
+            turn.failed();
+        }
+        assert!(turn.is_past(&recents, &blob(6)) && !turn.is_past(&recents, &blob(1)));
+        recents.gave(blob(8));
+        assert_eq!(turn.of(&recents).map(|blob| blob.digest), Some(blob(8).digest));
+    }
+}

@@ -1,0 +1,86 @@
+//! For how long nobody here read a body: pure, times are passed in.
+
+use std::time::Duration;
+
+use crate::wait::Waited;
+
+/// Stores close connections that take nothing for long. A body that we left unread for so long and that then
+/// breaks says nothing of its zone.
+const LEFT_UNREAD: Duration = Duration::from_secs(5);
+
+/// More than kernels and drivers hold between a store and us, in bytes: once so many came, the store has
+/// written since.
+const BETWEEN: u64 = 16 << 20;
+
+/// For how long one body was left unread, over its latest bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    lately: Duration,
+    /// Over the bytes before those.
+    before: Duration,
+    bytes: u64,
+}
+
+impl Unread {
+    /// Nobody asked for the next piece for `idle`; then it was waited for.
+    pub(crate) fn waited(&mut self, idle: Duration, waited: &Waited) {
+        self.lately += idle + waited.ours;
+    }
+
+    /// A piece came.
+    pub(crate) fn came(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if self.bytes >= BETWEEN {
+            (self.before, self.lately, self.bytes) = (self.lately, Duration::ZERO, 0);
+        }
+    }
+
+    /// Whether a break after this wait may be for that alone.
+    pub(crate) fn excuses(&self, waited: &Waited) -> bool {
+        self.before + self.lately >= LEFT_UNREAD && waited.theirs < LEFT_UNREAD
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const NONE: Waited = Waited { theirs: Duration::ZERO, ours: Duration::ZERO };
+
+    #[test]
+    fn what_lies_between_is_read_before_the_break_is_met() {
+        let mut unread = Unread::default();
+        unread.waited(60 * SECOND, &NONE);
+        for _ in 0..BETWEEN / 65536 {
+            unread.waited(Duration::ZERO, &NONE);
+            unread.came(65536);
+            assert!(unread.excuses(&NONE));
+        }
+        (0..BETWEEN / 65536).for_each(|_| unread.came(65536));
+        assert!(!unread.excuses(&NONE), "the store has written since");
+    }
+
+    #[test]
+    fn many_short_pauses_are_a_long_one() {
+        let mut unread = Unread::default();
+        for _ in 0..4 {
+            unread.waited(SECOND, &NONE);
+            unread.came(16 << 10);
+        }
+        assert!(!unread.excuses(&NONE));
+        unread.waited(Duration::ZERO, &Waited { theirs: Duration::ZERO, ours: SECOND });
+        assert!(unread.excuses(&NONE));
+        assert!(!unread.excuses(&Waited { theirs: LEFT_UNREAD, ours: Duration::ZERO }), "we waited in vain");
+    }
+
+    #[test]
+    fn who_reads_quickly_excuses_nothing() {
+        let mut unread = Unread::default();
+        for _ in 0..10_000 {
+            unread.waited(SECOND / 200, &NONE);
+            unread.came(64 << 10);
+        }
+        assert!(!unread.excuses(&NONE), "13 MB a second");
+    }
+}
