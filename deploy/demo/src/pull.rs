@@ -67,12 +67,12 @@ impl Pull {
     }
 
     /// The number of blobs from this source.
-    pub(crate) fn from(&self, place: &str) -> usize {
-        self.from_any(&[place])
+    pub(crate) fn count_from(&self, place: &str) -> usize {
+        self.count_from_any(&[place])
     }
 
     /// The number of blobs from one of these sources.
-    pub(crate) fn from_any(&self, places: &[&str]) -> usize {
+    pub(crate) fn count_from_any(&self, places: &[&str]) -> usize {
         self.blobs.iter().filter(|blob| places.contains(&&*blob.from)).count()
     }
 

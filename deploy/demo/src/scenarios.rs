@@ -101,14 +101,14 @@ pub(crate) async fn cold_pull(run: &mut DemoRun<'_>) -> Result<()> {
     // The nearest zone is measured, so on a busy machine it may not be the home zone.
     let zones = names(&run.fixture.site.zones);
     let passed = check_first_try(checks, "cold pull", &gateway)
-        & checks.equal("blobs from the zones, cold", gateway.wanted, gateway.from_any(&zones))
+        & checks.equal("blobs from the zones, cold", gateway.wanted, gateway.count_from_any(&zones))
         & checks.equal(
             "blobs that were read from the store in Cache-Status",
             gateway.wanted,
             gateway.confirmed(),
         );
     let quay_only_passed = check_first_try(checks, "pull from Quay only", &quay_only)
-        & checks.equal("blobs from home, Quay only", quay_only.wanted, quay_only.from(&home));
+        & checks.equal("blobs from home, Quay only", quay_only.wanted, quay_only.count_from(&home));
     run.rows.push(Row {
         step: "pull, nothing cached",
         gateway: SideResult { passed, measured: format!("{}, from {}", summary(&gateway), places(&gateway)) },
@@ -129,10 +129,10 @@ pub(crate) async fn warm_pull(run: &mut DemoRun<'_>) -> Result<()> {
     checks.claim("A cached blob is served from the cache, and no store is read.");
     let asked: usize = gateway.blobs.iter().map(|blob| blob.reads.len()).sum();
     let passed = check_first_try(checks, "warm pull", &gateway)
-        & checks.equal("blobs from the cache, warm", gateway.wanted, gateway.from("cache"))
+        & checks.equal("blobs from the cache, warm", gateway.wanted, gateway.count_from("cache"))
         & checks.equal("reads of the stores, warm", 0, asked);
     let quay_only_passed = check_first_try(checks, "second pull from Quay only", &quay_only)
-        & checks.equal("blobs from home again, Quay only", quay_only.wanted, quay_only.from(&home));
+        & checks.equal("blobs from home again, Quay only", quay_only.wanted, quay_only.count_from(&home));
     run.rows.push(Row {
         step: "pull again",
         gateway: SideResult { passed, measured: format!("{}, from {}", summary(&gateway), places(&gateway)) },
@@ -216,7 +216,7 @@ pub(crate) async fn pull_without_home(run: &mut DemoRun<'_>) -> Result<()> {
     checks.claim("If a zone's store is down and nothing is cached, pulls continue from the other zones.");
     let others = names(&run.fixture.site.zones[1..]);
     let passed = check_first_try(checks, "pull without the home zone", &gateway)
-        & checks.equal("blobs from the other zones", gateway.wanted, gateway.from_any(&others));
+        & checks.equal("blobs from the other zones", gateway.wanted, gateway.count_from_any(&others));
     checks.check(
         "a pull from Quay only without the home zone",
         "a failure",

@@ -245,7 +245,7 @@ struct Audit<'a> {
 }
 
 /// The result of one step.
-struct Step {
+struct StepResult {
     compared: Compared,
     /// The blobs of each zone.
     blobs: Vec<Count>,
@@ -284,7 +284,7 @@ impl Audit<'_> {
         folder.save()
     }
 
-    async fn step(&self, first: u8) -> anyhow::Result<Step> {
+    async fn step(&self, first: u8) -> anyhow::Result<StepResult> {
         let recent = recent(SystemTime::now(), self.options.min_age);
         let list = |zone: &Zone| {
             let (store, name) = (Arc::clone(&zone.store), Arc::clone(&zone.name));
@@ -313,7 +313,11 @@ impl Audit<'_> {
     }
 
     /// Compares the listings. Returns them too, because a deep audit reads some of their blobs.
-    fn compared(&self, listings: Vec<Listing>, rows: Option<&BlobRecords>) -> (Step, Vec<ZoneBlobs<'_>>) {
+    fn compared(
+        &self,
+        listings: Vec<Listing>,
+        rows: Option<&BlobRecords>,
+    ) -> (StepResult, Vec<ZoneBlobs<'_>>) {
         let mut strays = Vec::new();
         let mut blobs = Vec::new();
         let mut listed = Vec::new();
@@ -326,11 +330,11 @@ impl Audit<'_> {
         let mut compared = compare(&mut listed, rows);
         compared.findings.extend(strays);
         let hashed = vec![Count::default(); blobs.len()];
-        (Step { compared, blobs, hashed }, listed)
+        (StepResult { compared, blobs, hashed }, listed)
     }
 
     /// Reads the sample, and the blobs that have different sizes.
-    async fn read(&self, step: &mut Step, listed: Vec<ZoneBlobs<'_>>) {
+    async fn read(&self, step: &mut StepResult, listed: Vec<ZoneBlobs<'_>>) {
         let share = self.options.deep.unwrap_or(Percent::ZERO);
         let conflicting = &step.compared.conflicting;
         let mut reads = Vec::new();

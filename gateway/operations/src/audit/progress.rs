@@ -56,7 +56,7 @@ impl Progress {
         }
         bar.enable_steady_tick(TICK);
         let now = Instant::now();
-        ProgressLine { bar, plain: self.shown && !terminal, began: now, detail: now }
+        ProgressLine { bar, plain: self.shown && !terminal, began: now, last_line: now }
     }
 }
 
@@ -66,20 +66,20 @@ pub struct ProgressLine {
     bar: ProgressBar,
     plain: bool,
     began: Instant,
-    detail: Instant,
+    last_line: Instant,
 }
 
 impl ProgressLine {
     /// Sets the position. `message` gets the time since the start.
     pub fn at(&mut self, done: u64, message: impl FnOnce(Duration) -> String) {
         self.bar.set_position(done);
-        let plain = self.plain && self.detail.elapsed() >= LINE;
+        let plain = self.plain && self.last_line.elapsed() >= LINE;
         if self.plain && !plain {
             return;
         }
         let message = message(self.began.elapsed());
         if plain {
-            self.detail = Instant::now();
+            self.last_line = Instant::now();
             // Progress is not essential, so a closed standard error is ignored.
             let _ = writeln!(std::io::stderr(), "{message}");
         }

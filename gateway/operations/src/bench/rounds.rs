@@ -152,19 +152,19 @@ mod tests {
         let right = || example(Series::Registry, SizeClass::Small, 0, 1, 1);
         let failed = || Read { outcome: ReadOutcome::Failed("x".into()), ..right() };
         let absent = || Read { outcome: ReadOutcome::Absent, ..right() };
-        let mut states = PathState::default();
+        let mut state = PathState::default();
         for _ in 1..FAILURES_MAX {
-            states.count(&[failed(), failed()]);
+            state.count(&[failed(), failed()]);
         }
-        assert!(!states.stopped);
-        states.count(&[failed(), right()]);
+        assert!(!state.stopped);
+        state.count(&[failed(), right()]);
         for _ in 0..10 {
-            states.count(&[absent()]);
+            state.count(&[absent()]);
         }
-        assert!(!states.stopped);
+        assert!(!state.stopped);
         for _ in 0..FAILURES_MAX {
-            states.count(&[failed()]);
+            state.count(&[failed()]);
         }
-        assert!(states.stopped);
+        assert!(state.stopped);
     }
 }
