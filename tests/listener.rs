@@ -161,6 +161,25 @@ async fn a_slow_but_steady_http_2_reader_gets_it_all() -> Result<()> {
     Ok(())
 }
 
+/// Only the chunks would be taken off, and the registry would store what is still compressed.
+#[tokio::test]
+async fn a_transfer_coding_besides_chunked_is_refused() -> Result<()> {
+    let (site, gateway) = start(json!({})).await?;
+    for (coding, expected) in [("chunked", "HTTP/1.1 401"), ("gzip, chunked", "HTTP/1.1 501")] {
+        let mut stream = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+        let head = format!(
+            "POST /v2/{REPOSITORY}/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = vec![0; expected.len()];
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut answer));
+        read.await.context("no answer")??;
+        assert_eq!(String::from_utf8_lossy(&answer), expected, "{coding}");
+    }
+    assert_eq!(site.quay.record().count(&Method::POST, "/v2/"), 1);
+    Ok(())
+}
+
 /// Nobody but the gateway takes a body away from an answer to HEAD over HTTP/2.
 #[tokio::test]
 async fn errors_answer_head_over_http_2() -> Result<()> {

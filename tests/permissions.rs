@@ -209,6 +209,30 @@ async fn a_yes_is_for_all_that_the_registry_may_have_judged() -> Result<()> {
     Ok(())
 }
 
+/// HTTP/1.1 knows no white space around a value; over HTTP/2 it would arrive, and hide the token's end.
+#[tokio::test]
+async fn white_space_around_a_token_is_refused_over_http_2() -> Result<()> {
+    let stage = Stage::new().await?;
+    let client = tests::raw::client(&stage.gateway, "h2")?;
+    let url = format!("{}/v2/{SECRET}/blobs/{}", stage.gateway.url(), stage.digest());
+    let token = stage.token("admin", SECRET, json!({}))?;
+    for (before, after, expected) in [
+        ("", "", StatusCode::OK),
+        (" ", "", StatusCode::BAD_REQUEST),
+        ("\t", "", StatusCode::BAD_REQUEST),
+        ("", " ", StatusCode::BAD_REQUEST),
+    ] {
+        let value = format!("{before}Bearer {token}{after}");
+        let answer = client.get(&url).header("authorization", value).send().await?;
+        assert_eq!(
+            (answer.version(), answer.status()),
+            (http::Version::HTTP_2, expected),
+            "{before:?} {after:?}"
+        );
+    }
+    Ok(())
+}
+
 /// A deleted repository: the registry's no beats the cache as soon as a yes is forgotten.
 #[tokio::test]
 async fn a_deleted_repository_is_gone_within_the_memory_of_a_yes() -> Result<()> {

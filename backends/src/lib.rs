@@ -7,6 +7,7 @@ mod clock;
 pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod copy_source;
 mod dial;
 mod digest;
 mod error;
@@ -36,10 +37,10 @@ mod unusable;
 mod upload;
 mod urls;
 mod user_agent;
-mod whereabouts;
 
 pub use backoff::Backoff;
 pub use config::StoreConfig;
+pub use copy_source::CopySource;
 pub use dial::{dial, dial_any, reachable, shun};
 pub use digest::{Digest, DigestError, Hasher};
 pub use error::{Error, Kind, Result};
@@ -56,4 +57,3 @@ pub use store::{MARKER, Store};
 pub use transport::{Timeouts, Transport};
 pub use unusable::UnusableStore;
 pub use user_agent::{PROBES, as_probe};
-pub use whereabouts::Whereabouts;

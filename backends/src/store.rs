@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use crate::{Error, Key, Kind, Meta, Object, Result, Source, Whereabouts};
+use crate::{CopySource, Error, Key, Kind, Meta, Object, Result, Source};
 
 /// The object that Quay writes to see whether a store works (`storage/basestorage.py:validate`).
 pub const MARKER: &str = "_verify";
@@ -33,18 +33,19 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// match the source's digest are [`Kind::Corrupt`](crate::Kind::Corrupt) and never become visible).
     async fn put(&self, key: &Key, source: &Source) -> Result<()>;
 
-    /// Where an object lies, for another store that may [copy](Store::copy) it by itself; `None` where
-    /// none can. Says nothing of whether it is there.
-    fn whereabouts(&self, key: &Key) -> Option<Whereabouts> {
+    /// Where an object lies, for another store that may [copy](Store::copy) it by itself; `None` if no
+    /// store can. Does not say whether the object exists.
+    fn copy_source(&self, key: &Key) -> Option<CopySource> {
         let _ = key;
         None
     }
 
-    /// Has the store copy an object of `size` bytes to `key` by itself, so that its bytes do not pass
-    /// here: atomic, but **not verified**, so the caller proves the bytes before. `false`: it cannot copy from
-    /// there, or an object lies at `key`, which is never overwritten so; nothing was done. No store excludes
-    /// that one appears between the look and the copy.
-    async fn copy(&self, key: &Key, from: &Whereabouts, size: u64) -> Result<bool> {
+    /// Server-side copy: the store copies an object of `size` bytes to `key` by itself, so that its bytes do
+    /// not pass through this process. Atomic, but **not verified**: the caller proves the bytes before.
+    /// Returns `false`, and does nothing, if the store cannot copy from there, or if an object lies at
+    /// `key`: a server-side copy never overwrites. An object that appears between that check and the copy
+    /// may be overwritten all the same.
+    async fn copy(&self, key: &Key, from: &CopySource, size: u64) -> Result<bool> {
         let _ = (key, from, size);
         Ok(false)
     }

@@ -44,7 +44,7 @@ pub(crate) async fn may_read(
         return Ok(Verdict::Yes(yes));
     }
     let when = Instant::now();
-    let life = token_life::shortest(&headers, target.query(), SystemTime::now());
+    let life = token_life::shortest(&headers, target.query(), may_judge, SystemTime::now());
     let answer = ask(gateway, request, headers, blob, client).await?;
     if !gateway.registry.permits(answer.status(), answer.headers(), &blob.digest) {
         if answer.status() == StatusCode::NOT_FOUND {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::{ByteStream, Digest};
+use backends::Digest;
 use http::HeaderValue;
 use replication::FanOut;
 use tokio_util::task::TaskTracker;
 use zone_router::health::{Fault as ZoneFault, State};
-use zone_router::{Blob, Router};
+use zone_router::{Blob, Router, Verified};
 
 use crate::copies::ReadRepairs;
 use crate::copies::Sampler;
@@ -16,18 +16,17 @@ use crate::copies::SweepProgress;
 use crate::drains::Word;
 use crate::index_manifests::Queued;
 use crate::metrics::Metrics;
-use crate::metrics::{Sizes, when_proven};
+use crate::metrics::Sizes;
 use crate::permissions::Permissions;
 use blob_cache::Cache;
 use config::{RegistryKind, Settings};
 use limits::memory::Memory;
 use limits::pool::{Pool, PoolStatus};
 use quay_db::QuayDatabase;
-use registry::account::Reader;
-use registry::redirects::RedirectClient;
+use registry::service_account::Reader;
 use registry::upload_affinity::Uploads;
-use registry::upstream::{Does, InstanceId, Order, Store, Upstream};
-use registry::{Names, Registry};
+use registry::upstream::{InstanceId, Order, StoreState, StoreUse, Upstream};
+use registry::{Names, Registry, RegistryClient};
 
 /// The parts of a running gateway.
 #[derive(Debug)]
@@ -36,17 +35,18 @@ pub struct Gateway {
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) names: Names,
     pub(crate) upstream: Arc<Upstream>,
-    /// The registry as the gateway's own account reads it, where there is one.
+    /// The registry as the service account reads it, if there is one.
     pub(crate) reader: Option<Arc<Reader>>,
     /// Quay's database, where Quay is told of copies.
     pub(crate) database: Option<Arc<QuayDatabase>>,
     /// Which instance of the registry takes which push.
     pub(crate) uploads: Uploads,
-    pub(crate) follow: RedirectClient,
+    /// The registry, and the stores to which it redirects.
+    pub(crate) client: RegistryClient,
     pub(crate) permissions: Permissions,
     pub(crate) sizes: Sizes,
-    /// Blobs that are not kept and read whole because of a part, at once.
-    pub(crate) unkept_parts: Arc<Pool>,
+    /// Blobs that are not kept and are read whole because of a part, at once.
+    pub(crate) bypass_parts: Arc<Pool>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) router: Arc<Router>,
     pub(crate) word: Arc<Word>,
@@ -73,9 +73,9 @@ pub struct Gateway {
     pub(crate) targets: Vec<Arc<str>>,
 }
 
-/// Blobs that are not kept and read whole because of a part, at once: a client may take little and cause
+/// Blobs that are not kept and are read whole because of a part, at once: a client may take little and cause
 /// much.
-pub(crate) const UNKEPT_PARTS_MAX: usize = 16;
+pub(crate) const BYPASS_PARTS_MAX: usize = 16;
 
 /// For a namespace's own locations, while a client waits for its push.
 const REGIONS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -94,9 +94,9 @@ impl Gateway {
 
     /// The registry's instances for a request that reads or writes the store which an instance prefers;
     /// `kept`, which has the push that it is a part of, comes first.
-    pub(crate) fn by_store(&self, does: Does, kept: Option<InstanceId>) -> Order {
+    pub(crate) fn by_store(&self, does: StoreUse, kept: Option<InstanceId>) -> Order {
         let view = self.router.snapshot();
-        let store = |zone: &str| Store {
+        let store = |zone: &str| StoreState {
             serves: store_serves(self, zone),
             probe: view.zones.iter().find(|view| &*view.name == zone).and_then(|view| view.probe),
         };
@@ -139,19 +139,13 @@ impl Gateway {
         targets
     }
 
-    /// A body of `size` bytes; where the registry named another size and the body ends without an error,
-    /// that was wrong.
-    pub(crate) fn noting_sizes(
-        self: &Arc<Self>,
-        body: ByteStream,
-        digest: Digest,
-        size: Option<u64>,
-        registry: Option<u64>,
-    ) -> ByteStream {
-        match (size, registry) {
+    /// A body as it is. If the registry named another size and the body ends without an error, the registry
+    /// was wrong, and that is noted.
+    pub(crate) fn noting_sizes(self: &Arc<Self>, body: Verified, registry: Option<u64>) -> Verified {
+        match (body.size(), registry) {
             (Some(size), Some(said)) if size != said => {
-                let gateway = Arc::clone(self);
-                when_proven(body, move || {
+                let (gateway, digest) = (Arc::clone(self), *body.digest());
+                body.when_proven(move || {
                     gateway.sizes.contradicted(&gateway.metrics, digest, "registry", said, size);
                 })
             }

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use limits::memory::{Holder, Memory, Reservation, Use};
-use registry::account::{Reader, Trouble};
+use registry::service_account::{ReadError, Reader};
 use registry::{LocalBlob, children, local_blobs};
 
 /// Manifests fetched at once for one push.
@@ -123,7 +123,7 @@ impl Queued {
         let fetch = |digest: Digest| async move {
             match timeout_at(deadline, reader.manifest(repository, &digest.to_string())).await {
                 Ok(manifest) => (digest, manifest),
-                Err(_) => (digest, Err(Trouble::Busy(format!("not had within {} s", TIME.as_secs())))),
+                Err(_) => (digest, Err(ReadError::Busy(format!("not had within {} s", TIME.as_secs())))),
             }
         };
         let mut gathered = Gathered::default();
@@ -183,14 +183,14 @@ impl Gathered {
     }
 
     /// Takes a manifest in, and gives its own children.
-    fn take(&mut self, digest: &Digest, manifest: Result<Bytes, Trouble>, limit: usize) -> Vec<Digest> {
+    fn take(&mut self, digest: &Digest, manifest: Result<Bytes, ReadError>, limit: usize) -> Vec<Digest> {
         let read = match manifest {
             Ok(manifest) => {
                 self.bytes += manifest.len();
                 local_blobs(&manifest).and_then(|blobs| Ok((blobs, children(&manifest)?)))
             }
             // An index may be pushed without all of its manifests.
-            Err(Trouble::Absent(_)) => return Vec::new(),
+            Err(ReadError::Absent(_)) => return Vec::new(),
             Err(error) => {
                 self.found.missing.push(format!("{digest}: {error}"));
                 return Vec::new();
@@ -255,9 +255,9 @@ mod tests {
         assert!(gathered.admits(&digest(0)) && !gathered.admits(&digest(0)));
         let index = format!(r#"{{"manifests": [{{"digest": "{}"}}]}}"#, digest(1));
         assert_eq!(gathered.take(&digest(0), Ok(index.into()), 9), [digest(1)]);
-        assert!(gathered.take(&digest(1), Err(Trouble::Absent("404".into())), 9).is_empty());
+        assert!(gathered.take(&digest(1), Err(ReadError::Absent("404".into())), 9).is_empty());
         assert!(gathered.found.missing.is_empty());
-        gathered.take(&digest(2), Err(Trouble::Busy("503".into())), 9);
+        gathered.take(&digest(2), Err(ReadError::Busy("503".into())), 9);
         gathered.take(&digest(3), Ok("no manifest".into()), 9);
         assert_eq!(gathered.found.missing.len(), 2);
         let image =

@@ -28,18 +28,18 @@ async fn every_row_of_the_digest_gets_its_placement_once() -> Result<()> {
         stage.tables.add_blob(&digest, false).await?,
     );
     let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
-    ensure!(authority.must_prove(&job, &zone).await == Ok(true));
+    ensure!(authority.must_prove(&job, &zone).await?);
     let placed = || authority.placed(&job, &zone);
     // Several at once, as two replicas may.
     let (first, second, third) = tokio::join!(placed(), placed(), placed());
     for placed in [first, second, third] {
-        ensure!(placed == Ok(Placed::Kept), "{placed:?}");
+        ensure!(matches!(placed, Ok(Placed::Kept)), "{placed:?}");
     }
     for row in [one, two] {
         ensure!(stage.tables.locations(row).await? == ["zone-b"]);
     }
     ensure!(stage.tables.locations(old).await?.is_empty(), "a blob of old lies elsewhere");
-    ensure!(authority.must_prove(&job, &zone).await == Ok(false));
+    ensure!(!authority.must_prove(&job, &zone).await?);
     ensure!(stage.site.zone("zone-b").has(&digest));
     Ok(())
 }
@@ -59,7 +59,7 @@ async fn quays_own_lock_and_ours_exclude_each_other() -> Result<()> {
     tokio::time::sleep(Duration::from_millis(500)).await;
     ensure!(!waiting.is_finished() && stage.tables.locations(row).await?.is_empty(), "not under the lock");
     worker.release()?;
-    ensure!(waiting.await? == Ok(Placed::Kept));
+    ensure!(waiting.await?? == Placed::Kept);
     ensure!(stage.tables.locations(row).await? == ["zone-b"]);
     // And it was let go: the worker gets it at once, and others that wait hear of it.
     worker.acquire()?;
@@ -86,7 +86,7 @@ async fn while_a_placement_is_written_no_worker_has_the_lock() -> Result<()> {
     }
     stage.site.zone("zone-b").proxy().heal().await;
     let placed = placed.await?;
-    ensure!(placed == Ok(Placed::Kept) || placed.is_err(), "{placed:?}");
+    ensure!(matches!(placed, Ok(Placed::Kept) | Err(_)), "{placed:?}");
     ensure!(worker.try_acquire()?, "it is let go, however it ended");
     worker.release()
 }
@@ -100,14 +100,14 @@ async fn a_lock_that_is_held_too_long_or_away_is_an_error_and_places_nothing() -
     let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
     let mut worker = stage.redis.python_lock(&format!("BLOB_DELETE_{digest}"), 120)?;
     worker.acquire()?;
-    let held = authority.placed(&job, &zone).await.expect_err("held");
+    let held = authority.placed(&job, &zone).await.expect_err("held").to_string();
     ensure!(held.contains("is held by another"), "{held}");
     stage.redis.stop();
-    let away = authority.placed(&job, &zone).await.expect_err("away");
+    let away = authority.placed(&job, &zone).await.expect_err("away").to_string();
     ensure!(away.contains("Redis cannot be reached"), "{away}");
     ensure!(stage.tables.locations(row).await?.is_empty());
     stage.redis.go_on().await?;
-    ensure!(authority.placed(&job, &zone).await == Ok(Placed::Kept));
+    ensure!(authority.placed(&job, &zone).await? == Placed::Kept);
     Ok(())
 }
 
@@ -121,11 +121,11 @@ async fn a_copy_of_what_was_deleted_meanwhile_stays() -> Result<()> {
     stage.tables.collect(&digest).await?;
     stage.site.zone("zone-a").write(&digest, b"deleted")?;
     let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
-    ensure!(authority.placed(&job, &zone).await == Ok(Placed::Withdrawn));
+    ensure!(authority.placed(&job, &zone).await? == Placed::Withdrawn);
     ensure!(stage.site.zone("zone-a").has(&digest) && stage.site.zone("zone-b").has(&digest));
     // Gone: there is nothing to place.
     zone.store.delete(&job.blob.key).await?;
-    let gone = authority.placed(&job, &zone).await.expect_err("gone");
+    let gone = authority.placed(&job, &zone).await.expect_err("gone").to_string();
     ensure!(gone.contains("is gone again"), "{gone}");
     Ok(())
 }
@@ -137,10 +137,10 @@ async fn without_a_lock_placements_are_written_all_the_same() -> Result<()> {
     stage.redis.stop();
     let digest = copied(&stage, "old Quay").await?;
     let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
-    ensure!(authority.placed(&job, &zone).await == Ok(Placed::Withdrawn));
+    ensure!(authority.placed(&job, &zone).await? == Placed::Withdrawn);
     ensure!(stage.site.zone("zone-b").has(&digest));
     let row = stage.tables.add_blob(&digest, true).await?;
-    ensure!(authority.placed(&job, &zone).await == Ok(Placed::Kept));
+    ensure!(authority.placed(&job, &zone).await? == Placed::Kept);
     ensure!(stage.tables.locations(row).await? == ["zone-b"]);
     Ok(())
 }
@@ -153,12 +153,12 @@ async fn what_quay_does_not_know_is_an_error_and_what_is_not_its_own_is_left() -
     let (authority, _files) = stage.authority(&json!({})).await?;
     let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
     stage.tables.run("UPDATE imagestoragelocation SET name = 'zone-q' WHERE name = 'zone-b'").await?;
-    let unknown = authority.placed(&job, &zone).await.expect_err("no such location");
+    let unknown = authority.placed(&job, &zone).await.expect_err("no such location").to_string();
     ensure!(unknown.contains("Quay has no location zone-b"), "{unknown}");
     // A zone of the gateway's own file: Quay reads nothing there.
     let own = zone_router::Zone::new("zone-d", std::sync::Arc::clone(&zone.store));
-    ensure!(authority.must_prove(&job, &own).await == Ok(false));
-    ensure!(authority.placed(&job, &own).await == Ok(Placed::Kept));
+    ensure!(!authority.must_prove(&job, &own).await?);
+    ensure!(authority.placed(&job, &own).await? == Placed::Kept);
     Ok(())
 }
 
@@ -170,10 +170,10 @@ async fn a_database_that_is_away_is_waited_for() -> Result<()> {
     let row = stage.tables.add_blob(&digest, true).await?;
     let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, stage.zone("zone-b")?);
     stage.postgres.crash();
-    let away = authority.placed(&job, &zone).await.expect_err("away");
+    let away = authority.placed(&job, &zone).await.expect_err("away").to_string();
     ensure!(away.contains("cannot be reached") && !away.contains("correct-horse"), "{away}");
     stage.postgres.go_on().await?;
-    ensure!(authority.placed(&job, &zone).await == Ok(Placed::Kept));
+    ensure!(authority.placed(&job, &zone).await? == Placed::Kept);
     let tables = tests::real::QuayTables::again(&stage.postgres).await?;
     ensure!(tables.locations(row).await? == ["zone-b"]);
     Ok(())

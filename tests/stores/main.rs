@@ -11,11 +11,11 @@ mod radosgw_swift;
 mod s3;
 mod s3api;
 mod seaweedfs;
+mod server_side_copy;
 mod swift;
 mod swift_keystone;
 mod swift_tempauth;
 mod transfers;
-mod within;
 
 use std::sync::Arc;
 

@@ -32,6 +32,11 @@ async fn pulled_from(
     Ok((answer.status, told, gateway.log()))
 }
 
+/// Lets redirects lead to any port of loopback, where these tests have their stores.
+fn to_loopback() -> Value {
+    json!({"registry": {"redirects_to": ["127.0.0.1"]}})
+}
+
 fn store() -> Result<Stub> {
     Stub::start(|_, _| Says::new(StatusCode::OK, &[], BLOB))
 }
@@ -39,7 +44,7 @@ fn store() -> Result<Stub> {
 #[tokio::test]
 async fn a_store_beside_the_registry_is_followed() -> Result<()> {
     let store = store()?;
-    let (status, told, _) = pulled(format!("{}/bucket/key", store.url()), &json!({})).await?;
+    let (status, told, _) = pulled(format!("{}/bucket/key", store.url()), &to_loopback()).await?;
     assert_eq!(status, StatusCode::OK, "{told}");
     assert!(told.contains("registry-redirect"), "{told}");
     assert_eq!(store.record.count(&Method::GET, "/bucket/key"), 1);
@@ -58,6 +63,20 @@ async fn metadata_is_never_asked() -> Result<()> {
             assert!(why.iter().any(|why| log.contains(why)), "{host} {log}");
         }
     }
+    Ok(())
+}
+
+/// The registry is on loopback too, but at another port.
+#[tokio::test]
+async fn another_service_on_loopback_is_never_asked() -> Result<()> {
+    let store = store()?;
+    let by_name = format!("http://localhost:{}", store.server.address().port());
+    for place in [store.url(), by_name] {
+        let (status, told, log) = pulled(format!("{place}/bucket/key"), &json!({})).await?;
+        assert_eq!(status, StatusCode::BAD_GATEWAY, "{told}");
+        assert!(log.contains("it leads to loopback"), "{log}");
+    }
+    assert_eq!(store.record.all().len(), 0);
     Ok(())
 }
 
@@ -94,7 +113,7 @@ async fn what_was_found_elsewhere_is_not_told() -> Result<()> {
     for status in [StatusCode::IM_A_TEAPOT, StatusCode::OK] {
         let internal =
             Stub::start(move |_, _| Says::new(status, &[("x-internal", "TOPSECRET")], "TOPSECRET"))?;
-        let (said, told, log) = pulled(format!("{}/internal", internal.url()), &json!({})).await?;
+        let (said, told, log) = pulled(format!("{}/internal", internal.url()), &to_loopback()).await?;
         assert_eq!(said, StatusCode::BAD_GATEWAY, "{told}");
         let port = internal.server.address().port().to_string();
         for secret in ["TOPSECRET", "x-internal", "418", "9 bytes", &port] {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use backends::{ByteStream, Digest, Error, Hasher, Kind, Meta, Object, Proof};
+use backends::{Digest, Error, Hasher, Kind, Meta, Object, Proof};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ use crate::suspects::Suspects;
 use crate::tries::Tries;
 use crate::unsized_body::unsized_body;
 use crate::watch::Watch;
-use crate::{Blob, Policy, Settings, SizeClass, Zone};
+use crate::{Blob, Policy, Settings, SizeClass, Verified, Zone};
 
 /// Reads blobs from whichever zone is best and has them.
 #[derive(Debug)]
@@ -50,9 +50,8 @@ pub struct Reading {
     pub zone: Arc<str>,
     /// Whether home was asked and does not have it, so that a copy home is due.
     pub home_lacks_it: bool,
-    /// Its bytes. The chunk that completes it comes only if the digest of the whole is right; a
-    /// zone that breaks off, stalls or trickles is followed by another at the next byte.
-    pub body: ByteStream,
+    /// Its bytes. A zone that breaks off, stalls or trickles is followed by another at the next byte.
+    pub body: Verified,
 }
 
 impl fmt::Debug for Reading {
@@ -233,7 +232,7 @@ impl Router {
             Some(size) => Some(size),
             None => self.size_from_elsewhere(blob, expected).await,
         };
-        let (router, blob) = (Arc::clone(self), blob.clone());
+        let (router, digest, blob) = (Arc::clone(self), blob.digest, blob.clone());
         let body = match size {
             Some(size) => {
                 let proof = Proof::new(blob.digest, size, Hasher::new());
@@ -241,7 +240,7 @@ impl Router {
             }
             None => unsized_body(router, blob, won),
         };
-        Ok(Reading { size, zone, home_lacks_it, body })
+        Ok(Reading { size, zone, home_lacks_it, body: Verified::by_reader(body, digest, size) })
     }
 
     /// How long a blob is whose zone does not say so at `GET`: as long as the caller has heard, else as
@@ -258,9 +257,10 @@ impl Router {
     /// Goes on reading a blob whose first bytes `seen` saw pass. The first item tells whether any
     /// zone can.
     #[must_use]
-    pub fn resume(self: &Arc<Self>, blob: &Blob, size: u64, seen: Hasher) -> ByteStream {
+    pub fn resume(self: &Arc<Self>, blob: &Blob, size: u64, seen: Hasher) -> Verified {
         let proof = Proof::new(blob.digest, size, seen);
-        Read::resumed(Arc::clone(self), blob.clone(), proof).into_stream()
+        let rest = Read::resumed(Arc::clone(self), blob.clone(), proof).into_stream();
+        Verified::by_reader(rest, blob.digest, Some(size))
     }
 
     /// The zones to ask, best first. One read at a time has a zone on probation first.

@@ -139,7 +139,7 @@ pub(super) async fn failed_puts_over_another(suite: &Suite) -> Outcome {
 /// What a store copies by itself is not verified, so it never goes where something lies.
 pub(super) async fn copies_over(suite: &Suite) -> Outcome {
     let (from, to) = (suite.key("copied/from"), suite.key("copied/to"));
-    let Some(there) = suite.store.whereabouts(&from) else { return Ok(()) };
+    let Some(there) = suite.store.copy_source(&from) else { return Ok(()) };
     for size in suite.two_sizes() {
         let (bytes, older) = (noise(12, size), noise(13, 1234));
         suite.put(&from, &bytes).await?;

@@ -9,8 +9,8 @@ mod credentials;
 mod multipart;
 mod place;
 pub(crate) mod request;
+mod server_side_copy;
 mod sign;
-mod within;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::headers::range_header;
 use crate::pages::{Page, listing};
 use crate::store::get_nothing;
 use crate::upload::Upload;
-use crate::{Digest, Key, MARKER, Meta, Object, Result, Source, Store, Transport, Whereabouts};
+use crate::{CopySource, Digest, Key, MARKER, Meta, Object, Result, Source, Store, Transport};
 use client::{Call, Client};
 use credentials::Provider;
 use sign::Payload;
@@ -59,7 +59,7 @@ pub struct S3Store {
     copied_part: u64,
     bucket: String,
     /// What stores have that copy each other's objects.
-    kin: Option<Digest>,
+    copy_scope: Option<Digest>,
 }
 
 impl S3Store {
@@ -91,10 +91,10 @@ impl S3Store {
             single_put: SINGLE_PUT,
             part: PART,
             list_page: LIST_PAGE,
-            single_copy: within::SINGLE_COPY,
-            copied_part: within::COPIED_PART,
+            single_copy: server_side_copy::SINGLE_COPY,
+            copied_part: server_side_copy::COPIED_PART,
             bucket: config.bucket.clone(),
-            kin: within::kin(config).filter(|_| role.is_none()),
+            copy_scope: server_side_copy::scope(config).filter(|_| role.is_none()),
         })
     }
 
@@ -174,20 +174,22 @@ impl Store for S3Store {
         self.client.taught(|| self.put_single(key, source)).await
     }
 
-    fn whereabouts(&self, key: &Key) -> Option<Whereabouts> {
+    fn copy_source(&self, key: &Key) -> Option<CopySource> {
         let name = self.client.address.name(key).ok()?;
-        Some(Whereabouts::new(self.kin?, within::path(&self.bucket, &name)))
+        Some(CopySource::new(self.copy_scope?, server_side_copy::path(&self.bucket, &name)))
     }
 
-    async fn copy(&self, key: &Key, from: &Whereabouts, size: u64) -> Result<bool> {
-        let Some(from) = from.path(self.kin) else { return Ok(false) };
-        if size > self.single_copy && !within::may_be_parts(from) {
+    async fn copy(&self, key: &Key, from: &CopySource, size: u64) -> Result<bool> {
+        let Some(from) = from.path(self.copy_scope) else { return Ok(false) };
+        if size > self.single_copy && !server_side_copy::may_be_parts(from) {
             return Ok(false);
         }
         if self.client.head(key).await?.is_some() {
             return Ok(false);
         }
-        within::copy(&self.client, key, from, size, self.single_copy, self.copied_part).await.map(|()| true)
+        server_side_copy::copy(&self.client, key, from, size, self.single_copy, self.copied_part)
+            .await
+            .map(|()| true)
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {

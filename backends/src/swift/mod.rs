@@ -22,7 +22,7 @@ pub use config::{Access, Account, Domain, Identity, Login, Named, Service, Swift
 use crate::headers::range_header;
 use crate::store::get_nothing;
 use crate::upload::Upload;
-use crate::{Digest, Error, Key, Kind, MARKER, Meta, Object, Result, Source, Store, Transport, Whereabouts};
+use crate::{CopySource, Digest, Error, Key, Kind, MARKER, Meta, Object, Result, Source, Store, Transport};
 use client::{Call, Client};
 use segments::Made;
 
@@ -52,7 +52,7 @@ pub struct SwiftStore {
     segment: u64,
     list_page: usize,
     /// What stores have that copy each other's objects: the account, and who we are there.
-    kin: Option<Digest>,
+    copy_scope: Option<Digest>,
 }
 
 impl SwiftStore {
@@ -62,14 +62,14 @@ impl SwiftStore {
     /// [`Kind::Invalid`] if `ca_file` cannot be read, or temporary URLs have no account.
     pub fn new(config: &SwiftConfig, transport: &Transport) -> Result<Self> {
         let client = Arc::new(Client::new(config, transport)?);
-        let kin = match &config.access {
+        let copy_scope = match &config.access {
             Access::Login(login) => {
                 let text = format!("swift\n{login:?}\n{:?}\n{:?}", config.service, config.storage_url);
                 Some(Digest::of(text.as_bytes()))
             }
             Access::TempUrl(_) => None,
         };
-        Ok(Self { client, single_put: SINGLE_PUT, segment: SEGMENT, list_page: LIST_PAGE, kin })
+        Ok(Self { client, single_put: SINGLE_PUT, segment: SEGMENT, list_page: LIST_PAGE, copy_scope })
     }
 
     /// Writes objects of more than `threshold` bytes in segments of `segment` bytes, or of more
@@ -160,12 +160,12 @@ impl Store for SwiftStore {
         Ok(())
     }
 
-    fn whereabouts(&self, key: &Key) -> Option<Whereabouts> {
-        Some(Whereabouts::new(self.kin?, self.client.names.path(key).ok()?))
+    fn copy_source(&self, key: &Key) -> Option<CopySource> {
+        Some(CopySource::new(self.copy_scope?, self.client.names.path(key).ok()?))
     }
 
-    async fn copy(&self, key: &Key, from: &Whereabouts, size: u64) -> Result<bool> {
-        let Some(from) = from.path(self.kin) else { return Ok(false) };
+    async fn copy(&self, key: &Key, from: &CopySource, size: u64) -> Result<bool> {
+        let Some(from) = from.path(self.copy_scope) else { return Ok(false) };
         // A larger one would have to be segments, and theirs are the other container's.
         if size > self.single_put.min(self.client.max_file_size().await) {
             return Ok(false);

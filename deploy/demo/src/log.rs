@@ -10,7 +10,8 @@ use crate::screen::Screen;
 
 const FILE: &str = "demo.log";
 const QUIET: &str = "warn";
-const VERBOSE: &str = "warn,gateway=info,zone_router=info,backends=info";
+const VERBOSE: &str =
+    "warn,gateway=info,zone_router=info,replication=info,postgres_connection=info,backends=info";
 
 /// The number of log lines that are shown after a failure.
 const END_LINES: usize = 15;

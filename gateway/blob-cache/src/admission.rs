@@ -1,29 +1,29 @@
-//! Which blobs may come in, and whether others go for them: pure.
+//! Which blobs may come in, and whether they evict others: pure.
 
-/// A part of the cache that whole blobs leave free: room for blobs on their way in, so that none has to go
-/// before it is known whether anyone waits for them.
+/// One part in so many of the cache is left free by whole blobs. Fills use it, so that they evict nothing
+/// before it is known whether a client stays for them.
 const HEADROOM: u64 = 8;
 
-/// Blocks of the cache, and who has them.
+/// The blocks of the cache, and what has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Books {
-    /// In all.
+pub(super) struct Occupancy {
+    /// All blocks.
     pub(super) capacity: u64,
-    /// Of the index: whole blobs, and room kept for those that displace others.
+    /// Blocks of the index: whole blobs, and reservations of fills that evict others.
     pub(super) indexed: u64,
-    /// Of blobs on their way in beside the index.
+    /// Blocks of fills that come into the index when they are whole.
     pub(super) beside: u64,
 }
 
-/// Where a blob on its way in gets its room.
+/// Where a fill gets its space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// In the index, which has room.
+pub(super) enum Admission {
+    /// In the index, which has space.
     Free,
-    /// Beside the index, until it is whole.
+    /// Beside the index, until the blob is whole.
     Beside,
-    /// In the index, where the least recently used go for it.
-    Displacing,
+    /// In the index, which evicts the least recently used blobs.
+    Evicting,
 }
 
 /// Blocks that the index may hold.
@@ -31,25 +31,25 @@ pub(super) fn index_max(capacity: u64) -> u64 {
     capacity - if capacity > 1 { (capacity / HEADROOM).max(1) } else { 0 }
 }
 
-impl Books {
-    /// Where a blob of so many blocks gets room, if anywhere. `again` says that it was asked for before, or
-    /// is by several now: a single request displaces nothing.
-    pub(super) fn place(&self, blocks: u64, again: bool) -> Option<Place> {
+impl Occupancy {
+    /// Where a blob of so many blocks gets space, if anywhere. A blob evicts others only if it was asked for
+    /// before or several clients ask for it now (`asked_again`).
+    pub(super) fn admit(&self, blocks: u64, asked_again: bool) -> Option<Admission> {
         let free = self.capacity.saturating_sub(self.indexed + self.beside);
         let index = index_max(self.capacity);
         if blocks <= free && blocks <= index.saturating_sub(self.indexed) {
-            Some(Place::Free)
+            Some(Admission::Free)
         } else if blocks <= free {
-            Some(Place::Beside)
-        } else if again && blocks <= index && index + self.beside <= self.capacity {
-            Some(Place::Displacing)
+            Some(Admission::Beside)
+        } else if asked_again && blocks <= index && index + self.beside <= self.capacity {
+            Some(Admission::Evicting)
         } else {
             None
         }
     }
 
-    /// Whether a blob that came in beside the index is kept: where it displaces others, only if someone
-    /// stayed for it.
+    /// Whether a blob that came in beside the index is kept. If it evicts others, it is kept only if a client
+    /// stayed for it (`wanted`).
     pub(super) fn keeps(&self, blocks: u64, wanted: bool) -> bool {
         wanted || self.indexed + blocks <= index_max(self.capacity)
     }
@@ -65,7 +65,7 @@ mod tests {
 
     const CAPACITY: u64 = 100;
 
-    /// A cache as the books see it, oldest first.
+    /// A cache as admission sees it, oldest first.
     #[derive(Default)]
     struct Model {
         index: VecDeque<(u32, u64)>,
@@ -73,32 +73,32 @@ mod tests {
     }
 
     impl Model {
-        fn books(&self) -> Books {
+        fn occupancy(&self) -> Occupancy {
             let sum = |blobs: &mut dyn Iterator<Item = &(u32, u64)>| blobs.map(|(_, blocks)| blocks).sum();
             let (indexed, beside) = (sum(&mut self.index.iter()), sum(&mut self.beside.iter()));
-            Books { capacity: CAPACITY, indexed, beside }
+            Occupancy { capacity: CAPACITY, indexed, beside }
         }
 
         fn insert(&mut self, name: u32, blocks: u64) {
             self.index.push_back((name, blocks));
-            while self.books().indexed > index_max(CAPACITY) {
+            while self.occupancy().indexed > index_max(CAPACITY) {
                 self.index.pop_front();
             }
         }
 
-        fn begin(&mut self, name: u32, blocks: u64, again: bool) -> Option<Place> {
-            let place = self.books().place(blocks, again);
-            match place {
-                Some(Place::Free | Place::Displacing) => self.insert(name, blocks),
-                Some(Place::Beside) => self.beside.push((name, blocks)),
+        fn begin(&mut self, name: u32, blocks: u64, again: bool) -> Option<Admission> {
+            let admission = self.occupancy().admit(blocks, again);
+            match admission {
+                Some(Admission::Free | Admission::Evicting) => self.insert(name, blocks),
+                Some(Admission::Beside) => self.beside.push((name, blocks)),
                 None => {}
             }
-            place
+            admission
         }
 
         fn end(&mut self, at: usize, wanted: bool) {
             let (name, blocks) = self.beside[at];
-            if self.books().keeps(blocks, wanted) {
+            if self.occupancy().keeps(blocks, wanted) {
                 self.insert(name, blocks);
             }
             self.beside.remove(at);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_pull_that_stays_to_the_end_is_kept_and_displaces_the_oldest() {
+    fn a_first_pull_that_stays_to_the_end_is_kept_and_evicts_the_oldest() {
         let mut model = Model::default();
         for name in 0..50 {
             assert!(model.begin(name, 10, false).is_some(), "blob {name}");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     proptest! {
-        /// The cache is never over its size, whoever comes, stays or leaves.
+        /// The cache is never over its size, whichever clients come, stay or leave.
         #[test]
         fn never_over_its_size(
             steps in proptest::collection::vec((1..=CAPACITY, any::<bool>(), any::<bool>()), 1..100),
@@ -131,15 +131,15 @@ mod tests {
                 } else if !model.beside.is_empty() {
                     model.end(0, yes);
                 }
-                let books = model.books();
-                prop_assert!(books.indexed + books.beside <= CAPACITY, "{books:?}");
-                prop_assert!(books.indexed <= index_max(CAPACITY));
+                let occupancy = model.occupancy();
+                prop_assert!(occupancy.indexed + occupancy.beside <= CAPACITY, "{occupancy:?}");
+                prop_assert!(occupancy.indexed <= index_max(CAPACITY));
             }
         }
 
-        /// Requests of one client each that leave at once displace nothing.
+        /// Requests of one client each that leave at once evict nothing.
         #[test]
-        fn single_requests_that_leave_displace_nothing(
+        fn single_requests_that_leave_evict_nothing(
             kept in proptest::collection::vec(1..20_u64, 1..12),
             passing in proptest::collection::vec(1..=CAPACITY, 1..50),
         ) {

@@ -7,33 +7,33 @@ use tokio::sync::watch;
 /// Bytes of one unit of weight: moka weighs in 32 bits, and 2^32 of these are 16 TiB.
 const BLOCK: u64 = 4096;
 
-/// A blob in the index: whole, or room kept for one on its way in.
+/// A blob in the index: whole, or a reservation for one on its way in.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) size: u64,
     whole: AtomicBool,
-    /// For a file that has to be proven before it is served.
-    trial: Option<Box<Trial>>,
+    /// For a file that must be hashed before it is served.
+    recheck: Option<Box<Recheck>>,
 }
 
-/// The proof of one file, under way or ended.
+/// The hashing of one file after a reboot: not begun, under way or ended.
 #[derive(Debug)]
-pub(super) struct Trial {
+pub(super) struct Recheck {
     begun: AtomicBool,
     verdict: watch::Sender<Option<bool>>,
 }
 
 impl Entry {
-    /// Room for a blob on its way in.
-    pub(super) fn room(size: u64) -> Self {
-        Self { size, whole: AtomicBool::new(false), trial: None }
+    /// For a blob on its way in.
+    pub(super) fn reserved(size: u64) -> Self {
+        Self { size, whole: AtomicBool::new(false), recheck: None }
     }
 
     /// A file that a restart found.
     pub(super) fn found(size: u64, trusted: bool) -> Self {
-        let trial = (!trusted)
-            .then(|| Box::new(Trial { begun: AtomicBool::new(false), verdict: watch::Sender::new(None) }));
-        Self { size, whole: AtomicBool::new(true), trial }
+        let recheck = (!trusted)
+            .then(|| Box::new(Recheck { begun: AtomicBool::new(false), verdict: watch::Sender::new(None) }));
+        Self { size, whole: AtomicBool::new(true), recheck }
     }
 
     pub(super) fn is_whole(&self) -> bool {
@@ -44,14 +44,14 @@ impl Entry {
         self.whole.store(true, Ordering::Release);
     }
 
-    /// The trial that still stands between this file and its readers.
-    pub(super) fn trial(&self) -> Option<&Trial> {
-        self.trial.as_deref().filter(|trial| *trial.verdict.borrow() != Some(true))
+    /// The recheck that this file must pass before it is served.
+    pub(super) fn recheck(&self) -> Option<&Recheck> {
+        self.recheck.as_deref().filter(|recheck| *recheck.verdict.borrow() != Some(true))
     }
 
-    /// Whole, and to be trusted.
+    /// Whether it is whole and trusted.
     pub(super) fn is_servable(&self) -> bool {
-        self.is_whole() && self.trial().is_none()
+        self.is_whole() && self.recheck().is_none()
     }
 
     /// Its weight in blocks.
@@ -60,21 +60,23 @@ impl Entry {
     }
 }
 
-impl Trial {
-    /// Whether the caller is the one to hold it.
+impl Recheck {
+    /// Whether the caller is the one to do it.
     pub(super) fn begin(&self) -> bool {
         !self.begun.swap(true, Ordering::AcqRel)
     }
 
-    /// It could not be held just now; the next reader may try again.
-    pub(super) fn adjourn(&self) {
+    /// It could not be done now; the next reader may try again.
+    pub(super) fn postpone(&self) {
         self.begun.store(false, Ordering::Release);
     }
 
+    /// Tells all who wait whether the file is right.
     pub(super) fn end(&self, right: bool) {
         self.verdict.send_replace(Some(right));
     }
 
+    /// Whether the file is right, once that is known.
     pub(super) fn verdict(&self) -> watch::Receiver<Option<bool>> {
         self.verdict.subscribe()
     }

@@ -10,11 +10,11 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 
-use super::outcome::CachedBlob;
+use crate::cached_blob::CachedBlob;
 use gateway_http::BodyError;
 
-/// Streams a range of a complete blob. Reads from the page cache happen in place; only the disk
-/// is waited for on another thread.
+/// Streams a range of a whole blob. Reads from the page cache happen in place; only reads from the disk use
+/// another thread.
 pub struct FileBody {
     blob: CachedBlob,
     left: Range<u64>,

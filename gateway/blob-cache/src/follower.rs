@@ -1,184 +1,220 @@
 //! A client that reads behind a fill, all of the blob or a part.
 
+use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use backends::ByteStream;
+use backends::{ByteStream, Error, Hasher, Kind};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::watch;
+use zone_router::{NotOpened, Verified};
 
-use super::demand::Asked;
-use super::fill::{Failure, Fill, Head, Opened, Phase};
-use super::part::proven_part;
-use gateway_http::BodyError;
+use crate::bypass::Bypass;
+use crate::demand::Request;
+use crate::fill::{Failure, Fill, Head, Phase, Presence};
+use crate::part::part_of;
 
-/// One reader of a fill. The last byte of what it reads, be it all or a part, comes only when the blob is
-/// proven.
-pub struct Follower {
-    fill: Arc<Fill>,
+/// A client's place in a fill, from before its source is open.
+pub struct Join {
     phase: watch::Receiver<Phase>,
-    asked: Option<Asked>,
+    presence: Presence,
+    request: Request,
 }
 
-impl std::fmt::Debug for Follower {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Follower").finish_non_exhaustive()
+/// One reader of a fill that is open. The last byte of what it reads, all of the blob or a part, comes only
+/// when the blob is proven.
+pub struct Follower {
+    head: Arc<Head>,
+    phase: watch::Receiver<Phase>,
+    _presence: Presence,
+    request: Request,
+}
+
+/// Why a fill that was joined gives no bytes.
+#[derive(Debug)]
+pub enum NoFill {
+    /// No zone gave the blob.
+    NotOpened(Arc<NotOpened>),
+    /// The blob is not kept.
+    Bypass(Bypass),
+    /// The fill broke before its first byte. Another one may be started.
+    Broken(Arc<str>),
+}
+
+/// Why a follower's bytes ended early.
+#[derive(Debug)]
+pub enum Interrupted {
+    /// The blob cannot be completed with the right bytes.
+    Broken(Arc<str>),
+    /// The cache's disk failed; the rest can be read from elsewhere.
+    Disk(Remainder),
+}
+
+/// What a follower still has to read when the cache's disk has failed.
+pub struct Remainder {
+    follower: Follower,
+    seen: Arc<Hasher>,
+    left: Range<u64>,
+}
+
+impl fmt::Debug for Join {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Join").field("fill", &self.presence).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower").field("from", &self.head.from).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Remainder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remainder").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl Join {
+    pub(super) fn new(fill: &Arc<Fill>, request: Request) -> Self {
+        Self { phase: fill.phase.subscribe(), presence: Presence::new(Arc::clone(fill)), request }
+    }
+
+    /// Waits until the source is open and the blob has its place in the cache.
+    ///
+    /// # Errors
+    /// There is nothing to follow: [`NoFill`] says why.
+    pub async fn follow(mut self) -> Result<Follower, NoFill> {
+        loop {
+            let phase = self.phase.borrow_and_update().clone();
+            match phase {
+                Phase::Opening => {}
+                Phase::Filling(head, _) | Phase::Whole(head) => {
+                    let Self { phase, presence, request } = self;
+                    return Ok(Follower { head, phase, _presence: presence, request });
+                }
+                Phase::Failed(Failure::NotOpened(why)) => return Err(NoFill::NotOpened(why)),
+                Phase::Failed(Failure::Bypassed(reason)) => {
+                    return Err(NoFill::Bypass(Bypass::new(reason, self.request)));
+                }
+                Phase::Failed(Failure::Broken(why)) => return Err(NoFill::Broken(why)),
+                Phase::Failed(Failure::Disk { .. }) => {
+                    return Err(NoFill::Broken("the cache's disk fails".into()));
+                }
+            }
+            // The sender lives as long as the fill, and the fill as long as its followers.
+            let _ = self.phase.changed().await;
+        }
     }
 }
 
 impl Follower {
-    pub(super) fn new(fill: &Arc<Fill>) -> Self {
-        fill.reader_came();
-        Self { fill: Arc::clone(fill), phase: fill.phase.subscribe(), asked: None }
+    /// The blob's size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.head.blob.size
     }
 
-    /// Stands for this request.
-    pub(super) fn asking(mut self, asked: Asked) -> Self {
-        self.asked = Some(asked);
-        self
+    /// Where the bytes come from, as the writer named it.
+    #[must_use]
+    pub fn source(&self) -> &Arc<str> {
+        &self.head.from
     }
 
-    /// Waits until the blob is open; then [`Follower::size`] and [`Follower::source`] are known.
-    pub(super) async fn opened(&mut self) -> Result<(), Failure> {
+    /// These bytes of the blob, as they come in; an error is the last item.
+    pub fn into_stream(
+        self,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes, Interrupted>> + Send + 'static {
+        let left = range.start..range.end.min(self.size());
+        stream::unfold(Some((self, left)), |state| async move {
+            let (mut follower, mut left) = state?;
+            if left.is_empty() {
+                return None;
+            }
+            let read = match follower.readable(&left).await {
+                Ok(readable) => follower.read(left.start..readable).await,
+                Err(Failure::Disk { seen }) => {
+                    return Some((Err(Interrupted::Disk(Remainder { follower, seen, left })), None));
+                }
+                Err(failure) => Err(failure.to_string().into()),
+            };
+            match read {
+                Ok(bytes) => {
+                    left.start += bytes.len() as u64;
+                    Some((Ok(bytes), Some((follower, left))))
+                }
+                Err(why) => Some((Err(Interrupted::Broken(why)), None)),
+            }
+        })
+    }
+
+    /// Waits for a byte of `left`: how far it can be read now.
+    async fn readable(&mut self, left: &Range<u64>) -> Result<u64, Failure> {
         loop {
-            match &*self.phase.borrow_and_update() {
-                Phase::Opening => {}
-                Phase::Filling(_) | Phase::Whole => return Ok(()),
+            let readable = match &*self.phase.borrow_and_update() {
+                Phase::Opening => 0,
+                // The last byte is withheld until the digest is proven.
+                Phase::Filling(_, written) => (*written).min(left.end - 1),
+                Phase::Whole(_) => left.end,
+                Phase::Failed(Failure::Disk { seen }) => match seen.bytes().min(left.end - 1) {
+                    readable if left.start < readable => readable,
+                    _ => return Err(Failure::Disk { seen: Arc::clone(seen) }),
+                },
                 Phase::Failed(failure) => return Err(failure.clone()),
+            };
+            if left.start < readable {
+                return Ok(readable);
             }
             // The sender lives as long as the fill, and the fill as long as its followers.
             let _ = self.phase.changed().await;
         }
     }
 
-    /// The stream of a blob that is not kept: for the first who asks.
-    pub(super) fn take_unkept(&self) -> Option<Opened> {
-        self.fill.unkept.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn head(&self) -> Option<&Head> {
-        self.fill.head.get()
-    }
-
-    /// The blob's size in bytes.
-    pub fn size(&self) -> u64 {
-        self.head().map_or(0, |head| head.blob.size)
-    }
-
-    /// Where it comes from.
-    pub fn source(&self) -> Arc<str> {
-        self.head().map_or_else(|| "".into(), |head| Arc::clone(&head.from))
-    }
-
-    /// These bytes of the blob, as they come in.
-    pub fn into_stream(
-        self,
-        range: Range<u64>,
-    ) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static {
-        let left = range.start..range.end.min(self.size());
-        let tail = Tail { follower: self, left, rest: None, is_cut: false };
-        stream::unfold(Some(tail), |tail| async move {
-            let mut tail = tail?;
-            match tail.next().await {
-                Ok(Some(bytes)) => Some((Ok(bytes), Some(tail))),
-                Ok(None) => None,
-                Err(error) => Some((Err(error), None)),
-            }
-        })
+    async fn read(&self, range: Range<u64>) -> Result<Bytes, Arc<str>> {
+        self.head.blob.read(&range).await.map_err(|error| format!("the cache's disk: {error}").into())
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        if let Some(asked) = &mut self.asked
-            && matches!(*self.phase.borrow(), Phase::Whole)
-        {
-            asked.served();
+        if matches!(*self.phase.borrow(), Phase::Whole(_)) {
+            self.request.served();
         }
-        self.fill.reader_left();
     }
 }
 
-/// A body under way.
-struct Tail {
-    follower: Follower,
-    left: Range<u64>,
-    /// What is left past a failed disk.
-    rest: Option<ByteStream>,
-    /// Whether that is the part that is wanted, no longer all of the blob's rest.
-    is_cut: bool,
-}
-
-impl Tail {
-    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
-        while !self.left.is_empty() {
-            let phase = self.follower.phase.borrow_and_update().clone();
-            let readable = match phase {
-                Phase::Opening => 0,
-                // The last byte is withheld until the digest is proven.
-                Phase::Filling(written) => written.min(self.left.end - 1),
-                Phase::Whole => self.left.end,
-                Phase::Failed(Failure::Disk { seen }) => match seen.bytes().min(self.left.end - 1) {
-                    readable if self.left.start < readable => readable,
-                    _ => return self.past_the_disk(seen).await,
-                },
-                Phase::Failed(failure) => return Err(BodyError::Blob(failure.to_string())),
-            };
-            if self.left.start < readable {
-                return self.read(readable).await.map(Some);
-            }
-            // The sender lives as long as the fill, and the fill as long as its followers.
-            let _ = self.follower.phase.changed().await;
-        }
-        Ok(None)
+impl Remainder {
+    /// The hash of the bytes before those that [`Remainder::continue_with`] needs.
+    #[must_use]
+    pub fn seen(&self) -> &Hasher {
+        &self.seen
     }
 
-    async fn read(&mut self, readable: u64) -> Result<Bytes, BodyError> {
-        let Some(head) = self.follower.head() else {
-            return Err(BodyError::Blob("the fill was never open".into()));
-        };
-        let left = self.left.start..readable;
-        let read = match head.blob.read_now(&left) {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => head.blob.read_from_disk(&left).await,
-            Err(error) => Err(error),
-        };
-        let bytes = read.map_err(|error| BodyError::Blob(format!("the cache's disk: {error}")))?;
-        self.left.start += bytes.len() as u64;
-        Ok(bytes)
+    /// The blob's size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.follower.size()
     }
 
-    async fn past_the_disk(&mut self, seen: backends::Hasher) -> Result<Option<Bytes>, BodyError> {
-        let resume = || self.follower.head().and_then(|head| head.resume.clone());
-        let failed = || BodyError::Blob("the cache's disk failed".into());
-        let at = seen.bytes();
-        let rest = match &mut self.rest {
-            Some(rest) => rest,
-            None => {
-                let rest = resume().ok_or_else(failed)?(seen);
-                self.rest.insert(rest)
-            }
-        };
-        if self.left.start < at {
-            // All but the last byte was in the file, and so is that: only the proof is missing.
-            while let Some(piece) = rest.next().await {
-                piece.map_err(|error| BodyError::Blob(error.to_string()))?;
-            }
-            return self.read(self.left.end).await.map(Some);
+    /// The bytes that are still to be read, with the rest of the blob after [`Remainder::seen`] from
+    /// elsewhere.
+    #[must_use]
+    pub fn continue_with(self, rest: Verified) -> ByteStream {
+        let at = self.seen.bytes();
+        if self.left.start >= at {
+            return part_of(rest, at, self.left);
         }
-        if !self.is_cut {
-            let whole = std::mem::replace(rest, stream::empty().boxed());
-            *rest = proven_part(whole, at, self.left.clone());
-            self.is_cut = true;
+        // All but the last byte was in the file, and so is that byte: only the proof is missing.
+        stream::once(self.last_byte(rest)).boxed()
+    }
+
+    async fn last_byte(self, mut rest: Verified) -> backends::Result<Bytes> {
+        while let Some(piece) = rest.next().await {
+            piece?;
         }
-        match rest.next().await {
-            Some(Ok(bytes)) => {
-                self.left.start += bytes.len() as u64;
-                Ok(Some(bytes))
-            }
-            Some(Err(error)) => Err(BodyError::Blob(error.to_string())),
-            None => Err(BodyError::Blob("the rest ended early".into())),
-        }
+        let read = self.follower.read(self.left).await;
+        read.map_err(|why| Error::new(Kind::Unavailable, why.to_string()))
     }
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use backends::Digest;
 
-/// Blobs are private: whoever may read them is decided by the registry, not by the file system.
+/// Blobs are private: the registry decides who may read them, not the file system.
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
@@ -62,7 +62,7 @@ impl Layout {
         below(&self.blobs(), digest)
     }
 
-    /// Where a blob lies that has to be read again before it is served.
+    /// Where a blob lies that must be hashed again before it is served.
     pub(super) fn unproven(&self, digest: &Digest) -> PathBuf {
         below(&self.unproven_blobs(), digest)
     }
@@ -91,8 +91,8 @@ impl Layout {
         Ok(())
     }
 
-    /// After a restart of the machine, puts all blobs aside to be proven again: what a process
-    /// wrote survives its death, but files that were never synced may not survive a loss of power.
+    /// After a reboot, puts all blobs aside to be hashed again. What a process wrote survives its death, but
+    /// files that were never synced may not survive a loss of power.
     pub(super) fn distrust_other_boots(&self) -> io::Result<()> {
         let record = self.root.join("boot_id");
         // Absent outside Linux proper: then every file is read before it is trusted.
@@ -109,8 +109,8 @@ impl Layout {
         fs::write(&record, now)
     }
 
-    /// Removes what an earlier process left half done, and files whose size alone shows that they are wrong,
-    /// and lists what is whole, least recently written first.
+    /// Removes what an earlier process left half done, and files whose size alone shows that they are wrong.
+    /// Lists what is whole, least recently written first.
     pub(super) fn recover(&self) -> io::Result<Vec<Found>> {
         for entry in fs::read_dir(self.partials())? {
             let path = entry?.path();
@@ -134,7 +134,7 @@ impl Layout {
                     }
                     Some(_) => fs::remove_file(&path)?,
                     None => {
-                        tracing::warn!(path = %path.display(), "a stranger in the cache's folder is left alone")
+                        tracing::warn!(path = %path.display(), "an unknown file in the cache's folder is ignored")
                     }
                 }
             }

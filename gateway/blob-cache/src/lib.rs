@@ -1,35 +1,36 @@
-//! The disk cache: whole, proven blobs as files named by their digest.
-//!
-//! moka is the index and decides what goes; the files are the truth, and a restart reads them
-//! again. A blob on its way in is a [`Fill`](fill::Fill): one task that streams from a zone and
-//! writes, and any number of clients that read behind it.
+#![doc = include_str!("../README.md")]
 
 mod admission;
-mod at_hand;
+mod bypass;
+mod cache;
+mod cached_blob;
+mod cleanup;
+mod copy_source;
 mod demand;
+mod directory_lock;
+mod disk;
 mod entry;
 mod file_body;
-mod files;
 mod fill;
 mod follower;
 mod layout;
-mod lock;
-mod outcome;
+mod lookup;
 mod part;
-mod prove;
-pub mod proven;
-mod reaper;
-mod room;
-mod store;
+mod recheck;
+mod reservation;
+mod space;
 #[cfg(test)]
 mod tests;
+mod writer;
 
-pub use at_hand::AtHand;
+pub use bypass::{Bypass, BypassReason};
+pub use cache::{Cache, CacheStatus};
+pub use cached_blob::CachedBlob;
+pub use copy_source::CopySource;
+pub use directory_lock::DirectoryLock;
+pub use disk::Disk;
 pub use file_body::FileBody;
-pub use fill::{Opened, Origin, Resume};
-pub use follower::Follower;
-pub use lock::DirectoryLock;
-pub use outcome::CacheStatus;
-pub use outcome::{CachedBlob, Filled, Lookup, NotKept};
-pub use part::proven_part;
-pub use store::Cache;
+pub use follower::{Follower, Interrupted, Join, NoFill, Remainder};
+pub use lookup::Lookup;
+pub use part::part_of;
+pub use writer::{NotKept, Writer};

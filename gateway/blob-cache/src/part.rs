@@ -4,14 +4,23 @@ use std::ops::Range;
 
 use backends::{ByteStream, Error, Kind, Result};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
+use zone_router::Verified;
 
-/// The bytes of `range` out of a body that begins at byte `at` of a blob and ends without an error only
-/// if the blob is proven. The part's last byte comes after that end, so that no part is completed before
-/// the digest of the whole was checked.
+/// The bytes of `range` out of a body that begins at byte `at` of a blob. The part's last byte comes after the
+/// body's end, so that no part is completed before the digest of the whole is checked.
 ///
-/// The range is not empty and begins at `at` or later.
-pub fn proven_part(body: ByteStream, at: u64, range: Range<u64>) -> ByteStream {
+/// The range must not be empty, and must begin at `at` or later.
+#[must_use]
+pub fn part_of(body: Verified, at: u64, range: Range<u64>) -> ByteStream {
+    cut(body, at, range)
+}
+
+fn cut(
+    body: impl Stream<Item = Result<Bytes>> + Send + Unpin + 'static,
+    at: u64,
+    range: Range<u64>,
+) -> ByteStream {
     let part = Part { body, at, left: range, last: None };
     stream::unfold(Some(part), |part| async move {
         let mut part = part?;
@@ -24,17 +33,17 @@ pub fn proven_part(body: ByteStream, at: u64, range: Range<u64>) -> ByteStream {
     .boxed()
 }
 
-struct Part {
-    body: ByteStream,
+struct Part<B> {
+    body: B,
     /// Where in the blob the next piece of the body begins.
     at: u64,
-    /// What is still to come, with the last byte.
+    /// What is still to be given, the last byte included.
     left: Range<u64>,
-    /// The last byte, once it was seen.
+    /// The last byte, once it has come.
     last: Option<Bytes>,
 }
 
-impl Part {
+impl<B: Stream<Item = Result<Bytes>> + Unpin> Part<B> {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         while !self.left.is_empty() {
             match self.body.next().await {
@@ -56,7 +65,7 @@ impl Part {
         Ok(None)
     }
 
-    /// What of a piece may go on now.
+    /// What of a piece may be given now.
     fn take(&mut self, piece: &Bytes) -> Bytes {
         let here = self.at..self.at + piece.len() as u64;
         self.at = here.end;
@@ -94,7 +103,7 @@ mod tests {
         if !proven {
             items.push(Err(Error::new(Kind::Corrupt, "the digest is another")));
         }
-        let body = proven_part(stream::iter(items).boxed(), at, range);
+        let body = cut(stream::iter(items).boxed(), at, range);
         futures_util::FutureExt::now_or_never(body.collect::<Vec<_>>())
             .expect("nothing waits")
             .into_iter()

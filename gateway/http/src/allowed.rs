@@ -1,9 +1,10 @@
 //! Which headers of a client's request the registry sees.
 //!
-//! A list of what passes rather than of what does not: what a proxy may claim of a client (its address, its
-//! user, the path it asked for) has too many names to know them all, and whoever builds WSGI variables of
-//! headers, as Quay's gunicorn does, takes `X_Forwarded_For` for `X-Forwarded-For` (RFC 3875 section
-//! 4.1.18). So no name with an underscore passes, and of those that begin with `X-` the ones below.
+//! This is a list of what passes and not of what is removed. Too many headers exist with which a proxy states
+//! the client's address, user or path, and the registry must not believe a client that sends one. A server
+//! that turns headers into WSGI variables, as Quay's gunicorn does, takes `X_Forwarded_For` for
+//! `X-Forwarded-For` (RFC 3875 section 4.1.18). So no name with an underscore passes, and of the names that
+//! begin with `X-` only those below.
 
 use std::fmt;
 
@@ -50,8 +51,8 @@ const NAMES: [&str; 36] = [
     "x-xsrf-token",
 ];
 
-/// Beginnings of names that pass: content negotiation and conditions, what describes a body, docker's and
-/// OCI's own, browsers' fetch metadata and preflights, webhooks of GitHub and GitLab.
+/// Prefixes of names that pass: content negotiation, conditions, descriptions of a body, headers of docker
+/// and OCI, fetch metadata and preflights of browsers, webhooks of GitHub and GitLab.
 const BEGINNINGS: [&str; 14] = [
     "accept-",
     "access-control-request-",
@@ -69,7 +70,7 @@ const BEGINNINGS: [&str; 14] = [
     "x-registry-",
 ];
 
-/// What the gateway itself says, or what ends at it: never a client's to say.
+/// Headers that the gateway sets itself, or that end at the gateway. A client's own never pass.
 const NEVER: [&str; 16] = [
     "connection",
     "forwarded",
@@ -89,15 +90,15 @@ const NEVER: [&str; 16] = [
     "x-real-ip",
 ];
 
-/// Headers that an operator lets pass besides: `registry.forward_headers`.
+/// The headers that pass besides: `registry.forward_headers`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed(Vec<String>);
 
 impl Allowed {
-    /// Takes names, and beginnings of names that end in `*`.
+    /// Takes names of headers, and prefixes that end with `*`.
     ///
     /// # Errors
-    /// What is wrong with the first that is none, or that no client may say.
+    /// An entry is neither, or is a header that no client may set.
     pub fn new(names: &[String]) -> Result<Self, &'static str> {
         let mut all = Vec::new();
         for name in names {
@@ -116,7 +117,7 @@ impl Allowed {
         Ok(Self(all))
     }
 
-    /// Whether a header of a client's request goes on to the registry.
+    /// Whether a header of a client's request is forwarded to the registry.
     #[must_use]
     pub fn passes(&self, name: &HeaderName) -> bool {
         let name = name.as_str();

@@ -1,4 +1,4 @@
-//! Bodies of answers, whatever they come from.
+//! Bodies of requests and answers, wherever they come from.
 
 use std::fmt;
 
@@ -9,47 +9,47 @@ use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 
-/// The body of an answer.
+/// The body of a request or an answer.
 pub struct Body(UnsyncBoxBody<Bytes, BodyError>);
 
-/// Why a body was cut. The client sees a broken transfer, never a short whole.
+/// Why a body was cut. The client then sees a broken transfer, never a complete one that is too short.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The blob could not be completed with the right bytes.
+    /// The gateway could not complete the blob with the right bytes.
     #[error("blob cut: {0}")]
     Blob(String),
-    /// The registry broke off or stalled.
+    /// The registry broke off, or sent no byte for too long.
     #[error("registry broke off: {0}")]
     Registry(String),
     /// The client broke off.
     #[error("client broke off: {0}")]
     Client(String),
-    /// The client sends its request's body too slowly.
+    /// The client sends the body of its request too slowly.
     #[error("client too slow: {0}")]
     Slow(&'static str),
-    /// The gateway has no memory to go on with it.
+    /// The gateway has no memory left for the body.
     #[error("no room: {0}")]
     NoRoom(&'static str),
 }
 
 impl Body {
-    /// No bytes.
+    /// A body without bytes.
     #[must_use]
     pub fn empty() -> Self {
         Self(Empty::new().map_err(|never| match never {}).boxed_unsync())
     }
 
-    /// Bytes in memory.
+    /// A body from bytes in memory.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         Self(Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync())
     }
 
-    /// Any other body.
+    /// A body from any other body.
     pub fn new(body: impl http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
         Self(body.boxed_unsync())
     }
 
-    /// Bytes as they come.
+    /// A body from a stream of bytes.
     pub fn stream(stream: impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static) -> Self {
         Self(StreamBody::new(stream.map_ok(Frame::data)).boxed_unsync())
     }

@@ -1,11 +1,12 @@
-//! Errors as clients get them: the OCI error form, and three answers an operator needs.
+//! Errors as clients get them: the OCI error form, with three answers for the operator: whose fault it is,
+//! whether to retry, and what to do.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::Body;
 
-/// Whose fault it is.
+/// Whose fault an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The client's request.
@@ -29,25 +30,26 @@ impl Fault {
     }
 }
 
-/// An answer of the gateway's own that is no success.
-#[derive(Debug, Clone)]
+/// An answer of the gateway itself that is no success.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
 pub struct Problem {
     /// The HTTP status.
     pub status: StatusCode,
     /// The OCI error code (distribution specification, "Error Codes", or distribution's own
     /// `UNAVAILABLE` of `registry/api/errcode`).
     pub code: &'static str,
-    /// Whose fault.
+    /// Whose fault it is.
     pub fault: Fault,
     /// Whether the same request may succeed later.
     pub retry: bool,
-    /// What happened, in words; no secret, no URL with a signature.
+    /// What happened. It contains no secret and no signed URL.
     pub message: String,
     /// What to do about it.
     pub fix: &'static str,
 }
 
-/// Seconds that a client is asked to wait before it tries again.
+/// The seconds that a client is asked to wait before it retries.
 const RETRY_AFTER_SECONDS: &str = "1";
 
 impl Problem {
@@ -64,7 +66,8 @@ impl Problem {
         }
     }
 
-    /// What the request waits for is out of use; its upload, if it is a part of one, is over.
+    /// Something that the request waits for is out of use. If the request is part of an upload, the upload is
+    /// over.
     #[must_use]
     pub fn lost(fault: Fault, message: impl Into<String>) -> Self {
         Self {
@@ -77,7 +80,7 @@ impl Problem {
         }
     }
 
-    /// No zone and no registry gave the blob.
+    /// Neither a zone nor the registry gave the blob.
     #[must_use]
     pub fn zones(message: impl Into<String>) -> Self {
         Self {
@@ -90,7 +93,7 @@ impl Problem {
         }
     }
 
-    /// More is asked of the gateway than it may take on.
+    /// A limit of the gateway is reached.
     #[must_use]
     pub fn overload(message: impl Into<String>) -> Self {
         Self {
@@ -103,7 +106,8 @@ impl Problem {
         }
     }
 
-    /// Whether it is one of [`Problem::overload`]: its pool tells of it once a minute, the access log of each.
+    /// Whether it is a [`Problem::overload`]. These are not logged one by one: the pool logs them once a
+    /// minute, and the access log has each request.
     #[must_use]
     pub fn is_overload(&self) -> bool {
         self.fault == Fault::Gateway && self.status == StatusCode::SERVICE_UNAVAILABLE
@@ -133,7 +137,7 @@ impl Problem {
         Self { status, code, fault: Fault::Client, retry: false, message: message.into(), fix }
     }
 
-    /// The answer itself.
+    /// The answer to the client.
     #[must_use]
     pub fn response(&self) -> Response<Body> {
         let body = serde_json::json!({"errors": [{

@@ -1,4 +1,4 @@
-//! Headers on their way through (RFC 9110 section 7.6).
+//! Headers of forwarded requests and answers (RFC 9110 section 7.6).
 
 use std::net::IpAddr;
 
@@ -26,23 +26,23 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// Where a request goes and where it came from.
+/// What a forwarded request says about its way.
 #[derive(Debug, Clone, Copy)]
 pub struct Via<'a> {
     /// The registry's name, for `Host`.
     pub host: &'a HeaderValue,
     /// The gateway's name, for `X-Forwarded-Host`: a distribution registry builds its URLs from it.
     pub gateway: &'a HeaderValue,
-    /// The client's address. Quay takes the *leftmost* of `X-Forwarded-For` for its audit log, so it replaces
-    /// what a client says of itself.
+    /// The client's address. It replaces the `X-Forwarded-For` that a client sends, because Quay writes the
+    /// *leftmost* address to its audit log.
     pub client: IpAddr,
-    /// What passes beside what always does.
+    /// Which headers of the client pass.
     pub allowed: &'a Allowed,
 }
 
-/// The headers of a client's request as the registry is to see them.
+/// The headers of a client's request as the registry gets them.
 ///
-/// `identity` asks for bytes as they are: Quay's nginx would compress a streamed blob.
+/// With `identity` the registry is asked not to compress: Quay's nginx would compress a blob that it streams.
 #[must_use]
 pub fn forwarded_request(headers: &HeaderMap, via: &Via<'_>, identity: bool) -> HeaderMap {
     let mut out = HeaderMap::new();
@@ -51,6 +51,10 @@ pub fn forwarded_request(headers: &HeaderMap, via: &Via<'_>, identity: bool) -> 
     }
     if let Some(cookies) = joined_cookies(&out) {
         out.insert(COOKIE, cookies);
+    }
+    // HTTP/2 lets a client repeat the same length; HTTP/1.1 servers may take the two for a smuggled request.
+    if let Some(length) = out.get(CONTENT_LENGTH).cloned() {
+        out.insert(CONTENT_LENGTH, length);
     }
     if let Ok(address) = HeaderValue::from_str(&via.client.to_canonical().to_string()) {
         out.insert(X_FORWARDED_FOR, address);
@@ -64,15 +68,15 @@ pub fn forwarded_request(headers: &HeaderMap, via: &Via<'_>, identity: bool) -> 
     out
 }
 
-/// One `Cookie` of several: HTTP/2 may send each cookie in a field of its own, and HTTP/1.1 has but one
-/// (RFC 9113 section 8.2.3). WSGI servers would join them by commas, and sessions would be lost.
+/// One `Cookie` field from several. HTTP/2 may send each cookie in its own field, HTTP/1.1 has one field for
+/// all (RFC 9113 section 8.2.3). A WSGI server would join them with commas, and sessions would be lost.
 fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     let cookies: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     let joined = (cookies.len() > 1).then(|| HeaderValue::from_bytes(&cookies.join(&b"; "[..])));
     joined?.ok()
 }
 
-/// The headers that are for the other end, without those for this hop.
+/// The end-to-end headers, without those of this hop.
 #[must_use]
 pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named: Vec<HeaderName> = headers
@@ -89,14 +93,14 @@ pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     out
 }
 
-/// Takes away what describes a body, for a request that is sent on without one.
+/// Removes the headers that describe a body, for a request that is forwarded without one.
 pub fn without_body(headers: &mut HeaderMap) {
     for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, EXPECT, TRAILER] {
         headers.remove(name);
     }
 }
 
-/// The length an answer promises.
+/// The length that an answer promises, in bytes.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -128,6 +132,8 @@ mod tests {
             ("x_forwarded_for", "10.0.0.1"),
             ("x-remote-user", "admin"),
             ("x-corp-trace", "1"),
+            ("content-length", "5"),
+            ("content-length", "5"),
         ]);
         let allowed = Allowed::new(&["X-Corp-*".to_owned()]).expect("names");
         let via = Via {
@@ -145,6 +151,7 @@ mod tests {
         assert_eq!(out["authorization"], "Bearer t");
         assert_eq!(out.get_all(COOKIE).iter().collect::<Vec<_>>(), ["session=a; _csrf_token=b"]);
         assert_eq!(out["x-corp-trace"], "1");
+        assert_eq!(out.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), ["5"], "HTTP/2 may repeat it");
         for gone in ["connection", "x-hop", "te", "forwarded", "x_forwarded_for", "x-remote-user"] {
             assert!(!out.contains_key(gone), "{gone}");
         }

@@ -1,38 +1,38 @@
-//! Which host a request is for (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
+//! The host that a request names (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
 
 use http::header::HOST;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Uri};
 
-/// Where no port is named.
+/// The ports of URLs that name none.
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
-/// Why a request does not say which host it is for.
+/// Why a request does not name one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// Neither in its target nor in a header.
+    /// Neither the target nor a header names a host.
     #[error("the request has no Host")]
     Missing,
-    /// More than one `Host`.
+    /// There is more than one `Host`.
     #[error("the request has several Host fields")]
     Several,
     /// `Host` and the target's authority differ.
     #[error("the request's Host and its target name different hosts")]
     Differ,
-    /// No host and port.
+    /// The value is not a host with or without a port.
     #[error("the request's Host is no host name")]
     Invalid,
 }
 
-/// The one host, with its port where one is given, that a request names.
+/// The one host that a request names, with its port if there is one.
 ///
-/// `:authority` of HTTP/2 and the absolute form of HTTP/1.1 arrive in `target`. RFC 9112 would have
-/// the target win over a `Host` that differs; whoever sends both means to confuse somebody, so that
-/// is refused instead, as RFC 9113 section 8.3.1 allows.
+/// `:authority` of HTTP/2 and the absolute form of HTTP/1.1 arrive in `target`. By RFC 9112 the target wins
+/// over a `Host` that differs. No honest client sends two that differ, so such a request is refused, as RFC
+/// 9113 section 8.3.1 allows.
 ///
 /// # Errors
-/// It names none, several, or something else.
+/// The request names no host, several hosts, or something that is not a host.
 pub fn host(target: &Uri, headers: &HeaderMap) -> Result<Authority, HostError> {
     let mut fields = headers.get_all(HOST).iter();
     let field = fields.next();

@@ -1,4 +1,4 @@
-//! HTTP nouns that the stories share.
+#![doc = include_str!("../README.md")]
 
 mod allowed;
 mod body;

@@ -5,28 +5,29 @@ use std::ops::Range;
 use http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue};
 
-/// Bytes of a blob: start inclusive, end exclusive.
+/// A range of bytes of a blob. The start is inclusive, the end exclusive.
 pub type ByteRange = Range<u64>;
 
-/// What part of a blob a client asks for.
+/// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requested {
-    /// All of it: no range, a unit or form that may be ignored, or an `If-Range` that fails.
+    /// The whole blob: there is no range, it has a unit or form that may be ignored, or `If-Range` does not
+    /// match.
     Whole,
     /// One range.
     Part(Spec),
-    /// A `bytes` range that is no range.
+    /// A `bytes` range that is malformed.
     Malformed,
 }
 
-/// One range as asked for, before the size is known.
+/// One range as the client wrote it. It needs no size of the blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spec {
     /// `first-` or `first-last`, inclusive.
     From {
         /// First byte.
         first: u64,
-        /// Last byte, if named.
+        /// Last byte, if the client names it.
         last: Option<u64>,
     },
     /// `-length`.
@@ -37,7 +38,7 @@ pub enum Spec {
 }
 
 impl Spec {
-    /// The bytes of a blob of `size`, or `None` if unsatisfiable (416).
+    /// The bytes in a blob of `size` bytes; `None` if the range cannot be satisfied (416).
     #[must_use]
     pub fn within(self, size: u64) -> Option<ByteRange> {
         match self {
@@ -51,7 +52,7 @@ impl Spec {
     }
 }
 
-/// Reads what a GET asks for; `etag` is the blob's, quotes and all.
+/// What a `GET` with these headers asks for; `etag` is the blob's, with its quotes.
 #[must_use]
 pub fn requested(headers: &HeaderMap, etag: &str) -> Requested {
     let mut ranges = headers.get_all(RANGE).iter();
@@ -59,7 +60,7 @@ pub fn requested(headers: &HeaderMap, etag: &str) -> Requested {
     if ranges.next().is_some() {
         return Requested::Whole;
     }
-    // Only a strong match of our own tag keeps the range; a date never does, as we send none.
+    // Only a strong match of our own tag keeps the range. A date never does, because we send none.
     if headers.get(IF_RANGE).is_some_and(|value| value.as_bytes() != etag.as_bytes()) {
         return Requested::Whole;
     }
@@ -67,13 +68,13 @@ pub fn requested(headers: &HeaderMap, etag: &str) -> Requested {
         return Requested::Whole;
     };
     if specs.contains(',') {
-        // Several ranges: the whole is a valid answer, and no container client asks for them.
+        // The whole blob is a valid answer to several ranges, and no container client asks for them.
         return Requested::Whole;
     }
     spec(specs.trim()).map_or(Requested::Malformed, Requested::Part)
 }
 
-/// `bytes=…`; other units are ignored, as RFC 9110 section 14.2 says.
+/// What follows `bytes=`. Other units are ignored (RFC 9110 section 14.2).
 fn strip_unit(text: &str) -> Option<&str> {
     let (unit, specs) = text.split_once('=')?;
     unit.trim().eq_ignore_ascii_case("bytes").then_some(specs)

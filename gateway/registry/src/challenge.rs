@@ -1,19 +1,19 @@
-//! The challenge of a registry: where a client without a token gets one. Pure.
+//! The `WWW-Authenticate` challenge of a registry: where a client gets a token. Pure.
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 
-/// Where tokens come from, and for whom.
+/// A Bearer challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
     /// The URL that gives tokens.
     pub realm: String,
-    /// What becomes the token's audience; empty if none is named.
+    /// The service, which becomes the token's audience; empty if none is named.
     pub service: String,
 }
 
 impl Bearer {
-    /// From the first challenge of that kind (RFC 6750, 3).
+    /// The first Bearer challenge of an answer (RFC 6750 section 3).
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let text = texts.filter_map(bearer).next()?;
@@ -23,7 +23,7 @@ impl Bearer {
         })
     }
 
-    /// The realm's host and port, as they stand there.
+    /// The realm's host and port, as they are written there.
     pub fn authority(&self) -> &str {
         let rest = self.realm.split_once("://").map_or(self.realm.as_str(), |(_, rest)| rest);
         rest.split(['/', '?', '#']).next().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! docker-registry (distribution) and its kin.
+//! docker-registry (distribution), and registries that behave like it.
 
 use backends::{Digest, Key};
 use http::header::LOCATION;
@@ -18,8 +18,8 @@ impl Registry for Distribution {
         Key::new(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
     }
 
-    /// With S3 storage it says yes by a 307 to a signed URL of the blob, even to `HEAD`
-    /// (`registry/storage/blobserver.go:ServeBlob`). Any other 307 is a proxy's.
+    /// With S3 storage a yes is a 307 to a signed URL of the blob, also for `HEAD`
+    /// (`registry/storage/blobserver.go:ServeBlob`). Any other 307 comes from a proxy.
     fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool {
         match status {
             StatusCode::OK => names(headers, digest),

@@ -1,13 +1,13 @@
-//! Percent-encoding in paths, as far as it is understood.
+//! Percent-encoding in paths, as far as the gateway interprets it.
 
 use std::borrow::Cow;
 
-/// A path with the escapes of unreserved characters and of `:` replaced by the characters themselves:
-/// the same path (RFC 3986, 6.2.2.2; `:` stands for itself in a segment, 3.3). Some clients escape the
-/// colon of a digest.
+/// A path in which the escapes of unreserved characters and of `:` are replaced by the characters themselves.
+/// That is the same path (RFC 3986 section 6.2.2.2; section 3.3 for `:`). Some clients escape the colon of a
+/// digest.
 ///
-/// A path with any other escape comes back as it is, and its `%` keeps it from being understood: whether
-/// `%2F` separates, or what `%25` hides, is the registry's to judge. What is forwarded are always the
+/// A path with any other escape is returned unchanged, and its `%` keeps the route from being understood: the
+/// registry decides whether `%2F` separates parts and what `%25` stands for. The gateway always forwards the
 /// bytes that the client sent.
 #[must_use]
 pub fn unescaped(path: &str) -> Cow<'_, str> {

@@ -1,15 +1,18 @@
-//! What differs between registries: one small trait, one file a registry.
+#![doc = include_str!("../README.md")]
 
-pub mod account;
+mod answer;
 mod challenge;
+mod client;
 mod distribution;
 mod escapes;
+mod fetch;
 mod loggable;
 mod manifest;
 mod names;
 mod quay;
 pub mod redirects;
 mod route;
+pub mod service_account;
 pub mod token_life;
 pub mod upload_affinity;
 pub mod upstream;
@@ -20,35 +23,38 @@ use std::sync::Arc;
 use backends::{Digest, Key};
 use http::{HeaderMap, HeaderName, StatusCode};
 
+pub use answer::{BodyNotRead, describe, read_body};
 pub use challenge::Bearer;
+pub use client::RegistryClient;
 pub use escapes::unescaped;
+pub use fetch::{BlobRequest, FetchError, FetchedBlob, Origin};
 pub use loggable::loggable;
 pub use manifest::{LocalBlob, children, local_blobs};
 pub use names::Names;
-pub use quay::{Refused, is_masked_bad_gateway};
+pub use quay::{UploadRefusal, is_masked_bad_gateway};
 pub use route::{Repeat, Route, repeat, upload_repository};
 
 use config::{RegistryKind, Settings};
 
-/// A registry's key layout and quirks. A third registry is one more file that implements this.
+/// What differs between registries: where blobs are stored, and how a yes looks. Another registry is one more
+/// file that implements this trait.
 pub trait Registry: Debug + Send + Sync {
-    /// Where a blob lies below a zone's root.
+    /// The key of a blob below a zone's root.
     fn blob_key(&self, digest: &Digest) -> Key;
 
-    /// Whether this answer to `HEAD /v2/<repository>/blobs/<digest>` says that the client may
-    /// read the blob: it must name the blob, so that no page of a proxy in between is taken for a
-    /// yes.
+    /// Whether this answer to `HEAD /v2/<repository>/blobs/<digest>` says that the client may read the blob.
+    /// It must name the blob, so that no page of a proxy in between is taken for a yes.
     fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool;
 
-    /// Whether the registry's word on who may read may depend on this header of a request. It may be
-    /// that of a proxy before it, so a header is judged unless it is known to be harmless.
+    /// Whether the registry's decision about who may read may depend on this header of a request. A proxy in
+    /// front of the registry may decide too, so every header counts unless it is known to be harmless.
     fn may_judge(&self, header: &HeaderName) -> bool {
         !HARMLESS.contains(&header.as_str())
     }
 }
 
-/// Headers of a request that name nobody and open nothing: what a client takes, what describes its
-/// request's journey, and what the gateway sets alike for all.
+/// Headers of a request that identify nobody and grant nothing: which content a client accepts, which way the
+/// request took, and what the gateway sets alike for all clients.
 const HARMLESS: [&str; 24] = [
     "accept",
     "accept-charset",
@@ -76,7 +82,7 @@ const HARMLESS: [&str; 24] = [
     "x-request-id",
 ];
 
-/// Whether an answer is about this digest; both registries send it with every 200
+/// Whether an answer is about this digest. Both registries name the digest in every 200
 /// (Quay's `endpoints/v2/blob.py:check_blob_exists`, distribution's
 /// `registry/storage/blobserver.go:ServeBlob`).
 fn names(headers: &HeaderMap, digest: &Digest) -> bool {
@@ -91,7 +97,7 @@ pub fn registry(settings: &Settings) -> Arc<dyn Registry> {
     of_kind(settings.registry_kind)
 }
 
-/// The registry of a kind.
+/// The registry of this kind.
 #[must_use]
 pub fn of_kind(kind: RegistryKind) -> Arc<dyn Registry> {
     match kind {

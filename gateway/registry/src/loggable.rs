@@ -1,9 +1,9 @@
-//! Paths as they may stand in a log.
+//! Paths without secrets, for logs.
 
 use percent_encoding::percent_decode_str;
 
-/// A path as it may stand in a log: `_storage_proxy` paths hold a token, however they are spelled, and
-/// queries (never shown) may hold credentials.
+/// A path without secrets, for logs. A `_storage_proxy` path holds a token, however it is spelled. Queries
+/// may hold credentials, so callers never log them.
 #[must_use]
 pub fn loggable(path: &str) -> &str {
     const STORAGE_PROXY: &str = "/_storage_proxy/";

@@ -1,21 +1,21 @@
-//! Which blobs a manifest brings with it.
+//! The blobs and manifests that a manifest names.
 
 use std::collections::HashSet;
 
 use backends::Digest;
 use serde::{Deserialize, Deserializer};
 
-/// A blob that the registry itself holds for a manifest.
+/// A blob that the registry itself stores for a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalBlob {
-    /// Its digest.
+    /// The digest.
     pub digest: Digest,
-    /// Its size in bytes, as the manifest claims; schema 1 claims none.
+    /// The size in bytes that the manifest claims; schema 1 claims none.
     pub size: Option<u64>,
 }
 
-/// A manifest of one kind of artifact, of OCI's image specification 1.1 up to its second release candidate
-/// (`artifact.md`): its blobs have a key of their own. Quay does not take it (415), others do.
+/// The artifact manifest of OCI's image specification 1.1 up to its second release candidate (`artifact.md`).
+/// Its blobs are under the key `blobs`. Quay refuses it (415), other registries accept it.
 const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 
 #[derive(Deserialize)]
@@ -52,20 +52,20 @@ struct Descriptor {
 }
 
 /// The config and the local layers of an image manifest (OCI, docker schema 2 or schema 1), or the blobs of
-/// an artifact's.
+/// an artifact manifest.
 ///
 /// Left out, as Quay leaves them out (`image/docker/schema2/manifest.py:local_blob_digests`,
 /// `image/oci/manifest.py:_generate_filesystem_layers`): layers of a foreign or nondistributable
 /// type, docker layers with `urls`, the children of an index and `subject`; and digests other than
 /// SHA-256, which Quay refuses.
 ///
-/// What is left is what the registry holds, and is to be copied; it is no proof of who may read.
+/// The result is what the registry stores, and what is to be copied. It does not prove who may read.
 ///
 /// # Errors
-/// Says why the bytes are not a JSON manifest.
+/// The bytes are not a JSON manifest.
 pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error> {
     let manifest: Manifest = serde_json::from_slice(manifest)?;
-    // In a manifest of another type the key means nothing, and nobody looked at it.
+    // In a manifest of another type the key has no meaning, and the registry did not check it.
     let is_artifact = manifest.media_type.as_deref() == Some(ARTIFACT);
     let blobs = manifest.blobs.iter().filter(|_| is_artifact);
     let layers = manifest.layers.iter().chain(blobs).filter(|layer| is_local(layer));
@@ -83,11 +83,11 @@ pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error>
     Ok(blobs)
 }
 
-/// The manifests that an index names, each once; none where it is no index. Those of other digests
-/// than SHA-256 are left out.
+/// The manifests that an index names, each once; empty if the manifest is no index. Manifests with other
+/// digests than SHA-256 are left out.
 ///
 /// # Errors
-/// Says why the bytes are not a JSON manifest.
+/// The bytes are not a JSON manifest.
 pub fn children(manifest: &[u8]) -> Result<Vec<Digest>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Index {
@@ -104,7 +104,7 @@ pub fn children(manifest: &[u8]) -> Result<Vec<Digest>, serde_json::Error> {
     Ok(digests.filter(|digest| seen.insert(*digest)).collect())
 }
 
-/// For OCI types the type alone decides, for docker's the URLs do too.
+/// Whether the registry stores a layer. For OCI types only the type decides, for docker's types the URLs too.
 fn is_local(layer: &Descriptor) -> bool {
     let named_elsewhere =
         [".foreign.", ".nondistributable."].iter().any(|mark| layer.media_type.contains(mark));

@@ -1,13 +1,13 @@
-//! The registry's name for itself, and the gateway's.
+//! The registry's own name, and its replacement by the gateway's.
 
 use http::header::{LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 
-/// Rewrites what the registry says of itself to the name that clients dial.
+/// Rewrites URLs of the registry in its answers to the name that clients dial.
 ///
-/// Quay builds the token realm and the absolute `Location` of uploads and blobs from
-/// `SERVER_HOSTNAME` alone (`util/__init__.py:get_app_url`); `Host` changes nothing. `service`
-/// stays: it becomes the token's audience, and that must be Quay's own name.
+/// Quay builds the token realm and the absolute `Location` of uploads and blobs from `SERVER_HOSTNAME` alone
+/// (`util/__init__.py:get_app_url`); `Host` changes nothing. `service` is not rewritten: it becomes the
+/// token's audience, which must be Quay's own name.
 #[derive(Debug, Clone)]
 pub struct Names {
     registry: String,
@@ -27,7 +27,7 @@ impl Names {
         authority.eq_ignore_ascii_case(&self.registry) || authority.eq_ignore_ascii_case(&self.gateway)
     }
 
-    /// Whether a `Location` leads to the registry: by a path, or under one of its names.
+    /// Whether a `Location` leads to the registry: because it is a path, or has one of the two names.
     #[must_use]
     pub fn leads_here(&self, location: &str) -> bool {
         let rest = location.strip_prefix("https://").or_else(|| location.strip_prefix("http://"));

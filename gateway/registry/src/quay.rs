@@ -6,17 +6,17 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{Registry, names};
 
-/// The bytes that Quay's nginx takes where it does not know a request for one about blobs: of uploads to
-/// repositories without a namespace (`conf/nginx/server-base.conf.jnj`; nginx's default
+/// The size of a body that Quay's nginx accepts if it does not recognise a request as one about blobs, which
+/// is so for repositories without a namespace (`conf/nginx/server-base.conf.jnj`; nginx's default
 /// `client_max_body_size`).
 const OTHER_BODY_MAX: u64 = 1024 * 1024;
 
-/// An answer to a part of an upload that may be a refusal.
+/// An answer to a part of an upload that may be a refusal of its size.
 #[derive(Debug)]
-pub struct Refused<'a> {
+pub struct UploadRefusal<'a> {
     /// The repository of the upload, if the path names one.
     pub repository: Option<&'a str>,
-    /// Bytes that the request announced, or had sent when the answer came.
+    /// The bytes that the request announced, or had sent when the answer came.
     pub length: Option<u64>,
     /// The answer's status.
     pub status: StatusCode,
@@ -26,10 +26,10 @@ pub struct Refused<'a> {
     pub layer_max: u64,
 }
 
-/// Whether a 413 is a 502 in disguise. Where Quay breaks off, its nginx turns its 502 into a page of its own
-/// (`error_page 502 /502.html`), for whose path a body of more than 1 MiB is too large. A body that
-/// is within the limits of its own path is never refused with 413.
-pub fn is_masked_bad_gateway(refused: &Refused<'_>) -> bool {
+/// Whether a 413 stands for a 502. If Quay breaks off, its nginx serves an error page instead (`error_page
+/// 502 /502.html`), and for the path of that page a body of more than 1 MiB is too large. A body within the
+/// limits of its own path is never refused with 413.
+pub fn is_masked_bad_gateway(refused: &UploadRefusal<'_>) -> bool {
     let page = refused.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let page = page.is_some_and(|kind| kind.starts_with("text/html"));
     let Some(repository) = refused.repository else { return false };
@@ -48,10 +48,11 @@ impl Registry for Quay {
         Key::new(format!("sha256/{}/{hex}", &hex[..2]))
     }
 
-    /// Quay's answer to `HEAD` depends on no address (`endpoints/v2/blob.py:check_blob_exists`). Up to 3.16 its
-    /// answer to `GET` may: `download_blob` there refuses regions that a namespace shuts out
-    /// (`check_region_blacklisted`). `HEAD` is what is asked, so the gateway does not enforce that, whatever
-    /// yeses are remembered by. Else what Quay knows of addresses goes to its audit log and chooses a CDN.
+    /// Quay's answer to `HEAD` does not depend on the client's address
+    /// (`endpoints/v2/blob.py:check_blob_exists`). Up to version 3.16 its answer to `GET` may:
+    /// `download_blob` refuses regions that a namespace excludes (`check_region_blacklisted`). The gateway
+    /// asks with `HEAD`, so it does not enforce that in any case. Otherwise Quay uses addresses only for its
+    /// audit log and to choose a CDN.
     fn may_judge(&self, header: &HeaderName) -> bool {
         header != "x-forwarded-for" && !super::HARMLESS.contains(&header.as_str())
     }
@@ -73,7 +74,7 @@ mod tests {
             [(CONTENT_TYPE, "application/json".parse().expect("a value"))].into_iter().collect();
         let masked = |repository, length, status: u16, headers| {
             let status = StatusCode::from_u16(status).expect("a status");
-            is_masked_bad_gateway(&Refused { repository, length, status, headers, layer_max: 20 << 30 })
+            is_masked_bad_gateway(&UploadRefusal { repository, length, status, headers, layer_max: 20 << 30 })
         };
         let (app, library) = (Some("org/app"), Some("app"));
         assert!(masked(app, Some(2 << 20), 413, &html));

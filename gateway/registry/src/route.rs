@@ -5,20 +5,19 @@ use http::Method;
 
 use super::escapes::unescaped;
 
-/// What a request is about. Everything but `Forward` is understood; the rest goes to the
-/// registry untouched.
+/// What a request is about. A request that is not understood is forwarded to the registry unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// `GET` or `HEAD` of a blob.
     Blob {
-        /// Its repository, without escapes.
+        /// The repository, without escapes.
         repository: String,
-        /// Its digest.
+        /// The digest.
         digest: Digest,
     },
-    /// `PUT` of a manifest: the moment at which a push is complete.
+    /// `PUT` of a manifest, which completes a push.
     PutManifest {
-        /// Its repository, without escapes.
+        /// The repository, without escapes.
         repository: String,
     },
     /// Any other request below `…/blobs/uploads/`.
@@ -28,7 +27,7 @@ pub enum Route {
 }
 
 impl Route {
-    /// A word for metrics.
+    /// The route's name in metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -39,16 +38,16 @@ impl Route {
         }
     }
 
-    /// Reads a request line, purely. `path` is the raw path, percent-encoding and all; what an escape
-    /// means is understood only where every server decodes it alike.
+    /// Reads a request line. `path` is the path as it was received, with its percent-encoding. An escape is
+    /// understood only if every server decodes it alike.
     ///
-    /// A digest of another algorithm or spelling is the registry's to judge, and so is a
-    /// repository name that is not of the distribution specification's form.
+    /// A digest of another algorithm or spelling is left to the registry, and so is a repository name that
+    /// does not have the distribution specification's form.
     #[must_use]
     pub fn parse(method: &Method, path: &str) -> Self {
         let path = unescaped(path);
         let Some(rest) = path.strip_prefix("/v2/") else { return Self::Forward };
-        // From the right: a repository may have a part called `blobs` or `manifests`.
+        // From the right, because a repository may have a part called `blobs` or `manifests`.
         if let Some((repository, reference)) = rest.rsplit_once("/manifests/")
             && method == Method::PUT
             && is_repository(repository)
@@ -78,26 +77,26 @@ impl Route {
 pub enum Repeat {
     /// Never.
     Never,
-    /// Whenever the first gave no answer, or one that says that it does not serve: it reads.
+    /// If the first gave no answer, or one that says that it does not serve: the request only reads.
     Read,
     /// A login: only after an answer that decided nothing. Quay counts wrong passwords and locks accounts
     /// (`endpoints/v2/v2auth.py`, `auth/credentials.py`), so 401, 403 and 429 are final.
     Login,
-    /// As [`Repeat::Read`]: it begins an upload or mounts a blob, and an upload that is begun twice is
-    /// merely abandoned once (Quay removes it after two days, `workers/blobuploadcleanupworker`).
+    /// As [`Repeat::Read`]. The request begins an upload or mounts a blob. If an upload is begun twice, one
+    /// of the two is abandoned, and Quay removes it after two days (`workers/blobuploadcleanupworker`).
     Begin,
 }
 
-/// Reads what may be sent twice from a request line. Only paths that no server could take for something
-/// else are understood: no escape that could hide something, no empty part, no part of dots. The catalog is
-/// not among them: it may time out at an instance that is well.
+/// Whether a request without a body may be sent twice. Only paths that no server can take for another one are
+/// understood: without an escape that could hide something, an empty part, or a part of dots. The catalog is
+/// not among them, because it may time out at an instance that works.
 #[must_use]
 pub fn repeat(method: &Method, path: &str, query: Option<&str>) -> Repeat {
     let path = unescaped(path);
     let Some(rest) = path.strip_prefix("/v2/") else { return Repeat::Never };
     if method == Method::POST {
         let begins = rest.strip_suffix("/blobs/uploads/").is_some_and(is_repository);
-        // With a digest, the body is the blob.
+        // With a digest in the query, the body is the blob.
         let whole = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("digest=")));
         return if begins && !whole { Repeat::Begin } else { Repeat::Never };
     }
@@ -133,12 +132,13 @@ fn reads(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 
-/// Bytes of the longest repository name understood (Quay's column holds 255 a part).
+/// The bytes of the longest repository name that is understood (a column of Quay's database holds 255 for
+/// each part).
 const REPOSITORY_BYTES_MAX: usize = 512;
 
-/// Whether this is a repository name: parts joined by slashes, each beginning with a letter or
-/// digit (Quay's `util/names.py`, wider than the distribution specification: parts may end in
-/// `.`, `_` or `-`, and old names have upper case). `.` and `..` are none.
+/// Whether this is a repository name: parts joined by slashes, each beginning with a letter or digit. As in
+/// Quay's `util/names.py` this is wider than the distribution specification: parts may end with `.`, `_` or
+/// `-`, and old names have upper case. `.` and `..` are no parts.
 fn is_repository(name: &str) -> bool {
     name.len() <= REPOSITORY_BYTES_MAX && name.split('/').all(is_part)
 }

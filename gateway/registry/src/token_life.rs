@@ -1,26 +1,41 @@
-//! How long the credentials of a request live still: pure.
+//! How long the credentials of a request stay valid. Pure.
 //!
-//! Tokens are read without proof: what they say only ever shortens the memory of a yes, so that an expired
-//! one is refused as promptly as by the registry.
+//! Signatures are not verified here. What a token says only ever shortens the time for which a yes of the
+//! registry is remembered, so that the gateway refuses an expired token as soon as the registry does. For the
+//! same reason a token is looked for everywhere: what is overlooked would be remembered for too long.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, COOKIE};
-use percent_encoding::percent_decode_str;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
+use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// How long a credential lives still.
+/// The places in one part of a dotted word at which a token's header is looked for. A part with more of them
+/// is no token of any known issuer, and to try them all would let a client burn the gateway's CPU.
+const STARTS_MAX: usize = 32;
+
+/// How Python reads base64, and so Quay: with or without padding, and whatever the last bits are.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// How long a credential stays valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// None is given, or it is no token with an end.
+    /// The request has no credential, or only such as do not say when they end.
     Unknown,
-    /// So long from the moment that was asked about.
+    /// The credential ends this long after the moment that was asked about.
     Left(Duration),
-    /// A token whose end cannot be read, or a credential in a form that is not understood.
+    /// The credential is a token whose end cannot be read, or has a form that is not understood.
     Unreadable,
 }
 
@@ -34,74 +49,113 @@ impl Life {
             (Self::Unknown, Self::Unknown) => Self::Unknown,
         }
     }
-}
 
-/// How long the token in `Authorization` lives still.
-pub fn token_life(headers: &HeaderMap, now: SystemTime) -> Life {
-    let all = headers.get_all(AUTHORIZATION).iter();
-    all.map(|value| value.to_str().map_or(Life::Unreadable, |text| authorization(text, now)))
-        .fold(Life::Unknown, Life::min)
-}
-
-/// How long the shortest-lived token of a request lives still, wherever it stands: in `Authorization`, in a
-/// cookie or in the query.
-pub fn shortest(headers: &HeaderMap, query: Option<&str>, now: SystemTime) -> Life {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let cookies = cookies.flat_map(|value| value.split(';')).map(str::to_owned);
-    let query = query.unwrap_or_default().split('&').map(|pair| {
-        let plain = pair.replace('+', " ");
-        percent_decode_str(&plain).decode_utf8_lossy().into_owned()
-    });
-    let borne = cookies.chain(query).map(|pair| {
-        let value = pair.split_once('=').map_or(&*pair, |(_, value)| value);
-        let value = value.trim_matches([' ', '"']);
-        borne(value.split_once(' ').map_or(value, |(_, token)| token), now)
-    });
-    borne.fold(token_life(headers, now), Life::min)
-}
-
-fn authorization(text: &str, now: SystemTime) -> Life {
-    let Some((scheme, credentials)) = text.split_once(' ') else { return Life::Unreadable };
-    let credentials = credentials.trim();
-    match scheme.to_ascii_lowercase().as_str() {
-        "bearer" if credentials.contains([' ', ',']) => Life::Unreadable,
-        // A JWT has three parts; other tokens have no end that can be read.
-        "bearer" if credentials.split('.').count() == 3 => end(credentials, now),
-        "bearer" => borne(credentials, now),
-        // Quay takes tokens as passwords too (`auth/credentials.py`).
-        "basic" => {
-            let pair = STANDARD.decode(credentials).ok().and_then(|pair| String::from_utf8(pair).ok());
-            pair.map_or(Life::Unknown, |pair| {
-                pair.split_once(':').map_or(Life::Unknown, |(_, word)| borne(word, now))
-            })
+    /// For a credential of a kind that is not understood: only a token in it says when it ends.
+    fn or_unreadable(self) -> Self {
+        match self {
+            Self::Unknown => Self::Unreadable,
+            known => known,
         }
-        _ => Life::Unknown,
     }
 }
 
-/// The life of what may be a JWT: three parts, or five where it is encrypted, of which the first names an
-/// algorithm (RFC 7515 section 4.1.1, RFC 7516 section 4.1.1).
-fn borne(text: &str, now: SystemTime) -> Life {
-    let parts: Vec<_> = text.split('.').collect();
-    let names_algorithm = |header: &str| object(header).is_some_and(|header| header.contains_key("alg"));
-    match parts[..] {
-        [header, _, _] | [header, _, _, _, _] if names_algorithm(header) => end(text, now),
-        _ => Life::Unknown,
+/// How long the token in `Authorization` stays valid after `now`.
+pub fn token_life(headers: &HeaderMap, now: SystemTime) -> Life {
+    shortest(headers, None, |name| *name == AUTHORIZATION, now)
+}
+
+/// How long the first of a request's tokens to end stays valid after `now`, wherever the tokens stand: in any
+/// header that `may_judge` says the registry may judge, or in the query.
+pub fn shortest(
+    headers: &HeaderMap,
+    query: Option<&str>,
+    may_judge: impl Fn(&HeaderName) -> bool,
+    now: SystemTime,
+) -> Life {
+    let judged = headers.iter().filter(|(name, _)| may_judge(name));
+    let of_query = escaped(query.unwrap_or_default().as_bytes(), now);
+    judged.map(|(name, value)| field(name, value, now)).fold(of_query, Life::min)
+}
+
+fn field(name: &HeaderName, value: &HeaderValue, now: SystemTime) -> Life {
+    // Nobody knows what the registry, or a proxy before it, makes of bytes beyond ASCII.
+    if value.to_str().is_err() {
+        return Life::Unreadable;
+    }
+    match *name == AUTHORIZATION {
+        true => authorization(value.as_bytes().trim_ascii(), now),
+        false => escaped(value.as_bytes(), now),
     }
 }
 
-/// Until the `exp` of a JWT.
-fn end(token: &str, now: SystemTime) -> Life {
+fn authorization(value: &[u8], now: SystemTime) -> Life {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let Some(end) = value.iter().position(is_space) else { return tokens(value, now).or_unreadable() };
+    let (scheme, credentials) = (value[..end].to_ascii_lowercase(), value[end..].trim_ascii());
+    let found = tokens(credentials, now);
+    match &*scheme {
+        b"bearer" if credentials.iter().any(|byte| is_space(byte) || *byte == b',') => Life::Unreadable,
+        // Dots may separate the parts of a token that is not understood; other tokens are opaque.
+        b"bearer" if credentials.iter().filter(|byte| **byte == b'.').count() >= 2 => found.or_unreadable(),
+        b"bearer" => found,
+        // Quay takes tokens as passwords too (`auth/credentials.py`), and others take them as users.
+        b"basic" => STANDARD.decode(credentials).map_or(found.or_unreadable(), |pair| tokens(&pair, now)),
+        _ => found.or_unreadable(),
+    }
+}
+
+/// The life of the tokens in text that may be percent-encoded.
+fn escaped(text: &[u8], now: SystemTime) -> Life {
+    let plain = tokens(text, now);
+    match text.contains(&b'%') {
+        true => plain.min(tokens(&percent_decode(text).collect::<Vec<_>>(), now)),
+        false => plain,
+    }
+}
+
+/// The life of the tokens that stand anywhere in these bytes.
+fn tokens(bytes: &[u8], now: SystemTime) -> Life {
+    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_+/=.".contains(byte);
+    let words = bytes.split(|byte| !is_of_word(byte));
+    words.map(|word| word_life(word, now)).fold(Life::Unknown, Life::min)
+}
+
+/// The life of the tokens in a word. A token has three parts with dots between them, or five if it is
+/// encrypted, and the first names an algorithm (RFC 7515 section 4.1.1, RFC 7516 section 4.1.1). More may
+/// stand before and after it.
+fn word_life(word: &[u8], now: SystemTime) -> Life {
+    let parts: Vec<_> = word.split(|byte| *byte == b'.').collect();
+    let lives = parts.windows(3).map(|parts| match ends_in_token_header(parts[0]) {
+        Some(true) => claimed_end(parts[1], now),
+        Some(false) => Life::Unknown,
+        None => Life::Unreadable,
+    });
+    lives.fold(Life::Unknown, Life::min)
+}
+
+/// Whether a part, or what is left of it without some bytes before, is the header of a token; `None` if that
+/// would take too long to find out.
+fn ends_in_token_header(part: &[u8]) -> Option<bool> {
+    // In base64 a brace and the quote or white space behind it are `ew` or `ey`.
+    let begins = |at: &usize| *at == 0 || matches!(part[*at..], [b'e', b'w' | b'y', ..]);
+    for (tried, at) in (0..part.len()).filter(begins).enumerate() {
+        if tried == STARTS_MAX {
+            return None;
+        }
+        if object(&part[at..]).is_some_and(|header| header.contains_key("alg")) {
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+/// Until the `exp` of a token's claims.
+fn claimed_end(claims: &[u8], now: SystemTime) -> Life {
     #[derive(Deserialize)]
     struct Claims {
         exp: f64,
     }
-    let mut parts = token.split('.');
-    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Life::Unreadable;
-    };
-    let claims = object(payload).and_then(|claims| serde_json::from_value::<Claims>(claims.into()).ok());
+    let claims = object(claims).and_then(|claims| serde_json::from_value::<Claims>(claims.into()).ok());
     let end = claims.and_then(|claims| Duration::try_from_secs_f64(claims.exp).ok());
     match (end, now.duration_since(UNIX_EPOCH)) {
         (Some(end), Ok(now)) => Life::Left(end.saturating_sub(now)),
@@ -109,13 +163,21 @@ fn end(token: &str, now: SystemTime) -> Life {
     }
 }
 
-fn object(part: &str) -> Option<Map<String, Value>> {
-    let decoded = URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()?;
-    serde_json::from_slice(&decoded).ok()
+/// The JSON object that base64 of either alphabet holds.
+fn object(part: &[u8]) -> Option<Map<String, Value>> {
+    let url_safe = |byte: &u8| match byte {
+        b'+' => b'-',
+        b'/' => b'_',
+        other => *other,
+    };
+    let part: Vec<u8> = part.iter().map(url_safe).collect();
+    serde_json::from_slice(&LENIENT.decode(part).ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use http::header::COOKIE;
     use proptest::prelude::*;
 
     use super::*;
@@ -143,6 +205,107 @@ mod tests {
         Life::Left(Duration::from_secs(seconds))
     }
 
+    /// As Quay's rule would have it of headers that a client may send.
+    fn every_life(headers: &HeaderMap, query: Option<&str>) -> Life {
+        shortest(headers, query, |name| name != "user-agent", at(1000))
+    }
+
+    fn life_in(name: &'static str, value: &[u8]) -> Life {
+        let value = HeaderValue::from_bytes(value).expect("a value");
+        every_life(&[(HeaderName::from_static(name), value)].into_iter().collect(), None)
+    }
+
+    #[test]
+    fn white_space_before_the_scheme_hides_no_token() {
+        let token = jwt(r#"{"exp":1007}"#);
+        for before in ["", " ", "\t", " \t "] {
+            for between in [" ", "\t", "  "] {
+                let value = format!("{before}Bearer{between}{token} ");
+                assert_eq!(life_in("authorization", value.as_bytes()), left(7), "{value:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_beyond_ascii_hide_no_token() {
+        let token = jwt(r#"{"exp":1007}"#);
+        for name in ["authorization", "cookie", "x-access-jwt"] {
+            let value = [b"name=J\xfcrgen; token=", token.as_bytes()].concat();
+            assert_eq!(life_in(name, &value), Life::Unreadable, "{name}");
+        }
+        assert_eq!(life_in("user-agent", b"J\xfcrgen"), Life::Unknown, "nobody judges it");
+    }
+
+    #[test]
+    fn every_judged_header_counts() {
+        let token = jwt(r#"{"exp":1007}"#);
+        for value in [token.clone(), format!("Bearer {token}"), format!("v=1,t=\"{token}\"")] {
+            assert_eq!(life_in("x-access-jwt", value.as_bytes()), left(7), "{value}");
+            assert_eq!(life_in("user-agent", value.as_bytes()), Life::Unknown, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_taken_for_endless() {
+        let (token, other) = (jwt(r#"{"exp":1007}"#), |text: &str| life_in("authorization", text.as_bytes()));
+        assert_eq!(other(&format!("Token {token}")), left(7));
+        assert_eq!(other(&format!("Token token=\"{token}\"")), left(7));
+        assert_eq!(other("Token opaque"), Life::Unreadable);
+        assert_eq!(other("Basic !!!"), Life::Unreadable);
+        assert_eq!(other(&format!("Basic {token}")), left(7));
+        let pair = |pair: &str| other(&format!("Basic {}", STANDARD.encode(pair)));
+        assert_eq!(pair(&format!("{token}:x")), left(7));
+        assert_eq!(pair(&format!("$oauthtoken:{token}")), left(7));
+        assert_eq!(pair(&token), left(7));
+    }
+
+    /// What docker, podman and skopeo send, and Quay's own tokens: these yeses stay remembered.
+    #[test]
+    fn ordinary_clients_are_understood() {
+        let quays = |names: usize| {
+            let access = |n: usize| serde_json::json!({"type": "repository", "name": format!("admin/{n}"), "actions": ["push", "pull"]});
+            let claims = serde_json::json!({
+                "iss": "quay", "aud": "localhost:38580", "nbf": 1000, "iat": 1000, "exp": 4600, "sub": "admin",
+                "access": (0..names).map(access).collect::<Vec<_>>(),
+                "context": {"version": 2, "entity_kind": "user", "kind": "user", "user": "admin",
+                    "com.apostille.roots": {"admin/one": "$disabled"}, "com.apostille.root": "$disabled"},
+            });
+            let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+            let header = part(r#"{"alg":"RS256","kid":"HMnw6L0K","typ":"JWT"}"#);
+            format!("Bearer {header}.{}.{}", part(&claims.to_string()), part(&"s".repeat(256)))
+        };
+        for names in [1, 60] {
+            assert_eq!(life_in("authorization", quays(names).as_bytes()), left(3600));
+        }
+        for pair in
+            ["admin+bot1:0ABCDEF", "admin:pass.word.with.dots", "$oauthtoken:ZXlK0aBc", "$app:eyJ.eyJ"]
+        {
+            let value = format!("Basic {}", STANDARD.encode(pair));
+            assert_eq!(life_in("authorization", value.as_bytes()), Life::Unknown, "{pair}");
+        }
+        for (name, value) in [
+            (
+                "accept",
+                "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json",
+            ),
+            ("docker-distribution-api-version", "registry/2.0"),
+            ("content-length", "0"),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-for", "2001:db8::1"),
+            ("x-meta-source-client", "docker/27.3.1 go/go1.22.7 kernel/6.8.0-45-generic os/linux arch/amd64"),
+            ("referer", "https://quay.example.com/repository/admin/one?tab=tags"),
+            ("cookie", "session=opaque; _csrf_token=a.b"),
+        ] {
+            assert_eq!(life_in(name, value.as_bytes()), Life::Unknown, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_client_cannot_have_the_gateway_search_for_long() {
+        let many = format!("{}.b.c", "ey".repeat(STARTS_MAX + 1));
+        assert_eq!(life_in("x-access-jwt", many.as_bytes()), Life::Unreadable);
+    }
+
     #[test]
     fn of_one_token() {
         let life = |value: &str| token_life(&headers(&[value], &[]), at(1000));
@@ -168,8 +331,7 @@ mod tests {
     fn wherever_tokens_stand() {
         let (long, short) = (jwt(r#"{"exp":1900}"#), jwt(r#"{"exp":1007}"#));
         let bearer = format!("Bearer {long}");
-        let life =
-            |cookies: &[&str], query: Option<&str>| shortest(&headers(&[&bearer], cookies), query, at(1000));
+        let life = |cookies: &[&str], query: Option<&str>| every_life(&headers(&[&bearer], cookies), query);
         assert_eq!(life(&[], None), left(900));
         assert_eq!(life(&["a=b", &format!("c=d; token=\"{short}\"")], None), left(7));
         assert_eq!(life(&[], Some(&format!("a=b&token={short}"))), left(7));
@@ -188,14 +350,31 @@ mod tests {
             let cookies: Vec<_> = tokens.iter().skip(1).step_by(2).map(|token| format!("t={token}")).collect();
             let cookies: Vec<_> = cookies.iter().map(String::as_str).collect();
             let query: Vec<_> = tokens.iter().skip(2).step_by(2).map(|token| format!("t={token}")).collect();
-            let life = shortest(&headers(&[&bearer], &cookies), Some(&query.join("&")), at(now));
+            let life = shortest(&headers(&[&bearer], &cookies), Some(&query.join("&")), |_| true, at(now));
             let first = ends.iter().min().copied().unwrap_or_default();
             prop_assert_eq!(life, left(first.saturating_sub(now)));
         }
 
         #[test]
         fn never_panics(authorization in "[ -~]{0,60}", cookie in "[ -~]{0,60}", query in "[ -~]{0,60}") {
-            let _ = shortest(&headers(&[&authorization], &[&cookie]), Some(&query), at(1000));
+            let _ = every_life(&headers(&[&authorization], &[&cookie]), Some(&query));
+        }
+
+        #[test]
+        fn no_byte_beside_it_hides_a_token(
+            name in prop::sample::select(vec!["authorization", "cookie", "x-access-jwt", "x-docker-token"]),
+            space in "[ \t]{0,3}",
+            scheme in prop::sample::select(vec!["", "Bearer ", "bearer\t", "Token ", "Basic ", "t="]),
+            before in prop::option::of(any::<u8>()),
+            after in prop::option::of(any::<u8>()),
+        ) {
+            let token = jwt(r#"{"exp":1007}"#);
+            let pieces = [space.as_bytes(), scheme.as_bytes(), before.as_slice(), token.as_bytes(), after.as_slice()];
+            let value = HeaderValue::from_bytes(&pieces.concat());
+            prop_assume!(value.is_ok());
+            let name = HeaderName::from_static(name);
+            let life = every_life(&value.into_iter().map(|value| (name.clone(), value)).collect(), None);
+            prop_assert!(matches!(life, Life::Unreadable) || life == left(7), "{life:?}");
         }
     }
 }

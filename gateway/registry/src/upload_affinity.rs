@@ -1,10 +1,10 @@
-//! One push stays with one instance of the registry.
+//! Upload affinity: one push stays with one upstream instance.
 //!
-//! An upload's bytes go to the store that the instance which began it prefers, whoever takes them
-//! (`data/registry_model/blobuploader.py`), and older Quays cannot go on with another's upload. So
-//! the `Location` of an upload that clients get names the instance, in a query parameter of the
-//! gateway's own: every replica of the gateway finds it there, and it is taken off again before the
-//! registry sees it. Only a name that is configured leads anywhere.
+//! The bytes of an upload go to the store that its first instance prefers, whichever instance receives them
+//! (`data/registry_model/blobuploader.py`), and older versions of Quay cannot continue an upload of another
+//! instance. So the gateway adds the instance's name to the `Location` of an upload, as a query parameter.
+//! Every replica of the gateway finds it there, and removes it before the registry sees the request. Only
+//! configured names are accepted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,20 +20,20 @@ use crate::Names;
 use crate::upstream::{InstanceId, Upstream};
 use gateway_http::Problem;
 
-/// The parameter's name.
+/// The name of the query parameter.
 const PARAMETER: &str = "quay-gateway-instance";
 
-/// What a query may hold as it is (RFC 3986, 2.3).
+/// The characters that a query may hold without an escape (RFC 3986 section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Repositories whose last upload is remembered.
+/// The repositories whose last upload is remembered.
 const UPLOADS_MAX: u64 = 10_000;
 
-/// For how long. Quay keeps an uploaded blob without a manifest as long
+/// How long it is remembered. Quay keeps an uploaded blob without a manifest for the same time
 /// (`PUSH_TEMP_TAG_EXPIRATION_SEC`).
 const UPLOADS_MEMORY: Duration = Duration::from_secs(3600);
 
-/// A push whose last upload was so long ago at most is taken for under way.
+/// A push counts as under way for this long after its last upload.
 const UNDER_WAY: Duration = Duration::from_secs(300);
 
 /// The instance of each repository's most recent upload, and when that was.
@@ -48,23 +48,23 @@ impl Default for Uploads {
 }
 
 impl Uploads {
-    /// The instance that a push to this repository stays with: whatever others met there while it is
-    /// under way, later as long as it can be reached.
+    /// The instance with which a push to this repository stays. While the push is under way this does not
+    /// depend on the instance's health; later it must be reachable.
     pub fn last(&self, repository: &str, upstream: &Upstream) -> Option<InstanceId> {
         let (instance, at) = self.0.get(repository)?;
         (at.elapsed() < UNDER_WAY || upstream.is_reachable(instance)).then_some(instance)
     }
 
-    /// The latest upload to this repository went to this instance.
+    /// Remembers that the latest upload to this repository went to this instance.
     pub fn remember(&self, repository: &str, instance: InstanceId) {
         self.0.insert(repository.into(), (instance, Instant::now()));
     }
 }
 
-/// The target without the parameter, and the instance that it named.
+/// A request target without the parameter, and the instance that the parameter names.
 ///
 /// # Errors
-/// It names none, or two.
+/// 404 if the parameter names no configured instance, or is there twice.
 pub fn taken(
     target: &PathAndQuery,
     upstream: &Upstream,
@@ -82,7 +82,7 @@ pub fn taken(
     Ok((PathAndQuery::try_from(rest).map_err(|_| unknown())?, Some(instance)))
 }
 
-/// A target without the parameter, every other byte as it was, and the parameter's values.
+/// A request target without the parameter, with every other byte unchanged, and the parameter's values.
 fn split(target: &str) -> (String, Vec<String>) {
     let Some((path, query)) = target.split_once('?') else { return (target.to_owned(), Vec::new()) };
     let mut names = Vec::new();
@@ -99,8 +99,7 @@ fn split(target: &str) -> (String, Vec<String>) {
     (rest, names)
 }
 
-/// Names the instance in the `Location` of an upload, if there is one in these headers and it leads
-/// to the registry.
+/// Adds the instance to the `Location` of an upload, if these headers have one and it leads to the registry.
 pub fn mark(headers: &mut HeaderMap, names: &Names, instance: &str) {
     let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
     let Some(location) = location.filter(|location| names.leads_here(location)) else { return };

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use backends::Digest;
 use http::StatusCode;
-use replication::{NewJob, Shown, State, Which};
+use replication::{JobQuery as Shown, JobSelection as Which, NewJob, State};
 
 use crate::Gateway;
 use operations::queue::{Add, BACKLOG_MAX, Changed, JOBS_MAX, JobReport, Park, QueueReport, Retry};

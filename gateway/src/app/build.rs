@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use blob_cache::{AtHand, Cache};
+use blob_cache::{Cache, CopySource};
 use config::{JournalSettings, Settings};
 use limits::memory::Memory;
 use limits::pool::Pool;
 use postgres_connection::Database;
 use quay_db::QuayDatabase;
 use quay_db::redis::Locks;
-use registry::Names;
-use registry::account::Reader;
 use registry::redirects::RedirectClient;
+use registry::service_account::Reader;
 use registry::upload_affinity::Uploads;
 use registry::upstream::Upstream;
+use registry::{Names, RegistryClient};
 use replication::{Bounds, FanOut, Journal, JournalError, Setup};
 use rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ use zone_router::{Router, Zone};
 use crate::Gateway;
 use crate::copies::{Quay, ReadRepairs, Sampler, Spool};
 use crate::drains::Word;
-use crate::gateway::UNKEPT_PARTS_MAX;
+use crate::gateway::BYPASS_PARTS_MAX;
 use crate::index_manifests::Queued;
 use crate::metrics::{Metrics, Sizes};
 use crate::permissions::Permissions;
@@ -49,10 +49,9 @@ pub(super) async fn gateway(
     let registry = registry::registry(&settings);
     let names = Names::new(&settings.registry_hostname, &settings.hostname);
     let upstream = Arc::new(Upstream::new(&settings, tls)?);
-    let follow = RedirectClient::new(tls, &settings)?;
-    let shared = Arc::clone(&upstream);
-    let reader = Reader::new(&settings, shared, names.clone(), follow.clone(), Arc::clone(&registry), tls)?;
-    let reader = reader.map(Arc::new);
+    let stores = RedirectClient::new(tls, &settings)?;
+    let client = RegistryClient::over(Arc::clone(&upstream), names.clone(), stores, &settings);
+    let reader = Reader::new(&settings, &client, Arc::clone(&registry), tls)?.map(Arc::new);
     let database = quay_db::connect(&settings).await?.map(Arc::new);
     let authority = quay(&settings, reader.clone(), database.clone())?;
     let policies = settings.policies.clone();
@@ -68,7 +67,7 @@ pub(super) async fn gateway(
         limits: settings.copy_limits.clone(),
         verify: settings.verify,
         router: Some(Arc::clone(&router)),
-        local: Some(Arc::new(AtHand(Arc::clone(&cache)))),
+        local: Some(Arc::new(CopySource(Arc::clone(&cache)))),
         authority: Some(Arc::new(authority)),
         ..Setup::new(zones, journal)
     };
@@ -84,10 +83,10 @@ pub(super) async fn gateway(
         reader,
         database,
         uploads: Uploads::default(),
-        follow,
+        client,
         permissions: permissions(&settings),
         sizes: Sizes::default(),
-        unkept_parts: Pool::new("whole reads for a part of a blob that is not kept", UNKEPT_PARTS_MAX, 0),
+        bypass_parts: Pool::new("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
         cache,
         metrics,
         sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),

@@ -24,10 +24,8 @@ use crate::sweep::Sweep;
 use blob_cache::DirectoryLock;
 use config::Settings;
 use limits::memory::{self};
-use registry::account::Reader;
-use registry::redirects::RedirectClient;
-use registry::upstream::Upstream;
-use registry::{self, Names};
+use registry::RegistryClient;
+use registry::service_account::Reader;
 
 /// For the lanes to stop, which is at once unless the journal does not answer.
 const LANES_TIMEOUT: Duration = Duration::from_secs(5);
@@ -210,10 +208,8 @@ async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub async fn authority(settings: &Settings) -> anyhow::Result<Arc<dyn Authority>> {
     certificates::install_provider();
     let tls = certificates::client(&settings.ca_files)?;
-    let names = Names::new(&settings.registry_hostname, &settings.hostname);
-    let follow = RedirectClient::new(&tls, settings)?;
-    let upstream = Arc::new(Upstream::new(settings, &tls)?);
-    let reader = Reader::new(settings, upstream, names, follow, registry::registry(settings), &tls)?;
+    let client = RegistryClient::new("registry", settings, &tls)?;
+    let reader = Reader::new(settings, &client, registry::registry(settings), &tls)?;
     let database = quay_db::connect(settings).await?.map(Arc::new);
     Ok(Arc::new(build::quay(settings, reader.map(Arc::new), database)?))
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backends::Source;
 use postgres_connection::PostgresError;
-use replication::{Authority, Job, Placed, Wanted};
+use replication::{Authority, AuthorityError, Job, Placed, Wanted};
 use tokio::time::timeout;
 use zone_router::Zone;
 
 use crate::copies::spool::{NotKept, Spool};
 use quay_db::redis::{Locks, RedisError};
 use quay_db::{QuayDatabase, Rows};
-use registry::account::Reader;
+use registry::service_account::Reader;
 
 /// How long the look at an object may take that is done under a lock.
 const UNDER_LOCK: Duration = Duration::from_secs(20);
@@ -144,12 +144,14 @@ impl Authority for Quay {
         }
     }
 
-    async fn fetch(&self, job: &Job) -> Result<Option<Source>, String> {
+    async fn fetch(&self, job: &Job) -> Result<Option<Source>, AuthorityError> {
         let Some(reader) = &self.reader else { return Ok(None) };
-        let Some(repository) = self.holder(reader, job).await? else { return Ok(None) };
+        let Some(repository) = self.holder(reader, job).await.map_err(AuthorityError::new)? else {
+            return Ok(None);
+        };
         let (digest, spool) = (&job.blob.digest, &self.spool);
-        let turn = spool.turn().await.map_err(|error| error.to_string())?;
-        let given = reader.blob(repository, digest).await.map_err(|error| error.to_string())?;
+        let turn = spool.turn().await.map_err(AuthorityError::new)?;
+        let given = reader.blob(repository, digest).await.map_err(AuthorityError::new)?;
         tracing::info!(%digest, repository, "no zone has the blob: it is fetched through the registry");
         match spool.keep(given, digest, turn).await {
             Ok(source) => Ok(Some(source)),
@@ -157,22 +159,22 @@ impl Authority for Quay {
                 tracing::error!(%digest, repository, why, "a blob that no zone has is not fetched through the registry");
                 Ok(None)
             }
-            Err(NotKept::Now(why)) => Err(why),
+            Err(NotKept::Now(why)) => Err(AuthorityError::new(why)),
         }
     }
 
-    async fn must_prove(&self, job: &Job, target: &Zone) -> Result<bool, String> {
+    async fn must_prove(&self, job: &Job, target: &Zone) -> Result<bool, AuthorityError> {
         match self.placing_at(target) {
             Some(database) => {
                 let lacks = database.lacks(&job.blob.digest, &target.name).await;
-                lacks.map_err(|error| error.to_string())
+                lacks.map_err(AuthorityError::new)
             }
             None => Ok(false),
         }
     }
 
-    async fn placed(&self, job: &Job, target: &Zone) -> Result<Placed, String> {
+    async fn placed(&self, job: &Job, target: &Zone) -> Result<Placed, AuthorityError> {
         let Some(database) = self.placing_at(target) else { return Ok(Placed::Kept) };
-        self.place(database, job, target).await.map_err(|error| error.to_string())
+        self.place(database, job, target).await.map_err(AuthorityError::new)
     }
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use registry::account::Given;
+use registry::FetchedBlob;
 
 /// Blobs kept at once; a further one waits for its turn.
 const AT_ONCE: usize = 2;
@@ -85,27 +85,27 @@ impl Spool {
     /// It is too large, breaks off, or is another blob; or the disk has no room.
     pub(crate) async fn keep(
         &self,
-        given: Given,
+        fetched: FetchedBlob,
         digest: &Digest,
         turn: OwnedSemaphorePermit,
     ) -> Result<Source, NotKept> {
-        if let Some(size) = given.size {
+        if let Some(size) = fetched.size {
             self.admit(size)?;
             self.room(size)?;
         }
-        let kept = tokio::time::timeout(WHOLE, self.read(given, digest, turn)).await;
+        let kept = tokio::time::timeout(WHOLE, self.read(fetched, digest, turn)).await;
         kept.unwrap_or_else(|_| Err(NotKept::Now(format!("not read whole within {} s", WHOLE.as_secs()))))
     }
 
     async fn read(
         &self,
-        given: Given,
+        fetched: FetchedBlob,
         digest: &Digest,
         turn: OwnedSemaphorePermit,
     ) -> Result<Source, NotKept> {
         let disk = |error: std::io::Error| NotKept::Now(format!("state_dir: {error}"));
         let file = Arc::new(nameless(&self.dir).map_err(disk)?);
-        let mut body = given.body;
+        let mut body = fetched.body;
         let (mut hasher, mut size, mut look_at) = (Hasher::new(), 0, 0);
         while let Some(chunk) = body.try_next().await.map_err(|error| NotKept::Now(error.to_string()))? {
             let end = size + chunk.len() as u64;
@@ -185,9 +185,9 @@ impl Open for Kept {
 mod tests {
     use super::*;
 
-    fn given(bytes: &[u8], size: Option<u64>) -> Given {
+    fn given(bytes: &[u8], size: Option<u64>) -> FetchedBlob {
         let chunks: Vec<_> = bytes.chunks(100_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
-        Given { body: stream::iter(chunks).boxed(), size, told: None }
+        FetchedBlob { body: stream::iter(chunks).boxed(), size, from: registry::Origin::Registry(None) }
     }
 
     async fn kept(spool: &Spool, bytes: &[u8], size: Option<u64>, digest: Digest) -> Result<Source, NotKept> {

@@ -1,7 +1,6 @@
 //! Sizes that somebody named and bytes contradicted: the digest decides, not the size.
 
-use backends::{ByteStream, Digest};
-use futures_util::{StreamExt, stream};
+use backends::Digest;
 use moka::sync::Cache;
 
 use crate::metrics::Metrics;
@@ -46,46 +45,9 @@ impl Sizes {
     }
 }
 
-/// A body, with something done when it ends without an error.
-pub(crate) fn when_proven(body: ByteStream, done: impl FnOnce() + Send + 'static) -> ByteStream {
-    stream::unfold((body, Some(done)), |(mut body, done)| async move {
-        match body.next().await {
-            Some(Ok(bytes)) => Some((Ok(bytes), (body, done))),
-            Some(Err(error)) => Some((Err(error), (body, None))),
-            None => {
-                if let Some(done) = done {
-                    done();
-                }
-                None
-            }
-        }
-    })
-    .boxed()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use backends::{Error, Kind};
-    use bytes::Bytes;
-
     use super::*;
-
-    #[tokio::test]
-    async fn done_only_at_a_right_end() {
-        for (last, expected) in [(Ok(Bytes::new()), 1), (Err(Error::new(Kind::Corrupt, "wrong")), 0)] {
-            let count = Arc::new(AtomicUsize::new(0));
-            let seen = Arc::clone(&count);
-            let body = stream::iter([Ok(Bytes::from_static(b"a")), last]).boxed();
-            let body = when_proven(body, move || {
-                seen.fetch_add(1, Ordering::Relaxed);
-            });
-            assert_eq!(body.collect::<Vec<_>>().await.len(), 2);
-            assert_eq!(count.load(Ordering::Relaxed), expected);
-        }
-    }
 
     #[test]
     fn the_right_size_is_remembered_and_told_once() {

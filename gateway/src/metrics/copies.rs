@@ -1,6 +1,6 @@
 //! What is known of the copies, as it was sampled.
 
-use replication::{AGES, LaneStatus, TOOK};
+use replication::{AGES, DURATION_BUCKETS as TOOK, LaneStatus};
 
 use super::text::Text;
 use operations::queue::Sample;
@@ -118,7 +118,7 @@ fn failures(text: &mut Text, sample: &Sample) {
 mod tests {
     use std::sync::Arc;
 
-    use replication::{Ages, AtRisk, Took};
+    use replication::{Ages, AtRisk, Durations as Took};
 
     use super::*;
 

@@ -21,7 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use zone_router::{Snapshot, Zone};
 
-pub(crate) use self::contradicted_sizes::{Sizes, when_proven};
+pub(crate) use self::contradicted_sizes::Sizes;
 pub(crate) use self::exposition::Exposition;
 use limits::memory::MemoryStatus;
 use limits::pool::PoolStatus;

@@ -80,21 +80,23 @@ fn full(repository: &str) -> Cow<'_, str> {
     }
 }
 
-/// Of what a request takes something away.
+/// What a request may take something away from.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Changed {
-    /// A repository, or a namespace with a slash at its end.
-    Name(String),
-    /// Whatever there is: the request does not say it in so many words.
+    /// One of these, each a repository or a namespace with a slash at its end. There is more than one name if
+    /// the path can be read in more than one way.
+    Names(Vec<String>),
+    /// Anything: the path may be read as any other.
     All,
 }
 
-/// What a request that passes takes something away of: `DELETE` below `/v2/`, and whatever writes in Quay's API to
-/// a repository, organization or user (`endpoints/api/repository.py`, `tag.py`, `organization.py`,
-/// `superuser.py`). `DELETE /api/v1/user/` removes the namespace of whoever asks (`endpoints/api/user.py:User`).
+/// What a request that passes takes something away of: `DELETE` below `/v2/`, and whatever writes in Quay's
+/// API to a repository, organization or user (`endpoints/api/repository.py`, `tag.py`, `organization.py`,
+/// `superuser.py`). `DELETE /api/v1/user/` removes the namespace of whoever asks
+/// (`endpoints/api/user.py:User`).
 ///
-/// Read generously, with all escapes decoded: to forget too much costs a question. Where there are dot segments, a
-/// proxy resolves them in its own way (nginx: `location`), so it may be any path.
+/// Read generously, with all escapes decoded: to forget too much costs a question. Where there are dot
+/// segments, a proxy resolves them in its own way (nginx: `location`), so it may be any path.
 pub(crate) fn changed(method: &Method, path: &str) -> Option<Changed> {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return None;
@@ -106,11 +108,8 @@ pub(crate) fn changed(method: &Method, path: &str) -> Option<Changed> {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     match parts.next()? {
         "v2" if *method == Method::DELETE => {
-            let parts: Vec<&str> = parts.collect();
-            let word = parts.iter().rposition(|part| matches!(*part, "manifests" | "blobs" | "tags"))?;
-            // The end of an upload takes nothing away.
-            let is_upload = parts[word] == "blobs" && parts.get(word + 1) == Some(&"uploads");
-            (word > 0 && !is_upload).then(|| Changed::Name(parts[..word].join("/")))
+            let names = repositories(&parts.collect::<Vec<_>>());
+            (!names.is_empty()).then_some(Changed::Names(names))
         }
         "api" if parts.next() == Some("v1") => {
             let namespace = match parts.next()? {
@@ -119,10 +118,24 @@ pub(crate) fn changed(method: &Method, path: &str) -> Option<Changed> {
                 "superuser" if matches!(parts.next()?, "users" | "organizations") => parts.next()?,
                 _ => return None,
             };
-            Some(Changed::Name(format!("{namespace}/")))
+            Some(Changed::Names(vec![format!("{namespace}/")]))
         }
         _ => None,
     }
+}
+
+/// The repositories that these parts of a path below `/v2/` may name. What follows the last of the words
+/// `manifests`, `blobs` and `tags` is a reference, which may be such a word itself; or nothing follows, as in
+/// `/v2/o/a/tags/`.
+fn repositories(parts: &[&str]) -> Vec<String> {
+    let is_word = |part: &&str| matches!(*part, "manifests" | "blobs" | "tags");
+    let Some((last, before)) = parts.split_last() else { return Vec::new() };
+    let with_reference = before.iter().rposition(is_word);
+    let without = is_word(last).then_some(before.len());
+    // The end of an upload takes nothing away.
+    let is_upload = |word: usize| parts[word] == "blobs" && parts.get(word + 1) == Some(&"uploads");
+    let words = with_reference.into_iter().chain(without).filter(|word| *word > 0 && !is_upload(*word));
+    words.map(|word| parts[..word].join("/")).collect()
 }
 
 #[cfg(test)]
@@ -185,6 +198,7 @@ mod tests {
             (Method::DELETE, "/v2/o%2Fa/blobs/sha256:ab", Some("o/a")),
             (Method::DELETE, "/v2//o/a/tags/v1", Some("o/a")),
             (Method::DELETE, "/v2/blobs/manifests/v1", Some("blobs")),
+            (Method::DELETE, "/v2/o/a/tags/", Some("o/a")),
             (Method::DELETE, "/v2/o/a/blobs/uploads/0b1c", None),
             (Method::PUT, "/v2/o/a/manifests/v1", None),
             (Method::GET, "/v2/o/a/manifests/v1", None),
@@ -200,9 +214,30 @@ mod tests {
             (Method::DELETE, "/api/v1/superuser/keys/o", None),
             (Method::DELETE, "/", None),
         ] {
-            let expected = expected.map(|name| Changed::Name(name.to_owned()));
+            let expected = expected.map(|name| Changed::Names(vec![name.to_owned()]));
             assert_eq!(changed(&method, path), expected, "{method} {path}");
         }
+    }
+
+    /// A tag may be called `tags`, and a repository's part may be too.
+    #[test]
+    fn both_readings_of_a_word_count() {
+        for word in ["tags", "blobs", "manifests"] {
+            for (path, name) in [
+                (format!("/v2/o/a/manifests/{word}"), "o/a"),
+                (format!("/v2/o/{word}/manifests/v1"), &*format!("o/{word}")),
+                (format!("/v2/o/{word}/manifests/{word}"), &*format!("o/{word}")),
+                (format!("/v2/o/a/tags/{word}"), "o/a"),
+                (format!("/v2/o/a/tags/{word}/"), "o/a"),
+                (format!("/v2/o/{word}/tags/"), &*format!("o/{word}")),
+            ] {
+                assert!(takes_from(&path, name), "{path}: {:?}", changed(&Method::DELETE, &path));
+            }
+        }
+    }
+
+    fn takes_from(path: &str, name: &str) -> bool {
+        matches!(changed(&Method::DELETE, path), Some(Changed::Names(names)) if names.iter().any(|one| one == name))
     }
 
     #[test]

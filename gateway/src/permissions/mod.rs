@@ -102,10 +102,15 @@ impl Permissions {
         tracing::debug!(name, "remembered permissions dropped");
     }
 
-    /// Drops what is remembered of all repositories, as [`Permissions::forget`] does.
-    pub(crate) fn forget_all(&self) {
-        self.forgotten.note_all();
-        tracing::debug!("all remembered permissions dropped");
+    /// Drops what is remembered of whatever a request changed, as [`Permissions::forget`] does.
+    pub(crate) fn forget_changed(&self, changed: &Changed) {
+        match changed {
+            Changed::Names(names) => names.iter().for_each(|name| self.forget(name)),
+            Changed::All => {
+                self.forgotten.note_all();
+                tracing::debug!("all remembered permissions dropped");
+            }
+        }
     }
 
     /// The registry does not know this blob in this repository. Where somebody else was told of it, what
@@ -118,8 +123,8 @@ impl Permissions {
         }
     }
 
-    /// Remembers a yes to a question that was asked at `when`. Its life is counted from there: the registry may
-    /// have judged at any moment since, and a token that ended meanwhile opens nothing.
+    /// Remembers a yes to a question that was asked at `when`. Its life is counted from there: the registry
+    /// may have judged at any moment since, and a token that ended meanwhile opens nothing.
     pub(crate) fn remember(&self, asked: Asked, granted: Granted, life: Life, when: Instant) {
         let memory = match life {
             Life::Unknown => self.memory,

@@ -16,13 +16,13 @@ const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-conten
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const CACHE_NAME: &str = "quay-gateway";
 
-/// Answers for one digest and one request.
+/// Makes the answers to one request for one blob.
 pub(super) struct Answerer {
     digest: HeaderValue,
     etag: HeaderValue,
     requested: Requested,
     client_has_it: bool,
-    /// What the registry says of the blob besides.
+    /// Headers that the registry sent with the blob.
     kept: Arc<HeaderMap>,
 }
 
@@ -39,7 +39,7 @@ impl Answerer {
         }
     }
 
-    /// The part of a blob of `size` bytes that is asked for, if it is one and there are such bytes.
+    /// The part of a blob of `size` bytes that is asked for, if a part is asked for and lies in the blob.
     pub(super) fn part(&self, size: u64) -> Option<Range<u64>> {
         match &self.requested {
             Requested::Part(spec) => spec.within(size),
@@ -55,7 +55,7 @@ impl Answerer {
         self.response(StatusCode::NOT_MODIFIED, Body::empty(), cache_status)
     }
 
-    /// What `GET` would say, without its body.
+    /// The answer to `HEAD`: that of `GET`, without its body.
     pub(super) fn head(&self, size: u64, cache_status: &str) -> Response<Body> {
         let mut response = self.response(StatusCode::OK, Body::empty(), cache_status);
         response.headers_mut().insert(CONTENT_LENGTH, size.into());
@@ -70,7 +70,7 @@ impl Answerer {
         }
     }
 
-    /// The refusal of a range that cannot be met, as soon as that is known.
+    /// The refusal of a range that cannot be satisfied, as soon as that is known.
     pub(super) fn refusal(&self, size: Option<u64>) -> Option<Response<Body>> {
         match (&self.requested, size) {
             (Requested::Malformed, size) => Some(unsatisfiable(size)),
@@ -81,27 +81,27 @@ impl Answerer {
         }
     }
 
-    /// All of it from a stream.
+    /// The whole blob from a stream.
     pub(super) fn whole(&self, size: u64, body: Body, cache_status: &str) -> Response<Body> {
         let mut response = self.response(StatusCode::OK, body, cache_status);
         response.headers_mut().insert(CONTENT_LENGTH, size.into());
         response
     }
 
-    /// All of it, its length not known beforehand: nor is where a part would lie.
+    /// The whole blob, if its length is not known before it ends. Parts of it cannot be located either.
     pub(super) fn unsized_whole(&self, body: Body, cache_status: &str) -> Response<Body> {
         let mut response = self.response(StatusCode::OK, body, cache_status);
         response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
         response
     }
 
-    /// What was asked for, from a whole file.
+    /// The whole or the part that was asked for, from a whole file.
     pub(super) fn file(&self, blob: CachedBlob, cache_status: &str) -> Response<Body> {
         let size = blob.size;
         self.bytes(size, |range| Body::new(FileBody::new(blob, range)), cache_status)
     }
 
-    /// What was asked for, from `body`, which makes the body of a range.
+    /// The whole or the part that was asked for. `body` makes the body of a range.
     pub(super) fn bytes(
         &self,
         size: u64,
@@ -159,7 +159,7 @@ fn unsatisfiable(size: Option<u64>) -> Response<Body> {
     response
 }
 
-/// A header value from text of our own making: digests, numbers, names of zones.
+/// A header value from text made here: digests, numbers, names of zones.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(CACHE_NAME))
 }

@@ -1,27 +1,32 @@
 //! A pull: the life of `GET` and `HEAD` of a blob, from top to bottom.
 
 mod answer;
+mod fill;
 mod registry_fallback;
 
 use std::sync::Arc;
 
 use backends::Digest;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 use zone_router::{Blob, NotOpened};
 
 use self::answer::Answerer;
+use self::fill::{Opened, Served, Unserved};
 use self::registry_fallback::Fetched;
 use crate::Gateway;
 use crate::authorize::{self, Verdict};
 use crate::forward;
 use crate::request::Client;
-use blob_cache::{CachedBlob, Filled, Follower, Lookup, NotKept, Opened, Origin, Resume, proven_part};
-use gateway_http::{Body, BodyError, Problem};
+use blob_cache::{BypassReason, CachedBlob, Follower, Lookup, NoFill, part_of};
+use gateway_http::{Body, Problem};
 use limits::memory::{BLOB_READ, Reservation, Use};
 use registry::upstream::Purpose;
+
+/// How many fills a client joins or starts, if they break before their first byte.
+const FILL_TRIES_MAX: usize = 3;
 
 /// Answers a blob request.
 pub(crate) async fn pull(
@@ -48,7 +53,7 @@ struct Pull<'a> {
     repository: &'a str,
     blob: Blob,
     client: &'a Client,
-    /// For the first byte of what a zone could serve.
+    /// For the first byte of a blob that a zone can give.
     deadline: Instant,
 }
 
@@ -62,7 +67,7 @@ impl Pull<'_> {
                 Verdict::Yes(granted) => granted,
                 Verdict::No(answer) => return self.refused(*answer).await,
             };
-        // Where bytes contradicted somebody's size, the bytes are believed.
+        // If bytes contradicted a size that was named, the bytes are right.
         let expected = self.gateway.sizes.proven(&self.blob.digest).or(granted.size);
         let answer = Answerer::new(self.blob.digest, &self.request.headers, granted.headers);
         if answer.client_has_it() {
@@ -80,19 +85,18 @@ impl Pull<'_> {
             // Some registries record it without ever storing an object.
             return Ok(answer.empty());
         }
-        match self.gateway.cache.get(&self.blob.digest).await {
+        match self.gateway.cache.lookup(&self.client.identity, &self.blob.digest).await {
             Lookup::Hit(blob) => Ok(self.hit(&answer, blob, expected)),
-            Lookup::Absent => self.miss(&answer, expected, true).await,
-            Lookup::Unusable => self.miss(&answer, expected, false).await,
+            miss => self.miss(&answer, expected, miss).await,
         }
     }
 
-    /// The registry's no, with the body that a `HEAD` lacks.
+    /// The registry's refusal, with the body that a `HEAD` lacks.
     async fn refused(&self, answer: registry::upstream::Answer) -> Result<Response<Body>, Problem> {
         match self.request.method == Method::HEAD {
             true => Ok(forward::relay(self.gateway, answer)),
             false => {
-                // Its connection goes back before another is asked for.
+                // Its connection is given back before another is taken.
                 drop(answer);
                 self.registrys_answer().await
             }
@@ -112,7 +116,7 @@ impl Pull<'_> {
     }
 
     async fn head(&self, answer: &Answerer, expected: Option<u64>) -> Result<Response<Body>, Problem> {
-        // Bytes that were proven say it best.
+        // The size of proven bytes is the true one.
         let held = self.gateway.cache.size_of(&self.blob.digest);
         if let (Some(held), Some(said)) = (held, expected) {
             self.contradicted(said, held);
@@ -136,15 +140,15 @@ impl Pull<'_> {
     /// The size that the cache or a zone names.
     async fn size_elsewhere(&self) -> Option<u64> {
         match self.gateway.cache.get(&self.blob.digest).await {
-            Lookup::Hit(blob) => Some(blob.size),
-            _ => {
+            Ok(Some(blob)) => Some(blob.size),
+            Ok(None) | Err(_) => {
                 let head = self.gateway.router.head(&self.blob);
                 tokio::time::timeout_at(self.deadline, head).await.ok().flatten().map(|meta| meta.size)
             }
         }
     }
 
-    /// Whether nobody who may know it better names another size than the registry.
+    /// Whether neither the cache nor a zone names another size than the registry.
     async fn is_as_long(&self, expected: Option<u64>) -> bool {
         let Some(expected) = expected else { return true };
         self.size_elsewhere().await.is_none_or(|size| size == expected)
@@ -164,172 +168,195 @@ impl Pull<'_> {
         answer.file(blob, "hit")
     }
 
+    /// From the zones, through the cache if it keeps the blob; if no zone has it, the way that the registry
+    /// itself points out.
     async fn miss(
         &self,
         answer: &Answerer,
         expected: Option<u64>,
-        keep: bool,
+        lookup: Lookup,
     ) -> Result<Response<Body>, Problem> {
-        let filled = async {
-            if keep {
-                let (who, origin) = (&self.client.identity, || self.zones(expected, expected));
-                return self.gateway.cache.fill_for(who, self.blob.digest, origin).await;
-            }
-            match self.zones(expected, expected).await {
-                Ok(opened) => Filled::Alone(opened, NotKept::Disk),
-                Err(why) => Filled::NotOpened(Arc::new(why)),
-            }
-        };
-        // Where the registry took its time, a zone gets its own all the same.
+        // If the registry was slow, the zones still get their own time.
         let deadline = self.deadline.max(Instant::now() + self.gateway.settings.timeouts.zone_first_byte);
-        let filled = tokio::time::timeout_at(deadline, filled).await.map_err(|_| {
-            let mut problem =
-                Problem::zones("no zone gave the blob's first byte in time; it may be there soon");
-            problem.status = StatusCode::GATEWAY_TIMEOUT;
-            problem
-        })?;
-        let not_opened = match filled {
-            Filled::NotOpened(why) => why,
-            filled => return self.filled(answer, filled, expected).await,
+        let read = self.read_zones(lookup, expected, expected);
+        let not_opened = match tokio::time::timeout_at(deadline, read).await {
+            Err(_) => return Err(no_first_byte()),
+            Ok(Err(Unserved::NotOpened(why))) => why,
+            Ok(served) => return Ok(self.serve(answer, served?, expected)),
         };
-        // No zone has it: the registry's own way.
         let memory = self.read_ahead().ok_or_else(|| Problem::overload("limits.memory has no room"))?;
         let fetched =
             registry_fallback::fetch(self.gateway, self.request, &self.blob, expected, self.client).await;
-        let fetched = match fetched {
-            Err(problem) if keep && not_opened.is_about_size() => {
-                // Where zones have it in another size than the registry named, the digest decides.
-                let origin = || self.zones(None, expected);
-                let who = &self.client.identity;
-                return match self.gateway.cache.fill_for(who, self.blob.digest, origin).await {
-                    Filled::NotOpened(_) => Err(problem),
-                    filled => self.filled(answer, filled, expected).await,
-                };
-            }
-            fetched => fetched?,
-        };
         match fetched {
-            Fetched::Relay(response) => Ok(response),
-            Fetched::Blob(opened) => {
-                let opened = opened.holding(memory);
-                tracing::info!(digest = %self.blob.digest, zones = %not_opened, from = %opened.from, "no zone gave it, the registry does");
-                let filled =
-                    if keep { self.fill_from(opened).await } else { Filled::Alone(opened, NotKept::Disk) };
-                self.filled(answer, filled, expected).await
+            Ok(Fetched::Relay(response)) => Ok(response),
+            Ok(Fetched::Blob(Opened { from, body })) => {
+                tracing::info!(digest = %self.blob.digest, zones = %not_opened, %from, "no zone gave it, the registry does");
+                let served = self.keep_fetched(Opened { from, body: body.holding(memory) }).await?;
+                Ok(self.serve(answer, served, expected))
             }
+            Err(problem) if not_opened.is_about_size() => {
+                // Zones have it in another size than the registry named: the digest decides.
+                let lookup = self.join_or_fill().await;
+                match self.read_zones(lookup, None, expected).await {
+                    Err(Unserved::NotOpened(_)) => Err(problem),
+                    served => Ok(self.serve(answer, served?, expected)),
+                }
+            }
+            Err(problem) => Err(problem),
         }
     }
 
-    async fn filled(
+    /// Joins the fill of the blob, or starts it from the zones. If it breaks before its first byte, another
+    /// follows. A zone's object must have the `expected` size, if there is one; `said` is the registry's.
+    async fn read_zones(
         &self,
-        answer: &Answerer,
-        filled: Filled,
+        mut lookup: Lookup,
         expected: Option<u64>,
-    ) -> Result<Response<Body>, Problem> {
-        match filled {
-            Filled::Hit(blob) => Ok(self.hit(answer, blob, expected)),
-            Filled::Following(follower, joined) => Ok(self.follow(answer, follower, joined)),
-            Filled::Alone(opened, reason) => Ok(self.alone(answer, opened, reason)),
-            Filled::NotOpened(why) => Err(Problem::zones(format!("no zone gave the blob: {why}"))),
-            Filled::Broken(why) => {
-                Err(Problem::zones(format!("the blob broke off before its first byte: {why}")))
+        said: Option<u64>,
+    ) -> Result<Served, Unserved> {
+        let mut broken = Arc::from("");
+        for _ in 0..FILL_TRIES_MAX {
+            let (join, given_back) = match lookup {
+                Lookup::Hit(blob) => return Ok(Served::Hit(blob)),
+                Lookup::Bypass(bypass) => {
+                    return Ok(Served::bypass(self.open_zones(expected, said).await?, bypass));
+                }
+                Lookup::Join(join) => (join, None),
+                Lookup::Fill(writer, join) => {
+                    (join, Some(fill::start(writer, self.open_zones(expected, said))))
+                }
+            };
+            let joined = given_back.is_none();
+            match join.follow().await {
+                Ok(follower) => return Ok(Served::Follow { follower, joined }),
+                Err(NoFill::Bypass(bypass)) => {
+                    let opened = match given_back {
+                        Some(given_back) => given_back.await.ok(),
+                        None => None,
+                    };
+                    let opened = match opened {
+                        Some(opened) => opened,
+                        None => self.open_zones(expected, said).await?,
+                    };
+                    return Ok(Served::bypass(opened, bypass));
+                }
+                Err(NoFill::NotOpened(why)) => return Err(Unserved::NotOpened(why)),
+                Err(NoFill::Broken(why)) => broken = why,
             }
+            lookup = self.join_or_fill().await;
+        }
+        Err(Unserved::Broken(broken))
+    }
+
+    /// Fills the cache from what the registry gave, or joins a fill that is under way. If that comes to
+    /// nothing, what the registry gave is still there.
+    async fn keep_fetched(&self, opened: Opened) -> Result<Served, Unserved> {
+        // The first fill may be one that still asks the zones; the next is ours.
+        for _ in 0..2 {
+            let followed = match self.join_or_fill().await {
+                Lookup::Hit(blob) => return Ok(Served::Hit(blob)),
+                Lookup::Bypass(bypass) => return Ok(Served::bypass(opened, bypass)),
+                Lookup::Fill(writer, join) => {
+                    let given_back = fill::start(writer, std::future::ready(Ok(opened)));
+                    return match join.follow().await {
+                        Ok(follower) => Ok(Served::Follow { follower, joined: false }),
+                        Err(NoFill::Bypass(bypass)) => match given_back.await {
+                            Ok(opened) => Ok(Served::bypass(opened, bypass)),
+                            Err(_) => Err(Unserved::Broken("the registry's stream is gone".into())),
+                        },
+                        Err(NoFill::NotOpened(why)) => Err(Unserved::NotOpened(why)),
+                        Err(NoFill::Broken(why)) => Err(Unserved::Broken(why)),
+                    };
+                }
+                Lookup::Join(join) => join.follow().await,
+            };
+            match followed {
+                Ok(follower) => return Ok(Served::Follow { follower, joined: true }),
+                Err(NoFill::Bypass(bypass)) => return Ok(Served::bypass(opened, bypass)),
+                Err(NoFill::NotOpened(_) | NoFill::Broken(_)) => {}
+            }
+        }
+        Ok(Served::Bypass(opened, BypassReason::Busy))
+    }
+
+    async fn join_or_fill(&self) -> Lookup {
+        self.gateway.cache.join_or_fill(&self.client.identity, &self.blob.digest).await
+    }
+
+    fn serve(&self, answer: &Answerer, served: Served, expected: Option<u64>) -> Response<Body> {
+        match served {
+            Served::Hit(blob) => self.hit(answer, blob, expected),
+            Served::Follow { follower, joined } => self.follow(answer, follower, joined),
+            Served::Bypass(opened, reason) => self.bypass(answer, opened, reason),
         }
     }
 
     /// Reads behind a fill. A part is answered as one at once, and its bytes follow as they come in.
     fn follow(&self, answer: &Answerer, follower: Follower, joined: bool) -> Response<Body> {
-        let from = follower.source();
+        let from = Arc::clone(follower.source());
         self.gateway.metrics.blob_answered(&from);
         let collapsed = if joined { "; collapsed" } else { "" };
         let status = format!("fwd=miss{collapsed}; stored; detail=\"{from}\"");
         let size = follower.size();
-        answer.bytes(size, |range| Body::stream(follower.into_stream(range)), &status)
+        let (router, blob) = (Arc::clone(&self.gateway.router), self.blob.clone());
+        answer.bytes(size, |range| Body::stream(fill::follow(follower, range, router, blob)), &status)
     }
 
-    /// Streams what is not kept to this client alone. For a part all of it passes here; where too many
-    /// do, the whole is the answer, and the client's own pace bounds what is read (RFC 9110, 14.2: a
+    /// Streams a blob that is not kept to this client alone. For a part, all of it is read. If too many such
+    /// reads run, the answer is the whole, and the client's own pace bounds what is read (RFC 9110, 14.2: a
     /// range may be ignored).
-    fn alone(&self, answer: &Answerer, opened: Opened, reason: NotKept) -> Response<Body> {
-        self.gateway.metrics.blob_answered(&opened.from);
-        let status = format!("fwd=miss; detail=\"{}, not stored: {}\"", opened.from, reason.as_str());
-        let blob_error = |error: backends::Error| BodyError::Blob(error.to_string());
-        let whole = opened.body;
-        let Some(size) = opened.size else {
-            return answer.unsized_whole(Body::stream(whole.map_err(blob_error)), &status);
+    fn bypass(&self, answer: &Answerer, opened: Opened, reason: BypassReason) -> Response<Body> {
+        let Opened { from, body: whole } = opened;
+        self.gateway.metrics.blob_answered(&from);
+        let status = format!("fwd=miss; detail=\"{from}, not stored: {}\"", reason.as_str());
+        let Some(size) = whole.size() else {
+            return answer.unsized_whole(Body::stream(whole.map_err(fill::cut)), &status);
         };
         if answer.part(size).is_none() {
-            return answer.bytes(size, |_| Body::stream(whole.map_err(blob_error)), &status);
+            return answer.bytes(size, |_| Body::stream(whole.map_err(fill::cut)), &status);
         }
-        let Ok(slot) = self.gateway.unkept_parts.try_take(&self.client.identity) else {
-            return answer.whole(size, Body::stream(whole.map_err(blob_error)), &status);
+        let Ok(slot) = self.gateway.bypass_parts.try_take(&self.client.identity) else {
+            return answer.whole(size, Body::stream(whole.map_err(fill::cut)), &status);
         };
-        let body = |range| {
-            Body::stream(proven_part(whole, 0, range).map_err(blob_error).inspect(move |_| {
-                // Held for as long as the body is.
-                let _ = &slot;
-            }))
-        };
+        let body = |range| Body::stream(part_of(whole.holding(slot), 0, range).map_err(fill::cut));
         answer.bytes(size, body, &status)
     }
 
-    /// Memory for what is read ahead of a blob that is not here.
+    /// Memory for what is read ahead of a blob that is not in the cache.
     fn read_ahead(&self) -> Option<Reservation> {
         self.gateway.memory.reserve(Use::Blobs, Some(self.client.holder()), BLOB_READ)
     }
 
-    /// The best zone that has it, in this size if one is expected; `said` is the registry's.
-    fn zones(&self, expected: Option<u64>, said: Option<u64>) -> Origin {
-        // Where there is no memory for it, the registry's way has none either, and says so.
-        let Some(memory) = self.read_ahead() else {
-            return async { Err(NotOpened { answers: Vec::new() }) }.boxed();
-        };
+    /// Opens the blob in the best zone that has it, in the `expected` size if there is one; `said` is the
+    /// registry's. The future does not borrow: a fill outlives its client.
+    fn open_zones(
+        &self,
+        expected: Option<u64>,
+        said: Option<u64>,
+    ) -> impl Future<Output = Result<Opened, NotOpened>> + Send + use<> {
+        let memory = self.read_ahead();
         let (gateway, blob) = (Arc::clone(self.gateway), self.blob.clone());
         let repository = self.repository.to_owned();
         async move {
+            // Without memory for it, the registry fallback has none either, and says so.
+            let Some(memory) = memory else { return Err(NotOpened { answers: Vec::new() }) };
             let reading = gateway.router.open(&blob, expected).await?;
             if reading.home_lacks_it {
                 repair_home(&gateway, &repository, &blob, reading.size);
             }
-            let body = gateway.noting_sizes(reading.body, blob.digest, reading.size, said);
-            let router = Arc::clone(&gateway.router);
-            let resume = |size| -> Resume { Arc::new(move |seen| router.resume(&blob, size, seen)) };
-            Ok(Opened {
-                size: reading.size,
-                from: format!("zone={}", reading.zone).into(),
-                body,
-                resume: reading.size.map(resume),
-            }
-            .holding(memory))
-        }
-        .boxed()
-    }
-
-    /// A fill from a stream that is open already, or whichever fill is under way; where that comes
-    /// to nothing, the stream is still there.
-    async fn fill_from(&self, opened: Opened) -> Filled {
-        let held = std::sync::Mutex::new(Some(opened));
-        let take = || held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let origin = || -> Origin {
-            let taken = take();
-            async move { taken.ok_or(NotOpened { answers: Vec::new() }) }.boxed()
-        };
-        // A fill joined first may be one that is still asking the zones: then the next is ours.
-        for _ in 0..2 {
-            let filled = self.gateway.cache.fill_for(&self.client.identity, self.blob.digest, origin).await;
-            let came_to_nothing = matches!(filled, Filled::NotOpened(_) | Filled::Broken(_));
-            if !came_to_nothing || held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_none() {
-                return filled;
-            }
-        }
-        match take() {
-            Some(opened) => Filled::Alone(opened, NotKept::Busy),
-            None => Filled::Broken("the registry's stream is gone".into()),
+            let body = gateway.noting_sizes(reading.body, said).holding(memory);
+            Ok(Opened { from: format!("zone={}", reading.zone).into(), body })
         }
     }
 }
 
-/// Home had not got it, another zone had: the copy home is queued.
+fn no_first_byte() -> Problem {
+    let mut problem = Problem::zones("no zone gave the blob's first byte in time; it may be there soon");
+    problem.status = StatusCode::GATEWAY_TIMEOUT;
+    problem
+}
+
+/// Home does not have the blob and another zone does: queues the copy home.
 fn repair_home(gateway: &Arc<Gateway>, repository: &str, blob: &Blob, size: Option<u64>) {
     let Some(home) = gateway.repairable_home().filter(|_| gateway.repairs.take()) else { return };
     let (gateway, repository, blob) = (Arc::clone(gateway), repository.to_owned(), blob.clone());

@@ -1,27 +1,20 @@
-//! Fetching a blob the way the registry itself would have a client fetch it, when no zone that
-//! the gateway knows has it: legacy keys, proxy-cache organisations, stores outside the
-//! configuration.
+//! The registry fallback: if no zone has a blob, the gateway fetches it as the registry tells a client to. This
+//! serves legacy keys, proxy-cache organisations and stores outside the configuration.
 
-use backends::{ByteStream, Error, Kind};
-use futures_util::{StreamExt, TryStreamExt};
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HOST, LOCATION, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use http_body_util::BodyDataStream;
-use url::Url;
-use zone_router::Blob;
+use http::{Response, StatusCode};
+use zone_router::{Blob, Verified};
 
+use super::fill::Opened;
 use crate::Gateway;
 use crate::authorize;
 use crate::forward;
 use crate::request::Client;
-use blob_cache::Opened;
-use blob_cache::proven::proven;
 use gateway_http::{Body, Problem};
-use registry::redirects::{Target, parse_target};
-use registry::upstream::{Answer, Does, Head, Purpose};
+use registry::upstream::StoreUse;
+use registry::{BlobRequest, FetchError, FetchedBlob, Origin};
 
-/// What the registry's own way led to.
+/// What the registry answered.
 pub(crate) enum Fetched {
     /// The blob.
     Blob(Opened),
@@ -29,11 +22,11 @@ pub(crate) enum Fetched {
     Relay(Response<Body>),
 }
 
-/// Asks the registry for a blob with the client's own headers and follows where it points,
-/// without them.
+/// Asks the registry for a blob with the client's own headers, and follows its redirects without them.
 ///
 /// # Errors
-/// The registry or the store it points to gave no answer, or no blob.
+/// - 502 or 504 if the registry gives no answer, or its redirects lead nowhere.
+/// - 502 if the store to which it redirects does not give the blob, or gives it in another size.
 pub(crate) async fn fetch(
     gateway: &Gateway,
     request: &Parts,
@@ -41,104 +34,43 @@ pub(crate) async fn fetch(
     expected: Option<u64>,
     client: &Client,
 ) -> Result<Fetched, Problem> {
-    let headers = authorize::unconditional(forward::headers(gateway, request, client));
-    let bound = gateway.settings.timeouts.registry_first_pull;
-    // An instance answers with a URL of the store that it prefers, dead or alive.
-    let order = gateway.by_store(Does::Reads, None);
-    let head = Head { method: Method::GET, path: forward::path(request)?, headers };
-    let mut answer = gateway.upstream.ask_in(&order, Purpose::Any(client.identity), head, bound).await?;
-    for _ in 0..=gateway.settings.limits.redirects {
-        if answer.status() == StatusCode::OK {
-            return Ok(Fetched::Blob(from_registry(answer, blob, expected)?));
+    let asked = BlobRequest {
+        who: client.identity,
+        // An instance answers with a URL of the store that it prefers, whether that store works or not.
+        order: gateway.by_store(StoreUse::Reads, None),
+        path: forward::path(request)?,
+        headers: authorize::unconditional(forward::headers(gateway, request, client)),
+        bound: gateway.settings.timeouts.registry_first_pull,
+    };
+    match gateway.client.fetch(asked).await {
+        Ok(fetched) => opened(fetched, blob, expected).map(Fetched::Blob),
+        Err(FetchError::Refused(answer)) => Ok(Fetched::Relay(forward::relay(gateway, *answer))),
+        Err(FetchError::Unanswered(problem)) => Err(problem),
+        Err(FetchError::Store { place, error }) => Err(elsewhere(blob, &place, &error)),
+        Err(error) => Err(Problem::registry(StatusCode::BAD_GATEWAY, error.to_string())),
+    }
+}
+
+fn opened(fetched: FetchedBlob, blob: &Blob, expected: Option<u64>) -> Result<Opened, Problem> {
+    let FetchedBlob { body, size, from } = fetched;
+    let contradiction = contradiction(blob, size, expected);
+    let from = match (from, contradiction) {
+        (Origin::Registry(_), None) => "registry",
+        (Origin::Store(_), None) => "registry-redirect",
+        (Origin::Registry(_), Some(why)) => {
+            return Err(Problem::zones(format!("no zone has the blob, and from the registry {why}")));
         }
-        if !answer.status().is_redirection() {
-            return Ok(Fetched::Relay(forward::relay(gateway, answer)));
-        }
-        let target = target(gateway, answer.headers())?;
-        // Its connection goes back before another is asked for.
-        drop(answer);
-        match target {
-            Target::Registry(path) => {
-                answer = gateway
-                    .upstream
-                    .ask(
-                        Purpose::Any(client.identity),
-                        Method::GET,
-                        &path,
-                        anonymous(gateway, request),
-                        bound,
-                    )
-                    .await?;
-            }
-            Target::Store(url) => return from_store(gateway, url, blob, expected).await.map(Fetched::Blob),
-        }
-    }
-    Err(Problem::registry(StatusCode::BAD_GATEWAY, "the registry's redirects for this blob do not end"))
+        (Origin::Store(place), Some(why)) => return Err(elsewhere(blob, &place, &why)),
+    };
+    let size = size.or(expected);
+    Ok(Opened { from: from.into(), body: Verified::hashing(body, blob.digest, size) })
 }
 
-/// Headers that name nobody.
-fn anonymous(gateway: &Gateway, request: &Parts) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(HOST, gateway.upstream.host().clone());
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if let Some(agent) = request.headers.get(USER_AGENT) {
-        headers.insert(USER_AGENT, agent.clone());
-    }
-    headers
-}
-
-fn target(gateway: &Gateway, headers: &HeaderMap) -> Result<Target, Problem> {
-    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
-    location
-        .and_then(|location| parse_target(location, |authority| gateway.names.is_registry(authority)))
-        .ok_or_else(|| {
-            Problem::registry(StatusCode::BAD_GATEWAY, "the registry redirects to a place that is no URL")
-        })
-}
-
-fn from_registry(answer: Answer, blob: &Blob, expected: Option<u64>) -> Result<Opened, Problem> {
-    let (parts, body) = answer.into_parts();
-    if parts.headers.contains_key(CONTENT_ENCODING) {
-        return Err(Problem::registry(
-            StatusCode::BAD_GATEWAY,
-            "the registry compressed a blob although asked not to",
-        ));
-    }
-    let size = gateway_http::content_length(&parts.headers);
-    let body = BodyDataStream::new(body)
-        .map_err(|error| Error::new(Kind::Unavailable, "read from the registry").with_cause(error))
-        .boxed();
-    if let Some(why) = contradiction(blob, size, expected) {
-        return Err(Problem::zones(format!("no zone has the blob, and from the registry {why}")));
-    }
-    Ok(opened(body, blob, size.or(expected), "registry"))
-}
-
-async fn from_store(
-    gateway: &Gateway,
-    url: Url,
-    blob: &Blob,
-    expected: Option<u64>,
-) -> Result<Opened, Problem> {
-    let host = url.host_str().unwrap_or_default().to_owned();
-    let response = gateway.follow.get(url).await.map_err(|why| elsewhere(blob, &host, &why))?;
-    let size = gateway_http::content_length(response.headers());
-    let body: ByteStream = response
-        .bytes_stream()
-        .map_err(|error| {
-            Error::new(Kind::Unavailable, "read from the registry's store").with_cause(error.without_url())
-        })
-        .boxed();
-    if let Some(why) = contradiction(blob, size, expected) {
-        return Err(elsewhere(blob, &host, &why));
-    }
-    Ok(opened(body, blob, size.or(expected), "registry-redirect"))
-}
-
-/// What a place outside the configuration answers is for the log alone: the client may have had the registry
-/// point there to hear it.
-fn elsewhere(blob: &Blob, host: &str, why: &str) -> Problem {
-    tracing::warn!(digest = %blob.digest, host, why, "the store that the registry points to does not give a blob");
+/// The answer if a place outside the configuration does not give the blob. What happened there is only
+/// logged: a client may have made the registry point there to learn it.
+fn elsewhere(blob: &Blob, place: &str, why: &dyn std::fmt::Display) -> Problem {
+    let why = why.to_string();
+    tracing::warn!(digest = %blob.digest, host = place, why, "the store that the registry points to does not give a blob");
     Problem::zones("no zone has the blob, and the place that the registry points to does not give it")
 }
 
@@ -149,10 +81,6 @@ fn contradiction(blob: &Blob, size: Option<u64>, expected: Option<u64>) -> Optio
         _ => (!blob.digest.may_have(size))
             .then(|| format!("it gives {size} bytes, which the digest rules out")),
     }
-}
-
-fn opened(body: ByteStream, blob: &Blob, size: Option<u64>, from: &str) -> Opened {
-    Opened { size, from: from.into(), body: proven(body, blob.digest, size), resume: None }
 }
 
 #[cfg(test)]

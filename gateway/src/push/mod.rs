@@ -19,7 +19,7 @@ use crate::request::Client;
 use gateway_http::{Body, Problem};
 use limits::memory::{Holder, Use};
 use registry::upload_affinity;
-use registry::upstream::{Answer, Does, Head, InstanceId, Order};
+use registry::upstream::{Answer, Head, InstanceId, Order, StoreUse};
 use registry::{LocalBlob, local_blobs, upload_repository};
 
 /// Forwards an upload request; the answer to bytes, and to the last PUT, may take as long as the registry
@@ -95,7 +95,7 @@ async fn upload_to_one(
     let kept = named.or_else(|| last().filter(|_| !begins));
     // A POST is taken although the store is dead; bytes are not.
     let proof = [Method::PATCH, Method::PUT].contains(&request.method);
-    let does = if begins || proof { Does::Writes } else { Does::Reads };
+    let does = if begins || proof { StoreUse::Writes } else { StoreUse::Reads };
     let order = gateway.by_store(does, kept);
     let (answer, instance) = send(gateway, &order, request, &path, body, client).await?;
     let status = answer.status();
@@ -175,7 +175,7 @@ async fn ask(
     client: &Client,
     bound: Duration,
 ) -> Result<Answer, Problem> {
-    let order = gateway.by_store(Does::Reads, gateway.uploads.last(repository, &gateway.upstream));
+    let order = gateway.by_store(StoreUse::Reads, gateway.uploads.last(repository, &gateway.upstream));
     let path = forward::path(request)?;
     // What becomes of a manifest says nothing of uploads.
     let (answer, _) = forward::ask(gateway, &order, request, path, body, client, bound).await?;

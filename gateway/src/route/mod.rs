@@ -4,9 +4,8 @@ mod access;
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 
 use crate::Gateway;
 use crate::forward;
@@ -68,8 +67,8 @@ pub(crate) async fn answer(
 /// Forwards what changes something at the registry, and forgets what was remembered of it, unless it came to
 /// nothing.
 ///
-/// In a task of its own: a client that leaves does not keep the gateway from hearing what became of it. The task
-/// holds what `client` holds.
+/// In a task of its own: a client that leaves does not keep the gateway from hearing what became of it. The
+/// task holds what `client` holds.
 async fn change(
     gateway: &Arc<Gateway>,
     request: Parts,
@@ -83,12 +82,11 @@ async fn change(
         let answer = forward::answered(&held, &request, body, &client, bound).await;
         let sent = !answer.as_ref().is_err_and(Problem::is_overload);
         let status = answer.as_ref().map_or_else(|problem| problem.status, Answer::status);
-        if sent && may_have_changed(status, &request.headers) {
+        let is_credential =
+            |name: &_| held.settings.forward_headers.passes(name) && held.registry.may_judge(name);
+        if sent && may_have_changed(&changed, status, request.headers.keys().any(is_credential)) {
             // Before the client hears of it: it may look at once.
-            match changed {
-                Changed::Name(name) => held.permissions.forget(&name),
-                Changed::All => held.permissions.forget_all(),
-            }
+            held.permissions.forget_changed(&changed);
         }
         match answer {
             Ok(answer) => forward::relay(&held, answer),
@@ -101,11 +99,12 @@ async fn change(
     })
 }
 
-/// Whether a request with this answer may have changed something: behind a 5xx nobody knows, but where it bore no
-/// credentials.
-fn may_have_changed(status: StatusCode, headers: &HeaderMap) -> bool {
-    let credentials = headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE);
-    status.is_success() || status.is_server_error() && credentials
+/// Whether a request with this answer may have changed something. After a 5xx nobody knows. A request without
+/// credentials then counts only for the repositories that it names: otherwise anybody could empty the whole
+/// memory while the registry is down.
+fn may_have_changed(changed: &Changed, status: StatusCode, has_credentials: bool) -> bool {
+    let is_bounded = matches!(changed, Changed::Names(_));
+    status.is_success() || status.is_server_error() && (is_bounded || has_credentials)
 }
 
 /// The answer where a limit has no room for a request.
@@ -140,19 +139,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_answered_may_have_changed_something_for_whoever_bore_credentials() {
-        let mut headers = HeaderMap::new();
-        for (status, anyone, known) in
-            [(202, true, true), (302, false, false), (404, false, false), (504, false, true)]
-        {
+    fn what_nobody_answered_may_have_changed_what_it_names() {
+        let name = Changed::Names(vec!["o/a".to_owned()]);
+        for (status, named, anyone, known) in [
+            (202, true, true, true),
+            (302, false, false, false),
+            (404, false, false, false),
+            (504, true, false, true),
+        ] {
             let status = StatusCode::from_u16(status).expect("a status");
-            headers.clear();
-            assert_eq!(may_have_changed(status, &headers), anyone, "{status}");
-            for name in [AUTHORIZATION, COOKIE] {
-                headers.clear();
-                headers.insert(name, http::HeaderValue::from_static("x"));
-                assert_eq!(may_have_changed(status, &headers), known, "{status}");
-            }
+            assert_eq!(may_have_changed(&name, status, false), named, "{status}");
+            assert_eq!(may_have_changed(&name, status, true), named, "{status}");
+            assert_eq!(may_have_changed(&Changed::All, status, false), anyone, "{status}");
+            assert_eq!(may_have_changed(&Changed::All, status, true), known, "{status}");
         }
     }
 }

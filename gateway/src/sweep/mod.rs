@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use self::pace::Pace;
 use crate::Gateway;
 use crate::copies::{Keeper, Place, Tally};
-use registry::account::{Page, Reader, Trouble};
+use registry::service_account::{Page, ReadError, Reader};
 use registry::{children, local_blobs};
 
 /// The first round after a start begins within this, and within `every`: replicas that start together
@@ -118,12 +118,12 @@ impl Sweep {
     }
 
     /// From where it stands to the last repository.
-    async fn round(&mut self) -> Result<(), Trouble> {
+    async fn round(&mut self) -> Result<(), ReadError> {
         for _ in 0..PAGES_MAX {
             let at: Option<PathAndQuery> = self.place.page.as_ref().and_then(|page| page.parse().ok());
             let page = match self.repositories(at.as_ref()).await {
                 // Quay's pages have names that end after two days.
-                Err(Trouble::Odd(_) | Trouble::Absent(_)) if at.is_some() => {
+                Err(ReadError::Odd(_) | ReadError::Absent(_)) if at.is_some() => {
                     (self.place.page, self.place.repository) = (None, None);
                     continue;
                 }
@@ -147,7 +147,7 @@ impl Sweep {
                 None => return Ok(()),
             }
         }
-        Err(Trouble::Odd("the list of repositories does not end".to_owned()))
+        Err(ReadError::Odd("the list of repositories does not end".to_owned()))
     }
 
     /// Has a token for the first of these repositories and, by the same login, for those after it.
@@ -165,7 +165,7 @@ impl Sweep {
             let page = match self.tags(repository, next.as_ref()).await {
                 Ok(page) => page,
                 // Deleted meanwhile.
-                Err(Trouble::Absent(_)) => return,
+                Err(ReadError::Absent(_)) => return,
                 Err(error) => return self.skip(repository, &error),
             };
             for tag in &page.names {
@@ -183,7 +183,7 @@ impl Sweep {
     async fn tag(&mut self, repository: &str, tag: &str, targets: &[Arc<str>]) {
         let manifest = match self.manifest(repository, tag).await {
             Ok(manifest) => manifest,
-            Err(Trouble::Absent(_)) => return,
+            Err(ReadError::Absent(_)) => return,
             Err(error) => return self.skip(repository, &error),
         };
         let mut below = Vec::new();
@@ -198,7 +198,7 @@ impl Sweep {
             }
             match self.manifest(repository, &digest.to_string()).await {
                 Ok(manifest) => below.extend(self.queue(repository, &manifest, targets).await),
-                Err(Trouble::Absent(_)) => {}
+                Err(ReadError::Absent(_)) => {}
                 Err(error) => {
                     self.place.forget(&towards);
                     self.skip(repository, &error);
@@ -212,7 +212,7 @@ impl Sweep {
         let (blobs, below) = match local_blobs(manifest).and_then(|blobs| Ok((blobs, children(manifest)?))) {
             Ok(read) => read,
             Err(error) => {
-                self.skip(repository, &Trouble::Odd(format!("a manifest that is not understood: {error}")));
+                self.skip(repository, &ReadError::Odd(format!("a manifest that is not understood: {error}")));
                 return Vec::new();
             }
         };
@@ -222,7 +222,7 @@ impl Sweep {
         let wanted: Vec<_> = blobs.iter().map(|blob| (self.gateway.blob(blob.digest), blob.size)).collect();
         if let Err(error) = self.gateway.fanout.enqueue(repository, &wanted, targets).await {
             self.place.forget(&self.towards(&Digest::of(manifest), targets));
-            self.skip(repository, &Trouble::Busy(error.to_string()));
+            self.skip(repository, &ReadError::Busy(error.to_string()));
             sleep(self.pace.after_failure(fastrand::f64())).await;
             return below;
         }
@@ -259,13 +259,13 @@ impl Sweep {
         }
     }
 
-    fn skip(&mut self, repository: &str, error: &Trouble) {
+    fn skip(&mut self, repository: &str, error: &ReadError) {
         tracing::debug!(repository, %error, "passed over by the sweep");
         self.place.tally.skipped += 1;
         self.gateway.metrics.sweep_skipped();
     }
 
-    async fn repositories(&mut self, at: Option<&PathAndQuery>) -> Result<Page, Trouble> {
+    async fn repositories(&mut self, at: Option<&PathAndQuery>) -> Result<Page, ReadError> {
         let mut tries = 0;
         loop {
             let asked = Instant::now();
@@ -276,7 +276,7 @@ impl Sweep {
         }
     }
 
-    async fn tags(&mut self, repository: &str, at: Option<&PathAndQuery>) -> Result<Page, Trouble> {
+    async fn tags(&mut self, repository: &str, at: Option<&PathAndQuery>) -> Result<Page, ReadError> {
         let mut tries = 0;
         loop {
             let asked = Instant::now();
@@ -287,7 +287,7 @@ impl Sweep {
         }
     }
 
-    async fn manifest(&mut self, repository: &str, reference: &str) -> Result<Bytes, Trouble> {
+    async fn manifest(&mut self, repository: &str, reference: &str) -> Result<Bytes, ReadError> {
         let mut tries = 0;
         loop {
             let asked = Instant::now();
@@ -303,10 +303,10 @@ impl Sweep {
         &mut self,
         asked: Instant,
         tries: &mut u32,
-        answer: Result<T, Trouble>,
-    ) -> Option<Result<T, Trouble>> {
+        answer: Result<T, ReadError>,
+    ) -> Option<Result<T, ReadError>> {
         *tries += 1;
-        let busy = matches!(answer, Err(Trouble::Busy(_)));
+        let busy = matches!(answer, Err(ReadError::Busy(_)));
         let wait = match busy {
             true => self.pace.after_failure(fastrand::f64()),
             false => self.pace.after(asked.elapsed(), fastrand::f64()),

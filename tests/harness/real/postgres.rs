@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::process::{Signal, geteuid};
 use tempfile::TempDir;
-use tokio::net::UnixStream;
+use tokio_postgres::NoTls;
 
 use super::ports::free_port;
 use super::process::{Program, Server};
@@ -88,8 +88,20 @@ impl Postgres {
     /// A URL of its database over its Unix socket.
     #[must_use]
     pub fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    /// The same of another database.
+    #[must_use]
+    pub fn url_of(&self, database: &str) -> String {
         let folder = self.folder.path().display().to_string().replace('/', "%2F");
-        format!("postgres://{USER}:{PASSWORD}@{folder}:{}/postgres", self.port)
+        format!("postgres://{USER}:{PASSWORD}@{folder}:{}/{database}", self.port)
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.server.log_text()
     }
 
     /// The same over TLS, where it has a certificate.
@@ -113,10 +125,10 @@ impl Postgres {
     }
 
     async fn ready(&mut self) -> Result<()> {
-        let socket = self.folder.path().join(format!(".s.PGSQL.{}", self.port));
-        // It listens when it is ready for all but who comes while it recovers.
-        let listens = || async { UnixStream::connect(&socket).await.is_ok() };
-        self.server.ready(START, listens).await
+        let url = self.url();
+        // It listens before it has recovered, and refuses logins until then.
+        let admits = || async { tokio_postgres::connect(&url, NoTls).await.is_ok() };
+        self.server.ready(START, admits).await
     }
 }
 

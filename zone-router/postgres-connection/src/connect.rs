@@ -1,4 +1,4 @@
-//! Which of a database's hosts is dialled, and at which of its addresses.
+//! Which host of a database to connect to, and at which address.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use tokio_postgres::{Client, Config, Connection, Error, Socket};
 
 use super::database::PORT;
 
-/// How long hosts are waited for to find out which can be reached.
-const REACH: Duration = Duration::from_secs(2);
+/// How long to wait to find out which hosts can be reached.
+const REACH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Connects to the first of the hosts that takes it, as libpq does; but those that can be reached go before
-/// the others, and of several addresses the one that answers first is taken. So a host or an address that
-/// leads nowhere does not take all the time there is.
+/// Connects to the first host that accepts the connection, as libpq does. Unlike libpq, hosts that can be reached
+/// are tried first, and of several addresses the one that answers first is used, so that a host or an address
+/// that does not answer does not use up the time.
 pub(super) async fn connect<T>(
     config: &Config,
     tls: &T,
@@ -24,7 +24,7 @@ pub(super) async fn connect<T>(
 where
     T: MakeTlsConnect<Socket> + Clone,
 {
-    // Who gives addresses has chosen.
+    // If addresses are configured, they are used as they are.
     if !config.get_hostaddrs().is_empty() {
         return config.connect(tls.clone()).await;
     }
@@ -35,21 +35,21 @@ where
     order.sort_by_key(|at| found[*at].is_none());
     let mut last = None;
     for at in order {
-        let alone = alone(config, &hosts[at], port(config, at), found[at].flatten());
-        match alone.connect(tls.clone()).await {
+        let only = with_host(config, &hosts[at], port(config, at), found[at].flatten());
+        match only.connect(tls.clone()).await {
             Ok(connected) => return Ok(connected),
             Err(error) => last = Some(error),
         }
     }
     match last {
         Some(error) => Err(error),
-        // It says that there is no host.
+        // Without a host, this returns the error that says so.
         None => config.connect(tls.clone()).await,
     }
 }
 
-/// The address of a host that answers first; nothing, where none answers. With `others` it is found out by
-/// a connection even if there is but one. A socket in a folder has no address.
+/// The address of a host that answers first; `None` if none answers, `Some(None)` for a Unix socket. With `others`,
+/// the host must accept a connection even if it has only one address.
 async fn reach(host: &Host, port: u16, others: bool) -> Option<Option<IpAddr>> {
     let Host::Tcp(name) = host else { return Some(None) };
     let found = async {
@@ -58,7 +58,7 @@ async fn reach(host: &Host, port: u16, others: bool) -> Option<Option<IpAddr>> {
             false => backends::reachable(name, port).await,
         }
     };
-    timeout(REACH, found).await.ok()?.ok().map(Some)
+    timeout(REACH_TIMEOUT, found).await.ok()?.ok().map(Some)
 }
 
 fn port(config: &Config, at: usize) -> u16 {
@@ -69,52 +69,51 @@ fn port(config: &Config, at: usize) -> u16 {
     }
 }
 
-/// The same configuration with this host alone.
-fn alone(config: &Config, host: &Host, port: u16, address: Option<IpAddr>) -> Config {
-    let mut alone = Config::new();
+/// The same configuration with only this host.
+fn with_host(config: &Config, host: &Host, port: u16, address: Option<IpAddr>) -> Config {
+    let mut only = Config::new();
     match host {
-        Host::Tcp(name) => alone.host(name),
-        Host::Unix(folder) => alone.host_path(folder),
+        Host::Tcp(name) => only.host(name),
+        Host::Unix(folder) => only.host_path(folder),
     };
     if let Some(address) = address {
-        alone.hostaddr(address);
+        only.hostaddr(address);
     }
     if let Some(user) = config.get_user() {
-        alone.user(user);
+        only.user(user);
     }
     if let Some(password) = config.get_password() {
-        alone.password(password);
+        only.password(password);
     }
     if let Some(name) = config.get_dbname() {
-        alone.dbname(name);
+        only.dbname(name);
     }
     if let Some(options) = config.get_options() {
-        alone.options(options);
+        only.options(options);
     }
     if let Some(name) = config.get_application_name() {
-        alone.application_name(name);
+        only.application_name(name);
     }
     if let Some(bound) = config.get_connect_timeout() {
-        alone.connect_timeout(*bound);
+        only.connect_timeout(*bound);
     }
     if let Some(bound) = config.get_tcp_user_timeout() {
-        alone.tcp_user_timeout(*bound);
+        only.tcp_user_timeout(*bound);
     }
     if let Some(interval) = config.get_keepalives_interval() {
-        alone.keepalives_interval(interval);
+        only.keepalives_interval(interval);
     }
     if let Some(retries) = config.get_keepalives_retries() {
-        alone.keepalives_retries(retries);
+        only.keepalives_retries(retries);
     }
-    alone
-        .port(port)
+    only.port(port)
         .ssl_mode(config.get_ssl_mode())
         .ssl_negotiation(config.get_ssl_negotiation())
         .keepalives(config.get_keepalives())
         .keepalives_idle(config.get_keepalives_idle())
         .target_session_attrs(config.get_target_session_attrs())
         .channel_binding(config.get_channel_binding());
-    alone
+    only
 }
 
 #[cfg(test)]
@@ -122,23 +121,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alone_a_host_keeps_all_that_was_said_of_the_database() {
+    fn one_host_keeps_all_other_settings() {
         let given = "postgres://u:p%40@a:1,b:2,%2Frun:3/d?application_name=x&options=-cx%3Dy&connect_timeout=3\
                      &tcp_user_timeout=7&keepalives_idle=9&keepalives_interval=5&keepalives_retries=2\
                      &target_session_attrs=read-write&channel_binding=require&sslmode=require";
         let config: Config = given.parse().expect("a URL");
         for (at, host) in config.get_hosts().iter().enumerate() {
             let address = matches!(host, Host::Tcp(_)).then(|| IpAddr::from([192, 0, 2, 1]));
-            let alone = alone(&config, host, port(&config, at), address);
-            // All but the hosts.
+            let only = with_host(&config, host, port(&config, at), address);
+            // All settings but the hosts.
             let shown = |config: &Config| {
                 let text = format!("{config:?}");
                 let (front, rest) = text.split_once(", host: ").expect("hosts");
                 (front.to_owned(), rest.split_once(", connect_timeout: ").expect("the rest").1.to_owned())
             };
-            assert_eq!(shown(&alone), shown(&config));
-            assert_eq!((alone.get_hosts(), alone.get_ports()), (&[host.clone()][..], &[at as u16 + 1][..]));
-            assert_eq!(alone.get_password(), Some(&b"p@"[..]));
+            assert_eq!(shown(&only), shown(&config));
+            assert_eq!((only.get_hosts(), only.get_ports()), (&[host.clone()][..], &[at as u16 + 1][..]));
+            assert_eq!(only.get_password(), Some(&b"p@"[..]));
         }
     }
 }

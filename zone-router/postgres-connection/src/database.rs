@@ -1,4 +1,4 @@
-//! Which database, and how it is spoken to.
+//! Which database, and how to connect to it.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,29 +7,28 @@ use backends::Secret;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-/// How long one address may take to connect, and the whole handshake after it.
-pub(super) const CONNECT: Duration = Duration::from_secs(5);
+/// How long one address may take to connect, and how long the handshake may take after that.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection of which nothing is heard for so long is asked by TCP; then, until it counts as
-/// dead: so often, with such pauses.
+/// TCP keepalive: the idle time before the first probe, the number of probes, and the time between them.
 const KEEPALIVE: (Duration, u32, Duration) = (Duration::from_secs(10), 3, Duration::from_secs(3));
 
-/// What is sent and not acknowledged for so long breaks a connection.
+/// If sent bytes are not acknowledged for this long, the connection breaks.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
-/// What a URL of a database must be.
+/// The form of a database's URL.
 const EXPECTED: &str = "expected is postgres://user:password@host:port/database?sslmode=verify-full (or \
     sslmode=disable), special characters in user and password percent-encoded";
 
-/// Where no port is given.
+/// The default port.
 pub(super) const PORT: u16 = 5432;
 
-/// Where a database is, and who asks.
+/// Where a database is, and the login.
 #[derive(Debug)]
 pub struct Address<'a> {
-    /// A name or an address, without brackets.
+    /// A name or an IP address, without brackets.
     pub host: &'a str,
-    /// 5432 where none is given.
+    /// `None` for 5432.
     pub port: Option<u16>,
     /// The role.
     pub user: &'a str,
@@ -39,7 +38,7 @@ pub struct Address<'a> {
     pub database: &'a str,
 }
 
-/// Whether the line to it is encrypted.
+/// Whether the connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// TLS; the certificate's chain and name are verified.
@@ -48,8 +47,24 @@ pub enum Mode {
     Plain,
 }
 
-/// A PostgreSQL database. Neither its `Debug` nor its `Display` shows the
-/// password.
+/// Why a database's URL is not accepted. Contains no part of the URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUrl {
+    /// It is not of the expected form.
+    #[error("{EXPECTED}")]
+    Malformed,
+    /// Its `sslmode` is neither `verify-full` nor `disable`.
+    #[error(
+        "of sslmode there are `verify-full`, the default, and `disable`: the others would send the password to \
+         whoever answers"
+    )]
+    SslMode,
+    /// It demands TLS on a Unix socket.
+    #[error("a Unix socket has no TLS: use sslmode=disable")]
+    SocketTls,
+}
+
+/// A PostgreSQL database. Neither its `Debug` nor its `Display` shows the password.
 #[derive(Clone)]
 pub struct Database {
     config: Config,
@@ -60,49 +75,42 @@ pub struct Database {
 impl Database {
     /// Reads a URL such as `postgres://user:password@host:5432/database?sslmode=verify-full`.
     ///
-    /// Of `sslmode` there are two: `verify-full`, which is meant where none stands (TLS, the
-    /// certificate's chain and name verified), and `disable`, which is meant for a Unix socket.
-    /// Several hosts, `connect_timeout`, `options` and `application_name` are as in libpq; the host
-    /// taken is one that may be written.
+    /// `sslmode` may be `verify-full` (TLS; the certificate's chain and name are verified) or `disable`. The
+    /// default is `verify-full`, and `disable` for a Unix socket. Several hosts, `connect_timeout`, `options`
+    /// and `application_name` work as in libpq; only a host that accepts writes is used.
     ///
     /// # Errors
-    /// In words, without any part of the URL.
-    pub fn parse(url: &Secret) -> Result<Self, String> {
+    /// The URL is malformed, or its `sslmode` is not supported.
+    pub fn parse(url: &Secret) -> Result<Self, InvalidUrl> {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme)) {
-            return Err(EXPECTED.to_owned());
+            return Err(InvalidUrl::Malformed);
         }
         let (rest, mode) = without_sslmode(url.reveal());
         let mode = mode.map(str::to_owned);
-        // Its own words may hold a piece of the password where that is not encoded.
-        let config: Config = rest.parse().map_err(|_| EXPECTED.to_owned())?;
+        // The parser's own message may contain a piece of a password that is not encoded.
+        let config: Config = rest.parse().map_err(|_| InvalidUrl::Malformed)?;
         let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
         if config.get_hosts().is_empty() || config.get_user().is_none() || config.get_dbname().is_none() {
-            return Err(EXPECTED.to_owned());
+            return Err(InvalidUrl::Malformed);
         }
-        // Where an `@` of the password is not encoded, its end stands in the host, which is shown.
+        // If an `@` of the password is not encoded, the end of the password is in the host, which is printed.
         let odd = |host: &Host| matches!(host, Host::Tcp(name) if name.contains(['@', '/']));
         if config.get_hosts().iter().any(odd) {
-            return Err(EXPECTED.to_owned());
+            return Err(InvalidUrl::Malformed);
         }
         let verified = match mode.as_deref() {
             None => !local,
             Some("verify-full") => true,
             Some("disable") => false,
-            Some(_) => {
-                return Err(
-                    "of sslmode there are `verify-full`, the default, and `disable`: the others would \
-                            send the password to whoever answers"
-                        .to_owned(),
-                );
-            }
+            Some(_) => return Err(InvalidUrl::SslMode),
         };
         if verified && local {
-            return Err("a Unix socket has no TLS: sslmode=disable".to_owned());
+            return Err(InvalidUrl::SocketTls);
         }
         Ok(Self::finished(config, verified))
     }
 
-    /// From its parts, each as it is meant, none encoded.
+    /// From its parts, none of them percent-encoded.
     #[must_use]
     pub fn at(address: &Address<'_>, mode: Mode) -> Self {
         let mut config = Config::new();
@@ -123,8 +131,8 @@ impl Database {
             .keepalives_retries(retries)
             .keepalives_interval(interval)
             .tcp_user_timeout(UNACKNOWLEDGED);
-        if config.get_connect_timeout().is_none_or(|given| given.is_zero() || *given > CONNECT) {
-            config.connect_timeout(CONNECT);
+        if config.get_connect_timeout().is_none_or(|given| given.is_zero() || *given > CONNECT_TIMEOUT) {
+            config.connect_timeout(CONNECT_TIMEOUT);
         }
         if config.get_application_name().is_none() {
             config.application_name("quay-gateway");
@@ -133,7 +141,7 @@ impl Database {
         Self { config, verified, place }
     }
 
-    /// Where it is: `host:port/database`.
+    /// Where it is: `host:port/database`, or several hosts.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.place
@@ -158,7 +166,7 @@ impl fmt::Debug for Database {
     }
 }
 
-/// The URL without its `sslmode`, and that; the last one holds.
+/// The URL without its `sslmode`, and the `sslmode`. If there are several, the last one counts.
 fn without_sslmode(url: &str) -> (String, Option<&str>) {
     let Some((front, query)) = url.rsplit_once('?') else { return (url.to_owned(), None) };
     let mut mode = None;
@@ -191,7 +199,7 @@ fn place(config: &Config) -> String {
 mod tests {
     use super::*;
 
-    fn parse(url: &str) -> Result<Database, String> {
+    fn parse(url: &str) -> Result<Database, InvalidUrl> {
         Database::parse(&Secret::new(url))
     }
 
@@ -229,7 +237,7 @@ mod tests {
             "postgres://u:hunter2@%2Frun/d?sslmode=verify-full",
             "host=h user=u password=hunter2 dbname=d",
         ] {
-            let why = parse(url).unwrap_err();
+            let why = parse(url).unwrap_err().to_string();
             assert!(!why.contains("hunter2"), "{why}");
         }
     }

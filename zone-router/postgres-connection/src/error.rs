@@ -1,4 +1,4 @@
-//! Why a database could not do what it was asked.
+//! Why a statement failed.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -9,57 +9,57 @@ use tokio_postgres::error::SqlState;
 
 use super::Database;
 
-/// Why a database could not do what it was asked. Holds no password.
+/// Why a statement failed. Contains no password.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PostgresError {
-    /// It cannot be reached, or not yet again.
+    /// The database cannot be reached, or the connection is not ready yet.
     #[error("{place}: cannot be reached: {why}")]
     Away {
         /// The database.
         place: String,
-        /// What was said last.
+        /// The last error.
         why: String,
     },
-    /// It said no.
+    /// The database refused the login or the statement.
     #[error("{place}: {why}")]
     Refused {
         /// The database.
         place: String,
-        /// What it said.
+        /// Its message.
         why: String,
-        /// Whether it says no to who we are or to our tables, which does not pass by itself.
+        /// Whether it refuses the login or our tables, which no retry can mend.
         lasting: bool,
     },
-    /// A later release made the tables.
+    /// A later release created the tables.
     #[error("{place}: its schema is version {found}, this release knows {known}")]
     Newer {
         /// The database.
         place: String,
         /// The version of the tables.
         found: i64,
-        /// The latest version understood here.
+        /// The latest version that this release knows.
         known: i64,
     },
-    /// No answer within the bound; what was asked may yet be done.
+    /// No answer within this time; the statement may still be carried out.
     #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
-    /// The line has ended.
+    /// The connection was ended by its owner.
     #[error("closed")]
     Closed,
 }
 
 impl PostgresError {
-    /// What the database said.
+    /// The error of a statement or of the connection.
     #[must_use]
     pub fn said(database: &Database, error: &Error) -> Self {
         let place = database.place().to_owned();
         match error.as_db_error() {
-            // It has no room for us now, or breaks.
+            // It has no free connection, or the connection breaks.
             Some(said) if breaks(error) || *said.code() == SqlState::TOO_MANY_CONNECTIONS => {
                 Self::Away { place, why: reason(said.message()) }
             }
             Some(said) => {
-                // Not who we say we are, no such database, no right to make tables.
+                // Wrong login, no such database, no right to create tables.
                 let lasting = matches!(said.code().code().get(..2), Some("28" | "3D" | "42"));
                 Self::Refused { place, why: reason(said.message()), lasting }
             }
@@ -75,7 +75,7 @@ impl PostgresError {
         }
     }
 
-    /// Whether it stays until somebody mends it.
+    /// Whether only an operator can mend it.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
@@ -86,14 +86,14 @@ impl PostgresError {
     }
 }
 
-/// Whether it gave way to another transaction, and bears being asked again.
+/// Whether the statement was aborted in favour of another transaction, and can be retried.
 pub(super) fn gave_way(error: &Error) -> bool {
     let ways = [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
     error.code().is_some_and(|code| ways.contains(code))
 }
 
-/// Whether the connection is of no more use: it broke, the server goes or comes, or it is a standby
-/// by now, and another one is the primary.
+/// Whether the connection is of no more use: it broke, the server stops or starts, or the server has become a
+/// standby.
 pub(super) fn breaks(error: &Error) -> bool {
     error.as_db_error().is_none_or(|said| {
         let code = said.code().code();

@@ -5,7 +5,7 @@ mod database;
 mod error;
 mod line;
 
-pub use database::{Address, Database, Mode};
+pub use database::{Address, Database, InvalidUrl, Mode};
 pub use error::PostgresError;
 pub use line::{Line, Parameter, Purpose};
 pub use tokio_postgres::types::Type;

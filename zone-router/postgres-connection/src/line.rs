@@ -20,55 +20,56 @@ use tracing::{info, warn};
 
 use super::PostgresError;
 use super::connect::connect;
-use super::database::{CONNECT, Database};
+use super::database::{CONNECT_TIMEOUT, Database};
 use super::error::{breaks, gave_way};
 
-/// How long a request waits for a connection that is not there.
-const AWAY: Duration = Duration::from_secs(3);
+/// How long a statement waits for a connection.
+const CONNECTION_WAIT: Duration = Duration::from_secs(3);
 
-/// Between tries to connect; shorter than [`AWAY`], so that whoever asks waits for the next try.
-const AGAIN: Backoff = Backoff { base: Duration::from_millis(200), max: Duration::from_secs(2) };
+/// Between tries to connect. Shorter than [`CONNECTION_WAIT`], so that a statement waits for the next try.
+const RECONNECT: Backoff = Backoff { base: Duration::from_millis(200), max: Duration::from_secs(2) };
 
-/// The database ends a statement that takes longer, in milliseconds; before a request's patience
-/// does, so that none is answered as late and goes on.
+/// The database cancels a statement that takes longer, milliseconds. Shorter than [`TIMEOUT`], so that no
+/// statement goes on after its caller was told that it is late.
 const STATEMENT_MS: u32 = 8_000;
 
-/// How long a request takes at most, from waiting for a connection to its commit.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a statement may take, from waiting for a connection to its commit.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What gave way to another transaction is asked again after so long at most.
-const GIVEN_WAY: Backoff = Backoff { base: Duration::from_millis(20), max: Duration::from_millis(20) };
+/// Before a statement is retried that was aborted in favour of another transaction.
+const ABORTED_RETRY: Backoff = Backoff { base: Duration::from_millis(20), max: Duration::from_millis(20) };
 
 /// A parameter and its type, so that a statement needs one round trip.
 pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// What a line is for.
+/// What a connection is used for.
 #[async_trait]
 pub trait Purpose: fmt::Debug + Send + Sync + 'static {
     /// Whose database it is, for the log: `the journal's database`.
     fn whose(&self) -> &'static str;
 
-    /// How long [`Purpose::prepare`] may take. Beyond 5 s, who asks is told that it is not ready yet.
+    /// How long [`Purpose::prepare`] may take. After 5 s, statements fail with the error that the connection is
+    /// not ready yet.
     fn patience(&self) -> Duration {
-        CONNECT
+        CONNECT_TIMEOUT
     }
 
-    /// Makes a new connection ready, before anything is asked on it.
+    /// Prepares a new connection, before any statement runs on it.
     ///
     /// # Errors
-    /// The database is not what it must be; the connection is given up and made again.
+    /// The database is not as it must be; the connection is closed and made again.
     async fn prepare(&self, _database: &Database, _client: &Client) -> Result<(), PostgresError> {
         Ok(())
     }
 
-    /// A connection is up: what was told while there was none is lost.
+    /// A connection is ready. Notifications that were sent while there was none are lost.
     fn up(&self) {}
 
-    /// The database told something on a channel that [`Purpose::prepare`] listens on.
+    /// A notification came on a channel that [`Purpose::prepare`] listens on.
     fn told(&self, _channel: &str, _payload: &str) {}
 }
 
-/// How a line is.
+/// The state of a connection.
 #[derive(Debug, Clone)]
 enum State {
     Starting,
@@ -76,15 +77,15 @@ enum State {
     Down(PostgresError),
 }
 
-/// A connection that many share, kept until the token given to [`Line::keep`] is cancelled.
-/// Requests on it are sent at once and answered in their order.
+/// A connection that many callers share. It is kept until the token given to [`Line::keep`] is cancelled.
+/// Statements are sent at once, and answered in order.
 #[derive(Debug)]
 pub struct Line {
     database: Database,
     state: watch::Receiver<State>,
-    /// Told to break the connection.
+    /// Notified to close the connection.
     hang_up: Arc<Notify>,
-    /// Whoever looks.
+    /// Held by the caller of [`Line::look`].
     looking: Mutex<()>,
 }
 
@@ -107,10 +108,10 @@ impl Line {
         Self { database: database.clone(), state, hang_up, looking: Mutex::new(()) }
     }
 
-    /// What came of the first try to connect.
+    /// Waits for the first try to connect.
     ///
     /// # Errors
-    /// It failed, and why; the next tries follow by themselves.
+    /// It failed. Further tries follow by themselves.
     pub async fn started(&self) -> Result<(), PostgresError> {
         let mut state = self.state.clone();
         let state = state.wait_for(|state| !matches!(state, State::Starting)).await;
@@ -121,12 +122,12 @@ impl Line {
         }
     }
 
-    /// One statement and its rows, within 10 s. Where the connection breaks, it is asked again on
-    /// the next one, as long as patience lasts: every statement must bear being carried out twice.
-    /// One that gave way to another transaction is asked again, too.
+    /// Runs one statement, within 10 s, and returns its rows. If the connection breaks, the statement is run
+    /// again on the next one, so every statement must tolerate being carried out twice. A statement that was
+    /// aborted in favour of another transaction is run again, too.
     ///
     /// # Errors
-    /// The database is away, refuses it, or is late.
+    /// The database cannot be reached, refuses the statement, or is late.
     pub async fn ask(
         &self,
         statement: &str,
@@ -145,33 +146,33 @@ impl Line {
                         broken = Some(client);
                     }
                     Err(error) if gave_way(&error) => {
-                        tokio::time::sleep(GIVEN_WAY.delay(0, fastrand::f64(), None)).await;
+                        tokio::time::sleep(ABORTED_RETRY.delay(0, fastrand::f64(), None)).await;
                     }
                     Err(error) => return Err(PostgresError::said(&self.database, &error)),
                 }
             }
         };
-        match timeout(PATIENCE, answer).await {
+        match timeout(TIMEOUT, answer).await {
             Ok(answer) => answer,
             Err(_) => {
                 self.hang_up();
-                Err(PostgresError::Late(PATIENCE))
+                Err(PostgresError::Late(TIMEOUT))
             }
         }
     }
 
-    /// As [`Line::ask`], one at a time, of what may take long. Where nobody waits for the answer any
-    /// more, the connection is given up, so that the database does not work on for nobody.
+    /// As [`Line::ask`], one statement at a time, for statements that may take long. If the caller stops
+    /// waiting, the connection is closed, so that the database stops working on the statement.
     ///
     /// # Errors
-    /// The database is away, refuses it, or is late; the looks before may have been.
+    /// The database cannot be reached, refuses the statement, or is late; a statement before may have been slow.
     pub async fn look(
         &self,
         statement: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, PostgresError> {
-        let Ok(_one) = timeout(PATIENCE, self.looking.lock()).await else {
-            return Err(PostgresError::Late(PATIENCE));
+        let Ok(_one) = timeout(TIMEOUT, self.looking.lock()).await else {
+            return Err(PostgresError::Late(TIMEOUT));
         };
         let mut unanswered = Unanswered(Some(self));
         let answer = self.ask(statement, parameters).await;
@@ -179,7 +180,7 @@ impl Line {
         answer
     }
 
-    /// The connection, another one than `broken`; waited for if it is away.
+    /// The connection, which must not be `broken`; waits for it if there is none.
     async fn client(&self, broken: Option<&Arc<Client>>) -> Result<Arc<Client>, PostgresError> {
         let mut state = self.state.clone();
         let usable = |state: &State| match state {
@@ -188,24 +189,25 @@ impl Line {
             }
             State::Starting | State::Down(_) => false,
         };
-        let up = timeout(AWAY, state.wait_for(usable)).await.map(|up| up.map(|state| state.clone()));
+        let up =
+            timeout(CONNECTION_WAIT, state.wait_for(usable)).await.map(|up| up.map(|state| state.clone()));
         match up {
             Ok(Ok(State::Up(client))) => Ok(client),
             Ok(_) => Err(PostgresError::Closed),
             Err(_) => Err(match &*self.state.borrow() {
                 State::Down(error) => error.clone(),
-                State::Starting | State::Up(_) => PostgresError::Late(AWAY),
+                State::Starting | State::Up(_) => PostgresError::Late(CONNECTION_WAIT),
             }),
         }
     }
 
-    /// Gives the connection up.
+    /// Closes the connection.
     fn hang_up(&self) {
         self.hang_up.notify_one();
     }
 }
 
-/// Hangs up where it is dropped with a line in it.
+/// Closes the connection if it is dropped with a line in it.
 struct Unanswered<'a>(Option<&'a Line>);
 
 impl Drop for Unanswered<'_> {
@@ -233,19 +235,19 @@ impl Keeper {
                 warn!(%error, "the connection to {} is lost", self.purpose.whose());
             }
             self.publish.send_replace(State::Down(error));
-            tokio::time::sleep(AGAIN.delay(failures, fastrand::f64(), None)).await;
+            tokio::time::sleep(RECONNECT.delay(failures, fastrand::f64(), None)).await;
             failures = failures.saturating_add(1);
         }
     }
 
-    /// Connects, and serves the connection to its end; `failures` are those before.
+    /// Connects, and serves the connection to its end. `failures` counts the tries that failed before.
     async fn connect_once(&self, failures: &mut u32) -> PostgresError {
         let connecting = connect(self.database.config(), &self.tls);
-        let (client, connection) = match timeout(CONNECT, connecting).await {
+        let (client, connection) = match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => return PostgresError::said(&self.database, &error),
             Err(_) => {
-                let why = format!("no connection within {} s", CONNECT.as_secs());
+                let why = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
                 return PostgresError::Away { place: self.database.place().to_owned(), why };
             }
         };
@@ -259,13 +261,13 @@ impl Keeper {
                 info!(database = self.database.place(), "{} is back", self.purpose.whose());
             }
             *failures = 0;
-            // What was meant for the connection before this one.
+            // A notification that was meant for the connection before.
             let _ = self.hang_up.notified().now_or_never();
             self.publish.send_replace(State::Up(Arc::clone(&client)));
             self.purpose.up();
             self.hang_up.notified().await;
             self.stop_work(&client);
-            PostgresError::Late(PATIENCE)
+            PostgresError::Late(TIMEOUT)
         };
         tokio::select! {
             error = self.serve(connection) => error,
@@ -273,30 +275,30 @@ impl Keeper {
         }
     }
 
-    /// Has the database stop what it does for a connection that is given up. It would go on to the end.
+    /// Has the database cancel the statement of a connection that is closed; otherwise it would carry it on.
     fn stop_work(&self, client: &Client) {
         let (token, tls) = (client.cancel_token(), self.tls.clone());
-        tokio::spawn(timeout(CONNECT, async move { token.cancel_query(tls).await }));
+        tokio::spawn(timeout(CONNECT_TIMEOUT, async move { token.cancel_query(tls).await }));
     }
 
     async fn prepare(&self, client: &Client) -> Result<(), PostgresError> {
-        let late = |_| PostgresError::Late(CONNECT);
-        timeout(CONNECT, self.set_up(client)).await.map_err(late)??;
+        let late = |_| PostgresError::Late(CONNECT_TIMEOUT);
+        timeout(CONNECT_TIMEOUT, self.set_up(client)).await.map_err(late)??;
         let mut prepared = self.purpose.prepare(&self.database, client);
         let patience = self.purpose.patience();
-        match timeout(CONNECT.min(patience), &mut prepared).await {
+        match timeout(CONNECT_TIMEOUT.min(patience), &mut prepared).await {
             Ok(prepared) => return prepared,
-            Err(_) if patience <= CONNECT => return Err(PostgresError::Late(CONNECT)),
+            Err(_) if patience <= CONNECT_TIMEOUT => return Err(PostgresError::Late(CONNECT_TIMEOUT)),
             Err(_) => {}
         }
         let (place, why) = (self.database.place().to_owned(), "it is still being made ready".to_owned());
         self.publish.send_replace(State::Down(PostgresError::Away { place, why }));
-        let rest = patience.saturating_sub(CONNECT);
+        let rest = patience.saturating_sub(CONNECT_TIMEOUT);
         timeout(rest, prepared).await.map_err(|_| PostgresError::Late(patience))?
     }
 
     async fn set_up(&self, client: &Client) -> Result<(), PostgresError> {
-        // A server may be set to lose commits, or to sync with standbys: the latter stays.
+        // A server may be configured not to wait for commits; that is overruled. Waiting for standbys stays.
         let settings = format!(
             "SET statement_timeout = {STATEMENT_MS}; \
              SELECT set_config('synchronous_commit', 'on', false) \
@@ -306,7 +308,7 @@ impl Keeper {
         client.batch_execute(&settings).await.map_err(said)
     }
 
-    /// Moves bytes and hears notifications, until the connection ends.
+    /// Sends, receives and takes notifications, until the connection ends.
     async fn serve<S, T>(&self, mut connection: Connection<S, T>) -> PostgresError
     where
         S: AsyncRead + AsyncWrite + Unpin,

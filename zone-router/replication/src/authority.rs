@@ -1,6 +1,8 @@
-//! What the fan-out asks the registry, which alone knows whether a blob is still wanted.
+//! What the fan-out asks and tells the registry, which alone knows whether a blob is still wanted.
 
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use backends::Source;
@@ -8,32 +10,46 @@ use zone_router::Zone;
 
 use super::job::Job;
 
-/// The registry behind the zones, as the fan-out asks it. Every call has a bound of its own in time.
+/// The registry, as the fan-out uses it. Implementations bound the time of every call.
 #[async_trait]
 pub trait Authority: fmt::Debug + Send + Sync {
     /// Whether the registry still has the blob of a job that no zone has.
     async fn wanted(&self, job: &Job) -> Wanted;
 
-    /// The blob as the registry itself gives it, for what lies at no key that follows from its
-    /// digest; `None` where it gives none.
+    /// The blob as the registry itself returns it, for a blob whose key does not follow from its digest.
+    /// `None`: the registry does not return it.
     ///
     /// # Errors
-    /// A sentence on why it could not be asked, or could not say.
-    async fn fetch(&self, job: &Job) -> Result<Option<Source>, String>;
+    /// The registry could not be asked, or did not answer clearly. The job is then tried again.
+    async fn fetch(&self, job: &Job) -> Result<Option<Source>, AuthorityError>;
 
-    /// Whether an object that was there already is to be read and hashed before
-    /// [`Authority::placed`] hears of it: that would keep what others believe, and has not kept it
-    /// yet. (In the zone that took the push, the registry itself has.)
+    /// Whether an object that existed before this job must be read and hashed before [`Authority::placed`] is
+    /// called. It must, if that call records the object in this zone for the first time, because others then
+    /// rely on it.
     ///
     /// # Errors
-    /// A sentence on why that is not known; the job is then tried again.
-    async fn must_prove(&self, job: &Job, target: &Zone) -> Result<bool, String>;
+    /// It could not be found out. The job is then tried again.
+    async fn must_prove(&self, job: &Job, target: &Zone) -> Result<bool, AuthorityError>;
 
-    /// Told that the target has the blob, proven if [`Authority::must_prove`] or this job wrote it.
+    /// Tells the registry that the target has the blob. The object's bytes were verified if this job wrote it,
+    /// or if [`Authority::must_prove`] demanded it.
     ///
     /// # Errors
-    /// A sentence on why it could not be kept; the job is then tried again.
-    async fn placed(&self, job: &Job, target: &Zone) -> Result<Placed, String>;
+    /// It could not be recorded. The job is then tried again.
+    async fn placed(&self, job: &Job, target: &Zone) -> Result<Placed, AuthorityError>;
+}
+
+/// Why the registry could not be asked or told. It is never the fault of a zone, and always worth a retry.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct AuthorityError(Arc<dyn Error + Send + Sync>);
+
+impl AuthorityError {
+    /// Wraps the error of the implementation; its text must not contain a secret.
+    #[must_use]
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into().into())
+    }
 }
 
 /// Whether the registry still has a blob.
@@ -41,18 +57,18 @@ pub trait Authority: fmt::Debug + Send + Sync {
 pub enum Wanted {
     /// It has.
     Yes,
-    /// It has not, in none of the repositories that the job knows.
+    /// It has not, in any of the repositories that the job names.
     No,
-    /// It cannot be asked, or did not say, and why.
+    /// It could not be asked, or did not answer clearly; why.
     Unknown(String),
 }
 
-/// What became of a copy at the registry.
+/// What the registry did with the news of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placed {
-    /// The registry knows of it, or need not.
+    /// It knows the copy, or need not know it.
     Kept,
-    /// The registry has dropped the blob meanwhile. The copy stays: to delete it is never safe, as an upload may
-    /// take it for its own at any moment.
+    /// It deleted the blob meanwhile. The copy stays: deleting it is never safe, because an upload may start to
+    /// use it at any moment.
     Withdrawn,
 }

@@ -1,41 +1,41 @@
-//! The bounds of the fan-out.
+//! The waits and bounds of the fan-out.
 
 use std::time::Duration;
 
 use backends::Backoff;
 
-/// When an object that is there already counts as the blob.
+/// When an object that exists at the target counts as the blob.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verify {
     /// It has the blob's size.
     #[default]
     Size,
-    /// It was read and hashed.
+    /// It was read, and its digest is right.
     Deep,
 }
 
-/// What limits a lane. The defaults suit stores across a WAN.
+/// The waits and bounds of a lane. The defaults suit stores across a WAN.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Waits of one job after its own failures. Every failed job comes back within `max`.
+    /// Waits of one job after its own failures. Every failed job is tried again within `max`.
     pub retry: Backoff,
-    /// The same where no zone has the blob: it may have been deleted, and many such must not take
-    /// the lane's time from those that can be copied.
+    /// Waits of a job whose blob no zone has. Longer, because the blob may have been deleted: many such jobs
+    /// must not take the lane's time from jobs that can be done.
     pub nowhere: Backoff,
-    /// Tries of a job that no zone has before the registry is asked about it.
+    /// Tries of a job whose blob no zone has, before the registry is asked about the blob.
     pub nowhere_tries: u32,
-    /// Pauses of a whole lane while its target zone fails, or the journal does.
+    /// Pauses of a whole lane while its target zone or the journal fails.
     pub pause: Backoff,
-    /// A copy slower than this many bytes per second over its whole is broken off, or than half its
-    /// share of a bandwidth cap; see [`Bounds::deadline`].
+    /// The slowest speed of a whole copy, bytes per second; a slower copy is cancelled. If the bandwidth is
+    /// limited, half of the copy's share counts instead if that is less. See [`Bounds::deadline`].
     pub slowest: u64,
-    /// A source that gives nothing for so long in the middle of a body has broken off. To go on
-    /// elsewhere may take as long again, and both must fit into what the target's driver bears.
+    /// A source that sends nothing for this long in the middle of a body counts as broken off. Opening another
+    /// source may take as long again; the target's driver must tolerate the sum.
     pub stall: Duration,
 }
 
-/// Added to every copy's deadline, so that small blobs are not measured by their speed.
-const GRACE: Duration = Duration::from_secs(60);
+/// Added to every copy's deadline, so that the speed does not decide for small blobs.
+const DEADLINE_BASE: Duration = Duration::from_secs(60);
 
 impl Bounds {
     /// The longest that any job waits.
@@ -44,10 +44,10 @@ impl Bounds {
         self.retry.max.max(self.nowhere.max)
     }
 
-    /// How long a copy of `size` bytes may take in all, if `slowest` bytes a second must do.
+    /// How long a copy of `size` bytes may take in all, at `slowest` bytes per second.
     #[must_use]
     pub fn deadline(&self, size: u64, slowest: u64) -> Duration {
-        GRACE + Duration::from_secs(size / slowest.max(1))
+        DEADLINE_BASE + Duration::from_secs(size / slowest.max(1))
     }
 }
 

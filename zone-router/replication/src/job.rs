@@ -1,4 +1,4 @@
-//! What is to be copied, and where to.
+//! What to copy, and where to.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ pub const MAX_REPOSITORIES: usize = 4;
 /// 255 characters beside a namespace of 255.
 const MAX_REPOSITORY_NAME: usize = 512;
 
-/// A job to be added: this blob into that zone. The two together are the job's identity.
+/// A job to add: this blob into that zone. The two identify the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
     /// What to copy.
     pub blob: Blob,
-    /// The zone that shall have it.
+    /// The zone that must hold it.
     pub target: Arc<str>,
-    /// Its size in bytes, as someone said; a hint, since manifests are written by clients. For 0 see
+    /// Its size in bytes, if somebody stated it. Only a hint, since clients write manifests. For 0 see
     /// [`Job::must_read`].
     pub size: Option<u64>,
-    /// Where it was seen, for asking the registry about it.
+    /// The repository it was seen in, to ask the registry about it.
     pub repository: Option<String>,
 }
 
 impl NewJob {
-    /// A job; a repository name that no registry would give is left out.
+    /// A job. An implausible repository name is left out.
     #[must_use]
     pub fn new(blob: Blob, target: Arc<str>, size: Option<u64>, repository: &str) -> Self {
         let plausible = !repository.is_empty()
@@ -37,34 +37,34 @@ impl NewJob {
     }
 }
 
-/// A job as the journal holds it.
+/// A job in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     /// What to copy.
     pub blob: Blob,
-    /// The zone that shall have it.
+    /// The zone that must hold it.
     pub target: Arc<str>,
-    /// Its size in bytes, if anyone said; a hint.
+    /// Its size in bytes, if somebody stated it; only a hint.
     pub size: Option<u64>,
-    /// Where it was seen, the latest first; at most [`MAX_REPOSITORIES`].
+    /// The repositories it was seen in, the latest first; at most [`MAX_REPOSITORIES`].
     pub repositories: Vec<String>,
     /// Failed tries so far.
     pub attempts: u32,
-    /// Another one after every add: tells whether the job was added again since it was read.
+    /// Changes with every add, so that it tells whether the job was added again since it was claimed.
     pub(super) stamp: i64,
 }
 
 impl Job {
-    /// Whether what lies at the target is to be read and hashed, whatever any size says: a job of 0 bytes for a
-    /// blob that is not empty asks for that, since what lies there was found to be wrong. The journal keeps
-    /// the 0 until the job is done.
+    /// Whether the object at the target must be read and hashed, whatever its size. A size of 0 for a blob that
+    /// is not empty demands that, because the object was found to be wrong. The journal keeps the 0 until the
+    /// job is done.
     #[must_use]
     pub fn must_read(&self) -> bool {
         self.size == Some(0) && self.blob.digest != Digest::EMPTY
     }
 }
 
-/// The repositories of a job after it was seen in `new` too.
+/// The repositories of a job after it was seen in `new` as well.
 pub(super) fn merge(known: Vec<String>, new: Option<String>) -> Vec<String> {
     let Some(new) = new else { return known };
     let rest = known.into_iter().filter(|name| *name != new).collect::<Vec<_>>();

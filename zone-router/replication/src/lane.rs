@@ -1,8 +1,9 @@
-//! The jobs of one target zone, one lane a zone, so that a dead zone delays only itself.
+//! One lane per target zone works off the jobs of that zone, so that a dead zone delays only its own
+//! jobs.
 //!
-//! While its target fails, a lane pauses, then tries one job, so that an outage costs one job a
-//! pause and not every job an attempt. While reads have its target out of use, it looks now and
-//! then, and goes on as soon as they have it back.
+//! While its target fails, a lane pauses and then tries a single job. An outage therefore costs one try
+//! per pause, not one try per job. While the router has the target out of use, the lane tries one job
+//! now and then, and goes on as soon as the router uses the target again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,126 +15,125 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::copy::{CopyError, End, Fault, Means, Outcome};
+use super::copy::{Copier, CopyError, Fault, JobEnd, Outcome};
 use super::job::Job;
 use super::journal::{Journal, JournalError, Next};
-use super::pace::UNCOUNTED;
-use super::status::Tally;
+use super::status::LaneCounters;
+use super::throttle::SMALL_BLOB;
 
-/// After so many failed tries in a row, a success means that the zone has come back: then its
-/// jobs need not sit out their backoff.
+/// If a copy succeeds after so many failed ones in a row, the zone has recovered: its jobs become due and
+/// do not wait for their backoff to end.
 const OUTAGE: u32 = 3;
 
-/// How soon a lane whose target was out of use sees that it is back.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often a lane asks the router whether its target is in use again.
+const ROUTER_POLL: Duration = Duration::from_millis(500);
 
 /// What a lane works with.
 pub(super) struct Lane {
-    pub(super) means: Means,
+    pub(super) copier: Copier,
     pub(super) journal: Journal,
-    pub(super) tally: Arc<Tally>,
+    pub(super) counters: Arc<LaneCounters>,
 }
 
-/// How one job ended.
-enum Ended {
-    Tried {
-        end: End,
-        recorded: Result<(), JournalError>,
-    },
-    /// Somebody else may have it by now.
-    Lost,
+/// What came of one job.
+enum Performed {
+    /// It was tried, and the journal was told of it, or could not be.
+    Tried { end: JobEnd, recorded: Result<(), JournalError> },
+    /// The lease was lost: another replica may have the job by now.
+    LeaseLost,
 }
 
-/// What reads know of a lane's target.
+/// What the router knows of a lane's target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    /// It serves, or nobody says that it does not.
-    Served,
-    /// It is out of use, and was not tried for a while.
-    Once,
-    /// It is out of use.
-    NotYet,
+enum TargetState {
+    /// The router uses it, or there is no router.
+    InUse,
+    /// It is out of use, and the last try was long ago: try one job.
+    TryOne,
+    /// It is out of use, and was tried not long ago.
+    OutOfUse,
 }
 
-/// A lane at work.
-struct Work {
+/// A lane that runs.
+struct Worker {
     lane: Arc<Lane>,
-    /// Told when jobs were added.
+    /// Notified when jobs were added.
     wake: Arc<Notify>,
-    running: JoinSet<Ended>,
+    /// Jobs under way.
+    running: JoinSet<Performed>,
     in_flight: HashMap<Id, Job>,
-    /// Jobs claimed so far; whose turn it is follows from it.
-    turn: u32,
-    /// Failed tries of the target in a row.
-    strikes: u32,
-    /// Failures of the journal in a row.
-    journal_strikes: u32,
+    /// Jobs claimed so far; it selects which kind of job comes next.
+    claims: u32,
+    /// How many copies in a row failed because of the target.
+    target_failures: u32,
+    /// How many calls of the journal failed in a row.
+    journal_failures: u32,
     paused_until: Option<Instant>,
-    /// The journal is why it pauses: any word from it ends that.
+    /// Whether it pauses because of the journal; any wake-up then ends the pause.
     waits_for_journal: bool,
-    /// Since when reads have the target out of use, or when a job was last begun since then.
+    /// While the router has the target out of use: when that began, or when a job was last started.
     out_since: Option<Instant>,
 }
 
 impl Lane {
-    /// Works until `shutdown`; copies under way are then dropped, and their jobs stay due.
+    /// Works until `shutdown` is cancelled. Copies under way are then dropped, and their jobs stay due.
     pub(super) async fn run(self, shutdown: CancellationToken) {
-        let mut work = Work {
-            wake: self.journal.bell(&self.means.target.name),
+        let mut worker = Worker {
+            wake: self.journal.wake_up(&self.copier.target.name),
             lane: Arc::new(self),
             running: JoinSet::new(),
             in_flight: HashMap::new(),
-            turn: 0,
-            strikes: 0,
-            journal_strikes: 0,
+            claims: 0,
+            target_failures: 0,
+            journal_failures: 0,
             paused_until: None,
             waits_for_journal: false,
             out_since: None,
         };
-        shutdown.run_until_cancelled(work.run()).await;
-        work.running.shutdown().await;
-        let Lane { means, journal, .. } = &*work.lane;
-        if let Err(error) = journal.release(&means.target.name).await {
-            warn!(zone = &*means.target.name, %error, "others take over what was under way only when its lease ends");
+        shutdown.run_until_cancelled(worker.run()).await;
+        worker.running.shutdown().await;
+        let Lane { copier, journal, .. } = &*worker.lane;
+        if let Err(error) = journal.release(&copier.target.name).await {
+            warn!(zone = &*copier.target.name, %error, "the leases of this zone could not be released: other replicas take over its jobs when the leases end");
         }
     }
 
     fn zone(&self) -> &Arc<str> {
-        &self.means.target.name
+        &self.copier.target.name
     }
 
-    /// Does a job that was asked for at `claimed`.
-    async fn perform(&self, job: Job, claimed: Instant) -> Ended {
+    /// Performs a job that was claimed at `claimed`.
+    async fn perform(&self, job: Job, claimed: Instant) -> Performed {
         let end = tokio::select! {
-            end = self.means.perform(&job) => end,
-            () = self.journal.hold(&job, claimed) => {
-                warn!(zone = &**self.zone(), digest = %job.blob.digest, "another replica may have this copy: left to it");
-                return Ended::Lost;
+            end = self.copier.perform(&job) => end,
+            () = self.journal.renew_until_lost(&job, claimed) => {
+                warn!(zone = &**self.zone(), digest = %job.blob.digest, "the lease was lost, another replica may have this job: left to it");
+                return Performed::LeaseLost;
             }
         };
-        self.tally.note(&end);
+        self.counters.note(&end);
         let recorded = self.record(&job, &end).await;
-        Ended::Tried { end, recorded }
+        Performed::Tried { end, recorded }
     }
 
-    /// Keeps how a job ended.
-    async fn record(&self, job: &Job, end: &End) -> Result<(), JournalError> {
+    /// Tells the journal how a job ended.
+    async fn record(&self, job: &Job, end: &JobEnd) -> Result<(), JournalError> {
         let (zone, digest) = (&**self.zone(), &job.blob.digest);
         match end {
-            End::Done(Outcome::Withdrawn) => {
+            JobEnd::Done(Outcome::Withdrawn) => {
                 let repositories = job.repositories.join(" ");
-                info!(zone, %digest, repositories, "not copied: the registry has no such blob any more");
+                info!(zone, %digest, repositories, "not copied: the registry no longer has this blob");
                 self.journal.done(job).await
             }
-            End::Done(outcome) => {
-                debug!(zone, %digest, ?outcome, "blob is there");
+            JobEnd::Done(outcome) => {
+                debug!(zone, %digest, ?outcome, "the target has the blob");
                 self.journal.done(job).await
             }
-            End::Parked(why) => {
-                warn!(zone, %digest, attempts = job.attempts + 1, why, "parked until it is asked for again");
+            JobEnd::Parked(why) => {
+                warn!(zone, %digest, attempts = job.attempts + 1, why, "parked until it is added or retried");
                 self.journal.park(job, why).await
             }
-            End::Failed(error) => {
+            JobEnd::Failed(error) => {
                 let delay = self.delay(job, error);
                 warn!(zone, %digest, attempts = job.attempts + 1, ?delay, %error, "copy failed");
                 self.journal.failed(job, delay, &error.to_string()).await
@@ -143,18 +143,18 @@ impl Lane {
 
     fn delay(&self, job: &Job, error: &CopyError) -> Duration {
         let backoff = match error.fault {
-            Fault::Nowhere => &self.means.bounds.nowhere,
-            Fault::Target | Fault::Sources | Fault::Registry => &self.means.bounds.retry,
+            Fault::Nowhere => &self.copier.bounds.nowhere,
+            Fault::Target | Fault::Sources | Fault::Registry => &self.copier.bounds.retry,
         };
         backoff.delay(job.attempts, fastrand::f64(), error.retry_after())
     }
 }
 
-impl Work {
+impl Worker {
     async fn run(&mut self) {
         loop {
             let idle_until = self.start_due().await;
-            self.lane.tally.set_active(self.running.len(), self.lane.means.pace.moved());
+            self.lane.counters.set_active(self.running.len(), self.lane.copier.throttle.moved());
             let wake = Arc::clone(&self.wake);
             tokio::select! {
                 Some(ended) = self.running.join_next_with_id() => self.settle(ended).await,
@@ -163,18 +163,18 @@ impl Work {
                         self.paused_until = None;
                     }
                 }
-                () = self.lane.means.pace.roomy() => {}
+                () = self.lane.copier.throttle.capacity_freed() => {}
                 () = tokio::time::sleep_until(idle_until) => {}
             }
         }
     }
 
-    /// Starts what is due and has room; until when there is nothing else to do.
+    /// Starts due jobs up to the limits. Returns until when there is nothing else to do.
     async fn start_due(&mut self) -> Instant {
         let now = Instant::now();
-        let max = self.lane.means.bounds.pause.max;
-        let looks = self.look(now);
-        let soon = if self.lane.means.router.is_some() { now + LOOK } else { now + max };
+        let max = self.lane.copier.bounds.pause.max;
+        let target = self.target_state(now);
+        let soon = if self.lane.copier.router.is_some() { now + ROUTER_POLL } else { now + max };
         if let Some(until) = self.paused_until {
             if until > now {
                 return until.min(soon);
@@ -182,13 +182,14 @@ impl Work {
             self.paused_until = None;
         }
         self.waits_for_journal = false;
-        let room = match looks {
-            Look::NotYet => return soon,
-            Look::Once => 1,
-            Look::Served if self.strikes > 0 => 1,
-            Look::Served => self.lane.means.pace.copies(),
+        let room = match target {
+            TargetState::OutOfUse => return soon,
+            TargetState::TryOne => 1,
+            TargetState::InUse if self.target_failures > 0 => 1,
+            TargetState::InUse => self.lane.copier.throttle.copies(),
         };
-        let latest = if looks == Look::Served { now + self.lane.means.bounds.retry.max } else { soon };
+        let latest =
+            if target == TargetState::InUse { now + self.lane.copier.bounds.retry.max } else { soon };
         while self.running.len() < room {
             let claimed = Instant::now();
             match self.claim().await {
@@ -203,46 +204,46 @@ impl Work {
         latest
     }
 
-    /// What reads know of the target.
-    fn look(&mut self, now: Instant) -> Look {
-        let Means { router, target, bounds, .. } = &self.lane.means;
+    /// What the router knows of the target.
+    fn target_state(&mut self, now: Instant) -> TargetState {
+        let Copier { router, target, bounds, .. } = &self.lane.copier;
         if !router.as_ref().is_some_and(|router| router.is_out_of_use(&target.name)) {
             if self.out_since.take().is_some() && !self.waits_for_journal {
                 self.paused_until = None;
             }
-            return Look::Served;
+            return TargetState::InUse;
         }
         match *self.out_since.get_or_insert(now) + bounds.pause.max <= now {
-            true => Look::Once,
-            false => Look::NotYet,
+            true => TargetState::TryOne,
+            false => TargetState::OutOfUse,
         }
     }
 
-    /// A due job that is not under way.
+    /// Claims a due job that is not under way.
     async fn claim(&mut self) -> Result<Next, JournalError> {
         let under_way = self.in_flight.values().map(|job| job.blob.digest).collect();
-        let Lane { means, journal, .. } = &*self.lane;
-        let (zone, longest) = (&means.target.name, means.bounds.longest_wait());
+        let Lane { copier, journal, .. } = &*self.lane;
+        let (zone, longest) = (&copier.target.name, copier.bounds.longest_wait());
         let sizes = self.in_flight.values().filter_map(|job| job.size);
-        match means.pace.is_full(sizes.filter(|size| *size >= UNCOUNTED).sum()) {
-            true => journal.claim_small(zone, UNCOUNTED - 1, under_way, longest).await,
-            false => journal.claim(zone, self.turn, under_way, longest).await,
+        match copier.throttle.is_full(sizes.filter(|size| *size >= SMALL_BLOB).sum()) {
+            true => journal.claim_small(zone, SMALL_BLOB - 1, under_way, longest).await,
+            false => journal.claim(zone, self.claims, under_way, longest).await,
         }
     }
 
     fn start(&mut self, job: Job, claimed: Instant) {
-        self.turn = self.turn.wrapping_add(1);
+        self.claims = self.claims.wrapping_add(1);
         if let Some(since) = &mut self.out_since {
             *since = claimed;
         }
         let (lane, copied) = (Arc::clone(&self.lane), job.clone());
-        // Shown at once: to look for the next one may take a while.
-        lane.tally.set_active(self.running.len() + 1, lane.means.pace.moved());
+        // Visible at once: the next claim may take a while.
+        lane.counters.set_active(self.running.len() + 1, lane.copier.throttle.moved());
         let task = self.running.spawn(async move { lane.perform(copied, claimed).await });
         self.in_flight.insert(task.id(), job);
     }
 
-    async fn settle(&mut self, ended: Result<(Id, Ended), JoinError>) {
+    async fn settle(&mut self, ended: Result<(Id, Performed), JoinError>) {
         let zone = Arc::clone(self.lane.zone());
         let ended = match ended {
             Ok((id, ended)) => {
@@ -251,41 +252,45 @@ impl Work {
             }
             Err(panic) => return self.settle_panic(&panic).await,
         };
-        let Ended::Tried { end, recorded } = ended else { return };
+        let Performed::Tried { end, recorded } = ended else { return };
         match end {
-            End::Done(_) => {
-                if self.strikes >= OUTAGE {
+            JobEnd::Done(_) => {
+                if self.target_failures >= OUTAGE {
                     info!(zone = &*zone, "the zone takes copies again");
-                    let recorded = self.lane.journal.hasten(&zone).await;
+                    let recorded = self.lane.journal.make_due(&zone).await;
                     self.check(recorded);
                 }
-                self.strikes = 0;
+                self.target_failures = 0;
             }
-            // What was under way when the pause began is no news.
-            End::Failed(error) if error.is_target_down() && self.paused_until.is_none() => {
-                let pause =
-                    self.lane.means.bounds.pause.delay(self.strikes, fastrand::f64(), error.retry_after());
-                self.strikes = self.strikes.saturating_add(1);
+            // A copy that was under way when the pause began says nothing new.
+            JobEnd::Failed(error) if error.is_target_down() && self.paused_until.is_none() => {
+                let pause = self.lane.copier.bounds.pause.delay(
+                    self.target_failures,
+                    fastrand::f64(),
+                    error.retry_after(),
+                );
+                self.target_failures = self.target_failures.saturating_add(1);
                 self.pause(pause);
             }
-            End::Failed(_) | End::Parked(_) => {}
+            JobEnd::Failed(_) | JobEnd::Parked(_) => {}
         }
         self.check(recorded);
     }
 
-    /// A bug in a driver must cost its job a retry, not the lane its life.
+    /// A bug in a driver must cost its job a retry; it must not end the lane.
     async fn settle_panic(&mut self, panic: &JoinError) {
         error!(zone = &**self.lane.zone(), %panic, "a copy panicked");
         let Some(job) = self.in_flight.remove(&panic.id()) else { return };
-        let delay = self.lane.means.bounds.retry.delay(job.attempts, fastrand::f64(), None);
+        let delay = self.lane.copier.bounds.retry.delay(job.attempts, fastrand::f64(), None);
         let recorded = self.lane.journal.failed(&job, delay, "the copy panicked").await;
         self.check(recorded);
     }
 
-    /// A job whose end could not be recorded is still due: without a pause it would spin.
+    /// A job whose end could not be recorded is still due. Without a pause the lane would retry it at once,
+    /// over and over.
     fn check(&mut self, recorded: Result<(), JournalError>) {
         match recorded {
-            Ok(()) => self.journal_strikes = 0,
+            Ok(()) => self.journal_failures = 0,
             Err(error) => {
                 error!(zone = &**self.lane.zone(), %error, "the journal cannot be written");
                 self.pause_for_journal();
@@ -294,8 +299,8 @@ impl Work {
     }
 
     fn pause_for_journal(&mut self) -> Instant {
-        let pause = self.lane.means.bounds.pause.ceiling(self.journal_strikes);
-        self.journal_strikes = self.journal_strikes.saturating_add(1);
+        let pause = self.lane.copier.bounds.pause.ceiling(self.journal_failures);
+        self.journal_failures = self.journal_failures.saturating_add(1);
         self.waits_for_journal = true;
         self.pause(pause)
     }

@@ -3,18 +3,20 @@
 mod authority;
 mod bounds;
 mod copy;
-mod errors;
+mod failures;
 mod job;
 mod journal;
 mod lane;
 mod local;
 mod operators;
-mod pace;
 mod risk;
 mod setup;
 mod status;
+mod throttle;
 mod timetable;
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 #[cfg(test)]
 mod tests;
 
@@ -28,46 +30,46 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 use zone_router::{Blob, Zone};
 
-pub use authority::{Authority, Placed, Wanted};
+pub use authority::{Authority, AuthorityError, Placed, Wanted};
 pub use bounds::{Bounds, Verify};
 pub use copy::{CopyError, Failure, Fault, Outcome};
-pub use errors::Failures;
+pub use failures::Failures;
 pub use job::{Job, MAX_REPOSITORIES, NewJob};
 pub use journal::{
-    AGES, Ages, Count, JOBS_SHOWN, JobView, Journal, JournalError, LEASE, Next, Outstanding, Shown, State,
-    TOOK, Took, Which,
+    AGES, Ages, Count, DURATION_BUCKETS, Durations, JOBS_SHOWN, JobQuery, JobSelection, JobView, Journal,
+    JournalError, LEASE, Next, Outstanding, State,
 };
 pub use local::Local;
-pub use pace::{Limits, LimitsByZone};
 pub use risk::{AtRisk, at_risk};
 pub use setup::Setup;
 pub use status::LaneStatus;
+pub use throttle::{Limits, LimitsByZone};
 pub use timetable::{DAY, Timetable, Window};
 
-use copy::{Means, Within};
+use copy::{Copier, ServerSideCopy};
 use lane::Lane;
-use pace::Pace;
-use status::Tally;
+use status::LaneCounters;
+use throttle::Throttle;
 
-/// How often [`FanOut::idle`] looks.
+/// How often [`FanOut::idle`] checks.
 const POLL: Duration = Duration::from_millis(25);
 
-/// A handle on the lanes. They run until the token given to [`FanOut::start`] is cancelled,
-/// whether handles are left or not.
+/// A handle on the lanes. The lanes run until the token given to [`FanOut::start`] is cancelled, even if
+/// no handle is left.
 #[derive(Clone)]
 pub struct FanOut {
     journal: Journal,
-    lanes: Arc<HashMap<Arc<str>, Known>>,
-    /// The zones in the order given.
+    lanes: Arc<HashMap<Arc<str>, LaneHandle>>,
+    /// The zones in the configured order.
     order: Arc<[Arc<str>]>,
     tasks: TaskTracker,
 }
 
-/// What the handle has of a lane.
-struct Known {
-    tally: Arc<Tally>,
-    pace: Arc<Pace>,
-    /// Why nobody does its jobs, where the zone is unusable.
+/// What the handle knows of one lane.
+struct LaneHandle {
+    counters: Arc<LaneCounters>,
+    throttle: Arc<Throttle>,
+    /// Why the zone is unusable, if it is: then nobody does its jobs.
     unusable: Option<Arc<str>>,
 }
 
@@ -78,10 +80,10 @@ impl fmt::Debug for FanOut {
 }
 
 impl FanOut {
-    /// Starts a lane for every zone. Needs a Tokio runtime.
+    /// Starts a lane for every usable zone. Needs a Tokio runtime.
     ///
-    /// What the journal holds for zones that are not among them, or are unusable, stays there; the
-    /// former with a warning.
+    /// Jobs for zones that are unusable or not configured stay in the journal; for the latter a warning is
+    /// logged.
     #[must_use]
     pub fn start(setup: Setup, shutdown: CancellationToken) -> Self {
         let Setup { zones, journal, bounds, limits, verify, router, local, authority } = setup;
@@ -89,24 +91,24 @@ impl FanOut {
         let tasks = TaskTracker::new();
         let mut lanes = HashMap::new();
         for target in zones.iter() {
-            let pace = Arc::new(Pace::new(limits.of(&target.name).clone()));
-            let known = Known { tally: Arc::default(), pace, unusable: target.unusable.clone() };
+            let throttle = Arc::new(Throttle::new(limits.of(&target.name).clone()));
+            let handle = LaneHandle { counters: Arc::default(), throttle, unusable: target.unusable.clone() };
             if target.unusable.is_none() {
-                let means = Means {
+                let copier = Copier {
                     target: target.clone(),
                     zones: Arc::clone(&zones),
                     bounds,
                     verify,
-                    pace: Arc::clone(&known.pace),
+                    throttle: Arc::clone(&handle.throttle),
                     router: router.clone(),
                     local: local.clone(),
                     authority: authority.clone(),
-                    within: Within::default(),
+                    server_side: ServerSideCopy::default(),
                 };
-                let lane = Lane { means, journal: journal.clone(), tally: Arc::clone(&known.tally) };
+                let lane = Lane { copier, journal: journal.clone(), counters: Arc::clone(&handle.counters) };
                 tasks.spawn(lane.run(shutdown.clone()));
             }
-            lanes.insert(Arc::clone(&target.name), known);
+            lanes.insert(Arc::clone(&target.name), handle);
         }
         let order = zones.iter().map(|zone| Arc::clone(&zone.name)).collect();
         let fan_out = Self { journal, lanes: Arc::new(lanes), order, tasks };
@@ -115,19 +117,19 @@ impl FanOut {
         fan_out
     }
 
-    /// Other limits from now on; copies under way see them at their next piece.
+    /// Replaces the limits. Copies under way see the new ones at their next piece.
     pub fn set_limits(&self, limits: &LimitsByZone) {
         for (zone, lane) in self.lanes.iter() {
-            lane.pace.set(limits.of(zone).clone());
-            self.journal.bell(zone).notify_one();
+            lane.throttle.set(limits.of(zone).clone());
+            self.journal.wake(zone);
         }
     }
 
-    /// Queues copies of `blobs`, each with its size if known, into every zone of `targets`. On the
-    /// disk when it returns; adding what is queued already does no harm.
+    /// Queues copies of `blobs`, each with its size if known, into every zone of `targets`. When it returns,
+    /// they are on disk. Copies that are queued already may be queued again.
     ///
     /// # Errors
-    /// The journal could not be written, or not in time: then some may be queued and some not.
+    /// The journal could not be written, or not in time; then some copies may be queued and some not.
     pub async fn enqueue(
         &self,
         repository: &str,
@@ -144,7 +146,7 @@ impl FanOut {
         Ok(())
     }
 
-    /// Every lane in the order of zones, then zones that have jobs but no lane.
+    /// Every lane in the configured order, then zones that have jobs but are not configured.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -155,7 +157,7 @@ impl FanOut {
         let mut status = Vec::new();
         for zone in self.order.iter() {
             if let Some(lane) = self.lanes.get(zone) {
-                let mut lane_status = lane.tally.status(zone, counts.remove(zone), lane.pace.moved());
+                let mut lane_status = lane.counters.status(zone, counts.remove(zone), lane.throttle.moved());
                 lane_status.unusable.clone_from(&lane.unusable);
                 status.push(lane_status);
             }
@@ -166,7 +168,7 @@ impl FanOut {
         Ok(status)
     }
 
-    /// Waits until no usable zone has a job left: for tests and tools. Has no bound of its own.
+    /// Waits until no usable zone has a job left, for tests and tools. Has no timeout.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -178,7 +180,7 @@ impl FanOut {
         Ok(())
     }
 
-    /// Waits until every lane has ended, after the token was cancelled.
+    /// Waits until every lane has ended after the token was cancelled.
     pub async fn stopped(&self) {
         self.tasks.wait().await;
     }
@@ -190,7 +192,7 @@ impl FanOut {
                     warn!(
                         zone = &*lane.zone,
                         jobs = lane.waiting,
-                        "the journal has copies for a zone that is not configured; they wait"
+                        "the journal has copies for a zone that is not configured: they wait"
                     );
                 }
             }

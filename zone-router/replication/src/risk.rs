@@ -1,25 +1,24 @@
-//! What would be lost if a zone burned now. Pure.
+//! Which blobs would be lost if a zone were lost now. Pure.
 
 use std::sync::Arc;
 
 use super::journal::Outstanding;
 
-/// Blobs that lie in one zone alone, as far as the journal knows.
+/// Blobs that only one zone has, as far as the journal knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AtRisk {
     /// That zone.
     pub zone: Arc<str>,
-    /// How many.
+    /// How many blobs.
     pub blobs: u64,
     /// Their bytes, as far as known.
     pub bytes: u64,
 }
 
-/// What is at risk in each of these zones, of blobs that have jobs; `outstanding` counts the zones in the
-/// same order, and the first of them is home.
+/// What is at risk in each of these zones, home first. `outstanding` numbers the zones in the same order.
 ///
-/// A blob counts as being in every zone that it has no job for. It is at risk in a zone if that is the only
-/// one; if it has jobs for all of them, it is at risk at home, where pushes go.
+/// A blob counts as stored in every zone that it has no job for. It is at risk in a zone if that is the only
+/// one. If it has jobs for all zones, it is at risk at home, where pushes go.
 #[must_use]
 pub fn at_risk(zones: &[Arc<str>], outstanding: &[Outstanding]) -> Vec<AtRisk> {
     let mut all: Vec<_> =
@@ -58,7 +57,7 @@ mod tests {
 
     #[test]
     fn only_what_is_in_one_zone_alone() {
-        // Jobs for b and c: it is at home alone. For c: two have it. For a and b: c alone. For all: home.
+        // Jobs for b and c: only home has it. For c: two zones have it. For a and b: only c has it. For all: home.
         assert_eq!(bytes(3, &[(0b110, 1), (0b100, 10), (0b011, 100), (0b111, 1000)]), [1001, 0, 100]);
         // One zone, which has it.
         assert_eq!(bytes(1, &[(0, 5), (1, 7)]), [12]);

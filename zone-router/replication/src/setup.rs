@@ -8,32 +8,32 @@ use super::authority::Authority;
 use super::bounds::{Bounds, Verify};
 use super::journal::Journal;
 use super::local::Local;
-use super::pace::LimitsByZone;
+use super::throttle::LimitsByZone;
 
 /// What a fan-out is made of.
 #[derive(Debug)]
 pub struct Setup {
     /// The zones in their configured order, home first.
     pub zones: Vec<Zone>,
-    /// What is to be done.
+    /// The jobs.
     pub journal: Journal,
     /// Waits and tries.
     pub bounds: Bounds,
-    /// How much at once, and how fast.
+    /// How many copies at once, and how fast.
     pub limits: LimitsByZone,
-    /// When an object that is there already counts.
+    /// When an object that exists at the target counts as the blob.
     pub verify: Verify,
-    /// Knows which of the same zones are near, and healthy. Without it sources are asked in their
-    /// configured order, and only a lane itself learns that its target fails.
+    /// Knows which of the same zones are near and healthy. Without it, sources are asked in the configured
+    /// order, and a lane learns only from its own copies that its target fails.
     pub router: Option<Arc<Router>>,
-    /// Copies at hand, asked before any zone.
+    /// Copies that are nearer than any zone; asked first.
     pub local: Option<Arc<dyn Local>>,
-    /// The registry. Without it a blob that no zone has is parked.
+    /// The registry. Without it, a job whose blob no zone has is parked.
     pub authority: Option<Arc<dyn Authority>>,
 }
 
 impl Setup {
-    /// The least of it, with the defaults.
+    /// A setup with the defaults for all the rest.
     #[must_use]
     pub fn new(zones: Vec<Zone>, journal: Journal) -> Self {
         Self {

@@ -1,11 +1,11 @@
-//! What a lane has done and has still to do.
+//! What a lane has done, and what it still has to do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use super::copy::{End, Outcome};
-use super::errors::Errors;
+use super::copy::{JobEnd, Outcome};
+use super::failures::FailureCounts;
 use super::journal::Count;
 
 /// One lane, for metrics and an operator.
@@ -13,9 +13,9 @@ use super::journal::Count;
 pub struct LaneStatus {
     /// The target zone.
     pub zone: Arc<str>,
-    /// Whether it is configured; the jobs of one that is not stay, and nobody does them.
+    /// Whether the zone is configured. If not, its jobs stay in the journal and nobody does them.
     pub configured: bool,
-    /// Why the zone cannot be used, if it cannot: then nobody does its jobs either.
+    /// Why the zone is unusable, if it is: then nobody does its jobs either.
     pub unusable: Option<Arc<str>>,
     /// Jobs waiting or under way.
     pub waiting: u64,
@@ -29,35 +29,35 @@ pub struct LaneStatus {
     pub attempts: u64,
     /// Why the latest failed try of a waiting job failed.
     pub last_error: Option<String>,
-    /// Jobs set aside until they are added again; counted in none of the above.
+    /// Parked jobs, which are set aside until they are added again; not counted above.
     pub parked: u64,
     /// Their bytes, as far as known.
     pub parked_bytes: u64,
     /// Copies under way.
     pub active: u64,
-    /// Bytes read for the zone since start, for copies under way too.
+    /// Bytes read for the zone since the start, including copies under way.
     pub moved_bytes: u64,
-    /// About how many of these were for the copies that are under way.
+    /// About how many of these belong to the copies under way.
     pub under_way_bytes: u64,
-    /// Copies written and verified since start.
+    /// Copies written and verified since the start.
     pub copied: u64,
     /// Their bytes.
     pub copied_bytes: u64,
-    /// Of these, copies in the place of an object that was not the blob.
+    /// How many of these copies replaced an object that was not the blob.
     pub replaced: u64,
-    /// Jobs since start whose blob was there already.
+    /// Jobs since the start whose blob the target had already.
     pub already_there: u64,
-    /// Jobs since start that ended because the registry has no such blob any more.
+    /// Jobs since the start that ended because the registry no longer has the blob.
     pub withdrawn: u64,
-    /// Failed tries since start.
+    /// Failed tries since the start.
     pub failures: u64,
 }
 
-/// What a lane has done since start.
+/// What a lane has done since the start.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct LaneCounters {
     active: AtomicU64,
-    /// Bytes moved that are for no copy under way: all, when there is none.
+    /// Bytes read that do not belong to a copy under way.
     settled: AtomicU64,
     copied: AtomicU64,
     copied_bytes: AtomicU64,
@@ -65,11 +65,11 @@ pub(super) struct Tally {
     already_there: AtomicU64,
     withdrawn: AtomicU64,
     failures: AtomicU64,
-    pub(super) errors: Errors,
+    pub(super) failures_by_kind: FailureCounts,
 }
 
-impl Tally {
-    /// So many copies are under way, of a lane that has moved so many bytes.
+impl LaneCounters {
+    /// Sets how many copies are under way; `moved` are all bytes that the lane has read.
     pub(super) fn set_active(&self, copies: usize, moved: u64) {
         self.active.store(copies as u64, Ordering::Relaxed);
         if copies == 0 {
@@ -77,19 +77,19 @@ impl Tally {
         }
     }
 
-    pub(super) fn note(&self, end: &End) {
+    pub(super) fn note(&self, end: &JobEnd) {
         match end {
-            End::Done(Outcome::AlreadyThere) => self.already_there.fetch_add(1, Ordering::Relaxed),
-            End::Done(Outcome::Copied { bytes, replaced, .. }) => {
+            JobEnd::Done(Outcome::AlreadyThere) => self.already_there.fetch_add(1, Ordering::Relaxed),
+            JobEnd::Done(Outcome::Copied { bytes, replaced, .. }) => {
                 self.copied_bytes.fetch_add(*bytes, Ordering::Relaxed);
                 self.settled.fetch_add(*bytes, Ordering::Relaxed);
                 self.replaced.fetch_add(u64::from(*replaced), Ordering::Relaxed);
                 self.copied.fetch_add(1, Ordering::Relaxed)
             }
-            End::Done(Outcome::Withdrawn) => self.withdrawn.fetch_add(1, Ordering::Relaxed),
-            End::Parked(_) => self.failures.fetch_add(1, Ordering::Relaxed),
-            End::Failed(error) => {
-                self.errors.note(error);
+            JobEnd::Done(Outcome::Withdrawn) => self.withdrawn.fetch_add(1, Ordering::Relaxed),
+            JobEnd::Parked(_) => self.failures.fetch_add(1, Ordering::Relaxed),
+            JobEnd::Failed(error) => {
+                self.failures_by_kind.note(error);
                 self.failures.fetch_add(1, Ordering::Relaxed)
             }
         };

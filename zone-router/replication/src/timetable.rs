@@ -1,52 +1,53 @@
-//! What is allowed at which hour of the week. Pure: the time is passed in. All times are UTC, so
-//! that no change of the clocks skips an hour or has one twice.
+//! Which bandwidth is allowed at which hour of the week. Pure: the time is passed in. All times are UTC,
+//! so that a change to or from summer time neither skips nor repeats an hour.
 
 use std::time::{Duration, SystemTime};
 
-/// Minutes of a day.
+/// Minutes in a day.
 pub const DAY: u16 = 24 * 60;
 
-/// 1970 began on a Thursday.
+/// The weekday of 1970-01-01, Monday being 0: a Thursday.
 const EPOCH_WEEKDAY: u64 = 3;
 
-/// How many bytes a second, by the hour.
+/// Bytes per second, by the hour of the week.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Timetable {
-    /// Where no window is open; `None`: as many as will go.
+    /// Bytes per second outside all windows; `None` for no limit.
     pub otherwise: Option<u64>,
-    /// The first that is open holds.
+    /// If several windows are open, the first one decides.
     pub windows: Vec<Window>,
 }
 
-/// Hours of some days.
+/// Some hours of some days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// The days on which it begins, Monday first.
     pub days: [bool; 7],
     /// Its first minute of the day, below [`DAY`].
     pub from: u16,
-    /// The minute it ends at, at most [`DAY`]; not after `from`: on the next day.
+    /// The minute it ends at, at most [`DAY`]. If it is not after `from`, the window ends on the next day.
     pub to: u16,
-    /// Bytes a second; `None`: as many as will go.
+    /// Bytes per second; `None` for no limit.
     pub bandwidth: Option<u64>,
 }
 
 impl Timetable {
-    /// The same at any time.
+    /// The same bandwidth at any time.
     #[must_use]
     pub fn always(bandwidth: Option<u64>) -> Self {
         Self { otherwise: bandwidth, windows: Vec::new() }
     }
 
-    /// Bytes a second at this time.
+    /// Bytes per second at this time; `None` for no limit.
     #[must_use]
     pub fn at(&self, now: SystemTime) -> Option<u64> {
-        let (weekday, minute) = moment(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+        let (weekday, minute) =
+            weekday_and_minute(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
         let open = self.windows.iter().find(|window| window.is_open(weekday, minute));
         open.map_or(self.otherwise, |window| window.bandwidth)
     }
 
-    /// The fewest bytes a second that it ever allows, if there is a bound.
+    /// The lowest limit in bytes per second, if there is any.
     #[must_use]
     pub fn lowest(&self) -> Option<u64> {
         self.windows.iter().map(|window| window.bandwidth).chain([self.otherwise]).flatten().min()
@@ -64,7 +65,7 @@ impl Window {
 }
 
 /// The day of the week, Monday first, and the minute of that day.
-fn moment(since_1970: Duration) -> (usize, u16) {
+fn weekday_and_minute(since_1970: Duration) -> (usize, u16) {
     let minutes = since_1970.as_secs() / 60;
     let weekday = (minutes / u64::from(DAY) + EPOCH_WEEKDAY) % 7;
     // Both are small: below 7 and below 1440.
@@ -121,11 +122,11 @@ mod tests {
     }
 
     proptest! {
-        /// A window is open for as many minutes a week as it says, however it lies.
+        /// A window is open for as many minutes a week as it says, wherever it begins and ends.
         #[test]
         fn as_long_as_it_says(window in window()) {
             let open = (0..7 * u64::from(DAY)).filter(|minute| {
-                let (weekday, minute) = moment(Duration::from_secs(minute * 60));
+                let (weekday, minute) = weekday_and_minute(Duration::from_secs(minute * 60));
                 window.is_open(weekday, minute)
             });
             let length = match window.from < window.to {
@@ -136,7 +137,7 @@ mod tests {
             prop_assert_eq!(open.count(), days * usize::from(length));
         }
 
-        /// Each week is as the one before, and nothing is ever below the lowest.
+        /// Each week is like the one before, and the limit is never below the lowest.
         #[test]
         fn weekly(windows in prop::collection::vec(window(), 0..5), otherwise in prop::option::of(1..1_000_u64), second in 0..1_u64 << 33) {
             let table = Timetable { otherwise, windows };

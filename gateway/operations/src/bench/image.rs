@@ -9,8 +9,8 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
-use registry::account::{ACCEPTED, Door, Scope, Tokens, said, whole};
-use registry::{LocalBlob, local_blobs};
+use registry::service_account::{ACCEPTED, Scope, Tokens};
+use registry::{LocalBlob, RegistryClient, describe, local_blobs, read_body};
 
 /// The most bytes of a repository's name, as in the gateway's routes.
 const REPOSITORY_MAX: usize = 512;
@@ -112,21 +112,21 @@ struct Platform {
 /// # Errors
 /// The image does not exist or may not be read, its manifest cannot be parsed, or the registry fails.
 pub(super) async fn blobs(
-    door: &Door,
+    client: &RegistryClient,
     tokens: &Tokens,
     image: &ImageName,
     manifest_max: usize,
 ) -> anyhow::Result<Vec<LocalBlob>> {
-    let manifest = manifest(door, tokens, image, &image.reference, manifest_max).await?;
+    let manifest = manifest(client, tokens, image, &image.reference, manifest_max).await?;
     let manifest = match child(&manifest) {
-        Some(digest) => self::manifest(door, tokens, image, &digest, manifest_max).await?,
+        Some(digest) => self::manifest(client, tokens, image, &digest, manifest_max).await?,
         None => manifest,
     };
     local_blobs(&manifest).with_context(|| format!("{image}: its manifest cannot be parsed"))
 }
 
 async fn manifest(
-    door: &Door,
+    client: &RegistryClient,
     tokens: &Tokens,
     image: &ImageName,
     reference: &str,
@@ -135,11 +135,11 @@ async fn manifest(
     let path = format!("/v2/{}/manifests/{reference}", image.repository);
     let mut headers = tokens.headers(&Scope::Pull(image.repository.clone())).await?;
     headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
-    let answer = door.ask(&path, headers).await?;
+    let answer = client.get(&path, headers).await?;
     let status = answer.status();
     if status != StatusCode::OK {
         let who = tokens.who();
-        let said = said(answer).await;
+        let said = describe(answer).await;
         match status {
             StatusCode::NOT_FOUND => {
                 bail!("there is no image {image} at the registry ({said}): check its tags")
@@ -154,7 +154,7 @@ async fn manifest(
     }
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let html = kind.contains("html");
-    let body = whole(answer, max).await.with_context(|| format!("{image}: its manifest"))?;
+    let body = read_body(answer, max).await.with_context(|| format!("{image}: its manifest"))?;
     ensure!(
         !html,
         "{image}: the answer is an HTML page instead of a manifest: the server at registry.url is not a registry"

@@ -41,8 +41,8 @@ use self::plan::ReadPlan;
 use self::read_path::ReadPath;
 use self::rounds::{Reads, Rounds};
 use config::{Account, Instance, RegistryKind, Settings, without_port};
-use registry::account::{Door, Tokens};
-use registry::registry;
+use registry::service_account::Tokens;
+use registry::{RegistryClient, registry};
 
 /// The most images.
 pub const IMAGES_MAX: usize = 16;
@@ -142,12 +142,12 @@ pub async fn run(
     let (at, began) = (SystemTime::now(), Instant::now());
     let tls = certificates::client(&settings.ca_files)?;
     let quay = first_instance(settings)?;
-    let door = Door::new("registry", &quay, &tls)?;
+    let client = RegistryClient::new("registry", &quay, &tls)?;
     let account = options.account.as_ref().or(settings.account.as_ref());
-    let tokens = Tokens::new(door.clone(), account.cloned(), &tls)?;
+    let tokens = Tokens::new(&client, account.cloned(), &tls)?;
     tokens.challenge().await?;
     let deadline = began + options.at_most;
-    let planned = planned(settings, options, &door, &tokens);
+    let planned = planned(settings, options, &client, &tokens);
     let (images, plan) = timeout_at(deadline, planned).await.context(
         "the registry is too slow: it did not return the manifests of these images within --at-most",
     )??;
@@ -160,7 +160,7 @@ pub async fn run(
             None => paths.push(ReadPath::Zone(zone)),
         }
     }
-    paths.push(ReadPath::Registry(door));
+    paths.push(ReadPath::Registry(client));
     paths.push(ReadPath::Gateway(gateway));
     let series: Vec<_> = paths.iter().flat_map(ReadPath::series).collect();
     let turns = options.reads.div_ceil(options.at_once);
@@ -210,7 +210,7 @@ fn first_instance(settings: &Settings) -> anyhow::Result<Settings> {
 async fn planned(
     settings: &Settings,
     options: &BenchOptions,
-    door: &Door,
+    client: &RegistryClient,
     tokens: &Tokens,
 ) -> anyhow::Result<(Vec<ImageName>, ReadPlan)> {
     let names = [settings.hostname.as_str(), settings.registry_hostname.as_str()];
@@ -219,7 +219,7 @@ async fn planned(
     let mut found = Vec::new();
     for image in &options.images {
         let image = image.at(&names)?;
-        let blobs = image::blobs(door, tokens, &image, manifest_max).await?;
+        let blobs = image::blobs(client, tokens, &image, manifest_max).await?;
         found.push((image.repository.clone(), blobs));
         images.push(image);
     }
@@ -231,7 +231,10 @@ async fn planned(
 }
 
 /// The gateway's address, and a client for it that connects as other clients do.
-async fn gateway(settings: &Settings, address: Option<SocketAddr>) -> anyhow::Result<(SocketAddr, Door)> {
+async fn gateway(
+    settings: &Settings,
+    address: Option<SocketAddr>,
+) -> anyhow::Result<(SocketAddr, RegistryClient)> {
     let address = address.unwrap_or_else(|| reachable(settings.listen));
     let mut roots = settings.ca_files.clone();
     let made = settings.state_dir.join("ca.pem");
@@ -247,9 +250,9 @@ async fn gateway(settings: &Settings, address: Option<SocketAddr>) -> anyhow::Re
         registry_hostname: settings.hostname.clone(),
         ..settings.clone()
     };
-    let door = Door::new("gateway", &as_registry, &certificates::client(&roots)?)?;
-    if let Err(error) = door.ask("/v2/", HeaderMap::new()).await {
-        let message = format!("{error:#}");
+    let client = RegistryClient::new("gateway", &as_registry, &certificates::client(&roots)?)?;
+    if let Err(error) = client.get("/v2/", HeaderMap::new()).await {
+        let message = error.to_string();
         let fix = match message.contains("certificate") {
             true => format!(
                 "its certificate must be for {} and be signed by a CA in `ca`, in the system's roots or in {}",
@@ -260,7 +263,7 @@ async fn gateway(settings: &Settings, address: Option<SocketAddr>) -> anyhow::Re
         };
         bail!("the gateway does not answer at {address}: {message}: {fix}");
     }
-    Ok((address, door))
+    Ok((address, client))
 }
 
 /// The address to connect to for a gateway that listens at this address.

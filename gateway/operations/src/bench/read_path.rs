@@ -11,7 +11,7 @@ use zone_router::Zone;
 
 use super::plan::ChosenBlob;
 use super::read::{Read, ReadOutcome, Series};
-use registry::account::{Door, Given};
+use registry::{FetchedBlob, Origin, RegistryClient};
 
 /// The timeout of a read is this, plus the blob's size divided by [`READ_RATE_MIN`].
 const READ_MAX: Duration = Duration::from_secs(30);
@@ -22,8 +22,8 @@ const READ_RATE_MIN: u64 = 256 << 10;
 /// A path by which blobs are read.
 pub(super) enum ReadPath {
     Zone(Zone),
-    Registry(Door),
-    Gateway(Door),
+    Registry(RegistryClient),
+    Gateway(RegistryClient),
 }
 
 /// What a read needs to know.
@@ -104,7 +104,7 @@ impl ReadPath {
         partial: &mut PartialRead,
     ) -> ReadOutcome {
         let mut body = match self.open(request).await {
-            Ok(Some(Given { body, told: source, .. })) => {
+            Ok(Some((body, source))) => {
                 partial.source = source;
                 body
             }
@@ -127,16 +127,25 @@ impl ReadPath {
         }
     }
 
-    async fn open(&self, request: &ReadRequest<'_>) -> Result<Option<Given>, OpenError> {
+    /// The blob's bytes, and their source if it is known: `Cache-Status`, or the host and port of a store.
+    async fn open(
+        &self,
+        request: &ReadRequest<'_>,
+    ) -> Result<Option<(ByteStream, Option<String>)>, OpenError> {
         let blob = request.blob;
         match self {
             Self::Zone(zone) => {
                 let body = zone.store.get(&request.key, None).await?.map(|object| object.body);
-                Ok(body.map(|body: ByteStream| Given { body, size: None, told: None }))
+                Ok(body.map(|body| (body, None)))
             }
-            Self::Registry(door) | Self::Gateway(door) => {
-                let body = door.blob(&blob.repository, &blob.digest, request.authorization.as_ref()).await;
-                body.map(Some).map_err(|error| OpenError::Registry(error.to_string()))
+            Self::Registry(client) | Self::Gateway(client) => {
+                match client.blob(&blob.repository, &blob.digest, request.authorization.as_ref()).await {
+                    Ok(FetchedBlob { body, from: Origin::Registry(cache_status), .. }) => {
+                        Ok(Some((body, cache_status)))
+                    }
+                    Ok(FetchedBlob { body, from: Origin::Store(place), .. }) => Ok(Some((body, Some(place)))),
+                    Err(error) => Err(OpenError::Registry(client.explain(error).await)),
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use super::progress::BenchBar;
 use super::read::{Read, ReadOutcome, Series};
 use super::read_path::{ReadPath, ReadRequest};
 use registry::Registry;
-use registry::account::{Scope, Tokens};
+use registry::service_account::{Scope, Tokens};
 
 /// After this many failed turns in a row, a path is not used any more, so that a dead store does not take all
 /// the time.

@@ -5,10 +5,7 @@ mod challenge;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, HOST};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::advice::{Advice, Peer, StepError};
@@ -16,8 +13,7 @@ use super::connection::{self, Server};
 use super::progress::CheckLine;
 use super::step::{StepName, StepNote, StepRunner, Steps};
 use config::{Instance, RegistryKind, Settings};
-use limits::pool::Identity;
-use registry::upstream::{Purpose, Upstream};
+use registry::{RegistryClient, read_body};
 
 /// The most bytes of an answer. A key set has half a KiB for each key, and each instance has one key.
 const ANSWER_MAX: usize = 1024 * 1024;
@@ -80,8 +76,8 @@ async fn steps(
 ) -> Option<()> {
     let connect = bound.unwrap_or(settings.timeouts.registry_connect);
     let answer = bound.unwrap_or(settings.timeouts.registry_connect + settings.timeouts.registry_permission);
-    let upstream = match Upstream::new(settings, tls) {
-        Ok(upstream) => upstream,
+    let client = match RegistryClient::new("registry", settings, tls) {
+        Ok(client) => client.within(answer),
         Err(error) => {
             let message = format!("{error:#}");
             let advice = Advice::new(
@@ -95,47 +91,36 @@ async fn steps(
     connection::reach(runner, servers, tls, connect).await?;
     runner
         .step(StepName::Challenge, answer, async {
-            let (status, headers, _) = get(&upstream, "/v2/", answer).await?;
+            let (status, headers, _) = get(&client, "/v2/").await?;
             challenge::check_challenge(settings, status, &headers).map(|note| ((), Some(note)))
         })
         .await?;
     if settings.registry_kind != RegistryKind::Quay {
         return Some(());
     }
-    *known = runner.step(StepName::Keys, answer, keys(&upstream, answer)).await?;
-    runner.step(StepName::Health, answer, health(&upstream, answer)).await
+    *known = runner.step(StepName::Keys, answer, keys(&client)).await?;
+    runner.step(StepName::Health, answer, health(&client)).await
 }
 
-async fn get(
-    upstream: &Upstream,
-    path: &'static str,
-    bound: Duration,
-) -> Result<(StatusCode, HeaderMap, Vec<u8>), StepError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(HOST, upstream.host().clone());
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let asked = PathAndQuery::from_static(path);
-    let answer = upstream
-        .ask(Purpose::Any(Identity::GATEWAY), Method::GET, &asked, headers, bound)
-        .await
-        .map_err(|problem| {
-            let advice = Advice::new(
-                "the server accepts the connection, but does not answer as a registry does",
-                "check its log, and that `registry.url` is its address",
-            );
-            StepError::Explained(problem.message, advice)
-        })?;
-    let (parts, body) = answer.into_parts();
-    let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(|error| {
+async fn get(client: &RegistryClient, path: &str) -> Result<(StatusCode, HeaderMap, Vec<u8>), StepError> {
+    let answer = client.get(path, HeaderMap::new()).await.map_err(|problem| {
+        let advice = Advice::new(
+            "the server accepts the connection, but does not answer as a registry does",
+            "check its log, and that `registry.url` is its address",
+        );
+        StepError::Explained(problem.message, advice)
+    })?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = read_body(answer, ANSWER_MAX).await.map_err(|error| {
         let advice =
             Advice::new("the registry closed the connection, or its answer is too long", "check its log");
         StepError::Explained(format!("GET {path}: {error}"), advice)
     })?;
-    Ok((parts.status, parts.headers, body.to_bytes().to_vec()))
+    Ok((status, headers, body))
 }
 
 /// Reads Quay's keys (`endpoints/keyserver`), with which the gateway verifies tokens.
-async fn keys(upstream: &Upstream, bound: Duration) -> Result<(Vec<String>, Option<StepNote>), StepError> {
+async fn keys(client: &RegistryClient) -> Result<(Vec<String>, Option<StepNote>), StepError> {
     #[derive(Deserialize)]
     struct Key {
         kid: String,
@@ -145,7 +130,7 @@ async fn keys(upstream: &Upstream, bound: Duration) -> Result<(Vec<String>, Opti
         keys: Vec<Key>,
     }
     const PATH: &str = "/keys/services/quay/keys";
-    let (status, _, body) = get(upstream, PATH, bound).await?;
+    let (status, _, body) = get(client, PATH).await?;
     let set = serde_json::from_slice::<KeySet>(&body).ok().filter(|_| status == StatusCode::OK);
     match set.map(|set| set.keys) {
         Some(keys) if !keys.is_empty() => {
@@ -186,9 +171,9 @@ pub(super) fn unrelated_instances(instances: &[RegistryCheck]) -> Vec<String> {
 }
 
 /// Reads `/health/instance`, which does not include storage (`health/healthcheck.py:LocalHealthCheck`).
-async fn health(upstream: &Upstream, bound: Duration) -> Result<((), Option<StepNote>), StepError> {
+async fn health(client: &RegistryClient) -> Result<((), Option<StepNote>), StepError> {
     const PATH: &str = "/health/instance";
-    let (status, _, body) = get(upstream, PATH, bound).await?;
+    let (status, _, body) = get(client, PATH).await?;
     let failing = failing(&body);
     if status == StatusCode::OK && failing.is_empty() {
         return Ok(((), None));

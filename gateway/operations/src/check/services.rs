@@ -15,10 +15,8 @@ use super::step::{StepName, StepNote, StepRunner, Steps};
 use config::{Placements, RedisSettings, Settings};
 use quay_db::QuayDatabase;
 use quay_db::redis::{Locks, RedisError};
-use registry::account::{self, Reader};
-use registry::redirects::RedirectClient;
-use registry::upstream::Upstream;
-use registry::{self, Names};
+use registry::service_account::{ReadError, Reader};
+use registry::{self, RegistryClient};
 
 /// The timeout of a login. Quay's password hashes are slow by design.
 const LOGIN_BOUND: Duration = Duration::from_secs(20);
@@ -198,7 +196,7 @@ async fn log_in(
 }
 
 /// The namespaces of the repositories that the account may list, and the number of these repositories.
-async fn catalogue(reader: &Reader) -> Result<(VisibleNamespaces, usize), account::Trouble> {
+async fn catalogue(reader: &Reader) -> Result<(VisibleNamespaces, usize), ReadError> {
     let (mut seen, mut repositories, mut next) = (VisibleNamespaces::default(), 0, None);
     for _ in 0..PAGES_MAX {
         let page = reader.repositories(next.as_ref()).await?;
@@ -216,10 +214,8 @@ async fn catalogue(reader: &Reader) -> Result<(VisibleNamespaces, usize), accoun
 }
 
 fn reader(settings: &Settings, tls: &Arc<ClientConfig>) -> anyhow::Result<Reader> {
-    let upstream = Arc::new(Upstream::new(settings, tls)?);
-    let names = Names::new(&settings.registry_hostname, &settings.hostname);
-    let follow = RedirectClient::new(tls, settings)?;
-    let reader = Reader::new(settings, upstream, names, follow, registry::registry(settings), tls)?;
+    let client = RegistryClient::new("registry", settings, tls)?;
+    let reader = Reader::new(settings, &client, registry::registry(settings), tls)?;
     reader.ok_or_else(|| anyhow::anyhow!("no account is configured"))
 }
 
@@ -228,7 +224,7 @@ const ACCOUNT: (&str, &str) = (
     "correct `registry.account`; after wrong passwords, Quay refuses the account for a few minutes",
 );
 
-fn account_error(error: &account::Trouble) -> StepError {
+fn account_error(error: &ReadError) -> StepError {
     explained(error, ACCOUNT)
 }
 

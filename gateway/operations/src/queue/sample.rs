@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use replication::{Ages, AtRisk, Failures, LaneStatus, Took};
+use replication::{Ages, AtRisk, Durations as Took, Failures, LaneStatus};
 
 /// The state of the queue at one moment.
 #[derive(Debug, Default, Clone)]

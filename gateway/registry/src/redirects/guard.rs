@@ -1,10 +1,11 @@
 //! Where a redirect of the registry may lead.
 //!
-//! The registry is trusted with who may read, and not with choosing whom the gateway dials: it may be led
-//! astray itself, and what answers in a cluster's own networks was never meant for clients. Names are
-//! judged by the addresses that are then dialled, so a name cannot change between the look and the call.
+//! The registry decides who may read. It does not decide which machines the gateway dials: it may be deceived
+//! itself, and services inside the cluster's networks are not meant for clients. A host name is judged by the
+//! addresses that are then dialled, so it cannot resolve to something else between the check and the
+//! connection.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use url::{Host, Url};
 
 use config::{Patterns, Settings};
 
-/// Names of clouds' metadata services, which hand out credentials to whoever asks.
+/// Host names of the clouds' metadata services, which give credentials to anybody who asks.
 const METADATA_NAMES: [&str; 7] = [
     "instance-data",
     "instance-data.ec2.internal",
@@ -24,11 +25,11 @@ const METADATA_NAMES: [&str; 7] = [
     "metadata.tencentyun.com",
 ];
 
-/// Their addresses that are not link-local: Alibaba's, Oracle's, Azure's.
+/// IPv4 addresses of metadata services that are not link-local: Alibaba's, Oracle's and Azure's.
 const METADATA_V4: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
 
-/// Amazon's, Google's, Oracle's.
+/// IPv6 addresses of metadata services: Amazon's, Google's and Oracle's.
 const METADATA_V6: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
@@ -37,49 +38,81 @@ const METADATA_V6: [Ipv6Addr; 3] = [
 
 /// Why a redirect is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
-    /// `registry.redirects_to` does not name it.
+pub enum Refusal {
+    /// `registry.redirects_to` does not name the host.
     #[error("registry.redirects_to does not name this host")]
     NotNamed,
-    /// Link-local, or a cloud's metadata.
+    /// The address is link-local, or a cloud's metadata service.
     #[error("link-local and metadata addresses are never followed")]
     Metadata,
-    /// No address of one machine.
+    /// The address is not that of one machine.
     #[error("this is no address of a single host")]
     NoHost,
-    /// This machine, where neither the registry nor a store is.
+    /// The address is loopback, at a port where neither the registry nor a store is configured.
     #[error("it leads to loopback, where neither the registry nor a configured store is")]
     Loopback,
-    /// This very process.
+    /// The address and port are those of a listener of this gateway.
     #[error("it leads to this gateway's own listener")]
     Own,
 }
 
-/// What redirects are judged by.
+/// The rules by which redirects are judged.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// Hosts of the registry and of the stores, as they are configured.
-    configured: HashSet<String>,
+    /// Host and port of the registry's instances and of the stores, as they are configured.
+    configured: BTreeSet<(String, u16)>,
     /// `registry.redirects_to`.
     named: Option<Patterns>,
     /// The gateway's listeners.
     own: [SocketAddr; 2],
 }
 
+/// What the port of a redirect means for the addresses that may be dialled. A resolver does not see the port,
+/// so there is one resolver for each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Port {
+    /// A listener of the gateway has this port: no address of this machine is dialled.
+    Own,
+    /// The registry or a store is configured with this port. On loopback it may be meant.
+    Configured(u16),
+    /// Nothing is configured with this port.
+    Other,
+}
+
 impl Guard {
     pub(super) fn new(settings: &Settings) -> Self {
         let registry = settings.instances.iter().map(|instance| instance.url.clone());
         let stores = settings.zones.iter().flat_map(|zone| zone.store.endpoints());
-        let hosts = registry.chain(stores).filter_map(|url| Some(plain(&url.host()?)));
+        let places = registry.chain(stores);
+        let places = places.filter_map(|url| Some((plain(&url.host()?), url.port_or_known_default()?)));
         Self {
-            configured: hosts.collect(),
+            configured: places.collect(),
             named: settings.redirects_to.clone(),
             own: [settings.listen, settings.admin.listen],
         }
     }
 
-    /// Whether a URL may be asked for as far as its name tells; where it names an address, whether that may
-    /// be dialled.
+    /// Every kind of port, each once.
+    pub(super) fn ports(&self) -> impl Iterator<Item = Port> {
+        let configured: BTreeSet<u16> = self.configured.iter().map(|(_, port)| *port).collect();
+        [Port::Own, Port::Other].into_iter().chain(configured.into_iter().map(Port::Configured))
+    }
+
+    /// What the port of a URL means.
+    pub(super) fn port(&self, url: &Url) -> Port {
+        match url.port_or_known_default() {
+            Some(port) if self.own.iter().any(|own| own.port() == port) => Port::Own,
+            Some(port) if self.configured.iter().any(|(_, configured)| *configured == port) => {
+                Port::Configured(port)
+            }
+            _ => Port::Other,
+        }
+    }
+
+    /// Judges a URL by its host name, and by its address if the host is one.
+    ///
+    /// # Errors
+    /// The URL may not be asked for.
     pub(super) fn url(&self, url: &Url) -> Result<(), Refusal> {
         let host = url.host().ok_or(Refusal::NoHost)?;
         let name = plain(&host);
@@ -87,55 +120,52 @@ impl Guard {
             return Err(Refusal::Metadata);
         }
         let named = self.named.as_ref().is_none_or(|named| named.names(&name));
-        if !named && !self.configured.contains(&name) {
+        if !named && !self.configured.iter().any(|(host, _)| *host == name) {
             return Err(Refusal::NotNamed);
         }
         match host {
             Host::Domain(_) => Ok(()),
-            Host::Ipv4(ip) => self.address(&name, ip.into(), self.has_own_port(url)),
-            Host::Ipv6(ip) => self.address(&name, ip.into(), self.has_own_port(url)),
+            Host::Ipv4(ip) => self.address(&name, ip.into(), self.port(url)),
+            Host::Ipv6(ip) => self.address(&name, ip.into(), self.port(url)),
         }
     }
 
-    /// Whether one of the gateway's listeners has the URL's port.
-    pub(super) fn has_own_port(&self, url: &Url) -> bool {
-        let port = url.port_or_known_default();
-        self.own.iter().any(|own| Some(own.port()) == port)
+    /// Judges an address of a host, and the IPv4 addresses that it may stand for.
+    fn address(&self, name: &str, ip: IpAddr, port: Port) -> Result<(), Refusal> {
+        let all = std::iter::once(ip.to_canonical()).chain(embedded(ip));
+        all.into_iter().try_for_each(|ip| self.one_address(name, ip, port))
     }
 
-    /// Whether this address of a host may be dialled, at a port that a listener of ours has or not.
-    fn address(&self, name: &str, ip: IpAddr, own_port: bool) -> Result<(), Refusal> {
-        let all = [Some(ip.to_canonical()), embedded(ip)];
-        all.into_iter().flatten().try_for_each(|ip| self.one_address(name, ip, own_port))
-    }
-
-    fn one_address(&self, name: &str, ip: IpAddr, own_port: bool) -> Result<(), Refusal> {
+    fn one_address(&self, name: &str, ip: IpAddr, port: Port) -> Result<(), Refusal> {
         if is_metadata(ip) {
             return Err(Refusal::Metadata);
         }
         if !is_host(ip) {
             return Err(Refusal::NoHost);
         }
-        if own_port && is_local(ip) {
+        if port == Port::Own && is_local(ip) {
             return Err(Refusal::Own);
         }
-        match ip.is_loopback() && !self.loopback_is_meant(name, ip) {
+        match ip.is_loopback() && !self.loopback_is_meant(name, ip, port) {
             true => Err(Refusal::Loopback),
             false => Ok(()),
         }
     }
 
-    /// Whether the registry or a store is on loopback, under this name or at this address; or the operator
-    /// names it, not merely by a pattern.
-    fn loopback_is_meant(&self, name: &str, ip: IpAddr) -> bool {
-        let there = self.configured.iter().any(|host| {
-            host == name || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host == ip)
-        });
-        there || self.named.as_ref().is_some_and(|named| named.names_exactly(name))
+    /// Whether the registry or a store is configured on loopback at this port, under this name or at this
+    /// address; or the operator names the host, and not merely by a pattern.
+    fn loopback_is_meant(&self, name: &str, ip: IpAddr, port: Port) -> bool {
+        let is_there = |(host, configured): &(String, u16)| {
+            let is_host =
+                host == name || host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host == ip);
+            is_host && port == Port::Configured(*configured)
+        };
+        self.configured.iter().any(is_there)
+            || self.named.as_ref().is_some_and(|named| named.names_exactly(name))
     }
 }
 
-/// A name or an address in lower case, without brackets and without the dot of a full name.
+/// A name or an address in lower case, without brackets and without the dot at the end of a full name.
 fn plain<S: AsRef<str>>(host: &Host<S>) -> String {
     match host {
         Host::Domain(name) => name.as_ref().trim_end_matches('.').to_ascii_lowercase(),
@@ -144,20 +174,26 @@ fn plain<S: AsRef<str>>(host: &Host<S>) -> String {
     }
 }
 
-/// The IPv4 address that an IPv6 one leads to: NAT64 (RFC 6052), 6to4 (RFC 3056), IPv4-compatible
-/// (RFC 4291 section 2.5.5.1).
-fn embedded(ip: IpAddr) -> Option<IpAddr> {
-    let IpAddr::V6(ip) = ip else { return None };
-    let s = ip.segments();
-    let v4 = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Some(Ipv4Addr::new(a, b, c, d).into())
-    };
-    match s {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
-        [0x2002, high, low, ..] => v4(high, low),
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
-        _ => None,
+/// The IPv4 addresses to which a translator may send packets for this IPv6 address: NAT64 (RFC 6052), 6to4
+/// (RFC 3056), SIIT (RFC 7915 and its predecessor RFC 2765, section 2.1), IPv4-compatible addresses (RFC 4291
+/// section 2.5.5.1). A network chooses the length of its own NAT64 prefix below 64:ff9b:1::/48 (RFC 8215), so
+/// there are several.
+fn embedded(ip: IpAddr) -> Vec<IpAddr> {
+    let IpAddr::V6(ip) = ip else { return Vec::new() };
+    let o = ip.octets();
+    let v4 = |places: [usize; 4]| IpAddr::V4(places.map(|place| o[place]).into());
+    let last = v4([12, 13, 14, 15]);
+    match ip.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => vec![last],
+        // Octet 8 is always zero (RFC 6052 section 2.2).
+        [0x64, 0xff9b, 1, ..] => {
+            let all = [v4([6, 7, 9, 10]), v4([7, 9, 10, 11]), v4([9, 10, 11, 12]), last];
+            // A wrong choice of the length mostly gives no host.
+            all.into_iter().filter(|ip| is_host(*ip)).collect()
+        }
+        [0x2002, ..] => vec![v4([2, 3, 4, 5])],
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => vec![last],
+        _ => Vec::new(),
     }
 }
 
@@ -168,7 +204,7 @@ fn is_metadata(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether one machine can have it: 0.0.0.0 leads to loopback.
+/// Whether one machine can have the address. 0.0.0.0 leads to loopback.
 fn is_host(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.octets()[0] != 0 && !ip.is_multicast() && !ip.is_broadcast(),
@@ -176,36 +212,36 @@ fn is_host(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether it is this machine's own: only then can a socket have it.
+/// Whether the address is this machine's own: only then can a socket be bound to it.
 fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// Resolves names to those of their addresses that may be dialled.
+/// Resolves host names, and gives only those of their addresses that may be dialled.
 #[derive(Debug)]
 pub(super) struct Resolver {
     pub(super) guard: Arc<Guard>,
-    /// For URLs whose port a listener of ours has.
-    pub(super) own_port: bool,
+    /// The port of the URLs that are dialled with this resolver.
+    pub(super) port: Port,
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let (guard, own_port) = (Arc::clone(&self.guard), self.own_port);
+        let (guard, port) = (Arc::clone(&self.guard), self.port);
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let host = name.as_str().trim_end_matches('.').to_ascii_lowercase();
             let mut refused = None;
-            let mut may = Vec::new();
+            let mut allowed = Vec::new();
             for address in found {
-                match guard.address(&host, address.ip(), own_port) {
-                    Ok(()) => may.push(address),
+                match guard.address(&host, address.ip(), port) {
+                    Ok(()) => allowed.push(address),
                     Err(refusal) => refused = Some(refusal),
                 }
             }
-            match refused.filter(|_| may.is_empty()) {
+            match refused.filter(|_| allowed.is_empty()) {
                 Some(refusal) => Err(refusal.into()),
-                None => Ok(Box::new(may.into_iter()) as Addrs),
+                None => Ok(Box::new(allowed.into_iter()) as Addrs),
             }
         })
     }
@@ -217,11 +253,14 @@ mod tests {
 
     use super::*;
 
+    /// The port of all that is configured.
+    const STORE: u16 = 39001;
+
     fn guard(configured: &[&str], named: Option<&[&str]>) -> Guard {
         let named = named
             .map(|all| Patterns::new(all.iter().map(|one| (*one).to_owned()).collect()).expect("patterns"));
         let own = ["0.0.0.0:8443", "127.0.0.1:9090"].map(|own| own.parse().expect("an address"));
-        Guard { configured: configured.iter().map(|host| (*host).to_owned()).collect(), named, own }
+        Guard { configured: configured.iter().map(|host| ((*host).to_owned(), STORE)).collect(), named, own }
     }
 
     fn asked(guard: &Guard, url: &str) -> Result<(), Refusal> {
@@ -230,7 +269,7 @@ mod tests {
 
     /// As the resolver does with a name that has this address.
     fn resolved(guard: &Guard, name: &str, ip: &str) -> Result<(), Refusal> {
-        guard.address(name, ip.parse().expect("an address"), false)
+        guard.address(name, ip.parse().expect("an address"), Port::Configured(STORE))
     }
 
     #[test]
@@ -245,6 +284,9 @@ mod tests {
                 "[fe80::1]",
                 "[::ffff:169.254.169.254]",
                 "[64:ff9b::169.254.169.254]",
+                "[64:ff9b:1::169.254.169.254]",
+                "[64:ff9b:1:a9fe:a9:fe00::]",
+                "[::ffff:0:169.254.169.254]",
                 "[fd00:ec2::254]",
                 "100.100.100.200",
                 "metadata.google.internal",
@@ -263,7 +305,16 @@ mod tests {
     #[test]
     fn loopback_only_where_something_is_meant_to_be() {
         let elsewhere = guard(&["quay.example.com", "s3.example.com"], None);
-        for ip in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1"] {
+        for ip in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b:1::127.0.0.1",
+            "64:ff9b:1:7f00:0:100::",
+            "::ffff:0:127.0.0.1",
+        ] {
             assert_eq!(resolved(&elsewhere, "rebound.example.com", ip), Err(Refusal::Loopback), "{ip}");
         }
         assert_eq!(asked(&elsewhere, "http://127.0.0.1:39001/b"), Err(Refusal::Loopback));
@@ -273,9 +324,27 @@ mod tests {
         assert_eq!(resolved(&elsewhere, "s3.example.com", "127.0.0.1"), Ok(()));
         assert_eq!(asked(&guard(&["127.0.0.1"], None), "http://127.0.0.1:39001/b"), Ok(()));
         assert_eq!(resolved(&guard(&["localhost"], None), "other", "::1"), Ok(()));
+        // Another port of loopback is another service.
+        for port in [":80", ":39002", ":2375", ""] {
+            let (store, url) = (guard(&["127.0.0.1"], None), format!("http://127.0.0.1{port}/b"));
+            assert_eq!(asked(&store, &url), Err(Refusal::Loopback), "{url}");
+        }
+        let other = |name, ip: &str| elsewhere.address(name, ip.parse().expect("an address"), Port::Other);
+        assert_eq!(other("s3.example.com", "127.0.0.1"), Err(Refusal::Loopback));
+        assert_eq!(other("s3.example.com", "192.0.2.7"), Ok(()));
         let named = guard(&["quay.example.com"], Some(&["store", "*.example.com"]));
         assert_eq!(resolved(&named, "store", "127.0.0.1"), Ok(()));
         assert_eq!(resolved(&named, "x.example.com", "127.0.0.1"), Err(Refusal::Loopback));
+    }
+
+    /// A prefix of the network's own may be of any length; whatever else the address may mean is no host's.
+    #[test]
+    fn other_addresses_behind_a_translator_are_followed() {
+        let guard = guard(&["s3.example.com"], None);
+        for ip in ["64:ff9b:1::192.0.2.7", "64:ff9b:1:c000:2:700::", "::ffff:0:192.0.2.7", "2002:c000:207::1"]
+        {
+            assert_eq!(resolved(&guard, "s3.example.net", ip), Ok(()), "{ip}");
+        }
     }
 
     #[test]
@@ -284,7 +353,8 @@ mod tests {
         for own in ["http://127.0.0.1:9090/status", "https://127.0.0.1:8443/v2/", "https://[::1]:8443/"] {
             assert_eq!(asked(&guard, own), Err(Refusal::Own), "{own}");
         }
-        let by_name = |ip| guard.address("edge.example.com", IpAddr::from_str(ip).expect("an address"), true);
+        let by_name =
+            |ip| guard.address("edge.example.com", IpAddr::from_str(ip).expect("an address"), Port::Own);
         assert_eq!(by_name("127.0.0.1"), Err(Refusal::Own));
         // An address that no machine has for its own.
         assert_eq!(by_name("203.0.113.7"), Ok(()));
@@ -303,10 +373,13 @@ mod tests {
 
     #[tokio::test]
     async fn names_are_judged_by_what_is_dialled() {
-        let resolver = |configured| Resolver { guard: Arc::new(guard(&[configured], None)), own_port: false };
+        let port = Port::Configured(STORE);
+        let resolver = |configured| Resolver { guard: Arc::new(guard(&[configured], None)), port };
         let name = || Name::from_str("localhost").expect("a name");
         let refused = resolver("quay.example.com").resolve(name()).await.err().expect("refused");
         assert_eq!(refused.downcast_ref::<Refusal>(), Some(&Refusal::Loopback));
+        let elsewhere = Resolver { port: Port::Other, ..resolver("127.0.0.1") };
+        assert!(elsewhere.resolve(name()).await.is_err(), "another port");
         let mut found = resolver("127.0.0.1").resolve(name()).await.expect("resolved");
         assert!(found.all(|address| address.ip().is_loopback()));
     }

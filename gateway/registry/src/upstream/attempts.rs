@@ -1,4 +1,4 @@
-//! One request at one instance after the other.
+//! One request, sent to one instance after another until one answers.
 
 use std::future::Future;
 
@@ -7,41 +7,42 @@ use http::header::CONTENT_LENGTH;
 use http_body::Body as _;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::begun::begun;
 use super::breaker::Evidence;
-use super::exchange::{Exchanged, Failed, How, exchange, not_begun};
+use super::exchange::{Ending, Exchanged, Failed, exchange, not_begun};
+use super::first_piece::with_first_piece;
 use super::instance::Instance;
 use super::{Answer, Head, InstanceId, Order, Purpose, Upstream, ZoneIsDead};
-use crate::{Refused, Repeat, is_masked_bad_gateway, repeat, upload_repository};
+use crate::{Repeat, UploadRefusal, is_masked_bad_gateway, repeat, upload_repository};
 use config::RegistryKind;
 use gateway_http::{Body, Fault, Problem};
 
-/// How a request is tried.
-struct Try<'a> {
+/// What every attempt of a request needs to know.
+struct Attempt<'a> {
     head: &'a Head<'a>,
     repeat: Repeat,
-    /// Whether there is another instance to go on to.
+    /// Whether another instance is left to try.
     others: bool,
     bound: Duration,
-    /// The zone whose store the request's bytes go to, and whether it is dead.
+    /// The zone to whose store the request's bytes go, and whether that store is dead.
     zone: (&'a str, ZoneIsDead<'a>),
 }
 
-/// What an instance did with a request.
+/// How an attempt ended.
 enum Outcome {
-    /// It answered.
+    /// The instance answered.
     Answered(Exchanged),
-    /// It gave no answer; the body, where the next instance may have the request.
+    /// The instance gave no answer. The body is there if the next instance may get the request.
     Failed(Problem, Option<Body>),
 }
 
 impl Upstream {
-    /// One instance after the other. Any request goes on to the next where there was no connection to
-    /// send it on; what [`repeat`] allows also where an instance broke off, answered 500 or that nothing
-    /// is behind it, or went out of use while the request waited for it.
+    /// Sends a request to the instances in `order` until one answers. If there was no connection, any request
+    /// goes on to the next instance. A request that [`repeat`] allows to be sent twice also goes on if an
+    /// instance broke off, answered 500, has nothing behind its proxy, or went out of use while the request
+    /// waited.
     ///
-    /// In all it takes `bound` and `registry_connect` for each instance, plus what the client takes
-    /// to send the body.
+    /// All attempts together take `bound`, one `registry_connect` for each instance, and the time that the
+    /// client needs to send the body.
     pub(super) async fn through(
         &self,
         order: &Order,
@@ -51,8 +52,8 @@ impl Upstream {
         bound: Duration,
         zone_is_dead: ZoneIsDead<'_>,
     ) -> Result<(Answer, InstanceId), Problem> {
-        // A client that sends nothing costs no connection.
-        let body = begun(body).await.map_err(|error| not_begun(&error))?;
+        // No connection is taken for a client that sends nothing.
+        let body = with_first_piece(body).await.map_err(|error| not_begun(&error))?;
         let connection = self.connection(purpose).await?;
         let repeat = match body.is_end_stream() {
             true => repeat(&head.method, head.path.path(), head.path.query()),
@@ -60,7 +61,7 @@ impl Upstream {
         };
         let count = u32::try_from(order.0.len()).unwrap_or(u32::MAX);
         let deadline = Instant::now() + bound + self.timeouts.registry_connect * (count - 1);
-        // What goes on with another instance's upload writes to that one's store.
+        // An upload that another instance continues still writes to the first one's store.
         let zone = order.0.first().map_or("", |place| &*self.instances[*place].zone);
         let mut next = Some(body);
         let mut said = Vec::new();
@@ -73,7 +74,7 @@ impl Upstream {
                 Repeat::Begin if others => bound.min(self.timeouts.registry_upload_begin),
                 _ => bound.min(deadline - Instant::now()),
             };
-            let one = Try { head: &head, repeat, others, bound, zone: (zone, zone_is_dead) };
+            let one = Attempt { head: &head, repeat, others, bound, zone: (zone, zone_is_dead) };
             match self.attempt(instance, &one, body).await? {
                 Outcome::Answered(Exchanged { answer, unfinished, .. }) => {
                     if !(others && goes_on(repeat, head.path.path(), answer.status())) {
@@ -104,8 +105,8 @@ impl Upstream {
         Err(Problem::gateway("the registry has no instance"))
     }
 
-    /// A request at one instance. Remembers how the instance fared.
-    async fn attempt(&self, instance: &Instance, one: &Try<'_>, body: Body) -> Result<Outcome, Problem> {
+    /// One attempt. Notes what it says about the instance.
+    async fn attempt(&self, instance: &Instance, one: &Attempt<'_>, body: Body) -> Result<Outcome, Problem> {
         let repeat = one.repeat;
         let request = self.request(one.head)?;
         let lost = || self.lost(instance, one);
@@ -119,15 +120,17 @@ impl Upstream {
                 self.note_answer(instance, one, &exchanged);
                 Outcome::Answered(exchanged)
             }
-            Err(Failed { problem, how }) => {
-                match how {
-                    How::Lost if self.several() && upload_repository(one.head.path.path()).is_some() => {
+            Err(Failed { problem, ending }) => {
+                match ending {
+                    Ending::GivenUp
+                        if self.several() && upload_repository(one.head.path.path()).is_some() =>
+                    {
                         instance.upload_failed(problem.status.as_u16());
                     }
-                    // Its breaker, or its zone's, knows already.
-                    How::Left | How::Lost => {}
-                    // Perhaps its store hangs: that is no matter of what reads.
-                    How::Over if one.repeat == Repeat::Begin && self.several() => {
+                    // The breaker of the instance, or of the zone, knows already.
+                    Ending::Unresponsive | Ending::GivenUp => {}
+                    // Perhaps the store hangs. That says nothing about reads.
+                    Ending::TimedOut if one.repeat == Repeat::Begin && self.several() => {
                         instance.suspect();
                         instance.upload_failed(problem.status.as_u16());
                     }
@@ -136,23 +139,23 @@ impl Upstream {
                     }
                     _ => {}
                 }
-                let again = match how {
-                    How::Unsent(body) => Some(body),
-                    How::Left => Some(Body::empty()),
-                    How::Broke if matches!(repeat, Repeat::Read | Repeat::Begin) => Some(Body::empty()),
-                    How::Over if repeat == Repeat::Begin && problem.fault == Fault::Registry => {
+                let again = match ending {
+                    Ending::NotSent(body) => Some(body),
+                    Ending::Unresponsive => Some(Body::empty()),
+                    Ending::BrokeOff if matches!(repeat, Repeat::Read | Repeat::Begin) => Some(Body::empty()),
+                    Ending::TimedOut if repeat == Repeat::Begin && problem.fault == Fault::Registry => {
                         Some(Body::empty())
                     }
-                    How::Broke | How::Over | How::Lost => None,
+                    Ending::BrokeOff | Ending::TimedOut | Ending::GivenUp => None,
                 };
                 Outcome::Failed(problem, again)
             }
         })
     }
 
-    /// Waits for an exchange, and has the instance probed as long as there is no answer: an instance that
-    /// hangs is known within seconds, and one that is merely slow is waited for. A client that leaves says
-    /// nothing more: what it asked for may take long. With `others` to go on to, the wait ends when the
+    /// Waits for an exchange, and has the instance probed while there is no answer. So an instance that hangs
+    /// is known within seconds, and an instance that is only slow is waited for. A client that leaves says
+    /// nothing about the instance: its request may need long. If there are `others`, the wait ends when the
     /// instance does not answer probes either.
     async fn attended(
         &self,
@@ -170,14 +173,14 @@ impl Upstream {
             if others && instance.is_silent() {
                 let why = "the registry gave no answer, and does not answer probes";
                 let problem = Problem::registry(StatusCode::GATEWAY_TIMEOUT, why);
-                return Err(Failed { problem, how: How::Left });
+                return Err(Failed { problem, ending: Ending::Unresponsive });
             }
         }
     }
 
-    /// What a request that is never sent again waits for in vain: an instance that answers nobody although
-    /// others may, or a zone whose store is dead.
-    fn lost(&self, instance: &Instance, one: &Try<'_>) -> Option<Problem> {
+    /// What is out of use that a request waits for which is never sent twice: an instance that answers nobody
+    /// while there are others, or a zone whose store is dead.
+    fn lost(&self, instance: &Instance, one: &Attempt<'_>) -> Option<Problem> {
         if one.repeat != Repeat::Never {
             return None;
         }
@@ -192,7 +195,7 @@ impl Upstream {
         })
     }
 
-    fn note_answer(&self, instance: &Instance, one: &Try<'_>, exchanged: &Exchanged) {
+    fn note_answer(&self, instance: &Instance, one: &Attempt<'_>, exchanged: &Exchanged) {
         let (path, status) = (one.head.path.path(), exchanged.answer.status());
         let why = format!("it answered {}", status.as_u16());
         match status {
@@ -207,7 +210,7 @@ impl Upstream {
                 }
             }
             _ if status.is_server_error() => instance.erred(),
-            // `/v2/` is answered 401 without a look into Quay's database.
+            // Quay answers `/v2/` with 401 without its database.
             _ if path == "/v2/" || one.repeat == Repeat::Never => {}
             _ => instance.note(Evidence::Answered, ""),
         }
@@ -216,12 +219,12 @@ impl Upstream {
         }
     }
 
-    /// Whether a 413 is Quay's nginx's own 502.
+    /// Whether a 413 stands for a 502 of Quay's nginx.
     fn masked(&self, head: &Head<'_>, exchanged: &Exchanged) -> bool {
         let repository = upload_repository(head.path.path());
         let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         self.kind == RegistryKind::Quay
-            && is_masked_bad_gateway(&Refused {
+            && is_masked_bad_gateway(&UploadRefusal {
                 repository: repository.as_deref(),
                 length: length.or(exchanged.under_way),
                 status: exchanged.answer.status(),
@@ -231,20 +234,20 @@ impl Upstream {
     }
 }
 
-/// Whether this answer sends a request on to the next instance.
+/// Whether a request with this answer goes on to the next instance.
 fn goes_on(repeat: Repeat, path: &str, status: StatusCode) -> bool {
     let error = status == StatusCode::INTERNAL_SERVER_ERROR;
     match repeat {
         Repeat::Never => false,
-        // Nothing was decided: Quay answers a login that it refuses, or counts, with 401, 403 or 429.
+        // A 500 decided nothing. Quay answers a login that it refuses or counts with 401, 403 or 429.
         Repeat::Login => error,
         Repeat::Read | Repeat::Begin => error || unavailable(path, status),
     }
 }
 
-/// Whether what stands before an instance says that nothing is behind it. Such an answer elsewhere
-/// may be about something else: `/health/endtoend` says so of a store, and Quay's nginx gives up on a
-/// long catalog after 10 s.
+/// Whether the proxy of an instance says that nothing is behind it. For other paths the same status may mean
+/// something else: `/health/endtoend` reports a store with it, and Quay's nginx gives up a long catalog after
+/// 10 s.
 fn unavailable(path: &str, status: StatusCode) -> bool {
     let gone = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
         .contains(&status);

@@ -1,28 +1,28 @@
-//! When what failed is tried again: pure.
+//! When something that failed is tried again. Pure.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Whether something may be used.
+/// Whether something may be used, in the words of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It works, as far as is known.
-    Fine,
-    /// It failed last at that time, long enough ago for one request to try it again.
-    Due(Instant),
-    /// It failed last at that time, a moment ago.
-    Paused(Instant),
+pub(super) enum Circuit {
+    /// It works, as far as the gateway knows.
+    Closed,
+    /// Its last failure, at this time, is long enough ago for one request to try it again.
+    HalfOpen(Instant),
+    /// Its last failure, at this time, is too recent for another try.
+    Open(Instant),
 }
 
-/// The bounds of a pause: the first, and the longest after doubling.
+/// The first pause after a failure, and the longest one after doubling.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pauses {
     pub(super) first: Duration,
     pub(super) longest: Duration,
 }
 
-/// The memory of one thing's failures.
+/// The failures of one thing.
 #[derive(Debug)]
 pub(super) struct Backoff {
     pauses: Pauses,
@@ -35,7 +35,7 @@ struct Failing {
     last: Instant,
     pause: Duration,
     until: Instant,
-    /// Whether somebody tries it again.
+    /// Whether a request is trying it again.
     trying: bool,
 }
 
@@ -44,10 +44,10 @@ impl Backoff {
         Self { pauses, failing: None }
     }
 
-    /// Notes a failure. The pause, where this is the first one.
+    /// Notes a failure. Returns the pause if this is the first failure.
     ///
-    /// Failures of requests that were under way together make one pause; only a try after it makes
-    /// the next one longer.
+    /// Several requests that were in flight together and failed make one pause. The next pause is longer only
+    /// if a request after the first pause fails too.
     pub(super) fn failed(&mut self, now: Instant) -> Option<Duration> {
         let Some(failing) = &mut self.failing else {
             let pause = self.pauses.first;
@@ -63,21 +63,21 @@ impl Backoff {
         None
     }
 
-    /// Notes that it worked. How long it had not, if so.
+    /// Notes a success. Returns for how long it had failed, if it had.
     pub(super) fn worked(&mut self, now: Instant) -> Option<Duration> {
         self.failing.take().map(|failing| now - failing.since)
     }
 
-    /// How it stands.
-    pub(super) fn standing(&self, now: Instant) -> Standing {
+    /// Whether it may be used now.
+    pub(super) fn circuit(&self, now: Instant) -> Circuit {
         match &self.failing {
-            None => Standing::Fine,
-            Some(failing) if failing.until <= now => Standing::Due(failing.last),
-            Some(failing) => Standing::Paused(failing.last),
+            None => Circuit::Closed,
+            Some(failing) if failing.until <= now => Circuit::HalfOpen(failing.last),
+            Some(failing) => Circuit::Open(failing.last),
         }
     }
 
-    /// Lets the caller alone try it: for others it is paused once more.
+    /// Gives the one try after a pause to the caller: for others another pause begins.
     pub(super) fn try_again(&mut self, now: Instant) {
         if let Some(failing) = self.failing.as_mut().filter(|failing| failing.until <= now) {
             failing.until = now + failing.pause;
@@ -95,7 +95,7 @@ mod tests {
     const PAUSES: Pauses = Pauses { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 
     fn paused(backoff: &Backoff, now: Instant) -> bool {
-        matches!(backoff.standing(now), Standing::Paused(_))
+        matches!(backoff.circuit(now), Circuit::Open(_))
     }
 
     #[test]
@@ -106,13 +106,13 @@ mod tests {
         for seconds in [1, 2, 4, 8, 16, 30, 30] {
             assert!(paused(&backoff, now + Duration::from_millis(seconds * 1000 - 1)));
             now += Duration::from_secs(seconds);
-            assert!(matches!(backoff.standing(now), Standing::Due(_)), "after {seconds} s");
+            assert!(matches!(backoff.circuit(now), Circuit::HalfOpen(_)), "after {seconds} s");
             backoff.try_again(now);
             assert!(paused(&backoff, now), "one at a time");
             assert_eq!(backoff.failed(now), None, "no news");
         }
         assert_eq!(backoff.worked(now), Some(Duration::from_secs(91)));
-        assert_eq!(backoff.standing(now), Standing::Fine);
+        assert_eq!(backoff.circuit(now), Circuit::Closed);
         assert_eq!(backoff.failed(now), Some(PAUSES.first), "and all from the start");
     }
 
@@ -123,7 +123,7 @@ mod tests {
         backoff.failed(now);
         let due = now + PAUSES.first;
         backoff.try_again(due);
-        assert!(matches!(backoff.standing(due + PAUSES.first), Standing::Due(_)));
+        assert!(matches!(backoff.circuit(due + PAUSES.first), Circuit::HalfOpen(_)));
     }
 
     proptest! {

@@ -1,61 +1,61 @@
-//! Whether requests go to an instance: pure; time is passed in.
+//! Whether requests are sent to an instance. Pure; the time is passed in.
 //!
 //! ```text
 //!            no connection or nothing behind its proxy; 3 times 500 in a row;
-//!            a probe that it says no to; 2 probes in a row without an answer
+//!            a probe that it answers with an error; 2 probes in a row without an answer
 //!   closed ──────────────────────────────────────────────────────────────────▶ open ◀─┐
 //!     ▲                                                                          │     │ any failure
 //!     └─────────── good probes in a row ─────────── half-open ◀── a good probe ──┘     │
 //!                                                       └───────────────────────────────┘
 //! ```
 //!
-//! Probes alone close it: no client's request is spent to find out whether an instance is back.
+//! Only probes close it: no client's request is used to find out whether an instance works again.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backoff::Standing;
+use super::backoff::Circuit;
 
-/// Answers 500 in a row that open it. One may be about what was asked for: a manifest that Quay cannot
-/// read is answered 500 by every instance.
+/// The answers 500 in a row that open it. A single one may be about the request: every instance answers 500
+/// for a manifest that Quay cannot read.
 const ERRORS: u8 = 3;
 
-/// Probes in a row without an answer that open it: one may have met a pause of the machine.
+/// The probes in a row without an answer that open it. A single one may be due to a pause of the machine.
 const SILENCES: u8 = 2;
 
-/// Good probes in a row that close it, …
+/// The good probes in a row that close it, if it was closed for long before.
 const GOOD: u32 = 2;
 
-/// … and at most, as each opening soon after a closing doubles them.
+/// The good probes in a row that close it at most: each opening soon after a closing doubles them.
 const GOOD_MAX: u32 = 16;
 
-/// An opening so long after the last closing needs [`GOOD`] probes again.
+/// If it was closed for this long before it opens, [`GOOD`] probes close it again.
 const CALM: Duration = Duration::from_secs(60);
 
-/// What was seen of an instance.
+/// An observation of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// It answered a request, and not with an error of its own.
+    /// The instance answered a request, and not with a server error.
     Answered,
-    /// It answered 500 to a request that reads or begins an upload.
+    /// The instance answered 500 to a request that reads, or that begins an upload.
     Error,
-    /// There was no connection, nothing behind its proxy, or no answer within a request's bound.
+    /// There was no connection, nothing behind the proxy, or no answer within a request's bound.
     Gone,
-    /// A probe: it serves.
+    /// A probe found that the instance serves.
     Well,
-    /// A probe: it says itself that it does not serve.
+    /// A probe was answered, and the answer is that the instance does not serve.
     Unwell,
-    /// A probe: no answer, or no connection.
+    /// A probe got no answer or no connection.
     Silent,
 }
 
-/// What evidence changed.
+/// What an observation changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It is out of use from now on.
+    /// No requests are sent from now on.
     Opened,
-    /// It is in use again, after so long.
+    /// Requests are sent again, after this time.
     Closed(Duration),
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Breaker {
     open: Option<Open>,
     errors: u8,
     silences: u8,
-    /// Good probes that the latest opening needs or needed.
+    /// The good probes that end, or ended, the latest opening.
     needed: u32,
     closed_at: Option<Instant>,
 }
@@ -75,13 +75,13 @@ struct Open {
     since: Instant,
     last: Instant,
     why: String,
-    /// Whether its last probe had no answer.
+    /// Whether the last probe got no answer.
     silent: bool,
     good: u32,
 }
 
 impl Breaker {
-    /// Takes notice; `why` says in words what a failure was.
+    /// Takes an observation into account; `why` describes a failure for operators.
     pub(super) fn note(&mut self, now: Instant, evidence: Evidence, why: &str) -> Option<Change> {
         let enough = match evidence {
             Evidence::Answered => {
@@ -133,22 +133,22 @@ impl Breaker {
         Some(Change::Closed(now - since))
     }
 
-    /// For the choice of an instance.
-    pub(super) fn standing(&self) -> Standing {
-        self.open.as_ref().map_or(Standing::Fine, |open| Standing::Paused(open.last))
+    /// Whether the instance may be chosen.
+    pub(super) fn circuit(&self) -> Circuit {
+        self.open.as_ref().map_or(Circuit::Closed, |open| Circuit::Open(open.last))
     }
 
-    /// Whether it is out of use and its probes are not answered.
+    /// Whether it is open and probes are not answered.
     pub(super) fn is_silent(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.silent)
     }
 
-    /// Whether anything speaks against it, so that it is probed sooner.
+    /// Whether there was a failure lately, so that the instance is probed sooner.
     pub(super) fn is_doubtful(&self) -> bool {
         self.open.is_some() || self.silences > 0 || self.errors > 0
     }
 
-    /// For tables and labels.
+    /// The state's name, for tables and metrics.
     pub(super) fn state(&self) -> &'static str {
         match &self.open {
             None => "closed",
@@ -157,13 +157,13 @@ impl Breaker {
         }
     }
 
-    /// What its last failure was, while it is out of use.
+    /// The last failure, while it is not closed.
     pub(super) fn why(&self) -> Option<&str> {
         self.open.as_ref().map(|open| open.why.as_str())
     }
 }
 
-/// Counts one more; whether that is enough.
+/// Counts one more, and says whether that is enough.
 fn counted(count: &mut u8, enough: u8) -> bool {
     *count = count.saturating_add(1);
     *count >= enough

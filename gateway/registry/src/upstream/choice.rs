@@ -1,41 +1,41 @@
-//! Which instance of the registry is asked first, and which then: pure.
+//! In which order a request tries the instances of the registry. Pure.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backoff::Standing;
+use super::backoff::Circuit;
 
-/// One instance as the choice sees it.
+/// What the choice needs to know of one instance.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View {
-    /// Whether it is the home zone's.
+    /// Whether it is the instance of the home zone.
     pub(super) home: bool,
-    /// Whether the store that it prefers serves, or does not matter here.
+    /// Whether the store that it prefers serves, or the request uses no store.
     pub(super) store_serves: bool,
-    /// How far that store is, by [`far`]; 0 where it does not matter.
+    /// How far that store is, by [`far`]; 0 if the request uses no store.
     pub(super) far: u32,
-    pub(super) standing: Standing,
+    pub(super) circuit: Circuit,
 }
 
 impl View {
     fn fine(&self) -> bool {
-        self.store_serves && !matches!(self.standing, Standing::Paused(_))
+        self.store_serves && !matches!(self.circuit, Circuit::Open(_))
     }
 
     fn failed(&self) -> Option<Instant> {
-        match self.standing {
-            Standing::Fine => None,
-            Standing::Due(at) | Standing::Paused(at) => Some(at),
+        match self.circuit {
+            Circuit::Closed => None,
+            Circuit::HalfOpen(at) | Circuit::Open(at) => Some(at),
         }
     }
 }
 
-/// All instances, by their places in `views`, in the order in which they are to be tried.
+/// The places in `views` of all instances, in the order in which they are to be tried.
 ///
-/// Those that are fine, the home zone's first, then the nearest, then as they were configured; what is due for another
-/// try is among them. Behind them the others, the least recently failed first: with none fine, that
-/// one is tried all the same.
+/// First come the usable instances: the home zone's, then the nearest, then in configured order. An instance
+/// that is due for another try is among them. Then come the others, the one whose failure is the oldest
+/// first. If none is usable, that one is tried nevertheless.
 pub(super) fn order(views: &[View]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..views.len()).collect();
     order.sort_by_key(|place| {
@@ -46,19 +46,20 @@ pub(super) fn order(views: &[View]) -> Vec<usize> {
     order
 }
 
-/// How far a store is whose probes take so long: near equals are alike, one not known is the farthest.
+/// The distance of a store whose probes take this long. Similar times have the same distance; a store whose
+/// time is not known is the farthest.
 pub(super) fn far(probe: Option<Duration>) -> u32 {
-    // Half octaves; what takes less than 16 ms is near.
+    // In steps of half an octave. Everything below 16 ms is near.
     probe.map_or(u32::MAX, |probe| ((probe.as_secs_f64() * 1000.0).max(16.0).log2() * 2.0) as u32)
 }
 
-/// The worse of two.
-pub(super) fn worse(one: Standing, other: Standing) -> Standing {
+/// The worse of two states.
+pub(super) fn worse(one: Circuit, other: Circuit) -> Circuit {
     match (one, other) {
-        (Standing::Fine, standing) | (standing, Standing::Fine) => standing,
-        (Standing::Due(a), Standing::Due(b)) => Standing::Due(a.max(b)),
-        (Standing::Paused(a) | Standing::Due(a), Standing::Paused(b) | Standing::Due(b)) => {
-            Standing::Paused(a.max(b))
+        (Circuit::Closed, circuit) | (circuit, Circuit::Closed) => circuit,
+        (Circuit::HalfOpen(a), Circuit::HalfOpen(b)) => Circuit::HalfOpen(a.max(b)),
+        (Circuit::Open(a) | Circuit::HalfOpen(a), Circuit::Open(b) | Circuit::HalfOpen(b)) => {
+            Circuit::Open(a.max(b))
         }
     }
 }
@@ -72,13 +73,13 @@ mod tests {
     fn views() -> impl Strategy<Value = Vec<View>> {
         let start = Instant::now();
         let at = move |seconds: u64| start + Duration::from_secs(seconds);
-        let standing = prop_oneof![
-            3 => Just(Standing::Fine),
-            1 => (0u64..100).prop_map(move |seconds| Standing::Due(at(seconds))),
-            2 => (0u64..100).prop_map(move |seconds| Standing::Paused(at(seconds))),
+        let circuit = prop_oneof![
+            3 => Just(Circuit::Closed),
+            1 => (0u64..100).prop_map(move |seconds| Circuit::HalfOpen(at(seconds))),
+            2 => (0u64..100).prop_map(move |seconds| Circuit::Open(at(seconds))),
         ];
-        let view = (any::<bool>(), prop::bool::weighted(0.7), standing)
-            .prop_map(|(home, store_serves, standing)| View { home, store_serves, far: 0, standing });
+        let view = (any::<bool>(), prop::bool::weighted(0.7), circuit)
+            .prop_map(|(home, store_serves, circuit)| View { home, store_serves, far: 0, circuit });
         prop::collection::vec(view, 1..8)
     }
 
@@ -116,7 +117,7 @@ mod tests {
             let place = |views: &[View]| order(views).iter().position(|place| *place == which);
             let before = place(&views);
             let mut after = views.clone();
-            after[which].standing = Standing::Paused(Instant::now() + Duration::from_secs(1000));
+            after[which].circuit = Circuit::Open(Instant::now() + Duration::from_secs(1000));
             prop_assert!(place(&after) >= before);
             prop_assert_eq!(place(&after), Some(views.len() - 1));
         }
@@ -125,23 +126,23 @@ mod tests {
     #[test]
     fn what_is_due_has_its_place_among_the_fine() {
         let now = Instant::now();
-        let view = |home, store_serves, standing| View { home, store_serves, far: 0, standing };
-        let due = view(true, true, Standing::Due(now));
-        let fine = view(false, true, Standing::Fine);
+        let view = |home, store_serves, circuit| View { home, store_serves, far: 0, circuit };
+        let due = view(true, true, Circuit::HalfOpen(now));
+        let fine = view(false, true, Circuit::Closed);
         assert_eq!(order(&[fine, due]), [1, 0]);
-        assert_eq!(order(&[fine, view(true, false, Standing::Fine)]), [0, 1]);
-        assert_eq!(order(&[fine, view(true, true, Standing::Paused(now))]), [0, 1]);
+        assert_eq!(order(&[fine, view(true, false, Circuit::Closed)]), [0, 1]);
+        assert_eq!(order(&[fine, view(true, true, Circuit::Open(now))]), [0, 1]);
     }
 
     #[test]
     fn two_standings_are_as_good_as_the_worse() {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
-        let (due, paused) = (Standing::Due(now), Standing::Paused(now));
-        assert_eq!(worse(Standing::Fine, Standing::Fine), Standing::Fine);
-        assert_eq!(worse(due, Standing::Fine), due);
-        assert_eq!(worse(Standing::Due(later), paused), Standing::Paused(later));
-        assert_eq!(worse(due, Standing::Due(later)), Standing::Due(later));
+        let (due, paused) = (Circuit::HalfOpen(now), Circuit::Open(now));
+        assert_eq!(worse(Circuit::Closed, Circuit::Closed), Circuit::Closed);
+        assert_eq!(worse(due, Circuit::Closed), due);
+        assert_eq!(worse(Circuit::HalfOpen(later), paused), Circuit::Open(later));
+        assert_eq!(worse(due, Circuit::HalfOpen(later)), Circuit::HalfOpen(later));
     }
 
     #[test]
@@ -150,7 +151,7 @@ mod tests {
             home: false,
             store_serves: true,
             far: far(ms.map(Duration::from_millis)),
-            standing: Standing::Fine,
+            circuit: Circuit::Closed,
         };
         assert_eq!(order(&[None, Some(80), Some(17), Some(3), Some(16)].map(view)), [2, 3, 4, 1, 0]);
         let home = View { home: true, ..view(Some(500)) };

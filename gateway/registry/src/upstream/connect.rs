@@ -18,8 +18,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Dials one registry, whatever the request's URI says: the URI is the client's path on the
-/// registry's name, and in split DNS that name is the gateway itself.
+/// Dials one instance, whatever the request's URI says: the URI has the registry's own name, and in a split
+/// DNS that name leads to the gateway itself.
 #[derive(Clone)]
 pub(super) struct Connect {
     pub(super) host: Arc<str>,
@@ -48,15 +48,15 @@ impl Connect {
     async fn stream(&self) -> io::Result<Stream> {
         let until = Instant::now() + self.timeout;
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-        // An upload's last request is silent for minutes while the registry assembles the blob, so the
-        // connection is kept alive.
+        // TCP keep-alive is on: nothing is sent for minutes while the registry assembles a blob after an
+        // upload's last request.
         let tcp = timeout_at(until, dial(&self.host, self.port)).await.map_err(late)??;
         let Some((connector, name)) = &self.tls else { return Ok(Stream::new(Line::Plain(tcp))) };
         let peer = tcp.peer_addr();
         let connected = timeout_at(until, connector.connect(name.clone(), tcp)).await.map_err(late);
         let connected = connected.and_then(|connected| connected);
         if let (Err(_), Ok(peer)) = (&connected, peer) {
-            // Whatever answers there, the name's other addresses may do better.
+            // Another address of the same name may work.
             shun(&self.host, self.port, peer.ip());
         }
         connected.map(|stream| Stream::new(Line::Tls(Box::new(stream))))
@@ -65,11 +65,12 @@ impl Connect {
 
 /// A connection to the registry.
 ///
-/// A registry that refuses a request before all of it came answers and closes, and what is still written then
-/// fails. Its answer is here all the same, so a write that fails so is none: whoever reads learns how it ended.
+/// A registry that refuses a request before it has read all of it answers and closes the connection, and
+/// later writes fail. The answer can still be read, so such a write counts as done: the reader learns how the
+/// exchange ended.
 pub(super) struct Stream {
     line: Line,
-    /// Whether the registry takes nothing any more.
+    /// Whether the registry does not read any more.
     refused: bool,
 }
 
@@ -83,7 +84,7 @@ impl Stream {
         Self { line, refused: false }
     }
 
-    /// What is said of a write of `whole`.
+    /// The result of a write of `whole`.
     fn heard<T>(&mut self, written: Poll<io::Result<T>>, whole: T) -> Poll<io::Result<T>> {
         const REFUSED: [io::ErrorKind; 2] = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
         match written {

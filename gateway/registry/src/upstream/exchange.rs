@@ -1,4 +1,4 @@
-//! One request at one instance, and what can become of it.
+//! One request to one instance, and its possible outcomes.
 
 use std::time::Duration;
 
@@ -8,67 +8,68 @@ use hyper_util::client::legacy::{Client, Error};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connect::Connect;
-use super::lent::{Lent, Unfinished};
-use super::watched::{Progress, Watched};
+use super::progress::{Progress, Reporting};
+use super::reclaimable::{Reclaimable, Unfinished};
 use config::Timeouts;
 use gateway_http::{Body, BodyError, Problem};
 
-/// Between two looks at whether a request waits for something that is out of use.
+/// The time between two checks whether a request waits for something that is out of use.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Says what a request waits for in vain, if it does.
-pub(super) type Lost<'a> = &'a (dyn Fn() -> Option<Problem> + Sync);
+/// Says what is out of use that the request waits for, if anything is.
+pub(super) type OutOfUse<'a> = &'a (dyn Fn() -> Option<Problem> + Sync);
 
 /// An answer.
 pub(super) struct Exchanged {
     pub(super) answer: Response<Incoming>,
     /// To be kept until the answer to an unfinished request was read.
     pub(super) unfinished: Option<Unfinished>,
-    /// Bytes of the request that had gone out by then, if there were more to come.
+    /// The bytes of the request that were sent by then, if there were more to come.
     pub(super) under_way: Option<u64>,
 }
 
 /// A request that got no answer.
 pub(super) struct Failed {
     pub(super) problem: Problem,
-    pub(super) how: How,
+    pub(super) ending: Ending,
 }
 
-/// How far it had got.
-pub(super) enum How {
-    /// There was no connection: nothing was sent, and this is its body.
-    Unsent(Body),
-    /// The registry broke off before it answered.
-    Broke,
-    /// Its instance answers no probe either.
-    Left,
-    /// What it waited for was out of use for too long.
-    Lost,
-    /// It was silent for too long, or the client is at fault.
-    Over,
+/// How a request without an answer ended.
+pub(super) enum Ending {
+    /// There was no connection. Nothing was sent, and this is the request's body.
+    NotSent(Body),
+    /// The registry closed the connection before it answered.
+    BrokeOff,
+    /// The instance does not answer probes either.
+    Unresponsive,
+    /// What the request waited for was out of use for too long.
+    GivenUp,
+    /// The bound for an answer is over, or the client is at fault.
+    TimedOut,
 }
 
 impl Failed {
     fn over(problem: Problem) -> Self {
-        Self { problem, how: How::Over }
+        Self { problem, ending: Ending::TimedOut }
     }
 }
 
-/// Sends a request and streams its body; `bound` is for the answer, from the body's last byte. Where no
-/// byte moves for `registry_lost` and `lost` says all the while what is out of use, it is given up.
+/// Sends a request and streams its body. The answer must come within `bound` of the body's last byte. If no
+/// byte moves for `registry_lost`, and `lost` names something out of use during all of that time, the request
+/// is given up.
 ///
-/// Where the registry answers before the body's end, [`Unfinished`] is kept until the answer was read: then the
-/// connection ends. Where it refuses, the rest of the body is not sent.
+/// If the registry answers before the body's end, [`Unfinished`] must be kept until the answer was read; then
+/// the connection ends. If the registry refuses, the rest of the body is not sent.
 pub(super) async fn exchange(
     client: &Client<Connect, Body>,
     timeouts: &Timeouts,
     request: Request<()>,
     body: Body,
     bound: Duration,
-    lost: Lost<'_>,
+    lost: OutOfUse<'_>,
 ) -> Result<Exchanged, Failed> {
-    let (body, lender) = Lent::new(body);
-    let (body, mut sent) = Watched::new(body);
+    let (body, reclaim) = Reclaimable::new(body);
+    let (body, mut sent) = Reporting::new(body);
     let request = request.map(|()| Body::new(body));
     let response = client.request(request);
     tokio::pin!(response);
@@ -76,8 +77,8 @@ pub(super) async fn exchange(
     let mut lost_since = None;
     loop {
         let wait = match *sent.borrow_and_update() {
-            // The registry may read nothing for as long as it may take to answer; a client that
-            // sends nothing is ended by the body's own bound.
+            // The registry may stop reading for as long as it may take to answer. A client that sends nothing
+            // is ended by the body's own bound.
             Progress::Sending(_) => timeouts.client_stall + bound,
             Progress::Sent => bound,
             Progress::Broken | Progress::Slow(_) => timeouts.registry_connect,
@@ -86,7 +87,7 @@ pub(super) async fn exchange(
             answer = &mut response => return match answer {
                 Ok(answer) => {
                     let refused = answer.status().is_client_error() || answer.status().is_server_error();
-                    let unfinished = lender.unfinished();
+                    let unfinished = reclaim.unfinished();
                     if let Some(unfinished) = unfinished.as_ref().filter(|_| refused) {
                         unfinished.take_back();
                     }
@@ -94,12 +95,12 @@ pub(super) async fn exchange(
                 }
                 Err(error) => {
                     let problem = failed(&error, *sent.borrow());
-                    let how = match lender.returned().filter(|_| error.is_connect()) {
-                        Some(body) => How::Unsent(body),
-                        None if unfinished(*sent.borrow()).is_some() => How::Over,
-                        None => How::Broke,
+                    let ending = match reclaim.returned().filter(|_| error.is_connect()) {
+                        Some(body) => Ending::NotSent(body),
+                        None if unfinished(*sent.borrow()).is_some() => Ending::TimedOut,
+                        None => Ending::BrokeOff,
                     };
-                    Err(Failed { problem, how })
+                    Err(Failed { problem, ending })
                 }
             },
             Ok(()) = sent.changed() => (moved, lost_since) = (Instant::now(), None),
@@ -114,7 +115,7 @@ pub(super) async fn exchange(
                 Some(problem) => {
                     let since: Instant = *lost_since.get_or_insert_with(Instant::now);
                     if since.elapsed() >= timeouts.registry_lost {
-                        return Err(Failed { problem, how: How::Lost });
+                        return Err(Failed { problem, ending: Ending::GivenUp });
                     }
                 }
             },
@@ -122,7 +123,7 @@ pub(super) async fn exchange(
     }
 }
 
-/// The bytes that have gone out of a body that is not at its end.
+/// The bytes that were sent of a body that is not at its end.
 fn under_way(progress: Progress) -> Option<u64> {
     match progress {
         Progress::Sending(bytes) => Some(bytes),
@@ -130,7 +131,7 @@ fn under_way(progress: Progress) -> Option<u64> {
     }
 }
 
-/// What is wrong with the client's part of a request, if anything.
+/// What is wrong with the client's body, if anything is.
 fn unfinished(progress: Progress) -> Option<Problem> {
     match progress {
         Progress::Broken => Some(broken()),
@@ -151,7 +152,7 @@ fn slow(why: &'static str) -> Problem {
     Problem::client(StatusCode::REQUEST_TIMEOUT, CODE, why, "send it again, without pauses")
 }
 
-/// Why a body did not begin.
+/// The error for a body whose first piece did not come.
 pub(super) fn not_begun(error: &BodyError) -> Problem {
     match error {
         BodyError::Slow(why) => slow(why),
@@ -200,8 +201,8 @@ mod tests {
         }
     }
 
-    /// A registry that answers before the request's end: all of the answer is read, and then the connection is
-    /// closed whatever more its client sends.
+    /// A registry that answers before the request's end: all of the answer is read, and then the connection
+    /// is closed whatever more its client sends.
     #[tokio::test]
     async fn whatever_the_early_answer_its_connection_ends_with_it() {
         for status in ["200 OK", "201 Created", "302 Found", "403 Forbidden", "500 Internal Server Error"] {

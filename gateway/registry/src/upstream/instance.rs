@@ -1,4 +1,4 @@
-//! One instance of the registry: its connections, and how it fared of late.
+//! One upstream instance: its connections, and what is known of its health.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,31 +10,32 @@ use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::backoff::{Backoff, Pauses, Standing};
+use super::backoff::{Backoff, Circuit, Pauses};
 use super::breaker::{Breaker, Change, Evidence};
 use super::choice::{View, far, worse};
 use super::connect::Connect;
-use super::{Does, Store};
+use super::{StoreState, StoreUse};
 use gateway_http::Body;
 
-/// Quay's nginx keeps a connection for 5 s at most; one that is older here may be closing there.
+/// How long an idle connection is kept. Quay's nginx closes it after 5 s, so an older one may be closing
+/// already.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 
-/// Idle connections kept to an instance.
+/// The idle connections kept to one instance.
 const POOL_IDLE_CONNECTIONS_MAX: usize = 64;
 
-/// What a connection buffers in one direction, in bytes; a piece of a body comes on top.
+/// The bytes that a connection buffers in one direction, besides one piece of a body.
 const BUFFER: usize = 64 * 1024;
 
-/// How long new uploads pass over an instance at which uploads fail. Longer, as every try is a
-/// client's push that may fail; where it is the store that fails, the health of its zone says sooner
-/// when it is back.
+/// How long no new upload goes to an instance at which uploads fail. The pauses are long because every try is
+/// a client's push that may fail. If the store is what fails, the health of its zone says sooner when it
+/// works again.
 const UPLOAD_PAUSES: Pauses = Pauses { first: Duration::from_secs(5), longest: Duration::from_secs(60) };
 
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) name: Arc<str>,
-    /// The zone that its own preferred store is.
+    /// The zone whose store the instance prefers.
     pub(super) zone: Arc<str>,
     pub(super) home: bool,
     pub(super) client: Client<Connect, Body>,
@@ -49,20 +50,21 @@ struct Memory {
     uploads: Backoff,
 }
 
-/// How an instance stands, for operators.
+/// The state of an instance, for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceState {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// The zone that it prefers.
     pub zone: Arc<str>,
-    /// `closed`: in use; `open`: out of use; `half-open`: probes are answered again.
+    /// `closed`: requests are sent to it. `open`: none are. `half-open`: none are yet, but it answers probes
+    /// again.
     pub state: &'static str,
-    /// What failed last, unless it is in use.
+    /// The last failure, if `state` is not `closed`.
     pub why: Option<String>,
-    /// The same of new uploads alone; `half-open`: the next one tries it.
+    /// The same for new uploads. `half-open`: the next upload tries it.
     pub uploads: &'static str,
-    /// Requests that it answered with 5xx or not at all.
+    /// The requests that it answered with 5xx or not at all.
     pub errors: u64,
 }
 
@@ -78,8 +80,8 @@ impl Instance {
         let url = &instance.url;
         let tls = match url.scheme() {
             "https" => {
-                // The registry speaks HTTP/1.1 here: one request a connection is Quay's habit, and
-                // its rate limits count HTTP/2 by connection.
+                // Only HTTP/1.1 is offered: Quay closes a connection after one request, and its rate limits
+                // count HTTP/2 requests by connection.
                 let mut tls = tls.clone();
                 tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                 Some((Arc::new(tls).into(), ServerName::try_from(instance.server_name.clone())?))
@@ -110,41 +112,42 @@ impl Instance {
         })
     }
 
-    /// As the choice sees it; uploads matter where the store does. Whether uploads work again is not
-    /// for reads to try.
-    pub(super) fn view(&self, now: Instant, does: Does, store: Store) -> View {
+    /// What the choice needs to know of it. Whether uploads work counts for requests that use the store. Only
+    /// uploads try whether uploads work again.
+    pub(super) fn view(&self, now: Instant, uses: StoreUse, store: StoreState) -> View {
         let memory = self.memory();
-        let reach = memory.breaker.standing();
-        let standing = match (does, memory.uploads.standing(now)) {
-            (Does::Nothing, _) => reach,
-            (Does::Reads, Standing::Due(at)) => worse(reach, Standing::Paused(at)),
-            (Does::Reads | Does::Writes, uploads) => worse(reach, uploads),
+        let reach = memory.breaker.circuit();
+        let circuit = match (uses, memory.uploads.circuit(now)) {
+            (StoreUse::Unused, _) => reach,
+            (StoreUse::Reads, Circuit::HalfOpen(at)) => worse(reach, Circuit::Open(at)),
+            (StoreUse::Reads | StoreUse::Writes, uploads) => worse(reach, uploads),
         };
-        let (store_serves, far) = match does {
-            Does::Nothing => (true, 0),
-            Does::Reads | Does::Writes => (store.serves, far(store.probe)),
+        let (store_serves, far) = match uses {
+            StoreUse::Unused => (true, 0),
+            StoreUse::Reads | StoreUse::Writes => (store.serves, far(store.probe)),
         };
-        View { home: self.home, store_serves, far, standing }
+        View { home: self.home, store_serves, far, circuit }
     }
 
-    /// Whether requests may go to it, for all that is known.
+    /// Whether requests may be sent to it.
     pub(super) fn reachable(&self) -> bool {
-        self.memory().breaker.standing() == Standing::Fine
+        self.memory().breaker.circuit() == Circuit::Closed
     }
 
-    /// Whether it is out of use and does not even answer probes.
+    /// Whether it does not even answer probes.
     pub(super) fn is_silent(&self) -> bool {
         self.memory().breaker.is_silent()
     }
 
-    /// The caller is about to ask it; if that is a try of uploads after a pause, it is the only one.
-    pub(super) fn try_again(&self, now: Instant, does: Does) {
-        if does == Does::Writes {
+    /// Notes that the caller is about to send a request. If that is the try of an upload after a pause, no
+    /// other is made.
+    pub(super) fn try_again(&self, now: Instant, uses: StoreUse) {
+        if uses == StoreUse::Writes {
             self.memory().uploads.try_again(now);
         }
     }
 
-    /// Takes notice of how it fared; `why` says in words what a failure was.
+    /// Takes an observation into account; `why` describes a failure for operators.
     pub(super) fn note(&self, evidence: Evidence, why: &str) {
         if matches!(evidence, Evidence::Error | Evidence::Gone) {
             self.errors.fetch_add(1, Ordering::Relaxed);
@@ -166,22 +169,22 @@ impl Instance {
         }
     }
 
-    /// Counts a request that it answered with an error which says nothing of others.
+    /// Counts a request that it answered with an error which says nothing about other requests.
     pub(super) fn erred(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Has it probed now.
+    /// Has the instance probed now.
     pub(super) fn suspect(&self) {
         self.suspicion.notify_one();
     }
 
-    /// Until somebody suspects it.
+    /// Waits until a request has doubts about the instance.
     pub(super) async fn suspected(&self) {
         self.suspicion.notified().await;
     }
 
-    /// Whether anything speaks against it.
+    /// Whether there was a failure lately.
     pub(super) fn is_doubtful(&self) -> bool {
         self.memory().breaker.is_doubtful()
     }
@@ -208,13 +211,13 @@ impl Instance {
         }
     }
 
-    /// How it stands.
+    /// The state, for operators.
     pub(super) fn state(&self) -> InstanceState {
         let memory = self.memory();
-        let uploads = match memory.uploads.standing(Instant::now()) {
-            Standing::Fine => "closed",
-            Standing::Due(_) => "half-open",
-            Standing::Paused(_) => "open",
+        let uploads = match memory.uploads.circuit(Instant::now()) {
+            Circuit::Closed => "closed",
+            Circuit::HalfOpen(_) => "half-open",
+            Circuit::Open(_) => "open",
         };
         InstanceState {
             name: Arc::clone(&self.name),
@@ -235,7 +238,7 @@ impl Instance {
 mod tests {
     use super::*;
 
-    const STORE: Store = Store { serves: true, probe: None };
+    const STORE: StoreState = StoreState { serves: true, probe: None };
 
     fn instance() -> Instance {
         let config = config::Instance {
@@ -259,13 +262,13 @@ mod tests {
         instance.upload_failed(500);
         tokio::time::advance(UPLOAD_PAUSES.first).await;
         let now = Instant::now();
-        for does in [Does::Nothing, Does::Reads] {
-            instance.try_again(now, does);
-            assert!(matches!(instance.view(now, Does::Reads, STORE).standing, Standing::Paused(_)));
-            assert!(matches!(instance.view(now, Does::Writes, STORE).standing, Standing::Due(_)));
+        for uses in [StoreUse::Unused, StoreUse::Reads] {
+            instance.try_again(now, uses);
+            assert!(matches!(instance.view(now, StoreUse::Reads, STORE).circuit, Circuit::Open(_)));
+            assert!(matches!(instance.view(now, StoreUse::Writes, STORE).circuit, Circuit::HalfOpen(_)));
         }
-        assert!(matches!(instance.view(now, Does::Nothing, STORE).standing, Standing::Fine));
-        instance.try_again(now, Does::Writes);
-        assert!(matches!(instance.view(now, Does::Writes, STORE).standing, Standing::Paused(_)));
+        assert!(matches!(instance.view(now, StoreUse::Unused, STORE).circuit, Circuit::Closed));
+        instance.try_again(now, StoreUse::Writes);
+        assert!(matches!(instance.view(now, StoreUse::Writes, STORE).circuit, Circuit::Open(_)));
     }
 }

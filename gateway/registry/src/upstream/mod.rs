@@ -1,21 +1,22 @@
-//! Speaking to the registry, which may be several instances of Quay over one database.
+//! Requests to the registry, which may be several instances of Quay over one database.
 //!
-//! hyper's client rather than reqwest: paths go on byte for byte (`_storage_proxy` compares them
-//! so), and the connection goes where the configuration says, not where the name points.
+//! This is hyper's client and not reqwest's, for two reasons. Paths are sent byte for byte, because Quay
+//! compares `_storage_proxy` paths that way. And the connection goes where the configuration says, not where
+//! the name resolves to.
 
 mod attempts;
 mod backoff;
-mod begun;
 mod breaker;
 mod choice;
 mod connect;
 mod exchange;
+mod first_piece;
+mod idle_timeout;
 mod instance;
-mod lent;
 mod probe;
-mod stall;
+mod progress;
+mod reclaimable;
 mod unserved;
-mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +26,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+pub use self::idle_timeout::IdleTimeout;
 use self::instance::Instance;
 pub use self::instance::InstanceState;
-use self::lent::Unfinished;
-pub use self::stall::Unstalled;
+use self::reclaimable::Unfinished;
 use self::unserved::Unserved;
 use config::{RegistryKind, Settings, Timeouts};
 use gateway_http::{Body, BodyError, Problem, without_body};
@@ -37,30 +38,30 @@ use limits::pool::{Identity, Pool, Slot};
 /// The registry's client.
 #[derive(Debug)]
 pub struct Upstream {
-    /// As they are configured; never none.
+    /// The instances as they are configured; at least one.
     instances: Vec<Instance>,
     kind: RegistryKind,
     authority: Authority,
     host: HeaderValue,
     timeouts: Timeouts,
     connections: Arc<Pool>,
-    /// Apart, so that what trickles cannot keep pulls from being allowed.
+    /// Apart from the others, so that slow bodies cannot hold up questions about permissions.
     permission_connections: Arc<Pool>,
     unserved: Unserved,
     /// `MAXIMUM_LAYER_SIZE`
     layer_max: u64,
 }
 
-/// What a request to the registry is for, and on whose behalf.
+/// What a request to the registry is for, and for which client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// The registry's word on who may read.
+    /// The question whether a client may read.
     Permission(Identity),
     /// Anything else.
     Any(Identity),
 }
 
-/// One of the instances.
+/// One of the upstream instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InstanceId(usize);
 
@@ -68,48 +69,48 @@ pub struct InstanceId(usize);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order(Vec<usize>);
 
-/// What a request does with the store that an instance prefers.
+/// How a request uses the store that an instance prefers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Does {
-    /// Nothing: it asks the registry's database alone.
-    Nothing,
-    /// It reads there, and says nothing of whether uploads work.
+pub enum StoreUse {
+    /// Not at all: the registry answers from its database.
+    Unused,
+    /// The request reads there. It says nothing about uploads.
     Reads,
-    /// It writes there, or begins to: it may be the one that tries an instance at which uploads failed.
+    /// The request writes there, or begins an upload. It may try an instance at which uploads failed.
     Writes,
 }
 
-/// The store that an instance prefers, for all that is known here.
+/// What the caller knows of the store that an instance prefers.
 #[derive(Debug, Clone, Copy)]
-pub struct Store {
-    /// Whether it can take pushes.
+pub struct StoreState {
+    /// Whether the store can take pushes.
     pub serves: bool,
-    /// How long its probes take.
+    /// How long the store's probes take.
     pub probe: Option<Duration>,
 }
 
 /// A request's head.
 #[derive(Debug)]
 pub struct Head<'a> {
-    /// Its method.
+    /// The method.
     pub method: Method,
-    /// Its path and query, byte for byte as they are sent.
+    /// The path and query, byte for byte as they are sent.
     pub path: &'a PathAndQuery,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
 }
 
-/// Whether the store of a zone is dead, as far as is known here.
+/// Says whether the store of the zone with this name is dead.
 pub type ZoneIsDead<'a> = &'a (dyn Fn(&str) -> bool + Sync);
 
-/// An answer of the registry; its body is bounded between bytes.
-pub type Answer = Response<Unstalled<Incoming>>;
+/// An answer of the registry. Its body has an idle timeout.
+pub type Answer = Response<IdleTimeout<Incoming>>;
 
 impl Upstream {
     /// A client for the registry of `settings`.
     ///
     /// # Errors
-    /// Names in the settings that cannot stand in a request or a certificate.
+    /// A name in the settings cannot stand in a request or a certificate.
     pub fn new(settings: &Settings, tls: &rustls::ClientConfig) -> anyhow::Result<Self> {
         let home = settings.zones.first().map(|zone| zone.name.as_str());
         let instances = settings.instances.iter().map(|instance| {
@@ -131,7 +132,7 @@ impl Upstream {
         })
     }
 
-    /// What clients share.
+    /// The pools of connections that clients share.
     pub fn pools(&self) -> [&Pool; 2] {
         [&self.connections, &self.permission_connections]
     }
@@ -158,22 +159,22 @@ impl Upstream {
         self.instances.get(id.0).map_or("", |instance| &instance.name)
     }
 
-    /// How each instance stands.
+    /// The state of each instance.
     pub fn states(&self) -> impl Iterator<Item = InstanceState> {
         self.instances.iter().map(Instance::state)
     }
 
-    /// Requests so far that every instance which was asked answered 5xx, or not at all.
+    /// The requests so far to which every instance that was asked answered 5xx or nothing.
     pub fn unserved(&self) -> u64 {
         self.unserved.count()
     }
 
-    /// For what asks the registry's database alone: all instances know the same.
+    /// The order for a request that the registry answers from its database: all instances know the same.
     pub fn order(&self) -> Order {
-        self.ordered(Does::Nothing, |_| Store { serves: true, probe: None }, None)
+        self.ordered(StoreUse::Unused, |_| StoreState { serves: true, probe: None }, None)
     }
 
-    /// The same, for a request that waited too long at the first instance of `before`: that one comes last.
+    /// The same after a request waited too long for the first instance of `before`: that instance comes last.
     pub fn order_after(&self, before: &Order) -> Order {
         let mut order = self.order();
         if order.0.first() == before.0.first() {
@@ -182,41 +183,41 @@ impl Upstream {
         order
     }
 
-    /// For what reads or writes the store that an instance prefers. `store` says of a zone how
-    /// its store is; `kept` comes first whatever others met there: the next one is for where there is
+    /// The order for a request that uses the store which an instance prefers. `store` gives the state of a
+    /// zone's store. `kept` comes first whatever is known of it; the next instance is used only if there is
     /// no connection to it.
     pub fn order_by_store(
         &self,
-        does: Does,
-        store: impl Fn(&str) -> Store,
+        uses: StoreUse,
+        store: impl Fn(&str) -> StoreState,
         kept: Option<InstanceId>,
     ) -> Order {
-        self.ordered(does, store, kept)
+        self.ordered(uses, store, kept)
     }
 
-    /// Whether requests may go to an instance, for all that is known.
+    /// Whether requests may be sent to an instance.
     pub fn is_reachable(&self, id: InstanceId) -> bool {
         self.instances.get(id.0).is_some_and(Instance::reachable)
     }
 
-    fn ordered(&self, does: Does, store: impl Fn(&str) -> Store, kept: Option<InstanceId>) -> Order {
+    fn ordered(&self, uses: StoreUse, store: impl Fn(&str) -> StoreState, kept: Option<InstanceId>) -> Order {
         if !self.several() {
             return Order(vec![0]);
         }
         let now = Instant::now();
-        let view = |instance: &Instance| instance.view(now, does, store(&instance.zone));
+        let view = |instance: &Instance| instance.view(now, uses, store(&instance.zone));
         let views: Vec<_> = self.instances.iter().map(view).collect();
         let mut order = choice::order(&views);
         if let Some(InstanceId(kept)) = kept {
             order.retain(|place| *place != kept);
             order.insert(0, kept);
         }
-        self.instances[order[0]].try_again(now, does);
+        self.instances[order[0]].try_again(now, uses);
         Order(order)
     }
 
-    /// What an upload's request came to: a failure keeps new uploads away for a while, and
-    /// `proof` that bytes reached the store ends that.
+    /// Notes how a request of an upload ended. A failure keeps new uploads away from the instance for a
+    /// while; a success that is `proof` that bytes reached the store ends that.
     pub fn uploaded(&self, id: InstanceId, status: StatusCode, proof: bool) {
         let Some(instance) = self.instances.get(id.0).filter(|_| self.several()) else { return };
         if status.is_server_error() {
@@ -226,7 +227,7 @@ impl Upstream {
         }
     }
 
-    /// Sends a request without a body that asks the database alone.
+    /// Sends a request without a body that the registry answers from its database.
     ///
     /// # Errors
     /// 502 if the registry cannot be reached, 504 if it is silent for `bound`.
@@ -252,18 +253,18 @@ impl Upstream {
         mut head: Head<'_>,
         bound: Duration,
     ) -> Result<Answer, Problem> {
-        // A length without its bytes would make the registry wait for the next request's.
+        // After a length without bytes the registry would take the next request for the body.
         without_body(&mut head.headers);
         let answered = self.through(order, purpose, head, Body::empty(), bound, &|_| false).await;
         answered.map(|(answer, _)| answer)
     }
 
-    /// Sends a request, streaming its body; `bound` counts from its last byte. The instance that
-    /// answered comes with the answer.
+    /// Sends a request and streams its body. The answer must come within `bound` of the body's last byte.
+    /// Returns the answer and the instance that gave it.
     ///
     /// # Errors
-    /// 502 if the registry cannot be reached or breaks off, 504 if it is silent for `bound`, 408
-    /// if the client does not send what it promised.
+    /// 502 if the registry cannot be reached or breaks off, 504 if it does not answer within `bound`, 408 if
+    /// the client does not send what it promised.
     pub async fn send(
         &self,
         who: Identity,
@@ -275,11 +276,12 @@ impl Upstream {
         self.through(order, Purpose::Any(who), head, body, bound, &|_| false).await
     }
 
-    /// As [`Upstream::send`] for a part of an upload, whose bytes go to the store of the zone of the first
-    /// instance in `order`. Where nothing moves for `registry_lost` while that is dead, it ends.
+    /// As [`Upstream::send`], for a part of an upload. Its bytes go to the store that the first instance in
+    /// `order` prefers. If no byte moves for `registry_lost` while that store is dead, the request is given
+    /// up.
     ///
     /// # Errors
-    /// As [`Upstream::send`]; and 503 where the instance or the store is gone.
+    /// As [`Upstream::send`]; and 503 if the instance or the store is out of use.
     pub async fn send_upload(
         &self,
         who: Identity,
@@ -299,10 +301,10 @@ impl Upstream {
         unfinished: Option<Unfinished>,
     ) -> Answer {
         let stall = self.timeouts.registry_stall;
-        answer.map(|body| Unstalled::new(body, stall, BodyError::Registry).holding(connection, unfinished))
+        answer.map(|body| IdleTimeout::new(body, stall, BodyError::Registry).holding(connection, unfinished))
     }
 
-    /// Leave to use one more connection, kept until the answer has been read.
+    /// A slot for one more connection, kept until the answer was read.
     async fn connection(&self, purpose: Purpose) -> Result<Slot, Problem> {
         let (pool, who) = match &purpose {
             Purpose::Permission(who) => (&self.permission_connections, who),

@@ -1,4 +1,4 @@
-//! Asking each instance, again and again, whether it serves.
+//! Probes: each instance is asked regularly whether it serves.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use super::instance::Instance;
 use config::RegistryKind;
 use gateway_http::Body;
 
-/// From one probe's start to the next one's while anything speaks against the instance; at least, always.
+/// The time from one probe's start to the next one's if there was a failure lately. It is never shorter.
 const GAP: Duration = Duration::from_secs(1);
 
-/// Bytes read of what an instance says of its health.
+/// The bytes read of an instance's answer to a probe.
 const ANSWER_MAX: usize = 64 * 1024;
 
-/// Quay's service that says nothing of what Quay's database knows: its preferred store, of which the
-/// gateway knows itself how it is (`HEALTH_CHECKER_INSTANCE_CHECK_PREFERRED_STORAGE`).
+/// The one of Quay's services that is about its preferred store
+/// (`HEALTH_CHECKER_INSTANCE_CHECK_PREFERRED_STORAGE`). It is ignored: the gateway probes the stores itself.
 const STORE: &str = "preferred_storage";
 
-/// What Quay says of its health (`endpoints/web.py`, `health/`).
+/// Quay's report of its health (`endpoints/web.py`, `health/`).
 #[derive(Deserialize)]
 struct Health {
     data: HealthData,
@@ -67,7 +67,7 @@ impl Upstream {
         }
     }
 
-    /// One probe: a request of its own, over the instance's own connections.
+    /// One probe, over the same connections as other requests.
     async fn probe(&self, instance: &Instance) -> (Evidence, String) {
         let path = match self.kind {
             RegistryKind::Quay => "/health/instance",
@@ -86,20 +86,20 @@ impl Upstream {
             Err(error) => return (Evidence::Silent, format!("a probe failed: {error}")),
         };
         let (parts, body) = answer.into_parts();
-        // What is no answer of Quay's own is judged by its status.
+        // An answer that does not come from Quay itself is judged by its status.
         let said = Limited::new(body, ANSWER_MAX).collect().await.map(|body| body.to_bytes());
         judged(self.kind, parts.status, &said.unwrap_or_default())
     }
 }
 
-/// What an answer to a probe says.
+/// What an answer to a probe means.
 ///
-/// Quay answers 503 where one of its services fails, and names it: without its database it can do
-/// nothing, with `registry_gunicorn` false it serves no `/v2/`, with `service_key` false nobody takes its
-/// tokens. Whatever it names, it means that no balancer should send anybody there.
+/// Quay answers 503 if one of its services fails, and names that service. Without its database it can do
+/// nothing, with `registry_gunicorn` false it does not serve `/v2/`, with `service_key` false its tokens are
+/// not accepted. Whichever service it is, Quay means that no load balancer should send requests to it.
 fn judged(kind: RegistryKind, status: StatusCode, body: &[u8]) -> (Evidence, String) {
     if !status.is_server_error() {
-        // A proxy that does not pass the path on, or a registry that asks for a token, is there.
+        // A proxy that does not forward this path, or a registry that asks for a token, works.
         return (Evidence::Well, String::new());
     }
     let health = serde_json::from_slice::<Health>(body).ok().filter(|_| kind == RegistryKind::Quay);

@@ -5,19 +5,20 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::{Duration, Instant};
 
-/// Between two lines in the log.
+/// The least time between two lines in the log.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Counts them, and tells of them once a minute.
+/// Counts these requests, and logs an error about them at most once a minute.
 #[derive(Debug, Default)]
 pub(super) struct Unserved {
     count: AtomicU64,
-    /// When it was last told, and how many there had been.
+    /// When the last line was logged, and the count then.
     told: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Unserved {
-    /// One more: all that were asked answered 5xx, or nothing; `said` is what of each.
+    /// Counts one more request to which every instance answered 5xx or nothing; `said` has what each of them
+    /// said.
     pub(super) fn note(&self, said: &str) {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(requests) = self.to_tell(Instant::now(), count) {
@@ -30,7 +31,7 @@ impl Unserved {
         }
     }
 
-    /// How many there were since it was last told, if that is long enough ago.
+    /// The requests since the last line, if that line is long enough ago.
     fn to_tell(&self, now: Instant, count: u64) -> Option<u64> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let before = match *told {
@@ -42,7 +43,7 @@ impl Unserved {
         Some(count.saturating_sub(before))
     }
 
-    /// How many there were.
+    /// The requests so far.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }

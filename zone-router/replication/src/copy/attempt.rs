@@ -1,4 +1,4 @@
-//! One try: what lies at the target, and who gives what should.
+//! One try of a copy: what lies at the target, and which source gives the blob.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,62 +10,62 @@ use tracing::warn;
 use zone_router::Zone;
 
 use super::super::job::Job;
-use super::means::{Means, Read};
-use super::relay::{self, Origin, Record, Relay, Way};
+use super::copier::{Copier, Read};
+use super::relay::{self, Access, Origin, Record, Relay};
 use super::{CopyError, Failure, Fault, Outcome};
 
-/// What a copy that is neither in a zone nor at the registry is called.
+/// The name of the source that is neither a zone nor the registry.
 const LOCAL: &str = "the local copy";
 
-/// A copy for which sources are being tried.
+/// One try of a job.
 pub(super) struct Attempt<'a> {
-    pub(super) means: &'a Means,
+    pub(super) copier: &'a Copier,
     pub(super) job: &'a Job,
-    /// Its size, as far as anybody said.
+    /// The blob's size, if somebody stated it.
     size: Option<u64>,
-    /// What lies at the target. After [`Attempt::is_right`] said no, it is another object than the blob.
-    pub(super) there: Option<Meta>,
-    /// Why that could not be read to its end, if it could not.
+    /// The object at the target. After [`Attempt::is_right`] returned `false`, it is not the blob.
+    pub(super) existing: Option<Meta>,
+    /// Why that object could not be read to its end, if it could not.
     unreadable: Option<Error>,
-    /// What is written if nothing lies at the target, where it can be told without asking the sources.
-    quick: Option<Arc<Relay>>,
-    /// Those that need not be tried any more.
-    spent: HashSet<Arc<str>>,
+    /// In the usual case: what is written if the target has no object, without asking the sources first.
+    fast_path: Option<Arc<Relay>>,
+    /// Sources that are not tried any more.
+    excluded: HashSet<Arc<str>>,
     failures: Vec<Failure>,
 }
 
 impl<'a> Attempt<'a> {
-    /// Looks at the target; the first source of a small blob is opened meanwhile.
-    pub(super) async fn begin(means: &'a Means, job: &'a Job) -> Result<Self, CopyError> {
-        let quick = means.quick(job);
+    /// Checks the target. If the blob is small, its first source is opened at the same time.
+    pub(super) async fn begin(copier: &'a Copier, job: &'a Job) -> Result<Self, CopyError> {
+        let fast_path = copier.fast_path(job);
         let ahead = async {
-            if let Some(relay) = quick.as_ref().filter(|_| means.opens_ahead(job)) {
+            if let Some(relay) = fast_path.as_ref().filter(|_| copier.opens_ahead(job)) {
                 relay.open_ahead().await;
             }
         };
-        let (there, ()) = tokio::join!(means.target.store.head(&job.blob.key), ahead);
+        let (existing, ()) = tokio::join!(copier.target.store.head(&job.blob.key), ahead);
         Ok(Self {
-            means,
+            copier,
             job,
             size: job.size,
-            there: there.map_err(|error| CopyError::target(&means.target, error))?,
+            existing: existing.map_err(|error| CopyError::target(&copier.target, error))?,
             unreadable: None,
-            quick,
-            spent: HashSet::new(),
+            fast_path,
+            excluded: HashSet::new(),
             failures: Vec::new(),
         })
     }
 
     pub(super) async fn run(&mut self) -> Result<Outcome, CopyError> {
         if self.job.blob.digest == Digest::EMPTY {
-            return self.put_nothing().await;
+            return self.put_empty().await;
         }
-        let local = match &self.means.local {
+        let local = match &self.copier.local {
             Some(local) => local.find(&self.job.blob.digest).await,
             None => None,
         };
-        if let Some(there) = self.there.clone()
-            && self.is_right(&there, local.as_ref().map(Source::size)).await?
+        if let Some(existing) = self.existing.clone()
+            && self.is_right(&existing, local.as_ref().map(Source::size)).await?
         {
             return Ok(Outcome::AlreadyThere);
         }
@@ -74,7 +74,7 @@ impl<'a> Attempt<'a> {
         {
             return Ok(outcome);
         }
-        if let Some(outcome) = self.try_quick().await? {
+        if let Some(outcome) = self.try_fast_path().await? {
             return Ok(outcome);
         }
         match self.try_sources().await? {
@@ -83,96 +83,97 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// No other blob has no bytes, and this one needs no source.
-    async fn put_nothing(&mut self) -> Result<Outcome, CopyError> {
-        if self.there.as_ref().is_some_and(|there| there.size == 0) {
+    /// The empty blob is the only one without bytes, and needs no source.
+    async fn put_empty(&mut self) -> Result<Outcome, CopyError> {
+        if self.existing.as_ref().is_some_and(|existing| existing.size == 0) {
             return Ok(Outcome::AlreadyThere);
         }
-        self.means.put_nothing(self.job).await?;
+        self.copier.put_empty(self.job).await?;
         Ok(self.copied(None, 0))
     }
 
-    /// Whether what lies at the target is the blob; `proven` is its size where it is known by the digest.
+    /// Whether the object at the target is the blob. `proven` is the blob's size, if a verified copy says it.
     ///
-    /// The size of what lies there says so only where everybody who knows one says the same. A client's
-    /// word alone would keep a wrong object from being replaced, or have a right one written anew; so
-    /// where any two disagree, where nobody says a size, and where the job asks for it, the bytes decide.
-    async fn is_right(&mut self, there: &Meta, proven: Option<u64>) -> Result<bool, CopyError> {
+    /// The object's size decides only if everybody who states a size states the same. A client's statement
+    /// alone is not enough: it could keep a wrong object from being replaced, or cause a right one to be
+    /// written again. If any two disagree, if nobody states a size, or if the job demands it, the object is
+    /// read and hashed.
+    async fn is_right(&mut self, existing: &Meta, proven: Option<u64>) -> Result<bool, CopyError> {
         let agreed = match proven {
-            Some(size) if size != there.size => return Ok(false),
+            Some(size) if size != existing.size => return Ok(false),
             _ if self.job.must_read() => false,
             Some(_) => true,
-            None => self.agreed(there.size).await,
+            None => self.size_is_agreed(existing.size).await,
         };
-        if agreed && !self.means.must_prove(self.job).await? {
+        if agreed && !self.copier.must_prove(self.job).await? {
             return Ok(true);
         }
-        let target = &self.means.target;
-        match self.means.read(&*target.store, self.job, there.size).await {
+        let target = &self.copier.target;
+        match self.copier.read(&*target.store, self.job, existing.size).await {
             Ok(Read::Right(_)) => return Ok(true),
             Ok(Read::Wrong) => {}
-            Ok(Read::Gone) => self.there = None,
-            // Such an object is lost to readers too, and verified bytes may take its place.
+            Ok(Read::Gone) => self.existing = None,
+            // Readers cannot use such an object either, so verified bytes may replace it.
             Ok(Read::Broken(error)) | Err(error) => self.unreadable = Some(error),
         }
         Ok(false)
     }
 
-    /// Whether somebody says a size, and all who do say this one: the job, if it does, and every other zone
-    /// that has the blob. One that does not answer could not give the blob now either; the next job asks it again.
-    async fn agreed(&self, size: u64) -> bool {
+    /// Whether somebody states a size, and all who do state this one: the job, and every other zone that has the
+    /// blob. A zone that does not answer is left out: it could not give the blob now either.
+    async fn size_is_agreed(&self, size: u64) -> bool {
         if self.size.is_some_and(|said| said != size) {
             return false;
         }
-        let others = self.means.sources(self.job).into_iter();
-        let heads = others.filter(|zone| zone.unusable.is_none() && !self.means.is_out_of_use(zone));
+        let others = self.copier.sources(self.job).into_iter();
+        let heads = others.filter(|zone| zone.unusable.is_none() && !self.copier.is_out_of_use(zone));
         let said = join_all(heads.map(|zone| zone.store.head(&self.job.blob.key))).await;
         let mut others = said.iter().flatten().flatten().map(|other| other.size).peekable();
         (self.size.is_some() || others.peek().is_some()) && others.all(|other| other == size)
     }
 
-    fn note(&mut self, from: &Arc<str>, error: Error) {
+    fn record_failure(&mut self, from: &Arc<str>, error: Error) {
         warn!(zone = %from, digest = %self.job.blob.digest, %error, "no copy from this zone");
         self.failures.push(Failure { zone: Arc::clone(from), error });
     }
 
-    /// A source that gave other bytes than the blob's.
-    pub(super) fn spend(&mut self, zone: &Arc<str>, error: Error) {
-        self.spent.insert(Arc::clone(zone));
-        self.note(zone, error);
+    /// Excludes a source that failed, or whose bytes are not the blob.
+    pub(super) fn exclude(&mut self, zone: &Arc<str>, error: Error) {
+        self.excluded.insert(Arc::clone(zone));
+        self.record_failure(zone, error);
     }
 
-    /// The first try of nearly every job: the size is known and right, the best source has it, nothing
-    /// lies at the target. If that is not so, all are asked, but for those that failed.
-    async fn try_quick(&mut self) -> Result<Option<Outcome>, CopyError> {
-        let Some(relay) = self.quick.take().filter(|_| self.there.is_none()) else { return Ok(None) };
+    /// The usual case: the stated size is right, the best source has the blob, and the target has no object.
+    /// Otherwise all sources are asked, except those that failed here.
+    async fn try_fast_path(&mut self) -> Result<Option<Outcome>, CopyError> {
+        let Some(relay) = self.fast_path.take().filter(|_| self.existing.is_none()) else { return Ok(None) };
         match self.put(&relay).await? {
             Ok(outcome) => Ok(Some(outcome)),
-            // Nobody has it in this size.
-            Err(_) if relay.is_blameless() => Ok(None),
-            Err(error) => self.after(&relay, error).await,
+            // No source has the blob in this size.
+            Err(_) if relay.is_untouched() => Ok(None),
+            Err(error) => self.attribute_failure(&relay, error).await,
         }
     }
 
-    /// Copies what is at hand; that is known to be right.
+    /// Copies from the local source, whose bytes are verified.
     async fn try_local(&mut self, source: Source) -> Result<Option<Outcome>, CopyError> {
         let size = source.size();
         self.size = Some(size);
-        let first = Origin { name: LOCAL.into(), way: Way::Source(source) };
-        let others = self.means.sources(self.job);
+        let first = Origin { name: LOCAL.into(), access: Access::Source(source) };
+        let others = self.copier.sources(self.job);
         self.try_origins(std::iter::once(first).chain(relay::origins(&others)).collect(), size).await
     }
 
-    /// Asks every source what it has. Those whose size is not the one that was said come last.
+    /// Asks every source what it has. Sources with another size than the stated one come last.
     async fn try_sources(&mut self) -> Result<Option<Outcome>, CopyError> {
-        let sources = self.means.sources(self.job);
+        let sources = self.copier.sources(self.job);
         let mut doubtful = Vec::new();
         for (at, zone) in sources.iter().enumerate() {
-            if self.spent.contains(&zone.name) {
+            if self.excluded.contains(&zone.name) {
                 continue;
             }
             if let Some(reason) = &zone.unusable {
-                // It may have it; known since the start, so no news for the log.
+                // It may have the blob. Not logged: it has been unusable since the start.
                 let error = Error::new(Kind::Invalid, format!("unusable: {reason}"));
                 self.failures.push(Failure { zone: Arc::clone(&zone.name), error });
                 continue;
@@ -187,7 +188,7 @@ impl<'a> Attempt<'a> {
                         return Ok(Some(outcome));
                     }
                 }
-                Err(error) => self.note(&zone.name, error),
+                Err(error) => self.record_failure(&zone.name, error),
             }
         }
         for (zone, size) in doubtful {
@@ -198,12 +199,12 @@ impl<'a> Attempt<'a> {
         Ok(None)
     }
 
-    /// Copies from the first of these zones, going on in the others where it breaks off; `None` if
-    /// they are to blame.
+    /// Copies from the first of these zones, and goes on with the others where it breaks off. `None`: the
+    /// sources failed.
     async fn try_zones(&mut self, zones: &[&Zone], size: u64) -> Result<Option<Outcome>, CopyError> {
         if let Some(zone) = zones.first()
-            && !self.spent.contains(&zone.name)
-            && let Some(outcome) = self.within(zone, size).await?
+            && !self.excluded.contains(&zone.name)
+            && let Some(outcome) = self.copy_server_side(zone, size).await?
         {
             return Ok(Some(outcome));
         }
@@ -215,68 +216,68 @@ impl<'a> Attempt<'a> {
         mut origins: Vec<Origin>,
         size: u64,
     ) -> Result<Option<Outcome>, CopyError> {
-        origins.retain(|origin| !self.spent.contains(&origin.name));
+        origins.retain(|origin| !self.excluded.contains(&origin.name));
         if origins.is_empty() {
             return Ok(None);
         }
-        let relay = self.means.relay(self.job, size, origins);
+        let relay = self.copier.relay(self.job, size, origins);
         match self.put(&relay).await? {
             Ok(outcome) => Ok(Some(outcome)),
-            Err(error) => self.after(&relay, error).await,
+            Err(error) => self.attribute_failure(&relay, error).await,
         }
     }
 
-    /// Finds out who is to blame for a `put` that its sources failed.
-    async fn after(&mut self, relay: &Relay, error: Error) -> Result<Option<Outcome>, CopyError> {
-        let (records, size) = (relay.take(), relay.size());
+    /// Finds out which source caused a `put` to fail.
+    async fn attribute_failure(&mut self, relay: &Relay, error: Error) -> Result<Option<Outcome>, CopyError> {
+        let (records, size) = (relay.take_records(), relay.size());
         let several = records.iter().filter(|(_, record)| record.took_part()).count() > 1;
         if error.kind() == Kind::Corrupt && several {
-            // One of them lied, nobody knows which: each alone, then.
+            // One of them gave wrong bytes, and it is not known which: each is tried alone.
             for (origin, _) in records.into_iter().filter(|(_, record)| record.took_part()) {
-                let relay = self.means.relay(self.job, size, vec![origin]);
+                let relay = self.copier.relay(self.job, size, vec![origin]);
                 match self.put(&relay).await? {
                     Ok(outcome) => return Ok(Some(outcome)),
-                    Err(error) => self.blame(relay.take(), error),
+                    Err(error) => self.exclude_failed(relay.take_records(), error),
                 }
             }
             return Ok(None);
         }
-        self.blame(records, error);
+        self.exclude_failed(records, error);
         Ok(None)
     }
 
-    /// Keeps who failed, or gave what is wrong; they are not tried again.
-    fn blame(&mut self, records: Vec<(Origin, Record)>, error: Error) {
-        let mut unsaid = Some(error);
+    /// Excludes the sources that failed or gave wrong bytes.
+    fn exclude_failed(&mut self, records: Vec<(Origin, Record)>, error: Error) {
+        let mut overall = Some(error);
         let first = records.first().map(|(origin, _)| Arc::clone(&origin.name));
         for (origin, record) in records {
             let error = match record.error {
                 Some(error) => error,
-                // What the whole died of is the word on who gave the bytes.
-                None if record.took_part() => match unsaid.take() {
+                // The error of the whole copy is attributed to the source that gave the bytes.
+                None if record.took_part() => match overall.take() {
                     Some(error) => error,
                     None => continue,
                 },
                 None => continue,
             };
-            self.spend(&origin.name, error);
+            self.exclude(&origin.name, error);
         }
-        if let (Some(error), Some(first), true) = (unsaid, first, self.failures.is_empty()) {
-            self.spend(&first, error);
+        if let (Some(error), Some(first), true) = (overall, first, self.failures.is_empty()) {
+            self.exclude(&first, error);
         }
     }
 
-    /// One `put` out of these; the inner error is theirs.
+    /// One `put` from this relay. The inner error is caused by the sources, the outer one by the target.
     async fn put(&self, relay: &Arc<Relay>) -> Result<Result<Outcome, Error>, CopyError> {
-        let Means { target, pace, bounds, .. } = self.means;
+        let Copier { target, throttle, bounds, .. } = self.copier;
         let (blob, size) = (&self.job.blob, relay.size());
-        let _room = pace.room(size).await;
+        let _reservation = throttle.reserve(size).await;
         let source = relay.source(blob.digest);
-        let deadline = bounds.deadline(size, pace.slowest(bounds.slowest));
+        let deadline = bounds.deadline(size, throttle.min_rate(bounds.slowest));
         let error = match timeout(deadline, target.store.put(&blob.key, &source)).await {
-            Ok(Ok(())) => return Ok(Ok(self.copied(relay.giver(), size))),
+            Ok(Ok(())) => return Ok(Ok(self.copied(relay.main_origin(), size))),
             Ok(Err(error)) => error,
-            // Either end may be the slow one; another source tells.
+            // Source or target may be the slow one; a try with another source will tell.
             Err(_) => {
                 let late = format!("copy {}: not done in {} s", blob.key, deadline.as_secs());
                 Error::new(Kind::Source, late)
@@ -284,36 +285,38 @@ impl<'a> Attempt<'a> {
         };
         match error.kind() {
             Kind::Source => Ok(Err(error)),
-            // What the store itself refuses was right when it left here.
+            // If the store itself refuses the bytes, they were right when they left here.
             Kind::Corrupt if error.code().is_none() => Ok(Err(error)),
             _ => Err(CopyError::target(target, error)),
         }
     }
 
-    /// The outcome of a copy; what was replaced is shouted, as somebody may have been served it.
+    /// The outcome of a copy. If an object was replaced, that is logged: clients may have read it.
     pub(super) fn copied(&self, from: Option<Arc<str>>, bytes: u64) -> Outcome {
-        if let Some(there) = &self.there {
+        if let Some(existing) = &self.existing {
             warn!(
-                zone = %self.means.target.name, digest = %self.job.blob.digest, size = there.size, right_size = bytes,
+                zone = %self.copier.target.name, digest = %self.job.blob.digest, size = existing.size, right_size = bytes,
                 "a wrong object was replaced"
             );
         }
-        Outcome::Copied { from, bytes, replaced: self.there.is_some() }
+        Outcome::Copied { from, bytes, replaced: self.existing.is_some() }
     }
 
-    /// No source gave it. Wrong bytes at the target stay, and are told of: nobody knows whether they are
-    /// all that is left.
+    /// The error if no source gave the blob. A wrong object at the target stays and is reported: it may be all
+    /// that is left of the blob.
     fn failed(&mut self) -> CopyError {
         let mut error = CopyError::sources(std::mem::take(&mut self.failures));
-        let target = &self.means.target;
-        let there = match self.unreadable.take() {
-            // It may be the blob.
+        let target = &self.copier.target;
+        let wrong = match self.unreadable.take() {
+            // The unreadable object may be the blob.
             Some(unread) if error.fault == Fault::Nowhere => return CopyError::target(target, unread),
             Some(unread) => unread,
-            None if self.there.is_none() => return error,
-            None => Error::new(Kind::Corrupt, "the object there is not the blob, and stays as it is"),
+            None if self.existing.is_none() => return error,
+            None => {
+                Error::new(Kind::Corrupt, "the object at the target is not the blob, and is left as it is")
+            }
         };
-        error.failures.push(Failure { zone: Arc::clone(&target.name), error: there });
+        error.failures.push(Failure { zone: Arc::clone(&target.name), error: wrong });
         error
     }
 }

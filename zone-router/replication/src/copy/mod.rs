@@ -1,10 +1,10 @@
 //! One copy of one blob into one zone.
 
 mod attempt;
-mod means;
+mod copier;
 mod missing;
 mod relay;
-mod within;
+mod server_side;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,65 +13,67 @@ use std::time::Duration;
 use backends::{Error, Kind};
 use zone_router::Zone;
 
-pub(super) use means::Means;
-pub(super) use within::Within;
+use super::authority::AuthorityError;
 
-/// How a job ends.
+pub(super) use copier::Copier;
+pub(super) use server_side::ServerSideCopy;
+
+/// How a try of a job ends.
 #[derive(Debug)]
-pub(super) enum End {
-    /// Well.
+pub(super) enum JobEnd {
+    /// Successfully.
     Done(Outcome),
-    /// Nobody can do it, and why: until it is added again.
+    /// Nobody can do it, and why: it is set aside until it is added again.
     Parked(String),
-    /// Not yet.
+    /// It is tried again.
     Failed(CopyError),
 }
 
-/// How a job ended well.
+/// How a job ended successfully.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The target had it.
+    /// The target had the blob already.
     AlreadyThere,
-    /// It was written and verified.
+    /// The blob was written and verified.
     Copied {
-        /// Where it was read, or the most of it; none for the zero-byte blob.
+        /// The source that gave most of the bytes; `None` for the empty blob.
         from: Option<Arc<str>>,
-        /// Its size.
+        /// Its size in bytes.
         bytes: u64,
-        /// Whether something else lay at its key.
+        /// Whether it replaced a wrong object.
         replaced: bool,
     },
-    /// The registry has no such blob any more.
+    /// The registry no longer has the blob.
     Withdrawn,
 }
 
-/// Whose fault a failed copy is.
+/// Which side caused a copy to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The target zone did not answer or did not take it.
+    /// The target zone did not answer, or refused the blob.
     Target,
-    /// No zone that has it, or might have it, could give it.
+    /// No zone that has the blob, or may have it, could return it.
     Sources,
-    /// Every zone answered, and none has it.
+    /// Every zone answered, and none has the blob.
     Nowhere,
-    /// The registry could not be asked, or not be told.
+    /// The registry could not be asked, or could not be told.
     Registry,
 }
 
-/// What one zone did wrong.
+/// The failure of one zone.
 #[derive(Debug)]
 pub struct Failure {
     /// The zone.
     pub zone: Arc<str>,
-    /// What it said.
+    /// Its error.
     pub error: Error,
 }
 
 impl Failure {
-    /// Whether it says something about the zone's health.
+    /// Whether it counts against the zone's health.
     #[must_use]
     pub fn counts(&self) -> bool {
-        // A source's own error is wrapped as `Source` on its way through the target's `put`.
+        // The target's `put` wraps an error of its source as `Source`.
         self.error.counts_against_store() || self.error.kind() == Kind::Source
     }
 }
@@ -79,12 +81,12 @@ impl Failure {
 /// A copy that failed.
 #[derive(Debug)]
 pub struct CopyError {
-    /// Whose fault.
+    /// Which side failed.
     pub fault: Fault,
-    /// What went wrong where, in order.
+    /// The failures of zones, in order.
     pub failures: Vec<Failure>,
-    /// What the registry said, where it is its fault.
-    pub registry: Option<String>,
+    /// The error of the registry, if it failed.
+    pub registry: Option<AuthorityError>,
 }
 
 impl CopyError {
@@ -98,11 +100,11 @@ impl CopyError {
         Self { fault, failures, registry: None }
     }
 
-    fn registry(why: String) -> Self {
-        Self { fault: Fault::Registry, failures: Vec::new(), registry: Some(why) }
+    fn registry(error: AuthorityError) -> Self {
+        Self { fault: Fault::Registry, failures: Vec::new(), registry: Some(error) }
     }
 
-    /// Whether the next job would find the same: the target refuses us or does not serve.
+    /// Whether the next job would fail in the same way: the target denies access or does not serve.
     #[must_use]
     pub fn is_target_down(&self) -> bool {
         self.fault == Fault::Target
@@ -114,7 +116,7 @@ impl CopyError {
             })
     }
 
-    /// The longest wait that anyone asked for.
+    /// The longest wait that a store asked for.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         let asked = self.failures.iter().filter_map(|failure| match failure.error.kind() {
@@ -133,8 +135,8 @@ impl fmt::Display for CopyError {
             Fault::Nowhere => "no zone has it",
             Fault::Registry => "registry",
         })?;
-        if let Some(why) = &self.registry {
-            write!(f, ": {why}")?;
+        if let Some(error) = &self.registry {
+            write!(f, ": {error}")?;
         }
         for Failure { zone, error } in &self.failures {
             write!(f, "; {zone}: {error}")?;

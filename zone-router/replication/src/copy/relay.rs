@@ -1,4 +1,4 @@
-//! One blob's bytes out of several places that have it: where one breaks off, the next goes on.
+//! One blob's bytes out of several origins: where one breaks off, the next goes on.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,100 +11,101 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{sleep, timeout};
 use zone_router::Zone;
 
-use super::super::pace::Pace;
+use super::super::throttle::Throttle;
 
-/// How often a place may fail, …
-const FAILURES: u8 = 2;
+/// How often an origin may fail before it is not asked any more.
+const FAILURES_MAX: u8 = 2;
 
-/// … unless it has given so many bytes since: a large blob over a line that breaks now and then.
-const FORGIVEN: u64 = 16 << 20;
+/// After so many bytes without a failure, earlier failures of an origin are forgotten, so that a large blob can
+/// be read over a connection that breaks now and then.
+const FAILURES_FORGOTTEN_AFTER: u64 = 16 << 20;
 
-/// Before a place that failed is asked again.
+/// The pause before an origin that failed is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Where a blob may be read.
+/// A place where a blob may be read.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
     pub(super) name: Arc<str>,
-    pub(super) way: Way,
+    pub(super) access: Access,
 }
 
-/// How it is read there.
+/// How a blob is read from an origin.
 #[derive(Debug, Clone)]
-pub(super) enum Way {
-    /// An object under the blob's key.
+pub(super) enum Access {
+    /// As an object under the blob's key.
     Object(Arc<dyn Store>),
-    /// Anything else that opens.
+    /// From any other source.
     Source(Source),
 }
 
-/// Zones as places to read; those that are unusable are none.
+/// The usable ones of these zones as origins.
 pub(super) fn origins<'a>(zones: &'a [&Zone]) -> impl Iterator<Item = Origin> + 'a {
     zones
         .iter()
         .filter(|zone| zone.unusable.is_none())
-        .map(|zone| Origin { name: Arc::clone(&zone.name), way: Way::Object(Arc::clone(&zone.store)) })
+        .map(|zone| Origin { name: Arc::clone(&zone.name), access: Access::Object(Arc::clone(&zone.store)) })
 }
 
-/// What became of a place.
+/// What happened with one origin.
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    /// Failures that count.
+    /// Failures that are not forgotten.
     failed: u8,
-    /// Bytes that it gave since it last failed.
-    since: u64,
-    /// Bytes that it gave.
-    gave: u64,
-    /// What it said last when it failed.
+    /// Bytes read since its last failure.
+    since_failure: u64,
+    /// All bytes read.
+    bytes: u64,
+    /// Its last error.
     pub(super) error: Option<Error>,
-    /// It has no such object, or another one: no failure, and not asked again.
+    /// It has no such object, or one of another size: that is no failure, but it is not asked again.
     absent: bool,
 }
 
 impl Record {
-    /// Whether any of its bytes were taken.
+    /// Whether any of its bytes were used.
     pub(super) fn took_part(&self) -> bool {
-        self.gave > 0
+        self.bytes > 0
     }
 }
 
-/// The places and what became of each.
+/// The origins of one blob, and what happened with each.
 pub(super) struct Relay {
     key: Key,
     size: u64,
     stall: Duration,
-    pace: Arc<Pace>,
+    throttle: Arc<Throttle>,
     origins: Vec<Origin>,
     records: Mutex<Vec<Record>>,
-    /// The whole, opened ahead of whoever reads it.
+    /// The whole blob, opened before it is read.
     opened: Mutex<Option<(usize, ByteStream)>>,
 }
 
 impl Relay {
-    /// The blob of `size` bytes under `key`, from the first of `origins` that gives it. A place
-    /// that gives nothing for `stall` in the middle of a body has broken off.
+    /// The blob of `size` bytes under `key`, from the first of `origins` that returns it. An origin that sends
+    /// nothing for `stall` in the middle of a body counts as broken off.
     pub(super) fn new(
         key: Key,
         size: u64,
         origins: Vec<Origin>,
-        pace: Arc<Pace>,
+        throttle: Arc<Throttle>,
         stall: Duration,
     ) -> Arc<Self> {
         let records = Mutex::new(origins.iter().map(|_| Record::default()).collect());
-        Arc::new(Self { key, size, stall, pace, origins, records, opened: Mutex::default() })
+        Arc::new(Self { key, size, stall, throttle, origins, records, opened: Mutex::default() })
     }
 
-    /// The blob's size, bytes.
+    /// The blob's size in bytes.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// What a `put` reads.
+    /// The source that a `put` reads.
     pub(super) fn source(self: &Arc<Self>, digest: Digest) -> Source {
         Source::new(self.size, digest, Arc::new(Opener(Arc::clone(self))))
     }
 
-    /// Opens the whole ahead of the `put` that reads it; what fails here is tried again there.
+    /// Opens the whole blob before the `put` that reads it. If this fails, the `put` opens it again.
     pub(super) async fn open_ahead(&self) {
         let opened = self.open(0..self.size).await.ok();
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = opened;
@@ -115,56 +116,56 @@ impl Relay {
         whole.then(|| self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()).flatten()
     }
 
-    /// Whether no place failed, or gave a byte.
-    pub(super) fn is_blameless(&self) -> bool {
+    /// Whether no origin failed, and none returned a byte.
+    pub(super) fn is_untouched(&self) -> bool {
         self.records().iter().all(|record| record.error.is_none() && !record.took_part())
     }
 
-    /// What became of each place so far, in their order.
-    pub(super) fn take(&self) -> Vec<(Origin, Record)> {
+    /// Takes the record of each origin, in their order.
+    pub(super) fn take_records(&self) -> Vec<(Origin, Record)> {
         let records = std::mem::take(&mut *self.records());
         self.origins.iter().cloned().zip(records).collect()
     }
 
-    /// The place that gave the most, if any gave anything.
-    pub(super) fn giver(&self) -> Option<Arc<str>> {
+    /// The origin of most of the bytes, if any were read.
+    pub(super) fn main_origin(&self) -> Option<Arc<str>> {
         let records = self.records();
-        let givers = records.iter().zip(&self.origins).filter(|(record, _)| record.took_part());
-        givers.max_by_key(|(record, _)| record.gave).map(|(_, origin)| Arc::clone(&origin.name))
+        let used = records.iter().zip(&self.origins).filter(|(record, _)| record.took_part());
+        used.max_by_key(|(record, _)| record.bytes).map(|(_, origin)| Arc::clone(&origin.name))
     }
 
     fn records(&self) -> MutexGuard<'_, Vec<Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place to ask next: of those that failed least, the first; and whether it is asked again.
+    /// The origin to ask next, and whether it was asked before: the first of those with the fewest failures.
     fn choose(&self) -> Option<(usize, bool)> {
         let records = self.records();
         let open =
-            records.iter().enumerate().filter(|(_, record)| !record.absent && record.failed < FAILURES);
+            records.iter().enumerate().filter(|(_, record)| !record.absent && record.failed < FAILURES_MAX);
         open.min_by_key(|(at, record)| (record.failed, *at)).map(|(at, record)| (at, record.failed > 0))
     }
 
-    fn gave(&self, at: usize, bytes: u64) {
+    fn record_bytes(&self, at: usize, bytes: u64) {
         if let Some(record) = self.records().get_mut(at) {
-            record.gave += bytes;
-            record.since += bytes;
-            if record.since >= FORGIVEN {
+            record.bytes += bytes;
+            record.since_failure += bytes;
+            if record.since_failure >= FAILURES_FORGOTTEN_AFTER {
                 record.failed = 0;
             }
         }
     }
 
-    fn failed(&self, at: usize, error: Error) {
+    fn record_failure(&self, at: usize, error: Error) {
         tracing::info!(from = &*self.origins[at].name, key = %self.key, %error, "a source of a copy breaks off");
         if let Some(record) = self.records().get_mut(at) {
             record.failed += 1;
-            record.since = 0;
+            record.since_failure = 0;
             record.error = Some(error);
         }
     }
 
-    /// Opens what is left of a part at the next place that gives it.
+    /// Opens the rest of a part at the next origin that returns it.
     async fn open(&self, range: Range<u64>) -> Result<(usize, ByteStream), Error> {
         while let Some((at, again)) = self.choose() {
             if again {
@@ -177,17 +178,17 @@ impl Relay {
                         record.absent = true;
                     }
                 }
-                Err(error) => self.failed(at, error),
+                Err(error) => self.record_failure(at, error),
             }
         }
         Err(Error::new(Kind::Unavailable, format!("read {}: no source goes on", self.key)))
     }
 
     async fn open_at(&self, at: usize, range: Range<u64>) -> Result<Option<ByteStream>, Error> {
-        match &self.origins[at].way {
-            Way::Source(source) => source.open(range).await.map(Some),
-            Way::Object(store) => match store.get(&self.key, Some(range)).await? {
-                // One that does not say how long it is may be it: the digest proves it.
+        match &self.origins[at].access {
+            Access::Source(source) => source.open(range).await.map(Some),
+            Access::Object(store) => match store.get(&self.key, Some(range)).await? {
+                // An object without a stated size may be the blob: the digest decides.
                 Some(object) if object.size.is_none_or(|size| size == self.size) => Ok(Some(object.body)),
                 _ => Ok(None),
             },
@@ -220,9 +221,9 @@ impl Open for Opener {
 struct Part {
     relay: Arc<Relay>,
     left: Range<u64>,
-    /// Where it is read from now.
+    /// The origin that it is being read from.
     from: Option<(usize, ByteStream)>,
-    /// Bytes that came and have not gone on.
+    /// Bytes that were read and not passed on yet.
     rest: Bytes,
 }
 
@@ -234,10 +235,10 @@ impl Part {
             }
             self.rest = self.read().await?;
         }
-        Ok(Some(self.relay.pace.pass(&mut self.rest).await))
+        Ok(Some(self.relay.throttle.pass(&mut self.rest).await))
     }
 
-    /// The next bytes, from wherever they come.
+    /// The next bytes, from any origin.
     async fn read(&mut self) -> Result<Bytes, Error> {
         loop {
             let (at, body) = match &mut self.from {
@@ -254,14 +255,14 @@ impl Part {
                 Ok(Some(Ok(bytes))) if bytes.is_empty() => continue,
                 Ok(Some(Ok(bytes))) => {
                     self.left.start = self.left.end.min(self.left.start + bytes.len() as u64);
-                    self.relay.gave(at, bytes.len() as u64);
+                    self.relay.record_bytes(at, bytes.len() as u64);
                     return Ok(bytes);
                 }
                 Ok(Some(Err(error))) => error,
                 Ok(None) => Error::new(Kind::Unavailable, format!("read {}: ended early", self.relay.key)),
                 Err(_) => Error::new(Kind::Timeout, format!("read {}: the body stalls", self.relay.key)),
             };
-            self.relay.failed(at, error);
+            self.relay.record_failure(at, error);
             self.from = None;
         }
     }

@@ -1,4 +1,4 @@
-//! Why the journal could not do what it was asked.
+//! Why a call of the journal failed.
 
 use std::io;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use postgres_connection::PostgresError;
 
-/// Why the journal could not do what it was asked. Holds no password.
+/// Why a call of the journal failed. Contains no password.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
-    /// The file cannot be made or reached.
+    /// The file cannot be created or opened.
     #[error("journal {place}: {source}")]
     File {
         /// The journal's file.
         place: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: Arc<io::Error>,
     },
     /// SQLite cannot open the file, or it is not a database.
@@ -22,10 +22,10 @@ pub enum JournalError {
     Open {
         /// The journal's file.
         place: String,
-        /// What SQLite says.
+        /// The error of SQLite.
         source: Arc<rusqlite::Error>,
     },
-    /// A later release wrote it.
+    /// A later release wrote the journal.
     #[error(
         "journal {place}: its schema is version {found}, this release knows {known}: run the release \
          that wrote it, or let that one finish its copies and then remove it"
@@ -35,59 +35,59 @@ pub enum JournalError {
         place: String,
         /// The journal's version.
         found: i64,
-        /// The latest version understood here.
+        /// The latest version that this release knows.
         known: i64,
     },
-    /// A statement or a commit failed, as on a full disk; nothing of the request was kept.
+    /// A statement or a commit failed, for example because the disk is full; nothing of the request was stored.
     #[error("journal: {0}")]
     Sqlite(Arc<rusqlite::Error>),
-    /// PostgreSQL cannot be reached, or not yet again.
+    /// PostgreSQL cannot be reached, or the connection is not ready yet.
     #[error("journal {place}: cannot be reached: {why}")]
     Away {
         /// The database.
         place: String,
-        /// What was said last.
+        /// The last error.
         why: String,
     },
-    /// PostgreSQL said no.
+    /// PostgreSQL refused the login or a statement.
     #[error("journal {place}: {why}")]
     Refused {
         /// The database.
         place: String,
-        /// What it said.
+        /// Its message.
         why: String,
-        /// Whether it says no to who we are or to our tables, which does not pass by itself.
+        /// Whether it refuses the login or our tables, which no retry can mend.
         lasting: bool,
     },
-    /// No answer within the bound; what was asked may yet be kept.
+    /// No answer within this time; what was asked may still be stored.
     #[error("journal: no answer within {} s", .0.as_secs())]
     Late(Duration),
-    /// Jobs were not written within the bound: what is before them takes too long.
+    /// Jobs were not written within the bound, because what was queued before them takes too long.
     #[error(
         "journal: not written within {} s: {waiting} copies wait to be written; the disk or the \
          database is slow, or more is pushed at once than it takes", .bound.as_secs()
     )]
     Slow {
-        /// How long was waited.
+        /// The bound.
         bound: Duration,
-        /// Copies that wait to be written.
+        /// Jobs that wait to be written.
         waiting: usize,
     },
-    /// As many jobs wait to be written as may.
+    /// The queue of jobs that wait to be written is full.
     #[error(
-        "journal: {waiting} copies wait to be written, which is as many as may: too much is pushed at once"
+        "journal: {waiting} copies wait to be written, and the queue is full: too much is pushed at once"
     )]
     Crowded {
-        /// Copies that wait to be written.
+        /// Jobs that wait to be written.
         waiting: usize,
     },
-    /// The journal has ended.
+    /// The journal was closed.
     #[error("journal: closed")]
     Closed,
 }
 
 impl JournalError {
-    /// Whether it stays until somebody mends it, so that a start should fail with it.
+    /// Whether only an operator can mend it, so that the process should not start.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
@@ -102,8 +102,8 @@ impl JournalError {
         }
     }
 
-    /// Whether the journal is merely slow, or asked for too much at once; nothing says that its disk or
-    /// its database fails.
+    /// Whether the journal is merely slow or overloaded. It says nothing about whether its disk or its
+    /// database fails.
     #[must_use]
     pub fn is_slowness(&self) -> bool {
         matches!(self, Self::Late(_) | Self::Slow { .. } | Self::Crowded { .. })

@@ -1,55 +1,58 @@
-//! The durable list of copies still to be made.
+//! The durable list of copies that are still to be made.
 //!
 //! Two engines keep it: an SQLite file for one gateway, and PostgreSQL for several that share the
-//! work. What they promise is the same: an added job is on the disk when [`Journal::add`] returns,
-//! and leaves only when it was done after it was last added.
+//! work. Both promise the same: an added job is on disk when [`Journal::add`] returns, and it leaves
+//! the journal only after it was done since it was last added.
 
-mod bells;
+mod claim_order;
+mod durations;
+mod engine;
 mod error;
-mod fair;
-mod finished;
-mod look;
+mod fair_queue;
+mod inspect;
 mod postgres;
 mod sqlite;
-mod turn;
+mod wake_ups;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use backends::Digest;
-use backends::reason;
+use backends::{Digest, reason};
 use postgres_connection::Database;
 use rustls::ClientConfig;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use durations::{DURATION_BUCKETS, Durations};
 pub use error::JournalError;
-pub use look::{AGES, Ages, JOBS_SHOWN, JobView, Outstanding, Shown, State, TOOK, Took, Which};
+pub use inspect::{AGES, Ages, JOBS_SHOWN, JobQuery, JobSelection, JobView, Outstanding, State};
 pub use postgres::LEASE;
 #[cfg(test)]
-pub(super) use sqlite::Simulated;
+pub(super) use sqlite::{Apply, Simulated};
 
 use super::job::{Job, NewJob};
-use bells::Bells;
-use fair::{Fair, ROWS_PER_TURN};
-use finished::Finished;
+use durations::DurationsByZone;
+use engine::Engine;
+use fair_queue::{FairQueue, ROWS_PER_PERMIT};
 use postgres::Postgres;
 use sqlite::Sqlite;
+use wake_ups::WakeUps;
 
-/// How long jobs wait to be written. Neither a disk that hangs nor what others push must hang a push.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long [`Journal::add`] may take. A push must not hang because a disk hangs, or because of what
+/// others push.
+const ADD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a lane has to do.
+/// What a lane does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// This job, now.
     Job(Job),
-    /// Nothing for so long, unless a bell rings.
+    /// Nothing for this long, unless the lane is woken up.
     Wait(Duration),
 }
 
-/// The jobs of one target zone, counted; those that are parked apart.
+/// The jobs of one target zone, counted; parked jobs are counted apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Count {
     /// The target zone.
@@ -66,14 +69,14 @@ pub struct Count {
     pub attempts: u64,
     /// Why the latest failed try failed.
     pub last_error: Option<String>,
-    /// Jobs set aside.
+    /// Parked jobs.
     pub parked: u64,
-    /// Their bytes, as far as known.
+    /// The bytes of parked jobs, as far as known.
     pub parked_bytes: u64,
 }
 
 impl Count {
-    /// Of a zone without jobs.
+    /// The count of a zone without jobs.
     pub(super) fn none(zone: &Arc<str>) -> Self {
         Self {
             zone: Arc::clone(zone),
@@ -89,232 +92,189 @@ impl Count {
     }
 }
 
-/// A handle on the journal. What keeps it ends with the last handle.
+/// A handle on the journal. The engine stops when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    engine: Engine,
-    bells: Bells,
-    fair: Fair,
-    finished: Finished,
-}
-
-#[derive(Debug, Clone)]
-enum Engine {
-    Sqlite(Sqlite),
-    Postgres(Arc<Postgres>),
+    engine: Arc<dyn Engine>,
+    wake_ups: WakeUps,
+    add_queue: FairQueue,
+    durations: DurationsByZone,
 }
 
 impl Journal {
-    /// Opens the journal in this file, or creates it (mode 0600, its folder must exist).
+    /// Opens the journal in this SQLite file. If the file does not exist, it is created with mode
+    /// 0600; its folder must exist.
     ///
     /// # Errors
-    /// The file cannot be made, is no database, or a later release wrote it.
+    /// The file cannot be created, is not a database, or was written by a later release.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let engine = Engine::Sqlite(Sqlite::open(path)?);
-        Ok(Self::of(engine, Bells::default()))
+        Ok(Self::of(Arc::new(Sqlite::open(path)?), WakeUps::default()))
     }
 
-    /// On a disk that is none: for simulation.
+    /// The journal on a simulated disk.
     #[cfg(test)]
-    pub(super) fn simulated(simulated: sqlite::Simulated) -> Self {
-        Self::of(Engine::Sqlite(Sqlite::simulated(simulated)), Bells::default())
+    pub(super) fn simulated(simulated: Simulated) -> Self {
+        Self::of(Arc::new(Sqlite::simulated(simulated)), WakeUps::default())
     }
 
-    fn of(engine: Engine, bells: Bells) -> Self {
-        Self { engine, bells, fair: Fair::new(), finished: Finished::default() }
+    fn of(engine: Arc<dyn Engine>, wake_ups: WakeUps) -> Self {
+        Self { engine, wake_ups, add_queue: FairQueue::new(), durations: DurationsByZone::default() }
     }
 
-    /// Shares the journal in this database, making its tables if they are not there. A database
-    /// that is away is waited for while everything else goes on. `tls` says whose certificates are
-    /// trusted. Needs a Tokio runtime.
+    /// Shares the journal in this PostgreSQL database, and creates its tables if they do not exist. If
+    /// the database cannot be reached, this succeeds all the same, and calls fail until it can be
+    /// reached. `tls` holds the trusted root certificates. Needs a Tokio runtime.
     ///
     /// # Errors
-    /// What does not mend itself: the database does not let us in or refuses our tables, or a later
-    /// release made them.
+    /// What no retry can mend: the database refuses the login or the tables, or a later release
+    /// created the tables.
     pub async fn connect(database: Database, tls: &ClientConfig) -> Result<Self, JournalError> {
-        let bells = Bells::default();
-        let postgres = Postgres::connect(database, tls, bells.clone()).await?;
-        Ok(Self::of(Engine::Postgres(Arc::new(postgres)), bells))
+        let wake_ups = WakeUps::default();
+        let postgres = Postgres::connect(database, tls, wake_ups.clone()).await?;
+        Ok(Self::of(Arc::new(postgres), wake_ups))
     }
 
-    /// Adds jobs. When it returns, they are on the disk, and whoever works on their zones is told.
-    /// They are written piece by piece, each piece whole or not at all; the repository of the first is
-    /// the one whose turns they take.
+    /// Adds jobs. When it returns, they are on disk, and the lanes of their zones were woken up. Jobs
+    /// are written in several transactions if there are many; the repository of the first job decides
+    /// in whose share of the writes they fall.
     ///
-    /// A job that is there already is made due, parked or not, and merged: the latest key and known
-    /// size hold, but for a size of 0 ([`Job::must_read`]), which stays.
+    /// If a job exists already, it becomes due, parked or not, and the two are merged: the latest key
+    /// and the latest known size replace the earlier ones. A size of 0 ([`Job::must_read`]) is kept.
     ///
     /// # Errors
-    /// A commit failed or was late, or too much is being added; then some may be queued and some not.
+    /// A commit failed or took too long, or too many jobs wait to be written; then some of the jobs may
+    /// be queued and some not.
     pub async fn add(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
-        tokio::time::timeout(PATIENCE, self.add_in_turns(jobs))
+        tokio::time::timeout(ADD_TIMEOUT, self.add_in_parts(jobs))
             .await
-            .map_err(|_| JournalError::Slow { bound: PATIENCE, waiting: self.fair.waiting() })?
+            .map_err(|_| JournalError::Slow { bound: ADD_TIMEOUT, waiting: self.add_queue.waiting() })?
     }
 
-    async fn add_in_turns(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
+    async fn add_in_parts(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
         let repository = jobs.first().and_then(|job| job.repository.clone()).unwrap_or_default();
         let mut left = jobs.len();
         let mut jobs = jobs.into_iter();
         while left > 0 {
-            let rows = left.min(ROWS_PER_TURN);
+            let rows = left.min(ROWS_PER_PERMIT);
             left -= rows;
-            let _turn = self.fair.turn(&repository, rows, left).await?;
-            self.write_jobs(jobs.by_ref().take(rows).collect()).await?;
+            let _permit = self.add_queue.permit(&repository, rows, left).await?;
+            self.add_part(jobs.by_ref().take(rows).collect()).await?;
         }
         Ok(())
     }
 
-    async fn write_jobs(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
+    async fn add_part(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
         let mut zones: Vec<_> = jobs.iter().map(|job| Arc::clone(&job.target)).collect();
-        match &self.engine {
-            Engine::Sqlite(sqlite) => sqlite.add(jobs).await?,
-            Engine::Postgres(postgres) => postgres.add(jobs).await?,
-        }
+        self.engine.add(jobs).await?;
         zones.dedup();
-        zones.iter().for_each(|zone| self.bells.ring(zone));
+        zones.iter().for_each(|zone| self.wake_ups.wake(zone));
         Ok(())
     }
 
-    /// Rings when there may be new work for a zone.
+    /// What is notified when there may be new work for a zone.
     #[must_use]
-    pub fn bell(&self, zone: &Arc<str>) -> Arc<Notify> {
-        self.bells.of(zone)
+    pub fn wake_up(&self, zone: &Arc<str>) -> Arc<Notify> {
+        self.wake_ups.of(zone)
     }
 
-    /// A due job of a zone that is none of `under_way` and not parked, as [turns](turn) have it; `turn` counts
-    /// them. Where the journal is shared, nobody else gets it for [`LEASE`], or as long as
-    /// [`Journal::hold`] is waited for.
+    /// Wakes the lane of a zone up.
+    pub(super) fn wake(&self, zone: &str) {
+        self.wake_ups.wake(zone);
+    }
+
+    /// A due job of a zone that is not parked and not among `under_way`. `claims` counts the claims of
+    /// the caller: it selects whether a small, an old or a failed job comes next
+    /// (`claim_order.rs`). If the journal is shared, nobody else gets the job for [`LEASE`], or for as
+    /// long as [`Journal::renew_until_lost`] is awaited.
     ///
-    /// A job due later than `horizon` from now, the longest wait there is, was written by a clock
-    /// that ran ahead, and counts as due. No wait is longer than `horizon`.
+    /// A job that is due later than `longest_wait` from now was written by a clock that ran ahead, and
+    /// counts as due. No [`Next::Wait`] is longer than `longest_wait`.
     ///
     /// # Errors
-    /// The journal cannot be read, or the lease not be written.
+    /// The journal cannot be read, or the lease cannot be written.
     pub async fn claim(
         &self,
         zone: &Arc<str>,
-        turn: u32,
+        claims: u32,
         under_way: Vec<Digest>,
-        horizon: Duration,
+        longest_wait: Duration,
     ) -> Result<Next, JournalError> {
-        match &self.engine {
-            Engine::Sqlite(sqlite) => sqlite.next(zone, turn, under_way, horizon).await,
-            Engine::Postgres(postgres) => postgres.claim(zone, turn, under_way, horizon).await,
-        }
+        self.engine.claim(zone, claims, under_way, longest_wait).await
     }
 
-    /// A due job of a zone that is none of `under_way`, and whose blob is known to have `at_most` so
-    /// many bytes. Else as [`Journal::claim`].
+    /// As [`Journal::claim`], but only a job whose blob is known to have at most `at_most` bytes.
     ///
     /// # Errors
-    /// The journal cannot be read, or the lease not be written.
+    /// The journal cannot be read, or the lease cannot be written.
     pub async fn claim_small(
         &self,
         zone: &Arc<str>,
         at_most: u64,
         under_way: Vec<Digest>,
-        horizon: Duration,
+        longest_wait: Duration,
     ) -> Result<Next, JournalError> {
-        match &self.engine {
-            Engine::Sqlite(sqlite) => sqlite.next_small(zone, at_most, under_way, horizon).await,
-            Engine::Postgres(postgres) => postgres.claim_small(zone, at_most, under_way, horizon).await,
-        }
+        self.engine.claim_small(zone, at_most, under_way, longest_wait).await
     }
 
-    /// Holds a job that was asked for at `claimed`; returns when somebody else may have it.
-    pub async fn hold(&self, job: &Job, claimed: Instant) {
-        match &self.engine {
-            // Nobody else is there.
-            Engine::Sqlite(_) => std::future::pending().await,
-            Engine::Postgres(postgres) => postgres.hold(job, claimed).await,
-        }
+    /// Renews the lease of a job that was claimed at `claimed`, for as long as it is awaited. Returns
+    /// when somebody else may have the job; never, if the journal is not shared.
+    pub async fn renew_until_lost(&self, job: &Job, claimed: Instant) {
+        self.engine.renew_until_lost(job, claimed).await;
     }
 
-    /// Leaves the claimed jobs of a zone to others, as at the end of a lane.
+    /// Ends the leases of a zone, so that others may claim its jobs at once.
     ///
     /// # Errors
-    /// The commit failed or was late; then they are left when their leases end.
+    /// The commit failed or took too long; the leases then end by themselves after [`LEASE`].
     pub async fn release(&self, zone: &Arc<str>) -> Result<(), JournalError> {
-        match &self.engine {
-            Engine::Sqlite(_) => Ok(()),
-            Engine::Postgres(postgres) => postgres.release(zone).await,
-        }
+        self.engine.release(zone).await
     }
 
-    /// Removes a job, unless it was added again since it was claimed: then it stays due, and a look
-    /// at the target settles it. Nothing happens where somebody else has it by now.
+    /// Removes a job. If it was added again since it was claimed, it stays due, and the next check of
+    /// the target settles it. If somebody else has the job by now, nothing happens.
     ///
     /// # Errors
-    /// The commit failed or was late; the job may still be there, which does no harm.
+    /// The commit failed or took too long; the job may still be there, which does no harm.
     pub async fn done(&self, job: &Job) -> Result<(), JournalError> {
-        let took = match &self.engine {
-            Engine::Sqlite(sqlite) => sqlite.done(job).await?,
-            Engine::Postgres(postgres) => postgres.done(job).await?,
-        };
-        if let Some(took) = took {
-            self.finished.note(&job.target, took);
+        if let Some(duration) = self.engine.done(job).await? {
+            self.durations.note(&job.target, duration);
         }
         Ok(())
     }
 
-    /// Keeps that a job failed, and why, and makes it due again after `delay`; at once if it was
-    /// added again since it was claimed. Nothing happens where somebody else has it by now.
+    /// Records that a job failed, and why, and makes it due again after `delay`. If it was added again
+    /// since it was claimed, it is due at once. If somebody else has the job by now, nothing happens.
     ///
     /// # Errors
-    /// The commit failed or was late; the job then stays due.
+    /// The commit failed or took too long; the job then stays due.
     pub async fn failed(&self, job: &Job, delay: Duration, error: &str) -> Result<(), JournalError> {
-        let error = reason(error);
-        match &self.engine {
-            Engine::Sqlite(sqlite) => sqlite.failed(job, delay, error).await,
-            Engine::Postgres(postgres) => postgres.failed(job, delay, &error).await,
-        }
+        self.engine.failed(job, delay, &reason(error)).await
     }
 
-    /// Sets a job aside, and keeps why and when: nobody claims it until it is added again. It stays
-    /// due if that happened since it was claimed. Nothing happens where somebody else has it by now.
+    /// Parks a job, with the reason and the time: nobody claims it until it is added again. If it was
+    /// added again since it was claimed, it stays due. If somebody else has the job by now, nothing
+    /// happens.
     ///
     /// # Errors
-    /// The commit failed or was late; the job then stays due.
+    /// The commit failed or took too long; the job then stays due.
     pub async fn park(&self, job: &Job, why: &str) -> Result<(), JournalError> {
-        let why = reason(why);
-        match &self.engine {
-            Engine::Sqlite(sqlite) => sqlite.park(job, why).await,
-            Engine::Postgres(postgres) => postgres.park(job, &why).await,
-        }
+        self.engine.park(job, &reason(why)).await
     }
 
-    /// Makes every job of a zone due that is not parked, as when the zone has come back.
+    /// Makes every job of a zone due that is not parked, as when the zone has recovered.
     ///
     /// # Errors
-    /// The commit failed or was late.
-    pub async fn hasten(&self, zone: &Arc<str>) -> Result<(), JournalError> {
-        match &self.engine {
-            Engine::Sqlite(sqlite) => sqlite.hasten(zone).await,
-            Engine::Postgres(postgres) => postgres.hasten(zone).await,
-        }
+    /// The commit failed or took too long.
+    pub async fn make_due(&self, zone: &Arc<str>) -> Result<(), JournalError> {
+        self.engine.make_due(zone).await
     }
 
-    /// The jobs of every zone that has any, by the zones' names.
-    ///
-    /// # Errors
-    /// The journal cannot be read.
-    pub async fn counts(&self) -> Result<Vec<Count>, JournalError> {
-        match &self.engine {
-            Engine::Sqlite(sqlite) => sqlite.counts().await,
-            Engine::Postgres(postgres) => postgres.counts().await,
-        }
-    }
-
-    /// Any change to SQLite's file, for tests that spoil it.
+    /// Runs any change on the writer's connection of SQLite, for tests that disturb it.
     #[cfg(test)]
     pub(super) async fn write(
         &self,
         apply: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<()> + Send + 'static,
     ) -> Result<(), JournalError> {
-        match &self.engine {
-            Engine::Sqlite(sqlite) => sqlite.write(apply).await,
-            Engine::Postgres(_) => panic!("not SQLite"),
-        }
+        self.engine.write_any(Box::new(apply) as Apply).await
     }
 }

@@ -10,11 +10,10 @@ use backends::{Digest, Key, Kind, Source, Store};
 use bytes::Bytes;
 use zone_router::{Blob, Zone};
 
-use super::super::copy::{Means, Within};
-use super::super::pace::Pace;
+use super::super::conformance::{Mode, Scripted, blob, job};
+use super::super::copy::{Copier, ServerSideCopy};
+use super::super::throttle::Throttle;
 use super::super::{Bounds, CopyError, Fault, Limits, Local, Outcome, Verify};
-use super::scripted::{Mode, Scripted};
-use super::{blob, job};
 
 const GOOD: &[u8] = b"the right bytes";
 
@@ -37,7 +36,7 @@ impl Three {
 
     async fn copy_of(&self, blob: Blob, size: Option<u64>) -> Result<Outcome, CopyError> {
         let zones = [self.a.zone("zone-a"), self.b.zone("zone-b"), self.c.zone("zone-c")];
-        means(zones.to_vec()).copy(&job(blob, "zone-b", size)).await
+        copier(zones.to_vec()).copy(&job(blob, "zone-b", size)).await
     }
 
     async fn target_is_good(&self) {
@@ -45,18 +44,18 @@ impl Three {
     }
 }
 
-/// For copies into the second of these zones.
-pub(super) fn means(zones: Vec<Zone>) -> Means {
-    Means {
+/// What copies into the second of these zones.
+pub(super) fn copier(zones: Vec<Zone>) -> Copier {
+    Copier {
         target: zones[1].clone(),
         zones: zones.into(),
         bounds: Bounds::default(),
         verify: Verify::Size,
-        pace: Arc::new(Pace::new(Limits::default())),
+        throttle: Arc::new(Throttle::new(Limits::default())),
         router: None,
         local: None,
         authority: None,
-        within: Within::default(),
+        server_side: ServerSideCopy::default(),
     }
 }
 
@@ -104,7 +103,7 @@ async fn wrong_bytes_are_never_stored() {
     assert!(error.failures[0].counts() && &*error.failures[0].zone == "zone-a");
     assert!(!error.is_target_down());
     assert!(z.b.contents().await.is_empty());
-    // The liar first, the honest one after it.
+    // The zone with wrong bytes is first, the right one second.
     z.c.holds(&z.blob, GOOD);
     assert_eq!(z.copy(Some(15)).await.unwrap(), copied("zone-c"));
     z.target_is_good().await;
@@ -123,21 +122,21 @@ async fn an_object_of_the_wrong_size_is_replaced() {
 
 #[tokio::test]
 async fn a_size_that_a_client_made_up_does_no_harm() {
-    // Nowhere but at the target: read and hashed.
+    // Only the target has it: read and hashed.
     let z = Three::new();
     z.b.holds(&z.blob, GOOD);
     assert_eq!(z.copy(Some(7)).await.unwrap(), Outcome::AlreadyThere);
-    // At a second zone of the same size: not copied again.
+    // A second zone has one of the same size: not copied again.
     z.a.holds(&z.blob, GOOD);
     assert_eq!(z.copy(Some(7)).await.unwrap(), Outcome::AlreadyThere);
-    // Only at a source: copied all the same.
+    // Only a source has it: copied.
     let z = Three::new();
     z.a.holds(&z.blob, GOOD);
     assert_eq!(z.copy(Some(7)).await.unwrap(), copied("zone-a"));
     z.target_is_good().await;
 }
 
-/// Sizes that agree with what a client made up settle nothing where another zone says otherwise.
+/// If another zone has another size, an object of the size that a client stated is read.
 #[tokio::test]
 async fn a_size_that_a_client_made_up_keeps_no_wrong_object() {
     for size in [None, Some(9), Some(15), Some(4711)] {
@@ -146,7 +145,7 @@ async fn a_size_that_a_client_made_up_keeps_no_wrong_object() {
         z.c.holds(&z.blob, GOOD);
         assert_eq!(z.copy(size).await.unwrap(), replaced("zone-c"), "{size:?}");
         z.target_is_good().await;
-        // The same the other way round: what is right is not written anew, nor what is wrong copied.
+        // The same with the zones exchanged: the right object is not written again, and the wrong one not copied.
         let z = Three::new();
         z.b.holds(&z.blob, GOOD);
         z.a.holds(&z.blob, b"cut short");
@@ -156,7 +155,7 @@ async fn a_size_that_a_client_made_up_keeps_no_wrong_object() {
     }
 }
 
-/// Where all who know the size agree, nothing is read; a job that knows none has what is there read.
+/// If all stated sizes agree, nothing is read. If nobody states a size, the object is read.
 #[tokio::test]
 async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
     for (size, a, reads) in [
@@ -173,7 +172,7 @@ async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
         assert_eq!(z.copy(size).await.unwrap(), Outcome::AlreadyThere);
         assert_eq!(z.b.gets.load(Ordering::SeqCst), reads, "{size:?}");
     }
-    // Other bytes of the right size, which a job of a size that no blob has is to find.
+    // Other bytes of the right size, which a job that demands reading must find.
     let z = Three::new();
     z.a.holds(&z.blob, GOOD);
     z.b.holds(&z.blob, b"the wrong bytes");
@@ -181,20 +180,20 @@ async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
     z.target_is_good().await;
 }
 
-/// A job of 0 bytes has what lies there read, whoever knows its size: the cache, or zones that hold the same.
+/// A job of size 0 has the object read, even if the cache or other zones know its size.
 #[tokio::test]
 async fn what_was_found_wrong_is_read_whoever_knows_its_size() {
     let z = Three::new();
     z.a.holds(&z.blob, GOOD);
     z.b.holds(&z.blob, b"the wrong bytes");
-    let mut means = means(vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")]);
-    means.local = Some(Arc::new(AtHand(Source::bytes(Bytes::from_static(GOOD)))));
+    let mut copier = copier(vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")]);
+    copier.local = Some(Arc::new(AtHand(Source::bytes(Bytes::from_static(GOOD)))));
     let found = job(z.blob.clone(), "zone-b", Some(0));
-    assert_eq!(means.copy(&found).await.unwrap(), replaced("the local copy"));
+    assert_eq!(copier.copy(&found).await.unwrap(), replaced("the local copy"));
     assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
     z.target_is_good().await;
-    // Once it is right it is read, and stays.
-    assert_eq!(means.copy(&found).await.unwrap(), Outcome::AlreadyThere);
+    // A right object is read, and stays.
+    assert_eq!(copier.copy(&found).await.unwrap(), Outcome::AlreadyThere);
     assert_eq!((z.b.gets.load(Ordering::SeqCst), z.b.puts.load(Ordering::SeqCst)), (2, 1));
     let z = Three::new();
     z.a.holds(&z.blob, b"");
@@ -211,7 +210,7 @@ async fn what_was_found_wrong_is_read_whoever_knows_its_size() {
     z.target_is_good().await;
 }
 
-/// What breaks off in the middle is lost to readers too.
+/// Readers cannot use an object that breaks off in the middle either.
 #[tokio::test]
 async fn an_object_that_cannot_be_read_is_replaced_or_told_of() {
     let z = Spoiled::new();
@@ -220,12 +219,12 @@ async fn an_object_that_cannot_be_read_is_replaced_or_told_of() {
     let bytes = z.bytes.len() as u64;
     let unsaid = job(z.blob.clone(), "zone-b", Some(0));
     let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes, replaced: true };
-    assert_eq!(z.means().copy(&unsaid).await.unwrap(), replaced);
-    // Where nobody has it, it may be the blob.
+    assert_eq!(z.copier().copy(&unsaid).await.unwrap(), replaced);
+    // If no other zone has the blob, the object may be it.
     z.stores[0].delete(&z.blob.key).await.unwrap();
-    assert_eq!(z.means().copy(&unsaid).await.unwrap_err().fault, Fault::Target);
+    assert_eq!(z.copier().copy(&unsaid).await.unwrap_err().fault, Fault::Target);
     z.faulty[0].always(On::Any, Spoil::Fail(Kind::Unavailable));
-    let error = z.means().copy(&unsaid).await.unwrap_err();
+    let error = z.copier().copy(&unsaid).await.unwrap_err();
     assert_eq!(error.fault, Fault::Sources);
     assert!(error.to_string().contains("zone-b: scripted cut"), "{error}");
 }
@@ -236,7 +235,10 @@ async fn a_damaged_target_without_a_source_is_no_success() {
     z.b.holds(&z.blob, b"cut short");
     let error = z.copy(Some(15)).await.unwrap_err();
     assert_eq!(error.fault, Fault::Nowhere);
-    assert!(error.to_string().contains("zone-b: the object there is not the blob, and stays"), "{error}");
+    assert!(
+        error.to_string().contains("zone-b: the object at the target is not the blob, and is left as it is"),
+        "{error}"
+    );
     z.a.holds(&z.blob, b"wrong bytes of another size");
     assert_eq!(z.copy(None).await.unwrap_err().fault, Fault::Sources);
     assert_eq!(z.b.contents().await.into_values().collect::<Vec<_>>(), [&b"cut short"[..]]);
@@ -283,15 +285,15 @@ async fn an_unusable_source_might_have_had_it() {
     let z = Three::new();
     let zones = [Zone::unusable("zone-a", "no such driver"), z.b.zone("zone-b"), z.c.zone("zone-c")];
     let job = job(z.blob.clone(), "zone-b", Some(15));
-    let means = means(zones.to_vec());
-    let error = means.copy(&job).await.unwrap_err();
+    let copier = copier(zones.to_vec());
+    let error = copier.copy(&job).await.unwrap_err();
     assert_eq!(error.fault, Fault::Sources);
     assert!(error.to_string().contains("zone-a: unusable: no such driver"), "{error}");
     z.c.holds(&z.blob, GOOD);
-    assert_eq!(means.copy(&job).await.unwrap(), copied("zone-c"));
+    assert_eq!(copier.copy(&job).await.unwrap(), copied("zone-c"));
 }
 
-/// Zones a, b and c whose stores spoil what they give, and a blob of some pieces.
+/// Zones a, b and c whose stores return faulty bodies, and a blob of several pieces.
 struct Spoiled {
     stores: [Arc<MemoryStore>; 3],
     faulty: [Arc<Faulty>; 3],
@@ -312,20 +314,20 @@ impl Spoiled {
         zones.iter().for_each(|zone| self.stores[*zone].insert(self.blob.key.clone(), self.bytes.clone()));
     }
 
-    fn means(&self) -> Means {
+    fn copier(&self) -> Copier {
         let zone = |at: usize| {
             let name = ["zone-a", "zone-b", "zone-c"][at];
             Zone::new(name, Arc::clone(&self.faulty[at]) as Arc<dyn Store>)
         };
-        means((0..3).map(zone).collect())
+        copier((0..3).map(zone).collect())
     }
 
     async fn copy(&self) -> Result<Outcome, CopyError> {
-        self.copy_by(&self.means()).await
+        self.copy_by(&self.copier()).await
     }
 
-    async fn copy_by(&self, means: &Means) -> Result<Outcome, CopyError> {
-        means.copy(&job(self.blob.clone(), "zone-b", Some(self.bytes.len() as u64))).await
+    async fn copy_by(&self, copier: &Copier) -> Result<Outcome, CopyError> {
+        copier.copy(&job(self.blob.clone(), "zone-b", Some(self.bytes.len() as u64))).await
     }
 
     fn calls(&self, zone: usize, on: On) -> u64 {
@@ -339,7 +341,7 @@ impl Spoiled {
     }
 }
 
-/// A first try looks at the target and reads; where that finds another size than was said, all are asked.
+/// A first try asks the target and reads from the best source; only if the size differs are all sources asked.
 #[tokio::test]
 async fn a_first_try_asks_as_little_as_it_can() {
     for size in [1000, 1 << 20, 5 << 20] {
@@ -351,14 +353,14 @@ async fn a_first_try_asks_as_little_as_it_can() {
         let calls = [z.calls(0, On::Head), z.calls(0, On::Get), z.calls(1, On::Head), z.calls(1, On::Put)];
         assert_eq!(calls, [0, 1, 1, 1], "{size}");
         assert_eq!((z.calls(2, On::Head), z.calls(2, On::Get)), (0, 0), "{size}");
-        // What is there is not written again.
+        // A blob that the target has is not written again.
         assert_eq!(z.copy().await.unwrap(), Outcome::AlreadyThere);
         assert_eq!(z.calls(1, On::Put), 1);
     }
     let z = Spoiled::new();
     z.hold(&[2]);
     let lie = job(z.blob.clone(), "zone-b", Some(5));
-    z.copied_whole(z.means().copy(&lie).await, "zone-c").await;
+    z.copied_whole(z.copier().copy(&lie).await, "zone-c").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -369,7 +371,7 @@ async fn a_source_that_breaks_off_goes_on_at_the_next_byte() {
     z.copied_whole(z.copy().await, "zone-a").await;
     assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (2, 1), "one put, read in two pieces");
 
-    // It breaks off for good: another goes on.
+    // It breaks off and stays broken: another source goes on.
     for fault in [Spoil::CutAfter(1_000_000), Spoil::StallAfter(1_000_000)] {
         let z = Spoiled::new();
         z.hold(&[0, 2]);
@@ -379,7 +381,7 @@ async fn a_source_that_breaks_off_goes_on_at_the_next_byte() {
         assert_eq!(calls, (1, 1, 1), "{fault:?}");
     }
 
-    // Nobody goes on: a bounded number of tries, and nothing is written.
+    // No source goes on: the number of tries is bounded, and nothing is written.
     let z = Spoiled::new();
     z.hold(&[0, 2]);
     z.faulty[0].always(On::Get, Spoil::CutAfter(100_000));
@@ -401,7 +403,7 @@ async fn a_line_that_breaks_now_and_then_carries_a_large_blob() {
     assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (5, 1));
 }
 
-/// Who goes on after the one that broke off gives wrong bytes: neither is believed, each is asked alone.
+/// The source that goes on after a broken one gives wrong bytes: neither is trusted, and each is tried alone.
 #[tokio::test(start_paused = true)]
 async fn of_several_sources_the_one_that_lied_is_found() {
     for (liar, honest) in [(0, 2), (2, 0)] {
@@ -424,7 +426,7 @@ async fn an_object_of_another_size_never_goes_on() {
     assert_eq!(z.calls(0, On::Get), 2);
 }
 
-/// What a target refuses was right when it left: the source is not to blame, and not asked again.
+/// Bytes that a target refuses were right when they were sent: the source is not blamed, and not asked again.
 #[tokio::test]
 async fn a_digest_that_the_target_refuses_is_the_targets_fault() {
     let z = Three::new();
@@ -452,13 +454,13 @@ impl Local for AtHand {
 async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
     let z = Spoiled::new();
     z.hold(&[0, 2]);
-    let mut means = z.means();
-    means.local = Some(Arc::new(AtHand(Source::bytes(z.bytes.clone()))));
-    z.copied_whole(z.copy_by(&means).await, "the local copy").await;
+    let mut copier = z.copier();
+    copier.local = Some(Arc::new(AtHand(Source::bytes(z.bytes.clone()))));
+    z.copied_whole(z.copy_by(&copier).await, "the local copy").await;
     assert_eq!(z.calls(0, On::Any) + z.calls(2, On::Any), 0, "no zone is asked");
-    // Its size is the right one, whatever a client said.
+    // Its size is right, whatever a client stated.
     let wrong = job(z.blob.clone(), "zone-b", Some(3));
-    assert_eq!(means.copy(&wrong).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(copier.copy(&wrong).await.unwrap(), Outcome::AlreadyThere);
     assert_eq!(z.calls(1, On::Get), 0);
 
     let z = Spoiled::new();
@@ -466,13 +468,13 @@ async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
     let broken = Faulty::new(Arc::new(MemoryStore::new()));
     broken.put(&z.blob.key, &Source::bytes(z.bytes.clone())).await.unwrap();
     broken.always(On::Get, Spoil::CutAfter(1_000_000));
-    let mut means = z.means();
+    let mut copier = z.copier();
     let size = z.bytes.len() as u64;
     let at_hand = Source::object(Arc::new(broken), z.blob.key.clone(), size, z.blob.digest);
-    means.local = Some(Arc::new(AtHand(at_hand)));
-    z.copied_whole(z.copy_by(&means).await, "the local copy").await;
+    copier.local = Some(Arc::new(AtHand(at_hand)));
+    z.copied_whole(z.copy_by(&copier).await, "the local copy").await;
     assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (1, 1));
-    // Another blob is not at hand.
+    // The cache does not have another blob.
     let other = job(blob(b"other"), "zone-b", None);
-    assert_eq!(means.copy(&other).await.unwrap_err().fault, Fault::Nowhere);
+    assert_eq!(copier.copy(&other).await.unwrap_err().fault, Fault::Nowhere);
 }

@@ -1,4 +1,4 @@
-//! The journal under kill -9: a child process adds jobs and says which are acknowledged.
+//! The journal under kill -9: a child process adds jobs and prints which were acknowledged.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
@@ -7,16 +7,15 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::conformance::{LONGEST_WAIT, blob, claim_all, new_job};
 use super::super::{Journal, NewJob};
-use super::journal::{HORIZON, claim_all};
-use super::{blob, new_job};
 
 const PATH: &str = "FANOUT_CRASH_JOURNAL";
 const ROUND: &str = "FANOUT_CRASH_ROUND";
 const KILLS: usize = 20;
 const WRITERS: usize = 4;
 
-/// Not a test of its own: what the child process of the test below runs.
+/// Not a test: the child process of the test below runs it.
 #[test]
 fn child() {
     let Ok(path) = std::env::var(PATH) else { return };
@@ -31,7 +30,7 @@ fn child() {
                     let text = format!("{round}/{writer}/{number}");
                     let also = NewJob::new(blob(b"shared"), Arc::from("zone-c"), None, &text);
                     journal.add(vec![new_job(&text, "zone-b"), also]).await.unwrap();
-                    // One write a line, past the test harness's capture.
+                    // One write per line, not through the capture of the test harness.
                     std::io::stdout().write_all(format!("added {text}\n").as_bytes()).unwrap();
                 }
             })
@@ -46,7 +45,7 @@ fn no_acknowledged_job_is_lost_by_a_kill() {
     let path = folder.path().join("journal.db");
     let mut acknowledged = HashSet::new();
     for round in 0..KILLS {
-        // From killed before the file is whole to killed in the middle of the work.
+        // From a kill before the file is complete to a kill in the middle of the work.
         let lines = if round % 4 == 0 { 0 } else { fastrand::usize(1..60) };
         acknowledged.extend(run_and_kill(&path, round, lines));
     }
@@ -55,7 +54,7 @@ fn no_acknowledged_job_is_lost_by_a_kill() {
     runtime.block_on(async {
         let journal = Journal::open(&path).unwrap();
         let zone = Arc::from("zone-b");
-        let jobs = claim_all(&journal, &zone, 0, HORIZON).await;
+        let jobs = claim_all(&journal, &zone, 0, LONGEST_WAIT).await;
         let found: HashSet<_> = jobs.into_iter().map(|job| job.blob).collect();
         for text in &acknowledged {
             assert!(found.contains(&blob(text.as_bytes())), "{text} was acknowledged and is lost");
@@ -70,7 +69,7 @@ fn no_acknowledged_job_is_lost_by_a_kill() {
     assert_eq!(sound, "ok");
 }
 
-/// Kills a child after `lines` acknowledgements, or at some moment of its start; what it said.
+/// Kills a child after `lines` acknowledgements, or during its start; returns what it acknowledged.
 fn run_and_kill(path: &Path, round: usize, lines: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tests::crash::child", "--nocapture"])
@@ -85,7 +84,7 @@ fn run_and_kill(path: &Path, round: usize, lines: usize) -> Vec<String> {
     if lines == 0 {
         std::thread::sleep(Duration::from_millis(fastrand::u64(0..40)));
     } else {
-        let harness = 3; // lines of the harness's own, at most
+        let harness = 3; // the most lines that the test harness prints
         output.by_ref().take(lines + harness).for_each(|line| keep(line.unwrap()));
     }
     child.kill().unwrap();

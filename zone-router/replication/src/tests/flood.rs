@@ -1,15 +1,12 @@
-//! One repository that pushes much, and others beside it.
+//! One repository pushes much, another one little.
 
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
+use super::super::conformance::blob;
 use super::super::{Journal, NewJob};
-use super::place::Place;
-use super::{blob, over_both};
-
-over_both!(what_is_queued_already_is_left_alone);
 
 fn jobs(repository: &str, count: usize) -> Vec<NewJob> {
     let job = |n| {
@@ -19,8 +16,8 @@ fn jobs(repository: &str, count: usize) -> Vec<NewJob> {
     (0..count).map(job).collect()
 }
 
-/// The order of rows as the real writer commits them: a trigger keeps how many were there when the small
-/// push's row came.
+/// The order in which the writer inserts rows: a trigger records how many rows of the large push there were when
+/// the row of the small push was inserted.
 #[tokio::test]
 async fn a_small_push_does_not_wait_behind_a_flood() {
     let folder = tempfile::tempdir().unwrap();
@@ -29,7 +26,7 @@ async fn a_small_push_does_not_wait_behind_a_flood() {
         CREATE TRIGGER small AFTER INSERT ON job WHEN NEW.repositories = 'small'
         BEGIN INSERT INTO before SELECT count(*) FROM job WHERE repositories = 'flood'; END;";
     journal.write(move |db| db.execute_batch(trigger)).await.unwrap();
-    // The writer is busy while all of them come: the flood first.
+    // While the writer is busy, the large pushes are queued first, then the small one.
     let (held, hold) = std::sync::mpsc::channel::<()>();
     let (taken, begun) = tokio::sync::oneshot::channel();
     let busy = tokio::spawn({
@@ -66,32 +63,7 @@ async fn a_small_push_does_not_wait_behind_a_flood() {
         .await
         .unwrap();
     let before = usize::try_from(before.recv().unwrap()).unwrap();
-    // What the writer had when the small one came, and what it was given in the same moment.
+    // Only the rows that the writer already had, and those that it took at the same moment.
     assert!(before < 10_000, "{before} of the flood's 20,000 rows came first");
     assert_eq!(journal.counts().await.unwrap()[0].jobs, 20_001);
-}
-
-/// A manifest that is pushed over and over writes no index, and in PostgreSQL no row.
-async fn what_is_queued_already_is_left_alone(place: Place) {
-    let journal = place.open().await;
-    journal.add(jobs("org/repo", 300)).await.unwrap();
-    if place.is_file() {
-        let trigger =
-            "CREATE TRIGGER rewritten AFTER UPDATE OF key, size, repositories, due, fresh, parked ON job
-            BEGIN SELECT raise(ABORT, 'rewritten'); END;";
-        journal.write(move |db| db.execute_batch(trigger)).await.unwrap();
-    } else {
-        let trigger = "CREATE FUNCTION rewritten() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN RAISE EXCEPTION 'rewritten'; END $$;
-            CREATE TRIGGER rewritten AFTER UPDATE ON quay_gateway_job FOR EACH ROW EXECUTE FUNCTION rewritten();";
-        place.stranger().await.batch_execute(trigger).await.unwrap();
-    }
-    journal.add(jobs("org/repo", 300)).await.unwrap();
-    assert_eq!(journal.counts().await.unwrap()[0].jobs, 300);
-    let other: Vec<_> = jobs("org/repo", 1)
-        .into_iter()
-        .map(|job| NewJob::new(job.blob, job.target, job.size, "org/another"))
-        .collect();
-    let error = journal.add(other).await.unwrap_err().to_string();
-    assert!(error.contains("rewritten"), "what says something new is written: {error}");
 }

@@ -1,248 +1,27 @@
-//! The lanes at work, over a real journal.
+//! Lanes over a journal in an SQLite file that is killed, or cannot be written.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use backends::{Backoff, Kind};
-use tokio_util::sync::CancellationToken;
-use zone_router::{Blob, Zone};
+use backends::Backoff;
 
-use super::super::copy::{Means, Within};
-use super::super::pace::Pace;
-use super::super::{Authority, Bounds, FanOut, LaneStatus, Limits, LimitsByZone, Setup, Verify};
-use super::authority::Registry;
-use super::place::Place;
-use super::scripted::{Mode, Scripted};
-use super::{blob, over_both};
-
-/// No wait in these tests is meant to come near it.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-pub(super) fn bounds() -> Bounds {
-    let backoff = |base, max| Backoff { base: Duration::from_millis(base), max: Duration::from_millis(max) };
-    let (retry, nowhere, pause) = (backoff(5, 50), backoff(5, 50), backoff(5, 20));
-    Bounds { retry, nowhere, nowhere_tries: u32::MAX, pause, ..Bounds::default() }
-}
-
-over_both!(
-    every_blob_reaches_every_target,
-    a_dead_target_delays_only_itself,
-    an_outage_costs_one_try_a_pause_and_ends_with_the_outage,
-    a_blob_that_no_zone_has_waits_with_its_reason,
-    what_no_zone_has_waits_longer_than_what_failed,
-    a_restart_goes_on,
-    added_again_in_mid_copy_is_written_once,
-    copies_at_once_are_bounded,
-    a_stop_does_not_wait_for_a_copy,
-    a_panic_costs_a_retry,
-    copies_owed_to_an_unusable_zone_wait_until_it_is_mended,
-);
-
-/// Zones a, b and c, and the journal's place.
-pub(super) struct World {
-    pub(super) place: Place,
-    pub(super) a: Arc<Scripted>,
-    pub(super) b: Arc<Scripted>,
-    pub(super) c: Arc<Scripted>,
-    pub(super) shutdown: CancellationToken,
-}
-
-impl World {
-    pub(super) fn new(place: Place) -> Self {
-        Self {
-            place,
-            a: Scripted::new(),
-            b: Scripted::new(),
-            c: Scripted::new(),
-            shutdown: CancellationToken::new(),
-        }
-    }
-
-    pub(super) fn zones(&self) -> Vec<Zone> {
-        vec![self.a.zone("zone-a"), self.b.zone("zone-b"), self.c.zone("zone-c")]
-    }
-
-    async fn start(&self) -> FanOut {
-        self.start_as(|setup| setup).await
-    }
-
-    async fn start_with(&self, bounds: Bounds) -> FanOut {
-        self.start_as(|setup| Setup { bounds, ..setup }).await
-    }
-
-    pub(super) async fn start_as(&self, change: impl FnOnce(Setup) -> Setup) -> FanOut {
-        let setup = Setup { bounds: bounds(), ..Setup::new(self.zones(), self.place.open().await) };
-        FanOut::start(change(setup), self.shutdown.clone())
-    }
-
-    /// For single copies into a zone.
-    pub(super) fn means(&self, target: &str, registry: Option<Arc<Registry>>) -> Means {
-        let zones: Arc<[Zone]> = self.zones().into();
-        Means {
-            target: zones.iter().find(|zone| &*zone.name == target).unwrap().clone(),
-            zones,
-            bounds: Bounds { nowhere_tries: 3, ..bounds() },
-            verify: Verify::Size,
-            pace: Arc::new(Pace::new(Limits::default())),
-            router: None,
-            local: None,
-            authority: registry.map(|registry| registry as Arc<dyn Authority>),
-            within: Within::default(),
-        }
-    }
-
-    /// Blobs that lie in zone a.
-    pub(super) fn pushed(&self, count: usize) -> Vec<(Blob, Option<u64>)> {
-        let texts = (0..count).map(|n| format!("blob {n}"));
-        let put = |text: String| {
-            let blob = blob(text.as_bytes());
-            self.a.holds(&blob, text.as_bytes());
-            (blob, Some(text.len() as u64))
-        };
-        texts.map(put).collect()
-    }
-}
-
-pub(super) fn targets(names: &[&str]) -> Vec<Arc<str>> {
-    names.iter().map(|name| Arc::from(*name)).collect()
-}
-
-pub(super) async fn lane(fan_out: &FanOut, zone: &str) -> LaneStatus {
-    fan_out.status().await.unwrap().into_iter().find(|lane| &*lane.zone == zone).unwrap()
-}
-
-/// Waits until the lane's status is so.
-pub(super) async fn until(fan_out: &FanOut, zone: &str, so: impl Fn(&LaneStatus) -> bool) -> LaneStatus {
-    let wait = async {
-        loop {
-            let status = lane(fan_out, zone).await;
-            if so(&status) {
-                return status;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.expect("in time")
-}
-
-pub(super) async fn idle(fan_out: &FanOut) {
-    tokio::time::timeout(PATIENCE, fan_out.idle()).await.expect("in time").unwrap();
-}
-
-async fn every_blob_reaches_every_target(place: Place) {
-    let world = World::new(place);
-    let fan_out = world.start().await;
-    let blobs = world.pushed(200);
-    fan_out.enqueue("org/repo", &blobs, &targets(&["zone-a", "zone-b", "zone-c"])).await.unwrap();
-    idle(&fan_out).await;
-    let expected = world.a.contents().await;
-    assert_eq!(world.b.contents().await, expected);
-    assert_eq!(world.c.contents().await, expected);
-    let home = lane(&fan_out, "zone-a").await;
-    assert_eq!((home.already_there, home.copied), (200, 0));
-    let other = lane(&fan_out, "zone-c").await;
-    assert_eq!((other.already_there, other.copied, other.failures), (0, 200, 0));
-    assert_eq!(other.copied_bytes, expected.values().map(|bytes| bytes.len() as u64).sum::<u64>());
-}
-
-async fn a_dead_target_delays_only_itself(place: Place) {
-    let world = World::new(place);
-    world.b.set(Mode::Fails(Kind::Unavailable));
-    let fan_out = world.start().await;
-    let blobs = world.pushed(30);
-    fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b", "zone-c"])).await.unwrap();
-    until(&fan_out, "zone-c", |lane| lane.waiting == 0 && lane.copied == 30).await;
-    let dead = until(&fan_out, "zone-b", |lane| lane.attempts >= 5).await;
-    assert_eq!((dead.waiting, dead.copied), (30, 0));
-    assert_eq!(dead.last_error.as_deref(), Some("target; zone-b: scripted: unavailable (503)"));
-    assert!(dead.oldest.is_some() && dead.bytes > 0);
-
-    world.b.set(Mode::Healthy);
-    idle(&fan_out).await;
-    assert_eq!(world.b.contents().await, world.a.contents().await);
-    assert_eq!(lane(&fan_out, "zone-b").await.last_error, None);
-}
-
-async fn an_outage_costs_one_try_a_pause_and_ends_with_the_outage(place: Place) {
-    let world = World::new(place);
-    world.b.set(Mode::Fails(Kind::Timeout));
-    // A job's own backoff would outlast this test: only the lane's pauses bring it back.
-    let hour = Duration::from_secs(3600);
-    let fan_out = world.start_with(Bounds { retry: Backoff { base: hour, max: hour }, ..bounds() }).await;
-    fan_out.enqueue("org/repo", &world.pushed(100), &targets(&["zone-b"])).await.unwrap();
-    let dead = until(&fan_out, "zone-b", |lane| lane.attempts >= 10).await;
-    assert!(dead.attempts < 100, "{dead:?}");
-    world.b.set(Mode::Healthy);
-    idle(&fan_out).await;
-    assert_eq!(world.b.contents().await.len(), 100);
-}
-
-async fn a_blob_that_no_zone_has_waits_with_its_reason(place: Place) {
-    let world = World::new(place);
-    let fan_out = world.start().await;
-    let missing = blob(b"late");
-    fan_out.enqueue("org/repo", &[(missing.clone(), None)], &targets(&["zone-b"])).await.unwrap();
-    let waiting = until(&fan_out, "zone-b", |lane| lane.attempts >= 3).await;
-    assert_eq!((waiting.waiting, waiting.failing), (1, 1));
-    assert_eq!(waiting.last_error.as_deref(), Some("no zone has it"));
-    // Others do not wait for it.
-    fan_out.enqueue("org/repo", &world.pushed(10), &targets(&["zone-b"])).await.unwrap();
-    until(&fan_out, "zone-b", |lane| lane.copied == 10).await;
-    world.c.holds(&missing, b"late");
-    idle(&fan_out).await;
-    assert_eq!(world.b.contents().await.len(), 11);
-}
-
-async fn what_no_zone_has_waits_longer_than_what_failed(place: Place) {
-    let world = World::new(place);
-    let hour = Duration::from_secs(3600);
-    let fan_out = world.start_with(Bounds { nowhere: Backoff { base: hour, max: hour }, ..bounds() }).await;
-    fan_out.enqueue("org/repo", &[(blob(b"deleted"), None)], &targets(&["zone-b", "zone-c"])).await.unwrap();
-    until(&fan_out, "zone-b", |lane| lane.attempts == 1).await;
-    until(&fan_out, "zone-c", |lane| lane.attempts == 1).await;
-    // One whose source fails is tried again and again meanwhile.
-    let pushed = world.pushed(1);
-    world.a.set(Mode::Fails(Kind::Timeout));
-    fan_out.enqueue("org/repo", &pushed, &targets(&["zone-b"])).await.unwrap();
-    let waiting = until(&fan_out, "zone-b", |lane| lane.attempts >= 4).await;
-    assert_eq!((waiting.waiting, lane(&fan_out, "zone-c").await.attempts), (2, 1));
-}
-
-async fn a_restart_goes_on(place: Place) {
-    let mut world = World::new(place);
-    world.b.set(Mode::Fails(Kind::Denied));
-    let first = world.start().await;
-    let blobs = world.pushed(20);
-    first.enqueue("org/repo", &blobs, &targets(&["zone-b", "zone-gone"])).await.unwrap();
-    let before = until(&first, "zone-b", |lane| lane.attempts >= 2).await;
-    world.shutdown.cancel();
-    tokio::time::timeout(PATIENCE, first.stopped()).await.expect("stops promptly");
-    drop(first);
-
-    world.shutdown = CancellationToken::new();
-    let second = world.start().await;
-    let after = lane(&second, "zone-b").await;
-    assert!(after.waiting == 20 && after.attempts >= before.attempts);
-    world.b.set(Mode::Healthy);
-    idle(&second).await;
-    assert_eq!(world.b.contents().await, world.a.contents().await);
-    let gone = lane(&second, "zone-gone").await;
-    assert_eq!((gone.configured, gone.waiting), (false, 20));
-}
+use super::super::conformance::Mode;
+use super::super::conformance::lanes::{World, bounds, idle, lane, targets};
+use super::super::{Bounds, FanOut, Setup};
+use super::FilePlace;
 
 #[test]
 fn a_kill_in_the_middle_of_copies_loses_none() {
     let runtime =
         || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let world = World::new(Place::file());
+    let world = World::new(FilePlace::create());
     world.b.set(Mode::Held);
     let dying = runtime();
     let blobs = world.pushed(10);
     dying.block_on(async {
         let fan_out = world.start().await;
         fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b"])).await.unwrap();
-        // One of the eight under way ends, and another takes its place.
+        // One of the eight copies under way ends, and another one starts.
         world.b.has_begun(8).await;
         world.b.gate.add_permits(1);
         world.b.has_begun(9).await;
@@ -258,66 +37,9 @@ fn a_kill_in_the_middle_of_copies_loses_none() {
     });
 }
 
-async fn added_again_in_mid_copy_is_written_once(place: Place) {
-    let world = World::new(place);
-    world.b.set(Mode::Held);
-    let fan_out = world.start().await;
-    let blobs = world.pushed(1);
-    let zone_b = targets(&["zone-b"]);
-    fan_out.enqueue("org/repo", &blobs, &zone_b).await.unwrap();
-    world.b.has_begun(1).await;
-    for _ in 0..10 {
-        fan_out.enqueue("org/other", &blobs, &zone_b).await.unwrap();
-    }
-    assert_eq!(lane(&fan_out, "zone-b").await.active, 1, "not begun twice at once");
-    world.b.gate.add_permits(10);
-    idle(&fan_out).await;
-    assert_eq!(world.b.puts.load(Ordering::SeqCst), 1);
-    assert_eq!(world.b.heads.load(Ordering::SeqCst), 2, "looked at once more, as it was asked again");
-    assert_eq!(world.b.contents().await, world.a.contents().await);
-}
-
-async fn copies_at_once_are_bounded(place: Place) {
-    let world = World::new(place);
-    world.b.set(Mode::Held);
-    let default = Limits { copies: 3, ..Limits::default() };
-    let limits = LimitsByZone { default, ..LimitsByZone::default() };
-    let fan_out = world.start_as(|setup| Setup { limits, ..setup }).await;
-    fan_out.enqueue("org/repo", &world.pushed(20), &targets(&["zone-b"])).await.unwrap();
-    world.b.has_begun(3).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(world.b.puts.load(Ordering::SeqCst), 3);
-    world.b.gate.add_permits(20);
-    idle(&fan_out).await;
-}
-
-async fn a_stop_does_not_wait_for_a_copy(place: Place) {
-    let world = World::new(place);
-    world.b.set(Mode::Held);
-    let fan_out = world.start().await;
-    fan_out.enqueue("org/repo", &world.pushed(3), &targets(&["zone-b"])).await.unwrap();
-    world.b.has_begun(3).await;
-    world.shutdown.cancel();
-    tokio::time::timeout(PATIENCE, fan_out.stopped()).await.expect("stops promptly");
-    assert_eq!(lane(&fan_out, "zone-b").await.waiting, 3);
-    assert!(world.b.contents().await.is_empty());
-}
-
-async fn a_panic_costs_a_retry(place: Place) {
-    let world = World::new(place);
-    world.b.set(Mode::Panics);
-    let fan_out = world.start().await;
-    fan_out.enqueue("org/repo", &world.pushed(5), &targets(&["zone-b"])).await.unwrap();
-    let status = until(&fan_out, "zone-b", |lane| lane.attempts >= 6).await;
-    assert_eq!(status.last_error.as_deref(), Some("the copy panicked"));
-    world.b.set(Mode::Healthy);
-    idle(&fan_out).await;
-    assert_eq!(world.b.contents().await.len(), 5);
-}
-
 #[tokio::test]
 async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
-    let world = World::new(Place::file());
+    let world = World::new(FilePlace::create());
     let pause = Backoff { base: Duration::from_millis(200), max: Duration::from_millis(200) };
     let zones = vec![world.a.zone("zone-a"), world.b.zone("zone-b")];
     let journal = world.place.open().await;
@@ -330,35 +52,12 @@ async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
     journal.write(move |db| db.execute_batch(refuse)).await.unwrap();
     world.b.gate.add_permits(10);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let looks = world.b.heads.load(Ordering::SeqCst);
-    // About one a pause; a lane that spins makes thousands.
-    assert!(looks <= 20, "{looks} looks in 500 ms");
+    let checks = world.b.heads.load(Ordering::SeqCst);
+    // About one per pause; a lane without a pause makes thousands.
+    assert!(checks <= 20, "{checks} checks in 500 ms");
     assert_eq!(lane(&fan_out, "zone-b").await.waiting, 1);
 
     journal.write(|db| db.execute_batch("DROP TRIGGER refuse")).await.unwrap();
     idle(&fan_out).await;
     assert_eq!(world.b.puts.load(Ordering::SeqCst), 1);
-}
-
-async fn copies_owed_to_an_unusable_zone_wait_until_it_is_mended(place: Place) {
-    let world = World::new(place);
-    let blobs = world.pushed(3);
-    let zones =
-        vec![world.a.zone("zone-a"), Zone::unusable("zone-b", "no such driver"), world.c.zone("zone-c")];
-    let journal = world.place.open().await;
-    let setup = Setup { bounds: bounds(), ..Setup::new(zones, journal) };
-    let fan_out = FanOut::start(setup, world.shutdown.child_token());
-    fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b", "zone-c"])).await.unwrap();
-    idle(&fan_out).await;
-    let status = fan_out.status().await.unwrap();
-    let unusable: Vec<_> = status.iter().map(|lane| lane.unusable.as_deref()).collect();
-    assert_eq!(unusable, [None, Some("no such driver"), None]);
-    let owed = &status[1];
-    assert_eq!((owed.waiting, owed.attempts, owed.failures, owed.configured), (3, 0, 0, true));
-    drop(fan_out);
-    world.shutdown.cancel();
-    let mended = World { shutdown: CancellationToken::new(), ..world };
-    let fan_out = mended.start().await;
-    idle(&fan_out).await;
-    assert_eq!(mended.b.contents().await.len(), 3);
 }

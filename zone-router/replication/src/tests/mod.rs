@@ -1,4 +1,4 @@
-//! Tests of the fan-out as a whole.
+//! Tests of the fan-out as a whole. None starts a server.
 
 mod authority;
 mod copies;
@@ -6,54 +6,46 @@ mod crash;
 mod flood;
 mod journal;
 mod lanes;
-mod look;
-mod pace;
-mod place;
-mod replicas;
-mod scripted;
+mod server_side;
 mod simulation;
-mod within;
+mod throttle;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use backends::{Digest, Key};
-use zone_router::Blob;
+use async_trait::async_trait;
+use tempfile::TempDir;
 
-use super::{Job, NewJob};
+use super::Journal;
+use super::conformance::Place;
 
-/// Makes tests of these functions: one each over an SQLite file, and one over all of them in
-/// databases of one PostgreSQL.
-macro_rules! over_both {
-    ($($case:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Place::file()).await;
-            })*
-        }
+/// A journal in an SQLite file.
+pub(crate) struct FilePlace(TempDir);
 
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn all_over_postgresql() {
-            let postgres = super::place::Postgres::start().await;
-            $(
-                eprintln!("{}", stringify!($case));
-                $case(postgres.place().await).await;
-            )*
-        }
-    };
-}
-use over_both;
+impl FilePlace {
+    pub(crate) fn create() -> Arc<dyn Place> {
+        Arc::new(Self(tempfile::tempdir().unwrap()))
+    }
 
-/// The blob of these bytes.
-fn blob(bytes: &[u8]) -> Blob {
-    let digest = Digest::of(bytes);
-    Blob { digest, key: Key::new(format!("sha256/{}/{}", &digest.hex()[..2], digest.hex())) }
+    fn file(&self) -> PathBuf {
+        self.0.path().join("journal.db")
+    }
 }
 
-fn new_job(text: &str, target: &str) -> NewJob {
-    NewJob::new(blob(text.as_bytes()), target.into(), Some(text.len() as u64), "org/repo")
-}
+#[async_trait]
+impl Place for FilePlace {
+    async fn open(&self) -> Journal {
+        Journal::open(&self.file()).unwrap()
+    }
 
-fn job(blob: Blob, target: &str, size: Option<u64>) -> Job {
-    Job { blob, target: Arc::from(target), size, repositories: Vec::new(), attempts: 0, stamp: 0 }
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    async fn refuse_rewrites(&self) {
+        let trigger =
+            "CREATE TRIGGER rewritten AFTER UPDATE OF key, size, repositories, due, fresh, parked ON job
+            BEGIN SELECT raise(ABORT, 'rewritten'); END;";
+        rusqlite::Connection::open(self.file()).unwrap().execute_batch(trigger).unwrap();
+    }
 }

@@ -1,10 +1,10 @@
 //! The journal in a PostgreSQL database, for any number of replicas, none of them a leader.
 //!
-//! Who claims a job holds it by a lease: until that ends nobody else gets it, and a replica that
-//! dies loses it to another. Added jobs are told to all by `NOTIFY`; whoever does not hear it looks
-//! again after [`POLL`].
+//! Whoever claims a job has a lease on it: until the lease ends nobody else gets the job, and if a
+//! replica dies, another one gets it. `NOTIFY` tells all replicas of added jobs; a replica that misses
+//! a notification asks again after [`POLL`].
 
-mod look;
+mod inspect;
 mod schema;
 mod statements;
 
@@ -22,34 +22,35 @@ use tracing::warn;
 use zone_router::Blob;
 
 use super::super::job::{Job, MAX_REPOSITORIES, NewJob};
-use super::bells::Bells;
-use super::turn::{Pick, picks};
-use super::{Count, JournalError, Next};
+use super::claim_order::{Choice, choices};
+use super::engine::{Answer, Engine};
+use super::wake_ups::WakeUps;
+use super::{JournalError, Next};
 
-/// How long a job is a replica's own after it was claimed, or its lease renewed.
+/// How long a job belongs to one replica after the replica claimed it or renewed its lease.
 pub const LEASE: Duration = Duration::from_secs(20);
 
-/// How long bringing large tables up to date may take, or waiting for a replica that does it.
-const MIGRATION: Duration = Duration::from_secs(30 * 60);
+/// How long a migration of large tables may take, or waiting for a replica that runs one.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// How long a new connection may take for anything else.
-const READY: Duration = Duration::from_secs(5);
+/// How long any other step on a new connection may take.
+const SET_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between renewals of a lease.
+/// Time between two renewals of a lease.
 const RENEWAL: Duration = Duration::from_secs(5);
 
-/// A lane without work looks again after so long, whatever it was told.
+/// The longest time that a lane without work waits before it asks again.
 const POLL: Duration = Duration::from_secs(5);
 
-/// Jobs made due by one statement, so that none takes long.
-const HASTENED: i64 = 5_000;
+/// Jobs that one statement makes due, so that none takes long.
+const JOBS_PER_STATEMENT: i64 = 5_000;
 
-/// Channel that zones with new jobs are told on.
+/// The channel of notifications; the payload is a zone that has new jobs.
 const CHANNEL: &str = "quay_gateway_job";
 
-/// What a connection is for: jobs. Where it has bells, it hears of new ones.
+/// Prepares a connection for the journal. With wake-ups, the connection also listens for new jobs.
 #[derive(Debug)]
-struct Jobs(Option<Bells>);
+struct Jobs(Option<WakeUps>);
 
 #[async_trait]
 impl Purpose for Jobs {
@@ -58,13 +59,14 @@ impl Purpose for Jobs {
     }
 
     fn patience(&self) -> Duration {
-        MIGRATION
+        MIGRATION_TIMEOUT
     }
 
     async fn prepare(&self, database: &Database, client: &Client) -> Result<(), PostgresError> {
         let said = |error| PostgresError::said(database, &error);
-        let late = |_| PostgresError::Late(READY);
-        let mut found = timeout(READY, schema::version(client)).await.map_err(late)?.map_err(said)?;
+        let late = |_| PostgresError::Late(SET_UP_TIMEOUT);
+        let mut found =
+            timeout(SET_UP_TIMEOUT, schema::version(client)).await.map_err(late)?.map_err(said)?;
         if found < schema::VERSION {
             found = schema::migrate(client).await.map_err(said)?;
         }
@@ -74,61 +76,102 @@ impl Purpose for Jobs {
         }
         if self.0.is_some() {
             let listen = format!("LISTEN {CHANNEL}");
-            timeout(READY, client.batch_execute(&listen)).await.map_err(late)?.map_err(said)?;
+            timeout(SET_UP_TIMEOUT, client.batch_execute(&listen)).await.map_err(late)?.map_err(said)?;
         }
         Ok(())
     }
 
     fn up(&self) {
-        if let Some(bells) = &self.0 {
-            bells.ring_all();
+        if let Some(wake_ups) = &self.0 {
+            wake_ups.wake_all();
         }
     }
 
     fn told(&self, channel: &str, payload: &str) {
-        if let Some(bells) = self.0.as_ref().filter(|_| channel == CHANNEL) {
-            bells.ring(payload);
+        if let Some(wake_ups) = self.0.as_ref().filter(|_| channel == CHANNEL) {
+            wake_ups.wake(payload);
         }
     }
 }
 
-/// One replica's part in the journal.
+/// One replica's connections to the shared journal.
 #[derive(Debug)]
 pub(super) struct Postgres {
     database: Database,
-    /// For pushes, which must not wait behind what lanes ask.
+    /// For pushes, which must not wait for statements of lanes.
     pushes: Line,
     lanes: Line,
-    /// For what reads many jobs, which neither waits behind.
-    looks: Line,
-    /// Which replica this is, since its start: what an earlier process had leased is not its own.
+    /// For statements that read many jobs: neither pushes nor lanes wait for them.
+    inspections: Line,
+    /// Identifies this process: it does not own the leases of an earlier process on the same machine.
     replica: i64,
     _end: DropGuard,
 }
 
 impl Postgres {
-    pub(super) async fn connect(
-        database: Database,
-        tls: &ClientConfig,
-        bells: Bells,
-    ) -> Result<Self, JournalError> {
+    pub(super) async fn connect(database: Database, tls: &ClientConfig, wake_ups: WakeUps) -> Answer<Self> {
         let end = CancellationToken::new();
         let pushes = Line::keep(&database, tls, Arc::new(Jobs(None)), end.clone());
-        let lanes = Line::keep(&database, tls, Arc::new(Jobs(Some(bells))), end.clone());
-        let looks = Line::keep(&database, tls, Arc::new(Jobs(None)), end.clone());
+        let lanes = Line::keep(&database, tls, Arc::new(Jobs(Some(wake_ups))), end.clone());
+        let inspections = Line::keep(&database, tls, Arc::new(Jobs(None)), end.clone());
         let replica = fastrand::i64(..);
-        let postgres = Self { database, pushes, lanes, looks, replica, _end: end.drop_guard() };
+        let postgres = Self { database, pushes, lanes, inspections, replica, _end: end.drop_guard() };
         match postgres.pushes.started().await.map_err(JournalError::from) {
             Err(error) if error.is_lasting() => Err(error),
             Err(error) => {
-                warn!(%error, "the journal's database is away: copies are not queued until it is there");
+                warn!(%error, "the journal's database cannot be reached: copies are not queued until it can be");
                 Ok(postgres)
             }
             Ok(()) => Ok(postgres),
         }
     }
 
-    pub(super) async fn add(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
+    async fn renew(&self, job: &Job) -> Answer<bool> {
+        let (zone, digest, lease) = (&*job.target, job.blob.digest.to_string(), LEASE.as_secs_f64());
+        let parameters: [Parameter<'_>; 4] =
+            [(&zone, Type::TEXT), (&digest, Type::TEXT), (&self.replica, Type::INT8), (&lease, Type::FLOAT8)];
+        Ok(!self.ask(&self.lanes, statements::RENEW, &parameters).await?.is_empty())
+    }
+
+    /// Ends our lease of one job, or all of our leases of a zone.
+    async fn end_leases(&self, zone: &str, digest: Option<String>) -> Answer<()> {
+        let parameters: [Parameter<'_>; 3] =
+            [(&zone, Type::TEXT), (&self.replica, Type::INT8), (&digest, Type::TEXT)];
+        self.ask(&self.lanes, statements::RELEASE, &parameters).await.map(drop)
+    }
+
+    async fn ask(&self, line: &Line, statement: &str, parameters: &[Parameter<'_>]) -> Answer<Vec<Row>> {
+        line.ask(statement, parameters).await.map_err(JournalError::from)
+    }
+
+    async fn inspect(&self, statement: &str, parameters: &[Parameter<'_>]) -> Answer<Vec<Row>> {
+        self.inspections.look(statement, parameters).await.map_err(JournalError::from)
+    }
+
+    fn job(&self, zone: &Arc<str>, row: &Row) -> Answer<Job> {
+        let digest = self.digest(row.get(0))?;
+        Ok(Job {
+            blob: Blob { digest, key: Key::new(row.get::<_, String>(1)) },
+            target: Arc::clone(zone),
+            size: row.get::<_, Option<i64>>(2).map(unsigned),
+            repositories: row.get(3),
+            attempts: u32::try_from(row.get::<_, i32>(4)).unwrap_or(0),
+            stamp: row.get(5),
+        })
+    }
+
+    fn digest(&self, text: &str) -> Answer<Digest> {
+        text.parse().map_err(|_| JournalError::Refused {
+            place: self.database.place().to_owned(),
+            why: "quay_gateway_job has a row with an invalid digest".to_owned(),
+            lasting: false,
+        })
+    }
+}
+
+#[async_trait]
+impl Engine for Postgres {
+    async fn add(&self, jobs: Vec<NewJob>) -> Answer<()> {
         let added = Added::of(jobs);
         let stamp = fastrand::i64(..);
         let repositories = i32::try_from(MAX_REPOSITORIES).unwrap_or(i32::MAX);
@@ -144,16 +187,16 @@ impl Postgres {
         self.ask(&self.pushes, statements::ADD, &parameters).await.map(drop)
     }
 
-    pub(super) async fn claim(
+    async fn claim(
         &self,
         zone: &Arc<str>,
-        turn: u32,
+        claims: u32,
         under_way: Vec<Digest>,
-        horizon: Duration,
-    ) -> Result<Next, JournalError> {
+        longest_wait: Duration,
+    ) -> Answer<Next> {
         let zone_name = &**zone;
         let under_way: Vec<String> = under_way.iter().map(Digest::to_string).collect();
-        let (lease, ahead) = (LEASE.as_secs_f64(), horizon.as_secs_f64());
+        let (lease, ahead) = (LEASE.as_secs_f64(), longest_wait.as_secs_f64());
         let parameters: [Parameter<'_>; 5] = [
             (&zone_name, Type::TEXT),
             (&under_way, Type::TEXT_ARRAY),
@@ -161,10 +204,10 @@ impl Postgres {
             (&lease, Type::FLOAT8),
             (&ahead, Type::FLOAT8),
         ];
-        let [first, second] = picks(turn).map(|pick| match pick {
-            Pick::Smallest => statements::SMALLEST,
-            Pick::Oldest => statements::OLDEST,
-            Pick::Retry => statements::RETRY,
+        let [first, second] = choices(claims).map(|choice| match choice {
+            Choice::Smallest => statements::SMALLEST,
+            Choice::Oldest => statements::OLDEST,
+            Choice::Retry => statements::RETRY,
         });
         for (statement, count) in [(first, 4), (second, 4), (statements::AHEAD, 5)] {
             if let Some(row) = self.ask(&self.lanes, statement, &parameters[..count]).await?.first() {
@@ -174,16 +217,16 @@ impl Postgres {
         let rows = self.ask(&self.lanes, statements::WAIT, &parameters[..1]).await?;
         let seconds: Option<f64> = rows.first().and_then(|row| row.get(0));
         let due = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        Ok(Next::Wait(due.unwrap_or(horizon).min(horizon).min(POLL)))
+        Ok(Next::Wait(due.unwrap_or(longest_wait).min(longest_wait).min(POLL)))
     }
 
-    pub(super) async fn claim_small(
+    async fn claim_small(
         &self,
         zone: &Arc<str>,
         at_most: u64,
         under_way: Vec<Digest>,
-        horizon: Duration,
-    ) -> Result<Next, JournalError> {
+        longest_wait: Duration,
+    ) -> Answer<Next> {
         let (zone_name, lease) = (&**zone, LEASE.as_secs_f64());
         let under_way: Vec<String> = under_way.iter().map(Digest::to_string).collect();
         let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
@@ -199,11 +242,10 @@ impl Postgres {
                 return Ok(Next::Job(self.job(zone, row)?));
             }
         }
-        Ok(Next::Wait(horizon.min(POLL)))
+        Ok(Next::Wait(longest_wait.min(POLL)))
     }
 
-    /// Renews the lease while it is waited for; returns when it is lost, or may be.
-    pub(super) async fn hold(&self, job: &Job, claimed: Instant) {
+    async fn renew_until_lost(&self, job: &Job, claimed: Instant) {
         let mut until = claimed + LEASE;
         loop {
             sleep_until(until.min(Instant::now() + RENEWAL)).await;
@@ -216,26 +258,11 @@ impl Postgres {
         }
     }
 
-    async fn renew(&self, job: &Job) -> Result<bool, JournalError> {
-        let (zone, digest, lease) = (&*job.target, job.blob.digest.to_string(), LEASE.as_secs_f64());
-        let parameters: [Parameter<'_>; 4] =
-            [(&zone, Type::TEXT), (&digest, Type::TEXT), (&self.replica, Type::INT8), (&lease, Type::FLOAT8)];
-        Ok(!self.ask(&self.lanes, statements::RENEW, &parameters).await?.is_empty())
+    async fn release(&self, zone: &Arc<str>) -> Answer<()> {
+        self.end_leases(zone, None).await
     }
 
-    pub(super) async fn release(&self, zone: &Arc<str>) -> Result<(), JournalError> {
-        self.give_back(zone, None).await
-    }
-
-    /// Ends our lease of one job, or of all of a zone.
-    async fn give_back(&self, zone: &str, digest: Option<String>) -> Result<(), JournalError> {
-        let parameters: [Parameter<'_>; 3] =
-            [(&zone, Type::TEXT), (&self.replica, Type::INT8), (&digest, Type::TEXT)];
-        self.ask(&self.lanes, statements::RELEASE, &parameters).await.map(drop)
-    }
-
-    /// How long it took from when it was added, if it is gone now.
-    pub(super) async fn done(&self, job: &Job) -> Result<Option<Duration>, JournalError> {
+    async fn done(&self, job: &Job) -> Answer<Option<Duration>> {
         let (zone, digest) = (&*job.target, job.blob.digest.to_string());
         let parameters: [Parameter<'_>; 4] = [
             (&zone, Type::TEXT),
@@ -244,15 +271,15 @@ impl Postgres {
             (&job.stamp, Type::INT8),
         ];
         match self.ask(&self.lanes, statements::DONE, &parameters).await?.first() {
-            // Added again, or another's by now.
-            None => self.give_back(zone, Some(digest)).await.map(|()| None),
+            // It was added again, or belongs to another replica by now.
+            None => self.end_leases(zone, Some(digest)).await.map(|()| None),
             Some(row) => Ok(Duration::try_from_secs_f64(row.get(0)).ok()),
         }
     }
 
-    pub(super) async fn failed(&self, job: &Job, delay: Duration, error: &str) -> Result<(), JournalError> {
+    async fn failed(&self, job: &Job, delay: Duration, error: &str) -> Answer<()> {
         let (zone, digest, delay) = (&*job.target, job.blob.digest.to_string(), delay.as_secs_f64());
-        // PostgreSQL has no NUL in text; a reason has no control characters.
+        // PostgreSQL allows no NUL in text; a reason has no control characters.
         let parameters: [Parameter<'_>; 6] = [
             (&zone, Type::TEXT),
             (&digest, Type::TEXT),
@@ -264,7 +291,7 @@ impl Postgres {
         self.ask(&self.lanes, statements::FAILED, &parameters).await.map(drop)
     }
 
-    pub(super) async fn park(&self, job: &Job, why: &str) -> Result<(), JournalError> {
+    async fn park(&self, job: &Job, why: &str) -> Answer<()> {
         let (zone, digest) = (&*job.target, job.blob.digest.to_string());
         let parameters: [Parameter<'_>; 5] = [
             (&zone, Type::TEXT),
@@ -276,52 +303,14 @@ impl Postgres {
         self.ask(&self.lanes, statements::PARK, &parameters).await.map(drop)
     }
 
-    pub(super) async fn hasten(&self, zone: &Arc<str>) -> Result<(), JournalError> {
-        let parameters: [Parameter<'_>; 2] = [(&&**zone, Type::TEXT), (&HASTENED, Type::INT8)];
-        while !self.ask(&self.lanes, statements::HASTEN, &parameters).await?.is_empty() {}
+    async fn make_due(&self, zone: &Arc<str>) -> Answer<()> {
+        let parameters: [Parameter<'_>; 2] = [(&&**zone, Type::TEXT), (&JOBS_PER_STATEMENT, Type::INT8)];
+        while !self.ask(&self.lanes, statements::MAKE_DUE, &parameters).await?.is_empty() {}
         Ok(())
-    }
-
-    pub(super) async fn counts(&self) -> Result<Vec<Count>, JournalError> {
-        let rows = self.look(statements::COUNTS, &[]).await?;
-        Ok(rows.iter().map(count).collect())
-    }
-
-    async fn ask(
-        &self,
-        line: &Line,
-        statement: &str,
-        parameters: &[Parameter<'_>],
-    ) -> Result<Vec<Row>, JournalError> {
-        line.ask(statement, parameters).await.map_err(JournalError::from)
-    }
-
-    async fn look(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, JournalError> {
-        self.looks.look(statement, parameters).await.map_err(JournalError::from)
-    }
-
-    fn job(&self, zone: &Arc<str>, row: &Row) -> Result<Job, JournalError> {
-        let digest = self.digest(row.get(0))?;
-        Ok(Job {
-            blob: Blob { digest, key: Key::new(row.get::<_, String>(1)) },
-            target: Arc::clone(zone),
-            size: row.get::<_, Option<i64>>(2).map(unsigned),
-            repositories: row.get(3),
-            attempts: u32::try_from(row.get::<_, i32>(4)).unwrap_or(0),
-            stamp: row.get(5),
-        })
-    }
-
-    fn digest(&self, text: &str) -> Result<Digest, JournalError> {
-        text.parse().map_err(|_| JournalError::Refused {
-            place: self.database.place().to_owned(),
-            why: "a digest in quay_gateway_job is none".to_owned(),
-            lasting: false,
-        })
     }
 }
 
-/// Jobs in columns, by zone and digest, each once.
+/// Jobs as columns, sorted by zone and digest, each job once.
 #[derive(Default)]
 struct Added {
     zones: Vec<String>,
@@ -337,7 +326,7 @@ impl Added {
         for mut job in jobs {
             let name = (Arc::clone(&job.target), job.blob.digest.to_string());
             if let Some(NewJob { size: Some(size), .. }) = once.get(&name) {
-                // As the statement does with what is there already.
+                // As the statement merges with a job that exists already.
                 job.size = if *size == 0 { Some(0) } else { job.size.or(Some(*size)) };
             }
             once.insert(name, job);
@@ -351,20 +340,6 @@ impl Added {
             added.repositories.push(job.repository);
         }
         added
-    }
-}
-
-fn count(row: &Row) -> Count {
-    Count {
-        zone: row.get::<_, String>(0).into(),
-        jobs: unsigned(row.get(1)),
-        bytes: row.get::<_, f64>(2) as u64,
-        oldest: row.get(3),
-        failing: unsigned(row.get(4)),
-        attempts: unsigned(row.get(5)),
-        last_error: row.get(6),
-        parked: unsigned(row.get(7)),
-        parked_bytes: row.get::<_, f64>(8) as u64,
     }
 }
 

@@ -1,18 +1,18 @@
-//! The tables, and how they came to be.
+//! The tables and their migrations.
 
 use std::time::Instant;
 
 use postgres_connection::{Client, Error};
 use tracing::info;
 
-/// The schema's version: as many steps have been taken.
-pub(super) const VERSION: i64 = STEPS.len() as i64;
+/// The schema's version: the number of migrations.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Held while steps are taken, so that of several replicas one takes them. A number of our own.
+/// The advisory lock under which one of several replicas migrates. The number is arbitrary.
 const LOCK: i64 = 0x7175_6179_6777;
 
-/// Step by step. Names begin with `quay_gateway_`, so that the tables can stand beside Quay's.
-const STEPS: [&str; 2] = [
+/// The migrations. Names begin with `quay_gateway_`, so that the tables can stand beside Quay's.
+const MIGRATIONS: [&str; 2] = [
     "
 CREATE TABLE quay_gateway_job (
     zone         text COLLATE \"C\" NOT NULL,  -- the target
@@ -44,37 +44,37 @@ CREATE INDEX quay_gateway_job_parked ON quay_gateway_job (zone, parked) WHERE pa
 ",
 ];
 
-const FOUND: &str = "SELECT version FROM quay_gateway_schema";
+const READ_VERSION: &str = "SELECT version FROM quay_gateway_schema";
 
-/// The version of the tables; 0 where there are none.
+/// The version of the tables; 0 if there are none.
 pub(super) async fn version(client: &Client) -> Result<i64, Error> {
     let there = client.query_one("SELECT to_regclass('quay_gateway_schema') IS NOT NULL", &[]).await?;
-    if there.get(0) { Ok(client.query_one(FOUND, &[]).await?.get(0)) } else { Ok(0) }
+    if there.get(0) { Ok(client.query_one(READ_VERSION, &[]).await?.get(0)) } else { Ok(0) }
 }
 
-/// Brings the tables up to date, and gives the version they have then. Takes minutes where they are
-/// large, or somebody else does it: no statement in it has a bound.
+/// Migrates the tables, and returns the version they have then. Takes minutes if they are large, or if
+/// another replica migrates them: no statement in it has a timeout.
 pub(super) async fn migrate(client: &Client) -> Result<i64, Error> {
     let begun = Instant::now();
-    // If anything fails, the connection is given up, and with it the transaction.
+    // If anything fails, the connection is closed, which rolls the transaction back.
     client.batch_execute("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
     let alone = client.query_one(&format!("SELECT pg_try_advisory_xact_lock({LOCK})"), &[]).await?;
     if !alone.get::<_, bool>(0) {
-        info!("the journal's tables are being brought up to date by somebody else: waiting");
+        info!("another replica migrates the journal's tables: waiting");
         client.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
     }
     let table = "CREATE TABLE IF NOT EXISTS quay_gateway_schema (version bigint NOT NULL); \
          INSERT INTO quay_gateway_schema SELECT 0 WHERE NOT EXISTS (SELECT FROM quay_gateway_schema)";
     client.batch_execute(table).await?;
-    let found: i64 = client.query_one(FOUND, &[]).await?.get(0);
-    for (at, step) in STEPS.iter().enumerate().skip(usize::try_from(found).unwrap_or(0)) {
-        info!(step = at + 1, of = VERSION, "the journal's tables are brought up to date");
-        client.batch_execute(step).await?;
+    let found: i64 = client.query_one(READ_VERSION, &[]).await?.get(0);
+    for (at, migration) in MIGRATIONS.iter().enumerate().skip(usize::try_from(found).unwrap_or(0)) {
+        info!(migration = at + 1, of = VERSION, "migrating the journal's tables");
+        client.batch_execute(migration).await?;
     }
     let end = format!("UPDATE quay_gateway_schema SET version = {VERSION} WHERE version < {VERSION}; COMMIT");
     client.batch_execute(&end).await?;
     if found < VERSION {
-        info!(seconds = begun.elapsed().as_secs(), "the journal's tables are up to date");
+        info!(seconds = begun.elapsed().as_secs(), "the journal's tables were migrated");
     }
     Ok(found.max(VERSION))
 }

@@ -1,7 +1,7 @@
-//! Every statement on the table. Each is a transaction of its own, by the database's clock.
+//! Every statement of lanes and pushes. Each is a transaction of its own and uses the database's clock.
 
-/// Zones, digests, keys, sizes, repositories, stamp, repositories kept. Sorted by who calls, so that two adds of the
-/// same jobs never wait for each other in a circle.
+/// Parameters: zones, digests, keys, sizes, repositories, stamp, repositories kept. The caller sorts them, so that
+/// two adds of the same jobs cannot deadlock.
 pub(super) const ADD: &str = "
 WITH added AS (
     INSERT INTO quay_gateway_job AS job (zone, digest, key, size, repositories, added, due, fresh, stamp, attempts)
@@ -10,14 +10,14 @@ WITH added AS (
     FROM unnest($1, $2, $3, $4, $5) AS given (zone, digest, key, size, repository)
     ON CONFLICT (zone, digest) DO UPDATE SET
         key = excluded.key,
-        -- A size of 0 asks for the object to be read (`Job::must_read`), and stays until the job is done.
+        -- A size of 0 demands that the object is read (`Job::must_read`), and stays until the job is done.
         size = CASE WHEN job.size = 0 THEN 0 ELSE coalesce(excluded.size, job.size) END,
         repositories = (excluded.repositories || array_remove(job.repositories, excluded.repositories[1]))[1:$7],
         due = least(job.due, excluded.due),
         fresh = true,
         stamp = excluded.stamp,
         parked = NULL
-    -- What says the same already, and nobody has under way, is left alone.
+    -- A job that says the same already, and that nobody has under way, is left alone.
     WHERE NOT (job.fresh AND job.parked IS NULL AND job.leased_by IS NULL AND job.key = excluded.key
                AND job.size IS NOT DISTINCT FROM
                    CASE WHEN job.size = 0 THEN 0 ELSE coalesce(excluded.size, job.size) END
@@ -25,7 +25,7 @@ WITH added AS (
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones";
 
-/// Zone, digests under way, replica, seconds of a lease, and of the horizon where one is needed.
+/// Parameters: zone, digests under way, replica, seconds of a lease, and a fifth one for some.
 macro_rules! claim {
     ($kind:literal, $order:literal) => {
         concat!(
@@ -45,31 +45,32 @@ pub(super) const OLDEST: &str = claim!("fresh", "due");
 
 pub(super) const RETRY: &str = claim!("NOT fresh AND due <= now()", "due");
 
-/// And the most bytes.
+/// Fifth parameter: the most bytes.
 pub(super) const SMALL: &str = claim!("fresh AND size <= $5", "size");
 
-/// The same.
+/// Fifth parameter: the most bytes.
 pub(super) const SMALL_RETRY: &str = claim!("NOT fresh AND due <= now() AND size <= $5", "due");
 
-/// What is due further ahead than any wait was written by a clock that ran ahead.
+/// Fifth parameter: seconds of the longest wait. A job that is due later was written by a clock that ran
+/// ahead.
 pub(super) const AHEAD: &str = claim!("NOT fresh AND due > now() + make_interval(secs => $5)", "due");
 
-/// Zone. Seconds until the next one is due; what others have under way is due when its lease ends.
+/// Parameter: zone. Returns the seconds until the next job is due.
 pub(super) const WAIT: &str = "
 SELECT extract(epoch FROM min(due) - now())::float8 FROM quay_gateway_job
 WHERE zone = $1 AND NOT fresh AND parked IS NULL AND due > now()";
 
-/// Zone, digest, replica, seconds.
+/// Parameters: zone, digest, replica, seconds. Returns a row if the lease was renewed.
 pub(super) const RENEW: &str = "
 UPDATE quay_gateway_job SET leased_until = now() + make_interval(secs => $4)
 WHERE zone = $1 AND digest = $2 AND leased_by = $3 RETURNING 1";
 
-/// Zone, digest, replica, stamp. Seconds since it was added.
+/// Parameters: zone, digest, replica, stamp. Returns the seconds since the job was first added.
 pub(super) const DONE: &str = "
 DELETE FROM quay_gateway_job WHERE zone = $1 AND digest = $2 AND leased_by = $3 AND stamp = $4
 RETURNING extract(epoch FROM clock_timestamp() - added)::float8";
 
-/// Zone, replica, digest or NULL for all.
+/// Parameters: zone, replica, digest or NULL for all.
 pub(super) const RELEASE: &str = "
 WITH released AS (
     UPDATE quay_gateway_job SET leased_by = NULL, leased_until = NULL
@@ -79,7 +80,8 @@ WITH released AS (
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM released LIMIT 1";
 
-/// Zone, digest, replica, stamp, seconds to wait, error. What was parked meanwhile keeps why.
+/// Parameters: zone, digest, replica, stamp, seconds to wait, error. A job that was parked meanwhile keeps its
+/// reason.
 pub(super) const FAILED: &str = "
 UPDATE quay_gateway_job SET
     attempts = attempts + 1, failed = now(), error = CASE WHEN parked IS NULL THEN $6 ELSE error END,
@@ -88,7 +90,7 @@ UPDATE quay_gateway_job SET
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Zone, digest, replica, stamp, why. What was parked meanwhile keeps why, and since when.
+/// Parameters: zone, digest, replica, stamp, why. A job that was parked meanwhile keeps its reason and time.
 pub(super) const PARK: &str = "
 UPDATE quay_gateway_job SET
     attempts = attempts + 1, failed = now(), error = CASE WHEN parked IS NULL THEN $5 ELSE error END,
@@ -97,15 +99,15 @@ UPDATE quay_gateway_job SET
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Zone, how many at most. What is being added or claimed just now is due anyway. A row, if there
-/// were any.
-pub(super) const HASTEN: &str = "
-WITH hastened AS (
+/// Parameters: zone, how many at most. Skips jobs that are being added or claimed just now: they are due anyway.
+/// Returns a row if any job was made due.
+pub(super) const MAKE_DUE: &str = "
+WITH made_due AS (
     UPDATE quay_gateway_job SET due = now()
     WHERE (zone, digest) IN (SELECT zone, digest FROM quay_gateway_job
                              WHERE zone = $1 AND NOT fresh AND parked IS NULL AND due > now() LIMIT $2 FOR UPDATE SKIP LOCKED)
     RETURNING zone)
-SELECT pg_notify('quay_gateway_job', zone) FROM hastened LIMIT 1";
+SELECT pg_notify('quay_gateway_job', zone) FROM made_due LIMIT 1";
 
 pub(super) const COUNTS: &str = "
 SELECT zone, count(*) FILTER (WHERE parked IS NULL),

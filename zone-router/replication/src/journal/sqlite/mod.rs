@@ -1,10 +1,10 @@
 //! The journal in an SQLite file, for one process.
 //!
-//! One thread writes. It takes whatever requests wait, applies them in one transaction and answers
-//! after the commit, so that many pushes share one sync of the disk. Reads have connections of their
-//! own, those of operators another than those of lanes, and never wait for a commit.
+//! One thread writes. It takes all requests that wait, applies them in one transaction and answers
+//! after the commit, so that many pushes share one sync of the disk. Reads never wait for a commit:
+//! they have two connections of their own, one for lanes and one for operators.
 
-mod look;
+mod inspect;
 #[cfg(test)]
 mod simulated;
 mod table;
@@ -19,46 +19,51 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use backends::Digest;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::super::job::{Job, NewJob};
-use super::{Count, JournalError, Next};
+use super::engine::{Answer, Engine};
+use super::{JournalError, Next};
 #[cfg(test)]
 pub(crate) use simulated::Simulated;
 
-/// Requests that may wait for the writer; more wait at their senders.
+/// Requests that may wait for the writer; further senders wait.
 const QUEUE: usize = 1024;
 
-/// Requests that share one commit.
+/// Requests that share one commit, at most.
 const GROUP: usize = 256;
 
-/// How long a request waits for its commit. A disk that hangs must not hang a push.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request may take. A disk that hangs must not hang a push.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long SQLite waits for another process that holds the file, as during a restart.
+/// How long SQLite waits for another process that has locked the file, as during a restart.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// The log is cut back to this many bytes after a checkpoint.
+/// After a checkpoint, the write-ahead log is truncated to this many bytes.
 const LOG_LIMIT: i64 = 16 * 1024 * 1024;
 
-/// A wall clock that is so much behind what has passed was set back.
-const SET_BACK: Duration = Duration::from_secs(5);
+/// If the wall clock is this far behind the monotonic clock, it was set back.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
-type Apply = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
-type Reply = oneshot::Sender<Result<(), JournalError>>;
+/// A change of the database.
+pub(crate) type Apply = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
+type Reply = oneshot::Sender<Answer<()>>;
 
-/// The writer ends, and the file is closed, with the last handle.
+/// A handle. The writer ends, and the file is closed, with the last one.
 #[derive(Clone)]
 pub(super) struct Sqlite {
     writes: mpsc::Sender<(Apply, Reply)>,
+    /// For lanes.
     reader: Reader,
-    looker: Reader,
-    /// A moment, by both clocks.
-    moment: Arc<Mutex<(Instant, SystemTime)>>,
-    /// What is there instead of a disk and a clock.
+    /// For operators, whose reads may take long.
+    inspector: Reader,
+    /// One point in time by both clocks.
+    clocks: Arc<Mutex<(Instant, SystemTime)>>,
+    /// Replaces the disk and the clock.
     #[cfg(test)]
     simulated: Option<Simulated>,
 }
@@ -70,7 +75,7 @@ impl fmt::Debug for Sqlite {
 }
 
 impl Sqlite {
-    pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
+    pub(super) fn open(path: &Path) -> Answer<Self> {
         let place = || path.display().to_string();
         let file = |error| JournalError::File { place: place(), source: Arc::new(error) };
         let sqlite = |error| JournalError::Open { place: place(), source: Arc::new(error) };
@@ -85,7 +90,7 @@ impl Sqlite {
             reader.pragma_update(None, "query_only", true).map_err(sqlite)?;
             Ok::<_, JournalError>(Reader::new(Arc::new(Mutex::new(reader))))
         };
-        let (reader, looker) = (reader()?, reader()?);
+        let (reader, inspector) = (reader()?, reader()?);
         let (writes, requests) = mpsc::channel(QUEUE);
         std::thread::Builder::new()
             .name("journal".to_owned())
@@ -94,23 +99,23 @@ impl Sqlite {
         Ok(Self {
             writes,
             reader,
-            looker,
-            moment: Arc::new(Mutex::new((Instant::now(), SystemTime::now()))),
+            inspector,
+            clocks: Arc::new(Mutex::new((Instant::now(), SystemTime::now()))),
             #[cfg(test)]
             simulated: None,
         })
     }
 
-    /// On a disk that is none.
+    /// On a simulated disk.
     #[cfg(test)]
     pub(super) fn simulated(simulated: Simulated) -> Self {
         let reader = Reader::new(Arc::clone(&simulated.disk));
-        let moment = Arc::new(Mutex::new((Instant::now(), (simulated.clock)())));
-        let looker = reader.clone();
-        Self { writes: mpsc::channel(1).0, reader, looker, moment, simulated: Some(simulated) }
+        let clocks = Arc::new(Mutex::new((Instant::now(), (simulated.clock)())));
+        let inspector = reader.clone();
+        Self { writes: mpsc::channel(1).0, reader, inspector, clocks, simulated: Some(simulated) }
     }
 
-    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a simulation has a clock of its own"))]
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a simulation has its own clock"))]
     fn now(&self) -> SystemTime {
         #[cfg(test)]
         if let Some(simulated) = &self.simulated {
@@ -119,79 +124,24 @@ impl Sqlite {
         SystemTime::now()
     }
 
-    pub(super) async fn add(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
-        let now = self.now();
-        self.write(move |db| jobs.into_iter().try_for_each(|job| table::add(db, job, now))).await
-    }
-
-    pub(super) async fn next(
-        &self,
-        zone: &Arc<str>,
-        turn: u32,
-        under_way: Vec<Digest>,
-        horizon: Duration,
-    ) -> Result<Next, JournalError> {
-        let (zone, now) = (Arc::clone(zone), self.now());
-        self.mend_waits(now).await?;
-        self.read(move |db| table::next(db, &zone, turn, &under_way, now, horizon)).await
-    }
-
-    pub(super) async fn next_small(
-        &self,
-        zone: &Arc<str>,
-        at_most: u64,
-        under_way: Vec<Digest>,
-        horizon: Duration,
-    ) -> Result<Next, JournalError> {
-        let (zone, now) = (Arc::clone(zone), self.now());
-        self.read(move |db| table::next_small(db, &zone, at_most, &under_way, now, horizon)).await
-    }
-
-    /// How long it took from when it was added, if it is gone now.
-    pub(super) async fn done(&self, job: &Job) -> Result<Option<Duration>, JournalError> {
-        let job = job.clone();
-        let added = self.change(move |db| table::done(db, &job)).await?;
-        // A clock that was set back makes no negative time.
-        Ok(added.map(|added| self.now().duration_since(added).unwrap_or_default()))
-    }
-
-    pub(super) async fn failed(&self, job: &Job, delay: Duration, error: String) -> Result<(), JournalError> {
-        let (job, now) = (job.clone(), self.now());
-        self.write(move |db| table::failed(db, &job, now, now + delay, &error)).await
-    }
-
-    pub(super) async fn park(&self, job: &Job, why: String) -> Result<(), JournalError> {
-        let (job, now) = (job.clone(), self.now());
-        self.write(move |db| table::park(db, &job, now, &why)).await
-    }
-
-    pub(super) async fn hasten(&self, zone: &Arc<str>) -> Result<(), JournalError> {
-        let (zone, now) = (Arc::clone(zone), self.now());
-        self.write(move |db| table::hasten(db, &zone, now)).await
-    }
-
-    /// Waits are kept by the wall clock: where it was set back they would be longer by as much, so all
-    /// end now.
-    async fn mend_waits(&self, now: SystemTime) -> Result<(), JournalError> {
-        let (then, wall) = *self.moment.lock().unwrap_or_else(PoisonError::into_inner);
-        if wall + then.elapsed() > now + SET_BACK {
+    /// Waits are stored in wall-clock time. If the clock was set back, they would become longer by as
+    /// much; therefore they all end now.
+    async fn handle_clock_set_back(&self, now: SystemTime) -> Answer<()> {
+        let (then, wall) = *self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if wall + then.elapsed() > now + CLOCK_TOLERANCE {
             tracing::warn!(
                 "the machine's clock was set back: copies that wait for another try are tried now"
             );
-            self.write(move |db| table::hasten_all(db, now)).await?;
+            self.write(move |db| table::make_all_due(db, now)).await?;
         }
-        *self.moment.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);
+        *self.clocks.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);
         Ok(())
     }
 
-    pub(super) async fn counts(&self) -> Result<Vec<Count>, JournalError> {
-        self.look(table::counts).await
-    }
-
-    pub(super) async fn write(
+    async fn write(
         &self,
         apply: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
-    ) -> Result<(), JournalError> {
+    ) -> Answer<()> {
         #[cfg(test)]
         if let Some(simulated) = &self.simulated {
             return simulated.write(apply).await;
@@ -201,44 +151,46 @@ impl Sqlite {
             self.writes.send((Box::new(apply), reply)).await.map_err(|_| JournalError::Closed)?;
             answer.await.map_err(|_| JournalError::Closed)?
         };
-        tokio::time::timeout(PATIENCE, committed).await.map_err(|_| JournalError::Late(PATIENCE))?
+        tokio::time::timeout(REQUEST_TIMEOUT, committed)
+            .await
+            .map_err(|_| JournalError::Late(REQUEST_TIMEOUT))?
     }
 
-    /// A change that says something: known once it is committed.
-    async fn change<T: Send + 'static>(
+    /// A change that returns something, once it is committed.
+    async fn write_returning<T: Send + 'static>(
         &self,
         apply: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, JournalError> {
-        let (said, heard) = oneshot::channel();
+    ) -> Answer<T> {
+        let (returned, value) = oneshot::channel();
         self.write(move |db| {
-            // Who has gone does not want to know.
-            let _ = said.send(apply(db)?);
+            // The caller may have gone.
+            let _ = returned.send(apply(db)?);
             Ok(())
         })
         .await?;
-        heard.await.map_err(|_| JournalError::Closed)
+        value.await.map_err(|_| JournalError::Closed)
     }
 
     async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, JournalError> {
-        self.ask(&self.reader, query).await
+    ) -> Answer<T> {
+        self.query(&self.reader, query).await
     }
 
-    /// What reads many jobs: lanes do not wait for it.
-    async fn look<T: Send + 'static>(
+    /// A query that may read many jobs: lanes do not wait for it.
+    async fn inspect<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, JournalError> {
-        self.ask(&self.looker, query).await
+    ) -> Answer<T> {
+        self.query(&self.inspector, query).await
     }
 
-    async fn ask<T: Send + 'static>(
+    async fn query<T: Send + 'static>(
         &self,
         reader: &Reader,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, JournalError> {
+    ) -> Answer<T> {
         #[cfg(test)]
         if let Some(simulated) = &self.simulated {
             return simulated.read(query).await;
@@ -247,35 +199,94 @@ impl Sqlite {
     }
 }
 
-/// A connection that reads, for one query at a time.
+#[async_trait]
+impl Engine for Sqlite {
+    async fn add(&self, jobs: Vec<NewJob>) -> Answer<()> {
+        let now = self.now();
+        self.write(move |db| jobs.into_iter().try_for_each(|job| table::add(db, job, now))).await
+    }
+
+    async fn claim(
+        &self,
+        zone: &Arc<str>,
+        claims: u32,
+        under_way: Vec<Digest>,
+        longest_wait: Duration,
+    ) -> Answer<Next> {
+        let (zone, now) = (Arc::clone(zone), self.now());
+        self.handle_clock_set_back(now).await?;
+        self.read(move |db| table::next(db, &zone, claims, &under_way, now, longest_wait)).await
+    }
+
+    async fn claim_small(
+        &self,
+        zone: &Arc<str>,
+        at_most: u64,
+        under_way: Vec<Digest>,
+        longest_wait: Duration,
+    ) -> Answer<Next> {
+        let (zone, now) = (Arc::clone(zone), self.now());
+        self.read(move |db| table::next_small(db, &zone, at_most, &under_way, now, longest_wait)).await
+    }
+
+    async fn done(&self, job: &Job) -> Answer<Option<Duration>> {
+        let job = job.clone();
+        let added = self.write_returning(move |db| table::done(db, &job)).await?;
+        // If the clock was set back, the duration is zero, not negative.
+        Ok(added.map(|added| self.now().duration_since(added).unwrap_or_default()))
+    }
+
+    async fn failed(&self, job: &Job, delay: Duration, error: &str) -> Answer<()> {
+        let (job, now, error) = (job.clone(), self.now(), error.to_owned());
+        self.write(move |db| table::failed(db, &job, now, now + delay, &error)).await
+    }
+
+    async fn park(&self, job: &Job, why: &str) -> Answer<()> {
+        let (job, now, why) = (job.clone(), self.now(), why.to_owned());
+        self.write(move |db| table::park(db, &job, now, &why)).await
+    }
+
+    async fn make_due(&self, zone: &Arc<str>) -> Answer<()> {
+        let (zone, now) = (Arc::clone(zone), self.now());
+        self.write(move |db| table::make_due(db, &zone, now)).await
+    }
+
+    #[cfg(test)]
+    async fn write_any(&self, apply: Apply) -> Answer<()> {
+        self.write(apply).await
+    }
+}
+
+/// A connection that runs one query at a time.
 #[derive(Clone)]
 struct Reader {
     connection: Arc<Mutex<Connection>>,
-    /// Waited for before a thread is taken: who gives up waiting leaves none behind.
-    turn: Arc<Semaphore>,
+    /// Acquired before a thread is taken, so that a caller that gives up leaves no thread behind.
+    free: Arc<Semaphore>,
 }
 
 impl Reader {
     fn new(connection: Arc<Mutex<Connection>>) -> Self {
-        Self { connection, turn: Arc::new(Semaphore::new(1)) }
+        Self { connection, free: Arc::new(Semaphore::new(1)) }
     }
 
     async fn query<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, JournalError> {
-        let turn = Arc::clone(&self.turn).acquire_owned();
-        let turn = tokio::time::timeout(PATIENCE, turn).await.map_err(|_| JournalError::Late(PATIENCE))?;
+    ) -> Answer<T> {
+        let permit = Arc::clone(&self.free).acquire_owned();
+        let late = |_| JournalError::Late(REQUEST_TIMEOUT);
+        let permit = tokio::time::timeout(REQUEST_TIMEOUT, permit).await.map_err(late)?;
         let connection = Arc::clone(&self.connection);
         let answer = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _permit = permit;
             query(&connection.lock().unwrap_or_else(PoisonError::into_inner))
         });
         Ok(answer.await.map_err(|_| JournalError::Closed)??)
     }
 }
 
-/// Makes the file before SQLite does, for its mode; the log beside it gets the same mode.
+/// Creates the file before SQLite does, to set its mode; SQLite gives its log the same mode.
 fn create(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
@@ -297,15 +308,15 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// Brings the schema up to date, and gives the version it has then.
+/// Migrates the schema, and returns the version it has then.
 fn migrate(db: &mut Connection) -> rusqlite::Result<i64> {
     let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = change.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found >= table::VERSION {
         return Ok(found);
     }
-    for step in table::STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
-        change.execute_batch(step)?;
+    for migration in table::MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        change.execute_batch(migration)?;
     }
     change.pragma_update(None, "user_version", table::VERSION)?;
     change.commit()?;
@@ -323,13 +334,13 @@ fn commit_groups(mut db: Connection, mut requests: mpsc::Receiver<(Apply, Reply)
         let (work, replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let result = commit(&mut db, work).map_err(JournalError::from);
         for reply in replies {
-            // Who has gone does not want to know.
+            // The caller may have gone.
             let _ = reply.send(result.clone());
         }
     }
 }
 
-/// All or none: a disk that fails one of them fails them all, and dropping rolls back.
+/// Commits all changes or none. If one fails, the transaction is dropped, which rolls back.
 fn commit(db: &mut Connection, work: Vec<Apply>) -> rusqlite::Result<()> {
     let group = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for apply in work {

@@ -1,4 +1,4 @@
-//! The journal's own statements on a disk in memory, with a clock and faults of a simulation.
+//! The journal's SQL on a disk in memory, with the clock and the faults of a simulation.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 use tokio::time::sleep;
 
-use super::{PATIENCE, commit, migrate};
+use super::{REQUEST_TIMEOUT, commit, migrate};
 use crate::JournalError;
 
-/// A commit takes so many milliseconds at most.
+/// The longest time that a commit takes, milliseconds.
 const COMMIT_MS: u64 = 20;
 
-/// What is there instead of a disk and a clock. The disk outlives the journals that are opened on it.
+/// Replaces the disk and the clock. The disk outlives the journals that are opened on it.
 #[derive(Clone)]
 pub(crate) struct Simulated {
     pub(crate) disk: Arc<Mutex<Connection>>,
@@ -36,7 +36,7 @@ impl Simulated {
         Arc::new(Mutex::new(db))
     }
 
-    /// A failing disk may have written all the same, and nobody knows.
+    /// A failing disk may have written all the same, without saying so.
     pub(super) async fn write(
         &self,
         apply: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
@@ -48,7 +48,7 @@ impl Simulated {
         }
         commit(&mut self.disk.lock().expect("a lock"), vec![Box::new(apply)])?;
         sleep(Duration::from_millis(fastrand::u64(..COMMIT_MS))).await;
-        if failing { Err(JournalError::Late(PATIENCE)) } else { Ok(()) }
+        if failing { Err(JournalError::Late(REQUEST_TIMEOUT)) } else { Ok(()) }
     }
 
     pub(super) async fn read<T>(

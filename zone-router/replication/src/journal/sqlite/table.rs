@@ -9,14 +9,14 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, ToSql, params};
 use zone_router::Blob;
 
 use super::super::super::job::{Job, NewJob, merge};
-use super::super::turn::{Pick, picks};
+use super::super::claim_order::{Choice, choices};
 use super::super::{Count, Next};
 
-/// The schema's version, kept in SQLite's `user_version`: as many steps have been taken.
-pub(super) const VERSION: i64 = STEPS.len() as i64;
+/// The schema's version, stored in SQLite's `user_version`: the number of migrations.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// How the schema came to be, step by step. All times are milliseconds since 1970.
-pub(super) const STEPS: [&str; 3] = [
+/// The migrations that make the schema. All times are milliseconds since 1970.
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE job (
     zone         TEXT NOT NULL,     -- the target
@@ -51,7 +51,7 @@ CREATE INDEX job_parked ON job (zone, parked) WHERE parked IS NOT NULL;
 ",
 ];
 
-// A size of 0 asks for the object to be read (`Job::must_read`), and stays until the job is done.
+// A size of 0 demands that the object is read (`Job::must_read`), and stays until the job is done.
 const ADD: &str = "
 INSERT INTO job (zone, digest, key, size, repositories, added, due, stamp, attempts, fresh)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, 0, 1)
@@ -84,14 +84,15 @@ const SMALL_RETRY: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
 WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due <= ?3 AND size <= ?4 ORDER BY due LIMIT ?2";
 
-// What is due further ahead than any wait was written by a clock that ran ahead.
+// A job that is due later than any wait allows was written by a clock that ran ahead.
 const AHEAD: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
 WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due > ?3 ORDER BY due LIMIT ?2";
 
 const NEXT: &str = "SELECT min(due) FROM job WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due > ?2";
 
-const HASTEN: &str = "UPDATE job SET due = ?2 WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due > ?2";
+const MAKE_DUE: &str =
+    "UPDATE job SET due = ?2 WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due > ?2";
 
 const COUNTS: &str = "
 SELECT zone, count(*) FILTER (WHERE parked IS NULL), total(size) FILTER (WHERE parked IS NULL),
@@ -102,13 +103,13 @@ SELECT zone, count(*) FILTER (WHERE parked IS NULL), total(size) FILTER (WHERE p
        count(parked), total(size) FILTER (WHERE parked IS NOT NULL)
 FROM job GROUP BY zone ORDER BY zone";
 
-/// What is known of a job that is added again.
+/// Of a job that is added again: its repositories, and whether all else says the same already.
 const KNOWN: &str = "
 SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS iif(size = 0, 0, coalesce(?4, size))
 FROM job WHERE zone = ?1 AND digest = ?2";
 
-/// Adds the job, or merges it into the one that is there. Where that says the same already, only its
-/// stamp changes, which no index has: a manifest that is pushed over and over costs little.
+/// Adds the job, or merges it into the one that exists. If the existing job says the same already, only
+/// its stamp changes, which is in no index: a manifest that is pushed over and over costs little.
 pub(super) fn add(db: &Connection, job: NewJob, now: SystemTime) -> Result<()> {
     let (zone, digest, key) = (&*job.target, job.blob.digest.to_string(), job.blob.key.as_str());
     let size = job.size.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
@@ -126,29 +127,29 @@ pub(super) fn add(db: &Connection, job: NewJob, now: SystemTime) -> Result<()> {
     Ok(())
 }
 
-/// Tells who has the job under way that it was added again.
+/// Tells whoever has the job under way that it was added again.
 fn restamp(db: &Connection, zone: &str, digest: &str, stamp: i64) -> Result<()> {
     db.prepare_cached("UPDATE job SET stamp = ?3 WHERE zone = ?1 AND digest = ?2")?
         .execute(params![zone, digest, stamp])?;
     Ok(())
 }
 
-/// The job to do now, or how long there is none; `horizon` is the longest wait there is.
+/// The job to do now, or how long there is none.
 pub(super) fn next(
     db: &Connection,
     zone: &Arc<str>,
-    turn: u32,
+    claims: u32,
     under_way: &[Digest],
     now: SystemTime,
-    horizon: Duration,
+    longest_wait: Duration,
 ) -> Result<Next> {
-    let latest = to_millis(now + horizon);
+    let latest = to_millis(now + longest_wait);
     let now = to_millis(now);
-    for pick in picks(turn) {
-        let found = match pick {
-            Pick::Smallest => first(db, SMALLEST, zone, under_way, &[])?,
-            Pick::Oldest => first(db, OLDEST, zone, under_way, &[])?,
-            Pick::Retry => first(db, RETRY, zone, under_way, &[now])?,
+    for choice in choices(claims) {
+        let found = match choice {
+            Choice::Smallest => first(db, SMALLEST, zone, under_way, &[])?,
+            Choice::Oldest => first(db, OLDEST, zone, under_way, &[])?,
+            Choice::Retry => first(db, RETRY, zone, under_way, &[now])?,
         };
         if let Some(job) = found {
             return Ok(Next::Job(job));
@@ -158,18 +159,18 @@ pub(super) fn next(
         return Ok(Next::Job(job));
     }
     let next: Option<i64> = db.prepare_cached(NEXT)?.query_row(params![&**zone, now], |row| row.get(0))?;
-    let wait = next.map_or(horizon, |next| Duration::from_millis(unsigned(next - now)));
-    Ok(Next::Wait(wait.min(horizon)))
+    let wait = next.map_or(longest_wait, |next| Duration::from_millis(unsigned(next - now)));
+    Ok(Next::Wait(wait.min(longest_wait)))
 }
 
-/// The same of those that are known to have at most so many bytes.
+/// As [`next`], of the jobs that are known to have at most `at_most` bytes.
 pub(super) fn next_small(
     db: &Connection,
     zone: &Arc<str>,
     at_most: u64,
     under_way: &[Digest],
     now: SystemTime,
-    horizon: Duration,
+    longest_wait: Duration,
 ) -> Result<Next> {
     let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
     let fresh = first(db, SMALL, zone, under_way, &[at_most])?;
@@ -177,7 +178,7 @@ pub(super) fn next_small(
         None => first(db, SMALL_RETRY, zone, under_way, &[to_millis(now), at_most])?,
         fresh => fresh,
     };
-    Ok(found.map_or(Next::Wait(horizon), Next::Job))
+    Ok(found.map_or(Next::Wait(longest_wait), Next::Job))
 }
 
 /// The first job that is not under way.
@@ -203,7 +204,7 @@ fn first(
     Ok(None)
 }
 
-/// Removes the job, unless it was added again since it was read; when it was first added.
+/// Removes the job, unless it was added again since it was claimed. Returns when it was first added.
 pub(super) fn done(db: &Connection, job: &Job) -> Result<Option<SystemTime>> {
     let mut done =
         db.prepare_cached("DELETE FROM job WHERE zone = ?1 AND digest = ?2 AND stamp = ?3 RETURNING added")?;
@@ -211,7 +212,7 @@ pub(super) fn done(db: &Connection, job: &Job) -> Result<Option<SystemTime>> {
     Ok(done.query_row(row, |row| row.get(0)).optional()?.map(from_millis))
 }
 
-/// Keeps a failed try and when to try again; what was added again since it was read stays due.
+/// Records a failed try and when to try again. A job that was added again since it was claimed stays due.
 pub(super) fn failed(
     db: &Connection,
     job: &Job,
@@ -235,7 +236,7 @@ pub(super) fn failed(
     Ok(())
 }
 
-/// Sets a job aside, and keeps why; what was added again since it was read stays due.
+/// Parks a job. A job that was added again since it was claimed stays due.
 pub(super) fn park(db: &Connection, job: &Job, now: SystemTime, why: &str) -> Result<()> {
     db.prepare_cached(
         "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?4, error),
@@ -247,13 +248,13 @@ pub(super) fn park(db: &Connection, job: &Job, now: SystemTime, why: &str) -> Re
 }
 
 /// Makes every job of a zone due that is not parked.
-pub(super) fn hasten(db: &Connection, zone: &str, now: SystemTime) -> Result<()> {
-    db.prepare_cached(HASTEN)?.execute(params![zone, to_millis(now)])?;
+pub(super) fn make_due(db: &Connection, zone: &str, now: SystemTime) -> Result<()> {
+    db.prepare_cached(MAKE_DUE)?.execute(params![zone, to_millis(now)])?;
     Ok(())
 }
 
 /// Makes every job of every zone due.
-pub(super) fn hasten_all(db: &Connection, now: SystemTime) -> Result<()> {
+pub(super) fn make_all_due(db: &Connection, now: SystemTime) -> Result<()> {
     db.prepare_cached("UPDATE job SET due = ?1 WHERE fresh = 0 AND parked IS NULL AND due > ?1")?
         .execute([to_millis(now)])?;
     Ok(())
@@ -315,18 +316,18 @@ pub(super) fn from_millis(millis: i64) -> SystemTime {
 mod tests {
     use super::*;
 
-    /// However many are parked or wait, one is found by an index, in its order.
+    /// However many jobs are parked or wait, a claim finds one by an index, in its order.
     #[test]
     fn a_claim_reads_by_an_index() {
         let db = Connection::open_in_memory().unwrap();
-        STEPS.iter().for_each(|step| db.execute_batch(step).unwrap());
+        MIGRATIONS.iter().for_each(|step| db.execute_batch(step).unwrap());
         for (statement, index) in [
             (SMALLEST, "job_size"),
             (OLDEST, "job_due"),
             (RETRY, "job_due"),
             (AHEAD, "job_due"),
             (NEXT, "job_due"),
-            (HASTEN, "job_due"),
+            (MAKE_DUE, "job_due"),
         ] {
             let mut explained = db.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
             let mut rows = explained.raw_query();

@@ -1,6 +1,6 @@
-//! Zones that hold anything at all: right blobs, shortened, lengthened, flipped, empty ones, and none. Whatever
-//! jobs come, whatever sizes they claim, and whenever gateways are killed: no right copy is lost, and where
-//! there is one, every zone gets it.
+//! Zones that hold any mix of right, shortened, lengthened, flipped, empty and missing blobs. Whatever jobs come,
+//! whatever sizes they state, and whenever gateways are killed: no right copy is lost, and if there is one,
+//! every zone gets it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, Zone};
 
-use super::super::blob;
-use super::store::{House, Manner, Script, Scripted};
+use super::store::{Behaviour, Script, Scripted, SharedStore};
 use super::world::{HEALED, Machine, TROUBLE, moments};
 use super::{SEED, seeds};
+use crate::conformance::blob;
 use crate::{FanOut, Setup, Verify};
 
 const ZONES: [&str; 3] = ["z0", "z1", "z2"];
 const BLOBS: usize = 6;
 
-/// What lies in a zone under a blob's key.
+/// What a zone has under a blob's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
     Nothing,
@@ -52,34 +52,34 @@ impl Held {
     }
 }
 
-/// A world before it begins.
+/// What will happen in one simulation.
 #[derive(Debug)]
 struct World {
     seed: u64,
     scripts: Vec<Script>,
-    /// Zones of one store.
-    house: usize,
-    /// Blob by blob, zone by zone.
+    /// How many zones share one store.
+    shared: usize,
+    /// By blob and zone.
     held: Vec<[Held; 3]>,
     deep: bool,
-    /// Gateways, each with a journal of its own, as two clusters have.
+    /// Gateways, each with its own journal, as in several clusters.
     gateways: usize,
-    /// When which blob is asked for in all zones, at which gateway, and of which size.
+    /// Time, blob, gateway and stated size of each job; it is queued for all zones.
     jobs: Vec<(Duration, usize, usize, Option<u64>)>,
-    /// When a client pushes which blob again.
+    /// Time and blob of each push.
     pushes: Vec<(Duration, usize)>,
-    /// When which gateway is killed.
+    /// Time and gateway of each kill.
     crashes: Vec<(Duration, usize)>,
-    /// What each blob's size is said to be at the end.
+    /// The stated size of each blob in the last jobs.
     claims: Vec<Option<u64>>,
 }
 
-/// Large enough to be copied by a store, and different from each other.
+/// Large enough for server-side copies, and different from each other.
 fn bytes(seed: u64, number: usize) -> Bytes {
     format!("blob {number} of {seed}").repeat(120 + number).into()
 }
 
-/// A size that somebody says.
+/// A stated size.
 fn claim(rng: &mut Rng, bytes: &Bytes) -> Option<u64> {
     let size = bytes.len() as u64;
     match rng.u8(..5) {
@@ -95,8 +95,9 @@ impl World {
     fn any(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let script = |rng: &mut Rng| {
-            let mut script: Script = moments(rng, 4).into_iter().map(|at| (at, Manner::any(rng))).collect();
-            script.push((TROUBLE, Manner::Well));
+            let mut script: Script =
+                moments(rng, 4).into_iter().map(|at| (at, Behaviour::any(rng))).collect();
+            script.push((TROUBLE, Behaviour::Healthy));
             script
         };
         let scripts = ZONES.iter().map(|_| script(&mut rng)).collect();
@@ -109,7 +110,7 @@ impl World {
         Self {
             seed,
             scripts,
-            house: [0, 2, 3][rng.usize(..3)],
+            shared: [0, 2, 3][rng.usize(..3)],
             held: (0..BLOBS).map(|_| [(); 3].map(|()| Held::any(&mut rng))).collect(),
             deep: rng.bool(),
             gateways,
@@ -122,19 +123,19 @@ impl World {
 
     fn run(&self) -> Result<(), String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        // Chance in the lanes comes from this thread's generator.
+        // The lanes take random numbers from this thread's generator.
         fastrand::seed(self.seed);
         runtime.expect("a runtime").block_on(self.live())
     }
 
     async fn live(&self) -> Result<(), String> {
         let start = Instant::now();
-        let house = House::default();
+        let shared = SharedStore::default();
         let stores: Vec<_> = (0..ZONES.len())
             .map(|zone| {
                 let (script, seed) = (self.scripts[zone].clone(), self.seed ^ zone as u64);
-                match zone < self.house {
-                    true => Scripted::in_house(script, seed, &house, ZONES[zone]),
+                match zone < self.shared {
+                    true => Scripted::on_shared(script, seed, &shared, ZONES[zone]),
                     false => Scripted::new(script, seed),
                 }
             })
@@ -148,16 +149,16 @@ impl World {
             }
         }
         let gateways = (0..self.gateways).map(|_| Gateway::start(self, &stores, start)).collect();
-        let mut life = Life { world: self, start, stores, blobs, gateways };
+        let mut simulation = Simulation { world: self, start, stores, blobs, gateways };
         for (at, event) in self.events() {
             sleep_until(start + at).await;
-            life.meet(event).await;
+            simulation.apply(event).await;
         }
         sleep_until(start + TROUBLE).await;
-        life.end().await
+        simulation.end().await
     }
 
-    /// Everything that happens, in order.
+    /// All events, in order.
     fn events(&self) -> Vec<(Duration, Event)> {
         let mut events = Vec::new();
         events.extend(self.jobs.iter().map(|(at, number, by, size)| (*at, Event::Job(*number, *by, *size))));
@@ -169,13 +170,13 @@ impl World {
 }
 
 enum Event {
-    /// A blob is asked for at a gateway, and said to be of a size.
+    /// Blob, gateway, stated size.
     Job(usize, usize, Option<u64>),
     Push(usize),
     Crash(usize),
 }
 
-/// A gateway that runs, and the machine below it.
+/// A gateway that runs, and its machine.
 struct Gateway {
     machine: Machine,
     zones: Vec<Zone>,
@@ -200,7 +201,7 @@ impl Gateway {
         (FanOut::start(setup, shutdown.clone()), shutdown)
     }
 
-    /// It is killed, and starts anew.
+    /// Kills it, and starts it again.
     async fn crash(&mut self) {
         self.running.1.cancel();
         self.running.0.stopped().await;
@@ -213,8 +214,8 @@ impl Gateway {
     }
 }
 
-/// A world under way.
-struct Life<'a> {
+/// A simulation that runs.
+struct Simulation<'a> {
     world: &'a World,
     start: Instant,
     stores: Vec<Arc<Scripted>>,
@@ -222,8 +223,8 @@ struct Life<'a> {
     gateways: Vec<Gateway>,
 }
 
-impl Life<'_> {
-    async fn meet(&mut self, event: Event) {
+impl Simulation<'_> {
+    async fn apply(&mut self, event: Event) {
         match event {
             Event::Job(number, by, size) => self.gateways[by].ask(blob(&self.blobs[number]), size).await,
             Event::Push(number) => {
@@ -239,8 +240,8 @@ impl Life<'_> {
         self.stores.iter().map(|store| store.objects().get(&key).cloned()).collect()
     }
 
-    /// Zones that have not the blob, although another has: one that has other bytes of its size only
-    /// where somebody is to have seen that.
+    /// Blobs and zones that lack them, although another zone has the blob. Wrong bytes of the right size count
+    /// only if objects are verified by reading them.
     fn unhealed(&self) -> Vec<(usize, usize)> {
         let mut unhealed = Vec::new();
         for (number, bytes) in self.blobs.iter().enumerate() {
@@ -258,7 +259,7 @@ impl Life<'_> {
         unhealed
     }
 
-    /// All is well, and every blob is asked for once more; then what is wrong with it all.
+    /// After the faults: queues every blob once more, waits, and checks.
     async fn end(self) -> Result<(), String> {
         for (number, size) in self.world.claims.iter().enumerate() {
             self.gateways[0].ask(blob(&self.blobs[number]), *size).await;
@@ -266,14 +267,14 @@ impl Life<'_> {
         while self.start.elapsed() < TROUBLE + HEALED && !self.unhealed().is_empty() {
             sleep(Duration::from_secs(5)).await;
         }
-        // What a store does by itself, or a job goes on with, has time to do harm.
+        // Server-side copies and jobs that still run get time to do harm.
         sleep(Duration::from_secs(60)).await;
         let lost: Vec<_> = self.stores.iter().flat_map(|store| store.lost()).collect();
         match (lost.first(), self.unhealed()) {
             (Some(lost), _) => Err(lost.clone()),
             (None, unhealed) if unhealed.is_empty() => Ok(()),
             (None, unhealed) => {
-                Err(format!("blobs that zones do not get, though there is one: {unhealed:?}"))
+                Err(format!("blobs that zones lack, although another zone has them: {unhealed:?}"))
             }
         }
     }
@@ -288,7 +289,7 @@ fn no_right_copy_is_lost_and_every_zone_gets_one() {
                 "{world:#?}
 seed {seed}: {why}
 replay:
-    {SEED}={seed} cargo test -p replication --lib                  tests::simulation::kept
+    {SEED}={seed} cargo test -p replication --lib tests::simulation::kept
 "
             );
         }

@@ -1,4 +1,4 @@
-//! The fan-out in scripted worlds on a paused clock. A seed that breaks a law replays with one command.
+//! The fan-out in simulated worlds on a paused clock. A seed that breaks a law can be replayed with one command.
 
 mod kept;
 mod store;
@@ -6,16 +6,16 @@ mod world;
 
 use world::{History, World};
 
-/// The seed to be replayed alone.
+/// The variable with the one seed to replay.
 const SEED: &str = "FANOUT_SEED";
 
-/// Times as many seeds as usual: for a hunt.
+/// The variable with a factor for the number of seeds, for long runs.
 const TIMES: &str = "FANOUT_TIMES";
 
-/// Worlds as a rule.
+/// The usual number of worlds.
 const WORLDS: u64 = 250;
 
-/// A law by name, and what it says against a history.
+/// A law: its name, and a check of a history that returns what is wrong.
 type Law = (&'static str, fn(&History) -> Option<String>);
 
 const LAWS: [Law; 4] = [
@@ -23,16 +23,16 @@ const LAWS: [Law; 4] = [
         let lacks = history.held.iter().position(|held| *held != history.pushed)?;
         Some(format!("z{lacks} holds {} of {}", history.held[lacks].len(), history.pushed.len()))
     }),
-    ("and does so within a bound after all is well", |history| {
+    ("and does so within a bound after the faults", |history| {
         history.healed_after.is_none().then(|| "it did not".to_owned())
     }),
-    ("nothing is written twice at once into one zone", |history| history.broken.first().cloned()),
+    ("nothing is written twice at once into one zone", |history| history.violations.first().cloned()),
     ("what is done leaves the journal", |history| {
         (history.waiting > 0).then(|| format!("{} jobs wait", history.waiting))
     }),
 ];
 
-/// The seeds that are tried.
+/// The seeds to run.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     match number(SEED) {

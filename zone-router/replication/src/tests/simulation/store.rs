@@ -1,4 +1,4 @@
-//! A zone that follows its script, takes copies, and watches how they are made.
+//! A zone that follows a script, takes copies, and checks how they are made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -6,76 +6,78 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backends::{Digest, Error, Key, Kind, Meta, Object, Result, Source, Store, Whereabouts};
+use backends::{CopySource, Digest, Error, Key, Kind, Meta, Object, Result, Source, Store};
 use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
 
-/// After so long without an answer a driver gives up.
-const DRIVER: Duration = Duration::from_secs(10);
+/// How long a driver waits for an answer.
+const DRIVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a zone behaves for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
-    Well,
+pub(super) enum Behaviour {
+    Healthy,
     /// Connections are refused.
     Refuses,
-    /// Nothing is answered.
+    /// No request is answered.
     Hangs,
     /// Half of all requests fail.
-    Falters,
-    /// It asks for patience.
+    HalfFails,
+    /// Half of all requests are throttled.
     Throttles,
-    /// Keys are not accepted.
+    /// The credentials are refused.
     Denies,
     /// Bodies break off in the middle.
     Breaks,
     /// Bodies have a wrong bit.
-    Lies,
-    /// What is put is kept, and then the connection breaks before the answer.
-    Mute,
+    WrongBytes,
+    /// An object is written, and then the connection breaks before the answer.
+    LosesAnswer,
 }
 
-impl Manner {
+impl Behaviour {
     pub(super) fn any(rng: &mut Rng) -> Self {
-        use Manner::{Breaks, Denies, Falters, Hangs, Lies, Mute, Refuses, Throttles, Well};
-        let all = [Well, Refuses, Hangs, Falters, Throttles, Denies, Breaks, Lies, Mute];
+        use Behaviour::{
+            Breaks, Denies, HalfFails, Hangs, Healthy, LosesAnswer, Refuses, Throttles, WrongBytes,
+        };
+        let all = [Healthy, Refuses, Hangs, HalfFails, Throttles, Denies, Breaks, WrongBytes, LosesAnswer];
         all[rng.usize(..all.len())]
     }
 }
 
-/// A zone's whole life: what it does from when on, the earliest first.
-pub(super) type Script = Vec<(Duration, Manner)>;
+/// How a zone behaves, and from when on; the earliest first.
+pub(super) type Script = Vec<(Duration, Behaviour)>;
 
 #[derive(Debug)]
 pub(super) struct Scripted {
     script: Script,
     start: Instant,
     rng: Mutex<Rng>,
-    shelf: Arc<Shelf>,
-    /// Where it copies from by itself, and what it is called there.
-    house: Option<(House, String)>,
+    stored: Arc<Objects>,
+    /// The store that it shares with other zones, and its name there.
+    shared: Option<(SharedStore, String)>,
     /// Keys that are being written.
     writing: Mutex<BTreeSet<Key>>,
-    /// What must never be.
-    broken: Mutex<Vec<String>>,
+    /// Violations of what must always hold.
+    violations: Mutex<Vec<String>>,
 }
 
-/// Zones of one store, which copies between them.
-pub(super) type House = Arc<Mutex<BTreeMap<String, Arc<Shelf>>>>;
+/// A store that several zones share, and that makes server-side copies between them; by the zones' names.
+pub(super) type SharedStore = Arc<Mutex<BTreeMap<String, Arc<Objects>>>>;
 
 /// What a zone holds.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct Objects {
     objects: Mutex<BTreeMap<Key, Bytes>>,
-    /// Right copies that the gateway took away or spoiled.
+    /// Right copies that the gateway removed or replaced by others.
     lost: Mutex<Vec<String>>,
 }
 
-impl Shelf {
-    /// What the gateway had done, and is watched for.
+impl Objects {
+    /// A change that the gateway asked for; checked for the loss of a right copy.
     fn change(&self, key: &Key, to: Option<Bytes>, how: &str) {
         let mut objects = lock(&self.objects);
         let is_right = |bytes: &Bytes| key.as_str().ends_with(&Digest::of(bytes).hex().to_string());
@@ -108,47 +110,51 @@ impl Scripted {
             script,
             start: Instant::now(),
             rng: Mutex::new(Rng::with_seed(seed)),
-            shelf: Arc::default(),
-            house: None,
+            stored: Arc::default(),
+            shared: None,
             writing: Mutex::default(),
-            broken: Mutex::default(),
+            violations: Mutex::default(),
         })
     }
 
-    /// The same as one of several in a house.
-    pub(super) fn in_house(script: Script, seed: u64, house: &House, name: &str) -> Arc<Self> {
+    /// The same, as one of several zones on a shared store.
+    pub(super) fn on_shared(script: Script, seed: u64, shared: &SharedStore, name: &str) -> Arc<Self> {
         let mut alone = Self::new(script, seed);
-        let shelf = Arc::clone(&alone.shelf);
-        lock(house).insert(name.to_owned(), shelf);
+        let objects = Arc::clone(&alone.stored);
+        lock(shared).insert(name.to_owned(), objects);
         if let Some(store) = Arc::get_mut(&mut alone) {
-            store.house = Some((Arc::clone(house), name.to_owned()));
+            store.shared = Some((Arc::clone(shared), name.to_owned()));
         }
         alone
     }
 
-    /// What it does now.
-    pub(super) fn manner(&self) -> Manner {
+    /// How it behaves now.
+    pub(super) fn behaviour(&self) -> Behaviour {
         let now = self.start.elapsed();
-        self.script.iter().rev().find(|(from, _)| *from <= now).map_or(Manner::Well, |(_, manner)| *manner)
+        self.script
+            .iter()
+            .rev()
+            .find(|(from, _)| *from <= now)
+            .map_or(Behaviour::Healthy, |(_, behaviour)| *behaviour)
     }
 
-    /// A push of the registry.
+    /// The registry stores a pushed blob.
     pub(super) fn pushed(&self, key: &Key, bytes: &Bytes) {
-        lock(&self.shelf.objects).insert(key.clone(), bytes.clone());
+        lock(&self.stored.objects).insert(key.clone(), bytes.clone());
     }
 
     pub(super) fn objects(&self) -> BTreeMap<Key, Bytes> {
-        lock(&self.shelf.objects).clone()
+        lock(&self.stored.objects).clone()
     }
 
     /// Right copies that were lost.
     pub(super) fn lost(&self) -> Vec<String> {
-        lock(&self.shelf.lost).clone()
+        lock(&self.stored.lost).clone()
     }
 
-    /// What went wrong that never may.
-    pub(super) fn broken(&self) -> Vec<String> {
-        lock(&self.broken).clone()
+    /// Violations of what must always hold.
+    pub(super) fn violations(&self) -> Vec<String> {
+        lock(&self.violations).clone()
     }
 
     fn half(&self) -> bool {
@@ -156,22 +162,22 @@ impl Scripted {
     }
 
     /// One request, until its headers.
-    async fn ask(&self) -> Result<Manner> {
-        let manner = self.manner();
+    async fn ask(&self) -> Result<Behaviour> {
+        let behaviour = self.behaviour();
         let delay = Duration::from_millis(lock(&self.rng).u64(1..200));
         sleep(delay).await;
-        match manner {
-            Manner::Refuses => Err(Error::new(Kind::Unavailable, "refused")),
-            Manner::Falters if self.half() => Err(Error::new(Kind::Unavailable, "faltered")),
-            Manner::Throttles if self.half() => {
+        match behaviour {
+            Behaviour::Refuses => Err(Error::new(Kind::Unavailable, "refused")),
+            Behaviour::HalfFails if self.half() => Err(Error::new(Kind::Unavailable, "scripted")),
+            Behaviour::Throttles if self.half() => {
                 Err(Error::new(Kind::Throttled { retry_after: Some(Duration::from_secs(2)) }, "slow down"))
             }
-            Manner::Denies => Err(Error::new(Kind::Denied, "denied")),
-            Manner::Hangs => {
-                sleep(DRIVER).await;
+            Behaviour::Denies => Err(Error::new(Kind::Denied, "denied")),
+            Behaviour::Hangs => {
+                sleep(DRIVER_TIMEOUT).await;
                 Err(Error::new(Kind::Timeout, "no answer"))
             }
-            _ => Ok(manner),
+            _ => Ok(behaviour),
         }
     }
 }
@@ -180,24 +186,24 @@ impl Scripted {
 impl Store for Scripted {
     async fn head(&self, key: &Key) -> Result<Option<Meta>> {
         self.ask().await?;
-        let size = lock(&self.shelf.objects).get(key).map(Bytes::len);
+        let size = lock(&self.stored.objects).get(key).map(Bytes::len);
         Ok(size.map(|size| Meta { key: key.clone(), size: size as u64, modified: None }))
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
-        let manner = self.ask().await?;
-        let Some(bytes) = lock(&self.shelf.objects).get(key).cloned() else { return Ok(None) };
+        let behaviour = self.ask().await?;
+        let Some(bytes) = lock(&self.stored.objects).get(key).cloned() else { return Ok(None) };
         let size = bytes.len() as u64;
         let range = range.map_or(0..size, |range| range.start..range.end.min(size));
         let mut part = bytes.slice(range.start as usize..range.end as usize);
-        if manner == Manner::Lies && !part.is_empty() {
+        if behaviour == Behaviour::WrongBytes && !part.is_empty() {
             let mut wrong = part.to_vec();
             wrong[0] ^= 1;
             part = wrong.into();
         }
         let half = part.split_to(part.len() / 2);
-        let rest = match manner {
-            Manner::Breaks => Err(Error::new(Kind::Unavailable, "broke off")),
+        let rest = match behaviour {
+            Behaviour::Breaks => Err(Error::new(Kind::Unavailable, "broke off")),
             _ => Ok(part),
         };
         let body = stream::iter([Ok(half), rest]).boxed();
@@ -206,20 +212,20 @@ impl Store for Scripted {
 
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {
         if !lock(&self.writing).insert(key.clone()) {
-            lock(&self.broken).push(format!("{key} is written twice at once"));
+            lock(&self.violations).push(format!("{key} is written twice at once"));
         }
         let _writing = Writing(self, key.clone());
-        let manner = self.ask().await?;
+        let behaviour = self.ask().await?;
         let bytes: BytesMut = source.open(0..source.size()).await?.try_collect().await?;
         let bytes = bytes.freeze();
-        // As a driver does, it believes no source.
+        // As a driver does, it verifies its source.
         if Digest::of(&bytes) != source.digest() {
             return Err(Error::new(Kind::Corrupt, "wrong bytes"));
         }
         self.ask().await?;
-        self.shelf.change(key, Some(bytes), "put");
-        match manner {
-            Manner::Mute => Err(Error::new(Kind::Unavailable, "broke off before the answer")),
+        self.stored.change(key, Some(bytes), "put");
+        match behaviour {
+            Behaviour::LosesAnswer => Err(Error::new(Kind::Unavailable, "broke off before the answer")),
             _ => Ok(()),
         }
     }
@@ -230,33 +236,33 @@ impl Store for Scripted {
 
     async fn delete(&self, key: &Key) -> Result<()> {
         self.ask().await?;
-        self.shelf.change(key, None, "delete");
+        self.stored.change(key, None, "delete");
         Ok(())
     }
 
-    fn whereabouts(&self, key: &Key) -> Option<Whereabouts> {
-        let (_, name) = self.house.as_ref()?;
-        Some(Whereabouts::new(Digest::of(b"the house"), format!("{name}/{key}")))
+    fn copy_source(&self, key: &Key) -> Option<CopySource> {
+        let (_, name) = self.shared.as_ref()?;
+        Some(CopySource::new(Digest::of(b"shared"), format!("{name}/{key}")))
     }
 
-    /// Goes on whoever waits for it, believes its source, and overwrites what lies there: a look before would
-    /// only make that rare.
-    async fn copy(&self, key: &Key, from: &Whereabouts, _: u64) -> Result<bool> {
-        let manner = self.ask().await?;
-        let there = from.path(Some(Digest::of(b"the house"))).and_then(|path| path.split_once('/'));
-        let Some(((house, _), (room, _))) = self.house.as_ref().zip(there) else { return Ok(false) };
-        let from = Arc::clone(&lock(house)[room]);
+    /// Goes on even if the caller stops waiting, does not verify its source, and overwrites what is there: a check
+    /// before would only make that rare.
+    async fn copy(&self, key: &Key, from: &CopySource, _: u64) -> Result<bool> {
+        let behaviour = self.ask().await?;
+        let there = from.path(Some(Digest::of(b"shared"))).and_then(|path| path.split_once('/'));
+        let Some(((shared, _), (other, _))) = self.shared.as_ref().zip(there) else { return Ok(false) };
+        let from = Arc::clone(&lock(shared)[other]);
         let bytes = lock(&from.objects).get(key).cloned();
         let bytes = bytes.ok_or_else(|| Error::new(Kind::Unavailable, "gone"))?;
-        let (shelf, key) = (Arc::clone(&self.shelf), key.clone());
+        let (objects, key) = (Arc::clone(&self.stored), key.clone());
         let delay = Duration::from_millis(lock(&self.rng).u64(1..3000));
         let copied = tokio::spawn(async move {
             sleep(delay).await;
-            shelf.change(&key, Some(bytes), "copy within the store");
+            objects.change(&key, Some(bytes), "server-side copy");
         });
         copied.await.map_err(|_| Error::new(Kind::Unavailable, "cut"))?;
-        match manner {
-            Manner::Mute => Err(Error::new(Kind::Unavailable, "broke off before the answer")),
+        match behaviour {
+            Behaviour::LosesAnswer => Err(Error::new(Kind::Unavailable, "broke off before the answer")),
             _ => Ok(true),
         }
     }

@@ -1,5 +1,5 @@
-//! A world: scripted zones, pushes and sweeps, crashes, a clock that jumps; the real lanes over the real
-//! statements of the journal, on a paused clock.
+//! A simulated world: scripted zones, pushes and sweeps, crashes, a clock that jumps. The lanes and the
+//! journal's SQL are the real ones; time is paused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -13,59 +13,59 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, Zone};
 
-use super::super::blob;
-use super::store::{Manner, Script, Scripted};
+use super::store::{Behaviour, Script, Scripted};
+use crate::conformance::blob;
 use crate::journal::Simulated;
 use crate::{FanOut, Journal, Setup};
 
-/// Zones; the first takes the pushes.
+/// The zones; the first one takes the pushes.
 const ZONES: [&str; 3] = ["z0", "z1", "z2"];
 
-/// Trouble ends after this; then every zone is well.
+/// Faults end after this; then every zone is healthy.
 pub(super) const TROUBLE: Duration = Duration::from_secs(1800);
 
-/// After that, every blob is everywhere within this: twice the longest wait of a job, and a pause.
+/// Within this time after the faults, every blob is in every zone: twice the longest wait of a job, and a pause.
 pub(super) const HEALED: Duration = Duration::from_secs(2 * 600 + 60);
 
-/// Blobs that there are at most.
+/// The most blobs that there are.
 const BLOBS: usize = 40;
 
-/// A world before it begins.
+/// What will happen in one simulation.
 #[derive(Debug, Clone)]
 pub(super) struct World {
     pub(super) seed: u64,
-    /// What each zone does, and when.
+    /// How each zone behaves, and when.
     pub(super) scripts: Vec<Script>,
     /// When a manifest is pushed, and with which blobs.
     pub(super) pushes: Vec<(Duration, Vec<usize>)>,
-    /// When a sweep asks for what the journal did not take, and some more.
+    /// When a sweep queues the blobs that the journal could not take, and some more.
     pub(super) sweeps: Vec<Duration>,
     /// From when to when the journal's disk fails.
     pub(super) disk: Vec<(Duration, Duration)>,
     /// When the wall clock jumps, and by how many seconds.
     pub(super) jumps: Vec<(Duration, i64)>,
-    /// When the gateway is killed, and starts anew.
+    /// When the gateway is killed and restarted.
     pub(super) crashes: Vec<Duration>,
 }
 
-/// What became of it.
+/// The result of one simulation.
 #[derive(Debug)]
 pub(super) struct History {
     /// Blobs whose push was acknowledged.
     pub(super) pushed: BTreeMap<Key, Bytes>,
     /// What each zone holds at the end.
     pub(super) held: Vec<BTreeMap<Key, Bytes>>,
-    /// What no zone may ever see.
-    pub(super) broken: Vec<String>,
-    /// Jobs that still wait at the end, …
+    /// Violations that zones have seen.
+    pub(super) violations: Vec<String>,
+    /// Jobs that still wait at the end.
     pub(super) waiting: u64,
-    /// … and what the journal says of them.
+    /// The journal's counts at the end.
     pub(super) journal: String,
-    /// How long after the end of all trouble the last copy came; none if it did not.
+    /// How long after the faults the last copy was made; `None` if some are missing.
     pub(super) healed_after: Option<Duration>,
 }
 
-/// Moments in the time of trouble, sorted.
+/// Random times before the faults end, sorted.
 pub(super) fn moments(rng: &mut Rng, most: usize) -> Vec<Duration> {
     let mut moments: Vec<_> = (0..rng.usize(..=most)).map(|_| TROUBLE.mul_f64(rng.f64())).collect();
     moments.sort_unstable();
@@ -73,15 +73,15 @@ pub(super) fn moments(rng: &mut Rng, most: usize) -> Vec<Duration> {
 }
 
 impl World {
-    /// Whatever happens.
+    /// A random world.
     pub(super) fn any(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let scripts = ZONES
             .iter()
             .map(|_| {
                 let mut script: Script =
-                    moments(&mut rng, 6).into_iter().map(|at| (at, Manner::any(&mut rng))).collect();
-                script.push((TROUBLE, Manner::Well));
+                    moments(&mut rng, 6).into_iter().map(|at| (at, Behaviour::any(&mut rng))).collect();
+                script.push((TROUBLE, Behaviour::Healthy));
                 script
             })
             .collect();
@@ -99,10 +99,10 @@ impl World {
         Self { seed, scripts, pushes, sweeps, disk, jumps, crashes }
     }
 
-    /// Runs it.
+    /// Runs the simulation.
     pub(super) fn run(&self) -> History {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        // Chance in the lanes comes from this thread's generator.
+        // The lanes take random numbers from this thread's generator.
         fastrand::seed(self.seed);
         runtime.expect("a runtime").block_on(self.live())
     }
@@ -116,7 +116,7 @@ impl World {
             .map(|(number, script)| Scripted::new(script.clone(), self.seed ^ number as u64))
             .collect();
         let machine = Machine::new(start);
-        let mut life = Life {
+        let mut simulation = Simulation {
             world: self,
             start,
             stores,
@@ -126,17 +126,17 @@ impl World {
             owed: BTreeSet::new(),
             running: None,
         };
-        life.begin();
+        simulation.begin();
         for (at, event) in self.events() {
             sleep_until(start + at).await;
-            life.meet(event).await;
+            simulation.apply(event).await;
         }
         sleep_until(start + TROUBLE).await;
-        life.machine.failing.store(false, Ordering::SeqCst);
-        life.end().await
+        simulation.machine.failing.store(false, Ordering::SeqCst);
+        simulation.end().await
     }
 
-    /// Everything that happens, in order.
+    /// All events, in order.
     fn events(&self) -> Vec<(Duration, Event<'_>)> {
         let mut events: Vec<_> = Vec::new();
         events.extend(self.pushes.iter().map(|(at, blobs)| (*at, Event::Push(blobs))));
@@ -162,12 +162,12 @@ enum Event<'a> {
     Disk(bool),
 }
 
-/// The machine below the gateway: its disk, and its clock.
+/// The gateway's machine: its disk and its clock.
 #[derive(Debug, Clone)]
 pub(super) struct Machine {
     start: Instant,
     failing: Arc<AtomicBool>,
-    /// Seconds that the wall clock is off.
+    /// By how many seconds the wall clock is wrong.
     off: Arc<AtomicI64>,
     disk: Arc<Mutex<rusqlite::Connection>>,
 }
@@ -178,7 +178,7 @@ impl Machine {
         Self { start, failing: Arc::default(), off: Arc::default(), disk }
     }
 
-    /// The journal on its disk, as a process opens it.
+    /// Opens the journal on its disk.
     pub(super) fn journal(&self) -> Journal {
         let (machine, failing) = (self.clone(), Arc::clone(&self.failing));
         Journal::simulated(Simulated {
@@ -189,7 +189,7 @@ impl Machine {
     }
 
     fn now(&self) -> SystemTime {
-        // Any day will do.
+        // Any date will do.
         let day = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + self.start.elapsed();
         let off = self.off.load(Ordering::SeqCst);
         let by = Duration::from_secs(off.unsigned_abs());
@@ -197,21 +197,21 @@ impl Machine {
     }
 }
 
-/// A world under way.
-struct Life<'a> {
+/// A simulation that runs.
+struct Simulation<'a> {
     world: &'a World,
     start: Instant,
     stores: Vec<Arc<Scripted>>,
     machine: Machine,
     journal: Journal,
     pushed: BTreeMap<Key, Bytes>,
-    /// Of these, what the journal did not take when it was asked last: for the sweep.
+    /// Pushed blobs that the journal could not take when last asked, for the sweep.
     owed: BTreeSet<Key>,
     running: Option<(FanOut, CancellationToken)>,
 }
 
-impl Life<'_> {
-    /// The gateway starts.
+impl Simulation<'_> {
+    /// Starts the gateway.
     fn begin(&mut self) {
         let zones = ZONES
             .iter()
@@ -224,7 +224,7 @@ impl Life<'_> {
         self.running = Some((fan_out, shutdown));
     }
 
-    /// It is killed, in the midst of whatever it does, and starts anew.
+    /// Kills the gateway in the middle of its work, and starts it again.
     async fn crash(&mut self) {
         if let Some((fan_out, shutdown)) = self.running.take() {
             shutdown.cancel();
@@ -234,7 +234,7 @@ impl Life<'_> {
         self.begin();
     }
 
-    async fn meet(&mut self, event: Event<'_>) {
+    async fn apply(&mut self, event: Event<'_>) {
         match event {
             Event::Push(blobs) => self.push(blobs).await,
             Event::Sweep => self.sweep().await,
@@ -244,8 +244,7 @@ impl Life<'_> {
         }
     }
 
-    /// A push that the registry takes: its blobs lie in its store, and are acknowledged, whether the
-    /// journal could be written or not.
+    /// A push: the registry stores its blobs and acknowledges them, even if the journal cannot be written.
     async fn push(&mut self, numbers: &[usize]) {
         let mut pushed = Vec::new();
         for number in numbers.iter().collect::<BTreeSet<_>>() {
@@ -258,7 +257,7 @@ impl Life<'_> {
         self.queue(&pushed).await;
     }
 
-    /// What the journal did not take, and some of what it did.
+    /// Queues the blobs that the journal could not take, and some others.
     async fn sweep(&mut self) {
         let swept = |key: &Key| self.owed.contains(key) || fastrand::u8(..4) == 0;
         let again = self.pushed.iter().filter(|(key, _)| swept(key));
@@ -278,7 +277,7 @@ impl Life<'_> {
         }
     }
 
-    /// All is well again, and what is owed is swept; then there is an end.
+    /// After the faults: a last sweep, and the wait for the last copy.
     async fn end(mut self) -> History {
         let owed = self.pushed.iter().filter(|(key, _)| self.owed.contains(key));
         let owed: Vec<_> = owed.map(|(_, bytes)| (blob(bytes), Some(bytes.len() as u64))).collect();
@@ -294,7 +293,7 @@ impl Life<'_> {
         }
         History {
             held: self.stores.iter().map(|store| store.objects()).collect(),
-            broken: self.stores.iter().flat_map(|store| store.broken()).collect(),
+            violations: self.stores.iter().flat_map(|store| store.violations()).collect(),
             waiting,
             journal,
             pushed: self.pushed,

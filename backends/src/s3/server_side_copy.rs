@@ -1,0 +1,111 @@
+//! Objects copied by the store itself.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::HeaderName;
+use percent_encoding::utf8_percent_encode;
+use reqwest::Method;
+
+use super::client::{Call, Client, failed};
+use super::config::S3Config;
+use super::multipart::{PART_STEP, Started, part_size};
+use super::request::{self, Done};
+use crate::persist::persist;
+use crate::urls::ENCODED;
+use crate::{Digest, Error, Key, Kind, Result};
+
+const SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
+const SOURCE_RANGE: HeaderName = HeaderName::from_static("x-amz-copy-source-range");
+
+/// The largest object that one request copies, in bytes (CopyObject).
+pub(super) const SINGLE_COPY: u64 = 5 * 1024 * 1024 * 1024;
+
+/// The usual size of a part that is copied, in bytes.
+pub(super) const COPIED_PART: u64 = 512 * 1024 * 1024;
+
+/// Parts being copied at once.
+const PARTS_IN_FLIGHT: usize = 2;
+
+/// How long a store may take to copy an object or a part.
+const COPYING: Duration = Duration::from_secs(300);
+
+/// What stores share that copy each other's objects: the endpoint and the keys; `None` where these
+/// are looked for, and may be anybody's.
+pub(super) fn scope(config: &S3Config) -> Option<Digest> {
+    if config.access_key.reveal().is_empty() || config.session_token.is_some() {
+        return None;
+    }
+    let S3Config { endpoint, region, access_key, secret_key, .. } = config;
+    let text = format!("s3\n{endpoint}\n{region}\n{}\n{}", access_key.reveal(), secret_key.reveal());
+    Some(Digest::of(text.as_bytes()))
+}
+
+/// An object's path in `x-amz-copy-source`.
+pub(super) fn path(bucket: &str, key: &str) -> String {
+    format!("{}/{key}", utf8_percent_encode(bucket, ENCODED))
+}
+
+/// Whether it may be copied in parts: RadosGW (16.2) dies of a part whose source has a name that had to
+/// be encoded. A blob's never has, its bucket's or root's may.
+pub(super) fn may_be_parts(from: &str) -> bool {
+    !from.contains('%')
+}
+
+/// Copies the object of `size` bytes at the path `from`; in parts above `single`.
+pub(super) async fn copy(
+    client: &Arc<Client>,
+    key: &Key,
+    from: &str,
+    size: u64,
+    single: u64,
+    part: u64,
+) -> Result<()> {
+    let what = format!("copy {key} within the store");
+    if size > single {
+        let part = part_size(size, part.next_multiple_of(PART_STEP));
+        let started = Started::begin(client, &what, key, false).await?;
+        let copied = copy_parts(&started, &what, from, size, part).await;
+        return started.end(copied).await;
+    }
+    let call = Call::new(Method::PUT, client.address.object(key, &[])?);
+    let call = call.with_headers(client.write_headers()).with_header(SOURCE, from)?;
+    copied(client, &what, &call, "CopyObjectResult").await.map(drop)
+}
+
+async fn copy_parts(started: &Started, what: &str, from: &str, size: u64, part: u64) -> Result<()> {
+    let ranges = (0..size.div_ceil(part)).map(|number| number * part..size.min((number + 1) * part));
+    let copies = ranges.enumerate().map(|(index, range)| copy_part(started, what, from, index + 1, range));
+    let parts: Vec<Done> = stream::iter(copies).buffered(PARTS_IN_FLIGHT).try_collect().await?;
+    started.complete(what, None, &parts).await
+}
+
+async fn copy_part(
+    started: &Started,
+    what: &str,
+    from: &str,
+    number: usize,
+    range: Range<u64>,
+) -> Result<Done> {
+    let what = format!("{what}, part {number}");
+    let range = format!("bytes={}-{}", range.start, range.end - 1);
+    let call = started.call(number as u64)?.with_header(SOURCE, from)?.with_header(SOURCE_RANGE, &range)?;
+    let etag = persist(|| copied(&started.client, &what, &call, "CopyPartResult")).await?;
+    Ok(Done { etag, checksum: None })
+}
+
+/// Sends a copying request, and gives the ETag of what was made. A 200 may be sent before it is known
+/// what becomes of it (CopyObject, "Response and special errors").
+async fn copied(client: &Client, what: &str, call: &Call, result: &str) -> Result<String> {
+    let answer = client.send_within(what, call, COPYING).await?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = client.http.whole_within(what, answer, COPYING).await?;
+    if !status.is_success() || request::failure(&body).is_some() {
+        return Err(failed(what, status, &headers, &body));
+    }
+    request::copied(result, &body).ok_or_else(|| {
+        Error::new(Kind::Unavailable, format!("{what}: the answer does not say that it is done"))
+    })
+}

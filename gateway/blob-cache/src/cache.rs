@@ -1,0 +1,181 @@
+//! The cache as a whole: its parts, how it starts, and how it stands.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use backends::Digest;
+use config::{CacheSettings, Limits, Timeouts};
+use dashmap::DashMap;
+use limits::pool::Pool;
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::admission::index_max;
+use crate::cleanup::{self, Cleanup, Cleanups};
+use crate::demand::Demand;
+use crate::directory_lock::DirectoryLock;
+use crate::disk::{Disk, free_bytes};
+use crate::entry::{self, Entry};
+use crate::fill::Fill;
+use crate::layout::Layout;
+
+/// Files that are hashed at once after a reboot.
+const RECHECKS_MAX: usize = 1;
+
+/// The disk cache.
+#[derive(Debug)]
+pub struct Cache {
+    pub(crate) layout: Layout,
+    pub(crate) disk: Disk,
+    pub(crate) index: moka::sync::Cache<Digest, Arc<Entry>>,
+    pub(crate) open_files: moka::sync::Cache<Digest, Arc<File>>,
+    /// Bytes that it may hold.
+    pub(crate) capacity: u64,
+    /// Blocks of fills that come into the index when they are whole.
+    pub(crate) beside: AtomicU64,
+    pub(crate) demand: Demand,
+    /// Bytes of the disk that are left free.
+    pub(crate) reserve: u64,
+    pub(crate) fills: DashMap<Digest, Arc<Fill>>,
+    pub(crate) fill_slots: Arc<Pool>,
+    pub(crate) abandoned_permits: Arc<Semaphore>,
+    /// Held while a file is put in its place or taken from it.
+    pub(crate) placing: Mutex<()>,
+    pub(crate) cleanups: Arc<Cleanups>,
+    /// Held while evicted files are being removed.
+    pub(crate) reaping: Mutex<()>,
+    pub(crate) rechecks: Semaphore,
+    /// How long a lookup waits for a recheck.
+    pub(crate) recheck_wait: Duration,
+    _lock: DirectoryLock,
+}
+
+/// The state of the cache at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheStatus {
+    /// Blobs kept or on their way in.
+    pub blobs: u64,
+    /// Their bytes, in whole disk blocks.
+    pub bytes: u64,
+    /// Bytes it may hold.
+    pub capacity: u64,
+    /// Fills under way.
+    pub fills: usize,
+}
+
+impl Cache {
+    /// Opens the cache's folder, removes what was left half done, and indexes what is whole.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// The folder cannot be made, read or written, or another process uses it.
+    pub fn open(settings: &CacheSettings, limits: &Limits, timeouts: &Timeouts) -> io::Result<Arc<Self>> {
+        let lock = DirectoryLock::take(&settings.dir)?;
+        let layout = Layout::create(&settings.dir)?;
+        layout.distrust_other_boots()?;
+        let found = layout.recover()?;
+        let kept: u64 = found.iter().map(|blob| entry::bytes(entry::blocks(blob.size).into())).sum();
+        let capacity = fitting(settings, kept, free_bytes(layout.root())?);
+        let cleanups = Arc::new(Cleanups::default());
+        let index = index(capacity, Arc::clone(&cleanups));
+        let unproven = found.iter().filter(|blob| !blob.trusted).count();
+        tracing::info!(blobs = found.len(), unproven, bytes = kept, capacity, dir = %settings.dir.display(), "cache opened");
+        for blob in found {
+            index.insert(blob.digest, Arc::new(Entry::found(blob.size, blob.trusted)));
+        }
+        let cache = Arc::new(Self {
+            layout,
+            disk: Disk::new(timeouts.disk),
+            index,
+            open_files: moka::sync::Cache::new(limits.open_files),
+            capacity,
+            beside: AtomicU64::new(0),
+            demand: Demand::new(),
+            reserve: settings.reserve,
+            fills: DashMap::new(),
+            // Nobody waits for a slot: a blob without one is a bypass at once.
+            fill_slots: Pool::new("limits.fills", limits.fills, 0),
+            abandoned_permits: Arc::new(Semaphore::new(limits.abandoned_fills)),
+            placing: Mutex::new(()),
+            cleanups: Arc::clone(&cleanups),
+            reaping: Mutex::new(()),
+            rechecks: Semaphore::new(RECHECKS_MAX),
+            recheck_wait: timeouts.cache_proof,
+            _lock: lock,
+        });
+        let weak = Arc::downgrade(&cache);
+        std::thread::Builder::new()
+            .name("cache-reaper".into())
+            .spawn(move || cleanup::run(&cleanups, &weak))?;
+        cache.index.run_pending_tasks();
+        Ok(cache)
+    }
+
+    /// Whether a blob is here, whole and trusted.
+    #[must_use]
+    pub fn holds(&self, digest: &Digest) -> bool {
+        self.size_of(digest).is_some()
+    }
+
+    /// The size in bytes of a blob that is here, whole and trusted.
+    #[must_use]
+    pub fn size_of(&self, digest: &Digest) -> Option<u64> {
+        self.index.get(digest).filter(|entry| entry.is_servable()).map(|entry| entry.size)
+    }
+
+    /// The state of the cache now.
+    #[must_use]
+    pub fn status(&self) -> CacheStatus {
+        CacheStatus {
+            blobs: self.index.entry_count(),
+            bytes: entry::bytes(self.index.weighted_size() + self.beside.load(Ordering::Acquire)),
+            capacity: self.capacity,
+            fills: self.fills.len(),
+        }
+    }
+
+    /// `limits.fills`, which clients share.
+    pub fn pool(&self) -> &Pool {
+        &self.fill_slots
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.cleanups.close();
+    }
+}
+
+fn index(capacity: u64, cleanups: Arc<Cleanups>) -> moka::sync::Cache<Digest, Arc<Entry>> {
+    moka::sync::Cache::builder()
+        .max_capacity(index_max(capacity / entry::bytes(1)))
+        .weigher(|_: &Digest, entry: &Arc<Entry>| entry.weight())
+        // What comes in was admitted before: TinyLFU would refuse it once more.
+        .eviction_policy(EvictionPolicy::lru())
+        .eviction_listener(move |digest: Arc<Digest>, _, cause| {
+            if cause != RemovalCause::Replaced {
+                cleanups.push(Cleanup::Evicted(*digest));
+            }
+        })
+        .build()
+}
+
+/// What the disk can hold of the configured size, so that eviction starts before the reserve is
+/// touched.
+fn fitting(settings: &CacheSettings, kept: u64, free: u64) -> u64 {
+    let possible = kept.saturating_add(free).saturating_sub(settings.reserve);
+    if possible < settings.size {
+        tracing::warn!(
+            size = settings.size,
+            possible,
+            reserve = settings.reserve,
+            "cache.size is more than the disk can hold above cache.reserve; the cache stays below"
+        );
+    }
+    possible.min(settings.size)
+}

@@ -1,0 +1,53 @@
+//! The open file of a blob.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gateway_http::piece_limit;
+
+use crate::disk::{Disk, read_blocking, read_cached};
+
+/// A blob's file, open. It is whole and proven, unless it belongs to a fill.
+#[derive(Debug, Clone)]
+pub struct CachedBlob {
+    /// The open file. Eviction unlinks it; who has it open can read on.
+    pub file: Arc<File>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The threads that read files.
+    pub disk: Disk,
+}
+
+impl CachedBlob {
+    /// The next bytes of `left`, if the page cache has them; otherwise use [`CachedBlob::read_from_disk`].
+    pub(crate) fn read_now(&self, left: &Range<u64>) -> io::Result<Option<Bytes>> {
+        read_cached(&self.file, left.start, piece(left))
+    }
+
+    /// The next bytes of `left`; waits for the disk.
+    pub(crate) fn read_from_disk(
+        &self,
+        left: &Range<u64>,
+    ) -> impl Future<Output = io::Result<Bytes>> + Send + use<> {
+        let (file, disk) = (Arc::clone(&self.file), self.disk.clone());
+        let (offset, len) = (left.start, piece(left));
+        async move { disk.run(move || read_blocking(&file, offset, len)).await }
+    }
+
+    /// The next bytes of `left`, from the page cache or the disk.
+    pub(crate) async fn read(&self, left: &Range<u64>) -> io::Result<Bytes> {
+        match self.read_now(left)? {
+            Some(bytes) => Ok(bytes),
+            None => self.read_from_disk(left).await,
+        }
+    }
+}
+
+/// Bytes of one read: as many as the connection that polls for them may take.
+fn piece(left: &Range<u64>) -> usize {
+    usize::try_from(left.end - left.start).unwrap_or(usize::MAX).min(piece_limit())
+}

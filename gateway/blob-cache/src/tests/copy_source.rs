@@ -1,0 +1,35 @@
+//! Cached blobs as sources of copies.
+
+use std::sync::Arc;
+
+use backends::Digest;
+use futures_util::StreamExt;
+use replication::Local as _;
+
+use super::{fill, is_hit, open, reopen};
+use crate::CopySource;
+
+/// Copies read what is whole and trusted, and nothing else.
+#[tokio::test]
+async fn a_cached_blob_is_at_hand_for_copies() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bytes: &'static [u8] = vec![7; 700_000].leak();
+    let digest = Digest::of(bytes);
+    let cache = open(dir.path(), 1 << 20);
+    assert!(CopySource(Arc::clone(&cache)).find(&digest).await.is_none());
+    fill(&cache, bytes).await;
+    let source = CopySource(Arc::clone(&cache)).find(&digest).await.expect("at hand");
+    assert_eq!((source.size(), source.digest()), (700_000, digest));
+    for range in [0..700_000, 5..600_000, 699_999..700_000] {
+        let pieces: Vec<_> = source.open(range.clone()).await.expect("opens").collect().await;
+        let read: u64 = pieces.iter().map(|piece| piece.as_ref().expect("reads").len() as u64).sum();
+        assert_eq!(read, range.end - range.start);
+    }
+    drop((source, cache));
+    drop(reopen(dir.path()).await);
+    std::fs::write(dir.path().join("boot_id"), "another").expect("writes");
+    let cache = reopen(dir.path()).await;
+    assert!(CopySource(Arc::clone(&cache)).find(&digest).await.is_none(), "not proven since the reboot");
+    assert!(is_hit(&cache, &digest).await);
+    assert!(CopySource(cache).find(&digest).await.is_some());
+}

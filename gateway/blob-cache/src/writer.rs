@@ -1,0 +1,210 @@
+//! The one who fills a blob.
+
+use std::fmt;
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use limits::pool::Slot;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+use zone_router::{NotOpened, Verified};
+
+use crate::bypass::BypassReason;
+use crate::cache::Cache;
+use crate::cached_blob::CachedBlob;
+use crate::disk::hash_until;
+use crate::fill::{Failure, Fill, Head, Phase};
+use crate::reservation::Reservation;
+
+/// Pieces of a body that are written at once if they are there: few disk tasks, and no wait for more.
+const WRITE_PIECES_MAX: usize = 64;
+
+/// The right to fill one blob, and the duty: others wait for it.
+///
+/// A writer that is dropped without a whole blob, also by a panic, is a fill that failed, and its followers
+/// learn of it. Use it in a task of its own, so that a client that leaves does not end the fill of others.
+pub struct Writer {
+    cache: Arc<Cache>,
+    fill: Arc<Fill>,
+    /// What followers are told when the writer is dropped.
+    outcome: Phase,
+    /// Given back last.
+    _slot: Slot,
+}
+
+/// A body that the cache does not keep.
+#[derive(Debug)]
+pub struct NotKept {
+    /// The body, as it was given to the writer.
+    pub body: Verified,
+    /// Why it is not kept.
+    pub reason: BypassReason,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("fill", &self.fill).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    pub(super) fn new(cache: Arc<Cache>, fill: Arc<Fill>, slot: Slot) -> Self {
+        let outcome = Phase::Failed(Failure::Broken("the fill ended before its blob was whole".into()));
+        Self { cache, fill, outcome, _slot: slot }
+    }
+
+    /// Ends when every client has left and `limits.abandoned_fills` allows no further fill for nobody. The
+    /// writer is then to be dropped.
+    pub fn abandoned(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (fill, permits) = (Arc::clone(&self.fill), Arc::clone(&self.cache.abandoned_permits));
+        async move { fill.abandoned(&permits).await }
+    }
+
+    /// No zone gave the blob: followers are told why.
+    pub fn not_opened(mut self, why: NotOpened) {
+        self.outcome = Phase::Failed(Failure::NotOpened(Arc::new(why)));
+    }
+
+    /// Writes the body to a file that followers read meanwhile, and keeps the file once the body has ended,
+    /// which proves it. Followers are told of all failures but the one below; `from` is their
+    /// [`Follower::source`](crate::Follower::source).
+    ///
+    /// # Errors
+    /// The cache does not keep a blob of this size, or of unknown size, now. Nothing of the body was read.
+    pub async fn fill(mut self, body: Verified, from: Arc<str>) -> Result<(), NotKept> {
+        if *body.digest() != self.fill.digest {
+            self.outcome = Phase::Failed(Failure::Broken("a bug: the body is another blob's".into()));
+            return Ok(());
+        }
+        let (reservation, head) = match self.reserve(body.size(), from).await {
+            Ok(reserved) => reserved,
+            Err(reason) => {
+                self.outcome = Phase::Failed(Failure::Bypassed(reason));
+                return Err(NotKept { body, reason });
+            }
+        };
+        let disk = self.cache.disk.clone();
+        self.fill.phase.send_replace(Phase::Filling(Arc::clone(&head), 0));
+        if let Err(failure) = self.write(&head, body).await {
+            // Before anyone hears of it, so that the next fill finds the space free.
+            let released = disk.run(move || {
+                reservation.release();
+                Ok(())
+            });
+            if let Err(error) = released.await {
+                tracing::warn!(digest = %self.fill.digest, %error, "a partial file is not removed yet");
+            }
+            self.outcome = Phase::Failed(failure);
+            return Ok(());
+        }
+        match disk.run(move || reservation.publish()).await {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!(digest = %self.fill.digest, "whole, but not kept"),
+            Err(error) => {
+                tracing::warn!(digest = %self.fill.digest, %error, "a whole blob cannot be kept")
+            }
+        }
+        self.outcome = Phase::Whole(head);
+        Ok(())
+    }
+
+    /// A place in the cache and a file of the whole length.
+    async fn reserve(
+        &self,
+        size: Option<u64>,
+        from: Arc<str>,
+    ) -> Result<(Reservation, Arc<Head>), BypassReason> {
+        static ATTEMPT: AtomicU64 = AtomicU64::new(0);
+        let size = size.ok_or(BypassReason::UnknownSize)?;
+        let (cache, digest) = (Arc::clone(&self.cache), self.fill.digest);
+        let reserved = self.cache.disk.run(move || {
+            let mut reservation = match cache.reserve(digest, size) {
+                Ok(reservation) => reservation,
+                Err(reason) => return Ok(Err(reason)),
+            };
+            let file = reservation.create_file(ATTEMPT.fetch_add(1, Ordering::Relaxed))?;
+            allocate(&file, size)?;
+            Ok(Ok((reservation, file)))
+        });
+        let (reservation, file) = reserved.await.unwrap_or_else(|error| {
+            tracing::warn!(%digest, %error, "no file can be made for a fill");
+            Err(BypassReason::Disk)
+        })?;
+        let blob = CachedBlob { file: Arc::new(file), size, disk: self.cache.disk.clone() };
+        Ok((reservation, Arc::new(Head { blob, from })))
+    }
+
+    async fn write(&self, head: &Arc<Head>, body: Verified) -> Result<(), Failure> {
+        let CachedBlob { file, disk, .. } = &head.blob;
+        let mut written = 0;
+        let mut batches = body.ready_chunks(WRITE_PIECES_MAX);
+        while let Some(batch) = batches.next().await {
+            let mut pieces = Vec::with_capacity(batch.len());
+            let mut broken = None;
+            for piece in batch {
+                match piece {
+                    Ok(piece) => pieces.push(piece),
+                    Err(error) => broken = Some(Failure::Broken(error.to_string().into())),
+                }
+            }
+            let (target, at) = (Arc::clone(file), written);
+            match disk.run(move || write_at(&target, &pieces, at)).await {
+                Ok(count) => written += count,
+                Err(error) => return Err(self.disk_failed(head, written, &error).await),
+            }
+            self.fill.phase.send_replace(Phase::Filling(Arc::clone(head), written));
+            if let Some(broken) = broken {
+                return Err(broken);
+            }
+        }
+        Ok(())
+    }
+
+    /// What followers need to go on without the disk: a hash of what they can still read.
+    async fn disk_failed(&self, head: &Head, written: u64, error: &io::Error) -> Failure {
+        tracing::warn!(digest = %self.fill.digest, written, %error, "the cache's disk fails, streaming past it");
+        let file = Arc::clone(&head.blob.file);
+        match head.blob.disk.run(move || hash_until(&file, written)).await {
+            Ok(seen) => Failure::Disk { seen: Arc::new(seen) },
+            Err(error) => Failure::Broken(format!("the cache's disk: {error}").into()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Phase::Failed(failure) = &self.outcome {
+            tracing::debug!(digest = %self.fill.digest, %failure, "fill ended without a whole blob");
+        }
+        // Out of the table first, so that nobody joins a fill that has failed.
+        self.cache.fills.remove_if(&self.fill.digest, |_, current| Arc::ptr_eq(current, &self.fill));
+        self.fill.phase.send_replace(self.outcome.clone());
+    }
+}
+
+/// Takes the file's whole length from the disk at once, so that a full disk shows before any
+/// client reads.
+fn allocate(file: &File, size: u64) -> io::Result<()> {
+    if size == 0 {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write_at(file: &File, pieces: &[Bytes], mut offset: u64) -> io::Result<u64> {
+    let start = offset;
+    for piece in pieces {
+        file.write_all_at(piece, offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(offset - start)
+}

@@ -1,0 +1,140 @@
+//! The client for stores to which the registry redirects.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::Settings;
+use http::StatusCode;
+use http::header::{ACCEPT_ENCODING, LOCATION};
+use url::Url;
+
+use super::guard::{Guard, Port, Refusal, Resolver};
+use crate::fetch::is_transient;
+
+/// Idle connections kept to one store.
+const POOL_IDLE_CONNECTIONS_MAX: usize = 8;
+
+/// The client for stores outside the configuration. It sends no credentials of a client.
+#[derive(Debug, Clone)]
+pub struct RedirectClient {
+    guard: Arc<Guard>,
+    /// One for each kind of port: they differ in the addresses that their resolvers give.
+    clients: Arc<HashMap<Port, reqwest::Client>>,
+    first_byte: Duration,
+    redirects_max: usize,
+}
+
+/// Why a store gave no blob. No URL is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The place may not be dialled.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A redirect of the store has no `Location` that is a URL.
+    #[error("it redirects to a place that is no URL")]
+    Location,
+    /// There are more redirects than `limits.redirects`.
+    #[error("its redirects do not end")]
+    Endless,
+    /// The store's answer is neither 200 nor a redirect.
+    #[error("status {}", .0.as_u16())]
+    Status(StatusCode),
+    /// The store gave no answer in time.
+    #[error("no answer within {} s", .0.as_secs())]
+    Late(Duration),
+    /// There is no connection to the store, or it broke off.
+    #[error("{0}")]
+    Connection(String),
+}
+
+impl StoreError {
+    /// Whether the same request may succeed later, without anybody changing a configuration.
+    #[must_use]
+    pub fn may_retry(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Location | Self::Endless => false,
+            Self::Status(status) => is_transient(*status),
+            Self::Late(_) | Self::Connection(_) => true,
+        }
+    }
+}
+
+impl RedirectClient {
+    /// A client with this TLS policy.
+    ///
+    /// # Errors
+    /// The TLS policy cannot be used.
+    pub fn new(tls: &Arc<rustls::ClientConfig>, settings: &Settings) -> Result<Self, reqwest::Error> {
+        let (guard, timeouts) = (Arc::new(Guard::new(settings)), &settings.timeouts);
+        let client = |port| {
+            let client = reqwest::Client::builder()
+                .tls_backend_preconfigured((**tls).clone())
+                .http1_only()
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .dns_resolver(Resolver { guard: Arc::clone(&guard), port })
+                .connect_timeout(timeouts.zone_connect)
+                .read_timeout(timeouts.zone_stall)
+                .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
+                .build()?;
+            Ok((port, client))
+        };
+        Ok(Self {
+            clients: Arc::new(guard.ports().map(client).collect::<Result<_, reqwest::Error>>()?),
+            guard,
+            first_byte: timeouts.zone_first_byte,
+            redirects_max: settings.limits.redirects,
+        })
+    }
+
+    /// The 200 to a `GET` of `url`, or of where the store redirects, up to `limits.redirects` times. The
+    /// answer's URL is the last one.
+    ///
+    /// # Errors
+    /// - [`StoreError::Refused`] if the guard does not let the place be dialled.
+    /// - [`StoreError::Late`] or [`StoreError::Connection`] if it gives no answer within
+    ///   `timeouts.zone_first_byte`.
+    /// - [`StoreError::Status`] if its answer is neither 200 nor a redirect.
+    /// - [`StoreError::Location`] or [`StoreError::Endless`] if its redirects lead nowhere.
+    pub(crate) async fn get(&self, mut url: Url) -> Result<reqwest::Response, StoreError> {
+        for _ in 0..=self.redirects_max {
+            let response = self.ask(&url).await?;
+            match response.status() {
+                StatusCode::OK => return Ok(response),
+                status if !status.is_redirection() => return Err(StoreError::Status(status)),
+                _ => {}
+            }
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let next = location.and_then(|location| url.join(location).ok());
+            url = next.ok_or(StoreError::Location)?;
+        }
+        Err(StoreError::Endless)
+    }
+
+    async fn ask(&self, url: &Url) -> Result<reqwest::Response, StoreError> {
+        self.guard.url(url)?;
+        let client = self.clients.get(&self.guard.port(url)).ok_or(Refusal::NoHost)?;
+        let request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity").send();
+        match tokio::time::timeout(self.first_byte, request).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(failed(error.without_url())),
+            Err(_) => Err(StoreError::Late(self.first_byte)),
+        }
+    }
+}
+
+/// An error with all its causes. If the resolver refused the place, that is the error.
+fn failed(error: reqwest::Error) -> StoreError {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        if let Some(refusal) = next.downcast_ref::<Refusal>() {
+            return StoreError::Refused(*refusal);
+        }
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    StoreError::Connection(text)
+}

@@ -1,0 +1,388 @@
+//! What the registry asks of a reader: nothing, a password, or a token.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, bail, ensure};
+use backends::{Resolver, Secret};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use moka::sync::Cache;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use url::Url;
+
+use super::scope::{Scope, together};
+use crate::Bearer;
+use crate::answer::{describe, read_body};
+use crate::client::RegistryClient;
+use crate::token_life::{Life, token_life};
+use config::Account;
+
+/// The bytes of a token server's answer, at most.
+const ANSWER_MAX: usize = 64 * 1024;
+
+/// How long a token is valid if nobody says it (distribution's token specification, `expires_in`).
+const LIFE_DEFAULT: Duration = Duration::from_secs(60);
+
+/// How long a token is waited for, at the registry or at another server.
+const LOGIN_BOUND: Duration = Duration::from_secs(15);
+
+/// How long no login is tried after one that was refused. With each wrong login Quay locks an account for
+/// longer, up to a day (`auth/credentials.py`), and for everybody who uses the account.
+const REFUSED_PAUSE: Duration = Duration::from_secs(300);
+
+/// How long no login is tried after a 429, which Quay's nginx gives too.
+const THROTTLED_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long no login is tried after one that failed otherwise, so that not every caller asks a registry that
+/// fails.
+const FAILED_PAUSE: Duration = Duration::from_secs(2);
+
+/// A token that is younger than this is not renewed when it is refused: the refusal is about what it may not
+/// do.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// The tokens held at once, one for each scope.
+const HELD_MAX: u64 = 1000;
+
+/// How a registry authenticates its clients.
+#[derive(Debug, Clone)]
+enum Challenge {
+    Open,
+    Basic,
+    Bearer(Bearer),
+}
+
+/// The tokens of one account, one for each scope. Each is asked for once and renewed before it ends; there is
+/// one login at a time.
+pub struct Tokens {
+    client: RegistryClient,
+    account: Option<Account>,
+    /// For token servers other than the registry.
+    web: reqwest::Client,
+    resolver: Resolver,
+    held: Cache<Scope, Held>,
+    /// Locked while a login is under way.
+    login: Mutex<Login>,
+}
+
+/// What is known of logins.
+#[derive(Default)]
+struct Login {
+    challenge: Option<Challenge>,
+    /// Until when no login is tried, and why.
+    paused: Option<(Instant, NoToken)>,
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{why}")]
+pub struct NoToken {
+    why: String,
+    /// How long no login is tried.
+    pause: Duration,
+}
+
+#[derive(Clone)]
+struct Held {
+    header: HeaderValue,
+    /// Whether one login asked for several scopes: not every server grants them all.
+    shared: bool,
+    since: Instant,
+    /// When a new one is asked for.
+    until: Instant,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<Secret>,
+    access_token: Option<Secret>,
+    expires_in: Option<u64>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+impl NoToken {
+    /// Whether the registry refused the login, or asked to wait before the next one.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.pause > FAILED_PAUSE
+    }
+}
+
+impl Tokens {
+    /// The tokens of `account`, or of an anonymous client.
+    ///
+    /// # Errors
+    /// The TLS policy cannot be used.
+    pub fn new(
+        client: &RegistryClient,
+        account: Option<Account>,
+        tls: &rustls::ClientConfig,
+    ) -> anyhow::Result<Self> {
+        let resolver = Resolver::default();
+        let web = reqwest::Client::builder()
+            .dns_resolver(resolver.clone())
+            .tls_backend_preconfigured(tls.clone())
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(LOGIN_BOUND)
+            .build()?;
+        let held = Cache::builder().max_capacity(HELD_MAX).build();
+        Ok(Self { client: client.within(LOGIN_BOUND), account, web, resolver, held, login: Mutex::default() })
+    }
+
+    /// Asks the registry how it authenticates its clients, and remembers the answer.
+    ///
+    /// # Errors
+    /// It does not answer, or not as a registry does.
+    pub async fn challenge(&self) -> anyhow::Result<()> {
+        self.challenged(&mut *self.login.lock().await).await.map(drop)
+    }
+
+    async fn challenged(&self, login: &mut Login) -> anyhow::Result<Challenge> {
+        if let Some(known) = &login.challenge {
+            return Ok(known.clone());
+        }
+        let answer = self.client.get("/v2/", HeaderMap::new()).await.context(
+            "the registry does not answer at registry.url: see that it is up; `quay-gateway check` says more",
+        )?;
+        let asks_password = |value: &HeaderValue| {
+            value.to_str().is_ok_and(|text| text.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("basic")))
+        };
+        let challenge = match (answer.status(), Bearer::of(answer.headers())) {
+            (StatusCode::OK, _) => Challenge::Open,
+            (StatusCode::UNAUTHORIZED, Some(bearer)) => Challenge::Bearer(bearer),
+            (StatusCode::UNAUTHORIZED, None)
+                if answer.headers().get_all(WWW_AUTHENTICATE).iter().any(asks_password) =>
+            {
+                Challenge::Basic
+            }
+            _ => bail!(
+                "what answers at registry.url is no registry: GET /v2/ gives {}; mend registry.url",
+                describe(answer).await
+            ),
+        };
+        login.challenge = Some(challenge.clone());
+        Ok(challenge)
+    }
+
+    /// Who reads, for messages.
+    #[must_use]
+    pub fn who(&self) -> String {
+        self.account
+            .as_ref()
+            .map_or_else(|| "nobody (no account is given)".to_owned(), |account| account.username.clone())
+    }
+
+    /// The headers with which the registry lets this scope be read.
+    ///
+    /// # Errors
+    /// As [`Tokens::authorization`].
+    pub async fn headers(&self, scope: &Scope) -> Result<HeaderMap, NoToken> {
+        let header = self.authorization(scope).await?;
+        Ok(header.map(|header| (AUTHORIZATION, header)).into_iter().collect())
+    }
+
+    /// The `Authorization` with which the registry lets this scope be read; `None` if it asks for none. If no
+    /// token is held, or the one that is held ends soon, a new one is asked for.
+    ///
+    /// # Errors
+    /// The registry or its token server gives no token, or a login failed a short time ago: after one that
+    /// was refused none is tried for five minutes, because Quay would lock the account.
+    pub async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>, NoToken> {
+        self.authorization_of(std::slice::from_ref(scope)).await
+    }
+
+    /// Gets a token for the first of these scopes if none is held, and by the same login for as many of the
+    /// others as one token can name. Says whether it logged in.
+    pub async fn prepare(&self, scopes: &[Scope]) -> bool {
+        let Some(first) = scopes.first().filter(|first| self.fresh(first).is_none()) else { return false };
+        let given = self.authorization_of(together(scopes)).await;
+        given.is_ok_and(|_| self.fresh(first).is_some())
+    }
+
+    async fn authorization_of(&self, scopes: &[Scope]) -> Result<Option<HeaderValue>, NoToken> {
+        let Some(scope) = scopes.first() else { return Ok(None) };
+        if let Some(header) = self.fresh(scope) {
+            return Ok(Some(header));
+        }
+        let mut login = self.login.lock().await;
+        // Another caller may have logged in meanwhile.
+        if let Some(header) = self.fresh(scope) {
+            return Ok(Some(header));
+        }
+        if let Some((until, why)) = &login.paused
+            && Instant::now() < *until
+        {
+            return Err(why.clone());
+        }
+        match self.log_in(&mut login, scopes).await {
+            Ok(None) => Ok(None),
+            Ok(Some(held)) => {
+                login.paused = None;
+                let header = held.header.clone();
+                scopes.iter().for_each(|scope| self.held.insert(scope.clone(), held.clone()));
+                Ok(Some(header))
+            }
+            Err(error) => {
+                // The registry may ask for something else by now.
+                login.challenge = None;
+                login.paused = Some((Instant::now() + error.pause, error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`Tokens::authorization`], in the middle of a run: if there is no new token, the old one is used.
+    pub async fn renewed(&self, scope: &Scope) -> Option<HeaderValue> {
+        match self.authorization(scope).await {
+            Ok(header) => header,
+            Err(_) => self.held.get(scope).map(|held| held.header),
+        }
+    }
+
+    /// Forgets a token that the registry does not accept any more. Says whether a new one may help: if the
+    /// token is old, or was asked for together with other scopes.
+    pub fn forget(&self, scope: &Scope) -> bool {
+        let old = self.held.get(scope).is_some_and(|held| held.shared || held.since.elapsed() > YOUNG);
+        if old {
+            self.held.invalidate(scope);
+        }
+        old
+    }
+
+    fn fresh(&self, scope: &Scope) -> Option<HeaderValue> {
+        self.held.get(scope).filter(|held| Instant::now() < held.until).map(|held| held.header)
+    }
+
+    async fn log_in(&self, login: &mut Login, scopes: &[Scope]) -> Result<Option<Held>, NoToken> {
+        let failed = |error: anyhow::Error| NoToken { why: format!("{error:#}"), pause: FAILED_PAUSE };
+        match self.challenged(login).await.map_err(failed)? {
+            Challenge::Open => Ok(None),
+            Challenge::Basic => {
+                let account = self.account.as_ref().context(
+                    "the registry asks for a password: give --username and --password-file, or registry.account",
+                );
+                let header = account.and_then(basic).map_err(failed)?;
+                let (shared, since) = (false, Instant::now());
+                Ok(Some(Held { header, shared, since, until: since + LIFE_DEFAULT }))
+            }
+            Challenge::Bearer(bearer) => self
+                .ask(&bearer, scopes)
+                .await
+                .map(Some)
+                .map_err(|error| error.downcast::<NoToken>().unwrap_or_else(failed)),
+        }
+    }
+
+    async fn ask(&self, bearer: &Bearer, scopes: &[Scope]) -> anyhow::Result<Held> {
+        let mut url: Url = bearer.realm.parse().context("the registry's token realm is no URL")?;
+        url.query_pairs_mut().append_pair("service", &bearer.service);
+        for scope in scopes.iter().filter_map(Scope::text) {
+            url.query_pairs_mut().append_pair("scope", &scope);
+        }
+        let mut headers = HeaderMap::new();
+        if let Some(account) = &self.account {
+            headers.insert(AUTHORIZATION, basic(account)?);
+        }
+        let given = match self.client.is(bearer.authority()) {
+            true => self.at_registry(&url, headers).await?,
+            false => self.elsewhere(&url, headers).await?,
+        };
+        let token = given.token.or(given.access_token).context("the token server's answer has no token")?;
+        let mut header = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
+            .map_err(|_| anyhow::anyhow!("the token server's answer is no token"))?;
+        header.set_sensitive(true);
+        let life = match given.expires_in {
+            Some(seconds) => Duration::from_secs(seconds),
+            // Quay says it only in the token.
+            None => {
+                match token_life(&[(AUTHORIZATION, header.clone())].into_iter().collect(), SystemTime::now())
+                {
+                    Life::Left(life) => life,
+                    Life::Unknown | Life::Unreadable => LIFE_DEFAULT,
+                }
+            }
+        };
+        let (shared, since) = (scopes.len() > 1, Instant::now());
+        Ok(Held { header, shared, since, until: since + life * 3 / 4 })
+    }
+
+    async fn at_registry(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<TokenAnswer> {
+        let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
+        let answer = self.client.get(&path, headers).await.context("no token")?;
+        if answer.status() != StatusCode::OK {
+            let status = answer.status();
+            return Err(self.refused(status, &describe(answer).await));
+        }
+        understood(&read_body(answer, ANSWER_MAX).await?, "the registry's token is not understood")
+    }
+
+    async fn elsewhere(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<TokenAnswer> {
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let local =
+            matches!(url.host(), Some(url::Host::Ipv4(ip)) if ip.is_loopback()) || host == "localhost";
+        ensure!(
+            url.scheme() == "https" || headers.is_empty() || local,
+            "the registry sends clients to http://{host} for tokens, without TLS: the password is not sent there; \
+             give that token server a certificate"
+        );
+        let failed = |error: reqwest::Error| {
+            anyhow::Error::new(error.without_url()).context(format!("the token server {host} gives no token"))
+        };
+        self.resolver.expect(url);
+        let mut answer = self.web.get(url.clone()).headers(headers).send().await.map_err(failed)?;
+        if answer.status() != StatusCode::OK {
+            return Err(self.refused(answer.status(), &answer.status().to_string()));
+        }
+        let mut body = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(failed)? {
+            ensure!(body.len() + piece.len() <= ANSWER_MAX, "the token server {host} answers without end");
+            body.extend_from_slice(&piece);
+        }
+        understood(&body, "the token server's answer is not understood")
+    }
+
+    /// The error for a token that was refused.
+    fn refused(&self, status: StatusCode, said: &str) -> anyhow::Error {
+        let who = self.who();
+        let why = match status {
+            StatusCode::TOO_MANY_REQUESTS => format!(
+                "no token for {who}: {said}. Its last login was wrong, and Quay waits before it takes another: try \
+                 again in a minute, with the right password"
+            ),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
+                "no token for {who}: {said}. The name or the password is wrong; it is not tried again for a while, as \
+                 Quay would lock the account for longer. Mend --username and --password-file, or registry.account"
+            ),
+            _ => format!("no token for {who}: {said}. See the registry's log"),
+        };
+        let pause = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => REFUSED_PAUSE,
+            StatusCode::TOO_MANY_REQUESTS => THROTTLED_PAUSE,
+            _ => FAILED_PAUSE,
+        };
+        NoToken { why, pause }.into()
+    }
+}
+
+/// A token server's answer. The error of serde is not repeated: it may hold the token.
+fn understood(body: &[u8], otherwise: &'static str) -> anyhow::Result<TokenAnswer> {
+    serde_json::from_slice(body).map_err(|_| anyhow::anyhow!(otherwise))
+}
+
+fn basic(account: &Account) -> anyhow::Result<HeaderValue> {
+    let pair = STANDARD.encode(format!("{}:{}", account.username, account.password.reveal()));
+    let mut header = HeaderValue::from_str(&format!("Basic {pair}"))?;
+    header.set_sensitive(true);
+    Ok(header)
+}

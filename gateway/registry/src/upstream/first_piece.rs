@@ -1,0 +1,76 @@
+//! Waiting for a request body's first piece. No connection is taken for a request that has nothing to send
+//! yet.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
+
+use gateway_http::{Body, BodyError};
+
+/// Waits for the first piece of a body, or its end.
+///
+/// # Errors
+/// The client broke off or was too slow before the first piece.
+pub(super) async fn with_first_piece(mut body: Body) -> Result<Body, BodyError> {
+    if http_body::Body::is_end_stream(&body) {
+        return Ok(body);
+    }
+    match body.frame().await {
+        None => Ok(Body::empty()),
+        Some(first) => Ok(Body::new(WithFirstPiece { first: Some(first?), rest: body })),
+    }
+}
+
+struct WithFirstPiece {
+    first: Option<Frame<Bytes>>,
+    rest: Body,
+}
+
+impl http_body::Body for WithFirstPiece {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => Pin::new(&mut self.rest).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + first);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + first);
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_the_same_body() {
+        let body = with_first_piece(Body::full("layer")).await.expect("no error");
+        assert_eq!(body.size_hint().exact(), Some(5));
+        assert!(!body.is_end_stream());
+        assert_eq!(body.collect().await.expect("no error").to_bytes(), "layer");
+        assert!(with_first_piece(Body::empty()).await.expect("no error").is_end_stream());
+    }
+}

@@ -1,0 +1,111 @@
+//! Filling the cache, and reading behind a fill.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use blob_cache::{Bypass, BypassReason, CachedBlob, Follower, Interrupted, NotKept, Writer};
+use bytes::Bytes;
+use futures_util::future::{Either, ready};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use gateway_http::{BodyError, Problem};
+use tokio::sync::oneshot;
+use zone_router::{Blob, NotOpened, Router, Verified};
+
+/// A blob that was opened in a zone or through the registry.
+pub(crate) struct Opened {
+    /// Where it comes from, for `Cache-Status`: `zone=…`, `registry` or `registry-redirect`.
+    pub(crate) from: Arc<str>,
+    pub(crate) body: Verified,
+}
+
+/// Where a client's bytes come from after a miss.
+pub(super) enum Served {
+    /// The cache: the blob has come in meanwhile.
+    Hit(CachedBlob),
+    /// A fill; `joined` if another client started it.
+    Follow { follower: Follower, joined: bool },
+    /// A body for this client alone, as the cache does not keep the blob.
+    Bypass(Opened, BypassReason),
+}
+
+/// Why there are no bytes after a miss.
+pub(super) enum Unserved {
+    /// No zone gave the blob.
+    NotOpened(Arc<NotOpened>),
+    /// Each fill broke before its first byte.
+    Broken(Arc<str>),
+}
+
+impl Served {
+    pub(super) fn bypass(opened: Opened, bypass: Bypass) -> Self {
+        let reason = bypass.reason();
+        Self::Bypass(Opened { from: opened.from, body: bypass.stream(opened.body) }, reason)
+    }
+}
+
+impl From<NotOpened> for Unserved {
+    fn from(why: NotOpened) -> Self {
+        Self::NotOpened(Arc::new(why))
+    }
+}
+
+impl From<Unserved> for Problem {
+    fn from(why: Unserved) -> Self {
+        Self::zones(match why {
+            Unserved::NotOpened(why) => format!("no zone gave the blob: {why}"),
+            Unserved::Broken(why) => format!("the blob broke off before its first byte: {why}"),
+        })
+    }
+}
+
+/// Fills the cache in a task of its own, which goes on if its client leaves. If the cache does not keep the
+/// blob, what was opened comes back; otherwise the receiver gets nothing.
+pub(super) fn start(
+    writer: Writer,
+    opening: impl Future<Output = Result<Opened, NotOpened>> + Send + 'static,
+) -> oneshot::Receiver<Opened> {
+    let (give_back, given_back) = oneshot::channel();
+    let abandoned = writer.abandoned();
+    let filling = async move {
+        match opening.await {
+            Err(why) => writer.not_opened(why),
+            Ok(Opened { from, body }) => {
+                if let Err(NotKept { body, .. }) = writer.fill(body, Arc::clone(&from)).await {
+                    // A client that has left does not want it.
+                    let _ = give_back.send(Opened { from, body });
+                }
+            }
+        }
+    };
+    tokio::spawn(async move {
+        tokio::select! {
+            () = filling => {}
+            () = abandoned => tracing::debug!("every client left: the fill ends"),
+        }
+    });
+    given_back
+}
+
+/// These bytes of a blob as they come into the cache. If the cache's disk fails, the rest comes from the
+/// zones.
+pub(super) fn follow(
+    follower: Follower,
+    range: Range<u64>,
+    router: Arc<Router>,
+    blob: Blob,
+) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static {
+    let one = |item| Either::Left(stream::once(ready(item)));
+    follower.into_stream(range).flat_map(move |item| match item {
+        Ok(bytes) => one(Ok(bytes)),
+        Err(Interrupted::Broken(why)) => one(Err(BodyError::Blob(why.to_string()))),
+        Err(Interrupted::Disk(remainder)) => {
+            let rest = router.resume(&blob, remainder.size(), remainder.seen().clone());
+            Either::Right(remainder.continue_with(rest).map_err(cut))
+        }
+    })
+}
+
+/// Why a client's body ends early.
+pub(super) fn cut(error: backends::Error) -> BodyError {
+    BodyError::Blob(error.to_string())
+}

@@ -1,0 +1,102 @@
+//! What an engine of the journal does: the two traits that SQLite and PostgreSQL implement.
+//!
+//! [`Journal`](super::Journal) documents what every method promises, checks its arguments and wakes
+//! the lanes; an engine only stores. Reasons are bounded and free of control characters when they
+//! come here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backends::Digest;
+use tokio::time::Instant;
+
+use super::super::job::{Job, NewJob};
+use super::{Ages, Count, JobQuery, JobSelection, JobView, JournalError, Next, Outstanding};
+
+/// What an engine answers.
+pub(super) type Answer<T> = Result<T, JournalError>;
+
+/// What pushes and lanes need.
+#[async_trait]
+pub(super) trait Engine: Inspect {
+    /// Adds jobs in one transaction.
+    async fn add(&self, jobs: Vec<NewJob>) -> Answer<()>;
+
+    /// A due job of any size, or how long there is none.
+    async fn claim(
+        &self,
+        zone: &Arc<str>,
+        claims: u32,
+        under_way: Vec<Digest>,
+        longest_wait: Duration,
+    ) -> Answer<Next>;
+
+    /// A due job of at most `at_most` bytes, or how long there is none.
+    async fn claim_small(
+        &self,
+        zone: &Arc<str>,
+        at_most: u64,
+        under_way: Vec<Digest>,
+        longest_wait: Duration,
+    ) -> Answer<Next>;
+
+    /// Renews the lease of a job; returns when the lease is lost, or may be. An engine that is not
+    /// shared has no leases.
+    async fn renew_until_lost(&self, _job: &Job, _claimed: Instant) {
+        std::future::pending().await
+    }
+
+    /// Ends the leases of a zone.
+    async fn release(&self, _zone: &Arc<str>) -> Answer<()> {
+        Ok(())
+    }
+
+    /// Removes a job. If it is gone now: how long ago it was first added.
+    async fn done(&self, job: &Job) -> Answer<Option<Duration>>;
+
+    /// Records a failed try and when to try again.
+    async fn failed(&self, job: &Job, delay: Duration, error: &str) -> Answer<()>;
+
+    /// Sets a job aside.
+    async fn park(&self, job: &Job, why: &str) -> Answer<()>;
+
+    /// Makes every job of a zone due that is not parked.
+    async fn make_due(&self, zone: &Arc<str>) -> Answer<()>;
+
+    /// Runs any change on the writer's connection of SQLite, for tests that disturb it.
+    #[cfg(test)]
+    async fn write_any(&self, _apply: super::sqlite::Apply) -> Answer<()> {
+        panic!("this journal is not in SQLite")
+    }
+}
+
+/// What operators and metrics need.
+#[async_trait]
+pub(super) trait Inspect: fmt::Debug + Send + Sync {
+    /// The jobs of every zone that has any, counted.
+    async fn counts(&self) -> Answer<Vec<Count>>;
+
+    /// How many jobs of a zone are not parked, counted up to `at_most`.
+    async fn depth(&self, zone: &Arc<str>, at_most: u64) -> Answer<u64>;
+
+    /// One page of jobs.
+    async fn jobs(&self, query: JobQuery) -> Answer<Vec<JobView>>;
+
+    /// The jobs of one blob in these zones.
+    async fn jobs_of(&self, digest: &Digest, zones: &[Arc<str>]) -> Answer<Vec<JobView>>;
+
+    /// Makes jobs due that are parked or wait; how many.
+    async fn retry(&self, selection: &JobSelection) -> Answer<u64>;
+
+    /// Parks jobs; how many.
+    async fn set_aside(&self, digests: &[Digest], zones: &[Arc<str>], why: &str) -> Answer<u64>;
+
+    /// The waiting jobs of every zone by their age.
+    async fn ages(&self) -> Answer<BTreeMap<Arc<str>, Ages>>;
+
+    /// Blobs by which of these zones they have jobs for.
+    async fn outstanding(&self, zones: &[Arc<str>]) -> Answer<Vec<Outstanding>>;
+}

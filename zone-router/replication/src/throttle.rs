@@ -1,0 +1,304 @@
+//! How much a lane does at once, and how fast.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
+
+use super::timetable::Timetable;
+
+/// The limits of one lane, as an operator sets them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Copies under way at once; 0 counts as 1.
+    pub copies: usize,
+    /// Bytes of blobs that are copied at once. A larger blob is copied alone; blobs below 1 MiB are not
+    /// counted.
+    pub in_flight: u64,
+    /// Bytes per second that are read for the zone, by all its copies together.
+    pub bandwidth: Timetable,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { copies: 8, in_flight: 128 << 20, bandwidth: Timetable::default() }
+    }
+}
+
+/// The limits of all lanes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitsByZone {
+    /// For lanes that have no limits of their own.
+    pub default: Limits,
+    /// By the name of the target zone.
+    pub zones: BTreeMap<String, Limits>,
+}
+
+impl LimitsByZone {
+    /// The limits of one lane.
+    #[must_use]
+    pub fn of(&self, zone: &str) -> &Limits {
+        self.zones.get(zone).unwrap_or(&self.default)
+    }
+}
+
+/// Blobs below this size, in bytes, need no reservation, so that they pass a large blob that waits for one.
+pub(super) const SMALL_BLOB: u64 = 1 << 20;
+
+/// Reservations are counted in units of this many bytes.
+const UNIT: u64 = 64 << 10;
+
+/// A lane that was idle may read at once what its bandwidth allows for this time.
+const BURST: Duration = Duration::from_secs(1);
+
+/// If the bandwidth is limited, bytes pass in pieces of at most this part of a second's bytes, so that
+/// several copies move at a time. No piece but the last is smaller than [`PIECE_MIN`] bytes.
+const PIECES_PER_SECOND: u64 = 16;
+const PIECE_MIN: u64 = 4 << 10;
+
+/// Limits the copies of one lane. Copies under way see a change of the limits at their next piece.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    active: ArcSwap<ActiveLimits>,
+    bucket: Mutex<Bucket>,
+    /// Bytes that have passed since the start.
+    moved: AtomicU64,
+    /// Blobs that wait for a reservation.
+    waiting: AtomicUsize,
+    /// Notified when no blob waits any more.
+    capacity_freed: Notify,
+}
+
+/// A blob waits for a reservation until this is dropped.
+struct Waiting<'a>(&'a Throttle);
+
+impl<'a> Waiting<'a> {
+    fn new(throttle: &'a Throttle) -> Self {
+        throttle.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(throttle)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.0.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.capacity_freed.notify_one();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ActiveLimits {
+    limits: Limits,
+    /// One permit per unit of `in_flight`.
+    permits: Arc<Semaphore>,
+    units: u32,
+}
+
+impl ActiveLimits {
+    fn new(limits: Limits) -> Self {
+        let units = u32::try_from(limits.in_flight / UNIT).unwrap_or(u32::MAX).max(1);
+        Self { limits, permits: Arc::new(Semaphore::new(units as usize)), units }
+    }
+}
+
+impl Throttle {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            active: ArcSwap::from_pointee(ActiveLimits::new(limits)),
+            bucket: Mutex::default(),
+            moved: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            capacity_freed: Notify::new(),
+        }
+    }
+
+    /// Replaces the limits. Copies under way keep their reservations, which do not count in the new limits.
+    pub(super) fn set(&self, limits: Limits) {
+        if self.active.load().limits != limits {
+            self.active.store(Arc::new(ActiveLimits::new(limits)));
+        }
+    }
+
+    /// How many copies may be under way at once.
+    pub(super) fn copies(&self) -> usize {
+        self.active.load().limits.copies.max(1)
+    }
+
+    /// Waits for the reservation of a blob of `size` bytes, first come, first served. `None`: a small blob needs
+    /// none.
+    pub(super) async fn reserve(&self, size: u64) -> Option<OwnedSemaphorePermit> {
+        if size < SMALL_BLOB {
+            return None;
+        }
+        let (permits, units) = {
+            let active = self.active.load();
+            let units = u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX).min(active.units);
+            (Arc::clone(&active.permits), units)
+        };
+        if let Ok(reservation) = Arc::clone(&permits).try_acquire_many_owned(units) {
+            return Some(reservation);
+        }
+        let _waiting = Waiting::new(self);
+        // The semaphore is never closed.
+        permits.acquire_many_owned(units).await.ok()
+    }
+
+    /// Whether a blob waits for a reservation, or the next one would, because `begun` bytes are under way. Then
+    /// only small blobs are started: a blob that waits would occupy one of the lane's copies.
+    pub(super) fn is_full(&self, begun: u64) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 || begun >= self.active.load().limits.in_flight
+    }
+
+    /// Waits until no blob waits for a reservation any more.
+    pub(super) async fn capacity_freed(&self) {
+        self.capacity_freed.notified().await;
+    }
+
+    /// The fewest bytes per second at which one copy may go on; `slowest` is that without a bandwidth limit.
+    pub(super) fn min_rate(&self, slowest: u64) -> u64 {
+        let active = self.active.load();
+        let share = |cap: u64| cap / (2 * active.limits.copies.max(1) as u64);
+        active.limits.bandwidth.lowest().map_or(slowest, |cap| slowest.min(share(cap))).max(1)
+    }
+
+    /// Bytes that have passed since the start, including those of copies under way.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// Takes the next piece off `rest`, and returns it when it may pass.
+    pub(super) async fn pass(&self, rest: &mut Bytes) -> Bytes {
+        let piece = self.next(rest).await;
+        self.moved.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        piece
+    }
+
+    async fn next(&self, rest: &mut Bytes) -> Bytes {
+        let Some(rate) = self.active.load().limits.bandwidth.at(SystemTime::now()) else {
+            return std::mem::take(rest);
+        };
+        let most = usize::try_from((rate / PIECES_PER_SECOND).max(PIECE_MIN)).unwrap_or(usize::MAX);
+        let piece = rest.split_to(rest.len().min(most));
+        let wait = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(
+            Instant::now(),
+            piece.len() as u64,
+            rate,
+        );
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        piece
+    }
+}
+
+/// A token bucket with debt: whoever takes bytes waits until the bytes taken before are paid for.
+#[derive(Debug, Default)]
+struct Bucket {
+    /// When all bytes taken so far are paid for.
+    paid: Option<Instant>,
+}
+
+impl Bucket {
+    /// Takes `bytes` at `rate` bytes per second; returns how long to wait before they may pass.
+    fn take(&mut self, now: Instant, bytes: u64, rate: u64) -> Duration {
+        let full = now.checked_sub(BURST).unwrap_or(now);
+        let from = self.paid.map_or(full, |paid| paid.max(full));
+        self.paid = Some(from + Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64));
+        from.saturating_duration_since(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// In no span of time more bytes pass than the rate, a burst and one piece allow; and nobody waits
+        /// longer than the bytes before need.
+        #[test]
+        fn never_faster_and_never_idle(
+            rate in 1_000..1_000_000_u64,
+            takes in prop::collection::vec((0..2_000_u64, 1..100_000_u64), 1..60),
+        ) {
+            let mut bucket = Bucket::default();
+            let start = Instant::now() + Duration::from_secs(100);
+            let (mut now, mut gone, mut total) = (start, Vec::new(), 0_u64);
+            for (pause, bytes) in takes {
+                now += Duration::from_millis(pause);
+                let wait = bucket.take(now, bytes, rate);
+                let needed = Duration::from_secs_f64(total as f64 / rate as f64);
+                prop_assert!(wait <= needed, "{wait:?} for {total} bytes before it");
+                total += bytes;
+                gone.push((now + wait, bytes));
+            }
+            for (at, (first, _)) in gone.iter().enumerate() {
+                let mut sum = 0;
+                for (last, bytes) in &gone[at..] {
+                    // The last piece may pass as soon as those before it are paid for.
+                    let span = (*last - *first + BURST).as_secs_f64();
+                    prop_assert!(sum as f64 <= rate as f64 * span + 1.0, "{sum} bytes in {span} s");
+                    sum += bytes;
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cap_holds_for_all_copies_together() {
+        let throttle = Arc::new(Throttle::new(Limits {
+            copies: 4,
+            bandwidth: Timetable::always(Some(100 << 10)),
+            ..Limits::default()
+        }));
+        let begun = Instant::now();
+        let copies = (0..4).map(|_| {
+            let throttle = Arc::clone(&throttle);
+            tokio::spawn(async move {
+                let mut rest = Bytes::from(vec![0; 256 << 10]);
+                while !rest.is_empty() {
+                    assert!(throttle.pass(&mut rest).await.len() <= 100 << 10);
+                }
+            })
+        });
+        futures_util::future::join_all(copies).await;
+        let took = begun.elapsed().as_secs_f64();
+        assert!(
+            (9.0..10.3).contains(&took),
+            "1 MiB at 100 KiB per second, the first of them at once: {took} s"
+        );
+        assert_eq!(throttle.min_rate(64 << 10), (100 << 10) / 8, "a copy's share, and half of it");
+        // New limits apply at once.
+        throttle.set(Limits::default());
+        let mut rest = Bytes::from(vec![0; 10 << 20]);
+        assert_eq!(throttle.pass(&mut rest).await.len(), 10 << 20);
+        assert_eq!((begun.elapsed().as_secs_f64(), throttle.min_rate(7)), (took, 7));
+    }
+
+    #[tokio::test]
+    async fn large_blobs_wait_for_a_reservation_and_small_ones_do_not() {
+        let throttle = Throttle::new(Limits { in_flight: 100 << 20, ..Limits::default() });
+        let first = throttle.reserve(60 << 20).await;
+        assert!(futures_util::FutureExt::now_or_never(throttle.reserve(60 << 20)).is_none(), "none is free");
+        assert!(throttle.reserve((1 << 20) - 1).await.is_none(), "needs none");
+        drop(first);
+        assert!(!throttle.is_full(0), "the one that waited has gone");
+        let alone = throttle.reserve(5 << 40).await.expect("larger than the limit: alone");
+        let mut next = Box::pin(throttle.reserve(2 << 20));
+        assert!(futures_util::FutureExt::now_or_never(&mut next).is_none() && throttle.is_full(0));
+        drop(next);
+        throttle.capacity_freed().await;
+        assert!(futures_util::FutureExt::now_or_never(throttle.reserve(1 << 20)).is_none());
+        // A higher limit applies at once.
+        throttle.set(Limits { in_flight: 200 << 20, ..Limits::default() });
+        assert!(throttle.reserve(150 << 20).await.is_some());
+        drop(alone);
+    }
+}
