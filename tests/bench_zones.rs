@@ -156,7 +156,10 @@ async fn a_dead_and_a_lying_zone_are_errors_and_the_rest_is_measured() -> Result
     let dead = rows(&report, "zone", Some("zone-b"));
     assert!(dead.iter().all(|row| row["right"] == 0 && row["whole_ms"].is_null()), "{dead:#?}");
     assert!(dead.iter().any(|row| row["failed"].as_u64() >= Some(1)), "{dead:#?}");
-    assert!(report["notes"].to_string().contains("zone-b was not asked further: 5 failures"), "{report:#}");
+    assert!(
+        report["notes"].to_string().contains("zone-b was not used any more after 5 failures"),
+        "{report:#}"
+    );
     for row in rows(&report, "zone", Some("zone-c")) {
         assert_eq!(
             (&row["wrong_bytes"], &row["right"], &row["mb_per_s"]),
@@ -194,7 +197,7 @@ async fn what_cannot_be_measured_says_whose_fault_it_is() -> Result<()> {
     let (site, mut gateway, image) = with_image(&[("zone-a", Duration::ZERO)]).await?;
     said(
         &bench(&gateway, &["--image", "admin/app:v2"]).await?,
-        &["there is no image admin/app:v2", "see its tags"],
+        &["there is no image admin/app:v2", "check its tags"],
     );
     let nobody = gateway.command(&["bench", "zones", "--image", IMAGE]).await?;
     said(&nobody, &["nobody (no account is given) may not read admin/app", "--username"]);
@@ -207,7 +210,7 @@ async fn what_cannot_be_measured_says_whose_fault_it_is() -> Result<()> {
     gateway.client(LOGIN)?.push_manifest(REPOSITORY, "empty", &empty).await?;
     said(
         &bench(&gateway, &["--image", "admin/app:empty"]).await?,
-        &["have no blob that the registry itself holds"],
+        &["the registry stores no blob of these images itself"],
     );
     // The index of an image is as good as the image.
     gateway.client(LOGIN)?.push_manifest(REPOSITORY, "index", &Manifest::index(&[image])).await?;

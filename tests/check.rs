@@ -130,9 +130,9 @@ async fn each_broken_zone_is_told_from_the_others_for_programs() -> Result<()> {
     assert_eq!(steps(zone(&report, "zone-f")), all);
     for (name, step, cause) in [
         ("zone-b", "authenticate", "secret key is wrong"),
-        ("zone-c", "connect", "nothing listens there"),
-        ("zone-d", "configuration", "goes on without it"),
-        ("zone-e", "tls", "whoever signed its certificate is not trusted here"),
+        ("zone-c", "connect", "nothing listens at this address"),
+        ("zone-d", "configuration", "works without it"),
+        ("zone-e", "tls", "the CA that signed the server's certificate is not trusted here"),
     ] {
         let found = zone(&report, name);
         assert_eq!(found["ok"], false, "{name}");
@@ -163,7 +163,7 @@ async fn each_broken_zone_is_told_from_the_others_for_people() -> Result<()> {
         "unusable",
         "zone zone-b: authenticate failed: ",
         "    likely  the secret key is wrong",
-        "    fix     mend `access_key` and `secret_key`",
+        "    fix     correct `access_key` and `secret_key`",
         "registry passed, 2 of 6 zones passed",
         "warning: ",
     ] {

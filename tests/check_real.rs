@@ -77,7 +77,7 @@ fn broken(radosgw: &Value, keystone: &Value, azurite: &Value) -> Vec<Broken> {
             "name-for-id",
             with(keystone.clone(), "os_options.project_name", json!("missing")),
             "authenticate",
-            "Keystone does not know this user with this password, domain and project",
+            "Keystone does not know a user with this password, domain and project",
             "`tenant_name` or `tenant_id`",
         ),
         of(

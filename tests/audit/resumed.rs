@@ -63,7 +63,7 @@ async fn a_signal_and_a_kill_leave_what_can_be_gone_on_with() -> Result<()> {
     let gateway = prepared(&site)?;
     cut(&gateway, &[], Signal::TERM).await?;
     let refused = command(&gateway, &[&["audit"], &NOW]).await?;
-    ensure!(refused.status == Some(1) && refused.stderr.contains("--resume goes on with it"), "{refused:?}");
+    ensure!(refused.status == Some(1) && refused.stderr.contains("--resume continues it"), "{refused:?}");
     let steps = cut(&gateway, &["--resume"], Signal::KILL).await?;
     for zone in &site.zones {
         zone.proxy().heal().await;
@@ -93,6 +93,6 @@ async fn a_zone_that_is_down_stops_it_and_can_be_left_out() -> Result<()> {
     assert_eq!(found(&report).len() as u64, BLOBS / 6, "{report:#}");
     assert!(report["notes"].to_string().contains("zone-c was left out"));
     let other = command(&gateway, &[&["audit", "--resume", "--deep", "1%"], &NOW]).await?;
-    ensure!(other.stderr.contains("there is no audit to go on with"), "{other:?}");
+    ensure!(other.stderr.contains("there is no interrupted audit"), "{other:?}");
     Ok(())
 }

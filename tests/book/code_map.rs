@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result, ensure};
 const PAGE: &str = "docs/src/contribute/code-map.md";
 
 /// The crates that the map has, by the folder that has their `src`.
-const CRATES: [&str; 14] = [
+const CRATES: [&str; 15] = [
     "backends",
     "zone-router",
     "zone-router/replication",
     "zone-router/postgres-connection",
+    "gateway/atomic-file",
     "gateway/http",
     "gateway/limits",
     "gateway/config",

@@ -76,7 +76,10 @@ async fn namespaces_that_the_account_does_not_see_are_named() -> Result<()> {
     let (passed, report, said) = checked(&stage.prepared(&json!({}))?).await?;
     ensure!(passed, "{said}");
     let warnings = report["warnings"].to_string();
-    ensure!(warnings.contains("account: it sees no repository in 1 of 2 namespaces (elsewhere)"), "{said}");
+    ensure!(
+        warnings.contains("account: it can read no repository in 1 of 2 namespaces (elsewhere)"),
+        "{said}"
+    );
     ensure!(warnings.contains("GLOBAL_READONLY_SUPER_USERS"), "{said}");
     Ok(())
 }

@@ -1,50 +1,50 @@
-//! What must be seen for the demo to have worked.
+//! The checks that decide whether the demo worked.
 
 use std::fmt::Display;
 
-/// Checks so far.
+/// The results of the checks so far.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
-    held: usize,
+    passed: usize,
     failed: Vec<String>,
-    promise: &'static str,
+    claim: &'static str,
 }
 
 impl Checks {
-    /// What the checks from here on are about: a sentence about the gateway that a user relies on.
-    pub(crate) fn promise(&mut self, promise: &'static str) {
-        self.promise = promise;
+    /// Sets the claim that the following checks prove: a sentence about the gateway.
+    pub(crate) fn claim(&mut self, claim: &'static str) {
+        self.claim = claim;
     }
 
-    /// Notes whether something was seen as expected, and passes it on.
-    pub(crate) fn that(
+    /// Records the result of a check, and returns whether it passed.
+    pub(crate) fn check(
         &mut self,
         what: &str,
         expected: impl Display,
         seen: impl Display,
-        held: bool,
+        passed: bool,
     ) -> bool {
-        if held {
-            self.held += 1;
+        if passed {
+            self.passed += 1;
         } else {
-            let promise = self.promise;
-            self.failed.push(format!("{what}: expected {expected}, seen {seen}\n  it is to show: {promise}"));
+            let claim = self.claim;
+            self.failed.push(format!("{what}: expected {expected}, got {seen}\n  it proves: {claim}"));
         }
-        held
+        passed
     }
 
-    /// The same for equal things.
+    /// Checks that two values are equal.
     pub(crate) fn equal<T: PartialEq + Display>(&mut self, what: &str, expected: T, seen: T) -> bool {
-        let held = expected == seen;
-        self.that(what, expected, seen, held)
+        let passed = expected == seen;
+        self.check(what, expected, seen, passed)
     }
 
-    /// How many held.
-    pub(crate) fn held(&self) -> usize {
-        self.held
+    /// The number of checks that passed.
+    pub(crate) fn passed(&self) -> usize {
+        self.passed
     }
 
-    /// Those that did not, in words.
+    /// Messages for the checks that failed.
     pub(crate) fn failed(&self) -> &[String] {
         &self.failed
     }
@@ -55,12 +55,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_says_what_was_seen_and_what_it_means() {
+    fn a_failure_shows_the_values_and_the_claim() {
         let mut checks = Checks::default();
-        checks.promise("What is cached is served from the cache.");
+        checks.claim("A cached blob is served from the cache.");
         assert!(checks.equal("blobs", 6, 6));
         assert!(!checks.equal("hits", 6, 4));
-        let said = "hits: expected 6, seen 4\n  it is to show: What is cached is served from the cache.";
-        assert_eq!((checks.held(), checks.failed()), (1, &[said.to_owned()][..]));
+        let message = "hits: expected 6, got 4\n  it proves: A cached blob is served from the cache.";
+        assert_eq!((checks.passed(), checks.failed()), (1, &[message.to_owned()][..]));
     }
 }

@@ -1,8 +1,8 @@
-//! Bytes and times for people.
+//! Formats sizes, times and speeds for people.
 
 use std::time::Duration;
 
-/// Decimal, as registries show sizes: `96.0 MB`, `721 B`.
+/// A size in decimal units, as registries show it: `96.0 MB`, `721 B`.
 pub(crate) fn bytes(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
@@ -11,7 +11,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// `8.7 ms`, `426 ms`, `2.41 s`.
+/// A time, such as `8.7 ms`, `426 ms`, `2.41 s`.
 pub(crate) fn time(time: Duration) -> String {
     match time.as_millis() {
         0..100 => format!("{:.1} ms", time.as_secs_f64() * 1e3),
@@ -20,7 +20,7 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
-/// `213 MB/s`; nothing to speak of for small blobs.
+/// A speed, such as `213 MB/s`. Empty for small blobs, whose speed means nothing.
 pub(crate) fn speed(bytes: u64, time: Duration) -> String {
     if bytes < 1_000_000 {
         return String::new();
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_people_write() {
+    fn units_fit_the_values() {
         assert_eq!((bytes(721), bytes(96_000_000)), ("721 B".into(), "96.0 MB".into()));
         assert_eq!(time(Duration::from_millis(2_410)), "2.41 s");
         assert_eq!(speed(50_000_000, Duration::from_millis(500)), "100 MB/s");

@@ -1,4 +1,4 @@
-//! Images made on the spot.
+//! Generates images.
 
 use std::path::Path;
 
@@ -7,16 +7,16 @@ use tests::image::{Blob, Image, Spec};
 
 use crate::screen::Screen;
 
-/// Layers in bytes, lowest first: 200 MB in all.
+/// The sizes of the layers in bytes, lowest layer first: 200 MB together.
 const LAYERS: [u64; 5] = [32_000_000, 96_000_000, 56_000_000, 12_000_000, 4_000_000];
 
-/// Makes one in `folder` from random bytes.
+/// Generates an image from random bytes in `folder`.
 pub(crate) async fn make(folder: &Path, seed: u64, screen: &Screen) -> Result<Image> {
     std::fs::create_dir_all(folder)?;
-    let bar = screen.bar("making an image", LAYERS.iter().sum());
+    let bar = screen.bar("generating an image", LAYERS.iter().sum());
     let target = folder.to_owned();
     let building = tokio::task::spawn_blocking(move || Spec::layers(seed, &LAYERS).build_in(&target));
-    bar.during(|| written(folder), building).await.context("making an image")?
+    bar.during(|| written(folder), building).await.context("generating an image")?
 }
 
 fn written(folder: &Path) -> u64 {
@@ -24,17 +24,17 @@ fn written(folder: &Path) -> u64 {
     files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
 }
 
-/// Config and layers in the order in which an engine asks for them.
+/// The config and the layers, in the order in which container engines pull them.
 pub(crate) fn blobs(image: &Image) -> Vec<&Blob> {
     std::iter::once(&image.config).chain(&image.layers).collect()
 }
 
-/// Bytes of config and layers.
+/// The size of the config and the layers together, in bytes.
 pub(crate) fn size(image: &Image) -> u64 {
     blobs(image).iter().map(|blob| blob.size).sum()
 }
 
-/// What the blob at `index` of [`blobs`] is called.
+/// The name of the blob at `index` of [`blobs`] in the output.
 pub(crate) fn name(index: usize) -> String {
     if index == 0 { "config".into() } else { format!("layer {index}") }
 }

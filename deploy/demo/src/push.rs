@@ -1,15 +1,15 @@
-//! A push, timed.
+//! Pushes an image and measures the time.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tests::image::Image;
 
+use crate::fixture::{Fixture, Side};
 use crate::image;
 use crate::screen::Screen;
-use crate::stage::{Side, Stage};
 
-/// What was pushed, and when it was over.
+/// The result of a push.
 pub(crate) struct Push {
     pub(crate) bytes: u64,
     pub(crate) took: Duration,
@@ -19,17 +19,17 @@ pub(crate) struct Push {
 
 /// Pushes an image: its blobs, then its manifest.
 pub(crate) async fn push(
-    stage: &Stage,
+    fixture: &Fixture,
     side: Side,
     repository: &str,
     tag: &str,
     image: &Image,
     screen: &Screen,
 ) -> Result<Push> {
-    let client = stage.client(side)?;
+    let client = fixture.client(side)?;
     let label = match side {
         Side::Gateway => "pushing through the gateway",
-        Side::Alone => "pushing to Quay alone",
+        Side::QuayOnly => "pushing to Quay only",
     };
     let bar = screen.bar(label, image::size(image));
     let start = Instant::now();

@@ -1,28 +1,28 @@
-//! What the stores were asked for, from their own records. Probes are no reads.
+//! The reads that reached the stores, from their own records. Probes do not count.
 
 use ::tests::record::Seen;
 use backends::Digest;
 
+use crate::fixture::Fixture;
 use crate::format;
-use crate::stage::Stage;
 
 /// A read of a blob that reached a zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Read {
     pub(crate) zone: String,
-    /// The first byte asked for.
+    /// The first byte that was requested.
     pub(crate) from: u64,
 }
 
-/// Forgets all reads so far.
-pub(crate) fn forget(stage: &Stage) {
-    stage.site.zones.iter().for_each(|zone| zone.proxy().record().clear());
+/// Clears the records of all stores.
+pub(crate) fn clear(fixture: &Fixture) {
+    fixture.site.zones.iter().for_each(|zone| zone.proxy().record().clear());
 }
 
-/// Reads of a blob since then, in order.
-pub(crate) fn of(stage: &Stage, digest: &Digest) -> Vec<Read> {
+/// The reads of a blob since [`clear`], in order.
+pub(crate) fn of(fixture: &Fixture, digest: &Digest) -> Vec<Read> {
     let mut found: Vec<(&str, Seen)> = Vec::new();
-    for zone in &stage.site.zones {
+    for zone in &fixture.site.zones {
         let seen = zone.proxy().record().reads(&digest.hex());
         found.extend(seen.into_iter().map(|seen| (zone.location().name.as_str(), seen)));
     }
@@ -31,13 +31,13 @@ pub(crate) fn of(stage: &Stage, digest: &Digest) -> Vec<Read> {
     found.into_iter().map(read).collect()
 }
 
-/// How one read after another went on, in words: `zone-a, from 48.0 MB on zone-b`.
-pub(crate) fn words(reads: &[Read]) -> String {
-    let word = |read: &Read| match read.from {
+/// The reads as text: `zone-a, from 48.0 MB on zone-b`.
+pub(crate) fn describe(reads: &[Read]) -> String {
+    let one = |read: &Read| match read.from {
         0 => read.zone.clone(),
         from => format!("from {} on {}", format::bytes(from), read.zone),
     };
-    reads.iter().map(word).collect::<Vec<_>>().join(", ")
+    reads.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// The first byte of `bytes=first-last`; a request without a range begins at 0.
@@ -58,6 +58,6 @@ mod tests {
     #[test]
     fn in_words() {
         let read = |zone: &str, from| Read { zone: zone.into(), from };
-        assert_eq!(words(&[read("a", 0), read("b", 48_000_000)]), "a, from 48.0 MB on b");
+        assert_eq!(describe(&[read("a", 0), read("b", 48_000_000)]), "a, from 48.0 MB on b");
     }
 }

@@ -1,46 +1,46 @@
-//! The table at the end.
+//! The table of results.
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
-/// Columns where nobody says how wide the terminal is.
+/// The width in columns if the width of the terminal is not known.
 const WIDTH: u16 = 110;
 const WIDTH_MIN: u16 = 70;
 const WIDTH_MAX: u16 = 130;
 
-/// What one side did in one step.
+/// The result of one side in one step.
 #[derive(Debug)]
-pub(crate) struct Did {
-    /// Whether it did the job.
-    pub(crate) job: bool,
-    /// What was measured.
-    pub(crate) seen: String,
+pub(crate) struct SideResult {
+    /// Whether the step succeeded.
+    pub(crate) passed: bool,
+    /// The measurements as text.
+    pub(crate) measured: String,
 }
 
-/// A step, with and without the gateway.
+/// A step with the gateway and with Quay only.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) step: &'static str,
-    pub(crate) gateway: Did,
-    pub(crate) alone: Did,
+    pub(crate) gateway: SideResult,
+    pub(crate) quay_only: SideResult,
 }
 
-/// The table.
+/// Creates the table.
 pub(crate) fn table(rows: &[Row], terminal: bool) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     let width = table.width().filter(|_| terminal).unwrap_or(WIDTH);
     table.set_width(width.clamp(WIDTH_MIN, WIDTH_MAX));
-    let head = ["", "with the gateway", "Quay alone"];
+    let head = ["", "with the gateway", "Quay only"];
     table.set_header(head.map(|text| Cell::new(text).add_attribute(Attribute::Bold)));
     for row in rows {
-        table.add_row([Cell::new(row.step), cell(&row.gateway), cell(&row.alone)]);
+        table.add_row([Cell::new(row.step), cell(&row.gateway), cell(&row.quay_only)]);
     }
     table
 }
 
-fn cell(did: &Did) -> Cell {
-    let (mark, color) = if did.job { ("✓", Color::Green) } else { ("✗", Color::Red) };
-    Cell::new(format!("{mark} {}", did.seen)).fg(color)
+fn cell(result: &SideResult) -> Cell {
+    let (mark, color) = if result.passed { ("✓", Color::Green) } else { ("✗", Color::Red) };
+    Cell::new(format!("{mark} {}", result.measured)).fg(color)
 }
 
 #[cfg(test)]
@@ -48,9 +48,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_says_who_did_the_job() {
-        let did = |job, seen: &str| Did { job, seen: seen.into() };
-        let rows = [Row { step: "pull", gateway: did(true, "1.0 s"), alone: did(false, "fails") }];
+    fn a_row_shows_which_side_succeeded() {
+        let result = |passed, measured: &str| SideResult { passed, measured: measured.into() };
+        let rows = [Row { step: "pull", gateway: result(true, "1.0 s"), quay_only: result(false, "fails") }];
         let text = table(&rows, false).to_string();
         assert!(text.contains("✓ 1.0 s") && text.contains("✗ fails"), "{text}");
     }

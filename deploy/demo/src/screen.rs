@@ -1,35 +1,35 @@
-//! What the user sees: lines, and on a terminal progress bars.
+//! The output: lines, and progress bars on a terminal.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How often bars move.
+/// How often bars are updated.
 const TICK: Duration = Duration::from_millis(50);
 
 const TEMPLATE: &str = "  {prefix:28} {bar:32.cyan/blue} {decimal_bytes:>10} of {decimal_total_bytes:10} {decimal_bytes_per_sec:>12}";
 
-/// Standard output, with bars where it is a terminal.
+/// Standard output, with bars if it is a terminal.
 pub(crate) struct Screen(Option<MultiProgress>);
 
-/// Progress by bytes; nothing where there are no bars. It vanishes when dropped.
+/// A progress bar by bytes, or nothing if there are no bars. Dropping it removes it.
 pub(crate) struct Bar(Option<ProgressBar>);
 
 impl Screen {
-    /// Bars only on a terminal that nothing else writes to.
+    /// Shows bars only on a terminal to which nothing else writes.
     pub(crate) fn new(verbose: bool) -> Self {
         let bars = std::io::stdout().is_terminal() && !verbose;
         Self(bars.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stdout())))
     }
 
-    /// Whether a person looks on.
+    /// Whether standard output is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         std::io::stdout().is_terminal()
     }
 
-    /// Prints lines, above the bars. A reader that has gone is no reason to stop.
-    pub(crate) fn say(&self, text: &str) {
+    /// Prints lines above the bars. A closed pipe is ignored.
+    pub(crate) fn print(&self, text: &str) {
         let print = || {
             let _ = writeln!(std::io::stdout(), "{text}");
         };
@@ -39,14 +39,14 @@ impl Screen {
         }
     }
 
-    /// Begins a step.
+    /// Prints the title of a step.
     pub(crate) fn title(&self, text: &str) {
         let (on, off) = if self.is_terminal() { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
-        self.say(&format!("\n{on}{text}{off}"));
+        self.print(&format!("\n{on}{text}{off}"));
     }
 
     /// Prints to standard error.
-    pub(crate) fn complain(&self, text: &str) {
+    pub(crate) fn print_error(&self, text: &str) {
         let _ = writeln!(std::io::stderr(), "demo: {text}");
     }
 
@@ -69,7 +69,7 @@ impl Bar {
         }
     }
 
-    /// Waits for `work` and moves with `position` meanwhile.
+    /// Waits for `work`, and updates the bar to `position` meanwhile.
     pub(crate) async fn during<T>(&self, position: impl Fn() -> u64, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         let mut tick = tokio::time::interval(TICK);

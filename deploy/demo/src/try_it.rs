@@ -1,23 +1,23 @@
-//! What to type to try it by hand.
+//! Commands for trying the gateway by hand.
 
 use tests::site::{PASSWORD, USER};
 
+use crate::fixture::Fixture;
 use crate::pull::{REPOSITORY, TAG};
-use crate::stage::Stage;
 
-/// The lines for podman, skopeo and curl.
-pub(crate) fn lines(stage: &Stage, home_down: bool) -> String {
-    let host = stage.gateway.hostname();
-    let trust = stage.trust().display().to_string();
-    let quay = stage.site.quay.address();
-    let home = &stage.home().name;
+/// The commands for podman, skopeo and curl.
+pub(crate) fn lines(fixture: &Fixture, home_down: bool) -> String {
+    let host = fixture.gateway.hostname();
+    let trust = fixture.trust().display().to_string();
+    let quay = fixture.site.quay.address();
+    let home = &fixture.home().name;
     let state = if home_down {
-        format!("{home} is dead: pulls work through the gateway and fail at Quay; pushes need {home}.")
+        format!("{home} is down: pulls work through the gateway and fail with Quay only; pushes need {home}.")
     } else {
-        format!("All zones are up again (--home-down leaves {home} dead).")
+        format!("All zones are up again (--home-down leaves {home} down).")
     };
     format!(
-        "{state} In another terminal:
+        "{state} Run these in another terminal:
 
   pull      podman pull --cert-dir {trust} --creds {USER}:{PASSWORD} {host}/{REPOSITORY}:{TAG}
             skopeo copy --src-cert-dir {trust} --src-creds {USER}:{PASSWORD} docker://{host}/{REPOSITORY}:{TAG} dir:/tmp/demo-image
@@ -26,7 +26,7 @@ pub(crate) fn lines(stage: &Stage, home_down: bool) -> String {
             curl {admin}
   compare   skopeo copy --src-tls-verify=false --src-creds {USER}:{PASSWORD} docker://{quay}/{REPOSITORY}:{TAG} dir:/tmp/demo-alone
 
-For good, clients trust the gateway by its CA in /etc/containers/certs.d/{host}/ca.crt.",
-        admin = stage.gateway.admin(),
+To trust the gateway permanently, copy its CA to /etc/containers/certs.d/{host}/ca.crt.",
+        admin = fixture.gateway.admin(),
     )
 }

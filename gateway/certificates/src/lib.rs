@@ -13,15 +13,18 @@ use rustls::{ClientConfig, ServerConfig};
 
 use config::Settings;
 
-/// Installs the one TLS provider of this process, aws-lc-rs. Once is enough, again does no harm.
+/// Installs aws-lc-rs as the TLS provider of this process. Further calls do nothing.
 pub fn install_provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
-/// TLS as the gateway speaks it to clients: 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+/// The TLS configuration for the gateway's clients: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+///
+/// If the configuration names no certificate, a CA and a certificate are made in `state_dir`.
 ///
 /// # Errors
-/// The certificate or key is missing, unreadable, or they do not belong together.
+/// The certificate or the key is missing or cannot be read, the key does not belong to the certificate, or
+/// a certificate cannot be made.
 pub fn server(settings: &Settings) -> anyhow::Result<Arc<ServerConfig>> {
     let (certificate, key) = match &settings.tls {
         Some(given) => (given.certificate.clone(), given.key.clone()),
@@ -31,26 +34,30 @@ pub fn server(settings: &Settings) -> anyhow::Result<Arc<ServerConfig>> {
         .with_no_client_auth()
         .with_single_cert(chain(&certificate)?, private_key(&key)?)
         .with_context(|| {
-            format!("{} and {} do not make a TLS identity", certificate.display(), key.display())
+            format!(
+                "the key in {1} does not belong to the certificate in {0}",
+                certificate.display(),
+                key.display()
+            )
         })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// TLS as the gateway speaks it to the registry and to stores: the system's roots and those
-/// that the configuration adds.
+/// The TLS configuration for connections to the registry and to stores. It trusts the system's roots and
+/// the roots in `ca_files`.
 ///
 /// # Errors
-/// A file of roots cannot be read, or holds none.
+/// A file in `ca_files` cannot be read, or holds no usable root.
 pub fn client(ca_files: &[PathBuf]) -> anyhow::Result<Arc<ClientConfig>> {
     let roots = roots::load(ca_files)?;
     Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// TLS as [`client`], with one more file of roots where there is one.
+/// Like [`client`], and also trusts the roots in the file `root`, if there is one.
 ///
 /// # Errors
-/// As [`client`].
+/// Like [`client`].
 pub fn client_with(settings: &Settings, root: Option<&PathBuf>) -> anyhow::Result<Arc<ClientConfig>> {
     let files: Vec<_> = settings.ca_files.iter().chain(root).cloned().collect();
     client(&files)

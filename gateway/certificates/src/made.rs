@@ -1,8 +1,6 @@
-//! A CA and a certificate of the gateway's own, for when none is given.
+//! The CA and the certificate that the gateway makes when the configuration names none.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -16,35 +14,39 @@ use rustls::pki_types::pem::PemObject;
 
 use config::without_port;
 
-/// How long the CA lives: clients are told to trust it once.
+/// How long the CA is valid. Every client must be told to trust it, so it lasts.
 const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// How long a certificate lives; more than 825 days some clients refuse.
+/// How long a certificate is valid. Some clients refuse more than 825 days.
 const LIFE: Duration = Duration::from_secs(800 * 24 * 3600);
 
-/// A certificate with less life left is made anew at start.
+/// If a certificate is valid for less than this, the next start replaces it.
 const LIFE_LEFT_MIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Clocks of clients may run behind ours.
+/// Everybody may read a certificate, only its owner may replace it.
+const CERTIFICATE_MODE: u32 = 0o644;
+
+/// Validity begins this long before now, because clocks of clients may be behind.
 const CLOCK_LAG: Duration = Duration::from_secs(24 * 3600);
 
-/// The certificate and key in `dir` for `hostname`, made if they are not there, will not last, or
-/// are for another name. The CA is made once and kept.
+/// The paths of the certificate and the key in `dir` for `hostname`.
+///
+/// They are made if they are missing, expire soon, or are for another name. The CA is made once and kept.
 pub(super) fn ensure(dir: &Path, hostname: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
     let name = without_port(hostname).trim_matches(['[', ']']);
     let (ca, ca_key) = (dir.join("ca.pem"), dir.join("ca.key"));
     let (certificate, key) = (dir.join("tls.crt"), dir.join("tls.key"));
     if !ca.exists() || !ca_key.exists() {
-        make_ca(&ca, &ca_key).with_context(|| format!("cannot make a CA in {}", dir.display()))?;
-        tracing::info!(ca = %ca.display(), "made a CA of this gateway's own");
+        make_ca(&ca, &ca_key).with_context(|| format!("cannot create a CA in {}", dir.display()))?;
+        tracing::info!(ca = %ca.display(), "created a CA for this gateway");
     }
-    if !still_good(&certificate, name) || !key.exists() {
+    if !is_usable(&certificate, name) || !key.exists() {
         make_certificate(&ca, &ca_key, name, &certificate, &key)
-            .with_context(|| format!("cannot make a certificate in {}", dir.display()))?;
-        tracing::info!(certificate = %certificate.display(), name, "made a certificate");
+            .with_context(|| format!("cannot create a certificate in {}", dir.display()))?;
+        tracing::info!(certificate = %certificate.display(), name, "created a certificate");
     }
     tracing::info!(
-        "clients trust this gateway by its CA: podman and skopeo: copy {ca} to /etc/containers/certs.d/{hostname}/ca.crt; \
+        "clients must trust this gateway's CA. podman and skopeo: copy {ca} to /etc/containers/certs.d/{hostname}/ca.crt; \
          docker: /etc/docker/certs.d/{hostname}/ca.crt; containerd: `ca = \"{ca}\"` in certs.d/{hostname}/hosts.toml; \
          OpenShift: additionalTrustedCA of image.config.openshift.io/cluster",
         ca = ca.display()
@@ -52,15 +54,15 @@ pub(super) fn ensure(dir: &Path, hostname: &str) -> anyhow::Result<(PathBuf, Pat
     Ok((certificate, key))
 }
 
-fn still_good(certificate: &Path, name: &str) -> bool {
+/// Whether the certificate is for `name` and does not expire soon.
+fn is_usable(certificate: &Path, name: &str) -> bool {
     let Ok(der) = CertificateDer::from_pem_file(certificate) else { return false };
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return false };
     let left = parsed.validity().time_to_expiration().map_or(0, |left| left.whole_seconds());
-    let named = webpki_name(&der, name);
-    named && left > LIFE_LEFT_MIN.as_secs() as i64
+    is_for(&der, name) && left > LIFE_LEFT_MIN.as_secs() as i64
 }
 
-fn webpki_name(der: &CertificateDer<'_>, name: &str) -> bool {
+fn is_for(der: &CertificateDer<'_>, name: &str) -> bool {
     let Ok(server_name) = rustls::pki_types::ServerName::try_from(name) else { return false };
     let Ok(parsed) = rustls::server::ParsedCertificate::try_from(der) else { return false };
     rustls::client::verify_server_name(&parsed, &server_name).is_ok()
@@ -68,14 +70,15 @@ fn webpki_name(der: &CertificateDer<'_>, name: &str) -> bool {
 
 fn make_ca(certificate: &Path, key: &Path) -> anyhow::Result<()> {
     let key_pair = KeyPair::generate()?;
-    let mut params = lasting(Vec::new(), CA_LIFE)?;
+    let mut params = valid_for(Vec::new(), CA_LIFE)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages =
         vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     params.distinguished_name.push(DnType::CommonName, "quay-gateway CA");
     let made = params.self_signed(&key_pair)?;
-    write(key, &key_pair.serialize_pem(), 0o600)?;
-    write(certificate, &made.pem(), 0o644)
+    atomic_file::write(key, key_pair.serialize_pem().as_bytes(), atomic_file::PRIVATE)?;
+    atomic_file::write(certificate, made.pem().as_bytes(), CERTIFICATE_MODE)?;
+    Ok(())
 }
 
 fn make_certificate(
@@ -90,17 +93,18 @@ fn make_certificate(
         KeyPair::from_pem(&fs::read_to_string(ca_key).with_context(|| ca_key.display().to_string())?)?;
     let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key)?;
     let key_pair = KeyPair::generate()?;
-    let mut params = lasting(vec![name.to_owned()], LIFE)?;
+    let mut params = valid_for(vec![name.to_owned()], LIFE)?;
     params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     let made = params.signed_by(&key_pair, &issuer)?;
-    write(key, &key_pair.serialize_pem(), 0o600)?;
-    write(certificate, &format!("{}{ca_pem}", made.pem()), 0o644)
+    atomic_file::write(key, key_pair.serialize_pem().as_bytes(), atomic_file::PRIVATE)?;
+    atomic_file::write(certificate, format!("{}{ca_pem}", made.pem()).as_bytes(), CERTIFICATE_MODE)?;
+    Ok(())
 }
 
-fn lasting(names: Vec<String>, life: Duration) -> anyhow::Result<CertificateParams> {
+fn valid_for(names: Vec<String>, life: Duration) -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(names)?;
     let now = SystemTime::now();
     params.not_before = (now - CLOCK_LAG).into();
@@ -108,23 +112,12 @@ fn lasting(names: Vec<String>, life: Duration) -> anyhow::Result<CertificatePara
     Ok(params)
 }
 
-/// Whole or not at all: a crash leaves the old file or none.
-fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
-    let temporary = path.with_extension("new");
-    let _ = fs::remove_file(&temporary);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn made_once_and_again_for_another_name() {
+    fn a_certificate_is_kept_and_replaced_for_another_name() {
         let dir = tempfile::tempdir().expect("a folder");
         let (certificate, _) = ensure(dir.path(), "edge.example.com:8443").expect("makes");
         let first = fs::read(&certificate).expect("reads");

@@ -1,4 +1,4 @@
-//! The admin side: where it listens, and who may give commands there.
+//! `admin`: where the admin API listens, and who may give commands there.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
@@ -6,32 +6,32 @@ use std::path::Path;
 use backends::Secret;
 
 use super::ConfigError;
-use super::file::Admin;
+use super::file::AdminEntry;
 use super::located::Located;
 use super::settings::secret_file;
 
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9090));
 
-/// Characters of a token: fewer could be guessed, and more do not belong in a header.
+/// The fewest and the most characters of a token: fewer can be guessed, more do not fit in a header.
 const TOKEN_MIN: usize = 16;
 const TOKEN_MAX: usize = 1024;
 
-/// Names in `admin.hosts` at most.
+/// The most names in `admin.hosts`.
 const HOSTS_MAX: usize = 64;
 
-/// The admin side.
+/// The settings of the admin API.
 #[derive(Debug, Clone)]
 pub struct AdminSettings {
-    /// Where it listens.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// Names, beside loopback and its own address, under which it may be asked; lower case.
+    /// Host names that requests may use, in lower case. Loopback and the listen address are always allowed.
     pub hosts: Vec<String>,
-    /// What commands must bear. Without one they are taken on a loopback listener alone.
+    /// The bearer token of commands. Without one, commands are accepted only if `listen` is a loopback address.
     pub token: Option<Secret>,
 }
 
 impl AdminSettings {
-    /// Whether it takes commands at all.
+    /// Whether commands are accepted at all.
     #[must_use]
     pub fn takes_commands(&self) -> bool {
         self.token.is_some() || self.listen.ip().to_canonical().is_loopback()
@@ -39,7 +39,7 @@ impl AdminSettings {
 }
 
 /// Checks `admin` and reads its token.
-pub(super) fn admin(path: &Path, admin: &Admin) -> Result<AdminSettings, ConfigError> {
+pub(super) fn admin(path: &Path, admin: &AdminEntry) -> Result<AdminSettings, ConfigError> {
     Ok(AdminSettings {
         listen: admin.listen.unwrap_or(LISTEN),
         hosts: hosts(path, admin.hosts.as_ref())?,
@@ -51,7 +51,7 @@ fn hosts(path: &Path, hosts: Option<&Located<Vec<String>>>) -> Result<Vec<String
     let Some(hosts) = hosts else { return Ok(Vec::new()) };
     let fail = |why: String| ConfigError::new(path, hosts.line, format!("admin.hosts: {why}"));
     if hosts.value.len() > HOSTS_MAX {
-        return Err(fail(format!("{} names, more than {HOSTS_MAX}", hosts.value.len())));
+        return Err(fail(format!("{} names, but the limit is {HOSTS_MAX}", hosts.value.len())));
     }
     let plain = |name: &String| {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
@@ -74,8 +74,8 @@ fn token(path: &Path, file: &Located<std::path::PathBuf>) -> Result<Secret, Conf
         return Ok(token);
     }
     let why = format!(
-        "admin.token_file: the file must hold {TOKEN_MIN} to {TOKEN_MAX} visible ASCII characters, without \
-         spaces: openssl rand -hex 32 makes such a token"
+        "admin.token_file: the file must hold {TOKEN_MIN} to {TOKEN_MAX} visible ASCII characters without \
+         spaces; `openssl rand -hex 32` makes such a token"
     );
     Err(ConfigError::new(path, file.line, why))
 }

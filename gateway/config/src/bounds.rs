@@ -1,4 +1,4 @@
-//! Every bound that an operator may set, with its default.
+//! `limits` and `timeouts`: every bound that an operator may set, with its default.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,43 +8,43 @@ use serde::Deserialize;
 
 use super::memory::default_budget;
 
-/// How much at once. Keys of `limits:` in the configuration.
+/// Limits on numbers and sizes. Keys of `limits` in the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Client connections; beyond them the oldest idle one makes room.
+    /// Client connections. Beyond this, the connection that has been idle longest is closed for a new one.
     pub connections: usize,
-    /// Requests at once on one HTTP/2 connection.
+    /// Concurrent requests on one HTTP/2 connection.
     pub streams: u32,
-    /// Requests at once on all connections; further ones are answered 503.
+    /// Concurrent requests on all connections. Further requests are answered 503.
     pub requests: usize,
-    /// The least speed of a request's body, a second; a client may be `timeouts.client_stall` behind it.
+    /// The least speed of a request's body, in bytes a second. A client may be `timeouts.client_stall` behind it.
     pub request_rate: ByteSize,
-    /// Connections to the registry; a request waits `timeouts.queue_wait` for one, then is answered 503.
+    /// Connections to the registry. A request that waits longer than `timeouts.queue_wait` for one is answered 503.
     pub registry_connections: usize,
-    /// Connections to the registry for its word on who may read, beside those.
+    /// Further connections to the registry, for permission checks only.
     pub registry_permissions: usize,
-    /// Bytes of a request's head (HTTP/2: of its header list), to the byte.
+    /// Bytes of a request's head; for HTTP/2, of its header list.
     pub header_bytes: ByteSize,
     /// Header fields of an HTTP/1.1 request.
     pub headers: usize,
-    /// Blobs being filled into the cache at once; more are streamed past it.
+    /// Concurrent fills of the cache. Further blobs are streamed and not kept.
     pub fills: usize,
-    /// Of these, fills that go on although every client has left.
+    /// Fills, of those, that continue after every client has left.
     pub abandoned_fills: usize,
-    /// A manifest larger than this is forwarded, but its blobs are not read for the copies.
+    /// Bytes of a manifest. A larger one is forwarded, but its blobs are not queued for copies.
     pub manifest: ByteSize,
-    /// A manifest that names more local blobs than this is forwarded, but they are not queued: copies
-    /// are left to the sweep. Images have some hundred layers at most.
+    /// Local blobs of a manifest. One that references more is forwarded, but its blobs are left to the sweep.
+    /// Images have a few hundred layers at most.
     pub manifest_blobs: usize,
-    /// Remembered permissions (credential, repository, digest).
+    /// Cached permissions (credential, repository, digest).
     pub permissions: u64,
-    /// Redirects of the registry followed for one blob.
+    /// Redirects of the registry that are followed for one blob.
     pub redirects: usize,
-    /// Cached files kept open.
+    /// Cached files that are kept open.
     pub open_files: u64,
-    /// Bytes that clients can make the gateway hold, all together. Where it is not set: half of the
-    /// cgroup's limit, or 512 MiB where there is none.
+    /// Bytes of memory for all client requests together. If it is not set: half of the cgroup's limit, or
+    /// 512 MiB if there is no such limit.
     pub memory: Option<ByteSize>,
 }
 
@@ -71,24 +71,42 @@ impl Default for Limits {
     }
 }
 
-/// The least that a request's headers may take.
+/// The smallest `limits.header_bytes`.
 const HEADER_BYTES_MIN: ByteSize = ByteSize::kib(1);
 
-/// With less than this, a handful of clients would be refused.
+/// The smallest `limits.memory`. With less, even a few clients would be refused.
 const MEMORY_MIN: ByteSize = ByteSize::mib(32);
 
-/// More of anything at once than this is a slip of the keyboard.
+/// The largest value of any count. More is a typing error.
 const COUNT_MAX: usize = 1_000_000;
 
+/// Why a limit cannot be used. The message begins with its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum LimitError {
+    #[error("limits.{key}: {count} is not between 1 and {COUNT_MAX}")]
+    Count { key: &'static str, count: usize },
+    #[error("limits.request_rate: must be more than 0, such as 1KiB")]
+    RequestRate,
+    #[error("limits.header_bytes: must be at least {HEADER_BYTES_MIN}: an access token needs that much")]
+    HeaderBytes,
+    #[error("limits.abandoned_fills: must be at most {COUNT_MAX}")]
+    AbandonedFills,
+    #[error("limits.memory: {0} is less than {MEMORY_MIN}")]
+    Memory(ByteSize),
+}
+
 impl Limits {
-    /// Bytes of the memory budget.
+    /// The memory budget in bytes.
     #[must_use]
     pub fn memory_budget(&self) -> u64 {
         self.memory.map_or_else(|| default_budget(Path::new("/")), |memory| memory.as_u64())
     }
 
-    /// What is wrong with them.
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// A limit is out of its range.
+    pub(super) fn check(&self) -> Result<(), LimitError> {
         let counts = [
             ("connections", self.connections),
             ("streams", self.streams as usize),
@@ -99,111 +117,107 @@ impl Limits {
             ("fills", self.fills),
             ("manifest_blobs", self.manifest_blobs),
         ];
-        for (name, count) in counts {
+        for (key, count) in counts {
             if !(1..=COUNT_MAX).contains(&count) {
-                return Err(format!("limits.{name}: {count} is not between 1 and {COUNT_MAX}"));
+                return Err(LimitError::Count { key, count });
             }
         }
         if self.request_rate.as_u64() == 0 {
-            return Err("limits.request_rate: must be more than nothing, such as 1KiB".into());
+            return Err(LimitError::RequestRate);
         }
         if self.header_bytes < HEADER_BYTES_MIN {
-            return Err(format!(
-                "limits.header_bytes: less than {HEADER_BYTES_MIN} is less than a token takes"
-            ));
+            return Err(LimitError::HeaderBytes);
         }
         if self.abandoned_fills > COUNT_MAX {
-            return Err(format!("limits.abandoned_fills: more than {COUNT_MAX}"));
+            return Err(LimitError::AbandonedFills);
         }
-        if let Some(memory) = self.memory.filter(|memory| *memory < MEMORY_MIN) {
-            return Err(format!("limits.memory: {memory} is less than {MEMORY_MIN}"));
-        }
-        Ok(())
+        let memory = self.memory.filter(|memory| *memory < MEMORY_MIN);
+        memory.map_or(Ok(()), |memory| Err(LimitError::Memory(memory)))
     }
 }
 
-/// How long. Keys of `timeouts:` in the configuration, such as `handshake: 10s`.
+/// Limits on durations. Keys of `timeouts` in the configuration, such as `handshake: 10s`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
     /// A client's TLS handshake.
     #[serde(with = "humantime_serde")]
     pub handshake: Duration,
-    /// From an idle connection to the end of the next request's headers.
+    /// From the moment a connection is idle to the end of the next request's headers.
     #[serde(with = "humantime_serde")]
     pub headers: Duration,
-    /// A client that neither sends nor takes a byte in mid-request.
+    /// How long a client may neither send nor take a byte during a request.
     #[serde(with = "humantime_serde")]
     pub client_stall: Duration,
-    /// A request's body in all, from its headers to its last byte.
+    /// A whole request body, from the end of its headers to its last byte.
     #[serde(with = "humantime_serde")]
     pub request_body: Duration,
-    /// For one of the slots that clients share, such as `limits.registry_connections`.
+    /// How long a request waits for a slot that clients share, such as one of `limits.registry_connections`.
     #[serde(with = "humantime_serde")]
     pub queue_wait: Duration,
-    /// After SIGTERM, for clients that still come: whoever sends them here hears of it some seconds
-    /// later. Where it is not set: 5 s under Kubernetes, else nothing.
+    /// How long new connections are still accepted after SIGTERM, because load balancers learn of the
+    /// shutdown some seconds later. If it is not set: 5 s under Kubernetes, otherwise 0.
     #[serde(with = "humantime_serde")]
     pub lame_duck: Option<Duration>,
-    /// After that, for requests under way.
+    /// How long requests in flight may take after that.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
     /// TCP and TLS to the registry.
     #[serde(with = "humantime_serde")]
     pub registry_connect: Duration,
-    /// The registry's first byte, for everything that has no bound of its own.
+    /// The registry's first byte, for every request that has no timeout of its own.
     #[serde(with = "humantime_serde")]
     pub registry_answer: Duration,
-    /// The registry's word on a blob that the cache or a zone could serve.
+    /// The registry's permission for a blob that the cache or a zone could serve.
     #[serde(with = "humantime_serde")]
     pub registry_permission: Duration,
-    /// The registry's word on a blob that neither has: the first pull of a proxy-cache
-    /// organisation downloads it before the answer (Quay's upstream timeout is 120 s).
+    /// The registry's permission for a blob that neither has. On the first pull of a proxy-cache
+    /// organisation, Quay downloads the blob before it answers (its upstream timeout is 120 s).
     #[serde(with = "humantime_serde")]
     pub registry_first_pull: Duration,
-    /// The answer to a finished upload body: Quay assembles large blobs before it answers
+    /// The registry's answer after the last byte of an upload. Quay assembles large blobs before it answers
     /// (its own nginx waits 2000 s).
     #[serde(with = "humantime_serde")]
     pub registry_upload: Duration,
-    /// Between two pieces of a body from the registry.
+    /// Between two chunks of a body from the registry.
     #[serde(with = "humantime_serde")]
     pub registry_stall: Duration,
-    /// An instance's answer to a probe, its connection included; two in a row without one, and the
-    /// instance is out of use. A request that waits a third of it has its instance probed.
+    /// An instance's answer to a probe, including the connection. After two probes in a row without an
+    /// answer, the instance is not used. If a request waits a third of this, its instance is probed.
     #[serde(with = "humantime_serde")]
     pub registry_probe: Duration,
-    /// From one probe of an instance to the next while nothing speaks against it.
+    /// From one probe of a healthy instance to the next.
     #[serde(with = "humantime_serde")]
     pub registry_probe_every: Duration,
-    /// A part of an upload of which no byte moves and that gets no answer, while its instance answers
-    /// nobody or its zone's store is out of use; then it is ended with 503, for the client to begin again.
+    /// How long a chunk of an upload may move no byte and get no answer while its instance does not answer
+    /// or its zone's store is not used. Then it is answered 503, so that the client begins again.
     #[serde(with = "humantime_serde")]
     pub registry_lost: Duration,
-    /// An instance's answer to a POST that begins an upload; then the next instance is asked.
+    /// An instance's answer to a POST that begins an upload. Then the next instance is asked.
     #[serde(with = "humantime_serde")]
     pub registry_upload_begin: Duration,
     /// TCP and TLS to a zone's store.
     #[serde(with = "humantime_serde")]
     pub zone_connect: Duration,
-    /// A zone's first byte; then the next zone is tried.
+    /// A zone's first byte. Then the next zone is tried.
     #[serde(with = "humantime_serde")]
     pub zone_first_byte: Duration,
-    /// Between two pieces of a body from a zone; then the next zone goes on.
+    /// Between two chunks of a body from a zone. Then the next zone continues the body.
     #[serde(with = "humantime_serde")]
     pub zone_stall: Duration,
-    /// The first byte of a blob that a zone could serve, from the request on: container runtimes
-    /// give up on a host after 30 s.
+    /// From the request to the first byte of a blob that a zone could serve. Container runtimes give up on a
+    /// host after 30 s.
     #[serde(with = "humantime_serde")]
     pub blob_answer: Duration,
-    /// For one piece of work on the cache's disk; then it counts as failed.
+    /// One operation on the cache's disk. Then it counts as failed.
     #[serde(with = "humantime_serde")]
     pub disk: Duration,
-    /// How long a client waits for a cached file to be read again after a restart of the machine;
-    /// then it gets the blob from a zone.
+    /// How long a client waits while a cached file is hashed again after a reboot. Then it gets the blob from
+    /// a zone.
     #[serde(with = "humantime_serde")]
     pub cache_proof: Duration,
-    /// How long a yes of the registry is remembered for one credential; Quay itself remembers
-    /// 60 s (`data/cache/impl.py`), and more is refused.
+    /// How long a permission of the registry is cached for one credential. Quay itself caches it for 60 s
+    /// (`data/cache/impl.py`); a larger value is refused.
     #[serde(with = "humantime_serde")]
     pub permission: Duration,
 }
@@ -240,17 +254,17 @@ impl Default for Timeouts {
     }
 }
 
-/// Lets single bounds be set by name, as from the environment.
+/// Generates a method that sets one field by its name, for environment variables.
 macro_rules! settable {
     ($bounds:ident { $($field:ident),* $(,)? }) => {
         impl $bounds {
-            /// Sets the bound called `key`, in any case, from YAML; `None` if there is none.
-            pub(super) fn set(&mut self, key: &str, yaml: &str) -> Option<Result<(), String>> {
-                // Names every field, so that none can be forgotten here.
+            /// Sets the field `key`, in any case, from YAML. `None` if there is no such field.
+            pub(super) fn set(&mut self, key: &str, yaml: &str) -> Option<Result<(), super::YamlError>> {
+                // Names every field, so that the compiler reports a field that is missing here.
                 let Self { $($field),* } = self;
                 $(if key.eq_ignore_ascii_case(stringify!($field)) {
                     let parsed = super::from_yaml::<Self>(&format!("{}: {yaml}", stringify!($field)));
-                    return Some(parsed.map(|parsed| *$field = parsed.$field).map_err(|error| error.message));
+                    return Some(parsed.map(|parsed| *$field = parsed.$field));
                 })*
                 None
             }

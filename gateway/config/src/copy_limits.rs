@@ -1,4 +1,4 @@
-//! How much the copies into a zone do at once, and how fast: `replication.limits`.
+//! `replication.limits`: how many copies run into a zone at once, and how fast.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,14 +11,14 @@ use super::ConfigError;
 use super::located::Located;
 use super::settings::NamedZone;
 
-/// When an object that is there already counts as copied: `replication.verify`.
+/// `replication.verify`: when an object that is already in the target zone counts as copied.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerifyBy {
-    /// It has the right size.
+    /// If it has the right size.
     #[default]
     Size,
-    /// It was read and hashed.
+    /// If it was read and its digest matches.
     Deep,
 }
 
@@ -34,27 +34,27 @@ impl From<VerifyBy> for Verify {
 /// Keys of `replication.limits`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct CopyLimits {
-    /// Of every zone.
-    default: Lane,
-    /// Of single zones, by name; what is not said there holds as by default.
-    zones: BTreeMap<String, Located<Lane>>,
+pub(crate) struct CopyLimitsEntry {
+    /// For every zone.
+    default: ZoneLimitsEntry,
+    /// For single zones, by name. Keys that are missing here come from `default`.
+    zones: BTreeMap<String, Located<ZoneLimitsEntry>>,
 }
 
-/// What is said of the copies into one zone.
+/// Limits for the copies into one zone.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Lane {
+struct ZoneLimitsEntry {
     copies: Option<usize>,
     in_flight: Option<ByteSize>,
     bandwidth: Option<ByteSize>,
-    hours: Option<Vec<Hours>>,
+    hours: Option<Vec<HoursEntry>>,
 }
 
-/// Another bandwidth at some hours, UTC.
+/// A bandwidth for some hours of the day, in UTC.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Hours {
+struct HoursEntry {
     from: String,
     to: String,
     #[serde(default = "every_day")]
@@ -66,96 +66,127 @@ fn every_day() -> String {
     "mon-sun".to_owned()
 }
 
-/// More at once than this is a slip of the keyboard.
+/// The most concurrent copies. More is a typing error.
 const COPIES_MAX: usize = 256;
 
-/// With less for each, copies would be given up as stalled.
+/// The least bandwidth for each copy. With less, copies would be cancelled as stalled.
 const BANDWIDTH_MIN: ByteSize = ByteSize::kib(64);
 
-/// With less, every blob that counts would go alone anyway.
+/// The least bytes in flight. With less, only one large blob would be copied at a time.
 const IN_FLIGHT_MIN: ByteSize = ByteSize::mib(1);
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-impl CopyLimits {
-    /// The limits, checked.
+/// Why a limit of the copies cannot be used. The message begins with its key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum CopyLimitError {
+    #[error("copies: must be between 1 and {COPIES_MAX}")]
+    Copies,
+    #[error("in_flight: must be {IN_FLIGHT_MIN} or more")]
+    InFlight,
+    /// Copies share the bandwidth, so each of them must have enough.
+    #[error("bandwidth: must be {least} (a second) or more, {BANDWIDTH_MIN} for each of {copies} copies")]
+    Bandwidth { least: ByteSize, copies: usize },
+    #[error("hours: {0}")]
+    Hours(HoursError),
+    #[error("hours: {0}")]
+    HoursBandwidth(Box<CopyLimitError>),
+}
+
+/// Why an entry of `hours` cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum HoursError {
+    #[error("{0:?} is not a time of day such as 08:00")]
+    Time(String),
+    #[error("from {from} to {to} is not a span of time")]
+    Span { from: String, to: String },
+    #[error("{0:?} does not name days, as mon-fri or sat,sun do")]
+    Days(String),
+}
+
+impl CopyLimitsEntry {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// There is no zone of a name, or a limit is out of its range.
     pub(super) fn limits(&self, path: &Path, zones: &[NamedZone]) -> Result<LimitsByZone, ConfigError> {
         let refuse = |line, why: String| ConfigError::new(path, line, format!("replication.limits.{why}"));
-        let default =
-            self.default.over(&Limits::default()).map_err(|why| refuse(None, format!("default.{why}")))?;
+        let default = self
+            .default
+            .merged_with(&Limits::default())
+            .map_err(|error| refuse(None, format!("default.{error}")))?;
         let mut by_zone = BTreeMap::new();
-        for (name, lane) in &self.zones {
+        for (name, entry) in &self.zones {
             if !zones.iter().any(|zone| zone.name == *name) {
                 let known: Vec<_> = zones.iter().map(|zone| zone.name.as_str()).collect();
                 let why = format!("zones.{name}: there is no such zone; zones are {}", known.join(", "));
-                return Err(refuse(lane.line, why));
+                return Err(refuse(entry.line, why));
             }
-            let limits =
-                lane.value.over(&default).map_err(|why| refuse(lane.line, format!("zones.{name}.{why}")))?;
+            let limits = entry
+                .value
+                .merged_with(&default)
+                .map_err(|error| refuse(entry.line, format!("zones.{name}.{error}")))?;
             by_zone.insert(name.clone(), limits);
         }
         Ok(LimitsByZone { default, zones: by_zone })
     }
 }
 
-impl Lane {
-    /// What is said here, and else `others`.
-    fn over(&self, others: &Limits) -> Result<Limits, String> {
+impl ZoneLimitsEntry {
+    /// The limits of this entry. Those that it does not set come from `others`.
+    fn merged_with(&self, others: &Limits) -> Result<Limits, CopyLimitError> {
         let mut limits = others.clone();
         if let Some(copies) = self.copies {
             limits.copies = copies;
         }
         if !(1..=COPIES_MAX).contains(&limits.copies) {
-            return Err(format!("copies: must be between 1 and {COPIES_MAX}"));
+            return Err(CopyLimitError::Copies);
         }
         if let Some(in_flight) = self.in_flight {
             limits.in_flight = in_flight.as_u64();
         }
         if limits.in_flight < IN_FLIGHT_MIN.as_u64() {
-            return Err(format!("in_flight: must be {IN_FLIGHT_MIN} or more"));
+            return Err(CopyLimitError::InFlight);
         }
         if let Some(bandwidth) = self.bandwidth {
             limits.bandwidth.otherwise = Some(bandwidth.as_u64());
         }
         if let Some(hours) = &self.hours {
-            let windows: Result<_, _> = hours.iter().map(Hours::window).collect();
+            let windows: Result<_, _> = hours.iter().map(HoursEntry::window).collect();
             limits.bandwidth =
-                Timetable { windows: windows.map_err(|why| format!("hours: {why}"))?, ..limits.bandwidth };
+                Timetable { windows: windows.map_err(CopyLimitError::Hours)?, ..limits.bandwidth };
         }
-        // Also what is inherited, where there are more copies here.
-        let of_hours = limits.bandwidth.windows.iter().map(|window| ("hours: ", window.bandwidth));
-        for (place, bandwidth) in std::iter::once(("", limits.bandwidth.otherwise)).chain(of_hours) {
-            enough(bandwidth, limits.copies).map_err(|why| format!("{place}{why}"))?;
+        // An inherited bandwidth may be too little, because this zone may have more copies.
+        check_bandwidth(limits.bandwidth.otherwise, limits.copies)?;
+        for window in &limits.bandwidth.windows {
+            check_bandwidth(window.bandwidth, limits.copies)
+                .map_err(|error| CopyLimitError::HoursBandwidth(Box::new(error)))?;
         }
         Ok(limits)
     }
 }
 
-impl Hours {
-    fn window(&self) -> Result<Window, String> {
+impl HoursEntry {
+    fn window(&self) -> Result<Window, HoursError> {
         let (from, to) = (minute(&self.from)?, minute(&self.to)?);
         if from == to || from == DAY {
-            return Err(format!("from {} to {} is no span of time", self.from, self.to));
+            return Err(HoursError::Span { from: self.from.clone(), to: self.to.clone() });
         }
         let bandwidth = self.bandwidth.map(|bandwidth| bandwidth.as_u64());
         Ok(Window { days: days(&self.days)?, from, to, bandwidth })
     }
 }
 
-/// Copies share the bandwidth, so each of them must have enough.
-fn enough(bandwidth: Option<u64>, copies: usize) -> Result<(), String> {
+fn check_bandwidth(bandwidth: Option<u64>, copies: usize) -> Result<(), CopyLimitError> {
     let least = BANDWIDTH_MIN.as_u64() * copies as u64;
     match bandwidth.is_none_or(|bandwidth| bandwidth >= least) {
         true => Ok(()),
-        false => Err(format!(
-            "bandwidth: must be {} (a second) or more, {BANDWIDTH_MIN} for each of {copies} copies",
-            ByteSize(least)
-        )),
+        false => Err(CopyLimitError::Bandwidth { least: ByteSize(least), copies }),
     }
 }
 
 /// The minute of the day of `hh:mm`, up to `24:00`.
-fn minute(text: &str) -> Result<u16, String> {
+fn minute(text: &str) -> Result<u16, HoursError> {
     let number = |text: &str| match text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit()) {
         true => text.parse::<u16>().ok(),
         false => None,
@@ -164,12 +195,12 @@ fn minute(text: &str) -> Result<u16, String> {
         let (hour, minute) = (number(hour)?, number(minute)?);
         (minute < 60 && hour * 60 + minute <= DAY).then_some(hour * 60 + minute)
     });
-    minute.ok_or_else(|| format!("{text:?} is no time of day such as 08:00"))
+    minute.ok_or_else(|| HoursError::Time(text.to_owned()))
 }
 
-/// Days as in `mon-fri` or `sat,sun`.
-fn days(text: &str) -> Result<[bool; 7], String> {
-    let unknown = || format!("{text:?} names no days, as mon-fri or sat,sun do");
+/// The days of a text such as `mon-fri` or `sat,sun`.
+fn days(text: &str) -> Result<[bool; 7], HoursError> {
+    let unknown = || HoursError::Days(text.to_owned());
     let day = |name: &str| DAYS.iter().position(|day| *day == name.trim()).ok_or_else(unknown);
     let mut days = [false; 7];
     for part in text.split(',') {
@@ -186,7 +217,7 @@ mod tests {
     use super::*;
 
     fn limits(yaml: &str) -> Result<LimitsByZone, String> {
-        let limits: CopyLimits = super::super::from_yaml(yaml).map_err(|error| error.message)?;
+        let limits: CopyLimitsEntry = super::super::from_yaml(yaml).map_err(|error| error.message)?;
         let zone = |name: &str| {
             let store = super::super::from_yaml("[LocalStorage, {storage_path: /z}]");
             NamedZone { name: name.to_owned(), store: store.map_err(|error| error.message).unwrap() }
@@ -197,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_has_what_is_said_of_all_and_its_own() {
+    fn a_zone_overrides_the_default() {
         let all = limits(
             "default: {copies: 6, bandwidth: 100MiB}\n\
              zones:\n  zone-b: {in_flight: 2GiB, bandwidth: 50MiB, hours: [\n    \
@@ -219,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_its_place() {
+    fn an_unusable_limit_is_refused_with_its_key() {
         for (yaml, expected) in [
             ("default: {copies: 0}", "replication.limits.default.copies: must be between 1 and 256"),
             ("default: {in_flight: 1KiB}", "default.in_flight: must be 1.0 MiB or more"),
@@ -235,11 +266,17 @@ mod tests {
             ("zones: {zone-x: {copies: 1}}", "zones.zone-x: there is no such zone; zones are zone-a, zone-b"),
             (
                 "zones: {zone-a: {hours: [{from: \"8\", to: \"9:00\"}]}}",
-                "zone-a.hours: \"8\" is no time of day",
+                "zone-a.hours: \"8\" is not a time of day",
             ),
-            ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"24:01\"}]}}", "\"24:01\" is no time of day"),
-            ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"08:00\"}]}}", "no span of time"),
-            ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"09:00\", days: weekend}]}}", "names no days"),
+            (
+                "zones: {zone-a: {hours: [{from: \"08:00\", to: \"24:01\"}]}}",
+                "\"24:01\" is not a time of day",
+            ),
+            ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"08:00\"}]}}", "not a span of time"),
+            (
+                "zones: {zone-a: {hours: [{from: \"08:00\", to: \"09:00\", days: weekend}]}}",
+                "does not name days",
+            ),
             ("zones: {zone-a: {hours: [{from: \"08:00\", to: \"09:00\", bandwidth: 1}]}}", "or more"),
             ("default: {speed: 1}", "unknown field; there are `copies`"),
         ] {

@@ -1,4 +1,4 @@
-//! Quay's database, as its own `config.yaml` names it: `DB_URI` and `DB_CONNECTION_ARGS`.
+//! `DB_URI` and `DB_CONNECTION_ARGS` of Quay's `config.yaml`: Quay's database.
 
 use std::path::{Path, PathBuf};
 
@@ -7,54 +7,78 @@ use percent_encoding::percent_decode_str;
 use postgres_connection::{Address, Database, Mode};
 use serde::Deserialize;
 
-use super::quay::Untyped;
+use super::quay::RawValue;
 
-/// What a URI must be; no part of one is ever said.
-const EXPECTED: &str = "is not of the form postgresql://user:password@host:port/database";
+/// Why Quay's database cannot be used. The message repeats no part of the URI, because it holds a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum QuayDatabaseError {
+    #[error("DB_CONNECTION_ARGS: sslmode and sslrootcert must be strings")]
+    Arguments,
+    #[error(
+        "sslmode in DB_CONNECTION_ARGS is neither `verify-full` nor `disable`: with any other value, the \
+         password could be sent to a server that was not verified"
+    )]
+    SslMode,
+    #[error("sslcert in DB_CONNECTION_ARGS: a client certificate is not supported")]
+    ClientCertificate,
+    #[error("DB_URI {0}")]
+    Uri(#[from] UriError),
+}
 
-/// Of `DB_CONNECTION_ARGS` what says how the line is protected; the others are the driver's business.
+/// Why a `DB_URI` cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UriError {
+    #[error("is not of the form postgresql://user:password@host:port/database")]
+    Malformed,
+    #[error("names a MySQL database: placements can only be written to PostgreSQL")]
+    MySql,
+    #[error("names an SQLite database: placements can only be written to PostgreSQL")]
+    Sqlite,
+}
+
+/// The keys of `DB_CONNECTION_ARGS` that protect the connection. The driver uses the others.
 #[derive(Debug, Default, Deserialize)]
-struct Arguments {
+struct ConnectionArguments {
     sslmode: Option<String>,
     sslrootcert: Option<PathBuf>,
     sslcert: Option<PathBuf>,
 }
 
-/// Quay's database, and the file of roots that its certificate is verified with beside the others.
+/// Quay's database, and the file with further roots for its certificate.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(super) struct QuayDatabaseSettings {
     pub(super) database: Database,
     pub(super) root: Option<PathBuf>,
-    /// Nothing says how the line is protected.
+    /// Whether `sslmode` is missing.
     pub(super) sslmode_missing: bool,
 }
 
-/// Reads `DB_URI` as SQLAlchemy does (`sqlalchemy/engine/url.py`), of which Quay takes host, port,
-/// user, password and database (`data/database.py:_db_from_url`), and `DB_CONNECTION_ARGS`.
+/// Reads `DB_URI` and `DB_CONNECTION_ARGS`.
+///
+/// The URI is parsed as SQLAlchemy does (`sqlalchemy/engine/url.py`). Quay uses its host, port, user,
+/// password and database (`data/database.py:_db_from_url`).
 ///
 /// # Errors
-/// In words, without any part of the URI.
-pub(super) fn quays_own(uri: &Secret, arguments: Option<&Untyped>) -> Result<Named, String> {
-    let arguments: Arguments = match arguments {
-        Some(arguments) => arguments
-            .read()
-            .map_err(|()| "DB_CONNECTION_ARGS: sslmode and sslrootcert are texts".to_owned())?,
-        None => Arguments::default(),
+/// The URI is malformed or is not PostgreSQL's, or `DB_CONNECTION_ARGS` asks for something that is not
+/// supported.
+pub(super) fn from_quay_config(
+    uri: &Secret,
+    arguments: Option<&RawValue>,
+) -> Result<QuayDatabaseSettings, QuayDatabaseError> {
+    let arguments: ConnectionArguments = match arguments {
+        Some(arguments) => arguments.read().ok_or(QuayDatabaseError::Arguments)?,
+        None => ConnectionArguments::default(),
     };
     let mode = match arguments.sslmode.as_deref() {
-        // What a journal means without one.
+        // A missing sslmode means the same as for a journal.
         None | Some("verify-full" | "verify-ca") => Mode::Verified,
         Some("disable") => Mode::Plain,
-        Some(_) => {
-            return Err("sslmode in DB_CONNECTION_ARGS is neither `verify-full` nor `disable`: the others \
-                        would send the password to whoever answers"
-                .to_owned());
-        }
+        Some(_) => return Err(QuayDatabaseError::SslMode),
     };
     if arguments.sslcert.is_some() {
-        return Err("sslcert in DB_CONNECTION_ARGS: a client's certificate is not supported".to_owned());
+        return Err(QuayDatabaseError::ClientCertificate);
     }
-    let parts = parse(uri.reveal()).map_err(|why| format!("DB_URI {why}"))?;
+    let parts = parse(uri.reveal())?;
     let address = Address {
         host: &parts.host,
         port: parts.port,
@@ -63,17 +87,21 @@ pub(super) fn quays_own(uri: &Secret, arguments: Option<&Untyped>) -> Result<Nam
         database: &parts.database,
     };
     let sslmode_missing = arguments.sslmode.is_none();
-    Ok(Named { database: Database::at(&address, mode), root: arguments.sslrootcert, sslmode_missing })
+    Ok(QuayDatabaseSettings {
+        database: Database::at(&address, mode),
+        root: arguments.sslrootcert,
+        sslmode_missing,
+    })
 }
 
-/// A path in Quay's container, here: as it is where there is such a file, else by its name beside
-/// Quay's `config.yaml` (`/conf/stack` there).
-pub(super) fn found(config: &Path, file: &Path) -> Option<PathBuf> {
-    let beside = config.parent().unwrap_or(Path::new("")).join(file.file_name()?);
-    [file.to_owned(), beside].into_iter().find(|path| path.is_file())
+/// Finds a file of Quay's container on this machine: at the same path, or else in the folder of Quay's
+/// `config.yaml` (which is `/conf/stack` in the container).
+pub(super) fn locate(config: &Path, file: &Path) -> Option<PathBuf> {
+    let sibling = config.parent().unwrap_or(Path::new("")).join(file.file_name()?);
+    [file.to_owned(), sibling].into_iter().find(|path| path.is_file())
 }
 
-struct Parts {
+struct UriParts {
     user: String,
     password: Option<Secret>,
     host: String,
@@ -81,21 +109,17 @@ struct Parts {
     database: String,
 }
 
-fn parse(uri: &str) -> Result<Parts, String> {
-    let (scheme, rest) = uri.split_once("://").ok_or(EXPECTED)?;
+fn parse(uri: &str) -> Result<UriParts, UriError> {
+    let (scheme, rest) = uri.split_once("://").ok_or(UriError::Malformed)?;
     match scheme {
         "postgresql" | "postgresql+psycopg2" => {}
-        _ if scheme.starts_with("mysql") => {
-            return Err("is a MySQL: placements are written to PostgreSQL alone".to_owned());
-        }
-        _ if scheme.starts_with("sqlite") => {
-            return Err("is an SQLite: placements are written to PostgreSQL alone".to_owned());
-        }
-        _ => return Err(EXPECTED.to_owned()),
+        _ if scheme.starts_with("mysql") => return Err(UriError::MySql),
+        _ if scheme.starts_with("sqlite") => return Err(UriError::Sqlite),
+        _ => return Err(UriError::Malformed),
     }
     let (user, password, rest) = credentials(rest);
     let (host, rest) = match rest.strip_prefix('[') {
-        Some(inner) => inner.split_once(']').ok_or(EXPECTED)?,
+        Some(inner) => inner.split_once(']').ok_or(UriError::Malformed)?,
         None => rest.split_at(rest.find(['/', ':', '?']).unwrap_or(rest.len())),
     };
     let (port, rest) = match rest.strip_prefix(':') {
@@ -104,22 +128,22 @@ fn parse(uri: &str) -> Result<Parts, String> {
     };
     let port = match port {
         "" => None,
-        port => Some(port.parse().map_err(|_| EXPECTED)?),
+        port => Some(port.parse().map_err(|_| UriError::Malformed)?),
     };
-    // What follows a question mark Quay does not read.
+    // Quay ignores what follows a question mark.
     let database = rest.strip_prefix('/').map(|rest| rest.split('?').next().unwrap_or_default());
     let (user, database) = (user.map(decoded).unwrap_or_default(), database.unwrap_or_default().to_owned());
-    // A host with an `@` is the end of a password, which would be shown.
+    // A host with an `@` contains the end of a password, and a host is shown.
     let missing = host.is_empty() || host.contains('@') || user.is_empty() || database.is_empty();
     let texts = [host, &user, &database];
     if missing || texts.iter().any(|text| text.contains('\0')) {
-        return Err(EXPECTED.to_owned());
+        return Err(UriError::Malformed);
     }
     let password = password.map(|password| Secret::new(decoded(password)));
-    Ok(Parts { user, password, host: host.to_owned(), port, database })
+    Ok(UriParts { user, password, host: host.to_owned(), port, database })
 }
 
-/// User, password, and what follows the `@`. A password may hold a slash as it is, but no `@`.
+/// The user, the password, and what follows the `@`. A password may contain a slash, but no `@`.
 fn credentials(rest: &str) -> (Option<&str>, Option<&str>, &str) {
     let end = rest.find([':', '/']).unwrap_or(rest.len());
     let password = rest[end..].strip_prefix(':').and_then(|password| password.split_once('@'));
@@ -142,9 +166,9 @@ mod tests {
 
     use super::*;
 
-    fn named(uri: &str, arguments: &serde_json::Value) -> Result<Named, String> {
-        let arguments = Untyped::of(arguments.clone());
-        quays_own(&Secret::new(uri), Some(&arguments))
+    fn named(uri: &str, arguments: &serde_json::Value) -> Result<QuayDatabaseSettings, QuayDatabaseError> {
+        let arguments = RawValue::of(arguments.clone());
+        from_quay_config(&Secret::new(uri), Some(&arguments))
     }
 
     #[test]
@@ -169,29 +193,33 @@ mod tests {
     }
 
     #[test]
-    fn refused_without_a_part_of_it() {
+    fn an_error_repeats_no_part_of_the_uri() {
         let none = serde_json::json!({});
-        for (uri, why) in [
-            ("mysql+pymysql://u:hunter2@h/q", "is a MySQL"),
-            ("sqlite:///hunter2.db", "is an SQLite"),
-            ("postgres://u:hunter2@h/q", EXPECTED),
-            ("postgresql://u:hunter2@h", EXPECTED),
-            ("postgresql://u:hunter2@h:x/q", EXPECTED),
-            ("postgresql://u:pass@hunter2@h/q", EXPECTED),
-            ("postgresql://u:hunter2@/q", EXPECTED),
-            ("postgresql://h/hunter2", EXPECTED),
-            ("hunter2", EXPECTED),
+        for (uri, expected) in [
+            ("mysql+pymysql://u:hunter2@h/q", UriError::MySql),
+            ("sqlite:///hunter2.db", UriError::Sqlite),
+            ("postgres://u:hunter2@h/q", UriError::Malformed),
+            ("postgresql://u:hunter2@h", UriError::Malformed),
+            ("postgresql://u:hunter2@h:x/q", UriError::Malformed),
+            ("postgresql://u:pass@hunter2@h/q", UriError::Malformed),
+            ("postgresql://u:hunter2@/q", UriError::Malformed),
+            ("postgresql://h/hunter2", UriError::Malformed),
+            ("hunter2", UriError::Malformed),
         ] {
-            let said = named(uri, &none).expect_err(uri);
-            assert!(said.contains(why) && !said.contains("hunter2"), "{uri}: {said}");
+            let error = named(uri, &none).expect_err(uri);
+            assert_eq!(error, QuayDatabaseError::Uri(expected), "{uri}");
+            assert!(!error.to_string().contains("hunter2"), "{uri}: {error}");
         }
-        for (arguments, why) in [
-            (serde_json::json!({"sslmode": "require"}), "neither `verify-full` nor `disable`"),
-            (serde_json::json!({"sslmode": "disable", "sslcert": "/c"}), "client's certificate"),
-            (serde_json::json!({"sslmode": 7}), "are texts"),
+        for (arguments, expected) in [
+            (serde_json::json!({"sslmode": "require"}), QuayDatabaseError::SslMode),
+            (
+                serde_json::json!({"sslmode": "disable", "sslcert": "/c"}),
+                QuayDatabaseError::ClientCertificate,
+            ),
+            (serde_json::json!({"sslmode": 7}), QuayDatabaseError::Arguments),
         ] {
-            let said = named("postgresql://u:hunter2@h/q", &arguments).expect_err("refused");
-            assert!(said.contains(why), "{said}");
+            let error = named("postgresql://u:hunter2@h/q", &arguments).expect_err("refused");
+            assert_eq!(error, expected);
         }
     }
 
@@ -204,9 +232,9 @@ mod tests {
         }
 
         #[test]
-        fn nothing_breaks_it_and_nothing_of_it_is_said(rest in "(?s).{0,60}") {
+        fn no_uri_panics_or_is_repeated(rest in "(?s).{0,60}") {
             if let Err(why) = parse(&format!("postgresql://hunter2{rest}")) {
-                prop_assert!(!why.contains("hunter2"));
+                prop_assert!(!why.to_string().contains("hunter2"));
             }
         }
     }

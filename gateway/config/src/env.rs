@@ -1,40 +1,49 @@
-//! Configuration from the environment, for containers.
+//! Configuration from environment variables, for containers.
 //!
-//! `registry.server_name` is `QUAY_GATEWAY__REGISTRY__SERVER_NAME`: levels are joined by two
-//! underscores, so that the variables Kubernetes sets for a Service called `quay-gateway`
-//! (`QUAY_GATEWAY_PORT`, …) never collide. Values are YAML.
+//! `registry.server_name` is `QUAY_GATEWAY__REGISTRY__SERVER_NAME`. Levels are joined by two underscores, so
+//! that the variables that Kubernetes sets for a Service called `quay-gateway` (`QUAY_GATEWAY_PORT`, …) never
+//! collide with them. Values are YAML.
 
 use serde::de::DeserializeOwned;
 
-use super::ConfigError;
-use super::file::{File, InstanceEntry};
+use super::file::{ConfigFile, InstanceEntry};
 use super::journal::JournalEntry;
 use super::located::Located;
+use super::{ConfigError, YamlError};
 
-/// What every variable starts with.
+/// The prefix of every variable.
 pub(crate) const PREFIX: &str = "QUAY_GATEWAY__";
 
-/// Lays the variables over the file; the environment wins.
+/// Why a variable cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum VariableError {
+    #[error("no such key; levels are joined by two underscores, as in QUAY_GATEWAY__REGISTRY__URL")]
+    UnknownKey,
+    #[error(transparent)]
+    Value(#[from] YamlError),
+}
+
+/// Overrides keys of the file with the variables.
 ///
 /// # Errors
-/// An unknown variable with the prefix, or a value that does not parse.
+/// A variable with the prefix names no key, or its value is not valid.
 pub(crate) fn overlay(
-    file: &mut File,
+    file: &mut ConfigFile,
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<(), ConfigError> {
     let mut variables: Vec<_> = variables.collect();
-    // So that a group given whole comes before its single keys.
+    // Sorted, so that a variable for a whole group comes before the variables for its keys.
     variables.sort();
     for (name, value) in variables {
         if let Some(key) = name.strip_prefix(PREFIX) {
-            set_key(file, key, &value).map_err(|why| ConfigError::variable(&name, &why))?;
+            set_key(file, key, &value).map_err(|error| ConfigError::variable(&name, &error.to_string()))?;
         }
     }
     Ok(())
 }
 
-fn set_key(file: &mut File, key: &str, value: &str) -> Result<(), String> {
-    match key {
+fn set_key(file: &mut ConfigFile, key: &str, value: &str) -> Result<(), VariableError> {
+    let set = match key {
         "LISTEN" => set_option(&mut file.listen, value),
         "HOSTNAME" => set(&mut file.hostname, value),
         "TLS__CERTIFICATE" => set(&mut file.tls.certificate, value),
@@ -73,12 +82,14 @@ fn set_key(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "ROUTING" => set_plain(&mut file.routing, value),
         "LIMITS" => set_plain(&mut file.limits, value),
         "TIMEOUTS" => set_plain(&mut file.timeouts, value),
-        _ => set_bound(file, key, value),
-    }
+        _ => set_bound(file, key, value).ok_or(VariableError::UnknownKey)?,
+    };
+    Ok(set?)
 }
 
-fn set_bound(file: &mut File, key: &str, value: &str) -> Result<(), String> {
-    let set = match key.split_once("__") {
+/// Sets one bound. `None` if there is none of this name.
+fn set_bound(file: &mut ConfigFile, key: &str, value: &str) -> Option<Result<(), YamlError>> {
+    match key.split_once("__") {
         Some(("LIMITS", key)) => file.limits.set(key, value),
         Some(("TIMEOUTS", key)) => file.timeouts.set(key, value),
         Some(("ROUTING", key)) => file.routing.set(key, value),
@@ -86,19 +97,17 @@ fn set_bound(file: &mut File, key: &str, value: &str) -> Result<(), String> {
             key.strip_prefix("SWEEP__").and_then(|key| file.replication.sweep.set(key, value))
         }
         _ => None,
-    };
-    let unknown = "no such key; levels are joined by two underscores, as in QUAY_GATEWAY__REGISTRY__URL";
-    set.unwrap_or_else(|| Err(unknown.into()))
+    }
 }
 
-fn set<T: DeserializeOwned>(slot: &mut Option<Located<T>>, value: &str) -> Result<(), String> {
+fn set<T: DeserializeOwned>(slot: &mut Option<Located<T>>, value: &str) -> Result<(), YamlError> {
     *slot = Some(Located { value: parse(value)?, line: None });
     Ok(())
 }
 
-fn set_instances(slot: &mut Option<Located<Vec<InstanceEntry>>>, value: &str) -> Result<(), String> {
+fn set_instances(slot: &mut Option<Located<Vec<InstanceEntry>>>, value: &str) -> Result<(), YamlError> {
     set(slot, value)?;
-    // Lines of a variable are none of the file's.
+    // The line numbers are those of the variable, not of the file.
     for entry in slot.iter_mut().flat_map(|list| &mut list.value) {
         for key in [&mut entry.url, &mut entry.zone, &mut entry.server_name].into_iter().flatten() {
             key.line = None;
@@ -107,21 +116,21 @@ fn set_instances(slot: &mut Option<Located<Vec<InstanceEntry>>>, value: &str) ->
     Ok(())
 }
 
-fn set_url_file(slot: &mut Option<Located<JournalEntry>>, value: &str) -> Result<(), String> {
+fn set_url_file(slot: &mut Option<Located<JournalEntry>>, value: &str) -> Result<(), YamlError> {
     *slot = Some(Located { value: JournalEntry::UrlFile(parse(value)?), line: None });
     Ok(())
 }
 
-fn set_option<T: DeserializeOwned>(slot: &mut Option<T>, value: &str) -> Result<(), String> {
+fn set_option<T: DeserializeOwned>(slot: &mut Option<T>, value: &str) -> Result<(), YamlError> {
     *slot = Some(parse(value)?);
     Ok(())
 }
 
-fn set_plain<T: DeserializeOwned>(slot: &mut T, value: &str) -> Result<(), String> {
+fn set_plain<T: DeserializeOwned>(slot: &mut T, value: &str) -> Result<(), YamlError> {
     *slot = parse(value)?;
     Ok(())
 }
 
-fn parse<T: DeserializeOwned>(value: &str) -> Result<T, String> {
-    super::from_yaml(value).map_err(|error| error.message)
+fn parse<T: DeserializeOwned>(value: &str) -> Result<T, YamlError> {
+    super::from_yaml(value)
 }

@@ -1,4 +1,4 @@
-//! The configuration file as it is written.
+//! The schema of the configuration file.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,52 +10,52 @@ use super::bounds::{Limits, Timeouts};
 use super::journal::JournalEntry;
 use super::located::Located;
 use super::quay::ZoneMap;
-use super::replication::Replication;
-use super::routing::Routing;
+use super::replication::ReplicationEntry;
+use super::routing::RoutingEntry;
 
-/// The configuration file; every key optional here, what is needed is decided in `settings`.
+/// The configuration file. Every key is optional here; `settings` decides which are required.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct File {
+pub(crate) struct ConfigFile {
     pub listen: Option<SocketAddr>,
     pub hostname: Option<Located<String>>,
-    pub tls: TlsFiles,
+    pub tls: TlsEntry,
     pub state_dir: Option<Located<PathBuf>>,
     pub journal: Option<Located<JournalEntry>>,
-    pub registry: Registry,
+    pub registry: RegistryEntry,
     pub home: Option<Located<String>>,
     pub ca: Option<Located<PathBuf>>,
     pub zones: ZoneMap,
-    pub cache: Cache,
-    pub admin: Admin,
+    pub cache: CacheEntry,
+    pub admin: AdminEntry,
     pub trusted_proxies: Option<Located<Vec<String>>>,
-    pub replication: Replication,
-    pub routing: Routing,
+    pub replication: ReplicationEntry,
+    pub routing: RoutingEntry,
     pub limits: Limits,
     pub timeouts: Timeouts,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct TlsFiles {
+pub(crate) struct TlsEntry {
     pub certificate: Option<Located<PathBuf>>,
     pub key: Option<Located<PathBuf>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Registry {
+pub(crate) struct RegistryEntry {
     pub kind: RegistryKind,
     pub url: Option<Located<String>>,
     pub instances: Option<Located<Vec<InstanceEntry>>>,
     pub server_name: Option<Located<String>>,
     pub redirects_to: Option<Located<Vec<String>>>,
     pub forward_headers: Option<Located<Vec<String>>>,
-    pub account: Account,
+    pub account: AccountEntry,
     pub config: Option<Located<PathBuf>>,
 }
 
-/// One Quay of those that share a database.
+/// One of several Quay instances that share a database.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct InstanceEntry {
@@ -64,27 +64,27 @@ pub(crate) struct InstanceEntry {
     pub server_name: Option<Located<String>>,
 }
 
-/// Which registry stands behind the gateway.
+/// The kind of registry behind the gateway.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RegistryKind {
     /// Red Hat Quay.
     #[default]
     Quay,
-    /// docker-registry (distribution), and registries that behave like it.
+    /// docker-registry (distribution) and registries that are based on it.
     Distribution,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Account {
+pub(crate) struct AccountEntry {
     pub username: Option<Located<String>>,
     pub password_file: Option<Located<PathBuf>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Cache {
+pub(crate) struct CacheEntry {
     pub dir: Option<Located<PathBuf>>,
     pub size: Option<Located<ByteSize>>,
     pub reserve: Option<ByteSize>,
@@ -92,7 +92,7 @@ pub(crate) struct Cache {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Admin {
+pub(crate) struct AdminEntry {
     pub listen: Option<SocketAddr>,
     pub hosts: Option<Located<Vec<String>>>,
     pub token_file: Option<Located<PathBuf>>,

@@ -1,4 +1,5 @@
-//! The registry's instances: one at `registry.url`, or the Quays of all zones in `registry.instances`.
+//! The registry's instances: one at `registry.url`, or the Quay instances of all zones in
+//! `registry.instances`.
 
 use std::path::Path;
 
@@ -7,79 +8,84 @@ use url::Url;
 
 use super::ConfigError;
 use super::env::PREFIX;
-use super::file::{File, InstanceEntry, RegistryKind};
+use super::file::{ConfigFile, InstanceEntry, RegistryKind};
 use super::located::Located;
 use super::settings::{NamedZone, without_port};
 
-/// Instances at most: a request may try each of them, one after the other.
+/// The most instances. A request may try each of them, one after the other.
 const INSTANCES_MAX: usize = 16;
 
-/// One Quay of those that share a database, or the only registry.
+/// One of several Quay instances that share a database, or the only instance of the registry.
 #[derive(Debug, Clone)]
 pub struct Instance {
-    /// What tells it from the others: its zone's name, for a second one of that zone with `~2`.
+    /// A unique name: its zone's, with `~2` for the second instance of a zone.
     pub name: String,
-    /// Where it is dialled.
+    /// The URL at which the gateway connects to it.
     pub url: Url,
     /// The name in its certificate.
     pub server_name: String,
-    /// The zone that its own preferred store is; home, where there is but one instance.
+    /// The zone that it prefers. If there is only one instance, the home zone.
     pub zone: String,
 }
 
-/// An instance as it was written, its URL checked.
-pub(super) struct Written {
+/// An instance from the file, with its URL checked.
+pub(super) struct ParsedInstance {
     pub(super) url: Url,
     line: Option<u64>,
     zone: Option<Located<String>>,
     server_name: Option<String>,
 }
 
-/// What the file says of instances; never none.
-pub(super) fn written(path: &Path, file: &File) -> Result<Vec<Written>, ConfigError> {
+/// The instances in the file, in order; at least one.
+///
+/// # Errors
+/// None or too many are configured, both `url` and `instances` are, or a URL is not valid or is there twice.
+pub(super) fn parsed(path: &Path, file: &ConfigFile) -> Result<Vec<ParsedInstance>, ConfigError> {
     let fail = |line: Option<u64>, message: String| ConfigError::new(path, line, message);
     let registry = &file.registry;
     let entries = match (&registry.url, &registry.instances) {
         (Some(url), None) => {
             let (line, url) = (url.line, checked_url(path, "registry.url", url)?);
-            return Ok(vec![Written { url, line, zone: None, server_name: None }]);
+            return Ok(vec![ParsedInstance { url, line, zone: None, server_name: None }]);
         }
         (None, None) => {
             return Err(fail(
                 None,
-                "registry.url is missing: where the registry is dialled, such as https://quay.internal:8443; or \
-                 list the Quays of all zones in registry.instances"
+                "registry.url is missing: set it to the registry's address, such as https://quay.internal:8443, or \
+                 list the Quay instances of all zones in registry.instances"
                     .into(),
             ));
         }
         (Some(url), Some(_)) => {
-            let whence = match url.line {
+            let origin = match url.line {
                 Some(_) => String::new(),
                 None => format!(" (from {PREFIX}REGISTRY__URL)"),
             };
             return Err(fail(
                 url.line,
                 format!(
-                    "registry.url{whence} and registry.instances are both given: remove registry.url where that \
-                     Quay is among the instances, else add it to them with its zone"
+                    "registry.url{origin} and registry.instances are both given: remove registry.url if that \
+                     Quay is among the instances; otherwise add it to them with its zone"
                 ),
             ));
         }
         (None, Some(entries)) => entries,
     };
     if registry.kind != RegistryKind::Quay {
-        let why = "registry.instances are Quays that share one database, but registry.kind is not quay: set \
-                   registry.url instead";
+        let why = "registry.instances are Quay instances that share one database, but registry.kind is not quay: \
+                   set registry.url instead";
         return Err(fail(entries.line, why.into()));
     }
     if entries.value.is_empty() || entries.value.len() > INSTANCES_MAX {
         let count = entries.value.len();
         return Err(fail(
             entries.line,
-            format!("registry.instances: {count} entries, not 1 to {INSTANCES_MAX}; each is {{url, zone}}"),
+            format!(
+                "registry.instances: {count} entries, but 1 to {INSTANCES_MAX} are allowed; each is {{url, zone}}"
+            ),
         ));
     }
-    let mut all: Vec<Written> = Vec::new();
+    let mut all: Vec<ParsedInstance> = Vec::new();
     for entry in &entries.value {
         let line = entry.url.as_ref().and_then(|url| url.line);
         let url = entry_url(path, entry, entries.line)?;
@@ -87,7 +93,7 @@ pub(super) fn written(path: &Path, file: &File) -> Result<Vec<Written>, ConfigEr
             return Err(fail(line, format!("registry.instances: {url} is there twice: remove one")));
         }
         let server_name = entry.server_name.as_ref().map(|name| name.value.clone());
-        all.push(Written { url, line, zone: entry.zone.clone(), server_name });
+        all.push(ParsedInstance { url, line, zone: entry.zone.clone(), server_name });
     }
     Ok(all)
 }
@@ -98,7 +104,7 @@ fn entry_url(path: &Path, entry: &InstanceEntry, list: Option<u64>) -> Result<Ur
         None => Err(ConfigError::new(
             path,
             entry.zone.as_ref().map_or(list, |zone| zone.line),
-            "registry.instances: an entry has no url: where that Quay is dialled, such as https://quay-b.internal:8443",
+            "registry.instances: an entry has no url: set it to that Quay's address, such as https://quay-b.internal:8443",
         )),
     }
 }
@@ -111,26 +117,29 @@ fn checked_url(path: &Path, key: &str, located: &Located<String>) -> Result<Url,
     }
     if url.path() != "/" || url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
         return Err(fail(
-            "must hold no path, query or credentials: a registry lives at the root of its host",
+            "must hold no path, query or credentials: a registry is always at the root of its host",
         ));
     }
     Ok(url)
 }
 
-/// The instances with their zones and names, in the order in which they are written.
+/// Completes the instances with their zones and names. Keeps their order.
+///
+/// # Errors
+/// An instance has no zone, or there is no zone of that name.
 pub(super) fn instances(
     path: &Path,
-    file: &File,
-    written: Vec<Written>,
+    file: &ConfigFile,
+    parsed: Vec<ParsedInstance>,
     zones: &[NamedZone],
     registry_hostname: &str,
 ) -> Result<Vec<Instance>, ConfigError> {
     let listed = file.registry.instances.as_ref();
     let mut all: Vec<Instance> = Vec::new();
-    for written in written {
-        let Written { url, line, zone, server_name } = written;
+    for parsed in parsed {
+        let ParsedInstance { url, line, zone, server_name } = parsed;
         let zone = match (listed, zone) {
-            // Its zone is home: it is this cluster's.
+            // The only instance is in this cluster, so its zone is home.
             (None, _) => zones.first().map(|zone| zone.name.clone()).unwrap_or_default(),
             (Some(_), Some(zone)) => known_zone(path, &zone, zones)?,
             (Some(_), None) => {
@@ -141,12 +150,12 @@ pub(super) fn instances(
                 return Err(ConfigError::new(path, line, why));
             }
         };
-        let common = || match (&file.registry.server_name, file.registry.kind) {
+        let default_name = || match (&file.registry.server_name, file.registry.kind) {
             (Some(name), _) => name.value.clone(),
             (None, RegistryKind::Quay) => without_port(registry_hostname).to_owned(),
             (None, RegistryKind::Distribution) => url.host_str().unwrap_or_default().to_owned(),
         };
-        let server_name = server_name.unwrap_or_else(common);
+        let server_name = server_name.unwrap_or_else(default_name);
         let name = unused(&zone, &all);
         all.push(Instance { name, url, server_name, zone });
     }
@@ -158,15 +167,15 @@ fn known_zone(path: &Path, zone: &Located<String>, zones: &[NamedZone]) -> Resul
     if known().any(|name| name == zone.value) {
         return Ok(zone.value.clone());
     }
-    let meant = match nearest(&zone.value, known()) {
-        Some(meant) => format!("did you mean {meant}?"),
+    let suggestion = match nearest(&zone.value, known()) {
+        Some(suggestion) => format!("did you mean {suggestion}?"),
         None => format!("zones are {}", known().collect::<Vec<_>>().join(", ")),
     };
-    let why = format!("registry.instances: there is no zone {}; {meant}", zone.value);
+    let why = format!("registry.instances: there is no zone {}; {suggestion}", zone.value);
     Err(ConfigError::new(path, zone.line, why))
 }
 
-/// The zone's name, with a number where another instance has it.
+/// The zone's name, with a number if another instance has that name.
 fn unused(zone: &str, others: &[Instance]) -> String {
     let mut name = zone.to_owned();
     let mut number = 1;
@@ -177,12 +186,12 @@ fn unused(zone: &str, others: &[Instance]) -> String {
     name
 }
 
-/// What may not be meant so.
+/// A warning if no instance is in the home zone.
 pub(super) fn warning(instances: &[Instance], zones: &[NamedZone]) -> Option<String> {
     let home = &zones.first()?.name;
     let first = instances.first().filter(|_| instances.iter().all(|instance| instance.zone != *home))?;
     Some(format!(
-        "no instance in registry.instances has the home zone {home}: requests and pushes go to {} first; list \
+        "no instance in registry.instances has the home zone {home}: requests and pushes go to {} first; add \
          this zone's Quay, or set home",
         first.name
     ))

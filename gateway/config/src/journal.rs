@@ -1,4 +1,4 @@
-//! Where the list of copies still to be made is kept.
+//! `journal`: where the list of pending copies is kept.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::ConfigError;
 use super::located::Located;
 use super::settings::secret_file;
 
-/// `journal` as it is written.
+/// The value of `journal` or of another key that names a database.
 #[derive(Debug, Clone)]
 pub(crate) enum JournalEntry {
     Sqlite,
@@ -19,21 +19,21 @@ pub(crate) enum JournalEntry {
     UrlFile(PathBuf),
 }
 
-/// Where the list of copies still to be made is kept.
+/// Where the list of pending copies is kept.
 #[derive(Debug, Clone, Default)]
 pub enum JournalSettings {
-    /// In `state_dir`: this gateway's own.
+    /// In SQLite in `state_dir`. Only this gateway uses it.
     #[default]
     Sqlite,
-    /// In a database, shared by all replicas that name it.
+    /// In PostgreSQL. All replicas with the same setting share it.
     Postgres(Box<Database>),
 }
 
 impl<'de> Deserialize<'de> for JournalEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Written;
+        struct JournalVisitor;
 
-        impl<'de> Visitor<'de> for Written {
+        impl<'de> Visitor<'de> for JournalVisitor {
             type Value = JournalEntry;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,11 +59,14 @@ impl<'de> Deserialize<'de> for JournalEntry {
             }
         }
 
-        deserializer.deserialize_any(Written)
+        deserializer.deserialize_any(JournalVisitor)
     }
 }
 
-/// Reads the URL where it lies in a file of its own, and checks it.
+/// Checks `journal`, and reads the URL if it is in a file of its own.
+///
+/// # Errors
+/// The file cannot be read, or the URL is not valid.
 pub(super) fn journal(
     path: &Path,
     entry: Option<&Located<JournalEntry>>,
@@ -74,7 +77,10 @@ pub(super) fn journal(
     database.map_err(|why| ConfigError::new(path, entry.line, format!("journal: {why}; or `sqlite`")))
 }
 
-/// The URL of a database, from a file of its own where it lies in one; `None` for `sqlite`.
+/// The URL of a database, which may be in a file of its own. `None` for `sqlite`.
+///
+/// # Errors
+/// The file cannot be read.
 pub(super) fn url(
     path: &Path,
     key: &str,

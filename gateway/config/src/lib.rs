@@ -2,6 +2,7 @@
 
 mod admin;
 mod bounds;
+mod build;
 mod copy_limits;
 mod database;
 mod env;
@@ -10,7 +11,6 @@ mod instances;
 mod journal;
 mod located;
 mod memory;
-mod parts;
 mod patterns;
 mod pitfalls;
 mod quay;
@@ -20,7 +20,7 @@ mod roots;
 mod routing;
 mod settings;
 mod summary;
-mod unread;
+mod yaml_error;
 mod zones;
 
 use std::ffi::OsString;
@@ -32,14 +32,14 @@ use serde::de::DeserializeOwned;
 
 pub use admin::AdminSettings;
 pub use bounds::{Limits, Timeouts};
+pub use build::{NoUsableZone, transport, unusable, zones};
 pub use file::RegistryKind;
 pub use instances::Instance;
 pub use journal::JournalSettings;
-pub use parts::{NoUsableZone, transport, unusable, zones};
 pub use patterns::Patterns;
 pub use redis::RedisSettings;
 pub use replication::{Placements, ReplicationSettings, Sweep};
-pub use roots::{Roots, roots};
+pub use roots::{Roots, RootsError, roots};
 pub use settings::without_port;
 pub use settings::{Account, CacheSettings, NamedZone, Settings, TlsSettings};
 pub use summary::summary;
@@ -47,16 +47,16 @@ pub use summary::summary;
 /// Set in every container that Kubernetes starts.
 const KUBERNETES_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 
-/// Kubernetes sends SIGTERM and takes a pod out of its endpoints at once; the nodes hear of it within some
-/// seconds, and send new connections until then.
+/// Kubernetes sends SIGTERM and removes the pod from its endpoints at the same time. The nodes learn of it some
+/// seconds later, and send new connections until then.
 const KUBERNETES_LAME_DUCK: Duration = Duration::from_secs(5);
 
-/// Why a configuration was refused: where, what, and how to mend it.
+/// Why a configuration was refused: where, why, and how to fix it. Retrying does not help.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The file or environment variable.
     origin: String,
-    /// 1-based, where known.
+    /// 1-based, if it is known.
     line: Option<u64>,
     message: String,
 }
@@ -83,21 +83,22 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Reads and checks the configuration at `path`, with the process's environment over it.
+/// Reads and checks the configuration at `path`. Environment variables of the process override its keys.
 ///
 /// # Errors
-/// Unknown keys, missing files, contradictions: with the line and the fix.
+/// A file cannot be read, a key is unknown or missing, a value is not valid, or two keys contradict each
+/// other. The error names the line and the fix.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
-    // A variable that is no text can be none of ours.
+    // A variable that is not UTF-8 is not one of the gateway's.
     let text =
         |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     load_with(path, std::env::vars_os().filter_map(text))
 }
 
-/// As [`load`], with the environment given: for tests.
+/// Like [`load`], with the given environment variables. For tests.
 ///
 /// # Errors
-/// As [`load`].
+/// Like [`load`].
 pub fn load_with(
     path: &Path,
     variables: impl Iterator<Item = (String, String)>,
@@ -106,7 +107,7 @@ pub fn load_with(
     let preference =
         variables.iter().find(|(name, _)| name == zones::PREFERENCE_VARIABLE).map(|(_, value)| value.clone());
     let kubernetes = variables.iter().any(|(name, _)| name == KUBERNETES_VARIABLE);
-    let mut file: file::File = read_yaml(path, None)?;
+    let mut file: file::ConfigFile = read_yaml(path, None)?;
     env::overlay(&mut file, variables.into_iter())?;
     let mut settings = settings::resolve(path, file, preference.as_deref())?;
     let lame_duck = if kubernetes { KUBERNETES_LAME_DUCK } else { Duration::ZERO };
@@ -114,7 +115,7 @@ pub fn load_with(
     Ok(settings)
 }
 
-/// Reads a YAML file; `named_at` is the line of the configuration that names it.
+/// Reads a YAML file. `named_at` is the line of the configuration that names it.
 fn read_yaml<T: DeserializeOwned>(
     path: &Path,
     named_at: Option<(&Path, Option<u64>)>,
@@ -132,17 +133,21 @@ fn read_yaml<T: DeserializeOwned>(
     from_yaml(&text).map_err(|error| ConfigError::new(path, error.line, error.message))
 }
 
+/// Why a YAML text was refused. Repeats no value of the text, because it may hold secrets.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 struct YamlError {
+    /// 1-based, if it is known.
     line: Option<u64>,
     message: String,
 }
 
-/// Parses YAML. Errors carry no part of the text: it may hold secrets.
+/// Parses YAML.
 fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
         line: error.location().map(|location| location.line()).filter(|line| *line > 0),
-        message: unread::reason(&error),
+        message: yaml_error::reason(&error),
     })
 }
 

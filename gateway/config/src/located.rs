@@ -1,8 +1,8 @@
-//! Values that remember the line they stand on.
+//! Configuration values with their line numbers.
 
 use serde::{Deserialize, Deserializer};
 
-/// A configuration value with its line, so that a contradiction found later can point at it.
+/// A configuration value with its line, so that a later check can name the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Located<T> {
     pub value: T,

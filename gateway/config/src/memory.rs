@@ -1,31 +1,32 @@
-//! How much memory there is to use, where the operator does not say.
+//! The default memory budget, for when `limits.memory` is not set.
 
 use std::path::Path;
 
-/// Where neither the operator nor a cgroup says, in bytes.
+/// The budget if no cgroup has a limit, in bytes.
 const WITHOUT_CGROUP: u64 = 512 * 1024 * 1024;
 
-/// The kernel's word for "no limit" in version 1 is the largest number of whole pages; nothing near it is
+/// Cgroup version 1 represents "no limit" by the largest number of whole pages. A value from here on is not
 /// a limit.
 const NO_LIMIT: u64 = 1 << 62;
 
-/// Half of what the process's cgroups allow it, the tightest up the hierarchy; 512 MiB where none says.
-/// `root` is the file system's, for tests.
+/// Half of the lowest memory limit of the process's cgroups and their parents, or 512 MiB if there is none.
+/// `root` is the root of the file system, which tests replace.
 pub(super) fn default_budget(root: &Path) -> u64 {
     cgroup_limit(root).map_or(WITHOUT_CGROUP, |limit| limit / 2)
 }
 
-/// Version 2 (`Documentation/admin-guide/cgroup-v2.rst`, `memory.max`) or version 1
+/// The lowest limit, from cgroup version 2 (`Documentation/admin-guide/cgroup-v2.rst`, `memory.max`) or version 1
 /// (`cgroup-v1/memory.rst`, `memory.limit_in_bytes`).
 fn cgroup_limit(root: &Path) -> Option<u64> {
     let own = std::fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     own.lines()
         .filter_map(hierarchy)
-        .filter_map(|(mount, file, path)| tightest(&root.join(mount), file, path))
+        .filter_map(|(mount, file, path)| lowest(&root.join(mount), file, path))
         .min()
 }
 
-/// Where a line of `/proc/self/cgroup` leads, if memory is limited there: `0::PATH`, or `N:memory:PATH`.
+/// The mount, the file and the path for a line of `/proc/self/cgroup`: `0::PATH` or `N:memory:PATH`. `None` for
+/// a hierarchy without memory limits.
 fn hierarchy(line: &str) -> Option<(&'static str, &'static str, &str)> {
     let mut parts = line.splitn(3, ':');
     let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
@@ -38,9 +39,9 @@ fn hierarchy(line: &str) -> Option<(&'static str, &'static str, &str)> {
     }
 }
 
-/// The least of the limits from `path` up to the mount itself. In a container the mount may be the
-/// container's own, and `path` the host's: what is not there says nothing.
-fn tightest(mount: &Path, file: &str, path: &str) -> Option<u64> {
+/// The lowest limit from `path` up to the mount itself. In a container, the mount may be the container's own
+/// while `path` is the host's, so files that do not exist are skipped.
+fn lowest(mount: &Path, file: &str, path: &str) -> Option<u64> {
     let own = Path::new(path.trim_start_matches('/'));
     let limits = own.ancestors().filter_map(|cgroup| {
         let text = std::fs::read_to_string(mount.join(cgroup).join(file)).ok()?;

@@ -1,4 +1,4 @@
-//! Host names and patterns of them, as in `registry.redirects_to`.
+//! Lists of host names and patterns, such as `registry.redirects_to`.
 
 use std::fmt;
 use std::path::Path;
@@ -6,15 +6,15 @@ use std::path::Path;
 use super::ConfigError;
 use super::located::Located;
 
-/// Names at most.
+/// The most names in a list.
 const NAMES_MAX: usize = 256;
 
-/// Names and addresses of hosts; `*.example.com` is all that lies below `example.com`.
+/// Host names, addresses and patterns. `*.example.com` matches every name below `example.com`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patterns(Vec<String>);
 
 impl Patterns {
-    /// Takes these; `None` if one of them is no name.
+    /// Creates a list. `None` if it is too long or one of the names is not valid.
     #[must_use]
     pub fn new(names: Vec<String>) -> Option<Self> {
         let plain = |name: &String| {
@@ -27,7 +27,7 @@ impl Patterns {
         sound.then(|| Self(names.into_iter().map(|name| name.to_ascii_lowercase()).collect()))
     }
 
-    /// Whether a host, in lower case, is named, or lies below one that is.
+    /// Whether a host, in lower case, is in the list or matches a pattern.
     #[must_use]
     pub fn names(&self, host: &str) -> bool {
         let below = |domain: &str| {
@@ -36,7 +36,7 @@ impl Patterns {
         self.0.iter().any(|name| name == host || name.strip_prefix("*.").is_some_and(below))
     }
 
-    /// Whether a host, in lower case, is named itself.
+    /// Whether a host, in lower case, is in the list itself.
     #[must_use]
     pub fn names_exactly(&self, host: &str) -> bool {
         self.0.iter().any(|name| name == host)
@@ -50,6 +50,9 @@ impl fmt::Display for Patterns {
 }
 
 /// Checks a list of names.
+///
+/// # Errors
+/// The list is too long, or one of the names is not valid.
 pub(super) fn patterns(
     path: &Path,
     key: &str,
@@ -59,7 +62,7 @@ pub(super) fn patterns(
     let why = || {
         format!(
             "{key}: must be a list of at most {NAMES_MAX} host names or addresses, without scheme, port or \
-             path; *.example.com is all below example.com"
+             path; *.example.com matches every name below example.com"
         )
     };
     let patterns = Patterns::new(names.value.clone());

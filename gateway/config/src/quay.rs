@@ -1,4 +1,4 @@
-//! What the gateway reads of Quay's own `config.yaml`.
+//! The part of Quay's `config.yaml` that the gateway reads.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use backends::{Secret, StoreConfig};
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// The keys of Quay's `config.yaml` that matter here; all others are Quay's own business.
+/// The keys of Quay's `config.yaml` that the gateway uses. All others are ignored.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct QuayFile {
     #[serde(rename = "SERVER_HOSTNAME")]
@@ -25,28 +25,28 @@ pub(crate) struct QuayFile {
     #[serde(rename = "DB_URI")]
     pub database_uri: Option<Secret>,
     #[serde(rename = "DB_CONNECTION_ARGS")]
-    pub database_arguments: Option<Untyped>,
+    pub database_arguments: Option<RawValue>,
     #[serde(rename = "USER_EVENTS_REDIS")]
-    pub redis: Option<Untyped>,
+    pub redis: Option<RawValue>,
     #[serde(rename = "MAXIMUM_LAYER_SIZE")]
-    maximum_layer_size: Option<Untyped>,
+    maximum_layer_size: Option<RawValue>,
 }
 
-/// Quay's default `MAXIMUM_LAYER_SIZE` (`config.py`), 20G.
+/// Quay's default `MAXIMUM_LAYER_SIZE` (`config.py`): 20 GiB.
 const LAYER_MAX: u64 = 20 << 30;
 
 impl QuayFile {
-    /// `MAXIMUM_LAYER_SIZE` in bytes; Quay's default where it is not understood.
+    /// `MAXIMUM_LAYER_SIZE` in bytes. If it is missing or not valid, Quay's default.
     pub(crate) fn layer_max(&self) -> u64 {
         let given = self.maximum_layer_size.as_ref();
         let text = given.and_then(|given| {
-            given.read::<String>().ok().or_else(|| given.read::<u64>().ok().map(|bytes| bytes.to_string()))
+            given.read::<String>().or_else(|| given.read::<u64>().map(|bytes| bytes.to_string()))
         });
         text.and_then(|text| nginx_size(&text)).unwrap_or(LAYER_MAX)
     }
 }
 
-/// A size as nginx writes it: digits, and a unit of 1024 or its powers.
+/// Parses a size as nginx does: digits, and a unit that is a power of 1024.
 fn nginx_size(text: &str) -> Option<u64> {
     let text = text.trim().trim_end_matches(['B', 'b']).trim_end_matches(['I', 'i']);
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
@@ -61,41 +61,41 @@ fn nginx_size(text: &str) -> Option<u64> {
     digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// A value that is understood only where it is needed: what is odd in it harms nobody else. It may
-/// hold secrets, and is never shown.
+/// A value that is parsed only where it is needed, so that an unexpected one does no harm elsewhere. It may
+/// hold secrets and is never shown.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Untyped(serde_json::Value);
+pub(crate) struct RawValue(serde_json::Value);
 
-impl Untyped {
+impl RawValue {
     /// For tests.
     #[cfg(test)]
     pub(crate) fn of(value: serde_json::Value) -> Self {
         Self(value)
     }
 
-    /// As one of these. What is wrong is not said: it may hold a piece of a password.
-    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, ()> {
-        serde_json::from_value(self.0.clone()).map_err(|_| ())
+    /// Parses the value. The error is dropped, because it may repeat a piece of a password.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_value(self.0.clone()).ok()
     }
 }
 
-impl fmt::Debug for Untyped {
+impl fmt::Debug for RawValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<not shown>")
     }
 }
 
-/// Zones by name, in the order they stand in: Quay falls back to that order
+/// Zones by name, in the order of the file. Quay falls back to that order
 /// (`storage/__init__.py:Storage.init_app`).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ZoneMap(pub Vec<(String, StoreConfig)>);
 
 impl<'de> Deserialize<'de> for ZoneMap {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries(PhantomData<ZoneMap>);
+        struct ZoneMapVisitor(PhantomData<ZoneMap>);
 
-        impl<'de> Visitor<'de> for Entries {
+        impl<'de> Visitor<'de> for ZoneMapVisitor {
             type Value = ZoneMap;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,12 +115,12 @@ impl<'de> Deserialize<'de> for ZoneMap {
             }
         }
 
-        deserializer.deserialize_any(Entries(PhantomData))
+        deserializer.deserialize_any(ZoneMapVisitor(PhantomData))
     }
 }
 
 impl ZoneMap {
-    /// These zones, with `others` added or overriding those of the same name.
+    /// These zones and `others`. A zone of `others` replaces one of the same name.
     pub(crate) fn overlaid(mut self, others: Self) -> Vec<(String, StoreConfig)> {
         for (name, config) in others.0 {
             match self.0.iter_mut().find(|(known, _)| *known == name) {
@@ -148,8 +148,8 @@ mod tests {
         ] {
             assert_eq!(nginx_size(text), Some(bytes), "{text}");
         }
-        for odd in ["", "G", "1.5G", "-1", "20X", "99999999T"] {
-            assert_eq!(nginx_size(odd), None, "{odd}");
+        for invalid in ["", "G", "1.5G", "-1", "20X", "99999999T"] {
+            assert_eq!(nginx_size(invalid), None, "{invalid}");
         }
         assert_eq!(QuayFile::default().layer_max(), 20 << 30);
     }

@@ -1,4 +1,4 @@
-//! Quay's Redis, as its own `config.yaml` names it: `USER_EVENTS_REDIS`.
+//! `USER_EVENTS_REDIS` of Quay's `config.yaml`: Quay's Redis.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use backends::Secret;
 use serde::Deserialize;
 
-use super::database::found;
-use super::quay::Untyped;
+use super::database::locate;
+use super::quay::RawValue;
 
-/// Redis's own port.
+/// Redis's default port.
 const PORT: u16 = 6379;
 
-/// As the keyword arguments of Python's client (`util/locking.py:_redis_lock_factory`).
+/// The keyword arguments of Python's Redis client (`util/locking.py:_redis_lock_factory`).
 #[derive(Debug, Deserialize)]
-struct Entry {
+struct RedisEntry {
     host: String,
     port: Option<u16>,
     db: Option<u32>,
@@ -26,22 +26,38 @@ struct Entry {
     ssl_certfile: Option<PathBuf>,
 }
 
-/// Quay's Redis, where its locks are.
+/// Why `USER_EVENTS_REDIS` cannot be used. The message repeats no value of it except a path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RedisEntryError {
+    #[error(
+        "USER_EVENTS_REDIS is not understood: expected are host, and port, db, username, password, ssl, \
+         ssl_ca_certs"
+    )]
+    Malformed,
+    #[error("host in USER_EVENTS_REDIS must be a name or an address, not a URL")]
+    Host,
+    #[error("ssl_certfile in USER_EVENTS_REDIS: a client certificate is not supported")]
+    ClientCertificate,
+    #[error("ssl_ca_certs in USER_EVENTS_REDIS: there is no file {}, nor one of its name beside Quay's config.yaml", .0.display())]
+    Roots(PathBuf),
+}
+
+/// Quay's Redis, which holds its locks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
     /// A name or an address.
     pub host: String,
-    /// Its port.
+    /// The port.
     pub port: u16,
-    /// The number of its database.
+    /// The number of the database.
     pub database: u32,
-    /// An ACL user; Redis's `default` without one.
+    /// The ACL user. Without one, Redis uses `default`.
     pub username: Option<String>,
-    /// What it wants to hear first.
+    /// The password, if Redis requires one.
     pub password: Option<Secret>,
-    /// Whether it is spoken to over TLS, its certificate verified.
+    /// Whether to use TLS and verify the certificate.
     pub tls: bool,
-    /// Roots beside the others.
+    /// A file with further roots for its certificate.
     pub root: Option<PathBuf>,
 }
 
@@ -55,27 +71,18 @@ impl fmt::Display for RedisSettings {
 /// Reads `USER_EVENTS_REDIS` of the file at `config`.
 ///
 /// # Errors
-/// In words, without any part of it.
-pub(super) fn redis(config: &Path, entry: &Untyped) -> Result<RedisSettings, String> {
-    let entry: Entry = entry.read().map_err(|()| {
-        "USER_EVENTS_REDIS is not understood: expected are host, and port, db, username, password, ssl, \
-         ssl_ca_certs"
-            .to_owned()
-    })?;
-    // It is shown, and a URL may hold the password.
+/// The entry is malformed, its host is a URL, it has a client certificate, or its file of roots does not exist.
+pub(super) fn redis(config: &Path, entry: &RawValue) -> Result<RedisSettings, RedisEntryError> {
+    let entry: RedisEntry = entry.read().ok_or(RedisEntryError::Malformed)?;
+    // The host is shown, and a URL may hold the password.
     if entry.host.is_empty() || entry.host.contains(['/', '@', ' ']) {
-        return Err("host in USER_EVENTS_REDIS is a name or an address, and no URL".to_owned());
+        return Err(RedisEntryError::Host);
     }
     if entry.ssl_certfile.is_some() {
-        return Err("ssl_certfile in USER_EVENTS_REDIS: a client's certificate is not supported".to_owned());
+        return Err(RedisEntryError::ClientCertificate);
     }
     let root = match &entry.ssl_ca_certs {
-        Some(file) => Some(found(config, file).ok_or_else(|| {
-            format!(
-                "ssl_ca_certs in USER_EVENTS_REDIS: {} is not here, nor beside Quay's config.yaml",
-                file.display()
-            )
-        })?),
+        Some(file) => Some(locate(config, file).ok_or_else(|| RedisEntryError::Roots(file.clone()))?),
         None => None,
     };
     Ok(RedisSettings {
@@ -93,8 +100,8 @@ pub(super) fn redis(config: &Path, entry: &Untyped) -> Result<RedisSettings, Str
 mod tests {
     use super::*;
 
-    fn read(entry: serde_json::Value) -> Result<RedisSettings, String> {
-        redis(Path::new("/nowhere/config.yaml"), &Untyped::of(entry))
+    fn read(entry: serde_json::Value) -> Result<RedisSettings, RedisEntryError> {
+        redis(Path::new("/nowhere/config.yaml"), &RawValue::of(entry))
     }
 
     #[test]
@@ -105,12 +112,15 @@ mod tests {
         assert!(!format!("{settings:?}").contains("hunter2"));
         let plain = read(serde_json::json!({"host": "r", "password": ""})).expect("fine");
         assert_eq!((plain.port, plain.password, plain.tls), (6379, None, false));
-        for (entry, why) in [
-            (serde_json::json!({"port": 1}), "is not understood"),
-            (serde_json::json!({"host": "r", "ssl_ca_certs": "/none"}), "is not here"),
-            (serde_json::json!({"host": "r", "ssl_certfile": "/none"}), "client's certificate"),
+        for (entry, expected) in [
+            (serde_json::json!({"port": 1}), RedisEntryError::Malformed),
+            (
+                serde_json::json!({"host": "r", "ssl_ca_certs": "/none"}),
+                RedisEntryError::Roots("/none".into()),
+            ),
+            (serde_json::json!({"host": "r", "ssl_certfile": "/none"}), RedisEntryError::ClientCertificate),
         ] {
-            assert!(read(entry).expect_err(why).contains(why));
+            assert_eq!(read(entry).expect_err("refused"), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is copied where, what Quay is told of it, and how gaps are found.
+//! `replication`: placements in Quay's database, Quay's locks, and the sweep.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,26 +9,26 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use super::bounds::settable;
-use super::copy_limits::{CopyLimits, VerifyBy};
-use super::database::{found, quays_own};
-use super::file::{File, RegistryKind};
+use super::copy_limits::{CopyLimitsEntry, VerifyBy};
+use super::database::{from_quay_config, locate};
+use super::file::{ConfigFile, RegistryKind};
 use super::journal::{JournalEntry, url};
 use super::located::Located;
 use super::quay::QuayFile;
 use super::redis::{RedisSettings, redis};
 use super::settings::relative_to;
 
-/// Bytes of one blob that is fetched through the registry: Quay's own default for a layer
+/// The default for the largest blob that is fetched through the registry: Quay's own limit for a layer
 /// (`config.py:MAXIMUM_LAYER_SIZE`).
 const FETCH_MAX: ByteSize = ByteSize::gb(20);
 
-/// `replication` as it is written.
+/// Keys of `replication`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Replication {
+pub(crate) struct ReplicationEntry {
     pub accept_orphans: bool,
     pub verify: VerifyBy,
-    pub limits: CopyLimits,
+    pub limits: CopyLimitsEntry,
     pub placements: Option<Located<bool>>,
     pub database: Option<Located<JournalEntry>>,
     pub quay_lock: Option<Located<bool>>,
@@ -36,18 +36,19 @@ pub(crate) struct Replication {
     pub sweep: Sweep,
 }
 
-/// The walk over all that the registry has. Keys of `replication.sweep`.
+/// The sweep, which lists every repository of the registry and queues what is missing. Keys of
+/// `replication.sweep`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sweep {
-    /// Whether there is one, where there are an account and targets.
+    /// Whether the sweep runs. It also needs a service account and target zones.
     pub enabled: bool,
-    /// From one round's start to the next one's.
+    /// From the start of one round to the start of the next.
     #[serde(with = "humantime_serde")]
     pub every: Duration,
-    /// Requests to the registry a second, at most.
+    /// The most requests a second to the registry.
     pub rate: f64,
-    /// It waits while a zone has more copies than this to be made.
+    /// The sweep waits while a zone has more pending copies than this.
     pub backlog: u64,
 }
 
@@ -59,10 +60,10 @@ impl Default for Sweep {
 
 settable!(Sweep { enabled, every, rate, backlog });
 
-/// Requests a second: more is no slow walk, less would never end.
+/// Allowed rates, in requests a second. More would be a load on the registry; with less, a round would never end.
 const RATES: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
 
-/// Shorter than this no round makes sense.
+/// The shortest interval between rounds.
 const EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// Quay's database and its locks.
@@ -70,44 +71,47 @@ const EVERY_MIN: Duration = Duration::from_secs(1);
 pub struct Placements {
     /// The database.
     pub database: Box<Database>,
-    /// Roots that its certificate is verified with, beside the others.
+    /// A file with further roots for its certificate.
     pub root: Option<PathBuf>,
-    /// Quay's own file names the database, and does not say how the line to it is protected.
+    /// Whether the database comes from Quay's own file, which has no `sslmode`.
     pub sslmode_missing: bool,
-    /// Where Quay's locks are; `None` where it has none (up to 3.16).
+    /// The Redis that holds Quay's locks. `None` if Quay has none (up to 3.16).
     pub lock: Option<RedisSettings>,
-    /// The zones that Quay can read from; it would fail at a placement in any other.
+    /// The zones that Quay can read from. Quay fails if a placement is in any other.
     pub locations: Vec<String>,
 }
 
-/// What is copied where, what Quay is told of it, and how gaps are found.
+/// The settings of replication, except the limits of copies.
 #[derive(Debug, Clone)]
 pub struct ReplicationSettings {
-    /// Copies may lie where Quay's garbage collection never comes.
+    /// Whether copies may be in zones that Quay's garbage collection never cleans.
     pub accept_orphans: bool,
-    /// Where Quay is told of copies.
+    /// The database in which copies are recorded, if they are.
     pub placements: Option<Placements>,
-    /// Bytes of one blob that may be fetched through the registry.
+    /// The largest blob, in bytes, that may be fetched through the registry.
     pub fetch_max: u64,
-    /// How gaps are found.
+    /// The sweep.
     pub sweep: Sweep,
 }
 
-/// Checks what is written, and completes it from Quay's own file.
+/// Checks `replication` and completes it from Quay's own file.
+///
+/// # Errors
+/// A value of the sweep is out of its range, or Quay's database or locks are not known or cannot be used.
 pub(super) fn replication(
     path: &Path,
-    file: &File,
+    file: &ConfigFile,
     quay: &QuayFile,
 ) -> Result<ReplicationSettings, ConfigError> {
     let written = &file.replication;
     let sweep = written.sweep.clone();
     if !RATES.contains(&sweep.rate) {
         let (least, most) = (RATES.start(), RATES.end());
-        let why = format!("replication.sweep.rate: not between {least} and {most} requests a second");
+        let why = format!("replication.sweep.rate: must be between {least} and {most} requests a second");
         return Err(ConfigError::new(path, None, why));
     }
     if sweep.every < EVERY_MIN {
-        return Err(ConfigError::new(path, None, "replication.sweep.every: at least 1s, such as 6h"));
+        return Err(ConfigError::new(path, None, "replication.sweep.every: must be at least 1s, such as 6h"));
     }
     Ok(ReplicationSettings {
         accept_orphans: written.accept_orphans,
@@ -117,7 +121,7 @@ pub(super) fn replication(
     })
 }
 
-fn placements(path: &Path, file: &File, quay: &QuayFile) -> Result<Option<Placements>, ConfigError> {
+fn placements(path: &Path, file: &ConfigFile, quay: &QuayFile) -> Result<Option<Placements>, ConfigError> {
     let written = &file.replication;
     let Some(line) = written.placements.as_ref().filter(|wanted| wanted.value).map(|wanted| wanted.line)
     else {
@@ -125,7 +129,7 @@ fn placements(path: &Path, file: &File, quay: &QuayFile) -> Result<Option<Placem
             Some(database) => Err(ConfigError::new(
                 path,
                 database.line,
-                "replication.database without replication.placements: true: set it, or remove the database",
+                "replication.database is set without replication.placements: true: set both, or remove the database",
             )),
             None => Ok(None),
         };
@@ -134,7 +138,7 @@ fn placements(path: &Path, file: &File, quay: &QuayFile) -> Result<Option<Placem
     if file.registry.kind != RegistryKind::Quay {
         return Err(fail(
             line,
-            "replication.placements are Quay's, but registry.kind is not quay".to_owned(),
+            "replication.placements are rows of Quay's database, but registry.kind is not quay".to_owned(),
         ));
     }
     let config = file.registry.config.as_ref().map(|config| relative_to(path, &config.value));
@@ -144,23 +148,31 @@ fn placements(path: &Path, file: &File, quay: &QuayFile) -> Result<Option<Placem
             let url = url(path, key, entry)?.ok_or_else(|| {
                 fail(
                     entry.line,
-                    format!("{key}: Quay's database is a PostgreSQL: postgres://…, or {{url_file: FILE}}"),
+                    format!(
+                        "{key}: Quay's database must be PostgreSQL: write postgres://…, or {{url_file: FILE}}"
+                    ),
                 )
             })?;
             let database = Database::parse(&url).map_err(|why| fail(entry.line, format!("{key}: {why}")))?;
             (database, None, false)
         }
         (None, Some(uri), Some(config)) => {
-            let named = quays_own(uri, quay.database_arguments.as_ref()).map_err(|why| {
+            let named = from_quay_config(uri, quay.database_arguments.as_ref()).map_err(|why| {
                 fail(
                     line,
-                    format!("replication.placements: Quay's {why}; or name it in replication.database"),
+                    format!("replication.placements: Quay's {why}; you can also set replication.database"),
                 )
             })?;
             let root = named.root.map(|root| {
-                found(config, &root).ok_or_else(|| {
+                locate(config, &root).ok_or_else(|| {
                     let root = root.display();
-                    fail(line, format!("replication.placements: sslrootcert {root} is not here, nor beside Quay's config.yaml"))
+                    fail(
+                        line,
+                        format!(
+                            "replication.placements: sslrootcert: there is no file {root}, nor one of its name \
+                             beside Quay's config.yaml"
+                        ),
+                    )
                 })
             });
             (named.database, root.transpose()?, named.sslmode_missing)
@@ -178,7 +190,7 @@ fn placements(path: &Path, file: &File, quay: &QuayFile) -> Result<Option<Placem
 
 fn lock(
     path: &Path,
-    file: &File,
+    file: &ConfigFile,
     quay: &QuayFile,
     placements: Option<u64>,
     config: Option<&Path>,
@@ -188,7 +200,7 @@ fn lock(
         return Ok(None);
     }
     let line = written.map_or(placements, |lock| lock.line);
-    let without = "or, for a Quay up to 3.16, which has no such lock, set replication.quay_lock: false";
+    let without = "for Quay up to 3.16, which has no such lock, set replication.quay_lock: false";
     match (&quay.redis, config) {
         (Some(entry), Some(config)) => redis(config, entry)
             .map(Some)
@@ -197,8 +209,8 @@ fn lock(
             path,
             line,
             format!(
-                "replication.placements: Quay's locks are in its Redis, and Quay's config.yaml has no \
-                 USER_EVENTS_REDIS: name that file in registry.config; {without}"
+                "replication.placements: Quay's locks are in its Redis, but Quay's config.yaml is not set in \
+                 registry.config, or has no USER_EVENTS_REDIS; {without}"
             ),
         )),
     }

@@ -1,4 +1,4 @@
-//! Files of trusted roots: the operator's own, and those that Quay trusts too.
+//! Files of trusted root certificates: the operator's own, and those that Quay trusts.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -9,33 +9,43 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-/// Bytes of a file of roots; a system's whole bundle has a quarter of a million.
+/// The most bytes of a file of roots. A system's whole bundle has about 250,000.
 const FILE_MAX: u64 = 16 * 1024 * 1024;
 
-/// What Quay's own roots beside its `config.yaml` begin with, the folder or file `extra_ca_certs` and
-/// the `extra_ca_cert_NAME` of a flat folder (`conf/init/certs_install.sh`).
-const QUAYS_FOLDER: &str = "extra_ca_certs";
-const QUAYS_PREFIX: &str = "extra_ca";
+/// Where Quay's own roots are, in the folder of its `config.yaml`: a folder or file `extra_ca_certs`, and files
+/// `extra_ca_cert_NAME` if the folder is flat (`conf/init/certs_install.sh`).
+const QUAY_FOLDER: &str = "extra_ca_certs";
+const QUAY_PREFIX: &str = "extra_ca";
 
-/// Certificates of a file: those that are in order, and how many are not.
+/// Why a file of roots cannot be read. Retrying does not help.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// The file does not exist or cannot be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// The file is larger than any bundle of certificates.
+    #[error("it has more than {} MiB", FILE_MAX >> 20)]
+    TooLarge,
+}
+
+/// The certificates of a file.
 #[derive(Debug, Default)]
 pub struct Roots {
-    /// In the order of the file.
+    /// The usable certificates, in the order of the file.
     pub certificates: Vec<CertificateDer<'static>>,
-    /// Those that nobody can be verified with.
+    /// How many certificates were skipped because they are malformed.
     pub unusable: usize,
 }
 
-/// Reads the certificates of a file: PEM, with other text around them or not, or one in DER.
+/// Reads the certificates of a file: PEM, possibly with other text between them, or one certificate in DER.
 ///
 /// # Errors
-/// It cannot be read, in words.
-pub fn roots(file: &Path) -> Result<Roots, String> {
+/// The file cannot be read or has more than 16 MiB.
+pub fn roots(file: &Path) -> Result<Roots, RootsError> {
     let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes));
-    read.map_err(|error| error.to_string())?;
+    File::open(file)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_MAX {
-        return Err(format!("it has more than {} MiB", FILE_MAX >> 20));
+        return Err(RootsError::TooLarge);
     }
     let mut found = Roots::default();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
@@ -55,23 +65,23 @@ fn is_usable(certificate: &CertificateDer<'_>) -> bool {
     RootCertStore::empty().add(certificate.clone().into_owned()).is_ok()
 }
 
-/// The files beside Quay's `config.yaml` that Quay takes roots from, each once, and a warning for each
-/// that has none.
-pub(super) fn quays_own(config: &Path) -> (Vec<PathBuf>, Vec<String>) {
+/// The files in the folder of Quay's `config.yaml` from which Quay takes roots, each once, and a warning for
+/// each file that has none.
+pub(super) fn from_quay_config(config: &Path) -> (Vec<PathBuf>, Vec<String>) {
     let folder = config.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut found = files(&folder.join(QUAYS_FOLDER), "");
-    found.extend(files(folder, QUAYS_PREFIX));
+    let mut found = files(&folder.join(QUAY_FOLDER), "");
+    found.extend(files(folder, QUAY_PREFIX));
     let (mut used, mut warnings, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
     for file in found {
-        // A mounted Secret has each file twice, as itself and through a link.
+        // A mounted Secret has each file twice: itself and a symbolic link.
         if !seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())) {
             continue;
         }
         let name = file.display();
         match roots(&file) {
             Ok(Roots { certificates, .. }) if certificates.is_empty() => warnings.push(format!(
-                "{name} holds no certificate that can be used, and is passed over: remove it from Quay's \
-                 roots, or write the certificate in PEM"
+                "{name} holds no certificate that can be used and is skipped: remove it from Quay's roots, or \
+                 write the certificate in PEM"
             )),
             Ok(Roots { unusable, .. }) => {
                 if unusable > 0 {
@@ -79,13 +89,13 @@ pub(super) fn quays_own(config: &Path) -> (Vec<PathBuf>, Vec<String>) {
                 }
                 used.push(file);
             }
-            Err(why) => warnings.push(format!("{name} cannot be read, and is passed over: {why}")),
+            Err(why) => warnings.push(format!("{name} cannot be read and is skipped: {why}")),
         }
     }
     (used, warnings)
 }
 
-/// The files in a folder whose names begin so, sorted, without hidden ones.
+/// The files in a folder whose names begin with `prefix`, sorted, without hidden files.
 fn files(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut found: Vec<_> = entries
@@ -135,14 +145,14 @@ mod tests {
             format!("{pem}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
         )
         .expect("written");
-        let (used, warnings) = quays_own(&dir.path().join("config.yaml"));
+        let (used, warnings) = from_quay_config(&dir.path().join("config.yaml"));
         assert_eq!(names(&used), ["a.crt", "b.der", "mixed.pem"]);
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].contains("/README holds no certificate"), "{warnings:?}");
         assert!(warnings[1].contains("/mixed.pem: 1 of its certificates"), "{warnings:?}");
     }
 
-    /// As kubelet mounts a Secret, and as Quay's operator fills it.
+    /// A Secret as Quay's operator fills it and kubelet mounts it.
     #[test]
     fn a_flat_folder_of_links_is_read_once() {
         let dir = tempfile::tempdir().expect("a folder");
@@ -155,7 +165,7 @@ mod tests {
             symlink(Path::new("..data").join(name), dir.path().join(name)).expect("linked");
         }
         symlink("extra_ca_cert_storage.crt", dir.path().join("extra_ca_cert_twice.crt")).expect("linked");
-        let (used, warnings) = quays_own(&dir.path().join("config.yaml"));
+        let (used, warnings) = from_quay_config(&dir.path().join("config.yaml"));
         assert_eq!(names(&used), ["extra_ca_cert_storage.crt"]);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains("extra_ca_cert_empty holds no certificate"));
@@ -166,7 +176,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let bundle = certificate().pem() + &certificate().pem();
         fs::write(dir.path().join("extra_ca_certs"), bundle).expect("written");
-        let (used, warnings) = quays_own(&dir.path().join("config.yaml"));
+        let (used, warnings) = from_quay_config(&dir.path().join("config.yaml"));
         assert_eq!((names(&used), warnings.len()), (vec!["extra_ca_certs".to_owned()], 0));
         assert_eq!(roots(&used[0]).expect("reads").certificates.len(), 2);
     }

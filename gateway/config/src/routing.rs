@@ -1,4 +1,4 @@
-//! How zones are read: what an operator says of each, and the bounds of probes and hedges.
+//! `routing`: policies of single zones, and bounds of probes and hedges.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,30 +12,30 @@ use super::bounds::settable;
 use super::located::Located;
 use super::settings::NamedZone;
 
-/// Keys of `routing:` in the configuration.
+/// Keys of `routing`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Routing {
-    /// What is said of single zones, by name.
-    pub(super) zones: std::collections::BTreeMap<String, Located<ZoneRouting>>,
-    /// Between two probes of a zone that serves.
+pub(crate) struct RoutingEntry {
+    /// Policies of single zones, by name.
+    pub(super) zones: std::collections::BTreeMap<String, Located<ZoneRoutingEntry>>,
+    /// From one probe of a healthy zone to the next.
     #[serde(with = "humantime_serde")]
     pub(super) probe_interval: Duration,
-    /// Probes of one zone an hour: what they may cost.
+    /// The most probes of one zone in an hour, which bounds their cost.
     pub(super) probes_per_hour: u32,
-    /// Second requests against slow first ones, percent of reads.
+    /// The most hedges, in percent of reads.
     pub(super) hedge_percent: f64,
-    /// The longest that a failing zone is left alone before it is probed again.
+    /// The longest time from one probe of a failing zone to the next.
     #[serde(with = "humantime_serde")]
     pub(super) ejection_max: Duration,
-    /// A body that gives nothing for so long goes on in another zone.
+    /// If a body gives no byte for this long, another zone continues it.
     #[serde(with = "humantime_serde")]
     pub(super) stall: Duration,
-    /// Bytes a second below which a body goes on in a faster zone.
+    /// If a body is slower than this, in bytes a second, a faster zone continues it.
     pub(super) slowest: ByteSize,
 }
 
-impl Default for Routing {
+impl Default for RoutingEntry {
     fn default() -> Self {
         let settings = Settings::default();
         Self {
@@ -50,12 +50,20 @@ impl Default for Routing {
     }
 }
 
-settable!(Routing { zones, probe_interval, probes_per_hour, hedge_percent, ejection_max, stall, slowest });
+settable!(RoutingEntry {
+    zones,
+    probe_interval,
+    probes_per_hour,
+    hedge_percent,
+    ejection_max,
+    stall,
+    slowest
+});
 
-/// What an operator says of one zone.
+/// The policy of one zone.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct ZoneRouting {
+pub(super) struct ZoneRoutingEntry {
     drain: bool,
     reads: Reads,
     weight: f64,
@@ -70,14 +78,14 @@ enum Reads {
     Never,
 }
 
-impl Default for ZoneRouting {
+impl Default for ZoneRoutingEntry {
     fn default() -> Self {
         let Policy { drain, weight, latency_hint, .. } = Policy::default();
         Self { drain, reads: Reads::Always, weight, latency: latency_hint }
     }
 }
 
-impl ZoneRouting {
+impl ZoneRoutingEntry {
     fn policy(self) -> Policy {
         Policy {
             drain: self.drain,
@@ -88,14 +96,17 @@ impl ZoneRouting {
     }
 }
 
-/// Shorter intervals would be a load, longer ones would not see an outage.
+/// Allowed probe intervals. Shorter ones would be a load; longer ones would not detect an outage.
 const PROBE_INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 
-/// The same for other times.
+/// Allowed values of the other durations.
 const TIMES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(600));
 
-impl Routing {
-    /// The bounds, checked.
+impl RoutingEntry {
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// A value is out of its range.
     pub(super) fn settings(&self, path: &Path) -> Result<Settings, ConfigError> {
         let refuse = |why: String| Err(ConfigError::new(path, None, format!("routing.{why}")));
         let within = |time: Duration, (least, most): (Duration, Duration)| (least..=most).contains(&time);
@@ -104,7 +115,8 @@ impl Routing {
         }
         if self.probes_per_hour == 0 {
             return refuse(
-                "probes_per_hour: without probes an outage is met by clients first; at least 1".into(),
+                "probes_per_hour: must be at least 1: without probes, clients would meet an outage first"
+                    .into(),
             );
         }
         if !(0.0..=100.0).contains(&self.hedge_percent) {
@@ -127,7 +139,10 @@ impl Routing {
         Ok(settings)
     }
 
-    /// What is said of each of these zones, in their order.
+    /// The policy of each zone, in the order of `zones`.
+    ///
+    /// # Errors
+    /// There is no zone of a name, a weight is out of its range, or no zone would be read.
     pub(super) fn policies(&self, path: &Path, zones: &[NamedZone]) -> Result<Vec<Policy>, ConfigError> {
         for (name, routing) in &self.zones {
             let refuse =
@@ -137,7 +152,9 @@ impl Routing {
                 return refuse(format!(": there is no such zone; zones are {}", known.join(", ")));
             }
             if !Policy::WEIGHTS.contains(&routing.value.weight) {
-                return refuse(".weight: must be between 0.01 and 100; 1 is as measured".into());
+                return refuse(
+                    ".weight: must be between 0.01 and 100; 1 leaves the measured order unchanged".into(),
+                );
             }
         }
         let policies: Vec<_> = zones
@@ -145,7 +162,7 @@ impl Routing {
             .map(|zone| self.zones.get(&zone.name).map(|routing| routing.value.policy()).unwrap_or_default())
             .collect();
         if !policies.iter().any(Policy::is_read) {
-            let why = "routing.zones: every zone is drained or never read, so no blob could be; leave one";
+            let why = "routing.zones: every zone is drained or never read, so no blob could be read; leave at least one";
             return Err(ConfigError::new(path, None, why));
         }
         Ok(policies)

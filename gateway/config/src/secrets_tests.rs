@@ -1,4 +1,4 @@
-//! Whatever stands where a secret may stand, nothing that is said of it holds the secret.
+//! No message and no `Debug` repeats a secret, whatever value is written where a secret may be.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// What must never be seen again, as a text and as a number.
+/// The secrets that must not appear in any output: a string and a number.
 const SECRETS: [&str; 2] = ["hunter2SECRET", "98765"];
 
-/// A secret in every form that it may take by mistake, in YAML's flow style.
+/// A secret in forms in which it may be written by mistake, in YAML's flow style.
 const SHAPES: [&str; 18] = [
     "hunter2SECRET",
     r#"'{"secret_key": "hunter2SECRET"}'"#,
@@ -33,8 +33,8 @@ const SHAPES: [&str; 18] = [
     r#""-----BEGIN PRIVATE KEY-----\nhunter2SECRET\n""#,
 ];
 
-/// Keys that hold no secret, and are shown. Every other one is taken to hold one: a new key is, until
-/// it is added here.
+/// Keys that hold no secret and are shown. Every other key counts as secret, and so does a new key until it is
+/// added here.
 const PLAIN: [&str; 20] = [
     "admin.hosts",
     "ca",
@@ -58,11 +58,11 @@ const PLAIN: [&str; 20] = [
     "trusted_proxies",
 ];
 
-/// Every key that the schema knows, groups too, as its own errors list them.
+/// Every key of the schema, including groups, as the schema's own errors list them.
 fn keys(above: &str, found: &mut BTreeSet<String>) {
     let name = |key: &str| if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
     let text = nested(&json!({}), &name("no-such-key-at-all"), &json!(1)).to_string();
-    let Err(error) = from_yaml::<file::File>(&text) else { return };
+    let Err(error) = from_yaml::<file::ConfigFile>(&text) else { return };
     let Some(listed) = error.message.strip_prefix("unknown field; there are ") else { return };
     for key in listed.split(", ").map(|key| name(key.trim_matches('`'))) {
         found.insert(key.clone());
@@ -78,8 +78,8 @@ fn nested(base: &Value, key: &str, value: &Value) -> Value {
     whole
 }
 
-/// All that is said of these files and variables: by check-config, and by run before it starts.
-fn said(gateway: &str, quay: &str, variables: &[(String, String)]) -> String {
+/// Everything that `check-config` and `run` print for these files and variables.
+fn output(gateway: &str, quay: &str, variables: &[(String, String)]) -> String {
     let dir = tempfile::tempdir().expect("a folder");
     fs::write(dir.path().join("gateway.yaml"), gateway).expect("writes");
     fs::write(dir.path().join("quay.yaml"), quay).expect("writes");
@@ -90,9 +90,9 @@ fn said(gateway: &str, quay: &str, variables: &[(String, String)]) -> String {
     }
 }
 
-fn assert_unsaid(said: &str, of: &str) {
+fn assert_no_secret(output: &str, of: &str) {
     for secret in SECRETS {
-        assert!(!said.contains(secret), "{of}: {said}");
+        assert!(!output.contains(secret), "{of}: {output}");
     }
 }
 
@@ -112,8 +112,8 @@ fn base() -> Value {
 
 const QUAY: &str = "SERVER_HOSTNAME: quay.example.com\nPREFERRED_URL_SCHEME: https\n";
 
-/// Other keys that this one wants to stand beside it.
-fn beside(key: &str) -> Value {
+/// The configuration with the other keys that this key requires.
+fn with_required(key: &str) -> Value {
     let (other, value) = match key {
         "registry.account.password_file" => ("registry.account.username", json!("robot")),
         "tls.key" => ("tls.certificate", json!("exists.pem")),
@@ -125,7 +125,7 @@ fn beside(key: &str) -> Value {
 }
 
 #[test]
-fn no_key_of_the_configuration_tells_a_secret() {
+fn no_key_of_the_configuration_shows_a_secret() {
     let mut all = BTreeSet::new();
     keys("", &mut all);
     for known in ["journal.url_file", "registry.account.password_file", "replication.database", "zones"] {
@@ -139,22 +139,23 @@ fn no_key_of_the_configuration_tells_a_secret() {
     };
     for key in all.iter().filter(|key| !is_plain(key)) {
         for shape in SHAPES {
-            let file = shaped(&nested(&beside(key), key, &json!(MARK)), shape);
-            assert_unsaid(&said(&file, QUAY, &[]), &format!("{key}: {shape}"));
+            let file = shaped(&nested(&with_required(key), key, &json!(MARK)), shape);
+            assert_no_secret(&output(&file, QUAY, &[]), &format!("{key}: {shape}"));
             let variable = format!("QUAY_GATEWAY__{}", key.replace('.', "__").to_uppercase());
             let set = [(variable, shape.to_owned())];
-            assert_unsaid(&said(&beside(key).to_string(), QUAY, &set), &format!("{set:?}"));
+            assert_no_secret(&output(&with_required(key).to_string(), QUAY, &set), &format!("{set:?}"));
         }
     }
     for shape in SHAPES.into_iter().filter(|shape| shape.contains("://")) {
         let listed = json!([{"url": MARK, "zone": "home"}]);
-        let file = shaped(&nested(&beside("registry.instances"), "registry.instances", &listed), shape);
-        assert_unsaid(&said(&file, QUAY, &[]), &format!("an instance at {shape}"));
+        let file =
+            shaped(&nested(&with_required("registry.instances"), "registry.instances", &listed), shape);
+        assert_no_secret(&output(&file, QUAY, &[]), &format!("an instance at {shape}"));
     }
 }
 
 #[test]
-fn no_parameter_of_a_store_tells_a_secret() {
+fn no_parameter_of_a_store_shows_a_secret() {
     const SHOWN: [&str; 4] = ["access_key", "s3_access_key", "sts_user_access_key", "cloudfront_key_id"];
     let secret = |name: &&str| {
         let words =
@@ -167,11 +168,11 @@ fn no_parameter_of_a_store_tells_a_secret() {
             for shape in SHAPES {
                 let zone = json!([driver, {*param: MARK}]);
                 let file = shaped(&nested(&base(), "zones.z", &zone), shape);
-                assert_unsaid(&said(&file, QUAY, &[]), &format!("{driver} {param}: {shape}"));
+                assert_no_secret(&output(&file, QUAY, &[]), &format!("{driver} {param}: {shape}"));
                 let quay = shaped(&json!({"DISTRIBUTED_STORAGE_CONFIG": {"z": zone}}), shape);
                 let quay = quay.replacen('{', "{SERVER_HOSTNAME: q, PREFERRED_URL_SCHEME: https, ", 1);
                 let file = base().to_string();
-                assert_unsaid(&said(&file, &quay, &[]), &format!("Quay's {driver} {param}: {shape}"));
+                assert_no_secret(&output(&file, &quay, &[]), &format!("Quay's {driver} {param}: {shape}"));
                 tried += 1;
             }
         }
@@ -180,7 +181,7 @@ fn no_parameter_of_a_store_tells_a_secret() {
 }
 
 #[test]
-fn no_key_of_quays_own_file_tells_a_secret() {
+fn no_key_of_quays_own_file_shows_a_secret() {
     let mut base = base();
     base["replication"]["placements"] = json!(true);
     let database = "postgresql://quay:p@db.example.com/quay";
@@ -200,12 +201,12 @@ fn no_key_of_quays_own_file_tells_a_secret() {
             "USER_EVENTS_REDIS": {"host": "redis.example.com"},
         });
         for shape in SHAPES {
-            // A name is shown, whoever it is.
+            // A host name is shown.
             if key == "USER_EVENTS_REDIS.host" && !shape.contains("://") {
                 continue;
             }
             let quay = shaped(&nested(&whole, key, &json!(MARK)), shape);
-            assert_unsaid(&said(&base.to_string(), &quay, &[]), &format!("Quay's {key}: {shape}"));
+            assert_no_secret(&output(&base.to_string(), &quay, &[]), &format!("Quay's {key}: {shape}"));
         }
     }
 }

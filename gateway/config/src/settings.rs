@@ -1,4 +1,4 @@
-//! The configuration as it was understood: checked, complete, ready to build from.
+//! The resolved configuration: checked and complete.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use zone_router::Policy;
 use super::ConfigError;
 use super::admin::{AdminSettings, admin};
 use super::bounds::{Limits, Timeouts};
-use super::file::{File, RegistryKind};
+use super::file::{ConfigFile, RegistryKind};
 use super::instances::{self, Instance};
 use super::journal::{JournalSettings, journal};
 use super::located::Located;
 use super::patterns::{Patterns, patterns};
-use super::pitfalls::{Facts, pitfalls};
+use super::pitfalls::{PitfallInput, pitfalls};
 use super::quay::QuayFile;
 use super::replication::{ReplicationSettings, replication};
 use super::roots;
@@ -29,80 +29,80 @@ const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIE
 const STATE_DIR: &str = "/var/lib/quay-gateway";
 const CACHE_DIR: &str = "/var/cache/quay-gateway";
 const CACHE_SIZE: bytesize::ByteSize = bytesize::ByteSize::gib(100);
-/// Longer than this, a supervisor has long killed it.
+/// The longest lame duck. A supervisor kills the process before that.
 const LAME_DUCK_MAX: Duration = Duration::from_secs(600);
 const CACHE_RESERVE: bytesize::ByteSize = bytesize::ByteSize::gib(1);
 
-/// The bounds of what may be said of probes of the registry's instances.
+/// Allowed values for the timeout and the interval of probes of the registry's instances.
 const PROBE_MIN: Duration = Duration::from_millis(50);
 const PROBE_MAX: Duration = Duration::from_secs(3600);
 
-/// Everything the gateway is built from.
+/// Everything that the gateway is built from.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where clients connect.
+    /// The address on which clients connect.
     pub listen: SocketAddr,
-    /// What clients dial, with a port unless it is 443.
+    /// The host name that clients use, with a port unless it is 443.
     pub hostname: String,
     /// The registry's own name for itself: Quay's `SERVER_HOSTNAME`.
     pub registry_hostname: String,
-    /// The certificate, or `None` to make one in `state_dir`.
+    /// The certificate. `None` to make one in `state_dir`.
     pub tls: Option<TlsSettings>,
-    /// What must survive a restart: the journal and a certificate made here.
+    /// The folder for what must survive a restart: the journal and the certificate that the gateway makes.
     pub state_dir: PathBuf,
-    /// Where the copies still to be made are kept.
+    /// Where pending copies are kept.
     pub journal: JournalSettings,
-    /// Which registry it is.
+    /// The kind of registry.
     pub registry_kind: RegistryKind,
-    /// Where the registry is dialled: one place, or the Quays of all zones as they are written.
+    /// The registry's instances, in the order of the file; at least one.
     pub instances: Vec<Instance>,
-    /// Where the registry's redirects may lead; `None` for any host.
+    /// The hosts to which the registry may redirect. `None` for any host.
     pub redirects_to: Option<Patterns>,
-    /// Headers of clients that the registry sees beside those that always pass.
+    /// Headers of clients that are forwarded to the registry in addition to those that always are.
     pub forward_headers: Allowed,
-    /// Bytes of the largest layer that Quay takes.
+    /// The size of the largest layer that Quay accepts, in bytes.
     pub layer_max: u64,
-    /// A read-only account for what the gateway asks on its own behalf.
+    /// The service account: read-only, for the gateway's own requests to the registry.
     pub account: Option<Account>,
-    /// Extra trusted roots, PEM.
+    /// Files of further trusted roots.
     pub ca_files: Vec<PathBuf>,
-    /// All zones, home first, then in the registry's order of preference.
+    /// All zones: home first, then in the registry's order of preference.
     pub zones: Vec<NamedZone>,
-    /// What may not be meant so: a sentence for each, with the fix.
+    /// Warnings about settings that are probably not intended. Each names the fix.
     pub warnings: Vec<String>,
-    /// What an operator says of each zone, in their order.
+    /// The policy of each zone, in the order of `zones`.
     pub policies: Vec<Policy>,
     /// The bounds of probes and hedges.
     pub routing: zone_router::Settings,
     /// Names of the zones that every pushed blob is copied to.
     pub targets: Vec<String>,
-    /// When an object that is there already counts as copied.
+    /// When an object that is already in the target zone counts as copied.
     pub verify: Verify,
-    /// How much copies do at once, and how fast.
+    /// How many copies run at once, and how fast.
     pub copy_limits: LimitsByZone,
-    /// What Quay is told of copies, and how gaps are found.
+    /// Placements, locks and the sweep.
     pub replication: ReplicationSettings,
     /// The disk cache.
     pub cache: CacheSettings,
-    /// Where operators look.
+    /// The admin API.
     pub admin: AdminSettings,
-    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// How much at once.
+    /// Limits on numbers and sizes.
     pub limits: Limits,
-    /// How long.
+    /// Limits on durations.
     pub timeouts: Timeouts,
 }
 
 impl Settings {
-    /// Whether clients dial another name than the registry's own, so that its URLs need rewriting.
+    /// Whether clients use another name than the registry's own, so that the registry's URLs must be rewritten.
     #[must_use]
     pub fn names_differ(&self) -> bool {
         !self.hostname.eq_ignore_ascii_case(&self.registry_hostname)
     }
 }
 
-/// A certificate chain and its key, PEM files.
+/// The PEM files of a certificate chain and its key.
 #[derive(Debug, Clone)]
 pub struct TlsSettings {
     /// The chain, leaf first.
@@ -116,48 +116,55 @@ pub struct TlsSettings {
 pub struct Account {
     /// A user, or a robot such as `org+robot`, which reads one namespace.
     pub username: String,
-    /// Its password.
+    /// The password.
     pub password: Secret,
 }
 
-/// A zone and its store.
+/// The name of a zone and its store.
 #[derive(Debug, Clone)]
 pub struct NamedZone {
-    /// Quay's location id.
+    /// The name, which is the name of a location in Quay.
     pub name: String,
-    /// Its store, as Quay describes it.
+    /// The store, as Quay's configuration describes it.
     pub store: StoreConfig,
 }
 
 /// The disk cache.
 #[derive(Debug, Clone)]
 pub struct CacheSettings {
-    /// Its folder.
+    /// The folder.
     pub dir: PathBuf,
-    /// Bytes of blobs it may hold.
+    /// The most bytes of blobs in it.
     pub size: u64,
-    /// Bytes of the file system it leaves free.
+    /// Bytes of the file system that it leaves free.
     pub reserve: u64,
 }
 
-/// Checks the file and completes it from Quay's own.
-pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Result<Settings, ConfigError> {
+/// Checks the file and completes it from Quay's own file.
+///
+/// # Errors
+/// A key is missing, a value is not valid, a file cannot be read, or two keys contradict each other.
+pub(super) fn resolve(
+    path: &Path,
+    file: ConfigFile,
+    preference: Option<&str>,
+) -> Result<Settings, ConfigError> {
     let fail = |line: Option<u64>, message: String| ConfigError::new(path, line, message);
     let quay = quay_file(path, &file)?;
-    let written = instances::written(path, &file)?;
+    let written = instances::parsed(path, &file)?;
     let registry_hostname = own_name(path, &file, &quay, &written)?;
     let hostname = match &file.hostname {
         Some(hostname) => checked_hostname(path, hostname)?,
         None => registry_hostname.clone(),
     };
     check_scheme(path, &file, &quay, hostname == registry_hostname)?;
-    file.limits.check().map_err(|why| fail(None, why))?;
+    file.limits.check().map_err(|error| fail(None, error.to_string()))?;
     let preference = Preference::of(&quay, preference);
     let zones = zones(path, &file, &quay, &preference)?;
     let replication = replication(path, &file, &quay)?;
     let targets = targets(&file, &quay, &zones, replication.placements.is_some());
     let instances = instances::instances(path, &file, written, &zones, &registry_hostname)?;
-    let mut warnings = pitfalls(&Facts {
+    let mut warnings = pitfalls(&PitfallInput {
         kind: file.registry.kind,
         quay: &quay,
         preference: &preference,
@@ -203,29 +210,29 @@ pub(super) fn resolve(path: &Path, file: File, preference: Option<&str>) -> Resu
     })
 }
 
-/// The registry's name for itself.
+/// The registry's own name.
 fn own_name(
     path: &Path,
-    file: &File,
+    file: &ConfigFile,
     quay: &QuayFile,
-    written: &[instances::Written],
+    written: &[instances::ParsedInstance],
 ) -> Result<String, ConfigError> {
-    let dialled = || match file.registry.kind {
+    let address = || match file.registry.kind {
         RegistryKind::Distribution => written.first().map(|only| authority(&only.url)),
         RegistryKind::Quay => None,
     };
     let given = || file.registry.server_name.as_ref().map(|name| name.value.clone());
-    quay.server_hostname.clone().or_else(given).or_else(dialled).ok_or_else(|| {
+    quay.server_hostname.clone().or_else(given).or_else(address).ok_or_else(|| {
         ConfigError::new(
             path,
             None,
-            "the registry's own name is not known: set registry.config to Quay's config.yaml (it needs \
-             SERVER_HOSTNAME), or registry.server_name",
+            "the registry's own name is not known: set registry.config to Quay's config.yaml, which must have \
+             SERVER_HOSTNAME, or set registry.server_name",
         )
     })
 }
 
-fn quay_file(path: &Path, file: &File) -> Result<QuayFile, ConfigError> {
+fn quay_file(path: &Path, file: &ConfigFile) -> Result<QuayFile, ConfigError> {
     let Some(config) = &file.registry.config else { return Ok(QuayFile::default()) };
     if file.registry.kind != RegistryKind::Quay {
         return Err(ConfigError::new(
@@ -237,8 +244,8 @@ fn quay_file(path: &Path, file: &File) -> Result<QuayFile, ConfigError> {
     super::read_yaml(&relative_to(path, &config.value), Some((path, config.line)))
 }
 
-/// Where both have one name, clients follow Quay's own URLs, and they must lead to TLS.
-fn check_scheme(path: &Path, file: &File, quay: &QuayFile, one_name: bool) -> Result<(), ConfigError> {
+/// If Quay and the gateway have the same name, clients follow Quay's own URLs, which must use TLS then.
+fn check_scheme(path: &Path, file: &ConfigFile, quay: &QuayFile, one_name: bool) -> Result<(), ConfigError> {
     let Some(config) = file.registry.config.as_ref().filter(|_| one_name) else { return Ok(()) };
     // Quay's default (`config.py:PREFERRED_URL_SCHEME`).
     let scheme = quay.preferred_url_scheme.as_deref().unwrap_or("http");
@@ -249,9 +256,9 @@ fn check_scheme(path: &Path, file: &File, quay: &QuayFile, one_name: bool) -> Re
         path,
         config.line,
         format!(
-            "Quay's PREFERRED_URL_SCHEME is {scheme}, so it would send clients of this \
-        gateway to {scheme}:// under the same name: set PREFERRED_URL_SCHEME: https in Quay's config.yaml, or give the \
-        gateway a hostname of its own"
+            "Quay's PREFERRED_URL_SCHEME is {scheme}, so it would redirect clients of this gateway to {scheme}:// \
+             under the same name: set PREFERRED_URL_SCHEME: https in Quay's config.yaml, or give the gateway a \
+             hostname of its own"
         ),
     ))
 }
@@ -270,7 +277,7 @@ fn checked_hostname(path: &Path, hostname: &Located<String>) -> Result<String, C
     }
 }
 
-fn tls(path: &Path, file: &File) -> Result<Option<TlsSettings>, ConfigError> {
+fn tls(path: &Path, file: &ConfigFile) -> Result<Option<TlsSettings>, ConfigError> {
     match (&file.tls.certificate, &file.tls.key) {
         (None, None) => Ok(None),
         (Some(certificate), Some(key)) => Ok(Some(TlsSettings {
@@ -280,17 +287,17 @@ fn tls(path: &Path, file: &File) -> Result<Option<TlsSettings>, ConfigError> {
         (Some(certificate), None) => Err(ConfigError::new(
             path,
             certificate.line,
-            "tls.certificate without tls.key: give both, or neither to have a certificate made",
+            "tls.certificate without tls.key: set both, or neither to have a certificate made",
         )),
         (None, Some(key)) => Err(ConfigError::new(
             path,
             key.line,
-            "tls.key without tls.certificate: give both, or neither to have a certificate made",
+            "tls.key without tls.certificate: set both, or neither to have a certificate made",
         )),
     }
 }
 
-/// Names in `registry.forward_headers` at most.
+/// The most names in `registry.forward_headers`.
 const FORWARD_HEADERS_MAX: usize = 64;
 
 fn forward_headers(path: &Path, names: Option<&Located<Vec<String>>>) -> Result<Allowed, ConfigError> {
@@ -302,7 +309,7 @@ fn forward_headers(path: &Path, names: Option<&Located<Vec<String>>>) -> Result<
     }
 }
 
-fn account(path: &Path, file: &File) -> Result<Option<Account>, ConfigError> {
+fn account(path: &Path, file: &ConfigFile) -> Result<Option<Account>, ConfigError> {
     match (&file.registry.account.username, &file.registry.account.password_file) {
         (None, None) => Ok(None),
         (Some(username), Some(password_file)) => {
@@ -312,38 +319,38 @@ fn account(path: &Path, file: &File) -> Result<Option<Account>, ConfigError> {
         (Some(given), None) => Err(ConfigError::new(
             path,
             given.line,
-            "registry.account.username without password_file: give both",
+            "registry.account.username without password_file: set both",
         )),
         (None, Some(given)) => Err(ConfigError::new(
             path,
             given.line,
-            "registry.account.password_file without username: give both",
+            "registry.account.password_file without username: set both",
         )),
     }
 }
 
-/// The operator's extra roots, and those that Quay itself trusts. What is odd about the latter is a
-/// warning: Quay starts with it.
-fn ca_files(path: &Path, file: &File, warnings: &mut Vec<String>) -> Result<Vec<PathBuf>, ConfigError> {
+/// The operator's further roots, and those that Quay itself trusts. A problem with the latter is only a
+/// warning, because Quay starts with it.
+fn ca_files(path: &Path, file: &ConfigFile, warnings: &mut Vec<String>) -> Result<Vec<PathBuf>, ConfigError> {
     let mut files = Vec::new();
     if let Some(ca) = &file.ca {
         files.push(existing(path, "ca", ca)?);
     }
     if let Some(config) = &file.registry.config {
-        let (found, odd) = roots::quays_own(&relative_to(path, &config.value));
+        let (found, problems) = roots::from_quay_config(&relative_to(path, &config.value));
         files.extend(found);
-        warnings.extend(odd);
+        warnings.extend(problems);
     }
     Ok(files)
 }
 
-fn cache(path: &Path, file: &File) -> Result<CacheSettings, ConfigError> {
+fn cache(path: &Path, file: &ConfigFile) -> Result<CacheSettings, ConfigError> {
     let size = file.cache.size.as_ref().map_or(CACHE_SIZE, |size| size.value);
     if size.as_u64() == 0 {
         return Err(ConfigError::new(
             path,
             file.cache.size.as_ref().and_then(|size| size.line),
-            "cache.size: must be more than nothing, such as 100GiB",
+            "cache.size: must be more than 0, such as 100GiB",
         ));
     }
     Ok(CacheSettings {
@@ -358,7 +365,8 @@ fn trusted_proxies(path: &Path, written: Option<&Located<Vec<String>>>) -> Resul
     let network = |text: &String| {
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network.map_err(|_| {
-            let why = format!("trusted_proxies: {text} is no network such as 10.0.0.0/8, and no address");
+            let why =
+                format!("trusted_proxies: {text} is neither a network such as 10.0.0.0/8 nor an address");
             ConfigError::new(path, written.line, why)
         })
     };
@@ -370,12 +378,16 @@ fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigE
         return Err(ConfigError::new(
             path,
             None,
-            "timeouts.permission: more than 60s would outlast Quay's own memory of a deleted repository",
+            "timeouts.permission: must not be more than 60s, for which Quay itself caches that a repository exists",
         ));
     }
     if timeouts.lame_duck.is_some_and(|lame_duck| lame_duck > LAME_DUCK_MAX) {
         let most = humantime::format_duration(LAME_DUCK_MAX);
-        return Err(ConfigError::new(path, None, format!("timeouts.lame_duck: more than {most}")));
+        return Err(ConfigError::new(
+            path,
+            None,
+            format!("timeouts.lame_duck: must not be more than {most}"),
+        ));
     }
     for (name, given) in
         [("registry_probe", timeouts.registry_probe), ("registry_probe_every", timeouts.registry_probe_every)]
@@ -388,13 +400,13 @@ fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigE
     Ok(timeouts)
 }
 
-/// A file that must be there, its path relative to the configuration's folder.
+/// The path of a file that must exist. Relative paths start at the configuration's folder.
 pub(super) fn existing(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<PathBuf, ConfigError> {
     let found = relative_to(path, &file.value);
     match found.is_file() {
         true => Ok(found),
         false => {
-            // What was pasted here in place of a path may be a key.
+            // The value may be a private key that was pasted instead of a path.
             let shown = found.to_str().filter(|path| !path.contains(['\n', '{']) && !path.contains("-----"));
             let shown = shown.unwrap_or("of this name");
             Err(ConfigError::new(path, file.line, format!("{key}: there is no file {shown}")))
@@ -402,25 +414,28 @@ pub(super) fn existing(path: &Path, key: &str, file: &Located<PathBuf>) -> Resul
     }
 }
 
-/// The same for a file that holds a secret: a path that is not there may be the secret itself, so it
-/// is not shown.
+/// Like [`existing`], for a file that holds a secret. A path that does not exist may be the secret itself, so
+/// it is not shown.
 fn existing_secret(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<PathBuf, ConfigError> {
     let found = relative_to(path, &file.value);
     match found.is_file() {
         true => Ok(found),
         false => {
-            let why = format!("{key}: there is no such file; relative paths start at this file's folder");
+            let why = format!(
+                "{key}: there is no such file; relative paths start at the folder of the configuration file"
+            );
             Err(ConfigError::new(path, file.line, why))
         }
     }
 }
 
-/// A secret that lies in a file of its own, without the end of its line. The path is not shown if the
-/// file cannot be read: it may be the secret itself.
+/// Reads a secret from a file of its own, without the newline at its end. If the file cannot be read, its path
+/// is not shown, because it may be the secret itself.
 pub(super) fn secret_file(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<Secret, ConfigError> {
     let text = std::fs::read_to_string(relative_to(path, &file.value)).map_err(|error| {
         let why = format!(
-            "{key}: the file that it names cannot be read: {error}; relative paths start at this file's folder"
+            "{key}: the file that it names cannot be read: {error}; relative paths start at the folder of the \
+             configuration file"
         );
         ConfigError::new(path, file.line, why)
     })?;

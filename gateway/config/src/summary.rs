@@ -1,10 +1,10 @@
-//! What was understood of a configuration, for an operator's eyes: secrets cut out.
+//! The resolved configuration as text for operators, without secrets.
 
 use std::fmt::{Display, Write as _};
 
 use crate::{JournalSettings, Settings};
 
-/// The configuration as understood, zone by zone; opens no connection.
+/// The configuration as text, zone by zone. Opens no connection.
 #[must_use]
 pub fn summary(settings: &Settings) -> String {
     let mut lines = Lines(String::new());
@@ -15,7 +15,7 @@ pub fn summary(settings: &Settings) -> String {
     lines.0 + &zones(settings)
 }
 
-/// A key and its value a line.
+/// Text with one key and its value on each line.
 struct Lines(String);
 
 impl Lines {
@@ -30,12 +30,14 @@ fn served(lines: &mut Lines, settings: &Settings) {
     lines.add("hostname", &settings.hostname);
     match &settings.tls {
         Some(tls) => lines.add("tls", format!("{} with {}", tls.certificate.display(), tls.key.display())),
-        None => lines.add("tls", format!("made in {}", settings.state_dir.display())),
+        None => lines.add("tls", format!("a certificate that is made in {}", settings.state_dir.display())),
     }
     lines.add("state_dir", settings.state_dir.display());
     match &settings.journal {
-        JournalSettings::Sqlite => lines.add("journal", "SQLite, in state_dir: of this gateway alone"),
-        JournalSettings::Postgres(database) => lines.add("journal", format!("{database}: shared")),
+        JournalSettings::Sqlite => lines.add("journal", "SQLite in state_dir, used by this gateway only"),
+        JournalSettings::Postgres(database) => {
+            lines.add("journal", format!("{database}, shared by replicas"))
+        }
     }
 }
 
@@ -78,13 +80,13 @@ fn replication(lines: &mut Lines, settings: &Settings) {
                 None => lines.add("Quay's lock", "none: replication.quay_lock is off"),
             }
         }
-        None => lines.add("placements", "none: Quay is not told of copies"),
+        None => lines.add("placements", "none: copies are not recorded in Quay's database"),
     }
     let sweep = &settings.replication.sweep;
     match (&settings.account, sweep.enabled) {
         (Some(_), true) => {
             let every = humantime::format_duration(sweep.every);
-            lines.add("sweep", format!("every {every}, {} requests a second at most", sweep.rate));
+            lines.add("sweep", format!("every {every}, at most {} requests a second", sweep.rate));
         }
         _ => lines.add("sweep", "none"),
     }
@@ -103,13 +105,13 @@ fn local(lines: &mut Lines, settings: &Settings) {
     }
     let commands = match (settings.admin.takes_commands(), &settings.admin.token) {
         (true, Some(_)) => "with the token of admin.token_file",
-        (true, None) => "from this machine alone",
-        (false, _) => "refused: admin.listen is not on loopback, and there is no admin.token_file",
+        (true, None) => "from this machine only",
+        (false, _) => "refused: admin.listen is not a loopback address, and there is no admin.token_file",
     };
     lines.add("commands", commands);
     match settings.names_differ() {
         true => lines.add("names", "token realm and Location are rewritten to hostname"),
-        false => lines.add("names", "the registry's and the gateway's are one, nothing is rewritten"),
+        false => lines.add("names", "the registry and the gateway have the same name, nothing is rewritten"),
     }
 }
 

@@ -1,28 +1,28 @@
-//! Which zones there are, in which order, and which of them get copies.
+//! The zones, their order, and the target zones of copies.
 
 use std::path::Path;
 
 use super::ConfigError;
-use super::file::{File, RegistryKind};
+use super::file::{ConfigFile, RegistryKind};
 use super::quay::QuayFile;
 use super::settings::NamedZone;
 
-/// Quay's own variable for a site's order of zones; it overrides the file
+/// Quay's environment variable for a site's order of zones. It overrides the file
 /// (`app.py:apply_storage_replication_config`).
 pub(super) const PREFERENCE_VARIABLE: &str = "QUAY_DISTRIBUTED_STORAGE_PREFERENCE";
 
 /// Quay's key for the zones that every blob is copied to.
 pub(super) const DEFAULT_LOCATIONS: &str = "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS";
 
-/// A site's order of zones; some may be no zones at all.
+/// A site's order of zones. Some of the names may not be zones.
 pub(super) struct Preference {
-    /// Where it stands.
+    /// The variable or key that sets it.
     pub(super) origin: &'static str,
     pub(super) names: Vec<String>,
 }
 
 impl Preference {
-    /// Quay's variable, if it is set, else its key.
+    /// The order from Quay's variable, or else from its key.
     pub(super) fn of(quay: &QuayFile, variable: Option<&str>) -> Self {
         match variable {
             Some(names) => Self {
@@ -34,10 +34,13 @@ impl Preference {
     }
 }
 
-/// All zones, home first; at least one is usable.
+/// All zones, home first.
+///
+/// # Errors
+/// There is no zone, `home` is not one, or no zone can be used.
 pub(super) fn zones(
     path: &Path,
-    file: &File,
+    file: &ConfigFile,
     quay: &QuayFile,
     preference: &Preference,
 ) -> Result<Vec<NamedZone>, ConfigError> {
@@ -46,8 +49,8 @@ pub(super) fn zones(
         return Err(ConfigError::new(
             path,
             None,
-            "no zone is known: set registry.config to Quay's config.yaml (its \
-            DISTRIBUTED_STORAGE_CONFIG names them), or list them under zones",
+            "no zone is known: set registry.config to Quay's config.yaml, whose DISTRIBUTED_STORAGE_CONFIG names \
+             them, or list them under zones",
         ));
     }
     if let Some(home) = &file.home
@@ -85,10 +88,16 @@ fn some_usable(path: &Path, zones: &[NamedZone]) -> Result<(), ConfigError> {
     }
 }
 
-/// The zones every pushed blob goes to: where Quay's own garbage collection reaches, unless the
-/// operator accepts copies that it never removes. It reaches what Quay's database knows of: by Quay's
-/// own replication, or because the gateway tells it.
-pub(super) fn targets(file: &File, quay: &QuayFile, zones: &[NamedZone], placements: bool) -> Vec<String> {
+/// The zones to which every pushed blob is copied.
+///
+/// Quay's garbage collection must reach them, unless the operator accepts copies that it never removes. It
+/// reaches copies that are recorded in Quay's database, by Quay's own replication or by the gateway.
+pub(super) fn targets(
+    file: &ConfigFile,
+    quay: &QuayFile,
+    zones: &[NamedZone],
+    placements: bool,
+) -> Vec<String> {
     let all = || zones.iter().map(|zone| zone.name.clone());
     match file.registry.kind {
         RegistryKind::Distribution => all().skip(1).collect(),

@@ -1,12 +1,12 @@
-//! Lines of a table for spreadsheets, as RFC 4180 has them. Pure.
+//! CSV lines (RFC 4180). Pure.
 
-/// One line, with its end.
+/// One line, including its CR LF.
 pub fn line(fields: impl IntoIterator<Item = String>) -> String {
     let fields: Vec<_> = fields.into_iter().map(|field| quoted(&field)).collect();
     fields.join(",") + "\r\n"
 }
 
-/// A field, in quotes where it needs them. What others wrote must be no formula for a spreadsheet.
+/// A field, quoted if necessary. A text that a spreadsheet would run as a formula gets an apostrophe.
 fn quoted(field: &str) -> String {
     let formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']) && field.parse::<f64>().is_err();
     let field = if formula { format!("'{field}") } else { field.to_owned() };
@@ -22,7 +22,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Lines of fields.
+    /// The fields of every line.
     pub(crate) fn parsed(text: &str) -> Vec<Vec<String>> {
         let (mut lines, mut fields, mut field, mut within) = (Vec::new(), Vec::new(), String::new(), false);
         let mut rest = text.chars().peekable();

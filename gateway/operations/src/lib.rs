@@ -1,9 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+pub mod admin_client;
 pub mod audit;
 pub mod bench;
 pub mod check;
 pub mod csv;
 pub mod queue;
-pub mod running;
+mod table;
 pub mod zones;

@@ -16,16 +16,16 @@ use postgres_connection::{Client, Database, Line, Parameter, PostgresError, Purp
 use rustls::ClientConfig;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How long a namespace's own locations are remembered; Quay has no way to change them but by hand.
+/// How long a namespace's own locations are cached. Quay offers no way to change them except in its database.
 const REGIONS_MEMORY: Duration = Duration::from_secs(60);
 
-/// Namespaces remembered.
+/// The most namespaces whose locations are cached.
 const REGIONS_MAX: u64 = 10_000;
 
-/// Namespaces that are looked at.
+/// The most namespaces that one query returns.
 const NAMESPACES_MAX: i64 = 100_000;
 
-/// Quay's database. What it is asked has a bound of 10 s.
+/// Quay's database. Each query has a timeout of 10 s.
 #[derive(Debug)]
 pub struct QuayDatabase {
     line: Line,
@@ -33,62 +33,62 @@ pub struct QuayDatabase {
     _end: DropGuard,
 }
 
-/// A blob as Quay's database has it.
+/// A blob as Quay's database records it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownBlob {
-    /// Its digest.
+    /// The digest.
     pub digest: Digest,
-    /// Where Quay believes it to be.
+    /// The locations in which Quay records it.
     pub locations: Vec<String>,
-    /// Whether a manifest names it.
+    /// Whether a manifest references it.
     pub in_manifest: bool,
 }
 
-/// What came of a placement.
+/// The result of adding a placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
-    /// Quay knows no such location.
+    /// Quay has no location of this name.
     NoLocation,
-    /// It has no row of the blob.
+    /// Quay has no row for the blob.
     None,
-    /// It has rows, but of blobs of old, which lie elsewhere.
+    /// Quay has rows for the blob, but all of them are from an old release, which stored blobs at other keys.
     Elsewhere,
-    /// Every row of the blob has its placement now; so many were missing.
+    /// Every row of the blob has a placement in the location now. The number counts those that were added.
     Placed(u64),
 }
 
-/// What the connection is for.
+/// Prepares a connection: checks that Quay's tables and columns are there.
 #[derive(Debug)]
-struct Placements;
+struct PlacementAccess;
 
 #[async_trait]
-impl Purpose for Placements {
+impl Purpose for PlacementAccess {
     fn whose(&self) -> &'static str {
         "Quay's database"
     }
 
     async fn prepare(&self, database: &Database, client: &Client) -> Result<(), PostgresError> {
-        let said = |error| PostgresError::said(database, &error);
-        client.batch_execute(statements::LOOK).await.map_err(said)
+        let failed = |error| PostgresError::said(database, &error);
+        client.batch_execute(statements::CHECK_TABLES).await.map_err(failed)
     }
 }
 
-/// The same, and tries whether placements may be added.
+/// Like [`PlacementAccess`], and also tries whether the user may add placements.
 #[derive(Debug)]
-struct Trial;
+struct PlacementTrial;
 
 #[async_trait]
-impl Purpose for Trial {
+impl Purpose for PlacementTrial {
     fn whose(&self) -> &'static str {
         "Quay's database"
     }
 
     async fn prepare(&self, database: &Database, client: &Client) -> Result<(), PostgresError> {
-        let said = |error| PostgresError::said(database, &error);
-        client.batch_execute(statements::LOOK).await.map_err(said)?;
-        client.batch_execute(statements::TRY).await.map_err(said)?;
-        let numbers = client.query_typed(statements::NUMBERS, &[]).await.map_err(said)?;
-        if numbers.first().is_some_and(|row| !row.get::<_, bool>(0)) {
+        let failed = |error| PostgresError::said(database, &error);
+        client.batch_execute(statements::CHECK_TABLES).await.map_err(failed)?;
+        client.batch_execute(statements::TRY_INSERT).await.map_err(failed)?;
+        let privilege = client.query_typed(statements::SEQUENCE_PRIVILEGE, &[]).await.map_err(failed)?;
+        if privilege.first().is_some_and(|row| !row.get::<_, bool>(0)) {
             let why = "permission denied for the sequence of imagestorageplacement".to_owned();
             return Err(PostgresError::Refused { place: database.place().to_owned(), why, lasting: true });
         }
@@ -97,82 +97,90 @@ impl Purpose for Trial {
 }
 
 impl QuayDatabase {
-    /// Keeps a connection to it. One that is away is waited for while everything else goes on.
-    /// Needs a Tokio runtime.
+    /// Opens a connection and keeps it open. Needs a Tokio runtime.
+    ///
+    /// If the database cannot be reached, this returns at once and the connection is retried in the
+    /// background.
     ///
     /// # Errors
-    /// What does not mend itself: it does not let us in, or is no database of Quay's.
+    /// The database refuses the login, or its tables are not Quay's. Retrying does not help.
     pub async fn connect(database: &Database, tls: &ClientConfig) -> Result<Self, PostgresError> {
         let end = CancellationToken::new();
-        let line = Line::keep(database, tls, Arc::new(Placements), end.clone());
+        let line = Line::keep(database, tls, Arc::new(PlacementAccess), end.clone());
         let regions = Cache::builder().max_capacity(REGIONS_MAX).time_to_live(REGIONS_MEMORY).build();
         let quay = Self { line, regions, _end: end.drop_guard() };
         match quay.line.started().await {
             Err(error) if error.is_lasting() => Err(error),
             Err(error) => {
-                tracing::warn!(%error, "Quay's database is away: copies wait until it is there");
+                tracing::warn!(%error, "Quay's database cannot be reached: copies wait until it answers");
                 Ok(quay)
             }
             Ok(()) => Ok(quay),
         }
     }
 
-    /// Whether all that is needed of it works; leaves nothing behind.
+    /// Checks that the database can be reached, has Quay's tables, and lets this user add placements. Leaves
+    /// nothing behind.
     ///
     /// # Errors
-    /// What does not.
+    /// One of these does not hold.
     pub async fn check(database: &Database, tls: &ClientConfig) -> Result<(), PostgresError> {
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
-        Line::keep(database, tls, Arc::new(Trial), end).started().await
+        Line::keep(database, tls, Arc::new(PlacementTrial), end).started().await
     }
 
-    /// Names of the namespaces that have repositories, [`NAMESPACES_MAX`] at most.
+    /// The names of the namespaces that have repositories, [`NAMESPACES_MAX`] at most.
     ///
     /// # Errors
-    /// The database does not say; its user may not be allowed to read `repository`, which nothing else needs.
+    /// The query fails. One reason is that the user may not read `repository`, which nothing else needs.
     pub async fn namespaces(&self) -> Result<BTreeSet<String>, PostgresError> {
         let rows = self.line.ask(statements::NAMESPACES, &[(&NAMESPACES_MAX, Type::INT8)]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Whether Quay has a row of this blob.
+    /// Whether Quay has a row for this blob.
     ///
     /// # Errors
-    /// The database does not say.
+    /// The query fails.
     pub async fn knows(&self, digest: &Digest) -> Result<bool, PostgresError> {
-        let rows = self.line.ask(statements::KNOWN, &[(&digest.to_string(), Type::TEXT)]).await?;
+        let rows = self.line.ask(statements::BLOB_EXISTS, &[(&digest.to_string(), Type::TEXT)]).await?;
         Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
     /// Whether [`QuayDatabase::place`] would add anything.
     ///
     /// # Errors
-    /// The database does not say.
+    /// The query fails.
     pub async fn lacks(&self, digest: &Digest, location: &str) -> Result<bool, PostgresError> {
         let digest = digest.to_string();
-        let rows =
-            self.line.ask(statements::MISSING, &[(&digest, Type::TEXT), (&location, Type::TEXT)]).await?;
+        let rows = self
+            .line
+            .ask(statements::PLACEMENT_MISSING, &[(&digest, Type::TEXT), (&location, Type::TEXT)])
+            .await?;
         Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
-    /// Notes that the blob is in this location, for every row of it that does not say so yet.
+    /// Records that the blob is in this location: adds a placement for every row of the blob that has none.
     ///
     /// # Errors
-    /// The database did not do it; or did, and could not say so, which does no harm.
+    /// The query fails, or its answer is lost. Repeating it does no harm.
     pub async fn place(&self, digest: &Digest, location: &str) -> Result<Rows, PostgresError> {
         let digest = digest.to_string();
-        let rows =
-            self.line.ask(statements::PLACE, &[(&digest, Type::TEXT), (&location, Type::TEXT)]).await?;
+        let rows = self
+            .line
+            .ask(statements::ADD_PLACEMENT, &[(&digest, Type::TEXT), (&location, Type::TEXT)])
+            .await?;
         Ok(rows.first().map_or(Rows::None, placed))
     }
 
-    /// Every blob whose digest begins with this byte, and what Quay believes of it; so many at most. Where
-    /// the database's user may not read `manifestblob`, which nothing else needs, a manifest is taken to name
-    /// each of them.
+    /// Every blob whose digest begins with the byte `first`, `at_most` of them.
+    ///
+    /// If the database's user may not read `manifestblob`, which nothing else needs, every blob counts as
+    /// referenced by a manifest.
     ///
     /// # Errors
-    /// The database does not say.
+    /// The query fails.
     pub async fn beginning_with(&self, first: u8, at_most: usize) -> Result<Vec<KnownBlob>, PostgresError> {
         // `g` comes after every hex digit.
         let from = format!("sha256:{first:02x}");
@@ -180,12 +188,12 @@ impl QuayDatabase {
             first.checked_add(1).map_or_else(|| "sha256:g".to_owned(), |next| format!("sha256:{next:02x}"));
         let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
         let parameters: [Parameter<'_>; 3] = [(&from, Type::TEXT), (&to, Type::TEXT), (&at_most, Type::INT8)];
-        let asked = self.line.ask(statements::BETWEEN_IN_MANIFESTS, &parameters).await;
+        let asked = self.line.ask(statements::BLOBS_WITH_MANIFESTS, &parameters).await;
         let rows = match asked {
-            Err(PostgresError::Refused { .. }) => self.line.ask(statements::BETWEEN, &parameters).await?,
+            Err(PostgresError::Refused { .. }) => self.line.ask(statements::BLOBS, &parameters).await?,
             rows => rows?,
         };
-        // What is no digest names no blob.
+        // A checksum that is not a SHA-256 digest belongs to no blob that the gateway knows.
         let known = |row: &Row| {
             let (digest, locations) = (row.get::<_, &str>(0).parse().ok()?, row.get(1));
             Some(KnownBlob { digest, locations, in_manifest: row.get(2) })
@@ -193,17 +201,17 @@ impl QuayDatabase {
         Ok(rows.iter().filter_map(known).collect())
     }
 
-    /// The locations that the repository's namespace has of its own.
+    /// The locations of its own that the repository's namespace has.
     ///
     /// # Errors
-    /// The database does not say.
+    /// The query fails.
     pub async fn regions(&self, repository: &str) -> Result<Arc<[String]>, PostgresError> {
-        // Without a namespace it lies in `library`.
+        // A repository without a namespace is in `library`.
         let namespace = repository.split_once('/').map_or("library", |(namespace, _)| namespace);
         if let Some(known) = self.regions.get(namespace) {
             return Ok(known);
         }
-        let rows = self.line.ask(statements::REGIONS, &[(&namespace, Type::TEXT)]).await?;
+        let rows = self.line.ask(statements::NAMESPACE_LOCATIONS, &[(&namespace, Type::TEXT)]).await?;
         let regions: Arc<[String]> = rows.iter().map(|row| row.get(0)).collect();
         self.regions.insert(namespace.to_owned(), Arc::clone(&regions));
         Ok(regions)
@@ -220,11 +228,12 @@ fn placed(row: &Row) -> Rows {
     }
 }
 
-/// Quay's database, where the configuration says that Quay is told of copies. A database that is away now is
-/// waited for.
+/// Connects to Quay's database if the configuration has `replication.placements`.
+///
+/// If the database cannot be reached, the connection is retried in the background.
 ///
 /// # Errors
-/// A file of roots cannot be used, or the database refuses this gateway for a reason that does not mend itself.
+/// A file of roots cannot be used, or the database refuses the login, or its tables are not Quay's.
 pub async fn connect(settings: &Settings) -> anyhow::Result<Option<QuayDatabase>> {
     let Some(placements) = &settings.replication.placements else { return Ok(None) };
     let tls = certificates::client_with(settings, placements.root.as_ref())?;

@@ -1,15 +1,15 @@
-//! Every statement on Quay's tables (`data/database.py`). Each is a transaction of its own, and may
-//! be carried out twice.
+//! Every SQL statement on Quay's tables (`data/database.py`). Each is a transaction of its own, and running
+//! it twice does no harm.
 
-/// That the tables and columns are there which are used below, and may be read.
-pub(super) const LOOK: &str = "\
+/// Fails unless the tables and columns that are used below exist and may be read.
+pub(super) const CHECK_TABLES: &str = "\
 SELECT storage.id, storage.content_checksum, storage.cas_path, placement.storage_id, placement.location_id,
        location.id, location.name
 FROM imagestorage AS storage, imagestorageplacement AS placement, imagestoragelocation AS location LIMIT 0;
 SELECT region.user_id, region.location_id, owner.id, owner.username FROM userregion AS region, \"user\" AS owner LIMIT 0";
 
-/// That a placement may be added: one of a late row, if there is room for one, and taken back.
-pub(super) const TRY: &str = "\
+/// Fails unless a placement may be added. It adds one for a recent row that has none, and rolls back.
+pub(super) const TRY_INSERT: &str = "\
 BEGIN;
 INSERT INTO imagestorageplacement (storage_id, location_id)
 SELECT storage.id, location.id
@@ -20,19 +20,20 @@ LIMIT 1
 ON CONFLICT DO NOTHING;
 ROLLBACK";
 
-/// That the numbers of new rows may be had: the try above adds none where none is missing.
-pub(super) const NUMBERS: &str = "\
-SELECT has_sequence_privilege(numbers, 'USAGE')
-FROM (SELECT pg_get_serial_sequence('imagestorageplacement', 'id')) AS found (numbers) WHERE numbers IS NOT NULL";
+/// Whether the user may take ids for new rows. [`TRY_INSERT`] finds that out only if a placement is missing.
+pub(super) const SEQUENCE_PRIVILEGE: &str = "\
+SELECT has_sequence_privilege(ids, 'USAGE')
+FROM (SELECT pg_get_serial_sequence('imagestorageplacement', 'id')) AS sequence (ids) WHERE ids IS NOT NULL";
 
-/// Digest. Whether Quay has a row of it, of any kind.
-pub(super) const KNOWN: &str = "SELECT EXISTS (SELECT FROM imagestorage WHERE content_checksum = $1)";
+/// Parameter: digest. Result: whether Quay has a row for it, of any kind.
+pub(super) const BLOB_EXISTS: &str = "SELECT EXISTS (SELECT FROM imagestorage WHERE content_checksum = $1)";
 
-/// Digest, location's name. Adds what is missing: one row for each of the digest's, as
-/// `content_checksum` is not unique, that lies at the digest's own path. `uploading` says nothing:
-/// Quay leaves it true for all that is pushed today. Locations, rows, rows added, and whether there is
-/// a row of any kind.
-pub(super) const PLACE: &str = "\
+/// Parameters: digest, name of a location. Adds the placements that are missing.
+///
+/// `content_checksum` is not unique, so there is one placement for each row of the digest whose object is at
+/// the digest's own key. `uploading` is ignored: Quay leaves it true for everything that is pushed today.
+/// Result: numbers of locations, of rows, and of placements added, and whether there is a row of any kind.
+pub(super) const ADD_PLACEMENT: &str = "\
 WITH location AS (SELECT id FROM imagestoragelocation WHERE name = $2),
 storage AS (SELECT id FROM imagestorage WHERE content_checksum = $1 AND cas_path),
 added AS (
@@ -43,31 +44,31 @@ added AS (
 SELECT (SELECT count(*) FROM location), (SELECT count(*) FROM storage), (SELECT count(*) FROM added),
        EXISTS (SELECT FROM imagestorage WHERE content_checksum = $1)";
 
-/// Digest, location's name. Whether a row that the statement above would add is missing.
-pub(super) const MISSING: &str = "\
+/// Parameters: digest, name of a location. Result: whether [`ADD_PLACEMENT`] would add a row.
+pub(super) const PLACEMENT_MISSING: &str = "\
 SELECT EXISTS (SELECT FROM imagestorage AS storage
                WHERE storage.content_checksum = $1 AND storage.cas_path AND NOT EXISTS (
                    SELECT FROM imagestorageplacement AS placement
                    JOIN imagestoragelocation AS location ON location.id = placement.location_id
                    WHERE placement.storage_id = storage.id AND location.name = $2))";
 
-/// Namespace. Names of the locations that are its own (`data/model/user.py:get_region_locations`).
-pub(super) const REGIONS: &str = "\
+/// Parameter: namespace. Result: the names of its own locations (`data/model/user.py:get_region_locations`).
+pub(super) const NAMESPACE_LOCATIONS: &str = "\
 SELECT DISTINCT location.name
 FROM userregion AS region
 JOIN \"user\" AS owner ON owner.id = region.user_id
 JOIN imagestoragelocation AS location ON location.id = region.location_id
 WHERE owner.username = $1";
 
-/// How many at most. Names of the namespaces that have repositories.
+/// Parameter: limit. Result: the names of the namespaces that have repositories.
 pub(super) const NAMESPACES: &str = "\
 SELECT DISTINCT owner.username::text
 FROM repository JOIN \"user\" AS owner ON owner.id = repository.namespace_user_id
 LIMIT $1";
 
-/// From this digest to below that one, rows at most. Every blob that lies at its digest's own path, the
-/// names of the locations of all its rows, and whether a manifest names it.
-macro_rules! between {
+/// Parameters: first digest, end of the range (not in it), limit. Result: every blob whose object is at the
+/// digest's own key, the names of the locations of all its rows, and whether a manifest references it.
+macro_rules! blobs {
     ($named:literal) => {
         concat!(
             "SELECT storage.content_checksum, array_remove(array_agg(DISTINCT location.name::text), NULL), ",
@@ -81,8 +82,8 @@ macro_rules! between {
     };
 }
 
-pub(super) const BETWEEN_IN_MANIFESTS: &str =
-    between!("bool_or(EXISTS (SELECT FROM manifestblob AS named WHERE named.blob_id = storage.id))");
+pub(super) const BLOBS_WITH_MANIFESTS: &str =
+    blobs!("bool_or(EXISTS (SELECT FROM manifestblob AS named WHERE named.blob_id = storage.id))");
 
-/// The same without a look at manifests.
-pub(super) const BETWEEN: &str = between!("true");
+/// Like [`BLOBS_WITH_MANIFESTS`], without reading `manifestblob`.
+pub(super) const BLOBS: &str = blobs!("true");

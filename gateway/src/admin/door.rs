@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use config::AdminSettings;
 use gateway_http::host;
-use operations::running::COMMAND_HEADER;
+use operations::admin_client::COMMAND_HEADER;
 
 /// Fetch metadata of browsers (<https://www.w3.org/TR/fetch-metadata/>).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

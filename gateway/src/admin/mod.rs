@@ -28,7 +28,7 @@ use crate::metrics::Exposition;
 use crate::server::{BoundedIo, Roster};
 use gateway_http::Body;
 use limits::pool::Identity;
-use operations::zones::Report;
+use operations::zones::ZonesReport;
 use registry::upstream::InstanceState;
 
 /// Operators and their scrapers at once; beyond them an idle one makes room, or else the oldest: a probe is always
@@ -225,7 +225,7 @@ async fn zones(gateway: &Gateway) -> String {
     let lanes = lanes(gateway).await;
     let lag = |lane: &LaneStatus| lane.oldest.map(|since| now.duration_since(since).unwrap_or_default());
     let drained = |zone: &str| gateway.word.is_drained(zone);
-    let report = Report::new(&gateway.router.snapshot(), lanes.as_deref(), lag, drained);
+    let report = ZonesReport::new(&gateway.router.snapshot(), lanes.as_deref(), lag, drained);
     // Numbers, strings and lists of them are always JSON, but for infinities, which times are not.
     serde_json::to_string_pretty(&report).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! `queue`.
+//! The arguments of `queue`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use super::Output;
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = false)]
 pub(crate) struct QueueArguments {
-    /// The configuration file of the gateway: its admin.listen is asked.
+    /// The configuration file of the gateway, for its admin.listen and its admin.token_file.
     #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG", global = true)]
     pub(crate) config: Option<PathBuf>,
-    /// Where the gateway's admin.listen is, instead of looking into its configuration.
+    /// The gateway's admin.listen, instead of the one in its configuration.
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub(crate) admin: Option<SocketAddr>,
-    /// How the result looks.
+    /// The format of the result.
     #[arg(long, value_enum, default_value_t = Output::Table, global = true)]
     pub(crate) output: Output,
     #[command(subcommand)]
@@ -26,71 +26,71 @@ pub(crate) struct QueueArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {
-    /// Show jobs one by one, by zone and digest.
+    /// List jobs, ordered by zone and digest.
     Ls {
-        /// Of this zone alone.
+        /// Only jobs of this zone.
         #[arg(long, value_name = "NAME")]
         zone: Option<String>,
-        /// Only those that stand so.
+        /// Only jobs in this state.
         #[arg(long, value_enum)]
         state: Option<State>,
-        /// How many at most.
+        /// The most jobs to list.
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
     },
-    /// Show all that is known of one blob's jobs: since when, tries, the last error, when it is due, where it
-    /// was seen.
+    /// Show everything about the jobs of one blob: when they were queued, attempts, the last error, when they are
+    /// due, and the repositories of the blob.
     Why {
         /// `sha256:…`
         #[arg(value_name = "DIGEST")]
         digest: Digest,
     },
-    /// Have jobs tried now that are parked, or sit out a wait.
+    /// Make jobs due now that are parked or wait for their next attempt.
     Retry {
-        /// Of this zone alone.
+        /// Only jobs of this zone.
         #[arg(long, value_name = "NAME")]
         zone: Option<String>,
-        /// Of these blobs.
+        /// The jobs of these blobs.
         #[arg(value_name = "DIGEST", required_unless_present_any = ["parked", "failing"])]
         digests: Vec<Digest>,
-        /// All that are parked.
+        /// All parked jobs.
         #[arg(long, conflicts_with = "failing")]
         parked: bool,
-        /// All that have failed.
+        /// All jobs with a failed attempt.
         #[arg(long)]
         failing: bool,
     },
-    /// Show how far the sweep is, which walks through all that the registry has and queues it.
+    /// Show the progress of the sweep, which lists every repository of the registry and queues missing copies.
     Sweep {
-        /// Have a round begin now, instead of when it is due.
+        /// Start a round now, even if none is due.
         #[arg(long)]
         start: bool,
-        /// Show how far it is until the round has ended.
+        /// Show the progress until the round ends.
         #[arg(long)]
         wait: bool,
     },
-    /// Set jobs aside until somebody asks for them again: by `queue retry`, by a push, by `heal`.
+    /// Park jobs. They are not tried until `queue retry`, a push or `heal` requests them again.
     Park {
-        /// Of these blobs.
+        /// The jobs of these blobs.
         #[arg(value_name = "DIGEST", required = true)]
         digests: Vec<Digest>,
-        /// Of this zone alone.
+        /// Only jobs of this zone.
         #[arg(long, value_name = "NAME")]
         zone: Option<String>,
-        /// Why: it is shown with the job.
+        /// The reason, which is shown with the job.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
 }
 
-/// How a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(crate) enum State {
-    /// No try has failed.
+    /// No attempt has failed.
     Waiting,
-    /// A try has failed; it is tried again.
+    /// An attempt has failed. The job is tried again.
     Failing,
-    /// Set aside.
+    /// The job is not tried until somebody requests it.
     Parked,
 }
 

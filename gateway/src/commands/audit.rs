@@ -5,17 +5,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use config::{self, Settings};
-use operations::audit::{self, Begin, CSV_HEAD, Finding, Options, Progress, Report, SHOWN};
+use operations::audit::{self, AuditOptions, AuditReport, CSV_HEAD, Finding, Progress, SHOWN, StartMode};
 use tokio_util::sync::CancellationToken;
 
-use super::output::{Out, runtime};
+use super::output::{ResultWriter, runtime};
 use super::signals;
 use crate::arguments::{AuditArguments, AuditOutput, InventoryArguments};
 
-/// Something is missing or wrong.
+/// The exit status if something is missing or wrong.
 pub(super) const EXIT_FOUND: u8 = 3;
 
-/// Compares the zones, and says what it found.
+/// Audits the zones and prints the findings.
 pub(crate) fn audit(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
     let settings = config::load(&arguments.inventory.config)?;
     let mut options = options(&arguments.inventory, &settings, "audit");
@@ -23,7 +23,7 @@ pub(crate) fn audit(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
     options.seed = arguments.seed;
     options.strays = arguments.strays;
     options.database = !arguments.zones_alone;
-    let mut out = Out::open(arguments.to.as_deref())?;
+    let mut out = ResultWriter::open(arguments.to.as_deref())?;
     let mut first = Vec::new();
     if arguments.output == AuditOutput::Csv {
         out.write(CSV_HEAD)?;
@@ -47,10 +47,10 @@ pub(crate) fn audit(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
     Ok(exit(&report))
 }
 
-/// How an inventory is made, in a folder of this name unless one is given.
-pub(super) fn options(arguments: &InventoryArguments, settings: &Settings, folder: &str) -> Options {
+/// The options of an inventory. Without `--folder`, it uses a folder of this name in `state_dir`.
+pub(super) fn options(arguments: &InventoryArguments, settings: &Settings, folder: &str) -> AuditOptions {
     let default = || settings.state_dir.join(folder);
-    Options {
+    AuditOptions {
         folder: arguments.folder.clone().unwrap_or_else(default),
         begin: begin(arguments.resume, arguments.fresh),
         without: arguments.without.clone(),
@@ -64,11 +64,11 @@ pub(super) fn options(arguments: &InventoryArguments, settings: &Settings, folde
     }
 }
 
-pub(super) fn begin(resume: bool, fresh: bool) -> Begin {
+pub(super) fn begin(resume: bool, fresh: bool) -> StartMode {
     match (resume, fresh) {
-        (true, _) => Begin::Resume,
-        (_, true) => Begin::Fresh,
-        (false, false) => Begin::IfNone,
+        (true, _) => StartMode::Resume,
+        (_, true) => StartMode::Fresh,
+        (false, false) => StartMode::New,
     }
 }
 
@@ -76,45 +76,45 @@ pub(super) fn progress(quiet: bool) -> Progress {
     if quiet { Progress::hidden() } else { Progress::shown() }
 }
 
-/// An inventory until it is done, or the process is told to end.
+/// Runs an inventory until it is done or the process gets a signal.
 pub(super) fn run(
     settings: &Settings,
-    options: &Options,
+    options: &AuditOptions,
     progress: Progress,
     found: &mut (dyn FnMut(&Finding) -> anyhow::Result<()> + Send),
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<AuditReport> {
     let runtime = runtime()?;
     let report = runtime.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(signals::stop(stop.clone(), CancellationToken::new())?);
         audit::run(settings, options, progress, &stop, found).await
     });
-    // A folder that hangs, or a name that does not resolve, must not keep the process.
+    // A folder that hangs or a name that does not resolve must not keep the process alive.
     runtime.shutdown_timeout(Duration::ZERO);
     let report = report?;
-    // Whatever the output: a zone that nobody looked at is no detail.
+    // Notes are printed with every output format, because a zone that was not audited is important.
     report.notes.iter().for_each(|note| eprintln!("note: {note}"));
     Ok(report)
 }
 
-fn exit(report: &Report) -> ExitCode {
+fn exit(report: &AuditReport) -> ExitCode {
     match report.is_fine() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(EXIT_FOUND),
     }
 }
 
-/// One object; its findings go from file to file, as they may be millions.
-fn write_json(report: &Report, out: &mut Out) -> anyhow::Result<()> {
+/// Writes one JSON object. The findings are copied from their file one by one, because there may be millions.
+fn write_json(report: &AuditReport, out: &mut ResultWriter) -> anyhow::Result<()> {
     let head = format!("{:#}", audit::json(report));
-    // The object is not empty: it ends in a line that holds its brace alone.
+    // The object is not empty, so its last line is its closing brace.
     out.write(head.strip_suffix("\n}").unwrap_or(&head))?;
     out.write(",\n  \"findings\": [")?;
     write_findings(&report.folder, out)?;
     out.write("]\n}\n")
 }
 
-fn write_findings(folder: &Path, out: &mut Out) -> anyhow::Result<()> {
+fn write_findings(folder: &Path, out: &mut ResultWriter) -> anyhow::Result<()> {
     let mut between = "\n    ";
     for finding in audit::findings(folder)? {
         out.write(between)?;

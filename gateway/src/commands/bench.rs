@@ -7,20 +7,20 @@ use std::time::Duration;
 use anyhow::Context as _;
 use backends::Secret;
 use config::{self, Account};
-use operations::bench::{self, Folder, Options, Progress};
+use operations::bench::{self, BenchOptions, BenchProgress, ReportFolder};
 
 use super::output::{print, runtime};
 use crate::arguments::{BenchZonesArguments, Output};
 
-/// Measures zones, the registry's own way and the gateway's; fails if any read did.
+/// Runs the benchmark and prints the results. The exit status is 1 if a read failed.
 pub(crate) fn bench_zones(arguments: BenchZonesArguments) -> anyhow::Result<ExitCode> {
     let settings = config::load(&arguments.config)?;
     let account = match (arguments.username, &arguments.password_file) {
         (Some(username), Some(file)) => Some(Account { username, password: password(file)? }),
         _ => None,
     };
-    let folder = arguments.report.as_deref().map(Folder::make).transpose()?;
-    let options = Options {
+    let folder = arguments.report.as_deref().map(ReportFolder::make).transpose()?;
+    let options = BenchOptions {
         images: arguments.images,
         reads: arguments.reads,
         at_once: arguments.at_once,
@@ -29,12 +29,12 @@ pub(crate) fn bench_zones(arguments: BenchZonesArguments) -> anyhow::Result<Exit
         at_most: arguments.at_most,
     };
     let progress = match arguments.output {
-        Output::Table => Progress::on_terminal(),
-        Output::Json => Progress::hidden(),
+        Output::Table => BenchProgress::on_terminal(),
+        Output::Json => BenchProgress::hidden(),
     };
     let runtime = runtime()?;
     let report = runtime.block_on(bench::run(&settings, &options, progress));
-    // A folder that hangs, or a name that does not resolve, must not keep the process.
+    // A folder that hangs or a name that does not resolve must not keep the process alive.
     runtime.shutdown_timeout(Duration::ZERO);
     let report = report?;
     if let Some(folder) = &folder {
@@ -44,7 +44,7 @@ pub(crate) fn bench_zones(arguments: BenchZonesArguments) -> anyhow::Result<Exit
         (Output::Json, _) => format!("{:#}\n", bench::json(&report)),
         (Output::Table, None) => bench::table(&report),
         (Output::Table, Some(path)) => {
-            format!("{}\nthe report is {}\n", bench::table(&report), path.join("report.html").display())
+            format!("{}\nthe report is in {}\n", bench::table(&report), path.join("report.html").display())
         }
     })?;
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use operations::check::{self, Progress};
+use operations::check::{self, CheckProgress};
 
 use super::output::{print, runtime};
 use crate::arguments::Output;
 
-/// Prints what was understood.
+/// Prints the settings and the warnings.
 pub(crate) fn check_config(path: &Path) -> anyhow::Result<ExitCode> {
     let settings = config::load(path)?;
     let mut text = config::summary(&settings);
@@ -22,12 +22,12 @@ pub(crate) fn check_config(path: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tries the registry and every zone; fails unless everything passed.
+/// Checks the registry and every zone. The exit status is 0 only if everything passed.
 pub(crate) fn check(path: &Path, output: Output, timeout: Option<Duration>) -> anyhow::Result<ExitCode> {
     let settings = config::load(path)?;
     let progress = match output {
-        Output::Table => Progress::on_terminal(),
-        Output::Json => Progress::hidden(),
+        Output::Table => CheckProgress::on_terminal(),
+        Output::Json => CheckProgress::hidden(),
     };
     let runtime = runtime()?;
     let report = runtime.block_on(check::run(&settings, timeout, progress))?;
@@ -36,7 +36,7 @@ pub(crate) fn check(path: &Path, output: Output, timeout: Option<Duration>) -> a
         Output::Json => format!("{:#}\n", check::json(&report)),
     };
     let written = print(&text);
-    // A folder that hangs, or a name that does not resolve, must not keep the process.
+    // A folder that hangs or a name that does not resolve must not keep the process alive.
     runtime.shutdown_timeout(Duration::ZERO);
     written?;
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

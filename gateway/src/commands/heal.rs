@@ -6,22 +6,22 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use config::{self, RegistryKind, Settings};
-use operations::audit::{self, Checkpoint, Findings, Options};
-use operations::queue::{self, Fed, Feed, Outcome, Plan};
+use operations::audit::{self, AuditOptions, Checkpoint, Findings};
+use operations::queue::{self, BackfillReport, CopyFeeder, CopyPlan, FeedResult};
 use tokio_util::sync::CancellationToken;
 
+use super::admin_client::client_for;
 use super::audit::{EXIT_FOUND, options, progress, run};
 use super::output::{print, runtime};
-use super::running::described;
 use super::signals;
 use crate::arguments::{BackfillArguments, HealArguments, InventoryArguments, Output, QueueingArguments};
 
-/// Queues what an audit found, or says what that would be.
+/// Queues copies for the findings of an audit, or with `--dry-run` prints how many there are.
 pub(crate) fn heal(arguments: &HealArguments) -> anyhow::Result<ExitCode> {
     let settings = config::load(&arguments.inventory.config)?;
     let mut options = options(&arguments.inventory, &settings, "audit");
     options.database = !arguments.queueing.unknown;
-    let work = Work {
+    let heal_run = HealRun {
         settings: &settings,
         options: &options,
         inventory: &arguments.inventory,
@@ -29,22 +29,22 @@ pub(crate) fn heal(arguments: &HealArguments) -> anyhow::Result<ExitCode> {
         zone: None,
         go: !arguments.dry_run,
     };
-    let Done { plan, fed, seen } = work.run()?;
+    let HealResult { plan, fed, seen } = heal_run.run()?;
     print(&match arguments.output {
-        Output::Table => queue::healed(&plan, fed),
-        Output::Json => format!("{:#}\n", queue::healed_json(&plan, fed)),
+        Output::Table => queue::heal_text(&plan, fed),
+        Output::Json => format!("{:#}\n", queue::heal_json(&plan, fed)),
     })?;
-    Ok(match seen && plan.beyond.is_empty() {
+    Ok(match seen && plan.unfixable.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(EXIT_FOUND),
     })
 }
 
-/// What it takes to fill a zone; with `--go`, queues it.
+/// Prints what it takes to fill a zone, and with `--go` queues the copies.
 pub(crate) fn backfill(arguments: &BackfillArguments) -> anyhow::Result<ExitCode> {
     let settings = config::load(&arguments.inventory.config)?;
     let zone = &arguments.zone;
-    known(&settings, zone)?;
+    ensure_zone_exists(&settings, zone)?;
     let mut options = options(&arguments.inventory, &settings, &format!("backfill-{zone}"));
     options.targets = Some(vec![zone.clone()]);
     options.database = !arguments.queueing.unknown;
@@ -52,7 +52,7 @@ pub(crate) fn backfill(arguments: &BackfillArguments) -> anyhow::Result<ExitCode
     if arguments.go && !target {
         anyhow::bail!("{}", queue::no_target(zone));
     }
-    let work = Work {
+    let heal_run = HealRun {
         settings: &settings,
         options: &options,
         inventory: &arguments.inventory,
@@ -60,15 +60,13 @@ pub(crate) fn backfill(arguments: &BackfillArguments) -> anyhow::Result<ExitCode
         zone: Some(zone),
         go: arguments.go,
     };
-    let Done { plan, fed, seen } = work.run()?;
+    let HealResult { plan, fed, seen } = heal_run.run()?;
     if !seen {
-        anyhow::bail!(
-            "zone {zone} cannot be used, so nothing can be said of it: `quay-gateway check` says more"
-        );
+        anyhow::bail!("zone {zone} cannot be used, so it cannot be audited: `quay-gateway check` shows why");
     }
     let rate = arguments.rate.map(|rate| rate.as_u64());
     let table = &settings.copy_limits.of(zone).bandwidth;
-    let outcome = Outcome { zone, target, plan: &plan, rate, table, fed };
+    let outcome = BackfillReport { zone, target, plan: &plan, rate, table, fed };
     print(&match arguments.output {
         Output::Table => outcome.text(),
         Output::Json => format!("{:#}\n", outcome.json()),
@@ -76,8 +74,8 @@ pub(crate) fn backfill(arguments: &BackfillArguments) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether there is a zone of this name.
-pub(super) fn known(settings: &Settings, name: &str) -> anyhow::Result<()> {
+/// Fails unless there is a zone of this name.
+pub(super) fn ensure_zone_exists(settings: &Settings, name: &str) -> anyhow::Result<()> {
     let names: Vec<_> = settings.zones.iter().map(|zone| zone.name.as_str()).collect();
     match names.contains(&name) {
         true => Ok(()),
@@ -85,33 +83,33 @@ pub(super) fn known(settings: &Settings, name: &str) -> anyhow::Result<()> {
     }
 }
 
-/// An inventory, or an earlier one, and what is queued of it.
-struct Work<'a> {
+/// One run of `heal` or `backfill`: an inventory, which may be an earlier one, and the copies for its findings.
+struct HealRun<'a> {
     settings: &'a Settings,
-    options: &'a Options,
+    options: &'a AuditOptions,
     inventory: &'a InventoryArguments,
     queueing: &'a QueueingArguments,
-    /// The one zone that is filled, if not all are healed.
+    /// The zone to fill. `None` to heal all zones.
     zone: Option<&'a str>,
-    /// Whether to queue it.
+    /// Whether to queue the copies.
     go: bool,
 }
 
-/// What came of it.
-struct Done {
-    plan: Plan,
-    fed: Option<Fed>,
-    /// Whether every zone was looked at where every blob should be.
+/// The result of a run.
+struct HealResult {
+    plan: CopyPlan,
+    fed: Option<FeedResult>,
+    /// Whether every target zone was audited.
     seen: bool,
 }
 
-impl Work<'_> {
-    fn run(&self) -> anyhow::Result<Done> {
+impl HealRun<'_> {
+    fn run(&self) -> anyhow::Result<HealResult> {
         let admin = self.queueing.gateway.admin;
-        let running = self.go.then(|| described(admin, self.settings)).transpose()?;
-        if let Some(running) = &running {
-            // Better now than after an hour's inventory.
-            runtime()?.block_on(running.zones())?;
+        let admin_client = self.go.then(|| client_for(admin, self.settings)).transpose()?;
+        if let Some(admin_client) = &admin_client {
+            // Fails now if the gateway does not answer, and not after an inventory of an hour.
+            runtime()?.block_on(admin_client.zones())?;
         }
         let mut seen = true;
         if self.queueing.findings.is_none() {
@@ -120,21 +118,22 @@ impl Work<'_> {
         }
         let began = self.checkpoint()?.map(|checkpoint| checkpoint.began);
         let plan = match self.zone {
-            Some(zone) => Plan::of_zone(self.findings()?, zone, self.queueing.unknown)?,
-            None => Plan::of(self.findings()?, self.targets(), self.queueing.unknown)?,
+            Some(zone) => CopyPlan::of_zone(self.findings()?, zone, self.queueing.unknown)?,
+            None => CopyPlan::of(self.findings()?, self.targets(), self.queueing.unknown)?,
         };
-        if plan.unasked > 0 && self.settings.replication.placements.is_some() && !self.queueing.unknown {
+        if plan.unchecked > 0 && self.settings.replication.placements.is_some() && !self.queueing.unknown {
             anyhow::bail!(
-                "these findings do not say what Quay's database has (audit --zones-alone, or an earlier release): \
-                 run this without --findings, or with --unknown to copy also what it does not have"
+                "the audit of these findings did not read Quay's database (because of --zones-alone, or an earlier \
+                 release): run this without --findings, or with --unknown to also copy blobs that the database \
+                 does not have"
             );
         }
-        let Some(running) = running.filter(|_| seen || self.zone.is_none()) else {
-            return Ok(Done { plan, fed: None, seen });
+        let Some(admin_client) = admin_client.filter(|_| seen || self.zone.is_none()) else {
+            return Ok(HealResult { plan, fed: None, seen });
         };
         let file = self.file();
         let backlog = self.queueing.backlog.get();
-        let feed = Feed { running: &running, plan: &plan, file: &file, began, backlog };
+        let feed = CopyFeeder { admin_client: &admin_client, plan: &plan, file: &file, began, backlog };
         let runtime = runtime()?;
         let fed = runtime.block_on(async {
             let stop = CancellationToken::new();
@@ -143,34 +142,35 @@ impl Work<'_> {
         });
         runtime.shutdown_timeout(Duration::ZERO);
         let fed = Some(fed?);
-        Ok(Done { plan, fed, seen })
+        Ok(HealResult { plan, fed, seen })
     }
 
-    /// The zones that the running gateway takes copies for.
+    /// The zones for which the running gateway accepts copies.
     fn targets(&self) -> BTreeSet<String> {
         let settings = self.settings;
-        // A distribution registry reads its own storage only, and that is home.
+        // A distribution registry reads only its own storage, which is the home zone.
         let home = settings.zones.first().filter(|_| settings.registry_kind == RegistryKind::Distribution);
         settings.targets.iter().chain(home.map(|home| &home.name)).cloned().collect()
     }
 
-    /// The inventory whose findings are meant, which has ended; none where a file of findings is named.
+    /// The checkpoint of the inventory, which must be finished. `None` if `--findings` names a file.
     fn checkpoint(&self) -> anyhow::Result<Option<Checkpoint>> {
         if matches!(self.queueing.findings, Some(Some(_))) {
             return Ok(None);
         }
         let folder = &self.options.folder;
-        let checkpoint = audit::found(folder)?;
+        let checkpoint = audit::load_checkpoint(folder)?;
         if checkpoint.as_ref().is_some_and(|checkpoint| !checkpoint.done) {
             anyhow::bail!(
-                "the inventory in {} was cut, so its findings are not all: without --findings, --resume goes on with it",
+                "the inventory in {} was interrupted, so its findings are incomplete: give --resume instead of \
+                 --findings to continue it",
                 folder.display()
             );
         }
         Ok(checkpoint)
     }
 
-    /// The file of findings that is meant.
+    /// The path of the file of findings.
     fn file(&self) -> PathBuf {
         match &self.queueing.findings {
             Some(Some(file)) => file.clone(),

@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::LogFormat;
 
-/// Starts it, once a process: what `RUST_LOG` says, `info` without it; in colour on a terminal.
+/// Starts logging; may be called once. The level is that of `RUST_LOG`, or else `info`. Terminals get colours.
 pub(super) fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();

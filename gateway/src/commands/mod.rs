@@ -1,5 +1,6 @@
-//! A thin file for each command.
+//! The commands, one file each. They parse arguments, call `operations` or `gateway`, and print the result.
 
+mod admin_client;
 mod audit;
 mod bench;
 mod check;
@@ -9,7 +10,6 @@ mod output;
 mod queue;
 mod retire;
 mod run;
-mod running;
 mod signals;
 mod zones;
 

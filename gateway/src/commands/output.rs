@@ -1,4 +1,4 @@
-//! What commands share.
+//! Output and runtime that all commands share.
 
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-/// Writes to standard output. Whoever reads only the first lines has seen enough.
+/// Writes to standard output. A closed pipe is not an error, because the reader may need only the first lines.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -16,25 +16,28 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Tokio's, with all it has.
+/// A Tokio runtime with all drivers.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the Tokio runtime cannot be started")
 }
 
-/// Where a result goes, piece by piece.
-pub(super) struct Out {
+/// Writes a result piece by piece to a file or to standard output.
+pub(super) struct ResultWriter {
     to: Box<dyn Write + Send>,
-    /// Whoever read it has seen enough.
+    /// Whether the reader has closed the pipe.
     closed: bool,
 }
 
-impl Out {
-    /// A file, made anew, or standard output.
+impl ResultWriter {
+    /// Creates the file, or uses standard output. An existing file is truncated.
     pub(super) fn open(file: Option<&Path>) -> anyhow::Result<Self> {
         let to: Box<dyn Write + Send> = match file {
             Some(file) => {
                 let made =
-                    File::create(file).with_context(|| format!("{} cannot be made", file.display()))?;
+                    File::create(file).with_context(|| format!("{} cannot be created", file.display()))?;
                 Box::new(BufWriter::new(made))
             }
             None => Box::new(std::io::stdout()),
@@ -42,7 +45,7 @@ impl Out {
         Ok(Self { to, closed: false })
     }
 
-    /// The next piece.
+    /// Writes the next piece.
     pub(super) fn write(&mut self, text: &str) -> anyhow::Result<()> {
         if self.closed {
             return Ok(());
@@ -51,7 +54,7 @@ impl Out {
         self.check(written)
     }
 
-    /// The end.
+    /// Flushes the output.
     pub(super) fn end(mut self) -> anyhow::Result<()> {
         let written = self.to.flush();
         self.check(written)

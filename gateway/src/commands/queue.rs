@@ -3,33 +3,33 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use operations::admin_client::AdminClient;
 use operations::queue::SweepReport;
 use operations::queue::{Changed, JOBS_MAX, JobReport, Park, Retry, jobs_table, sweep_text, table, why};
-use operations::running::Running;
 
+use super::admin_client::admin_client;
 use super::output::{print, runtime};
-use super::running::running;
 use crate::arguments::{Output, QueueArguments, QueueCommand, State};
 
-/// Between two looks at a sweep that is waited for.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How often `--wait` reads the progress of the sweep.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Shows the queue of a running gateway, or changes it.
 pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
-    let running = running(arguments.admin, arguments.config.as_deref())?;
+    let admin_client = admin_client(arguments.admin, arguments.config.as_deref())?;
     let json = matches!(arguments.output, Output::Json);
     runtime()?.block_on(async {
         match &arguments.command {
             None => {
-                let report = running.queue().await?;
+                let report = admin_client.queue().await?;
                 print(&if json { pretty(&report)? } else { table(&report) })
             }
             Some(QueueCommand::Ls { zone, state, limit }) => {
-                let (jobs, more) = ls(&running, zone.as_deref(), *state, *limit).await?;
+                let (jobs, more) = ls(&admin_client, zone.as_deref(), *state, *limit).await?;
                 print(&if json { pretty(&jobs)? } else { jobs_table(&jobs, more) })
             }
             Some(QueueCommand::Why { digest }) => {
-                let jobs = running.jobs_of(digest).await?;
+                let jobs = admin_client.jobs_of(digest).await?;
                 print(&if json { pretty(&jobs)? } else { why(&digest.to_string(), &jobs) })
             }
             Some(QueueCommand::Retry { zone, digests, parked, failing }) => {
@@ -38,22 +38,18 @@ pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
                     (_, true) => Some("failing".to_owned()),
                     (false, false) => None,
                 };
-                let changed = retry(&running, zone.clone(), state, texts(digests)).await?;
-                print(&if json {
-                    pretty(&changed)?
-                } else {
-                    format!("{} jobs are tried again\n", changed.jobs)
-                })
+                let changed = retry(&admin_client, zone.clone(), state, texts(digests)).await?;
+                print(&if json { pretty(&changed)? } else { format!("{} jobs are due now\n", changed.jobs) })
             }
             Some(QueueCommand::Sweep { start, wait }) => {
-                let report = sweep(&running, *start, *wait, &arguments.output).await?;
+                let report = sweep(&admin_client, *start, *wait, &arguments.output).await?;
                 print(&if json { pretty(&report)? } else { sweep_text(&report) })
             }
             Some(QueueCommand::Park { digests, zone, reason }) => {
                 let mut all = Changed { jobs: 0 };
                 for digests in texts(digests).chunks(JOBS_MAX) {
                     let park = Park { zone: zone.clone(), digests: digests.into(), reason: reason.clone() };
-                    all.jobs += running.park(&park).await?.jobs;
+                    all.jobs += admin_client.park(&park).await?.jobs;
                 }
                 print(&if json { pretty(&all)? } else { format!("{} jobs are parked\n", all.jobs) })
             }
@@ -62,15 +58,20 @@ pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How far the sweep is; with `wait`, after the round that is under way, or begins.
-async fn sweep(running: &Running, start: bool, wait: bool, output: &Output) -> anyhow::Result<SweepReport> {
-    let before = running.sweep().await?;
+/// The progress of the sweep. With `wait`, returns after the end of the round that is in progress or starts now.
+async fn sweep(
+    admin_client: &AdminClient,
+    start: bool,
+    wait: bool,
+    output: &Output,
+) -> anyhow::Result<SweepReport> {
+    let before = admin_client.sweep().await?;
     if start {
-        running.begin_sweep().await?;
+        admin_client.begin_sweep().await?;
     }
     let mut shown = None;
     loop {
-        let report = running.sweep().await?;
+        let report = admin_client.sweep().await?;
         let ends = before.under_way || start;
         if !wait || !ends || report.rounds > before.rounds {
             return Ok(report);
@@ -82,13 +83,13 @@ async fn sweep(running: &Running, start: bool, wait: bool, output: &Output) -> a
         if matches!(output, Output::Table) {
             eprint!("{}", sweep_text(&report));
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Page after page; whether there may be more.
+/// Lists jobs page by page. The second value says whether there may be more.
 async fn ls(
-    running: &Running,
+    admin_client: &AdminClient,
     zone: Option<&str>,
     state: Option<State>,
     limit: usize,
@@ -96,7 +97,7 @@ async fn ls(
     let mut all: Vec<JobReport> = Vec::new();
     while all.len() < limit {
         let asked = (limit - all.len()).min(JOBS_MAX);
-        let page = running.jobs(zone, state.map(State::as_str), all.last(), asked).await?;
+        let page = admin_client.jobs(zone, state.map(State::as_str), all.last(), asked).await?;
         let last = page.len() < asked;
         all.extend(page);
         if last {
@@ -107,18 +108,18 @@ async fn ls(
 }
 
 async fn retry(
-    running: &Running,
+    admin_client: &AdminClient,
     zone: Option<String>,
     state: Option<String>,
     digests: Vec<String>,
 ) -> anyhow::Result<Changed> {
     if digests.is_empty() {
-        return running.retry(&Retry { zone, digests: None, state }).await;
+        return admin_client.retry(&Retry { zone, digests: None, state }).await;
     }
     let mut all = Changed { jobs: 0 };
     for digests in digests.chunks(JOBS_MAX) {
         let retry = Retry { zone: zone.clone(), digests: Some(digests.into()), state: state.clone() };
-        all.jobs += running.retry(&retry).await?.jobs;
+        all.jobs += admin_client.retry(&retry).await?.jobs;
     }
     Ok(all)
 }

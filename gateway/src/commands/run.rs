@@ -11,23 +11,23 @@ use super::output::runtime;
 use super::{log, signals};
 use crate::arguments::LogFormat;
 
-/// For reads and writes of files under way at the end.
+/// How long file operations in progress may take at the end.
 const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Serves until it is told to stop.
+/// Serves until the process gets SIGTERM or SIGINT.
 pub(crate) fn run(path: &Path, log_format: LogFormat) -> anyhow::Result<ExitCode> {
     log::start(log_format);
     let settings = config::load(path)?;
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let app = App::bind(settings).await?;
-        let (shutdown, hurry) = (CancellationToken::new(), CancellationToken::new());
-        tokio::spawn(signals::stop(shutdown.clone(), hurry.clone())?);
+        let (shutdown, force) = (CancellationToken::new(), CancellationToken::new());
+        tokio::spawn(signals::stop(shutdown.clone(), force.clone())?);
         tokio::spawn(signals::reload(path.to_owned(), app.reloader())?);
-        app.run_until(shutdown, hurry).await;
+        app.run_until(shutdown, force).await;
         Ok(ExitCode::SUCCESS)
     });
-    // A disk that hangs must not keep the process.
+    // A disk that hangs must not keep the process alive.
     runtime.shutdown_timeout(DISK_TIMEOUT);
     done
 }

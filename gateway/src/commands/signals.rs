@@ -1,4 +1,4 @@
-//! Signals of the process.
+//! The handling of signals.
 
 use std::path::PathBuf;
 
@@ -7,26 +7,28 @@ use gateway::Reloader;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// SIGTERM and SIGINT end the gateway; a second one has it hurry.
+/// On the first SIGTERM or SIGINT, cancels `shutdown`; on the second, cancels `force`.
 pub(crate) fn stop(
     shutdown: CancellationToken,
-    hurry: CancellationToken,
+    force: CancellationToken,
 ) -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
     Ok(async move {
-        for (token, what) in [(shutdown, "asked to stop"), (hurry, "asked to stop again")] {
+        for (token, message) in
+            [(shutdown, "received a signal to stop"), (force, "received a second signal to stop")]
+        {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            tracing::info!("{what}");
+            tracing::info!("{message}");
             token.cancel();
         }
     })
 }
 
-/// SIGHUP has the configuration read again; one that is refused changes nothing.
+/// On SIGHUP, reads the configuration again. If it is refused, nothing changes.
 pub(crate) fn reload(path: PathBuf, reloader: Reloader) -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     Ok(async move {
@@ -37,7 +39,7 @@ pub(crate) fn reload(path: PathBuf, reloader: Reloader) -> anyhow::Result<impl F
                 Ok(Err(error)) => {
                     tracing::error!(%error, "the configuration is refused: nothing was changed")
                 }
-                Err(error) => tracing::error!(%error, "the configuration was not read"),
+                Err(error) => tracing::error!(%error, "the configuration could not be read"),
             }
         }
     })

@@ -28,7 +28,7 @@ fn instances_of_all_zones() {
 }
 
 #[test]
-fn instances_are_refused_where_they_stand() {
+fn an_error_in_an_instance_names_its_line() {
     for (from, to, wanted) in [
         (
             "zone: zone-a,",

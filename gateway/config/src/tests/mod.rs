@@ -1,4 +1,4 @@
-//! What is understood, and what is refused with the line and the fix.
+//! How files and variables resolve, and which are refused with the line and the fix.
 
 use std::fs;
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ fn a_lame_duck_under_kubernetes() {
     let given = format!("{GATEWAY}timeouts: {{lame_duck: 1s}}\n");
     assert_eq!(loaded(&given, &kubernetes).timeouts.lame_duck, Some(Duration::from_secs(1)));
     let long = format!("{GATEWAY}timeouts: {{lame_duck: 1h}}\n");
-    assert!(refused(&long).contains("timeouts.lame_duck: more than 10m"));
+    assert!(refused(&long).contains("timeouts.lame_duck: must not be more than 10m"));
 }
 
 fn loaded(gateway: &str, variables: &[(&str, &str)]) -> Settings {
@@ -80,7 +80,7 @@ fn names(settings: &Settings) -> Vec<&str> {
 }
 
 #[test]
-fn quays_own_file_says_nearly_all() {
+fn quays_own_file_gives_nearly_everything() {
     let settings = loaded(GATEWAY, &[]);
     assert_eq!(settings.hostname, "quay.example.com");
     assert_eq!(settings.instances[0].server_name, "quay.example.com");
@@ -103,7 +103,7 @@ fn home_and_preference() {
     );
     let stranger = loaded(GATEWAY, &[("QUAY_DISTRIBUTED_STORAGE_PREFERENCE", "zone-y zone-a")]);
     assert_eq!(names(&stranger), ["zone-a", "zone-b", "zone-c"]);
-    assert!(stranger.warnings.iter().any(|warning| warning.contains("names zone-y, which is no zone")));
+    assert!(stranger.warnings.iter().any(|warning| warning.contains("names zone-y, which is not a zone")));
 }
 
 #[test]
@@ -160,7 +160,7 @@ registry:
 ";
 
 #[test]
-fn what_is_wrong_is_refused_where_it_stands() {
+fn an_error_names_its_line() {
     for (gateway, wanted) in [
         ("hostnam: x\n", "gateway.yaml:1:"),
         ("registry: {}\n", "registry.url is missing"),
@@ -176,7 +176,10 @@ fn what_is_wrong_is_refused_where_it_stands() {
         (&format!("{GATEWAY}ca: nowhere.pem\n"), "gateway.yaml:2: ca: there is no file nowhere.pem"),
         (&format!("{GATEWAY}hostname: https://x\n"), "gateway.yaml:2: hostname: must be a host name"),
         (&format!("{GATEWAY}cache: {{size: 0}}\n"), "gateway.yaml:2: cache.size"),
-        (&format!("{GATEWAY}timeouts: {{permission: 2m}}\n"), "more than 60s"),
+        (
+            &format!("{GATEWAY}timeouts: {{permission: 2m}}\n"),
+            "timeouts.permission: must not be more than 60s",
+        ),
         (&format!("{GATEWAY}timeouts: {{drain: soon}}\n"), "gateway.yaml:2:"),
         (&format!("{GATEWAY}limits: {{requests: 0}}\n"), "limits.requests: 0 is not between 1 and"),
         (&format!("{GATEWAY}limits: {{connections: 18446744073709551615}}\n"), "limits.connections"),

@@ -1,4 +1,4 @@
-//! How far an audit has come: a small file, replaced whole after each step, beside the findings so far.
+//! The progress of an audit on disk: a checkpoint that is replaced after each step, and the findings so far.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _};
@@ -14,127 +14,131 @@ use super::layout::STEPS;
 use super::percent::Percent;
 use super::tally::Tally;
 
-/// The findings, a line of JSON each.
+/// The file of findings, one JSON object a line.
 const FINDINGS: &str = "findings.jsonl";
 
-/// How far it is.
+/// The file of the checkpoint.
 const CHECKPOINT: &str = "checkpoint.json";
 
-/// Bytes of a finding: keys have 1024 at most, errors less.
+/// The most bytes of a finding. A key has 1024 at most, an error less.
 const LINE_MAX: u64 = 64 * 1024;
 
-/// What this release writes and reads.
+/// The version of the checkpoint that this release writes and reads.
 const VERSION: u32 = 2;
 
-/// What is audited, and how: an audit goes on only with the same.
+/// What is audited, and how. An interrupted audit can be resumed only with the same plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
-    /// The zones, each with whether it is a target.
+pub struct AuditPlan {
+    /// The zones, each with whether it is a target of copies.
     pub zones: Vec<(String, bool)>,
-    /// Which share of the blobs is read, if any.
+    /// The share of blobs that is read and hashed, if any is.
     pub deep: Option<Percent>,
-    /// What draws the sample.
+    /// The seed of that sample.
     pub seed: u64,
-    /// Whether what belongs to nobody is looked for in the whole root.
+    /// Whether the whole root of each zone is listed for strays.
     pub strays: bool,
-    /// Whether the registry was asked.
+    /// Whether the registry's records are read.
     pub registry: bool,
-    /// What kind of registry it is: where blobs lie.
+    /// The kind of registry, which decides the keys of blobs.
     pub kind: String,
-    /// Where the zones' stores are, as digests that hold no secret.
+    /// Digests of the locations of the zones' stores. They hold no secret.
     pub places: Vec<String>,
 }
 
-/// How far an audit is.
+/// The progress of an audit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Checkpoint {
     version: u32,
-    /// What it does.
-    pub plan: Plan,
-    /// Steps that are done.
+    /// What is audited.
+    pub plan: AuditPlan,
+    /// The steps that are done.
     pub steps: u16,
-    /// Zones whose whole root is done.
+    /// The zones whose whole root is listed.
     pub roots: Vec<String>,
-    /// What was counted in these.
+    /// The counts so far.
     pub tally: Tally,
-    /// Bytes of findings that belong to these; what follows in the file is of a step that was cut.
+    /// The bytes of the file of findings that belong to the steps so far. The rest is of an interrupted step.
     pub findings: u64,
-    /// When it began.
+    /// When the audit began.
     pub began: SystemTime,
-    /// Whether nothing is left to do.
+    /// Whether the audit is finished.
     pub done: bool,
 }
 
 impl Checkpoint {
-    fn new(plan: Plan) -> Self {
+    fn new(plan: AuditPlan) -> Self {
         let tally = Tally::new(plan.zones.iter().map(|(name, target)| (name.as_str(), *target)));
         let (version, began) = (VERSION, SystemTime::now());
         Self { version, plan, steps: 0, roots: Vec::new(), tally, findings: 0, began, done: false }
     }
 
-    /// A beginning in the future says nothing of its age, so it counts as old.
+    /// Whether the audit began longer ago than `oldest`. A time in the future counts as too old.
     fn is_older_than(&self, oldest: Option<Duration>) -> bool {
         oldest.is_some_and(|oldest| self.began.elapsed().map_or(true, |age| age > oldest))
     }
 }
 
-/// What to do about an audit that was cut.
+/// What to do about an interrupted audit in the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
-    /// Say that there is one.
-    IfNone,
-    /// Go on with it.
+pub enum StartMode {
+    /// Fail if there is one.
+    New,
+    /// Continue it.
     Resume,
-    /// Forget it.
+    /// Discard it.
     Fresh,
 }
 
-/// The folder of an audit. One process at a time.
+/// The folder of an audit. One process may use it at a time.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct AuditFolder {
     path: PathBuf,
     findings: File,
-    pub(super) at: Checkpoint,
+    pub(super) checkpoint: Checkpoint,
 }
 
-impl Folder {
-    /// Goes on with the audit in this folder, or begins one. The folder must exist.
+impl AuditFolder {
+    /// Resumes the audit in this folder, or begins one. The folder must exist.
+    ///
+    /// # Errors
+    /// `start` does not fit what is in the folder, the audit there had another plan or is too old, or a file
+    /// cannot be read or written.
     pub(super) fn open(
         path: &Path,
-        plan: Plan,
-        begin: Begin,
+        plan: AuditPlan,
+        begin: StartMode,
         oldest: Option<Duration>,
     ) -> anyhow::Result<Self> {
         let cut = match begin {
-            Begin::Fresh => None,
-            Begin::IfNone | Begin::Resume => found(path)?.filter(|found| !found.done),
+            StartMode::Fresh => None,
+            StartMode::New | StartMode::Resume => load_checkpoint(path)?.filter(|found| !found.done),
         };
-        let at = match (cut, begin) {
-            (Some(found), Begin::IfNone) => bail!(
-                "an audit in {} was cut, {} of {STEPS} steps are done: --resume goes on with it, --fresh begins anew",
+        let checkpoint = match (cut, begin) {
+            (Some(found), StartMode::New) => bail!(
+                "an audit in {} was interrupted after {} of {STEPS} steps: --resume continues it, --fresh starts again",
                 path.display(),
                 found.steps
             ),
-            (Some(found), Begin::Resume) => {
+            (Some(found), StartMode::Resume) => {
                 if found.plan != plan {
                     bail!(
-                        "the audit in {} had other zones or options ({}): repeat those, or begin anew with --fresh",
+                        "the audit in {} had other zones or options ({}): give those again, or start again with --fresh",
                         path.display(),
                         differences(&found.plan, &plan)
                     );
                 }
                 if found.is_older_than(oldest) {
                     bail!(
-                        "the audit in {} began too long ago to say what is there now: begin anew with --fresh",
+                        "the audit in {} began too long ago to be resumed: start again with --fresh",
                         path.display()
                     );
                 }
                 found
             }
-            (None, Begin::Resume) => {
-                bail!("there is no audit to go on with in {}: begin one without --resume", path.display())
+            (None, StartMode::Resume) => {
+                bail!("there is no interrupted audit in {}: start one without --resume", path.display())
             }
-            (_, Begin::Fresh) | (None, Begin::IfNone) => Checkpoint::new(plan),
+            (_, StartMode::Fresh) | (None, StartMode::New) => Checkpoint::new(plan),
         };
         let file = path.join(FINDINGS);
         let mut findings = OpenOptions::new()
@@ -145,53 +149,53 @@ impl Folder {
             .open(&file)
             .with_context(|| format!("{} cannot be written", file.display()))?;
         let length = findings.metadata()?.len();
-        if length < at.findings {
-            bail!("{} is shorter than its checkpoint says: begin anew with --fresh", file.display());
+        if length < checkpoint.findings {
+            bail!("{} is shorter than its checkpoint says: start again with --fresh", file.display());
         }
-        findings.set_len(at.findings)?;
+        findings.set_len(checkpoint.findings)?;
         findings.seek(io::SeekFrom::End(0))?;
-        let folder = Self { path: path.to_owned(), findings, at };
+        let folder = Self { path: path.to_owned(), findings, checkpoint };
         folder.write()?;
         Ok(folder)
     }
 
-    /// Adds findings; they count from the next [`Folder::save`] on.
+    /// Appends findings. They count after the next [`AuditFolder::save`].
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub(super) fn add(&mut self, findings: &[Finding]) -> anyhow::Result<()> {
         let mut text = Vec::new();
         for finding in findings {
             serde_json::to_writer(&mut text, finding)?;
             text.push(b'\n');
-            self.at.tally.note(finding);
+            self.checkpoint.tally.note(finding);
         }
-        self.findings.write_all(&text).with_context(|| self.unwritten())?;
-        self.at.findings += text.len() as u64;
+        self.findings.write_all(&text).with_context(|| self.write_error())?;
+        self.checkpoint.findings += text.len() as u64;
         Ok(())
     }
 
-    /// Keeps what was done so far, whole or not at all.
+    /// Makes the progress so far durable.
+    ///
+    /// # Errors
+    /// A file cannot be written or synced.
     pub(super) fn save(&mut self) -> anyhow::Result<()> {
-        self.findings.sync_data().with_context(|| self.unwritten())?;
+        self.findings.sync_data().with_context(|| self.write_error())?;
         self.write()
     }
 
     fn write(&self) -> anyhow::Result<()> {
-        let keep = || {
-            let partial = self.path.join("checkpoint.partial");
-            let mut file = File::create(&partial)?;
-            file.write_all(&serde_json::to_vec_pretty(&self.at)?)?;
-            file.sync_all()?;
-            std::fs::rename(&partial, self.path.join(CHECKPOINT))?;
-            File::open(&self.path)?.sync_all()
-        };
-        keep().with_context(|| self.unwritten())
+        let checkpoint = serde_json::to_vec_pretty(&self.checkpoint)?;
+        atomic_file::write(&self.path.join(CHECKPOINT), &checkpoint, atomic_file::SHARED)
+            .with_context(|| self.write_error())
     }
 
-    fn unwritten(&self) -> String {
-        format!("{} cannot be written: what is done so far is kept", self.path.display())
+    fn write_error(&self) -> String {
+        format!("{} cannot be written; the progress so far is kept", self.path.display())
     }
 }
 
-/// The findings of an audit, one after the other.
+/// Reads the findings of an audit one by one.
 #[derive(Debug)]
 pub struct Findings {
     lines: BufReader<io::Take<File>>,
@@ -200,7 +204,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// What names the findings that were read so far.
+    /// The digest of the part of the file that was read so far.
     #[must_use]
     pub fn digest(self) -> Digest {
         self.hasher.finish()
@@ -218,21 +222,23 @@ impl Iterator for Findings {
         }
         self.hasher.update(&line);
         let finding = read.map_err(anyhow::Error::from).and_then(|_| Ok(serde_json::from_slice(&line)?));
-        Some(finding.with_context(|| format!("{} is no file of findings", self.file.display())))
+        Some(finding.with_context(|| format!("{} is not a file of findings", self.file.display())))
     }
 }
 
-/// What lies in the folder of an audit that may have ended.
+/// The checkpoint in the folder of an audit, finished or not. `None` if there is none.
 ///
 /// # Errors
-/// It cannot be read, or another release wrote it.
-pub fn found(folder: &Path) -> anyhow::Result<Option<Checkpoint>> {
+/// The checkpoint cannot be read or is malformed, or another release wrote it.
+pub fn load_checkpoint(folder: &Path) -> anyhow::Result<Option<Checkpoint>> {
     let file = folder.join(CHECKPOINT);
     let text = match std::fs::read(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.with_context(|| format!("{} cannot be read", file.display()))?,
     };
-    let what = || format!("{} is not this release's: begin anew with --fresh", file.display());
+    let what = || {
+        format!("{} was written by another release, or is damaged: start again with --fresh", file.display())
+    };
     let found: Checkpoint = serde_json::from_slice(&text).with_context(what)?;
     if found.version != VERSION {
         bail!("{}", what());
@@ -240,12 +246,12 @@ pub fn found(folder: &Path) -> anyhow::Result<Option<Checkpoint>> {
     Ok(Some(found))
 }
 
-/// The findings in a folder, as many as its checkpoint counts.
+/// The findings in a folder, as far as its checkpoint counts them.
 ///
 /// # Errors
-/// There are none, or they cannot be read.
+/// There is no audit in the folder, or a file cannot be read.
 pub fn findings(folder: &Path) -> anyhow::Result<Findings> {
-    let Some(checkpoint) = found(folder)? else {
+    let Some(checkpoint) = load_checkpoint(folder)? else {
         bail!("there is no audit in {}: run `quay-gateway audit`", folder.display());
     };
     from_file(&folder.join(FINDINGS), checkpoint.findings)
@@ -254,62 +260,62 @@ pub fn findings(folder: &Path) -> anyhow::Result<Findings> {
 /// The findings in this file, up to this many bytes.
 ///
 /// # Errors
-/// It cannot be read.
+/// The file cannot be opened.
 pub fn from_file(file: &Path, bytes: u64) -> anyhow::Result<Findings> {
     let opened = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let lines = BufReader::new(opened.take(bytes));
     Ok(Findings { lines, file: file.to_owned(), hasher: Hasher::new() })
 }
 
-/// Where a folder's findings lie.
+/// The path of the findings in a folder.
 #[must_use]
 pub fn findings_file(folder: &Path) -> PathBuf {
     folder.join(FINDINGS)
 }
 
-fn differences(old: &Plan, new: &Plan) -> String {
-    let zones = |plan: &Plan| {
+fn differences(old: &AuditPlan, new: &AuditPlan) -> String {
+    let zones = |plan: &AuditPlan| {
         let name = |(name, target): &(String, bool)| match target {
             true => name.clone(),
-            false => format!("{name} (no target)"),
+            false => format!("{name} (not a target)"),
         };
         plan.zones.iter().map(name).collect::<Vec<_>>().join(", ")
     };
-    let mut told = Vec::new();
+    let mut changes = Vec::new();
     if old.zones != new.zones {
-        told.push(format!("zones {}, now {}", zones(old), zones(new)));
+        changes.push(format!("zones {}, now {}", zones(old), zones(new)));
     }
-    let deep = |plan: &Plan| plan.deep.map_or("none".to_owned(), |deep| deep.to_string());
+    let deep = |plan: &AuditPlan| plan.deep.map_or("none".to_owned(), |deep| deep.to_string());
     if (old.deep, old.seed) != (new.deep, new.seed) {
         let (was, is) = (deep(old), deep(new));
-        told.push(format!("--deep {was} --seed {}, now --deep {is} --seed {}", old.seed, new.seed));
+        changes.push(format!("--deep {was} --seed {}, now --deep {is} --seed {}", old.seed, new.seed));
     }
     if old.strays != new.strays {
-        told.push(format!("{} --strays", if old.strays { "with" } else { "without" }));
+        changes.push(format!("{} --strays", if old.strays { "with" } else { "without" }));
     }
     if old.registry != new.registry {
-        told.push(format!("{} the registry's database", if old.registry { "with" } else { "without" }));
+        changes.push(format!("{} the registry's database", if old.registry { "with" } else { "without" }));
     }
     if (&old.kind, &old.places) != (&new.kind, &new.places) && old.zones == new.zones {
-        told.push("other stores, or another registry.kind, under these names".to_owned());
+        changes.push("other stores, or another registry.kind, for the same zones".to_owned());
     }
-    told.join("; ")
+    changes.join("; ")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Kind;
+    use super::super::finding::FindingKind;
     use super::*;
 
-    fn plan() -> Plan {
+    fn plan() -> AuditPlan {
         let zones = vec![("a".to_owned(), true), ("b".to_owned(), false)];
         let places = vec!["1".to_owned(), "2".to_owned()];
         let kind = "quay".to_owned();
-        Plan { zones, deep: None, seed: 0, strays: false, registry: false, kind, places }
+        AuditPlan { zones, deep: None, seed: 0, strays: false, registry: false, kind, places }
     }
 
     fn missing(n: u8) -> Finding {
-        Finding::of(Kind::Missing, "a", Digest::of(&[n]), None)
+        Finding::of(FindingKind::Missing, "a", Digest::of(&[n]), None)
     }
 
     fn read(folder: &Path) -> Vec<Finding> {
@@ -317,60 +323,65 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_saved_is_found_again_once() {
+    fn findings_that_were_not_saved_are_not_lost_or_doubled() {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut folder = Folder::open(dir.path(), plan(), Begin::IfNone, None).expect("begins");
+        let mut folder = AuditFolder::open(dir.path(), plan(), StartMode::New, None).expect("begins");
         folder.add(&[missing(1)]).expect("written");
-        folder.at.steps = 1;
+        folder.checkpoint.steps = 1;
         folder.save().expect("saved");
-        // Killed in the middle of the next step.
+        // The process is killed during the next step.
         folder.add(&[missing(2)]).expect("written");
         drop(folder);
         assert_eq!(read(dir.path()), [missing(1)]);
-        let cut = Folder::open(dir.path(), plan(), Begin::IfNone, None).expect_err("cut").to_string();
-        assert!(cut.contains("1 of 256 steps") && cut.contains("--resume"), "{cut}");
-        let mut folder = Folder::open(dir.path(), plan(), Begin::Resume, None).expect("goes on");
-        assert_eq!((folder.at.steps, folder.at.tally.wrong()), (1, 1));
+        let cut = AuditFolder::open(dir.path(), plan(), StartMode::New, None).expect_err("cut").to_string();
+        assert!(cut.contains("after 1 of 256 steps") && cut.contains("--resume"), "{cut}");
+        let mut folder = AuditFolder::open(dir.path(), plan(), StartMode::Resume, None).expect("goes on");
+        assert_eq!((folder.checkpoint.steps, folder.checkpoint.tally.wrong()), (1, 1));
         folder.add(&[missing(2), missing(3)]).expect("written");
-        folder.at.done = true;
+        folder.checkpoint.done = true;
         folder.save().expect("saved");
         assert_eq!(read(dir.path()), [missing(1), missing(2), missing(3)]);
-        let folder = Folder::open(dir.path(), plan(), Begin::IfNone, None).expect("the last one ended");
-        assert_eq!((folder.at.steps, folder.at.findings), (0, 0));
+        let folder = AuditFolder::open(dir.path(), plan(), StartMode::New, None).expect("the last one ended");
+        assert_eq!((folder.checkpoint.steps, folder.checkpoint.findings), (0, 0));
         assert_eq!(read(dir.path()), []);
     }
 
     #[test]
-    fn only_the_same_audit_goes_on() {
+    fn only_the_same_audit_is_resumed() {
         let dir = tempfile::tempdir().expect("a folder");
-        let nothing = Folder::open(dir.path(), plan(), Begin::Resume, None).expect_err("nothing there");
-        assert!(nothing.to_string().contains("no audit to go on with"), "{nothing}");
-        drop(Folder::open(dir.path(), plan(), Begin::IfNone, None).expect("begins"));
-        let other = Plan { deep: "5%".parse().ok(), zones: vec![("a".to_owned(), true)], ..plan() };
-        let refused = Folder::open(dir.path(), other.clone(), Begin::Resume, None).expect_err("another");
+        let nothing =
+            AuditFolder::open(dir.path(), plan(), StartMode::Resume, None).expect_err("nothing there");
+        assert!(nothing.to_string().contains("no interrupted audit"), "{nothing}");
+        drop(AuditFolder::open(dir.path(), plan(), StartMode::New, None).expect("begins"));
+        let other = AuditPlan { deep: "5%".parse().ok(), zones: vec![("a".to_owned(), true)], ..plan() };
+        let refused =
+            AuditFolder::open(dir.path(), other.clone(), StartMode::Resume, None).expect_err("another");
         let refused = refused.to_string();
         assert!(
-            refused.contains("zones a, b (no target), now a") && refused.contains("now --deep 5%"),
+            refused.contains("zones a, b (not a target), now a") && refused.contains("now --deep 5%"),
             "{refused}"
         );
-        Folder::open(dir.path(), other, Begin::Fresh, None).expect("anew");
+        AuditFolder::open(dir.path(), other, StartMode::Fresh, None).expect("anew");
         std::fs::write(dir.path().join(CHECKPOINT), "{").expect("spoilt");
-        let spoilt = Folder::open(dir.path(), plan(), Begin::Resume, None).expect_err("spoilt").to_string();
-        assert!(spoilt.contains("begin anew with --fresh"), "{spoilt}");
-        Folder::open(dir.path(), plan(), Begin::Fresh, None).expect("anew");
+        let spoilt =
+            AuditFolder::open(dir.path(), plan(), StartMode::Resume, None).expect_err("spoilt").to_string();
+        assert!(spoilt.contains("start again with --fresh"), "{spoilt}");
+        AuditFolder::open(dir.path(), plan(), StartMode::Fresh, None).expect("anew");
     }
 
     #[test]
-    fn neither_other_stores_nor_an_old_beginning() {
+    fn other_stores_and_an_old_audit_are_not_resumed() {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut folder = Folder::open(dir.path(), plan(), Begin::IfNone, None).expect("begins");
-        let moved = Plan { places: vec!["1".to_owned(), "3".to_owned()], ..plan() };
-        let refused = Folder::open(dir.path(), moved, Begin::Resume, None).expect_err("another store");
+        let mut folder = AuditFolder::open(dir.path(), plan(), StartMode::New, None).expect("begins");
+        let moved = AuditPlan { places: vec!["1".to_owned(), "3".to_owned()], ..plan() };
+        let refused =
+            AuditFolder::open(dir.path(), moved, StartMode::Resume, None).expect_err("another store");
         assert!(refused.to_string().contains("other stores"), "{refused}");
-        folder.at.began -= Duration::from_secs(100);
+        folder.checkpoint.began -= Duration::from_secs(100);
         folder.save().expect("saved");
-        let resume =
-            |oldest| Folder::open(dir.path(), plan(), Begin::Resume, Some(Duration::from_secs(oldest)));
+        let resume = |oldest| {
+            AuditFolder::open(dir.path(), plan(), StartMode::Resume, Some(Duration::from_secs(oldest)))
+        };
         assert!(resume(99).expect_err("old").to_string().contains("too long ago"));
         resume(1000).expect("goes on");
     }

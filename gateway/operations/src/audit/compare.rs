@@ -1,62 +1,61 @@
-//! Listings of one step beside each other: what is missing, what differs. Pure.
+//! Compares the listings of all zones for one step: what is missing, and what differs. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use backends::Digest;
 
-use super::finding::{Finding, Kind};
+use super::finding::{Finding, FindingKind};
 
-/// What a listing says of one blob.
+/// One blob in a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct ListedBlob {
     pub(super) digest: Digest,
     pub(super) size: u64,
-    /// Written so lately that its copies may still be under way.
+    /// Whether it was written so recently that its copies may still be in progress.
     pub(super) recent: bool,
 }
 
-/// A zone, and what it listed.
+/// A zone and the blobs that it listed.
 #[derive(Debug, Clone)]
-pub(super) struct Listed<'a> {
+pub(super) struct ZoneBlobs<'a> {
     pub(super) zone: &'a str,
-    /// Whether every blob should be here.
+    /// Whether every blob should be in this zone.
     pub(super) target: bool,
-    /// In any order.
-    pub(super) blobs: Vec<Seen>,
+    /// The blobs, in any order.
+    pub(super) blobs: Vec<ListedBlob>,
 }
 
-/// What the registry says of one blob.
+/// What the registry records about one blob.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Row {
-    /// The zones that it believes to have it.
+pub(super) struct BlobRecord {
+    /// The zones in which the registry records it.
     pub(super) zones: BTreeSet<String>,
-    /// No manifest names it: it was pushed, and its manifest was not, or not yet.
+    /// Whether no manifest references it: it was pushed, but its manifest was not, or not yet.
     pub(super) unfinished: bool,
 }
 
-/// What the registry says of each blob that it knows.
-pub(super) type Rows = BTreeMap<Digest, Row>;
+/// What the registry records about each blob that it knows.
+pub(super) type BlobRecords = BTreeMap<Digest, BlobRecord>;
 
-/// What came of a step.
+/// The result of comparing one step.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Compared {
     pub(super) findings: Vec<Finding>,
-    /// Different blobs in all zones together, and their bytes, by the largest size seen.
+    /// The number of distinct blobs in all zones together.
     pub(super) blobs: u64,
+    /// The bytes of those blobs. Each counts with the largest size that a zone has.
     pub(super) bytes: u64,
-    /// Blobs that were written too lately to say anything of them.
+    /// Blobs that were written too recently to be compared.
     pub(super) recent: u64,
-    /// Blobs of which zones have different sizes.
-    pub(super) doubtful: Vec<Digest>,
+    /// Blobs that have different sizes in different zones.
+    pub(super) conflicting: Vec<Digest>,
 }
 
-/// Compares what zones have, and with what the registry says where that is known.
-///
-/// Sorts each listing.
-pub(super) fn compare(listed: &mut [Listed<'_>], rows: Option<&Rows>) -> Compared {
+/// Compares the zones with each other, and with the registry's records if there are any. Sorts each listing.
+pub(super) fn compare(listed: &mut [ZoneBlobs<'_>], rows: Option<&BlobRecords>) -> Compared {
     for zone in listed.iter_mut() {
         zone.blobs.sort_unstable_by_key(|seen| seen.digest);
-        // A listing of pages may give a name twice.
+        // A listing in pages may return a key twice.
         zone.blobs.dedup_by_key(|seen| seen.digest);
     }
     let mut compared = Compared::default();
@@ -77,8 +76,8 @@ pub(super) fn compare(listed: &mut [Listed<'_>], rows: Option<&Rows>) -> Compare
     }
 }
 
-/// Keeps with each finding whether the records have its blob, where they were asked.
-pub(super) fn note_records(findings: &mut [Finding], rows: Option<&Rows>) {
+/// Sets, for each finding, whether the registry's records have its blob. `None` if they were not read.
+pub(super) fn set_known(findings: &mut [Finding], rows: Option<&BlobRecords>) {
     for finding in findings {
         finding.known = rows.zip(finding.digest).map(|(rows, digest)| rows.contains_key(&digest));
     }
@@ -87,22 +86,22 @@ pub(super) fn note_records(findings: &mut [Finding], rows: Option<&Rows>) {
 /// One blob in every zone.
 struct Blob<'a> {
     digest: Digest,
-    /// The zone, whether it is a target, what it has.
-    zones: Vec<(&'a str, bool, Option<Seen>)>,
-    row: Option<&'a Row>,
+    /// Each zone, whether it is a target, and what it has.
+    zones: Vec<(&'a str, bool, Option<ListedBlob>)>,
+    row: Option<&'a BlobRecord>,
 }
 
 impl Blob<'_> {
-    fn there(&self) -> impl Iterator<Item = (&str, Seen)> {
+    fn there(&self) -> impl Iterator<Item = (&str, ListedBlob)> {
         self.zones.iter().filter_map(|(zone, _, seen)| Some((*zone, (*seen)?)))
     }
 
-    /// Whether the registry believes this zone to have it.
+    /// Whether the registry records the blob in this zone.
     fn is_placed(&self, zone: &str) -> bool {
         self.row.is_some_and(|row| row.zones.contains(zone))
     }
 
-    /// The sizes that it may have.
+    /// The sizes in the zones that a blob with this digest may have.
     fn sizes(&self) -> BTreeSet<u64> {
         self.there().map(|(_, seen)| seen.size).filter(|size| self.digest.may_have(*size)).collect()
     }
@@ -118,62 +117,65 @@ impl Compared {
             self.recent += 1;
             return;
         }
-        self.take_sizes(blob);
+        self.compare_sizes(blob);
         if rows {
-            self.take_row(blob);
+            self.compare_records(blob);
         }
     }
 
-    fn take_sizes(&mut self, blob: &Blob<'_>) {
+    fn compare_sizes(&mut self, blob: &Blob<'_>) {
         let sizes = blob.sizes();
         let expected = match blob.digest == Digest::EMPTY {
             true => Some(0),
             false => sizes.first().copied().filter(|_| sizes.len() == 1),
         };
         if sizes.len() > 1 {
-            self.doubtful.push(blob.digest);
+            self.conflicting.push(blob.digest);
         }
         let somewhere = blob.there().next().is_some();
-        // Quay copies what a manifest names, when that is pushed (`endpoints/v2/manifest.py:_enqueue_blobs_for_replication`).
+        // Quay copies a blob when a manifest that references it is pushed
+        // (`endpoints/v2/manifest.py:_enqueue_blobs_for_replication`).
         let unfinished = blob.row.is_some_and(|row| row.unfinished);
         for (zone, target, seen) in &blob.zones {
             let kind = match seen {
-                // A constant, which Quay never stores on S3 (`storage/cloud.py:_stream_write_internal`).
+                // Quay never stores the empty blob on S3 (`storage/cloud.py:_stream_write_internal`).
                 None if blob.digest == Digest::EMPTY => continue,
-                None if *target && somewhere && unfinished && !blob.is_placed(zone) => Kind::Unfinished,
-                None if *target && somewhere => Kind::Missing,
+                None if *target && somewhere && unfinished && !blob.is_placed(zone) => {
+                    FindingKind::Unfinished
+                }
+                None if *target && somewhere => FindingKind::Missing,
                 None => continue,
-                Some(seen) if seen.size == 0 && blob.digest != Digest::EMPTY => Kind::Empty,
-                Some(seen) if !blob.digest.may_have(seen.size) => Kind::WrongBytes,
-                Some(_) if sizes.len() > 1 => Kind::SizesDiffer,
+                Some(seen) if seen.size == 0 && blob.digest != Digest::EMPTY => FindingKind::Empty,
+                Some(seen) if !blob.digest.may_have(seen.size) => FindingKind::WrongBytes,
+                Some(_) if sizes.len() > 1 => FindingKind::SizesDiffer,
                 Some(_) => continue,
             };
             let mut finding = Finding::of(kind, zone, blob.digest, seen.map(|seen| seen.size));
             finding.expected = expected;
             finding.has = blob.there().map(|(zone, _)| zone.to_owned()).collect();
-            if kind == Kind::SizesDiffer {
+            if kind == FindingKind::SizesDiffer {
                 let all: Vec<_> =
                     blob.there().map(|(zone, seen)| format!("{zone}: {} bytes", seen.size)).collect();
-                finding.told = Some(all.join(", "));
+                finding.detail = Some(all.join(", "));
             }
             self.findings.push(finding);
         }
     }
 
-    fn take_row(&mut self, blob: &Blob<'_>) {
-        // Where it is said to lie says nothing: there is no object to lie anywhere.
+    fn compare_records(&mut self, blob: &Blob<'_>) {
+        // The empty blob may have placements without any object.
         if blob.digest == Digest::EMPTY {
             return;
         }
         for (zone, _, seen) in &blob.zones {
             let kind = match seen {
-                Some(_) if blob.row.is_none() => Kind::Orphan,
-                Some(_) if !blob.is_placed(zone) => Kind::Unplaced,
-                None if blob.is_placed(zone) => Kind::Lost,
+                Some(_) if blob.row.is_none() => FindingKind::Orphan,
+                Some(_) if !blob.is_placed(zone) => FindingKind::Unplaced,
+                None if blob.is_placed(zone) => FindingKind::Lost,
                 _ => continue,
             };
             let mut finding = Finding::of(kind, zone, blob.digest, seen.map(|seen| seen.size));
-            if kind == Kind::Lost {
+            if kind == FindingKind::Lost {
                 finding.has = blob.there().map(|(zone, _)| zone.to_owned()).collect();
             }
             self.findings.push(finding);
@@ -193,106 +195,107 @@ mod tests {
         Digest::of(&n.to_le_bytes())
     }
 
-    /// Sizes of blob after blob in the zones, of which the first two are targets.
-    fn zones(blobs: &[(u32, [Option<u64>; 3])]) -> Vec<Listed<'static>> {
+    /// Three zones with the given sizes of each blob. The first two are targets.
+    fn zones(blobs: &[(u32, [Option<u64>; 3])]) -> Vec<ZoneBlobs<'static>> {
         let of = |zone: usize| {
             let seen = |(n, sizes): &(u32, [Option<u64>; 3])| {
-                sizes[zone].map(|size| Seen { digest: digest(*n), size, recent: false })
+                sizes[zone].map(|size| ListedBlob { digest: digest(*n), size, recent: false })
             };
-            Listed { zone: NAMES[zone], target: zone < 2, blobs: blobs.iter().filter_map(seen).collect() }
+            ZoneBlobs { zone: NAMES[zone], target: zone < 2, blobs: blobs.iter().filter_map(seen).collect() }
         };
         (0..3).map(of).collect()
     }
 
-    fn found(compared: &Compared) -> Vec<(Kind, &str, Option<u64>, Option<u64>)> {
+    fn found(compared: &Compared) -> Vec<(FindingKind, &str, Option<u64>, Option<u64>)> {
         compared.findings.iter().map(|f| (f.kind, f.zone.as_str(), f.size, f.expected)).collect()
     }
 
     #[test]
-    fn missing_in_targets_alone() {
+    fn a_blob_is_missing_only_in_target_zones() {
         let compared =
             compare(&mut zones(&[(1, [None, None, Some(5)]), (2, [Some(7), Some(7), None])]), None);
-        let missing = (Kind::Missing, "zone-a", None, Some(5));
-        assert_eq!(found(&compared), [missing, (Kind::Missing, "zone-b", None, Some(5))]);
+        let missing = (FindingKind::Missing, "zone-a", None, Some(5));
+        assert_eq!(found(&compared), [missing, (FindingKind::Missing, "zone-b", None, Some(5))]);
         assert_eq!((compared.blobs, compared.bytes), (2, 12));
     }
 
     #[test]
-    fn sizes_that_differ_accuse_nobody_and_nothing_is_no_blob() {
+    fn different_sizes_blame_no_zone_and_an_empty_object_is_wrong() {
         let compared = compare(&mut zones(&[(1, [Some(5), Some(6), None])]), None);
-        let differ = |zone, size| (Kind::SizesDiffer, zone, Some(size), None);
+        let differ = |zone, size| (FindingKind::SizesDiffer, zone, Some(size), None);
         assert_eq!(found(&compared), [differ("zone-a", 5), differ("zone-b", 6)]);
-        assert_eq!(compared.doubtful, [digest(1)]);
-        assert_eq!(compared.findings[0].told.as_deref(), Some("zone-a: 5 bytes, zone-b: 6 bytes"));
-        // The zone that has nothing is not in doubt, it is wrong.
+        assert_eq!(compared.conflicting, [digest(1)]);
+        assert_eq!(compared.findings[0].detail.as_deref(), Some("zone-a: 5 bytes, zone-b: 6 bytes"));
+        // An empty object is wrong without reading it.
         let compared = compare(&mut zones(&[(1, [Some(0), Some(6), Some(6)])]), None);
-        assert_eq!(found(&compared), [(Kind::Empty, "zone-a", Some(0), Some(6))]);
-        assert_eq!(compared.doubtful, []);
+        assert_eq!(found(&compared), [(FindingKind::Empty, "zone-a", Some(0), Some(6))]);
+        assert_eq!(compared.conflicting, []);
     }
 
     #[test]
     fn the_blob_of_no_bytes() {
-        let seen = |size| Seen { digest: Digest::EMPTY, size, recent: false };
-        let listed = |zone, sizes: &[u64]| Listed {
+        let seen = |size| ListedBlob { digest: Digest::EMPTY, size, recent: false };
+        let listed = |zone, sizes: &[u64]| ZoneBlobs {
             zone,
             target: true,
             blobs: sizes.iter().map(|size| seen(*size)).collect(),
         };
         let compared = compare(&mut [listed("a", &[0]), listed("b", &[3]), listed("c", &[])], None);
-        assert_eq!(found(&compared), [(Kind::WrongBytes, "b", Some(3), Some(0))]);
-        // Quay's row and placement of it, and no object anywhere.
-        let rows = Rows::from([(Digest::EMPTY, placed(&["a"]))]);
+        assert_eq!(found(&compared), [(FindingKind::WrongBytes, "b", Some(3), Some(0))]);
+        // Quay has a row and a placement, but no zone has an object.
+        let rows = BlobRecords::from([(Digest::EMPTY, placed(&["a"]))]);
         let compared = compare(&mut [listed("a", &[]), listed("b", &[])], Some(&rows));
         assert_eq!((compared.findings, compared.blobs), (vec![], 0));
     }
 
-    fn placed(zones: &[&str]) -> Row {
-        Row { zones: zones.iter().map(|zone| (*zone).to_owned()).collect(), unfinished: false }
+    fn placed(zones: &[&str]) -> BlobRecord {
+        BlobRecord { zones: zones.iter().map(|zone| (*zone).to_owned()).collect(), unfinished: false }
     }
 
-    /// Pushed to one zone, with no manifest: Quay will not copy it before there is one.
+    /// Quay does not copy a blob before there is a manifest for it.
     #[test]
-    fn what_no_manifest_names_is_not_missing() {
-        let row = |zones: &[&str]| Row { unfinished: true, ..placed(zones) };
-        let rows = Rows::from([(digest(1), row(&["zone-a"])), (digest(2), row(&["zone-a", "zone-b"]))]);
+    fn a_blob_without_a_manifest_is_not_missing() {
+        let row = |zones: &[&str]| BlobRecord { unfinished: true, ..placed(zones) };
+        let rows =
+            BlobRecords::from([(digest(1), row(&["zone-a"])), (digest(2), row(&["zone-a", "zone-b"]))]);
         let there = [(1, [Some(5), None, None]), (2, [Some(6), None, None])];
         let compared = compare(&mut zones(&there), Some(&rows));
         let mut found: Vec<_> =
             compared.findings.iter().map(|f| (f.digest, f.kind, f.zone.as_str())).collect();
         found.sort();
-        // What is said to be there, and is not, is missing all the same.
+        // A blob that is recorded in a zone and is not there is missing, even without a manifest.
         let mut wanted = vec![
-            (Some(digest(1)), Kind::Unfinished, "zone-b"),
-            (Some(digest(2)), Kind::Missing, "zone-b"),
-            (Some(digest(2)), Kind::Lost, "zone-b"),
+            (Some(digest(1)), FindingKind::Unfinished, "zone-b"),
+            (Some(digest(2)), FindingKind::Missing, "zone-b"),
+            (Some(digest(2)), FindingKind::Lost, "zone-b"),
         ];
         wanted.sort();
         assert_eq!(found, wanted);
-        let lost = compared.findings.iter().find(|f| f.kind == Kind::Lost).expect("one");
+        let lost = compared.findings.iter().find(|f| f.kind == FindingKind::Lost).expect("one");
         assert_eq!(lost.has, ["zone-a"]);
     }
 
     #[test]
-    fn what_the_registry_says() {
-        let rows: Rows =
+    fn findings_from_the_registrys_records() {
+        let rows: BlobRecords =
             [(digest(1), placed(&["zone-a", "zone-b"])), (digest(3), placed(&["zone-c"]))].into();
         let there = [(1, [Some(5), None, Some(5)]), (2, [Some(6), Some(6), None])];
         let mut compared = compare(&mut zones(&there), Some(&rows));
-        note_records(&mut compared.findings, Some(&rows));
+        set_known(&mut compared.findings, Some(&rows));
         let orphan = |f: &Finding| f.digest == Some(digest(2));
         assert!(compared.findings.iter().all(|f| f.known == Some(!orphan(f))), "{:?}", compared.findings);
-        note_records(&mut compared.findings, None);
+        set_known(&mut compared.findings, None);
         assert!(compared.findings.iter().all(|f| f.known.is_none()), "nobody was asked");
         let mut found: Vec<_> = compared.findings.iter().map(|f| (f.kind, f.zone.clone())).collect();
         found.sort();
         let of = |kind, zone: &str| (kind, zone.to_owned());
         let mut wanted = vec![
-            of(Kind::Missing, "zone-b"),
-            of(Kind::Lost, "zone-b"),
-            of(Kind::Unplaced, "zone-c"),
-            of(Kind::Orphan, "zone-a"),
-            of(Kind::Orphan, "zone-b"),
-            of(Kind::Lost, "zone-c"),
+            of(FindingKind::Missing, "zone-b"),
+            of(FindingKind::Lost, "zone-b"),
+            of(FindingKind::Unplaced, "zone-c"),
+            of(FindingKind::Orphan, "zone-a"),
+            of(FindingKind::Orphan, "zone-b"),
+            of(FindingKind::Lost, "zone-c"),
         ];
         wanted.sort();
         assert_eq!(found, wanted);
@@ -312,13 +315,13 @@ mod tests {
             for zone in &mut turned {
                 let by = turn % zone.blobs.len().max(1);
                 zone.blobs.rotate_left(by);
-                // Names that come twice are one.
+                // A key that a listing returns twice counts once.
                 zone.blobs.extend(zone.blobs.first().copied());
             }
             prop_assert_eq!(compare(&mut turned, None), compare(&mut zones(&blobs), None));
         }
 
-        /// Counted blob by blob, without merging anything.
+        /// The result is the same if each blob is compared by itself.
         #[test]
         fn every_blob_is_judged_by_itself(blobs in blobs()) {
             let whole = compare(&mut zones(&blobs), None);
@@ -328,7 +331,7 @@ mod tests {
             for blob in sorted {
                 let one = compare(&mut zones(&[blob]), None);
                 apart.findings.extend(one.findings);
-                apart.doubtful.extend(one.doubtful);
+                apart.conflicting.extend(one.conflicting);
                 apart.blobs += one.blobs;
                 apart.bytes += one.bytes;
             }

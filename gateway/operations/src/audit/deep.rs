@@ -1,4 +1,4 @@
-//! Reading blobs and hashing them: who of several is wrong.
+//! Reads blobs and hashes them, to find out which zone has wrong bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,45 +10,47 @@ use tokio::time::timeout;
 use zone_router::Zone;
 
 use super::compare::Compared;
-use super::finding::{Finding, Kind};
+use super::finding::{Finding, FindingKind};
 use super::listing::wait;
 
-/// Objects that are read at once in one step.
+/// Objects that one step reads at the same time.
 const READS: usize = 4;
 
-/// How often an object that cannot be read is begun again.
+/// How often an object is tried.
 const TRIES: u32 = 3;
 
-/// What a read may take: this, and a second for so many bytes.
-const PATIENCE: Duration = Duration::from_secs(60);
-const SLOWEST: u64 = 64 * 1024;
+/// The timeout of a read is this, plus the object's size divided by [`READ_RATE_MIN`].
+const READ_TIMEOUT_BASE: Duration = Duration::from_secs(60);
 
-/// What reading one object came to.
+/// The slowest accepted read, in bytes a second.
+const READ_RATE_MIN: u64 = 64 * 1024;
+
+/// The result of reading one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// So many bytes, and they are the blob.
+    /// It has this many bytes, and their digest matches.
     Right(u64),
-    /// So many bytes, and they are not.
+    /// It has this many bytes, and their digest does not match.
     Wrong(u64),
-    /// It was listed and is not there, asked twice.
+    /// It was listed, but two requests did not find it.
     Gone,
-    /// Why it could not be read.
+    /// It could not be read, for this reason.
     Unreadable(String),
 }
 
-/// What was read: digest by digest, zone by zone.
+/// The results by digest and zone.
 pub(super) type Verdicts = BTreeMap<Digest, BTreeMap<String, Verdict>>;
 
-/// An object that is to be read.
-pub(super) struct Read<'a> {
+/// An object to read.
+pub(super) struct ReadTask<'a> {
     pub(super) zone: &'a Zone,
     pub(super) digest: Digest,
     pub(super) key: Key,
     pub(super) size: u64,
 }
 
-/// Reads them all, some at once.
-pub(super) async fn read_all(reads: Vec<Read<'_>>) -> Verdicts {
+/// Reads all objects, [`READS`] at a time.
+pub(super) async fn read_all(reads: Vec<ReadTask<'_>>) -> Verdicts {
     let read = stream::iter(reads).map(|read| async move {
         let verdict = read_one(&read).await;
         (read.digest, read.zone.name.to_string(), verdict)
@@ -61,8 +63,8 @@ pub(super) async fn read_all(reads: Vec<Read<'_>>) -> Verdicts {
     verdicts
 }
 
-async fn read_one(read: &Read<'_>) -> Verdict {
-    let bound = PATIENCE + Duration::from_secs(read.size / SLOWEST);
+async fn read_one(read: &ReadTask<'_>) -> Verdict {
+    let bound = READ_TIMEOUT_BASE + Duration::from_secs(read.size / READ_RATE_MIN);
     let mut tried = 0;
     loop {
         let error = match timeout(bound, hash(read)).await {
@@ -78,12 +80,12 @@ async fn read_one(read: &Read<'_>) -> Verdict {
     }
 }
 
-async fn hash(read: &Read<'_>) -> Result<Verdict, Error> {
+async fn hash(read: &ReadTask<'_>) -> Result<Verdict, Error> {
     let store = &read.zone.store;
     let Some(object) = store.get(&read.key, None).await? else {
         return match store.head(&read.key).await? {
             None => Ok(Verdict::Gone),
-            Some(_) => Err(Error::new(backends::Kind::Unavailable, "it is there, and cannot be read")),
+            Some(_) => Err(Error::new(backends::Kind::Unavailable, "the object exists, but cannot be read")),
         };
     };
     let mut body = object.body;
@@ -95,7 +97,7 @@ async fn hash(read: &Read<'_>) -> Result<Verdict, Error> {
     Ok(if hasher.finish() == read.digest { Verdict::Right(bytes) } else { Verdict::Wrong(bytes) })
 }
 
-/// What a comparison found, after some of it was read. Pure.
+/// Updates the findings of a comparison with the results of reading. Pure.
 pub(super) fn refine(compared: &mut Compared, verdicts: &Verdicts) {
     let right = |digest: &Digest| {
         verdicts.get(digest).and_then(|zones| {
@@ -105,11 +107,16 @@ pub(super) fn refine(compared: &mut Compared, verdicts: &Verdicts) {
             })
         })
     };
-    // What was read is judged by that alone.
+    // For an object that was read, the result of reading replaces what the sizes suggested.
     let read: BTreeSet<(&Digest, &String)> =
         verdicts.iter().flat_map(|(digest, zones)| zones.keys().map(move |zone| (digest, zone))).collect();
     compared.findings.retain(|finding| match &finding.digest {
-        Some(digest) if matches!(finding.kind, Kind::SizesDiffer | Kind::Empty | Kind::WrongBytes) => {
+        Some(digest)
+            if matches!(
+                finding.kind,
+                FindingKind::SizesDiffer | FindingKind::Empty | FindingKind::WrongBytes
+            ) =>
+        {
             !read.contains(&(digest, &finding.zone))
         }
         _ => true,
@@ -119,22 +126,23 @@ pub(super) fn refine(compared: &mut Compared, verdicts: &Verdicts) {
     }
     for (digest, zones) in verdicts {
         for (zone, verdict) in zones {
-            let (kind, size, told) = match verdict {
+            let (kind, size, detail) = match verdict {
                 Verdict::Right(_) => continue,
-                // Where nobody else has it, no copy brings it back.
+                // It is missing only if another zone has it; otherwise no copy can restore it.
                 Verdict::Gone => {
-                    let kind = if right(digest).is_some() { Kind::Missing } else { Kind::Unreadable };
-                    (kind, None, Some("it was listed, and is not there".to_owned()))
+                    let kind =
+                        if right(digest).is_some() { FindingKind::Missing } else { FindingKind::Unreadable };
+                    (kind, None, Some("it was listed, but is not there".to_owned()))
                 }
-                Verdict::Wrong(0) => (Kind::Empty, Some(0), None),
-                Verdict::Wrong(size) => (Kind::WrongBytes, Some(*size), None),
-                Verdict::Unreadable(error) => (Kind::Unreadable, None, Some(error.clone())),
+                Verdict::Wrong(0) => (FindingKind::Empty, Some(0), None),
+                Verdict::Wrong(size) => (FindingKind::WrongBytes, Some(*size), None),
+                Verdict::Unreadable(error) => (FindingKind::Unreadable, None, Some(error.clone())),
             };
             let mut finding = Finding::of(kind, zone, *digest, size);
             finding.expected = right(digest);
             finding.has =
                 zones.iter().filter(|(_, v)| **v != Verdict::Gone).map(|(zone, _)| zone.clone()).collect();
-            finding.told = told;
+            finding.detail = detail;
             compared.findings.push(finding);
         }
     }
@@ -157,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_bytes_tell_who_is_wrong() {
+    async fn reading_shows_which_zone_is_wrong() {
         let (digest, key) = (Digest::of(b"right"), Key::new("k"));
         let zones = [
             zone("a", &key, Some(b"right")),
@@ -166,7 +174,7 @@ mod tests {
             zone("d", &key, Some(b"wrong")),
             Zone::unusable("e", "no such driver"),
         ];
-        let reads = zones.iter().map(|zone| Read { zone, digest, key: key.clone(), size: 5 });
+        let reads = zones.iter().map(|zone| ReadTask { zone, digest, key: key.clone(), size: 5 });
         let verdicts = read_all(reads.collect()).await;
         let of = |name: &str| verdicts[&digest][name].clone();
         assert_eq!(
@@ -177,20 +185,20 @@ mod tests {
 
         let mut compared = Compared::default();
         for (name, size) in [("a", 5), ("b", 6)] {
-            compared.findings.push(Finding::of(Kind::SizesDiffer, name, digest, Some(size)));
+            compared.findings.push(Finding::of(FindingKind::SizesDiffer, name, digest, Some(size)));
         }
-        compared.findings.push(Finding::of(Kind::Missing, "f", digest, None));
+        compared.findings.push(Finding::of(FindingKind::Missing, "f", digest, None));
         refine(&mut compared, &verdicts);
         let found: Vec<_> =
             compared.findings.iter().map(|f| (f.kind, f.zone.as_str(), f.size, f.expected)).collect();
         assert_eq!(
             found,
             [
-                (Kind::Missing, "f", None, Some(5)),
-                (Kind::WrongBytes, "b", Some(6), Some(5)),
-                (Kind::Missing, "c", None, Some(5)),
-                (Kind::WrongBytes, "d", Some(5), Some(5)),
-                (Kind::Unreadable, "e", None, Some(5)),
+                (FindingKind::Missing, "f", None, Some(5)),
+                (FindingKind::WrongBytes, "b", Some(6), Some(5)),
+                (FindingKind::Missing, "c", None, Some(5)),
+                (FindingKind::WrongBytes, "d", Some(5), Some(5)),
+                (FindingKind::Unreadable, "e", None, Some(5)),
             ]
         );
     }

@@ -1,40 +1,40 @@
-//! What an audit finds: one thing in one zone.
+//! A finding of an audit: one problem in one zone.
 
 use backends::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::csv;
 
-/// What kind of thing.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// Another zone has the blob; this one, a target of copies, has not.
+pub enum FindingKind {
+    /// Another zone has the blob, but this zone, a target of copies, does not.
     Missing,
-    /// An object of no bytes at the place of a blob that has some.
+    /// The object is empty, but the blob is not.
     Empty,
-    /// Zones have it in different sizes; who is wrong is not known without reading.
+    /// The blob has different sizes in different zones. Only reading shows which one is wrong.
     SizesDiffer,
-    /// Other bytes than the digest names.
+    /// The bytes do not match the digest.
     WrongBytes,
-    /// It is listed, but could not be read.
+    /// The object was listed, but cannot be read.
     Unreadable,
-    /// The registry says that it lies here, and it does not.
+    /// The registry records the blob in this zone, but it is not there.
     Lost,
-    /// A blob of which the registry knows nothing.
+    /// The registry's records do not have the blob.
     Orphan,
-    /// A blob that the registry knows, but not that it lies here: its garbage collection does not reach
+    /// The registry's records have the blob, but not in this zone, so its garbage collection does not reach
     /// this copy.
     Unplaced,
-    /// Another zone has the blob and this one, a target of copies, has not; but no manifest names it, as in
-    /// the middle of a push or after one that was given up. It is copied when there is one.
+    /// Another zone has the blob and this zone, a target of copies, does not, but no manifest references it.
+    /// The push is in progress or was abandoned. The blob is copied when there is a manifest.
     Unfinished,
-    /// An object that is neither a blob nor anything else of the registry's.
+    /// The object is neither a blob nor anything else that the registry writes.
     Stray,
 }
 
-impl Kind {
-    /// As it is printed.
+impl FindingKind {
+    /// The name in tables and files.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,53 +51,53 @@ impl Kind {
         }
     }
 
-    /// Whether a blob is missing or wrong; the others take room, or will be copied in time.
+    /// Whether a blob is missing or wrong. Other kinds only use space, or are copied later.
     #[must_use]
     pub fn is_wrong(self) -> bool {
         !matches!(self, Self::Orphan | Self::Unplaced | Self::Unfinished | Self::Stray)
     }
 
-    /// Whether a copy into the zone mends it, or finds out that nothing is to be mended. Of an object that is
-    /// not placed it finds that it is there, and tells the registry.
+    /// Whether a copy into the zone fixes the problem, or shows that there is none. For an unplaced object, the
+    /// copy finds it in place and records it.
     #[must_use]
-    pub fn is_mended_by_a_copy(self) -> bool {
+    pub fn is_fixed_by_copy(self) -> bool {
         matches!(self, Self::Missing | Self::Empty | Self::SizesDiffer | Self::WrongBytes | Self::Unplaced)
     }
 }
 
-/// Something that was found in one zone.
+/// A problem that an audit found in one zone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What kind of thing.
-    pub kind: Kind,
-    /// Where.
+    /// The kind of problem.
+    pub kind: FindingKind,
+    /// The zone.
     pub zone: String,
-    /// Which blob; none for a stray.
+    /// The blob. `None` for a stray.
     #[serde(with = "text", default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// The key of a stray, below the zone's root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Bytes of what lies there; none where nothing does.
+    /// The size of the object in bytes. `None` if there is no object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Bytes that the blob has, as far as that is known.
+    /// The size of the blob in bytes, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<u64>,
-    /// The zones that have an object for it, right or wrong.
+    /// The zones that have an object for the blob, right or wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub has: Vec<String>,
-    /// Whether the registry's records have the blob; none where they were not asked.
+    /// Whether the registry's records have the blob. `None` if they were not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<bool>,
-    /// More, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<String>,
+    /// Further details as text.
+    #[serde(rename = "told", default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 impl Finding {
-    /// Of a blob.
-    pub fn of(kind: Kind, zone: &str, digest: Digest, size: Option<u64>) -> Self {
+    /// A finding about a blob.
+    pub fn of(kind: FindingKind, zone: &str, digest: Digest, size: Option<u64>) -> Self {
         let digest = Some(digest);
         Self {
             kind,
@@ -108,24 +108,24 @@ impl Finding {
             expected: None,
             has: Vec::new(),
             known: None,
-            told: None,
+            detail: None,
         }
     }
 
-    /// Of an object that nobody knows.
+    /// A finding about a stray object.
     pub fn stray(zone: &str, key: &str, size: u64) -> Self {
         let (zone, key, size) = (zone.to_owned(), Some(key.to_owned()), Some(size));
-        let (digest, expected, has, known, told) = (None, None, Vec::new(), None, None);
-        Self { kind: Kind::Stray, zone, digest, key, size, expected, has, known, told }
+        let (digest, expected, has, known, detail) = (None, None, Vec::new(), None, None);
+        Self { kind: FindingKind::Stray, zone, digest, key, size, expected, has, known, detail }
     }
 
-    /// Bytes that are in question.
+    /// The bytes that the finding counts for: the blob's size, or else the object's.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.expected.or(self.size).unwrap_or(0)
     }
 
-    /// What it is about.
+    /// The digest or the key that the finding is about.
     #[must_use]
     pub fn name(&self) -> String {
         match (&self.digest, &self.key) {
@@ -135,7 +135,7 @@ impl Finding {
         }
     }
 
-    /// A line of a table, fields as [`CSV_HEAD`] names them.
+    /// The finding as a CSV line with the fields of [`CSV_HEAD`].
     #[must_use]
     pub fn csv(&self) -> String {
         let number = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
@@ -147,15 +147,15 @@ impl Finding {
             number(self.expected),
             self.has.join(" "),
             self.known.map_or_else(String::new, |known| known.to_string()),
-            self.told.clone().unwrap_or_default(),
+            self.detail.clone().unwrap_or_default(),
         ])
     }
 }
 
-/// The first line of a table of findings.
+/// The header line of a CSV file of findings.
 pub const CSV_HEAD: &str = "kind,zone,name,size,expected,has,known,told\r\n";
 
-/// Digests as text.
+/// Serializes digests as text.
 mod text {
     use super::{Deserialize, Deserializer, Digest, Serializer};
 
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn findings_come_back_from_their_file() {
-        let mut missing = Finding::of(Kind::Missing, "zone-b", Digest::EMPTY, None);
+        let mut missing = Finding::of(FindingKind::Missing, "zone-b", Digest::EMPTY, None);
         missing.expected = Some(0);
         missing.known = Some(false);
         let stray = Finding::stray("zone,c", "sha256/e3/\"odd\"", 7);

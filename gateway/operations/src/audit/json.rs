@@ -1,13 +1,13 @@
-//! A report for programs.
+//! The result of an audit as JSON.
 
 use serde_json::{Value, json};
 
 use super::tally::Count;
-use super::{Report, findings_file};
+use super::{AuditReport, findings_file};
 
-/// The report as one JSON object, without the findings themselves: they may be millions.
+/// The report as one JSON object, without the findings, of which there may be millions.
 #[must_use]
-pub fn json(report: &Report) -> Value {
+pub fn json(report: &AuditReport) -> Value {
     let zones = report.done.tally.zones.iter().map(|zone| {
         let found: serde_json::Map<_, _> =
             zone.found.iter().map(|(kind, of)| (kind.as_str().to_owned(), count(*of))).collect();

@@ -1,4 +1,4 @@
-//! Where blobs lie below a zone's root, and what else may lie there. Pure.
+//! The keys of blobs below a zone's root, and the other keys that a registry writes. Pure.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use backends::{Digest, Key};
 use config::RegistryKind;
 use registry::Registry;
 
-/// Steps of an inventory, by the first byte of the digest: the digest is evenly spread, so each has a
-/// 256th of all blobs.
+/// The steps of an audit, one for each first byte of a digest. Digests are evenly distributed, so each step has
+/// 1/256 of all blobs.
 pub(super) const STEPS: u16 = 256;
 
-/// What Quay writes beside blobs (`storage/basestorage.py`, `config.py:USERFILES_PATH` and the like): parts
-/// of uploads, Swift's segments, the health marker, build contexts, archived logs, and layers from before
-/// blobs had names by content.
-const QUAYS: &[&str] =
+/// What Quay writes besides blobs (`storage/basestorage.py`, `config.py:USERFILES_PATH` and similar keys): parts
+/// of uploads, Swift's segments, the health marker, build contexts, archived logs, and layers from before blobs
+/// had keys by digest.
+const QUAY_PREFIXES: &[&str] =
     &["uploads/", "segments/", "_verify", "userfiles/", "logarchive/", "actionlogarchive/", "sharedimages/"];
 
-/// What distribution writes beside blobs (`registry/storage/paths.go`).
-const DISTRIBUTIONS: &[&str] = &["docker/registry/v2/repositories/", "_verify"];
+/// What distribution writes besides blobs (`registry/storage/paths.go`).
+const DISTRIBUTION_PREFIXES: &[&str] = &["docker/registry/v2/repositories/", "_verify"];
 
-/// A registry's layout.
+/// The layout of a registry's storage.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     registry: Arc<dyn Registry>,
@@ -30,13 +30,13 @@ pub(super) struct Layout {
 impl Layout {
     pub(super) fn new(kind: RegistryKind, registry: Arc<dyn Registry>) -> Self {
         let others = match kind {
-            RegistryKind::Quay => QUAYS,
-            RegistryKind::Distribution => DISTRIBUTIONS,
+            RegistryKind::Quay => QUAY_PREFIXES,
+            RegistryKind::Distribution => DISTRIBUTION_PREFIXES,
         };
         Self { registry, others }
     }
 
-    /// What the keys of blobs begin with whose digest begins with this byte, such as `sha256/ab/`.
+    /// The prefix of the keys of blobs whose digest begins with this byte, such as `sha256/ab/`.
     pub(super) fn prefix(&self, first: u8) -> String {
         let (hex, key) = (Digest::EMPTY.hex(), self.registry.blob_key(&Digest::EMPTY));
         let folder = key.as_str().split(&hex).next().unwrap_or_default();
@@ -44,20 +44,20 @@ impl Layout {
         format!("{above}{first:02x}/")
     }
 
-    /// Where a blob lies.
+    /// The key of a blob.
     pub(super) fn key(&self, digest: &Digest) -> Key {
         self.registry.blob_key(digest)
     }
 
-    /// The blob at this key, if it is a blob's.
+    /// The digest of the blob with this key. `None` if it is not the key of a blob.
     pub(super) fn digest(&self, key: &Key) -> Option<Digest> {
         let hex = key.as_str().rsplit('/').find(|segment| segment.len() == 64)?;
         let digest: Digest = format!("sha256:{hex}").parse().ok()?;
         (self.registry.blob_key(&digest) == *key).then_some(digest)
     }
 
-    /// Whether it lies below the prefix of a step.
-    pub(super) fn in_a_step(&self, key: &Key) -> bool {
+    /// Whether the key is below the prefix of a step.
+    pub(super) fn is_in_step(&self, key: &Key) -> bool {
         let zeroth = self.prefix(0);
         let above = &zeroth[..zeroth.len() - "00/".len()];
         let Some((byte, _)) = key.as_str().strip_prefix(above).and_then(|rest| rest.split_once('/')) else {
@@ -66,8 +66,8 @@ impl Layout {
         byte.len() == 2 && byte.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
     }
 
-    /// Whether the registry knows what lies here: a blob, or what it keeps beside them.
-    pub(super) fn belongs(&self, key: &Key) -> bool {
+    /// Whether the registry writes this key, for a blob or for something else.
+    pub(super) fn is_known(&self, key: &Key) -> bool {
         self.others.iter().any(|other| match other.ends_with('/') {
             true => key.as_str().starts_with(other),
             false => key.as_str() == *other,
@@ -99,17 +99,17 @@ pub(super) mod tests {
                 prop_assert_eq!(in_steps.len(), 1);
                 prop_assert_eq!(format!("{:02x}", in_steps[0]), digest.hex()[..2].to_owned());
                 prop_assert_eq!(layout.digest(&key), Some(digest));
-                prop_assert!(layout.belongs(&key) && layout.in_a_step(&key));
+                prop_assert!(layout.is_known(&key) && layout.is_in_step(&key));
             }
         }
     }
 
     #[test]
-    fn what_is_nobodys() {
+    fn keys_that_the_registry_does_not_write() {
         let quay = layout(RegistryKind::Quay);
         let hex = Digest::EMPTY.hex();
         for key in ["_verify", "uploads/0f", "segments/a/000", "sharedimages/u/layer"] {
-            assert!(quay.belongs(&Key::new(key)), "{key}");
+            assert!(quay.is_known(&Key::new(key)), "{key}");
         }
         let of_others = [
             "sha256/e3/x".to_owned(),
@@ -121,12 +121,12 @@ pub(super) mod tests {
             "uploads".to_owned(),
         ];
         for key in of_others {
-            assert!(!quay.belongs(&Key::new(key.clone())), "{key}");
-            // The inventory has seen these already.
-            assert_eq!(quay.in_a_step(&Key::new(key.clone())), key.starts_with("sha256/e"), "{key}");
+            assert!(!quay.is_known(&Key::new(key.clone())), "{key}");
+            // The steps of the audit list these.
+            assert_eq!(quay.is_in_step(&Key::new(key.clone())), key.starts_with("sha256/e"), "{key}");
         }
         for key in ["sha256/zz/x", "sha256/E3/x", "sha256/e3", "sha256/abc/x"] {
-            assert!(!quay.belongs(&Key::new(key)) && !quay.in_a_step(&Key::new(key)), "{key}");
+            assert!(!quay.is_known(&Key::new(key)) && !quay.is_in_step(&Key::new(key)), "{key}");
         }
     }
 }

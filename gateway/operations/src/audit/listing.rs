@@ -1,4 +1,4 @@
-//! What one zone has below one prefix.
+//! Lists the objects of one zone below one prefix.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,49 +7,52 @@ use backends::Backoff;
 use backends::{Error, Kind, Store};
 use futures_util::TryStreamExt as _;
 
-use super::compare::Seen;
+use super::compare::ListedBlob;
 use super::layout::Layout;
 use super::tally::Count;
 
-/// Blobs of a zone below one prefix: 40 bytes of memory each, and 256 million blobs a zone.
-/// Where a zone has more, the audit is refused.
+/// The most blobs of a zone below one prefix. Each takes 40 bytes of memory, and 256 million blobs fit in a zone.
+/// If a zone has more, the audit fails.
 pub(super) const OBJECTS_MAX: usize = 1_000_000;
 
-/// Objects among them that are no blobs: their whole keys are kept, 1 KiB at most each.
+/// The most objects below one prefix that are not blobs. Their keys are in memory, 1 KiB each at most.
 const STRAYS_MAX: usize = 10_000;
 
-/// How often a listing that fails is begun again.
+/// How often a listing is tried.
 const TRIES: u32 = 5;
 
-/// Between two tries; what a store asks for counts up to the longest.
+/// The delays between tries. A store's `Retry-After` counts up to the longest.
 const WAITS: Backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_secs(30) };
 
-/// What lies below a prefix.
+/// The objects below a prefix.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    pub(super) seen: Vec<Seen>,
+    pub(super) seen: Vec<ListedBlob>,
     pub(super) blobs: Count,
-    /// Keys that are no blob's, and their bytes.
+    /// Keys of objects that are not blobs, and their bytes.
     pub(super) strays: Vec<(String, u64)>,
 }
 
 /// Why a zone could not be listed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ListError {
-    /// The store's word, after all tries.
+    /// The store failed after all tries. Retry later.
     #[error("{0}")]
     Store(Error),
-    /// More than memory is meant for.
-    #[error("more than {OBJECTS_MAX} blobs below {0}: no inventory of so many is made")]
+    /// There are more blobs than fit in memory. Retrying does not help.
+    #[error("there are more than {OBJECTS_MAX} blobs below {0}, which is more than an audit can list")]
     TooMany(String),
-    /// The same of what is no blob.
+    /// There are more objects that are not blobs than fit in memory. Retrying does not help.
     #[error(
-        "more than {STRAYS_MAX} objects below {0} are no blobs: remove them, no inventory of so many is made"
+        "more than {STRAYS_MAX} objects below {0} are not blobs, which is more than an audit can list: remove them"
     )]
     TooManyStrays(String),
 }
 
-/// Lists the blobs whose digest begins with `first`; those written at `recent` or later, if it is given, are marked.
+/// Lists the blobs whose digest begins with `first`. Blobs that were written at `recent` or later are marked.
+///
+/// # Errors
+/// The store fails after all tries, or there are too many objects.
 pub(super) async fn list(
     store: &Arc<dyn Store>,
     layout: &Layout,
@@ -69,7 +72,7 @@ pub(super) async fn list(
     }
 }
 
-/// How long to wait after this failure.
+/// How long to wait after an error.
 pub(super) fn wait(error: &Error, tried: u32) -> Duration {
     let asked = match error.kind() {
         Kind::Throttled { retry_after } => retry_after,
@@ -94,7 +97,7 @@ async fn once(
                 }
                 let recent = recent.zip(meta.modified).is_some_and(|(recent, modified)| modified >= recent);
                 listing.blobs.add(meta.size);
-                listing.seen.push(Seen { digest, size: meta.size, recent });
+                listing.seen.push(ListedBlob { digest, size: meta.size, recent });
             }
             None if listing.strays.len() >= STRAYS_MAX => {
                 return Err(ListError::TooManyStrays(prefix.to_owned()));
@@ -115,7 +118,7 @@ mod tests {
     use config::RegistryKind;
 
     #[tokio::test]
-    async fn strays_are_bounded_apart() {
+    async fn strays_have_a_limit_of_their_own() {
         let store = MemoryStore::new();
         for n in 0..STRAYS_MAX {
             store.insert(Key::new(format!("sha256/ab/{n}")), &b"x"[..]);

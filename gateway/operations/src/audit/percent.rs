@@ -1,4 +1,4 @@
-//! Which blobs are read and hashed: a share of all, the same for the same seed. Pure.
+//! The sample of blobs that is read and hashed. The same seed gives the same sample. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,25 +6,29 @@ use std::str::FromStr;
 use backends::{Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
-/// A share of 0 to 100 %, in millionths of it.
+/// A share from 0 % to 100 %, stored in millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Percent(u32);
 
-/// All of it.
+/// 100 %.
 const WHOLE: u32 = 1_000_000;
 
+/// A text is not a share from 0 % to 100 %.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be from 0% to 100%, such as 1% or 0.1%")]
+pub struct PercentError;
+
 impl Percent {
-    /// Nothing of it.
+    /// 0 %.
     pub const ZERO: Self = Self(0);
 
-    /// Whether this blob is in the sample that `seed` draws. What is in a sample is in every larger one
-    /// of the same seed.
+    /// Whether this blob is in the sample of `seed`. Every larger sample of the same seed contains it too.
     #[must_use]
     pub fn takes(self, digest: &Digest, seed: u64) -> bool {
         let mut hasher = Hasher::new();
         hasher.update(&seed.to_le_bytes());
         hasher.update(digest.to_string().as_bytes());
-        // Sixteen hex digits are a number of 64 bits, evenly spread.
+        // Sixteen hex digits of a digest are an evenly distributed number of 64 bits.
         let drawn = hasher.finish().hex();
         let drawn = u64::from_str_radix(&drawn[..16], 16).unwrap_or(0);
         drawn % u64::from(WHOLE) < u64::from(self.0)
@@ -38,16 +42,16 @@ impl fmt::Display for Percent {
 }
 
 impl FromStr for Percent {
-    type Err = String;
+    type Err = PercentError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = text.strip_suffix('%').unwrap_or(text).trim();
         match number.parse::<f64>() {
             Ok(percent) if (0.0..=100.0).contains(&percent) => {
-                // 0 to 1,000,000: it fits.
+                // At most 1,000,000, which fits.
                 Ok(Self((percent * 10_000.0).round() as u32))
             }
-            _ => Err("a share of 0% to 100%, such as 1% or 0.1%".to_owned()),
+            _ => Err(PercentError),
         }
     }
 }
@@ -74,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_about_as_large_as_said() {
+    fn a_sample_has_about_the_requested_size() {
         let tenth: Percent = "10%".parse().expect("a share");
         for seed in [0, 1, u64::MAX] {
             let taken = digests(10_000).filter(|digest| tenth.takes(digest, seed)).count();

@@ -1,109 +1,111 @@
-//! How far it is: a bar on a terminal, a line now and then elsewhere, on standard error.
+//! Progress on standard error: a bar on a terminal, otherwise a line from time to time.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::eta::{human_duration, remaining};
 use super::layout::STEPS;
-use super::pace::{left, spoken};
 use super::tally::Tally;
 
-/// How often the bar moves, and how often a line is written where there is none.
+/// How often the bar is drawn.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often a line is written if there is no terminal.
 const LINE: Duration = Duration::from_secs(10);
 
-/// Whether to show it, and what it is called.
+/// Whether to show progress.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     shown: bool,
 }
 
 impl Progress {
-    /// A bar where standard error is a terminal, else lines.
+    /// A bar if standard error is a terminal, otherwise lines.
     #[must_use]
     pub fn shown() -> Self {
         Self { shown: true }
     }
 
-    /// Nothing.
+    /// No progress.
     #[must_use]
     pub fn hidden() -> Self {
         Self { shown: false }
     }
 
-    /// The bar of an audit that begins after so many steps.
-    pub(super) fn course(self, from: u16) -> Course {
+    /// The progress of an audit that begins after the step `from`.
+    pub(super) fn audit(self, from: u16) -> AuditProgress {
         let all = u64::from(STEPS);
         let bar = self.bar(all, "{bar:30} {pos}/{len} prefixes  {msg}");
         bar.bar.set_position(u64::from(from));
-        Course { line: bar, from }
+        AuditProgress { line: bar, from }
     }
 
-    /// Any bar, over so much.
-    pub fn bar(self, all: u64, template: &str) -> Line {
+    /// A bar with this length and template.
+    pub fn bar(self, all: u64, template: &str) -> ProgressLine {
         let terminal = std::io::stderr().is_terminal();
         let target = match self.shown && terminal {
             true => ProgressDrawTarget::stderr(),
             false => ProgressDrawTarget::hidden(),
         };
         let bar = ProgressBar::with_draw_target(Some(all), target);
-        // The template is a constant; without it the line only looks plainer.
+        // The template is a constant. If it were malformed, the bar would only look plainer.
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.enable_steady_tick(TICK);
         let now = Instant::now();
-        Line { bar, plain: self.shown && !terminal, began: now, told: now }
+        ProgressLine { bar, plain: self.shown && !terminal, began: now, last_line: now }
     }
 }
 
-/// A bar, or what is written instead of it.
+/// A bar, or the lines that replace it.
 #[derive(Debug)]
-pub struct Line {
+pub struct ProgressLine {
     bar: ProgressBar,
     plain: bool,
     began: Instant,
-    told: Instant,
+    last_line: Instant,
 }
 
-impl Line {
-    /// It is at `done`; what there is to say of it.
+impl ProgressLine {
+    /// Sets the position. `message` gets the time since the start.
     pub fn at(&mut self, done: u64, message: impl FnOnce(Duration) -> String) {
         self.bar.set_position(done);
-        let plain = self.plain && self.told.elapsed() >= LINE;
+        let plain = self.plain && self.last_line.elapsed() >= LINE;
         if self.plain && !plain {
             return;
         }
         let message = message(self.began.elapsed());
         if plain {
-            self.told = Instant::now();
-            // Whoever does not listen misses nothing that counts.
+            self.last_line = Instant::now();
+            // Progress is not essential, so a closed standard error is ignored.
             let _ = writeln!(std::io::stderr(), "{message}");
         }
         self.bar.set_message(message);
     }
 
-    /// Takes it away, so that what follows stands alone.
+    /// Removes the bar before other output.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// How far an audit is.
+/// The progress of an audit.
 #[derive(Debug)]
-pub(super) struct Course {
-    line: Line,
-    /// Steps that were done before it began: they took no time of this run.
+pub(super) struct AuditProgress {
+    line: ProgressLine,
+    /// Steps that were done before this run. They are not part of the estimate.
     from: u16,
 }
 
-impl Course {
+impl AuditProgress {
     pub(super) fn at(&mut self, steps: u16, tally: &Tally) {
         let from = self.from;
         self.line.at(u64::from(steps), |elapsed| {
-            let rest = left(u64::from(steps - from), u64::from(STEPS - from), elapsed);
-            let rest = rest.map_or_else(String::new, |rest| format!(", {} left", spoken(rest)));
+            let rest = remaining(u64::from(steps - from), u64::from(STEPS - from), elapsed);
+            let rest = rest.map_or_else(String::new, |rest| format!(", {} left", human_duration(rest)));
             let findings = match tally.wrong() {
                 0 => "nothing wrong so far".to_owned(),
                 wrong => format!("{wrong} missing or wrong"),
@@ -112,8 +114,8 @@ impl Course {
         });
     }
 
-    pub(super) fn looking(&mut self, zone: &str, objects: u64) {
-        self.line.at(u64::from(STEPS), |_| format!("the whole of {zone}: {objects} objects"));
+    pub(super) fn listing_root(&mut self, zone: &str, objects: u64) {
+        self.line.at(u64::from(STEPS), |_| format!("listing all of {zone}: {objects} objects"));
     }
 
     pub(super) fn clear(&self) {

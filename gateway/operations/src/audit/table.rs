@@ -1,37 +1,31 @@
-//! A report for people.
+//! The result of an audit as text for people.
 
 use std::fmt::Write as _;
 
 use bytesize::ByteSize;
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color};
 
-use super::finding::{Finding, Kind};
+use super::finding::{Finding, FindingKind};
 use super::tally::{Count, ZoneTally};
-use super::{Report, findings_file, spoken};
+use super::{AuditReport, findings_file, human_duration};
 
-/// Findings that are shown one by one.
+/// The most findings that the output shows.
 pub const SHOWN: usize = 20;
 
-const HEADS: &[&str] =
+const HEADERS: &[&str] =
     &["zone", "blobs", "bytes", "missing", "wrong", "read and hashed", "strays", "orphans"];
 
-/// A line for each zone, the first findings, and where the others are.
+/// A row for each zone, the first findings, and the file with all findings.
 #[must_use]
-pub fn table(report: &Report, first: &[Finding]) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED);
-    // Without a terminal there is no width to keep to.
-    if table.is_tty() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
-    table.set_header(HEADS.iter().map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
+pub fn table(report: &AuditReport, first: &[Finding]) -> String {
+    let mut table = crate::table::with_headers(HEADERS);
     let (tally, plan) = (&report.done.tally, &report.done.plan);
     for zone in &tally.zones {
         table.add_row(row(zone, plan.deep.is_some(), plan.registry));
     }
     let mut text = format!("{table}\n");
     for finding in first {
-        text.push_str(&told(finding));
+        text.push_str(&finding_line(finding));
     }
     // Writing to a string does not fail.
     let found: u64 = tally.zones.iter().map(|zone| zone.all_found(|_| true).objects).sum();
@@ -41,11 +35,8 @@ pub fn table(report: &Report, first: &[Finding]) -> String {
         let _ = writeln!(text, "… and {more} more: all of them are in {}", file.display());
     }
     if tally.recent > 0 {
-        let _ = writeln!(
-            text,
-            "\n{} blobs were written too lately (--min-age) to say anything of them",
-            tally.recent
-        );
+        let _ =
+            writeln!(text, "\n{} blobs were written too recently (--min-age) to be compared", tally.recent);
     }
     for note in &report.notes {
         let _ = writeln!(text, "\nnote: {note}");
@@ -60,15 +51,15 @@ pub fn table(report: &Report, first: &[Finding]) -> String {
         },
         blobs.objects,
         ByteSize(blobs.bytes),
-        spoken(report.took),
+        human_duration(report.took),
     );
     text
 }
 
 fn row(zone: &ZoneTally, deep: bool, registry: bool) -> Vec<Cell> {
-    let missing = zone.found(Kind::Missing);
-    let wrong = zone.all_found(|kind| kind.is_wrong() && kind != Kind::Missing);
-    let orphans = zone.all_found(|kind| matches!(kind, Kind::Orphan | Kind::Unplaced));
+    let missing = zone.found(FindingKind::Missing);
+    let wrong = zone.all_found(|kind| kind.is_wrong() && kind != FindingKind::Missing);
+    let orphans = zone.all_found(|kind| matches!(kind, FindingKind::Orphan | FindingKind::Unplaced));
     let bad = |count: Count| {
         let cell = Cell::new(with_bytes(count));
         if count.objects > 0 { cell.fg(Color::Red) } else { cell.fg(Color::Green) }
@@ -77,15 +68,15 @@ fn row(zone: &ZoneTally, deep: bool, registry: bool) -> Vec<Cell> {
         Cell::new(&zone.name),
         Cell::new(zone.blobs.objects),
         Cell::new(ByteSize(zone.blobs.bytes)),
-        if zone.target { bad(missing) } else { Cell::new("no target") },
+        if zone.target { bad(missing) } else { Cell::new("not a target") },
         bad(wrong),
         Cell::new(if deep { with_bytes(zone.hashed) } else { "–".to_owned() }),
-        Cell::new(with_bytes(zone.found(Kind::Stray))),
+        Cell::new(with_bytes(zone.found(FindingKind::Stray))),
         Cell::new(if registry { with_bytes(orphans) } else { "–".to_owned() }),
     ]
 }
 
-/// Objects and their bytes, for people.
+/// The number of objects and their bytes as text.
 #[must_use]
 pub fn with_bytes(count: Count) -> String {
     match count.objects {
@@ -94,14 +85,14 @@ pub fn with_bytes(count: Count) -> String {
     }
 }
 
-fn told(finding: &Finding) -> String {
+fn finding_line(finding: &Finding) -> String {
     let mut text = format!("{:<13}{}  {}", finding.kind.as_str(), finding.zone, printable(&finding.name()));
     if let Some(size) = finding.size {
         let _ = write!(text, "  {size} bytes");
     }
     match finding.expected {
         Some(expected) if finding.size == Some(expected) => {
-            text.push_str(", as many as it should have, and others");
+            text.push_str(", the right size, but other bytes");
         }
         Some(expected) if finding.size.is_some() => {
             let _ = write!(text, " instead of {expected}");
@@ -111,13 +102,13 @@ fn told(finding: &Finding) -> String {
         }
         None => {}
     }
-    if let Some(told) = &finding.told {
-        let _ = write!(text, "  ({})", printable(told));
+    if let Some(detail) = &finding.detail {
+        let _ = write!(text, "  ({})", printable(detail));
     }
     text + "\n"
 }
 
-/// Without what would steer a terminal: names at a store may be anybody's.
+/// Replaces control characters, because anybody may have chosen the names in a store.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
@@ -129,13 +120,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_said() {
-        let mut finding = Finding::of(Kind::WrongBytes, "b", Digest::EMPTY, Some(308_504));
+    fn a_line_says_what_differs() {
+        let mut finding = Finding::of(FindingKind::WrongBytes, "b", Digest::EMPTY, Some(308_504));
         finding.expected = Some(308_504);
-        assert!(told(&finding).ends_with("  308504 bytes, as many as it should have, and others\n"));
+        assert!(finding_line(&finding).ends_with("  308504 bytes, the right size, but other bytes\n"));
         finding.expected = Some(9);
-        assert!(told(&finding).ends_with("  308504 bytes instead of 9\n"));
+        assert!(finding_line(&finding).ends_with("  308504 bytes instead of 9\n"));
         finding.size = None;
-        assert!(told(&finding).ends_with("  9 bytes\n"));
+        assert!(finding_line(&finding).ends_with("  9 bytes\n"));
     }
 }

@@ -1,8 +1,8 @@
-//! The two pictures: times to the first byte as boxes, throughput as bars. Axes begin at zero. Pure.
+//! The two charts: time to the first byte as boxes, throughput as bars. Axes begin at zero. Pure.
 
 use zone_router::SizeClass;
 
-use super::Report;
+use super::BenchReport;
 use super::figures::{axis, or_dash, times};
 use super::plan::sizes;
 use super::row::Row;
@@ -11,20 +11,20 @@ use super::svg::{Anchor, Svg, shortened};
 
 const WIDTH: f64 = 880.0;
 const MARGIN: f64 = 16.0;
-/// A row of a panel, and what is drawn in it.
+/// The height of a row of a panel, and of the bar in it.
 const ROW: f64 = 28.0;
 const BAR: f64 = 14.0;
-/// Above and below the rows of a panel.
+/// The space above and below the rows of a panel.
 const HEAD: f64 = 34.0;
 const FOOT: f64 = 34.0;
 const TITLE: f64 = 58.0;
-/// Between the right edges of two figures.
+/// The distance between the right edges of two figures.
 const FIGURE: f64 = 54.0;
-/// Characters of a name; a character is about so wide.
+/// The most characters of a name, and the approximate width of a character.
 const NAME_MAX: usize = 30;
 const CHARACTER: f64 = 7.2;
 
-/// Colours by day and by night; the latter are the darker surface's own, not the former inverted.
+/// The style sheet, with colours for light and for dark mode.
 const STYLE: &str = "
 text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#22272e}
 .title{font-size:16px;font-weight:600}.panel{font-size:13px;font-weight:600}
@@ -41,21 +41,21 @@ text{fill:#e6edf3}.small,.figures{fill:#9aa5b1}.none{fill:#ff8f87}
 .median{stroke:#ffffff}.whisker{stroke:#9aa5b1}
 }";
 
-/// What is drawn of each row.
+/// A kind of chart.
 struct Chart {
     title: &'static str,
     explained: &'static str,
     unit: &'static str,
-    /// What stands above the figures at the right.
+    /// The headers of the figures at the right.
     heads: &'static [&'static str],
-    /// How far the axis has to reach for a row.
+    /// The value that the axis must reach for a row.
     reach: fn(&Row) -> Option<f64>,
     draw: fn(&mut Svg, &Row, &Scale, f64),
-    /// The figures of a row, one a head.
+    /// The figures of a row, one for each header.
     figures: fn(&Row) -> Vec<String>,
 }
 
-/// From values to places.
+/// Maps values to horizontal positions.
 struct Scale {
     left: f64,
     width: f64,
@@ -68,14 +68,14 @@ impl Scale {
     }
 }
 
-/// Times to the first byte.
-pub(super) fn latency(report: &Report) -> String {
+/// The chart of times to the first byte.
+pub(super) fn latency(report: &BenchReport) -> String {
     draw(
         report,
         &Chart {
             title: "Time to the first byte",
-            explained: "line: median; box: middle half of the reads; whiskers: fastest read and 95th percentile; the \
-                    slowest read in figures",
+            explained: "line: median; box: middle half of the reads; whiskers: fastest read and 95th percentile; \
+                    the slowest read is in the figures",
             unit: "ms",
             heads: &["reads", "p50", "p95", "max"],
             reach: |row| Some(row.first_byte?.p95),
@@ -88,13 +88,14 @@ pub(super) fn latency(report: &Report) -> String {
     )
 }
 
-/// Bytes a second.
-pub(super) fn throughput(report: &Report) -> String {
+/// The chart of throughputs.
+pub(super) fn throughput(report: &BenchReport) -> String {
     draw(
         report,
         &Chart {
             title: "Throughput",
-            explained: "bytes of whole reads by the time from request to last byte; × : by that of the registry's own way",
+            explained: "bytes of whole reads divided by the time from request to last byte; ×: relative to the \
+                    registry's own path",
             unit: "MB/s",
             heads: &["reads", "MB/s", "×"],
             reach: |row| row.rate,
@@ -122,10 +123,10 @@ fn bar(svg: &mut Svg, row: &Row, scale: &Scale, middle: f64) {
     svg.rect(row.series.path(), [left, middle - BAR / 2.0, (scale.x(rate) - left).max(1.0), BAR]);
 }
 
-fn draw(report: &Report, chart: &Chart) -> String {
+fn draw(report: &BenchReport, chart: &Chart) -> String {
     let names = report.rows.iter().map(|row| report.label(&row.series).chars().count().min(NAME_MAX));
     let left = MARGIN + names.max().unwrap_or_default() as f64 * CHARACTER + 12.0;
-    // The last tick's text reaches beyond its place.
+    // The label of the last tick extends beyond the axis.
     let width = WIDTH - MARGIN - chart.heads.len() as f64 * FIGURE - left - 24.0;
     let mut svg = Svg::default();
     let panels: Vec<(SizeClass, Vec<&Row>)> = SizeClass::ALL
@@ -159,7 +160,7 @@ fn draw(report: &Report, chart: &Chart) -> String {
     svg.finish(&format!("{}: {}", chart.title, report.images.join(", ")), STYLE, WIDTH, height)
 }
 
-fn row(svg: &mut Svg, report: &Report, chart: &Chart, row: &Row, scale: &Scale, middle: f64) {
+fn row(svg: &mut Svg, report: &BenchReport, chart: &Chart, row: &Row, scale: &Scale, middle: f64) {
     let base = middle + 4.0;
     let name = shortened(&report.label(&row.series), NAME_MAX);
     svg.text("name", (scale.left - 10.0, base), Anchor::End, &name);
@@ -171,14 +172,14 @@ fn row(svg: &mut Svg, report: &Report, chart: &Chart, row: &Row, scale: &Scale, 
     figures(svg, "figures", &(chart.figures)(row), base);
 }
 
-/// Side by side at the right.
+/// Draws figures side by side at the right edge.
 fn figures(svg: &mut Svg, class: &str, texts: &[impl AsRef<str>], y: f64) {
     for (place, text) in texts.iter().rev().enumerate() {
         svg.text(class, (WIDTH - MARGIN - place as f64 * FIGURE, y), Anchor::End, text.as_ref());
     }
 }
 
-/// Lines at the ticks, with their values below.
+/// Draws lines at the ticks, with their values below.
 fn grid(svg: &mut Svg, scale: &Scale, step: f64, (top, bottom): (f64, f64), unit: &str) {
     let ticks = (scale.end / step).round() as u32;
     for tick in 0..=ticks {
@@ -191,7 +192,7 @@ fn grid(svg: &mut Svg, scale: &Scale, step: f64, (top, bottom): (f64, f64), unit
     }
 }
 
-/// A tick's value, with as many places as its step needs.
+/// The value of a tick, with as many decimal places as its step needs.
 fn label(value: f64, step: f64) -> String {
     let places = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
     format!("{value:.places$}")
@@ -204,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_are_well_formed_and_name_every_way() {
+    fn both_charts_are_well_formed_and_name_every_path() {
         let report = example();
         for picture in [latency(&report), throughput(&report)] {
             let text = well_formed(&picture);
@@ -215,7 +216,7 @@ mod tests {
             }
             assert!(!text.contains("medium blobs"));
         }
-        well_formed(&latency(&Report { rows: Vec::new(), ..report }));
+        well_formed(&latency(&BenchReport { rows: Vec::new(), ..report }));
     }
 
     #[test]

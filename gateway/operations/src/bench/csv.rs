@@ -1,14 +1,14 @@
-//! Tables for spreadsheets. Pure.
+//! The results as CSV. Pure.
 
-use super::Report;
+use super::BenchReport;
 use super::json::rounded;
-use super::read::Outcome;
+use super::read::ReadOutcome;
 use super::row::milliseconds;
 use super::statistics::Spread;
 use crate::csv::line;
 
-/// One line for every read, in the order in which they were done.
-pub(super) fn results(report: &Report) -> String {
+/// One line for every read, in order.
+pub(super) fn results(report: &BenchReport) -> String {
     let mut text = line(
         [
             "path",
@@ -27,7 +27,7 @@ pub(super) fn results(report: &Report) -> String {
     );
     for read in &report.all {
         let error = match &read.outcome {
-            Outcome::Failed(why) => why.clone(),
+            ReadOutcome::Failed(why) => why.clone(),
             _ => String::new(),
         };
         text += &line([
@@ -40,15 +40,15 @@ pub(super) fn results(report: &Report) -> String {
             number(read.first_byte.map(milliseconds)),
             number(Some(milliseconds(read.whole))),
             read.bytes.to_string(),
-            read.told.clone().unwrap_or_default(),
+            read.source.clone().unwrap_or_default(),
             error,
         ]);
     }
     text
 }
 
-/// One line for each class and way.
-pub(super) fn summary(report: &Report) -> String {
+/// One line for each size class and path.
+pub(super) fn summary(report: &BenchReport) -> String {
     let spread = |name: &str| ["min", "p25", "p50", "p75", "p95", "max"].map(|at| format!("{name}_{at}_ms"));
     let first = ["path", "zone", "class", "reads", "right", "absent", "failed", "wrong_bytes", "cache_hits"];
     let last = ["mb_per_s", "first_byte_ratio", "mb_per_s_ratio"];

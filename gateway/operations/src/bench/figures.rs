@@ -1,6 +1,6 @@
-//! Numbers as people read them. Pure.
+//! Numbers for people. Pure.
 
-/// With about three digits: `0.53`, `5.3`, `53`, `530`.
+/// A number with two or three digits: `0.53`, `5.3`, `53`, `530`.
 pub(super) fn figure(value: f64) -> String {
     match value.abs() {
         size if size < 1.0 => format!("{value:.2}"),
@@ -9,12 +9,12 @@ pub(super) fn figure(value: f64) -> String {
     }
 }
 
-/// The same, or a dash for what is not known.
+/// The same, or a dash for `None`.
 pub(super) fn or_dash(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), figure)
 }
 
-/// How many times: `0.35 ×`.
+/// A ratio: `0.35 ×`.
 pub(super) fn times(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{} ×", figure(ratio)))
 }
@@ -24,13 +24,13 @@ pub(super) fn size(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).display().iec().to_string()
 }
 
-/// The last of an axis that begins at 0 and reaches `most`, and the step of its ticks: 1, 2 or 5 by a
-/// power of ten, 3 to 5 of them beside 0.
+/// The end of an axis that begins at 0 and reaches `most`, and the step of its ticks. The step is 1, 2 or 5 times
+/// a power of ten, and there are 3 to 5 ticks besides 0.
 pub(super) fn axis(most: f64) -> (f64, f64) {
     let most = if most.is_finite() && most > 0.0 { most } else { 1.0 };
     let power = 10_f64.powf((most / 5.0).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|by| by * power);
-    // Rounding of the logarithm may spoil the last.
+    // The rounding of the logarithm may miss the last step.
     let step = steps.into_iter().find(|step| most / step <= 5.0 + 1e-9).unwrap_or(10.0 * power);
     ((most / step - 1e-9).ceil().max(1.0) * step, step)
 }

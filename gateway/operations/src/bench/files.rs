@@ -1,32 +1,32 @@
-//! A report as files in a folder.
+//! Writes a report as files in a folder.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{Report, chart, csv, html};
+use super::{BenchReport, chart, csv, html};
 
-/// Where a report is to be written; made before anything is measured, so that nothing is lost.
+/// The folder for a report. It is created before anything is measured, so that no result is lost.
 #[derive(Debug, Clone)]
-pub struct Folder(PathBuf);
+pub struct ReportFolder(PathBuf);
 
-impl Folder {
-    /// Makes the folder, if it is not there.
+impl ReportFolder {
+    /// Creates the folder if it does not exist.
     ///
     /// # Errors
-    /// It cannot be made or written to.
+    /// The folder cannot be created or written to.
     pub fn make(path: &Path) -> anyhow::Result<Self> {
-        let made = std::fs::create_dir_all(path).and_then(|()| try_out(path));
+        let made = std::fs::create_dir_all(path).and_then(|()| ensure_writable(path));
         made.with_context(|| format!("--report: {} cannot be written to", path.display()))?;
         Ok(Self(path.to_owned()))
     }
 
-    /// Writes `report.html`, its pictures `latency.svg` and `throughput.svg`, `summary.csv` (a line
-    /// for each class and way) and `results.csv` (a line for each read), over what has these names.
+    /// Writes `report.html`, its charts `latency.svg` and `throughput.svg`, `summary.csv` (a line for each size
+    /// class and path) and `results.csv` (a line for each read). Replaces existing files of these names.
     ///
     /// # Errors
-    /// One of them cannot be written.
-    pub fn write(&self, report: &Report) -> anyhow::Result<()> {
+    /// A file cannot be written.
+    pub fn write(&self, report: &BenchReport) -> anyhow::Result<()> {
         let files = [
             ("report.html", html::page(report)),
             ("latency.svg", chart::latency(report)),
@@ -42,8 +42,8 @@ impl Folder {
     }
 }
 
-/// Whether a file can be made there.
-fn try_out(folder: &Path) -> std::io::Result<()> {
+/// Fails unless a file can be created in the folder.
+fn ensure_writable(folder: &Path) -> std::io::Result<()> {
     let path = folder.join(format!(".{}.new", std::process::id()));
     std::fs::write(&path, "")?;
     std::fs::remove_file(path)
@@ -58,7 +58,7 @@ mod tests {
     fn all_files_and_no_others() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("deep/er");
-        let folder = Folder::make(&path).expect("is made");
+        let folder = ReportFolder::make(&path).expect("is made");
         folder.write(&example()).expect("writes");
         folder.write(&example()).expect("writes over it");
         let mut names: Vec<_> = std::fs::read_dir(&path)
@@ -67,7 +67,7 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["latency.svg", "report.html", "results.csv", "summary.csv", "throughput.svg"]);
-        let error = Folder::make(&path.join("report.html/x")).expect_err("is a file");
+        let error = ReportFolder::make(&path.join("report.html/x")).expect_err("is a file");
         assert!(format!("{error:#}").contains("--report"), "{error:#}");
     }
 }

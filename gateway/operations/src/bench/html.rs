@@ -1,8 +1,8 @@
-//! A report as one page that needs nothing else. Pure.
+//! The results as one HTML page without external files. Pure.
 
 use std::fmt::Write as _;
 
-use super::Report;
+use super::BenchReport;
 use super::chart;
 use super::figures::{or_dash, size, times};
 use super::plan::sizes;
@@ -23,13 +23,13 @@ th,td{border-color:#2b323a}tr.begins td{border-top-color:#6e7781}.bad{color:#ff8
 ";
 
 /// The page.
-pub(super) fn page(report: &Report) -> String {
+pub(super) fn page(report: &BenchReport) -> String {
     let mut body = String::new();
     // Writing to a string does not fail.
     let _ = writeln!(
         body,
-        "<h1>Zones as read from here</h1>\n<p class=\"sub\">{}, {} s; images {}; {} reads of each class by each way, \
-         {} at the same moment</p>",
+        "<h1>Reads of the zones from this machine</h1>\n<p class=\"sub\">{}, {} s; images {}; {} reads of each size \
+         class by each path, {} at the same time</p>",
         humantime::format_rfc3339_seconds(report.at),
         report.took.as_secs(),
         escaped(&report.images.join(", ")),
@@ -41,12 +41,12 @@ pub(super) fn page(report: &Report) -> String {
     body += &chart::throughput(report);
     body += &figures(report);
     body += &list(
-        "What went wrong",
-        report.failures.iter().map(|(series, said, count)| {
-            format!("<b>{}</b>, {count} reads: {}", escaped(&report.label(series)), escaped(said))
+        "Failures",
+        report.failures.iter().map(|(series, error, count)| {
+            format!("<b>{}</b>, {count} reads: {}", escaped(&report.label(series)), escaped(error))
         }),
     );
-    body += &list("To know", report.notes.iter().map(|note| escaped(note)));
+    body += &list("Notes", report.notes.iter().map(|note| escaped(note)));
     body += &method(report);
     body += &list(
         "Blobs",
@@ -67,9 +67,9 @@ pub(super) fn page(report: &Report) -> String {
     )
 }
 
-/// For each class what the gateway is beside the registry's own way, as criterion would say it.
-fn verdict(report: &Report) -> String {
-    let said = report.rows.iter().filter(|row| row.series.is_gateway()).filter_map(|row| {
+/// For each size class, the gateway's times relative to the registry's own path.
+fn verdict(report: &BenchReport) -> String {
+    let error = report.rows.iter().filter(|row| row.series.is_gateway()).filter_map(|row| {
         let (first, rate) = (row.first_byte_ratio?, row.rate_ratio?);
         Some(format!(
             "<b>{}, {}</b>: first byte {} of {}'s, throughput {}; {} of {} from the cache",
@@ -82,7 +82,7 @@ fn verdict(report: &Report) -> String {
             row.right
         ))
     });
-    list("The gateway beside the registry's own way", said)
+    list("The gateway compared with the registry's own path", error)
 }
 
 fn list(head: &str, items: impl Iterator<Item = String>) -> String {
@@ -90,7 +90,7 @@ fn list(head: &str, items: impl Iterator<Item = String>) -> String {
     if items.is_empty() { String::new() } else { format!("<h2>{head}</h2>\n<ul>\n{}</ul>\n", items.concat()) }
 }
 
-fn figures(report: &Report) -> String {
+fn figures(report: &BenchReport) -> String {
     let heads = [
         "reads",
         "first byte<br/>p50 ms",
@@ -105,7 +105,7 @@ fn figures(report: &Report) -> String {
         "failed",
     ];
     let mut text = String::from(
-        "<h2>Figures</h2>\n<div class=\"wide\"><table>\n<tr><th class=\"name\">class</th><th class=\"name\">way</th>",
+        "<h2>Figures</h2>\n<div class=\"wide\"><table>\n<tr><th class=\"name\">class</th><th class=\"name\">path</th>",
     );
     text.extend(heads.map(|head| format!("<th>{head}</th>")));
     text.push_str("</tr>\n");
@@ -116,14 +116,14 @@ fn figures(report: &Report) -> String {
     }
     let _ = writeln!(
         text,
-        "</table></div>\n<p class=\"sub\">×: by {}'s own way; a first byte below 1 is sooner, a throughput above 1 \
-         is faster. MB: a million bytes.</p>",
+        "</table></div>\n<p class=\"sub\">×: relative to {}'s own path; a first byte below 1 is sooner, a throughput \
+         above 1 is faster. MB: a million bytes.</p>",
         report.registry
     );
     text
 }
 
-fn line(report: &Report, row: &Row, begins: bool) -> String {
+fn line(report: &BenchReport, row: &Row, begins: bool) -> String {
     let bad = if row.failed + row.wrong > 0 { " class=\"bad\"" } else { "" };
     let reads = match row.absent {
         0 => row.reads().to_string(),
@@ -154,26 +154,28 @@ fn line(report: &Report, row: &Row, begins: bool) -> String {
     )
 }
 
-fn method(report: &Report) -> String {
+fn method(report: &BenchReport) -> String {
     let ((name, at), (gateway, gateway_at)) = (&report.registry_at, &report.gateway_at);
-    let said = [
+    let error = [
         format!(
-            "<b>a zone's name</b>: its store itself, with the keys of the configuration. <b>{0}</b>: a GET at {1} (dialled at \
-             {2}) as a client sends it, redirects followed to the store. <b>gateway</b>: the same GET at {3} (dialled at \
-             {4}); <i>first</i> is the first of a blob in this run, <i>later</i> all others.",
+            "<b>a zone's name</b>: reads from its store, with the credentials of the configuration. <b>{0}</b>: a GET \
+             at {1} (connected to {2}) as a client sends it, following redirects to the store. <b>gateway</b>: the \
+             same GET at {3} (connected to {4}); <i>first</i> is the first read of a blob in this run, <i>later</i> \
+             are all others.",
             report.registry,
             escaped(name),
             escaped(at),
             escaped(gateway),
             escaped(gateway_at)
         ),
-        "The ways take turns, in another order each round, so that whatever else goes on meets them alike.".to_owned(),
-        "Times run from the request, connecting included where no connection was kept; the token is fetched before. A \
-         first byte is the blob's, not the answer's. Every byte is hashed: reads that gave others, or none, have no time."
+        "The paths take turns, in another order each round, so that other load affects all of them equally.".to_owned(),
+        "Times begin with the request and include connecting if no connection was open; the token is fetched before. \
+         The first byte is that of the blob, not of the answer. Every byte is hashed: a read with wrong bytes, or \
+         without bytes, has no time."
             .to_owned(),
-        "Everything is over HTTP/1.1, from the machine on which this ran: run it where the clients are.".to_owned(),
+        "All reads use HTTP/1.1, from the machine on which this ran: run it where the clients are.".to_owned(),
     ];
-    list("How it was measured", said.into_iter())
+    list("How it was measured", error.into_iter())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Names of images, and the blobs that the registry holds for one.
+//! Image names, and the blobs that the registry has for an image.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,22 +12,22 @@ use serde::Deserialize;
 use registry::service_account::{ACCEPTED, Scope, Tokens};
 use registry::{LocalBlob, RegistryClient, describe, local_blobs, read_body};
 
-/// Bytes of a repository's name, as routes are understood.
+/// The most bytes of a repository's name, as in the gateway's routes.
 const REPOSITORY_MAX: usize = 512;
 
-/// Bytes of a tag (OCI distribution specification, "Pulling manifests").
+/// The most bytes of a tag (OCI distribution specification, "Pulling manifests").
 const TAG_MAX: usize = 128;
 
-/// An image as it is named on the command line, such as `org/app:v1` or `org/app@sha256:…`.
+/// The name of an image on the command line, such as `org/app:v1` or `org/app@sha256:…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageName {
-    /// Without the registry's name.
+    /// The repository. In a name from the command line, it may begin with the registry's name.
     pub repository: String,
-    /// A tag or a digest.
+    /// The tag or the digest.
     pub reference: String,
 }
 
-/// Why a text names no image.
+/// Why a text is not the name of an image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ImageNameError(&'static str);
@@ -38,17 +38,19 @@ impl FromStr for ImageName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (repository, reference) = match text.split_once('@') {
             Some((repository, digest)) if digest.parse::<Digest>().is_ok() => (repository, digest),
-            Some(_) => return Err(ImageNameError("what follows the @ is no sha256:<64 hex characters>")),
+            Some(_) => return Err(ImageNameError("the @ is not followed by sha256:<64 hex characters>")),
             None => match text.rsplit_once(':') {
                 Some((repository, tag)) if is_tag(tag) => (repository, tag),
                 _ => return Err(ImageNameError("a tag is missing: REPOSITORY:TAG, such as org/app:v1")),
             },
         };
-        // A port, as in `registry:8443/org/app`, is taken off where the registry is known.
+        // A port, as in `registry:8443/org/app`, is removed when the registry is known.
         let fine = |c: char| c.is_ascii_alphanumeric() || "._-/:".contains(c);
         let parts = repository.split('/').all(|part| part.starts_with(|c: char| c.is_ascii_alphanumeric()));
         if repository.len() > REPOSITORY_MAX || !repository.chars().all(fine) || !parts {
-            return Err(ImageNameError("the repository's name has letters that none has, or is too long"));
+            return Err(ImageNameError(
+                "the repository's name has characters that are not allowed, or is too long",
+            ));
         }
         Ok(Self { repository: repository.to_owned(), reference: reference.to_owned() })
     }
@@ -67,16 +69,16 @@ fn is_tag(text: &str) -> bool {
 }
 
 impl ImageName {
-    /// Without the registry's own name, if it stands before it.
+    /// The name without the registry's own name, if it begins with that.
     ///
     /// # Errors
-    /// Another registry's name stands there.
+    /// The name begins with the name of another registry.
     pub(super) fn at(&self, registries: &[&str]) -> anyhow::Result<Self> {
         let (host, rest) = self.repository.split_once('/').unwrap_or_default();
         if registries.iter().any(|name| name.eq_ignore_ascii_case(host)) {
             return Ok(Self { repository: rest.to_owned(), ..self.clone() });
         }
-        // A colon is a port's: no repository has one.
+        // A colon belongs to a port, because no repository has one.
         ensure!(
             !self.repository.contains(':'),
             "{self} names a registry that is not the configured one ({}): leave its name out",
@@ -105,10 +107,10 @@ struct Platform {
     architecture: String,
 }
 
-/// The blobs of an image; of one for several platforms, those of this machine's, else of the first.
+/// The blobs of an image. Of an image for several platforms, those for this machine, or else for the first.
 ///
 /// # Errors
-/// It is not there, may not be read, or is no image.
+/// The image does not exist or may not be read, its manifest cannot be parsed, or the registry fails.
 pub(super) async fn blobs(
     client: &RegistryClient,
     tokens: &Tokens,
@@ -120,7 +122,7 @@ pub(super) async fn blobs(
         Some(digest) => self::manifest(client, tokens, image, &digest, manifest_max).await?,
         None => manifest,
     };
-    local_blobs(&manifest).with_context(|| format!("{image}: its manifest is not understood"))
+    local_blobs(&manifest).with_context(|| format!("{image}: its manifest cannot be parsed"))
 }
 
 async fn manifest(
@@ -140,27 +142,30 @@ async fn manifest(
         let said = describe(answer).await;
         match status {
             StatusCode::NOT_FOUND => {
-                bail!("there is no image {image} at the registry ({said}): see its tags")
+                bail!("there is no image {image} at the registry ({said}): check its tags")
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => bail!(
-                "{who} may not read {}, or there is no such repository ({said}): give an account that may, with \
-                 --username and --password-file, or as registry.account in the configuration",
+                "{who} may not read {}, or there is no such repository ({said}): give an account that may read it, \
+                 with --username and --password-file, or as registry.account in the configuration",
                 image.repository
             ),
-            _ => bail!("{image}: the registry's answer for its manifest is {said}: see its log"),
+            _ => bail!("{image}: the registry's answer for its manifest is {said}: check the registry's log"),
         }
     }
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let html = kind.contains("html");
     let body = read_body(answer, max).await.with_context(|| format!("{image}: its manifest"))?;
-    ensure!(!html, "{image}: a page instead of a manifest: what answers at registry.url is no registry");
+    ensure!(
+        !html,
+        "{image}: the answer is an HTML page instead of a manifest: the server at registry.url is not a registry"
+    );
     if let Ok(digest) = reference.parse::<Digest>() {
-        ensure!(Digest::of(&body) == digest, "{image}: the registry gave another manifest than {digest}");
+        ensure!(Digest::of(&body) == digest, "{image}: the registry returned another manifest than {digest}");
     }
     Ok(body)
 }
 
-/// The child of an index that this machine would pull, `None` if it is no index.
+/// The digest of the manifest in an index that this machine would pull. `None` if the manifest is not an index.
 fn child(manifest: &[u8]) -> Option<String> {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -171,7 +176,7 @@ fn child(manifest: &[u8]) -> Option<String> {
     let index: Index = serde_json::from_slice(manifest).ok()?;
     let ours = |child: &&Child| child.platform.os == "linux" && child.platform.architecture == architecture;
     let child = index.manifests.iter().find(ours).or(index.manifests.first())?;
-    // It becomes part of a path.
+    // The digest becomes part of a path, so it must be valid.
     child.digest.parse::<Digest>().ok().map(|digest| digest.to_string())
 }
 

@@ -1,17 +1,17 @@
-//! A report for programs.
+//! The results as JSON.
 
 use serde_json::{Value, json};
 
-use super::Report;
+use super::BenchReport;
 use super::row::Row;
 use super::statistics::Spread;
 
-/// The report as one JSON object; times in milliseconds, rates in millions of bytes a second, null
-/// where there is none.
+/// The report as one JSON object. Times are in milliseconds and rates in millions of bytes a second; missing values
+/// are null.
 #[must_use]
-pub fn json(report: &Report) -> Value {
-    let failures = report.failures.iter().map(|(series, said, count)| {
-        json!({"path": series.path(), "zone": series.zone(), "error": said, "count": count})
+pub fn json(report: &BenchReport) -> Value {
+    let failures = report.failures.iter().map(|(series, error, count)| {
+        json!({"path": series.path(), "zone": series.zone(), "error": error, "count": count})
     });
     let blobs = report.blobs.iter().map(|blob| {
         json!({
@@ -35,7 +35,7 @@ pub fn json(report: &Report) -> Value {
     })
 }
 
-fn row(report: &Report, row: &Row) -> Value {
+fn row(report: &BenchReport, row: &Row) -> Value {
     json!({
         "path": row.series.path(),
         "zone": row.series.zone(),
@@ -66,7 +66,7 @@ fn spread(of: Spread) -> Value {
     })
 }
 
-/// To a thousandth: a microsecond of times.
+/// Rounds to a thousandth, which is a microsecond for times.
 pub(super) fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

@@ -1,5 +1,5 @@
-//! How fast are the zones, from here? Blobs of images that the registry has, read from each zone's
-//! store, by the registry's own way, and through the running gateway. Nothing is written.
+//! Measures how fast the zones are from this machine. Reads blobs of images from each zone's store, by the
+//! registry's own path (as clients do without the gateway), and through the running gateway. Writes nothing.
 
 mod chart;
 mod csv;
@@ -11,12 +11,12 @@ mod json;
 mod plan;
 mod progress;
 mod read;
+mod read_path;
 mod rounds;
 mod row;
 mod statistics;
 mod svg;
 mod table;
-mod way;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -27,91 +27,91 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-pub use files::Folder;
+pub use files::ReportFolder;
 pub use image::{ImageName, ImageNameError};
 pub use json::json;
-pub use plan::Chosen;
-pub use progress::Progress;
-pub use read::{Outcome, Read, Series};
+pub use plan::ChosenBlob;
+pub use progress::BenchProgress;
+pub use read::{Read, ReadOutcome, Series};
 pub use row::Row;
 pub use statistics::Spread;
 pub use table::table;
 
-use self::plan::Plan;
+use self::plan::ReadPlan;
+use self::read_path::ReadPath;
 use self::rounds::{Reads, Rounds};
-use self::way::Way;
 use config::{Account, Instance, RegistryKind, Settings, without_port};
 use registry::service_account::Tokens;
 use registry::{RegistryClient, registry};
 
-/// Images at most.
+/// The most images.
 pub const IMAGES_MAX: usize = 16;
 
-/// Reads at most, of each class by each way.
+/// The most reads of each size class by each path.
 pub const READS_MAX: u32 = 10_000;
 
-/// Reads at the same moment at most.
+/// The most reads at the same time.
 pub const AT_ONCE_MAX: u32 = 64;
 
-/// The longest that a run may be told to take.
+/// The longest run that may be requested.
 pub const RUN_MAX: Duration = Duration::from_secs(3600);
 
-/// What is asked for.
+/// The options of a benchmark.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// Whose blobs are read; 1 to [`IMAGES_MAX`].
+pub struct BenchOptions {
+    /// The images whose blobs are read; 1 to [`IMAGES_MAX`].
     pub images: Vec<ImageName>,
-    /// Reads of each class by each way; 1 to [`READS_MAX`].
+    /// Reads of each size class by each path; 1 to [`READS_MAX`].
     pub reads: u32,
-    /// How many of them at the same moment; 1 to [`AT_ONCE_MAX`].
+    /// Reads at the same time; 1 to [`AT_ONCE_MAX`].
     pub at_once: u32,
-    /// Who reads, instead of `registry.account`.
+    /// The account that reads, instead of `registry.account`.
     pub account: Option<Account>,
-    /// Where the gateway is, instead of its `listen`.
+    /// The gateway's address, instead of its `listen`.
     pub gateway: Option<SocketAddr>,
-    /// When to stop, done or not; [`RUN_MAX`] at most.
+    /// The longest run; [`RUN_MAX`] at most.
     pub at_most: Duration,
 }
 
-/// What came of it.
+/// The result of a benchmark.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct BenchReport {
     /// When it began.
     pub at: SystemTime,
     /// How long it took.
     pub took: Duration,
     /// `Quay` or `registry`.
     pub registry: &'static str,
-    /// The registry's own name, and where it was dialled.
+    /// The registry's own name, and the address that was used.
     pub registry_at: (String, String),
-    /// The gateway's name, and where it was dialled.
+    /// The gateway's name, and the address that was used.
     pub gateway_at: (String, String),
     /// The images.
     pub images: Vec<String>,
     /// The blobs that were read.
-    pub blobs: Vec<Chosen>,
-    /// Reads of each class by each way, as asked for.
+    pub blobs: Vec<ChosenBlob>,
+    /// The requested number of reads of each size class by each path.
     pub reads: u32,
-    /// Of these at the same moment.
+    /// The requested number of reads at the same time.
     pub at_once: u32,
-    /// A row for each class and way.
+    /// A row for each size class and path.
     pub rows: Vec<Row>,
-    /// What went wrong: by which way, what was said, how often.
+    /// The failures: the path, the error, and how often it occurred.
     pub failures: Vec<(Series, String, usize)>,
-    /// What else there is to know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
     /// Every read, in order.
     pub all: Vec<Read>,
 }
 
-impl Report {
-    /// Whether every read came through with the right bytes, or the zone had none to give.
+impl BenchReport {
+    /// Whether some read succeeded and none failed. A blob that a zone does not have is not a failure.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.failures.is_empty() && self.all.iter().any(|read| read.outcome == Outcome::Right)
+        self.failures.is_empty() && self.all.iter().any(|read| read.outcome == ReadOutcome::Right)
     }
 
-    /// What a way is called; a zone by its name alone.
+    /// The name of a path in the output. A zone has its own name.
     #[must_use]
     pub fn label(&self, series: &Series) -> String {
         match series {
@@ -123,17 +123,21 @@ impl Report {
     }
 }
 
-/// Reads what is asked for. Writes nothing; the gateway, as for any client, keeps what is read
-/// through it, and mends a home zone that lacks it.
+/// Runs the benchmark. It writes nothing itself. The gateway caches what is read through it and copies it to a home
+/// zone that lacks it, as for any client.
 ///
 /// # Errors
-/// Nothing can be measured: the registry or the gateway does not answer, an image is not there or may
-/// not be read, no zone can be used. Says what to do about it.
-pub async fn run(settings: &Settings, options: &Options, progress: Progress) -> anyhow::Result<Report> {
-    ensure!((1..=IMAGES_MAX).contains(&options.images.len()), "give 1 to {IMAGES_MAX} images");
-    ensure!((1..=READS_MAX).contains(&options.reads), "--reads: 1 to {READS_MAX}");
-    ensure!((1..=AT_ONCE_MAX).contains(&options.at_once), "--at-once: 1 to {AT_ONCE_MAX}");
-    ensure!(options.at_most <= RUN_MAX, "--at-most: no more than {} s", RUN_MAX.as_secs());
+/// An option is out of its range, the registry or the gateway does not answer, an image does not exist or may not
+/// be read, or no zone can be used. The error says how to fix it.
+pub async fn run(
+    settings: &Settings,
+    options: &BenchOptions,
+    progress: BenchProgress,
+) -> anyhow::Result<BenchReport> {
+    ensure!((1..=IMAGES_MAX).contains(&options.images.len()), "--image: give 1 to {IMAGES_MAX} images");
+    ensure!((1..=READS_MAX).contains(&options.reads), "--reads: must be 1 to {READS_MAX}");
+    ensure!((1..=AT_ONCE_MAX).contains(&options.at_once), "--at-once: must be 1 to {AT_ONCE_MAX}");
+    ensure!(options.at_most <= RUN_MAX, "--at-most: must not be more than {} s", RUN_MAX.as_secs());
     certificates::install_provider();
     let (at, began) = (SystemTime::now(), Instant::now());
     let tls = certificates::client(&settings.ca_files)?;
@@ -144,36 +148,36 @@ pub async fn run(settings: &Settings, options: &Options, progress: Progress) -> 
     tokens.challenge().await?;
     let deadline = began + options.at_most;
     let planned = planned(settings, options, &client, &tokens);
-    let (images, plan) = timeout_at(deadline, planned)
-        .await
-        .context("the registry is too slow: the time was up before it had told what these images are")??;
+    let (images, plan) = timeout_at(deadline, planned).await.context(
+        "the registry is too slow: it did not return the manifests of these images within --at-most",
+    )??;
     let (dialled, gateway) = gateway(settings, options.gateway).await?;
     let mut notes = Vec::new();
-    let mut ways = Vec::new();
+    let mut paths = Vec::new();
     for zone in config::zones(settings, &config::transport(settings, Arc::clone(&tls)))? {
         match config::unusable(&zone) {
             Some(why) => notes.push(why),
-            None => ways.push(Way::Zone(zone)),
+            None => paths.push(ReadPath::Zone(zone)),
         }
     }
-    ways.push(Way::Registry(client));
-    ways.push(Way::Gateway(gateway));
-    let series: Vec<_> = ways.iter().flat_map(Way::series).collect();
+    paths.push(ReadPath::Registry(client));
+    paths.push(ReadPath::Gateway(gateway));
+    let series: Vec<_> = paths.iter().flat_map(ReadPath::series).collect();
     let turns = options.reads.div_ceil(options.at_once);
     let rounds = Rounds {
         plan: &plan,
-        ways: &ways,
+        paths: &paths,
         layout: &*registry(settings),
         turns,
         at_once: options.at_once,
         deadline,
     };
-    let bar = progress.bar(u64::from(turns) * (ways.len() * plan.classes.len()) as u64);
+    let bar = progress.bar(u64::from(turns) * (paths.len() * plan.classes.len()) as u64);
     let reads = rounds.run(&tokens, &bar).await;
     bar.clear();
     notes.extend(about(&plan, &reads));
     let classes: Vec<_> = plan.classes.iter().map(|(class, _)| *class).collect();
-    Ok(Report {
+    Ok(BenchReport {
         at,
         took: began.elapsed(),
         registry: match settings.registry_kind {
@@ -193,8 +197,8 @@ pub async fn run(settings: &Settings, options: &Options, progress: Progress) -> 
     })
 }
 
-/// The settings as if the home zone's instance of the registry were the only one: what clients have
-/// without the gateway, none answering in its place.
+/// The settings with the home zone's instance of the registry as the only one, so that no other instance answers
+/// instead. That is what clients have without the gateway.
 fn first_instance(settings: &Settings) -> anyhow::Result<Settings> {
     let home = settings.zones.first().map(|zone| &zone.name);
     let at_home = settings.instances.iter().find(|instance| Some(&instance.zone) == home);
@@ -202,13 +206,13 @@ fn first_instance(settings: &Settings) -> anyhow::Result<Settings> {
     Ok(Settings { instances: vec![instance.clone()], ..settings.clone() })
 }
 
-/// The images by their names at this registry, and which of their blobs are read.
+/// The images by their names at this registry, and the plan of the blobs to read.
 async fn planned(
     settings: &Settings,
-    options: &Options,
+    options: &BenchOptions,
     client: &RegistryClient,
     tokens: &Tokens,
-) -> anyhow::Result<(Vec<ImageName>, Plan)> {
+) -> anyhow::Result<(Vec<ImageName>, ReadPlan)> {
     let names = [settings.hostname.as_str(), settings.registry_hostname.as_str()];
     let manifest_max = usize::try_from(settings.limits.manifest.as_u64()).unwrap_or(usize::MAX);
     let mut images = Vec::new();
@@ -219,14 +223,14 @@ async fn planned(
         found.push((image.repository.clone(), blobs));
         images.push(image);
     }
-    let plan = Plan::of(&found);
+    let plan = ReadPlan::of(&found);
     if plan.classes.is_empty() {
-        bail!("these images have no blob that the registry itself holds: name one with layers of its own");
+        bail!("the registry stores no blob of these images itself: name an image with layers of its own");
     }
     Ok((images, plan))
 }
 
-/// The gateway as a client meets it, and where.
+/// The gateway's address, and a client for it that connects as other clients do.
 async fn gateway(
     settings: &Settings,
     address: Option<SocketAddr>,
@@ -237,7 +241,8 @@ async fn gateway(
     if settings.tls.is_none() && made.is_file() {
         roots.push(made.clone());
     }
-    let url: Url = format!("https://{address}").parse().context("the gateway's address makes no URL")?;
+    let url: Url =
+        format!("https://{address}").parse().context("the gateway's address is not valid in a URL")?;
     let server_name = without_port(&settings.hostname).trim_matches(['[', ']']).to_owned();
     let instance = Instance { name: "gateway".into(), url, server_name, zone: String::new() };
     let as_registry = Settings {
@@ -247,21 +252,21 @@ async fn gateway(
     };
     let client = RegistryClient::new("gateway", &as_registry, &certificates::client(&roots)?)?;
     if let Err(error) = client.get("/v2/", HeaderMap::new()).await {
-        let said = error.to_string();
-        let fix = match said.contains("certificate") {
+        let message = error.to_string();
+        let fix = match message.contains("certificate") {
             true => format!(
-                "its certificate must be for {} and from whom `ca`, the system or {} names",
+                "its certificate must be for {} and be signed by a CA in `ca`, in the system's roots or in {}",
                 settings.hostname,
                 made.display()
             ),
-            false => "start it with `quay-gateway run`, or name where it is with --gateway".to_owned(),
+            false => "start it with `quay-gateway run`, or give its address with --gateway".to_owned(),
         };
-        bail!("the gateway does not answer at {address}: {said}: {fix}");
+        bail!("the gateway does not answer at {address}: {message}: {fix}");
     }
     Ok((address, client))
 }
 
-/// Where to dial what listens there.
+/// The address to connect to for a gateway that listens at this address.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -271,34 +276,37 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// What there is to know of how it was measured.
-fn about(plan: &Plan, reads: &Reads) -> Vec<String> {
+/// Notes about the measurement.
+fn about(plan: &ReadPlan, reads: &Reads) -> Vec<String> {
     let mut notes = reads.notes.clone();
     for class in plan.missing() {
         let (name, sizes) = (class.as_str(), plan::sizes(class));
         notes.push(format!(
-            "no blob of these images is {name} ({sizes}), so nothing is said of that class: name an image that has \
-             one with a further --image"
+            "no blob of these images is {name} ({sizes}), so that class is not measured: add an image that has one \
+             with a further --image"
         ));
     }
     if plan.left_out > 0 {
         let (left, most) = (plan.left_out, plan::BLOBS_PER_CLASS_MAX);
-        notes.push(format!("{left} more blobs of these images were not read: {most} of each class are"));
+        notes.push(format!(
+            "{left} more blobs of these images were not read: at most {most} of each class are"
+        ));
     }
     let of = |series: Series, hit: bool| {
-        let mut all = reads.all.iter().filter(|read| read.series == series && read.outcome == Outcome::Right);
+        let mut all =
+            reads.all.iter().filter(|read| read.series == series && read.outcome == ReadOutcome::Right);
         let count = all.clone().count();
         (all.by_ref().filter(|read| read.is_hit() == hit).count(), count)
     };
     if let (hits @ 1.., all) = of(Series::GatewayFirst, true) {
         notes.push(format!(
-            "{hits} of the gateway's {all} first reads came from its cache: it held those blobs before this run"
+            "{hits} of the gateway's {all} first reads came from its cache, which had those blobs before this run"
         ));
     }
     if let (misses @ 1.., all) = of(Series::GatewayLater, false) {
         notes.push(format!(
-            "{misses} of the gateway's {all} later reads did not come from its cache: results.csv has its \
-             Cache-Status of each; see cache.size and cache.reserve"
+            "{misses} of the gateway's {all} later reads did not come from its cache: results.csv has the \
+             Cache-Status of each; check cache.size and cache.reserve"
         ));
     }
     notes
@@ -310,29 +318,29 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A report with every kind of row, and names that need care.
-    pub(crate) fn example() -> Report {
+    /// A report with every kind of row, and with names that must be escaped.
+    pub(crate) fn example() -> BenchReport {
         let zone = |name: &str| Series::Zone(name.into());
-        let ways = [zone("zone-a"), zone("<zone> & \"b\""), zone("dead"), Series::Registry];
-        let ways: Vec<_> = ways.into_iter().chain([Series::GatewayFirst, Series::GatewayLater]).collect();
+        let paths = [zone("zone-a"), zone("<zone> & \"b\""), zone("dead"), Series::Registry];
+        let paths: Vec<_> = paths.into_iter().chain([Series::GatewayFirst, Series::GatewayLater]).collect();
         let classes = [SizeClass::Small, SizeClass::Large];
         let mut all = Vec::new();
-        for (place, series) in ways.iter().enumerate() {
+        for (place, series) in paths.iter().enumerate() {
             for (class, bytes) in classes.into_iter().zip([20_000, 50_000_000]) {
                 for turn in 0..12 {
                     let ms = (place as u64 * 17 + turn * 3 + bytes / 1_000_000 + 5) % 200 + 1;
                     let mut read = read::example(series.clone(), class, turn as u32, ms, bytes);
                     if *series == zone("dead") {
-                        read.outcome = Outcome::Failed("get: unavailable: \"refused\", <x> & y".into());
+                        read.outcome = ReadOutcome::Failed("get: unavailable: \"refused\", <x> & y".into());
                     }
                     if series.is_gateway() {
-                        read.told = Some("quay-gateway; hit".into());
+                        read.source = Some("quay-gateway; hit".into());
                     }
                     all.push(read);
                 }
             }
         }
-        Report {
+        BenchReport {
             at: SystemTime::UNIX_EPOCH,
             took: Duration::from_secs(12),
             registry: "Quay",
@@ -342,7 +350,7 @@ pub(crate) mod tests {
             blobs: Vec::new(),
             reads: 12,
             at_once: 1,
-            rows: row::rows(&all, &classes, &ways),
+            rows: row::rows(&all, &classes, &paths),
             failures: row::failures(&all),
             notes: vec!["a note with <angles>".into()],
             all,
@@ -350,7 +358,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_listens_everywhere_is_dialled_here() {
+    fn a_gateway_that_listens_everywhere_is_reached_by_loopback() {
         for (listen, dialled) in [
             ("0.0.0.0:8443", "127.0.0.1:8443"),
             ("[::]:8443", "[::1]:8443"),
@@ -361,11 +369,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn what_was_not_measured_gives_a_note() {
         let first = read::example(Series::GatewayFirst, SizeClass::Small, 1, 1, 1);
-        let hit = Read { told: Some("quay-gateway; hit".into()), ..first };
+        let hit = Read { source: Some("quay-gateway; hit".into()), ..first };
         let later = read::example(Series::GatewayLater, SizeClass::Small, 2, 1, 1);
-        let notes = about(&Plan::default(), &Reads { all: vec![hit, later], notes: vec!["x".into()] });
+        let notes = about(&ReadPlan::default(), &Reads { all: vec![hit, later], notes: vec!["x".into()] });
         let text = notes.join("\n");
         for wanted in [
             "x\n",
@@ -378,10 +386,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_failure_is_no_pass() {
+    fn a_benchmark_with_a_failure_does_not_pass() {
         let report = example();
         assert!(!report.passed());
-        assert!(Report { failures: Vec::new(), ..report.clone() }.passed());
-        assert!(!Report { failures: Vec::new(), all: Vec::new(), ..report }.passed());
+        assert!(BenchReport { failures: Vec::new(), ..report.clone() }.passed());
+        assert!(!BenchReport { failures: Vec::new(), all: Vec::new(), ..report }.passed());
     }
 }

@@ -1,16 +1,16 @@
-//! How far it is, on the terminal.
+//! The progress of the benchmark on the terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use zone_router::SizeClass;
 
-/// A line on standard error, or none.
+/// Whether to show a progress bar on standard error.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress {
+pub struct BenchProgress {
     shown: bool,
 }
 
-impl Progress {
-    /// Shown where standard error is a terminal.
+impl BenchProgress {
+    /// Shown if standard error is a terminal.
     #[must_use]
     pub fn on_terminal() -> Self {
         Self { shown: true }
@@ -22,30 +22,30 @@ impl Progress {
         Self { shown: false }
     }
 
-    /// The line, for so many turns.
-    pub(super) fn bar(self, turns: u64) -> Bar {
+    /// A bar for this many turns.
+    pub(super) fn bar(self, turns: u64) -> BenchBar {
         let target = if self.shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(turns), target);
-        // The template is a constant; without it the line only looks plainer.
+        // The template is a constant. If it were malformed, the bar would only look plainer.
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {eta} left  {msg}") {
             bar.set_style(style);
         }
-        Bar(bar)
+        BenchBar(bar)
     }
 }
 
-/// The line while it is there.
+/// The progress bar.
 #[derive(Debug)]
-pub(super) struct Bar(ProgressBar);
+pub(super) struct BenchBar(ProgressBar);
 
-impl Bar {
-    /// One more turn begins.
-    pub(super) fn turn(&self, way: &str, class: SizeClass) {
+impl BenchBar {
+    /// Advances the bar when a turn begins.
+    pub(super) fn turn(&self, path: &str, class: SizeClass) {
         self.0.inc(1);
-        self.0.set_message(format!("{way}, {}", class.as_str()));
+        self.0.set_message(format!("{path}, {}", class.as_str()));
     }
 
-    /// Takes it away, so that the table stands alone.
+    /// Removes the bar before the table is printed.
     pub(super) fn clear(&self) {
         self.0.finish_and_clear();
     }

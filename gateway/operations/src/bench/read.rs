@@ -1,4 +1,4 @@
-//! One read, and what came of it.
+//! One read of a blob and its outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 use backends::Digest;
 use zone_router::SizeClass;
 
-/// By which way bytes came, as the result tells them apart.
+/// A series of reads in the results, by path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Series {
-    /// A zone's store itself.
+    /// From the store of the zone of this name.
     Zone(Arc<str>),
-    /// The registry, and the store that it points to.
+    /// From the registry and the store to which it redirects.
     Registry,
-    /// The gateway, the first time in this run.
+    /// Through the gateway, for the first time in this run.
     GatewayFirst,
-    /// The gateway, again.
+    /// Through the gateway, again.
     GatewayLater,
 }
 
 impl Series {
-    /// For programs: `zone`, `registry`, `gateway-first` or `gateway-later`.
+    /// The name in JSON and CSV: `zone`, `registry`, `gateway-first` or `gateway-later`.
     #[must_use]
     pub fn path(&self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl Series {
         }
     }
 
-    /// The zone, if it is one.
+    /// The zone, if the series is of one.
     #[must_use]
     pub fn zone(&self) -> Option<&str> {
         match self {
@@ -40,28 +40,28 @@ impl Series {
         }
     }
 
-    /// Whether it is the gateway's.
+    /// Whether the reads are through the gateway.
     #[must_use]
     pub fn is_gateway(&self) -> bool {
         matches!(self, Self::GatewayFirst | Self::GatewayLater)
     }
 }
 
-/// How a read ended.
+/// The outcome of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Whole, and its digest is right.
+pub enum ReadOutcome {
+    /// The whole blob came, and its digest matches.
     Right,
     /// The zone does not have the blob.
     Absent,
-    /// Whole, but these are other bytes.
+    /// A whole body came, but its digest does not match.
     Wrong,
-    /// It broke, and why.
+    /// The read failed, for this reason.
     Failed(String),
 }
 
-impl Outcome {
-    /// For programs.
+impl ReadOutcome {
+    /// The name in CSV.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -73,41 +73,41 @@ impl Outcome {
     }
 }
 
-/// One read of one blob by one way.
+/// One read of one blob by one path.
 #[derive(Debug, Clone)]
 pub struct Read {
-    /// By which way.
+    /// The series to which it belongs.
     pub series: Series,
-    /// The class of the blob's size.
+    /// The size class of the blob.
     pub class: SizeClass,
     /// The blob.
     pub digest: Digest,
-    /// Reads of one turn begin at the same moment.
+    /// The number of the turn. Reads of one turn begin at the same time.
     pub turn: u32,
-    /// From the request to the first byte, if one came.
+    /// The time from the request to the first byte, if one came.
     pub first_byte: Option<Duration>,
-    /// From the request to the end, whatever it was.
+    /// The time from the request to the end of the read.
     pub whole: Duration,
-    /// Bytes that came.
+    /// The bytes that came.
     pub bytes: u64,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// `Cache-Status`, or host and port of the store that gave it.
-    pub told: Option<String>,
+    /// The outcome.
+    pub outcome: ReadOutcome,
+    /// The `Cache-Status` header, or the host and port of the store that sent the body.
+    pub source: Option<String>,
 }
 
 impl Read {
-    /// Whether it came from the gateway's cache (RFC 9211, 2.1).
+    /// Whether the body came from the gateway's cache (RFC 9211, 2.1).
     #[must_use]
     pub fn is_hit(&self) -> bool {
-        let told = self.told.as_deref().filter(|_| self.series.is_gateway()).unwrap_or_default();
-        told.split(',').any(|by| by.split(';').skip(1).any(|parameter| parameter.trim() == "hit"))
+        let source = self.source.as_deref().filter(|_| self.series.is_gateway()).unwrap_or_default();
+        source.split(',').any(|by| by.split(';').skip(1).any(|parameter| parameter.trim() == "hit"))
     }
 
-    /// Whether something is wrong with the way that it came by.
+    /// Whether the read failed or returned wrong bytes.
     #[must_use]
     pub fn went_wrong(&self) -> bool {
-        matches!(self.outcome, Outcome::Wrong | Outcome::Failed(_))
+        matches!(self.outcome, ReadOutcome::Wrong | ReadOutcome::Failed(_))
     }
 }
 
@@ -122,8 +122,8 @@ pub(super) fn example(series: Series, class: SizeClass, turn: u32, ms: u64, byte
         first_byte: Some(whole / 2),
         whole,
         bytes,
-        outcome: Outcome::Right,
-        told: None,
+        outcome: ReadOutcome::Right,
+        source: None,
     }
 }
 
@@ -132,10 +132,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hit_is_the_gateways_word() {
-        let hit = |series: Series, told: &str| {
+    fn only_the_gateways_cache_status_counts_as_a_hit() {
+        let hit = |series: Series, source: &str| {
             let read = example(series, SizeClass::Small, 0, 1, 1);
-            Read { told: Some(told.to_owned()), ..read }.is_hit()
+            Read { source: Some(source.to_owned()), ..read }.is_hit()
         };
         assert!(hit(Series::GatewayLater, "quay-gateway; hit"));
         assert!(!hit(Series::GatewayLater, r#"quay-gateway; fwd=miss; stored; detail="zone=hit""#));

@@ -1,39 +1,39 @@
-//! The reads of one way and class as one row. Pure.
+//! Summarizes the reads of one path and size class. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use zone_router::SizeClass;
 
-use super::read::{Outcome, Read, Series};
+use super::read::{Read, ReadOutcome, Series};
 use super::statistics::Spread;
 
-/// What came of the reads of one class by one way. Times are of right reads alone, in milliseconds.
+/// The results of one size class by one path. Times are in milliseconds and only of right reads.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// The way.
+    /// The series.
     pub series: Series,
-    /// The class.
+    /// The size class.
     pub class: SizeClass,
-    /// Reads that gave the right bytes.
+    /// Reads that returned the right bytes.
     pub right: usize,
-    /// Reads of what a zone does not have.
+    /// Reads of blobs that the zone does not have.
     pub absent: usize,
     /// Reads that failed.
     pub failed: usize,
-    /// Reads that gave wrong bytes.
+    /// Reads that returned wrong bytes.
     pub wrong: usize,
     /// Reads from the gateway's cache.
     pub hits: usize,
-    /// From the request to the first byte.
+    /// The time from the request to the first byte.
     pub first_byte: Option<Spread>,
-    /// From the request to the last byte.
+    /// The time from the request to the last byte.
     pub whole: Option<Spread>,
-    /// Millions of bytes a second: all bytes by the time of all turns, connecting included.
+    /// Millions of bytes a second: all bytes divided by the time of all turns, including connecting.
     pub rate: Option<f64>,
-    /// The median time to the first byte by that of the registry's own way: below 1 is sooner.
+    /// The median time to the first byte relative to the registry's own path. Below 1 is sooner.
     pub first_byte_ratio: Option<f64>,
-    /// The rate by that of the registry's own way: above 1 is faster.
+    /// The rate relative to the registry's own path. Above 1 is faster.
     pub rate_ratio: Option<f64>,
 }
 
@@ -44,7 +44,7 @@ impl Row {
         self.right + self.absent + self.failed + self.wrong
     }
 
-    /// What there is to say where no read was right.
+    /// Why there are no times. `None` if a read was right.
     #[must_use]
     pub fn why_no_time(&self) -> Option<&'static str> {
         match (self.right, self.wrong, self.failed, self.absent) {
@@ -57,12 +57,12 @@ impl Row {
     }
 }
 
-/// A row for each class and way, in this order; ways of the gateway only where there were reads.
-pub(super) fn rows(reads: &[Read], classes: &[SizeClass], ways: &[Series]) -> Vec<Row> {
+/// A row for each size class and path, in this order. A path of the gateway has a row only if there were reads.
+pub(super) fn rows(reads: &[Read], classes: &[SizeClass], paths: &[Series]) -> Vec<Row> {
     let mut rows = Vec::new();
     for class in classes {
         let of_class: Vec<_> = reads.iter().filter(|read| read.class == *class).collect();
-        let mut of: Vec<Row> = ways
+        let mut of: Vec<Row> = paths
             .iter()
             .map(|series| row(series, *class, of_class.iter().copied().filter(|read| read.series == *series)))
             .filter(|row| row.reads() > 0 || !row.series.is_gateway())
@@ -85,15 +85,15 @@ fn ratio(of: Option<f64>, to: Option<f64>) -> Option<f64> {
 
 fn row<'a>(series: &Series, class: SizeClass, reads: impl Iterator<Item = &'a Read>) -> Row {
     let reads: Vec<_> = reads.collect();
-    let right: Vec<_> = reads.iter().copied().filter(|read| read.outcome == Outcome::Right).collect();
-    let count = |wanted: fn(&Outcome) -> bool| reads.iter().filter(|read| wanted(&read.outcome)).count();
+    let right: Vec<_> = reads.iter().copied().filter(|read| read.outcome == ReadOutcome::Right).collect();
+    let count = |wanted: fn(&ReadOutcome) -> bool| reads.iter().filter(|read| wanted(&read.outcome)).count();
     Row {
         series: series.clone(),
         class,
         right: right.len(),
-        absent: count(|outcome| *outcome == Outcome::Absent),
-        failed: count(|outcome| matches!(outcome, Outcome::Failed(_))),
-        wrong: count(|outcome| *outcome == Outcome::Wrong),
+        absent: count(|outcome| *outcome == ReadOutcome::Absent),
+        failed: count(|outcome| matches!(outcome, ReadOutcome::Failed(_))),
+        wrong: count(|outcome| *outcome == ReadOutcome::Wrong),
         hits: right.iter().filter(|read| read.is_hit()).count(),
         first_byte: Spread::of(right.iter().filter_map(|read| read.first_byte).map(milliseconds)),
         whole: Spread::of(right.iter().map(|read| milliseconds(read.whole))),
@@ -103,7 +103,7 @@ fn row<'a>(series: &Series, class: SizeClass, reads: impl Iterator<Item = &'a Re
     }
 }
 
-/// Reads of one turn run beside each other, so a turn takes as long as its slowest.
+/// The rate. Reads of one turn run at the same time, so a turn takes as long as its slowest read.
 fn rate(reads: &[&Read]) -> Option<f64> {
     let mut turns: BTreeMap<u32, Duration> = BTreeMap::new();
     for read in reads {
@@ -119,28 +119,29 @@ pub(super) fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// What went wrong: by which way, what was said, how often; the most frequent first.
+/// The failures: the path, the error, and how often it occurred; the most frequent first.
 pub(super) fn failures(reads: &[Read]) -> Vec<(Series, String, usize)> {
     let mut counts: HashMap<(Series, String), usize> = HashMap::new();
     for read in reads.iter().filter(|read| read.went_wrong()) {
-        let said = match &read.outcome {
-            Outcome::Failed(why) => alike(why, &read.digest.hex()),
+        let error = match &read.outcome {
+            ReadOutcome::Failed(why) => without_ids(why, &read.digest.hex()),
             _ => "wrong bytes".to_owned(),
         };
-        *counts.entry((read.series.clone(), said)).or_default() += 1;
+        *counts.entry((read.series.clone(), error)).or_default() += 1;
     }
-    let mut found: Vec<_> = counts.into_iter().map(|((series, said), count)| (series, said, count)).collect();
+    let mut found: Vec<_> =
+        counts.into_iter().map(|((series, error), count)| (series, error, count)).collect();
     found.sort_by(|(_, a, first), (_, b, second)| second.cmp(first).then_with(|| a.cmp(b)));
     found
 }
 
-/// Without what differs from read to read: the blob, and the request's id.
-fn alike(said: &str, hex: &str) -> String {
-    // Stores name the key, which has the digest's first byte in a folder's name.
-    let said = said.replace(&format!("{}/{hex}", hex.get(..2).unwrap_or_default()), "…").replace(hex, "…");
-    match said.split_once(" [request ") {
+/// The error without what differs from read to read: the blob and the request id.
+fn without_ids(error: &str, hex: &str) -> String {
+    // Stores name the key, in which the digest's first byte is also a folder.
+    let error = error.replace(&format!("{}/{hex}", hex.get(..2).unwrap_or_default()), "…").replace(hex, "…");
+    match error.split_once(" [request ") {
         Some((before, rest)) => format!("{before}{}", rest.split_once(']').map_or("", |(_, after)| after)),
-        None => said,
+        None => error,
     }
 }
 
@@ -152,7 +153,7 @@ mod tests {
     const SMALL: &[SizeClass] = &[SizeClass::Small];
 
     #[test]
-    fn times_are_of_right_reads_alone_and_compared_with_the_registrys() {
+    fn times_are_of_right_reads_and_relative_to_the_registrys() {
         let zone = Series::Zone("a".into());
         let mut reads = vec![
             example(Series::Registry, SizeClass::Small, 1, 100, 1_000_000),
@@ -161,9 +162,9 @@ mod tests {
             example(zone.clone(), SizeClass::Large, 4, 7, 1),
         ];
         let slow = example(zone.clone(), SizeClass::Small, 5, 9000, 9);
-        reads.push(Read { outcome: Outcome::Failed("x".into()), ..slow.clone() });
-        reads.push(Read { outcome: Outcome::Wrong, ..slow.clone() });
-        reads.push(Read { outcome: Outcome::Absent, ..slow });
+        reads.push(Read { outcome: ReadOutcome::Failed("x".into()), ..slow.clone() });
+        reads.push(Read { outcome: ReadOutcome::Wrong, ..slow.clone() });
+        reads.push(Read { outcome: ReadOutcome::Absent, ..slow });
         let rows = rows(&reads, SMALL, &[zone.clone(), Series::Registry, Series::GatewayFirst]);
         let [row, base] = &rows[..] else { panic!("{rows:?}") };
         assert_eq!((row.right, row.failed, row.wrong, row.absent, row.reads()), (1, 1, 1, 1, 4));
@@ -184,23 +185,26 @@ mod tests {
     #[test]
     fn nothing_right_says_why() {
         let read =
-            |outcome: Outcome| Read { outcome, ..example(Series::Registry, SizeClass::Small, 1, 1, 1) };
+            |outcome: ReadOutcome| Read { outcome, ..example(Series::Registry, SizeClass::Small, 1, 1, 1) };
         let why = |reads: &[Read]| rows(reads, SMALL, &[Series::Registry])[0].why_no_time();
         assert_eq!(why(&[]), Some("not read"));
-        assert_eq!(why(&[read(Outcome::Absent)]), Some("does not have these blobs"));
+        assert_eq!(why(&[read(ReadOutcome::Absent)]), Some("does not have these blobs"));
         assert_eq!(
-            why(&[read(Outcome::Absent), read(Outcome::Failed("x".into()))]),
+            why(&[read(ReadOutcome::Absent), read(ReadOutcome::Failed("x".into()))]),
             Some("no read came through")
         );
-        assert_eq!(why(&[read(Outcome::Failed("x".into())), read(Outcome::Wrong)]), Some("wrong bytes"));
+        assert_eq!(
+            why(&[read(ReadOutcome::Failed("x".into())), read(ReadOutcome::Wrong)]),
+            Some("wrong bytes")
+        );
     }
 
     #[test]
     fn like_failures_are_one() {
-        let read = |text: &str, said: &str| {
+        let read = |text: &str, error: &str| {
             let digest = backends::Digest::of(text.as_bytes());
-            let outcome = Outcome::Failed(format!(
-                "get sha256/{}/{}: {said} [request {text}]: gone",
+            let outcome = ReadOutcome::Failed(format!(
+                "get sha256/{}/{}: {error} [request {text}]: gone",
                 &digest.hex()[..2],
                 digest.hex()
             ));

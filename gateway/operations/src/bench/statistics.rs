@@ -1,24 +1,24 @@
 //! Quantiles. Pure.
 
-/// Where the middle and the edges of some values are.
+/// The quantiles of some values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// A quarter is not above it.
+    /// The first quartile.
     pub p25: f64,
     /// The median.
     pub p50: f64,
-    /// Three quarters are not above it.
+    /// The third quartile.
     pub p75: f64,
-    /// 95 % are not above it; of 20 values or fewer it lies between the two largest.
+    /// The 95th percentile. Of 20 values or fewer, it is between the two largest.
     pub p95: f64,
-    /// The largest.
+    /// The maximum.
     pub max: f64,
 }
 
 impl Spread {
-    /// Of finite values in any order; `None` if there are none.
+    /// The quantiles of the finite values, in any order. `None` if there are none.
     #[must_use]
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
@@ -34,14 +34,14 @@ impl Spread {
     }
 }
 
-/// The value below which a part `q` (0 to 1) of the sorted, finite values lies, between two of them by a
-/// straight line (Hyndman and Fan's definition 7, as R, NumPy and criterion have it).
+/// The quantile `q` (0 to 1) of sorted, finite values, interpolated linearly (Hyndman and Fan's definition 7, which R,
+/// NumPy and criterion use).
 fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let place = q.clamp(0.0, 1.0) * last as f64;
     let below = (place.floor() as usize).min(last);
     let (low, high) = (sorted[below], sorted[(below + 1).min(last)]);
-    // Never beyond either, whatever rounding does.
+    // Rounding must not lead beyond either value.
     Some((low + (high - low) * (place - below as f64)).clamp(low, high))
 }
 

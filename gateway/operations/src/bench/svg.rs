@@ -1,8 +1,8 @@
-//! As much SVG as charts need. Pure.
+//! Writes the SVG elements that the charts need. Pure.
 
 use std::fmt::Write as _;
 
-/// Where a text is anchored.
+/// The anchor of a text.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Anchor {
     Start,
@@ -10,13 +10,13 @@ pub(super) enum Anchor {
     End,
 }
 
-/// A picture that grows element by element.
+/// An SVG image under construction.
 #[derive(Debug, Default)]
 pub(super) struct Svg(String);
 
 // Writing to a string does not fail.
 impl Svg {
-    /// `class` is one word of the style sheet here and below.
+    /// Adds a rectangle. `class` is a class of the style sheet, here and below.
     pub(super) fn rect(&mut self, class: &str, [x, y, width, height]: [f64; 4]) {
         let _ = writeln!(
             self.0,
@@ -46,7 +46,7 @@ impl Svg {
         );
     }
 
-    /// The whole, with a title for those who cannot see it.
+    /// The whole image, with a title for screen readers.
     pub(super) fn finish(self, title: &str, style: &str, width: f64, height: f64) -> String {
         let (title, style) = (escaped(title), escaped(style));
         format!(
@@ -57,8 +57,8 @@ impl Svg {
     }
 }
 
-/// Text as XML and HTML take it, in elements and in attributes; what XML 1.0 forbids (2.2) is a
-/// replacement character.
+/// Escapes text for elements and attributes of XML and HTML. Characters that XML 1.0 forbids (section 2.2) become
+/// the replacement character.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -76,7 +76,7 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
-/// At most so many characters of a text, the last one then being an ellipsis.
+/// At most `most` characters of a text. If it was longer, the last one is an ellipsis.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     match text.chars().nth(most) {
         Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
@@ -92,7 +92,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// All text of it, unescaped; panics unless it is well-formed.
+    /// The text of an XML document, unescaped. Panics unless it is well-formed.
     pub(crate) fn well_formed(xml: &str) -> String {
         let mut reader = Reader::from_str(xml);
         let mut all = String::new();

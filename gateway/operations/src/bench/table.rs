@@ -1,16 +1,16 @@
-//! A report for people, at the terminal.
+//! The results as text for people.
 
 use std::fmt::Write as _;
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, Color};
 
-use super::Report;
+use super::BenchReport;
 use super::figures::{or_dash, times};
 use super::row::Row;
 
-const HEADS: &[&str] = &[
+const HEADERS: &[&str] = &[
     "class",
-    "way",
+    "path",
     "reads",
     "first byte ms: p50",
     "p95",
@@ -24,21 +24,14 @@ const HEADS: &[&str] = &[
     "failed",
 ];
 
-/// Failures told at the end; the files of a report have all.
+/// The most failures in the output. The files of a report have all.
 const FAILURES_MAX: usize = 10;
 
-/// A line for each class and way, then what went wrong and what else there is to know. In colour and
-/// within its width on a terminal.
+/// A row for each size class and path, then the failures and the notes.
 #[must_use]
-pub fn table(report: &Report) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED);
-    // Without a terminal there is no width to keep to.
-    if table.is_tty() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
-    let heads = HEADS.iter().map(|head| head.replace("Quay", report.registry));
-    table.set_header(heads.map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
+pub fn table(report: &BenchReport) -> String {
+    let headers = HEADERS.iter().map(|header| header.replace("Quay", report.registry));
+    let mut table = crate::table::with_headers(headers);
     let mut class = None;
     for row in &report.rows {
         let again = class.replace(row.class) == Some(row.class);
@@ -46,8 +39,8 @@ pub fn table(report: &Report) -> String {
     }
     // Writing to a string does not fail.
     let mut text = format!("{table}\n");
-    for (series, said, count) in report.failures.iter().take(FAILURES_MAX) {
-        let _ = writeln!(text, "\n{}: {count} reads failed: {said}", report.label(series));
+    for (series, error, count) in report.failures.iter().take(FAILURES_MAX) {
+        let _ = writeln!(text, "\n{}: {count} reads failed: {error}", report.label(series));
     }
     if let Some(more @ 1..) = report.failures.len().checked_sub(FAILURES_MAX) {
         let _ = writeln!(text, "\nand {more} other failures");
@@ -58,14 +51,14 @@ pub fn table(report: &Report) -> String {
     let right: usize = report.rows.iter().map(|row| row.right).sum();
     let _ = writeln!(
         text,
-        "\n{right} reads in {} s, every byte of them hashed and right; {} at the same moment",
+        "\n{right} reads in {} s, each with the right digest; {} at the same time",
         report.took.as_secs(),
         report.at_once
     );
     text
 }
 
-fn cells(report: &Report, row: &Row, again: bool) -> Vec<Cell> {
+fn cells(report: &BenchReport, row: &Row, again: bool) -> Vec<Cell> {
     let wrong = row.failed + row.wrong;
     let failed = match (row.wrong, wrong) {
         (_, 0) => Cell::new("0"),
@@ -103,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_has_its_line_and_failures_are_told() {
+    fn every_path_has_its_row_and_failures_are_shown() {
         let text = table(&example());
         for wanted in [
             "zone-a",

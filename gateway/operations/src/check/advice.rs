@@ -1,22 +1,21 @@
-//! What went wrong, in words: the likely cause, and the fix. Pure.
+//! The likely cause of a failed step, and the fix. Pure.
 
 mod store;
 mod tls;
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use backends::Error;
 
-use super::step::Name;
+use super::step::StepName;
 
-/// The likely cause of a failure, and what to do about it.
+/// The likely cause of a failure, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
-    /// Why, most likely.
+    /// The likely cause.
     pub cause: String,
-    /// What mends it.
+    /// How to fix it.
     pub fix: String,
 }
 
@@ -26,14 +25,14 @@ impl Advice {
     }
 }
 
-/// Who failed.
+/// The server at which a step failed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Peer {
-    /// A zone's driver; `None` for the registry.
+    /// The driver of a zone. `None` for the registry.
     pub(super) driver: Option<String>,
-    /// Its bucket or container, if it has one, such as ``bucket `blobs` ``.
+    /// The bucket or container, if there is one, such as ``bucket `blobs` ``.
     pub(super) bucket: Option<String>,
-    /// Whether it is spoken to over TLS.
+    /// Whether the connection uses TLS.
     pub(super) tls: bool,
 }
 
@@ -46,7 +45,7 @@ impl Peer {
         self.bucket.as_deref().unwrap_or("such bucket")
     }
 
-    /// The parameter that says where it is.
+    /// The parameter that sets the server's address.
     fn place(&self) -> &'static str {
         match self.driver.as_deref() {
             None => "`registry.url`",
@@ -57,7 +56,7 @@ impl Peer {
         }
     }
 
-    /// The parameters that it knows us by.
+    /// The parameters that set the credentials.
     fn credentials(&self) -> &'static str {
         match self.driver.as_deref() {
             Some("SwiftStorage") => "`swift_user` and `swift_password`",
@@ -72,68 +71,61 @@ impl Peer {
 }
 
 /// Why a step failed.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// It was not done within its bound.
-    Late(Duration),
-    /// No address of a host, and what the resolver said.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    /// The step did not finish within its timeout.
+    #[error("not done within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// A host name cannot be resolved. The second text is the resolver's message.
+    #[error("{0}: {1}")]
     Resolve(String, String),
-    /// No TCP connection to host and port.
-    Connect(String, u16, io::Error),
-    /// No TLS with a server of that name.
-    Tls(String, io::Error),
-    /// The store's error.
-    Store(Error),
-    /// Something whose cause is known where it was found.
-    Told(String, Advice),
+    /// There is no TCP connection to this host and port.
+    #[error("{0}:{1}: {2}")]
+    Connect(String, u16, #[source] io::Error),
+    /// The TLS handshake with the server of this name failed.
+    #[error("{0}: {1}")]
+    Tls(String, #[source] io::Error),
+    /// The store returned an error.
+    #[error(transparent)]
+    Store(#[from] Error),
+    /// Another failure. The place that found it knows the advice.
+    #[error("{0}")]
+    Explained(String, Advice),
 }
 
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Late(bound) => write!(f, "not done within {}", humantime::format_duration(*bound)),
-            Self::Resolve(host, said) => write!(f, "{host}: {said}"),
-            Self::Connect(host, port, error) => write!(f, "{host}:{port}: {error}"),
-            Self::Tls(name, error) => write!(f, "{name}: {error}"),
-            Self::Store(error) => error.fmt(f),
-            Self::Told(said, _) => f.write_str(said),
-        }
-    }
-}
-
-/// What to say of `trouble` at `step`.
-pub(super) fn advise(step: Name, peer: &Peer, trouble: &Trouble) -> Advice {
-    match trouble {
-        Trouble::Told(_, advice) => advice.clone(),
-        Trouble::Late(_) => late(step, peer),
-        Trouble::Resolve(host, _) => Advice::new(
-            "the name is not known to this machine's resolver",
+/// The advice for `error` at `step`.
+pub(super) fn advise(step: StepName, peer: &Peer, error: &StepError) -> Advice {
+    match error {
+        StepError::Explained(_, advice) => advice.clone(),
+        StepError::Timeout(_) => timed_out(step, peer),
+        StepError::Resolve(host, _) => Advice::new(
+            "this machine's resolver does not know the name",
             format!(
-                "`getent hosts {host}` must give an address here: mend {}, or the resolver (in a cluster: the \
-                 pod's DNS)",
+                "`getent hosts {host}` must print an address on this machine: correct {}, or the resolver (in a \
+                 cluster: the pod's DNS)",
                 peer.place()
             ),
         ),
-        Trouble::Connect(host, port, error) => unconnected(peer, &format!("{host}:{port}"), error.kind()),
-        Trouble::Tls(name, error) => tls::advise(peer, name, error),
-        Trouble::Store(error) => store::advise(step, peer, error),
+        StepError::Connect(host, port, error) => unconnected(peer, &format!("{host}:{port}"), error.kind()),
+        StepError::Tls(name, error) => tls::advise(peer, name, error),
+        StepError::Store(error) => store::advise(step, peer, error),
     }
 }
 
-fn late(step: Name, peer: &Peer) -> Advice {
+fn timed_out(step: StepName, peer: &Peer) -> Advice {
     match step {
-        Name::Resolve => Advice::new(
+        StepName::Resolve => Advice::new(
             "the resolver does not answer",
-            "see /etc/resolv.conf, and whether its servers answer",
+            "check /etc/resolv.conf, and whether the servers in it answer",
         ),
-        Name::Connect => unconnected(peer, "its port", io::ErrorKind::TimedOut),
-        Name::Tls => Advice::new(
-            "it takes the connection and then says nothing: no TLS server, or one that hangs",
-            format!("see {}, and the server's log", peer.place()),
+        StepName::Connect => unconnected(peer, "its port", io::ErrorKind::TimedOut),
+        StepName::Tls => Advice::new(
+            "the server accepts the connection and then sends nothing: it does not speak TLS, or it hangs",
+            format!("check {}, and the server's log", peer.place()),
         ),
         _ => Advice::new(
-            "it is too slow, or hangs",
-            "see its log and load; `--timeout` gives each step another bound",
+            "the server is too slow, or hangs",
+            "check its log and its load; `--timeout` sets another timeout for each step",
         ),
     }
 }
@@ -142,19 +134,19 @@ fn unconnected(peer: &Peer, address: &str, kind: io::ErrorKind) -> Advice {
     let place = peer.place();
     match kind {
         io::ErrorKind::ConnectionRefused => {
-            Advice::new("nothing listens there", format!("start it, or mend {place}"))
+            Advice::new("nothing listens at this address", format!("start the server, or correct {place}"))
         }
         io::ErrorKind::TimedOut => Advice::new(
-            "the host is down, or a firewall drops what is sent to it",
-            format!("let {address} be reached from this machine, or mend {place}"),
+            "the host is down, or a firewall drops the packets",
+            format!("allow connections from this machine to {address}, or correct {place}"),
         ),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Advice::new(
-            "there is no way to its network from here",
-            format!("see the routes and network policies between, or mend {place}"),
+            "there is no route to its network from this machine",
+            format!("check the routes and network policies, or correct {place}"),
         ),
         _ => Advice::new(
-            "the connection is refused on the way",
-            format!("see the network policies of this machine, or mend {place}"),
+            "the connection failed on the way to the server",
+            format!("check the network policies of this machine, or correct {place}"),
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! The steps to a server: its address, TCP, TLS.
+//! The steps that connect to a server: name resolution, TCP, TLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,25 +9,25 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use super::advice::Trouble;
-use super::step::{Name, Note, Walk};
+use super::advice::StepError;
+use super::step::{StepName, StepNote, StepRunner};
 
-/// A certificate with fewer days left is warned of.
+/// If a certificate has fewer days left, there is a warning.
 const DAYS_LEFT_MIN: i64 = 30;
 
 const DAY: i64 = 24 * 3600;
 
-/// One server to be reached.
+/// A server to connect to.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     pub(super) host: String,
     pub(super) port: u16,
-    /// The name in its certificate; `None` for plain HTTP.
+    /// The name in its certificate. `None` for plain HTTP.
     pub(super) server_name: Option<String>,
 }
 
 impl Server {
-    /// The server of a URL, its certificate for the URL's own host.
+    /// The server of a URL. Its certificate must be for the URL's host.
     pub(super) fn of(url: &Url) -> Self {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = url.port_or_known_default().unwrap_or(443);
@@ -36,20 +36,20 @@ impl Server {
     }
 }
 
-/// The steps that reaching these servers takes.
-pub(super) fn plan(servers: &[Server]) -> Vec<Name> {
+/// The steps for connecting to these servers.
+pub(super) fn plan(servers: &[Server]) -> Vec<StepName> {
     match servers {
         [] => Vec::new(),
         _ if servers.iter().any(|server| server.server_name.is_some()) => {
-            vec![Name::Resolve, Name::Connect, Name::Tls]
+            vec![StepName::Resolve, StepName::Connect, StepName::Tls]
         }
-        _ => vec![Name::Resolve, Name::Connect],
+        _ => vec![StepName::Resolve, StepName::Connect],
     }
 }
 
-/// Takes them, for all servers at each step; the connections are closed again.
+/// Runs these steps, each for all servers. The connections are closed again. `None` if a step failed.
 pub(super) async fn reach(
-    walk: &mut Walk,
+    runner: &mut StepRunner,
     servers: &[Server],
     tls: &Arc<rustls::ClientConfig>,
     bound: Duration,
@@ -57,22 +57,25 @@ pub(super) async fn reach(
     if servers.is_empty() {
         return Some(());
     }
-    let addresses = walk.step(Name::Resolve, bound, resolve(servers)).await?;
-    let connections = walk.step(Name::Connect, bound, connect(servers, &addresses)).await?;
-    if plan(servers).contains(&Name::Tls) {
-        walk.step(Name::Tls, bound, shake_hands(servers, connections, tls)).await?;
+    let addresses = runner.step(StepName::Resolve, bound, resolve(servers)).await?;
+    let connections = runner.step(StepName::Connect, bound, connect(servers, &addresses)).await?;
+    if plan(servers).contains(&StepName::Tls) {
+        runner.step(StepName::Tls, bound, shake_hands(servers, connections, tls)).await?;
     }
     Some(())
 }
 
-async fn resolve(servers: &[Server]) -> Result<(Vec<Vec<SocketAddr>>, Option<Note>), Trouble> {
+async fn resolve(servers: &[Server]) -> Result<(Vec<Vec<SocketAddr>>, Option<StepNote>), StepError> {
     let mut found = Vec::new();
     for server in servers {
-        let named = |error: std::io::Error| Trouble::Resolve(server.host.clone(), error.to_string());
-        let addresses: Vec<_> =
-            tokio::net::lookup_host((server.host.as_str(), server.port)).await.map_err(named)?.collect();
+        let resolve_error =
+            |error: std::io::Error| StepError::Resolve(server.host.clone(), error.to_string());
+        let addresses: Vec<_> = tokio::net::lookup_host((server.host.as_str(), server.port))
+            .await
+            .map_err(resolve_error)?
+            .collect();
         if addresses.is_empty() {
-            return Err(Trouble::Resolve(server.host.clone(), "it has no address".into()));
+            return Err(StepError::Resolve(server.host.clone(), "the name has no address".into()));
         }
         found.push(addresses);
     }
@@ -82,12 +85,12 @@ async fn resolve(servers: &[Server]) -> Result<(Vec<Vec<SocketAddr>>, Option<Not
 async fn connect(
     servers: &[Server],
     addresses: &[Vec<SocketAddr>],
-) -> Result<(Vec<TcpStream>, Option<Note>), Trouble> {
+) -> Result<(Vec<TcpStream>, Option<StepNote>), StepError> {
     let mut connections = Vec::new();
     for (server, addresses) in servers.iter().zip(addresses) {
         let connected = backends::dial_any(&server.host, addresses).await;
         connections
-            .push(connected.map_err(|error| Trouble::Connect(server.host.clone(), server.port, error))?);
+            .push(connected.map_err(|error| StepError::Connect(server.host.clone(), server.port, error))?);
     }
     Ok((connections, None))
 }
@@ -96,42 +99,42 @@ async fn shake_hands(
     servers: &[Server],
     connections: Vec<TcpStream>,
     tls: &Arc<rustls::ClientConfig>,
-) -> Result<((), Option<Note>), Trouble> {
+) -> Result<((), Option<StepNote>), StepError> {
     let mut note = None;
     for (server, connection) in servers.iter().zip(connections) {
         let Some(name) = &server.server_name else { continue };
-        let failed = |error: std::io::Error| Trouble::Tls(name.clone(), error);
+        let failed = |error: std::io::Error| StepError::Tls(name.clone(), error);
         let server_name = ServerName::try_from(name.clone())
             .map_err(|error| failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
         let connector = TlsConnector::from(Arc::clone(tls));
         let stream = connector.connect(server_name, connection).await.map_err(failed)?;
         let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let ends = leaf.and_then(|leaf| expiry(leaf));
-        note = worse(note, ends.map(|ends| life_left(ends, now())));
+        note = more_severe(note, ends.map(|ends| life_left(ends, now())));
     }
     Ok(((), note))
 }
 
-/// The warning of the two, or the later.
-fn worse(one: Option<Note>, other: Option<Note>) -> Option<Note> {
+/// The warning of the two, or else the later note.
+fn more_severe(one: Option<StepNote>, other: Option<StepNote>) -> Option<StepNote> {
     match (&one, &other) {
-        (Some(Note::Warning(_)), _) | (Some(_), None) => one,
+        (Some(StepNote::Warning(_)), _) | (Some(_), None) => one,
         _ => other,
     }
 }
 
-/// When a certificate ends, in seconds since 1970.
+/// When a certificate expires, in seconds since 1970.
 fn expiry(certificate: &[u8]) -> Option<i64> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     Some(parsed.validity().not_after.timestamp())
 }
 
-fn life_left(ends: i64, now: i64) -> Note {
+fn life_left(ends: i64, now: i64) -> StepNote {
     match (ends - now) / DAY {
         days if days < DAYS_LEFT_MIN => {
-            Note::Warning(format!("the certificate expires in {days} days: renew it"))
+            StepNote::Warning(format!("the certificate expires in {days} days: renew it"))
         }
-        days => Note::Info(format!("the certificate is good for {days} days")),
+        days => StepNote::Info(format!("the certificate is valid for {days} days")),
     }
 }
 
@@ -146,10 +149,10 @@ mod tests {
 
     #[test]
     fn thirty_days_are_enough() {
-        assert_eq!(life_left(30 * DAY, 0), Note::Info("the certificate is good for 30 days".into()));
+        assert_eq!(life_left(30 * DAY, 0), StepNote::Info("the certificate is valid for 30 days".into()));
         let soon = life_left(30 * DAY - 1, 0);
-        assert_eq!(soon, Note::Warning("the certificate expires in 29 days: renew it".into()));
-        assert_eq!(worse(Some(soon.clone()), Some(Note::Info(String::new()))), Some(soon));
+        assert_eq!(soon, StepNote::Warning("the certificate expires in 29 days: renew it".into()));
+        assert_eq!(more_severe(Some(soon.clone()), Some(StepNote::Info(String::new()))), Some(soon));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The journal, where it lies in a database: can it be reached, and is it ours?
+//! Checks the journal if it is in PostgreSQL.
 
 use std::time::Duration;
 
@@ -6,54 +6,55 @@ use postgres_connection::Database;
 use replication::{Journal, JournalError};
 use rustls::ClientConfig;
 
-use super::advice::{Advice, Peer, Trouble};
-use super::progress::Line;
-use super::step::{Name, Note, Steps, Walk};
+use super::advice::{Advice, Peer, StepError};
+use super::progress::CheckLine;
+use super::step::{StepName, StepNote, StepRunner, Steps};
 
-/// Connecting, making the tables where they are not there, and a look at them.
+/// The timeout for connecting, creating the tables if they are missing, and reading them.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// What came of the journal's database.
+/// The result of checking the journal's database.
 #[derive(Debug, Clone)]
-pub struct JournalReport {
-    /// Which one, without its password.
+pub struct JournalCheck {
+    /// The database, without its password.
     pub database: String,
-    /// Its one step.
+    /// The one step.
     pub steps: Steps,
 }
 
-/// StoreUse what a start does with it, within `each` if there is one.
+/// Opens the journal as `run` does, with the timeout `each` if it is given.
 pub(super) async fn check(
     database: &Database,
     tls: &ClientConfig,
     each: Option<Duration>,
-    line: Line,
-) -> JournalReport {
-    let mut walk = Walk::new(Peer::default(), vec![Name::Journal], line);
-    // The walk knows what failed.
-    let _ = walk.step(Name::Journal, each.unwrap_or(BOUND), open(database.clone(), tls)).await;
-    JournalReport { database: database.to_string(), steps: walk.end() }
+    line: CheckLine,
+) -> JournalCheck {
+    let mut runner = StepRunner::new(Peer::default(), vec![StepName::Journal], line);
+    // The runner has recorded the failure.
+    let _ = runner.step(StepName::Journal, each.unwrap_or(BOUND), open(database.clone(), tls)).await;
+    JournalCheck { database: database.to_string(), steps: runner.end() }
 }
 
-async fn open(database: Database, tls: &ClientConfig) -> Result<((), Option<Note>), Trouble> {
-    let journal = Journal::connect(database, tls).await.map_err(trouble)?;
-    let waiting: u64 = journal.counts().await.map_err(trouble)?.iter().map(|count| count.jobs).sum();
-    Ok(((), Some(Note::Info(format!("{waiting} copies wait in it")))))
+async fn open(database: Database, tls: &ClientConfig) -> Result<((), Option<StepNote>), StepError> {
+    let journal = Journal::connect(database, tls).await.map_err(step_error)?;
+    let waiting: u64 = journal.counts().await.map_err(step_error)?.iter().map(|count| count.jobs).sum();
+    Ok(((), Some(StepNote::Info(format!("{waiting} copies are pending")))))
 }
 
-fn trouble(error: JournalError) -> Trouble {
+fn step_error(error: JournalError) -> StepError {
     let advice = match &error {
         JournalError::Refused { .. } => Advice::new(
-            "user, password or database of `journal` are not the server's, or the user may not make tables there",
-            "mend `journal`; GRANT CREATE ON SCHEMA public, or let its owner start a gateway once",
+            "the user, the password or the database of `journal` is wrong, or the user may not create tables there",
+            "correct `journal`; GRANT CREATE ON SCHEMA public, or start a gateway once as the owner of the database",
         ),
         JournalError::Newer { .. } => {
-            Advice::new("a later release of the gateway shares this journal", "run that release here too")
+            Advice::new("a later release of the gateway uses this journal", "run that release here too")
         }
         _ => Advice::new(
             "the server is down, its address is wrong, or TLS to it fails: it must have a certificate for its name",
-            "mend `journal`, or the server; `ca` must hold its root; sslmode=disable where it has no TLS",
+            "correct `journal`, or start the server; `ca` must contain its root; if the server has no TLS, set \
+             sslmode=disable",
         ),
     };
-    Trouble::Told(error.to_string(), advice)
+    StepError::Explained(error.to_string(), advice)
 }

@@ -1,15 +1,15 @@
-//! A report for programs.
+//! The result of a check as JSON.
 
 use serde_json::{Value, json};
 
-use super::RegistryReport;
-use super::Report;
-use super::step::{Outcome, Step, Steps};
+use super::CheckReport;
+use super::RegistryCheck;
+use super::step::{Step, StepOutcome, Steps};
 
 /// The report as one JSON object, `{"registry": {…}, "zones": […], "journal": {…} or
 /// null, "account", "database" and "lock" likewise, "warnings": […]}`.
 #[must_use]
-pub fn json(report: &Report) -> Value {
+pub fn json(report: &CheckReport) -> Value {
     let zones: Vec<Value> = report
         .zones
         .iter()
@@ -22,15 +22,15 @@ pub fn json(report: &Report) -> Value {
             })
         })
         .collect();
-    let behalf = |name: &str| {
-        let one = report.behalf.iter().find(|one| one.name == name);
+    let services = |name: &str| {
+        let one = report.services.iter().find(|one| one.name == name);
         one.map(|one| json!({"ok": one.steps.passed(), "what": one.what, "steps": steps(&one.steps)}))
     };
     json!({
         "registry": registry(&report.registry),
-        "account": behalf("account"),
-        "database": behalf("database"),
-        "lock": behalf("lock"),
+        "account": services("account"),
+        "database": services("database"),
+        "lock": services("lock"),
         "zones": zones,
         "journal": report.journal.as_ref().map(|journal| json!({
             "ok": journal.steps.passed(),
@@ -41,9 +41,9 @@ pub fn json(report: &Report) -> Value {
     })
 }
 
-/// The first instance; where there are several, all of them below it, and it is `ok` if all are.
-fn registry(instances: &[RegistryReport]) -> Value {
-    let one = |instance: &RegistryReport| {
+/// The first instance. If there are several, `instances` lists all of them, and `ok` is true if all are.
+fn registry(instances: &[RegistryCheck]) -> Value {
+    let one = |instance: &RegistryCheck| {
         json!({
             "ok": instance.steps.passed(),
             "url": instance.url,
@@ -69,20 +69,20 @@ fn steps(steps: &Steps) -> Vec<Value> {
 }
 
 fn step(step: &Step) -> Value {
-    // To a tenth: a step on this machine takes less than a millisecond.
+    // Rounded to a tenth, because a step on the same machine takes less than a millisecond.
     let ms = step.took.map(|took| (took.as_secs_f64() * 10_000.0).round() / 10.0);
     let (ok, error) = match &step.outcome {
-        Outcome::Passed(_) => (true, None),
-        Outcome::Failed(error, _) => (false, Some(error.as_str())),
-        Outcome::NotReached => (false, Some("not reached")),
+        StepOutcome::Passed(_) => (true, None),
+        StepOutcome::Failed(error, _) => (false, Some(error.as_str())),
+        StepOutcome::NotReached => (false, Some("not reached")),
     };
     let mut value = json!({"step": step.name.as_str(), "ok": ok, "ms": ms, "error": error});
     match &step.outcome {
-        Outcome::Failed(_, advice) => {
+        StepOutcome::Failed(_, advice) => {
             value["cause"] = advice.cause.as_str().into();
             value["fix"] = advice.fix.as_str().into();
         }
-        Outcome::Passed(Some(note)) => value["note"] = note.text().into(),
+        StepOutcome::Passed(Some(note)) => value["note"] = note.text().into(),
         _ => {}
     }
     value

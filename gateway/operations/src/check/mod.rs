@@ -1,13 +1,12 @@
-//! What an operator asks before and after starting: is this configuration right, and does all
-//! that it names work?
+//! Checks that a configuration is right, and that everything that it names works.
 
 mod advice;
-mod behalf;
 mod connection;
 mod journal;
 mod json;
 mod progress;
 mod registry;
+mod services;
 mod step;
 mod table;
 mod zone;
@@ -17,54 +16,57 @@ use std::time::Duration;
 use futures_util::future::{join_all, join4};
 
 pub use advice::Advice;
-pub use behalf::BehalfReport;
-pub use journal::JournalReport;
+pub use journal::JournalCheck;
 pub use json::json;
-pub use progress::Progress;
-pub use registry::RegistryReport;
-pub use step::{Name, Note, Outcome, Step, Steps};
+pub use progress::CheckProgress;
+pub use registry::RegistryCheck;
+pub use services::ServiceCheck;
+pub use step::{Step, StepName, StepNote, StepOutcome, Steps};
 pub use table::table;
-pub use zone::ZoneReport;
+pub use zone::ZoneCheck;
 
 use config::{JournalSettings, Settings};
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug, Clone)]
-pub struct Report {
-    /// The registry's instances, as they are configured; never none.
-    pub registry: Vec<RegistryReport>,
+pub struct CheckReport {
+    /// The registry's instances, in configured order; at least one.
+    pub registry: Vec<RegistryCheck>,
     /// Every zone, home first.
-    pub zones: Vec<ZoneReport>,
-    /// The journal's database, where it lies in one.
-    pub journal: Option<JournalReport>,
-    /// What the gateway asks and tells Quay on its own behalf, as far as it is configured.
-    pub behalf: Vec<BehalfReport>,
-    /// What may not be meant so, and what will fail before long.
+    pub zones: Vec<ZoneCheck>,
+    /// The journal, if it is in PostgreSQL.
+    pub journal: Option<JournalCheck>,
+    /// The services that the gateway uses for its own requests, if they are configured.
+    pub services: Vec<ServiceCheck>,
+    /// Warnings: settings that are probably not intended, and what will fail soon.
     pub warnings: Vec<String>,
 }
 
-impl Report {
-    /// Whether every step passed: of every instance of the registry, of every zone, of the journal,
-    /// and of what the gateway does on its own behalf.
+impl CheckReport {
+    /// Whether every step passed.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.registry.iter().all(|instance| instance.steps.passed())
             && self.zones.iter().all(|zone| zone.steps.passed())
             && self.journal.iter().all(|journal| journal.steps.passed())
-            && self.behalf.iter().all(|one| one.steps.passed())
+            && self.services.iter().all(|one| one.steps.passed())
     }
 }
 
-/// Checks every instance of the registry, every zone, the journal where it lies in a database, and what
-/// the gateway does on its own behalf, all at once. Writes Quay's own marker into
-/// every zone that it can. Each step is bounded: by `each`, or by what `timeouts` has for its kind.
+/// Checks every instance of the registry, every zone, the journal if it is in PostgreSQL, and the services that the
+/// gateway uses for its own requests, all at the same time. Writes Quay's own marker, `_verify`, into every zone.
+/// Each step has a timeout: `each`, or the one in `timeouts` for its kind.
 ///
 /// # Errors
 /// A file of roots cannot be used.
-pub async fn run(settings: &Settings, each: Option<Duration>, progress: Progress) -> anyhow::Result<Report> {
+pub async fn run(
+    settings: &Settings,
+    each: Option<Duration>,
+    progress: CheckProgress,
+) -> anyhow::Result<CheckReport> {
     certificates::install_provider();
     let tls = certificates::client(&settings.ca_files)?;
-    let settings = bounded(settings.clone(), each);
+    let settings = with_timeout(settings.clone(), each);
     let transport = config::transport(&settings, std::sync::Arc::clone(&tls));
     let names: Vec<_> = settings
         .instances
@@ -72,8 +74,8 @@ pub async fn run(settings: &Settings, each: Option<Duration>, progress: Progress
         .map(|instance| registry_name(&settings.instances, &instance.name))
         .collect();
     let all = settings.zones.iter().map(|zone| zone.name.as_str());
-    let behalf_names: Vec<&str> = behalf::names(&settings).collect();
-    let all = all.chain(names.iter().map(String::as_str)).chain(behalf_names.iter().copied());
+    let service_names: Vec<&str> = services::names(&settings).collect();
+    let all = all.chain(names.iter().map(String::as_str)).chain(service_names.iter().copied());
     let progress = progress.aligned(all);
     let registry = settings
         .instances
@@ -90,21 +92,23 @@ pub async fn run(settings: &Settings, each: Option<Duration>, progress: Progress
             }
         }
     };
-    let behalf = behalf::check(&settings, &tls, each, &progress);
-    let (registry, zones, journal, behalf) =
-        join4(join_all(registry), join_all(zones), journal, behalf).await;
+    let services = services::check(&settings, &tls, each, &progress);
+    let (registry, zones, journal, services) =
+        join4(join_all(registry), join_all(zones), journal, services).await;
     progress.clear();
     let mut warnings = settings.warnings.clone();
-    warnings.extend(registry::strangers(&registry));
-    warnings.extend(registry.iter().zip(&names).flat_map(|(instance, name)| noted(name, &instance.steps)));
-    warnings.extend(zones.iter().flat_map(|zone| noted(&format!("zone {}", zone.name), &zone.steps)));
-    warnings.extend(behalf.iter().flat_map(|one| noted(one.name, &one.steps)));
-    let odd = |one: &BehalfReport| one.warning.as_ref().map(|warning| format!("{}: {warning}", one.name));
-    warnings.extend(behalf.iter().filter_map(odd));
-    Ok(Report { registry, zones, journal, behalf, warnings })
+    warnings.extend(registry::unrelated_instances(&registry));
+    warnings.extend(
+        registry.iter().zip(&names).flat_map(|(instance, name)| step_warnings(name, &instance.steps)),
+    );
+    warnings.extend(zones.iter().flat_map(|zone| step_warnings(&format!("zone {}", zone.name), &zone.steps)));
+    warnings.extend(services.iter().flat_map(|one| step_warnings(one.name, &one.steps)));
+    let warning = |one: &ServiceCheck| one.warning.as_ref().map(|warning| format!("{}: {warning}", one.name));
+    warnings.extend(services.iter().filter_map(warning));
+    Ok(CheckReport { registry, zones, journal, services, warnings })
 }
 
-/// What an instance of the registry is called where there are these.
+/// The name of an instance in the output. If there is only one, it is called `registry`.
 fn registry_name<T>(all: &[T], name: &str) -> String {
     match all.len() {
         1 => "registry".to_owned(),
@@ -112,8 +116,8 @@ fn registry_name<T>(all: &[T], name: &str) -> String {
     }
 }
 
-/// With the drivers' own bounds no shorter than those of the steps.
-fn bounded(mut settings: Settings, each: Option<Duration>) -> Settings {
+/// Sets the drivers' own timeouts to that of the steps, so that they do not end a step earlier.
+fn with_timeout(mut settings: Settings, each: Option<Duration>) -> Settings {
     if let Some(each) = each {
         let timeouts = &mut settings.timeouts;
         for bound in [
@@ -129,9 +133,9 @@ fn bounded(mut settings: Settings, each: Option<Duration>) -> Settings {
 }
 
 /// The warnings of steps that passed.
-fn noted(whose: &str, steps: &Steps) -> Vec<String> {
+fn step_warnings(whose: &str, steps: &Steps) -> Vec<String> {
     let warnings = steps.all().iter().filter_map(|step| match &step.outcome {
-        Outcome::Passed(Some(Note::Warning(text))) => Some(format!("{whose}: {text}")),
+        StepOutcome::Passed(Some(StepNote::Warning(text))) => Some(format!("{whose}: {text}")),
         _ => None,
     });
     warnings.collect()

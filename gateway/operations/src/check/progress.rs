@@ -1,23 +1,23 @@
-//! Where each check is, on the terminal, while it runs.
+//! The progress of each check on the terminal.
 
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::step::Name;
+use super::step::StepName;
 
-/// How often a spinner turns.
+/// How often a spinner is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A line for each zone and the registry, on standard error.
+/// One line on standard error for each zone, instance and service.
 #[derive(Debug, Clone)]
-pub struct Progress {
+pub struct CheckProgress {
     lines: MultiProgress,
     width: usize,
 }
 
-impl Progress {
-    /// Shown where standard error is a terminal.
+impl CheckProgress {
+    /// Shown if standard error is a terminal.
     #[must_use]
     pub fn on_terminal() -> Self {
         Self { lines: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), width: 0 }
@@ -29,36 +29,36 @@ impl Progress {
         Self { lines: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()), width: 0 }
     }
 
-    /// With room for the longest of these names.
+    /// Aligns the lines to the longest of these names.
     pub(super) fn aligned<'a>(mut self, names: impl Iterator<Item = &'a str>) -> Self {
         self.width = names.map(|name| name.chars().count()).max().unwrap_or_default();
         self
     }
 
-    pub(super) fn line(&self, name: &str) -> Line {
+    pub(super) fn line(&self, name: &str) -> CheckLine {
         let bar = self.lines.add(ProgressBar::new_spinner());
-        // The template is a constant; without it the line only looks plainer.
+        // The template is a constant. If it were malformed, the line would only look plainer.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}  {msg}") {
             bar.set_style(style);
         }
         bar.set_prefix(format!("{name:width$}", width = self.width));
         bar.enable_steady_tick(TICK);
-        Line(bar)
+        CheckLine(bar)
     }
 
-    /// Takes the lines away, so that the table stands alone.
+    /// Removes the lines before the table is printed.
     pub(super) fn clear(&self) {
-        // A terminal that is gone needs no clearing.
+        // If the terminal is gone, there is nothing to clear.
         let _ = self.lines.clear();
     }
 }
 
 /// The line of one check.
 #[derive(Debug)]
-pub(super) struct Line(ProgressBar);
+pub(super) struct CheckLine(ProgressBar);
 
-impl Line {
-    pub(super) fn at(&self, step: Name) {
+impl CheckLine {
+    pub(super) fn at(&self, step: StepName) {
         self.0.set_message(format!("{} …", step.as_str()));
     }
 

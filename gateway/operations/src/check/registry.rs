@@ -1,4 +1,4 @@
-//! The steps of the registry: reach it, and see that it is the one the configuration speaks of.
+//! Checks an instance of the registry: that it can be reached, and that it is the one in the configuration.
 
 mod challenge;
 
@@ -8,66 +8,66 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::advice::{Advice, Peer, Trouble};
+use super::advice::{Advice, Peer, StepError};
 use super::connection::{self, Server};
-use super::progress::Line;
-use super::step::{Name, Note, Steps, Walk};
+use super::progress::CheckLine;
+use super::step::{StepName, StepNote, StepRunner, Steps};
 use config::{Instance, RegistryKind, Settings};
 use registry::{RegistryClient, read_body};
 
-/// Bytes read of one answer: a key set has half a KiB a key, one key an instance.
+/// The most bytes of an answer. A key set has half a KiB for each key, and each instance has one key.
 const ANSWER_MAX: usize = 1024 * 1024;
 
-/// What came of one instance of the registry.
+/// The result of checking one instance of the registry.
 #[derive(Debug, Clone)]
-pub struct RegistryReport {
-    /// Its name; its zone's, as a rule.
+pub struct RegistryCheck {
+    /// The name of the instance, which is usually that of its zone.
     pub name: String,
-    /// Where it is dialled.
+    /// The URL at which the gateway connects to it.
     pub url: String,
     /// `quay` or `distribution`.
     pub kind: String,
-    /// Its steps.
+    /// The steps.
     pub steps: Steps,
-    /// Names of the keys that it knows; Quay's instances keep them in their database.
+    /// The ids of the keys that it knows. Quay's instances keep them in their database.
     pub keys: Vec<String>,
 }
 
-/// Checks an instance of the registry; no step takes longer than `bound`, if there is one.
+/// Checks an instance of the registry. If `bound` is given, it is the timeout of each step.
 pub(super) async fn check(
     settings: &Settings,
     instance: &Instance,
     tls: &Arc<rustls::ClientConfig>,
     bound: Option<Duration>,
-    line: Line,
-) -> RegistryReport {
-    // As if there were no other: none is to answer in its place.
+    line: CheckLine,
+) -> RegistryCheck {
+    // Without the others, so that none of them answers instead.
     let settings = &Settings { instances: vec![instance.clone()], ..settings.clone() };
     let https = instance.url.scheme() == "https";
     let server =
         Server { server_name: https.then(|| instance.server_name.clone()), ..Server::of(&instance.url) };
     let servers = [server];
-    let own: &[Name] = match settings.registry_kind {
-        RegistryKind::Quay => &[Name::Challenge, Name::Keys, Name::Health],
-        RegistryKind::Distribution => &[Name::Challenge],
+    let own: &[StepName] = match settings.registry_kind {
+        RegistryKind::Quay => &[StepName::Challenge, StepName::Keys, StepName::Health],
+        RegistryKind::Distribution => &[StepName::Challenge],
     };
     let plan = [connection::plan(&servers), own.to_vec()].concat();
     let peer = Peer { tls: https, ..Peer::default() };
-    let mut walk = Walk::new(peer, plan, line);
-    // The walk knows what failed.
+    let mut runner = StepRunner::new(peer, plan, line);
+    // The runner has recorded the failure.
     let mut keys = Vec::new();
-    let _ = steps(&mut walk, settings, &servers, tls, bound, &mut keys).await;
-    RegistryReport {
+    let _ = steps(&mut runner, settings, &servers, tls, bound, &mut keys).await;
+    RegistryCheck {
         name: instance.name.clone(),
         url: instance.url.to_string(),
         kind: format!("{:?}", settings.registry_kind).to_lowercase(),
-        steps: walk.end(),
+        steps: runner.end(),
         keys,
     }
 }
 
 async fn steps(
-    walk: &mut Walk,
+    runner: &mut StepRunner,
     settings: &Settings,
     servers: &[Server],
     tls: &Arc<rustls::ClientConfig>,
@@ -79,46 +79,48 @@ async fn steps(
     let client = match RegistryClient::new("registry", settings, tls) {
         Ok(client) => client.within(answer),
         Err(error) => {
-            let said = format!("{error:#}");
+            let message = format!("{error:#}");
             let advice = Advice::new(
-                "a name cannot stand in a request or a certificate",
-                "mend `registry.server_name`",
+                "a name is not valid in a request or in a certificate",
+                "correct `registry.server_name`",
             );
-            let refused = std::future::ready(Err::<((), _), _>(Trouble::Told(said, advice)));
-            return walk.step(Name::Configuration, connect, refused).await;
+            let refused = std::future::ready(Err::<((), _), _>(StepError::Explained(message, advice)));
+            return runner.step(StepName::Configuration, connect, refused).await;
         }
     };
-    connection::reach(walk, servers, tls, connect).await?;
-    walk.step(Name::Challenge, answer, async {
-        let (status, headers, _) = get(&client, "/v2/").await?;
-        challenge::judge(settings, status, &headers).map(|note| ((), Some(note)))
-    })
-    .await?;
+    connection::reach(runner, servers, tls, connect).await?;
+    runner
+        .step(StepName::Challenge, answer, async {
+            let (status, headers, _) = get(&client, "/v2/").await?;
+            challenge::check_challenge(settings, status, &headers).map(|note| ((), Some(note)))
+        })
+        .await?;
     if settings.registry_kind != RegistryKind::Quay {
         return Some(());
     }
-    *known = walk.step(Name::Keys, answer, keys(&client)).await?;
-    walk.step(Name::Health, answer, health(&client)).await
+    *known = runner.step(StepName::Keys, answer, keys(&client)).await?;
+    runner.step(StepName::Health, answer, health(&client)).await
 }
 
-async fn get(client: &RegistryClient, path: &str) -> Result<(StatusCode, HeaderMap, Vec<u8>), Trouble> {
+async fn get(client: &RegistryClient, path: &str) -> Result<(StatusCode, HeaderMap, Vec<u8>), StepError> {
     let answer = client.get(path, HeaderMap::new()).await.map_err(|problem| {
         let advice = Advice::new(
-            "it takes the connection, and does not answer as a registry does",
-            "see its log, and that `registry.url` leads to it",
+            "the server accepts the connection, but does not answer as a registry does",
+            "check its log, and that `registry.url` is its address",
         );
-        Trouble::Told(problem.message, advice)
+        StepError::Explained(problem.message, advice)
     })?;
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = read_body(answer, ANSWER_MAX).await.map_err(|error| {
-        let advice = Advice::new("the registry broke off, or answers endlessly", "see its log");
-        Trouble::Told(format!("GET {path}: {error}"), advice)
+        let advice =
+            Advice::new("the registry closed the connection, or its answer is too long", "check its log");
+        StepError::Explained(format!("GET {path}: {error}"), advice)
     })?;
     Ok((status, headers, body))
 }
 
-/// `endpoints/keyserver`: without them the gateway could not verify a token.
-async fn keys(client: &RegistryClient) -> Result<(Vec<String>, Option<Note>), Trouble> {
+/// Reads Quay's keys (`endpoints/keyserver`), with which the gateway verifies tokens.
+async fn keys(client: &RegistryClient) -> Result<(Vec<String>, Option<StepNote>), StepError> {
     #[derive(Deserialize)]
     struct Key {
         kid: String,
@@ -132,62 +134,62 @@ async fn keys(client: &RegistryClient) -> Result<(Vec<String>, Option<Note>), Tr
     let set = serde_json::from_slice::<KeySet>(&body).ok().filter(|_| status == StatusCode::OK);
     match set.map(|set| set.keys) {
         Some(keys) if !keys.is_empty() => {
-            let note = Note::Info(format!("{} keys", keys.len()));
+            let note = StepNote::Info(format!("{} keys", keys.len()));
             Ok((keys.into_iter().map(|key| key.kid).collect(), Some(note)))
         }
-        Some(_) => Err(Trouble::Told(
+        Some(_) => Err(StepError::Explained(
             format!("GET {PATH}: no keys"),
             Advice::new(
-                "no instance of Quay has a key that is approved and current",
+                "no instance of Quay has a key that is approved and not expired",
                 "restart Quay's instances",
             ),
         )),
-        None => Err(Trouble::Told(
+        None => Err(StepError::Explained(
             format!("GET {PATH}: {status}"),
             Advice::new(
-                "something in front of Quay keeps its keys from the gateway, or it is another registry",
-                "let /keys pass, or set `registry.kind`",
+                "a proxy in front of Quay blocks its keys, or the registry is not Quay",
+                "allow requests to /keys, or set `registry.kind`",
             ),
         )),
     }
 }
 
-/// What does not belong together: every instance keeps its keys in the database
-/// (`boot.py:setup_instance_service_key`), so instances that share it know each other's.
-pub(super) fn strangers(instances: &[RegistryReport]) -> Vec<String> {
+/// Warnings about instances that do not share a database. Every instance keeps its keys in the database
+/// (`boot.py:setup_instance_service_key`), so instances that share one know each other's keys.
+pub(super) fn unrelated_instances(instances: &[RegistryCheck]) -> Vec<String> {
     let mut known = instances.iter().filter(|instance| !instance.keys.is_empty());
     let Some(first) = known.next() else { return Vec::new() };
-    let stranger = |other: &&RegistryReport| !other.keys.iter().any(|key| first.keys.contains(key));
-    let told = |other: &RegistryReport| {
+    let unrelated = |other: &&RegistryCheck| !other.keys.iter().any(|key| first.keys.contains(key));
+    let warning = |other: &RegistryCheck| {
         format!(
-            "the instances {} and {} of the registry know none of each other's keys, so they have not one database: \
-             what is pushed to one is not at the other; take one of them out of registry.instances",
+            "the instances {} and {} of the registry know none of each other's keys, so they do not share a \
+             database: an image that is pushed to one is not at the other; remove one of them from registry.instances",
             first.name, other.name
         )
     };
-    known.filter(stranger).map(told).collect()
+    known.filter(unrelated).map(warning).collect()
 }
 
-/// `/health/instance`: storage is not in it (`health/healthcheck.py:LocalHealthCheck`).
-async fn health(client: &RegistryClient) -> Result<((), Option<Note>), Trouble> {
+/// Reads `/health/instance`, which does not include storage (`health/healthcheck.py:LocalHealthCheck`).
+async fn health(client: &RegistryClient) -> Result<((), Option<StepNote>), StepError> {
     const PATH: &str = "/health/instance";
     let (status, _, body) = get(client, PATH).await?;
     let failing = failing(&body);
     if status == StatusCode::OK && failing.is_empty() {
         return Ok(((), None));
     }
-    let said = match failing.is_empty() {
+    let message = match failing.is_empty() {
         true => format!("GET {PATH}: {status}"),
         false => format!("GET {PATH}: {status}, failing: {}", failing.join(", ")),
     };
     let cause = match failing.iter().any(|service| service == "database" || service == "auth") {
-        true => "Quay cannot reach its database or its users' directory: everything but pings fails there",
-        false => "a part of this Quay does not work",
+        true => "Quay cannot reach its database or its user directory, so every request except pings fails",
+        false => "a part of this Quay instance does not work",
     };
-    Err(Trouble::Told(said, Advice::new(cause, "see Quay's own log, and /health/endtoend")))
+    Err(StepError::Explained(message, Advice::new(cause, "check Quay's own log, and /health/endtoend")))
 }
 
-/// The services that Quay says fail, by name.
+/// The names of the services that Quay reports as failing.
 fn failing(body: &[u8]) -> Vec<String> {
     let health: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let services = health["data"]["services"].as_object().into_iter().flatten();

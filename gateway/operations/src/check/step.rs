@@ -1,57 +1,57 @@
-//! Steps of a check, one after the other: the first that fails ends them.
+//! The steps of a check, which run one after the other until one fails.
 
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::advice::{Advice, Peer, Trouble, advise};
-use super::progress::Line;
+use super::advice::{Advice, Peer, StepError, advise};
+use super::progress::CheckLine;
 
-/// Characters shown of one error; servers have a say in it.
+/// The most characters of an error. Servers influence its text.
 const ERROR_MAX: usize = 1000;
 
-/// What is tried.
+/// The name of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Name {
-    /// The configuration is understood; only shown where it is not.
+pub enum StepName {
+    /// Builds the client from the configuration. Shown only if it fails.
     Configuration,
-    /// The host has an address.
+    /// Resolves the host name.
     Resolve,
-    /// TCP.
+    /// Opens a TCP connection.
     Connect,
-    /// TLS, with the certificate's chain, name and dates.
+    /// Opens a TLS session: checks the certificate's chain, name and dates.
     Tls,
-    /// A small signed read.
+    /// Sends a small signed read.
     Authenticate,
-    /// A small object is written.
+    /// Writes a small object.
     Put,
-    /// It is there, in its size.
+    /// Requests the object's size.
     Head,
-    /// A part of it is read.
+    /// Reads a part of the object.
     Range,
-    /// The whole of it is read and compared.
+    /// Reads the whole object and compares it.
     ReadBack,
-    /// What the registry tells a client who has no token.
+    /// Checks the registry's answer to a client without a token.
     Challenge,
-    /// The keys that the registry signs its tokens with.
+    /// Reads the keys with which the registry signs its tokens.
     Keys,
-    /// What the registry says of its own health.
+    /// Reads the registry's own health report.
     Health,
-    /// The journal's database lets us in, and its tables are ours.
+    /// Opens the journal's database and its tables.
     Journal,
-    /// `registry.account` is let in.
+    /// Logs in with `registry.account`.
     Login,
-    /// It may list what it reads.
+    /// Lists the repositories that the account may read.
     Catalog,
-    /// Quay's database lets us add placements.
+    /// Tries to add a placement to Quay's database.
     Placements,
-    /// Quay's Redis answers.
+    /// Sends a ping to Quay's Redis.
     Lock,
 }
 
-impl Name {
-    /// As it is printed.
+impl StepName {
+    /// The name in tables and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -76,39 +76,39 @@ impl Name {
     }
 }
 
-/// One step and how it ended.
+/// A step and its outcome.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// What was tried.
-    pub name: Name,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// How long it took, unless it was not reached.
+    /// The name of the step.
+    pub name: StepName,
+    /// The outcome.
+    pub outcome: StepOutcome,
+    /// How long it took. `None` if it was not reached.
     pub took: Option<Duration>,
 }
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Well; perhaps there is something to know.
-    Passed(Option<Note>),
-    /// It failed: what was said, and what to do about it.
+pub enum StepOutcome {
+    /// It passed, possibly with a note.
+    Passed(Option<StepNote>),
+    /// It failed with this error and advice.
     Failed(String, Advice),
-    /// An earlier one failed.
+    /// An earlier step failed.
     NotReached,
 }
 
-/// Something to know of a step that passed.
+/// A note about a step that passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
-    /// Good to know.
+pub enum StepNote {
+    /// Information.
     Info(String),
-    /// Look at it before it fails.
+    /// A problem that will make the step fail later, or that has another effect.
     Warning(String),
 }
 
-impl Note {
-    /// Its words.
+impl StepNote {
+    /// The text.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
@@ -117,64 +117,64 @@ impl Note {
     }
 }
 
-/// The steps of one zone, or of the registry.
+/// The steps of one zone, instance or service.
 #[derive(Debug, Clone, Default)]
 pub struct Steps(Vec<Step>);
 
 impl Steps {
-    /// In their order.
+    /// The steps in order.
     #[must_use]
     pub fn all(&self) -> &[Step] {
         &self.0
     }
 
-    /// Whether every one passed.
+    /// Whether every step passed.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.0.iter().all(|step| matches!(step.outcome, Outcome::Passed(_)))
+        self.0.iter().all(|step| matches!(step.outcome, StepOutcome::Passed(_)))
     }
 }
 
-/// Takes steps, measures them, and knows which are still to come.
-pub(super) struct Walk {
+/// Runs steps and measures them.
+pub(super) struct StepRunner {
     steps: Vec<Step>,
-    plan: Vec<Name>,
+    plan: Vec<StepName>,
     peer: Peer,
-    line: Line,
+    line: CheckLine,
 }
 
-impl Walk {
-    /// Steps at `peer`, in the order of `plan`.
-    pub(super) fn new(peer: Peer, plan: Vec<Name>, line: Line) -> Self {
+impl StepRunner {
+    /// A runner for steps at `peer`. `plan` names the steps in order.
+    pub(super) fn new(peer: Peer, plan: Vec<StepName>, line: CheckLine) -> Self {
         Self { steps: Vec::new(), plan, peer, line }
     }
 
-    /// Takes one step within `bound`; `None` if it failed, and then no further one is to be taken.
+    /// Runs one step with the timeout `bound`. `None` if it failed; the caller must then run no further step.
     pub(super) async fn step<T>(
         &mut self,
-        name: Name,
+        name: StepName,
         bound: Duration,
-        work: impl Future<Output = Result<(T, Option<Note>), Trouble>>,
+        work: impl Future<Output = Result<(T, Option<StepNote>), StepError>>,
     ) -> Option<T> {
         self.line.at(name);
         let start = Instant::now();
-        let done = timeout(bound, work).await.unwrap_or(Err(Trouble::Late(bound)));
+        let done = timeout(bound, work).await.unwrap_or(Err(StepError::Timeout(bound)));
         let took = Some(start.elapsed());
         let (outcome, value) = match done {
-            Ok((value, note)) => (Outcome::Passed(note), Some(value)),
-            Err(trouble) => {
-                (Outcome::Failed(printable(&trouble.to_string()), advise(name, &self.peer, &trouble)), None)
+            Ok((value, note)) => (StepOutcome::Passed(note), Some(value)),
+            Err(error) => {
+                (StepOutcome::Failed(printable(&error.to_string()), advise(name, &self.peer, &error)), None)
             }
         };
         self.steps.push(Step { name, outcome, took });
         value
     }
 
-    /// All steps, those that were not reached too.
+    /// All steps, including those that were not reached.
     pub(super) fn end(mut self) -> Steps {
         for name in self.plan.drain(..) {
             if !self.steps.iter().any(|step| step.name == name) {
-                self.steps.push(Step { name, outcome: Outcome::NotReached, took: None });
+                self.steps.push(Step { name, outcome: StepOutcome::NotReached, took: None });
             }
         }
         let steps = Steps(self.steps);
@@ -183,7 +183,7 @@ impl Walk {
     }
 }
 
-/// On one line, bounded, and without what would steer a terminal.
+/// The text on one line, shortened, and without control characters.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(ERROR_MAX).collect()
 }
@@ -192,28 +192,30 @@ fn printable(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn walk(plan: Vec<Name>) -> Walk {
-        Walk::new(Peer::default(), plan, super::super::Progress::hidden().line("x"))
+    fn runner(plan: Vec<StepName>) -> StepRunner {
+        StepRunner::new(Peer::default(), plan, super::super::CheckProgress::hidden().line("x"))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_step_has_its_bound_and_its_failure_ends_the_walk() {
+    async fn a_step_has_a_timeout_and_later_steps_are_not_reached() {
         let second = Duration::from_secs(1);
-        let mut walk = walk(vec![Name::Resolve, Name::Connect, Name::Tls]);
-        assert_eq!(walk.step(Name::Resolve, second, async { Ok((7, None)) }).await, Some(7));
-        let hangs = std::future::pending::<Result<((), Option<Note>), Trouble>>();
-        assert_eq!(walk.step(Name::Connect, second, hangs).await, None);
-        let steps = walk.end();
+        let mut runner = runner(vec![StepName::Resolve, StepName::Connect, StepName::Tls]);
+        assert_eq!(runner.step(StepName::Resolve, second, async { Ok((7, None)) }).await, Some(7));
+        let hangs = std::future::pending::<Result<((), Option<StepNote>), StepError>>();
+        assert_eq!(runner.step(StepName::Connect, second, hangs).await, None);
+        let steps = runner.end();
         assert!(!steps.passed());
         let [resolve, connect, tls] = steps.all() else { panic!("three steps") };
-        assert_eq!(resolve.outcome, Outcome::Passed(None));
-        assert!(matches!(&connect.outcome, Outcome::Failed(said, _) if said == "not done within 1s"));
+        assert_eq!(resolve.outcome, StepOutcome::Passed(None));
+        assert!(
+            matches!(&connect.outcome, StepOutcome::Failed(message, _) if message == "not done within 1s")
+        );
         assert_eq!(connect.took, Some(second));
-        assert_eq!((&tls.outcome, tls.took), (&Outcome::NotReached, None));
+        assert_eq!((&tls.outcome, tls.took), (&StepOutcome::NotReached, None));
     }
 
     #[test]
-    fn servers_do_not_steer_terminals() {
+    fn servers_cannot_control_terminals() {
         assert_eq!(printable("a\x1b[31mb\r\nc"), "a [31mb  c");
         assert_eq!(printable(&"é".repeat(2000)).chars().count(), ERROR_MAX);
     }

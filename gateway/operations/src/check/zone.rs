@@ -1,4 +1,4 @@
-//! The steps of one zone: reach it, be known to it, write, and read what was written.
+//! Checks one zone: connects, authenticates, writes a marker, and reads it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,23 +7,22 @@ use backends::{Error, Key, Kind, MARKER, Source, Store, Timeouts, Transport};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 
-use super::advice::{Advice, Peer, Trouble};
+use super::advice::{Advice, Peer, StepError};
 use super::connection::{self, Server};
-use super::progress::Line;
-use super::step::{Name, Note, Steps, Walk};
+use super::progress::CheckLine;
+use super::step::{StepName, StepNote, StepRunner, Steps};
 use config::NamedZone;
 
-/// What Quay's own marker holds. It stays, as Quay's does.
+/// The contents of Quay's own marker. The marker stays in the zone, as Quay's does.
 const MARKER_BYTES: &[u8] = b"testing 123";
 
-/// The part of it that is read by range: not the beginning, so that a store that ignores ranges
-/// is found out.
+/// The range of the marker that is read. It does not begin at 0, so that a store that ignores ranges fails.
 const PART: std::ops::Range<u64> = 3..8;
 
-/// How long each step may take.
+/// The timeouts of the steps.
 struct Bounds {
     connect: Duration,
-    /// Logging in may be several requests.
+    /// A login may take several requests.
     login: Duration,
     read: Duration,
     write: Duration,
@@ -40,34 +39,34 @@ impl Bounds {
     }
 }
 
-/// What came of one zone.
+/// The result of checking one zone.
 #[derive(Debug, Clone)]
-pub struct ZoneReport {
-    /// Its name.
+pub struct ZoneCheck {
+    /// The name of the zone.
     pub name: String,
-    /// Its driver, as Quay spells it.
+    /// The driver, as in Quay's configuration.
     pub driver: String,
-    /// Its steps.
+    /// The steps.
     pub steps: Steps,
 }
 
-/// Checks one zone; no step takes longer than `each`, if there is one.
+/// Checks one zone. If `each` is given, it is the timeout of each step.
 pub(super) async fn check(
     zone: &NamedZone,
     transport: &Transport,
     each: Option<Duration>,
-    line: Line,
-) -> ZoneReport {
+    line: CheckLine,
+) -> ZoneCheck {
     let servers: Vec<_> = zone.store.endpoints().iter().map(Server::of).collect();
     let plan = [
         connection::plan(&servers),
-        vec![Name::Authenticate, Name::Put, Name::Head, Name::Range, Name::ReadBack],
+        vec![StepName::Authenticate, StepName::Put, StepName::Head, StepName::Range, StepName::ReadBack],
     ]
     .concat();
-    let mut walk = Walk::new(peer(zone, &servers), plan, line);
-    // The walk knows what failed.
-    let _ = steps(&mut walk, zone, &servers, transport, &Bounds::of(&transport.timeouts, each)).await;
-    ZoneReport { name: zone.name.clone(), driver: zone.store.driver().to_owned(), steps: walk.end() }
+    let mut runner = StepRunner::new(peer(zone, &servers), plan, line);
+    // The runner has recorded the failure.
+    let _ = steps(&mut runner, zone, &servers, transport, &Bounds::of(&transport.timeouts, each)).await;
+    ZoneCheck { name: zone.name.clone(), driver: zone.store.driver().to_owned(), steps: runner.end() }
 }
 
 fn peer(zone: &NamedZone, servers: &[Server]) -> Peer {
@@ -81,7 +80,7 @@ fn peer(zone: &NamedZone, servers: &[Server]) -> Peer {
 }
 
 async fn steps(
-    walk: &mut Walk,
+    runner: &mut StepRunner,
     zone: &NamedZone,
     servers: &[Server],
     transport: &Transport,
@@ -93,38 +92,38 @@ async fn steps(
         Err(error) => {
             let reason = zone.store.unusable().map_or_else(|| error.to_string(), str::to_owned);
             let refused = std::future::ready(Err::<((), _), _>(unusable(reason)));
-            return walk.step(Name::Configuration, bounds.connect, refused).await;
+            return runner.step(StepName::Configuration, bounds.connect, refused).await;
         }
     };
-    connection::reach(walk, servers, &tls, bounds.connect).await?;
+    connection::reach(runner, servers, &tls, bounds.connect).await?;
     let key = Key::new(MARKER);
-    walk.step(Name::Authenticate, bounds.login, async { plain(store.probe().await) }).await?;
+    runner.step(StepName::Authenticate, bounds.login, async { plain(store.probe().await) }).await?;
     let source = Source::bytes(Bytes::from_static(MARKER_BYTES));
-    walk.step(Name::Put, bounds.write, async { plain(store.put(&key, &source).await) }).await?;
-    walk.step(Name::Head, bounds.read, head(&store, &key)).await?;
-    walk.step(Name::Range, bounds.read, read(&store, &key, Some(PART))).await?;
-    walk.step(Name::ReadBack, bounds.read, read(&store, &key, None)).await
+    runner.step(StepName::Put, bounds.write, async { plain(store.put(&key, &source).await) }).await?;
+    runner.step(StepName::Head, bounds.read, head(&store, &key)).await?;
+    runner.step(StepName::Range, bounds.read, read(&store, &key, Some(PART))).await?;
+    runner.step(StepName::ReadBack, bounds.read, read(&store, &key, None)).await
 }
 
-fn unusable(reason: String) -> Trouble {
-    Trouble::Told(
+fn unusable(reason: String) -> StepError {
+    StepError::Explained(
         reason,
         Advice::new(
-            "the gateway cannot use this zone and goes on without it",
-            "mend its entry in DISTRIBUTED_STORAGE_CONFIG, or in zones",
+            "the gateway cannot use this zone and works without it",
+            "correct its entry in DISTRIBUTED_STORAGE_CONFIG, or in zones",
         ),
     )
 }
 
-fn plain(done: Result<(), Error>) -> Result<((), Option<Note>), Trouble> {
-    done.map(|()| ((), None)).map_err(Trouble::Store)
+fn plain(done: Result<(), Error>) -> Result<((), Option<StepNote>), StepError> {
+    done.map(|()| ((), None)).map_err(StepError::Store)
 }
 
-async fn head(store: &Arc<dyn Store>, key: &Key) -> Result<((), Option<Note>), Trouble> {
-    match store.head(key).await.map_err(Trouble::Store)? {
+async fn head(store: &Arc<dyn Store>, key: &Key) -> Result<((), Option<StepNote>), StepError> {
+    match store.head(key).await.map_err(StepError::Store)? {
         Some(meta) if meta.size == MARKER_BYTES.len() as u64 => Ok(((), None)),
-        Some(meta) => Err(differs(format!("{} bytes, not {}", meta.size, MARKER_BYTES.len()))),
-        None => Err(differs("what was just written is not there".into())),
+        Some(meta) => Err(differs(format!("{} bytes instead of {}", meta.size, MARKER_BYTES.len()))),
+        None => Err(differs("the object that was just written is not there".into())),
     }
 }
 
@@ -132,17 +131,19 @@ async fn read(
     store: &Arc<dyn Store>,
     key: &Key,
     range: Option<std::ops::Range<u64>>,
-) -> Result<((), Option<Note>), Trouble> {
+) -> Result<((), Option<StepNote>), StepError> {
     let expected = match &range {
-        // Both lie within the marker.
+        // The range is within the marker.
         Some(range) => &MARKER_BYTES[range.start as usize..range.end as usize],
         None => MARKER_BYTES,
     };
-    let object = store.get(key, range).await.map_err(Trouble::Store)?;
-    let Some(object) = object else { return Err(differs("what was just written is not there".into())) };
+    let object = store.get(key, range).await.map_err(StepError::Store)?;
+    let Some(object) = object else {
+        return Err(differs("the object that was just written is not there".into()));
+    };
     let mut body = object.body;
     let mut bytes = Vec::new();
-    while let Some(piece) = body.try_next().await.map_err(Trouble::Store)? {
+    while let Some(piece) = body.try_next().await.map_err(StepError::Store)? {
         bytes.extend_from_slice(&piece);
         if bytes.len() > expected.len() {
             break;
@@ -154,6 +155,6 @@ async fn read(
     }
 }
 
-fn differs(what: String) -> Trouble {
-    Trouble::Store(Error::new(Kind::Corrupt, what))
+fn differs(what: String) -> StepError {
+    StepError::Store(Error::new(Kind::Corrupt, what))
 }

@@ -1,5 +1,5 @@
-//! Handing copies to a running gateway, in portions, no faster than it takes them: zone by zone at once, so
-//! that one which takes none stops no other.
+//! Queues copies at a running gateway, in portions, no faster than it accepts them. All zones are fed at the
+//! same time, so that a zone with a full queue does not stop the others.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,95 +11,96 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::Plan;
+use super::plan::CopyPlan;
 use super::wire::{Add, AddJob, Added};
+use crate::admin_client::AdminClient;
 use crate::audit::{Findings, Progress};
-use crate::running::Running;
 
-/// Copies queued at once: one transaction of the journal.
+/// Copies in one request, which is one transaction of the journal.
 const PORTION: usize = 500;
 
-/// Before the gateway is asked again that has too many.
+/// How long to wait before a full queue is tried again.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// Where copies come from, and go to.
+/// Queues the copies of a plan.
 #[derive(Debug)]
-pub struct Feed<'a> {
+pub struct CopyFeeder<'a> {
     /// The gateway.
-    pub running: &'a Running,
-    /// What is to be queued.
-    pub plan: &'a Plan,
-    /// The file of findings: how far they are queued is kept beside it.
+    pub admin_client: &'a AdminClient,
+    /// The copies to queue.
+    pub plan: &'a CopyPlan,
+    /// The file of findings. The mark, which records how many are queued, is kept beside it.
     pub file: &'a Path,
-    /// When the audit began that found them, if one is known. Without, the mark goes when all is queued, so
-    /// that the same file can be queued again.
+    /// When the audit of these findings began, if that is known. If it is not, the mark is removed after
+    /// everything is queued, so that the same file can be queued again.
     pub began: Option<SystemTime>,
-    /// Copies that may wait for a zone.
+    /// The most pending copies of a zone.
     pub backlog: u64,
 }
 
-/// What became of it.
+/// How many copies were queued.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Fed {
-    /// Copies queued now.
+pub struct FeedResult {
+    /// Copies that this run queued.
     pub queued: u64,
-    /// Copies that an earlier run had queued.
+    /// Copies that an earlier run queued.
     pub earlier: u64,
 }
 
-/// How many copies are queued, of which findings of which audit: the next audit may find the same again.
+/// How many copies are queued, for which findings of which audit. Another audit may have the same findings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark {
+struct FeedMark {
     findings_digest: String,
     began: Option<SystemTime>,
-    /// Whether what the registry does not have was counted among them.
+    /// Whether blobs that the registry does not have were included.
     #[serde(default)]
     with_unknown: bool,
     zones: BTreeMap<String, u64>,
 }
 
-/// What the zones' feeds share.
-struct Course {
-    mark: Mark,
-    fed: Fed,
-    line: crate::audit::Line,
+/// The state that the tasks of all zones share.
+struct FeedState {
+    mark: FeedMark,
+    fed: FeedResult,
+    line: crate::audit::ProgressLine,
 }
 
-impl Feed<'_> {
-    /// Queues the copies for all findings, from where an earlier run was cut. `findings` opens them, once for
-    /// each zone. Has no bound of its own: it waits for the queue.
+impl CopyFeeder<'_> {
+    /// Queues the copies for all findings, and continues where an earlier run was interrupted. `findings` opens
+    /// the file of findings, once for each zone. It waits for full queues without a timeout.
     ///
     /// # Errors
-    /// The gateway does not run or refuses, the findings are not those of the plan any more, or it was stopped:
-    /// what is queued so far, and for other zones, stays queued, and the next run goes on from there.
+    /// The gateway cannot be reached or refuses, the file of findings changed since it was planned, a file
+    /// cannot be written, or `stop` was cancelled. What is queued so far stays queued, and the next run
+    /// continues from there.
     pub async fn run(
         &self,
         findings: impl Fn() -> anyhow::Result<Findings>,
         progress: Progress,
         stop: &CancellationToken,
-    ) -> anyhow::Result<Fed> {
-        let digest = self.plan.digest.context("findings that were not counted")?.to_string();
+    ) -> anyhow::Result<FeedResult> {
+        let digest = self.plan.digest.context("the findings were not planned")?.to_string();
         let (began, with_unknown) = (self.began, self.plan.with_unknown);
-        let nothing = Mark { findings_digest: digest, began, with_unknown, zones: BTreeMap::new() };
+        let nothing = FeedMark { findings_digest: digest, began, with_unknown, zones: BTreeMap::new() };
         let mark = self.mark()?.filter(|mark| mark.is_of(&nothing)).unwrap_or(nothing);
         let line = progress.bar(self.plan.all().objects, "{bar:30} {pos}/{len}  {msg}");
-        let course = Mutex::new(Course { mark, fed: Fed::default(), line });
+        let state = Mutex::new(FeedState { mark, fed: FeedResult::default(), line });
         let zones = self.plan.zones.iter().map(|(zone, planned)| {
             let findings = findings();
-            let course = &course;
+            let state = &state;
             async move {
-                let fed = self.zone(zone, planned.objects, findings?, course, stop).await;
+                let fed = self.zone(zone, planned.objects, findings?, state, stop).await;
                 fed.with_context(|| format!("not all copies for {zone} are queued"))
             }
         });
         let ended = join_all(zones).await;
-        let course = course.into_inner().unwrap_or_else(PoisonError::into_inner);
-        course.line.clear();
+        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.line.clear();
         ended.into_iter().collect::<anyhow::Result<()>>()?;
         if self.began.is_none() {
             self.forget()?;
         }
-        Ok(course.fed)
+        Ok(state.fed)
     }
 
     /// Queues the copies for one zone.
@@ -108,13 +109,13 @@ impl Feed<'_> {
         zone: &str,
         planned: u64,
         findings: Findings,
-        course: &Mutex<Course>,
+        state: &Mutex<FeedState>,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let earlier = {
-            let mut course = lock(course);
-            let earlier = course.mark.zones.get(zone).copied().unwrap_or(0);
-            course.fed.earlier += earlier;
+            let mut state = lock(state);
+            let earlier = state.mark.zones.get(zone).copied().unwrap_or(0);
+            state.fed.earlier += earlier;
             earlier
         };
         let mut at = 0;
@@ -127,72 +128,75 @@ impl Feed<'_> {
             }
             portion.push(job);
             if portion.len() == PORTION {
-                self.hand_over(zone, at, &mut portion, course, stop).await?;
+                self.queue_portion(zone, at, &mut portion, state, stop).await?;
             }
         }
-        self.hand_over(zone, at, &mut portion, course, stop).await?;
+        self.queue_portion(zone, at, &mut portion, state, stop).await?;
         if at != planned {
-            bail!("{} became another meanwhile: {at} copies instead of {planned}", self.file.display());
+            bail!(
+                "{} changed while it was queued: it has {at} copies instead of {planned}",
+                self.file.display()
+            );
         }
         Ok(())
     }
 
-    /// Queues a portion, as soon as the gateway takes it, and marks that it is.
-    async fn hand_over(
+    /// Queues a portion as soon as the gateway accepts it, and updates the mark.
+    async fn queue_portion(
         &self,
         zone: &str,
         at: u64,
         portion: &mut Vec<AddJob>,
-        course: &Mutex<Course>,
+        state: &Mutex<FeedState>,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         while !portion.is_empty() {
-            let told = self.queue(portion, stop).await?;
-            let mut course = lock(course);
-            if told.is_none() {
-                course.fed.queued += portion.len() as u64;
+            let full = self.queue(portion, stop).await?;
+            let mut state = lock(state);
+            if full.is_none() {
+                state.fed.queued += portion.len() as u64;
                 portion.clear();
-                course.mark.zones.insert(zone.to_owned(), at);
-                self.keep(&course.mark)?;
+                state.mark.zones.insert(zone.to_owned(), at);
+                self.keep(&state.mark)?;
             }
-            let (fed, queued) = (course.fed.queued + course.fed.earlier, course.fed.queued);
-            course.line.at(fed, |_| told.unwrap_or_else(|| format!("{queued} copies queued")));
+            let (fed, queued) = (state.fed.queued + state.fed.earlier, state.fed.queued);
+            state.line.at(fed, |_| full.unwrap_or_else(|| format!("{queued} copies queued")));
         }
         Ok(())
     }
 
-    /// Queues a portion; why not yet, if not.
+    /// Queues a portion. If the queue is full, waits a moment and returns the reason.
     async fn queue(&self, portion: &[AddJob], stop: &CancellationToken) -> anyhow::Result<Option<String>> {
         let add = Add { backlog: self.backlog, jobs: portion.to_vec() };
         let added = tokio::select! {
             biased;
-            () = stop.cancelled() => bail!("asked to stop: with --findings, the same command goes on from there"),
-            added = self.running.add(&add) => added?,
+            () = stop.cancelled() => bail!("interrupted: the same command with --findings continues from here"),
+            added = self.admin_client.add(&add) => added?,
         };
         match added {
             Added::Queued => Ok(None),
-            Added::Full(said) => {
+            Added::Full(reason) => {
                 tokio::select! {
                     biased;
-                    () = stop.cancelled() => bail!("asked to stop: with --findings, the same command goes on from there"),
-                    () = tokio::time::sleep(WAIT) => Ok(Some(format!("waiting: {said}"))),
+                    () = stop.cancelled() => bail!("interrupted: the same command with --findings continues from here"),
+                    () = tokio::time::sleep(WAIT) => Ok(Some(format!("waiting: {reason}"))),
                 }
             }
         }
     }
 
-    /// How far an earlier run came, with whatever findings.
-    fn mark(&self) -> anyhow::Result<Option<Mark>> {
+    /// The mark of an earlier run, which may be for other findings.
+    fn mark(&self) -> anyhow::Result<Option<FeedMark>> {
         let file = self.mark_file();
         let text = match std::fs::read(&file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("{} cannot be read", file.display()))?,
         };
-        // Another release's: begin at the first.
+        // A mark of another release is ignored.
         Ok(serde_json::from_slice(&text).ok())
     }
 
-    /// All is queued.
+    /// Removes the mark after everything is queued.
     fn forget(&self) -> anyhow::Result<()> {
         let file = self.mark_file();
         match std::fs::remove_file(&file) {
@@ -203,12 +207,10 @@ impl Feed<'_> {
         }
     }
 
-    /// A mark that is lost, or older than the power that failed, costs a repetition, which does no harm.
-    fn keep(&self, mark: &Mark) -> anyhow::Result<()> {
+    /// Writes the mark.
+    fn keep(&self, mark: &FeedMark) -> anyhow::Result<()> {
         let file = self.mark_file();
-        let partial = file.with_extension("partial");
-        std::fs::write(&partial, serde_json::to_vec(mark)?)
-            .and_then(|()| std::fs::rename(&partial, &file))
+        atomic_file::write(&file, &serde_json::to_vec(mark)?, atomic_file::SHARED)
             .with_context(|| format!("{} cannot be written", file.display()))
     }
 
@@ -219,15 +221,15 @@ impl Feed<'_> {
     }
 }
 
-impl Mark {
-    /// Whether it tells of the same copies for the same findings of the same audit.
+impl FeedMark {
+    /// Whether both marks are for the same copies for the same findings of the same audit.
     fn is_of(&self, other: &Self) -> bool {
         let of = |mark: &Self| (mark.findings_digest.clone(), mark.began, mark.with_unknown);
         of(self) == of(other)
     }
 }
 
-/// A panic with the lock held ends the command; nobody sees what it left.
-fn lock(course: &Mutex<Course>) -> std::sync::MutexGuard<'_, Course> {
-    course.lock().unwrap_or_else(PoisonError::into_inner)
+/// Ignores poisoning: a panic ends the command, so nobody reads a state that it left behind.
+fn lock(state: &Mutex<FeedState>) -> std::sync::MutexGuard<'_, FeedState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

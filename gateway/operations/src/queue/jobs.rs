@@ -1,4 +1,4 @@
-//! Jobs for people.
+//! Jobs as text for people.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use bytesize::ByteSize;
 use comfy_table::Cell;
 
 use super::report::JobReport;
-use super::table::headed;
-use crate::audit::spoken;
+use crate::audit::human_duration;
+use crate::table;
 
-const HEADS: &[&str] = &["zone", "blob", "state", "bytes", "since", "due", "attempts", "last error"];
+const HEADERS: &[&str] = &["zone", "blob", "state", "bytes", "since", "due", "attempts", "last error"];
 
-/// Characters of an error in a table; `queue why` shows all.
+/// The most characters of an error in the table. `queue why` shows the whole error.
 const ERROR_SHOWN: usize = 80;
 
-/// A line for each job; whether there may be more.
+/// One row for each job. `more` says whether there may be further jobs.
 #[must_use]
 pub fn jobs_table(jobs: &[JobReport], more: bool) -> String {
-    let mut table = headed(HEADS);
+    let mut table = table::with_headers(HEADERS);
     for job in jobs {
         let error = job.error.as_deref().unwrap_or("");
         let shown: String = error.chars().take(ERROR_SHOWN).collect();
@@ -36,18 +36,18 @@ pub fn jobs_table(jobs: &[JobReport], more: bool) -> String {
     let mut text = format!("{table}\n");
     // Writing to a string does not fail.
     let _ = match more {
-        true => writeln!(text, "{} jobs; there are more: --limit shows more of them", jobs.len()),
+        true => writeln!(text, "{} jobs; there are more: a larger --limit shows them", jobs.len()),
         false => writeln!(text, "{} jobs", jobs.len()),
     };
     text
 }
 
-/// All that is known of one blob's jobs.
+/// Everything that is known about the jobs of one blob.
 #[must_use]
 pub fn why(digest: &str, jobs: &[JobReport]) -> String {
     if jobs.is_empty() {
         return format!(
-            "no copy of {digest} is owed to any zone: it is there, was never queued here, or was withdrawn\n"
+            "no copy of {digest} is pending: it was copied, was never queued here, or was withdrawn\n"
         );
     }
     let mut text = String::new();
@@ -64,7 +64,7 @@ pub fn why(digest: &str, jobs: &[JobReport]) -> String {
         if let Some(parked) = job.parked_seconds {
             let _ = writeln!(
                 text,
-                "    parked       {} ago; `queue retry {digest}` asks for it again",
+                "    parked       {} ago; `queue retry {digest}` makes it due again",
                 time(parked)
             );
         } else {
@@ -74,7 +74,7 @@ pub fn why(digest: &str, jobs: &[JobReport]) -> String {
             Some(failed) => {
                 writeln!(text, "    attempts     {}, the last {} ago", job.attempts, time(failed))
             }
-            None => writeln!(text, "    attempts     none has failed"),
+            None => writeln!(text, "    attempts     none failed"),
         };
         if let Some(error) = &job.error {
             let _ = writeln!(text, "    last error   {error}");
@@ -101,5 +101,5 @@ fn due(job: &JobReport) -> String {
 }
 
 fn time(seconds: u64) -> String {
-    spoken(Duration::from_secs(seconds))
+    human_duration(Duration::from_secs(seconds))
 }

@@ -1,4 +1,4 @@
-//! The queue as the admin side tells it and the command line reads it.
+//! The queue of copies as JSON, which the admin API sends and the command line reads.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,54 +7,54 @@ use serde::{Deserialize, Serialize};
 
 use super::sample::Sample;
 
-/// All zones' queues at one moment.
+/// The queues of all zones at one moment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct QueueReport {
-    /// Zone by zone, home first; none while the journal cannot be read.
+    /// The zones, home first. `None` while the journal cannot be read.
     pub zones: Option<Vec<ZoneQueue>>,
 }
 
-/// The copies owed to one zone.
+/// The pending copies into one zone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ZoneQueue {
-    /// The zone.
+    /// The name of the zone.
     pub zone: String,
-    /// Whether it is configured: the copies of one that is not wait.
+    /// Whether the zone is configured. If it is not, its copies wait.
     pub configured: bool,
-    /// Why it cannot be used, if it cannot.
+    /// Why the zone cannot be used, if it cannot.
     pub unusable: Option<String>,
-    /// Copies that wait or are under way.
+    /// Copies that wait or are in progress.
     pub waiting: u64,
-    /// Their bytes, as far as known.
+    /// Bytes of those copies, as far as they are known.
     pub waiting_bytes: u64,
-    /// Seconds since the oldest of them was queued.
+    /// Seconds since the oldest of those copies was queued.
     pub oldest_seconds: Option<u64>,
-    /// How many of them have failed at least once.
+    /// How many of those copies have failed at least once.
     pub failing: u64,
-    /// Their failed tries.
+    /// Failed attempts of those copies.
     pub attempts: u64,
-    /// Copies under way, here.
+    /// Copies in progress in this gateway.
     pub active: u64,
-    /// Copies set aside until somebody asks for them.
+    /// Copies that wait for an operator.
     pub parked: u64,
-    /// Their bytes.
+    /// Bytes of the parked copies.
     pub parked_bytes: u64,
-    /// Why the latest failed try failed.
+    /// The error of the latest failed attempt.
     pub last_error: Option<String>,
-    /// Copies made in a second, by this gateway, over the last minute.
+    /// Copies that this gateway finished, a second, over the last minute.
     pub copies_per_second: f64,
-    /// Bytes moved in a second, for copies under way too.
+    /// Bytes that were copied, a second, including those of copies in progress.
     pub bytes_per_second: f64,
-    /// Seconds until all is done at that rate; of copies under way, what is left of them counts.
+    /// Seconds until all copies are done at that rate. Of copies in progress, only the rest counts.
     pub eta_seconds: Option<u64>,
-    /// Blobs that lie in this zone alone, as far as the journal knows; none where it is no target.
+    /// Blobs that only this zone has, as far as the journal knows. `None` if it is not a target zone.
     pub at_risk_blobs: Option<u64>,
-    /// Their bytes: what would be lost if it burned now.
+    /// Bytes of those blobs, which would be lost together with this zone.
     pub at_risk_bytes: Option<u64>,
 }
 
 impl QueueReport {
-    /// Of a sample.
+    /// Creates the report from a sample.
     pub fn new(sample: &Sample, now: SystemTime) -> Self {
         let zone = |lane: &LaneStatus| {
             let rate = sample.rates.get(&lane.zone).copied().unwrap_or_default();
@@ -92,7 +92,7 @@ fn seconds(since: SystemTime, now: SystemTime) -> u64 {
     now.duration_since(since).unwrap_or_default().as_secs()
 }
 
-/// Seconds that so much takes at these rates: the slower of both tells. `None` where nothing moves.
+/// Seconds until these jobs and bytes are done at these rates; the longer of the two. `None` if nothing moves.
 fn eta(jobs: u64, bytes: u64, jobs_per_second: f64, bytes_per_second: f64) -> Option<u64> {
     let time = |all: u64, rate: f64| match all {
         0 => Some(Duration::ZERO),
@@ -102,7 +102,7 @@ fn eta(jobs: u64, bytes: u64, jobs_per_second: f64, bytes_per_second: f64) -> Op
     Some(by_jobs.max(by_bytes).as_secs())
 }
 
-/// A job, for the command line.
+/// A job as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
     /// The target zone.
@@ -111,26 +111,26 @@ pub struct JobReport {
     pub digest: String,
     /// `waiting`, `failing` or `parked`.
     pub state: String,
-    /// Its bytes, if they are known.
+    /// The size of the blob in bytes, if it is known.
     pub size: Option<u64>,
-    /// Seconds since it was queued.
+    /// Seconds since the job was queued.
     pub since_seconds: u64,
-    /// Seconds until it is tried next; none if it is due, or parked.
+    /// Seconds until the next attempt. `None` if the job is due or parked.
     pub due_seconds: Option<u64>,
-    /// Failed tries.
+    /// Failed attempts.
     pub attempts: u32,
-    /// Seconds since the last of them.
+    /// Seconds since the last failed attempt.
     pub failed_seconds: Option<u64>,
-    /// Why it failed, or was parked.
+    /// Why the last attempt failed, or why the job was parked.
     pub error: Option<String>,
-    /// Seconds since it was parked.
+    /// Seconds since the job was parked.
     pub parked_seconds: Option<u64>,
-    /// Repositories it was seen in, the latest first.
+    /// Repositories in which the blob was seen, the latest first.
     pub repositories: Vec<String>,
 }
 
 impl JobReport {
-    /// Of a job, as it stands at `now`.
+    /// Creates the report of a job at the time `now`.
     #[must_use]
     pub fn new(job: JobView, now: SystemTime) -> Self {
         let state = job.state();

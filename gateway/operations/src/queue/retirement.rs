@@ -1,4 +1,4 @@
-//! Whether a zone may be given up. Pure.
+//! Decides whether a zone may be retired. Pure.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,33 +6,34 @@ use std::path::Path;
 use bytesize::ByteSize;
 
 use super::report::ZoneQueue;
-use crate::audit::{Alone, Count, Finding, Kind, Tally, printable};
+use crate::audit::{Count, Finding, FindingKind, Tally, UniqueObjects, printable};
 
-/// What speaks against giving a zone up.
+/// The reasons against retiring a zone.
 #[derive(Debug)]
 pub struct Retirement {
     zone: String,
     others: Vec<String>,
-    /// Blobs here of which another zone has none, or other bytes.
+    /// Blobs in this zone that are missing in another zone or have other bytes there.
     only_here: Count,
-    /// The first of them, and where they are missing or differ.
+    /// The first of those blobs, and where they are missing or differ.
     first: Vec<(String, String)>,
     waiting: u64,
     parked: u64,
     at_risk: u64,
-    /// Blobs that were compared, in all these zones, and those here.
+    /// Blobs that were compared, in all zones.
     compared: u64,
+    /// Blobs that were compared, in this zone.
     here: u64,
-    /// Whether the zone may have nothing.
+    /// Whether the operator said that the zone has no blobs.
     empty: bool,
-    /// Blobs that were too young to say anything of them.
+    /// Blobs that were written too recently to be compared.
     recent: u64,
-    /// What is no blob, and only here.
-    alone: Vec<Alone>,
+    /// Objects that are not blobs and are only in this zone.
+    unique_objects: Vec<UniqueObjects>,
 }
 
 impl Retirement {
-    /// Nothing, so far; `others` should have all that `zone` has.
+    /// Begins without reasons. `others` must have every blob that `zone` has.
     #[must_use]
     pub fn new(zone: &str, others: &[String]) -> Self {
         Self {
@@ -47,71 +48,72 @@ impl Retirement {
             here: 0,
             empty: false,
             recent: 0,
-            alone: Vec::new(),
+            unique_objects: Vec::new(),
         }
     }
 
-    /// What was compared; `empty` is whether the zone may have nothing: a store that is not mounted, or
-    /// another's, has nothing either.
+    /// Sets what the audit compared. `empty` says that the zone has no blobs. Without it, a zone without blobs
+    /// may not be retired, because its store may not be mounted or may be another.
     pub fn compared(&mut self, tally: &Tally, empty: bool) {
         let here = tally.zones.iter().find(|zone| zone.name == self.zone);
         self.here = here.map_or(0, |zone| zone.blobs.objects);
         (self.compared, self.recent, self.empty) = (tally.blobs.objects, tally.recent, empty);
     }
 
-    /// What lies here alone that is no blob.
-    pub fn beside(&mut self, alone: Vec<Alone>) {
-        self.alone = alone;
+    /// Sets the objects that are not blobs and are only in this zone.
+    pub fn set_unique_objects(&mut self, unique_objects: Vec<UniqueObjects>) {
+        self.unique_objects = unique_objects;
     }
 
-    /// Something that an inventory of all these zones found; the first are kept for showing.
-    pub fn take(&mut self, finding: &Finding, shown: usize) {
+    /// Adds a finding of the audit. The first `shown` are kept for the output.
+    pub fn add_finding(&mut self, finding: &Finding, shown: usize) {
         let here = finding.has.contains(&self.zone);
-        let speaks = match finding.kind {
-            // Once a blob, not once a zone.
-            Kind::SizesDiffer => finding.zone == self.zone,
+        let counts = match finding.kind {
+            // Counted once a blob, not once a zone.
+            FindingKind::SizesDiffer => finding.zone == self.zone,
             kind => kind.is_wrong() && finding.zone != self.zone,
         };
-        if !here || !speaks {
+        if !here || !counts {
             return;
         }
         self.only_here.add(finding.bytes());
         if self.first.len() < shown {
             let what = match finding.kind {
-                Kind::Missing => format!("missing in {}", finding.zone),
-                Kind::SizesDiffer => finding.told.clone().unwrap_or_else(|| "sizes differ".to_owned()),
+                FindingKind::Missing => format!("missing in {}", finding.zone),
+                FindingKind::SizesDiffer => {
+                    finding.detail.clone().unwrap_or_else(|| "sizes differ".to_owned())
+                }
                 kind => format!("{} in {}", kind.as_str(), finding.zone),
             };
             self.first.push((finding.name(), what));
         }
     }
 
-    /// What the running gateway has queued.
-    pub fn owes(&mut self, queue: &ZoneQueue) {
+    /// Sets the zone's queue at the running gateway.
+    pub fn set_queue(&mut self, queue: &ZoneQueue) {
         self.waiting = queue.waiting;
         self.parked = queue.parked;
         self.at_risk = queue.at_risk_blobs.unwrap_or(0);
     }
 
-    /// Whether nothing speaks against it.
+    /// Whether the zone may be retired.
     #[must_use]
-    pub fn may(&self) -> bool {
-        let all_seen = self.recent == 0 && self.alone.is_empty() && (self.here > 0 || self.empty);
+    pub fn is_allowed(&self) -> bool {
+        let all_seen = self.recent == 0 && self.unique_objects.is_empty() && (self.here > 0 || self.empty);
         let none_owed = self.waiting == 0 && self.parked == 0 && self.at_risk == 0;
         self.only_here.objects == 0 && all_seen && none_owed
     }
 
-    /// In words; where all of them are listed.
+    /// The answer as text. `findings` is the file that lists all findings.
     #[must_use]
     pub fn text(&self, findings: &Path) -> String {
         let (zone, others) = (&self.zone, self.others.join(", "));
-        if self.may() {
+        if self.is_allowed() {
             return format!(
-                "yes: all that {zone} has is in {others} too, and no copies are owed; {} blobs of it were \
-                 compared\n\nnext: take {zone} out of \
-                 Quay's preference, so that no push goes there, and run this again; then `python -m \
-                 util.removelocation {zone}` in Quay, and out of DISTRIBUTED_STORAGE_CONFIG. Its store keeps its \
-                 objects\n",
+                "yes: everything in {zone} is also in {others}, and no copies are pending; {} blobs in {zone} were \
+                 compared\n\nnext: remove {zone} from Quay's preference, so that no push goes there, and run this \
+                 again; then run `python -m util.removelocation {zone}` in Quay, and remove {zone} from \
+                 DISTRIBUTED_STORAGE_CONFIG. Its store keeps its objects\n",
                 self.here
             );
         }
@@ -129,16 +131,16 @@ impl Retirement {
             let (objects, bytes) = (self.only_here.objects, ByteSize(self.only_here.bytes));
             let _ = write!(
                 text,
-                " {objects} copies of what {zone} has, {bytes}, are missing or differ in {others};"
+                " {objects} copies of blobs in {zone}, {bytes}, are missing or differ in {others};"
             );
         }
         if self.at_risk > 0 {
-            let _ = write!(text, " {} blobs that are being copied are in {zone} alone;", self.at_risk);
+            let _ = write!(text, " {} blobs that are being copied are only in {zone};", self.at_risk);
         }
         if self.waiting + self.parked > 0 {
             let _ = write!(
                 text,
-                " {} copies are owed to it, {} of them parked;",
+                " {} copies into it are pending, {} of them parked;",
                 self.waiting + self.parked,
                 self.parked
             );
@@ -146,32 +148,32 @@ impl Retirement {
         text.push_str(&self.unknown());
         let _ = writeln!(
             text,
-            "\n\nnext: `quay-gateway zones drain {zone}`, so that nothing reads there; `quay-gateway heal` copies what \
-             others lack; `quay-gateway queue` shows how far that is; then this again"
+            "\n\nnext: `quay-gateway zones drain {zone}` stops reads from it; `quay-gateway heal` copies what other \
+             zones lack; `quay-gateway queue` shows the progress; then run this again"
         );
         text
     }
 
-    /// What is not known well enough for a yes, or no copy of the gateway's mends.
+    /// The reasons that a copy of the gateway does not remove.
     fn unknown(&self) -> String {
         let mut text = String::new();
         if self.here == 0 && !self.empty {
             // Writing to a string does not fail.
             let _ = write!(
                 text,
-                " no blob was found in {} ({} in all zones): is this its store, and is it mounted? If it never had \
-                 any, say --empty;",
+                " no blob was found in {} ({} in all zones): check that this is its store, and that it is mounted; \
+                 if it never had any blob, give --empty;",
                 self.zone, self.compared
             );
         }
         if self.recent > 0 {
-            let _ = write!(text, " {} blobs were too young to be compared;", self.recent);
+            let _ = write!(text, " {} blobs were written too recently to be compared;", self.recent);
         }
-        for Alone { prefix, count } in &self.alone {
+        for UniqueObjects { prefix, count } in &self.unique_objects {
             let (objects, bytes) = (count.objects, ByteSize(count.bytes));
             let _ = write!(
                 text,
-                " {objects} objects below {prefix}, {bytes}, are in {} alone, and are no blobs: copy them by hand;",
+                " {objects} objects below {prefix}, {bytes}, are only in {} and are not blobs: copy them by hand;",
                 self.zone
             );
         }
@@ -185,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    fn finding(kind: Kind, zone: &str, has: &[&str]) -> Finding {
+    fn finding(kind: FindingKind, zone: &str, has: &[&str]) -> Finding {
         let mut finding = Finding::of(kind, zone, Digest::EMPTY, Some(7));
         finding.has = has.iter().map(|zone| (*zone).to_owned()).collect();
         finding
@@ -193,7 +195,7 @@ mod tests {
 
     fn retirement(findings: &[Finding]) -> Retirement {
         let mut retirement = Retirement::new("a", &["b".to_owned(), "c".to_owned()]);
-        findings.iter().for_each(|finding| retirement.take(finding, 1));
+        findings.iter().for_each(|finding| retirement.add_finding(finding, 1));
         retirement.compared(&tally(7, 0), false);
         retirement
     }
@@ -207,60 +209,64 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_seen_speaks_against_it() {
-        for (here, recent, empty, may, why) in [
-            (7, 0, false, true, "7 blobs of it were compared"),
+    fn what_was_not_compared_is_a_reason_against_it() {
+        for (here, recent, empty, is_allowed, why) in [
+            (7, 0, false, true, "7 blobs in a were compared"),
             (0, 0, false, false, "no blob was found in a (9 in all zones)"),
-            (0, 0, true, true, "0 blobs of it were compared"),
-            (7, 1, false, false, "1 blobs were too young"),
+            (0, 0, true, true, "0 blobs in a were compared"),
+            (7, 1, false, false, "1 blobs were written too recently"),
         ] {
             let mut retirement = retirement(&[]);
             retirement.compared(&tally(here, recent), empty);
             let text = retirement.text(Path::new("f"));
-            assert_eq!((retirement.may(), text.contains(why)), (may, true), "{text}");
+            assert_eq!((retirement.is_allowed(), text.contains(why)), (is_allowed, true), "{text}");
         }
         let mut retirement = retirement(&[]);
-        retirement.beside(vec![Alone { prefix: "userfiles/", count: Count { objects: 2, bytes: 5 } }]);
+        retirement.set_unique_objects(vec![UniqueObjects {
+            prefix: "userfiles/",
+            count: Count { objects: 2, bytes: 5 },
+        }]);
         let text = retirement.text(Path::new("f"));
         assert!(
-            !retirement.may() && text.contains("2 objects below userfiles/, 5 B, are in a alone"),
+            !retirement.is_allowed() && text.contains("2 objects below userfiles/, 5 B, are only in a"),
             "{text}"
         );
     }
 
     #[test]
-    fn names_do_not_steer_the_terminal() {
-        let mut finding = finding(Kind::SizesDiffer, "a", &["a", "b"]);
-        finding.told = Some("\u{1b}[2J".to_owned());
+    fn names_cannot_control_the_terminal() {
+        let mut finding = finding(FindingKind::SizesDiffer, "a", &["a", "b"]);
+        finding.detail = Some("\u{1b}[2J".to_owned());
         let text = retirement(&[finding]).text(Path::new("f"));
         assert!(text.contains("?[2J"), "{text:?}");
     }
 
     #[test]
-    fn only_what_the_zone_has_speaks_against_it() {
+    fn only_what_the_zone_has_is_a_reason_against_it() {
         let others = [
-            finding(Kind::Missing, "c", &["b"]),
-            finding(Kind::Missing, "a", &["b", "c"]),
-            finding(Kind::Empty, "a", &["a", "b", "c"]),
-            finding(Kind::SizesDiffer, "b", &["b", "c"]),
-            finding(Kind::Orphan, "b", &["a", "b"]),
+            finding(FindingKind::Missing, "c", &["b"]),
+            finding(FindingKind::Missing, "a", &["b", "c"]),
+            finding(FindingKind::Empty, "a", &["a", "b", "c"]),
+            finding(FindingKind::SizesDiffer, "b", &["b", "c"]),
+            finding(FindingKind::Orphan, "b", &["a", "b"]),
         ];
         let nothing = retirement(&others);
-        assert!(nothing.may() && nothing.text(Path::new("f")).starts_with("yes: "), "{nothing:?}");
-        let differ = ["a", "b", "c"].map(|zone| finding(Kind::SizesDiffer, zone, &["a", "b", "c"]));
-        let speak = [finding(Kind::Missing, "c", &["a"]), finding(Kind::Empty, "b", &["a", "b"])];
+        assert!(nothing.is_allowed() && nothing.text(Path::new("f")).starts_with("yes: "), "{nothing:?}");
+        let differ = ["a", "b", "c"].map(|zone| finding(FindingKind::SizesDiffer, zone, &["a", "b", "c"]));
+        let speak =
+            [finding(FindingKind::Missing, "c", &["a"]), finding(FindingKind::Empty, "b", &["a", "b"])];
         let all = retirement(&[&differ[..], &speak].concat());
-        assert!(!all.may());
+        assert!(!all.is_allowed());
         let text = all.text(Path::new("file"));
         assert!(
-            text.contains("no: 3 copies of what a has, 21 B, are")
+            text.contains("no: 3 copies of blobs in a, 21 B, are")
                 && text.contains("2 more: all of them are in file"),
             "{text}"
         );
     }
 
     #[test]
-    fn what_is_owed_speaks_against_it() {
+    fn pending_copies_are_a_reason_against_it() {
         let queue = |waiting, parked, at_risk| ZoneQueue {
             zone: "a".to_owned(),
             configured: true,
@@ -280,12 +286,12 @@ mod tests {
             at_risk_blobs: Some(at_risk),
             at_risk_bytes: Some(0),
         };
-        for (waiting, parked, at_risk, may) in
+        for (waiting, parked, at_risk, is_allowed) in
             [(0, 0, 0, true), (1, 0, 0, false), (0, 1, 0, false), (0, 0, 1, false)]
         {
             let mut retirement = retirement(&[]);
-            retirement.owes(&queue(waiting, parked, at_risk));
-            assert_eq!(retirement.may(), may, "{retirement:?}");
+            retirement.set_queue(&queue(waiting, parked, at_risk));
+            assert_eq!(retirement.is_allowed(), is_allowed, "{retirement:?}");
         }
     }
 }

@@ -1,32 +1,32 @@
-//! The queue of copies at one moment.
+//! The state of the queue of copies at one moment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use replication::{Ages, AtRisk, Durations as Took, Failures, LaneStatus};
 
-/// The queue at one moment.
+/// The state of the queue at one moment.
 #[derive(Debug, Default, Clone)]
 pub struct Sample {
-    /// `None` while the journal cannot be read, and nor are the next two.
+    /// The queues of the zones. `None` while the journal cannot be read; the next two are then empty.
     pub lanes: Option<Vec<LaneStatus>>,
-    /// Empty, too, where it was not read in time.
+    /// The ages of pending copies, by zone. Empty if they were not read in time.
     pub ages: BTreeMap<Arc<str>, Ages>,
-    /// Of every zone that should have all blobs; empty where it was not read in time.
+    /// The blobs at risk, for every target zone. Empty if they were not read in time.
     pub at_risk: Vec<AtRisk>,
-    /// Copies that ended well, by zone.
+    /// Copies that succeeded, by zone.
     pub finished: BTreeMap<Arc<str>, Took>,
     /// Copies that failed, by zone and reason.
     pub failures: Vec<(Arc<str>, Failures)>,
-    /// Of this process, over the last minute.
+    /// The rates of this process over the last minute, by zone.
     pub rates: BTreeMap<Arc<str>, Rate>,
 }
 
-/// What a lane does in a second.
+/// The rates of one zone's copies.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct Rate {
-    /// Copies that end well.
+    /// Copies that succeed, a second.
     pub copies: f64,
-    /// Bytes that are moved.
+    /// Bytes that are copied, a second.
     pub bytes: f64,
 }

@@ -1,66 +1,55 @@
-//! The queue for people.
+//! The queue of copies as a table for people.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color};
 
 use super::report::{QueueReport, ZoneQueue};
-use crate::audit::{Count, printable, spoken, with_bytes};
+use crate::audit::{Count, human_duration, printable, with_bytes};
 use crate::queue::SweepReport;
 
-const HEADS: &[&str] =
+const HEADERS: &[&str] =
     &["zone", "waiting", "oldest", "under way", "failing", "parked", "rate", "left", "at risk"];
 
-/// A line for each zone, then what is wrong with them.
+/// One row for each zone, then what is wrong with each.
 #[must_use]
 pub fn table(report: &QueueReport) -> String {
     let Some(zones) = &report.zones else {
         return "the journal cannot be read: the gateway's log says why\n".into();
     };
-    let mut table = headed(HEADS);
+    let mut table = crate::table::with_headers(HEADERS);
     for zone in zones {
         table.add_row(row(zone));
     }
     let mut text = format!("{table}\n");
     for zone in zones {
-        text.push_str(&told(zone));
+        text.push_str(&zone_lines(zone));
     }
     text
 }
 
-/// The sweep in a line.
+/// The progress of the sweep in one line.
 #[must_use]
 pub fn sweep_text(report: &SweepReport) -> String {
-    let time = |seconds: Option<u64>| spoken(Duration::from_secs(seconds.unwrap_or(0)));
+    let time = |seconds: Option<u64>| human_duration(Duration::from_secs(seconds.unwrap_or(0)));
     if !report.enabled {
-        return "no sweep: it takes registry.account, targets of copies, and replication.sweep.enabled\n"
-            .into();
+        return "no sweep: it needs registry.account, target zones, and replication.sweep.enabled\n".into();
     }
     let SweepReport { repositories, manifests, jobs, skipped, .. } = report;
     let done = format!(
         "{repositories} repositories, {manifests} manifests, {jobs} copies queued, {skipped} skipped"
     );
     let state = match (report.under_way, report.ended_seconds) {
-        (true, _) => format!("under way for {}", time(report.began_seconds)),
+        (true, _) => format!("in progress for {}", time(report.began_seconds)),
         (false, Some(_)) => format!("ended {} ago", time(report.ended_seconds)),
         (false, None) => "no round so far".to_owned(),
     };
-    let error = report.error.as_ref().map_or_else(String::new, |error| format!("; it cannot go on: {error}"));
+    let error =
+        report.error.as_ref().map_or_else(String::new, |error| format!("; it cannot continue: {error}"));
     let at = report.repository.as_ref().map_or_else(String::new, |name| format!(", at {name}"));
     format!("sweep {state}: {done}{}{error}\n", printable(&at))
-}
-
-pub(super) fn headed(heads: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED);
-    // Without a terminal there is no width to keep to.
-    if table.is_tty() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
-    table.set_header(heads.iter().map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
-    table
 }
 
 fn row(zone: &ZoneQueue) -> Vec<Cell> {
@@ -73,7 +62,8 @@ fn row(zone: &ZoneQueue) -> Vec<Cell> {
         true => format!("{:.1}/s, {}/s", zone.copies_per_second, ByteSize(zone.bytes_per_second as u64)),
         false => "–".to_owned(),
     };
-    let time = |seconds: Option<u64>| seconds.map(|seconds| spoken(std::time::Duration::from_secs(seconds)));
+    let time =
+        |seconds: Option<u64>| seconds.map(|seconds| human_duration(std::time::Duration::from_secs(seconds)));
     let left = match zone.waiting {
         0 => "–".to_owned(),
         _ => time(zone.eta_seconds).unwrap_or_else(|| "?".to_owned()),
@@ -92,13 +82,13 @@ fn row(zone: &ZoneQueue) -> Vec<Cell> {
     ]
 }
 
-/// What there is to say of one zone.
-fn told(zone: &ZoneQueue) -> String {
+/// The lines below the table about one zone.
+fn zone_lines(zone: &ZoneQueue) -> String {
     let mut text = String::new();
     let name = &zone.zone;
     // Writing to a string does not fail.
     if !zone.configured {
-        let _ = writeln!(text, "\nzone {name} is not configured: put it back until its copies are done");
+        let _ = writeln!(text, "\nzone {name} is not configured: add it again until its copies are done");
     }
     if let Some(unusable) = &zone.unusable {
         let _ = writeln!(text, "\nzone {name} cannot be used: {unusable}");
@@ -109,7 +99,7 @@ fn told(zone: &ZoneQueue) -> String {
     if zone.parked > 0 {
         let _ = writeln!(
             text,
-            "\nzone {name}: {} are parked: quay-gateway queue ls --zone {name} --state parked",
+            "\nzone {name}: {} are parked: `quay-gateway queue ls --zone {name} --state parked` lists them",
             zone.parked
         );
     }

@@ -1,17 +1,17 @@
-//! What commands and the admin side say to each other, as JSON.
+//! The JSON messages between commands and the admin API.
 
 use serde::{Deserialize, Serialize};
 
-/// Copies that one request may queue.
+/// The most copies that one request may queue.
 pub const JOBS_MAX: usize = 1000;
 
-/// Copies that may wait for a zone before the admin side takes more, whatever a command says.
+/// The most pending copies of a zone with which the admin API still accepts more, whatever `backlog` says.
 pub const BACKLOG_MAX: u64 = 100_000;
 
-/// Copies to be queued.
+/// The copies to queue.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Add {
-    /// None are queued if so many wait for one of their zones; up to [`BACKLOG_MAX`].
+    /// If one of the zones has this many pending copies, none are queued; [`BACKLOG_MAX`] at most.
     pub backlog: u64,
     /// The copies, [`JOBS_MAX`] at most.
     pub jobs: Vec<AddJob>,
@@ -22,46 +22,46 @@ pub struct Add {
 pub struct AddJob {
     /// `sha256:…`
     pub digest: String,
-    /// The zone that shall have it.
+    /// The target zone.
     pub zone: String,
-    /// Its bytes, if they are known; a hint.
+    /// The size in bytes, if it is known. It is a hint.
     pub size: Option<u64>,
 }
 
-/// What became of them.
+/// The result of a request to queue copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Added {
-    /// They are in the journal.
+    /// The copies are in the journal.
     Queued,
-    /// Too many wait, and where: the same request succeeds later.
+    /// A zone has too many pending copies; the text names it. Retry later.
     Full(String),
 }
 
-/// Jobs to be tried again.
+/// The jobs to make due now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Retry {
-    /// Of this zone, or of all.
+    /// Only jobs of this zone.
     pub zone: Option<String>,
-    /// Of these blobs, [`JOBS_MAX`] at most, or of all.
+    /// Only jobs of these blobs, [`JOBS_MAX`] at most.
     pub digests: Option<Vec<String>>,
-    /// `failing`, `parked`, or either.
+    /// Only jobs in this state, `failing` or `parked`.
     pub state: Option<String>,
 }
 
-/// Jobs to be set aside.
+/// The jobs to park.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Park {
-    /// Of this zone, or of all.
+    /// Only jobs of this zone.
     pub zone: Option<String>,
-    /// Of these blobs, [`JOBS_MAX`] at most.
+    /// The blobs, [`JOBS_MAX`] at most.
     pub digests: Vec<String>,
-    /// Why.
+    /// The reason, which is shown with the job.
     pub reason: String,
 }
 
-/// How many jobs were changed.
+/// The number of jobs that a command changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
-    /// So many.
+    /// The number.
     pub jobs: u64,
 }

@@ -1,7 +1,7 @@
-//! What operators are shown of the zones.
+//! The zones for operators: the report of the admin API, and its table.
 
 mod report;
 mod table;
 
-pub use self::report::{ClassReport, CountsReport, Report, ZoneReport, state};
+pub use self::report::{ClassReport, CountsReport, ZoneReport, ZonesReport, state};
 pub use self::table::table;

@@ -1,4 +1,4 @@
-//! What is known of the zones, as the admin side tells it and the command line reads it.
+//! The state of the zones as JSON, which the admin API sends and the command line reads.
 
 use std::time::Duration;
 
@@ -9,50 +9,50 @@ use zone_router::{SizeClass, Snapshot, ZoneView};
 
 /// All zones at one moment, in their configured order, home first.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Report {
+pub struct ZonesReport {
     /// The zones.
     pub zones: Vec<ZoneReport>,
-    /// Whether every zone that may be read is out of use.
+    /// Whether every zone that may be read is ejected.
     pub all_ejected: bool,
-    /// Observations of reads that were lost under load.
+    /// Zone events that were lost under load.
     pub observations_lost: u64,
 }
 
-/// One zone. Times are in milliseconds unless the name says otherwise.
+/// One zone. Durations are in milliseconds unless the name says otherwise.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ZoneReport {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// `healthy`, `suspect`, `throttled`, `probation`, `ejected`, `misconfigured`, `drained`, `never
     /// read` or `unusable`.
     pub state: String,
-    /// Seconds since the health is what it is.
+    /// Seconds since the health last changed.
     pub since_seconds: u64,
-    /// Why, where it is not simply healthy.
+    /// The reason, if the zone is not healthy.
     pub reason: Option<String>,
-    /// Drained by command, not by the configuration.
+    /// Whether a command drained the zone, and not the configuration.
     pub drained_by_command: bool,
-    /// How much the operator wants it; 1 is as measured.
+    /// The configured weight. 1 leaves the measured order unchanged.
     pub weight: f64,
-    /// The operator's word for what its probes would say.
+    /// The configured latency, which replaces the measured one.
     pub latency_hint: Option<f64>,
-    /// By size class: its place in the order, and how long its headers take.
+    /// For each size class: the position in the order, and the time to the headers.
     pub classes: Vec<ClassReport>,
-    /// Its probes of the last seconds.
+    /// The latency of the latest probes.
     pub probe: Option<f64>,
-    /// One body's.
+    /// The throughput of one body.
     pub bytes_per_second: Option<u64>,
-    /// Of all reads since the start, 0 to 1.
+    /// The share of all reads since the start, from 0 to 1.
     pub share_of_reads: f64,
     /// Counts since the start.
     pub counts: CountsReport,
-    /// Its last failure.
+    /// The last failure.
     pub last_error: Option<String>,
-    /// Seconds since then.
+    /// Seconds since the last failure.
     pub last_error_seconds: Option<u64>,
-    /// Copies that it is still owed; absent while the journal cannot be read.
+    /// Pending copies into the zone. `None` while the journal cannot be read.
     pub copies_waiting: Option<u64>,
-    /// Seconds since the oldest of them was queued.
+    /// Seconds since the oldest pending copy was queued.
     pub lag_seconds: Option<u64>,
 }
 
@@ -61,21 +61,21 @@ pub struct ZoneReport {
 pub struct ClassReport {
     /// `small`, `medium` or `large`.
     pub class: String,
-    /// 1 is asked first; none if it is not read.
+    /// The position in the order; 1 is asked first. `None` if the zone is not read.
     pub place: Option<usize>,
-    /// Why there.
+    /// The reason for the position.
     pub why: Option<String>,
-    /// Half of the headers come within this; none of too few reads.
+    /// The median time to the headers. `None` after too few reads.
     pub p50: Option<f64>,
-    /// All but a twentieth come within this.
+    /// The 95th percentile of the time to the headers.
     pub p95: Option<f64>,
-    /// When a hedge starts.
+    /// How long a request waits for headers before a hedge starts.
     pub hedge_after: f64,
-    /// When another zone takes its place.
+    /// How long a request waits for headers before another zone replaces this one.
     pub overdue_after: f64,
 }
 
-/// What was counted of a zone since the start.
+/// Counts of a zone since the start.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as in `zone_router::snapshot::Counts`")]
 pub struct CountsReport {
@@ -93,8 +93,9 @@ pub struct CountsReport {
     pub ejections: u64,
 }
 
-impl Report {
-    /// Of a snapshot, what is owed to each zone, and who was drained by command.
+impl ZonesReport {
+    /// Creates the report from a snapshot, the queues of the zones, their lags, and the zones that a command
+    /// drained.
     pub fn new(
         snapshot: &Snapshot,
         lanes: Option<&[LaneStatus]>,
@@ -176,7 +177,7 @@ impl ZoneReport {
     }
 }
 
-/// One word for all that decides whether a zone is read; the operator's comes first.
+/// The state of a zone in one word. What the operator configured comes before what was measured.
 pub fn state(view: &ZoneView, now: Instant) -> &'static str {
     if view.unusable.is_some() {
         return "unusable";

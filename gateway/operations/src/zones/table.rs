@@ -1,12 +1,12 @@
-//! The zones for people.
+//! The state of the zones as a table for people.
 
 use std::fmt::Write as _;
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color};
 
-use super::report::{ClassReport, Report, ZoneReport};
+use super::report::{ClassReport, ZoneReport, ZonesReport};
 
-const HEADS: &[&str] = &[
+const HEADERS: &[&str] = &[
     "zone",
     "state",
     "since",
@@ -21,29 +21,23 @@ const HEADS: &[&str] = &[
     "lag",
 ];
 
-/// A line for each zone, then why those that are not healthy are not, and their last errors.
+/// One row for each zone, then the reason for each zone that is not healthy, and the last errors.
 #[must_use]
-pub fn table(report: &Report) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED);
-    // Without a terminal there is no width to keep to.
-    if table.is_tty() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
-    table.set_header(HEADS.iter().map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
+pub fn table(report: &ZonesReport) -> String {
+    let mut table = crate::table::with_headers(HEADERS);
     for zone in &report.zones {
         table.add_row(row(zone));
     }
     let mut text = format!("{table}\n");
     for zone in &report.zones {
-        text.push_str(&told(zone));
+        text.push_str(&zone_lines(zone));
     }
     if report.all_ejected {
-        text.push_str("\nEVERY ZONE IS OUT OF USE: the least recently failed is tried\n");
+        text.push_str("\nEVERY ZONE IS OUT OF USE: reads try the zone that failed least recently\n");
     }
     if report.observations_lost > 0 {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "\n{} observations were lost under load", report.observations_lost);
+        let _ = writeln!(text, "\n{} zone events were lost under load", report.observations_lost);
     }
     text
 }
@@ -93,8 +87,8 @@ fn number(ms: f64) -> String {
     if ms < 10.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
 }
 
-/// What there is to say of one zone.
-fn told(zone: &ZoneReport) -> String {
+/// The lines below the table about one zone.
+fn zone_lines(zone: &ZoneReport) -> String {
     let mut text = String::new();
     let name = &zone.name;
     if let Some(reason) = &zone.reason {

@@ -1,9 +1,9 @@
-//! Quay's locks: what its workers and this gateway must not do at once.
+//! Quay's locks, which keep its workers and the gateway from working on the same blob at once.
 //!
-//! The protocol is that of `redis_lock.Lock` of python-redis-lock 4.0, which Quay's
-//! `util/locking.py:GlobalLock` takes: the key `lock:<name>` holds the owner's name and expires; who
-//! waits for it waits for a word in the list `lock-signal:<name>`, which its owner leaves there for a
-//! second when the key goes.
+//! The protocol is that of `redis_lock.Lock` in python-redis-lock 4.0, which Quay's
+//! `util/locking.py:GlobalLock` uses. The key `lock:<name>` holds the owner's id and expires. Waiters block
+//! on the list `lock-signal:<name>`; the owner pushes an element onto it when it deletes the key, and that
+//! element expires after a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +16,21 @@ use super::resp::Reply;
 use super::{Connection, RedisError};
 use config::RedisSettings;
 
-/// After so long a lock is another's, whatever became of who took it. Much longer than anybody here
-/// holds one, so that nothing done under it is still under way then.
+/// When a lock expires, even if its owner has died. It is much longer than any work under the lock takes,
+/// so that nothing is still in progress then.
 const EXPIRY: Duration = Duration::from_secs(60);
 
-/// How long a lock is waited for.
+/// The longest time to wait for a lock.
 const WAIT: Duration = Duration::from_secs(15);
 
-/// A look at the lock at least so often, whatever its owner says.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often a waiter looks at the lock again without a signal from its owner.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Milliseconds that the word to those who wait stays.
+/// How long the signal to waiters stays, in milliseconds.
 const SIGNAL_MS: &[u8] = b"1000";
 
-/// Lets go: key, list; the owner's name, milliseconds. 1 if it was ours still.
+/// Releases a lock. Keys: the lock, the signal list. Arguments: the owner's id, milliseconds. Returns 1 if the
+/// lock was still held by that owner.
 const RELEASE: &[u8] = b"\
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('del', KEYS[2])
@@ -37,14 +38,14 @@ redis.call('lpush', KEYS[2], 1)
 redis.call('pexpire', KEYS[2], ARGV[2])
 return redis.call('del', KEYS[1])";
 
-/// Where Quay's locks are.
+/// The Redis that holds Quay's locks.
 #[derive(Debug)]
 pub struct Locks {
     settings: RedisSettings,
     tls: Arc<ClientConfig>,
 }
 
-/// A lock that is held, at most for [`EXPIRY`]. Let go where it is dropped, too.
+/// A lock that is held, for [`EXPIRY`] at most. Dropping it releases it.
 #[derive(Debug)]
 pub struct Lock(Option<Held>);
 
@@ -57,37 +58,38 @@ struct Held {
 }
 
 impl Locks {
-    /// Locks in this Redis. Nothing is dialled before a lock is asked for.
+    /// Uses the locks in this Redis. Opens no connection.
     #[must_use]
     pub fn new(settings: RedisSettings, tls: Arc<ClientConfig>) -> Self {
         Self { settings, tls }
     }
 
-    /// Whether it can be reached, and lets us in.
+    /// Checks that Redis can be reached and accepts the login.
     ///
     /// # Errors
-    /// It cannot, or does not.
+    /// Redis cannot be reached, does not answer in time, or refuses.
     pub async fn ping(&self) -> Result<(), RedisError> {
         Connection::open(&self.settings, &self.tls).await?.expect_ok(&[b"PING"]).await
     }
 
-    /// Takes a lock, waiting 15 s at most.
+    /// Takes a lock. Waits 15 s at most.
     ///
     /// # Errors
-    /// Another holds it for longer, or Redis does not answer.
+    /// Another owner holds the lock for longer, or Redis cannot be reached, does not answer in time, or
+    /// refuses.
     pub async fn take(&self, name: &str) -> Result<Lock, RedisError> {
         let mut connection = Connection::open(&self.settings, &self.tls).await?;
         let (key, signal) = (format!("lock:{name}"), format!("lock-signal:{name}"));
         let owner = format!("{:032x}", fastrand::u128(..));
         let expiry = EXPIRY.as_secs().to_string();
-        let late = Instant::now() + WAIT;
+        let deadline = Instant::now() + WAIT;
         loop {
             let set: [&[u8]; 6] = [b"SET", key.as_bytes(), owner.as_bytes(), b"NX", b"EX", expiry.as_bytes()];
             if connection.ask(&set, Duration::ZERO).await? != Reply::Nil {
                 return Ok(Lock(Some(Held { connection, key, signal, owner })));
             }
-            let wait = late.saturating_duration_since(Instant::now()).min(LOOK);
-            // Less than a second it would take as for ever.
+            let wait = deadline.saturating_duration_since(Instant::now()).min(POLL_INTERVAL);
+            // Redis takes a timeout of 0 s as no timeout.
             if wait < Duration::from_secs(1) {
                 return Err(RedisError::Held(name.to_owned()));
             }
@@ -98,10 +100,10 @@ impl Locks {
 }
 
 impl Lock {
-    /// Lets it go; whether it was ours until now.
+    /// Releases the lock. Returns whether it was held until now.
     ///
     /// # Errors
-    /// Redis does not answer: it ends by itself.
+    /// Redis cannot be reached or refuses. The lock then expires.
     pub async fn release(mut self) -> Result<bool, RedisError> {
         match self.0.take() {
             Some(held) => held.release().await,
@@ -126,10 +128,10 @@ impl Held {
 }
 
 impl Drop for Lock {
-    /// Whoever is cut off in the middle must not keep Quay waiting for a minute.
+    /// A cancelled task must not keep Quay waiting until the lock expires.
     fn drop(&mut self) {
         if let (Some(held), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            // Where it fails, the lock ends by itself.
+            // If this fails, the lock expires.
             runtime.spawn(async move { held.release().await.is_ok() });
         }
     }

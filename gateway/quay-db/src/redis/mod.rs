@@ -1,7 +1,7 @@
-//! Quay's Redis, of which the gateway needs the locks alone.
+//! Quay's Redis, of which the gateway needs only the locks.
 //!
-//! A handful of commands in Redis's own protocol: a client library would bring a second way of TLS,
-//! a pool and a cluster along.
+//! The gateway sends five commands. A client library would add a second TLS stack, a connection pool and
+//! cluster support for them.
 
 mod lock;
 mod resp;
@@ -22,23 +22,23 @@ pub use lock::Locks;
 use self::resp::{REPLY_MAX, Reply};
 use config::RedisSettings;
 
-/// For an address, TCP, TLS and a login together.
+/// The timeout for name resolution, TCP, TLS and login together.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// For one command, what it waits by itself not counted.
+/// The timeout for one command, without the time for which the command itself blocks.
 const COMMAND: Duration = Duration::from_secs(5);
 
-/// Why Redis did not do what it was asked. Holds no password.
+/// Why a Redis command failed. No variant holds a password.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RedisError {
-    /// It cannot be reached, breaks off, or is silent.
+    /// Redis cannot be reached, closes the connection, or does not answer in time. Retry later.
     #[error("Quay's Redis cannot be reached: {0}")]
     Away(String),
-    /// It said no.
+    /// Redis refuses the login or a command. Retrying does not help.
     #[error("Quay's Redis refuses: {0}")]
     Refused(String),
-    /// Somebody holds the lock for too long.
-    #[error("Quay's lock {0} is held by another for too long")]
+    /// Another owner held the lock for longer than the caller may wait. Retry later.
+    #[error("Quay's lock {0} is held by another process for too long")]
     Held(String),
 }
 
@@ -46,10 +46,10 @@ trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
-/// One connection, logged in.
+/// An open connection, logged in.
 struct Connection {
     stream: Box<dyn Stream>,
-    /// Read, and not yet understood.
+    /// Bytes that were read and are not parsed yet.
     buffer: BytesMut,
 }
 
@@ -69,7 +69,6 @@ impl Connection {
 
     async fn opened(settings: &RedisSettings, tls: &Arc<ClientConfig>) -> Result<Self, RedisError> {
         let away = |error: &dyn fmt::Display| RedisError::Away(error.to_string());
-        // Commands are small, and each waits for its reply.
         let stream = backends::dial(&settings.host, settings.port).await.map_err(|error| away(&error))?;
         let stream: Box<dyn Stream> = match settings.tls {
             false => Box::new(stream),
@@ -93,9 +92,9 @@ impl Connection {
         command.extend(settings.username.as_ref().map(String::as_bytes));
         command.push(password.reveal().as_bytes());
         self.expect_ok(&command).await.map_err(|error| match error {
-            // Some servers repeat what they do not understand.
-            RedisError::Refused(said) => {
-                let code = said.split(' ').next().unwrap_or_default();
+            // Some servers repeat the command in the error, so only its code is kept.
+            RedisError::Refused(message) => {
+                let code = message.split(' ').next().unwrap_or_default();
                 RedisError::Refused(format!("the login ({code})"))
             }
             other => other,
@@ -105,15 +104,15 @@ impl Connection {
     async fn expect_ok(&mut self, command: &[&[u8]]) -> Result<(), RedisError> {
         match self.ask(command, Duration::ZERO).await? {
             Reply::Simple(_) => Ok(()),
-            _ => Err(RedisError::Refused("an answer that is not understood".to_owned())),
+            _ => Err(RedisError::Refused("an unexpected reply".to_owned())),
         }
     }
 
-    /// One command; `waits` is how long it may wait by itself.
+    /// Sends one command and returns its reply. `waits` is how long the command itself may block.
     async fn ask(&mut self, command: &[&[u8]], waits: Duration) -> Result<Reply, RedisError> {
         let bytes = resp::command(command);
         match timeout(COMMAND + waits, self.asked(&bytes)).await {
-            Ok(Ok(Reply::Error(said))) => Err(RedisError::Refused(said)),
+            Ok(Ok(Reply::Error(message))) => Err(RedisError::Refused(message)),
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(RedisError::Away(error.to_string())),
             Err(_) => Err(RedisError::Away(format!("no answer within {} s", (COMMAND + waits).as_secs()))),
@@ -131,10 +130,15 @@ impl Connection {
                     return Ok(reply);
                 }
                 Ok(None) if self.buffer.len() <= 2 * REPLY_MAX => {}
-                _ => return Err(Error::new(ErrorKind::InvalidData, "what answers is no Redis")),
+                _ => {
+                    return Err(Error::new(
+                        ErrorKind::InvalidData,
+                        "the server does not speak the Redis protocol",
+                    ));
+                }
             }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return Err(Error::new(ErrorKind::UnexpectedEof, "it broke off"));
+                return Err(Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
             }
         }
     }

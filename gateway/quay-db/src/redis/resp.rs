@@ -1,30 +1,30 @@
-//! Redis's protocol, version 2: commands written, replies read. Pure.
+//! Redis's protocol, version 2: writes commands and parses replies. Pure.
 
-/// Bytes of one reply: what is asked here has short ones.
+/// The most bytes of one reply. The commands that the gateway sends have short replies.
 pub(super) const REPLY_MAX: usize = 64 * 1024;
 
-/// Lists in lists.
+/// How deep lists may nest.
 const DEPTH_MAX: usize = 4;
 
-/// What a server replies.
+/// A reply of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
     /// A status, such as `OK`.
     Simple(String),
-    /// It refuses.
+    /// An error, such as `WRONGPASS …`.
     Error(String),
     Integer(i64),
     Bulk(Vec<u8>),
     List(Vec<Reply>),
-    /// Nothing: no such key, or the wait is over.
+    /// No value: there is no such key, or a blocking command timed out.
     Nil,
 }
 
-/// What is no reply of a Redis.
+/// The bytes are not a valid reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// A command with its arguments, as it is sent.
+/// The bytes of a command with its arguments.
 pub(super) fn command(arguments: &[&[u8]]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
     for argument in arguments {
@@ -35,10 +35,10 @@ pub(super) fn command(arguments: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// The first reply in these bytes, and how many of them it takes; `None` where more are to come.
+/// The first reply in these bytes, and how many bytes it has. `None` if it is incomplete.
 ///
 /// # Errors
-/// They are no reply, or one that is larger than any that was asked for.
+/// The bytes are not a valid reply, or the reply is larger than [`REPLY_MAX`].
 pub(super) fn reply(bytes: &[u8]) -> Result<Option<(Reply, usize)>, Malformed> {
     nested(bytes, 0)
 }

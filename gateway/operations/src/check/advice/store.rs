@@ -1,30 +1,31 @@
-//! What a store's error means.
+//! The advice for errors of stores.
 
 use backends::{Error, Kind};
 
 use super::{Advice, Peer};
-use crate::check::step::Name;
+use crate::check::step::StepName;
 
-/// What to say of a store's error at `step`.
-pub(super) fn advise(step: Name, peer: &Peer, error: &Error) -> Advice {
+/// The advice for a store's error at `step`.
+pub(super) fn advise(step: StepName, peer: &Peer, error: &Error) -> Advice {
     if peer.is("LocalStorage") {
         return folder(step, error);
     }
-    let (code, said) = (error.code().unwrap_or_default(), error.to_string());
-    of_credentials(peer, error.kind(), code, &said)
+    let (code, message) = (error.code().unwrap_or_default(), error.to_string());
+    of_credentials(peer, error.kind(), code, &message)
         .or_else(|| by_code(step, peer, code))
-        .or_else(|| by_words(step, &said))
+        .or_else(|| by_words(step, &message))
         .unwrap_or_else(|| by_kind(step, peer, error, code))
 }
 
-/// Of whoever gives credentials, in the words that the driver begins with: the store was not asked.
-fn of_credentials(peer: &Peer, kind: Kind, code: &str, said: &str) -> Option<Advice> {
-    let begins = |with: &[&str]| with.iter().any(|with| said.starts_with(with));
+/// The advice if the credentials could not be obtained, so that the store was not asked. The driver's message
+/// begins with the failed operation.
+fn of_credentials(peer: &Peer, kind: Kind, code: &str, message: &str) -> Option<Advice> {
+    let begins = |with: &[&str]| with.iter().any(|with| message.starts_with(with));
     let reached = !matches!(kind, Kind::Unavailable | Kind::Timeout);
     if begins(&["get credentials"]) && reached {
         return Some(Advice::new(
-            "there are no keys, neither in the configuration nor where boto3 would look",
-            format!("give {}, or give this machine or pod a role", peer.credentials()),
+            "there are no credentials, neither in the configuration nor where boto3 looks for them",
+            format!("set {}, or give this machine or pod a role", peer.credentials()),
         ));
     }
     if begins(&[
@@ -34,8 +35,8 @@ fn of_credentials(peer: &Peer, kind: Kind, code: &str, said: &str) -> Option<Adv
         "read the web identity token",
     ]) {
         return Some(Advice::new(
-            "what gives this machine or pod its credentials does not",
-            format!("see its role or service account, or give {}", peer.credentials()),
+            "the service that gives this machine or pod its credentials fails",
+            format!("check its role or service account, or set {}", peer.credentials()),
         ));
     }
     if !begins(&["assume the role"]) {
@@ -43,40 +44,40 @@ fn of_credentials(peer: &Peer, kind: Kind, code: &str, said: &str) -> Option<Adv
     }
     match code {
         "AccessDenied" => Some(Advice::new(
-            "the user that these keys are of may not assume the role, or there is no such role",
-            "mend `sts_role_arn` (or the profile's `role_arn`), or name the user in the role's trust policy",
+            "the user of these keys may not assume the role, or there is no such role",
+            "correct `sts_role_arn` (or the profile's `role_arn`), or name the user in the role's trust policy",
         )),
         _ if !reached => Some(Advice::new(
             "the service that gives the role's credentials cannot be reached, or fails",
-            "let STS be reached from this machine: AWS_DEFAULT_REGION says of which region, and \
-             AWS_ENDPOINT_URL_STS which server",
+            "allow connections from this machine to STS: AWS_DEFAULT_REGION sets its region, and \
+             AWS_ENDPOINT_URL_STS its server",
         )),
         _ => None,
     }
 }
 
-/// By the server's own word.
-fn by_code(step: Name, peer: &Peer, code: &str) -> Option<Advice> {
+/// The advice for an error code of the server.
+fn by_code(step: StepName, peer: &Peer, code: &str) -> Option<Advice> {
     let (bucket, credentials) = (peer.bucket(), peer.credentials());
     Some(match code {
         "InvalidAccessKeyId" | "InvalidClientTokenId" => Advice::new(
             "the store does not know this access key",
-            format!("mend {credentials}: they may belong to another store, or have been deleted"),
+            format!("correct {credentials}: they may belong to another store, or may have been deleted"),
         ),
         "SignatureDoesNotMatch" | "AuthenticationFailed" => Advice::new(
-            "the secret key is wrong, or a proxy in between changes host or path",
-            format!("mend {credentials}; a proxy must pass `Host` and the path on as they are"),
+            "the secret key is wrong, or a proxy changes the host or the path",
+            format!("correct {credentials}; a proxy must pass `Host` and the path on unchanged"),
         ),
         "AuthorizationHeaderMalformed"
         | "IllegalLocationConstraintException"
         | "PermanentRedirect"
         | "TemporaryRedirect"
         | "InvalidRegionName" => {
-            Advice::new("the bucket is in another region than the one that is asked", region(peer))
+            Advice::new("the bucket is in another region than the configured one", region(peer))
         }
         "RequestTimeTooSkewed" | "RequestExpired" => Advice::new(
             "the clocks of this machine and of the store differ",
-            "compare `date -u` on both, and run NTP",
+            "compare `date -u` on both, and run NTP on both",
         ),
         "NoSuchBucket"
         | "NoSuchContainer"
@@ -85,105 +86,104 @@ fn by_code(step: Name, peer: &Peer, code: &str) -> Option<Advice> {
         | "ContainerBeingDeleted" => Advice::new(
             format!("there is no {bucket} at this store, in this account"),
             format!(
-                "make {bucket}, or mend its name; see that {credentials} are those of its owner's account"
+                "create {bucket}, or correct its name; check that {credentials} belong to the account of its owner"
             ),
         ),
         "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired" => Advice::new(
             "the temporary credentials have expired",
-            "renew the session token, or leave keys and token out where this machine has a role",
+            "renew the session token, or remove keys and token if this machine has a role",
         ),
         "QuotaExceeded" | "InsufficientStorage" | "StorageFull" | "507" => quota(peer),
-        "413" | "EntityTooLarge" if step == Name::Put => quota(peer),
+        "413" | "EntityTooLarge" if step == StepName::Put => quota(peer),
         "AccessDenied"
         | "AllAccessDisabled"
         | "AuthorizationFailure"
         | "AuthorizationPermissionMismatch"
         | "InsufficientAccountPermissions" => denied(step, peer),
         "AccountIsDisabled" | "NotSignedUp" | "AccountProblem" | "UserSuspended" => {
-            Advice::new("the account is closed or suspended at the store", "ask whoever runs the store")
+            Advice::new("the account is closed or suspended at the store", "ask the store's operator")
         }
         "401" if peer.is("SwiftStorage") => unknown_at_keystone(),
         "401" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation" => {
-            Advice::new("the store does not know who asks", format!("mend {credentials}"))
+            Advice::new("the store does not accept the credentials", format!("correct {credentials}"))
         }
         "403" => denied(step, peer),
         _ => return None,
     })
 }
 
-/// By the words of a driver, where it knows more than the server said.
-fn by_words(step: Name, said: &str) -> Option<Advice> {
-    if said.contains("as Object Lock does") {
+/// The advice for a message of a driver that knows more than the server's code.
+fn by_words(step: StepName, message: &str) -> Option<Advice> {
+    if message.contains("as Object Lock does") {
         return Some(Advice::new(
-            "the bucket has Object Lock with a default retention, takes no object without a checksum, and did \
-             not take `x-amz-checksum-sha256` for one",
-            "give the zone a bucket without a default retention: deleted blobs would stay in this one anyway",
+            "the bucket has Object Lock with a default retention, so it refuses an object without a checksum, and \
+             it does not accept `x-amz-checksum-sha256` as one",
+            "use a bucket without a default retention: deleted blobs would stay in this one anyway",
         ));
     }
-    if said.contains("encryption at rest") {
+    if message.contains("encryption at rest") {
         return Some(Advice::new(
-            "S3Storage writes ask for encryption at rest, and this store refuses that, as RadosGW does over \
-             plain HTTP",
-            "let the zone be reached over https, or use RadosGWStorage, which asks for none",
+            "S3Storage requests encryption at rest, and this store refuses that, as RadosGW does over plain HTTP",
+            "use https for the zone, or use RadosGWStorage, which does not request encryption",
         ));
     }
-    if said.contains("objects can only be read") {
+    if message.contains("objects can only be read") {
         return Some(Advice::new(
-            "with `temp_url_key` and no `swift_password` the zone can be read and not written",
-            "give `swift_user` and `swift_password`, or take the zone out of the targets of copies",
+            "with `temp_url_key` and without `swift_password`, the zone can be read but not written",
+            "set `swift_user` and `swift_password`, or remove the zone from the targets of copies",
         ));
     }
-    if step == Name::Authenticate && said.contains("catalogue has no") {
+    if step == StepName::Authenticate && message.contains("catalogue has no") {
         return Some(Advice::new(
-            "Keystone knows the user, and no object store as it is asked for",
-            "mend `region_name`, `endpoint_type` or `service_type` in `os_options`",
+            "Keystone accepts the user, but its catalogue has no object store that matches the configuration",
+            "correct `region_name`, `endpoint_type` or `service_type` in `os_options`",
         ));
     }
     None
 }
 
-fn by_kind(step: Name, peer: &Peer, error: &Error, code: &str) -> Advice {
+fn by_kind(step: StepName, peer: &Peer, error: &Error, code: &str) -> Advice {
     match error.kind() {
         Kind::Denied => denied(step, peer),
         Kind::Throttled { .. } => {
-            Advice::new("the store asks for fewer requests", "try again later, or raise its limits")
+            Advice::new("the store limits the rate of requests", "try again later, or raise its limits")
         }
         Kind::Timeout => Advice::new(
             "the store is too slow, or hangs",
-            "see its log and load; `timeouts.zone_first_byte` is what the gateway waits",
+            "check its log and its load; the gateway waits for `timeouts.zone_first_byte`",
         ),
         Kind::Corrupt => Advice::new(
-            "what the store gives back is not what it took",
-            "see whether a cache, a proxy or another writer of `_verify` stands between; else its disks",
+            "the store returns other bytes than were written",
+            "check whether a cache, a proxy or another writer of `_verify` changes them; otherwise check its disks",
         ),
         Kind::Unavailable if code.is_empty() => Advice::new(
-            "the store broke the connection off, or answered in no way that its protocol knows",
+            "the store closed the connection, or its answer is not valid in its protocol",
             plain_or_tls(peer),
         ),
-        Kind::Unavailable => Advice::new("the store answers with a fault of its own", "see the store's log"),
+        Kind::Unavailable => Advice::new("the store has an internal error", "check the store's log"),
         Kind::Invalid if matches!(code, "400" | "404" | "405" | "BadRequest" | "MethodNotAllowed") => {
-            Advice::new("it answers, but not as a store of this driver does", plain_or_tls(peer))
+            Advice::new("the server answers, but not as a store of this driver does", plain_or_tls(peer))
         }
         Kind::Exhausted => Advice::new(
             "this machine has no file descriptor, port or memory left",
-            "raise the limit of open files (`ulimit -n`), and see what else runs here",
+            "raise the limit of open files (`ulimit -n`), and check what else runs on this machine",
         ),
         Kind::Invalid | Kind::Source => Advice::new(
-            "the store takes the request for wrong",
-            "see the zone's parameters, and the store's log",
+            "the store considers the request invalid",
+            "check the zone's parameters, and the store's log",
         ),
     }
 }
 
 fn plain_or_tls(peer: &Peer) -> String {
-    let other = if peer.tls { "a proxy that answers in its place" } else { "a port that wants TLS" };
-    format!("see that {} lead to the store itself, not to another service or {other}", peer.place())
+    let other = if peer.tls { "a proxy that answers instead" } else { "a port that requires TLS" };
+    format!("check that {} lead to the store itself, not to another service or {other}", peer.place())
 }
 
 fn region(peer: &Peer) -> String {
     match peer.driver.as_deref() {
         Some("RadosGWStorage" | "RHOCSStorage") => "set `region_name` to the bucket's region".to_owned(),
-        Some("IBMCloudStorage" | "GoogleCloudStorage") => format!("mend {}", peer.place()),
+        Some("IBMCloudStorage" | "GoogleCloudStorage") => format!("correct {}", peer.place()),
         _ => "set `s3_region` to the bucket's region".to_owned(),
     }
 }
@@ -191,33 +191,33 @@ fn region(peer: &Peer) -> String {
 fn quota(peer: &Peer) -> Advice {
     Advice::new(
         "the store is full, or a quota is used up",
-        format!("make room, or raise the quota of {} or of its owner", peer.bucket()),
+        format!("free space, or raise the quota of {} or of its owner", peer.bucket()),
     )
 }
 
-fn denied(step: Name, peer: &Peer) -> Advice {
+fn denied(step: StepName, peer: &Peer) -> Advice {
     let bucket = peer.bucket();
-    if step == Name::Put {
+    if step == StepName::Put {
         return Advice::new(
-            "the credentials may read here, and not write: a read-only key",
+            "the credentials may read but not write: this is a read-only key",
             format!("allow writing objects in {bucket} (S3: s3:PutObject, s3:AbortMultipartUpload)"),
         );
     }
-    if peer.is("SwiftStorage") && step == Name::Authenticate {
+    if peer.is("SwiftStorage") && step == StepName::Authenticate {
         return unknown_at_keystone();
     }
     if peer.is("AzureStorage") {
         return Advice::new(
-            "the account's firewall refuses this machine, or access by account key is off; at Azurite, the key is \
-             wrong",
-            "see the account's network rules and \"Allow storage account key access\", and \
+            "the account's firewall refuses this machine, or access by account key is disabled; with Azurite, the \
+             key is wrong",
+            "check the account's network rules, its setting \"Allow storage account key access\", and \
              `azure_account_key`",
         );
     }
     Advice::new(
-        format!("the credentials are known, and may not read {bucket}; or they are wrong"),
+        format!("the credentials may not read {bucket}, or they are wrong"),
         format!(
-            "see {}; allow reading objects and listing the bucket (S3: s3:GetObject, s3:ListBucket)",
+            "check {}; allow reading objects and listing the bucket (S3: s3:GetObject, s3:ListBucket)",
             peer.credentials()
         ),
     )
@@ -225,32 +225,32 @@ fn denied(step: Name, peer: &Peer) -> Advice {
 
 fn unknown_at_keystone() -> Advice {
     Advice::new(
-        "Keystone does not know this user with this password, domain and project, or gives it no role there",
-        "see `swift_user` and `swift_password`, and in `os_options` that names stand under …_name and ids \
-         under …_id (`tenant_name` or `tenant_id`, `user_domain_name`, `project_domain_name`), and \
-         `auth_version`",
+        "Keystone does not know a user with this password, domain and project, or the user has no role there",
+        "check `swift_user`, `swift_password` and `auth_version`; in `os_options`, names must be in keys that end in \
+         _name and ids in keys that end in _id (`tenant_name` or `tenant_id`, `user_domain_name`, \
+         `project_domain_name`)",
     )
 }
 
-fn folder(step: Name, error: &Error) -> Advice {
+fn folder(step: StepName, error: &Error) -> Advice {
     match (error.kind(), step) {
-        (Kind::Denied, Name::Put) => Advice::new(
+        (Kind::Denied, StepName::Put) => Advice::new(
             "this user may not write into the folder, or it is mounted read-only",
-            "give the gateway's user the folder, or mount it for writing",
+            "allow the gateway's user to write into the folder, or mount it read-write",
         ),
         (Kind::Denied, _) => {
-            Advice::new("this user may not read the folder", "give the gateway's user the folder")
+            Advice::new("this user may not read the folder", "allow the gateway's user to read the folder")
         }
         (Kind::Timeout, _) => {
-            Advice::new("the disk, or the server of its mount, hangs", "see the kernel's log")
+            Advice::new("the disk, or the server of its mount, hangs", "check the kernel's log")
         }
         (Kind::Corrupt, _) => Advice::new(
-            "what the disk gives back is not what it took",
-            "see whether another program writes there; else the disk",
+            "the disk returns other bytes than were written",
+            "check whether another program writes to the folder; otherwise check the disk",
         ),
         _ => Advice::new(
             "there is no such folder on this machine, or its disk is full or fails",
-            "mount it where `storage_path` says, and see `df` and the kernel's log",
+            "mount it at `storage_path`, and check `df` and the kernel's log",
         ),
     }
 }

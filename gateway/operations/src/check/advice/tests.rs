@@ -1,4 +1,4 @@
-//! Every failure that operators meet gets a cause and a fix of its own.
+//! Each failure that operators meet has a cause and a fix of its own.
 
 use std::io::{self, ErrorKind};
 
@@ -16,18 +16,22 @@ fn registry() -> Peer {
     Peer { driver: None, bucket: None, tls: true }
 }
 
-fn of_code(step: Name, driver: &str, kind: Kind, code: &str) -> Advice {
-    advise(step, &zone(driver), &Trouble::Store(Error::new(kind, "get x").with_code(code)))
+fn of_code(step: StepName, driver: &str, kind: Kind, code: &str) -> Advice {
+    advise(step, &zone(driver), &StepError::Store(Error::new(kind, "get x").with_code(code)))
 }
 
 fn of_tls(peer: &Peer, error: rustls::Error) -> Advice {
-    advise(Name::Tls, peer, &Trouble::Tls("a.corp".into(), io::Error::new(ErrorKind::InvalidData, error)))
+    advise(
+        StepName::Tls,
+        peer,
+        &StepError::Tls("a.corp".into(), io::Error::new(ErrorKind::InvalidData, error)),
+    )
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table")]
-fn of_the_stores_own_codes() {
-    use Name::{Authenticate, Put};
+fn codes_of_stores() {
+    use StepName::{Authenticate, Put};
     for (step, driver, kind, code, cause, fix) in [
         (
             Authenticate,
@@ -61,7 +65,7 @@ fn of_the_stores_own_codes() {
             Kind::Denied,
             "NoSuchBucket",
             "there is no bucket `blobs`",
-            "make bucket `blobs`",
+            "create bucket `blobs`",
         ),
         (
             Authenticate,
@@ -123,7 +127,7 @@ fn of_the_stores_own_codes() {
             "temporary credentials have expired",
             "session token",
         ),
-        (Authenticate, "S3Storage", Kind::Unavailable, "502", "fault of its own", "store's log"),
+        (Authenticate, "S3Storage", Kind::Unavailable, "502", "internal error", "store's log"),
         (
             Authenticate,
             "S3Storage",
@@ -137,7 +141,7 @@ fn of_the_stores_own_codes() {
             "S3Storage",
             Kind::Throttled { retry_after: None },
             "SlowDown",
-            "fewer requests",
+            "rate of requests",
             "later",
         ),
     ] {
@@ -147,42 +151,43 @@ fn of_the_stores_own_codes() {
 }
 
 #[test]
-fn of_what_the_drivers_know() {
-    let of = |step, driver: &str, kind, said: &str| {
-        advise(step, &zone(driver), &Trouble::Store(Error::new(kind, said)))
+fn messages_of_drivers() {
+    let of = |step, driver: &str, kind, message: &str| {
+        advise(step, &zone(driver), &StepError::Store(Error::new(kind, message)))
     };
-    let sse = of(Name::Put, "S3Storage", Kind::Invalid, "put x: … ask for encryption at rest (AES256), …");
+    let sse =
+        of(StepName::Put, "S3Storage", Kind::Invalid, "put x: … ask for encryption at rest (AES256), …");
     assert!(sse.fix.contains("RadosGWStorage"), "{sse:?}");
-    let read_only = of(Name::Put, "SwiftStorage", Kind::Invalid, "… objects can only be read");
+    let read_only = of(StepName::Put, "SwiftStorage", Kind::Invalid, "… objects can only be read");
     assert!(read_only.fix.contains("`swift_password`"), "{read_only:?}");
     let region =
-        of(Name::Authenticate, "SwiftStorage", Kind::Denied, "log in: Keystone's catalogue has no x");
+        of(StepName::Authenticate, "SwiftStorage", Kind::Denied, "log in: Keystone's catalogue has no x");
     assert!(region.fix.contains("`region_name`"), "{region:?}");
-    let keys = of(Name::Authenticate, "S3Storage", Kind::Denied, "get credentials: neither in …");
-    assert!(keys.cause.contains("no keys"), "{keys:?}");
-    let broke = of(Name::Authenticate, "STSS3Storage", Kind::Unavailable, "assume the role arn:x");
+    let keys = of(StepName::Authenticate, "S3Storage", Kind::Denied, "get credentials: neither in …");
+    assert!(keys.cause.contains("no credentials"), "{keys:?}");
+    let broke = of(StepName::Authenticate, "STSS3Storage", Kind::Unavailable, "assume the role arn:x");
     assert!(
         broke.cause.contains("cannot be reached") && broke.fix.contains("AWS_ENDPOINT_URL_STS"),
         "{broke:?}"
     );
-    let hangs = of(Name::Authenticate, "S3Storage", Kind::Timeout, "get credentials: not within 20s");
+    let hangs = of(StepName::Authenticate, "S3Storage", Kind::Timeout, "get credentials: not within 20s");
     assert!(hangs.cause.contains("gives this machine or pod its credentials"), "{hangs:?}");
     let pod =
-        of(Name::Authenticate, "S3Storage", Kind::Timeout, "ask the container's service for credentials");
+        of(StepName::Authenticate, "S3Storage", Kind::Timeout, "ask the container's service for credentials");
     assert!(pod.cause.contains("gives this machine or pod its credentials"), "{pod:?}");
     let role = Error::new(Kind::Denied, "assume the role arn:aws:iam::1:role/quay").with_code("AccessDenied");
-    let role = advise(Name::Authenticate, &zone("STSS3Storage"), &Trouble::Store(role));
+    let role = advise(StepName::Authenticate, &zone("STSS3Storage"), &StepError::Store(role));
     assert!(role.cause.contains("may not assume the role") && role.fix.contains("trust policy"), "{role:?}");
-    let broke = of(Name::Authenticate, "S3Storage", Kind::Unavailable, "probe");
-    assert!(broke.cause.contains("broke the connection off"), "{broke:?}");
-    let altered = of(Name::ReadBack, "S3Storage", Kind::Corrupt, "other bytes");
-    assert!(altered.cause.contains("not what it took"), "{altered:?}");
-    let folder = of(Name::Put, "LocalStorage", Kind::Denied, "put");
+    let broke = of(StepName::Authenticate, "S3Storage", Kind::Unavailable, "probe");
+    assert!(broke.cause.contains("closed the connection"), "{broke:?}");
+    let altered = of(StepName::ReadBack, "S3Storage", Kind::Corrupt, "other bytes");
+    assert!(altered.cause.contains("other bytes than were written"), "{altered:?}");
+    let folder = of(StepName::Put, "LocalStorage", Kind::Denied, "put");
     assert!(folder.cause.contains("may not write"), "{folder:?}");
 }
 
 #[test]
-fn of_certificates() {
+fn certificates() {
     let of = |peer: &Peer, why| of_tls(peer, rustls::Error::InvalidCertificate(why));
     let (rados, swift) = (zone("RadosGWStorage"), zone("SwiftStorage"));
     assert!(of(&rados, CertificateError::UnknownIssuer).fix.contains("`ca`"));
@@ -197,38 +202,38 @@ fn of_certificates() {
     let plain = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
     assert!(of_tls(&rados, plain.clone()).fix.contains("`is_secure: false`"));
     assert!(of_tls(&registry(), plain).fix.contains("`http://` in `registry.url`"));
-    let cut = Trouble::Tls("a.corp".into(), ErrorKind::UnexpectedEof.into());
-    assert!(advise(Name::Tls, &rados, &cut).cause.contains("does not speak TLS"));
+    let cut = StepError::Tls("a.corp".into(), ErrorKind::UnexpectedEof.into());
+    assert!(advise(StepName::Tls, &rados, &cut).cause.contains("does not speak TLS"));
 }
 
 #[test]
-fn of_the_network() {
+fn network_errors() {
     let of = |kind: ErrorKind| {
-        advise(Name::Connect, &zone("RadosGWStorage"), &Trouble::Connect("h".into(), 1, kind.into()))
+        advise(StepName::Connect, &zone("RadosGWStorage"), &StepError::Connect("h".into(), 1, kind.into()))
     };
     assert!(of(ErrorKind::ConnectionRefused).cause.contains("nothing listens"));
     assert!(of(ErrorKind::TimedOut).cause.contains("firewall"));
-    assert!(of(ErrorKind::HostUnreachable).cause.contains("no way to its network"));
-    let unknown = Trouble::Resolve("rgw.corp".into(), "no record".into());
-    assert!(advise(Name::Resolve, &zone("S3Storage"), &unknown).fix.contains("getent hosts rgw.corp"));
-    let late = |step| advise(step, &registry(), &Trouble::Late(Duration::from_secs(1))).cause;
-    assert!(late(Name::Connect).contains("firewall") && late(Name::Health).contains("too slow"));
+    assert!(of(ErrorKind::HostUnreachable).cause.contains("no route to its network"));
+    let unknown = StepError::Resolve("rgw.corp".into(), "no record".into());
+    assert!(advise(StepName::Resolve, &zone("S3Storage"), &unknown).fix.contains("getent hosts rgw.corp"));
+    let late = |step| advise(step, &registry(), &StepError::Timeout(Duration::from_secs(1))).cause;
+    assert!(late(StepName::Connect).contains("firewall") && late(StepName::Health).contains("too slow"));
 }
 
 proptest! {
     #[test]
-    fn there_is_always_something_to_do(
+    fn every_error_has_a_cause_and_a_fix(
         code in "[A-Za-z0-9]{0,20}",
-        said in ".{0,40}",
+        message in ".{0,40}",
         kind in prop_oneof![
             Just(Kind::Denied), Just(Kind::Unavailable), Just(Kind::Timeout), Just(Kind::Corrupt),
             Just(Kind::Invalid), Just(Kind::Source), Just(Kind::Exhausted), Just(Kind::Throttled { retry_after: None })
         ],
         driver in prop_oneof![Just("S3Storage"), Just("SwiftStorage"), Just("AzureStorage"), Just("LocalStorage")],
-        step in prop_oneof![Just(Name::Authenticate), Just(Name::Put), Just(Name::Head), Just(Name::ReadBack)],
+        step in prop_oneof![Just(StepName::Authenticate), Just(StepName::Put), Just(StepName::Head), Just(StepName::ReadBack)],
     ) {
-        let error = Error::new(kind, said).with_code(code);
-        let advice = advise(step, &zone(driver), &Trouble::Store(error));
+        let error = Error::new(kind, message).with_code(code);
+        let advice = advise(step, &zone(driver), &StepError::Store(error));
         prop_assert!(!advice.cause.is_empty() && !advice.fix.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What a failed handshake means.
+//! The advice for a failed TLS handshake.
 
 use std::io;
 
@@ -6,28 +6,28 @@ use rustls::{AlertDescription, CertificateError, Error};
 
 use super::{Advice, Peer};
 
-/// What to say of a handshake with a server of this name.
+/// The advice for a failed handshake with the server of this name.
 pub(super) fn advise(peer: &Peer, name: &str, error: &io::Error) -> Advice {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
         Some(Error::InvalidCertificate(why)) => certificate(peer, name, why),
         Some(Error::InvalidMessage(_)) => no_tls(peer),
         Some(Error::AlertReceived(AlertDescription::CertificateRequired)) => Advice::new(
-            "it wants a certificate of its clients, which the gateway has not got",
-            "let the server take clients without one",
+            "the server requires a client certificate, which the gateway does not have",
+            "configure the server to accept clients without a certificate",
         ),
         Some(Error::AlertReceived(AlertDescription::UnrecognisedName)) => {
-            Advice::new("it serves nobody of that name", format!("mend {}", server_name(peer)))
+            Advice::new("the server does not serve this name", format!("correct {}", server_name(peer)))
         }
         Some(Error::AlertReceived(_) | Error::PeerIncompatible(_)) => Advice::new(
-            "server and gateway have no version or cipher in common; the gateway speaks TLS 1.2 and 1.3",
-            "let the server speak TLS 1.2 or 1.3",
+            "the server and the gateway have no version or cipher in common; the gateway speaks TLS 1.2 and 1.3",
+            "configure the server for TLS 1.2 or 1.3",
         ),
-        Some(_) => Advice::new("the handshake went wrong", "see the server's log"),
+        Some(_) => Advice::new("the TLS handshake failed", "check the server's log"),
         None if error.kind() == io::ErrorKind::InvalidInput => {
-            Advice::new("that can be no name in a certificate", format!("mend {}", server_name(peer)))
+            Advice::new("a certificate cannot be for this name", format!("correct {}", server_name(peer)))
         }
-        // It broke the connection off.
+        // The server closed the connection.
         None => no_tls(peer),
     }
 }
@@ -35,42 +35,45 @@ pub(super) fn advise(peer: &Peer, name: &str, error: &io::Error) -> Advice {
 fn certificate(peer: &Peer, name: &str, why: &CertificateError) -> Advice {
     match why {
         CertificateError::UnknownIssuer => {
-            Advice::new("whoever signed its certificate is not trusted here", trust(peer))
+            Advice::new("the CA that signed the server's certificate is not trusted here", trust(peer))
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => Advice::new(
-            "its certificate has expired, or this machine's clock is ahead",
-            "renew the certificate on the server; compare `date -u` on both",
+            "the server's certificate has expired, or this machine's clock is ahead",
+            "renew the certificate on the server; compare `date -u` on both machines",
         ),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Advice::new(
-            "its certificate begins in the future, or this machine's clock is behind",
+            "the server's certificate is not valid yet, or this machine's clock is behind",
             "compare `date -u` on both machines",
         ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Advice::new(
-            format!("its certificate is not for {name}"),
-            format!("mend {} to a name in the certificate, or have one made for {name}", server_name(peer)),
+            format!("the server's certificate is not for {name}"),
+            format!(
+                "set {} to a name in the certificate, or issue a certificate for {name}",
+                server_name(peer)
+            ),
         ),
         CertificateError::Revoked => {
-            Advice::new("its certificate has been revoked", "renew the certificate on the server")
+            Advice::new("the server's certificate has been revoked", "renew the certificate on the server")
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Advice::new(
-            "its certificate is not for servers",
-            "have one made with the extended key usage serverAuth",
+            "the server's certificate may not be used by a server",
+            "issue a certificate with the extended key usage serverAuth",
         ),
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => Advice::new(
-            "it shows the certificate of a CA as its own",
+            "the server uses the certificate of a CA as its own",
             "give the server a certificate that the CA has signed",
         ),
-        _ => Advice::new("its certificate is not sound", "have it made anew"),
+        _ => Advice::new("the server's certificate is not valid", "issue a new certificate"),
     }
 }
 
 fn trust(peer: &Peer) -> &'static str {
     if peer.is("SwiftStorage") {
-        "put the signer's PEM file into `ca_cert_path`, or, without that, into `ca` or `extra_ca_certs` beside \
-         Quay's config.yaml; a server must send its intermediate certificates along"
+        "set `ca_cert_path` to the PEM file of that CA; without `ca_cert_path`, set `ca` to it, or put it into \
+         `extra_ca_certs` beside Quay's config.yaml; the server must send its intermediate certificates"
     } else {
-        "put the signer's PEM file into `ca`, or into `extra_ca_certs` beside Quay's config.yaml; a server must \
-         send its intermediate certificates along"
+        "set `ca` to the PEM file of that CA, or put it into `extra_ca_certs` beside Quay's config.yaml; the \
+         server must send its intermediate certificates"
     }
 }
 
@@ -88,7 +91,7 @@ fn no_tls(peer: &Peer) -> Advice {
         Some(_) => "`http://` in the zone's URL",
     };
     Advice::new(
-        "it does not speak TLS on this port, or something between breaks it off",
-        format!("mend {}, or, if it is meant to be plain HTTP, write {how}", peer.place()),
+        "the server does not speak TLS on this port, or something on the way closes the connection",
+        format!("correct {}; if plain HTTP is intended, write {how}", peer.place()),
     )
 }

@@ -1,56 +1,61 @@
-//! What the registry tells a client without a token, and which names it gives itself in it. Pure.
+//! Checks the registry's answer to a client without a token, and the names in it. Pure.
 
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, StatusCode};
 
-use crate::check::advice::{Advice, Trouble};
-use crate::check::step::Note;
+use crate::check::advice::{Advice, StepError};
+use crate::check::step::StepNote;
 use config::{RegistryKind, Settings};
 use registry::Bearer;
 
-/// Whether it is the registry that the configuration speaks of, and what of it clients are told.
-pub(super) fn judge(settings: &Settings, status: StatusCode, headers: &HeaderMap) -> Result<Note, Trouble> {
+/// Checks that the answer is from the registry in the configuration. The note says where clients get tokens.
+pub(super) fn check_challenge(
+    settings: &Settings,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Result<StepNote, StepError> {
     let bearer = Bearer::of(headers);
     match (settings.registry_kind, bearer) {
         (RegistryKind::Quay, Some(bearer)) => quay(settings, &bearer),
-        (RegistryKind::Quay, None) => Err(Trouble::Told(
+        (RegistryKind::Quay, None) => Err(StepError::Explained(
             format!("GET /v2/: {status} without a Bearer challenge"),
-            Advice::new("what answers there is no Quay", "mend `registry.url`, or set `registry.kind`"),
+            Advice::new("the server is not Quay", "correct `registry.url`, or set `registry.kind`"),
         )),
         (RegistryKind::Distribution, bearer) => distribution(settings, status, headers, bearer),
     }
 }
 
-fn quay(settings: &Settings, bearer: &Bearer) -> Result<Note, Trouble> {
+fn quay(settings: &Settings, bearer: &Bearer) -> Result<StepNote, StepError> {
     let own = &settings.registry_hostname;
     for (what, name) in [("realm", bearer.authority()), ("service", bearer.service.as_str())] {
         if !name.eq_ignore_ascii_case(own) {
-            return Err(Trouble::Told(
-                format!("GET /v2/: its {what} names {name}, the configuration {own}"),
+            return Err(StepError::Explained(
+                format!("GET /v2/: its {what} names {name}, but the configuration names {own}"),
                 Advice::new(
-                    "this Quay has another SERVER_HOSTNAME than the configuration says, so its tokens and URLs \
-                     lead past the gateway",
-                    "give `registry.config` the config.yaml that this Quay runs with; restart Quay if it was \
-                     changed",
+                    "this Quay has another SERVER_HOSTNAME than the configuration, so its tokens and URLs bypass \
+                     the gateway",
+                    "set `registry.config` to the config.yaml of this Quay; if that file was changed, restart Quay",
                 ),
             ));
         }
     }
     if settings.names_differ() {
         let path = bearer.realm.split_once(bearer.authority()).map_or("", |(_, path)| path);
-        return Ok(Note::Info(format!(
-            "clients are sent for tokens to https://{}{path} instead of {}, and `Location` is rewritten likewise",
+        return Ok(StepNote::Info(format!(
+            "clients get tokens from https://{}{path} instead of {}, and `Location` is rewritten in the same way",
             settings.hostname, bearer.realm
         )));
     }
     if bearer.realm.starts_with("http://") {
-        return Ok(Note::Warning(format!(
-            "clients are sent for tokens to {}, without TLS: set PREFERRED_URL_SCHEME: https in Quay's \
-             config.yaml and restart it",
+        return Ok(StepNote::Warning(format!(
+            "clients get tokens from {}, without TLS: set PREFERRED_URL_SCHEME: https in Quay's config.yaml and \
+             restart Quay",
             bearer.realm
         )));
     }
-    Ok(Note::Info(format!("{own} is the registry's name and the gateway's: nothing is rewritten")))
+    Ok(StepNote::Info(format!(
+        "the registry and the gateway have the same name, {own}: nothing is rewritten"
+    )))
 }
 
 fn distribution(
@@ -58,21 +63,22 @@ fn distribution(
     status: StatusCode,
     headers: &HeaderMap,
     bearer: Option<Bearer>,
-) -> Result<Note, Trouble> {
+) -> Result<StepNote, StepError> {
     match bearer {
         Some(bearer) if bearer.authority().eq_ignore_ascii_case(&settings.registry_hostname) => {
-            Ok(Note::Info(format!("tokens come from {}, through the gateway", bearer.realm)))
+            Ok(StepNote::Info(format!("tokens come from {}, through the gateway", bearer.realm)))
         }
-        Some(bearer) => {
-            Ok(Note::Info(format!("tokens come from {}, which clients must reach themselves", bearer.realm)))
-        }
-        None if status == StatusCode::OK => Ok(Note::Info("everyone may pull and push".to_owned())),
+        Some(bearer) => Ok(StepNote::Info(format!(
+            "tokens come from {}, which clients must reach directly",
+            bearer.realm
+        ))),
+        None if status == StatusCode::OK => Ok(StepNote::Info("the registry requires no login".to_owned())),
         None if headers.contains_key(WWW_AUTHENTICATE) => {
-            Ok(Note::Info("the registry asks for passwords itself".to_owned()))
+            Ok(StepNote::Info("the registry checks passwords itself".to_owned()))
         }
-        None => Err(Trouble::Told(
+        None => Err(StepError::Explained(
             format!("GET /v2/: {status}"),
-            Advice::new("what answers there is no registry", "mend `registry.url`"),
+            Advice::new("the server is not a registry", "correct `registry.url`"),
         )),
     }
 }
@@ -103,23 +109,28 @@ mod tests {
     }
 
     #[test]
-    fn the_names_are_compared_and_the_rewriting_is_told() {
-        let judged = |hostname: &str, realm: &str, service: &str| {
-            judge(&settings("quay.corp", hostname), StatusCode::UNAUTHORIZED, &quays(realm, service))
+    fn the_names_are_compared_and_the_note_says_what_is_rewritten() {
+        let checked = |hostname: &str, realm: &str, service: &str| {
+            check_challenge(
+                &settings("quay.corp", hostname),
+                StatusCode::UNAUTHORIZED,
+                &quays(realm, service),
+            )
         };
-        let edge = judged("edge.corp:8443", "https://quay.corp/v2/auth", "quay.corp").expect("is sound");
+        let edge = checked("edge.corp:8443", "https://quay.corp/v2/auth", "quay.corp").expect("is sound");
         assert!(edge.text().contains("https://edge.corp:8443/v2/auth instead of https://quay.corp/v2/auth"));
-        let one = judged("QUAY.corp", "https://quay.corp/v2/auth", "quay.corp").expect("is sound");
-        assert!(matches!(&one, Note::Info(text) if text.contains("nothing is rewritten")), "{one:?}");
-        let plain = judged("quay.corp", "http://quay.corp/v2/auth", "quay.corp").expect("passes");
-        assert!(matches!(plain, Note::Warning(_)), "{plain:?}");
+        let one = checked("QUAY.corp", "https://quay.corp/v2/auth", "quay.corp").expect("is sound");
+        assert!(matches!(&one, StepNote::Info(text) if text.contains("nothing is rewritten")), "{one:?}");
+        let plain = checked("quay.corp", "http://quay.corp/v2/auth", "quay.corp").expect("passes");
+        assert!(matches!(plain, StepNote::Warning(_)), "{plain:?}");
         for (realm, service) in
             [("https://other.corp/v2/auth", "quay.corp"), ("https://quay.corp/v2/auth", "x")]
         {
-            let trouble = judged("quay.corp", realm, service).expect_err("is another");
-            assert!(trouble.to_string().contains("the configuration quay.corp"), "{trouble}");
+            let error = checked("quay.corp", realm, service).expect_err("is another");
+            assert!(error.to_string().contains("the configuration names quay.corp"), "{error}");
         }
-        let none = judge(&settings("q", "q"), StatusCode::OK, &HeaderMap::new()).expect_err("is none");
+        let none =
+            check_challenge(&settings("q", "q"), StatusCode::OK, &HeaderMap::new()).expect_err("is none");
         assert!(none.to_string().contains("200 OK without a Bearer challenge"), "{none}");
     }
 }

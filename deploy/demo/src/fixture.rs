@@ -1,4 +1,4 @@
-//! All that stands: zones, the stand-in Quay, the gateway, and the clients' ways to them.
+//! Everything that runs in the demo: the zones, the stand-in for Quay, the gateway, and the clients.
 
 use std::path::{Path, PathBuf};
 
@@ -8,51 +8,51 @@ use tests::quay::Options;
 use tests::site::{LOGIN, Site, ZONES};
 use tests::zone::Zone;
 
-use crate::running::Running;
+use crate::demo_gateway::DemoGateway;
 
-/// Whom a client asks.
+/// The server that a client uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     /// The gateway.
     Gateway,
-    /// Quay itself, and the store it points to.
-    Alone,
+    /// Quay itself, and the store to which it redirects.
+    QuayOnly,
 }
 
-/// Everything that runs. Dropping it ends it.
-pub(crate) struct Stage {
-    pub(crate) gateway: Running,
+/// Everything that runs. Dropping it stops everything.
+pub(crate) struct Fixture {
+    pub(crate) gateway: DemoGateway,
     pub(crate) site: Site,
     folder: PathBuf,
 }
 
-impl Stage {
-    /// Starts it all, with files in `folder`.
+impl Fixture {
+    /// Starts everything, with files in `folder`.
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
         let site = Site::with(&ZONES, Options::default())?;
-        let gateway = Running::start(folder.join("gateway"), &site).await?;
-        let stage = Self { gateway, site, folder: folder.to_owned() };
-        stage.write_trust()?;
-        Ok(stage)
+        let gateway = DemoGateway::start(folder.join("gateway"), &site).await?;
+        let fixture = Self { gateway, site, folder: folder.to_owned() };
+        fixture.write_trust()?;
+        Ok(fixture)
     }
 
-    /// A new client, as a new machine is one: no token, no connection.
+    /// A new client without a token and without a connection.
     pub(crate) fn client(&self, side: Side) -> Result<Client> {
         match side {
             Side::Gateway => {
                 let base = format!("https://{}", self.gateway.hostname());
                 Client::new(&base, &[&self.gateway.authority()?], LOGIN)
             }
-            Side::Alone => Client::new(&self.site.quay.url(), &[], LOGIN),
+            Side::QuayOnly => Client::new(&self.site.quay.url(), &[], LOGIN),
         }
     }
 
-    /// The zone that Quay writes to and the gateway reads first.
+    /// The zone to which Quay writes, and which is nearest to the gateway.
     pub(crate) fn home(&self) -> &Zone {
         &self.site.zones[0]
     }
 
-    /// The zones that copies go to.
+    /// The target zones of copies.
     pub(crate) fn others(&self) -> &[Zone] {
         &self.site.zones[1..]
     }
@@ -63,17 +63,17 @@ impl Stage {
         found.map(|zone| zone.location().name.as_str())
     }
 
-    /// The home zone's host is gone: connections refused, those open cut in mid-byte.
+    /// Stops the home zone: new connections are refused, and open ones are cut.
     pub(crate) async fn kill_home(&self) {
         self.home().proxy().down().await;
     }
 
-    /// It is back, with all it held.
+    /// Starts the home zone again, with its objects.
     pub(crate) async fn revive_home(&self) {
         self.home().proxy().heal().await;
     }
 
-    /// The folder for `--cert-dir` of podman and skopeo, as it would lie in `/etc/containers`.
+    /// The folder for `--cert-dir` of podman and skopeo, with the layout of `/etc/containers/certs.d`.
     pub(crate) fn trust(&self) -> PathBuf {
         self.folder.join("certs.d").join(self.gateway.hostname())
     }
@@ -81,6 +81,7 @@ impl Stage {
     fn write_trust(&self) -> Result<()> {
         let folder = self.trust();
         std::fs::create_dir_all(&folder)?;
-        std::fs::write(folder.join("ca.crt"), self.gateway.authority()?).context("the CA for clients")
+        std::fs::write(folder.join("ca.crt"), self.gateway.authority()?)
+            .context("cannot write the CA for clients")
     }
 }

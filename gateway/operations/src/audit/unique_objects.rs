@@ -1,4 +1,4 @@
-//! What Quay keeps beside blobs, and in one zone alone.
+//! Objects of Quay's that are not blobs, and that only one zone has.
 
 use std::sync::Arc;
 
@@ -10,27 +10,31 @@ use zone_router::Zone;
 use super::tally::Count;
 use config::{RegistryKind, Settings};
 
-/// What Quay writes into one zone and reads there (`config.py:USERFILES_LOCATION`, `LOG_ARCHIVE_LOCATION`,
-/// `ACTION_LOG_ARCHIVE_LOCATION`), or has from before blobs had names by content. No copies are made of it.
-const BESIDE: &[&str] = &["sharedimages/", "userfiles/", "logarchive/", "actionlogarchive/"];
+/// What Quay writes into one zone only (`config.py:USERFILES_LOCATION`, `LOG_ARCHIVE_LOCATION`,
+/// `ACTION_LOG_ARCHIVE_LOCATION`), and layers from before blobs had keys by digest. Neither is copied.
+const UNIQUE_PREFIXES: &[&str] = &["sharedimages/", "userfiles/", "logarchive/", "actionlogarchive/"];
 
-/// Objects that are looked for in the other zones at once.
+/// Objects that are looked up in the other zones at the same time.
 const HEADS: usize = 16;
 
-/// Objects below one of these prefixes that no other zone has.
+/// The objects below one prefix that no other zone has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alone {
-    /// Such as `userfiles/`.
+pub struct UniqueObjects {
+    /// The prefix, such as `userfiles/`.
     pub prefix: &'static str,
-    /// How many.
+    /// The number of objects and their bytes.
     pub count: Count,
 }
 
-/// What lies beside blobs in this zone and, in the same size, in none of the others.
+/// The objects in `zone` that are not blobs and that none of the `others` has in the same size.
 ///
 /// # Errors
-/// A zone cannot be used, listed or asked.
-pub async fn alone(settings: &Settings, zone: &str, others: &[String]) -> anyhow::Result<Vec<Alone>> {
+/// A zone does not exist, cannot be used or listed, or a request to its store fails.
+pub async fn unique_objects(
+    settings: &Settings,
+    zone: &str,
+    others: &[String],
+) -> anyhow::Result<Vec<UniqueObjects>> {
     if settings.registry_kind != RegistryKind::Quay {
         return Ok(Vec::new());
     }
@@ -40,16 +44,16 @@ pub async fn alone(settings: &Settings, zone: &str, others: &[String]) -> anyhow
     let others: Vec<_> =
         zones.iter().filter(|other| others.iter().any(|name| **name == *other.name)).collect();
     let zone = zones.iter().find(|known| *known.name == *zone).context("there is no such zone")?;
-    let mut alone = Vec::new();
-    for prefix in BESIDE {
-        let count = only_here(zone, &others, prefix)
-            .await
-            .with_context(|| format!("what lies below {prefix} in zone {} is not known", zone.name))?;
+    let mut unique_objects = Vec::new();
+    for prefix in UNIQUE_PREFIXES {
+        let count = only_here(zone, &others, prefix).await.with_context(|| {
+            format!("the objects below {prefix} in zone {} cannot be compared", zone.name)
+        })?;
         if count.objects > 0 {
-            alone.push(Alone { prefix, count });
+            unique_objects.push(UniqueObjects { prefix, count });
         }
     }
-    Ok(alone)
+    Ok(unique_objects)
 }
 
 async fn only_here(zone: &Zone, others: &[&Zone], prefix: &str) -> Result<Count, Error> {

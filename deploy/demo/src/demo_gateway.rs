@@ -1,4 +1,4 @@
-//! The gateway in this process, from a configuration file as any other.
+//! The gateway in this process. It uses a configuration file as any other gateway does.
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +9,25 @@ use tests::site::Site;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Room for the whole image and more.
+/// Enough for the whole image.
 const CACHE_SIZE: &str = "1GiB";
 const CACHE_RESERVE: &str = "16MiB";
 
 /// A gateway on ports that stay the same over restarts. Dropping it stops it.
-pub(crate) struct Running {
+pub(crate) struct DemoGateway {
     dir: PathBuf,
     listen: Port,
     admin: Port,
-    /// The configuration without its cache.
+    /// The configuration without `cache`.
     config: Value,
-    /// Caches so far.
+    /// The number of cache folders so far.
     caches: usize,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Running {
-    /// Starts it before `site`, with its files in `dir`.
+impl DemoGateway {
+    /// Starts the gateway in front of `site`, with its files in `dir`.
     pub(crate) async fn start(dir: PathBuf, site: &Site) -> Result<Self> {
         std::fs::create_dir_all(dir.join("state"))?;
         std::fs::write(dir.join("quay.yaml"), serde_json::to_string_pretty(&site.quay.config())?)?;
@@ -43,10 +43,10 @@ impl Running {
         Ok(Self { dir, listen, admin, config, caches: 1, stop, task })
     }
 
-    /// Stops it, takes its cache away, and starts it again.
+    /// Stops the gateway, removes its cache, and starts it again.
     pub(crate) async fn restart_empty(&mut self) -> Result<()> {
         self.stop.cancel();
-        (&mut self.task).await.context("the gateway's end")?;
+        (&mut self.task).await.context("the gateway did not stop cleanly")?;
         std::fs::remove_dir_all(self.dir.join(cache(self.caches - 1)))?;
         self.stop = CancellationToken::new();
         self.task = run(&self.dir, &self.config, self.caches, self.stop.clone()).await?;
@@ -54,23 +54,23 @@ impl Running {
         Ok(())
     }
 
-    /// What clients dial.
+    /// The host name and port that clients use.
     pub(crate) fn hostname(&self) -> String {
         format!("localhost:{}", self.listen.address().port())
     }
 
-    /// Where operators look.
+    /// The URL of the admin API's status.
     pub(crate) fn admin(&self) -> String {
         format!("http://{}/status", self.admin.address())
     }
 
-    /// The authority that it made, PEM.
+    /// The CA that the gateway created, as PEM.
     pub(crate) fn authority(&self) -> Result<String> {
-        std::fs::read_to_string(self.dir.join("state/ca.pem")).context("the gateway's CA")
+        std::fs::read_to_string(self.dir.join("state/ca.pem")).context("cannot read the gateway's CA")
     }
 }
 
-impl Drop for Running {
+impl Drop for DemoGateway {
     fn drop(&mut self) {
         self.stop.cancel();
         self.task.abort();
@@ -81,7 +81,7 @@ fn cache(number: usize) -> String {
     format!("cache-{number}")
 }
 
-/// Writes the configuration and runs a gateway by it.
+/// Writes the configuration and starts a gateway with it.
 async fn run(dir: &Path, config: &Value, number: usize, stop: CancellationToken) -> Result<JoinHandle<()>> {
     let mut config = config.clone();
     config["cache"] = json!({ "dir": cache(number), "size": CACHE_SIZE, "reserve": CACHE_RESERVE });
@@ -89,6 +89,6 @@ async fn run(dir: &Path, config: &Value, number: usize, stop: CancellationToken)
     // JSON is YAML.
     std::fs::write(&file, serde_json::to_string_pretty(&config)?)?;
     let settings = config::load_with(&file, std::iter::empty())?;
-    let app = gateway::App::bind(settings).await.context("the gateway's start")?;
+    let app = gateway::App::bind(settings).await.context("the gateway does not start")?;
     Ok(tokio::spawn(app.run(stop)))
 }

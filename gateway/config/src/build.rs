@@ -1,4 +1,4 @@
-//! Parts that are built from a configuration alone.
+//! What can be built from a configuration alone: zones and the transport to their stores.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use zone_router::Zone;
 
 use crate::{NamedZone, Settings};
 
-/// No zone of the configuration can be used: what is wrong with each.
+/// No zone of the configuration can be used. The message names the reason for each. Retrying does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no zone can be used: {0}")]
 pub struct NoUsableZone(String);
 
-/// Every zone of the configuration in its order. A zone that cannot be used does not stop the others: it
-/// stands in the list with its reason.
+/// Builds every zone of the configuration, in order. A zone that cannot be used is in the list with its
+/// reason, and does not stop the others.
 ///
 /// # Errors
-/// None of them can be used.
+/// No zone can be used.
 pub fn zones(settings: &Settings, transport: &Transport) -> Result<Vec<Zone>, NoUsableZone> {
     let zones: Vec<_> = settings.zones.iter().map(|named| zone(named, transport)).collect();
     if zones.iter().all(|zone| zone.unusable.is_some()) {
@@ -29,7 +29,7 @@ pub fn zones(settings: &Settings, transport: &Transport) -> Result<Vec<Zone>, No
 fn zone(named: &NamedZone, transport: &Transport) -> Zone {
     match named.store.build(transport) {
         Ok(store) => Zone::new(&named.name, store),
-        // The store's own reason is in better words than the error around it.
+        // The configuration's own reason is clearer than the error that wraps it.
         Err(error) => match named.store.unusable() {
             Some(reason) => Zone::unusable(&named.name, reason),
             None => Zone::unusable(&named.name, &error.to_string()),
@@ -37,14 +37,14 @@ fn zone(named: &NamedZone, transport: &Transport) -> Zone {
     }
 }
 
-/// What is said of a zone that cannot be used; `None` if it can.
+/// The message for a zone that cannot be used. `None` if it can be used.
 #[must_use]
 pub fn unusable(zone: &Zone) -> Option<String> {
     let reason = zone.unusable.as_deref()?;
     Some(format!("zone {} cannot be used: {reason}", zone.name))
 }
 
-/// How every store is dialled: with this TLS policy, within `timeouts.zone_*`.
+/// How the gateway connects to every store: with this TLS configuration and the timeouts `timeouts.zone_*`.
 #[must_use]
 pub fn transport(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> Transport {
     let timeouts = &settings.timeouts;

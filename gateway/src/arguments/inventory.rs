@@ -1,4 +1,4 @@
-//! The commands that see what zones lack, and mend it.
+//! The arguments of the commands that audit the zones: `audit`, `heal`, `backfill`, `zones retire`.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -10,29 +10,29 @@ use operations::audit::Percent;
 
 use super::Output;
 
-/// What every inventory is told.
+/// The arguments of every inventory.
 #[derive(Debug, Args)]
 pub(crate) struct InventoryArguments {
     /// The configuration file of the gateway.
     #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
     pub(crate) config: PathBuf,
-    /// Where the inventory keeps how far it is, and what it found (findings.jsonl): a folder of its own.
-    /// In state_dir, unless it is named.
+    /// The folder for the progress and the findings (findings.jsonl) of the inventory, which nothing else may
+    /// use. By default, a folder in state_dir.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) folder: Option<PathBuf>,
-    /// Go on with the inventory that was cut: by a signal, a zone that failed, or kill -9.
+    /// Continue an inventory that was interrupted by a signal, by a zone that failed, or by kill -9.
     #[arg(long, conflicts_with = "fresh")]
     pub(crate) resume: bool,
-    /// Forget the inventory that was cut.
+    /// Discard an inventory that was interrupted, and start again.
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// Leave a zone out, such as one that is down; may be given again.
+    /// Leave out a zone, for example one that is down. May be repeated.
     #[arg(long = "without", value_name = "ZONE")]
     pub(crate) without: Vec<String>,
-    /// Leave blobs alone that were written within so long: their copies may be under way.
+    /// Skip blobs that were written within this time, because their copies may be in progress.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
     pub(crate) min_age: Duration,
-    /// No progress on standard error.
+    /// Show no progress on standard error.
     #[arg(long)]
     pub(crate) quiet: bool,
 }
@@ -42,59 +42,61 @@ pub(crate) struct InventoryArguments {
 pub(crate) struct AuditArguments {
     #[command(flatten)]
     pub(crate) inventory: InventoryArguments,
-    /// Read and hash a share of all blobs in every zone, such as 1%. With any share, 0% too, those are read
-    /// of which zones have different sizes, which says who is wrong.
+    /// Read and hash this share of all blobs in every zone, such as 1%. With any share, even 0%, blobs that have
+    /// different sizes in different zones are read too, which shows which zone is wrong.
     #[arg(long, value_name = "N%")]
     pub(crate) deep: Option<Percent>,
-    /// What draws that sample: the same seed draws the same blobs, another seed others.
+    /// The seed of that sample. The same seed selects the same blobs.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// List the whole root of each zone for what belongs to nobody; without it, only the folders of blobs
-    /// are looked into.
+    /// List the whole root of each zone, to find objects that belong to nobody. Without this, only the folders of
+    /// blobs are listed.
     #[arg(long)]
     pub(crate) strays: bool,
-    /// Do not ask Quay's database, although it is configured (replication.placements): no orphans, nothing
-    /// lost.
+    /// Do not read Quay's database, even if it is configured (replication.placements). Orphans, unplaced copies
+    /// and lost blobs are then not found.
     #[arg(long)]
     pub(crate) zones_alone: bool,
-    /// How the result looks.
+    /// The format of the result.
     #[arg(long, value_enum, default_value_t = AuditOutput::Table)]
     pub(crate) output: AuditOutput,
-    /// A file for the result, instead of standard output.
+    /// Write the result to this file instead of standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) to: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum AuditOutput {
-    /// For people: counts for each zone, and the first findings.
+    /// Text for people: counts for each zone, and the first findings.
     Table,
-    /// One object for programs, all findings in it.
+    /// One JSON object with all findings.
     Json,
-    /// A finding a line, as it is found.
+    /// CSV: one finding a line, written as it is found.
     Csv,
 }
 
-/// How a running gateway is found.
+/// The arguments that locate a running gateway.
 #[derive(Debug, Args)]
 pub(crate) struct AdminArguments {
-    /// Where the gateway's admin.listen is, instead of looking into its configuration.
+    /// The gateway's admin.listen, instead of the one in its configuration.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<SocketAddr>,
 }
 
-/// How copies are queued.
+/// The arguments for queueing copies.
 #[derive(Debug, Args)]
 pub(crate) struct QueueingArguments {
     #[command(flatten)]
     pub(crate) gateway: AdminArguments,
-    /// Wait while so many copies wait for a zone, so that pushes are not behind all of them; 100,000 at most.
+    /// Wait while a zone has this many pending copies, so that copies of pushes do not wait behind all of them.
+    /// At most 100,000.
     #[arg(long, value_name = "N", default_value = "10000")]
     pub(crate) backlog: NonZeroU64,
-    /// Queue what an earlier inventory found, instead of listing again: the one in --folder, or this file.
+    /// Queue copies for the findings of an earlier inventory: the one in --folder, or those in this file. The zones
+    /// are not listed again.
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     pub(crate) findings: Option<Option<PathBuf>>,
-    /// Copy also blobs that Quay's database does not have (replication.placements); it is not asked then.
+    /// Also copy blobs that Quay's database (replication.placements) does not have. It is then not read.
     #[arg(long)]
     pub(crate) unknown: bool,
 }
@@ -106,10 +108,10 @@ pub(crate) struct HealArguments {
     pub(crate) inventory: InventoryArguments,
     #[command(flatten)]
     pub(crate) queueing: QueueingArguments,
-    /// Say how many copies, and how many bytes, each zone would get; queue nothing.
+    /// Show how many copies and bytes each zone would get, and queue nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// How the result looks.
+    /// The format of the result.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
 }
@@ -117,21 +119,21 @@ pub(crate) struct HealArguments {
 /// `backfill`.
 #[derive(Debug, Args)]
 pub(crate) struct BackfillArguments {
-    /// The zone that is to get what others have.
+    /// The zone to fill.
     #[arg(value_name = "ZONE")]
     pub(crate) zone: String,
     #[command(flatten)]
     pub(crate) inventory: InventoryArguments,
     #[command(flatten)]
     pub(crate) queueing: QueueingArguments,
-    /// Bytes a second that the copies will have, such as 50MiB, to tell how long it takes; without it, what
-    /// replication.limits allows.
+    /// The rate for estimating the time, in bytes a second, such as 50MiB. By default, the limits in
+    /// replication.limits.
     #[arg(long, value_name = "BYTES")]
     pub(crate) rate: Option<bytesize::ByteSize>,
-    /// Queue the copies; without it, only the plan is shown.
+    /// Queue the copies. Without this, only the plan is shown.
     #[arg(long)]
     pub(crate) go: bool,
-    /// How the result looks.
+    /// The format of the result.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
 }
@@ -139,24 +141,24 @@ pub(crate) struct BackfillArguments {
 /// `zones retire`.
 #[derive(Debug, Args)]
 pub(crate) struct RetireArguments {
-    /// Its name in Quay's configuration.
+    /// The name of the zone in Quay's configuration.
     #[arg(value_name = "NAME")]
     pub(crate) zone: String,
-    /// Where the inventory keeps how far it is, and what it found: a folder of its own. In state_dir,
-    /// unless it is named.
+    /// The folder for the progress and the findings of the inventory, which nothing else may use. By default, a
+    /// folder in state_dir.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) folder: Option<PathBuf>,
-    /// The zone may have no blob at all; without this, a zone where none is found is not given up, since its
-    /// store may not be mounted, or be another.
+    /// Accept a zone without any blob. Without this, the answer for such a zone is no, because its store may not
+    /// be mounted or may be another.
     #[arg(long)]
     pub(crate) empty: bool,
-    /// Go on with the inventory that was cut, if it began within a day.
+    /// Continue an inventory that was interrupted, if it began within a day.
     #[arg(long, conflicts_with = "fresh")]
     pub(crate) resume: bool,
-    /// Forget the inventory that was cut.
+    /// Discard an inventory that was interrupted, and start again.
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// No progress on standard error.
+    /// Show no progress on standard error.
     #[arg(long)]
     pub(crate) quiet: bool,
 }

@@ -1,10 +1,10 @@
-//! What is said of YAML that cannot be read: never a part of it, as a secret may stand anywhere where
-//! something else was meant.
+//! Messages for YAML that cannot be read. They repeat no value, because a secret may be written where another
+//! value was expected.
 
 use backends::nearest;
 use serde_saphyr::Error;
 
-/// The reason, in words that hold no value, key or tag of the text.
+/// The reason, without a value, key or tag of the text.
 pub(super) fn reason(error: &Error) -> String {
     match error {
         Error::SerdeInvalidType { unexpected, expected, .. }
@@ -18,14 +18,14 @@ pub(super) fn reason(error: &Error) -> String {
             Some(meant) => format!("unknown field; did you mean `{meant}`?"),
             None => format!("unknown field; there are {}", listed(expected)),
         },
-        Error::DuplicateMappingKey { .. } => "duplicate key: it stands in this map twice".to_owned(),
+        Error::DuplicateMappingKey { .. } => "duplicate key: this map has it twice".to_owned(),
         Error::InvalidScalar { ty, .. } => format!("expected {ty}"),
-        // What our own readers say, and those of sizes and times.
+        // Messages of the gateway's own deserializers, and of those for sizes and durations.
         Error::Message { msg, .. } => msg.clone(),
-        // The parser's own words name one character at most.
-        Error::ExternalMessage { msg, .. } => format!("no YAML: {msg}"),
+        // The parser's messages name one character at most.
+        Error::ExternalMessage { msg, .. } => format!("not valid YAML: {msg}"),
         Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => reason(error),
-        // These hold nothing but what was expected.
+        // These name only what was expected.
         Error::Eof { .. }
         | Error::MultipleDocuments { .. }
         | Error::Unexpected { .. }
@@ -39,11 +39,11 @@ pub(super) fn reason(error: &Error) -> String {
     }
 }
 
-/// What kind of value stands there, of serde's words for one (`serde::de::Unexpected`).
+/// The kind of a value, from serde's description of it (`serde::de::Unexpected`).
 fn kind(unexpected: &str) -> &'static str {
     const KINDS: [(&str, &str); 8] = [
-        ("string", "a text"),
-        ("character", "a text"),
+        ("string", "a string"),
+        ("character", "a string"),
         ("integer", "a number"),
         ("floating point", "a number"),
         ("boolean", "true or false"),
@@ -52,14 +52,14 @@ fn kind(unexpected: &str) -> &'static str {
         ("unit", "nothing"),
     ];
     let known = KINDS.iter().find(|(word, _)| unexpected.starts_with(word));
-    known.map_or("what stands here", |(_, kind)| kind)
+    known.map_or("this value", |(_, kind)| kind)
 }
 
 fn listed(known: &[&str]) -> String {
     known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Its line is said elsewhere.
+/// The message without its line, which [`super::ConfigError`] adds.
 fn without_place(text: &str) -> String {
     let end = text.find(" at line ").unwrap_or(text.len());
     text[..end].trim_end_matches([',', ' ']).to_owned()

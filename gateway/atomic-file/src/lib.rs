@@ -1,0 +1,72 @@
+#![doc = include_str!("../README.md")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// The permissions of a file that others may read; the process's umask is subtracted.
+pub const SHARED: u32 = 0o666;
+
+/// The permissions of a file that holds a secret.
+pub const PRIVATE: u32 = 0o600;
+
+/// Replaces the file at `path` with `bytes`, and returns after both the file and its folder are on disk.
+///
+/// The new file has the permissions `mode`, minus the process's umask. One process at a time may write a
+/// path: the temporary file has a fixed name, `path` with `.partial` appended, and one that an earlier crash
+/// left is removed first.
+///
+/// # Errors
+/// The folder does not exist or cannot be written to, or the disk is full or fails. The old file is then
+/// unchanged, unless only the sync of the folder failed.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let partial = partial(path);
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&partial, path)?;
+    // Without this, a loss of power can undo the rename.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("key.pem");
+        fs::write(partial(&path), "left by a crash").expect("written");
+        for text in ["old", "new"] {
+            write(&path, text.as_bytes(), PRIVATE).expect("written");
+            assert_eq!(fs::read_to_string(&path).expect("readable"), text);
+        }
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, PRIVATE);
+        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("checkpoint.json");
+        write(&path, b"old", SHARED).expect("written");
+        fs::create_dir(partial(&path)).expect("made");
+        write(&path, b"new", SHARED).expect_err("the temporary file cannot be made");
+        assert_eq!(fs::read(&path).expect("readable"), b"old");
+    }
+}

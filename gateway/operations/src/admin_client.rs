@@ -1,0 +1,224 @@
+//! The client of a running gateway's admin API, for commands.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use backends::{Digest, Secret};
+use http::StatusCode;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::queue::SweepReport;
+use crate::queue::{Add, Added, Changed, JobReport, Park, QueueReport, Retry};
+use crate::zones::ZonesReport;
+
+/// The header of every command. A browser does not send it to another site without asking that site first, so the
+/// admin API accepts only requests that have it.
+pub const COMMAND_HEADER: &str = "quay-gateway-command";
+
+/// The timeout of a request. The admin API may have to read the journal.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The admin API of a running gateway.
+#[derive(Debug)]
+pub struct AdminClient {
+    client: reqwest::Client,
+    base: Url,
+    /// The bearer token of commands, if the gateway requires one.
+    token: Option<Secret>,
+}
+
+impl AdminClient {
+    /// A client of the gateway at this address. `token` is the one in its `admin.token_file`.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be created.
+    pub fn at(address: std::net::SocketAddr, token: Option<Secret>) -> anyhow::Result<Self> {
+        certificates::install_provider();
+        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        // A gateway that listens on every address also listens on loopback.
+        let address = match address.ip() {
+            ip if ip.is_unspecified() && ip.is_ipv4() => ([127, 0, 0, 1], address.port()).into(),
+            ip if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
+            _ => address,
+        };
+        Ok(Self { client, base: format!("http://{address}/").parse()?, token })
+    }
+
+    /// The state of the gateway's zones.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn zones(&self) -> anyhow::Result<ZonesReport> {
+        self.get("zones", &[]).await
+    }
+
+    /// Queues copies: all of them, or none.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, or refuses the request.
+    pub async fn add(&self, add: &Add) -> anyhow::Result<Added> {
+        match self.post("queue/add", add).await? {
+            (StatusCode::TOO_MANY_REQUESTS, body) => Ok(Added::Full(body_text(&body))),
+            (status, _) if status.is_success() => Ok(Added::Queued),
+            (_, body) => bail!("{}", body_text(&body)),
+        }
+    }
+
+    /// The queue of every zone.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn queue(&self) -> anyhow::Result<QueueReport> {
+        self.get("queue", &[]).await
+    }
+
+    /// Lists at most `limit` jobs, of one zone and in one state if these are given, beginning after the job
+    /// `after`.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn jobs(
+        &self,
+        zone: Option<&str>,
+        state: Option<&str>,
+        after: Option<&JobReport>,
+        limit: usize,
+    ) -> anyhow::Result<Vec<JobReport>> {
+        let mut query = vec![("limit", limit.to_string())];
+        query.extend(zone.map(|zone| ("zone", zone.to_owned())));
+        query.extend(state.map(|state| ("state", state.to_owned())));
+        if let Some(job) = after {
+            query.extend([("after_zone", job.zone.clone()), ("after_digest", job.digest.clone())]);
+        }
+        self.get("queue/jobs", &query).await
+    }
+
+    /// The jobs of one blob.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn jobs_of(&self, digest: &Digest) -> anyhow::Result<Vec<JobReport>> {
+        self.get(&format!("queue/jobs/{digest}"), &[]).await
+    }
+
+    /// The progress of the gateway's sweep.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn sweep(&self) -> anyhow::Result<SweepReport> {
+        self.get("queue/sweep", &[]).await
+    }
+
+    /// Starts a round of the gateway's sweep now.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, or has no sweep.
+    pub async fn begin_sweep(&self) -> anyhow::Result<SweepReport> {
+        match self.post("queue/sweep", &()).await? {
+            (status, body) if status.is_success() => parse(&body),
+            (_, body) => bail!("{}", body_text(&body)),
+        }
+    }
+
+    /// Makes jobs due now.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, or refuses the request.
+    pub async fn retry(&self, retry: &Retry) -> anyhow::Result<Changed> {
+        self.change("queue/retry", retry).await
+    }
+
+    /// Parks jobs.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, or refuses the request.
+    pub async fn park(&self, park: &Park) -> anyhow::Result<Changed> {
+        self.change("queue/park", park).await
+    }
+
+    async fn change<T: Serialize + Sync>(&self, path: &str, body: &T) -> anyhow::Result<Changed> {
+        match self.post(path, body).await? {
+            (status, body) if status.is_success() => parse(&body),
+            (_, body) => bail!("{}", body_text(&body)),
+        }
+    }
+
+    /// Drains a zone, or undrains it.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, or refuses the request.
+    pub async fn drain(&self, zone: &str, drain: bool) -> anyhow::Result<()> {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.clear().extend(["zones", zone, if drain { "drain" } else { "undrain" }]);
+        }
+        let answer = self.command(url).send().await;
+        self.success_body(answer).await.map(drop)
+    }
+
+    /// Sends a GET request and parses its JSON answer.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
+        let mut url = self.base.join(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let answer = self.client.get(url).send().await;
+        parse(&self.success_body(answer).await?)
+    }
+
+    /// Sends a command and returns the status and the body of its answer.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached.
+    pub async fn post<T: Serialize + Sync>(
+        &self,
+        path: &str,
+        body: &T,
+    ) -> anyhow::Result<(StatusCode, bytes::Bytes)> {
+        let body = serde_json::to_vec(body)?;
+        let url = self.base.join(path)?;
+        let answer = self.command(url).body(body).send().await;
+        let answer = answer.with_context(|| self.unreachable())?;
+        Ok((answer.status(), answer.bytes().await?))
+    }
+
+    fn command(&self, url: Url) -> reqwest::RequestBuilder {
+        let command = self.client.post(url).header(COMMAND_HEADER, "1");
+        match &self.token {
+            Some(token) => command.bearer_auth(token.reveal()),
+            None => command,
+        }
+    }
+
+    async fn success_body(&self, answer: reqwest::Result<reqwest::Response>) -> anyhow::Result<bytes::Bytes> {
+        let answer = answer.with_context(|| self.unreachable())?;
+        let status = answer.status();
+        let body = answer.bytes().await?;
+        if !status.is_success() {
+            bail!("{}", body_text(&body));
+        }
+        Ok(body)
+    }
+
+    fn unreachable(&self) -> String {
+        format!("no gateway answers at {}: check that it runs, and that this is its admin.listen", self.base)
+    }
+}
+
+/// Parses a JSON answer.
+///
+/// # Errors
+/// The body is not what this release expects.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
+    serde_json::from_slice(body).context("unexpected answer: the gateway may be of another version")
+}
+
+/// The text of a body.
+pub fn body_text(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).trim_end().to_owned()
+}
