@@ -63,7 +63,7 @@ fn an_error_in_an_instance_names_its_line() {
     let none = refused("registry:\n  config: quay.yaml\n  instances: []\n");
     assert!(none.contains("gateway.yaml:3: registry.instances: 0 entries"), "{none}");
     let other = refused("registry:\n  kind: distribution\n  instances: [{url: 'http://x', zone: a}]\n");
-    assert!(other.contains("gateway.yaml:3: registry.instances are Quays that share"), "{other}");
+    assert!(other.contains("gateway.yaml:3: registry.instances are Quay instances that share"), "{other}");
     let variable = [("QUAY_GATEWAY__REGISTRY__URL", "http://x")];
     let both = refused_with(INSTANCES, QUAY, &variable);
     assert!(both.contains("gateway.yaml: registry.url (from QUAY_GATEWAY__REGISTRY__URL) and"), "{both}");
