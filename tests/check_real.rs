@@ -64,13 +64,13 @@ fn broken(radosgw: &Value, keystone: &Value, azurite: &Value) -> Vec<Broken> {
             with(radosgw.clone(), "bucket_name", json!("missing")),
             "authenticate",
             "there is no bucket `missing` at this store",
-            "make bucket `missing`",
+            "create bucket `missing`",
         ),
         of(
             "encrypts-in-the-clear",
             as_amazons(radosgw),
             "put",
-            "ask for encryption at rest",
+            "requests encryption at rest",
             "RadosGWStorage",
         ),
         of(
@@ -85,7 +85,7 @@ fn broken(radosgw: &Value, keystone: &Value, azurite: &Value) -> Vec<Broken> {
             with(keystone.clone(), "swift_container", json!("missing")),
             "authenticate",
             "there is no container `missing` at this store",
-            "make container `missing`",
+            "create container `missing`",
         ),
         of(
             "wrong-azure-key",
@@ -99,7 +99,7 @@ fn broken(radosgw: &Value, keystone: &Value, azurite: &Value) -> Vec<Broken> {
             with(azurite.clone(), "azure_container", json!("missing")),
             "authenticate",
             "there is no container `missing` at this store",
-            "make container `missing`",
+            "create container `missing`",
         ),
     ]
 }

@@ -207,6 +207,45 @@ impl Board {
 }
 
 impl Record {
+    /// Notes what a probe saw; what it says of the zone's health, if anything.
+    fn take_probe(&mut self, seen: Seen, now: Instant) -> Option<Event> {
+        match seen {
+            Seen::Probed { after, late } => {
+                self.outrun = 0;
+                self.silences = 0;
+                self.counts.probes += 1;
+                self.probe.add(millis(after).max(0.001));
+                self.probes.add(after, now);
+                // That it was late is told already.
+                (!late).then_some(Event::Probed)
+            }
+            Seen::ProbeOverdue => {
+                self.silences = self.silences.saturating_add(1);
+                Some(Event::ProbeLate)
+            }
+            // How long that took says nothing of a first byte.
+            Seen::ProbedWhole => {
+                self.silences = 0;
+                self.counts.probes += 1;
+                Some(Event::ProbedWhole)
+            }
+            Seen::ProbeFailed { trouble, late } => {
+                self.counts.probes += 1;
+                let fault = self.suffer(trouble, now);
+                // That it was late is told already, and one probe is one strike.
+                match fault {
+                    Some(Fault::Timeout | Fault::Unavailable) if late => return None,
+                    Some(Fault::Timeout | Fault::Unavailable) => {
+                        self.silences = self.silences.saturating_add(1);
+                    }
+                    _ => self.silences = 0,
+                }
+                fault.map(Event::ProbeFailed)
+            }
+            _ => None,
+        }
+    }
+
     /// Notes what was seen; what it says of the zone's health, if anything.
     fn take(&mut self, seen: Seen, now: Instant) -> Option<Event> {
         match seen {
@@ -255,39 +294,10 @@ impl Record {
                 }
                 Some(Event::Proven)
             }
-            Seen::Probed { after, late } => {
-                self.outrun = 0;
-                self.silences = 0;
-                self.counts.probes += 1;
-                self.probe.add(millis(after).max(0.001));
-                self.probes.add(after, now);
-                // That it was late is told already.
-                (!late).then_some(Event::Probed)
-            }
-            Seen::ProbeOverdue => {
-                self.silences = self.silences.saturating_add(1);
-                Some(Event::ProbeLate)
+            Seen::Probed { .. } | Seen::ProbeOverdue | Seen::ProbedWhole | Seen::ProbeFailed { .. } => {
+                self.take_probe(seen, now)
             }
             Seen::Excused => self.count(|counts| &mut counts.excused),
-            // How long that took says nothing of a first byte.
-            Seen::ProbedWhole => {
-                self.silences = 0;
-                self.counts.probes += 1;
-                Some(Event::ProbedWhole)
-            }
-            Seen::ProbeFailed { trouble, late } => {
-                self.counts.probes += 1;
-                let fault = self.suffer(trouble, now);
-                // That it was late is told already, and one probe is one strike.
-                match fault {
-                    Some(Fault::Timeout | Fault::Unavailable) if late => return None,
-                    Some(Fault::Timeout | Fault::Unavailable) => {
-                        self.silences = self.silences.saturating_add(1);
-                    }
-                    _ => self.silences = 0,
-                }
-                fault.map(Event::ProbeFailed)
-            }
             Seen::Failed { digest, trouble } => {
                 let fault = self.suffer(trouble, now)?;
                 (!fault.may_be_an_objects() || self.headers_count(digest, now))
