@@ -181,7 +181,7 @@ impl StoreConfig {
     /// The transport as the store uses it: with the roots it has of its own, if it has any.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::Kind::Invalid) where their file cannot be used.
+    /// [`Kind::Invalid`] where their file cannot be used.
     pub fn trusting(&self, transport: &Transport) -> Result<Transport> {
         match &self.store {
             Protocol::Swift(config) => match &config.ca_file {
@@ -195,7 +195,7 @@ impl StoreConfig {
     /// The store itself. Opens no connection.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::Kind::Invalid) where it is unusable or parameters contradict each
+    /// [`Kind::Invalid`] where it is unusable or parameters contradict each
     /// other.
     pub fn build(&self, transport: &Transport) -> Result<Arc<dyn Store>> {
         Ok(match &self.store {

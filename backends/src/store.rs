@@ -24,13 +24,13 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Reads an object, whole or in part. Absence is an answer, not an error.
     ///
     /// A range that reaches beyond the object's end is cut there; one that starts at or beyond
-    /// the end (of a non-empty object) is [`Kind::Invalid`](crate::Kind::Invalid). The body gives exactly `Object::range`
+    /// the end (of a non-empty object) is [`Kind::Invalid`]. The body gives exactly `Object::range`
     /// or ends in an error. A store that does not say how long an object is has not failed: see
     /// [`Object::size`].
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>>;
 
     /// Writes an object: atomic (nobody sees a part), idempotent, and verified (bytes that do not
-    /// match the source's digest are [`Kind::Corrupt`](crate::Kind::Corrupt) and never become visible).
+    /// match the source's digest are [`Kind::Corrupt`] and never become visible).
     async fn put(&self, key: &Key, source: &Source) -> Result<()>;
 
     /// Where an object lies, for another store that may [copy](Store::copy) it by itself; `None` if no

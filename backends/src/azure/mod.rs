@@ -56,7 +56,7 @@ impl AzureStore {
     /// The store that `config` describes. Opens no connection.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] without an account key and a shared access signature.
+    /// [`Kind::Invalid`](crate::Kind::Invalid) without an account key and a shared access signature.
     pub fn new(config: &AzureConfig, transport: &Transport) -> Result<Self> {
         let client = Client::new(config, transport)?;
         Ok(Self { client, single_put: SINGLE_PUT, block: BLOCK, list_page: LIST_PAGE })

@@ -67,7 +67,7 @@ impl S3Store {
     /// credentials are looked for as boto3 does, when the first request needs them.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] if the bucket does not fit the endpoint.
+    /// [`Kind::Invalid`](crate::Kind::Invalid) if the bucket does not fit the endpoint.
     pub fn new(config: &S3Config, transport: &Transport) -> Result<Self> {
         Self::with_environment(config, None, &Environment::of_process(), transport)
     }

@@ -130,7 +130,7 @@ impl QuayDatabase {
         Line::keep(database, tls, Arc::new(PlacementTrial), end).started().await
     }
 
-    /// The names of the namespaces that have repositories, [`NAMESPACES_MAX`] at most.
+    /// The names of the namespaces that have repositories, `NAMESPACES_MAX` at most.
     ///
     /// # Errors
     /// The query fails. One reason is that the user may not read `repository`, which nothing else needs.

@@ -15,7 +15,7 @@ static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 /// A loopback port that nobody listens on and that this process was not given before.
 ///
 /// # Panics
-/// No free port in [`TRIES`] tries.
+/// No free port in `TRIES` tries.
 #[must_use]
 pub fn free_port() -> u16 {
     let mut taken = TAKEN.lock().expect("no panic under the lock");
