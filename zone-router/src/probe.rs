@@ -128,13 +128,15 @@ async fn probe<'a>(
     let overdue = view.headers[SizeClass::Small as usize].overdue_after;
     let patience = PATIENCE_MIN.max(overdue * PATIENCE_FACTOR);
     let lied = view.state.fault() == Some(Fault::WrongBytes);
-    // Of a liar nothing may have been right so far, and one without the marker may deny it (S3 without
-    // `s3:ListBucket`): what others gave is looked for there too.
-    let denies = view.suspect || view.state.fault() == Some(Fault::Misconfigured);
+    // A zone that gave wrong bytes is believed only after a whole blob from it was right: the marker proves nothing. A
+    // store without the marker may deny it (S3 without `s3:ListBucket`). In both cases the probe reads what another
+    // zone gave, if the zone itself has given nothing yet.
+    let needs_blob = lied || view.state.fault() == Some(Fault::Misconfigured);
     let others = || snapshot.zones.iter().find_map(|other| other.recents.latest());
-    let own = turn.of(&view.recents);
-    let recent =
-        own.or_else(|| others().filter(|blob| (lied || denies) && !turn.is_past(&view.recents, blob)));
+    let own = if lied { view.recents.latest() } else { turn.of(&view.recents) };
+    let may_read = |blob: &&Arc<Blob>| needs_blob || (view.suspect && !turn.is_past(&view.recents, blob));
+    let recent = own.or_else(|| others().filter(may_read));
+    let reads_object = recent.is_some();
     let lag = &router.watch.lag;
     let watch = lag.start();
     let mut look = Box::pin(as_probe(look(&router.zones[zone], recent.cloned(), lied)));
@@ -143,12 +145,12 @@ async fn probe<'a>(
         if lied { (patience + DEEP_PATIENCE, patience + DEEP_PATIENCE) } else { (overdue, patience) };
     if let Some(result) = lag.within(overdue, &mut look).await {
         if result.is_err() {
-            turn.failed();
+            turn.failed(reads_object);
         }
         note(router, zone, result, &watch, false);
         return None;
     }
-    turn.failed();
+    turn.failed(reads_object);
     // A zone that gives others their bytes is not dead, though a probe may have to queue behind them.
     let lives = router.watch.signs.since(zone, watch.began());
     router.watch.saw(zone, if lives { Seen::Excused } else { Seen::ProbeOverdue });

@@ -51,9 +51,10 @@ impl Turn {
         self.next > recents.0.len() || recents.0.iter().any(|blob| blob.digest == other.digest)
     }
 
-    /// A probe failed: the next one reads something else, as it may be this object that is ill.
-    pub(crate) fn failed(&mut self) {
-        self.next += 1;
+    /// A probe failed. If it read an object, the next one reads something else, as this object may be ill. After the
+    /// marker, all of them are tried again.
+    pub(crate) fn failed(&mut self, read_object: bool) {
+        self.next = if read_object { self.next + 1 } else { 0 };
     }
 }
 
@@ -69,9 +70,12 @@ mod tests {
         let (mut recents, mut turn) = (Recents::default(), Turn::default());
         assert!(turn.of(&recents).is_none());
         (0..9).chain([7]).for_each(|number| recents.gave(blob(number)));
-        for number in [Some(7), Some(8), Some(6), None, None, Some(7)] {
+        // Those of its own, what another zone gave, the marker, and again from the first.
+        for (number, read_object) in
+            [(Some(7), true), (Some(8), true), (Some(6), true), (None, true), (None, false), (Some(7), true)]
+        {
             assert_eq!(turn.of(&recents).map(|blob| blob.digest), number.map(|number| blob(number).digest));
-            turn.failed();
+            turn.failed(read_object);
         }
         assert!(turn.is_past(&recents, &blob(6)) && !turn.is_past(&recents, &blob(1)));
         recents.gave(blob(8));
