@@ -2,7 +2,7 @@
 //! outlive a restart.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -177,18 +177,9 @@ impl Word {
 
     /// Whole or not at all, whenever the power goes.
     fn keep(&self, drained: &BTreeSet<String>) -> Result<(), WordError> {
-        let write = || {
-            let folder = self.file.parent().unwrap_or(Path::new("."));
-            let partial = self.file.with_extension("partial");
-            let mut file = std::fs::File::create(&partial)?;
-            for zone in drained {
-                writeln!(file, "{zone}")?;
-            }
-            file.sync_all()?;
-            std::fs::rename(&partial, &self.file)?;
-            std::fs::File::open(folder)?.sync_all()
-        };
-        write().map_err(|error| WordError::NotKept { path: self.file.display().to_string(), error })
+        let lines: String = drained.iter().map(|zone| format!("{zone}\n")).collect();
+        atomic_file::write(&self.file, lines.as_bytes(), atomic_file::SHARED)
+            .map_err(|error| WordError::NotKept { path: self.file.display().to_string(), error })
     }
 
     fn said(&self) -> std::sync::MutexGuard<'_, Said> {

@@ -109,13 +109,12 @@ pub(crate) async fn cold_pull(run: &mut DemoRun<'_>) -> Result<()> {
         );
     let quay_only_passed = check_first_try(checks, "pull from Quay only", &quay_only)
         & checks.equal("blobs from home, Quay only", quay_only.wanted, quay_only.count_from(&home));
+    let quay_only =
+        SideResult { passed: quay_only_passed, measured: format!("{}, from {home}", summary(&quay_only)) };
     run.rows.push(Row {
         step: "pull, nothing cached",
-        gateway: SideResult { passed, measured: format!("{}, from {}", summary(&gateway), places(&gateway)) },
-        quay_only: SideResult {
-            passed: quay_only_passed,
-            measured: format!("{}, from {home}", summary(&quay_only)),
-        },
+        gateway: through_gateway(passed, &gateway),
+        quay_only,
     });
     Ok(())
 }
@@ -133,14 +132,9 @@ pub(crate) async fn warm_pull(run: &mut DemoRun<'_>) -> Result<()> {
         & checks.equal("reads of the stores, warm", 0, asked);
     let quay_only_passed = check_first_try(checks, "second pull from Quay only", &quay_only)
         & checks.equal("blobs from home again, Quay only", quay_only.wanted, quay_only.count_from(&home));
-    run.rows.push(Row {
-        step: "pull again",
-        gateway: SideResult { passed, measured: format!("{}, from {}", summary(&gateway), places(&gateway)) },
-        quay_only: SideResult {
-            passed: quay_only_passed,
-            measured: format!("{}, from {home}", summary(&quay_only)),
-        },
-    });
+    let quay_only =
+        SideResult { passed: quay_only_passed, measured: format!("{}, from {home}", summary(&quay_only)) };
+    run.rows.push(Row { step: "pull again", gateway: through_gateway(passed, &gateway), quay_only });
     Ok(())
 }
 
@@ -225,10 +219,15 @@ pub(crate) async fn pull_without_home(run: &mut DemoRun<'_>) -> Result<()> {
     );
     run.rows.push(Row {
         step: "pull, home down, nothing cached",
-        gateway: SideResult { passed, measured: format!("{}, from {}", summary(&gateway), places(&gateway)) },
+        gateway: through_gateway(passed, &gateway),
         quay_only: SideResult { passed: quay_only.is_whole(), measured: summary(&quay_only) },
     });
     Ok(())
+}
+
+/// A pull through the gateway: how long it took, and where its blobs came from.
+fn through_gateway(passed: bool, pull: &Pull) -> SideResult {
+    SideResult { passed, measured: format!("{}, from {}", summary(pull), places(pull)) }
 }
 
 fn names(zones: &[Zone]) -> Vec<&str> {

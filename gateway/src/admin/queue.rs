@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use backends::Digest;
 use http::StatusCode;
-use replication::{JobQuery as Shown, JobSelection as Which, NewJob, State};
+use replication::{JobQuery, JobSelection, NewJob, State};
 
 use crate::Gateway;
 use operations::queue::{Add, BACKLOG_MAX, Changed, JOBS_MAX, JobReport, Park, QueueReport, Retry};
@@ -72,7 +72,7 @@ pub(crate) async fn queues(gateway: &Gateway) -> String {
 
 /// A page of jobs, as `zone`, `state`, `after_zone` and `after_digest`, and `limit` ask for it.
 pub(crate) async fn jobs(gateway: &Gateway, query: &str) -> Result<String, Refusal> {
-    let mut shown = Shown { limit: JOBS_PAGE, ..Shown::default() };
+    let mut shown = JobQuery { limit: JOBS_PAGE, ..JobQuery::default() };
     let mut after = (None, None);
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -102,7 +102,7 @@ pub(crate) async fn jobs_of(gateway: &Gateway, text: &str) -> Result<String, Ref
 /// Has jobs tried again.
 pub(crate) async fn retry(gateway: &Gateway, body: &[u8]) -> Result<String, Refusal> {
     let retry: Retry = understood(body)?;
-    let which = Which {
+    let which = JobSelection {
         zones: zones(gateway, retry.zone.as_deref()).await?,
         digests: retry.digests.as_deref().map(digests).transpose()?,
         state: retry.state.as_deref().map(state).transpose()?,

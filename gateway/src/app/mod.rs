@@ -17,13 +17,13 @@ use tokio_util::task::TaskTracker;
 pub use self::reload::Reloader;
 use crate::Gateway;
 use crate::admin;
-use crate::copies::{self};
+use crate::copies;
 use crate::server;
 use crate::server::descriptors;
 use crate::sweep::Sweep;
 use blob_cache::DirectoryLock;
 use config::Settings;
-use limits::memory::{self};
+use limits::memory;
 use registry::RegistryClient;
 use registry::service_account::Reader;
 

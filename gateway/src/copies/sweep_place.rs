@@ -1,7 +1,7 @@
 //! Where a sweep stands, over restarts.
 
 use std::collections::HashSet;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -120,12 +120,7 @@ impl Keeper {
     /// # Errors
     /// What the disk says.
     pub(crate) fn write(&self, place: &[u8]) -> io::Result<()> {
-        let partial = self.0.with_extension("partial");
-        let mut file = std::fs::File::create(&partial)?;
-        file.write_all(place)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, &self.0)?;
-        std::fs::File::open(self.0.parent().unwrap_or(Path::new(".")))?.sync_all()
+        atomic_file::write(&self.0, place, atomic_file::SHARED)
     }
 }
 

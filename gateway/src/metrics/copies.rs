@@ -1,6 +1,6 @@
 //! What is known of the copies, as it was sampled.
 
-use replication::{AGES, DURATION_BUCKETS as TOOK, LaneStatus};
+use replication::{AGES, DURATION_BUCKETS, LaneStatus};
 
 use super::text::Text;
 use operations::queue::Sample;
@@ -89,7 +89,7 @@ fn finished(text: &mut Text, sample: &Sample) {
     const NAME: &str = "zone_copy_seconds";
     text.head(NAME, "histogram", "Jobs that ended well, by the time from their push or other cause");
     for (zone, took) in &sample.finished {
-        buckets(text, NAME, zone, TOOK.into_iter().zip(took.up_to), took.jobs);
+        buckets(text, NAME, zone, DURATION_BUCKETS.into_iter().zip(took.up_to), took.jobs);
         text.value(&format!("{NAME}_count"), zone, "", took.jobs as f64);
         text.value(&format!("{NAME}_sum"), zone, "", took.seconds);
     }
@@ -118,14 +118,14 @@ fn failures(text: &mut Text, sample: &Sample) {
 mod tests {
     use std::sync::Arc;
 
-    use replication::{Ages, AtRisk, Durations as Took};
+    use replication::{Ages, AtRisk, Durations};
 
     use super::*;
 
     #[test]
     fn every_line_is_a_head_or_a_value_and_buckets_grow() {
         let zone: Arc<str> = Arc::from("zone-\"b\"");
-        let mut took = Took { jobs: 3, seconds: 4.5, ..Took::default() };
+        let mut took = Durations { jobs: 3, seconds: 4.5, ..Durations::default() };
         took.up_to[5..].fill(3);
         let sample = Sample {
             lanes: Some(Vec::new()),

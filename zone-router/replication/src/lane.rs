@@ -150,8 +150,7 @@ impl Lane {
 
     fn delay(&self, job: &Job, error: &CopyError) -> Duration {
         let backoff = match error.fault {
-            // With an object at the target that reads wrong, a zone may still mend.
-            Fault::Nowhere if error.failures.is_empty() => &self.copier.bounds.nowhere,
+            Fault::Nowhere if error.is_absent_everywhere() => &self.copier.bounds.nowhere,
             Fault::Nowhere | Fault::Target | Fault::Sources | Fault::Registry => &self.copier.bounds.retry,
         };
         backoff.delay(job.attempts, fastrand::f64(), error.retry_after())

@@ -141,16 +141,8 @@ impl Throttle {
     /// Waits for the reservation of a blob of `size` bytes, first come, first served. `None`: a small blob needs
     /// none.
     pub(super) async fn reserve(&self, size: u64) -> Option<OwnedSemaphorePermit> {
-        if size < SMALL_BLOB {
-            return None;
-        }
-        let (permits, units) = self.permits(size);
-        if let Ok(reservation) = Arc::clone(&permits).try_acquire_many_owned(units) {
-            return Some(reservation);
-        }
-        let _waiting = Waiting::new(self);
-        // The semaphore is never closed.
-        permits.acquire_many_owned(units).await.ok()
+        // With leave to wait beside others, it is never refused.
+        self.acquire(size, true).await.unwrap_or_default()
     }
 
     /// [`Throttle::reserve`] for the blob of a job that stated its size. A blob that is larger than its job stated may
@@ -163,26 +155,31 @@ impl Throttle {
         stated: Option<u64>,
         size: u64,
     ) -> Result<Option<OwnedSemaphorePermit>, NoCapacity> {
-        if size < SMALL_BLOB || stated.is_some_and(|stated| stated >= size) {
-            return Ok(self.reserve(size).await);
+        self.acquire(size, stated.is_some_and(|stated| stated >= size)).await
+    }
+
+    async fn acquire(
+        &self,
+        size: u64,
+        may_wait_beside_others: bool,
+    ) -> Result<Option<OwnedSemaphorePermit>, NoCapacity> {
+        if size < SMALL_BLOB {
+            return Ok(None);
         }
-        let (permits, units) = self.permits(size);
+        let (permits, units) = {
+            let active = self.active.load();
+            let units = u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX).min(active.units);
+            (Arc::clone(&active.permits), units)
+        };
         if let Ok(reservation) = Arc::clone(&permits).try_acquire_many_owned(units) {
             return Ok(Some(reservation));
         }
         let waiting = Waiting::new(self);
-        if waiting.beside_others {
+        if waiting.beside_others && !may_wait_beside_others {
             return Err(NoCapacity);
         }
         // The semaphore is never closed.
         Ok(permits.acquire_many_owned(units).await.ok())
-    }
-
-    /// The permits that there are now, and how many of them a blob of `size` bytes takes.
-    fn permits(&self, size: u64) -> (Arc<Semaphore>, u32) {
-        let active = self.active.load();
-        let units = u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX).min(active.units);
-        (Arc::clone(&active.permits), units)
     }
 
     /// Whether a blob waits for a reservation, or the next one would, because `begun` bytes are under way. Then

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use replication::{Ages, AtRisk, Durations as Took, Failures, LaneStatus};
+use replication::{Ages, AtRisk, Durations, Failures, LaneStatus};
 
 /// The state of the queue at one moment.
 #[derive(Debug, Default, Clone)]
@@ -15,7 +15,7 @@ pub struct Sample {
     /// The blobs at risk, for every target zone. Empty if they were not read in time.
     pub at_risk: Vec<AtRisk>,
     /// Copies that succeeded, by zone.
-    pub finished: BTreeMap<Arc<str>, Took>,
+    pub finished: BTreeMap<Arc<str>, Durations>,
     /// Copies that failed, by zone and reason.
     pub failures: Vec<(Arc<str>, Failures)>,
     /// The rates of this process over the last minute, by zone.

@@ -62,11 +62,11 @@ impl Copier {
                 if error.fault == Fault::Nowhere
                     && !error.in_doubt
                     && job.attempts + 1 >= self.bounds.nowhere_tries
-                    // The object at the target reads wrong now, which may pass. Without the registry nobody else can
-                    // say more, so the job is tried again, ever more seldom.
-                    && (error.failures.is_empty() || self.authority.is_some()) =>
+                    // An object that reads wrong may read right later. Without a registry nobody can say more, so the
+                    // job is tried again.
+                    && (error.is_absent_everywhere() || self.authority.is_some()) =>
             {
-                self.missing(job, error.failures.is_empty()).await
+                self.missing(job, error.is_absent_everywhere()).await
             }
             Err(error) => JobEnd::Failed(error),
         }

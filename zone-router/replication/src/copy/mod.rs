@@ -120,6 +120,11 @@ impl CopyError {
         Self { later: Some(size), ..Self::sources(Vec::new()) }
     }
 
+    /// Whether no zone has any object of the blob. Otherwise the target has one that reads wrong, which may pass.
+    pub(super) fn is_absent_everywhere(&self) -> bool {
+        self.fault == Fault::Nowhere && self.failures.is_empty()
+    }
+
     /// Whether the next job would fail in the same way: the target denies access or does not serve.
     #[must_use]
     pub fn is_target_down(&self) -> bool {
