@@ -7,7 +7,8 @@ use backends::Kind;
 
 use super::copy::{CopyError, Fault};
 
-/// Failed tries by the side that failed (`target`, `source`, `nowhere`, `registry`) and the kind of error (`denied`,
+/// Failed tries by the side that failed (`target`, `source`, `nowhere`, `registry`,
+/// `journal`) and the kind of error (`denied`,
 /// `throttled`, `unavailable`, `timeout`, `wrong-bytes`, `invalid`, `source`, `exhausted`, or `none` if no store
 /// failed).
 pub type Failures = BTreeMap<(&'static str, &'static str), u64>;
@@ -23,6 +24,7 @@ impl FailureCounts {
             Fault::Sources => "source",
             Fault::Nowhere => "nowhere",
             Fault::Registry => "registry",
+            Fault::Journal => "journal",
         };
         // If several sources failed, the last one tried counts.
         let kind = error.failures.last().map_or("none", |failure| kind(failure.error.kind()));

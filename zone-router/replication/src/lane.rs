@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use super::copy::{Copier, CopyError, Fault, JobEnd, Outcome};
 use super::job::Job;
-use super::journal::{Journal, JournalError, Next};
+use super::journal::{JournalError, Next};
 use super::status::LaneCounters;
 use super::throttle::SMALL_BLOB;
 
@@ -31,7 +31,6 @@ const ROUTER_POLL: Duration = Duration::from_millis(500);
 /// What a lane works with.
 pub(super) struct Lane {
     pub(super) copier: Copier,
-    pub(super) journal: Journal,
     pub(super) counters: Arc<LaneCounters>,
 }
 
@@ -79,7 +78,7 @@ impl Lane {
     /// Works until `shutdown` is cancelled. Copies under way are then dropped, and their jobs stay due.
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let mut worker = Worker {
-            wake: self.journal.wake_up(&self.copier.target.name),
+            wake: self.copier.journal.wake_up(&self.copier.target.name),
             lane: Arc::new(self),
             running: JoinSet::new(),
             in_flight: HashMap::new(),
@@ -92,8 +91,8 @@ impl Lane {
         };
         shutdown.run_until_cancelled(worker.run()).await;
         worker.running.shutdown().await;
-        let Lane { copier, journal, .. } = &*worker.lane;
-        if let Err(error) = journal.release(&copier.target.name).await {
+        let copier = &worker.lane.copier;
+        if let Err(error) = copier.journal.release(&copier.target.name).await {
             warn!(zone = &*copier.target.name, %error, "the leases of this zone could not be released: other replicas take over its jobs when the leases end");
         }
     }
@@ -106,7 +105,7 @@ impl Lane {
     async fn perform(&self, job: Job, claimed: Instant) -> Performed {
         let end = tokio::select! {
             end = self.copier.perform(&job) => end,
-            () = self.journal.renew_until_lost(&job, claimed) => {
+            () = self.copier.journal.renew_until_lost(&job, claimed) => {
                 warn!(zone = &**self.zone(), digest = %job.blob.digest, "the lease was lost, another replica may have this job: left to it");
                 return Performed::LeaseLost;
             }
@@ -123,27 +122,24 @@ impl Lane {
             JobEnd::Done(Outcome::Withdrawn) => {
                 let repositories = job.repositories.join(" ");
                 info!(zone, %digest, repositories, "not copied: the registry no longer has this blob");
-                self.journal.done(job).await
+                self.copier.journal.done(job).await
             }
             JobEnd::Done(outcome) => {
                 debug!(zone, %digest, ?outcome, "the target has the blob");
-                self.journal.done(job).await
+                self.copier.journal.done(job).await
             }
             JobEnd::Parked(why) => {
                 warn!(zone, %digest, attempts = job.attempts + 1, why, "parked until it is added or retried");
-                self.journal.park(job, why).await
+                self.copier.journal.park(job, why).await
             }
             JobEnd::Later(size) => {
                 debug!(zone, %digest, size, stated = job.size, "larger than its job stated: it waits until there is capacity");
-                self.journal.give_back(job, *size).await
+                self.copier.journal.give_back(job, *size).await
             }
             JobEnd::Failed(error) => {
                 let delay = self.delay(job, error);
                 warn!(zone, %digest, attempts = job.attempts + 1, ?delay, %error, "copy failed");
-                if error.in_doubt {
-                    self.journal.doubt(job).await?;
-                }
-                self.journal.failed(job, delay, &error.to_string()).await
+                self.copier.journal.failed(job, delay, &error.to_string(), error.in_doubt).await
             }
         }
     }
@@ -151,7 +147,9 @@ impl Lane {
     fn delay(&self, job: &Job, error: &CopyError) -> Duration {
         let backoff = match error.fault {
             Fault::Nowhere if error.is_absent_everywhere() => &self.copier.bounds.nowhere,
-            Fault::Nowhere | Fault::Target | Fault::Sources | Fault::Registry => &self.copier.bounds.retry,
+            Fault::Nowhere | Fault::Target | Fault::Sources | Fault::Registry | Fault::Journal => {
+                &self.copier.bounds.retry
+            }
         };
         backoff.delay(job.attempts, fastrand::f64(), error.retry_after())
     }
@@ -229,11 +227,11 @@ impl Worker {
     /// Claims a due job that is not under way.
     async fn claim(&mut self) -> Result<Next, JournalError> {
         let under_way = self.in_flight.values().map(|job| job.blob.digest).collect();
-        let Lane { copier, journal, .. } = &*self.lane;
-        let (zone, longest) = (&copier.target.name, copier.bounds.longest_wait());
+        let Copier { target, journal, bounds, throttle, .. } = &self.lane.copier;
+        let (zone, longest) = (&target.name, bounds.longest_wait());
         let sizes = self.in_flight.values().filter_map(|job| job.size);
         let sizes = sizes.filter(|size| *size >= SMALL_BLOB);
-        match copier.throttle.is_full(sizes.fold(0, u64::saturating_add)) {
+        match throttle.is_full(sizes.fold(0, u64::saturating_add)) {
             true => journal.claim_small(zone, SMALL_BLOB - 1, under_way, longest).await,
             false => journal.claim(zone, self.claims, under_way, longest).await,
         }
@@ -265,7 +263,7 @@ impl Worker {
             JobEnd::Done(_) => {
                 if self.target_failures >= OUTAGE {
                     info!(zone = &*zone, "the zone takes copies again");
-                    let recorded = self.lane.journal.make_due(&zone).await;
+                    let recorded = self.lane.copier.journal.make_due(&zone).await;
                     self.check(recorded);
                 }
                 self.target_failures = 0;
@@ -290,7 +288,7 @@ impl Worker {
         error!(zone = &**self.lane.zone(), %panic, "a copy panicked");
         let Some(job) = self.in_flight.remove(&panic.id()) else { return };
         let delay = self.lane.copier.bounds.retry.delay(job.attempts, fastrand::f64(), None);
-        let recorded = self.lane.journal.failed(&job, delay, "the copy panicked").await;
+        let recorded = self.lane.copier.journal.failed(&job, delay, "the copy panicked", true).await;
         self.check(recorded);
     }
 

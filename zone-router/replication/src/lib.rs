@@ -96,6 +96,7 @@ impl FanOut {
             if target.unusable.is_none() {
                 let copier = Copier {
                     target: target.clone(),
+                    journal: journal.clone(),
                     zones: Arc::clone(&zones),
                     bounds,
                     verify,
@@ -106,7 +107,7 @@ impl FanOut {
                     server_side: ServerSideCopy::default(),
                     proven: Proven::default(),
                 };
-                let lane = Lane { copier, journal: journal.clone(), counters: Arc::clone(&handle.counters) };
+                let lane = Lane { copier, counters: Arc::clone(&handle.counters) };
                 tasks.spawn(lane.run(shutdown.clone()));
             }
             lanes.insert(Arc::clone(&target.name), handle);

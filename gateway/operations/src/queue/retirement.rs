@@ -111,7 +111,8 @@ impl Retirement {
         if self.is_allowed() {
             return format!(
                 "yes: everything in {zone} is also in {others}, and no copies are pending; {} blobs in {zone} were \
-                 compared\n\nnext: remove {zone} from Quay's preference, so that no push goes there, and run this \
+                 compared by their sizes\n\nnext: run `quay-gateway audit --deep 100%` first if {others} may hold wrong \
+                 bytes, because this reads no blob; then remove {zone} from Quay's preference, so that no push goes there, and run this \
                  again; then run `python -m util.removelocation {zone}` in Quay, and remove {zone} from \
                  DISTRIBUTED_STORAGE_CONFIG. Its store keeps its objects\n",
                 self.here
@@ -211,7 +212,8 @@ mod tests {
     #[test]
     fn what_was_not_compared_is_a_reason_against_it() {
         for (here, recent, empty, is_allowed, why) in [
-            (7, 0, false, true, "7 blobs in a were compared"),
+            (7, 0, false, true, "7 blobs in a were compared by their sizes"),
+            (7, 0, false, true, "run `quay-gateway audit --deep 100%` first"),
             (0, 0, false, false, "no blob was found in a (9 in all zones)"),
             (0, 0, true, true, "0 blobs in a were compared"),
             (7, 1, false, false, "1 blobs were written too recently"),

@@ -100,7 +100,7 @@ async fn what_nobody_can_be_asked_about_is_parked(place: Arc<dyn Place>) {
         (Some(unsure), "does not say whether it wants it: 401: the robot's password is wrong"),
         (Some(unknown), "does not return it"),
     ] {
-        let copier = world.copier("zone-b", registry);
+        let copier = world.copier("zone-b", registry).await;
         let end = copier.perform(&Job { attempts: 99, ..job(blob(b"gone"), "zone-b", None) }).await;
         assert!(format!("{end:?}").starts_with("Parked") && format!("{end:?}").contains(expected), "{end:?}");
     }
@@ -126,7 +126,7 @@ async fn what_only_the_registry_has_comes_from_it(place: Arc<dyn Place>) {
     *wrong.gives.lock().unwrap() =
         Some(Source::new(7, other.digest, Arc::new(Bytes::from_static(b"anothEr"))));
     let unknown = Job { attempts: 9, ..job(other, "zone-b", None) };
-    let end = world.copier("zone-b", Some(wrong)).perform(&unknown).await;
+    let end = world.copier("zone-b", Some(wrong)).await.perform(&unknown).await;
     assert!(format!("{end:?}").contains("other bytes than its digest says"), "{end:?}");
     assert_eq!(world.b.contents().await.len(), 1);
 }

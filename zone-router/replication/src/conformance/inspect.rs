@@ -72,7 +72,7 @@ async fn jobs_are_shown_as_they_stand(place: Arc<dyn Place>) {
         .unwrap();
     let one = claim(&journal, &b).await.unwrap();
     assert_eq!(one.blob.digest, digest("one"), "the smallest");
-    journal.failed(&one, Duration::from_secs(60), "no luck").await.unwrap();
+    journal.failed(&one, Duration::from_secs(60), "no luck", false).await.unwrap();
     let three = claim(&journal, &b).await.unwrap();
     journal.park(&three, "gone for good").await.unwrap();
     let [failing] = &shown(&journal, Some(State::Failing)).await[..] else { panic!("one") };
@@ -98,7 +98,7 @@ async fn what_waits_or_is_parked_is_tried_again(place: Arc<dyn Place>) {
     journal.add(["1", "22", "333"].map(|name| new_job(name, "zone-b")).into()).await.unwrap();
     for _ in 0..2 {
         let job = claim(&journal, &b).await.unwrap();
-        journal.failed(&job, Duration::from_secs(500), "no luck").await.unwrap();
+        journal.failed(&job, Duration::from_secs(500), "no luck", false).await.unwrap();
     }
     let job = claim(&journal, &b).await.unwrap();
     journal.park(&job, "no hope").await.unwrap();
@@ -152,7 +152,7 @@ async fn what_is_set_aside_while_under_way_keeps_why(place: Arc<dyn Place>) {
         panic!("two")
     };
     journal.set_aside(&[digest("one"), digest("three")], &zones, "by command").await.unwrap();
-    journal.failed(&one, Duration::from_secs(60), "no luck").await.unwrap();
+    journal.failed(&one, Duration::from_secs(60), "no luck", false).await.unwrap();
     journal.park(&three, "no hope").await.unwrap();
     let parked = shown(&journal, Some(State::Parked)).await;
     assert_eq!(parked.len(), 2);
@@ -163,7 +163,7 @@ async fn what_is_set_aside_while_under_way_keeps_why(place: Arc<dyn Place>) {
     // After it was added again, it records its own failures.
     journal.add(vec![new_job("one", "zone-b")]).await.unwrap();
     let one = claim(&journal, &zones[0]).await.unwrap();
-    journal.failed(&one, Duration::from_secs(60), "no luck").await.unwrap();
+    journal.failed(&one, Duration::from_secs(60), "no luck", false).await.unwrap();
     assert_eq!(shown(&journal, Some(State::Failing)).await[0].error.as_deref(), Some("no luck"));
 }
 

@@ -14,6 +14,7 @@ cases!(
     a_size_of_nothing_stays_until_the_job_is_done,
     sizes_that_differ_are_to_be_read,
     a_job_is_given_back_with_its_size,
+    a_try_without_an_end_is_to_be_read,
     a_job_added_again_while_under_way_stays,
     a_job_added_again_while_it_failed_is_tried_at_once,
     failures_are_kept_and_wait_for_their_time,
@@ -86,7 +87,7 @@ async fn a_size_of_nothing_stays_until_the_job_is_done(place: Arc<dyn Place>) {
         let job = claim(&journal, &zone).await.unwrap();
         assert_eq!((job.size, job.must_read()), (Some(0), true), "{sizes:?}");
         journal.add(vec![sized(Some(5))]).await.unwrap();
-        journal.failed(&job, Duration::ZERO, "scripted").await.unwrap();
+        journal.failed(&job, Duration::ZERO, "scripted", false).await.unwrap();
         let job = claim(&journal, &zone).await.unwrap();
         assert_eq!(job.size, Some(0), "{sizes:?}");
         journal.done(&job).await.unwrap();
@@ -113,10 +114,10 @@ async fn a_job_added_again_while_it_failed_is_tried_at_once(place: Arc<dyn Place
     journal.add(vec![new_job("x", "zone-b")]).await.unwrap();
     let before = claim(&journal, &zone).await.unwrap();
     journal.add(vec![new_job("x", "zone-b")]).await.unwrap();
-    journal.failed(&before, LONGEST_WAIT, "scripted").await.unwrap();
+    journal.failed(&before, LONGEST_WAIT, "scripted", false).await.unwrap();
     let again = claim(&journal, &zone).await.unwrap();
     assert_eq!(again.attempts, 1);
-    journal.failed(&again, LONGEST_WAIT, "scripted").await.unwrap();
+    journal.failed(&again, LONGEST_WAIT, "scripted", false).await.unwrap();
     assert_eq!(claim(&journal, &zone).await, None);
 }
 
@@ -127,7 +128,7 @@ async fn failures_are_kept_and_wait_for_their_time(place: Arc<dyn Place>) {
         journal.add(vec![new_job("x", "zone-b"), new_job("y", "zone-b")]).await.unwrap();
         let job = claim(&journal, &zone).await.unwrap();
         let error = format!("put https://store/k?X-Amz-Signature=secret: {}", "é".repeat(1000));
-        journal.failed(&job, Duration::from_secs(300), &error).await.unwrap();
+        journal.failed(&job, Duration::from_secs(300), &error, false).await.unwrap();
     }
     let journal = place.open().await;
     let other = claim(&journal, &zone).await.unwrap();
@@ -153,10 +154,10 @@ async fn a_clock_that_ran_ahead_stalls_nothing(place: Arc<dyn Place>) {
     let zone = Arc::from("zone-b");
     journal.add(vec![new_job("x", "zone-b")]).await.unwrap();
     let job = claim(&journal, &zone).await.unwrap();
-    journal.failed(&job, LONGEST_WAIT * 100, "as by a clock a day ahead").await.unwrap();
+    journal.failed(&job, LONGEST_WAIT * 100, "as by a clock a day ahead", false).await.unwrap();
     assert_eq!(claim_all(&journal, &zone, 0, LONGEST_WAIT * 200).await.len(), 0);
     let job = claim(&journal, &zone).await.unwrap();
-    journal.failed(&job, LONGEST_WAIT * 100, "as by a clock a day ahead").await.unwrap();
+    journal.failed(&job, LONGEST_WAIT * 100, "as by a clock a day ahead", false).await.unwrap();
     journal.make_due(&zone).await.unwrap();
     assert_eq!(claim_all(&journal, &zone, 0, LONGEST_WAIT * 200).await.len(), 1);
 }
@@ -168,7 +169,7 @@ async fn none_waits_for_anothers_backlog(place: Arc<dyn Place>) {
     let sized = |n: u64, size| NewJob::new(blob(&n.to_le_bytes()), Arc::clone(&zone), Some(size), "org/repo");
     journal.add((0..40).map(|n| sized(n, 10)).collect()).await.unwrap();
     for job in claim_all(&journal, &zone, 0, LONGEST_WAIT).await {
-        journal.failed(&job, Duration::ZERO, "scripted").await.unwrap();
+        journal.failed(&job, Duration::ZERO, "scripted", false).await.unwrap();
     }
     journal.add(vec![sized(100, 5_000_000_000)]).await.unwrap();
     // The clock counts milliseconds; the next jobs must be later.
@@ -265,7 +266,7 @@ async fn small_jobs_can_be_claimed_alone(place: Arc<dyn Place>) {
     assert_eq!(second.size, Some(99));
     assert_eq!(small(vec![first.blob.digest, second.blob.digest]).await, None);
     // A failed job, too.
-    journal.failed(&first, Duration::ZERO, "no").await.unwrap();
+    journal.failed(&first, Duration::ZERO, "no", false).await.unwrap();
     journal.done(&second).await.unwrap();
     assert_eq!(small(Vec::new()).await.unwrap().size, Some(10));
 }
@@ -332,11 +333,34 @@ async fn a_job_is_given_back_with_its_size(place: Arc<dyn Place>) {
     assert_eq!(small().await, None);
     let job = claim(&journal, &zone).await.unwrap();
     assert_eq!((job.size, job.attempts), (Some(5_000_000_000), 0));
-    journal.doubt(&job).await.unwrap();
-    journal.failed(&job, Duration::ZERO, "broke off").await.unwrap();
+    journal.failed(&job, Duration::ZERO, "broke off", true).await.unwrap();
     assert_eq!(small().await, None, "it may have any size");
     let job = claim(&journal, &zone).await.unwrap();
     assert!(job.must_read());
     journal.give_back(&job, 7).await.unwrap();
     assert!(claim(&journal, &zone).await.unwrap().must_read());
+}
+
+/// A try without a recorded end may have written to the target, so the next try reads the object there.
+async fn a_try_without_an_end_is_to_be_read(place: Arc<dyn Place>) {
+    let (journal, zone) = (place.open().await, Arc::from("zone-b"));
+    let blob = blob(b"killed");
+    let added = || NewJob::new(blob.clone(), Arc::clone(&zone), Some(6), "org/repo");
+    journal.add(vec![added()]).await.unwrap();
+    let killed = claim(&journal, &zone).await.unwrap();
+    assert!(!killed.must_read());
+    journal.begin(&killed).await.unwrap();
+    journal.release(&zone).await.unwrap();
+
+    let journal = place.open().await;
+    let again = claim(&journal, &zone).await.unwrap();
+    assert!(again.must_read());
+    journal.begin(&again).await.unwrap();
+    journal.done(&again).await.unwrap();
+    journal.add(vec![added()]).await.unwrap();
+    let next = claim(&journal, &zone).await.unwrap();
+    assert_eq!(next.size, Some(6), "the end was recorded");
+    journal.begin(&next).await.unwrap();
+    journal.failed(&next, Duration::ZERO, "refused", false).await.unwrap();
+    assert_eq!(claim(&journal, &zone).await.unwrap().size, Some(6), "a try that wrote nothing leaves no doubt");
 }

@@ -77,10 +77,11 @@ impl World {
     }
 
     /// What copies single blobs into a zone.
-    pub(crate) fn copier(&self, target: &str, registry: Option<Arc<Registry>>) -> Copier {
-        let zones: Arc<[Zone]> = self.zones().into();
+    pub(crate) async fn copier(&self, target: &str, registry: Option<Arc<Registry>>) -> Copier {
+        let (zones, journal): (Arc<[Zone]>, _) = (self.zones().into(), self.place.open().await);
         Copier {
             target: zones.iter().find(|zone| &*zone.name == target).unwrap().clone(),
+            journal,
             zones,
             bounds: Bounds { nowhere_tries: 3, ..bounds() },
             verify: Verify::Size,

@@ -37,7 +37,8 @@ pub(super) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// Checks the target. If the blob is small, its first source is opened at the same time.
+    /// Checks the target, and records that the job may write from now on. If the blob is small, its first source is
+    /// opened at the same time.
     pub(super) async fn begin(copier: &'a Copier, job: &'a Job) -> Result<Self, CopyError> {
         let fast_path = copier.fast_path(job);
         let ahead = async {
@@ -45,7 +46,9 @@ impl<'a> Attempt<'a> {
                 relay.open_ahead().await;
             }
         };
-        let (existing, ()) = tokio::join!(copier.target.store.head(&job.blob.key), ahead);
+        let head = copier.target.store.head(&job.blob.key);
+        let (existing, begun, ()) = tokio::join!(head, copier.journal.begin(job), ahead);
+        begun.map_err(CopyError::journal)?;
         Ok(Self {
             copier,
             job,

@@ -11,6 +11,7 @@ use zone_router::{Router, SizeClass, Zone};
 use super::super::authority::{Authority, Placed};
 use super::super::bounds::{Bounds, Verify};
 use super::super::job::Job;
+use super::super::journal::Journal;
 use super::super::local::Local;
 use super::super::throttle::Throttle;
 use super::attempt::Attempt;
@@ -39,6 +40,8 @@ pub(super) enum Read {
 #[derive(Debug)]
 pub(in super::super) struct Copier {
     pub(in super::super) target: Zone,
+    /// It is told of a copy before anything is written.
+    pub(in super::super) journal: Journal,
     /// Every zone, home first.
     pub(in super::super) zones: Arc<[Zone]>,
     pub(in super::super) bounds: Bounds,
@@ -57,7 +60,7 @@ impl Copier {
     pub(in super::super) async fn perform(&self, job: &Job) -> JobEnd {
         match self.copy(job).await {
             Ok(outcome) => JobEnd::Done(outcome),
-            Err(CopyError { later: Some(size), .. }) => JobEnd::Later(size),
+            Err(CopyError { later: Some(size), in_doubt, .. }) => JobEnd::Later(if in_doubt { 0 } else { size }),
             Err(error)
                 if error.fault == Fault::Nowhere
                     && !error.in_doubt

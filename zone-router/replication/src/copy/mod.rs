@@ -15,6 +15,7 @@ use backends::{Error, Kind};
 use zone_router::Zone;
 
 use super::authority::AuthorityError;
+use super::journal::JournalError;
 
 pub(super) use copier::Copier;
 pub(super) use proven::Proven;
@@ -30,7 +31,7 @@ pub(super) enum JobEnd {
     /// It is tried again.
     Failed(CopyError),
     /// The blob is larger than its job stated, of so many bytes, and there is no capacity for it now: it gives its
-    /// place to others. 0 if the object at the target must be read ([`Job::must_read`](super::Job::must_read)).
+    /// place to others. 0 if the object at the target is to be read ([`Job::must_read`](super::Job::must_read)).
     Later(u64),
 }
 
@@ -63,6 +64,8 @@ pub enum Fault {
     Nowhere,
     /// The registry could not be asked, or could not be told.
     Registry,
+    /// The journal could not record that the copy begins.
+    Journal,
 }
 
 /// The failure of one zone.
@@ -92,6 +95,8 @@ pub struct CopyError {
     pub failures: Vec<Failure>,
     /// The error of the registry, if it failed.
     pub registry: Option<AuthorityError>,
+    /// The error of the journal, if it failed.
+    pub journal: Option<JournalError>,
     /// Whether a write that failed may have made an object appear at the target, or still may: then that object counts
     /// only after it was read.
     pub in_doubt: bool,
@@ -100,19 +105,26 @@ pub struct CopyError {
 }
 
 impl CopyError {
+    fn of(fault: Fault, failures: Vec<Failure>) -> Self {
+        Self { fault, failures, registry: None, journal: None, in_doubt: false, later: None }
+    }
+
     fn target(target: &Zone, error: Error) -> Self {
         let failures = vec![Failure { zone: Arc::clone(&target.name), error }];
-        Self { fault: Fault::Target, failures, registry: None, in_doubt: false, later: None }
+        Self::of(Fault::Target, failures)
     }
 
     fn sources(failures: Vec<Failure>) -> Self {
         let fault = if failures.is_empty() { Fault::Nowhere } else { Fault::Sources };
-        Self { fault, failures, registry: None, in_doubt: false, later: None }
+        Self::of(fault, failures)
     }
 
     fn registry(error: AuthorityError) -> Self {
-        let failures = Vec::new();
-        Self { fault: Fault::Registry, failures, registry: Some(error), in_doubt: false, later: None }
+        Self { registry: Some(error), ..Self::of(Fault::Registry, Vec::new()) }
+    }
+
+    fn journal(error: JournalError) -> Self {
+        Self { journal: Some(error), ..Self::of(Fault::Journal, Vec::new()) }
     }
 
     /// There is no capacity now for so many bytes.
@@ -155,7 +167,11 @@ impl fmt::Display for CopyError {
             Fault::Sources => "no source",
             Fault::Nowhere => "no zone has it",
             Fault::Registry => "registry",
+            Fault::Journal => "journal",
         })?;
+        if let Some(error) = &self.journal {
+            write!(f, ": {error}")?;
+        }
         if let Some(error) = &self.registry {
             write!(f, ": {error}")?;
         }

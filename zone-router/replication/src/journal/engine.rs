@@ -54,13 +54,18 @@ pub(super) trait Engine: Inspect {
         Ok(())
     }
 
+    /// Records that a try of a job may write from now on. An engine with leases has recorded that with the claim.
+    async fn begin(&self, _job: &Job) -> Answer<()> {
+        Ok(())
+    }
+
     /// Removes a job. If it is gone now: how long ago it was first added.
     async fn done(&self, job: &Job) -> Answer<Option<Duration>>;
 
-    /// Records a failed try and when to try again.
-    async fn failed(&self, job: &Job, delay: Duration, error: &str) -> Answer<()>;
+    /// Records a failed try and when to try again. If the try is in doubt, the size becomes 0.
+    async fn failed(&self, job: &Job, delay: Duration, error: &str, in_doubt: bool) -> Answer<()>;
 
-    /// Sets the size of a job, in bytes; a size of 0 is kept.
+    /// Records that a try ended without having written, and sets the size of its job, in bytes; a size of 0 is kept.
     async fn resize(&self, job: &Job, size: u64) -> Answer<()>;
 
     /// Ends the lease of one job. An engine that is not shared has no leases.

@@ -117,6 +117,13 @@ impl Journal {
         Self::of(Arc::new(Sqlite::simulated(simulated)), WakeUps::default())
     }
 
+    /// A journal in memory that never fails.
+    #[cfg(test)]
+    pub(super) fn in_memory() -> Self {
+        let (disk, clock) = (Simulated::disk(), Arc::new(SystemTime::now));
+        Self::simulated(Simulated { disk, clock, failing: Arc::new(|| false), commit_ms: 0 })
+    }
+
     fn of(engine: Arc<dyn Engine>, wake_ups: WakeUps) -> Self {
         Self { engine, wake_ups, add_queue: FairQueue::new(), durations: DurationsByZone::default() }
     }
@@ -191,6 +198,9 @@ impl Journal {
     /// A job that is due later than `longest_wait` from now was written by a clock that ran ahead, and
     /// counts as due. No [`Next::Wait`] is longer than `longest_wait`.
     ///
+    /// If an earlier try of the job may have written and its end is not recorded, the job is to be read
+    /// ([`Job::must_read`]): the process was killed, or the journal could not be written.
+    ///
     /// # Errors
     /// The journal cannot be read, or the lease cannot be written.
     pub async fn claim(
@@ -224,6 +234,15 @@ impl Journal {
         self.engine.renew_until_lost(job, claimed).await;
     }
 
+    /// Records that a try of a job may write to the target from now on. From then until the end of the try is
+    /// recorded, the job is to be read ([`Job::must_read`]) if it is claimed again.
+    ///
+    /// # Errors
+    /// The commit failed or took too long; nothing may be written then.
+    pub(super) async fn begin(&self, job: &Job) -> Result<(), JournalError> {
+        self.engine.begin(job).await
+    }
+
     /// Ends the leases of a zone, so that others may claim its jobs at once.
     ///
     /// # Errors
@@ -245,25 +264,24 @@ impl Journal {
     }
 
     /// Records that a job failed, and why, and makes it due again after `delay`. If it was added again
-    /// since it was claimed, it is due at once. If somebody else has the job by now, nothing happens.
+    /// since it was claimed, it is due at once. If a write of the try may have made an object appear, or still
+    /// may (`in_doubt`), the job is to be read from now on ([`Job::must_read`]). If somebody else has the job
+    /// by now, nothing happens.
     ///
     /// # Errors
-    /// The commit failed or took too long; the job then stays due.
-    pub async fn failed(&self, job: &Job, delay: Duration, error: &str) -> Result<(), JournalError> {
-        self.engine.failed(job, delay, &reason(error)).await
+    /// The commit failed or took too long; the job then stays due, and is to be read.
+    pub async fn failed(
+        &self,
+        job: &Job,
+        delay: Duration,
+        error: &str,
+        in_doubt: bool,
+    ) -> Result<(), JournalError> {
+        self.engine.failed(job, delay, &reason(error), in_doubt).await
     }
 
-    /// Records that the object at the target must be read and hashed before this job is done
-    /// ([`Job::must_read`]). If somebody else has the job by now, nothing happens.
-    ///
-    /// # Errors
-    /// The commit failed or took too long.
-    pub async fn doubt(&self, job: &Job) -> Result<(), JournalError> {
-        self.engine.resize(job, 0).await
-    }
-
-    /// Leaves a job as it was before it was claimed, but for its size in bytes. A size of 0 is kept, and a job that
-    /// gets 0 keeps it ([`Job::must_read`]).
+    /// Leaves a job that wrote nothing as it was before it was claimed, but for its size in bytes. A size of 0 is
+    /// kept, and a job that gets 0 keeps it ([`Job::must_read`]).
     ///
     /// # Errors
     /// The commit failed or took too long; the job then stays due.

@@ -22,7 +22,7 @@ async fn what_was_there_is_proven_before_the_registry_is_told() {
         held.holds(&wrong, b"wrong");
     }
     world.b.holds(&wrong, b"wrOng");
-    let copier = world.copier("zone-b", Some(Arc::clone(&registry)));
+    let copier = world.copier("zone-b", Some(Arc::clone(&registry))).await;
     let of = |blob: &zone_router::Blob| job(blob.clone(), "zone-b", Some(5));
     assert_eq!(copier.copy(&of(&wrong)).await.unwrap(), Outcome::AlreadyThere, "its size is right");
     assert_eq!(world.b.gets.load(Ordering::SeqCst), 0);
@@ -36,7 +36,7 @@ async fn what_was_there_is_proven_before_the_registry_is_told() {
 
     // So it is where every object is to be read.
     world.b.holds(&wrong, b"wroNg");
-    let mut deep = world.copier("zone-b", None);
+    let mut deep = world.copier("zone-b", None).await;
     deep.verify = Verify::Deep;
     assert_eq!(deep.copy(&of(&wrong)).await.unwrap(), replaced);
     world.a.set(Mode::Fails(Kind::Unavailable));
@@ -55,7 +55,7 @@ async fn what_waits_for_the_registry_is_read_once() {
     world.b.holds(&right, b"right");
     registry.must_prove.store(true, Ordering::SeqCst);
     *registry.placing.lock().unwrap() = Err(AuthorityError::new("no lock"));
-    let copier = world.copier("zone-b", Some(Arc::clone(&registry)));
+    let copier = world.copier("zone-b", Some(Arc::clone(&registry))).await;
     for _ in 0..3 {
         let error = copier.copy(&job(right.clone(), "zone-b", Some(5))).await.unwrap_err();
         assert_eq!(error.fault, Fault::Registry);

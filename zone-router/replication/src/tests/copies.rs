@@ -12,6 +12,7 @@ use zone_router::{Blob, Zone};
 
 use super::super::conformance::{Mode, Scripted, blob, job};
 use super::super::copy::{Copier, Proven, ServerSideCopy};
+use super::super::journal::Journal;
 use super::super::throttle::Throttle;
 use super::super::{Bounds, CopyError, Fault, Limits, Local, Outcome, Verify};
 
@@ -48,6 +49,7 @@ impl Three {
 pub(super) fn copier(zones: Vec<Zone>) -> Copier {
     Copier {
         target: zones[1].clone(),
+        journal: Journal::in_memory(),
         zones: zones.into(),
         bounds: Bounds::default(),
         verify: Verify::Size,

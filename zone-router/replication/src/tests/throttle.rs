@@ -96,7 +96,7 @@ async fn sources_are_asked_as_reads_ask_them() {
         zone_router::Policy::default(),
         zone_router::Policy::default(),
     ]);
-    let mut copier = world.copier("zone-b", None);
+    let mut copier = world.copier("zone-b", None).await;
     copier.router = Some(Arc::new(Router::with(zones.collect(), zone_router::Settings::default())));
     copier.copy(&job(pushed[0].0.clone(), "zone-b", pushed[0].1)).await.unwrap();
     assert_eq!(world.a.gets.load(Ordering::SeqCst), 0, "drained: the last to be asked");

@@ -133,13 +133,6 @@ impl Postgres {
         Ok(!self.ask(&self.lanes, statements::RENEW, &parameters).await?.is_empty())
     }
 
-    /// Ends our lease of one job, or all of our leases of a zone.
-    async fn end_leases(&self, zone: &str, digest: Option<String>) -> Answer<()> {
-        let parameters: [Parameter<'_>; 3] =
-            [(&zone, Type::TEXT), (&self.replica, Type::INT8), (&digest, Type::TEXT)];
-        self.ask(&self.lanes, statements::RELEASE, &parameters).await.map(drop)
-    }
-
     async fn ask(&self, line: &Line, statement: &str, parameters: &[Parameter<'_>]) -> Answer<Vec<Row>> {
         line.ask(statement, parameters).await.map_err(JournalError::from)
     }
@@ -259,7 +252,8 @@ impl Engine for Postgres {
     }
 
     async fn release(&self, zone: &Arc<str>) -> Answer<()> {
-        self.end_leases(zone, None).await
+        let parameters: [Parameter<'_>; 2] = [(&&**zone, Type::TEXT), (&self.replica, Type::INT8)];
+        self.ask(&self.lanes, statements::RELEASE, &parameters).await.map(drop)
     }
 
     async fn done(&self, job: &Job) -> Answer<Option<Duration>> {
@@ -272,21 +266,22 @@ impl Engine for Postgres {
         ];
         match self.ask(&self.lanes, statements::DONE, &parameters).await?.first() {
             // It was added again, or belongs to another replica by now.
-            None => self.end_leases(zone, Some(digest)).await.map(|()| None),
+            None => self.end_lease(job).await.map(|()| None),
             Some(row) => Ok(Duration::try_from_secs_f64(row.get(0)).ok()),
         }
     }
 
-    async fn failed(&self, job: &Job, delay: Duration, error: &str) -> Answer<()> {
+    async fn failed(&self, job: &Job, delay: Duration, error: &str, in_doubt: bool) -> Answer<()> {
         let (zone, digest, delay) = (&*job.target, job.blob.digest.to_string(), delay.as_secs_f64());
         // PostgreSQL allows no NUL in text; a reason has no control characters.
-        let parameters: [Parameter<'_>; 6] = [
+        let parameters: [Parameter<'_>; 7] = [
             (&zone, Type::TEXT),
             (&digest, Type::TEXT),
             (&self.replica, Type::INT8),
             (&job.stamp, Type::INT8),
             (&delay, Type::FLOAT8),
             (&error, Type::TEXT),
+            (&in_doubt, Type::BOOL),
         ];
         self.ask(&self.lanes, statements::FAILED, &parameters).await.map(drop)
     }
@@ -300,7 +295,10 @@ impl Engine for Postgres {
     }
 
     async fn end_lease(&self, job: &Job) -> Answer<()> {
-        self.end_leases(&job.target, Some(job.blob.digest.to_string())).await
+        let (zone, digest) = (&*job.target, job.blob.digest.to_string());
+        let parameters: [Parameter<'_>; 3] =
+            [(&zone, Type::TEXT), (&self.replica, Type::INT8), (&digest, Type::TEXT)];
+        self.ask(&self.lanes, statements::END_LEASE, &parameters).await.map(drop)
     }
 
     async fn park(&self, job: &Job, why: &str) -> Answer<()> {

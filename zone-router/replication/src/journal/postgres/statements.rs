@@ -29,7 +29,9 @@ SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added
 macro_rules! claim {
     ($kind:literal, $order:literal) => {
         concat!(
-            "UPDATE quay_gateway_job SET leased_by = $3, leased_until = now() + make_interval(secs => $4) ",
+            // A lease that nobody ended says that a try may have written and its end is not recorded.
+            "UPDATE quay_gateway_job SET leased_by = $3, leased_until = now() + make_interval(secs => $4), ",
+            "size = CASE WHEN leased_by IS NULL THEN size ELSE 0 END ",
             "WHERE zone = $1 AND digest = (SELECT digest FROM quay_gateway_job WHERE zone = $1 AND ",
             $kind,
             " AND parked IS NULL AND (leased_until IS NULL OR leased_until <= now()) AND digest <> ALL ($2) ORDER BY ",
@@ -70,28 +72,35 @@ pub(super) const DONE: &str = "
 DELETE FROM quay_gateway_job WHERE zone = $1 AND digest = $2 AND leased_by = $3 AND stamp = $4
 RETURNING extract(epoch FROM clock_timestamp() - added)::float8";
 
-/// Parameters: zone, replica, digest or NULL for all.
+/// Parameters: zone, replica. The leases end, but `leased_by` stays: these tries were not brought to their end.
 pub(super) const RELEASE: &str = "
 WITH released AS (
-    UPDATE quay_gateway_job SET leased_by = NULL, leased_until = NULL
+    UPDATE quay_gateway_job SET leased_until = now()
     WHERE (zone, digest) IN (SELECT zone, digest FROM quay_gateway_job
-                             WHERE zone = $1 AND leased_by = $2 AND ($3 IS NULL OR digest = $3)
-                             FOR UPDATE SKIP LOCKED)
+                             WHERE zone = $1 AND leased_by = $2 FOR UPDATE SKIP LOCKED)
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM released LIMIT 1";
+
+/// Parameters: zone, replica, digest. Ends the lease of a job whose try has ended.
+pub(super) const END_LEASE: &str = "
+WITH ended AS (
+    UPDATE quay_gateway_job SET leased_by = NULL, leased_until = NULL
+    WHERE zone = $1 AND leased_by = $2 AND digest = $3 RETURNING zone)
+SELECT pg_notify('quay_gateway_job', zone) FROM ended";
 
 /// Zone, digest, replica, bytes. A size of 0 is kept.
 pub(super) const RESIZE: &str = "
 UPDATE quay_gateway_job SET size = CASE WHEN size = 0 THEN 0 ELSE $4 END
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Parameters: zone, digest, replica, stamp, seconds to wait, error. A job that was parked meanwhile keeps its
-/// reason.
+/// Parameters: zone, digest, replica, stamp, seconds to wait, error, whether the try is in doubt. A job that was
+/// parked meanwhile keeps its reason.
 pub(super) const FAILED: &str = "
 UPDATE quay_gateway_job SET
     attempts = attempts + 1, failed = now(), error = CASE WHEN parked IS NULL THEN $6 ELSE error END,
     fresh = stamp <> $4,
     due = CASE WHEN stamp = $4 THEN now() + make_interval(secs => $5) ELSE due END,
+    size = CASE WHEN $7 THEN 0 ELSE size END,
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 

@@ -229,6 +229,11 @@ impl Engine for Sqlite {
         self.read(move |db| table::next_small(db, &zone, at_most, &under_way, now, longest_wait)).await
     }
 
+    async fn begin(&self, job: &Job) -> Answer<()> {
+        let job = job.clone();
+        self.write(move |db| table::begin(db, &job)).await
+    }
+
     async fn done(&self, job: &Job) -> Answer<Option<Duration>> {
         let job = job.clone();
         let added = self.write_returning(move |db| table::done(db, &job)).await?;
@@ -236,9 +241,9 @@ impl Engine for Sqlite {
         Ok(added.map(|added| self.now().duration_since(added).unwrap_or_default()))
     }
 
-    async fn failed(&self, job: &Job, delay: Duration, error: &str) -> Answer<()> {
+    async fn failed(&self, job: &Job, delay: Duration, error: &str, in_doubt: bool) -> Answer<()> {
         let (job, now, error) = (job.clone(), self.now(), error.to_owned());
-        self.write(move |db| table::failed(db, &job, now, now + delay, &error)).await
+        self.write(move |db| table::failed(db, &job, now, now + delay, &error, in_doubt)).await
     }
 
     async fn resize(&self, job: &Job, size: u64) -> Answer<()> {
@@ -317,12 +322,13 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 fn migrate(db: &mut Connection) -> rusqlite::Result<i64> {
     let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = change.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found >= table::VERSION {
+    if found > table::VERSION {
         return Ok(found);
     }
     for migration in table::MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
         change.execute_batch(migration)?;
     }
+    change.execute_batch(table::BEGUN)?;
     change.pragma_update(None, "user_version", table::VERSION)?;
     change.commit()?;
     Ok(table::VERSION)

@@ -10,9 +10,6 @@ use tokio::time::sleep;
 use super::{REQUEST_TIMEOUT, commit, migrate};
 use crate::JournalError;
 
-/// The longest time that a commit takes, milliseconds.
-const COMMIT_MS: u64 = 20;
-
 /// Replaces the disk and the clock. The disk outlives the journals that are opened on it.
 #[derive(Clone)]
 pub(crate) struct Simulated {
@@ -20,6 +17,8 @@ pub(crate) struct Simulated {
     pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
     /// Whether the disk fails now.
     pub(crate) failing: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// The longest time before a commit, and after it, milliseconds.
+    pub(crate) commit_ms: u64,
 }
 
 impl fmt::Debug for Simulated {
@@ -41,13 +40,13 @@ impl Simulated {
         &self,
         apply: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
     ) -> Result<(), JournalError> {
-        sleep(Duration::from_millis(fastrand::u64(..COMMIT_MS))).await;
+        sleep(Duration::from_millis(fastrand::u64(..=self.commit_ms))).await;
         let failing = (self.failing)();
         if failing && fastrand::bool() {
             return Err(JournalError::Closed);
         }
         commit(&mut self.disk.lock().expect("a lock"), vec![Box::new(apply)])?;
-        sleep(Duration::from_millis(fastrand::u64(..COMMIT_MS))).await;
+        sleep(Duration::from_millis(fastrand::u64(..=self.commit_ms))).await;
         if failing { Err(JournalError::Late(REQUEST_TIMEOUT)) } else { Ok(()) }
     }
 

@@ -51,6 +51,16 @@ CREATE INDEX job_parked ON job (zone, parked) WHERE parked IS NOT NULL;
 ",
 ];
 
+/// The jobs of which a try may have written, and whose end is not recorded. An earlier release ignores the table, so
+/// it needs no migration, and that release can still open the file. The rows that such a release left are removed.
+pub(super) const BEGUN: &str = "
+CREATE TABLE IF NOT EXISTS begun (
+    zone   TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (zone, digest)
+) STRICT, WITHOUT ROWID;
+DELETE FROM begun WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.zone = begun.zone AND job.digest = begun.digest)";
+
 // A size of 0 demands that the object is read (`Job::must_read`), and stays until the job is done. Two sizes that
 // differ become 0.
 const ADD: &str = "
@@ -197,16 +207,40 @@ fn first(
         [&zone_name as &dyn ToSql, &limit].into_iter().chain(more.iter().map(|value| value as _)).collect();
     let mut rows = statement.query(&given[..])?;
     while let Some(row) = rows.next()? {
-        let job = job(zone, row)?;
+        let mut job = job(zone, row)?;
         if !under_way.contains(&job.blob.digest) {
+            if is_begun(db, &job)? {
+                job.size = Some(0);
+            }
             return Ok(Some(job));
         }
     }
     Ok(None)
 }
 
+/// Whether a try of a job that is not under way may have written, and its end is not recorded.
+fn is_begun(db: &Connection, job: &Job) -> Result<bool> {
+    db.prepare_cached("SELECT 1 FROM begun WHERE zone = ?1 AND digest = ?2")?
+        .exists(params![&*job.target, job.blob.digest.to_string()])
+}
+
+/// Records that a try of a job may write from now on.
+pub(super) fn begin(db: &Connection, job: &Job) -> Result<()> {
+    db.prepare_cached("INSERT OR IGNORE INTO begun (zone, digest) VALUES (?1, ?2)")?
+        .execute(params![&*job.target, job.blob.digest.to_string()])?;
+    Ok(())
+}
+
+/// Records that the try has ended.
+fn end(db: &Connection, job: &Job) -> Result<()> {
+    db.prepare_cached("DELETE FROM begun WHERE zone = ?1 AND digest = ?2")?
+        .execute(params![&*job.target, job.blob.digest.to_string()])?;
+    Ok(())
+}
+
 /// Removes the job, unless it was added again since it was claimed. Returns when it was first added.
 pub(super) fn done(db: &Connection, job: &Job) -> Result<Option<SystemTime>> {
+    end(db, job)?;
     let mut done =
         db.prepare_cached("DELETE FROM job WHERE zone = ?1 AND digest = ?2 AND stamp = ?3 RETURNING added")?;
     let row = params![&*job.target, job.blob.digest.to_string(), job.stamp];
@@ -220,10 +254,12 @@ pub(super) fn failed(
     now: SystemTime,
     due: SystemTime,
     error: &str,
+    in_doubt: bool,
 ) -> Result<()> {
+    end(db, job)?;
     db.prepare_cached(
         "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?5, error),
-                        fresh = stamp <> ?6, due = iif(stamp = ?6, ?4, due)
+                        fresh = stamp <> ?6, due = iif(stamp = ?6, ?4, due), size = iif(?7, 0, size)
          WHERE zone = ?1 AND digest = ?2",
     )?
     .execute(params![
@@ -232,13 +268,15 @@ pub(super) fn failed(
         to_millis(now),
         to_millis(due),
         error,
-        job.stamp
+        job.stamp,
+        in_doubt
     ])?;
     Ok(())
 }
 
-/// Sets the size of a job; a size of 0 is kept.
+/// Records that a try ended without having written, and sets the size of its job; a size of 0 is kept.
 pub(super) fn resize(db: &Connection, job: &Job, size: u64) -> Result<()> {
+    end(db, job)?;
     let size = i64::try_from(size).unwrap_or(i64::MAX);
     db.prepare_cached("UPDATE job SET size = iif(size = 0, 0, ?3) WHERE zone = ?1 AND digest = ?2")?
         .execute(params![&*job.target, job.blob.digest.to_string(), size])?;
@@ -247,6 +285,7 @@ pub(super) fn resize(db: &Connection, job: &Job, size: u64) -> Result<()> {
 
 /// Parks a job. A job that was added again since it was claimed stays due.
 pub(super) fn park(db: &Connection, job: &Job, now: SystemTime, why: &str) -> Result<()> {
+    end(db, job)?;
     db.prepare_cached(
         "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?4, error),
                         fresh = stamp <> ?5, parked = iif(stamp = ?5, coalesce(parked, ?3), parked)

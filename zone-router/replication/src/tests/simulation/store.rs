@@ -36,14 +36,16 @@ pub(super) enum Behaviour {
     WrongBytes,
     /// An object is written, and then the connection breaks before the answer.
     LosesAnswer,
+    /// A written object shows up, but cannot be read, and nobody says whether it was written.
+    Hollows,
 }
 
 impl Behaviour {
     pub(super) fn any(rng: &mut Rng) -> Self {
         use Behaviour::{
-            Breaks, Denies, HalfFails, Hangs, Healthy, LosesAnswer, Refuses, Throttles, WrongBytes,
+            Breaks, Denies, HalfFails, Hangs, Healthy, Hollows, LosesAnswer, Refuses, Throttles, WrongBytes,
         };
-        let all = [Healthy, Refuses, Hangs, HalfFails, Throttles, Denies, Breaks, WrongBytes, LosesAnswer];
+        let all = [Healthy, Refuses, Hangs, HalfFails, Throttles, Denies, Breaks, WrongBytes, LosesAnswer, Hollows];
         all[rng.usize(..all.len())]
     }
 }
@@ -72,11 +74,17 @@ pub(super) type SharedStore = Arc<Mutex<BTreeMap<String, Arc<Objects>>>>;
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     objects: Mutex<BTreeMap<Key, Bytes>>,
+    /// Of these, the ones that show up but cannot be read.
+    hollow: Mutex<BTreeSet<Key>>,
     /// Right copies that the gateway removed or replaced by others.
     lost: Mutex<Vec<String>>,
 }
 
 impl Objects {
+    fn is_hollow(&self, key: &Key) -> bool {
+        lock(&self.hollow).contains(key)
+    }
+
     /// A change that the gateway asked for; checked for the loss of a right copy.
     fn change(&self, key: &Key, to: Option<Bytes>, how: &str) {
         let mut objects = lock(&self.objects);
@@ -84,6 +92,7 @@ impl Objects {
         if objects.get(key).is_some_and(is_right) && !to.as_ref().is_some_and(is_right) {
             lock(&self.lost).push(format!("a right {key} was lost by a {how}"));
         }
+        lock(&self.hollow).remove(key);
         match to {
             Some(bytes) => objects.insert(key.clone(), bytes),
             None => objects.remove(key),
@@ -140,11 +149,15 @@ impl Scripted {
 
     /// The registry stores a pushed blob.
     pub(super) fn pushed(&self, key: &Key, bytes: &Bytes) {
+        lock(&self.stored.hollow).remove(key);
         lock(&self.stored.objects).insert(key.clone(), bytes.clone());
     }
 
+    /// The objects that can be read.
     pub(super) fn objects(&self) -> BTreeMap<Key, Bytes> {
-        lock(&self.stored.objects).clone()
+        let mut objects = lock(&self.stored.objects).clone();
+        objects.retain(|key, _| !self.stored.is_hollow(key));
+        objects
     }
 
     /// Right copies that were lost.
@@ -193,6 +206,9 @@ impl Store for Scripted {
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
         let behaviour = self.ask().await?;
         let Some(bytes) = lock(&self.stored.objects).get(key).cloned() else { return Ok(None) };
+        if self.stored.is_hollow(key) {
+            return Ok(None);
+        }
         let size = bytes.len() as u64;
         let range = range.map_or(0..size, |range| range.start..range.end.min(size));
         let mut part = bytes.slice(range.start as usize..range.end as usize);
@@ -226,6 +242,10 @@ impl Store for Scripted {
         self.stored.change(key, Some(bytes), "put");
         match behaviour {
             Behaviour::LosesAnswer => Err(Error::new(Kind::Unavailable, "broke off before the answer")),
+            Behaviour::Hollows => {
+                lock(&self.stored.hollow).insert(key.clone());
+                Err(Error::new(Kind::Unavailable, "nobody knows").with_unknown_outcome())
+            }
             _ => Ok(()),
         }
     }
@@ -252,7 +272,7 @@ impl Store for Scripted {
         let there = from.path(Some(Digest::of(b"shared"))).and_then(|path| path.split_once('/'));
         let Some(((shared, _), (other, _))) = self.shared.as_ref().zip(there) else { return Ok(false) };
         let from = Arc::clone(&lock(shared)[other]);
-        let bytes = lock(&from.objects).get(key).cloned();
+        let bytes = lock(&from.objects).get(key).cloned().filter(|_| !from.is_hollow(key));
         let bytes = bytes.ok_or_else(|| Error::new(Kind::Unavailable, "gone"))?;
         let (objects, key) = (Arc::clone(&self.stored), key.clone());
         let delay = Duration::from_millis(lock(&self.rng).u64(1..3000));

@@ -182,6 +182,7 @@ impl Machine {
     pub(super) fn journal(&self) -> Journal {
         let (machine, failing) = (self.clone(), Arc::clone(&self.failing));
         Journal::simulated(Simulated {
+            commit_ms: 20,
             disk: Arc::clone(&self.disk),
             clock: Arc::new(move || machine.now()),
             failing: Arc::new(move || failing.load(Ordering::SeqCst)),
