@@ -13,7 +13,7 @@ const SEED: &str = "FANOUT_SEED";
 const TIMES: &str = "FANOUT_TIMES";
 
 /// The usual number of worlds.
-const WORLDS: u64 = 250;
+const WORLDS: u64 = 100;
 
 /// A law: its name, and a check of a history that returns what is wrong.
 type Law = (&'static str, fn(&History) -> Option<String>);

@@ -214,7 +214,8 @@ impl Store for Scripted {
         let mut part = bytes.slice(range.start as usize..range.end as usize);
         if behaviour == Behaviour::WrongBytes && !part.is_empty() {
             let mut wrong = part.to_vec();
-            wrong[0] ^= 1;
+            // Another bit than the one that is flipped in a damaged object: no lie makes that object right.
+            wrong[0] ^= 2;
             part = wrong.into();
         }
         let half = part.split_to(part.len() / 2);
