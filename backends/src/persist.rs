@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::{Kind, Result};
+use crate::{Error, Kind, Result};
 
 /// How often something is sent, such as a part before the whole `put` fails.
 const TRIES: u32 = 3;
@@ -16,14 +16,25 @@ const PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// Sends something until it succeeds, it makes no sense, or it was tried [`TRIES`] times.
-pub(crate) async fn persist<T, F>(mut send: impl FnMut() -> F) -> Result<T>
+pub(crate) async fn persist<T, F>(send: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    persist_while(Error::is_transient, send).await
+}
+
+/// Sends something until it succeeds, its error is not one to send it again for, or it was tried [`TRIES`] times.
+pub(crate) async fn persist_while<T, F>(
+    again: impl Fn(&Error) -> bool,
+    mut send: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
     let mut tries = 1;
     loop {
         match send().await {
-            Err(error) if error.is_transient() && tries < TRIES => {
+            Err(error) if again(&error) && tries < TRIES => {
                 sleep(pause(error.kind(), tries)).await;
                 tries += 1;
             }

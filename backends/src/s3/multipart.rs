@@ -15,7 +15,7 @@ use super::request::{self, Done};
 use super::sign::Payload;
 use crate::error::word;
 use crate::parts::{PARTS_IN_FLIGHT, Part, Parts};
-use crate::persist::persist;
+use crate::persist::{persist, persist_while};
 use crate::upload::Upload;
 use crate::{Digest, Error, Hasher, Key, Kind, Proof, Result, Source};
 
@@ -207,7 +207,7 @@ impl Started {
         let call = Call::new(Method::POST, url).with_body(request::completion(parts));
         let call = call.with_header(header::CONTENT_TYPE, "application/xml")?;
         self.completing.store(true, Ordering::Relaxed);
-        let error = match self.try_complete(what, &call).await {
+        let error = match persist_while(is_not_begun, || self.try_complete(what, &call)).await {
             Ok(()) => return Ok(()),
             Err(error) if is_refusal(&error) => {
                 self.completing.store(false, Ordering::Relaxed);
@@ -284,7 +284,17 @@ fn is_unknown_upload(error: &Error) -> bool {
 /// Whether an answer to a completing request says for certain that the parts are not put together. That of a
 /// conflict does not: another completing request may be under way; nor does one that finds nothing.
 fn is_refusal(error: &Error) -> bool {
-    !error.is_transient() && !matches!(error.code(), Some("NoSuchUpload" | "NoSuchKey" | "404" | "409"))
+    let finds_nothing = matches!(error.code(), Some("NoSuchUpload" | "NoSuchKey" | "404" | "409"));
+    is_not_begun(error) || (!error.is_transient() && !finds_nothing)
+}
+
+/// Whether a completing request was not begun: the store asked for fewer requests, or this process could not send it.
+/// The answers that a conflict gets ask for patience too, and say nothing of the other request.
+fn is_not_begun(error: &Error) -> bool {
+    match error.kind() {
+        Kind::Throttled { .. } => matches!(error.code(), Some("SlowDown" | "429")),
+        kind => kind == Kind::Exhausted,
+    }
 }
 
 /// What identifies a part to the completing request.

@@ -94,7 +94,10 @@ pub(super) async fn copy(
     let call = Call::new(Method::PUT, client.address.object(key, &[])?);
     let call = call.with_headers(client.write_headers());
     let call = from.of(call)?;
-    copied(client, &what, &call, "CopyObjectResult").await.map(drop)
+    let copied = copied(client, &what, &call, "CopyObjectResult").await;
+    // The answer may be lost of a copy that is made.
+    let in_doubt = |error: &Error| error.is_transient() && error.kind() != Kind::Source;
+    copied.map(drop).map_err(|error| if in_doubt(&error) { error.with_unknown_outcome() } else { error })
 }
 
 async fn copy_parts(started: &Started, what: &str, from: From<'_>, size: u64, part: u64) -> Result<()> {

@@ -228,6 +228,7 @@ impl Client {
             let mut request = self.authorised(call, &pass)?;
             request.headers_mut().insert(header::CONTENT_LENGTH, upload.length().into());
             let error = match self.http.upload(what, request, upload).await {
+                Ok(answer) if answer.status() == StatusCode::ACCEPTED => return Err(dropped(what)),
                 Ok(answer) if answer.status().is_success() => {
                     self.note_container(&answer);
                     return Ok(());
@@ -408,6 +409,14 @@ impl Client {
     pub(super) fn folder_of(&self, found: Option<&Found>) -> Option<Folder> {
         self.names.folder(found?.manifest.as_deref()?)
     }
+}
+
+/// Swift's proxy answers 202 to a PUT if an object server dropped it with 409: an object, or the mark of a deletion,
+/// with a later time is there, as when the clocks of two proxies differ (`swift/proxy/controllers/obj.py`, "Object
+/// PUT returning 202 for 409").
+fn dropped(what: &str) -> Error {
+    let why = format!("{what}: the store dropped it, because what it has under this name is newer by its clocks");
+    Error::new(Kind::Throttled { retry_after: None }, why).with_unknown_outcome()
 }
 
 fn missing_container(what: &str, answer: &Response) -> Error {

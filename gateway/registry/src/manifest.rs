@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 pub struct LocalBlob {
     /// The digest.
     pub digest: Digest,
-    /// The size in bytes that the manifest claims; schema 1 claims none.
+    /// The size in bytes that the manifest claims, if a blob with this digest can have it; schema 1 claims none.
     pub size: Option<u64>,
 }
 
@@ -45,8 +45,9 @@ struct Descriptor {
     #[serde(default)]
     media_type: String,
     digest: String,
+    /// Quay takes any number (`image/docker/schema2/manifest.py`); one that is no size is none.
     #[serde(default)]
-    size: Option<u64>,
+    size: Option<serde_json::Value>,
     #[serde(default, deserialize_with = "null_as_empty")]
     urls: Vec<String>,
 }
@@ -69,15 +70,16 @@ pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error>
     let is_artifact = manifest.media_type.as_deref() == Some(ARTIFACT);
     let blobs = manifest.blobs.iter().filter(|_| is_artifact);
     let layers = manifest.layers.iter().chain(blobs).filter(|layer| is_local(layer));
-    let described = manifest.config.iter().chain(layers).map(|blob| (&blob.digest, blob.size));
+    let size = |blob: &Descriptor| blob.size.as_ref().and_then(serde_json::Value::as_u64);
+    let described = manifest.config.iter().chain(layers).map(|blob| (&blob.digest, size(blob)));
     let schema1 = manifest.schema1_layers.iter().map(|layer| (&layer.digest, None));
     let mut seen = HashSet::new();
     let mut blobs = Vec::new();
     for (digest, size) in described.chain(schema1) {
-        if let Ok(digest) = digest.parse()
+        if let Ok(digest) = digest.parse::<Digest>()
             && seen.insert(digest)
         {
-            blobs.push(LocalBlob { digest, size });
+            blobs.push(LocalBlob { digest, size: size.filter(|size| digest.may_have(*size)) });
         }
     }
     Ok(blobs)

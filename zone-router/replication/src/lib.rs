@@ -128,7 +128,8 @@ impl FanOut {
     }
 
     /// Queues copies of `blobs`, each with its size if known, into every zone of `targets`. When it returns,
-    /// they are on disk. Copies that are queued already may be queued again.
+    /// they are on disk. Copies that are queued already may be queued again. A size that the digest excludes is
+    /// ignored: only an audit demands that an object is read ([`Job::must_read`]), not a client.
     ///
     /// # Errors
     /// The journal could not be written, or not in time; then some copies may be queued and some not.
@@ -139,7 +140,10 @@ impl FanOut {
         targets: &[Arc<str>],
     ) -> Result<(), JournalError> {
         let jobs = targets.iter().flat_map(|target| {
-            blobs.iter().map(|(blob, size)| NewJob::new(blob.clone(), Arc::clone(target), *size, repository))
+            blobs.iter().map(|(blob, size)| {
+                let size = size.filter(|size| blob.digest.may_have(*size));
+                NewJob::new(blob.clone(), Arc::clone(target), size, repository)
+            })
         });
         self.journal.add(jobs.collect()).await?;
         for target in targets.iter().filter(|target| !self.lanes.contains_key(*target)) {

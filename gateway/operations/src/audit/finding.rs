@@ -57,11 +57,17 @@ impl FindingKind {
         !matches!(self, Self::Orphan | Self::Unplaced | Self::Unfinished | Self::Stray)
     }
 
+    /// Whether the object in the zone is not the blob, or may not be: its size says nothing of it.
+    #[must_use]
+    pub fn is_in_doubt(self) -> bool {
+        matches!(self, Self::Empty | Self::SizesDiffer | Self::WrongBytes | Self::Unreadable)
+    }
+
     /// Whether a copy into the zone fixes the problem, or shows that there is none. For an unplaced object, the
     /// copy finds it in place and records it.
     #[must_use]
     pub fn is_fixed_by_copy(self) -> bool {
-        matches!(self, Self::Missing | Self::Empty | Self::SizesDiffer | Self::WrongBytes | Self::Unplaced)
+        self.is_in_doubt() || matches!(self, Self::Missing | Self::Unplaced)
     }
 }
 

@@ -69,8 +69,8 @@ impl CopyPlan {
         (self.targets.contains(&finding.zone) && !self.is_skipped(finding)).then(|| AddJob {
             digest: digest.to_string(),
             zone: finding.zone.clone(),
-            // An object with wrong bytes may have the right size. With size 0, the copy does not trust it.
-            size: if finding.kind == FindingKind::WrongBytes { Some(0) } else { finding.expected },
+            // With size 0, the copy reads the object, whatever its size.
+            size: if finding.kind.is_in_doubt() { Some(0) } else { finding.expected },
         })
     }
 

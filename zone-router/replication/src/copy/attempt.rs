@@ -52,7 +52,7 @@ impl<'a> Attempt<'a> {
         Ok(Self {
             copier,
             job,
-            size: job.size,
+            size: job.size.filter(|_| !job.must_read()),
             existing: existing.map_err(|error| CopyError::target(&copier.target, error))?,
             unreadable: None,
             fast_path,
@@ -105,6 +105,9 @@ impl<'a> Attempt<'a> {
     /// written again. If any two disagree, if nobody states a size, or if the job demands it, the object is
     /// read and hashed.
     async fn is_right(&mut self, existing: &Meta, proven: Option<u64>) -> Result<bool, CopyError> {
+        if !self.job.blob.digest.may_have(existing.size) {
+            return Ok(false);
+        }
         let agreed = match proven {
             Some(size) if size != existing.size => return Ok(false),
             _ if self.job.must_read() => false,

@@ -69,13 +69,17 @@ impl Copier {
                 Ok(Some(Outcome::Copied { from, bytes: size, replaced }))
             }
             Ok(Err(error)) if error.kind() == Kind::Corrupt && error.code().is_none() => Ok(None),
-            Ok(Err(error)) if error.kind() == Kind::Source => {
-                Err(CopyError::registry(AuthorityError::new(error)))
+            Ok(Err(error)) => {
+                let in_doubt = error.has_unknown_outcome();
+                let failed = match error.kind() {
+                    Kind::Source => CopyError::registry(AuthorityError::new(error)),
+                    _ => CopyError::target(&self.target, error),
+                };
+                Err(CopyError { in_doubt, ..failed })
             }
-            Ok(Err(error)) => Err(CopyError::target(&self.target, error)),
             Err(_) => {
                 let late = format!("the blob was not copied within {} s", deadline.as_secs());
-                Err(CopyError::registry(AuthorityError::new(late)))
+                Err(CopyError { in_doubt: true, ..CopyError::registry(AuthorityError::new(late)) })
             }
         }
     }

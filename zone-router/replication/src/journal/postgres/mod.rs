@@ -197,12 +197,12 @@ impl Engine for Postgres {
             (&lease, Type::FLOAT8),
             (&ahead, Type::FLOAT8),
         ];
-        let [first, second] = choices(claims).map(|choice| match choice {
-            Choice::Smallest => statements::SMALLEST,
-            Choice::Oldest => statements::OLDEST,
-            Choice::Retry => statements::RETRY,
+        let choices = choices(claims).iter().map(|choice| match choice {
+            Choice::Smallest => (statements::SMALLEST, 4),
+            Choice::Oldest => (statements::OLDEST, 4),
+            Choice::Retry => (statements::RETRY, 4),
         });
-        for (statement, count) in [(first, 4), (second, 4), (statements::AHEAD, 5)] {
+        for (statement, count) in choices.chain([(statements::AHEAD, 5)]) {
             if let Some(row) = self.ask(&self.lanes, statement, &parameters[..count]).await?.first() {
                 return Ok(Next::Job(self.job(zone, row)?));
             }

@@ -41,14 +41,15 @@ macro_rules! claim {
     };
 }
 
-pub(super) const SMALLEST: &str = claim!("fresh", "size NULLS FIRST");
+// The order is that of the index.
+pub(super) const SMALLEST: &str = claim!("fresh AND size > 0", "size NULLS FIRST");
 
 pub(super) const OLDEST: &str = claim!("fresh", "due");
 
 pub(super) const RETRY: &str = claim!("NOT fresh AND due <= now()", "due");
 
 /// Fifth parameter: the most bytes.
-pub(super) const SMALL: &str = claim!("fresh AND size > 0 AND size <= $5", "size");
+pub(super) const SMALL: &str = claim!("fresh AND size > 0 AND size <= $5", "size NULLS FIRST");
 
 /// Fifth parameter: the most bytes.
 pub(super) const SMALL_RETRY: &str = claim!("NOT fresh AND due <= now() AND size > 0 AND size <= $5", "due");

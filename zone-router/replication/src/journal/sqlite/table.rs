@@ -77,7 +77,7 @@ ON CONFLICT (zone, digest) DO UPDATE SET
 
 const SMALLEST: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
-WHERE zone = ?1 AND fresh = 1 AND parked IS NULL ORDER BY size LIMIT ?2";
+WHERE zone = ?1 AND fresh = 1 AND parked IS NULL AND size > 0 ORDER BY size LIMIT ?2";
 
 const OLDEST: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
