@@ -306,7 +306,7 @@ async fn a_completion_that_fails_late_is_a_failure_and_is_not_aborted() {
     let error500 =
         Answer::Bytes(answer("500 Internal Server Error", "<Error><Code>InternalError</Code></Error>"));
     let gateway = Answer::Bytes(answer("504 Gateway Timeout", "<html/>"));
-    let busy = Answer::Bytes(answer("503 Slow Down", "<Error><Code>SlowDown</Code></Error>"));
+    let begun = Answer::Bytes(answer("200 OK", "  <Error><Code>SlowDown</Code></Error>"));
     let none = Answer::Bytes(answer("404 Not Found", "<Error><Code>NoSuchUpload</Code></Error>"));
     let absent = Answer::Bytes(answer("404 Not Found", ""));
     let other = Answer::Bytes(answer("400 Bad Request", "<Error><Code>InvalidPart</Code></Error>"));
@@ -315,7 +315,7 @@ async fn a_completion_that_fails_late_is_a_failure_and_is_not_aborted() {
         (&late, &late),
         (&error500, &error500),
         (&gateway, &late),
-        (&busy, &busy),
+        (&begun, &begun),
         (&gateway, &none),
         (&gateway, &other),
         (&Answer::Close, &Answer::Close),
@@ -346,6 +346,18 @@ async fn a_completion_that_is_refused_is_aborted() {
         assert!(lines[3].starts_with("POST ") && lines[4].starts_with("DELETE "), "{lines:?}");
         assert_eq!(lines.len(), 5, "{lines:?}");
     }
+}
+
+/// A completion that the store does not begin is sent again, and in the end taken back.
+#[tokio::test]
+async fn a_completion_that_is_not_begun_is_sent_again_and_then_aborted() {
+    let busy = Answer::Bytes(answer("503 Slow Down", "<Error><Code>SlowDown</Code></Error>"));
+    let gone = Answer::Bytes(answer("204 No Content", ""));
+    let (written, lines) = put_in_parts(vec![busy.clone(), busy.clone(), busy, gone]).await;
+    let error = written.expect_err("it asks for fewer requests");
+    assert!(matches!(error.kind(), Kind::Throttled { .. }) && !error.has_unknown_outcome(), "{error}");
+    assert!(lines[3..6].iter().all(|line| line.starts_with("POST ")), "{lines:?}");
+    assert!(lines[6].starts_with("DELETE ") && lines.len() == 7, "{lines:?}");
 }
 
 /// Who gives up while the store puts the parts together leaves them to it; who gives up before takes them back.

@@ -156,12 +156,7 @@ async fn stands_still_in_mid_put(store: &dyn Store, front: &Front, key: &Key, by
 
 /// Nothing of a put that failed with `error` can be seen, neither at once nor after the server has noticed that its
 /// client is gone. If the error says that the outcome is unknown, the whole object may be there.
-async fn left_nothing(
-    store: &dyn Store,
-    key: &Key,
-    bytes: &Bytes,
-    error: &backends::Error,
-) -> Result<()> {
+async fn left_nothing(store: &dyn Store, key: &Key, bytes: &Bytes, error: &backends::Error) -> Result<()> {
     for pause in [Duration::ZERO, FORGOTTEN] {
         sleep(pause).await;
         let seen = read(store, key).await?;

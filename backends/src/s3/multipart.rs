@@ -232,8 +232,12 @@ impl Started {
         let answer = self.client.send_within(what, call, COMPLETION).await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = self.client.http.whole_within(what, answer, COMPLETION).await?;
-        if !status.is_success() || request::failure(&body).is_some() {
+        if !status.is_success() {
             return Err(failed(what, status, &headers, &body));
+        }
+        if request::failure(&body).is_some() {
+            // It was begun, whatever the error says.
+            return Err(failed(what, status, &headers, &body).with_unknown_outcome());
         }
         // 200 may have been sent before it was known, and then the connection lost
         // (CompleteMultipartUpload, "Processing").
@@ -292,6 +296,7 @@ fn is_refusal(error: &Error) -> bool {
 /// The answers that a conflict gets ask for patience too, and say nothing of the other request.
 fn is_not_begun(error: &Error) -> bool {
     match error.kind() {
+        _ if error.has_unknown_outcome() => false,
         Kind::Throttled { .. } => matches!(error.code(), Some("SlowDown" | "429")),
         kind => kind == Kind::Exhausted,
     }

@@ -415,7 +415,8 @@ impl Client {
 /// with a later time is there, as when the clocks of two proxies differ (`swift/proxy/controllers/obj.py`, "Object
 /// PUT returning 202 for 409").
 fn dropped(what: &str) -> Error {
-    let why = format!("{what}: the store dropped it, because what it has under this name is newer by its clocks");
+    let why =
+        format!("{what}: the store dropped it, because what it has under this name is newer by its clocks");
     Error::new(Kind::Throttled { retry_after: None }, why).with_unknown_outcome()
 }
 

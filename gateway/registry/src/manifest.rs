@@ -192,6 +192,28 @@ mod tests {
         assert!(of(serde_json::json!({"manifests": null, "layers": [layer("t", "a", &[])]})).is_empty());
     }
 
+    /// Clients write manifests: what cannot be the blob's size is none.
+    #[test]
+    fn sizes_that_a_blob_cannot_have_are_none() {
+        for (size, expected) in [
+            ("7", Some(7)),
+            ("0", None),
+            ("-1", None),
+            ("1.0", None),
+            ("1e3", None),
+            ("\"7\"", None),
+            ("null", None),
+            ("18446744073709551616", None),
+        ] {
+            let manifest = format!(
+                r#"{{"layers": [{{"digest": "{}", "size": {size}, "mediaType": "t"}}]}}"#,
+                digest("a")
+            );
+            let blobs = local_blobs(manifest.as_bytes()).expect("parses");
+            assert_eq!(blobs, [LocalBlob { digest: digest("a"), size: expected }], "{size}");
+        }
+    }
+
     #[test]
     fn garbage_is_an_error() {
         assert!(local_blobs(b"\x1f\x8b not json").is_err());

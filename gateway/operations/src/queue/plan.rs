@@ -155,18 +155,22 @@ mod tests {
             (FindingKind::Orphan, None),
             (FindingKind::Lost, None),
             (FindingKind::Unreadable, Some(9)),
+            (FindingKind::Empty, Some(2)),
         ] {
             plan.take(&finding(kind, expected));
         }
-        // An object with the right size and wrong bytes must be copied too.
-        let mut disguised = finding(FindingKind::WrongBytes, Some(7));
-        disguised.size = Some(7);
-        assert_eq!(plan.job(&disguised).map(|job| job.size), Some(Some(0)));
-        plan.take(&disguised);
+        // The size of such an object says nothing of it.
+        for kind in
+            [FindingKind::WrongBytes, FindingKind::SizesDiffer, FindingKind::Unreadable, FindingKind::Empty]
+        {
+            let mut disguised = finding(kind, Some(7));
+            disguised.size = Some(7);
+            assert_eq!(plan.job(&disguised).map(|job| job.size), Some(Some(0)), "{kind:?}");
+        }
         plan.take(&Finding::stray("zone-b", "sha256/e3/x", 100));
-        assert_eq!(plan.zones, [("zone-b".to_owned(), Count { objects: 4, bytes: 19 })].into());
+        assert_eq!(plan.zones, [("zone-b".to_owned(), Count { objects: 5, bytes: 23 })].into());
         assert_eq!((plan.findings, plan.unknown), (8, 0));
-        assert_eq!(plan.unfixable, [(FindingKind::Lost, 1), (FindingKind::Unreadable, 1)].into());
+        assert_eq!(plan.unfixable, [(FindingKind::Lost, 1)].into());
         let job = plan.job(&finding(FindingKind::Missing, Some(5))).expect("a copy");
         assert_eq!((job.digest.parse(), &*job.zone, job.size), (Ok(Digest::EMPTY), "zone-b", Some(5)));
     }

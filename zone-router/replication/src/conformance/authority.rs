@@ -11,7 +11,7 @@ use zone_router::Zone;
 
 use super::super::{Authority, AuthorityError, Bounds, FanOut, Job, Placed, Setup, Wanted};
 use super::lanes::{World, bounds, idle, lane, targets, until};
-use super::{Place, blob, job};
+use super::{Mode, Place, blob, job};
 
 cases!(
     what_the_registry_has_no_more_is_withdrawn,
@@ -120,6 +120,14 @@ async fn what_only_the_registry_has_comes_from_it(place: Arc<dyn Place>) {
     let done = lane(&fan_out, "zone-b").await;
     assert_eq!((done.copied, done.failures, done.parked), (1, 2, 0));
 
+    // What a write of unknown outcome left is read, and replaced.
+    let lost = blob(b"an answer is lost");
+    *registry.gives.lock().unwrap() = Some(Source::bytes(Bytes::from_static(b"an answer is lost")));
+    world.b.set(Mode::Spoils);
+    fan_out.enqueue("org/repo", &[(lost.clone(), None)], &targets(&["zone-b"])).await.unwrap();
+    idle(&fan_out).await;
+    assert_eq!(world.b.contents().await[lost.key.as_str()], "an answer is lost");
+
     // Bytes that are not the blob are not written.
     let wrong = Registry::new(Wanted::Yes);
     let other = blob(b"another");
@@ -128,7 +136,7 @@ async fn what_only_the_registry_has_comes_from_it(place: Arc<dyn Place>) {
     let unknown = Job { attempts: 9, ..job(other, "zone-b", None) };
     let end = world.copier("zone-b", Some(wrong)).await.perform(&unknown).await;
     assert!(format!("{end:?}").contains("other bytes than its digest says"), "{end:?}");
-    assert_eq!(world.b.contents().await.len(), 1);
+    assert_eq!(world.b.contents().await.len(), 2);
 }
 
 async fn a_copy_that_the_registry_drops_meanwhile_is_no_failure(place: Arc<dyn Place>) {

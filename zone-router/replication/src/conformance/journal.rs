@@ -15,6 +15,7 @@ cases!(
     sizes_that_differ_are_to_be_read,
     a_job_is_given_back_with_its_size,
     a_try_without_an_end_is_to_be_read,
+    a_job_of_unknown_size_does_not_come_before_small_ones,
     a_job_added_again_while_under_way_stays,
     a_job_added_again_while_it_failed_is_tried_at_once,
     failures_are_kept_and_wait_for_their_time,
@@ -362,5 +363,20 @@ async fn a_try_without_an_end_is_to_be_read(place: Arc<dyn Place>) {
     assert_eq!(next.size, Some(6), "the end was recorded");
     journal.begin(&next).await.unwrap();
     journal.failed(&next, Duration::ZERO, "refused", false).await.unwrap();
-    assert_eq!(claim(&journal, &zone).await.unwrap().size, Some(6), "a try that wrote nothing leaves no doubt");
+    assert_eq!(
+        claim(&journal, &zone).await.unwrap().size,
+        Some(6),
+        "a try that wrote nothing leaves no doubt"
+    );
+}
+
+/// A client that states no size, or none that can be, gets no place before the others.
+async fn a_job_of_unknown_size_does_not_come_before_small_ones(place: Arc<dyn Place>) {
+    let (journal, zone) = (place.open().await, Arc::from("zone-b"));
+    let of = |text: &str, size| NewJob::new(blob(text.as_bytes()), Arc::clone(&zone), size, "org/repo");
+    let jobs = vec![of("unknown", None), of("to be read", Some(0)), of("small", Some(5))];
+    journal.add(jobs).await.unwrap();
+    let jobs = claim_all(&journal, &zone, 0, LONGEST_WAIT).await;
+    let sizes: Vec<_> = jobs.iter().map(|job| job.size).collect();
+    assert_eq!((sizes.len(), sizes[0]), (3, Some(5)), "{sizes:?}");
 }

@@ -60,7 +60,9 @@ impl Copier {
     pub(in super::super) async fn perform(&self, job: &Job) -> JobEnd {
         match self.copy(job).await {
             Ok(outcome) => JobEnd::Done(outcome),
-            Err(CopyError { later: Some(size), in_doubt, .. }) => JobEnd::Later(if in_doubt { 0 } else { size }),
+            Err(CopyError { later: Some(size), in_doubt, .. }) => {
+                JobEnd::Later(if in_doubt { 0 } else { size })
+            }
             Err(error)
                 if error.fault == Fault::Nowhere
                     && !error.in_doubt

@@ -70,6 +70,17 @@ fn replaced(from: &str) -> Outcome {
     Outcome::Copied { from: Some(from.into()), bytes: GOOD.len() as u64, replaced: true }
 }
 
+/// Two empty objects do not confirm each other for a blob that is not empty.
+#[tokio::test]
+async fn an_empty_object_is_no_other_blob() {
+    let z = Three::new();
+    z.a.holds(&z.blob, b"");
+    z.b.holds(&z.blob, b"");
+    z.c.holds(&z.blob, GOOD);
+    assert_eq!(z.copy(None).await.unwrap(), replaced("zone-c"));
+    z.target_is_good().await;
+}
+
 #[tokio::test]
 async fn from_the_first_zone_that_has_it() {
     let z = Three::new();

@@ -61,3 +61,15 @@ async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
     idle(&fan_out).await;
     assert_eq!(world.b.puts.load(Ordering::SeqCst), 1);
 }
+
+/// Size 0 is an audit's demand that the object is read. A manifest cannot make it.
+#[tokio::test]
+async fn a_client_cannot_demand_that_an_object_is_read() {
+    let world = World::new(FilePlace::create());
+    let blobs: Vec<_> = world.pushed(1).into_iter().map(|(blob, _)| (blob, Some(0))).collect();
+    world.b.holds(&blobs[0].0, b"blob 0");
+    let fan_out = world.start().await;
+    fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b"])).await.unwrap();
+    idle(&fan_out).await;
+    assert_eq!(world.b.gets.load(Ordering::SeqCst), 0);
+}

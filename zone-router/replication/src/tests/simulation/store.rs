@@ -45,7 +45,8 @@ impl Behaviour {
         use Behaviour::{
             Breaks, Denies, HalfFails, Hangs, Healthy, Hollows, LosesAnswer, Refuses, Throttles, WrongBytes,
         };
-        let all = [Healthy, Refuses, Hangs, HalfFails, Throttles, Denies, Breaks, WrongBytes, LosesAnswer, Hollows];
+        let all =
+            [Healthy, Refuses, Hangs, HalfFails, Throttles, Denies, Breaks, WrongBytes, LosesAnswer, Hollows];
         all[rng.usize(..all.len())]
     }
 }
