@@ -18,11 +18,11 @@ pub enum BypassReason {
     TooLarge,
     /// The disk has no space above the reserve, or fails.
     Disk,
-    /// As many fills as allowed are running.
+    /// As many fills as allowed are running or have been promised all of the cache.
     Busy,
     /// Nobody knows its size before it ends.
     UnknownSize,
-    /// The cache is full, and a single request evicts nothing.
+    /// The cache is full, and requests of one client evict nothing.
     AskedOnce,
 }
 
