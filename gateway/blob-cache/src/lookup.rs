@@ -13,6 +13,7 @@ use crate::bypass::{Bypass, BypassReason};
 use crate::cache::Cache;
 use crate::cached_blob::CachedBlob;
 use crate::demand::Request;
+use crate::disk::is_busy;
 use crate::fill::Fill;
 use crate::follower::Join;
 use crate::writer::Writer;
@@ -37,7 +38,7 @@ impl Cache {
         match self.get(digest).await {
             Ok(Some(blob)) => Lookup::Hit(blob),
             Ok(None) => self.join_or_fill(client, digest).await,
-            Err(_) => self.bypass(client, digest, BypassReason::Disk),
+            Err(error) => self.bypass(client, digest, BypassReason::of_disk(&error)),
         }
     }
 
@@ -50,7 +51,7 @@ impl Cache {
         match self.get(digest).await {
             Ok(Some(blob)) => Lookup::Hit(blob),
             Ok(None) => self.bypass(client, digest, BypassReason::Busy),
-            Err(_) => self.bypass(client, digest, BypassReason::Disk),
+            Err(error) => self.bypass(client, digest, BypassReason::of_disk(&error)),
         }
     }
 
@@ -95,7 +96,7 @@ impl Cache {
             return Ok(Some(blob(file)));
         }
         let (path, size) = (self.layout.blob(digest), entry.size);
-        match self.disk.run(move || open_whole(&path, size)).await {
+        match self.disk.run_soon(move || open_whole(&path, size)).await {
             Ok(file) => {
                 self.open_files.insert(*digest, Arc::clone(&file));
                 if !self.is_indexed(digest, &entry) {
@@ -104,6 +105,7 @@ impl Cache {
                 }
                 Ok(Some(blob(file)))
             }
+            Err(error) if is_busy(&error) => Err(error),
             Err(error) => {
                 tracing::warn!(%digest, %error, "a cached blob cannot be opened");
                 // Any other error, such as a lack of file descriptors, says nothing about the file.

@@ -16,7 +16,7 @@ use zone_router::{NotOpened, Verified};
 use crate::bypass::BypassReason;
 use crate::cache::Cache;
 use crate::cached_blob::CachedBlob;
-use crate::disk::hash_until;
+use crate::disk::{hash_until, is_busy};
 use crate::fill::{Failure, Fill, Head, Phase};
 use crate::reservation::{Growth, Reservation};
 
@@ -122,7 +122,7 @@ impl Writer {
         static ATTEMPT: AtomicU64 = AtomicU64::new(0);
         let size = size.ok_or(BypassReason::UnknownSize)?;
         let (cache, digest) = (Arc::clone(&self.cache), self.fill.digest);
-        let reserved = self.cache.disk.run(move || {
+        let reserved = self.cache.disk.run_soon(move || {
             let mut reservation = match cache.reserve(digest, size) {
                 Ok(reservation) => reservation,
                 Err(reason) => return Ok(Err(reason)),
@@ -131,8 +131,10 @@ impl Writer {
             Ok(Ok((reservation, file)))
         });
         let (reservation, file) = reserved.await.unwrap_or_else(|error| {
-            tracing::warn!(%digest, %error, "no file can be made for a fill");
-            Err(BypassReason::Disk)
+            if !is_busy(&error) {
+                tracing::warn!(%digest, %error, "no file can be made for a fill");
+            }
+            Err(BypassReason::of_disk(&error))
         })?;
         let blob = CachedBlob { file: Arc::new(file), size, disk: self.cache.disk.clone() };
         Ok((reservation, Arc::new(Head { blob, from })))
@@ -199,7 +201,13 @@ impl Writer {
 
     /// What followers need to go on without the disk: a hash of what they can still read.
     async fn disk_failed(&self, head: &Head, written: u64, error: &io::Error) -> Failure {
-        tracing::warn!(digest = %self.fill.digest, written, %error, "the cache's disk fails, streaming past it");
+        let digest = self.fill.digest;
+        match is_busy(error) {
+            true => {
+                tracing::warn!(%digest, written, "no thread is free for the cache's disk, streaming past it")
+            }
+            false => tracing::warn!(%digest, written, %error, "the cache's disk fails, streaming past it"),
+        }
         let file = Arc::clone(&head.blob.file);
         match head.blob.disk.run(move || hash_until(&file, written)).await {
             Ok(seen) => Failure::Disk { seen: Arc::new(seen) },
