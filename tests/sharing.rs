@@ -8,8 +8,9 @@ use futures_util::{StreamExt as _, stream};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
+use tests::image::Spec;
 use tests::raw::{client, connect, trusting};
-use tests::site::Site;
+use tests::site::{LOGIN, Site};
 use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -216,6 +217,41 @@ async fn a_busy_connection_stays() -> Result<()> {
     assert_eq!(metric(&gateway, in_use).await?, Some(2.0));
     drop(busy.pop());
     tokio::time::timeout(PATIENCE, third).await.context("its turn never came")???;
+    Ok(())
+}
+
+/// Two requests of one connection are one client: if it leaves, it has cost nothing that others ask for.
+#[tokio::test]
+async fn requests_of_one_connection_that_leave_evict_nothing() -> Result<()> {
+    let (site, gateway) = start(json!({"cache": {"size": "16MiB"}})).await?;
+    let user = gateway.client(LOGIN)?;
+    let twelve = Spec::layers(1, &[1_000_000; 12]).build()?;
+    let large = Spec::layers(2, &[13_000_000]).build()?;
+    for (tag, image) in [("twelve", &twelve), ("large", &large)] {
+        user.push(REPOSITORY, tag, image).await?;
+    }
+    user.pull(REPOSITORY, "twelve").await?;
+    let digest = large.layers[0].digest;
+    for zone in &site.zones {
+        // Both requests are there before the blob is open, and neither is served to its end.
+        zone.proxy().set(|faults| faults.latency = Duration::from_millis(300));
+        drop(zone.proxy().hold(&digest.hex(), 4_000_000));
+    }
+    let token = site.quay.token("admin", REPOSITORY, &["pull"], json!({}))?;
+    let connection = client(&gateway, "h2")?;
+    let url = format!("{}/v2/{REPOSITORY}/blobs/{digest}", gateway.url());
+    let ask = || connection.get(&url).bearer_auth(&token).send();
+    let (first, second) = tokio::try_join!(ask(), ask())?;
+    assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK));
+    drop((first, second, connection));
+    let in_use = "pool_in_use{pool=\"limits.requests\"}";
+    until("both have left", async || Ok(metric(&gateway, in_use).await? == Some(0.0))).await?;
+    site.zones.iter().for_each(|zone| zone.proxy().set(|faults| faults.body = None));
+    until("no fill is left", async || Ok(gateway.status().await?["cache"]["fills"] == 0)).await?;
+    for layer in &twelve.layers {
+        let pulled = user.pull_blob(REPOSITORY, &layer.digest).await?;
+        assert_eq!(pulled.cache_status.as_deref(), Some("quay-gateway; hit"));
+    }
     Ok(())
 }
 

@@ -1,162 +1,330 @@
-//! Which blobs may come in, and whether they evict others: pure.
+//! Which blobs may come in, and which others go for them: pure.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use backends::Digest;
+
+use crate::bypass::BypassReason;
+use crate::entry::Entry;
+use crate::index::Index;
 
 /// One part in so many of the cache is left free by whole blobs. Fills use it, so that they evict nothing
 /// before it is known whether a client stays for them.
 const HEADROOM: u64 = 8;
 
-/// The blocks of the cache, and what has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Occupancy {
-    /// All blocks.
-    pub(super) capacity: u64,
-    /// Blocks of the index: whole blobs, and reservations of fills that evict others.
-    pub(super) indexed: u64,
-    /// Blocks of fills that come into the index when they are whole.
-    pub(super) beside: u64,
+/// The blocks of the cache, and what has them: whole blobs, and fills.
+///
+/// A fill that fits into free blocks has them from its start. One that does not fit, and that was asked for
+/// again, takes blocks as its bytes arrive: free ones first, then those of the least recently used blobs, while
+/// a client stays.
+#[derive(Debug)]
+pub(super) struct Space {
+    capacity: u64,
+    index: Index,
+    fills: HashMap<FillNumber, Share>,
+    /// Sums over all fills.
+    sum: Share,
+    next: FillNumber,
 }
 
-/// Where a fill gets its space.
+/// Names a fill that has space.
+pub(super) type FillNumber = u64;
+
+/// The blocks of a fill.
+#[derive(Debug, Default, Clone, Copy)]
+struct Share {
+    /// Those that its blob needs.
+    promised: u64,
+    /// Those that it has.
+    taken: u64,
+}
+
+/// How a fill was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// In the index, which has space.
-    Free,
-    /// Beside the index, until the blob is whole.
-    Beside,
-    /// In the index, which evicts the least recently used blobs.
-    Evicting,
+    /// It has all its blocks.
+    Whole(FillNumber),
+    /// It takes its blocks as its bytes arrive.
+    Growing(FillNumber),
 }
 
-/// Blocks that the index may hold.
-pub(super) fn index_max(capacity: u64) -> u64 {
+impl Admission {
+    /// The fill that was admitted.
+    pub(super) fn fill(self) -> FillNumber {
+        match self {
+            Self::Whole(fill) | Self::Growing(fill) => fill,
+        }
+    }
+}
+
+/// Blocks that whole blobs may have.
+fn index_max(capacity: u64) -> u64 {
     capacity - if capacity > 1 { (capacity / HEADROOM).max(1) } else { 0 }
 }
 
-impl Occupancy {
-    /// Where a blob of so many blocks gets space, if anywhere. A blob evicts others only if it was asked for
-    /// before or several clients ask for it now (`asked_again`).
-    pub(super) fn admit(&self, blocks: u64, asked_again: bool) -> Option<Admission> {
-        let free = self.capacity.saturating_sub(self.indexed + self.beside);
-        let index = index_max(self.capacity);
-        if blocks <= free && blocks <= index.saturating_sub(self.indexed) {
-            Some(Admission::Free)
-        } else if blocks <= free {
-            Some(Admission::Beside)
-        } else if asked_again && blocks <= index && index + self.beside <= self.capacity {
-            Some(Admission::Evicting)
-        } else {
-            None
+impl Space {
+    /// So many blocks, all free.
+    pub(super) fn new(capacity: u64) -> Self {
+        Self { capacity, index: Index::default(), fills: HashMap::new(), sum: Share::default(), next: 0 }
+    }
+
+    /// The whole blobs.
+    pub(super) fn index(&mut self) -> &mut Index {
+        &mut self.index
+    }
+
+    /// Blocks in use.
+    pub(super) fn used(&self) -> u64 {
+        self.index.blocks() + self.sum.taken
+    }
+
+    /// Fills that have space.
+    pub(super) fn fills(&self) -> usize {
+        self.fills.len()
+    }
+
+    /// Space for a fill, or why there is none. A blob may make others go only if it is `asked_again`. All fills
+    /// together are promised no more than the cache has, so that each of them gets what it was promised.
+    pub(super) fn admit(&mut self, blocks: u64, asked_again: bool) -> Result<Admission, BypassReason> {
+        let fits = blocks <= self.free();
+        if blocks > index_max(self.capacity) {
+            return Err(BypassReason::TooLarge);
+        } else if !fits && !asked_again {
+            return Err(BypassReason::AskedOnce);
+        } else if self.sum.promised + blocks > self.capacity {
+            return Err(BypassReason::Busy);
+        }
+        let share = Share { promised: blocks, taken: if fits { blocks } else { 0 } };
+        self.sum.promised += share.promised;
+        self.sum.taken += share.taken;
+        let number = self.next;
+        self.next += 1;
+        self.fills.insert(number, share);
+        Ok(if fits { Admission::Whole(number) } else { Admission::Growing(number) })
+    }
+
+    /// Gives a fill so many blocks in all, and names the blobs that go for it. `None` if it gets no more: others
+    /// would have to go and no client stays (`stays`), or it has ended.
+    pub(super) fn grow(&mut self, number: FillNumber, blocks: u64, stays: bool) -> Option<Vec<Digest>> {
+        let share = *self.fills.get(&number)?;
+        let more = blocks.saturating_sub(share.taken);
+        if blocks > share.promised || more > self.free() && !stays {
+            return None;
+        }
+        let evicted = self.make_room(more, u64::MAX);
+        self.sum.taken += more;
+        self.fills.insert(number, Share { taken: share.taken + more, ..share });
+        Some(evicted)
+    }
+
+    /// Whether a blob that is whole now is kept: if it evicts others, only if a client stayed for it (`wanted`).
+    pub(super) fn keeps(&self, digest: &Digest, blocks: u64, wanted: bool) -> bool {
+        self.index.peek(digest).is_none()
+            && (wanted || self.index.blocks() + blocks <= index_max(self.capacity))
+    }
+
+    /// Puts a whole blob in, by its fill or found by a restart, and names those that go for it.
+    pub(super) fn keep(
+        &mut self,
+        fill: Option<FillNumber>,
+        digest: Digest,
+        entry: Arc<Entry>,
+    ) -> Vec<Digest> {
+        fill.into_iter().for_each(|number| self.end(number));
+        let blocks = entry.blocks();
+        let evicted = self.make_room(blocks, index_max(self.capacity).saturating_sub(blocks));
+        self.index.insert(digest, entry);
+        evicted
+    }
+
+    /// Takes back the blocks of a fill that has ended.
+    pub(super) fn end(&mut self, number: FillNumber) {
+        if let Some(share) = self.fills.remove(&number) {
+            self.sum.promised -= share.promised;
+            self.sum.taken -= share.taken;
         }
     }
 
-    /// Whether a blob that came in beside the index is kept. If it evicts others, it is kept only if a client
-    /// stayed for it (`wanted`).
-    pub(super) fn keeps(&self, blocks: u64, wanted: bool) -> bool {
-        wanted || self.indexed + blocks <= index_max(self.capacity)
+    fn free(&self) -> u64 {
+        self.capacity.saturating_sub(self.used())
+    }
+
+    /// Evicts until so many blocks are free and no more than `kept_max` have whole blobs.
+    fn make_room(&mut self, blocks: u64, kept_max: u64) -> Vec<Digest> {
+        let mut evicted = Vec::new();
+        while self.free() < blocks || self.index.blocks() > kept_max {
+            match self.index.evict() {
+                Some(digest) => evicted.push(digest),
+                None => break,
+            }
+        }
+        evicted
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use proptest::prelude::*;
 
     use super::*;
 
     const CAPACITY: u64 = 100;
 
-    /// A cache as admission sees it, oldest first.
-    #[derive(Default)]
-    struct Model {
-        index: VecDeque<(u32, u64)>,
-        beside: Vec<(u32, u64)>,
+    fn named(name: usize) -> Digest {
+        Digest::of(&name.to_be_bytes())
     }
 
-    impl Model {
-        fn occupancy(&self) -> Occupancy {
-            let sum = |blobs: &mut dyn Iterator<Item = &(u32, u64)>| blobs.map(|(_, blocks)| blocks).sum();
-            let (indexed, beside) = (sum(&mut self.index.iter()), sum(&mut self.beside.iter()));
-            Occupancy { capacity: CAPACITY, indexed, beside }
-        }
+    fn of_blocks(blocks: u64) -> Arc<Entry> {
+        Arc::new(Entry::proven(crate::entry::bytes(blocks)))
+    }
 
-        fn insert(&mut self, name: u32, blocks: u64) {
-            self.index.push_back((name, blocks));
-            while self.occupancy().indexed > index_max(CAPACITY) {
-                self.index.pop_front();
-            }
+    /// A cache that keeps blobs of so many blocks, and which those are.
+    fn holding(blobs: &[u64]) -> (Space, HashMap<Digest, u64>) {
+        let mut space = Space::new(CAPACITY);
+        for (name, blocks) in blobs.iter().enumerate() {
+            space.keep(None, named(name), of_blocks(*blocks));
         }
-
-        fn begin(&mut self, name: u32, blocks: u64, again: bool) -> Option<Admission> {
-            let admission = self.occupancy().admit(blocks, again);
-            match admission {
-                Some(Admission::Free | Admission::Evicting) => self.insert(name, blocks),
-                Some(Admission::Beside) => self.beside.push((name, blocks)),
-                None => {}
-            }
-            admission
-        }
-
-        fn end(&mut self, at: usize, wanted: bool) {
-            let (name, blocks) = self.beside[at];
-            if self.occupancy().keeps(blocks, wanted) {
-                self.insert(name, blocks);
-            }
-            self.beside.remove(at);
-        }
+        let sizes = blobs.iter().enumerate().map(|(name, blocks)| (named(name), *blocks));
+        let kept = sizes.filter(|(digest, _)| space.index.peek(digest).is_some()).collect();
+        (space, kept)
     }
 
     #[test]
     fn a_first_pull_that_stays_to_the_end_is_kept_and_evicts_the_oldest() {
-        let mut model = Model::default();
+        let mut space = Space::new(CAPACITY);
         for name in 0..50 {
-            assert!(model.begin(name, 10, false).is_some(), "blob {name}");
-            if !model.beside.is_empty() {
-                model.end(0, true);
-            }
-            assert!(model.index.iter().any(|(kept, _)| *kept == name));
+            let Ok(Admission::Whole(number)) = space.admit(10, false) else { panic!("blob {name}") };
+            assert!(space.keeps(&named(name), 10, true));
+            space.keep(Some(number), named(name), of_blocks(10));
+            assert!(space.index.peek(&named(name)).is_some());
         }
-        assert!(model.index.len() >= 8);
+        assert!(space.index.len() >= 8 && space.fills() == 0);
+    }
+
+    /// A fill that is promised its blocks gets them, whoever else is there.
+    #[test]
+    fn fills_are_promised_no_more_than_there_is() {
+        let (mut space, _) = holding(&[20; 4]);
+        let Ok(Admission::Growing(first)) = space.admit(60, true) else { panic!("not admitted") };
+        assert_eq!(space.admit(60, true), Err(BypassReason::Busy));
+        assert_eq!(space.admit(60, false), Err(BypassReason::AskedOnce));
+        assert_eq!(space.admit(89, true), Err(BypassReason::TooLarge));
+        let Ok(Admission::Growing(second)) = space.admit(40, true) else { panic!("not admitted") };
+        assert!(space.grow(first, 60, true).is_some() && space.grow(second, 40, true).is_some());
+        assert_eq!((space.used(), space.index.len()), (CAPACITY, 0));
+        assert_eq!(space.grow(first, 61, true), None, "more than it was promised");
+        space.end(first);
+        assert_eq!(space.grow(first, 60, true), None, "it has ended");
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Begin { blocks: u64, asked_again: bool },
+        Grow { at: usize, blocks: u64, stays: bool },
+        End { at: usize, whole: bool, wanted: bool },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let (at, yes) = (any::<usize>, any::<bool>);
+        let step = prop_oneof![
+            (1..=CAPACITY, yes()).prop_map(|(blocks, asked_again)| Step::Begin { blocks, asked_again }),
+            (at(), 1..=CAPACITY, yes()).prop_map(|(at, blocks, stays)| Step::Grow { at, blocks, stays }),
+            (at(), yes(), yes()).prop_map(|(at, whole, wanted)| Step::End { at, whole, wanted }),
+        ];
+        proptest::collection::vec(step, 1..200)
     }
 
     proptest! {
-        /// The cache is never over its size, whichever clients come, stay or leave.
+        /// The cache is never over its size, and no fill for which a client stays is without the space that it
+        /// was promised, whichever clients come, stay or leave.
         #[test]
-        fn never_over_its_size(
-            steps in proptest::collection::vec((1..=CAPACITY, any::<bool>(), any::<bool>()), 1..100),
-        ) {
-            let mut model = Model::default();
-            for (name, (blocks, begin, yes)) in (0..).zip(steps) {
-                if begin {
-                    model.begin(name, blocks, yes);
-                } else if !model.beside.is_empty() {
-                    model.end(0, yes);
+        fn never_over_its_size(steps in steps()) {
+            let mut space = Space::new(CAPACITY);
+            let mut fills = Vec::new();
+            for (name, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Begin { blocks, asked_again } => {
+                        if let Ok(Admission::Whole(number) | Admission::Growing(number)) =
+                            space.admit(blocks, asked_again)
+                        {
+                            fills.push((named(name), number, blocks));
+                        }
+                    }
+                    Step::Grow { at, blocks, stays } if !fills.is_empty() => {
+                        let (_, number, promised) = fills[at % fills.len()];
+                        let grown = space.grow(number, blocks.min(promised), stays);
+                        prop_assert!(grown.is_some() || !stays);
+                    }
+                    Step::End { at, whole, wanted } if !fills.is_empty() => {
+                        let (digest, number, blocks) = fills.swap_remove(at % fills.len());
+                        if whole && space.grow(number, blocks, wanted).is_some() && space.keeps(&digest, blocks, wanted) {
+                            space.keep(Some(number), digest, of_blocks(blocks));
+                        }
+                        space.end(number);
+                    }
+                    _ => {}
                 }
-                let occupancy = model.occupancy();
-                prop_assert!(occupancy.indexed + occupancy.beside <= CAPACITY, "{occupancy:?}");
-                prop_assert!(occupancy.indexed <= index_max(CAPACITY));
+                prop_assert!(space.used() <= CAPACITY, "{space:?}");
+                prop_assert!(space.index.blocks() <= index_max(CAPACITY));
+                let taken: u64 = space.fills.values().map(|share| share.taken).sum();
+                let promised: u64 = space.fills.values().map(|share| share.promised).sum();
+                prop_assert_eq!((taken, promised), (space.sum.taken, space.sum.promised));
+                prop_assert_eq!(space.fills(), fills.len());
             }
         }
 
-        /// Requests of one client each that leave at once evict nothing.
+        /// Requests that leave evict no more than the blocks that their fill received beyond the free ones need:
+        /// without the last of the blobs that went, the rest would not have been enough. After a client has left,
+        /// nothing goes.
+        #[test]
+        fn requests_that_leave_evict_at_most_what_was_received(
+            kept in proptest::collection::vec(1..20_u64, 1..12),
+            passing in proptest::collection::vec((1..=CAPACITY, any::<bool>(), 0..=CAPACITY), 1..50),
+        ) {
+            let (mut space, mut sizes) = holding(&kept);
+            for (name, (blocks, asked_again, received)) in (1000..).zip(passing) {
+                let free = space.free();
+                let admitted = space.admit(blocks, asked_again);
+                let Ok(Admission::Whole(number) | Admission::Growing(number)) = admitted else { continue };
+                let mut evicted = Vec::new();
+                for received in 1..=received.min(blocks) {
+                    evicted.extend(space.grow(number, received, true).expect("promised"));
+                }
+                let beyond = received.min(blocks).saturating_sub(free);
+                prop_assert!(beyond > 0 || evicted.is_empty());
+                let without_last = evicted.iter().rev().skip(1).map(|digest| sizes[digest]).sum::<u64>();
+                prop_assert!(without_last < beyond.max(1), "{without_last} for {beyond}");
+                // Everybody leaves.
+                sizes.retain(|digest, _| !evicted.contains(digest));
+                let whole = (received..=blocks).all(|more| {
+                    space.grow(number, more, false).is_some_and(|evicted| evicted.is_empty())
+                });
+                if whole && space.keeps(&named(name), blocks, false) {
+                    prop_assert_eq!(space.keep(Some(number), named(name), of_blocks(blocks)), []);
+                    sizes.insert(named(name), blocks);
+                }
+                space.end(number);
+                prop_assert!(sizes.keys().all(|digest| space.index.peek(digest).is_some()));
+            }
+        }
+
+        /// Requests of one client each that leave evict nothing, whatever they received.
         #[test]
         fn single_requests_that_leave_evict_nothing(
             kept in proptest::collection::vec(1..20_u64, 1..12),
             passing in proptest::collection::vec(1..=CAPACITY, 1..50),
         ) {
-            let mut model = Model::default();
-            for (name, blocks) in (0..).zip(kept) {
-                model.begin(name, blocks, true);
-                while !model.beside.is_empty() {
-                    model.end(0, true);
-                }
-            }
-            let before: Vec<_> = model.index.iter().copied().collect();
+            let (mut space, sizes) = holding(&kept);
             for (name, blocks) in (1000..).zip(passing) {
-                model.begin(name, blocks, false);
-                while !model.beside.is_empty() {
-                    model.end(0, false);
+                let Ok(admitted) = space.admit(blocks, false) else { continue };
+                let Admission::Whole(number) = admitted else { panic!("it would evict") };
+                prop_assert_eq!(space.grow(number, blocks, true), Some(vec![]));
+                if space.keeps(&named(name), blocks, false) {
+                    space.keep(Some(number), named(name), of_blocks(blocks));
                 }
-                prop_assert!(before.iter().all(|blob| model.index.contains(blob)));
+                space.end(number);
+                prop_assert!(sizes.keys().all(|digest| space.index.peek(digest).is_some()));
             }
         }
     }

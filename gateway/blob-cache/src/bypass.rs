@@ -1,8 +1,11 @@
 //! A blob that is streamed and not kept.
 
+use std::io;
+
 use zone_router::Verified;
 
 use crate::demand::Request;
+use crate::disk::is_busy;
 
 /// A request whose blob is not kept, and the reason.
 #[derive(Debug)]
@@ -18,11 +21,11 @@ pub enum BypassReason {
     TooLarge,
     /// The disk has no space above the reserve, or fails.
     Disk,
-    /// As many fills as allowed are running.
+    /// As many fills as allowed are running, or have been promised all of the cache, or as much disk work.
     Busy,
     /// Nobody knows its size before it ends.
     UnknownSize,
-    /// The cache is full, and a single request evicts nothing.
+    /// The cache is full, and requests of one client evict nothing.
     AskedOnce,
 }
 
@@ -47,6 +50,11 @@ impl Bypass {
 }
 
 impl BypassReason {
+    /// Why a blob is not kept whose work on the disk failed.
+    pub(crate) fn of_disk(error: &io::Error) -> Self {
+        if is_busy(error) { Self::Busy } else { Self::Disk }
+    }
+
     /// A word for `Cache-Status` and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

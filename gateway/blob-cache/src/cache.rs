@@ -3,20 +3,17 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backends::Digest;
 use config::{CacheSettings, Limits, Timeouts};
 use dashmap::DashMap;
 use limits::pool::Pool;
-use moka::notification::RemovalCause;
-use moka::policy::EvictionPolicy;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::admission::index_max;
-use crate::cleanup::{self, Cleanup, Cleanups};
+use crate::admission::Space;
+use crate::cleanup::{self, Cleanups};
 use crate::demand::Demand;
 use crate::directory_lock::DirectoryLock;
 use crate::disk::{Disk, free_bytes};
@@ -32,19 +29,19 @@ const RECHECKS_MAX: usize = 1;
 pub struct Cache {
     pub(crate) layout: Layout,
     pub(crate) disk: Disk,
-    pub(crate) index: moka::sync::Cache<Digest, Arc<Entry>>,
+    /// Held for a moment, never while waiting for the disk. Who evicts hands the files to the reaper before giving
+    /// the lock back: who gets their space can then wait until they are gone.
+    pub(crate) space: Mutex<Space>,
     pub(crate) open_files: moka::sync::Cache<Digest, Arc<File>>,
     /// Bytes that it may hold.
     pub(crate) capacity: u64,
-    /// Blocks of fills that come into the index when they are whole.
-    pub(crate) beside: AtomicU64,
     pub(crate) demand: Demand,
     /// Bytes of the disk that are left free.
     pub(crate) reserve: u64,
     pub(crate) fills: DashMap<Digest, Arc<Fill>>,
     pub(crate) fill_slots: Arc<Pool>,
     pub(crate) abandoned_permits: Arc<Semaphore>,
-    /// Held while a file is put in its place or taken from it.
+    /// Held while a file is put in its place or taken from it; taken before `space`.
     pub(crate) placing: Mutex<()>,
     pub(crate) cleanups: Arc<Cleanups>,
     /// Held while evicted files are being removed.
@@ -79,22 +76,22 @@ impl Cache {
         let layout = Layout::create(&settings.dir)?;
         layout.distrust_other_boots()?;
         let found = layout.recover()?;
-        let kept: u64 = found.iter().map(|blob| entry::bytes(entry::blocks(blob.size).into())).sum();
+        let kept: u64 = found.iter().map(|blob| entry::bytes(entry::blocks(blob.size))).sum();
         let capacity = fitting(settings, kept, free_bytes(layout.root())?);
         let cleanups = Arc::new(Cleanups::default());
-        let index = index(capacity, Arc::clone(&cleanups));
+        let mut space = Space::new(capacity / entry::bytes(1));
         let unproven = found.iter().filter(|blob| !blob.trusted).count();
         tracing::info!(blobs = found.len(), unproven, bytes = kept, capacity, dir = %settings.dir.display(), "cache opened");
         for blob in found {
-            index.insert(blob.digest, Arc::new(Entry::found(blob.size, blob.trusted)));
+            let entry = Arc::new(Entry::found(blob.size, blob.trusted));
+            cleanups.evicted(space.keep(None, blob.digest, entry));
         }
         let cache = Arc::new(Self {
             layout,
             disk: Disk::new(timeouts.disk),
-            index,
+            space: Mutex::new(space),
             open_files: moka::sync::Cache::new(limits.open_files),
             capacity,
-            beside: AtomicU64::new(0),
             demand: Demand::new(),
             reserve: settings.reserve,
             fills: DashMap::new(),
@@ -112,7 +109,6 @@ impl Cache {
         std::thread::Builder::new()
             .name("cache-reaper".into())
             .spawn(move || cleanup::run(&cleanups, &weak))?;
-        cache.index.run_pending_tasks();
         Ok(cache)
     }
 
@@ -125,17 +121,24 @@ impl Cache {
     /// The size in bytes of a blob that is here, whole and trusted.
     #[must_use]
     pub fn size_of(&self, digest: &Digest) -> Option<u64> {
-        self.index.get(digest).filter(|entry| entry.is_servable()).map(|entry| entry.size)
+        self.entry(digest).filter(|entry| entry.is_servable()).map(|entry| entry.size)
+    }
+
+    /// What the index knows of a blob, which is used by that.
+    pub(crate) fn entry(&self, digest: &Digest) -> Option<Arc<Entry>> {
+        self.space.lock().index().get(digest)
     }
 
     /// The state of the cache now.
     #[must_use]
     pub fn status(&self) -> CacheStatus {
+        let fills = self.fills.len();
+        let mut space = self.space.lock();
         CacheStatus {
-            blobs: self.index.entry_count(),
-            bytes: entry::bytes(self.index.weighted_size() + self.beside.load(Ordering::Acquire)),
+            blobs: (space.index().len() + space.fills()) as u64,
+            bytes: entry::bytes(space.used()),
             capacity: self.capacity,
-            fills: self.fills.len(),
+            fills,
         }
     }
 
@@ -149,20 +152,6 @@ impl Drop for Cache {
     fn drop(&mut self) {
         self.cleanups.close();
     }
-}
-
-fn index(capacity: u64, cleanups: Arc<Cleanups>) -> moka::sync::Cache<Digest, Arc<Entry>> {
-    moka::sync::Cache::builder()
-        .max_capacity(index_max(capacity / entry::bytes(1)))
-        .weigher(|_: &Digest, entry: &Arc<Entry>| entry.weight())
-        // What comes in was admitted before: TinyLFU would refuse it once more.
-        .eviction_policy(EvictionPolicy::lru())
-        .eviction_listener(move |digest: Arc<Digest>, _, cause| {
-            if cause != RemovalCause::Replaced {
-                cleanups.push(Cleanup::Evicted(*digest));
-            }
-        })
-        .build()
 }
 
 /// What the disk can hold of the configured size, so that eviction starts before the reserve is

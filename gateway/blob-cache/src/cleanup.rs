@@ -36,6 +36,11 @@ impl Cleanups {
         self.more.notify_one();
     }
 
+    /// Blobs that were evicted.
+    pub(super) fn evicted(&self, digests: Vec<Digest>) {
+        digests.into_iter().for_each(|digest| self.push(Cleanup::Evicted(digest)));
+    }
+
     pub(super) fn take(&self) -> Vec<Cleanup> {
         std::mem::take(&mut self.queue.lock().cleanups)
     }

@@ -1,10 +1,12 @@
-//! How often blobs that are not cached were asked for.
+//! How often blobs that are not cached were asked for, and who asks for them now.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use backends::Digest;
+use limits::pool::Network;
+use parking_lot::Mutex;
 
 /// Blobs whose requests are remembered.
 const BLOBS_MAX: u64 = 100_000;
@@ -12,15 +14,25 @@ const BLOBS_MAX: u64 = 100_000;
 /// How long a blob's requests are remembered after the last of them.
 const MEMORY: Duration = Duration::from_secs(24 * 3600);
 
-/// Counts the requests for each blob: those under way, and those whose client stayed to the end. If a client
-/// leaves before, its request does not count.
+/// The requests for each blob: those that were served to the end, and the networks of those under way. If a
+/// client leaves before, its request does not count.
 #[derive(Debug)]
-pub(super) struct Demand(moka::sync::Cache<Digest, Arc<AtomicU32>>);
+pub(super) struct Demand(moka::sync::Cache<Digest, Arc<Mutex<Asked>>>);
+
+/// The requests for one blob.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Requests that were served to the end.
+    served: u32,
+    /// Requests under way, by network. However many one network sends at once, they are one client's.
+    under_way: HashMap<Network, usize>,
+}
 
 /// One request for a blob. It counts while it exists, and after that if it was served.
 #[derive(Debug)]
 pub(super) struct Request {
-    count: Arc<AtomicU32>,
+    asked: Arc<Mutex<Asked>>,
+    network: Network,
     served: bool,
 }
 
@@ -30,15 +42,26 @@ impl Demand {
     }
 
     /// Counts one more request.
-    pub(super) fn begin(&self, digest: &Digest) -> Request {
-        let count = self.0.get_with(*digest, Arc::default);
-        count.fetch_add(1, Ordering::AcqRel);
-        Request { count, served: false }
+    pub(super) fn begin(&self, digest: &Digest, network: Network) -> Request {
+        let asked = self.0.get_with(*digest, Arc::default);
+        *asked.lock().under_way.entry(network).or_default() += 1;
+        Request { asked, network, served: false }
     }
 
-    /// Requests that count.
-    pub(super) fn requests(&self, digest: &Digest) -> u32 {
-        self.0.get(digest).map_or(0, |count| count.load(Ordering::Acquire))
+    /// Whether any request counts: one that was served, or one under way.
+    pub(super) fn was_asked(&self, digest: &Digest) -> bool {
+        self.0.get(digest).is_some_and(|asked| asked.lock().count() > 0)
+    }
+
+    /// Whether more than one client's request counts.
+    pub(super) fn asked_again(&self, digest: &Digest) -> bool {
+        self.0.get(digest).is_some_and(|asked| asked.lock().count() > 1)
+    }
+}
+
+impl Asked {
+    fn count(&self) -> usize {
+        self.under_way.len().saturating_add(self.served as usize)
     }
 }
 
@@ -51,8 +74,42 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        if !self.served {
-            self.count.fetch_sub(1, Ordering::AcqRel);
+        let mut asked = self.asked.lock();
+        if self.served {
+            asked.served = asked.served.saturating_add(1);
         }
+        if let Some(requests) = asked.under_way.get_mut(&self.network) {
+            *requests -= 1;
+            if *requests == 0 {
+                asked.under_way.remove(&self.network);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use limits::pool::Identity;
+
+    use super::*;
+
+    #[test]
+    fn requests_of_one_network_are_one_until_they_are_served() {
+        let (demand, digest) = (Demand::new(), Digest::of(b"hello"));
+        let ask = |address: [u8; 4]| demand.begin(&digest, Identity::peer(address.into(), false).network());
+        let counts = || (demand.was_asked(&digest), demand.asked_again(&digest));
+        assert_eq!(counts(), (false, false));
+        let (first, mut second) = (ask([192, 0, 2, 1]), ask([192, 0, 2, 1]));
+        assert_eq!(counts(), (true, false));
+        let other = ask([192, 0, 2, 2]);
+        assert_eq!(counts(), (true, true));
+        drop((first, other));
+        assert_eq!(counts(), (true, false));
+        second.served();
+        drop(second);
+        assert_eq!(counts(), (true, false));
+        let again = ask([192, 0, 2, 1]);
+        assert_eq!(counts(), (true, true));
+        drop(again);
     }
 }

@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-/// Bytes of one unit of weight: moka weighs in 32 bits, and 2^32 of these are 16 TiB.
+/// Bytes in which space is counted: a file takes whole blocks of the disk.
 const BLOCK: u64 = 4096;
 
-/// A blob in the index: whole, or a reservation for one on its way in.
+/// A whole blob in the index.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) size: u64,
-    whole: AtomicBool,
     /// For a file that must be hashed before it is served.
     recheck: Option<Box<Recheck>>,
 }
@@ -24,24 +23,16 @@ pub(super) struct Recheck {
 }
 
 impl Entry {
-    /// For a blob on its way in.
-    pub(super) fn reserved(size: u64) -> Self {
-        Self { size, whole: AtomicBool::new(false), recheck: None }
+    /// For a blob that a fill has proven.
+    pub(super) fn proven(size: u64) -> Self {
+        Self { size, recheck: None }
     }
 
     /// A file that a restart found.
     pub(super) fn found(size: u64, trusted: bool) -> Self {
         let recheck = (!trusted)
             .then(|| Box::new(Recheck { begun: AtomicBool::new(false), verdict: watch::Sender::new(None) }));
-        Self { size, whole: AtomicBool::new(true), recheck }
-    }
-
-    pub(super) fn is_whole(&self) -> bool {
-        self.whole.load(Ordering::Acquire)
-    }
-
-    pub(super) fn set_whole(&self) {
-        self.whole.store(true, Ordering::Release);
+        Self { size, recheck }
     }
 
     /// The recheck that this file must pass before it is served.
@@ -49,13 +40,13 @@ impl Entry {
         self.recheck.as_deref().filter(|recheck| *recheck.verdict.borrow() != Some(true))
     }
 
-    /// Whether it is whole and trusted.
+    /// Whether its bytes are trusted.
     pub(super) fn is_servable(&self) -> bool {
-        self.is_whole() && self.recheck().is_none()
+        self.recheck().is_none()
     }
 
-    /// Its weight in blocks.
-    pub(super) fn weight(&self) -> u32 {
+    /// Its blocks.
+    pub(super) fn blocks(&self) -> u64 {
         blocks(self.size)
     }
 }
@@ -82,9 +73,9 @@ impl Recheck {
     }
 }
 
-/// Bytes as blocks, rounded up: a file takes whole blocks of the disk.
-pub(super) fn blocks(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(BLOCK).max(1)).unwrap_or(u32::MAX)
+/// Bytes as blocks, rounded up.
+pub(super) fn blocks(bytes: u64) -> u64 {
+    bytes.div_ceil(BLOCK).max(1)
 }
 
 /// Blocks as bytes.

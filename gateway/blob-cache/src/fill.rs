@@ -69,11 +69,16 @@ impl Fill {
         Self { digest, phase: watch::Sender::new(Phase::Opening), followers, followers_changed }
     }
 
+    /// Whether a client reads behind it.
+    pub(super) fn is_followed(&self) -> bool {
+        self.followers.load(Ordering::Acquire) > 0
+    }
+
     /// Ends when all followers have left and no permit for such a fill is free.
     pub(super) async fn abandoned(&self, permits: &Arc<Semaphore>) {
         let mut permit = None;
         loop {
-            if self.followers.load(Ordering::Acquire) > 0 {
+            if self.is_followed() {
                 permit = None;
             } else if permit.is_none() {
                 permit = Arc::clone(permits).try_acquire_owned().ok();

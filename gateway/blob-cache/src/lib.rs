@@ -13,6 +13,7 @@ mod entry;
 mod file_body;
 mod fill;
 mod follower;
+mod index;
 mod layout;
 mod lookup;
 mod part;

@@ -13,6 +13,7 @@ use crate::bypass::{Bypass, BypassReason};
 use crate::cache::Cache;
 use crate::cached_blob::CachedBlob;
 use crate::demand::Request;
+use crate::disk::is_busy;
 use crate::fill::Fill;
 use crate::follower::Join;
 use crate::writer::Writer;
@@ -37,7 +38,7 @@ impl Cache {
         match self.get(digest).await {
             Ok(Some(blob)) => Lookup::Hit(blob),
             Ok(None) => self.join_or_fill(client, digest).await,
-            Err(_) => self.bypass(digest, BypassReason::Disk),
+            Err(error) => self.bypass(client, digest, BypassReason::of_disk(&error)),
         }
     }
 
@@ -49,34 +50,34 @@ impl Cache {
         }
         match self.get(digest).await {
             Ok(Some(blob)) => Lookup::Hit(blob),
-            Ok(None) => self.bypass(digest, BypassReason::Busy),
-            Err(_) => self.bypass(digest, BypassReason::Disk),
+            Ok(None) => self.bypass(client, digest, BypassReason::Busy),
+            Err(error) => self.bypass(client, digest, BypassReason::of_disk(&error)),
         }
     }
 
     /// `None` if the blob is here by now.
     fn try_join_or_fill(self: &Arc<Self>, client: &Identity, digest: &Digest) -> Option<Lookup> {
         match self.fills.entry(*digest) {
-            Slot::Occupied(slot) => Some(Lookup::Join(Join::new(slot.get(), self.request(digest)))),
+            Slot::Occupied(slot) => Some(Lookup::Join(Join::new(slot.get(), self.request(client, digest)))),
             Slot::Vacant(_) if self.holds(digest) => None,
             Slot::Vacant(slot) => {
                 let Ok(fill_slot) = self.fill_slots.try_take(client) else {
-                    return Some(self.bypass(digest, BypassReason::Busy));
+                    return Some(self.bypass(client, digest, BypassReason::Busy));
                 };
                 let fill = Arc::new(Fill::new(*digest));
-                let join = Join::new(&fill, self.request(digest));
+                let join = Join::new(&fill, self.request(client, digest));
                 slot.insert(Arc::clone(&fill));
                 Some(Lookup::Fill(Writer::new(Arc::clone(self), fill, fill_slot), join))
             }
         }
     }
 
-    fn bypass(&self, digest: &Digest, reason: BypassReason) -> Lookup {
-        Lookup::Bypass(Bypass::new(reason, self.request(digest)))
+    fn bypass(&self, client: &Identity, digest: &Digest, reason: BypassReason) -> Lookup {
+        Lookup::Bypass(Bypass::new(reason, self.request(client, digest)))
     }
 
-    fn request(&self, digest: &Digest) -> Request {
-        self.demand.begin(digest)
+    fn request(&self, client: &Identity, digest: &Digest) -> Request {
+        self.demand.begin(digest, client.network())
     }
 
     /// A blob that is here, whole and right. A look at it counts as a use.
@@ -84,7 +85,7 @@ impl Cache {
     /// # Errors
     /// The blob is here, but its file cannot be opened now.
     pub async fn get(self: &Arc<Self>, digest: &Digest) -> io::Result<Option<CachedBlob>> {
-        let Some(entry) = self.index.get(digest).filter(|entry| entry.is_whole()) else {
+        let Some(entry) = self.entry(digest) else {
             return Ok(None);
         };
         if !self.is_trusted(*digest, &entry).await {
@@ -95,7 +96,7 @@ impl Cache {
             return Ok(Some(blob(file)));
         }
         let (path, size) = (self.layout.blob(digest), entry.size);
-        match self.disk.run(move || open_whole(&path, size)).await {
+        match self.disk.run_soon(move || open_whole(&path, size)).await {
             Ok(file) => {
                 self.open_files.insert(*digest, Arc::clone(&file));
                 if !self.is_indexed(digest, &entry) {
@@ -104,11 +105,12 @@ impl Cache {
                 }
                 Ok(Some(blob(file)))
             }
+            Err(error) if is_busy(&error) => Err(error),
             Err(error) => {
                 tracing::warn!(%digest, %error, "a cached blob cannot be opened");
                 // Any other error, such as a lack of file descriptors, says nothing about the file.
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) {
-                    self.drop_entry_unlocked(digest, &entry);
+                    self.drop_entry(digest, &entry);
                 }
                 Err(error)
             }

@@ -2,17 +2,20 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use backends::Digest;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
+use crate::admission::{Admission, FillNumber};
 use crate::cache::Cache;
 use crate::cleanup::Cleanup;
-use crate::entry::Entry;
 
-/// Space for a blob, in the index or beside it, and a partial file. If it is dropped, the reaper gives both
-/// back: a fill may be dropped anywhere, and only the reaper may wait for the disk.
+/// Space for a blob, and a partial file. If it is dropped, the reaper gives both back: a fill may be dropped
+/// anywhere, and only the reaper may wait for the disk.
 pub(super) struct Reservation {
     cache: Arc<Cache>,
     content: Option<Reserved>,
@@ -22,23 +25,40 @@ pub(super) struct Reservation {
 #[derive(Debug)]
 pub(super) struct Reserved {
     digest: Digest,
-    entry: Arc<Entry>,
-    /// Blocks beside the index; none if the entry is in it.
-    beside: u64,
+    size: u64,
+    admission: Admission,
     partial: Option<PathBuf>,
 }
 
+/// The space of a fill that takes it as its bytes arrive.
+#[derive(Clone)]
+pub(super) struct Growth {
+    cache: Arc<Cache>,
+    fill: FillNumber,
+}
+
 impl Reservation {
-    pub(super) fn new(cache: Arc<Cache>, digest: Digest, entry: Arc<Entry>, beside: u64) -> Self {
-        Self { cache, content: Some(Reserved { digest, entry, beside, partial: None }) }
+    pub(super) fn new(cache: Arc<Cache>, digest: Digest, size: u64, admission: Admission) -> Self {
+        Self { cache, content: Some(Reserved { digest, size, admission, partial: None }) }
     }
 
-    /// Makes the partial file. Blocks on the disk.
+    /// Makes the partial file, of the whole length if its space is taken. Blocks on the disk.
     pub(super) fn create_file(&mut self, attempt: u64) -> io::Result<File> {
         let Some(content) = &mut self.content else { return Err(io::ErrorKind::NotFound.into()) };
         let (path, file) = self.cache.layout.create_partial(&content.digest, attempt)?;
         content.partial = Some(path);
+        if matches!(content.admission, Admission::Whole(_)) {
+            allocate(&file, content.size)?;
+        }
         Ok(file)
+    }
+
+    /// How the fill gets its space, if it does not have all of it.
+    pub(super) fn growth(&self) -> Option<Growth> {
+        match self.content.as_ref()?.admission {
+            Admission::Whole(_) => None,
+            Admission::Growing(fill) => Some(Growth { cache: Arc::clone(&self.cache), fill }),
+        }
     }
 
     /// Gives it back here and now. Blocks on the disk.
@@ -50,12 +70,11 @@ impl Reservation {
 
     /// Puts the file, whole and proven, in its place. `false` if the blob is not kept. Blocks on the disk.
     pub(super) fn publish(mut self) -> io::Result<bool> {
-        let Some(Reserved { digest, entry, beside, partial: Some(partial) }) = &self.content else {
+        let Some(Reserved { digest, size, admission, partial: Some(partial) }) = &self.content else {
             return Ok(false);
         };
-        let kept = self.cache.publish(partial, digest, entry, *beside)?;
+        let kept = self.cache.publish(partial, admission.fill(), digest, *size)?;
         if kept {
-            self.cache.free_beside(*beside);
             self.content = None;
         }
         Ok(kept)
@@ -78,7 +97,30 @@ impl Reserved {
         {
             tracing::warn!(digest = %self.digest, %error, "a partial file cannot be removed");
         }
-        cache.drop_entry(&self.digest, &self.entry);
-        cache.free_beside(self.beside);
+        cache.space.lock().end(self.admission.fill());
+    }
+}
+
+impl Growth {
+    /// Takes the space for these bytes of the blob, before they are written. `false` if others would have to go
+    /// and no client stays (`stays`). Blocks on the disk.
+    pub(super) fn take(&self, bytes: Range<u64>, stays: bool) -> io::Result<bool> {
+        if !self.cache.grow(self.fill, bytes.end, stays) {
+            return Ok(false);
+        }
+        self.cache.has_room(bytes.end - bytes.start)?;
+        Ok(true)
+    }
+}
+
+/// Takes the file's whole length from the disk at once, so that a full disk shows before any
+/// client reads.
+fn allocate(file: &File, size: u64) -> io::Result<()> {
+    if size == 0 {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

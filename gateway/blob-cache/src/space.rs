@@ -3,11 +3,10 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use backends::Digest;
 
-use crate::admission::{Admission, Occupancy, index_max};
+use crate::admission::{Admission, FillNumber};
 use crate::bypass::BypassReason;
 use crate::cache::Cache;
 use crate::cleanup::Cleanup;
@@ -18,114 +17,101 @@ use crate::reservation::Reservation;
 impl Cache {
     /// Reserves space for a blob, or says why not. Blocks on the disk.
     pub(super) fn reserve(self: &Arc<Self>, digest: Digest, size: u64) -> Result<Reservation, BypassReason> {
-        let entry = Arc::new(Entry::reserved(size));
-        let blocks = u64::from(entry.weight());
-        if blocks > index_max(self.occupancy().capacity) {
-            return Err(BypassReason::TooLarge);
-        }
-        let asked_again = self.demand.requests(&digest) > 1;
-        let beside = {
+        let asked_again = self.demand.asked_again(&digest);
+        let admission = {
             let _placing = self.placing.lock();
-            match self.index.get(&digest) {
-                // A file that waits to be hashed is replaced: fetching the blob is quicker.
-                Some(unproven) if unproven.is_whole() && !unproven.is_servable() => {
-                    self.layout.remove(&digest).map_err(|_| BypassReason::Disk)?;
-                    self.index.invalidate(&digest);
-                }
-                Some(_) => return Err(BypassReason::Busy),
-                None => {}
-            }
-            self.index.run_pending_tasks();
-            match self.occupancy().admit(blocks, asked_again).ok_or(BypassReason::AskedOnce)? {
-                Admission::Beside => {
-                    self.beside.fetch_add(blocks, Ordering::AcqRel);
-                    blocks
-                }
-                Admission::Free | Admission::Evicting => {
-                    self.index.insert(digest, Arc::clone(&entry));
-                    self.index.run_pending_tasks();
-                    0
-                }
-            }
+            self.supersede(&digest)?;
+            self.space.lock().admit(entry::blocks(size), asked_again)?
         };
-        let reservation = Reservation::new(Arc::clone(self), digest, entry, beside);
-        // The files evicted for it must be gone before the disk is asked for its free space.
+        let reservation = Reservation::new(Arc::clone(self), digest, size, admission);
+        // The files evicted before must be gone before the disk is asked for its free space.
         self.reap();
-        match free_bytes(self.layout.root()) {
-            Ok(free) if free >= size.saturating_add(self.reserve) => Ok(reservation),
-            refused => {
-                let free = refused.ok();
-                tracing::warn!(%digest, size, free, reserve = self.reserve, "no room on the cache's disk");
+        let needed = match admission {
+            Admission::Whole(_) => size,
+            Admission::Growing(_) => 0,
+        };
+        match self.has_room(needed) {
+            Ok(()) => Ok(reservation),
+            Err(error) => {
+                tracing::warn!(%digest, size, reserve = self.reserve, %error, "no room on the cache's disk");
                 Err(BypassReason::Disk)
             }
         }
     }
 
-    /// The blocks in use. Exact while `placing` is held, once pending tasks have run.
-    fn occupancy(&self) -> Occupancy {
-        Occupancy {
-            capacity: self.capacity / entry::bytes(1),
-            indexed: self.index.weighted_size(),
-            beside: self.beside.load(Ordering::Acquire),
+    /// Makes way for a fill of a blob whose file waits to be hashed: fetching the blob is quicker.
+    fn supersede(&self, digest: &Digest) -> Result<(), BypassReason> {
+        let indexed = self.space.lock().index().peek(digest).cloned();
+        match indexed {
+            Some(unproven) if !unproven.is_servable() => {
+                self.layout.remove(digest).map_err(|_| BypassReason::Disk)?;
+                self.drop_entry(digest, &unproven);
+                Ok(())
+            }
+            Some(_) => Err(BypassReason::Busy),
+            None => Ok(()),
         }
     }
 
-    /// Puts a proven file in its place. `false` if it is not kept: it was evicted while it came in, or it
-    /// would evict others and no client stayed for it. `beside` are its blocks beside the index, which it
-    /// keeps.
+    /// Gives a fill the space for this many bytes of its blob, and removes the files of those that go for it.
+    /// `false` if others would have to go and no client stays (`stays`). Blocks on the disk.
+    pub(super) fn grow(&self, fill: FillNumber, bytes: u64, stays: bool) -> bool {
+        {
+            let mut space = self.space.lock();
+            let Some(evicted) = space.grow(fill, entry::blocks(bytes), stays) else { return false };
+            self.cleanups.evicted(evicted);
+        }
+        // Also those evicted for others, whose blocks this fill may have now.
+        self.reap();
+        true
+    }
+
+    /// Whether the disk has so many bytes free above the reserve. Blocks on the disk.
+    pub(super) fn has_room(&self, bytes: u64) -> io::Result<()> {
+        let free = free_bytes(self.layout.root())?;
+        if free >= bytes.saturating_add(self.reserve) {
+            return Ok(());
+        }
+        let why = format!("{free} bytes are free, {bytes} above the reserve are needed");
+        Err(io::Error::new(io::ErrorKind::StorageFull, why))
+    }
+
+    /// Puts a proven file in its place. `false` if it is not kept: it would evict others and no client stayed
+    /// for it. Blocks on the disk.
     pub(super) fn publish(
         &self,
         partial: &Path,
+        fill: FillNumber,
         digest: &Digest,
-        entry: &Arc<Entry>,
-        beside: u64,
+        size: u64,
     ) -> io::Result<bool> {
         {
             let _placing = self.placing.lock();
-            self.index.run_pending_tasks();
-            let wanted = self.demand.requests(digest) > 0;
-            let is_kept = match beside {
-                0 => self.is_indexed(digest, entry),
-                _ => !self.index.contains_key(digest) && self.occupancy().keeps(beside, wanted),
-            };
-            if !is_kept {
+            let wanted = self.demand.was_asked(digest);
+            if !self.space.lock().keeps(digest, entry::blocks(size), wanted) {
                 return Ok(false);
             }
             self.layout.publish(partial, digest)?;
-            entry.set_whole();
-            if beside > 0 {
-                self.index.insert(*digest, Arc::clone(entry));
-                self.index.run_pending_tasks();
-            }
+            let mut space = self.space.lock();
+            let evicted = space.keep(Some(fill), *digest, Arc::new(Entry::proven(size)));
+            self.cleanups.evicted(evicted);
         }
-        if beside > 0 {
-            // The files evicted for it must be gone before others get its space beside the index.
-            self.reap();
-        }
+        self.reap();
         Ok(true)
     }
 
-    /// Gives back blocks beside the index.
-    pub(super) fn free_beside(&self, blocks: u64) {
-        self.beside.fetch_sub(blocks, Ordering::AcqRel);
-    }
-
-    /// Takes this entry out of the index, if it is still there.
+    /// Takes this entry out of the index, if it is still there, and has its file removed.
     pub(super) fn drop_entry(&self, digest: &Digest, entry: &Arc<Entry>) {
-        let _placing = self.placing.lock();
-        self.drop_entry_unlocked(digest, entry);
-    }
-
-    /// As [`Cache::drop_entry`], for a caller on the data path, who may not wait for the lock.
-    pub(super) fn drop_entry_unlocked(&self, digest: &Digest, entry: &Arc<Entry>) {
-        if self.is_indexed(digest, entry) {
-            self.index.invalidate(digest);
+        let mut space = self.space.lock();
+        if space.index().peek(digest).is_some_and(|indexed| Arc::ptr_eq(indexed, entry)) {
+            space.index().remove(digest);
+            self.cleanups.push(Cleanup::Evicted(*digest));
         }
     }
 
     /// Whether the index has this entry of the blob, not a later one.
     pub(super) fn is_indexed(&self, digest: &Digest, entry: &Arc<Entry>) -> bool {
-        self.index.get(digest).is_some_and(|indexed| Arc::ptr_eq(&indexed, entry))
+        self.space.lock().index().peek(digest).is_some_and(|indexed| Arc::ptr_eq(indexed, entry))
     }
 
     /// Removes the files of evicted blobs and takes back reservations that were not used. A file that is
@@ -143,7 +129,7 @@ impl Cache {
     fn remove_evicted(&self, digest: &Digest) {
         // Under the lock, as a new fill of the same digest may be putting its file in place.
         let _placing = self.placing.lock();
-        if self.index.contains_key(digest) {
+        if self.space.lock().index().peek(digest).is_some() {
             return;
         }
         self.open_files.invalidate(digest);

@@ -11,16 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use limits::pool::Slot;
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
 use zone_router::{NotOpened, Verified};
 
 use crate::bypass::BypassReason;
 use crate::cache::Cache;
 use crate::cached_blob::CachedBlob;
-use crate::disk::hash_until;
+use crate::disk::{hash_until, is_busy};
 use crate::fill::{Failure, Fill, Head, Phase};
-use crate::reservation::Reservation;
+use crate::reservation::{Growth, Reservation};
 
 /// Pieces of a body that are written at once if they are there: few disk tasks, and no wait for more.
 const WRITE_PIECES_MAX: usize = 64;
@@ -91,7 +89,8 @@ impl Writer {
         };
         let disk = self.cache.disk.clone();
         self.fill.phase.send_replace(Phase::Filling(Arc::clone(&head), 0));
-        if let Err(failure) = self.write(&head, body).await {
+        let growth = reservation.growth();
+        if let Err(failure) = self.write(&head, body, growth).await {
             // Before anyone hears of it, so that the next fill finds the space free.
             let released = disk.run(move || {
                 reservation.release();
@@ -114,7 +113,7 @@ impl Writer {
         Ok(())
     }
 
-    /// A place in the cache and a file of the whole length.
+    /// A place in the cache and a file.
     async fn reserve(
         &self,
         size: Option<u64>,
@@ -123,25 +122,25 @@ impl Writer {
         static ATTEMPT: AtomicU64 = AtomicU64::new(0);
         let size = size.ok_or(BypassReason::UnknownSize)?;
         let (cache, digest) = (Arc::clone(&self.cache), self.fill.digest);
-        let reserved = self.cache.disk.run(move || {
+        let reserved = self.cache.disk.run_soon(move || {
             let mut reservation = match cache.reserve(digest, size) {
                 Ok(reservation) => reservation,
                 Err(reason) => return Ok(Err(reason)),
             };
             let file = reservation.create_file(ATTEMPT.fetch_add(1, Ordering::Relaxed))?;
-            allocate(&file, size)?;
             Ok(Ok((reservation, file)))
         });
         let (reservation, file) = reserved.await.unwrap_or_else(|error| {
-            tracing::warn!(%digest, %error, "no file can be made for a fill");
-            Err(BypassReason::Disk)
+            if !is_busy(&error) {
+                tracing::warn!(%digest, %error, "no file can be made for a fill");
+            }
+            Err(BypassReason::of_disk(&error))
         })?;
         let blob = CachedBlob { file: Arc::new(file), size, disk: self.cache.disk.clone() };
         Ok((reservation, Arc::new(Head { blob, from })))
     }
 
-    async fn write(&self, head: &Arc<Head>, body: Verified) -> Result<(), Failure> {
-        let CachedBlob { file, disk, .. } = &head.blob;
+    async fn write(&self, head: &Arc<Head>, body: Verified, growth: Option<Growth>) -> Result<(), Failure> {
         let mut written = 0;
         let mut batches = body.ready_chunks(WRITE_PIECES_MAX);
         while let Some(batch) = batches.next().await {
@@ -153,11 +152,7 @@ impl Writer {
                     Err(error) => broken = Some(Failure::Broken(error.to_string().into())),
                 }
             }
-            let (target, at) = (Arc::clone(file), written);
-            match disk.run(move || write_at(&target, &pieces, at)).await {
-                Ok(count) => written += count,
-                Err(error) => return Err(self.disk_failed(head, written, &error).await),
-            }
+            written = self.write_batch(head, &pieces, written, growth.as_ref()).await?;
             self.fill.phase.send_replace(Phase::Filling(Arc::clone(head), written));
             if let Some(broken) = broken {
                 return Err(broken);
@@ -166,9 +161,53 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes pieces behind what is written, and says how much is written then.
+    async fn write_batch(
+        &self,
+        head: &Arc<Head>,
+        pieces: &[Bytes],
+        written: u64,
+        growth: Option<&Growth>,
+    ) -> Result<u64, Failure> {
+        let end = written + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        loop {
+            let (file, pieces, growth) = (Arc::clone(&head.blob.file), pieces.to_vec(), growth.cloned());
+            let fill = Arc::clone(&self.fill);
+            let work = move || {
+                let has_space =
+                    growth.map_or(Ok(true), |growth| growth.take(written..end, fill.is_followed()))?;
+                if has_space {
+                    write_at(&file, &pieces, written)?;
+                }
+                Ok(has_space)
+            };
+            match head.blob.disk.run(work).await {
+                Ok(true) => return Ok(end),
+                // Out of the table first: who joined until then is still served.
+                Ok(false) if self.leave_table().is_followed() => {}
+                Ok(false) => {
+                    return Err(Failure::Broken("every client left, and the rest evicts others".into()));
+                }
+                Err(error) => return Err(self.disk_failed(head, written, &error).await),
+            }
+        }
+    }
+
+    /// Nobody joins the fill after this.
+    fn leave_table(&self) -> &Fill {
+        self.cache.fills.remove_if(&self.fill.digest, |_, current| Arc::ptr_eq(current, &self.fill));
+        &self.fill
+    }
+
     /// What followers need to go on without the disk: a hash of what they can still read.
     async fn disk_failed(&self, head: &Head, written: u64, error: &io::Error) -> Failure {
-        tracing::warn!(digest = %self.fill.digest, written, %error, "the cache's disk fails, streaming past it");
+        let digest = self.fill.digest;
+        match is_busy(error) {
+            true => {
+                tracing::warn!(%digest, written, "no thread is free for the cache's disk, streaming past it")
+            }
+            false => tracing::warn!(%digest, written, %error, "the cache's disk fails, streaming past it"),
+        }
         let file = Arc::clone(&head.blob.file);
         match head.blob.disk.run(move || hash_until(&file, written)).await {
             Ok(seen) => Failure::Disk { seen: Arc::new(seen) },
@@ -183,28 +222,15 @@ impl Drop for Writer {
             tracing::debug!(digest = %self.fill.digest, %failure, "fill ended without a whole blob");
         }
         // Out of the table first, so that nobody joins a fill that has failed.
-        self.cache.fills.remove_if(&self.fill.digest, |_, current| Arc::ptr_eq(current, &self.fill));
+        self.leave_table();
         self.fill.phase.send_replace(self.outcome.clone());
     }
 }
 
-/// Takes the file's whole length from the disk at once, so that a full disk shows before any
-/// client reads.
-fn allocate(file: &File, size: u64) -> io::Result<()> {
-    if size == 0 {
-        return Ok(());
-    }
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
-        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn write_at(file: &File, pieces: &[Bytes], mut offset: u64) -> io::Result<u64> {
-    let start = offset;
+fn write_at(file: &File, pieces: &[Bytes], mut offset: u64) -> io::Result<()> {
     for piece in pieces {
         file.write_all_at(piece, offset)?;
         offset += piece.len() as u64;
     }
-    Ok(offset - start)
+    Ok(())
 }

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use backends::Digest;
 use futures_util::StreamExt;
 
-use super::{Hand, Pulled, fill, is_hit, open, pull, until};
-use crate::{BypassReason, Cache};
+use super::{Hand, Pulled, Sender, fill, is_hit, open, peer, pull, start, until};
+use crate::fill::Phase;
+use crate::{BypassReason, Cache, Follower, Lookup, NoFill};
 
 /// A cache of fifteen blobs' room in which twelve lie, each asked for again and again.
 async fn twelve_cached(dir: &Path) -> (Arc<Cache>, Vec<Digest>) {
@@ -36,7 +37,7 @@ async fn all_are_here(cache: &Arc<Cache>, digests: &[Digest]) {
 async fn one_request_whose_client_leaves_evicts_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let (cache, digests) = twelve_cached(dir.path()).await;
-    // Two blobs' room beside the index is free, so the first comes in and the second does not.
+    // Three blobs' room is free, so the first comes in and the second does not.
     for blocks in [2, 10] {
         let bytes = vec![99; blocks * 4096];
         let (send, hand) = Hand::new(&bytes);
@@ -48,6 +49,117 @@ async fn one_request_whose_client_leaves_evicts_nothing() {
         all_are_here(&cache, &digests).await;
     }
     assert!(cache.status().bytes <= cache.status().capacity);
+}
+
+/// However many requests a client sends at once, and wherever in its network it sends them from.
+#[tokio::test]
+async fn requests_of_one_network_that_leave_evict_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (cache, digests) = twelve_cached(dir.path()).await;
+    let bytes = vec![99; 10 * 4096];
+    let (send, hand) = Hand::new(&bytes);
+    let lookup = cache.join_or_fill(&peer("2001:db8::1"), &hand.digest).await;
+    let Lookup::Fill(writer, first) = lookup else { panic!("no writer") };
+    let mut others = Vec::new();
+    for address in ["2001:db8::1", "2001:db8:0:1::1"] {
+        let lookup = cache.join_or_fill(&peer(address), &hand.digest).await;
+        let Lookup::Join(join) = lookup else { panic!("no fill") };
+        others.push(join);
+    }
+    let given_back = start(writer, async move { hand.open() });
+    assert!(
+        matches!(first.follow().await, Err(NoFill::Bypass(bypass)) if bypass.reason() == BypassReason::AskedOnce)
+    );
+    drop((others, given_back, send));
+    until("its fill has ended", || cache.status().fills == 0).await;
+    all_are_here(&cache, &digests).await;
+}
+
+/// Bytes of all files, whole and partial.
+fn on_disk(cache: &Cache) -> u64 {
+    let mut folders = vec![cache.layout.root().to_owned()];
+    let mut bytes = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+            match entry.metadata().expect("is there") {
+                folder if folder.is_dir() => folders.push(entry.path()),
+                file if entry.file_name() != "boot_id" && entry.file_name() != "lock" => bytes += file.len(),
+                _ => {}
+            }
+        }
+    }
+    bytes
+}
+
+/// A fill of ten blocks that two networks asked for, into a cache of which three blocks are free.
+async fn asked_by_two(cache: &Arc<Cache>) -> (Sender, Arc<Hand>, [Follower; 2]) {
+    let (send, hand) = Hand::new(&[99; 10 * 4096]);
+    let digest = hand.digest;
+    let Lookup::Fill(writer, first) = cache.join_or_fill(&peer("192.0.2.1"), &digest).await else {
+        panic!("no writer")
+    };
+    let Lookup::Join(second) = cache.join_or_fill(&peer("192.0.2.2"), &digest).await else {
+        panic!("no fill")
+    };
+    let opened = Arc::clone(&hand);
+    drop(start(writer, async move { opened.open() }));
+    let followers = [first.follow().await, second.follow().await].map(|follower| follower.expect("a fill"));
+    (send, hand, followers)
+}
+
+async fn receive(send: &Sender, cache: &Cache, hand: &Hand, blocks: usize) {
+    for _ in 0..blocks {
+        let before = written(cache, hand);
+        send.send(Ok(vec![99; 4096].into())).await.expect("taken");
+        until("it is written", || written(cache, hand) > before).await;
+        assert!(on_disk(cache) <= cache.status().capacity, "{} bytes", on_disk(cache));
+    }
+}
+
+/// Bytes that a fill has written.
+fn written(cache: &Cache, hand: &Hand) -> u64 {
+    match cache.fills.get(&hand.digest).map(|fill| fill.phase.borrow().clone()) {
+        Some(Phase::Filling(_, written)) => written,
+        _ => 0,
+    }
+}
+
+/// A fill takes what is free, and after that as much as arrives while a client stays.
+#[tokio::test]
+async fn requests_of_several_networks_that_leave_evict_what_was_received() {
+    for (received, gone) in [(3, 0), (5, 2)] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (cache, digests) = twelve_cached(dir.path()).await;
+        let (send, hand, [first, second]) = asked_by_two(&cache).await;
+        receive(&send, &cache, &hand, received).await;
+        drop(second);
+        drop(first);
+        send.send(Ok(vec![99; 4096].into())).await.expect("taken");
+        let left = 12 - gone;
+        until("its space is free", || cache.status().bytes == left as u64 * 4096).await;
+        all_are_here(&cache, &digests[gone..]).await;
+        assert_eq!(digests.iter().filter(|digest| cache.holds(digest)).count(), left);
+    }
+}
+
+/// Whoever stays has the blob to its end, and it is kept.
+#[tokio::test]
+async fn one_of_several_that_stays_keeps_what_comes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (cache, digests) = twelve_cached(dir.path()).await;
+    let (send, hand, [first, second]) = asked_by_two(&cache).await;
+    receive(&send, &cache, &hand, 3).await;
+    drop((first, second));
+    // Nobody is there, and nothing has to go yet.
+    let Pulled::Following(third, true) = pull(&cache, &hand).await else { panic!("not joined") };
+    receive(&send, &cache, &hand, 6).await;
+    send.send(Ok(vec![99; 4096].into())).await.expect("taken");
+    drop(send);
+    assert!(third.into_stream(0..10 * 4096).all(|piece| async move { piece.is_ok() }).await);
+    assert!(is_hit(&cache, &hand.digest).await);
+    all_are_here(&cache, &digests[8..]).await;
+    assert!(!is_hit(&cache, &digests[7]).await, "an eighth is left free again");
+    assert!(on_disk(&cache) <= 14 * 4096);
 }
 
 #[tokio::test]

@@ -139,7 +139,7 @@ async fn followers_go_on_without_the_disk_and_are_completed_only_by_proof() {
         let blob = CachedBlob { file, size: 5, disk: Disk::new(Duration::from_secs(10)) };
         let head = Arc::new(Head { blob, from: "zone=a".into() });
         let fill = Arc::new(Fill::new(Digest::of(b"hello")));
-        let join = Join::new(&fill, Demand::new().begin(&fill.digest));
+        let join = Join::new(&fill, Demand::new().begin(&fill.digest, Identity::GATEWAY.network()));
         fill.phase.send_replace(Phase::Filling(head, written));
         let follower = join.follow().await.expect("open");
         let mut seen = Hasher::new();

@@ -29,6 +29,10 @@ fn open(dir: &Path, size: u64) -> Arc<Cache> {
     Cache::open(&settings, &Limits::default(), &Timeouts::default()).expect("opens")
 }
 
+fn peer(address: &str) -> Identity {
+    Identity::peer(address.parse().expect("an address"), false)
+}
+
 /// A source fed by hand: what is sent is the body.
 struct Hand {
     digest: Digest,
@@ -68,9 +72,13 @@ enum Pulled {
     Nothing,
 }
 
-/// As a pull does it.
 async fn pull(cache: &Arc<Cache>, hand: &Arc<Hand>) -> Pulled {
-    let (join, given_back) = match cache.join_or_fill(&Identity::GATEWAY, &hand.digest).await {
+    pull_as(&Identity::GATEWAY, cache, hand).await
+}
+
+/// As a pull does it.
+async fn pull_as(client: &Identity, cache: &Arc<Cache>, hand: &Arc<Hand>) -> Pulled {
+    let (join, given_back) = match cache.join_or_fill(client, &hand.digest).await {
         Lookup::Hit(_) => return Pulled::Nothing,
         Lookup::Bypass(bypass) => {
             let reason = bypass.reason();

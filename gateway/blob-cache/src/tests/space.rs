@@ -1,12 +1,17 @@
 //! What fits into the cache and onto its disk, and what is streamed past it.
 
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
 use backends::Digest;
 use bytes::Bytes;
 use config::{CacheSettings, Limits, Timeouts};
 use futures_util::StreamExt;
+use limits::pool::Identity;
+use tokio::sync::oneshot;
 
 use super::{Hand, Pulled, fill, is_hit, open, pull, until, whole};
-use crate::{BypassReason, Cache};
+use crate::{BypassReason, Cache, Lookup};
 
 #[tokio::test]
 async fn what_cannot_be_kept_is_streamed() {
@@ -45,6 +50,43 @@ async fn bytes_stay_below_the_size() {
     assert!(!is_hit(&cache, &Digest::of(b"one")).await);
     let gone = cache.layout.blob(&Digest::of(b"one"));
     until("its file is gone", || !gone.exists()).await;
+}
+
+/// Work for other clients has all threads of the disk. Nobody waits long for one, and the disk is not to blame.
+#[tokio::test(start_paused = true)]
+async fn a_blob_that_would_wait_for_a_thread_is_streamed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 1 << 20);
+    fill(&cache, b"hello").await;
+    let digest = Digest::of(b"hello");
+    let mut busy = Vec::new();
+    for _ in 0..64 {
+        let ((end, ended), (begin, begun)) = (mpsc::channel::<()>(), oneshot::channel());
+        let disk = cache.disk.clone();
+        let work = move || {
+            let _ = begin.send(());
+            Ok(_ = ended.recv())
+        };
+        let task = tokio::spawn(async move { disk.run(work).await });
+        begun.await.expect("it runs");
+        busy.push((end, task));
+    }
+    cache.open_files.invalidate(&digest);
+    let looking = tokio::spawn({
+        let cache = Arc::clone(&cache);
+        async move { cache.lookup(&Identity::GATEWAY, &digest).await }
+    });
+    while !looking.is_finished() {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        tokio::task::yield_now().await;
+    }
+    let Ok(Lookup::Bypass(bypass)) = looking.await else { panic!("no bypass") };
+    assert_eq!(bypass.reason(), BypassReason::Busy);
+    for (end, task) in busy {
+        drop(end);
+        assert!(task.await.expect("no panic").is_ok(), "the disk has had time");
+    }
+    assert!(is_hit(&cache, &digest).await, "the disk is asked as before");
 }
 
 /// The disk, not `cache.size`, is what fills up.

@@ -40,6 +40,10 @@ impl Name {
     }
 }
 
+/// The widest network that is one client: an IPv4 address, or the /48 of an IPv6 address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Network(Name);
+
 /// All that a client is known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
@@ -68,6 +72,12 @@ impl Identity {
             credential: credential(headers).map(Name::Credential),
             connection: connection.map(Name::Connection),
         }
+    }
+
+    /// The network that this client is in, for whoever counts clients.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        Network(self.widest())
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {
@@ -118,6 +128,7 @@ mod tests {
         assert_eq!(of("2001:db8::1", None), of("2001:db8::ffff:2", None), "one /64");
         assert_ne!(of("2001:db8::1", None), of("2001:db8:0:1::1", None));
         assert_eq!(of("2001:db8::1", None).widest(), of("2001:db8:0:ffff::1", None).widest(), "one /48");
+        assert_eq!(of("2001:db8::1", None).network(), of("2001:db8:0:ffff::1", Some("Bearer a")).network());
         assert_ne!(of("2001:db8::1", None).widest(), of("2001:db8:1::1", None).widest());
         assert_eq!(of("192.0.2.1", None), of("::ffff:192.0.2.1", None), "one address in two forms");
         assert_ne!(of("192.0.2.1", None).widest(), of("192.0.2.2", None).widest());

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-pub use self::identity::Identity;
+pub use self::identity::{Identity, Network};
 use self::table::{Table, Ticket};
 use gateway_http::Problem;
 
