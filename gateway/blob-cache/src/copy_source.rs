@@ -31,6 +31,10 @@ impl Local for CopySource {
         let blob = self.0.get(digest).await.ok()??;
         Some(Source::new(blob.size, *digest, Arc::new(blob)))
     }
+
+    async fn distrust(&self, digest: &Digest) {
+        self.0.distrust(*digest).await;
+    }
 }
 
 #[async_trait]

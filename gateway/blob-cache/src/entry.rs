@@ -15,7 +15,7 @@ pub(super) struct Entry {
     recheck: Option<Box<Recheck>>,
 }
 
-/// The hashing of one file after a reboot: not begun, under way or ended.
+/// The hashing of one file: not begun, under way or ended.
 #[derive(Debug)]
 pub(super) struct Recheck {
     begun: AtomicBool,
@@ -28,7 +28,7 @@ impl Entry {
         Self { size, recheck: None }
     }
 
-    /// A file that a restart found.
+    /// A file that a restart found, or that is not trusted any more.
     pub(super) fn found(size: u64, trusted: bool) -> Self {
         let recheck = (!trusted)
             .then(|| Box::new(Recheck { begun: AtomicBool::new(false), verdict: watch::Sender::new(None) }));

@@ -80,6 +80,11 @@ impl Layout {
         move_to(file, &self.blob(digest))
     }
 
+    /// Puts a blob aside to be hashed again.
+    pub(super) fn distrust(&self, digest: &Digest) -> io::Result<()> {
+        move_to(&self.blob(digest), &self.unproven(digest))
+    }
+
     /// Removes a blob, proven or not.
     pub(super) fn remove(&self, digest: &Digest) -> io::Result<()> {
         for path in [self.blob(digest), self.unproven(digest)] {
@@ -102,7 +107,7 @@ impl Layout {
         }
         for path in files_below(&self.blobs())? {
             if let Some(digest) = digest_of_name(&path) {
-                move_to(&path, &self.unproven(&digest))?;
+                self.distrust(&digest)?;
             }
         }
         // Last, so that a crash in between begins again.

@@ -1,4 +1,4 @@
-//! Hashing files again after a reboot, before they are served.
+//! Hashing files again before they are served: after a reboot, and after wrong bytes.
 
 use std::fs::File;
 use std::io;
@@ -21,6 +21,29 @@ impl Cache {
         }
         let ended = tokio::time::timeout(self.recheck_wait, verdict.wait_for(Option::is_some)).await;
         matches!(ended, Ok(Ok(verdict)) if *verdict == Some(true))
+    }
+
+    /// Takes back the trust in a whole blob: it is hashed before it is served again.
+    pub(super) async fn distrust(self: &Arc<Self>, digest: Digest) {
+        let cache = Arc::clone(self);
+        match self.disk.run(move || cache.set_aside(&digest)).await {
+            Ok(()) => {
+                tracing::warn!(%digest, "a cached blob gave wrong bytes: it is hashed before it is served again")
+            }
+            Err(error) => {
+                tracing::error!(%digest, %error, "a cached blob gave wrong bytes and cannot be set aside")
+            }
+        }
+    }
+
+    fn set_aside(&self, digest: &Digest) -> io::Result<()> {
+        let _placing = self.placing.lock();
+        let indexed = self.space.lock().index().peek(digest).cloned();
+        let Some(entry) = indexed.filter(|entry| entry.is_servable()) else { return Ok(()) };
+        self.layout.distrust(digest)?;
+        self.space.lock().index().insert(*digest, Arc::new(Entry::found(entry.size, false)));
+        self.open_files.invalidate(digest);
+        Ok(())
     }
 }
 

@@ -33,3 +33,22 @@ async fn a_cached_blob_is_at_hand_for_copies() {
     assert!(is_hit(&cache, &digest).await);
     assert!(CopySource(cache).find(&digest).await.is_some());
 }
+
+/// A file that rots after it was verified is served to nobody once a copy has found that.
+#[tokio::test]
+async fn a_cached_blob_that_gave_wrong_bytes_is_hashed_before_it_is_served_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bytes: &'static [u8] = vec![7; 700_000].leak();
+    let digest = Digest::of(bytes);
+    let cache = open(dir.path(), 1 << 20);
+    fill(&cache, bytes).await;
+    let source = CopySource(Arc::clone(&cache));
+    source.distrust(&digest).await;
+    assert!(is_hit(&cache, &digest).await, "its bytes are right");
+    let file = std::fs::File::options().write(true).open(cache.layout.blob(&digest)).expect("opens");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"rot", 1000).expect("writes");
+    source.distrust(&digest).await;
+    assert!(!is_hit(&cache, &digest).await);
+    fill(&cache, bytes).await;
+    assert!(is_hit(&cache, &digest).await);
+}

@@ -75,10 +75,12 @@ impl<'a> Attempt<'a> {
         {
             return Ok(Outcome::AlreadyThere);
         }
-        if let Some(source) = local
-            && let Some(outcome) = self.try_local(source).await?
-        {
-            return Ok(outcome);
+        if let Some(source) = local {
+            let tried = self.try_local(source).await;
+            self.distrust_local().await;
+            if let Some(outcome) = tried? {
+                return Ok(outcome);
+            }
         }
         if let Some(outcome) = self.try_fast_path().await? {
             return Ok(outcome);
@@ -188,6 +190,16 @@ impl<'a> Attempt<'a> {
         let first = Origin { name: LOCAL.into(), access: Access::Source(source) };
         let others = self.copier.sources(self.job);
         self.try_origins(std::iter::once(first).chain(relay::origins(&others)).collect(), size).await
+    }
+
+    /// If the local source gave wrong bytes, it must not give them to others.
+    async fn distrust_local(&self) {
+        let is_wrong = |failure: &Failure| &*failure.zone == LOCAL && failure.error.kind() == Kind::Corrupt;
+        if let Some(local) = &self.copier.local
+            && self.failures.iter().any(is_wrong)
+        {
+            local.distrust(&self.job.blob.digest).await;
+        }
     }
 
     /// Asks every source what it has. Sources with another size than the stated one come last.

@@ -1,7 +1,7 @@
 //! One copy at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use backends::faulty::{Fault as Spoil, Faulty, On};
@@ -202,7 +202,7 @@ async fn what_was_found_wrong_is_read_whoever_knows_its_size() {
     z.a.holds(&z.blob, GOOD);
     z.b.holds(&z.blob, b"the wrong bytes");
     let mut copier = copier(vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")]);
-    copier.local = Some(Arc::new(AtHand(Source::bytes(Bytes::from_static(GOOD)))));
+    copier.local = Some(AtHand::new(Source::bytes(Bytes::from_static(GOOD))));
     let found = job(z.blob.clone(), "zone-b", Some(0));
     assert_eq!(copier.copy(&found).await.unwrap(), replaced("the local copy"));
     assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
@@ -454,14 +454,24 @@ async fn a_digest_that_the_target_refuses_is_the_targets_fault() {
     assert_eq!(z.c.gets.load(Ordering::SeqCst), 0);
 }
 
-/// A cache.
+/// A cache, and whether its bytes are trusted.
 #[derive(Debug)]
-struct AtHand(Source);
+struct AtHand(Source, AtomicBool);
+
+impl AtHand {
+    fn new(source: Source) -> Arc<Self> {
+        Arc::new(Self(source, AtomicBool::new(true)))
+    }
+}
 
 #[async_trait]
 impl Local for AtHand {
     async fn find(&self, digest: &Digest) -> Option<Source> {
         (*digest == self.0.digest()).then(|| self.0.clone())
+    }
+
+    async fn distrust(&self, _: &Digest) {
+        self.1.store(false, Ordering::SeqCst);
     }
 }
 
@@ -470,7 +480,7 @@ async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
     let z = Spoiled::new();
     z.hold(&[0, 2]);
     let mut copier = z.copier();
-    copier.local = Some(Arc::new(AtHand(Source::bytes(z.bytes.clone()))));
+    copier.local = Some(AtHand::new(Source::bytes(z.bytes.clone())));
     z.copied_whole(z.copy_by(&copier).await, "the local copy").await;
     assert_eq!(z.calls(0, On::Any) + z.calls(2, On::Any), 0, "no zone is asked");
     // Its size is right, whatever a client stated.
@@ -486,9 +496,17 @@ async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
     let mut copier = z.copier();
     let size = z.bytes.len() as u64;
     let at_hand = Source::object(Arc::new(broken), z.blob.key.clone(), size, z.blob.digest);
-    copier.local = Some(Arc::new(AtHand(at_hand)));
+    copier.local = Some(AtHand::new(at_hand));
     z.copied_whole(z.copy_by(&copier).await, "the local copy").await;
     assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (1, 1));
+    // Whose bytes are wrong is told; other sources give the blob.
+    let z = Spoiled::new();
+    z.hold(&[0]);
+    let wrong = Bytes::from(vec![7; z.bytes.len()]);
+    let cache = AtHand::new(Source::new(wrong.len() as u64, z.blob.digest, Arc::new(wrong)));
+    let misled = Copier { local: Some(Arc::clone(&cache) as Arc<dyn Local>), ..z.copier() };
+    z.copied_whole(z.copy_by(&misled).await, "zone-a").await;
+    assert!(!cache.1.load(Ordering::SeqCst));
     // The cache does not have another blob.
     let other = job(blob(b"other"), "zone-b", None);
     assert_eq!(copier.copy(&other).await.unwrap_err().fault, Fault::Nowhere);
