@@ -1,6 +1,7 @@
-//! Sharing out what clients have in common: connections, requests, the registry's connections.
+//! Shares limited resources between clients: connections, requests, the registry's connections.
 //!
-//! One type for all: bounded, counted by client, fair between those who wait.
+//! One type serves all of them. It is bounded, counts the use of each client, and is fair between waiting
+//! clients.
 
 mod identity;
 mod table;
@@ -17,13 +18,13 @@ pub use self::identity::Identity;
 use self::table::{Table, Ticket};
 use gateway_http::Problem;
 
-/// Between two lines of the log about one pool.
+/// The minimum time between two log lines about one pool.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
-/// So many of something at once, for all clients together.
+/// A number of slots for all clients together.
 #[derive(Debug)]
 pub struct Pool {
-    /// The key of the configuration that bounds it.
+    /// The configuration key that bounds the pool.
     key: &'static str,
     slots: usize,
     state: Mutex<State>,
@@ -34,19 +35,19 @@ pub struct Pool {
 #[derive(Debug)]
 struct State {
     table: Table,
-    /// Where those who wait get their slot.
+    /// The channels on which waiting clients receive their slots.
     doors: HashMap<Ticket, oneshot::Sender<Slot>>,
     logged: Option<Instant>,
 }
 
-/// One slot of a pool; given back when dropped.
+/// One slot of a pool. It is given back when it is dropped.
 #[derive(Debug)]
 pub struct Slot {
     pool: Arc<Pool>,
     who: Identity,
 }
 
-/// A pool at a glance.
+/// The state of a pool.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolStatus {
     /// The configuration key that bounds the pool.
@@ -57,24 +58,25 @@ pub struct PoolStatus {
     pub used: usize,
     /// Requests that wait for a slot.
     pub waiting: usize,
-    /// Those who had to wait so far.
+    /// Requests that had to wait so far.
     pub waited: u64,
-    /// Those who got none so far.
+    /// Requests that got no slot so far.
     pub refused: u64,
 }
 
 impl Pool {
-    /// A pool of as many slots as `key` of the configuration says, for which `waiting_max` may wait.
+    /// A pool with `slots` slots, bounded by the configuration key `key`. At most `waiting_max` requests may
+    /// wait for a slot.
     pub fn new(key: &'static str, slots: usize, waiting_max: usize) -> Arc<Self> {
         let state = State { table: Table::new(slots, waiting_max), doors: HashMap::new(), logged: None };
         let (waited, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         Arc::new(Self { key, slots, state: Mutex::new(state), waited, refused })
     }
 
-    /// A slot, if this client may have one now.
+    /// Takes a slot, if this client may have one now.
     ///
     /// # Errors
-    /// All are in use, or this client has its share of them.
+    /// All slots are in use, or this client has its share of them.
     pub fn try_take(self: &Arc<Self>, who: &Identity) -> Result<Slot, Problem> {
         if self.state().table.take(who) {
             return Ok(self.slot(who));
@@ -82,10 +84,10 @@ impl Pool {
         Err(self.refuse())
     }
 
-    /// A slot, once this client may have one; it waits for `bound` at most.
+    /// Takes a slot as soon as this client may have one. Waits at most `bound`.
     ///
     /// # Errors
-    /// As [`Pool::try_take`].
+    /// The queue is full, or there was no slot for this client within `bound`.
     pub async fn take(self: &Arc<Self>, who: &Identity, bound: Duration) -> Result<Slot, Problem> {
         let (door, slot) = oneshot::channel();
         let ticket = {
@@ -103,7 +105,7 @@ impl Pool {
         };
         let Some(ticket) = ticket else { return Err(self.refuse()) };
         self.waited.fetch_add(1, Ordering::Relaxed);
-        self.tell("clients wait for their turn");
+        self.tell("clients wait for a slot");
         let _waiting = Waiting { pool: self, who, ticket };
         match tokio::time::timeout(bound, slot).await {
             Ok(Ok(slot)) => Ok(slot),
@@ -111,7 +113,7 @@ impl Pool {
         }
     }
 
-    /// The pool at this moment.
+    /// The present state of the pool.
     pub fn status(&self) -> PoolStatus {
         let state = self.state();
         PoolStatus {
@@ -130,11 +132,11 @@ impl Pool {
 
     fn refuse(&self) -> Problem {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        self.tell("clients get none");
+        self.tell("clients get no slot");
         Problem::overload(format!("{} are all in use, or this client has its share of them", self.key))
     }
 
-    /// One line a minute at most.
+    /// Logs at most once a minute.
     fn tell(&self, what: &str) {
         {
             let mut state = self.state();
@@ -151,7 +153,7 @@ impl Pool {
             waiting = now.waiting,
             waited = now.waited,
             refused = now.refused,
-            "{what}: all in use, or one client has its share; if the other side is not slow, raise the limit"
+            "{what}: all slots are in use, or one client has its share of them; if neither the clients nor the registry are slow, raise the limit"
         );
     }
 
@@ -165,7 +167,7 @@ impl Pool {
             }
         }
         for (door, slot) in served {
-            // One that is just leaving gives its slot back, which serves the next.
+            // If the receiver has just stopped waiting, the slot is given back, and the next request gets it.
             if let Some(door) = door {
                 drop(door.send(slot));
             }
@@ -183,7 +185,7 @@ impl Drop for Slot {
     }
 }
 
-/// A place in the queue; left when dropped.
+/// A place in the queue. Dropping it leaves the queue.
 struct Waiting<'a> {
     pool: &'a Pool,
     who: &'a Identity,
@@ -222,7 +224,7 @@ mod tests {
             drop(slot);
         };
         let (slot, ()) = tokio::join!(wait, leave);
-        let slot = slot.expect("its turn came");
+        let slot = slot.expect("a slot became free");
         let status = pool.status();
         assert_eq!((status.used, status.waiting, status.waited, status.refused), (1, 0, 2, 1));
         drop(slot);
@@ -230,13 +232,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_the_queue_costs_no_slot() {
+    async fn leaving_the_queue_loses_no_slot() {
         let pool = Pool::new("limits.x", 1, 2);
         let slot = pool.try_take(&client(1)).expect("free");
         let second = client(2);
         let mut leaves = Box::pin(pool.take(&second, Duration::from_secs(3)));
         assert!(futures_util::poll!(&mut leaves).is_pending());
-        // Its slot is on its way to it as it leaves.
+        // The slot is being sent when the client stops waiting.
         drop(slot);
         drop(leaves);
         assert_eq!(pool.status().used, 0);

@@ -25,8 +25,8 @@ impl Unserved {
             tracing::error!(
                 said,
                 requests,
-                "THE REGISTRY DOES NOT SERVE: every instance that was asked answers 5xx or not at all; see its \
-                 database and its log"
+                "THE REGISTRY DOES NOT SERVE: every instance that was asked answers 5xx or not at all; check the \
+                 log and the database of Quay"
             );
         }
     }
