@@ -20,7 +20,7 @@ const LITTLE: u64 = 8;
 
 /// The names under which a client is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Name {
+enum HolderName {
     Network(IpAddr),
     /// The /48 of an IPv6 address, which one site may have (RFC 6177).
     Site(Ipv6Addr),
@@ -28,9 +28,11 @@ enum Name {
 }
 
 impl Holder {
-    fn names(self) -> impl Iterator<Item = Name> {
-        let connection = self.connection.map(Name::Connection);
-        [Some(Name::Network(network(self.address))), site(self.address), connection].into_iter().flatten()
+    fn names(self) -> impl Iterator<Item = HolderName> {
+        let connection = self.connection.map(HolderName::Connection);
+        [Some(HolderName::Network(network(self.address))), site(self.address), connection]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -43,7 +45,7 @@ pub(super) struct Ledger {
     reserved: [u64; Use::ALL.len()],
     refused: [u64; Use::ALL.len()],
     /// The bytes of each name that holds any.
-    held: HashMap<Name, u64>,
+    held: HashMap<HolderName, u64>,
 }
 
 impl Ledger {
@@ -57,10 +59,10 @@ impl Ledger {
         let Some(left) = (self.budget - self.used).checked_sub(bytes) else { return false };
         if let Some(holder) = holder {
             let held = |name| self.held.get(&name).copied().unwrap_or_default() + bytes;
-            let connection = holder.connection.map(|number| held(Name::Connection(number)));
+            let connection = holder.connection.map(|number| held(HolderName::Connection(number)));
             let little = connection.is_some_and(|held| held <= left / LITTLE);
             let share = if little { NEWCOMER_SHARE } else { SHARE };
-            let of_network = held(Name::Network(network(holder.address)));
+            let of_network = held(HolderName::Network(network(holder.address)));
             // A site holds at least as much as each of its networks.
             let of_widest = site(holder.address).map_or(of_network, held);
             if of_widest > left.saturating_mul(share) || connection.is_some_and(|held| held > left) {
@@ -117,10 +119,12 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn site(address: IpAddr) -> Option<Name> {
+fn site(address: IpAddr) -> Option<HolderName> {
     match address.to_canonical() {
         IpAddr::V4(_) => None,
-        IpAddr::V6(address) => Some(Name::Site(Ipv6Addr::from(u128::from(address) & (u128::MAX << 80)))),
+        IpAddr::V6(address) => {
+            Some(HolderName::Site(Ipv6Addr::from(u128::from(address) & (u128::MAX << 80))))
+        }
     }
 }
 

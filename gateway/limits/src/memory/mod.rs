@@ -68,10 +68,10 @@ impl Use {
 
 /// The budget `limits.memory`, shared by all its users.
 #[derive(Debug, Clone)]
-pub struct Memory(Arc<Mutex<State>>);
+pub struct Memory(Arc<Mutex<MemoryState>>);
 
 #[derive(Debug)]
-struct State {
+struct MemoryState {
     ledger: Ledger,
     logged: Option<Instant>,
 }
@@ -90,7 +90,7 @@ pub struct MemoryStatus {
 impl Memory {
     /// A budget of this many bytes.
     pub fn new(budget: u64) -> Self {
-        Self(Arc::new(Mutex::new(State { ledger: Ledger::new(budget), logged: None })))
+        Self(Arc::new(Mutex::new(MemoryState { ledger: Ledger::new(budget), logged: None })))
     }
 
     /// Reserves bytes for a client, or for all clients together. Returns `None` if the budget or the client's
@@ -126,7 +126,7 @@ impl Memory {
         );
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

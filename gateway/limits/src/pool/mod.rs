@@ -27,16 +27,16 @@ pub struct Pool {
     /// The configuration key that bounds the pool.
     key: &'static str,
     slots: usize,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     waited: AtomicU64,
     refused: AtomicU64,
 }
 
 #[derive(Debug)]
-struct State {
+struct PoolState {
     table: Table,
     /// The channels on which waiting clients receive their slots.
-    doors: HashMap<Ticket, oneshot::Sender<Slot>>,
+    senders: HashMap<Ticket, oneshot::Sender<Slot>>,
     logged: Option<Instant>,
 }
 
@@ -68,7 +68,8 @@ impl Pool {
     /// A pool with `slots` slots, bounded by the configuration key `key`. At most `waiting_max` requests may
     /// wait for a slot.
     pub fn new(key: &'static str, slots: usize, waiting_max: usize) -> Arc<Self> {
-        let state = State { table: Table::new(slots, waiting_max), doors: HashMap::new(), logged: None };
+        let state =
+            PoolState { table: Table::new(slots, waiting_max), senders: HashMap::new(), logged: None };
         let (waited, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         Arc::new(Self { key, slots, state: Mutex::new(state), waited, refused })
     }
@@ -89,7 +90,7 @@ impl Pool {
     /// # Errors
     /// The queue is full, or there was no slot for this client within `bound`.
     pub async fn take(self: &Arc<Self>, who: &Identity, bound: Duration) -> Result<Slot, Problem> {
-        let (door, slot) = oneshot::channel();
+        let (sender, slot) = oneshot::channel();
         let ticket = {
             let mut state = self.state();
             if state.table.take(who) {
@@ -97,16 +98,16 @@ impl Pool {
                 return Ok(self.slot(who));
             }
             let (ticket, displaced) = state.table.wait(who);
-            displaced.and_then(|displaced| state.doors.remove(&displaced));
+            displaced.and_then(|displaced| state.senders.remove(&displaced));
             if let Some(ticket) = ticket {
-                state.doors.insert(ticket, door);
+                state.senders.insert(ticket, sender);
             }
             ticket
         };
         let Some(ticket) = ticket else { return Err(self.refuse()) };
         self.waited.fetch_add(1, Ordering::Relaxed);
-        self.tell("clients wait for a slot");
-        let _waiting = Waiting { pool: self, who, ticket };
+        self.log("clients wait for a slot");
+        let _waiting = QueuePlace { pool: self, who, ticket };
         match tokio::time::timeout(bound, slot).await {
             Ok(Ok(slot)) => Ok(slot),
             _ => Err(self.refuse()),
@@ -132,12 +133,12 @@ impl Pool {
 
     fn refuse(&self) -> Problem {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        self.tell("clients get no slot");
+        self.log("clients get no slot");
         Problem::overload(format!("{} are all in use, or this client has its share of them", self.key))
     }
 
     /// Logs at most once a minute.
-    fn tell(&self, what: &str) {
+    fn log(&self, what: &str) {
         {
             let mut state = self.state();
             if state.logged.is_some_and(|logged| logged.elapsed() < LOG_PAUSE) {
@@ -163,18 +164,18 @@ impl Pool {
             let mut state = self.state();
             state.table.give_back(who);
             while let Some((ticket, who)) = state.table.next() {
-                served.push((state.doors.remove(&ticket), self.slot(&who)));
+                served.push((state.senders.remove(&ticket), self.slot(&who)));
             }
         }
-        for (door, slot) in served {
+        for (sender, slot) in served {
             // If the receiver has just stopped waiting, the slot is given back, and the next request gets it.
-            if let Some(door) = door {
-                drop(door.send(slot));
+            if let Some(sender) = sender {
+                drop(sender.send(slot));
             }
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -186,17 +187,17 @@ impl Drop for Slot {
 }
 
 /// A place in the queue. Dropping it leaves the queue.
-struct Waiting<'a> {
+struct QueuePlace<'a> {
     pool: &'a Pool,
     who: &'a Identity,
     ticket: Ticket,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.state();
         state.table.leave(self.who, self.ticket);
-        state.doors.remove(&self.ticket);
+        state.senders.remove(&self.ticket);
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Table {
     /// The slots of each name that holds any.
     held: HashMap<Name, usize>,
     /// The waiting requests of each client, in order of arrival. No queue is empty.
-    lines: HashMap<Identity, VecDeque<Ticket>>,
+    queues: HashMap<Identity, VecDeque<Ticket>>,
     waiting: usize,
     waiting_max: usize,
     next: Ticket,
@@ -29,7 +29,15 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(slots: usize, waiting_max: usize) -> Self {
-        Self { slots, used: 0, held: HashMap::new(), lines: HashMap::new(), waiting: 0, waiting_max, next: 0 }
+        Self {
+            slots,
+            used: 0,
+            held: HashMap::new(),
+            queues: HashMap::new(),
+            waiting: 0,
+            waiting_max,
+            next: 0,
+        }
     }
 
     pub(super) fn used(&self) -> usize {
@@ -63,9 +71,10 @@ impl Table {
         }
     }
 
-    /// Joins the queue. Returns the ticket, and the ticket of the request that was removed for it. If the
-    /// queue is full, the network with the most waiting requests loses its newest one. If that network is
-    /// this client's own, both are `None`, and the client is refused.
+    /// Joins the queue. Returns the ticket, and the ticket of the request that was removed for it.
+    ///
+    /// If the queue is full, the network with the most waiting requests loses its newest one. If that request
+    /// would be this client's own, there is no room: both are `None`.
     pub(super) fn wait(&mut self, who: &Identity) -> (Option<Ticket>, Option<Ticket>) {
         let mut displaced = None;
         if self.waiting >= self.waiting_max {
@@ -77,19 +86,19 @@ impl Table {
         let ticket = self.next;
         self.next += 1;
         self.waiting += 1;
-        self.lines.entry(*who).or_default().push_back(ticket);
+        self.queues.entry(*who).or_default().push_back(ticket);
         (Some(ticket), displaced)
     }
 
     /// Leaves the queue, if the ticket is still in it.
     pub(super) fn leave(&mut self, who: &Identity, ticket: Ticket) {
-        let Some(line) = self.lines.get_mut(who) else { return };
-        if let Ok(at) = line.binary_search(&ticket) {
-            line.remove(at);
+        let Some(queue) = self.queues.get_mut(who) else { return };
+        if let Ok(at) = queue.binary_search(&ticket) {
+            queue.remove(at);
             self.waiting -= 1;
         }
-        if line.is_empty() {
-            self.lines.remove(who);
+        if queue.is_empty() {
+            self.queues.remove(who);
         }
     }
 
@@ -99,8 +108,8 @@ impl Table {
             return None;
         }
         let mut best: Option<((usize, usize, usize, Ticket), Identity)> = None;
-        for (who, line) in &self.lines {
-            let Some(ticket) = line.front() else { continue };
+        for (who, queue) in &self.queues {
+            let Some(ticket) = queue.front() else { continue };
             let of_widest = self.held(who.widest());
             if best.as_ref().is_some_and(|((least, ..), _)| of_widest > *least) {
                 continue;
@@ -129,19 +138,19 @@ impl Table {
     /// Removes a waiting request from the queue to make room for this client.
     fn displace(&mut self, who: &Identity) -> Option<Ticket> {
         let mut waiting: HashMap<Name, usize> = HashMap::new();
-        for (other, line) in &self.lines {
-            *waiting.entry(other.widest()).or_default() += line.len();
+        for (other, queue) in &self.queues {
+            *waiting.entry(other.widest()).or_default() += queue.len();
         }
         let own = waiting.get(&who.widest()).copied().unwrap_or(0);
         let (most, count) = waiting.into_iter().max_by_key(|(_, count)| *count)?;
         let network = if count > own + 1 { most } else { who.widest() };
-        let lines = self.lines.iter().filter(|(other, _)| other.widest() == network);
-        let (victim, line) = lines.max_by_key(|(_, line)| line.len())?;
-        let own = self.lines.get(who).map_or(0, VecDeque::len);
-        if network == who.widest() && line.len() <= own + 1 {
+        let queues = self.queues.iter().filter(|(other, _)| other.widest() == network);
+        let (victim, queue) = queues.max_by_key(|(_, queue)| queue.len())?;
+        let own = self.queues.get(who).map_or(0, VecDeque::len);
+        if network == who.widest() && queue.len() <= own + 1 {
             return None;
         }
-        let (victim, ticket) = (*victim, *line.back()?);
+        let (victim, ticket) = (*victim, *queue.back()?);
         self.leave(&victim, ticket);
         Some(ticket)
     }
@@ -328,7 +337,7 @@ mod tests {
             }
             holding.iter().for_each(|who| table.give_back(who));
             waiting.iter().for_each(|(ticket, who)| table.leave(who, *ticket));
-            prop_assert!(table.used() == 0 && table.held.is_empty() && table.lines.is_empty());
+            prop_assert!(table.used() == 0 && table.held.is_empty() && table.queues.is_empty());
         }
     }
 }
