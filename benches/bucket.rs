@@ -1,4 +1,4 @@
-//! A bucket of Amazon's, as configured.
+//! The configuration of a bucket at Amazon.
 
 use backends::Secret;
 use backends::s3::{S3Config, Style};

@@ -1,4 +1,5 @@
-//! A cache hit over TLS on loopback: the whole gateway in this process, one client, one connection.
+//! Measures a cache hit over TLS on loopback, with the gateway in this process, one client and one
+//! connection.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,16 +24,16 @@ use tokio_util::sync::CancellationToken;
 
 const REPOSITORY: &str = "admin/bench";
 
-/// Blobs to pull, bytes.
+/// The sizes of the blobs, in bytes.
 const SIZES: [(&str, usize); 3] = [("4 KiB", 4 << 10), ("1 MiB", 1 << 20), ("64 MiB", 64 << 20)];
 
-/// What the client lets the gateway send ahead on HTTP/2, bytes: the gateway is to be measured.
+/// The HTTP/2 window of the client, in bytes. It is large, so that the gateway is the bottleneck.
 const H2_WINDOW: u32 = 16 << 20;
 
-/// For each benchmark: enough for a few dozen of the largest blobs.
+/// The time for each benchmark. It suffices for a few dozen pulls of the largest blob.
 const MEASUREMENT: Duration = Duration::from_secs(10);
 
-/// Samples of each benchmark; a sample of the largest is several pulls.
+/// The number of samples of each benchmark. A sample of the largest blob is several pulls.
 const SAMPLES: usize = 20;
 
 #[derive(Debug, Clone, Copy)]
@@ -57,16 +58,16 @@ impl Protocol {
     }
 }
 
-/// A running gateway with every blob in its cache.
-struct Stage {
-    // Dropping the site or the folders ends what the gateway stands on.
+/// A running gateway that has every blob in its cache.
+struct Fixture {
+    // Dropping the site or the folders stops the parts that the gateway needs.
     site: Site,
     folders: tests::gateway::Gateway,
     blobs: Vec<(&'static str, Digest, u64)>,
     stop: CancellationToken,
 }
 
-impl Stage {
+impl Fixture {
     async fn start() -> Result<Self> {
         let site = Site::start()?;
         let quay = site.quay.config().to_string();
@@ -80,16 +81,16 @@ impl Stage {
         tokio::spawn(app.run(stop.clone()));
         let layers = SIZES.iter().map(|(_, size)| Layer::Raw(noise(*size))).collect();
         let image = Spec { layers, ..Spec::layers(1, &[]) }.build()?;
-        // Past the gateway, so that no copies to other zones run beside the measurement.
+        // This push bypasses the gateway, so that no copies to other zones run during the measurement.
         Client::new(&site.quay.url(), &[], LOGIN)?.push(REPOSITORY, "v1", &image).await?;
-        // Cold, and thereby into the cache.
+        // The first pull fills the cache.
         folders.client(LOGIN)?.pull(REPOSITORY, "v1").await?;
         let names = SIZES.iter().map(|(name, _)| *name);
         let blobs = names.zip(&image.layers).map(|(name, blob)| (name, blob.digest, blob.size)).collect();
         Ok(Self { site, folders, blobs, stop })
     }
 
-    /// The request of a client that may read.
+    /// The request of a client that may read the blob.
     fn get(&self, digest: &Digest, protocol: Protocol) -> Result<Request<Empty<Bytes>>> {
         let token = self.site.quay.token(USER, REPOSITORY, &["pull"], json!({}))?;
         let path = format!("/v2/{REPOSITORY}/blobs/{digest}");
@@ -135,7 +136,7 @@ impl Stage {
     }
 }
 
-/// Incompressible, and the same each time.
+/// Incompressible bytes that are the same in each run.
 fn noise(size: usize) -> Vec<u8> {
     let mut state = size as u64 | 1;
     let next = || {
@@ -147,14 +148,14 @@ fn noise(size: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(size.div_ceil(8)).flatten().take(size).collect()
 }
 
-/// One connection, used again and again.
+/// One connection that is used again and again.
 enum Connection {
     H1(http1::SendRequest<Empty<Bytes>>),
     H2(http2::SendRequest<Empty<Bytes>>),
 }
 
 impl Connection {
-    /// Reads a blob to its end; the bytes are counted and dropped.
+    /// Reads a blob to its end. The bytes are counted and dropped.
     async fn pull(&mut self, request: Request<Empty<Bytes>>, size: u64) -> Result<()> {
         let response = match self {
             Self::H1(sender) => {
@@ -194,14 +195,14 @@ impl Connection {
 
 fn hit(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let stage = runtime.block_on(Stage::start()).context("the stage").expect("starts");
+    let fixture = runtime.block_on(Fixture::start()).context("the fixture").expect("starts");
     let mut group = criterion.benchmark_group("hit");
     group.measurement_time(MEASUREMENT).sample_size(SAMPLES);
-    for (name, digest, size) in &stage.blobs {
+    for (name, digest, size) in &fixture.blobs {
         group.throughput(Throughput::Bytes(*size));
         for protocol in [Protocol::H1, Protocol::H2] {
-            let request = stage.get(digest, protocol).expect("a request");
-            let mut connection = runtime.block_on(stage.connect(protocol)).expect("a connection");
+            let request = fixture.get(digest, protocol).expect("a request");
+            let mut connection = runtime.block_on(fixture.connect(protocol)).expect("a connection");
             group.bench_function(BenchmarkId::new(protocol.name(), name), |bencher| {
                 bencher.iter_custom(|times| {
                     runtime.block_on(connection.pull_often(&request, *size, times)).expect("pulls")
@@ -210,7 +211,7 @@ fn hit(criterion: &mut Criterion) {
         }
     }
     group.finish();
-    stage.stop.cancel();
+    fixture.stop.cancel();
 }
 
 criterion_group!(benches, hit);

@@ -1,4 +1,4 @@
-//! Putting zones in order: what every miss pays, and every change of zone in mid-blob.
+//! Measures the ranking of zones, which runs for every cache miss and for every change of zone within a blob.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn ranking(criterion: &mut Criterion) {
         let mut mixed = clear.clone();
         mixed[0] = Standing::Suspect;
         mixed[1] = Standing::Condemned;
-        for (name, standings) in [("all clear", clear), ("one suspect, one condemned", mixed)] {
+        for (name, standings) in [("all clear", clear), ("one suspected, one quarantined", mixed)] {
             group.bench_with_input(BenchmarkId::new(name, zones), &standings, |bencher, standings| {
                 bencher.iter(|| router.snapshot().rank(SizeClass::Medium, |zone| black_box(standings)[zone]));
             });

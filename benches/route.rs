@@ -1,4 +1,4 @@
-//! Reading request lines: what every request pays before anything is known of it.
+//! Measures the parsing of the request line, which runs for every request.
 
 use std::hint::black_box;
 
@@ -9,7 +9,7 @@ use registry::Route;
 const HEX: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 const UPLOAD: &str = "8c2b4a51-0f3d-4f6e-9f0a-4f2c6a1f9a77";
 
-/// What container engines send: pulls, pushes, and what goes to the registry untouched.
+/// Requests of container engines: pulls, pushes, and requests that are forwarded unchanged.
 fn requests() -> Vec<(Method, String)> {
     vec![
         (Method::GET, "/v2/".into()),

@@ -1,4 +1,4 @@
-//! Signing one GET with Signature Version 4: what every request to an S3 store pays.
+//! Measures the signature (Version 4) of one GET, which every request to an S3 store needs.
 
 mod bucket;
 

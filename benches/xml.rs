@@ -1,4 +1,4 @@
-//! XML of S3: pages of listings, errors, and the list of parts that completes an upload.
+//! Measures XML of S3: pages of listings, errors, and the list of parts that completes an upload.
 
 mod bucket;
 
@@ -9,23 +9,23 @@ use backends::Digest;
 use backends::s3::bench;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-/// S3 gives no more names per page.
+/// S3's maximum number of names per page.
 const PAGE: usize = 1000;
 
-/// S3 takes no more parts.
+/// S3's maximum number of parts.
 const PARTS: usize = 10_000;
 
-/// As RadosGW answers a key that is not there.
+/// RadosGW's answer for a missing key.
 const ERROR: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>NoSuchKey</Code>\
     <Message></Message><BucketName>quay</BucketName>\
     <RequestId>tx000003d616661958c8096-006b06694d-100a-default</RequestId>\
     <HostId>100a-default-default</HostId></Error>";
 
-/// As a balancer in front of a store answers.
+/// The answer of a load balancer in front of a store.
 const NO_XML: &[u8] = b"<html><body><h1>503 Service Unavailable</h1>\n\
     No server is available to handle this request.\n</body></html>\n";
 
-/// A whole page of blobs with all that Amazon says of each, and a token for the next.
+/// A full page of blobs with all the details that Amazon returns, and a token for the next page.
 fn page() -> String {
     let mut text = String::from(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\

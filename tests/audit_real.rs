@@ -1,4 +1,4 @@
-//! An audit over real stores of three kinds, whose listings, pages and sizes are their own.
+//! An audit of three kinds of real stores, which differ in listings, pages and sizes.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use tests::quay::{Options, Quay};
 use tests::real::{Azurite, RadosGw, Swift, SwiftOptions, plain_transport};
 
 const ROOT: &str = "/datastorage/registry";
-/// More than a page of a listing, in one step, would need tens of thousands; these are enough to have every
+/// The number of blobs. Several pages in one step would need tens of thousands; these suffice to have every
 /// kind of name.
 const BLOBS: usize = 40;
-/// Swift takes no more in one piece: what is larger is segments, and a manifest of no bytes that is listed
-/// as such.
+/// The largest object that Swift accepts in one request here. Larger ones are segments with a manifest of
+/// zero bytes, which listings show as empty.
 const PIECE: u64 = 7 << 20;
 const LARGE: usize = 10 << 20;
 
@@ -68,8 +68,8 @@ async fn three_kinds_of_stores() -> Result<()> {
     let hex = digests[0].hex();
     let manifest =
         swift.container.manifest(&format!("datastorage/registry/sha256/{}/{hex}", &hex[..2])).await?;
-    ensure!(manifest.is_some(), "the large one is no manifest in Swift");
-    // One is missing in one zone, another has the wrong size in another.
+    ensure!(manifest.is_some(), "the large object has no manifest in Swift");
+    // One blob is missing in one zone, and another one has a wrong size in another zone.
     stores[1].delete(&key(&digests[1])).await?;
     put(&stores[2], &digests[2], &Bytes::from_static(b"short")).await?;
     let stray = Key::new("sha256/00/stray");
@@ -102,7 +102,7 @@ async fn three_kinds_of_stores() -> Result<()> {
     let blobs = |zone: usize| report["zones"][zone]["blobs"].clone();
     let whole: usize = LARGE + (1..BLOBS).map(|n| 100 + n).sum::<usize>();
     assert_eq!(blobs(0), json!({"objects": BLOBS, "bytes": whole}));
-    assert_eq!(blobs(1), json!({"objects": BLOBS - 1, "bytes": whole - 101}), "true sizes of manifests");
+    assert_eq!(blobs(1), json!({"objects": BLOBS - 1, "bytes": whole - 101}), "real sizes of large objects");
 
     let report = audit(&["--deep", "100%", "--strays"]).await?;
     let mut wanted = vec![

@@ -1,4 +1,4 @@
-//! `quay-gateway bench zones`: the ways to a blob beside each other, and what is said where one fails.
+//! `quay-gateway bench zones`: the read paths compared, and the messages if one of them fails.
 
 use std::path::Path;
 use std::process::Output;
@@ -17,7 +17,7 @@ use tests::site::{LOGIN, PASSWORD, Site, USER, ZONES};
 
 const REPOSITORY: &str = "admin/app";
 const IMAGE: &str = "admin/app:v1";
-/// A config, a small and a medium layer.
+/// The sizes of a small and a medium layer. The config is a third blob.
 const LAYERS: &[u64] = &[20_000, 2_000_000];
 
 fn text(bytes: &[u8]) -> String {
@@ -29,7 +29,7 @@ fn parsed(output: &Output) -> Result<Value> {
         .with_context(|| format!("{}\n{}", text(&output.stdout), text(&output.stderr)))
 }
 
-/// A site with an image in every zone, and a gateway that runs.
+/// A site with an image in every zone, and a running gateway.
 async fn with_image(zones: &[(&str, Duration)]) -> Result<(Site, Gateway, Image)> {
     let site = Site::with(zones, Options::default())?;
     let gateway = site.gateway(&serde_json::json!({})).await?;
@@ -45,7 +45,7 @@ async fn with_image(zones: &[(&str, Duration)]) -> Result<(Site, Gateway, Image)
     Ok((site, gateway, image))
 }
 
-/// Waits until the gateway owes no zone a copy.
+/// Waits until no copy is pending.
 async fn settled(gateway: &Gateway) -> Result<()> {
     for _ in 0..1200 {
         let status = gateway.status().await?;
@@ -58,7 +58,7 @@ async fn settled(gateway: &Gateway) -> Result<()> {
     anyhow::bail!("copies are still owed")
 }
 
-/// Runs it as the user who may read.
+/// Runs the command as the user who may read.
 async fn bench(gateway: &Gateway, more: &[&str]) -> Result<Output> {
     let password = gateway.dir().join("password");
     let password = password.to_str().context("a path")?;
@@ -72,7 +72,7 @@ fn rows<'a>(report: &'a Value, path: &str, zone: Option<&str>) -> Vec<&'a Value>
     rows.filter(|row| row["path"] == path && row["zone"].as_str() == zone).collect()
 }
 
-/// So many reads of each class were right, and have their times in order.
+/// Checks that this many reads of each class were correct, and that their times are in order.
 fn all_right(rows: &[&Value], reads: u64) -> Result<()> {
     let classes: Vec<_> = rows.iter().map(|row| row["class"].as_str().unwrap_or_default()).collect();
     ensure!(classes == ["small", "medium"], "{classes:?}");
@@ -88,7 +88,7 @@ fn all_right(rows: &[&Value], reads: u64) -> Result<()> {
     Ok(())
 }
 
-/// Fails unless it is well-formed.
+/// Fails unless the file is well-formed.
 fn well_formed(path: &Path) -> Result<()> {
     let text = std::fs::read_to_string(path)?;
     let mut reader = quick_xml::Reader::from_str(&text);
@@ -104,7 +104,7 @@ fn well_formed(path: &Path) -> Result<()> {
 }
 
 #[tokio::test]
-async fn every_way_has_its_rows_and_a_report_for_people() -> Result<()> {
+async fn every_read_path_has_rows_and_a_report() -> Result<()> {
     let (site, gateway, image) = with_image(&ZONES).await?;
     settled(&gateway).await?;
     let keys = || site.zones.iter().map(|zone| zone.keys()).collect::<Result<Vec<_>, _>>();
@@ -119,7 +119,7 @@ async fn every_way_has_its_rows_and_a_report_for_people() -> Result<()> {
         all_right(&rows(&report, "zone", Some(name)), 6)?;
     }
     all_right(&rows(&report, "registry", None), 6)?;
-    // Of small blobs there are two, so that four of six reads are the first of one.
+    // There are two small blobs, so of six reads four are first reads.
     let (first, later) = (rows(&report, "gateway-first", None), rows(&report, "gateway-later", None));
     let counts = |rows: &[&Value]| rows.iter().map(|row| row["right"].clone()).collect::<Vec<_>>();
     assert_eq!((counts(&first), counts(&later)), (vec![4.into(), 2.into()], vec![2.into(), 4.into()]));
@@ -130,7 +130,7 @@ async fn every_way_has_its_rows_and_a_report_for_people() -> Result<()> {
     assert_eq!(report["blobs"].as_array().map(Vec::len), Some(image.blobs().len()));
     assert_eq!((&report["passed"], &report["failures"]), (&true.into(), &serde_json::json!([])));
     assert!(report["notes"].to_string().contains("is large (over 16 MiB)"), "{}", report["notes"]);
-    // One token, however many reads; nothing written in any zone.
+    // One token was used for all reads, and nothing was written to a zone.
     assert_eq!(site.quay.record().count(&Method::GET, "/v2/auth"), 1);
     assert_eq!(keys()?, before);
     for name in ["report.html", "latency.svg", "throughput.svg"] {
@@ -145,7 +145,7 @@ async fn every_way_has_its_rows_and_a_report_for_people() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_dead_and_a_lying_zone_are_errors_and_the_rest_is_measured() -> Result<()> {
+async fn a_dead_and_a_lying_zone_are_errors_and_the_others_are_measured() -> Result<()> {
     let (site, gateway, image) = with_image(&ZONES.map(|(name, _)| (name, Duration::ZERO))).await?;
     site.zone("zone-b").proxy().down().await;
     site.zone("zone-c").proxy().set(|faults| faults.body = Some(BodyFault::FlipAt(7)));
@@ -171,7 +171,7 @@ async fn a_dead_and_a_lying_zone_are_errors_and_the_rest_is_measured() -> Result
     let failed: Vec<_> =
         report["failures"].as_array().into_iter().flatten().map(|one| &one["zone"]).collect();
     assert!(failed.contains(&&"zone-b".into()) && failed.contains(&&"zone-c".into()), "{report:#}");
-    // Quay knows of the copy at home alone, which is gone; the gateway has what was left of it.
+    // Quay knows only the copy at home, which is deleted. The gateway's cache has the rest.
     assert_eq!(rows(&report, "registry", None)[0]["right"], 8);
     let again = bench(&gateway, &["--image", IMAGE, "--reads", "2"]).await?;
     let printed = text(&again.stdout);
@@ -182,7 +182,7 @@ async fn a_dead_and_a_lying_zone_are_errors_and_the_rest_is_measured() -> Result
     Ok(())
 }
 
-/// It failed, said so in one line, and measured nothing.
+/// Checks that the command failed with these words in one line, and measured nothing.
 fn said(output: &Output, wanted: &[&str]) {
     let said = text(&output.stderr);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
@@ -193,7 +193,7 @@ fn said(output: &Output, wanted: &[&str]) {
 }
 
 #[tokio::test]
-async fn what_cannot_be_measured_says_whose_fault_it_is() -> Result<()> {
+async fn a_failed_measurement_names_the_cause() -> Result<()> {
     let (site, mut gateway, image) = with_image(&[("zone-a", Duration::ZERO)]).await?;
     said(
         &bench(&gateway, &["--image", "admin/app:v2"]).await?,
@@ -203,7 +203,7 @@ async fn what_cannot_be_measured_says_whose_fault_it_is() -> Result<()> {
     said(&nobody, &["nobody (no account is given) may not read admin/app", "--username"]);
     let other = bench(&gateway, &["--image", "other.corp:5000/admin/app:v1"]).await?;
     said(&other, &["names a registry that is not the configured one"]);
-    // An image without bytes of its own.
+    // An image whose blobs are not in the registry.
     let foreign =
         r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
     let empty = Manifest::new("application/vnd.oci.image.index.v1+json", foreign);
@@ -212,7 +212,7 @@ async fn what_cannot_be_measured_says_whose_fault_it_is() -> Result<()> {
         &bench(&gateway, &["--image", "admin/app:empty"]).await?,
         &["the registry stores no blob of these images itself"],
     );
-    // The index of an image is as good as the image.
+    // The index of an image works like the image.
     gateway.client(LOGIN)?.push_manifest(REPOSITORY, "index", &Manifest::index(&[image])).await?;
     let named = format!("{}/{REPOSITORY}:index", gateway.hostname());
     let output = bench(&gateway, &["--image", &named, "--reads", "1"]).await?;
@@ -226,7 +226,7 @@ async fn what_cannot_be_measured_says_whose_fault_it_is() -> Result<()> {
         &bench(&gateway, &["--image", IMAGE]).await?,
         &["the gateway does not answer at", "Connection refused"],
     );
-    // A wrong password is sent once, however often it would be of use.
+    // A wrong password is sent once, however many requests need it.
     std::fs::write(gateway.dir().join("password"), "hunter2")?;
     let before = site.quay.record().count(&Method::GET, "/v2/auth");
     let wrong = bench(&gateway, &["--image", IMAGE, "--image", "admin/other:v1"]).await?;

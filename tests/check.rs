@@ -1,4 +1,4 @@
-//! `quay-gateway check` and zones that cannot be used.
+//! `quay-gateway check`, and zones that cannot be used.
 
 use std::process::Output;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tests::site::{LOGIN, Site};
 
 const REPOSITORY: &str = "admin/one";
 
-/// A gateway before this site that is not started, with another `quay.yaml`.
+/// A gateway in front of this site that is not started, with another `quay.yaml`.
 fn prepared(site: &Site, over: &Value, quay: &Value, files: &[(&str, &str)]) -> Result<Gateway> {
     let quay = serde_json::to_string(quay)?;
     let mut all = vec![("quay.yaml", quay.as_str())];
@@ -34,7 +34,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What it printed, which is one JSON object and nothing else.
+/// The output of the command, which must be a single JSON object.
 fn parsed(output: &Output) -> Result<Value> {
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("{}\n{}", text(&output.stdout), text(&output.stderr)))
@@ -56,7 +56,7 @@ fn zone<'a>(report: &'a Value, name: &str) -> &'a Value {
     zones.find(|zone| zone["name"] == name).unwrap_or(&Value::Null)
 }
 
-/// No secret of these zones is in what was printed.
+/// Checks that the output contains no secret of these zones.
 fn no_secret(site: &Site, output: &Output) {
     let printed = text(&output.stdout) + &text(&output.stderr);
     for zone in &site.zones {
@@ -67,8 +67,8 @@ fn no_secret(site: &Site, output: &Output) {
     assert!(!printed.contains("hunter2"), "{printed}");
 }
 
-/// A site of which zone-a works, zone-b has another key, zone-c is down, zone-d has no driver,
-/// zone-e has a certificate that nobody trusts, and zone-f is a folder.
+/// A site in which zone-a works, zone-b has a wrong key, zone-c is down, zone-d has no valid driver, zone-e
+/// has an untrusted certificate, and zone-f is a folder.
 struct Broken {
     site: Site,
     gateway: Gateway,
@@ -105,7 +105,7 @@ impl Broken {
 }
 
 #[tokio::test]
-async fn each_broken_zone_is_told_from_the_others_for_programs() -> Result<()> {
+async fn each_broken_zone_is_reported_as_json() -> Result<()> {
     let broken = Broken::new()?;
     let output = broken.gateway.command(&["check", "--output", "json"]).await?;
     let report = parsed(&output)?;
@@ -151,11 +151,11 @@ async fn each_broken_zone_is_told_from_the_others_for_programs() -> Result<()> {
 }
 
 #[tokio::test]
-async fn each_broken_zone_is_told_from_the_others_for_people() -> Result<()> {
+async fn each_broken_zone_is_reported_as_text() -> Result<()> {
     let broken = Broken::new()?;
     let output = broken.gateway.command(&["check"]).await?;
     assert_eq!(output.status.code(), Some(1));
-    // No terminal, no progress, no colours.
+    // The output is not a terminal, so there are no progress bars and no colours.
     assert!(output.stderr.is_empty() && !output.stdout.contains(&0x1b), "{}", text(&output.stderr));
     no_secret(&broken.site, &output);
     let printed = text(&output.stdout);
@@ -169,7 +169,7 @@ async fn each_broken_zone_is_told_from_the_others_for_people() -> Result<()> {
     ] {
         assert!(printed.contains(wanted), "{wanted}\n{printed}");
     }
-    // Quay's own marker, and it stays.
+    // Quay's own marker is not changed.
     assert_eq!(std::fs::read(broken.folder.path().join("_verify"))?, b"testing 123");
     assert_eq!(broken.site.zone("zone-a").keys()?, ["datastorage/registry/_verify"]);
     assert!(broken.site.zone("zone-b").keys()?.is_empty());
@@ -177,7 +177,7 @@ async fn each_broken_zone_is_told_from_the_others_for_people() -> Result<()> {
 }
 
 #[tokio::test]
-async fn all_is_well_over_tls_and_under_two_names() -> Result<()> {
+async fn everything_passes_with_tls_and_two_names() -> Result<()> {
     let authority = Authority::generate()?;
     let tls = authority.certificate(&["quay.corp"])?.server_config()?;
     let options =
@@ -192,7 +192,7 @@ async fn all_is_well_over_tls_and_under_two_names() -> Result<()> {
     assert_eq!(steps(&report["registry"])[2], "tls:true");
     let note = report["registry"]["steps"][3]["note"].as_str().context("a note")?;
     assert!(note.contains(&format!("https://{}/v2/auth instead of https://quay.corp", gateway.hostname())));
-    // Another Quay than the configuration speaks of.
+    // The configuration is of another Quay.
     let mut other = site.quay.config();
     other["SERVER_HOSTNAME"] = "quay.example.com".into();
     let over = json!({"ca": "ca.pem", "registry": {"server_name": "quay.corp"}});
@@ -208,7 +208,7 @@ async fn all_is_well_over_tls_and_under_two_names() -> Result<()> {
 #[tokio::test]
 async fn a_registry_whose_database_is_down_and_a_store_that_hangs() -> Result<()> {
     let site = Site::start()?;
-    site.quay.set(|oddities| oddities.broken = true);
+    site.quay.set(|faults| faults.broken = true);
     site.zone("zone-b").proxy().set(|faults| faults.latency = Duration::from_secs(60));
     let gateway = prepared(&site, &json!({}), &site.quay.config(), &[])?;
     let output = gateway.command(&["check", "--output", "json", "--timeout", "1s"]).await?;
@@ -224,7 +224,7 @@ async fn a_registry_whose_database_is_down_and_a_store_that_hangs() -> Result<()
 }
 
 #[tokio::test]
-async fn a_refused_configuration_is_told_apart() -> Result<()> {
+async fn a_refused_configuration_has_its_own_status() -> Result<()> {
     let site = Site::start()?;
     let mut quay = site.quay.config();
     let zones: Vec<_> = site.zones.iter().map(|zone| zone.name.clone()).collect();
@@ -249,7 +249,7 @@ async fn copied(site: &Site, zone: &str, image: &Image) -> Result<()> {
             if site.zone(zone).has(&blob.digest) {
                 break;
             }
-            ensure!(attempt < 1200, "{} never came to {zone}", blob.digest);
+            ensure!(attempt < 1200, "{} did not arrive in {zone}", blob.digest);
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
@@ -257,7 +257,7 @@ async fn copied(site: &Site, zone: &str, image: &Image) -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_unusable_zone_stops_nobody_and_is_owed_its_copies() -> Result<()> {
+async fn an_unusable_zone_stops_nothing_and_its_copies_are_queued() -> Result<()> {
     let site = Site::start()?;
     let wrong = json!(["RadosGWStorage", {"hostnam": "h", "secret_key": "hunter2"}]);
     let mut quay = site.quay.config();
@@ -285,7 +285,7 @@ async fn an_unusable_zone_stops_nobody_and_is_owed_its_copies() -> Result<()> {
     let log = gateway.log();
     assert_eq!(log.matches("zone zone-c cannot be used").count(), 1, "{log}");
     assert!(!log.contains("hunter2"));
-    // Mended, and now home is wrong: the next zone serves, and the copies that were owed are made.
+    // zone-c is repaired, and now home is unusable: the next zone serves, and the pending copies are made.
     gateway.terminate().await?;
     let mut quay = site.quay.config();
     *zone_of(&mut quay, "zone-a") = wrong;
@@ -300,7 +300,7 @@ async fn an_unusable_zone_stops_nobody_and_is_owed_its_copies() -> Result<()> {
     Ok(())
 }
 
-/// A gateway before Quay a, of zone-a, and this one, said to be of zone-b.
+/// A gateway in front of Quay a, which prefers zone-a, and of `b`, which is configured as zone-b's.
 fn before_two(site: &Site, b: &Quay) -> Result<Gateway> {
     let instances = json!([
         {"url": b.url(), "zone": "zone-b"},
@@ -335,7 +335,7 @@ async fn every_instance_of_the_registry_is_checked() -> Result<()> {
 }
 
 #[tokio::test]
-async fn instances_without_a_common_database_are_told_of() -> Result<()> {
+async fn instances_without_a_common_database_are_reported() -> Result<()> {
     let site = Site::start()?;
     let zones = site.zones.iter().map(|zone| zone.location().clone()).collect();
     let hostname = Some(site.quay.hostname().to_owned());

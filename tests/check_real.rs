@@ -1,4 +1,4 @@
-//! `quay-gateway check` on real stores, all at once, some of them broken on purpose.
+//! `quay-gateway check` on real stores, some of them broken on purpose, all at once.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use tests::quay::{Options, Quay};
 use tests::real::{Azurite, Keystone, RadosGw, SeaweedFs, Swift, SwiftOptions};
 
 const ROOT: &str = "/datastorage/registry";
-/// How long a step may take: eight checks at once share the machine with five servers.
+/// The timeout of a step. Eight checks at once share the machine with five servers.
 const EACH: &str = "30s";
 
-/// What is wrong with a zone, and what must be said of it.
+/// What is wrong with a zone, and the expected message.
 struct Broken {
     name: &'static str,
     entry: Value,
@@ -20,7 +20,7 @@ struct Broken {
     fix: &'static str,
 }
 
-/// `entry` with one parameter changed; a name with a dot is one within a map.
+/// Changes one parameter of `entry`. A name with a dot is a parameter within a map.
 fn with(mut entry: Value, parameter: &str, value: Value) -> Value {
     let mut slot = &mut entry[1];
     for name in parameter.split('.') {
@@ -30,7 +30,7 @@ fn with(mut entry: Value, parameter: &str, value: Value) -> Value {
     entry
 }
 
-/// The same store by Quay's driver for Amazon's S3.
+/// The same store with Quay's driver for Amazon S3.
 fn as_amazons(entry: &Value) -> Value {
     let of = |name: &str| entry[1][name].clone();
     json!(["S3Storage", {
@@ -104,7 +104,7 @@ fn broken(radosgw: &Value, keystone: &Value, azurite: &Value) -> Vec<Broken> {
     ]
 }
 
-/// For whoever runs it with `--no-capture`.
+/// Prints the table, for runs with `--no-capture`.
 #[allow(clippy::print_stdout)]
 fn show(table: &str) {
     println!("{table}");

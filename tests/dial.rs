@@ -1,4 +1,4 @@
-//! Names with several addresses, the first of which leads nowhere.
+//! Hosts with several addresses, of which the first is unreachable.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::process::Command;
@@ -9,16 +9,16 @@ use tests::image::Spec;
 use tests::port::BlackHole;
 use tests::site::{LOGIN, Site};
 
-/// Set in the process in which the name is known.
+/// Set in the process in which the host name is known.
 const INSIDE: &str = "QUAY_GATEWAY_TESTS_HOSTS";
 
-/// `two.test` is ::1 and 127.0.0.1, which is what the resolver prefers first (RFC 6724).
+/// `two.test` is ::1 and 127.0.0.1. The resolver prefers ::1 (RFC 6724).
 const HOSTS: &str = "127.0.0.1 localhost\n::1 two.test\n127.0.0.1 two.test\n";
 
 const REPOSITORY: &str = "admin/one";
 
-/// Runs the test called `name` where `/etc/hosts` is another one: this process starts itself again in a mount
-/// namespace of its own, which takes root.
+/// Runs the test `name` with another `/etc/hosts`: this process starts itself again in its own mount
+/// namespace, which needs root.
 fn with_hosts<F: Future<Output = Result<()>>>(name: &str, run: impl FnOnce() -> F) -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         return tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run());
@@ -32,7 +32,7 @@ fn with_hosts<F: Future<Output = Result<()>>>(name: &str, run: impl FnOnce() -> 
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
         .status()
-        .context("unshare could not be run")?;
+        .context("cannot run unshare")?;
     ensure!(status.success(), "in a mount namespace (run as root): {status}");
     Ok(())
 }
@@ -74,7 +74,7 @@ fn a_store_is_reached_at_its_second_address() -> Result<()> {
         let from = pulled.iter().filter_map(|blob| blob.cache_status.as_deref());
         ensure!(from.clone().count() == 2, "{pulled:?}");
         for status in from {
-            ensure!(status.contains("zone=zone-a"), "{status}: home has it, and is asked first");
+            ensure!(status.contains("zone=zone-a"), "{status}: home has the blob and is asked first");
         }
         Ok(())
     })

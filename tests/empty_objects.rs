@@ -1,4 +1,5 @@
-//! Objects that were cut to no bytes, and a registry that says so: no bytes are no blob but the empty one.
+//! Objects that were truncated to zero bytes, and a registry that reports that size. Zero bytes are a valid
+//! blob only for the digest of zero bytes.
 
 use std::time::Duration;
 
@@ -13,14 +14,15 @@ use tests::site::{LOGIN, Site};
 
 const REPOSITORY: &str = "admin/one";
 
-/// A blob whose object in `zone-a`, where the registry looks for it, has no bytes, as the registry says.
-struct Stage {
+/// A blob whose object in `zone-a`, the zone that the registry uses, is empty. The registry reports that
+/// size.
+struct Fixture {
     site: Site,
     gateway: Gateway,
     blob: Blob,
 }
 
-impl Stage {
+impl Fixture {
     async fn new(zones: &[&'static str], delivery: Delivery) -> Result<Self> {
         let zones: Vec<_> = zones.iter().map(|name| (*name, Duration::ZERO)).collect();
         let site = Site::with(&zones, Options { delivery, ..Options::default() })?;
@@ -41,36 +43,36 @@ impl Stage {
 
 #[tokio::test]
 async fn another_zone_has_the_bytes() -> Result<()> {
-    let stage = Stage::new(&["zone-a", "zone-b"], Delivery::Redirect).await?;
-    stage.site.zone("zone-b").write(&stage.blob.digest, &stage.blob.bytes()?)?;
-    let head = stage.ask(Method::HEAD).await?;
-    assert_eq!(head.header("content-length"), stage.blob.size.to_string());
+    let fixture = Fixture::new(&["zone-a", "zone-b"], Delivery::Redirect).await?;
+    fixture.site.zone("zone-b").write(&fixture.blob.digest, &fixture.blob.bytes()?)?;
+    let head = fixture.ask(Method::HEAD).await?;
+    assert_eq!(head.header("content-length"), fixture.blob.size.to_string());
     for source in ["zone=zone-b", "hit"] {
-        let answer = stage.ask(Method::GET).await?;
-        assert_eq!((answer.status, answer.body.len() as u64), (StatusCode::OK, stage.blob.size));
-        assert!(answer.body == stage.blob.bytes()?, "other bytes");
+        let answer = fixture.ask(Method::GET).await?;
+        assert_eq!((answer.status, answer.body.len() as u64), (StatusCode::OK, fixture.blob.size));
+        assert!(answer.body == fixture.blob.bytes()?, "other bytes");
         assert!(answer.header("cache-status").contains(source), "{}", answer.header("cache-status"));
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn no_bytes_are_an_error_and_are_not_kept() -> Result<()> {
+async fn an_empty_object_is_an_error_and_is_not_cached() -> Result<()> {
     for delivery in [Delivery::Stream, Delivery::Redirect] {
-        let stage = Stage::new(&["zone-a"], delivery).await?;
+        let fixture = Fixture::new(&["zone-a"], delivery).await?;
         for _ in 0..2 {
-            let answer = stage.ask(Method::GET).await?;
+            let answer = fixture.ask(Method::GET).await?;
             assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{delivery:?}");
         }
-        let hex = stage.blob.digest.hex();
-        let cached = stage.gateway.cache_dir().join("sha256").join(&hex[..2]).join(&hex);
+        let hex = fixture.blob.digest.hex();
+        let cached = fixture.gateway.cache_dir().join("sha256").join(&hex[..2]).join(&hex);
         assert!(!cached.exists(), "{delivery:?}");
-        // Once the object is whole again, the blob is.
-        stage.site.zone("zone-a").write(&stage.blob.digest, &stage.blob.bytes()?)?;
-        stage.site.quay.set_size(&stage.blob.digest, stage.blob.size);
-        let answer = stage.ask(Method::GET).await?;
+        // When the object is complete again, the blob is served.
+        fixture.site.zone("zone-a").write(&fixture.blob.digest, &fixture.blob.bytes()?)?;
+        fixture.site.quay.set_size(&fixture.blob.digest, fixture.blob.size);
+        let answer = fixture.ask(Method::GET).await?;
         assert_eq!(answer.status, StatusCode::OK, "{delivery:?}");
-        assert!(answer.body == stage.blob.bytes()?, "{delivery:?}: other bytes");
+        assert!(answer.body == fixture.blob.bytes()?, "{delivery:?}: other bytes");
     }
     Ok(())
 }

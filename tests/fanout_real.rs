@@ -19,16 +19,16 @@ use zone_router::{Blob, Zone};
 
 const ROOT: &str = "/datastorage/registry";
 
-/// How long one zone is dead from the push on.
+/// How long one zone is dead after the push.
 const DEAD: Duration = Duration::from_secs(60);
 
-/// For the living zones to have everything, and for the dead one once it is back.
+/// The timeout for the living zones, and for the dead one after its return.
 const PATIENCE: Duration = Duration::from_secs(50);
 
-/// Between two looks.
+/// How often the stores are checked.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// More than Swift takes in one object, and more than S3 takes in one request.
+/// A size that is larger than one object in Swift and one request in S3 can be.
 const BEYOND: u64 = 5 * (1 << 30) + (1 << 20);
 
 fn store(entry: Value) -> Result<Arc<dyn Store>> {
@@ -41,7 +41,7 @@ fn key(digest: &Digest) -> Key {
     Key::new(format!("sha256/{}/{hex}", &hex[..2]))
 }
 
-/// Whether a store has the blob, byte for byte.
+/// Whether a store has the blob with the correct bytes.
 async fn has(store: &dyn Store, digest: &Digest) -> Result<bool> {
     let Some(object) = store.get(&key(digest), None).await? else { return Ok(false) };
     let mut hasher = Hasher::new();
@@ -53,20 +53,24 @@ async fn has(store: &dyn Store, digest: &Digest) -> Result<bool> {
     Ok(true)
 }
 
-/// Waits until a store has all of these.
+/// Waits until a store has all of these blobs.
 async fn comes(name: &str, store: &dyn Store, digests: &[Digest], within: Duration) -> Result<()> {
     let began = Instant::now();
     for digest in digests {
         while !has(store, digest).await.unwrap_or(false) {
-            ensure!(began.elapsed() < within, "{name}: {digest} did not come in {} s", within.as_secs());
+            ensure!(
+                began.elapsed() < within,
+                "{name}: {digest} did not arrive within {} s",
+                within.as_secs()
+            );
             tokio::time::sleep(LOOK).await;
         }
     }
     Ok(())
 }
 
-/// Quay keeps the push in RadosGW; Azure's emulator and a Swift with Keystone follow, the Swift dead for
-/// the first minute.
+/// Quay keeps the push in RadosGW. Azure's emulator and a Swift with Keystone get copies. The Swift is dead
+/// for the first minute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_push_reaches_three_kinds_of_store() -> Result<()> {
     let radosgw = RealZone::start("radosgw", Kind::RadosGw).await?;
@@ -84,7 +88,7 @@ async fn one_push_reaches_three_kinds_of_store() -> Result<()> {
     let image = Spec::layers(1, &[3 << 20, 10_000, 70 << 20]).build()?;
     let digests: Vec<Digest> = image.blobs().iter().map(|blob| blob.digest).collect();
 
-    swift.front.stop();
+    swift.process.stop();
     let began = Instant::now();
     gateway.client(LOGIN)?.push("admin/one", "v1", &image).await?;
     comes("Azure", &*store(in_azure)?, &digests, PATIENCE).await?;
@@ -93,13 +97,13 @@ async fn one_push_reaches_three_kinds_of_store() -> Result<()> {
     let owed = lanes.iter().find(|lane| lane["zone"] == "swift").context("a lane for Swift")?;
     ensure!(owed["waiting"] == digests.len(), "{owed}");
     tokio::time::sleep(DEAD.saturating_sub(began.elapsed())).await;
-    swift.front.restart().await?;
+    swift.process.restart().await?;
     comes("Swift", &*store(in_swift)?, &digests, PATIENCE).await
 }
 
-/// Into Swift in segments as Quay's, into S3 in parts. The source is a sparse file.
+/// Copies into Swift in segments like Quay's, and into S3 in parts. The source is a sparse file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_than_one_request_can_bring() -> Result<()> {
+async fn a_blob_that_is_larger_than_one_request() -> Result<()> {
     let swift = Swift::with_own_users("blobs", SwiftOptions::default()).await?;
     let seaweed = SeaweedFs::start("blobs").await?;
     let folder = tempfile::tempdir()?;
@@ -123,13 +127,13 @@ async fn more_than_one_request_can_bring() -> Result<()> {
     for zone in &zones[1..] {
         let there = zone.store.head(&blob.key).await?.with_context(|| format!("{}: absent", zone.name))?;
         ensure!(there.size == BEYOND, "{}: {} bytes", zone.name, there.size);
-        // The last bytes lie in the last segment or part.
+        // The last bytes are in the last segment or part.
         let tail = zone.store.get(&blob.key, Some(BEYOND - 1000..BEYOND)).await?.context("absent")?;
         let tail: Vec<_> = tail.body.try_collect().await?;
-        ensure!(tail.concat() == [0; 1000], "{}: other bytes at the end", zone.name);
+        ensure!(tail.concat() == [0; 1000], "{}: wrong bytes at the end", zone.name);
     }
     let name = format!("datastorage/registry/{}", blob.key);
-    let manifest = swift.container.manifest(&name).await?.context("it is not segmented")?;
+    let manifest = swift.container.manifest(&name).await?.context("the object has no segments")?;
     ensure!(manifest.starts_with("blobs/datastorage/registry/segments/"), "{manifest}");
     let segments = swift.container.names("datastorage/registry/segments/").await?;
     ensure!(segments.len() as u64 == BEYOND.div_ceil(200_000_000), "{} segments", segments.len());

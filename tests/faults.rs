@@ -1,5 +1,5 @@
-//! Zones that refuse, hang, lie and cut, and a registry that is down: the client sees right bytes
-//! or a clear error, never wrong ones.
+//! Zones that refuse, hang, send wrong bytes or break off, and a registry that is down. The client gets
+//! correct bytes or a clear error, never wrong bytes.
 
 use std::time::{Duration, Instant};
 
@@ -15,16 +15,16 @@ use tests::site::{LOGIN, Site, ZONES};
 
 const REPOSITORY: &str = "admin/one";
 
-struct Stage {
+struct Fixture {
     site: Site,
-    /// Runs until the stage is struck.
+    /// Runs until the fixture is dropped.
     _gateway: Gateway,
     client: Client,
     image: Image,
 }
 
-impl Stage {
-    /// An image that lies in all three zones and not in the cache.
+impl Fixture {
+    /// An image that is in all three zones and not in the cache.
     async fn new() -> Result<Self> {
         let site = Site::with(&ZONES, Options::default())?;
         let timeouts = json!({"zone_connect": "1s", "zone_first_byte": "1s", "zone_stall": "1s", "registry_answer": "2s", "registry_permission": "2s", "registry_first_pull": "3s"});
@@ -44,7 +44,7 @@ impl Stage {
         self.site.zone(zone).proxy().set(change);
     }
 
-    /// Pulls the layer, right to the last byte, and says how.
+    /// Pulls the layer, verifies it, and returns its `Cache-Status`.
     async fn pull(&self) -> Result<String> {
         let pulled = self.client.pull_blob(REPOSITORY, &self.image.layers[0].digest).await?;
         assert_eq!(pulled.size, self.image.layers[0].size);
@@ -57,7 +57,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Has the layer's body stop in its middle; resolves when it has.
+    /// Stops the body of the layer in its middle. The returned future resolves when it has stopped.
     fn stopped(&self, zone: &str) -> impl Future<Output = ()> + use<> {
         self.site.zone(zone).proxy().hold(&self.image.layers[0].digest.hex(), 700_000)
     }
@@ -69,81 +69,81 @@ impl Stage {
 
 #[tokio::test]
 async fn a_zone_that_refuses() -> Result<()> {
-    let stage = Stage::new().await?;
-    stage.site.zone("zone-a").proxy().down().await;
-    stage.assert_from("zone-b").await
+    let fixture = Fixture::new().await?;
+    fixture.site.zone("zone-a").proxy().down().await;
+    fixture.assert_from("zone-b").await
 }
 
 #[tokio::test]
 async fn a_zone_that_hangs() -> Result<()> {
-    let stage = Stage::new().await?;
-    stage.fault("zone-a", |faults| faults.hang = true);
-    stage.assert_from("zone-b").await
+    let fixture = Fixture::new().await?;
+    fixture.fault("zone-a", |faults| faults.hang = true);
+    fixture.assert_from("zone-b").await
 }
 
 #[tokio::test]
 async fn zones_that_answer_errors() -> Result<()> {
     for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::INTERNAL_SERVER_ERROR, StatusCode::FORBIDDEN]
     {
-        let stage = Stage::new().await?;
-        stage.fault("zone-a", |faults| faults.status = Some(status));
-        stage.assert_from("zone-b").await?;
+        let fixture = Fixture::new().await?;
+        fixture.fault("zone-a", |faults| faults.status = Some(status));
+        fixture.assert_from("zone-b").await?;
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn a_zone_that_lost_the_blob() -> Result<()> {
-    let stage = Stage::new().await?;
-    stage.site.zone("zone-a").delete(&stage.image.layers[0].digest)?;
-    stage.assert_from("zone-b").await
+    let fixture = Fixture::new().await?;
+    fixture.site.zone("zone-a").delete(&fixture.image.layers[0].digest)?;
+    fixture.assert_from("zone-b").await
 }
 
 #[tokio::test]
-async fn a_body_that_is_cut_goes_on_elsewhere() -> Result<()> {
-    let stage = Stage::new().await?;
-    stage.fault("zone-a", |faults| faults.body = Some(BodyFault::CutAfter(700_000)));
-    stage.assert_from("zone-a").await?;
-    assert_eq!(stage.asked("zone-b"), 1);
-    let layer = stage.image.layers[0].digest.hex();
-    let range = stage.site.zone("zone-b").proxy().record().reads(&layer)[0].header("range").to_owned();
+async fn a_body_that_breaks_off_continues_from_another_zone() -> Result<()> {
+    let fixture = Fixture::new().await?;
+    fixture.fault("zone-a", |faults| faults.body = Some(BodyFault::CutAfter(700_000)));
+    fixture.assert_from("zone-a").await?;
+    assert_eq!(fixture.asked("zone-b"), 1);
+    let layer = fixture.image.layers[0].digest.hex();
+    let range = fixture.site.zone("zone-b").proxy().record().reads(&layer)[0].header("range").to_owned();
     assert!(range.starts_with("bytes=") && !range.starts_with("bytes=0-"), "{range}");
-    assert_eq!(stage.pull().await?, "quay-gateway; hit");
+    assert_eq!(fixture.pull().await?, "quay-gateway; hit");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_goes_on_elsewhere() -> Result<()> {
-    let stage = Stage::new().await?;
-    let stopped = stage.stopped("zone-a");
-    let (status, ()) = tokio::join!(stage.pull(), stopped);
+async fn a_body_that_stalls_continues_from_another_zone() -> Result<()> {
+    let fixture = Fixture::new().await?;
+    let stopped = fixture.stopped("zone-a");
+    let (status, ()) = tokio::join!(fixture.pull(), stopped);
     assert!(status?.contains("zone=zone-a"));
-    assert_eq!(stage.asked("zone-b"), 1);
+    assert_eq!(fixture.asked("zone-b"), 1);
     Ok(())
 }
 
 #[tokio::test]
-async fn the_store_is_killed_in_mid_pull() -> Result<()> {
-    let stage = Stage::new().await?;
-    let stopped = stage.stopped("zone-a");
+async fn the_store_is_killed_during_a_pull() -> Result<()> {
+    let fixture = Fixture::new().await?;
+    let stopped = fixture.stopped("zone-a");
     let kill = async {
         stopped.await;
-        stage.site.zone("zone-a").proxy().down().await;
+        fixture.site.zone("zone-a").proxy().down().await;
     };
-    let (status, ()) = tokio::join!(stage.pull(), kill);
+    let (status, ()) = tokio::join!(fixture.pull(), kill);
     assert!(status?.contains("zone=zone-a"));
-    assert_eq!(stage.asked("zone-b"), 1);
+    assert_eq!(fixture.asked("zone-b"), 1);
     Ok(())
 }
 
 #[tokio::test]
-async fn one_flipped_bit_is_cut_and_the_next_try_is_right() -> Result<()> {
+async fn a_flipped_bit_cuts_the_answer_and_the_next_try_is_correct() -> Result<()> {
     for offset in [0, 1_000_000, 1_999_000] {
-        let stage = Stage::new().await?;
-        stage.fault("zone-a", |faults| faults.body = Some(BodyFault::FlipAt(offset)));
-        assert!(stage.pull().await.is_err(), "wrong bytes were completed");
-        stage.assert_from("zone-b").await?;
-        assert_eq!(stage.pull().await?, "quay-gateway; hit");
+        let fixture = Fixture::new().await?;
+        fixture.fault("zone-a", |faults| faults.body = Some(BodyFault::FlipAt(offset)));
+        assert!(fixture.pull().await.is_err(), "wrong bytes were completed");
+        fixture.assert_from("zone-b").await?;
+        assert_eq!(fixture.pull().await?, "quay-gateway; hit");
     }
     Ok(())
 }
@@ -151,23 +151,23 @@ async fn one_flipped_bit_is_cut_and_the_next_try_is_right() -> Result<()> {
 #[tokio::test]
 async fn too_few_or_too_many_bytes() -> Result<()> {
     for fault in [BodyFault::Short(1), BodyFault::Short(5000), BodyFault::Long(1), BodyFault::Long(5000)] {
-        let stage = Stage::new().await?;
-        stage.fault("zone-a", |faults| faults.body = Some(fault));
-        // Its size is another than the registry's: the next zone is asked at once.
-        stage.assert_from("zone-b").await?;
+        let fixture = Fixture::new().await?;
+        fixture.fault("zone-a", |faults| faults.body = Some(fault));
+        // The object's size differs from the registry's size, so the next zone is asked at once.
+        fixture.assert_from("zone-b").await?;
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn all_zones_dead_is_a_clear_error_in_time() -> Result<()> {
-    let stage = Stage::new().await?;
-    for zone in &stage.site.zones {
+    let fixture = Fixture::new().await?;
+    for zone in &fixture.site.zones {
         zone.proxy().down().await;
     }
     let start = Instant::now();
-    let path = format!("/v2/{REPOSITORY}/blobs/{}", stage.image.layers[0].digest);
-    let answer = stage.client.fetch(Method::GET, &path, &[]).await?;
+    let path = format!("/v2/{REPOSITORY}/blobs/{}", fixture.image.layers[0].digest);
+    let answer = fixture.client.fetch(Method::GET, &path, &[]).await?;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
     assert!(start.elapsed() < Duration::from_secs(20));
     let body: serde_json::Value = serde_json::from_slice(&answer.body)?;
@@ -178,14 +178,14 @@ async fn all_zones_dead_is_a_clear_error_in_time() -> Result<()> {
 
 #[tokio::test]
 async fn the_registry_down_silent_or_broken() -> Result<()> {
-    let stage = Stage::new().await?;
-    stage.pull().await?;
-    let other = stage.image.config.digest;
+    let fixture = Fixture::new().await?;
+    fixture.pull().await?;
+    let other = fixture.image.config.digest;
     let get = |path: String| {
-        let client = &stage.client;
+        let client = &fixture.client;
         async move { client.fetch(Method::GET, &path, &[]).await }
     };
-    stage.site.quay.set(|oddities| oddities.silent = true);
+    fixture.site.quay.set(|faults| faults.silent = true);
     for path in
         [format!("/v2/{REPOSITORY}/blobs/{other}"), format!("/v2/{REPOSITORY}/tags/list"), "/v2/".into()]
     {
@@ -196,20 +196,20 @@ async fn the_registry_down_silent_or_broken() -> Result<()> {
         let body: serde_json::Value = serde_json::from_slice(&answer.body)?;
         assert_eq!(body["errors"][0]["detail"]["fault"], "registry");
     }
-    stage.site.quay.set(|oddities| oddities.silent = false);
-    stage.site.quay.down().await;
+    fixture.site.quay.set(|faults| faults.silent = false);
+    fixture.site.quay.down().await;
     let answer = get(format!("/v2/{REPOSITORY}/tags/list")).await?;
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::BAD_GATEWAY, "1"));
     assert_eq!(get(format!("/v2/{REPOSITORY}/blobs/{other}")).await?.status, StatusCode::BAD_GATEWAY);
-    stage.site.quay.up().await;
-    stage.site.quay.set(|oddities| oddities.broken = true);
+    fixture.site.quay.up().await;
+    fixture.site.quay.set(|faults| faults.broken = true);
     assert_eq!(get(format!("/v2/{REPOSITORY}/tags/list")).await?.status, StatusCode::INTERNAL_SERVER_ERROR);
-    stage.site.quay.set(|oddities| oddities.broken = false);
+    fixture.site.quay.set(|faults| faults.broken = false);
     assert_eq!(get(format!("/v2/{REPOSITORY}/tags/list")).await?.status, StatusCode::OK);
     Ok(())
 }
 
-/// A disk of 1 MiB: what does not fit is pulled all the same.
+/// The disk has 1 MiB. A blob that does not fit is still pulled.
 #[tokio::test]
 async fn a_full_disk() -> Result<()> {
     let small = SmallDisk::mount(1 << 20)?;
@@ -245,7 +245,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: the gateway may still be closing its files.
+        // Lazily, because the gateway may still have open files.
         let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }

@@ -1,4 +1,4 @@
-//! skopeo pushing through the gateway to two Quays over one database.
+//! skopeo pushes through the gateway to two instances of Quay with one database.
 
 use anyhow::{Context as _, Result};
 use http::Method;
@@ -32,8 +32,8 @@ async fn skopeo_pushes_while_an_instance_and_then_a_store_is_dead() -> Result<()
     let counts = || (site.quay.record().count(&Method::PUT, ""), b.record().count(&Method::PUT, ""));
 
     let one = image(&folder, "one", 1)?;
-    skopeo.push(&one.path, &reference("one")).await.context("both are well")?;
-    // Two layers, the config, the manifest.
+    skopeo.push(&one.path, &reference("one")).await.context("both instances work")?;
+    // Two layers, the config and the manifest.
     assert_eq!(counts(), (4, 0));
 
     site.quay.down().await;
@@ -44,10 +44,10 @@ async fn skopeo_pushes_while_an_instance_and_then_a_store_is_dead() -> Result<()
 
     site.zone("zone-a").proxy().down().await;
     let three = image(&folder, "three", 20)?;
-    // One push finds out that home's store is dead, unless home is not tried again yet.
+    // One push detects that home's store is dead, unless home is still out of use for uploads.
     let _ = skopeo.push(&three.path, &reference("three")).await;
     skopeo.push(&three.path, &reference("three")).await.context("Quay a's store is dead")?;
-    assert_eq!(counts().0, 4, "nothing more was completed there");
+    assert_eq!(counts().0, 4, "nothing else was completed there");
 
     site.zone("zone-a").proxy().heal().await;
     for (name, image) in [("one", &one), ("two", &two), ("three", &three)] {

@@ -1,4 +1,4 @@
-//! The listener's protocols and bounds.
+//! Protocols and limits of the listener.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,11 +22,11 @@ async fn start(config: Value) -> Result<(Site, Gateway)> {
     Ok((site, gateway))
 }
 
-/// How long until the gateway lets go of a connection.
+/// The time until the gateway closes a connection.
 async fn until_closed(mut stream: impl AsyncReadExt + Unpin) -> Result<Duration> {
     let start = Instant::now();
     let mut rest = Vec::new();
-    // A reset is as good as an end.
+    // A reset also counts as an end.
     let read = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut rest));
     let _ = read.await.context("never closed")?;
     Ok(start.elapsed())
@@ -69,25 +69,25 @@ async fn http_2_and_http_1_1_over_tls_1_3_and_1_2() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_is_let_go() -> Result<()> {
+async fn a_silent_client_is_disconnected() -> Result<()> {
     let (_site, gateway) = start(json!({"timeouts": {"handshake": "1s", "headers": "1s"}})).await?;
     let silent = TcpStream::connect(gateway.address()).await?;
-    assert!(until_closed(silent).await? < Duration::from_secs(10), "a handshake that never comes");
+    assert!(until_closed(silent).await? < Duration::from_secs(10), "a handshake that does not start");
     for protocol in ["http/1.1", "h2"] {
         let idle = connect(&gateway, trusting(&gateway, protocol)?).await?;
-        assert!(until_closed(idle).await? < Duration::from_secs(10), "no request over {protocol}");
+        assert!(until_closed(idle).await? < Duration::from_secs(10), "no request on {protocol}");
     }
     let mut half = connect(&gateway, trusting(&gateway, "h2")?).await?;
     half.write_all(b"PRI * HTTP/2.0\r\n").await?;
     assert!(until_closed(half).await? < Duration::from_secs(10), "half a preface");
     let mut slow = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
     slow.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: ").await?;
-    assert!(until_closed(slow).await? < Duration::from_secs(10), "headers that never end");
+    assert!(until_closed(slow).await? < Duration::from_secs(10), "headers that do not end");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_body_that_never_comes_is_refused() -> Result<()> {
+async fn a_body_that_does_not_arrive_is_refused() -> Result<()> {
     let (site, gateway) = start(json!({"timeouts": {"client_stall": "1s"}})).await?;
     let token = site.quay.token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
     let mut stream = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
@@ -104,7 +104,7 @@ async fn a_body_that_never_comes_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_reader_that_takes_nothing_is_let_go() -> Result<()> {
+async fn a_client_that_reads_nothing_is_disconnected() -> Result<()> {
     let (site, gateway) = start(json!({"timeouts": {"client_stall": "1s"}})).await?;
     let image = Spec::layers(1, &[40_000_000]).build()?;
     gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
@@ -117,7 +117,7 @@ async fn a_reader_that_takes_nothing_is_let_go() -> Result<()> {
     stream.write_all(head.as_bytes()).await?;
     tokio::time::sleep(Duration::from_secs(4)).await;
     let mut taken = Vec::new();
-    // What the kernel held comes; then the connection is gone, short of the whole.
+    // The bytes in the kernel's buffers arrive. Then the connection ends before the body is complete.
     let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut taken))
         .await
         .context("still open")?;
@@ -125,9 +125,9 @@ async fn a_reader_that_takes_nothing_is_let_go() -> Result<()> {
     Ok(())
 }
 
-/// HTTP/2 has a window of its own, which the client may keep shut while it answers every ping.
+/// HTTP/2 has its own window, which a client can keep closed while it answers every ping.
 #[tokio::test]
-async fn an_http_2_client_that_opens_no_window_is_let_go() -> Result<()> {
+async fn an_http_2_client_with_a_closed_window_is_disconnected() -> Result<()> {
     let (_site, gateway) = start(json!({"timeouts": {"client_stall": "1s"}})).await?;
     let mut stream = connect(&gateway, trusting(&gateway, "h2")?).await?;
     let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -143,7 +143,7 @@ async fn an_http_2_client_that_opens_no_window_is_let_go() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_slow_but_steady_http_2_reader_gets_it_all() -> Result<()> {
+async fn a_slow_but_steady_http_2_client_gets_the_whole_body() -> Result<()> {
     let (site, gateway) = start(json!({"timeouts": {"client_stall": "1s", "headers": "1s"}})).await?;
     let image = Spec::layers(1, &[6_000_000]).build()?;
     gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
@@ -152,7 +152,7 @@ async fn a_slow_but_steady_http_2_reader_gets_it_all() -> Result<()> {
     let url = format!("{}/v2/{REPOSITORY}/blobs/{}", gateway.url(), image.layers[0].digest);
     let mut answer = client.get(url).bearer_auth(token).send().await?;
     let mut taken = 0;
-    // About 500 kB/s, for several times either bound.
+    // About 500 kB/s, for several times the timeout.
     while let Some(piece) = answer.chunk().await? {
         taken += piece.len() as u64;
         tokio::time::sleep(Duration::from_secs_f64(piece.len() as f64 / 500_000.0)).await;
@@ -161,7 +161,7 @@ async fn a_slow_but_steady_http_2_reader_gets_it_all() -> Result<()> {
     Ok(())
 }
 
-/// Only the chunks would be taken off, and the registry would store what is still compressed.
+/// The gateway would remove only the chunks, and the registry would store compressed bytes.
 #[tokio::test]
 async fn a_transfer_coding_besides_chunked_is_refused() -> Result<()> {
     let (site, gateway) = start(json!({})).await?;
@@ -180,7 +180,7 @@ async fn a_transfer_coding_besides_chunked_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Nobody but the gateway takes a body away from an answer to HEAD over HTTP/2.
+/// Over HTTP/2, only the gateway itself removes the body from an answer to HEAD.
 #[tokio::test]
 async fn errors_answer_head_over_http_2() -> Result<()> {
     let (site, gateway) = start(json!({})).await?;
@@ -195,13 +195,13 @@ async fn errors_answer_head_over_http_2() -> Result<()> {
 }
 
 #[tokio::test]
-async fn requests_beyond_the_limit_are_told_so() -> Result<()> {
+async fn requests_above_the_limit_are_refused() -> Result<()> {
     let (site, gateway) = start(json!({"limits": {"requests": 1}})).await?;
-    site.quay.set(|oddities| oddities.delay = Duration::from_secs(2));
+    site.quay.set(|faults| faults.delay = Duration::from_secs(2));
     let client = gateway.client(None)?;
     let first = client.raw(Method::GET, "/v2/")?.send();
     let second = async {
-        // The first one is under way.
+        // The first request is in flight.
         while site.quay.record().count(&Method::GET, "/v2/") == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -218,7 +218,7 @@ async fn requests_beyond_the_limit_are_told_so() -> Result<()> {
 }
 
 #[tokio::test]
-async fn no_more_file_descriptors_is_survived() -> Result<()> {
+async fn the_gateway_survives_a_lack_of_file_descriptors() -> Result<()> {
     let (site, gateway) = start(json!({})).await?;
     let image = Spec::layers(1, &[10_000, 20_000]).build()?;
     let client = gateway.client(LOGIN)?;
@@ -228,7 +228,7 @@ async fn no_more_file_descriptors_is_survived() -> Result<()> {
     let limit = |files: u64| {
         prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(files), maximum: Some(4096) })
     };
-    // On a connection that is there before.
+    // Uses a connection that exists already.
     let (admin, zones) = (tests::http_client()?, format!("http://{}/zones", gateway.admin_address()));
     admin.get(&zones).send().await?.bytes().await?;
     limit(40)?;
@@ -241,11 +241,13 @@ async fn no_more_file_descriptors_is_survived() -> Result<()> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), starved).await.context("it never ran out")?;
-    // Its stores cannot be asked now, which is no fault of theirs.
+    tokio::time::timeout(Duration::from_secs(60), starved)
+        .await
+        .context("the descriptors did not run out")?;
+    // The stores cannot be asked now, which is not their fault.
     let excused = async {
         loop {
-            // So that a connection that is there already does not do.
+            // Existing connections must not be reused.
             site.zones.iter().for_each(|zone| zone.proxy().cut());
             let zones: Value = serde_json::from_slice(&admin.get(&zones).send().await?.bytes().await?)?;
             let zones = zones["zones"].as_array().context("zones")?;
@@ -260,8 +262,8 @@ async fn no_more_file_descriptors_is_survived() -> Result<()> {
         .context("no probe lacked a descriptor")??;
     drop(held);
     limit(1024)?;
-    assert!(!gateway.log().contains("zone is out of use"), "a zone is blamed");
-    // It serves as before, and has not thrown away what it could not open for a moment.
+    assert!(!gateway.log().contains("zone is out of use"), "a zone was taken out of use");
+    // The gateway serves as before. It has not dropped cached files that it could not open for a moment.
     site.zone("zone-a").proxy().down().await;
     for pulled in gateway.client(LOGIN)?.pull(REPOSITORY, "v1").await? {
         assert_eq!(pulled.cache_status.as_deref(), Some("quay-gateway; hit"));
@@ -269,8 +271,8 @@ async fn no_more_file_descriptors_is_survived() -> Result<()> {
     Ok(())
 }
 
-/// The sockets of this machine that are connected to `remote`: whether the kernel watches each by TCP keep-alive
-/// (`timer_active` 2 of `/proc/net/tcp`, "Linux kernel documentation, networking/proc_net_tcp").
+/// The sockets of this machine that are connected to `remote`: whether the kernel uses TCP keep-alive for
+/// each (`timer_active` 2 of `/proc/net/tcp`, "Linux kernel documentation, networking/proc_net_tcp").
 fn kept_alive(remote: u16) -> Result<Vec<bool>> {
     const ESTABLISHED: &str = "01";
     let table = std::fs::read_to_string("/proc/net/tcp")?;
@@ -282,7 +284,7 @@ fn kept_alive(remote: u16) -> Result<Vec<bool>> {
 
 async fn until_kept_alive(remote: u16) -> Result<()> {
     let watched = async {
-        // What is not acknowledged yet has another timer.
+        // A socket with unacknowledged bytes has another timer.
         while kept_alive(remote)? != [true] {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -297,8 +299,8 @@ async fn silent_connections_are_kept_alive() -> Result<()> {
     let client = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
     let port = client.get_ref().0.local_addr()?.port();
     until_kept_alive(port).await.context("the client's")?;
-    // A registry that is silent over a request.
-    site.quay.set(|oddities| oddities.delay = Duration::from_secs(60));
+    // A registry that does not answer a request.
+    site.quay.set(|faults| faults.delay = Duration::from_secs(60));
     let asking = tokio::spawn(gateway.client(None)?.raw(Method::GET, "/v2/")?.send());
     let registry = site.quay.url().rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     let registry = registry.context("the registry's port")?;
@@ -312,9 +314,9 @@ async fn ready(gateway: &Gateway) -> Result<StatusCode> {
     Ok(tests::http_client()?.get(url).send().await?.status())
 }
 
-/// Whoever sends clients here learns of the end some seconds after it began.
+/// A load balancer learns about the end only after some seconds.
 #[tokio::test]
-async fn a_lame_duck_serves_those_who_still_come() -> Result<()> {
+async fn new_clients_are_served_for_a_while_after_sigterm() -> Result<()> {
     let site = Site::start()?;
     let mut gateway = site.gateway(&json!({"timeouts": {"lame_duck": "5m"}})).await?;
     assert_eq!(ready(&gateway).await?, StatusCode::OK);
@@ -325,7 +327,9 @@ async fn a_lame_duck_serves_those_who_still_come() -> Result<()> {
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(Duration::from_secs(20), told).await.context("it is ready still")??;
+    tokio::time::timeout(Duration::from_secs(20), told)
+        .await
+        .context("the gateway still reports ready")??;
     let answer = gateway.client(None)?.raw(Method::GET, "/v2/")?.send().await?;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "from the registry, on a new connection");
     // A second signal ends the wait.
@@ -347,7 +351,7 @@ async fn an_endless_drain_is_cut_in_time() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(gateway.terminate().await?.success());
-    // It would have taken more than a minute.
+    // The pull would have taken more than a minute.
     assert!(pull.await?.is_err());
     Ok(())
 }

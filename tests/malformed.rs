@@ -1,4 +1,4 @@
-//! Bad input at the listener: a clear 4xx each, no panic, nothing stored.
+//! Malformed requests: each gets a clear 4xx answer, nothing panics, and nothing is stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use tokio_rustls::TlsConnector;
 
 const REPOSITORY: &str = "admin/one";
 const REQUESTS: usize = 1000;
-/// Equal seeds give equal requests; another is taken from here to widen the net.
+/// The seed of the requests. Equal seeds give equal requests.
 const SEED: u64 = 7;
-/// An answer must be there by then.
+/// The timeout for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Bytes of an answer that are looked at.
+/// The number of bytes of an answer that are read.
 const ANSWER_MAX: u64 = 64 * 1024;
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn status(gateway: &Gateway, tls: &TlsConnector, request: &[u8]) -> Result
     let exchange = async {
         let tcp = TcpStream::connect(gateway.address()).await?;
         let mut stream = tls.connect(ServerName::try_from("localhost")?, tcp).await?;
-        // The answer may come, and the connection go, before all is written.
+        // The answer may arrive and the connection end before everything is written.
         let _ = stream.write_all(request).await;
         let _ = stream.flush().await;
         let mut answer = Vec::new();
@@ -107,7 +107,7 @@ impl Maker {
         }
     }
 
-    /// Not HTTP.
+    /// A request line that is not HTTP.
     fn bad_line(&self, rng: &mut Rng) -> Vec<u8> {
         let junk: Vec<u8> =
             (0..rng.usize(1..40)).map(|_| rng.u8(1..=255)).filter(|byte| !b"\r\n".contains(byte)).collect();
@@ -119,7 +119,7 @@ impl Maker {
         [start, &junk, end, b"\r\nHost: x\r\n\r\n"].concat()
     }
 
-    /// HTTP, but no such thing.
+    /// A valid request with an invalid path.
     fn bad_path(&self, rng: &mut Rng) -> Vec<u8> {
         let hex = &self.digest[7..];
         let digest = match rng.u8(0..8) {
@@ -144,7 +144,7 @@ impl Maker {
         )
     }
 
-    /// A blob that is there, and a range that is none.
+    /// An existing blob with an invalid range.
     fn bad_range(&self, rng: &mut Rng) -> Vec<u8> {
         let range = match rng.u8(0..8) {
             0 => "bytes=".into(),
@@ -164,7 +164,7 @@ impl Maker {
         )
     }
 
-    /// Header fields that break the rules or the bounds.
+    /// Header fields that violate rules or limits.
     fn bad_header(&self, rng: &mut Rng) -> Vec<u8> {
         let fields = match rng.u8(0..7) {
             0 => format!("X-Big: {}\r\n", "a".repeat(200_000)),
@@ -181,7 +181,7 @@ impl Maker {
         self.whole("PUT", &format!("/v2/{REPOSITORY}/manifests/v2"), &fields, b"")
     }
 
-    /// Bodies that are not what they should be.
+    /// Invalid bodies.
     fn bad_body(&self, rng: &mut Rng) -> Vec<u8> {
         let junk: Vec<u8> = (0..rng.usize(1..2000)).map(|_| rng.u8(..)).collect();
         let length = format!("Content-Length: {}\r\n", junk.len());

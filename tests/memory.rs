@@ -1,4 +1,4 @@
-//! `limits.memory`: what clients can make the gateway hold.
+//! `limits.memory`: how much memory clients can make the gateway use.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ async fn connect(gateway: &Gateway, protocol: &str) -> Result<TlsStream<TcpStrea
     Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp).await?)
 }
 
-/// A value of the metrics.
+/// The value of a metric.
 async fn metric(gateway: &Gateway, name: &str) -> Result<u64> {
     let url = format!("http://{}/metrics", gateway.admin_address());
     let text = tests::http_client()?.get(url).send().await?.text().await?;
@@ -44,10 +44,10 @@ async fn until(gateway: &Gateway, name: &str, is: impl Fn(u64) -> bool) -> Resul
         Ok(())
     };
     let ended = tokio::time::timeout(Duration::from_secs(60), waited).await;
-    ended.with_context(|| format!("in vain: {name}, which is {last}"))?
+    ended.with_context(|| format!("{name} is still {last}"))?
 }
 
-/// Bytes of memory that the gateway's process has, without files.
+/// The memory of the gateway's process in bytes, without files.
 fn resident(gateway: &Gateway) -> Result<u64> {
     let id = gateway.id().context("it runs")?;
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
@@ -63,7 +63,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A header field as a literal (RFC 7541 6.2.2), its strings shorter than 2^14 bytes.
+/// A header field as a literal (RFC 7541 6.2.2). Its strings are shorter than 2^14 bytes.
 fn field(block: &mut Vec<u8>, name: &str, value: &str) {
     block.push(0);
     for text in [name, value] {
@@ -83,7 +83,7 @@ fn field(block: &mut Vec<u8>, name: &str, value: &str) {
     }
 }
 
-/// Asks for a blob on as many streams of one connection as are allowed, with windows of 2 GiB, and reads
+/// Requests a blob on as many streams of one connection as are allowed, with windows of 2 GiB, and reads
 /// nothing.
 async fn ask_and_read_nothing(gateway: &Gateway, path: &str, token: &str) -> Result<TlsStream<TcpStream>> {
     let mut stream = connect(gateway, "h2").await?;
@@ -106,7 +106,7 @@ async fn ask_and_read_nothing(gateway: &Gateway, path: &str, token: &str) -> Res
 }
 
 #[tokio::test]
-async fn streams_that_nobody_reads_hold_little_and_give_it_back() -> Result<()> {
+async fn streams_that_nobody_reads_use_little_memory_and_return_it() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
     let image = Spec::layers(1, &[4_000_000]).build()?;
@@ -127,12 +127,12 @@ async fn streams_that_nobody_reads_hold_little_and_give_it_back() -> Result<()> 
     }
     until(&gateway, answered, |count| count >= begun + 4 * 128).await?;
     let grown = resident(&gateway)?.saturating_sub(before.0);
-    // A request's state, the first pieces of its answer, and its connection's share.
+    // The state of a request, the first pieces of its answer, and its share of the connection.
     assert!(grown < 4 * 16 * MIB, "{grown} bytes for four connections that read nothing");
     drop(unread);
     let reserved = "quay_gateway_memory_reserved_bytes{use=\"requests\"}";
     until(&gateway, reserved, |bytes| bytes <= before.1).await?;
-    // The system has it again, too.
+    // The memory is also returned to the system.
     let given_back = async {
         while resident(&gateway)?.saturating_sub(before.0) > grown / 2 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -140,10 +140,10 @@ async fn streams_that_nobody_reads_hold_little_and_give_it_back() -> Result<()> 
         anyhow::Ok(())
     };
     let waited = tokio::time::timeout(Duration::from_secs(60), given_back).await;
-    waited.with_context(|| format!("of {grown} bytes more than half stays with the process"))?
+    waited.with_context(|| format!("more than half of {grown} bytes stays with the process"))?
 }
 
-/// A manifest, as large as Quay's nginx takes one, of which the last byte is kept back.
+/// A manifest of the largest size that Quay's nginx accepts, without its last byte.
 async fn half_a_manifest(gateway: &Gateway, token: &str, tag: usize) -> Result<TlsStream<TcpStream>> {
     let mut stream = connect(gateway, "http/1.1").await?;
     let mut head = format!("PUT /v2/{REPOSITORY}/manifests/{tag} HTTP/1.1\r\nHost: x\r\n");
@@ -153,11 +153,11 @@ async fn half_a_manifest(gateway: &Gateway, token: &str, tag: usize) -> Result<T
     Ok(stream)
 }
 
-/// Twice a manifest's size.
+/// Twice the size of a manifest.
 const RESERVED: u64 = 2 * MIB;
 
 #[tokio::test]
-async fn what_is_over_the_budget_is_refused_until_there_is_room() -> Result<()> {
+async fn requests_above_the_budget_are_refused_until_there_is_room() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({"limits": {"memory": "32MiB"}})).await?;
     let token = site.quay.token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
@@ -175,7 +175,7 @@ async fn what_is_over_the_budget_is_refused_until_there_is_room() -> Result<()> 
         }
         held.push(manifest);
     };
-    // One client leaves others some of it, however many connections it has.
+    // One client leaves a part to others, however many connections it has.
     assert!((8..14).contains(&held.len()), "{} manifests of one client", held.len());
     let mut answer = Vec::new();
     let read = async {

@@ -1,4 +1,4 @@
-//! What operators see of zones, and what they say of them while the gateway runs.
+//! What operators see of zones, and what they can change while the gateway runs.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use tests::site::{LOGIN, Site, ZONES};
 
 const REPOSITORY: &str = "admin/app";
 
-/// For what the gateway does on its own, such as reading its configuration again.
+/// The timeout for background work of the gateway, such as reading its configuration again.
 const SOON: Duration = Duration::from_secs(10);
 
 async fn get(gateway: &Gateway, path: &str) -> Result<String> {
@@ -40,7 +40,7 @@ async fn until(gateway: &Gateway, name: &str, state: &str) -> Result<()> {
     }
 }
 
-/// Metrics of zones are a moment old.
+/// Waits for a line of the metrics. The metrics of zones are slightly delayed.
 async fn until_measured(gateway: &Gateway, line: &str) -> Result<()> {
     let deadline = Instant::now() + SOON;
     loop {
@@ -53,7 +53,7 @@ async fn until_measured(gateway: &Gateway, line: &str) -> Result<()> {
     }
 }
 
-/// An image of its own, in every zone.
+/// Pushes an image that is then in every zone.
 async fn pushed(site: &Site, gateway: &Gateway, seed: u64) -> Result<Image> {
     let image = Spec::layers(seed, &[40_000]).build()?;
     gateway.client(LOGIN)?.push(REPOSITORY, &format!("v{seed}"), &image).await?;
@@ -65,7 +65,7 @@ async fn pushed(site: &Site, gateway: &Gateway, seed: u64) -> Result<Image> {
     Ok(image)
 }
 
-/// Pulls it; where its layer came from.
+/// Pulls the image. Returns the source of its layer.
 async fn source(gateway: &Gateway, seed: u64, image: &Image) -> Result<String> {
     let blobs = gateway.client(LOGIN)?.pull(REPOSITORY, &format!("v{seed}")).await?;
     let layer = blobs.iter().find(|blob| blob.digest == image.layers[0].digest).context("the layer")?;
@@ -83,9 +83,9 @@ async fn command(gateway: &Gateway, arguments: &[&str]) -> Result<(bool, String)
     Ok((output.status.success(), String::from_utf8(text)?))
 }
 
-/// A store's operators see which requests serve somebody and which only look whether it serves.
+/// The operators of a store can see which requests serve clients and which are probes.
 #[tokio::test]
-async fn the_log_of_a_store_tells_probes_from_reads() -> Result<()> {
+async fn the_log_of_a_store_distinguishes_probes_and_reads() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
     let image = pushed(&site, &gateway, 1).await?;
@@ -94,13 +94,13 @@ async fn the_log_of_a_store_tells_probes_from_reads() -> Result<()> {
     let probed = || record.of(&Method::GET, blobs).iter().any(Seen::is_probe);
     let deadline = Instant::now() + SOON;
     while !probed() {
-        ensure!(Instant::now() < deadline, "no probe of what was read: {:#?}", record.all());
+        ensure!(Instant::now() < deadline, "no probe reads a blob that was read before: {:#?}", record.all());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Quay reads there too.
+    // Quay reads from this store too.
     let mut ours = record.of(&Method::GET, blobs);
     ours.retain(|seen| seen.header("user-agent").starts_with("quay-gateway/"));
-    assert!(ours.iter().any(|seen| !seen.is_probe()), "no read says whose it is: {ours:#?}");
+    assert!(ours.iter().any(|seen| !seen.is_probe()), "no read has the gateway's user agent: {ours:#?}");
     for seen in ours {
         assert_eq!(seen.is_probe(), seen.header("range") == "bytes=0-0", "{seen:?}");
     }
@@ -116,7 +116,7 @@ async fn a_zone_is_drained_and_undrained_by_command() -> Result<()> {
     assert!(ok && said.contains("zone-a is drained"), "{said}");
     until(&gateway, "zone-a", "drained").await?;
     assert!(!pulled_from(&site, &gateway, 2).await?.contains("zone=zone-a"));
-    // A restart does not undo it.
+    // A restart does not undo the drain.
     gateway.terminate().await?;
     gateway.spawn().await?;
     until(&gateway, "zone-a", "drained").await?;
@@ -143,20 +143,20 @@ async fn the_last_zone_is_not_drained() -> Result<()> {
 }
 
 #[tokio::test]
-async fn commands_are_for_the_command_line() -> Result<()> {
+async fn commands_from_a_web_page_are_refused() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
     let url = format!("http://{}/zones/zone-a/drain", gateway.admin_address());
-    // As a page in a browser on this machine could ask.
+    // A web page in a browser on this machine could send this request.
     let answer = tests::http_client()?.post(url).send().await?;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     assert_eq!(zone(&gateway, "zone-a").await?["state"], "healthy");
     Ok(())
 }
 
-/// Through a port-forward, a page could reach the admin side under a name of its own.
+/// Through a port-forward, a web page could reach the admin API under its own host name.
 #[tokio::test]
-async fn pages_of_other_sites_neither_command_nor_look() -> Result<()> {
+async fn pages_of_other_sites_have_no_access() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
     let (admin, client) = (gateway.admin_address(), tests::http_client()?);
@@ -190,7 +190,7 @@ async fn pages_of_other_sites_neither_command_nor_look() -> Result<()> {
 }
 
 #[tokio::test]
-async fn scrapers_get_the_form_that_they_read() -> Result<()> {
+async fn scrapers_get_the_format_that_they_accept() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
     pushed(&site, &gateway, 1).await?;
@@ -214,7 +214,7 @@ async fn scrapers_get_the_form_that_they_read() -> Result<()> {
     Ok(())
 }
 
-/// A secret where something else was meant is in no output of any command, and not in the log.
+/// A secret in the wrong place of a configuration appears in no output of any command, and not in the log.
 #[tokio::test]
 async fn no_secret_of_a_refused_configuration_is_printed() -> Result<()> {
     const SECRET: &str = "hunter2SECRET";
@@ -285,7 +285,7 @@ async fn beyond_loopback_commands_need_the_token() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_configuration_read_again_changes_the_word_on_zones() -> Result<()> {
+async fn a_reloaded_configuration_changes_the_drains_of_zones() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
     let routing = json!({ "zones": { "zone-a": { "drain": true }, "zone-b": { "reads": "never" } } });
@@ -296,7 +296,7 @@ async fn a_configuration_read_again_changes_the_word_on_zones() -> Result<()> {
     assert!(pulled_from(&site, &gateway, 1).await?.contains("zone=zone-c"));
     let (ok, said) = command(&gateway, &["zones", "undrain", "zone-a"]).await?;
     assert!(!ok && said.contains("routing.zones.zone-a.drain"), "{said}");
-    // What is refused changes nothing.
+    // A refused configuration changes nothing.
     let routing = json!({ "zones": { "zone-a": { "weight": 0 } } });
     gateway.configure(&site.gateway_config(&json!({ "routing": routing })))?;
     gateway.signal(Signal::HUP)?;
@@ -312,7 +312,7 @@ async fn a_configuration_read_again_changes_the_word_on_zones() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_outage_is_seen_and_so_is_its_end() -> Result<()> {
+async fn an_outage_and_its_end_are_reported() -> Result<()> {
     let site = Site::with(&ZONES, Options::default())?;
     let gateway = site.gateway(&json!({})).await?;
     let image = pushed(&site, &gateway, 1).await?;

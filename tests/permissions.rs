@@ -1,4 +1,4 @@
-//! Who may read: whatever lies in the cache, the registry decides.
+//! Who may read: the registry decides, whatever the cache contains.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use tests::site::{LOGIN, Site};
 
 const SECRET: &str = "admin/secret";
 
-struct Stage {
+struct Fixture {
     site: Site,
     gateway: Gateway,
-    /// Of a private repository; its layer lies in the gateway's cache.
+    /// An image of a private repository. Its layer is in the gateway's cache.
     image: Image,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Result<Self> {
         let site = Site::start()?;
         site.quay.add_user("mallory", "mallory");
@@ -39,7 +39,7 @@ impl Stage {
         self.image.layers[0].digest
     }
 
-    /// The status that a token, or none, gets for the cached layer at GET and HEAD.
+    /// The status of GET and HEAD of the cached layer with this token, or without one.
     async fn asked(&self, repository: &str, token: Option<&str>) -> Result<[StatusCode; 2]> {
         let client = self.gateway.client(None)?;
         let mut statuses = [StatusCode::OK; 2];
@@ -68,40 +68,40 @@ impl Stage {
 
 #[tokio::test]
 async fn a_cached_private_blob_is_refused_to_strangers() -> Result<()> {
-    let stage = Stage::new().await?;
+    let fixture = Fixture::new().await?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-    let good = stage.token("admin", SECRET, json!({}))?;
-    assert_eq!(stage.asked(SECRET, Some(&good)).await?, [StatusCode::OK; 2]);
+    let good = fixture.token("admin", SECRET, json!({}))?;
+    assert_eq!(fixture.asked(SECRET, Some(&good)).await?, [StatusCode::OK; 2]);
 
-    stage.assert_refused("anonymous", SECRET, None).await?;
-    let other = stage.token("mallory", "mallory/own", json!({}))?;
-    stage.assert_refused("a token of another repository", SECRET, Some(&other)).await?;
+    fixture.assert_refused("anonymous", SECRET, None).await?;
+    let other = fixture.token("mallory", "mallory/own", json!({}))?;
+    fixture.assert_refused("a token of another repository", SECRET, Some(&other)).await?;
     let expired =
-        stage.token("admin", SECRET, json!({"nbf": now - 4000, "iat": now - 4000, "exp": now - 400}))?;
-    stage.assert_refused("an expired token", SECRET, Some(&expired)).await?;
-    let foreign = stage.token("admin", SECRET, json!({"aud": "another.example.com"}))?;
-    stage.assert_refused("a token for another registry", SECRET, Some(&foreign)).await?;
+        fixture.token("admin", SECRET, json!({"nbf": now - 4000, "iat": now - 4000, "exp": now - 400}))?;
+    fixture.assert_refused("an expired token", SECRET, Some(&expired)).await?;
+    let foreign = fixture.token("admin", SECRET, json!({"aud": "another.example.com"}))?;
+    fixture.assert_refused("a token for another registry", SECRET, Some(&foreign)).await?;
     let (body, _) = good.rsplit_once('.').expect("a JWT");
-    stage.assert_refused("a forged token", SECRET, Some(&format!("{body}.Zm9yZ2Vk"))).await?;
-    stage.assert_refused("garbage", SECRET, Some("garbage")).await?;
+    fixture.assert_refused("a forged token", SECRET, Some(&format!("{body}.Zm9yZ2Vk"))).await?;
+    fixture.assert_refused("garbage", SECRET, Some("garbage")).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_digest_belongs_to_its_repository_only() -> Result<()> {
-    let stage = Stage::new().await?;
-    stage.site.quay.add_repository("mallory/own", false);
-    let own = stage.token("mallory", "mallory/own", json!({}))?;
-    stage.assert_refused("by digest from a foreign repository", "mallory/own", Some(&own)).await?;
+    let fixture = Fixture::new().await?;
+    fixture.site.quay.add_repository("mallory/own", false);
+    let own = fixture.token("mallory", "mallory/own", json!({}))?;
+    fixture.assert_refused("by digest from a foreign repository", "mallory/own", Some(&own)).await?;
     Ok(())
 }
 
-/// A manifest that merely names a stranger's digest makes nothing readable.
+/// A manifest that only names a stranger's digest makes nothing readable.
 #[tokio::test]
 async fn naming_a_strangers_layer_links_nothing() -> Result<()> {
-    let stage = Stage::new().await?;
-    let client = stage.gateway.client(Some(("mallory", "mallory")))?;
-    let (digest, size) = (stage.digest(), stage.image.layers[0].size);
+    let fixture = Fixture::new().await?;
+    let client = fixture.gateway.client(Some(("mallory", "mallory")))?;
+    let (digest, size) = (fixture.digest(), fixture.image.layers[0].size);
     let urls = vec!["https://example.com/layer".to_owned()];
     for (tag, layer) in [
         ("urls", Layer::Foreign(digest, size, urls)),
@@ -109,7 +109,7 @@ async fn naming_a_strangers_layer_links_nothing() -> Result<()> {
     ] {
         let trap = Spec { layers: vec![layer], ..Spec::layers(9, &[]) }.build()?;
         client.push_blob("mallory/own", &trap.config).await?;
-        // The registry may take the manifest or not; either way nothing is readable by it.
+        // The registry may accept the manifest or not. In both cases nothing becomes readable.
         let _ = client.push_manifest("mallory/own", tag, &trap.manifest).await;
         let _ = client.manifest("mallory/own", tag).await;
         refused_in_own(&client, tag, &digest).await?;
@@ -145,40 +145,40 @@ async fn refused_in_own(client: &Client, what: &str, digest: &Digest) -> Result<
 
 #[tokio::test]
 async fn public_repositories_need_no_token_but_a_wrong_one_is_refused() -> Result<()> {
-    let stage = Stage::new().await?;
-    stage.site.quay.add_repository("admin/public", true);
-    stage.gateway.client(LOGIN)?.push("admin/public", "v1", &stage.image).await?;
-    assert_eq!(stage.asked("admin/public", None).await?, [StatusCode::OK; 2]);
-    assert_eq!(stage.asked("admin/public", Some("garbage")).await?, [StatusCode::UNAUTHORIZED; 2]);
-    stage.assert_refused("still private", SECRET, None).await
+    let fixture = Fixture::new().await?;
+    fixture.site.quay.add_repository("admin/public", true);
+    fixture.gateway.client(LOGIN)?.push("admin/public", "v1", &fixture.image).await?;
+    assert_eq!(fixture.asked("admin/public", None).await?, [StatusCode::OK; 2]);
+    assert_eq!(fixture.asked("admin/public", Some("garbage")).await?, [StatusCode::UNAUTHORIZED; 2]);
+    fixture.assert_refused("still private", SECRET, None).await
 }
 
 #[tokio::test]
-async fn a_yes_is_remembered_and_a_no_never() -> Result<()> {
-    let stage = Stage::new().await?;
+async fn only_a_yes_is_remembered() -> Result<()> {
+    let fixture = Fixture::new().await?;
     let path = format!("/v2/{SECRET}/blobs/");
-    let heads = || stage.site.quay.record().count(&Method::HEAD, &path);
-    let token = stage.token("admin", SECRET, json!({}))?;
+    let heads = || fixture.site.quay.record().count(&Method::HEAD, &path);
+    let token = fixture.token("admin", SECRET, json!({}))?;
     let before = heads();
     for _ in 0..3 {
-        assert_eq!(stage.asked(SECRET, Some(&token)).await?, [StatusCode::OK; 2]);
+        assert_eq!(fixture.asked(SECRET, Some(&token)).await?, [StatusCode::OK; 2]);
     }
     assert_eq!(heads(), before + 1, "asked once for six reads");
     for n in 1..=3 {
-        stage.assert_refused("anonymous", SECRET, None).await?;
+        fixture.assert_refused("anonymous", SECRET, None).await?;
         assert!(heads() > before + n, "a no was remembered");
     }
     Ok(())
 }
 
-/// What else may have moved the registry to its yes is asked again with the next request.
+/// If the registry may have considered other parts of the request, its yes is valid only for the same parts.
 #[tokio::test]
-async fn a_yes_is_for_all_that_the_registry_may_have_judged() -> Result<()> {
-    let stage = Stage::new().await?;
-    let path = format!("/v2/{SECRET}/blobs/{}", stage.digest());
-    let heads = || stage.site.quay.record().count(&Method::HEAD, &path);
-    let token = format!("Bearer {}", stage.token("admin", SECRET, json!({}))?);
-    let client = stage.gateway.client(None)?;
+async fn a_yes_is_valid_only_for_an_equal_request() -> Result<()> {
+    let fixture = Fixture::new().await?;
+    let path = format!("/v2/{SECRET}/blobs/{}", fixture.digest());
+    let heads = || fixture.site.quay.record().count(&Method::HEAD, &path);
+    let token = format!("Bearer {}", fixture.token("admin", SECRET, json!({}))?);
+    let client = fixture.gateway.client(None)?;
     let asks = async |query: &str, headers: &[(&str, &str)]| -> Result<usize> {
         let before = heads();
         let mut request = client.raw(Method::HEAD, &format!("{path}{query}"))?;
@@ -201,21 +201,24 @@ async fn a_yes_is_for_all_that_the_registry_may_have_judged() -> Result<()> {
         assert_eq!(asks(query, headers).await?, 0, "remembered: {query} {headers:?}");
     }
     let harmless = [bearer, ("accept", "*/*"), ("traceparent", "00-1-2-01"), ("x-request-id", "7")];
-    assert_eq!(asks("", &harmless).await?, 0, "nothing of this opens anything");
-    // Nobody knows which of two was judged.
+    assert_eq!(asks("", &harmless).await?, 0, "these headers do not matter");
+    // It is unknown which of two credentials the registry used.
     for _ in 0..2 {
-        assert!(asks("", &[bearer, ("authorization", "Bearer other")]).await? > 0, "an ambiguous one");
+        assert!(
+            asks("", &[bearer, ("authorization", "Bearer other")]).await? > 0,
+            "the credentials are ambiguous"
+        );
     }
     Ok(())
 }
 
-/// HTTP/1.1 knows no white space around a value; over HTTP/2 it would arrive, and hide the token's end.
+/// HTTP/1.1 removes white space around a value. HTTP/2 keeps it, and it would hide the end of the token.
 #[tokio::test]
 async fn white_space_around_a_token_is_refused_over_http_2() -> Result<()> {
-    let stage = Stage::new().await?;
-    let client = tests::raw::client(&stage.gateway, "h2")?;
-    let url = format!("{}/v2/{SECRET}/blobs/{}", stage.gateway.url(), stage.digest());
-    let token = stage.token("admin", SECRET, json!({}))?;
+    let fixture = Fixture::new().await?;
+    let client = tests::raw::client(&fixture.gateway, "h2")?;
+    let url = format!("{}/v2/{SECRET}/blobs/{}", fixture.gateway.url(), fixture.digest());
+    let token = fixture.token("admin", SECRET, json!({}))?;
     for (before, after, expected) in [
         ("", "", StatusCode::OK),
         (" ", "", StatusCode::BAD_REQUEST),
@@ -233,9 +236,9 @@ async fn white_space_around_a_token_is_refused_over_http_2() -> Result<()> {
     Ok(())
 }
 
-/// A deleted repository: the registry's no beats the cache as soon as a yes is forgotten.
+/// After a repository is deleted, the registry's no counts as soon as the remembered yes expires.
 #[tokio::test]
-async fn a_deleted_repository_is_gone_within_the_memory_of_a_yes() -> Result<()> {
+async fn a_deleted_repository_is_unreadable_when_the_yes_expires() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({"timeouts": {"permission": "1s"}})).await?;
     let image = Spec::layers(1, &[50_000]).build()?;
@@ -249,26 +252,26 @@ async fn a_deleted_repository_is_gone_within_the_memory_of_a_yes() -> Result<()>
     Ok(())
 }
 
-/// What the owner and somebody else are told of the layer at `HEAD`, both with a remembered yes before.
-struct Told {
-    stage: Stage,
+/// The answers to HEAD of the layer for the owner and for another client. Both have a remembered yes.
+struct TwoReaders {
+    fixture: Fixture,
     owner: Client,
     other: Client,
 }
 
-impl Told {
+impl TwoReaders {
     async fn new() -> Result<Self> {
-        let stage = Stage::new().await?;
-        stage.site.quay.grant(SECRET, "mallory", false);
-        let owner = stage.gateway.client(LOGIN)?;
-        let other = stage.gateway.client(Some(("mallory", "mallory")))?;
-        let told = Self { stage, owner, other };
-        assert_eq!(told.heads().await?, [StatusCode::OK; 2]);
-        Ok(told)
+        let fixture = Fixture::new().await?;
+        fixture.site.quay.grant(SECRET, "mallory", false);
+        let owner = fixture.gateway.client(LOGIN)?;
+        let other = fixture.gateway.client(Some(("mallory", "mallory")))?;
+        let readers = Self { fixture, owner, other };
+        assert_eq!(readers.heads().await?, [StatusCode::OK; 2]);
+        Ok(readers)
     }
 
     fn path(&self) -> String {
-        format!("/v2/{SECRET}/blobs/{}", self.stage.digest())
+        format!("/v2/{SECRET}/blobs/{}", self.fixture.digest())
     }
 
     async fn heads(&self) -> Result<[StatusCode; 2]> {
@@ -277,48 +280,48 @@ impl Told {
         Ok([owner.status, other.status])
     }
 
-    /// The registry forgets the layer behind the gateway's back.
+    /// The registry loses the layer without the gateway's knowledge.
     fn collected(&self) {
-        self.stage.site.quay.unlink(SECRET, &self.stage.digest());
+        self.fixture.site.quay.unlink(SECRET, &self.fixture.digest());
     }
 }
 
 #[tokio::test]
 async fn a_deletion_through_the_gateway_is_read_at_once() -> Result<()> {
-    let told = Told::new().await?;
-    told.collected();
-    assert_eq!(told.heads().await?, [StatusCode::OK; 2], "remembered, until something is deleted");
+    let readers = TwoReaders::new().await?;
+    readers.collected();
+    assert_eq!(readers.heads().await?, [StatusCode::OK; 2], "the yes is remembered until a deletion");
     let target = format!("/v2/{SECRET}/manifests/v1");
-    let deleted = told.owner.fetch(Method::DELETE, &target, &[]).await?;
+    let deleted = readers.owner.fetch(Method::DELETE, &target, &[]).await?;
     assert_eq!(deleted.status, StatusCode::ACCEPTED);
-    assert_eq!(told.heads().await?, [StatusCode::NOT_FOUND; 2]);
-    assert_eq!(told.owner.fetch(Method::GET, &told.path(), &[]).await?.status, StatusCode::NOT_FOUND);
+    assert_eq!(readers.heads().await?, [StatusCode::NOT_FOUND; 2]);
+    assert_eq!(readers.owner.fetch(Method::GET, &readers.path(), &[]).await?.status, StatusCode::NOT_FOUND);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_deletion_that_is_refused_changes_nothing() -> Result<()> {
-    let told = Told::new().await?;
-    told.collected();
+    let readers = TwoReaders::new().await?;
+    readers.collected();
     let target = format!("/v2/{SECRET}/manifests/v1");
-    let refused = told.other.fetch(Method::DELETE, &target, &[]).await?;
+    let refused = readers.other.fetch(Method::DELETE, &target, &[]).await?;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(told.heads().await?, [StatusCode::OK; 2]);
+    assert_eq!(readers.heads().await?, [StatusCode::OK; 2]);
     Ok(())
 }
 
-/// The client is gone before the registry has answered.
+/// The client leaves before the registry answers.
 #[tokio::test]
-async fn what_a_client_that_left_changed_is_what_the_registry_says() -> Result<()> {
-    let told = Told::new().await?;
-    told.collected();
-    let quay = &told.stage.site.quay;
+async fn a_deletion_by_a_client_that_left_takes_effect() -> Result<()> {
+    let readers = TwoReaders::new().await?;
+    readers.collected();
+    let quay = &readers.fixture.site.quay;
     let target = format!("/v2/{SECRET}/manifests/v1");
     let token = quay.token("admin", SECRET, &["*"], json!({}))?;
     for (token, expected) in [(None, StatusCode::OK), (Some(&token), StatusCode::NOT_FOUND)] {
         let before = quay.record().count(&Method::DELETE, &target);
-        quay.set(|oddities| oddities.silent = true);
-        let delete = told.stage.gateway.client(None)?.raw(Method::DELETE, &target)?;
+        quay.set(|faults| faults.silent = true);
+        let delete = readers.fixture.gateway.client(None)?.raw(Method::DELETE, &target)?;
         let delete = match token {
             Some(token) => delete.bearer_auth(token),
             None => delete,
@@ -328,62 +331,65 @@ async fn what_a_client_that_left_changed_is_what_the_registry_says() -> Result<(
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         left.abort();
-        while !told.stage.gateway.log().contains("client left before the answer") {
+        while !readers.fixture.gateway.log().contains("client left before the answer") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        quay.set(|oddities| oddities.silent = false);
-        let mut heads = told.heads().await?;
+        quay.set(|faults| faults.silent = false);
+        let mut heads = readers.heads().await?;
         for _ in 0..1200 {
             if heads == [expected; 2] {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
-            heads = told.heads().await?;
+            heads = readers.heads().await?;
         }
         assert_eq!(heads, [expected; 2]);
     }
     Ok(())
 }
 
-/// The client had left a blob out because of what was remembered: its next try finds it missing.
+/// The client has skipped a blob because of a remembered yes. Its next try must report the blob as missing.
 #[tokio::test]
-async fn a_manifest_that_lacks_a_blob_drops_what_was_remembered() -> Result<()> {
-    let told = Told::new().await?;
-    let image = &told.stage.image;
-    // The push's own token has a yes too.
-    told.owner.push_blob(SECRET, &image.layers[0]).await?;
-    told.collected();
-    let pushed = told.owner.push(SECRET, "v2", image).await;
-    assert!(pushed.is_err_and(|error| error.to_string().contains("400")), "pushed without its layer");
-    assert_eq!(told.heads().await?, [StatusCode::NOT_FOUND; 2]);
-    told.owner.push(SECRET, "v2", image).await?;
-    assert_eq!(told.heads().await?, [StatusCode::OK; 2]);
+async fn a_manifest_with_a_missing_blob_clears_the_remembered_yes() -> Result<()> {
+    let readers = TwoReaders::new().await?;
+    let image = &readers.fixture.image;
+    // The token of the push also has a remembered yes.
+    readers.owner.push_blob(SECRET, &image.layers[0]).await?;
+    readers.collected();
+    let pushed = readers.owner.push(SECRET, "v2", image).await;
+    assert!(
+        pushed.is_err_and(|error| error.to_string().contains("400")),
+        "the push succeeded without its layer"
+    );
+    assert_eq!(readers.heads().await?, [StatusCode::NOT_FOUND; 2]);
+    readers.owner.push(SECRET, "v2", image).await?;
+    assert_eq!(readers.heads().await?, [StatusCode::OK; 2]);
     Ok(())
 }
 
 #[tokio::test]
-async fn one_clients_no_is_news_for_all() -> Result<()> {
-    let told = Told::new().await?;
-    told.collected();
-    // With a token that was never seen.
-    let token = told.stage.token("admin", SECRET, json!({"nonce": 1}))?;
-    assert_eq!(told.stage.asked(SECRET, Some(&token)).await?, [StatusCode::NOT_FOUND; 2]);
-    assert_eq!(told.heads().await?, [StatusCode::NOT_FOUND; 2]);
+async fn a_no_for_one_client_clears_the_yes_of_all() -> Result<()> {
+    let readers = TwoReaders::new().await?;
+    readers.collected();
+    // With a token that was not used before.
+    let token = readers.fixture.token("admin", SECRET, json!({"nonce": 1}))?;
+    assert_eq!(readers.fixture.asked(SECRET, Some(&token)).await?, [StatusCode::NOT_FOUND; 2]);
+    assert_eq!(readers.heads().await?, [StatusCode::NOT_FOUND; 2]);
     Ok(())
 }
 
 #[tokio::test]
 async fn no_token_reaches_a_store_or_the_log() -> Result<()> {
-    let stage = Stage::new().await?;
-    let token = stage.token("admin", SECRET, json!({}))?;
-    stage.asked(SECRET, Some(&token)).await?;
-    for zone in &stage.site.zones {
+    let fixture = Fixture::new().await?;
+    let token = fixture.token("admin", SECRET, json!({}))?;
+    fixture.asked(SECRET, Some(&token)).await?;
+    for zone in &fixture.site.zones {
         for seen in zone.proxy().record().all() {
             assert!(!seen.header("authorization").starts_with("Bearer"), "a token at {}", zone.name);
         }
     }
-    let log = stage.gateway.log();
+    let log = fixture.gateway.log();
     assert!(!log.contains(&token) && !log.contains("Bearer ey"), "a token in the log");
-    assert!(!log.contains(&stage.site.zones[0].secret_key), "a key in the log");
+    assert!(!log.contains(&fixture.site.zones[0].secret_key), "a key in the log");
     Ok(())
 }

@@ -12,14 +12,14 @@ use tests::site::{LOGIN, Site};
 
 const REPOSITORY: &str = "admin/one";
 
-/// Waits until every blob of the image lies in the zone, byte for byte.
+/// Waits until the zone has every blob of the image, byte for byte.
 async fn copied(site: &Site, zone: &str, image: &Image) -> Result<()> {
     for blob in image.blobs() {
         for attempt in 0.. {
             if site.zone(zone).has(&blob.digest) && site.zone(zone).read(&blob.digest)? == blob.bytes()? {
                 break;
             }
-            anyhow::ensure!(attempt < 4800, "{} never came to {zone}", blob.digest);
+            anyhow::ensure!(attempt < 4800, "{} did not arrive in {zone}", blob.digest);
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
@@ -76,7 +76,7 @@ async fn a_dead_zone_delays_only_itself_and_catches_up() -> Result<()> {
     copied(&site, "zone-b", &image).await
 }
 
-/// The registry takes it all the same.
+/// The registry accepts the manifest nevertheless.
 #[tokio::test]
 async fn a_manifest_with_more_blobs_than_the_limit_is_left_to_the_sweep() -> Result<()> {
     let site = Site::start()?;
@@ -117,7 +117,7 @@ async fn kill_9_between_the_201_and_the_copies_loses_none() -> Result<()> {
 }
 
 #[tokio::test]
-async fn kill_9_in_mid_fill_leaves_no_wrong_byte() -> Result<()> {
+async fn kill_9_during_a_fill_leaves_no_wrong_byte() -> Result<()> {
     let site = Site::start()?;
     let mut gateway = site.gateway(&json!({})).await?;
     let image = Spec::layers(1, &[2_000_000]).build()?;
@@ -133,7 +133,7 @@ async fn kill_9_in_mid_fill_leaves_no_wrong_byte() -> Result<()> {
         let pull = tokio::spawn(async move { client.pull_blob(REPOSITORY, &digest).await });
         held.await;
         gateway.kill();
-        assert!(pull.await?.is_err(), "cut, and the client knows");
+        assert!(pull.await?.is_err(), "the pull must fail visibly");
         gateway.spawn().await?;
         let left = std::fs::read_dir(gateway.cache_dir().join("partial"))?.count();
         assert_eq!(left, 0, "partial files are gone after a restart");
@@ -164,7 +164,7 @@ async fn quays_oddities_pass_unchanged() -> Result<()> {
     let patched =
         client.send(Method::PATCH, &location, &[("content-range", "0-4")], Bytes::from("hello")).await?;
     assert_eq!((patched.status(), patched.headers()["range"].to_str()?), (StatusCode::ACCEPTED, "0-4"));
-    // It needs the right to push, which a client's token for reading has not.
+    // The request needs permission to push, which a client's token for reading does not include.
     let token = site.quay.token("admin", REPOSITORY, &["push"], json!({}))?;
     let state = client.raw(Method::GET, &location)?.bearer_auth(token).send().await?;
     assert_eq!((state.status(), state.headers()["range"].to_str()?), (StatusCode::NO_CONTENT, "bytes=0-5"));
@@ -185,7 +185,7 @@ async fn a_slow_last_put_is_waited_for() -> Result<()> {
     let site = Site::start()?;
     let gateway =
         site.gateway(&json!({"timeouts": {"registry_answer": "1s", "registry_stall": "1s"}})).await?;
-    site.quay.set(|oddities| oddities.slow_commit = Duration::from_secs(4));
+    site.quay.set(|faults| faults.slow_commit = Duration::from_secs(4));
     let image = Spec::layers(1, &[1000]).build()?;
     gateway.client(LOGIN)?.push_blob(REPOSITORY, &image.layers[0]).await
 }
@@ -225,7 +225,7 @@ async fn realm_and_location_lead_to_the_gateway_but_service_never() -> Result<()
 }
 
 #[tokio::test]
-async fn under_one_name_nothing_is_rewritten() -> Result<()> {
+async fn with_one_name_nothing_is_rewritten() -> Result<()> {
     let options = Options { hostname: Some("quay.example.com".into()), https: true, ..Options::default() };
     let zones = ["zone-a", "zone-b"].map(|name| (name, Duration::ZERO));
     let site = Site::with(&zones, options)?;
@@ -262,14 +262,14 @@ async fn a_registry_behind_tls_is_verified_under_its_own_name() -> Result<()> {
 }
 
 #[tokio::test]
-async fn sigterm_lets_blobs_under_way_finish() -> Result<()> {
+async fn sigterm_lets_blobs_in_flight_finish() -> Result<()> {
     let site = Site::start()?;
     let mut gateway = site.gateway(&json!({})).await?;
     let image = Spec::layers(1, &[1_000_000]).build()?;
     let client = gateway.client(LOGIN)?;
     client.push(REPOSITORY, "v1", &image).await?;
     for zone in ["zone-b", "zone-c"] {
-        // A copy under way would be what is held below.
+        // A copy in progress would also be stopped below.
         copied(&site, zone, &image).await?;
         site.zone(zone).proxy().set(|faults| faults.hang = true);
     }
@@ -295,9 +295,9 @@ async fn sigterm_lets_blobs_under_way_finish() -> Result<()> {
     Ok(())
 }
 
-/// Parts that stay at a store take room there, and nobody sees them.
+/// Parts that stay at a store take space, and nobody sees them.
 #[tokio::test]
-async fn sigterm_in_mid_copy_leaves_no_upload_behind() -> Result<()> {
+async fn sigterm_during_a_copy_leaves_no_upload_behind() -> Result<()> {
     let site = Site::start()?;
     let mut gateway = site.gateway(&json!({})).await?;
     site.zone("zone-b").proxy().set(|faults| faults.latency = Duration::from_millis(400));

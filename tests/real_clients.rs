@@ -1,5 +1,5 @@
-//! skopeo, podman and containerd against docker-registry with its blobs in real S3 servers:
-//! directly, and through the gateway.
+//! skopeo, podman and containerd with a docker-registry whose blobs are in real S3 servers: directly, and
+//! through the gateway.
 
 mod scenario;
 
@@ -20,14 +20,14 @@ use tokio::time::Instant;
 
 use crate::scenario::{Scenario, access, puller};
 
-/// Bytes of the large layer.
+/// The size of the large layer, in bytes.
 const LARGE: usize = 300 << 20;
-/// `Cache-Status` of what comes from the cache.
+/// The `Cache-Status` of a cached blob.
 const HIT: &str = "quay-gateway; hit";
-/// How long the copies of a push may take to arrive in the other zone.
+/// The timeout for the copies of a push into the other zone.
 const COPY_BOUND: Duration = Duration::from_secs(90);
 
-/// What the clients do must work without the gateway, or its failure says nothing of the gateway.
+/// The clients must work without the gateway. Otherwise a failure says nothing about the gateway.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_agree_with_the_registry() {
     let certificates = Certificates::make().expect("certificates");
@@ -55,27 +55,27 @@ async fn clients_through_the_gateway() {
     copied(&site.shapes, &site.b.bucket).await.expect("copied to zone b");
     scenario.pull_all().await.expect("pulled");
     scenario.push_by_others().await.expect("pushed by the others");
-    // Else the lines that are cut below were never used.
-    assert!(!site.line_a.record().reads("/data").is_empty(), "nothing was read from zone a");
-    assert!(site.line_b.record().count(&Method::PUT, "/data") > 0, "nothing was copied to zone b");
+    // Otherwise the proxies that are cut below would not have been used.
+    assert!(!site.proxy_a.record().reads("/data").is_empty(), "nothing was read from zone a");
+    assert!(site.proxy_b.record().count(&Method::PUT, "/data") > 0, "nothing was copied to zone b");
 
-    site.line_a.down().await;
-    site.line_b.down().await;
-    site.every_blob(HIT).await.expect("hits with both lines cut");
-    scenario.pull_all().await.expect("pulled with both lines cut");
+    site.proxy_a.down().await;
+    site.proxy_b.down().await;
+    site.every_blob(HIT).await.expect("hits with both proxies cut");
+    scenario.pull_all().await.expect("pulled with both proxies cut");
     scenario.refusals().await.expect("refused although cached");
 
     site.forget_the_cache().await.expect("an empty cache");
-    site.line_b.heal().await;
+    site.proxy_b.heal().await;
     site.every_blob("zone=zone-b").await.expect("everything from zone b");
 }
 
-/// docker-registry keeps its blobs in zone a; the gateway reaches both zones through proxies.
+/// docker-registry keeps its blobs in zone a. The gateway reaches both zones through proxies.
 struct Site {
-    // Dropped in this order: what uses a server before the server.
+    // The fields are dropped in this order: each user of a server before the server.
     gateway: Gateway,
-    line_a: Proxy,
-    line_b: Proxy,
+    proxy_a: Proxy,
+    proxy_b: Proxy,
     _registry: DockerRegistry,
     _tokens: TokenServer,
     _a: SeaweedFs,
@@ -96,13 +96,13 @@ impl Site {
         let tokens = TokenServer::start(access()).await?;
         let registry = DockerRegistry::start(&a.bucket, &tokens, Some(&certificates.server())).await?;
         DockerRegistry::seed_empty_blob(&a.bucket, "team/empty").await?;
-        let (line_a, line_b) = (line(&a.bucket)?, line(&b.bucket)?);
-        let zones = json!({ "zone-a": zone(&a.bucket, &line_a), "zone-b": zone(&b.bucket, &line_b) });
+        let (proxy_a, proxy_b) = (proxy(&a.bucket)?, proxy(&b.bucket)?);
+        let zones = json!({ "zone-a": zone(&a.bucket, &proxy_a), "zone-b": zone(&b.bucket, &proxy_b) });
         let gateway = gateway(&registry, &certificates, &zones).await?;
         Ok(Self {
             gateway,
-            line_a,
-            line_b,
+            proxy_a,
+            proxy_b,
             _registry: registry,
             _tokens: tokens,
             _a: a,
@@ -121,7 +121,7 @@ impl Site {
         }
     }
 
-    /// Reads every blob of every image, whole and right, with this in its `Cache-Status`.
+    /// Reads every blob of every image, verifies it, and checks its `Cache-Status`.
     async fn every_blob(&self, expected: &str) -> Result<()> {
         let login = puller();
         let roots = self.certificates.pem();
@@ -134,7 +134,7 @@ impl Site {
                 let pulled =
                     client.pull_blob(&format!("team/{}", shape.name), &digest).await.context(shape.name)?;
                 let status = pulled.cache_status.unwrap_or_default();
-                // The gateway has the blob without bytes from nowhere.
+                // The gateway serves the empty blob without any store.
                 let expected = if *size == 0 { HIT } else { expected };
                 ensure!(status.contains(expected), "{}: {hex}: Cache-Status {status:?}", shape.name);
             }
@@ -163,15 +163,15 @@ async fn gateway(registry: &DockerRegistry, certificates: &Certificates, zones: 
     Gateway::start(&config, &[]).await
 }
 
-fn line(bucket: &Bucket) -> Result<Proxy> {
+fn proxy(bucket: &Bucket) -> Result<Proxy> {
     Ok(Proxy::start(([127, 0, 0, 1], bucket.port).into())?)
 }
 
-fn zone(bucket: &Bucket, line: &Proxy) -> Value {
-    bucket.as_zone(line.address().port(), DockerRegistry::ROOT)
+fn zone(bucket: &Bucket, proxy: &Proxy) -> Value {
+    bucket.as_zone(proxy.address().port(), DockerRegistry::ROOT)
 }
 
-/// Every blob of every image arrives in the other zone, with the right bytes.
+/// Checks that every blob of every image arrives in the other zone with correct bytes.
 async fn copied(shapes: &[Shape], zone: &Bucket) -> Result<()> {
     let end = Instant::now() + COPY_BOUND;
     for shape in shapes {
@@ -181,7 +181,7 @@ async fn copied(shapes: &[Shape], zone: &Bucket) -> Result<()> {
                 ensure!(Instant::now() < end, "{}: {hex} did not arrive", shape.name);
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            let bytes = zone.read(&key).await?.context("it was there")?;
+            let bytes = zone.read(&key).await?.context("the blob was there")?;
             ensure!(hex::encode(sha2::Sha256::digest(&bytes)) == *hex, "{}: {hex} arrived wrong", shape.name);
         }
     }

@@ -13,7 +13,7 @@ use tests::site::{LOGIN, Site};
 
 const REPOSITORY: &str = "admin/one";
 
-/// Waits until every blob of the image lies in every zone.
+/// Waits until every zone has every blob of the image.
 async fn copied(site: &Site, image: &Image) -> Result<()> {
     for blob in image.blobs() {
         for attempt in 0.. {
@@ -28,7 +28,7 @@ async fn copied(site: &Site, image: &Image) -> Result<()> {
 }
 
 #[tokio::test]
-async fn over_tls_and_nothing_shows_the_password() -> Result<()> {
+async fn the_journal_over_tls_without_the_password_in_any_output() -> Result<()> {
     let authority = Authority::generate()?;
     let postgres = Postgres::start(Some(&authority)).await?;
     let site = Site::start()?;
@@ -47,7 +47,7 @@ async fn over_tls_and_nothing_shows_the_password() -> Result<()> {
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     ensure!(shown.contains("as quay, TLS, verified, shared"), "{shown}");
 
-    // An unknown root: no password leaves for it.
+    // The root is not trusted, so no password is sent.
     let stranger = Authority::generate()?.pem();
     std::fs::write(gateway.dir().join("ca.pem"), stranger)?;
     let refused = gateway.command(&["check", "--output", "json"]).await?;
@@ -63,7 +63,7 @@ async fn over_tls_and_nothing_shows_the_password() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_wrong_password_ends_the_start_in_words() -> Result<()> {
+async fn a_wrong_password_ends_the_start_with_a_clear_error() -> Result<()> {
     let postgres = Postgres::start(None).await?;
     let site = Site::start()?;
     let url = postgres.url().replace(POSTGRES_PASSWORD, "battery-staple");
@@ -73,7 +73,7 @@ async fn a_wrong_password_ends_the_start_in_words() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_push_while_the_database_is_away_is_answered_and_shouted() -> Result<()> {
+async fn a_push_while_the_database_is_unreachable_is_answered_and_logged() -> Result<()> {
     let mut postgres = Postgres::start(None).await?;
     let site = Site::start()?;
     let journal = json!({ "journal": postgres.url() });
@@ -85,8 +85,8 @@ async fn a_push_while_the_database_is_away_is_answered_and_shouted() -> Result<(
     ensure!(gateways[0].log().contains("THE JOURNAL CANNOT BE WRITTEN"), "{}", gateways[0].log());
     ensure!(gateways[0].status().await?["copies"].is_null());
     ensure!(readiness(&gateways[0]).await? == (200, true) && readiness(&gateways[1]).await? == (200, false));
-    postgres.go_on().await?;
-    // The journal does not know of it, as the log says; a new push does.
+    postgres.restart().await?;
+    // The journal does not contain the push, as the log says. A new push is recorded.
     gateways[1].client(LOGIN)?.push(REPOSITORY, "v1", &image).await?;
     copied(&site, &image).await?;
     client.push_manifest(REPOSITORY, "v1", &image.manifest).await?;
@@ -94,7 +94,7 @@ async fn a_push_while_the_database_is_away_is_answered_and_shouted() -> Result<(
     Ok(())
 }
 
-/// The status of `/readyz`, and whether it speaks of the journal.
+/// The status of `/readyz`, and whether it mentions the journal.
 async fn readiness(gateway: &Gateway) -> Result<(u16, bool)> {
     let url = format!("http://{}/readyz", gateway.admin_address());
     let answer = tests::http_client()?.get(url).send().await?;
@@ -102,7 +102,7 @@ async fn readiness(gateway: &Gateway) -> Result<(u16, bool)> {
 }
 
 #[tokio::test]
-async fn a_host_that_leads_nowhere_keeps_nobody_from_the_next() -> Result<()> {
+async fn an_unreachable_host_does_not_block_the_next_one() -> Result<()> {
     let authority = Authority::generate()?;
     let postgres = Postgres::start(Some(&authority)).await?;
     let site = Site::start()?;
@@ -117,7 +117,7 @@ async fn a_host_that_leads_nowhere_keeps_nobody_from_the_next() -> Result<()> {
         if gateway.status().await?["copies"].is_array() {
             break;
         }
-        ensure!(attempt < 1200, "the journal is never there");
+        ensure!(attempt < 1200, "the journal did not become ready");
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     let image = Spec::layers(1, &[10_000]).build()?;

@@ -1,4 +1,5 @@
-//! No client takes it from the others: what clients share is shared out, and what is slow or gone costs little.
+//! No client takes resources from others: shared resources are distributed, and slow or absent clients cost
+//! little.
 
 use std::time::Duration;
 
@@ -15,11 +16,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const REPOSITORY: &str = "admin/one";
-/// Whatever is waited for is there by then.
+/// The timeout of all waits.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A registry that answers after the test.
+/// The delay of a registry that does not answer during the test.
 const NEVER: Duration = Duration::from_secs(300);
-/// More than the sockets of two connections hold.
+/// More bytes than the sockets of two connections can hold.
 const LARGE: usize = 32 * 1024 * 1024;
 
 async fn start(config: Value) -> Result<(Site, Gateway)> {
@@ -28,7 +29,7 @@ async fn start(config: Value) -> Result<(Site, Gateway)> {
     Ok((site, gateway))
 }
 
-/// Waits until a line of the log, or of the metrics, says so.
+/// Waits until a line of the log or of the metrics appears.
 async fn until(what: &str, said: impl AsyncFn() -> Result<bool>) -> Result<()> {
     let look = async {
         while !said().await? {
@@ -61,14 +62,14 @@ async fn a_request_that_sends_nothing_takes_nothing() -> Result<()> {
         silent.push(stream);
     }
     let waiting = "pool_in_use{pool=\"limits.requests\"}";
-    until("three are under way", async || Ok(metric(&gateway, waiting).await? == Some(3.0))).await?;
+    until("three requests are in flight", async || Ok(metric(&gateway, waiting).await? == Some(3.0))).await?;
     let answer = gateway.client(None)?.raw(Method::GET, "/v2/")?.send().await?;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "the registry's own answer");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_body_that_trickles_is_refused() -> Result<()> {
+async fn a_body_that_is_too_slow_is_refused() -> Result<()> {
     let config = json!({"limits": {"request_rate": "1MiB"}, "timeouts": {"client_stall": "1s"}});
     let (site, gateway) = start(config).await?;
     let token = site.quay.token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
@@ -87,18 +88,18 @@ async fn a_body_that_trickles_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// A manifest goes on although its client left; so its place among `limits.requests` is not free.
+/// A manifest continues although its client left, so its place in `limits.requests` stays in use.
 #[tokio::test]
-async fn what_outlives_its_request_keeps_its_place() -> Result<()> {
+async fn a_manifest_that_outlives_its_client_keeps_its_slot() -> Result<()> {
     let (site, gateway) = start(json!({"limits": {"requests": 1}})).await?;
-    site.quay.set(|oddities| oddities.delay = NEVER);
+    site.quay.set(|faults| faults.delay = NEVER);
     let mut leaver = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
     leaver.write_all(put(2).as_bytes()).await?;
     leaver.write_all(b"{}").await?;
     let busy = "pool_in_use{pool=\"limits.registry_connections\"}";
     until("the registry is asked", async || Ok(metric(&gateway, busy).await? == Some(1.0))).await?;
     drop(leaver);
-    // It is logged and counted.
+    // The request is logged and counted.
     let left = "requests_total{route=\"manifest-put\",status=\"499\"}";
     until("it is counted", async || Ok(metric(&gateway, left).await? == Some(1.0))).await?;
     let line = gateway.log().lines().find(|line| line.contains("status=499")).map(str::to_owned);
@@ -113,7 +114,7 @@ async fn what_outlives_its_request_keeps_its_place() -> Result<()> {
 #[tokio::test]
 async fn an_http_2_request_whose_client_leaves_is_counted() -> Result<()> {
     let (site, gateway) = start(json!({})).await?;
-    site.quay.set(|oddities| oddities.delay = NEVER);
+    site.quay.set(|faults| faults.delay = NEVER);
     let url = format!("{}/v2/", gateway.url());
     let asking = tokio::spawn(client(&gateway, "h2")?.get(url).send());
     let busy = "pool_in_use{pool=\"limits.registry_connections\"}";
@@ -124,26 +125,26 @@ async fn an_http_2_request_whose_client_leaves_is_counted() -> Result<()> {
     until("its place is free", async || Ok(metric(&gateway, busy).await? == Some(0.0))).await
 }
 
-/// One connection with many requests has half of what there is; another one is served at once.
+/// One connection with many requests has half of the slots. Another connection is served at once.
 #[tokio::test]
 async fn a_greedy_connection_leaves_room() -> Result<()> {
     let config = json!({"limits": {"registry_connections": 4}, "timeouts": {"queue_wait": "500ms"}});
     let (site, gateway) = start(config).await?;
-    site.quay.set(|oddities| oddities.delay = NEVER);
+    site.quay.set(|faults| faults.delay = NEVER);
     let greedy = client(&gateway, "h2")?;
     let url = format!("{}/v2/", gateway.url());
     let asking: Vec<_> = (0..10).map(|_| tokio::spawn(greedy.get(&url).send())).collect();
     let refused = "pool_refused_total{pool=\"limits.registry_connections\"}";
     until("eight are refused", async || Ok(metric(&gateway, refused).await? == Some(8.0))).await?;
     assert!(gateway.log().contains("pool=\"limits.registry_connections\""), "it is in the log");
-    site.quay.set(|oddities| oddities.delay = Duration::ZERO);
+    site.quay.set(|faults| faults.delay = Duration::ZERO);
     let answer = gateway.client(None)?.raw(Method::GET, "/v2/")?.send().await?;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     asking.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
 }
 
-/// A client that sends all before it reads anything.
+/// A client that sends everything before it reads anything.
 async fn told(gateway: &Gateway, head: &str) -> Result<String> {
     let stream = connect(gateway, trusting(gateway, "http/1.1")?).await?;
     let (mut read, mut write) = tokio::io::split(stream);
@@ -161,16 +162,16 @@ async fn told(gateway: &Gateway, head: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn who_refuses_early_is_heard() -> Result<()> {
+async fn an_early_refusal_reaches_the_client() -> Result<()> {
     let (site, gateway) = start(json!({"limits": {"requests": 1}})).await?;
     let head = format!(
         "PATCH /v2/{REPOSITORY}/blobs/uploads/x HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGE}\r\n\r\n"
     );
     assert_eq!(told(&gateway, &head).await?, "HTTP/1.1 401", "by the registry, which reads no body");
-    site.quay.set(|oddities| oddities.delay = NEVER);
+    site.quay.set(|faults| faults.delay = NEVER);
     let asking = tokio::spawn(gateway.client(None)?.raw(Method::GET, "/v2/")?.send());
     let busy = "pool_in_use{pool=\"limits.requests\"}";
-    until("one is under way", async || Ok(metric(&gateway, busy).await? == Some(1.0))).await?;
+    until("one request is in flight", async || Ok(metric(&gateway, busy).await? == Some(1.0))).await?;
     assert_eq!(told(&gateway, &head).await?, "HTTP/1.1 503", "by the gateway");
     asking.abort();
     Ok(())
@@ -183,7 +184,7 @@ async fn an_idle_connection_makes_room() -> Result<()> {
     let second = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
     let third = connect(&gateway, trusting(&gateway, "http/1.1")?);
     let third = tokio::time::timeout(Duration::from_secs(5), third).await.context("it waits")??;
-    // A reset is as good as an end.
+    // A reset also counts as an end.
     let closed = tokio::time::timeout(PATIENCE, first.read_u8()).await.context("the oldest stays")?;
     assert!(closed.is_err());
     assert!(metric(&gateway, "connections_shed_total").await? >= Some(1.0));
@@ -194,7 +195,7 @@ async fn an_idle_connection_makes_room() -> Result<()> {
 #[tokio::test]
 async fn a_busy_connection_stays() -> Result<()> {
     let (site, gateway) = start(json!({"limits": {"connections": 2}})).await?;
-    site.quay.set(|oddities| oddities.delay = NEVER);
+    site.quay.set(|faults| faults.delay = NEVER);
     let mut busy = Vec::new();
     for _ in 0..2 {
         let mut stream = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
@@ -216,7 +217,7 @@ async fn a_busy_connection_stays() -> Result<()> {
     until("the third waits", async || Ok(metric(&gateway, waiting).await? == Some(1.0))).await?;
     assert_eq!(metric(&gateway, in_use).await?, Some(2.0));
     drop(busy.pop());
-    tokio::time::timeout(PATIENCE, third).await.context("its turn never came")???;
+    tokio::time::timeout(PATIENCE, third).await.context("the third client got no slot")???;
     Ok(())
 }
 
@@ -255,15 +256,15 @@ async fn requests_of_one_connection_that_leave_evict_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Probes of the process are answered whatever else is connected.
+/// Probes of the process are answered whatever other connections there are.
 #[tokio::test]
-async fn health_is_told_beside_idle_connections() -> Result<()> {
+async fn health_is_answered_beside_idle_connections() -> Result<()> {
     let (_site, gateway) = start(json!({})).await?;
     let healthy = async || -> Result<TcpStream> {
         let mut stream = TcpStream::connect(gateway.admin_address()).await?;
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await?;
         let mut answer = [0; 12];
-        // Idle connections go by themselves after 30 s.
+        // Idle connections end after 30 s.
         tokio::time::timeout(Duration::from_secs(15), stream.read_exact(&mut answer))
             .await
             .context("late")??;
@@ -289,9 +290,9 @@ async fn frame(stream: &mut (impl AsyncReadExt + Unpin)) -> Result<(u8, u8, u32,
     Ok((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
 }
 
-/// RFC 9113 section 8.1: the whole answer, then RST_STREAM with NO_ERROR.
+/// RFC 9113 section 8.1: the complete answer, then RST_STREAM with NO_ERROR.
 #[tokio::test]
-async fn who_refuses_early_is_heard_over_http_2() -> Result<()> {
+async fn an_early_refusal_reaches_the_client_over_http_2() -> Result<()> {
     const DATA: u8 = 0;
     const RST_STREAM: u8 = 3;
     const END_STREAM: u8 = 1;
@@ -323,13 +324,13 @@ async fn who_refuses_early_is_heard_over_http_2() -> Result<()> {
         }
     };
     let (ended, code) = tokio::time::timeout(PATIENCE, exchange).await.context("no end")??;
-    assert!(ended, "reset before the answer's end");
+    assert!(ended, "the stream was reset before the answer's end");
     assert_eq!(code, [0; 4], "NO_ERROR");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_names_its_clients() -> Result<()> {
+async fn a_trusted_proxy_reports_its_clients() -> Result<()> {
     let (site, gateway) = start(json!({"trusted_proxies": ["127.0.0.0/8"]})).await?;
     let request = gateway.client(None)?.raw(Method::GET, "/v2/")?;
     request.header("x-forwarded-for", "198.51.100.9, 192.0.2.7").send().await?;

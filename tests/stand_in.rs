@@ -1,4 +1,5 @@
-//! The harness itself: faults happen, and the stand-in Quay can be pushed to and pulled from.
+//! Tests of the harness itself: faults take effect, and images can be pushed to and pulled from the stand-in
+//! Quay.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -51,7 +52,7 @@ async fn get(url: &str) -> reqwest::Result<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn an_honest_line_passes_everything() {
+async fn a_proxy_without_faults_passes_everything() {
     let (zone, bytes, url) = one_object();
     zone.proxy().set(|faults| faults.latency = Duration::from_millis(60));
     let start = Instant::now();
@@ -63,7 +64,7 @@ async fn an_honest_line_passes_everything() {
 }
 
 #[tokio::test]
-async fn bodies_are_spoilt() {
+async fn faults_of_bodies_take_effect() {
     let (zone, bytes, url) = one_object();
     let spoil = |fault| zone.proxy().set(|faults| faults.body = Some(fault));
 
@@ -87,7 +88,7 @@ async fn bodies_are_spoilt() {
 }
 
 #[tokio::test]
-async fn the_line_fails_and_heals() {
+async fn a_proxy_fails_and_heals() {
     let (zone, bytes, url) = one_object();
     let proxy = zone.proxy();
 
@@ -106,7 +107,7 @@ async fn the_line_fails_and_heals() {
 }
 
 #[tokio::test]
-async fn a_body_under_way_is_cut() {
+async fn a_body_in_flight_is_cut() {
     let (zone, _, url) = one_object();
     let held = zone.proxy().hold("", 1000);
     let pulling = tokio::spawn(async move { get(&url).await });
@@ -143,7 +144,7 @@ async fn pushed_and_pulled() {
 }
 
 #[tokio::test]
-async fn a_dead_preferred_zone_is_still_named() {
+async fn redirects_name_the_preferred_zone_even_if_it_is_dead() {
     let zones = zones();
     let quay = quay_over(&zones, Options::default());
     let client = client(&quay);
@@ -160,7 +161,7 @@ async fn a_dead_preferred_zone_is_still_named() {
     let found = client.fetch(Method::GET, &target, &[]).await.expect("an answer");
     assert_eq!(found.status, StatusCode::FOUND);
     assert!(found.header("location").starts_with(&format!("http://{}/", zones[0].address)));
-    assert_eq!(zones[0].proxy().record().all().len(), before, "neither asks the store");
+    assert_eq!(zones[0].proxy().record().all().len(), before, "no request reached the store");
     assert!(client.pull_blob(REPOSITORY, &layer.digest).await.is_err());
     let pushed = client.push(REPOSITORY, "v2", &Spec::layers(2, &[10]).build().expect("an image")).await;
     assert!(pushed.expect_err("refused").to_string().contains("PATCH upload: 500"));
@@ -179,7 +180,7 @@ async fn other_deliveries() {
 }
 
 #[tokio::test]
-async fn a_storage_proxy_link_is_good_as_signed_only() {
+async fn a_storage_proxy_link_is_valid_only_as_signed() {
     let zones = zones();
     let quay = quay_over(&zones, Options { delivery: Delivery::StorageProxy, ..Options::default() });
     let client = client(&quay);
@@ -190,7 +191,7 @@ async fn a_storage_proxy_link_is_good_as_signed_only() {
         client.fetch(Method::GET, &target, &[]).await.expect("an answer").header("location").to_owned();
     let good = client.fetch(Method::GET, &link, &[("range", "bytes=5-14")]).await.expect("an answer");
     assert_eq!((good.status, good.body.len()), (StatusCode::PARTIAL_CONTENT, 10));
-    assert_eq!(good.header("host"), zones[0].address.to_string(), "Quay's nginx lets it slip");
+    assert_eq!(good.header("host"), zones[0].address.to_string(), "Quay's nginx copies this header");
     assert!(!good.headers.contains_key("content-type"));
     let other = link.replace("%2F", "%2f");
     assert_ne!(other, link);
@@ -247,7 +248,7 @@ async fn who_may_read() {
     quay.add_repository(REPOSITORY, true);
     as_user(None).pull(REPOSITORY, "v1").await.expect("public");
 
-    // A foreign descriptor is taken and links nothing.
+    // A foreign descriptor is accepted and links nothing.
     let stranger = image.layers[0].digest;
     let layers = vec![
         Layer::Foreign(stranger, 1, vec!["https://example.com/".into()]),
@@ -260,7 +261,7 @@ async fn who_may_read() {
 }
 
 #[tokio::test]
-async fn shapes_of_images() {
+async fn all_kinds_of_images_are_accepted() {
     let zones = zones();
     let quay = quay_over(&zones, Options::default());
     let client = client(&quay);
@@ -277,7 +278,7 @@ async fn shapes_of_images() {
     assert_eq!(client.manifest(REPOSITORY, "both").await.expect("an index").digest, index.digest);
     client.pull(REPOSITORY, &arm64.manifest.digest.to_string()).await.expect("pulled");
 
-    // Quay makes no object of no bytes, and sends readers there all the same.
+    // Quay creates no object for an empty blob, but still redirects readers there.
     let hollow =
         Spec { layers: vec![Layer::Raw(Vec::new())], ..Spec::layers(1, &[]) }.build().expect("an image");
     client.push(REPOSITORY, "hollow", &hollow).await.expect("pushed");
@@ -286,14 +287,14 @@ async fn shapes_of_images() {
 }
 
 #[tokio::test]
-async fn trouble_at_quay() {
+async fn faults_of_quay_take_effect() {
     let zones = zones();
     let quay = quay_over(&zones, Options::default());
     let client = client(&quay);
-    quay.set(|oddities| oddities.silent = true);
+    quay.set(|faults| faults.silent = true);
     let asked = client.fetch(Method::GET, "/v2/", &[]);
     assert!(tokio::time::timeout(Duration::from_millis(200), asked).await.is_err());
-    quay.set(|oddities| oddities.silent = false);
+    quay.set(|faults| faults.silent = false);
     quay.down().await;
     assert!(client.fetch(Method::GET, "/v2/", &[]).await.is_err());
     quay.up().await;

@@ -1,8 +1,8 @@
-//! The stand-in Quay answers as a running Quay did: the recorded requests are sent again, and
-//! status, headers and error bodies compared.
+//! The stand-in Quay answers like a running Quay: the recorded requests are sent again, and status, headers
+//! and error bodies are compared.
 //!
-//! Content, ids, tokens and signatures are others each time: a digest or id of the recording is
-//! replaced by ours wherever it comes up again, and what is signed or counted is compared by shape.
+//! Contents, ids, tokens and signatures differ each time. A digest or id of the recording is replaced by ours
+//! wherever it occurs. Signed or counted values are compared by their form.
 
 #[path = "transcripts/replay.rs"]
 mod replay;

@@ -1,4 +1,4 @@
-//! What a store's answer, or the lack of one, means. The one place where that is decided.
+//! Decides what a store's answer means, or the lack of an answer. No other module decides this.
 
 use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
@@ -8,13 +8,13 @@ use rustix::io::Errno;
 
 use crate::{Error, Kind};
 
-/// The longest pause a store can ask for; what asks for more is not believed.
+/// The longest pause that a store can ask for. A longer one is cut to this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// What this machine says where it has no descriptor or no memory for a socket: `socket(2)`, `connect(2)`.
-const SHORT: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS];
+/// The errors of `socket(2)` and `connect(2)` if this machine has no descriptor or no memory for a socket.
+const OUT_OF_RESOURCES: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS];
 
-/// The error of a request that got no answer, or whose answer's body broke.
+/// The error of a request that got no answer, or whose answer broke off in its body.
 pub(crate) fn broken(what: &str, error: reqwest::Error) -> Error {
     let kind = if error.is_timeout() {
         Kind::Timeout
@@ -25,28 +25,30 @@ pub(crate) fn broken(what: &str, error: reqwest::Error) -> Error {
     } else {
         Kind::Unavailable
     };
-    // The URL may be signed.
+    // Drop the URL: it may be signed.
     Error::new(kind, what).with_cause(error.without_url())
 }
 
-/// Whether a connection failed for want of something on this machine.
+/// Whether a connection failed because this machine lacks a resource.
 fn is_exhausted(error: &(dyn std::error::Error + 'static)) -> bool {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|error| {
         matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)
-            || error.raw_os_error().is_some_and(|code| SHORT.map(Errno::raw_os_error).contains(&code))
+            || error
+                .raw_os_error()
+                .is_some_and(|code| OUT_OF_RESOURCES.map(Errno::raw_os_error).contains(&code))
     })
 }
 
 /// The error of an answer that is not a success.
 ///
-/// `code` is the server's own, from the body, where there was one.
+/// `code` is the server's own error code from the body, if there is one.
 pub(crate) fn refused(what: &str, status: StatusCode, headers: &HeaderMap, code: Option<&str>) -> Error {
-    let kind = meaning(status, code, retry_after(headers, SystemTime::now()));
+    let kind = kind_of(status, code, retry_after(headers, SystemTime::now()));
     Error::new(kind, what).with_code(code.map_or_else(|| status.as_u16().to_string(), str::to_owned))
 }
 
-fn meaning(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>) -> Kind {
+fn kind_of(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>) -> Kind {
     match code.unwrap_or_default() {
         "SlowDown"
         | "SlowDownRead"
@@ -57,7 +59,7 @@ fn meaning(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>
         | "RequestLimitExceeded"
         | "TooManyRequests"
         | "ServerBusy"
-        // Somebody else is at the same key.
+        // Another request writes to the same key.
         | "OperationAborted"
         | "ConditionalRequestConflict" => return Kind::Throttled { retry_after },
         code if is_expired(code) => return Kind::Denied,
@@ -82,22 +84,22 @@ fn meaning(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>
         | "InvalidAuthenticationInfo"
         | "PublicAccessNotPermitted"
         | "ResourceNotFound" => return Kind::Denied,
-        // The store may not use the key that it was told to encrypt with.
+        // The store may not use the encryption key that it was configured with.
         code if code.starts_with("KMS.") => return Kind::Denied,
         "OperationTimedOut" => return Kind::Timeout,
         "Md5Mismatch" | "Crc64Mismatch" | "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" => {
             return Kind::Corrupt;
         }
-        // The server waited for our bytes or lost them: 400, and yet worth another try.
+        // The server waited for our bytes or lost them. The status is 400, but a retry may succeed.
         "RequestTimeout" | "IncompleteBody" | "InternalError" | "IDPCommunicationError" => return Kind::Unavailable,
-        // A copy within the store, such as Quay's own after an upload, is not done yet.
+        // A copy within the store is not finished yet, for example Quay's own copy after an upload.
         "PendingCopyOperation" => return Kind::Unavailable,
-        // No retry mends it before somebody makes room, and the store is in order.
+        // The store works. A retry fails until somebody frees space.
         "QuotaExceeded" | "InsufficientStorage" | "StorageFull" => return Kind::Denied,
         _ => {}
     }
     match status {
-        // Swift's words for "too many requests" and "the client left in mid-request".
+        // Swift's codes for "too many requests" (498) and "the client closed the request" (499).
         _ if status.as_u16() == 498 => Kind::Throttled { retry_after },
         _ if status.as_u16() == 499 => Kind::Unavailable,
         StatusCode::TOO_MANY_REQUESTS => Kind::Throttled { retry_after },
@@ -110,12 +112,12 @@ fn meaning(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>
     }
 }
 
-/// Whether a code says that temporary credentials are no longer, or never were, good.
+/// Whether an error code says that temporary credentials have expired or were never valid.
 pub(crate) fn is_expired(code: &str) -> bool {
     matches!(code, "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired")
 }
 
-/// `Retry-After` in either of its forms (RFC 9110, 10.2.3).
+/// Reads `Retry-After` in either of its forms (RFC 9110, 10.2.3).
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let pause = match text.parse() {
@@ -129,14 +131,14 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 mod tests {
     use super::*;
 
-    /// Whatever stands around it: what this machine lacks is no fault of the store.
+    /// A resource that this machine lacks is never the store's fault, however deep the error is nested.
     #[test]
-    fn what_this_machine_lacks() {
+    fn a_missing_local_resource_is_not_the_stores_fault() {
         #[derive(Debug, thiserror::Error)]
         #[error("connect")]
         struct Connect(#[source] std::io::Error);
 
-        for errno in SHORT {
+        for errno in OUT_OF_RESOURCES {
             let inner = std::io::Error::from_raw_os_error(errno.raw_os_error());
             assert!(is_exhausted(&Connect(inner)), "{errno}");
         }
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn meanings() {
+    fn each_answer_has_its_kind() {
         let second = Some(Duration::from_secs(1));
         for (status, code, pause, expected) in [
             (403, Some("AccessDenied"), None, Kind::Denied),
@@ -190,7 +192,7 @@ mod tests {
             (416, Some("InvalidRange"), None, Kind::Invalid),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(meaning(status, code, pause), expected, "{status} {code:?}");
+            assert_eq!(kind_of(status, code, pause), expected, "{status} {code:?}");
         }
     }
 

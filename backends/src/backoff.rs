@@ -1,22 +1,22 @@
-//! How long to wait before trying again. Pure: chance is passed in.
+//! How long to wait before a retry. Pure: the random number is passed in.
 
 use std::time::Duration;
 
 /// Capped exponential backoff with full jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The ceiling of the first wait.
+    /// The upper bound of the first wait.
     pub base: Duration,
-    /// No wait is longer, whatever the attempt and whatever a server asks for.
+    /// The upper bound of every wait, whatever the attempt and whatever the server asks for.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// The wait after `attempt` failures before this one.
+    /// The wait before the next attempt, after `attempt` earlier failures.
     ///
-    /// Evenly between nothing and `min(max, base * 2^attempt)`, so that what failed together does
-    /// not come back together; `random` in `0.0..1.0` says where. A server's `Retry-After` is a
-    /// floor, up to `max`.
+    /// The wait is spread evenly between zero and `min(max, base * 2^attempt)`, so that requests that failed
+    /// together do not return together. `random`, in `0.0..1.0`, selects the point in that range. A server's
+    /// `Retry-After` is the lower bound of the wait, up to `max`.
     #[must_use]
     pub fn delay(&self, attempt: u32, random: f64, retry_after: Option<Duration>) -> Duration {
         let jittered = self.ceiling(attempt).mul_f64(random.clamp(0.0, 1.0));

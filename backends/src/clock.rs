@@ -1,70 +1,74 @@
-//! A store's clock, learned from the time in its refusals.
+//! The time difference between a store's clock and ours, learned from the `Date` of its refusals.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
 
-/// How far off a store's clock may be before it is learned, in seconds. Stores allow 900.
+/// The difference, in seconds, above which a store's clock is followed. Stores accept up to 900.
 const CLOCK_TOLERANCE: i64 = 300;
 
-/// Dates from here on are not believed, in seconds since 1970 (the year 2200): not much above, signing
-/// would panic, as times are written with years of four digits.
-const LATEST: i64 = 7_258_118_400;
+/// The first date that is ignored, in seconds since 1970: the year 2200. Signing panics on years of more than
+/// four digits.
+const LATEST_DATE: i64 = 7_258_118_400;
 
-/// The store's clock less ours, in seconds, as far as it was learned.
+/// The store's clock minus our clock, in seconds. It is zero until a difference is learned.
 #[derive(Debug, Default)]
 pub(crate) struct Clock(AtomicI64);
 
 impl Clock {
-    /// The store's clock less ours, in seconds.
+    /// The store's clock minus our clock, in seconds.
     pub(crate) fn offset(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Whether a refusal came with another time than the request was signed for, when the offset
-    /// was `taken` to be that. Others that were under way may have learned it meanwhile: that is
-    /// news to this request all the same.
-    pub(crate) fn learn(&self, status: StatusCode, headers: &HeaderMap, taken: i64) -> bool {
+    /// Learns the offset from a refusal. Returns whether the request should be signed again.
+    ///
+    /// `signed_with` is the offset that the request was signed with. Another request may have learned the new
+    /// offset meanwhile. The answer is then still `true`, because this request was signed with the old one.
+    pub(crate) fn learn(&self, status: StatusCode, headers: &HeaderMap, signed_with: i64) -> bool {
         if status != StatusCode::FORBIDDEN {
             return false;
         }
-        let Some(offset) = news(headers, taken) else { return false };
-        if self.0.swap(offset, Ordering::Relaxed) == taken {
-            tracing::warn!(seconds = offset, "the store's clock differs from ours; signing with its time");
+        let Some(offset) = changed_offset(headers, signed_with) else { return false };
+        if self.0.swap(offset, Ordering::Relaxed) == signed_with {
+            tracing::warn!(
+                seconds = offset,
+                "the store's clock differs from ours; requests are signed with the store's time"
+            );
         }
         true
     }
 }
 
-/// What time it is where the clock is so many seconds ahead of ours.
-pub(crate) fn there(offset: i64) -> SystemTime {
-    shifted(SystemTime::now(), offset)
+/// The store's present time, if its clock is `offset` seconds ahead of ours.
+pub(crate) fn store_time(offset: i64) -> SystemTime {
+    shift(SystemTime::now(), offset)
 }
 
-/// When it is here what is that time where the clock is so many seconds ahead of ours.
-pub(crate) fn here(there: SystemTime, offset: i64) -> SystemTime {
-    shifted(there, offset.saturating_neg())
+/// Converts a time of the store's clock to our clock, if the store's clock is `offset` seconds ahead.
+pub(crate) fn to_our_clock(store_time: SystemTime, offset: i64) -> SystemTime {
+    shift(store_time, offset.saturating_neg())
 }
 
-/// How far a server's clock is ahead of ours, in seconds, if that is not what it was `taken` for.
-pub(crate) fn news(headers: &HeaderMap, taken: i64) -> Option<i64> {
-    offset_of(headers, SystemTime::now()).filter(|offset| (offset - taken).abs() > CLOCK_TOLERANCE)
+/// How many seconds a server's clock is ahead of ours, if that differs from the offset that the request was `signed_with`.
+pub(crate) fn changed_offset(headers: &HeaderMap, signed_with: i64) -> Option<i64> {
+    offset_of(headers, SystemTime::now()).filter(|offset| (offset - signed_with).abs() > CLOCK_TOLERANCE)
 }
 
-fn shifted(now: SystemTime, offset: i64) -> SystemTime {
+fn shift(now: SystemTime, offset: i64) -> SystemTime {
     let pause = Duration::from_secs(offset.unsigned_abs());
     let there = if offset < 0 { now.checked_sub(pause) } else { now.checked_add(pause) };
     there.unwrap_or(now)
 }
 
-/// The store's clock less ours, in seconds, by the `Date` of an answer.
+/// The store's clock minus our clock, in seconds, from the `Date` header of an answer.
 fn offset_of(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
     let date = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
     let seconds = |time: SystemTime| {
         i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()).ok()
     };
-    let date = seconds(date).filter(|date| *date < LATEST)?;
+    let date = seconds(date).filter(|date| *date < LATEST_DATE)?;
     Some(date - seconds(now)?)
 }
 
@@ -73,7 +77,7 @@ mod tests {
     use super::*;
 
     fn dated(offset: i64) -> HeaderMap {
-        let date = httpdate::fmt_http_date(shifted(SystemTime::now(), offset));
+        let date = httpdate::fmt_http_date(shift(SystemTime::now(), offset));
         HeaderMap::from_iter([(header::DATE, date.parse().expect("a value"))])
     }
 
@@ -87,19 +91,20 @@ mod tests {
             (StatusCode::FORBIDDEN, 7200, false),
             (StatusCode::FORBIDDEN, -7200, true),
         ] {
-            let taken = clock.offset();
-            assert_eq!(clock.learn(status, &dated(offset), taken), learned, "{status} {offset}");
+            let signed_with = clock.offset();
+            assert_eq!(clock.learn(status, &dated(offset), signed_with), learned, "{status} {offset}");
         }
         assert!((clock.offset() + 7200).abs() <= 2);
-        let ahead = SystemTime::now().duration_since(there(clock.offset())).expect("behind us").as_secs();
+        let ahead =
+            SystemTime::now().duration_since(store_time(clock.offset())).expect("behind us").as_secs();
         assert!(ahead.abs_diff(7200) <= 2, "{ahead}");
         assert!(!clock.learn(StatusCode::FORBIDDEN, &HeaderMap::new(), 0));
-        // Signatures have room for years of four digits, and panic beyond.
+        // Signatures have four digits for the year. A longer year would panic.
         for date in ["Fri, 31 Dec 9999 23:59:59 GMT", "Sat, 01 Jan 2200 00:00:00 GMT"] {
             let headers = HeaderMap::from_iter([(header::DATE, date.parse().expect("a value"))]);
             assert!(!clock.learn(StatusCode::FORBIDDEN, &headers, 0), "{date}");
         }
-        // Signed before another request learned it.
+        // This request was signed before another request learned the offset.
         assert!(clock.learn(StatusCode::FORBIDDEN, &dated(-7200), 0));
     }
 }

@@ -14,15 +14,15 @@ use crate::s3::{self, S3Config, S3Store};
 use crate::swift::{self, SwiftConfig, SwiftStore};
 use crate::{Error, Kind, Result, Store, Transport};
 
-/// One entry of `DISTRIBUTED_STORAGE_CONFIG`, checked: `[Driver, {parameters}]`.
+/// One checked entry of `DISTRIBUTED_STORAGE_CONFIG`: `[Driver, {parameters}]`.
 ///
-/// An entry of that form always reads: one with a driver or a parameter that is not understood is
-/// [unusable](StoreConfig::unusable), so that it does not stop the others. Reasons and errors name
-/// parameters and never their values; whoever reads YAML keeps its parser from quoting the text.
+/// An entry of this form always parses. If its driver or a parameter is not parse_entry, the entry is
+/// [unusable](StoreConfig::unusable), so that it does not stop the other entries. Reasons and errors name
+/// parameters but never contain their values. The caller must keep its YAML parser from quoting the text.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     driver: String,
-    /// The parameters that are there, whatever their values.
+    /// The names of the parameters that are given, whatever their values.
     given: Vec<String>,
     store: Protocol,
 }
@@ -127,7 +127,8 @@ impl StoreConfig {
         DRIVERS.iter().map(|driver| (driver.name, driver.params))
     }
 
-    /// Why it cannot be used, if it cannot: in words for who wrote it, with the nearest known name.
+    /// Why the entry cannot be used, or `None` if it can. The text is for the author of the configuration and
+    /// suggests the nearest known name.
     #[must_use]
     pub fn unusable(&self) -> Option<&str> {
         match &self.store {
@@ -136,13 +137,13 @@ impl StoreConfig {
         }
     }
 
-    /// Whether a parameter is given, that is, there and not `null`.
+    /// Whether a parameter is given: it is present and not `null`.
     #[must_use]
     pub fn has(&self, parameter: &str) -> bool {
         self.given.iter().any(|given| given == parameter)
     }
 
-    /// What is dialled, the first first; empty for a folder, and for what is unusable.
+    /// The URLs that are dialled, in order. Empty for a folder and for an unusable entry.
     #[must_use]
     pub fn endpoints(&self) -> Vec<Url> {
         match &self.store {
@@ -153,8 +154,8 @@ impl StoreConfig {
         }
     }
 
-    /// Where its objects lie, for telling whether two entries are one place: endpoint, bucket and
-    /// root, or a folder. `None` for what is unusable.
+    /// Where the objects lie: endpoint, bucket and root, or a folder. Two entries with the same location are
+    /// the same place. `None` for an unusable entry.
     #[must_use]
     pub fn location(&self) -> Option<String> {
         match &self.store {
@@ -166,7 +167,7 @@ impl StoreConfig {
         }
     }
 
-    /// What was understood, for an operator: endpoint, bucket, root; never a secret.
+    /// A summary for operators: endpoint, bucket, root. It never contains a secret.
     #[must_use]
     pub fn summary(&self) -> Vec<(&'static str, String)> {
         match &self.store {
@@ -178,10 +179,11 @@ impl StoreConfig {
         }
     }
 
-    /// The transport as the store uses it: with the roots it has of its own, if it has any.
+    /// The transport for this store. If the store has its own root certificates, the transport trusts only
+    /// those.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] where their file cannot be used.
+    /// [`Kind::Invalid`] if the file of the root certificates cannot be used.
     pub fn trusting(&self, transport: &Transport) -> Result<Transport> {
         match &self.store {
             Protocol::Swift(config) => match &config.ca_file {
@@ -192,11 +194,10 @@ impl StoreConfig {
         }
     }
 
-    /// The store itself. Opens no connection.
+    /// Builds the store. Opens no connection.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] where it is unusable or parameters contradict each
-    /// other.
+    /// [`Kind::Invalid`] if the entry is unusable, or if its parameters contradict each other.
     pub fn build(&self, transport: &Transport) -> Result<Arc<dyn Store>> {
         Ok(match &self.store {
             Protocol::S3(config, role) => {
@@ -235,11 +236,11 @@ impl<'de> Visitor<'de> for Pair {
         if seq.next_element::<IgnoredAny>()?.is_some() {
             return Err(A::Error::invalid_length(3, &self));
         }
-        Ok(understood(name, driver, params))
+        Ok(parse_entry(name, driver, params))
     }
 }
 
-fn understood(name: String, driver: Option<&Driver>, mut params: Params) -> StoreConfig {
+fn parse_entry(name: String, driver: Option<&Driver>, mut params: Params) -> StoreConfig {
     let given = params.given();
     let store = match driver {
         None => Err(unknown_driver(&name)),
@@ -253,7 +254,7 @@ fn understood(name: String, driver: Option<&Driver>, mut params: Params) -> Stor
 fn unknown_driver(name: &str) -> Reason {
     let supported: Vec<_> = DRIVERS.iter().map(|driver| driver.name).collect();
     let listed = supported.join(", ");
-    // What stands in its place may be anything, a secret too: it is shown where it is near to a driver.
+    // The text in the driver's place may be a secret. It is shown only if it is similar to a known driver.
     match nearest(name, supported.iter().copied()) {
         Some(near) => format!("Quay has no storage driver `{name}`; did you mean `{near}`?"),
         None => format!("Quay has no storage driver of this name; supported are {listed}"),

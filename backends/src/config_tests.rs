@@ -1,11 +1,11 @@
-//! Configurations as they stand in Quay's `config.yaml`.
+//! Configurations in the form of Quay's `config.yaml`.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
 fn read(yaml: &str) -> Result<StoreConfig, String> {
-    // A snippet of the text might hold a secret.
+    // A snippet of the text might contain a secret.
     let options = serde_saphyr::options! { with_snippet: false };
     let config: StoreConfig =
         serde_saphyr::from_str_with_options(yaml, options).map_err(|error| error.to_string())?;
@@ -117,7 +117,7 @@ fn the_s3_behind_others() {
 }
 
 #[test]
-fn where_credentials_come_from_is_shown() {
+fn the_summary_shows_where_credentials_come_from() {
     let role = "STSS3Storage, {sts_role_arn: 'arn:r', s3_bucket: b, storage_path: r";
     let looked_for = "looked for in the environment, profile, container and instance";
     for (yaml, expected) in [
@@ -141,7 +141,7 @@ fn where_credentials_come_from_is_shown() {
 }
 
 #[test]
-fn buckets_that_fit_no_host_name_go_into_the_path() {
+fn a_bucket_that_is_no_valid_host_name_goes_into_the_path() {
     for bucket in ["with.dots", "UPPER", "un_der", "-dash", "ab"] {
         let yaml = format!(
             "[S3Storage, {{s3_access_key: a, s3_secret_key: s, s3_bucket: {bucket}, storage_path: reg}}]"
@@ -161,7 +161,7 @@ fn one_slash_is_stripped_from_the_root() {
 }
 
 #[test]
-fn all_that_quay_accepts() {
+fn every_parameter_that_quay_accepts_is_accepted() {
     let config = read(
         "[S3Storage, {storage_path: /r, s3_bucket: b, s3_access_key: a, s3_secret_key: s, s3_region: null, \
          host: h, port: 443, endpoint_url: null, maximum_chunk_size_gb: 5, minimum_chunk_size_mb: 5, \
@@ -185,7 +185,7 @@ fn all_that_quay_accepts() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_what_is_wrong() {
     for (yaml, expected) in [
         ("[RadosGwStorage, {}]", "did you mean `RadosGWStorage`?"),
         ("[SwiftStorage, {swift_container: c}]", "SwiftStorage: `"),
@@ -226,7 +226,7 @@ fn what_is_wrong_is_named() {
         ("[LocalStorage, {colour: red}]", "it has storage_path"),
         ("[LocalStorage, {}]", "LocalStorage: `storage_path` is missing"),
         ("[LocalStorage, {storage_path: null}]", "LocalStorage: `storage_path` is missing"),
-        ("[LocalStorage, {storage_path: 5}]", "`storage_path` must be a text: put it in quotes"),
+        ("[LocalStorage, {storage_path: 5}]", "`storage_path` must be a string: put it in quotes"),
         ("[LocalStorage]", "in Quay's form, [Driver, {parameters}]"),
         ("[LocalStorage, {storage_path: /x}, {}]", "in Quay's form, [Driver, {parameters}]"),
         (
@@ -250,7 +250,7 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
-fn what_is_unusable_says_so_and_nothing_else() {
+fn an_unusable_store_gives_its_reason_and_no_values() {
     let yaml = "[SwiftStorag, {swift_password: hunter2, swift_container: null}]";
     let config: StoreConfig = serde_saphyr::from_str(yaml).expect("reads");
     assert_eq!(config.driver(), "SwiftStorag");
@@ -272,7 +272,7 @@ fn what_is_unusable_says_so_and_nothing_else() {
 }
 
 #[test]
-fn where_it_lies_and_what_is_dialled() {
+fn locations_and_endpoints() {
     let keys = "access_key: a, secret_key: s, bucket_name: blobs";
     for (yaml, dialled, place) in [
         (

@@ -1,9 +1,9 @@
-//! TCP to a name that may have several addresses, some of which lead nowhere: Happy Eyeballs (RFC 8305).
+//! Connects to a host that may have several addresses, some of them unreachable: Happy Eyeballs (RFC 8305).
 //!
-//! All addresses are tried, one after the other with a short delay, beside those that have not failed yet;
-//! the first connection wins. So an address whose packets are dropped costs a quarter of a second instead
-//! of the whole bound, and which one won is remembered for a minute. So is one that takes connections and
-//! gives no TLS: it is tried last.
+//! The addresses are tried one after the other. If an attempt has no result after a short delay, the next
+//! attempt starts beside it. The first connection wins. An address whose packets are dropped therefore costs
+//! a quarter of a second instead of the whole timeout. The winner is remembered for a minute and tried first.
+//! An address that accepts connections but fails TLS is also remembered for a minute, and tried last.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,34 +19,36 @@ use tokio::time::Instant;
 
 use crate::keepalive;
 
-/// From one attempt to the next ("Connection Attempt Delay", RFC 8305, section 8).
+/// The delay between two attempts ("Connection Attempt Delay", RFC 8305, section 8).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Addresses of one name that are tried.
+/// The maximum number of addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
 
-/// For how long it is remembered which address of a name was the first to answer, or was of no use.
-const MEMORY: Duration = Duration::from_secs(60);
+/// How long the fastest or the unusable address of a name is remembered.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
-/// Names that are remembered.
+/// The maximum number of names that are remembered.
 const NAMES_MAX: usize = 256;
 
-static REMEMBERED: LazyLock<Memory> = LazyLock::new(Memory::default);
+static REMEMBERED: LazyLock<KnownAddresses> = LazyLock::new(KnownAddresses::default);
 
-/// Connects to the first address of a host that takes it. Small pieces go out at once, and the connection is
-/// kept alive. The caller bounds the wait.
+/// Connects to the first address of a host that accepts the connection. Nagle's algorithm is off and TCP
+/// keep-alive is on. The caller must set a timeout.
 ///
 /// # Errors
-/// The name is not known, or what the last of its addresses said.
+/// The name cannot be resolved, or no address accepts the connection. The second case returns the error of
+/// the last attempt.
 pub async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     let found: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
     dial_any(host, &found).await
 }
 
-/// The same where the addresses of `host` are known already.
+/// Like [`dial`], with addresses of `host` that are already resolved.
 ///
 /// # Errors
-/// There is none, or what the last of them said.
+/// `addresses` is empty, or none of them accepts the connection. The second case returns the error of the
+/// last attempt.
 pub async fn dial_any(host: &str, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let (_, stream) = first(host, addresses).await?;
     stream.set_nodelay(true)?;
@@ -54,8 +56,8 @@ pub async fn dial_any(host: &str, addresses: &[SocketAddr]) -> io::Result<TcpStr
     Ok(stream)
 }
 
-/// The address of a host that answers first, for a client that makes its own connections: where there are
-/// several, it is found by connecting to them, unless it was found within the last minute.
+/// The address of a host that answers first, for a client that opens its own connections. If the host has
+/// several addresses, this function connects to them to find out. The result is remembered for a minute.
 ///
 /// # Errors
 /// As [`dial`].
@@ -63,33 +65,34 @@ pub async fn reachable(host: &str, port: u16) -> io::Result<IpAddr> {
     let found: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
     match (found.as_slice(), REMEMBERED.get(host, port)) {
         ([only], _) => Ok(only.ip()),
-        (found, Some(Known::Best(best))) if found.iter().any(|address| address.ip() == best) => Ok(best),
+        (found, Some(Known::Fastest(best))) if found.iter().any(|address| address.ip() == best) => Ok(best),
         (found, _) => first(host, found).await.map(|(address, _)| address.ip()),
     }
 }
 
-/// A connection to this address of a host was of no use, such as for TLS: for a minute the others go first.
+/// Marks an address as unusable, for example because TLS failed there. For a minute the other addresses of
+/// the host are tried first.
 pub fn shun(host: &str, port: u16, address: IpAddr) {
     match REMEMBERED.get(host, port) {
-        // Another one was found meanwhile.
-        Some(Known::Best(best)) if best != address => {}
-        _ => REMEMBERED.insert(host, port, Known::Worst(address)),
+        // Another address has become the best one meanwhile.
+        Some(Known::Fastest(best)) if best != address => {}
+        _ => REMEMBERED.insert(host, port, Known::Unusable(address)),
     }
 }
 
-/// The same of the address that was the best, if one was.
+/// Like [`shun`], for the address that is remembered as the best one, if there is one.
 pub(crate) fn shun_best(host: &str, port: u16) {
-    if let Some(Known::Best(best)) = REMEMBERED.get(host, port) {
+    if let Some(Known::Fastest(best)) = REMEMBERED.get(host, port) {
         shun(host, port, best);
     }
 }
 
-/// All addresses of a host, the one that answers first before the others.
+/// All addresses of a host. The one that answers first comes first.
 pub(crate) async fn best_first(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let found: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
     let best = match found.len() {
         0 | 1 => None,
-        _ => reachable(host, port).await.ok().map(Known::Best),
+        _ => reachable(host, port).await.ok().map(Known::Fastest),
     };
     Ok(ordered(&found, best))
 }
@@ -100,15 +103,15 @@ async fn first(host: &str, addresses: &[SocketAddr]) -> io::Result<(SocketAddr, 
     let won = race(&ordered, TcpStream::connect).await;
     if ordered.len() > 1 {
         match &won {
-            Ok((address, _)) => REMEMBERED.insert(host, port, Known::Best(address.ip())),
+            Ok((address, _)) => REMEMBERED.insert(host, port, Known::Fastest(address.ip())),
             Err(_) => REMEMBERED.remove(host, port),
         }
     }
     won
 }
 
-/// Tries addresses in their order, the next one when the last has failed or has had its time, and gives the
-/// first connection.
+/// Tries addresses in order and returns the first connection. The next attempt starts if the last one failed
+/// or [`ATTEMPT_DELAY`] has passed.
 async fn race<T, F: Future<Output = io::Result<T>>>(
     addresses: &[SocketAddr],
     connect: impl Fn(SocketAddr) -> F,
@@ -147,15 +150,16 @@ async fn race<T, F: Future<Output = io::Result<T>>>(
     }
 }
 
-/// The order in which addresses are tried: what was best, then the families in turn, beginning with that of
-/// the first (RFC 8305, section 4), each in the order of the resolver (RFC 6724); what was of no use last.
+/// The order in which addresses are tried. The best known address comes first. Then the address families
+/// alternate, starting with the family of the first address (RFC 8305, section 4); within a family the order
+/// of the resolver is kept (RFC 6724). An unusable address comes last.
 fn ordered(addresses: &[SocketAddr], known: Option<Known>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let family =
         |same: bool| addresses.iter().copied().filter(move |it| (it.is_ipv6() == first_is_v6) == same);
     let (mut own, mut other) = (family(true), family(false));
     let mut ordered: Vec<SocketAddr> = Vec::new();
-    ordered.extend(addresses.iter().filter(|address| known == Some(Known::Best(address.ip()))));
+    ordered.extend(addresses.iter().filter(|address| known == Some(Known::Fastest(address.ip()))));
     loop {
         let pair = [own.next(), other.next()];
         if pair == [None, None] {
@@ -167,33 +171,36 @@ fn ordered(addresses: &[SocketAddr], known: Option<Known>) -> Vec<SocketAddr> {
             }
         }
     }
-    // Stable: nothing else changes its place.
-    ordered.sort_by_key(|address| known == Some(Known::Worst(address.ip())));
+    // The sort is stable, so all other addresses keep their places.
+    ordered.sort_by_key(|address| known == Some(Known::Unusable(address.ip())));
     ordered.truncate(ADDRESSES_MAX);
     ordered
 }
 
-/// What is known of one address of a host and port.
+/// What is known about one address of a host and port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
     /// It was the first to answer.
-    Best(IpAddr),
-    /// It answered, and was of no use.
-    Worst(IpAddr),
+    Fastest(IpAddr),
+    /// It accepted a connection that could not be used.
+    Unusable(IpAddr),
 }
 
-/// What is known of hosts and ports, and since when.
+/// What is known about hosts and ports, and since when.
 #[derive(Debug, Default)]
-struct Memory(Mutex<HashMap<(String, u16), (Known, Instant)>>);
+struct KnownAddresses(Mutex<HashMap<(String, u16), (Known, Instant)>>);
 
-impl Memory {
+impl KnownAddresses {
     fn lock(&self) -> MutexGuard<'_, HashMap<(String, u16), (Known, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, host: &str, port: u16) -> Option<Known> {
         let names = self.lock();
-        names.get(&(host.to_owned(), port)).filter(|(_, at)| at.elapsed() < MEMORY).map(|(known, _)| *known)
+        names
+            .get(&(host.to_owned(), port))
+            .filter(|(_, at)| at.elapsed() < REMEMBERED_FOR)
+            .map(|(known, _)| *known)
     }
 
     fn remove(&self, host: &str, port: u16) {
@@ -203,7 +210,7 @@ impl Memory {
     fn insert(&self, host: &str, port: u16, known: Known) {
         let mut names = self.lock();
         if names.len() >= NAMES_MAX {
-            names.retain(|_, (_, at)| at.elapsed() < MEMORY);
+            names.retain(|_, (_, at)| at.elapsed() < REMEMBERED_FOR);
         }
         let name = (host.to_owned(), port);
         if names.len() < NAMES_MAX || names.contains_key(&name) {
@@ -228,15 +235,15 @@ mod tests {
         SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last), 443))
     }
 
-    /// What becomes of an attempt: after so many milliseconds it connects, or fails; or it never ends.
+    /// The result of an attempt: it connects or fails after this many milliseconds, or it never ends.
     #[derive(Debug, Clone, Copy)]
-    enum Fate {
+    enum Attempt {
         Connects(u64),
         Fails(u64),
         Hangs,
     }
 
-    async fn raced(fates: &[Fate]) -> (Option<usize>, Duration) {
+    async fn raced(fates: &[Attempt]) -> (Option<usize>, Duration) {
         let addresses: Vec<_> = (0..fates.len()).map(|at| v4(at as u8)).collect();
         let start = Instant::now();
         let won = race(&addresses, |address| {
@@ -244,15 +251,15 @@ mod tests {
             let fate = fates[at];
             async move {
                 match fate {
-                    Fate::Connects(ms) => {
+                    Attempt::Connects(ms) => {
                         tokio::time::sleep(Duration::from_millis(ms)).await;
                         Ok(at)
                     }
-                    Fate::Fails(ms) => {
+                    Attempt::Fails(ms) => {
                         tokio::time::sleep(Duration::from_millis(ms)).await;
                         Err(io::ErrorKind::ConnectionRefused.into())
                     }
-                    Fate::Hangs => std::future::pending().await,
+                    Attempt::Hangs => std::future::pending().await,
                 }
             }
         })
@@ -261,17 +268,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_leads_nowhere_costs_a_quarter_of_a_second() {
-        use Fate::{Connects, Fails, Hangs};
+    async fn an_unreachable_address_costs_a_quarter_of_a_second() {
+        use Attempt::{Connects, Fails, Hangs};
         let ms = Duration::from_millis;
         assert_eq!(raced(&[Connects(10), Connects(0)]).await, (Some(0), ms(10)));
         assert_eq!(raced(&[Hangs, Connects(10)]).await, (Some(1), ms(260)));
         assert_eq!(raced(&[Hangs, Hangs, Connects(10)]).await, (Some(2), ms(510)));
-        assert_eq!(raced(&[Fails(5), Connects(10)]).await, (Some(1), ms(15)), "the next begins at once");
+        assert_eq!(
+            raced(&[Fails(5), Connects(10)]).await,
+            (Some(1), ms(15)),
+            "the next attempt starts at once"
+        );
         assert_eq!(
             raced(&[Connects(300), Connects(100)]).await,
             (Some(0), ms(300)),
-            "the first one is still heard"
+            "the first attempt still counts"
         );
         assert_eq!(raced(&[Connects(400), Connects(100)]).await, (Some(1), ms(350)));
         assert_eq!(raced(&[Fails(5), Fails(7)]).await, (None, ms(12)));
@@ -279,16 +290,16 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns_and_what_was_best_comes_first() {
+    fn families_alternate_and_the_best_address_comes_first() {
         let found = [v6(1), v6(2), v4(1), v4(2)];
         assert_eq!(ordered(&found, None), [v6(1), v4(1), v6(2), v4(2)]);
-        assert_eq!(ordered(&found, Some(Known::Best(v4(2).ip()))), [v4(2), v6(1), v4(1), v6(2)]);
+        assert_eq!(ordered(&found, Some(Known::Fastest(v4(2).ip()))), [v4(2), v6(1), v4(1), v6(2)]);
         assert_eq!(
-            ordered(&found, Some(Known::Best(v4(9).ip()))),
+            ordered(&found, Some(Known::Fastest(v4(9).ip()))),
             [v6(1), v4(1), v6(2), v4(2)],
             "it is gone"
         );
-        assert_eq!(ordered(&found, Some(Known::Worst(v6(1).ip()))), [v4(1), v6(2), v4(2), v6(1)]);
+        assert_eq!(ordered(&found, Some(Known::Unusable(v6(1).ip()))), [v4(1), v6(2), v4(2), v6(1)]);
         assert_eq!(ordered(&[v4(1), v4(2)], None), [v4(1), v4(2)]);
     }
 
@@ -296,7 +307,7 @@ mod tests {
         #[test]
         fn each_is_tried_once(v4s in 0u8..6, v6s in 0u16..6, best in 0u8..8) {
             let mut found: Vec<_> = (0..v6s).map(v6).chain((0..v4s).map(v4)).collect();
-            let mut order = ordered(&found, Some(Known::Best(v4(best).ip())));
+            let mut order = ordered(&found, Some(Known::Fastest(v4(best).ip())));
             prop_assert_eq!(order.len(), found.len().min(ADDRESSES_MAX));
             order.sort_unstable();
             order.dedup();
@@ -307,9 +318,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_memory_is_short_and_bounded() {
-        let memory = Memory::default();
-        let address = Known::Best(v4(1).ip());
+    async fn known_addresses_expire_and_are_bounded() {
+        let memory = KnownAddresses::default();
+        let address = Known::Fastest(v4(1).ip());
         memory.insert("a", 443, address);
         assert_eq!(memory.get("a", 443), Some(address));
         assert_eq!(memory.get("a", 80), None);
@@ -317,14 +328,14 @@ mod tests {
             memory.insert(&name.to_string(), 443, address);
         }
         assert_eq!(memory.lock().len(), NAMES_MAX);
-        tokio::time::advance(MEMORY).await;
+        tokio::time::advance(REMEMBERED_FOR).await;
         assert_eq!(memory.get("a", 443), None);
         memory.insert("b", 443, address);
-        assert_eq!(memory.lock().len(), 1, "what is over makes room");
+        assert_eq!(memory.lock().len(), 1, "expired entries make room");
     }
 
     #[tokio::test]
-    async fn an_address_that_takes_connections_and_is_of_no_use_comes_last() {
+    async fn an_unusable_address_comes_last() {
         let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = dead.local_addr().expect("an address").port();
         let well = tokio::net::TcpListener::bind(("127.0.0.2", port)).await.expect("the same port");
@@ -337,13 +348,13 @@ mod tests {
         shun("two.test", port, addresses[0].ip());
         assert_eq!(peer().await, addresses[1]);
         shun("two.test", port, addresses[0].ip());
-        assert_eq!(peer().await, addresses[1], "a late word on the first one changes nothing");
+        assert_eq!(peer().await, addresses[1], "a late report about the first address changes nothing");
         shun_best("two.test", port);
-        assert_eq!(peer().await, addresses[0], "neither is lost");
+        assert_eq!(peer().await, addresses[0], "both addresses are still tried");
     }
 
     #[tokio::test]
-    async fn a_listener_is_reached() {
+    async fn a_listening_address_is_reached() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stream = dial("127.0.0.1", address.port()).await.expect("a connection");

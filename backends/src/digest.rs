@@ -9,13 +9,14 @@ use sha2::Digest as _;
 
 /// A SHA-256 content digest, `sha256:<64 lower-case hex>`.
 ///
-/// Only this algorithm and only lower case: Quay looks digests up as the text it was given
-/// (`endpoints/v2/blob.py`), so any other spelling is another name and is left to the registry.
+/// Only this algorithm and only lower case are accepted. Quay looks a digest up by its exact text
+/// (`endpoints/v2/blob.py`), so another spelling is another name. The gateway forwards such requests to the
+/// registry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of zero bytes, which some registries record without ever storing an object.
+    /// The digest of zero bytes. Some registries record it without storing an object.
     pub const EMPTY: Self = Self([
         0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27,
         0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
@@ -29,14 +30,13 @@ impl Digest {
         hasher.finish()
     }
 
-    /// Whether content of `size` bytes can have this digest: that of no bytes is [`Digest::EMPTY`], and
-    /// no other's.
+    /// Whether content of `size` bytes can have this digest. Only zero bytes have [`Digest::EMPTY`].
     #[must_use]
     pub fn may_have(&self, size: u64) -> bool {
         (size == 0) == (*self == Self::EMPTY)
     }
 
-    /// Its bytes in base64, as S3 has them in `x-amz-checksum-sha256`.
+    /// The digest's bytes in base64, the form of S3's `x-amz-checksum-sha256`.
     #[must_use]
     pub(crate) fn base64(&self) -> String {
         STANDARD.encode(self.0)
@@ -66,7 +66,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Why a text is not a [`Digest`].
+/// The text is not a valid [`Digest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a digest of the form sha256:<64 lower-case hex characters>")]
 pub struct DigestError;
@@ -85,7 +85,7 @@ impl FromStr for Digest {
     }
 }
 
-/// A running SHA-256, cheap to clone so that a broken transfer can go on elsewhere.
+/// A running SHA-256. It is cheap to clone, so that an interrupted transfer can be resumed from another zone.
 #[derive(Clone, Default)]
 pub struct Hasher {
     state: sha2::Sha256,
@@ -93,25 +93,25 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// A hasher that has seen nothing.
+    /// A hasher without input.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes.
+    /// Hashes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.state.update(bytes);
         self.bytes += bytes.len() as u64;
     }
 
-    /// How many bytes it has seen.
+    /// How many bytes were hashed.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The digest of everything seen.
+    /// The digest of all bytes that were hashed.
     #[must_use]
     pub fn finish(self) -> Digest {
         Digest(self.state.finalize().into())
@@ -129,12 +129,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_is_the_digest_of_nothing() {
+    fn empty_is_the_digest_of_zero_bytes() {
         assert_eq!(Digest::of(b""), Digest::EMPTY);
     }
 
     #[test]
-    fn text_and_back() {
+    fn text_round_trip() {
         let text = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
         assert_eq!(Digest::of(b"foo"), text.parse().expect("parses"));
         assert_eq!(Digest::of(b"foo").to_string(), text);

@@ -1,41 +1,41 @@
-//! What went wrong at a store, sorted by what it means to the one who chose it.
+//! Errors of stores, sorted by what they mean to the caller who chose the store.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The longest word of a server that is kept, in characters: codes have 40 at most, ids 80.
+/// The longest server-supplied text that is kept, in characters. Error codes have at most 40, request ids 80.
 const MAX_WORD: usize = 128;
 
 /// The result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What an error means.
+/// The meaning of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The store knows us and says no, or does not know us: credentials, policy, bucket, clock.
+    /// The store refuses us or does not know us: credentials, policy, bucket or clock.
     Denied,
     /// The store asks for fewer requests.
     Throttled {
-        /// How long it asked us to wait, if it did.
+        /// How long the store asked us to wait, if it did.
         retry_after: Option<Duration>,
     },
-    /// The store cannot be reached, broke off, or answered with a fault of its own (5xx).
+    /// The store cannot be reached, broke the connection, or answered with a server error (5xx).
     Unavailable,
-    /// The store did not answer within a bound.
+    /// The store did not answer within a timeout.
     Timeout,
-    /// The bytes are not those that were promised: wrong length or digest.
+    /// The bytes are not the expected ones: the length or the digest is wrong.
     Corrupt,
-    /// The request was wrong in a way that no retry mends: our fault or the configuration's.
+    /// The request is wrong, and a retry cannot succeed. The cause is the gateway or the configuration.
     Invalid,
-    /// The source of a `put` failed; the store that was written to is not to blame.
+    /// The source of a `put` failed. The store that was written to is not at fault.
     Source,
-    /// This process has no file descriptor, port or memory left to ask it; the store is not to blame.
+    /// This process has no file descriptor, port or memory left for the request. The store is not at fault.
     Exhausted,
 }
 
 /// An error of one store operation.
 ///
-/// Holds no URL and no header: those may carry signatures.
+/// It contains no URL and no header, because those may contain signatures.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -47,7 +47,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of this kind; `context` says what was attempted, in words for an operator.
+    /// An error of this kind. `context` says what was attempted, in words for an operator.
     pub fn new(kind: Kind, context: impl Into<String>) -> Self {
         Self {
             kind,
@@ -59,35 +59,35 @@ impl Error {
         }
     }
 
-    /// With the server's own error code, such as `SlowDown` or `503`.
+    /// Adds the server's own error code, such as `SlowDown` or `503`.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
         self.code = Some(word(&code.into()));
         self
     }
 
-    /// With the server's request id, for its operators.
+    /// Adds the server's request id, for the operators of the store.
     #[must_use]
     pub fn with_request_id(mut self, id: Option<String>) -> Self {
         self.request_id = id.as_deref().map(word);
         self
     }
 
-    /// With what caused it. The cause must not print URLs or headers.
+    /// Adds the cause. The cause must not print URLs or headers.
     #[must_use]
     pub fn with_cause(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
-    /// Of a write whose last step was sent, and that may still make the object appear.
+    /// Marks the error of a write whose last step was sent, so that the object may still appear.
     #[must_use]
     pub fn with_unknown_outcome(mut self) -> Self {
         self.unknown_outcome = true;
         self
     }
 
-    /// The same once more, for one more of those who waited for one answer.
+    /// A copy of this error, for another caller that waited for the same answer.
     pub(crate) fn again(&self) -> Self {
         let cause = self.cause.as_deref().map(|cause| {
             let mut text = cause.to_string();
@@ -108,26 +108,26 @@ impl Error {
         }
     }
 
-    /// What it means.
+    /// The meaning of the error.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The server's own error code, if it gave one.
+    /// The server's own error code, if it sent one.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
-    /// Whether a write may have made the object appear all the same, or still may. What is then seen at the
-    /// key counts only after it was read: a store may show an object that it cannot give.
+    /// Whether the object of a failed write may exist, or may still appear. If the key then shows an object,
+    /// it counts only after it was read: a store may list an object that it cannot return.
     #[must_use]
     pub fn has_unknown_outcome(&self) -> bool {
         self.unknown_outcome
     }
 
-    /// Whether the same request may succeed later without anyone mending anything.
+    /// Whether the same request may succeed later without a repair.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -136,14 +136,14 @@ impl Error {
         )
     }
 
-    /// Whether it says something about the health of the store.
+    /// Whether the error says something about the health of the store.
     #[must_use]
     pub fn counts_against_store(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::Timeout | Kind::Corrupt)
     }
 }
 
-/// What somebody else has said, on one line and no longer than a word.
+/// A text from a server on one line, cut to [`MAX_WORD`] characters.
 pub(crate) fn word(text: &str) -> String {
     text.chars().take(MAX_WORD).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
@@ -176,16 +176,16 @@ impl fmt::Display for Error {
     }
 }
 
-// The whole chain is in `Display`, so `source` stays empty: printed once, wherever it is printed.
+// `Display` prints the whole chain of causes. `source` returns nothing, so that no cause is printed twice.
 impl std::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Whoever answers has a say in the log, and not more than that.
+    /// The server controls this text, so its length and form are limited.
     #[test]
-    fn what_a_server_says_is_short_and_on_one_line() {
+    fn a_text_from_a_server_is_short_and_on_one_line() {
         let long = format!("Slow\nDown\u{1b}[31m{}", "é".repeat(1 << 20));
         let error = Error::new(Kind::Unavailable, "get").with_code(&*long).with_request_id(Some(long));
         let said = error.to_string();

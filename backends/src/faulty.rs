@@ -1,4 +1,4 @@
-//! A store with faults on demand, for tests and simulations.
+//! A store with scripted faults, for tests and simulations.
 //!
 //! ```
 //! # use std::{sync::Arc, time::Duration};
@@ -24,7 +24,7 @@ use tokio::time::sleep;
 
 use crate::{ByteStream, Error, Key, Kind, Meta, Object, Open, Result, Source, Store};
 
-/// Which operation a fault strikes, or which are counted.
+/// The operation that a fault applies to, or whose calls are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
     /// Every operation.
@@ -45,31 +45,31 @@ pub enum On {
 
 /// What goes wrong.
 ///
-/// The last six strike bodies: what `get` gives, or what `put` reads of its source. Operations
-/// without a body take no harm from them.
+/// The last six faults apply to bodies: the body that `get` returns, or the one that `put` reads from its
+/// source. They have no effect on an operation without a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Fails at once, with an error of this kind.
+    /// The operation fails at once with an error of this kind.
     Fail(Kind),
-    /// Never answers.
+    /// The operation never answers.
     Hang,
-    /// Takes longer, by this.
+    /// The operation takes this much longer.
     Delay(Duration),
-    /// The body ends in [`Kind::Unavailable`] after so many bytes.
+    /// The body fails with [`Kind::Unavailable`] after this many bytes.
     CutAfter(u64),
-    /// The body stops coming after so many bytes.
+    /// The body stalls after this many bytes.
     StallAfter(u64),
-    /// The lowest bit of the byte at this offset of the body is another; nobody is told.
+    /// The lowest bit of the byte at this offset of the body is flipped, without an error.
     FlipBit(u64),
-    /// The body is so many bytes shorter than promised; nobody is told.
+    /// The body is this many bytes shorter than announced, without an error.
     Short(u64),
-    /// The body is so many zero bytes longer than promised; nobody is told.
+    /// The body is this many zero bytes longer than announced, without an error.
     Long(u64),
-    /// `get` does not say how long the object is, as a proxy does not that sends chunks.
+    /// `get` does not report the length of the object, like a proxy that uses chunked encoding.
     NoLength,
 }
 
-/// Any store, with faults.
+/// A store that adds faults to another store.
 #[derive(Debug)]
 pub struct Faulty {
     inner: Arc<dyn Store>,
@@ -84,28 +84,28 @@ struct Script {
 }
 
 impl Faulty {
-    /// `inner`, without a fault so far.
+    /// Wraps `inner`. No fault is scripted yet.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>) -> Self {
         Self { inner, script: Mutex::default(), calls: Default::default() }
     }
 
-    /// The next such operation that has no earlier fault waiting for it suffers `fault`.
+    /// Adds `fault` to the queue of this operation. Each queued fault applies to one call.
     pub fn once(&self, on: On, fault: Fault) {
         self.script().once.push_back((on, fault));
     }
 
-    /// Every such operation suffers `fault` from now on, together with what it suffers already.
+    /// Applies `fault` to every call of this operation from now on, in addition to earlier faults.
     pub fn always(&self, on: On, fault: Fault) {
         self.script().always.push((on, fault));
     }
 
-    /// No more faults.
+    /// Removes all faults.
     pub fn heal(&self) {
         *self.script() = Script::default();
     }
 
-    /// How many such operations were begun so far.
+    /// How many calls of this operation have started.
     #[must_use]
     pub fn calls(&self, on: On) -> u64 {
         match on {
@@ -118,7 +118,7 @@ impl Faulty {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an operation and takes its faults off the script.
+    /// Counts a call and returns its faults.
     fn begin(&self, on: On) -> Vec<Fault> {
         self.calls[on as usize].fetch_add(1, Ordering::Relaxed);
         let strikes = |wanted: On| wanted == on || wanted == On::Any;
@@ -131,8 +131,8 @@ impl Faulty {
         faults
     }
 
-    /// Begins an operation; what is left are the faults of its body.
-    async fn suffer(&self, on: On) -> Result<Vec<Fault>> {
+    /// Starts an operation and applies its faults. Returns the faults that apply to its body.
+    async fn apply_faults(&self, on: On) -> Result<Vec<Fault>> {
         let faults = self.begin(on);
         for fault in &faults {
             match *fault {
@@ -149,16 +149,16 @@ impl Faulty {
 #[async_trait]
 impl Store for Faulty {
     async fn head(&self, key: &Key) -> Result<Option<Meta>> {
-        self.suffer(On::Head).await?;
+        self.apply_faults(On::Head).await?;
         self.inner.head(key).await
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
-        let faults = self.suffer(On::Get).await?;
+        let faults = self.apply_faults(On::Get).await?;
         let whole = range.is_none();
         let Some(mut object) = self.inner.get(key, range).await? else { return Ok(None) };
         let length = object.range.end - object.range.start;
-        object.body = spoil_all(object.body, length, &faults);
+        object.body = with_faults(object.body, length, &faults);
         if faults.contains(&Fault::NoLength) {
             object.size = None;
             object.range.end = if whole { u64::MAX } else { object.range.end };
@@ -167,15 +167,15 @@ impl Store for Faulty {
     }
 
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {
-        let faults = self.suffer(On::Put).await?;
-        let spoiled = Spoiled { source: source.clone(), faults };
+        let faults = self.apply_faults(On::Put).await?;
+        let spoiled = FaultySource { source: source.clone(), faults };
         self.inner.put(key, &Source::new(source.size(), source.digest(), Arc::new(spoiled))).await
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
         let prefix = prefix.to_owned();
         let begun = async move {
-            match self.suffer(On::List).await {
+            match self.apply_faults(On::List).await {
                 Ok(_) => self.inner.list(&prefix),
                 Err(error) => stream::iter([Err(error)]).boxed(),
             }
@@ -184,34 +184,34 @@ impl Store for Faulty {
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        self.suffer(On::Delete).await?;
+        self.apply_faults(On::Delete).await?;
         self.inner.delete(key).await
     }
 
     async fn probe(&self) -> Result<()> {
-        self.suffer(On::Probe).await?;
+        self.apply_faults(On::Probe).await?;
         self.inner.probe().await
     }
 }
 
-struct Spoiled {
+struct FaultySource {
     source: Source,
     faults: Vec<Fault>,
 }
 
 #[async_trait]
-impl Open for Spoiled {
+impl Open for FaultySource {
     async fn open(&self, range: Range<u64>) -> Result<ByteStream> {
         let length = range.end - range.start;
-        Ok(spoil_all(self.source.open(range).await?, length, &self.faults))
+        Ok(with_faults(self.source.open(range).await?, length, &self.faults))
     }
 }
 
-fn spoil_all(body: ByteStream, length: u64, faults: &[Fault]) -> ByteStream {
-    faults.iter().fold(body, |body, fault| spoil(body, length, *fault))
+fn with_faults(body: ByteStream, length: u64, faults: &[Fault]) -> ByteStream {
+    faults.iter().fold(body, |body, fault| with_fault(body, length, *fault))
 }
 
-fn spoil(body: ByteStream, length: u64, fault: Fault) -> ByteStream {
+fn with_fault(body: ByteStream, length: u64, fault: Fault) -> ByteStream {
     match fault {
         Fault::CutAfter(at) if at < length => {
             let cut = Error::new(Kind::Unavailable, format!("scripted cut after {at} bytes"));

@@ -1,4 +1,4 @@
-//! Faults do what they say.
+//! Each scripted fault has its effect.
 
 use futures_util::TryStreamExt;
 
@@ -36,7 +36,7 @@ async fn read(store: &Faulty) -> (usize, Option<Kind>, usize) {
 }
 
 #[tokio::test]
-async fn each_fault() {
+async fn each_fault_has_its_effect() {
     let store = store();
     for (fault, expected) in [
         (Fault::Fail(Kind::Denied), (0, Some(Kind::Denied), 0)),
@@ -56,7 +56,7 @@ async fn each_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_passes_as_scripted() {
+async fn delays_and_hangs_take_the_scripted_time() {
     let store = store();
     let begun = tokio::time::Instant::now();
     store.always(On::Any, Fault::Delay(Duration::from_millis(40)));

@@ -1,4 +1,4 @@
-//! TCP keep-alive: silent connections stay known to what lies between, and dead peers are noticed.
+//! TCP keep-alive: idle connections stay open in load balancers, and dead peers are detected.
 
 use std::io;
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// A connection is asked whether it lives after so much silence. Load balancers forget flows after 240 s
-/// (Azure) to 350 s (AWS), and home routers after as little as 60 s.
+/// The idle time after which the first probe is sent. Load balancers drop idle flows after 240 s (Azure) to
+/// 350 s (AWS), and home routers after as little as 60 s.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Between two such questions.
+/// The time between two probes.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// Unanswered questions after which the peer counts as dead.
+/// The number of unanswered probes after which the connection counts as dead.
 const RETRIES: u32 = 4;
 
-/// Has the kernel keep a connection alive: it asks the peer after 30 s of silence, and breaks the connection
-/// after four questions without an answer.
+/// Turns TCP keep-alive on. The kernel sends the first probe after 30 s of silence. It breaks the connection
+/// after four probes without an answer.
 ///
 /// # Errors
-/// The kernel refuses.
+/// The kernel refuses one of the socket options.
 pub fn keepalive(stream: &TcpStream) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(IDLE).with_interval(INTERVAL).with_retries(RETRIES);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)

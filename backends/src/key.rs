@@ -6,12 +6,12 @@ use crate::{Error, Kind, Result};
 
 /// The name of an object below a store's root, such as `sha256/ab/abcd…`.
 ///
-/// How root and key are joined is each driver's own rule, as it is Quay's.
+/// Each driver joins root and key by the same rule as Quay's driver.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(String);
 
 impl Key {
-    /// A key as given; it must not start with `/`.
+    /// A key from its text. The text must not start with `/`.
     pub fn new(key: impl Into<String>) -> Self {
         Self(key.into())
     }
@@ -22,11 +22,13 @@ impl Key {
         &self.0
     }
 
-    /// The key as text, if it can be a key everywhere.
+    /// The key as text, if it is valid in every store.
     pub(crate) fn checked(&self) -> Result<&str> {
-        if self.0.is_empty() || self.0.starts_with('/') || self.0.contains('\0') || climbs(&self.0) {
-            let why =
-                format!("{:?} is not a key: it is empty, starts with `/`, or has `.` or `..` in it", self.0);
+        if self.0.is_empty() || self.0.starts_with('/') || self.0.contains('\0') || has_dot_segment(&self.0) {
+            let why = format!(
+                "{:?} is not a valid key: it is empty, starts with `/`, or contains `.` or `..`",
+                self.0
+            );
             return Err(Error::new(Kind::Invalid, why));
         }
         Ok(&self.0)
@@ -45,17 +47,17 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Whether a path has segments that URLs and file systems resolve instead of taking them as names.
-pub(crate) fn climbs(path: &str) -> bool {
+/// Whether a path has a `.` or `..` segment, which URLs and file systems resolve instead of using as a name.
+pub(crate) fn has_dot_segment(path: &str) -> bool {
     path.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
-/// `root` and `path` joined as Python's `os.path.join` does for a relative `path`.
+/// Joins `root` and `path` as Python's `os.path.join` does for a relative `path`.
 pub(crate) fn join(root: &str, path: &str) -> String {
     if root.is_empty() || root.ends_with('/') { format!("{root}{path}") } else { format!("{root}/{path}") }
 }
 
-/// The key that a name stands for, if it lies below `root` (with its slash).
+/// The key of an object's full name, if it lies below `root`. `root` ends with a slash.
 pub(crate) fn below(root: &str, name: &str) -> Option<Key> {
     name.strip_prefix(root).filter(|key| !key.is_empty()).map(Key::new)
 }

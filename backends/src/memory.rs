@@ -12,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{Digest, Error, Key, Kind, Meta, Object, Result, Source, Store};
 
-/// Bytes per item of a body, as a network would cut them.
+/// Bytes per chunk of a body, similar to the chunks of a network.
 const CHUNK: usize = 64 * 1024;
 
 /// Objects in a map.
@@ -32,7 +32,7 @@ impl MemoryStore {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts bytes in place unverified: how a test makes a store lie.
+    /// Inserts bytes without verification. A test uses this to make a store return wrong bytes.
     pub fn insert(&self, key: Key, bytes: impl Into<Bytes>) {
         self.objects().insert(key, (bytes.into(), SystemTime::now()));
     }
@@ -54,7 +54,7 @@ impl Store for MemoryStore {
         let Some(object) = self.objects().get(key).cloned() else { return Ok(None) };
         let meta = meta(key, &object);
         let range = meta.part(range)?;
-        // In memory, so both ends fit a usize.
+        // The object is in memory, so both ends fit into a `usize`.
         let mut rest = object.0.slice(range.start as usize..range.end as usize);
         let body = stream::iter(std::iter::from_fn(move || {
             (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(CHUNK))))

@@ -1,7 +1,7 @@
-//! What someone may have meant to write.
+//! Suggests the word that the user may have meant.
 
-/// The known word nearest to `word`, if one is near: fewer than a third of its letters differ, or it
-/// is the end of the known one after an underscore.
+/// The known word that is most similar to `word`. A known word is similar if fewer than a third of its
+/// letters differ, or if `word` is its end after an underscore.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     let most = (word.chars().count() / 3).max(1);
@@ -15,7 +15,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance.
+/// The Levenshtein distance.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_what_was_meant() {
+    fn suggests_the_intended_word() {
         let known = ["s3_bucket", "s3_region", "storage_path", "bucket_name"];
         assert_eq!(nearest("s3_buket", known), Some("s3_bucket"));
         assert_eq!(nearest("S3_REGION", known), Some("s3_region"));

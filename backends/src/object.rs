@@ -1,4 +1,4 @@
-//! Objects as a store gives them.
+//! Objects that a store returns.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,25 +9,26 @@ use futures_util::stream::BoxStream;
 
 use crate::{Error, Key, Kind, Result};
 
-/// Bytes as they come, in order; the first error ends it.
+/// The bytes of a body, in order. The first error ends the stream.
 pub type ByteStream = BoxStream<'static, Result<Bytes>>;
 
-/// What a store says of an object without its bytes.
+/// What a store says about an object, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
     /// Its key below the store's root.
     pub key: Key,
     /// Its whole size in bytes.
     pub size: u64,
-    /// When it was last written, if the store says so.
+    /// When the object was last written, if the store reports it.
     pub modified: Option<SystemTime>,
 }
 
 impl Meta {
-    /// The part that is asked for, `None` for the whole, cut at the object's end.
+    /// The range to read. `None` asks for the whole object. A range that reaches beyond the object's end is
+    /// cut there.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] if it begins beyond the end, or at the end of what has bytes.
+    /// [`Kind::Invalid`] if the range starts beyond the end, or at the end of an object that is not empty.
     pub(crate) fn part(&self, asked: Option<Range<u64>>) -> Result<Range<u64>> {
         let range = asked.map_or(0..self.size, |asked| asked.start..asked.end.min(self.size));
         if range.start > range.end || (range.start == self.size && self.size > 0) {
@@ -37,18 +38,20 @@ impl Meta {
     }
 }
 
-/// An object being read.
+/// An object that is being read.
 pub struct Object {
-    /// The size of the whole in bytes, whatever part of it is being read; `None` where the store did not
-    /// say, as behind a proxy that sends chunks.
+    /// The size of the whole object in bytes, whatever part is read. `None` if the store did not report it,
+    /// for example behind a proxy that uses chunked encoding.
     pub size: Option<u64>,
-    /// Which bytes follow; never beyond `size`. Its end is `u64::MAX` where all of the object follows and
-    /// the store did not say how long it is.
+    /// The bytes that follow, never beyond `size`. If the whole object follows and its size is not known, the
+    /// end is `u64::MAX`.
     pub range: Range<u64>,
-    /// Exactly the bytes of `range`, else an error: a driver turns short or long bodies into one. Where
-    /// the end is not known, whatever came until the store ended it, which may be too early.
+    /// Exactly the bytes of `range`, or an error. The driver turns a body that is too short or too long into
+    /// an error. If the end is not known, the body contains all bytes until the store ended it, which may be
+    /// too early.
     pub body: ByteStream,
-    /// What the store calls these bytes, if it does (`ETag`): what is written there later is called otherwise.
+    /// The store's name for this version of the bytes (`ETag`), if it has one. Bytes that are written later
+    /// have another version.
     pub version: Option<String>,
 }
 

@@ -1,32 +1,33 @@
-//! Listings that come in pages, each with a marker that asks for the next.
+//! Listings that arrive in pages. Each page has a marker for the next one.
 
 use futures_util::stream::BoxStream;
 use futures_util::{Future, StreamExt, TryStreamExt, stream};
 
 use crate::{Error, Kind, Meta, Result};
 
-/// Pages without a name that may follow each other: stores skip what was deleted so.
+/// The maximum number of empty pages in a row. Stores return empty pages for deleted objects.
 const EMPTY_PAGES_MAX: u32 = 1000;
 
 /// One page of a listing.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) found: Vec<Meta>,
-    /// What asks for the next page; `None` at the last one.
+    /// The marker of the next page. `None` on the last page.
     pub(crate) next: Option<String>,
 }
 
-/// All that is on the pages which `page` gets, the first one without a marker.
+/// All objects of a listing. `page` fetches one page; the first one has no marker.
 ///
 /// # Errors
-/// Those of `page`; [`Kind::Unavailable`] where the server begins over, for that would never end.
+/// The errors of `page`. [`Kind::Unavailable`] if the server repeats a page, because the listing would never
+/// end.
 pub(crate) fn listing<'a, F, P>(what: String, page: F) -> BoxStream<'a, Result<Meta>>
 where
     F: Fn(Option<String>) -> P + Send + 'a,
     P: Future<Output = Result<Page>> + Send + 'a,
 {
-    // The state is the marker of the next page: `Some(None)` before the first.
-    stream::try_unfold((Some(None), Course::default(), page), move |(marker, mut course, page)| {
+    // The state is the marker of the next page. It is `Some(None)` before the first page.
+    stream::try_unfold((Some(None), CycleDetector::default(), page), move |(marker, mut course, page)| {
         let what = what.clone();
         async move {
             let Some(marker) = marker else { return Ok(None) };
@@ -34,7 +35,7 @@ where
             if let Some(next) = &next {
                 let last = found.last().map(|meta| meta.key.as_str());
                 course
-                    .goes_on(last, next)
+                    .advance(last, next)
                     .map_err(|why| Error::new(Kind::Unavailable, format!("{what}: {why}")))?;
             }
             Ok(Some((stream::iter(found.into_iter().map(Ok)), (next.map(Some), course, page))))
@@ -44,27 +45,27 @@ where
     .boxed()
 }
 
-/// Whether a listing goes on, with one page of it remembered (Brent's algorithm): whoever goes in
-/// circles meets it again.
+/// Detects a listing that repeats itself. It remembers one page (Brent's algorithm) and fails if the listing
+/// reaches that page again.
 #[derive(Debug, Default)]
-struct Course {
+struct CycleDetector {
     remembered: Option<String>,
     since: u64,
     span: u64,
     empty: u32,
 }
 
-impl Course {
-    /// One more page, and not the last: its last name, and the marker after it.
-    fn goes_on(&mut self, last: Option<&str>, next: &str) -> Result<(), &'static str> {
+impl CycleDetector {
+    /// Records one page that is not the last: its last name, and the marker of the next page.
+    fn advance(&mut self, last: Option<&str>, next: &str) -> Result<(), &'static str> {
         self.empty = if last.is_some() { 0 } else { self.empty + 1 };
         if self.empty > EMPTY_PAGES_MAX {
-            return Err("nothing but empty pages");
+            return Err("the server returns only empty pages");
         }
-        // The name tells more: a marker may be another each time.
+        // The name is preferred, because a server may generate a new marker each time.
         let page = last.unwrap_or(next);
         if self.remembered.as_deref() == Some(page) {
-            return Err("the same page again");
+            return Err("the server repeats the same page");
         }
         self.since += 1;
         if self.since >= self.span {
@@ -82,33 +83,34 @@ mod tests {
 
     use super::*;
 
-    /// Pages until it is noticed, of `lead` pages and then a circle of `circle`.
-    fn noticed_after(lead: usize, circle: usize) -> usize {
-        let mut course = Course::default();
+    /// The number of pages until a repetition is detected. `lead` pages are followed by a cycle of `circle`
+    /// pages.
+    fn detected_after(lead: usize, circle: usize) -> usize {
+        let mut course = CycleDetector::default();
         let name =
             |page: usize| format!("{}", if page < lead { page } else { lead + (page - lead) % circle });
-        (0..).find(|page| course.goes_on(Some(&name(*page)), "next").is_err()).expect("endless")
+        (0..).find(|page| course.advance(Some(&name(*page)), "next").is_err()).expect("endless")
     }
 
     proptest! {
         #[test]
-        fn circles_end(lead in 0usize..300, circle in 1usize..50) {
-            prop_assert!(noticed_after(lead, circle) <= 4 * (lead + circle));
+        fn cycles_are_detected(lead in 0usize..300, circle in 1usize..50) {
+            prop_assert!(detected_after(lead, circle) <= 4 * (lead + circle));
         }
 
         #[test]
-        fn what_goes_on_may(pages in 1usize..5000) {
-            let mut course = Course::default();
+        fn a_listing_without_repetition_is_accepted(pages in 1usize..5000) {
+            let mut course = CycleDetector::default();
             for page in 0..pages {
-                prop_assert!(course.goes_on(Some(&page.to_string()), "same marker").is_ok());
+                prop_assert!(course.advance(Some(&page.to_string()), "same marker").is_ok());
             }
         }
     }
 
     #[test]
-    fn empty_pages_end() {
-        let mut course = Course::default();
-        let pages = (0..).take_while(|page: &u32| course.goes_on(None, &page.to_string()).is_ok());
+    fn too_many_empty_pages_fail() {
+        let mut course = CycleDetector::default();
+        let pages = (0..).take_while(|page: &u32| course.advance(None, &page.to_string()).is_ok());
         assert_eq!(pages.count() as u32, EMPTY_PAGES_MAX);
     }
 }

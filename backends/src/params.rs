@@ -13,10 +13,10 @@ use crate::Secret;
 use crate::nearest::nearest;
 use crate::urls::is_plain;
 
-/// Why parameters are refused, in words for who wrote them. Never holds a value.
+/// Why parameters are refused, in words for the author. It never contains a value.
 pub(crate) type Reason = String;
 
-/// One value. A secret passes through here, so it has no `Debug`.
+/// One value. It may be a secret, so it has no `Debug`.
 enum Value {
     Null,
     Bool(bool),
@@ -26,44 +26,44 @@ enum Value {
     Other,
 }
 
-/// The parameters as written; those that were `null` count as absent, as they do for Quay.
+/// The parameters as written. A parameter that is `null` counts as absent, as in Quay.
 pub(crate) struct Params {
     driver: &'static str,
     values: BTreeMap<String, Value>,
 }
 
 impl Params {
-    /// A text that must be there.
+    /// A required text.
     pub(crate) fn text(&mut self, name: &'static str) -> Result<String, Reason> {
         self.optional_text(name)?.ok_or_else(|| self.missing(name))
     }
 
-    /// A text that may be there. Empty counts as absent: Python's `x or None`.
+    /// An optional text. An empty text counts as absent, as in Python's `x or None`.
     pub(crate) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, Reason> {
         match self.take(name) {
             Value::Null => Ok(None),
             Value::Text(text) => Ok(Some(text).filter(|text| !text.is_empty())),
-            Value::Number(_) | Value::Bool(_) => Err(self.wrong(name, "a text: put it in quotes")),
+            Value::Number(_) | Value::Bool(_) => Err(self.wrong(name, "a string: put it in quotes")),
             Value::Map(_) | Value::Other => Err(self.wrong(name, "a text")),
         }
     }
 
-    /// A secret that must be there.
+    /// A required secret.
     pub(crate) fn secret(&mut self, name: &'static str) -> Result<Secret, Reason> {
         self.text(name).map(Secret::new)
     }
 
-    /// A secret that may be there.
+    /// An optional secret.
     pub(crate) fn optional_secret(&mut self, name: &'static str) -> Result<Option<Secret>, Reason> {
         Ok(self.optional_text(name)?.map(Secret::new))
     }
 
-    /// A truth value that must be there.
+    /// A required boolean.
     pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, Reason> {
         self.optional_flag(name)?.ok_or_else(|| self.missing(name))
     }
 
-    /// A truth value that may be there.
+    /// An optional boolean.
     pub(crate) fn optional_flag(&mut self, name: &'static str) -> Result<Option<bool>, Reason> {
         match self.take(name) {
             Value::Null => Ok(None),
@@ -72,7 +72,7 @@ impl Params {
         }
     }
 
-    /// A whole number that may be there, as a number or as digits.
+    /// An optional integer, written as a number or as digits.
     pub(crate) fn optional_number(&mut self, name: &'static str) -> Result<Option<u64>, Reason> {
         match self.take(name) {
             Value::Null => Ok(None),
@@ -83,14 +83,14 @@ impl Params {
         }
     }
 
-    /// A TCP port that may be there. Zero counts as absent: Python's `if port`.
+    /// An optional TCP port. Zero counts as absent, as in Python's `if port`.
     pub(crate) fn optional_port(&mut self, name: &'static str) -> Result<Option<u16>, Reason> {
         let port = self.optional_number(name)?.unwrap_or_default();
         let port = u16::try_from(port).map_err(|_| self.wrong(name, "a port, at most 65535"))?;
         Ok(Some(port).filter(|port| *port != 0))
     }
 
-    /// Parameters within a parameter, whatever their names; absent counts as empty.
+    /// Parameters within a parameter, with any names. An absent parameter counts as empty.
     pub(crate) fn map(&mut self, name: &'static str) -> Result<Self, Reason> {
         let values = match self.take(name) {
             Value::Null => BTreeMap::new(),
@@ -100,13 +100,13 @@ impl Params {
         Ok(Self { driver: self.driver, values })
     }
 
-    /// Refuses whatever is not `known`, by name.
+    /// Refuses every parameter that is not in `known`. The reason names it.
     pub(crate) fn only(&self, known: &'static [&'static str]) -> Result<(), Reason> {
         let stray = self.values.keys().find(|name| !known.contains(&name.as_str()));
         stray.map_or(Ok(()), |name| Err(self.unknown(name, known)))
     }
 
-    /// The names of what is there and not `null`.
+    /// The names of the parameters that are given and not `null`.
     pub(crate) fn given(&self) -> Vec<String> {
         let there = self.values.iter().filter(|(_, value)| !matches!(value, Value::Null));
         there.map(|(name, _)| name.clone()).collect()
@@ -119,31 +119,31 @@ impl Params {
         }
     }
 
-    /// Whether a parameter is there.
+    /// Whether a parameter is given.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
 
-    /// Takes a parameter that is of no concern here, whatever it is.
+    /// Accepts a parameter that the gateway does not use, whatever its value.
     pub(crate) fn accept(&mut self, name: &'static str) {
         self.take(name);
     }
 
-    /// The text of a parameter as a URL of nothing but host and path.
+    /// Parses the text of a parameter as a URL that has only a host and a path.
     pub(crate) fn plain_url(&self, name: &str, text: &str) -> Result<Url, Reason> {
         let url = Url::parse(text).map_err(|error| self.wrong(name, &format!("a URL ({error})")))?;
         if !is_plain(&url) {
-            return Err(self.wrong(name, "an http or https URL of nothing but host and path"));
+            return Err(self.wrong(name, "an http or https URL with only a host and a path"));
         }
         Ok(url)
     }
 
-    /// A refusal of one parameter.
+    /// The reason for refusing the value of a parameter.
     pub(crate) fn wrong(&self, name: &str, expected: &str) -> Reason {
         format!("{}: `{name}` must be {expected}", self.driver)
     }
 
-    /// A refusal for want of one parameter.
+    /// The reason for refusing parameters because one is missing.
     pub(crate) fn missing(&self, name: &str) -> Reason {
         format!("{}: `{name}` is missing", self.driver)
     }
@@ -153,7 +153,7 @@ impl Params {
     }
 }
 
-/// Reads the parameters of `driver`, whatever their names.
+/// Deserializes the parameters of `driver`, whatever their names.
 pub(crate) struct ParamsOf {
     pub(crate) driver: &'static str,
 }
@@ -178,23 +178,24 @@ impl<'de> Visitor<'de> for ParamsOf {
         while let Some(name) = map.next_key::<String>()?.map(shown) {
             let value = map.next_value()?;
             if values.insert(name.clone(), value).is_some() {
-                return Err(A::Error::custom(format!("{}: `{name}` stands here twice", self.driver)));
+                return Err(A::Error::custom(format!("{}: `{name}` is given twice", self.driver)));
             }
         }
         Ok(Params { driver: self.driver, values })
     }
 }
 
-/// Bytes of the longest name that is shown.
+/// The longest name that is shown, in bytes.
 const NAME_MAX: usize = 64;
 
-/// Whether a text may be the name of a parameter.
+/// Whether a text can be the name of a parameter.
 fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(plain)
 }
 
-/// A parameter's name as it may be shown. `{secret_key:abc}` is one name to YAML, and holds the secret.
+/// A parameter's name in the form that may be shown. YAML reads `{secret_key:abc}` as one name, which
+/// contains the secret.
 fn shown(name: String) -> String {
     match is_name(&name) {
         true => name,
@@ -227,7 +228,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         while let Some((name, value)) = map.next_entry::<String, Value>()? {
             let name = shown(name);
             if values.insert(name.clone(), value).is_some() {
-                return Err(A::Error::custom(format!("`{name}` stands here twice")));
+                return Err(A::Error::custom(format!("`{name}` is given twice")));
             }
         }
         Ok(Value::Map(values))

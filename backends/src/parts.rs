@@ -1,4 +1,4 @@
-//! A source cut into parts, for stores that take large objects piece by piece.
+//! Cuts a source into parts, for stores that take a large object in parts.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use tokio::time::timeout;
 use crate::upload::PIECE;
 use crate::{ByteStream, Digest, Error, Hasher, Kind, Proof, Result, Source};
 
-/// Parts being sent at once, to one `put`; one more is being read.
+/// The number of parts of one `put` that are sent at once. One more part is read meanwhile.
 pub(crate) const PARTS_IN_FLIGHT: usize = 2;
 
-/// What comes in pieces of fewer bytes is gathered: each piece that is kept costs some beside its own.
-const CRUMB: usize = 16 * 1024;
+/// Pieces smaller than this, in bytes, are merged, because each piece has an overhead in memory.
+const MIN_PIECE: usize = 16 * 1024;
 
 /// A part in memory.
 pub(crate) struct Part {
-    /// From 1.
+    /// The number of the part, starting at 1.
     pub(crate) number: u64,
     pub(crate) digest: Digest,
     pub(crate) pieces: Vec<Bytes>,
 }
 
-/// Reads a source once, in order, into parts, and proves it on the way.
+/// Reads a source once and in order, cuts it into parts, and verifies its digest.
 pub(crate) struct Parts {
     pieces: ByteStream,
     rest: Bytes,
@@ -34,7 +34,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Opens the source. Parts are of `part_size` bytes, save the last.
+    /// Opens the source. Every part except the last has `part_size` bytes.
     pub(crate) async fn open(source: &Source, part_size: u64, stall: Duration) -> Result<Self> {
         Ok(Self {
             pieces: bounded(stall, source.open(0..source.size())).await?,
@@ -46,12 +46,12 @@ impl Parts {
         })
     }
 
-    /// The parts one after the other.
+    /// The parts in order.
     pub(crate) fn stream(self) -> impl Stream<Item = Result<Part>> + Send {
         stream::try_unfold(self, |mut parts| async move { Ok(parts.next().await?.map(|part| (part, parts))) })
     }
 
-    /// The next part; the last one only if the whole is proven.
+    /// The next part. The last part is returned only if the digest of the whole is correct.
     pub(crate) async fn next(&mut self) -> Result<Option<Part>> {
         let mut left = self.part_size;
         let mut hasher = Hasher::new();
@@ -77,10 +77,10 @@ impl Parts {
         Ok(Some(Part { number: self.number, digest: hasher.finish(), pieces }))
     }
 
-    /// What comes next; of crumbs as many as make a piece.
+    /// The next piece. Small pieces are merged into one.
     async fn read(&mut self) -> Result<Bytes> {
         let first = self.read_once().await?;
-        if first.len() >= CRUMB || first.len() as u64 >= self.proof.missing() {
+        if first.len() >= MIN_PIECE || first.len() as u64 >= self.proof.missing() {
             return Ok(first);
         }
         let most = usize::try_from(self.proof.missing()).unwrap_or(usize::MAX).min(PIECE);
@@ -100,7 +100,7 @@ impl Parts {
     }
 }
 
-/// A step of the source, which has bounds of its own; this one is for those who have none.
+/// Bounds one step of the source. It matters only for a source that has no bound of its own.
 async fn bounded<T>(bound: Duration, step: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(bound, step)
         .await
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use crate::Open;
 
-    /// Gives its bytes one by one.
+    /// Returns its bytes one at a time.
     struct Trickling(Bytes);
 
     #[async_trait]
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_costs_what_it_has_in_bytes() {
+    async fn a_part_takes_no_more_memory_than_its_bytes() {
         let bytes = Bytes::from(vec![7; 300_000]);
         let trickling = Arc::new(Trickling(bytes.clone()));
         let source = Source::new(bytes.len() as u64, Digest::of(&bytes), trickling);

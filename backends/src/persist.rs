@@ -1,4 +1,4 @@
-//! Trying again what may succeed a moment later, within a bound.
+//! Bounded retries of requests that may succeed a moment later.
 
 use std::time::Duration;
 
@@ -6,16 +6,17 @@ use tokio::time::sleep;
 
 use crate::{Error, Kind, Result};
 
-/// How often something is sent, such as a part before the whole `put` fails.
+/// How often a request is sent before it fails, for example for one part of a `put`.
 const TRIES: u32 = 3;
 
-/// The first pause before it is sent again; it doubles, with jitter.
+/// The first pause before a retry. The pause doubles with each retry, and has jitter.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The longest pause before it is sent again, whatever the store asks for.
+/// The longest pause before a retry, whatever the store asks for.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// Sends something until it succeeds, it makes no sense, or it was tried [`TRIES`] times.
+/// Sends a request until it succeeds, fails with an error that no retry can change, or was tried [`TRIES`]
+/// times.
 pub(crate) async fn persist<T, F>(send: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
@@ -23,7 +24,8 @@ where
     persist_while(Error::is_transient, send).await
 }
 
-/// Sends something until it succeeds, its error is not one to send it again for, or it was tried [`TRIES`] times.
+/// Sends a request until it succeeds, fails with another error than those that are retried (`again`), or was tried
+/// [`TRIES`] times.
 pub(crate) async fn persist_while<T, F>(
     again: impl Fn(&Error) -> bool,
     mut send: impl FnMut() -> F,

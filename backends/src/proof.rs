@@ -1,11 +1,12 @@
-//! Proof that bytes in passing are those a digest names.
+//! Verifies the digest of bytes while they pass.
 
 use crate::{Digest, Error, Hasher, Kind, Result};
 
-/// Watches bytes pass and withholds the end until the digest is proven.
+/// Watches bytes pass and withholds the end until the digest is verified.
 ///
-/// Every chunk is shown to [`Proof::admit`] before it goes on. The chunk that completes the size
-/// is admitted only if the digest of the whole matches, so wrong bytes never make a whole.
+/// The caller passes every chunk to [`Proof::admit`] before it sends the chunk on. The chunk that completes
+/// the size is admitted only if the digest of the whole is correct. Wrong bytes therefore never become a
+/// complete body.
 #[derive(Debug, Clone)]
 pub struct Proof {
     digest: Digest,
@@ -14,17 +15,17 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Of `size` bytes in all, those that `seen` saw being past already.
+    /// A proof for `size` bytes in all. `seen` has already hashed the bytes that passed before.
     #[must_use]
     pub fn new(digest: Digest, size: u64, seen: Hasher) -> Self {
         Self { digest, size, hasher: seen }
     }
 
-    /// Takes the next chunk; on `Ok` it may go on.
+    /// Hashes the next chunk. If the result is `Ok`, the caller may send the chunk on.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] if there are more bytes than promised, or the last of them is here and
-    /// the digest is another.
+    /// [`Kind::Corrupt`] if there are more bytes than expected, or if the chunk completes the size and the
+    /// digest differs.
     pub fn admit(&mut self, chunk: &[u8]) -> Result<()> {
         if chunk.len() as u64 > self.missing() {
             return Err(self.corrupt("more bytes than promised"));
@@ -33,34 +34,34 @@ impl Proof {
         self.is_complete().map(|_| ())
     }
 
-    /// Whether all bytes have passed, and are those of the digest. Also where there were none to admit, which
-    /// prove nothing but the digest of no bytes.
+    /// Whether all bytes have passed and their digest is correct. For a body of zero bytes, only the digest
+    /// of zero bytes is correct.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] if all have passed and the digest is another.
+    /// [`Kind::Corrupt`] if all bytes have passed and the digest differs.
     pub fn is_complete(&self) -> Result<bool> {
         if self.missing() > 0 {
             return Ok(false);
         }
         if self.hasher.clone().finish() != self.digest {
-            return Err(self.corrupt("the digest is another"));
+            return Err(self.corrupt("the digest differs"));
         }
         Ok(true)
     }
 
-    /// Bytes still to come. That there are none proves nothing: see [`Proof::is_complete`].
+    /// How many bytes are still missing. Zero does not prove the digest: see [`Proof::is_complete`].
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.size.saturating_sub(self.hasher.bytes())
     }
 
-    /// Bytes in all.
+    /// The size of the whole, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The hash so far, from which the rest can be proven elsewhere.
+    /// The hash so far. Another proof can continue from it with the remaining bytes.
     #[must_use]
     pub fn hasher(&self) -> &Hasher {
         &self.hasher
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_chunk_waits_for_the_digest() {
+    fn the_last_chunk_is_admitted_only_if_the_digest_is_correct() {
         let mut proof = Proof::new(Digest::of(b"hello"), 5, Hasher::new());
         assert!(proof.admit(b"hel").is_ok());
         let mut other = proof.clone();
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_prove_the_digest_of_no_bytes_alone() {
+    fn zero_bytes_match_only_the_digest_of_zero_bytes() {
         let complete = |digest, size, seen: &[u8]| {
             let mut hasher = Hasher::new();
             hasher.update(seen);
@@ -98,7 +99,7 @@ mod tests {
         let hello = Digest::of(b"hello");
         assert_eq!(complete(hello, 0, b""), Err(Kind::Corrupt));
         assert_eq!(complete(Digest::EMPTY, 0, b""), Ok(true));
-        // Nor does what was past before.
+        // The same holds for bytes that passed before.
         assert_eq!(complete(hello, 5, b"hellO"), Err(Kind::Corrupt));
         assert_eq!(complete(hello, 5, b"hello"), Ok(true));
         assert_eq!(complete(hello, 5, b"hell"), Ok(false));

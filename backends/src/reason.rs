@@ -1,11 +1,11 @@
-//! Why a job failed, as text that may be kept and shown.
+//! The reason why a job failed, as text that may be stored and shown.
 
-/// Longest text kept, in bytes.
+/// The longest text that is stored, in bytes.
 pub const MAX_REASON: usize = 512;
 
-/// `text` on one line, bounded, and without URLs: those may be signed.
+/// Puts `text` on one line, limits its length and removes URLs, because a URL may be signed.
 ///
-/// Store errors promise to hold none; this is the second belt, as the text outlives the process.
+/// Errors of stores contain no URLs. This function is a second safeguard, because the text is stored on disk.
 #[must_use]
 pub fn reason(text: &str) -> String {
     let mut reason = String::new();

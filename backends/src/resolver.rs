@@ -1,5 +1,5 @@
-//! Names for HTTP clients that make their own connections, one address after the other: the one that
-//! answers first goes first.
+//! A resolver for HTTP clients that open their own connections and try one address after the other. It puts
+//! the address that answers first at the front.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,16 +9,16 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::dial::{best_first, shun_best};
 
-/// Hosts of one client whose port is remembered.
+/// The maximum number of hosts of one client whose port is remembered.
 const HOSTS_MAX: usize = 256;
 
-/// The resolver of one client. It is asked for names alone, and must know on which port an address would
-/// answer: so the client tells it before each request.
+/// The resolver of one client. The client asks it for names only, but the best address depends on the port.
+/// The client must therefore call [`Resolver::expect`] before each request.
 #[derive(Debug, Clone, Default)]
 pub struct Resolver(Arc<Mutex<HashMap<String, u16>>>);
 
 impl Resolver {
-    /// A request to this URL follows.
+    /// Announces a request to this URL.
     pub fn expect(&self, url: &Url) {
         let Some((host, port)) = place(url) else { return };
         let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -31,7 +31,8 @@ impl Resolver {
         ports.insert(host.to_owned(), port);
     }
 
-    /// There was no connection for a request to this URL: the address that was the best is so no more.
+    /// Reports that no connection was made for a request to this URL. The best address is no longer
+    /// preferred.
     pub fn unconnected(&self, url: &Url) {
         if let Some((host, port)) = place(url) {
             shun_best(host, port);
@@ -43,21 +44,21 @@ impl Resolver {
     }
 }
 
-/// The name and port that a URL dials; an address needs no resolver.
+/// The name and port that a URL dials. `None` if the host is an IP address, which needs no resolver.
 fn place(url: &Url) -> Option<(&str, u16)> {
     Some((url.domain()?, url.port_or_known_default()?))
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        // Without a port the addresses stay in the order in which they were found.
+        // If the port is not known, the addresses keep the order of the resolver.
         let port = self.port(name.as_str()).unwrap_or_default();
         Box::pin(async move {
             let mut addresses = match port {
                 0 => tokio::net::lookup_host((name.as_str(), 0)).await?.collect(),
                 port => best_first(name.as_str(), port).await?,
             };
-            // The connector sets the URL's.
+            // The connector sets the port of the URL.
             addresses.iter_mut().for_each(|address| address.set_port(0));
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_bounded_and_addresses_are_none() {
+    fn hosts_are_bounded_and_ip_addresses_are_not_remembered() {
         let resolver = Resolver::default();
         resolver.expect(&"http://127.0.0.1:9/".parse().expect("a URL"));
         assert!(resolver.0.lock().expect("the map").is_empty());

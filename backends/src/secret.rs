@@ -11,12 +11,12 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes a secret in.
+    /// Wraps a secret.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(Zeroizing::new(secret.into()))
     }
 
-    /// The secret itself, for whoever must sign or send it.
+    /// The secret itself, for code that must sign or send it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

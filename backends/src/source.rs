@@ -1,4 +1,4 @@
-//! Replayable bytes to be written.
+//! Bytes to be written that can be read more than once.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,15 +10,15 @@ use futures_util::{StreamExt, stream};
 
 use crate::{ByteStream, Digest, Error, Key, Kind, Result, Store};
 
-/// Opens any part of something that can be read again and again.
+/// Opens any range of bytes that can be read repeatedly.
 #[async_trait]
 pub trait Open: Send + Sync {
-    /// The bytes of `range`, which lies within the size promised by the [`Source`].
+    /// Opens the bytes of `range`, which lies within the size of the [`Source`].
     async fn open(&self, range: Range<u64>) -> Result<ByteStream>;
 }
 
-/// What a `put` writes: known size, known digest, and bytes that can be opened more than once,
-/// so that each driver can retry, cut parts and sign by itself.
+/// What a `put` writes: a known size, a known digest, and bytes that can be opened more than once. A driver
+/// can therefore retry, cut parts and sign without help from the caller.
 #[derive(Clone)]
 pub struct Source {
     size: u64,
@@ -27,18 +27,18 @@ pub struct Source {
 }
 
 impl Source {
-    /// Bytes from anything that opens.
+    /// A source from any [`Open`].
     pub fn new(size: u64, digest: Digest, open: Arc<dyn Open>) -> Self {
         Self { size, digest, open }
     }
 
-    /// Bytes in memory.
+    /// A source from bytes in memory.
     #[must_use]
     pub fn bytes(bytes: Bytes) -> Self {
         Self::new(bytes.len() as u64, Digest::of(&bytes), Arc::new(bytes))
     }
 
-    /// An object of another store: this is how a copy between stores is written.
+    /// A source from an object of another store. Copies between stores use this.
     #[must_use]
     pub fn object(from: Arc<dyn Store>, key: Key, size: u64, digest: Digest) -> Self {
         Self::new(size, digest, Arc::new(FromStore { from, key }))
@@ -50,16 +50,16 @@ impl Source {
         self.size
     }
 
-    /// The digest of the whole.
+    /// The digest of all bytes.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// Opens a part.
+    /// Opens a range of the source.
     ///
     /// # Errors
-    /// Whatever the origin says, as [`Kind::Source`]: the store being written to is not to blame.
+    /// Any error of the origin, with [`Kind::Source`], because the store that is written to is not at fault.
     pub async fn open(&self, range: Range<u64>) -> Result<ByteStream> {
         let body = self.open.open(range).await.map_err(as_source)?;
         Ok(body.map(|item| item.map_err(as_source)).boxed())
@@ -92,7 +92,10 @@ impl Open for FromStore {
     async fn open(&self, range: Range<u64>) -> Result<ByteStream> {
         match self.from.get(&self.key, Some(range)).await? {
             Some(object) => Ok(object.body),
-            None => Err(Error::new(Kind::Unavailable, format!("read {}: gone from the source", self.key))),
+            None => Err(Error::new(
+                Kind::Unavailable,
+                format!("read {}: the object is missing at the source", self.key),
+            )),
         }
     }
 }

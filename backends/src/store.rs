@@ -9,64 +9,69 @@ use futures_util::stream::{self, BoxStream};
 
 use crate::{CopySource, Error, Key, Kind, Meta, Object, Result, Source};
 
-/// The object that Quay writes to see whether a store works (`storage/basestorage.py:validate`).
+/// The object that Quay writes to test a store (`storage/basestorage.py:validate`).
 pub const MARKER: &str = "_verify";
 
 /// One object store: a bucket, container or folder with a root.
-///
-/// Every call is bounded in time to its first answer and between bytes, never over the whole
-/// body. Dropping a future or a stream cancels the work and leaves nothing visible behind.
+/// One call waits a bounded time for the first answer, and a bounded time between bytes. The time for a whole
+/// body is not bounded. If the caller drops a future or a stream, the work is cancelled and nothing becomes
+/// visible.
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
-    /// What the store says of an object. Absence is an answer, not an error.
+    /// What the store says about an object. `None` if there is no object; that is not an error.
     async fn head(&self, key: &Key) -> Result<Option<Meta>>;
 
-    /// Reads an object, whole or in part. Absence is an answer, not an error.
+    /// Reads an object, whole or in part. `None` if there is no object; that is not an error.
     ///
-    /// A range that reaches beyond the object's end is cut there; one that starts at or beyond
-    /// the end (of a non-empty object) is [`Kind::Invalid`]. The body gives exactly `Object::range`
-    /// or ends in an error. A store that does not say how long an object is has not failed: see
-    /// [`Object::size`].
+    /// A range that reaches beyond the object's end is cut there. A range that starts at or beyond the end of
+    /// an object that is not empty is [`Kind::Invalid`]. The body contains exactly `Object::range`, or ends
+    /// in an error. It is not an error if the store does not report the object's size: see [`Object::size`].
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>>;
 
-    /// Writes an object: atomic (nobody sees a part), idempotent, and verified (bytes that do not
-    /// match the source's digest are [`Kind::Corrupt`] and never become visible).
+    /// Writes an object. The write is atomic: nobody sees a part. It is idempotent. It is verified: bytes
+    /// that do not match the source's digest are [`Kind::Corrupt`] and never become visible.
     async fn put(&self, key: &Key, source: &Source) -> Result<()>;
 
-    /// Where an object lies, for another store that may [copy](Store::copy) it by itself; `None` if no
-    /// store can. Does not say whether the object exists.
+    /// The location of an object, for another store that can [copy](Store::copy) it by itself. `None` if no
+    /// store can do that. The result does not say whether the object exists.
     fn copy_source(&self, key: &Key) -> Option<CopySource> {
         let _ = key;
         None
     }
 
-    /// Server-side copy: the store copies an object of `size` bytes to `key` by itself, so that its bytes do
-    /// not pass through this process. Atomic, but **not verified**: the caller proves the bytes before.
-    /// Returns `false`, and does nothing, if the store cannot copy from there, or if an object lies at
-    /// `key`: a server-side copy never overwrites. An object that appears between that check and the copy
-    /// may be overwritten all the same.
+    /// Server-side copy: the store copies an object of `size` bytes to `key` by itself, so that the bytes do
+    /// not pass through this process. The copy is atomic but **not verified**: the caller must prove the
+    /// bytes before.
+    ///
+    /// If the store cannot copy from `from`, or if `key` already has an object, nothing is copied and the
+    /// result is `false`. A server-side copy never overwrites a visible object. It may overwrite an object
+    /// that appears between the check and the copy.
     async fn copy(&self, key: &Key, from: &CopySource, size: u64) -> Result<bool> {
         let _ = (key, from, size);
         Ok(false)
     }
 
-    /// Every object whose key below the root starts with `prefix`, in the store's own order.
+    /// All objects whose key below the root starts with `prefix`, in the store's own order.
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>>;
 
-    /// Removes an object; one that is not there is removed already. It may be the last copy of its bytes:
-    /// only who created it in this place, and knows of another copy, may ask for that.
+    /// Deletes an object. If there is no object, the call succeeds. The object may be the last copy of its
+    /// bytes: the caller may delete only an object that it created itself, and only if it knows of another
+    /// copy.
     async fn delete(&self, key: &Key) -> Result<()>;
 
-    /// A real, small, authenticated read, to learn whether the store serves.
+    /// A small authenticated read that shows whether the store works.
     async fn probe(&self) -> Result<()>;
 }
 
-/// What a read of no bytes gives: of a range that is empty, or that the server could not satisfy.
+/// The result of a read of zero bytes: the range is empty, or the server could not satisfy it.
 pub(crate) async fn get_nothing(store: &dyn Store, key: &Key, asked: Range<u64>) -> Result<Option<Object>> {
     let Some(meta) = store.head(key).await? else { return Ok(None) };
     let range = meta.part(Some(asked))?;
     if !range.is_empty() {
-        return Err(Error::new(Kind::Unavailable, format!("get {key}: a range that exists is refused")));
+        return Err(Error::new(
+            Kind::Unavailable,
+            format!("get {key}: the store refuses a range that exists"),
+        ));
     }
     Ok(Some(Object { size: Some(meta.size), range, body: stream::empty().boxed(), version: None }))
 }

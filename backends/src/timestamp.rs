@@ -1,10 +1,10 @@
-//! Times as stores and services write them in their answers.
+//! Parses times in the answers of stores and services.
 
 use std::time::{Duration, SystemTime};
 
 use crate::headers::digits;
 
-/// `2009-10-12T17:50:30.000Z` (RFC 3339 in UTC), to the second.
+/// Parses `2009-10-12T17:50:30.000Z` (RFC 3339 in UTC), with a precision of one second.
 pub(crate) fn timestamp(text: &str) -> Option<SystemTime> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.splitn(3, '-').map(digits);
@@ -20,7 +20,7 @@ pub(crate) fn timestamp(text: &str) -> Option<SystemTime> {
     if !fits {
         return None;
     }
-    // Days since 1970 in years that begin in March, so that the leap day is the last of a year.
+    // Counts days since 1970 in years that start in March, so that the leap day is the last day of a year.
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = (365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day).checked_sub(719_469)?;
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))
@@ -34,7 +34,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn timestamps_as_http_dates_have_them(seconds in 0..250_000_000_000_u64) {
+        fn timestamps_agree_with_http_dates(seconds in 0..250_000_000_000_u64) {
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
             // `Sun, 06 Nov 1994 08:49:37 GMT`
             let date = httpdate::fmt_http_date(time);
@@ -45,7 +45,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_a_timestamp_that_panics(text in "[-0-9T:.Z]{0,30}") {
+        fn no_text_makes_the_parser_panic(text in "[-0-9T:.Z]{0,30}") {
             let _ = timestamp(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! What all HTTP drivers share: TLS, time bounds, and a client of its own per store.
+//! What all HTTP drivers share: TLS, timeouts, and one HTTP client for each store.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,30 +15,32 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::answer::broken;
-use crate::headers::{Brought, Ends, brought};
+use crate::headers::{Ends, ReturnedPart, part_of_answer};
 use crate::resolver::Resolver;
 use crate::upload::Upload;
 use crate::user_agent::user_agent;
 use crate::{ByteStream, Error, Kind, Object, Result};
 
-/// Idle connections kept per store: enough for the readers of a rollout to find one.
+/// The number of idle connections that are kept per store. It suffices for the concurrent readers of a
+/// rollout.
 const IDLE_CONNECTIONS: usize = 64;
 
-/// How long a connection may idle, in seconds; stores and their balancers close them at 20 to 75.
+/// How long an idle connection is kept. Stores and load balancers close idle connections after 20 to 75 s.
 const IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// The longest answer that is read as a whole, in bytes: an error, or a page of a listing.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
-/// How many times `first_byte` a store may take to make what it has received durable.
-const WRITE_PATIENCE: u32 = 6;
+/// A store may take this many times `first_byte` to make a write durable.
+const WRITE_FACTOR: u32 = 6;
 
-/// Time bounds of one store. None covers a whole body: a large blob on a slow line is no fault.
+/// The timeouts of one store. No timeout covers a whole body, because a large blob on a slow line is not a
+/// fault.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// To a TCP connection and its TLS handshake.
+    /// For the TCP connection and its TLS handshake.
     pub connect: Duration,
-    /// From the request to the answer's headers; six times this after the last byte of a write.
+    /// From the request to the headers of the answer. After the last byte of a write, six times this.
     pub first_byte: Duration,
     /// Between two pieces of a body.
     pub stall: Duration,
@@ -55,37 +57,37 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// From the last byte of a write to the answer's headers.
+    /// From the last byte of a write to the headers of the answer.
     #[must_use]
     pub fn written(&self) -> Duration {
-        self.first_byte * WRITE_PATIENCE
+        self.first_byte * WRITE_FACTOR
     }
 }
 
-/// What a driver needs to speak HTTP: one TLS policy for all of them, and the time bounds.
+/// What a driver needs for HTTP: the common TLS policy and the timeouts.
 #[derive(Debug, Clone)]
 pub struct Transport {
-    /// Roots and protocol versions; the caller's one TLS policy.
+    /// Root certificates and protocol versions: the TLS policy of the caller.
     pub tls: Arc<rustls::ClientConfig>,
-    /// Time bounds.
+    /// The timeouts.
     pub timeouts: Timeouts,
-    /// What outlives the call that began it, such as the abort of an upload that was given up:
-    /// whoever ends the process closes it and waits for it, within a bound.
+    /// Tasks that outlive the call that started them, such as the abort of an unfinished upload. Before the
+    /// process ends, its owner closes this tracker and waits for the tasks, up to a bound.
     pub tidying: TaskTracker,
 }
 
 impl Transport {
-    /// With nothing to tidy up so far.
+    /// A transport without any background task.
     #[must_use]
     pub fn new(tls: Arc<rustls::ClientConfig>, timeouts: Timeouts) -> Self {
         Self { tls, timeouts, tidying: TaskTracker::new() }
     }
 
-    /// The same, trusting nobody but the roots in a PEM file: what Python's `requests` makes of
-    /// `verify=<file>`. Protocol versions are the provider's safe defaults.
+    /// A copy of this transport that trusts only the root certificates in a PEM file, like Python's
+    /// `requests` with `verify=<file>`. The protocol versions are the provider's safe defaults.
     pub(crate) fn trusting_only(&self, file: &Path) -> Result<Self> {
         let unusable = |why: &str| {
-            let what = format!("read roots from {}: {why}", file.display());
+            let what = format!("read root certificates from {}: {why}", file.display());
             Error::new(Kind::Invalid, what)
         };
         let certificates = CertificateDer::pem_file_iter(file)
@@ -94,7 +96,7 @@ impl Transport {
         let mut roots = rustls::RootCertStore::empty();
         let (added, _) = roots.add_parsable_certificates(certificates);
         if added == 0 {
-            return Err(unusable("no usable certificate is in it"));
+            return Err(unusable("the file contains no usable certificate"));
         }
         let tls = rustls::ClientConfig::builder_with_provider(Arc::clone(self.tls.crypto_provider()))
             .with_safe_default_protocol_versions()
@@ -104,9 +106,9 @@ impl Transport {
         Ok(Self { tls: Arc::new(tls), ..self.clone() })
     }
 
-    /// A client of its own, so that no store waits for another's connections.
+    /// A new HTTP client. Each store has its own, so that no store waits for another store's connections.
     pub(crate) fn client(&self) -> Result<HttpClient> {
-        // Parallel TCP connections carry bulk better than one flow-controlled HTTP/2 connection.
+        // Several TCP connections transfer large bodies faster than one HTTP/2 connection with flow control.
         let mut tls = (*self.tls).clone();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let resolver = Resolver::default();
@@ -126,7 +128,7 @@ impl Transport {
     }
 }
 
-/// An HTTP client with the time bounds of one store.
+/// An HTTP client with the timeouts of one store.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpClient {
     client: reqwest::Client,
@@ -139,7 +141,7 @@ impl HttpClient {
         self.timeouts
     }
 
-    /// Sends a request, to the address of its host that answers first.
+    /// Sends a request to the address of its host that answers first.
     async fn execute(&self, request: Request) -> reqwest::Result<Response> {
         let url = request.url().clone();
         self.resolver.expect(&url);
@@ -150,10 +152,11 @@ impl HttpClient {
         answer
     }
 
-    /// Sends a request whose body, if any, is in memory; headers within `bound`.
+    /// Sends a request whose body, if it has one, is in memory. The headers of the answer must arrive within
+    /// `bound`.
     ///
-    /// What may be done twice is repeated once where a connection broke before the answer: most
-    /// often the server had just closed it as idle, which says nothing about the server.
+    /// If the connection breaks before the answer, an idempotent request is repeated once. The usual cause is
+    /// a server that has just closed an idle connection, which is no sign of a fault.
     pub(crate) async fn send(&self, what: &str, mut request: Request, bound: Duration) -> Result<Response> {
         request.headers_mut().insert(USER_AGENT, user_agent());
         let repeatable =
@@ -171,11 +174,11 @@ impl HttpClient {
         }
     }
 
-    /// Sends a request whose body is made as it goes, and bounds each step of it.
+    /// Sends a request with a streamed body, and bounds each step.
     ///
     /// # Errors
-    /// What the body died of; else what the connection died of. The second `Err` field says
-    /// whether the connection broke in mid-request, which may hide an answer of the store.
+    /// The error of the body, or else the error of the connection. The second field of `Err` says whether the
+    /// connection broke during the request. If it did, the store may have sent an answer that was lost.
     pub(crate) async fn upload(
         &self,
         what: &str,
@@ -192,7 +195,8 @@ impl HttpClient {
                 answer = &mut sent => {
                     return match (answer, progress.take_error()) {
                         (_, Some(error)) => Err((error, false)),
-                        // Whatever it has stored: not what was not yet sent, and may never be proven.
+                        // This answer does not count, whatever the store has stored: the rest of the body was
+                        // not sent and may never be verified.
                         (Ok(answer), None) if answer.status().is_success() && !progress.is_sent() => {
                             let early = format!("{what}: a success before everything was sent");
                             Err((Error::new(Kind::Unavailable, early), false))
@@ -205,7 +209,7 @@ impl HttpClient {
                     };
                 }
                 () = sleep_until(deadline) => {
-                    // It may have moved meanwhile, and with it who is late.
+                    // The deadline may have moved meanwhile, and with it the kind of the error.
                     let (deadline, overdue) = progress.deadline(&self.timeouts);
                     if deadline <= Instant::now() {
                         return Err((Error::new(overdue, format!("{what}: no progress")), false));
@@ -215,20 +219,22 @@ impl HttpClient {
         }
     }
 
-    /// The object that a successful answer to a GET brings; `asked` is `None` for the whole.
+    /// The object in a successful answer to a GET. `asked` is `None` for the whole object.
     pub(crate) fn object(
         &self,
         what: String,
         asked: Option<&Range<u64>>,
         answer: Response,
     ) -> Result<Object> {
-        let Brought { range, size, ends } = brought(&what, asked, answer.status(), answer.headers())?;
+        let ReturnedPart { range, size, ends } =
+            part_of_answer(&what, asked, answer.status(), answer.headers())?;
         let version = answer.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let body = self.body(what, answer, range.end - range.start, ends);
         Ok(Object { size, range, body, version })
     }
 
-    /// The body of an answer: exactly `length` bytes, or an error; unless nobody said where it ends.
+    /// The body of an answer. It has exactly `length` bytes or ends in an error, except if the answer named
+    /// no length.
     fn body(&self, what: String, answer: Response, length: u64, ends: Ends) -> ByteStream {
         let stall = self.timeouts.stall;
         let pieces = answer.bytes_stream().boxed();
@@ -242,7 +248,7 @@ impl HttpClient {
                     Err(_) => return Err(late(&what, "the body stalled", stall)),
                     Ok(Some(Err(error))) => return Err(broken(&what, error)),
                     Ok(Some(Ok(piece))) => piece,
-                    Ok(None) if left == 0 || ends == Ends::Unsaid => return Ok(None),
+                    Ok(None) if left == 0 || ends == Ends::Unknown => return Ok(None),
                     Ok(None) => {
                         return Err(Error::new(Kind::Unavailable, format!("{what}: {left} bytes short")));
                     }
@@ -259,13 +265,18 @@ impl HttpClient {
         .boxed()
     }
 
-    /// A short answer as a whole, at most [`MAX_ANSWER`] bytes, all of it within the bound of a stall.
-    pub(crate) async fn whole(&self, what: &str, answer: Response) -> Result<Bytes> {
-        self.whole_within(what, answer, self.timeouts.stall).await
+    /// Reads a short answer as a whole: at most [`MAX_ANSWER`] bytes, all of them within the stall timeout.
+    pub(crate) async fn read_whole(&self, what: &str, answer: Response) -> Result<Bytes> {
+        self.read_whole_within(what, answer, self.timeouts.stall).await
     }
 
-    /// [`HttpClient::whole`] within another bound.
-    pub(crate) async fn whole_within(&self, what: &str, answer: Response, bound: Duration) -> Result<Bytes> {
+    /// Like [`HttpClient::read_whole`], with another timeout.
+    pub(crate) async fn read_whole_within(
+        &self,
+        what: &str,
+        answer: Response,
+        bound: Duration,
+    ) -> Result<Bytes> {
         let read = async {
             let mut pieces = answer.bytes_stream();
             let mut whole = BytesMut::new();
@@ -282,7 +293,7 @@ impl HttpClient {
     }
 }
 
-/// Whether the connection was made and then broke before an answer came.
+/// Whether the connection was made and then broke before an answer arrived.
 fn broke_off(error: &reqwest::Error) -> bool {
     error.is_request() && !error.is_connect() && !error.is_timeout()
 }

@@ -1,4 +1,4 @@
-//! A store that stands in for one whose configuration cannot be used.
+//! A placeholder for a store whose configuration cannot be used.
 
 use std::ops::Range;
 
@@ -8,14 +8,14 @@ use futures_util::stream::{self, BoxStream};
 
 use crate::{Error, Key, Kind, Meta, Object, Result, Source, Store};
 
-/// Fails every call at once, without asking anyone: [`Kind::Invalid`], with the reason.
+/// Every call fails at once with [`Kind::Invalid`] and the reason. No request is sent.
 #[derive(Debug, Clone)]
 pub struct UnusableStore {
     reason: String,
 }
 
 impl UnusableStore {
-    /// `reason` says what is wrong, in words for an operator, without a secret.
+    /// `reason` says what is wrong, in words for an operator. It must not contain a secret.
     pub fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into() }
     }

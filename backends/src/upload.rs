@@ -1,4 +1,4 @@
-//! Bodies of requests, made as they go and watched.
+//! Streamed bodies of requests, and their progress.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,10 @@ use tokio::time::{Instant, timeout};
 
 use crate::{ByteStream, Digest, Error, Hasher, Kind, Proof, Result, Source, Timeouts};
 
-/// Bytes per piece handed to the connection, so that progress shows on slow lines too.
+/// Bytes per piece that is handed to the connection. Small pieces make progress visible on slow lines.
 pub(crate) const PIECE: usize = 256 * 1024;
 
-/// A body to be sent, of known length.
+/// A body of known length that is to be sent.
 pub(crate) struct Upload {
     pieces: ByteStream,
     proof: Option<Proof>,
@@ -20,7 +20,7 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// A whole source; its last piece is withheld until its digest is proven.
+    /// A whole source. The last piece is withheld until the digest is verified.
     pub(crate) async fn proven(source: &Source, timeouts: &Timeouts) -> Result<Self> {
         let length = source.size();
         let pieces = match length {
@@ -33,29 +33,29 @@ impl Upload {
         Ok(Self { pieces, proof: Some(Proof::new(source.digest(), length, Hasher::new())), length })
     }
 
-    /// Bytes in memory.
+    /// A body from bytes in memory.
     pub(crate) fn pieces(pieces: Vec<Bytes>) -> Self {
         let length = pieces.iter().map(|piece| piece.len() as u64).sum();
         Self { pieces: stream::iter(pieces.into_iter().map(Ok)).boxed(), proof: None, length }
     }
 
-    /// A part of a source. Each piece goes on only if the proof, which has seen all before it,
-    /// admits it; how far that has come can be looked at when it is sent.
+    /// A part of a source. Each piece is sent only if the proof admits it; the proof has seen all earlier
+    /// bytes. When the part is sent, the caller can read the state of the proof.
     pub(crate) async fn part(
         source: &Source,
         range: Range<u64>,
         proof: Proof,
         timeouts: &Timeouts,
-    ) -> Result<(Self, Seen)> {
+    ) -> Result<(Self, SharedProof)> {
         let length = range.end - range.start;
         let pieces = open(source, range, timeouts).await?;
-        let seen = Seen(Arc::new(Mutex::new(proof)));
+        let seen = SharedProof(Arc::new(Mutex::new(proof)));
         let (watched, mut left) = (seen.clone(), length);
         let pieces = pieces
             .map(move |piece| {
                 let piece = piece?;
                 left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
-                    Error::new(Kind::Corrupt, "the source gives more than it was asked for")
+                    Error::new(Kind::Corrupt, "the source returned more bytes than requested")
                 })?;
                 watched.lock().admit(&piece)?;
                 Ok(piece)
@@ -64,12 +64,12 @@ impl Upload {
         Ok((Self { pieces, proof: None, length }, seen))
     }
 
-    /// How many bytes there are, for `Content-Length`.
+    /// The number of bytes, for `Content-Length`.
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
-    /// The body itself, and how far it has come.
+    /// The body and its progress.
     pub(crate) fn into_body(self, what: &str) -> (reqwest::Body, Arc<Progress>) {
         let progress = Arc::new(Progress::new(self.length));
         let feed = Feed {
@@ -90,20 +90,20 @@ impl Upload {
 
 /// The proof of a body that is being sent.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen(Arc<Mutex<Proof>>);
+pub(crate) struct SharedProof(Arc<Mutex<Proof>>);
 
-impl Seen {
+impl SharedProof {
     fn lock(&self) -> MutexGuard<'_, Proof> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The proof as far as it has come.
+    /// The present state of the proof.
     pub(crate) fn proof(&self) -> Proof {
         self.lock().clone()
     }
 }
 
-/// Opens a part of a source, which has bounds of its own; this one is for those who have none.
+/// Opens a part of a source. The timeout matters only for a source that has none of its own.
 async fn open(source: &Source, range: Range<u64>, timeouts: &Timeouts) -> Result<ByteStream> {
     timeout(timeouts.first_byte + timeouts.stall, source.open(range))
         .await
@@ -120,8 +120,8 @@ struct Feed {
 }
 
 impl Feed {
-    /// The next piece for the connection. An error makes the client break the request off, so
-    /// the store never sees a whole; the reason stays with the progress.
+    /// The next piece for the connection. An error makes the client abort the request, so that the store
+    /// never receives a complete body. The progress keeps the reason.
     async fn next(&mut self) -> Option<Result<Bytes, &'static str>> {
         if self.left == 0 {
             self.progress.stands(Waiting::Answer);
@@ -155,23 +155,23 @@ impl Feed {
     }
 }
 
-/// Whom a request waits for.
+/// What a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
-    /// The source, for more bytes.
+    /// The source must give more bytes.
     Source,
-    /// The store, to take more bytes.
+    /// The store must accept more bytes.
     Store,
-    /// The store, to answer.
+    /// The store must answer.
     Answer,
 }
 
-/// How far a request has come.
+/// The progress of a request.
 #[derive(Debug)]
-pub(crate) struct Progress(Mutex<State>);
+pub(crate) struct Progress(Mutex<ProgressState>);
 
 #[derive(Debug)]
-struct State {
+struct ProgressState {
     waiting: Waiting,
     since: Instant,
     error: Option<Error>,
@@ -179,12 +179,12 @@ struct State {
 
 impl Progress {
     fn new(length: u64) -> Self {
-        // Of an empty body nobody asks for a piece.
+        // The connection never asks for a piece of an empty body.
         let waiting = if length == 0 { Waiting::Answer } else { Waiting::Store };
-        Self(Mutex::new(State { waiting, since: Instant::now(), error: None }))
+        Self(Mutex::new(ProgressState { waiting, since: Instant::now(), error: None }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ProgressState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -198,17 +198,17 @@ impl Progress {
         self.state().error = Some(error);
     }
 
-    /// Whether the connection has taken the whole body.
+    /// Whether the connection has accepted the whole body.
     pub(crate) fn is_sent(&self) -> bool {
         self.state().waiting == Waiting::Answer
     }
 
-    /// What the body died of.
+    /// Takes the error that ended the body, if there is one.
     pub(crate) fn take_error(&self) -> Option<Error> {
         self.state().error.take()
     }
 
-    /// When the present wait is too long, and what that would mean.
+    /// When the present wait becomes too long, and the kind of error that it then causes.
     pub(crate) fn deadline(&self, timeouts: &Timeouts) -> (Instant, Kind) {
         let state = self.state();
         match state.waiting {

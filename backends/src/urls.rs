@@ -1,16 +1,16 @@
-//! URLs of objects: what is encoded in them, and how a query is put behind. Pure.
+//! Encodes the URLs of objects and adds queries to them. Pure.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{ParseError, Url};
 
-/// All but the characters that need no encoding anywhere (RFC 3986, 2.3); Signature Version 4 takes
-/// the same.
+/// All characters except those that never need encoding (RFC 3986, 2.3). Signature Version 4 uses the same
+/// set.
 pub(crate) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The same for a path, whose slashes stay.
+/// The same set for a path, which keeps its slashes.
 pub(crate) const ENCODED_PATH: &AsciiSet = &ENCODED.remove(b'/');
 
-/// The URL of `text` with a query behind it.
+/// The URL of `text` with a query.
 pub(crate) fn with_query<'a>(
     mut text: String,
     query: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -24,7 +24,7 @@ pub(crate) fn with_query<'a>(
     Url::parse(&text)
 }
 
-/// Whether it is an http or https URL of nothing but host and path.
+/// Whether it is an http or https URL that has only a host and a path.
 pub(crate) fn is_plain(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
         && url.has_host()

@@ -1,4 +1,4 @@
-//! What the Azure driver makes of servers that misbehave.
+//! How the Azure driver handles faulty servers.
 
 mod support;
 
@@ -73,7 +73,7 @@ fn lines(server: &Scripted) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn refusals_by_meaning() {
+async fn refusals_have_their_kinds() {
     let pause = Some(Duration::from_secs(7));
     for (status, code, expected) in [
         ("503 Busy\nRetry-After: 7", "ServerBusy", Kind::Throttled { retry_after: pause }),
@@ -120,14 +120,14 @@ async fn only_a_404_that_names_the_blob_is_absence() {
     assert!(store.get(&key(), Some(3..9)).await.expect("answers").is_none());
     store.delete(&key()).await.expect("gone already");
     store.probe().await.expect("answers");
-    // Such as a proxy's.
+    // For example a 404 of a proxy.
     let (_server, store) = scripted(&["404 Not Found"]).await;
     assert!(store.head(&key()).await.is_err());
     assert!(store.delete(&key()).await.is_err());
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_learned() {
+async fn a_wrong_clock_is_corrected() {
     let there = SystemTime::now() + Duration::from_secs(86_400);
     let skewed = format!("403 Forbidden\nDate: {}", httpdate::fmt_http_date(there));
     let (server, store) = scripted(&[&skewed, "200 OK\nContent-Length: 5"]).await;
@@ -142,12 +142,12 @@ async fn a_clock_that_is_off_is_learned() {
         store.put(&key(), &Source::bytes(Bytes::from_static(b"hello"))).await.expect("written");
         assert!(server.requests().len() <= 3);
     }
-    // All who were under way learn it.
+    // Concurrent requests all learn the offset.
     let (_server, store) = scripted(&[&skewed, &skewed, &skewed, "200 OK\nContent-Length: 5"]).await;
     let key = key();
     let all = futures_util::future::join_all((0..3).map(|_| store.head(&key))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
-    // Not for ever: a server that refuses for another reason is asked twice at most.
+    // The repetition is bounded: if a server refuses for another reason, the request is sent twice at most.
     let (server, store) = scripted(&[&skewed]).await;
     assert_eq!(kind(store.head(&key).await), Kind::Denied);
     assert_eq!(server.requests().len(), 2);
@@ -156,7 +156,7 @@ async fn a_clock_that_is_off_is_learned() {
 #[tokio::test]
 async fn ranges_that_cannot_be_satisfied() {
     let refused = "416 Range Not Satisfiable\nx-ms-error-code: InvalidRange";
-    // As Azurite has it.
+    // Azurite answers in this way.
     let nothing = "206 Partial Content\nContent-Range: bytes 10-9/10\nContent-Length: 0";
     for refused in [refused, nothing] {
         let (server, store) = scripted(&[refused, "200 OK\nContent-Length: 10"]).await;
@@ -168,12 +168,12 @@ async fn ranges_that_cannot_be_satisfied() {
         let (_server, store) = scripted(&[refused, "200 OK\nContent-Length: 10"]).await;
         assert_eq!(kind(store.get(&key(), Some(5..8)).await.map(drop)), Kind::Unavailable);
         let (_server, store) = scripted(&[refused]).await;
-        store.probe().await.expect("an empty blob is there");
+        store.probe().await.expect("the empty blob exists");
     }
 }
 
 #[tokio::test]
-async fn a_refusal_unheard_during_a_put_is_asked_for() {
+async fn a_lost_refusal_of_a_put_is_found_out() {
     let source = Source::bytes(Bytes::from(vec![1; 32 * MIB]));
     for (head, expected) in [
         ("403 Forbidden", Kind::Denied),
@@ -187,7 +187,7 @@ async fn a_refusal_unheard_during_a_put_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_blob_in_one_piece() {
+async fn a_small_blob_is_written_in_one_request() {
     let (server, store) = scripted(&["201 Created"]).await;
     store.put(&key(), &Source::bytes(Bytes::from_static(b"hello"))).await.expect("written");
     let head = server.requests().remove(0);
@@ -204,7 +204,7 @@ async fn a_blob_in_one_piece() {
     assert!(header(&head, "authorization").is_some_and(|text| text.starts_with("SharedKey acct:")), "{head}");
 }
 
-/// Two blocks, and then the answers of `last`.
+/// Two blocks, followed by the answers in `last`.
 async fn put_in_blocks(last: Vec<Answer>) -> (Result<()>, Vec<String>) {
     let staged = answer("201 Created");
     let server = Scripted::start([staged.clone(), staged].into_iter().chain(last).collect()).await;
@@ -229,7 +229,7 @@ fn listed() -> String {
 }
 
 #[tokio::test]
-async fn a_blob_in_blocks() {
+async fn a_large_blob_is_written_in_blocks() {
     let (written, lines) = put_in_blocks(vec![answer("201 Created")]).await;
     written.expect("written");
     assert_eq!(lines, [staged(), staged(), listed()]);
@@ -253,7 +253,7 @@ async fn blocks_that_another_writer_discarded_are_staged_again() {
 }
 
 #[tokio::test]
-async fn another_writers_blocks_that_exclude_ours_are_replaced_by_a_whole() {
+async fn incompatible_blocks_of_another_writer_are_replaced_by_one_request() {
     let excluded = refusal("400 Bad Request", "InvalidBlobOrBlock");
     let server = Scripted::start(vec![excluded, answer("201 Created")]).await;
     let source = Source::bytes(Bytes::from_static(b"hello"));
@@ -262,7 +262,7 @@ async fn another_writers_blocks_that_exclude_ours_are_replaced_by_a_whole() {
 }
 
 #[tokio::test]
-async fn signatures_of_urls_go_with_each_request_and_into_no_error() {
+async fn shared_access_signatures_are_sent_but_never_printed() {
     let sas = || Credentials::Sas(Secret::new("sv=2021-12-02&sig=hunter2%3D"));
     let server = Scripted::start(vec![answer("200 OK\nContent-Length: 5")]).await;
     store_with(&server, sas()).head(&key()).await.expect("answers");
@@ -280,7 +280,7 @@ async fn signatures_of_urls_go_with_each_request_and_into_no_error() {
 }
 
 #[tokio::test]
-async fn nobody_is_not_a_credential() {
+async fn a_store_without_credentials_is_not_built() {
     let server = Scripted::start(vec![Answer::Close]).await;
     let config = AzureConfig {
         endpoint: format!("http://{}", server.address).parse().expect("a URL"),
@@ -294,7 +294,7 @@ async fn nobody_is_not_a_credential() {
     assert!(error.to_string().contains("azure_account_key"), "{error}");
 }
 
-/// A blob of a listing, with the properties that Azure names ("List Blobs").
+/// A blob in a listing, with the properties that Azure returns ("List Blobs").
 fn blob(number: usize) -> String {
     let hex = format!("{number:064x}");
     format!(
@@ -314,7 +314,7 @@ fn blob(number: usize) -> String {
     )
 }
 
-/// More blobs than fit on a page that is read whole.
+/// More blobs than fit on one page that is read as a whole.
 #[tokio::test]
 async fn a_container_of_many_blobs_is_listed() {
     const BLOBS: usize = 12_000;
@@ -339,7 +339,7 @@ async fn a_container_of_many_blobs_is_listed() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_no_listing_is_none() {
+async fn an_answer_that_is_no_listing_is_an_error() {
     for body in ["<html/>", "<EnumerationResults><Blobs></Blobs><Next"] {
         let server = Scripted::start(vec![Answer::Bytes(support::answer("200 OK", body))]).await;
         let listed: Result<Vec<_>> = store(&server).list("").try_collect().await;

@@ -1,4 +1,4 @@
-//! The conformance suite over every store that needs no server of its own.
+//! The conformance suite over all stores that need no server of their own.
 
 mod support;
 
@@ -37,7 +37,7 @@ async fn s3() {
         .with_multipart(5 * MIB, 5 * MIB)
         .with_list_page(3);
     run(Arc::new(store), Options { large: true, huge: true, listed: 20 }).await.expect("conforms");
-    // Parts of refused and cancelled uploads are gone as well.
+    // The parts of refused and cancelled uploads must be gone as well.
     let parts: Vec<_> = files(folder.path()).into_iter().filter(|name| name.contains("upload_id")).collect();
     assert_eq!(parts, Vec::<String>::new());
 }
@@ -56,7 +56,7 @@ async fn s3_wrong_credentials_are_denied() {
 }
 
 #[tokio::test]
-async fn s3_a_missing_bucket_is_no_absence() {
+async fn s3_a_missing_bucket_is_an_error_not_absence() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = support::config(support::s3_server(folder.path()).await);
     config.bucket = "missing".to_owned();
@@ -90,7 +90,7 @@ async fn all_fail(store: &S3Store, kind: Kind) {
     }
 }
 
-/// Every file below a folder.
+/// All files below a folder.
 fn files(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

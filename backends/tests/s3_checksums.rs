@@ -1,4 +1,4 @@
-//! Buckets with Object Lock take nothing without a checksum; other stores are never sent one.
+//! A bucket with Object Lock refuses writes without a checksum. Other stores never get one.
 
 mod support;
 
@@ -28,7 +28,7 @@ fn base64(digest: Digest) -> String {
     STANDARD.encode(hex::decode(digest.hex()).expect("hex"))
 }
 
-/// A store that takes what `takes` says, and refuses the rest.
+/// A store that accepts the requests for which `takes` is true, and refuses the others.
 async fn store(takes: impl Fn(&Asked) -> bool + Send + Sync + 'static) -> (S3Store, Service) {
     let server = Service::start(move |asked| -> Reply {
         let initiated =
@@ -43,30 +43,30 @@ async fn store(takes: impl Fn(&Asked) -> bool + Send + Sync + 'static) -> (S3Sto
     })
     .await;
     let mut config = support::config(server.address);
-    // As S3Storage does, whose refusals may mean the encryption too.
+    // `S3Storage` sets this. Its refusals may also be caused by the encryption.
     config.encrypt = true;
     let transport = support::transport(Timeouts::default());
     (S3Store::new(&config, &transport).expect("builds"), server)
 }
 
-/// Whether it comes with the right checksum of its body.
+/// Whether the request has a correct checksum of its body.
 fn is_checked(asked: &Asked) -> bool {
     asked.header(CHECKSUM) == Some(&*base64(Digest::of(&asked.body)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_wants_a_checksum_gets_one_from_then_on() {
+async fn after_a_refusal_all_writes_have_a_checksum() {
     let (store, server) = store(is_checked).await;
     store.put(&key(), &source(5000)).await.expect("written");
     store.put(&key(), &source(6000)).await.expect("written");
     let puts = server.asked(|asked| asked.method == "PUT");
     let checked: Vec<_> = puts.iter().map(is_checked).collect();
-    assert_eq!(checked, [false, true, true], "refused once, and remembered");
+    assert_eq!(checked, [false, true, true], "the refusal is remembered");
 }
 
-/// Parts from memory, and parts that are too large for that and are read as they are sent.
+/// Parts in memory, and parts that are too large for memory and are streamed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn parts_have_checksums_from_the_upload_s_beginning_to_its_completion() {
+async fn an_upload_that_needs_checksums_starts_again_with_them() {
     for (part, parts) in [(5 * MIB, 5), (17 * MIB, 2)] {
         let (store, server) = store(is_checked).await;
         let store = store.with_multipart(MIB, part);
@@ -74,8 +74,8 @@ async fn parts_have_checksums_from_the_upload_s_beginning_to_its_completion() {
         let begun = server.asked(|asked| asked.path.ends_with("uploads="));
         let algorithms: Vec<_> =
             begun.iter().map(|begun| begun.header("x-amz-checksum-algorithm").map(str::to_owned)).collect();
-        assert_eq!(algorithms, [None, Some("SHA256".to_owned())], "begun anew, with its checksums");
-        assert_eq!(server.asked(|asked| asked.method == "DELETE").len(), 1, "the first one is taken back");
+        assert_eq!(algorithms, [None, Some("SHA256".to_owned())], "the upload starts again with checksums");
+        assert_eq!(server.asked(|asked| asked.method == "DELETE").len(), 1, "the first upload is aborted");
         let put = server.asked(|asked| asked.method == "PUT" && is_checked(asked));
         assert_eq!(put.len(), parts);
         let completing = server.asked(|asked| asked.method == "POST" && asked.path.contains("uploadId"));
@@ -88,7 +88,7 @@ async fn parts_have_checksums_from_the_upload_s_beginning_to_its_completion() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_does_not_ask_is_sent_none() {
+async fn a_store_that_does_not_require_a_checksum_gets_none() {
     let (store, server) = store(|asked| asked.header(CHECKSUM).is_none()).await;
     let store = store.with_multipart(MIB, 5 * MIB);
     store.put(&key(), &source(5000)).await.expect("written");
@@ -98,9 +98,9 @@ async fn a_store_that_does_not_ask_is_sent_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refused_all_the_same_says_why() {
+async fn a_write_that_is_refused_with_a_checksum_gives_advice() {
     let (store, server) = store(|_| false).await;
     let error = store.put(&key(), &source(5000)).await.expect_err("refused").to_string();
-    assert!(error.contains("as Object Lock does") && !error.contains("encryption"), "{error}");
-    assert_eq!(server.asked(|asked| asked.method == "PUT").len(), 2, "tried once more, with one");
+    assert!(error.contains("because of Object Lock") && !error.contains("encryption"), "{error}");
+    assert_eq!(server.asked(|asked| asked.method == "PUT").len(), 2, "the second try has a checksum");
 }

@@ -11,7 +11,7 @@ use support::credentials::*;
 use support::service::{Service, reply};
 
 #[tokio::test]
-async fn the_chain_in_its_order() {
+async fn the_chain_has_the_documented_order() {
     let server = everybody().await;
     let folder = tempfile::tempdir().expect("a folder");
     let url = |path: &str| format!("http://{}{path}", server.address);
@@ -27,7 +27,7 @@ async fn the_chain_in_its_order() {
         "[default]\naws_access_key_id = AKCONFIG\naws_secret_access_key = hunter2\naws_session_token = token of AKCONFIG\n",
     );
     let token = write(folder.path(), "token", "a.web.token\n");
-    // What comes first stands last: each is found once those before it are gone.
+    // The sources are listed in reverse order. Each one is found after those before it are removed.
     let steps: [(&str, Vec<(&str, String)>); 7] = [
         ("AKINSTANCE", vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", url(""))]),
         ("AKCONTAINER", vec![("AWS_CONTAINER_CREDENTIALS_FULL_URI", url("/container"))]),
@@ -76,7 +76,7 @@ async fn the_chain_in_its_order() {
     assert!(instance[1..].iter().all(|asked| asked.header("x-aws-ec2-metadata-token") == Some("session")));
 }
 
-/// A server that verifies signatures takes those made with what the chain found.
+/// A server that verifies signatures accepts those made with the keys from the chain.
 #[tokio::test]
 async fn keys_of_the_environment_sign_for_a_real_server() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -92,8 +92,8 @@ async fn keys_of_the_environment_sign_for_a_real_server() {
 }
 
 #[tokio::test]
-async fn instances_old_and_silent() {
-    // Older than session tokens.
+async fn instances_without_session_tokens_and_without_answer() {
+    // A service that is too old for session tokens.
     let old = Service::start(|asked| match asked.path.as_str() {
         "/latest/api/token" => reply(404, ""),
         IMDS => reply(200, "a-role"),
@@ -107,7 +107,7 @@ async fn instances_old_and_silent() {
     let strict = environment(&[endpoint, ("AWS_EC2_METADATA_V1_DISABLED", "true")]);
     let error = store(&old, &strict).head(&key()).await.expect_err("too old");
     assert!(said(&error).contains("the instance gives none"), "{error}");
-    // Nobody answers a request that is one hop too far.
+    // A packet with too small a hop limit is lost, so nobody answers.
     let silent = support::Scripted::start(vec![support::Answer::Ignore]).await;
     let url = format!("http://{}", silent.address);
     let store = store(&old, &environment(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url)]));
@@ -118,7 +118,7 @@ async fn instances_old_and_silent() {
 }
 
 #[tokio::test]
-async fn an_instance_whose_credentials_are_refused_or_stale() {
+async fn an_instance_with_missing_or_expired_credentials() {
     let stale = Service::start(|asked| match asked.path.as_str() {
         "/latest/api/token" => reply(200, "session"),
         IMDS => reply(200, "a-role"),
@@ -134,7 +134,7 @@ async fn an_instance_whose_credentials_are_refused_or_stale() {
     store(&stale, &environment(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url)]))
         .head(&key())
         .await
-        .expect("stale ones are used while the service has no others");
+        .expect("expired credentials are used while the service has no others");
     let refused = Service::start(|asked| match asked.path.as_str() {
         "/latest/api/token" => reply(200, "session"),
         IMDS => reply(200, "../../x"),
@@ -143,12 +143,12 @@ async fn an_instance_whose_credentials_are_refused_or_stale() {
     .await;
     let url = format!("http://{}", refused.address);
     let store = store(&refused, &environment(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url)]));
-    assert!(said(&store.head(&key()).await.expect_err("no role")).contains("it names no role"));
+    assert!(said(&store.head(&key()).await.expect_err("no role")).contains("the answer names no role"));
     assert_eq!(refused.below("/").len(), 2);
 }
 
 #[tokio::test]
-async fn where_nothing_is_found_it_is_said_where_was_looked() {
+async fn the_error_names_the_places_that_were_searched() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = write(folder.path(), "config", "[profile sso]\nsso_account_id = 1\nsso_role_name = r\n");
     let server = Service::start(fine).await;

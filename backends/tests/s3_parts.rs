@@ -1,4 +1,4 @@
-//! Parts that are too large to wait in memory: read as they are sent, and read anew when sent again.
+//! Parts that are too large for memory. They are streamed, and read again for each retry.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn key() -> Key {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streamed_parts_make_the_object_and_wrong_bytes_make_none() {
+async fn streamed_parts_make_an_object_only_if_the_digest_is_correct() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = support::config(support::s3_server(folder.path()).await);
     let transport = support::transport(Timeouts::default());
@@ -39,12 +39,12 @@ async fn streamed_parts_make_the_object_and_wrong_bytes_make_none() {
     assert!(pieces.concat() == bytes);
 }
 
-/// Gives other bytes than it should, of the same length, at some of its openings.
+/// Returns wrong bytes of the same length at some of its openings.
 struct Fickle {
     bytes: Bytes,
     opened: AtomicUsize,
     wrong: &'static [usize],
-    /// Bytes more than were asked for.
+    /// How many bytes more than requested are returned.
     more: usize,
 }
 
@@ -62,8 +62,8 @@ impl Open for Fickle {
     }
 }
 
-/// Writes two parts of 17 and 3 MiB to a server that refuses the first try of the first part. The
-/// source is opened for: the first part, the first part again, the second.
+/// Writes two parts of 17 and 3 MiB to a server that refuses the first try of the first part. The source is
+/// opened three times: for the first part, for its retry, and for the second part.
 async fn put_from(wrong: &'static [usize], more: usize) -> (Result<()>, Service, Bytes) {
     let tries = AtomicUsize::new(0);
     let server = Service::start(move |asked| {
@@ -88,7 +88,7 @@ async fn put_from(wrong: &'static [usize], more: usize) -> (Result<()>, Service,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_proven_is_what_the_store_took() {
+async fn the_proof_covers_the_bytes_that_the_store_accepted() {
     let completed = |server: &Service| {
         server.asked(|asked| asked.method == "POST" && asked.path.contains("uploadId")).len()
     };

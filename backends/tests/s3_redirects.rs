@@ -1,4 +1,4 @@
-//! What the S3 driver makes of being told that a bucket is elsewhere.
+//! How the S3 driver handles answers that name another region or host.
 
 mod support;
 
@@ -23,7 +23,7 @@ fn region(asked: &Asked) -> String {
     asked.credential().swap_remove(2)
 }
 
-/// What a store answers to whatever it is asked by those who sign for its region.
+/// The answer of a store to requests that are signed for its region.
 fn fine(asked: &Asked) -> Reply {
     match asked.method.as_str() {
         "HEAD" => reply(200, "").with("content-length", "5"),
@@ -35,12 +35,12 @@ fn fine(asked: &Asked) -> Reply {
     }
 }
 
-/// A server of region `RegionOne`, which refuses other signatures as `refusal` says.
+/// A server of region `RegionOne`. It answers `refusal` to requests signed for another region.
 async fn server(refusal: fn(&Asked) -> Reply) -> Service {
     Service::start(move |asked| if region(asked) == "RegionOne" { fine(asked) } else { refusal(asked) }).await
 }
 
-/// As Swift's s3api does, and a HEAD has no body.
+/// Swift's s3api answers in this way. The answer to a HEAD has no body.
 fn malformed(asked: &Asked) -> Reply {
     let body = "<?xml version='1.0' encoding='UTF-8'?>\n<Error><Code>AuthorizationHeaderMalformed</Code>\
                 <Message>wrong</Message><Region>RegionOne</Region><RequestId>tx1</RequestId></Error>";
@@ -62,7 +62,7 @@ fn temporary(_: &Asked) -> Reply {
 }
 
 #[tokio::test]
-async fn the_region_is_learned_once_and_remembered() {
+async fn a_region_is_corrected_once_and_remembered() {
     for refusal in [malformed, amazon, moved, temporary] {
         let server = server(refusal).await;
         let store = store(&server);
@@ -78,7 +78,7 @@ async fn the_region_is_learned_once_and_remembered() {
 }
 
 #[tokio::test]
-async fn a_put_is_read_anew_for_the_right_region() {
+async fn a_put_is_read_again_for_the_right_region() {
     let bytes = Bytes::from(vec![7; 3 * MIB]);
     for refusal in [malformed, amazon, moved, temporary] {
         let server = server(refusal).await;
@@ -90,7 +90,7 @@ async fn a_put_is_read_anew_for_the_right_region() {
 }
 
 #[tokio::test]
-async fn all_who_were_under_way_learn_it() {
+async fn concurrent_requests_are_all_corrected() {
     for refusal in [malformed, amazon, moved, temporary] {
         let server = server(refusal).await;
         let (store, key) = (store(&server), key());
@@ -104,7 +104,8 @@ async fn all_who_were_under_way_learn_it() {
 
 #[tokio::test]
 async fn parts_are_sent_to_the_right_region() {
-    // The bucket moves when the parts begin: 6 MiB in memory, 40 MiB streamed.
+    // The store names another region when the upload starts. The parts have 6 MiB (in memory) and 40 MiB
+    // (streamed).
     for (size, part) in [(6, 5), (40, 17)] {
         let server = Service::start(|asked| {
             let part = asked.path.contains("partNumber");
@@ -122,7 +123,7 @@ async fn parts_are_sent_to_the_right_region() {
 }
 
 #[tokio::test]
-async fn whoever_is_never_content_is_asked_twice() {
+async fn a_store_that_always_refuses_is_asked_twice() {
     let server = Service::start(|asked| {
         let other = if region(asked) == "here" { "there" } else { "here" };
         reply(400, "").with("x-amz-bucket-region", other)
@@ -138,7 +139,7 @@ async fn whoever_is_never_content_is_asked_twice() {
 }
 
 #[tokio::test]
-async fn nobody_is_followed_who_names_no_region() {
+async fn a_redirect_without_a_region_is_not_followed() {
     for status in [301, 302, 307, 308] {
         let other = Service::start(fine).await;
         let there = format!("http://{}/", other.address);
@@ -153,7 +154,7 @@ async fn nobody_is_followed_who_names_no_region() {
 }
 
 #[tokio::test]
-async fn refused_encryption_says_what_to_do() {
+async fn the_refusal_of_encryption_gives_advice() {
     let server = Service::start(|asked| match asked.header("x-amz-server-side-encryption") {
         Some(_) => reply(400, "<Error><Code>InvalidRequest</Code></Error>"),
         None => fine(asked),
@@ -170,5 +171,5 @@ async fn refused_encryption_says_what_to_do() {
         assert!(error.contains("InvalidRequest"), "{error}");
     }
     let store = S3Store::new(&config, &transport).expect("builds");
-    store.head(&key()).await.expect("reads ask for nothing");
+    store.head(&key()).await.expect("reads do not request encryption");
 }

@@ -1,4 +1,4 @@
-//! How the S3 driver keeps credentials fresh.
+//! How the S3 driver renews credentials.
 
 mod support;
 
@@ -12,7 +12,7 @@ use support::credentials::*;
 use support::service::{Asked, Service, reply};
 
 #[tokio::test]
-async fn nothing_is_asked_before_the_first_request_and_one_fetch_serves_all() {
+async fn credentials_are_fetched_once_at_the_first_request() {
     let server = Service::start(|asked| match asked.path.as_str() {
         "/container" => {
             std::thread::sleep(Duration::from_millis(100));
@@ -30,7 +30,7 @@ async fn nothing_is_asked_before_the_first_request_and_one_fetch_serves_all() {
 }
 
 #[tokio::test]
-async fn a_fetch_goes_on_for_the_others_when_who_began_it_has_left() {
+async fn a_fetch_continues_if_its_first_caller_is_cancelled() {
     let server = Service::start(|asked| match asked.path.as_str() {
         "/container" => {
             std::thread::sleep(Duration::from_millis(300));
@@ -47,7 +47,7 @@ async fn a_fetch_goes_on_for_the_others_when_who_began_it_has_left() {
 }
 
 #[tokio::test]
-async fn a_failed_fetch_fails_all_who_wait_for_it() {
+async fn a_failed_fetch_fails_all_waiting_requests() {
     let server = Service::start(|asked| match asked.path.as_str() {
         "/container" => reply(500, "hunter2"),
         _ => fine(asked),
@@ -63,9 +63,10 @@ async fn a_failed_fetch_fails_all_who_wait_for_it() {
     assert_eq!((server.below("/container").len(), server.below("/bucket").len()), (3, 0));
 }
 
-/// Keys `AK0`, `AK1`, … each good for a while, asked for with the token that a file holds now.
+/// Keys `AK0`, `AK1`, …, each valid for a few seconds. They are requested with the token that is in the file
+/// at that time.
 #[tokio::test]
-async fn renewed_before_they_expire_with_the_token_of_the_day() {
+async fn credentials_are_renewed_before_they_expire_with_the_current_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = write(folder.path(), "token", "day 0\n");
     let given = AtomicUsize::new(0);
@@ -95,13 +96,13 @@ async fn renewed_before_they_expire_with_the_token_of_the_day() {
     }
     let mut keys: Vec<_> = server.below("/bucket").iter().map(Asked::key).collect();
     keys.dedup();
-    // They were good for 3 to 4 seconds, and were renewed at half of it.
+    // The keys were valid for 3 to 4 seconds and were renewed after half of that time.
     assert!((3..=4).contains(&keys.len()), "{keys:?}");
     assert!(server.below("/container").len() <= 4);
 }
 
 #[tokio::test]
-async fn a_failed_renewal_keeps_the_old_until_they_expire() {
+async fn after_a_failed_renewal_the_old_credentials_are_used_until_they_expire() {
     let given = AtomicUsize::new(0);
     let server = Service::start(move |asked| match asked.path.as_str() {
         "/container" if given.fetch_add(1, Ordering::Relaxed) > 0 => reply(500, ""),
@@ -112,10 +113,10 @@ async fn a_failed_renewal_keeps_the_old_until_they_expire() {
     let store = store(&server, &container(&server));
     let start = std::time::SystemTime::now();
     let mut last = None;
-    while start.elapsed().expect("time goes on") < Duration::from_secs(5) {
-        let at = start.elapsed().expect("time goes on");
+    while start.elapsed().expect("the clock advances") < Duration::from_secs(5) {
+        let at = start.elapsed().expect("the clock advances");
         match store.head(&key()).await {
-            // Before they expire every request is served.
+            // Until the keys expire, every request succeeds.
             Err(error) => {
                 assert!(at > Duration::from_millis(2500), "{at:?}: {error}");
                 last = Some(error);
@@ -128,13 +129,13 @@ async fn a_failed_renewal_keeps_the_old_until_they_expire() {
     assert!(server.below("/container").len() > 3, "nobody tried");
 }
 
-/// A store that no longer takes the first keys that were given.
+/// A store that refuses the keys for which `takes` is false.
 async fn changing(takes: fn(&str) -> bool) -> Service {
     let given = AtomicUsize::new(0);
     Service::start(move |asked| match asked.path.as_str() {
         "/container" => document(&format!("AK{}", given.fetch_add(1, Ordering::Relaxed)), HOUR),
         _ if takes(&asked.key()) => fine(asked),
-        // A HEAD has no body to say why.
+        // The answer to a HEAD has no body that could name the reason.
         _ if asked.method == "HEAD" => reply(400, ""),
         _ => expired(),
     })
@@ -142,7 +143,7 @@ async fn changing(takes: fn(&str) -> bool) -> Service {
 }
 
 #[tokio::test]
-async fn a_token_refused_as_expired_is_renewed_once_and_the_request_repeated() {
+async fn after_an_expired_token_the_credentials_are_renewed_once_and_the_request_repeated() {
     for method in ["HEAD", "DELETE", "PUT"] {
         let server = changing(|key| key != "AK0").await;
         let store = store(&server, &container(&server));
@@ -154,7 +155,7 @@ async fn a_token_refused_as_expired_is_renewed_once_and_the_request_repeated() {
         let keys: Vec<_> = server.below("/bucket").iter().map(Asked::key).collect();
         assert_eq!(keys, ["AK0", "AK1"], "{method}");
     }
-    // All at once: one renewal.
+    // Concurrent requests cause one renewal.
     let server = changing(|key| key != "AK0").await;
     let store = store(&server, &container(&server));
     let key = key();
@@ -164,7 +165,7 @@ async fn a_token_refused_as_expired_is_renewed_once_and_the_request_repeated() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_never_content_costs_one_renewal() {
+async fn a_store_that_always_refuses_causes_one_renewal() {
     let server = changing(|_| false).await;
     let store = store(&server, &container(&server));
     for requests in [2, 3, 4] {
@@ -173,16 +174,16 @@ async fn a_store_that_is_never_content_costs_one_renewal() {
         assert_eq!(server.below("/bucket").len(), requests);
     }
     assert_eq!(server.below("/container").len(), 2);
-    // Keys of the configuration cannot be renewed.
+    // Keys from the configuration cannot be renewed.
     let fixed = with_role(&server, None, "AKFIXED", &container(&server));
     assert_eq!(fixed.delete(&key()).await.expect_err("refused").kind(), Kind::Denied);
     assert_eq!(server.below("/bucket").len(), 5);
 }
 
-/// Some stores answer an expired token by 403, and a HEAD has no body to say more. It may as well mean
-/// that this object may not be seen, which costs a renewal now and then, and no more.
+/// Some stores answer 403 to an expired token, and the answer to a HEAD has no body. The 403 may also mean
+/// that nobody may see this object. Such answers cause a renewal only now and then.
 #[tokio::test]
-async fn a_silent_refusal_costs_one_renewal_at_most() {
+async fn a_refusal_without_a_reason_causes_at_most_one_renewal() {
     let silent = async |takes: fn(&str) -> bool| {
         let given = AtomicUsize::new(0);
         Service::start(move |asked| match asked.path.as_str() {
@@ -206,7 +207,7 @@ async fn a_silent_refusal_costs_one_renewal_at_most() {
         assert_eq!(server.below("/bucket").len(), requests);
     }
     assert_eq!(server.below("/container").len(), 2);
-    // A refusal that says why is one.
+    // A refusal with another reason causes no renewal.
     let server = silent(|_| false).await;
     let refused = store(&server, &container(&server));
     assert_eq!(refused.delete(&key()).await.expect_err("refused").code(), Some("AccessDenied"));

@@ -47,7 +47,7 @@ async fn a_role_is_assumed_with_the_users_keys() {
             ("AKROLE", Some("token of AKROLE"))
         );
     }
-    // Without keys, with those of the chain.
+    // If the store has no keys, the keys of the chain are used.
     let variables = [("AWS_ACCESS_KEY_ID", "AKENV"), ("AWS_SECRET_ACCESS_KEY", "hunter2")];
     let url = format!("http://{}/sts", server.address);
     let environment = environment(&[&variables[..], &[("AWS_ENDPOINT_URL_STS", &url)]].concat());
@@ -56,13 +56,13 @@ async fn a_role_is_assumed_with_the_users_keys() {
 }
 
 #[tokio::test]
-async fn a_role_that_is_refused_is_an_error_that_says_so() {
+async fn the_refusal_of_a_role_is_reported() {
     let body = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>hunter2</Message></Error>\
                 </ErrorResponse>";
     for (status, body, kind, text) in [
         (403, body, Kind::Denied, "assume the role arn:aws:iam::1:role/quay: denied (AccessDenied)"),
         (503, "hunter2", Kind::Unavailable, "assume the role arn:aws:iam::1:role/quay: unavailable (503)"),
-        (200, "<html>hunter2</html>", Kind::Unavailable, "an answer without credentials"),
+        (200, "<html>hunter2</html>", Kind::Unavailable, "the answer has no credentials"),
     ] {
         let server = Service::start(move |_| reply(status, body)).await;
         let store = with_role(&server, Some(&role()), "AKUSER", &sts(&server));
@@ -73,7 +73,7 @@ async fn a_role_that_is_refused_is_an_error_that_says_so() {
 }
 
 #[tokio::test]
-async fn the_clock_of_the_service_is_heeded() {
+async fn requests_are_signed_with_the_clock_of_the_service() {
     let there = SystemTime::now() + Duration::from_secs(86_400);
     let date = httpdate::fmt_http_date(there);
     let server = Service::start(move |asked| {
@@ -90,9 +90,9 @@ async fn the_clock_of_the_service_is_heeded() {
     assert_eq!(server.below("/sts").len(), 2);
 }
 
-/// When a role's credentials expire is told by the service's clock, which may be a day behind ours.
+/// The expiry of a role's credentials is given by the service's clock, which may be a day behind ours.
 #[tokio::test]
-async fn credentials_expire_by_the_clock_of_who_gave_them() {
+async fn credentials_expire_by_the_clock_of_the_service() {
     let (day, life) = (Duration::from_secs(86_400), Duration::from_secs(900));
     let server = Service::start(move |asked| match asked.path.as_str() {
         "/sts" => {
@@ -109,7 +109,7 @@ async fn credentials_expire_by_the_clock_of_who_gave_them() {
     assert_eq!(server.below("/sts").len(), 1);
 }
 
-/// The user's own credentials expire too.
+/// The user's own credentials can expire too.
 #[tokio::test]
 async fn a_users_expired_token_is_renewed_as_well() {
     let given = AtomicUsize::new(0);
@@ -131,7 +131,7 @@ async fn a_users_expired_token_is_renewed_as_well() {
 }
 
 #[tokio::test]
-async fn a_web_identity_token_is_read_anew() {
+async fn a_web_identity_token_is_read_again_for_each_request() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = write(folder.path(), "token", "first");
     let revoked = Arc::new(AtomicBool::new(false));
@@ -163,5 +163,5 @@ async fn a_web_identity_token_is_read_anew() {
     );
     std::fs::remove_file(&file).expect("removed");
     let gone = self::store(&server, &environment(&variables)).head(&key()).await.expect_err("no token");
-    assert!(said(&gone).contains("read the web identity token: there is no such file"), "{gone}");
+    assert!(said(&gone).contains("read the web identity token: the file does not exist"), "{gone}");
 }

@@ -1,4 +1,4 @@
-//! HTTPS with the caller's own roots.
+//! HTTPS with the caller's own root certificates.
 
 mod support;
 
@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use support::service::{Service, reply};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A server that ends TLS before `plain`, and the certificate of its authority.
+/// A server that terminates TLS in front of `plain`, and the certificate of its authority.
 async fn tls_in_front_of(plain: SocketAddr) -> (SocketAddr, CertificateDer<'static>) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -56,7 +56,7 @@ async fn server(folder: &Path) -> (backends::s3::S3Config, CertificateDer<'stati
 }
 
 #[tokio::test]
-async fn a_private_authority_is_trusted_if_given() {
+async fn a_private_authority_is_trusted_if_configured() {
     let folder = tempfile::tempdir().expect("a folder");
     let (config, authority) = server(folder.path()).await;
     let mut roots = RootCertStore::empty();
@@ -74,9 +74,9 @@ async fn a_private_authority_is_trusted_if_given() {
     assert!(error.to_string().contains("UnknownIssuer"), "{error}");
 }
 
-/// `ca_cert_path`: the file's roots alone are trusted, for the login and for the account.
+/// `ca_cert_path`: only the certificates in that file are trusted, for the login and for the account.
 #[tokio::test]
-async fn swift_trusts_the_file_that_it_is_given() {
+async fn swift_trusts_only_the_configured_file() {
     let swift = Service::start(|asked| match asked.path.as_str() {
         "/auth/v1.0" => {
             let account = format!("https://{}/v1/AUTH_a", asked.header("host").expect("a host"));
@@ -96,7 +96,7 @@ async fn swift_trusts_the_file_that_it_is_given() {
     for (address, roots, expected) in [
         (address, file("right.pem", pem(&authority)), Ok(())),
         (address, file("other.pem", pem(&other)), Err(Kind::Unavailable)),
-        // Trusted by everybody else here, which does not matter.
+        // This authority is trusted by the other stores here, which must not matter.
         (stranger, file("alone.pem", pem(&authority)), Err(Kind::Unavailable)),
         (address, file("empty.pem", "no certificate".to_owned()), Err(Kind::Invalid)),
         (address, "/nowhere.pem".to_owned(), Err(Kind::Invalid)),

@@ -1,4 +1,4 @@
-//! Requests at an even rate, whatever becomes of those before.
+//! Sends requests at a constant rate, whether or not earlier requests are done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use anyhow::Result;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use crate::fixture::Item;
 use crate::puller::Puller;
 use crate::sample::Sample;
-use crate::stage::Item;
 
-/// Questions to the registry a second, beside the load.
+/// Permission requests to the registry per second, in addition to the load.
 const HEADS: u32 = 10;
 
-/// Asks for each item, `rate` a second.
+/// Requests each item once, `rate` items per second.
 pub(crate) async fn load(puller: &Arc<Puller>, items: &[Item], rate: u32) -> Result<Vec<Sample>> {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -31,7 +31,7 @@ pub(crate) async fn load(puller: &Arc<Puller>, items: &[Item], rate: u32) -> Res
     Ok(samples)
 }
 
-/// Asks the registry who may read, for `duration`.
+/// Asks the registry whether a client may read, for `duration`.
 pub(crate) async fn heads(puller: &Puller, items: &[Item], duration: Duration) -> Vec<Option<Duration>> {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / HEADS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

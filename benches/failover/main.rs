@@ -1,16 +1,16 @@
-//! What clients notice of a failing zone, at the gateway and at Quay alone.
+//! Measures what clients notice when a zone fails, with the gateway and with Quay only.
 
 #![expect(clippy::print_stdout, reason = "a command-line program")]
 
 mod arguments;
-mod course;
+mod fixture;
 mod load;
+mod measurement;
 mod midbody;
 mod outage;
 mod puller;
 mod report;
 mod sample;
-mod stage;
 
 use std::process::ExitCode;
 
@@ -20,10 +20,10 @@ use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::{Arguments, Fault};
+use crate::fixture::Fixture;
 use crate::report::Report;
-use crate::stage::Stage;
 
-/// Exit status where a goal is missed.
+/// The exit status if a goal is missed.
 const EXIT_MISSED: u8 = 2;
 
 #[tokio::main]
@@ -46,21 +46,21 @@ async fn run(arguments: &Arguments) -> Result<Report> {
         bar.tick();
     };
     turn("makes blobs");
-    let stage = Stage::start(arguments).await?;
+    let fixture = Fixture::start(arguments).await?;
     let mut rows = Vec::new();
     for fault in arguments.faults() {
         rows.extend(match fault {
             Fault::Outage => {
                 turn("home is gone");
-                outage::outages(&stage, arguments).await?
+                outage::outages(&fixture, arguments).await?
             }
             Fault::Bodies => {
                 turn("home dies in mid-body");
-                midbody::bodies(&stage, arguments).await?
+                midbody::bodies(&fixture, arguments).await?
             }
             Fault::BrownOut => {
                 turn("home is ten times slower");
-                outage::brown_out(&stage, arguments).await?
+                outage::brown_out(&fixture, arguments).await?
             }
         });
     }

@@ -1,4 +1,4 @@
-//! A store that dies while it gives bodies.
+//! Measures a store that fails while bodies are in flight.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,37 +7,37 @@ use anyhow::{Result, ensure};
 use tokio::task::JoinSet;
 
 use crate::arguments::Arguments;
-use crate::course::keep_log;
+use crate::fixture::{Fixture, Item, Sides, WARM};
 use crate::load::load;
+use crate::measurement::keep_log;
 use crate::puller::Puller;
 use crate::report::{Row, Value};
 use crate::sample::Sample;
-use crate::stage::{Item, Sides, Stage, WARM};
 
-/// The longest time without a byte.
+/// The goal for the longest time without a byte.
 const STALL_GOAL: Duration = Duration::from_secs(1);
 
-/// How a store dies.
+/// How the store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Death {
-    /// Its connections break, new ones are refused.
+    /// Open connections break, and new ones are refused.
     Cut,
-    /// Its connections stay, and nothing comes.
+    /// Open connections stay open but deliver nothing.
     Hang,
 }
 
-/// The longest stall of all bodies on their way, over all rounds.
-pub(crate) async fn bodies(stage: &Stage, arguments: &Arguments) -> Result<Vec<Row>> {
+/// The longest stall of all bodies in flight, over all rounds.
+pub(crate) async fn bodies(fixture: &Fixture, arguments: &Arguments) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (death, fault) in [(Death::Cut, "cut"), (Death::Hang, "hangs")] {
         let (mut by_gateway, mut by_quay) = (Vec::new(), Vec::new());
         for round in 0..arguments.rounds.get() {
             let name = format!("bodies {fault} {round}");
-            let (gateway, quay) = self::round(stage, arguments, death, &name).await?;
+            let (gateway, quay) = self::round(fixture, arguments, death, &name).await?;
             by_gateway.extend(gateway);
             by_quay.extend(quay);
         }
-        // What did not come at all stalls for ever.
+        // A body that did not arrive has an infinite stall.
         let stall = |samples: &[Sample]| {
             let whole = samples.iter().all(|sample| sample.failed.is_none());
             let longest = samples.iter().map(|sample| sample.stall).max();
@@ -52,28 +52,28 @@ pub(crate) async fn bodies(stage: &Stage, arguments: &Arguments) -> Result<Vec<R
     Ok(rows)
 }
 
-/// Bodies of both sides that were on their way when home died once.
+/// The bodies of both sides that were in flight at one failure of home.
 async fn round(
-    stage: &Stage,
+    fixture: &Fixture,
     arguments: &Arguments,
     death: Death,
     name: &str,
 ) -> Result<(Vec<Sample>, Vec<Sample>)> {
-    stage.heal().await;
-    let Sides { gateway, by_gateway, by_quay } = stage.sides().await?;
-    // It knows its zones, and how fast large bodies come from home.
+    fixture.heal().await;
+    let Sides { gateway, by_gateway, by_quay } = fixture.sides().await?;
+    // The gateway must know its zones and the speed of large bodies from home.
     let warm = arguments.rate.get() as usize * WARM.as_secs() as usize;
-    load(&by_gateway, &stage.small[..warm], arguments.rate.get()).await?;
-    let (first, large) = stage.large.split_first().unwrap_or((&stage.small[0], &[]));
+    load(&by_gateway, &fixture.small[..warm], arguments.rate.get()).await?;
+    let (first, large) = fixture.large.split_first().unwrap_or((&fixture.small[0], &[]));
     let alone = by_gateway.get(first).await;
     ensure!(alone.failed.is_none(), "before the fault: {:?}", alone.failed);
     let whole = alone.ended - alone.began;
     let strike = async {
-        // All are past their first byte then, and none is near its end.
+        // Half-way, every body has started and none is near its end.
         tokio::time::sleep(whole / 2).await;
         match death {
-            Death::Cut => stage.home().down().await,
-            Death::Hang => stage.home().set(|faults| faults.hang = true),
+            Death::Cut => fixture.home().down().await,
+            Death::Hang => fixture.home().set(|faults| faults.hang = true),
         }
         Instant::now()
     };
@@ -87,7 +87,7 @@ async fn round(
     Ok((gateways, quays))
 }
 
-/// All at once.
+/// Requests all items at once.
 async fn all(puller: &Arc<Puller>, items: &[Item]) -> Result<Vec<Sample>> {
     let mut requests = JoinSet::new();
     for &item in items {

@@ -1,75 +1,76 @@
-//! A store that is gone, and one that is slow.
+//! Measures a store that is unreachable, and one that is slow.
 
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::arguments::Arguments;
-use crate::course::{Course, Side, under};
+use crate::fixture::Fixture;
+use crate::measurement::{Measurement, Side, under};
 use crate::report::{Row, Value};
 use crate::sample::{Sample, first_byte, quantile};
-use crate::stage::Stage;
 
-/// First bytes with a dead store, all but one of a hundred.
+/// The goal for the 99th percentile of first bytes with a dead store.
 const FIRST_BYTE_GOAL: Duration = Duration::from_millis(500);
-/// An outage is known and avoided after this.
+/// The goal for the time until a dead store is avoided.
 const AVOIDED_GOAL: Duration = Duration::from_secs(2);
-/// First bytes later than so many times the healthy 99th percentile are of the fault.
+/// A first byte is late if it takes longer than this many times the healthy 99th percentile.
 const LATE: f64 = 1.5;
-/// First bytes of a brown-out are compared from this after its onset on.
+/// During a brown-out, first bytes are compared from this time after its start.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Their goal, as a multiple of the healthy 99th percentile.
 const BROWN_OUT_GOAL: f64 = 1.5;
-/// What it may cost, percent of all reads.
+/// The goal for extra requests, in percent of all reads.
 const EXTRA_GOAL: f64 = 5.0;
-/// How many times slower it is.
+/// How many times slower the store is.
 const SLOWER: u32 = 10;
-/// The part of an outage that clients feel: what comes long after it is not held against it, or for it.
+/// Only this first part of an outage is measured.
 const FELT: Duration = Duration::from_secs(5);
 
-/// Home refuses connections, or takes them and says nothing.
-pub(crate) async fn outages(stage: &Stage, arguments: &Arguments) -> Result<Vec<Row>> {
-    let refuses = async |stage: &Stage| stage.home().down().await;
-    let hangs = async |stage: &Stage| stage.home().set(|faults| faults.hang = true);
+/// Home refuses connections, or accepts them and stays silent.
+pub(crate) async fn outages(fixture: &Fixture, arguments: &Arguments) -> Result<Vec<Row>> {
+    let refuses = async |fixture: &Fixture| fixture.home().down().await;
+    let hangs = async |fixture: &Fixture| fixture.home().set(|faults| faults.hang = true);
     let mut rows = Vec::new();
-    let course = under(stage, arguments, "outage refuses", refuses).await?;
-    rows.extend(healthy(&course));
-    rows.extend(outage(&course, "refuses"));
-    let course = under(stage, arguments, "outage hangs", hangs).await?;
-    rows.extend(outage(&course, "hangs"));
+    let measurement = under(fixture, arguments, "outage refuses", refuses).await?;
+    rows.extend(healthy(&measurement));
+    rows.extend(outage(&measurement, "refuses"));
+    let measurement = under(fixture, arguments, "outage hangs", hangs).await?;
+    rows.extend(outage(&measurement, "hangs"));
     Ok(rows)
 }
 
-/// How all was before.
-fn healthy(course: &Course) -> Vec<Row> {
-    let sides = (&course.gateway.healthy[..], &course.quay.healthy[..]);
+/// The values before the fault.
+fn healthy(measurement: &Measurement) -> Vec<Row> {
+    let sides = (&measurement.gateway.healthy[..], &measurement.quay.healthy[..]);
     let mut rows: Vec<Row> =
         [("p50", 0.5), ("p99", 0.99)].map(|(name, q)| first_bytes(name, "none", q, sides)).into();
-    let heads = |q| Value::time(quantile(course.heads.iter().copied(), q));
+    let heads = |q| Value::time(quantile(measurement.heads.iter().copied(), q));
     rows.push(Row::shown("HEAD at the registry, p50", "none", heads(0.5), Value::None));
     rows.push(Row::shown("HEAD at the registry, p99", "none", heads(0.99), Value::None));
     rows
 }
 
-fn outage(course: &Course, fault: &'static str) -> Vec<Row> {
+fn outage(measurement: &Measurement, fault: &'static str) -> Vec<Row> {
     let felt = |side: &Side| -> Vec<Sample> {
-        side.struck.iter().filter(|sample| sample.began < course.struck + FELT).cloned().collect()
+        side.struck.iter().filter(|sample| sample.began < measurement.struck + FELT).cloned().collect()
     };
-    let (gateway, quay) = (felt(&course.gateway), felt(&course.quay));
+    let (gateway, quay) = (felt(&measurement.gateway), felt(&measurement.quay));
     let sides = (&gateway[..], &quay[..]);
-    let (avoided, quay_avoided) = (avoided(course, &course.gateway), avoided(course, &course.quay));
+    let (avoided, quay_avoided) =
+        (avoided(measurement, &measurement.gateway), avoided(measurement, &measurement.quay));
     vec![
         first_bytes("p50", fault, 0.5, sides),
         first_bytes("p99", fault, 0.99, sides).with_goal(FIRST_BYTE_GOAL.as_secs_f64() * 1000.0),
         first_bytes("max", fault, 1.0, sides),
         Row::shown("outage: first bytes as before", fault, Value::time(avoided), Value::time(quay_avoided))
             .with_goal(AVOIDED_GOAL.as_secs_f64() * 1000.0)
-            .with_failures(&course.gateway.struck, &course.quay.struck),
-        Row::shown("outage: home is out of use", fault, Value::time(course.ejected), Value::None),
+            .with_failures(&measurement.gateway.struck, &measurement.quay.struck),
+        Row::shown("outage: home is out of use", fault, Value::time(measurement.ejected), Value::None),
         Row::shown(
             "outage: last read that home saw",
             fault,
-            Value::time(course.last_read.or(Some(Duration::ZERO))),
+            Value::time(measurement.last_read.or(Some(Duration::ZERO))),
             Value::None,
         ),
     ]
@@ -81,10 +82,9 @@ fn first_bytes(name: &str, fault: &'static str, q: f64, (gateway, quay): (&[Samp
         .with_failures(gateway, quay)
 }
 
-/// From the fault on, the moment from which on first bytes are as before: of the requests begun
-/// later at most one of a hundred is late or fails, as of the healthy ones. `None` where there is
-/// no such moment.
-fn avoided(course: &Course, side: &Side) -> Option<Duration> {
+/// The time after the fault from which first bytes are as before: of all later requests, at most one in a
+/// hundred is late or fails. `None` if there is no such time.
+fn avoided(measurement: &Measurement, side: &Side) -> Option<Duration> {
     let healthy = first_byte(&side.healthy, 0.99)?.mul_f64(LATE);
     let mut samples: Vec<&Sample> = side.struck.iter().collect();
     samples.sort_unstable_by_key(|sample| std::cmp::Reverse(sample.began));
@@ -93,56 +93,66 @@ fn avoided(course: &Course, side: &Side) -> Option<Duration> {
         if sample.answered().is_none_or(|after| after > healthy) {
             late += 1;
         }
-        // As many as one of a hundred, rounded up: a short outage has few requests after it.
+        // One in a hundred, rounded up, because a short outage has few later requests.
         if late > (later + 1).div_ceil(100) {
-            // Of fewer than a hundred requests a share says nothing: it had not ended.
+            // With fewer than a hundred requests the share has no meaning: the effect had not ended.
             return avoided.filter(|_| later >= 100);
         }
-        avoided = Some(sample.began.saturating_duration_since(course.struck));
+        avoided = Some(sample.began.saturating_duration_since(measurement.struck));
     }
     avoided
 }
 
-/// Home takes ten times as long for the first byte, and for each one after.
-pub(crate) async fn brown_out(stage: &Stage, arguments: &Arguments) -> Result<Vec<Row>> {
-    let slows = async |stage: &Stage| {
-        stage.home().set(|faults| {
+/// Home takes ten times as long for the first byte and for each later byte.
+pub(crate) async fn brown_out(fixture: &Fixture, arguments: &Arguments) -> Result<Vec<Row>> {
+    let slows = async |fixture: &Fixture| {
+        fixture.home().set(|faults| {
             faults.latency *= SLOWER;
             faults.bandwidth = faults.bandwidth.map(|rate| rate / u64::from(SLOWER));
         });
     };
-    let course = under(stage, arguments, "brown-out", slows).await?;
+    let measurement = under(fixture, arguments, "brown-out", slows).await?;
     let fault = "10x slower";
     let settled = |side: &Side| -> Vec<Sample> {
-        side.struck.iter().filter(|sample| sample.began >= course.struck + SETTLED).cloned().collect()
+        side.struck.iter().filter(|sample| sample.began >= measurement.struck + SETTLED).cloned().collect()
     };
     let ratio = |side: &Side| {
         let (healthy, now) = (first_byte(&side.healthy, 0.99), first_byte(&settled(side), 0.99));
         Value::ratio(now.zip(healthy).map(|(now, healthy)| now.as_secs_f64() / healthy.as_secs_f64()))
     };
-    let asked = |from| course.gateway.struck.iter().filter(|sample| sample.began >= from).count();
+    let asked = |from| measurement.gateway.struck.iter().filter(|sample| sample.began >= from).count();
     let extra = |from| {
-        let reads = course.reads.iter().filter(|at| **at >= from).count();
+        let reads = measurement.reads.iter().filter(|at| **at >= from).count();
         percent(reads as f64 - asked(from) as f64, asked(from))
     };
-    let (struck, known) = (course.struck, course.struck + SETTLED);
-    let (gateway, quay) = (settled(&course.gateway), settled(&course.quay));
+    let (struck, known) = (measurement.struck, measurement.struck + SETTLED);
+    let (gateway, quay) = (settled(&measurement.gateway), settled(&measurement.quay));
     Ok(vec![
         first_bytes("p99, from 2 s on", fault, 0.99, (&gateway, &quay)),
-        Row::shown("brown-out: that by the healthy p99", fault, ratio(&course.gateway), ratio(&course.quay))
-            .with_goal(BROWN_OUT_GOAL)
-            .with_failures(&course.gateway.struck, &course.quay.struck),
-        Row::shown("brown-out: hedges", fault, percent(course.hedges as f64, asked(struck)), Value::None)
-            .with_goal(EXTRA_GOAL),
+        Row::shown(
+            "brown-out: ratio to the healthy p99",
+            fault,
+            ratio(&measurement.gateway),
+            ratio(&measurement.quay),
+        )
+        .with_goal(BROWN_OUT_GOAL)
+        .with_failures(&measurement.gateway.struck, &measurement.quay.struck),
+        Row::shown(
+            "brown-out: hedges",
+            fault,
+            percent(measurement.hedges as f64, asked(struck)),
+            Value::None,
+        )
+        .with_goal(EXTRA_GOAL),
         Row::shown("brown-out: extra requests, from 2 s on", fault, extra(known), Value::None)
             .with_goal(EXTRA_GOAL),
-        Row::shown("brown-out: extra requests, from the onset on", fault, extra(struck), Value::None),
-        Row::shown("brown-out: home is out of use", fault, Value::time(course.ejected), Value::None),
-        Row::shown("brown-out: last read from home", fault, Value::time(course.last_read), Value::None),
+        Row::shown("brown-out: extra requests since its start", fault, extra(struck), Value::None),
+        Row::shown("brown-out: home is out of use", fault, Value::time(measurement.ejected), Value::None),
+        Row::shown("brown-out: last read from home", fault, Value::time(measurement.last_read), Value::None),
     ])
 }
 
-/// A part of all.
+/// The percentage of a part.
 fn percent(part: f64, all: usize) -> Value {
     Value::Percent(part / all.max(1) as f64 * 100.0)
 }

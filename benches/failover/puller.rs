@@ -1,4 +1,4 @@
-//! A client that takes the time of each byte.
+//! A client that measures when each byte arrives.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use http::header::LOCATION;
 use http::{Method, StatusCode};
 use tests::client::Client;
 
+use crate::fixture::{Item, REPOSITORY};
 use crate::sample::Sample;
-use crate::stage::{Item, REPOSITORY};
 
-/// What is not whole by then is given up: three times as patient as the gateway is asked to be.
+/// A request that is not complete after this time is aborted and counts as failed.
 pub(crate) const GIVE_UP: Duration = Duration::from_secs(10);
 
-/// One client of the gateway, or of Quay, whose redirect to a store it follows.
+/// A client of the gateway, or of Quay, whose redirects to a store it follows.
 #[derive(Debug)]
 pub(crate) struct Puller {
     client: Client,
@@ -34,7 +34,7 @@ impl Puller {
         Self { client }
     }
 
-    /// Asks for a blob and reads it to its end.
+    /// Requests a blob and reads it to its end.
     pub(crate) async fn get(&self, item: &Item) -> Sample {
         let began = Instant::now();
         let mut times = Times { began, first: None, last: began, stall: Duration::ZERO };
@@ -44,7 +44,7 @@ impl Puller {
             Ok(Err(error)) => Some(format!("{error:#}")),
             Err(_) => {
                 times.wait_ended();
-                Some(format!("not whole within {GIVE_UP:?}"))
+                Some(format!("not complete within {GIVE_UP:?}"))
             }
         };
         let Times { began, first, stall, .. } = times;
@@ -77,7 +77,8 @@ impl Puller {
         Ok(())
     }
 
-    /// How long the registry takes to say who may read a blob, which a gateway asks before each.
+    /// How long the registry takes to answer whether a client may read a blob. A gateway asks this before
+    /// each read.
     pub(crate) async fn head(&self, item: &Item) -> Option<Duration> {
         let began = Instant::now();
         let answer = self.client.send(Method::HEAD, &path(item), &[], Bytes::new()).await.ok()?;
@@ -92,7 +93,7 @@ impl Times {
         self.last = Instant::now();
     }
 
-    /// What was waited for since the last byte, if there was one.
+    /// Records the wait since the last byte, if there was one.
     fn wait_ended(&mut self) {
         if self.first.is_some() {
             self.stall = self.stall.max(self.last.elapsed());

@@ -1,4 +1,4 @@
-//! What a run found out, as a table and as JSON.
+//! The results of a run, as a table and as JSON.
 
 use std::time::Duration;
 
@@ -7,33 +7,33 @@ use serde::{Serialize, Serializer};
 
 use crate::sample::{Sample, failures};
 
-/// A run.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// Cores that all share.
+    /// The number of cores that all processes share.
     pub(crate) cores: usize,
-    /// Small blobs asked for a second, of each side.
+    /// Small blobs that each side requests per second.
     pub(crate) rate: u32,
-    /// Of every store, milliseconds before an answer.
+    /// Latency of each store before an answer, in milliseconds.
     pub(crate) latency_ms: u64,
-    /// What was measured.
+    /// The measurements.
     pub(crate) rows: Vec<Row>,
 }
 
-/// One thing measured on both sides.
+/// One measurement on both sides.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
-    /// What.
+    /// What was measured.
     what: String,
-    /// What home does meanwhile.
+    /// The fault of home during the measurement.
     fault: &'static str,
-    /// At the gateway.
+    /// The value with the gateway.
     gateway: Value,
-    /// In the unit of the values; at most this is the goal.
+    /// The upper bound for the gateway's value, in the same unit.
     goal: Option<f64>,
-    /// At Quay alone.
+    /// The value with Quay only.
     quay: Value,
-    /// Blobs that did not come from the gateway, and from Quay, of so many.
+    /// The number of failed blobs and of all blobs, for the gateway and for Quay.
     failed: Option<[(usize, usize); 2]>,
 }
 
@@ -42,23 +42,23 @@ pub(crate) struct Row {
 pub(crate) enum Value {
     /// Milliseconds.
     Ms(f64),
-    /// A multiple.
+    /// A ratio.
     Times(f64),
-    /// Of all.
+    /// A percentage.
     Percent(f64),
-    /// It does not come to an end.
+    /// An infinite time.
     Never,
     /// Does not apply.
     None,
 }
 
 impl Value {
-    /// A time that may never come.
+    /// A time. `None` means infinite.
     pub(crate) fn time(time: Option<Duration>) -> Self {
         time.map_or(Self::Never, |time| Self::Ms(time.as_secs_f64() * 1000.0))
     }
 
-    /// A ratio with something that may never come.
+    /// A ratio. `None` means that one of the two times is infinite.
     pub(crate) fn ratio(ratio: Option<f64>) -> Self {
         ratio.map_or(Self::Never, Self::Times)
     }
@@ -92,23 +92,23 @@ impl Serialize for Value {
 }
 
 impl Row {
-    /// Shown without a goal.
+    /// A row without a goal.
     pub(crate) fn shown(what: &str, fault: &'static str, gateway: Value, quay: Value) -> Self {
         Self { what: what.to_owned(), fault, gateway, goal: None, quay, failed: None }
     }
 
-    /// With a goal for the gateway, in the unit of its value.
+    /// Adds a goal for the gateway, in the unit of its value.
     pub(crate) fn with_goal(self, goal: f64) -> Self {
         Self { goal: Some(goal), ..self }
     }
 
-    /// With the blobs that did not come.
+    /// Adds the numbers of failed blobs.
     pub(crate) fn with_failures(self, gateway: &[Sample], quay: &[Sample]) -> Self {
         let of = |samples: &[Sample]| (failures(samples), samples.len());
         Self { failed: Some([of(gateway), of(quay)]), ..self }
     }
 
-    /// Whether no blob failed at the gateway, and its goal is reached.
+    /// Whether no blob failed at the gateway and its goal is met.
     fn reached(&self) -> bool {
         let all_came = self.failed.is_none_or(|[(failed, _), _]| failed == 0);
         all_came && self.goal.is_none_or(|goal| self.gateway.number().is_some_and(|number| number <= goal))
@@ -116,7 +116,7 @@ impl Row {
 }
 
 impl Report {
-    /// Whether every goal is reached.
+    /// Whether every goal is met.
     pub(crate) fn reached(&self) -> bool {
         self.rows.iter().all(Row::reached)
     }

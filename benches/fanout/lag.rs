@@ -1,4 +1,4 @@
-//! How far the zones are behind at rest.
+//! Measures the lag of the zones at rest.
 
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,21 @@ use anyhow::{Result, ensure};
 use tests::site::LOGIN;
 
 use crate::arguments::Arguments;
-use crate::stage::{REPOSITORY, Stage, has, image, items};
+use crate::fixture::{Fixture, REPOSITORY, has, image, items};
 
-/// Between two looks at the stores.
+/// How often the stores are checked.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// For one image.
+/// The timeout for one image.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Seeds of images that are no other's.
+/// The first seed of these images. No other image uses these seeds.
 const SEEDS: u64 = 1 << 40;
 
-/// Pushes images one after the other, and says of each how long after the push was acknowledged the
-/// last of its blobs was in the last zone; shortest first.
-pub(crate) async fn lags(stage: &Stage, arguments: &Arguments) -> Result<Vec<Duration>> {
-    let gateway = stage.gateway().await?;
+/// Pushes images one after the other. For each, measures the time from the acknowledgement of the push until
+/// the last zone has the last blob. The result is sorted, shortest first.
+pub(crate) async fn lags(fixture: &Fixture, arguments: &Arguments) -> Result<Vec<Duration>> {
+    let gateway = fixture.gateway().await?;
     let client = gateway.client(LOGIN)?;
     let mut lags = Vec::new();
     for number in 0..arguments.images.get() as u64 {
@@ -28,12 +28,12 @@ pub(crate) async fn lags(stage: &Stage, arguments: &Arguments) -> Result<Vec<Dur
         let items = items(&image);
         client.push(REPOSITORY, &format!("lag{number}"), &image).await?;
         let acknowledged = Instant::now();
-        while !stage.targets().iter().all(|zone| has(zone, &items)) {
+        while !fixture.targets().iter().all(|zone| has(zone, &items)) {
             ensure!(acknowledged.elapsed() < BOUND, "the copies are not done after {} s", BOUND.as_secs());
             tokio::time::sleep(LOOK).await;
         }
         lags.push(acknowledged.elapsed());
-        for zone in &stage.site.zones {
+        for zone in &fixture.site.zones {
             items.iter().try_for_each(|item| zone.delete(&item.digest))?;
         }
     }

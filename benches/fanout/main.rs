@@ -1,13 +1,14 @@
-//! How pushed blobs reach the other zones: by the gateway, by rclone, and as Quay's worker does it.
+//! Measures how pushed blobs reach the other zones: with the gateway, with rclone, and with a model of Quay's
+//! worker.
 
 #![expect(clippy::print_stdout, reason = "a command-line program")]
 
 mod arguments;
+mod fixture;
 mod lag;
 mod ours;
 mod quay;
 mod report;
-mod stage;
 mod theirs;
 
 use std::process::ExitCode;
@@ -20,22 +21,23 @@ use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::Arguments;
+use crate::fixture::{Fixture, has};
 use crate::ours::{Fanned, fan_out};
 use crate::report::{Report, Row, seconds};
-use crate::stage::{Stage, has};
 
-/// Exit status where a goal is missed.
+/// The exit status if a goal is missed.
 const EXIT_MISSED: u8 = 2;
 
-/// The gateway is to be done in this part of the time of Quay's worker.
+/// The goal for the gateway's time, as a fraction of the time of Quay's worker.
 const QUAY_GOAL: f64 = 0.2;
-/// Its memory, MiB.
+/// The goal for the gateway's memory, in MiB.
 const MEMORY_GOAL: f64 = 128.0;
-/// How far the zones are behind at rest, seconds: half of all images, and all but one of a hundred.
+/// The goals for the lag at rest, in seconds: the median, and the 99th percentile.
 const LAG_GOALS: [(&str, f64, f64); 2] = [("p50", 0.5, 2.0), ("p99", 0.99, 10.0)];
-/// The zone that dies, …
+/// The zone that dies.
 const DEAD: &str = "zone-c";
-/// … and what a living one may take longer then, for the noise of the machine.
+/// The goal for a living zone while another zone is dead, as a multiple of its usual time. It allows for
+/// noise.
 const DEAD_GOAL: f64 = 1.05;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -61,25 +63,25 @@ async fn run(arguments: &Arguments) -> Result<Report> {
         bar.tick();
     };
     turn("makes images");
-    let stage = Stage::start(arguments).await?;
+    let fixture = Fixture::start(arguments).await?;
     turn("the gateway copies");
-    let ours = fan_out(&stage, arguments, "all", None).await?;
-    stage.clear();
+    let ours = fan_out(&fixture, arguments, "all", None).await?;
+    fixture.clear();
     turn("rclone copies");
-    let theirs = timed(Process::Children, theirs::copy(&stage, &rclone, arguments.at_once.get())).await?;
-    all_came(&stage)?;
+    let theirs = timed(Process::Children, theirs::copy(&fixture, &rclone, arguments.at_once.get())).await?;
+    all_came(&fixture)?;
     turn("Quay's worker copies");
-    stage.clear();
-    let quay = timed(Process::Own, quay::replicate(&stage)).await?;
-    all_came(&stage)?;
-    stage.clear();
+    fixture.clear();
+    let quay = timed(Process::Own, quay::replicate(&fixture)).await?;
+    all_came(&fixture)?;
+    fixture.clear();
     turn("the gateway copies while a zone is dead");
-    let dead = fan_out(&stage, arguments, "dead", Some(DEAD)).await?;
-    stage.clear();
+    let dead = fan_out(&fixture, arguments, "dead", Some(DEAD)).await?;
+    fixture.clear();
     turn("images are pushed one at a time");
-    let lags = lag::lags(&stage, arguments).await?;
+    let lags = lag::lags(&fixture, arguments).await?;
     bar.finish_and_clear();
-    let mut rows = race(&stage, &ours, &theirs, &quay);
+    let mut rows = race(&fixture, &ours, &theirs, &quay);
     for (name, q, goal) in LAG_GOALS {
         let rank = (lags.len() as f64 * q).ceil() as usize;
         let lag = lags.get(rank.saturating_sub(1)).copied().unwrap_or_default();
@@ -88,24 +90,24 @@ async fn run(arguments: &Arguments) -> Result<Report> {
     rows.push(living(&ours, &dead)?);
     Ok(Report {
         cores: std::thread::available_parallelism()?.get(),
-        blobs: stage.items.len(),
-        mib: stage.bytes() as f64 / MIB,
+        blobs: fixture.items.len(),
+        mib: fixture.bytes() as f64 / MIB,
         latency_ms: arguments.latency().as_millis(),
         rclone: rclone.version().await?,
         rows,
     })
 }
 
-fn all_came(stage: &Stage) -> Result<()> {
-    for zone in stage.targets() {
-        ensure!(has(zone, &stage.items), "{} lacks a copy", zone.name);
+fn all_came(fixture: &Fixture) -> Result<()> {
+    for zone in fixture.targets() {
+        ensure!(has(zone, &fixture.items), "{} lacks a copy", zone.name);
     }
     Ok(())
 }
 
-fn race(stage: &Stage, ours: &Fanned, theirs: &Cost, quay: &Cost) -> Vec<Row> {
+fn race(fixture: &Fixture, ours: &Fanned, theirs: &Cost, quay: &Cost) -> Vec<Row> {
     let last = seconds(ours.last());
-    let copied = stage.bytes() as f64 / MIB / 1024.0 * stage.targets().len() as f64;
+    let copied = fixture.bytes() as f64 / MIB / 1024.0 * fixture.targets().len() as f64;
     let (theirs_last, quay_last) = (seconds(theirs.wall), seconds(quay.wall));
     vec![
         Row::new("time to the last copy", "s", last)
@@ -118,9 +120,9 @@ fn race(stage: &Stage, ours: &Fanned, theirs: &Cost, quay: &Cost) -> Vec<Row> {
     ]
 }
 
-/// What a dead zone does to the living one.
+/// The effect of a dead zone on the living one.
 fn living(ours: &Fanned, dead: &Fanned) -> Result<Row> {
     let first = |fanned: &Fanned| fanned.zones.first().copied().flatten().context("no copies");
     let ratio = seconds(first(dead)?) / seconds(first(ours)?);
-    Ok(Row::new("a living zone's time, beside a dead one", "times", ratio).with_goal(DEAD_GOAL))
+    Ok(Row::new("time of a living zone while another is dead", "times", ratio).with_goal(DEAD_GOAL))
 }

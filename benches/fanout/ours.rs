@@ -1,4 +1,4 @@
-//! The gateway's way.
+//! Copies by the gateway.
 
 use std::time::{Duration, Instant};
 
@@ -7,55 +7,56 @@ use benches::measure::{Process, cpu, peak_memory};
 use tests::gateway::Gateway;
 
 use crate::arguments::Arguments;
-use crate::stage::{Stage, has};
+use crate::fixture::{Fixture, has};
 
-/// Between two looks at what waits.
+/// How often the queue is checked.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// For all copies.
+/// The timeout for all copies.
 const BOUND: Duration = Duration::from_secs(900);
 
-/// What the gateway did.
+/// The measurements of the gateway.
 #[derive(Debug)]
 pub(crate) struct Fanned {
-    /// Until each target had everything, in the order of zones; none for a dead one.
+    /// The time until each target zone had everything, in the order of the zones. `None` for a dead zone.
     pub(crate) zones: Vec<Option<Duration>>,
     pub(crate) cpu: Duration,
-    /// The most it had, bytes.
+    /// The peak of the memory, in bytes.
     pub(crate) memory: u64,
 }
 
 impl Fanned {
-    /// Until the last copy.
+    /// The time until the last copy.
     pub(crate) fn last(&self) -> Duration {
         self.zones.iter().flatten().max().copied().unwrap_or_default()
     }
 }
 
-/// Tells a new gateway of all images and waits for their copies, but for those of the zone `dead`.
+/// Starts a new gateway, sends it the manifests of all images, and waits for the copies, except those into
+/// the zone `dead`.
 pub(crate) async fn fan_out(
-    stage: &Stage,
+    fixture: &Fixture,
     arguments: &Arguments,
     name: &str,
     dead: Option<&str>,
 ) -> Result<Fanned> {
-    let gateway = stage.gateway().await?;
+    let gateway = fixture.gateway().await?;
     let id = gateway.id().context("the gateway has ended")?;
     if let Some(dead) = dead {
-        stage.site.zone(dead).proxy().down().await;
+        fixture.site.zone(dead).proxy().down().await;
     }
     let (used, began) = (cpu(Process::Running(id))?, Instant::now());
-    let living: Vec<&str> = stage.targets().iter().map(|zone| &*zone.name).collect();
-    let told = stage.tell(&gateway);
+    let living: Vec<&str> = fixture.targets().iter().map(|zone| &*zone.name).collect();
+    let told = fixture.tell(&gateway);
     let waited = wait(&gateway, &living, dead, began);
     let ((), zones) = tokio::try_join!(told, waited)?;
-    for zone in stage.targets().iter().filter(|zone| dead != Some(&*zone.name)) {
-        ensure!(has(zone, &stage.items), "{} lacks a copy", zone.name);
+    for zone in fixture.targets().iter().filter(|zone| dead != Some(&*zone.name)) {
+        ensure!(has(zone, &fixture.items), "{} lacks a copy", zone.name);
     }
     let (cpu, memory) = (cpu(Process::Running(id))?.saturating_sub(used), peak_memory(id)?);
     if let Some(dead) = dead {
-        stage.site.zone(dead).proxy().heal().await;
-        stage.site.zone(dead).proxy().set(|faults| faults.latency = arguments.latency());
+        fixture.site.zone(dead).proxy().heal().await;
+        fixture.site.zone(dead).proxy().set(|faults| faults.latency = arguments.latency());
     }
     if let Some(folder) = &arguments.logs {
         std::fs::create_dir_all(folder)?;
@@ -64,7 +65,7 @@ pub(crate) async fn fan_out(
     Ok(Fanned { zones, cpu, memory })
 }
 
-/// When nothing waits any more for each zone, once something has.
+/// Waits until each zone's queue is empty, after it has contained something.
 async fn wait(
     gateway: &Gateway,
     zones: &[&str],
@@ -82,7 +83,7 @@ async fn wait(
             let lane = lane.with_context(|| format!("{zone} has no lane"))?;
             let waiting = lane["waiting"].as_u64().with_context(|| format!("{zone}: nobody knows"))?;
             begun[number] |= waiting > 0;
-            // The manifests are told faster than they are worked off, so it is empty at the end only.
+            // Manifests arrive faster than copies are made, so the queue is empty only at the end.
             done[number] = (begun[number] && waiting == 0).then(|| done[number].unwrap_or(began.elapsed()));
         }
         let missing = zones.iter().zip(&done).any(|(zone, done)| done.is_none() && dead != Some(*zone));

@@ -1,4 +1,4 @@
-//! Quay's way: a model of its replication worker (`workers/storagereplication.py`).
+//! Copies by a model of Quay's replication worker (`workers/storagereplication.py`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,33 +9,34 @@ use backends::{Key, Secret, Source, Store, Timeouts};
 use tests::real::plain_transport;
 use tests::zone::{Location, Zone};
 
-use crate::stage::{Item, Stage};
+use crate::fixture::{Fixture, Item};
 
-/// The worker looks for work this often; a push meets it half-way on average.
+/// The worker polls at this interval. On average a push waits for half of it.
 const POLL: Duration = Duration::from_secs(10);
 
-/// Parts that it writes everything in, bytes (`minimum_chunk_size_mb`).
+/// The part size of its uploads, in bytes (`minimum_chunk_size_mb`).
 const PART: u64 = 5 << 20;
 
 /// Copies everything into every target, one blob and one zone at a time.
-pub(crate) async fn replicate(stage: &Stage) -> Result<()> {
-    let source = store(&stage.site.zones[0])?;
-    let targets: Vec<_> = stage.targets().iter().map(store).collect::<Result<_>>()?;
+pub(crate) async fn replicate(fixture: &Fixture) -> Result<()> {
+    let source = store(&fixture.site.zones[0])?;
+    let targets: Vec<_> = fixture.targets().iter().map(store).collect::<Result<_>>()?;
     tokio::time::sleep(POLL / 2).await;
-    for item in &stage.items {
+    for item in &fixture.items {
         blob(item, &source, &targets).await?;
     }
     Ok(())
 }
 
-/// `replicate_storage`: is it at the source; then for each location copy, and look whether it came.
+/// `replicate_storage`: checks that the blob is at the source. Then, for each location, copies it and checks
+/// the copy.
 async fn blob(item: &Item, source: &Arc<dyn Store>, targets: &[Arc<dyn Store>]) -> Result<()> {
     let key = key(item);
-    source.head(&key).await?.context("gone from the source")?;
+    source.head(&key).await?.context("the blob is missing at the source")?;
     for target in targets {
         let object = Source::object(Arc::clone(source), key.clone(), item.size, item.digest);
         target.put(&key, &object).await?;
-        target.head(&key).await?.context("it did not come")?;
+        target.head(&key).await?.context("the copy is missing")?;
     }
     Ok(())
 }
@@ -45,7 +46,7 @@ fn key(item: &Item) -> Key {
     Key::new(format!("sha256/{}/{hex}", &hex[..2]))
 }
 
-/// A driver that writes everything by a multipart upload, as Quay's does.
+/// A driver that writes everything with a multipart upload, as Quay's does.
 fn store(zone: &Zone) -> Result<Arc<dyn Store>> {
     let location: &Location = zone;
     let config = S3Config {

@@ -1,28 +1,28 @@
-//! What a run found out, as a table and as JSON.
+//! The results of a run, as a table and as JSON.
 
 use std::time::Duration;
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use serde::Serialize;
 
-/// A run.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// Cores that all share.
+    /// The number of cores that all processes share.
     pub(crate) cores: usize,
-    /// Blobs, each copied into both other zones.
+    /// The number of blobs. Each is copied into both other zones.
     pub(crate) blobs: usize,
-    /// Their bytes, MiB.
+    /// The size of the blobs together, in MiB.
     pub(crate) mib: f64,
-    /// Of every store, before an answer.
+    /// Latency of each store before an answer, in milliseconds.
     pub(crate) latency_ms: u128,
     /// rclone's version.
     pub(crate) rclone: String,
-    /// What was measured.
+    /// The measurements.
     pub(crate) rows: Vec<Row>,
 }
 
-/// One thing measured.
+/// One measurement.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     what: String,
@@ -30,22 +30,22 @@ pub(crate) struct Row {
     gateway: f64,
     rclone: Option<f64>,
     quay: Option<f64>,
-    /// The gateway's value is at most this.
+    /// The upper bound for the gateway's value.
     goal: Option<f64>,
 }
 
 impl Row {
-    /// A value of the gateway's.
+    /// A row with the gateway's value.
     pub(crate) fn new(what: &str, unit: &'static str, gateway: f64) -> Self {
         Self { what: what.to_owned(), unit, gateway, rclone: None, quay: None, goal: None }
     }
 
-    /// The same of the others.
+    /// Adds the values of the others.
     pub(crate) fn beside(self, rclone: Option<f64>, quay: Option<f64>) -> Self {
         Self { rclone, quay, ..self }
     }
 
-    /// What is at most wanted.
+    /// Adds a goal for the gateway.
     pub(crate) fn with_goal(self, goal: f64) -> Self {
         Self { goal: Some(goal), ..self }
     }
@@ -61,7 +61,7 @@ pub(crate) fn seconds(time: Duration) -> f64 {
 }
 
 impl Report {
-    /// Whether every goal is reached.
+    /// Whether every goal is met.
     pub(crate) fn reached(&self) -> bool {
         self.rows.iter().all(Row::reached)
     }

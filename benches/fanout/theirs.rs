@@ -1,16 +1,16 @@
-//! rclone's way.
+//! Copies by rclone.
 
 use anyhow::Result;
 use benches::rclone::{Rclone, S3_FLAGS};
 use futures_util::future::try_join_all;
 use tests::zone::Zone;
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 
-/// Copies everything into every target, a process for each, all at once.
-pub(crate) async fn copy(stage: &Stage, rclone: &Rclone, at_once: usize) -> Result<()> {
-    let source = &stage.site.zones[0];
-    let copies = stage.targets().iter().map(|target| {
+/// Copies everything into every target, with one process per target, all at once.
+pub(crate) async fn copy(fixture: &Fixture, rclone: &Rclone, at_once: usize) -> Result<()> {
+    let source = &fixture.site.zones[0];
+    let copies = fixture.targets().iter().map(|target| {
         let remotes = remote("FROM", source).chain(remote("TO", target));
         let (from, to) = (place("from", source), place("to", target));
         let flags = [blobs(source)].into_iter().chain(S3_FLAGS.iter().map(ToString::to_string));
@@ -33,12 +33,12 @@ fn remote(name: &'static str, zone: &Zone) -> impl Iterator<Item = (String, Stri
     settings.into_iter().map(move |(setting, value)| (format!("{name}_{setting}"), value))
 }
 
-/// The whole bucket: of a folder in it rclone would ask first whether it is a file.
+/// The whole bucket. For a folder in a bucket, rclone would first ask whether it is a file.
 fn place(remote: &str, zone: &Zone) -> String {
     format!("{remote}:{}", zone.bucket)
 }
 
-/// The blobs, which are all that lies there but for what uploads left.
+/// The blobs. Besides them, the bucket contains only leftovers of uploads.
 fn blobs(zone: &Zone) -> String {
     format!("--include={}/sha256/**", zone.storage_path)
 }

@@ -1,11 +1,11 @@
-//! A run's result as a file.
+//! Writes the result of a run to a file.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-/// Writes it, where a file is named.
+/// Writes the report, if a file is named.
 ///
 /// # Errors
 /// The file cannot be written.

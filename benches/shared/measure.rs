@@ -1,36 +1,36 @@
-//! Work that is timed, and what it takes of the processor.
+//! Measures the time and the processor time of work.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-/// A unit of the times in `/proc/self/stat`: `USER_HZ` is 100 on every architecture of today.
+/// The unit of the times in `/proc/self/stat`. `USER_HZ` is 100 on all current architectures.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What a turn took.
+/// The cost of a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
-    /// From nothing to done.
+    /// The elapsed time.
     pub wall: Duration,
-    /// Of all cores, system calls included; the servers' not.
+    /// The processor time on all cores, including system calls. The servers' time is not included.
     pub cpu: Duration,
 }
 
-/// Whose processor time counts.
+/// The process whose processor time is measured.
 #[derive(Debug, Clone, Copy)]
 pub enum Process {
-    /// This one.
+    /// This process.
     Own,
-    /// Those it started and that have ended.
+    /// Child processes that have ended.
     Children,
-    /// One that runs.
+    /// A running process.
     Running(u32),
 }
 
-/// Times one turn.
+/// Measures one turn.
 ///
 /// # Errors
-/// Those of the turn; the kernel does not say.
+/// The errors of the turn, or the processor time cannot be read.
 pub async fn timed(process: Process, turn: impl Future<Output = Result<()>>) -> Result<Cost> {
     let (cpu, start) = (cpu(process)?, Instant::now());
     turn.await?;
@@ -38,9 +38,9 @@ pub async fn timed(process: Process, turn: impl Future<Output = Result<()>>) -> 
     Ok(Cost { wall, cpu: self::cpu(process)?.saturating_sub(cpu) })
 }
 
-/// What a process has taken of the processor so far, system calls included.
+/// The processor time of a process so far, including system calls.
 ///
-/// `proc_pid_stat(5)`: fields 14 and 15 for the process, 16 and 17 for children waited for.
+/// It is read from `proc_pid_stat(5)`: fields 14 and 15 for the process, 16 and 17 for its ended children.
 ///
 /// # Errors
 /// There is no such process.
@@ -51,13 +51,13 @@ pub fn cpu(process: Process) -> Result<Duration> {
         Process::Running(id) => (format!("/proc/{id}/stat"), 14),
     };
     let stat = std::fs::read_to_string(&file).with_context(|| file.clone())?;
-    // The name, field 2, is in parentheses and may have spaces.
+    // The name, field 2, is in parentheses and may contain spaces.
     let (_, fields) = stat.rsplit_once(") ").with_context(|| format!("{file} is another"))?;
     let ticks = fields.split(' ').skip(first - 3).take(2).map(str::parse::<u32>).sum::<Result<u32, _>>()?;
     Ok(TICK * ticks)
 }
 
-/// The most memory that a process has had so far, bytes: `VmHWM` (`proc_pid_status(5)`).
+/// The peak memory of a process so far, in bytes: `VmHWM` (`proc_pid_status(5)`).
 ///
 /// # Errors
 /// There is no such process.
@@ -68,7 +68,7 @@ pub fn peak_memory(id: u32) -> Result<u64> {
     Ok(kib.trim().parse::<u64>()? * 1024)
 }
 
-/// The median; of an even number the later of the two in the middle.
+/// The median. For an even number of times, the larger of the two middle values.
 #[must_use]
 pub fn median(times: &[Duration]) -> Duration {
     let mut sorted = times.to_vec();

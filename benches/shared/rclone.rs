@@ -1,4 +1,4 @@
-//! The program rclone.
+//! Runs the program rclone.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use tests::real::Program;
 
 use crate::measure::median;
 
-/// For one run of it.
+/// The timeout of one run.
 const BOUND: Duration = Duration::from_secs(600);
 
-/// How often its bare start is timed.
+/// How often its start without work is measured.
 const STARTS: usize = 5;
 
-/// What is good for it in every copy: nothing is asked for that is not needed.
+/// Flags for every copy, which turn off unnecessary requests.
 const FLAGS: [&str; 5] = ["--no-check-dest", "--no-traverse", "--retries=1", "--low-level-retries=1", "-q"];
 
-/// What is good for it with S3: HEAD of a bucket, of what was just written and of what is read is left
-/// out, and the time of a file is taken from the listing.
+/// Flags for S3, which turn off the HEAD requests for the bucket and for objects, and use the file times of
+/// the listing.
 pub const S3_FLAGS: &[&str] =
     &["--s3-no-check-bucket", "--s3-no-head", "--s3-upload-concurrency=4", "--use-server-modtime"];
 
@@ -30,7 +30,7 @@ pub struct Rclone {
 }
 
 impl Rclone {
-    /// The one in `program`, or that of `benches/install`, or the one on the `PATH`.
+    /// Finds rclone: `program`, or the one of `benches/install`, or the one on the `PATH`.
     ///
     /// # Errors
     /// There is none.
@@ -49,20 +49,20 @@ impl Rclone {
         Ok(Program::at(&self.program)?.env("RCLONE_CONFIG", "/dev/null"))
     }
 
-    /// Its version, such as `v1.75.2`.
+    /// The version, such as `v1.75.2`.
     ///
     /// # Errors
-    /// It does not say.
+    /// rclone fails or does not print a version.
     pub async fn version(&self) -> Result<String> {
         let text = self.program()?.arg("version").run(BOUND).await?;
         let version = text.lines().next().and_then(|line| line.strip_prefix("rclone "));
         Ok(version.context("rclone does not say its version")?.to_owned())
     }
 
-    /// How long it takes to start and end without any work: the median.
+    /// The median time of a start and end without any work.
     ///
     /// # Errors
-    /// It does not run.
+    /// rclone fails.
     pub async fn start(&self) -> Result<Duration> {
         let mut times = Vec::new();
         for _ in 0..STARTS {
@@ -73,11 +73,11 @@ impl Rclone {
         Ok(median(&times))
     }
 
-    /// Copies what lies below one place to another, `at_once` files at a time. `remotes` are the
-    /// settings of the remotes named there, as `RCLONE_CONFIG_…` in its environment.
+    /// Copies everything below one place to another, `at_once` files at a time. `remotes` are the settings of
+    /// the remotes, as `RCLONE_CONFIG_…` environment variables.
     ///
     /// # Errors
-    /// It says that it failed.
+    /// rclone reports a failure.
     pub async fn copy<I, S>(
         &self,
         remotes: impl IntoIterator<Item = (String, String)>,

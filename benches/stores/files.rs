@@ -1,4 +1,4 @@
-//! The files that are sent, and the folder they and the received ones lie in.
+//! The files that are sent, and the folder for them and for the received files.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -10,32 +10,32 @@ use backends::fs::{FsConfig, FsStore};
 use backends::{Digest, Hasher, Key, Source, Store as _, Timeouts};
 use tempfile::TempDir;
 
-/// Bytes made and written at once.
+/// Bytes that are generated and written at a time.
 const CHUNK: u64 = 1 << 20;
 
-/// One file to be sent.
+/// One file that is sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
-    /// Its name within its set.
+    /// The name within its set.
     pub(crate) name: String,
-    /// Its size, bytes.
+    /// The size, in bytes.
     pub(crate) size: u64,
-    /// What its bytes are.
+    /// The digest of its bytes.
     pub(crate) digest: Digest,
 }
 
-/// Files of one folder, to be sent together.
+/// The files of one folder, which are sent together.
 #[derive(Debug, Clone)]
 pub(crate) struct Set {
     /// The folder.
     pub(crate) folder: PathBuf,
-    /// What lies in it.
+    /// The files.
     pub(crate) items: Vec<Item>,
     store: Arc<FsStore>,
 }
 
 impl Set {
-    /// Makes `count` files of `size` bytes that no two have in common.
+    /// Generates `count` different files of `size` bytes.
     pub(crate) fn make(folder: PathBuf, count: usize, size: u64) -> Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let items = (0..count).map(|index| Item::make(&folder, index, size)).collect::<Result<_>>()?;
@@ -43,17 +43,17 @@ impl Set {
         Ok(Self { folder, items, store: Arc::new(store) })
     }
 
-    /// An item as a driver takes it: read by the driver for folders.
+    /// An item as a driver's source, read by the folder driver.
     pub(crate) fn source(&self, item: &Item) -> Source {
         Source::object(Arc::clone(&self.store) as _, Key::new(item.name.as_str()), item.size, item.digest)
     }
 
-    /// Bytes in all.
+    /// The size of all files together, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.items.iter().map(|item| item.size).sum()
     }
 
-    /// Whether the driver for folders finds the files: nothing is measured without.
+    /// Checks that the folder driver finds the files.
     pub(crate) async fn check(&self) -> Result<()> {
         let last = self.items.last().context("a set without files")?;
         self.store.head(&Key::new(last.name.as_str())).await?.context("a source is gone")?;
@@ -76,7 +76,7 @@ impl Item {
     }
 }
 
-/// Incompressible, and the same each time (xorshift).
+/// Incompressible bytes that are the same in each run (xorshift).
 struct Noise(u64);
 
 impl Noise {
@@ -100,18 +100,18 @@ impl Noise {
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    /// Makes it.
+    /// Creates the folder.
     pub(crate) fn make(within: &Path) -> Result<Self> {
         let made = tempfile::Builder::new().prefix("bench-stores-").tempdir_in(within);
         Ok(Self(made.with_context(|| format!("cannot make a folder in {}", within.display()))?))
     }
 
-    /// Where a set lies.
+    /// The folder of a set.
     pub(crate) fn sources(&self, name: &str) -> PathBuf {
         self.0.path().join("sources").join(name)
     }
 
-    /// An empty folder for what is received.
+    /// An empty folder for received files.
     pub(crate) fn target(&self) -> Result<PathBuf> {
         let target = self.0.path().join("target");
         if target.exists() {

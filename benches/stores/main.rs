@@ -1,4 +1,4 @@
-//! Throughput of our drivers beside rclone's, on real servers.
+//! Measures the throughput of the gateway's drivers and of rclone on real servers.
 
 #![expect(clippy::print_stdout, reason = "a command-line program")]
 
@@ -23,13 +23,13 @@ use crate::files::{Folder, Set};
 use crate::report::{Direction, Report, Row};
 use crate::server::Running;
 
-/// Exit status where ours is the slower side.
+/// The exit status if our side is slower.
 const EXIT_SLOWER: u8 = 2;
 
-/// Larger objects are written in parts by our driver for S3, bytes.
+/// The S3 driver writes larger objects in parts, in bytes.
 const PARTS_ABOVE: u64 = 64 << 20;
 
-/// What is written before gets are timed lies here.
+/// The prefix of the objects that are written before gets are measured.
 const READ: &str = "read";
 
 #[tokio::main]
@@ -78,7 +78,7 @@ async fn run(arguments: &Arguments) -> Result<Report> {
     Ok(report)
 }
 
-/// The workloads that are wanted, by name.
+/// The requested workloads, by name.
 fn works(arguments: &Arguments, folder: &Folder) -> Result<Vec<(String, Set)>> {
     let mut works = Vec::new();
     if arguments.large > 0 {
@@ -103,7 +103,8 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// What is timed; for rclone an object of S3 has no MD5 if another wrote it in parts.
+    /// The directions to measure. With S3, an object that another client wrote in parts has no MD5 for
+    /// rclone.
     fn directions(&self) -> Vec<Direction> {
         let mut directions = vec![Direction::Put, Direction::Get];
         if self.server.hides_md5_of_parts && self.set.items.iter().any(|item| item.size > PARTS_ABOVE) {
@@ -112,7 +113,7 @@ impl Bench<'_> {
         directions
     }
 
-    /// Writes in turns; what was written is removed between them.
+    /// Writes in turns. The objects are removed between turns.
     async fn puts(&self) -> Result<(Vec<Cost>, Vec<Cost>)> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         self.set.check().await?;

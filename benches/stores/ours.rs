@@ -1,4 +1,4 @@
-//! Our side: the drivers, as the gateway uses them.
+//! Our side: the drivers, used as in the gateway.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,10 +13,10 @@ use tokio::task::spawn_blocking;
 
 use crate::files::{Item, Set};
 
-/// Pieces of a body written at once if they are there, as the gateway's cache does.
+/// The number of available pieces that are written together, as in the gateway's cache.
 const WRITE_PIECES_MAX: usize = 64;
 
-/// Tries of one removal.
+/// The number of tries of one removal.
 const REMOVALS_MAX: usize = 4;
 
 /// The key of an item below `prefix`.
@@ -49,7 +49,7 @@ pub(crate) async fn get(
     stream::iter(gets).buffer_unordered(at_once).try_collect().await
 }
 
-/// Hashes a body, writes it, and believes it only if the digest is the one it should have.
+/// Hashes a body, writes it, and checks its digest.
 async fn receive(body: ByteStream, item: &Item, path: &Path) -> Result<()> {
     let file = Arc::new(File::create(path)?);
     let mut hasher = Hasher::new();
@@ -80,7 +80,7 @@ pub(crate) async fn remove(store: &dyn Store, prefix: &str, set: &Set, at_once: 
     stream::iter(removals).buffer_unordered(at_once).try_collect().await
 }
 
-/// Removals are not measured, and a server that was just measured may be out of breath.
+/// Removes an object, with retries: removals are not measured, and a server may be busy after a measurement.
 async fn removed(store: &dyn Store, key: Key) -> Result<()> {
     for _ in 1..REMOVALS_MAX {
         match store.delete(&key).await {

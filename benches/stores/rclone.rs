@@ -1,4 +1,4 @@
-//! The other side: rclone, and the servers as it knows them.
+//! The other side: rclone, and its settings for the servers.
 
 use std::path::Path;
 
@@ -7,15 +7,15 @@ use benches::rclone::Rclone;
 
 use crate::files::Set;
 
-/// The remote of its configuration, which is all in the environment.
+/// The name of the remote. Its configuration is in the environment.
 const REMOTE: &str = "bench";
 
-/// A server as rclone knows it.
+/// A server in rclone's configuration.
 #[derive(Debug)]
 pub(crate) struct Remote {
-    /// `RCLONE_CONFIG_BENCH_…`, without that.
+    /// The variables `RCLONE_CONFIG_BENCH_…`, without that prefix.
     pub(crate) settings: Vec<(&'static str, String)>,
-    /// Flags for this kind of server.
+    /// The flags for this kind of server.
     pub(crate) flags: &'static [&'static str],
     /// Container and root, without a slash at the end.
     pub(crate) root: String,
@@ -27,7 +27,7 @@ impl Remote {
         self.copy(rclone, &set.folder.display().to_string(), &self.at(prefix), at_once).await
     }
 
-    /// Reads what lies below `prefix` into files of `folder`.
+    /// Reads everything below `prefix` into files of `folder`.
     pub(crate) async fn get(
         &self,
         rclone: &Rclone,

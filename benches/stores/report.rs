@@ -1,4 +1,4 @@
-//! What a run found out, as a table and as JSON.
+//! The results of a run, as a table and as JSON.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use benches::measure::{Cost, median};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use serde::Serialize;
 
-/// Below this, ours is the slower side.
+/// Below this ratio, our side is slower.
 const GOAL: f64 = 1.0;
 
-/// A run.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     /// rclone's version.
     pub(crate) rclone: String,
-    /// How long rclone takes to start and end without any work, seconds; part of its times below.
+    /// The time of rclone's start and end without work, in seconds. It is part of its times below.
     pub(crate) rclone_start_s: f64,
     /// Turns of each side.
     pub(crate) rounds: usize,
-    /// Small objects under way at once.
+    /// Concurrent small objects.
     pub(crate) at_once: usize,
-    /// Cores that both sides and the servers share.
+    /// The number of cores that both sides and the servers share.
     pub(crate) cores: usize,
     /// The medians.
     pub(crate) rows: Vec<Row>,
 }
 
-/// One workload, one direction, one server.
+/// One workload, direction and server.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     /// The server.
@@ -39,21 +39,21 @@ pub(crate) struct Row {
     pub(crate) ours: Side,
     /// rclone.
     pub(crate) rclone: Side,
-    /// rclone's time by ours: above 1, ours is the faster.
+    /// rclone's time divided by ours. Above 1, our side is faster.
     pub(crate) ratio: f64,
 }
 
-/// What is timed.
+/// The direction of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) enum Direction {
     /// Writing.
     #[serde(rename = "put")]
     Put,
-    /// Reading what rclone wrote, and left its MD5 with.
+    /// Reading what rclone wrote with an MD5.
     #[serde(rename = "get")]
     Get,
-    /// Reading what was written in parts and has no MD5: rclone believes whatever it is given, while
-    /// ours proves it as ever. Shown, and not part of the goal.
+    /// Reading what was written in parts without an MD5. rclone does not verify it, our side does. It is
+    /// shown, but has no goal.
     #[serde(rename = "get, unchecked by rclone")]
     GetUnchecked,
 }
@@ -68,16 +68,16 @@ impl Direction {
     }
 }
 
-/// One side's turns.
+/// The turns of one side.
 #[derive(Debug, Serialize)]
 pub(crate) struct Side {
-    /// The median from nothing to done, seconds.
+    /// The median of the elapsed time, in seconds.
     pub(crate) seconds: f64,
-    /// Of the median, MiB per second.
+    /// The speed at the median, in MiB per second.
     pub(crate) mib_per_s: f64,
-    /// The median of processor time, seconds.
+    /// The median of the processor time, in seconds.
     pub(crate) cpu_s: f64,
-    /// Every turn, seconds.
+    /// The elapsed time of every turn, in seconds.
     pub(crate) turns: Vec<f64>,
 }
 
@@ -96,7 +96,7 @@ impl Side {
 }
 
 impl Row {
-    /// From both sides' turns with `bytes` each.
+    /// A row from the turns of both sides, with `bytes` bytes each.
     pub(crate) fn new(
         store: &'static str,
         work: String,
@@ -111,7 +111,7 @@ impl Row {
 }
 
 impl Report {
-    /// Whether no ratio of what both sides check is below the goal.
+    /// Whether every ratio with a goal meets it.
     pub(crate) fn reached(&self) -> bool {
         self.rows.iter().all(|row| row.ratio >= GOAL || row.direction == Direction::GetUnchecked)
     }

@@ -1,4 +1,4 @@
-//! The servers, as both sides know them.
+//! The servers, with the settings of both sides.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ const ROOT: &str = "bench";
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Running {
-    /// What it is, as the table says it.
+    /// The name in the table.
     pub(crate) name: &'static str,
-    /// As rclone knows it.
+    /// The settings for rclone.
     pub(crate) remote: Remote,
-    /// Whether an object written in parts has an ETag that is no MD5, as S3 has it.
+    /// Whether the ETag of an object that was written in parts is not its MD5, as in S3.
     pub(crate) hides_md5_of_parts: bool,
     zone: Value,
     process: Process,
@@ -35,7 +35,7 @@ enum Process {
 }
 
 impl Running {
-    /// Starts it.
+    /// Starts the server.
     pub(crate) async fn start(server: Server) -> Result<Self> {
         Ok(match server {
             Server::Radosgw => {
@@ -93,13 +93,13 @@ impl Running {
         }
     }
 
-    /// A driver with no connection and no login yet, as a gateway has that just started.
+    /// A new driver without connections and login, like that of a gateway that has just started.
     pub(crate) fn store(&self) -> Result<Arc<dyn Store>> {
         let config: StoreConfig = serde_json::from_value(self.zone.clone())?;
         Ok(config.build(&plain_transport(Timeouts::default()))?)
     }
 
-    /// Has it give back the room of what was removed.
+    /// Makes the server free the space of removed objects.
     pub(crate) async fn collect_garbage(&self) -> Result<()> {
         match &self.process {
             Process::RadosGw(server) => server.collect_garbage().await,

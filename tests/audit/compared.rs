@@ -1,4 +1,4 @@
-//! What an audit says of zones that differ.
+//! What an audit reports about zones that differ.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tests::site::Site;
 
 use super::support::{NOW, audited, command, everywhere, found, wanted};
 
-/// The gateway's commands on a site, without a gateway that runs.
+/// The gateway's commands on a site, without a running gateway.
 pub(crate) fn prepared(site: &Site) -> Result<Gateway> {
     let quay = site.quay.config().to_string();
     Gateway::prepare(&site.gateway_config(&json!({})), &[("quay.yaml", &quay)])
@@ -33,7 +33,7 @@ async fn equal_zones_are_in_order() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_missing_wrong_and_nobodys() -> Result<()> {
+async fn missing_wrong_and_stray_objects_are_found() -> Result<()> {
     let site = Site::start()?;
     let digests = (0..6).map(|seed| everywhere(&site, seed, 1000)).collect::<Result<Vec<_>>>()?;
     let [gone, short, empty, rotten, .., fine] = &digests[..] else { panic!("six") };
@@ -63,7 +63,7 @@ async fn what_is_missing_wrong_and_nobodys() -> Result<()> {
     assert_eq!(found(&report), plain, "{report:#}");
     assert_eq!(report["zones"][1]["found"]["missing"], json!({"objects": 1, "bytes": 1000}));
 
-    // Reading says who is wrong; one size is right in one place.
+    // A deep audit reads the objects and finds which copy is wrong. Here one zone has the correct size.
     let report = audited(&gateway, &["--deep", "0%"], 3).await?;
     let deep = wanted(&[
         ("missing", "zone-b", gone),
@@ -79,7 +79,7 @@ async fn what_is_missing_wrong_and_nobodys() -> Result<()> {
     all.extend(wanted(&[("wrong-bytes", "zone-c", rotten), ("stray", "zone-a", &"left/behind")]));
     all.sort();
     assert_eq!(found(&report), all, "{report:#}");
-    // The two that are gone are not read, nor hashed.
+    // The two missing objects are neither read nor hashed.
     assert_eq!(report["zones"][1]["hashed"], json!({"objects": 5, "bytes": 4900}));
 
     let table = command(&gateway, &[&["audit", "--output", "csv"], &NOW]).await?;
@@ -93,7 +93,7 @@ async fn what_is_missing_wrong_and_nobodys() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_target_that_cannot_be_used_is_not_passed_over() -> Result<()> {
+async fn an_unusable_target_is_reported() -> Result<()> {
     let site = Site::start()?;
     everywhere(&site, 1, 10)?;
     let mut quay = site.quay.config();
@@ -112,7 +112,7 @@ async fn a_target_that_cannot_be_used_is_not_passed_over() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_was_just_written_is_left_alone() -> Result<()> {
+async fn objects_that_were_just_written_are_ignored() -> Result<()> {
     let site = Site::start()?;
     let digest = everywhere(&site, 1, 10)?;
     site.zone("zone-b").delete(&digest)?;
@@ -124,7 +124,7 @@ async fn what_was_just_written_is_left_alone() -> Result<()> {
 }
 
 #[tokio::test]
-async fn keys_that_only_read_will_do() -> Result<()> {
+async fn read_only_keys_suffice() -> Result<()> {
     let site = Site::start()?;
     let digest = everywhere(&site, 1, 10)?;
     let before: Vec<_> = site.zones.iter().map(|zone| zone.keys()).collect::<std::io::Result<_>>()?;
@@ -140,9 +140,9 @@ async fn keys_that_only_read_will_do() -> Result<()> {
     Ok(())
 }
 
-/// A zone that nothing is copied to lacks nothing.
+/// A zone that is not a target zone lacks nothing.
 #[tokio::test]
-async fn targets_alone_lack_blobs() -> Result<()> {
+async fn only_target_zones_lack_blobs() -> Result<()> {
     let zones = ["zone-a", "zone-b"].map(|name| (name, Duration::ZERO));
     let site = Site::with(&zones, Options::default())?;
     let digest = everywhere(&site, 1, 10)?;

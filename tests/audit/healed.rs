@@ -1,4 +1,4 @@
-//! What an audit found is queued at a running gateway, and copied.
+//! What an audit found is queued at a running gateway and copied.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tests::site::Site;
 use super::compared::prepared;
 use super::support::{NOW, audited, command, everywhere, found};
 
-/// For copies on this machine.
+/// The timeout for copies on this machine.
 const SOON: Duration = Duration::from_secs(60);
 
 async fn arrives(site: &Site, zone: &str, digests: &[Digest]) -> Result<()> {
@@ -24,14 +24,14 @@ async fn arrives(site: &Site, zone: &str, digests: &[Digest]) -> Result<()> {
     Ok(())
 }
 
-/// Blobs that zone-b lacks, one of which zone-c lacks too.
+/// Damages copies: zone-b lacks blobs, and zone-c also lacks one of them.
 fn broken(site: &Site) -> Result<Vec<Digest>> {
     let digests = (0..5).map(|seed| everywhere(site, seed, 200)).collect::<Result<Vec<_>>>()?;
     for digest in &digests[..3] {
         site.zone("zone-b").delete(digest)?;
     }
     site.zone("zone-c").delete(&digests[0])?;
-    // Shorter than elsewhere: a copy finds out who is right.
+    // The object is shorter than in the other zones. The copy finds out which one is correct.
     site.zone("zone-c").truncate(&digests[4], 150)?;
     Ok(digests)
 }
@@ -43,18 +43,18 @@ async fn heal_queues_what_is_missing_or_wrong() -> Result<()> {
     let gateway = site.gateway(&json!({})).await?;
     let dry = command(&gateway, &[&["heal", "--dry-run"], &NOW]).await?;
     ensure!(dry.status == Some(0) && dry.stdout.contains("7 copies would be queued, 1.3 KiB"), "{dry:?}");
-    assert!(!site.zone("zone-b").has(&digests[0]), "nothing is copied by that");
+    assert!(!site.zone("zone-b").has(&digests[0]), "a dry run copies nothing");
     let healed = command(&gateway, &[&["heal", "--output", "json"], &NOW]).await?;
     assert_eq!(healed.json()?["queued"], 7, "{healed:?}");
     arrives(&site, "zone-b", &digests).await?;
     arrives(&site, "zone-c", &digests).await?;
     let deadline = Instant::now() + SOON;
     while site.zone("zone-c").read(&digests[4])?.len() != 200 {
-        ensure!(Instant::now() < deadline, "the short one stays");
+        ensure!(Instant::now() < deadline, "the short object was not replaced");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(found(&audited(&gateway, &["--deep", "100%"], 0).await?), []);
-    // What was dealt with is not queued again; of an audit that finds nothing, nothing is.
+    // What was handled is not queued again. After an audit without findings nothing is queued.
     let again = command(&gateway, &[&["heal", "--findings"], &NOW]).await?;
     ensure!(again.status == Some(0) && again.stdout.contains("0 copies are queued"), "{again:?}");
     Ok(())
@@ -71,7 +71,7 @@ async fn an_earlier_audit_is_healed_once() -> Result<()> {
     arrives(&site, "zone-b", &digests).await?;
     let again = command(&gateway, &[&["heal", "--findings"]]).await?;
     ensure!(again.stdout.contains("0 copies are queued; an earlier run queued 7"), "{again:?}");
-    // By its name, it is another matter whether it was dealt with.
+    // If a file is named, it does not matter whether its findings were handled before.
     let file = gateway.dir().join("findings");
     std::fs::copy(gateway.dir().join("state/audit/findings.jsonl"), &file)?;
     let named = command(&gateway, &[&["heal", "--findings", &file.to_string_lossy()]]).await?;
@@ -83,7 +83,7 @@ async fn an_earlier_audit_is_healed_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_goes_missing_again_is_queued_again() -> Result<()> {
+async fn a_blob_that_is_missing_again_is_queued_again() -> Result<()> {
     let site = Site::start()?;
     let digest = everywhere(&site, 1, 200)?;
     let gateway = site.gateway(&json!({})).await?;
@@ -93,7 +93,7 @@ async fn what_goes_missing_again_is_queued_again() -> Result<()> {
         assert_eq!(healed.json()?["queued"], 1, "{healed:?}");
         arrives(&site, "zone-b", &[digest]).await?;
     }
-    // Nor is a file of findings done with for ever.
+    // A file of findings can also be used again.
     let file = gateway.dir().join("findings");
     std::fs::copy(gateway.dir().join("state/audit/findings.jsonl"), &file)?;
     for _ in 0..2 {
@@ -104,7 +104,7 @@ async fn what_goes_missing_again_is_queued_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn findings_where_no_copies_go_stop_no_others() -> Result<()> {
+async fn findings_in_a_zone_without_copies_do_not_stop_others() -> Result<()> {
     let site = Site::start()?;
     let [first, second] = [everywhere(&site, 1, 200)?, everywhere(&site, 2, 200)?];
     site.zone("zone-b").delete(&first)?;
@@ -120,7 +120,7 @@ async fn findings_where_no_copies_go_stop_no_others() -> Result<()> {
     arrives(&site, "zone-b", &[first]).await?;
     let filled = command(&gateway, &[&["backfill", "zone-b", "--go"], &NOW]).await?;
     ensure!(filled.status == Some(0) && filled.stdout.starts_with("zone-b lacks 0 blobs, 0 B"), "{filled:?}");
-    // An inventory that was cut has not found all.
+    // An inventory that was interrupted is incomplete.
     let file = gateway.dir().join("state/audit/checkpoint.json");
     let cut = std::fs::read_to_string(&file)?.replace("\"done\": true", "\"done\": false");
     std::fs::write(&file, cut)?;
@@ -130,19 +130,19 @@ async fn findings_where_no_copies_go_stop_no_others() -> Result<()> {
 }
 
 #[tokio::test]
-async fn without_a_gateway_it_says_so() -> Result<()> {
+async fn a_missing_gateway_is_reported() -> Result<()> {
     let site = Site::start()?;
     broken(&site)?;
     let gateway = prepared(&site)?;
     let silent = command(&gateway, &[&["heal"], &NOW]).await?;
     ensure!(silent.status == Some(1) && silent.stderr.contains("no gateway answers at"), "{silent:?}");
-    assert!(!gateway.dir().join("state/audit").exists(), "nor is it found out only after an audit");
+    assert!(!gateway.dir().join("state/audit").exists(), "the missing gateway is reported before the audit");
     Ok(())
 }
 
-/// More than one portion, into a zone that takes nothing for a while.
+/// More than one portion is queued for a zone that accepts nothing for a while.
 #[tokio::test]
-async fn it_waits_while_too_many_wait() -> Result<()> {
+async fn heal_waits_while_the_queue_is_full() -> Result<()> {
     let site = Site::start()?;
     let digests = (0..30).map(|seed| everywhere(&site, seed, 20)).collect::<Result<Vec<_>>>()?;
     digests.iter().try_for_each(|digest| site.zone("zone-b").delete(digest))?;
@@ -151,7 +151,7 @@ async fn it_waits_while_too_many_wait() -> Result<()> {
     site.zone("zone-b").proxy().down().await;
     let first = command(&gateway, &[&["heal", "--findings"]]).await?;
     ensure!(first.stdout.contains("30 copies are queued"), "{first:?}");
-    // The same again, as if the first had been lost, for a queue that is full.
+    // The findings are queued again, as if the first request had been lost. The queue is full.
     std::fs::remove_file(gateway.dir().join("state/audit/findings.jsonl.queued"))?;
     let mut waits =
         gateway.start_command(&["heal", "--findings", "--backlog", "10"], std::process::Stdio::null())?;
@@ -161,14 +161,14 @@ async fn it_waits_while_too_many_wait() -> Result<()> {
     let post = || tests::http_client().map(|client| client.post(&url).header("quay-gateway-command", "1"));
     let refused = post()?.body(add.to_string()).send().await?;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    ensure!(waits.try_wait()?.is_none(), "it does not wait");
+    ensure!(waits.try_wait()?.is_none(), "heal does not wait");
     site.zone("zone-b").proxy().heal().await;
     ensure!(tokio::time::timeout(SOON, waits.wait()).await??.success(), "it failed");
     arrives(&site, "zone-b", &digests).await
 }
 
 #[tokio::test]
-async fn the_admin_side_takes_only_what_it_understands() -> Result<()> {
+async fn the_admin_api_refuses_unknown_requests() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
     let client = tests::http_client()?;
@@ -187,7 +187,7 @@ async fn the_admin_side_takes_only_what_it_understands() -> Result<()> {
         let sent = client.post(&url).header("quay-gateway-command", "1").body(body.clone()).send().await?;
         assert_eq!(sent.status(), status, "{:.200}", body);
     }
-    // As a page in a browser on this machine could ask.
+    // A web page in a browser on this machine could send this request.
     assert_eq!(client.post(&url).body("{}").send().await?.status(), StatusCode::FORBIDDEN);
     Ok(())
 }

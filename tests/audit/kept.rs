@@ -1,5 +1,5 @@
-//! Two zones of one store hold different bytes of a blob: whatever is asked for, and of whatever size, the right
-//! copy stays, and takes the place of the other.
+//! Two zones of one store have different bytes for a blob. Whatever command is used and whatever size is
+//! given, the correct copy stays, and it replaces the wrong one.
 
 use std::time::{Duration, Instant};
 
@@ -14,21 +14,21 @@ use tests::zone::Zone;
 
 use super::support::{NOW, command};
 
-/// For copies on this machine.
+/// The timeout for copies on this machine.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Large enough to be copied by a store itself, and what is left of it.
+/// The size of the layer, which is large enough for a server-side copy, and the size after the truncation.
 const BYTES: u64 = 3 << 20;
 const CUT: u64 = 2 << 20;
 
-/// zone-a has a truncated layer, zone-b the right one; the registry knows it.
-struct Stage {
+/// zone-a has a truncated layer, zone-b the correct one. The registry knows the layer.
+struct Fixture {
     site: Site,
     gateway: Gateway,
     image: Image,
 }
 
-impl Stage {
+impl Fixture {
     async fn start() -> Result<Self> {
         let first = Zone::start("zone-a", Duration::ZERO)?;
         let second = first.sibling("zone-b")?;
@@ -36,22 +36,22 @@ impl Stage {
         let gateway = site.gateway(&json!({})).await?;
         let image = Spec::layers(1, &[BYTES]).build()?;
         gateway.client(LOGIN)?.push("admin/app", "v1", &image).await?;
-        let stage = Self { site, gateway, image };
-        stage
+        let fixture = Self { site, gateway, image };
+        fixture
             .until("copied", async || {
-                Ok(stage.image.blobs().iter().all(|blob| stage.site.zone("zone-b").has(&blob.digest)))
+                Ok(fixture.image.blobs().iter().all(|blob| fixture.site.zone("zone-b").has(&blob.digest)))
             })
             .await?;
-        stage.idle().await?;
-        stage.cut()?;
-        Ok(stage)
+        fixture.idle().await?;
+        fixture.cut()?;
+        Ok(fixture)
     }
 
     fn digest(&self) -> &Digest {
         &self.image.layers[0].digest
     }
 
-    /// zone-a loses the end of the layer.
+    /// Truncates the layer in zone-a.
     fn cut(&self) -> Result<()> {
         Ok(self.site.zone("zone-a").truncate(self.digest(), CUT)?)
     }
@@ -73,7 +73,7 @@ impl Stage {
         command(&self.gateway, &[&["queue", "--output", "json"]]).await?.json()
     }
 
-    /// Waits until no copy waits.
+    /// Waits until the queue is empty.
     async fn idle(&self) -> Result<()> {
         let waits = |queue: &Value| {
             queue["zones"].as_array().is_none_or(|zones| zones.iter().any(|zone| zone["waiting"] != 0))
@@ -81,10 +81,11 @@ impl Stage {
         self.until("idle", async || Ok(!waits(&self.queue().await?))).await
     }
 
-    /// What was asked for is done: nothing was lost, and zone-a has the right one, if it was to get it.
+    /// Checks that the command is done: the correct copy still exists, and zone-a has it too if `mended` is
+    /// set.
     async fn holds(&self, mended: bool, what: &str) -> Result<()> {
         self.idle().await?;
-        ensure!(self.is_right("zone-b"), "{what}: the right copy is gone");
+        ensure!(self.is_right("zone-b"), "{what}: the correct copy was deleted");
         ensure!(
             self.is_right("zone-a") == mended,
             "{what}: zone-a is {}mended",
@@ -105,64 +106,64 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn heal_keeps_the_right_one() -> Result<()> {
-    let stage = Stage::start().await?;
+async fn heal_keeps_the_correct_copy() -> Result<()> {
+    let fixture = Fixture::start().await?;
     for round in 0..3 {
-        let healed = command(&stage.gateway, &[&["heal", "--output", "json"], &NOW]).await?;
-        assert_eq!(healed.json()?["queued"], 2, "both are in doubt: {healed:?}");
-        stage.holds(true, &format!("round {round}")).await?;
-        stage.cut()?;
+        let healed = command(&fixture.gateway, &[&["heal", "--output", "json"], &NOW]).await?;
+        assert_eq!(healed.json()?["queued"], 2, "both copies are doubtful: {healed:?}");
+        fixture.holds(true, &format!("round {round}")).await?;
+        fixture.cut()?;
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn whatever_size_is_said_the_bytes_decide() -> Result<()> {
-    let stage = Stage::start().await?;
+async fn the_bytes_decide_whatever_size_is_given() -> Result<()> {
+    let fixture = Fixture::start().await?;
     for size in [Some(12_345), Some(CUT), Some(BYTES), None] {
         for zone in ["zone-b", "zone-a"] {
-            stage.add(zone, size).await?;
-            stage.holds(zone == "zone-a", &format!("{zone}, {size:?}")).await?;
+            fixture.add(zone, size).await?;
+            fixture.holds(zone == "zone-a", &format!("{zone}, {size:?}")).await?;
         }
-        stage.cut()?;
+        fixture.cut()?;
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_manifest_that_lies_about_a_size_suppresses_no_repair() -> Result<()> {
-    let stage = Stage::start().await?;
-    let client = stage.gateway.client(LOGIN)?;
+async fn a_manifest_with_a_wrong_size_does_not_prevent_a_repair() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let client = fixture.gateway.client(LOGIN)?;
     for size in [json!(4711), json!(CUT), Value::Null] {
-        let mut manifest: Value = serde_json::from_slice(&stage.image.manifest.bytes)?;
+        let mut manifest: Value = serde_json::from_slice(&fixture.image.manifest.bytes)?;
         manifest["layers"][0]["size"] = size.clone();
-        let media_type = stage.image.manifest.media_type.clone();
+        let media_type = fixture.image.manifest.media_type.clone();
         let bytes: bytes::Bytes = manifest.to_string().into();
         let manifest = Manifest { digest: Digest::of(&bytes), bytes, media_type };
         client.push_manifest("admin/app", "lies", &manifest).await?;
-        stage.holds(true, &format!("{size}")).await?;
-        stage.cut()?;
+        fixture.holds(true, &format!("{size}")).await?;
+        fixture.cut()?;
     }
     Ok(())
 }
 
-/// Wrong bytes are copied nowhere, stay where they are as long as there is nothing better, and are told of.
+/// If all copies are wrong, they are not copied. They stay where they are, and are reported.
 #[tokio::test]
-async fn what_is_wrong_everywhere_stays_and_is_told_of() -> Result<()> {
-    let stage = Stage::start().await?;
-    let digest = *stage.digest();
-    stage.site.zone("zone-b").delete(&digest)?;
-    let planned = command(&stage.gateway, &[&["backfill", "zone-b", "--go"], &NOW]).await?;
+async fn a_blob_that_is_wrong_everywhere_stays_and_is_reported() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let digest = *fixture.digest();
+    fixture.site.zone("zone-b").delete(&digest)?;
+    let planned = command(&fixture.gateway, &[&["backfill", "zone-b", "--go"], &NOW]).await?;
     ensure!(planned.stdout.contains("1 copies are queued"), "{planned:?}");
-    stage
+    fixture
         .until("told of", async || {
-            let jobs = command(&stage.gateway, &[&["queue", "ls", "--output", "json"]]).await?.json()?;
+            let jobs = command(&fixture.gateway, &[&["queue", "ls", "--output", "json"]]).await?.json()?;
             let error = jobs[0]["error"].as_str().unwrap_or_default().to_owned();
             Ok(error.contains("zone-a") && error.contains("wrong bytes"))
         })
         .await?;
-    ensure!(!stage.site.zone("zone-b").has(&digest), "wrong bytes were copied");
-    let left = stage.site.zone("zone-a").read(&digest).context("what was there is gone")?;
+    ensure!(!fixture.site.zone("zone-b").has(&digest), "wrong bytes were copied");
+    let left = fixture.site.zone("zone-a").read(&digest).context("the object was deleted")?;
     ensure!(left.len() as u64 == CUT, "{} bytes", left.len());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What zones lack is found and mended: `audit`, `heal`, `backfill`.
+//! Tests of the commands that find and repair what zones lack: `audit`, `heal`, `backfill`.
 
 mod compared;
 mod healed;

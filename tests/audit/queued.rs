@@ -1,4 +1,4 @@
-//! What operators see of the queue, and do with it; whether a zone may be given up.
+//! The queue for operators, and the question whether a zone may be retired.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use tests::site::{LOGIN, Site};
 
 use super::support::{command, everywhere};
 
-/// For copies, and samples, on this machine.
+/// The timeout for copies and samples on this machine.
 const SOON: Duration = Duration::from_secs(60);
 
 async fn queue(gateway: &Gateway, arguments: &[&str]) -> Result<Value> {
@@ -52,7 +52,7 @@ async fn until_measured(gateway: &Gateway, holds: impl Fn(&str) -> bool) -> Resu
     }
 }
 
-/// A push while zone-b is dead: what it owes.
+/// Pushes while zone-b is dead, so that copies into it are queued.
 async fn pushed_without_zone_b(site: &Site, gateway: &Gateway) -> Result<[Digest; 2]> {
     site.zone("zone-b").proxy().down().await;
     let image = Spec::layers(1, &[40_000]).build()?;
@@ -61,7 +61,7 @@ async fn pushed_without_zone_b(site: &Site, gateway: &Gateway) -> Result<[Digest
 }
 
 #[tokio::test]
-async fn a_dead_zone_s_queue_is_seen_parked_and_tried_again() -> Result<()> {
+async fn the_queue_of_a_dead_zone_is_shown_parked_and_retried() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
     let [layer, config] = pushed_without_zone_b(&site, &gateway).await?;
@@ -69,7 +69,7 @@ async fn a_dead_zone_s_queue_is_seen_parked_and_tried_again() -> Result<()> {
     assert!(b["last_error"].as_str().is_some_and(|error| error.contains("zone-b")), "{b:#}");
     until(&gateway, "zone-c", |zone| zone["waiting"] == 0).await?;
     let a = until(&gateway, "zone-a", |zone| zone["waiting"] == 0).await?;
-    assert_eq!(a["at_risk_blobs"], 0, "zone-c has them too");
+    assert_eq!(a["at_risk_blobs"], 0, "zone-c has the blobs too");
     let shown = command(&gateway, &[&["queue"]]).await?;
     ensure!(shown.stdout.contains("zone zone-b: last error: "), "{shown:?}");
 
@@ -101,7 +101,7 @@ async fn a_dead_zone_s_queue_is_seen_parked_and_tried_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn metrics_tell_the_lag_the_risk_and_how_long_copies_took() -> Result<()> {
+async fn metrics_show_lag_risk_and_copy_times() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
     site.zone("zone-c").proxy().down().await;
@@ -144,11 +144,11 @@ async fn metrics_tell_the_lag_the_risk_and_how_long_copies_took() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_zone_may_be_given_up_only_if_all_is_elsewhere() -> Result<()> {
+async fn a_zone_may_be_retired_only_if_everything_is_in_other_zones() -> Result<()> {
     let site = Site::start()?;
     let digests = (0..4).map(|seed| everywhere(&site, seed, 100)).collect::<Result<Vec<_>>>()?;
     let gateway = site.gateway(&json!({})).await?;
-    // What the zone itself lacks, and what it does not have, does not matter.
+    // Blobs that the zone lacks do not matter.
     site.zone("zone-b").delete(&digests[0])?;
     let yes = command(&gateway, &[&["zones", "retire", "zone-b"]]).await?;
     ensure!(
@@ -171,7 +171,7 @@ async fn a_zone_may_be_given_up_only_if_all_is_elsewhere() -> Result<()> {
     for zone in ["zone-a", "zone-b", "zone-c"] {
         until(&gateway, zone, |zone| zone["waiting"] == 0).await?;
     }
-    // What is no blob is copied by nobody.
+    // Objects that are not blobs are never copied.
     let root = site.zone("zone-b").path(&digests[1]).ancestors().nth(3).context("the root")?.to_owned();
     std::fs::create_dir_all(root.join("userfiles"))?;
     std::fs::write(root.join("userfiles/context"), "x")?;
@@ -183,7 +183,7 @@ async fn a_zone_may_be_given_up_only_if_all_is_elsewhere() -> Result<()> {
     std::fs::remove_dir_all(root.join("userfiles"))?;
     let yes = command(&gateway, &[&["zones", "retire", "zone-b"]]).await?;
     ensure!(yes.status == Some(0) && yes.stdout.contains("4 blobs in zone-b were compared"), "{yes:?}");
-    // What is owed to it speaks against it.
+    // Pending copies into the zone prevent its retirement.
     let [layer, _] = pushed_without_zone_b(&site, &gateway).await?;
     until(&gateway, "zone-b", |zone| zone["waiting"] != 0).await?;
     let text = layer.to_string();

@@ -1,4 +1,4 @@
-//! An audit that was cut goes on, and finds what one in one go finds.
+//! An audit that was interrupted continues, and finds the same as one without interruption.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use tests::site::Site;
 use super::compared::prepared;
 use super::support::{NOW, audited, command, everywhere, found};
 
-/// Of 256 steps.
+/// The number of blobs. An audit has 256 steps.
 const BLOBS: u64 = 120;
-/// For an audit to come half way.
+/// The timeout until an audit is half done.
 const SOON: Duration = Duration::from_secs(60);
 
-/// A site of which every third blob is missing somewhere.
+/// A site in which every third blob is missing in some zone.
 fn site() -> Result<Site> {
     let site = Site::start()?;
     for seed in 0..BLOBS {
@@ -34,7 +34,7 @@ fn checkpoint(gateway: &Gateway) -> Option<Value> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Ends an audit with this signal when it has done some steps.
+/// Interrupts an audit with this signal after some steps.
 async fn cut(gateway: &Gateway, arguments: &[&str], signal: Signal) -> Result<u64> {
     let mut child = gateway.start_command(&[&["audit"], arguments, &NOW].concat(), Stdio::null())?;
     let before = checkpoint(gateway).and_then(|found| found["steps"].as_u64()).unwrap_or(0);
@@ -50,12 +50,12 @@ async fn cut(gateway: &Gateway, arguments: &[&str], signal: Signal) -> Result<u6
     let pid = child.id().and_then(|id| Pid::from_raw(id as i32)).context("it has ended")?;
     kill_process(pid, signal)?;
     let status = child.wait().await?;
-    ensure!(!status.success(), "it was not cut");
+    ensure!(!status.success(), "the audit was not interrupted");
     Ok(steps)
 }
 
 #[tokio::test]
-async fn a_signal_and_a_kill_leave_what_can_be_gone_on_with() -> Result<()> {
+async fn an_audit_resumes_after_a_signal_and_after_a_kill() -> Result<()> {
     let site = site()?;
     for zone in &site.zones {
         zone.proxy().set(|faults| faults.latency = Duration::from_millis(10));
@@ -78,7 +78,7 @@ async fn a_signal_and_a_kill_leave_what_can_be_gone_on_with() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_zone_that_is_down_stops_it_and_can_be_left_out() -> Result<()> {
+async fn a_dead_zone_stops_the_audit_and_can_be_left_out() -> Result<()> {
     let site = site()?;
     let gateway = prepared(&site)?;
     site.zone("zone-c").delete_bucket()?;

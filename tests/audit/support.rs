@@ -8,10 +8,10 @@ use serde_json::Value;
 use tests::gateway::Gateway;
 use tests::site::Site;
 
-/// What is found must not depend on when a test wrote it.
+/// Makes the findings independent of the time at which a test wrote the objects.
 pub(crate) const NOW: [&str; 2] = ["--min-age", "0s"];
 
-/// A blob of so many bytes in every zone of the site.
+/// Writes a blob of this many bytes into every zone of the site.
 pub(crate) fn everywhere(site: &Site, seed: u64, bytes: usize) -> Result<Digest> {
     let content = fastrand::Rng::with_seed(seed);
     let content: Vec<u8> = std::iter::repeat_with({
@@ -25,7 +25,7 @@ pub(crate) fn everywhere(site: &Site, seed: u64, bytes: usize) -> Result<Digest>
     Ok(digest)
 }
 
-/// A command that ended.
+/// A command that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: Option<i32>,
@@ -44,19 +44,19 @@ impl Ended {
     }
 }
 
-/// Runs a command on the gateway's configuration.
+/// Runs a command with the gateway's configuration.
 pub(crate) async fn command(gateway: &Gateway, arguments: &[&[&str]]) -> Result<Ended> {
     Ended::of(gateway.command(&arguments.concat()).await?)
 }
 
-/// An audit as JSON.
+/// Runs an audit and parses its JSON.
 pub(crate) async fn audited(gateway: &Gateway, arguments: &[&str], status: i32) -> Result<Value> {
     let ended = command(gateway, &[&["audit", "--output", "json"], &NOW, arguments]).await?;
     ensure!(ended.status == Some(status), "{ended:?}");
     ended.json()
 }
 
-/// Kind, zone and name of everything that was found, sorted.
+/// The kind, zone and name of each finding, sorted.
 pub(crate) fn found(report: &Value) -> Vec<(String, String, String)> {
     let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
     let name = |finding: &Value| text(finding, "digest") + &text(finding, "key");
@@ -67,7 +67,7 @@ pub(crate) fn found(report: &Value) -> Vec<(String, String, String)> {
     found
 }
 
-/// What [`found`] is to be.
+/// The expected value of [`found`].
 pub(crate) fn wanted(all: &[(&str, &str, &dyn std::fmt::Display)]) -> Vec<(String, String, String)> {
     let of = |(kind, zone, name): &(&str, &str, &dyn std::fmt::Display)| {
         ((*kind).to_owned(), (*zone).to_owned(), name.to_string())

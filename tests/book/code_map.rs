@@ -1,4 +1,4 @@
-//! The code map: each crate's modules, with the first sentence of their documentation.
+//! Checks the code map: each crate's modules with the first sentence of their documentation.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 const PAGE: &str = "docs/src/contribute/code-map.md";
 
-/// The crates that the map has, by the folder that has their `src`.
+/// The folders of the crates in the map. Each contains a `src`.
 const CRATES: [&str; 15] = [
     "backends",
     "zone-router",
@@ -25,7 +25,7 @@ const CRATES: [&str; 15] = [
     "deploy/demo",
 ];
 
-/// Modules that say nothing of a crate's design.
+/// Modules that are not in the map.
 const LEFT_OUT: [&str; 3] = ["lib", "main", "tests"];
 
 #[test]
@@ -48,7 +48,7 @@ fn rows(folder: &str) -> Result<String> {
             false => (path.clone(), name.clone()),
         };
         let module = name.trim_end_matches(".rs");
-        // A folder that holds no module was left by a branch of its own.
+        // A folder without a module may be left over from another branch.
         if LEFT_OUT.contains(&module) || module.ends_with("_tests") || !file.is_file() {
             continue;
         }
@@ -62,9 +62,9 @@ fn sentence(file: &Path) -> Result<String> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let lines = text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
     let paragraph: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-    ensure!(!paragraph.is_empty(), "{} does not say what it is", file.display());
+    ensure!(!paragraph.is_empty(), "{} has no module documentation", file.display());
     let paragraph = paragraph.join(" ");
     let end = paragraph.find(". ").unwrap_or(paragraph.len());
-    // Names in brackets are links in the documentation of the code alone.
+    // Names in brackets are links only in the documentation of the code.
     Ok(paragraph[..end].trim_end_matches('.').replace("[`", "`").replace("`]", "`").replace('|', "\\|"))
 }

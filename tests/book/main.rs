@@ -1,7 +1,7 @@
-//! The book says what the code says: the code map is made from the modules' own first sentences, and every limit,
-//! timeout, option and metric has its row.
+//! Checks the book against the code. The code map is made from the first sentences of the modules. Every
+//! limit, timeout, option and metric has a row in a table.
 //!
-//! `UPDATE_BOOK=1 cargo nextest run --test book` writes the tables that are made.
+//! `UPDATE_BOOK=1 cargo nextest run --test book` writes the generated tables.
 
 mod code_map;
 mod rows;
@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The workspace's folder.
+/// The folder of the workspace.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A file of the workspace.
+/// Reads a file of the workspace.
 fn read(path: &str) -> Result<String> {
     std::fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
 }
 
-/// What stands between the marks of a table on a page, and where.
+/// The text between the marks of a generated table on a page, and its position.
 fn table<'a>(page: &'a str, name: &str) -> Result<(&'a str, std::ops::Range<usize>)> {
     let begin = format!("<!-- generated: {name} -->\n");
     let start = page.find(&begin).with_context(|| format!("no table {name}"))? + begin.len();
@@ -29,7 +29,7 @@ fn table<'a>(page: &'a str, name: &str) -> Result<(&'a str, std::ops::Range<usiz
     Ok((&page[start..start + length], start..start + length))
 }
 
-/// Checks that a table of a page is the one that the code makes; with `UPDATE_BOOK` it is written.
+/// Checks that a table of a page is equal to the generated one. With `UPDATE_BOOK` the table is written.
 fn check(path: &str, name: &str, made: &str) -> Result<()> {
     let mut page = read(path)?;
     let (written, range) = table(&page, name)?;

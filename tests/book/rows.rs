@@ -1,4 +1,4 @@
-//! Limits, timeouts, options and metrics: each has its row on a page, and no row is of something that is gone.
+//! Checks that every limit, timeout, option and metric has a row on a page, and that no row is outdated.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ fn every_bound_has_its_row() -> Result<()> {
     ] {
         let page = super::read(page)?;
         let (mut rows, fields) = (first_column(super::table(&page, table)?.0), fields(&source, name)?);
-        // The head of the first column.
+        // The first column's heading.
         rows.remove(table);
         ensure!(
             !fields.is_empty() && rows == fields,
@@ -41,7 +41,7 @@ fn every_bound_has_its_row() -> Result<()> {
     Ok(())
 }
 
-/// The long options and the subcommands that a command's help names.
+/// The long options and the subcommands in a command's help.
 fn help(arguments: &[&str]) -> Result<(BTreeSet<String>, Vec<String>)> {
     let output =
         std::process::Command::new(tests::gateway::binary()).args(arguments).arg("--help").output()?;
@@ -71,10 +71,10 @@ fn every_option_is_on_the_page() -> Result<()> {
         left.extend(commands.into_iter().map(|name| command.iter().cloned().chain([name]).collect()));
         ensure!(
             command.is_empty() || page.contains(&format!("`{}", command.join(" "))),
-            "no row of {command:?}"
+            "there is no row for {command:?}"
         );
     }
-    ensure!(seen > 20, "the help was not understood: {seen} options");
+    ensure!(seen > 20, "the help was not parsed: {seen} options");
     Ok(())
 }
 
@@ -88,7 +88,7 @@ async fn every_metric_has_its_row() -> Result<()> {
     let names =
         metrics.lines().filter_map(|line| line.strip_prefix("# HELP quay_gateway_")?.split(' ').next());
     let names: BTreeSet<&str> = names.map(|name| name.trim_end_matches("_total")).collect();
-    ensure!(names.len() > 40, "the metrics were not understood: {names:?}");
+    ensure!(names.len() > 40, "the metrics were not parsed: {names:?}");
     let missing: Vec<_> = names.iter().filter(|name| !rows.contains(&format!("`{name}"))).collect();
     ensure!(missing.is_empty(), "the page lacks {missing:?}");
     Ok(())

@@ -1,4 +1,4 @@
-//! The cycles: push, kill, restart; and the check of what is in the zones then.
+//! The cycles of push, kill and restart, and the check of the zones afterwards.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -17,21 +17,22 @@ use tokio::time::{Instant, sleep};
 use crate::tally::Batch;
 
 const REPOSITORY: &str = "admin/one";
-/// A little apart, so that copies take some time.
+/// The zones have some latency, so that copies take time.
 const ZONES: [(&str, Duration); 3] = [
     ("zone-a", Duration::ZERO),
     ("zone-b", Duration::from_millis(15)),
     ("zone-c", Duration::from_millis(40)),
 ];
-/// Replicas that share a PostgreSQL.
+/// The replicas that share a PostgreSQL.
 const REPLICAS: usize = 3;
-/// How long copies may take after the last kill: a lease of 20 s, a wait after failures, and a loaded machine.
+/// The timeout for copies after the last kill. It covers a lease of 20 s, pauses after failures, and a busy
+/// machine.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// The longest after a push that a kill comes.
+/// The longest time between a push and a kill.
 const AFTER_MS: u64 = 400;
 const POLL: Duration = Duration::from_millis(25);
 
-/// Where the journal lies.
+/// Where the journal is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Sqlite,
@@ -64,9 +65,9 @@ pub(crate) struct World {
     engine: Engine,
     site: Site,
     gateways: Vec<Gateway>,
-    /// How long a push took lately: kills fall within as much.
+    /// The recent duration of a push. Kills happen within a similar time.
     push: Duration,
-    /// Goes last.
+    /// Dropped last.
     _postgres: Option<Postgres>,
 }
 
@@ -85,7 +86,7 @@ impl World {
         Ok(Self { engine, site, gateways, push: Duration::from_millis(200), _postgres: postgres })
     }
 
-    /// Cycles of a seed, from `first` on, and then the check.
+    /// Runs cycles of a seed, starting with number `first`, and then the check.
     pub(crate) async fn batch(&mut self, seed: u64, first: u64, cycles: u64) -> Result<Batch> {
         let begun = Instant::now();
         let mut acknowledged = Vec::new();
@@ -109,13 +110,14 @@ impl World {
         })
     }
 
-    /// Pushes an image, kills a gateway meanwhile or soon after, and starts it again; the image if
-    /// its push was acknowledged.
+    /// Pushes an image, kills a gateway during or soon after the push, and starts it again. Returns the image
+    /// if its push was acknowledged.
     async fn cycle(&mut self, rng: &mut Rng) -> Result<Option<Image>> {
         let sizes: Vec<u64> = (0..rng.usize(1..4)).map(|_| rng.u64(1..300_000)).collect();
         let image = Spec::layers(rng.u64(..), &sizes).build()?;
         let victim = rng.usize(..self.gateways.len());
-        // Others may have to go on with what the dead one had begun, or it with theirs.
+        // The push may go through another gateway than the killed one. Each may have to continue the other's
+        // work.
         let entry = if rng.u8(..3) > 0 { victim } else { rng.usize(..self.gateways.len()) };
         let client = self.gateways[entry].client(LOGIN)?;
         let pushed = image.clone();
@@ -125,7 +127,7 @@ impl World {
             (done, begun.elapsed())
         });
         let done = if rng.bool() {
-            // Some time around the push: before, in, and just after its commit.
+            // A moment around the push: before it, during it, or just after its commit.
             sleep(self.push.mul_f64(rng.f64() * 1.3)).await;
             self.gateways[victim].kill();
             push.await?
@@ -146,7 +148,7 @@ impl World {
         }
     }
 
-    /// Waits until everything is where it belongs, or patience ends.
+    /// Waits until everything has been copied, or the timeout ends.
     async fn settle(&self, acknowledged: &[Image]) {
         let end = Instant::now() + PATIENCE;
         while self.missing(acknowledged) > 0 && Instant::now() < end {
@@ -154,14 +156,14 @@ impl World {
         }
     }
 
-    /// How many copies are not there.
+    /// The number of missing copies.
     fn missing(&self, acknowledged: &[Image]) -> u64 {
         let blobs = acknowledged.iter().flat_map(Image::blobs);
         let missing = blobs.map(|blob| self.site.zones.iter().filter(|zone| !zone.has(&blob.digest)).count());
         missing.sum::<usize>() as u64
     }
 
-    /// How many objects are not what their names say, of pushes acknowledged or not.
+    /// The number of objects whose bytes do not match their names, from acknowledged and other pushes.
     fn wrong(&self) -> Result<u64> {
         let mut wrong = 0;
         for zone in &self.site.zones {

@@ -1,5 +1,5 @@
-//! Pushes through the real gateway, which is killed at random moments: no acknowledged blob may be
-//! missing in any zone, and none may be wrong. See `README.md` beside this.
+//! Pushes through the real gateway, which is killed at random moments. No acknowledged blob may be missing in
+//! any zone, and no blob may be wrong. See `README.md` in this folder.
 
 mod cycles;
 mod tally;
@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result, ensure};
 use cycles::{Engine, World};
 use tally::{Batch, Tally};
 
-/// Of each engine, on every change.
+/// Cycles per engine in the short run.
 const CYCLES: u64 = 30;
-/// After so many everything is checked to the end, and written down in a long run.
+/// After this many cycles everything is checked, and the result is recorded in a long run.
 const BATCH: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,14 +34,14 @@ async fn short(engine: Engine) -> Result<()> {
     for first in (0..CYCLES).step_by(BATCH as usize) {
         acknowledged += run(&mut world, seed, first, BATCH).await?.acknowledged;
     }
-    // Most kills come after the push, or it would prove little.
+    // Most kills must come after the acknowledgement, because otherwise the test proves little.
     ensure!(acknowledged >= CYCLES / 4, "only {acknowledged} of {CYCLES} pushes were acknowledged");
     Ok(())
 }
 
-/// One sitting of the long run.
+/// A part of the long run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes hours; CRASH_ENGINE, CRASH_CYCLES, CRASH_SEED and CRASH_TALLY say what is to be done"]
+#[ignore = "takes hours; CRASH_ENGINE, CRASH_CYCLES, CRASH_SEED and CRASH_TALLY configure it"]
 async fn long() -> Result<()> {
     let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
     let engine: Engine = variable("CRASH_ENGINE")?.parse()?;

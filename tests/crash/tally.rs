@@ -1,4 +1,4 @@
-//! What the long run has shown so far: a file of one line a batch.
+//! The results of the long run so far: a file with one line per batch.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,25 +12,25 @@ use crate::cycles::Engine;
 const HEAD: &str =
     "engine\tseed\tfirst\tcycles\tacknowledged\tunacknowledged\tblobs\tmissing\twrong\tseconds";
 
-/// Some cycles, checked to the end.
+/// A number of cycles that were checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     pub(crate) engine: Engine,
     pub(crate) seed: u64,
     pub(crate) first: u64,
     pub(crate) cycles: u64,
-    /// Pushes that were answered by 201.
+    /// Pushes that were answered with 201.
     pub(crate) acknowledged: u64,
-    /// Pushes that the kill cut.
+    /// Pushes that the kill interrupted.
     pub(crate) unacknowledged: u64,
-    /// Copies that had to be there: blobs of acknowledged pushes, in each zone.
+    /// Required copies: the blobs of acknowledged pushes in each zone.
     pub(crate) blobs: u64,
     pub(crate) missing: u64,
     pub(crate) wrong: u64,
     pub(crate) seconds: u64,
 }
 
-/// The file.
+/// The file of results.
 pub(crate) struct Tally(PathBuf);
 
 impl Tally {
@@ -41,7 +41,7 @@ impl Tally {
         Ok(Self(path))
     }
 
-    /// How many cycles of a seed are done.
+    /// The number of cycles of a seed that are done.
     pub(crate) fn cycles(&self, engine: Engine, seed: u64) -> Result<u64> {
         let rows = self.rows()?;
         Ok(rows.iter().filter(|row| row.0 == engine.name() && row.1[0] == seed).map(|row| row.1[2]).sum())
@@ -69,7 +69,7 @@ impl Tally {
         Ok(file.sync_all()?)
     }
 
-    /// The sums of each engine.
+    /// The sums for each engine.
     pub(crate) fn summary(&self) -> Result<String> {
         let mut sums: BTreeMap<String, [u64; 9]> = BTreeMap::new();
         for (engine, row) in self.rows()? {
@@ -78,7 +78,7 @@ impl Tally {
         }
         let lines = sums.iter().map(|(engine, [_, _, cycles, acknowledged, cut, blobs, missing, wrong, seconds])| {
             format!(
-                "{engine}: {cycles} cycles, {acknowledged} pushes acknowledged and {cut} cut, {blobs} copies owed, \
+                "{engine}: {cycles} cycles, {acknowledged} pushes acknowledged and {cut} cut, {blobs} copies required, \
                  {missing} missing, {wrong} wrong, {seconds} s"
             )
         });
@@ -94,7 +94,7 @@ impl Tally {
         };
         text.lines()
             .skip(1)
-            .map(|line| row(line).with_context(|| format!("not a line of a tally: {line}")))
+            .map(|line| row(line).with_context(|| format!("not a line of results: {line}")))
             .collect()
     }
 }

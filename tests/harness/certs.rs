@@ -17,7 +17,7 @@ pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// A server's certificate and its key, PEM.
+/// A server's certificate and its key, in PEM.
 #[derive(Clone)]
 pub struct Certificate {
     /// The chain, leaf first.
@@ -33,10 +33,10 @@ impl std::fmt::Debug for Certificate {
 }
 
 impl Authority {
-    /// A new one.
+    /// A new authority.
     ///
     /// # Errors
-    /// Where no key can be made.
+    /// No key can be made.
     pub fn generate() -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name = named("harness test CA");
@@ -45,7 +45,7 @@ impl Authority {
         Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
     }
 
-    /// Its own certificate, PEM.
+    /// The authority's own certificate, in PEM.
     #[must_use]
     pub fn pem(&self) -> String {
         self.issuer.pem()
@@ -54,7 +54,7 @@ impl Authority {
     /// A certificate for localhost, 127.0.0.1 and `names`.
     ///
     /// # Errors
-    /// Where a name cannot stand in a certificate.
+    /// A name is not valid in a certificate.
     pub fn certificate(&self, names: &[&str]) -> Result<Certificate> {
         let names: Vec<String> =
             ["localhost", "127.0.0.1"].iter().chain(names).map(ToString::to_string).collect();
@@ -75,10 +75,10 @@ fn named(name: &str) -> DistinguishedName {
 }
 
 impl Certificate {
-    /// TLS for a server that has this certificate, HTTP/2 and HTTP/1.1.
+    /// The TLS configuration of a server with this certificate, for HTTP/2 and HTTP/1.1.
     ///
     /// # Errors
-    /// Where key and certificate do not fit.
+    /// Key and certificate do not match.
     pub fn server_config(&self) -> Result<Arc<rustls::ServerConfig>> {
         let chain = CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())?;
@@ -90,20 +90,20 @@ impl Certificate {
         Ok(Arc::new(config))
     }
 
-    /// Writes chain and key into files.
+    /// Writes the chain and the key to files.
     ///
     /// # Errors
-    /// Where they cannot be written.
+    /// A file cannot be written.
     pub fn write(&self, chain: &Path, key: &Path) -> Result<()> {
         std::fs::write(chain, &self.chain).with_context(|| chain.display().to_string())?;
         std::fs::write(key, &self.key).with_context(|| key.display().to_string())
     }
 }
 
-/// TLS for a client that trusts the authorities in `roots` (PEM), and nobody else.
+/// The TLS configuration of a client that trusts only the authorities in `roots` (PEM).
 ///
 /// # Errors
-/// Where one is no certificate.
+/// A root is not a valid certificate.
 pub fn client_config(roots: &[&str]) -> Result<rustls::ClientConfig> {
     let config =
         rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
@@ -113,7 +113,7 @@ pub fn client_config(roots: &[&str]) -> Result<rustls::ClientConfig> {
 /// The authorities in `pems`.
 ///
 /// # Errors
-/// Where one is no certificate.
+/// A root is not a valid certificate.
 pub fn roots(pems: &[&str]) -> Result<rustls::RootCertStore> {
     let mut store = rustls::RootCertStore::empty();
     for pem in pems {

@@ -1,4 +1,4 @@
-//! A registry client as container engines are one: bearer tokens, pushes, verified pulls.
+//! A registry client that behaves like a container engine: bearer tokens, pushes, verified pulls.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,12 +16,12 @@ use url::Url;
 
 use crate::image::{Blob, Content, Image, Manifest};
 
-/// What podman and skopeo accept.
+/// The manifest types that podman and skopeo accept.
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
-/// Redirects followed for one blob.
+/// The maximum number of redirects for one blob.
 const REDIRECTS: usize = 5;
-/// Bytes of a file sent at once.
+/// Bytes of a file that are sent at a time.
 const PIECE: usize = 256 * 1024;
 
 /// A client of one registry.
@@ -29,7 +29,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     login: Option<(String, String)>,
-    /// By the scope they were given for.
+    /// The tokens, by their scope.
     tokens: Mutex<HashMap<String, String>>,
     moved: Arc<AtomicU64>,
 }
@@ -40,36 +40,36 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// A blob as it arrived, verified.
+/// A blob that was pulled and verified.
 #[derive(Debug, Clone)]
 pub struct Pulled {
-    /// Its digest.
+    /// The digest.
     pub digest: Digest,
-    /// Bytes that arrived.
+    /// The number of bytes that arrived.
     pub size: u64,
-    /// `Cache-Status` of the answer, if any.
+    /// `Cache-Status` of the answer, if it has one.
     pub cache_status: Option<String>,
-    /// Host and port that gave the bytes.
+    /// The host and port that sent the bytes.
     pub from: String,
-    /// Until the first byte.
+    /// The time to the first byte.
     pub first_byte: Duration,
-    /// Until the last byte.
+    /// The time to the last byte.
     pub total: Duration,
 }
 
-/// An answer read to its end.
+/// An answer that was read to its end.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The body.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// A header as text, or nothing.
+    /// The value of a header as text. Empty if there is no such header.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -77,10 +77,10 @@ impl Answer {
 }
 
 impl Client {
-    /// A client of the registry at `base`, such as `https://localhost:8443`, that trusts `roots` (PEM).
+    /// A client of the registry at `base`, such as `https://localhost:8443`, that trusts only `roots` (PEM).
     ///
     /// # Errors
-    /// Where a root or the address is none.
+    /// A root or the address is not valid.
     pub fn new(base: &str, roots: &[&str], login: Option<(&str, &str)>) -> Result<Self> {
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(crate::certs::client_config(roots)?)
@@ -91,24 +91,24 @@ impl Client {
         Ok(Self { http, base: base.parse()?, login, tokens: Mutex::default(), moved: Arc::default() })
     }
 
-    /// Bytes of blobs sent and received so far, for whoever watches.
+    /// The bytes of blobs that were sent and received so far.
     #[must_use]
     pub fn moved(&self) -> u64 {
         self.moved.load(Ordering::Relaxed)
     }
 
-    /// A request without any token; `target` is path and query, or an absolute URL.
+    /// A request without a token. `target` is a path with a query, or an absolute URL.
     ///
     /// # Errors
-    /// Where `target` makes no URL.
+    /// `target` is not valid in a URL.
     pub fn raw(&self, method: Method, target: &str) -> Result<reqwest::RequestBuilder> {
         Ok(self.http.request(method, self.base.join(target)?))
     }
 
-    /// Sends a request, with a token if the registry asks for one. The body may be sent twice.
+    /// Sends a request. If the registry asks for a token, the client fetches one and sends the request again.
     ///
     /// # Errors
-    /// Where the connection fails or no token is given.
+    /// The connection fails, or no token is given.
     pub async fn send(
         &self,
         method: Method,
@@ -149,17 +149,17 @@ impl Client {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(scope).cloned()
     }
 
-    /// The same, read to its end.
+    /// Sends a request and reads the answer to its end.
     ///
     /// # Errors
-    /// Where the connection fails or breaks.
+    /// The connection fails or breaks.
     pub async fn fetch(&self, method: Method, target: &str, headers: &[(&str, &str)]) -> Result<Answer> {
         let response = self.send(method, target, headers, Bytes::new()).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         Ok(Answer { status, headers, body: response.bytes().await.map_err(reqwest::Error::without_url)? })
     }
 
-    /// A token as the challenge wants it.
+    /// Fetches a token as the challenge asks for it.
     async fn token(&self, headers: &HeaderMap, scope: &str) -> Result<Option<String>> {
         let Some(challenge) = headers.get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()) else {
             return Ok(None);
@@ -185,10 +185,10 @@ impl Client {
         Ok(json["token"].as_str().map(str::to_owned))
     }
 
-    /// Pushes an image: blobs that are missing, then the manifest as `reference`.
+    /// Pushes an image: the missing blobs, then the manifest as `reference`.
     ///
     /// # Errors
-    /// Where the registry does not take it.
+    /// The registry refuses a part of it.
     pub async fn push(&self, repository: &str, reference: &str, image: &Image) -> Result<()> {
         for blob in image.blobs() {
             self.push_blob(repository, blob).await?;
@@ -196,13 +196,13 @@ impl Client {
         self.push_manifest(repository, reference, &image.manifest).await
     }
 
-    /// Pushes a blob by POST, PATCH and PUT, unless it is there.
+    /// Pushes a blob with POST, PATCH and PUT, unless the registry has it.
     ///
     /// # Errors
-    /// Where the registry does not take it.
+    /// The registry refuses it.
     pub async fn push_blob(&self, repository: &str, blob: &Blob) -> Result<()> {
         let target = format!("/v2/{repository}/blobs/{}", blob.digest);
-        // All with the token for pushing: asking for it is what makes a new repository.
+        // All requests use the token for pushes, because the request for that token creates a new repository.
         let scope = scope_of(&target, &Method::PUT);
         let there = self.send_as(&scope, Method::HEAD, &target, &[], Bytes::new()).await?;
         if there.status() == StatusCode::OK {
@@ -248,7 +248,7 @@ impl Client {
     /// Pushes a manifest as `reference`, a tag or its digest.
     ///
     /// # Errors
-    /// Where the registry does not take it.
+    /// The registry refuses it.
     pub async fn push_manifest(&self, repository: &str, reference: &str, manifest: &Manifest) -> Result<()> {
         let target = format!("/v2/{repository}/manifests/{reference}");
         let headers = [("content-type", manifest.media_type.as_str())];
@@ -260,10 +260,10 @@ impl Client {
         Ok(())
     }
 
-    /// A manifest by tag or digest, its bytes as they came.
+    /// Pulls a manifest by tag or digest, with unchanged bytes.
     ///
     /// # Errors
-    /// Where there is none.
+    /// There is no such manifest, or its digest is wrong.
     pub async fn manifest(&self, repository: &str, reference: &str) -> Result<Manifest> {
         let target = format!("/v2/{repository}/manifests/{reference}");
         let answer = self.fetch(Method::GET, &target, &[(ACCEPT.as_str(), MANIFEST_TYPES)]).await?;
@@ -271,15 +271,15 @@ impl Client {
         let manifest = Manifest::new(answer.header("content-type"), answer.body.clone());
         ensure!(
             answer.header("docker-content-digest") == manifest.digest.to_string(),
-            "a manifest of another digest"
+            "the manifest has another digest"
         );
         Ok(manifest)
     }
 
-    /// Pulls an image: its manifest, config and layers with bytes in the registry, one after the other.
+    /// Pulls an image: the manifest, the config, and the layers that the registry has, one after the other.
     ///
     /// # Errors
-    /// Where anything is missing or wrong.
+    /// A part is missing or wrong.
     pub async fn pull(&self, repository: &str, reference: &str) -> Result<Vec<Pulled>> {
         let manifest = self.manifest(repository, reference).await?;
         let json: serde_json::Value = serde_json::from_slice(&manifest.bytes)?;
@@ -294,10 +294,10 @@ impl Client {
         Ok(pulled)
     }
 
-    /// Pulls a blob, following redirects without the token, and verifies it.
+    /// Pulls a blob and verifies it. Redirects are followed without the token.
     ///
     /// # Errors
-    /// Where it does not come whole and right.
+    /// The blob does not arrive complete and correct.
     pub async fn pull_blob(&self, repository: &str, digest: &Digest) -> Result<Pulled> {
         let start = Instant::now();
         let mut response =
@@ -346,7 +346,7 @@ fn location(response: &reqwest::Response) -> Result<String> {
     Ok(value.to_str()?.to_owned())
 }
 
-/// The scope that a request to `target` needs; one per repository and kind, as clients ask.
+/// The scope that a request to `target` needs. Clients use one scope per repository and kind of access.
 fn scope_of(target: &str, method: &Method) -> String {
     let path =
         target.split_once("://").map_or(target, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);

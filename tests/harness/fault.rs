@@ -1,4 +1,4 @@
-//! What can be wrong with a store, and a body that has it.
+//! The faults of a store, and a body with a fault.
 
 use std::io;
 use std::time::Duration;
@@ -12,51 +12,52 @@ use tokio::sync::watch;
 
 use crate::body::{Body, BoxError, streamed};
 
-/// What a [`Proxy`](crate::proxy::Proxy) does to what passes. The default does nothing.
+/// What a [`Proxy`](crate::proxy::Proxy) does with requests and answers. The default does nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// Waited before the head of every response.
+    /// The delay before the head of every answer.
     pub latency: Duration,
-    /// Connections are taken and nothing is ever answered; bodies under way stop. Undone, all go on.
+    /// New connections are accepted but get no answer, and bodies in flight stop. When this ends, all of them
+    /// continue.
     pub hang: bool,
-    /// Everything is answered with this status and an S3 error; the store is not asked.
+    /// Every request is answered with this status and an S3 error. The store is not asked.
     pub status: Option<StatusCode>,
-    /// Done to the body of every successful GET.
+    /// The fault of the body of every successful GET.
     pub body: Option<BodyFault>,
-    /// Responses come without their length: bodies in chunks.
+    /// Answers have no length: their bodies are chunked.
     pub no_length: bool,
-    /// Bytes of a response body per second and request.
+    /// The speed of an answer's body, in bytes per second and request.
     pub bandwidth: Option<u64>,
-    /// `status` and `body` only where path and query contain this.
+    /// If set, `status` and `body` apply only to requests whose path and query contain this.
     pub only: Option<String>,
-    /// `status` and `body` only so many times more.
+    /// If set, `status` and `body` apply only this many more times.
     pub times: Option<u32>,
 }
 
-/// What is done to a response body.
+/// The fault of an answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyFault {
-    /// The connection breaks after so many bytes; Content-Length is the true one.
+    /// The connection breaks after this many bytes. Content-Length is correct.
     CutAfter(u64),
-    /// Nothing follows after so many bytes until this is undone. Shorter bodies pass.
+    /// The body stops after this many bytes until the fault is removed. Shorter bodies pass.
     HoldAfter(u64),
-    /// The lowest bit of the byte at this offset of the body is the other one.
+    /// The lowest bit of the byte at this offset of the body is flipped.
     FlipAt(u64),
-    /// The last bytes are missing, and Content-Length agrees; `Content-Range` is the true one.
+    /// The last bytes are missing, and Content-Length agrees. `Content-Range` is not changed.
     Short(u64),
-    /// So many zero bytes follow, and Content-Length agrees; `Content-Range` is the true one.
+    /// This many zero bytes are appended, and Content-Length agrees. `Content-Range` is not changed.
     Long(u64),
-    /// Of a thousand bodies so many have one bit turned, at random.
+    /// In this many of a thousand bodies, one random bit is flipped.
     Flips {
-        /// How many, up to 1000.
+        /// How many of a thousand, up to 1000.
         of_1000: u32,
-        /// Equal seeds turn the same bits of the same sequence of bodies.
+        /// Equal seeds flip the same bits of the same sequence of bodies.
         seed: u64,
     },
 }
 
 impl BodyFault {
-    /// The Content-Length to announce for a body of `length` bytes.
+    /// The Content-Length for a body of `length` bytes.
     #[must_use]
     pub fn announced(self, length: u64) -> u64 {
         match self {
@@ -66,7 +67,7 @@ impl BodyFault {
         }
     }
 
-    /// What becomes of the body that is number `count`, of `length` bytes: chance is taken here.
+    /// The fault of body number `count` with `length` bytes. Random faults are decided here.
     #[must_use]
     pub(crate) fn drawn(self, count: u64, length: u64) -> Option<Self> {
         let (of_1000, seed) = match self {
@@ -79,7 +80,8 @@ impl BodyFault {
     }
 }
 
-/// `inner` with faults: `fault` as it was at the head, `hang` and `bandwidth` as they are at each piece.
+/// `inner` with faults. `fault` is the one at the time of the head; `hang` and `bandwidth` are read at each
+/// piece.
 pub(crate) fn faulty(
     inner: Incoming,
     length: Option<u64>,
@@ -92,28 +94,28 @@ pub(crate) fn faulty(
         Some(BodyFault::CutAfter(bytes) | BodyFault::HoldAfter(bytes)) => bytes,
         _ => u64::MAX,
     };
-    let state = Passing { inner, fault, faults, held, sent: 0, end, rest: Bytes::new(), done: false };
+    let state = FaultyBody { inner, fault, faults, held, sent: 0, end, rest: Bytes::new(), done: false };
     streamed(stream::unfold(state, |mut passing| async move {
         let piece = passing.next().await?;
         Some((piece, passing))
     }))
 }
 
-struct Passing {
+struct FaultyBody {
     inner: Incoming,
     fault: Option<BodyFault>,
     faults: watch::Receiver<Faults>,
-    /// Bodies that were held so far.
+    /// The number of bodies that were stopped so far.
     held: watch::Sender<u64>,
     sent: u64,
-    /// Bytes after which it ends, breaks or is held.
+    /// The number of bytes after which the body ends, breaks or stops.
     end: u64,
-    /// What came of the inner body beyond `end`.
+    /// The bytes of the inner body beyond `end` that were read already.
     rest: Bytes,
     done: bool,
 }
 
-impl Passing {
+impl FaultyBody {
     async fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
         if self.done {
             return None;
@@ -161,7 +163,7 @@ impl Passing {
     async fn hold(&mut self) {
         self.held.send_modify(|held| *held += 1);
         let undone = |faults: &Faults| !matches!(faults.body, Some(BodyFault::HoldAfter(_)));
-        // An error says that the proxy is gone, and then the connection goes too.
+        // An error means that the proxy was dropped. The connection then ends too.
         let _ = self.faults.wait_for(undone).await;
         (self.fault, self.end) = (None, u64::MAX);
     }
@@ -187,12 +189,13 @@ impl Passing {
         if let Some(rate) = bandwidth {
             tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64)).await;
         }
-        // An error says that the proxy is gone, and then the connection goes too.
+        // An error means that the proxy was dropped. The connection then ends too.
         let _ = self.faults.wait_for(|faults| !faults.hang).await;
     }
 }
 
-/// `piece`, which begins at `start` of the body, with the bit at `offset` turned if it lies in here.
+/// `piece`, which starts at offset `start` of the body. If the bit at `offset` lies in it, the bit is
+/// flipped.
 fn flipped(piece: Bytes, start: u64, offset: u64) -> Bytes {
     let Some(at) = offset.checked_sub(start).and_then(|at| usize::try_from(at).ok()) else { return piece };
     let mut bytes = BytesMut::from(piece);
@@ -207,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_flips_as_wanted_and_the_same_for_a_seed() {
+    fn flips_have_the_given_frequency_and_depend_on_the_seed() {
         let fault = BodyFault::Flips { of_1000: 10, seed: 7 };
         let drawn = || (0..100_000).map(|count| fault.drawn(count, 4096));
         let flips = drawn().flatten().count();
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bit_of_the_right_piece() {
+    fn one_bit_of_the_right_piece_is_flipped() {
         let piece = Bytes::from_static(&[0, 0, 0, 0]);
         assert_eq!(flipped(piece.clone(), 8, 10), [0, 0, 1, 0][..]);
         assert_eq!(flipped(piece.clone(), 8, 7), piece);

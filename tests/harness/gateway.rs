@@ -1,4 +1,4 @@
-//! The real gateway as a process of its own.
+//! The gateway's binary in a process of its own.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -20,20 +20,20 @@ use crate::client::Client;
 use crate::port::Port;
 
 const BINARY: &str = "quay-gateway";
-/// How long it may take to answer.
+/// The timeout until it answers.
 const START: Duration = Duration::from_secs(20);
-/// How long it may take to end after SIGTERM.
+/// The timeout until it ends after SIGTERM.
 const END: Duration = Duration::from_secs(30);
-/// How long one of its other commands may take.
+/// The timeout of another command of the binary.
 const COMMAND: Duration = Duration::from_secs(60);
-/// How long one try at it may take.
+/// The timeout of one try to connect.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(10);
-/// Bytes of its log shown where it fails.
+/// The number of bytes of its log that errors show.
 const TAIL: usize = 8 * 1024;
 
-/// A gateway on ports and folders of its own, which stay the same over restarts. Dropping it
-/// kills it and takes its state along.
+/// A gateway with its own ports and folders, which stay the same over restarts. Dropping it kills the process
+/// and removes its state.
 #[derive(Debug)]
 pub struct Gateway {
     dir: TempDir,
@@ -43,24 +43,24 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts it with `config` laid over a default one, and waits until it answers. `files` are
-    /// written beside the configuration, which can name them by their bare names.
+    /// Starts a gateway with `config` merged into a default configuration, and waits until it answers.
+    /// `files` are written beside the configuration, which can refer to them by name.
     ///
     /// # Errors
-    /// Where it does not come up; the end of its log is in the error.
+    /// The gateway does not start. The error contains the end of its log.
     ///
     /// # Panics
-    /// Where its binary is not built.
+    /// The binary is not built.
     pub async fn start(config: &Value, files: &[(&str, &str)]) -> Result<Self> {
         let mut gateway = Self::prepare(config, files)?;
         gateway.spawn().await?;
         Ok(gateway)
     }
 
-    /// The same, not yet started.
+    /// Like [`start`](Self::start), but does not start the process.
     ///
     /// # Errors
-    /// Where a file or a port cannot be had.
+    /// A file cannot be written, or there is no free port.
     pub fn prepare(config: &Value, files: &[(&str, &str)]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         for folder in ["state", "cache"] {
@@ -74,10 +74,10 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Writes another configuration for the next start.
+    /// Writes another configuration, for the next start.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// The file cannot be written.
     pub fn configure(&self, config: &Value) -> Result<()> {
         let mut whole = json!({
             "listen": self.address().to_string(),
@@ -91,13 +91,14 @@ impl Gateway {
         Ok(std::fs::write(self.config_file(), serde_json::to_string_pretty(&whole)?)?)
     }
 
-    /// Starts it after [`terminate`](Self::terminate) or [`kill`](Self::kill), on the same state and ports.
+    /// Starts the gateway again after [`terminate`](Self::terminate) or [`kill`](Self::kill), with the same
+    /// state and ports.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// The errors of [`start`](Self::start).
     ///
     /// # Panics
-    /// Where its binary is not built.
+    /// The binary is not built.
     pub async fn spawn(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log_file())?;
         let mut command = Command::new(binary());
@@ -123,8 +124,7 @@ impl Gateway {
         }
     }
 
-    /// Whether it speaks TLS. It may listen long before, and whether its certificate is one that
-    /// is trusted here does not matter.
+    /// Whether the gateway speaks TLS. It may listen long before that. The certificate is not verified here.
     async fn answers(&self) -> bool {
         let authority = std::fs::read_to_string(self.authority_file()).unwrap_or_default();
         let Ok(tls) = client_config(&[&authority]) else { return false };
@@ -140,25 +140,25 @@ impl Gateway {
         }
     }
 
-    /// Runs another of its commands, such as `check`, on its configuration.
+    /// Runs another command of the binary, such as `check`, with the gateway's configuration.
     ///
     /// # Errors
-    /// Where it cannot be run or is not over after 60 s; it is killed then.
+    /// The command cannot be run, or does not end within 60 s and is killed.
     ///
     /// # Panics
-    /// Where its binary is not built.
+    /// The binary is not built.
     pub async fn command(&self, arguments: &[&str]) -> Result<Output> {
         let output = tokio::time::timeout(COMMAND, self.prepared(arguments).output()).await;
-        output.context("quay-gateway still ran")?.context("running quay-gateway")
+        output.context("quay-gateway did not end in time")?.context("running quay-gateway")
     }
 
-    /// Starts another of its commands; it is killed when dropped.
+    /// Starts another command of the binary. The process is killed when it is dropped.
     ///
     /// # Errors
-    /// Where it cannot be run.
+    /// The command cannot be run.
     ///
     /// # Panics
-    /// Where its binary is not built.
+    /// The binary is not built.
     pub fn start_command(&self, arguments: &[&str], output: Stdio) -> Result<tokio::process::Child> {
         let mut command = self.prepared(arguments);
         command.stdout(output).stderr(Stdio::null()).spawn().context("starting quay-gateway")
@@ -177,10 +177,10 @@ impl Gateway {
     /// Sends SIGTERM and waits for the end.
     ///
     /// # Errors
-    /// Where it is not over after 30 s; it is killed then.
+    /// The gateway does not end within 30 s and is killed.
     pub async fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
-        let Some(mut child) = self.child.take() else { bail!("quay-gateway does not run") };
+        let Some(mut child) = self.child.take() else { bail!("quay-gateway is not running") };
         let deadline = Instant::now() + END;
         loop {
             if let Some(status) = child.try_wait()? {
@@ -189,43 +189,43 @@ impl Gateway {
             if Instant::now() > deadline {
                 child.kill()?;
                 child.wait()?;
-                bail!("quay-gateway still ran {END:?} after SIGTERM; its log:\n{}", self.log_tail());
+                bail!("quay-gateway did not end within {END:?} after SIGTERM; its log:\n{}", self.log_tail());
             }
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// Sends a signal and goes on.
+    /// Sends a signal and does not wait.
     ///
     /// # Errors
-    /// Where it does not run.
+    /// The gateway is not running.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let child = self.child.as_ref().context("quay-gateway does not run")?;
+        let child = self.child.as_ref().context("quay-gateway is not running")?;
         Ok(kill_process(Pid::from_child(child), signal)?)
     }
 
-    /// kill -9.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended by itself.
+            // The process may have ended already.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.listen.address()
     }
 
-    /// Where operators look.
+    /// The address of the admin API.
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.address()
     }
 
-    /// What clients dial, `localhost:<port>`.
+    /// The name and port that clients dial, `localhost:<port>`.
     #[must_use]
     pub fn hostname(&self) -> String {
         format!("localhost:{}", self.address().port())
@@ -237,59 +237,59 @@ impl Gateway {
         format!("https://{}", self.hostname())
     }
 
-    /// Its folder: `gateway.yaml`, `state`, `cache`, `gateway.log`.
+    /// The gateway's folder: `gateway.yaml`, `state`, `cache`, `gateway.log`.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Its cache.
+    /// The folder of the cache.
     #[must_use]
     pub fn cache_dir(&self) -> PathBuf {
         self.dir.path().join("cache")
     }
 
-    /// The authority it made for itself, where `tls` is not configured.
+    /// The certificate of the gateway's own authority, which it creates if `tls` is not configured.
     #[must_use]
     pub fn authority_file(&self) -> PathBuf {
         self.dir.path().join("state/ca.pem")
     }
 
-    /// A client that trusts the authority it made.
+    /// A client that trusts the gateway's own authority.
     ///
     /// # Errors
-    /// Where it made none.
+    /// The gateway has no authority of its own.
     pub fn client(&self, login: Option<(&str, &str)>) -> Result<Client> {
         let authority = std::fs::read_to_string(self.authority_file()).context("the gateway's CA")?;
         Client::new(&self.url(), &[&authority], login)
     }
 
-    /// Its process id, while it runs.
+    /// The process id, while the gateway runs.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    /// What its admin side says of zones, cache and copies.
+    /// The admin API's status of zones, cache and copies.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// The admin API does not answer.
     pub async fn status(&self) -> Result<Value> {
         self.shown("/status").await
     }
 
-    /// What its admin side knows of the zones as stores to read from.
+    /// The admin API's report on the zones.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// The admin API does not answer.
     pub async fn zones(&self) -> Result<Value> {
         self.shown("/zones").await
     }
 
-    /// Its metrics as text.
+    /// The metrics as text.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// The admin API does not answer.
     pub async fn metrics(&self) -> Result<String> {
         let url = format!("http://{}/metrics", self.admin_address());
         Ok(crate::http_client()?.get(url).send().await?.text().await?)
@@ -301,7 +301,7 @@ impl Gateway {
         Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
 
-    /// All it has logged, over all its starts.
+    /// The log of all starts.
     #[must_use]
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.log_file()).unwrap_or_default();
@@ -315,7 +315,7 @@ impl Gateway {
         log[from..].to_owned()
     }
 
-    /// Its configuration, for whoever runs the gateway in a process of their own.
+    /// The configuration file, for tests that run the gateway in a process of their own.
     #[must_use]
     pub fn config_file(&self) -> PathBuf {
         self.dir.path().join("gateway.yaml")
@@ -338,7 +338,7 @@ impl Drop for Gateway {
 /// The binary beside the running test or program.
 pub fn binary() -> PathBuf {
     let here = std::env::current_exe().unwrap_or_default();
-    // A test lies in `deps` below the folder of the binaries.
+    // A test is in `deps`, below the folder of the binaries.
     let found =
         here.ancestors().skip(1).take(2).map(|folder| folder.join(BINARY)).find(|path| path.is_file());
     let profile = if cfg!(debug_assertions) { "" } else { " --release" };
@@ -347,7 +347,7 @@ pub fn binary() -> PathBuf {
     })
 }
 
-/// Lays `over` over `under`, object by object; null takes a key away.
+/// Merges `over` into `under`, object by object. `null` removes a key.
 pub fn overlay(under: &mut Value, over: &Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
@@ -368,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_configuration_over_the_default() {
+    fn a_configuration_is_merged_into_the_default() {
         let mut whole = json!({"listen": "a", "cache": {"dir": "d", "size": "1"}, "admin": 1});
         overlay(&mut whole, &json!({"cache": {"size": "2"}, "admin": null, "home": "z"}));
         assert_eq!(whole, json!({"listen": "a", "cache": {"dir": "d", "size": "2"}, "home": "z"}));

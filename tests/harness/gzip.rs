@@ -1,15 +1,15 @@
-//! Gzip (RFC 1952) without compression: members of stored blocks.
+//! Writes gzip (RFC 1952) without compression, as members of stored blocks.
 
 use std::io::{self, Write};
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 
-/// Bytes a stored block can hold (RFC 1951, 3.2.4).
+/// The maximum number of bytes in a stored block (RFC 1951, 3.2.4).
 const BLOCK: usize = 0xffff;
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// Each piece as a gzip member of its own, which together are one gzip file.
+/// Turns each piece into a gzip member. Together they are one gzip file.
 pub fn members<E>(pieces: impl Stream<Item = Result<Bytes, E>>) -> impl Stream<Item = Result<Bytes, E>> {
     pieces.map_ok(|piece| Bytes::from(member(&piece)))
 }
@@ -19,7 +19,7 @@ pub fn members<E>(pieces: impl Stream<Item = Result<Bytes, E>>) -> impl Stream<I
 pub fn member(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + bytes.len() / BLOCK * 5 + 32);
     let mut writer = Writer::new(&mut out);
-    // A Vec takes everything.
+    // Writing to a `Vec` does not fail.
     let _ = writer.write_all(bytes).and_then(|()| writer.finish());
     out
 }
@@ -35,7 +35,7 @@ pub struct Writer<W: Write> {
 }
 
 impl<W: Write> Writer<W> {
-    /// A member that goes to `out`.
+    /// A writer of one member to `out`.
     pub fn new(out: W) -> Self {
         Self { out, block: Vec::with_capacity(BLOCK), begun: false, crc: !0, length: 0 }
     }
@@ -43,7 +43,7 @@ impl<W: Write> Writer<W> {
     /// Ends the member.
     ///
     /// # Errors
-    /// Those of the writer below.
+    /// The errors of `out`.
     pub fn finish(&mut self) -> io::Result<()> {
         self.write_block(true)?;
         self.out.write_all(&(!self.crc).to_le_bytes())?;
@@ -56,7 +56,7 @@ impl<W: Write> Writer<W> {
             self.out.write_all(&HEADER)?;
             self.begun = true;
         }
-        // A block is never longer than what 16 bits can say.
+        // A block is never longer than a 16-bit length.
         let length = self.block.len() as u16;
         self.out.write_all(&[u8::from(last)])?;
         self.out.write_all(&length.to_le_bytes())?;
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_known_member() {
-        // printf 123456789 | gzip | od: CRC 0xcbf43926 is the check value of CRC-32.
+        // `printf 123456789 | gzip | od`. 0xcbf43926 is the check value of CRC-32.
         let member = member(b"123456789");
         assert_eq!(&member[10..15], &[1, 9, 0, 0xf6, 0xff]);
         assert_eq!(&member[15..24], b"123456789");

@@ -1,16 +1,16 @@
-//! The HTTP client of everything here.
+//! The HTTP client of the harness.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// A connection that takes longer is refused.
+/// The timeout for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// A client for plain HTTP on loopback that follows nothing.
+/// A client for plain HTTP on loopback that follows no redirects.
 ///
 /// # Errors
-/// None in practice: it trusts nobody over TLS.
+/// The client cannot be built.
 pub fn http_client() -> Result<reqwest::Client> {
     let tls = crate::certs::client_config(&[])?;
     reqwest::Client::builder()

@@ -1,4 +1,4 @@
-//! Images made on the spot: real tar layers of any size, the same for the same seed.
+//! Generates images with real tar layers of any size. The same seed gives the same image.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,45 +12,45 @@ use crate::gzip;
 
 /// Bytes of a tar block.
 const BLOCK: u64 = 512;
-/// Bytes made at once.
+/// Bytes that are generated at a time.
 const PIECE: usize = 64 * 1024;
 
-/// What an image is to be.
+/// The description of an image.
 #[derive(Debug, Clone)]
 pub struct Spec {
     /// Equal seeds give equal bytes.
     pub seed: u64,
-    /// Its layers, lowest first.
+    /// The layers, lowest first.
     pub layers: Vec<Layer>,
-    /// Docker's media types instead of OCI's.
+    /// Whether to use Docker's media types instead of OCI's.
     pub docker: bool,
     /// The architecture in the config, such as `amd64`.
     pub architecture: String,
 }
 
-/// What a layer is to be.
+/// The description of a layer.
 #[derive(Debug, Clone)]
 pub enum Layer {
-    /// A gzipped tar of one file with so many random bytes.
+    /// A gzipped tar with one file of this many random bytes.
     Tar(u64),
-    /// These bytes, which need be no tar; none at all is allowed.
+    /// These bytes, which need not be a tar and may be empty.
     Raw(Vec<u8>),
-    /// A descriptor only: of this digest and size, fetched from these URLs.
+    /// Only a descriptor, with this digest and size, whose bytes are at these URLs.
     Foreign(Digest, u64, Vec<String>),
-    /// A descriptor only, of an OCI nondistributable type and without URLs.
+    /// Only a descriptor of an OCI nondistributable type, without URLs.
     Nondistributable(Digest, u64),
 }
 
 /// A descriptor and its bytes.
 #[derive(Debug, Clone)]
 pub struct Blob {
-    /// Its digest.
+    /// The digest.
     pub digest: Digest,
-    /// Its size, bytes.
+    /// The size, in bytes.
     pub size: u64,
-    /// Its media type.
+    /// The media type.
     pub media_type: String,
-    /// Where its bytes are; nothing for what is only described.
+    /// The bytes. `None` if the blob is only described.
     pub content: Option<Content>,
     urls: Vec<String>,
 }
@@ -64,14 +64,14 @@ pub enum Content {
     File(PathBuf),
 }
 
-/// An image, ready to be pushed.
+/// An image that can be pushed.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Its config.
+    /// The config.
     pub config: Blob,
-    /// Its layers, lowest first.
+    /// The layers, lowest first.
     pub layers: Vec<Blob>,
-    /// Its manifest.
+    /// The manifest.
     pub manifest: Manifest,
     architecture: String,
 }
@@ -79,11 +79,11 @@ pub struct Image {
 /// A manifest or an index.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// Its bytes.
+    /// The bytes.
     pub bytes: Bytes,
-    /// Their digest.
+    /// The digest of the bytes.
     pub digest: Digest,
-    /// Its media type.
+    /// The media type.
     pub media_type: String,
 }
 
@@ -95,24 +95,24 @@ impl Spec {
         Self { seed, layers, docker: false, architecture: "amd64".into() }
     }
 
-    /// The same with Docker's media types.
+    /// The same image with Docker's media types.
     #[must_use]
     pub fn docker(self) -> Self {
         Self { docker: true, ..self }
     }
 
-    /// Makes the image, everything in memory.
+    /// Generates the image in memory.
     ///
     /// # Errors
-    /// None that memory does not give.
+    /// Writing to memory fails, which does not happen.
     pub fn build(&self) -> Result<Image> {
         self.make(None)
     }
 
-    /// Makes the image with its layers as files in `folder`.
+    /// Generates the image, with its layers as files in `folder`.
     ///
     /// # Errors
-    /// Where they cannot be written.
+    /// A file cannot be written.
     pub fn build_in(&self, folder: &Path) -> Result<Image> {
         self.make(Some(folder))
     }
@@ -152,7 +152,7 @@ impl Spec {
         Ok(Image { config, layers, manifest, architecture: self.architecture.clone() })
     }
 
-    /// A layer and the digest of what is in it, uncompressed.
+    /// A layer, and the digest of its uncompressed content.
     fn layer(&self, number: usize, layer: &Layer, folder: Option<&Path>) -> Result<(Blob, Digest)> {
         let gzipped = self.media_type("image.layer.v1.tar+gzip", "image.rootfs.diff.tar.gzip");
         let described = |media_type: &str, digest: &Digest, size: u64, urls: &[String]| {
@@ -219,10 +219,10 @@ impl Blob {
         }
     }
 
-    /// All its bytes.
+    /// All bytes of the blob.
     ///
     /// # Errors
-    /// Where they cannot be read or are elsewhere.
+    /// The file cannot be read, or the blob is only described.
     pub fn bytes(&self) -> Result<Bytes> {
         match &self.content {
             None => anyhow::bail!("{} is only described", self.digest),
@@ -271,7 +271,7 @@ impl Manifest {
 }
 
 impl Image {
-    /// Config and layers that have bytes, each digest once.
+    /// The config and the layers that have bytes, each digest once.
     #[must_use]
     pub fn blobs(&self) -> Vec<&Blob> {
         let mut blobs: Vec<&Blob> =
@@ -281,10 +281,10 @@ impl Image {
         blobs
     }
 
-    /// Writes an OCI layout that `skopeo copy oci:<folder>:<tag>` reads.
+    /// Writes an OCI layout that `skopeo copy oci:<folder>:<tag>` can read.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// A file cannot be written.
     pub fn write_layout(&self, folder: &Path, tag: &str) -> Result<()> {
         let blobs = folder.join("blobs/sha256");
         std::fs::create_dir_all(&blobs)?;
@@ -306,7 +306,7 @@ impl Image {
     }
 }
 
-/// A writer that hashes what passes.
+/// A writer that hashes the bytes that pass.
 struct Hashing<W> {
     inner: W,
     hasher: Hasher,
@@ -330,7 +330,7 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// Writes a gzipped tar of one file with `size` random bytes; gives the digest of the tar.
+/// Writes a gzipped tar with one file of `size` random bytes. Returns the digest of the tar.
 fn tar(seed: u64, size: u64, out: impl Write) -> io::Result<Digest> {
     let mut tar = Hashing::new(gzip::Writer::new(out));
     tar.write_all(&header(&format!("data-{seed:016x}"), size))?;
@@ -343,7 +343,7 @@ fn tar(seed: u64, size: u64, out: impl Write) -> io::Result<Digest> {
         tar.write_all(&piece[..length])?;
         left -= length as u64;
     }
-    // The file is filled up to a block, and two empty blocks end the archive.
+    // The file is padded to a whole block, and two empty blocks end the archive.
     let filling = (BLOCK - size % BLOCK) % BLOCK + 2 * BLOCK;
     tar.write_all(&vec![0; usize::try_from(filling).unwrap_or(0)])?;
     tar.inner.finish()?;
@@ -373,14 +373,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_is_an_image() {
+    fn equal_seeds_give_equal_images() {
         let build = |seed| Spec::layers(seed, &[0, 1, 100_000]).build().expect("an image").manifest.digest;
         assert_eq!(build(7), build(7));
         assert_ne!(build(7), build(8));
     }
 
     #[test]
-    fn in_a_folder_as_in_memory() {
+    fn images_in_a_folder_and_in_memory_are_equal() {
         let folder = tempfile::tempdir().expect("a folder");
         let spec = Spec::layers(1, &[70_000]).docker();
         let (file, memory) = (spec.build_in(folder.path()).expect("files"), spec.build().expect("memory"));

@@ -1,4 +1,4 @@
-//! Test harness: a stand-in Quay, embedded zones, fault proxies, real servers and clients.
+#![doc = include_str!("../README.md")]
 
 pub mod body;
 pub mod certs;

@@ -1,18 +1,18 @@
-//! Loopback ports that stay ours while nobody listens.
+//! Loopback ports that stay reserved while nobody listens.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-/// Connections waiting to be accepted.
+/// The length of a listener's queue.
 const BACKLOG: u32 = 1024;
 
-/// A free loopback port, held for as long as this lives.
+/// A free loopback port, reserved for the lifetime of this value.
 ///
-/// A bound socket that does not listen keeps the port: connections to it are refused, the kernel
-/// gives it to nobody else, and whoever binds it by number with `SO_REUSEADDR` (as tokio and std
-/// do) can listen on it, any number of times.
+/// A bound socket that does not listen reserves the port: connections to it are refused, and the kernel gives
+/// the port to nobody else. A server that binds the port by number with `SO_REUSEADDR`, as tokio and std do,
+/// can listen on it any number of times.
 #[derive(Debug)]
 pub struct Port {
     address: SocketAddr,
@@ -20,10 +20,10 @@ pub struct Port {
 }
 
 impl Port {
-    /// A free port of 127.0.0.1.
+    /// Reserves a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// Where no socket can be had.
+    /// No socket can be opened.
     pub fn free() -> io::Result<Self> {
         let held = TcpSocket::new_v4()?;
         held.set_reuseaddr(true)?;
@@ -31,16 +31,16 @@ impl Port {
         Ok(Self { address: held.local_addr()?, _held: held })
     }
 
-    /// 127.0.0.1 and the port.
+    /// The address: 127.0.0.1 and the port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Listens on it. Dropping the listener refuses connections again.
+    /// Listens on the port. After the listener is dropped, connections are refused again.
     ///
     /// # Errors
-    /// Where another listener is already there.
+    /// Another listener uses the port.
     pub fn listen(&self) -> io::Result<TcpListener> {
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
@@ -49,8 +49,8 @@ impl Port {
     }
 }
 
-/// An address at which connections are neither taken nor refused, as where a firewall drops packets: the
-/// queue of a listener is full, so that the kernel drops what would begin another.
+/// An address at which connections are neither accepted nor refused, as behind a firewall that drops packets.
+/// The queue of the listener is full, so the kernel drops new connections.
 #[derive(Debug)]
 pub struct BlackHole {
     _listener: TcpListener,
@@ -58,10 +58,10 @@ pub struct BlackHole {
 }
 
 impl BlackHole {
-    /// One at this address of the loopback.
+    /// Creates one at this loopback address.
     ///
     /// # Errors
-    /// Where another listener is already there.
+    /// Another listener uses the address.
     pub async fn at(address: SocketAddr) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;

@@ -1,4 +1,4 @@
-//! An HTTP proxy in front of a store, through which its line can be spoilt.
+//! An HTTP proxy in front of a store that adds faults.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,8 +22,8 @@ use crate::port::Port;
 use crate::record::Record;
 use crate::server::Server;
 
-/// A fault proxy before a plain-HTTP server. `Host`, path and headers pass as they came, so
-/// that signatures stay good where clients sign for the proxy's address.
+/// A fault proxy in front of a plain HTTP server. `Host`, path and headers are forwarded unchanged, so that
+/// the signatures of clients that sign for the proxy's address stay valid.
 #[derive(Debug)]
 pub struct Proxy {
     server: Server,
@@ -35,18 +35,18 @@ struct Shared {
     upstream: Authority,
     client: Client<HttpConnector, Incoming>,
     faults: watch::Sender<Faults>,
-    /// Bodies that a fault was meant for.
-    spoilt: AtomicU64,
-    /// Bodies that were held.
+    /// The number of bodies for which there was a fault.
+    faulty_bodies: AtomicU64,
+    /// The number of bodies that were stopped.
     held: watch::Sender<u64>,
     record: Record,
 }
 
 impl Proxy {
-    /// A proxy before the server at `upstream`, faultless.
+    /// Starts a proxy in front of the server at `upstream`, without faults.
     ///
     /// # Errors
-    /// Where no port can be had.
+    /// There is no free port.
     pub fn start(upstream: SocketAddr) -> io::Result<Self> {
         let upstream = Authority::try_from(upstream.to_string()).map_err(io::Error::other)?;
         let mut connector = HttpConnector::new();
@@ -55,7 +55,7 @@ impl Proxy {
             upstream,
             client: Client::builder(TokioExecutor::new()).build(connector),
             faults: watch::Sender::new(Faults::default()),
-            spoilt: AtomicU64::new(0),
+            faulty_bodies: AtomicU64::new(0),
             held: watch::Sender::new(0),
             record: Record::default(),
         });
@@ -68,19 +68,19 @@ impl Proxy {
         Ok(Self { server, shared })
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Changes what is wrong, also for responses under way where it says so.
+    /// Changes the faults. Some also apply to answers in flight, see [`Faults`].
     pub fn set(&self, change: impl FnOnce(&mut Faults)) {
         self.shared.faults.send_modify(change);
     }
 
-    /// From now on bodies of what has `part` in path and query give so many bytes and then nothing, until
-    /// [`heal`](Self::heal). What it returns resolves when one has come to that.
+    /// From now on, bodies of requests with `part` in path and query stop after `bytes` bytes, until
+    /// [`heal`](Self::heal). The returned future resolves when a body has stopped.
     pub fn hold(&self, part: &str, bytes: u64) -> impl Future<Output = ()> + use<> {
         let mut held = self.shared.held.subscribe();
         held.mark_unchanged();
@@ -94,23 +94,23 @@ impl Proxy {
         }
     }
 
-    /// Refuses new connections and ends the open ones: the store's host is down.
+    /// Refuses new connections and ends open ones, like a host that is down.
     pub async fn down(&self) {
         self.server.close().await;
         self.server.cut();
     }
 
-    /// Refuses new connections; those open go on.
+    /// Refuses new connections. Open ones continue.
     pub async fn refuse(&self) {
         self.server.close().await;
     }
 
-    /// Ends the open connections; new ones are welcome.
+    /// Ends open connections. New ones are accepted.
     pub fn cut(&self) {
         self.server.cut();
     }
 
-    /// No fault, no refusal; latency and bandwidth stay.
+    /// Removes all faults except latency and bandwidth, and accepts connections.
     pub async fn heal(&self) {
         self.set(|faults| {
             *faults = Faults { latency: faults.latency, bandwidth: faults.bandwidth, ..Faults::default() };
@@ -118,13 +118,13 @@ impl Proxy {
         self.server.open().await;
     }
 
-    /// Connections open now.
+    /// The number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.server.connections()
     }
 
-    /// What was asked.
+    /// The record of the requests.
     #[must_use]
     pub fn record(&self) -> &Record {
         &self.shared.record
@@ -147,12 +147,13 @@ impl Shared {
         let latency = faults.borrow().latency;
         tokio::time::sleep(latency).await;
         faults.wait_for(|faults| !faults.hang).await?;
-        let spoilt = method == Method::GET && response.status().is_success();
-        let fault = if spoilt { self.take(&target, |faults| faults.body) } else { None };
-        Ok(self.spoil(response, fault, faults))
+        let faulty_bodies = method == Method::GET && response.status().is_success();
+        let fault = if faulty_bodies { self.take(&target, |faults| faults.body) } else { None };
+        Ok(self.with_fault(response, fault, faults))
     }
 
-    /// A fault that `choose` finds, if it is meant for `target` and not used up; it is used once.
+    /// The fault that `choose` finds, if it applies to `target` and is not used up. It is counted as used
+    /// once.
     fn take<T>(&self, target: &str, choose: impl FnOnce(&Faults) -> Option<T>) -> Option<T> {
         let mut taken = None;
         self.faults.send_if_modified(|faults| {
@@ -180,7 +181,7 @@ impl Shared {
         Ok(self.client.request(Request::from_parts(head, body)).await?)
     }
 
-    fn spoil(
+    fn with_fault(
         &self,
         response: Response<Incoming>,
         fault: Option<BodyFault>,
@@ -193,7 +194,7 @@ impl Shared {
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok())
             .and_then(|text| text.parse().ok());
-        let count = || self.spoilt.fetch_add(1, Ordering::Relaxed);
+        let count = || self.faulty_bodies.fetch_add(1, Ordering::Relaxed);
         let fault = fault.and_then(|fault| fault.drawn(count(), length.unwrap_or(0)));
         if let (Some(fault), Some(length)) = (fault, length) {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(fault.announced(length)));
@@ -205,7 +206,7 @@ impl Shared {
     }
 }
 
-/// An S3 error, as a store in trouble answers.
+/// An S3 error, like that of a failing store.
 fn refusal(status: StatusCode) -> Response<Body> {
     let code = match status {
         StatusCode::SERVICE_UNAVAILABLE => "SlowDown",

@@ -1,4 +1,4 @@
-//! Connections to a gateway, for what no client library does.
+//! Connections to a gateway for tests that need what no client library does.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use tokio_rustls::client::TlsStream;
 
 use crate::gateway::Gateway;
 
-/// TLS that trusts the gateway's own authority and offers one protocol: `h2` or `http/1.1`.
+/// A TLS configuration that trusts the gateway's own authority and offers one protocol: `h2` or `http/1.1`.
 ///
 /// # Errors
-/// Where the gateway made no authority.
+/// The gateway has no authority of its own.
 pub fn trusting(gateway: &Gateway, protocol: &str) -> Result<rustls::ClientConfig> {
     let root = std::fs::read_to_string(gateway.authority_file())?;
     let mut config = crate::certs::client_config(&[&root])?;
@@ -21,19 +21,19 @@ pub fn trusting(gateway: &Gateway, protocol: &str) -> Result<rustls::ClientConfi
     Ok(config)
 }
 
-/// A client that speaks one protocol, over connections of its own.
+/// A client with one protocol and its own connections.
 ///
 /// # Errors
-/// As [`trusting`].
+/// The errors of [`trusting`].
 pub fn client(gateway: &Gateway, protocol: &str) -> Result<reqwest::Client> {
     let tls = trusting(gateway, protocol)?;
     Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?)
 }
 
-/// A connection, its handshake done.
+/// A connection after its handshake.
 ///
 /// # Errors
-/// Where there is none.
+/// The gateway cannot be reached, or the handshake fails.
 pub async fn connect(gateway: &Gateway, tls: rustls::ClientConfig) -> Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(gateway.address()).await?;
     Ok(TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from("localhost")?, tcp).await?)

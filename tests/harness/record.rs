@@ -1,4 +1,4 @@
-//! What a server was asked.
+//! The record of the requests to a server.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -6,49 +6,48 @@ use std::time::Instant;
 
 use http::{HeaderMap, Method, Request};
 
-/// Requests remembered; older ones go.
+/// The number of recorded requests. Older ones are dropped.
 const REMEMBERED: usize = 20_000;
 
-/// One request as it came in.
+/// One request.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Its method.
+    /// The method.
     pub method: Method,
-    /// Path and query, byte for byte.
+    /// The path and query, byte for byte.
     pub target: String,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// When its headers had been read.
+    /// When its headers were read.
     pub at: Instant,
 }
 
 impl Seen {
-    /// A header as text, or nothing.
+    /// The value of a header as text. Empty if there is no such header.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Whether it is a probe of the gateway's.
+    /// Whether it is a probe of the gateway.
     #[must_use]
     pub fn is_probe(&self) -> bool {
         is_probe(&self.headers)
     }
 }
 
-/// Whether a request with these headers is a probe of the gateway's, which only looks whether a server
-/// serves.
+/// Whether a request with these headers is a probe of the gateway, which only tests whether a server works.
 #[must_use]
 pub fn is_probe(headers: &HeaderMap) -> bool {
     headers.get("user-agent").is_some_and(|value| value.as_bytes().ends_with(b" (probe)"))
 }
 
-/// The last 20,000 requests of a server.
+/// The last 20,000 requests to a server.
 #[derive(Debug, Default)]
 pub struct Record(Mutex<VecDeque<Seen>>);
 
 impl Record {
-    /// Remembers a request.
+    /// Records a request.
     pub fn note<B>(&self, request: &Request<B>) {
         let seen = Seen {
             method: request.method().clone(),
@@ -63,27 +62,27 @@ impl Record {
         requests.push_back(seen);
     }
 
-    /// All of them, oldest first.
+    /// All requests, oldest first.
     #[must_use]
     pub fn all(&self) -> Vec<Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Those of `method` with `part` in path and query, oldest first.
+    /// The requests with this method and with `part` in path and query, oldest first.
     #[must_use]
     pub fn of(&self, method: &Method, part: &str) -> Vec<Seen> {
         let requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         requests.iter().filter(|seen| seen.method == method && seen.target.contains(part)).cloned().collect()
     }
 
-    /// How many there were of `method` with `part` in path and query.
+    /// The number of requests with this method and with `part` in path and query.
     #[must_use]
     pub fn count(&self, method: &Method, part: &str) -> usize {
         let requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         requests.iter().filter(|seen| seen.method == method && seen.target.contains(part)).count()
     }
 
-    /// Reads of what has `part` in path and query, oldest first; probes are none.
+    /// The reads with `part` in path and query, oldest first. Probes do not count.
     #[must_use]
     pub fn reads(&self, part: &str) -> Vec<Seen> {
         let mut reads = self.of(&Method::GET, part);
@@ -91,7 +90,7 @@ impl Record {
         reads
     }
 
-    /// Forgets them.
+    /// Clears the record.
     pub fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

@@ -19,29 +19,29 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::body::BoxError;
 use crate::port::Port;
 
-/// A server on a port of its own. Dropping it ends its connections.
+/// A server on its own port. Dropping it ends its connections.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     wanted: watch::Sender<bool>,
     listening: watch::Receiver<bool>,
-    line: Arc<Line>,
+    connections: Arc<Connections>,
     _stop: DropGuard,
 }
 
 /// The connections of a server.
 #[derive(Debug, Default)]
-struct Line {
+struct Connections {
     open: AtomicUsize,
-    /// Cancelled to end every connection of now; replaced for those to come.
+    /// Cancelled to end all open connections, and replaced for later ones.
     cut: Mutex<CancellationToken>,
 }
 
 impl Server {
-    /// Serves on `port`, with TLS where given (HTTP/2 then by ALPN).
+    /// Serves on `port`, with TLS if `tls` is given (HTTP/2 by ALPN).
     ///
     /// # Errors
-    /// Where somebody listens there.
+    /// Another listener uses the port.
     pub fn start<S, B>(port: Port, tls: Option<Arc<rustls::ServerConfig>>, service: S) -> io::Result<Self>
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -56,65 +56,65 @@ impl Server {
         let (wanted, want) = watch::channel(true);
         let (is, listening) = watch::channel(true);
         let stop = CancellationToken::new();
-        let line = Arc::new(Line::default());
-        let door = Door {
+        let connections = Arc::new(Connections::default());
+        let accept_loop = AcceptLoop {
             port,
             want,
             is,
-            line: Arc::clone(&line),
+            connections: Arc::clone(&connections),
             stop: stop.clone(),
             tls: tls.map(TlsAcceptor::from),
         };
-        tokio::spawn(door.keep(first, service));
-        Ok(Self { address, wanted, listening, line, _stop: stop.drop_guard() })
+        tokio::spawn(accept_loop.keep(first, service));
+        Ok(Self { address, wanted, listening, connections, _stop: stop.drop_guard() })
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops listening: from here on connections are refused. Those open stay.
+    /// Stops listening: new connections are refused. Open ones stay.
     pub async fn close(&self) {
-        self.turn(false).await;
+        self.set_listening(false).await;
     }
 
     /// Listens again.
     pub async fn open(&self) {
-        self.turn(true).await;
+        self.set_listening(true).await;
     }
 
-    async fn turn(&self, on: bool) {
+    async fn set_listening(&self, on: bool) {
         self.wanted.send_replace(on);
-        // The accept loop is gone only when the runtime is.
+        // An error means that the runtime has ended.
         let _ = self.listening.clone().wait_for(|is| *is == on).await;
     }
 
-    /// Ends every open connection, in mid-byte where need be.
+    /// Ends every open connection, even in the middle of a body.
     pub fn cut(&self) {
-        let mut cut = self.line.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cut = self.connections.cut.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *cut).cancel();
     }
 
-    /// Connections open now.
+    /// The number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.line.open.load(Ordering::Relaxed)
+        self.connections.open.load(Ordering::Relaxed)
     }
 }
 
 /// The accept loop.
-struct Door {
+struct AcceptLoop {
     port: Port,
     want: watch::Receiver<bool>,
     is: watch::Sender<bool>,
-    line: Arc<Line>,
+    connections: Arc<Connections>,
     stop: CancellationToken,
     tls: Option<TlsAcceptor>,
 }
 
-impl Door {
+impl AcceptLoop {
     async fn keep<S, B>(mut self, first: TcpListener, service: S)
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -162,8 +162,8 @@ impl Door {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let counted = Counted::new(Arc::clone(&self.line));
-        let cut = self.line.cut.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let counted = Counted::new(Arc::clone(&self.connections));
+        let cut = self.connections.cut.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (stop, tls) = (self.stop.clone(), self.tls.clone());
         tokio::spawn(async move {
             let _counted = counted;
@@ -186,13 +186,13 @@ impl Door {
     }
 }
 
-/// Counts an open connection for as long as it lives.
-struct Counted(Arc<Line>);
+/// Counts an open connection during its life.
+struct Counted(Arc<Connections>);
 
 impl Counted {
-    fn new(line: Arc<Line>) -> Self {
-        line.open.fetch_add(1, Ordering::Relaxed);
-        Self(line)
+    fn new(connections: Arc<Connections>) -> Self {
+        connections.open.fetch_add(1, Ordering::Relaxed);
+        Self(connections)
     }
 }
 

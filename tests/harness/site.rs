@@ -1,4 +1,4 @@
-//! A whole site: zones, the stand-in Quay over them, and gateways before it.
+//! A complete site: zones, the stand-in for Quay over them, and gateways in front of it.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -33,20 +33,20 @@ use crate::zone::{Location, Zone};
 
 /// The user that owns `admin/*`.
 pub const USER: &str = "admin";
-/// Its password.
+/// The user's password.
 pub const PASSWORD: &str = "password";
-/// Its login.
+/// The user's login.
 pub const LOGIN: Option<(&str, &str)> = Some((USER, PASSWORD));
 
-/// Zones with the answer times of a rack, a neighbouring city and another continent.
+/// Three zones with the response times of the same rack, a neighbouring city and another continent.
 pub const ZONES: [(&str, Duration); 3] = [
     ("zone-a", Duration::from_millis(5)),
     ("zone-b", Duration::from_millis(40)),
     ("zone-c", Duration::from_millis(120)),
 ];
 
-/// Zones and the stand-in over them; the first zone is the preferred one. The zones are embedded
-/// ones, or real servers.
+/// Zones, and the stand-in over them. The first zone is the preferred one. The zones are embedded or real
+/// servers.
 #[derive(Debug)]
 pub struct Site<Z = Zone> {
     /// The stores.
@@ -59,15 +59,15 @@ impl Site {
     /// Three zones without latency.
     ///
     /// # Errors
-    /// Where a port or a folder cannot be had.
+    /// A port or a folder cannot be created.
     pub fn start() -> Result<Self> {
         Self::with(&ZONES.map(|(name, _)| (name, Duration::ZERO)), Options::default())
     }
 
-    /// These zones, and a stand-in set up so.
+    /// These zones, and a stand-in with these options.
     ///
     /// # Errors
-    /// Where a port or a folder cannot be had.
+    /// A port or a folder cannot be created.
     pub fn with(zones: &[(&str, Duration)], options: Options) -> Result<Self> {
         let zones =
             zones.iter().map(|(name, latency)| Zone::start(name, *latency)).collect::<Result<Vec<_>>>()?;
@@ -76,10 +76,10 @@ impl Site {
 }
 
 impl<Z: Deref<Target = Location>> Site<Z> {
-    /// A stand-in set up so, over zones that run already.
+    /// A stand-in with these options, over zones that run already.
     ///
     /// # Errors
-    /// Where a port or a folder cannot be had.
+    /// A port or a folder cannot be created.
     pub fn over(zones: Vec<Z>, options: Options) -> Result<Self> {
         let locations = zones.iter().map(|zone| Location::clone(zone)).collect();
         let quay = Quay::start(locations, options)?;
@@ -87,23 +87,23 @@ impl<Z: Deref<Target = Location>> Site<Z> {
         Ok(Self { zones, quay })
     }
 
-    /// A zone by its name.
+    /// The zone with this name.
     ///
     /// # Panics
-    /// Where there is none.
+    /// There is no such zone.
     #[must_use]
     pub fn zone(&self, name: &str) -> &Z {
         self.zones.iter().find(|zone| zone.name == name).unwrap_or_else(|| panic!("no zone {name}"))
     }
 
-    /// Another instance of the same registry, over the same database; it prefers the store of
-    /// `zone`, the others follow as they are.
+    /// Starts another instance of the same registry, over the same database. It prefers the store of `zone`;
+    /// the order of the other zones does not change.
     ///
     /// # Errors
-    /// Where a port or a folder cannot be had.
+    /// A port or a folder cannot be created.
     ///
     /// # Panics
-    /// Where there is no such zone.
+    /// There is no such zone.
     pub fn instance(&self, zone: &str) -> Result<Quay> {
         let preferred: &Location = self.zone(zone);
         let others = self.zones.iter().map(|zone| &**zone).filter(|other| other.name != zone);
@@ -113,8 +113,8 @@ impl<Z: Deref<Target = Location>> Site<Z> {
         Quay::start(zones, Options { hostname, database, ..Options::default() })
     }
 
-    /// The gateway's configuration for this site, `over` laid over it. It names `quay.yaml`,
-    /// which is Quay's [`config`](Quay::config).
+    /// The gateway's configuration for this site, with `over` merged into it. It refers to `quay.yaml`, which
+    /// contains Quay's [`config`](Quay::config).
     #[must_use]
     pub fn gateway_config(&self, over: &Value) -> Value {
         let mut config =
@@ -123,18 +123,18 @@ impl<Z: Deref<Target = Location>> Site<Z> {
         config
     }
 
-    /// A gateway before this site, running.
+    /// Starts a gateway in front of this site.
     ///
     /// # Errors
-    /// As [`Gateway::start`].
+    /// The errors of [`Gateway::start`].
     pub async fn gateway(&self, over: &Value) -> Result<Gateway> {
         self.gateway_with(over, &[]).await
     }
 
-    /// The same with files of its own, such as `ca.pem`, beside its configuration.
+    /// Like [`gateway`](Self::gateway), with additional files, such as `ca.pem`, beside the configuration.
     ///
     /// # Errors
-    /// As [`Gateway::start`].
+    /// The errors of [`Gateway::start`].
     pub async fn gateway_with(&self, over: &Value, files: &[(&str, &str)]) -> Result<Gateway> {
         let quay = serde_json::to_string_pretty(&self.quay.config()).context("Quay's configuration")?;
         let mut all = vec![("quay.yaml", quay.as_str())];

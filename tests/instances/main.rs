@@ -1,5 +1,5 @@
-//! Several Quays over one database, behind one gateway.
+//! Several instances of Quay with one database, behind one gateway.
 
-mod ill;
+mod failures;
 mod pair;
 mod pushes;

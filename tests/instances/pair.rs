@@ -1,4 +1,4 @@
-//! Two Quays over one database, and a gateway before them.
+//! Two instances of Quay with one database, and a gateway in front of them.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) const REPOSITORY: &str = "admin/one";
 pub(crate) const UPLOADS: &str = "/blobs/uploads/";
 pub(crate) const PARAMETER: &str = "quay-gateway-instance";
 
-/// Quay a prefers zone-a, which is home, Quay b zone-b.
+/// Quay a prefers zone-a, which is home. Quay b prefers zone-b.
 pub(crate) struct Pair {
     pub(crate) site: Site,
     pub(crate) b: Quay,
@@ -37,11 +37,11 @@ impl Pair {
         self.config_with(&self.a().url())
     }
 
-    /// With Quay a at another address.
+    /// The configuration with another address for Quay a.
     pub(crate) fn config_with(&self, a: &str) -> Value {
-        // Home goes first, wherever it stands.
+        // The home instance is used first, whatever its position in the list.
         let instances = json!([{"url": self.b.url(), "zone": "zone-b"}, {"url": a, "zone": "zone-a"}]);
-        // Probes come when something speaks against an instance, and have time on a busy machine.
+        // Probes are triggered by failures here. Their timeout is long enough for a busy machine.
         let timeouts = json!({"registry_probe": "10s", "registry_probe_every": "1h"});
         json!({"registry": {"url": null, "instances": instances}, "timeouts": timeouts})
     }
@@ -50,7 +50,7 @@ impl Pair {
         self.gateway_with(&self.config()).await
     }
 
-    /// A gateway that has found both well.
+    /// A gateway that has probed both instances successfully.
     pub(crate) async fn gateway_with(&self, config: &Value) -> Result<Gateway> {
         let probes = || [self.a().probes(), self.b.probes()];
         let before = probes();
@@ -61,8 +61,8 @@ impl Pair {
         Ok(gateway)
     }
 
-    /// With instances that hang found out soon, and every other wait of the registry's so long that a
-    /// request which takes it fails the test.
+    /// Detects hanging instances quickly. All other timeouts of the registry are so long that a request which
+    /// waits for one fails the test.
     pub(crate) fn impatient(mut config: Value) -> Value {
         let timeouts = json!({
             "registry_probe": "400ms", "registry_lost": "400ms", "registry_upload_begin": "10m",
@@ -73,7 +73,7 @@ impl Pair {
         config
     }
 
-    /// How many of these requests each got.
+    /// How many of these requests each instance got.
     pub(crate) fn counts(&self, method: &Method, part: &str) -> (usize, usize) {
         (self.a().record().count(method, part), self.b.record().count(method, part))
     }
@@ -83,7 +83,7 @@ pub(crate) fn image(seed: u64) -> Result<Image> {
     Spec::layers(seed, &[200_000, 500]).build()
 }
 
-/// A client with a token for pushing, and an upload that it began: its `Location` without the host.
+/// A client with a token for pushes, and the path of an upload that it started.
 pub(crate) async fn begun(gateway: &Gateway) -> Result<(Client, String)> {
     let client = gateway.client(LOGIN)?;
     let target = format!("/v2/{REPOSITORY}/blobs/uploads/");

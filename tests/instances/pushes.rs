@@ -1,4 +1,4 @@
-//! A push stays with one instance, and survives the death of any one, or of its store.
+//! A push stays with one instance, and survives the failure of any one instance or of its store.
 
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ async fn a_push_stays_with_the_home_instance() -> Result<()> {
     assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (3, 0));
     assert_eq!(pair.counts(&Method::PUT, UPLOADS), (3, 0));
     assert_eq!(pair.counts(&Method::PUT, "/manifests/"), (1, 0));
-    assert!(pair.b.record().all().is_empty(), "home does all");
+    assert!(pair.b.record().all().is_empty(), "the home instance gets all requests");
     for seen in pair.a().record().all() {
-        assert!(!seen.target.contains(PARAMETER), "Quay never sees it: {}", seen.target);
+        assert!(!seen.target.contains(PARAMETER), "Quay never sees the parameter: {}", seen.target);
     }
     let put = pair.a().record().of(&Method::PUT, UPLOADS);
     assert!(put.iter().all(|seen| seen.target.contains("?digest=sha256%3A")), "{put:?}");
@@ -55,24 +55,24 @@ async fn a_push_survives_the_death_of_the_home_instance() -> Result<()> {
     }
     assert_eq!(client.pull(REPOSITORY, "v1").await?.len(), 3);
     let log = gateway.log();
-    assert_eq!(log.matches("an instance of Quay fails").count(), 1, "one line for one change");
+    assert_eq!(log.matches("an instance of Quay fails").count(), 1, "one log line per change");
     pair.a().up().await;
     for attempt in 0.. {
         client.fetch(Method::GET, "/v2/", &[]).await?;
         if gateway.log().contains("an instance of Quay answers again") {
             break;
         }
-        ensure!(attempt < 1200, "home is never tried again");
+        ensure!(attempt < 1200, "the home instance was not tried again");
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     let (before, _) = pair.counts(&Method::POST, UPLOADS);
     client.push_blob(REPOSITORY, &self::image(9)?.layers[0]).await?;
-    assert_eq!(pair.counts(&Method::POST, UPLOADS).0, before + 1, "home has them again");
+    assert_eq!(pair.counts(&Method::POST, UPLOADS).0, before + 1, "the home instance gets uploads again");
     Ok(())
 }
 
 #[tokio::test]
-async fn another_instance_goes_on_where_the_uploads_own_has_died() -> Result<()> {
+async fn another_instance_continues_an_upload_if_its_own_has_died() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     let (client, path) = begun(&gateway).await?;
@@ -83,7 +83,7 @@ async fn another_instance_goes_on_where_the_uploads_own_has_died() -> Result<()>
     assert_eq!((patched.status(), patched.headers()["range"].to_str()?), (StatusCode::ACCEPTED, "0-299999"));
     let location = patched.headers()["location"].to_str()?.to_owned();
     assert!(location.ends_with("quay-gateway-instance=zone-b"), "{location}");
-    // It stays there although home is back.
+    // The upload stays there although home works again.
     pair.a().up().await;
     let put = client.send(Method::PUT, &format!("{location}&digest={digest}"), &[], Bytes::new()).await?;
     assert_eq!(put.status(), StatusCode::CREATED);
@@ -94,15 +94,15 @@ async fn another_instance_goes_on_where_the_uploads_own_has_died() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_push_stays_although_others_met_a_failure_there() -> Result<()> {
+async fn a_push_stays_although_another_request_failed_there() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     let (client, path) = begun(&gateway).await?;
-    // Somebody reads while home's nginx has nothing behind it for a moment.
-    pair.a().set(|oddities| oddities.nginx = Some(StatusCode::SERVICE_UNAVAILABLE));
+    // A read fails while home's nginx has no Quay behind it for a moment.
+    pair.a().set(|faults| faults.nginx = Some(StatusCode::SERVICE_UNAVAILABLE));
     client.fetch(Method::GET, "/v2/", &[]).await?;
     assert_eq!(gateway.status().await?["registry"]["zone-a"]["state"], "open");
-    pair.a().set(|oddities| oddities.nginx = None);
+    pair.a().set(|faults| faults.nginx = None);
     let bytes = Bytes::from(vec![7; 300_000]);
     let patched = client.send(Method::PATCH, &path, &[], bytes.clone()).await?;
     let location = patched.headers()["location"].to_str()?.to_owned();
@@ -114,10 +114,10 @@ async fn a_push_stays_although_others_met_a_failure_there() -> Result<()> {
 }
 
 #[tokio::test]
-async fn after_a_push_failed_for_the_home_store_the_next_goes_elsewhere_and_later_home() -> Result<()> {
+async fn after_the_home_store_failed_a_push_the_next_goes_to_another_instance_and_later_home() -> Result<()> {
     let pair = Pair::start()?;
     let mut config = pair.config();
-    // A probe of the store would have the first push go elsewhere.
+    // A probe of the store would already send the first push to another instance.
     overlay(&mut config, &json!({"routing": {"probe_interval": "1h"}}));
     let gateway = pair.gateway_with(&config).await?;
     let client = gateway.client(LOGIN)?;
@@ -134,7 +134,7 @@ async fn after_a_push_failed_for_the_home_store_the_next_goes_elsewhere_and_late
     let uploads = ["zone-a", "zone-b"].map(|name| status["registry"][name]["uploads"].clone());
     assert_eq!(uploads, [json!("open"), json!("closed")]);
     assert_eq!(status["registry"]["zone-a"]["state"], "closed");
-    // What asks the database alone still goes home.
+    // Requests that need only the database still go home.
     let before = pair.counts(&Method::GET, "/tags/list").0;
     client.fetch(Method::GET, &format!("/v2/{REPOSITORY}/tags/list"), &[]).await?;
     assert!(pair.counts(&Method::GET, "/tags/list").0 > before);
@@ -144,28 +144,28 @@ async fn after_a_push_failed_for_the_home_store_the_next_goes_elsewhere_and_late
         if gateway.log().contains("uploads work again at an instance of Quay") {
             break;
         }
-        ensure!(seed < 600, "home is never tried again");
+        ensure!(seed < 600, "the home instance was not tried again");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }
 
-/// Of a store that cannot be used here nobody knows whether it is well.
+/// It is unknown whether a store that cannot be used here works.
 #[tokio::test]
-async fn uploads_pass_over_an_instance_whose_store_does_not_serve() -> Result<()> {
+async fn uploads_avoid_an_instance_whose_store_does_not_work() -> Result<()> {
     let pair = Pair::start()?;
     let mut config = pair.config();
     config["zones"] = json!({"zone-a": ["S4Storage", {}]});
     let gateway = pair.site.gateway(&config).await?;
     gateway.client(LOGIN)?.push(REPOSITORY, "v1", &image(1)?).await?;
     assert_eq!(pair.counts(&Method::PUT, ""), (0, 4));
-    assert_eq!(pair.counts(&Method::GET, "/v2/auth").1, 0, "the rest stays at home");
+    assert_eq!(pair.counts(&Method::GET, "/v2/auth").1, 0, "other requests stay at home");
     assert_eq!(pair.counts(&Method::HEAD, "/blobs/").1, 0);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_location_that_names_no_instance_leads_nowhere() -> Result<()> {
+async fn a_location_without_a_known_instance_is_refused() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     let (client, path) = begun(&gateway).await?;
@@ -196,8 +196,11 @@ async fn a_location_that_names_no_instance_leads_nowhere() -> Result<()> {
         }
     }
     assert_eq!(seen(), before, "no instance was asked");
-    assert!(tokio::time::timeout(Duration::ZERO, listener.accept()).await.is_err(), "nobody else was");
-    // Another that is configured is as good: all share the database.
+    assert!(
+        tokio::time::timeout(Duration::ZERO, listener.accept()).await.is_err(),
+        "no other host was asked"
+    );
+    // Another configured instance is accepted, because all instances share the database.
     let patched =
         client.send(Method::PATCH, &format!("{upload}?{PARAMETER}=zone-b"), &[], Bytes::from("x")).await?;
     assert_eq!(patched.status(), StatusCode::ACCEPTED);
@@ -206,7 +209,7 @@ async fn a_location_that_names_no_instance_leads_nowhere() -> Result<()> {
 }
 
 #[tokio::test]
-async fn replicas_of_the_gateway_go_on_with_each_others_uploads() -> Result<()> {
+async fn replicas_of_the_gateway_continue_each_others_uploads() -> Result<()> {
     let pair = Pair::start()?;
     let (one, two) = tokio::try_join!(pair.gateway(), pair.gateway())?;
     pair.a().down().await;
@@ -216,7 +219,11 @@ async fn replicas_of_the_gateway_go_on_with_each_others_uploads() -> Result<()> 
     let other = two.client(None)?;
     let patch = other.raw(Method::PATCH, &path)?.bearer_auth(&token).body("layer").send().await?;
     assert_eq!(patch.status(), StatusCode::ACCEPTED);
-    assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (0, 1), "not home, which the second takes for better");
+    assert_eq!(
+        pair.counts(&Method::PATCH, UPLOADS),
+        (0, 1),
+        "not home, although the second gateway prefers it"
+    );
     let digest = backends::Digest::of(b"layer");
     let put = client.send(Method::PUT, &format!("{path}&digest={digest}"), &[], Bytes::new()).await?;
     assert_eq!(put.status(), StatusCode::CREATED);
@@ -225,16 +232,16 @@ async fn replicas_of_the_gateway_go_on_with_each_others_uploads() -> Result<()> 
 }
 
 #[tokio::test]
-async fn reads_go_on_to_the_next_instance_where_one_is_unavailable() -> Result<()> {
+async fn reads_go_to_the_next_instance_if_one_is_unavailable() -> Result<()> {
     for status in [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT] {
         let pair = Pair::start()?;
         let image = image(1)?;
         let gateway = pair.gateway().await?;
         let client = gateway.client(LOGIN)?;
         client.push(REPOSITORY, "v1", &image).await?;
-        // So that the token for reading is there.
+        // Fetches the token for reads.
         client.manifest(REPOSITORY, "v1").await?;
-        pair.a().set(|oddities| oddities.nginx = Some(status));
+        pair.a().set(|faults| faults.nginx = Some(status));
         pair.a().record().clear();
         let digest = image.layers[0].digest;
         assert_eq!(client.pull_blob(REPOSITORY, &digest).await?.size, image.layers[0].size);
@@ -246,9 +253,9 @@ async fn reads_go_on_to_the_next_instance_where_one_is_unavailable() -> Result<(
     Ok(())
 }
 
-/// Nothing says that an instance hangs, and it may merely be slow.
+/// There is no proof that an instance hangs. It may only be slow.
 #[tokio::test]
-async fn a_wait_that_is_given_up_says_nothing_against_its_instance() -> Result<()> {
+async fn a_timeout_of_a_request_does_not_count_against_its_instance() -> Result<()> {
     let pair = Pair::start()?;
     let mut config = pair.config();
     overlay(&mut config, &json!({"timeouts": {"registry_permission": "600ms", "permission": "1ms"}}));
@@ -257,23 +264,23 @@ async fn a_wait_that_is_given_up_says_nothing_against_its_instance() -> Result<(
     let client = gateway.client(LOGIN)?;
     client.push(REPOSITORY, "v1", &image).await?;
     client.pull(REPOSITORY, "v1").await?;
-    pair.a().set(|oddities| oddities.silent = true);
+    pair.a().set(|faults| faults.silent = true);
     pair.a().record().clear();
     pair.b.record().clear();
     let digest = image.layers[0].digest;
     client.pull_blob(REPOSITORY, &digest).await?;
     assert_eq!(pair.counts(&Method::HEAD, &digest.to_string()), (1, 1), "the second was asked in time");
     assert_eq!(gateway.status().await?["registry"]["zone-a"]["state"], "closed");
-    pair.a().set(|oddities| oddities.silent = false);
+    pair.a().set(|faults| faults.silent = false);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_manifest_that_fails_says_nothing_against_uploads() -> Result<()> {
+async fn a_failed_manifest_does_not_count_against_uploads() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     let token = pair.a().token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
-    pair.a().set(|oddities| oddities.broken = true);
+    pair.a().set(|faults| faults.broken = true);
     let target = format!("/v2/{REPOSITORY}/manifests/v1");
     let put = gateway.client(None)?.raw(Method::PUT, &target)?.bearer_auth(token).body("{}").send().await?;
     assert_eq!(put.status(), StatusCode::INTERNAL_SERVER_ERROR);
@@ -283,11 +290,11 @@ async fn a_manifest_that_fails_says_nothing_against_uploads() -> Result<()> {
 }
 
 #[tokio::test]
-async fn with_all_unavailable_the_last_answer_passes() -> Result<()> {
+async fn if_all_are_unavailable_the_last_answer_is_forwarded() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     for quay in [pair.a(), &pair.b] {
-        quay.set(|oddities| oddities.nginx = Some(StatusCode::BAD_GATEWAY));
+        quay.set(|faults| faults.nginx = Some(StatusCode::BAD_GATEWAY));
     }
     let client = gateway.client(None)?;
     let answer = client.fetch(Method::GET, "/v2/", &[]).await?;
@@ -306,18 +313,18 @@ async fn with_all_unavailable_the_last_answer_passes() -> Result<()> {
 
 #[tokio::test]
 async fn logins_are_sent_once() -> Result<()> {
-    // However it is spelt: Quay's nginx takes these for one.
+    // All spellings that Quay's nginx treats as this path.
     for path in ["/v2/auth", "/v2/%61uth", "/v2//auth"] {
         let pair = Pair::start()?;
         let gateway = pair.gateway().await?;
-        pair.a().set(|oddities| oddities.nginx = Some(StatusCode::SERVICE_UNAVAILABLE));
+        pair.a().set(|faults| faults.nginx = Some(StatusCode::SERVICE_UNAVAILABLE));
         let client = gateway.client(None)?;
         let refused =
             client.raw(Method::GET, &format!("{path}?service=x&scope=repository:a/b:push"))?.send().await?;
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert_eq!(pair.counts(&Method::GET, "scope="), (1, 0), "{path}");
     }
-    // Where there is no connection, nothing was sent.
+    // If there was no connection, nothing was sent.
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     let client = gateway.client(None)?;
@@ -330,7 +337,7 @@ async fn logins_are_sent_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_body_that_began_is_never_sent_again() -> Result<()> {
+async fn a_body_that_was_started_is_never_sent_again() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     let (_, path) = begun(&gateway).await?;
@@ -347,7 +354,7 @@ async fn a_body_that_began_is_never_sent_again() -> Result<()> {
     while pair.counts(&Method::PATCH, UPLOADS).0 == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // It dies in the middle.
+    // The instance dies during the body.
     pair.a().down().await;
     let answer = patch.await??;
     assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);

@@ -1,4 +1,4 @@
-//! The journal in a real PostgreSQL: the conformance suite over it, and what only a shared journal does.
+//! The journal in a real PostgreSQL: the conformance suite, and tests for a shared journal.
 #![allow(clippy::unwrap_used, reason = "these are tests, helpers included")]
 
 mod place;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use place::DatabasePlace;
 use replication::conformance::{self, Place};
 
-/// Runs a group of cases, each in a database of its own on one server.
+/// Runs a group of cases on one server, each in its own database.
 macro_rules! over_postgres {
     ($($group:ident),*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! A journal's place: a database of its own in a real PostgreSQL.
+//! The place of a journal: its own database in a real PostgreSQL.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use tests::real::Postgres;
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls};
 
-/// A database. Its server ends with its last place.
+/// A database. The server ends with its last place.
 pub(crate) struct DatabasePlace {
     server: Arc<Mutex<Postgres>>,
     url: String,
 }
 
-/// Starts a PostgreSQL, for several places.
+/// Starts a PostgreSQL for several places.
 pub(crate) async fn server() -> Arc<Mutex<Postgres>> {
     Arc::new(Mutex::new(Postgres::start(None).await.unwrap()))
 }
 
 impl DatabasePlace {
-    /// In a server of its own.
+    /// A place on its own server.
     pub(crate) async fn start() -> Self {
         Self::on(&server().await).await
     }
@@ -44,7 +44,7 @@ impl DatabasePlace {
         self.connect_to(&self.url).await
     }
 
-    /// As [`DatabasePlace::connect`], with another password.
+    /// Like [`DatabasePlace::connect`], with another password.
     pub(crate) async fn connect_as(&self, password: &str) -> Result<Journal, JournalError> {
         self.connect_to(&self.url.replace(tests::real::POSTGRES_PASSWORD, password)).await
     }
@@ -53,24 +53,24 @@ impl DatabasePlace {
         Journal::connect(Database::parse(&Secret::new(url)).unwrap(), &tls()).await
     }
 
-    /// A connection that is not the journal's.
+    /// A connection that does not belong to the journal.
     pub(crate) async fn client(&self) -> Client {
         client(&self.url).await
     }
 
-    /// Changes the tables behind the journal's back; returns how many rows.
+    /// Changes the tables without the journal. Returns the number of rows.
     pub(crate) async fn sql(&self, statement: &str) -> u64 {
         self.client().await.execute(statement, &[]).await.unwrap()
     }
 
-    /// Kills the server: connections break, and nothing is written any more.
+    /// Kills the server: connections break, and nothing more is written.
     pub(crate) async fn crash(&self) {
         self.server.lock().await.crash();
     }
 
     /// Starts the server again.
-    pub(crate) async fn go_on(&self) {
-        self.server.lock().await.go_on().await.unwrap();
+    pub(crate) async fn restart(&self) {
+        self.server.lock().await.restart().await.unwrap();
     }
 
     /// The server's log.

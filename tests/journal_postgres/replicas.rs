@@ -1,4 +1,4 @@
-//! Several replicas over one PostgreSQL, and a database that goes away and comes back.
+//! Several replicas with one PostgreSQL, and a database that fails and returns.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use zone_router::Blob;
 
 use super::place::DatabasePlace;
 
-/// Far above any wait in these tests.
+/// A timeout that is far longer than any wait in these tests.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn zone() -> Arc<str> {
@@ -29,7 +29,7 @@ async fn claim(journal: &Journal) -> Job {
     }
 }
 
-/// Ends all leases now, instead of waiting for it; returns how many.
+/// Ends all leases now. Returns the number of leases.
 async fn leases_end(place: &DatabasePlace) -> u64 {
     place.sql("UPDATE quay_gateway_job SET leased_until = now() WHERE leased_by IS NOT NULL").await
 }
@@ -42,7 +42,7 @@ fn bounds() -> Bounds {
 /// Blobs with their sizes.
 type Blobs = Vec<(Blob, Option<u64>)>;
 
-/// A store with so many blobs, an empty one, and the blobs.
+/// A store with `count` blobs and an empty store, and the blobs.
 fn stores(count: usize) -> (Arc<Scripted>, Arc<Scripted>, Blobs) {
     let (from, to) = (Scripted::new(), Scripted::new());
     let texts = (0..count).map(|n| format!("blob {n}"));
@@ -69,7 +69,7 @@ async fn lane(fan_out: &FanOut) -> LaneStatus {
     fan_out.status().await.unwrap().remove(1)
 }
 
-/// Waits until no job is left, whatever the database does meanwhile.
+/// Waits until no job is left, whatever happens to the database.
 async fn idle(fan_out: &FanOut) {
     let idle = async { while fan_out.idle().await.is_err() {} };
     timeout(TIMEOUT, idle).await.expect("in time");
@@ -85,7 +85,7 @@ async fn replicas_share_the_work_and_none_does_it_twice() {
     for _ in 0..3 {
         replicas.push(replica(&place, &from, &to, &end).await);
     }
-    // One replica queues them, all are notified.
+    // One replica queues the jobs, and all replicas are notified.
     replicas[0].enqueue("org/repo", &blobs, &[zone()]).await.unwrap();
     let copies = 3 * Limits::default().copies;
     timeout(TIMEOUT, to.has_begun(copies)).await.expect("every replica takes part");
@@ -131,7 +131,8 @@ async fn jobs_of_a_dead_replica_pass_to_another_after_its_leases() {
     let after = claim_all(&other, &zone(), 0, LONGEST_WAIT).await;
     assert_eq!(after.len(), 2);
 
-    // It was not dead, only slow: what it reports of jobs that now belong to another replica is ignored.
+    // The replica was only slow, not dead. Its reports about jobs that now belong to another replica are
+    // ignored.
     dying.failed(&before[0], LONGEST_WAIT, "late").await.unwrap();
     dying.done(&before[1]).await.unwrap();
     dying.release(&zone()).await.unwrap();
@@ -152,11 +153,11 @@ async fn other_replicas_are_notified_of_new_jobs() {
     let place = DatabasePlace::start().await;
     let (adds, hears) = (place.open().await, place.open().await);
     let wake_up = hears.wake_up(&zone());
-    // The connection may just have come up, which wakes all zones.
+    // A new connection wakes all zones, so such wake-ups are skipped first.
     while timeout(Duration::from_millis(500), wake_up.notified()).await.is_ok() {}
     adds.add(vec![new_job("x", "zone-c")]).await.unwrap();
     adds.add(vec![new_job("x", "zone-b")]).await.unwrap();
-    timeout(Duration::from_secs(4), wake_up.notified()).await.expect("sooner than it would ask by itself");
+    timeout(Duration::from_secs(4), wake_up.notified()).await.expect("sooner than its own polling");
     claim(&hears).await;
 }
 
@@ -174,14 +175,14 @@ async fn a_database_that_restarts_in_the_middle_loses_nothing() {
     let away = replicas[0].enqueue("org/repo", &blobs[20..], &[zone()]).await.unwrap_err();
     assert!(matches!(away, JournalError::Away { .. } | JournalError::Late(_)), "{away}");
     assert!(!away.is_lasting());
-    place.go_on().await;
+    place.restart().await;
     replicas[1].enqueue("org/repo", &blobs[20..], &[zone()]).await.unwrap();
     idle(&replicas[0]).await;
     assert_eq!(to.contents().await, from.contents().await);
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_at_the_start_is_waited_for() {
+async fn a_start_waits_for_a_database_that_is_unreachable() {
     let place = DatabasePlace::start().await;
     place.crash().await;
     let journal = place.open().await;
@@ -189,16 +190,16 @@ async fn a_database_that_is_away_at_the_start_is_waited_for() {
         timeout(TIMEOUT, journal.add(vec![new_job("x", "zone-b")])).await.expect("bounded").unwrap_err();
     assert!(error.to_string().contains("cannot be reached"), "{error}");
     assert!(timeout(TIMEOUT, journal.counts()).await.expect("bounded").is_err());
-    place.go_on().await;
+    place.restart().await;
     let added = async {
         while journal.add(vec![new_job("x", "zone-b")]).await.is_err() || journal.counts().await.is_err() {}
     };
-    timeout(TIMEOUT, added).await.expect("it comes back by itself");
+    timeout(TIMEOUT, added).await.expect("the connection is made without help");
     claim(&journal).await;
 }
 
 #[tokio::test]
-async fn refusals_show_no_secret() {
+async fn refusals_contain_no_secret() {
     let place = DatabasePlace::start().await;
     let journal = place.open().await;
     assert!(!format!("{journal:?}").contains(POSTGRES_PASSWORD));
@@ -215,7 +216,7 @@ async fn refusals_show_no_secret() {
     assert!(newer.to_string().contains("its schema is version 9"), "{newer}");
 }
 
-/// A table of the first release, with a job that failed.
+/// The table of the first release, with a failed job.
 #[tokio::test]
 async fn older_tables_are_brought_up_to_date() {
     let place = DatabasePlace::start().await;
@@ -271,7 +272,8 @@ async fn waiting(other_client: &Client, count: usize, seconds: i32) -> Vec<i32> 
     timeout(TIMEOUT, waiting).await.expect("in time")
 }
 
-/// As if another replica migrated large tables: that takes longer than a connection or a statement may.
+/// Another replica seems to migrate large tables, which takes longer than the timeout of a connection or a
+/// statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_waits_for_the_migration_of_another() {
     let place = DatabasePlace::start().await;
@@ -292,7 +294,7 @@ async fn a_replica_waits_for_the_migration_of_another() {
         .await
         .unwrap();
     let there: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
-    assert_eq!(there, waited, "none gave up");
+    assert_eq!(there, waited, "no replica gave up");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -312,7 +314,7 @@ async fn lanes_do_not_wait_for_inspections() {
     assert_eq!(claim(&journal).await.blob, blob(b"x"));
     journal.add(vec![new_job("y", "zone-b")]).await.unwrap();
     assert!(!inspection.is_finished(), "it still waits");
-    // A caller that gives up leaves nothing running, and the next one is answered.
+    // A caller that is cancelled leaves no statement running, and the next one is answered.
     inspection.abort();
     assert!(inspection.await.unwrap_err().is_cancelled());
     assert_eq!(timeout(TIMEOUT, journal.counts()).await.expect("in time").unwrap()[0].jobs, 3);
@@ -321,7 +323,7 @@ async fn lanes_do_not_wait_for_inspections() {
         while !watches.query(there, &[&slow[0]]).await.unwrap().is_empty() {}
     };
     // Sooner than the statement's own timeout.
-    timeout(Duration::from_secs(5), gone).await.expect("it is not left waiting");
+    timeout(Duration::from_secs(5), gone).await.expect("the statement is cancelled");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -350,7 +352,7 @@ async fn parking_and_adding_lock_in_one_order() {
     assert_eq!(set_aside.await.unwrap().unwrap(), 3);
     added.await.unwrap().unwrap();
     assert!(!place.log().await.contains("deadlock detected"), "{}", place.log().await);
-    assert_eq!(journal.counts().await.unwrap()[0].parked, 1, "those that were added again are not");
+    assert_eq!(journal.counts().await.unwrap()[0].parked, 1, "the jobs that were added again are not parked");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What an audit finds where Quay's database and the zones disagree.
+//! What an audit finds if Quay's database and the zones disagree.
 
 use std::collections::BTreeSet;
 
@@ -6,19 +6,19 @@ use anyhow::{Result, ensure};
 use backends::Digest;
 use serde_json::{Value, json};
 
-use super::stage::{LOCATIONS, Stage};
+use super::fixture::{Fixture, LOCATIONS};
 
-/// A blob in these zones, with a placement for those.
-async fn blob(stage: &Stage, text: &str, zones: &[&str], placed: Option<&[&str]>) -> Result<Digest> {
+/// A blob in `zones`, with placements in `placed`.
+async fn blob(fixture: &Fixture, text: &str, zones: &[&str], placed: Option<&[&str]>) -> Result<Digest> {
     let digest = Digest::of(text.as_bytes());
     for zone in zones {
-        stage.site.zone(zone).write(&digest, text.as_bytes())?;
+        fixture.site.zone(zone).write(&digest, text.as_bytes())?;
     }
     if let Some(placed) = placed {
-        let row = stage.tables.add_blob(&digest, true).await?;
-        stage.tables.add_to_manifest(row).await?;
+        let row = fixture.tables.add_blob(&digest, true).await?;
+        fixture.tables.add_to_manifest(row).await?;
         for zone in placed {
-            stage
+            fixture
                 .tables
                 .run(&format!(
                     "INSERT INTO imagestorageplacement (storage_id, location_id)
@@ -37,12 +37,12 @@ fn found(report: &Value) -> BTreeSet<[String; 3]> {
 }
 
 #[tokio::test]
-async fn orphans_what_is_not_placed_and_what_is_lost() -> Result<()> {
-    let stage = Stage::start().await?;
-    // Blobs of every first byte, so that the ends of ranges are seen too.
+async fn orphans_unplaced_copies_and_lost_blobs_are_found() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    // Blobs of every first byte, so that the ends of ranges are also tested.
     let mut bytes = BTreeSet::new();
     for n in 0.. {
-        let digest = blob(&stage, &format!("fine {n}"), &LOCATIONS, Some(&LOCATIONS)).await?;
+        let digest = blob(&fixture, &format!("fine {n}"), &LOCATIONS, Some(&LOCATIONS)).await?;
         bytes.insert(digest.hex()[..2].to_owned());
         if (bytes.contains("00") && bytes.contains("ff") && bytes.contains("9f") && bytes.contains("a0"))
             || n > 3000
@@ -51,11 +51,11 @@ async fn orphans_what_is_not_placed_and_what_is_lost() -> Result<()> {
         }
     }
     ensure!(["00", "ff", "9f", "a0"].iter().all(|byte| bytes.contains(*byte)), "{bytes:?}");
-    let orphan = blob(&stage, "orphan", &LOCATIONS, None).await?;
-    let unplaced = blob(&stage, "unplaced", &LOCATIONS, Some(&["zone-a", "zone-b"])).await?;
-    let lost = blob(&stage, "lost", &["zone-a", "zone-b"], Some(&LOCATIONS)).await?;
-    let gone = blob(&stage, "gone", &[], Some(&["zone-b"])).await?;
-    let gateway = stage.prepared(&json!({}))?;
+    let orphan = blob(&fixture, "orphan", &LOCATIONS, None).await?;
+    let unplaced = blob(&fixture, "unplaced", &LOCATIONS, Some(&["zone-a", "zone-b"])).await?;
+    let lost = blob(&fixture, "lost", &["zone-a", "zone-b"], Some(&LOCATIONS)).await?;
+    let gone = blob(&fixture, "gone", &[], Some(&["zone-b"])).await?;
+    let gateway = fixture.prepared(&json!({}))?;
     let audit = async |more: &[&str]| {
         let arguments = [&["audit", "--output", "json", "--min-age", "0s"], more].concat();
         let output = gateway.command(&arguments).await?;
@@ -77,13 +77,14 @@ async fn orphans_what_is_not_placed_and_what_is_lost() -> Result<()> {
     Ok(())
 }
 
-/// A copy of what Quay does not have would be nobody's: heal and backfill leave it alone unless asked.
+/// A copy of a blob that Quay does not have would be an orphan. Heal and backfill ignore such blobs unless
+/// asked.
 #[tokio::test]
-async fn what_quay_does_not_have_is_not_copied_unless_asked() -> Result<()> {
-    let stage = Stage::start().await?;
-    let orphan = blob(&stage, "orphan", &["zone-a"], None).await?;
-    let known = blob(&stage, "known", &["zone-a"], Some(&["zone-a"])).await?;
-    let mut gateway = stage.prepared(&json!({}))?;
+async fn blobs_unknown_to_quay_are_copied_only_on_request() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let orphan = blob(&fixture, "orphan", &["zone-a"], None).await?;
+    let known = blob(&fixture, "known", &["zone-a"], Some(&["zone-a"])).await?;
+    let mut gateway = fixture.prepared(&json!({}))?;
     gateway.spawn().await?;
     let command = async |arguments: &[&str]| {
         let output = gateway.command(&[arguments, &["--min-age", "0s"]].concat()).await?;
@@ -95,7 +96,7 @@ async fn what_quay_does_not_have_is_not_copied_unless_asked() -> Result<()> {
     };
     let arrives = async |zone: &str, digest: &Digest| {
         for _ in 0..2400 {
-            if stage.site.zone(zone).has(digest) {
+            if fixture.site.zone(zone).has(digest) {
                 return Ok(());
             }
             tokio::time::sleep(std::time::Duration::from_millis(25)).await;
@@ -113,9 +114,9 @@ async fn what_quay_does_not_have_is_not_copied_unless_asked() -> Result<()> {
     }
     for zone in ["zone-b", "zone-c"] {
         arrives(zone, &known).await?;
-        ensure!(!stage.site.zone(zone).has(&orphan), "an orphan was copied into {zone}");
+        ensure!(!fixture.site.zone(zone).has(&orphan), "an orphan was copied into {zone}");
     }
-    // An inventory that did not ask the database does not say what Quay has.
+    // An inventory that did not read the database does not know which blobs Quay has.
     command(&["audit", "--zones-alone", "--output", "json"]).await?;
     let (status, _, said) = command(&["heal", "--findings"]).await?;
     ensure!(status == Some(1) && said.contains("did not read Quay's database"), "{said}");
@@ -126,34 +127,34 @@ async fn what_quay_does_not_have_is_not_copied_unless_asked() -> Result<()> {
     Ok(())
 }
 
-/// What a registry in order has beside its images: the empty blob, which is a row and no object, and blobs
-/// whose manifest was never pushed, in the zone that took them.
+/// Objects of a healthy registry that belong to no image: the empty blob, which has a row but no object, and
+/// blobs whose manifest was never pushed, in the zone to which they were uploaded.
 #[tokio::test]
-async fn a_registry_in_order_has_nothing_wrong() -> Result<()> {
-    let stage = Stage::start().await?;
+async fn a_healthy_registry_has_no_findings() -> Result<()> {
+    let fixture = Fixture::start().await?;
     for n in 0..20 {
-        blob(&stage, &format!("fine {n}"), &LOCATIONS, Some(&LOCATIONS)).await?;
+        blob(&fixture, &format!("fine {n}"), &LOCATIONS, Some(&LOCATIONS)).await?;
     }
     let place = async |row: i32| {
         let insert = format!(
             "INSERT INTO imagestorageplacement (storage_id, location_id)
              SELECT {row}, id FROM imagestoragelocation WHERE name = 'zone-a'"
         );
-        stage.tables.run(&insert).await
+        fixture.tables.run(&insert).await
     };
-    place(stage.tables.add_blob(&Digest::EMPTY, true).await?).await?;
+    place(fixture.tables.add_blob(&Digest::EMPTY, true).await?).await?;
     let unfinished = Digest::of(b"unfinished");
-    stage.site.zone("zone-a").write(&unfinished, b"unfinished")?;
-    place(stage.tables.add_blob(&unfinished, true).await?).await?;
-    let gateway = stage.prepared(&json!({}))?;
+    fixture.site.zone("zone-a").write(&unfinished, b"unfinished")?;
+    place(fixture.tables.add_blob(&unfinished, true).await?).await?;
+    let gateway = fixture.prepared(&json!({}))?;
     let audit = ["audit", "--output", "json", "--min-age", "0s"];
     let output = gateway.command(&audit).await?;
     let printed = String::from_utf8(output.stdout)?;
     ensure!(output.status.code() == Some(0), "{printed}");
     let kinds: Vec<_> = found(&serde_json::from_str(&printed)?).into_iter().map(|[kind, ..]| kind).collect();
     assert_eq!(kinds, ["unfinished", "unfinished"], "in each zone that lacks it: {printed}");
-    // Without the right to look at manifests each blob counts as one of theirs.
-    stage.tables.run("DROP TABLE manifestblob").await?;
+    // Without permission to read the manifests, each blob counts as part of a manifest.
+    fixture.tables.run("DROP TABLE manifestblob").await?;
     let output = gateway.command(&audit).await?;
     ensure!(output.status.code() == Some(3), "{}", String::from_utf8_lossy(&output.stdout));
     Ok(())

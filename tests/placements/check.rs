@@ -1,4 +1,4 @@
-//! `quay-gateway check` on what the gateway does on its own behalf.
+//! `quay-gateway check` for the gateway's own account, database and lock.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use tests::certs::Authority;
 use tests::real::{POSTGRES_PASSWORD, Postgres, QuayTables, REDIS_PASSWORD, Redis};
 use tests::site::{PASSWORD, Site, USER};
 
-use super::stage::{LOCATIONS, Stage};
+use super::fixture::{Fixture, LOCATIONS};
 
 async fn checked(gateway: &tests::gateway::Gateway) -> Result<(bool, Value, String)> {
     let output = gateway.command(&["check", "--output", "json"]).await?;
@@ -19,26 +19,26 @@ async fn checked(gateway: &tests::gateway::Gateway) -> Result<(bool, Value, Stri
 }
 
 #[tokio::test]
-async fn account_database_and_lock_pass_and_leave_nothing() -> Result<()> {
-    let stage = Stage::start().await?;
-    stage.site.quay.add_repository("admin/one", false);
-    let row = stage.tables.add_blob(&backends::Digest::EMPTY, true).await?;
-    let (passed, report, said) = checked(&stage.prepared(&json!({}))?).await?;
+async fn account_database_and_lock_pass_without_side_effects() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    fixture.site.quay.add_repository("admin/one", false);
+    let row = fixture.tables.add_blob(&backends::Digest::EMPTY, true).await?;
+    let (passed, report, said) = checked(&fixture.prepared(&json!({}))?).await?;
     ensure!(passed, "{said}");
     for name in ["account", "database", "lock"] {
         ensure!(report[name]["ok"] == true, "{name}: {said}");
     }
-    ensure!(stage.tables.locations(row).await?.is_empty(), "the try is taken back");
+    ensure!(fixture.tables.locations(row).await?.is_empty(), "the test row is removed");
     Ok(())
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_with_its_fix() -> Result<()> {
-    let mut stage = Stage::start().await?;
-    stage.tables.run("CREATE ROLE reader LOGIN PASSWORD 'correct-horse'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader").await?;
-    stage.redis.stop();
-    let reader = stage.postgres.url().replacen("quay:", "reader:", 1);
-    let gateway = stage.prepared(&json!({"replication": {"database": reader}}))?;
+async fn errors_are_reported_with_their_fix() -> Result<()> {
+    let mut fixture = Fixture::start().await?;
+    fixture.tables.run("CREATE ROLE reader LOGIN PASSWORD 'correct-horse'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader").await?;
+    fixture.redis.stop();
+    let reader = fixture.postgres.url().replacen("quay:", "reader:", 1);
+    let gateway = fixture.prepared(&json!({"replication": {"database": reader}}))?;
     std::fs::write(gateway.dir().join("password"), "wrong")?;
     let (passed, report, said) = checked(&gateway).await?;
     ensure!(!passed, "{said}");
@@ -58,22 +58,22 @@ async fn what_is_wrong_is_said_with_its_fix() -> Result<()> {
         step("lock", 0)["error"].as_str().is_some_and(|error| error.contains("cannot be reached")),
         "{said}"
     );
-    // One login, for the account's sake.
-    let logins = stage.site.quay.record().count(&http::Method::GET, "/v2/auth");
+    // There is one login, for the account's step.
+    let logins = fixture.site.quay.record().count(&http::Method::GET, "/v2/auth");
     ensure!(logins == 1, "{logins} logins");
     Ok(())
 }
 
-/// A robot of one namespace, where there are two.
+/// The account is a robot of one namespace, but there are two namespaces.
 #[tokio::test]
 async fn namespaces_that_the_account_does_not_see_are_named() -> Result<()> {
-    let stage = Stage::start().await?;
-    stage.site.quay.add_repository("admin/one", false);
+    let fixture = Fixture::start().await?;
+    fixture.site.quay.add_repository("admin/one", false);
     let rows = "INSERT INTO \"user\" (username, email, organization, robot) \
                 VALUES ('admin', 'a', false, false), ('elsewhere', 'e', true, false); \
                 INSERT INTO repository (namespace_user_id, name) SELECT id, 'one' FROM \"user\"";
-    stage.tables.run(rows).await?;
-    let (passed, report, said) = checked(&stage.prepared(&json!({}))?).await?;
+    fixture.tables.run(rows).await?;
+    let (passed, report, said) = checked(&fixture.prepared(&json!({}))?).await?;
     ensure!(passed, "{said}");
     let warnings = report["warnings"].to_string();
     ensure!(
@@ -84,7 +84,7 @@ async fn namespaces_that_the_account_does_not_see_are_named() -> Result<()> {
     Ok(())
 }
 
-/// libpq's own default: Quay gets on with a certificate that nobody verifies, and without any.
+/// libpq's default mode. Quay accepts an unverified certificate and no TLS.
 #[tokio::test]
 async fn a_missing_sslmode_fails_with_the_line_to_add() -> Result<()> {
     let postgres = Postgres::start(Some(&Authority::generate()?)).await?;
@@ -113,15 +113,15 @@ async fn a_missing_sslmode_fails_with_the_line_to_add() -> Result<()> {
     tables.run("ALTER SYSTEM SET ssl = off").await?;
     tables.run("SELECT pg_reload_conf()").await?;
     let off = "DO $$ BEGIN IF current_setting('ssl') = 'on' THEN RAISE 'not yet'; END IF; END $$";
-    // It reads its file again as soon as it can.
+    // The server reads its file again as soon as possible.
     let mut tries = 0;
     while let Err(error) = tables.run(off).await {
         tries += 1;
-        ensure!(tries < 10_000, "TLS does not go off: {error:#}");
+        ensure!(tries < 10_000, "TLS is still on: {error:#}");
     }
     let (passed, report, said) = checked(&gateway).await?;
     ensure!(!passed && fix(&report).contains("`sslmode: disable`"), "{said}");
-    // With that line it passes.
+    // With that line the check passes.
     quay["DB_CONNECTION_ARGS"]["sslmode"] = "disable".into();
     let (_, report, said) = checked(&prepared(&quay)?).await?;
     ensure!(report["database"]["ok"] == true && !said.contains("has no sslmode"), "{said}");
@@ -129,7 +129,7 @@ async fn a_missing_sslmode_fails_with_the_line_to_add() -> Result<()> {
 }
 
 #[tokio::test]
-async fn quays_own_configuration_names_them_over_tls() -> Result<()> {
+async fn quays_configuration_works_over_tls() -> Result<()> {
     let authority = Authority::generate()?;
     let postgres = Postgres::start(Some(&authority)).await?;
     let redis = Redis::start(Some(&authority)).await?;

@@ -1,9 +1,9 @@
-//! What copies ask and tell Quay, with its tables in a real PostgreSQL, its locks in a real Redis, and
+//! The requests of copies to Quay, with Quay's tables in a real PostgreSQL, its locks in a real Redis, and
 //! its own lock beside.
 
 mod audited;
 mod check;
+mod fixture;
 mod placed;
-mod stage;
 mod wanted;
 mod whole;

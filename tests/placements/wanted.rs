@@ -1,4 +1,4 @@
-//! Whether a blob is still wanted, and the blob itself where only the registry gives it.
+//! Whether a blob is still wanted, and how it is fetched if only the registry has it.
 
 use anyhow::{Result, ensure};
 use backends::Digest;
@@ -10,9 +10,9 @@ use tests::image::{Image, Spec};
 use tests::quay::{Delivery, Options};
 use tests::site::{LOGIN, Site, ZONES};
 
-use super::stage::{Stage, job};
+use super::fixture::{Fixture, job};
 
-/// Without the database.
+/// A configuration without the database.
 fn account_alone() -> serde_json::Value {
     json!({"replication": {"placements": false, "database": null}})
 }
@@ -25,12 +25,12 @@ async fn pushed(site: &Site, repository: &str) -> Result<Image> {
 }
 
 #[tokio::test]
-async fn the_registry_says_in_which_repositories_it_is() -> Result<()> {
-    let stage = Stage::start().await?;
-    let image = pushed(&stage.site, "admin/one").await?;
-    stage.site.quay.add_repository("admin/two", false);
-    stage.site.quay.add_repository("others/private", false);
-    let (authority, _files) = stage.authority(&account_alone()).await?;
+async fn the_registry_reports_the_repositories_of_a_blob() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let image = pushed(&fixture.site, "admin/one").await?;
+    fixture.site.quay.add_repository("admin/two", false);
+    fixture.site.quay.add_repository("others/private", false);
+    let (authority, _files) = fixture.authority(&account_alone()).await?;
     let digest = image.layers[0].digest;
     let wanted = async |digest: Digest, repositories: &[&str]| {
         anyhow::Ok(authority.wanted(&job(digest, "zone-b", repositories).await?).await)
@@ -42,42 +42,42 @@ async fn the_registry_says_in_which_repositories_it_is() -> Result<()> {
         let said = wanted(digest, unsaid).await?;
         ensure!(matches!(&said, Wanted::Unknown(why) if !why.is_empty()), "{unsaid:?}: {said:?}");
     }
-    stage.site.quay.set(|oddities| oddities.broken = true);
+    fixture.site.quay.set(|faults| faults.broken = true);
     ensure!(matches!(wanted(digest, &["admin/one"]).await?, Wanted::Unknown(_)));
-    // It tells the blob's key by itself that the gateway keeps nothing of placements then.
-    let (job, zone) = (job(digest, "zone-a", &["admin/one"]).await?, stage.zone("zone-a")?);
+    // In this configuration the gateway finds the blob's key without placements.
+    let (job, zone) = (job(digest, "zone-a", &["admin/one"]).await?, fixture.zone("zone-a")?);
     ensure!(!authority.must_prove(&job, &zone).await?);
     ensure!(authority.placed(&job, &zone).await? == Placed::Kept);
     Ok(())
 }
 
 #[tokio::test]
-async fn the_database_says_it_alone() -> Result<()> {
-    let stage = Stage::start().await?;
-    let (authority, _files) = stage.authority(&json!({"registry": {"account": null}})).await?;
+async fn the_database_alone_decides() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let (authority, _files) = fixture.authority(&json!({"registry": {"account": null}})).await?;
     let digest = Digest::of(b"row");
     let job = job(digest, "zone-b", &[]).await?;
     ensure!(authority.wanted(&job).await == Wanted::No);
-    stage.tables.add_blob(&digest, true).await?;
+    fixture.tables.add_blob(&digest, true).await?;
     ensure!(authority.wanted(&job).await == Wanted::Yes);
-    // Nobody could fetch it.
+    // Nobody could fetch the blob.
     ensure!(authority.fetch(&job).await?.is_none());
     Ok(())
 }
 
 #[tokio::test]
-async fn what_only_the_registry_gives_is_fetched_whole_and_proven() -> Result<()> {
-    let mut stage = Stage::start().await?;
+async fn a_blob_that_only_the_registry_has_is_fetched_and_verified() -> Result<()> {
+    let mut fixture = Fixture::start().await?;
     for delivery in [Delivery::Redirect, Delivery::Stream, Delivery::StorageProxy] {
-        stage.site = Site::with(
+        fixture.site = Site::with(
             &ZONES.map(|(name, _)| (name, std::time::Duration::ZERO)),
             Options { delivery, ..Options::default() },
         )?;
-        let image = pushed(&stage.site, "admin/one").await?;
-        let (authority, files) = stage.authority(&account_alone()).await?;
+        let image = pushed(&fixture.site, "admin/one").await?;
+        let (authority, files) = fixture.authority(&account_alone()).await?;
         let blob = &image.layers[0];
         let job = job(blob.digest, "zone-b", &["admin/none", "admin/one"]).await?;
-        stage.site.quay.add_repository("admin/none", false);
+        fixture.site.quay.add_repository("admin/none", false);
         let source = authority.fetch(&job).await?.expect("a source");
         for range in [0..source.size(), 1..2, source.size() - 5..source.size()] {
             let parts: Vec<Bytes> = source.open(range.clone()).await?.try_collect().await?;
@@ -92,25 +92,25 @@ async fn what_only_the_registry_gives_is_fetched_whole_and_proven() -> Result<()
                     .count(),
             )
         };
-        ensure!(left()? == 0, "it has no name");
+        ensure!(left()? == 0, "the file has no name");
 
-        stage.site.zone("zone-a").corrupt(&blob.digest, 1)?;
+        fixture.site.zone("zone-a").corrupt(&blob.digest, 1)?;
         let wrong = authority.fetch(&job).await?;
-        ensure!(wrong.is_none(), "{delivery:?}: other bytes are none");
-        stage.site.quay.unlink("admin/one", &blob.digest);
-        ensure!(authority.fetch(&job).await?.is_none(), "nobody has it");
+        ensure!(wrong.is_none(), "{delivery:?}: wrong bytes were accepted");
+        fixture.site.quay.unlink("admin/one", &blob.digest);
+        ensure!(authority.fetch(&job).await?.is_none(), "nobody has the blob");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_not_fetched() -> Result<()> {
-    let stage = Stage::start().await?;
-    let image = pushed(&stage.site, "admin/one").await?;
+async fn a_blob_that_is_too_large_is_not_fetched() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let image = pushed(&fixture.site, "admin/one").await?;
     let mut over = account_alone();
     over["replication"]["fetch_max"] = "100KB".into();
-    let (authority, _files) = stage.authority(&over).await?;
+    let (authority, _files) = fixture.authority(&over).await?;
     let job = job(image.layers[0].digest, "zone-b", &["admin/one"]).await?;
-    ensure!(authority.fetch(&job).await?.is_none(), "it is too large");
+    ensure!(authority.fetch(&job).await?.is_none(), "the blob is too large");
     Ok(())
 }

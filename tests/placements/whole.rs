@@ -1,4 +1,4 @@
-//! The whole gateway: pushes, what it tells Quay of them, and what it finds by itself.
+//! The whole gateway: pushes, the placements that it writes, and the sweep.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use tests::gateway::Gateway;
 use tests::image::{Image, Manifest, Spec};
 use tests::site::{LOGIN, PASSWORD, Site, USER};
 
-use super::stage::Stage;
+use super::fixture::Fixture;
 
-/// Until something is so, 60 s at most.
+/// Waits until `is` returns `true`, at most 60 s.
 async fn until(what: &str, is: impl AsyncFn() -> Result<bool>) -> Result<()> {
     for _ in 0..2400 {
         if is().await? {
@@ -31,27 +31,27 @@ fn in_zone(site: &Site, zone: &str, image: &Image) -> bool {
     image.blobs().iter().all(|blob| site.zone(zone).has(&blob.digest))
 }
 
-async fn started(stage: &Stage, over: &Value) -> Result<Gateway> {
-    let mut gateway = stage.prepared(over)?;
+async fn started(fixture: &Fixture, over: &Value) -> Result<Gateway> {
+    let mut gateway = fixture.prepared(over)?;
     gateway.spawn().await?;
     Ok(gateway)
 }
 
 #[tokio::test]
 async fn a_push_is_placed_wherever_it_was_copied() -> Result<()> {
-    let stage = Stage::start().await?;
-    let gateway = started(&stage, &json!({})).await?;
+    let fixture = Fixture::start().await?;
+    let gateway = started(&fixture, &json!({})).await?;
     let image = Spec::layers(1, &[300_000, 10]).build()?;
     let mut rows = Vec::new();
     for blob in image.blobs() {
-        rows.push(stage.tables.add_blob(&blob.digest, true).await?);
+        rows.push(fixture.tables.add_blob(&blob.digest, true).await?);
     }
     gateway.client(LOGIN)?.push("admin/one", "v1", &image).await?;
     for row in rows {
-        until("placed", async || Ok(stage.tables.locations(row).await? == ["zone-a", "zone-b", "zone-c"]))
+        until("placed", async || Ok(fixture.tables.locations(row).await? == ["zone-a", "zone-b", "zone-c"]))
             .await?;
     }
-    // What Quay no longer has stays where it was copied, and where Quay put it: nothing is deleted.
+    // Copies of a blob that Quay no longer has stay where they are, in all zones: nothing is deleted.
     let gone = Spec::layers(2, &[50_000]).build()?;
     gateway.client(LOGIN)?.push("admin/two", "v1", &gone).await?;
     until("withdrawn", async || {
@@ -62,7 +62,7 @@ async fn a_push_is_placed_wherever_it_was_copied() -> Result<()> {
     })
     .await?;
     ensure!(
-        in_zone(&stage.site, "zone-a", &gone) && in_zone(&stage.site, "zone-b", &gone),
+        in_zone(&fixture.site, "zone-a", &gone) && in_zone(&fixture.site, "zone-b", &gone),
         "the copies stay"
     );
     Ok(())
@@ -70,43 +70,43 @@ async fn a_push_is_placed_wherever_it_was_copied() -> Result<()> {
 
 #[tokio::test]
 async fn a_namespaces_own_location_gets_copies_too() -> Result<()> {
-    let stage = Stage::start().await?;
-    stage.tables.add_region("admin", "zone-c").await?;
-    let mut quay: Value = stage.site.quay.config();
+    let fixture = Fixture::start().await?;
+    fixture.tables.add_region("admin", "zone-c").await?;
+    let mut quay: Value = fixture.site.quay.config();
     quay["DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS"] = json!(["zone-a", "zone-b"]);
     quay["FEATURE_STORAGE_REPLICATION"] = false.into();
-    quay["USER_EVENTS_REDIS"] = stage.redis.quay_entry();
-    let (config, _) = stage.config(&json!({}));
+    quay["USER_EVENTS_REDIS"] = fixture.redis.quay_entry();
+    let (config, _) = fixture.config(&json!({}));
     let gateway =
         Gateway::start(&config, &[("quay.yaml", &quay.to_string()), ("password", PASSWORD)]).await?;
     for (repository, expected) in [("admin/one", true), ("other/one", false)] {
-        stage.site.quay.add_repository(repository, false);
-        stage.site.quay.grant(repository, USER, true);
+        fixture.site.quay.add_repository(repository, false);
+        fixture.site.quay.grant(repository, USER, true);
         let image = Spec::layers(if expected { 1 } else { 2 }, &[1000]).build()?;
         for blob in image.blobs() {
-            stage.tables.add_blob(&blob.digest, true).await?;
+            fixture.tables.add_blob(&blob.digest, true).await?;
         }
         gateway.client(LOGIN)?.push(repository, "v1", &image).await?;
-        until("copied to zone-b", async || Ok(in_zone(&stage.site, "zone-b", &image))).await?;
+        until("copied to zone-b", async || Ok(in_zone(&fixture.site, "zone-b", &image))).await?;
         if expected {
-            until("copied to zone-c", async || Ok(in_zone(&stage.site, "zone-c", &image))).await?;
+            until("copied to zone-c", async || Ok(in_zone(&fixture.site, "zone-c", &image))).await?;
         } else {
-            ensure!(!in_zone(&stage.site, "zone-c", &image), "{repository} has no location of its own");
+            ensure!(!in_zone(&fixture.site, "zone-c", &image), "{repository} has no location of its own");
         }
     }
     Ok(())
 }
 
-/// With an account and no database.
+/// A configuration with an account and without a database.
 fn account() -> Value {
     json!({"registry": {"account": {"username": USER, "password_file": "password"}}, "replication": {"sweep": {"enabled": false}}})
 }
 
 #[tokio::test]
-async fn the_children_of_an_index_are_queued_with_it() -> Result<()> {
+async fn the_manifests_of_an_index_are_queued_with_it() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway_with(&account(), &[("password", PASSWORD)]).await?;
-    // They come past the gateway; the index comes through it.
+    // The images are pushed without the gateway. The index is pushed through it.
     let images = [Spec::layers(1, &[20_000]).build()?, Spec::layers(2, &[30_000]).build()?];
     let past = tests::client::Client::new(&site.quay.url(), &[], LOGIN)?;
     for image in &images {
@@ -119,19 +119,19 @@ async fn the_children_of_an_index_are_queued_with_it() -> Result<()> {
         until("copied", async || Ok(in_zone(&site, "zone-b", image) && in_zone(&site, "zone-c", image)))
             .await?;
     }
-    // Those that came through it are not asked for again.
+    // Manifests that were pushed through the gateway are not fetched again.
     let third = Spec::layers(3, &[100]).build()?;
     through.push("admin/multi", &third.manifest.digest.to_string(), &third).await?;
     let asked = || site.quay.record().count(&Method::GET, "/manifests/sha256:");
     let before = asked();
     through.push_manifest("admin/multi", "v2", &Manifest::index(&[third])).await?;
-    ensure!(asked() == before, "asked for what it had queued itself");
+    ensure!(asked() == before, "the gateway fetched a manifest that it had queued itself");
     ensure!(!gateway.log().contains(PASSWORD));
     Ok(())
 }
 
 #[tokio::test]
-async fn children_that_cannot_be_had_are_shouted_and_counted() -> Result<()> {
+async fn index_manifests_that_cannot_be_fetched_are_logged_and_counted() -> Result<()> {
     let site = Site::start()?;
     site.quay.add_user("stranger", "stranger-secret");
     let mut config = account();
@@ -148,11 +148,11 @@ async fn children_that_cannot_be_had_are_shouted_and_counted() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_sweep_finds_what_nobody_told_of_and_goes_on_after_a_restart() -> Result<()> {
+async fn a_sweep_finds_unknown_blobs_and_continues_after_a_restart() -> Result<()> {
     let site = Site::start()?;
     let past = tests::client::Client::new(&site.quay.url(), &[], LOGIN)?;
     let mut images = Vec::new();
-    // More repositories than a page has, one of them with an index.
+    // More repositories than fit on one page. One of them has an index.
     for at in 0..104 {
         let image = Spec::layers(at, &[100]).build()?;
         past.push(&format!("admin/r{at}"), "v1", &image).await?;
@@ -171,10 +171,10 @@ async fn a_sweep_finds_what_nobody_told_of_and_goes_on_after_a_restart() -> Resu
     gateway.spawn().await?;
     until("all of it", async || Ok(swept(&images))).await?;
     until("a round", async || Ok(gateway.log().contains("sweep finished"))).await?;
-    // It logs in for many repositories at once.
+    // One login serves many repositories.
     let logins = logins() - before;
     ensure!(logins < 60, "{logins} logins for two walks through 104 repositories");
-    // What a store has lost comes back by the next round.
+    // A blob that a store has lost is copied again in the next round.
     let lost = images[103].layers[0].digest;
     site.zone("zone-c").delete(&lost)?;
     until("made good", async || Ok(site.zone("zone-c").has(&lost))).await?;
@@ -184,7 +184,7 @@ async fn a_sweep_finds_what_nobody_told_of_and_goes_on_after_a_restart() -> Resu
 }
 
 #[tokio::test]
-async fn without_anyone_to_tell_quay_nothing_is_copied_but_by_the_word() -> Result<()> {
+async fn without_a_database_nothing_is_copied_unless_orphans_are_accepted() -> Result<()> {
     let site = Site::start()?;
     let mut quay = site.quay.config();
     quay["FEATURE_STORAGE_REPLICATION"] = false.into();
@@ -203,7 +203,7 @@ async fn without_anyone_to_tell_quay_nothing_is_copied_but_by_the_word() -> Resu
 }
 
 #[tokio::test]
-async fn a_round_of_the_sweep_begins_by_command() -> Result<()> {
+async fn a_command_starts_a_round_of_the_sweep() -> Result<()> {
     let site = Site::start()?;
     let image = Spec::layers(1, &[100]).build()?;
     tests::client::Client::new(&site.quay.url(), &[], LOGIN)?.push("admin/one", "v1", &image).await?;

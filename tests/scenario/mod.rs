@@ -1,14 +1,15 @@
-//! What skopeo, podman and containerd do at an endpoint, and what must come of it.
+//! What skopeo, podman and containerd do at an endpoint, and the expected results.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
-use tests::real::{Access, Account, Containerd, Login, Podman, Shape, Skopeo};
+use tests::real::{AccessTable, Account, Containerd, Login, Podman, Shape, Skopeo};
 
-/// Who may do what: `pusher` everything in `team/`, `puller` pull there, everyone pull `public/`.
-pub(crate) fn access() -> Access {
-    Access {
+/// The permissions: `pusher` may do everything in `team/`, `puller` may pull there, everybody may pull
+/// `public/`.
+pub(crate) fn access() -> AccessTable {
+    AccessTable {
         accounts: vec![
             Account {
                 user: "pusher",
@@ -29,13 +30,13 @@ pub(crate) fn puller() -> Login {
     Login::new("puller", "pull-secret")
 }
 
-/// The clients' view: where they connect, whom they trust, what they push.
+/// The endpoint, the trust and the images of the clients.
 pub(crate) struct Scenario {
     /// `host:port`.
     pub(crate) endpoint: String,
     /// A folder with `ca.crt`.
     pub(crate) trusted: PathBuf,
-    /// What is pushed and pulled.
+    /// The images that are pushed and pulled.
     pub(crate) shapes: Vec<Shape>,
 }
 
@@ -63,7 +64,7 @@ impl Scenario {
         self.shapes.iter().find(|shape| shape.name == name).expect("a shape of that name")
     }
 
-    /// What the registry refuses stays refused.
+    /// Checks that the registry's refusals are kept.
     pub(crate) async fn refusals(&self) -> Result<()> {
         let to = TempDir::new()?;
         let private = self.reference("team/multi");
@@ -81,7 +82,7 @@ impl Scenario {
         self.shape("multi").image.same_as(to.path())
     }
 
-    /// All three clients at once, each from nothing; every byte compared.
+    /// All three clients pull at once with empty storages. Every byte is compared.
     pub(crate) async fn pull_all(&self) -> Result<()> {
         tokio::try_join!(self.pull_by_skopeo(), self.pull_by_podman(), self.pull_by_containerd()).map(drop)
     }
@@ -99,7 +100,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// podman unpacks: the digests of the unpacked layers are its own computation.
+    /// podman unpacks the layers and computes the digests of the unpacked layers itself.
     async fn pull_by_podman(&self) -> Result<()> {
         let podman = Podman::new(self.trusted.clone(), puller())?;
         for shape in self.shapes.iter().filter(|shape| shape.image.runnable) {
@@ -133,7 +134,8 @@ impl Scenario {
         Ok(())
     }
 
-    /// The other two push as well: containerd as it is, podman packed anew.
+    /// The other two clients push as well: containerd the unchanged image, podman with layers that it packed
+    /// again.
     pub(crate) async fn push_by_others(&self) -> Result<()> {
         let containerd = Containerd::start(&self.endpoint, &self.trusted, pusher()).await?;
         for name in ["multi", "forty"] {
@@ -149,7 +151,7 @@ impl Scenario {
         let before = podman.pull(&from).await?;
         podman.push(&from, &to).await?;
         let after = Podman::new(self.trusted.clone(), puller())?.pull(&to).await?;
-        ensure!(before.root.layers == after.root.layers, "podman pulled other layers than it pushed");
+        ensure!(before.root.layers == after.root.layers, "podman pulled different layers than it pushed");
         Ok(())
     }
 
@@ -161,7 +163,7 @@ impl Scenario {
     }
 }
 
-/// It failed, and because the registry said so.
+/// Checks that the client failed because the registry refused.
 fn refused(what: &str, result: Result<()>) -> Result<()> {
     let Err(error) = result else { bail!("{what} went through") };
     let text = format!("{error:#}").to_lowercase();

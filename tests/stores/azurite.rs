@@ -1,4 +1,4 @@
-//! The Azure driver over Azurite, and beside Microsoft's SDK.
+//! The Azure driver with Azurite, and beside Microsoft's SDK.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use futures_util::TryStreamExt as _;
 use tests::real::{Azurite, plain_transport};
 
 use crate::checks::noise;
-use crate::transfers::{brought, survives_with};
+use crate::transfers::{survives_with, write_object};
 
 const MIB: usize = 1 << 20;
-/// Where the conformance suite has its edges.
+/// The block size around which the conformance suite chooses its sizes.
 const BLOCK: u64 = 5 << 20;
-/// So small that even small blobs are written in blocks, and that writers get into each other's way.
+/// A block size that makes even small blobs have blocks, so that concurrent writers conflict.
 const SMALL_BLOCK: u64 = 32 << 10;
-/// Fewer than the blobs that the suite lists, so that lists have several pages.
+/// Fewer than the blobs that the suite lists, so that listings have several pages.
 const PAGE: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,7 +51,7 @@ async fn a_hundred_mebibytes_in_blocks() {
         let part = read(&store, &key, Some(start..end)).await.expect("read");
         assert_eq!(part, bytes.slice(start as usize..end as usize), "{start}..{end}");
     }
-    // Writers of the same bytes never spoil each other's blocks.
+    // Writers of the same bytes never invalidate each other's blocks.
     let source = Source::bytes(bytes.clone());
     let (one, two, three) =
         tokio::join!(store.put(&key, &source), store.put(&key, &source), store.put(&key, &source));
@@ -62,7 +62,7 @@ async fn a_hundred_mebibytes_in_blocks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refusals_are_no_absence() {
+async fn refusals_are_errors_not_absence() {
     let azurite = Azurite::start("refusals").await.expect("Azurite starts");
     let known = config(&azurite);
     let wrong_key = Secret::new(STANDARD.encode(b"wrong"));
@@ -101,7 +101,7 @@ async fn refusals_are_no_absence() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blobs_of_microsofts_sdk_and_back() {
     let azurite = Azurite::start("interop").await.expect("Azurite starts");
-    interop(&azurite).await.expect("each reads what the other wrote");
+    interop(&azurite).await.expect("each side reads what the other wrote");
 }
 
 async fn interop(azurite: &Azurite) -> Result<()> {
@@ -114,7 +114,7 @@ async fn interop(azurite: &Azurite) -> Result<()> {
         let mut arguments = vec!["write", &path];
         arguments.extend(block);
         azurite.sdk(&arguments, &bytes).await?;
-        let meta = store.head(&key).await?.context("the SDK's blob is not seen")?;
+        let meta = store.head(&key).await?.context("the SDK's blob is not visible")?;
         ensure!(meta.size == size as u64 && meta.modified.is_some(), "{name}: {meta:?}");
         ensure!(read(&store, &key, None).await? == bytes, "{name}: other bytes than the SDK wrote");
         if size > 0 {
@@ -145,11 +145,11 @@ async fn interop(azurite: &Azurite) -> Result<()> {
     Ok(())
 }
 
-/// Blocks that were staged and never committed stand in nobody's way, ours and others'.
+/// Blocks that were staged and never committed do not block other writers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn blocks_left_behind() {
+async fn uncommitted_blocks_are_harmless() {
     let azurite = Azurite::start("leftovers").await.expect("Azurite starts");
-    leftovers(&azurite).await.expect("leftovers are overcome");
+    leftovers(&azurite).await.expect("uncommitted blocks are harmless");
 }
 
 async fn leftovers(azurite: &Azurite) -> Result<()> {
@@ -159,7 +159,7 @@ async fn leftovers(azurite: &Azurite) -> Result<()> {
     let wrong = Source::new(bytes.len() as u64, Digest::of(b"other"), Arc::new(bytes.clone()));
     let refused = store.put(&key, &wrong).await.err().map(|error| error.kind());
     ensure!(refused == Some(Kind::Corrupt), "wrong bytes: {refused:?}");
-    ensure!(store.head(&key).await?.is_none(), "blocks that nobody committed are seen");
+    ensure!(store.head(&key).await?.is_none(), "uncommitted blocks are visible");
     azurite.sdk(&["write", "registry/ours", "1048576"], &bytes).await.context("the SDK after us")?;
     ensure!(read(&store, &key, None).await? == bytes, "other bytes than the SDK wrote");
 
@@ -197,13 +197,13 @@ async fn shared_access_signatures() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn faults_in_mid_transfer() {
+async fn faults_during_transfers() {
     let mut azurite = Azurite::start("transfers").await.expect("Azurite starts");
     let entry = azurite.as_zone("/registry");
-    let there = brought(&entry).await.expect("written");
-    // Killed before, it forgets the blob.
+    let there = write_object(&entry).await.expect("written");
+    // If Azurite were killed before this, it would lose the blob.
     azurite.saved(&format!("registry/{there}")).await.expect("is saved");
-    survives_with(&entry, &mut azurite.front, &there).await.expect("survives");
+    survives_with(&entry, &mut azurite.process, &there).await.expect("survives");
 }
 
 async fn read(store: &dyn Store, key: &Key, range: Option<std::ops::Range<u64>>) -> Result<Bytes> {

@@ -1,4 +1,5 @@
-//! What every store must do, whoever serves it, and is no conformance of a store that is well.
+//! Checks for every store that are not part of the conformance suite, because they need a store with a wrong
+//! configuration.
 
 use anyhow::{Context as _, Result, ensure};
 use backends::{Key, Kind, Source, Store};
@@ -6,8 +7,8 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
 
-/// A store that does not know us, or whose bucket is missing, must not look like one that lacks the
-/// object: nobody may be told that a blob does not exist.
+/// A store that refuses our credentials, or whose bucket is missing, must not look like one without the
+/// object: no client may be told that a blob does not exist.
 pub(crate) async fn is_denied(why: &str, store: &dyn Store) -> Result<()> {
     reads_are_denied(why, store).await?;
     let source = Source::bytes(Bytes::from_static(b"hello"));
@@ -17,7 +18,7 @@ pub(crate) async fn is_denied(why: &str, store: &dyn Store) -> Result<()> {
     Ok(())
 }
 
-/// As [`is_denied`], where a put would create the bucket.
+/// Like [`is_denied`], for servers where a put would create the bucket.
 pub(crate) async fn reads_are_denied(why: &str, store: &dyn Store) -> Result<()> {
     for (what, error) in outcomes(store).await {
         let error = error.with_context(|| format!("{why}: {what} succeeded"))?;
@@ -36,14 +37,14 @@ async fn outcomes(store: &dyn Store) -> [(&'static str, Option<backends::Error>)
     ]
 }
 
-/// An object's bytes.
+/// The bytes of an object.
 pub(crate) async fn read(store: &dyn Store, key: &Key) -> Result<Option<Bytes>> {
     let Some(object) = store.get(key, None).await? else { return Ok(None) };
     let pieces: Vec<Bytes> = object.body.try_collect().await?;
     Ok(Some(pieces.concat().into()))
 }
 
-/// An object is these bytes, and no others.
+/// Checks that an object has exactly these bytes.
 pub(crate) async fn holds(store: &dyn Store, key: &Key, bytes: &Bytes) -> Result<()> {
     let read = read(store, key).await?.with_context(|| format!("{key} is not there"))?;
     ensure!(sha256(&read) == sha256(bytes), "{key}: other bytes: {} of {}", read.len(), bytes.len());
@@ -55,7 +56,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// Bytes that are different everywhere.
+/// Bytes without repetition.
 pub(crate) fn noise(seed: u64, size: usize) -> Bytes {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut bytes = vec![0; size];

@@ -1,4 +1,4 @@
-//! A source that waits in its middle until it is told to go on.
+//! A source that stops in its middle until the test opens a gate.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
 
-/// Bytes given at a time.
+/// Bytes that are returned at a time.
 const PIECE: usize = 64 * 1024;
 
-/// Opens its middle for one source.
+/// Opens the gate of one source.
 pub(crate) struct Gate {
     reached: watch::Receiver<bool>,
     open: watch::Sender<bool>,
 }
 
 impl Gate {
-    /// `bytes`, of which half come at once and the other half when the gate is opened.
+    /// A source of `bytes`. Half of them come at once, and the other half after the gate is opened.
     pub(crate) fn source(bytes: &Bytes) -> (Source, Self) {
         let (reach, reached) = watch::channel(false);
         let (open, opened) = watch::channel(false);
@@ -28,13 +28,14 @@ impl Gate {
         (source, Self { reached, open })
     }
 
-    /// Waits until the first half was given.
+    /// Waits until the first half was read.
     pub(crate) async fn reached(&mut self) {
-        // An error means that the source was dropped, and its put with it: that has a result to show.
+        // An error means that the source was dropped with its put. The put then has a result that the test
+        // checks.
         let _ = self.reached.wait_for(|reached| *reached).await;
     }
 
-    /// Lets the other half follow.
+    /// Opens the gate for the second half.
     pub(crate) fn open(&self) {
         self.open.send_replace(true);
     }
@@ -58,7 +59,7 @@ impl Open for Gated {
             async move {
                 if at >= half {
                     reach.send_replace(true);
-                    // An error means that the gate is gone: nobody keeps it shut.
+                    // An error means that the gate was dropped, so it no longer blocks.
                     let _ = opened.wait_for(|opened| *opened).await;
                 }
                 Ok(piece)

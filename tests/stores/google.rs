@@ -1,9 +1,9 @@
-//! Google Cloud Storage's dialect.
+//! The configuration for Google Cloud Storage.
 //!
-//! `GoogleCloudStorage` has one endpoint, Google's own, and no program that can be had verifies
-//! signatures as Google does. So what stands here is what the driver does for it (region `auto`, path
-//! style, HMAC keys, no encryption header, XML multipart uploads) at RadosGW, which verifies the signatures and
-//! takes any region. What Google does otherwise is not tested.
+//! `GoogleCloudStorage` has only Google's own endpoint, and no available program verifies signatures as
+//! Google does. The test therefore uses the driver's settings for Google (region `auto`, path style, HMAC
+//! keys, no encryption header, XML multipart uploads) with RadosGW, which verifies the signatures and accepts
+//! any region. Other differences of Google are not tested.
 
 use tests::real::RadosGw;
 

@@ -1,4 +1,5 @@
-//! What Quay's own clients write is read, and what is written is read by them, byte for byte.
+//! The driver reads what Quay's own clients write, and the clients read what the driver writes, byte for
+//! byte.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,16 +13,16 @@ use tests::real::Program;
 use crate::checks::{holds, noise, sha256};
 
 const BOUND: Duration = Duration::from_secs(60);
-/// Nothing, little, and more than two of the parts that are cut here.
+/// Empty, small, and more than two of the parts that are used here.
 const SIZES: [usize; 4] = [0, 1, 100_000, (11 << 20) + 7];
 
-/// Runs `script` over the store of Quay's `entry`, and `store` over the same, both ways.
+/// Runs `script` with the store of Quay's `entry`, and `store` with the same store, in both directions.
 ///
-/// A script takes the entry as the variable `STORE`, and either of:
-/// * `write FOLDER PREFIX`: writes every file of the folder twice below the store's root, as
+/// A script gets the entry in the variable `STORE`, and one of these commands:
+/// - `write FOLDER PREFIX`: writes every file of the folder twice below the store's root, as
 ///   `PREFIX/whole/NAME` and `PREFIX/parts/NAME`;
-/// * `read KEY...`: prints size, SHA-256 of the whole, and SHA-256 of the ranges put together, a line
-///   for each.
+/// - `read KEY...`: prints one line for each key: the size, the SHA-256 of the whole, and the SHA-256 of its
+///   ranges joined together.
 pub(crate) async fn both_ways(script: &str, entry: &Value, store: &dyn Store) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let made = SIZES.map(|size| (size.to_string(), noise(size as u64, size)));
@@ -61,7 +62,7 @@ async fn ranges_hold(store: &dyn Store, key: &Key, bytes: &Bytes) -> Result<()> 
         let cut = range.start as usize..range.end.min(size) as usize;
         let object = store.get(key, Some(range.clone())).await?.context("it is gone")?;
         let pieces: Vec<Bytes> = futures_util::TryStreamExt::try_collect(object.body).await?;
-        ensure!(pieces.concat() == bytes[cut], "{key}: other bytes in {range:?}");
+        ensure!(pieces.concat() == bytes[cut], "{key}: wrong bytes in {range:?}");
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Real object stores: the conformance suite of `backends`, what other clients wrote and read, and
-//! faults that only a whole server shows. One or two tests a server, for its start takes the time.
+//! Real object stores: the conformance suite of `backends`, interoperation with other clients, and faults
+//! that need a whole server. There are one or two tests per server, because starting a server takes most of
+//! the time.
 
 mod azurite;
 mod checks;
@@ -24,7 +25,7 @@ use backends::{Store, StoreConfig, Timeouts};
 use serde_json::Value;
 use tests::real::plain_transport;
 
-/// The store that Quay's file describes.
+/// Builds the store of an entry in Quay's configuration.
 fn build(entry: Value, timeouts: Timeouts) -> Result<Arc<dyn Store>> {
     let entry: StoreConfig = serde_json::from_value(entry)?;
     Ok(entry.build(&plain_transport(timeouts))?)

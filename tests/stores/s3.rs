@@ -1,4 +1,4 @@
-//! What is checked of every server that speaks S3.
+//! Checks for every server with S3.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use tests::real::{Bucket, plain_transport};
 use crate::checks::is_denied;
 use crate::{build, interop};
 
-/// The smallest part that S3 takes.
+/// The smallest part that S3 accepts.
 const PART: u64 = 5 << 20;
-/// Fewer than the objects that the suite lists, so that lists have several pages.
+/// Fewer than the objects that the suite lists, so that listings have several pages.
 const PAGE: usize = 3;
 
-/// The whole suite with parts as small as they may be, then as Quay's file configures the store.
+/// Runs the whole suite with the smallest parts, then with Quay's configuration of the store.
 pub(crate) async fn conforms(bucket: &Bucket) -> Result<()> {
     conforms_in_parts(bucket, bucket.region).await?;
     run(build(entry(bucket), Timeouts::default())?, Options { huge: true, ..Options::default() }).await?;
     Ok(())
 }
 
-/// The suite with parts as small as they may be, signed for `region`.
+/// Runs the suite with the smallest parts, signed for `region`.
 pub(crate) async fn conforms_in_parts(bucket: &Bucket, region: &str) -> Result<()> {
     let store = S3Store::new(&config(bucket, region), &plain_transport(Timeouts::default()))?;
     let store = store.with_multipart(PART, PART).with_list_page(PAGE);
@@ -32,11 +32,14 @@ pub(crate) async fn conforms_in_parts(bucket: &Bucket, region: &str) -> Result<(
     let left = bucket.open_uploads().await?;
     ensure!(left == 0, "{left} uploads left open");
     bucket.begin_upload("counted").await?;
-    ensure!(bucket.open_uploads().await? == 1, "an open upload is not counted, so none can be missed");
+    ensure!(
+        bucket.open_uploads().await? == 1,
+        "the count of open uploads is wrong, so the check above proves nothing"
+    );
     Ok(())
 }
 
-/// Wrong keys are told from absence.
+/// Checks that wrong keys are not reported as absence.
 pub(crate) async fn denies_wrong_keys(bucket: &Bucket) -> Result<()> {
     for (name, value) in [("secret_key", "wrong"), ("access_key", "unknown")] {
         is_denied(&format!("wrong {name}"), &*build(with(bucket, name, value), Timeouts::default())?).await?;
@@ -44,31 +47,31 @@ pub(crate) async fn denies_wrong_keys(bucket: &Bucket) -> Result<()> {
     Ok(())
 }
 
-/// What boto3 wrote is read, and the other way round.
+/// Checks that the driver reads what boto3 writes, and the other way round.
 pub(crate) async fn agrees_with_boto(bucket: &Bucket) -> Result<()> {
     let store = S3Store::new(&config(bucket, bucket.region), &plain_transport(Timeouts::default()))?;
     interop::both_ways("s3.py", &entry(bucket), &store.with_multipart(PART, PART)).await.context("boto3")
 }
 
-/// A store that copies within the server in parts as small as they may be.
+/// A store whose server-side copies use the smallest parts.
 pub(crate) fn in_copied_parts(bucket: &Bucket) -> Result<S3Store> {
     let store = S3Store::new(&config(bucket, bucket.region), &plain_transport(Timeouts::default()))?;
     Ok(store.with_copied_parts(PART, PART))
 }
 
-/// As Quay's file has it.
+/// The entry in Quay's configuration.
 pub(crate) fn entry(bucket: &Bucket) -> Value {
     bucket.as_zone(bucket.port, "/datastorage/registry")
 }
 
-/// As Quay's file has it, but for one parameter.
+/// The entry in Quay's configuration with one other parameter.
 pub(crate) fn with(bucket: &Bucket, name: &str, value: &str) -> Value {
     let mut entry = entry(bucket);
     entry[1][name] = json!(value);
     entry
 }
 
-/// The same for the driver itself.
+/// The configuration of the driver.
 fn config(bucket: &Bucket, region: &str) -> S3Config {
     S3Config {
         endpoint: format!("http://127.0.0.1:{}", bucket.port).parse().expect("a URL"),

@@ -1,4 +1,4 @@
-//! Swift's own S3 interface, the strictest there is: it checks the region, and every digest.
+//! Swift's own S3 interface. It is the strictest server: it checks the region and every digest.
 
 use backends::Timeouts;
 use tests::real::{Swift, SwiftOptions};
@@ -15,7 +15,7 @@ async fn s3api() {
     s3::conforms(&bucket).await.expect("conforms");
     s3::denies_wrong_keys(&bucket).await.expect("wrong keys are denied");
     let missing = build(s3::with(&bucket, "bucket_name", "missing"), Timeouts::default()).expect("builds");
-    is_denied("no bucket", &*missing).await.expect("a missing bucket is no absence");
+    is_denied("no bucket", &*missing).await.expect("a missing bucket is an error");
     s3::agrees_with_boto(&bucket).await.expect("agrees with boto3");
-    survives(&s3::entry(&bucket), &mut server.front).await.expect("survives");
+    survives(&s3::entry(&bucket), &mut server.process).await.expect("survives");
 }

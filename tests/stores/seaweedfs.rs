@@ -13,9 +13,9 @@ async fn seaweedfs() {
     let bucket = server.bucket.clone();
     s3::conforms(&bucket).await.expect("conforms");
     s3::denies_wrong_keys(&bucket).await.expect("wrong keys are denied");
-    // A put would create the bucket here.
+    // A put would create the bucket in SeaweedFS.
     let missing = build(s3::with(&bucket, "bucket_name", "missing"), Timeouts::default()).expect("builds");
-    reads_are_denied("no bucket", &*missing).await.expect("a missing bucket is no absence");
+    reads_are_denied("no bucket", &*missing).await.expect("a missing bucket is an error");
     s3::agrees_with_boto(&bucket).await.expect("agrees with boto3");
-    survives(&s3::entry(&bucket), &mut server.front).await.expect("survives");
+    survives(&s3::entry(&bucket), &mut server.process).await.expect("survives");
 }

@@ -1,4 +1,4 @@
-//! Objects that a server copies by itself, from one store of the configuration to another.
+//! Server-side copies from one store of the configuration to another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,32 +16,36 @@ use crate::{build, s3};
 
 const MIB: usize = 1 << 20;
 
-/// Objects of `sizes` are copied from one store to the other, and their bytes hold; over what is there none is.
+/// Copies objects of `sizes` from one store to the other and verifies their bytes. Nothing is copied over an
+/// existing object.
 async fn copies(from: &dyn Store, to: &dyn Store, sizes: &[usize]) -> Result<()> {
     for (seed, size) in sizes.iter().enumerate() {
-        // No part is copied from an odd name.
+        // No part is copied from a name that needs encoding.
         let odd = if *size <= 5 * MIB { " & 100%" } else { "" };
         let key = Key::new(format!("sha256/ab/within-{size}{odd}"));
         let there = from.copy_source(&key).context("it is nowhere")?;
         let absent = to.copy(&key, &there, *size as u64).await;
-        ensure!(absent.is_err(), "what is not there was copied: {absent:?}");
-        ensure!(to.head(&key).await?.is_none(), "and left something");
+        ensure!(absent.is_err(), "a missing object was copied: {absent:?}");
+        ensure!(to.head(&key).await?.is_none(), "the failed copy left an object");
         let bytes = noise(seed as u64, *size);
         from.put(&key, &Source::bytes(bytes.clone())).await?;
-        ensure!(to.copy(&key, &there, *size as u64).await?, "{size} bytes are not copied");
+        ensure!(to.copy(&key, &there, *size as u64).await?, "{size} bytes were not copied");
         holds(to, &key, &bytes).await?;
         from.put(&key, &Source::bytes(noise(seed as u64 + 100, *size))).await?;
-        ensure!(!to.copy(&key, &there, *size as u64).await?, "{size} bytes are copied over others");
+        ensure!(
+            !to.copy(&key, &there, *size as u64).await?,
+            "{size} bytes were copied over an existing object"
+        );
         holds(to, &key, &bytes).await?;
         from.delete(&key).await?;
-        ensure!(to.head(&key).await?.is_some(), "the copy went with its source");
+        ensure!(to.head(&key).await?.is_some(), "the copy disappeared with its source");
         to.delete(&key).await?;
     }
     Ok(())
 }
 
-/// One store has a piece of a blob, the other all of it: asked for in both, whatever size is said, both have all
-/// of it, and so they do where nothing lay.
+/// One store has a truncated blob, the other the complete one. If copies in both directions are requested,
+/// with any size, both stores have the complete blob afterwards. The same holds if the target has no object.
 async fn keep_what_is_right(one: &Arc<dyn Store>, other: &Arc<dyn Store>) -> Result<()> {
     for (seed, said) in [None, Some(3 * MIB), Some(2 * MIB), Some(4711)].into_iter().enumerate() {
         let bytes = noise(200 + seed as u64, 3 * MIB);
@@ -54,7 +58,7 @@ async fn keep_what_is_right(one: &Arc<dyn Store>, other: &Arc<dyn Store>) -> Res
         let stop = CancellationToken::new();
         let journal = Journal::open(&folder.path().join("journal"))?;
         let fan_out = FanOut::start(Setup::new(zones, journal), stop.clone());
-        for round in ["over a piece of it", "where nothing lies"] {
+        for round in ["over a truncated blob", "without an object"] {
             let blob = Blob { digest, key: key.clone() };
             let size = said.map(|size| size as u64);
             fan_out.enqueue("org/repo", &[(blob, size)], &["one".into(), "other".into()]).await?;
@@ -71,11 +75,11 @@ async fn keep_what_is_right(one: &Arc<dyn Store>, other: &Arc<dyn Store>) -> Res
     Ok(())
 }
 
-/// Whoever has other keys, or is elsewhere, is not asked.
+/// A store with other keys or another endpoint is not used for a copy.
 async fn is_refused(from: &dyn Store, to: &dyn Store) -> Result<()> {
     let key = Key::new("stranger");
     if let Some(there) = from.copy_source(&key) {
-        ensure!(!to.copy(&key, &there, 1).await?, "copied for a stranger");
+        ensure!(!to.copy(&key, &there, 1).await?, "copied with other credentials");
     }
     Ok(())
 }

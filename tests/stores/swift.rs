@@ -1,4 +1,4 @@
-//! What is checked of every server that speaks Swift.
+//! Checks for every server with Swift.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use tests::real::{Container, Keystone, SwiftLogin, plain_transport};
 use crate::checks::{holds, is_denied, noise, reads_are_denied};
 use crate::{build, interop};
 
-/// Segments as small as the parts that the suite's sizes are chosen around.
+/// The size of segments around which the suite chooses its sizes.
 pub(crate) const SEGMENT: u64 = 5 << 20;
-/// Fewer than the objects that the suite lists, so that lists have several pages.
+/// Fewer than the objects that the suite lists, so that listings have several pages.
 const PAGE: usize = 3;
 
-/// The whole suite with small segments, then as Quay's file configures the store.
+/// Runs the whole suite with small segments, then with Quay's configuration of the store.
 pub(crate) async fn conforms(container: &Container) -> Result<()> {
     let options = Options { large: true, huge: true, listed: 20 };
     run(Arc::new(in_segments(container)?), options).await.context("in segments")?;
@@ -27,25 +27,25 @@ pub(crate) async fn conforms(container: &Container) -> Result<()> {
     Ok(())
 }
 
-/// Large objects are written as Quay writes them, so that it can remove them: in segments below the
-/// root, and a manifest that names them. Whoever removes the object removes the segments. The store cuts
-/// into segments of `segment` bytes.
+/// Large objects have the form that Quay writes, so that Quay can delete them: segments below the root, and a
+/// manifest that names them. Deleting the object also deletes the segments. The store uses segments of
+/// `segment` bytes.
 pub(crate) async fn writes_as_quay(container: &Container, store: &dyn Store, segment: u64) -> Result<()> {
     let (key, bytes) = (Key::new("sha256/ab/segmented"), noise(40, (2 * segment + 1) as usize));
     let name = format!("datastorage/registry/{key}");
-    // Writers of one key at once, as in the suite, may leave segments behind: each knows only those of
-    // the object that it found.
+    // Concurrent writers of one key, as in the suite, may leave segments behind, because each knows only the
+    // segments of the object that it found.
     let before = container.names("").await?;
     store.put(&key, &Source::bytes(bytes.clone())).await?;
-    let folder = container.manifest(&name).await?.context("it is not segmented")?;
+    let folder = container.manifest(&name).await?.context("the object has no segments")?;
     let segments = folder.strip_prefix(&format!("{}/", container.name)).context("another container")?;
     ensure!(segments.starts_with("datastorage/registry/segments/"), "{segments}");
     let listed = container.names(segments).await?;
     let expected: Vec<_> =
         (0..3).map(|index| format!("{}/{index:09}", segments.trim_end_matches('/'))).collect();
     ensure!(listed == expected, "{listed:?} instead of {expected:?}");
-    ensure!(container.read(&name).await?.as_ref() == Some(&bytes), "the server makes other bytes of them");
-    // Written anew, it has new segments, and leaves none of the old.
+    ensure!(container.read(&name).await?.as_ref() == Some(&bytes), "the server returns other bytes");
+    // An overwritten object has new segments, and the old ones are deleted.
     let other = noise(41, bytes.len());
     store.put(&key, &Source::bytes(other.clone())).await?;
     holds(store, &key, &other).await?;
@@ -58,8 +58,8 @@ pub(crate) async fn writes_as_quay(container: &Container, store: &dyn Store, seg
     Ok(())
 }
 
-/// Wrong passwords and unknown users are told from absence, and so is a missing container.
-pub(crate) async fn denies_the_unknown(container: &Container) -> Result<()> {
+/// Checks that wrong passwords, unknown users and a missing container are not reported as absence.
+pub(crate) async fn denies_unknown_users(container: &Container) -> Result<()> {
     for (name, value) in
         [("swift_password", "wrong"), ("swift_user", "nobody:nobody"), ("swift_container", "missing")]
     {
@@ -70,15 +70,15 @@ pub(crate) async fn denies_the_unknown(container: &Container) -> Result<()> {
     Ok(())
 }
 
-/// What python-swiftclient wrote is read, and the other way round.
+/// Checks that the driver reads what python-swiftclient writes, and the other way round.
 pub(crate) async fn agrees_with_swiftclient(container: &Container) -> Result<()> {
     let store = in_segments(container)?;
     interop::both_ways("swift.py", &entry(container), &store).await.context("python-swiftclient")
 }
 
-/// Where the account's key is known and no password, objects are read by temporary URLs, large ones too,
-/// and nothing is written.
-pub(crate) async fn gives_by_temporary_urls(container: &Container) -> Result<()> {
+/// If only the account's key is configured and no password, the driver reads objects with temporary URLs,
+/// including large ones, and writes nothing.
+pub(crate) async fn reads_with_temporary_urls(container: &Container) -> Result<()> {
     let account = container.set_temp_url_key("a key of the account").await?;
     let by_key = |key: &str| {
         let mut entry = entry(container);
@@ -93,10 +93,10 @@ pub(crate) async fn gives_by_temporary_urls(container: &Container) -> Result<()>
         let (key, bytes) = (Key::new(name), noise(50, size));
         writer.put(&key, &Source::bytes(bytes.clone())).await?;
         holds(&*known, &key, &bytes).await?;
-        let size = known.head(&key).await?.context("it is not seen")?.size;
+        let size = known.head(&key).await?.context("the object is not visible")?.size;
         ensure!(size == bytes.len() as u64, "{name}: {size} bytes");
         let range = size / 2 - 3..size - 1;
-        let part = known.get(&key, Some(range.clone())).await?.context("it is not there")?;
+        let part = known.get(&key, Some(range.clone())).await?.context("the object does not exist")?;
         let part: Vec<Bytes> = part.body.try_collect().await?;
         ensure!(part.concat() == bytes[range.start as usize..range.end as usize], "{name}: another part");
         let error = unknown.head(&key).await.err().context("a HEAD with a wrong key succeeded")?;
@@ -104,24 +104,24 @@ pub(crate) async fn gives_by_temporary_urls(container: &Container) -> Result<()>
         let error = known.put(&key, &Source::bytes(bytes)).await.err().context("a put succeeded")?;
         ensure!(error.kind() == Kind::Invalid, "{error}");
         writer.delete(&key).await?;
-        ensure!(known.head(&key).await?.is_none(), "{name} is still seen");
+        ensure!(known.head(&key).await?.is_none(), "{name} is still visible");
     }
     known.probe().await?;
     reads_are_denied("a wrong key", &*unknown).await
 }
 
-/// As Quay's file has it.
+/// The entry in Quay's configuration.
 pub(crate) fn entry(container: &Container) -> Value {
     container.as_zone("/datastorage/registry")
 }
 
-/// The same, with small segments and pages.
+/// A store with small segments and pages.
 pub(crate) fn in_segments(container: &Container) -> Result<SwiftStore> {
     let store = SwiftStore::new(&config(container)?, &plain_transport(Timeouts::default()))?;
     Ok(store.with_segments(SEGMENT, SEGMENT).with_list_page(PAGE))
 }
 
-/// The same for the driver itself.
+/// The configuration of the driver.
 fn config(container: &Container) -> Result<SwiftConfig> {
     let (url, identity) = match &container.login {
         SwiftLogin::V1 { url, user, key } => {

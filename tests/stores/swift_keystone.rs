@@ -1,4 +1,4 @@
-//! OpenStack Swift whose users are Keystone's (v3).
+//! OpenStack Swift with users in Keystone (v3).
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::checks::{holds, is_denied, noise};
 use crate::transfers::survives;
 use crate::{build, swift};
 
-/// What the server takes in one piece.
+/// The largest object that the server accepts in one request.
 const LIMIT: u64 = 7 << 20;
-/// The shortest life that a loaded machine leaves time to use.
+/// The shortest lifetime of a token that works on a busy machine.
 const LIFETIME: Duration = Duration::from_secs(5);
-/// Three lives.
+/// Three lifetimes of a token.
 const IN_USE: Duration = Duration::from_secs(15);
-/// Between two uses.
+/// The pause between two uses.
 const PAUSE: Duration = Duration::from_millis(200);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,22 +30,22 @@ async fn swift_keystone() {
     swift::conforms(&container).await.expect("conforms");
     let store = swift::in_segments(&container).expect("builds");
     swift::writes_as_quay(&container, &store, swift::SEGMENT).await.expect("writes as Quay");
-    swift::denies_the_unknown(&container).await.expect("the unknown are denied");
+    swift::denies_unknown_users(&container).await.expect("the unknown are denied");
     names_and_ids(&server).await.expect("logs in by names and by ids");
     swift::agrees_with_swiftclient(&container).await.expect("agrees with python-swiftclient");
-    swift::gives_by_temporary_urls(&container).await.expect("gives by temporary URLs");
+    swift::reads_with_temporary_urls(&container).await.expect("gives by temporary URLs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn swift_keystone_in_trouble() {
+async fn swift_keystone_with_faults() {
     let mut server =
         Swift::with_keystone("transfers", SwiftOptions::default()).await.expect("Swift and Keystone start");
     let container = server.container.clone();
-    survives(&swift::entry(&container), &mut server.front).await.expect("survives");
-    tokens_lapse(&mut server).await.expect("survives its tokens");
+    survives(&swift::entry(&container), &mut server.process).await.expect("survives");
+    tokens_lapse(&mut server).await.expect("survives the expiry of its tokens");
 }
 
-/// A server that takes less than Quay's segments at once gets smaller ones.
+/// If a server accepts less than Quay's segment size in one request, the segments are smaller.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swift_with_a_limit() {
     let options = SwiftOptions { max_file_size: LIMIT, ..SwiftOptions::default() };
@@ -54,8 +54,8 @@ async fn swift_with_a_limit() {
     swift::writes_as_quay(&server.container, &*store, LIMIT).await.expect("writes as Quay");
 }
 
-/// Users and projects by name and by id, as python-swiftclient takes them from `os_options`, and an
-/// application credential; and a project that is not the user's.
+/// Users and projects by name and by id, as python-swiftclient reads them from `os_options`; an application
+/// credential; and a project to which the user does not belong.
 async fn names_and_ids(server: &Swift) -> Result<()> {
     let keystone = server.keystone.as_ref().context("it has one")?;
     for options in [
@@ -93,8 +93,8 @@ async fn names_and_ids(server: &Swift) -> Result<()> {
     Ok(())
 }
 
-/// Tokens that lapse in mid-use are renewed unseen; only while Keystone is away is there nothing to be
-/// done, and that is no absence.
+/// Tokens that expire during use are renewed without an error. Requests fail only while Keystone is
+/// unreachable, and the error is not reported as absence.
 async fn tokens_lapse(server: &mut Swift) -> Result<()> {
     let keystone = server.keystone.as_mut().context("it has one")?;
     keystone.set_token_lifetime(LIFETIME).await?;
@@ -112,11 +112,11 @@ async fn tokens_lapse(server: &mut Swift) -> Result<()> {
     let source = Source::bytes(Bytes::from_static(b"kept"));
     let key = Key::new("tokens/kept");
     store.put(&key, &source).await?;
-    keystone.front.stop();
+    keystone.process.stop();
     sleep(LIFETIME).await;
     let error = store.head(&key).await.err().context("a head with a token that lapsed")?;
     ensure!(error.kind() == Kind::Unavailable, "{error}");
-    keystone.front.restart().await?;
+    keystone.process.restart().await?;
     holds(&*store, &key, &Bytes::from_static(b"kept")).await?;
     Ok(store.delete(&key).await?)
 }

@@ -1,4 +1,4 @@
-//! OpenStack Swift with users of its own, by protocol v1.
+//! OpenStack Swift with its own users and protocol v1.
 
 use tests::real::{Swift, SwiftOptions};
 
@@ -13,8 +13,8 @@ async fn swift_tempauth() {
     swift::conforms(&container).await.expect("conforms");
     let store = swift::in_segments(&container).expect("builds");
     swift::writes_as_quay(&container, &store, swift::SEGMENT).await.expect("writes as Quay");
-    swift::denies_the_unknown(&container).await.expect("the unknown are denied");
+    swift::denies_unknown_users(&container).await.expect("the unknown are denied");
     swift::agrees_with_swiftclient(&container).await.expect("agrees with python-swiftclient");
-    swift::gives_by_temporary_urls(&container).await.expect("gives by temporary URLs");
-    survives(&swift::entry(&container), &mut server.front).await.expect("survives");
+    swift::reads_with_temporary_urls(&container).await.expect("gives by temporary URLs");
+    survives(&swift::entry(&container), &mut server.process).await.expect("survives");
 }

@@ -1,4 +1,4 @@
-//! A server that stands still or goes away in the middle of a transfer.
+//! A server that is suspended or killed during a transfer.
 
 use std::time::Duration;
 
@@ -7,46 +7,46 @@ use backends::{Key, Kind, Store, Timeouts};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
-use tests::real::Front;
+use tests::real::StoreProcess;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::build;
 use crate::checks::{holds, noise, read};
 use crate::gated::Gate;
 
-/// More than sockets and programs hold on the way, less than what is cut into parts.
+/// More bytes than sockets and programs buffer, but less than the size above which objects have parts.
 const SIZE: usize = 48 << 20;
-/// A server that stands still is given up after 2 s in mid-body, and 5 s before (a busy machine takes
-/// 2 s to have a token proven); 30 s if it has the whole of a body.
+/// The timeouts for a suspended server: 2 s during a body and 5 s before it, because a busy machine takes 2 s
+/// to verify a token, and 30 s after the whole body was sent.
 const STILL: Timeouts = Timeouts {
     connect: Duration::from_secs(2),
     first_byte: Duration::from_secs(5),
     stall: Duration::from_secs(2),
 };
-/// Longer than any of the bounds above, with what a busy machine adds.
+/// Longer than all timeouts above on a busy machine.
 const BOUND: Duration = Duration::from_secs(60);
-/// A source waits while a server starts again.
+/// Timeouts for a source that waits while a server restarts.
 const PATIENT: Timeouts = Timeouts {
     connect: Duration::from_secs(2),
     first_byte: Duration::from_secs(10),
     stall: Duration::from_secs(30),
 };
-/// How long a server may take to forget a request that broke off.
+/// How long a server may take to drop a request that broke off.
 const FORGOTTEN: Duration = Duration::from_secs(1);
 
-/// How long a server that answers again may want until it serves again.
+/// How long a server that answers again may take until it works again.
 const SERVES_AGAIN: Duration = Duration::from_secs(20);
-/// Between two looks whether it does.
+/// How often it is checked whether it works.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Faults in mid-transfer, at the store that Quay's file describes.
-pub(crate) async fn survives(entry: &Value, front: &mut Front) -> Result<()> {
-    let there = brought(entry).await?;
-    survives_with(entry, front, &there).await
+/// Runs the faults during transfers, with the store of an entry in Quay's configuration.
+pub(crate) async fn survives(entry: &Value, process: &mut StoreProcess) -> Result<()> {
+    let there = write_object(entry).await?;
+    survives_with(entry, process, &there).await
 }
 
-/// Writes what is read while the server is disturbed.
-pub(crate) async fn brought(entry: &Value) -> Result<Key> {
+/// Writes the object that is read during the faults.
+pub(crate) async fn write_object(entry: &Value) -> Result<Key> {
     let there = Key::new("transfers/there");
     build(entry.clone(), PATIENT)?.put(&there, &backends::Source::bytes(bytes())).await?;
     Ok(there)
@@ -56,36 +56,41 @@ fn bytes() -> Bytes {
     noise(20, SIZE)
 }
 
-/// As [`survives`], where `there` was [`brought`] already; removes it.
-pub(crate) async fn survives_with(entry: &Value, front: &mut Front, there: &Key) -> Result<()> {
+/// Like [`survives`], with the object `there` that [`write_object`] has written. Removes it at the end.
+pub(crate) async fn survives_with(entry: &Value, process: &mut StoreProcess, there: &Key) -> Result<()> {
     let store = build(entry.clone(), PATIENT)?;
     let (bytes, new) = (bytes(), Key::new("transfers/new"));
-    goes_away_in_mid_read(&*store, front, there, &bytes).await.context("restart in mid-read")?;
-    goes_away_in_mid_put(&*store, front, [there, &new], &bytes).await.context("restart in mid-put")?;
+    process_dies_during_a_read(&*store, process, there, &bytes).await.context("restart in mid-read")?;
+    process_dies_during_a_put(&*store, process, [there, &new], &bytes).await.context("restart in mid-put")?;
     let store = build(entry.clone(), STILL)?;
-    stands_still_in_mid_read(&*store, front, there, &bytes).await.context("stall in mid-read")?;
-    stands_still_in_mid_put(&*store, front, &new, &bytes).await.context("stall in mid-put")?;
+    process_is_suspended_during_a_read(&*store, process, there, &bytes).await.context("stall in mid-read")?;
+    process_is_suspended_during_a_put(&*store, process, &new, &bytes).await.context("stall in mid-put")?;
     store.delete(there).await?;
     Ok(())
 }
 
-async fn goes_away_in_mid_read(store: &dyn Store, front: &mut Front, key: &Key, bytes: &Bytes) -> Result<()> {
+async fn process_dies_during_a_read(
+    store: &dyn Store,
+    process: &mut StoreProcess,
+    key: &Key,
+    bytes: &Bytes,
+) -> Result<()> {
     let mut body = store.get(key, None).await?.context("it is not there")?.body;
     body.next().await.context("no first piece")??;
-    front.stop();
+    process.stop();
     let rest: backends::Result<Vec<Bytes>> = body.try_collect().await;
     let error = rest.err().context("the body went on without its server")?;
     ensure!(error.kind() == Kind::Unavailable, "{error}");
     let error = store.head(key).await.err().context("a head without a server")?;
     ensure!(error.kind() == Kind::Unavailable, "{error}");
-    restarted(store, front, key).await?;
+    restarted(store, process, key).await?;
     holds(store, key, bytes).await
 }
 
-/// Restarts it, and waits until it gives what it had: it may answer before all that stands behind it is
-/// there again (SeaweedFS: before its volume server has registered).
-async fn restarted(store: &dyn Store, front: &mut Front, there: &Key) -> Result<()> {
-    front.restart().await?;
+/// Restarts the server and waits until it returns its objects. It may answer before the servers behind it are
+/// ready (SeaweedFS: before its volume server has registered).
+async fn restarted(store: &dyn Store, process: &mut StoreProcess, there: &Key) -> Result<()> {
+    process.restart().await?;
     let end = Instant::now() + SERVES_AGAIN;
     loop {
         match read(store, there).await {
@@ -99,16 +104,16 @@ fn is_unavailable(error: &anyhow::Error) -> bool {
     error.downcast_ref::<backends::Error>().is_some_and(|error| error.kind() == Kind::Unavailable)
 }
 
-async fn goes_away_in_mid_put(
+async fn process_dies_during_a_put(
     store: &dyn Store,
-    front: &mut Front,
+    process: &mut StoreProcess,
     [there, key]: [&Key; 2],
     bytes: &Bytes,
 ) -> Result<()> {
     let (source, mut gate) = Gate::source(bytes);
     let meanwhile = async {
         gate.reached().await;
-        restarted(store, front, there).await?;
+        restarted(store, process, there).await?;
         gate.open();
         anyhow::Ok(())
     };
@@ -124,31 +129,41 @@ async fn goes_away_in_mid_put(
     succeeds_now(store, key, bytes).await
 }
 
-async fn stands_still_in_mid_read(store: &dyn Store, front: &Front, key: &Key, bytes: &Bytes) -> Result<()> {
+async fn process_is_suspended_during_a_read(
+    store: &dyn Store,
+    process: &StoreProcess,
+    key: &Key,
+    bytes: &Bytes,
+) -> Result<()> {
     let mut body = store.get(key, None).await?.context("it is not there")?.body;
     body.next().await.context("no first piece")??;
-    front.suspend()?;
+    process.suspend()?;
     let rest: backends::Result<Vec<Bytes>> = timeout(BOUND, body.try_collect()).await?;
     let error = rest.err().context("the body went on without its server")?;
     ensure!(error.kind() == Kind::Timeout, "{error}");
     let error = timeout(BOUND, store.probe()).await?.err().context("a probe without a server")?;
     ensure!(error.kind() == Kind::Timeout, "{error}");
-    front.resume()?;
+    process.resume()?;
     holds(store, key, bytes).await
 }
 
-async fn stands_still_in_mid_put(store: &dyn Store, front: &Front, key: &Key, bytes: &Bytes) -> Result<()> {
+async fn process_is_suspended_during_a_put(
+    store: &dyn Store,
+    process: &StoreProcess,
+    key: &Key,
+    bytes: &Bytes,
+) -> Result<()> {
     let (source, mut gate) = Gate::source(bytes);
     let meanwhile = async {
         gate.reached().await;
-        front.suspend()?;
+        process.suspend()?;
         gate.open();
         anyhow::Ok(())
     };
     let (put, meanwhile) = tokio::join!(timeout(BOUND, store.put(key, &source)), meanwhile);
     meanwhile?;
     let error = put?.err().context("a put without a server")?;
-    front.resume()?;
+    process.resume()?;
     ensure!(error.kind() == Kind::Timeout, "{error}");
     left_nothing(store, key, bytes, &error).await?;
     succeeds_now(store, key, bytes).await

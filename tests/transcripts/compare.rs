@@ -1,4 +1,4 @@
-//! Where an answer differs from the recorded one.
+//! Finds the differences between an answer and the recorded one.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,7 +6,7 @@ use tests::client::Answer;
 
 use super::parse::Exchange;
 
-/// Answers whose length depends on what is in them: tokens, keys, ports, a format of our own.
+/// Answers whose length depends on their content: tokens, keys, ports, or our own format.
 const OTHER_LENGTH: [&str; 9] = [
     "token, ",
     "token with another service",
@@ -28,7 +28,7 @@ pub(super) fn differences(
     if answer.status.as_u16() != exchange.status {
         found.push(format!("status {} instead of {}", answer.status.as_u16(), exchange.status));
     }
-    // A store's own answer is not Quay's.
+    // The answer of a store is not Quay's.
     if exchange.target.starts_with("/quay-a/") {
         return found;
     }
@@ -68,7 +68,7 @@ fn named(text: &str, names: &HashMap<String, String>) -> String {
     names.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
-/// Whether a header's value is the recorded one, or has its shape.
+/// Whether the value of a header is the recorded one or has its form.
 fn same(exchange: &Exchange, name: &str, theirs: &str, ours: &str) -> bool {
     match name {
         "date" => httpdate_shaped(ours),
@@ -98,7 +98,7 @@ fn words(value: &str) -> BTreeSet<&str> {
     value.split(", ").collect()
 }
 
-/// What two signed URLs of a key have in common: the key, the parameters, those that are fixed.
+/// What two signed URLs of a key have in common: the key, the parameters, and the fixed values.
 fn signed_url(url: &str) -> (String, Vec<String>) {
     let (address, query) = url.split_once('?').expect("a query");
     let (folder, hex) = address.rsplit_once('/').expect("a key");

@@ -1,4 +1,4 @@
-//! Recordings: `###` a title, `>` the request, `<` the answer.
+//! Parses recordings: `###` starts a title, `>` the request, `<` the answer.
 
 /// A recorded request and its answer.
 #[derive(Debug, Default)]
@@ -6,13 +6,13 @@ pub(super) struct Exchange {
     pub(super) title: String,
     pub(super) method: String,
     pub(super) target: String,
-    /// Names in lower case.
+    /// The names are in lower case.
     pub(super) headers: Vec<(String, String)>,
     pub(super) body_bytes: usize,
     pub(super) status: u16,
-    /// Names in lower case, in the order received.
+    /// The names are in lower case, in the order in which they were received.
     pub(super) answer: Vec<(String, String)>,
-    /// The beginning of the answer's body.
+    /// The start of the answer's body.
     pub(super) answer_body: Vec<u8>,
 }
 
@@ -66,7 +66,7 @@ fn number(text: &str) -> usize {
     text.split(' ').next().expect("a word").parse().expect("a number")
 }
 
-/// A Python bytes literal; only text is compared, so other escapes stay as they are.
+/// A Python bytes literal. Only text is compared, so other escapes stay unchanged.
 fn unescaped(literal: &str) -> Vec<u8> {
     literal.replace("\\n", "\n").replace("\\\\", "\\").into_bytes()
 }

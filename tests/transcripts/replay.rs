@@ -1,4 +1,4 @@
-//! Sends a recording's requests to the stand-in, and compares.
+//! Sends the requests of a recording to the stand-in, and compares the answers.
 
 #[path = "compare.rs"]
 mod compare;
@@ -19,7 +19,7 @@ use tests::site::{LOGIN, PASSWORD, Site, USER};
 
 use parse::Exchange;
 
-/// What stands in the recordings for a digest that nothing has.
+/// The text in the recordings for a digest without a blob.
 const NOTHING: &str = "sha256:<secret>";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -45,20 +45,20 @@ pub(super) async fn run(text: &str, hostname: &str, delivery: Delivery, reposito
 
 struct Replay {
     client: Client,
-    /// A name in the recording to ours: digests and ids.
+    /// Maps names in the recording to ours: digests and ids.
     names: HashMap<String, String>,
-    /// Bytes sent so far, by our upload id.
+    /// The bytes that were sent so far, by our upload id.
     uploads: HashMap<String, Vec<u8>>,
-    /// Our digests of blobs, in the order they came.
+    /// Our digests of blobs, in order of arrival.
     blobs: Vec<(String, usize)>,
-    /// Where our last redirect went.
+    /// The target of our last redirect.
     redirect: String,
     push: String,
     anonymous: String,
 }
 
 impl Replay {
-    /// What was there before the recording began: repositories and a tag.
+    /// Creates the state before the recording: repositories and a tag.
     async fn prepare(site: &Site, repositories: &[&str]) -> Self {
         let quay = &site.quay;
         let token = |user: &str, actions: &[&str]| {
@@ -82,7 +82,7 @@ impl Replay {
         replay
     }
 
-    /// The tag `v1`, pushed without the client's token dance, which the hostname would mislead.
+    /// Pushes the tag `v1` without a token request, which would fail because of the host name.
     async fn tag_before(&mut self) {
         let image = Spec::layers(1, &[10]).build().expect("an image");
         let blobs = image.blobs();
@@ -105,7 +105,7 @@ impl Replay {
         }
     }
 
-    /// The recording's text with our names in it.
+    /// The text of the recording with our names.
     fn ours(&self, text: &str) -> String {
         self.names.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
     }
@@ -123,7 +123,7 @@ impl Replay {
         for (name, value) in &exchange.headers {
             let value = match name.as_str() {
                 "content-length" => continue,
-                // The store's own name is another one here.
+                // The name of the store is different here.
                 "host" if at_store && value.starts_with("127.0.0.1:") => continue,
                 "authorization" => self.authorization(exchange, value),
                 _ => self.ours(value),
@@ -148,7 +148,7 @@ impl Replay {
             return format!("Bearer {}", self.anonymous);
         }
         if exchange.title.contains("broken token") {
-            // Another signature of the right length.
+            // Another signature of the same length.
             let (rest, signature) = self.push.rsplit_once('.').expect("a token");
             return format!("Bearer {rest}.{}", signature.chars().rev().collect::<String>());
         }
@@ -192,7 +192,7 @@ impl Replay {
         }
     }
 
-    /// Names that only our bytes give.
+    /// Learns the names that depend on our bytes.
     fn note_bytes(&mut self, exchange: &Exchange, body: &[u8]) {
         let recorded = digest_in(&exchange.target);
         if exchange.target.contains("/manifests/") && !body.is_empty() {
@@ -208,7 +208,7 @@ impl Replay {
         } else if let Some(id) = exchange.target.split("/blobs/uploads/").nth(1).map(|rest| self.ours(rest)) {
             let id = id.split('?').next().unwrap_or_default().to_owned();
             if id.is_empty() {
-                // An upload begun, or a mount.
+                // A started upload, or a mount.
             } else if exchange.status == 202 {
                 self.uploads.entry(id).or_default().extend_from_slice(body);
             } else if exchange.status == 201 {
@@ -225,7 +225,7 @@ impl Replay {
         self.names.insert(hex(recorded.expect("a digest")), hex(&ours));
     }
 
-    /// Names that our answer gives.
+    /// Learns the names in our answer.
     fn learn(&mut self, exchange: &Exchange, answer: &Answer) {
         let recorded = |wanted: &str| {
             exchange.answer.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
@@ -239,7 +239,7 @@ impl Replay {
         if exchange.title == "service keys list" {
             let keys: Value = serde_json::from_slice(&answer.body).expect("keys");
             let ours = keys["keys"][0]["kid"].as_str().expect("a kid").to_owned();
-            // Those named in the list are not the one that is asked for next.
+            // The keys in the list are not the one that is requested next.
             for recorded in KEYS {
                 self.names.insert((*recorded).to_owned(), ours.clone());
             }
@@ -247,11 +247,11 @@ impl Replay {
     }
 }
 
-/// The ids of the recorded instances' own keys.
+/// The ids of the keys of the recorded instances.
 const KEYS: &[&str] =
     &["y4sMEXZA3fvzm3Z6cbLN4OAkhr4R9PfU4aRnKqBc7Cs", "05ZIJTU54nk6G3t46tsC0rVJgQ5t46v56-oSlpNrx34"];
 
-/// A config is JSON; other blobs are anything.
+/// A config is JSON. Other blobs have any bytes.
 fn json_or_filler(title: &str, length: usize) -> Vec<u8> {
     let mut bytes = if title.starts_with("config blob") {
         br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#.to_vec()

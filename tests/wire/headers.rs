@@ -1,4 +1,4 @@
-//! Which headers of clients the registry sees, and which of its own clients see on answers that are not.
+//! Which headers of clients reach the registry, and which headers of its answers reach the clients.
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use crate::stub::{Location, REPOSITORY, gateway, registry};
 const BLOB: Bytes = Bytes::from_static(b"bytes");
 
 #[tokio::test]
-async fn nobody_claims_to_be_a_proxy() -> Result<()> {
+async fn clients_cannot_claim_to_be_a_proxy() -> Result<()> {
     let registry = registry(BLOB, Location::default(), &[])?;
     let over = json!({"registry": {"forward_headers": ["X-Corp-*", "sm_user"]}});
     let gateway = gateway(&registry, &over).await?;
@@ -50,7 +50,7 @@ async fn nobody_claims_to_be_a_proxy() -> Result<()> {
         }
         request.send().await?;
         let all = registry.record.all();
-        let seen = all.iter().rfind(|seen| seen.target == path).expect("it was asked");
+        let seen = all.iter().rfind(|seen| seen.target == path).expect("the registry was asked");
         for (name, claim) in claims {
             assert_ne!(seen.header(name), claim, "{path} {name}");
         }
@@ -66,7 +66,7 @@ async fn nobody_claims_to_be_a_proxy() -> Result<()> {
 }
 
 #[tokio::test]
-async fn answers_keep_what_the_registry_says_of_a_blob() -> Result<()> {
+async fn answers_keep_the_registrys_headers_of_a_blob() -> Result<()> {
     const SAID: [(&str, &str); 6] = [
         ("docker-distribution-api-version", "registry/2.0"),
         ("cache-control", "max-age=31436000"),

@@ -1,4 +1,4 @@
-//! What passes between clients, the gateway and the registry, header by header.
+//! The headers between clients, the gateway and the registry.
 
 mod headers;
 mod redirects;

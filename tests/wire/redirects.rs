@@ -1,4 +1,4 @@
-//! Redirects of the registry are followed to stores, and to nothing else.
+//! The gateway follows redirects of the registry to stores, and to nothing else.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
 
-use crate::stub::{Location, REPOSITORY, Says, Stub, gateway, registry};
+use crate::stub::{Location, REPOSITORY, Stub, StubAnswer, gateway, registry};
 
 const BLOB: Bytes = Bytes::from_static(b"the bytes that only the registry's own store has");
 
-/// A client's answer to a pull of the blob, and the gateway's log, where the registry redirects so.
+/// The answer to a client's pull of the blob, and the gateway's log, if the registry redirects to `location`.
 async fn pulled(location: String, over: &Value) -> Result<(StatusCode, String, String)> {
     pulled_from(|_| location, over).await
 }
 
-/// The same, to a place that the gateway itself decides.
+/// Like [`pulled`], with a location that depends on the gateway.
 async fn pulled_from(
     place: impl FnOnce(&Gateway) -> String,
     over: &Value,
@@ -32,13 +32,13 @@ async fn pulled_from(
     Ok((answer.status, told, gateway.log()))
 }
 
-/// Lets redirects lead to any port of loopback, where these tests have their stores.
+/// Permits redirects to any port of loopback, where these tests have their stores.
 fn to_loopback() -> Value {
     json!({"registry": {"redirects_to": ["127.0.0.1"]}})
 }
 
 fn store() -> Result<Stub> {
-    Stub::start(|_, _| Says::new(StatusCode::OK, &[], BLOB))
+    Stub::start(|_, _| StubAnswer::new(StatusCode::OK, &[], BLOB))
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn metadata_is_never_asked() -> Result<()> {
     Ok(())
 }
 
-/// The registry is on loopback too, but at another port.
+/// The registry is also on loopback, but at another port.
 #[tokio::test]
 async fn another_service_on_loopback_is_never_asked() -> Result<()> {
     let store = store()?;
@@ -82,7 +82,7 @@ async fn another_service_on_loopback_is_never_asked() -> Result<()> {
 
 #[tokio::test]
 async fn the_gateway_never_asks_itself() -> Result<()> {
-    // Its admin side would answer, and is where the registry is: on loopback.
+    // The admin API would answer, and it is on the registry's host: on loopback.
     let by_address = |gateway: &Gateway| format!("http://{}/healthz", gateway.admin_address());
     let by_name = |gateway: &Gateway| format!("http://localhost:{}/healthz", gateway.admin_address().port());
     let places: [fn(&Gateway) -> String; 2] = [by_address, by_name];
@@ -95,7 +95,7 @@ async fn the_gateway_never_asks_itself() -> Result<()> {
 }
 
 #[tokio::test]
-async fn named_hosts_alone_where_they_are_named() -> Result<()> {
+async fn if_hosts_are_configured_only_these_are_followed() -> Result<()> {
     let store = store()?;
     let by_name = format!("http://localhost:{}/bucket/key", store.server.address().port());
     let other = json!({"registry": {"redirects_to": ["store.example.com"]}});
@@ -109,10 +109,10 @@ async fn named_hosts_alone_where_they_are_named() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_was_found_elsewhere_is_not_told() -> Result<()> {
+async fn a_foreign_answer_is_not_forwarded() -> Result<()> {
     for status in [StatusCode::IM_A_TEAPOT, StatusCode::OK] {
         let internal =
-            Stub::start(move |_, _| Says::new(status, &[("x-internal", "TOPSECRET")], "TOPSECRET"))?;
+            Stub::start(move |_, _| StubAnswer::new(status, &[("x-internal", "TOPSECRET")], "TOPSECRET"))?;
         let (said, told, log) = pulled(format!("{}/internal", internal.url()), &to_loopback()).await?;
         assert_eq!(said, StatusCode::BAD_GATEWAY, "{told}");
         let port = internal.server.address().port().to_string();

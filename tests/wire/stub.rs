@@ -1,4 +1,4 @@
-//! Servers that do on demand what no real part does, and remember what they were asked.
+//! Servers that answer as the test says, and record their requests.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,38 +18,38 @@ use tests::server::Server;
 
 pub(crate) const REPOSITORY: &str = "o/a";
 
-/// What a server answers.
+/// The answer of a server.
 #[derive(Debug, Clone)]
-pub(crate) struct Says {
+pub(crate) struct StubAnswer {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Bytes,
 }
 
-impl Says {
+impl StubAnswer {
     pub(crate) fn new(status: StatusCode, headers: &[(&'static str, &str)], body: impl Into<Bytes>) -> Self {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         Self { status, headers, body: body.into() }
     }
 }
 
-/// A server that answers everything as it is told.
+/// A server that gives the same kind of answer to everything.
 #[derive(Debug)]
 pub(crate) struct Stub {
     pub(crate) server: Server,
     pub(crate) record: Arc<Record>,
-    /// Bodies as they came, oldest first.
+    /// The bodies of the requests, oldest first.
     pub(crate) bodies: Arc<Mutex<Vec<Bytes>>>,
 }
 
 impl Stub {
     pub(crate) fn start(
-        says: impl Fn(&Method, &str) -> Says + Clone + Send + Sync + 'static,
+        says: impl Fn(&Method, &str) -> StubAnswer + Clone + Send + Sync + 'static,
     ) -> Result<Self> {
         let (record, bodies) = (Arc::new(Record::default()), Arc::new(Mutex::new(Vec::new())));
         let (seen, kept) = (Arc::clone(&record), Arc::clone(&bodies));
         let service = service_fn(move |request: Request<Incoming>| {
-            // They come whenever the gateway likes.
+            // Probes arrive at any time, so they are not recorded.
             let probe = is_probe(request.headers());
             if !probe {
                 seen.note(&request);
@@ -72,7 +72,7 @@ impl Stub {
     }
 }
 
-fn answer(says: Says) -> Response<Full<Bytes>> {
+fn answer(says: StubAnswer) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(says.body));
     *response.status_mut() = says.status;
     let mut headers = HeaderMap::new();
@@ -83,17 +83,17 @@ fn answer(says: Says) -> Response<Full<Bytes>> {
     response
 }
 
-/// Where a registry redirects to, once that is known.
+/// The target of the registry's redirects, which may be set later.
 pub(crate) type Location = Arc<Mutex<Option<String>>>;
 
-/// A distribution registry with one blob, which it redirects to `location` where there is one.
+/// A distribution registry with one blob. If `location` is set, it redirects there.
 pub(crate) fn registry(blob: Bytes, location: Location, more: &[(&'static str, &str)]) -> Result<Stub> {
     let digest = Digest::of(&blob).to_string();
     let more: Vec<_> = more.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     Stub::start(move |method, path| {
         let location = location.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut says = match (method, path.ends_with(&digest), &location) {
-            (&Method::HEAD, true, _) => Says::new(
+            (&Method::HEAD, true, _) => StubAnswer::new(
                 StatusCode::OK,
                 &[
                     ("docker-content-digest", &digest),
@@ -103,19 +103,19 @@ pub(crate) fn registry(blob: Bytes, location: Location, more: &[(&'static str, &
                 Bytes::new(),
             ),
             (&Method::GET, true, Some(location)) => {
-                Says::new(StatusCode::TEMPORARY_REDIRECT, &[("location", location)], Bytes::new())
+                StubAnswer::new(StatusCode::TEMPORARY_REDIRECT, &[("location", location)], Bytes::new())
             }
             (&Method::GET, true, None) => {
-                Says::new(StatusCode::OK, &[("docker-content-digest", &digest)], blob.clone())
+                StubAnswer::new(StatusCode::OK, &[("docker-content-digest", &digest)], blob.clone())
             }
-            _ => Says::new(StatusCode::OK, &[], "{}"),
+            _ => StubAnswer::new(StatusCode::OK, &[], "{}"),
         };
         says.headers.extend(more.iter().cloned());
         says
     })
 }
 
-/// A gateway before it, with one zone that has nothing.
+/// A gateway in front of it, with one empty zone.
 pub(crate) async fn gateway(registry: &Stub, over: &Value) -> Result<Gateway> {
     let mut config = json!({
         "registry": {"kind": "distribution", "url": registry.url()},

@@ -1,4 +1,4 @@
-//! HTTP/2 to HTTP/1.1 and back (RFC 9113 section 8.2, RFC 9110 section 7.6).
+//! The translation between HTTP/2 and HTTP/1.1 (RFC 9113 section 8.2, RFC 9110 section 7.6).
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::stub::{Location, Says, Stub, gateway, registry};
+use crate::stub::{Location, Stub, StubAnswer, gateway, registry};
 
 const BLOB: Bytes = Bytes::from_static(b"bytes");
 
 /// A path that the gateway forwards.
 const PATH: &str = "/api/v1/user/";
 
-async fn stage() -> Result<(Stub, Gateway)> {
+async fn fixture() -> Result<(Stub, Gateway)> {
     let registry = registry(BLOB, Location::default(), &[])?;
     let gateway = gateway(&registry, &json!({"limits": {"header_bytes": "2KiB"}})).await?;
     Ok((registry, gateway))
@@ -34,18 +34,24 @@ async fn connect(gateway: &Gateway, protocol: &str) -> Result<TlsStream<TcpStrea
     Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp).await?)
 }
 
-/// What a stream of HTTP/2 came to.
+/// The result of an HTTP/2 stream.
 #[derive(Debug, PartialEq, Eq)]
-enum Came {
-    /// An answer; its status, where the static table of HPACK has it (RFC 7541 appendix A), else 0.
+enum H2Result {
+    /// An answer with this status. The status is 0 if it is not in HPACK's static table (RFC 7541 appendix
+    /// A).
     Answer(u16),
     /// The stream or the connection was refused as malformed.
     Malformed,
 }
 
-/// Sends a request as it stands, so that it may be one that no client library would send, and a body in
-/// one piece.
-async fn h2(gateway: &Gateway, fields: &[(&str, &str)], body: Option<&[u8]>, trailers: bool) -> Result<Came> {
+/// Sends a request byte for byte, so that it can be one that no client library would send, with a body in one
+/// piece.
+async fn h2(
+    gateway: &Gateway,
+    fields: &[(&str, &str)],
+    body: Option<&[u8]>,
+    trailers: bool,
+) -> Result<H2Result> {
     const END_STREAM: u8 = 0x1;
     const END_HEADERS: u8 = 0x4;
     let mut stream = connect(gateway, "h2").await?;
@@ -63,7 +69,7 @@ async fn h2(gateway: &Gateway, fields: &[(&str, &str)], body: Option<&[u8]>, tra
     loop {
         let mut head = [0; 9];
         if stream.read_exact(&mut head).await.is_err() {
-            return Ok(Came::Malformed);
+            return Ok(H2Result::Malformed);
         }
         let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
         stream.read_exact(&mut payload).await?;
@@ -71,9 +77,9 @@ async fn h2(gateway: &Gateway, fields: &[(&str, &str)], body: Option<&[u8]>, tra
             (0x1, 1) => {
                 let known = [(0x88, 200), (0x89, 204), (0x8c, 400), (0x8d, 404), (0x8e, 500)];
                 let status = known.iter().find(|(index, _)| payload.first() == Some(index));
-                return Ok(Came::Answer(status.map_or(0, |(_, status)| *status)));
+                return Ok(H2Result::Answer(status.map_or(0, |(_, status)| *status)));
             }
-            (0x3, 1) | (0x7, 0) => return Ok(Came::Malformed),
+            (0x3, 1) | (0x7, 0) => return Ok(H2Result::Malformed),
             _ => {}
         }
     }
@@ -86,13 +92,13 @@ fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend(payload);
 }
 
-/// Fields as literals that are not indexed, without Huffman's code (RFC 7541 section 6.2.2).
+/// Fields as literals without index and Huffman coding (RFC 7541 section 6.2.2).
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in fields {
         out.push(0);
         for text in [name, value] {
-            assert!(text.len() < 127, "one byte of length");
+            assert!(text.len() < 127, "the length must fit into one byte");
             out.push(u8::try_from(text.len()).expect("small"));
             out.extend(text.as_bytes());
         }
@@ -100,7 +106,7 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-/// A request's pseudo-header fields and these.
+/// The pseudo-header fields of a request, followed by these.
 fn request<'a>(method: &'a str, authority: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut fields = vec![(":method", method), (":scheme", "https"), (":path", PATH)];
     if !authority.is_empty() {
@@ -112,9 +118,12 @@ fn request<'a>(method: &'a str, authority: &'a str, more: &[(&'a str, &'a str)])
 
 #[tokio::test]
 async fn cookies_become_one_field() -> Result<()> {
-    let (registry, gateway) = stage().await?;
+    let (registry, gateway) = fixture().await?;
     let cookies = [("cookie", "session=abc"), ("cookie", "_csrf_token=def"), ("cookie", "patternfly=true")];
-    assert_eq!(h2(&gateway, &request("GET", "localhost", &cookies), None, false).await?, Came::Answer(200));
+    assert_eq!(
+        h2(&gateway, &request("GET", "localhost", &cookies), None, false).await?,
+        H2Result::Answer(200)
+    );
     let seen = registry.record.of(&Method::GET, PATH);
     let joined: Vec<_> = seen[0].headers.get_all("cookie").iter().collect();
     assert_eq!(joined, ["session=abc; _csrf_token=def; patternfly=true"]);
@@ -123,7 +132,7 @@ async fn cookies_become_one_field() -> Result<()> {
 
 #[tokio::test]
 async fn fields_of_a_connection_are_malformed_in_http_2() -> Result<()> {
-    let (registry, gateway) = stage().await?;
+    let (registry, gateway) = fixture().await?;
     for field in [
         ("connection", "x-hop"),
         ("keep-alive", "timeout=5"),
@@ -137,18 +146,18 @@ async fn fields_of_a_connection_are_malformed_in_http_2() -> Result<()> {
         ("content-length", "5"),
     ] {
         let came = h2(&gateway, &request("GET", "localhost", &[field]), None, false).await?;
-        assert_eq!(came, Came::Malformed, "{field:?}");
+        assert_eq!(came, H2Result::Malformed, "{field:?}");
     }
     assert_eq!(registry.record.count(&Method::GET, "/"), 0);
     let trailers = request("GET", "localhost", &[("te", "trailers")]);
-    assert_eq!(h2(&gateway, &trailers, None, false).await?, Came::Answer(200));
+    assert_eq!(h2(&gateway, &trailers, None, false).await?, H2Result::Answer(200));
     assert_eq!(registry.record.of(&Method::GET, PATH)[0].header("te"), "");
     Ok(())
 }
 
 #[tokio::test]
 async fn one_host_in_http_2() -> Result<()> {
-    let (registry, gateway) = stage().await?;
+    let (registry, gateway) = fixture().await?;
     for (authority, hosts, came) in [
         ("localhost", &[][..], 200),
         ("localhost:8443", &[("host", "LOCALHOST:8443")], 200),
@@ -160,9 +169,9 @@ async fn one_host_in_http_2() -> Result<()> {
     ] {
         let fields = request("GET", authority, hosts);
         let answered = h2(&gateway, &fields, None, false).await?;
-        // Some of these a library may take for malformed before we see it.
-        let refused = came == 400 && answered == Came::Malformed;
-        assert!(answered == Came::Answer(came) || refused, "{authority} {hosts:?}: {answered:?}");
+        // The library may refuse some of these as malformed before the gateway's own check.
+        let refused = came == 400 && answered == H2Result::Malformed;
+        assert!(answered == H2Result::Answer(came) || refused, "{authority} {hosts:?}: {answered:?}");
     }
     let own = registry.server.address().to_string();
     assert!(registry.record.all().iter().all(|seen| seen.header("host") == own));
@@ -171,11 +180,11 @@ async fn one_host_in_http_2() -> Result<()> {
 
 #[tokio::test]
 async fn bodies_without_a_length_and_trailers() -> Result<()> {
-    let (registry, gateway) = stage().await?;
+    let (registry, gateway) = fixture().await?;
     for trailers in [false, true] {
         let fields = request("PUT", "localhost", &[("content-type", "text/plain")]);
         let came = h2(&gateway, &fields, Some(b"all of it"), trailers).await?;
-        assert_eq!(came, Came::Answer(200));
+        assert_eq!(came, H2Result::Answer(200));
     }
     let bodies = registry.bodies.lock().expect("not poisoned").clone();
     assert_eq!(bodies, ["all of it", "all of it"]);
@@ -183,16 +192,16 @@ async fn bodies_without_a_length_and_trailers() -> Result<()> {
         assert_eq!((seen.header("transfer-encoding"), seen.header("x-trailer")), ("chunked", ""));
     }
     let short = request("PUT", "localhost", &[("content-length", "5")]);
-    assert_eq!(h2(&gateway, &short, Some(b"four"), false).await?, Came::Malformed);
+    assert_eq!(h2(&gateway, &short, Some(b"four"), false).await?, H2Result::Malformed);
     Ok(())
 }
 
-/// The status of one HTTP/1.1 request, as it stands.
+/// The status of one HTTP/1.1 request, sent byte for byte.
 async fn h1(gateway: &Gateway, request: &str) -> Result<u16> {
     let mut stream = connect(gateway, "http/1.1").await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    // Without a close-notify that is an error, after all has come.
+    // Without a close-notify this is an error, after all bytes have arrived.
     let _ = stream.read_to_end(&mut answer).await;
     let text = String::from_utf8_lossy(&answer).into_owned();
     ensure!(text.starts_with("HTTP/1."), "no answer but {text:?}");
@@ -201,7 +210,7 @@ async fn h1(gateway: &Gateway, request: &str) -> Result<u16> {
 
 #[tokio::test]
 async fn one_host_in_http_1() -> Result<()> {
-    let (registry, gateway) = stage().await?;
+    let (registry, gateway) = fixture().await?;
     for (line, status) in [
         ("HTTP/1.1\r\nHost: localhost\r\n", 200),
         ("HTTP/1.0\r\n", 200),
@@ -228,12 +237,12 @@ async fn one_host_in_http_1() -> Result<()> {
 #[tokio::test]
 async fn header_bytes_are_counted_to_the_byte() -> Result<()> {
     const LIMIT: usize = 2048;
-    let (_registry, gateway) = stage().await?;
+    let (_registry, gateway) = fixture().await?;
     let head = |filler: usize| {
         let filler = "x".repeat(filler);
         format!("GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Filler: {filler}\r\n\r\n")
     };
-    // Of what is counted: the version, two spaces and the end of the head are not.
+    // The version, two spaces and the end of the head are not counted.
     let rest = head(0).len() - " HTTP/1.1\r\n \r\n".len() + 4;
     assert_eq!(h1(&gateway, &head(LIMIT - rest)).await?, 200);
     assert_eq!(h1(&gateway, &head(LIMIT - rest + 1)).await?, 431);
@@ -241,10 +250,10 @@ async fn header_bytes_are_counted_to_the_byte() -> Result<()> {
     Ok(())
 }
 
-/// A body has one length: what says two is refused, or says one at the registry.
+/// A body has one length. A request with two is refused, or has one at the registry.
 #[tokio::test]
 async fn a_length_beside_chunks() -> Result<()> {
-    let (registry, gateway) = stage().await?;
+    let (registry, gateway) = fixture().await?;
     for lengths in
         ["Content-Length: 3\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 3"]
     {
@@ -262,8 +271,8 @@ async fn a_length_beside_chunks() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_for_this_hop_ends_here() -> Result<()> {
-    let (registry, gateway) = stage().await?;
+async fn hop_by_hop_headers_are_not_forwarded() -> Result<()> {
+    let (registry, gateway) = fixture().await?;
     let request = format!(
         "GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close, x-requested-with\r\nX-Requested-With: hop\r\n\
          Keep-Alive: timeout=5\r\nTE: trailers\r\nUpgrade: websocket\r\nProxy-Authorization: Basic YTpi\r\n\r\n"
@@ -277,7 +286,7 @@ async fn what_is_for_this_hop_ends_here() -> Result<()> {
 }
 
 #[tokio::test]
-async fn answers_lose_their_hop_and_keep_the_rest() -> Result<()> {
+async fn answers_lose_only_hop_by_hop_headers() -> Result<()> {
     let registry = Stub::start(|_, _| {
         let headers = [
             ("connection", "x-hop"),
@@ -287,7 +296,7 @@ async fn answers_lose_their_hop_and_keep_the_rest() -> Result<()> {
             ("set-cookie", "_csrf_token=b"),
             ("x-next-csrf-token", "c"),
         ];
-        Says::new(StatusCode::OK, &headers, "{}")
+        StubAnswer::new(StatusCode::OK, &headers, "{}")
     })?;
     let gateway = gateway(&registry, &json!({})).await?;
     for protocol in ["h2", "http/1.1"] {

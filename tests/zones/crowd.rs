@@ -1,5 +1,4 @@
-//! Those who pull: fifty clients, skopeo, and readers that are in the middle of a body when the
-//! fault strikes.
+//! The clients that pull: fifty clients, skopeo, and readers that are within a body when the fault starts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,43 +13,43 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::stage::{LONG, REPOSITORY, Stage};
+use crate::fixture::{Fixture, LONG, REPOSITORY};
 
-/// Clients at once, beside skopeo.
+/// Concurrent clients, in addition to skopeo.
 const CLIENTS: usize = 50;
-/// Readers that have a body open when the fault strikes.
+/// Readers that have an open body when the fault starts.
 const READERS: usize = 3;
-/// Pulls of each client that begin after the fault struck.
+/// Pulls of each client that start after the fault.
 const AFTER: usize = 3;
-/// Clients pull at least once before the fault strikes, within this.
+/// The timeout until all clients have pulled at least once before the fault.
 const BEFORE_BOUND: Duration = Duration::from_secs(60);
-/// All are done within this after it, or hang.
+/// The timeout until all pulls after the fault are done.
 const AFTER_BOUND: Duration = Duration::from_secs(90);
 
-/// What came of all pulls.
+/// The results of all pulls.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Images that came whole and right.
+    /// Images that arrived complete and correct.
     pub(crate) pulls: usize,
-    /// Those of them that skopeo pulled.
+    /// How many of them skopeo pulled.
     pub(crate) by_skopeo: usize,
-    /// Pulls that failed, in words.
+    /// The errors of failed pulls.
     pub(crate) failed: Vec<String>,
-    /// Blobs by the zone that gave their first byte, of pulls begun before the fault struck.
+    /// The zones that sent the first byte of a blob, for pulls that started before the fault.
     pub(crate) before: BTreeMap<String, usize>,
-    /// The same of pulls begun after.
+    /// The same for pulls that started after the fault.
     pub(crate) after: BTreeMap<String, usize>,
 }
 
-/// The course of a test, which all who pull look at.
+/// The progress of a test, which all clients watch.
 #[derive(Clone)]
-struct Course {
+struct Progress {
     struck: watch::Receiver<bool>,
-    /// Raised by each as soon as it has pulled once, or holds a body open.
+    /// Incremented by each client when it has pulled once or holds a body open.
     ready: watch::Sender<usize>,
 }
 
-impl Course {
+impl Progress {
     fn has_struck(&self) -> bool {
         *self.struck.borrow()
     }
@@ -60,29 +59,29 @@ impl Course {
     }
 }
 
-/// Has everyone pull, strikes in the middle, and lets all pull on until each has begun and ended
-/// pulls under the fault.
+/// Lets all clients pull, starts the fault in the middle, and lets them continue until each has started and
+/// ended pulls during the fault.
 pub(crate) async fn pull_through(
-    stage: &mut Stage,
-    strike: impl AsyncFnOnce(&mut Stage) -> Result<()>,
+    fixture: &mut Fixture,
+    strike: impl AsyncFnOnce(&mut Fixture) -> Result<()>,
 ) -> Result<Tally> {
     let (strikes, struck) = watch::channel(false);
     let (ready, mut is_ready) = watch::channel(0);
-    let course = Course { struck, ready };
+    let progress = Progress { struck, ready };
     let mut crowd = JoinSet::new();
-    let tags: Vec<String> = stage.images.iter().map(|(tag, _)| tag.clone()).collect();
+    let tags: Vec<String> = fixture.images.iter().map(|(tag, _)| tag.clone()).collect();
     for index in 0..CLIENTS {
-        crowd.spawn(pull_on(stage.client()?, index, tags.clone(), course.clone()));
+        crowd.spawn(pull_on(fixture.client()?, index, tags.clone(), progress.clone()));
     }
-    crowd.spawn(skopeo_pulls_on(stage, tags, course.clone()));
+    crowd.spawn(skopeo_pulls_on(fixture, tags, progress.clone()));
     for _ in 0..READERS {
-        crowd.spawn(read_long(stage.client()?, stage.long.layers[0].digest, course.clone()));
+        crowd.spawn(read_long(fixture.client()?, fixture.long.layers[0].digest, progress.clone()));
     }
     let all = crowd.len();
     timeout(BEFORE_BOUND, is_ready.wait_for(|ready| *ready == all))
         .await
-        .context("nobody strikes: not all have pulled")??;
-    strike(stage).await.context("the fault")?;
+        .context("the fault was not started because not all clients have pulled")??;
+    strike(fixture).await.context("the fault")?;
     strikes.send_replace(true);
     let mut tally = Tally::default();
     let gather = async {
@@ -91,15 +90,15 @@ pub(crate) async fn pull_through(
         }
         anyhow::Ok(())
     };
-    timeout(AFTER_BOUND, gather).await.context("some pulls do not end")??;
+    timeout(AFTER_BOUND, gather).await.context("some pulls did not end")??;
     Ok(tally)
 }
 
-async fn pull_on(client: Client, index: usize, tags: Vec<String>, course: Course) -> Tally {
+async fn pull_on(client: Client, index: usize, tags: Vec<String>, progress: Progress) -> Tally {
     let mut tally = Tally::default();
     let mut after = 0;
     for round in 0.. {
-        let struck = course.has_struck();
+        let struck = progress.has_struck();
         match client.pull(REPOSITORY, &tags[(index + round) % tags.len()]).await {
             Ok(blobs) => {
                 tally.pulls += 1;
@@ -111,7 +110,7 @@ async fn pull_on(client: Client, index: usize, tags: Vec<String>, course: Course
             Err(error) => tally.failed.push(format!("client {index}, struck: {struck}: {error:#}")),
         }
         if round == 0 {
-            course.is_ready();
+            progress.is_ready();
         }
         after += usize::from(struck);
         if after == AFTER {
@@ -128,23 +127,23 @@ fn zone_of(status: &str) -> Option<&str> {
 }
 
 fn skopeo_pulls_on(
-    stage: &Stage,
+    fixture: &Fixture,
     tags: Vec<String>,
-    course: Course,
+    progress: Progress,
 ) -> impl Future<Output = Tally> + Send + use<> {
-    let (skopeo, reference) = stage.skopeo();
+    let (skopeo, reference) = fixture.skopeo();
     async move {
         let mut tally = Tally::default();
         let mut after = 0;
         for (round, tag) in tags.iter().cycle().enumerate() {
-            let struck = course.has_struck();
+            let struck = progress.has_struck();
             let pulled = async { skopeo.pull(&reference(tag), TempDir::new()?.path()).await };
             match pulled.await {
                 Ok(()) => (tally.pulls, tally.by_skopeo) = (tally.pulls + 1, tally.by_skopeo + 1),
                 Err(error) => tally.failed.push(format!("skopeo, struck: {struck}: {error:#}")),
             }
             if round == 0 {
-                course.is_ready();
+                progress.is_ready();
             }
             after += usize::from(struck);
             if after == AFTER {
@@ -155,16 +154,16 @@ fn skopeo_pulls_on(
     }
 }
 
-/// Holds a body open while the fault strikes, then reads the rest.
-async fn read_long(client: Client, digest: Digest, mut course: Course) -> Tally {
+/// Holds a body open until the fault starts, then reads the rest.
+async fn read_long(client: Client, digest: Digest, mut progress: Progress) -> Tally {
     let read = async {
         let path = format!("/v2/{REPOSITORY}/blobs/{digest}");
         let mut answer = client.send(Method::GET, &path, &[], Bytes::new()).await?;
         ensure!(answer.status() == StatusCode::OK, "{}", answer.status());
         let mut hasher = Hasher::new();
         hasher.update(&answer.chunk().await?.context("no bytes")?);
-        course.is_ready();
-        course.struck.wait_for(|struck| *struck).await?;
+        progress.is_ready();
+        progress.struck.wait_for(|struck| *struck).await?;
         while let Some(piece) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
             hasher.update(&piece);
         }

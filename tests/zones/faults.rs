@@ -1,4 +1,4 @@
-//! A zone that dies, hangs, cannot be reached, storms or crawls: nobody's pull fails.
+//! A zone that dies, hangs, is unreachable, answers 503 or is slow. No pull fails.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tests::real::Kind::{self, RadosGw, SeaweedFs};
 use tokio::time::timeout;
 
 use crate::crowd::pull_through;
+use crate::fixture::{Fixture, Reach};
 use crate::namespace::{self, black_hole};
-use crate::stage::{Reach, Stage};
 
-/// One test in all.
+/// The timeout of one test.
 const BOUND: Duration = Duration::from_secs(180);
 
-/// Faults on the line strike between the same three servers.
+/// The servers for faults of the proxy.
 const SERVERS: [Kind; 3] = [RadosGw, SeaweedFs, RadosGw];
 
 /// How many times slower home becomes.
@@ -22,72 +22,72 @@ const SLOWER: u32 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed() -> Result<()> {
-    let strike = async |stage: &mut Stage| {
-        stage.home().front().stop();
+    let strike = async |fixture: &mut Fixture| {
+        fixture.home().process().stop();
         Ok(())
     };
-    nobody_fails([SeaweedFs, RadosGw, RadosGw], Reach::Directly, strike).await
+    no_pull_fails([SeaweedFs, RadosGw, RadosGw], Reach::Directly, strike).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn suspended() -> Result<()> {
-    let strike = async |stage: &mut Stage| stage.home().front().suspend();
-    nobody_fails(SERVERS, Reach::Directly, strike).await
+    let strike = async |fixture: &mut Fixture| fixture.home().process().suspend();
+    no_pull_fails(SERVERS, Reach::Directly, strike).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_refused() -> Result<()> {
-    let strike = async |stage: &mut Stage| {
-        stage.home().line().down().await;
+    let strike = async |fixture: &mut Fixture| {
+        fixture.home().proxy().down().await;
         Ok(())
     };
-    nobody_fails(SERVERS, Reach::ByLine, strike).await
+    no_pull_fails(SERVERS, Reach::ThroughProxy, strike).await
 }
 
-/// Packets to and from home are dropped: in a network namespace of its own, which takes the rules
-/// and everything that runs in it along.
+/// Packets to and from home are dropped. This happens in a separate network namespace, which is removed with
+/// its rules and processes.
 #[test]
 fn packets_dropped() -> Result<()> {
     namespace::alone("faults::packets_dropped", || {
-        let strike = async |stage: &mut Stage| black_hole(stage.home().address.port());
-        nobody_fails(SERVERS, Reach::ByLine, strike)
+        let strike = async |fixture: &mut Fixture| black_hole(fixture.home().address.port());
+        no_pull_fails(SERVERS, Reach::ThroughProxy, strike)
     })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_503() -> Result<()> {
-    let strike = async |stage: &mut Stage| {
-        stage.home().line().set(|faults| faults.status = Some(StatusCode::SERVICE_UNAVAILABLE));
+    let strike = async |fixture: &mut Fixture| {
+        fixture.home().proxy().set(|faults| faults.status = Some(StatusCode::SERVICE_UNAVAILABLE));
         Ok(())
     };
-    nobody_fails(SERVERS, Reach::ByLine, strike).await
+    no_pull_fails(SERVERS, Reach::ThroughProxy, strike).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_times_slower() -> Result<()> {
-    let strike = async |stage: &mut Stage| {
-        stage.home().line().set(|faults| {
+    let strike = async |fixture: &mut Fixture| {
+        fixture.home().proxy().set(|faults| {
             faults.latency *= SLOWER;
             faults.bandwidth = faults.bandwidth.map(|rate| rate / u64::from(SLOWER));
         });
         Ok(())
     };
-    nobody_fails(SERVERS, Reach::ByLine, strike).await
+    no_pull_fails(SERVERS, Reach::ThroughProxy, strike).await
 }
 
-/// Everything came from home, home is struck while everyone pulls, and every pull succeeds.
-async fn nobody_fails(
+/// Everything comes from home, home fails while all clients pull, and every pull succeeds.
+async fn no_pull_fails(
     kinds: [Kind; 3],
     reach: Reach,
-    strike: impl AsyncFnOnce(&mut Stage) -> Result<()>,
+    strike: impl AsyncFnOnce(&mut Fixture) -> Result<()>,
 ) -> Result<()> {
     let run = async {
-        let mut stage = Stage::start(kinds, reach).await?;
-        let tally = pull_through(&mut stage, strike).await?;
-        let log = stage.gateway.log();
+        let mut fixture = Fixture::start(kinds, reach).await?;
+        let tally = pull_through(&mut fixture, strike).await?;
+        let log = fixture.gateway.log();
         let moved = log.matches("going on in").count();
         eprintln!(
-            "{} pulls, {} by skopeo; blobs before {:?}, after {:?}; {moved} bodies went on elsewhere",
+            "{} pulls, {} by skopeo; blobs before {:?}, after {:?}; {moved} bodies continued from another zone",
             tally.pulls, tally.by_skopeo, tally.before, tally.after
         );
         ensure!(
@@ -96,7 +96,7 @@ async fn nobody_fails(
             tally.failed.len(),
             &tally.failed[..tally.failed.len().min(5)]
         );
-        // Else nothing was struck, and nothing taken over.
+        // Otherwise the fault had no effect, and no other zone was used.
         ensure!(tally.before.contains_key("zone-a"), "nothing came from home before: {:?}", tally.before);
         let elsewhere =
             tally.after.iter().filter(|(zone, _)| *zone != "zone-a").map(|(_, blobs)| blobs).sum::<usize>();

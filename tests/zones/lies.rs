@@ -1,5 +1,5 @@
-//! A zone that turns a bit in one of five answers: no wrong byte completes, every second try
-//! is right, and the liar is out of use within one blob.
+//! A zone flips a bit in one of five answers. No wrong byte completes, every second try is correct, and the
+//! zone is out of use within one blob.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use tests::real::Kind::{RadosGw, SeaweedFs};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::stage::{REPOSITORY, Reach, Stage};
+use crate::fixture::{Fixture, REPOSITORY, Reach};
 
-/// The test in all.
+/// The timeout of the test.
 const BOUND: Duration = Duration::from_secs(180);
-/// Of a thousand answers of the liar, so many have a wrong bit.
+/// How many of a thousand answers of the lying zone have a wrong bit.
 const OF_1000: u32 = 200;
-/// Any: among the few dozen blobs that the home zone is asked for, some are wrong.
+/// The seed. It must make some of the few dozen blobs from the home zone wrong.
 const SEED: u64 = 20;
 const CLIENTS: usize = 50;
-/// Requests that were on their way when the lie was found out may still arrive at the liar.
+/// Requests that were sent before the detection may still arrive at the zone.
 const ON_THE_WAY: Duration = Duration::from_millis(500);
 
-/// What came of one client's blobs.
+/// The results of one client.
 #[derive(Debug, Default)]
 struct Tally {
     right: usize,
     /// When a first try failed.
     cut: Vec<Instant>,
-    /// Answers that ended well with wrong bytes.
+    /// Answers that completed with wrong bytes.
     wrong: Vec<String>,
     /// Second tries that failed.
     failed: Vec<String>,
@@ -41,13 +41,16 @@ async fn one_bit_in_one_of_five_answers() -> Result<()> {
 }
 
 async fn lies() -> Result<()> {
-    let mut stage = Stage::start([RadosGw, SeaweedFs, RadosGw], Reach::ByLine).await?;
-    stage.home().line().set(|faults| faults.body = Some(BodyFault::Flips { of_1000: OF_1000, seed: SEED }));
+    let mut fixture = Fixture::start([RadosGw, SeaweedFs, RadosGw], Reach::ThroughProxy).await?;
+    fixture
+        .home()
+        .proxy()
+        .set(|faults| faults.body = Some(BodyFault::Flips { of_1000: OF_1000, seed: SEED }));
     let digests: Vec<Digest> =
-        stage.images.iter().flat_map(|(_, image)| image.blobs()).map(|blob| blob.digest).collect();
+        fixture.images.iter().flat_map(|(_, image)| image.blobs()).map(|blob| blob.digest).collect();
     let mut crowd = JoinSet::new();
     for index in 0..CLIENTS {
-        crowd.spawn(pull_on(stage.client()?, index, digests.clone()));
+        crowd.spawn(pull_on(fixture.client()?, index, digests.clone()));
     }
     let mut all = Tally::default();
     while let Some(one) = crowd.join_next().await {
@@ -60,18 +63,18 @@ async fn lies() -> Result<()> {
     let first = all.cut.iter().min().copied();
     eprintln!("{} blobs right, {} first tries cut", all.right, all.cut.len());
     ensure!(all.wrong.is_empty(), "wrong bytes were completed: {:?}", all.wrong);
-    ensure!(all.failed.is_empty(), "second tries failed: {:?}\n{}", all.failed, stage.gateway.log());
-    let first = first.context("nobody was lied to: another seed is needed")?;
-    // The liar is not asked for a blob any more, by anyone.
-    let asked = stage.home().line().record().reads("/sha256/");
+    ensure!(all.failed.is_empty(), "second tries failed: {:?}\n{}", all.failed, fixture.gateway.log());
+    let first = first.context("no answer was wrong: another seed is needed")?;
+    // After the detection, no client reads a blob from the zone.
+    let asked = fixture.home().proxy().record().reads("/sha256/");
     let before = asked.iter().filter(|seen| seen.at < first.into_std()).count();
     let late: Vec<_> = asked.iter().filter(|seen| seen.at > (first + ON_THE_WAY).into_std()).collect();
     eprintln!("the liar was asked {before} times before it was found out, {} after", asked.len() - before);
-    ensure!(late.is_empty(), "the liar is still asked: {} times\n{}", late.len(), stage.gateway.log());
+    ensure!(late.is_empty(), "the liar is still asked: {} times\n{}", late.len(), fixture.gateway.log());
     Ok(())
 }
 
-/// Pulls every blob, each client beginning elsewhere.
+/// Pulls every blob. Each client starts with another one.
 async fn pull_on(client: Client, index: usize, digests: Vec<Digest>) -> Tally {
     let mut tally = Tally::default();
     let wrong = |error: &anyhow::Error| format!("{error:#}").contains("wrong bytes");

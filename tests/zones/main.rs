@@ -1,9 +1,9 @@
-//! Three zones of real stores behind the real gateway, and what becomes of pulls while one of them
-//! dies, hangs, is unreachable, storms, crawls or lies: skopeo and fifty clients at once, a cache
-//! too small to help. No pull fails; where a zone lies, none is wrong, and the second try is right.
+//! Three zones with real stores behind the real gateway. One of them dies, hangs, is unreachable, answers
+//! 503, is slow or sends wrong bytes while skopeo and fifty clients pull. The cache is too small to help. No
+//! pull fails. If a zone sends wrong bytes, no pull is wrong, and the second try is correct.
 
 mod crowd;
 mod faults;
+mod fixture;
 mod lies;
 mod namespace;
-mod stage;

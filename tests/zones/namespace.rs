@@ -1,4 +1,4 @@
-//! A network of a test's own, in which packets can be dropped without harm to others.
+//! A network namespace of a test, in which packets can be dropped without effect on others.
 
 use std::process::Command;
 
@@ -7,11 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 /// Set in the process that runs in the namespace.
 const INSIDE: &str = "QUAY_GATEWAY_TESTS_NAMESPACE";
 
-/// Runs the test called `name` in a network namespace: this process starts itself again in one, where
-/// `run` is called.
+/// Runs the test `name` in a network namespace: this process starts itself again there and calls `run`.
 ///
 /// # Errors
-/// What the test says; and where there is no namespace to be had, which takes root.
+/// The error of the test, or no namespace can be created, which needs root.
 pub(crate) fn alone<F: Future<Output = Result<()>>>(name: &str, run: impl FnOnce() -> F) -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run())
@@ -22,13 +21,13 @@ pub(crate) fn alone<F: Future<Output = Result<()>>>(name: &str, run: impl FnOnce
             .args(["--exact", name, "--nocapture", "--test-threads=1"])
             .env(INSIDE, "1")
             .status()
-            .context("unshare could not be run")?;
+            .context("cannot run unshare")?;
         ensure!(status.success(), "in a network namespace (run as root): {status}");
         Ok(())
     }
 }
 
-/// From now on no packet arrives at this port of the namespace or comes from it, and nobody is told.
+/// Drops all packets to and from this port of the namespace from now on, without an answer.
 ///
 /// # Errors
 /// iptables is not installed or refuses.
@@ -37,7 +36,7 @@ pub(crate) fn black_hole(port: u16) -> Result<()> {
         let status = Command::new("iptables")
             .args(["-w", "-A", "INPUT", "-p", "tcp", end, &port.to_string(), "-j", "DROP"])
             .status()
-            .context("iptables could not be run")?;
+            .context("cannot run iptables")?;
         ensure!(status.success(), "iptables: {status}");
     }
     Ok(())

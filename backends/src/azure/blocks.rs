@@ -1,4 +1,4 @@
-//! Blobs written in blocks.
+//! Writes blobs in blocks.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use futures_util::TryStreamExt;
 use reqwest::Method;
 use tokio::time::sleep;
 
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use super::request::{block_id, block_list};
 use super::{CONTENT_TYPE, OCTETS};
 use crate::parts::{PARTS_IN_FLIGHT, Part, Parts};
@@ -14,38 +15,39 @@ use crate::persist::persist;
 use crate::upload::Upload;
 use crate::{Error, Key, Kind, Result, Source};
 
-/// The most blocks that a blob can have.
+/// The maximum number of blocks of a blob.
 const MAX_BLOCKS: u64 = 50_000;
 
 /// The largest block, in bytes (since version 2019-12-12).
 pub(super) const MAX_BLOCK: u64 = 4000 * MIB;
 
-/// Blocks that must grow are whole multiples of this, in bytes.
+/// If blocks must be larger than usual, their size is a multiple of this, in bytes.
 const MIB: u64 = 1024 * 1024;
 
-/// How long Azure may take to commit a list ("Setting timeouts for Blob service operations").
+/// How long Azure may take to commit a block list ("Setting timeouts for Blob service operations").
 const COMMIT: Duration = Duration::from_secs(60);
 
-/// How often a blob is written before others who write other bytes to it have won.
+/// How often a blob is written before the call fails because other writers keep discarding its blocks.
 const PUT_TRIES: u32 = 5;
 
-/// The first pause before a blob is written again; it doubles, with jitter.
+/// The first pause before a blob is written again. The pause doubles with each try, and has jitter.
 const PUT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Writes `source` in blocks of at least `block` bytes.
 ///
-/// The blob appears by the list of its blocks, and that is sent only after everything that was
-/// sent matched the source's digest. Blocks that are in no list are seen by nobody, and Azure
-/// removes them with the next commit to that name, else a week after the last block.
+/// The commit of the block list makes the blob visible. The list is sent only after all bytes that were sent
+/// match the source's digest. Nobody sees blocks that are in no list. Azure removes them at the next commit
+/// to that name, or a week after the last block.
 pub(super) async fn put(client: &Client, key: &Key, source: &Source, block: u64) -> Result<()> {
     let what = format!("put {key}");
     let mut tries = 1;
     loop {
         match write(client, &what, key, source, block_size(source.size(), block)).await {
-            // Another wrote other bytes, or in one piece, and what we had staged was discarded.
+            // Another writer committed other bytes or a single-request blob, so Azure discarded our staged
+            // blocks.
             Err(error) if error.code() == Some("InvalidBlockList") => {
                 if tries == PUT_TRIES {
-                    let why = format!("{what}: others write to it at the same time");
+                    let why = format!("{what}: other writers keep replacing it");
                     return Err(Error::new(Kind::Unavailable, why).with_cause(error));
                 }
                 sleep((PUT_PAUSE * 2_u32.pow(tries - 1)).mul_f64(0.5 + fastrand::f64())).await;
@@ -56,7 +58,7 @@ pub(super) async fn put(client: &Client, key: &Key, source: &Source, block: u64)
     }
 }
 
-/// The size of blocks for a blob of `size` bytes: `block`, or more if they would be too many.
+/// The block size for a blob of `size` bytes: `block`, or more if there would be too many blocks.
 fn block_size(size: u64, block: u64) -> u64 {
     if size.div_ceil(block) <= MAX_BLOCKS { block } else { size.div_ceil(MAX_BLOCKS).next_multiple_of(MIB) }
 }
@@ -75,11 +77,11 @@ async fn write(client: &Client, what: &str, key: &Key, source: &Source, block_si
     let call = Call::new(Method::PUT, client.address.blob(key, &[("comp", "blocklist")])?)
         .with_header(CONTENT_TYPE, OCTETS)?
         .with_body(block_list(&ids));
-    // May be sent again: what a lost answer had committed is found in the blob.
+    // The commit may be repeated: if the answer was lost, the committed blocks are found in the blob.
     persist(|| client.ok(what, &call, COMMIT)).await.map(drop)
 }
 
-/// Sends a block, again if need be, and returns its id.
+/// Sends a block, with retries, and returns its id.
 async fn stage(client: &Client, what: &str, key: &Key, part: Part) -> Result<String> {
     let what = format!("{what}, block {}", part.number);
     let id = block_id(part.number, part.digest);

@@ -1,50 +1,23 @@
-//! One authorised request at a time.
+//! Sends authorised requests to one container, one at a time.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use reqwest::{Method, Request, Response};
-use url::Url;
 
+use super::call::Call;
 use super::config::{AzureConfig, Credentials};
 use super::request::{self, Address};
 use super::sign::Signer;
 use crate::answer::refused;
 use crate::clock::{self, Clock};
-use crate::headers::{described, described_by_part};
+use crate::headers::{meta_from_head, meta_from_part};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
 use crate::{Error, Key, Kind, Meta, Result, Secret, Transport};
 
-/// The version of the service that is spoken, the same for all requests.
+/// The version of the service that all requests use.
 const VERSION: HeaderValue = HeaderValue::from_static("2021-12-02");
-
-/// A request before it is authorised.
-pub(super) struct Call {
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
-    body: Option<Bytes>,
-}
-
-impl Call {
-    pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: None }
-    }
-
-    pub(super) fn with_header(mut self, name: &'static str, value: &str) -> Result<Self> {
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| Error::new(Kind::Invalid, format!("{name} is no header")))?;
-        self.headers.insert(HeaderName::from_static(name), value);
-        Ok(self)
-    }
-
-    pub(super) fn with_body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = Some(body.into());
-        self
-    }
-}
 
 #[derive(Debug)]
 enum Authority {
@@ -52,7 +25,7 @@ enum Authority {
     Sas(Secret),
 }
 
-/// Authorises, sends and sorts answers for one container.
+/// Authorises and sends requests to one container, and classifies the answers.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) http: HttpClient,
@@ -67,7 +40,7 @@ impl Client {
             Credentials::Key(key) => Authority::Key(Signer::new(&config.account, key.clone())),
             Credentials::Sas(token) => Authority::Sas(token.clone()),
             Credentials::Missing => {
-                let why = "AzureStorage without azure_account_key or sas_token: nothing proves who asks";
+                let why = "AzureStorage needs azure_account_key or sas_token";
                 return Err(Error::new(Kind::Invalid, why));
             }
         };
@@ -79,13 +52,13 @@ impl Client {
         })
     }
 
-    /// The store's clock less ours, in seconds, as far as it was learned.
+    /// The store's clock minus our clock, in seconds. Zero until a difference is learned.
     pub(super) fn clock_offset(&self) -> i64 {
         self.clock.offset()
     }
 
-    /// The request that a call is, with a body of `length` bytes if it has one, by the store's clock
-    /// as it was taken to be.
+    /// Builds and authorises the request of a call. `length` is the length of the body, if it has one.
+    /// `clock` is the assumed clock offset.
     fn authorised(&self, call: &Call, length: Option<u64>, clock: i64) -> Result<Request> {
         let mut request = Request::new(call.method.clone(), call.url.clone());
         *request.headers_mut() = call.headers.clone();
@@ -94,7 +67,7 @@ impl Client {
             request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }
         match &self.authority {
-            Authority::Key(signer) => signer.sign(&mut request, clock::there(clock))?,
+            Authority::Key(signer) => signer.sign(&mut request, clock::store_time(clock))?,
             Authority::Sas(token) => {
                 let query = match request.url().query() {
                     Some(query) => format!("{query}&{}", token.reveal()),
@@ -106,12 +79,12 @@ impl Client {
         Ok(request)
     }
 
-    /// Sends a request; any answer is a result.
+    /// Sends a request. Every answer is a result, whatever its status.
     pub(super) async fn send(&self, what: &str, call: &Call) -> Result<Response> {
         self.send_within(what, call, self.http.timeouts().first_byte).await
     }
 
-    /// [`Client::send`] with another bound to the headers.
+    /// Like [`Client::send`], with another timeout for the headers.
     pub(super) async fn send_within(&self, what: &str, call: &Call, bound: Duration) -> Result<Response> {
         let mut again = true;
         loop {
@@ -127,16 +100,16 @@ impl Client {
         }
     }
 
-    /// Sends a request; only a success is a result.
+    /// Sends a request. Only a success is a result.
     pub(super) async fn ok(&self, what: &str, call: &Call, bound: Duration) -> Result<Response> {
         let answer = self.send_within(what, call, bound).await?;
         if answer.status().is_success() { Ok(answer) } else { Err(self.refusal(what, answer).await) }
     }
 
-    /// Sends a request with a body that is made as it goes; only a success is a result.
+    /// Sends a request with a streamed body. Only a success is a result.
     ///
-    /// Where the connection broke in mid-request the store may have answered unheard, such as 403
-    /// or 503: then `key` is asked for, and what that is refused for is the error.
+    /// If the connection breaks during the request, the store may have sent an answer that was lost, such as
+    /// 403 or 503. This method then asks for `key` and returns the error of that request.
     pub(super) async fn upload(
         &self,
         what: &str,
@@ -165,7 +138,7 @@ impl Client {
         let answer = self.send(&what, &Call::new(Method::HEAD, self.address.blob(key, &[])?)).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => self.absent(&what, answer).await.map(|()| None),
-            status if status.is_success() => match described(key, answer.headers()) {
+            status if status.is_success() => match meta_from_head(key, answer.headers()) {
                 Some(meta) => Ok(Some(meta)),
                 None => self.size_by_part(&what, key).await,
             },
@@ -173,7 +146,7 @@ impl Client {
         }
     }
 
-    /// What a read of the first byte says of an object, where HEAD does not say how long it is.
+    /// Reads the object's size from a read of its first byte. This is used if HEAD does not name the size.
     async fn size_by_part(&self, what: &str, key: &Key) -> Result<Option<Meta>> {
         let call =
             Call::new(Method::GET, self.address.blob(key, &[])?).with_header("x-ms-range", "bytes=0-0")?;
@@ -181,22 +154,22 @@ impl Client {
         match answer.status() {
             StatusCode::NOT_FOUND => self.absent(what, answer).await.map(|()| None),
             status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                described_by_part(what, key, status, answer.headers()).map(Some)
+                meta_from_part(what, key, status, answer.headers()).map(Some)
             }
             _ => Err(self.refusal(what, answer).await),
         }
     }
 
-    /// A 404: fine if it says that it means the blob, an error if it means anything else.
+    /// Accepts a 404 that means the blob. Returns an error if the 404 means anything else.
     pub(super) async fn absent(&self, what: &str, answer: Response) -> Result<()> {
         let error = self.refusal(what, answer).await;
         if error.code() == Some("BlobNotFound") { Ok(()) } else { Err(error) }
     }
 
-    /// The error that an answer is.
+    /// The error for an answer that is not a success.
     pub(super) async fn refusal(&self, what: &str, answer: Response) -> Error {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = self.http.whole(what, answer).await.unwrap_or_default();
+        let body = self.http.read_whole(what, answer).await.unwrap_or_default();
         let failure = request::failure(&headers, &body);
         let what = match failure.code.as_deref() {
             Some("BlobArchived") => format!("{what}: the blob is in the archive tier, rehydrate it first"),
@@ -205,7 +178,7 @@ impl Client {
         refused(&what, status, &headers, failure.code.as_deref()).with_request_id(failure.request_id)
     }
 
-    /// Whether a refusal told us the time. A shared access signature has no time of ours in it.
+    /// Whether a refusal changed the clock offset. A shared access signature does not depend on our clock.
     fn learned_clock(&self, answer: &Response, taken: i64) -> bool {
         matches!(self.authority, Authority::Key(_))
             && self.clock.learn(answer.status(), answer.headers(), taken)

@@ -1,4 +1,4 @@
-//! Parameters of Quay's `AzureStorage` (`storage/azurestorage.py`), understood as it understands them.
+//! Parameters of Quay's `AzureStorage` (`storage/azurestorage.py`), interpreted as Quay does.
 
 use url::Url;
 
@@ -9,26 +9,27 @@ use crate::{Secret, key};
 /// One container of Azure Blob Storage.
 #[derive(Debug, Clone)]
 pub struct AzureConfig {
-    /// Where the account is, without container and blob. An emulator has the account in the path.
+    /// The URL of the account, without container and blob. An emulator has the account in the path.
     pub endpoint: Url,
-    /// The account.
+    /// The name of the account.
     pub account: String,
     /// The container.
     pub container: String,
     /// The root of all names: Quay's `storage_path` without leading slashes.
     pub root: String,
-    /// What proves who we are.
+    /// How the gateway authenticates itself.
     pub credentials: Credentials,
 }
 
-/// What proves to Azure who we are.
+/// How the gateway authenticates itself to Azure.
 #[derive(Debug, Clone)]
 pub enum Credentials {
-    /// The account's key: it signs each request.
+    /// The account's key, which signs each request.
     Key(AccountKey),
-    /// A shared access signature: a query, without `?`, that goes with each request.
+    /// A shared access signature: a query, without `?`, that is added to each request.
     Sas(Secret),
-    /// Nothing. Quay would ask anonymously; such a store can be read of but not built.
+    /// None. Quay would send anonymous requests. The gateway reads such a configuration but builds no store
+    /// from it.
     Missing,
 }
 
@@ -42,14 +43,15 @@ pub(crate) const PARAMS: &[&str] = &[
 ];
 
 impl AzureConfig {
-    /// `AzureStorage`. The key goes before the token, which Quay itself takes and never uses.
+    /// Reads the parameters of `AzureStorage`. The key is preferred to the token, which Quay accepts but
+    /// never uses.
     pub(crate) fn read(params: &mut Params) -> Result<Self, Reason> {
         let account = params.text("azure_account_name")?;
         if !account.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(params.wrong("azure_account_name", "letters and digits"));
         }
         let container = params.text("azure_container")?;
-        if container.contains('/') || key::climbs(&container) {
+        if container.contains('/') || key::has_dot_segment(&container) {
             return Err(params.wrong("azure_container", "a name without `/`"));
         }
         let key = params.optional_secret("azure_account_key")?;
@@ -73,14 +75,14 @@ impl AzureConfig {
         })
     }
 
-    /// Endpoint, which is the account's own, container and root as one place, whatever slashes the
-    /// root is written with.
+    /// The location: endpoint with its account, container and root. The number of slashes in the root does
+    /// not matter.
     pub(crate) fn location(&self) -> String {
         let endpoint = self.endpoint.as_str().trim_end_matches('/');
         format!("{endpoint}/{}/{}", self.container, self.root.trim_matches('/'))
     }
 
-    /// What was understood, for an operator.
+    /// A summary for operators.
     pub(crate) fn summary(&self) -> Vec<(&'static str, String)> {
         let credentials = match self.credentials {
             Credentials::Key(_) => "account key",
@@ -101,13 +103,13 @@ impl AzureConfig {
 fn root(params: &mut Params) -> Result<String, Reason> {
     let path = params.text("storage_path")?;
     let root = path.trim_start_matches('/');
-    if key::climbs(root) {
+    if key::has_dot_segment(root) {
         return Err(params.wrong("storage_path", "a path without `.` and `..`"));
     }
     Ok(root.to_owned())
 }
 
-/// A token as it is copied: with or without the `?` that a URL would have.
+/// The token as users copy it: with or without the `?` of a URL.
 fn sas_token(params: &Params, token: &Secret) -> Result<Secret, Reason> {
     let query = token.reveal().trim_start_matches('?');
     let signed = query.split('&').any(|pair| pair.strip_prefix("sig=").is_some_and(|sig| !sig.is_empty()));

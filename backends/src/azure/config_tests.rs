@@ -1,4 +1,4 @@
-//! `AzureStorage` as it stands in Quay's `config.yaml`.
+//! `AzureStorage` in the form of Quay's `config.yaml`.
 
 use crate::StoreConfig;
 
@@ -24,7 +24,7 @@ fn summary(params: &str) -> String {
 }
 
 #[test]
-fn stores_as_quay_understands_them() {
+fn parameters_are_interpreted_as_in_quay() {
     let base = "azure_container: blobs, storage_path: /reg, azure_account_name: acct";
     for (params, expected) in [
         (
@@ -58,7 +58,7 @@ fn stores_as_quay_understands_them() {
 }
 
 #[test]
-fn where_it_lies() {
+fn locations() {
     let of = |params: &str| {
         let config = read(params).unwrap_or_else(|error| panic!("{params}: {error}"));
         config.location().expect("a place")

@@ -1,6 +1,7 @@
 //! Azure Blob Storage: block blobs in one container.
 
 mod blocks;
+mod call;
 mod client;
 mod config;
 mod request;
@@ -22,7 +23,8 @@ use crate::pages::{Page, listing};
 use crate::store::get_nothing;
 use crate::upload::Upload;
 use crate::{Key, MARKER, Meta, Object, Result, Source, Store, Transport};
-use client::{Call, Client};
+use call::Call;
+use client::Client;
 
 /// The largest blob that is written by a single request, in bytes.
 const SINGLE_PUT: u64 = 64 * 1024 * 1024;
@@ -30,17 +32,17 @@ const SINGLE_PUT: u64 = 64 * 1024 * 1024;
 /// The largest blob that Put Blob takes, in bytes (since version 2019-12-12).
 const MAX_SINGLE_PUT: u64 = 5000 * 1024 * 1024;
 
-/// The usual size of a block, in bytes. Up to three wait in memory for a `put`.
+/// The default size of a block, in bytes. One `put` keeps up to three blocks in memory.
 const BLOCK: u64 = 8 * 1024 * 1024;
 
-/// Names per page of a listing. Azure would give 5000, with about a KiB of properties each: more than is
-/// read whole of an answer.
+/// Names per page of a listing. Azure would return 5000, with about one KiB of properties each. Such a page
+/// would exceed the longest answer that is read as a whole.
 const LIST_PAGE: usize = 1000;
 
-/// Names the type that a blob will be served as.
+/// The content type with which Azure serves the blob.
 const CONTENT_TYPE: &str = "x-ms-blob-content-type";
 
-/// The type of every blob.
+/// The content type of every blob.
 const OCTETS: &str = "application/octet-stream";
 
 /// A container of Azure Blob Storage.
@@ -56,14 +58,15 @@ impl AzureStore {
     /// The store that `config` describes. Opens no connection.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::Kind::Invalid) without an account key and a shared access signature.
+    /// [`Kind::Invalid`](crate::Kind::Invalid) if there is neither an account key nor a shared access
+    /// signature.
     pub fn new(config: &AzureConfig, transport: &Transport) -> Result<Self> {
         let client = Client::new(config, transport)?;
         Ok(Self { client, single_put: SINGLE_PUT, block: BLOCK, list_page: LIST_PAGE })
     }
 
-    /// Writes blobs of more than `threshold` bytes (at most 5000 MiB) in blocks of `block` bytes
-    /// (1 to 4000 MiB).
+    /// Writes blobs of more than `threshold` bytes (at most 5000 MiB) in blocks of `block` bytes (1 to 4000
+    /// MiB).
     #[must_use]
     pub fn with_blocks(mut self, threshold: u64, block: u64) -> Self {
         self.single_put = threshold.min(MAX_SINGLE_PUT);
@@ -71,7 +74,7 @@ impl AzureStore {
         self
     }
 
-    /// Lists `names` a page, 1 to 1000.
+    /// Sets the number of names per page of a listing, 1 to 1000.
     #[must_use]
     pub fn with_list_page(mut self, names: usize) -> Self {
         self.list_page = names.clamp(1, LIST_PAGE);
@@ -92,7 +95,8 @@ impl AzureStore {
             return self.put_single(key, source).await;
         }
         match blocks::put(&self.client, key, source, self.block).await {
-            // Another writer's blocks lie there, whose ids are of another length; a whole removes them.
+            // The blob has staged blocks of another writer with ids of another length. A single-request write
+            // removes them.
             Err(error) if error.code() == Some("InvalidBlobOrBlock") && source.size() <= MAX_SINGLE_PUT => {
                 self.put_single(key, source).await
             }
@@ -104,7 +108,7 @@ impl AzureStore {
         let what = format!("list {prefix}");
         let call = Call::new(Method::GET, self.client.address.page(prefix, self.list_page, marker)?);
         let answer = self.client.ok(&what, &call, self.client.http.timeouts().first_byte).await?;
-        let body = self.client.http.whole(&what, answer).await?;
+        let body = self.client.http.read_whole(&what, answer).await?;
         request::page(&self.client.address, &body)
     }
 }
@@ -125,7 +129,7 @@ impl Store for AzureStore {
             call = call.with_header("x-ms-range", &range_header(asked))?;
         }
         let answer = self.client.send(&what, &call).await?;
-        // Azurite brings nothing, as 206, where Azure answers 416.
+        // Azurite answers 206 with an empty body where Azure answers 416.
         let nothing = answer.status() == StatusCode::RANGE_NOT_SATISFIABLE
             || (answer.status() == StatusCode::PARTIAL_CONTENT
                 && content_length(answer.headers()) == Some(0));
@@ -142,7 +146,7 @@ impl Store for AzureStore {
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {
         let clock = self.client.clock_offset();
         match self.put_once(key, source).await {
-            // The refusal told us what time it is there.
+            // The refusal corrected the clock offset, so the write is repeated.
             Err(_) if self.client.clock_offset() != clock => self.put_once(key, source).await,
             written => written,
         }
@@ -172,9 +176,9 @@ impl Store for AzureStore {
         let call = Call::new(Method::GET, url).with_header("x-ms-range", "bytes=0-0")?;
         let answer = self.client.send("probe", &call).await?;
         match answer.status() {
-            // 416: it is there and empty.
+            // 416: the object exists and is empty.
             status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.client.http.whole("probe", answer).await.map(drop)
+                self.client.http.read_whole("probe", answer).await.map(drop)
             }
             StatusCode::NOT_FOUND => self.client.absent("probe", answer).await,
             _ => Err(self.client.refusal("probe", answer).await),

@@ -1,4 +1,4 @@
-//! Building requests and parsing answers: no I/O.
+//! Builds requests and parses answers. No I/O.
 
 use std::time::SystemTime;
 
@@ -16,13 +16,13 @@ use crate::pages::Page;
 use crate::urls::{ENCODED, ENCODED_PATH, with_query};
 use crate::{Digest, Error, Key, Kind, Meta, Result, key, s3};
 
-/// Azure's bound on the length of a blob's name, in characters.
+/// Azure's limit for the length of a blob's name, in characters.
 const MAX_NAME: usize = 1024;
 
 /// The URLs of one container.
 #[derive(Debug, Clone)]
 pub(super) struct Address {
-    /// Up to and including the container, without a slash at the end.
+    /// The URL up to and including the container, without a slash at the end.
     container: String,
     root: String,
 }
@@ -34,12 +34,14 @@ impl Address {
         Self { container: format!("{endpoint}/{container}"), root: config.root.clone() }
     }
 
-    /// A blob's URL. Quay strips slashes at the end of a name (`_blob_name_from_path`), so that a
-    /// key which ends in one would be another's name.
+    /// The URL of a blob. Quay strips slashes at the end of a name (`_blob_name_from_path`), so a key that
+    /// ends in a slash would be the name of another blob.
     pub(super) fn blob(&self, key: &Key, query: &[(&str, &str)]) -> Result<Url> {
         let name = key::join(&self.root, key.checked()?);
         if name.ends_with('/') || name.chars().count() > MAX_NAME {
-            let why = format!("{name:?} is no name of a blob: it ends in `/` or is longer than {MAX_NAME}");
+            let why = format!(
+                "{name:?} is not a valid name of a blob: it ends in `/` or is longer than {MAX_NAME}"
+            );
             return Err(Error::new(Kind::Invalid, why));
         }
         self.url(&format!("/{}", utf8_percent_encode(&name, ENCODED_PATH)), query)
@@ -59,7 +61,7 @@ impl Address {
         self.url("", &query)
     }
 
-    /// The key below the root that a listed name stands for.
+    /// The key of a listed name, if it lies below the root.
     fn key_of(&self, name: &str) -> Option<Key> {
         key::below(&key::join(&self.root, ""), name)
     }
@@ -67,37 +69,37 @@ impl Address {
     fn url(&self, path: &str, query: &[(&str, &str)]) -> Result<Url> {
         let text = format!("{}{path}", self.container);
         with_query(text, query.iter().copied())
-            .map_err(|_| Error::new(Kind::Invalid, "container and key make no URL"))
+            .map_err(|_| Error::new(Kind::Invalid, "container and key do not form a valid URL"))
     }
 }
 
-/// What an error says of itself.
+/// The error code and the request id of an error answer.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(super) struct ErrorDetails {
     pub(super) code: Option<String>,
     pub(super) request_id: Option<String>,
 }
 
-/// The code and the id, from headers, which HEAD has too, or from the body.
-pub(super) fn failure(headers: &HeaderMap, body: &[u8]) -> Failure {
+/// Reads the code and the id from the headers, which HEAD also has, or from the body.
+pub(super) fn failure(headers: &HeaderMap, body: &[u8]) -> ErrorDetails {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let body = || s3::request::failure(body).and_then(|failure| failure.code);
-    Failure { code: header("x-ms-error-code").or_else(body), request_id: header("x-ms-request-id") }
+    ErrorDetails { code: header("x-ms-error-code").or_else(body), request_id: header("x-ms-request-id") }
 }
 
-/// The id of a block: what it holds, and where.
+/// The id of a block, made from its number and its digest.
 ///
-/// All writers of a blob share one list of blocks that are not yet in it, and whoever commits
-/// empties it ("Put Block List"). As the id names the bytes, writers of the same bytes stage the same blocks, and
-/// what one has committed the others find. 48 bytes, the length of the ids of Microsoft's SDK for Python,
-/// which Quay uses: ids of different lengths in one list are refused.
+/// All writers of a blob share one list of uncommitted blocks, and a commit empties it ("Put Block List").
+/// The id identifies the bytes, so writers of the same bytes stage the same blocks. If one of them commits,
+/// the others find their blocks in the blob. The id has 48 bytes, like the ids of Microsoft's SDK for Python,
+/// which Quay uses: Azure refuses ids of different lengths in one list.
 pub(super) fn block_id(number: u64, digest: Digest) -> String {
     let mut id = format!("blob-part-{number:06}").into_bytes();
     id.extend_from_slice(digest.as_bytes());
     STANDARD.encode(id)
 }
 
-/// The body of Put Block List. `Latest` takes a block that was staged, else the one in the blob.
+/// The body of Put Block List. `Latest` selects the staged block, or else the committed one.
 pub(super) fn block_list(ids: &[String]) -> String {
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>");
     for id in ids {
@@ -130,7 +132,8 @@ struct Blob {
 
 #[derive(Debug, Deserialize)]
 struct Name {
-    /// Whether characters that XML cannot hold made it percent-encoded ("List Blobs", 2021-02-12).
+    /// Whether the name is percent-encoded because it has characters that XML cannot contain ("List Blobs",
+    /// 2021-02-12).
     #[serde(rename = "@Encoded", default)]
     encoded: bool,
     #[serde(rename = "$text", default)]
@@ -144,15 +147,15 @@ struct Properties {
     last_modified: Option<String>,
     #[serde(rename = "Content-Length")]
     content_length: u64,
-    /// `directory` in accounts with a hierarchical namespace, which list folders too.
+    /// `directory` in accounts with a hierarchical namespace, whose listings include folders.
     resource_type: Option<String>,
 }
 
-/// An answer to List Blobs. Names outside the root are left out.
+/// Parses an answer to List Blobs. Names outside the root are skipped.
 pub(super) fn page(address: &Address, body: &[u8]) -> Result<Page> {
-    let unread = || Error::new(Kind::Unavailable, "the answer is not the XML that Azure promises");
+    let unread = || Error::new(Kind::Unavailable, "the answer is not valid Azure XML");
     let text = std::str::from_utf8(body).map_err(|_| unread())?;
-    // Azure starts its lists with a byte order mark.
+    // Azure starts listings with a byte order mark.
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if s3::request::root(text) != Some("EnumerationResults") {
         return Err(unread());

@@ -1,4 +1,4 @@
-//! Requests and answers as they are on the wire.
+//! Requests and answers on the wire.
 
 use proptest::prelude::*;
 
@@ -73,7 +73,7 @@ fn errors_in_headers_and_bodies() {
         <Message>The specified blob does not exist.\nRequestId:42</Message></Error>";
     let mut headers = HeaderMap::new();
     assert_eq!(failure(&headers, body).code.as_deref(), Some("BlobNotFound"));
-    assert_eq!(failure(&headers, b""), Failure::default());
+    assert_eq!(failure(&headers, b""), ErrorDetails::default());
     headers.insert("x-ms-error-code", "ContainerNotFound".parse().expect("a value"));
     headers.insert("x-ms-request-id", "42".parse().expect("a value"));
     let found = failure(&headers, b"");
@@ -98,7 +98,7 @@ fn block_lists() {
 }
 
 #[test]
-fn names_are_taken_as_they_are() {
+fn names_are_kept_unchanged() {
     for (written, name) in
         [(" a", " a"), ("a ", "a "), ("a &amp; b", "a & b"), ("&lt;a&gt; ", "<a> "), ("a  b", "a  b")]
     {
@@ -113,13 +113,13 @@ fn names_are_taken_as_they_are() {
 
 proptest! {
     #[test]
-    fn whatever_a_server_sends_is_an_answer(body in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn no_answer_makes_the_parser_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = (failure(&HeaderMap::new(), &body), page(&address(CLOUD, "r"), &body).is_ok());
     }
 
     #[test]
-    fn every_key_has_a_url_that_stands_for_it(key in "[^/\\x00][^\\x00]{0,60}") {
-        prop_assume!(!key::climbs(&key) && !key.ends_with('/'));
+    fn urls_of_keys_round_trip(key in "[^/\\x00][^\\x00]{0,60}") {
+        prop_assume!(!key::has_dot_segment(&key) && !key.ends_with('/'));
         let url = address(CLOUD, "reg").blob(&Key::new(&*key), &[]).expect("a URL");
         let path = url.path().strip_prefix("/blobs/reg/").expect("the root");
         let decoded = percent_decode_str(path).decode_utf8().expect("UTF-8");
@@ -127,7 +127,7 @@ proptest! {
     }
 
     #[test]
-    fn ids_are_of_one_length(number in 1..=50_000_u64, bytes in any::<[u8; 8]>()) {
+    fn all_block_ids_have_the_same_length(number in 1..=50_000_u64, bytes in any::<[u8; 8]>()) {
         prop_assert_eq!(block_id(number, Digest::of(&bytes)).len(), 64);
     }
 }

@@ -1,4 +1,4 @@
-//! Shared Key: signatures with the account's key (Microsoft's "Authorize with Shared Key").
+//! Shared Key signatures with the account's key (Microsoft's "Authorize with Shared Key").
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,10 +16,10 @@ use zeroize::Zeroizing;
 
 use crate::{Error, Kind, Result, Secret};
 
-/// When a request was made.
+/// The header with the time of the request.
 const DATE: HeaderName = HeaderName::from_static("x-ms-date");
 
-/// The headers whose values are signed by their place, in this order.
+/// The headers whose values are signed without their names, in this order.
 const PLACED: [HeaderName; 11] = [
     header::CONTENT_ENCODING,
     header::CONTENT_LANGUAGE,
@@ -34,12 +34,12 @@ const PLACED: [HeaderName; 11] = [
     header::RANGE,
 ];
 
-/// An account's key. It cannot be printed.
+/// The key of an account. It cannot be printed.
 #[derive(Clone)]
 pub struct AccountKey(Zeroizing<Vec<u8>>);
 
 impl AccountKey {
-    /// From base64, as Azure gives it; `None` if it is not.
+    /// Parses the base64 form that Azure shows. `None` if the text is not base64.
     #[must_use]
     pub fn parse(text: &Secret) -> Option<Self> {
         let bytes = Zeroizing::new(STANDARD.decode(text.reveal()).ok()?);
@@ -67,16 +67,16 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Signs with this key of this account.
+    /// A signer with the key of an account.
     #[must_use]
     pub fn new(account: &str, key: AccountKey) -> Self {
         Self { account: account.to_owned(), key }
     }
 
-    /// Signs a request, whose `Content-Length` must be set already if it has one.
+    /// Signs a request. If the request has a body, its `Content-Length` must already be set.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] if a header is no text.
+    /// [`Kind::Invalid`] if the value of a header is not text.
     pub fn sign(&self, request: &mut Request, now: SystemTime) -> Result<()> {
         let date = httpdate::fmt_http_date(now);
         request.headers_mut().insert(DATE, HeaderValue::from_str(&date).map_err(|_| unsigned())?);
@@ -105,8 +105,8 @@ fn string_to_sign(method: &Method, url: &Url, headers: &HeaderMap, account: &str
     Ok(text)
 }
 
-/// The `x-ms-` headers, sorted, a line each. The service sorts as a dictionary would, which for
-/// names of which none begins with another is the order of bytes.
+/// The `x-ms-` headers, sorted, one line each. The service sorts them lexicographically. If no name is a
+/// prefix of another, that is the order of bytes.
 fn canonical_headers(headers: &HeaderMap) -> Result<String> {
     let mut lines = BTreeMap::new();
     for name in headers.keys().filter(|name| name.as_str().starts_with("x-ms-")) {
@@ -115,7 +115,7 @@ fn canonical_headers(headers: &HeaderMap) -> Result<String> {
     Ok(lines.into_iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect())
 }
 
-/// `/account`, the path as it is sent, and the query decoded, sorted, a line for each name.
+/// `/account`, the path as it is sent, and the decoded query: sorted, one line for each name.
 fn canonical_resource(url: &Url, account: &str) -> String {
     let mut query = BTreeMap::<String, Vec<String>>::new();
     for (name, value) in url.query_pairs() {
@@ -134,7 +134,7 @@ fn value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str
 }
 
 fn unsigned() -> Error {
-    Error::new(Kind::Invalid, "sign a request: account, container or key do not fit into a header")
+    Error::new(Kind::Invalid, "sign a request: account, container or key is not valid in a header")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The key of `devstoreaccount1`, which all emulators share and Microsoft publishes.
+/// The public key of `devstoreaccount1`, which all emulators share.
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// Fri, 26 Jun 2015 23:39:12 GMT
@@ -25,7 +25,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         .collect()
 }
 
-/// "Authorize with Shared Key", the examples of 2015-02-21 and later.
+/// The examples of "Authorize with Shared Key", version 2015-02-21 and later.
 #[test]
 fn strings_to_sign_as_microsoft_documents_them() {
     let dated = [("x-ms-date", "Fri, 26 Jun 2015 23:39:12 GMT"), ("x-ms-version", "2015-02-21")];
@@ -66,7 +66,7 @@ fn strings_to_sign_as_microsoft_documents_them() {
     }
 }
 
-/// The same requests signed by Microsoft's SDK for Python (azure-storage-blob 12.31.1).
+/// The same requests, signed by Microsoft's SDK for Python (azure-storage-blob 12.31.1).
 #[test]
 fn signs_as_the_sdk_does() {
     for (method, account, text, more, expected) in [
@@ -117,7 +117,7 @@ fn keys_are_base64_and_never_printed() {
 }
 
 proptest! {
-    /// The order in which a query or headers stand changes nothing.
+    /// The order of the query or of the headers does not change the signature.
     #[test]
     fn order_does_not_matter(
         (mut pairs, shuffled) in prop::collection::btree_map("[a-z]{1,6}", "[ -~]{0,9}", 0..6).prop_flat_map(|map| {
@@ -143,7 +143,7 @@ proptest! {
         prop_assert_eq!(lines(&pairs).lines().count(), pairs.len());
     }
 
-    /// Two different queries of one name never make the same text, and nothing but `x-ms-` is a line.
+    /// Two different values of a query parameter never give the same text. Only `x-ms-` headers get a line.
     #[test]
     fn values_are_kept(value in "[ -~é]{0,12}", other in "[ -~é]{0,12}") {
         let resource = |value: &str| {

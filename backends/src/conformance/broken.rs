@@ -1,4 +1,4 @@
-//! Sources that do not keep their promise, wherever a driver cuts them.
+//! Sources that fail, at any point where a driver may cut them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use futures_util::{StreamExt, stream};
 use super::noise;
 use crate::{ByteStream, Digest, Error, Kind, Open, Result, Source};
 
-/// What is wrong with a source; offsets are those of the whole.
+/// How a source fails. Offsets count from the start of the whole source.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Break {
-    /// It does not open.
+    /// It cannot be opened.
     Shut,
-    /// It ends in an error before this byte, however often it is opened.
+    /// It fails before this byte, each time it is opened.
     Cut(u64),
-    /// It ends one byte early, and says nothing.
+    /// It ends one byte early, without an error.
     Short,
-    /// This byte is another.
+    /// The byte at this offset is wrong.
     Flip(u64),
-    /// It stops coming before this byte.
+    /// It stalls before this byte.
     Stall(u64),
 }
 
-/// A source of `size` bytes that breaks so.
+/// A source of `size` bytes that fails in this way.
 pub(super) fn broken(size: usize, how: Break) -> Source {
     let bytes = noise(8, size);
     Source::new(size as u64, Digest::of(&bytes), Arc::new(Broken { bytes, how }))

@@ -1,4 +1,4 @@
-//! One object of 100 MiB, that nobody ever holds as a whole.
+//! Tests with one object of 100 MiB, which is never in memory as a whole.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{MIB, Outcome, Suite, ensure, noise, same};
+use super::{CaseResult, MIB, Suite, ensure, noise, same};
 use crate::{ByteStream, Digest, Hasher, Key, Kind, Open, Result, Source};
 
-/// Its size in bytes: not a multiple of anything that drivers cut by.
+/// Its size in bytes. It is not a multiple of any size at which drivers cut.
 const SIZE: u64 = 100 * MIB as u64 + 1;
-/// Bytes made at a time.
+/// Bytes that are generated at a time.
 const BLOCK: u64 = 256 * 1024;
-/// Bytes read around each edge.
+/// Bytes that are read around each edge.
 const AROUND: u64 = 70_000;
 
-pub(super) async fn huge_object(suite: &Suite) -> Outcome {
+pub(super) async fn huge_object(suite: &Suite) -> CaseResult {
     if !suite.options.huge {
         return Ok(());
     }
-    let made = Arc::new(Made::new());
+    let made = Arc::new(Pattern::new());
     let digest = made.digest();
     let key = suite.key("huge");
     let open = Arc::clone(&made);
@@ -41,8 +41,8 @@ pub(super) async fn huge_object(suite: &Suite) -> Outcome {
     suite.is_absent(&key).await
 }
 
-/// Reads a range and compares it as it comes.
-async fn reads(suite: &Suite, key: &Key, made: &Made, range: Option<Range<u64>>) -> Outcome {
+/// Reads a range and compares the bytes while they arrive.
+async fn reads(suite: &Suite, key: &Key, made: &Pattern, range: Option<Range<u64>>) -> CaseResult {
     let what = format!("{range:?}");
     let object = suite.store.get(key, range).await.map_err(|error| format!("{what}: {error}"))?;
     let mut object = object.ok_or_else(|| format!("{what}: it is gone"))?;
@@ -60,12 +60,12 @@ async fn reads(suite: &Suite, key: &Key, made: &Made, range: Option<Range<u64>>)
     same("the end", &at, &object.range.end)
 }
 
-/// Bytes that follow from their place.
-struct Made {
+/// Bytes that are computed from their offset.
+struct Pattern {
     block: Bytes,
 }
 
-impl Made {
+impl Pattern {
     fn new() -> Self {
         Self { block: noise(9, BLOCK as usize) }
     }
@@ -74,7 +74,7 @@ impl Made {
     fn blocks(&self, range: Range<u64>) -> impl Iterator<Item = Bytes> + use<> {
         let block = self.block.clone();
         (range.start / BLOCK..range.end.div_ceil(BLOCK)).map(move |index| {
-            // No two blocks are alike.
+            // Every block is different.
             let mut bytes = block.to_vec();
             bytes[..8].copy_from_slice(&index.to_be_bytes());
             let first = index * BLOCK;
@@ -91,7 +91,7 @@ impl Made {
 }
 
 #[async_trait]
-impl Open for Made {
+impl Open for Pattern {
     async fn open(&self, range: Range<u64>) -> Result<ByteStream> {
         Ok(stream::iter(self.blocks(range).map(Ok)).boxed())
     }

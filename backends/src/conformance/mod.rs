@@ -1,6 +1,6 @@
-//! What every [`Store`] must do, as tests that can run against any server.
+//! Conformance tests for every [`Store`], which can run against any server.
 //!
-//! The suite writes below a prefix of its own, and removes what it wrote.
+//! The suite writes below its own prefix and removes what it wrote.
 
 mod broken;
 mod huge;
@@ -14,18 +14,19 @@ use futures_util::TryStreamExt;
 
 use crate::{Key, Kind, Result, Source, Store};
 
-/// A megabyte, 2^20 bytes.
+/// One mebibyte, 2^20 bytes.
 const MIB: usize = 1024 * 1024;
 
-/// How much of the suite is run.
+/// Which parts of the suite run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Also objects of 5 to 11 MiB, around the smallest part of S3: set the store's threshold and
-    /// part to 5 MiB ([`S3Store::with_multipart`](crate::s3::S3Store::with_multipart)).
+    /// Whether to test objects of 5 to 11 MiB, around the smallest part of S3. The store's threshold and part
+    /// size must be 5 MiB ([`S3Store::with_multipart`](crate::s3::S3Store::with_multipart)).
     pub large: bool,
-    /// Also one of 100 MiB and one byte, which is made as it is sent and compared as it is read.
+    /// Whether to test an object of 100 MiB and one byte, which is generated while it is sent and compared
+    /// while it is read.
     pub huge: bool,
-    /// How many objects to list; set the store's page to less.
+    /// How many objects to list. The store's page size must be smaller.
     pub listed: usize,
 }
 
@@ -35,7 +36,7 @@ impl Default for Options {
     }
 }
 
-/// What a store did wrong.
+/// The case that failed, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{case}: {what}")]
 pub struct Failure {
@@ -43,10 +44,10 @@ pub struct Failure {
     what: String,
 }
 
-/// Runs every case, and stops at the first that fails.
+/// Runs all cases and stops at the first failure.
 ///
 /// # Errors
-/// The case, and what the store did.
+/// The failed case, and what the store did.
 pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<(), Failure> {
     let prefix = format!("conformance-{:016x}", fastrand::u64(..));
     let suite = Suite { store, options, prefix };
@@ -91,15 +92,15 @@ struct Suite {
     prefix: String,
 }
 
-/// What went wrong, in words.
-type Outcome<T = ()> = std::result::Result<T, String>;
+/// The result of a case. The error says what went wrong.
+type CaseResult<T = ()> = std::result::Result<T, String>;
 
 impl Suite {
     fn key(&self, name: &str) -> Key {
         Key::new(format!("{}/{name}", self.prefix))
     }
 
-    /// Sizes around the edges of what drivers cut by.
+    /// Sizes around the limits at which drivers cut.
     fn sizes(&self) -> Vec<usize> {
         let mut sizes = vec![0, 1, 2];
         for edge in [64 * 1024, 256 * 1024] {
@@ -113,20 +114,20 @@ impl Suite {
         sizes
     }
 
-    /// Small, and as large as the options allow.
+    /// A small size, and the largest that the options allow.
     fn two_sizes(&self) -> Vec<usize> {
         if self.options.large { vec![100_000, 11 * MIB + 3] } else { vec![100_000] }
     }
 
-    async fn put(&self, key: &Key, bytes: &Bytes) -> Outcome {
+    async fn put(&self, key: &Key, bytes: &Bytes) -> CaseResult {
         self.store.put(key, &Source::bytes(bytes.clone())).await.map_err(|error| error.to_string())
     }
 
-    async fn remove(&self, key: &Key) -> Outcome {
+    async fn remove(&self, key: &Key) -> CaseResult {
         self.store.delete(key).await.map_err(|error| error.to_string())
     }
 
-    /// Reads and checks what the object promises of itself; `None` is absence.
+    /// Reads an object and checks its metadata. `None` if there is no object.
     async fn read(&self, key: &Key, range: Option<std::ops::Range<u64>>) -> Result<Option<Bytes>> {
         let Some(object) = self.store.get(key, range).await? else { return Ok(None) };
         let promised = object.range.end - object.range.start;
@@ -139,22 +140,22 @@ impl Suite {
         Ok(Some(bytes))
     }
 
-    async fn holds(&self, key: &Key, bytes: &Bytes) -> Outcome {
+    async fn holds(&self, key: &Key, bytes: &Bytes) -> CaseResult {
         let size = self.store.head(key).await.map_err(|error| error.to_string())?.map(|meta| meta.size);
         same("the size", &size, &Some(bytes.len() as u64))?;
         let read = self.read(key, None).await.map_err(|error| error.to_string())?;
         ensure(read.as_ref() == Some(bytes), || format!("{key}: other bytes than were written"))
     }
 
-    async fn is_absent(&self, key: &Key) -> Outcome {
+    async fn is_absent(&self, key: &Key) -> CaseResult {
         let head = self.store.head(key).await.map_err(|error| error.to_string())?;
         ensure(head.is_none(), || format!("{key}: HEAD sees {head:?}"))?;
         let read = self.read(key, None).await.map_err(|error| error.to_string())?;
         ensure(read.is_none(), || format!("{key}: GET sees it"))
     }
 
-    /// Names below the suite's prefix and `prefix`, sorted, and their sizes.
-    async fn found(&self, prefix: &str) -> Outcome<Vec<(String, u64)>> {
+    /// The names below the suite's prefix and `prefix`, sorted, with their sizes.
+    async fn found(&self, prefix: &str) -> CaseResult<Vec<(String, u64)>> {
         let prefix = format!("{}/{prefix}", self.prefix);
         let found: Vec<_> =
             self.store.list(&prefix).try_collect().await.map_err(|error| error.to_string())?;
@@ -165,7 +166,7 @@ impl Suite {
     }
 }
 
-/// Bytes that are different everywhere.
+/// Bytes without repetition.
 fn noise(seed: u64, size: usize) -> Bytes {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut bytes = vec![0; size];
@@ -173,15 +174,15 @@ fn noise(seed: u64, size: usize) -> Bytes {
     Bytes::from(bytes)
 }
 
-fn ensure(right: bool, what: impl FnOnce() -> String) -> Outcome {
+fn ensure(right: bool, what: impl FnOnce() -> String) -> CaseResult {
     if right { Ok(()) } else { Err(what()) }
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, seen: &T, expected: &T) -> Outcome {
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, seen: &T, expected: &T) -> CaseResult {
     ensure(seen == expected, || format!("{what} is {seen:?} instead of {expected:?}"))
 }
 
-fn fails<T: std::fmt::Debug>(what: &str, result: Result<T>, kinds: &[Kind]) -> Outcome {
+fn fails<T: std::fmt::Debug>(what: &str, result: Result<T>, kinds: &[Kind]) -> CaseResult {
     match result {
         Err(error) if kinds.contains(&error.kind()) => Ok(()),
         Err(error) => Err(format!("{what}: expected one of {kinds:?}, but {error}")),

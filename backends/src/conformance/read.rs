@@ -1,12 +1,12 @@
-//! Reading.
+//! Tests of reads.
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::{Outcome, Suite, ensure, fails, noise, same};
+use super::{CaseResult, Suite, ensure, fails, noise, same};
 use crate::{Digest, Key, Kind};
 
-pub(super) async fn absence(suite: &Suite) -> Outcome {
+pub(super) async fn absence(suite: &Suite) -> CaseResult {
     suite.store.probe().await.map_err(|error| error.to_string())?;
     let hex = Digest::of(suite.prefix.as_bytes()).hex();
     for key in [suite.key("nothing"), suite.key(&format!("sha256/{}/{hex}", &hex[..2]))] {
@@ -18,7 +18,7 @@ pub(super) async fn absence(suite: &Suite) -> Outcome {
     same("the listing", &suite.found("").await?, &vec![])
 }
 
-pub(super) async fn whole_objects(suite: &Suite) -> Outcome {
+pub(super) async fn whole_objects(suite: &Suite) -> CaseResult {
     for size in suite.sizes() {
         let (key, bytes) = (suite.key(&format!("whole/{size}")), noise(size as u64, size));
         suite.put(&key, &bytes).await.map_err(|what| format!("{size} bytes: {what}"))?;
@@ -28,7 +28,7 @@ pub(super) async fn whole_objects(suite: &Suite) -> Outcome {
     Ok(())
 }
 
-pub(super) async fn ranges(suite: &Suite) -> Outcome {
+pub(super) async fn ranges(suite: &Suite) -> CaseResult {
     let mut sizes = vec![0, 1, 2, 256 * 1024 + 1];
     sizes.extend(suite.two_sizes());
     for size in sizes {
@@ -40,7 +40,7 @@ pub(super) async fn ranges(suite: &Suite) -> Outcome {
     Ok(())
 }
 
-async fn ranges_of(suite: &Suite, key: &Key, bytes: &Bytes) -> Outcome {
+async fn ranges_of(suite: &Suite, key: &Key, bytes: &Bytes) -> CaseResult {
     let size = bytes.len() as u64;
     let edges = [0, 1, 64 * 1024 - 1, 64 * 1024, 256 * 1024, size / 2, size.saturating_sub(1), size];
     for start in edges {
@@ -61,8 +61,8 @@ async fn ranges_of(suite: &Suite, key: &Key, bytes: &Bytes) -> Outcome {
     fails("a range beyond", suite.read(key, Some(size + 1..size + 2)).await, &[Kind::Invalid])
 }
 
-/// A reader that leaves in the middle leaves the store as it was.
-pub(super) async fn abandoned_bodies(suite: &Suite) -> Outcome {
+/// A reader that stops in the middle has no effect on the store.
+pub(super) async fn abandoned_bodies(suite: &Suite) -> CaseResult {
     let (key, bytes) = (suite.key("abandoned"), noise(1, 1_000_000));
     suite.put(&key, &bytes).await?;
     for _ in 0..5 {
@@ -74,11 +74,11 @@ pub(super) async fn abandoned_bodies(suite: &Suite) -> Outcome {
     suite.remove(&key).await
 }
 
-/// Characters that are encoded in URLs, and that signatures must agree on.
+/// Characters that are encoded in URLs and that a signature must encode in the same way.
 const ODD_NAMES: [&str; 9] =
     ["a b", "a+b", "a=b&c", "a%20b", "~a", "a'(b)!*", "a:b@c,d;e", "é/日本", "a.b..c/.d"];
 
-pub(super) async fn odd_names(suite: &Suite) -> Outcome {
+pub(super) async fn odd_names(suite: &Suite) -> CaseResult {
     for (index, name) in ODD_NAMES.into_iter().enumerate() {
         let (key, bytes) = (suite.key(&format!("odd/{name}")), noise(index as u64, 100 + index));
         suite.put(&key, &bytes).await.map_err(|what| format!("{name}: {what}"))?;
@@ -95,8 +95,8 @@ pub(super) async fn odd_names(suite: &Suite) -> Outcome {
     Ok(())
 }
 
-/// Odd names at the edges of pages, where they are what the next page begins after.
-pub(super) async fn odd_listings(suite: &Suite) -> Outcome {
+/// Odd names at the edges of pages, where they become the marker of the next page.
+pub(super) async fn odd_listings(suite: &Suite) -> CaseResult {
     let mut expected = Vec::new();
     for (index, name) in ODD_NAMES.into_iter().enumerate() {
         for key in [suite.key(&format!("pages/{name}")), suite.key(&format!("pages/{name}-{name}"))] {
@@ -106,7 +106,7 @@ pub(super) async fn odd_listings(suite: &Suite) -> Outcome {
     }
     expected.sort();
     same("the listing", &suite.found("pages/").await?, &expected)?;
-    // A name is a prefix like any other.
+    // A whole name is a valid prefix.
     for name in ["pages/a b", "pages/a%20", "pages/a+b", "pages/é"] {
         let part: Vec<_> = expected.iter().filter(|(key, _)| key.contains(name)).cloned().collect();
         same("the names of a prefix", &part.len(), &2)?;
@@ -118,7 +118,7 @@ pub(super) async fn odd_listings(suite: &Suite) -> Outcome {
     same("the listing", &suite.found("").await?, &vec![])
 }
 
-pub(super) async fn listings(suite: &Suite) -> Outcome {
+pub(super) async fn listings(suite: &Suite) -> CaseResult {
     let mut expected = Vec::new();
     for index in 0..suite.options.listed {
         let key = suite.key(&format!("list/{}/{index:04}", index % 3));

@@ -1,4 +1,4 @@
-//! Writing.
+//! Tests of writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::{sleep, timeout};
 
 use super::broken::{Break, broken};
-use super::{Outcome, Suite, ensure, fails, noise, same};
+use super::{CaseResult, Suite, ensure, fails, noise, same};
 use crate::{Digest, Kind, Result, Source};
 
-/// How long a `put` runs before it is given up, so that bytes are under way.
+/// How long a `put` runs before it is cancelled, so that bytes are in flight.
 const UNTIL_GIVEN_UP: Duration = Duration::from_millis(300);
 
-/// How long a store may take to forget a `put` that was given up.
+/// How long a store may take until a cancelled `put` has no more effect.
 const UNTIL_FORGOTTEN: Duration = Duration::from_secs(1);
 
-/// Puts at once of one key.
+/// Concurrent puts of one key.
 const AT_ONCE: u64 = 8;
 
-pub(super) async fn overwriting(suite: &Suite) -> Outcome {
+pub(super) async fn overwriting(suite: &Suite) -> CaseResult {
     let key = suite.key("overwritten");
     for size in [1000, 10, 0, 100_000, 100_000] {
         let bytes = noise(fastrand::u64(..), size);
@@ -31,9 +31,9 @@ pub(super) async fn overwriting(suite: &Suite) -> Outcome {
     suite.remove(&key).await
 }
 
-/// Who reads while the object is written anew gets one of both in whole, or an error: never a mixture,
-/// and with the same bytes, as happens with blobs, never others.
-pub(super) async fn overwriting_while_read(suite: &Suite) -> Outcome {
+/// A reader of an object that is being overwritten gets the old bytes, the new bytes or an error, never a
+/// mixture. If both versions have the same bytes, as blobs do, the reader never gets other bytes.
+pub(super) async fn overwriting_while_read(suite: &Suite) -> CaseResult {
     let key = suite.key("read/meanwhile");
     let size = 9_000_000;
     let (old, new) = (noise(10, size), noise(11, size));
@@ -53,8 +53,9 @@ pub(super) async fn overwriting_while_read(suite: &Suite) -> Outcome {
     suite.remove(&key).await
 }
 
-/// The same bytes from many at once, as happens with blobs; and different ones: never a mixture.
-pub(super) async fn concurrent_puts(suite: &Suite) -> Outcome {
+/// Many concurrent writers write the same bytes, as happens with blobs, or different bytes. The result is
+/// never a mixture.
+pub(super) async fn concurrent_puts(suite: &Suite) -> CaseResult {
     let key = suite.key("contended");
     for size in suite.two_sizes() {
         let same_bytes = noise(7, size);
@@ -72,8 +73,9 @@ pub(super) async fn concurrent_puts(suite: &Suite) -> Outcome {
     suite.remove(&key).await
 }
 
-/// Bytes that are not those of the digest are refused and never seen, also over an older object.
-pub(super) async fn wrong_bytes(suite: &Suite) -> Outcome {
+/// Bytes that do not match the digest are refused and never become visible, even if the key has an older
+/// object.
+pub(super) async fn wrong_bytes(suite: &Suite) -> CaseResult {
     for size in suite.two_sizes() {
         let bytes = noise(3, size);
         for at in [0, size / 2, size - 1] {
@@ -89,8 +91,8 @@ pub(super) async fn wrong_bytes(suite: &Suite) -> Outcome {
     refused(suite, &empty, &[Kind::Corrupt]).await
 }
 
-/// A source that does not open, breaks off, ends early or has other bytes than it promised.
-pub(super) async fn broken_sources(suite: &Suite) -> Outcome {
+/// The source cannot be opened, fails, ends early or has wrong bytes.
+pub(super) async fn broken_sources(suite: &Suite) -> CaseResult {
     for size in suite.two_sizes() {
         let half = size as u64 / 2;
         for (how, kinds) in [
@@ -107,7 +109,7 @@ pub(super) async fn broken_sources(suite: &Suite) -> Outcome {
     Ok(())
 }
 
-async fn refused(suite: &Suite, source: &Source, kinds: &[Kind]) -> Outcome {
+async fn refused(suite: &Suite, source: &Source, kinds: &[Kind]) -> CaseResult {
     let fresh = suite.key("refused");
     fails("put", suite.store.put(&fresh, source).await, kinds)?;
     suite.is_absent(&fresh).await?;
@@ -119,8 +121,8 @@ async fn refused(suite: &Suite, source: &Source, kinds: &[Kind]) -> Outcome {
     suite.remove(&older).await
 }
 
-/// A put that fails at its very end leaves what was there, large as it may be.
-pub(super) async fn failed_puts_over_another(suite: &Suite) -> Outcome {
+/// A put that fails at its very end keeps the older object, even a large one.
+pub(super) async fn failed_puts_over_another(suite: &Suite) -> CaseResult {
     let key = suite.key("kept");
     let older = noise(14, suite.two_sizes().into_iter().max().unwrap_or_default());
     suite.put(&key, &older).await?;
@@ -136,8 +138,8 @@ pub(super) async fn failed_puts_over_another(suite: &Suite) -> Outcome {
     suite.remove(&key).await
 }
 
-/// What a store copies by itself is not verified, so it never goes where something lies.
-pub(super) async fn copies_over(suite: &Suite) -> Outcome {
+/// A server-side copy is not verified, so it never overwrites an object.
+pub(super) async fn copies_over(suite: &Suite) -> CaseResult {
     let (from, to) = (suite.key("copied/from"), suite.key("copied/to"));
     let Some(there) = suite.store.copy_source(&from) else { return Ok(()) };
     for size in suite.two_sizes() {
@@ -161,8 +163,8 @@ pub(super) async fn copies_over(suite: &Suite) -> Outcome {
     Ok(())
 }
 
-/// Whoever stops waiting leaves nothing behind that can be seen.
-pub(super) async fn cancelled_puts(suite: &Suite) -> Outcome {
+/// A cancelled put leaves nothing visible.
+pub(super) async fn cancelled_puts(suite: &Suite) -> CaseResult {
     for size in suite.two_sizes() {
         let key = suite.key("cancelled");
         for stall in [size as u64 / 2, size as u64 - 1] {
@@ -181,7 +183,7 @@ pub(super) async fn cancelled_puts(suite: &Suite) -> Outcome {
     Ok(())
 }
 
-pub(super) async fn deletion(suite: &Suite) -> Outcome {
+pub(super) async fn deletion(suite: &Suite) -> CaseResult {
     for size in suite.two_sizes() {
         let (key, bytes) = (suite.key("deleted/by/name"), noise(6, size));
         suite.put(&key, &bytes).await?;
@@ -190,7 +192,7 @@ pub(super) async fn deletion(suite: &Suite) -> Outcome {
         suite.remove(&key).await?;
         suite.is_absent(&key).await?;
         suite.remove(&key).await?;
-        // What was there once takes nothing from what comes after.
+        // An object that was deleted has no effect on a later one.
         suite.put(&key, &bytes).await?;
         suite.holds(&key, &bytes).await?;
         suite.remove(&key).await?;

@@ -18,12 +18,12 @@ impl FsConfig {
         Ok(Self { root: params.text("storage_path")?.into() })
     }
 
-    /// The folder as one place, whatever slashes its name ends in.
+    /// The location: the path of the folder without slashes at its end.
     pub(crate) fn location(&self) -> String {
         self.root.components().collect::<PathBuf>().display().to_string()
     }
 
-    /// What was understood, for an operator.
+    /// A summary for operators.
     pub(crate) fn summary(&self) -> Vec<(&'static str, String)> {
         vec![("root", self.root.display().to_string())]
     }

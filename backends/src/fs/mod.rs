@@ -1,4 +1,4 @@
-//! A folder, as Quay's `LocalStorage` keeps it.
+//! A folder in the layout of Quay's `LocalStorage`.
 
 mod config;
 mod write;
@@ -23,13 +23,13 @@ pub(crate) use config::PARAMS;
 
 use crate::{Error, Key, Kind, Meta, Object, Result, Source, Store, Timeouts, key};
 
-/// Bytes per read, each on a thread that may block.
+/// Bytes per read. Each read runs on a thread that may block.
 const CHUNK: u64 = 256 * 1024;
 
-/// The longest name of a file that Linux takes, in bytes.
+/// The longest file name that Linux accepts, in bytes.
 const MAX_NAME: usize = 255;
 
-/// What the names of unfinished files end in; they also start with a dot.
+/// The suffix of unfinished files. Their names also start with a dot.
 const PARTIAL: &str = ".partial";
 
 /// A store in a folder.
@@ -40,18 +40,21 @@ pub struct FsStore {
 }
 
 impl FsStore {
-    /// The store in `config`'s folder; `first_byte` and `stall` bound each step, as a network
-    /// file system may hang.
+    /// The store in the folder of `config`. `first_byte` and `stall` bound each step, because a network file
+    /// system may hang.
     #[must_use]
     pub fn new(config: &FsConfig, timeouts: Timeouts) -> Self {
         Self { root: config.root.clone(), timeouts }
     }
 
-    /// Where an object lies: never outside the root.
+    /// The path of an object. It is never outside the root.
     fn path(&self, key: &Key) -> Result<PathBuf> {
         let text = key.checked()?;
         if text.split('/').any(|name| name.is_empty() || name.len() > MAX_NAME) || is_partial(text) {
-            return Err(Error::new(Kind::Invalid, "not a key: a name in it is empty, too long, or reserved"));
+            return Err(Error::new(
+                Kind::Invalid,
+                "not a valid key: one of its names is empty, too long or reserved",
+            ));
         }
         Ok(self.root.join(text))
     }
@@ -87,12 +90,12 @@ impl Store for FsStore {
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
         let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-        if key::climbs(&folder) || folder.starts_with('/') {
-            let error = Error::new(Kind::Invalid, format!("list {prefix}: not a prefix of keys"));
+        if key::has_dot_segment(&folder) || folder.starts_with('/') {
+            let error = Error::new(Kind::Invalid, format!("list {prefix}: not a valid prefix"));
             return stream::iter([Err(error)]).boxed();
         }
         let prefix = prefix.to_owned();
-        // Depth first, one folder at a time in memory.
+        // Depth first. Only one folder at a time is in memory.
         stream::try_unfold(vec![folder], move |mut folders| {
             let prefix = prefix.clone();
             async move {
@@ -124,7 +127,7 @@ impl Store for FsStore {
         let (path, root) = (self.path(key)?, self.root.clone());
         let removed = step(format!("delete {key}"), self.timeouts.first_byte, move || {
             match std::fs::remove_file(path) {
-                // A folder is no object, so there is none.
+                // A folder is not an object, so there is nothing to delete.
                 Err(error) if error.kind() == ErrorKind::IsADirectory => Ok(None),
                 removed => existing_in(&root, removed),
             }
@@ -141,7 +144,7 @@ impl Store for FsStore {
     }
 }
 
-/// The bytes of `range`, chunk by chunk; a file that became shorter ends in an error.
+/// The bytes of `range`, chunk by chunk. If the file has become shorter, the stream ends in an error.
 fn read(
     what: String,
     file: Arc<File>,
@@ -169,20 +172,20 @@ fn read(
 
 type Entry = (String, bool, Option<Meta>);
 
-/// What lies in a folder below the root, sorted by name, without unfinished files.
+/// The entries of a folder below the root, sorted by name, without unfinished files.
 fn entries(root: &Path, folder: &str) -> io::Result<Vec<Entry>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root.join(folder))? {
         let entry = entry?;
-        // Quay's own names are ASCII; others are nobody's keys.
+        // Quay's own names are ASCII. A name that is not UTF-8 is not a key.
         let Ok(name) = entry.file_name().into_string() else { continue };
         if is_partial(&name) {
             continue;
         }
         let key = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        // It may be gone by now.
+        // The file may have been removed meanwhile.
         if let Some(metadata) = existing(std::fs::metadata(entry.path()))? {
-            // A link to a folder might lead back to where it stands.
+            // A link to a folder might lead to a cycle.
             let is_folder = metadata.is_dir() && !entry.file_type()?.is_symlink();
             found.push((key.clone(), is_folder, meta(Key::new(key), &metadata)));
         }
@@ -196,12 +199,12 @@ fn is_partial(path: &str) -> bool {
     name.starts_with('.') && name.ends_with(PARTIAL)
 }
 
-/// What is said of a file; of a folder, nothing.
+/// The metadata of a file. `None` for a folder.
 fn meta(key: Key, found: &std::fs::Metadata) -> Option<Meta> {
     found.is_file().then(|| Meta { key, size: found.len(), modified: found.modified().ok() })
 }
 
-/// Absence is an answer; so is a key that leads through a file.
+/// A missing file is a result, not an error. The same holds for a key whose path leads through a file.
 fn existing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
@@ -210,7 +213,8 @@ fn existing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// The same below a root. One that is not there, such as one that is not mounted, is no empty one.
+/// Like [`existing`], below a root. A missing root is an error: its file system may not be mounted, so the
+/// store does not count as empty.
 fn existing_in<T>(root: &Path, result: io::Result<T>) -> io::Result<Option<T>> {
     let found = existing(result)?;
     if found.is_none() {
@@ -219,7 +223,7 @@ fn existing_in<T>(root: &Path, result: io::Result<T>) -> io::Result<Option<T>> {
     Ok(found)
 }
 
-/// Something that may block, on a thread where it may, for as long as it may.
+/// Runs an operation that may block on a blocking thread, with a timeout.
 async fn step<T: Send + 'static>(
     what: String,
     bound: Duration,

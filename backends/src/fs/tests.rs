@@ -1,4 +1,4 @@
-//! What is particular to folders.
+//! Tests that apply only to folders.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -11,7 +11,7 @@ fn store() -> (tempfile::TempDir, FsStore) {
 }
 
 #[tokio::test]
-async fn objects_lie_where_quay_looks() {
+async fn objects_are_stored_where_quay_expects_them() {
     let (folder, store) = store();
     let source = Source::bytes(Bytes::from_static(b"hello"));
     store.put(&Key::new("sha256/2c/2cf2"), &source).await.expect("written");
@@ -19,7 +19,7 @@ async fn objects_lie_where_quay_looks() {
 }
 
 #[tokio::test]
-async fn nothing_outside_the_root() {
+async fn no_key_leads_outside_the_root() {
     let (folder, store) = store();
     std::fs::write(folder.path().join("..secret"), b"x").expect("written");
     for key in ["../x", "/etc/passwd", "a/../../x", "a//b", "a/", "a\0b", ".x.partial", &"n".repeat(256)] {
@@ -34,7 +34,7 @@ async fn nothing_outside_the_root() {
 }
 
 #[tokio::test]
-async fn a_root_that_is_not_there_is_no_empty_one() {
+async fn a_missing_root_is_an_error_not_an_empty_store() {
     let (folder, store) = store();
     let listed = || async { store.list("sha256/00/").try_collect::<Vec<_>>().await };
     assert_eq!(listed().await.expect("a folder that is not there yet").len(), 0);
@@ -42,9 +42,9 @@ async fn a_root_that_is_not_there_is_no_empty_one() {
     assert_eq!(listed().await.expect_err("no root").kind(), Kind::Unavailable);
 }
 
-/// A disk that is not mounted is not written beside, nor is it without objects.
+/// If a disk is not mounted, the store writes nothing in its mount point and does not report it as empty.
 #[tokio::test]
-async fn a_root_that_is_not_there_is_not_made() {
+async fn a_missing_root_is_not_created() {
     let (folder, _) = store();
     let root = folder.path().join("mount");
     let store = FsStore::new(&FsConfig { root: root.clone() }, Timeouts::default());
@@ -84,14 +84,14 @@ async fn a_missing_folder_fails_the_probe() {
 }
 
 #[test]
-fn errors_by_meaning() {
+fn io_errors_have_their_kinds() {
     let denied = failed("x", io::Error::from(ErrorKind::PermissionDenied));
     assert_eq!(denied.kind(), Kind::Denied);
     assert_eq!(failed("x", io::Error::from(ErrorKind::StorageFull)).kind(), Kind::Unavailable);
 }
 
 #[tokio::test]
-async fn files_are_readable_by_the_group_as_quay_leaves_them() {
+async fn files_are_group_readable_as_in_quay() {
     let (folder, store) = store();
     store.put(&Key::new("blob"), &Source::bytes(Bytes::from_static(b"x"))).await.expect("written");
     let mode = std::fs::metadata(folder.path().join("blob")).expect("a file").permissions().mode();

@@ -1,4 +1,4 @@
-//! Writing a file so that it is there whole or not at all, and stays.
+//! Writes files atomically and durably.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{PARTIAL, step};
 use crate::{Digest, Error, Hasher, Kind, Proof, Result, Source, Timeouts};
 
-/// Writes `source` beside `path`, makes it durable, and only then gives it its name.
+/// Writes `source` to a temporary file beside `path`, syncs it, and then renames it.
 pub(super) async fn put(
     what: &str,
     root: &Path,
@@ -46,7 +46,7 @@ pub(super) async fn put(
     step(what.to_owned(), timeouts.written(), move || partial.publish()).await
 }
 
-/// An unfinished file, removed unless it is published.
+/// An unfinished file. It is removed unless it is published.
 struct Partial {
     file: File,
     path: PathBuf,
@@ -68,7 +68,7 @@ impl Partial {
         self.file.sync_all()?;
         std::fs::rename(&self.path, &self.target)?;
         self.published = true;
-        // Every folder up to the root: this object may be the first in some of them.
+        // Sync every folder up to the root, because this object may have created some of them.
         for folder in self.target.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root)) {
             File::open(folder)?.sync_all()?;
         }
@@ -84,10 +84,10 @@ impl Drop for Partial {
         let path = std::mem::take(&mut self.path);
         let remove = move || {
             if let Err(error) = std::fs::remove_file(&path) {
-                tracing::warn!(%error, path = %path.display(), "an unfinished file stays behind");
+                tracing::warn!(%error, path = %path.display(), "an unfinished file could not be removed");
             }
         };
-        // A write may be given up anywhere, and its folder may be on a network.
+        // A write may be cancelled anywhere, and its folder may be on a network file system.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(remove)),
             Err(_) => remove(),
@@ -95,8 +95,8 @@ impl Drop for Partial {
     }
 }
 
-/// Makes a folder and those above it, up to the root, which must be there: where it is not, its disk is not
-/// mounted, and what were written here would be on another.
+/// Creates a folder and its parents, up to the root. The root must exist: if it is missing, its disk is not
+/// mounted, and the files would go to another disk.
 fn create_below(root: &Path, folder: &Path) -> io::Result<()> {
     std::fs::metadata(root)?;
     let below: Vec<_> = folder.ancestors().take_while(|folder| *folder != root).collect();

@@ -1,18 +1,18 @@
-//! What is otherwise private, for benches: XML as the driver reads and writes it.
+//! Access for benches to the private functions that read and write XML.
 
 use super::S3Config;
 use super::request::{self, Address};
 use crate::{Meta, Result};
 
-/// One page of ListObjectsV2 from the bucket of `config`: what it found below the root.
+/// Parses one page of ListObjectsV2 from the bucket of `config`. Returns the objects below the root.
 ///
 /// # Errors
-/// As for a listing by [`S3Store`](super::S3Store).
+/// The errors of a listing by [`S3Store`](super::S3Store).
 pub fn page(config: &S3Config, body: &[u8]) -> Result<Vec<Meta>> {
     Ok(request::page(&Address::new(config)?, body)?.found)
 }
 
-/// The code of the `<Error>` that a body holds, if it does.
+/// The code of the `<Error>` in a body, if the body has one.
 #[must_use]
 pub fn failure(body: &[u8]) -> Option<String> {
     request::failure(body)?.code

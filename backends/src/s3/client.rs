@@ -1,4 +1,4 @@
-//! One signed request at a time.
+//! Sends signed requests to one bucket, one at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,46 +6,37 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_credential_types::Credentials;
-use bytes::Bytes;
 use futures_util::TryStreamExt;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::{Method, Request, Response};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::call::{CHECKSUM, Call, ENCRYPTION};
 use super::config::S3Config;
-use super::credentials::{Provider, Refusal};
-use super::place::{Place, is_region};
-use super::request::{self, Address, Failure};
+use super::credentials::Provider;
+use super::place::Place;
+use super::refusal::{explained, failed, refused_credentials, request_id};
+use super::request::{self, Address, ErrorDetails};
 use super::sign::{Payload, sign};
-use crate::answer::{self, refused};
+use crate::answer::refused;
 use crate::clock::{self, Clock};
-use crate::headers::{described, described_by_part};
+use crate::headers::{meta_from_head, meta_from_part};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
 use crate::{Digest, Error, Hasher, Key, Kind, Meta, Result, Transport};
 
-/// Asks for encryption at rest.
-const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
-
-/// The digest of what is sent, where the store wants one.
-const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
-
-/// Of a bucket that refuses what comes without one.
-const CHECKSUM_WANTED: &str =
-    "the bucket wants Content-MD5 or a checksum with each object, as Object Lock does";
-
-/// What a refusal may teach; each is learned once a request, and so often it is repeated.
+/// A setting that a refusal can correct. A request is repeated after each correction, at most once for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lesson {
+enum Correction {
     Clock,
     Place,
     Credentials,
     Checksum,
 }
 
-/// What a request was signed with. A refusal teaches what differs from that: others that were under
-/// way may have learned it meanwhile.
+/// What a request was signed with. The refusal is compared with these values, because a concurrent request
+/// may have made the same correction already.
 struct Signed {
     url: Url,
     credentials: Credentials,
@@ -54,47 +45,7 @@ struct Signed {
     checksum: bool,
 }
 
-/// A request before it is signed.
-pub(super) struct Call {
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Call {
-    pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new() }
-    }
-
-    pub(super) fn with_header(mut self, name: HeaderName, value: &str) -> Result<Self> {
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| Error::new(Kind::Invalid, format!("{name} is no header")))?;
-        self.headers.insert(name, value);
-        Ok(self)
-    }
-
-    pub(super) fn with_headers(mut self, headers: HeaderMap) -> Self {
-        self.headers.extend(headers);
-        self
-    }
-
-    /// With the digest of what is sent.
-    pub(super) fn with_checksum(mut self, digest: Option<Digest>) -> Result<Self> {
-        match digest {
-            Some(digest) => self = self.with_header(CHECKSUM, &digest.base64())?,
-            None => drop(self.headers.remove(CHECKSUM)),
-        }
-        Ok(self)
-    }
-
-    pub(super) fn with_body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
-    }
-}
-
-/// Signs, sends and sorts answers for one bucket.
+/// Signs and sends requests to one bucket, and classifies the answers.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) http: HttpClient,
@@ -102,15 +53,15 @@ pub(super) struct Client {
     credentials: Provider,
     place: ArcSwap<Place>,
     encrypt: bool,
-    /// Where aborts run.
+    /// The tracker of the tasks that abort uploads.
     pub(super) tidying: TaskTracker,
     clock: Clock,
-    /// How often a refusal has taught something that makes the next request another.
-    lessons: AtomicU64,
-    /// Whether the store wants a checksum with what is written. Others may refuse one, so that none is sent
-    /// before a refusal has said so.
+    /// How many corrections were made. Each changes the next request.
+    corrections: AtomicU64,
+    /// Whether the store requires a checksum for writes. Other stores may refuse a checksum, so none is sent
+    /// until a refusal requires it.
     checksums: AtomicBool,
-    /// Whether the bucket was seen to exist, so that 404 can only mean the object.
+    /// Whether the bucket is known to exist. If it is, a 404 can only mean the object.
     bucket_seen: AtomicBool,
 }
 
@@ -124,13 +75,13 @@ impl Client {
             place: ArcSwap::from_pointee(Place::configured(&config.region)),
             encrypt: config.encrypt,
             clock: Clock::default(),
-            lessons: AtomicU64::new(0),
+            corrections: AtomicU64::new(0),
             checksums: AtomicBool::new(false),
             bucket_seen: AtomicBool::new(false),
         })
     }
 
-    /// What every new object is written with.
+    /// The headers of every write.
     pub(super) fn write_headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -140,52 +91,52 @@ impl Client {
         headers
     }
 
-    /// Whether what is written needs a checksum.
+    /// Whether writes need a checksum.
     pub(super) fn checksums(&self) -> bool {
         self.checksums.load(Ordering::Relaxed)
     }
 
-    /// The request, signed, and what it was signed with.
+    /// The signed request, and what it was signed with.
     async fn signed(&self, call: &Call, body: Payload) -> Result<(Request, Signed)> {
         let credentials = self.credentials.get().await?;
         let place = self.place.load_full();
         let mut url = call.url.clone();
         if let Some(host) = &place.host {
             url.set_host(Some(host))
-                .map_err(|_| Error::new(Kind::Invalid, "the bucket does not fit a host name"))?;
+                .map_err(|_| Error::new(Kind::Invalid, "the bucket is not valid in a host name"))?;
         }
         let mut request = Request::new(call.method.clone(), url.clone());
         *request.headers_mut() = call.headers.clone();
         let clock = self.clock.offset();
-        sign(&mut request, body, &credentials, &place.region, clock::there(clock))?;
+        sign(&mut request, body, &credentials, &place.region, clock::store_time(clock))?;
         let checksum = call.headers.contains_key(CHECKSUM);
         Ok((request, Signed { url, credentials, place, clock, checksum }))
     }
 
-    /// Sends a request; any answer is a result.
+    /// Sends a request. Every answer is a result, whatever its status.
     pub(super) async fn send(&self, what: &str, call: &Call) -> Result<Response> {
         self.send_within(what, call, self.http.timeouts().first_byte).await
     }
 
-    /// [`Client::send`] with another bound to the headers.
+    /// Like [`Client::send`], with another timeout for the headers.
     ///
-    /// A refusal that teaches something is followed by the same request with that in mind: at most
-    /// once for each [`Lesson`].
+    /// If a refusal leads to a [`Correction`], the request is repeated with it, at most once for each kind.
     pub(super) async fn send_within(&self, what: &str, call: &Call, bound: Duration) -> Result<Response> {
-        let mut lessons = Vec::new();
+        let mut corrections = Vec::new();
         loop {
             let (mut request, signed) = self.signed(call, Payload::Signed(Digest::of(&call.body))).await?;
             if matches!(call.method, Method::POST | Method::PUT) {
-                // Also of none, which nobody else says: Google wants to know (411).
+                // The length is sent even if it is zero. The HTTP client would omit it, and Google would
+                // answer 411.
                 request.headers_mut().insert(header::CONTENT_LENGTH, call.body.len().into());
             }
             if !call.body.is_empty() {
                 *request.body_mut() = Some(call.body.clone().into());
             }
             let answer = self.http.send(what, request, bound).await?;
-            let (answer, lesson) = self.learned(what, answer, &signed).await?;
-            match lesson {
-                Some(lesson) if !lessons.contains(&lesson) => lessons.push(lesson),
+            let (answer, correction) = self.with_correction(what, answer, &signed).await?;
+            match correction {
+                Some(correction) if !corrections.contains(&correction) => corrections.push(correction),
                 _ => {
                     self.note_bucket(&answer);
                     return Ok(answer);
@@ -194,7 +145,7 @@ impl Client {
         }
     }
 
-    /// Sends a request; only a success is a result.
+    /// Sends a request. Only a success is a result.
     pub(super) async fn ok(&self, what: &str, call: &Call) -> Result<Response> {
         let answer = self.send(what, call).await?;
         if answer.status().is_success() {
@@ -203,10 +154,10 @@ impl Client {
         Err(explained(what, call, self.refusal(what, answer).await))
     }
 
-    /// Sends a request with a body that is made as it goes; only a success is a result.
+    /// Sends a request with a streamed body. Only a success is a result.
     ///
-    /// Where the connection broke in mid-request the store may have answered unheard, such as 403
-    /// or 503: then `key` is asked for, and what that is refused for is the error.
+    /// If the connection breaks during the request, the store may have sent an answer that was lost, such as
+    /// 403 or 503. This method then asks for `key` and returns the error of that request.
     pub(super) async fn upload(
         &self,
         what: &str,
@@ -223,7 +174,7 @@ impl Client {
                 Ok(answer)
             }
             Ok(answer) => {
-                let (answer, _) = self.learned(what, answer, &signed).await?;
+                let (answer, _) = self.with_correction(what, answer, &signed).await?;
                 Err(explained(what, call, self.refusal(what, answer).await))
             }
             Err((error, false)) => Err(error),
@@ -234,15 +185,15 @@ impl Client {
         }
     }
 
-    /// Does what cannot be sent again as it is, and does it anew, once, if it failed and a refusal
-    /// taught something meanwhile.
-    pub(super) async fn taught<T, F>(&self, attempt: impl Fn() -> F) -> Result<T>
+    /// Runs an attempt whose requests cannot be repeated one by one. If it fails and a refusal has led to a
+    /// correction meanwhile, the attempt is repeated once.
+    pub(super) async fn retry_if_corrected<T, F>(&self, attempt: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
-        let known = self.lessons.load(Ordering::Relaxed);
+        let known = self.corrections.load(Ordering::Relaxed);
         match attempt().await {
-            Err(_) if self.lessons.load(Ordering::Relaxed) != known => attempt().await,
+            Err(_) if self.corrections.load(Ordering::Relaxed) != known => attempt().await,
             done => done,
         }
     }
@@ -252,7 +203,7 @@ impl Client {
         let answer = self.send(&what, &Call::new(Method::HEAD, self.address.object(key, &[])?)).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => self.absent(&what, answer).await.map(|()| None),
-            status if status.is_success() => match described(key, answer.headers()) {
+            status if status.is_success() => match meta_from_head(key, answer.headers()) {
                 Some(meta) => Ok(Some(meta)),
                 None => self.size_by_part(&what, key).await,
             },
@@ -260,7 +211,7 @@ impl Client {
         }
     }
 
-    /// Whether the object under a key has this digest, by its bytes.
+    /// Whether the bytes of the object at a key have this digest.
     pub(super) async fn holds(&self, key: &Key, digest: Digest) -> Result<bool> {
         let what = format!("get {key}");
         let answer = self.send(&what, &Call::new(Method::GET, self.address.object(key, &[])?)).await?;
@@ -278,7 +229,7 @@ impl Client {
         }
     }
 
-    /// What a read of the first byte says of an object, where HEAD does not say how long it is.
+    /// Reads the object's size from a read of its first byte. This is used if HEAD does not name the size.
     async fn size_by_part(&self, what: &str, key: &Key) -> Result<Option<Meta>> {
         let call =
             Call::new(Method::GET, self.address.object(key, &[])?).with_header(header::RANGE, "bytes=0-0")?;
@@ -286,16 +237,16 @@ impl Client {
         match answer.status() {
             StatusCode::NOT_FOUND => self.absent(what, answer).await.map(|()| None),
             status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                described_by_part(what, key, status, answer.headers()).map(Some)
+                meta_from_part(what, key, status, answer.headers()).map(Some)
             }
             _ => Err(self.refusal(what, answer).await),
         }
     }
 
-    /// A 404: fine if it means the object, an error if it means the bucket.
+    /// Accepts a 404 that means the object. Returns an error if the 404 means the bucket.
     ///
-    /// HEAD has no body to tell, and some servers name the key even where the bucket is missing;
-    /// so the bucket itself is asked for, until it was seen once.
+    /// The answer to a HEAD has no body, and some servers report the key as missing even if the bucket is
+    /// missing. The bucket is therefore asked for until it was seen once.
     pub(super) async fn absent(&self, what: &str, answer: Response) -> Result<()> {
         let error = self.refusal(what, answer).await;
         if error.kind() == Kind::Denied {
@@ -311,7 +262,8 @@ impl Client {
             return Err(error.with_request_id(request_id(answer.headers())));
         }
         if !answer.status().is_success() {
-            // Whoever may not ask for the bucket must do without; who could not just now may yet.
+            // If the gateway has no permission to ask for the bucket, it assumes that the bucket exists. If
+            // the request failed for another reason, a later one may succeed.
             let error = self.refusal(what, answer).await;
             if error.is_transient() {
                 return Err(error);
@@ -321,10 +273,10 @@ impl Client {
         Ok(())
     }
 
-    /// The error that an answer is.
+    /// The error for an answer that is not a success.
     pub(super) async fn refusal(&self, what: &str, answer: Response) -> Error {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = self.http.whole(what, answer).await.unwrap_or_default();
+        let body = self.http.read_whole(what, answer).await.unwrap_or_default();
         failed(what, status, &headers, &body)
     }
 
@@ -334,54 +286,54 @@ impl Client {
         }
     }
 
-    /// What an answer teaches, beside the answer as it was. Its body is read for that where it is
-    /// one that may.
-    async fn learned(
+    /// The correction in an answer, together with the unchanged answer. The body is read only if it may
+    /// contain one.
+    async fn with_correction(
         &self,
         what: &str,
         answer: Response,
         signed: &Signed,
-    ) -> Result<(Response, Option<Lesson>)> {
+    ) -> Result<(Response, Option<Correction>)> {
         if !matches!(answer.status().as_u16(), 301 | 307 | 400 | 401 | 403) {
             return Ok((answer, None));
         }
         let (status, headers) = (answer.status(), answer.headers().clone());
-        // A body that breaks off tells nothing, and the status still does.
-        let body = self.http.whole(what, answer).await.unwrap_or_default();
+        // If the body breaks off, the status is still valid.
+        let body = self.http.read_whole(what, answer).await.unwrap_or_default();
         let failure = request::failure(&body).unwrap_or_default();
-        // `RequestTimeTooSkewed`, which HEAD has no body to say.
-        let lesson = if self.clock.learn(status, &headers, signed.clock) {
-            Some(Lesson::Clock)
-        } else if self.learned_place(status, &headers, &failure, signed) {
-            Some(Lesson::Place)
+        // This is `RequestTimeTooSkewed`. The answer to a HEAD has no body that could say so.
+        let correction = if self.clock.learn(status, &headers, signed.clock) {
+            Some(Correction::Clock)
+        } else if self.corrected_place(status, &headers, &failure, signed) {
+            Some(Correction::Place)
         } else if let Some(refusal) = refused_credentials(status, &failure, body.is_empty())
             && self.credentials.renew(&signed.credentials, refusal).await
         {
-            Some(Lesson::Credentials)
+            Some(Correction::Credentials)
         } else if !signed.checksum && failure.wants_checksum() {
             if !self.checksums.swap(true, Ordering::Relaxed) {
                 tracing::info!(
-                    "the bucket wants a checksum with each object, as Object Lock does: one is sent"
+                    "the bucket requires a checksum with each object, for example because of Object Lock; the gateway sends one"
                 );
             }
-            Some(Lesson::Checksum)
+            Some(Correction::Checksum)
         } else {
             None
         };
-        if lesson.is_some() {
-            self.lessons.fetch_add(1, Ordering::Relaxed);
+        if correction.is_some() {
+            self.corrections.fetch_add(1, Ordering::Relaxed);
         }
         let mut answer = http::Response::new(body);
         (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
-        Ok((answer.into(), lesson))
+        Ok((answer.into(), correction))
     }
 
-    /// Whether a refusal named a region that we had not known.
-    fn learned_place(
+    /// Whether a refusal named a region that was not known yet.
+    fn corrected_place(
         &self,
         status: StatusCode,
         headers: &HeaderMap,
-        failure: &Failure,
+        failure: &ErrorDetails,
         signed: &Signed,
     ) -> bool {
         let Some(place) = signed.place.corrected(&signed.url, status, headers, failure) else { return false };
@@ -391,56 +343,4 @@ impl Client {
         }
         true
     }
-}
-
-/// Whether temporary credentials are what was refused. A HEAD has no body to say: Amazon answers it
-/// 400, others 403, which may as well mean that nobody may see this object.
-fn refused_credentials(status: StatusCode, failure: &Failure, silent: bool) -> Option<Refusal> {
-    match (failure.code.as_deref(), status) {
-        (Some(code), _) => answer::is_expired(code).then_some(Refusal::Expired),
-        (None, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) => silent.then_some(Refusal::Expired),
-        (None, StatusCode::FORBIDDEN) => silent.then_some(Refusal::Silent),
-        _ => None,
-    }
-}
-
-/// The refusal of a write, with what to do about it where that is known: of one that asked for encryption
-/// where there is none to be had, such as by RadosGW over plain HTTP.
-fn explained(what: &str, call: &Call, error: Error) -> Error {
-    let refused = matches!(
-        error.code(),
-        Some("InvalidRequest" | "InvalidArgument" | "NotImplemented" | "InvalidEncryptionAlgorithmError")
-    );
-    let known = error.to_string().contains(CHECKSUM_WANTED);
-    if known || !refused || !call.headers.contains_key(ENCRYPTION) {
-        return error;
-    }
-    let advice = "S3Storage writes ask for encryption at rest (AES256), which this store may refuse, as RadosGW \
-                  does over plain HTTP; use https, or Quay's RadosGWStorage, which does not ask for it";
-    Error::new(error.kind(), format!("{what}: {advice}")).with_cause(error)
-}
-
-/// The error that status, headers and body of an answer are.
-pub(super) fn failed(what: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
-    let failure = request::failure(body).unwrap_or_default();
-    // Amazon's answer to a request signed for, or sent to, another region.
-    let region = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
-    let elsewhere = matches!(
-        status,
-        StatusCode::MOVED_PERMANENTLY | StatusCode::TEMPORARY_REDIRECT | StatusCode::BAD_REQUEST
-    );
-    let region = region.or(failure.region.as_deref()).filter(|region| is_region(region));
-    let what = match region.filter(|_| elsewhere) {
-        Some(region) => format!("{what}: the bucket is in region {region}"),
-        None if failure.wants_checksum() => {
-            format!("{what}: {CHECKSUM_WANTED}")
-        }
-        None => what.to_owned(),
-    };
-    refused(&what, status, headers, failure.code.as_deref())
-        .with_request_id(request_id(headers).or(failure.request_id))
-}
-
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    headers.get("x-amz-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
 }

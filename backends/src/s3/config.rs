@@ -1,4 +1,4 @@
-//! Parameters of Quay's S3-like drivers (`storage/cloud.py`), understood as it understands them.
+//! Parameters of Quay's S3-like drivers (`storage/cloud.py`), interpreted as Quay does.
 
 use url::Url;
 
@@ -10,7 +10,7 @@ use crate::{Secret, key};
 /// The only endpoint Quay knows for Google Cloud Storage (`GoogleCloudStorage.ENDPOINT_URL`).
 const GOOGLE: &str = "https://storage.googleapis.com";
 
-/// What boto signs for where no region is configured.
+/// The region that boto signs for if none is configured.
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// Regions whose endpoints end in `.cn` (`S3Storage.REGIONS`).
@@ -28,28 +28,28 @@ pub enum Style {
 /// One S3-like store.
 #[derive(Debug, Clone)]
 pub struct S3Config {
-    /// Where it is, without bucket and key.
+    /// The URL of the store, without bucket and key.
     pub endpoint: Url,
-    /// How the bucket is named.
+    /// How requests name the bucket.
     pub style: Style,
     /// The bucket.
     pub bucket: String,
-    /// The root of all keys, as it stands in them: Quay's `storage_path`, one leading `/` stripped.
+    /// The prefix of all keys: Quay's `storage_path` without one leading `/`.
     pub root: String,
-    /// The region signed for.
+    /// The region in signatures.
     pub region: String,
-    /// The access key; not a secret by itself, but nobody's business either. Without keys (empty),
-    /// they are looked for as boto3 does.
+    /// The access key. It is not a secret, but it is not printed either. If it is empty, the credentials are
+    /// looked up as in boto3.
     pub access_key: Secret,
     /// The secret key.
     pub secret_key: Secret,
     /// The token of temporary credentials.
     pub session_token: Option<Secret>,
-    /// Whether writes ask for encryption at rest with the store's own key (`AES256`).
+    /// Whether writes request encryption at rest with the store's own key (`AES256`).
     pub encrypt: bool,
 }
 
-/// A driver's own parameters and those of `S3Storage`.
+/// A driver's own parameters, followed by those of `S3Storage`.
 macro_rules! beside_s3_storage {
     ($($own:literal),*) => {
         &[
@@ -136,13 +136,13 @@ pub(crate) const GOOGLE_CLOUD: &[&str] = &[
 ];
 
 impl S3Config {
-    /// `S3Storage`. Without keys the store looks for them as boto does.
+    /// Reads the parameters of `S3Storage`. If there are no keys, they are looked up as in boto.
     pub(crate) fn s3_storage(params: &mut Params) -> Result<Self, Reason> {
         let region = params.optional_text("s3_region")?;
         Self::amazon(params, region, ["s3_access_key", "s3_secret_key"])
     }
 
-    /// `STSS3Storage`: the keys are those of the user who assumes the role.
+    /// Reads the parameters of `STSS3Storage`. Its keys belong to the user who assumes the role.
     pub(crate) fn sts(params: &mut Params) -> Result<(Self, Role), Reason> {
         let role = Role {
             arn: params.text("sts_role_arn")?,
@@ -154,8 +154,9 @@ impl S3Config {
         Ok((Self::amazon(params, region, ["sts_user_access_key", "sts_user_secret_key"])?, role))
     }
 
-    /// The S3 behind `CloudFrontedS3Storage`, `CloudFlareStorage` and `AkamaiS3Storage`, of whose own
-    /// parameters the texts `required` must be there. They steer only where Quay sends its clients.
+    /// Reads the S3 parameters of `CloudFrontedS3Storage`, `CloudFlareStorage` and `AkamaiS3Storage`. The
+    /// driver's own parameters in `required` must be given. They only control where Quay redirects its
+    /// clients.
     pub(crate) fn behind_cdn(params: &mut Params, required: &[&'static str]) -> Result<Self, Reason> {
         for name in required {
             params.text(name)?;
@@ -165,7 +166,8 @@ impl S3Config {
         Self::amazon(params, Some(region), ["s3_access_key", "s3_secret_key"])
     }
 
-    /// The S3 behind `MultiCDNStorage`. Its other parameters steer only where Quay sends its clients.
+    /// Reads the S3 parameters of `MultiCDNStorage`. Its other parameters only control where Quay redirects
+    /// its clients.
     pub(crate) fn multi_cdn(params: &mut Params) -> Result<Self, Reason> {
         let providers = params.map("providers")?;
         let default = params.text("default_provider")?;
@@ -212,7 +214,8 @@ impl S3Config {
         })
     }
 
-    /// `RadosGWStorage` and `RHOCSStorage`; `IBMCloudStorage` is the same without a region.
+    /// Reads the parameters of `RadosGWStorage` and `RHOCSStorage`. `IBMCloudStorage` has the same ones,
+    /// without a region.
     pub(crate) fn with_hostname(params: &mut Params) -> Result<Self, Reason> {
         params.optional_flag("server_side_assembly")?;
         let is_secure = params.flag("is_secure")?;
@@ -223,7 +226,8 @@ impl S3Config {
         Self::with_keys(params, endpoint, region.unwrap_or_else(|| DEFAULT_REGION.to_owned()))
     }
 
-    /// `GoogleCloudStorage`, whose region only has to be a word (Google's "V4 signing process").
+    /// Reads the parameters of `GoogleCloudStorage`. Google accepts any word as region ("V4 signing
+    /// process").
     pub(crate) fn google(params: &mut Params) -> Result<Self, Reason> {
         params.optional_number("boto_timeout")?;
         let endpoint = parse(params, "endpoint", GOOGLE)?;
@@ -245,24 +249,24 @@ impl S3Config {
         })
     }
 
-    /// What is dialled: the endpoint, or the bucket's own host below it.
+    /// The URLs that are dialled: the endpoint, or the bucket's own host below it.
     pub(crate) fn endpoints(&self) -> Vec<Url> {
         let mut url = self.endpoint.clone();
         if self.style == Style::VirtualHost {
             let host = format!("{}.{}", self.bucket, url.host_str().unwrap_or_default());
-            // A bucket that cannot be part of a host name is never named that way.
+            // A bucket that cannot be part of a host name always uses the path style.
             let _ = url.set_host(Some(&host));
         }
         vec![url]
     }
 
-    /// Endpoint, bucket and root as one place, whatever slashes the root is written with.
+    /// The location: endpoint, bucket and root. The number of slashes in the root does not matter.
     pub(crate) fn location(&self) -> String {
         let endpoint = self.endpoint.as_str().trim_end_matches('/');
         format!("{endpoint}/{}/{}", self.bucket, self.root.trim_matches('/'))
     }
 
-    /// What was understood, for an operator.
+    /// A summary for operators.
     pub(crate) fn summary(&self, role: Option<&Role>) -> Vec<(&'static str, String)> {
         let keys = if self.access_key.reveal().is_empty() {
             "looked for in the environment, profile, container and instance"
@@ -288,8 +292,8 @@ impl S3Config {
     }
 }
 
-/// Takes what steers only Quay's own writing, and `signature_version`: requests are always
-/// signed with version 4, as boto's own are.
+/// Accepts the parameters that only control Quay's own writes, and `signature_version`. Requests are always
+/// signed with version 4, like boto's.
 fn unused(params: &mut Params) -> Result<(), Reason> {
     for size in ["minimum_chunk_size_mb", "maximum_chunk_size_mb", "maximum_chunk_size_gb"] {
         params.optional_number(size)?;
@@ -302,7 +306,7 @@ fn unused(params: &mut Params) -> Result<(), Reason> {
 fn root(params: &mut Params) -> Result<String, Reason> {
     let path = params.text("storage_path")?;
     let root = path.strip_prefix('/').unwrap_or(&path);
-    if key::climbs(root) {
+    if key::has_dot_segment(root) {
         return Err(params.wrong("storage_path", "a path without `.` and `..`"));
     }
     Ok(root.to_owned())
@@ -311,12 +315,12 @@ fn root(params: &mut Params) -> Result<String, Reason> {
 fn parse(params: &Params, name: &str, text: &str) -> Result<Url, Reason> {
     let url = Url::parse(text).map_err(|error| params.wrong(name, &format!("a host or URL ({error})")))?;
     if !is_plain(&url) {
-        return Err(params.wrong(name, "a host, or an http or https URL of nothing but host and path"));
+        return Err(params.wrong(name, "a host, or an http or https URL with only a host and a path"));
     }
     Ok(url)
 }
 
-/// `_build_endpoint_url`: a scheme unless there is one, and the port unless there is one.
+/// Quay's `_build_endpoint_url`: adds a scheme and a port if they are missing.
 fn endpoint_url(hostname: &str, port: Option<u16>, is_secure: bool) -> String {
     let mut url = if hostname.starts_with("http://") || hostname.starts_with("https://") {
         hostname.to_owned()
@@ -336,8 +340,7 @@ fn amazon(region: &str) -> String {
     format!("https://s3.{region}.amazonaws.com{china}")
 }
 
-/// The region in the name of one of Amazon's endpoints. Boto learns it from the error that the
-/// wrong one earns; the name says it at once.
+/// The region in the name of an Amazon endpoint. Boto learns it from the error that a wrong region causes.
 fn region_of(endpoint: &Url) -> Option<String> {
     let host = endpoint.host_str()?;
     let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
@@ -346,7 +349,8 @@ fn region_of(endpoint: &Url) -> Option<String> {
     (!region.is_empty() && !region.contains('.')).then(|| region.to_owned())
 }
 
-/// Boto's `check_dns_name`: other buckets do not fit a host name, or not the certificate's `*`.
+/// Boto's `check_dns_name`: a bucket that fails this test is not valid in a host name, or does not match the
+/// certificate's wildcard.
 fn virtual_host_if_possible(bucket: &str) -> Style {
     let letters = bucket.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if letters && (3..=63).contains(&bucket.len()) && !bucket.starts_with('-') && !bucket.ends_with('-') {

@@ -1,13 +1,15 @@
-//! The S3 family: Amazon S3, Ceph RadosGW, NooBaa (RHOCS), IBM Cloud Object Storage, and Google
-//! Cloud Storage through its S3-compatible XML API.
+//! The S3 family: Amazon S3, Ceph RadosGW, NooBaa (RHOCS), IBM Cloud Object Storage, and Google Cloud Storage
+//! through its S3-compatible XML API.
 
 #[cfg(feature = "bench")]
 pub mod bench;
+mod call;
 mod client;
 mod config;
 mod credentials;
 mod multipart;
 mod place;
+mod refusal;
 pub(crate) mod request;
 mod server_side_copy;
 mod sign;
@@ -32,20 +34,21 @@ use crate::pages::{Page, listing};
 use crate::store::get_nothing;
 use crate::upload::Upload;
 use crate::{CopySource, Digest, Key, MARKER, Meta, Object, Result, Source, Store, Transport};
-use client::{Call, Client};
+use call::Call;
+use client::Client;
 use credentials::Provider;
 use sign::Payload;
 
 /// The largest object that is written by a single request, in bytes.
 const SINGLE_PUT: u64 = 64 * 1024 * 1024;
 
-/// The usual size of a part, in bytes. Up to three wait in memory for a `put`, and 48 MiB at most.
+/// The default size of a part, in bytes. One `put` keeps up to three parts in memory, at most 48 MiB.
 const PART: u64 = 8 * 1024 * 1024;
 
-/// The smallest part S3 takes, in bytes, save the last.
+/// The smallest part that S3 accepts, in bytes. The last part may be smaller.
 const MIN_PART: u64 = 5 * 1024 * 1024;
 
-/// Names per page of a listing; S3 gives no more.
+/// Names per page of a listing. This is S3's maximum.
 const LIST_PAGE: usize = 1000;
 
 /// A store that speaks S3.
@@ -58,32 +61,33 @@ pub struct S3Store {
     single_copy: u64,
     copied_part: u64,
     bucket: String,
-    /// What stores have that copy each other's objects.
+    /// The scope within which stores can copy each other's objects.
     copy_scope: Option<Digest>,
 }
 
 impl S3Store {
-    /// The store that `config` describes. Opens no connection. Without keys in the configuration,
-    /// credentials are looked for as boto3 does, when the first request needs them.
+    /// The store that `config` describes. Opens no connection. If the configuration has no keys, the first
+    /// request that needs credentials looks for them as boto3 does.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::Kind::Invalid) if the bucket does not fit the endpoint.
+    /// [`Kind::Invalid`](crate::Kind::Invalid) if the bucket is not valid in the endpoint's URL.
     pub fn new(config: &S3Config, transport: &Transport) -> Result<Self> {
         Self::with_environment(config, None, &Environment::of_process(), transport)
     }
 
-    /// [`S3Store::new`] with what the process was started with, and, if there is one, a role that is
-    /// assumed with the keys.
+    /// Like [`S3Store::new`], with the environment of the process. If there is a role, it is assumed with the
+    /// keys.
     ///
     /// # Errors
-    /// As [`S3Store::new`].
+    /// The errors of [`S3Store::new`].
     pub fn with_environment(
         config: &S3Config,
         role: Option<&Role>,
         environment: &Environment,
         transport: &Transport,
     ) -> Result<Self> {
-        // Not the store's connections: nor does the store wait for whoever gives credentials.
+        // The client for credentials is separate, so that the store's requests do not wait for its
+        // connections.
         let provider = Provider::new(config, role, environment, &transport.client()?);
         let client = Arc::new(Client::new(config, provider, transport)?);
         Ok(Self {
@@ -106,8 +110,7 @@ impl S3Store {
         self
     }
 
-    /// Has objects of more than `threshold` bytes copied within the store in parts of `part` bytes (at
-    /// least 5 MiB).
+    /// Lets the store copy objects of more than `threshold` bytes in parts of `part` bytes (at least 5 MiB).
     #[must_use]
     pub fn with_copied_parts(mut self, threshold: u64, part: u64) -> Self {
         self.single_copy = threshold;
@@ -115,7 +118,7 @@ impl S3Store {
         self
     }
 
-    /// Lists `names` a page, 1 to 1000.
+    /// Sets the number of names per page of a listing, 1 to 1000.
     #[must_use]
     pub fn with_list_page(mut self, names: usize) -> Self {
         self.list_page = names.clamp(1, LIST_PAGE);
@@ -136,7 +139,7 @@ impl S3Store {
         let what = format!("list {prefix}");
         let url = self.client.address.page(prefix, self.list_page, token)?;
         let answer = self.client.ok(&what, &Call::new(Method::GET, url)).await?;
-        let body = self.client.http.whole(&what, answer).await?;
+        let body = self.client.http.read_whole(&what, answer).await?;
         request::page(&self.client.address, &body)
     }
 }
@@ -171,7 +174,7 @@ impl Store for S3Store {
         if source.size() > self.single_put {
             return multipart::put(&self.client, key, source, self.part).await;
         }
-        self.client.taught(|| self.put_single(key, source)).await
+        self.client.retry_if_corrected(|| self.put_single(key, source)).await
     }
 
     fn copy_source(&self, key: &Key) -> Option<CopySource> {
@@ -218,9 +221,9 @@ impl Store for S3Store {
         let call = Call::new(Method::GET, url).with_header(header::RANGE, "bytes=0-0")?;
         let answer = self.client.send("probe", &call).await?;
         match answer.status() {
-            // 416: it is there and empty.
+            // 416: the object exists and is empty.
             status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.client.http.whole("probe", answer).await.map(drop)
+                self.client.http.read_whole("probe", answer).await.map(drop)
             }
             StatusCode::NOT_FOUND => self.client.absent("probe", answer).await,
             _ => Err(self.client.refusal("probe", answer).await),

@@ -1,4 +1,4 @@
-//! Objects written in parts.
+//! Writes objects in parts.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,7 +10,9 @@ use http::{HeaderName, header};
 use reqwest::{Method, Response};
 use tokio::time::{sleep, timeout};
 
-use super::client::{Call, Client, failed};
+use super::call::Call;
+use super::client::Client;
+use super::refusal::failed;
 use super::request::{self, Done};
 use super::sign::Payload;
 use crate::error::word;
@@ -19,40 +21,40 @@ use crate::persist::{persist, persist_while};
 use crate::upload::Upload;
 use crate::{Digest, Error, Hasher, Key, Kind, Proof, Result, Source};
 
-/// The most parts S3 takes.
+/// The maximum number of parts that S3 accepts.
 const MAX_PARTS: u64 = 10_000;
 
-/// Parts are whole multiples of this, in bytes.
+/// The size of parts is a multiple of this, in bytes.
 pub(super) const PART_STEP: u64 = 1024 * 1024;
 
-/// The largest part that is kept in memory, in bytes; there are up to [`PARTS_IN_FLIGHT`] and one of
-/// them. Larger ones, which only objects of more than 156 GiB need, are sent one after the other as
-/// they are read.
+/// The largest part that is kept in memory, in bytes. Up to [`PARTS_IN_FLIGHT`] + 1 parts are in memory.
+/// Larger parts, which only objects of more than 156 GiB need, are streamed one after the other.
 const MAX_PART_IN_MEMORY: u64 = 16 * 1024 * 1024;
 
-/// Between the last bytes sent of an upload and its abort.
+/// The pause between the last bytes of an upload and its abort.
 const ABORT_PAUSE: Duration = Duration::from_millis(300);
 
-/// How long a store may take to put the parts together; Amazon documents "several minutes".
+/// How long a store may take to combine the parts. Amazon documents "several minutes".
 const COMPLETION: Duration = Duration::from_secs(300);
 
-/// What the parts of an upload are checked by (CreateMultipartUpload).
+/// The checksum algorithm of the parts of an upload (CreateMultipartUpload).
 const ALGORITHM: HeaderName = HeaderName::from_static("x-amz-checksum-algorithm");
 
 /// Writes `source` in parts of at least `part` bytes.
 ///
-/// The object appears by the completing request, and that is sent only after everything that was
-/// sent matched the source's digest.
+/// The completing request makes the object visible. It is sent only after all bytes that were sent match the
+/// source's digest.
 pub(super) async fn put(client: &Arc<Client>, key: &Key, source: &Source, part: u64) -> Result<()> {
     let what = format!("put {key}");
     let part = part_size(source.size(), part);
     let checksums = client.checksums();
-    let started = Started::begin(client, &what, key, checksums).await?;
+    let started = MultipartUpload::begin(client, &what, key, checksums).await?;
     let written = started.write(&what, source, part).await;
     match started.end(written).await {
-        // Parts have checksums where the upload was begun for them, and a part's refusal said it too late.
+        // Parts have checksums only if the upload was started with them. Here a part's refusal asked for
+        // checksums too late, so the upload starts again.
         Err(_) if !checksums && client.checksums() => {
-            let started = Started::begin(client, &what, key, true).await?;
+            let started = MultipartUpload::begin(client, &what, key, true).await?;
             let written = started.write(&what, source, part).await;
             started.end(written).await
         }
@@ -60,28 +62,29 @@ pub(super) async fn put(client: &Arc<Client>, key: &Key, source: &Source, part: 
     }
 }
 
-/// The size of parts for an object of `size` bytes: `part`, or more if they would be too many.
+/// The part size for an object of `size` bytes: `part`, or more if there would be too many parts.
 pub(super) fn part_size(size: u64, part: u64) -> u64 {
     part.max(size.div_ceil(MAX_PARTS).next_multiple_of(PART_STEP))
 }
 
-/// An upload that exists at the store and takes room there until it is completed or aborted.
+/// An upload that exists at the store. It takes space there until it is completed or aborted.
 ///
-/// It is aborted only as long as no completing request was sent that the store may still act on: an abort
-/// takes the parts from under an object that is being made, and the store then shows it and cannot give it.
-pub(super) struct Started {
+/// The upload is aborted only if no completing request was sent that the store may still execute. An abort
+/// during completion would remove the parts of the new object: the store would then list the object but could
+/// not return it.
+pub(super) struct MultipartUpload {
     pub(super) client: Arc<Client>,
     key: Key,
     id: String,
     /// Whether each part is sent with its digest.
     checksums: bool,
     open: bool,
-    /// Whether a completing request was sent that was not refused for certain.
+    /// Whether a completing request was sent that the store did not clearly refuse.
     completing: AtomicBool,
 }
 
-impl Started {
-    /// Begins an upload; `checksums` says whether each part will be sent with its digest.
+impl MultipartUpload {
+    /// Starts an upload. `checksums` says whether each part will be sent with its digest.
     pub(super) async fn begin(client: &Arc<Client>, what: &str, key: &Key, checksums: bool) -> Result<Self> {
         let url = client.address.object(key, &[("uploads", "")])?;
         let mut call = Call::new(Method::POST, url).with_headers(client.write_headers());
@@ -89,12 +92,13 @@ impl Started {
             call = call.with_header(ALGORITHM, "SHA256")?;
         }
         let answer = client.ok(what, &call).await?;
-        let id = request::upload_id(&client.http.whole(what, answer).await?)?;
+        let id = request::upload_id(&client.http.read_whole(what, answer).await?)?;
         let (client, key, completing) = (Arc::clone(client), key.clone(), AtomicBool::new(false));
         Ok(Self { client, key, id, checksums, open: true, completing })
     }
 
-    /// Ends it, as it went: what will not be completed is taken back.
+    /// Ends the upload with the result of the write. If the object will not be completed, the upload is
+    /// aborted.
     pub(super) async fn end(mut self, written: Result<()>) -> Result<()> {
         match &written {
             Ok(()) => {}
@@ -105,16 +109,16 @@ impl Started {
         written
     }
 
-    /// Whether the store may be putting the parts together, or may have done it.
+    /// Whether the store may be combining the parts, or may have combined them.
     fn is_completing(&self) -> bool {
         self.completing.load(Ordering::Relaxed)
     }
 
-    /// Leaves the upload to the store.
+    /// Leaves the upload to the store, without an abort.
     fn leave(&self) {
         tracing::warn!(
             key = %self.key, upload = %word(&self.id),
-            "whether an upload was completed is unknown; its parts stay until the store removes them"
+            "it is unknown whether an upload was completed; its parts stay until the store removes them"
         );
     }
 
@@ -133,14 +137,14 @@ impl Started {
         self.complete(what, Some(source.digest()), &parts).await
     }
 
-    /// Sends a part that is in memory, again if need be.
+    /// Sends a part that is in memory, with retries.
     async fn send(&self, what: &str, part: Part) -> Result<Done> {
         let what = format!("{what}, part {}", part.number);
         let checksum = self.checksums.then_some(part.digest);
         let call = self.call(part.number)?.with_checksum(checksum)?;
         let answer = self
             .client
-            .taught(|| {
+            .retry_if_corrected(|| {
                 persist(|| {
                     let upload = Upload::pieces(part.pieces.clone());
                     self.client.upload(&what, &self.key, &call, Payload::Signed(part.digest), upload)
@@ -150,11 +154,11 @@ impl Started {
         Ok(Done { etag: etag(&what, &answer)?, checksum })
     }
 
-    /// Sends all parts as they are read, one after the other.
+    /// Streams all parts, one after the other.
     ///
-    /// A part that has to be sent again is read again, and the proof goes on from the bytes of the
-    /// try that the store took: those are the object, whatever was read before. (Should an earlier
-    /// try land late with other bytes, its ETag is another, and the completing request fails.)
+    /// If a part is sent again, it is also read again. The proof then continues from the bytes that the store
+    /// accepted, because these make up the object. If an earlier try arrives late with other bytes, the
+    /// part's ETag differs, and the completing request fails.
     async fn stream(&self, what: &str, source: &Source, part_size: u64) -> Result<Vec<Done>> {
         let mut proof = Proof::new(source.digest(), source.size(), Hasher::new());
         let mut parts = Vec::new();
@@ -163,15 +167,15 @@ impl Started {
             let what = format!("{what}, part {number}");
             let call = || self.call(number);
             let send = || self.send_streamed(&what, call, source, &proof, part_size);
-            let (part, proven) = self.client.taught(|| persist(send)).await?;
+            let (part, proven) = self.client.retry_if_corrected(|| persist(send)).await?;
             parts.push(part);
             proof = proven;
         }
         Ok(parts)
     }
 
-    /// Sends the part that comes next to what `before` has seen, and returns the proof with it. Where the
-    /// store wants its digest beforehand, the part is read twice.
+    /// Streams the next part after the bytes that `before` has seen, and returns the updated proof. If the
+    /// store requires the digest in advance, the part is read twice.
     async fn send_streamed(
         &self,
         what: &str,
@@ -200,8 +204,8 @@ impl Started {
         Ok(Call::new(Method::PUT, self.client.address.object(&self.key, &query)?))
     }
 
-    /// Makes the object appear. Where it is not known whether it did, what is there is read, if it should
-    /// have this digest.
+    /// Makes the object visible. If the outcome is unknown and there is a `digest`, the object at the key is
+    /// read and compared with it.
     pub(super) async fn complete(&self, what: &str, digest: Option<Digest>, parts: &[Done]) -> Result<()> {
         let url = self.client.address.object(&self.key, &[("uploadId", &self.id)])?;
         let call = Call::new(Method::POST, url).with_body(request::completion(parts));
@@ -213,9 +217,9 @@ impl Started {
                 self.completing.store(false, Ordering::Relaxed);
                 return Err(error);
             }
-            // Nobody began it, or it has ended already.
+            // The upload does not exist, or has ended already.
             Err(error) if !error.is_transient() => error,
-            // The answer may have been lost, or come from a proxy that waits no longer.
+            // The answer may have been lost, or a proxy may have timed out.
             Err(error) => match self.try_complete(what, &call).await {
                 Ok(()) => return Ok(()),
                 Err(again) if is_unknown_upload(&again) => error,
@@ -231,7 +235,7 @@ impl Started {
     async fn try_complete(&self, what: &str, call: &Call) -> Result<()> {
         let answer = self.client.send_within(what, call, COMPLETION).await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = self.client.http.whole_within(what, answer, COMPLETION).await?;
+        let body = self.client.http.read_whole_within(what, answer, COMPLETION).await?;
         if !status.is_success() {
             return Err(failed(what, status, &headers, &body));
         }
@@ -239,17 +243,17 @@ impl Started {
             // It was begun, whatever the error says.
             return Err(failed(what, status, &headers, &body).with_unknown_outcome());
         }
-        // 200 may have been sent before it was known, and then the connection lost
+        // The server may send status 200 before the outcome is known, and the connection may break afterwards
         // (CompleteMultipartUpload, "Processing").
         if !request::is_completed(&body) {
-            let why = format!("{what}: the answer does not say that the upload is completed");
+            let why = format!("{what}: the answer does not confirm that the upload is completed");
             return Err(Error::new(Kind::Unavailable, why));
         }
         Ok(())
     }
 
-    /// Takes the upload back. Parts that were being sent may still be landing, and a part that
-    /// lands afterwards stays (AbortMultipartUpload), so it waits for them a little.
+    /// Aborts the upload. A part that arrives after the abort stays at the store (AbortMultipartUpload), so
+    /// this waits a moment for parts that are still in flight.
     async fn abort(&self) {
         sleep(ABORT_PAUSE).await;
         let what = format!("abort the upload of {}", self.key);
@@ -264,12 +268,12 @@ impl Started {
         if let Err(error) = aborted
             && error.code() != Some("NoSuchUpload")
         {
-            tracing::warn!(%error, "parts stay behind until the store removes them");
+            tracing::warn!(%error, "an upload could not be aborted; its parts stay until the store removes them");
         }
     }
 }
 
-/// The digest of a part of a source; `stall` bounds each wait for a piece.
+/// The digest of a part of a source. `stall` bounds each wait for a piece.
 async fn digest_of(source: &Source, range: Range<u64>, stall: Duration) -> Result<Digest> {
     let late = |_| Error::new(Kind::Source, "read the source: no answer");
     let mut pieces = timeout(stall, source.open(range)).await.map_err(late)??;
@@ -280,13 +284,13 @@ async fn digest_of(source: &Source, range: Range<u64>, stall: Duration) -> Resul
     Ok(hasher.finish())
 }
 
-/// Whether the store has no such upload: completed, aborted, or removed by its own rules.
+/// Whether the store has no such upload: it was completed, aborted, or removed by the store's own rules.
 fn is_unknown_upload(error: &Error) -> bool {
     error.code() == Some("NoSuchUpload")
 }
 
-/// Whether an answer to a completing request says for certain that the parts are not put together. That of a
-/// conflict does not: another completing request may be under way; nor does one that finds nothing.
+/// Whether an answer to a completing request proves that the parts will not be combined. A conflict does not
+/// prove it, because another completing request may be running. Neither does an unknown upload.
 fn is_refusal(error: &Error) -> bool {
     let finds_nothing = matches!(error.code(), Some("NoSuchUpload" | "NoSuchKey" | "404" | "409"));
     is_not_begun(error) || (!error.is_transient() && !finds_nothing)
@@ -302,15 +306,15 @@ fn is_not_begun(error: &Error) -> bool {
     }
 }
 
-/// What identifies a part to the completing request.
+/// The ETag that identifies a part in the completing request.
 fn etag(what: &str, answer: &Response) -> Result<String> {
     let etag = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
     etag.map(str::to_owned)
-        .ok_or_else(|| Error::new(Kind::Unavailable, format!("{what}: an answer without an ETag")))
+        .ok_or_else(|| Error::new(Kind::Unavailable, format!("{what}: the answer has no ETag")))
 }
 
-impl Drop for Started {
-    /// Whoever gave up waiting cannot abort, so a task of its own does.
+impl Drop for MultipartUpload {
+    /// If the caller is cancelled, a new task aborts the upload.
     fn drop(&mut self) {
         if !self.open {
             return;

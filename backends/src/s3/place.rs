@@ -1,21 +1,21 @@
-//! Where a bucket turns out to be, when a store says that it is elsewhere. No I/O.
+//! Finds the region of a bucket if the store says that the bucket is elsewhere. No I/O.
 
 use http::{HeaderMap, StatusCode, header};
 use url::Url;
 
-use super::request::Failure;
+use super::request::ErrorDetails;
 
-/// Longest name of a region that is believed, in bytes.
+/// The longest region name that is accepted, in bytes.
 const MAX_REGION: usize = 64;
 
-/// The suffixes of Amazon's hosts, the longer first.
+/// The suffixes of Amazon's hosts, the longer one first.
 const AMAZON: [&str; 2] = [".amazonaws.com.cn", ".amazonaws.com"];
 
-/// What requests are signed for, and where they go instead of the configured host.
+/// The region in signatures, and the host that replaces the configured one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) region: String,
-    /// `None`: the configured host.
+    /// The host to use. `None` means the configured host.
     pub(super) host: Option<String>,
 }
 
@@ -24,16 +24,17 @@ impl Place {
         Self { region: region.to_owned(), host: None }
     }
 
-    /// Where the bucket is instead, if an answer to a request to `asked` says so and that is news.
+    /// The bucket's real place, if the answer to a request to `asked` names one that is not known yet.
     ///
-    /// Only a region is taken from the answer. The host is one of Amazon's own, made from that
-    /// region, and only where the request went to one of Amazon's: nobody is led elsewhere.
+    /// Only a region is taken from the answer. The host is derived from that region and is always one of
+    /// Amazon's. It is used only if the request went to one of Amazon's hosts. An answer can therefore not
+    /// redirect requests to a foreign host.
     pub(super) fn corrected(
         &self,
         asked: &Url,
         status: StatusCode,
         headers: &HeaderMap,
-        failure: &Failure,
+        failure: &ErrorDetails,
     ) -> Option<Self> {
         let asked = asked.host_str()?;
         let region = region(status, headers, failure)?;
@@ -43,14 +44,14 @@ impl Place {
     }
 }
 
-/// The region that a refusal names: in a header (a HEAD has nothing else), in the error's body, or in
-/// the name of the host it points to.
-fn region(status: StatusCode, headers: &HeaderMap, failure: &Failure) -> Option<String> {
+/// The region that a refusal names: in a header (HEAD has no body), in the body, or in the host that it
+/// points to.
+fn region(status: StatusCode, headers: &HeaderMap, failure: &ErrorDetails) -> Option<String> {
     let code = failure.code.as_deref();
     let elsewhere = match status {
         StatusCode::MOVED_PERMANENTLY | StatusCode::TEMPORARY_REDIRECT => true,
         StatusCode::BAD_REQUEST => code.is_none_or(|code| code == "AuthorizationHeaderMalformed"),
-        // Some servers send it so.
+        // Some servers send this code with 403.
         StatusCode::FORBIDDEN => code == Some("AuthorizationHeaderMalformed"),
         _ => false,
     };
@@ -73,12 +74,12 @@ pub(super) fn is_region(text: &str) -> bool {
     (1..=MAX_REGION).contains(&text.len()) && text.bytes().all(known)
 }
 
-/// One of Amazon's hosts for S3: what stands before `s3`, whether it is of the two stacks, the
-/// region if there is one, and the suffix.
+/// Parses one of Amazon's S3 hosts: the part before `s3`, whether it is a dual-stack host, the region if
+/// there is one, and the suffix.
 fn amazon(host: &str) -> Option<(&str, bool, Option<&str>, &'static str)> {
     let (name, suffix) =
         AMAZON.iter().find_map(|suffix| host.strip_suffix(suffix).map(|name| (name, *suffix)))?;
-    // A bucket has no dot where its name is part of the host, and may itself begin with `s3-`.
+    // A bucket in a host name has no dot, but its name may start with `s3-`.
     let (bucket, service) = match name.split_once('.') {
         Some((bucket, service)) if bucket != "s3" && is_service(service) => (bucket, service),
         _ if is_service(name) => ("", name),
@@ -102,10 +103,10 @@ fn region_within(host: &str) -> Option<String> {
     amazon(host)?.2.map(str::to_owned)
 }
 
-/// The host of `region` that stands for `host`, one of Amazon's.
+/// The host of `region` that corresponds to `host`, which is one of Amazon's.
 fn regional(host: &str, region: &str) -> Option<String> {
     let (bucket, dual, _, suffix) = amazon(host)?;
-    // The regions of China have a suffix of their own, and nothing leads across.
+    // Chinese regions have their own suffix, and no host of one partition serves the other.
     if region.starts_with("cn-") != suffix.ends_with(".cn") {
         return None;
     }
@@ -120,11 +121,20 @@ mod tests {
 
     use super::*;
 
-    fn failure(code: &str, region: Option<&str>) -> Failure {
-        Failure { code: Some(code.to_owned()), region: region.map(str::to_owned), ..Failure::default() }
+    fn failure(code: &str, region: Option<&str>) -> ErrorDetails {
+        ErrorDetails {
+            code: Some(code.to_owned()),
+            region: region.map(str::to_owned),
+            ..ErrorDetails::default()
+        }
     }
 
-    fn corrected(asked: &str, status: u16, header: Option<(&str, &str)>, failure: &Failure) -> Option<Place> {
+    fn corrected(
+        asked: &str,
+        status: u16,
+        header: Option<(&str, &str)>,
+        failure: &ErrorDetails,
+    ) -> Option<Place> {
         let mut headers = HeaderMap::new();
         if let Some((name, value)) = header {
             let name = http::HeaderName::from_bytes(name.as_bytes()).expect("a name");
@@ -136,12 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn what_amazon_says() {
-        let none = Failure::default();
+    fn amazons_answers_correct_the_place() {
+        let none = ErrorDetails::default();
         let region = ("x-amz-bucket-region", "eu-west-1");
         let temporary = ("location", "https://blobs.s3.eu-west-1.amazonaws.com/key");
         let malformed = failure("AuthorizationHeaderMalformed", Some("eu-west-1"));
-        let permanent = Failure { endpoint: Some("blobs.s3-eu-west-1.amazonaws.com".into()), ..none.clone() };
+        let permanent =
+            ErrorDetails { endpoint: Some("blobs.s3-eu-west-1.amazonaws.com".into()), ..none.clone() };
         for (asked, status, header, failure, host) in [
             (
                 "https://blobs.s3.amazonaws.com/k",
@@ -182,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn others_keep_their_host() {
+    fn other_stores_keep_their_host() {
         let malformed = failure("AuthorizationHeaderMalformed", Some("RegionOne"));
         for status in [400, 403] {
             let place = corrected("http://swift:8080/b/k", status, None, &malformed).expect("another region");
@@ -190,12 +201,15 @@ mod tests {
         }
         let private = "https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com/k";
         let region = ("x-amz-bucket-region", "eu-west-1");
-        assert_eq!(corrected(private, 301, Some(region), &Failure::default()).expect("a region").host, None);
+        assert_eq!(
+            corrected(private, 301, Some(region), &ErrorDetails::default()).expect("a region").host,
+            None
+        );
     }
 
     #[test]
-    fn nobody_is_led_astray() {
-        let none = Failure::default();
+    fn answers_cannot_redirect_to_a_foreign_host() {
+        let none = ErrorDetails::default();
         let denied = failure("AccessDenied", Some("eu-west-1"));
         let region = ("x-amz-bucket-region", "eu-west-1");
         let amazon = "https://blobs.s3.amazonaws.com/k";
@@ -215,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_no_news() {
+    fn a_known_region_is_not_a_correction() {
         let headers: HeaderMap =
             [(http::HeaderName::from_static("x-amz-bucket-region"), "eu-west-1".parse().expect("a value"))]
                 .into_iter()
                 .collect();
-        let (moved, failure) = (StatusCode::MOVED_PERMANENTLY, Failure::default());
+        let (moved, failure) = (StatusCode::MOVED_PERMANENTLY, ErrorDetails::default());
         let asked = Url::parse("https://blobs.s3.amazonaws.com/k").expect("a URL");
         let place = Place::configured("us-east-1");
         let place = place.corrected(&asked, moved, &headers, &failure).expect("elsewhere");

@@ -1,4 +1,4 @@
-//! Building requests and parsing answers: no I/O.
+//! Builds requests and parses answers. No I/O.
 
 use percent_encoding::utf8_percent_encode;
 use quick_xml::de::from_str;
@@ -14,13 +14,13 @@ use crate::timestamp::timestamp;
 use crate::urls::{ENCODED, ENCODED_PATH, with_query};
 use crate::{Digest, Error, Key, Kind, Meta, Result, key};
 
-/// S3's bound on the length of a key, in bytes.
+/// S3's limit for the length of a key, in bytes.
 const MAX_KEY: usize = 1024;
 
 /// The URLs of one bucket.
 #[derive(Debug, Clone)]
 pub(super) struct Address {
-    /// Up to and including the bucket, without a slash at the end.
+    /// The URL up to and including the bucket, without a slash at the end.
     bucket: String,
     root: String,
 }
@@ -35,31 +35,31 @@ impl Address {
                 let host = format!("{bucket}.{}", endpoint.host_str().unwrap_or_default());
                 endpoint
                     .set_host(Some(&host))
-                    .map_err(|_| Error::new(Kind::Invalid, "the bucket does not fit a host name"))?;
+                    .map_err(|_| Error::new(Kind::Invalid, "the bucket is not valid in a host name"))?;
                 endpoint.as_str().trim_end_matches('/').to_owned()
             }
         };
         Ok(Self { bucket: whole, root: config.root.clone() })
     }
 
-    /// An object's URL.
+    /// The URL of an object.
     pub(super) fn object(&self, key: &Key, query: &[(&str, &str)]) -> Result<Url> {
         self.url(&format!("/{}", self.name(key)?), query)
     }
 
-    /// An object's name in the bucket, as it stands in a URL.
+    /// The encoded name of an object in the bucket.
     pub(super) fn name(&self, key: &Key) -> Result<String> {
         let path = key::join(&self.root, key.checked()?);
         if path.len() > MAX_KEY {
             return Err(Error::new(
                 Kind::Invalid,
-                format!("not a key: root and key have over {MAX_KEY} bytes"),
+                format!("not a valid key: root and key have more than {MAX_KEY} bytes"),
             ));
         }
         Ok(utf8_percent_encode(&path, ENCODED_PATH).to_string())
     }
 
-    /// The bucket's own URL.
+    /// The URL of the bucket.
     pub(super) fn bucket(&self, query: &[(&str, &str)]) -> Result<Url> {
         self.url("/", query)
     }
@@ -73,7 +73,7 @@ impl Address {
         self.bucket(&query)
     }
 
-    /// The key below the root that a listed name stands for.
+    /// The key of a listed name, if it lies below the root.
     pub(super) fn key_of(&self, name: &str) -> Option<Key> {
         key::below(&key::join(&self.root, ""), name)
     }
@@ -81,25 +81,25 @@ impl Address {
     fn url(&self, path: &str, query: &[(&str, &str)]) -> Result<Url> {
         let text = format!("{}{path}", self.bucket);
         with_query(text, query.iter().copied())
-            .map_err(|_| Error::new(Kind::Invalid, "bucket and key make no URL"))
+            .map_err(|_| Error::new(Kind::Invalid, "bucket and key do not form a valid URL"))
     }
 }
 
-/// What an error says of itself.
+/// The contents of an error answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub(crate) struct Failure {
+pub(crate) struct ErrorDetails {
     pub(crate) code: Option<String>,
     pub(crate) message: Option<String>,
     pub(crate) request_id: Option<String>,
-    /// The region to sign for, with `AuthorizationHeaderMalformed`.
+    /// The region to sign for, sent with `AuthorizationHeaderMalformed`.
     pub(crate) region: Option<String>,
-    /// The host to go to, with `PermanentRedirect` and `TemporaryRedirect`.
+    /// The host to use, sent with `PermanentRedirect` and `TemporaryRedirect`.
     pub(crate) endpoint: Option<String>,
 }
 
-impl Failure {
-    /// Whether the store wants a checksum with what is written, as for a bucket with Object Lock: "Content-MD5 OR
+impl ErrorDetails {
+    /// Whether the store requires a checksum for writes, as for a bucket with Object Lock: "Content-MD5 OR
     /// x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"
     /// (PutObject; UploadPart likewise).
     pub(super) fn wants_checksum(&self) -> bool {
@@ -109,13 +109,13 @@ impl Failure {
     }
 }
 
-/// The `<Error>` that a body holds, if it does.
-pub(crate) fn failure(body: &[u8]) -> Option<Failure> {
+/// The `<Error>` in a body, if the body has one.
+pub(crate) fn failure(body: &[u8]) -> Option<ErrorDetails> {
     let text = std::str::from_utf8(body).ok()?;
     (root(text)? == "Error").then(|| from_str(text.trim_start()).unwrap_or_default())
 }
 
-/// The name of a document's outermost element, which the parser itself takes no notice of.
+/// The name of a document's outermost element, which the XML parser ignores.
 pub(crate) fn root(text: &str) -> Option<&str> {
     let text = text.trim_start().trim_start_matches('\u{feff}');
     let text = match text.strip_prefix("<?xml") {
@@ -137,17 +137,17 @@ pub(super) fn upload_id(body: &[u8]) -> Result<String> {
     xml::<Initiated>("InitiateMultipartUploadResult", body).map(|initiated| initiated.upload_id)
 }
 
-/// A part that the store has.
+/// A part that the store has accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Done {
-    /// What identifies it.
+    /// The ETag that identifies it.
     pub(super) etag: String,
-    /// Its digest, where it was sent with one.
+    /// Its digest, if it was sent with one.
     pub(super) checksum: Option<Digest>,
 }
 
-/// The body of CompleteMultipartUpload, from the parts' ETags as they were given: some servers
-/// send quotes and some do not.
+/// The body of CompleteMultipartUpload. ETags are repeated unchanged, because some servers send quotes and
+/// some do not.
 pub(super) fn completion(parts: &[Done]) -> String {
     let mut text =
         String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
@@ -163,7 +163,7 @@ pub(super) fn completion(parts: &[Done]) -> String {
     text
 }
 
-/// Whether a body says, whole, that an upload is completed.
+/// Whether a complete body says that an upload is completed.
 pub(super) fn is_completed(body: &[u8]) -> bool {
     xml::<IgnoredAny>("CompleteMultipartUploadResult", body).is_ok()
 }
@@ -174,7 +174,7 @@ struct Copied {
     etag: String,
 }
 
-/// The ETag in an answer to CopyObject or UploadPartCopy, whose outermost element is `result`.
+/// The ETag in an answer to CopyObject or UploadPartCopy. `result` is the name of the outermost element.
 pub(super) fn copied(result: &str, body: &[u8]) -> Option<String> {
     xml::<Copied>(result, body).ok().map(|copied| copied.etag)
 }
@@ -195,11 +195,11 @@ struct Contents {
     last_modified: Option<String>,
 }
 
-/// Parses a page; names outside the root are left out.
+/// Parses a page. Names outside the root are skipped.
 pub(super) fn page(address: &Address, body: &[u8]) -> Result<Page> {
     let list: ListBucketResult = xml("ListBucketResult", body)?;
     if list.is_truncated && list.next_continuation_token.is_none() {
-        return Err(Error::new(Kind::Unavailable, "a page of a listing ends without a token for the next"));
+        return Err(Error::new(Kind::Unavailable, "a page of a listing has no token for the next page"));
     }
     let found = list
         .contents
@@ -215,9 +215,9 @@ pub(super) fn page(address: &Address, body: &[u8]) -> Result<Page> {
     Ok(Page { found, next: list.next_continuation_token.filter(|_| list.is_truncated) })
 }
 
-/// The document of which `name` is the outermost element.
+/// Parses a document whose outermost element is `name`.
 fn xml<'de, T: Deserialize<'de>>(name: &str, body: &'de [u8]) -> Result<T> {
-    let unread = || Error::new(Kind::Unavailable, "the answer is not the XML that S3 promises");
+    let unread = || Error::new(Kind::Unavailable, "the answer is not valid S3 XML");
     let text = std::str::from_utf8(body).map_err(|_| unread())?;
     if root(text) != Some(name) {
         return Err(unread());

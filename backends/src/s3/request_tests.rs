@@ -1,4 +1,4 @@
-//! Requests and answers as they are on the wire.
+//! Requests and answers on the wire.
 
 use proptest::prelude::*;
 
@@ -21,7 +21,7 @@ fn address(style: Style, root: &str) -> Address {
 }
 
 #[test]
-fn answers_to_copies_name_what_was_made() {
+fn answers_to_copies_contain_the_etag() {
     let text = |result: &str| {
         format!(
             "<?xml version=\"1.0\"?>\n<{result} xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
@@ -82,9 +82,9 @@ fn pages_of_listings() {
     assert!(super::page(&address, empty).expect("parses").found.is_empty());
 }
 
-/// Nesting costs no stack.
+/// Deep nesting does not exhaust the stack.
 #[test]
-fn deep_bodies_are_answers_too() {
+fn deeply_nested_bodies_are_parsed() {
     const DEEP: usize = 100_000;
     for name in ["ListBucketResult", "Error", "CompleteMultipartUploadResult"] {
         let body = format!("<{name}>{}", "<a>".repeat(DEEP));
@@ -97,7 +97,7 @@ fn deep_bodies_are_answers_too() {
 }
 
 #[test]
-fn names_are_taken_as_they_are() {
+fn names_are_kept_unchanged() {
     for (written, name) in [
         (" a", " a"),
         ("a ", "a "),
@@ -123,7 +123,7 @@ fn errors_in_bodies() {
         <Error><Code>NoSuchKey</Code><Message>gone</Message><RequestId>42</RequestId></Error>"#;
     let found = failure(body).expect("an error");
     assert_eq!((found.code.as_deref(), found.request_id.as_deref()), (Some("NoSuchKey"), Some("42")));
-    // CompleteMultipartUpload sends blanks while it works.
+    // CompleteMultipartUpload sends white space while it works.
     assert!(failure(b"  \n\n<Error><Code>InternalError</Code></Error>").is_some());
     assert!(failure(b"<?xml version=\"1.0\"?>   <Error><Code>A</Code></Error>").is_some());
     for other in [&b""[..], b"<html><Error/></html>", b"\xff", b"<CompleteMultipartUploadResult/>"] {
@@ -150,13 +150,13 @@ fn multipart_bodies() {
 
 proptest! {
     #[test]
-    fn whatever_a_server_sends_is_an_answer(body in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn no_answer_makes_the_parser_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = (failure(&body), upload_id(&body).is_ok(), page(&address(Style::Path, "r"), &body).is_ok());
     }
 
     #[test]
-    fn every_key_has_a_url_that_stands_for_it(key in "[^/\\x00][^\\x00]{0,60}") {
-        prop_assume!(!key::climbs(&key));
+    fn urls_of_keys_round_trip(key in "[^/\\x00][^\\x00]{0,60}") {
+        prop_assume!(!key::has_dot_segment(&key));
         let url = address(Style::Path, "reg").object(&Key::new(&*key), &[]).expect("a URL");
         let path = url.path().strip_prefix("/bucket/reg/").expect("the root");
         let decoded = percent_encoding::percent_decode_str(path).decode_utf8().expect("UTF-8");

@@ -1,4 +1,4 @@
-//! Objects copied by the store itself.
+//! Server-side copies within S3.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,9 +9,11 @@ use http::{HeaderName, StatusCode};
 use percent_encoding::utf8_percent_encode;
 use reqwest::Method;
 
-use super::client::{Call, Client, failed};
+use super::call::Call;
+use super::client::Client;
 use super::config::S3Config;
-use super::multipart::{PART_STEP, Started, part_size};
+use super::multipart::{MultipartUpload, PART_STEP, part_size};
+use super::refusal::failed;
 use super::request::{self, Done};
 use crate::persist::persist;
 use crate::urls::ENCODED;
@@ -21,20 +23,20 @@ const SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
 const SOURCE_MATCH: HeaderName = HeaderName::from_static("x-amz-copy-source-if-match");
 const SOURCE_RANGE: HeaderName = HeaderName::from_static("x-amz-copy-source-range");
 
-/// The largest object that one request copies, in bytes (CopyObject).
+/// The largest object that one request can copy, in bytes (CopyObject).
 pub(super) const SINGLE_COPY: u64 = 5 * 1024 * 1024 * 1024;
 
-/// The usual size of a part that is copied, in bytes.
+/// The default size of a part in a server-side copy, in bytes.
 pub(super) const COPIED_PART: u64 = 512 * 1024 * 1024;
 
-/// Parts being copied at once.
+/// Parts that are copied at once.
 const PARTS_IN_FLIGHT: usize = 2;
 
 /// How long a store may take to copy an object or a part.
 const COPYING: Duration = Duration::from_secs(300);
 
-/// What stores share that copy each other's objects: the endpoint and the keys; `None` where these
-/// are looked for, and may be anybody's.
+/// The scope within which stores can copy each other's objects: the endpoint and the keys. `None` if the keys
+/// are looked up, because they may belong to any account.
 pub(super) fn scope(config: &S3Config) -> Option<Digest> {
     if config.access_key.reveal().is_empty() || config.session_token.is_some() {
         return None;
@@ -44,18 +46,18 @@ pub(super) fn scope(config: &S3Config) -> Option<Digest> {
     Some(Digest::of(text.as_bytes()))
 }
 
-/// An object's path in `x-amz-copy-source`.
+/// The path of an object in `x-amz-copy-source`.
 pub(super) fn path(bucket: &str, key: &str) -> String {
     format!("{}/{key}", utf8_percent_encode(bucket, ENCODED))
 }
 
-/// Whether it may be copied in parts: RadosGW (16.2) dies of a part whose source has a name that had to
-/// be encoded. A blob's never has, its bucket's or root's may.
+/// Whether an object may be copied in parts. RadosGW 16.2 crashes on a part whose source has a name that
+/// needs encoding. The name of a blob never needs it, but its bucket or root may.
 pub(super) fn may_be_parts(from: &str) -> bool {
     !from.contains('%')
 }
 
-/// What is copied: the object at `path`, and only as long as its bytes are called `version`.
+/// The source of a copy: the object at `path`, only while it has this `version`.
 #[derive(Clone, Copy)]
 pub(super) struct From<'a> {
     pub(super) path: &'a str,
@@ -72,10 +74,10 @@ impl From<'_> {
     }
 }
 
-/// Copies an object of `size` bytes; in parts above `single`.
+/// Copies an object of `size` bytes. An object larger than `single` is copied in parts.
 ///
 /// # Errors
-/// [`Kind::Source`] where its bytes are others by now.
+/// [`Kind::Source`] if the source has other bytes by now. Otherwise the error of a request.
 pub(super) async fn copy(
     client: &Arc<Client>,
     key: &Key,
@@ -87,7 +89,7 @@ pub(super) async fn copy(
     let what = format!("copy {key} within the store");
     if size > single {
         let part = part_size(size, part.next_multiple_of(PART_STEP));
-        let started = Started::begin(client, &what, key, false).await?;
+        let started = MultipartUpload::begin(client, &what, key, false).await?;
         let copied = copy_parts(&started, &what, from, size, part).await;
         return started.end(copied).await;
     }
@@ -100,7 +102,13 @@ pub(super) async fn copy(
     copied.map(drop).map_err(|error| if in_doubt(&error) { error.with_unknown_outcome() } else { error })
 }
 
-async fn copy_parts(started: &Started, what: &str, from: From<'_>, size: u64, part: u64) -> Result<()> {
+async fn copy_parts(
+    started: &MultipartUpload,
+    what: &str,
+    from: From<'_>,
+    size: u64,
+    part: u64,
+) -> Result<()> {
     let ranges = (0..size.div_ceil(part)).map(|number| number * part..size.min((number + 1) * part));
     let copies = ranges.enumerate().map(|(index, range)| copy_part(started, what, from, index + 1, range));
     let parts: Vec<Done> = stream::iter(copies).buffered(PARTS_IN_FLIGHT).try_collect().await?;
@@ -108,7 +116,7 @@ async fn copy_parts(started: &Started, what: &str, from: From<'_>, size: u64, pa
 }
 
 async fn copy_part(
-    started: &Started,
+    started: &MultipartUpload,
     what: &str,
     from: From<'_>,
     number: usize,
@@ -121,19 +129,18 @@ async fn copy_part(
     Ok(Done { etag, checksum: None })
 }
 
-/// Sends a copying request, and gives the ETag of what was made. A 200 may be sent before it is known
-/// what becomes of it (CopyObject, "Response and special errors").
+/// Sends a copy request and returns the ETag of the copy. The server may send status 200 before the outcome
+/// is known (CopyObject, "Response and special errors").
 async fn copied(client: &Client, what: &str, call: &Call, result: &str) -> Result<String> {
     let answer = client.send_within(what, call, COPYING).await?;
     let (status, headers) = (answer.status(), answer.headers().clone());
-    let body = client.http.whole_within(what, answer, COPYING).await?;
+    let body = client.http.read_whole_within(what, answer, COPYING).await?;
     if status == StatusCode::PRECONDITION_FAILED {
-        return Err(Error::new(Kind::Source, format!("{what}: the source was written anew meanwhile")));
+        return Err(Error::new(Kind::Source, format!("{what}: the source was overwritten meanwhile")));
     }
     if !status.is_success() || request::failure(&body).is_some() {
         return Err(failed(what, status, &headers, &body));
     }
-    request::copied(result, &body).ok_or_else(|| {
-        Error::new(Kind::Unavailable, format!("{what}: the answer does not say that it is done"))
-    })
+    request::copied(result, &body)
+        .ok_or_else(|| Error::new(Kind::Unavailable, format!("{what}: the answer does not confirm the copy")))
 }

@@ -1,4 +1,4 @@
-//! Signature Version 4, by aws-sigv4 with the settings that S3 differs in.
+//! Signature Version 4, computed by aws-sigv4 with the settings that S3 needs.
 
 use std::time::SystemTime;
 
@@ -13,14 +13,14 @@ use reqwest::Request;
 use super::config::S3Config;
 use crate::{Digest, Error, Kind, Result};
 
-/// What a signature says of the body.
+/// What a signature says about the body.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Payload {
-    /// Its digest, in a header of S3's own.
+    /// The digest of the body, in S3's own header.
     Signed(Digest),
-    /// Nothing (`UNSIGNED-PAYLOAD`), in the same header: whoever sends it proves it otherwise.
+    /// Nothing (`UNSIGNED-PAYLOAD`), in the same header. The sender verifies the body in another way.
     Unsigned,
-    /// Its digest, and no header of it: the query services, such as STS.
+    /// The digest of the body, without a header, as the query services such as STS expect it.
     Query(Digest),
 }
 
@@ -32,28 +32,28 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Signs with the keys, for the region, of `config`.
+    /// A signer with the keys and the region of `config`.
     #[must_use]
     pub fn new(config: &S3Config) -> Self {
         Self { credentials: keys(config), region: config.region.clone() }
     }
 
-    /// Signs a request whose body has this digest. Every header set so far is signed along.
+    /// Signs a request whose body has this digest. All headers that are set before are signed.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] if keys, bucket or path do not fit into a header.
+    /// [`Kind::Invalid`] if the keys, the bucket or the path are not valid in a header.
     pub fn sign(&self, request: &mut Request, body: Digest, now: SystemTime) -> Result<()> {
         sign(request, Payload::Signed(body), &self.credentials, &self.region, now)
     }
 }
 
-/// The keys that stand in a configuration.
+/// The keys in a configuration.
 pub(super) fn keys(config: &S3Config) -> Credentials {
     let token = config.session_token.as_ref().map(|token| token.reveal().to_owned());
     Credentials::new(config.access_key.reveal(), config.secret_key.reveal(), token, None, "configuration")
 }
 
-/// Signs a request. Every header set so far is signed along.
+/// Signs a request. All headers that are set before are signed.
 pub(super) fn sign(
     request: &mut Request,
     body: Payload,
@@ -62,7 +62,7 @@ pub(super) fn sign(
     now: SystemTime,
 ) -> Result<()> {
     let mut settings = SigningSettings::default();
-    // S3 signs the path as it is sent, and wants the body's digest as a header.
+    // S3 signs the path as it is sent, and requires the body's digest in a header.
     settings.percent_encoding_mode = PercentEncodingMode::Single;
     settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
     let (service, body) = match body {
@@ -92,7 +92,7 @@ pub(super) fn sign(
     let signable =
         SignableRequest::new(request.method().as_str(), request.url().as_str(), headers.into_iter(), body)
             .map_err(|_| unsigned())?;
-    // A signing error may print the canonical request, so it goes no further.
+    // A signing error may print the canonical request, so it is not passed on.
     let (instructions, _) = http_request::sign(signable, &params).map_err(|_| unsigned())?.into_parts();
     for header in instructions.into_parts().0 {
         let mut value = http::HeaderValue::from_str(header.value()).map_err(|_| unsigned())?;
@@ -103,7 +103,7 @@ pub(super) fn sign(
 }
 
 fn unsigned() -> Error {
-    Error::new(Kind::Invalid, "sign a request: keys, bucket or path do not fit into a header")
+    Error::new(Kind::Invalid, "sign a request: keys, bucket or path are not valid in a header")
 }
 
 #[cfg(test)]
@@ -130,7 +130,7 @@ mod tests {
         }
     }
 
-    /// Amazon's own examples: "Authenticating Requests: Using the Authorization Header".
+    /// The examples in Amazon's "Authenticating Requests: Using the Authorization Header".
     #[test]
     fn signs_as_amazon_documents() {
         // 20130524T000000Z
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_signed_of_a_body() {
+    fn the_signed_part_of_a_body() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600);
         for (body, header, scope) in [
             (Payload::Signed(Digest::EMPTY), Some(Digest::EMPTY.hex()), "/eu-west-1/s3/aws4_request"),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn prints_no_secret() {
+    fn no_secret_is_printed() {
         let credentials = Credentials::new("AKID", "hunter2", Some("hunter3".to_owned()), None, "test");
         let printed = format!("{:?}", Signer { credentials, region: "r".to_owned() });
         assert!(!printed.contains("hunter"), "{printed}");

@@ -1,4 +1,4 @@
-//! One authorised request at a time.
+//! Sends authorised requests to one container, one at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,61 +12,23 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::auth::{Session, Sessions};
+use super::call::Call;
 use super::config::{Access, SwiftConfig};
-use super::request::{self, Folder, Names, Page, SwiftInfo};
+use super::request::{self, Folder, Names, NamesPage, SwiftInfo};
 use super::tempurl;
 use crate::answer::refused;
-use crate::headers::{described, described_by_part};
+use crate::headers::{meta_from_head, meta_from_part};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
 use crate::{Error, Key, Kind, Meta, Result, Secret, Transport};
 
-/// `max_file_size` where Swift does not say: its own default, 5 GiB and 2 bytes.
+/// The default of `max_file_size`: Swift's own default, 5 GiB and 2 bytes.
 const MAX_FILE_SIZE: u64 = 5_368_709_122;
 
-/// What holds of a Swift that says nothing of itself.
-const UNSAID: SwiftInfo = SwiftInfo { max_file_size: MAX_FILE_SIZE, version: None };
+/// The assumptions about a Swift that does not describe itself.
+const DEFAULT_INFO: SwiftInfo = SwiftInfo { max_file_size: MAX_FILE_SIZE, version: None };
 
-/// A request before it is authorised.
-pub(super) struct Call {
-    method: Method,
-    /// The object's name; `None` for the container.
-    name: Option<String>,
-    query: Vec<(&'static str, String)>,
-    headers: HeaderMap,
-}
-
-impl Call {
-    pub(super) fn object(method: Method, name: impl Into<String>) -> Self {
-        Self { method, name: Some(name.into()), query: Vec::new(), headers: HeaderMap::new() }
-    }
-
-    pub(super) fn container(method: Method) -> Self {
-        Self { method, name: None, query: Vec::new(), headers: HeaderMap::new() }
-    }
-
-    pub(super) fn with_query(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.query.push((name, value.into()));
-        self
-    }
-
-    pub(super) fn with_header(mut self, name: HeaderName, value: &str) -> Result<Self> {
-        let value = HeaderValue::from_bytes(value.as_bytes())
-            .map_err(|_| Error::new(Kind::Invalid, format!("{name} is no header")))?;
-        self.headers.insert(name, value);
-        Ok(self)
-    }
-
-    /// A new object of bytes.
-    pub(super) fn put(name: impl Into<String>) -> Self {
-        let mut call = Self::object(Method::PUT, name);
-        let kind = HeaderValue::from_static("application/octet-stream");
-        call.headers.insert(header::CONTENT_TYPE, kind);
-        call
-    }
-}
-
-/// What HEAD says of an object.
+/// What HEAD says about an object.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) meta: Meta,
@@ -82,24 +44,24 @@ enum Authority {
     TempUrl { account: Url, key: Secret },
 }
 
-/// What one request is authorised by.
+/// The authorisation of one request.
 enum Pass {
     Session(Arc<Session>),
     TempUrl,
 }
 
-/// Authorises, sends and sorts answers for one container.
+/// Authorises and sends requests to one container, and classifies the answers.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) http: HttpClient,
     pub(super) names: Names,
-    /// Where segments of what was given up are removed.
+    /// The tracker of the tasks that remove the segments of cancelled writes.
     pub(super) tidying: TaskTracker,
-    /// Held by whoever writes a manifest, between a look at what is there and the writing.
-    pub(super) declaring: Arc<Mutex<()>>,
+    /// Locked between the look at the present object and the write of a manifest.
+    pub(super) manifest_lock: Arc<Mutex<()>>,
     authority: Authority,
     info: OnceCell<SwiftInfo>,
-    /// Whether the container was seen to exist, so that 404 can only mean the object.
+    /// Whether the container is known to exist. If it is, a 404 can only mean the object.
     container_seen: AtomicBool,
 }
 
@@ -122,7 +84,7 @@ impl Client {
             http,
             names: Names::new(config),
             tidying: transport.tidying.clone(),
-            declaring: Arc::default(),
+            manifest_lock: Arc::default(),
             authority,
             info: OnceCell::new(),
             container_seen: AtomicBool::new(false),
@@ -136,8 +98,8 @@ impl Client {
         }
     }
 
-    /// Another pass than the one that was refused, if there can be one.
-    async fn another(&self, refused: &Pass) -> Result<Option<Pass>> {
+    /// A new pass after one was refused, if there can be one.
+    async fn next_pass(&self, refused: &Pass) -> Result<Option<Pass>> {
         match (&self.authority, refused) {
             (Authority::Sessions(sessions), Pass::Session(stale)) => {
                 sessions.after(stale).await.map(|session| Some(Pass::Session(session)))
@@ -157,7 +119,7 @@ impl Client {
                 if name.is_none() || !matches!(call.method, Method::GET | Method::HEAD) {
                     return Err(Error::new(
                         Kind::Invalid,
-                        "with temp_url_key and no swift_password objects can only be read",
+                        "temp_url_key without swift_password allows only reads",
                     ));
                 }
                 let path = self.names.url(account, name, &[])?;
@@ -167,21 +129,21 @@ impl Client {
                 Request::new(call.method.clone(), self.names.url(account, name, &query)?)
             }
             (Pass::TempUrl, Authority::Sessions(_)) => {
-                return Err(Error::new(Kind::Invalid, "no temporary URL without its key"));
+                return Err(Error::new(Kind::Invalid, "a temporary URL needs its key"));
             }
         };
         request.headers_mut().extend(call.headers.clone());
         Ok(request)
     }
 
-    /// Sends a request without a body; any answer is a result. A token that the server does not
-    /// take is replaced once.
+    /// Sends a request without a body. Every answer is a result, whatever its status. If the server refuses
+    /// the token, the request is repeated once with a new one.
     pub(super) async fn send(&self, what: &str, call: &Call) -> Result<Response> {
         let bound = self.http.timeouts().first_byte;
         let pass = self.pass().await?;
         let mut answer = self.http.send(what, self.authorised(call, &pass)?, bound).await?;
         if answer.status() == StatusCode::UNAUTHORIZED
-            && let Some(pass) = self.another(&pass).await?
+            && let Some(pass) = self.next_pass(&pass).await?
         {
             answer = self.http.send(what, self.authorised(call, &pass)?, bound).await?;
         }
@@ -189,29 +151,29 @@ impl Client {
         Ok(answer)
     }
 
-    /// Sends a request; only a success is a result.
+    /// Sends a request. Only a success is a result.
     pub(super) async fn ok(&self, what: &str, call: &Call) -> Result<Response> {
         let answer = self.send(what, call).await?;
         if answer.status().is_success() { Ok(answer) } else { Err(self.refusal(what, answer).await) }
     }
 
-    /// Sends a request whose body is made as it goes, and made again with another token if the
-    /// first was refused; only a success is a result.
+    /// Sends a request with a streamed body. If the server refuses the token, the body is opened and sent
+    /// again with a new token. Only a success is a result.
     ///
-    /// Where the connection broke in mid-request the server may have answered unheard, such as
-    /// 401 or 503: then the object is asked for, and what that is refused for is the error. It says nothing
-    /// of the request itself, whose outcome is then unknown.
+    /// If the connection breaks during the request, the server may have sent an answer that was lost, such as
+    /// 401 or 503. This method then asks for the object and returns the error of that request. That error
+    /// says nothing about the write, whose outcome is then unknown.
     pub(super) async fn upload<F>(&self, what: &str, call: &Call, open: impl Fn() -> F) -> Result<()>
     where
         F: Future<Output = Result<Upload>>,
     {
         let mut broke = false;
-        let sent = self.upload_heard(what, call, open, &mut broke).await;
+        let sent = self.try_upload(what, call, open, &mut broke).await;
         sent.map_err(|error| if broke { error.with_unknown_outcome() } else { error })
     }
 
-    /// [`Client::upload`]; `broke` is set where a connection broke in mid-request.
-    async fn upload_heard<F>(
+    /// Implements [`Client::upload`]. `broke` is set if a connection broke during the request.
+    async fn try_upload<F>(
         &self,
         what: &str,
         call: &Call,
@@ -235,7 +197,7 @@ impl Client {
                 }
                 Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED && again => {
                     let error = self.refusal(what, answer).await;
-                    pass = self.another(&pass).await?.ok_or(error)?;
+                    pass = self.next_pass(&pass).await?.ok_or(error)?;
                     again = false;
                     continue;
                 }
@@ -261,7 +223,7 @@ impl Client {
         }
     }
 
-    /// What there is under a name. `newest`: of all replicas, the last written.
+    /// The object under a name. If `newest` is set, Swift asks all replicas for the latest version.
     pub(super) async fn find(&self, what: &str, key: &Key, newest: bool) -> Result<Option<Found>> {
         let mut call = Call::object(Method::HEAD, self.names.of(key)?);
         if newest {
@@ -276,7 +238,7 @@ impl Client {
                     let value = headers.get(name).map(HeaderValue::as_bytes)?;
                     Some(String::from_utf8_lossy(value).into_owned())
                 };
-                let meta = match described(key, headers) {
+                let meta = match meta_from_head(key, headers) {
                     Some(meta) => meta,
                     None => match self.size_by_part(what, key).await? {
                         Some(meta) => meta,
@@ -294,24 +256,24 @@ impl Client {
         }
     }
 
-    /// What a read of the first byte says of an object, where HEAD does not say how long it is.
+    /// Reads the object's size from a read of its first byte. This is used if HEAD does not name the size.
     async fn size_by_part(&self, what: &str, key: &Key) -> Result<Option<Meta>> {
         let call = Call::object(Method::GET, self.names.of(key)?).with_header(header::RANGE, "bytes=0-0")?;
         let answer = self.send(what, &call).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => self.absent(what, answer).await.map(|()| None),
             status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                described_by_part(what, key, status, answer.headers()).map(Some)
+                meta_from_part(what, key, status, answer.headers()).map(Some)
             }
             _ => Err(self.refusal(what, answer).await),
         }
     }
 
-    /// A 404: fine if it means the object, an error if it means the container, which is asked for
-    /// until it was seen once.
+    /// Accepts a 404 that means the object. Returns an error if the 404 means the container. The container is
+    /// asked for until it was seen once.
     pub(super) async fn absent(&self, what: &str, answer: Response) -> Result<()> {
         drop(answer);
-        // A temporary URL cannot ask for it.
+        // A temporary URL cannot ask for the container.
         let unasked = matches!(self.authority, Authority::TempUrl { .. });
         if unasked || self.container_seen.load(Ordering::Relaxed) {
             return Ok(());
@@ -321,7 +283,8 @@ impl Client {
             StatusCode::NOT_FOUND => return Err(missing_container(what, &answer)),
             status if status.is_success() => {}
             _ => {
-                // Whoever may not ask for the container must do without; who could not just now may yet.
+                // If the gateway has no permission to ask for the container, it assumes that the container
+                // exists. If the request failed for another reason, a later one may succeed.
                 let error = self.refusal(what, answer).await;
                 if error.is_transient() {
                     return Err(error);
@@ -332,7 +295,7 @@ impl Client {
         Ok(())
     }
 
-    /// Removes what a name stands for and nothing else; what is not there is removed already.
+    /// Removes the object of a name, without its segments. A missing object counts as removed.
     pub(super) async fn remove(&self, what: &str, name: &str) -> Result<()> {
         let answer = self.send(what, &Call::object(Method::DELETE, name)).await?;
         match answer.status() {
@@ -342,8 +305,8 @@ impl Client {
         }
     }
 
-    /// One page of names that start with `prefix` and come after `marker`.
-    pub(super) async fn page(&self, prefix: &str, marker: Option<&str>, limit: usize) -> Result<Page> {
+    /// One page of the names that start with `prefix` and come after `marker`.
+    pub(super) async fn page(&self, prefix: &str, marker: Option<&str>, limit: usize) -> Result<NamesPage> {
         let what = "list";
         let mut call = Call::container(Method::GET)
             .with_query("format", "json")
@@ -359,41 +322,41 @@ impl Client {
         if !answer.status().is_success() {
             return Err(self.refusal(what, answer).await);
         }
-        let page = Page::parse(&self.names, &self.http.whole(what, answer).await?)?;
+        let page = NamesPage::parse(&self.names, &self.http.read_whole(what, answer).await?)?;
         if page.last().as_deref().is_some_and(|last| marker.is_some_and(|marker| last <= marker)) {
-            return Err(Error::new(Kind::Unavailable, format!("{what}: the same page again")));
+            return Err(Error::new(Kind::Unavailable, format!("{what}: the server repeats the same page")));
         }
         Ok(page)
     }
 
-    /// The largest object that is taken in one request, in bytes, as `/info` says; asked for once.
+    /// The largest object that one request can write, in bytes, according to `/info`. It is asked for once.
     pub(super) async fn max_file_size(&self) -> u64 {
         self.info().await.map_or(MAX_FILE_SIZE, |info| info.max_file_size)
     }
 
-    /// Whether it can be told to write only what is not there yet.
+    /// Whether the server supports writes that never overwrite.
     pub(super) async fn has_conditional_puts(&self) -> bool {
         self.info().await.is_some_and(|info| info.version.is_some())
     }
 
-    /// What the server says of itself; `None` where it cannot be asked now.
+    /// The server's description of itself. `None` if the server cannot be asked now.
     async fn info(&self) -> Option<&SwiftInfo> {
         let asked = self.info.get_or_try_init(|| async {
-            let Pass::Session(session) = self.pass().await? else { return Ok(UNSAID) };
+            let Pass::Session(session) = self.pass().await? else { return Ok(DEFAULT_INFO) };
             let what = "read /info";
             let request = Request::new(Method::GET, request::info_url(&session.account));
             let answer = self.http.send(what, request, self.http.timeouts().first_byte).await?;
             if answer.status().is_server_error() {
                 return Err(self.refusal(what, answer).await);
             }
-            // Not every Swift shows it (`expose_info`).
-            let said = request::server_info(&self.http.whole(what, answer).await?);
-            Ok::<_, Error>(said.unwrap_or(UNSAID))
+            // Not every Swift publishes it (`expose_info`).
+            let said = request::server_info(&self.http.read_whole(what, answer).await?);
+            Ok::<_, Error>(said.unwrap_or(DEFAULT_INFO))
         });
         asked.await.ok()
     }
 
-    /// The error that an answer is.
+    /// The error for an answer that is not a success.
     pub(super) async fn refusal(&self, what: &str, answer: Response) -> Error {
         let error = refused(what, answer.status(), answer.headers(), None);
         error.with_request_id(request_id(answer.headers()))
@@ -405,7 +368,7 @@ impl Client {
         }
     }
 
-    /// Where the segments lie of a Dynamic Large Object that is Quay's or ours.
+    /// The folder with the segments of a Dynamic Large Object, if Quay or the gateway wrote it.
     pub(super) fn folder_of(&self, found: Option<&Found>) -> Option<Folder> {
         self.names.folder(found?.manifest.as_deref()?)
     }

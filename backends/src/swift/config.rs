@@ -1,5 +1,5 @@
-//! Parameters of Quay's `SwiftStorage` (`storage/swift.py`), understood as it and
-//! python-swiftclient (`client.py:get_auth`) understand them.
+//! Parameters of Quay's `SwiftStorage` (`storage/swift.py`), interpreted as Quay and python-swiftclient
+//! (`client.py:get_auth`) do.
 
 use std::path::PathBuf;
 
@@ -8,50 +8,51 @@ use url::Url;
 use crate::params::{Params, Reason};
 use crate::{Secret, key};
 
-/// Keystone's own domain, and what the clients assume where none is named.
+/// Keystone's own domain, which clients use if none is named.
 const DEFAULT_DOMAIN: &str = "default";
 
-/// One container of a Swift.
+/// One container of a Swift server.
 #[derive(Debug, Clone)]
 pub struct SwiftConfig {
-    /// What proves who we are.
+    /// How the gateway authenticates itself.
     pub access: Access,
-    /// Where the account is, whatever the catalogue says (`object_storage_url`).
+    /// The account's URL, which replaces the one in the catalogue (`object_storage_url`).
     pub storage_url: Option<Url>,
-    /// Which of the catalogue's endpoints is the account's.
+    /// The endpoint of the catalogue that is used.
     pub service: Service,
     /// The container.
     pub container: String,
-    /// The root of all keys: Quay's `storage_path` without its leading slashes.
+    /// The prefix of all keys: Quay's `storage_path` without leading slashes.
     pub root: String,
-    /// Whether root and key are put together as they are, with no slash between them.
+    /// Whether root and key are concatenated without a slash between them.
     pub simple_path_concat: bool,
-    /// Roots that alone are trusted for this store, in PEM, as `requests` understands `verify`.
+    /// A PEM file of root certificates. If it is given, only these are trusted for this store, like `verify`
+    /// of `requests`.
     pub ca_file: Option<PathBuf>,
 }
 
-/// What proves who we are.
+/// How the gateway authenticates itself.
 #[derive(Debug, Clone)]
 pub enum Access {
     /// A token from a login.
     Login(Box<Login>),
-    /// Temporary URLs made with the account's key: for reading alone.
+    /// Temporary URLs, signed with the account's key. They only allow reads.
     TempUrl(Secret),
 }
 
-/// Where to log in, and as whom.
+/// Where to log in, and with which identity.
 #[derive(Debug, Clone)]
 pub struct Login {
-    /// Quay's `auth_url`; for Keystone with its version at the end.
+    /// Quay's `auth_url`. For Keystone it ends with the version.
     pub url: Url,
-    /// As whom.
+    /// The identity.
     pub identity: Identity,
 }
 
-/// As whom to log in.
+/// The identity for a login.
 #[derive(Debug, Clone)]
 pub enum Identity {
-    /// Swift's own first protocol (`auth_version` 1), which RadosGW speaks too.
+    /// Swift's first protocol (`auth_version` 1), which RadosGW also supports.
     V1 {
         /// Often `account:user`.
         user: String,
@@ -62,25 +63,25 @@ pub enum Identity {
     V2(Account),
     /// Keystone v3.
     V3(Account),
-    /// Keystone v3 with an application credential, which brings its own project.
+    /// Keystone v3 with an application credential, which has its own project.
     ApplicationCredential {
-        /// Its id.
+        /// The id of the credential.
         id: String,
-        /// Its secret.
+        /// The secret of the credential.
         secret: Secret,
     },
 }
 
-/// A user of Keystone and what the token is for.
+/// A Keystone user, and the scope of the token.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// Who.
+    /// The user.
     pub user: Named,
     /// The password.
     pub password: Option<Secret>,
     /// A token to be exchanged (`auth_token`).
     pub token: Option<Secret>,
-    /// The project; without one Keystone v3 takes the user's default.
+    /// The project. If there is none, Keystone v3 uses the user's default.
     pub project: Option<Named>,
 }
 
@@ -93,7 +94,7 @@ pub enum Named {
     Name {
         /// The name.
         name: String,
-        /// The domain, which v2 has not.
+        /// The domain. Version 2 has none.
         domain: Domain,
     },
 }
@@ -118,14 +119,14 @@ pub enum Domain {
     Name(String),
 }
 
-/// Which endpoint of the catalogue.
+/// The endpoint of the catalogue that is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
-    /// `object-store`, as a rule.
+    /// The service type, usually `object-store`.
     pub kind: String,
     /// `public`, `internal` or `admin`.
     pub interface: String,
-    /// The region, if it matters.
+    /// The region, if one is configured.
     pub region: Option<String>,
 }
 
@@ -147,11 +148,11 @@ pub(crate) const PARAMS: &[&str] = &[
 
 impl SwiftConfig {
     pub(crate) fn read(params: &mut Params) -> Result<Self, Reason> {
-        // These steer Quay's own requests; ours have bounds of their own.
+        // These parameters control Quay's own requests. The gateway has its own timeouts.
         params.optional_number("connect_timeout")?;
         params.optional_number("retry_count")?;
         params.optional_flag("retry_on_ratelimit")?;
-        // Whatever else is in there, swiftclient does not look at it either.
+        // Swiftclient ignores all other options as well.
         let mut options = params.map("os_options")?;
         let storage_url = match options.optional_text("object_storage_url")? {
             Some(url) => Some(params.plain_url("object_storage_url", &url)?),
@@ -165,11 +166,11 @@ impl SwiftConfig {
         };
         let access = access(params, &mut options, storage_url.is_some())?;
         let root = params.text("storage_path")?.trim_start_matches('/').to_owned();
-        if key::climbs(&root) {
+        if key::has_dot_segment(&root) {
             return Err(params.wrong("storage_path", "a path without `.` and `..`"));
         }
         let container = params.text("swift_container")?;
-        if container.contains('/') || key::climbs(&container) {
+        if container.contains('/') || key::has_dot_segment(&container) {
             return Err(params.wrong("swift_container", "the name of a container, without slashes"));
         }
         Ok(Self {
@@ -183,7 +184,7 @@ impl SwiftConfig {
         })
     }
 
-    /// What is dialled first: where to log in, or the account itself.
+    /// The URLs that are dialled first: the login, or the account itself.
     pub(crate) fn endpoints(&self) -> Vec<Url> {
         match &self.access {
             Access::Login(login) => vec![login.url.clone()],
@@ -191,9 +192,9 @@ impl SwiftConfig {
         }
     }
 
-    /// Account, container and root as one place: the account by its URL, if that is configured, else by
-    /// where to log in, and as which project. Two users of one project share its containers, so the user
-    /// does not count unless the project is unknown.
+    /// The location: account, container and root. The account is its configured URL, or else the login URL
+    /// and the project. All users of a project share its containers, so the user counts only if the project
+    /// is unknown.
     pub(crate) fn location(&self) -> String {
         let account = match (&self.access, &self.storage_url) {
             (_, Some(url)) => url.as_str().trim_end_matches('/').to_owned(),
@@ -207,11 +208,11 @@ impl SwiftConfig {
         format!("{account}/{}/{}", self.container, self.root.trim_matches('/'))
     }
 
-    /// What was understood, for an operator.
+    /// A summary for operators.
     pub(crate) fn summary(&self) -> Vec<(&'static str, String)> {
         let (endpoint, auth) = match &self.access {
             Access::Login(login) => (Some(&login.url), login.identity.protocol()),
-            Access::TempUrl(_) => (self.storage_url.as_ref(), "temporary URLs, for reading alone"),
+            Access::TempUrl(_) => (self.storage_url.as_ref(), "temporary URLs, read only"),
         };
         let endpoint = endpoint.map(|url| url.as_str().trim_end_matches('/').to_owned());
         let mut summary = vec![
@@ -226,7 +227,7 @@ impl SwiftConfig {
 }
 
 impl Identity {
-    /// The token that was configured, if one was.
+    /// The configured token, if there is one.
     pub(super) fn token(&self) -> Option<&Secret> {
         match self {
             Self::V2(account) | Self::V3(account) => account.token.as_ref(),
@@ -234,7 +235,7 @@ impl Identity {
         }
     }
 
-    /// What the containers belong to, as far as the configuration tells it.
+    /// The owner of the containers, as far as the configuration names it.
     fn account(&self) -> String {
         match self {
             Self::V1 { user, .. } => user.split(':').next().unwrap_or_default().to_owned(),
@@ -309,8 +310,8 @@ fn application_credential(options: &mut Params) -> Result<Option<Identity>, Reas
     }
 }
 
-/// User and project as `get_auth_keystone` and keystoneclient sort them: ids before names, newer
-/// words before older ones, and the domain `default` where none is named.
+/// User and project, with the precedence of `get_auth_keystone` and keystoneclient: ids before names, newer
+/// parameters before older ones, and the domain `default` if none is named.
 fn account(
     user: impl FnOnce() -> Result<String, Reason>,
     password: Option<Secret>,

@@ -1,4 +1,4 @@
-//! `SwiftStorage` as it stands in Quay's `config.yaml`.
+//! `SwiftStorage` in the form of Quay's `config.yaml`.
 
 use super::*;
 use crate::StoreConfig;
@@ -45,7 +45,7 @@ fn default_domain() -> Domain {
     Domain::Id("default".to_owned())
 }
 
-/// `VERSIONFUL_AUTH_PATH` and what follows it in `get_auth_keystone`.
+/// `VERSIONFUL_AUTH_PATH` and the code after it in `get_auth_keystone`.
 #[test]
 fn versions_of_the_login() {
     let tenant = "os_options: {tenant_name: t}";
@@ -64,7 +64,7 @@ fn versions_of_the_login() {
 }
 
 #[test]
-fn users_and_projects_as_swiftclient_sorts_them() {
+fn users_and_projects_have_swiftclients_precedence() {
     let v3 = "auth_url: 'http://k', auth_version: 3";
     let domain = |name: &str| Domain::Name(name.to_owned());
     let id = |id: &str| Named::Id(id.to_owned());
@@ -118,13 +118,13 @@ fn application_credentials_and_temporary_urls() {
     let url = "os_options: {object_storage_url: 'http://s/v1/AUTH_x'}";
     let config = read(&format!("{base}, temp_url_key: hunter2, {url}")).expect("reads");
     assert!(matches!(config.access, Access::TempUrl(_)));
-    // With a password there is no need of them.
+    // If there is a password, temporary URLs are not used.
     let config = read(&format!("{BASE}, auth_url: 'http://s', auth_version: 1, temp_url_key: hunter3"));
     assert!(matches!(config.expect("reads").access, Access::Login(_)));
 }
 
 #[test]
-fn roots_lose_their_leading_slashes() {
+fn leading_slashes_of_the_root_are_stripped() {
     let base = "swift_container: c, auth_url: 'http://k', auth_version: 1, swift_user: u, swift_password: p";
     for (path, root) in [("/", ""), ("//reg/x/", "reg/x/"), ("reg", "reg")] {
         let config = read(&format!("{base}, storage_path: '{path}', simple_path_concat: true"));
@@ -134,7 +134,7 @@ fn roots_lose_their_leading_slashes() {
 }
 
 #[test]
-fn where_it_lies() {
+fn locations() {
     let of = |params: &str| {
         let all = format!("swift_container: blobs, {params}");
         read(&all).unwrap_or_else(|error| panic!("{params}: {error}")).location()
@@ -161,7 +161,7 @@ fn where_it_lies() {
     ] {
         assert_eq!(of(&params) == first, same, "{params}");
     }
-    // An account that is given by its URL is that one, whoever may read or write there.
+    // An account that is given by its URL is the same place for all its users.
     let account = "os_options: {object_storage_url: 'https://s/v1/AUTH_a/', project_name: p}";
     for params in [
         v3(&format!("storage_path: /reg, {account}")),

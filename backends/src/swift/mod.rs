@@ -1,6 +1,7 @@
-//! OpenStack Swift, and what speaks its protocol, such as Ceph RadosGW.
+//! OpenStack Swift, and servers with its protocol, such as Ceph RadosGW.
 
 mod auth;
+mod call;
 mod client;
 mod config;
 mod request;
@@ -23,17 +24,18 @@ use crate::headers::range_header;
 use crate::store::get_nothing;
 use crate::upload::Upload;
 use crate::{CopySource, Digest, Error, Key, Kind, MARKER, Meta, Object, Result, Source, Store, Transport};
-use client::{Call, Client};
-use segments::Made;
+use call::Call;
+use client::Client;
+use segments::WrittenForm;
 
-/// The largest object that is written by a single request, in bytes, if the server takes as much.
+/// The largest object that is written by a single request, in bytes, if the server accepts it.
 const SINGLE_PUT: u64 = 5 * 1024 * 1024 * 1024;
 
-/// The largest object that is sent before anybody looked whether one is there, in bytes: it may have
-/// to be sent again.
+/// The largest object, in bytes, that is sent without a check whether one exists already. If one exists, the
+/// object must be sent again.
 const NEW_MAX: u64 = 1 << 20;
 
-/// The size of a segment in bytes, Quay's own (`swift.py:_MAXIMUM_SEGMENT_SIZE`).
+/// The size of a segment in bytes. Quay uses the same (`swift.py:_MAXIMUM_SEGMENT_SIZE`).
 const SEGMENT: u64 = 200_000_000;
 
 const COPY_FROM: HeaderName = HeaderName::from_static("x-copy-from");
@@ -41,25 +43,25 @@ const COPY_FROM: HeaderName = HeaderName::from_static("x-copy-from");
 /// Names per page of a listing.
 const LIST_PAGE: usize = 1000;
 
-/// Objects asked for their true size at once, to one listing.
+/// Concurrent HEAD requests for the real sizes of large objects in one listing.
 const HEADS_IN_FLIGHT: usize = 8;
 
-/// A store that speaks Swift.
+/// A store with the Swift protocol.
 #[derive(Debug)]
 pub struct SwiftStore {
     client: Arc<Client>,
     single_put: u64,
     segment: u64,
     list_page: usize,
-    /// What stores have that copy each other's objects: the account, and who we are there.
+    /// The scope within which stores can copy each other's objects: the account and the identity.
     copy_scope: Option<Digest>,
 }
 
 impl SwiftStore {
-    /// The store that `config` describes. Opens no connection; reads `ca_file`.
+    /// The store that `config` describes. Reads `ca_file` but opens no connection.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] if `ca_file` cannot be read, or temporary URLs have no account.
+    /// [`Kind::Invalid`] if `ca_file` cannot be read, or if temporary URLs are configured without an account.
     pub fn new(config: &SwiftConfig, transport: &Transport) -> Result<Self> {
         let client = Arc::new(Client::new(config, transport)?);
         let copy_scope = match &config.access {
@@ -72,8 +74,8 @@ impl SwiftStore {
         Ok(Self { client, single_put: SINGLE_PUT, segment: SEGMENT, list_page: LIST_PAGE, copy_scope })
     }
 
-    /// Writes objects of more than `threshold` bytes in segments of `segment` bytes, or of more
-    /// than the server takes at once, whichever is less.
+    /// Writes objects of more than `threshold` bytes in segments of `segment` bytes. If the server accepts
+    /// less in one request, its limit applies to both.
     #[must_use]
     pub fn with_segments(mut self, threshold: u64, segment: u64) -> Self {
         self.single_put = threshold;
@@ -81,15 +83,15 @@ impl SwiftStore {
         self
     }
 
-    /// Lists `names` a page, 1 to 1000.
+    /// Sets the number of names per page of a listing, 1 to 1000.
     #[must_use]
     pub fn with_list_page(mut self, names: usize) -> Self {
         self.list_page = names.clamp(1, LIST_PAGE);
         self
     }
 
-    /// Writes a small object that is not there yet, which is nearly always so, in one request. Whether
-    /// it was written; if not, something is there.
+    /// Writes a small object in one request if none exists yet, which is the usual case. Returns `false` if
+    /// an object exists.
     async fn put_new(&self, what: &str, key: &Key, source: &Source) -> Result<bool> {
         let call = Call::put(self.client.names.of(key)?).with_header(header::IF_NONE_MATCH, "*")?;
         let timeouts = self.client.http.timeouts();
@@ -105,7 +107,7 @@ impl SwiftStore {
         self.client.upload(what, &call, || Upload::proven(source, &timeouts)).await
     }
 
-    /// A listed object with its true size: listings say 0 for a Dynamic Large Object.
+    /// A listed object with its real size. Listings report 0 for a Dynamic Large Object.
     async fn sized(&self, listed: Meta) -> Result<Option<Meta>> {
         if listed.size > 0 {
             return Ok(Some(listed));
@@ -148,7 +150,7 @@ impl Store for SwiftStore {
         {
             return Ok(());
         }
-        // Also proves the token before anything is sent that would have to be sent again.
+        // This request also tests the token before the body is sent.
         let old = self.client.find(&what, key, false).await?;
         let limit = self.client.max_file_size().await;
         if source.size() > self.single_put.min(limit) {
@@ -156,7 +158,7 @@ impl Store for SwiftStore {
         }
         self.put_single(&what, key, source).await?;
         let replaced = self.client.folder_of(old.as_ref());
-        segments::remove_replaced(&self.client, key, replaced, &Made::Whole(source.size())).await;
+        segments::remove_replaced(&self.client, key, replaced, &WrittenForm::Whole(source.size())).await;
         Ok(())
     }
 
@@ -166,7 +168,7 @@ impl Store for SwiftStore {
 
     async fn copy(&self, key: &Key, from: &CopySource, size: u64) -> Result<bool> {
         let Some(from) = from.path(self.copy_scope) else { return Ok(false) };
-        // A larger one would have to be segments, and theirs are the other container's.
+        // A larger copy would need segments, but the segments would stay in the source's container.
         if size > self.single_put.min(self.client.max_file_size().await) {
             return Ok(false);
         }
@@ -181,7 +183,7 @@ impl Store for SwiftStore {
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
         let prefix = self.client.names.join(prefix);
-        // The state is the name after which the next page begins: `Some(None)` before the first.
+        // The state is the marker of the next page. It is `Some(None)` before the first page.
         stream::try_unfold(Some(None::<String>), move |state| {
             let prefix = prefix.clone();
             async move {
@@ -207,13 +209,13 @@ impl Store for SwiftStore {
                 .with_query("multipart-manifest", "delete")
                 .with_header(header::ACCEPT, "application/json")?;
             let answer = self.client.ok(&what, &call).await?;
-            let body = self.client.http.whole(&what, answer).await?;
+            let body = self.client.http.read_whole(&what, answer).await?;
             return match request::bulk_failure(&body) {
                 Some(status) => Err(Error::new(Kind::Unavailable, what).with_code(status)),
                 None => Ok(()),
             };
         }
-        // First the manifest and then what it names, as `swift.py:remove` does.
+        // Remove the manifest first and then its segments, as `swift.py:remove` does.
         self.client.remove(&what, &name).await?;
         match self.client.folder_of(Some(&found)) {
             Some(folder) => segments::remove_folder(&self.client, &folder).await,
@@ -226,9 +228,9 @@ impl Store for SwiftStore {
         let call = Call::object(Method::GET, name).with_header(header::RANGE, "bytes=0-0")?;
         let answer = self.client.send("probe", &call).await?;
         match answer.status() {
-            // 416: it is there and empty.
+            // 416: the object exists and is empty.
             status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.client.http.whole("probe", answer).await.map(drop)
+                self.client.http.read_whole("probe", answer).await.map(drop)
             }
             StatusCode::NOT_FOUND => self.client.absent("probe", answer).await,
             _ => Err(self.client.refusal("probe", answer).await),

@@ -1,4 +1,4 @@
-//! Building requests and parsing answers: no I/O.
+//! Builds requests and parses answers. No I/O.
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
@@ -10,17 +10,17 @@ use crate::timestamp::timestamp;
 use crate::urls::{ENCODED, ENCODED_PATH, with_query};
 use crate::{Error, Key, Kind, Meta, Result, key};
 
-/// What Swift decodes in `X-Object-Manifest`, and what it refuses there. No more than that, since
-/// Quay writes and reads the header as it is (`swift.py:complete_chunked_upload`, `remove`).
+/// The characters that Swift decodes or refuses in `X-Object-Manifest`. Nothing else is encoded, because Quay
+/// writes and reads the header without encoding (`swift.py:complete_chunked_upload`, `remove`).
 const ENCODED_MANIFEST: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'&');
 
-/// Swift's bound on an object's name, in bytes (`max_object_name_length`).
+/// Swift's limit for the length of an object's name, in bytes (`max_object_name_length`).
 const MAX_NAME: usize = 1024;
 
-/// Where Quay keeps what large objects are made of, below the root (`_SEGMENT_DIRECTORY`).
+/// The folder below the root in which Quay stores the segments of large objects (`_SEGMENT_DIRECTORY`).
 const SEGMENTS: &str = "segments";
 
-/// Names of objects in one container.
+/// The names of objects in one container.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     container: String,
@@ -37,27 +37,27 @@ impl Names {
         }
     }
 
-    /// The object's name that a key stands for.
+    /// The object name of a key.
     pub(super) fn of(&self, key: &Key) -> Result<String> {
         let name = self.join(key.checked()?);
         if name.len() > MAX_NAME {
-            let why = format!("not a key: root and key have over {MAX_NAME} bytes");
+            let why = format!("not a valid key: root and key have more than {MAX_NAME} bytes");
             return Err(Error::new(Kind::Invalid, why));
         }
         Ok(name)
     }
 
-    /// `swift.py:_normalize_path`, but that a slash at the end stays.
+    /// Quay's `swift.py:_normalize_path`, except that a slash at the end is kept.
     pub(super) fn join(&self, path: &str) -> String {
         if self.simple { format!("{}{path}", self.root) } else { key::join(&self.root, path) }
     }
 
-    /// The key below the root that a listed name stands for.
+    /// The key of a listed name, if it lies below the root.
     pub(super) fn key_of(&self, name: &str) -> Option<Key> {
         key::below(&self.join(""), name)
     }
 
-    /// The URL of an object, or of the container itself, below an account's.
+    /// The URL of an object below an account's URL. `None` gives the URL of the container.
     pub(super) fn url(&self, account: &Url, name: Option<&str>, query: &[(&str, String)]) -> Result<Url> {
         let mut text = account.as_str().trim_end_matches('/').to_owned();
         text.push('/');
@@ -67,19 +67,19 @@ impl Names {
             text.extend(utf8_percent_encode(name, ENCODED_PATH));
         }
         with_query(text, query.iter().map(|(name, value)| (*name, &**value)))
-            .map_err(|_| Error::new(Kind::Invalid, "container and key make no URL"))
+            .map_err(|_| Error::new(Kind::Invalid, "container and key do not form a valid URL"))
     }
 
-    /// An object's path below the account, as it stands in a header.
+    /// The path of an object below the account, in the form of a header.
     pub(super) fn path(&self, key: &Key) -> Result<String> {
         let (container, name) = (&self.container, self.of(key)?);
         let container = utf8_percent_encode(container, ENCODED);
         Ok(format!("/{container}/{}", utf8_percent_encode(&name, ENCODED_PATH)))
     }
 
-    /// A folder for the segments of one object.
+    /// A new folder for the segments of one object.
     pub(super) fn new_folder(&self) -> Folder {
-        // Quay takes Python's uuid4.
+        // Quay uses Python's uuid4.
         let mut id = hex::encode(fastrand::u128(..).to_be_bytes());
         id.replace_range(12..13, "4");
         id.replace_range(16..17, ["8", "9", "a", "b"][fastrand::usize(..4)]);
@@ -89,8 +89,8 @@ impl Names {
         Folder { container: self.container.clone(), name: self.join(&format!("{SEGMENTS}/{id}")) }
     }
 
-    /// The folder that an `X-Object-Manifest` names, if it is one of those below this root: others
-    /// are none of Quay's and none of ours.
+    /// The folder in an `X-Object-Manifest`, if it lies below this root. Other folders belong neither to Quay
+    /// nor to the gateway.
     pub(super) fn folder(&self, manifest: &str) -> Option<Folder> {
         let manifest = percent_decode_str(manifest).decode_utf8().ok()?;
         let (container, name) = manifest.split_once('/')?;
@@ -100,7 +100,7 @@ impl Names {
     }
 }
 
-/// Where the segments of one object lie.
+/// The folder with the segments of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Folder {
     container: String,
@@ -108,23 +108,23 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// What all names in it start with.
+    /// The prefix of all names in it.
     pub(super) fn prefix(&self) -> String {
         format!("{}/", self.name)
     }
 
-    /// A segment's name, numbered from 0.
+    /// The name of a segment. Numbers start at 0.
     pub(super) fn segment(&self, number: u64) -> String {
         format!("{}/{number:09}", self.name)
     }
 
-    /// `X-Object-Manifest`.
+    /// The value of `X-Object-Manifest`.
     pub(super) fn manifest(&self) -> String {
         utf8_percent_encode(&format!("{}/{}", self.container, self.name), ENCODED_MANIFEST).to_string()
     }
 }
 
-/// Where a Swift describes itself, given an account's URL: beside its `v1`.
+/// The URL where a Swift describes itself, beside the `v1` of an account's URL.
 pub(super) fn info_url(account: &Url) -> Url {
     let before: Vec<_> =
         account.path().split('/').take_while(|segment| !matches!(*segment, "v1" | "v1.0")).collect();
@@ -141,20 +141,21 @@ struct Info {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct SwiftInfo {
-    /// The largest object that is taken in one request, in bytes.
+    /// The largest object that one request can write, in bytes.
     pub(super) max_file_size: u64,
-    /// OpenStack's own says it. RadosGW does not, and overwrites whatever `If-None-Match` says.
+    /// The version, which only OpenStack's Swift reports. RadosGW does not report it, and overwrites objects
+    /// despite `If-None-Match`.
     pub(super) version: Option<String>,
 }
 
-/// What a server says of itself, if it does.
+/// Parses the description of a server. `None` if it is not valid.
 pub(super) fn server_info(info: &[u8]) -> Option<SwiftInfo> {
     serde_json::from_slice::<Info>(info).ok().map(|info| info.swift).filter(|info| info.max_file_size > 0)
 }
 
 #[derive(Deserialize)]
 struct Listed {
-    /// Absent for a `subdir`, which only a `delimiter` brings.
+    /// Absent for a `subdir`, which only appears if the request has a `delimiter`.
     name: Option<String>,
     #[serde(default)]
     bytes: u64,
@@ -163,21 +164,21 @@ struct Listed {
 
 /// One page of a listing.
 #[derive(Debug)]
-pub(super) struct Page {
-    /// Names as they are, and sizes: those of large objects are 0.
+pub(super) struct NamesPage {
+    /// The names as listed, with sizes. Large objects have size 0.
     pub(super) names: Vec<(String, u64)>,
-    /// The same below the root.
+    /// The objects below the root.
     pub(super) found: Vec<Meta>,
 }
 
-impl Page {
-    /// Parses a page; keys outside the root are left out.
+impl NamesPage {
+    /// Parses a page. Names outside the root are skipped.
     pub(super) fn parse(names: &Names, body: &[u8]) -> Result<Self> {
-        // RadosGW answers 204 and nothing where nothing is found.
+        // If nothing is found, RadosGW answers 204 with an empty body.
         let listed: Vec<Listed> = match body.trim_ascii() {
             [] => Vec::new(),
             body => serde_json::from_slice(body).map_err(|error| {
-                Error::new(Kind::Unavailable, "the listing is not the JSON that Swift promises")
+                Error::new(Kind::Unavailable, "the listing is not valid Swift JSON")
                     .with_cause(word(&error.to_string()))
             })?,
         };
@@ -193,14 +194,14 @@ impl Page {
         Ok(page)
     }
 
-    /// What the next page comes after; `None` at the end.
+    /// The marker of the next page. `None` at the end.
     pub(super) fn last(&self) -> Option<String> {
         self.names.last().map(|(name, _)| name.clone())
     }
 }
 
-/// The error in the answer to a bulk request, whose own status is always 200: the status of the
-/// whole, and how many were refused.
+/// The error in the answer to a bulk request. The HTTP status is always 200; the body has the real status and
+/// the number of failures.
 pub(super) fn bulk_failure(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Bulk {

@@ -1,5 +1,5 @@
-//! Large objects as Quay writes them: segments in a folder of their own, and a Dynamic Large
-//! Object of zero bytes that names the folder.
+//! Large objects in Quay's form: segments in a folder, and a Dynamic Large Object of zero bytes that names
+//! the folder.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,42 +11,43 @@ use http::HeaderName;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
-use super::client::{Call, Client, Found};
+use super::call::Call;
+use super::client::{Client, Found};
 use super::request::Folder;
 use crate::persist::persist;
 use crate::upload::Upload;
 use crate::{Error, Hasher, Key, Kind, Proof, Result, Source};
 
-/// The most segments of one object: Swift joins those of one listing (10,000 names, by default)
-/// and knows neither length nor ranges beyond.
+/// The maximum number of segments of one object. Swift joins the segments of one listing (10,000 names by
+/// default). Beyond that it reports neither length nor ranges.
 const MAX_SEGMENTS: u64 = 9_999;
 
 /// Names per page of a folder's listing.
 const PAGE: usize = 1000;
 
-/// Segments being removed at once.
+/// Segments that are removed at once.
 const REMOVALS_IN_FLIGHT: usize = 8;
 
-/// How often a listing is asked for before it must have all segments, and the pause between.
+/// How often a listing is read until it must contain all segments, and the pause between two reads.
 const LISTING_TRIES: u32 = 20;
 const LISTING_PAUSE: Duration = Duration::from_millis(250);
 
-/// Between the last bytes of what was given up and its removal.
+/// The pause between the last bytes of a cancelled write and the removal of its segments.
 const REMOVAL_PAUSE: Duration = Duration::from_millis(300);
 
-/// The size of segments for an object of `size` bytes: `segment`, or more if they would be too
-/// many; at most `limit`. `None` if it does not fit.
+/// The segment size for an object of `size` bytes: `segment`, or more if there would be too many segments,
+/// but at most `limit`. `None` if the object is too large.
 fn segment_size(size: u64, segment: u64, limit: u64) -> Option<u64> {
     let chosen = segment.min(limit).max(size.div_ceil(MAX_SEGMENTS)).max(1);
     (chosen <= limit).then_some(chosen)
 }
 
-/// Writes `source` in segments of `segment` bytes, or more, and removes those of the object that was
-/// there.
+/// Writes `source` in segments of at least `segment` bytes, and removes the segments of the object that it
+/// replaces.
 ///
-/// The object appears by its manifest, and that is sent only after everything that was sent
-/// matched the source's digest, and after the container lists it. From then on it is seen to its
-/// end, whoever gives up waiting: nobody could say what to do with the segments.
+/// The manifest makes the object visible. It is sent only after all bytes that were sent match the source's
+/// digest, and after the container lists all segments. From then on the write runs to its end even if the
+/// caller is cancelled. Otherwise nobody would know whether the segments are in use.
 pub(super) async fn put(
     client: &Arc<Client>,
     key: &Key,
@@ -59,7 +60,7 @@ pub(super) async fn put(
         Error::new(Kind::Invalid, format!("{what}: larger than {MAX_SEGMENTS} segments of {limit} bytes"))
     })?;
     let folder = client.names.new_folder();
-    let mut started = Started { client: Arc::clone(client), folder, sent: 0, open: true };
+    let mut started = SegmentedWrite { client: Arc::clone(client), folder, sent: 0, open: true };
     let (before, turn) = match started.write(&what, key, source, segment).await {
         Ok(written) => written,
         Err(error) => {
@@ -68,38 +69,39 @@ pub(super) async fn put(
             return Err(error);
         }
     };
-    // From here on somebody may see them, whatever becomes of us or of the answer.
+    // From here on the segments may be in use, whatever happens to this task or to the answer.
     started.open = false;
     let tidying = client.tidying.clone();
     let (name, key) = (what.clone(), key.clone());
     let ended = tidying.spawn(async move { started.publish(&what, &key, before, turn).await }).await;
-    ended.unwrap_or_else(|_| Err(cut(&name)))
+    ended.unwrap_or_else(|_| Err(interrupted(&name)))
 }
 
-/// Of a write whose last step was begun, and not seen to its end.
-fn cut(what: &str) -> Error {
-    Error::new(Kind::Unavailable, format!("{what}: cut at its manifest")).with_unknown_outcome()
+/// The error of a write whose manifest was sent, but whose result was not received.
+fn interrupted(what: &str) -> Error {
+    Error::new(Kind::Unavailable, format!("{what}: interrupted while its manifest was written"))
+        .with_unknown_outcome()
 }
 
-/// What became of a manifest.
-enum Declared {
-    /// The object is there.
+/// The result of writing a manifest.
+enum ManifestOutcome {
+    /// The object is visible.
     Done,
-    /// It is not, and will not be.
+    /// The object is not visible, and will not become visible.
     Refused(Error),
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown(Error),
 }
 
-/// An object that was written, by what is seen of it.
-pub(super) enum Made {
-    /// In one request, of so many bytes.
+/// The form of an object that was written, to compare it with the visible one.
+pub(super) enum WrittenForm {
+    /// Written in one request, with this many bytes.
     Whole(u64),
-    /// In these segments.
+    /// Written in these segments.
     Segments(Folder),
 }
 
-impl Made {
+impl WrittenForm {
     fn is(&self, client: &Client, found: &Found) -> bool {
         match self {
             Self::Whole(size) => found.manifest.is_none() && !found.is_static && found.meta.size == *size,
@@ -108,18 +110,18 @@ impl Made {
     }
 }
 
-/// Segments that exist at the store, without an object.
-struct Started {
+/// Segments that exist at the store and do not belong to an object yet.
+struct SegmentedWrite {
     client: Arc<Client>,
     folder: Folder,
-    /// How many were begun.
+    /// How many segments were started.
     sent: u64,
     open: bool,
 }
 
-impl Started {
-    /// Writes all segments, and gives the folder of the object that is there so far, and the turn
-    /// to declare another: so that of several writers here each knows what it replaces.
+impl SegmentedWrite {
+    /// Writes all segments. Returns the folder of the present object, and the lock for writing a manifest.
+    /// The lock makes sure that each of several writers in this process knows which object it replaces.
     async fn write(
         &mut self,
         what: &str,
@@ -134,7 +136,7 @@ impl Started {
             let number = self.sent;
             self.sent += 1;
             let what = format!("{what}, segment {number}");
-            // What the source died of is not mended by asking the store again.
+            // A retry does not help if the source failed.
             proof = persist(|| async {
                 match self.send(&what, number, source, range.clone(), &proof).await {
                     Err(error) if error.kind() == Kind::Source => Ok(Err(error)),
@@ -144,12 +146,12 @@ impl Started {
             .await??;
         }
         self.is_listed(what, source.size()).await?;
-        let turn = Arc::clone(&self.client.declaring).lock_owned().await;
+        let turn = Arc::clone(&self.client.manifest_lock).lock_owned().await;
         let before = persist(|| self.client.find(what, key, true)).await?;
         Ok((self.client.folder_of(before.as_ref()), turn))
     }
 
-    /// Sends one segment straight from the source, and gives the proof so far.
+    /// Streams one segment from the source, and returns the updated proof.
     async fn send(
         &self,
         what: &str,
@@ -160,7 +162,8 @@ impl Started {
     ) -> Result<Proof> {
         let call = Call::put(self.folder.segment(number));
         let timeouts = self.client.http.timeouts();
-        // One proof a request: a body that was broken off may still be at its end when the next begins.
+        // Each request has its own proof, because the body of an aborted request may still be active when the
+        // next one starts.
         let seen = Mutex::new(None);
         let open = || async {
             let (upload, fresh) = Upload::part(source, range.clone(), proof.clone(), &timeouts).await?;
@@ -172,9 +175,9 @@ impl Started {
         Ok(seen.map_or_else(|| proof.clone(), |seen| seen.proof()))
     }
 
-    /// Makes the object appear, and removes what it replaces: the segments of the object that was
-    /// there. Its own stay once they may be in use, also where another writer wins: a look that is not of
-    /// the newest would take them from under the object.
+    /// Makes the object visible and removes the segments of the object that it replaces. The object's own
+    /// segments are kept if they may be in use, even if another writer wins: an outdated view of the store
+    /// could otherwise remove the segments of the visible object.
     async fn publish(
         self,
         what: &str,
@@ -185,22 +188,22 @@ impl Started {
         let declared = self.declare(what, key).await;
         drop(turn);
         match declared {
-            Declared::Done => {
-                remove_replaced(&self.client, key, before, &Made::Segments(self.folder.clone())).await;
+            ManifestOutcome::Done => {
+                remove_replaced(&self.client, key, before, &WrittenForm::Segments(self.folder.clone())).await;
                 Ok(())
             }
-            Declared::Unknown(error) => {
-                tracing::warn!(%error, "whether an object was written is unknown; its segments stay");
+            ManifestOutcome::Unknown(error) => {
+                tracing::warn!(%error, "it is unknown whether an object was written; its segments stay");
                 Err(error)
             }
-            Declared::Refused(error) => {
+            ManifestOutcome::Refused(error) => {
                 self.remove().await;
                 Err(error)
             }
         }
     }
 
-    /// Waits until the container's listing, by which Swift finds segments, has all of them.
+    /// Waits until the container's listing contains all segments. Swift uses that listing to find them.
     async fn is_listed(&self, what: &str, size: u64) -> Result<()> {
         for attempt in 0..LISTING_TRIES {
             if attempt > 0 {
@@ -215,14 +218,14 @@ impl Started {
     }
 
     /// Writes the manifest.
-    async fn declare(&self, what: &str, key: &Key) -> Declared {
+    async fn declare(&self, what: &str, key: &Key) -> ManifestOutcome {
         let name = HeaderName::from_static("x-object-manifest");
         let call = self.client.names.of(key).map(Call::put);
         let call = match call.and_then(|call| call.with_header(name, &self.folder.manifest())) {
             Ok(call) => call,
-            Err(error) => return Declared::Refused(error),
+            Err(error) => return ManifestOutcome::Refused(error),
         };
-        // Of a try that broke off nobody knows what the server did, or will yet do.
+        // If a try broke off, it is unknown what the server did or will do.
         let broken = AtomicBool::new(false);
         let declared = persist(|| async {
             let sent = self.client.upload(what, &call, || async { Ok(Upload::pieces(vec![])) }).await;
@@ -230,29 +233,29 @@ impl Started {
             broken.fetch_or(sent.as_ref().is_err_and(in_doubt), Ordering::Relaxed);
             sent
         });
-        let Err(error) = declared.await else { return Declared::Done };
+        let Err(error) = declared.await else { return ManifestOutcome::Done };
         match self.client.find(what, key, true).await {
             Ok(found) if self.client.folder_of(found.as_ref()).as_ref() == Some(&self.folder) => {
-                Declared::Done
+                ManifestOutcome::Done
             }
-            Ok(_) if !broken.into_inner() => Declared::Refused(error),
-            _ => Declared::Unknown(error.with_unknown_outcome()),
+            Ok(_) if !broken.into_inner() => ManifestOutcome::Refused(error),
+            _ => ManifestOutcome::Unknown(error.with_unknown_outcome()),
         }
     }
 
-    /// Removes what was written, by name: the listing may not have it yet. What was being sent may
-    /// still be landing, so it waits a little.
+    /// Removes the segments by their names, because the listing may not contain them yet. A segment may still
+    /// be in flight, so this waits a moment first.
     async fn remove(&self) {
         sleep(REMOVAL_PAUSE).await;
         let names = (0..self.sent).map(|number| self.folder.segment(number)).collect();
         if let Err(error) = remove_all(&self.client, names).await {
-            tracing::warn!(%error, "segments without an object stay behind");
+            tracing::warn!(%error, "segments without an object could not be removed");
         }
     }
 }
 
-impl Drop for Started {
-    /// Whoever gave up waiting cannot remove them, so a task of its own does.
+impl Drop for SegmentedWrite {
+    /// If the caller is cancelled, a new task removes the segments.
     fn drop(&mut self) {
         if !self.open {
             return;
@@ -265,7 +268,7 @@ impl Drop for Started {
     }
 }
 
-/// How many segments a folder has, and how many bytes.
+/// How many segments a folder has, and how many bytes in all.
 async fn sizes(client: &Client, folder: &Folder) -> Result<(u64, u64)> {
     let (mut count, mut bytes, mut marker) = (0, 0, None::<String>);
     loop {
@@ -294,7 +297,7 @@ pub(super) async fn remove_folder(client: &Client, folder: &Folder) -> Result<()
     }
 }
 
-/// Removes all, also after one failed; the first failure is the error.
+/// Removes all names, even if one removal fails. The first failure is the error.
 async fn remove_all(client: &Client, names: Vec<String>) -> Result<()> {
     let removals: Vec<Result<()>> = stream::iter(names)
         .map(|name| async move { persist(|| client.remove("remove a segment", &name)).await })
@@ -306,20 +309,25 @@ async fn remove_all(client: &Client, names: Vec<String>) -> Result<()> {
 
 /// Removes the segments of an object that was replaced.
 ///
-/// Only once the object that took its place is seen there: Swift answers 202 to a PUT that it drops since
-/// the object there is newer by its servers' clocks. What cannot be told for certain stays.
-pub(super) async fn remove_replaced(client: &Client, key: &Key, replaced: Option<Folder>, made: &Made) {
+/// This happens only if the new object is visible. Swift answers 202 to a PUT that it drops because the
+/// existing object is newer by the clocks of its servers. If the outcome is not certain, the segments stay.
+pub(super) async fn remove_replaced(
+    client: &Client,
+    key: &Key,
+    replaced: Option<Folder>,
+    made: &WrittenForm,
+) {
     let Some(replaced) = replaced else { return };
     let removed = match client.find("look for the newest object", key, true).await {
         Ok(Some(newest)) if made.is(client, &newest) => remove_folder(client, &replaced).await,
         Ok(_) => {
-            tracing::warn!(%key, "another object is seen than was written: the segments of the one before stay");
+            tracing::warn!(%key, "another object is visible than the one that was written; the segments of the replaced object stay");
             return;
         }
         Err(error) => Err(error),
     };
     if let Err(error) = removed {
-        tracing::warn!(%error, "segments of a replaced object stay behind");
+        tracing::warn!(%error, "segments of a replaced object could not be removed");
     }
 }
 

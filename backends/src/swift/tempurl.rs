@@ -7,13 +7,13 @@ use sha1::Sha1;
 
 use crate::{Error, Kind, Result, Secret};
 
-/// How long a URL is good for, as long as Quay's own (`get_direct_download_url`).
+/// How long a URL is valid. Quay uses the same time (`get_direct_download_url`).
 const LIFE: Duration = Duration::from_secs(600);
 
-/// The query that lets a request with this method and (decoded) path pass.
+/// The query that permits a request with this method and decoded path.
 ///
-/// SHA-1, as Quay signs and as all servers take; this is an HMAC, which does not need a hash
-/// without collisions.
+/// It uses SHA-1, because Quay does and all servers accept it. This is an HMAC, so collisions of SHA-1 do not
+/// matter.
 pub(super) fn query(
     key: &Secret,
     method: &str,
@@ -27,7 +27,7 @@ pub(super) fn query(
 
 fn signature(key: &Secret, method: &str, path: &str, expires: u64) -> Result<String> {
     let mut mac = Hmac::<Sha1>::new_from_slice(key.reveal().as_bytes())
-        .map_err(|_| Error::new(Kind::Invalid, "temp_url_key is no key"))?;
+        .map_err(|_| Error::new(Kind::Invalid, "temp_url_key is not a valid key"))?;
     mac.update(format!("{method}\n{expires}\n{path}").as_bytes());
     Ok(hex::encode(mac.finalize().into_bytes()))
 }
@@ -36,7 +36,7 @@ fn signature(key: &Secret, method: &str, path: &str, expires: u64) -> Result<Str
 mod tests {
     use super::*;
 
-    /// Catalyst Cloud's documentation of `swift tempurl GET 600 … "testkey"`.
+    /// The example in Catalyst Cloud's documentation of `swift tempurl GET 600 … "testkey"`.
     #[test]
     fn signs_as_documented() {
         let path = "/v1/AUTH_b24e9ee3447e48eab1bc99cb894cac6f/my-container/file2.txt";

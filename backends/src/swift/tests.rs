@@ -1,10 +1,10 @@
-//! Names, URLs and answers as they are on the wire.
+//! Names, URLs and answers on the wire.
 
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
-use super::request::{Names, Page, bulk_failure, info_url, server_info};
+use super::request::{Names, NamesPage, bulk_failure, info_url, server_info};
 use super::*;
 use crate::{Secret, key};
 
@@ -26,7 +26,7 @@ fn account() -> url::Url {
 
 /// `swift.py:_normalize_path`.
 #[test]
-fn names_as_quay_makes_them() {
+fn names_are_quays() {
     let key = Key::new("sha256/ab/abcd");
     for (root, simple, expected) in [
         ("reg", false, "reg/sha256/ab/abcd"),
@@ -88,7 +88,7 @@ fn folders_and_their_manifests() {
 }
 
 #[test]
-fn info_lies_beside_the_version() {
+fn info_is_beside_the_version() {
     for (account, expected) in [
         ("http://host/v1/AUTH_a", "http://host/info"),
         ("http://host/swift/v1", "http://host/swift/info"),
@@ -114,20 +114,20 @@ fn pages_of_listings() {
          "content_type": "text/plain"},
         {"subdir": "reg/sub/"},
         {"last_modified": "2014-01-15T16:41:49.390Z", "bytes": 0, "name": "elsewhere"}]"#;
-    let page = Page::parse(&names("reg", false), body).expect("parses");
+    let page = NamesPage::parse(&names("reg", false), body).expect("parses");
     assert_eq!(page.last().as_deref(), Some("elsewhere"));
     assert_eq!(page.names, [("reg/a&b".to_owned(), 14), ("elsewhere".to_owned(), 0)]);
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(1_389_804_109);
     assert_eq!(page.found, [Meta { key: Key::new("a&b"), size: 14, modified: Some(modified) }]);
     for empty in [&b""[..], b"[]", b" \n"] {
-        assert_eq!(Page::parse(&names("", false), empty).expect("parses").last(), None);
+        assert_eq!(NamesPage::parse(&names("", false), empty).expect("parses").last(), None);
     }
-    assert!(Page::parse(&names("", false), b"<html/>").is_err());
+    assert!(NamesPage::parse(&names("", false), b"<html/>").is_err());
 }
 
-/// "Bulk Delete" of Swift's documentation.
+/// The example "Bulk Delete" in Swift's documentation.
 #[test]
-fn bulk_answers_say_what_became_of_it() {
+fn bulk_answers_contain_the_real_status() {
     let fine = br#"{"Number Not Found": 0, "Response Status": "200 OK", "Errors": [], "Number Deleted": 6}"#;
     assert_eq!(bulk_failure(fine), None);
     let failed = br#"   {"Response Status": "400 Bad Request", "Errors": [["/c/o", "403 Forbidden"]]}"#;
@@ -136,8 +136,8 @@ fn bulk_answers_say_what_became_of_it() {
 
 proptest! {
     #[test]
-    fn every_key_has_a_url_that_stands_for_it(key in "[^/\\x00][^\\x00]{0,60}") {
-        prop_assume!(!key::climbs(&key));
+    fn urls_of_keys_round_trip(key in "[^/\\x00][^\\x00]{0,60}") {
+        prop_assume!(!key::has_dot_segment(&key));
         let names = names("reg", false);
         let name = names.of(&Key::new(&*key)).expect("a name");
         let url = names.url(&account(), Some(&name), &[]).expect("a URL");
@@ -147,7 +147,7 @@ proptest! {
     }
 
     #[test]
-    fn every_folder_is_found_in_its_manifest(root in "[^\\x00]{0,30}", simple in any::<bool>()) {
+    fn folders_and_manifests_round_trip(root in "[^\\x00]{0,30}", simple in any::<bool>()) {
         let names = names(root.trim_start_matches('/'), simple);
         let folder = names.new_folder();
         let manifest = folder.manifest();
@@ -158,12 +158,12 @@ proptest! {
     }
 
     #[test]
-    fn whatever_a_server_sends_is_an_answer(body in prop::collection::vec(any::<u8>(), 0..400)) {
-        let _ = (Page::parse(&names("r", false), &body).is_ok(), bulk_failure(&body), server_info(&body).is_some());
+    fn no_answer_makes_the_parser_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = (NamesPage::parse(&names("r", false), &body).is_ok(), bulk_failure(&body), server_info(&body).is_some());
     }
 
     #[test]
-    fn whatever_names_a_folder_lies_below_the_root(manifest in "(blobs/)?(reg/)?(segments/)?[a-z/%.]{0,12}") {
+    fn a_folder_in_a_manifest_lies_below_the_root(manifest in "(blobs/)?(reg/)?(segments/)?[a-z/%.]{0,12}") {
         if let Some(folder) = names("reg", false).folder(&manifest) {
             prop_assert!(folder.prefix().starts_with("reg/segments/"));
             prop_assert!(folder.prefix().len() > "reg/segments//".len());

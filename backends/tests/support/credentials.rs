@@ -1,4 +1,4 @@
-//! Stores without keys of their own, and everybody that gives credentials.
+//! Stores without keys of their own, and services that provide credentials.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -35,13 +35,13 @@ pub fn with_role(
     S3Store::with_environment(&config, role, environment, &transport).expect("builds")
 }
 
-/// A container's environment: `server` gives the credentials.
+/// The environment of a container whose credentials come from `server`.
 pub fn container(server: &Service) -> Environment {
     let url = format!("http://{}/container", server.address);
     environment(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url)])
 }
 
-/// A time from now, to the second above.
+/// A time in the future, rounded up to the second.
 pub fn from_now(life: Duration) -> String {
     to_the_second(SystemTime::now() + life)
 }
@@ -83,7 +83,7 @@ pub fn assumed_until(action: &str, key: &str, expiration: SystemTime) -> Reply {
     )
 }
 
-/// A store's answer to anything.
+/// The answer of a store to any request.
 pub fn fine(asked: &Asked) -> Reply {
     if asked.method == "HEAD" { reply(200, "").with("content-length", "5") } else { reply(200, "") }
 }
@@ -92,7 +92,7 @@ pub fn expired() -> Reply {
     reply(400, "<Error><Code>ExpiredToken</Code><Message>hunter2</Message></Error>")
 }
 
-/// What an error says, having looked for what it must not say.
+/// The text of an error. Panics if the text contains a secret.
 pub fn said(error: &backends::Error) -> String {
     let text = error.to_string();
     assert!(!text.contains("hunter") && !text.contains("127.0.0.1"), "{text}");
@@ -101,7 +101,7 @@ pub fn said(error: &backends::Error) -> String {
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
-/// Everybody that gives credentials, and a store.
+/// A server that plays all services that provide credentials, and a store.
 pub async fn everybody() -> Service {
     Service::start(|asked| match asked.path.as_str() {
         "/container" => document("AKCONTAINER", HOUR),

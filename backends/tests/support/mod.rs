@@ -3,7 +3,9 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod credentials;
+pub mod s3;
 pub mod service;
+pub mod swift;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,7 +21,7 @@ use tokio::net::TcpListener;
 pub const ACCESS_KEY: &str = "AKIDTEST";
 pub const SECRET_KEY: &str = "secret-of-the-test";
 
-/// Trusts nobody.
+/// A transport without root certificates.
 pub fn transport(timeouts: Timeouts) -> Transport {
     transport_trusting(rustls::RootCertStore::empty(), timeouts)
 }
@@ -34,7 +36,7 @@ pub fn transport_trusting(roots: rustls::RootCertStore, timeouts: Timeouts) -> T
     Transport::new(Arc::new(tls), timeouts)
 }
 
-/// Bounds that a fault test need not wait long for, and that a busy machine keeps.
+/// Timeouts that are short enough for fault tests and long enough for a busy machine.
 pub fn short() -> Timeouts {
     Timeouts {
         connect: Duration::from_secs(1),
@@ -57,7 +59,7 @@ pub fn config(address: SocketAddr) -> S3Config {
     }
 }
 
-/// An S3 server over a folder that verifies signatures; it has a bucket named `bucket`.
+/// An S3 server over a folder. It verifies signatures and has a bucket named `bucket`.
 pub async fn s3_server(root: &Path) -> SocketAddr {
     std::fs::create_dir_all(root.join("bucket")).expect("a bucket");
     let mut builder =
@@ -79,7 +81,7 @@ pub async fn s3_server(root: &Path) -> SocketAddr {
     address
 }
 
-/// An answer from its status line and headers (`\n` between them) and its body.
+/// Builds an answer from its status line, its headers (separated by `\n`) and its body.
 pub fn answer(head: &str, body: &str) -> String {
     let head = head.replace('\n', "\r\n");
     let length = if head.contains("Content-Length") {
@@ -90,7 +92,7 @@ pub fn answer(head: &str, body: &str) -> String {
     format!("HTTP/1.1 {head}\r\n{length}Connection: close\r\n\r\n{body}")
 }
 
-/// What a failure means, having looked for what its error must not say: where, and these secrets.
+/// The kind of a failure. Panics if the error contains a location or one of these secrets.
 pub fn kind<T: std::fmt::Debug>(result: backends::Result<T>, secrets: &[&str]) -> Kind {
     let error = result.expect_err("must fail");
     for secret in ["127.0.0.1"].iter().chain(secrets) {
@@ -99,24 +101,24 @@ pub fn kind<T: std::fmt::Debug>(result: backends::Result<T>, secrets: &[&str]) -
     error.kind()
 }
 
-/// What a scripted server does to one request.
+/// What a scripted server does with one request.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// Writes these bytes once the request is read, and closes.
+    /// Reads the request, writes these bytes and closes the connection.
     Bytes(String),
-    /// Reads the request and closes.
+    /// Reads the request and closes the connection.
     Close,
-    /// Reads the request's headers and closes at once, unread body and all.
+    /// Reads the headers of the request and closes the connection at once, without reading the body.
     Slam,
-    /// Writes these bytes once the request is read, and then nothing more.
+    /// Reads the request, writes these bytes and then stalls.
     Stall(String),
-    /// Reads the request's headers and then nothing more.
+    /// Reads the headers of the request and then stalls.
     Ignore,
-    /// Writes these bytes once the request's headers are read, and reads no more.
+    /// Reads the headers of the request, writes these bytes, and does not read the body.
     Early(String),
 }
 
-/// A server that answers by a script, one connection an answer, and remembers what it was asked.
+/// A server that answers by a script, with one connection per answer, and records the requests.
 #[derive(Debug)]
 pub struct Scripted {
     pub address: SocketAddr,
@@ -124,7 +126,7 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// The last answer is repeated.
+    /// Starts the server. The last answer is repeated.
     pub async fn start(answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -162,7 +164,7 @@ impl Scripted {
         Self { address, requests }
     }
 
-    /// Heads of the requests so far.
+    /// The heads of all requests so far.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().expect("unpoisoned").clone()
     }
@@ -179,7 +181,7 @@ async fn read_head(socket: &mut tokio::net::TcpStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
-/// A header of a request's head.
+/// The value of a header in the head of a request.
 pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines()
         .filter_map(|line| line.split_once(": "))

@@ -1,4 +1,4 @@
-//! A server that answers by a function, as many requests at once as there are.
+//! A server that computes its answers with a function and handles requests concurrently.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -10,11 +10,11 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
-/// A request, whole.
+/// A complete request.
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub method: String,
-    /// Path and query.
+    /// The path and the query.
     pub path: String,
     headers: http::HeaderMap,
     pub body: Bytes,
@@ -25,19 +25,19 @@ impl Asked {
         self.headers.get(name).map(|value| value.to_str().expect("a text"))
     }
 
-    /// `Credential` of the signature: key/date/region/service/aws4_request.
+    /// The `Credential` of the signature: key/date/region/service/aws4_request.
     pub fn credential(&self) -> Vec<String> {
         let signature = self.header("authorization").unwrap_or_default();
         let (_, rest) = signature.split_once("Credential=").unwrap_or_default();
         rest.split(',').next().unwrap_or_default().split('/').map(str::to_owned).collect()
     }
 
-    /// The access key that signed it.
+    /// The access key of the signature.
     pub fn key(&self) -> String {
         self.credential().swap_remove(0)
     }
 
-    /// A field of a form.
+    /// A field of a form in the body.
     pub fn field(&self, name: &str) -> Option<String> {
         url::form_urlencoded::parse(&self.body)
             .find(|(found, _)| found == name)
@@ -71,7 +71,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// `answer` may block a thread, so that tests can make a service slow.
+    /// Starts the server. `answer` may block its thread, so that a test can make a service slow.
     pub async fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -108,12 +108,12 @@ impl Service {
         Self { address, asked }
     }
 
-    /// What was asked so far and fits.
+    /// The requests so far for which `fits` is true.
     pub fn asked(&self, fits: impl Fn(&Asked) -> bool) -> Vec<Asked> {
         self.asked.lock().expect("unpoisoned").iter().filter(|asked| fits(asked)).cloned().collect()
     }
 
-    /// What was asked so far of paths that begin so.
+    /// The requests so far whose path starts with `path`.
     pub fn below(&self, path: &str) -> Vec<Asked> {
         self.asked(|asked| asked.path.starts_with(path))
     }

@@ -62,7 +62,7 @@ fn present(zone: &Zone, image: &Image) -> u64 {
     image::blobs(image).iter().filter(|blob| zone.has(&blob.digest)).map(|blob| blob.size).sum()
 }
 
-/// The number of blobs of the image in the zone whose bytes are right. Reads and hashes all of them.
+/// The number of blobs of the image in the zone whose bytes are correct. Reads and hashes all of them.
 pub(crate) async fn verified(zone: &Zone, image: &Image) -> Result<usize> {
     let blobs: Vec<_> =
         image::blobs(image).iter().map(|blob| (zone.path(&blob.digest), blob.digest)).collect();

@@ -1,4 +1,4 @@
-//! The gateway in this process. It uses a configuration file as any other gateway does.
+//! The gateway in this process. It uses a configuration file like any other gateway.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use tests::site::Site;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Enough for the whole image.
+/// The size of the cache: enough for the whole image.
 const CACHE_SIZE: &str = "1GiB";
 const CACHE_RESERVE: &str = "16MiB";
 

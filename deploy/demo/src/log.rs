@@ -16,7 +16,7 @@ const VERBOSE: &str =
 /// The number of log lines that are shown after a failure.
 const END_LINES: usize = 15;
 
-/// Starts logging: warnings to a file in `folder`, or with `verbose` more to the terminal.
+/// Starts logging: warnings to a file in `folder`, or with `verbose` more details to the terminal.
 pub(crate) fn start(folder: &Path, verbose: bool) -> Result<()> {
     let log = tracing_subscriber::fmt().with_ansi(false);
     if verbose {

@@ -23,7 +23,7 @@ const TRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// The result of a pull, complete or not.
 pub(crate) struct Pull {
-    /// The blobs that came completely and correctly, in order.
+    /// The blobs that arrived complete and correct, in order.
     pub(crate) blobs: Vec<PulledBlob>,
     /// The blob that failed and ended the pull.
     pub(crate) failed: Option<FailedBlob>,
@@ -55,7 +55,7 @@ pub(crate) struct PulledBlob {
 /// A blob that could not be pulled.
 pub(crate) struct FailedBlob {
     pub(crate) name: String,
-    /// Bytes of all blobs that came before the failure.
+    /// The bytes of all blobs that arrived before the failure.
     pub(crate) after: u64,
     pub(crate) why: String,
     pub(crate) tries: usize,
@@ -76,13 +76,13 @@ impl Pull {
         self.blobs.iter().filter(|blob| places.contains(&&*blob.from)).count()
     }
 
-    /// The number of blobs for which the named store really got a request.
+    /// The number of blobs for which the store's own record has a request.
     pub(crate) fn confirmed(&self) -> usize {
         let asked = |blob: &&PulledBlob| blob.reads.iter().any(|read| read.zone == blob.from);
         self.blobs.iter().filter(asked).count()
     }
 
-    /// Whether the whole image came, each blob at the first try.
+    /// Whether the whole image arrived, each blob at the first try.
     pub(crate) fn is_first_try(&self) -> bool {
         self.is_whole() && self.blobs.iter().all(|blob| blob.tries == 1)
     }
@@ -111,7 +111,7 @@ pub(crate) async fn pull(
     let died = Cell::new(false);
     let dying = async {
         let Some(Outage { blob, after }) = outage else { return std::future::pending().await };
-        // The failure does not depend on time: it happens at this byte at any speed.
+        // The failure does not depend on time: it happens at this byte, at any speed.
         fixture.home().proxy().hold(&blob.digest.hex(), after).await;
         fixture.kill_home().await;
         died.set(true);

@@ -40,7 +40,7 @@ pub(crate) fn describe(reads: &[Read]) -> String {
     reads.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// The first byte of `bytes=first-last`; a request without a range begins at 0.
+/// The first byte of `bytes=first-last`. A request without a range starts at 0.
 fn first(range: &str) -> u64 {
     let number = range.strip_prefix("bytes=").and_then(|range| range.split('-').next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn in_words() {
+    fn reads_are_described() {
         let read = |zone: &str, from| Read { zone: zone.into(), from };
         assert_eq!(describe(&[read("a", 0), read("b", 48_000_000)]), "a, from 48.0 MB on b");
     }

@@ -2,7 +2,7 @@
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
-/// The width in columns if the width of the terminal is not known.
+/// The width in columns if the width of the terminal is unknown.
 const WIDTH: u16 = 110;
 const WIDTH_MIN: u16 = 70;
 const WIDTH_MAX: u16 = 130;

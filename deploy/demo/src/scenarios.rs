@@ -32,7 +32,7 @@ pub(crate) async fn push(run: &mut DemoRun<'_>) -> Result<()> {
     let all = image::blobs(&run.image).len();
     let mut right = true;
     for zone in &run.fixture.site.zones {
-        let what = format!("blobs byte for byte in {}", zone.name);
+        let what = format!("correct blobs in {}", zone.name);
         right &= run.checks.equal(&what, all, copies::verified(zone, &run.image).await?);
     }
     let bytes = image::size(&run.image);
@@ -225,7 +225,7 @@ pub(crate) async fn pull_without_home(run: &mut DemoRun<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A pull through the gateway: how long it took, and where its blobs came from.
+/// A pull through the gateway: its duration, and the sources of its blobs.
 fn through_gateway(passed: bool, pull: &Pull) -> SideResult {
     SideResult { passed, measured: format!("{}, from {}", summary(pull), places(pull)) }
 }
@@ -234,7 +234,7 @@ fn names(zones: &[Zone]) -> Vec<&str> {
     zones.iter().map(|zone| &*zone.name).collect()
 }
 
-/// Where the blobs came from: `zone-a`, or `zone-a (5), zone-b (1)`.
+/// The sources of the blobs: `zone-a`, or `zone-a (5), zone-b (1)`.
 fn places(pull: &Pull) -> String {
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for blob in &pull.blobs {
@@ -258,13 +258,13 @@ async fn pull_both(run: &DemoRun<'_>) -> Result<(Pull, Pull)> {
     Ok((gateway, quay_only))
 }
 
-/// Checks that every blob of a pull came at the first try with the right digest.
+/// Checks that every blob of a pull arrived at the first try with the correct digest.
 fn check_first_try(checks: &mut Checks, what: &str, pull: &Pull) -> bool {
     let expected = format!("{} of {} blobs at the first try", pull.wanted, pull.wanted);
     checks.check(what, expected, summary(pull), pull.is_first_try())
 }
 
-/// The blobs that began in the home zone and continued from another zone, as text.
+/// The blobs that started in the home zone and continued from another zone, as text.
 fn resumed(pull: &Pull, home: &str) -> Vec<String> {
     let mut found = Vec::new();
     for blob in &pull.blobs {

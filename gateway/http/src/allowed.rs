@@ -1,10 +1,10 @@
-//! Which headers of a client's request the registry sees.
+//! Which headers of a client's request are forwarded to the registry.
 //!
-//! This is a list of what passes and not of what is removed. Too many headers exist with which a proxy states
-//! the client's address, user or path, and the registry must not believe a client that sends one. A server
-//! that turns headers into WSGI variables, as Quay's gunicorn does, takes `X_Forwarded_For` for
-//! `X-Forwarded-For` (RFC 3875 section 4.1.18). So no name with an underscore passes, and of the names that
-//! begin with `X-` only those below.
+//! The list names what passes, not what is removed. There are too many headers with which a proxy states the
+//! client's address, user or path, and the registry must not believe a client that sends one. A server that
+//! turns headers into WSGI variables, as Quay's gunicorn does, reads `X_Forwarded_For` as `X-Forwarded-For`
+//! (RFC 3875 section 4.1.18). So no name with an underscore passes, and of the names that start with `X-`
+//! only those below.
 
 use std::fmt;
 
@@ -95,10 +95,10 @@ const NEVER: [&str; 16] = [
 pub struct Allowed(Vec<String>);
 
 impl Allowed {
-    /// Takes names of headers, and prefixes that end with `*`.
+    /// Reads names of headers, and prefixes that end with `*`.
     ///
     /// # Errors
-    /// An entry is neither, or is a header that no client may set.
+    /// An entry is not a valid name or prefix, or it names a header that no client may set.
     pub fn new(names: &[String]) -> Result<Self, &'static str> {
         let mut all = Vec::new();
         for name in names {
@@ -110,7 +110,7 @@ impl Allowed {
             let is_never =
                 |never: &&str| **never == lower || (beginning != name && never.starts_with(&lower));
             if NEVER.iter().any(is_never) {
-                return Err("names a header that the gateway itself sets, or that ends at it");
+                return Err("names a header that the gateway sets itself or does not forward");
             }
             all.push(name.to_ascii_lowercase());
         }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_do_not_pass() {
+    fn claims_of_a_client_do_not_pass() {
         for claim in [
             "X_Forwarded_For",
             "X-Forwarded_For",
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_adds_to_it() {
+    fn an_operator_can_add_headers() {
         let more = ["X-Api-Key", "X-Corp-*", "SM_USER"];
         for name in ["x-api-key", "x-corp-a", "sm_user"] {
             assert!(passes(&more, name), "{name}");

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 /// The body of a request or an answer.
 pub struct Body(UnsyncBoxBody<Bytes, BodyError>);
 
-/// Why a body was cut. The client then sees a broken transfer, never a complete one that is too short.
+/// Why a body was cut. The client sees an aborted transfer, never a body that is complete but too short.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The gateway could not complete the blob with the right bytes.

@@ -1,4 +1,4 @@
-//! Errors as clients get them: the OCI error form, with three answers for the operator: whose fault it is,
+//! Errors that clients receive: the OCI error form, with three facts for the operator: whose fault it is,
 //! whether to retry, and what to do.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
@@ -30,7 +30,7 @@ impl Fault {
     }
 }
 
-/// An answer of the gateway itself that is no success.
+/// An error answer of the gateway itself.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
@@ -66,8 +66,8 @@ impl Problem {
         }
     }
 
-    /// Something that the request waits for is out of use. If the request is part of an upload, the upload is
-    /// over.
+    /// The request waits for something that is out of use. If the request is part of an upload, the upload is
+    /// lost.
     #[must_use]
     pub fn lost(fault: Fault, message: impl Into<String>) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Problem {
             fault,
             retry: true,
             message: message.into(),
-            fix: "retry; begin an upload again, from its POST on: it goes to another instance where there is one",
+            fix: "retry; begin an upload again with its POST: it goes to another instance, if there is one",
         }
     }
 
@@ -106,8 +106,8 @@ impl Problem {
         }
     }
 
-    /// Whether it is a [`Problem::overload`]. These are not logged one by one: the pool logs them once a
-    /// minute, and the access log has each request.
+    /// Whether this is a [`Problem::overload`]. These are not logged one by one: the pool logs them once a
+    /// minute, and the access log contains each request.
     #[must_use]
     pub fn is_overload(&self) -> bool {
         self.fault == Fault::Gateway && self.status == StatusCode::SERVICE_UNAVAILABLE
@@ -126,7 +126,7 @@ impl Problem {
         }
     }
 
-    /// The client's request cannot be served as it is.
+    /// The client's request cannot be served in this form.
     #[must_use]
     pub fn client(
         status: StatusCode,

@@ -1,4 +1,4 @@
-//! Checks of a request's head, before anything is made of the request.
+//! Checks of a request's head, before the request is processed.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -6,23 +6,22 @@ use http::{HeaderMap, StatusCode, Version};
 
 use super::{HostError, Problem, host};
 
-/// The bytes that an HTTP/2 field counts for besides its name and value (RFC 9113 section 6.5.2).
+/// The overhead of an HTTP/2 field besides its name and value, in bytes (RFC 9113 section 6.5.2).
 const H2_FIELD: usize = 32;
 
-/// The bytes that an HTTP/1.1 field has besides its name and value: a colon, a space and the end of the line.
+/// The overhead of an HTTP/1.1 field besides its name and value, in bytes: a colon, a space and the line end.
 const H1_FIELD: usize = 4;
 
-/// Refuses a request whose head alone shows that it cannot be served as it was meant.
+/// Refuses a request if its head alone shows that it cannot be served correctly.
 ///
 /// # Errors
 /// - 431 if the head is larger than `max` bytes.
-/// - 400 if a value begins or ends with a space or a tab (RFC 9113 section 8.2.1). An HTTP/1.1 parser takes
-///   them away, an HTTP/2 parser does not, and then the gateway and the registry would read different
-///   credentials.
+/// - 400 if a value starts or ends with a space or a tab (RFC 9113 section 8.2.1). An HTTP/1.1 parser removes
+///   them, an HTTP/2 parser does not. The gateway and the registry would then read different credentials.
 /// - 400 if several `Content-Length` fields differ (RFC 9110 section 8.6).
-/// - 501 if there is a transfer coding other than one `chunked` (RFC 9112 section 6.1): only the chunks are
-///   removed here, so the registry would store what is still compressed.
-/// - 400 if the request does not name one host (RFC 9112 section 3.2). HTTP/1.0 may name none.
+/// - 501 if there is a transfer coding other than one `chunked` (RFC 9112 section 6.1). The gateway removes
+///   only the chunks, so the registry would store compressed bytes.
+/// - 400 if the request does not name exactly one host (RFC 9112 section 3.2). HTTP/1.0 may name none.
 pub fn check_head(request: &Parts, max: usize) -> Result<(), Problem> {
     check_size(request, max)?;
     check_values(&request.headers)?;
@@ -46,8 +45,8 @@ fn check_size(request: &Parts, max: usize) -> Result<(), Problem> {
     ))
 }
 
-/// The bytes of a request's head. For HTTP/1.1 that is what was on the wire without the white space around
-/// values, for HTTP/2 it is the size of the header list.
+/// The size of a request's head, in bytes. For HTTP/1.1 this is the size on the wire without the white space
+/// around values. For HTTP/2 it is the size of the header list.
 fn head_bytes(request: &Parts) -> usize {
     let field = if request.version == Version::HTTP_2 { H2_FIELD } else { H1_FIELD };
     let target = request.uri.path_and_query().map_or(0, |target| target.as_str().len());
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coding_that_would_be_lost_is_refused() {
+    fn an_unsupported_transfer_coding_is_refused() {
         for codings in [
             &[("transfer-encoding", &b"gzip, chunked"[..])][..],
             &[("transfer-encoding", b"gzip")],

@@ -26,7 +26,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// What a forwarded request says about its way.
+/// What a forwarded request says about its route.
 #[derive(Debug, Clone, Copy)]
 pub struct Via<'a> {
     /// The registry's name, for `Host`.
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_replaced_and_hops_removed() {
+    fn claims_and_hop_by_hop_headers_do_not_pass() {
         let request = headers(&[
             ("host", "elsewhere.example.com"),
             ("x-forwarded-for", "10.0.0.1"),
@@ -151,7 +151,11 @@ mod tests {
         assert_eq!(out["authorization"], "Bearer t");
         assert_eq!(out.get_all(COOKIE).iter().collect::<Vec<_>>(), ["session=a; _csrf_token=b"]);
         assert_eq!(out["x-corp-trace"], "1");
-        assert_eq!(out.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), ["5"], "HTTP/2 may repeat it");
+        assert_eq!(
+            out.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(),
+            ["5"],
+            "HTTP/2 may repeat the length"
+        );
         for gone in ["connection", "x-hop", "te", "forwarded", "x_forwarded_for", "x-remote-user"] {
             assert!(!out.contains_key(gone), "{gone}");
         }

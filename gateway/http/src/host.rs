@@ -4,11 +4,11 @@ use http::header::HOST;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Uri};
 
-/// The ports of URLs that name none.
+/// The default ports of http and https URLs.
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
-/// Why a request does not name one host.
+/// Why a request does not name exactly one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
     /// Neither the target nor a header names a host.
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn no_host_several_or_another() {
+    fn missing_several_and_different_hosts() {
         for (target, hosts, error) in [
             ("/", &[][..], HostError::Missing),
             ("/", &["a", "a"], HostError::Several),

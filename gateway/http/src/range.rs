@@ -20,7 +20,7 @@ pub enum Requested {
     Malformed,
 }
 
-/// One range as the client wrote it. It needs no size of the blob.
+/// One range as the client wrote it. It does not depend on the blob's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spec {
     /// `first-` or `first-last`, inclusive.
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn edges() {
+    fn ranges_at_the_edges_of_a_blob() {
         assert_eq!(bytes("bytes=0-0", 10), Some(0..1));
         assert_eq!(bytes("bytes=0-", 10), Some(0..10));
         assert_eq!(bytes("bytes=9-99", 10), Some(9..10));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn ignored_or_malformed() {
+    fn other_units_are_ignored_and_malformed_ranges_reported() {
         assert_eq!(asked("items=0-1"), Requested::Whole);
         assert_eq!(asked("bytes=0-1,3-4"), Requested::Whole);
         for range in
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn if_range_guards() {
+    fn if_range_needs_a_strong_match() {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, "bytes=1-2".parse().expect("value"));
         headers.insert(IF_RANGE, ETAG.parse().expect("value"));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn none_match() {
+    fn if_none_match_compares_the_tag() {
         let mut headers = HeaderMap::new();
         headers.insert(IF_NONE_MATCH, "\"x\", W/\"sha256:aa\"".parse().expect("value"));
         assert!(if_none_match_hits(&headers, ETAG));
@@ -168,14 +168,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn always_within(text in "bytes=[0-9]{0,25}-[0-9]{0,25}", size in any::<u64>()) {
+        fn a_range_is_always_within_the_blob(text in "bytes=[0-9]{0,25}-[0-9]{0,25}", size in any::<u64>()) {
             if let Requested::Part(spec) = asked(&text) && let Some(range) = spec.within(size) {
                 prop_assert!(range.start < range.end && range.end <= size);
             }
         }
 
         #[test]
-        fn never_panics(text in "[ -~]{0,40}") {
+        fn no_text_makes_the_parser_panic(text in "[ -~]{0,40}") {
             let _ = asked(&text);
         }
     }

@@ -1,19 +1,19 @@
-//! Who may do what: the bearer token of a request (`auth/registry_jwt_auth.py`).
+//! Checks what the bearer token of a request permits (`auth/registry_jwt_auth.py`).
 
 use http::{HeaderMap, Method, StatusCode};
 
 use super::Instance;
-use super::answer::{Answer, error, html};
+use super::answer::{QuayAnswer, error, html};
 use super::tokens::{self, Claims};
 
-/// What a route needs of a repository.
+/// The permission that a route needs for a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
     Pull,
     Push,
 }
 
-/// The token of a request: none, a good one, or why it is bad.
+/// The token of a request: none, a valid one, or the reason why it is invalid.
 pub(super) fn bearer(quay: &Instance, headers: &HeaderMap) -> Result<Option<Claims>, &'static str> {
     let Some(value) = headers.get(http::header::AUTHORIZATION) else { return Ok(None) };
     let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
@@ -29,14 +29,14 @@ fn well_formed(token: &str) -> bool {
     token.contains('.') && token.split('.').all(part)
 }
 
-/// Lets a request pass that may do what it wants with `repository`.
+/// Checks that a request has the needed permission for `repository`.
 pub(super) fn check(
     quay: &Instance,
     headers: &HeaderMap,
     repository: &str,
     need: Need,
     allowed: &str,
-) -> Result<(), Box<Answer>> {
+) -> Result<(), Box<QuayAnswer>> {
     let scope = match need {
         Need::Pull => format!("repository:{repository}:pull"),
         Need::Push => format!("repository:{repository}:pull,push"),
@@ -47,14 +47,14 @@ pub(super) fn check(
     if granted || public { Ok(()) } else { Err(Box::new(unauthorized(quay, &scope))) }
 }
 
-fn unauthorized(quay: &Instance, scope: &str) -> Answer {
+fn unauthorized(quay: &Instance, scope: &str) -> QuayAnswer {
     let answer =
         error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "access to the requested resource is not authorized");
     challenge(quay, answer, Some(scope))
 }
 
-/// `util/http.py:abort`: another shape than every other error.
-pub(super) fn bad_token(quay: &Instance, why: &str, scope: Option<&str>, allowed: &str) -> Box<Answer> {
+/// `util/http.py:abort`: this error has another form than all others.
+pub(super) fn bad_token(quay: &Instance, why: &str, scope: Option<&str>, allowed: &str) -> Box<QuayAnswer> {
     let answer = html(StatusCode::UNAUTHORIZED, format!(r#"{{"error": "{why}"}}"#));
     let answer = challenge(quay, answer, scope)
         .with("access-control-allow-origin", "*")
@@ -67,7 +67,7 @@ pub(super) fn bad_token(quay: &Instance, why: &str, scope: Option<&str>, allowed
 }
 
 /// `auth/registry_jwt_auth.py:get_auth_headers`
-pub(super) fn challenge(quay: &Instance, answer: Answer, scope: Option<&str>) -> Answer {
+pub(super) fn challenge(quay: &Instance, answer: QuayAnswer, scope: Option<&str>) -> QuayAnswer {
     let mut value = format!(r#"Bearer realm="{}/v2/auth",service="{}""#, quay.origin(), quay.hostname);
     if let Some(scope) = scope {
         value.push_str(&format!(r#",scope="{scope}""#));
@@ -76,7 +76,7 @@ pub(super) fn challenge(quay: &Instance, answer: Answer, scope: Option<&str>) ->
 }
 
 /// `GET /v2/`
-pub(super) fn ping(quay: &Instance, method: &Method, headers: &HeaderMap) -> Answer {
+pub(super) fn ping(quay: &Instance, method: &Method, headers: &HeaderMap) -> QuayAnswer {
     if method != Method::GET && method != Method::HEAD {
         return super::answer::method_not_allowed("GET, OPTIONS, HEAD");
     }

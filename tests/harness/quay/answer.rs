@@ -1,4 +1,4 @@
-//! Answers as Quay's applications and its nginx shape them.
+//! Answers in the form of Quay's applications and its nginx.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH};
@@ -9,19 +9,19 @@ use crate::body::{Body, empty, full};
 
 const HTML: &str = "text/html; charset=utf-8";
 
-/// An answer under construction. Values that make no header are left out.
+/// An answer under construction. A value that is not valid in a header is skipped.
 #[derive(Debug)]
-pub(super) struct Answer(Response<Body>);
+pub(super) struct QuayAnswer(Response<Body>);
 
-impl Answer {
-    /// A status and a body of some type.
+impl QuayAnswer {
+    /// An answer with a status and a body of some type.
     pub(super) fn new(status: StatusCode, content_type: &str, body: Body) -> Self {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         Self(response).with("content-type", content_type)
     }
 
-    /// The same answer with one header more.
+    /// Adds a header.
     pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers_mut().append(HeaderName::from_static(name), value);
@@ -33,7 +33,7 @@ impl Answer {
         self.0.headers_mut()
     }
 
-    /// What Quay's nginx adds (`conf/nginx/server-base.conf.jnj`).
+    /// Adds the headers of Quay's nginx (`conf/nginx/server-base.conf.jnj`).
     pub(super) fn finish(self, method: &Method, path: &str, version: Version, tls: bool) -> Response<Body> {
         let mut response = self.0;
         let status = response.status();
@@ -61,50 +61,50 @@ impl Answer {
     }
 }
 
-/// The statuses to which nginx's `add_header` without `always` adds.
+/// The statuses to which nginx's `add_header` without `always` applies.
 fn framed(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 201 | 204 | 206 | 301 | 302 | 303 | 304 | 307 | 308)
 }
 
-/// `keepalive_timeout 0` stands at every location of the registry but the manifests'.
+/// Every location of the registry has `keepalive_timeout 0`, except the one for manifests.
 fn keeps_alive(path: &str) -> bool {
     !path.starts_with("/v2") || path.contains("/manifests/")
 }
 
-/// `jsonify`: compact, a line feed after it.
-pub(super) fn json(status: StatusCode, text: &str) -> Answer {
-    Answer::new(status, "application/json", full(format!("{text}\n")))
+/// `jsonify`: compact JSON followed by a line feed.
+pub(super) fn json(status: StatusCode, text: &str) -> QuayAnswer {
+    QuayAnswer::new(status, "application/json", full(format!("{text}\n")))
 }
 
-/// An empty reply; Flask calls it HTML.
-pub(super) fn nothing(status: StatusCode) -> Answer {
-    Answer::new(status, HTML, empty())
+/// An empty answer, which Flask labels as HTML.
+pub(super) fn nothing(status: StatusCode) -> QuayAnswer {
+    QuayAnswer::new(status, HTML, empty())
 }
 
-/// Text that Flask calls HTML.
-pub(super) fn html(status: StatusCode, text: impl Into<Bytes>) -> Answer {
-    Answer::new(status, HTML, full(text))
+/// Text that Flask labels as HTML.
+pub(super) fn html(status: StatusCode, text: impl Into<Bytes>) -> QuayAnswer {
+    QuayAnswer::new(status, HTML, full(text))
 }
 
-/// The OCI error shape (`endpoints/v2/errors.py`) with an empty detail.
-pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Answer {
+/// An error in the OCI form (`endpoints/v2/errors.py`) with an empty detail.
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> QuayAnswer {
     detailed(status, code, "{}", message)
 }
 
-/// The OCI error shape; `detail` is JSON.
-pub(super) fn detailed(status: StatusCode, code: &str, detail: &str, message: &str) -> Answer {
+/// An error in the OCI form. `detail` is JSON.
+pub(super) fn detailed(status: StatusCode, code: &str, detail: &str, message: &str) -> QuayAnswer {
     let message = serde_json::Value::from(message);
     json(status, &format!(r#"{{"errors":[{{"code":"{code}","detail":{detail},"message":{message}}}]}}"#))
 }
 
-/// The manifest error with its reason.
-pub(super) fn manifest_invalid(status: StatusCode, reason: &str) -> Answer {
+/// The error for an invalid manifest, with its reason.
+pub(super) fn manifest_invalid(status: StatusCode, reason: &str) -> QuayAnswer {
     let reason = serde_json::Value::from(reason);
     detailed(status, "MANIFEST_INVALID", &format!(r#"{{"message":{reason}}}"#), "manifest invalid")
 }
 
-/// No such route or thing, from Flask itself.
-pub(super) fn not_found() -> Answer {
+/// Flask's own answer for an unknown route or object.
+pub(super) fn not_found() -> QuayAnswer {
     html(
         StatusCode::NOT_FOUND,
         "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n<p>The requested URL was \
@@ -112,8 +112,8 @@ pub(super) fn not_found() -> Answer {
     )
 }
 
-/// A method the route does not know, from Flask itself.
-pub(super) fn method_not_allowed(allow: &str) -> Answer {
+/// Flask's own answer for a method that the route does not support.
+pub(super) fn method_not_allowed(allow: &str) -> QuayAnswer {
     html(
         StatusCode::METHOD_NOT_ALLOWED,
         "<!doctype html>\n<html lang=en>\n<title>405 Method Not Allowed</title>\n<h1>Method Not Allowed</h1>\n<p>The \
@@ -122,8 +122,8 @@ pub(super) fn method_not_allowed(allow: &str) -> Answer {
     .with("allow", allow)
 }
 
-/// An exception nobody caught.
-pub(super) fn internal() -> Answer {
+/// The answer to an uncaught exception.
+pub(super) fn internal() -> QuayAnswer {
     html(
         StatusCode::INTERNAL_SERVER_ERROR,
         "<!doctype html>\n<html lang=en>\n<title>500 Internal Server Error</title>\n<h1>Internal Server Error</h1>\n<p>The \
@@ -132,9 +132,9 @@ pub(super) fn internal() -> Answer {
     )
 }
 
-/// An error page of nginx itself.
-pub(super) fn nginx(status: StatusCode) -> Answer {
-    Answer::new(
+/// nginx's own error page.
+pub(super) fn nginx(status: StatusCode) -> QuayAnswer {
+    QuayAnswer::new(
         status,
         "text/html",
         full(format!(
@@ -144,7 +144,7 @@ pub(super) fn nginx(status: StatusCode) -> Answer {
 }
 
 /// Werkzeug's redirect.
-pub(super) fn redirect(status: StatusCode, location: &str) -> Answer {
+pub(super) fn redirect(status: StatusCode, location: &str) -> QuayAnswer {
     let shown = location.replace('&', "&amp;");
     html(
         status,

@@ -7,16 +7,16 @@ use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::access::{Need, check};
-use super::answer::{Answer, error, internal, redirect};
+use super::answer::{QuayAnswer, error, internal, redirect};
 use super::serve::unsupported;
 use super::{Delivery, Instance, storage_proxy};
 use crate::body::{empty, streamed};
 use crate::gzip;
 use crate::zone::Location;
 
-/// Life of a signed URL (`storage/distributedstorage.py:get_direct_download_url`).
+/// The validity of a signed URL (`storage/distributedstorage.py:get_direct_download_url`).
 const URL_LIFE: Duration = Duration::from_secs(600);
-/// Below it nginx does not compress.
+/// nginx does not compress shorter bodies.
 const GZIP_MIN: u64 = 500;
 
 pub(super) async fn answer(
@@ -25,7 +25,7 @@ pub(super) async fn answer(
     headers: &HeaderMap,
     repository: &str,
     digest: &str,
-) -> Answer {
+) -> QuayAnswer {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return unsupported();
     }
@@ -34,9 +34,9 @@ pub(super) async fn answer(
     }
     let Some(size) = quay.database.lock().linked(repository, digest) else { return unknown() };
     if method == Method::HEAD {
-        return described(quay, Answer::new(StatusCode::OK, "application/octet-stream", empty()), digest)
+        return described(quay, QuayAnswer::new(StatusCode::OK, "application/octet-stream", empty()), digest)
             .with("content-length", &size.to_string())
-            // Quay's own slip: GET says 31536000.
+            // This is a typing error in Quay: GET has 31536000.
             .with("cache-control", "max-age=31436000");
     }
     let Some(zone) = quay.zone_of(digest) else { return internal() };
@@ -47,16 +47,16 @@ pub(super) async fn answer(
     described(quay, answer.unwrap_or_else(internal), digest).with("cache-control", "max-age=31536000")
 }
 
-fn described(quay: &Instance, answer: Answer, digest: &str) -> Answer {
+fn described(quay: &Instance, answer: QuayAnswer, digest: &str) -> QuayAnswer {
     let answer = answer.with("docker-content-digest", digest);
     if quay.delivery == Delivery::Stream { answer } else { answer.with("accept-ranges", "bytes") }
 }
 
-pub(super) fn unknown() -> Answer {
+pub(super) fn unknown() -> QuayAnswer {
     error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "blob unknown to registry")
 }
 
-fn to_store(quay: &Instance, zone: &Location, digest: &str) -> Option<Answer> {
+fn to_store(quay: &Instance, zone: &Location, digest: &str) -> Option<QuayAnswer> {
     let url = zone.presign(&zone.key(&digest.parse().ok()?), SystemTime::now(), URL_LIFE).ok()?;
     let url = if quay.delivery == Delivery::StorageProxy { storage_proxy::url(quay, &url)? } else { url };
     Some(redirect(StatusCode::FOUND, &url))
@@ -68,7 +68,7 @@ async fn stream(
     zone: &Location,
     digest: &str,
     size: u64,
-) -> Option<Answer> {
+) -> Option<QuayAnswer> {
     let object = zone.send(&quay.http, Method::GET, &zone.key(&digest.parse().ok()?)).await.ok()?;
     if object.status() != StatusCode::OK {
         return None;
@@ -79,12 +79,13 @@ async fn stream(
         .is_some_and(|value| value.contains("gzip"));
     let bytes = object.bytes_stream().map_err(reqwest::Error::without_url);
     if gzipped && size >= GZIP_MIN {
-        // Quay's nginx compresses application/octet-stream, whatever it is.
+        // Quay's nginx compresses all bodies of type application/octet-stream.
         let body = streamed(gzip::members(bytes));
         return Some(
-            Answer::new(StatusCode::OK, "application/octet-stream", body).with("content-encoding", "gzip"),
+            QuayAnswer::new(StatusCode::OK, "application/octet-stream", body)
+                .with("content-encoding", "gzip"),
         );
     }
-    let answer = Answer::new(StatusCode::OK, "application/octet-stream", streamed(bytes));
+    let answer = QuayAnswer::new(StatusCode::OK, "application/octet-stream", streamed(bytes));
     Some(answer.with("content-length", &size.to_string()))
 }

@@ -2,17 +2,17 @@
 
 use http::StatusCode;
 
-use super::answer::{Answer, json, not_found};
+use super::answer::{QuayAnswer, json, not_found};
 use super::{Delivery, Instance};
 use crate::body::full;
 
-/// What Quay writes to see that a store takes something (`storage/basestorage.py:validate`).
+/// The object that Quay writes to test a store (`storage/basestorage.py:validate`).
 const VERIFY: &[u8] = b"testing 123";
 
-pub(super) async fn answer(quay: &Instance, which: &str, broken: bool) -> Answer {
+pub(super) async fn answer(quay: &Instance, which: &str, broken: bool) -> QuayAnswer {
     let up = !broken;
     let (good, services) = match which {
-        // Storage and redis are not in it.
+        // This report does not include the storage and Redis.
         "instance" => (
             up,
             format!(
@@ -32,8 +32,8 @@ pub(super) async fn answer(quay: &Instance, which: &str, broken: bool) -> Answer
         .with("vary", "Cookie")
 }
 
-/// Writes to every zone; one that does not take it makes it bad. `LocalStorage` is good on a
-/// mount of its own only, as a container has it.
+/// Writes to every zone. If one write fails, the result is bad. `LocalStorage` is good only on a mount of its
+/// own, as in a container.
 async fn storage(quay: &Instance) -> bool {
     if quay.delivery == Delivery::Stream {
         return false;
@@ -46,9 +46,9 @@ async fn storage(quay: &Instance) -> bool {
     true
 }
 
-/// nginx's own answer; it says nothing about Quay, and has two Content-Types.
-pub(super) fn v1_ping() -> Answer {
-    Answer::new(StatusCode::OK, "application/octet-stream", full("true"))
+/// nginx's own answer. It says nothing about Quay, and has two Content-Types.
+pub(super) fn v1_ping() -> QuayAnswer {
+    QuayAnswer::new(StatusCode::OK, "application/octet-stream", full("true"))
         .with("content-type", "text/plain")
         .with("x-docker-registry-version", "0.6.0")
         .with("x-docker-registry-standalone", "0")

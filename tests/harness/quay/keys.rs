@@ -9,12 +9,12 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use serde::Serialize;
 
 use super::Instance;
-use super::answer::{Answer, json, not_found};
+use super::answer::{QuayAnswer, json, not_found};
 
 /// `INSTANCE_SERVICE_KEY_EXPIRATION`.
 const LIFE: Duration = Duration::from_secs(120 * 60);
 
-/// The private half.
+/// The private key.
 pub(super) struct SigningKey {
     kid: String,
     key: EncodingKey,
@@ -26,7 +26,7 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
-/// The public half, as the key server shows it.
+/// The public key, in the form of the key server.
 #[derive(Debug)]
 pub(super) struct PublicKey {
     pub(super) kid: String,
@@ -36,7 +36,7 @@ pub(super) struct PublicKey {
 }
 
 impl SigningKey {
-    /// A new RSA-2048 key; its id is its RFC 7638 thumbprint.
+    /// A new RSA-2048 key. Its id is its RFC 7638 thumbprint.
     pub(super) fn generate() -> Result<(Self, PublicKey)> {
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256)?;
         let key = EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes())?;
@@ -66,13 +66,13 @@ impl PublicKey {
 }
 
 /// `GET /keys/services/quay/keys`
-pub(super) fn list(quay: &Instance) -> Answer {
+pub(super) fn list(quay: &Instance) -> QuayAnswer {
     let keys: Vec<String> = quay.database.lock().keys.iter().map(PublicKey::jwk).collect();
     json(StatusCode::OK, &format!(r#"{{"keys":[{}]}}"#, keys.join(",")))
 }
 
 /// `GET /keys/services/quay/keys/<kid>`
-pub(super) fn one(quay: &Instance, kid: &str) -> Answer {
+pub(super) fn one(quay: &Instance, kid: &str) -> QuayAnswer {
     let state = quay.database.lock();
     let Some(key) = state.keys.iter().find(|key| key.kid == kid) else { return not_found() };
     let left = LIFE.saturating_sub(key.made.elapsed()).as_secs();

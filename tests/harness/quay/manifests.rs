@@ -1,4 +1,4 @@
-//! Manifests (`endpoints/v2/manifest.py`); they live in the database, never in a store.
+//! Manifests (`endpoints/v2/manifest.py`). They are in the database, never in a store.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::access::{Need, check};
-use super::answer::{Answer, error, html, manifest_invalid, method_not_allowed, nginx, nothing};
-use super::state::Manifest;
+use super::answer::{QuayAnswer, error, html, manifest_invalid, method_not_allowed, nginx, nothing};
+use super::state::StoredManifest;
 use super::{Instance, schema1};
 use crate::body::full;
 
 const METHODS: &str = "GET, DELETE, OPTIONS, HEAD, PUT";
-/// nginx's own default; Quay sets none here.
+/// nginx's own default. Quay does not change it here.
 const BODY_LIMIT: usize = 1024 * 1024;
-/// How often, and how far apart, the config blob is asked for (`oci/retriever.py`).
+/// How often the config blob is asked for, and the pause between two tries (`oci/retriever.py`).
 const CONFIG_TRIES: u32 = 5;
 const CONFIG_PAUSE: Duration = Duration::from_millis(300);
 
@@ -35,7 +35,7 @@ pub(super) async fn answer(
     repository: &str,
     reference: &str,
     body: Incoming,
-) -> Answer {
+) -> QuayAnswer {
     let need = if matches!(*method, Method::GET | Method::HEAD) { Need::Pull } else { Need::Push };
     if let Err(refusal) = check(quay, headers, repository, need, METHODS) {
         return *refusal;
@@ -53,17 +53,17 @@ pub(super) async fn answer(
     }
 }
 
-fn unknown() -> Answer {
+fn unknown() -> QuayAnswer {
     error(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", "manifest unknown")
 }
 
-fn get(quay: &Instance, headers: &HeaderMap, repository: &str, reference: &str) -> Answer {
+fn get(quay: &Instance, headers: &HeaderMap, repository: &str, reference: &str) -> QuayAnswer {
     let state = quay.database.lock();
     let Some(found) = state.repositories.get(repository) else {
         return error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "repository name not known to registry");
     };
     if reference.contains(':') {
-        // By digest, Accept is ignored.
+        // For a digest, Accept is ignored.
         return found.manifests.get(reference).map_or_else(unknown, |manifest| show(reference, manifest));
     }
     if found.expired.contains(reference) {
@@ -76,7 +76,7 @@ fn get(quay: &Instance, headers: &HeaderMap, repository: &str, reference: &str) 
         return unknown();
     };
     let accepted = accepted(headers);
-    let accepts = |manifest: &Manifest| accepted.contains(&manifest.media_type);
+    let accepts = |manifest: &StoredManifest| accepted.contains(&manifest.media_type);
     if accepts(manifest) {
         return show(digest, manifest);
     }
@@ -91,20 +91,20 @@ fn get(quay: &Instance, headers: &HeaderMap, repository: &str, reference: &str) 
     }
 }
 
-fn show(digest: &str, manifest: &Manifest) -> Answer {
-    Answer::new(StatusCode::OK, &manifest.media_type, full(manifest.bytes.clone()))
+fn show(digest: &str, manifest: &StoredManifest) -> QuayAnswer {
+    QuayAnswer::new(StatusCode::OK, &manifest.media_type, full(manifest.bytes.clone()))
         .with("docker-content-digest", digest)
 }
 
-/// Media types named in Accept, without parameters.
+/// The media types in Accept, without parameters.
 fn accepted(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let types = values.flat_map(|value| value.split(','));
     types.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_owned()).collect()
 }
 
-/// The linux/amd64 child of an index.
-fn amd64(index: &Manifest) -> Option<String> {
+/// The linux/amd64 manifest of an index.
+fn amd64(index: &StoredManifest) -> Option<String> {
     let json: Value = serde_json::from_slice(&index.bytes).ok()?;
     let children = json.get("manifests")?.as_array()?;
     let child = children
@@ -119,7 +119,7 @@ async fn put(
     repository: &str,
     reference: &str,
     bytes: Bytes,
-) -> Result<Answer, Box<Answer>> {
+) -> Result<QuayAnswer, Box<QuayAnswer>> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !matches!(media_type, OCI_MANIFEST | OCI_INDEX | DOCKER_MANIFEST | DOCKER_LIST) {
         return Err(Box::new(manifest_invalid(
@@ -144,7 +144,7 @@ async fn put(
     }
     let mut state = quay.database.lock();
     let found = state.repositories.entry(repository.to_owned()).or_default();
-    found.manifests.insert(digest.clone(), Manifest { media_type: media_type.to_owned(), bytes });
+    found.manifests.insert(digest.clone(), StoredManifest { media_type: media_type.to_owned(), bytes });
     if !reference.contains(':') {
         found.tags.insert(reference.to_owned(), digest.clone());
         found.expired.remove(reference);
@@ -154,8 +154,8 @@ async fn put(
         .with("location", &format!("/v2/{repository}/manifests/{digest}")))
 }
 
-/// Descriptors whose bytes Quay wants in the repository (`local_blob_digests`): the config, and
-/// the layers that are not fetched from elsewhere.
+/// The descriptors whose blobs Quay requires in the repository (`local_blob_digests`): the config, and the
+/// layers without URLs.
 fn local_blobs(json: &Value) -> impl Iterator<Item = &str> {
     let layers = json["layers"].as_array().into_iter().flatten().filter(|layer| {
         let media_type = layer["mediaType"].as_str().unwrap_or_default();
@@ -190,7 +190,7 @@ fn children_known(quay: &Instance, repository: &str, json: &Value) -> Result<(),
     }
 }
 
-/// Quay reads the config blob from its store, so a manifest PUT fails while that is down.
+/// Quay reads the config blob from its store. A manifest PUT therefore fails while the store is down.
 async fn config_readable(quay: &Instance, digest: &str) -> bool {
     let (Some(zone), Ok(parsed)) = (quay.zone_of(digest), digest.parse()) else { return false };
     for attempt in 0..CONFIG_TRIES {
@@ -212,8 +212,8 @@ async fn config_readable(quay: &Instance, digest: &str) -> bool {
     false
 }
 
-/// Ends tags; the manifest itself goes with garbage collection.
-fn delete(quay: &Instance, repository: &str, reference: &str) -> Answer {
+/// Ends tags. The manifest itself is removed by garbage collection.
+fn delete(quay: &Instance, repository: &str, reference: &str) -> QuayAnswer {
     let mut state = quay.database.lock();
     let Some(found) = state.repositories.get_mut(repository) else { return unknown() };
     let ended: Vec<String> = found

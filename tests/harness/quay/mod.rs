@@ -1,8 +1,8 @@
-//! A stand-in for Red Hat Quay: its registry API as an unmodified Quay answers it, oddities
-//! included, over S3 zones, with its database in memory and its replication off.
+//! A stand-in for Red Hat Quay, over S3 zones, with its database in memory and its replication off. It
+//! answers like the registry API of an unmodified Quay, including its peculiarities.
 //!
-//! Sources are named by Quay's `file:function`; the rest was recorded from a running Quay (the
-//! fixtures of the `transcripts` test).
+//! Quay's sources are cited as `file:function`. All other behaviour was recorded from a running Quay (the
+//! files of the `transcripts` test).
 
 mod access;
 mod answer;
@@ -41,60 +41,60 @@ use crate::zone::Location;
 use keys::SigningKey;
 pub use state::Database;
 
-/// How blobs reach a client.
+/// How a client gets a blob.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Delivery {
-    /// 302 to a signed URL of the store, as with every S3 driver.
+    /// With a 302 to a signed URL of the store, as with every S3 driver.
     #[default]
     Redirect,
-    /// 200 with the bytes, ranges ignored, as with `LocalStorage`.
+    /// With a 200 and the bytes. Ranges are ignored, as with `LocalStorage`.
     Stream,
-    /// 302 to `/_storage_proxy/` on `SERVER_HOSTNAME`: `FEATURE_PROXY_STORAGE`.
+    /// With a 302 to `/_storage_proxy/` on `SERVER_HOSTNAME` (`FEATURE_PROXY_STORAGE`).
     StorageProxy,
 }
 
-/// How an instance is set up.
+/// The configuration of an instance.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// `SERVER_HOSTNAME`; its own address by default.
+    /// `SERVER_HOSTNAME`. The default is its own address.
     pub hostname: Option<String>,
-    /// `PREFERRED_URL_SCHEME: https`; otherwise as it is served.
+    /// Sets `PREFERRED_URL_SCHEME: https`. The default is the scheme that it serves.
     pub https: bool,
-    /// Serves TLS with this.
+    /// If set, the instance serves TLS with this configuration.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// How blobs reach a client.
+    /// How a client gets a blob.
     pub delivery: Delivery,
-    /// Shared by several instances; one of its own by default.
+    /// A database that several instances share. The default is a new one.
     pub database: Option<Arc<Database>>,
 }
 
-/// Trouble that can be switched on and off while it runs.
+/// Faults that can be changed while the instance runs.
 #[derive(Debug, Clone, Default)]
-pub struct Oddities {
-    /// Waited before every answer.
+pub struct InstanceFaults {
+    /// The delay before every answer.
     pub delay: Duration,
-    /// Requests are taken and never answered.
+    /// Requests are accepted and never answered.
     pub silent: bool,
-    /// Waited before the last PUT of an upload is answered, as the assembly of a large blob does.
+    /// The delay before the answer to the last PUT of an upload, like the assembly of a large blob.
     pub slow_commit: Duration,
-    /// Everything but pings answers 500: the database is down.
+    /// Everything except pings is answered with 500, as if the database were down.
     pub broken: bool,
-    /// Its nginx answers everything with this: nothing is behind it.
+    /// nginx answers everything with this status, as if Quay were down.
     pub nginx: Option<StatusCode>,
-    /// Uploads are never begun: its store hangs, and it looks there first.
+    /// New uploads get no answer, as if the preferred store hung.
     pub begins_hang: bool,
-    /// It breaks off in the middle of a body: its nginx answers 413 for a 502 of its own.
+    /// The instance breaks off in the middle of a body, and nginx answers 413 instead of its own 502.
     pub breaks_off: bool,
 }
 
-/// A running stand-in. Dropping it ends it.
+/// A running stand-in. Dropping it stops it.
 #[derive(Debug)]
 pub struct Quay {
     server: Server,
     instance: Arc<Instance>,
 }
 
-/// What the handlers see.
+/// The state that the handlers use.
 #[derive(Debug)]
 pub(crate) struct Instance {
     /// `SERVER_HOSTNAME`
@@ -102,24 +102,24 @@ pub(crate) struct Instance {
     https: bool,
     tls: bool,
     delivery: Delivery,
-    /// In order of preference.
+    /// The zones in order of preference.
     zones: Vec<Location>,
     database: Arc<Database>,
     key: SigningKey,
     record: Record,
-    /// How often its health was told.
+    /// How often its health was requested.
     probes: AtomicUsize,
-    oddities: watch::Sender<Oddities>,
+    faults: watch::Sender<InstanceFaults>,
     http: reqwest::Client,
-    /// Uploads under way.
+    /// The files of uploads in progress.
     spool: TempDir,
 }
 
 impl Quay {
-    /// An instance over `zones`, the preferred one first.
+    /// Starts an instance over `zones`. The first one is preferred.
     ///
     /// # Errors
-    /// Where a port, a folder or a key cannot be had.
+    /// A port, a folder or a key cannot be created.
     pub fn start(zones: Vec<Location>, options: Options) -> Result<Self> {
         let port = Port::free()?;
         let database = options.database.unwrap_or_default();
@@ -135,7 +135,7 @@ impl Quay {
             key,
             record: Record::default(),
             probes: AtomicUsize::new(0),
-            oddities: watch::Sender::default(),
+            faults: watch::Sender::default(),
             http: crate::http_client()?,
             spool: tempfile::tempdir()?,
         });
@@ -144,19 +144,19 @@ impl Quay {
         Ok(Self { server: Server::start(port, options.tls, service)?, instance })
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// `http://` or `https://` and its address.
+    /// `http://` or `https://` and the address.
     #[must_use]
     pub fn url(&self) -> String {
         format!("{}://{}", if self.instance.tls { "https" } else { "http" }, self.address())
     }
 
-    /// Its `SERVER_HOSTNAME`.
+    /// The `SERVER_HOSTNAME`.
     #[must_use]
     pub fn hostname(&self) -> &str {
         &self.instance.hostname
@@ -168,42 +168,42 @@ impl Quay {
         Arc::clone(&self.instance.database)
     }
 
-    /// What it was asked.
+    /// The record of the requests.
     #[must_use]
     pub fn record(&self) -> &Record {
         &self.instance.record
     }
 
-    /// How often its health was told; that is not in the [`record`](Self::record), as it is asked for at any
-    /// time.
+    /// How often its health was requested. These requests are not in the [`record`](Self::record), because
+    /// probes arrive at any time.
     #[must_use]
     pub fn probes(&self) -> usize {
         self.instance.probes.load(Ordering::Relaxed)
     }
 
-    /// Changes its trouble.
-    pub fn set(&self, change: impl FnOnce(&mut Oddities)) {
-        self.instance.oddities.send_modify(change);
+    /// Changes the faults.
+    pub fn set(&self, change: impl FnOnce(&mut InstanceFaults)) {
+        self.instance.faults.send_modify(change);
     }
 
-    /// Refuses connections and ends the open ones.
+    /// Refuses new connections and ends open ones.
     pub async fn down(&self) {
         self.server.close().await;
         self.server.cut();
     }
 
-    /// Is back.
+    /// Accepts connections again.
     pub async fn up(&self) {
         self.server.open().await;
     }
 
-    /// Connections open now.
+    /// The number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.server.connections()
     }
 
-    /// The part of Quay's `config.yaml` that a gateway reads, every zone a default location.
+    /// The part of Quay's `config.yaml` that a gateway reads. Every zone is a default location.
     #[must_use]
     pub fn config(&self) -> Value {
         let names: Vec<&str> = self.instance.zones.iter().map(|zone| zone.name.as_str()).collect();
@@ -220,37 +220,37 @@ impl Quay {
         })
     }
 
-    /// A user, or a robot called `namespace+name`.
+    /// Adds a user, or a robot named `namespace+name`.
     pub fn add_user(&self, name: &str, password: &str) {
         let user = state::User { password: password.to_owned(), uuid: uuid(), failed: None };
         self.instance.database.lock().users.insert(name.to_owned(), user);
     }
 
-    /// A repository; its namespace's user owns it.
+    /// Adds a repository, which the user of its namespace owns.
     pub fn add_repository(&self, name: &str, public: bool) {
         self.instance.database.lock().repositories.entry(name.to_owned()).or_default().public = public;
     }
 
-    /// Lets a user or robot read, and write, a repository.
+    /// Permits a user or robot to read, or also to write, a repository.
     pub fn grant(&self, repository: &str, user: &str, write: bool) {
         let mut state = self.instance.database.lock();
         let found = state.repositories.entry(repository.to_owned()).or_default();
         if write { &mut found.writers } else { &mut found.readers }.insert(user.to_owned());
     }
 
-    /// Deletes a repository, as it looks the moment after.
+    /// Deletes a repository. The state is that of the moment after the deletion in Quay.
     pub fn delete_repository(&self, name: &str) {
         self.instance.database.lock().repositories.remove(name);
     }
 
-    /// Notes that a zone holds a blob, as the replication worker does.
+    /// Records that a zone has a blob, like the replication worker.
     pub fn add_placement(&self, digest: &Digest, zone: &str) {
         if let Some(stored) = self.instance.database.lock().blobs.get_mut(&digest.to_string()) {
             stored.placements.insert(zone.to_owned());
         }
     }
 
-    /// The zones that Quay believes hold a blob.
+    /// The zones that have the blob according to Quay's database.
     #[must_use]
     pub fn placements(&self, digest: &Digest) -> Vec<String> {
         let state = self.instance.database.lock();
@@ -267,24 +267,25 @@ impl Quay {
         self.instance.database.lock().linked(repository, &digest.to_string()).is_some()
     }
 
-    /// Has Quay's database say another size of a blob.
+    /// Sets another size of a blob in Quay's database.
     pub fn set_size(&self, digest: &Digest, size: u64) {
         if let Some(stored) = self.instance.database.lock().blobs.get_mut(&digest.to_string()) {
             stored.size = size;
         }
     }
 
-    /// Takes a blob out of a repository, as garbage collection does.
+    /// Removes a blob from a repository, like garbage collection.
     pub fn unlink(&self, repository: &str, digest: &Digest) {
         if let Some(found) = self.instance.database.lock().repositories.get_mut(repository) {
             found.links.remove(&digest.to_string());
         }
     }
 
-    /// A token that this instance would have given, or, with other `exp`, `aud`, …, would not.
+    /// A token of this instance. With other values for `exp`, `aud`, …, the token is one that the instance
+    /// would not issue.
     ///
     /// # Errors
-    /// Where it cannot be signed.
+    /// The token cannot be signed.
     pub fn token(&self, user: &str, repository: &str, actions: &[&str], overrides: Value) -> Result<String> {
         let now = tokens::now();
         let mut claims = json!({
@@ -300,7 +301,7 @@ impl Quay {
 }
 
 impl Instance {
-    /// `util/__init__.py:get_app_url`: never from the Host header.
+    /// `util/__init__.py:get_app_url`. It never depends on the Host header.
     fn origin(&self) -> String {
         format!("{}://{}", if self.https { "https" } else { "http" }, self.hostname)
     }
@@ -309,8 +310,8 @@ impl Instance {
         self.zones.iter().find(|zone| zone.name == name)
     }
 
-    /// `storage/distributedstorage.py:_location_aware`: the first preferred of the placements,
-    /// dead or alive.
+    /// `storage/distributedstorage.py:_location_aware`: the first preferred zone among the placements,
+    /// whether it works or not.
     fn zone_of(&self, digest: &str) -> Option<&Location> {
         let state = self.database.lock();
         let placements = &state.blobs.get(digest)?.placements;
@@ -318,7 +319,7 @@ impl Instance {
     }
 }
 
-/// A repository's full name: without a namespace it lies in `library`.
+/// A repository's full name. A name without a namespace belongs to `library`.
 fn with_namespace(name: &str) -> String {
     if name.contains('/') { name.to_owned() } else { format!("library/{name}") }
 }
@@ -331,11 +332,11 @@ fn uuid() -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// JSON with three spaces, as Quay writes what it makes itself.
+/// JSON with an indentation of three spaces, as Quay writes its own documents.
 fn pretty(json: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"   ");
-    // A Vec takes everything, and a Value has only text keys.
+    // Writing to a `Vec` does not fail, and a `Value` has only string keys.
     let _ =
         serde::Serialize::serialize(json, &mut serde_json::Serializer::with_formatter(&mut out, formatter));
     out

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Instance;
 use super::access::{Need, check};
-use super::answer::{Answer, detailed};
+use super::answer::{QuayAnswer, detailed};
 use super::manifests::OCI_INDEX;
 use crate::body::full;
 
@@ -15,7 +15,7 @@ pub(super) fn list(
     repository: &str,
     digest: &str,
     query: &str,
-) -> Answer {
+) -> QuayAnswer {
     if let Err(refusal) = check(quay, headers, repository, Need::Pull, "GET, OPTIONS, HEAD") {
         return *refusal;
     }
@@ -25,7 +25,7 @@ pub(super) fn list(
     let state = quay.database.lock();
     let Some(found) = state.repositories.get(repository).filter(|found| found.manifests.contains_key(digest))
     else {
-        // The specification wants an empty index here.
+        // The specification requires an empty index here.
         return detailed(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", r#""""#, "manifest invalid");
     };
     let mut listed = Vec::new();
@@ -42,6 +42,6 @@ pub(super) fn list(
         }
     }
     let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed });
-    let answer = Answer::new(StatusCode::OK, OCI_INDEX, full(super::pretty(&index)));
+    let answer = QuayAnswer::new(StatusCode::OK, OCI_INDEX, full(super::pretty(&index)));
     if filter.is_some() { answer.with("oci-filters-applied", "artifactType") } else { answer }
 }

@@ -1,6 +1,6 @@
-//! Paths that Quay knows.
+//! The paths that Quay knows.
 
-/// A path, taken apart. The repository has its namespace.
+/// The parts of a path. The repository includes its namespace.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     Base,
@@ -70,7 +70,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// A repository's full name: without a slash it lies in `library`.
+/// A repository's full name. A name without a slash belongs to `library`.
 fn name(path: &str) -> Option<String> {
     let good = |part: &str| {
         !part.is_empty()

@@ -1,14 +1,14 @@
-//! The schema 1 manifest that Quay makes of an image whose own type the client does not name.
+//! The schema 1 manifest that Quay creates if the client does not accept the image's own type.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::state::Manifest;
+use super::state::StoredManifest;
 
 const MEDIA_TYPE: &str = "application/vnd.docker.distribution.manifest.v1+json";
 
-/// `image` as schema 1, unsigned; nothing for what is no image.
-pub(super) fn converted(repository: &str, tag: &str, image: &Manifest) -> Option<Manifest> {
+/// `image` as an unsigned schema 1 manifest. `None` if it is not an image.
+pub(super) fn converted(repository: &str, tag: &str, image: &StoredManifest) -> Option<StoredManifest> {
     let json: Value = serde_json::from_slice(&image.bytes).ok()?;
     let layers = json.get("layers")?.as_array()?;
     let id = |index: usize| format!("{:064x}", index + 1);
@@ -25,5 +25,5 @@ pub(super) fn converted(repository: &str, tag: &str, image: &Manifest) -> Option
     let old = json!({
         "schemaVersion": 1, "name": repository, "tag": tag, "architecture": "amd64", "history": history, "fsLayers": files,
     });
-    Some(Manifest { media_type: MEDIA_TYPE.to_owned(), bytes: Bytes::from(super::pretty(&old)) })
+    Some(StoredManifest { media_type: MEDIA_TYPE.to_owned(), bytes: Bytes::from(super::pretty(&old)) })
 }

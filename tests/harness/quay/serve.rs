@@ -1,4 +1,4 @@
-//! From a request to the handler of its route.
+//! Passes a request to the handler of its route.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
-use super::answer::{Answer, error, html, internal, method_not_allowed, nginx, not_found, redirect};
+use super::answer::{QuayAnswer, error, html, internal, method_not_allowed, nginx, not_found, redirect};
 use super::route::Route;
 use super::{
     Instance, access, blobs, health, keys, manifests, referrers, storage_proxy, tags, tokens, uploads,
@@ -23,16 +23,16 @@ pub(super) async fn answer(
     if !probe {
         quay.record.note(&request);
     }
-    quay.oddities.subscribe().wait_for(|oddities| !oddities.silent).await?;
-    let delay = quay.oddities.borrow().delay;
+    quay.faults.subscribe().wait_for(|faults| !faults.silent).await?;
+    let delay = quay.faults.borrow().delay;
     tokio::time::sleep(delay).await;
     let (head, body) = request.into_parts();
     let path = head.uri.path();
-    let gone = quay.oddities.borrow().nginx;
+    let gone = quay.faults.borrow().nginx;
     if let Some(status) = gone {
         return Ok(nginx(status).finish(&head.method, path, head.version, quay.tls));
     }
-    let breaks_off = quay.oddities.borrow().breaks_off;
+    let breaks_off = quay.faults.borrow().breaks_off;
     if breaks_off && head.method == Method::PATCH {
         return Ok(nginx(StatusCode::PAYLOAD_TOO_LARGE).finish(&head.method, path, head.version, quay.tls));
     }
@@ -51,11 +51,11 @@ async fn route(
     query: &str,
     headers: &HeaderMap,
     body: Incoming,
-) -> Answer {
-    // gunicorn decodes the path once, and routes are matched after that.
+) -> QuayAnswer {
+    // gunicorn decodes the path once, and the routes are matched after that.
     let decoded = percent_decode_str(path).decode_utf8_lossy();
     let route = Route::parse(&decoded);
-    let broken = quay.oddities.borrow().broken;
+    let broken = quay.faults.borrow().broken;
     if broken && !matches!(route, Route::Base | Route::V1Ping | Route::Health(_)) {
         return internal();
     }
@@ -74,8 +74,8 @@ async fn route(
         Route::Blob { repository, digest } => blobs::answer(quay, method, headers, &repository, digest).await,
         Route::Uploads { repository } => match *method {
             Method::POST => {
-                // The stand-in is dropped before its sender.
-                let _ = quay.oddities.subscribe().wait_for(|oddities| !oddities.begins_hang).await;
+                // An error means that the stand-in was dropped.
+                let _ = quay.faults.subscribe().wait_for(|faults| !faults.begins_hang).await;
                 uploads::start(quay, headers, &repository, query, body).await
             }
             _ => method_not_allowed("POST, OPTIONS"),
@@ -98,7 +98,7 @@ async fn route(
     }
 }
 
-/// A method that `endpoints/v2` answers itself.
-pub(super) fn unsupported() -> Answer {
+/// The answer of `endpoints/v2` for an unsupported method.
+pub(super) fn unsupported() -> QuayAnswer {
     error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "The operation is unsupported.")
 }

@@ -1,4 +1,4 @@
-//! What Quay keeps in its database: users, repositories, tags, manifests, where blobs lie.
+//! The content of Quay's database: users, repositories, tags, manifests and the placements of blobs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::keys::PublicKey;
 use super::uploads::Upload;
 
-/// Quay's database, which several instances may share.
+/// Quay's database. Several instances may share it.
 #[derive(Debug, Default)]
 pub struct Database(Mutex<State>);
 
@@ -32,7 +32,7 @@ pub(super) struct State {
 pub(super) struct User {
     pub(super) password: String,
     pub(super) uuid: String,
-    /// When a wrong password was last given; logins are refused for a while after it.
+    /// When a wrong password was last given. Logins are refused for a while after that.
     pub(super) failed: Option<Instant>,
 }
 
@@ -42,7 +42,7 @@ impl std::fmt::Debug for User {
     }
 }
 
-/// A blob's row: its size and the zones said to hold it, true or not.
+/// The row of a blob: its size, and the zones that have it according to the database, true or not.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
     pub(super) size: u64,
@@ -54,24 +54,24 @@ pub(super) struct Repository {
     pub(super) public: bool,
     pub(super) readers: HashSet<String>,
     pub(super) writers: HashSet<String>,
-    /// Digests of blobs that belong to it.
+    /// The digests of the blobs that belong to it.
     pub(super) links: HashSet<String>,
-    /// By digest.
-    pub(super) manifests: BTreeMap<String, Manifest>,
-    /// Tag to digest.
+    /// The manifests by digest.
+    pub(super) manifests: BTreeMap<String, StoredManifest>,
+    /// The digest of each tag.
     pub(super) tags: BTreeMap<String, String>,
-    /// Tags that were deleted.
+    /// Deleted tags.
     pub(super) expired: HashSet<String>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Manifest {
+pub(super) struct StoredManifest {
     pub(super) media_type: String,
     pub(super) bytes: Bytes,
 }
 
 impl State {
-    /// Whether `user` (`None`: nobody) may pull from `repository`.
+    /// Whether `user` may pull from `repository`. `None` is an anonymous client.
     pub(super) fn may_pull(&self, user: Option<&str>, repository: &str) -> bool {
         let Some(found) = self.repositories.get(repository) else { return false };
         found.public
@@ -80,14 +80,14 @@ impl State {
             })
     }
 
-    /// Whether `user` may push there, or create it.
+    /// Whether `user` may push to the repository, or create it.
     pub(super) fn may_push(&self, user: Option<&str>, repository: &str) -> bool {
         let Some(user) = user else { return false };
         owns(user, repository)
             || self.repositories.get(repository).is_some_and(|found| found.writers.contains(user))
     }
 
-    /// Links a blob to a repository and notes where it lies.
+    /// Links a blob to a repository and records its placement.
     pub(super) fn add_blob(&mut self, repository: &str, digest: &str, size: u64, zone: &str) {
         let stored = self.blobs.entry(digest.to_owned()).or_default();
         stored.size = size;
@@ -95,7 +95,7 @@ impl State {
         self.repositories.entry(repository.to_owned()).or_default().links.insert(digest.to_owned());
     }
 
-    /// Size of a blob that belongs to the repository.
+    /// The size of a blob, if it belongs to the repository.
     pub(super) fn linked(&self, repository: &str, digest: &str) -> Option<u64> {
         let found = self.repositories.get(repository)?;
         if !found.links.contains(digest) {
@@ -105,7 +105,7 @@ impl State {
     }
 }
 
-/// A user's own namespace; a robot owns nothing.
+/// Whether the namespace of the repository is the user's own. A robot owns nothing.
 fn owns(user: &str, repository: &str) -> bool {
     repository.split_once('/').is_some_and(|(namespace, _)| namespace == user)
 }

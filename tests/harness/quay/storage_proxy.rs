@@ -1,4 +1,4 @@
-//! `FEATURE_PROXY_STORAGE` (`storage/downloadproxy.py`): stores reached through Quay's own name.
+//! `FEATURE_PROXY_STORAGE` (`storage/downloadproxy.py`): clients reach stores through Quay's own name.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,11 +8,11 @@ use http::{HeaderMap, StatusCode};
 use jsonwebtoken::{Algorithm, Validation};
 use serde_json::{Value, json};
 
-use super::answer::{Answer, nginx};
+use super::answer::{QuayAnswer, nginx};
 use super::{Instance, tokens};
 use crate::body::streamed;
 
-/// Life of a link, seconds.
+/// The validity of a link, in seconds.
 const LIFE: i64 = 600;
 
 /// The link to a signed URL of a store.
@@ -28,8 +28,8 @@ pub(super) fn url(quay: &Instance, signed: &str) -> Option<String> {
     Some(format!("{}/_storage_proxy/{}/{scheme}/{host}/{uri}", quay.origin(), URL_SAFE_NO_PAD.encode(token)))
 }
 
-/// `GET /_storage_proxy/…`: the path must be the one that was signed, byte for byte.
-pub(super) async fn answer(quay: &Instance, path: &str, query: &str, headers: &HeaderMap) -> Answer {
+/// `GET /_storage_proxy/…`. The path must be the signed one, byte for byte.
+pub(super) async fn answer(quay: &Instance, path: &str, query: &str, headers: &HeaderMap) -> QuayAnswer {
     let original = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
     let Some((host, uri)) = signed(quay, &original) else { return nginx(StatusCode::FORBIDDEN) };
     let mut request = quay.http.get(format!("http://{host}/{uri}"));
@@ -40,18 +40,18 @@ pub(super) async fn answer(quay: &Instance, path: &str, query: &str, headers: &H
     let response: http::Response<reqwest::Body> = object.into();
     let (mut head, body) = response.into_parts();
     let bytes = http_body_util::BodyDataStream::new(body).map_err(reqwest::Error::without_url);
-    let mut answer = Answer::new(head.status, "", streamed(bytes));
+    let mut answer = QuayAnswer::new(head.status, "", streamed(bytes));
     for hop in [CONNECTION, TRANSFER_ENCODING] {
         head.headers.remove(hop);
     }
     answer.headers_mut().extend(head.headers);
     answer.headers_mut().remove(CONTENT_TYPE);
-    // Quay's nginx lets the request's header slip into the answer.
+    // Quay's nginx copies the request's header into the answer.
     answer.headers_mut().remove(HOST);
     answer.with("host", &host)
 }
 
-/// Host and rest of a link whose token is good for exactly this path and query.
+/// The host and the rest of a link, if its token is valid for exactly this path and query.
 fn signed(quay: &Instance, original: &str) -> Option<(String, String)> {
     let rest = original.strip_prefix("/_storage_proxy/")?;
     let (encoded, _) = rest.split_once('/')?;

@@ -6,9 +6,9 @@ use http::{HeaderMap, StatusCode};
 
 use super::Instance;
 use super::access::{Need, bad_token, bearer, check};
-use super::answer::{Answer, error, json};
+use super::answer::{QuayAnswer, error, json};
 
-/// Default and most entries of a page.
+/// The default and the maximum number of entries per page.
 const PAGE: usize = 100;
 
 fn parameter(query: &str, name: &str) -> Option<String> {
@@ -21,8 +21,8 @@ fn page_size(query: &str) -> usize {
     parameter(query, "n").and_then(|n| n.parse().ok()).unwrap_or(PAGE).min(PAGE)
 }
 
-/// `GET /v2/<repository>/tags/list`; its Link is relative.
-pub(super) fn list(quay: &Instance, headers: &HeaderMap, repository: &str, query: &str) -> Answer {
+/// `GET /v2/<repository>/tags/list`. Its Link is relative.
+pub(super) fn list(quay: &Instance, headers: &HeaderMap, repository: &str, query: &str) -> QuayAnswer {
     if let Err(refusal) = check(quay, headers, repository, Need::Pull, "GET, OPTIONS, HEAD") {
         return *refusal;
     }
@@ -48,8 +48,8 @@ pub(super) fn list(quay: &Instance, headers: &HeaderMap, repository: &str, query
     }
 }
 
-/// `GET /v2/_catalog`: what the token's user may pull.
-pub(super) fn catalog(quay: &Instance, headers: &HeaderMap, query: &str) -> Answer {
+/// `GET /v2/_catalog`: the repositories that the token's user may pull.
+pub(super) fn catalog(quay: &Instance, headers: &HeaderMap, query: &str) -> QuayAnswer {
     let user = match bearer(quay, headers) {
         Err(why) => return *bad_token(quay, why, None, "GET, OPTIONS, HEAD"),
         Ok(claims) => claims.map(|claims| claims.sub),

@@ -1,4 +1,4 @@
-//! Registry tokens: given out at `/v2/auth`, and verified (`util/security/registry_jwt.py`).
+//! Registry tokens: issued at `/v2/auth`, and verified (`util/security/registry_jwt.py`).
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::access::challenge;
-use super::answer::{Answer, error, html, internal, json as json_answer, method_not_allowed};
+use super::answer::{QuayAnswer, error, html, internal, json as json_answer, method_not_allowed};
 use super::{Instance, with_namespace};
 
-/// Life of a token, seconds.
+/// The validity of a token, in seconds.
 pub(super) const LIFE: i64 = 3600;
 /// `REGISTRY_JWT_AUTH_MAX_FRESH_S`
 const MAX_FRESH: i64 = 3660;
-/// Clocks may differ by so many seconds.
+/// The accepted difference between clocks, in seconds.
 const LEEWAY: i64 = 30;
-/// Logins refused after a wrong password.
+/// How long logins are refused after a wrong password.
 const BACK_OFF: Duration = Duration::from_secs(2);
 
 /// The claims of a registry token.
@@ -31,14 +31,14 @@ pub(super) struct Claims {
     pub(super) iat: i64,
     pub(super) exp: i64,
     pub(super) sub: String,
-    pub(super) access: Vec<Access>,
+    pub(super) access: Vec<AccessEntry>,
     #[serde(default)]
     pub(super) context: Value,
 }
 
 /// One entry of `access`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Access {
+pub(super) struct AccessEntry {
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) name: String,
@@ -46,7 +46,8 @@ pub(super) struct Access {
 }
 
 impl Claims {
-    /// Whether the token allows to read (or write) `repository`. Writing implies reading.
+    /// Whether the token permits to read `repository`, or to write if `push` is set. Permission to write
+    /// includes permission to read.
     pub(super) fn grants(&self, repository: &str, push: bool) -> bool {
         let enough = |action: &String| action == "*" || action == "push" || (!push && action == "pull");
         self.access
@@ -61,14 +62,14 @@ pub(super) fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// The claims of a token that Quay would accept, or Quay's reason against it.
+/// The claims of a valid token, or Quay's reason for refusing it.
 pub(super) fn verify(quay: &Instance, token: &str) -> Result<Claims, &'static str> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| "Invalid bearer token format")?;
     let kid = header.kid.ok_or("Missing kid")?;
     let key = quay.database.lock().keys.iter().find(|key| key.kid == kid).map(|key| key.decoding());
     let key = key.ok_or("Unknown service key")?.map_err(|_| "Unknown service key")?;
     let mut validation = Validation::new(Algorithm::RS256);
-    // Only the signature here; the rest below, in Quay's words.
+    // Only the signature is checked here. The other checks follow, with Quay's messages.
     validation.validate_exp = false;
     validation.validate_nbf = false;
     validation.validate_aud = false;
@@ -84,7 +85,7 @@ fn accept(claims: Value, audience: &str, now: i64) -> Result<Claims, &'static st
         return Err("Audience doesn't match");
     }
     let claims: Claims = serde_json::from_value(claims).map_err(|_| "Token is missing a required claim")?;
-    let schema = |access: &Access| {
+    let schema = |access: &AccessEntry| {
         access.kind == "repository"
             && access.actions.iter().all(|action| matches!(action.as_str(), "push" | "pull" | "*"))
     };
@@ -101,7 +102,7 @@ fn accept(claims: Value, audience: &str, now: i64) -> Result<Claims, &'static st
 }
 
 /// `GET /v2/auth`
-pub(super) fn give(quay: &Instance, method: &Method, headers: &HeaderMap, query: &str) -> Answer {
+pub(super) fn give(quay: &Instance, method: &Method, headers: &HeaderMap, query: &str) -> QuayAnswer {
     if method != Method::GET && method != Method::HEAD {
         return method_not_allowed("GET, OPTIONS, HEAD");
     }
@@ -155,7 +156,7 @@ pub(super) fn give(quay: &Instance, method: &Method, headers: &HeaderMap, query:
     }
 }
 
-fn context(quay: &Instance, user: Option<&str>, access: &[Access]) -> Value {
+fn context(quay: &Instance, user: Option<&str>, access: &[AccessEntry]) -> Value {
     let roots: Map<String, Value> =
         access.iter().map(|access| (access.name.clone(), "$disabled".into())).collect();
     let mut context = json!({ "com.apostille.roots": roots, "com.apostille.root": "$disabled" });
@@ -171,8 +172,8 @@ fn context(quay: &Instance, user: Option<&str>, access: &[Access]) -> Value {
     context
 }
 
-/// The user of the Basic credentials, nobody without any, or the refusal.
-fn login(quay: &Instance, headers: &HeaderMap) -> Result<Option<String>, Box<Answer>> {
+/// The user of the Basic credentials, `None` without credentials, or the refusal.
+fn login(quay: &Instance, headers: &HeaderMap) -> Result<Option<String>, Box<QuayAnswer>> {
     let Some(value) = headers.get(http::header::AUTHORIZATION) else { return Ok(None) };
     let decoded = value
         .to_str()
@@ -200,7 +201,7 @@ fn login(quay: &Instance, headers: &HeaderMap) -> Result<Option<String>, Box<Ans
     Ok(Some(name.to_owned()))
 }
 
-fn throttled() -> Answer {
+fn throttled() -> QuayAnswer {
     html(
         StatusCode::TOO_MANY_REQUESTS,
         "Too many login attempts. \nPlease reset your Quay password and try again.",
@@ -212,9 +213,9 @@ fn throttled() -> Answer {
     .with("access-control-allow-headers", "AUTHORIZATION, CONTENT-TYPE, X-REQUESTED-WITH")
 }
 
-/// What of a scope `user` gets, or nothing for a scope Quay does not know. A push scope creates
-/// the repository in the user's own namespace.
-fn scope(quay: &Instance, user: Option<&str>, scope: &str) -> Option<Access> {
+/// The part of a scope that `user` gets. `None` if Quay does not know the scope. A push scope creates the
+/// repository in the user's own namespace.
+fn scope(quay: &Instance, user: Option<&str>, scope: &str) -> Option<AccessEntry> {
     let (name, actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
     if name.is_empty() || !actions.split(',').all(|action| matches!(action, "push" | "pull" | "*")) {
         return None;
@@ -238,7 +239,7 @@ fn scope(quay: &Instance, user: Option<&str>, scope: &str) -> Option<Access> {
     if asked("*") && push {
         granted.push("*".to_owned());
     }
-    Some(Access { kind: "repository".into(), name: name.into(), actions: granted })
+    Some(AccessEntry { kind: "repository".into(), name: name.into(), actions: granted })
 }
 
 #[cfg(test)]

@@ -14,18 +14,18 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
 use super::access::{Need, check};
-use super::answer::{Answer, detailed, error, internal, method_not_allowed, nothing};
+use super::answer::{QuayAnswer, detailed, error, internal, method_not_allowed, nothing};
 use super::{Delivery, Instance, uuid, with_namespace};
 
 const METHODS: &str = "GET, DELETE, OPTIONS, HEAD, PATCH, PUT";
 
-/// An upload under way: its bytes so far are in a file.
+/// An upload in progress. Its bytes so far are in a file.
 #[derive(Debug)]
 pub(super) struct Upload {
     repository: String,
     path: PathBuf,
     hasher: Hasher,
-    /// Where the bytes will go: the preferred zone of the instance that was asked first.
+    /// The destination: the preferred zone of the instance at which the upload started.
     zone: String,
 }
 
@@ -40,8 +40,7 @@ impl Upload {
         self.hasher.bytes()
     }
 
-    /// Appends a body, without its first `skip` bytes. A body that breaks off leaves the upload
-    /// as it was.
+    /// Appends a body without its first `skip` bytes. If the body breaks off, the upload does not change.
     async fn append(&mut self, mut body: Incoming, mut skip: u64) -> Result<()> {
         let before = self.hasher.clone();
         let mut file = File::options().append(true).create(true).open(&self.path).await?;
@@ -64,9 +63,9 @@ impl Upload {
         outcome
     }
 
-    /// What an S3 driver leaves behind: every chunk is first an object of its own, which is never
-    /// deleted (`storage/cloud.py:stream_upload_chunk`). A zone that is down fails the chunk
-    /// here. The object is there, its bytes are not kept.
+    /// The objects that an S3 driver leaves behind. Every chunk is first an object of its own, which is never
+    /// deleted (`storage/cloud.py:stream_upload_chunk`). If the zone is down, the chunk fails here. The
+    /// object is created without the bytes.
     async fn scratch(&self, quay: &Instance) -> Result<()> {
         if quay.delivery == Delivery::Stream {
             return Ok(());
@@ -75,8 +74,8 @@ impl Upload {
         zone.put_bytes(&quay.http, &zone.key_of(&format!("uploads/{}", uuid())), b"a chunk".to_vec()).await
     }
 
-    /// Puts the bytes into the zone, unless an object is there already: that one is adopted
-    /// unread (`commit_to_blob`). No bytes make no object.
+    /// Writes the bytes to the zone. If an object exists, it is kept without being read (`commit_to_blob`).
+    /// An empty upload creates no object.
     async fn store(&self, quay: &Instance, digest: &Digest) -> Result<()> {
         let zone = quay.zone(&self.zone).context("the upload's zone")?;
         let key = zone.key(digest);
@@ -87,14 +86,14 @@ impl Upload {
     }
 }
 
-/// `POST /v2/<repository>/blobs/uploads/`: a new upload, a whole blob, or a mount.
+/// `POST /v2/<repository>/blobs/uploads/`: starts an upload, uploads a whole blob, or mounts one.
 pub(super) async fn start(
     quay: &Instance,
     headers: &HeaderMap,
     repository: &str,
     query: &str,
     body: Incoming,
-) -> Answer {
+) -> QuayAnswer {
     if let Err(refusal) = check(quay, headers, repository, Need::Push, "POST, OPTIONS") {
         return *refusal;
     }
@@ -117,11 +116,11 @@ pub(super) async fn start(
         return finish(quay, &mut upload, &digest, body).await;
     }
     quay.database.lock().uploads.insert(id.clone(), Arc::new(tokio::sync::Mutex::new(upload)));
-    // Malformed, and Quay's own.
+    // This malformed range is Quay's.
     progress(quay, StatusCode::ACCEPTED, repository, &id, "bytes=0--1")
 }
 
-/// A mount only links: the blob is in `from`, which is public or in the token's grants.
+/// A mount only links the blob. The repository `from` must be public or covered by the token.
 fn mount(quay: &Instance, headers: &HeaderMap, repository: &str, digest: &str, from: &str) -> bool {
     if check(quay, headers, from, Need::Pull, "").is_err() {
         return false;
@@ -143,7 +142,7 @@ pub(super) async fn answer(
     id: &str,
     query: &str,
     body: Incoming,
-) -> Answer {
+) -> QuayAnswer {
     if let Err(refusal) = check(quay, headers, repository, Need::Push, METHODS) {
         return *refusal;
     }
@@ -154,13 +153,13 @@ pub(super) async fn answer(
         return unknown();
     }
     match *method {
-        // One too many, and Quay's own.
+        // This end is one too large, as in Quay.
         Method::GET | Method::HEAD => nothing(StatusCode::NO_CONTENT)
             .with("docker-upload-uuid", id)
             .with("range", &format!("bytes=0-{}", upload.have())),
         Method::PATCH => patch(quay, headers, &mut upload, id, body).await,
         Method::PUT => {
-            // Whatever comes of it, the upload is over (`complete_when_uploaded`).
+            // Whatever the result, the upload has ended (`complete_when_uploaded`).
             quay.database.lock().uploads.remove(id);
             let digest = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "digest");
             let Some((_, digest)) = digest else {
@@ -188,7 +187,7 @@ async fn patch(
     upload: &mut Upload,
     id: &str,
     body: Incoming,
-) -> Answer {
+) -> QuayAnswer {
     let start = match headers.get(CONTENT_RANGE) {
         None => 0,
         Some(value) => match value.to_str().ok().and_then(range_start) {
@@ -201,7 +200,7 @@ async fn patch(
         let range = format!("0-{have}");
         return progress(quay, StatusCode::RANGE_NOT_SATISFIABLE, &upload.repository, id, &range);
     }
-    // A start of 0 is taken as "no range given", so a repeated first chunk is there twice.
+    // Quay treats a start of 0 as "no range given". A repeated first chunk is therefore stored twice.
     let skip = if start == 0 { 0 } else { have - start };
     if upload.scratch(quay).await.is_err() {
         return internal();
@@ -215,15 +214,15 @@ async fn patch(
     }
 }
 
-/// The start of `^\d+-\d+$`; the `bytes ` of RFC 9110 is not taken.
+/// The start of `^\d+-\d+$`. The `bytes ` prefix of RFC 9110 is not accepted.
 fn range_start(text: &str) -> Option<u64> {
     let (start, end) = text.split_once('-')?;
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     if digits(start) && digits(end) { start.parse().ok() } else { None }
 }
 
-/// The last bytes, the digest, and the way into the store.
-async fn finish(quay: &Instance, upload: &mut Upload, digest: &str, body: Incoming) -> Answer {
+/// Takes the last bytes and the digest, and writes the blob to the store.
+async fn finish(quay: &Instance, upload: &mut Upload, digest: &str, body: Incoming) -> QuayAnswer {
     if !body.is_end_stream() && upload.scratch(quay).await.is_err() {
         return internal();
     }
@@ -234,7 +233,7 @@ async fn finish(quay: &Instance, upload: &mut Upload, digest: &str, body: Incomi
     if upload.hasher.clone().finish() != wanted {
         return invalid();
     }
-    let slow = quay.oddities.borrow().slow_commit;
+    let slow = quay.faults.borrow().slow_commit;
     tokio::time::sleep(slow).await;
     if upload.store(quay, &wanted).await.is_err() {
         return internal();
@@ -243,24 +242,24 @@ async fn finish(quay: &Instance, upload: &mut Upload, digest: &str, body: Incomi
     created(quay, &upload.repository, digest)
 }
 
-fn progress(quay: &Instance, status: StatusCode, repository: &str, id: &str, range: &str) -> Answer {
+fn progress(quay: &Instance, status: StatusCode, repository: &str, id: &str, range: &str) -> QuayAnswer {
     nothing(status)
         .with("docker-upload-uuid", id)
         .with("range", range)
         .with("location", &format!("{}/v2/{repository}/blobs/uploads/{id}", quay.origin()))
 }
 
-fn created(quay: &Instance, repository: &str, digest: &str) -> Answer {
+fn created(quay: &Instance, repository: &str, digest: &str) -> QuayAnswer {
     nothing(StatusCode::CREATED)
         .with("docker-content-digest", digest)
         .with("location", &format!("{}/v2/{repository}/blobs/{digest}", quay.origin()))
 }
 
-fn invalid() -> Answer {
+fn invalid() -> QuayAnswer {
     error(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "blob upload invalid")
 }
 
-fn unknown() -> Answer {
+fn unknown() -> QuayAnswer {
     error(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 }
 

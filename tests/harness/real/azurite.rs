@@ -1,5 +1,5 @@
-//! Azurite (npm `azurite`), Microsoft's own emulator of Azure Blob Storage; it checks Shared Key and
-//! shared access signatures. Beside it, Microsoft's SDK for Python, which is what Quay uses.
+//! Azurite (npm `azurite`), Microsoft's own emulator of Azure Blob Storage. It verifies Shared Key and shared
+//! access signatures. Microsoft's SDK for Python, which Quay uses, runs beside it.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::front::Front;
 use super::ports::free_port;
 use super::process::{Program, plain_client, tools};
+use super::store_process::StoreProcess;
 
 const SDK_BOUND: Duration = Duration::from_secs(120);
-/// It saves its indexes every 5 s.
+/// The timeout until Azurite saves its indexes, which it does every 5 s.
 const SAVED_BOUND: Duration = Duration::from_secs(30);
-/// Between two looks at them.
+/// How often the indexes are checked.
 const LOOK: Duration = Duration::from_millis(100);
 const ACCOUNT: &str = "registryblobs";
 const SECRET: &[u8] = b"an account key that no other emulator has, 0123456789abcdef";
@@ -38,17 +38,17 @@ pub struct Azurite {
     pub key: String,
     /// The container's name.
     pub container: String,
-    /// The whole server, which can be stopped and suspended.
-    pub front: Front,
-    // Dropped after it: what it leaves behind.
+    /// The server's process, which can be stopped and suspended.
+    pub process: StoreProcess,
+    // Dropped after the server, because the server writes to it.
     folder: TempDir,
 }
 
 impl Azurite {
-    /// Starts it and creates the container.
+    /// Starts the server and creates the container.
     ///
     /// # Errors
-    /// It is not installed or does not start.
+    /// Azurite is not installed or does not start.
     pub async fn start(container: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("azurite-").tempdir()?;
         let (port, key) = (free_port(), STANDARD.encode(SECRET));
@@ -56,23 +56,24 @@ impl Azurite {
             .arg(tools().join("azurite/node_modules/azurite/dist/src/blob/main.js"))
             .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--location"])
             .arg(folder.path())
-            // The SDK speaks newer versions than any Azurite knows; ours is one that it knows.
+            // The SDK uses newer versions than any Azurite supports. Our version is supported.
             .args(["--skipApiVersionCheck", "--disableTelemetry"])
             .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{key}"));
-        let front = Front::start(program, folder.path(), format!("http://127.0.0.1:{port}/"), &[400]).await?;
+        let process =
+            StoreProcess::start(program, folder.path(), format!("http://127.0.0.1:{port}/"), &[400]).await?;
         let azurite =
-            Self { port, account: ACCOUNT.to_owned(), key, container: container.to_owned(), front, folder };
+            Self { port, account: ACCOUNT.to_owned(), key, container: container.to_owned(), process, folder };
         azurite.create_container().await?;
         Ok(azurite)
     }
 
-    /// Where the account is.
+    /// The URL of the account.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}/{}", self.port, self.account)
     }
 
-    /// Its entry in Quay's `DISTRIBUTED_STORAGE_CONFIG`.
+    /// The entry of the container in Quay's `DISTRIBUTED_STORAGE_CONFIG`.
     #[must_use]
     pub fn as_zone(&self, storage_path: &str) -> Value {
         json!(["AzureStorage", {
@@ -90,15 +91,15 @@ impl Azurite {
         let key = AccountKey::parse(&Secret::new(self.key.as_str())).context("the key is base64")?;
         Signer::new(&self.account, key).sign(&mut request, SystemTime::now())?;
         let status = plain_client().execute(request).await?.status();
-        ensure!(status.is_success(), "Azurite creates no container: {status}");
+        ensure!(status.is_success(), "Azurite did not create the container: {status}");
         Ok(())
     }
 
-    /// Waits until a crash no longer makes it forget this blob: its bytes are on the disk at once, and
-    /// what names them is saved from time to time.
+    /// Waits until a blob would survive a crash. Its bytes are on the disk at once, but the indexes that name
+    /// them are saved at intervals.
     ///
     /// # Errors
-    /// It does not save it.
+    /// Azurite does not save the index in time.
     pub async fn saved(&self, blob: &str) -> Result<()> {
         let end = Instant::now() + SAVED_BOUND;
         while !self.has_saved(blob).unwrap_or_default() {
@@ -108,7 +109,7 @@ impl Azurite {
         Ok(())
     }
 
-    /// Whether the index of blobs has it, and the index of extents the one that it lies in.
+    /// Whether the index of blobs contains the blob, and the index of extents the extent of its bytes.
     fn has_saved(&self, blob: &str) -> Result<bool> {
         let index = |name: &str| Ok::<_, anyhow::Error>(std::fs::read(self.folder.path().join(name))?);
         let blobs: Value = serde_json::from_slice(&index("__azurite_db_blob__.json")?)?;
@@ -123,10 +124,11 @@ impl Azurite {
         Ok(extents.contains(extent))
     }
 
-    /// Runs Microsoft's SDK: `interop/azure_sdk.py` with `arguments` and `input`; gives its output.
+    /// Runs `interop/azure_sdk.py`, which uses Microsoft's SDK, with `arguments` and `input`. Returns its
+    /// output.
     ///
     /// # Errors
-    /// It is not installed, or fails.
+    /// The SDK is not installed, or the script fails.
     pub async fn sdk(&self, arguments: &[&str], input: &[u8]) -> Result<Bytes> {
         let file = self.folder.path().join(format!("input-{:016x}", fastrand::u64(..)));
         std::fs::write(&file, input)?;

@@ -1,4 +1,4 @@
-//! A bucket in an S3 server, seen by a client that shares no code with the drivers under test.
+//! A bucket of an S3 server. Its client shares no code with the drivers under test.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,11 +17,11 @@ use tokio::time::Instant;
 
 use super::process::plain_client;
 
-/// A store that has just started may refuse writes for a moment (SeaweedFS: until its volume
-/// server has registered).
+/// The timeout until a new store accepts writes. It may refuse them for a moment, for example SeaweedFS until
+/// its volume server has registered.
 const CREATE_BOUND: Duration = Duration::from_secs(20);
 
-/// A bucket and the keys to it.
+/// A bucket, and the keys for it.
 #[derive(Clone)]
 pub struct Bucket {
     /// The server's port on 127.0.0.1, plain HTTP.
@@ -43,19 +43,19 @@ impl std::fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// Any region will do for most servers; this is the one that docker-registry is told.
+    /// The region that docker-registry is configured with. Most servers accept any region.
     pub const REGION: &'static str = "us-east-1";
 
-    /// Creates a bucket and proves that it takes objects.
+    /// Creates a bucket and tests that it accepts objects.
     ///
     /// # Errors
-    /// The server refuses, or does not take an object within 20 s.
+    /// The server refuses, or does not accept an object within 20 s.
     pub(super) async fn create(port: u16, name: &str, access_key: &str, secret_key: &str) -> Result<Self> {
         let [name, access_key, secret_key] = [name, access_key, secret_key].map(str::to_owned);
         Self { port, name, access_key, secret_key, region: Self::REGION }.made().await
     }
 
-    /// Creates it at the server, and proves that it takes objects.
+    /// Creates the bucket at the server and tests that it accepts objects.
     pub(super) async fn made(self) -> Result<Self> {
         let bucket = self;
         let end = Instant::now() + CREATE_BOUND;
@@ -72,15 +72,15 @@ impl Bucket {
         Ok(bucket)
     }
 
-    /// Another bucket of the same server.
+    /// Creates another bucket at the same server.
     ///
     /// # Errors
-    /// As for the first.
+    /// The server refuses, or does not accept an object within 20 s.
     pub async fn sibling(&self, name: &str) -> Result<Self> {
         Self { name: name.to_owned(), ..self.clone() }.made().await
     }
 
-    /// An object's bytes, or `None` where there is none.
+    /// The bytes of an object. `None` if it does not exist.
     ///
     /// # Errors
     /// The server does not answer, or answers neither 200 nor 404.
@@ -93,7 +93,7 @@ impl Bucket {
         }
     }
 
-    /// An object's length in bytes, or `None` where there is none.
+    /// The length of an object in bytes. `None` if it does not exist.
     ///
     /// # Errors
     /// The server does not answer, or answers neither 200 nor 404.
@@ -129,17 +129,17 @@ impl Bucket {
         Ok(())
     }
 
-    /// Multipart uploads that were begun and neither completed nor aborted.
+    /// The number of multipart uploads that were started and neither completed nor aborted.
     ///
     /// # Errors
-    /// The server does not say.
+    /// The server refuses.
     pub async fn open_uploads(&self) -> Result<usize> {
         let answer = self.send(Method::GET, "?uploads=", Bytes::new()).await?;
         ensure!(answer.status() == StatusCode::OK, "{self:?}: GET ?uploads: {}", answer.status());
         Ok(answer.text().await?.matches("<UploadId>").count())
     }
 
-    /// Begins a multipart upload, and leaves it so.
+    /// Starts a multipart upload and leaves it unfinished.
     ///
     /// # Errors
     /// The server refuses.
@@ -149,7 +149,8 @@ impl Bucket {
         Ok(())
     }
 
-    /// Its entry in Quay's `DISTRIBUTED_STORAGE_CONFIG`, reached at `port`, such as a proxy's.
+    /// The entry of the bucket in Quay's `DISTRIBUTED_STORAGE_CONFIG`, with the port `port`, for example a
+    /// proxy's.
     #[must_use]
     pub fn as_zone(&self, port: u16, storage_path: &str) -> Value {
         json!(["RadosGWStorage", {
@@ -159,7 +160,8 @@ impl Bucket {
         }])
     }
 
-    /// One signed request; `key` starts with a slash (an object) or a question mark, or is empty (the bucket).
+    /// Sends one signed request. `key` starts with a slash (an object) or a question mark, or is empty (the
+    /// bucket).
     async fn send(&self, method: Method, key: &str, body: Bytes) -> Result<reqwest::Response> {
         let url = format!("http://127.0.0.1:{}/{}{key}", self.port, self.name);
         let mut settings = SigningSettings::default();
@@ -179,7 +181,7 @@ impl Bucket {
         let (instructions, _) = sign(signable, &parameters.into())?.into_parts();
         let mut request = http::Request::builder().method(method).uri(&url);
         if request.method_ref() == Some(&Method::PUT) {
-            // Left out for an empty body, which RadosGW answers with 411.
+            // The HTTP client omits the length of an empty body, and RadosGW would answer 411.
             request = request.header(CONTENT_LENGTH, body.len());
         }
         let mut request = request.body(body)?;

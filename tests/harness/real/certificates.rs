@@ -1,4 +1,4 @@
-//! A private authority and a server's certificate, as the files that servers and clients take.
+//! A private authority and a server's certificate, as files for servers and clients.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::registry::TlsFiles;
 use crate::certs::Authority;
 
-/// An authority of one test and one certificate for loopback, in a folder.
+/// The authority of one test and one certificate for loopback, in a folder.
 #[derive(Debug)]
 pub struct Certificates {
     authority: Authority,
@@ -16,15 +16,15 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Makes both.
+    /// Creates the authority and the certificate.
     ///
     /// # Errors
-    /// No key or no folder.
+    /// A key or the folder cannot be created.
     pub fn make() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("certificates-").tempdir()?;
         let authority = Authority::generate()?;
         let made = Self { authority, folder };
-        // Clients read every file of this folder, so it holds nothing but the root.
+        // Clients read every file of this folder, so it contains only the root certificate.
         std::fs::create_dir(made.trusted())?;
         std::fs::write(made.root(), made.pem())?;
         let server = made.server();
@@ -38,13 +38,13 @@ impl Certificates {
         self.folder.path().join("trusted")
     }
 
-    /// The root, a file.
+    /// The file of the root certificate.
     #[must_use]
     pub fn root(&self) -> PathBuf {
         self.trusted().join("ca.crt")
     }
 
-    /// The root, PEM.
+    /// The root certificate, in PEM.
     #[must_use]
     pub fn pem(&self) -> String {
         self.authority.pem()

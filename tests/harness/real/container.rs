@@ -1,4 +1,4 @@
-//! A container in a Swift server, seen by a client that shares no code with the drivers under test.
+//! A container of a Swift server. Its client shares no code with the drivers under test.
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -9,32 +9,32 @@ use serde_json::{Value, json};
 use super::keystone::{self, Keystone};
 use super::process::plain_client;
 
-/// A container and how to log in to it.
+/// A container, and the login for it.
 #[derive(Debug, Clone)]
 pub struct Container {
     /// The container's name.
     pub name: String,
-    /// How to log in.
+    /// The login.
     pub login: SwiftLogin,
 }
 
-/// How to log in to a Swift.
+/// The login at a Swift server.
 #[derive(Clone)]
 pub enum SwiftLogin {
-    /// By Swift's first protocol, at `url`.
+    /// With Swift's first protocol, at `url`.
     V1 {
-        /// Where, such as `http://127.0.0.1:8080/auth/v1.0`.
+        /// The URL, such as `http://127.0.0.1:8080/auth/v1.0`.
         url: String,
         /// The user, `account:user`.
         user: String,
         /// The password.
         key: String,
     },
-    /// By Keystone, as [`Keystone::USER`].
+    /// With Keystone, as [`Keystone::USER`].
     V3 {
-        /// Keystone, without a version.
+        /// Keystone's URL, without a version.
         url: String,
-        /// The account, as the catalogue names it.
+        /// The account's URL in the catalogue.
         storage_url: String,
     },
 }
@@ -49,7 +49,7 @@ impl std::fmt::Debug for SwiftLogin {
 }
 
 impl SwiftLogin {
-    /// The account's URL and a token, new each time: some tests let tokens lapse.
+    /// The account's URL and a new token. Some tests let tokens expire, so each call logs in.
     async fn log_in(&self) -> Result<(String, String)> {
         match self {
             Self::V1 { url, user, key } => {
@@ -69,7 +69,7 @@ impl SwiftLogin {
 }
 
 impl Container {
-    /// Creates it.
+    /// Creates the container.
     ///
     /// # Errors
     /// The server refuses.
@@ -80,7 +80,7 @@ impl Container {
         Ok(container)
     }
 
-    /// An object's bytes, or `None` where there is none.
+    /// The bytes of an object. `None` if it does not exist.
     ///
     /// # Errors
     /// The server does not answer, or answers neither 200 nor 404.
@@ -93,7 +93,7 @@ impl Container {
         }
     }
 
-    /// The prefix of an object's segments as its manifest names it, or `None` where it has none.
+    /// The prefix of an object's segments in its manifest. `None` if it has no manifest.
     ///
     /// # Errors
     /// The server does not answer 200.
@@ -114,7 +114,7 @@ impl Container {
         Ok(())
     }
 
-    /// Names that begin with `prefix`, up to the server's page (10,000).
+    /// The names that start with `prefix`, up to the server's page size (10,000).
     ///
     /// # Errors
     /// The server refuses.
@@ -124,7 +124,7 @@ impl Container {
         Ok(answer.text().await?.lines().map(str::to_owned).collect())
     }
 
-    /// Sets the account's key for temporary URLs, and gives the account's URL.
+    /// Sets the account's key for temporary URLs, and returns the account's URL.
     ///
     /// # Errors
     /// The server refuses.
@@ -136,11 +136,11 @@ impl Container {
             .header("x-account-meta-temp-url-key", key)
             .header(CONTENT_LENGTH, 0);
         let status = request.send().await?.status();
-        ensure!(status.is_success(), "{self:?}: no key for temporary URLs: {status}");
+        ensure!(status.is_success(), "{self:?}: the key for temporary URLs was not set: {status}");
         Ok(account)
     }
 
-    /// Its entry in Quay's `DISTRIBUTED_STORAGE_CONFIG`.
+    /// The entry of the container in Quay's `DISTRIBUTED_STORAGE_CONFIG`.
     #[must_use]
     pub fn as_zone(&self, storage_path: &str) -> Value {
         let mut parameters = match &self.login {

@@ -1,4 +1,4 @@
-//! containerd, driven by `ctr`.
+//! containerd, controlled with `ctr`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::image_dir::ImageDir;
 use super::image_dir::same_bytes;
-use super::process::{Login, Program, Server};
+use super::process::{Login, Program, ServerProcess};
 
 const START_BOUND: Duration = Duration::from_secs(20);
 const BOUND: Duration = Duration::from_secs(120);
@@ -17,15 +17,15 @@ const BOUND: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Containerd {
     login: Login,
-    _server: Server,
+    _server: ServerProcess,
     folder: TempDir,
 }
 
 impl Containerd {
-    /// Starts it; it trusts `trusted` (a folder with `ca.crt`) for `endpoint`.
+    /// Starts containerd. It trusts the folder `trusted` (with `ca.crt`) for `endpoint`.
     ///
     /// # Errors
-    /// It is not installed or does not start.
+    /// containerd is not installed or does not start.
     pub async fn start(endpoint: &str, trusted: &Path, login: Login) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("containerd-").tempdir()?;
         write_hosts(&folder.path().join("hosts").join(endpoint), endpoint, &trusted.join("ca.crt"))?;
@@ -37,10 +37,10 @@ impl Containerd {
         Ok(Self { login, _server: server, folder })
     }
 
-    /// Pulls an image: unpacked where it is runnable, all its platforms.
+    /// Pulls an image with all its platforms. A runnable image is unpacked.
     ///
     /// # Errors
-    /// ctr's own, such as a blob whose bytes do not match its digest.
+    /// ctr fails, for example because a blob's bytes do not match its digest.
     pub async fn pull(&self, image: &ImageDir, reference: &str) -> Result<()> {
         let command = if image.runnable {
             self.ctr()?.args(["images", "pull", "--all-platforms", "--snapshotter=native"])
@@ -50,16 +50,16 @@ impl Containerd {
         self.remote(command).arg(reference).run(BOUND).await.map(drop)
     }
 
-    /// Pushes an image that was pulled, under another name, as it is.
+    /// Pushes a pulled image under another name, unchanged.
     ///
     /// # Errors
-    /// ctr's own.
+    /// ctr fails.
     pub async fn push(&self, pulled: &str, reference: &str) -> Result<()> {
         self.ctr()?.args(["images", "tag", "--force", pulled, reference]).run(BOUND).await?;
         self.remote(self.ctr()?.args(["images", "push"])).arg(reference).run(BOUND).await.map(drop)
     }
 
-    /// Compares what it stored of an image with the original, byte for byte.
+    /// Compares the stored image with the original, byte for byte.
     ///
     /// # Errors
     /// A blob or manifest is missing or differs.
@@ -93,8 +93,8 @@ async fn version(socket: &PathBuf) -> bool {
     }
 }
 
-/// The root stands at the top level too: it holds for the fallback to the server itself, which
-/// containerd tries after a 404 of the host.
+/// The root certificate is also set at the top level. That setting applies to the fallback to the server
+/// itself, which containerd tries after a 404 of the host.
 fn write_hosts(folder: &Path, endpoint: &str, ca: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     let ca = ca.display();
@@ -110,8 +110,8 @@ ca = \"{ca}\"
     Ok(std::fs::write(folder.join("hosts.toml"), text)?)
 }
 
-/// Content, metadata and the snapshotter that works everywhere; nothing that needs a kernel module
-/// or the network.
+/// Only content, metadata and the snapshotter that works everywhere. Nothing needs a kernel module or the
+/// network.
 fn configuration(folder: &Path) -> String {
     let folder = folder.display();
     format!(

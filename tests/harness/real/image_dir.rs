@@ -1,7 +1,7 @@
-//! Images of many shapes, made on the spot: deterministic by seed, in skopeo's `dir:` layout.
+//! Generates images of many forms, deterministic by seed, in skopeo's `dir:` layout.
 //!
-//! That layout (one file a blob, named by its hex digest, beside `manifest.json`) keeps Docker's
-//! media types, which an OCI layout cannot name, and is easily compared.
+//! That layout has one file per blob, named by its hex digest, beside `manifest.json`. It keeps Docker's
+//! media types, which an OCI layout cannot contain, and is easy to compare.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 const CHUNK: usize = 1 << 20;
 const TAR_BLOCK: usize = 512;
 
-/// Whose media types.
+/// The family of media types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Types {
     /// `application/vnd.oci.image.…`.
@@ -25,23 +25,23 @@ pub enum Types {
     Docker,
 }
 
-/// How a layer's tar is packed.
+/// The packing of a layer's tar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// Not at all.
+    /// Not packed.
     Plain,
-    /// By gzip.
+    /// Packed with gzip.
     Gzip,
 }
 
-/// What one layer is made of: the same parts give the same digest.
+/// The content of one layer. The same parts give the same digest.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
-    /// Of the random bytes.
+    /// The seed of the random bytes.
     pub seed: u64,
-    /// Bytes of the one file in the layer.
+    /// The size of the one file in the layer, in bytes.
     pub size: usize,
-    /// How it is packed.
+    /// The packing.
     pub packing: Packing,
 }
 
@@ -50,21 +50,21 @@ pub struct Part {
 pub struct ImageDir {
     /// The folder.
     pub path: PathBuf,
-    /// Of the manifest or index, `sha256:…`.
+    /// The digest of the manifest or index, `sha256:…`.
     pub digest: String,
-    /// Hex digests of all blobs (no manifests) with their lengths in bytes.
+    /// The hex digests of all blobs (not manifests), with their lengths in bytes.
     pub blobs: BTreeMap<String, u64>,
-    /// Hex digests of all manifests, the index included.
+    /// The hex digests of all manifests, including the index.
     pub manifests: Vec<String>,
-    /// Of this machine's platform: the config's digest, `sha256:…`.
+    /// The digest of the config for this machine's platform, `sha256:…`.
     pub config: String,
-    /// Of this machine's platform: the digests of the unpacked layers.
+    /// The digests of the unpacked layers for this machine's platform.
     pub diff_ids: Vec<String>,
-    /// Whether it can be unpacked and run, or only stored.
+    /// Whether the image can be unpacked and run. Other images can only be stored.
     pub runnable: bool,
 }
 
-/// This machine's architecture as image indexes spell it.
+/// This machine's architecture, as written in image indexes.
 fn machine() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -74,7 +74,7 @@ fn machine() -> &'static str {
 }
 
 impl ImageDir {
-    /// An image of one platform, this machine's.
+    /// An image for this machine's platform.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -84,7 +84,7 @@ impl ImageDir {
         dir.finish(manifest.to_string().as_bytes())
     }
 
-    /// An index over two platforms, this machine's and another.
+    /// An index for two platforms, this machine's and another one.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -105,7 +105,7 @@ impl ImageDir {
         dir.finish(index.to_string().as_bytes())
     }
 
-    /// An OCI artifact whose layers are these bytes as they are.
+    /// An OCI artifact whose layers are exactly these bytes.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -128,7 +128,7 @@ impl ImageDir {
         dir.finish(manifest.to_string().as_bytes())
     }
 
-    /// Compares every file with those of a pulled copy, byte for byte.
+    /// Compares all files with a pulled copy, byte for byte.
     ///
     /// # Errors
     /// A file is missing or differs.
@@ -140,7 +140,7 @@ impl ImageDir {
         Ok(())
     }
 
-    /// Whether one of its blobs has no bytes: containerd refuses to fetch those.
+    /// Whether one of its blobs is empty. containerd refuses to fetch empty blobs.
     #[must_use]
     pub fn has_empty_blob(&self) -> bool {
         self.blobs.values().any(|size| *size == 0)
@@ -179,8 +179,8 @@ impl ImageDir {
         Ok(self)
     }
 
-    /// One platform's layers, config and manifest; what it leaves in `config` and `diff_ids` is of
-    /// the platform made last.
+    /// Writes the layers, config and manifest of one platform. `config` and `diff_ids` then belong to this
+    /// platform.
     fn platform(&mut self, types: Types, architecture: &str, parts: &[Part]) -> Result<Value> {
         let mut layers = Vec::new();
         self.diff_ids.clear();
@@ -210,7 +210,7 @@ impl ImageDir {
         Ok(format!("sha256:{hex}"))
     }
 
-    /// Writes one layer: its digest, size and the digest of its unpacked form.
+    /// Writes one layer. Returns its digest, its size, and the digest of its unpacked form.
     fn layer(&mut self, part: &Part) -> Result<(String, u64, String)> {
         let plain = self.path.join("layer.tar");
         write_tar(&plain, part)?;
@@ -264,7 +264,7 @@ impl Types {
     }
 }
 
-/// A tar with one file of random bytes.
+/// Writes a tar with one file of random bytes.
 fn write_tar(path: &Path, part: &Part) -> Result<()> {
     let mut file = BufWriter::with_capacity(CHUNK, File::create(path)?);
     file.write_all(&tar_header(&format!("layer-{}.bin", part.seed), part.size))?;
@@ -283,7 +283,7 @@ fn write_tar(path: &Path, part: &Part) -> Result<()> {
     Ok(())
 }
 
-/// POSIX.1-1988 `ustar`, as pax(1) describes it.
+/// The POSIX.1-1988 `ustar` format, as described in pax(1).
 fn tar_header(name: &str, size: usize) -> [u8; TAR_BLOCK] {
     let mut header = [0; TAR_BLOCK];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
@@ -308,7 +308,7 @@ fn gzip(from: &Path, to: &Path) -> Result<()> {
         .stdout(File::create(to)?)
         .stderr(Stdio::inherit())
         .status()
-        .context("gzip could not be run")?;
+        .context("cannot run gzip")?;
     ensure!(status.success(), "gzip: {status}");
     Ok(())
 }

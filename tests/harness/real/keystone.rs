@@ -11,14 +11,14 @@ use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::front::Front;
 use super::ports::free_port;
 use super::process::{Program, plain_client};
+use super::store_process::StoreProcess;
 
 const COMMAND_BOUND: Duration = Duration::from_secs(120);
 const ADMIN_PASSWORD: &str = "keystone-admin";
 const REGION: &str = "RegionOne";
-/// Keystone parses the program's arguments, and ships no server.
+/// Keystone parses the program's arguments and has no server of its own.
 const SERVE: &str = "import sys, waitress
 port, sys.argv = sys.argv[1], ['keystone']
 from keystone.wsgi.api import application
@@ -27,8 +27,8 @@ waitress.serve(application, listen='127.0.0.1:' + port, threads=4)";
 /// A Keystone v3 with the users and the catalogue that Swift and its users need.
 #[derive(Debug)]
 pub struct Keystone {
-    /// The process, which can be stopped and suspended.
-    pub front: Front,
+    /// The server's process, which can be stopped and suspended.
+    pub process: StoreProcess,
     port: u16,
     /// The id of [`Keystone::PROJECT`].
     pub project_id: String,
@@ -42,19 +42,19 @@ impl Keystone {
     pub const PROJECT: &'static str = "registry";
     /// The user.
     pub const USER: &'static str = "quay";
-    /// Its password.
+    /// The user's password.
     pub const PASSWORD: &'static str = "quay-password";
-    /// The user that Swift checks tokens as.
+    /// The user with which Swift verifies tokens.
     pub(super) const SERVICE_USER: &'static str = "swift";
     /// Its password.
     pub(super) const SERVICE_PASSWORD: &'static str = "swift-password";
     /// The region of all endpoints.
     pub const REGION: &'static str = REGION;
 
-    /// Starts it; `swift` is the port of the Swift proxy in its catalogue.
+    /// Starts Keystone. `swift` is the port of the Swift proxy in the catalogue.
     ///
     /// # Errors
-    /// It is not installed or does not start.
+    /// Keystone is not installed or does not start.
     pub async fn start(swift: u16) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("keystone-").tempdir()?;
         let port = free_port();
@@ -73,28 +73,28 @@ impl Keystone {
             .named("keystone")
             .env("OS_KEYSTONE_CONFIG_FILES", configuration(folder.path()))
             .args(["-c", SERVE, &port.to_string()]);
-        let front = Front::start(program, folder.path(), root, &[200]).await?;
-        let mut keystone = Self { front, port, project_id: String::new(), user_id: String::new(), folder };
+        let process = StoreProcess::start(program, folder.path(), root, &[200]).await?;
+        let mut keystone = Self { process, port, project_id: String::new(), user_id: String::new(), folder };
         keystone.fill(swift).await.context("filling Keystone")?;
         Ok(keystone)
     }
 
-    /// Where it is, without a version.
+    /// The URL, without a version.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Restarts it so that new tokens live so long, in whole seconds.
+    /// Restarts Keystone with another lifetime for new tokens, in whole seconds.
     ///
     /// # Errors
-    /// It does not start.
+    /// Keystone does not start.
     pub async fn set_token_lifetime(&mut self, lifetime: Duration) -> Result<()> {
         write_configuration(self.folder.path(), lifetime)?;
-        self.front.restart().await
+        self.process.restart().await
     }
 
-    /// A new application credential of [`Keystone::USER`]: its id and its secret.
+    /// Creates an application credential of [`Keystone::USER`]. Returns its id and its secret.
     ///
     /// # Errors
     /// Keystone refuses.
@@ -107,7 +107,7 @@ impl Keystone {
         Ok((id(made)?, made["secret"].as_str().context("no secret")?.to_owned()))
     }
 
-    /// Users, roles and the catalogue.
+    /// Creates users, roles and the catalogue.
     async fn fill(&mut self, swift: u16) -> Result<()> {
         let admin = log_in(&self.url(), "admin", ADMIN_PASSWORD, "admin").await?;
         let made = async |what: &str, value: Value| -> Result<String> {
@@ -148,7 +148,7 @@ pub(super) async fn token(url: &str, user: &str, password: &str, project: &str) 
     Ok(log_in(url, user, password, project).await?.token)
 }
 
-/// A token, and where it holds.
+/// A token, and the URL at which it is valid.
 struct Session {
     root: String,
     token: String,
@@ -203,7 +203,7 @@ async fn manage(folder: &Path, arguments: &[impl AsRef<std::ffi::OsStr>]) -> Res
         .map(drop)
 }
 
-/// A repository of two Fernet keys, as `keystone-manage fernet_setup` makes it.
+/// Writes two Fernet keys, like `keystone-manage fernet_setup`.
 fn write_keys(folder: &Path) -> Result<()> {
     std::fs::create_dir(folder)?;
     for name in ["0", "1"] {
@@ -217,7 +217,7 @@ fn configuration(folder: &Path) -> std::path::PathBuf {
     folder.join("keystone.conf")
 }
 
-/// Cheap password hashes: nobody attacks them.
+/// Writes the configuration. Password hashes are cheap, because security does not matter here.
 fn write_configuration(folder: &Path, lifetime: Duration) -> Result<()> {
     let mut text = String::new();
     write!(

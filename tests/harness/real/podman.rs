@@ -1,4 +1,4 @@
-//! podman with a storage of its own.
+//! podman with its own storage.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::process::{Login, Program};
 
 const BOUND: Duration = Duration::from_secs(120);
 
-/// An empty podman; what it pulled goes with it.
+/// A podman with an empty storage, which is removed when this is dropped.
 #[derive(Debug)]
 pub struct Podman {
     trusted: PathBuf,
@@ -19,24 +19,24 @@ pub struct Podman {
     folder: TempDir,
 }
 
-/// What podman knows of an image in its storage.
+/// podman's description of an image in its storage.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PodmanImage {
     /// The config's hex digest.
     pub id: String,
-    /// Of the manifest it was pulled by.
+    /// The digest of the manifest that was pulled.
     pub digest: String,
     /// The unpacked layers.
     #[serde(rename = "RootFS")]
     pub root: Layers,
 }
 
-/// An image's layers.
+/// The layers of an image.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Layers {
-    /// Digests of the unpacked layers, `sha256:…`, computed as they were unpacked.
+    /// The digests of the unpacked layers, `sha256:…`, computed while they were unpacked.
     pub layers: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl Podman {
     /// A podman without images. `trusted` is a folder with `ca.crt`.
     ///
     /// # Errors
-    /// No temporary folder.
+    /// The temporary folder cannot be created.
     pub fn new(trusted: PathBuf, login: Login) -> Result<Self> {
         Ok(Self { trusted, login, folder: tempfile::Builder::new().prefix("podman-").tempdir()? })
     }
@@ -52,18 +52,18 @@ impl Podman {
     /// Pulls and unpacks an image.
     ///
     /// # Errors
-    /// podman's own, such as a layer whose bytes do not match its digest.
+    /// podman fails, for example because a layer's bytes do not match its digest.
     pub async fn pull(&self, reference: &str) -> Result<PodmanImage> {
         self.remote("pull")?.args(["--quiet", reference]).run(BOUND).await?;
         let text = self.program()?.args(["image", "inspect", reference]).run(BOUND).await?;
         let images: Vec<PodmanImage> = serde_json::from_str(&text)?;
-        images.into_iter().next().context("podman knows no such image")
+        images.into_iter().next().context("podman does not have the image")
     }
 
-    /// Pushes an image under another name; podman packs its layers anew.
+    /// Pushes an image under another name. podman packs its layers again.
     ///
     /// # Errors
-    /// podman's own.
+    /// podman fails.
     pub async fn push(&self, image: &str, reference: &str) -> Result<()> {
         self.remote("push")?
             .args(["--quiet", image, &format!("docker://{reference}")])
@@ -77,7 +77,7 @@ impl Podman {
         Ok(program.arg(format!("--creds={}", self.login.pair())))
     }
 
-    /// vfs works on every file system, in a container too.
+    /// The vfs driver works on every file system, also in a container.
     fn program(&self) -> Result<Program> {
         let at = |name: &str| self.folder.path().join(name);
         let program =

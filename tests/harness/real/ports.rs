@@ -1,21 +1,21 @@
-//! Ports for servers that cannot be told to pick one themselves.
+//! Ports for servers that cannot choose one themselves.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Mutex;
 
-/// Below the kernel's own range for outgoing connections (32768 and up by default), which would
-/// otherwise take a port between its choice here and the server's bind.
+/// The range of the ports. It is below the kernel's range for outgoing connections (32768 and higher by
+/// default), which could otherwise take a port before the server binds it.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
-/// Ports tried before giving up.
+/// The number of ports that are tried.
 const TRIES: usize = 1000;
 
 static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
-/// A loopback port that nobody listens on and that this process was not given before.
+/// A loopback port that nobody listens on and that this process has not used before.
 ///
 /// # Panics
-/// No free port in `TRIES` tries.
+/// There is no free port in `TRIES` tries.
 #[must_use]
 pub fn free_port() -> u16 {
     let mut taken = TAKEN.lock().expect("no panic under the lock");

@@ -1,4 +1,4 @@
-//! PostgreSQL, as a gateway's replicas share it.
+//! PostgreSQL, for the replicas of a gateway that share it.
 
 use std::io::Write as _;
 use std::os::unix::fs::chown;
@@ -11,31 +11,31 @@ use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
 use super::ports::free_port;
-use super::process::{Program, Server};
+use super::process::{Program, ServerProcess};
 use crate::certs::Authority;
 
-/// To make its files, and to start: a loaded machine is slow at both.
+/// The timeout for creating the database files and for the start, on a busy machine.
 const START: Duration = Duration::from_secs(120);
-/// Debian's `nobody`: it does not run as root.
+/// Debian's user `nobody`. PostgreSQL refuses to run as root.
 const NOBODY: u32 = 65_534;
 const USER: &str = "quay";
-/// What it is known by; never to be seen in a log.
+/// The password. It must never appear in a log.
 pub const PASSWORD: &str = "correct-horse";
 
-/// A PostgreSQL with one database, in a temporary folder. It has a Unix socket, and where TLS is asked
-/// for `localhost` too.
+/// A PostgreSQL with one database, in a temporary folder. It listens on a Unix socket, and with TLS also on
+/// `localhost`.
 #[derive(Debug)]
 pub struct Postgres {
-    server: Server,
+    server: ServerProcess,
     folder: TempDir,
     port: u16,
 }
 
 impl Postgres {
-    /// Starts it; with a certificate of `authority` it also listens on loopback.
+    /// Starts PostgreSQL. With `authority` it also listens on loopback, with a certificate of that authority.
     ///
     /// # Errors
-    /// It is not installed, or does not start.
+    /// PostgreSQL is not installed, or does not start.
     pub async fn start(authority: Option<&Authority>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir()?;
         let at = folder.path();
@@ -60,7 +60,7 @@ impl Postgres {
             .arg(at.join("data"));
         made.run(START).await?;
         if authority.is_some() {
-            // In its file, so that a test may change it.
+            // The password is in a file, so that a test can change it.
             let (certificate, key) = (at.join("tls.crt"), at.join("tls.key"));
             let ssl = format!(
                 "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\n",
@@ -75,7 +75,7 @@ impl Postgres {
         let port = free_port();
         let mut server = program("postgres", at)?.arg("-D").arg(at.join("data")).arg("-k").arg(at);
         server = server.arg("-p").arg(port.to_string());
-        // What a machine that loses its power forgets is not tested here.
+        // The tests do not cover a loss of power, so the data need not be synced.
         server = server.args(["-c", "fsync=off", "-c", "shared_buffers=32MB"]);
         let address = if authority.is_some() { "listen_addresses=127.0.0.1" } else { "listen_addresses=" };
         server = server.args(["-c", address]);
@@ -85,48 +85,48 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// A URL of its database over its Unix socket.
+    /// The URL of the database over the Unix socket.
     #[must_use]
     pub fn url(&self) -> String {
         self.url_of("postgres")
     }
 
-    /// The same of another database.
+    /// The URL of another database over the Unix socket.
     #[must_use]
     pub fn url_of(&self, database: &str) -> String {
         let folder = self.folder.path().display().to_string().replace('/', "%2F");
         format!("postgres://{USER}:{PASSWORD}@{folder}:{}/{database}", self.port)
     }
 
-    /// What it has logged.
+    /// The server's log.
     #[must_use]
     pub fn log(&self) -> String {
         self.server.log_text()
     }
 
-    /// The same over TLS, where it has a certificate.
+    /// The URL of the database over TLS, if there is a certificate.
     #[must_use]
     pub fn tls_url(&self) -> String {
         format!("postgres://{USER}:{PASSWORD}@localhost:{}/postgres", self.port)
     }
 
-    /// Ends it as a crash does: connections break, and nothing is committed any more.
+    /// Ends the server like a crash: connections break, and open transactions are lost.
     pub fn crash(&mut self) {
         self.server.end(Signal::QUIT);
     }
 
-    /// Starts it again after [`Postgres::crash`].
+    /// Starts the server again after [`Postgres::crash`].
     ///
     /// # Errors
-    /// It does not start.
-    pub async fn go_on(&mut self) -> Result<()> {
+    /// PostgreSQL does not start.
+    pub async fn restart(&mut self) -> Result<()> {
         self.server.start_again()?;
         self.ready().await
     }
 
     async fn ready(&mut self) -> Result<()> {
         let url = self.url();
-        // It listens before it has recovered, and refuses logins until then.
+        // The server listens before it has recovered, and refuses logins until then.
         let admits = || async { tokio_postgres::connect(&url, NoTls).await.is_ok() };
         self.server.ready(START, admits).await
     }
@@ -138,7 +138,7 @@ impl Drop for Postgres {
     }
 }
 
-/// One of Debian's `postgresql-15`, as nobody where this is root.
+/// A program of Debian's `postgresql-15`. If this process runs as root, it runs as `nobody`.
 fn program(name: &str, folder: &Path) -> Result<Program> {
     let debian = Path::new("/usr/lib/postgresql/15/bin").join(name);
     let program = if debian.is_file() { Program::at(&debian) } else { Program::find(name) };

@@ -1,4 +1,4 @@
-//! Programs: servers that live as long as their value, and clients that end within a bound.
+//! Programs: servers that run until they are dropped, and clients that end within a timeout.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,12 +12,12 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
-/// Between two looks at a server that is starting.
+/// How often a starting server is checked.
 const POLL: Duration = Duration::from_millis(50);
-/// Of a log, what an error shows.
+/// The number of bytes of a log that errors show.
 const TAIL_BYTES: usize = 16 << 10;
-/// Variables of this machine that would change what a server or client does: proxies, and
-/// `AWS_CA_BUNDLE`, with which docker-registry 2.8 panics.
+/// Environment variables that could change what a server or client does: proxies, and `AWS_CA_BUNDLE`, with
+/// which docker-registry 2.8 panics.
 const UNSET: [&str; 10] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -31,7 +31,7 @@ const UNSET: [&str; 10] = [
     "REGISTRY_AUTH_FILE",
 ];
 
-/// A user name and password for a client.
+/// The user name and password of a client.
 #[derive(Clone)]
 pub struct Login {
     /// The user.
@@ -41,13 +41,13 @@ pub struct Login {
 }
 
 impl Login {
-    /// From its two parts.
+    /// A login from its two parts.
     #[must_use]
     pub fn new(user: &str, password: &str) -> Self {
         Self { user: user.to_owned(), password: password.to_owned() }
     }
 
-    /// `user:password`, as clients take it on the command line.
+    /// `user:password`, the form for command lines.
     #[must_use]
     pub fn pair(&self) -> String {
         format!("{}:{}", self.user, self.password)
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// A program to be run, its environment cleaned.
+/// A program to run, without the variables in [`UNSET`].
 #[derive(Debug)]
 pub struct Program {
     name: String,
@@ -68,11 +68,11 @@ pub struct Program {
 }
 
 impl Program {
-    /// Finds `name` on the `PATH`, in Debian's `sbin`, or among the tools that `tests/install` puts
-    /// into the target folder.
+    /// Finds `name` on the `PATH`, in Debian's `sbin`, or among the tools that `tests/install` puts into the
+    /// target folder.
     ///
     /// # Errors
-    /// It is not there.
+    /// The program is not installed.
     pub fn find(name: &str) -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let ours = ["seaweedfs/bin", "openstack/bin"].map(|folder| tools().join(folder));
@@ -84,9 +84,9 @@ impl Program {
     /// The program in this file.
     ///
     /// # Errors
-    /// It is not there.
+    /// The file does not exist.
     pub fn at(file: &Path) -> Result<Self> {
-        ensure!(file.is_file(), "{} is not there: run tests/run", file.display());
+        ensure!(file.is_file(), "{} does not exist: run tests/run", file.display());
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut command = Command::new(file);
         UNSET.iter().for_each(|name| {
@@ -96,15 +96,15 @@ impl Program {
         Ok(Self { name, command })
     }
 
-    /// The Python of a virtual environment that `tests/install` makes: `openstack` or `python`.
+    /// The Python of a virtual environment of `tests/install`: `openstack` or `python`.
     ///
     /// # Errors
-    /// It is not there.
+    /// The environment does not exist.
     pub fn python(environment: &str) -> Result<Self> {
         Self::at(&tools().join(environment).join("bin/python"))
     }
 
-    /// Calls it `name` in its log's name and in errors, such as where two of a kind run in a folder.
+    /// Uses `name` for its log file and in errors, for example if two instances run in one folder.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
@@ -125,28 +125,28 @@ impl Program {
         self
     }
 
-    /// Sets a variable.
+    /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Runs it in this folder.
+    /// Runs the program in this folder.
     #[must_use]
     pub fn in_folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
     }
 
-    /// Runs it as this user and group.
+    /// Runs the program as this user and group.
     #[must_use]
     pub fn as_user(mut self, id: u32) -> Self {
         self.command.uid(id).gid(id);
         self
     }
 
-    /// Gives it this file as standard input.
+    /// Uses this file as standard input.
     ///
     /// # Errors
     /// The file cannot be opened.
@@ -155,26 +155,26 @@ impl Program {
         Ok(self)
     }
 
-    /// Runs it to its end and gives what it wrote to standard output, as text.
+    /// Runs the program to its end and returns its standard output as text.
     ///
     /// # Errors
-    /// It failed, or did not end within `bound` and was killed. The error holds what it wrote, not
-    /// its arguments: passwords are among them.
+    /// The program fails, or does not end within `bound` and is killed. The error contains its output but not
+    /// its arguments, because these may contain passwords.
     pub async fn run(self, bound: Duration) -> Result<String> {
         Ok(String::from_utf8_lossy(&self.output(bound).await?).into_owned())
     }
 
-    /// Runs it to its end and gives the bytes it wrote to standard output.
+    /// Runs the program to its end and returns its standard output as bytes.
     ///
     /// # Errors
-    /// As for [`Program::run`].
+    /// The errors of [`Program::run`].
     pub async fn output(self, bound: Duration) -> Result<Bytes> {
         let Self { name, command } = self;
         let mut command = tokio::process::Command::from(command);
         let output = tokio::time::timeout(bound, command.kill_on_drop(true).output())
             .await
             .with_context(|| format!("{name} did not end within {} s", bound.as_secs()))?
-            .with_context(|| format!("{name} could not be run"))?;
+            .with_context(|| format!("cannot run {name}"))?;
         if !output.status.success() {
             let out = String::from_utf8_lossy(&output.stdout);
             bail!(
@@ -187,78 +187,78 @@ impl Program {
         Ok(output.stdout.into())
     }
 
-    /// Starts it as a server that writes to `<folder>/<name>.log`.
+    /// Starts the program as a server that logs to `<folder>/<name>.log`.
     ///
-    /// It stays in the test's process group, so that a runner that kills a hanging test by its
-    /// group ends the servers too.
+    /// The server stays in the test's process group. If a runner kills the group of a hanging test, the
+    /// servers end too.
     ///
     /// # Errors
-    /// It could not be started.
-    pub fn serve(mut self, folder: &Path) -> Result<Server> {
+    /// The program cannot be started.
+    pub fn serve(mut self, folder: &Path) -> Result<ServerProcess> {
         let log = folder.join(format!("{}.log", self.name));
         let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         self.command.stdout(file.try_clone()?).stderr(file);
         let child = start(&self.name, &mut self.command)?;
-        Ok(Server { name: self.name, command: self.command, child, log })
+        Ok(ServerProcess { name: self.name, command: self.command, child, log })
     }
 }
 
 fn start(name: &str, command: &mut Command) -> Result<Child> {
-    command.spawn().with_context(|| format!("{name} could not be started"))
+    command.spawn().with_context(|| format!("cannot start {name}"))
 }
 
-/// A running server; killed when dropped, its log shown if the test panics.
+/// A running server. It is killed when it is dropped. If the test panics, its log is shown.
 #[derive(Debug)]
-pub struct Server {
+pub struct ServerProcess {
     name: String,
     command: Command,
     child: Child,
     log: PathBuf,
 }
 
-impl Server {
-    /// Kills it, as a crash does; its connections break.
+impl ServerProcess {
+    /// Kills the server like a crash. Its connections break.
     pub fn stop(&mut self) {
-        // Errors mean that it has ended already.
+        // An error means that the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Sends a signal that ends it, and waits until it has.
+    /// Sends a signal that ends the server, and waits for the end.
     pub(super) fn end(&mut self, signal: Signal) {
-        // Errors mean that it has ended already.
+        // An error means that the process has ended already.
         let _ = self.signal(signal);
         let _ = self.child.wait();
     }
 
-    /// Stops it and starts it with the same arguments and the same log; [`Server::ready`] comes after.
+    /// Stops the server and starts it with the same arguments and log. The caller then waits with
+    /// [`ServerProcess::ready`].
     ///
     /// # Errors
-    /// It could not be started.
+    /// The program cannot be started.
     pub fn start_again(&mut self) -> Result<()> {
         self.stop();
         self.child = start(&self.name, &mut self.command)?;
         Ok(())
     }
 
-    /// Sets a variable for the next start.
+    /// Sets an environment variable for the next start.
     pub(super) fn set_env(&mut self, name: &str, value: &str) {
         self.command.env(name, value);
     }
 
-    /// Holds it in the middle of whatever it does; its connections stay open, and new ones are taken
-    /// by the kernel.
+    /// Suspends the process. Its connections stay open, and the kernel accepts new ones.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn suspend(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
 
-    /// Lets it go on.
+    /// Resumes the process.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn resume(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
@@ -268,10 +268,10 @@ impl Server {
             .with_context(|| format!("{} took no signal", self.name))
     }
 
-    /// Waits until `check` says yes.
+    /// Waits until `check` returns `true`.
     ///
     /// # Errors
-    /// The server ended, or `bound` passed: with the end of its log.
+    /// The server ends, or `bound` passes. The error contains the end of its log.
     pub async fn ready<F: Future<Output = bool>>(
         &mut self,
         bound: Duration,
@@ -280,7 +280,7 @@ impl Server {
         let end = Instant::now() + bound;
         while !check().await {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended at its start: {status}\n{}", self.name, self.log_tail());
+                bail!("{} ended during its start: {status}\n{}", self.name, self.log_tail());
             }
             if Instant::now() > end {
                 bail!("{} was not ready within {} s\n{}", self.name, bound.as_secs(), self.log_tail());
@@ -290,20 +290,20 @@ impl Server {
         Ok(())
     }
 
-    /// The end of its log.
+    /// The end of the log.
     #[must_use]
     pub fn log_tail(&self) -> String {
         tail(&self.log_text()).to_owned()
     }
 
-    /// Its whole log.
+    /// The whole log.
     #[must_use]
     pub fn log_text(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.stop();
         if std::thread::panicking() {
@@ -334,7 +334,7 @@ pub(super) fn plain_client() -> reqwest::Client {
         .expect("a client without TLS roots")
 }
 
-/// Where `tests/install` puts what is not a Debian package.
+/// The folder into which `tests/install` puts programs that are not Debian packages.
 pub(super) fn tools() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     std::env::var_os("CARGO_TARGET_DIR")

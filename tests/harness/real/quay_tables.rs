@@ -1,6 +1,7 @@
-//! Quay's own tables in a real PostgreSQL, as far as copies concern them: names, columns, constraints
-//! and indexes as Quay's migrations make them (`data/migrations/versions/c156deb8845d…`, `c91c564aad34`,
-//! `b8ae68ad3e52`, `152edccba18c`). Of users, repositories and manifests only what these refer to.
+//! Quay's own tables in a real PostgreSQL, as far as copies need them. Names, columns, constraints and
+//! indexes are those of Quay's migrations (`data/migrations/versions/c156deb8845d…`, `c91c564aad34`,
+//! `b8ae68ad3e52`, `152edccba18c`). Users, repositories and manifests have only the rows that these tables
+//! refer to.
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -106,21 +107,21 @@ CREATE UNIQUE INDEX blobupload_repository_id_uuid ON blobupload (repository_id, 
 CREATE UNIQUE INDEX blobupload_uuid ON blobupload (uuid);
 "#;
 
-/// Between tries to connect, and how many.
+/// The pause between two tries to connect, and the number of tries.
 const POLL: Duration = Duration::from_millis(50);
 const TRIES: u32 = 600;
 
-/// Quay's tables, and what Quay does in them.
+/// Quay's tables, and the changes that Quay makes to them.
 #[derive(Debug)]
 pub struct QuayTables {
     client: Client,
 }
 
 impl QuayTables {
-    /// Makes them, with these locations.
+    /// Creates the tables with these locations.
     ///
     /// # Errors
-    /// The database does not do it.
+    /// The database refuses.
     pub async fn make(postgres: &Postgres, locations: &[&str]) -> Result<Self> {
         let tables = Self::again(postgres).await?;
         tables.client.batch_execute(TABLES).await?;
@@ -130,7 +131,7 @@ impl QuayTables {
         Ok(tables)
     }
 
-    /// Those that are there already, as after the database's restart.
+    /// Uses existing tables, for example after a restart of the database.
     ///
     /// # Errors
     /// The database cannot be reached.
@@ -142,20 +143,21 @@ impl QuayTables {
                     tokio::spawn(connection);
                     return Ok(Self { client });
                 }
-                // It listens before it lets anyone in.
+                // The server listens before it accepts logins.
                 Err(error) if error.code() == Some(&SqlState::CANNOT_CONNECT_NOW) => {
                     tokio::time::sleep(POLL).await;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        bail!("the database does not come up")
+        bail!("the database does not start")
     }
 
-    /// A row of a blob, as a push makes it; `cas`: at its digest's own path, as all are today.
+    /// Adds the row of a blob, like a push. `cas` says whether the blob has a path made from its digest, as
+    /// all new blobs have.
     ///
     /// # Errors
-    /// The database does not do it.
+    /// The database refuses.
     pub async fn add_blob(&self, digest: &Digest, cas: bool) -> Result<i32> {
         let (digest, uuid) = (digest.to_string(), format!("{:032x}", fastrand::u128(..)));
         let insert = "INSERT INTO imagestorage (uuid, image_size, uploading, cas_path, content_checksum) \
@@ -163,31 +165,30 @@ impl QuayTables {
         Ok(self.client.query_one(insert, &[&uuid, &cas, &digest]).await?.get(0))
     }
 
-    /// A manifest names the blob of this row.
+    /// Adds a manifest that names the blob of this row.
     ///
     /// # Errors
-    /// The database does not do it.
+    /// The database refuses.
     pub async fn add_to_manifest(&self, storage: i32) -> Result<()> {
         let insert = "INSERT INTO manifestblob (repository_id, manifest_id, blob_id) VALUES (1, 1, $1)";
         self.client.execute(insert, &[&storage]).await?;
         Ok(())
     }
 
-    /// A row's locations.
+    /// The locations of a row.
     ///
     /// # Errors
-    /// The database does not say.
+    /// The database refuses.
     pub async fn locations(&self, storage: i32) -> Result<Vec<String>> {
         let select = "SELECT name FROM imagestorageplacement JOIN imagestoragelocation AS location \
                       ON location.id = location_id WHERE storage_id = $1 ORDER BY name";
         Ok(self.client.query(select, &[&storage]).await?.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Takes a blob's rows away, as garbage collection does
-    /// (`data/model/storage.py:garbage_collect_storage`).
+    /// Removes the rows of a blob, like garbage collection (`data/model/storage.py:garbage_collect_storage`).
     ///
     /// # Errors
-    /// The database does not do it.
+    /// The database refuses.
     pub async fn collect(&mut self, digest: &Digest) -> Result<()> {
         let digest = digest.to_string();
         let transaction = self.client.transaction().await?;
@@ -201,10 +202,10 @@ impl QuayTables {
         Ok(transaction.commit().await?)
     }
 
-    /// A namespace with a location of its own.
+    /// Adds a namespace with its own location.
     ///
     /// # Errors
-    /// The database does not do it.
+    /// The database refuses.
     pub async fn add_region(&self, namespace: &str, location: &str) -> Result<()> {
         let user = self.add_user(namespace).await?;
         let insert = "INSERT INTO userregion (user_id, location_id) \
@@ -220,7 +221,7 @@ impl QuayTables {
         Ok(row.get(0))
     }
 
-    /// Runs statements as Quay's owner of the tables.
+    /// Runs statements as the owner of Quay's tables.
     ///
     /// # Errors
     /// The database refuses them.

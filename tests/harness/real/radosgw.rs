@@ -1,4 +1,4 @@
-//! A one-node Ceph: monitor, one OSD in memory, RADOS gateway.
+//! A Ceph cluster with one node: a monitor, one OSD in memory, and a RADOS gateway.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,9 +9,9 @@ use tempfile::TempDir;
 
 use super::bucket::Bucket;
 use super::container::{Container, SwiftLogin};
-use super::front::Front;
 use super::ports::free_port;
-use super::process::{Program, Server};
+use super::process::{Program, ServerProcess};
+use super::store_process::StoreProcess;
 
 const START_BOUND: Duration = Duration::from_secs(60);
 const COMMAND_BOUND: Duration = Duration::from_secs(60);
@@ -27,20 +27,20 @@ const OSD_UUID: &str = "0c4fb0de-9f1b-4a6e-8a0a-4f4c1f6e7a22";
 pub struct RadosGw {
     /// The bucket.
     pub bucket: Bucket,
-    /// The gateway, which can be stopped and suspended.
-    pub front: Front,
+    /// The RADOS gateway's process, which can be stopped and suspended.
+    pub process: StoreProcess,
     port: u16,
-    // Dropped after it: what it needs.
-    _osd: Server,
-    _monitor: Server,
+    // The processes that the RADOS gateway needs. They are dropped after it.
+    _osd: ServerProcess,
+    _monitor: ServerProcess,
     folder: TempDir,
 }
 
 impl RadosGw {
-    /// Starts it and creates the user and the bucket.
+    /// Starts the cluster and creates the user and the bucket.
     ///
     /// # Errors
-    /// It is not installed or does not start.
+    /// Ceph is not installed or does not start.
     pub async fn start(bucket: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("ceph-").tempdir()?;
         let ceph = Ceph {
@@ -59,18 +59,19 @@ impl RadosGw {
         .await?;
         let program = ceph.program("radosgw")?.args(["-n", "client.rgw.a", "-f"]);
         let url = format!("http://127.0.0.1:{port}/");
-        let (front, users) =
-            tokio::join!(Front::start(program, folder.path(), url, &[200]), ceph.create_users());
+        let (process, users) =
+            tokio::join!(StoreProcess::start(program, folder.path(), url, &[200]), ceph.create_users());
         users?;
-        let front = front?;
+        let process = process?;
         let bucket = Bucket::create(port, bucket, ACCESS_KEY, SECRET_KEY).await?;
-        Ok(Self { bucket, front, port, _osd: osd, _monitor: monitor, folder })
+        Ok(Self { bucket, process, port, _osd: osd, _monitor: monitor, folder })
     }
 
-    /// A container of its Swift interface (protocol v1). Containers and buckets are the same to it.
+    /// Creates a container of the Swift interface (protocol v1). Containers and buckets are the same for
+    /// RadosGW.
     ///
     /// # Errors
-    /// It refuses.
+    /// RadosGW refuses.
     pub async fn container(&self, name: &str) -> Result<Container> {
         let login = SwiftLogin::V1 {
             url: format!("http://127.0.0.1:{}/auth/v1.0", self.port),
@@ -80,23 +81,23 @@ impl RadosGw {
         Container::create(login, name).await
     }
 
-    /// Restarts the gateway with a clock that is ahead by so many seconds.
+    /// Restarts the RADOS gateway with a clock that is `ahead` seconds ahead.
     ///
     /// # Errors
-    /// libfaketime is not installed, or the gateway does not start.
+    /// libfaketime is not installed, or the RADOS gateway does not start.
     pub async fn set_clock(&mut self, ahead: i32) -> Result<()> {
         ensure!(Path::new(FAKETIME).is_file(), "{FAKETIME} is not installed: run tests/run --install-only");
-        // Waits are measured by the monotonic clock, which goes on as it is.
+        // Waits use the monotonic clock, which does not change.
         let ahead = format!("{ahead:+}");
         let variables =
             [("LD_PRELOAD", FAKETIME), ("FAKETIME", &ahead), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
-        self.front.restart_with(&variables).await
+        self.process.restart_with(&variables).await
     }
 
-    /// Removes now what deleted objects leave behind, which otherwise stays in memory for two hours.
+    /// Removes the remains of deleted objects now. Otherwise they stay in memory for two hours.
     ///
     /// # Errors
-    /// It does not end within 60 s.
+    /// The removal does not end within 60 s.
     pub async fn collect_garbage(&self) -> Result<()> {
         let program = Program::find("radosgw-admin")?.arg("-c").arg(self.folder.path().join("ceph.conf"));
         program
@@ -107,7 +108,7 @@ impl RadosGw {
     }
 }
 
-/// Debian's `libfaketime`, for programs with threads.
+/// Debian's `libfaketime` for programs with threads.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// The cluster's folder and addresses.
@@ -125,7 +126,7 @@ impl Ceph<'_> {
         self.program("ceph")?.args(["--connect-timeout", "20"]).args(command).run(COMMAND_BOUND).await
     }
 
-    /// The user of S3, and below it that of Swift.
+    /// Creates the S3 user, and its Swift subuser.
     async fn create_users(&self) -> Result<()> {
         let admin = || self.program("radosgw-admin").map(|program| program.args(["-n", "client.admin"]));
         admin()?
@@ -141,7 +142,7 @@ impl Ceph<'_> {
             .map(drop)
     }
 
-    async fn monitor(&self) -> Result<Server> {
+    async fn monitor(&self) -> Result<ServerProcess> {
         let map = self.folder.join("monmap");
         Program::find("monmaptool")?
             .args(["--create", "--clobber", "--fsid", FSID, "--addv", "a", &self.monitors])
@@ -156,7 +157,7 @@ impl Ceph<'_> {
         self.program("ceph-mon")?.args(["-i", "a", "-f"]).serve(self.folder)
     }
 
-    async fn osd(&self) -> Result<Server> {
+    async fn osd(&self) -> Result<ServerProcess> {
         self.admin(&["osd", "new", OSD_UUID]).await?;
         self.program("ceph-osd")?
             .args(["-i", "0", "--mkfs", "--osd-uuid", OSD_UUID])
@@ -165,8 +166,8 @@ impl Ceph<'_> {
         self.program("ceph-osd")?.args(["-i", "0", "-f"]).serve(self.folder)
     }
 
-    /// No authentication between the daemons, one copy of everything, in memory. Without `tcp_nodelay`
-    /// each answer on a kept connection waits 40 ms for the client's delayed ACK.
+    /// There is no authentication between the daemons and one copy of everything, in memory. Without
+    /// `tcp_nodelay`, each answer on a reused connection waits 40 ms for the client's delayed ACK.
     fn configuration(&self, port: u16) -> Result<String> {
         let folder = self.folder.display();
         let mut text = String::new();
@@ -197,8 +198,8 @@ rgw enable usage log = false
     }
 }
 
-/// `ms … mode = crc`: with its default, secure, and no keys, radosgw hangs for 300 s.
-/// `paxos …`: brings the start from 13 s to under 2 s.
+/// `ms … mode = crc`: with the default mode `secure` and without keys, radosgw hangs for 300 s. `paxos …`
+/// shortens the start from 13 s to less than 2 s.
 const FIXED: &str = "auth cluster required = none
 auth service required = none
 auth client required = none

@@ -1,4 +1,4 @@
-//! Redis, as Quay keeps its locks in one, and Quay's own lock in Python.
+//! Redis, in which Quay keeps its locks, and Quay's own lock in Python.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -10,28 +10,28 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::ports::free_port;
-use super::process::{Program, Server, tools};
+use super::process::{Program, ServerProcess, tools};
 use crate::certs::Authority;
 
-/// What it is known by; never to be seen in a log.
+/// The password. It must never appear in a log.
 pub const PASSWORD: &str = "horse-battery";
 
 const START: Duration = Duration::from_secs(30);
 
-/// A Redis on loopback, which wants a password.
+/// A Redis on loopback that requires a password.
 #[derive(Debug)]
 pub struct Redis {
-    server: Server,
+    server: ServerProcess,
     port: u16,
     tls: bool,
     _folder: TempDir,
 }
 
 impl Redis {
-    /// Starts it; with a certificate of `authority` it speaks TLS alone.
+    /// Starts Redis. With `authority` it accepts only TLS, with a certificate of that authority.
     ///
     /// # Errors
-    /// It is not installed, or does not start.
+    /// Redis is not installed, or does not start.
     pub async fn start(authority: Option<&Authority>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("redis-").tempdir()?;
         let at = folder.path();
@@ -70,36 +70,36 @@ impl Redis {
             .await
     }
 
-    /// What Quay's `USER_EVENTS_REDIS` says of it.
+    /// The entry for Quay's `USER_EVENTS_REDIS`.
     #[must_use]
     pub fn quay_entry(&self) -> Value {
         json!({ "host": "localhost", "port": self.port, "password": PASSWORD, "ssl": self.tls })
     }
 
-    /// Ends it as a crash does.
+    /// Ends the server like a crash.
     pub fn stop(&mut self) {
         self.server.stop();
     }
 
-    /// Starts it again after [`Redis::stop`]; it has forgotten all locks.
+    /// Starts the server again after [`Redis::stop`]. All locks are lost.
     ///
     /// # Errors
-    /// It does not start.
-    pub async fn go_on(&mut self) -> Result<()> {
+    /// Redis does not start.
+    pub async fn restart(&mut self) -> Result<()> {
         self.server.start_again()?;
         self.ready().await
     }
 
-    /// A lock of this name, taken as Quay takes it: by python-redis-lock, waiting as long as it takes.
+    /// A lock with this name, handled by python-redis-lock as in Quay. It waits without a timeout.
     ///
     /// # Errors
-    /// It is not installed.
+    /// python-redis-lock is not installed.
     pub fn python_lock(&self, name: &str, expire: u32) -> Result<PythonLock> {
         PythonLock::start(self.port, name, expire)
     }
 }
 
-/// Takes the lock, says so, and lets it go when told; both as Quay's workers do.
+/// Takes the lock, reports it, and releases it on command, like Quay's workers.
 const SCRIPT: &str = "
 import sys, redis, redis_lock
 port, password, name, expire = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
@@ -115,7 +115,7 @@ for line in sys.stdin:
     print('done' if done else 'held', flush=True)
 ";
 
-/// One of Quay's workers with a lock.
+/// A process that uses a lock like one of Quay's workers.
 #[derive(Debug)]
 pub struct PythonLock {
     child: Child,
@@ -126,7 +126,7 @@ pub struct PythonLock {
 impl PythonLock {
     fn start(port: u16, name: &str, expire: u32) -> Result<Self> {
         let python = tools().join("python/bin/python");
-        ensure!(python.is_file(), "{} is not there: run tests/run --install-only", python.display());
+        ensure!(python.is_file(), "{} does not exist: run tests/run --install-only", python.display());
         let mut child = Command::new(python)
             .args(["-c", SCRIPT, &port.to_string(), PASSWORD, name, &expire.to_string()])
             .stdin(Stdio::piped())
@@ -137,26 +137,26 @@ impl PythonLock {
         Ok(Self { child, input, output })
     }
 
-    /// Waits for the lock and takes it; blocks.
+    /// Waits for the lock and takes it. Blocks the thread.
     ///
     /// # Errors
-    /// The worker failed.
+    /// The process fails.
     pub fn acquire(&mut self) -> Result<()> {
         self.done("acquire")
     }
 
-    /// Takes it if nobody has it: whether it did; blocks.
+    /// Takes the lock if it is free, and returns whether it did. Blocks the thread.
     ///
     /// # Errors
-    /// The worker failed.
+    /// The process fails.
     pub fn try_acquire(&mut self) -> Result<bool> {
         Ok(self.tell("try")? == "done")
     }
 
-    /// Lets it go; blocks.
+    /// Releases the lock. Blocks the thread.
     ///
     /// # Errors
-    /// It was not its own any more, or the worker failed.
+    /// The process no longer had the lock, or fails.
     pub fn release(&mut self) -> Result<()> {
         self.done("release")
     }
@@ -177,7 +177,7 @@ impl PythonLock {
 
 impl Drop for PythonLock {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

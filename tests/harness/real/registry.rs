@@ -10,12 +10,12 @@ use tempfile::TempDir;
 
 use super::bucket::Bucket;
 use super::ports::free_port;
-use super::process::{Program, Server};
+use super::process::{Program, ServerProcess};
 use super::token_server::TokenServer;
 
 const START_BOUND: Duration = Duration::from_secs(20);
 
-/// A certificate chain and its key, PEM.
+/// A certificate chain and its key, in PEM.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
     /// The chain, leaf first.
@@ -24,23 +24,23 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// A docker-registry that answers blob reads by a redirect into its bucket.
+/// A docker-registry that redirects reads of blobs to its bucket.
 #[derive(Debug)]
 pub struct DockerRegistry {
-    /// `host:port` as clients dial it.
+    /// `host:port` for clients.
     pub endpoint: String,
-    server: Server,
+    server: ServerProcess,
     _folder: TempDir,
 }
 
 impl DockerRegistry {
-    /// Where its keys start in the bucket: `storage_path` in the gateway's terms.
+    /// The prefix of its keys in the bucket: the `storage_path` of the gateway's zone.
     pub const ROOT: &'static str = "/registry";
 
-    /// Starts it on 127.0.0.1; without `tls` it speaks plain HTTP.
+    /// Starts the registry on 127.0.0.1. Without `tls` it uses plain HTTP.
     ///
     /// # Errors
-    /// It is not installed or does not start.
+    /// docker-registry is not installed or does not start.
     pub async fn start(bucket: &Bucket, tokens: &TokenServer, tls: Option<&TlsFiles>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("docker-registry-").tempdir()?;
         let port = free_port();
@@ -53,15 +53,15 @@ impl DockerRegistry {
         Ok(Self { endpoint: format!("127.0.0.1:{port}"), server, _folder: folder })
     }
 
-    /// Its log, access log included.
+    /// The log, including the access log.
     #[must_use]
     pub fn log(&self) -> String {
         self.server.log_text()
     }
 
-    /// Puts the zero-byte blob into a repository by hand, as a registry moved here from another
-    /// storage has it. Pushing it fails: the S3 driver of 2.8 completes a multipart upload without
-    /// parts, which S3 refuses (`registry/storage/driver/s3-aws/s3.go:writer.Commit`).
+    /// Writes the empty blob into a repository directly, as in a registry that was moved from another
+    /// storage. A push of it fails: the S3 driver of 2.8 completes a multipart upload without parts, which S3
+    /// refuses (`registry/storage/driver/s3-aws/s3.go:writer.Commit`).
     ///
     /// # Errors
     /// The bucket refuses.

@@ -7,9 +7,9 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::bucket::Bucket;
-use super::front::Front;
 use super::ports::free_port;
 use super::process::Program;
+use super::store_process::StoreProcess;
 
 const ACCESS_KEY: &str = "seaweedaccess0000001";
 const SECRET_KEY: &str = "seaweedsecret00000000000000000000000001";
@@ -19,31 +19,31 @@ const SECRET_KEY: &str = "seaweedsecret00000000000000000000000001";
 pub struct SeaweedFs {
     /// The bucket.
     pub bucket: Bucket,
-    /// The whole server, which can be stopped and suspended.
-    pub front: Front,
-    // Dropped after it: what it leaves behind.
+    /// The server's process, which can be stopped and suspended.
+    pub process: StoreProcess,
+    // The sockets that the server leaves behind. They are removed after it.
     _sockets: Sockets,
     _folder: TempDir,
 }
 
-/// Sockets that it makes in `/tmp`, whatever it is told.
+/// The sockets that SeaweedFS creates in `/tmp`, whatever its configuration.
 #[derive(Debug)]
 struct Sockets(Vec<PathBuf>);
 
 impl Drop for Sockets {
     fn drop(&mut self) {
         for socket in &self.0 {
-            // One that was never made is gone already.
+            // A socket may not exist.
             let _ = std::fs::remove_file(socket);
         }
     }
 }
 
 impl SeaweedFs {
-    /// Starts it and creates the bucket.
+    /// Starts SeaweedFS and creates the bucket.
     ///
     /// # Errors
-    /// It is not installed or does not start.
+    /// SeaweedFS is not installed or does not start.
     pub async fn start(bucket: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("seaweedfs-").tempdir()?;
         let data = folder.path().join("data");
@@ -68,14 +68,14 @@ impl SeaweedFs {
                 "-s3.port.lance=0",
             ])
             .args(["-volume.max=20", "-master.volumeSizeLimitMB=1024", "-master.telemetry=false"])
-            // Started again it waits as long as twice this for other masters, 10 s by default.
+            // After a restart it waits up to twice this time for other masters. The default is 10 s.
             .arg("-master.electionTimeout=1s")
             .arg(format!("-filer.localSocket={}", folder.path().join("filer.sock").display()))
             .arg(format!("-s3.localSocket={}", folder.path().join("s3.sock").display()))
             .arg(format!("-dir={}", data.display()))
             .arg(format!("-s3.config={}", identities.display()))
             .arg(format!("-s3.port={port}"));
-        // Its gRPC ports are 10000 above by default, which the choice of free ports knows nothing of.
+        // By default its gRPC ports are higher by 10000, which the search for free ports does not consider.
         let mut sockets = Vec::new();
         for role in ["master", "volume", "filer", "s3"] {
             let grpc = free_port();
@@ -86,8 +86,9 @@ impl SeaweedFs {
             program = program.arg(format!("-{role}.port={}", free_port()));
         }
         let sockets = Sockets(sockets);
-        let front = Front::start(program, folder.path(), format!("http://127.0.0.1:{port}/"), &[403]).await?;
+        let process =
+            StoreProcess::start(program, folder.path(), format!("http://127.0.0.1:{port}/"), &[403]).await?;
         let bucket = Bucket::create(port, bucket, ACCESS_KEY, SECRET_KEY).await?;
-        Ok(Self { bucket, front, _sockets: sockets, _folder: folder })
+        Ok(Self { bucket, process, _sockets: sockets, _folder: folder })
     }
 }

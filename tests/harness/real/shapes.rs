@@ -9,19 +9,20 @@ use super::image_dir::{ImageDir, Packing, Part, Types};
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// An image and the repository it goes to.
+/// An image, and the repository for it.
 #[derive(Debug, Clone)]
 pub struct Shape {
-    /// Its name, the last part of its repository's.
+    /// The name, which is the last part of the repository's name.
     pub name: &'static str,
     /// The image.
     pub image: ImageDir,
 }
 
-/// One of each kind: multi-arch indexes with OCI and Docker types over the same layers, forty small
-/// layers, layers that two images share, zero-byte and tiny blobs, and one layer of `large` bytes.
+/// One image of each kind: multi-arch indexes with OCI and Docker types over the same layers, forty small
+/// layers, layers that two images share, empty and tiny blobs, and one layer of `large` bytes.
 ///
 /// # Errors
+/// The folder cannot be written.
 /// The folder cannot be written.
 pub fn shapes(folder: &Path, large: usize) -> Result<Vec<Shape>> {
     let at = |name: &str| folder.join(name);
@@ -39,7 +40,7 @@ pub fn shapes(folder: &Path, large: usize) -> Result<Vec<Shape>> {
         ("derived", ImageDir::image(&at("derived"), Types::Docker, &[base, gzip(201, MIB), gzip(202, 0)])?),
         ("tiny", ImageDir::artifact(&at("tiny"), &[b"x", b"\0\n"])?),
         ("empty", ImageDir::artifact(&at("empty"), &[b"", b"y"])?),
-        // The large layer is last: vfs and native snapshots copy what lies below a layer.
+        // The large layer is the last one, because vfs and native snapshots copy everything below a layer.
         ("large", ImageDir::image(&at("large"), Types::Oci, &[plain(300, 100 * KIB), plain(301, large)])?),
     ];
     Ok(images.into_iter().map(|(name, image)| Shape { name, image }).collect())

@@ -1,4 +1,4 @@
-//! skopeo: images as they are, between folders and registries.
+//! skopeo, which copies images unchanged between folders and registries.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,20 +9,20 @@ use super::process::{Login, Program};
 
 const BOUND: Duration = Duration::from_secs(120);
 
-/// How skopeo is run.
+/// The settings of skopeo.
 #[derive(Debug, Clone)]
 pub struct Skopeo {
     /// A folder with `ca.crt`.
     pub trusted: PathBuf,
-    /// As whom; anonymous without.
+    /// The login. `None` is anonymous.
     pub login: Option<Login>,
 }
 
 impl Skopeo {
-    /// Pushes a `dir:` folder, its manifests unchanged.
+    /// Pushes a `dir:` folder with unchanged manifests.
     ///
     /// # Errors
-    /// skopeo's own.
+    /// skopeo fails.
     pub async fn push(&self, from: &Path, reference: &str) -> Result<()> {
         self.copy("dest", &format!("dir:{}", from.display()), &format!("docker://{reference}")).await
     }
@@ -30,7 +30,7 @@ impl Skopeo {
     /// Pulls all platforms into a `dir:` folder.
     ///
     /// # Errors
-    /// skopeo's own, such as a blob whose bytes do not match its digest.
+    /// skopeo fails, for example because a blob's bytes do not match its digest.
     pub async fn pull(&self, reference: &str, to: &Path) -> Result<()> {
         self.copy("src", &format!("docker://{reference}"), &format!("dir:{}", to.display())).await
     }

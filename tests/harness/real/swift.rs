@@ -10,20 +10,20 @@ use tokio::net::TcpStream;
 
 use super::bucket::Bucket;
 use super::container::{Container, SwiftLogin};
-use super::front::Front;
 use super::keystone::Keystone;
 use super::ports::free_port;
-use super::process::{Program, Server};
+use super::process::{Program, ServerProcess};
+use super::store_process::StoreProcess;
 use super::swift_conf::{self, Users};
 
 const COMMAND_BOUND: Duration = Duration::from_secs(60);
-/// For one of the servers behind the proxy to listen.
+/// The timeout until a server behind the proxy listens.
 const START_BOUND: Duration = Duration::from_secs(60);
 const ACCOUNT: &str = "registry";
 const USER: &str = "quay";
 const KEY: &str = "quay-key";
-/// Swift reads its limits as it is imported, from `/etc/swift` whatever `swift_dir` says; so they are read
-/// again before anything takes a copy of them.
+/// Swift reads its limits when it is imported, from `/etc/swift` and not from `swift_dir`. They are therefore
+/// read again before another module copies them.
 const SERVE: &str = "import importlib, os, sys
 from swift.common import constraints, utils
 utils.set_swift_dir(os.path.dirname(sys.argv[1]))
@@ -31,12 +31,12 @@ constraints.reload_constraints()
 module = sys.argv.pop()
 sys.exit(importlib.import_module('swift.%s.server' % module).main())";
 
-/// What a Swift is told beyond its addresses.
+/// The options of a Swift besides its addresses.
 #[derive(Debug, Clone, Copy)]
 pub struct SwiftOptions {
-    /// The largest object that is taken in one piece, in bytes; `/info` says it.
+    /// The largest object that one request can write, in bytes. `/info` reports it.
     pub max_file_size: u64,
-    /// The region that the S3 interface wants signatures for.
+    /// The region in the signatures for the S3 interface.
     pub region: &'static str,
 }
 
@@ -52,24 +52,24 @@ impl Default for SwiftOptions {
 pub struct Swift {
     /// The container.
     pub container: Container,
-    /// The proxy, which can be stopped and suspended.
-    pub front: Front,
+    /// The proxy's process, which can be stopped and suspended.
+    pub process: StoreProcess,
     port: u16,
     region: &'static str,
-    /// Where users are Keystone's.
+    /// Keystone, if it has the users.
     pub keystone: Option<Keystone>,
-    _servers: [Server; 4],
+    _servers: [ServerProcess; 4],
     _folder: TempDir,
 }
 
 impl Swift {
-    /// Starts it with users of its own (`tempauth`, protocol v1), and with S3 (`s3api`) beside it.
+    /// Starts a Swift with its own users (`tempauth`, protocol v1) and the S3 interface (`s3api`).
     ///
     /// # Errors
-    /// It is not installed or does not start.
+    /// Swift is not installed or does not start.
     pub async fn with_own_users(container: &str, options: SwiftOptions) -> Result<Self> {
         let port = free_port();
-        let (front, servers, folder) =
+        let (process, servers, folder) =
             start(port, &Users::Own { account: ACCOUNT, user: USER, key: KEY }, options).await?;
         let login = SwiftLogin::V1 {
             url: format!("http://127.0.0.1:{port}/auth/v1.0"),
@@ -79,7 +79,7 @@ impl Swift {
         let container = Container::create(login, container).await?;
         Ok(Self {
             container,
-            front,
+            process,
             port,
             region: options.region,
             keystone: None,
@@ -88,21 +88,21 @@ impl Swift {
         })
     }
 
-    /// Starts it and a Keystone that knows its users.
+    /// Starts a Swift and a Keystone that has its users.
     ///
     /// # Errors
-    /// They are not installed or do not start.
+    /// Swift or Keystone is not installed or does not start.
     pub async fn with_keystone(container: &str, options: SwiftOptions) -> Result<Self> {
         let port = free_port();
         let keystone = Keystone::start(port).await?;
         let users = Users::Keystone { url: format!("{}/v3", keystone.url()) };
-        let (front, servers, folder) = start(port, &users, options).await?;
+        let (process, servers, folder) = start(port, &users, options).await?;
         let storage_url = format!("http://127.0.0.1:{port}/v1/AUTH_{}", keystone.project_id);
         let container =
             Container::create(SwiftLogin::V3 { url: keystone.url(), storage_url }, container).await?;
         Ok(Self {
             container,
-            front,
+            process,
             port,
             region: options.region,
             keystone: Some(keystone),
@@ -111,17 +111,21 @@ impl Swift {
         })
     }
 
-    /// A bucket of its S3 interface, which is there beside its own users.
+    /// Creates a bucket of the S3 interface. Only a Swift with its own users has that interface.
     ///
     /// # Errors
-    /// It refuses.
+    /// Swift refuses.
     pub async fn bucket(&self, name: &str) -> Result<Bucket> {
         let (name, access_key, secret_key) = (name.to_owned(), format!("{ACCOUNT}:{USER}"), KEY.to_owned());
         Bucket { port: self.port, name, access_key, secret_key, region: self.region }.made().await
     }
 }
 
-async fn start(port: u16, users: &Users<'_>, options: SwiftOptions) -> Result<(Front, [Server; 4], TempDir)> {
+async fn start(
+    port: u16,
+    users: &Users<'_>,
+    options: SwiftOptions,
+) -> Result<(StoreProcess, [ServerProcess; 4], TempDir)> {
     let temporary = tempfile::Builder::new().prefix("swift-").tempdir()?;
     let folder = temporary.path();
     std::fs::create_dir_all(folder.join("devices/d"))?;
@@ -139,12 +143,12 @@ async fn start(port: u16, users: &Users<'_>, options: SwiftOptions) -> Result<(F
     std::fs::write(&file, swift_conf::proxy(folder, port, memory, users, options.region))?;
     let program = server("proxy", "proxy", &file)?;
     let url = format!("http://127.0.0.1:{port}/healthcheck");
-    let front = Front::start(program, folder, url, &[200]).await?;
-    Ok((front, [memcached, object, container, account], temporary))
+    let process = StoreProcess::start(program, folder, url, &[200]).await?;
+    Ok((process, [memcached, object, container, account], temporary))
 }
 
-/// One of the servers behind the proxy, and the ring that names it.
-async fn storage(folder: &Path, role: &str) -> Result<Server> {
+/// Starts one of the servers behind the proxy, and writes the ring that names it.
+async fn storage(folder: &Path, role: &str) -> Result<ServerProcess> {
     let port = free_port();
     let builder = folder.join(format!("{role}.builder"));
     let device = format!("r1z1-127.0.0.1:{port}/d");
@@ -155,7 +159,7 @@ async fn storage(folder: &Path, role: &str) -> Result<Server> {
     std::fs::write(&file, swift_conf::storage(folder, role, port))?;
     let module = if role == "object" { "obj" } else { role };
     let mut server = server(role, module, &file)?.serve(folder)?;
-    // The proxy answers before they do, and then refuses.
+    // The proxy answers before these servers listen, and would refuse requests.
     let listens = || async { TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() };
     server.ready(START_BOUND, listens).await?;
     Ok(server)

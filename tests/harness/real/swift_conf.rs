@@ -1,15 +1,15 @@
-//! Swift's configuration files.
+//! The configuration files of Swift.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use super::keystone::Keystone;
 
-/// Where a proxy's users are known.
+/// The source of a proxy's users.
 pub(super) enum Users<'a> {
-    /// In the proxy itself (`tempauth`), with S3 (`s3api`) beside it.
+    /// The proxy itself (`tempauth`), with the S3 interface (`s3api`).
     Own { account: &'a str, user: &'a str, key: &'a str },
-    /// In a Keystone at this URL, version included.
+    /// The Keystone at this URL, including the version.
     Keystone { url: String },
 }
 
@@ -28,7 +28,7 @@ max_file_size = {max_file_size}
     )
 }
 
-/// An object, container or account server.
+/// The configuration of an object, container or account server.
 pub(super) fn storage(folder: &Path, role: &str, port: u16) -> String {
     let (head, folder) = (head(folder, port), folder.display());
     format!(
@@ -44,7 +44,7 @@ use = egg:swift#{role}
     )
 }
 
-/// The proxy. Its filters are those of Swift's sample configuration.
+/// The configuration of the proxy. Its filters are those of Swift's sample configuration.
 pub(super) fn proxy(folder: &Path, port: u16, memcached: u16, users: &Users<'_>, region: &str) -> String {
     let auth = match users {
         Users::Own { .. } => "s3api tempauth",
@@ -118,7 +118,7 @@ operator_roles = admin,swiftoperator
     }
 }
 
-/// One process, so that stopping and suspending it means all of it.
+/// There is one process, so that stopping or suspending it affects the whole server.
 fn head(folder: &Path, port: u16) -> String {
     let folder = folder.display();
     format!(

@@ -1,6 +1,6 @@
-//! A token service for docker-registry: RS256 tokens over a table of accounts.
+//! A token service for docker-registry: RS256 tokens for a table of accounts.
 //!
-//! Protocol: distribution's `docs/spec/auth/token.md` and `jwt.md`.
+//! The protocol is that of distribution's `docs/spec/auth/token.md` and `jwt.md`.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -31,25 +31,25 @@ const LIFE: Duration = Duration::from_secs(300);
 /// One user.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// Its name.
+    /// The name.
     pub user: &'static str,
-    /// Its password.
+    /// The password.
     pub password: &'static str,
-    /// What it may do: repositories that start with the first, the actions of the second.
+    /// The permissions: the actions (second) for repositories whose names start with the prefix (first).
     pub grants: &'static [(&'static str, &'static [&'static str])],
 }
 
-/// Who may do what.
+/// The accounts and the public repositories.
 #[derive(Debug, Clone, Default)]
-pub struct Access {
+pub struct AccessTable {
     /// The users.
     pub accounts: Vec<Account>,
-    /// Repositories that start so are for everyone to pull.
+    /// Prefixes of repositories that everybody may pull.
     pub public: Vec<&'static str>,
 }
 
-impl Access {
-    /// The actions that `user` (`None`: nobody in particular) is granted of those asked for.
+impl AccessTable {
+    /// The requested actions that `user` is granted. `None` is an anonymous client.
     fn granted<'a>(&self, user: Option<&Account>, repository: &str, asked: &'a str) -> Vec<&'a str> {
         let public = self.public.iter().any(|prefix| repository.starts_with(prefix));
         let may = |action: &str| {
@@ -64,7 +64,7 @@ impl Access {
     }
 }
 
-/// The running service, plain HTTP on loopback.
+/// The running service, with plain HTTP on loopback.
 #[derive(Debug)]
 pub struct TokenServer {
     port: u16,
@@ -74,11 +74,11 @@ pub struct TokenServer {
 }
 
 impl TokenServer {
-    /// Makes a key and its certificate, and serves.
+    /// Creates a key and its certificate, and starts the service.
     ///
     /// # Errors
-    /// No key, no folder or no port.
-    pub async fn start(access: Access) -> Result<Self> {
+    /// A key, a folder or a port cannot be created.
+    pub async fn start(access: AccessTable) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tokens-").tempdir()?;
         let signer = Arc::new(Signer::new(&folder.path().join("tokens.crt"))?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -87,40 +87,40 @@ impl TokenServer {
         Ok(Self { port, signer, folder, _task: AbortOnDropHandle::new(task) })
     }
 
-    /// Where clients ask for tokens.
+    /// The URL at which clients request tokens.
     #[must_use]
     pub fn realm(&self) -> String {
         format!("http://127.0.0.1:{}/token", self.port)
     }
 
-    /// The audience of its tokens.
+    /// The audience of the tokens.
     #[must_use]
     pub fn service(&self) -> &'static str {
         SERVICE
     }
 
-    /// Who its tokens are from.
+    /// The issuer of the tokens.
     #[must_use]
     pub fn issuer(&self) -> &'static str {
         ISSUER
     }
 
-    /// The certificate that its tokens are verified with, PEM.
+    /// The file of the certificate that verifies the tokens, in PEM.
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("tokens.crt")
     }
 
-    /// A token for anything, such as one that has lapsed already: `life` in seconds from now.
+    /// A token for any purpose, for example an expired one. `life` is in seconds from now.
     ///
     /// # Errors
-    /// Signing failed.
+    /// The token cannot be signed.
     pub fn token(&self, user: &str, repository: &str, actions: &[&str], life: i64) -> Result<String> {
         self.signer.sign(user, &json!([access_entry(repository, actions)]), life)
     }
 }
 
-/// The key, and the certificate that travels in each token's `x5c` header.
+/// The key, and the certificate that each token contains in its `x5c` header.
 struct Signer {
     key: EncodingKey,
     certificate: String,
@@ -159,7 +159,7 @@ fn access_entry(repository: &str, actions: &[&str]) -> Value {
     json!({ "type": "repository", "name": repository, "actions": actions })
 }
 
-async fn serve(listener: TcpListener, access: Arc<Access>, signer: Arc<Signer>) {
+async fn serve(listener: TcpListener, access: Arc<AccessTable>, signer: Arc<Signer>) {
     while let Ok((stream, _)) = listener.accept().await {
         let (access, signer) = (Arc::clone(&access), Arc::clone(&signer));
         tokio::spawn(async move {
@@ -167,7 +167,7 @@ async fn serve(listener: TcpListener, access: Arc<Access>, signer: Arc<Signer>) 
                 let answer = answer(&request, &access, &signer);
                 async move { Ok::<_, Infallible>(answer) }
             });
-            // An error here is a client that went away.
+            // An error means that a client has left.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -175,8 +175,8 @@ async fn serve(listener: TcpListener, access: Arc<Access>, signer: Arc<Signer>) 
     }
 }
 
-fn answer(request: &Request<Incoming>, access: &Access, signer: &Signer) -> Response<Full<Bytes>> {
-    // Clients that first try the OAuth2 POST fall back to GET on this status.
+fn answer(request: &Request<Incoming>, access: &AccessTable, signer: &Signer) -> Response<Full<Bytes>> {
+    // Clients that first try the OAuth2 POST use GET after this status.
     if request.method() != Method::GET {
         return respond(StatusCode::METHOD_NOT_ALLOWED, &json!({ "details": "GET only" }));
     }
@@ -200,8 +200,8 @@ fn answer(request: &Request<Incoming>, access: &Access, signer: &Signer) -> Resp
     }
 }
 
-/// The account that signs in; `None` without credentials, an error with wrong ones.
-fn login<'a>(request: &Request<Incoming>, access: &'a Access) -> Result<Option<&'a Account>, ()> {
+/// The account of the credentials. `None` without credentials, an error with wrong ones.
+fn login<'a>(request: &Request<Incoming>, access: &'a AccessTable) -> Result<Option<&'a Account>, ()> {
     let Some(header) = request.headers().get(AUTHORIZATION) else { return Ok(None) };
     let decode = || -> Result<(String, String)> {
         let encoded = header.to_str()?.strip_prefix("Basic ").context("not Basic")?;
@@ -214,7 +214,7 @@ fn login<'a>(request: &Request<Incoming>, access: &'a Access) -> Result<Option<&
     found.map(Some).ok_or(())
 }
 
-/// The scopes of a query: repeated, or joined by spaces.
+/// The scopes of a query, which are repeated or separated by spaces.
 fn scopes(query: &str) -> Vec<String> {
     url::form_urlencoded::parse(query.as_bytes())
         .filter(|(name, _)| name == "scope")

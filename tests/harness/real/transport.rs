@@ -1,10 +1,10 @@
-//! How the drivers under test reach servers on loopback.
+//! The transport of drivers under test to servers on loopback.
 
 use std::sync::Arc;
 
 use backends::{Timeouts, Transport};
 
-/// What drivers of `backends` need to speak to servers on loopback: plain HTTP, nobody is trusted.
+/// A transport for servers on loopback: plain HTTP, without trusted roots.
 ///
 /// # Panics
 /// The TLS provider lacks its own default versions.

@@ -6,29 +6,29 @@ use std::ops::Deref;
 use anyhow::Result;
 
 use super::bucket::Bucket;
-use super::front::Front;
 use super::radosgw::RadosGw;
 use super::seaweed::SeaweedFs;
+use super::store_process::StoreProcess;
 use crate::proxy::Proxy;
 use crate::zone::Location;
 
 /// Quay's `storage_path` of these zones.
 const STORAGE_PATH: &str = "/datastorage/registry";
 
-/// Which server.
+/// The kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Ceph's RADOS gateway; what is stopped or suspended is the gateway's process.
+    /// Ceph's RADOS gateway. Only the gateway's process is stopped or suspended.
     RadosGw,
-    /// SeaweedFS, a single process.
+    /// SeaweedFS, which is a single process.
     SeaweedFs,
 }
 
-/// A real store that serves one zone. Dropping it takes its data along.
+/// A real store that serves one zone. Dropping it removes its data.
 #[derive(Debug)]
 pub struct RealZone {
     location: Location,
-    line: Proxy,
+    proxy: Proxy,
     store: Store,
 }
 
@@ -39,7 +39,7 @@ enum Store {
 }
 
 impl RealZone {
-    /// A zone called `name` with an empty bucket, reached through its line.
+    /// Starts a zone named `name` with an empty bucket, behind its fault proxy.
     ///
     /// # Errors
     /// The server is not installed or does not start.
@@ -49,36 +49,36 @@ impl RealZone {
             Kind::SeaweedFs => Store::SeaweedFs(Box::new(SeaweedFs::start(name).await?)),
         };
         let bucket = store.bucket();
-        let line = Proxy::start(store.address())?;
+        let proxy = Proxy::start(store.address())?;
         let location = Location {
             name: name.to_owned(),
-            address: line.address(),
+            address: proxy.address(),
             bucket: bucket.name.clone(),
             storage_path: STORAGE_PATH.to_owned(),
             access_key: bucket.access_key.clone(),
             secret_key: bucket.secret_key.clone(),
         };
-        Ok(Self { location, line, store })
+        Ok(Self { location, proxy, store })
     }
 
-    /// The same reached past its line, so that clients see what becomes of the server itself.
+    /// The same zone without the proxy, so that clients see the server's own failures.
     #[must_use]
     pub fn reached_directly(mut self) -> Self {
         self.location.address = self.store.address();
         self
     }
 
-    /// Its line, and the faults on it.
+    /// The fault proxy in front of the store.
     #[must_use]
-    pub fn line(&self) -> &Proxy {
-        &self.line
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
     }
 
     /// The server's process, which can be killed and suspended.
-    pub fn front(&mut self) -> &mut Front {
+    pub fn process(&mut self) -> &mut StoreProcess {
         match &mut self.store {
-            Store::RadosGw(server) => &mut server.front,
-            Store::SeaweedFs(server) => &mut server.front,
+            Store::RadosGw(server) => &mut server.process,
+            Store::SeaweedFs(server) => &mut server.process,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a zone's S3 store is, how Quay's configuration names it, and requests signed for it.
+//! The location of a zone's S3 store, its entry in Quay's configuration, and signed requests to it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -16,19 +16,19 @@ use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 
-/// Bytes read from a file at once for an upload.
+/// Bytes of a file that are read at a time for an upload.
 const PIECE: usize = 256 * 1024;
 
 const REGION: &str = "us-east-1";
 
-/// A bucket of an S3 server over plain HTTP, path style: an embedded zone or a real server.
+/// A bucket of an S3 server with plain HTTP and path style. The server is an embedded zone or a real one.
 #[derive(Clone)]
 pub struct Location {
     /// Quay's location id, such as `zone-a`.
     pub name: String,
-    /// Where clients reach the store.
+    /// The address for clients.
     pub address: SocketAddr,
-    /// Its bucket.
+    /// The bucket.
     pub bucket: String,
     /// Quay's `storage_path`, with its leading `/`.
     pub storage_path: String,
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Location {
 }
 
 impl Location {
-    /// The location of an embedded zone, its address not yet known.
+    /// The location of an embedded zone. Its address is set later.
     pub(super) fn embedded(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -60,7 +60,7 @@ impl Location {
         }
     }
 
-    /// The store as an entry of Quay's `DISTRIBUTED_STORAGE_CONFIG`: `[RadosGWStorage, {…}]`.
+    /// The entry of the store in Quay's `DISTRIBUTED_STORAGE_CONFIG`: `[RadosGWStorage, {…}]`.
     #[must_use]
     pub fn quay_entry(&self) -> Value {
         json!(["RadosGWStorage", {
@@ -82,7 +82,7 @@ impl Location {
         path.strip_prefix('/').unwrap_or(&path).to_owned()
     }
 
-    /// The key of any other object below the root, such as Quay's `_verify`.
+    /// The key of another object below the root, such as Quay's `_verify`.
     #[must_use]
     pub fn key_of(&self, path: &str) -> String {
         let path = format!("{}/{path}", self.storage_path);
@@ -93,10 +93,10 @@ impl Location {
         format!("http://{}/{}/{key}", self.address, self.bucket)
     }
 
-    /// A GET of `key` signed by query, good for `expires` from `now`.
+    /// The URL of a GET of `key`, signed in the query and valid for `expires` from `now`.
     ///
     /// # Errors
-    /// Where the key makes no URL.
+    /// The key is not valid in a URL.
     pub fn presign(&self, key: &str, now: SystemTime, expires: Duration) -> Result<String> {
         let mut settings = settings();
         settings.signature_location = SignatureLocation::QueryParams;
@@ -107,10 +107,10 @@ impl Location {
         Ok(request.uri().to_string())
     }
 
-    /// A request for `key` signed by header, its body unsigned.
+    /// A request for `key`, signed in a header. Its body is not signed.
     ///
     /// # Errors
-    /// Where the key makes no URL.
+    /// The key is not valid in a URL.
     pub fn request(&self, method: Method, key: &str) -> Result<Request<()>> {
         let mut request = Request::builder().method(method).uri(self.url(key)).body(())?;
         self.sign(&mut request, settings(), SystemTime::now())?;
@@ -141,10 +141,10 @@ impl Location {
         Ok(())
     }
 
-    /// Sends a signed request without a body; the status is the caller's to judge.
+    /// Sends a signed request without a body. Every status is a result.
     ///
     /// # Errors
-    /// Where the store does not answer.
+    /// The store does not answer.
     pub async fn send(
         &self,
         client: &reqwest::Client,
@@ -156,10 +156,10 @@ impl Location {
         client.execute(request).await.map_err(|error| error.without_url().into())
     }
 
-    /// Whether the store holds an object at `key`.
+    /// Whether the store has an object at `key`.
     ///
     /// # Errors
-    /// Where it does not answer or refuses.
+    /// The store does not answer, or refuses.
     pub async fn exists(&self, client: &reqwest::Client, key: &str) -> Result<bool> {
         match self.send(client, Method::HEAD, key).await?.status() {
             StatusCode::OK => Ok(true),
@@ -168,10 +168,10 @@ impl Location {
         }
     }
 
-    /// Puts a file at `key`.
+    /// Writes a file to `key`.
     ///
     /// # Errors
-    /// Where the store does not answer or refuses.
+    /// The store does not answer, or refuses.
     pub async fn put_file(&self, client: &reqwest::Client, key: &str, file: &Path) -> Result<()> {
         let file = tokio::fs::File::open(file).await?;
         let length = file.metadata().await?.len();
@@ -179,10 +179,10 @@ impl Location {
         self.put(client, key, length, body).await
     }
 
-    /// Puts bytes at `key`.
+    /// Writes bytes to `key`.
     ///
     /// # Errors
-    /// Where the store does not answer or refuses.
+    /// The store does not answer, or refuses.
     pub async fn put_bytes(&self, client: &reqwest::Client, key: &str, bytes: Vec<u8>) -> Result<()> {
         self.put(client, key, bytes.len() as u64, bytes.into()).await
     }
@@ -206,7 +206,7 @@ impl Location {
 
 fn settings() -> SigningSettings {
     let mut settings = SigningSettings::default();
-    // S3 signs the path as it is sent, unlike every other service.
+    // S3 signs the path as it is sent, unlike all other services.
     settings.percent_encoding_mode = PercentEncodingMode::Single;
     settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
     settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;

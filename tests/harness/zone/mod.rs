@@ -1,4 +1,4 @@
-//! An object store of one zone: an S3 server over a temporary folder, behind a fault proxy.
+//! The object store of one zone: an S3 server over a temporary folder, behind a fault proxy.
 
 mod location;
 
@@ -20,7 +20,7 @@ use crate::server::Server;
 
 pub use location::Location;
 
-/// An embedded zone. It verifies signatures; dropping it takes its data along.
+/// An embedded zone. It verifies signatures. Dropping it removes its data.
 #[derive(Debug)]
 pub struct Zone {
     location: Location,
@@ -30,10 +30,10 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// A zone called `name` with an empty bucket and `latency` before each answer.
+    /// Starts a zone named `name` with an empty bucket and `latency` before each answer.
     ///
     /// # Errors
-    /// Where a folder or a port cannot be had.
+    /// A folder or a port cannot be created.
     pub fn start(name: &str, latency: Duration) -> Result<Self> {
         let dir = tempfile::tempdir().context("a folder for the zone")?;
         let location = Location::embedded(name);
@@ -48,11 +48,11 @@ impl Zone {
         Ok(Self { location, proxy: Arc::new(proxy), _server: Arc::new(server), dir: Arc::new(dir) })
     }
 
-    /// A zone called `name` in another bucket of the same server, under the same keys: the server copies
-    /// between the two by itself.
+    /// A zone named `name` in another bucket of the same server, with the same keys. The server can copy
+    /// between the two buckets by itself.
     ///
     /// # Errors
-    /// Where its folder cannot be made.
+    /// The folder cannot be created.
     pub fn sibling(&self, name: &str) -> Result<Self> {
         let location =
             Location { name: name.to_owned(), bucket: format!("quay-{name}"), ..self.location.clone() };
@@ -61,95 +61,95 @@ impl Zone {
         Ok(Self { location, proxy, _server: Arc::clone(&self._server), dir })
     }
 
-    /// Its line, and the faults on it.
+    /// The fault proxy in front of the store.
     #[must_use]
     pub fn proxy(&self) -> &Proxy {
         &self.proxy
     }
 
-    /// How it is reached and signed for.
+    /// The location and the keys.
     #[must_use]
     pub fn location(&self) -> &Location {
         &self.location
     }
 
-    /// The file that holds the blob, whether it is there or not.
+    /// The path of the blob's file, whether the file exists or not.
     #[must_use]
     pub fn path(&self, digest: &Digest) -> PathBuf {
         self.dir.path().join(&self.location.bucket).join(self.location.key(digest))
     }
 
-    /// Whether the store holds the blob. Asks the file system, not the server.
+    /// Whether the store has the blob. Reads the file system, not the server.
     #[must_use]
     pub fn has(&self, digest: &Digest) -> bool {
         self.path(digest).is_file()
     }
 
-    /// The blob's bytes as they are stored.
+    /// The stored bytes of the blob.
     ///
     /// # Errors
-    /// Where it is not there.
+    /// The blob does not exist.
     pub fn read(&self, digest: &Digest) -> io::Result<Vec<u8>> {
         std::fs::read(self.path(digest))
     }
 
-    /// Turns one bit of the stored blob, for good.
+    /// Flips one bit of the stored blob permanently.
     ///
     /// # Errors
-    /// Where it is not there or shorter.
+    /// The blob does not exist, or is too short.
     pub fn corrupt(&self, digest: &Digest, offset: usize) -> io::Result<()> {
         let mut bytes = self.read(digest)?;
         *bytes.get_mut(offset).ok_or(io::ErrorKind::UnexpectedEof)? ^= 1;
         std::fs::write(self.path(digest), bytes)
     }
 
-    /// Cuts the stored blob down to `length` bytes.
+    /// Truncates the stored blob to `length` bytes.
     ///
     /// # Errors
-    /// Where it is not there.
+    /// The blob does not exist.
     pub fn truncate(&self, digest: &Digest, length: u64) -> io::Result<()> {
         std::fs::OpenOptions::new().write(true).open(self.path(digest))?.set_len(length)
     }
 
-    /// Puts a blob there, past the server.
+    /// Writes a blob to the folder, without the server.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// The file cannot be written.
     pub fn write(&self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(digest);
         std::fs::create_dir_all(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
         std::fs::write(path, bytes)
     }
 
-    /// Takes the blob away.
+    /// Removes the blob.
     ///
     /// # Errors
-    /// Where it is not there.
+    /// The blob does not exist.
     pub fn delete(&self, digest: &Digest) -> io::Result<()> {
         std::fs::remove_file(self.path(digest))
     }
 
-    /// Takes the whole bucket away.
+    /// Removes the whole bucket.
     ///
     /// # Errors
-    /// Where it is not there.
+    /// The bucket does not exist.
     pub fn delete_bucket(&self) -> io::Result<()> {
         std::fs::remove_dir_all(self.dir.path().join(&self.location.bucket))
     }
 
-    /// Files of multipart uploads that were begun and neither completed nor aborted.
+    /// The number of files of multipart uploads that were started and neither completed nor aborted.
     ///
     /// # Errors
-    /// Where the folder cannot be read.
+    /// The folder cannot be read.
     pub fn unfinished_uploads(&self) -> io::Result<usize> {
         let names = std::fs::read_dir(self.dir.path())?.collect::<io::Result<Vec<_>>>()?;
         Ok(names.iter().filter(|entry| entry.file_name().to_string_lossy().contains("upload_id")).count())
     }
 
-    /// Keys of all objects in the bucket, sorted.
+    /// The keys of all objects in the bucket, sorted.
     ///
     /// # Errors
-    /// Where the folder cannot be read.
+    /// The folder cannot be read.
     pub fn keys(&self) -> io::Result<Vec<String>> {
         let bucket = self.dir.path().join(&self.location.bucket);
         let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Which host of a database to connect to, and at which address.
+//! Selects a host of a database and its address, and connects to it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config, Connection, Error, Socket};
 
 use super::database::PORT;
 
-/// How long to wait to find out which hosts can be reached.
+/// How long to wait for the result which hosts can be reached.
 const REACH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Connects to the first host that accepts the connection, as libpq does. Unlike libpq, hosts that can be reached

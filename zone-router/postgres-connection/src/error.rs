@@ -27,7 +27,7 @@ pub enum PostgresError {
         place: String,
         /// Its message.
         why: String,
-        /// Whether it refuses the login or our tables, which no retry can mend.
+        /// Whether the server refuses the login or the tables, which no retry can change.
         lasting: bool,
     },
     /// A later release created the tables.
@@ -54,12 +54,12 @@ impl PostgresError {
     pub fn said(database: &Database, error: &Error) -> Self {
         let place = database.place().to_owned();
         match error.as_db_error() {
-            // It has no free connection, or the connection breaks.
+            // The server has no free connection, or the connection broke.
             Some(said) if breaks(error) || *said.code() == SqlState::TOO_MANY_CONNECTIONS => {
                 Self::Away { place, why: reason(said.message()) }
             }
             Some(said) => {
-                // Wrong login, no such database, no right to create tables.
+                // A wrong login, a missing database, or no right to create tables.
                 let lasting = matches!(said.code().code().get(..2), Some("28" | "3D" | "42"));
                 Self::Refused { place, why: reason(said.message()), lasting }
             }
@@ -75,7 +75,7 @@ impl PostgresError {
         }
     }
 
-    /// Whether only an operator can mend it.
+    /// Whether only an operator can repair the cause.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
@@ -86,14 +86,14 @@ impl PostgresError {
     }
 }
 
-/// Whether the statement was aborted in favour of another transaction, and can be retried.
+/// Whether the statement was aborted in favour of another transaction, so that it can be retried.
 pub(super) fn gave_way(error: &Error) -> bool {
     let ways = [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
     error.code().is_some_and(|code| ways.contains(code))
 }
 
-/// Whether the connection is of no more use: it broke, the server stops or starts, or the server has become a
-/// standby.
+/// Whether the connection can no longer be used: it broke, the server stops or starts, or the server has
+/// become a standby.
 pub(super) fn breaks(error: &Error) -> bool {
     error.as_db_error().is_none_or(|said| {
         let code = said.code().code();

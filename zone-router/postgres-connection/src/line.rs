@@ -26,17 +26,18 @@ use super::error::{breaks, gave_way};
 /// How long a statement waits for a connection.
 const CONNECTION_WAIT: Duration = Duration::from_secs(3);
 
-/// Between tries to connect. Shorter than [`CONNECTION_WAIT`], so that a statement waits for the next try.
+/// The pauses between attempts to connect. They are shorter than [`CONNECTION_WAIT`], so that a statement can
+/// wait for the next attempt.
 const RECONNECT: Backoff = Backoff { base: Duration::from_millis(200), max: Duration::from_secs(2) };
 
-/// The database cancels a statement that takes longer, milliseconds. Shorter than [`TIMEOUT`], so that no
-/// statement goes on after its caller was told that it is late.
+/// The time, in milliseconds, after which the database cancels a statement. It is shorter than [`TIMEOUT`],
+/// so that no statement continues after its caller got an error.
 const STATEMENT_MS: u32 = 8_000;
 
 /// How long a statement may take, from waiting for a connection to its commit.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Before a statement is retried that was aborted in favour of another transaction.
+/// The pauses before a statement is retried that was aborted in favour of another transaction.
 const ABORTED_RETRY: Backoff = Backoff { base: Duration::from_millis(20), max: Duration::from_millis(20) };
 
 /// A parameter and its type, so that a statement needs one round trip.
@@ -57,7 +58,7 @@ pub trait Purpose: fmt::Debug + Send + Sync + 'static {
     /// Prepares a new connection, before any statement runs on it.
     ///
     /// # Errors
-    /// The database is not as it must be; the connection is closed and made again.
+    /// The database is not in the required state. The connection is then closed and made again.
     async fn prepare(&self, _database: &Database, _client: &Client) -> Result<(), PostgresError> {
         Ok(())
     }
@@ -65,7 +66,7 @@ pub trait Purpose: fmt::Debug + Send + Sync + 'static {
     /// A connection is ready. Notifications that were sent while there was none are lost.
     fn up(&self) {}
 
-    /// A notification came on a channel that [`Purpose::prepare`] listens on.
+    /// A notification arrived on a channel that [`Purpose::prepare`] listens on.
     fn told(&self, _channel: &str, _payload: &str) {}
 }
 
@@ -83,9 +84,9 @@ enum State {
 pub struct Line {
     database: Database,
     state: watch::Receiver<State>,
-    /// Notified to close the connection.
+    /// Notified when the connection is to be closed.
     hang_up: Arc<Notify>,
-    /// Held by the caller of [`Line::look`].
+    /// Locked by the caller of [`Line::look`].
     looking: Mutex<()>,
 }
 
@@ -109,9 +110,10 @@ impl Line {
     }
 
     /// Waits for the first try to connect.
+    /// Waits for the first attempt to connect.
     ///
     /// # Errors
-    /// It failed. Further tries follow by themselves.
+    /// The attempt failed. Further attempts follow automatically.
     pub async fn started(&self) -> Result<(), PostgresError> {
         let mut state = self.state.clone();
         let state = state.wait_for(|state| !matches!(state, State::Starting)).await;
@@ -122,12 +124,13 @@ impl Line {
         }
     }
 
-    /// Runs one statement, within 10 s, and returns its rows. If the connection breaks, the statement is run
-    /// again on the next one, so every statement must tolerate being carried out twice. A statement that was
-    /// aborted in favour of another transaction is run again, too.
+    /// Runs one statement, within 10 s, and returns its rows.
+    ///
+    /// If the connection breaks, the statement is run again on the next one, so every statement must tolerate
+    /// being run twice. A statement that was aborted in favour of another transaction is also run again.
     ///
     /// # Errors
-    /// The database cannot be reached, refuses the statement, or is late.
+    /// The database cannot be reached, refuses the statement, or does not answer in time.
     pub async fn ask(
         &self,
         statement: &str,
@@ -161,11 +164,12 @@ impl Line {
         }
     }
 
-    /// As [`Line::ask`], one statement at a time, for statements that may take long. If the caller stops
-    /// waiting, the connection is closed, so that the database stops working on the statement.
+    /// Like [`Line::ask`], for statements that may take long. They run one at a time. If the caller is
+    /// cancelled, the connection is closed, so that the database stops working on the statement.
     ///
     /// # Errors
-    /// The database cannot be reached, refuses the statement, or is late; a statement before may have been slow.
+    /// The database cannot be reached, refuses the statement, or does not answer in time. An earlier slow
+    /// statement also counts against that time.
     pub async fn look(
         &self,
         statement: &str,
@@ -180,7 +184,7 @@ impl Line {
         answer
     }
 
-    /// The connection, which must not be `broken`; waits for it if there is none.
+    /// The connection, unless it is the `broken` one. Waits if there is none.
     async fn client(&self, broken: Option<&Arc<Client>>) -> Result<Arc<Client>, PostgresError> {
         let mut state = self.state.clone();
         let usable = |state: &State| match state {
@@ -207,7 +211,7 @@ impl Line {
     }
 }
 
-/// Closes the connection if it is dropped with a line in it.
+/// Closes the connection when it is dropped, unless the statement was answered.
 struct Unanswered<'a>(Option<&'a Line>);
 
 impl Drop for Unanswered<'_> {
@@ -261,7 +265,7 @@ impl Keeper {
                 info!(database = self.database.place(), "{} is back", self.purpose.whose());
             }
             *failures = 0;
-            // A notification that was meant for the connection before.
+            // This notification was meant for the previous connection.
             let _ = self.hang_up.notified().now_or_never();
             self.publish.send_replace(State::Up(Arc::clone(&client)));
             self.purpose.up();
@@ -275,7 +279,8 @@ impl Keeper {
         }
     }
 
-    /// Has the database cancel the statement of a connection that is closed; otherwise it would carry it on.
+    /// Makes the database cancel the statement of a closed connection. Otherwise the statement would
+    /// continue.
     fn stop_work(&self, client: &Client) {
         let (token, tls) = (client.cancel_token(), self.tls.clone());
         tokio::spawn(timeout(CONNECT_TIMEOUT, async move { token.cancel_query(tls).await }));
@@ -298,7 +303,8 @@ impl Keeper {
     }
 
     async fn set_up(&self, client: &Client) -> Result<(), PostgresError> {
-        // A server may be configured not to wait for commits; that is overruled. Waiting for standbys stays.
+        // A server may be configured not to wait for commits. This setting overrides that. Waiting for
+        // standbys stays.
         let settings = format!(
             "SET statement_timeout = {STATEMENT_MS}; \
              SELECT set_config('synchronous_commit', 'on', false) \
@@ -308,7 +314,7 @@ impl Keeper {
         client.batch_execute(&settings).await.map_err(said)
     }
 
-    /// Sends, receives and takes notifications, until the connection ends.
+    /// Sends statements and receives results and notifications, until the connection ends.
     async fn serve<S, T>(&self, mut connection: Connection<S, T>) -> PostgresError
     where
         S: AsyncRead + AsyncWrite + Unpin,

@@ -1,4 +1,4 @@
-//! The default chain: where boto3 looks for credentials, in its order
+//! The default chain: looks for credentials in the same places and order as boto3
 //! (`botocore/credentials.py:create_credential_resolver`).
 
 use aws_credential_types::Credentials;
@@ -9,11 +9,11 @@ use super::{Environment, container, environment, imds, sts, web_identity};
 use crate::transport::HttpClient;
 use crate::{Error, Kind, Result};
 
-/// Looks anew each time, so that a file or a token that was changed is seen.
+/// Looks for credentials anew each time, so that a changed file or token takes effect.
 ///
-/// Of boto's chain, single sign-on and `credential_process` are not followed: a profile that has
-/// them is refused by name. Nor are the files of boto's predecessors (`~/.boto`,
-/// `AWS_CREDENTIAL_FILE`) read.
+/// Single sign-on and `credential_process` of boto's chain are not supported: a profile that uses them is
+/// refused with an error that names them. The files of boto's predecessors (`~/.boto`, `AWS_CREDENTIAL_FILE`)
+/// are not read.
 #[derive(Debug)]
 pub(super) struct Chain {
     environment: Environment,
@@ -25,7 +25,7 @@ impl Chain {
         Self { environment, http }
     }
 
-    /// The first credentials found.
+    /// The first credentials that are found.
     pub(super) async fn find(&self) -> Result<Credentials> {
         if let Some(found) = environment::keys(&self.environment)? {
             return Ok(found);
@@ -52,18 +52,18 @@ impl Chain {
         })
     }
 
-    /// A role's credentials, with the keys of somebody else.
+    /// Assumes a role with the keys of another identity.
     pub(super) async fn assume(&self, role: &Role, keys: &Credentials) -> Result<Credentials> {
         let profiles = Profiles::read(&self.environment).await?;
         self.sts(profiles.chosen()?)?.assume(role, keys).await
     }
 
-    /// A role of a profile, by `source_profile` (which must have keys) or `credential_source`.
+    /// Assumes the role of a profile, by `source_profile` (which must have keys) or `credential_source`.
     async fn assume_for(&self, profiles: &Profiles, profile: &Profile, role: Role) -> Result<Credentials> {
         let wrong =
             |why: String| Err(Error::new(Kind::Invalid, format!("get credentials for a role: {why}")));
         if profile.get("mfa_serial").is_some() {
-            return wrong("the profile has mfa_serial, which nobody is there to answer".to_owned());
+            return wrong("the profile has mfa_serial, which needs a user to answer".to_owned());
         }
         let keys = match (profile.get("source_profile"), profile.get("credential_source")) {
             (Some(source), None) => match profiles.named(source).map(Profile::keys).transpose()?.flatten() {
@@ -72,18 +72,30 @@ impl Chain {
             },
             (None, Some("Environment")) => match environment::keys(&self.environment)? {
                 Some(keys) => keys,
-                None => return wrong("credential_source Environment, and no AWS_ACCESS_KEY_ID".to_owned()),
+                None => {
+                    return wrong(
+                        "credential_source is Environment, but AWS_ACCESS_KEY_ID is not set".to_owned(),
+                    );
+                }
             },
             (None, Some("EcsContainer")) => {
                 match container::credentials(&self.environment, &self.http).await? {
                     Some(keys) => keys,
-                    None => return wrong("credential_source EcsContainer, and no such service".to_owned()),
+                    None => {
+                        return wrong(
+                            "credential_source is EcsContainer, but there is no such service".to_owned(),
+                        );
+                    }
                 }
             }
             (None, Some("Ec2InstanceMetadata")) => imds::credentials(&self.environment, &self.http).await?,
-            (None, Some(other)) => return wrong(format!("credential_source {other} is not known")),
-            (Some(_), Some(_)) => return wrong("both source_profile and credential_source".to_owned()),
-            (None, None) => return wrong("neither source_profile nor credential_source".to_owned()),
+            (None, Some(other)) => return wrong(format!("credential_source {other} is unknown")),
+            (Some(_), Some(_)) => {
+                return wrong("the profile has both source_profile and credential_source".to_owned());
+            }
+            (None, None) => {
+                return wrong("the profile has neither source_profile nor credential_source".to_owned());
+            }
         };
         self.sts(profile)?.assume(&role, &keys).await
     }

@@ -15,28 +15,28 @@ use crate::answer::refused;
 use crate::transport::HttpClient;
 use crate::{Error, Kind, Result, Secret};
 
-/// Where `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` is relative to.
+/// The base of `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`.
 const ECS: &str = "http://169.254.170.2";
 
-/// Hosts that may be asked, beside loopback addresses (botocore's `ContainerMetadataFetcher`): the
-/// token must not go to anyone else.
+/// The hosts that may be asked, beside loopback addresses (botocore's `ContainerMetadataFetcher`). The token
+/// must not go to another host.
 const ALLOWED: [&str; 4] = ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]", "localhost"];
 
-/// To the answer's headers, and as long again to its body.
+/// The timeout for the headers of the answer. The body has the same timeout again.
 const BOUND: Duration = Duration::from_secs(2);
 
 /// How often the service is asked.
 const TRIES: u32 = 3;
 
-/// Between two tries.
+/// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Longest token, in bytes.
+/// The longest token, in bytes.
 const MAX_TOKEN: u64 = 64 * 1024;
 
 const WHAT: &str = "ask the container's service for credentials";
 
-/// The container's credentials, if it has a service to give them.
+/// The credentials of the container. `None` if no such service is configured.
 pub(super) async fn credentials(environment: &Environment, http: &HttpClient) -> Result<Option<Credentials>> {
     let Some(url) = address(environment)? else { return Ok(None) };
     let mut tries = 1;
@@ -59,7 +59,8 @@ fn address(environment: &Environment) -> Result<Option<Url>> {
         (None, None) => return Ok(None),
         (Some(_), _) => return Err(wrong("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI does not begin with /")),
     };
-    let url = Url::parse(&text).map_err(|_| wrong("AWS_CONTAINER_CREDENTIALS_FULL_URI is no URL"))?;
+    let url =
+        Url::parse(&text).map_err(|_| wrong("AWS_CONTAINER_CREDENTIALS_FULL_URI is not a valid URL"))?;
     let loopback = match url.host() {
         Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
         Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
@@ -75,14 +76,14 @@ fn address(environment: &Environment) -> Result<Option<Url>> {
     Ok(Some(url))
 }
 
-/// What stands in `Authorization`: read anew each time, since a file's token is rotated.
+/// The value of `Authorization`. It is read anew each time, because the token in a file is rotated.
 async fn token(environment: &Environment) -> Result<Option<Secret>> {
     let Some(file) = environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") else {
         return Ok(environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(Secret::new));
     };
     match read(file, MAX_TOKEN).await {
         Ok(Some(token)) => Ok(Some(Secret::new(token.reveal().trim_end()))),
-        Ok(None) => Err(wrong("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names no file")),
+        Ok(None) => Err(wrong("the file of AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE does not exist")),
         Err(why) => Err(wrong(&format!("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: {why}"))),
     }
 }
@@ -92,7 +93,7 @@ async fn ask(url: &Url, environment: &Environment, http: &HttpClient) -> Result<
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     if let Some(token) = token(environment).await? {
         let mut token = HeaderValue::from_str(token.reveal())
-            .map_err(|_| wrong("the authorization token does not fit into a header"))?;
+            .map_err(|_| wrong("the authorization token is not valid in a header"))?;
         token.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, token);
     }
@@ -102,7 +103,7 @@ async fn ask(url: &Url, environment: &Environment, http: &HttpClient) -> Result<
     if answer.status() != StatusCode::OK {
         return Err(refused(WHAT, answer.status(), answer.headers(), None));
     }
-    let body = http.whole_within(WHAT, answer, BOUND).await?;
+    let body = http.read_whole_within(WHAT, answer, BOUND).await?;
     document::credentials(&body, "container")
         .map_err(|why| Error::new(Kind::Denied, format!("{WHAT}: {why}")))
 }

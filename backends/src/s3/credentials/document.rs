@@ -1,4 +1,4 @@
-//! Credentials as the services on the machine give them: a JSON document.
+//! Parses the JSON documents in which the services of a machine return credentials.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::timestamp::timestamp;
 
-/// What the container and the instance answer.
+/// The answer of the container's or the instance's service.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Document {
@@ -17,33 +17,33 @@ struct Document {
     expiration: Option<String>,
 }
 
-/// What the instance answers instead, also with 200.
+/// The instance's error answer, which also has status 200.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Refusal {
+struct ErrorDocument {
     code: String,
 }
 
-/// The credentials in a document, or what it says in their stead.
+/// The credentials in a document, or the reason that it gives instead.
 pub(super) fn credentials(body: &[u8], source: &'static str) -> Result<Credentials, String> {
     let Ok(found) = serde_json::from_slice::<Document>(body) else {
         // The parser's own error may quote the document.
-        return Err(match serde_json::from_slice::<Refusal>(body) {
-            Ok(refusal) => format!("an answer without credentials ({})", refusal.code),
-            Err(_) => "an answer without credentials".to_owned(),
+        return Err(match serde_json::from_slice::<ErrorDocument>(body) {
+            Ok(refusal) => format!("the answer has no credentials ({})", refusal.code),
+            Err(_) => "the answer has no credentials".to_owned(),
         });
     };
     if found.access_key_id.is_empty() || found.secret_access_key.is_empty() {
-        return Err("an answer with empty credentials".to_owned());
+        return Err("the answer has empty credentials".to_owned());
     }
     let expiry = match found.expiration.as_deref() {
-        Some(text) => Some(time(text).ok_or("credentials whose expiration is no time")?),
+        Some(text) => Some(time(text).ok_or("the expiration of the credentials is not a valid time")?),
         None => None,
     };
     Ok(Credentials::new(found.access_key_id, found.secret_access_key, found.token, expiry, source))
 }
 
-/// A time as Amazon's services write it, in UTC.
+/// Parses a time in the form of Amazon's services, in UTC.
 pub(super) fn time(text: &str) -> Option<SystemTime> {
     let text = text.trim();
     match text.strip_suffix("+00:00") {
@@ -61,8 +61,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_the_services_answer() {
-        // IMDS and ECS, from Amazon's documentation.
+    fn answers_of_the_services() {
+        // Answers of IMDS and ECS, from Amazon's documentation.
         let body = br#"{"Code": "Success", "LastUpdated": "2012-04-26T16:39:16Z", "Type": "AWS-HMAC",
             "AccessKeyId": "ASIAIOSFODNN7EXAMPLE", "SecretAccessKey": "hunter2", "Token": "token",
             "Expiration": "2017-05-17T15:09:54Z"}"#;
@@ -77,10 +77,13 @@ mod tests {
                 r#"{"Code": "AssumeRoleUnauthorizedAccess", "Message": "hunter2"}"#,
                 "(AssumeRoleUnauthorizedAccess)",
             ),
-            (r#"{"AccessKeyId": "a", "SecretAccessKey": 5}"#, "without credentials"),
+            (r#"{"AccessKeyId": "a", "SecretAccessKey": 5}"#, "no credentials"),
             (r#"{"AccessKeyId": "", "SecretAccessKey": "hunter2"}"#, "empty"),
-            (r#"{"AccessKeyId": "a", "SecretAccessKey": "hunter2", "Expiration": "soon"}"#, "no time"),
-            ("<html>hunter2", "without credentials"),
+            (
+                r#"{"AccessKeyId": "a", "SecretAccessKey": "hunter2", "Expiration": "soon"}"#,
+                "not a valid time",
+            ),
+            ("<html>hunter2", "no credentials"),
         ] {
             let found = credentials(body.as_bytes(), "test").expect_err(body);
             assert!(found.contains(error) && !found.contains("hunter"), "{found}");
@@ -89,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_service_sends_is_an_answer(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_answer_makes_the_parser_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = credentials(&body, "test");
         }
     }

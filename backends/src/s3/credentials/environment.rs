@@ -7,14 +7,14 @@ use aws_credential_types::Credentials;
 use super::document::time;
 use crate::{Error, Kind, Result, Secret};
 
-/// The variables of the process that concern credentials, taken once.
+/// The environment variables that concern credentials, read once.
 ///
-/// `AWS_…` and `HOME`, under the names that boto3 knows; an empty one counts as absent.
+/// They are `HOME` and the `AWS_…` variables, with boto3's names. An empty variable counts as absent.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, Secret>);
 
 impl Environment {
-    /// The variables of this process as they are now.
+    /// The present variables of this process.
     #[must_use]
     pub fn of_process() -> Self {
         let known = |name: &str| name.starts_with("AWS_") || name == "HOME";
@@ -28,7 +28,7 @@ impl Environment {
         self.0.get(name).map(Secret::reveal).filter(|value| !value.is_empty())
     }
 
-    /// Python's truth of a variable: `true` in any case.
+    /// Whether a variable is true in Python's sense: `true` in any case.
     pub(super) fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
@@ -40,7 +40,7 @@ impl FromIterator<(String, String)> for Environment {
     }
 }
 
-/// The keys that stand in the environment, if they do (botocore's `EnvProvider`).
+/// The keys in the environment, if there are any (botocore's `EnvProvider`).
 pub(super) fn keys(environment: &Environment) -> Result<Option<Credentials>> {
     let Some(access_key) = environment.get("AWS_ACCESS_KEY_ID") else { return Ok(None) };
     let secret_key = environment.get("AWS_SECRET_ACCESS_KEY").ok_or_else(|| {
@@ -49,7 +49,7 @@ pub(super) fn keys(environment: &Environment) -> Result<Option<Credentials>> {
     let token = environment.get("AWS_SECURITY_TOKEN").or_else(|| environment.get("AWS_SESSION_TOKEN"));
     let expiry = match environment.get("AWS_CREDENTIAL_EXPIRATION") {
         Some(text) => Some(time(text).ok_or_else(|| {
-            Error::new(Kind::Invalid, "get credentials: AWS_CREDENTIAL_EXPIRATION is no time")
+            Error::new(Kind::Invalid, "get credentials: AWS_CREDENTIAL_EXPIRATION is not a valid time")
         })?),
         None => None,
     };
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn as_botocore_reads_it() {
+    fn keys_are_read_as_in_botocore() {
         let (id, key) = (("AWS_ACCESS_KEY_ID", "AK"), ("AWS_SECRET_ACCESS_KEY", "hunter2"));
         let both = ("AWS_SECURITY_TOKEN", "old");
         let found = |pairs: &[_]| keys(&of(pairs)).expect("reads").expect("there");
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn prints_no_value() {
+    fn no_value_is_printed() {
         let printed = format!("{:?}", of(&[("AWS_SECRET_ACCESS_KEY", "hunter2")]));
         assert!(printed.contains("AWS_SECRET_ACCESS_KEY") && !printed.contains("hunter2"), "{printed}");
     }

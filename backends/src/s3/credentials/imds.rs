@@ -18,21 +18,21 @@ const IPV6: &str = "http://[fd00:ec2::254]/";
 const TOKEN: &str = "latest/api/token";
 const ROLE: &str = "latest/meta-data/iam/security-credentials/";
 
-/// To the answer's headers, and as long again to its body (botocore's
+/// The timeout for the headers of the answer. The body has the same timeout again (botocore's
 /// `DEFAULT_METADATA_SERVICE_TIMEOUT`).
 const BOUND: Duration = Duration::from_secs(1);
 
-/// How often each thing is asked for; botocore asks once.
+/// How often each request is sent. Botocore sends it once.
 const TRIES: u32 = 2;
 
-/// How long the session token is asked to last, in seconds.
+/// The requested lifetime of the session token, in seconds.
 const TOKEN_SECONDS: &str = "21600";
 
-/// Longest name of a role, in bytes.
+/// The longest name of a role, in bytes.
 const MAX_ROLE: usize = 256;
 
-/// An instance that has no newer credentials than old ones means them to be used: they are taken as
-/// good for so long, and asked for again.
+/// If an instance returns only expired credentials, they are meant to be used. They then count as valid for
+/// this long, and are asked for again afterwards.
 const EXTENSION: Duration = Duration::from_secs(20 * 60);
 
 const WHAT: &str = "ask the instance for credentials";
@@ -42,12 +42,12 @@ pub(super) async fn credentials(environment: &Environment, http: &HttpClient) ->
     if environment.is_true("AWS_EC2_METADATA_DISABLED") {
         return Err(Error::new(Kind::Denied, format!("{WHAT}: AWS_EC2_METADATA_DISABLED")));
     }
-    let service = Service { http, base: base(environment)? };
+    let service = MetadataService { http, base: base(environment)? };
     let token = service.token(environment.is_true("AWS_EC2_METADATA_V1_DISABLED")).await?;
     let role = service.ask(Method::GET, ROLE, token.as_ref()).await?;
     let role = std::str::from_utf8(&role).map(str::trim).unwrap_or_default();
     if role.is_empty() || role.len() > MAX_ROLE || role.contains(['/', '?', '#', '\\']) || role == ".." {
-        return Err(Error::new(Kind::Denied, format!("{WHAT}: it names no role")));
+        return Err(Error::new(Kind::Denied, format!("{WHAT}: the answer names no role")));
     }
     let document = service.ask(Method::GET, &format!("{ROLE}{role}"), token.as_ref()).await?;
     let found = document::credentials(&document, "instance")
@@ -62,14 +62,17 @@ fn base(environment: &Environment) -> Result<Url> {
     let text = environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or(if ipv6 { IPV6 } else { IPV4 });
     let base = Url::parse(&format!("{}/", text.trim_end_matches('/')));
     base.ok().filter(|base| matches!(base.scheme(), "http" | "https") && base.has_host()).ok_or_else(|| {
-        Error::new(Kind::Invalid, format!("{WHAT}: AWS_EC2_METADATA_SERVICE_ENDPOINT is no http URL"))
+        Error::new(
+            Kind::Invalid,
+            format!("{WHAT}: AWS_EC2_METADATA_SERVICE_ENDPOINT is not a valid http URL"),
+        )
     })
 }
 
 fn extended(found: Credentials, now: SystemTime) -> Credentials {
     match found.expiry() {
         Some(expiry) if expiry <= now => {
-            tracing::warn!("the instance gives credentials that have expired; using them for a while");
+            tracing::warn!("the instance returned expired credentials; they are used for a limited time");
             let token = found.session_token().map(str::to_owned);
             let (id, key) = (found.access_key_id(), found.secret_access_key());
             Credentials::new(id, key, token, Some(now + EXTENSION), "instance")
@@ -78,18 +81,18 @@ fn extended(found: Credentials, now: SystemTime) -> Credentials {
     }
 }
 
-struct Service<'a> {
+struct MetadataService<'a> {
     http: &'a HttpClient,
     base: Url,
 }
 
-impl Service<'_> {
-    /// The session token; `None` where the service is older than such tokens.
+impl MetadataService<'_> {
+    /// The session token. `None` if the service is too old to have session tokens.
     async fn token(&self, required: bool) -> Result<Option<Secret>> {
         match self.ask(Method::PUT, TOKEN, None).await {
             Ok(token) => match std::str::from_utf8(&token) {
                 Ok(token) => Ok(Some(Secret::new(token.trim()))),
-                Err(_) => Err(Error::new(Kind::Unavailable, format!("{WHAT}: the token is no text"))),
+                Err(_) => Err(Error::new(Kind::Unavailable, format!("{WHAT}: the token is not text"))),
             },
             Err(error) if !required && matches!(error.code(), Some("403" | "404" | "405")) => Ok(None),
             Err(error) if error.kind() == Kind::Timeout => {
@@ -112,8 +115,7 @@ impl Service<'_> {
     }
 
     async fn ask_once(&self, method: Method, path: &str, token: Option<&Secret>) -> Result<Bytes> {
-        let unfit =
-            || Error::new(Kind::Denied, format!("{WHAT}: what it answers does not fit into a request"));
+        let unfit = || Error::new(Kind::Denied, format!("{WHAT}: the answer is not valid in a request"));
         let mut request = Request::new(method.clone(), self.base.join(path).map_err(|_| unfit())?);
         if method == Method::PUT {
             let name = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
@@ -129,7 +131,7 @@ impl Service<'_> {
         if answer.status() != StatusCode::OK {
             return Err(refused(WHAT, answer.status(), answer.headers(), None));
         }
-        self.http.whole_within(WHAT, answer, BOUND).await
+        self.http.read_whole_within(WHAT, answer, BOUND).await
     }
 }
 
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_service_is() {
+    fn the_address_of_the_service() {
         let (mode, endpoint) =
             ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "AWS_EC2_METADATA_SERVICE_ENDPOINT");
         for (pairs, expected) in [
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn expired_ones_are_extended_and_others_kept() {
+    fn only_expired_credentials_are_extended() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         for (expiry, expected) in [(999, 1000 + 1200), (1001, 1001)] {
             let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(expiry);

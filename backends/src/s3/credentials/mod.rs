@@ -1,4 +1,4 @@
-//! Credentials: those of the configuration, or fetched, kept, and renewed before they expire.
+//! Credentials: from the configuration, or fetched, cached, and renewed before they expire.
 
 mod chain;
 mod container;
@@ -28,63 +28,64 @@ use crate::transport::HttpClient;
 use crate::{Error, Kind, Result};
 use chain::Chain;
 
-/// Credentials are renewed, in the background, once they are good for no longer than this, or than
-/// half of what they were good for when they came. Botocore's advisory refresh.
+/// Credentials are renewed in the background if their remaining validity is at most this, or at most half of
+/// their initial validity. This is botocore's advisory refresh.
 const RENEW: Duration = Duration::from_secs(15 * 60);
 
-/// Requests wait for a renewal once the credentials are good for no longer than this, or than a
-/// quarter of what they were good for. Only what has expired is not used if the renewal fails.
+/// Requests wait for the renewal if the remaining validity is at most this, or at most a quarter of the
+/// initial validity. If the renewal fails, credentials that have not expired are still used.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// All of one fetch, however many sources it asks.
+/// The timeout of one fetch, however many sources it asks.
 const FETCH: Duration = Duration::from_secs(20);
 
-/// After a fetch has failed, its error is the answer for so long, so that neither those who waited
-/// for it nor those who come next ask one after the other; and so long between two fetches ahead of
-/// need.
-const REST: Duration = Duration::from_secs(2);
+/// After a fetch has failed, its error is the answer for this long. Callers that waited for the fetch and new
+/// callers therefore do not repeat it one after the other. The same time passes between two background
+/// renewals.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
-/// Between two renewals because a store refuses what is not known to have expired.
+/// The minimum time between two renewals that are caused by a store's refusal, if the credentials are not
+/// known to have expired.
 const RENEWALS_APART: Duration = Duration::from_secs(10);
 
-/// The same, where the store does not say that it is the credentials that it refuses.
+/// The same, if the store does not say that it refuses the credentials.
 const SUSPICIONS_APART: Duration = Duration::from_secs(60);
 
 /// How a store refuses credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::s3) enum Refusal {
-    /// It says that they have expired.
+    /// The store says that they have expired.
     Expired,
-    /// It says no, and not why.
+    /// The store refuses without a reason.
     Silent,
 }
 
-/// Gives credentials to whoever signs. Clones share what they have.
+/// Provides credentials for signatures. Clones share their credentials.
 #[derive(Debug, Clone)]
-pub(in crate::s3) struct Provider(Arc<Inner>);
+pub(in crate::s3) struct Provider(Arc<ProviderState>);
 
 #[derive(Debug)]
-struct Inner {
-    source: Source,
-    held: ArcSwapOption<Held>,
-    /// Held by the one who fetches.
+struct ProviderState {
+    source: Origin,
+    held: ArcSwapOption<HeldCredentials>,
+    /// Locked while a fetch runs.
     attempts: Arc<Mutex<Attempts>>,
 }
 
-/// Where credentials come from.
+/// The source of credentials.
 #[derive(Debug)]
-enum Source {
-    /// From the configuration: they never change.
+enum Origin {
+    /// The configuration. These credentials never change.
     Fixed(Credentials),
-    /// From whatever the process finds around it, as boto3 does.
+    /// The environment of the process, as in boto3.
     Chain(Chain),
-    /// From STS, for a role, with credentials from elsewhere.
+    /// STS, for a role, with credentials from another source.
     Role { role: Role, user: Provider, chain: Chain },
 }
 
-/// Credentials, and when they came.
+/// Credentials, and the time when they were fetched.
 #[derive(Debug)]
-struct Held {
+struct HeldCredentials {
     credentials: Credentials,
     since: SystemTime,
 }
@@ -96,7 +97,7 @@ struct Attempts {
     renewed: Option<Instant>,
 }
 
-/// Whether credentials want renewal.
+/// Whether credentials need a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
     Later,
@@ -105,8 +106,8 @@ enum Due {
 }
 
 impl Provider {
-    /// The keys of `config`, or boto3's default chain where it has none, or `role` assumed with
-    /// either. Opens no connection.
+    /// Uses the keys of `config`. If there are none, uses boto3's default chain. If there is a `role`,
+    /// assumes it with these credentials. Opens no connection.
     pub(in crate::s3) fn new(
         config: &S3Config,
         role: Option<&Role>,
@@ -115,27 +116,27 @@ impl Provider {
     ) -> Self {
         let chain = || Chain::new(environment.clone(), http.clone());
         let user = if config.access_key.reveal().is_empty() || config.secret_key.reveal().is_empty() {
-            Self::of(Source::Chain(chain()))
+            Self::of(Origin::Chain(chain()))
         } else {
-            Self::of(Source::Fixed(keys(config)))
+            Self::of(Origin::Fixed(keys(config)))
         };
         match role {
-            Some(role) => Self::of(Source::Role { role: role.clone(), user, chain: chain() }),
+            Some(role) => Self::of(Origin::Role { role: role.clone(), user, chain: chain() }),
             None => user,
         }
     }
 
-    fn of(source: Source) -> Self {
-        Self(Arc::new(Inner { source, held: ArcSwapOption::empty(), attempts: Arc::default() }))
+    fn of(source: Origin) -> Self {
+        Self(Arc::new(ProviderState { source, held: ArcSwapOption::empty(), attempts: Arc::default() }))
     }
 
-    /// Credentials to sign with now.
+    /// The credentials to sign with now.
     ///
     /// # Errors
-    /// Why there are none: [`Kind::Denied`] where none are to be found or a source refuses,
-    /// [`Kind::Invalid`] where the environment contradicts itself, or what befell the source.
+    /// [`Kind::Denied`] if no credentials are found or a source refuses. [`Kind::Invalid`] if the environment
+    /// contradicts itself. Otherwise the error of the source.
     pub(in crate::s3) async fn get(&self) -> Result<Credentials> {
-        if let Source::Fixed(credentials) = &self.0.source {
+        if let Origin::Fixed(credentials) = &self.0.source {
             return Ok(credentials.clone());
         }
         let held = self.0.held.load_full();
@@ -155,9 +156,9 @@ impl Provider {
         }
     }
 
-    /// Whether there are other credentials now than those `used`, which a store has refused.
+    /// Whether there are now other credentials than `used`, which a store has refused.
     pub(in crate::s3) async fn renew(&self, used: &Credentials, refusal: Refusal) -> bool {
-        if matches!(self.0.source, Source::Fixed(_)) {
+        if matches!(self.0.source, Origin::Fixed(_)) {
             return false;
         }
         let mut attempts = Arc::clone(&self.0.attempts).lock_owned().await;
@@ -180,16 +181,16 @@ impl Provider {
         }
     }
 
-    /// Renews in the background, unless somebody does already or has just tried.
+    /// Renews in the background, unless a fetch is running or has just been tried.
     fn fetch_ahead(&self) {
         let Ok(attempts) = Arc::clone(&self.0.attempts).try_lock_owned() else { return };
-        if attempts.last.is_none_or(|last| last.elapsed() >= REST) {
+        if attempts.last.is_none_or(|last| last.elapsed() >= RETRY_PAUSE) {
             drop(tokio::spawn(Arc::clone(&self.0).fetch(attempts)));
         }
     }
 
-    /// Fetches, or waits for who does.
-    async fn fetch_once(&self) -> Result<Arc<Held>> {
+    /// Fetches credentials, or waits for the fetch that is running.
+    async fn fetch_once(&self) -> Result<Arc<HeldCredentials>> {
         let attempts = Arc::clone(&self.0.attempts).lock_owned().await;
         if let Some(held) = self.0.held.load_full()
             && held.due(SystemTime::now()) != Due::Now
@@ -197,29 +198,29 @@ impl Provider {
             return Ok(held);
         }
         match &attempts.failed {
-            Some((when, kind, why)) if when.elapsed() < REST => Err(Error::new(*kind, why.clone())),
+            Some((when, kind, why)) if when.elapsed() < RETRY_PAUSE => Err(Error::new(*kind, why.clone())),
             _ => self.fetch(attempts).await,
         }
     }
 
-    /// A task of its own: whoever waits may give up, and others wait too.
-    async fn fetch(&self, attempts: OwnedMutexGuard<Attempts>) -> Result<Arc<Held>> {
+    /// Runs the fetch in its own task, because the caller may be cancelled while other callers wait.
+    async fn fetch(&self, attempts: OwnedMutexGuard<Attempts>) -> Result<Arc<HeldCredentials>> {
         tokio::spawn(Arc::clone(&self.0).fetch(attempts)).await.unwrap_or_else(|_| Err(none()))
     }
 }
 
-impl Inner {
+impl ProviderState {
     fn fetch(
         self: Arc<Self>,
         mut attempts: OwnedMutexGuard<Attempts>,
-    ) -> BoxFuture<'static, Result<Arc<Held>>> {
+    ) -> BoxFuture<'static, Result<Arc<HeldCredentials>>> {
         async move {
             attempts.last = Some(Instant::now());
             let found = timeout(FETCH, self.ask()).await.unwrap_or_else(|_| {
-                Err(Error::new(Kind::Timeout, format!("get credentials: not within {FETCH:?}")))
+                Err(Error::new(Kind::Timeout, format!("get credentials: no result within {FETCH:?}")))
             });
             let since = SystemTime::now();
-            match found.map(|credentials| Held { credentials, since }) {
+            match found.map(|credentials| HeldCredentials { credentials, since }) {
                 Ok(held) if !held.expired(since) => {
                     attempts.failed = None;
                     let held = Arc::new(held);
@@ -228,13 +229,14 @@ impl Inner {
                 }
                 found => {
                     let error = match found {
-                        Ok(_) => {
-                            Error::new(Kind::Denied, "get credentials: those given have expired already")
-                        }
+                        Ok(_) => Error::new(
+                            Kind::Denied,
+                            "get credentials: the source returned expired credentials",
+                        ),
                         Err(error) => error,
                     };
-                    // Holds no secret: sources print what they were asked for, never what they said.
-                    tracing::warn!(%error, "no new credentials");
+                    // The error contains no secret: sources report their request, never their answer.
+                    tracing::warn!(%error, "the store's credentials could not be renewed");
                     attempts.failed = Some((Instant::now(), error.kind(), error.to_string()));
                     Err(error)
                 }
@@ -245,9 +247,9 @@ impl Inner {
 
     async fn ask(&self) -> Result<Credentials> {
         match &self.source {
-            Source::Fixed(credentials) => Ok(credentials.clone()),
-            Source::Chain(chain) => chain.find().await,
-            Source::Role { role, user, chain } => {
+            Origin::Fixed(credentials) => Ok(credentials.clone()),
+            Origin::Chain(chain) => chain.find().await,
+            Origin::Role { role, user, chain } => {
                 let keys = user.get().await?;
                 match chain.assume(role, &keys).await {
                     Err(error)
@@ -263,7 +265,7 @@ impl Inner {
     }
 }
 
-impl Held {
+impl HeldCredentials {
     fn due(&self, now: SystemTime) -> Due {
         let Some(expiry) = self.credentials.expiry() else { return Due::Later };
         let life = expiry.duration_since(self.since).unwrap_or_default();
@@ -288,7 +290,7 @@ fn same(a: &Credentials, b: &Credentials) -> bool {
 }
 
 fn none() -> Error {
-    Error::new(Kind::Unavailable, "get credentials: broken off")
+    Error::new(Kind::Unavailable, "get credentials: the fetch was aborted")
 }
 
 #[cfg(test)]
@@ -297,10 +299,10 @@ mod tests {
 
     use super::*;
 
-    fn held(life: Option<u64>) -> Held {
+    fn held(life: Option<u64>) -> HeldCredentials {
         let expiry = life.map(|life| SystemTime::UNIX_EPOCH + Duration::from_secs(life));
         let credentials = Credentials::new("AK", "hunter2", Some("hunter3".to_owned()), expiry, "test");
-        Held { credentials, since: SystemTime::UNIX_EPOCH }
+        HeldCredentials { credentials, since: SystemTime::UNIX_EPOCH }
     }
 
     fn at(seconds: u64) -> SystemTime {
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn renewed_in_time() {
+    fn credentials_are_renewed_before_they_expire() {
         for (life, changes) in [(3600, [2700, 3540]), (900, [450, 840]), (60, [30, 45])] {
             let held = held(Some(life));
             assert_eq!(held.due(at(changes[0] - 1)), Due::Later, "{life}");
@@ -321,14 +323,14 @@ mod tests {
     }
 
     #[test]
-    fn prints_no_secret() {
+    fn no_secret_is_printed() {
         let printed = format!("{:?}", held(Some(1)));
         assert!(!printed.contains("hunter"), "{printed}");
     }
 
     proptest! {
         #[test]
-        fn what_has_expired_is_due(life in 0..100_000_u64, now in 0..200_000_u64) {
+        fn expired_credentials_need_a_renewal(life in 0..100_000_u64, now in 0..200_000_u64) {
             let held = held(Some(life));
             prop_assert!(!held.expired(at(now)) || held.due(at(now)) == Due::Now);
         }

@@ -8,32 +8,32 @@ use tokio::io::AsyncReadExt;
 use super::{Environment, Role};
 use crate::{Error, Kind, Result, Secret};
 
-/// Longest file, in bytes.
+/// The largest file, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// The profile where none is named.
+/// The profile that is used if none is named.
 const DEFAULT: &str = "default";
 
-/// What stands under one name.
+/// The values of one profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Profile(BTreeMap<String, Secret>);
 
 type Sections = BTreeMap<String, Profile>;
 
-/// What both files say.
+/// The contents of both files.
 #[derive(Debug, Default)]
 pub(super) struct Profiles {
-    /// The name that was asked for, if one was.
+    /// The requested name, if there is one.
     asked: Option<String>,
     credentials: Sections,
     config: Sections,
-    /// Both; what stands in both is as the credentials file has it.
+    /// Both files merged. The credentials file has precedence.
     merged: Sections,
     none: Profile,
 }
 
 impl Profiles {
-    /// Reads both files; one that is not there is empty.
+    /// Reads both files. A missing file counts as empty.
     pub(super) async fn read(environment: &Environment) -> Result<Self> {
         let file = async |variable, default: &str| {
             let name = environment.get(variable).unwrap_or(default);
@@ -67,7 +67,7 @@ impl Profiles {
         self.asked.as_deref().unwrap_or(DEFAULT)
     }
 
-    /// The profile to use; an empty one where none is asked for and none is there.
+    /// The profile to use. It is empty if no profile is requested and there is no default.
     pub(super) fn chosen(&self) -> Result<&Profile> {
         match (self.merged.get(self.name()), &self.asked) {
             (Some(profile), _) => Ok(profile),
@@ -78,12 +78,12 @@ impl Profiles {
         }
     }
 
-    /// Any profile.
+    /// The profile with this name.
     pub(super) fn named(&self, name: &str) -> Option<&Profile> {
         self.merged.get(name)
     }
 
-    /// The keys of the profile: the credentials file comes first.
+    /// The keys of the profile. The credentials file has precedence.
     pub(super) fn keys(&self) -> Result<Option<Credentials>> {
         let name = self.name();
         let unsupported = |what| {
@@ -109,18 +109,18 @@ impl Profile {
         self.0.get(name).map(Secret::reveal).filter(|value| !value.is_empty())
     }
 
-    /// The keys that stand here.
+    /// The keys in this profile.
     pub(super) fn keys(&self) -> Result<Option<Credentials>> {
         let Some(access_key) = self.get("aws_access_key_id") else { return Ok(None) };
         let secret_key = self.get("aws_secret_access_key").ok_or_else(|| {
-            let why = "get credentials: a profile has aws_access_key_id and no aws_secret_access_key";
+            let why = "get credentials: a profile has aws_access_key_id but no aws_secret_access_key";
             Error::new(Kind::Invalid, why)
         })?;
         let token = self.get("aws_security_token").or_else(|| self.get("aws_session_token"));
         Ok(Some(Credentials::new(access_key, secret_key, token.map(str::to_owned), None, "shared file")))
     }
 
-    /// The role to be assumed with somebody else's keys.
+    /// The role to assume with the keys of another identity.
     pub(super) fn role(&self) -> Option<Role> {
         if self.get("web_identity_token_file").is_some() {
             return None;
@@ -134,8 +134,8 @@ impl Profile {
     }
 }
 
-/// The name that a section of the config file gives a profile: `default`, `profile x` and
-/// `profile "x y"`; others are of no concern here.
+/// The profile's name in a section of the config file: `default`, `profile x` or `profile "x y"`. Other
+/// sections are ignored.
 fn profile_name(section: &str) -> Option<String> {
     if section == DEFAULT {
         return Some(DEFAULT.to_owned());
@@ -149,9 +149,9 @@ fn profile_name(section: &str) -> Option<String> {
     (trimmed.len() < name.len() && !unquoted.is_empty()).then(|| unquoted.to_owned())
 }
 
-/// The sections of an INI file as Python's `configparser` reads them: names in lower case, `=` or
-/// `:`, whole lines of comment. Lines that are indented belong to the value before; no value that
-/// is read here has such lines.
+/// Parses the sections of an INI file like Python's `configparser`: names in lower case, `=` or `:`, and
+/// comments on lines of their own. An indented line continues the value before it. No value that is read here
+/// has such lines.
 fn sections(text: &str) -> Sections {
     let mut found = Sections::new();
     let mut name = None;
@@ -172,7 +172,7 @@ fn sections(text: &str) -> Sections {
     found
 }
 
-/// A small file of text, at most `bound` bytes; `None` if there is none.
+/// Reads a small text file of at most `bound` bytes. `None` if it does not exist.
 pub(super) async fn read(path: &str, bound: u64) -> Result<Option<Secret>, String> {
     let file = match tokio::fs::File::open(path).await {
         Ok(file) => file,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_as_boto_finds_them() {
+    fn keys_are_found_as_in_boto() {
         let of = |id: &str, key: &str, token: Option<&str>| {
             Some((id.to_owned(), key.to_owned(), token.map(str::to_owned)))
         };
@@ -260,7 +260,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_has_sections(text in "(\\[[a-z \"]{0,8}\\]?|[ \t]?[a-zé]{0,5}[=:][^\\n]{0,9}|[#;].{0,9}|\n){0,20}") {
+        fn no_text_makes_the_parser_panic(text in "(\\[[a-z \"]{0,8}\\]?|[ \t]?[a-zé]{0,5}[=:][^\\n]{0,9}|[#;].{0,9}|\n){0,20}") {
             let found = sections(&text);
             let _ = Profiles::of(Some("default"), found.clone(), found).keys();
         }

@@ -21,11 +21,11 @@ use crate::{Digest, Error, Kind, Result};
 
 const VERSION: &str = "2011-06-15";
 
-/// The endpoint of all regions, and the region it is signed for.
+/// The global endpoint, and the region that it is signed for.
 const GLOBAL: (&str, &str) = ("https://sts.amazonaws.com", "us-east-1");
 
-/// Regions whose clients ask the global endpoint unless told otherwise
-/// (`botocore/args.py:LEGACY_GLOBAL_STS_REGIONS`, the default of the boto3 that Quay pins).
+/// Regions that use the global endpoint by default (`botocore/args.py:LEGACY_GLOBAL_STS_REGIONS`, the default
+/// of the boto3 version that Quay pins).
 const LEGACY: [&str; 16] = [
     "ap-northeast-1",
     "ap-south-1",
@@ -45,16 +45,16 @@ const LEGACY: [&str; 16] = [
     "us-west-2",
 ];
 
-/// A role to be assumed.
+/// A role to assume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
-    /// Its Amazon Resource Name.
+    /// The Amazon Resource Name of the role.
     pub arn: String,
-    /// What the session is called in the account's records; `quay-gateway` where it is `None`.
+    /// The name of the session in the account's logs. If it is `None`, the name is `quay-gateway`.
     pub session: Option<String>,
-    /// What the role's owner asks of strangers.
+    /// The external id that the role's owner requires, if there is one.
     pub external_id: Option<String>,
-    /// How long the credentials are asked to be good, in seconds; STS itself says 3600.
+    /// The requested validity of the credentials, in seconds. STS uses 3600 by default.
     pub seconds: Option<u32>,
 }
 
@@ -67,18 +67,18 @@ pub(super) struct Sts {
 }
 
 impl Sts {
-    /// The service that botocore would ask: `AWS_ENDPOINT_URL_STS` or `AWS_ENDPOINT_URL`, else
-    /// Amazon's, of the region in `AWS_DEFAULT_REGION` or the profile.
+    /// The endpoint that botocore would use: `AWS_ENDPOINT_URL_STS`, then `AWS_ENDPOINT_URL`, then Amazon's
+    /// endpoint for the region in `AWS_DEFAULT_REGION` or in the profile.
     pub(super) fn of(environment: &Environment, profile: &Profile, http: &HttpClient) -> Result<Self> {
         let (endpoint, region) = endpoint(environment, profile);
         let endpoint = Url::parse(&endpoint)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| Error::new(Kind::Invalid, "the endpoint of STS is no http URL"))?;
+            .ok_or_else(|| Error::new(Kind::Invalid, "the endpoint of STS is not a valid http URL"))?;
         Ok(Self { endpoint, region, http: http.clone() })
     }
 
-    /// AssumeRole, signed with `keys`.
+    /// Calls AssumeRole, signed with `keys`.
     pub(super) async fn assume(&self, role: &Role, keys: &Credentials) -> Result<Credentials> {
         let seconds = role.seconds.map(|seconds| seconds.to_string());
         let more = [("ExternalId", role.external_id.as_deref()), ("DurationSeconds", seconds.as_deref())];
@@ -86,7 +86,7 @@ impl Sts {
         self.ask(&format!("assume the role {}", role.arn), form, Some(keys)).await
     }
 
-    /// AssumeRoleWithWebIdentity, for which the token is enough.
+    /// Calls AssumeRoleWithWebIdentity, which needs only the token.
     pub(super) async fn assume_with(&self, identity: &WebIdentity) -> Result<Credentials> {
         let token = identity.token().await?;
         let more = [("WebIdentityToken", Some(token.reveal()))];
@@ -102,20 +102,20 @@ impl Sts {
 
     async fn ask_once(&self, what: &str, form: &Bytes, keys: Option<&Credentials>) -> Result<Credentials> {
         let answer = self.send(what, form, keys, 0).await?;
-        let offset = clock::news(answer.headers(), 0);
+        let offset = clock::changed_offset(answer.headers(), 0);
         let answer = match offset.filter(|_| answer.status() == StatusCode::FORBIDDEN) {
-            // Signed by a clock that is off.
+            // The request was signed with a wrong clock.
             Some(offset) => self.send(what, form, keys, offset).await?,
             None => answer,
         };
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = self.http.whole(what, answer).await?;
+        let body = self.http.read_whole(what, answer).await?;
         if status != StatusCode::OK {
             return Err(refused(what, status, &headers, code(&body).as_deref()));
         }
         let found =
             credentials(&body).map_err(|why| Error::new(Kind::Unavailable, format!("{what}: {why}")))?;
-        Ok(by_our_clock(found, clock::news(&headers, 0).unwrap_or_default()))
+        Ok(with_our_clock(found, clock::changed_offset(&headers, 0).unwrap_or_default()))
     }
 
     async fn send(
@@ -130,7 +130,7 @@ impl Sts {
         request.headers_mut().insert(header::CONTENT_TYPE, kind);
         if let Some(keys) = keys {
             let body = Payload::Query(Digest::of(form));
-            sign(&mut request, body, keys, &self.region, clock::there(offset))?;
+            sign(&mut request, body, keys, &self.region, clock::store_time(offset))?;
         }
         *request.body_mut() = Some(form.clone().into());
         self.http.send(what, request, self.http.timeouts().first_byte).await
@@ -173,12 +173,12 @@ fn endpoint(environment: &Environment, profile: &Profile) -> (String, String) {
 #[serde(rename_all = "PascalCase")]
 struct Assumed {
     #[serde(alias = "AssumeRoleWithWebIdentityResult")]
-    assume_role_result: Outcome,
+    assume_role_result: AssumeResult,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Outcome {
+struct AssumeResult {
     credentials: Given,
 }
 
@@ -191,42 +191,42 @@ struct Given {
     expiration: String,
 }
 
-/// The credentials in an answer of either kind. The error quotes nothing of it.
+/// The credentials in an answer of either call. The error does not quote the answer.
 fn credentials(body: &[u8]) -> Result<Credentials, &'static str> {
-    let assumed: Assumed = xml(body).ok_or("an answer without credentials")?;
+    let assumed: Assumed = xml(body).ok_or("the answer has no credentials")?;
     let given = assumed.assume_role_result.credentials;
-    let expiry = time(&given.expiration).ok_or("credentials whose expiration is no time")?;
+    let expiry = time(&given.expiration).ok_or("the expiration of the credentials is not a valid time")?;
     if given.access_key_id.is_empty() || given.secret_access_key.is_empty() {
-        return Err("an answer with empty credentials");
+        return Err("the answer has empty credentials");
     }
     let (id, key) = (given.access_key_id, given.secret_access_key);
     Ok(Credentials::new(id, key, Some(given.session_token), Some(expiry), "role"))
 }
 
-/// The same credentials, where the clock of who gave them is so many seconds ahead of ours.
-fn by_our_clock(given: Credentials, offset: i64) -> Credentials {
-    let expiry = given.expiry().map(|expiry| clock::here(expiry, offset));
+/// Converts the expiry of credentials to our clock, if the server's clock is `offset` seconds ahead.
+fn with_our_clock(given: Credentials, offset: i64) -> Credentials {
+    let expiry = given.expiry().map(|expiry| clock::to_our_clock(expiry, offset));
     let token = given.session_token().map(str::to_owned);
     Credentials::new(given.access_key_id(), given.secret_access_key(), token, expiry, "role")
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Refusal {
-    error: RefusalError,
+struct ErrorResponse {
+    error: ErrorBody,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct RefusalError {
+struct ErrorBody {
     code: String,
 }
 
 fn code(body: &[u8]) -> Option<String> {
-    xml::<Refusal>(body).map(|refusal| refusal.error.code)
+    xml::<ErrorResponse>(body).map(|refusal| refusal.error.code)
 }
 
-/// What is not there is missed, whatever the outermost element.
+/// Parses XML. The name of the outermost element is not checked; a missing field is an error.
 fn xml<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Option<T> {
     from_str(std::str::from_utf8(body).ok()?.trim_start()).ok()
 }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_botocore_would_ask() {
+    fn the_endpoint_is_botocores() {
         let (region, choice) = ("AWS_DEFAULT_REGION", "AWS_STS_REGIONAL_ENDPOINTS");
         let (url, sts) = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS");
         let ignored = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
@@ -264,9 +264,9 @@ mod tests {
         }
     }
 
-    /// From Amazon's reference of AssumeRole and AssumeRoleWithWebIdentity.
+    /// The examples in Amazon's reference of AssumeRole and AssumeRoleWithWebIdentity.
     #[test]
-    fn as_sts_answers() {
+    fn answers_of_sts() {
         for action in ["AssumeRole", "AssumeRoleWithWebIdentity"] {
             let body = format!(
                 r#"<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked() {
+    fn the_form_of_a_request() {
         let more = [("ExternalId", Some("e&f")), ("DurationSeconds", None)];
         assert_eq!(
             form("AssumeRole", "arn:aws:iam::1:role/a b", None, &more),
@@ -305,7 +305,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_server_sends_is_an_answer(body in "(<[A-Z][a-zA-Z]{0,12}>|</[A-Z][a-zA-Z]{0,12}>|[a-z0-9&;]{0,8}){0,20}") {
+        fn no_answer_makes_the_parser_panic(body in "(<[A-Z][a-zA-Z]{0,12}>|</[A-Z][a-zA-Z]{0,12}>|[a-z0-9&;]{0,8}){0,20}") {
             let _ = (credentials(body.as_bytes()).is_ok(), code(body.as_bytes()));
         }
     }

@@ -1,13 +1,13 @@
-//! Credentials for a token that somebody else keeps fresh in a file: IAM roles for service accounts.
+//! Credentials for a token in a file that another process keeps fresh: IAM roles for service accounts.
 
 use super::Environment;
 use super::profile::{Profile, read};
 use crate::{Error, Kind, Result, Secret};
 
-/// Longest token, in bytes; STS itself takes 20,000 characters.
+/// The longest token, in bytes. STS accepts 20,000 characters.
 const MAX_TOKEN: u64 = 64 * 1024;
 
-/// What STS is told instead of a signature (botocore's `AssumeRoleWithWebIdentityProvider`).
+/// What STS gets instead of a signature (botocore's `AssumeRoleWithWebIdentityProvider`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WebIdentity {
     file: String,
@@ -16,7 +16,7 @@ pub(super) struct WebIdentity {
 }
 
 impl WebIdentity {
-    /// As environment or profile have it: each of its parts from the environment first.
+    /// Reads the settings. Each one is taken from the environment, or else from the profile.
     pub(super) fn of(environment: &Environment, profile: &Profile) -> Result<Option<Self>> {
         let part =
             |variable, name| environment.get(variable).or_else(|| profile.get(name)).map(str::to_owned);
@@ -24,19 +24,19 @@ impl WebIdentity {
             return Ok(None);
         };
         let role = part("AWS_ROLE_ARN", "role_arn").ok_or_else(|| {
-            let why = "get credentials: a web identity token, and no role for it (AWS_ROLE_ARN)";
+            let why = "get credentials: there is a web identity token but no role (AWS_ROLE_ARN)";
             Error::new(Kind::Invalid, why)
         })?;
         Ok(Some(Self { file, role, session: part("AWS_ROLE_SESSION_NAME", "role_session_name") }))
     }
 
-    /// The token as it stands in the file now.
+    /// The token that is in the file now.
     pub(super) async fn token(&self) -> Result<Secret> {
         let failed = |why: &str| Error::new(Kind::Denied, format!("read the web identity token: {why}"));
         match read(&self.file, MAX_TOKEN).await {
             Ok(Some(token)) if !token.reveal().trim().is_empty() => Ok(Secret::new(token.reveal().trim())),
             Ok(Some(_)) => Err(failed("the file is empty")),
-            Ok(None) => Err(failed("there is no such file")),
+            Ok(None) => Err(failed("the file does not exist")),
             Err(why) => Err(failed(&why)),
         }
     }

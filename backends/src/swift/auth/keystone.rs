@@ -1,4 +1,4 @@
-//! What is said to Keystone and what it says: no I/O.
+//! Builds requests to Keystone and parses its answers. No I/O.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::swift::config::{Account, Domain, Named, Service};
 use crate::timestamp::timestamp;
 use crate::{Error, Kind, Result, Secret};
 
-/// Endpoints that an error lists.
+/// The maximum number of endpoints that an error lists.
 const LISTED: usize = 12;
 
-/// `POST /v3/auth/tokens`, password or token or both, as keystoneclient builds it.
+/// The body of `POST /v3/auth/tokens` with a password, a token or both, as keystoneclient builds it.
 pub(super) fn v3_request(account: &Account) -> Value {
     let mut methods = Vec::new();
     let mut identity = json!({});
@@ -36,7 +36,7 @@ pub(super) fn v3_request(account: &Account) -> Value {
     json!({ "auth": auth })
 }
 
-/// `POST /v3/auth/tokens` with an application credential, which brings its own scope.
+/// The body of `POST /v3/auth/tokens` with an application credential, which has its own scope.
 pub(super) fn credential_request(id: &str, secret: &Secret) -> Value {
     json!({ "auth": { "identity": {
         "methods": ["application_credential"],
@@ -44,7 +44,7 @@ pub(super) fn credential_request(id: &str, secret: &Secret) -> Value {
     } } })
 }
 
-/// `POST /v2.0/tokens`.
+/// The body of `POST /v2.0/tokens`.
 pub(super) fn v2_request(account: &Account) -> Value {
     let mut auth = match (&account.token, &account.password) {
         (Some(token), _) => json!({ "token": { "id": token.reveal() } }),
@@ -72,16 +72,16 @@ fn named(named: &Named) -> Value {
     }
 }
 
-/// What a login brought.
+/// The result of a login.
 pub(super) struct Granted {
-    /// v2 only: v3 has it in a header.
+    /// The token in the body. Only v2 has it there; v3 sends it in a header.
     pub(super) token: Option<Secret>,
-    /// How long the token is good for, from when it was issued; `None` if Keystone does not say.
+    /// The lifetime of the token, from its issue. `None` if Keystone does not report it.
     pub(super) life: Option<Duration>,
     pub(super) endpoints: Vec<Endpoint>,
 }
 
-/// One way to a service.
+/// One endpoint of a service.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
     service: String,
@@ -184,7 +184,8 @@ pub(super) fn v2_granted(body: &[u8]) -> Result<Granted> {
     Ok(Granted { token: Some(access.token.id), life, endpoints })
 }
 
-/// By Keystone's own clock, so that ours does not matter. Old servers do not say when.
+/// The lifetime by Keystone's own clock, so that our clock does not matter. Old servers do not report the
+/// time of issue.
 fn life(issued: Option<&str>, expires: Option<&str>) -> Option<Duration> {
     let expires = timestamp(expires?)?;
     let issued = match issued {
@@ -194,10 +195,11 @@ fn life(issued: Option<&str>, expires: Option<&str>) -> Option<Duration> {
     Some(expires.duration_since(issued).unwrap_or_default())
 }
 
-/// The endpoint that is wanted.
+/// Finds the wanted endpoint.
 ///
 /// # Errors
-/// [`Kind::Denied`] with what there is instead.
+/// [`Kind::Denied`] if there is none; the error lists the endpoints that exist. [`Kind::Invalid`] if its URL
+/// cannot be parsed.
 pub(super) fn find(endpoints: &[Endpoint], wanted: &Service) -> Result<Url> {
     let fits = |endpoint: &&Endpoint| {
         let region = wanted.region.as_ref().is_none_or(|region| endpoint.regions.contains(region));
@@ -205,18 +207,19 @@ pub(super) fn find(endpoints: &[Endpoint], wanted: &Service) -> Result<Url> {
     };
     if let Some(found) = endpoints.iter().find(fits) {
         let url = Url::parse(&found.url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        return url
-            .ok_or_else(|| Error::new(Kind::Invalid, "the catalogue's URL of the object store is no URL"));
+        return url.ok_or_else(|| {
+            Error::new(Kind::Invalid, "the object store's URL in the catalogue is not valid")
+        });
     }
     let region = wanted.region.as_ref().map_or_else(String::new, |region| format!(" in region {region}"));
     let why = format!("Keystone's catalogue has no {} {} endpoint{region}", wanted.interface, wanted.kind);
     Err(Error::new(Kind::Denied, format!("log in: {why}; {}", instead(endpoints, wanted))))
 }
 
-/// What there is instead of what was wanted.
+/// Describes the endpoints that exist instead of the wanted one.
 fn instead(endpoints: &[Endpoint], wanted: &Service) -> String {
     if endpoints.is_empty() {
-        return "it is empty, as it is for a login without a project: set tenant_name or tenant_id"
+        return "it is empty, which happens if the login has no project: set tenant_name or tenant_id"
             .to_owned();
     }
     let found: BTreeSet<String> = endpoints
@@ -240,12 +243,12 @@ fn listed(found: BTreeSet<String>) -> String {
     listed
 }
 
-/// What Keystone's 401 may mean, which it does not say itself.
+/// The possible causes of Keystone's 401, which does not name one.
 pub(super) fn hint(account: &Account) -> String {
-    let user = described(&account.user);
+    let user = describe(&account.user);
     let mut hint = format!("Keystone knows no user {user} with this password");
     let Some(project) = &account.project else { return hint };
-    hint.push_str(&format!(", or no project {} of that user", described(project)));
+    hint.push_str(&format!(", or no project {} of that user", describe(project)));
     match project {
         Named::Id(id) if !is_id(id) => hint.push_str("; tenant_id looks like a name: use tenant_name"),
         Named::Name { name, .. } if is_id(name) => {
@@ -256,7 +259,7 @@ pub(super) fn hint(account: &Account) -> String {
     hint
 }
 
-fn described(named: &Named) -> String {
+fn describe(named: &Named) -> String {
     match named {
         Named::Id(id) => format!("with the id {id:?}"),
         Named::Name { name, domain: Domain::Id(id) } => format!("{name:?} in the domain with the id {id:?}"),
@@ -264,15 +267,15 @@ fn described(named: &Named) -> String {
     }
 }
 
-/// Keystone's ids are UUIDs without dashes, or SHA-256 for users of LDAP.
+/// Keystone's ids are UUIDs without dashes, or SHA-256 digests for LDAP users.
 fn is_id(text: &str) -> bool {
     matches!(text.len(), 32 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn unread(error: serde_json::Error) -> Error {
-    // The error's own text might hold a token.
+    // The text of the parser's error might contain a token.
     let kind = format!("{:?}", error.classify());
-    Error::new(Kind::Unavailable, "log in: the answer is not what Keystone promises").with_code(kind)
+    Error::new(Kind::Unavailable, "log in: the answer is not a valid Keystone answer").with_code(kind)
 }
 
 #[cfg(test)]

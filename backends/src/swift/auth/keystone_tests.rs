@@ -1,4 +1,4 @@
-//! What Keystone is asked and how it answers: the examples of its Identity API reference.
+//! Requests and answers of Keystone, after the examples in its Identity API reference.
 
 use proptest::prelude::*;
 
@@ -38,7 +38,7 @@ fn requests_of_v3() {
                 "password": { "user": { "id": "ee4dfb", "password": "secret" } } },
             "scope": { "project": { "id": "a6944d" } } } })
     );
-    // Without a project Keystone takes the user's default.
+    // If no project is given, Keystone uses the user's default.
     assert!(v3_request(&account(named("admin"), None))["auth"].get("scope").is_none());
     let token = Account { token: Some(Secret::new("t")), password: None, ..by_id };
     assert_eq!(
@@ -99,7 +99,7 @@ fn catalogues() {
 }
 
 #[test]
-fn what_is_not_in_a_catalogue_is_told_with_what_is() {
+fn a_missing_endpoint_is_reported_with_the_existing_ones() {
     let v3 = v3_granted(V3.as_bytes()).expect("parses").endpoints;
     for (endpoints, wanted, expected) in [
         (&v3, wanted("public", Some("Three")), "public in region One, public in region Two"),
@@ -118,7 +118,7 @@ fn what_is_not_in_a_catalogue_is_told_with_what_is() {
 }
 
 #[test]
-fn hints_tell_names_from_ids() {
+fn hints_distinguish_names_and_ids() {
     let id = "a6944d763bf64ee6a275f1263fae0352";
     for (project, expected) in [
         (Named::Id("quay".to_owned()), "use tenant_name"),
@@ -133,13 +133,13 @@ fn hints_tell_names_from_ids() {
 
 proptest! {
     #[test]
-    fn whatever_keystone_sends_is_an_answer(body in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn no_answer_makes_the_parser_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = (v3_granted(&body).is_ok(), v2_granted(&body).is_ok());
     }
 
-    /// A broken answer never shows the token that is in it.
+    /// The error of a broken answer never contains the answer's token.
     #[test]
-    fn errors_hold_no_token(cut in 0..V2.len()) {
+    fn errors_contain_no_token(cut in 0..V2.len()) {
         if let Err(error) = v2_granted(&V2.as_bytes()[..cut]) {
             prop_assert!(!error.to_string().contains("secret"), "{}", error);
         }

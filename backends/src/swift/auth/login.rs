@@ -15,7 +15,7 @@ use crate::{Error, Kind, Result, Secret};
 
 const WHAT: &str = "log in";
 
-/// Logs in. `storage_url` stands for whatever the answer says of where the account is.
+/// Logs in. If `storage_url` is given, it replaces the account's URL from the answer.
 pub(super) async fn log_in(
     http: &HttpClient,
     login: &Login,
@@ -27,7 +27,7 @@ pub(super) async fn log_in(
         Identity::V2(account) => {
             let body = keystone::v2_request(account);
             let answer = post(http, login, "tokens", &body, Some(account)).await?;
-            let granted = keystone::v2_granted(&http.whole(WHAT, answer).await?)?;
+            let granted = keystone::v2_granted(&http.read_whole(WHAT, answer).await?)?;
             session(granted, None, service, storage_url)
         }
         Identity::V3(account) => {
@@ -49,7 +49,7 @@ async fn v3(
 ) -> Result<Session> {
     let answer = post(http, login, "auth/tokens", body, account).await?;
     let token = secret(answer.headers(), "x-subject-token");
-    let granted = keystone::v3_granted(&http.whole(WHAT, answer).await?)?;
+    let granted = keystone::v3_granted(&http.read_whole(WHAT, answer).await?)?;
     session(granted, token, service, storage_url)
 }
 
@@ -77,7 +77,7 @@ async fn post(
     account: Option<&Account>,
 ) -> Result<Response> {
     let url = format!("{}/{path}", login.url.as_str().trim_end_matches('/'));
-    let url = Url::parse(&url).map_err(|_| Error::new(Kind::Invalid, "auth_url is no URL"))?;
+    let url = Url::parse(&url).map_err(|_| Error::new(Kind::Invalid, "auth_url is not a valid URL"))?;
     let mut request = Request::new(Method::POST, url);
     let json = HeaderValue::from_static("application/json");
     request.headers_mut().insert(header::CONTENT_TYPE, json.clone());
@@ -91,14 +91,14 @@ async fn post(
         (StatusCode::UNAUTHORIZED, Some(account)) => keystone::hint(account),
         (StatusCode::UNAUTHORIZED, None) => "Keystone refuses the application credential".to_owned(),
         (StatusCode::NOT_FOUND, _) => {
-            "nothing is there: auth_url and auth_version must fit, as /v3 and 3 do".to_owned()
+            "nothing is there: auth_url and auth_version must match, for example /v3 and 3".to_owned()
         }
         _ => "Keystone refuses".to_owned(),
     };
     Err(refusal(&why, &answer))
 }
 
-/// `X-Auth-User` and `X-Auth-Key`, as `get_auth_1_0` sends them.
+/// Logs in with `X-Auth-User` and `X-Auth-Key`, as swiftclient's `get_auth_1_0` does.
 async fn v1(
     http: &HttpClient,
     login: &Login,
@@ -109,7 +109,7 @@ async fn v1(
     let mut request = Request::new(Method::GET, login.url.clone());
     for (name, value) in [("x-auth-user", user), ("x-auth-key", key.reveal())] {
         let mut value = HeaderValue::from_str(value)
-            .map_err(|_| Error::new(Kind::Invalid, format!("log in: {name} fits into no header")))?;
+            .map_err(|_| Error::new(Kind::Invalid, format!("log in: {name} is not valid in a header")))?;
         value.set_sensitive(true);
         request.headers_mut().insert(name, value);
     }
@@ -129,9 +129,8 @@ async fn v1(
     let token = token.ok_or_else(|| Error::new(Kind::Invalid, "log in: no token; auth_url is wrong"))?;
     let account = match (storage_url, text(headers, "x-storage-url")) {
         (Some(url), _) => url.clone(),
-        (None, Some(url)) => {
-            Url::parse(url).map_err(|_| Error::new(Kind::Invalid, "log in: X-Storage-Url is no URL"))?
-        }
+        (None, Some(url)) => Url::parse(url)
+            .map_err(|_| Error::new(Kind::Invalid, "log in: X-Storage-Url is not a valid URL"))?,
         (None, None) => return Err(Error::new(Kind::Invalid, "log in: no X-Storage-Url; auth_url is wrong")),
     };
     let life = text(headers, "x-auth-token-expires").and_then(|seconds| seconds.parse().ok());

@@ -1,4 +1,4 @@
-//! Tokens: got once for all who need one, and renewed before they lapse.
+//! Tokens: one login serves all callers, and a token is renewed before it expires.
 
 mod keystone;
 mod login;
@@ -18,22 +18,22 @@ use super::request::Names;
 use crate::transport::HttpClient;
 use crate::{Error, Kind, Result, Secret};
 
-/// How much of its life a token is used before another is got.
+/// The share of its lifetime after which a token is renewed.
 const USED_LIFE: f64 = 0.8;
 
-/// How long a refused login is not tried again: Keystone may lock an account after a few.
+/// How long a refused login is not repeated. Keystone may lock an account after a few failures.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long an early renewal that failed is not tried again; the old token still serves.
+/// How long a failed early renewal is not repeated. The old token is still valid.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
 
-/// A token and the account it is for.
+/// A token and the account that it is for.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) token: Secret,
     /// The account's URL.
     pub(super) account: Url,
-    /// When to get another, and when it is over; `None` where the server does not say.
+    /// When to renew the token, and when it expires. `None` if the server does not report it.
     lapses: Option<(Instant, Instant)>,
 }
 
@@ -45,10 +45,10 @@ impl Session {
         Self { token, account, lapses }
     }
 
-    /// A request that bears the token.
+    /// A request with the token.
     pub(super) fn request(&self, method: Method, url: Url) -> Result<Request> {
         let mut token = HeaderValue::from_str(self.token.reveal())
-            .map_err(|_| Error::new(Kind::Invalid, "the token fits into no header"))?;
+            .map_err(|_| Error::new(Kind::Invalid, "the token is not valid in a header"))?;
         token.set_sensitive(true);
         let mut request = Request::new(method, url);
         request.headers_mut().insert("x-auth-token", token);
@@ -59,31 +59,31 @@ impl Session {
 type Running = Shared<BoxFuture<'static, Result<Arc<Session>, Arc<Error>>>>;
 
 #[derive(Default)]
-struct State {
+struct LoginState {
     session: Option<Arc<Session>>,
     running: Option<Running>,
-    /// The login that was refused last, until when it is not repeated.
+    /// The last refused login, and until when it is not repeated.
     refused: Option<(Instant, Arc<Error>)>,
-    /// Until when the next early renewal waits.
+    /// The next early renewal does not start before this time.
     renewal: Option<Instant>,
 }
 
-/// The one session of a store.
-pub(super) struct Sessions(Arc<Inner>);
+/// The shared session of a store.
+pub(super) struct Sessions(Arc<SharedSessions>);
 
-struct Inner {
+struct SharedSessions {
     http: HttpClient,
     login: Login,
     service: Service,
     storage_url: Option<Url>,
     names: Names,
-    state: Mutex<State>,
+    state: Mutex<LoginState>,
 }
 
 impl Sessions {
     pub(super) fn new(http: HttpClient, login: &Login, config: &SwiftConfig) -> Self {
-        let state = State { session: given(login, config).map(Arc::new), ..State::default() };
-        Self(Arc::new(Inner {
+        let state = LoginState { session: given(login, config).map(Arc::new), ..LoginState::default() };
+        Self(Arc::new(SharedSessions {
             http,
             login: login.clone(),
             service: config.service.clone(),
@@ -93,10 +93,10 @@ impl Sessions {
         }))
     }
 
-    /// The session, got first if need be. However many ask, one login runs.
+    /// The session. If there is none, this logs in first. Concurrent callers share one login.
     ///
     /// # Errors
-    /// What the login failed of, the same to all who waited for it.
+    /// The error of the login. All callers that waited for it get the same one.
     pub(super) async fn get(&self) -> Result<Arc<Session>> {
         let running = {
             let now = Instant::now();
@@ -116,7 +116,7 @@ impl Sessions {
         running.await.map_err(|error| error.again())
     }
 
-    /// The session after `stale`, which a server refused.
+    /// A new session after a server refused `stale`.
     pub(super) async fn after(&self, stale: &Arc<Session>) -> Result<Arc<Session>> {
         {
             let mut state = self.0.state();
@@ -127,8 +127,8 @@ impl Sessions {
         self.get().await
     }
 
-    /// A login begun by whoever needs it first, and joined by the others.
-    fn start(&self, state: &mut State, now: Instant) -> Result<Running> {
+    /// Starts a login that all callers share.
+    fn start(&self, state: &mut LoginState, now: Instant) -> Result<Running> {
         if let Some(running) = &state.running {
             return Ok(running.clone());
         }
@@ -140,13 +140,13 @@ impl Sessions {
         let inner = Arc::clone(&self.0);
         let running = async move { inner.log_in().await }.boxed().shared();
         state.running = Some(running.clone());
-        // It ends, within the bounds of a few requests, even if those who wait for it leave.
+        // The login runs as a task, so that it ends within its timeouts even if its callers are cancelled.
         tokio::spawn(running.clone());
         Ok(running)
     }
 
-    /// Begins a login beside the requests that the old token still serves.
-    fn renew_early(&self, state: &mut State, now: Instant) {
+    /// Starts a login in the background, while the old token is still valid.
+    fn renew_early(&self, state: &mut LoginState, now: Instant) {
         if state.running.is_some() || state.renewal.is_some_and(|until| now < until) {
             return;
         }
@@ -154,21 +154,21 @@ impl Sessions {
         if let Ok(running) = self.start(state, now) {
             tokio::spawn(async move {
                 if let Err(error) = running.await {
-                    tracing::warn!(%error, "a token could not be renewed early; the old one serves on");
+                    tracing::warn!(%error, "a token could not be renewed early; the old token stays in use");
                 }
             });
         }
     }
 }
 
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl SharedSessions {
+    fn state(&self) -> MutexGuard<'_, LoginState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows a new token to Swift once, before all who wait for it do: Swift asks Keystone about a
-    /// token that it does not know, and would ask anew for each of them (`keystonemiddleware`). What
-    /// is answered does not matter.
+    /// Sends one request with a new token to Swift before the waiting callers use the token. Swift asks
+    /// Keystone about each unknown token, and would ask once for each concurrent request
+    /// (`keystonemiddleware`). The answer is ignored.
     async fn introduce(&self, session: &Session) {
         let container = self.names.url(&session.account, None, &[]);
         if let Ok(request) = container.and_then(|url| session.request(Method::HEAD, url)) {
@@ -201,7 +201,7 @@ impl Inner {
     }
 }
 
-/// Where both token and account are configured, swiftclient begins with them.
+/// The configured token and account, if both are given. Swiftclient also starts with them.
 fn given(login: &Login, config: &SwiftConfig) -> Option<Session> {
     let token = login.identity.token()?.clone();
     Some(Session::new(token, config.storage_url.clone()?, None))

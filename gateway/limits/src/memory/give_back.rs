@@ -1,8 +1,8 @@
-//! Gives freed memory back to the system.
+//! Returns freed memory to the system.
 //!
-//! glibc's `free` keeps what lies below the top of a heap for later allocations. After a peak, such as
-//! thousands of clients that read nothing, nearly all of it stays with the process, although a container's
-//! limit counts it. `malloc_trim` gives whole free pages back, of every arena.
+//! glibc's `free` keeps memory below the top of a heap for later allocations. After a peak, such as thousands
+//! of clients that read nothing, nearly all of that memory stays with the process, although a container's
+//! limit counts it. `malloc_trim` returns whole free pages of every arena.
 
 use std::time::Duration;
 
@@ -10,43 +10,44 @@ use tokio_util::sync::CancellationToken;
 
 use super::Memory;
 
-/// From one look at what is reserved to the next.
+/// The interval between two checks of the reserved memory.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A fall of so many reserved bytes is worth a trim: it walks all free chunks, and takes milliseconds.
+/// The least fall, in reserved bytes, after which a trim is worth its cost: it walks all free chunks and
+/// takes milliseconds.
 const FALL_MIN: u64 = 8 * 1024 * 1024;
 
-/// Whether so much less is reserved than at the peak that a trim is worth it. While it still falls, as `last` tells
-/// of the look before, a trim would come too early.
+/// Whether the reserved memory has fallen so far below the peak that a trim is worth its cost. `last` is the
+/// value at the previous check: while the value still falls, a trim would come too early.
 fn has_fallen(reserved: u64, last: u64, peak: u64) -> bool {
     reserved >= last && reserved < peak / 2 && peak - reserved >= FALL_MIN
 }
 
-/// Trims the heap each time that much less is reserved than before, until `stop`.
+/// Trims the heap after each such fall, until `stop`.
 pub async fn give_back(memory: Memory, stop: CancellationToken) {
     let mut last = 0;
     while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
         let (reserved, peak) = memory.state().ledger.used_and_peak();
         if has_fallen(reserved, last, peak) {
             memory.state().ledger.begin_peak();
-            tracing::debug!(reserved, peak, "freed memory goes back to the system");
-            // It holds each arena's lock for as long as it walks it.
+            tracing::debug!(reserved, peak, "freed memory is returned to the system");
+            // The trim holds each arena's lock while it walks the arena.
             let _ = tokio::task::spawn_blocking(trim).await;
         }
         last = reserved;
     }
 }
 
-/// Has the allocator give its free pages back.
+/// Makes the allocator return its free pages.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
 fn trim() {
-    // SAFETY: `malloc_trim(3)` takes any pad, is thread-safe, and touches free chunks alone. This process
-    // allocates by glibc's `malloc`: no other global allocator is set.
+    // SAFETY: `malloc_trim(3)` accepts any pad, is thread-safe, and touches only free chunks. This process
+    // allocates with glibc's `malloc`, because no other global allocator is set.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Other libraries' allocators give back by themselves, or cannot be told to.
+/// The allocators of other C libraries return memory by themselves, or have no such function.
 #[cfg(not(target_env = "gnu"))]
 fn trim() {}
 
@@ -55,10 +56,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fall_is_one_that_is_far_enough_and_has_ended() {
+    fn a_trim_follows_a_large_fall_that_has_ended() {
         assert!(has_fallen(2 * FALL_MIN, 2 * FALL_MIN, 100 * FALL_MIN));
-        assert!(!has_fallen(2 * FALL_MIN, 10 * FALL_MIN, 100 * FALL_MIN), "it falls still");
-        assert!(!has_fallen(50 * FALL_MIN, 50 * FALL_MIN, 100 * FALL_MIN), "half is there still");
+        assert!(!has_fallen(2 * FALL_MIN, 10 * FALL_MIN, 100 * FALL_MIN), "the value still falls");
+        assert!(
+            !has_fallen(50 * FALL_MIN, 50 * FALL_MIN, 100 * FALL_MIN),
+            "half of the peak is still reserved"
+        );
         assert!(!has_fallen(0, 0, FALL_MIN - 1), "too little");
         assert!(has_fallen(0, 0, FALL_MIN));
     }

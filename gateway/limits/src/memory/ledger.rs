@@ -1,34 +1,38 @@
-//! Who holds how much of the budget: pure.
+//! How much of the budget each client holds. Pure.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Holder, MemoryStatus, Use};
 
-/// A client may hold so many times what it leaves for others. One alone thus gets three quarters of the
-/// budget, and the more clients want much, the less each of them gets; whoever comes next finds room.
+/// A client may hold this many times what it leaves free. A single client therefore gets three quarters of
+/// the budget. The more clients want much memory, the less each of them gets, and a new client always finds
+/// room.
 const SHARE: u64 = 3;
 
-/// The same for a connection that has little, as many clients may have one address: it has half of what its
-/// address left for others. A connection may hold no more than it leaves free.
+/// The same factor for a connection that holds little, because many clients may share one address. Such a
+/// connection may use half of what its address left for others. A connection may not hold more than it leaves
+/// free.
 const NEWCOMER_SHARE: u64 = 2 * SHARE + 1;
 
-/// A connection has little while it holds at most this part of what is free.
+/// A connection holds little if it holds at most this fraction of the free memory.
 const LITTLE: u64 = 8;
 
-/// What a client is known by.
+/// The names under which a client is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Name {
+enum HolderName {
     Network(IpAddr),
-    /// The /48 of an IPv6 address: one site may have as much (RFC 6177).
+    /// The /48 of an IPv6 address, which one site may have (RFC 6177).
     Site(Ipv6Addr),
     Connection(u64),
 }
 
 impl Holder {
-    fn names(self) -> impl Iterator<Item = Name> {
-        let connection = self.connection.map(Name::Connection);
-        [Some(Name::Network(network(self.address))), site(self.address), connection].into_iter().flatten()
+    fn names(self) -> impl Iterator<Item = HolderName> {
+        let connection = self.connection.map(HolderName::Connection);
+        [Some(HolderName::Network(network(self.address))), site(self.address), connection]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -36,12 +40,12 @@ impl Holder {
 pub(super) struct Ledger {
     budget: u64,
     used: u64,
-    /// The most that was used since [`Ledger::begin_peak`].
+    /// The highest use since [`Ledger::begin_peak`].
     peak: u64,
     reserved: [u64; Use::ALL.len()],
     refused: [u64; Use::ALL.len()],
-    /// Those that hold anything.
-    held: HashMap<Name, u64>,
+    /// The bytes of each name that holds any.
+    held: HashMap<HolderName, u64>,
 }
 
 impl Ledger {
@@ -50,16 +54,16 @@ impl Ledger {
         Self { budget, used: 0, peak: 0, reserved: none, refused: none, held: HashMap::new() }
     }
 
-    /// Takes bytes; `false` if there is no room, or not for this client.
+    /// Takes bytes. Returns `false` if the budget or the client's share has no room.
     pub(super) fn take(&mut self, what: Use, holder: Option<Holder>, bytes: u64) -> bool {
         let Some(left) = (self.budget - self.used).checked_sub(bytes) else { return false };
         if let Some(holder) = holder {
             let held = |name| self.held.get(&name).copied().unwrap_or_default() + bytes;
-            let connection = holder.connection.map(|number| held(Name::Connection(number)));
+            let connection = holder.connection.map(|number| held(HolderName::Connection(number)));
             let little = connection.is_some_and(|held| held <= left / LITTLE);
             let share = if little { NEWCOMER_SHARE } else { SHARE };
-            let of_network = held(Name::Network(network(holder.address)));
-            // What a site holds is no less than what each of its networks does.
+            let of_network = held(HolderName::Network(network(holder.address)));
+            // A site holds at least as much as each of its networks.
             let of_widest = site(holder.address).map_or(of_network, held);
             if of_widest > left.saturating_mul(share) || connection.is_some_and(|held| held > left) {
                 return false;
@@ -74,7 +78,7 @@ impl Ledger {
         true
     }
 
-    /// Gives back bytes that were taken so.
+    /// Returns bytes that were taken with the same arguments.
     pub(super) fn give(&mut self, what: Use, holder: Option<Holder>, bytes: u64) {
         self.used -= bytes;
         self.reserved[what as usize] -= bytes;
@@ -88,12 +92,12 @@ impl Ledger {
         }
     }
 
-    /// Bytes that are used, and the most that were at once.
+    /// The bytes in use, and the highest use.
     pub(super) fn used_and_peak(&self) -> (u64, u64) {
         (self.used, self.peak)
     }
 
-    /// From now on another peak is looked for.
+    /// Starts the measurement of a new peak.
     pub(super) fn begin_peak(&mut self) {
         self.peak = self.used;
     }
@@ -107,7 +111,7 @@ impl Ledger {
     }
 }
 
-/// Whom an address stands for: a host of IPv6 has a network of 64 bits to itself (RFC 6177).
+/// The network that counts as one client. A host of IPv6 has a network of 64 bits to itself (RFC 6177).
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into(),
@@ -115,10 +119,12 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn site(address: IpAddr) -> Option<Name> {
+fn site(address: IpAddr) -> Option<HolderName> {
     match address.to_canonical() {
         IpAddr::V4(_) => None,
-        IpAddr::V6(address) => Some(Name::Site(Ipv6Addr::from(u128::from(address) & (u128::MAX << 80)))),
+        IpAddr::V6(address) => {
+            Some(HolderName::Site(Ipv6Addr::from(u128::from(address) & (u128::MAX << 80))))
+        }
     }
 }
 
@@ -130,7 +136,7 @@ mod tests {
 
     const BUDGET: u64 = 1 << 20;
 
-    /// A client of which no connection is known.
+    /// A client whose connection is not known.
     fn address(host: u8) -> Holder {
         Holder { address: [10, 0, 0, host].into(), connection: None }
     }
@@ -139,13 +145,13 @@ mod tests {
         Holder { connection: Some(number), ..address(host) }
     }
 
-    /// Takes as much as it gets, in small steps.
+    /// Takes as much as possible, in small steps.
     fn greedy(ledger: &mut Ledger, holder: Holder) -> u64 {
         std::iter::repeat(1024).take_while(|step| ledger.take(Use::Answers, Some(holder), *step)).sum()
     }
 
     #[test]
-    fn the_hosts_of_a_network_of_64_bits_are_one() {
+    fn the_hosts_of_one_ipv6_network_are_one_client() {
         let parsed = |text: &str| network(text.parse().expect("an address"));
         assert_eq!(parsed("2001:db8:0:1::1"), parsed("2001:db8:0:1:ffff::2"));
         assert_ne!(parsed("2001:db8:0:1::1"), parsed("2001:db8:0:2::1"));
@@ -153,7 +159,7 @@ mod tests {
         assert_ne!(parsed("192.0.2.1"), parsed("192.0.2.2"));
     }
 
-    /// However many networks of 64 bits it has.
+    /// This holds for any number of 64-bit networks.
     #[test]
     fn one_site_leaves_a_quarter() {
         let of_site = |site: u16, network: u16| {
@@ -174,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_of_one_address_leave_room_for_another() {
+    fn connections_of_one_address_leave_room_for_each_other() {
         for connections in 1..6 {
             let mut ledger = Ledger::new(BUDGET);
             let first = greedy(&mut ledger, connection(1, 0));
@@ -187,9 +193,9 @@ mod tests {
     }
 
     proptest! {
-        /// However many clients are greedy, the next one finds room.
+        /// A new client finds room, however many clients take all they can.
         #[test]
-        fn a_newcomer_finds_room(clients in 1..6_u8) {
+        fn a_new_client_finds_room(clients in 1..6_u8) {
             let mut ledger = Ledger::new(BUDGET);
             for host in 0..clients {
                 greedy(&mut ledger, address(host));
@@ -197,9 +203,9 @@ mod tests {
             prop_assert!(ledger.take(Use::Requests, Some(address(200)), BUDGET / 4_u64.pow(clients.into()) / 2));
         }
 
-        /// The books agree, and are never over the budget.
+        /// The sums are consistent and never exceed the budget.
         #[test]
-        fn the_books_agree(steps in proptest::collection::vec((0..4_u8, 0..6_usize, 0..BUDGET, any::<bool>()), 0..60)) {
+        fn sums_are_consistent_and_within_the_budget(steps in proptest::collection::vec((0..4_u8, 0..6_usize, 0..BUDGET, any::<bool>()), 0..60)) {
             let mut ledger = Ledger::new(BUDGET);
             let mut held = Vec::new();
             for (host, what, bytes, take) in steps {

@@ -1,5 +1,5 @@
-//! Memory as one budget: what clients can make the gateway hold is reserved before it is allocated, and
-//! refused where the budget has no room for it.
+//! One budget for memory. What clients can make the gateway hold is reserved before it is allocated, and
+//! refused if the budget has no room.
 
 mod give_back;
 mod ledger;
@@ -13,22 +13,22 @@ use tokio::time::Instant;
 pub use self::give_back::give_back;
 use self::ledger::Ledger;
 
-/// A client's TLS session, its connection's HTTP state and the buffers of an idle connection, in bytes.
+/// Bytes for a client's TLS session, its HTTP state and the buffers of an idle connection.
 pub const CONNECTION: u64 = 48 * 1024;
 
-/// A request and the first pieces of its answer, in bytes; its headers are counted beside it.
+/// Bytes for a request and the first pieces of its answer. The headers are counted separately.
 pub const REQUEST: u64 = 32 * 1024;
 
-/// What a request that goes on to the registry buffers of the registry's answer, in bytes.
+/// Bytes of the registry's answer that are buffered for a forwarded request.
 pub const FORWARDED: u64 = 64 * 1024;
 
-/// What it buffers of its body, in bytes, both ways of the gateway together.
+/// Bytes of the body that are buffered for a forwarded request, in both directions together.
 pub const FORWARDED_BODY: u64 = 128 * 1024;
 
-/// What is read ahead of a blob that comes from a zone or from the registry, in bytes.
+/// Bytes of a blob that are read ahead from a zone or from the registry.
 pub const BLOB_READ: u64 = 1024 * 1024;
 
-/// A refusal is logged at most this often.
+/// The minimum time between two log lines about refusals.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What memory is for.
@@ -36,20 +36,20 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub enum Use {
     /// Connections of clients.
     Connections,
-    /// Requests, with their headers and the least that their answers need.
+    /// Requests, with their headers and the minimum that their answers need.
     Requests,
-    /// Larger pieces of answers, for clients that take them.
+    /// Larger pieces of answers, for clients that read fast enough.
     Answers,
-    /// HTTP/2 windows of connections that bring a body.
+    /// HTTP/2 windows of connections that send a body.
     Windows,
-    /// Manifests that are read along, and those of a pushed index.
+    /// Manifests that are read while they are pushed, and the manifests of a pushed index.
     Manifests,
-    /// Blobs on their way in from a zone or from the registry.
+    /// Blobs that are read from a zone or from the registry.
     Blobs,
 }
 
 impl Use {
-    /// Each of them.
+    /// All uses.
     pub const ALL: [Self; 6] =
         [Self::Connections, Self::Requests, Self::Answers, Self::Windows, Self::Manifests, Self::Blobs];
 
@@ -66,41 +66,41 @@ impl Use {
     }
 }
 
-/// `limits.memory`, shared by all who draw from it.
+/// The budget `limits.memory`, shared by all its users.
 #[derive(Debug, Clone)]
-pub struct Memory(Arc<Mutex<State>>);
+pub struct Memory(Arc<Mutex<MemoryState>>);
 
 #[derive(Debug)]
-struct State {
+struct MemoryState {
     ledger: Ledger,
     logged: Option<Instant>,
 }
 
-/// The budget at a glance; values in the order of [`Use::ALL`].
+/// The state of the budget. The values are in the order of [`Use::ALL`].
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryStatus {
-    /// Bytes in all.
+    /// The whole budget, in bytes.
     pub budget: u64,
     /// Bytes reserved.
     pub reserved: [u64; Use::ALL.len()],
-    /// Reservations refused so far.
+    /// Refused reservations so far.
     pub refused: [u64; Use::ALL.len()],
 }
 
 impl Memory {
-    /// A budget of so many bytes.
+    /// A budget of this many bytes.
     pub fn new(budget: u64) -> Self {
-        Self(Arc::new(Mutex::new(State { ledger: Ledger::new(budget), logged: None })))
+        Self(Arc::new(Mutex::new(MemoryState { ledger: Ledger::new(budget), logged: None })))
     }
 
-    /// Reserves bytes for a client, or for all of them together; `None` if the budget, or what the client
-    /// may have of it, has no room. Nothing may be allocated then.
+    /// Reserves bytes for a client, or for all clients together. Returns `None` if the budget or the client's
+    /// share has no room. The caller must then allocate nothing.
     pub fn reserve(&self, what: Use, holder: Option<Holder>, bytes: u64) -> Option<Reservation> {
         let mut reservation = Reservation { memory: self.clone(), what, holder, bytes: 0 };
         reservation.needs(bytes).then_some(reservation)
     }
 
-    /// The budget at this moment.
+    /// The present state of the budget.
     #[must_use]
     pub fn status(&self) -> MemoryStatus {
         self.state().ledger.status()
@@ -122,11 +122,11 @@ impl Memory {
             what = what.as_str(),
             client = holder.map(|holder| tracing::field::display(holder.address)),
             bytes,
-            "limits.memory has no room: refused, as others may be within the next minute; raise it, or run more replicas"
+            "limits.memory has no room; requests are refused; raise it, or run more replicas"
         );
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -134,13 +134,13 @@ impl Memory {
 /// Whose memory it is.
 #[derive(Debug, Clone, Copy)]
 pub struct Holder {
-    /// The client's address.
+    /// The address of the client.
     pub address: IpAddr,
-    /// Its own connection; behind a trusted proxy it has none.
+    /// The client's own connection. `None` behind a trusted proxy.
     pub connection: Option<u64>,
 }
 
-/// Bytes of the budget, given back when dropped.
+/// Reserved bytes. They are returned when this is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     memory: Memory,
@@ -150,12 +150,13 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Bytes of it.
+    /// The number of reserved bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// As [`Reservation::resize`], for what cannot go on without: a refusal is counted and logged.
+    /// Like [`Reservation::resize`], for a caller that cannot continue without the bytes. A refusal is
+    /// counted and logged.
     pub fn needs(&mut self, bytes: u64) -> bool {
         let resized = self.resize(bytes);
         if !resized {
@@ -164,7 +165,8 @@ impl Reservation {
         resized
     }
 
-    /// Makes it larger or smaller; `false` if there is no room, and it stays as it is. Smaller always works.
+    /// Makes the reservation larger or smaller. Returns `false` and changes nothing if there is no room. A
+    /// smaller size always succeeds.
     pub fn resize(&mut self, bytes: u64) -> bool {
         let resized = {
             let ledger = &mut self.memory.state().ledger;
@@ -194,7 +196,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_reserved_comes_back() {
+    async fn a_dropped_reservation_is_returned() {
         let memory = Memory::new(1000);
         let mut held = memory.reserve(Use::Requests, None, 600).expect("there is room");
         assert!(memory.reserve(Use::Blobs, None, 500).is_none());

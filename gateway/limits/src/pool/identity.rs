@@ -1,4 +1,4 @@
-//! What a client is known by where pools are shared out.
+//! The names under which a pool counts a client.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -8,28 +8,29 @@ use std::sync::OnceLock;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-/// One thing that a client is known by. Never printed: a credential's is a hash with a key of this process.
+/// One name of a client. It is never printed. A credential is a hash with a random key of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Name {
-    /// An IPv4 address, or the /64 of an IPv6 address: one machine has a /64 of its own.
+    /// An IPv4 address, or the /64 of an IPv6 address, which one machine has to itself.
     Network(IpAddr),
-    /// The /48 of an IPv6 address: one site may have as much (RFC 6177), and is one client like an IPv4 address.
+    /// The /48 of an IPv6 address, which one site may have (RFC 6177). It counts as one client, like an IPv4
+    /// address.
     Site(Ipv6Addr),
-    /// A proxy that the operator trusts: it speaks for many clients.
+    /// A proxy that the operator trusts. It represents many clients.
     Proxy,
     /// The gateway's own account.
     Gateway,
-    /// What a request says in `Authorization`.
+    /// The `Authorization` of a request.
     Credential(u64),
     /// A connection.
     Connection(u64),
 }
 
 impl Name {
-    /// So many times what is free may be held under this name before more is refused. A network or a
-    /// credential alone comes to 15/16 of a pool, and the rest is left to newcomers; the nodes of a
-    /// cluster may share both. A connection alone comes to half of it, which tells those nodes apart; one
-    /// that holds nothing has half of that rest too.
+    /// A request is refused if a name already holds this many times the free slots. A network or a credential
+    /// alone can therefore use 15/16 of a pool; the rest is left to new clients. The nodes of a cluster may
+    /// share both an address and a credential. A connection alone can use half of a pool, so that one node
+    /// leaves room for the others. A connection that holds nothing may also use half of the rest.
     pub(super) fn factor(self, new_connection: bool) -> usize {
         match self {
             Self::Proxy => usize::MAX,
@@ -44,7 +45,7 @@ impl Name {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(Name);
 
-/// All that a client is known by.
+/// All names of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     pub(super) network: Name,
@@ -54,17 +55,17 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The gateway, asking on its own behalf.
+    /// The gateway itself.
     pub const GATEWAY: Self = Self { network: Name::Gateway, site: None, credential: None, connection: None };
 
-    /// A connection of which no request is known yet.
+    /// A connection that has not sent a request yet.
     pub fn peer(address: IpAddr, is_proxy: bool) -> Self {
         let (network, site) = if is_proxy { (Name::Proxy, None) } else { (network(address), site(address)) };
         Self { network, site, credential: None, connection: None }
     }
 
-    /// Who sends a request. `connection` numbers the client's own connection; behind a trusted proxy it
-    /// has none.
+    /// The client that sends a request. `connection` is the number of the client's own connection. It is
+    /// `None` behind a trusted proxy.
     pub fn of_request(address: IpAddr, headers: &HeaderMap, connection: Option<u64>) -> Self {
         Self {
             network: network(address),
@@ -84,8 +85,8 @@ impl Identity {
         [Some(self.network), self.site, self.credential, self.connection].into_iter().flatten()
     }
 
-    /// The widest network that is one client: what it has many of, such as the /64s of a site, does not multiply
-    /// its share.
+    /// The widest network that counts as one client. A site with many /64 networks therefore has no larger
+    /// share.
     pub(super) fn widest(&self) -> Name {
         self.site.unwrap_or(self.network)
     }
@@ -105,7 +106,7 @@ fn site(address: IpAddr) -> Option<Name> {
     }
 }
 
-/// Tells credentials apart; equal ones have equal numbers while this process runs.
+/// A number for the credential. Equal credentials have equal numbers while this process runs.
 fn credential(headers: &HeaderMap) -> Option<u64> {
     static KEY: OnceLock<RandomState> = OnceLock::new();
     let mut values = headers.get_all(AUTHORIZATION).iter().peekable();
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn machines_and_credentials_are_told_apart() {
+    fn machines_and_credentials_are_distinguished() {
         let of = |address: &str, token: Option<&str>| {
             let token = token.map(|token| (AUTHORIZATION, token.parse().expect("a value")));
             Identity::of_request(address.parse().expect("an address"), &token.into_iter().collect(), None)

@@ -1,6 +1,7 @@
-//! Sharing out what clients have in common: connections, requests, the registry's connections.
+//! Shares limited resources between clients: connections, requests, the registry's connections.
 //!
-//! One type for all: bounded, counted by client, fair between those who wait.
+//! One type serves all of them. It is bounded, counts the use of each client, and is fair between waiting
+//! clients.
 
 mod identity;
 mod table;
@@ -17,36 +18,36 @@ pub use self::identity::{Identity, Network};
 use self::table::{Table, Ticket};
 use gateway_http::Problem;
 
-/// Between two lines of the log about one pool.
+/// The minimum time between two log lines about one pool.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
-/// So many of something at once, for all clients together.
+/// A number of slots for all clients together.
 #[derive(Debug)]
 pub struct Pool {
-    /// The key of the configuration that bounds it.
+    /// The configuration key that bounds the pool.
     key: &'static str,
     slots: usize,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     waited: AtomicU64,
     refused: AtomicU64,
 }
 
 #[derive(Debug)]
-struct State {
+struct PoolState {
     table: Table,
-    /// Where those who wait get their slot.
-    doors: HashMap<Ticket, oneshot::Sender<Slot>>,
+    /// The channels on which waiting clients receive their slots.
+    senders: HashMap<Ticket, oneshot::Sender<Slot>>,
     logged: Option<Instant>,
 }
 
-/// One slot of a pool; given back when dropped.
+/// One slot of a pool. It is given back when it is dropped.
 #[derive(Debug)]
 pub struct Slot {
     pool: Arc<Pool>,
     who: Identity,
 }
 
-/// A pool at a glance.
+/// The state of a pool.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolStatus {
     /// The configuration key that bounds the pool.
@@ -57,24 +58,26 @@ pub struct PoolStatus {
     pub used: usize,
     /// Requests that wait for a slot.
     pub waiting: usize,
-    /// Those who had to wait so far.
+    /// Requests that had to wait so far.
     pub waited: u64,
-    /// Those who got none so far.
+    /// Requests that got no slot so far.
     pub refused: u64,
 }
 
 impl Pool {
-    /// A pool of as many slots as `key` of the configuration says, for which `waiting_max` may wait.
+    /// A pool with `slots` slots, bounded by the configuration key `key`. At most `waiting_max` requests may
+    /// wait for a slot.
     pub fn new(key: &'static str, slots: usize, waiting_max: usize) -> Arc<Self> {
-        let state = State { table: Table::new(slots, waiting_max), doors: HashMap::new(), logged: None };
+        let state =
+            PoolState { table: Table::new(slots, waiting_max), senders: HashMap::new(), logged: None };
         let (waited, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         Arc::new(Self { key, slots, state: Mutex::new(state), waited, refused })
     }
 
-    /// A slot, if this client may have one now.
+    /// Takes a slot, if this client may have one now.
     ///
     /// # Errors
-    /// All are in use, or this client has its share of them.
+    /// All slots are in use, or this client has its share of them.
     pub fn try_take(self: &Arc<Self>, who: &Identity) -> Result<Slot, Problem> {
         if self.state().table.take(who) {
             return Ok(self.slot(who));
@@ -82,12 +85,12 @@ impl Pool {
         Err(self.refuse())
     }
 
-    /// A slot, once this client may have one; it waits for `bound` at most.
+    /// Takes a slot as soon as this client may have one. Waits at most `bound`.
     ///
     /// # Errors
-    /// As [`Pool::try_take`].
+    /// The queue is full, or there was no slot for this client within `bound`.
     pub async fn take(self: &Arc<Self>, who: &Identity, bound: Duration) -> Result<Slot, Problem> {
-        let (door, slot) = oneshot::channel();
+        let (sender, slot) = oneshot::channel();
         let ticket = {
             let mut state = self.state();
             if state.table.take(who) {
@@ -95,23 +98,23 @@ impl Pool {
                 return Ok(self.slot(who));
             }
             let (ticket, displaced) = state.table.wait(who);
-            displaced.and_then(|displaced| state.doors.remove(&displaced));
+            displaced.and_then(|displaced| state.senders.remove(&displaced));
             if let Some(ticket) = ticket {
-                state.doors.insert(ticket, door);
+                state.senders.insert(ticket, sender);
             }
             ticket
         };
         let Some(ticket) = ticket else { return Err(self.refuse()) };
         self.waited.fetch_add(1, Ordering::Relaxed);
-        self.tell("clients wait for their turn");
-        let _waiting = Waiting { pool: self, who, ticket };
+        self.log("clients wait for a slot");
+        let _waiting = QueuePlace { pool: self, who, ticket };
         match tokio::time::timeout(bound, slot).await {
             Ok(Ok(slot)) => Ok(slot),
             _ => Err(self.refuse()),
         }
     }
 
-    /// The pool at this moment.
+    /// The present state of the pool.
     pub fn status(&self) -> PoolStatus {
         let state = self.state();
         PoolStatus {
@@ -130,12 +133,12 @@ impl Pool {
 
     fn refuse(&self) -> Problem {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        self.tell("clients get none");
+        self.log("clients get no slot");
         Problem::overload(format!("{} are all in use, or this client has its share of them", self.key))
     }
 
-    /// One line a minute at most.
-    fn tell(&self, what: &str) {
+    /// Logs at most once a minute.
+    fn log(&self, what: &str) {
         {
             let mut state = self.state();
             if state.logged.is_some_and(|logged| logged.elapsed() < LOG_PAUSE) {
@@ -151,7 +154,7 @@ impl Pool {
             waiting = now.waiting,
             waited = now.waited,
             refused = now.refused,
-            "{what}: all in use, or one client has its share; if the other side is not slow, raise the limit"
+            "{what}: all slots are in use, or one client has its share of them; if neither the clients nor the registry are slow, raise the limit"
         );
     }
 
@@ -161,18 +164,18 @@ impl Pool {
             let mut state = self.state();
             state.table.give_back(who);
             while let Some((ticket, who)) = state.table.next() {
-                served.push((state.doors.remove(&ticket), self.slot(&who)));
+                served.push((state.senders.remove(&ticket), self.slot(&who)));
             }
         }
-        for (door, slot) in served {
-            // One that is just leaving gives its slot back, which serves the next.
-            if let Some(door) = door {
-                drop(door.send(slot));
+        for (sender, slot) in served {
+            // If the receiver has just stopped waiting, the slot is given back, and the next request gets it.
+            if let Some(sender) = sender {
+                drop(sender.send(slot));
             }
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -183,18 +186,18 @@ impl Drop for Slot {
     }
 }
 
-/// A place in the queue; left when dropped.
-struct Waiting<'a> {
+/// A place in the queue. Dropping it leaves the queue.
+struct QueuePlace<'a> {
     pool: &'a Pool,
     who: &'a Identity,
     ticket: Ticket,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.state();
         state.table.leave(self.who, self.ticket);
-        state.doors.remove(&self.ticket);
+        state.senders.remove(&self.ticket);
     }
 }
 
@@ -222,7 +225,7 @@ mod tests {
             drop(slot);
         };
         let (slot, ()) = tokio::join!(wait, leave);
-        let slot = slot.expect("its turn came");
+        let slot = slot.expect("a slot became free");
         let status = pool.status();
         assert_eq!((status.used, status.waiting, status.waited, status.refused), (1, 0, 2, 1));
         drop(slot);
@@ -230,13 +233,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_the_queue_costs_no_slot() {
+    async fn leaving_the_queue_loses_no_slot() {
         let pool = Pool::new("limits.x", 1, 2);
         let slot = pool.try_take(&client(1)).expect("free");
         let second = client(2);
         let mut leaves = Box::pin(pool.take(&second, Duration::from_secs(3)));
         assert!(futures_util::poll!(&mut leaves).is_pending());
-        // Its slot is on its way to it as it leaves.
+        // The slot is being sent when the client stops waiting.
         drop(slot);
         drop(leaves);
         assert_eq!(pool.status().used, 0);

@@ -1,26 +1,27 @@
-//! Who holds how much of a pool, and who is next: pure.
+//! How much of a pool each client holds, and which waiting client is next. Pure.
 //!
-//! While there is much to be had, anybody may have nearly all of it. Who holds more than a multiple of what is
-//! free gets no more, so that a rest is always left for those who come (dynamic thresholds: Choudhury and
-//! Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998). Of those who wait, the
-//! network that holds least is next (of IPv6 the site, then its network), within it the connection that holds
-//! least, and of equals who came first.
+//! While many slots are free, one client may have nearly all of them. A client that holds more than a
+//! multiple of the free slots gets no more, so that some slots are always left for new clients (dynamic
+//! thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches",
+//! 1998). The next waiting client is chosen in this order: the network that holds the fewest slots (for IPv6
+//! first the site, then the network), within it the connection that holds the fewest, and then the client
+//! that has waited longest.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::identity::{Identity, Name};
 
-/// Names a wait. Later ones are larger.
+/// The number of a wait. Later waits have larger numbers.
 pub(super) type Ticket = u64;
 
 #[derive(Debug)]
 pub(super) struct Table {
     slots: usize,
     used: usize,
-    /// Never a name that holds nothing.
+    /// The slots of each name that holds any.
     held: HashMap<Name, usize>,
-    /// Those who wait, each line in the order in which they came; never an empty line.
-    lines: HashMap<Identity, VecDeque<Ticket>>,
+    /// The waiting requests of each client, in order of arrival. No queue is empty.
+    queues: HashMap<Identity, VecDeque<Ticket>>,
     waiting: usize,
     waiting_max: usize,
     next: Ticket,
@@ -28,7 +29,15 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(slots: usize, waiting_max: usize) -> Self {
-        Self { slots, used: 0, held: HashMap::new(), lines: HashMap::new(), waiting: 0, waiting_max, next: 0 }
+        Self {
+            slots,
+            used: 0,
+            held: HashMap::new(),
+            queues: HashMap::new(),
+            waiting: 0,
+            waiting_max,
+            next: 0,
+        }
     }
 
     pub(super) fn used(&self) -> usize {
@@ -39,7 +48,7 @@ impl Table {
         self.waiting
     }
 
-    /// Takes a slot, if this client may have one now.
+    /// Takes a slot. Returns `false` if this client may not have one now.
     pub(super) fn take(&mut self, who: &Identity) -> bool {
         let may = self.may_take(who);
         if may {
@@ -49,7 +58,7 @@ impl Table {
         may
     }
 
-    /// Gives a slot back. Somebody who waits may be next: see [`Table::next`].
+    /// Gives a slot back. A waiting client may now be next: see [`Table::next`].
     pub(super) fn give_back(&mut self, who: &Identity) {
         self.used -= 1;
         for name in who.names() {
@@ -62,8 +71,10 @@ impl Table {
         }
     }
 
-    /// Joins the queue. Where it is full, the network of which most wait loses its last one, who comes
-    /// second; where that would be the same client, there is no place for it.
+    /// Joins the queue. Returns the ticket, and the ticket of the request that was removed for it.
+    ///
+    /// If the queue is full, the network with the most waiting requests loses its newest one. If that request
+    /// would be this client's own, there is no room: both are `None`.
     pub(super) fn wait(&mut self, who: &Identity) -> (Option<Ticket>, Option<Ticket>) {
         let mut displaced = None;
         if self.waiting >= self.waiting_max {
@@ -75,30 +86,30 @@ impl Table {
         let ticket = self.next;
         self.next += 1;
         self.waiting += 1;
-        self.lines.entry(*who).or_default().push_back(ticket);
+        self.queues.entry(*who).or_default().push_back(ticket);
         (Some(ticket), displaced)
     }
 
-    /// Leaves the queue, if it is still in there.
+    /// Leaves the queue, if the ticket is still in it.
     pub(super) fn leave(&mut self, who: &Identity, ticket: Ticket) {
-        let Some(line) = self.lines.get_mut(who) else { return };
-        if let Ok(at) = line.binary_search(&ticket) {
-            line.remove(at);
+        let Some(queue) = self.queues.get_mut(who) else { return };
+        if let Ok(at) = queue.binary_search(&ticket) {
+            queue.remove(at);
             self.waiting -= 1;
         }
-        if line.is_empty() {
-            self.lines.remove(who);
+        if queue.is_empty() {
+            self.queues.remove(who);
         }
     }
 
-    /// The next of those who wait, who has its slot by that; `None` while nobody may have one.
+    /// Takes a slot for the next waiting client. `None` if no waiting client may have one now.
     pub(super) fn next(&mut self) -> Option<(Ticket, Identity)> {
         if self.used >= self.slots {
             return None;
         }
         let mut best: Option<((usize, usize, usize, Ticket), Identity)> = None;
-        for (who, line) in &self.lines {
-            let Some(ticket) = line.front() else { continue };
+        for (who, queue) in &self.queues {
+            let Some(ticket) = queue.front() else { continue };
             let of_widest = self.held(who.widest());
             if best.as_ref().is_some_and(|((least, ..), _)| of_widest > *least) {
                 continue;
@@ -124,22 +135,22 @@ impl Table {
         free > 0 && who.names().all(|name| self.held(name) < free.saturating_mul(name.factor(new)))
     }
 
-    /// Takes somebody out of the queue, so that this client has room in it.
+    /// Removes a waiting request from the queue to make room for this client.
     fn displace(&mut self, who: &Identity) -> Option<Ticket> {
         let mut waiting: HashMap<Name, usize> = HashMap::new();
-        for (other, line) in &self.lines {
-            *waiting.entry(other.widest()).or_default() += line.len();
+        for (other, queue) in &self.queues {
+            *waiting.entry(other.widest()).or_default() += queue.len();
         }
         let own = waiting.get(&who.widest()).copied().unwrap_or(0);
         let (most, count) = waiting.into_iter().max_by_key(|(_, count)| *count)?;
         let network = if count > own + 1 { most } else { who.widest() };
-        let lines = self.lines.iter().filter(|(other, _)| other.widest() == network);
-        let (victim, line) = lines.max_by_key(|(_, line)| line.len())?;
-        let own = self.lines.get(who).map_or(0, VecDeque::len);
-        if network == who.widest() && line.len() <= own + 1 {
+        let queues = self.queues.iter().filter(|(other, _)| other.widest() == network);
+        let (victim, queue) = queues.max_by_key(|(_, queue)| queue.len())?;
+        let own = self.queues.get(who).map_or(0, VecDeque::len);
+        if network == who.widest() && queue.len() <= own + 1 {
             return None;
         }
-        let (victim, ticket) = (*victim, *line.back()?);
+        let (victim, ticket) = (*victim, *queue.back()?);
         self.leave(&victim, ticket);
         Some(ticket)
     }
@@ -151,22 +162,22 @@ mod tests {
 
     use super::*;
 
-    /// A client of the `address`-th address, over its `connection`-th connection.
+    /// A client of address number `address`, on connection number `connection`.
     fn client(address: u8, connection: u64) -> Identity {
         let connection = u64::from(address) * 1000 + connection;
         let address = [192, 0, 2, address].into();
         Identity::of_request(address, &http::HeaderMap::new(), Some(connection))
     }
 
-    /// A client of the `network`-th /64 of the `site`-th /48.
+    /// A client of /64 number `network` in /48 number `site`.
     fn client_v6(site: u16, network: u16, connection: u64) -> Identity {
         let address = std::net::Ipv6Addr::new(0x2001, 0xdb8, site, network, 0, 0, 0, 1).into();
         Identity::of_request(address, &http::HeaderMap::new(), Some(connection))
     }
 
-    /// A site has 65536 networks of 64 bits, and no more than an IPv4 address for all that.
+    /// A site has 65536 networks of 64 bits, but gets no more than one IPv4 address.
     #[test]
-    fn the_networks_of_one_site_leave_a_rest() {
+    fn the_networks_of_one_site_leave_slots_free() {
         let mut table = Table::new(1024, 4096);
         for network in 0..4096 {
             let who = client_v6(1, network, network.into());
@@ -176,23 +187,23 @@ mod tests {
         }
         assert_eq!(table.used(), 992);
         assert!(table.take(&client_v6(2, 0, 5000)), "another site");
-        assert!((2..30).all(|newcomer| table.take(&client(newcomer, 0))), "and addresses of IPv4");
-        // It waits as one, too.
+        assert!((2..30).all(|newcomer| table.take(&client(newcomer, 0))), "IPv4 addresses get slots too");
+        // The site also counts as one client in the queue.
         let mut table = Table::new(2, 8);
         assert!(table.take(&client_v6(1, 0, 0)) && table.take(&client_v6(1, 1, 1)));
         (2..10).for_each(|network| _ = table.wait(&client_v6(1, network, network.into())));
         let (ticket, displaced) = table.wait(&client_v6(2, 0, 5000));
-        assert!(ticket.is_some() && displaced.is_some(), "it has most of the queue");
+        assert!(ticket.is_some() && displaced.is_some(), "the site has most of the queue");
         table.give_back(&client_v6(1, 0, 0));
         assert_eq!(table.next().map(|(next, _)| next), ticket);
     }
 
     #[test]
-    fn alone_it_may_have_nearly_all() {
+    fn a_single_client_may_have_nearly_all_slots() {
         let mut table = Table::new(1024, 10);
         let taken = (0..4096).filter(|connection| table.take(&client(1, *connection))).count();
         assert_eq!(taken, 992);
-        // One connection has half, and who comes has the other half at once.
+        // One connection can use half of the slots. The other half is left to new clients.
         let mut table = Table::new(1024, 10);
         assert_eq!((0..4096).filter(|_| table.take(&client(1, 0))).count(), 512);
         assert!(table.take(&client(1, 1)));
@@ -200,10 +211,10 @@ mod tests {
         assert!(table.take(&client(1, 0)));
     }
 
-    /// However many requests and connections a greedy client has, and wherever it waits: another one that
-    /// holds nothing gets a slot at once.
+    /// A new client gets a slot at once, however many requests and connections a greedy client has, and
+    /// wherever it waits.
     #[test]
-    fn a_greedy_client_leaves_a_rest() {
+    fn a_greedy_client_leaves_slots_free() {
         let mut table = Table::new(1024, 4096);
         for round in 0..10_000 {
             let who = client(1, round % 700);
@@ -216,7 +227,7 @@ mod tests {
         }
     }
 
-    /// Eight connections of one address, 128 requests each, leave room for a ninth of the same address.
+    /// Eight connections of one address with 128 requests each leave room for a ninth connection.
     #[test]
     fn connections_of_one_address_leave_room_for_each_other() {
         let mut table = Table::new(1024, 4096);
@@ -227,16 +238,16 @@ mod tests {
                     table.wait(&who);
                 }
             }
-            assert!(request < 100 || table.used() > 512, "much of it is in use");
+            assert!(request < 100 || table.used() > 512, "most slots are in use");
         }
         assert!(table.take(&client(1, 8)), "another connection of that address");
         assert!((0..30).all(|_| table.take(&client(2, 0))), "another address");
     }
 
     #[test]
-    fn who_holds_least_is_next() {
+    fn the_client_that_holds_least_is_next() {
         let mut table = Table::new(4, 10);
-        // Four addresses have all of it.
+        // Four addresses hold all slots.
         (1..=4).for_each(|address| assert!(table.take(&client(address, 0))));
         let (holds, _) = table.wait(&client(1, 0));
         let (nothing, _) = table.wait(&client(9, 0));
@@ -249,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_has_room_for_who_waits_least() {
+    fn a_full_queue_makes_room_for_clients_with_fewer_waiting_requests() {
         let mut table = Table::new(1, 3);
         assert!(table.take(&client(1, 0)));
         let tickets: Vec<_> = (0..3).map(|_| table.wait(&client(1, 0)).0).collect();
-        assert_eq!(table.wait(&client(1, 0)), (None, None), "it is the one of which most wait");
+        assert_eq!(table.wait(&client(1, 0)), (None, None), "this client has the most waiting requests");
         let (ticket, displaced) = table.wait(&client(2, 0));
         assert!(ticket.is_some() && displaced == tickets[2]);
-        // Within one network, its connections share the queue.
+        // The connections of one network share its places in the queue.
         let (ticket, displaced) = table.wait(&client(1, 1));
         assert!(ticket.is_some() && displaced == tickets[1]);
         assert_eq!(table.waiting(), 3);
@@ -279,10 +290,11 @@ mod tests {
     }
 
     proptest! {
-        /// Never more than there is, never a longer queue than allowed, nobody held back who may have one, no
-        /// network served before another that waits, may have one and holds less; and at the end all is as it was.
+        /// Slots and queue never exceed their bounds. No client that may have a slot is refused. No network
+        /// is served before another waiting network that may have a slot and holds less. At the end
+        /// everything is given back.
         #[test]
-        fn laws(slots in 1..40usize, waiting_max in 0..20usize, steps in steps()) {
+        fn slots_are_bounded_and_fair(slots in 1..40usize, waiting_max in 0..20usize, steps in steps()) {
             let mut table = Table::new(slots, waiting_max);
             let mut holding: Vec<Identity> = Vec::new();
             let mut waiting: Vec<(Ticket, Identity)> = Vec::new();
@@ -325,7 +337,7 @@ mod tests {
             }
             holding.iter().for_each(|who| table.give_back(who));
             waiting.iter().for_each(|(ticket, who)| table.leave(who, *ticket));
-            prop_assert!(table.used() == 0 && table.held.is_empty() && table.lines.is_empty());
+            prop_assert!(table.used() == 0 && table.held.is_empty() && table.queues.is_empty());
         }
     }
 }

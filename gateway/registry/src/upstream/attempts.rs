@@ -105,7 +105,7 @@ impl Upstream {
         Err(Problem::gateway("the registry has no instance"))
     }
 
-    /// One attempt. Notes what it says about the instance.
+    /// Runs one attempt and records what it shows about the instance.
     async fn attempt(&self, instance: &Instance, one: &Attempt<'_>, body: Body) -> Result<Outcome, Problem> {
         let repeat = one.repeat;
         let request = self.request(one.head)?;
@@ -182,8 +182,8 @@ impl Upstream {
         }
     }
 
-    /// What is out of use that a request waits for which is never sent twice: an instance that answers nobody
-    /// while there are others, or a zone whose store is dead.
+    /// Finds what a request waits for that is out of use. The request is never sent twice. It waits for an
+    /// instance that answers nobody while there are other instances, or for a zone whose store is dead.
     fn lost(&self, instance: &Instance, one: &Attempt<'_>) -> Option<Problem> {
         if one.repeat != Repeat::Never {
             return None;

@@ -1,4 +1,4 @@
-//! When something that failed is tried again. Pure.
+//! When a failed operation is tried again. Pure.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ impl Backoff {
         }
     }
 
-    /// Gives the one try after a pause to the caller: for others another pause begins.
+    /// Reserves the one try after a pause for the caller. For other callers another pause begins.
     pub(super) fn try_again(&mut self, now: Instant) {
         if let Some(failing) = self.failing.as_mut().filter(|failing| failing.until <= now) {
             failing.until = now + failing.pause;
@@ -113,11 +113,11 @@ mod tests {
         }
         assert_eq!(backoff.worked(now), Some(Duration::from_secs(91)));
         assert_eq!(backoff.circuit(now), Circuit::Closed);
-        assert_eq!(backoff.failed(now), Some(PAUSES.first), "and all from the start");
+        assert_eq!(backoff.failed(now), Some(PAUSES.first), "the pauses start again");
     }
 
     #[test]
-    fn a_try_that_is_never_heard_of_again_does_not_keep_others_from_it() {
+    fn a_try_without_result_does_not_block_others() {
         let now = Instant::now();
         let mut backoff = Backoff::new(PAUSES);
         backoff.failed(now);

@@ -163,7 +163,7 @@ impl Breaker {
     }
 }
 
-/// Counts one more, and says whether that is enough.
+/// Increments the count and returns whether it has reached `enough`.
 fn counted(count: &mut u8, enough: u8) -> bool {
     *count = count.saturating_add(1);
     *count >= enough

@@ -93,7 +93,7 @@ mod tests {
         }
 
         #[test]
-        fn the_fine_come_first_home_before_all_then_as_written(views in views()) {
+        fn usable_instances_come_first_home_then_in_configured_order(views in views()) {
             let order = order(&views);
             let fine = order.iter().take_while(|place| views[**place].fine()).count();
             prop_assert_eq!(fine, views.iter().filter(|view| view.fine()).count());
@@ -106,14 +106,14 @@ mod tests {
         }
 
         #[test]
-        fn of_the_others_a_store_that_serves_then_the_least_recently_failed_comes_first(views in views()) {
+        fn unusable_instances_are_ordered_by_store_and_by_oldest_failure(views in views()) {
             let others: Vec<_> =
                 order(&views).into_iter().filter(|place| !views[*place].fine()).collect();
             prop_assert!(others.is_sorted_by_key(|place| (!views[*place].store_serves, views[*place].failed())));
         }
 
         #[test]
-        fn a_new_failure_never_brings_one_forward(views in views(), which in any::<prop::sample::Index>()) {
+        fn a_new_failure_never_moves_an_instance_forward(views in views(), which in any::<prop::sample::Index>()) {
             let which = which.index(views.len());
             let place = |views: &[View]| order(views).iter().position(|place| *place == which);
             let before = place(&views);
@@ -126,7 +126,7 @@ mod tests {
         }
     }
 
-    /// Its store is what a push needs, and one failure may have been a hiccup.
+    /// A push needs the store, and a single failure may have been temporary.
     #[test]
     fn one_recent_failure_is_better_than_a_dead_store() {
         let view = |store_serves, circuit| View { home: false, store_serves, far: 0, circuit };
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_has_its_place_among_the_fine() {
+    fn an_instance_that_is_due_counts_as_usable() {
         let now = Instant::now();
         let view = |home, store_serves, circuit| View { home, store_serves, far: 0, circuit };
         let due = view(true, true, Circuit::HalfOpen(now));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn two_standings_are_as_good_as_the_worse() {
+    fn the_worse_of_two_states_counts() {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
         let (due, paused) = (Circuit::HalfOpen(now), Circuit::Open(now));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn of_those_alike_the_nearest() {
+    fn equal_instances_are_ordered_by_distance() {
         let view = |ms: Option<u64>| View {
             home: false,
             store_serves: true,

@@ -204,7 +204,7 @@ mod tests {
     /// A registry that answers before the request's end: all of the answer is read, and then the connection
     /// is closed whatever more its client sends.
     #[tokio::test]
-    async fn whatever_the_early_answer_its_connection_ends_with_it() {
+    async fn the_connection_ends_after_an_early_answer() {
         for status in ["200 OK", "201 Created", "302 Found", "403 Forbidden", "500 Internal Server Error"] {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let port = listener.local_addr().expect("an address").port();

@@ -112,8 +112,8 @@ impl Instance {
         })
     }
 
-    /// What the choice needs to know of it. Whether uploads work counts for requests that use the store. Only
-    /// uploads try whether uploads work again.
+    /// What the choice needs to know about the instance. The result of uploads counts for requests that use
+    /// the store. Only an upload tries whether uploads work again.
     pub(super) fn view(&self, now: Instant, uses: StoreUse, store: StoreState) -> View {
         let memory = self.memory();
         let reach = memory.breaker.circuit();
@@ -139,15 +139,15 @@ impl Instance {
         self.memory().breaker.is_silent()
     }
 
-    /// Notes that the caller is about to send a request. If that is the try of an upload after a pause, no
-    /// other is made.
+    /// Records that the caller is about to send a request. If the request is the one upload that is tried
+    /// after a pause, no other one is tried.
     pub(super) fn try_again(&self, now: Instant, uses: StoreUse) {
         if uses == StoreUse::Writes {
             self.memory().uploads.try_again(now);
         }
     }
 
-    /// Takes an observation into account; `why` describes a failure for operators.
+    /// Records an observation. `why` describes a failure for operators.
     pub(super) fn note(&self, evidence: Evidence, why: &str) {
         if matches!(evidence, Evidence::Error | Evidence::Gone) {
             self.errors.fetch_add(1, Ordering::Relaxed);
@@ -159,7 +159,7 @@ impl Instance {
             Some(Change::Opened) => tracing::warn!(
                 instance = &*self.name,
                 why,
-                "an instance of Quay fails: requests go to the others, if there are any, until probes find it well"
+                "an instance of Quay fails; requests go to the other instances until its probes succeed"
             ),
             Some(Change::Closed(down)) => tracing::info!(
                 instance = &*self.name,
@@ -169,22 +169,22 @@ impl Instance {
         }
     }
 
-    /// Counts a request that it answered with an error which says nothing about other requests.
+    /// Counts a request that was answered with an error, if the error says nothing about other requests.
     pub(super) fn erred(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Has the instance probed now.
+    /// Requests an immediate probe of the instance.
     pub(super) fn suspect(&self) {
         self.suspicion.notify_one();
     }
 
-    /// Waits until a request has doubts about the instance.
+    /// Waits until a probe is requested.
     pub(super) async fn suspected(&self) {
         self.suspicion.notified().await;
     }
 
-    /// Whether there was a failure lately.
+    /// Whether there was a recent failure.
     pub(super) fn is_doubtful(&self) -> bool {
         self.memory().breaker.is_doubtful()
     }
@@ -196,7 +196,7 @@ impl Instance {
                 zone = &*self.zone,
                 status,
                 again_in_s = pause.as_secs(),
-                "uploads fail at an instance of Quay, perhaps for its store: new ones go to the others"
+                "uploads fail at an instance of Quay, possibly because of its store; new uploads go to the other instances"
             );
         }
     }

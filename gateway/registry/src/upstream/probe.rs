@@ -92,7 +92,7 @@ impl Upstream {
     }
 }
 
-/// What an answer to a probe means.
+/// The meaning of an answer to a probe.
 ///
 /// Quay answers 503 if one of its services fails, and names that service. Without its database it can do
 /// nothing, with `registry_gunicorn` false it does not serve `/v2/`, with `service_key` false its tokens are
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_judged_by_their_status() {
+    fn other_registries_are_judged_by_their_status() {
         for there in [200, 301, 401, 403, 404, 429] {
             assert_eq!(quay(there, "<html>").0, Evidence::Well, "{there}");
         }

@@ -139,9 +139,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn unread_it_comes_back_whole_and_begun_never() {
+    async fn only_an_unread_body_can_be_reclaimed_whole() {
         let (lent, reclaim) = Reclaimable::new(Body::full("layer"));
-        assert!(reclaim.returned().is_none(), "it is still out");
+        assert!(reclaim.returned().is_none(), "hyper still has the body");
         drop(lent);
         let body = reclaim.returned().expect("it is back");
         let (mut lent, reclaim) = Reclaimable::new(body);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn taken_back_it_is_silent_until_the_answer_was_read() {
+    async fn a_reclaimed_body_is_pending_until_the_answer_was_read() {
         let (mut lent, reclaim) = Reclaimable::new(Body::full("layer"));
         let unfinished = reclaim.unfinished().expect("not at its end");
         unfinished.take_back();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unfinished_it_goes_on_until_the_answer_was_read() {
+    async fn an_unfinished_body_continues_until_the_answer_was_read() {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
         let pieces = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
         let (mut lent, reclaim) = Reclaimable::new(Body::stream(pieces));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_came_to_its_end_meanwhile_stays() {
+    async fn a_body_that_has_ended_meanwhile_is_not_reclaimed() {
         let (mut lent, reclaim) = Reclaimable::new(Body::full("layer"));
         let unfinished = reclaim.unfinished().expect("not at its end");
         assert!(lent.frame().await.expect("a frame").is_ok());

@@ -17,16 +17,15 @@ pub(super) struct Unserved {
 }
 
 impl Unserved {
-    /// Counts one more request to which every instance answered 5xx or nothing; `said` has what each of them
-    /// said.
-    pub(super) fn note(&self, said: &str) {
+    /// Counts a request to which every instance answered 5xx or nothing. `answers` describes each answer.
+    pub(super) fn note(&self, answers: &str) {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(requests) = self.to_tell(Instant::now(), count) {
             tracing::error!(
-                said,
+                answers,
                 requests,
-                "THE REGISTRY DOES NOT SERVE: every instance that was asked answers 5xx or not at all; see its \
-                 database and its log"
+                "THE REGISTRY DOES NOT SERVE: every instance that was asked answers 5xx or not at all; check the \
+                 log and the database of Quay"
             );
         }
     }

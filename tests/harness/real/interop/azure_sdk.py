@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Blobs as Microsoft's SDK for Python sees them, which is what Quay uses.
+"""Reads and writes blobs with Microsoft's SDK for Python, which Quay uses.
 
     azure_sdk.py COMMAND [ARGUMENT...]
 
-    write NAME [BLOCK]        write standard input; in blocks of BLOCK bytes if given
+    write NAME [BLOCK]        write standard input, in blocks of BLOCK bytes if given
     read NAME [FIRST LENGTH]  write a blob, or a part of it, to standard output
-    list PREFIX               names and sizes, a line each, separated by a tab
-    stage NAME ID             stage a block of standard input under ID, and leave it so
-    sas SECONDS               a shared access signature for the container, valid so long
+    list PREFIX               print one line for each blob: name, tab, size
+    stage NAME ID             stage standard input as block ID without a commit
+    sas SECONDS               print a shared access signature for the container, valid for SECONDS
 
 The account comes from the environment: AZURE_URL, AZURE_CONTAINER, AZURE_ACCOUNT, AZURE_KEY.
 """

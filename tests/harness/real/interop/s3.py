@@ -1,9 +1,9 @@
-"""Writes and reads objects with boto3, configured as Quay does it (storage/cloud.py).
+"""Writes and reads objects with boto3, configured like Quay's (storage/cloud.py).
 
-STORE is the store's entry in DISTRIBUTED_STORAGE_CONFIG, of the driver RadosGWStorage.
+The variable STORE has the store's entry in DISTRIBUTED_STORAGE_CONFIG, for RadosGWStorage.
 
-    s3.py write FOLDER PREFIX    every file, by put_object and in parts of 5 MiB
-    s3.py read KEY...            size, SHA-256 of the whole, SHA-256 of three ranges put together
+    s3.py write FOLDER PREFIX    write every file, with put_object and in parts of 5 MiB
+    s3.py read KEY...            print size, SHA-256 of the whole, SHA-256 of three joined ranges
 """
 
 import hashlib
@@ -23,10 +23,10 @@ root = given["storage_path"].lstrip("/")
 
 
 def connect():
-    """A client with connections of its own.
+    """A client with its own connections.
 
-    After an empty put_object (Expect: 100-continue without a body) botocore's kept connection hangs
-    at the next one, at servers that answer such a request at once: SeaweedFS.
+    After an empty put_object (Expect: 100-continue without a body), botocore's next request on the same
+    connection hangs if the server answers such a request at once, as SeaweedFS does.
     """
     return boto3.client(
         "s3",
@@ -61,7 +61,7 @@ def read(keys):
 
 
 def thirds(size):
-    """First and last bytes of up to three ranges that make the whole."""
+    """The first and last bytes of up to three ranges that cover the whole."""
     step = -(-size // 3) or 1
     return [(start, min(start + step, size) - 1) for start in range(0, size, step)]
 

@@ -1,10 +1,10 @@
-"""Writes and reads objects with python-swiftclient, as Quay does it (storage/swift.py).
+"""Writes and reads objects with python-swiftclient, like Quay (storage/swift.py).
 
-STORE is the store's entry in DISTRIBUTED_STORAGE_CONFIG, of the driver SwiftStorage.
+The variable STORE has the store's entry in DISTRIBUTED_STORAGE_CONFIG, for SwiftStorage.
 
-    swift.py write FOLDER PREFIX    every file, by put_object and as a Dynamic Large Object of segments
-                                    of 5 MiB with an empty manifest
-    swift.py read KEY...            size, SHA-256 of the whole, SHA-256 of three ranges put together
+    swift.py write FOLDER PREFIX    write every file, with put_object and as a Dynamic
+                                    Large Object of 5 MiB segments with an empty manifest
+    swift.py read KEY...            print size, SHA-256 of the whole, SHA-256 of three joined ranges
 """
 
 import hashlib
@@ -53,7 +53,7 @@ def read(keys):
 
 
 def thirds(size):
-    """First and last bytes of up to three ranges that make the whole."""
+    """The first and last bytes of up to three ranges that cover the whole."""
     step = -(-size // 3) or 1
     return [(start, min(start + step, size) - 1) for start in range(0, size, step)]
 

@@ -114,7 +114,7 @@ fn by_code(step: StepName, peer: &Peer, code: &str) -> Option<Advice> {
 
 /// The advice for a message of a driver that knows more than the server's code.
 fn by_words(step: StepName, message: &str) -> Option<Advice> {
-    if message.contains("as Object Lock does") {
+    if message.contains("because of Object Lock") {
         return Some(Advice::new(
             "the bucket has Object Lock with a default retention, so it refuses an object without a checksum, and \
              it does not accept `x-amz-checksum-sha256` as one",
@@ -127,7 +127,7 @@ fn by_words(step: StepName, message: &str) -> Option<Advice> {
             "use https for the zone, or use RadosGWStorage, which does not request encryption",
         ));
     }
-    if message.contains("objects can only be read") {
+    if message.contains("allows only reads") {
         return Some(Advice::new(
             "with `temp_url_key` and without `swift_password`, the zone can be read but not written",
             "set `swift_user` and `swift_password`, or remove the zone from the targets of copies",

@@ -158,7 +158,12 @@ fn messages_of_drivers() {
     let sse =
         of(StepName::Put, "S3Storage", Kind::Invalid, "put x: … ask for encryption at rest (AES256), …");
     assert!(sse.fix.contains("RadosGWStorage"), "{sse:?}");
-    let read_only = of(StepName::Put, "SwiftStorage", Kind::Invalid, "… objects can only be read");
+    let read_only = of(
+        StepName::Put,
+        "SwiftStorage",
+        Kind::Invalid,
+        "temp_url_key without swift_password allows only reads",
+    );
     assert!(read_only.fix.contains("`swift_password`"), "{read_only:?}");
     let region =
         of(StepName::Authenticate, "SwiftStorage", Kind::Denied, "log in: Keystone's catalogue has no x");
@@ -170,7 +175,8 @@ fn messages_of_drivers() {
         broke.cause.contains("cannot be reached") && broke.fix.contains("AWS_ENDPOINT_URL_STS"),
         "{broke:?}"
     );
-    let hangs = of(StepName::Authenticate, "S3Storage", Kind::Timeout, "get credentials: not within 20s");
+    let hangs =
+        of(StepName::Authenticate, "S3Storage", Kind::Timeout, "get credentials: no result within 20s");
     assert!(hangs.cause.contains("gives this machine or pod its credentials"), "{hangs:?}");
     let pod =
         of(StepName::Authenticate, "S3Storage", Kind::Timeout, "ask the container's service for credentials");

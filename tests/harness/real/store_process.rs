@@ -1,77 +1,77 @@
-//! The process of a store that clients talk to, whatever stands behind it.
+//! The process of a store that clients connect to.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::process::{Program, Server, answers};
+use super::process::{Program, ServerProcess, answers};
 
 const START_BOUND: Duration = Duration::from_secs(60);
 
-/// A server that can be stopped, started again on the same data and port, and suspended.
+/// A server process that can be stopped, started again with the same data and port, and suspended.
 #[derive(Debug)]
-pub struct Front {
-    server: Server,
+pub struct StoreProcess {
+    server: ServerProcess,
     url: String,
     statuses: &'static [u16],
 }
 
-impl Front {
-    /// Starts it and waits until `url` answers with one of `statuses`.
+impl StoreProcess {
+    /// Starts the process and waits until `url` answers with one of `statuses`.
     ///
     /// # Errors
-    /// It does not start within 60 s.
+    /// The process does not start within 60 s.
     pub(super) async fn start(
         program: Program,
         folder: &Path,
         url: String,
         statuses: &'static [u16],
     ) -> Result<Self> {
-        let mut front = Self { server: program.serve(folder)?, url, statuses };
-        front.ready().await?;
-        Ok(front)
+        let mut process = Self { server: program.serve(folder)?, url, statuses };
+        process.ready().await?;
+        Ok(process)
     }
 
     async fn ready(&mut self) -> Result<()> {
         self.server.ready(START_BOUND, || answers(&self.url, self.statuses)).await
     }
 
-    /// Kills it, as a crash does.
+    /// Kills the process, like a crash.
     pub fn stop(&mut self) {
         self.server.stop();
     }
 
-    /// Stops it and starts it again, until it answers.
+    /// Stops the process, starts it again, and waits until it answers.
     ///
     /// # Errors
-    /// It does not start within 60 s.
+    /// The process does not start within 60 s.
     pub async fn restart(&mut self) -> Result<()> {
         self.server.start_again()?;
         self.ready().await
     }
 
-    /// Restarts it with variables set.
+    /// Restarts the process with these environment variables.
     ///
     /// # Errors
-    /// As [`Front::restart`].
+    /// The errors of [`StoreProcess::restart`].
     pub(super) async fn restart_with(&mut self, variables: &[(&str, &str)]) -> Result<()> {
         variables.iter().for_each(|(name, value)| self.server.set_env(name, value));
         self.restart().await
     }
 
-    /// Holds it in the middle of whatever it does.
+    /// Suspends the process.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn suspend(&self) -> Result<()> {
         self.server.suspend()
     }
 
-    /// Lets it go on.
+    /// Resumes the process.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn resume(&self) -> Result<()> {
         self.server.resume()
     }

@@ -1,4 +1,4 @@
-//! An instance that is ill costs nobody a request, and no upload its end.
+//! A failing instance costs no client a request and ends no upload.
 
 use std::time::Duration;
 
@@ -47,27 +47,27 @@ fn asked(quay: &Quay) -> usize {
 }
 
 #[tokio::test]
-async fn one_that_lost_its_database_is_passed_over_until_it_has_it_back() -> Result<()> {
+async fn an_instance_without_its_database_is_not_used() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
-    pair.a().set(|oddities| oddities.broken = true);
+    pair.a().set(|faults| faults.broken = true);
     push_and_pull(&gateway, "v1", 1).await?;
     until_why(&gateway, "zone-a", "its health check fails: auth, database").await?;
     assert_eq!(gateway.status().await?["registry"]["zone-b"]["state"], "closed");
     pair.a().record().clear();
     push_and_pull(&gateway, "v2", 10).await?;
-    assert_eq!(asked(pair.a()), 0, "no request is spent on it");
-    pair.a().set(|oddities| oddities.broken = false);
+    assert_eq!(asked(pair.a()), 0, "no request is sent to it");
+    pair.a().set(|faults| faults.broken = false);
     until(&gateway, "zone-a", "closed").await?;
-    assert_eq!(asked(pair.a()), 0, "probes found that it is back");
+    assert_eq!(asked(pair.a()), 0, "only probes are sent until it works again");
     pair.b.record().clear();
     push_and_pull(&gateway, "v3", 20).await?;
-    assert_eq!(asked(&pair.b), 0, "home has everything again");
+    assert_eq!(asked(&pair.b), 0, "home gets all requests again");
     Ok(())
 }
 
 #[tokio::test]
-async fn logins_go_on_where_nothing_was_decided_and_no_further() -> Result<()> {
+async fn a_login_goes_to_the_next_instance_only_if_nothing_was_decided() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     let client = gateway.client(None)?;
@@ -75,29 +75,30 @@ async fn logins_go_on_where_nothing_was_decided_and_no_further() -> Result<()> {
     let log_in = async |password: &str| -> Result<StatusCode> {
         Ok(client.raw(Method::GET, &url)?.basic_auth("admin", Some(password)).send().await?.status())
     };
-    pair.a().set(|oddities| oddities.broken = true);
+    pair.a().set(|faults| faults.broken = true);
     assert_eq!(log_in("password").await?, StatusCode::OK);
     assert_eq!(pair.counts(&Method::GET, "/v2/auth"), (1, 1));
-    pair.a().set(|oddities| oddities.broken = false);
+    pair.a().set(|faults| faults.broken = false);
     until(&gateway, "zone-a", "closed").await?;
-    // Refused, and then to wait.
+    // The login is refused, and the next one is throttled.
     assert_eq!(log_in("wrong").await?, StatusCode::UNAUTHORIZED);
     assert_eq!(log_in("password").await?, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(pair.counts(&Method::GET, "/v2/auth"), (3, 1), "each was asked for once");
+    assert_eq!(pair.counts(&Method::GET, "/v2/auth"), (3, 1), "each login was sent once");
     Ok(())
 }
 
-/// Its nginx takes requests, and nothing behind it answers.
+/// nginx accepts requests, but nothing behind it answers.
 #[tokio::test]
-async fn one_that_hangs_is_left_in_the_middle_of_requests() -> Result<()> {
+async fn waiting_requests_leave_an_instance_that_hangs() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway_with(&Pair::impatient(pair.config())).await?;
     let client = gateway.client(LOGIN)?;
     client.push(REPOSITORY, "v1", &image(1)?).await?;
     until(&gateway, "zone-a", "closed").await?;
-    pair.a().set(|oddities| oddities.silent = true);
+    pair.a().set(|faults| faults.silent = true);
     pair.a().record().clear();
-    // These wait there when it is found out: a manifest, a list, a permission, a token, a new upload.
+    // These requests wait at the instance when its failure is detected: a manifest, a list, a permission, a
+    // token, a new upload.
     let (manifest, tags) = (format!("/v2/{REPOSITORY}/manifests/v1"), format!("/v2/{REPOSITORY}/tags/list"));
     let manifest = client.fetch(Method::GET, &manifest, &[]);
     let list = client.fetch(Method::GET, &tags, &[]);
@@ -115,17 +116,17 @@ async fn one_that_hangs_is_left_in_the_middle_of_requests() -> Result<()> {
     until_why(&gateway, "zone-a", "no answer to a probe within 400 ms").await?;
     pair.a().record().clear();
     push_and_pull(&gateway, "v2", 10).await?;
-    assert_eq!(asked(pair.a()), 0, "no request is spent on it");
-    pair.a().set(|oddities| oddities.silent = false);
+    assert_eq!(asked(pair.a()), 0, "no request is sent to it");
+    pair.a().set(|faults| faults.silent = false);
     until(&gateway, "zone-a", "closed").await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn one_that_hangs_in_tcp_tls_or_http_or_speaks_no_tls_is_passed_over() -> Result<()> {
+async fn an_instance_that_fails_in_tcp_tls_or_http_is_not_used() -> Result<()> {
     let pair = Pair::start()?;
     let silent = Port::free()?;
-    // The kernel takes connections, and nobody ever answers.
+    // The kernel accepts connections, but nobody answers.
     let _listening = silent.listen()?;
     let hole = Port::free()?;
     let _hole = BlackHole::at(hole.address()).await?;
@@ -145,22 +146,22 @@ async fn one_that_hangs_in_tcp_tls_or_http_or_speaks_no_tls_is_passed_over() -> 
     Ok(())
 }
 
-/// Its store hangs, and Quay looks there before it answers; its health says nothing of that.
+/// The store hangs, and Quay asks it before it answers. The health report does not show that.
 #[tokio::test]
-async fn an_upload_begins_elsewhere_where_the_first_instance_is_silent() -> Result<()> {
+async fn an_upload_starts_at_another_instance_if_the_first_is_silent() -> Result<()> {
     let pair = Pair::start()?;
     let mut config = Pair::impatient(pair.config());
     overlay(&mut config, &json!({"timeouts": {"registry_probe": "10s", "registry_upload_begin": "300ms"}}));
     let gateway = pair.gateway_with(&config).await?;
-    pair.a().set(|oddities| oddities.begins_hang = true);
+    pair.a().set(|faults| faults.begins_hang = true);
     let (_, location) = begun(&gateway).await?;
     assert!(location.ends_with("quay-gateway-instance=zone-b"), "{location}");
-    assert_eq!(pair.counts(&Method::POST, UPLOADS).0, 1, "the next is begun there at once");
-    assert_eq!(gateway.status().await?["registry"]["zone-a"]["state"], "closed", "it reads as before");
+    assert_eq!(pair.counts(&Method::POST, UPLOADS).0, 1, "the next upload starts there at once");
+    assert_eq!(gateway.status().await?["registry"]["zone-a"]["state"], "closed", "reads still use it");
     Ok(())
 }
 
-/// A body of which the client sends the first piece, and holds back the rest until this is dropped.
+/// A body of which the client sends the first piece and withholds the rest until this is dropped.
 fn held_back() -> (tokio::sync::mpsc::Sender<Bytes>, reqwest::Body) {
     let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
     let body = stream::unfold(receiver, |mut receiver| async move {
@@ -171,17 +172,17 @@ fn held_back() -> (tokio::sync::mpsc::Sender<Bytes>, reqwest::Body) {
 }
 
 #[tokio::test]
-async fn an_upload_at_one_that_hangs_ends_and_begins_again_elsewhere() -> Result<()> {
+async fn an_upload_at_an_instance_that_hangs_ends_and_can_start_at_another() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway_with(&Pair::impatient(pair.config())).await?;
     let (client, path) = begun(&gateway).await?;
-    pair.a().set(|oddities| oddities.silent = true);
+    pair.a().set(|faults| faults.silent = true);
     let token = pair.a().token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
     let (sender, body) = held_back();
     sender.send(Bytes::from("the first piece")).await?;
     let patch = client.raw(Method::PATCH, &path)?.bearer_auth(token).body(body).send();
     let answer = tokio::spawn(patch);
-    // Whoever reads finds out that it hangs.
+    // A read detects that the instance hangs.
     client.fetch(Method::GET, &format!("/v2/{REPOSITORY}/tags/list"), &[]).await?;
     let answer = answer.await??;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -196,7 +197,7 @@ async fn an_upload_at_one_that_hangs_ends_and_begins_again_elsewhere() -> Result
 }
 
 #[tokio::test]
-async fn an_upload_whose_store_hangs_ends_and_begins_again_elsewhere() -> Result<()> {
+async fn an_upload_whose_store_hangs_ends_and_can_start_at_another_instance() -> Result<()> {
     let pair = Pair::start()?;
     let mut config = Pair::impatient(pair.config());
     overlay(&mut config, &json!({"timeouts": {"registry_probe": "10s"}}));
@@ -228,14 +229,14 @@ async fn with_one_instance_an_upload_whose_store_hangs_ends_too() -> Result<()> 
     Ok(())
 }
 
-/// The assembly of a large blob says nothing for minutes, and that is no fault of anybody's.
+/// The assembly of a large blob takes minutes without an answer, which is not a fault.
 #[tokio::test]
-async fn a_last_put_may_be_silent_while_instance_and_store_are_well() -> Result<()> {
+async fn the_last_put_may_be_silent_while_instance_and_store_work() -> Result<()> {
     let pair = Pair::start()?;
     let mut config = pair.config();
     overlay(&mut config, &json!({"timeouts": {"registry_lost": "100ms", "registry_answer": "200ms"}}));
     let gateway = pair.gateway_with(&config).await?;
-    pair.a().set(|oddities| oddities.slow_commit = Duration::from_secs(2));
+    pair.a().set(|faults| faults.slow_commit = Duration::from_secs(2));
     gateway.client(LOGIN)?.push_blob(REPOSITORY, &image(1)?.layers[0]).await?;
     assert_eq!(pair.counts(&Method::PUT, UPLOADS), (1, 0));
     Ok(())
@@ -245,23 +246,23 @@ async fn a_last_put_may_be_silent_while_instance_and_store_are_well() -> Result<
 async fn a_413_for_a_502_is_relayed_and_counts_against_its_instance() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
-    pair.a().set(|oddities| oddities.breaks_off = true);
+    pair.a().set(|faults| faults.breaks_off = true);
     let (client, path) = begun(&gateway).await?;
     let answer = client.send(Method::PATCH, &path, &[], Bytes::from(vec![7; 300_000])).await?;
     assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answer.text().await?.starts_with("<html>"), "nginx's own");
     assert_eq!(gateway.status().await?["registry"]["zone-a"]["uploads"], "open");
     push_and_pull(&gateway, "v1", 1).await?;
-    assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (1, 3), "what is pushed next goes elsewhere");
+    assert_eq!(pair.counts(&Method::PATCH, UPLOADS), (1, 3), "the next push goes to another instance");
     Ok(())
 }
 
 #[tokio::test]
-async fn where_none_serves_the_log_and_a_metric_say_so() -> Result<()> {
+async fn if_no_instance_serves_the_log_and_a_metric_report_it() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     for quay in [pair.a(), &pair.b] {
-        quay.set(|oddities| oddities.broken = true);
+        quay.set(|faults| faults.broken = true);
     }
     let client = gateway.client(None)?;
     for _ in 0..5 {
@@ -274,7 +275,7 @@ async fn where_none_serves_the_log_and_a_metric_say_so() -> Result<()> {
     assert!(log.contains("zone-a: 500; zone-b: 500") || log.contains("zone-b: 500; zone-a: 500"));
     for (instance, zone) in [(pair.a(), "zone-a"), (&pair.b, "zone-b")] {
         until(&gateway, zone, "open").await?;
-        instance.set(|oddities| oddities.broken = false);
+        instance.set(|faults| faults.broken = false);
     }
     let metrics = gateway.metrics().await?;
     let is = |line: &str| metrics.lines().any(|other| other == line);
@@ -287,18 +288,18 @@ async fn where_none_serves_the_log_and_a_metric_say_so() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_only_instance_is_probed_too_and_asked_whatever_its_state() -> Result<()> {
+async fn a_single_instance_is_probed_and_always_used() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({"timeouts": {"registry_probe_every": "50ms"}})).await?;
-    site.quay.set(|oddities| oddities.broken = true);
+    site.quay.set(|faults| faults.broken = true);
     until(&gateway, "zone-a", "open").await?;
     let client = gateway.client(None)?;
     let answer = client.raw(Method::GET, "/v2/")?.send().await?;
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "it is asked all the same");
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "it is asked in every state");
     let answer = client.fetch(Method::GET, &format!("/v2/{REPOSITORY}/tags/list"), &[]).await?;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(gateway.log().contains("THE REGISTRY DOES NOT SERVE"));
-    site.quay.set(|oddities| oddities.broken = false);
+    site.quay.set(|faults| faults.broken = false);
     until(&gateway, "zone-a", "closed").await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Stores, registry, and images that lie in the first store alone.
+//! The fixture: stores, registry, and images that only the first store has.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ use crate::arguments::Arguments;
 /// The repository of all images.
 pub(crate) const REPOSITORY: &str = "admin/bench";
 
-/// Stores; the first one takes the pushes.
+/// The stores. Pushes go to the first one.
 pub(crate) const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
 
-/// Blobs of an image, its config among them.
+/// Blobs of an image, including its config.
 const BLOBS: usize = 20;
 
-/// Images pushed at once while the stage is set.
+/// Concurrent pushes while the fixture is built.
 const PUSHES: usize = 4;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// Of a hundred layers so many are of these sizes, bytes: as registries have them, most are small and
-/// most bytes are in large ones.
+/// The distribution of layer sizes, in bytes: of each hundred layers, this many have a size in this range. As
+/// in real registries, most layers are small, and most bytes are in large layers.
 const SIZES: [(u32, u64, u64); 4] =
     [(60, KIB, 64 * KIB), (30, 64 * KIB, MIB), (9, MIB, 8 * MIB), (1, 8 * MIB, 40 * MIB)];
 
@@ -42,39 +42,39 @@ pub(crate) struct Item {
     pub(crate) size: u64,
 }
 
-/// Everything but the ways to copy.
+/// Everything except the programs that copy.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     pub(crate) site: Site,
     /// What is to be copied.
     pub(crate) items: Vec<Item>,
     manifests: Vec<Manifest>,
 }
 
-impl Stage {
-    /// Starts it, and pushes all images to the first store.
+impl Fixture {
+    /// Starts the parts, and pushes all images to the first store.
     pub(crate) async fn start(arguments: &Arguments) -> Result<Self> {
         let site = Site::with(&ZONES.map(|name| (name, Duration::ZERO)), Options::default())?;
         let client = Client::new(&site.quay.url(), &[], LOGIN)?;
         let count = arguments.blobs.get().div_ceil(BLOBS);
-        // One alone first: it makes the repository and fetches the token.
+        // The first push runs alone: it creates the repository and fetches the token.
         let mut pushed = vec![push(&client, 0).await?];
         let others = (1..count as u64).map(|seed| push(&client, seed));
         pushed.extend(stream::iter(others).buffer_unordered(PUSHES).try_collect::<Vec<_>>().await?);
         let (items, manifests): (Vec<_>, Vec<_>) = pushed.into_iter().unzip();
-        let stage = Self { site, items: items.concat(), manifests };
-        for zone in &stage.site.zones {
+        let fixture = Self { site, items: items.concat(), manifests };
+        for zone in &fixture.site.zones {
             zone.proxy().set(|faults| faults.latency = arguments.latency());
         }
-        Ok(stage)
+        Ok(fixture)
     }
 
-    /// A gateway that has just started.
+    /// Starts a new gateway.
     pub(crate) async fn gateway(&self) -> Result<Gateway> {
         self.site.gateway(&json!({})).await
     }
 
-    /// Tells a gateway of all images, as pushes whose blobs are there already do.
+    /// Sends all manifests to a gateway, like pushes whose blobs exist already.
     pub(crate) async fn tell(&self, gateway: &Gateway) -> Result<()> {
         let client = gateway.client(LOGIN)?;
         for (number, manifest) in self.manifests.iter().enumerate() {
@@ -83,7 +83,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The zones that copies go to.
+    /// The zones to which blobs are copied.
     pub(crate) fn targets(&self) -> &[Zone] {
         &self.site.zones[1..]
     }
@@ -92,29 +92,29 @@ impl Stage {
     pub(crate) fn clear(&self) {
         for zone in self.targets() {
             for item in &self.items {
-                // What was never copied need not be removed.
+                // A blob that was never copied need not be removed.
                 let _ = zone.delete(&item.digest);
             }
         }
     }
 
-    /// Bytes of all blobs.
+    /// The size of all blobs together, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.items.iter().map(|item| item.size).sum()
     }
 }
 
-/// Whether a zone has all of these.
+/// Whether a zone has all of these blobs.
 pub(crate) fn has(zone: &Zone, items: &[Item]) -> bool {
     items.iter().all(|item| zone.has(&item.digest))
 }
 
-/// An image's blobs.
+/// The blobs of an image.
 pub(crate) fn items(image: &Image) -> Vec<Item> {
     image.blobs().iter().map(|blob| Item { digest: blob.digest, size: blob.size }).collect()
 }
 
-/// An image of so many bytes in five layers, no two of it alike.
+/// An image of this many bytes in five layers. No two images share a blob.
 pub(crate) fn image(seed: u64, bytes: u64) -> Result<Image> {
     raw(seed, &[bytes / 5; 5])
 }
@@ -129,7 +129,7 @@ fn tag(number: u64) -> String {
     format!("v{number}")
 }
 
-/// The layers' sizes of an image, evenly spread over the logarithm within their kind.
+/// The sizes of an image's layers, spread evenly on a logarithmic scale within their range.
 fn sizes(seed: u64) -> Vec<u64> {
     let mut random = fastrand::Rng::with_seed(seed);
     let size = |_| {

@@ -1,4 +1,4 @@
-//! Real stores, the stand-in Quay over them, the gateway's process, and images in every zone.
+//! The fixture: real stores, the stand-in Quay over them, the gateway's process, and images in every zone.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,48 +16,48 @@ use tokio::time::Instant;
 
 /// The repository of all images.
 pub(crate) const REPOSITORY: &str = "admin/app";
-/// The tag of the image whose one layer takes long to read.
+/// The tag of the image whose only layer takes long to read.
 pub(crate) const LONG: &str = "long";
-/// Bytes of that layer: more than all buffers between a store and a client hold.
+/// The size of that layer: more than all buffers between a store and a client can hold.
 const LONG_BYTES: u64 = 24 << 20;
-/// Images that the crowd pulls.
+/// The number of images that the clients pull.
 const IMAGES: u64 = 6;
-/// Bytes of their layers. The largest are streamed past the cache, the others fill it, evict each
-/// other, and are read again.
+/// The sizes of their layers, in bytes. The largest ones bypass the cache. The others fill the cache, evict
+/// each other, and are read again.
 const LAYERS: [u64; 4] = [20_000, 200_000, 500_000, 1_200_000];
-/// Of which hardly one image fits.
+/// The size of the cache: hardly one image fits.
 const CACHE: &str = "1MiB";
-/// How long the copies may take to arrive in every zone.
+/// The timeout for the copies into every zone.
 const COPY_BOUND: Duration = Duration::from_secs(60);
 
-/// Home is the nearest, so that everything comes from there until it is struck. Before each answer of
-/// home, and of the others.
+/// The latencies of home and of the other zones before each answer. Home is the nearest, so that everything
+/// comes from there until it fails.
 const LATENCIES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(40));
-/// Bytes a second of each body.
+/// The speed of each body, in bytes per second.
 const BANDWIDTH: u64 = 8 << 20;
 
-/// How the gateway reaches home; the other zones are behind proxies.
+/// How the gateway reaches home. The other zones are always behind proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Through a proxy: the line is what fails.
-    ByLine,
-    /// As it is: the process is what fails.
+    /// Through a proxy, which fails.
+    ThroughProxy,
+    /// Directly. The process fails.
     Directly,
 }
 
 /// Everything that runs.
-pub(crate) struct Stage {
-    // Dropped in this order: what uses a server before the server.
+pub(crate) struct Fixture {
+    // The fields are dropped in this order: each user of a server before the server.
     pub(crate) gateway: Gateway,
     pub(crate) site: Site<RealZone>,
-    /// What the crowd pulls, by tag.
+    /// The images that the clients pull, by tag.
     pub(crate) images: Vec<(String, Image)>,
     pub(crate) long: Image,
     trusted: TempDir,
 }
 
-impl Stage {
-    /// Stores of these kinds as zone-a (home), zone-b and zone-c, all images in each.
+impl Fixture {
+    /// Starts stores of these kinds as zone-a (home), zone-b and zone-c, with all images in each.
     pub(crate) async fn start(kinds: [Kind; 3], reach: Reach) -> Result<Self> {
         let [a, b, c] = kinds;
         let (mut a, b, c) = tokio::try_join!(
@@ -70,7 +70,7 @@ impl Stage {
         }
         let (home, others) = LATENCIES;
         for (zone, latency) in [(&a, home), (&b, others), (&c, others)] {
-            zone.line().set(|faults| (faults.latency, faults.bandwidth) = (latency, Some(BANDWIDTH)));
+            zone.proxy().set(|faults| (faults.latency, faults.bandwidth) = (latency, Some(BANDWIDTH)));
         }
         let site = Site::over(vec![a, b, c], Options::default())?;
         let gateway = site.gateway(&json!({ "cache": { "size": CACHE } })).await?;
@@ -79,9 +79,9 @@ impl Stage {
         let long = Spec::layers(IMAGES, &[LONG_BYTES]).build()?;
         let trusted = TempDir::new()?;
         std::fs::copy(gateway.authority_file(), trusted.path().join("ca.crt"))?;
-        let stage = Self { gateway, site, images, long, trusted };
-        stage.push().await?;
-        Ok(stage)
+        let fixture = Self { gateway, site, images, long, trusted };
+        fixture.push().await?;
+        Ok(fixture)
     }
 
     /// Pushes all images through the gateway and waits for the copies.
@@ -97,7 +97,7 @@ impl Stage {
         for blob in images.flat_map(Image::blobs) {
             for zone in &self.site.zones {
                 while !zone.exists(&http, &zone.key(&blob.digest)).await? {
-                    ensure!(Instant::now() < end, "{} did not come to {}", blob.digest, zone.name);
+                    ensure!(Instant::now() < end, "{} did not arrive in {}", blob.digest, zone.name);
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -105,12 +105,12 @@ impl Stage {
         Ok(())
     }
 
-    /// A client with connections and tokens of its own.
+    /// A client with its own connections and tokens.
     pub(crate) fn client(&self) -> Result<Client> {
         self.gateway.client(LOGIN)
     }
 
-    /// skopeo, and the reference of an image by its tag for it.
+    /// skopeo, and a function that returns the reference of an image for its tag.
     pub(crate) fn skopeo(&self) -> (Skopeo, impl Fn(&str) -> String + Send + use<>) {
         let trusted = PathBuf::from(self.trusted.path());
         let skopeo = Skopeo { trusted, login: Some(Login::new(USER, PASSWORD)) };
@@ -118,7 +118,7 @@ impl Stage {
         (skopeo, move |tag| format!("{host}/{REPOSITORY}:{tag}"))
     }
 
-    /// The zone that is struck: home, from which everything comes as long as it is well.
+    /// The home zone, which fails. All reads use it while it works.
     pub(crate) fn home(&mut self) -> &mut RealZone {
         &mut self.site.zones[0]
     }

@@ -1,4 +1,4 @@
-//! Stores, registry, gateway, and blobs that nobody has asked for yet.
+//! The fixture: stores, registry, gateway, and blobs that were not requested yet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +22,13 @@ use crate::puller::Puller;
 /// The repository of all blobs.
 pub(crate) const REPOSITORY: &str = "admin/bench";
 
-/// Stores, home first.
+/// The stores, home first.
 const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
 
-/// Pushed at once.
+/// Concurrent pushes.
 const PUSHES: usize = 8;
 
-/// A gateway has known its zones for so long before anything counts.
+/// How long a gateway has known its zones before the measurement starts.
 pub(crate) const WARM: Duration = Duration::from_secs(3);
 
 /// One blob.
@@ -38,17 +38,17 @@ pub(crate) struct Item {
     pub(crate) digest: Digest,
 }
 
-/// Everything but the gateway.
+/// Everything except the gateway.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     site: Site,
-    /// Of each size, more than one gateway is asked for.
+    /// Small blobs, more than are requested from one gateway.
     pub(crate) small: Vec<Item>,
     pub(crate) large: Vec<Item>,
     well: Faults,
 }
 
-/// A gateway that knows nothing yet, and a client of each side.
+/// A new gateway, and a client of each side.
 #[derive(Debug)]
 pub(crate) struct Sides {
     pub(crate) gateway: Gateway,
@@ -56,15 +56,15 @@ pub(crate) struct Sides {
     pub(crate) by_quay: Arc<Puller>,
 }
 
-impl Stage {
-    /// Starts it, and puts every blob into every store.
+impl Fixture {
+    /// Starts the parts, and writes every blob into every store.
     pub(crate) async fn start(arguments: &Arguments) -> Result<Self> {
         let site = Site::with(&ZONES.map(|name| (name, Duration::ZERO)), Options::default())?;
         let seconds = WARM + arguments.healthy() + arguments.fault();
         let small = seconds.as_secs() * u64::from(arguments.rate.get());
         let large = arguments.transfers.get() as u64 + 1;
         let client = Client::new(&site.quay.url(), &[], LOGIN)?;
-        // One alone first: it makes the repository and fetches the token.
+        // The first push runs alone: it creates the repository and fetches the token.
         let mut made = Vec::new();
         for (from, count, size) in [(0, small, arguments.small()), (small, large, arguments.large())] {
             let first = store(&site, &client, from, size).await?;
@@ -79,31 +79,31 @@ impl Stage {
             bandwidth: Some(arguments.bandwidth()),
             ..Faults::default()
         };
-        let stage = Self { site, small, large, well };
-        stage.heal().await;
-        Ok(stage)
+        let fixture = Self { site, small, large, well };
+        fixture.heal().await;
+        Ok(fixture)
     }
 
-    /// A new gateway, and clients of both sides.
+    /// Starts a new gateway, and clients of both sides.
     pub(crate) async fn sides(&self) -> Result<Sides> {
-        // Every blob is asked for by HEAD once only anyway: none is asked for twice.
+        // No blob is requested twice, so remembered permissions do not matter.
         let gateway = self.site.gateway(&json!({})).await?;
         let by_gateway = Arc::new(Puller::new(gateway.client(LOGIN)?));
         let by_quay = Arc::new(Puller::new(Client::new(&self.site.quay.url(), &[], LOGIN)?));
         Ok(Sides { gateway, by_gateway, by_quay })
     }
 
-    /// The line to home, which is what fails.
+    /// The proxy in front of home, which fails.
     pub(crate) fn home(&self) -> &Proxy {
         self.site.zone(ZONES[0]).proxy()
     }
 
-    /// The lines to all stores.
+    /// The proxies in front of all stores.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &Proxy> {
         self.site.zones.iter().map(tests::zone::Zone::proxy)
     }
 
-    /// All is well.
+    /// Removes all faults.
     pub(crate) async fn heal(&self) {
         for line in self.lines() {
             line.heal().await;
@@ -113,7 +113,8 @@ impl Stage {
     }
 }
 
-/// Makes a blob, pushes it to the registry, and copies it to where the registry did not write it.
+/// Generates a blob, pushes it to the registry, and copies it to the stores to which the registry did not
+/// write it.
 async fn store(site: &Site, client: &Client, seed: u64, size: u64) -> Result<Item> {
     let mut bytes = vec![0; usize::try_from(size)?];
     fastrand::Rng::with_seed(seed).fill(&mut bytes);

@@ -14,22 +14,22 @@ use zone_router::{Blob, Zone};
 
 pub(crate) const LOCATIONS: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
 
-/// Everything, real but for Quay itself.
-pub(crate) struct Stage {
+/// All parts. Only Quay itself is a stand-in.
+pub(crate) struct Fixture {
     pub(crate) site: Site,
     pub(crate) postgres: Postgres,
     pub(crate) redis: Redis,
     pub(crate) tables: QuayTables,
 }
 
-impl Stage {
+impl Fixture {
     pub(crate) async fn start() -> Result<Self> {
         let postgres = Postgres::start(None).await?;
         let tables = QuayTables::make(&postgres, &LOCATIONS).await?;
         Ok(Self { site: Site::start()?, redis: Redis::start(None).await?, postgres, tables })
     }
 
-    /// The gateway's configuration, `over` laid over it, and its files.
+    /// The gateway's configuration with `over` merged into it, and its files.
     pub(crate) fn config(&self, over: &Value) -> (Value, Vec<(&'static str, String)>) {
         let mut config = json!({
             "registry": { "account": { "username": USER, "password_file": "password" } },
@@ -49,14 +49,14 @@ impl Stage {
         Gateway::prepare(&config, &files)
     }
 
-    /// What copies ask and tell Quay.
+    /// The connection from copies to Quay.
     pub(crate) async fn authority(&self, over: &Value) -> Result<(Arc<dyn Authority>, Gateway)> {
         let gateway = self.prepared(over)?;
         let settings = config::load(&gateway.config_file())?;
         Ok((gateway::authority(&settings).await?, gateway))
     }
 
-    /// A zone as copies see it.
+    /// A zone in the form that copies use.
     pub(crate) fn zone(&self, name: &str) -> Result<Zone> {
         let config: StoreConfig = serde_json::from_value(self.site.zone(name).quay_entry())?;
         let second = Duration::from_secs(1);
@@ -65,13 +65,13 @@ impl Stage {
     }
 }
 
-/// Quay's key.
+/// A blob at Quay's key.
 pub(crate) fn blob(digest: Digest) -> Blob {
     let hex = digest.hex();
     Blob { digest, key: Key::new(format!("sha256/{}/{hex}", &hex[..2])) }
 }
 
-/// A job, as lanes get them.
+/// A job in the form that workers get.
 pub(crate) async fn job(digest: Digest, target: &str, repositories: &[&str]) -> Result<Job> {
     let folder = tempfile::tempdir()?;
     let journal = Journal::open(&folder.path().join("journal"))?;
