@@ -120,12 +120,17 @@ fn is_reference(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('.') && text.bytes().all(plain)
 }
 
-/// The repository of a request below `…/blobs/uploads`, if its name is understood.
+/// The repository of a request for `…/blobs/uploads/`, or for one upload below it, if its name is understood. If
+/// anything else follows, such as dot segments, a proxy may see another path.
 #[must_use]
 pub fn upload_repository(path: &str) -> Option<String> {
     let path = unescaped(path);
-    let (name, _) = path.strip_prefix("/v2/")?.rsplit_once("/blobs/uploads")?;
-    is_repository(name).then(|| name.to_owned())
+    let (name, upload) = path.strip_prefix("/v2/")?.rsplit_once("/blobs/uploads")?;
+    let is_upload = match upload.strip_prefix('/') {
+        Some(id) => id.is_empty() || is_reference(id),
+        None => upload.is_empty(),
+    };
+    (is_upload && is_repository(name)).then(|| name.to_owned())
 }
 
 fn reads(method: &Method) -> bool {
@@ -305,12 +310,23 @@ mod tests {
             ("/v2/o/a/blobs/uploads/", "o/a"),
             ("/v2/o/%61/blobs/uploads/", "o/a"),
             ("/v2/a/blobs/uploads/0b1c", "a"),
+            ("/v2/a/blobs/uploads", "a"),
+            ("/v2/a/blobs/uploads/6f6e0a2c-6dd1-4b1e-8f0c-0c3c9d2f9f3b", "a"),
         ] {
             assert_eq!(upload_repository(path).as_deref(), Some(name));
         }
-        for other in
-            ["/v2/o/a/blobs/x", "/v2/../blobs/uploads/", "/v2/a%2Fb/blobs/uploads/", "/x/blobs/uploads/"]
-        {
+        for other in [
+            "/v2/o/a/blobs/x",
+            "/v2/../blobs/uploads/",
+            "/v2/a%2Fb/blobs/uploads/",
+            "/x/blobs/uploads/",
+            "/v2/o/a/blobs/uploads/../../../../../x",
+            "/v2/o/a/blobs/uploads/%2e%2e/%2e%2e/x",
+            "/v2/o/a/blobs/uploads/..",
+            "/v2/o/a/blobs/uploads/id/x",
+            "/v2/o/a/blobs/uploads//",
+            "/v2/o/a/blobs/uploadsx",
+        ] {
             assert_eq!(upload_repository(other), None, "{other}");
         }
     }
