@@ -15,10 +15,13 @@ use crate::clock::{self, Clock};
 use crate::headers::{described, described_by_part};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
-use crate::{Error, Key, Kind, Meta, Result, Secret, Transport};
+use crate::{Error, Key, Kind, Meta, RequestId, Result, Secret, Transport};
 
 /// The version of the service that is spoken, the same for all requests.
 const VERSION: HeaderValue = HeaderValue::from_static("2021-12-02");
+
+/// What Azure writes to its logs beside a request: up to 1 KiB, and signed as all of `x-ms-`.
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 
 /// A request before it is authorised.
 pub(super) struct Call {
@@ -90,6 +93,9 @@ impl Client {
         let mut request = Request::new(call.method.clone(), call.url.clone());
         *request.headers_mut() = call.headers.clone();
         request.headers_mut().insert("x-ms-version", VERSION);
+        if let Some(current) = RequestId::current() {
+            request.headers_mut().insert(CLIENT_REQUEST_ID, current.header().clone());
+        }
         if let Some(length) = length {
             request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use super::client::{Call, Client, Found};
 use super::request::Folder;
 use crate::persist::persist;
+use crate::request_id::in_current_request;
 use crate::upload::Upload;
 use crate::{Error, Hasher, Key, Kind, Proof, Result, Source};
 
@@ -72,7 +73,8 @@ pub(super) async fn put(
     started.open = false;
     let tidying = client.tidying.clone();
     let (name, key) = (what.clone(), key.clone());
-    let ended = tidying.spawn(async move { started.publish(&what, &key, before, turn).await }).await;
+    let publish = async move { started.publish(&what, &key, before, turn).await };
+    let ended = tidying.spawn(in_current_request(publish)).await;
     ended.unwrap_or_else(|_| Err(cut(&name)))
 }
 
@@ -261,7 +263,7 @@ impl Drop for Started {
         let (client, folder) = (Arc::clone(&self.client), self.folder.clone());
         let abandoned = Self { client, folder, sent: self.sent, open: false };
         let tidying = self.client.tidying.clone();
-        tidying.spawn_on(async move { abandoned.remove().await }, &runtime);
+        tidying.spawn_on(in_current_request(async move { abandoned.remove().await }), &runtime);
     }
 }
 
