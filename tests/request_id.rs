@@ -97,7 +97,7 @@ async fn an_id_is_everywhere() -> Result<()> {
     let stage = Stage::new().await?;
     let given = headers(&[("x-request-id", ID.as_bytes()), ("traceparent", TRACE.as_bytes())])?;
     let (status, id, body) = stage.ask(Method::GET, &stage.layer(), given.clone()).await?;
-    assert_eq!((status, &*id, body.len()), (StatusCode::OK, ID, 2_000_000));
+    assert_eq!((status, &*id, body), (StatusCode::OK, ID, stage.image.layers[0].bytes()?.to_vec()));
     for seen in stage.registry().iter().chain(&stage.zone("zone-a")) {
         let said = (seen.header("x-request-id"), seen.header("traceparent"));
         assert_eq!(said, (ID, TRACE), "{} {}", seen.method, seen.target);
@@ -158,7 +158,6 @@ async fn refusals_say_it_too() -> Result<()> {
     let stage = Stage::new().await?;
     let given =
         |more: &[(&'static str, &[u8])]| headers(&[&[("x-request-id", ID.as_bytes())], more].concat());
-    let large = vec![b'a'; 40_000];
     let absent =
         stage.layer().replace("sha256:", "sha256:0000").chars().take(stage.layer().len()).collect::<String>();
     for (method, path, given, expected) in [
@@ -169,17 +168,18 @@ async fn refusals_say_it_too() -> Result<()> {
             given(&[("range", b"bytes=9000000-")])?,
             StatusCode::RANGE_NOT_SATISFIABLE,
         ),
-        (
-            Method::GET,
-            &stage.layer(),
-            given(&[("x-large", &large)])?,
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        ),
         (Method::HEAD, &stage.layer(), given(&[])?, StatusCode::OK),
     ] {
         let (status, id, _) = stage.ask(method.clone(), path, given).await?;
         assert_eq!((status, &*id), (expected, ID), "{method} {path}");
     }
+    // White space around a value, which only HTTP/2 can send.
+    let request = tests::raw::client(&stage.gateway, "h2")?.get(format!("{}/v2/", stage.gateway.url()));
+    let answer = request.header("x-request-id", ID).header("x-odd", " a").send().await?;
+    assert_eq!(
+        (answer.status(), &answer.headers()["x-request-id"]),
+        (StatusCode::BAD_REQUEST, &HeaderValue::from_static(ID))
+    );
     Ok(())
 }
 
@@ -190,7 +190,7 @@ async fn a_line_of_a_fill_says_it() -> Result<()> {
     stage.site.zone("zone-a").proxy().set(|faults| faults.body = Some(BodyFault::CutAfter(700_000)));
     let given = headers(&[("x-request-id", ID.as_bytes())])?;
     let (status, _, body) = stage.ask(Method::GET, &stage.layer(), given).await?;
-    assert_eq!((status, body.len()), (StatusCode::OK, 2_000_000));
+    assert_eq!((status, body), (StatusCode::OK, stage.image.layers[0].bytes()?.to_vec()));
     let line = stage.line(&["zone broke off"]).await?;
     let digest = stage.image.layers[0].digest;
     let span =
