@@ -15,7 +15,7 @@ use tracing::Span;
 use crate::Gateway;
 use crate::request::Client;
 use crate::request::Received;
-use gateway_http::{Body, BodyError};
+use gateway_http::{Body, BodyError, content_length};
 
 /// What is logged and counted of a request whose client left before its answer, as nginx does.
 const CLIENT_LEFT: u16 = 499;
@@ -50,7 +50,7 @@ struct Answered {
     cache: String,
     /// Bytes of its body that went out.
     sent: u64,
-    /// Bytes that it has, where that is known.
+    /// Bytes that it has, where that is known: of itself, or as its headers promise.
     size: Option<u64>,
     end: Option<End>,
 }
@@ -92,9 +92,10 @@ impl Access {
         self.gateway.metrics.answered(self.route, status);
         let cache = response.headers().get("cache-status").and_then(|value| value.to_str().ok());
         let cache = cache.unwrap_or("-").to_owned();
+        let promised = content_length(response.headers());
         response.map(|body| {
             let end = body.is_end_stream().then_some(End::Whole);
-            let size = body.size_hint().exact();
+            let size = body.size_hint().exact().or(promised);
             self.answer = Some(Answered { status, cache, sent: 0, size, end });
             Body::new(Logged { body, access: self })
         })
