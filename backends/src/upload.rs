@@ -1,10 +1,11 @@
 //! Bodies of requests, made as they go and watched.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
 use crate::{ByteStream, Digest, Error, Hasher, Kind, Proof, Result, Source, Timeouts};
@@ -94,7 +95,7 @@ pub(crate) struct Seen(Arc<Mutex<Proof>>);
 
 impl Seen {
     fn lock(&self) -> MutexGuard<'_, Proof> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The proof as far as it has come.
@@ -185,7 +186,7 @@ impl Progress {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn stands(&self, waiting: Waiting) {

@@ -1,10 +1,10 @@
 //! What a server was asked.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use http::{HeaderMap, Method, Request};
+use parking_lot::Mutex;
 
 /// Requests remembered; older ones go.
 const REMEMBERED: usize = 20_000;
@@ -56,7 +56,7 @@ impl Record {
             headers: request.headers().clone(),
             at: Instant::now(),
         };
-        let mut requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requests = self.0.lock();
         if requests.len() == REMEMBERED {
             requests.pop_front();
         }
@@ -66,20 +66,20 @@ impl Record {
     /// All of them, oldest first.
     #[must_use]
     pub fn all(&self) -> Vec<Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.0.lock().iter().cloned().collect()
     }
 
     /// Those of `method` with `part` in path and query, oldest first.
     #[must_use]
     pub fn of(&self, method: &Method, part: &str) -> Vec<Seen> {
-        let requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let requests = self.0.lock();
         requests.iter().filter(|seen| seen.method == method && seen.target.contains(part)).cloned().collect()
     }
 
     /// How many there were of `method` with `part` in path and query.
     #[must_use]
     pub fn count(&self, method: &Method, part: &str) -> usize {
-        let requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let requests = self.0.lock();
         requests.iter().filter(|seen| seen.method == method && seen.target.contains(part)).count()
     }
 
@@ -93,6 +93,6 @@ impl Record {
 
     /// Forgets them.
     pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0.lock().clear();
     }
 }

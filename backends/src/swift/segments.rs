@@ -2,12 +2,13 @@
 //! Object of zero bytes that names the folder.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use http::HeaderName;
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
@@ -166,11 +167,11 @@ impl Started {
         let seen = Mutex::new(None);
         let open = || async {
             let (upload, fresh) = Upload::part(source, range.clone(), proof.clone(), &timeouts).await?;
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+            *seen.lock() = Some(fresh);
             Ok(upload)
         };
         self.client.upload(what, &call, open).await?;
-        let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let seen = seen.into_inner();
         Ok(seen.map_or_else(|| proof.clone(), |seen| seen.proof()))
     }
 

@@ -3,12 +3,13 @@
 mod keystone;
 mod login;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use http::HeaderValue;
+use parking_lot::{Mutex, MutexGuard};
 use reqwest::{Method, Request};
 use tokio::time::Instant;
 use url::Url;
@@ -163,7 +164,7 @@ impl Sessions {
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Shows a new token to Swift once, before all who wait for it do: Swift asks Keystone about a
