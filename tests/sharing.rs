@@ -8,10 +8,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tests::client::Client;
 use tests::gateway::Gateway;
 use tests::image::Spec;
 use tests::raw::{client, connect, trusting};
-use tests::site::{LOGIN, Site};
+use tests::site::{LOGIN, Site, USER};
 use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -84,6 +85,31 @@ async fn a_body_that_is_too_slow_is_refused() -> Result<()> {
         let answer = tokio::time::timeout(PATIENCE, sent).await.context("no answer")??;
         assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT, "{protocol}");
         assert!(answer.text().await?.contains("limits.request_rate"));
+    }
+    Ok(())
+}
+
+/// Over HTTP/1.1 nobody asks an answer for its end when all that was promised of it is sent.
+#[tokio::test]
+async fn a_blob_that_is_streamed_ends_whole() -> Result<()> {
+    let (site, gateway) = start(json!({})).await?;
+    let image = Spec::layers(1, &[100_000, 200_000]).build()?;
+    Client::new(&site.quay.url(), &[], LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    let token = site.quay.token(USER, REPOSITORY, &["pull"], json!({}))?;
+    for (layer, protocol) in image.layers.iter().zip(["http/1.1", "h2"]) {
+        let url = format!("{}/v2/{REPOSITORY}/blobs/{}", gateway.url(), layer.digest);
+        let answer = client(&gateway, protocol)?.get(url).bearer_auth(&token).send().await?;
+        assert_eq!(answer.bytes().await?, layer.bytes()?);
+        let digest = layer.digest.to_string();
+        let line = || {
+            gateway
+                .log()
+                .lines()
+                .find(|line| line.contains("end=") && line.contains(&digest))
+                .map(str::to_owned)
+        };
+        until("it is logged", async || Ok(line().is_some())).await?;
+        assert!(line().is_some_and(|line| line.contains("end=\"whole\"")), "{protocol}: {:?}", line());
     }
     Ok(())
 }

@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -192,7 +193,7 @@ struct KnownAddresses(Mutex<HashMap<(String, u16), (Known, Instant)>>);
 
 impl KnownAddresses {
     fn lock(&self) -> MutexGuard<'_, HashMap<(String, u16), (Known, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn get(&self, host: &str, port: u16) -> Option<Known> {

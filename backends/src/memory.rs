@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{Digest, Error, Key, Kind, Meta, Object, Result, Source, Store};
 
@@ -28,8 +28,8 @@ impl MemoryStore {
         Self::default()
     }
 
-    fn objects(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, (Bytes, SystemTime)>> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, (Bytes, SystemTime)>> {
+        self.objects.lock()
     }
 
     /// Inserts bytes without verification. A test uses this to make a store return wrong bytes.

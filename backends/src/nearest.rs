@@ -1,5 +1,7 @@
 //! Suggests the word that the user may have meant.
 
+use strsim::levenshtein;
+
 /// The known word that is most similar to `word`. A known word is similar if fewer than a third of its
 /// letters differ, or if `word` is its end after an underscore.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -7,28 +9,12 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let most = (word.chars().count() / 3).max(1);
     known
         .into_iter()
-        .map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate))
+        .map(|candidate| (levenshtein(&word, &candidate.to_ascii_lowercase()), candidate))
         .filter(|(distance, candidate)| {
             *distance <= most || candidate.to_ascii_lowercase().ends_with(&format!("_{word}"))
         })
         .min()
         .map(|(_, candidate)| candidate)
-}
-
-/// The Levenshtein distance.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, r) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(l != *r);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]
@@ -42,6 +28,5 @@ mod tests {
         assert_eq!(nearest("S3_REGION", known), Some("s3_region"));
         assert_eq!(nearest("bucket", known), Some("s3_bucket"));
         assert_eq!(nearest("colour", known), None);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

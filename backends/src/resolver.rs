@@ -2,8 +2,9 @@
 //! the address that answers first at the front.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -21,7 +22,7 @@ impl Resolver {
     /// Announces a request to this URL.
     pub fn expect(&self, url: &Url) {
         let Some((host, port)) = place(url) else { return };
-        let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ports = self.0.lock();
         if ports.get(host) == Some(&port) {
             return;
         }
@@ -40,7 +41,7 @@ impl Resolver {
     }
 
     fn port(&self, host: &str) -> Option<u16> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(host).copied()
+        self.0.lock().get(host).copied()
     }
 }
 
@@ -87,10 +88,10 @@ mod tests {
     fn hosts_are_bounded_and_ip_addresses_are_not_remembered() {
         let resolver = Resolver::default();
         resolver.expect(&"http://127.0.0.1:9/".parse().expect("a URL"));
-        assert!(resolver.0.lock().expect("the map").is_empty());
+        assert!(resolver.0.lock().is_empty());
         for host in 0..2 * HOSTS_MAX {
             resolver.expect(&format!("https://host-{host}/").parse().expect("a URL"));
         }
-        assert!(resolver.0.lock().expect("the map").len() <= HOSTS_MAX);
+        assert!(resolver.0.lock().len() <= HOSTS_MAX);
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer::broken;
 use crate::headers::{Ends, ReturnedPart, part_of_answer};
+use crate::request_id::name_request;
 use crate::resolver::Resolver;
 use crate::upload::Upload;
 use crate::user_agent::user_agent;
@@ -158,7 +159,7 @@ impl HttpClient {
     /// If the connection breaks before the answer, an idempotent request is repeated once. The usual cause is
     /// a server that has just closed an idle connection, which is no sign of a fault.
     pub(crate) async fn send(&self, what: &str, mut request: Request, bound: Duration) -> Result<Response> {
-        request.headers_mut().insert(USER_AGENT, user_agent());
+        say_who_asks(&mut request);
         let repeatable =
             matches!(*request.method(), http::Method::GET | http::Method::HEAD | http::Method::DELETE);
         let again = request.try_clone().filter(|_| repeatable);
@@ -187,7 +188,7 @@ impl HttpClient {
     ) -> Result<Response, (Error, bool)> {
         let (body, progress) = upload.into_body(what);
         *request.body_mut() = Some(body);
-        request.headers_mut().insert(USER_AGENT, user_agent());
+        say_who_asks(&mut request);
         let mut sent = std::pin::pin!(self.execute(request));
         loop {
             let (deadline, _) = progress.deadline(&self.timeouts);
@@ -291,6 +292,14 @@ impl HttpClient {
         };
         timeout(bound, read).await.unwrap_or_else(|_| Err(late(what, "the answer stalled", bound)))
     }
+}
+
+/// Sets the headers that say who sends a request, and for which request of a client. They are not signed: that is
+/// neither demanded nor forbidden.
+fn say_who_asks(request: &mut Request) {
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, user_agent());
+    name_request(headers);
 }
 
 /// Whether the connection was made and then broke before an answer arrived.

@@ -1,10 +1,11 @@
 //! Streamed bodies of requests, and their progress.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
 use crate::{ByteStream, Digest, Error, Hasher, Kind, Proof, Result, Source, Timeouts};
@@ -94,7 +95,7 @@ pub(crate) struct SharedProof(Arc<Mutex<Proof>>);
 
 impl SharedProof {
     fn lock(&self) -> MutexGuard<'_, Proof> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The present state of the proof.
@@ -185,7 +186,7 @@ impl Progress {
     }
 
     fn state(&self) -> MutexGuard<'_, ProgressState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn stands(&self, waiting: Waiting) {

@@ -15,6 +15,7 @@ mod push;
 mod request;
 mod route;
 mod server;
+mod spans;
 mod sweep;
 
 pub use app::{App, Reloader, authority, rehearse};

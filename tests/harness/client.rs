@@ -1,8 +1,8 @@
 //! A registry client that behaves like a container engine: bearer tokens, pushes, verified pulls.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
+use parking_lot::Mutex;
 use tokio_util::io::ReaderStream;
 use url::Url;
 
@@ -141,12 +142,12 @@ impl Client {
             return Ok(response);
         }
         let Some(token) = self.token(response.headers(), scope).await? else { return Ok(response) };
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.to_owned(), token.clone());
+        self.tokens.lock().insert(scope.to_owned(), token.clone());
         build(Some(&token))?.send().await.map_err(|error| error.without_url().into())
     }
 
     fn known_token(&self, scope: &str) -> Option<String> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(scope).cloned()
+        self.tokens.lock().get(scope).cloned()
     }
 
     /// Sends a request and reads the answer to its end.

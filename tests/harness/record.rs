@@ -1,10 +1,10 @@
 //! The record of the requests to a server.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use http::{HeaderMap, Method, Request};
+use parking_lot::Mutex;
 
 /// The number of recorded requests. Older ones are dropped.
 const REMEMBERED: usize = 20_000;
@@ -55,7 +55,7 @@ impl Record {
             headers: request.headers().clone(),
             at: Instant::now(),
         };
-        let mut requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requests = self.0.lock();
         if requests.len() == REMEMBERED {
             requests.pop_front();
         }
@@ -65,20 +65,20 @@ impl Record {
     /// All requests, oldest first.
     #[must_use]
     pub fn all(&self) -> Vec<Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.0.lock().iter().cloned().collect()
     }
 
     /// The requests with this method and with `part` in path and query, oldest first.
     #[must_use]
     pub fn of(&self, method: &Method, part: &str) -> Vec<Seen> {
-        let requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let requests = self.0.lock();
         requests.iter().filter(|seen| seen.method == method && seen.target.contains(part)).cloned().collect()
     }
 
     /// The number of requests with this method and with `part` in path and query.
     #[must_use]
     pub fn count(&self, method: &Method, part: &str) -> usize {
-        let requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let requests = self.0.lock();
         requests.iter().filter(|seen| seen.method == method && seen.target.contains(part)).count()
     }
 
@@ -92,6 +92,6 @@ impl Record {
 
     /// Clears the record.
     pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0.lock().clear();
     }
 }

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Request, Response};
 use http_body::Body;
@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -93,7 +94,7 @@ impl Server {
 
     /// Ends every open connection, even in the middle of a body.
     pub fn cut(&self) {
-        let mut cut = self.connections.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cut = self.connections.cut.lock();
         std::mem::take(&mut *cut).cancel();
     }
 
@@ -163,7 +164,7 @@ impl AcceptLoop {
         B::Error: Into<BoxError>,
     {
         let counted = Counted::new(Arc::clone(&self.connections));
-        let cut = self.connections.cut.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let cut = self.connections.cut.lock().clone();
         let (stop, tls) = (self.stop.clone(), self.tls.clone());
         tokio::spawn(async move {
             let _counted = counted;

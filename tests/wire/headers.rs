@@ -37,7 +37,7 @@ async fn clients_cannot_claim_to_be_a_proxy() -> Result<()> {
         ("x-requested-with", "XMLHttpRequest"),
         ("referer", "https://localhost/repository/"),
         ("x-registry-auth", "r"),
-        ("traceparent", "00-1-2-01"),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ("x-corp-trace", "1"),
         ("sm_user", "them"),
     ];

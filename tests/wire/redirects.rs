@@ -25,7 +25,7 @@ async fn pulled_from(
     let location = Location::default();
     let registry = registry(BLOB, Arc::clone(&location), &[])?;
     let gateway = gateway(&registry, over).await?;
-    *location.lock().expect("not poisoned") = Some(place(&gateway));
+    *location.lock() = Some(place(&gateway));
     let path = format!("/v2/{REPOSITORY}/blobs/{}", backends::Digest::of(&BLOB));
     let answer = gateway.client(None)?.fetch(Method::GET, &path, &[]).await?;
     let told = format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));

@@ -1,7 +1,7 @@
 //! Servers that answer as the test says, and record their requests.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Result;
 use backends::Digest;
@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tests::gateway::{Gateway, overlay};
 use tests::port::Port;
@@ -59,7 +60,7 @@ impl Stub {
                 let body =
                     request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
                 if !probe {
-                    kept.lock().unwrap_or_else(PoisonError::into_inner).push(body);
+                    kept.lock().push(body);
                 }
                 Ok::<_, Infallible>(answer(says))
             }
@@ -91,7 +92,7 @@ pub(crate) fn registry(blob: Bytes, location: Location, more: &[(&'static str, &
     let digest = Digest::of(&blob).to_string();
     let more: Vec<_> = more.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     Stub::start(move |method, path| {
-        let location = location.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let location = location.lock().clone();
         let mut says = match (method, path.ends_with(&digest), &location) {
             (&Method::HEAD, true, _) => StubAnswer::new(
                 StatusCode::OK,

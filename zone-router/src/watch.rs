@@ -2,12 +2,13 @@
 //!
 //! Readers load an `Arc`, and send what they see into a bounded channel: no lock on their way.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use backends::{Error, Kind};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -109,7 +110,7 @@ impl Watch {
 
     /// Takes in what is seen until `shutdown`. Only the first call does anything.
     pub(crate) async fn keep(&self, shutdown: CancellationToken) {
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let keeper = self.keeper.lock().take();
         let Some(mut keeper) = keeper else { return };
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

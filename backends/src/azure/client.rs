@@ -14,10 +14,13 @@ use crate::clock::{self, Clock};
 use crate::headers::{meta_from_head, meta_from_part};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
-use crate::{Error, Key, Kind, Meta, Result, Secret, Transport};
+use crate::{Error, Key, Kind, Meta, RequestId, Result, Secret, Transport};
 
 /// The version of the service that all requests use.
 const VERSION: HeaderValue = HeaderValue::from_static("2021-12-02");
+
+/// The header that Azure writes to its logs beside a request: up to 1 KiB, and signed like every `x-ms-` header.
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 
 #[derive(Debug)]
 enum Authority {
@@ -63,6 +66,9 @@ impl Client {
         let mut request = Request::new(call.method.clone(), call.url.clone());
         *request.headers_mut() = call.headers.clone();
         request.headers_mut().insert("x-ms-version", VERSION);
+        if let Some(current) = RequestId::current() {
+            request.headers_mut().insert(CLIENT_REQUEST_ID, current.header().clone());
+        }
         if let Some(length) = length {
             request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }

@@ -11,8 +11,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use http::{HeaderName, HeaderValue};
 
-use crate::{Key, Kind, Result, Source, Store};
+use crate::{Key, Kind, RequestId, Result, Source, Store};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// One mebibyte, 2^20 bytes.
 const MIB: usize = 1024 * 1024;
@@ -49,6 +52,13 @@ pub struct Failure {
 /// # Errors
 /// The failed case, and what the store did.
 pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<(), Failure> {
+    // As for the request of a client: what says so must not be refused.
+    let traceparent = HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let request = RequestId::of_request(&mut [(TRACEPARENT, traceparent)].into_iter().collect());
+    request.scope(run_all(store, options)).await
+}
+
+async fn run_all(store: Arc<dyn Store>, options: Options) -> Result<(), Failure> {
     let prefix = format!("conformance-{:016x}", fastrand::u64(..));
     let suite = Suite { store, options, prefix };
     macro_rules! cases {

@@ -18,6 +18,7 @@ use super::sign::Payload;
 use crate::error::word;
 use crate::parts::{PARTS_IN_FLIGHT, Part, Parts};
 use crate::persist::{persist, persist_while};
+use crate::request_id::in_current_request;
 use crate::upload::Upload;
 use crate::{Digest, Error, Hasher, Key, Kind, Proof, Result, Source};
 
@@ -327,7 +328,7 @@ impl Drop for MultipartUpload {
         let (key, id, checksums) = (self.key.clone(), self.id.clone(), self.checksums);
         let abandoned = Self { client, key, id, checksums, open: false, completing: AtomicBool::new(false) };
         let tidying = self.client.tidying.clone();
-        tidying.spawn_on(async move { abandoned.abort().await }, &runtime);
+        tidying.spawn_on(in_current_request(async move { abandoned.abort().await }), &runtime);
     }
 }
 

@@ -20,13 +20,17 @@ use crate::answer::refused;
 use crate::headers::{meta_from_head, meta_from_part};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
-use crate::{Error, Key, Kind, Meta, Result, Secret, Transport};
+use crate::{Error, Key, Kind, Meta, RequestId, Result, Secret, Transport};
 
 /// The default of `max_file_size`: Swift's own default, 5 GiB and 2 bytes.
 const MAX_FILE_SIZE: u64 = 5_368_709_122;
 
 /// The assumptions about a Swift that does not describe itself.
 const DEFAULT_INFO: SwiftInfo = SwiftInfo { max_file_size: MAX_FILE_SIZE, version: None };
+
+/// What Swift appends to its own id of a request, which is in its logs: the first 32 characters of it, encoded
+/// (`swift/common/middleware/catch_errors.py`).
+const TRANS_ID_EXTRA: HeaderName = HeaderName::from_static("x-trans-id-extra");
 
 /// What HEAD says about an object.
 #[derive(Debug)]
@@ -133,6 +137,9 @@ impl Client {
             }
         };
         request.headers_mut().extend(call.headers.clone());
+        if let Some(current) = RequestId::current() {
+            request.headers_mut().insert(TRANS_ID_EXTRA, current.header().clone());
+        }
         Ok(request)
     }
 

@@ -2,12 +2,13 @@
 //! the folder.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use http::HeaderName;
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
@@ -15,6 +16,7 @@ use super::call::Call;
 use super::client::{Client, Found};
 use super::request::Folder;
 use crate::persist::persist;
+use crate::request_id::in_current_request;
 use crate::upload::Upload;
 use crate::{Error, Hasher, Key, Kind, Proof, Result, Source};
 
@@ -73,7 +75,8 @@ pub(super) async fn put(
     started.open = false;
     let tidying = client.tidying.clone();
     let (name, key) = (what.clone(), key.clone());
-    let ended = tidying.spawn(async move { started.publish(&what, &key, before, turn).await }).await;
+    let publish = async move { started.publish(&what, &key, before, turn).await };
+    let ended = tidying.spawn(in_current_request(publish)).await;
     ended.unwrap_or_else(|_| Err(interrupted(&name)))
 }
 
@@ -167,11 +170,11 @@ impl SegmentedWrite {
         let seen = Mutex::new(None);
         let open = || async {
             let (upload, fresh) = Upload::part(source, range.clone(), proof.clone(), &timeouts).await?;
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+            *seen.lock() = Some(fresh);
             Ok(upload)
         };
         self.client.upload(what, &call, open).await?;
-        let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let seen = seen.into_inner();
         Ok(seen.map_or_else(|| proof.clone(), |seen| seen.proof()))
     }
 
@@ -264,7 +267,7 @@ impl Drop for SegmentedWrite {
         let (client, folder) = (Arc::clone(&self.client), self.folder.clone());
         let abandoned = Self { client, folder, sent: self.sent, open: false };
         let tidying = self.client.tidying.clone();
-        tidying.spawn_on(async move { abandoned.remove().await }, &runtime);
+        tidying.spawn_on(in_current_request(async move { abandoned.remove().await }), &runtime);
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use backends::Digest;
+use backends::{Digest, in_current_request};
 
 use crate::cache::Cache;
 use crate::disk::hash_until;
@@ -17,7 +17,7 @@ impl Cache {
         let Some(recheck) = entry.recheck() else { return true };
         let mut verdict = recheck.verdict();
         if recheck.begin() {
-            tokio::spawn(run(Arc::clone(self), digest, Arc::clone(entry)));
+            tokio::spawn(in_current_request(run(Arc::clone(self), digest, Arc::clone(entry))));
         }
         let ended = tokio::time::timeout(self.recheck_wait, verdict.wait_for(Option::is_some)).await;
         matches!(ended, Ok(Ok(verdict)) if *verdict == Some(true))

@@ -11,7 +11,8 @@ use std::fmt;
 use http::HeaderName;
 
 /// Names that pass: HTTP's own (RFC 9110), Quay's web UI (`X-CSRF-Token`, `X-Requested-With`), tracing
-/// (<https://www.w3.org/TR/trace-context/>, Zipkin's B3), and webhooks of build triggers (Bitbucket).
+/// (<https://www.w3.org/TR/trace-context/>, Zipkin's B3), and webhooks of build triggers (Bitbucket). `traceparent` and
+/// `x-request-id` were judged before (`backends::RequestId`).
 const NAMES: [&str; 36] = [
     "accept",
     "authorization",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::Digest;
+use backends::{Digest, name_request};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -126,11 +126,12 @@ impl RegistryClient {
         self.in_its_name(text)
     }
 
-    /// Sets the headers that every request of this client has. Quay's nginx would compress a blob that it
-    /// streams.
+    /// Sets the headers that every request of this client has, and the id of the request of a client that it is sent
+    /// for. Quay's nginx would compress a blob that it streams.
     pub(crate) fn address(&self, headers: &mut HeaderMap) {
         headers.insert(HOST, self.upstream.host().clone());
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        name_request(headers);
     }
 
     /// A sentence about the registry, as one about this server.

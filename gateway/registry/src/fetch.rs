@@ -26,7 +26,8 @@ pub struct BlobRequest<'a> {
     pub order: Order,
     /// The blob's path and query, byte for byte.
     pub path: &'a PathAndQuery,
-    /// The headers of the first request. Of these only `User-Agent` is sent to where a redirect leads.
+    /// The headers of the first request. Of these only `User-Agent` is sent to where a redirect leads,
+    /// beside the request's id.
     pub headers: HeaderMap,
     /// How long a first byte of the registry's is waited for, at each step.
     pub bound: Duration,

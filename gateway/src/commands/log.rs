@@ -14,6 +14,7 @@ pub(super) fn start(format: LogFormat) {
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        // Every line has one span at most, which is `span`.
+        LogFormat::Json => log.json().with_span_list(false).init(),
     }
 }

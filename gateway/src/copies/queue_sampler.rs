@@ -1,10 +1,11 @@
 //! What is known of the queue, read now and then: nobody who looks has the journal read whole.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use replication::{Ages, AtRisk, FanOut, JournalError, LaneStatus, at_risk};
 use tokio_util::sync::CancellationToken;
 
@@ -57,7 +58,7 @@ impl Sampler {
 
     /// The latest, or one taken now where there is none.
     pub(crate) async fn latest(&self) -> Arc<Sample> {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let latest = self.latest.lock().clone();
         match latest {
             Some(latest) => latest,
             None => self.fresh().await,
@@ -80,7 +81,7 @@ impl Sampler {
         sample.finished = self.fanout.journal().finished();
         sample.failures = self.fanout.failures();
         let sample = Arc::new(sample);
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sample));
+        *self.latest.lock() = Some(Arc::clone(&sample));
         sample
     }
 
@@ -94,7 +95,7 @@ impl Sampler {
 
     /// Once, not with every sample.
     fn complain(&self, error: &str) {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = self.latest.lock();
         if latest.as_ref().is_none_or(|latest| latest.lanes.is_some()) {
             tracing::error!(error, "the journal cannot be read");
         }
@@ -104,7 +105,7 @@ impl Sampler {
         // A large blob that is under way moves too, though none is done for long.
         let done = |lane: &LaneStatus| (Arc::clone(&lane.zone), (lane.copied, lane.moved_bytes));
         let (now, done) = (Instant::now(), lanes.iter().map(done).collect::<Done>());
-        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut past = self.past.lock();
         let rates = past.front().map(|(then, before)| rates(before, &done, now - *then)).unwrap_or_default();
         // Samples that are asked for between others do not shorten the minute.
         if past.back().is_none_or(|(then, _)| now - *then >= INTERVAL) {

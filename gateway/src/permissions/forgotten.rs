@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use http::Method;
+use parking_lot::RwLock;
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
@@ -48,7 +48,7 @@ impl Forgotten {
     /// Something of this repository, or of the namespace before a slash at the end, was changed.
     pub(crate) fn note(&self, name: &str) {
         let now = Instant::now();
-        let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.changes.write();
         if changes.last.len() >= CHANGES_MAX {
             changes.last.retain(|_, at| now.saturating_duration_since(*at) <= self.life);
         }
@@ -62,7 +62,7 @@ impl Forgotten {
     /// Something was changed, nobody knows where. Soon after another such change, it takes effect a little later.
     pub(crate) fn note_all(&self) {
         let now = Instant::now();
-        let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.changes.write();
         changes.all = changes.all_by(now);
         changes.next_all = changes.next_all.filter(|at| *at > now);
         match changes.all.map(|last| last + ALL_PAUSE).filter(|next| *next > now) {
@@ -76,7 +76,7 @@ impl Forgotten {
 
     /// Whether nothing of the repository was changed since this question was asked.
     pub(crate) fn is_unchanged(&self, repository: &str, asked: Instant) -> bool {
-        let changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
+        let changes = self.changes.read();
         let name = full(repository);
         let namespace = name.find('/').map_or("", |end| &name[..=end]);
         let all = changes.all_by(Instant::now());
@@ -233,7 +233,7 @@ mod tests {
         assert!(forgotten.is_unchanged("p/a", before));
         forgotten.note("o/more");
         assert!(!forgotten.is_unchanged("p/a", before));
-        assert!(forgotten.changes.read().expect("not poisoned").last.len() <= CHANGES_MAX);
+        assert!(forgotten.changes.read().last.len() <= CHANGES_MAX);
         // Old ones make way by themselves.
         let forgotten = Forgotten::new(LIFE);
         (0..CHANGES_MAX).for_each(|number| forgotten.note(&format!("o/{number}")));

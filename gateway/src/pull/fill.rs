@@ -3,13 +3,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use backends::in_current_request;
 use blob_cache::{Bypass, BypassReason, CachedBlob, Follower, Interrupted, NotKept, Writer};
 use bytes::Bytes;
 use futures_util::future::{Either, ready};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use gateway_http::{BodyError, Problem};
 use tokio::sync::oneshot;
+use tracing::Span;
 use zone_router::{Blob, NotOpened, Router, Verified};
+
+use crate::spans;
 
 /// A blob that was opened in a zone or through the registry.
 pub(crate) struct Opened {
@@ -58,10 +62,11 @@ impl From<Unserved> for Problem {
     }
 }
 
-/// Fills the cache in a task of its own, which goes on if its client leaves. If the cache does not keep the
+/// Fills the cache in a task and a span of its own; it goes on if its client leaves. If the cache does not keep the
 /// blob, what was opened comes back; otherwise the receiver gets nothing.
 pub(super) fn start(
     writer: Writer,
+    span: Span,
     opening: impl Future<Output = Result<Opened, NotOpened>> + Send + 'static,
 ) -> oneshot::Receiver<Opened> {
     let (give_back, given_back) = oneshot::channel();
@@ -70,6 +75,7 @@ pub(super) fn start(
         match opening.await {
             Err(why) => writer.not_opened(why),
             Ok(Opened { from, body }) => {
+                spans::note_source(&from);
                 if let Err(NotKept { body, .. }) = writer.fill(body, Arc::clone(&from)).await {
                     // A client that has left does not want it.
                     let _ = give_back.send(Opened { from, body });
@@ -77,12 +83,13 @@ pub(super) fn start(
             }
         }
     };
-    tokio::spawn(async move {
+    let filling = async move {
         tokio::select! {
             () = filling => {}
             () = abandoned => tracing::debug!("every client left: the fill ends"),
         }
-    });
+    };
+    tokio::spawn(span.in_scope(|| in_current_request(filling)));
     given_back
 }
 

@@ -6,11 +6,12 @@ mod registry_fallback;
 
 use std::sync::Arc;
 
-use backends::Digest;
+use backends::{Digest, in_current_request};
 use futures_util::TryStreamExt;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
+use tracing::Span;
 use zone_router::{Blob, NotOpened};
 
 use self::answer::Answerer;
@@ -20,6 +21,7 @@ use crate::Gateway;
 use crate::authorize::{self, Verdict};
 use crate::forward;
 use crate::request::Client;
+use crate::spans;
 use blob_cache::{BypassReason, CachedBlob, Follower, Lookup, NoFill, part_of};
 use gateway_http::{Body, Problem};
 use limits::memory::{BLOB_READ, Reservation, Use};
@@ -223,7 +225,7 @@ impl Pull<'_> {
                 }
                 Lookup::Join(join) => (join, None),
                 Lookup::Fill(writer, join) => {
-                    (join, Some(fill::start(writer, self.open_zones(expected, said))))
+                    (join, Some(fill::start(writer, self.fill_span(), self.open_zones(expected, said))))
                 }
             };
             let joined = given_back.is_none();
@@ -257,7 +259,7 @@ impl Pull<'_> {
                 Lookup::Hit(blob) => return Ok(Served::Hit(blob)),
                 Lookup::Bypass(bypass) => return Ok(Served::bypass(opened, bypass)),
                 Lookup::Fill(writer, join) => {
-                    let given_back = fill::start(writer, std::future::ready(Ok(opened)));
+                    let given_back = fill::start(writer, self.fill_span(), std::future::ready(Ok(opened)));
                     return match join.follow().await {
                         Ok(follower) => Ok(Served::Follow { follower, joined: false }),
                         Err(NoFill::Bypass(bypass)) => match given_back.await {
@@ -279,6 +281,10 @@ impl Pull<'_> {
         Ok(Served::Bypass(opened, BypassReason::Busy))
     }
 
+    fn fill_span(&self) -> Span {
+        spans::fill(self.repository, &self.blob.digest)
+    }
+
     async fn join_or_fill(&self) -> Lookup {
         self.gateway.cache.join_or_fill(&self.client.identity, &self.blob.digest).await
     }
@@ -294,6 +300,7 @@ impl Pull<'_> {
     /// Reads behind a fill. A part is answered as one at once, and its bytes follow as they come in.
     fn follow(&self, answer: &Answerer, follower: Follower, joined: bool) -> Response<Body> {
         let from = Arc::clone(follower.source());
+        spans::note_source(&from);
         self.gateway.metrics.blob_answered(&from);
         let collapsed = if joined { "; collapsed" } else { "" };
         let status = format!("fwd=miss{collapsed}; stored; detail=\"{from}\"");
@@ -307,6 +314,7 @@ impl Pull<'_> {
     /// range may be ignored).
     fn bypass(&self, answer: &Answerer, opened: Opened, reason: BypassReason) -> Response<Body> {
         let Opened { from, body: whole } = opened;
+        spans::note_source(&from);
         self.gateway.metrics.blob_answered(&from);
         let status = format!("fwd=miss; detail=\"{from}, not stored: {}\"", reason.as_str());
         let Some(size) = whole.size() else {
@@ -360,10 +368,10 @@ fn no_first_byte() -> Problem {
 fn repair_home(gateway: &Arc<Gateway>, repository: &str, blob: &Blob, size: Option<u64>) {
     let Some(home) = gateway.repairable_home().filter(|_| gateway.repairs.take()) else { return };
     let (gateway, repository, blob) = (Arc::clone(gateway), repository.to_owned(), blob.clone());
-    tokio::spawn(async move {
+    tokio::spawn(in_current_request(async move {
         let digest = blob.digest;
         if let Err(error) = gateway.fanout.enqueue(&repository, &[(blob, size)], &[home]).await {
             tracing::warn!(%digest, %error, "the copy home is not queued");
         }
-    });
+    }));
 }

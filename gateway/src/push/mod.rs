@@ -6,7 +6,7 @@ mod read_along;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::Digest;
+use backends::{Digest, in_current_request};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode};
@@ -124,7 +124,7 @@ pub(crate) async fn manifest(
     client: Client,
 ) -> Response<Body> {
     let task = put(Arc::clone(gateway), request, body, repository, client);
-    gateway.pushes.spawn(task).await.unwrap_or_else(|error| {
+    gateway.pushes.spawn(in_current_request(task)).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a manifest's task died");
         Problem::gateway("the gateway failed while the manifest was being stored").response()
     })

@@ -5,22 +5,34 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
+use backends::RequestId;
 use bytes::Bytes;
-use http::{Method, Response};
+use http::{HeaderName, Method, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::Gateway;
 use crate::request::Client;
 use crate::request::Received;
-use gateway_http::{Body, BodyError};
+use gateway_http::{Body, BodyError, content_length};
 
 /// What is logged and counted of a request whose client left before its answer, as nginx does.
 const CLIENT_LEFT: u16 = 499;
 
+/// The header by which a client finds its request in logs.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a request, and the span of what is done for it.
+pub(super) struct Named {
+    pub(super) id: RequestId,
+    pub(super) span: Span,
+}
+
 /// A request under way. However it ends, it is logged and counted once.
 pub(crate) struct Access {
     gateway: Arc<Gateway>,
+    named: Named,
     /// Holds one of `limits.requests` until the answer is gone.
     client: Client,
     method: Method,
@@ -38,7 +50,7 @@ struct Answered {
     cache: String,
     /// Bytes of its body that went out.
     sent: u64,
-    /// Bytes that it has, where that is known.
+    /// Bytes that it has, where that is known: of itself, or as its headers promise.
     size: Option<u64>,
     end: Option<End>,
 }
@@ -51,9 +63,10 @@ enum End {
 
 impl Access {
     /// A request that has just come.
-    pub(crate) fn new(
+    pub(super) fn new(
         gateway: &Arc<Gateway>,
         client: &Client,
+        named: Named,
         method: &Method,
         path: &str,
         route: &'static str,
@@ -61,6 +74,7 @@ impl Access {
     ) -> Self {
         Self {
             gateway: Arc::clone(gateway),
+            named,
             client: client.clone(),
             method: method.clone(),
             path: path.to_owned(),
@@ -71,15 +85,17 @@ impl Access {
         }
     }
 
-    /// The answer, which takes this along.
-    pub(crate) fn answered(mut self, response: Response<Body>) -> Response<Body> {
+    /// The answer, which takes this along and says the request's id.
+    pub(crate) fn answered(mut self, mut response: Response<Body>) -> Response<Body> {
+        response.headers_mut().insert(X_REQUEST_ID, self.named.id.header().clone());
         let status = response.status().as_u16();
         self.gateway.metrics.answered(self.route, status);
         let cache = response.headers().get("cache-status").and_then(|value| value.to_str().ok());
         let cache = cache.unwrap_or("-").to_owned();
+        let promised = content_length(response.headers());
         response.map(|body| {
             let end = body.is_end_stream().then_some(End::Whole);
-            let size = body.size_hint().exact();
+            let size = body.size_hint().exact().or(promised);
             self.answer = Some(Answered { status, cache, sent: 0, size, end });
             Body::new(Logged { body, access: self })
         })
@@ -109,8 +125,11 @@ impl Drop for Access {
             "client left" => self.gateway.metrics.answer_cut("client"),
             _ => {}
         }
+        // The line has no span, so that the id is in one place whatever `RUST_LOG` says of spans.
         tracing::info!(
             target: "access",
+            parent: None,
+            request_id = self.named.id.as_str(),
             client = %self.client.address,
             method = %self.method,
             path = self.path,
@@ -137,7 +156,11 @@ impl http_body::Body for Logged {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let item = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let this = &mut *self;
+        // What goes on at a zone while the body is sent belongs to the request too.
+        let Named { id, span } = &this.access.named;
+        let polled = id.enter(|| span.in_scope(|| Pin::new(&mut this.body).poll_frame(context)));
+        let item = ready!(polled);
         let ended = self.body.is_end_stream();
         if let Some(answer) = &mut self.access.answer {
             match &item {

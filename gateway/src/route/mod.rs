@@ -4,8 +4,10 @@ mod access;
 
 use std::sync::Arc;
 
+use backends::{RequestId, in_current_request};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
+use tracing::{Instrument as _, Span};
 
 use crate::Gateway;
 use crate::forward;
@@ -14,27 +16,44 @@ use crate::pull;
 use crate::push;
 use crate::request::Client;
 use crate::request::RequestBody;
-use crate::route::access::Access;
+use crate::route::access::{Access, Named};
+use crate::spans;
 use gateway_http::{Body, Problem, check_head};
 use registry::upstream::Answer;
 use registry::{Route, loggable};
 
-/// Answers one request.
+/// Answers one request, in the scope of its id and in a span of its own.
 pub(crate) async fn answer(
     gateway: &Arc<Gateway>,
     request: Request<RequestBody>,
     client: &Client,
 ) -> Response<Body> {
-    let (request, body) = request.into_parts();
-    let received = body.received();
-    let body = Body::new(body);
-    let (method, path) = (request.method.clone(), loggable(request.uri.path()).to_owned());
+    let (mut request, body) = request.into_parts();
+    let head_max = usize::try_from(gateway.settings.limits.header_bytes.as_u64()).unwrap_or(usize::MAX);
+    let head = check_head(&request, head_max);
+    let id = RequestId::of_request(&mut request.headers);
     let route = Route::parse(&request.method, request.uri.path());
-    let access = Access::new(gateway, client, &method, &path, route.name(), received);
+    let span = spans::request(&id, &route, request.uri.path());
+    let path = loggable(request.uri.path());
+    let named = Named { id: id.clone(), span: span.clone() };
+    let access = Access::new(gateway, client, named, &request.method, path, route.name(), body.received());
+    let answered = dispatch(gateway, head, request, Body::new(body), route, client);
+    access.answered(id.scope(answered.instrument(span)).await)
+}
+
+/// The answer of whoever understands the request, unless its head is refused.
+async fn dispatch(
+    gateway: &Arc<Gateway>,
+    head: Result<(), Problem>,
+    request: Parts,
+    body: Body,
+    route: Route,
+    client: &Client,
+) -> Response<Body> {
+    let (method, path) = (request.method.clone(), loggable(request.uri.path()).to_owned());
     let changed = permissions::changed(&request.method, request.uri.path());
     let unread_manifest = route == Route::Forward && method == Method::PUT && path.contains("/manifests/");
-    let head_max = usize::try_from(gateway.settings.limits.header_bytes.as_u64()).unwrap_or(usize::MAX);
-    let response = match (check_head(&request, head_max), route) {
+    let response = match (head, route) {
         (Err(problem), _) => problem.response(),
         (Ok(()), _) if request.method == Method::CONNECT => not_a_proxy(),
         (Ok(()), Route::Blob { repository, digest }) => {
@@ -61,7 +80,7 @@ pub(crate) async fn answer(
         );
         gateway.metrics.push_not_queued();
     }
-    access.answered(response)
+    response
 }
 
 /// Forwards what changes something at the registry, and forgets what was remembered of it, unless it came to
@@ -93,7 +112,7 @@ async fn change(
             Err(problem) => forward::refused(&request, &problem),
         }
     };
-    gateway.pushes.spawn(task).await.unwrap_or_else(|error| {
+    gateway.pushes.spawn(in_current_request(task)).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a change's task died");
         Problem::gateway("the gateway failed while the registry made a change").response()
     })
@@ -110,12 +129,14 @@ fn may_have_changed(changed: &Changed, status: StatusCode, has_credentials: bool
 /// The answer where a limit has no room for a request.
 pub(crate) fn overloaded(
     gateway: &Arc<Gateway>,
-    request: &Request<RequestBody>,
+    request: Request<RequestBody>,
     client: &Client,
     problem: &Problem,
 ) -> Response<Body> {
-    let (method, path) = (request.method(), loggable(request.uri().path()));
-    let access = Access::new(gateway, client, method, path, "overload", request.body().received());
+    let (mut request, body) = request.into_parts();
+    let named = Named { id: RequestId::of_request(&mut request.headers), span: Span::none() };
+    let (method, path) = (&request.method, loggable(request.uri.path()));
+    let access = Access::new(gateway, client, named, method, path, "overload", body.received());
     access.answered(bodiless(method, problem.response()))
 }
 

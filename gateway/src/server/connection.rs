@@ -206,7 +206,7 @@ impl Connection {
                         let client = client.holding(slot, memory.request());
                         (busy.holding(memory), route::answer(&gateway, request, &client).await)
                     }
-                    Err(problem) => (busy, route::overloaded(&gateway, &request, &client, &problem)),
+                    Err(problem) => (busy, route::overloaded(&gateway, request, &client, &problem)),
                 };
                 Ok::<_, Infallible>(busy.until_sent(response))
             }

@@ -1,10 +1,11 @@
 //! The content of Quay's database: users, repositories, tags, manifests and the placements of blobs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::keys::PublicKey;
 use super::uploads::Upload;
@@ -15,7 +16,7 @@ pub struct Database(Mutex<State>);
 
 impl Database {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,9 +1,9 @@
 //! Failed copies, counted by the side that failed and the kind of error.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use backends::Kind;
+use parking_lot::Mutex;
 
 use super::copy::{CopyError, Fault};
 
@@ -28,12 +28,12 @@ impl FailureCounts {
         };
         // If several sources failed, the last one tried counts.
         let kind = error.failures.last().map_or("none", |failure| kind(failure.error.kind()));
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         *all.entry((fault, kind)).or_default() += 1;
     }
 
     pub(super) fn all(&self) -> Failures {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 

@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backends::RequestId;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument as _, Span, debug, error, error_span, info, warn};
 
 use super::copy::{Copier, CopyError, Fault, JobEnd, Outcome};
 use super::job::Job;
@@ -155,6 +156,13 @@ impl Lane {
     }
 }
 
+/// The span of one copy: of level `error`, so that every line that is logged at all says its copy.
+fn span(id: &RequestId, job: &Job) -> Span {
+    let (request_id, repository) = (id.as_str(), job.repositories.first().map(String::as_str));
+    let (digest, zone) = (&job.blob.digest, &*job.target);
+    error_span!(target: "copy", parent: None, "copy", request_id, repository, %digest, zone)
+}
+
 impl Worker {
     async fn run(&mut self) {
         loop {
@@ -237,6 +245,7 @@ impl Worker {
         }
     }
 
+    /// Starts a copy, which has an id of its own in logs and at stores, and a span.
     fn start(&mut self, job: Job, claimed: Instant) {
         self.claims = self.claims.wrapping_add(1);
         if let Some(since) = &mut self.out_since {
@@ -245,7 +254,10 @@ impl Worker {
         let (lane, copied) = (Arc::clone(&self.lane), job.clone());
         // Visible at once: the next claim may take a while.
         lane.counters.set_active(self.running.len() + 1, lane.copier.throttle.moved());
-        let task = self.running.spawn(async move { lane.perform(copied, claimed).await });
+        let id = RequestId::generate();
+        let span = span(&id, &job);
+        let copy = async move { lane.perform(copied, claimed).await };
+        let task = self.running.spawn(id.scope(copy.instrument(span)));
         self.in_flight.insert(task.id(), job);
     }
 

@@ -1,12 +1,13 @@
 //! How much a lane does at once, and how fast.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
@@ -218,11 +219,7 @@ impl Throttle {
         };
         let most = usize::try_from((rate / PIECES_PER_SECOND).max(PIECE_MIN)).unwrap_or(usize::MAX);
         let piece = rest.split_to(rest.len().min(most));
-        let wait = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(
-            Instant::now(),
-            piece.len() as u64,
-            rate,
-        );
+        let wait = self.bucket.lock().take(Instant::now(), piece.len() as u64, rate);
         if !wait.is_zero() {
             sleep(wait).await;
         }

@@ -3,12 +3,13 @@
 mod keystone;
 mod login;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use http::HeaderValue;
+use parking_lot::{Mutex, MutexGuard};
 use reqwest::{Method, Request};
 use tokio::time::Instant;
 use url::Url;
@@ -163,7 +164,7 @@ impl Sessions {
 
 impl SharedSessions {
     fn state(&self) -> MutexGuard<'_, LoginState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Sends one request with a new token to Swift before the waiting callers use the token. Swift asks

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use futures_util::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -94,7 +94,7 @@ impl CopyFeeder<'_> {
             }
         });
         let ended = join_all(zones).await;
-        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let state = state.into_inner();
         state.line.clear();
         ended.into_iter().collect::<anyhow::Result<()>>()?;
         if self.began.is_none() {
@@ -230,6 +230,6 @@ impl FeedMark {
 }
 
 /// Ignores poisoning: a panic ends the command, so nobody reads a state that it left behind.
-fn lock(state: &Mutex<FeedState>) -> std::sync::MutexGuard<'_, FeedState> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(state: &Mutex<FeedState>) -> MutexGuard<'_, FeedState> {
+    state.lock()
 }

@@ -5,9 +5,10 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backends::name_request;
 use config::Settings;
-use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use url::Url;
 
 use super::guard::{Guard, Port, Refusal, Resolver};
@@ -116,7 +117,10 @@ impl RedirectClient {
     async fn ask(&self, url: &Url) -> Result<reqwest::Response, StoreError> {
         self.guard.url(url)?;
         let client = self.clients.get(&self.guard.port(url)).ok_or(Refusal::NoHost)?;
-        let request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity").send();
+        let mut headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+        // A signed URL says nothing of headers that are not signed.
+        name_request(&mut headers);
+        let request = client.get(url.clone()).headers(headers).send();
         match tokio::time::timeout(self.first_byte, request).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(failed(error.without_url())),

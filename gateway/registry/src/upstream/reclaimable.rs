@@ -4,11 +4,12 @@
 //! the body's end, the rest is reclaimed: at once after a refusal, otherwise when the answer was read.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use parking_lot::{Mutex, MutexGuard};
 
 use gateway_http::{Body, BodyError};
 
@@ -128,7 +129,7 @@ impl http_body::Body for Reclaimable {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    state.lock()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Requests that no instance of the registry could answer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
 /// The least time between two lines in the log.
@@ -32,7 +32,7 @@ impl Unserved {
 
     /// The requests since the last line, if that line is long enough ago.
     fn to_tell(&self, now: Instant, count: u64) -> Option<u64> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         let before = match *told {
             Some((at, _)) if now - at < PAUSE => return None,
             Some((_, before)) => before,

@@ -2,10 +2,10 @@
 //! wrong size again and again, does not have them read each time.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backends::{Digest, Meta};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::super::job::Job;
@@ -54,7 +54,7 @@ impl Proven {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Seen>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,13 +1,14 @@
 //! One blob's bytes out of several origins: where one breaks off, the next goes on.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use backends::{ByteStream, Digest, Error, Key, Kind, Open, Source, Store};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{sleep, timeout};
 use zone_router::Zone;
 
@@ -108,12 +109,12 @@ impl Relay {
     /// Opens the whole blob before the `put` that reads it. If this fails, the `put` opens it again.
     pub(super) async fn open_ahead(&self) {
         let opened = self.open(0..self.size).await.ok();
-        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = opened;
+        *self.opened.lock() = opened;
     }
 
     fn take_opened(&self, range: &Range<u64>) -> Option<(usize, ByteStream)> {
         let whole = *range == (0..self.size);
-        whole.then(|| self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()).flatten()
+        whole.then(|| self.opened.lock().take()).flatten()
     }
 
     /// Whether no origin failed, and none returned a byte.
@@ -135,7 +136,7 @@ impl Relay {
     }
 
     fn records(&self) -> MutexGuard<'_, Vec<Record>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock()
     }
 
     /// The origin to ask next, and whether it was asked before: the first of those with the fewest failures.

@@ -1,8 +1,10 @@
 //! How long jobs took, counted as they end.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// Upper bounds of the buckets of [`Durations`], seconds.
 pub const DURATION_BUCKETS: [f64; 16] = [
@@ -38,11 +40,11 @@ pub(super) struct DurationsByZone(Arc<Mutex<BTreeMap<Arc<str>, Durations>>>);
 
 impl DurationsByZone {
     pub(super) fn note(&self, zone: &Arc<str>, duration: Duration) {
-        let mut zones = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut zones = self.0.lock();
         zones.entry(Arc::clone(zone)).or_default().note(duration);
     }
 
     pub(super) fn all(&self) -> BTreeMap<Arc<str>, Durations> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }

@@ -5,8 +5,9 @@
 //! [`ROWS_AT_ONCE`] rows are given out at a time, which also bounds the rows that share a commit.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::JournalError;
@@ -105,7 +106,7 @@ impl FairQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

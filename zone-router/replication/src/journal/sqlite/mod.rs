@@ -11,12 +11,14 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use parking_lot::Mutex;
+
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -127,14 +129,14 @@ impl Sqlite {
     /// Waits are stored in wall-clock time. If the clock was set back, they would become longer by as
     /// much; therefore they all end now.
     async fn handle_clock_set_back(&self, now: SystemTime) -> Answer<()> {
-        let (then, wall) = *self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let (then, wall) = *self.clocks.lock();
         if wall + then.elapsed() > now + CLOCK_TOLERANCE {
             tracing::warn!(
                 "the machine's clock was set back: copies that wait for another try are tried now"
             );
             self.write(move |db| table::make_all_due(db, now)).await?;
         }
-        *self.clocks.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);
+        *self.clocks.lock() = (Instant::now(), now);
         Ok(())
     }
 
@@ -290,7 +292,7 @@ impl Reader {
         let connection = Arc::clone(&self.connection);
         let answer = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            query(&connection.lock().unwrap_or_else(PoisonError::into_inner))
+            query(&connection.lock())
         });
         Ok(answer.await.map_err(|_| JournalError::Closed)??)
     }

@@ -1,9 +1,10 @@
 //! The journal's SQL on a disk in memory, with the clock and the faults of a simulation.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::time::sleep;
 
@@ -45,7 +46,7 @@ impl Simulated {
         if failing && fastrand::bool() {
             return Err(JournalError::Closed);
         }
-        commit(&mut self.disk.lock().expect("a lock"), vec![Box::new(apply)])?;
+        commit(&mut self.disk.lock(), vec![Box::new(apply)])?;
         sleep(Duration::from_millis(fastrand::u64(..=self.commit_ms))).await;
         if failing { Err(JournalError::Late(REQUEST_TIMEOUT)) } else { Ok(()) }
     }
@@ -58,6 +59,6 @@ impl Simulated {
         if (self.failing)() && fastrand::bool() {
             return Err(JournalError::Closed);
         }
-        Ok(query(&self.disk.lock().expect("a lock"))?)
+        Ok(query(&self.disk.lock())?)
     }
 }

@@ -2,13 +2,14 @@
 //! journal's SQL are the real ones; time is paused.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use backends::{Key, Store};
 use bytes::Bytes;
 use fastrand::Rng;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, Zone};

@@ -1,0 +1,42 @@
+//! The spans of the log: one for each request of a client, one for each fill.
+//!
+//! They are of level `error`, so that every line that is logged at all says its request, and have no parents, so that
+//! all fields are in one place. `RUST_LOG` turns them off by target, such as `info,request=off`.
+
+use backends::{Digest, RequestId};
+use registry::{Route, upload_repository};
+use tracing::Span;
+use tracing::field::{Empty, display};
+
+/// The part of a body's source that is not a zone's name.
+const ZONE: &str = "zone=";
+
+/// Of a request.
+pub(crate) fn request(id: &RequestId, route: &Route, path: &str) -> Span {
+    let upload;
+    let (repository, digest) = match route {
+        Route::Blob { repository, digest } => (Some(&**repository), Some(display(digest))),
+        Route::PutManifest { repository } => (Some(&**repository), None),
+        Route::Upload => {
+            upload = upload_repository(path);
+            (upload.as_deref(), None)
+        }
+        Route::Forward => (None, None),
+    };
+    let request_id = id.as_str();
+    tracing::error_span!(target: "request", parent: None, "request", request_id, repository, digest, zone = Empty)
+}
+
+/// Of the fill that this request starts.
+pub(crate) fn fill(repository: &str, digest: &Digest) -> Span {
+    let id = RequestId::current();
+    let request_id = id.as_ref().map(RequestId::as_str);
+    tracing::error_span!(target: "fill", parent: None, "fill", request_id, repository, %digest, zone = Empty)
+}
+
+/// Tells the current span which zone gives the bytes, if it is one: `from` is the source of a body.
+pub(crate) fn note_source(from: &str) {
+    if let Some(zone) = from.strip_prefix(ZONE) {
+        Span::current().record("zone", zone);
+    }
+}
