@@ -31,7 +31,7 @@ async fn claim(journal: &Journal) -> Job {
 
 /// Ends all leases now. Returns the number of leases.
 async fn leases_end(place: &DatabasePlace) -> u64 {
-    place.sql("UPDATE quay_gateway_job SET leased_until = now() WHERE leased_by IS NOT NULL").await
+    place.sql("UPDATE quay_gateway_job SET leased_until = now() WHERE leased_until > now()").await
 }
 
 fn bounds() -> Bounds {
@@ -133,7 +133,7 @@ async fn jobs_of_a_dead_replica_pass_to_another_after_its_leases() {
 
     // The replica was only slow, not dead. Its reports about jobs that now belong to another replica are
     // ignored.
-    dying.failed(&before[0], LONGEST_WAIT, "late").await.unwrap();
+    dying.failed(&before[0], LONGEST_WAIT, "late", false).await.unwrap();
     dying.done(&before[1]).await.unwrap();
     dying.release(&zone()).await.unwrap();
     let count = other.counts().await.unwrap().remove(0);
