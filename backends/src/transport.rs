@@ -19,7 +19,7 @@ use crate::headers::{Brought, Ends, brought};
 use crate::resolver::Resolver;
 use crate::upload::Upload;
 use crate::user_agent::user_agent;
-use crate::{ByteStream, Error, Kind, Object, Result};
+use crate::{ByteStream, Error, Kind, Object, PemError, Result};
 
 /// Idle connections kept per store: enough for the readers of a rollout to find one.
 const IDLE_CONNECTIONS: usize = 64;
@@ -90,7 +90,7 @@ impl Transport {
         };
         let certificates = CertificateDer::pem_file_iter(file)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| unusable("PEM is expected").with_cause(error.to_string()))?;
+            .map_err(|error| unusable("PEM is expected").with_cause(PemError::from(error)))?;
         let mut roots = rustls::RootCertStore::empty();
         let (added, _) = roots.add_parsable_certificates(certificates);
         if added == 0 {
