@@ -81,6 +81,8 @@ pub struct Oddities {
     pub broken: bool,
     /// Its nginx answers everything with this: nothing is behind it.
     pub nginx: Option<StatusCode>,
+    /// Its nginx answers 504 where the path holds this, as it does to what takes too long.
+    pub gives_up: Option<&'static str>,
     /// Uploads are never begun: its store hangs, and it looks there first.
     pub begins_hang: bool,
     /// It breaks off in the middle of a body: its nginx answers 413 for a 502 of its own.

@@ -149,7 +149,7 @@ impl Instance {
 
     /// Takes an observation into account; `why` describes a failure for operators.
     pub(super) fn note(&self, evidence: Evidence, why: &str) {
-        if matches!(evidence, Evidence::Error | Evidence::Gone) {
+        if matches!(evidence, Evidence::Error | Evidence::Gone | Evidence::Doubt) {
             self.errors.fetch_add(1, Ordering::Relaxed);
             self.suspect();
         }
