@@ -307,6 +307,20 @@ async fn a_deletion_that_is_refused_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Nobody can empty what is remembered while the registry cannot be reached: nothing was sent to it.
+#[tokio::test]
+async fn a_change_that_reached_nobody_changes_nothing() -> Result<()> {
+    let told = Told::new().await?;
+    told.stage.site.quay.down().await;
+    let client = told.stage.gateway.client(None)?;
+    for target in ["/v2/x%2F.%2Fa/manifests/v1".to_owned(), format!("/v2/{SECRET}/manifests/v1")] {
+        let deleted = client.fetch(Method::DELETE, &target, &[("referer", "x")]).await?;
+        assert_eq!(deleted.status, StatusCode::BAD_GATEWAY, "{target}");
+        assert_eq!(told.heads().await?, [StatusCode::OK; 2], "{target}");
+    }
+    Ok(())
+}
+
 /// The client is gone before the registry has answered.
 #[tokio::test]
 async fn what_a_client_that_left_changed_is_what_the_registry_says() -> Result<()> {
