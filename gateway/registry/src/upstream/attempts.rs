@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
-use http::StatusCode;
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -54,6 +54,11 @@ impl Upstream {
     ) -> Result<(Answer, InstanceId), Problem> {
         // No connection is taken for a client that sends nothing.
         let body = with_first_piece(body).await.map_err(|error| not_begun(&error))?;
+        if would_be_left_out(&head.method, &head.headers, &body) {
+            let why = format!("a {} with a body whose length is not named", head.method);
+            let fix = "send it without a body, or with Content-Length";
+            return Err(Problem::client(StatusCode::LENGTH_REQUIRED, "UNSUPPORTED", why, fix));
+        }
         let connection = self.connection(purpose).await?;
         let repeat = match body.is_end_stream() {
             true => repeat(&head.method, head.path.path(), head.path.query()),
@@ -233,6 +238,13 @@ impl Upstream {
     }
 }
 
+/// Whether hyper would send a request without its body: it sends a `GET` and a `HEAD` in chunks only if told to, and
+/// a server that expects no body there might take the chunks for another request.
+fn would_be_left_out(method: &Method, headers: &HeaderMap, body: &Body) -> bool {
+    let has_length = headers.contains_key(CONTENT_LENGTH) || body.size_hint().exact().is_some();
+    matches!(*method, Method::GET | Method::HEAD) && !body.is_end_stream() && !has_length
+}
+
 /// What an answer says of the instance that gave it.
 #[derive(Debug, PartialEq, Eq)]
 enum Sign {
@@ -304,6 +316,22 @@ mod tests {
                 let status = StatusCode::from_u16(status).expect("a status");
                 assert!(!goes_on(repeat, status), "{status}");
             }
+        }
+    }
+
+    #[test]
+    fn no_body_is_left_out_without_a_word() {
+        let chunks = || Body::stream(futures_util::stream::iter([Ok(bytes::Bytes::from_static(b"a"))]));
+        let (none, length) = (HeaderMap::new(), [(CONTENT_LENGTH, "1".parse().expect("a value"))]);
+        let length = length.into_iter().collect();
+        for method in [Method::GET, Method::HEAD] {
+            assert!(would_be_left_out(&method, &none, &chunks()), "{method}");
+            assert!(!would_be_left_out(&method, &length, &chunks()), "{method}");
+            assert!(!would_be_left_out(&method, &none, &Body::full("a")), "{method}");
+            assert!(!would_be_left_out(&method, &none, &Body::empty()), "{method}");
+        }
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            assert!(!would_be_left_out(&method, &none, &chunks()), "{method}");
         }
     }
 
