@@ -311,6 +311,20 @@ async fn a_deletion_that_is_refused_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+/// While the registry cannot be reached, a deletion drops nothing that is remembered: it was not sent.
+#[tokio::test]
+async fn a_deletion_that_was_not_sent_changes_nothing() -> Result<()> {
+    let readers = TwoReaders::new().await?;
+    readers.fixture.site.quay.down().await;
+    let client = readers.fixture.gateway.client(None)?;
+    for target in ["/v2/x%2F.%2Fa/manifests/v1".to_owned(), format!("/v2/{SECRET}/manifests/v1")] {
+        let deleted = client.fetch(Method::DELETE, &target, &[("referer", "x")]).await?;
+        assert_eq!(deleted.status, StatusCode::BAD_GATEWAY, "{target}");
+        assert_eq!(readers.heads().await?, [StatusCode::OK; 2], "{target}");
+    }
+    Ok(())
+}
+
 /// The client leaves before the registry answers.
 #[tokio::test]
 async fn a_deletion_by_a_client_that_left_takes_effect() -> Result<()> {

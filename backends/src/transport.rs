@@ -20,7 +20,7 @@ use crate::request_id::name_request;
 use crate::resolver::Resolver;
 use crate::upload::Upload;
 use crate::user_agent::user_agent;
-use crate::{ByteStream, Error, Kind, Object, Result};
+use crate::{ByteStream, Error, Kind, Object, PemError, Result};
 
 /// The number of idle connections that are kept per store. It suffices for the concurrent readers of a
 /// rollout.
@@ -93,7 +93,7 @@ impl Transport {
         };
         let certificates = CertificateDer::pem_file_iter(file)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| unusable("PEM is expected").with_cause(error.to_string()))?;
+            .map_err(|error| unusable("PEM is expected").with_cause(PemError::from(error)))?;
         let mut roots = rustls::RootCertStore::empty();
         let (added, _) = roots.add_parsable_certificates(certificates);
         if added == 0 {

@@ -74,6 +74,39 @@ async fn a_private_authority_is_trusted_if_configured() {
     assert!(error.to_string().contains("UnknownIssuer"), "{error}");
 }
 
+/// A file that was to hold roots may hold a private key, and a parser's error repeats the line that it stopped at.
+#[test]
+fn a_file_of_roots_that_cannot_be_read_is_not_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("roots.pem");
+    let key = KeyPair::generate().expect("a key").serialize_pem();
+    let body: String = key.lines().filter(|line| !line.contains("-----")).collect();
+    for text in [
+        key.replace('\n', " "),
+        key.replace('\n', "\\n"),
+        key.replace("-----END", "-----ENDS"),
+        format!("-----BEGIN {body}\n{key}"),
+        key.replace("PRIVATE KEY", "CERTIFICATE").replace("-----END", "!-----END"),
+        body.clone(),
+    ] {
+        std::fs::write(&file, &text).expect("writes");
+        let yaml = format!(
+            "[SwiftStorage, {{swift_container: c, storage_path: r, swift_user: u, swift_password: p, \
+             auth_version: 1, auth_url: 'https://localhost/auth/v1.0', ca_cert_path: '{}'}}]",
+            file.display()
+        );
+        let config: StoreConfig = serde_saphyr::from_str(&yaml).expect("reads");
+        let transport = support::transport_trusting(RootCertStore::empty(), Timeouts::default());
+        let error = config.build(&transport).err().expect("no roots");
+        let said = format!("{error} {error:?}");
+        for piece in body.as_bytes().chunks_exact(8) {
+            let (letters, numbers) = (String::from_utf8_lossy(piece), format!("{:?}", &piece[..4]));
+            let numbers = numbers.trim_matches(['[', ']']);
+            assert!(!said.contains(&*letters) && !said.contains(numbers), "{text}: {said}");
+        }
+    }
+}
+
 /// `ca_cert_path`: only the certificates in that file are trusted, for the login and for the account.
 #[tokio::test]
 async fn swift_trusts_only_the_configured_file() {

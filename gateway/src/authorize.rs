@@ -43,9 +43,9 @@ pub(crate) async fn may_read(
     if let Some(yes) = asked.as_ref().and_then(|asked| gateway.permissions.remembered(asked)) {
         return Ok(Verdict::Yes(yes));
     }
-    let when = Instant::now();
-    let life = token_life::shortest(&headers, target.query(), may_judge, SystemTime::now());
-    let answer = ask(gateway, request, headers, blob, client).await?;
+    // Before the question: a yes lasts no longer than the tokens did at that moment.
+    let (when, now) = (Instant::now(), SystemTime::now());
+    let answer = ask(gateway, request, &headers, blob, client).await?;
     if !gateway.registry.permits(answer.status(), answer.headers(), &blob.digest) {
         if answer.status() == StatusCode::NOT_FOUND {
             gateway.permissions.unknown(repository, &blob.digest);
@@ -57,6 +57,7 @@ pub(crate) async fn may_read(
         .filter(|size| !is_redirect && blob.digest.may_have(*size));
     let granted = gateway.permissions.granted(size, answer.headers(), is_redirect);
     if let Some(asked) = asked {
+        let life = token_life::shortest(&headers, target.query(), may_judge, now);
         gateway.permissions.remember(asked, granted.clone(), life, when);
     }
     Ok(Verdict::Yes(granted))
@@ -69,7 +70,7 @@ pub(crate) async fn may_read(
 async fn ask(
     gateway: &Gateway,
     request: &Parts,
-    headers: HeaderMap,
+    headers: &HeaderMap,
     blob: &Blob,
     client: &Client,
 ) -> Result<Answer, Problem> {

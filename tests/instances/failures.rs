@@ -15,7 +15,7 @@ use tests::site::{LOGIN, Site};
 use crate::pair::{Pair, REPOSITORY, UPLOADS, begun, image, problem};
 
 /// Waits until an instance is in this state.
-async fn until(gateway: &Gateway, instance: &str, state: &str) -> Result<()> {
+pub(crate) async fn until(gateway: &Gateway, instance: &str, state: &str) -> Result<()> {
     until_is(gateway, instance, "state", state).await
 }
 
@@ -63,6 +63,33 @@ async fn an_instance_without_its_database_is_not_used() -> Result<()> {
     pair.b.record().clear();
     push_and_pull(&gateway, "v3", 20).await?;
     assert_eq!(asked(&pair.b), 0, "home gets all requests again");
+    Ok(())
+}
+
+/// Quay's nginx gives up what takes 60 s, and one client can ask for that again and again.
+#[tokio::test]
+async fn what_one_request_is_answered_is_for_a_probe_to_confirm() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    for quay in [pair.a(), &pair.b] {
+        quay.set(|oddities| oddities.gives_up = Some("/slow"));
+    }
+    let client = gateway.client(LOGIN)?;
+    for path in [format!("/v2/{REPOSITORY}/manifests/slow"), "/v2/slow/_catalog".to_owned()] {
+        for _ in 0..3 {
+            let answer = client.fetch(Method::GET, &path, &[]).await?;
+            assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT, "{path}");
+            for zone in ["zone-a", "zone-b"] {
+                assert_eq!(gateway.status().await?["registry"][zone]["state"], "closed", "{path} at {zone}");
+            }
+        }
+    }
+    pair.a().set(|oddities| oddities.nginx = Some(StatusCode::BAD_GATEWAY));
+    assert_eq!(client.raw(Method::GET, "/v2/")?.send().await?.status(), StatusCode::UNAUTHORIZED);
+    until_why(&gateway, "zone-a", "a probe is answered 502").await?;
+    pair.a().record().clear();
+    push_and_pull(&gateway, "v2", 10).await?;
+    assert_eq!(asked(pair.a()), 0, "no request is spent on it");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use tests::gateway::overlay;
 use tests::port::Port;
 use tests::site::{LOGIN, Site};
 
+use crate::ill::until;
 use crate::pair::{PARAMETER, Pair, REPOSITORY, UPLOADS, begun, image, problem};
 
 #[tokio::test]
@@ -101,7 +102,7 @@ async fn a_push_stays_although_another_request_failed_there() -> Result<()> {
     // A read fails while home's nginx has no Quay behind it for a moment.
     pair.a().set(|faults| faults.nginx = Some(StatusCode::SERVICE_UNAVAILABLE));
     client.fetch(Method::GET, "/v2/", &[]).await?;
-    assert_eq!(gateway.status().await?["registry"]["zone-a"]["state"], "open");
+    until(&gateway, "zone-a", "open").await?;
     pair.a().set(|faults| faults.nginx = None);
     let bytes = Bytes::from(vec![7; 300_000]);
     let patched = client.send(Method::PATCH, &path, &[], bytes.clone()).await?;

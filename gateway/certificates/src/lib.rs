@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use backends::PemError;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ServerConfig};
@@ -66,6 +67,7 @@ pub fn client_with(settings: &Settings, root: Option<&PathBuf>) -> anyhow::Resul
 fn chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
     let chain = read()
+        .map_err(PemError::from)
         .with_context(|| format!("cannot read certificates from {}: PEM is expected", path.display()))?;
     anyhow::ensure!(!chain.is_empty(), "{} holds no certificate", path.display());
     Ok(chain)
@@ -73,5 +75,83 @@ fn chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 
 fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_file(path)
+        .map_err(PemError::from)
         .with_context(|| format!("cannot read a private key from {}: PEM is expected", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The text of a private key in forms in which it may be written by mistake.
+    fn shapes(pem: &str) -> Vec<Vec<u8>> {
+        let lines: Vec<_> = pem.lines().collect();
+        let (first, last) = (lines[0], lines[lines.len() - 1]);
+        let body = lines[1..lines.len() - 1].join("\n");
+        let text = [
+            pem.replace('\n', " "),
+            pem.replace('\n', "\\n"),
+            pem.replace('\n', ""),
+            format!("{first}\n{body}\n"),
+            format!("{first}\n{body}"),
+            format!("{first} {body}\n{last}\n"),
+            format!("{first}\n{body} {last}\n"),
+            format!("{first}\n{body}!\n{last}\n"),
+            format!("{first}\n{body}\n{}\n", last.replace("KEY", "CAT")),
+            format!("{body}\n{last}\n"),
+            format!("-----BEGIN {body}\n{pem}"),
+            format!("{first}\n-----BEGIN {body}\n{last}\n"),
+            format!("{first}\n{body}\n-----END {body}\n"),
+            format!("key: {pem}"),
+            body.replace('\n', ""),
+            String::new(),
+        ];
+        let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).expect("a key").secret_der().to_vec();
+        text.into_iter().map(String::into_bytes).chain([der]).collect()
+    }
+
+    /// What of a key may not be shown: each four bytes of its text, as text and as numbers.
+    fn assert_hides(said: &str, pem: &str) {
+        let body: Vec<_> = pem.lines().filter(|line| !line.contains("-----")).collect();
+        for piece in body.concat().as_bytes().chunks_exact(8) {
+            let text = String::from_utf8_lossy(piece);
+            let numbers = format!("{:?}", &piece[..4]);
+            assert!(!said.contains(&*text) && !said.contains(numbers.trim_matches(['[', ']'])), "{said}");
+        }
+    }
+
+    #[test]
+    fn no_message_about_a_file_repeats_what_is_in_it() {
+        install_provider();
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("tls.key");
+        let pem = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        for shape in shapes(&pem) {
+            fs::write(&file, &shape).expect("writes");
+            let of = String::from_utf8_lossy(&shape);
+            let said =
+                [chain(&file).err(), private_key(&file).err(), client(std::slice::from_ref(&file)).err()];
+            assert!(said[0].is_some(), "{of} is no certificate");
+            for error in said.into_iter().flatten() {
+                let said = format!("{error:#} {error:?}");
+                assert!(said.contains("tls.key"), "{said}");
+                assert_hides(&said, &pem);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_and_its_certificate_are_read() {
+        install_provider();
+        let dir = tempfile::tempdir().expect("a folder");
+        let (certificate, key) = made::ensure(dir.path(), "edge.example.com").expect("makes");
+        assert_eq!(chain(&certificate).expect("a chain").len(), 2);
+        assert!(private_key(&key).is_ok());
+        let none = private_key(&certificate).expect_err("no key");
+        assert!(format!("{none:#}").contains("PEM is expected"), "{none:#}");
+        let missing = private_key(&dir.path().join("nowhere")).expect_err("no file");
+        assert!(format!("{missing:#}").contains("No such file"), "{missing:#}");
+    }
 }

@@ -89,8 +89,10 @@ fn make_certificate(
     key: &Path,
 ) -> anyhow::Result<()> {
     let ca_pem = fs::read_to_string(ca).with_context(|| ca.display().to_string())?;
-    let ca_key =
-        KeyPair::from_pem(&fs::read_to_string(ca_key).with_context(|| ca_key.display().to_string())?)?;
+    let key_pem = fs::read_to_string(ca_key).with_context(|| ca_key.display().to_string())?;
+    // The parser's error may hold a part of the key.
+    let ca_key = KeyPair::from_pem(&key_pem)
+        .map_err(|_| anyhow::anyhow!("{} holds no private key in PEM that can be used", ca_key.display()))?;
     let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key)?;
     let key_pair = KeyPair::generate()?;
     let mut params = valid_for(vec![name.to_owned()], LIFE)?;

@@ -47,6 +47,8 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub fix: &'static str,
+    /// Whether nothing of the request was sent to the registry, so that it changed nothing there.
+    pub unsent: bool,
 }
 
 /// The seconds that a client is asked to wait before it retries.
@@ -63,6 +65,7 @@ impl Problem {
             retry: true,
             message: message.into(),
             fix: "retry; if it stays, check that the registry is up and that registry.url is right",
+            unsent: false,
         }
     }
 
@@ -77,6 +80,7 @@ impl Problem {
             retry: true,
             message: message.into(),
             fix: "retry; begin an upload again with its POST: it goes to another instance, if there is one",
+            unsent: false,
         }
     }
 
@@ -90,6 +94,7 @@ impl Problem {
             retry: true,
             message: message.into(),
             fix: "retry; if it stays, check the zones' stores named in the message",
+            unsent: false,
         }
     }
 
@@ -103,6 +108,7 @@ impl Problem {
             retry: true,
             message: message.into(),
             fix: "retry; if it stays, raise the limit named in the message or run more replicas",
+            unsent: true,
         }
     }
 
@@ -123,6 +129,7 @@ impl Problem {
             retry: true,
             message: message.into(),
             fix: "retry; if it stays, see the gateway's log",
+            unsent: false,
         }
     }
 
@@ -134,7 +141,8 @@ impl Problem {
         message: impl Into<String>,
         fix: &'static str,
     ) -> Self {
-        Self { status, code, fault: Fault::Client, retry: false, message: message.into(), fix }
+        let message = message.into();
+        Self { status, code, fault: Fault::Client, retry: false, message, fix, unsent: false }
     }
 
     /// The answer to the client.

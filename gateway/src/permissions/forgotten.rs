@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use backends::Digest;
 use http::Method;
 use parking_lot::RwLock;
 use percent_encoding::percent_decode_str;
@@ -30,8 +31,9 @@ pub(crate) struct Forgotten {
 
 #[derive(Debug, Default)]
 struct Changes {
-    /// By `namespace/name`, or `namespace/` for all of a namespace.
-    last: HashMap<String, Instant>,
+    /// By the digest of `namespace/name`, or of `namespace/` for all of a namespace: a name may be as long as a
+    /// request's path.
+    last: HashMap<Digest, Instant>,
     /// When there were too many to tell them apart, or one of everything.
     all: Option<Instant>,
     /// When the next change of everything takes effect, if there was one soon after the last.
@@ -56,7 +58,7 @@ impl Forgotten {
             changes.last.clear();
             changes.all = Some(now);
         }
-        changes.last.insert(full(name).into_owned(), now);
+        changes.last.insert(Digest::of(full(name).as_bytes()), now);
     }
 
     /// Something was changed, nobody knows where. Soon after another such change, it takes effect a little later.
@@ -80,22 +82,20 @@ impl Forgotten {
         let name = full(repository);
         let namespace = name.find('/').map_or("", |end| &name[..=end]);
         let all = changes.all_by(Instant::now());
-        [all.as_ref(), changes.last.get(&*name), changes.last.get(namespace)]
-            .into_iter()
-            .flatten()
-            .all(|changed| *changed < asked)
+        let last = |name: &str| changes.last.get(&Digest::of(name.as_bytes())).copied();
+        [all, last(&name), last(namespace)].into_iter().flatten().all(|changed| changed < asked)
     }
 }
 
 impl Changes {
     /// The latest change of everything that has taken effect.
     fn all_by(&self, now: Instant) -> Option<Instant> {
-        self.next_all.filter(|at| *at <= now).or(self.all)
+        self.next_all.filter(|at| *at <= now).max(self.all)
     }
 }
 
 /// A repository's name with its namespace.
-fn full(repository: &str) -> Cow<'_, str> {
+pub(super) fn full(repository: &str) -> Cow<'_, str> {
     match repository.contains('/') {
         true => Cow::Borrowed(repository),
         false => Cow::Owned(format!("{LIBRARY}/{repository}")),
@@ -177,6 +177,8 @@ fn changes_own_user(method: &Method, what: Option<&str>, which: Option<&str>) ->
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const LIFE: Duration = Duration::from_secs(60);
@@ -241,6 +243,20 @@ mod tests {
         let later = Instant::now();
         forgotten.note("o/more");
         assert!(forgotten.is_unchanged("p/a", later) && !forgotten.is_unchanged("o/more", later));
+    }
+
+    /// Two changes of everything soon after each other, ever, must not hide later ones.
+    #[tokio::test(start_paused = true)]
+    async fn too_many_changes_count_whatever_came_before() {
+        let forgotten = Forgotten::new(LIFE);
+        forgotten.note_all();
+        forgotten.note_all();
+        tokio::time::advance(ALL_PAUSE * 2).await;
+        let before = Instant::now();
+        assert!(forgotten.is_unchanged("p/a", before));
+        forgotten.note("p/a");
+        (0..CHANGES_MAX).for_each(|number| forgotten.note(&format!("o/{number}")));
+        assert!(!forgotten.is_unchanged("p/a", before));
     }
 
     #[test]
@@ -325,6 +341,53 @@ mod tests {
             (Method::POST, "/api/v1/users/o"),
         ] {
             assert_eq!(changed(&method, path), None, "{method} {path}");
+        }
+    }
+
+    /// What was noted, as a model without bounds would have it.
+    fn is_unchanged_by(notes: &[(Instant, Option<String>)], repository: &str, asked: Instant) -> bool {
+        notes.iter().all(|(at, name)| *at < asked || name.as_ref().is_some_and(|name| name != repository))
+    }
+
+    proptest! {
+        /// A change may be remembered for too much or too long, but is never overlooked once it takes effect.
+        #[test]
+        fn no_change_is_overlooked(steps in prop::collection::vec((0u64..8, 0usize..10), 1..40)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let overlooked = runtime.expect("a runtime").block_on(async {
+                let (forgotten, mut notes) = (Forgotten::new(LIFE), Vec::new());
+                let mut flood = 0;
+                for (pass, what) in steps {
+                    tokio::time::advance(Duration::from_secs(pass)).await;
+                    let now = Instant::now();
+                    match what {
+                        0..3 => {
+                            let name = format!("o/{what}");
+                            forgotten.note(&name);
+                            notes.push((now, Some(name)));
+                        }
+                        3..6 => {
+                            forgotten.note_all();
+                            notes.push((now, None));
+                        }
+                        6 => {
+                            (0..=CHANGES_MAX).for_each(|number| forgotten.note(&format!("flood/{flood}.{number}")));
+                            flood += 1;
+                        }
+                        _ => {}
+                    }
+                    let settled: Vec<_> = notes.iter().filter(|(at, name)| name.is_some() || *at + ALL_PAUSE <= now).cloned().collect();
+                    for repository in ["o/0", "o/1", "o/2"] {
+                        for (asked, _) in &notes {
+                            if forgotten.is_unchanged(repository, *asked) && !is_unchanged_by(&settled, repository, *asked) {
+                                return Some((repository, now - *asked));
+                            }
+                        }
+                    }
+                }
+                None
+            });
+            prop_assert_eq!(overlooked, None);
         }
     }
 }

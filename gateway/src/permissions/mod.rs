@@ -13,8 +13,8 @@ use http::{HeaderMap, HeaderName};
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-use self::forgotten::Forgotten;
 pub(crate) use self::forgotten::{Changed, changed};
+use self::forgotten::{Forgotten, full};
 use self::judged::judged;
 use registry::token_life::Life;
 
@@ -142,7 +142,7 @@ impl Permissions {
 
 /// A blob of a repository, as a key of fixed size.
 fn named(repository: &str, digest: &Digest) -> Digest {
-    Digest::of(format!("{repository}@{digest}").as_bytes())
+    Digest::of(format!("{}@{digest}", full(repository)).as_bytes())
 }
 
 #[cfg(test)]
@@ -199,6 +199,17 @@ mod tests {
         assert!(permissions.remembered(&asked("o/a")).is_some());
         permissions.unknown("o/a", &Digest::EMPTY);
         assert!(permissions.remembered(&asked("o/a")).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_repository_without_a_namespace_has_two_names() {
+        for (one, other) in [("a", "library/a"), ("library/a", "a")] {
+            let permissions = Permissions::new(10, MINUTE, MINUTE);
+            permissions.remember(asked(one), granted(), Life::Unknown, Instant::now());
+            tokio::time::advance(Duration::from_millis(1)).await;
+            permissions.unknown(other, &Digest::EMPTY);
+            assert!(permissions.remembered(&asked(one)).is_none(), "{one}, and then {other}");
+        }
     }
 
     proptest! {

@@ -19,7 +19,6 @@ use crate::request::RequestBody;
 use crate::route::access::{Access, Named};
 use crate::spans;
 use gateway_http::{Body, Problem, check_head};
-use registry::upstream::Answer;
 use registry::{Route, loggable};
 
 /// Answers one request, in the scope of its id and in a span of its own.
@@ -99,11 +98,11 @@ async fn change(
     let task = async move {
         let bound = held.settings.timeouts.registry_answer;
         let answer = forward::answered(&held, &request, body, &client, bound).await;
-        let sent = !answer.as_ref().is_err_and(Problem::is_overload);
-        let status = answer.as_ref().map_or_else(|problem| problem.status, Answer::status);
-        let is_credential =
-            |name: &_| held.settings.forward_headers.passes(name) && held.registry.may_judge(name);
-        if sent && may_have_changed(&changed, status, request.headers.keys().any(is_credential)) {
+        let status = match &answer {
+            Ok(answer) => Some(answer.status()),
+            Err(problem) => (!problem.unsent).then_some(problem.status),
+        };
+        if status.is_some_and(may_have_changed) {
             // Before the client hears of it: it may look at once.
             held.permissions.forget_changed(&changed);
         }
@@ -118,12 +117,10 @@ async fn change(
     })
 }
 
-/// Whether a request with this answer may have changed something. After a 5xx nobody knows. A request without
-/// credentials then counts only for the repositories that it names: otherwise anybody could empty the whole
-/// memory while the registry is down.
-fn may_have_changed(changed: &Changed, status: StatusCode, has_credentials: bool) -> bool {
-    let is_bounded = matches!(changed, Changed::Names(_));
-    status.is_success() || status.is_server_error() && (is_bounded || has_credentials)
+/// Whether a request that was sent to the registry, with this answer, may have changed something. After a 5xx nobody
+/// knows.
+fn may_have_changed(status: StatusCode) -> bool {
+    status.is_success() || status.is_server_error()
 }
 
 /// The answer where a limit has no room for a request.
@@ -160,19 +157,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_answered_may_have_changed_what_it_names() {
-        let name = Changed::Names(vec!["o/a".to_owned()]);
-        for (status, named, anyone, known) in [
-            (202, true, true, true),
-            (302, false, false, false),
-            (404, false, false, false),
-            (504, true, false, true),
-        ] {
+    fn what_nobody_answered_may_have_changed_something() {
+        for (status, expected) in [(202, true), (302, false), (404, false), (502, true), (504, true)] {
             let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(may_have_changed(&name, status, false), named, "{status}");
-            assert_eq!(may_have_changed(&name, status, true), named, "{status}");
-            assert_eq!(may_have_changed(&Changed::All, status, false), anyone, "{status}");
-            assert_eq!(may_have_changed(&Changed::All, status, true), known, "{status}");
+            assert_eq!(may_have_changed(status), expected, "{status}");
         }
     }
 }

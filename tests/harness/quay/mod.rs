@@ -81,6 +81,8 @@ pub struct InstanceFaults {
     pub broken: bool,
     /// nginx answers everything with this status, as if Quay were down.
     pub nginx: Option<StatusCode>,
+    /// nginx answers 504 if the path contains this, as if Quay took too long.
+    pub gives_up: Option<&'static str>,
     /// New uploads get no answer, as if the preferred store hung.
     pub begins_hang: bool,
     /// The instance breaks off in the middle of a body, and nginx answers 413 instead of its own 502.

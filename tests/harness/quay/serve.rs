@@ -28,7 +28,8 @@ pub(super) async fn answer(
     tokio::time::sleep(delay).await;
     let (head, body) = request.into_parts();
     let path = head.uri.path();
-    let gone = quay.faults.borrow().nginx;
+    let gives_up = quay.faults.borrow().gives_up.is_some_and(|part| path.contains(part));
+    let gone = if gives_up { Some(StatusCode::GATEWAY_TIMEOUT) } else { quay.faults.borrow().nginx };
     if let Some(status) = gone {
         return Ok(nginx(status).finish(&head.method, path, head.version, quay.tls));
     }

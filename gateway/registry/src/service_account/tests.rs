@@ -22,6 +22,8 @@ struct Asked {
     status: AtomicUsize,
     /// Whether a token is for the first of its scopes alone.
     first_alone: AtomicBool,
+    /// Whether a token is said to last as long as can be written.
+    endless: AtomicBool,
 }
 
 /// A registry that gives a token, or this status instead, and any page of repositories to whoever
@@ -60,8 +62,9 @@ fn answer(asked: &Asked, request: &Request<Incoming>, address: SocketAddr) -> Re
                 .map(|(_, scope)| scope.replace(':', "_"));
             let first = if asked.first_alone.load(Ordering::Relaxed) { 1 } else { usize::MAX };
             let scopes: Vec<_> = scopes.take(first).collect();
+            let life = if asked.endless.load(Ordering::Relaxed) { u64::MAX } else { 3600 };
             *response.body_mut() =
-                format!(r#"{{"token":"t{number}.{}.","expires_in":3600}}"#, scopes.join(".")).into();
+                format!(r#"{{"token":"t{number}.{}.","expires_in":{life}}}"#, scopes.join(".")).into();
         }
         "/v2/_catalog" if token.is_some_and(|token| token.starts_with("Bearer t")) => {
             *response.body_mut() = r#"{"repositories":["a/b"]}"#.into();
@@ -167,4 +170,15 @@ async fn a_registry_in_trouble_is_no_refusal() {
     let reader = reader(address);
     let why = reader.repositories(None).await.expect_err("no token");
     assert!(matches!(why, ReadError::Busy(_)), "{why}");
+}
+
+#[tokio::test]
+async fn a_token_may_be_said_to_last_for_ever() {
+    let (address, asked) = registry().await;
+    asked.endless.store(true, Ordering::Relaxed);
+    let reader = reader(address);
+    for _ in 0..2 {
+        assert!(reader.repositories(None).await.is_ok());
+    }
+    assert_eq!(asked.logins.load(Ordering::Relaxed), 1);
 }

@@ -28,6 +28,9 @@ const ANSWER_MAX: usize = 64 * 1024;
 /// How long a token is valid if nobody says it (distribution's token specification, `expires_in`).
 const LIFE_DEFAULT: Duration = Duration::from_secs(60);
 
+/// The longest life of a token that is believed. Some servers say "never" with the largest number there is.
+const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// How long a token is waited for, at the registry or at another server.
 const LOGIN_BOUND: Duration = Duration::from_secs(15);
 
@@ -314,7 +317,7 @@ impl Tokens {
             }
         };
         let (shared, since) = (scopes.len() > 1, Instant::now());
-        Ok(Held { header, shared, since, until: since + life * 3 / 4 })
+        Ok(Held { header, shared, since, until: since + renewed_after(life) })
     }
 
     async fn at_registry(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<TokenAnswer> {
@@ -373,6 +376,11 @@ impl Tokens {
         };
         NoToken { why, pause }.into()
     }
+}
+
+/// How long after it was given a token with this life is renewed.
+fn renewed_after(life: Duration) -> Duration {
+    life.min(LIFE_MAX) * 3 / 4
 }
 
 /// A token server's answer. The error of serde is not repeated: it may hold the token.

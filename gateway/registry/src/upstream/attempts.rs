@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
-use http::StatusCode;
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -54,6 +54,11 @@ impl Upstream {
     ) -> Result<(Answer, InstanceId), Problem> {
         // No connection is taken for a client that sends nothing.
         let body = with_first_piece(body).await.map_err(|error| not_begun(&error))?;
+        if would_be_left_out(&head.method, &head.headers, &body) {
+            let why = format!("a {} with a body whose length is not named", head.method);
+            let fix = "send it without a body, or with Content-Length";
+            return Err(Problem::client(StatusCode::LENGTH_REQUIRED, "UNSUPPORTED", why, fix));
+        }
         let connection = self.connection(purpose).await?;
         let repeat = match body.is_end_stream() {
             true => repeat(&head.method, head.path.path(), head.path.query()),
@@ -77,7 +82,7 @@ impl Upstream {
             let one = Attempt { head: &head, repeat, others, bound, zone: (zone, zone_is_dead) };
             match self.attempt(instance, &one, body).await? {
                 Outcome::Answered(Exchanged { answer, unfinished, .. }) => {
-                    if !(others && goes_on(repeat, head.path.path(), answer.status())) {
+                    if !(others && goes_on(repeat, answer.status())) {
                         said.push(format!("{}: {}", instance.name, answer.status().as_u16()));
                         if repeat != Repeat::Never && answer.status().is_server_error() {
                             self.unserved.note(&said.join("; "));
@@ -129,17 +134,18 @@ impl Upstream {
                     }
                     // The breaker of the instance, or of the zone, knows already.
                     Ending::Unresponsive | Ending::GivenUp => {}
-                    // Perhaps the store hangs. That says nothing about reads.
-                    Ending::TimedOut if one.repeat == Repeat::Begin && self.several() => {
-                        instance.suspect();
-                        instance.upload_failed(problem.status.as_u16());
-                    }
-                    // The request itself may take long, and one client may send many of them: a probe decides.
-                    Ending::TimedOut if one.repeat == Repeat::Never && problem.fault == Fault::Registry => {
-                        instance.suspect();
-                    }
-                    _ if problem.fault == Fault::Registry => {
+                    Ending::NotSent(_) if problem.fault == Fault::Registry => {
                         instance.note(Evidence::Gone, &problem.message);
+                    }
+                    // The request itself may take long, or be one at which Quay breaks off, and one client may
+                    // send many of them: a probe decides.
+                    Ending::TimedOut | Ending::BrokeOff if problem.fault == Fault::Registry => {
+                        instance.note(Evidence::Doubt, &problem.message);
+                        // Perhaps the store hangs. That says nothing about reads.
+                        let waited = matches!(ending, Ending::TimedOut) && one.repeat == Repeat::Begin;
+                        if waited && self.several() {
+                            instance.upload_failed(problem.status.as_u16());
+                        }
                     }
                     _ => {}
                 }
@@ -201,22 +207,16 @@ impl Upstream {
 
     fn note_answer(&self, instance: &Instance, one: &Attempt<'_>, exchanged: &Exchanged) {
         let (path, status) = (one.head.path.path(), exchanged.answer.status());
-        let why = format!("it answered {}", status.as_u16());
-        match status {
-            _ if unavailable(path, status) => instance.note(Evidence::Gone, &why),
-            StatusCode::INTERNAL_SERVER_ERROR if one.repeat != Repeat::Never => {
-                instance.note(Evidence::Error, &why);
-            }
-            StatusCode::PAYLOAD_TOO_LARGE if self.masked(one.head, exchanged) => {
-                instance.note(Evidence::Gone, "its nginx answered 413 for a 502 of its own");
-                if self.several() {
-                    instance.upload_failed(StatusCode::BAD_GATEWAY.as_u16());
-                }
-            }
-            _ if status.is_server_error() => instance.erred(),
-            // Quay answers `/v2/` with 401 without its database.
-            _ if path == "/v2/" || one.repeat == Repeat::Never => {}
-            _ => instance.note(Evidence::Answered, ""),
+        let masked = status == StatusCode::PAYLOAD_TOO_LARGE && self.masked(one.head, exchanged);
+        match sign(one.repeat, path, status, masked) {
+            Sign::Serves => instance.note(Evidence::Answered, ""),
+            Sign::Error => instance.note(Evidence::Error, &format!("it answered {}", status.as_u16())),
+            Sign::Doubt => instance.note(Evidence::Doubt, &format!("it answered {}", status.as_u16())),
+            Sign::Erred => instance.erred(),
+            Sign::Nothing => {}
+        }
+        if masked && self.several() {
+            instance.upload_failed(StatusCode::BAD_GATEWAY.as_u16());
         }
         if one.repeat == Repeat::Begin && status.is_server_error() && self.several() {
             instance.upload_failed(status.as_u16());
@@ -238,24 +238,57 @@ impl Upstream {
     }
 }
 
+/// Whether hyper would send a request without its body: it sends a `GET` and a `HEAD` in chunks only if told to, and
+/// a server that expects no body there might take the chunks for another request.
+fn would_be_left_out(method: &Method, headers: &HeaderMap, body: &Body) -> bool {
+    let has_length = headers.contains_key(CONTENT_LENGTH) || body.size_hint().exact().is_some();
+    matches!(*method, Method::GET | Method::HEAD) && !body.is_end_stream() && !has_length
+}
+
+/// What an answer says of the instance that gave it.
+#[derive(Debug, PartialEq, Eq)]
+enum Sign {
+    /// It serves.
+    Serves,
+    /// It answered 500 to a request that reads, or that begins an upload.
+    Error,
+    /// Perhaps nothing is behind its proxy; perhaps this request alone takes too long. A probe decides.
+    Doubt,
+    /// An error that says nothing about other requests.
+    Erred,
+    /// Nothing.
+    Nothing,
+}
+
+/// `masked`: whether a 413 stands for a 502 of Quay's nginx.
+///
+/// A 502, 503 or 504 alone says too little: Quay's nginx gives up every request that takes 60 s (the catalog:
+/// 10 s), and one client can send many of those.
+fn sign(repeat: Repeat, path: &str, status: StatusCode, masked: bool) -> Sign {
+    match status {
+        _ if masked || is_gone(status) => Sign::Doubt,
+        StatusCode::INTERNAL_SERVER_ERROR if repeat != Repeat::Never => Sign::Error,
+        _ if status.is_server_error() => Sign::Erred,
+        // Quay answers `/v2/` with 401 without its database.
+        _ if path == "/v2/" || repeat == Repeat::Never => Sign::Nothing,
+        _ => Sign::Serves,
+    }
+}
+
 /// Whether a request with this answer goes on to the next instance.
-fn goes_on(repeat: Repeat, path: &str, status: StatusCode) -> bool {
+fn goes_on(repeat: Repeat, status: StatusCode) -> bool {
     let error = status == StatusCode::INTERNAL_SERVER_ERROR;
     match repeat {
         Repeat::Never => false,
         // A 500 decided nothing. Quay answers a login that it refuses or counts with 401, 403 or 429.
         Repeat::Login => error,
-        Repeat::Read | Repeat::Begin => error || unavailable(path, status),
+        Repeat::Read | Repeat::Begin => error || is_gone(status),
     }
 }
 
-/// Whether the proxy of an instance says that nothing is behind it. For other paths the same status may mean
-/// something else: `/health/endtoend` reports a store with it, and Quay's nginx gives up a long catalog after
-/// 10 s.
-fn unavailable(path: &str, status: StatusCode) -> bool {
-    let gone = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
-        .contains(&status);
-    gone && path.starts_with("/v2/") && path != "/v2/_catalog"
+/// Whether a proxy answers so if nothing is behind it.
+fn is_gone(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
 #[cfg(test)]
@@ -266,9 +299,9 @@ mod tests {
     fn a_login_that_was_decided_is_never_sent_again() {
         for status in [200, 400, 401, 403, 404, 405, 429, 502, 503, 504] {
             let status = StatusCode::from_u16(status).expect("a status");
-            assert!(!goes_on(Repeat::Login, "/v2/auth", status), "{status}");
+            assert!(!goes_on(Repeat::Login, status), "{status}");
         }
-        assert!(goes_on(Repeat::Login, "/v2/auth", StatusCode::INTERNAL_SERVER_ERROR));
+        assert!(goes_on(Repeat::Login, StatusCode::INTERNAL_SERVER_ERROR));
     }
 
     #[test]
@@ -276,13 +309,51 @@ mod tests {
         for repeat in [Repeat::Read, Repeat::Begin] {
             for status in [500, 502, 503, 504] {
                 let status = StatusCode::from_u16(status).expect("a status");
-                assert!(goes_on(repeat, "/v2/a/blobs/uploads/", status), "{status}");
-                assert!(!goes_on(Repeat::Never, "/v2/a/blobs/uploads/1", status), "{status}");
+                assert!(goes_on(repeat, status), "{status}");
+                assert!(!goes_on(Repeat::Never, status), "{status}");
             }
             for status in [200, 202, 401, 404, 429] {
                 let status = StatusCode::from_u16(status).expect("a status");
-                assert!(!goes_on(repeat, "/v2/a/tags/list", status), "{status}");
+                assert!(!goes_on(repeat, status), "{status}");
             }
         }
+    }
+
+    #[test]
+    fn no_body_is_left_out_without_a_word() {
+        let chunks = || Body::stream(futures_util::stream::iter([Ok(bytes::Bytes::from_static(b"a"))]));
+        let (none, length) = (HeaderMap::new(), [(CONTENT_LENGTH, "1".parse().expect("a value"))]);
+        let length = length.into_iter().collect();
+        for method in [Method::GET, Method::HEAD] {
+            assert!(would_be_left_out(&method, &none, &chunks()), "{method}");
+            assert!(!would_be_left_out(&method, &length, &chunks()), "{method}");
+            assert!(!would_be_left_out(&method, &none, &Body::full("a")), "{method}");
+            assert!(!would_be_left_out(&method, &none, &Body::empty()), "{method}");
+        }
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            assert!(!would_be_left_out(&method, &none, &chunks()), "{method}");
+        }
+    }
+
+    #[test]
+    fn what_one_request_met_is_for_a_probe_to_confirm() {
+        for repeat in [Repeat::Never, Repeat::Read, Repeat::Login, Repeat::Begin] {
+            for path in ["/v2/o/a/manifests/v1", "/v2/_catalog", "/v2/%5Fcatalog", "/v2/", "/health/endtoend"]
+            {
+                for status in [502, 503, 504] {
+                    let status = StatusCode::from_u16(status).expect("a status");
+                    assert_eq!(sign(repeat, path, status, false), Sign::Doubt, "{repeat:?} {path} {status}");
+                }
+            }
+        }
+        let of = |repeat, path, status, masked| {
+            sign(repeat, path, StatusCode::from_u16(status).expect("a status"), masked)
+        };
+        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 413, true), Sign::Doubt);
+        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 413, false), Sign::Nothing);
+        assert_eq!(of(Repeat::Read, "/v2/a/tags/list", 500, false), Sign::Error);
+        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 500, false), Sign::Erred);
+        assert_eq!(of(Repeat::Read, "/v2/a/tags/list", 404, false), Sign::Serves);
+        assert_eq!(of(Repeat::Read, "/v2/", 401, false), Sign::Nothing);
     }
 }

@@ -1,13 +1,17 @@
 //! Whether requests are sent to an instance. Pure; the time is passed in.
 //!
 //! ```text
-//!            no connection or nothing behind its proxy; 3 times 500 in a row;
-//!            a probe that it answers with an error; 2 probes in a row without an answer
+//!            no connection; 3 times 500 in a row; a probe that it answers
+//!            with an error; 2 probes in a row without an answer
 //!   closed ──────────────────────────────────────────────────────────────────▶ open ◀─┐
 //!     ▲                                                                          │     │ any failure
 //!     └─────────── good probes in a row ─────────── half-open ◀── a good probe ──┘     │
 //!                                                       └───────────────────────────────┘
 //! ```
+//!
+//! What a request met, other than that there was no connection, is a doubt: the instance is probed and passed over until
+//! that probe is done. After a probe that was good, further doubts count for nothing for a while, so no client's requests
+//! keep an instance that serves out of use.
 //!
 //! Only probes close it: no client's request is used to find out whether an instance works again.
 
@@ -16,6 +20,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backoff::Circuit;
+
+/// How long doubts count for nothing after one that a good probe refuted.
+const DOUBT_PAUSE: Duration = Duration::from_secs(30);
 
 /// The answers 500 in a row that open it. A single one may be about the request: every instance answers 500
 /// for a manifest that Quay cannot read.
@@ -40,8 +47,10 @@ pub(super) enum Evidence {
     Answered,
     /// The instance answered 500 to a request that reads, or that begins an upload.
     Error,
-    /// There was no connection, nothing behind its proxy, or no answer within the bound of a request that reads.
+    /// There was no connection.
     Gone,
+    /// The instance answered a request with 502, 503 or 504, or not at all. The request itself may be the cause.
+    Doubt,
     /// A probe found that the instance serves.
     Well,
     /// A probe was answered, and the answer is that the instance does not serve.
@@ -63,6 +72,11 @@ pub(super) enum Change {
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     open: Option<Open>,
+    /// Since when nothing speaks for it, from a doubt to the next probe.
+    doubted: Option<Instant>,
+    /// The latest good probe, and the latest that ended a doubt.
+    well: Option<Instant>,
+    refuted: Option<Instant>,
     errors: u8,
     silences: u8,
     /// The good probes that end, or ended, the latest opening.
@@ -88,8 +102,16 @@ impl Breaker {
                 self.errors = 0;
                 return None;
             }
+            Evidence::Doubt => {
+                let paused = self.refuted.is_some_and(|refuted| now - refuted < DOUBT_PAUSE);
+                if self.open.is_none() && !paused {
+                    self.doubted = self.doubted.or(self.well).or(Some(now));
+                }
+                return None;
+            }
             Evidence::Well => {
-                self.silences = 0;
+                self.refuted = self.doubted.take().map(|_| now).or(self.refuted);
+                (self.silences, self.well) = (0, Some(now));
                 return self.good_probe(now);
             }
             Evidence::Error => counted(&mut self.errors, ERRORS),
@@ -113,6 +135,8 @@ impl Breaker {
     }
 
     fn opened(&mut self, now: Instant, silent: bool, why: &str) -> Change {
+        // What was doubted is confirmed.
+        self.doubted = None;
         let again = self.closed_at.is_some_and(|at| now - at < CALM);
         self.needed = if again { (self.needed * 2).min(GOOD_MAX) } else { GOOD };
         self.open = Some(Open { since: now, last: now, why: why.to_owned(), silent, good: 0 });
@@ -135,7 +159,8 @@ impl Breaker {
 
     /// Whether the instance may be chosen.
     pub(super) fn circuit(&self) -> Circuit {
-        self.open.as_ref().map_or(Circuit::Closed, |open| Circuit::Open(open.last))
+        let failed = self.open.as_ref().map(|open| open.last).or(self.doubted);
+        failed.map_or(Circuit::Closed, Circuit::Open)
     }
 
     /// Whether it is open and probes are not answered.
@@ -145,7 +170,7 @@ impl Breaker {
 
     /// Whether there was a failure lately, so that the instance is probed sooner.
     pub(super) fn is_doubtful(&self) -> bool {
-        self.open.is_some() || self.silences > 0 || self.errors > 0
+        self.open.is_some() || self.doubted.is_some() || self.silences > 0 || self.errors > 0
     }
 
     /// The state's name, for tables and metrics.
@@ -175,10 +200,11 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Evidence; 6] = [
+    const ALL: [Evidence; 7] = [
         Evidence::Answered,
         Evidence::Error,
         Evidence::Gone,
+        Evidence::Doubt,
         Evidence::Well,
         Evidence::Unwell,
         Evidence::Silent,
@@ -207,6 +233,33 @@ mod tests {
         ] {
             assert_eq!(after(stays), "closed", "{stays:?}");
         }
+    }
+
+    #[test]
+    fn one_in_doubt_is_passed_over_until_it_was_probed() {
+        let mut breaker = Breaker::default();
+        let start = Instant::now();
+        assert_eq!(breaker.note(start, Evidence::Doubt, "why"), None);
+        assert_eq!((breaker.circuit(), breaker.state()), (Circuit::Open(start), "closed"));
+        assert!(breaker.is_doubtful());
+        breaker.note(start, Evidence::Silent, "why");
+        breaker.note(start, Evidence::Answered, "");
+        assert_eq!(breaker.circuit(), Circuit::Open(start), "only a probe that is answered decides");
+        breaker.note(start, Evidence::Well, "");
+        breaker.note(start + DOUBT_PAUSE / 2, Evidence::Doubt, "why");
+        assert_eq!(breaker.circuit(), Circuit::Closed, "the last doubt was wrong");
+        // It comes before one that is known to fail.
+        let later = start + DOUBT_PAUSE;
+        breaker.note(later, Evidence::Doubt, "why");
+        assert_eq!(breaker.circuit(), Circuit::Open(start));
+        assert_eq!(breaker.note(later, Evidence::Unwell, "why"), Some(Change::Opened));
+        assert_eq!(breaker.circuit(), Circuit::Open(later));
+        for _ in 0..GOOD {
+            breaker.note(later, Evidence::Well, "");
+        }
+        assert_eq!(breaker.circuit(), Circuit::Closed);
+        breaker.note(later, Evidence::Doubt, "why");
+        assert_eq!(breaker.circuit(), Circuit::Open(later), "the last doubt was right");
     }
 
     #[test]
@@ -254,7 +307,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_came_before_enough_good_probes_close_it(steps in prop::collection::vec((0usize..6, 0u64..90), 0..80)) {
+        fn whatever_came_before_enough_good_probes_close_it(steps in prop::collection::vec((0usize..7, 0u64..90), 0..80)) {
             let mut breaker = Breaker::default();
             let mut now = Instant::now();
             for (evidence, pass) in steps {
@@ -268,7 +321,24 @@ mod tests {
             for _ in 0..GOOD_MAX {
                 breaker.note(now, Evidence::Well, "");
             }
-            prop_assert_eq!(breaker.state(), "closed");
+            prop_assert_eq!((breaker.state(), breaker.circuit()), ("closed", Circuit::Closed));
+        }
+
+        #[test]
+        fn no_client_keeps_an_instance_out_of_use_that_probes_find_well(doubts in prop::collection::vec(any::<bool>(), 300)) {
+            let mut breaker = Breaker::default();
+            let start = Instant::now();
+            let mut passed_over = 0;
+            for (second, doubt) in doubts.iter().enumerate() {
+                let now = start + Duration::from_secs(second as u64);
+                breaker.note(now, if *doubt { Evidence::Doubt } else { Evidence::Answered }, "why");
+                prop_assert_eq!((breaker.state(), breaker.is_silent()), ("closed", false));
+                passed_over += u32::from(breaker.circuit() != Circuit::Closed);
+                // A doubt has it probed.
+                breaker.note(now, Evidence::Well, "");
+                prop_assert_eq!(breaker.circuit(), Circuit::Closed);
+            }
+            prop_assert!(passed_over <= 10, "{passed_over} of 300");
         }
     }
 }

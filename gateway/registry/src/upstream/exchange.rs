@@ -94,12 +94,13 @@ pub(super) async fn exchange(
                     Ok(Exchanged { answer, unfinished, under_way: under_way(*sent.borrow()) })
                 }
                 Err(error) => {
-                    let problem = failed(&error, *sent.borrow());
+                    let mut problem = failed(&error, *sent.borrow());
                     let ending = match reclaim.returned().filter(|_| error.is_connect()) {
                         Some(body) => Ending::NotSent(body),
                         None if unfinished(*sent.borrow()).is_some() => Ending::TimedOut,
                         None => Ending::BrokeOff,
                     };
+                    problem.unsent = matches!(ending, Ending::NotSent(_));
                     Err(Failed { problem, ending })
                 }
             },

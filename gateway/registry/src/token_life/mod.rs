@@ -4,29 +4,16 @@
 //! registry is remembered, so that the gateway refuses an expired token as soon as the registry does. For the
 //! same reason a token is looked for everywhere: what is overlooked would be remembered for too long.
 
+mod decoder;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
-use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode;
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::de::IgnoredAny;
 
-/// The places in one part of a dotted word at which a token's header is looked for. A part with more of them
-/// is no token of any known issuer, and to try them all would let a client burn the gateway's CPU.
-const STARTS_MAX: usize = 32;
-
-/// How Python reads base64, and so Quay: with or without padding, and whatever the last bits are.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::URL_SAFE,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
+use self::decoder::{Decoder, Exhausted};
 
 /// How long a credential stays valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +22,8 @@ pub enum Life {
     Unknown,
     /// The credential ends this long after the moment that was asked about.
     Left(Duration),
-    /// The credential is a token whose end cannot be read, or has a form that is not understood.
+    /// The credential is a token whose end cannot be read, or has a form that is not understood, or a request
+    /// has more of what may be tokens than is read.
     Unreadable,
 }
 
@@ -72,114 +60,120 @@ pub fn shortest(
     may_judge: impl Fn(&HeaderName) -> bool,
     now: SystemTime,
 ) -> Life {
-    let judged = headers.iter().filter(|(name, _)| may_judge(name));
-    let of_query = escaped(query.unwrap_or_default().as_bytes(), now);
-    judged.map(|(name, value)| field(name, value, now)).fold(of_query, Life::min)
+    Search { decoder: Decoder::default(), now }.request(headers, query, may_judge)
 }
 
-fn field(name: &HeaderName, value: &HeaderValue, now: SystemTime) -> Life {
-    // Nobody knows what the registry, or a proxy before it, makes of bytes beyond ASCII.
-    if value.to_str().is_err() {
-        return Life::Unreadable;
+/// A search for the tokens of one request.
+struct Search {
+    decoder: Decoder,
+    now: SystemTime,
+}
+
+impl Search {
+    fn request(
+        &mut self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        may_judge: impl Fn(&HeaderName) -> bool,
+    ) -> Life {
+        let judged = headers.iter().filter(|(name, _)| may_judge(name));
+        let of_query = self.escaped(query.unwrap_or_default().as_bytes());
+        judged.map(|(name, value)| self.field(name, value)).fold(of_query, Life::min)
     }
-    match *name == AUTHORIZATION {
-        true => authorization(value.as_bytes().trim_ascii(), now),
-        false => escaped(value.as_bytes(), now),
-    }
-}
 
-fn authorization(value: &[u8], now: SystemTime) -> Life {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let Some(end) = value.iter().position(is_space) else { return tokens(value, now).or_unreadable() };
-    let (scheme, credentials) = (value[..end].to_ascii_lowercase(), value[end..].trim_ascii());
-    let found = tokens(credentials, now);
-    match &*scheme {
-        b"bearer" if credentials.iter().any(|byte| is_space(byte) || *byte == b',') => Life::Unreadable,
-        // Dots may separate the parts of a token that is not understood; other tokens are opaque.
-        b"bearer" if credentials.iter().filter(|byte| **byte == b'.').count() >= 2 => found.or_unreadable(),
-        b"bearer" => found,
-        // Quay takes tokens as passwords too (`auth/credentials.py`), and others take them as users.
-        b"basic" => STANDARD.decode(credentials).map_or(found.or_unreadable(), |pair| tokens(&pair, now)),
-        _ => found.or_unreadable(),
-    }
-}
-
-/// The life of the tokens in text that may be percent-encoded.
-fn escaped(text: &[u8], now: SystemTime) -> Life {
-    let plain = tokens(text, now);
-    match text.contains(&b'%') {
-        true => plain.min(tokens(&percent_decode(text).collect::<Vec<_>>(), now)),
-        false => plain,
-    }
-}
-
-/// The life of the tokens that stand anywhere in these bytes.
-fn tokens(bytes: &[u8], now: SystemTime) -> Life {
-    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_+/=.".contains(byte);
-    let words = bytes.split(|byte| !is_of_word(byte));
-    words.map(|word| word_life(word, now)).fold(Life::Unknown, Life::min)
-}
-
-/// The life of the tokens in a word. A token has three parts with dots between them, or five if it is
-/// encrypted, and the first names an algorithm (RFC 7515 section 4.1.1, RFC 7516 section 4.1.1). More may
-/// stand before and after it.
-fn word_life(word: &[u8], now: SystemTime) -> Life {
-    let parts: Vec<_> = word.split(|byte| *byte == b'.').collect();
-    let lives = parts.windows(3).map(|parts| match ends_in_token_header(parts[0]) {
-        Some(true) => claimed_end(parts[1], now),
-        Some(false) => Life::Unknown,
-        None => Life::Unreadable,
-    });
-    lives.fold(Life::Unknown, Life::min)
-}
-
-/// Whether a part, or what is left of it without some bytes before, is the header of a token; `None` if that
-/// would take too long to find out.
-fn ends_in_token_header(part: &[u8]) -> Option<bool> {
-    // In base64 a brace and the quote or white space behind it are `ew` or `ey`.
-    let begins = |at: &usize| *at == 0 || matches!(part[*at..], [b'e', b'w' | b'y', ..]);
-    for (tried, at) in (0..part.len()).filter(begins).enumerate() {
-        if tried == STARTS_MAX {
-            return None;
+    fn field(&mut self, name: &HeaderName, value: &HeaderValue) -> Life {
+        // Nobody knows what the registry, or a proxy before it, makes of bytes beyond ASCII.
+        if value.to_str().is_err() {
+            return Life::Unreadable;
         }
-        if object(&part[at..]).is_some_and(|header| header.contains_key("alg")) {
-            return Some(true);
+        match *name == AUTHORIZATION {
+            true => self.authorization(value.as_bytes().trim_ascii()),
+            false => self.escaped(value.as_bytes()),
         }
     }
-    Some(false)
-}
 
-/// Until the `exp` of a token's claims.
-fn claimed_end(claims: &[u8], now: SystemTime) -> Life {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: f64,
+    fn authorization(&mut self, value: &[u8]) -> Life {
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let Some(end) = value.iter().position(is_space) else { return self.tokens(value).or_unreadable() };
+        let (scheme, credentials) = (value[..end].to_ascii_lowercase(), value[end..].trim_ascii());
+        let found = self.tokens(credentials);
+        match &*scheme {
+            b"bearer" if credentials.iter().any(|byte| is_space(byte) || *byte == b',') => Life::Unreadable,
+            // Dots may separate the parts of a token that is not understood; other tokens are opaque.
+            b"bearer" if credentials.iter().filter(|byte| **byte == b'.').count() >= 2 => {
+                found.or_unreadable()
+            }
+            b"bearer" => found,
+            // Quay takes tokens as passwords too (`auth/credentials.py`), and others take them as users.
+            b"basic" => match self.decoder.basic(credentials) {
+                Ok(Some(pair)) => self.tokens(&pair),
+                Ok(None) => found.or_unreadable(),
+                Err(Exhausted) => Life::Unreadable,
+            },
+            _ => found.or_unreadable(),
+        }
     }
-    let claims = object(claims).and_then(|claims| serde_json::from_value::<Claims>(claims.into()).ok());
-    let end = claims.and_then(|claims| Duration::try_from_secs_f64(claims.exp).ok());
-    match (end, now.duration_since(UNIX_EPOCH)) {
-        (Some(end), Ok(now)) => Life::Left(end.saturating_sub(now)),
-        _ => Life::Unreadable,
-    }
-}
 
-/// The JSON object that base64 of either alphabet holds.
-fn object(part: &[u8]) -> Option<Map<String, Value>> {
-    let url_safe = |byte: &u8| match byte {
-        b'+' => b'-',
-        b'/' => b'_',
-        other => *other,
-    };
-    let part: Vec<u8> = part.iter().map(url_safe).collect();
-    serde_json::from_slice(&LENIENT.decode(part).ok()?).ok()
+    /// The life of the tokens in text that may be percent-encoded.
+    fn escaped(&mut self, text: &[u8]) -> Life {
+        let plain = self.tokens(text);
+        match text.contains(&b'%') {
+            true => plain.min(self.tokens(&percent_decode(text).collect::<Vec<_>>())),
+            false => plain,
+        }
+    }
+
+    /// The life of the tokens that stand anywhere in these bytes.
+    fn tokens(&mut self, bytes: &[u8]) -> Life {
+        let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_+/=.".contains(byte);
+        let words = bytes.split(|byte| !is_of_word(byte));
+        words.map(|word| self.word(word)).fold(Life::Unknown, Life::min)
+    }
+
+    /// The life of the tokens in a word. A token has three parts with dots between them, or five if it is
+    /// encrypted, and the first names an algorithm (RFC 7515 section 4.1.1, RFC 7516 section 4.1.1). More may
+    /// stand before and after it.
+    fn word(&mut self, word: &[u8]) -> Life {
+        let parts: Vec<_> = word.split(|byte| *byte == b'.').collect();
+        let lives = parts.windows(3).map(|parts| match self.ends_in_token_header(parts[0]) {
+            Ok(true) => self.claimed_end(parts[1]),
+            Ok(false) => Life::Unknown,
+            Err(Exhausted) => Life::Unreadable,
+        });
+        lives.fold(Life::Unknown, Life::min)
+    }
+
+    /// Whether a part, or what is left of it without some bytes before, is the header of a token.
+    fn ends_in_token_header(&mut self, part: &[u8]) -> Result<bool, Exhausted> {
+        // In base64 a brace and the quote or white space behind it are `ew` or `ey`.
+        let begins = |at: &usize| *at == 0 || matches!(part[*at..], [b'e', b'w' | b'y', ..]);
+        for at in (0..part.len()).filter(begins) {
+            if self.decoder.member::<IgnoredAny>(&part[at..], "alg")?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Until the `exp` of a token's claims.
+    fn claimed_end(&mut self, claims: &[u8]) -> Life {
+        let Ok(seconds) = self.decoder.member::<f64>(claims, "exp") else { return Life::Unreadable };
+        let end = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        match (end, self.now.duration_since(UNIX_EPOCH)) {
+            (Some(end), Ok(now)) => Life::Left(end.saturating_sub(now)),
+            _ => Life::Unreadable,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
     use http::header::COOKIE;
     use proptest::prelude::*;
 
+    use super::decoder::DECODED_MAX;
     use super::*;
 
     fn jwt(payload: &str) -> String {
@@ -300,10 +294,35 @@ mod tests {
         }
     }
 
+    /// The life of a token in fields with these values, and the bytes that were decoded.
+    fn work(values: &[String], query: Option<&str>) -> (Life, usize) {
+        let name = || HeaderName::from_static("x-docker-a");
+        let fields = values.iter().map(|value| (name(), value.parse().expect("a value"))).collect();
+        let mut search = Search { decoder: Decoder::default(), now: at(1000) };
+        (search.request(&fields, query, |_| true), search.decoder.decoded())
+    }
+
     #[test]
     fn a_client_cannot_have_the_gateway_search_for_long() {
-        let many = format!("{}.b.c", "ey".repeat(STARTS_MAX + 1));
-        assert_eq!(life_in("x-access-jwt", many.as_bytes()), Life::Unreadable);
+        // Each brace may begin a header, and all but the last byte fits.
+        let json = format!("{}{}{}", "{\"a\": ".repeat(31), "[0],".repeat(500), "}".repeat(32));
+        let nested = format!("{}.a.a %", URL_SAFE_NO_PAD.encode(json));
+        let token = jwt(r#"{"exp":1007}"#);
+        for values in [
+            vec![nested; 15],
+            vec!["ey".repeat(30_000) + ".b.c"],
+            vec!["ey".repeat(600) + ".b.c"; 50],
+            vec![format!("{}.b.c", "eyJh.".repeat(12_000)), "%".to_owned() + &"eyJh.".repeat(12_000)],
+            vec![format!("{}{token}", "ey".repeat(30_000))],
+            vec![token.repeat(1500)],
+        ] {
+            let of = (values.len(), &values[0][..12]);
+            let (life, decoded) = work(&values, None);
+            assert!(decoded <= DECODED_MAX, "{of:?}: {decoded}");
+            assert_eq!(life, Life::Unreadable, "{of:?}");
+            let (_, decoded) = work(&values, Some(&values.concat()));
+            assert!(decoded <= DECODED_MAX, "{of:?} and in the query: {decoded}");
+        }
     }
 
     #[test]
