@@ -72,7 +72,7 @@ async fn what_one_request_is_answered_is_for_a_probe_to_confirm() -> Result<()> 
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     for quay in [pair.a(), &pair.b] {
-        quay.set(|oddities| oddities.gives_up = Some("/slow"));
+        quay.set(|faults| faults.gives_up = Some("/slow"));
     }
     let client = gateway.client(LOGIN)?;
     for path in [format!("/v2/{REPOSITORY}/manifests/slow"), "/v2/slow/_catalog".to_owned()] {
@@ -84,7 +84,7 @@ async fn what_one_request_is_answered_is_for_a_probe_to_confirm() -> Result<()> 
             }
         }
     }
-    pair.a().set(|oddities| oddities.nginx = Some(StatusCode::BAD_GATEWAY));
+    pair.a().set(|faults| faults.nginx = Some(StatusCode::BAD_GATEWAY));
     assert_eq!(client.raw(Method::GET, "/v2/")?.send().await?.status(), StatusCode::UNAUTHORIZED);
     until_why(&gateway, "zone-a", "a probe is answered 502").await?;
     pair.a().record().clear();

@@ -11,7 +11,7 @@ use tests::gateway::overlay;
 use tests::port::Port;
 use tests::site::{LOGIN, Site};
 
-use crate::ill::until;
+use crate::failures::until;
 use crate::pair::{PARAMETER, Pair, REPOSITORY, UPLOADS, begun, image, problem};
 
 #[tokio::test]
