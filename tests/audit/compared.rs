@@ -32,6 +32,15 @@ async fn equal_zones_are_in_order() -> Result<()> {
     Ok(())
 }
 
+/// Stores without a blob may be those of a new registry, or the wrong stores.
+#[tokio::test]
+async fn zones_without_a_blob_are_noted() -> Result<()> {
+    let site = Site::start()?;
+    let shown = command(&prepared(&site)?, &[&["audit"], &NOW]).await?;
+    ensure!(shown.status == Some(0) && shown.stdout.contains("no blob was found in any zone"), "{shown:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn missing_wrong_and_stray_objects_are_found() -> Result<()> {
     let site = Site::start()?;

@@ -42,6 +42,11 @@ pub fn table(report: &AuditReport, first: &[Finding]) -> String {
         let _ = writeln!(text, "\nnote: {note}");
     }
     let blobs = &tally.blobs;
+    if blobs.objects == 0 {
+        text.push_str(
+            "\nnote: no blob was found in any zone: check that these are the registry's stores, and that they are mounted\n",
+        );
+    }
     let _ = writeln!(
         text,
         "\n{}: {} blobs, {}, in {}",
