@@ -16,6 +16,9 @@ const NEWCOMER_SHARE: u64 = 2 * SHARE + 1;
 /// A connection has little while it holds at most this part of what is free.
 const LITTLE: u64 = 8;
 
+/// This part of the budget is for those who cannot do without.
+const SPARE: u64 = 4;
+
 /// What a client is known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Name {
@@ -72,6 +75,11 @@ impl Ledger {
         self.peak = self.peak.max(self.used);
         self.reserved[what as usize] += bytes;
         true
+    }
+
+    /// Whether so many bytes would leave a quarter of the budget free.
+    pub(super) fn is_spare(&self, bytes: u64) -> bool {
+        self.used.saturating_add(bytes) <= self.budget - self.budget / SPARE
     }
 
     /// Gives back bytes that were taken so.

@@ -164,6 +164,11 @@ impl Reservation {
         resized
     }
 
+    /// Whether so many more bytes would leave a quarter of the budget free: for what can do without.
+    pub fn is_spare(&self, more: u64) -> bool {
+        self.memory.state().ledger.is_spare(more)
+    }
+
     /// Makes it larger or smaller; `false` if there is no room, and it stays as it is. Smaller always works.
     pub fn resize(&mut self, bytes: u64) -> bool {
         let resized = {
