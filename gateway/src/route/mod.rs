@@ -32,7 +32,8 @@ pub(crate) async fn answer(
     let route = Route::parse(&request.method, request.uri.path());
     let access = Access::new(gateway, client, &method, &path, route.name(), received);
     let changed = permissions::changed(&request.method, request.uri.path());
-    let unread_manifest = route == Route::Forward && method == Method::PUT && path.contains("/manifests/");
+    let unread_manifest =
+        route == Route::Forward && method == Method::PUT && request.uri.path().contains("/manifests/");
     let head_max = usize::try_from(gateway.settings.limits.header_bytes.as_u64()).unwrap_or(usize::MAX);
     let response = match (check_head(&request, head_max), route) {
         (Err(problem), _) => problem.response(),
