@@ -102,6 +102,8 @@ impl Metrics {
         registry.register("connections_shed", help, connections_shed.clone());
         let help = "HTTP/2 connections whose clients were asked to come with a new one, as heads take memory";
         registry.register("connections_renewed", help, connections_renewed.clone());
+        let help = "Lines of the log that were lost, as nobody read it";
+        registry.register("log_lines_lost", help, crate::log_queue::lost());
         let help = "Pushes acknowledged whose copies could not be queued: push them again";
         registry.register("pushes_not_queued", help, pushes_not_queued.clone());
         let wrong_sizes = Family::default();
