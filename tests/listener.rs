@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::{Method, StatusCode, Version};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
@@ -353,5 +355,32 @@ async fn an_endless_drain_is_cut_in_time() -> Result<()> {
     assert!(gateway.terminate().await?.success());
     // The pull would have taken more than a minute.
     assert!(pull.await?.is_err());
+    Ok(())
+}
+
+/// Such as a container runtime whose disk hangs.
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nothing() -> Result<()> {
+    // More than a pipe takes and than may wait.
+    const LINES: usize = 6000;
+    let site = Site::start()?;
+    let quay = site.quay.config().to_string();
+    let mut gateway = Gateway::prepare(&site.gateway_config(&json!({})), &[("quay.yaml", &quay)])?;
+    let pipe = gateway.dir().join("gateway.log");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    let _reader = open(&pipe, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+    gateway.spawn().await?;
+    let client = client(&gateway, "h2")?;
+    let url = format!("{}/{}", gateway.url(), "x".repeat(2000));
+    let ask = |_| async { anyhow::Ok(client.get(&url).send().await?.status()) };
+    let all = futures_util::stream::iter((0..LINES).map(ask)).buffer_unordered(16);
+    let all = tokio::time::timeout(Duration::from_secs(120), all.try_collect::<Vec<_>>());
+    assert_eq!(all.await.context("it stands still")??.len(), LINES);
+    let metrics = format!("http://{}/metrics", gateway.admin_address());
+    let text = tests::http_client()?.get(metrics).send().await?.text().await?;
+    let lost = text.lines().find_map(|line| line.strip_prefix("quay_gateway_log_lines_lost_total "));
+    assert!(lost.context("the metric")?.parse::<u64>()? > 0);
+    // An error where it is not obeyed.
+    gateway.terminate().await?;
     Ok(())
 }

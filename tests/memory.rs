@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use rustls::pki_types::ServerName;
 use serde_json::json;
 use tests::gateway::Gateway;
@@ -193,5 +194,64 @@ async fn requests_above_the_budget_are_refused_until_there_is_room() -> Result<(
     until(&gateway, reserved, |bytes| bytes == 0).await?;
     let _another = half_a_manifest(&gateway, &token, 99).await?;
     until(&gateway, reserved, |bytes| bytes == RESERVED).await?;
+    Ok(())
+}
+
+/// A head of HTTP/2 that its connection's header table keeps whole (RFC 7541 6.2.1: literal, indexed), as it
+/// contains a path of one byte. It is answered 400 by the gateway itself.
+fn kept_head(stream: u32) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in [(":method", "GET"), (":scheme", "https")] {
+        field(&mut block, name, value);
+    }
+    field(&mut block, ":authority", &"a".repeat(16_000));
+    block.extend(b"\x44\x01/");
+    frame(1, 5, stream, &block)
+}
+
+#[tokio::test]
+async fn heads_that_stay_in_memory_are_reserved_and_bounded() -> Result<()> {
+    const CONNECTIONS: u64 = 16;
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    let before = resident(&gateway)?;
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut stream = connect(&gateway, "h2").await?;
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
+        stream.write_all(&frame(4, 0, 0, &[])).await?;
+        // Where it is cut, writing fails.
+        for number in 0..107 {
+            if stream.write_all(&kept_head(number * 2 + 1)).await.is_err() {
+                break;
+            }
+        }
+        let mut answers = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answers)).await;
+        assert!(ended.is_ok(), "it may stay, with {} MiB of heads", 107 * 16 / 1024);
+        held.push(stream);
+    }
+    let grown = resident(&gateway)?.saturating_sub(before);
+    assert!(grown < CONNECTIONS * MIB, "{grown} bytes for {CONNECTIONS} connections");
+    Ok(())
+}
+
+/// A connection lives for some thousand requests. Its client goes on with another, and notices nothing.
+#[tokio::test]
+async fn a_client_with_thousands_of_requests_sees_none_fail() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    let client = tests::raw::client(&gateway, "h2")?;
+    let url = format!("{}/v2/", gateway.url());
+    let ask = |number: u64| {
+        let (client, url) = (&client, &url);
+        // A header that no table shortens.
+        let asked = client.get(url).header("x-request-id", format!("{number:0100}"));
+        async move { anyhow::Ok(asked.send().await?.status()) }
+    };
+    let all = futures_util::stream::iter((0..5000).map(ask)).buffer_unordered(16);
+    let statuses: Vec<_> = all.try_collect().await?;
+    assert!(statuses.iter().all(|status| *status == 401), "{statuses:?}");
+    assert!(metric(&gateway, "quay_gateway_connections_renewed_total").await? > 0);
     Ok(())
 }

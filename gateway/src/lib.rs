@@ -8,6 +8,7 @@ mod drains;
 mod forward;
 mod gateway;
 mod index_manifests;
+mod log_queue;
 mod metrics;
 mod permissions;
 mod pull;
@@ -20,3 +21,4 @@ mod sweep;
 
 pub use app::{App, Reloader, authority, rehearse};
 pub use gateway::Gateway;
+pub use log_queue::{LastLines, LogQueue};

@@ -2,7 +2,10 @@
 
 use percent_encoding::percent_decode_str;
 
-/// A path without secrets, for logs. A `_storage_proxy` path holds a token, however it is spelled. Queries
+/// What is logged of a path, in bytes: a client may send 64 KiB with each request, and a log keeps them all.
+const LOGGED: usize = 1024;
+
+/// The beginning of a path without secrets, for logs. A `_storage_proxy` path holds a token, however it is spelled. Queries
 /// may hold credentials, so callers never log them.
 #[must_use]
 pub fn loggable(path: &str) -> &str {
@@ -10,7 +13,7 @@ pub fn loggable(path: &str) -> &str {
     let decoded = percent_decode_str(path).decode_utf8_lossy();
     match decoded.contains("/_storage_proxy") {
         true => STORAGE_PROXY,
-        false => path,
+        false => &path[..path.floor_char_boundary(LOGGED)],
     }
 }
 
@@ -26,5 +29,14 @@ mod tests {
             assert_eq!(loggable(path), "/_storage_proxy/", "{path}");
         }
         assert_eq!(loggable("/v2/a/blobs/sha256%3Aab"), "/v2/a/blobs/sha256%3Aab");
+    }
+
+    #[test]
+    fn a_path_is_logged_up_to_its_bound() {
+        let long = format!("/v2/{}", "\u{e4}".repeat(LOGGED));
+        assert_eq!(loggable(&long).len(), LOGGED);
+        let odd = format!("/v2/a{}", "\u{e4}".repeat(LOGGED));
+        assert_eq!(loggable(&odd).len(), LOGGED - 1);
+        assert_eq!(loggable(&format!("{odd}/_storage_proxy/token")), "/_storage_proxy/");
     }
 }

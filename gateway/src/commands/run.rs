@@ -16,7 +16,7 @@ const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves until the process gets SIGTERM or SIGINT.
 pub(crate) fn run(path: &Path, log_format: LogFormat) -> anyhow::Result<ExitCode> {
-    log::start(log_format);
+    let _last_lines = log::start(log_format)?;
     let settings = config::load(path)?;
     let runtime = runtime()?;
     let done = runtime.block_on(async {

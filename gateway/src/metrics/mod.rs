@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     answers_cut: Family<CutLabels, Counter>,
     handshakes_failed: Family<HandshakeLabels, Counter>,
     connections_shed: Counter,
+    connections_renewed: Counter,
     pushes_not_queued: Counter,
     wrong_sizes: Family<WhoLabels, Counter>,
     journal_refuses: AtomicBool,
@@ -89,7 +90,7 @@ impl Metrics {
         let blobs = Family::default();
         let answers_cut = Family::default();
         let handshakes_failed = Family::default();
-        let connections_shed = Counter::default();
+        let [connections_shed, connections_renewed] = [(); 2].map(|()| Counter::default());
         let pushes_not_queued = Counter::default();
         registry.register("requests", "Requests answered, by route and status", requests.clone());
         registry.register("blobs", "Blob bodies begun, by where they come from", blobs.clone());
@@ -99,6 +100,10 @@ impl Metrics {
         registry.register("handshakes_failed", help, handshakes_failed.clone());
         let help = "Idle connections of clients that made room for others";
         registry.register("connections_shed", help, connections_shed.clone());
+        let help = "HTTP/2 connections whose clients were asked to come with a new one, as heads take memory";
+        registry.register("connections_renewed", help, connections_renewed.clone());
+        let help = "Lines of the log that were lost, as nobody read it";
+        registry.register("log_lines_lost", help, crate::log_queue::lost());
         let help = "Pushes acknowledged whose copies could not be queued: push them again";
         registry.register("pushes_not_queued", help, pushes_not_queued.clone());
         let wrong_sizes = Family::default();
@@ -133,6 +138,7 @@ impl Metrics {
             answers_cut,
             handshakes_failed,
             connections_shed,
+            connections_renewed,
             pushes_not_queued,
             wrong_sizes,
             journal_refuses: AtomicBool::new(false),
@@ -160,6 +166,11 @@ impl Metrics {
     /// An idle connection made room for another.
     pub(crate) fn connection_shed(&self) {
         self.connections_shed.inc();
+    }
+
+    /// A client was asked to come with a new connection.
+    pub(crate) fn connection_renewed(&self) {
+        self.connections_renewed.inc();
     }
 
     pub(crate) fn blob_answered(&self, source: &str) {

@@ -1,6 +1,6 @@
 //! A client's request body: how long it may take, and what becomes of a body that nobody wants.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,12 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::EXPECT;
 use http::{Request, Version};
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt as _;
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
+use crate::server::{Inbox, Reader};
 use config::{Limits, Timeouts};
 use gateway_http::BodyError;
 
@@ -32,7 +32,7 @@ pub(crate) type Received = Arc<AtomicU64>;
 /// A request body that is ended where its client is too slow.
 pub(crate) struct RequestBody {
     /// Absent once it is at its end.
-    body: Option<Incoming>,
+    body: Option<Unread>,
     pace: Pace,
     sleep: Pin<Box<Sleep>>,
     /// For the whole.
@@ -43,6 +43,24 @@ pub(crate) struct RequestBody {
     http1: bool,
     /// Whether its client waits for 100 (Continue), and has sent nothing.
     withheld: bool,
+}
+
+/// What is left of a body, and whom to tell what was taken of it.
+struct Unread {
+    body: Incoming,
+    reader: Reader,
+}
+
+impl Unread {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && frame.data_ref().is_some_and(|data| !data.is_empty())
+        {
+            self.reader.took();
+        }
+        polled
+    }
 }
 
 /// How long a client may keep us waiting: `most` in a row, and each byte that comes gives back what it takes at
@@ -78,12 +96,17 @@ impl Pace {
 
 impl RequestBody {
     /// The body of a request.
-    pub(crate) fn new(request: Request<Incoming>, limits: &Limits, timeouts: &Timeouts) -> Request<Self> {
+    pub(crate) fn new(
+        request: Request<Incoming>,
+        inbox: &Inbox,
+        limits: &Limits,
+        timeouts: &Timeouts,
+    ) -> Request<Self> {
         let http1 = request.version() < Version::HTTP_2;
         let withheld = request.headers().contains_key(EXPECT);
         let now = Instant::now();
         request.map(|body| Self {
-            body: Some(body).filter(|body| !http_body::Body::is_end_stream(body)),
+            body: (!body.is_end_stream()).then(|| Unread { body, reader: inbox.body() }),
             pace: Pace::new(timeouts.client_stall, limits.request_rate.as_u64()),
             sleep: Box::pin(tokio::time::sleep_until(now)),
             deadline: now + timeouts.request_body,
@@ -111,7 +134,7 @@ impl http_body::Body for RequestBody {
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         // hyper sends 100 (Continue) by this.
         this.withheld = false;
-        let polled = Pin::new(body).poll_frame(context);
+        let polled = body.poll_frame(context);
         let now = Instant::now();
         let Poll::Ready(item) = polled else {
             let until = this.pace.waits(now).min(this.deadline);
@@ -144,18 +167,18 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+        self.body.as_ref().is_none_or(|unread| unread.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), |unread| unread.body.size_hint())
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let sent = self.http1 && !self.withheld;
-        let rest = self.body.take().filter(|body| sent && !http_body::Body::is_end_stream(body));
+        let rest = self.body.take().filter(|unread| sent && !unread.body.is_end_stream());
         if let (Some(rest), Ok(runtime)) = (rest, Handle::try_current()) {
             runtime.spawn(tokio::time::timeout(UNWANTED_TIME, read_off(rest)));
         }
@@ -163,9 +186,9 @@ impl Drop for RequestBody {
 }
 
 /// Reads what nobody wants.
-async fn read_off(mut body: Incoming) {
+async fn read_off(mut rest: Unread) {
     let mut left = UNWANTED_BYTES;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Some(Ok(frame)) = poll_fn(|context| rest.poll_frame(context)).await {
         let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
         match left.checked_sub(bytes) {
             Some(rest) => left = rest,

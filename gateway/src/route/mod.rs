@@ -51,7 +51,8 @@ async fn dispatch(
 ) -> Response<Body> {
     let (method, path) = (request.method.clone(), loggable(request.uri.path()).to_owned());
     let changed = permissions::changed(&request.method, request.uri.path());
-    let unread_manifest = route == Route::Forward && method == Method::PUT && path.contains("/manifests/");
+    let is_manifest = request.uri.path().contains("/manifests/");
+    let unread_manifest = route == Route::Forward && method == Method::PUT && is_manifest;
     let response = match (head, route) {
         (Err(problem), _) => problem.response(),
         (Ok(()), _) if request.method == Method::CONNECT => not_a_proxy(),

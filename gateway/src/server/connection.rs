@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, Held};
 use super::bounded_io::BoundedIo;
 use super::cost::cost;
+use super::inbox::{Counted, Inbox};
 use super::roster::Seat;
 use super::send_buffer::{ClientSocket, SendBuffer};
 use crate::Gateway;
@@ -102,6 +103,7 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) seat: Seat,
     pub(super) shutdown: CancellationToken,
+    pub(super) inbox: Inbox,
     pub(super) buffer: SendBuffer,
 }
 
@@ -182,6 +184,17 @@ impl Connection {
         Ok(Held::new(request, window))
     }
 
+    /// Until the gateway stops, or the client is to come with a new connection.
+    async fn must_go(&self) {
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = self.inbox.renewal() => {
+                self.gateway.metrics.connection_renewed();
+                tracing::debug!(peer = %self.peer, "asked for much: may come with a new connection");
+            }
+        }
+    }
+
     async fn requests(&self, stream: TlsStream<Socket>) {
         let settings = &self.gateway.settings;
         let timeouts = &settings.timeouts;
@@ -190,16 +203,18 @@ impl Connection {
         activity.buffer(self.buffer.clone());
         if h2 {
             self.buffer.multiplexed();
+            self.inbox.multiplexed();
         }
         let http = if h2 { &self.protocols.http2 } else { &self.protocols.http1 };
-        let io = TokioIo::new(stream);
+        let io = TokioIo::new(Counted::new(stream, self.inbox.clone()));
         let service = service_fn(|request: Request<Incoming>| {
+            self.inbox.request_begins();
             let (gateway, busy) = (Arc::clone(&self.gateway), activity.begin());
             let (peer, proxies) = (self.peer.ip(), &settings.trusted_proxies);
             let client = Client::of_request(peer, self.seat.number(), request.headers(), proxies);
             let slot = gateway.requests.try_take(&client.identity);
             let held = slot.and_then(|slot| Ok((slot, self.memory(&request, client.holder(), h2)?)));
-            let request = RequestBody::new(request, &settings.limits, timeouts);
+            let request = RequestBody::new(request, &self.inbox, &settings.limits, timeouts);
             async move {
                 let (busy, response) = match held {
                     Ok((slot, memory)) => {
@@ -227,7 +242,7 @@ impl Connection {
                     }
                     return;
                 }
-                () = self.shutdown.cancelled(), if told_to_go.is_none() => {
+                () = self.must_go(), if told_to_go.is_none() => {
                     connection.as_mut().graceful_shutdown();
                     told_to_go = Some(Instant::now());
                 }

@@ -1,6 +1,6 @@
 //! What a request takes of the memory budget: pure.
 
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Uri};
 use http_body::Body;
 
 use limits::memory::{FORWARDED, FORWARDED_BODY, REQUEST};
@@ -9,16 +9,25 @@ use registry::Route;
 /// What a header field takes beside its bytes (as RFC 9113 6.5.2 has it, rounded up).
 const FIELD: u64 = 64;
 
+/// A head is there as it came and as it goes on to the registry, which is asked about blobs, too.
+const HEADS: u64 = 2;
+
 /// Bytes that a request and the first pieces of its answer may take.
 pub(super) fn cost<B: Body>(request: &Request<B>) -> u64 {
     let read_here = matches!(Route::parse(request.method(), request.uri().path()), Route::Blob { .. });
     let forwarded = if read_here { 0 } else { FORWARDED };
     let body = if request.body().is_end_stream() { 0 } else { FORWARDED_BODY };
-    REQUEST + header_bytes(request.headers()) + request.uri().path().len() as u64 + forwarded + body
+    let head = header_bytes(request.headers()) + target_bytes(request.uri());
+    REQUEST + head * HEADS + forwarded + body
 }
 
 fn header_bytes(headers: &HeaderMap) -> u64 {
     headers.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64 + FIELD).sum()
+}
+
+fn target_bytes(uri: &Uri) -> u64 {
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    (authority + uri.path_and_query().map_or(0, |path| path.as_str().len())) as u64
 }
 
 #[cfg(test)]
@@ -45,5 +54,21 @@ mod tests {
         assert!(push > other + FORWARDED_BODY);
         let long = "x".repeat(10_000);
         assert!(of("GET", "/v2/", Body::empty(), &[("x", &long)]) > other + 10_000);
+    }
+
+    /// A head is there as it came, and as it goes on: a blob's too, as the registry is asked about it.
+    #[test]
+    fn all_of_a_head_counts_twice() {
+        let long = "x".repeat(10_000);
+        let blob = format!("/v2/a/b/blobs/sha256:{}", "a".repeat(64));
+        for path in ["/v2/", &blob] {
+            let short = of("GET", path, Body::empty(), &[]);
+            let query = of("GET", &format!("{path}?{long}"), Body::empty(), &[]);
+            let header = of("GET", path, Body::empty(), &[("x", &long)]);
+            let authority = of("GET", &format!("https://{long}{path}"), Body::empty(), &[]);
+            for cost in [query, header, authority] {
+                assert!((short + 20_000..short + 20_300).contains(&cost), "{cost} and not {short}");
+            }
+        }
     }
 }

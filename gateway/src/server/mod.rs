@@ -5,6 +5,7 @@ mod bounded_io;
 mod connection;
 mod cost;
 pub(crate) mod descriptors;
+mod inbox;
 mod pace;
 mod roster;
 mod send_buffer;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::bounded_io::BoundedIo;
 use self::connection::{Connection, Protocols};
+pub(crate) use self::inbox::{Inbox, Reader};
 pub(crate) use self::roster::Roster;
 use self::roster::Seat;
 use self::send_buffer::SendBuffer;
@@ -87,6 +89,7 @@ pub(crate) async fn serve(
             peer,
             seat,
             shutdown: shutdown.clone(),
+            inbox: Inbox::new(held),
             buffer: SendBuffer::new(larger),
         };
         let roster = Arc::clone(&roster);
@@ -97,7 +100,6 @@ pub(crate) async fn serve(
             {
                 connection.serve(stream).await;
             }
-            drop(held);
         });
     }
     drop(listener);

@@ -18,6 +18,9 @@ const NEWCOMER_SHARE: u64 = 2 * SHARE + 1;
 /// A connection holds little if it holds at most this fraction of the free memory.
 const LITTLE: u64 = 8;
 
+/// One part in so many of the budget stays free of uses that can be given up.
+const SPARE: u64 = 4;
+
 /// The names under which a client is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum HolderName {
@@ -76,6 +79,11 @@ impl Ledger {
         self.peak = self.peak.max(self.used);
         self.reserved[what as usize] += bytes;
         true
+    }
+
+    /// Whether so many more bytes would leave a quarter of the budget free.
+    pub(super) fn is_spare(&self, bytes: u64) -> bool {
+        self.used.saturating_add(bytes) <= self.budget - self.budget / SPARE
     }
 
     /// Returns bytes that were taken with the same arguments.

@@ -166,6 +166,11 @@ impl Reservation {
         resized
     }
 
+    /// Whether so many more bytes would leave a quarter of the budget free. Uses that can be given up ask this first.
+    pub fn is_spare(&self, more: u64) -> bool {
+        self.memory.state().ledger.is_spare(more)
+    }
+
     /// Makes the reservation larger or smaller. Returns `false` and changes nothing if there is no room. A
     /// smaller size always succeeds.
     pub fn resize(&mut self, bytes: u64) -> bool {

@@ -1,0 +1,184 @@
+//! The log's lines on their way to whoever reads them: who logs never waits for the reader.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+
+/// Lines that wait for the reader, in bytes.
+const WAITING: usize = 4 * 1024 * 1024;
+
+/// What a line takes beside its bytes.
+const LINE: usize = 64;
+
+/// For how long the last lines may take at the end.
+const FLUSH: Duration = Duration::from_secs(2);
+
+static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
+
+/// Lines that were lost so far, of all of this process.
+pub(crate) fn lost() -> Counter {
+    LOST.clone()
+}
+
+/// Where lines are written to. It takes each of them at once; where too many wait, it loses it and counts it.
+#[derive(Debug, Clone)]
+pub struct LogQueue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// There are lines.
+    more: Condvar,
+    /// All are written.
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// Whether a line is being written.
+    writing: bool,
+    /// Lines lost that nobody was told of.
+    untold: u64,
+}
+
+/// Ends a log: what waits is written first, if its reader takes it within 2 s.
+#[derive(Debug)]
+#[must_use = "without it the last lines are lost"]
+pub struct LastLines(LogQueue);
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH);
+    }
+}
+
+impl LogQueue {
+    /// Writes to `reader` on a thread of its own.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start(reader: impl io::Write + Send + 'static) -> io::Result<(Self, LastLines)> {
+        let queue = Self(Arc::default());
+        let ours = queue.clone();
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || ours.write_all_to(reader))?;
+        let last = LastLines(queue.clone());
+        Ok((queue, last))
+    }
+
+    fn write_all_to(&self, mut reader: impl io::Write) {
+        loop {
+            let line = self.next();
+            if reader.write_all(&line).and_then(|()| reader.flush()).is_err() {
+                LOST.inc();
+            }
+            let mut state = self.state();
+            state.writing = false;
+            if !state.lines.is_empty() {
+                continue;
+            }
+            self.0.written.notify_all();
+            let lines = std::mem::take(&mut state.untold);
+            drop(state);
+            if lines > 0 {
+                tracing::warn!(lines, "lines of this log were lost, as it was not read for a while");
+            }
+        }
+    }
+
+    fn next(&self) -> Vec<u8> {
+        let mut state = self.state();
+        loop {
+            if let Some(line) = state.lines.pop_front() {
+                state.bytes -= line.len() + LINE;
+                state.writing = true;
+                return line;
+            }
+            state = self.0.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut state = self.state();
+        let bytes = line.len() + LINE;
+        if state.bytes + bytes > WAITING {
+            state.untold += 1;
+            drop(state);
+            LOST.inc();
+            return;
+        }
+        state.bytes += bytes;
+        state.lines.push_back(line.to_vec());
+        drop(state);
+        self.0.more.notify_one();
+    }
+
+    /// Until all is written, or for so long.
+    fn flush(&self, bound: Duration) {
+        let under_way = |state: &mut State| state.writing || !state.lines.is_empty();
+        drop(self.0.written.wait_timeout_while(self.state(), bound, under_way));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One write is one line.
+impl io::Write for LogQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _, pipe};
+
+    use super::*;
+
+    #[test]
+    fn who_logs_never_waits_and_what_fits_is_read_in_order() {
+        let (mut reader, writer) = pipe().expect("a pipe");
+        let (mut queue, last) = LogQueue::start(writer).expect("a thread");
+        let before = lost().get();
+        let line = |number: u64| format!("{number:01000}\n");
+        let count = 3 * WAITING as u64 / 1000;
+        for number in 0..count {
+            queue.write_all(line(number).as_bytes()).expect("it takes all");
+        }
+        let lost = lost().get() - before;
+        assert!(lost > count / 2 && lost < count, "{lost} of {count}");
+        let kept = count - lost;
+        let mut read = vec![0; 1001];
+        for number in 0..kept {
+            reader.read_exact(&mut read).expect("a line");
+            assert_eq!(read, line(number).as_bytes());
+        }
+        queue.write_all(b"last").expect("it takes all");
+        drop(last);
+        reader.read_exact(&mut read[..4]).expect("a line");
+        assert_eq!(&read[..4], b"last");
+    }
+
+    #[test]
+    fn the_end_waits_for_no_reader() {
+        let (_reader, writer) = pipe().expect("a pipe");
+        let (mut queue, last) = LogQueue::start(writer).expect("a thread");
+        std::mem::forget(last);
+        for _ in 0..100 {
+            queue.write_all(&[b'x'; 4096]).expect("it takes all");
+        }
+        queue.flush(Duration::from_millis(1));
+        assert!(!queue.state().lines.is_empty());
+    }
+}

@@ -1,0 +1,262 @@
+//! What HTTP/2's frames keep in memory after they were read: pure.
+//!
+//! h2 (0.4) reads frames into a buffer, and hands out slices of it: a slice of one byte keeps its whole buffer.
+//! Its header table (`hpack/header.rs:into_entry`) keeps the slices of `:path`, `:authority` and `:scheme` for as
+//! long as the connection lives, whatever has become of their request. Bodies that nobody has read are such slices
+//! until they are read.
+
+use std::collections::HashMap;
+
+/// `PRI * HTTP/2.0` and what follows it (RFC 9113 section 3.4), in bytes.
+const PREFACE: usize = 24;
+
+/// A frame's own head (RFC 9113 section 4.1), in bytes.
+const FRAME_HEAD: usize = 9;
+
+/// The most of its neighbours that a small slice keeps, in bytes: h2's read buffers are of 8 KiB, or as large as the
+/// frame that needs more.
+const BUFFER: u64 = 16 * 1024;
+
+/// Frames of a body are smaller than this part of what lies between them before that counts: the window, which is
+/// reserved, covers as much as the bodies themselves.
+const GAP_PART: u64 = 2;
+
+/// Streams of which it is known where their last frame was.
+const STREAMS: usize = 1024;
+
+// Kinds of frames, and flags (RFC 9113 section 6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const PADDED: u8 = 8;
+
+/// Follows the bytes of a connection.
+#[derive(Debug)]
+pub(super) struct Frames {
+    /// Bytes until the next frame's head.
+    skip: usize,
+    head: [u8; FRAME_HEAD],
+    filled: usize,
+    /// Bytes so far.
+    position: u64,
+    /// Where the last frame of a head ended.
+    last_head: u64,
+    /// What heads may keep, in bytes.
+    heads: u64,
+    /// What lies between small frames of bodies, in bytes.
+    gaps: u64,
+    /// Frames of bodies that nobody has read.
+    unread: u64,
+    /// Where the last frame of each stream that brings a body ended.
+    bodies: HashMap<u32, u64>,
+}
+
+impl Frames {
+    /// Those of a connection of which nothing was read.
+    pub(super) fn new() -> Self {
+        Self {
+            skip: PREFACE,
+            head: [0; FRAME_HEAD],
+            filled: 0,
+            position: 0,
+            last_head: 0,
+            heads: 0,
+            gaps: 0,
+            unread: 0,
+            bodies: HashMap::new(),
+        }
+    }
+
+    /// These bytes came.
+    pub(super) fn came(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            self.position += skipped as u64;
+            if self.skip > 0 || bytes.is_empty() {
+                return;
+            }
+            let taken = (FRAME_HEAD - self.filled).min(bytes.len());
+            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            if self.filled == FRAME_HEAD {
+                self.filled = 0;
+                self.frame();
+            }
+        }
+    }
+
+    /// A frame's head is complete: its payload counts in advance.
+    fn frame(&mut self) {
+        let [a, b, c, kind, flags, stream @ ..] = self.head;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
+        let begin = self.position;
+        self.skip = length as usize;
+        self.position += FRAME_HEAD as u64;
+        let (length, end) = (u64::from(length), self.position + u64::from(length));
+        match kind {
+            HEADERS | CONTINUATION | GOAWAY => {
+                // Continued heads are copied into one buffer, which doubles as it grows.
+                let times = if kind == CONTINUATION { 2 } else { 1 };
+                self.heads += FRAME_HEAD as u64 + length * times + (begin - self.last_head).min(BUFFER);
+                self.last_head = end;
+                if kind == HEADERS && flags & END_STREAM == 0 {
+                    self.ends(stream, end);
+                }
+            }
+            DATA if length > 0 => {
+                // Padding is none of the body.
+                let body = if flags & PADDED == 0 { length } else { 0 };
+                let gap = begin - self.ends(stream, end);
+                let around = gap.min(BUFFER) + FRAME_HEAD as u64 + length - body;
+                self.gaps += around.saturating_sub(body * GAP_PART);
+                self.unread += 1;
+            }
+            _ => {}
+        }
+        if kind == RST_STREAM || (kind <= HEADERS && flags & END_STREAM != 0) {
+            self.bodies.remove(&stream);
+        }
+    }
+
+    /// A stream's frame ends there; where the one before it did.
+    fn ends(&mut self, stream: u32, end: u64) -> u64 {
+        if self.bodies.len() >= STREAMS {
+            self.bodies.clear();
+        }
+        self.bodies.insert(stream, end).unwrap_or_default()
+    }
+
+    /// A frame of a body was handed on.
+    pub(super) fn handed_on(&mut self) {
+        self.unread = self.unread.saturating_sub(1);
+        if self.unread == 0 {
+            self.gaps = 0;
+        }
+    }
+
+    /// No request has a body: what nobody wanted of them is gone, too.
+    pub(super) fn no_bodies(&mut self) {
+        self.unread = 0;
+        self.gaps = 0;
+    }
+
+    /// Bytes that heads may keep: they only grow.
+    pub(super) fn heads(&self) -> u64 {
+        self.heads
+    }
+
+    /// Bytes that all of them may keep, beyond the window of bodies.
+    pub(super) fn kept(&self) -> u64 {
+        self.heads + self.gaps.min(self.unread * BUFFER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UNKNOWN: u8 = 0x42;
+    const KIB: usize = 1024;
+
+    fn frame(kind: u8, flags: u8, stream: u32, length: usize) -> Vec<u8> {
+        let size = u32::try_from(length).expect("it is short").to_be_bytes();
+        let mut frame = vec![size[1], size[2], size[3], kind, flags];
+        frame.extend(stream.to_be_bytes());
+        frame.extend(vec![0xff; length]);
+        frame
+    }
+
+    fn after(frames: &[Vec<u8>]) -> Frames {
+        let mut counted = Frames::new();
+        counted.came(&[0; PREFACE]);
+        frames.iter().for_each(|frame| counted.came(frame));
+        counted
+    }
+
+    #[test]
+    fn heads_count_with_what_lies_before_them() {
+        let junk = frame(UNKNOWN, 0, 0, 100 * KIB);
+        let small = frame(HEADERS, 5, 1, 30);
+        assert_eq!(after(std::slice::from_ref(&junk)).kept(), 0);
+        assert_eq!(after(std::slice::from_ref(&small)).kept(), 39 + PREFACE as u64);
+        assert_eq!(after(&[small.clone(), small.clone()]).kept(), 2 * 39 + PREFACE as u64);
+        assert_eq!(after(&[junk, small]).kept(), 39 + BUFFER);
+        let long = [frame(HEADERS, 1, 1, 16 * KIB), frame(CONTINUATION, 4, 1, 16 * KIB)];
+        assert!(after(&long).heads() > 48 * KIB as u64);
+    }
+
+    #[test]
+    fn a_body_that_is_read_counts_for_nothing() {
+        let mut counted = after(&[frame(HEADERS, 4, 1, 30)]);
+        let heads = counted.kept();
+        for _ in 0..100_000 {
+            counted.came(&frame(DATA, 0, 1, 16 * KIB));
+            counted.came(&frame(UNKNOWN, 0, 0, 8));
+            counted.handed_on();
+        }
+        assert_eq!(counted.kept(), heads);
+    }
+
+    #[test]
+    fn an_unread_body_of_even_frames_is_the_windows() {
+        for (length, count) in [(16 * KIB, 64), (KIB, 1024), (64, 16 * KIB)] {
+            let mut counted = after(&[frame(HEADERS, 4, 1, 30)]);
+            let heads = counted.kept();
+            (0..count).for_each(|_| counted.came(&frame(DATA, 0, 1, length)));
+            assert_eq!(counted.kept(), heads, "{length}");
+        }
+    }
+
+    #[test]
+    fn small_frames_of_an_unread_body_count_with_what_lies_between() {
+        for between in [frame(UNKNOWN, 0, 0, 16 * KIB), frame(DATA, 0, 3, 16 * KIB)] {
+            let mut counted = after(&[frame(HEADERS, 4, 1, 30), frame(HEADERS, 4, 3, 30)]);
+            for _ in 0..1000 {
+                counted.came(&between);
+                if between[3] == DATA {
+                    counted.handed_on();
+                }
+                counted.came(&frame(DATA, 0, 1, 256));
+            }
+            assert!(counted.kept() > 1000 * 15 * KIB as u64, "{counted:?}");
+            let heads = counted.heads();
+            (0..1000).for_each(|_| counted.handed_on());
+            assert_eq!(counted.kept(), heads);
+        }
+    }
+
+    #[test]
+    fn padding_counts() {
+        let mut counted = after(&[frame(HEADERS, 4, 1, 30)]);
+        (0..100).for_each(|_| counted.came(&frame(DATA, PADDED, 1, 256)));
+        assert!(counted.kept() > 100 * 256);
+        counted.no_bodies();
+        assert_eq!(counted.kept(), counted.heads());
+    }
+
+    proptest! {
+        /// However the bytes come.
+        #[test]
+        fn pieces_make_no_difference(
+            frames in prop::collection::vec((0..10_u8, any::<u8>(), 0..9_u32, 0..300_usize), 1..20),
+            piece in 1..50_usize,
+        ) {
+            let bytes: Vec<u8> = frames.iter().flat_map(|(kind, flags, stream, length)| {
+                frame(*kind, *flags, *stream, *length)
+            }).collect();
+            let whole = after(std::slice::from_ref(&bytes));
+            let pieces: Vec<Vec<u8>> = bytes.chunks(piece).map(<[u8]>::to_vec).collect();
+            let pieces = after(&pieces);
+            prop_assert_eq!((whole.kept(), whole.heads()), (pieces.kept(), pieces.heads()));
+        }
+    }
+}

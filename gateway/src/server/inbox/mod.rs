@@ -1,0 +1,263 @@
+//! What a connection's client has sent and what of it is still in memory.
+
+mod frames;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use self::frames::Frames;
+use limits::memory::{CONNECTION, Reservation};
+
+/// So much of what heads keep is in [`CONNECTION`], in bytes.
+const INCLUDED: u64 = 16 * 1024;
+
+/// Beyond that the connection's reservation grows and falls in steps of so many bytes.
+const STEP: u64 = 32 * 1024;
+
+/// What heads of HTTP/2 may keep, in bytes, before the client is asked to come with a new connection. That is some
+/// thousand requests, or some hundred where each brings a token of its own.
+const HEADS: u64 = 256 * 1024;
+
+/// What they may keep until the connection is cut: a client that was asked may have a hundred requests on their way.
+const HEADS_MAX: u64 = 4 * HEADS;
+
+/// What may come, in bytes, beyond what the budget has room for, before the connection is cut: by then an HTTP/2
+/// client has been asked to come with a new one.
+const OVERDRAFT: u64 = 64 * 1024;
+
+/// What HTTP/1.1 keeps of what nobody has asked it for, in bytes: at most its read buffer, twice as it grows.
+const HTTP1_MAX: u64 = 128 * 1024;
+
+/// Shared by a connection's stream and the bodies of its requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    renewal: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    protocol: Protocol,
+    /// Bodies that are read, or will be.
+    bodies: u64,
+    /// Whether the client was asked to come with a new connection.
+    asked: bool,
+    /// Whether the budget had no room for it, and that was said.
+    refused: bool,
+    /// The connection's own.
+    reservation: Reservation,
+}
+
+#[derive(Debug)]
+enum Protocol {
+    /// Bytes since a request began. Of one that is done nothing stays.
+    Http1(u64),
+    Http2(Frames),
+}
+
+impl Protocol {
+    fn kept(&self) -> u64 {
+        match self {
+            Self::Http1(bytes) => (*bytes).min(HTTP1_MAX),
+            Self::Http2(frames) => frames.kept(),
+        }
+    }
+}
+
+/// Why a connection is cut.
+#[derive(Debug, thiserror::Error)]
+enum Overrun {
+    #[error("limits.memory has no room for what the client sends")]
+    Memory,
+    #[error("the client was asked to come with a new connection, and sends heads without end")]
+    Heads,
+}
+
+impl Inbox {
+    /// That of a connection which has reserved [`CONNECTION`].
+    pub(super) fn new(reservation: Reservation) -> Self {
+        let protocol = Protocol::Http1(0);
+        let state = State { protocol, bodies: 0, asked: false, refused: false, reservation };
+        Self(Arc::new(Shared { state: Mutex::new(state), renewal: Notify::new() }))
+    }
+
+    /// HTTP/2 was agreed on.
+    pub(super) fn multiplexed(&self) {
+        self.state().protocol = Protocol::Http2(Frames::new());
+    }
+
+    /// A request's head is complete.
+    pub(super) fn request_begins(&self) {
+        let mut state = self.state();
+        if let Protocol::Http1(bytes) = &mut state.protocol {
+            *bytes = 0;
+            state.settle();
+        }
+    }
+
+    /// A request has a body.
+    pub(crate) fn body(&self) -> Reader {
+        self.state().bodies += 1;
+        Reader(self.clone())
+    }
+
+    /// Until the client is to come with a new connection.
+    pub(super) async fn renewal(&self) {
+        self.0.renewal.notified().await;
+    }
+
+    fn came(&self, bytes: &[u8]) -> Result<(), Overrun> {
+        let mut state = self.state();
+        let reading = state.bodies > 0;
+        match &mut state.protocol {
+            // What there is of a body is its request's.
+            Protocol::Http1(_) if reading => return Ok(()),
+            Protocol::Http1(so_far) => *so_far += bytes.len() as u64,
+            Protocol::Http2(frames) => frames.came(bytes),
+        }
+        let settled = state.settle();
+        if settled.ask && !std::mem::replace(&mut state.asked, true) {
+            self.0.renewal.notify_one();
+        }
+        settled.cut.map_or(Ok(()), Err)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Default)]
+struct Settled {
+    ask: bool,
+    cut: Option<Overrun>,
+}
+
+impl State {
+    /// Reserves what is kept.
+    fn settle(&mut self) -> Settled {
+        let mut settled = Settled::default();
+        let beyond = self.protocol.kept().saturating_sub(INCLUDED);
+        let needed = CONNECTION + beyond.next_multiple_of(STEP);
+        let held = self.reservation.bytes();
+        let overdraft = match &self.protocol {
+            Protocol::Http1(_) => 0,
+            Protocol::Http2(frames) => {
+                // Another connection costs its client a handshake: no reason to take what requests need.
+                settled.ask =
+                    frames.heads() > HEADS || needed > held && !self.reservation.is_spare(needed - held);
+                settled.cut = (frames.heads() > HEADS_MAX).then_some(Overrun::Heads);
+                OVERDRAFT
+            }
+        };
+        if needed == held || self.reservation.resize(needed) {
+            return settled;
+        }
+        if beyond > held.saturating_sub(CONNECTION) + overdraft {
+            if !std::mem::replace(&mut self.refused, true) {
+                self.reservation.needs(needed);
+            }
+            settled.cut = Some(Overrun::Memory);
+        }
+        settled
+    }
+}
+
+/// Whoever reads a request's body.
+#[derive(Debug)]
+pub(crate) struct Reader(Inbox);
+
+impl Reader {
+    /// It took a piece.
+    pub(crate) fn took(&self) {
+        let mut state = self.0.state();
+        if let Protocol::Http2(frames) = &mut state.protocol {
+            frames.handed_on();
+            state.settle();
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.bodies -= 1;
+        if state.bodies == 0
+            && let Protocol::Http2(frames) = &mut state.protocol
+        {
+            frames.no_bodies();
+            state.settle();
+        }
+    }
+}
+
+/// A client's stream above TLS. It ends with an error where the client sends more than may be kept.
+pub(super) struct Counted<S> {
+    stream: S,
+    inbox: Inbox,
+}
+
+impl<S> Counted<S> {
+    pub(super) fn new(stream: S, inbox: Inbox) -> Self {
+        Self { stream, inbox }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Ok(())) = &read
+            && let Err(overrun) = self.inbox.came(&buffer.filled()[before..])
+        {
+            return Poll::Ready(Err(io::Error::other(overrun)));
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests;
