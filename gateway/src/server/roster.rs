@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::activity::Activity;
-use limits::pool::Identity;
+use limits::pool::{Identity, Network};
 
 /// The open connections of a listener.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub(crate) struct Roster(Mutex<State>);
 struct State {
     open: HashMap<u64, Entry>,
     /// How many each client has that hold a slot; never a client that has none here at all.
-    counts: HashMap<Identity, Arc<AtomicUsize>>,
+    counts: HashMap<Network, Arc<AtomicUsize>>,
     next: u64,
     /// When connections were last asked to go for those who wait.
     shed: Option<Instant>,
@@ -29,7 +29,7 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    who: Identity,
+    who: Network,
     /// How many its client has that hold a slot.
     count: Arc<AtomicUsize>,
     since: Instant,
@@ -53,6 +53,7 @@ pub(crate) struct Seat {
 impl Roster {
     /// Enters a connection that has just been accepted.
     pub(crate) fn enter(self: &Arc<Self>, who: Identity) -> Seat {
+        let who = who.network();
         let (activity, go) = (Activity::new(), Arc::new(Notify::new()));
         let mut state = self.state();
         let number = state.next;
@@ -108,7 +109,7 @@ impl State {
         let waiting = || self.open.values().filter(|entry| entry.admitted.is_none());
         let Some(least) = waiting().map(Entry::of_client).min() else { return };
         let most = most.max(waiting().count());
-        let who: HashSet<Identity> = waiting().map(|entry| entry.who).collect();
+        let who: HashSet<Network> = waiting().map(|entry| entry.who).collect();
         let mut idle: Vec<_> = self
             .open
             .values_mut()
@@ -240,6 +241,23 @@ mod tests {
         let _newcomer = roster.enter(client(3));
         shed(&roster, 9);
         assert!(asked(&few));
+    }
+
+    /// A site of IPv6 is one client, however many networks of 64 bits its connections come from.
+    #[tokio::test(start_paused = true)]
+    async fn the_networks_of_one_site_are_one_client() {
+        let of_site = |network: u16| {
+            let address = std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, network, 0, 0, 0, 1);
+            Identity::peer(address.into(), false)
+        };
+        let roster = Arc::new(Roster::default());
+        let few = [admitted(&roster, client(1)), admitted(&roster, client(1))];
+        let many: Vec<_> = (0..9).map(|network| admitted(&roster, of_site(network))).collect();
+        tokio::time::advance(FIRST_REQUEST).await;
+        let _newcomer = roster.enter(client(3));
+        shed(&roster, 7);
+        assert_eq!(many.iter().filter(|seat| asked(seat)).count(), 7);
+        assert!(!few.iter().any(asked));
     }
 
     /// However many wait and call it; and it does as much for whoever has least.
