@@ -174,7 +174,9 @@ async fn segments_of_the_old_object_stay_until_the_new_one_is_seen() {
             Err(error) => assert!(error.has_unknown_outcome() && error.is_transient(), "{error}"),
         }
         let old = server.asked(|asked| asked.method == "DELETE" && asked.path.contains("/segments/old/"));
-        assert_eq!((old.len(), removed(&server)), (expected, expected), "{size} {takes}");
+        // The segments of a manifest that was dropped are removed, because nobody will ever read them.
+        let own = if size == 2500 && !takes { 3 } else { 0 };
+        assert_eq!((old.len(), removed(&server)), (expected, expected + own), "{size} {takes}");
     }
 }
 

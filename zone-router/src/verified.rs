@@ -53,20 +53,30 @@ impl Verified {
         self.size
     }
 
-    /// Does something once, when the body has ended without an error.
+    /// Does something once, when the body has ended without an error, or has given all bytes of the blob: over
+    /// HTTP/1.1 nobody asks a body for its end after its last byte.
     #[must_use]
     pub fn when_proven(self, done: impl FnOnce() + Send + 'static) -> Self {
-        let state = Some((self.body, done));
-        let body = stream::unfold(state, |state| async move {
-            let (mut body, done) = state?;
-            match body.next().await {
-                Some(Ok(bytes)) => Some((Ok(bytes), Some((body, done)))),
-                Some(Err(error)) => Some((Err(error), None)),
-                None => {
-                    done();
-                    None
+        let (mut done, mut left) = (Some(done), self.size);
+        let mut body = self.body;
+        let body = stream::poll_fn(move |context| {
+            let polled = body.poll_next_unpin(context);
+            let is_over = match &polled {
+                Poll::Ready(Some(Ok(bytes))) => {
+                    left = left.and_then(|left| left.checked_sub(bytes.len() as u64));
+                    left == Some(0)
                 }
+                Poll::Ready(Some(Err(_))) => {
+                    done = None;
+                    false
+                }
+                Poll::Ready(None) => true,
+                Poll::Pending => false,
+            };
+            if is_over && let Some(done) = done.take() {
+                done();
             }
+            polled
         });
         Self { body: body.boxed(), ..self }
     }

@@ -294,7 +294,7 @@ fn is_unknown_upload(error: &Error) -> bool {
 /// prove it, because another completing request may be running. Neither does an unknown upload.
 fn is_refusal(error: &Error) -> bool {
     let finds_nothing = matches!(error.code(), Some("NoSuchUpload" | "NoSuchKey" | "404" | "409"));
-    is_not_begun(error) || (!error.is_transient() && !finds_nothing)
+    is_not_begun(error) || (!error.is_transient() && !finds_nothing && !error.has_unknown_outcome())
 }
 
 /// Whether a completing request was not begun: the store asked for fewer requests, or this process could not send it.

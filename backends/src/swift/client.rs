@@ -381,13 +381,16 @@ impl Client {
     }
 }
 
+/// The code of a write that Swift dropped.
+pub(super) const DROPPED: &str = "202";
+
 /// Swift's proxy answers 202 to a PUT if an object server dropped it with 409: an object, or the mark of a deletion,
 /// with a later time is there, as when the clocks of two proxies differ (`swift/proxy/controllers/obj.py`, "Object
 /// PUT returning 202 for 409").
 fn dropped(what: &str) -> Error {
     let why =
         format!("{what}: the store dropped it, because what it has under this name is newer by its clocks");
-    Error::new(Kind::Throttled { retry_after: None }, why).with_unknown_outcome()
+    Error::new(Kind::Throttled { retry_after: None }, why).with_code(DROPPED).with_unknown_outcome()
 }
 
 fn missing_container(what: &str, answer: &Response) -> Error {

@@ -13,7 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
 use super::call::Call;
-use super::client::{Client, Found};
+use super::client::{Client, DROPPED, Found};
 use super::request::Folder;
 use crate::persist::persist;
 use crate::request_id::in_current_request;
@@ -232,7 +232,9 @@ impl SegmentedWrite {
         let broken = AtomicBool::new(false);
         let declared = persist(|| async {
             let sent = self.client.upload(what, &call, || async { Ok(Upload::pieces(vec![])) }).await;
-            let in_doubt = |error: &Error| error.is_transient() || error.has_unknown_outcome();
+            let in_doubt = |error: &Error| {
+                error.code() != Some(DROPPED) && (error.is_transient() || error.has_unknown_outcome())
+            };
             broken.fetch_or(sent.as_ref().is_err_and(in_doubt), Ordering::Relaxed);
             sent
         });

@@ -40,10 +40,11 @@ impl Cache {
         let _placing = self.placing.lock();
         let indexed = self.space.lock().index().peek(digest).cloned();
         let Some(entry) = indexed.filter(|entry| entry.is_servable()) else { return Ok(()) };
-        self.layout.distrust(digest)?;
-        self.space.lock().index().insert(*digest, Arc::new(Entry::found(entry.size, false)));
+        let unproven = Arc::new(Entry::found(entry.size, false));
+        self.space.lock().index().insert(*digest, Arc::clone(&unproven));
         self.open_files.invalidate(digest);
-        Ok(())
+        // The disk that gave wrong bytes may refuse this too.
+        self.layout.distrust(digest).inspect_err(|_| self.drop_entry(digest, &unproven))
     }
 }
 

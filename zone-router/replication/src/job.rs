@@ -46,6 +46,9 @@ pub struct Job {
     pub target: Arc<str>,
     /// Its size in bytes, if somebody stated it; only a hint.
     pub size: Option<u64>,
+    /// Whether two clients stated different sizes. Then no size of an object at the target counts; what was read and
+    /// found right does.
+    pub is_contradicted: bool,
     /// The repositories it was seen in, the latest first; at most [`MAX_REPOSITORIES`].
     pub repositories: Vec<String>,
     /// Failed tries so far.

@@ -300,11 +300,11 @@ async fn sizes_that_differ_are_to_be_read(place: Arc<dyn Place>) {
     let (journal, zone) = (place.open().await, Arc::from("zone-b"));
     let sized = |size| NewJob::new(blob(b"sized"), Arc::clone(&zone), size, "org/repo");
     for (sizes, merged) in [
-        ([Some(5), Some(5)], 5),
-        ([Some(5), None], 5),
-        ([None, Some(5)], 5),
-        ([Some(5), Some(7)], 0),
-        ([Some(7), Some(5)], 0),
+        ([Some(5), Some(5)], Some(5)),
+        ([Some(5), None], Some(5)),
+        ([None, Some(5)], Some(5)),
+        ([Some(5), Some(7)], None),
+        ([Some(7), Some(5)], None),
     ] {
         for together in [false, true] {
             match together {
@@ -315,7 +315,18 @@ async fn sizes_that_differ_are_to_be_read(place: Arc<dyn Place>) {
                 }
             }
             let job = claim(&journal, &zone).await.unwrap();
-            assert_eq!(job.size, Some(merged), "{sizes:?} {together}");
+            let is_contradicted = merged.is_none();
+            assert_eq!((job.size, job.is_contradicted), (merged, is_contradicted), "{sizes:?} {together}");
+            // It stays so, until an audit demands that the object is read.
+            journal.add(vec![sized(Some(5)), sized(None)]).await.unwrap();
+            journal.give_back(&job, 5).await.unwrap();
+            let job = claim(&journal, &zone).await.unwrap();
+            assert_eq!((job.size, job.is_contradicted), (merged, is_contradicted), "{sizes:?} {together}");
+            assert_eq!(journal.counts().await.unwrap()[0].bytes, merged.unwrap_or(0));
+            journal.add(vec![sized(Some(0))]).await.unwrap();
+            journal.release(&zone).await.unwrap();
+            let job = claim(&journal, &zone).await.unwrap();
+            assert!(job.must_read(), "{sizes:?} {together}");
             journal.done(&job).await.unwrap();
         }
     }
@@ -354,8 +365,21 @@ async fn a_try_without_an_end_is_to_be_read(place: Arc<dyn Place>) {
     journal.release(&zone).await.unwrap();
 
     let journal = place.open().await;
+    for end in ["failed", "given back", "parked"] {
+        let again = claim(&journal, &zone).await.unwrap();
+        assert!(again.must_read(), "before it is {end}");
+        journal.begin(&again).await.unwrap();
+        match end {
+            "failed" => journal.failed(&again, Duration::ZERO, "not reached", false).await.unwrap(),
+            "given back" => journal.give_back(&again, 6).await.unwrap(),
+            _ => {
+                journal.park(&again, "scripted").await.unwrap();
+                journal.add(vec![added()]).await.unwrap();
+            }
+        }
+    }
     let again = claim(&journal, &zone).await.unwrap();
-    assert!(again.must_read());
+    assert!(again.must_read(), "no try has read it");
     journal.begin(&again).await.unwrap();
     journal.done(&again).await.unwrap();
     journal.add(vec![added()]).await.unwrap();

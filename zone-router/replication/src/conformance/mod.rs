@@ -76,7 +76,8 @@ pub fn new_job(text: &str, target: &str) -> NewJob {
 
 /// A job as a lane has it.
 pub(crate) fn job(blob: Blob, target: &str, size: Option<u64>) -> Job {
-    Job { blob, target: Arc::from(target), size, repositories: Vec::new(), attempts: 0, stamp: 0 }
+    let (target, repositories) = (Arc::from(target), Vec::new());
+    Job { blob, target, size, is_contradicted: false, repositories, attempts: 0, stamp: 0 }
 }
 
 /// Claims every due job of the zone; `claims` is the number of the first claim.

@@ -143,7 +143,7 @@ impl<'a> Attempt<'a> {
     /// blob. The job states what a client stated. Alone, it is enough only if every other zone was asked and
     /// answered: a zone that does not answer may hold the blob in another size.
     async fn size_is_agreed(&self, size: u64) -> bool {
-        if self.size.is_some_and(|said| said != size) {
+        if self.job.is_contradicted || self.size.is_some_and(|said| said != size) {
             return false;
         }
         let others = self.copier.sources(self.job);

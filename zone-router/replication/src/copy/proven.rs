@@ -71,7 +71,7 @@ mod tests {
     fn job(digest: Digest, size: u64, stamp: i64) -> Job {
         let blob = Blob { digest, key: Key::new("key") };
         let (target, repositories) = (Arc::from("zone-b"), Vec::new());
-        Job { blob, target, size: Some(size), repositories, attempts: 0, stamp }
+        Job { blob, target, size: Some(size), is_contradicted: false, repositories, attempts: 0, stamp }
     }
 
     #[tokio::test(start_paused = true)]

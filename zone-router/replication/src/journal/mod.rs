@@ -146,8 +146,8 @@ impl Journal {
     /// in whose share of the writes they fall.
     ///
     /// If a job exists already, it becomes due, parked or not, and the two are merged: the latest key
-    /// replaces the earlier one, and a known size is kept. Two sizes that differ become 0 ([`Job::must_read`]), which is
-    /// kept: one of them is wrong.
+    /// replaces the earlier one, and a known size is kept. Of two sizes that differ
+    /// one is wrong: neither is kept ([`Job::is_contradicted`]). A size of 0 is kept ([`Job::must_read`]).
     ///
     /// # Errors
     /// A commit failed or took too long, or too many jobs wait to be written; then some of the jobs may

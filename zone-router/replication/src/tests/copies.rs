@@ -14,7 +14,7 @@ use super::super::conformance::{Mode, Scripted, blob, job};
 use super::super::copy::{Copier, Proven, ServerSideCopy};
 use super::super::journal::Journal;
 use super::super::throttle::Throttle;
-use super::super::{Bounds, CopyError, Fault, Limits, Local, Outcome, Verify};
+use super::super::{Bounds, CopyError, Fault, Job, Limits, Local, Outcome, Verify};
 
 const GOOD: &[u8] = b"the right bytes";
 
@@ -542,7 +542,17 @@ async fn what_was_proven_is_not_read_again() {
         assert_eq!(copier.copy(&lie).await.unwrap(), Outcome::AlreadyThere);
         assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
     }
-    // Another object than the one that was read.
+    // Nor for every two pushes that state different sizes.
+    for stamp in 1..3 {
+        let contradicted = Job { is_contradicted: true, stamp, ..job(z.blob.clone(), "zone-b", None) };
+        assert_eq!(copier.copy(&contradicted).await.unwrap(), Outcome::AlreadyThere);
+        assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
+    }
+    // Another object than the one that was read. That another zone has the same size does not confirm it.
+    z.b.holds(&z.blob, b"the wrong bytes");
+    z.c.holds(&z.blob, b"the wrong bytes");
+    let contradicted = Job { is_contradicted: true, ..job(z.blob.clone(), "zone-b", None) };
+    assert_eq!(copier.copy(&contradicted).await.unwrap(), replaced("zone-a"));
     z.b.holds(&z.blob, b"the wrong bytes");
     assert_eq!(copier.copy(&job(z.blob.clone(), "zone-b", Some(7))).await.unwrap(), replaced("zone-a"));
 }

@@ -67,7 +67,7 @@ SELECT count(*) FROM parked";
 
 /// Parameter: zones.
 const OUTSTANDING: &str = "
-SELECT zones, count(*), coalesce(sum(size), 0)::float8 FROM (
+SELECT zones, count(*), coalesce(sum(greatest(size, 0)), 0)::float8 FROM (
     SELECT sum(1::bigint << (asked.at - 1)::integer)::bigint AS zones, max(size) AS size
     FROM unnest($1) WITH ORDINALITY AS asked (zone, at) JOIN quay_gateway_job AS job USING (zone)
     GROUP BY digest) AS blobs
@@ -174,7 +174,7 @@ impl Postgres {
         Ok(JobView {
             zone: row.get::<_, &str>(0).into(),
             digest: self.digest(digest)?,
-            size: row.get::<_, Option<i64>>(2).map(unsigned),
+            size: row.get::<_, Option<i64>>(2).and_then(|size| u64::try_from(size).ok()),
             repositories: row.get(3),
             since: row.get(4),
             due: row.get(5),

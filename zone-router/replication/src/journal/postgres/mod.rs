@@ -142,11 +142,12 @@ impl Postgres {
     }
 
     fn job(&self, zone: &Arc<str>, row: &Row) -> Answer<Job> {
-        let digest = self.digest(row.get(0))?;
+        let (digest, size): (_, Option<i64>) = (self.digest(row.get(0))?, row.get(2));
         Ok(Job {
             blob: Blob { digest, key: Key::new(row.get::<_, String>(1)) },
             target: Arc::clone(zone),
-            size: row.get::<_, Option<i64>>(2).map(unsigned),
+            size: size.and_then(|size| u64::try_from(size).ok()),
+            is_contradicted: size.is_some_and(|size| size < 0),
             repositories: row.get(3),
             attempts: u32::try_from(row.get::<_, i32>(4)).unwrap_or(0),
             stamp: row.get(5),
@@ -333,24 +334,30 @@ struct Added {
 impl Added {
     fn of(jobs: Vec<NewJob>) -> Self {
         let mut once = BTreeMap::new();
-        for mut job in jobs {
+        for job in jobs {
             let name = (Arc::clone(&job.target), job.blob.digest.to_string());
-            if let Some(NewJob { size: Some(size), .. }) = once.get(&name) {
-                // As the statement merges with a job that exists already.
-                let differ = job.size.is_some_and(|other| other != *size);
-                job.size = Some(if differ { 0 } else { *size });
-            }
-            once.insert(name, job);
+            let size = job.size.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+            let before = once.get(&name).and_then(|(_, size): &(NewJob, _)| *size);
+            once.insert(name, (job, merged(before, size)));
         }
         let mut added = Self::default();
-        for ((zone, digest), job) in once {
+        for ((zone, digest), (job, size)) in once {
             added.zones.push(zone.to_string());
             added.digests.push(digest);
             added.keys.push(job.blob.key.as_str().to_owned());
-            added.sizes.push(job.size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)));
+            added.sizes.push(size);
             added.repositories.push(job.repository);
         }
         added
+    }
+}
+
+/// The size of two jobs that are one, as [`statements::ADD`] merges a job with one that exists already.
+fn merged(before: Option<i64>, size: Option<i64>) -> Option<i64> {
+    match (before, size) {
+        (Some(0), _) | (_, Some(0)) => Some(0),
+        (Some(before), Some(size)) if before != size => Some(-1),
+        (before, size) => before.or(size),
     }
 }
 

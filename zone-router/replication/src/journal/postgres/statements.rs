@@ -10,8 +10,11 @@ WITH added AS (
     FROM unnest($1, $2, $3, $4, $5) AS given (zone, digest, key, size, repository)
     ON CONFLICT (zone, digest) DO UPDATE SET
         key = excluded.key,
-        -- A size of 0 demands that the object is read (`Job::must_read`), and stays until the job is done.
-        size = CASE WHEN job.size = 0 OR job.size <> excluded.size THEN 0 ELSE coalesce(excluded.size, job.size) END,
+        -- A size of 0 demands that the object is read (`Job::must_read`), and stays until the job is done. Two sizes
+        -- that differ become -1 (`Job::is_contradicted`), which an earlier release reads as 0.
+        size = CASE WHEN job.size = 0 OR excluded.size = 0 THEN 0
+                    WHEN job.size < 0 OR excluded.size < 0 OR job.size <> excluded.size THEN -1
+                    ELSE coalesce(excluded.size, job.size) END,
         repositories = (excluded.repositories || array_remove(job.repositories, excluded.repositories[1]))[1:$7],
         due = least(job.due, excluded.due),
         fresh = true,
@@ -20,7 +23,9 @@ WITH added AS (
     -- A job that says the same already, and that nobody has under way, is left alone.
     WHERE NOT (job.fresh AND job.parked IS NULL AND job.leased_by IS NULL AND job.key = excluded.key
                AND job.size IS NOT DISTINCT FROM
-                   CASE WHEN job.size = 0 OR job.size <> excluded.size THEN 0 ELSE coalesce(excluded.size, job.size) END
+                   CASE WHEN job.size = 0 OR excluded.size = 0 THEN 0
+                        WHEN job.size < 0 OR excluded.size < 0 OR job.size <> excluded.size THEN -1
+                        ELSE coalesce(excluded.size, job.size) END
                AND (excluded.repositories = '{}' OR job.repositories[1] = excluded.repositories[1]))
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones";
@@ -89,9 +94,9 @@ WITH ended AS (
     WHERE zone = $1 AND leased_by = $2 AND digest = $3 RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM ended";
 
-/// Zone, digest, replica, bytes. A size of 0 is kept.
+/// Zone, digest, replica, bytes. A size of 0, and sizes that differ, are kept.
 pub(super) const RESIZE: &str = "
-UPDATE quay_gateway_job SET size = CASE WHEN size = 0 THEN 0 ELSE $4 END
+UPDATE quay_gateway_job SET size = CASE WHEN size = 0 OR $4 = 0 THEN 0 WHEN size < 0 THEN size ELSE $4 END
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
 /// Parameters: zone, digest, replica, stamp, seconds to wait, error, whether the try is in doubt. A job that was
@@ -126,10 +131,10 @@ SELECT pg_notify('quay_gateway_job', zone) FROM made_due LIMIT 1";
 
 pub(super) const COUNTS: &str = "
 SELECT zone, count(*) FILTER (WHERE parked IS NULL),
-       coalesce(sum(size) FILTER (WHERE parked IS NULL), 0)::float8,
+       coalesce(sum(greatest(size, 0)) FILTER (WHERE parked IS NULL), 0)::float8,
        min(added) FILTER (WHERE parked IS NULL), count(failed) FILTER (WHERE parked IS NULL),
        coalesce(sum(attempts) FILTER (WHERE parked IS NULL), 0)::bigint,
        (SELECT error FROM quay_gateway_job AS other
         WHERE other.zone = job.zone AND failed IS NOT NULL AND parked IS NULL ORDER BY failed DESC LIMIT 1),
-       count(parked), coalesce(sum(size) FILTER (WHERE parked IS NOT NULL), 0)::float8
+       count(parked), coalesce(sum(greatest(size, 0)) FILTER (WHERE parked IS NOT NULL), 0)::float8
 FROM quay_gateway_job AS job GROUP BY zone ORDER BY zone";

@@ -78,7 +78,7 @@ WHERE zone IN (SELECT value FROM json_each(?1)) AND digest IN (SELECT value FROM
 
 /// Parameter: zones.
 const OUTSTANDING: &str = "
-SELECT zones, count(*), total(size) FROM (
+SELECT zones, count(*), total(max(size, 0)) FROM (
     SELECT sum(1 << asked.key) AS zones, max(size) AS size
     FROM json_each(?1) AS asked JOIN job ON job.zone = asked.value GROUP BY digest)
 GROUP BY zones";
@@ -231,7 +231,7 @@ fn job(row: &Row<'_>) -> Result<JobView> {
     Ok(JobView {
         zone: row.get::<_, String>(0)?.into(),
         digest: row.get_ref(1)?.as_str()?.parse().map_err(wrong)?,
-        size: row.get::<_, Option<i64>>(2)?.map(unsigned),
+        size: row.get::<_, Option<i64>>(2)?.and_then(|size| u64::try_from(size).ok()),
         repositories: lines(row.get_ref(3)?.as_str()?),
         since: from_millis(row.get(4)?),
         due: from_millis(row.get(5)?),

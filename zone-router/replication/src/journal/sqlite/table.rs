@@ -62,13 +62,14 @@ CREATE TABLE IF NOT EXISTS begun (
 DELETE FROM begun WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.zone = begun.zone AND job.digest = begun.digest)";
 
 // A size of 0 demands that the object is read (`Job::must_read`), and stays until the job is done. Two sizes that
-// differ become 0.
+// differ become -1 (`Job::is_contradicted`), which an earlier release reads as 0.
 const ADD: &str = "
 INSERT INTO job (zone, digest, key, size, repositories, added, due, stamp, attempts, fresh)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, 0, 1)
 ON CONFLICT (zone, digest) DO UPDATE SET
     key = excluded.key,
-    size = iif(size = 0 OR size <> excluded.size, 0, coalesce(excluded.size, size)),
+    size = CASE WHEN size = 0 OR excluded.size = 0 THEN 0 WHEN size < 0 OR size <> excluded.size THEN -1
+                ELSE coalesce(excluded.size, size) END,
     repositories = excluded.repositories,
     due = min(due, excluded.due),
     stamp = excluded.stamp,
@@ -106,17 +107,18 @@ const MAKE_DUE: &str =
     "UPDATE job SET due = ?2 WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due > ?2";
 
 const COUNTS: &str = "
-SELECT zone, count(*) FILTER (WHERE parked IS NULL), total(size) FILTER (WHERE parked IS NULL),
+SELECT zone, count(*) FILTER (WHERE parked IS NULL), total(max(size, 0)) FILTER (WHERE parked IS NULL),
        min(added) FILTER (WHERE parked IS NULL), count(failed) FILTER (WHERE parked IS NULL),
        total(attempts) FILTER (WHERE parked IS NULL),
        (SELECT error FROM job AS j WHERE j.zone = job.zone AND failed IS NOT NULL AND parked IS NULL
         ORDER BY failed DESC LIMIT 1),
-       count(parked), total(size) FILTER (WHERE parked IS NOT NULL)
+       count(parked), total(max(size, 0)) FILTER (WHERE parked IS NOT NULL)
 FROM job GROUP BY zone ORDER BY zone";
 
 /// Of a job that is added again: its repositories, and whether all else says the same already.
 const KNOWN: &str = "
-SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS iif(size = 0 OR size <> ?4, 0, coalesce(?4, size))
+SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS
+    CASE WHEN size = 0 OR ?4 = 0 THEN 0 WHEN size < 0 OR size <> ?4 THEN -1 ELSE coalesce(?4, size) END
 FROM job WHERE zone = ?1 AND digest = ?2";
 
 /// Adds the job, or merges it into the one that exists. If the existing job says the same already, only
@@ -247,7 +249,8 @@ pub(super) fn done(db: &Connection, job: &Job) -> Result<Option<SystemTime>> {
     Ok(done.query_row(row, |row| row.get(0)).optional()?.map(from_millis))
 }
 
-/// Records a failed try and when to try again. A job that was added again since it was claimed stays due.
+/// Records a failed try and when to try again. A job that was added again since it was claimed stays due. A job that
+/// is to be read stays so, also if only the mark of an earlier try demands it.
 pub(super) fn failed(
     db: &Connection,
     job: &Job,
@@ -269,17 +272,21 @@ pub(super) fn failed(
         to_millis(due),
         error,
         job.stamp,
-        in_doubt
+        in_doubt || job.must_read()
     ])?;
     Ok(())
 }
 
-/// Records that a try ended without having written, and sets the size of its job; a size of 0 is kept.
+/// Records that a try ended without having written, and sets the size of its job; a size of 0, and sizes that differ,
+/// are kept.
 pub(super) fn resize(db: &Connection, job: &Job, size: u64) -> Result<()> {
     end(db, job)?;
-    let size = i64::try_from(size).unwrap_or(i64::MAX);
-    db.prepare_cached("UPDATE job SET size = iif(size = 0, 0, ?3) WHERE zone = ?1 AND digest = ?2")?
-        .execute(params![&*job.target, job.blob.digest.to_string(), size])?;
+    let size = if job.must_read() { 0 } else { i64::try_from(size).unwrap_or(i64::MAX) };
+    db.prepare_cached(
+        "UPDATE job SET size = CASE WHEN size = 0 OR ?3 = 0 THEN 0 WHEN size < 0 THEN size ELSE ?3 END
+         WHERE zone = ?1 AND digest = ?2",
+    )?
+    .execute(params![&*job.target, job.blob.digest.to_string(), size])?;
     Ok(())
 }
 
@@ -288,10 +295,18 @@ pub(super) fn park(db: &Connection, job: &Job, now: SystemTime, why: &str) -> Re
     end(db, job)?;
     db.prepare_cached(
         "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?4, error),
-                        fresh = stamp <> ?5, parked = iif(stamp = ?5, coalesce(parked, ?3), parked)
+                        fresh = stamp <> ?5, parked = iif(stamp = ?5, coalesce(parked, ?3), parked),
+                        size = iif(?6, 0, size)
          WHERE zone = ?1 AND digest = ?2",
     )?
-    .execute(params![&*job.target, job.blob.digest.to_string(), to_millis(now), why, job.stamp])?;
+    .execute(params![
+        &*job.target,
+        job.blob.digest.to_string(),
+        to_millis(now),
+        why,
+        job.stamp,
+        job.must_read()
+    ])?;
     Ok(())
 }
 
@@ -333,10 +348,12 @@ fn job(zone: &Arc<str>, row: &Row<'_>) -> Result<Job> {
         .as_str()?
         .parse()
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))?;
+    let size: Option<i64> = row.get(2)?;
     Ok(Job {
         blob: Blob { digest, key: Key::new(row.get::<_, String>(1)?) },
         target: Arc::clone(zone),
-        size: row.get::<_, Option<i64>>(2)?.map(unsigned),
+        size: size.and_then(|size| u64::try_from(size).ok()),
+        is_contradicted: size.is_some_and(|size| size < 0),
         repositories: lines(row.get_ref(3)?.as_str()?),
         attempts: u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX),
         stamp: row.get(5)?,
