@@ -1,10 +1,13 @@
-//! Checks the book against the code. The code map is made from the first sentences of the modules. Every
-//! limit, timeout, option and metric has a row in a table.
+//! Checks the book against the code. The code map, the reference of the command line and the drawing of the
+//! crates are made from the code. Every key, limit, timeout and metric has a row in a table. The runbook quotes
+//! what the code logs, and has an entry for each warning and error.
 //!
 //! `UPDATE_BOOK=1 cargo nextest run --test book` writes the generated tables.
 
 mod code_map;
 mod rows;
+mod runbook;
+mod source;
 
 use std::path::{Path, PathBuf};
 
