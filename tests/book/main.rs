@@ -4,7 +4,9 @@
 //!
 //! `UPDATE_BOOK=1 cargo nextest run --test book` writes the generated tables.
 
+mod cli;
 mod code_map;
+mod configuration;
 mod rows;
 mod runbook;
 mod source;
