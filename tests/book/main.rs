@@ -7,6 +7,7 @@
 mod cli;
 mod code_map;
 mod configuration;
+mod crates;
 mod rows;
 mod runbook;
 mod source;
@@ -32,6 +33,18 @@ fn table<'a>(page: &'a str, name: &str) -> Result<(&'a str, std::ops::Range<usiz
     let length =
         page[start..].find("<!-- end generated -->").with_context(|| format!("{name} has no end"))?;
     Ok((&page[start..start + length], start..start + length))
+}
+
+/// Checks that a whole file is equal to the generated one. With `UPDATE_BOOK` the file is written.
+fn check_file(path: &str, made: &str) -> Result<()> {
+    if std::fs::read_to_string(root().join(path)).is_ok_and(|written| written == made) {
+        return Ok(());
+    }
+    ensure!(
+        std::env::var_os("UPDATE_BOOK").is_some(),
+        "{path} is out of date; UPDATE_BOOK=1 cargo nextest run --test book writes it"
+    );
+    Ok(std::fs::write(root().join(path), made)?)
 }
 
 /// Checks that a table of a page is equal to the generated one. With `UPDATE_BOOK` the table is written.
