@@ -15,7 +15,7 @@ const ROWS: [&[(&str, u32)]; 8] = [
     &[("operations", 2)],
     &[("registry", 1), ("blob-cache", 2), ("quay-db", 3)],
     &[("limits", 0), ("certificates", 3)],
-    &[("config", 2)],
+    &[("config", 1)],
     &[("replication", 2)],
     &[("zone-router", 2), ("postgres-connection", 3)],
     &[("gateway-http", 0), ("backends", 2), ("atomic-file", 4)],
@@ -146,8 +146,8 @@ fn arrows(own: &Dependencies) -> Vec<(&str, &str)> {
 }
 
 /// Pixels: of a box, and from one box to the next.
-const BOX: (u32, u32) = (138, 34);
-const STEP: (u32, u32) = (148, 70);
+const BOX: (u32, u32) = (154, 34);
+const STEP: (u32, u32) = (164, 70);
 const MARGIN: u32 = 12;
 
 /// The upper left corner of a crate's box.

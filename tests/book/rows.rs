@@ -22,8 +22,8 @@ fn default(line: &str) -> Result<(&str, String)> {
         }
         (_, Some(time)) if time.fract() > 0.0 => format!("{}ms", time * 1000.0),
         (_, Some(time)) if time >= 7200.0 && time % 3600.0 == 0.0 => format!("{}h", time / 3600.0),
-        // Sizes are printed as `64.0 KiB`.
-        _ => value.replace(".0 ", ""),
+        // Sizes are printed as `64.0 KiB (65536 bytes)`.
+        _ => value.split(" (").next().unwrap_or(value).replace(".0 ", ""),
     };
     Ok((key, value))
 }

@@ -123,8 +123,8 @@ fn text(literal: &str) -> Option<String> {
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
-        let (path, name) =
-            { entry.map(|entry| (entry.path(), entry.file_name().to_string_lossy().into_owned()))? };
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         if LEFT_OUT.contains(&name.as_str()) || name.ends_with("_tests.rs") {
             continue;
         }
