@@ -16,6 +16,34 @@ pub const MARKER: &str = "_verify";
 /// One call waits a bounded time for the first answer, and a bounded time between bytes. The time for a whole
 /// body is not bounded. If the caller drops a future or a stream, the work is cancelled and nothing becomes
 /// visible.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use backends::memory::MemoryStore;
+/// use backends::{Digest, Key, Kind, Source, Store};
+/// use bytes::{Bytes, BytesMut};
+/// use futures_util::TryStreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> backends::Result<()> {
+/// let (store, key) = (MemoryStore::new(), Key::new("hello"));
+/// store.put(&key, &Source::bytes("hello".into())).await?;
+///
+/// // A range is cut at the end of the object.
+/// let object = store.get(&key, Some(1..100)).await?.expect("it was put");
+/// assert_eq!((object.size, object.range), (Some(5), 1..5));
+/// assert_eq!(object.body.try_collect::<BytesMut>().await?, "ello");
+///
+/// // Bytes that the digest does not name never become visible.
+/// let (other, bytes) = (Key::new("other"), Bytes::from_static(b"jello"));
+/// let wrong = Source::new(5, Digest::of(b"hello"), Arc::new(bytes));
+/// let refused = store.put(&other, &wrong).await.expect_err("the digest is another");
+/// assert_eq!(refused.kind(), Kind::Corrupt);
+/// assert!(store.head(&other).await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
     /// What the store says about an object. `None` if there is no object; that is not an error.

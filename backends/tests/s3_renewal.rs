@@ -9,13 +9,13 @@ use std::time::Duration;
 use backends::{Kind, Source, Store};
 use bytes::Bytes;
 use support::credentials::*;
-use support::service::{Asked, Service, reply};
+use support::service::{Asked, Service, reply, slow_answer};
 
 #[tokio::test]
 async fn credentials_are_fetched_once_at_the_first_request() {
     let server = Service::start(|asked| match asked.path.as_str() {
         "/container" => {
-            std::thread::sleep(Duration::from_millis(100));
+            slow_answer(Duration::from_millis(100));
             document("AK", HOUR)
         }
         _ => fine(asked),
@@ -33,7 +33,7 @@ async fn credentials_are_fetched_once_at_the_first_request() {
 async fn a_fetch_continues_if_its_first_caller_is_cancelled() {
     let server = Service::start(|asked| match asked.path.as_str() {
         "/container" => {
-            std::thread::sleep(Duration::from_millis(300));
+            slow_answer(Duration::from_millis(300));
             document("AK", HOUR)
         }
         _ => fine(asked),

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use backends::{Kind, Store};
 use futures_util::future::join_all;
-use support::service::{Service, reply};
+use support::service::{Service, reply, slow_answer};
 use support::swift::{HOUR, TOKENS, granted, key, kind, source, store, swift};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_requests_share_one_login() {
     let server = Service::start(|asked| {
         if asked.path == TOKENS {
-            std::thread::sleep(Duration::from_millis(300));
+            slow_answer(Duration::from_millis(300));
             return granted(asked, 1, HOUR);
         }
         reply(200, "hello")
@@ -33,7 +33,7 @@ async fn concurrent_requests_share_one_login() {
 async fn a_login_continues_if_its_caller_is_cancelled() {
     let server = Service::start(|asked| {
         if asked.path == TOKENS {
-            std::thread::sleep(Duration::from_millis(300));
+            slow_answer(Duration::from_millis(300));
             return granted(asked, 1, HOUR);
         }
         reply(200, "hello")
@@ -69,7 +69,7 @@ async fn one_request_introduces_a_new_token_before_the_others_use_it() {
     let server = swift(HOUR, move |_, token| {
         if seen.load(Ordering::SeqCst) < token {
             strangers.fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(100));
+            slow_answer(Duration::from_millis(100));
             seen.store(token, Ordering::SeqCst);
         }
         reply(200, "hello")

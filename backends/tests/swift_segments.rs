@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backends::{Kind, Store};
+use parking_lot::Mutex;
 use serde_json::json;
 use support::service::{Service, reply};
 use support::swift::{HOUR, key, kind, source, store, store_by, swift};
@@ -22,29 +23,29 @@ async fn segmented_with(
     declared: bool,
     manifest_answer: impl Fn() -> u16 + Send + Sync + 'static,
 ) -> Service {
-    let sent = Arc::new(std::sync::Mutex::new(Vec::<(String, usize)>::new()));
-    let manifest = Arc::new(std::sync::Mutex::new(None::<String>));
+    let sent = Arc::new(Mutex::new(Vec::<(String, usize)>::new()));
+    let manifest = Arc::new(Mutex::new(None::<String>));
     swift(HOUR, move |asked, _| {
         let name = asked.path.strip_prefix("/v1/AUTH_p/blobs/").unwrap_or_default().to_owned();
         match (asked.method.as_str(), asked.header("x-object-manifest")) {
             ("PUT", Some(folder)) => {
-                *manifest.lock().expect("unpoisoned") = Some(folder.to_owned());
+                *manifest.lock() = Some(folder.to_owned());
                 reply(manifest_answer(), "")
             }
             ("PUT", None) => {
-                sent.lock().expect("unpoisoned").push((name, asked.body.len()));
+                sent.lock().push((name, asked.body.len()));
                 reply(201, "")
             }
             ("DELETE", _) => reply(204, ""),
             ("HEAD", _) if name.is_empty() => reply(204, ""),
-            ("HEAD", _) => match manifest.lock().expect("unpoisoned").clone().filter(|_| declared) {
+            ("HEAD", _) => match manifest.lock().clone().filter(|_| declared) {
                 Some(folder) => reply(200, "hello").with("x-object-manifest", folder),
                 None => reply(404, ""),
             },
             _ if asked.path == "/info" => reply(404, ""),
             _ if asked.path.contains("marker=") => reply(200, "[]"),
             _ => {
-                let listed = sent.lock().expect("unpoisoned").clone();
+                let listed = sent.lock().clone();
                 let listed: Vec<_> =
                     listed.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
                 reply(200, json!(listed).to_string())
@@ -91,7 +92,7 @@ async fn segments_stay_if_one_try_broke_off() {
 /// nothing about the manifest.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn segments_stay_if_one_try_broke_off_and_the_check_is_refused() {
-    let sent = Arc::new(std::sync::Mutex::new(Vec::<(String, usize)>::new()));
+    let sent = Arc::new(Mutex::new(Vec::<(String, usize)>::new()));
     let declared = std::sync::atomic::AtomicBool::new(false);
     let server = swift(HOUR, move |asked, _| {
         let name = asked.path.strip_prefix("/v1/AUTH_p/blobs/").unwrap_or_default().to_owned();
@@ -101,7 +102,7 @@ async fn segments_stay_if_one_try_broke_off_and_the_check_is_refused() {
                 panic!("the connection breaks")
             }
             "PUT" => {
-                sent.lock().expect("unpoisoned").push((name, asked.body.len()));
+                sent.lock().push((name, asked.body.len()));
                 reply(201, "")
             }
             "HEAD" if name.is_empty() => reply(204, ""),
@@ -111,7 +112,7 @@ async fn segments_stay_if_one_try_broke_off_and_the_check_is_refused() {
             _ if asked.path == "/info" => reply(404, ""),
             _ if asked.path.contains("marker=") => reply(200, "[]"),
             _ => {
-                let listed = sent.lock().expect("unpoisoned").clone();
+                let listed = sent.lock().clone();
                 let listed: Vec<_> =
                     listed.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
                 reply(200, json!(listed).to_string())
@@ -130,27 +131,27 @@ async fn segments_stay_if_one_try_broke_off_and_the_check_is_refused() {
 async fn segments_of_the_old_object_stay_until_the_new_one_is_seen() {
     const OLD: &str = "blobs/reg/segments/old";
     for (size, takes, expected) in [(2500, false, 0), (2500, true, 1), (50, false, 0), (50, true, 0)] {
-        let written = Arc::new(std::sync::Mutex::new((OLD.to_owned(), 5)));
-        let sent = Arc::new(std::sync::Mutex::new(Vec::<(String, usize)>::new()));
+        let written = Arc::new(Mutex::new((OLD.to_owned(), 5)));
+        let sent = Arc::new(Mutex::new(Vec::<(String, usize)>::new()));
         let server = swift(HOUR, move |asked, _| {
             let name = asked.path.strip_prefix("/v1/AUTH_p/blobs/").unwrap_or_default().to_owned();
             let is_segment = name.contains("/segments/");
             match asked.method.as_str() {
                 "PUT" if is_segment => {
-                    sent.lock().expect("unpoisoned").push((name, asked.body.len()));
+                    sent.lock().push((name, asked.body.len()));
                     reply(201, "")
                 }
                 "PUT" => {
                     // 202: the present object is newer by the servers' clocks, and stays.
                     let manifest = asked.header("x-object-manifest").unwrap_or_default().to_owned();
                     if takes {
-                        *written.lock().expect("unpoisoned") = (manifest, asked.body.len());
+                        *written.lock() = (manifest, asked.body.len());
                     }
                     reply(202, "")
                 }
                 "DELETE" => reply(204, ""),
                 "HEAD" if name.is_empty() => reply(204, ""),
-                "HEAD" => match written.lock().expect("unpoisoned").clone() {
+                "HEAD" => match written.lock().clone() {
                     (manifest, bytes) if manifest.is_empty() => reply(200, "x".repeat(bytes)),
                     (manifest, _) => reply(200, "hello").with("x-object-manifest", manifest),
                 },
@@ -160,7 +161,7 @@ async fn segments_of_the_old_object_stay_until_the_new_one_is_seen() {
                     reply(200, json!([{ "name": "reg/segments/old/000000000", "bytes": 5 }]).to_string())
                 }
                 _ => {
-                    let listed = sent.lock().expect("unpoisoned").clone();
+                    let listed = sent.lock().clone();
                     let listed: Vec<_> =
                         listed.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
                     reply(200, json!(listed).to_string())
@@ -184,12 +185,12 @@ async fn segments_of_the_old_object_stay_until_the_new_one_is_seen() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_write_of_a_manifest_ends_even_if_its_caller_is_cancelled() {
     for (status, remain) in [(201, 3), (403, 0)] {
-        let (asked, begun) = std::sync::mpsc::channel();
-        let (go_on, held) = std::sync::mpsc::channel::<()>();
-        let held = std::sync::Mutex::new(held);
+        let (asked, begun) = std::sync::mpsc::sync_channel(1);
+        let (go_on, held) = std::sync::mpsc::sync_channel::<()>(1);
+        let held = Mutex::new(held);
         let server = segmented_with(status == 201, move || {
             asked.send(()).expect("the test waits");
-            held.lock().expect("unpoisoned").recv().expect("the test lets it go on");
+            held.lock().recv().expect("the test lets it go on");
             status
         })
         .await;

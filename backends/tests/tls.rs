@@ -97,7 +97,7 @@ fn a_file_of_roots_that_cannot_be_read_is_not_shown() {
         );
         let config: StoreConfig = serde_saphyr::from_str(&yaml).expect("reads");
         let transport = support::transport_trusting(RootCertStore::empty(), Timeouts::default());
-        let error = config.build(&transport).err().expect("no roots");
+        let error = config.build(&transport).expect_err("no roots");
         let said = format!("{error} {error:?}");
         for piece in body.as_bytes().chunks_exact(8) {
             let (letters, numbers) = (String::from_utf8_lossy(piece), format!("{:?}", &piece[..4]));

@@ -1,10 +1,16 @@
-//! Checks the book against the code. The code map is made from the first sentences of the modules. Every
-//! limit, timeout, option and metric has a row in a table.
+//! Checks the book against the code. The code map, the reference of the command line and the drawing of the
+//! crates are made from the code. Every key, limit, timeout and metric has a row in a table. The runbook quotes
+//! what the code logs, and has an entry for each warning and error.
 //!
 //! `UPDATE_BOOK=1 cargo nextest run --test book` writes the generated tables.
 
+mod cli;
 mod code_map;
+mod configuration;
+mod crates;
 mod rows;
+mod runbook;
+mod source;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +33,18 @@ fn table<'a>(page: &'a str, name: &str) -> Result<(&'a str, std::ops::Range<usiz
     let length =
         page[start..].find("<!-- end generated -->").with_context(|| format!("{name} has no end"))?;
     Ok((&page[start..start + length], start..start + length))
+}
+
+/// Checks that a whole file is equal to the generated one. With `UPDATE_BOOK` the file is written.
+fn check_file(path: &str, made: &str) -> Result<()> {
+    if std::fs::read_to_string(root().join(path)).is_ok_and(|written| written == made) {
+        return Ok(());
+    }
+    ensure!(
+        std::env::var_os("UPDATE_BOOK").is_some(),
+        "{path} is out of date; UPDATE_BOOK=1 cargo nextest run --test book writes it"
+    );
+    Ok(std::fs::write(root().join(path), made)?)
 }
 
 /// Checks that a table of a page is equal to the generated one. With `UPDATE_BOOK` the table is written.

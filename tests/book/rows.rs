@@ -1,4 +1,4 @@
-//! Checks that every limit, timeout, option and metric has a row on a page, and that no row is outdated.
+//! Checks that every limit, timeout and metric has a row on a page, and that no row is outdated.
 
 use std::collections::BTreeSet;
 
@@ -7,75 +7,48 @@ use serde_json::json;
 use tests::quay::Options;
 use tests::site::{Site, ZONES};
 
-/// The words in backticks in the first column of a table.
-fn first_column(table: &str) -> BTreeSet<String> {
-    let cells = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
-    let words = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
-    words.map(str::to_owned).collect()
-}
+/// Defaults that depend on the machine.
+const UNSET: [(&str, &str); 2] =
+    [("memory", "half of the cgroup's limit, else 512MiB"), ("lame_duck", "0s; 5s under Kubernetes")];
 
-/// The public fields of a struct, read from its source.
-fn fields(source: &str, name: &str) -> Result<BTreeSet<String>> {
-    let start = source.find(&format!("pub struct {name} {{")).with_context(|| format!("no struct {name}"))?;
-    let body = source[start..].split("\n}").next().unwrap_or_default();
-    let names = body.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());
-    Ok(names.filter(|name| !name.starts_with("struct")).map(str::to_owned).collect())
-}
-
-#[test]
-fn every_bound_has_its_row() -> Result<()> {
-    let source = super::read("gateway/config/src/bounds.rs")?;
-    for (name, page, table) in [
-        ("Limits", "docs/src/reference/limits.md", "limits"),
-        ("Timeouts", "docs/src/reference/timeouts.md", "timeouts"),
-    ] {
-        let page = super::read(page)?;
-        let (mut rows, fields) = (first_column(super::table(&page, table)?.0), fields(&source, name)?);
-        // The first column's heading.
-        rows.remove(table);
-        ensure!(
-            !fields.is_empty() && rows == fields,
-            "{table}: the page has {rows:?}, the code has {fields:?}"
-        );
-    }
-    Ok(())
-}
-
-/// The long options and the subcommands in a command's help.
-fn help(arguments: &[&str]) -> Result<(BTreeSet<String>, Vec<String>)> {
-    let output =
-        std::process::Command::new(tests::gateway::binary()).args(arguments).arg("--help").output()?;
-    ensure!(output.status.success(), "{arguments:?} --help fails");
-    let text = String::from_utf8(output.stdout)?;
-    let options = text.lines().filter(|line| line.trim_start().starts_with('-'));
-    let options = options.filter_map(|line| line.split_whitespace().find(|word| word.starts_with("--")));
-    let options = options.map(|word| word.trim_end_matches([',', '.']).to_owned()).collect();
-    let commands = text.split("\nCommands:\n").nth(1).unwrap_or_default().lines();
-    let commands = commands.take_while(|line| !line.is_empty());
-    let commands = commands.filter(|line| line.starts_with("  ") && !line.starts_with("    "));
-    let commands = commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
-    Ok((options, commands.map(str::to_owned).collect()))
-}
-
-#[test]
-fn every_option_is_on_the_page() -> Result<()> {
-    let page = super::read("docs/src/reference/cli.md")?;
-    let mut left: Vec<Vec<String>> = vec![Vec::new()];
-    let mut seen = 0;
-    while let Some(command) = left.pop() {
-        let (options, commands) = help(&command.iter().map(String::as_str).collect::<Vec<_>>())?;
-        for option in options.iter().filter(|option| !matches!(option.as_str(), "--help" | "--version")) {
-            seen += 1;
-            ensure!(page.contains(option.as_str()), "{}: the page lacks {option}", command.join(" "));
+/// A field of a struct and its value, as `{:#?}` prints them, in the form of the configuration.
+fn default(line: &str) -> Result<(&str, String)> {
+    let (key, value) = line.trim().trim_end_matches(',').split_once(": ").context("no field")?;
+    let seconds = |text: &str| text.strip_suffix('s').and_then(|number| number.parse::<f64>().ok());
+    let value = match (value, seconds(value)) {
+        ("None", _) => {
+            let unset = UNSET.iter().find(|(unset, _)| *unset == key);
+            unset.with_context(|| format!("{key} has no default"))?.1.to_owned()
         }
-        left.extend(commands.into_iter().map(|name| command.iter().cloned().chain([name]).collect()));
-        ensure!(
-            command.is_empty() || page.contains(&format!("`{}", command.join(" "))),
-            "there is no row for {command:?}"
-        );
+        (_, Some(time)) if time.fract() > 0.0 => format!("{}ms", time * 1000.0),
+        (_, Some(time)) if time >= 7200.0 && time % 3600.0 == 0.0 => format!("{}h", time / 3600.0),
+        // Sizes are printed as `64.0 KiB (65536 bytes)`.
+        _ => value.split(" (").next().unwrap_or(value).replace(".0 ", ""),
+    };
+    Ok((key, value))
+}
+
+/// Each bound has a row, with its default. What it means is written by hand.
+fn check_bounds(path: &str, name: &str, defaults: &str) -> Result<()> {
+    let page = super::read(path)?;
+    let written = super::table(&page, name)?.0;
+    let mut made = format!("| key of `{name}` | default | meaning |\n| --- | --- | --- |\n");
+    for line in defaults.lines().filter(|line| line.starts_with("    ")) {
+        let (key, value) = default(line)?;
+        let row =
+            written.lines().find_map(|row| row.strip_prefix(&format!("| `{key}` | "))?.split_once(" | "));
+        let (_, meaning) = row.with_context(|| format!("{path} has no row for {key}"))?;
+        made.push_str(&format!("| `{key}` | {value} | {meaning}\n"));
     }
-    ensure!(seen > 20, "the help was not parsed: {seen} options");
-    Ok(())
+    ensure!(made.lines().count() > 10, "the defaults were not parsed: {defaults}");
+    super::check(path, name, &made)
+}
+
+#[test]
+fn every_bound_has_its_row_and_its_default() -> Result<()> {
+    let (limits, timeouts) = (config::Limits::default(), config::Timeouts::default());
+    check_bounds("docs/src/reference/limits.md", "limits", &format!("{limits:#?}"))?;
+    check_bounds("docs/src/reference/timeouts.md", "timeouts", &format!("{timeouts:#?}"))
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ impl Partial {
 
     fn publish(mut self) -> io::Result<()> {
         self.file.sync_all()?;
+        #[expect(clippy::disallowed_methods, reason = "the file and all folders are synced here")]
         std::fs::rename(&self.path, &self.target)?;
         self.published = true;
         // Sync every folder up to the root, because this object may have created some of them.

@@ -9,12 +9,13 @@ pub mod swift;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backends::s3::{S3Config, Style};
 use backends::{Kind, Secret, Timeouts, Transport};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -138,7 +139,7 @@ impl Scripted {
                 let answer = answers[std::cmp::min(index, answers.len() - 1)].clone();
                 let head = read_head(&mut socket).await;
                 let length = header(&head, "content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
-                seen.lock().expect("unpoisoned").push(head);
+                seen.lock().push(head);
                 if !matches!(answer, Answer::Slam | Answer::Ignore | Answer::Early(_)) {
                     let mut body = vec![0; length];
                     let _ = socket.read_exact(&mut body).await;
@@ -166,7 +167,7 @@ impl Scripted {
 
     /// The heads of all requests so far.
     pub fn requests(&self) -> Vec<String> {
-        self.requests.lock().expect("unpoisoned").clone()
+        self.requests.lock().clone()
     }
 }
 

@@ -2,13 +2,24 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
+
+/// Takes its time, inside a function that computes an answer.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the scripted server is slow; nobody waits for something by it"
+)]
+pub fn slow_answer(time: Duration) {
+    std::thread::sleep(time);
+}
 
 /// A complete request.
 #[derive(Debug, Clone)]
@@ -89,7 +100,7 @@ impl Service {
                         let path = head.uri.path_and_query().expect("a path").as_str().to_owned();
                         let method = head.method.as_str().to_owned();
                         let asked = Asked { method, path, headers: head.headers, body };
-                        seen.lock().expect("unpoisoned").push(asked.clone());
+                        seen.lock().push(asked.clone());
                         let reply =
                             tokio::task::spawn_blocking(move || answer(&asked)).await.expect("an answer");
                         let mut response = http::Response::builder().status(reply.status);
@@ -110,7 +121,7 @@ impl Service {
 
     /// The requests so far for which `fits` is true.
     pub fn asked(&self, fits: impl Fn(&Asked) -> bool) -> Vec<Asked> {
-        self.asked.lock().expect("unpoisoned").iter().filter(|asked| fits(asked)).cloned().collect()
+        self.asked.lock().iter().filter(|asked| fits(asked)).cloned().collect()
     }
 
     /// The requests so far whose path starts with `path`.

@@ -29,6 +29,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     fs::rename(&partial, path)?;
     // Without this, a loss of power can undo the rename.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

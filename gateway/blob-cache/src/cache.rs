@@ -25,6 +25,38 @@ use crate::layout::Layout;
 const RECHECKS_MAX: usize = 1;
 
 /// The disk cache.
+///
+/// ```
+/// use backends::Digest;
+/// use blob_cache::{Cache, FileBody, Lookup};
+/// use config::{CacheSettings, Limits, Timeouts};
+/// use futures_util::{StreamExt, stream};
+/// use http_body_util::BodyExt;
+/// use limits::pool::Identity;
+/// use zone_router::Verified;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let settings = CacheSettings { dir: folder.path().to_owned(), size: 1 << 20, reserve: 0 };
+/// let cache = Cache::open(&settings, &Limits::default(), &Timeouts::default())?;
+/// let (client, digest) = (Identity::GATEWAY, Digest::of(b"hello"));
+///
+/// // The first who asks fills it, in a task of its own, and reads behind its own fill.
+/// let Lookup::Fill(writer, join) = cache.lookup(&client, &digest).await else { panic!("nobody fills it yet") };
+/// let body = stream::once(async { Ok("hello".into()) }).boxed();
+/// let filling = tokio::spawn(writer.fill(Verified::hashing(body, digest, Some(5)), "zone-a".into()));
+/// let follower = join.follow().await.expect("its source is open");
+/// let read = follower.into_stream(0..5).map(|piece| piece.expect("the source is whole"));
+/// assert_eq!(read.collect::<Vec<_>>().await.concat(), b"hello");
+/// filling.await?.expect("it is kept");
+///
+/// // The next one has it from its file.
+/// let Lookup::Hit(blob) = cache.lookup(&client, &digest).await else { panic!("it is whole") };
+/// assert_eq!(FileBody::new(blob, 1..3).collect().await?.to_bytes(), "el");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Cache {
     pub(crate) layout: Layout,

@@ -209,13 +209,13 @@ mod tests {
 
     /// Work under way that lasts until it is told to end.
     struct Lasting {
-        end: mpsc::Sender<()>,
+        end: mpsc::SyncSender<()>,
         begun: oneshot::Receiver<()>,
         result: JoinHandle<io::Result<()>>,
     }
 
     fn lasting(disk: &Disk) -> Lasting {
-        let (disk, (end, ended), (begin, begun)) = (disk.clone(), mpsc::channel(), oneshot::channel());
+        let (disk, (end, ended), (begin, begun)) = (disk.clone(), mpsc::sync_channel(1), oneshot::channel());
         let work = move || {
             let _ = begin.send(());
             ended.recv().map_err(io::Error::other)
@@ -288,7 +288,7 @@ mod tests {
             runtime.enable_time().start_paused(true).max_blocking_threads(1).build().expect("a runtime");
         runtime.block_on(async {
             let disk = Disk::new(TIMEOUT);
-            let (end, ended) = mpsc::channel::<()>();
+            let (end, ended) = mpsc::sync_channel::<()>(1);
             let other = tokio::task::spawn_blocking(move || ended.recv());
             let (done, refused) = (Arc::new(AtomicUsize::new(0)), disk.clone());
             let counted = Arc::clone(&done);

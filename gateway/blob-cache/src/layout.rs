@@ -164,6 +164,7 @@ fn move_to(file: &Path, place: &Path) -> io::Result<()> {
     if let Some(folder) = place.parent() {
         folder_builder().create(folder)?;
     }
+    #[expect(clippy::disallowed_methods, reason = "after a loss of power all files are hashed again")]
     fs::rename(file, place)
 }
 

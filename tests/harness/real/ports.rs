@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Mutex;
+
+use parking_lot::Mutex;
 
 /// The range of the ports. It is below the kernel's range for outgoing connections (32768 and higher by
 /// default), which could otherwise take a port before the server binds it.
@@ -18,7 +19,7 @@ static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 /// There is no free port in `TRIES` tries.
 #[must_use]
 pub fn free_port() -> u16 {
-    let mut taken = TAKEN.lock().expect("no panic under the lock");
+    let mut taken = TAKEN.lock();
     let taken = taken.get_or_insert_default();
     (0..TRIES)
         .map(|_| fastrand::u16(PORTS))

@@ -56,6 +56,40 @@ const POLL: Duration = Duration::from_millis(25);
 
 /// A handle on the lanes. The lanes run until the token given to [`FanOut::start`] is cancelled, even if
 /// no handle is left.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use backends::memory::MemoryStore;
+/// use backends::{Digest, Key, Store};
+/// use replication::{FanOut, Journal, Setup};
+/// use tokio_util::sync::CancellationToken;
+/// use zone_router::{Blob, Zone};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A push brought the blob into zone-a.
+/// let blob = Blob { digest: Digest::of(b"hello"), key: Key::new("hello") };
+/// let (source, target) = (MemoryStore::new(), Arc::new(MemoryStore::new()));
+/// source.insert(blob.key.clone(), "hello");
+/// let zones = vec![Zone::new("zone-a", Arc::new(source)), Zone::new("zone-b", target.clone())];
+///
+/// let folder = tempfile::tempdir()?;
+/// let journal = Journal::open(&folder.path().join("journal.db"))?;
+/// let shutdown = CancellationToken::new();
+/// let fan_out = FanOut::start(Setup::new(zones, journal), shutdown.clone());
+///
+/// // When this returns, the job is on disk. The lane of zone-b does it.
+/// fan_out.enqueue("org/app", &[(blob.clone(), Some(5))], &["zone-b".into()]).await?;
+/// fan_out.idle().await?;
+/// let copy = target.head(&blob.key).await?.expect("the copy was made");
+/// assert_eq!(copy.size, 5);
+///
+/// shutdown.cancel();
+/// fan_out.stopped().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct FanOut {
     journal: Journal,

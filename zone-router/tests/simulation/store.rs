@@ -1,7 +1,7 @@
 //! A zone that follows its script.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -69,7 +70,7 @@ impl Scripted {
     }
 
     fn draw<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
-        draw(&mut self.rng.lock().expect("a lock"))
+        draw(&mut self.rng.lock())
     }
 
     /// One request, until its headers.

@@ -1,9 +1,9 @@
 //! What happened, in the order in which it did.
 
 use std::fmt::Write;
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -65,12 +65,12 @@ impl Trace {
     }
 
     pub(crate) fn note(&self, event: Event) {
-        self.events.lock().expect("a lock").1.push((self.start.elapsed(), event));
+        self.events.lock().1.push((self.start.elapsed(), event));
     }
 
     /// A request begins; its number.
     pub(crate) fn ask(&self, zone: usize, read: Option<usize>, serves: bool) -> usize {
-        let mut events = self.events.lock().expect("a lock");
+        let mut events = self.events.lock();
         let request = events.0;
         events.0 += 1;
         events.1.push((self.start.elapsed(), Event::Asked { request, zone, read, serves }));
@@ -78,7 +78,7 @@ impl Trace {
     }
 
     pub(crate) fn take(&self) -> Vec<(Duration, Event)> {
-        std::mem::take(&mut self.events.lock().expect("a lock").1)
+        std::mem::take(&mut self.events.lock().1)
     }
 }
 

@@ -61,7 +61,7 @@ async fn a_blob_that_would_wait_for_a_thread_is_streamed() {
     let digest = Digest::of(b"hello");
     let mut busy = Vec::new();
     for _ in 0..64 {
-        let ((end, ended), (begin, begun)) = (mpsc::channel::<()>(), oneshot::channel());
+        let ((end, ended), (begin, begun)) = (mpsc::sync_channel::<()>(1), oneshot::channel());
         let disk = cache.disk.clone();
         let work = move || {
             let _ = begin.send(());

@@ -1,12 +1,13 @@
 //! What lanes do with the registry's answers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use backends::{Digest, Source};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use zone_router::Zone;
 
 use super::super::{Authority, AuthorityError, Bounds, FanOut, Job, Placed, Setup, Wanted};
@@ -47,11 +48,11 @@ impl Registry {
 #[async_trait]
 impl Authority for Registry {
     async fn wanted(&self, _job: &Job) -> Wanted {
-        self.wanted.lock().unwrap().clone()
+        self.wanted.lock().clone()
     }
 
     async fn fetch(&self, _job: &Job) -> Result<Option<Source>, AuthorityError> {
-        Ok(self.gives.lock().unwrap().clone())
+        Ok(self.gives.lock().clone())
     }
 
     async fn must_prove(&self, _job: &Job, _target: &Zone) -> Result<bool, AuthorityError> {
@@ -59,8 +60,8 @@ impl Authority for Registry {
     }
 
     async fn placed(&self, job: &Job, target: &Zone) -> Result<Placed, AuthorityError> {
-        self.placed.lock().unwrap().push((job.blob.digest, Arc::clone(&target.name)));
-        self.placing.lock().unwrap().clone()
+        self.placed.lock().push((job.blob.digest, Arc::clone(&target.name)));
+        self.placing.lock().clone()
     }
 }
 
@@ -110,19 +111,19 @@ async fn what_only_the_registry_has_comes_from_it(place: Arc<dyn Place>) {
     let world = World::new(place);
     let registry = Registry::new(Wanted::Yes);
     let bytes = Bytes::from_static(b"under a key of long ago");
-    *registry.gives.lock().unwrap() = Some(Source::bytes(bytes.clone()));
+    *registry.gives.lock() = Some(Source::bytes(bytes.clone()));
     let fan_out = start(&world, Some(&registry)).await;
     let legacy = blob(&bytes);
     fan_out.enqueue("org/repo", &[(legacy.clone(), None)], &targets(&["zone-b"])).await.unwrap();
     idle(&fan_out).await;
     assert_eq!(world.b.contents().await.into_values().collect::<Vec<_>>(), [bytes]);
-    assert_eq!(*registry.placed.lock().unwrap(), [(legacy.digest, "zone-b".into())]);
+    assert_eq!(*registry.placed.lock(), [(legacy.digest, "zone-b".into())]);
     let done = lane(&fan_out, "zone-b").await;
     assert_eq!((done.copied, done.failures, done.parked), (1, 2, 0));
 
     // What a write of unknown outcome left is read, and replaced.
     let lost = blob(b"an answer is lost");
-    *registry.gives.lock().unwrap() = Some(Source::bytes(Bytes::from_static(b"an answer is lost")));
+    *registry.gives.lock() = Some(Source::bytes(Bytes::from_static(b"an answer is lost")));
     world.b.set(Mode::Spoils);
     fan_out.enqueue("org/repo", &[(lost.clone(), None)], &targets(&["zone-b"])).await.unwrap();
     idle(&fan_out).await;
@@ -131,8 +132,7 @@ async fn what_only_the_registry_has_comes_from_it(place: Arc<dyn Place>) {
     // Bytes that are not the blob are not written.
     let wrong = Registry::new(Wanted::Yes);
     let other = blob(b"another");
-    *wrong.gives.lock().unwrap() =
-        Some(Source::new(7, other.digest, Arc::new(Bytes::from_static(b"anothEr"))));
+    *wrong.gives.lock() = Some(Source::new(7, other.digest, Arc::new(Bytes::from_static(b"anothEr"))));
     let unknown = Job { attempts: 9, ..job(other, "zone-b", None) };
     let end = world.copier("zone-b", Some(wrong)).await.perform(&unknown).await;
     assert!(format!("{end:?}").contains("other bytes than its digest says"), "{end:?}");
@@ -142,7 +142,7 @@ async fn what_only_the_registry_has_comes_from_it(place: Arc<dyn Place>) {
 async fn a_copy_that_the_registry_drops_meanwhile_is_no_failure(place: Arc<dyn Place>) {
     let world = World::new(place);
     let registry = Registry::new(Wanted::Yes);
-    *registry.placing.lock().unwrap() = Ok(Placed::Withdrawn);
+    *registry.placing.lock() = Ok(Placed::Withdrawn);
     let fan_out = start(&world, Some(&registry)).await;
     fan_out.enqueue("org/repo", &world.pushed(3), &targets(&["zone-b"])).await.unwrap();
     idle(&fan_out).await;
@@ -154,7 +154,7 @@ async fn a_copy_that_the_registry_drops_meanwhile_is_no_failure(place: Arc<dyn P
 async fn a_registry_that_fails_costs_retries_and_no_pause(place: Arc<dyn Place>) {
     let world = World::new(place);
     let registry = Registry::new(Wanted::Yes);
-    *registry.placing.lock().unwrap() = Err(AuthorityError::new("its database is away"));
+    *registry.placing.lock() = Err(AuthorityError::new("its database is away"));
     let hour = Duration::from_secs(3600);
     let authority = Some(Arc::clone(&registry) as Arc<dyn Authority>);
     let pause = backends::Backoff { base: hour, max: hour };
@@ -165,7 +165,7 @@ async fn a_registry_that_fails_costs_retries_and_no_pause(place: Arc<dyn Place>)
     let waiting = until(&fan_out, "zone-b", |lane| lane.failing == 10).await;
     assert_eq!(waiting.last_error.as_deref(), Some("registry: its database is away"));
     assert_eq!(world.b.contents().await.len(), 10, "the copies are made");
-    *registry.placing.lock().unwrap() = Ok(Placed::Kept);
+    *registry.placing.lock() = Ok(Placed::Kept);
     idle(&fan_out).await;
     assert_eq!(world.b.puts.load(Ordering::SeqCst), 10, "copied once");
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use backends::{Error, Key, Kind, Meta, Object, Result, Source, Store};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use zone_router::{Blob, Zone};
 
@@ -72,7 +73,7 @@ impl Scripted {
     /// # Panics
     /// Another thread panicked while it did the same.
     pub fn set(&self, mode: Mode) {
-        *self.mode.lock().unwrap() = mode;
+        *self.mode.lock() = mode;
     }
 
     /// Stores a blob's bytes.
@@ -103,7 +104,7 @@ impl Scripted {
     }
 
     fn mode(&self) -> Result<Mode> {
-        match *self.mode.lock().unwrap() {
+        match *self.mode.lock() {
             Mode::Fails(kind) => Err(Error::new(kind, "scripted").with_code("503")),
             mode => Ok(mode),
         }

@@ -32,7 +32,7 @@ async fn what_was_there_is_proven_before_the_registry_is_told() {
     assert_eq!(copier.copy(&of(&wrong)).await.unwrap(), replaced);
     assert_eq!(world.b.gets.load(Ordering::SeqCst), 2);
     assert_eq!(world.b.contents().await, world.a.contents().await);
-    assert_eq!(registry.placed.lock().unwrap().len(), 3);
+    assert_eq!(registry.placed.lock().len(), 3);
 
     // So it is where every object is to be read.
     world.b.holds(&wrong, b"wroNg");
@@ -54,7 +54,7 @@ async fn what_waits_for_the_registry_is_read_once() {
     world.a.holds(&right, b"right");
     world.b.holds(&right, b"right");
     registry.must_prove.store(true, Ordering::SeqCst);
-    *registry.placing.lock().unwrap() = Err(AuthorityError::new("no lock"));
+    *registry.placing.lock() = Err(AuthorityError::new("no lock"));
     let copier = world.copier("zone-b", Some(Arc::clone(&registry))).await;
     for _ in 0..3 {
         let error = copier.copy(&job(right.clone(), "zone-b", Some(5))).await.unwrap_err();

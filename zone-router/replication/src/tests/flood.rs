@@ -27,7 +27,7 @@ async fn a_small_push_does_not_wait_behind_a_flood() {
         BEGIN INSERT INTO before SELECT count(*) FROM job WHERE repositories = 'flood'; END;";
     journal.write(move |db| db.execute_batch(trigger)).await.unwrap();
     // While the writer is busy, the large pushes are queued first, then the small one.
-    let (held, hold) = std::sync::mpsc::channel::<()>();
+    let (held, hold) = std::sync::mpsc::sync_channel::<()>(1);
     let (taken, begun) = tokio::sync::oneshot::channel();
     let busy = tokio::spawn({
         let journal = journal.clone();
@@ -53,7 +53,7 @@ async fn a_small_push_does_not_wait_behind_a_flood() {
     busy.await.unwrap().unwrap();
     small.unwrap();
     flood.into_iter().for_each(|push| push.unwrap());
-    let (said, before) = std::sync::mpsc::channel();
+    let (said, before) = std::sync::mpsc::sync_channel(1);
     journal
         .write(move |db| {
             let before = db.query_row("SELECT flood FROM before", [], |row| row.get::<_, i64>(0))?;

@@ -25,7 +25,7 @@ async fn nobody_else_may_read_the_file() {
 async fn requests_that_wait_share_a_commit() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(&folder.path().join("journal.db")).unwrap();
-    let (held, hold) = std::sync::mpsc::channel::<()>();
+    let (held, hold) = std::sync::mpsc::sync_channel::<()>(1);
     let (taken, begun) = tokio::sync::oneshot::channel();
     let first = tokio::spawn({
         let journal = journal.clone();

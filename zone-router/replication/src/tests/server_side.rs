@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use backends::memory::MemoryStore;
 use backends::{CopySource, Digest, Error, Key, Kind, Meta, Object, Result, Source, Store};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use parking_lot::Mutex;
 use zone_router::{Blob, Zone};
 
 use super::super::conformance::{blob, job};
@@ -49,7 +50,7 @@ impl Store for SharedZone {
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
         self.gets.fetch_add(1, Ordering::SeqCst);
-        if let Some(kind) = *self.fails.lock().unwrap() {
+        if let Some(kind) = *self.fails.lock() {
             return Err(Error::new(kind, "scripted"));
         }
         self.objects.get(key, range).await
@@ -67,12 +68,12 @@ impl Store for SharedZone {
     async fn copy(&self, key: &Key, from: &CopySource, _size: u64) -> Result<bool> {
         let Some(path) = from.path(Some(Digest::of(b"shared"))) else { return Ok(false) };
         self.copies.fetch_add(1, Ordering::SeqCst);
-        let behaviour = *self.behaviour.lock().unwrap();
+        let behaviour = *self.behaviour.lock();
         if let CopyBehaviour::Fails(kind) = behaviour {
             return Err(Error::new(kind, "scripted"));
         }
         let (zone, name) = path.split_once('/').unwrap();
-        let zone = Arc::clone(&self.zones.lock().unwrap()[zone]);
+        let zone = Arc::clone(&self.zones.lock()[zone]);
         let object = zone.get(&Key::new(name), None).await?.unwrap();
         let pieces: Vec<Bytes> = futures_util::TryStreamExt::try_collect(object.body).await?;
         let mut bytes = pieces.concat();
@@ -112,7 +113,7 @@ impl Fixture {
         let zones = Zones::default();
         let zone = |name: &'static str| {
             let objects = Arc::new(MemoryStore::new());
-            zones.lock().unwrap().insert(name.to_owned(), Arc::clone(&objects));
+            zones.lock().insert(name.to_owned(), Arc::clone(&objects));
             Arc::new(SharedZone {
                 name,
                 objects,
@@ -247,7 +248,7 @@ async fn another_object_than_was_to_be_copied_is_replaced() {
 #[tokio::test]
 async fn a_source_that_cannot_be_read_is_not_copied() {
     let fixture = Fixture::new(CopyBehaviour::Copies);
-    *fixture.a.fails.lock().unwrap() = Some(Kind::Unavailable);
+    *fixture.a.fails.lock() = Some(Kind::Unavailable);
     assert_eq!(fixture.copy(&fixture.copier()).await.unwrap_err().fault, Fault::Sources);
     assert_eq!((fixture.done()[2], fixture.held().await), (0, None));
 }

@@ -11,7 +11,7 @@ use super::Sqlite;
 async fn queries_that_are_given_up_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let sqlite = Sqlite::open(&folder.path().join("journal.db")).unwrap();
-    let (go_on, held) = mpsc::channel();
+    let (go_on, held) = mpsc::sync_channel(1);
     let (begins, begun) = tokio::sync::oneshot::channel();
     let slow = sqlite.clone();
     let slow = tokio::spawn(async move {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 /// How long a driver waits for an answer.
@@ -83,17 +84,17 @@ pub(super) struct Objects {
 
 impl Objects {
     fn is_hollow(&self, key: &Key) -> bool {
-        lock(&self.hollow).contains(key)
+        self.hollow.lock().contains(key)
     }
 
     /// A change that the gateway asked for; checked for the loss of a right copy.
     fn change(&self, key: &Key, to: Option<Bytes>, how: &str) {
-        let mut objects = lock(&self.objects);
+        let mut objects = self.objects.lock();
         let is_right = |bytes: &Bytes| key.as_str().ends_with(&Digest::of(bytes).hex().to_string());
         if objects.get(key).is_some_and(is_right) && !to.as_ref().is_some_and(is_right) {
-            lock(&self.lost).push(format!("a right {key} was lost by a {how}"));
+            self.lost.lock().push(format!("a right {key} was lost by a {how}"));
         }
-        lock(&self.hollow).remove(key);
+        self.hollow.lock().remove(key);
         match to {
             Some(bytes) => objects.insert(key.clone(), bytes),
             None => objects.remove(key),
@@ -106,12 +107,8 @@ struct Writing<'a>(&'a Scripted, Key);
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        lock(&self.0.writing).remove(&self.1);
+        self.0.writing.lock().remove(&self.1);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("a lock")
 }
 
 impl Scripted {
@@ -131,7 +128,7 @@ impl Scripted {
     pub(super) fn on_shared(script: Script, seed: u64, shared: &SharedStore, name: &str) -> Arc<Self> {
         let mut alone = Self::new(script, seed);
         let objects = Arc::clone(&alone.stored);
-        lock(shared).insert(name.to_owned(), objects);
+        shared.lock().insert(name.to_owned(), objects);
         if let Some(store) = Arc::get_mut(&mut alone) {
             store.shared = Some((Arc::clone(shared), name.to_owned()));
         }
@@ -150,35 +147,35 @@ impl Scripted {
 
     /// The registry stores a pushed blob.
     pub(super) fn pushed(&self, key: &Key, bytes: &Bytes) {
-        lock(&self.stored.hollow).remove(key);
-        lock(&self.stored.objects).insert(key.clone(), bytes.clone());
+        self.stored.hollow.lock().remove(key);
+        self.stored.objects.lock().insert(key.clone(), bytes.clone());
     }
 
     /// The objects that can be read.
     pub(super) fn objects(&self) -> BTreeMap<Key, Bytes> {
-        let mut objects = lock(&self.stored.objects).clone();
+        let mut objects = self.stored.objects.lock().clone();
         objects.retain(|key, _| !self.stored.is_hollow(key));
         objects
     }
 
     /// Right copies that were lost.
     pub(super) fn lost(&self) -> Vec<String> {
-        lock(&self.stored.lost).clone()
+        self.stored.lost.lock().clone()
     }
 
     /// Violations of what must always hold.
     pub(super) fn violations(&self) -> Vec<String> {
-        lock(&self.violations).clone()
+        self.violations.lock().clone()
     }
 
     fn half(&self) -> bool {
-        lock(&self.rng).bool()
+        self.rng.lock().bool()
     }
 
     /// One request, until its headers.
     async fn ask(&self) -> Result<Behaviour> {
         let behaviour = self.behaviour();
-        let delay = Duration::from_millis(lock(&self.rng).u64(1..200));
+        let delay = Duration::from_millis(self.rng.lock().u64(1..200));
         sleep(delay).await;
         match behaviour {
             Behaviour::Refuses => Err(Error::new(Kind::Unavailable, "refused")),
@@ -200,13 +197,13 @@ impl Scripted {
 impl Store for Scripted {
     async fn head(&self, key: &Key) -> Result<Option<Meta>> {
         self.ask().await?;
-        let size = lock(&self.stored.objects).get(key).map(Bytes::len);
+        let size = self.stored.objects.lock().get(key).map(Bytes::len);
         Ok(size.map(|size| Meta { key: key.clone(), size: size as u64, modified: None }))
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
         let behaviour = self.ask().await?;
-        let Some(bytes) = lock(&self.stored.objects).get(key).cloned() else { return Ok(None) };
+        let Some(bytes) = self.stored.objects.lock().get(key).cloned() else { return Ok(None) };
         if self.stored.is_hollow(key) {
             return Ok(None);
         }
@@ -229,8 +226,8 @@ impl Store for Scripted {
     }
 
     async fn put(&self, key: &Key, source: &Source) -> Result<()> {
-        if !lock(&self.writing).insert(key.clone()) {
-            lock(&self.violations).push(format!("{key} is written twice at once"));
+        if !self.writing.lock().insert(key.clone()) {
+            self.violations.lock().push(format!("{key} is written twice at once"));
         }
         let _writing = Writing(self, key.clone());
         let behaviour = self.ask().await?;
@@ -245,7 +242,7 @@ impl Store for Scripted {
         match behaviour {
             Behaviour::LosesAnswer => Err(Error::new(Kind::Unavailable, "broke off before the answer")),
             Behaviour::Hollows => {
-                lock(&self.stored.hollow).insert(key.clone());
+                self.stored.hollow.lock().insert(key.clone());
                 Err(Error::new(Kind::Unavailable, "nobody knows").with_unknown_outcome())
             }
             _ => Ok(()),
@@ -273,11 +270,11 @@ impl Store for Scripted {
         let behaviour = self.ask().await?;
         let there = from.path(Some(Digest::of(b"shared"))).and_then(|path| path.split_once('/'));
         let Some(((shared, _), (other, _))) = self.shared.as_ref().zip(there) else { return Ok(false) };
-        let from = Arc::clone(&lock(shared)[other]);
-        let bytes = lock(&from.objects).get(key).cloned().filter(|_| !from.is_hollow(key));
+        let from = Arc::clone(&shared.lock()[other]);
+        let bytes = from.objects.lock().get(key).cloned().filter(|_| !from.is_hollow(key));
         let bytes = bytes.ok_or_else(|| Error::new(Kind::Unavailable, "gone"))?;
         let (objects, key) = (Arc::clone(&self.stored), key.clone());
-        let delay = Duration::from_millis(lock(&self.rng).u64(1..3000));
+        let delay = Duration::from_millis(self.rng.lock().u64(1..3000));
         let copied = tokio::spawn(async move {
             sleep(delay).await;
             objects.change(&key, Some(bytes), "server-side copy");
