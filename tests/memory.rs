@@ -189,7 +189,7 @@ async fn requests_above_the_budget_are_refused_until_there_is_room() -> Result<(
     let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
     assert!(answer.starts_with("http/1.1 503") && answer.contains("retry-after: 1"), "{answer}");
     assert_eq!(metric(&gateway, "quay_gateway_memory_budget_bytes").await?, 32 * MIB);
-    assert!(gateway.log().contains("limits.memory has no room"));
+    gateway.logged("limits.memory has no room").await?;
     drop(held);
     until(&gateway, reserved, |bytes| bytes == 0).await?;
     let _another = half_a_manifest(&gateway, &token, 99).await?;

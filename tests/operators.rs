@@ -335,7 +335,7 @@ async fn an_outage_and_its_end_are_reported() -> Result<()> {
     assert_eq!(report["zones"][0]["classes"][0]["why"], "ejected");
     site.zone("zone-a").proxy().heal().await;
     until(&gateway, "zone-a", "healthy").await?;
-    assert!(gateway.log().contains("zone is out of use: reads go to others"));
-    assert!(gateway.log().contains("zone is in use again"));
+    gateway.logged("zone is out of use: reads go to others").await?;
+    gateway.logged("zone is in use again").await?;
     Ok(())
 }

@@ -87,6 +87,7 @@ async fn a_manifest_with_more_blobs_than_the_limit_is_left_to_the_sweep() -> Res
     client.push(REPOSITORY, "few", &few).await?;
     copied(&site, "zone-b", &few).await?;
     assert!(!site.zone("zone-b").has(&Spec::layers(1, &[100, 200]).build()?.layers[0].digest));
+    gateway.logged("more blobs than limits.manifest_blobs").await?;
     let log = gateway.log();
     assert!(
         log.contains("more blobs than limits.manifest_blobs") && log.contains("blobs=3 limit=2"),

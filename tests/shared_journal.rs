@@ -82,7 +82,7 @@ async fn a_push_while_the_database_is_unreachable_is_answered_and_logged() -> Re
     postgres.crash();
     let image = Spec::layers(1, &[10_000]).build()?;
     client.push(REPOSITORY, "v1", &image).await?;
-    ensure!(gateways[0].log().contains("THE JOURNAL CANNOT BE WRITTEN"), "{}", gateways[0].log());
+    gateways[0].logged("THE JOURNAL CANNOT BE WRITTEN").await?;
     ensure!(gateways[0].status().await?["copies"].is_null());
     ensure!(readiness(&gateways[0]).await? == (200, true) && readiness(&gateways[1]).await? == (200, false));
     postgres.restart().await?;

@@ -128,6 +128,7 @@ async fn a_manifest_that_outlives_its_client_keeps_its_slot() -> Result<()> {
     // The request is logged and counted.
     let left = "requests_total{route=\"manifest-put\",status=\"499\"}";
     until("it is counted", async || Ok(metric(&gateway, left).await? == Some(1.0))).await?;
+    gateway.logged("status=499").await?;
     let line = gateway.log().lines().find(|line| line.contains("status=499")).map(str::to_owned);
     let line = line.context("it is not logged")?;
     assert!(line.contains("received=2") && line.contains("client left before the answer"), "{line}");
@@ -162,7 +163,7 @@ async fn a_greedy_connection_leaves_room() -> Result<()> {
     let asking: Vec<_> = (0..10).map(|_| tokio::spawn(greedy.get(&url).send())).collect();
     let refused = "pool_refused_total{pool=\"limits.registry_connections\"}";
     until("eight are refused", async || Ok(metric(&gateway, refused).await? == Some(8.0))).await?;
-    assert!(gateway.log().contains("pool=\"limits.registry_connections\""), "it is in the log");
+    gateway.logged("pool=\"limits.registry_connections\"").await?;
     site.quay.set(|faults| faults.delay = Duration::ZERO);
     let answer = gateway.client(None)?.raw(Method::GET, "/v2/")?.send().await?;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);

@@ -308,6 +308,21 @@ impl Gateway {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Waits until this text is in the log: lines are written behind the answers, in order.
+    ///
+    /// # Errors
+    /// The text is not there in time.
+    pub async fn logged(&self, text: &str) -> Result<()> {
+        let deadline = Instant::now() + START;
+        while !self.log().contains(text) {
+            if Instant::now() > deadline {
+                bail!("the log lacks {text:?}: {}", self.log());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
     fn log_tail(&self) -> String {
         let log = self.log();
         let from = log.len().saturating_sub(TAIL);

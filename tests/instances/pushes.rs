@@ -55,6 +55,7 @@ async fn a_push_survives_the_death_of_the_home_instance() -> Result<()> {
         assert_eq!(pair.site.zone("zone-b").read(&blob.digest)?, blob.bytes()?);
     }
     assert_eq!(client.pull(REPOSITORY, "v1").await?.len(), 3);
+    gateway.logged("an instance of Quay fails").await?;
     let log = gateway.log();
     assert_eq!(log.matches("an instance of Quay fails").count(), 1, "one log line per change");
     pair.a().up().await;
@@ -129,6 +130,7 @@ async fn after_the_home_store_failed_a_push_the_next_goes_to_another_instance_an
     client.push(REPOSITORY, "v1", &image(1)?).await?;
     assert_eq!(pair.counts(&Method::POST, UPLOADS), (1, 3));
     assert_eq!(pair.counts(&Method::PUT, "/manifests/"), (0, 1));
+    gateway.logged("uploads fail at an instance of Quay").await?;
     let log = gateway.log();
     assert_eq!(log.matches("uploads fail at an instance of Quay").count(), 1);
     let status = gateway.status().await?;

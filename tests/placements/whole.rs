@@ -141,7 +141,7 @@ async fn index_manifests_that_cannot_be_fetched_are_logged_and_counted() -> Resu
     let past = tests::client::Client::new(&site.quay.url(), &[], LOGIN)?;
     past.push("admin/multi", &images[0].manifest.digest.to_string(), &images[0]).await?;
     gateway.client(LOGIN)?.push_manifest("admin/multi", "v1", &Manifest::index(&images)).await?;
-    ensure!(gateway.log().contains("could not be had in time"), "{}", gateway.log());
+    gateway.logged("could not be had in time").await?;
     let text = metrics(&gateway).await?;
     ensure!(text.contains("quay_gateway_pushes_not_queued_total 1"), "{text}");
     Ok(())
@@ -191,13 +191,13 @@ async fn without_a_database_nothing_is_copied_unless_orphans_are_accepted() -> R
     let quay = quay.to_string();
     let files = [("quay.yaml", quay.as_str())];
     let gateway = Gateway::start(&site.gateway_config(&json!({})), &files).await?;
-    ensure!(gateway.log().contains("so pushes are not copied"), "{}", gateway.log());
+    gateway.logged("so pushes are not copied").await?;
     let image = Spec::layers(1, &[1000]).build()?;
     gateway.client(LOGIN)?.push("admin/one", "v1", &image).await?;
     ensure!(gateway.status().await?["targets"] == json!([]));
     let word = json!({"replication": {"accept_orphans": true}});
     let gateway = Gateway::start(&site.gateway_config(&word), &files).await?;
-    ensure!(gateway.log().contains("replication.accept_orphans accepts that"), "{}", gateway.log());
+    gateway.logged("replication.accept_orphans accepts that").await?;
     gateway.client(LOGIN)?.push("admin/one", "v2", &image).await?;
     until("copied", async || Ok(in_zone(&site, "zone-b", &image))).await
 }

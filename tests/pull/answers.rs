@@ -92,6 +92,7 @@ async fn the_digest_decides_if_the_registry_has_a_wrong_size() -> Result<()> {
         let path = format!("/v2/{REPOSITORY}/blobs/{}", blob.digest);
         let head = client.fetch(Method::HEAD, &path, &[]).await?;
         assert_eq!(head.header("content-length"), blob.size.to_string());
+        fixture.gateway.logged("a wrong size was named for a blob").await?;
         let told = fixture.gateway.log().matches("a wrong size was named for a blob").count();
         assert_eq!(told, 1, "{said}");
     }

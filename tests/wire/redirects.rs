@@ -29,6 +29,8 @@ async fn pulled_from(
     let path = format!("/v2/{REPOSITORY}/blobs/{}", backends::Digest::of(&BLOB));
     let answer = gateway.client(None)?.fetch(Method::GET, &path, &[]).await?;
     let told = format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));
+    // The access line comes last.
+    gateway.logged(&format!("path=\"{path}\"")).await?;
     Ok((answer.status, told, gateway.log()))
 }
 
