@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use rustls::pki_types::ServerName;
 use serde_json::json;
 use tests::gateway::Gateway;
+use tests::record::Seen;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -57,7 +58,7 @@ async fn h2(
     let mut stream = connect(gateway, "h2").await?;
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     frame(&mut sent, 0x4, 0, 0, &[]);
-    let last = if body.is_none() { END_STREAM } else { 0 };
+    let last = if body.is_none() && !trailers { END_STREAM } else { 0 };
     frame(&mut sent, 0x1, END_HEADERS | last, 1, &block(fields));
     if let Some(body) = body {
         frame(&mut sent, 0x0, if trailers { 0 } else { END_STREAM }, 1, body);
@@ -247,6 +248,32 @@ async fn header_bytes_are_counted_to_the_byte() -> Result<()> {
     assert_eq!(h1(&gateway, &head(LIMIT - rest)).await?, 200);
     assert_eq!(h1(&gateway, &head(LIMIT - rest + 1)).await?, 431);
     assert_eq!(h1(&gateway, &head(2 * LIMIT)).await?, 431);
+    Ok(())
+}
+
+/// A body that is announced and then empty is none (RFC 9113 section 8.1).
+#[tokio::test]
+async fn a_read_with_an_empty_body_is_forwarded_without_one() -> Result<()> {
+    let (registry, gateway) = fixture().await?;
+    for method in ["GET", "HEAD"] {
+        for (body, trailers) in [(Some(&b""[..]), false), (Some(b""), true), (None, true)] {
+            let came = h2(&gateway, &request(method, "localhost", &[]), body, trailers).await?;
+            assert_eq!(came, H2Result::Answer(200), "{method} {body:?} {trailers}");
+        }
+        let chunked = format!(
+            "{method} {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Transfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: 1\r\n\r\n"
+        );
+        assert_eq!(h1(&gateway, &chunked).await?, 200, "{method}");
+        let seen = registry.record.of(&method.parse()?, PATH);
+        let bare =
+            |seen: &&Seen| (seen.header("transfer-encoding"), seen.header("content-length")) == ("", "");
+        assert_eq!((seen.len(), seen.iter().filter(bare).count()), (4, 4), "{method}");
+    }
+    // The status is not in HPACK's static table.
+    let came = h2(&gateway, &request("GET", "localhost", &[]), Some(b"a"), false).await?;
+    assert_eq!(came, H2Result::Answer(0), "411");
+    assert_eq!(registry.record.count(&Method::GET, PATH), 4);
     Ok(())
 }
 
