@@ -301,7 +301,8 @@ async fn a_length_beside_chunks() -> Result<()> {
 async fn hop_by_hop_headers_are_not_forwarded() -> Result<()> {
     let (registry, gateway) = fixture().await?;
     let request = format!(
-        "GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close, x-requested-with\r\nX-Requested-With: hop\r\n\
+        "GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close, x-requested-with, x-request-id\r\nX-Requested-With: hop\r\n\
+         X-Request-Id: seven\r\n\
          Keep-Alive: timeout=5\r\nTE: trailers\r\nUpgrade: websocket\r\nProxy-Authorization: Basic YTpi\r\n\r\n"
     );
     assert_eq!(h1(&gateway, &request).await?, 200);
@@ -309,6 +310,7 @@ async fn hop_by_hop_headers_are_not_forwarded() -> Result<()> {
     for gone in ["x-requested-with", "keep-alive", "te", "upgrade", "proxy-authorization"] {
         assert_eq!(seen.header(gone), "", "{gone}");
     }
+    assert_eq!(seen.header("x-request-id"), "seven", "it is for all who take part");
     Ok(())
 }
 
