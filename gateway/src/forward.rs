@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backends::name_request;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, StatusCode};
@@ -85,7 +86,10 @@ pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: &Client) -> He
     let allowed = &gateway.settings.forward_headers;
     let client = client.address;
     let via = Via { host: gateway.upstream.host(), gateway: &gateway.hostname, client, allowed };
-    forwarded_request(&request.headers, &via, identity)
+    let mut headers = forwarded_request(&request.headers, &via, identity);
+    // `Connection` may have named them as this hop's own, but all who take part are told.
+    name_request(&mut headers);
+    headers
 }
 
 /// The registry's answer as the client is to see it.

@@ -93,6 +93,27 @@ async fn what_one_request_is_answered_is_for_a_probe_to_confirm() -> Result<()> 
     Ok(())
 }
 
+/// A proxy that answers probes itself says nothing about what is behind it.
+#[tokio::test]
+async fn a_proxy_that_hides_the_health_does_not_speak_for_an_instance() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    let client = gateway.client(None)?;
+    let url = format!("/v2/auth?service={}", pair.a().hostname());
+    let log_in = async || -> Result<StatusCode> {
+        Ok(client.raw(Method::GET, &url)?.basic_auth("admin", Some("password")).send().await?.status())
+    };
+    pair.a().set(|faults| (faults.hides_health, faults.nginx) = (true, Some(StatusCode::BAD_GATEWAY)));
+    assert_eq!(log_in().await?, StatusCode::BAD_GATEWAY);
+    until_why(&gateway, "zone-a", "requests fail, and probes are not answered by Quay itself (404)").await?;
+    assert_eq!(log_in().await?, StatusCode::OK, "the other instance");
+    until(&gateway, "zone-a", "closed").await?;
+    assert_eq!(log_in().await?, StatusCode::BAD_GATEWAY);
+    assert_eq!(gateway.status().await?["registry"]["zone-a"]["why"], "it answered 502", "at once");
+    assert_eq!(log_in().await?, StatusCode::OK, "the other instance");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_login_goes_to_the_next_instance_only_if_nothing_was_decided() -> Result<()> {
     let pair = Pair::start()?;

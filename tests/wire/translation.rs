@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use rustls::pki_types::ServerName;
 use serde_json::json;
 use tests::gateway::Gateway;
+use tests::record::Seen;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -57,7 +58,7 @@ async fn h2(
     let mut stream = connect(gateway, "h2").await?;
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     frame(&mut sent, 0x4, 0, 0, &[]);
-    let last = if body.is_none() { END_STREAM } else { 0 };
+    let last = if body.is_none() && !trailers { END_STREAM } else { 0 };
     frame(&mut sent, 0x1, END_HEADERS | last, 1, &block(fields));
     if let Some(body) = body {
         frame(&mut sent, 0x0, if trailers { 0 } else { END_STREAM }, 1, body);
@@ -250,6 +251,32 @@ async fn header_bytes_are_counted_to_the_byte() -> Result<()> {
     Ok(())
 }
 
+/// A body that is announced and then empty is none (RFC 9113 section 8.1).
+#[tokio::test]
+async fn a_read_with_an_empty_body_is_forwarded_without_one() -> Result<()> {
+    let (registry, gateway) = fixture().await?;
+    for method in ["GET", "HEAD"] {
+        for (body, trailers) in [(Some(&b""[..]), false), (Some(b""), true), (None, true)] {
+            let came = h2(&gateway, &request(method, "localhost", &[]), body, trailers).await?;
+            assert_eq!(came, H2Result::Answer(200), "{method} {body:?} {trailers}");
+        }
+        let chunked = format!(
+            "{method} {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Transfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: 1\r\n\r\n"
+        );
+        assert_eq!(h1(&gateway, &chunked).await?, 200, "{method}");
+        let seen = registry.record.of(&method.parse()?, PATH);
+        let bare =
+            |seen: &&Seen| (seen.header("transfer-encoding"), seen.header("content-length")) == ("", "");
+        assert_eq!((seen.len(), seen.iter().filter(bare).count()), (4, 4), "{method}");
+    }
+    // The status is not in HPACK's static table.
+    let came = h2(&gateway, &request("GET", "localhost", &[]), Some(b"a"), false).await?;
+    assert_eq!(came, H2Result::Answer(0), "411");
+    assert_eq!(registry.record.count(&Method::GET, PATH), 4);
+    Ok(())
+}
+
 /// A body has one length. A request with two is refused, or has one at the registry.
 #[tokio::test]
 async fn a_length_beside_chunks() -> Result<()> {
@@ -274,7 +301,8 @@ async fn a_length_beside_chunks() -> Result<()> {
 async fn hop_by_hop_headers_are_not_forwarded() -> Result<()> {
     let (registry, gateway) = fixture().await?;
     let request = format!(
-        "GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close, x-requested-with\r\nX-Requested-With: hop\r\n\
+        "GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close, x-requested-with, x-request-id\r\nX-Requested-With: hop\r\n\
+         X-Request-Id: seven\r\n\
          Keep-Alive: timeout=5\r\nTE: trailers\r\nUpgrade: websocket\r\nProxy-Authorization: Basic YTpi\r\n\r\n"
     );
     assert_eq!(h1(&gateway, &request).await?, 200);
@@ -282,6 +310,7 @@ async fn hop_by_hop_headers_are_not_forwarded() -> Result<()> {
     for gone in ["x-requested-with", "keep-alive", "te", "upgrade", "proxy-authorization"] {
         assert_eq!(seen.header(gone), "", "{gone}");
     }
+    assert_eq!(seen.header("x-request-id"), "seven", "it is for all who take part");
     Ok(())
 }
 

@@ -1,16 +1,21 @@
 //! CSV lines (RFC 4180) that no spreadsheet takes for formulas. Pure.
 
-use csv::{Terminator, WriterBuilder};
+use csv::{QuoteStyle, Terminator, WriterBuilder};
 
 /// Most lines have room in it, in bytes.
 const BUFFER: usize = 512;
 
 /// One line, including its CR LF.
 pub fn line(fields: impl IntoIterator<Item = String>) -> String {
-    let fields = fields.into_iter().map(no_formula).map(String::into_bytes);
+    let fields: Vec<_> = fields.into_iter().map(no_formula).collect();
     let mut bytes = Vec::new();
-    let mut writer =
-        WriterBuilder::new().terminator(Terminator::CRLF).buffer_capacity(BUFFER).from_writer(&mut bytes);
+    let mut builder = WriterBuilder::new();
+    builder.terminator(Terminator::CRLF).buffer_capacity(BUFFER);
+    // Where a spreadsheet's separator is one of these, what follows it would be a field of its own.
+    if fields.iter().any(|field| field.contains([';', '\t'])) {
+        builder.quote_style(QuoteStyle::Always);
+    }
+    let mut writer = builder.from_writer(&mut bytes);
     // Memory takes all, and lines may have any number of fields here.
     let _ = writer.write_record(fields);
     drop(writer);
@@ -43,6 +48,12 @@ pub(crate) mod tests {
     fn no_formula_and_numbers_as_they_are() {
         let fields = ["=1+1", "-x", "-1.5", "+a,b", "a\"b", ""].map(str::to_owned);
         assert_eq!(line(fields), "'=1+1,'-x,-1.5,\"'+a,b\",\"a\"\"b\",\r\n");
+    }
+
+    #[test]
+    fn no_formula_behind_another_separator() {
+        assert_eq!(line(["x;=1+1", "2"].map(str::to_owned)), "\"x;=1+1\",\"2\"\r\n");
+        assert_eq!(line(["x\t=1+1"].map(str::to_owned)), "\"x\t=1+1\"\r\n");
     }
 
     proptest! {

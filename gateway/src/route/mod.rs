@@ -99,11 +99,8 @@ async fn change(
     let task = async move {
         let bound = held.settings.timeouts.registry_answer;
         let answer = forward::answered(&held, &request, body, &client, bound).await;
-        let status = match &answer {
-            Ok(answer) => Some(answer.status()),
-            Err(problem) => (!problem.unsent).then_some(problem.status),
-        };
-        if status.is_some_and(may_have_changed) {
+        let ended = answer.as_ref().map(Response::status);
+        if may_have_changed(&changed, ended) {
             // Before the client hears of it: it may look at once.
             held.permissions.forget_changed(&changed);
         }
@@ -118,10 +115,17 @@ async fn change(
     })
 }
 
-/// Whether a request that was sent to the registry, with this answer, may have changed something. After a 5xx nobody
-/// knows.
-fn may_have_changed(status: StatusCode) -> bool {
-    status.is_success() || status.is_server_error()
+/// Whether a request to the registry that ended so may have changed something. After a 5xx nobody knows. The registry may
+/// also have carried out a request whose body broke off or was too slow. That counts only for what has a name: anybody
+/// can break a body off, and would have everything forgotten.
+fn may_have_changed(changed: &Changed, ended: Result<StatusCode, &Problem>) -> bool {
+    let by_status = |status: StatusCode| status.is_success() || status.is_server_error();
+    match (ended, changed) {
+        (Ok(status), _) => by_status(status),
+        (Err(problem), _) if problem.unsent => false,
+        (Err(_), Changed::Names(_)) => true,
+        (Err(problem), Changed::All) => by_status(problem.status),
+    }
 }
 
 /// The answer where a limit has no room for a request.
@@ -161,7 +165,16 @@ mod tests {
     fn what_nobody_answered_may_have_changed_something() {
         for (status, expected) in [(202, true), (302, false), (404, false), (502, true), (504, true)] {
             let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(may_have_changed(status), expected, "{status}");
+            assert_eq!(may_have_changed(&Changed::All, Ok(status)), expected, "{status}");
         }
+        let broken =
+            Problem::client(StatusCode::BAD_REQUEST, "SIZE_INVALID", "it broke off", "send it again");
+        let names = Changed::Names(vec!["o/a".into()]);
+        assert!(may_have_changed(&names, Err(&broken)), "its head was sent");
+        assert!(!may_have_changed(&Changed::All, Err(&broken)), "anybody can do that");
+        let unsent = Problem { unsent: true, ..broken };
+        assert!(!may_have_changed(&names, Err(&unsent)));
+        let lost = Problem::registry(StatusCode::GATEWAY_TIMEOUT, "no answer");
+        assert!(may_have_changed(&Changed::All, Err(&lost)));
     }
 }

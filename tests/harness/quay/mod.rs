@@ -81,6 +81,8 @@ pub struct InstanceFaults {
     pub broken: bool,
     /// nginx answers everything with this status, as if Quay were down.
     pub nginx: Option<StatusCode>,
+    /// A proxy before it answers 404 where its health is asked for.
+    pub hides_health: bool,
     /// nginx answers 504 if the path contains this, as if Quay took too long.
     pub gives_up: Option<&'static str>,
     /// New uploads get no answer, as if the preferred store hung.

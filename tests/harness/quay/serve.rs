@@ -29,7 +29,12 @@ pub(super) async fn answer(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let gives_up = quay.faults.borrow().gives_up.is_some_and(|part| path.contains(part));
-    let gone = if gives_up { Some(StatusCode::GATEWAY_TIMEOUT) } else { quay.faults.borrow().nginx };
+    let hidden = quay.faults.borrow().hides_health && path.starts_with("/health/");
+    let gone = match (gives_up, hidden) {
+        (true, _) => Some(StatusCode::GATEWAY_TIMEOUT),
+        (_, true) => Some(StatusCode::NOT_FOUND),
+        _ => quay.faults.borrow().nginx,
+    };
     if let Some(status) = gone {
         return Ok(nginx(status).finish(&head.method, path, head.version, quay.tls));
     }

@@ -16,6 +16,9 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 /// bytes can be the end of many tokens.
 pub(super) const DECODED_MAX: usize = 64 * 1024;
 
+/// What a try costs at least, in bytes: many short ones would cost more than the same bytes at once.
+const TRY_MIN: usize = 64;
+
 /// How Python reads base64, and so Quay: with or without padding, and whatever the last bits are.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
@@ -43,7 +46,7 @@ impl Decoder {
 
     /// What the credentials of `Basic` (RFC 7617) hold; `None` if they are not base64.
     pub(super) fn basic(&mut self, credentials: &[u8]) -> Result<Option<Vec<u8>>, Exhausted> {
-        self.take(credentials.len())?;
+        self.take(credentials)?;
         Ok(STANDARD.decode(credentials).ok())
     }
 
@@ -54,7 +57,7 @@ impl Decoder {
         part: &[u8],
         name: &'static str,
     ) -> Result<Option<T>, Exhausted> {
-        self.take(part.len())?;
+        self.take(part)?;
         let url_safe = |byte: &u8| match byte {
             b'+' => b'-',
             b'/' => b'_',
@@ -64,8 +67,12 @@ impl Decoder {
         Ok(LENIENT.decode(part).ok().and_then(|json| member(&json, name)))
     }
 
-    fn take(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        let all = self.decoded.checked_add(bytes).filter(|all| *all <= DECODED_MAX).ok_or(Exhausted)?;
+    fn take(&mut self, part: &[u8]) -> Result<(), Exhausted> {
+        let all = self
+            .decoded
+            .checked_add(part.len().max(TRY_MIN))
+            .filter(|all| *all <= DECODED_MAX)
+            .ok_or(Exhausted)?;
         self.decoded = all;
         Ok(())
     }
@@ -106,6 +113,14 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    #[test]
+    fn short_tries_are_bounded_too() {
+        let mut decoder = Decoder::default();
+        let tries =
+            (0..DECODED_MAX).take_while(|_| decoder.member::<IgnoredAny>(b"ew", "alg").is_ok()).count();
+        assert_eq!(tries, DECODED_MAX / TRY_MIN);
+    }
 
     #[test]
     fn the_last_of_several_members_counts() {

@@ -57,7 +57,8 @@ impl Upstream {
         if would_be_left_out(&head.method, &head.headers, &body) {
             let why = format!("a {} with a body whose length is not named", head.method);
             let fix = "send it without a body, or with Content-Length";
-            return Err(Problem::client(StatusCode::LENGTH_REQUIRED, "UNSUPPORTED", why, fix));
+            let problem = Problem::client(StatusCode::LENGTH_REQUIRED, "UNSUPPORTED", why, fix);
+            return Err(Problem { unsent: true, ..problem });
         }
         let connection = self.connection(purpose).await?;
         let repeat = match body.is_end_stream() {

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! What a request met, other than that there was no connection, is a doubt: the instance is probed and passed over until
-//! that probe is done. After a probe that was good, further doubts count for nothing for a while, so no client's requests
-//! keep an instance that serves out of use.
+//! that probe is done. If the instance itself says then that it serves, further doubts count for nothing for a while, so
+//! no client's requests keep an instance that serves out of use. A proxy may answer probes well while nothing is behind
+//! it: where the latest good probe was such a one, a doubt opens the breaker.
 //!
 //! Only probes close it: no client's request is used to find out whether an instance works again.
 
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 
 use super::backoff::Circuit;
 
-/// How long doubts count for nothing after one that a good probe refuted.
+/// How long doubts count for nothing after one that a probe refuted.
 const DOUBT_PAUSE: Duration = Duration::from_secs(30);
 
 /// The answers 500 in a row that open it. A single one may be about the request: every instance answers 500
@@ -51,8 +52,10 @@ pub(super) enum Evidence {
     Gone,
     /// The instance answered a request with 502, 503 or 504, or not at all. The request itself may be the cause.
     Doubt,
-    /// A probe found that the instance serves.
+    /// A probe was answered by the instance itself, and it serves.
     Well,
+    /// A probe was answered, and not with an error, but perhaps by a proxy before the instance.
+    Reached,
     /// A probe was answered, and the answer is that the instance does not serve.
     Unwell,
     /// A probe got no answer or no connection.
@@ -77,6 +80,8 @@ pub(super) struct Breaker {
     /// The latest good probe, and the latest that ended a doubt.
     well: Option<Instant>,
     refuted: Option<Instant>,
+    /// Whether the latest good probe was perhaps answered by a proxy.
+    by_proxy: bool,
     errors: u8,
     silences: u8,
     /// The good probes that end, or ended, the latest opening.
@@ -102,6 +107,7 @@ impl Breaker {
                 self.errors = 0;
                 return None;
             }
+            Evidence::Doubt if self.by_proxy => true,
             Evidence::Doubt => {
                 let paused = self.refuted.is_some_and(|refuted| now - refuted < DOUBT_PAUSE);
                 if self.open.is_none() && !paused {
@@ -111,8 +117,16 @@ impl Breaker {
             }
             Evidence::Well => {
                 self.refuted = self.doubted.take().map(|_| now).or(self.refuted);
-                (self.silences, self.well) = (0, Some(now));
+                (self.silences, self.well, self.by_proxy) = (0, Some(now), false);
                 return self.good_probe(now);
+            }
+            Evidence::Reached => {
+                (self.silences, self.well, self.by_proxy, self.refuted) = (0, Some(now), true, None);
+                if self.doubted.is_none() {
+                    return self.good_probe(now);
+                }
+                // Nothing refutes the doubt.
+                true
             }
             Evidence::Error => counted(&mut self.errors, ERRORS),
             Evidence::Silent => counted(&mut self.silences, SILENCES),
@@ -200,12 +214,13 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Evidence; 7] = [
+    const ALL: [Evidence; 8] = [
         Evidence::Answered,
         Evidence::Error,
         Evidence::Gone,
         Evidence::Doubt,
         Evidence::Well,
+        Evidence::Reached,
         Evidence::Unwell,
         Evidence::Silent,
     ];
@@ -263,6 +278,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_proxy_answers_refutes_no_doubt() {
+        use Evidence::{Doubt, Reached, Well};
+        assert_eq!(after(&[Doubt, Reached]), "open");
+        assert_eq!(after(&[Reached, Doubt]), "open", "at once");
+        assert_eq!(after(&[Doubt, Well, Reached, Doubt]), "open", "no pause outlives it");
+        assert_eq!(after(&[Reached, Doubt, Reached]), "half-open");
+        assert_eq!(after(&[Reached, Doubt, Reached, Reached]), "closed");
+        assert_eq!(after(&[Reached, Doubt, Reached, Reached, Doubt]), "open");
+        assert_eq!(after(&[Reached, Reached, Well, Doubt, Well, Doubt]), "closed");
+    }
+
+    #[test]
     fn probes_alone_close_it() {
         use Evidence::{Answered, Gone, Silent, Well};
         assert_eq!(after(&[Gone, Answered, Answered, Answered]), "open");
@@ -307,7 +334,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_came_before_enough_good_probes_close_it(steps in prop::collection::vec((0usize..7, 0u64..90), 0..80)) {
+        fn whatever_came_before_enough_good_probes_close_it(steps in prop::collection::vec((0usize..8, 0u64..90), 0..80)) {
             let mut breaker = Breaker::default();
             let mut now = Instant::now();
             for (evidence, pass) in steps {

@@ -155,10 +155,11 @@ fn slow(why: &'static str) -> Problem {
 
 /// The error for a body whose first piece did not come.
 pub(super) fn not_begun(error: &BodyError) -> Problem {
-    match error {
+    let problem = match error {
         BodyError::Slow(why) => slow(why),
         _ => broken(),
-    }
+    };
+    Problem { unsent: true, ..problem }
 }
 
 fn failed(error: &Error, progress: Progress) -> Problem {
@@ -200,6 +201,12 @@ mod tests {
         while !read.windows(text.len()).any(|part| part == text.as_bytes()) {
             assert_ne!(stream.read_buf(&mut read).await.expect("reads"), 0, "it ended before {text}");
         }
+    }
+
+    #[test]
+    fn without_a_first_piece_nothing_was_sent() {
+        assert!(not_begun(&BodyError::Slow("stalled")).unsent);
+        assert!(!broken().unsent && !slow("stalled").unsent);
     }
 
     /// A registry that answers before the request's end: all of the answer is read, and then the connection

@@ -10,17 +10,22 @@ use http_body_util::BodyExt as _;
 
 use gateway_http::{Body, BodyError};
 
-/// Waits for the first piece of a body, or its end.
+/// Waits for the first piece of a body that is not empty, or its end. A body that ends without one is empty, also if
+/// trailers end it: they are not passed on.
 ///
 /// # Errors
 /// The client broke off or was too slow before the first piece.
 pub(super) async fn with_first_piece(mut body: Body) -> Result<Body, BodyError> {
-    if http_body::Body::is_end_stream(&body) {
-        return Ok(body);
-    }
-    match body.frame().await {
-        None => Ok(Body::empty()),
-        Some(first) => Ok(Body::new(WithFirstPiece { first: Some(first?), rest: body })),
+    loop {
+        if http_body::Body::is_end_stream(&body) {
+            return Ok(body);
+        }
+        let Some(first) = body.frame().await.transpose()? else { return Ok(Body::empty()) };
+        match first.data_ref() {
+            Some(data) if data.is_empty() => {}
+            Some(_) => return Ok(Body::new(WithFirstPiece { first: Some(first), rest: body })),
+            None => return Ok(Body::empty()),
+        }
     }
 }
 
@@ -62,6 +67,7 @@ impl http_body::Body for WithFirstPiece {
 #[cfg(test)]
 mod tests {
     use http_body::Body as _;
+    use http_body_util::StreamBody;
 
     use super::*;
 
@@ -72,5 +78,26 @@ mod tests {
         assert!(!body.is_end_stream());
         assert_eq!(body.collect().await.expect("no error").to_bytes(), "layer");
         assert!(with_first_piece(Body::empty()).await.expect("no error").is_end_stream());
+    }
+
+    fn of_frames(frames: Vec<Frame<Bytes>>) -> Body {
+        Body::new(StreamBody::new(futures_util::stream::iter(frames.into_iter().map(Ok))))
+    }
+
+    #[tokio::test]
+    async fn empty_pieces_and_trailers_are_no_first_piece() {
+        let empty = || Frame::data(Bytes::new());
+        let trailers =
+            || Frame::trailers([(http::header::ETAG, "a".parse().expect("a value"))].into_iter().collect());
+        for frames in [vec![empty()], vec![empty(), empty()], vec![trailers()], vec![empty(), trailers()]] {
+            let count = frames.len();
+            let body = with_first_piece(of_frames(frames)).await.expect("no error");
+            assert!(body.is_end_stream(), "{count}");
+            assert_eq!(body.size_hint().exact(), Some(0), "{count}");
+        }
+        let frames = vec![empty(), Frame::data(Bytes::from_static(b"a")), empty(), trailers()];
+        let body = with_first_piece(of_frames(frames)).await.expect("no error");
+        assert!(!body.is_end_stream());
+        assert_eq!(body.collect().await.expect("no error").to_bytes(), "a");
     }
 }

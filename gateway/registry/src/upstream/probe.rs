@@ -98,11 +98,23 @@ impl Upstream {
 /// nothing, with `registry_gunicorn` false it does not serve `/v2/`, with `service_key` false its tokens are
 /// not accepted. Whichever service it is, Quay means that no load balancer should send requests to it.
 fn judged(kind: RegistryKind, status: StatusCode, body: &[u8]) -> (Evidence, String) {
-    if !status.is_server_error() {
-        // A proxy that does not forward this path, or a registry that asks for a token, works.
-        return (Evidence::Well, String::new());
-    }
     let health = serde_json::from_slice::<Health>(body).ok().filter(|_| kind == RegistryKind::Quay);
+    if !status.is_server_error() {
+        // A registry that asks for a token works, and so does a proxy that does not forward this path. The proxy says
+        // nothing about what is behind it.
+        let its_own = match kind {
+            RegistryKind::Quay => status == StatusCode::OK && health.is_some(),
+            RegistryKind::Distribution => true,
+        };
+        let status = status.as_u16();
+        return match its_own {
+            true => (Evidence::Well, String::new()),
+            false => (
+                Evidence::Reached,
+                format!("requests fail, and probes are not answered by Quay itself ({status})"),
+            ),
+        };
+    }
     let Some(health) = health.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) else {
         return (Evidence::Unwell, format!("a probe is answered {}", status.as_u16()));
     };
@@ -150,10 +162,14 @@ mod tests {
     #[test]
     fn other_registries_are_judged_by_their_status() {
         for there in [200, 301, 401, 403, 404, 429] {
-            assert_eq!(quay(there, "<html>").0, Evidence::Well, "{there}");
+            assert_eq!(quay(there, "<html>").0, Evidence::Reached, "{there}");
         }
         for gone in [500, 502, 503, 504] {
             assert_eq!(quay(gone, "<html>").0, Evidence::Unwell, "{gone}");
+        }
+        let health = r#"{"data":{"services":{"database":true}},"status_code":200}"#;
+        for (status, body) in [(200, "true"), (200, "{}"), (302, health), (404, health)] {
+            assert_eq!(quay(status, body).0, Evidence::Reached, "{status} {body}");
         }
         let distribution = |status| judged(RegistryKind::Distribution, status, b"{}").0;
         assert_eq!(distribution(StatusCode::UNAUTHORIZED), Evidence::Well);
