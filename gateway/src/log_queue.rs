@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus_client::metrics::counter::Counter;
 
 /// Lines that wait for the reader, in bytes.
@@ -98,7 +99,7 @@ impl LogQueue {
                 state.writing = true;
                 return line;
             }
-            state = self.0.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.0.more.wait(&mut state);
         }
     }
 
@@ -120,11 +121,11 @@ impl LogQueue {
     /// Until all is written, or for so long.
     fn flush(&self, bound: Duration) {
         let under_way = |state: &mut State| state.writing || !state.lines.is_empty();
-        drop(self.0.written.wait_timeout_while(self.state(), bound, under_way));
+        self.0.written.wait_while_for(&mut self.state(), under_way, bound);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 }
 
@@ -174,7 +175,8 @@ mod tests {
     fn the_end_waits_for_no_reader() {
         let (_reader, writer) = pipe().expect("a pipe");
         let (mut queue, last) = LogQueue::start(writer).expect("a thread");
-        std::mem::forget(last);
+        // Its end would wait for the reader.
+        let _last = std::mem::ManuallyDrop::new(last);
         for _ in 0..100 {
             queue.write_all(&[b'x'; 4096]).expect("it takes all");
         }
