@@ -60,7 +60,7 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// A program to run, without the variables in [`UNSET`].
+/// A program to run, without the variables of the environment that change how real programs behave (`UNSET`).
 #[derive(Debug)]
 pub struct Program {
     name: String,
