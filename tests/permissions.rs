@@ -346,9 +346,7 @@ async fn a_deletion_by_a_client_that_left_takes_effect() -> Result<()> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         left.abort();
-        while !readers.fixture.gateway.log().contains("client left before the answer") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        readers.fixture.gateway.logged("client left before the answer").await?;
         quay.set(|faults| faults.silent = false);
         let mut heads = readers.heads().await?;
         for _ in 0..1200 {

@@ -20,7 +20,8 @@ const TRACEPARENT_MAX: usize = 128;
 /// Bytes of a `traceparent` of version 00: version, trace id, parent id and flags, in hexadecimal, with dashes between.
 const TRACEPARENT: usize = 55;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header by which a request is found in the logs of all who took part.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 

@@ -9,8 +9,21 @@ use std::time::Duration;
 use backends::{Kind, Store};
 use parking_lot::Mutex;
 use serde_json::json;
-use support::service::{Service, reply};
+use support::service::{Asked, Reply, Service, reply};
 use support::swift::{HOUR, key, kind, source, store, store_by, swift};
+
+/// The segments that were sent: their names and sizes.
+type Sent = Mutex<Vec<(String, usize)>>;
+
+/// The answer to a GET: the server does not describe itself, and the listing is one page of what was sent.
+fn read(asked: &Asked, sent: &Sent) -> Reply {
+    if asked.path == "/info" {
+        return reply(404, "");
+    }
+    let sent = if asked.path.contains("marker=") { Vec::new() } else { sent.lock().clone() };
+    let listed: Vec<_> = sent.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
+    reply(200, json!(listed).to_string())
+}
 
 /// A Swift that accepts and lists segments, and answers `status` to manifests. If `declared` is set, `HEAD`
 /// of the object reports the manifest that was sent.
@@ -23,7 +36,7 @@ async fn segmented_with(
     declared: bool,
     manifest_answer: impl Fn() -> u16 + Send + Sync + 'static,
 ) -> Service {
-    let sent = Arc::new(Mutex::new(Vec::<(String, usize)>::new()));
+    let sent = Arc::new(Sent::default());
     let manifest = Arc::new(Mutex::new(None::<String>));
     swift(HOUR, move |asked, _| {
         let name = asked.path.strip_prefix("/v1/AUTH_p/blobs/").unwrap_or_default().to_owned();
@@ -42,14 +55,7 @@ async fn segmented_with(
                 Some(folder) => reply(200, "hello").with("x-object-manifest", folder),
                 None => reply(404, ""),
             },
-            _ if asked.path == "/info" => reply(404, ""),
-            _ if asked.path.contains("marker=") => reply(200, "[]"),
-            _ => {
-                let listed = sent.lock().clone();
-                let listed: Vec<_> =
-                    listed.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
-                reply(200, json!(listed).to_string())
-            }
+            _ => read(asked, &sent),
         }
     })
     .await
@@ -92,7 +98,7 @@ async fn segments_stay_if_one_try_broke_off() {
 /// nothing about the manifest.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn segments_stay_if_one_try_broke_off_and_the_check_is_refused() {
-    let sent = Arc::new(Mutex::new(Vec::<(String, usize)>::new()));
+    let sent = Arc::new(Sent::default());
     let declared = std::sync::atomic::AtomicBool::new(false);
     let server = swift(HOUR, move |asked, _| {
         let name = asked.path.strip_prefix("/v1/AUTH_p/blobs/").unwrap_or_default().to_owned();
@@ -109,14 +115,7 @@ async fn segments_stay_if_one_try_broke_off_and_the_check_is_refused() {
             "HEAD" if declared.load(Ordering::SeqCst) && asked.header("x-newest").is_none() => reply(403, ""),
             "HEAD" => reply(404, ""),
             "DELETE" => reply(204, ""),
-            _ if asked.path == "/info" => reply(404, ""),
-            _ if asked.path.contains("marker=") => reply(200, "[]"),
-            _ => {
-                let listed = sent.lock().clone();
-                let listed: Vec<_> =
-                    listed.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
-                reply(200, json!(listed).to_string())
-            }
+            _ => read(asked, &sent),
         }
     })
     .await;
@@ -132,7 +131,7 @@ async fn segments_of_the_old_object_stay_until_the_new_one_is_seen() {
     const OLD: &str = "blobs/reg/segments/old";
     for (size, takes, expected) in [(2500, false, 0), (2500, true, 1), (50, false, 0), (50, true, 0)] {
         let written = Arc::new(Mutex::new((OLD.to_owned(), 5)));
-        let sent = Arc::new(Mutex::new(Vec::<(String, usize)>::new()));
+        let sent = Arc::new(Sent::default());
         let server = swift(HOUR, move |asked, _| {
             let name = asked.path.strip_prefix("/v1/AUTH_p/blobs/").unwrap_or_default().to_owned();
             let is_segment = name.contains("/segments/");
@@ -155,17 +154,10 @@ async fn segments_of_the_old_object_stay_until_the_new_one_is_seen() {
                     (manifest, bytes) if manifest.is_empty() => reply(200, "x".repeat(bytes)),
                     (manifest, _) => reply(200, "hello").with("x-object-manifest", manifest),
                 },
-                _ if asked.path == "/info" => reply(404, ""),
-                _ if asked.path.contains("marker=") => reply(200, "[]"),
-                _ if asked.path.contains("old") => {
+                _ if asked.path.contains("old") && !asked.path.contains("marker=") => {
                     reply(200, json!([{ "name": "reg/segments/old/000000000", "bytes": 5 }]).to_string())
                 }
-                _ => {
-                    let listed = sent.lock().clone();
-                    let listed: Vec<_> =
-                        listed.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
-                    reply(200, json!(listed).to_string())
-                }
+                _ => read(asked, &sent),
             }
         })
         .await;

@@ -7,12 +7,19 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tests::client::Client;
 use tests::gateway::{Gateway, overlay};
 use tests::port::{BlackHole, Port};
 use tests::quay::Quay;
 use tests::site::{LOGIN, Site};
 
 use crate::pair::{Pair, REPOSITORY, UPLOADS, begun, image, problem};
+
+/// The answer to a request for a token.
+async fn log_in(pair: &Pair, client: &Client, password: &str) -> Result<StatusCode> {
+    let url = format!("/v2/auth?service={}", pair.a().hostname());
+    Ok(client.raw(Method::GET, &url)?.basic_auth("admin", Some(password)).send().await?.status())
+}
 
 /// Waits until an instance is in this state.
 pub(crate) async fn until(gateway: &Gateway, instance: &str, state: &str) -> Result<()> {
@@ -99,10 +106,7 @@ async fn a_proxy_that_hides_the_health_does_not_speak_for_an_instance() -> Resul
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     let client = gateway.client(None)?;
-    let url = format!("/v2/auth?service={}", pair.a().hostname());
-    let log_in = async || -> Result<StatusCode> {
-        Ok(client.raw(Method::GET, &url)?.basic_auth("admin", Some("password")).send().await?.status())
-    };
+    let log_in = async || log_in(&pair, &client, "password").await;
     pair.a().set(|faults| (faults.hides_health, faults.nginx) = (true, Some(StatusCode::BAD_GATEWAY)));
     assert_eq!(log_in().await?, StatusCode::BAD_GATEWAY);
     until_why(&gateway, "zone-a", "requests fail, and probes are not answered by Quay itself (404)").await?;
@@ -119,10 +123,7 @@ async fn a_login_goes_to_the_next_instance_only_if_nothing_was_decided() -> Resu
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     let client = gateway.client(None)?;
-    let url = format!("/v2/auth?service={}", pair.a().hostname());
-    let log_in = async |password: &str| -> Result<StatusCode> {
-        Ok(client.raw(Method::GET, &url)?.basic_auth("admin", Some(password)).send().await?.status())
-    };
+    let log_in = async |password: &str| log_in(&pair, &client, password).await;
     pair.a().set(|faults| faults.broken = true);
     assert_eq!(log_in("password").await?, StatusCode::OK);
     assert_eq!(pair.counts(&Method::GET, "/v2/auth"), (1, 1));

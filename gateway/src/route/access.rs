@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use backends::RequestId;
+use backends::{RequestId, X_REQUEST_ID};
 use bytes::Bytes;
-use http::{HeaderName, Method, Response};
+use http::{Method, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 use tracing::Span;
@@ -19,9 +19,6 @@ use gateway_http::{Body, BodyError, content_length};
 
 /// What is logged and counted of a request whose client left before its answer, as nginx does.
 const CLIENT_LEFT: u16 = 499;
-
-/// The header by which a client finds its request in logs.
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request, and the span of what is done for it.
 pub(super) struct Named {

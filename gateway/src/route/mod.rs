@@ -49,10 +49,11 @@ async fn dispatch(
     route: Route,
     client: &Client,
 ) -> Response<Body> {
-    let (method, path) = (request.method.clone(), loggable(request.uri.path()).to_owned());
+    let method = request.method.clone();
     let changed = permissions::changed(&request.method, request.uri.path());
     let is_manifest = request.uri.path().contains("/manifests/");
-    let unread_manifest = route == Route::Forward && method == Method::PUT && is_manifest;
+    let unread_manifest = (route == Route::Forward && method == Method::PUT && is_manifest)
+        .then(|| loggable(request.uri.path()).to_owned());
     let response = match (head, route) {
         (Err(problem), _) => problem.response(),
         (Ok(()), _) if request.method == Method::CONNECT => not_a_proxy(),
@@ -73,7 +74,7 @@ async fn dispatch(
         },
     };
     let response = bodiless(&method, response);
-    if unread_manifest && response.status() == StatusCode::CREATED {
+    if let Some(path) = unread_manifest.filter(|_| response.status() == StatusCode::CREATED) {
         tracing::error!(
             path,
             "a manifest under a name that is not understood here: its blobs are not copied to the other zones"

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use backends::{Digest, Error, Kind, Meta, Source};
 use futures_util::future::join_all;
-use tokio::time::timeout;
 use tracing::warn;
 use zone_router::Zone;
 
@@ -307,25 +306,14 @@ impl<'a> Attempt<'a> {
 
     /// One `put` from this relay. The inner error is caused by the sources, the outer one by the target.
     async fn put(&mut self, relay: &Arc<Relay>) -> Result<Result<Outcome, Error>, CopyError> {
-        let Copier { target, throttle, bounds, .. } = self.copier;
-        let (blob, size) = (&self.job.blob, relay.size());
+        let Copier { target, throttle, .. } = self.copier;
+        let size = relay.size();
         let reservation = throttle.reserve_as_stated(self.job.size, size).await;
         let _reservation = reservation.map_err(|_| CopyError::later(size))?;
-        let source = relay.source(blob.digest);
-        let deadline = bounds.deadline(size, throttle.min_rate(bounds.slowest));
-        let error = match timeout(deadline, target.store.put(&blob.key, &source)).await {
-            Ok(Ok(())) => return Ok(Ok(self.copied(relay.main_origin(), size))),
-            Ok(Err(error)) => {
-                self.in_doubt |= error.has_unknown_outcome();
-                error
-            }
-            // Source or target may be the slow one; a try with another source will tell.
-            Err(_) => {
-                self.in_doubt = true;
-                let late = format!("copy {}: not done in {} s", blob.key, deadline.as_secs());
-                Error::new(Kind::Source, late)
-            }
+        let Err(error) = self.copier.put(self.job, relay).await else {
+            return Ok(Ok(self.copied(relay.main_origin(), size)));
         };
+        self.in_doubt |= error.has_unknown_outcome();
         match error.kind() {
             Kind::Source => Ok(Err(error)),
             // If the store itself refuses the bytes, they were right when they left here.

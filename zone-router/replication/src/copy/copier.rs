@@ -152,6 +152,19 @@ impl Copier {
         !home && job.size.is_some_and(|size| size <= AHEAD_MAX)
     }
 
+    /// Writes what a relay gives, within a deadline. After an error with an unknown outcome
+    /// ([`Error::has_unknown_outcome`]) the object may have appeared, or may still.
+    pub(super) async fn put(&self, job: &Job, relay: &Arc<Relay>) -> Result<(), Error> {
+        let deadline = self.bounds.deadline(relay.size(), self.throttle.min_rate(self.bounds.slowest));
+        let source = relay.source(job.blob.digest);
+        let put = timeout(deadline, self.target.store.put(&job.blob.key, &source)).await;
+        put.unwrap_or_else(|_| {
+            // Source or target may be the slow one; a try with another source will tell.
+            let late = format!("copy {}: not done in {} s", job.blob.key, deadline.as_secs());
+            Err(Error::new(Kind::Source, late).with_unknown_outcome())
+        })
+    }
+
     /// Reads and hashes the object that a store has under a job's key; `size` is its stated size in bytes, for
     /// which the caller has a reservation.
     ///

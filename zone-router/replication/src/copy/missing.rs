@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use backends::{Kind, Source};
-use tokio::time::timeout;
 
 use super::super::authority::{Authority, AuthorityError, Wanted};
 use super::super::job::Job;
@@ -62,24 +61,19 @@ impl Copier {
         let origin = Origin { name: REGISTRY.into(), access: Access::Source(source) };
         let _reservation = self.throttle.reserve(size).await;
         let relay = self.relay(job, size, vec![origin]);
-        let deadline = self.bounds.deadline(size, self.throttle.min_rate(self.bounds.slowest));
-        match timeout(deadline, self.target.store.put(key, &relay.source(job.blob.digest))).await {
-            Ok(Ok(())) => {
+        match self.put(job, &relay).await {
+            Ok(()) => {
                 let from = Some(Arc::from(REGISTRY));
                 Ok(Some(Outcome::Copied { from, bytes: size, replaced }))
             }
-            Ok(Err(error)) if error.kind() == Kind::Corrupt && error.code().is_none() => Ok(None),
-            Ok(Err(error)) => {
+            Err(error) if error.kind() == Kind::Corrupt && error.code().is_none() => Ok(None),
+            Err(error) => {
                 let in_doubt = error.has_unknown_outcome();
                 let failed = match error.kind() {
                     Kind::Source => CopyError::registry(AuthorityError::new(error)),
                     _ => CopyError::target(&self.target, error),
                 };
                 Err(CopyError { in_doubt, ..failed })
-            }
-            Err(_) => {
-                let late = format!("the blob was not copied within {} s", deadline.as_secs());
-                Err(CopyError { in_doubt: true, ..CopyError::registry(AuthorityError::new(late)) })
             }
         }
     }

@@ -11,6 +11,7 @@ mod error;
 mod fair_queue;
 mod inspect;
 mod postgres;
+mod size;
 mod sqlite;
 mod wake_ups;
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use backends::Digest;
 
 use super::super::engine::{Answer, Inspect};
+use super::super::size::stated;
 use super::super::{AGES, Ages, Count, JobQuery, JobSelection, JobView, Outstanding, State};
 use super::{JOBS_PER_STATEMENT, Parameter, Postgres, Row, Type, statements, unsigned};
 
@@ -174,7 +175,7 @@ impl Postgres {
         Ok(JobView {
             zone: row.get::<_, &str>(0).into(),
             digest: self.digest(digest)?,
-            size: row.get::<_, Option<i64>>(2).and_then(|size| u64::try_from(size).ok()),
+            size: stated(row.get(2)).0,
             repositories: row.get(3),
             since: row.get(4),
             due: row.get(5),

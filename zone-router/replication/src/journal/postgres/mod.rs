@@ -24,6 +24,7 @@ use zone_router::Blob;
 use super::super::job::{Job, MAX_REPOSITORIES, NewJob};
 use super::claim_order::{Choice, choices};
 use super::engine::{Answer, Engine};
+use super::size::{column, merged, stated};
 use super::wake_ups::WakeUps;
 use super::{JournalError, Next};
 
@@ -142,12 +143,13 @@ impl Postgres {
     }
 
     fn job(&self, zone: &Arc<str>, row: &Row) -> Answer<Job> {
-        let (digest, size): (_, Option<i64>) = (self.digest(row.get(0))?, row.get(2));
+        let digest = self.digest(row.get(0))?;
+        let (size, is_contradicted) = stated(row.get(2));
         Ok(Job {
             blob: Blob { digest, key: Key::new(row.get::<_, String>(1)) },
             target: Arc::clone(zone),
-            size: size.and_then(|size| u64::try_from(size).ok()),
-            is_contradicted: size.is_some_and(|size| size < 0),
+            size,
+            is_contradicted,
             repositories: row.get(3),
             attempts: u32::try_from(row.get::<_, i32>(4)).unwrap_or(0),
             stamp: row.get(5),
@@ -336,7 +338,7 @@ impl Added {
         let mut once = BTreeMap::new();
         for job in jobs {
             let name = (Arc::clone(&job.target), job.blob.digest.to_string());
-            let size = job.size.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+            let size = column(job.size);
             let before = once.get(&name).and_then(|(_, size): &(NewJob, _)| *size);
             once.insert(name, (job, merged(before, size)));
         }
@@ -349,15 +351,6 @@ impl Added {
             added.repositories.push(job.repository);
         }
         added
-    }
-}
-
-/// The size of two jobs that are one, as [`statements::ADD`] merges a job with one that exists already.
-fn merged(before: Option<i64>, size: Option<i64>) -> Option<i64> {
-    match (before, size) {
-        (Some(0), _) | (_, Some(0)) => Some(0),
-        (Some(before), Some(size)) if before != size => Some(-1),
-        (before, size) => before.or(size),
     }
 }
 

@@ -1,8 +1,11 @@
 //! Every statement of lanes and pushes. Each is a transaction of its own and uses the database's clock.
 
+use super::super::size::merged_size;
+
 /// Parameters: zones, digests, keys, sizes, repositories, stamp, repositories kept. The caller sorts them, so that
 /// two adds of the same jobs cannot deadlock.
-pub(super) const ADD: &str = "
+pub(super) const ADD: &str = concat!(
+    "
 WITH added AS (
     INSERT INTO quay_gateway_job AS job (zone, digest, key, size, repositories, added, due, fresh, stamp, attempts)
     SELECT zone, digest, key, size, CASE WHEN repository IS NULL THEN '{}' ELSE ARRAY[repository] END,
@@ -10,11 +13,9 @@ WITH added AS (
     FROM unnest($1, $2, $3, $4, $5) AS given (zone, digest, key, size, repository)
     ON CONFLICT (zone, digest) DO UPDATE SET
         key = excluded.key,
-        -- A size of 0 demands that the object is read (`Job::must_read`), and stays until the job is done. Two sizes
-        -- that differ become -1 (`Job::is_contradicted`), which an earlier release reads as 0.
-        size = CASE WHEN job.size = 0 OR excluded.size = 0 THEN 0
-                    WHEN job.size < 0 OR excluded.size < 0 OR job.size <> excluded.size THEN -1
-                    ELSE coalesce(excluded.size, job.size) END,
+        size = ",
+    merged_size!("excluded.size"),
+    ",
         repositories = (excluded.repositories || array_remove(job.repositories, excluded.repositories[1]))[1:$7],
         due = least(job.due, excluded.due),
         fresh = true,
@@ -22,13 +23,13 @@ WITH added AS (
         parked = NULL
     -- A job that says the same already, and that nobody has under way, is left alone.
     WHERE NOT (job.fresh AND job.parked IS NULL AND job.leased_by IS NULL AND job.key = excluded.key
-               AND job.size IS NOT DISTINCT FROM
-                   CASE WHEN job.size = 0 OR excluded.size = 0 THEN 0
-                        WHEN job.size < 0 OR excluded.size < 0 OR job.size <> excluded.size THEN -1
-                        ELSE coalesce(excluded.size, job.size) END
+               AND job.size IS NOT DISTINCT FROM ",
+    merged_size!("excluded.size"),
+    "
                AND (excluded.repositories = '{}' OR job.repositories[1] = excluded.repositories[1]))
     RETURNING zone)
-SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones";
+SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones"
+);
 
 /// Parameters: zone, digests under way, replica, seconds of a lease, and a fifth one for some.
 macro_rules! claim {

@@ -10,6 +10,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 
 use super::super::engine::{Answer, Inspect};
+use super::super::size::stated;
 use super::super::{AGES, Ages, Count, JobQuery, JobSelection, JobView, Outstanding, State};
 use super::Sqlite;
 use super::table::{self, from_millis, lines, to_millis, unsigned};
@@ -231,7 +232,7 @@ fn job(row: &Row<'_>) -> Result<JobView> {
     Ok(JobView {
         zone: row.get::<_, String>(0)?.into(),
         digest: row.get_ref(1)?.as_str()?.parse().map_err(wrong)?,
-        size: row.get::<_, Option<i64>>(2)?.and_then(|size| u64::try_from(size).ok()),
+        size: stated(row.get(2)?).0,
         repositories: lines(row.get_ref(3)?.as_str()?),
         since: from_millis(row.get(4)?),
         due: from_millis(row.get(5)?),

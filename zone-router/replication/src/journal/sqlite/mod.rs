@@ -10,8 +10,7 @@ mod simulated;
 mod table;
 #[cfg(test)]
 mod tests;
-
-use parking_lot::Mutex;
+mod tries;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -23,6 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use backends::Digest;
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
@@ -233,29 +233,29 @@ impl Engine for Sqlite {
 
     async fn begin(&self, job: &Job) -> Answer<()> {
         let job = job.clone();
-        self.write(move |db| table::begin(db, &job)).await
+        self.write(move |db| tries::begin(db, &job)).await
     }
 
     async fn done(&self, job: &Job) -> Answer<Option<Duration>> {
         let job = job.clone();
-        let added = self.write_returning(move |db| table::done(db, &job)).await?;
+        let added = self.write_returning(move |db| tries::done(db, &job)).await?;
         // If the clock was set back, the duration is zero, not negative.
         Ok(added.map(|added| self.now().duration_since(added).unwrap_or_default()))
     }
 
     async fn failed(&self, job: &Job, delay: Duration, error: &str, in_doubt: bool) -> Answer<()> {
         let (job, now, error) = (job.clone(), self.now(), error.to_owned());
-        self.write(move |db| table::failed(db, &job, now, now + delay, &error, in_doubt)).await
+        self.write(move |db| tries::failed(db, &job, now, now + delay, &error, in_doubt)).await
     }
 
     async fn resize(&self, job: &Job, size: u64) -> Answer<()> {
         let job = job.clone();
-        self.write(move |db| table::resize(db, &job, size)).await
+        self.write(move |db| tries::resize(db, &job, size)).await
     }
 
     async fn park(&self, job: &Job, why: &str) -> Answer<()> {
         let (job, now, why) = (job.clone(), self.now(), why.to_owned());
-        self.write(move |db| table::park(db, &job, now, &why)).await
+        self.write(move |db| tries::park(db, &job, now, &why)).await
     }
 
     async fn make_due(&self, zone: &Arc<str>) -> Answer<()> {
@@ -330,7 +330,7 @@ fn migrate(db: &mut Connection) -> rusqlite::Result<i64> {
     for migration in table::MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
         change.execute_batch(migration)?;
     }
-    change.execute_batch(table::BEGUN)?;
+    change.execute_batch(tries::BEGUN)?;
     change.pragma_update(None, "user_version", table::VERSION)?;
     change.commit()?;
     Ok(table::VERSION)

@@ -1,4 +1,4 @@
-//! The journal's one table: its schema, and every statement on it.
+//! The journal's table of jobs: its schema, and the statements that add, claim and count them.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,9 @@ use zone_router::Blob;
 
 use super::super::super::job::{Job, NewJob, merge};
 use super::super::claim_order::{Choice, choices};
+use super::super::size::{column, merged_size, stated};
 use super::super::{Count, Next};
+use super::tries;
 
 /// The schema's version, stored in SQLite's `user_version`: the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -51,30 +53,21 @@ CREATE INDEX job_parked ON job (zone, parked) WHERE parked IS NOT NULL;
 ",
 ];
 
-/// The jobs of which a try may have written, and whose end is not recorded. An earlier release ignores the table, so
-/// it needs no migration, and that release can still open the file. The rows that such a release left are removed.
-pub(super) const BEGUN: &str = "
-CREATE TABLE IF NOT EXISTS begun (
-    zone   TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    PRIMARY KEY (zone, digest)
-) STRICT, WITHOUT ROWID;
-DELETE FROM begun WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.zone = begun.zone AND job.digest = begun.digest)";
-
-// A size of 0 demands that the object is read (`Job::must_read`), and stays until the job is done. Two sizes that
-// differ become -1 (`Job::is_contradicted`), which an earlier release reads as 0.
-const ADD: &str = "
+const ADD: &str = concat!(
+    "
 INSERT INTO job (zone, digest, key, size, repositories, added, due, stamp, attempts, fresh)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, 0, 1)
 ON CONFLICT (zone, digest) DO UPDATE SET
     key = excluded.key,
-    size = CASE WHEN size = 0 OR excluded.size = 0 THEN 0 WHEN size < 0 OR size <> excluded.size THEN -1
-                ELSE coalesce(excluded.size, size) END,
+    size = ",
+    merged_size!("excluded.size"),
+    ",
     repositories = excluded.repositories,
     due = min(due, excluded.due),
     stamp = excluded.stamp,
     fresh = 1,
-    parked = NULL";
+    parked = NULL"
+);
 
 const SMALLEST: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
@@ -116,16 +109,17 @@ SELECT zone, count(*) FILTER (WHERE parked IS NULL), total(max(size, 0)) FILTER 
 FROM job GROUP BY zone ORDER BY zone";
 
 /// Of a job that is added again: its repositories, and whether all else says the same already.
-const KNOWN: &str = "
-SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS
-    CASE WHEN size = 0 OR ?4 = 0 THEN 0 WHEN size < 0 OR size <> ?4 THEN -1 ELSE coalesce(?4, size) END
-FROM job WHERE zone = ?1 AND digest = ?2";
+const KNOWN: &str = concat!(
+    "SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS ",
+    merged_size!("?4"),
+    " FROM job WHERE zone = ?1 AND digest = ?2"
+);
 
 /// Adds the job, or merges it into the one that exists. If the existing job says the same already, only
 /// its stamp changes, which is in no index: a manifest that is pushed over and over costs little.
 pub(super) fn add(db: &Connection, job: NewJob, now: SystemTime) -> Result<()> {
     let (zone, digest, key) = (&*job.target, job.blob.digest.to_string(), job.blob.key.as_str());
-    let size = job.size.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+    let size = column(job.size);
     let known: Option<(String, bool)> = db
         .prepare_cached(KNOWN)?
         .query_row(params![zone, digest, key, size], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -211,103 +205,13 @@ fn first(
     while let Some(row) = rows.next()? {
         let mut job = job(zone, row)?;
         if !under_way.contains(&job.blob.digest) {
-            if is_begun(db, &job)? {
+            if tries::is_begun(db, &job)? {
                 job.size = Some(0);
             }
             return Ok(Some(job));
         }
     }
     Ok(None)
-}
-
-/// Whether a try of a job that is not under way may have written, and its end is not recorded.
-fn is_begun(db: &Connection, job: &Job) -> Result<bool> {
-    db.prepare_cached("SELECT 1 FROM begun WHERE zone = ?1 AND digest = ?2")?
-        .exists(params![&*job.target, job.blob.digest.to_string()])
-}
-
-/// Records that a try of a job may write from now on.
-pub(super) fn begin(db: &Connection, job: &Job) -> Result<()> {
-    db.prepare_cached("INSERT OR IGNORE INTO begun (zone, digest) VALUES (?1, ?2)")?
-        .execute(params![&*job.target, job.blob.digest.to_string()])?;
-    Ok(())
-}
-
-/// Records that the try has ended.
-fn end(db: &Connection, job: &Job) -> Result<()> {
-    db.prepare_cached("DELETE FROM begun WHERE zone = ?1 AND digest = ?2")?
-        .execute(params![&*job.target, job.blob.digest.to_string()])?;
-    Ok(())
-}
-
-/// Removes the job, unless it was added again since it was claimed. Returns when it was first added.
-pub(super) fn done(db: &Connection, job: &Job) -> Result<Option<SystemTime>> {
-    end(db, job)?;
-    let mut done =
-        db.prepare_cached("DELETE FROM job WHERE zone = ?1 AND digest = ?2 AND stamp = ?3 RETURNING added")?;
-    let row = params![&*job.target, job.blob.digest.to_string(), job.stamp];
-    Ok(done.query_row(row, |row| row.get(0)).optional()?.map(from_millis))
-}
-
-/// Records a failed try and when to try again. A job that was added again since it was claimed stays due. A job that
-/// is to be read stays so, also if only the mark of an earlier try demands it.
-pub(super) fn failed(
-    db: &Connection,
-    job: &Job,
-    now: SystemTime,
-    due: SystemTime,
-    error: &str,
-    in_doubt: bool,
-) -> Result<()> {
-    end(db, job)?;
-    db.prepare_cached(
-        "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?5, error),
-                        fresh = stamp <> ?6, due = iif(stamp = ?6, ?4, due), size = iif(?7, 0, size)
-         WHERE zone = ?1 AND digest = ?2",
-    )?
-    .execute(params![
-        &*job.target,
-        job.blob.digest.to_string(),
-        to_millis(now),
-        to_millis(due),
-        error,
-        job.stamp,
-        in_doubt || job.must_read()
-    ])?;
-    Ok(())
-}
-
-/// Records that a try ended without having written, and sets the size of its job; a size of 0, and sizes that differ,
-/// are kept.
-pub(super) fn resize(db: &Connection, job: &Job, size: u64) -> Result<()> {
-    end(db, job)?;
-    let size = if job.must_read() { 0 } else { i64::try_from(size).unwrap_or(i64::MAX) };
-    db.prepare_cached(
-        "UPDATE job SET size = CASE WHEN size = 0 OR ?3 = 0 THEN 0 WHEN size < 0 THEN size ELSE ?3 END
-         WHERE zone = ?1 AND digest = ?2",
-    )?
-    .execute(params![&*job.target, job.blob.digest.to_string(), size])?;
-    Ok(())
-}
-
-/// Parks a job. A job that was added again since it was claimed stays due.
-pub(super) fn park(db: &Connection, job: &Job, now: SystemTime, why: &str) -> Result<()> {
-    end(db, job)?;
-    db.prepare_cached(
-        "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?4, error),
-                        fresh = stamp <> ?5, parked = iif(stamp = ?5, coalesce(parked, ?3), parked),
-                        size = iif(?6, 0, size)
-         WHERE zone = ?1 AND digest = ?2",
-    )?
-    .execute(params![
-        &*job.target,
-        job.blob.digest.to_string(),
-        to_millis(now),
-        why,
-        job.stamp,
-        job.must_read()
-    ])?;
-    Ok(())
 }
 
 /// Makes every job of a zone due that is not parked.
@@ -348,12 +252,12 @@ fn job(zone: &Arc<str>, row: &Row<'_>) -> Result<Job> {
         .as_str()?
         .parse()
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))?;
-    let size: Option<i64> = row.get(2)?;
+    let (size, is_contradicted) = stated(row.get(2)?);
     Ok(Job {
         blob: Blob { digest, key: Key::new(row.get::<_, String>(1)?) },
         target: Arc::clone(zone),
-        size: size.and_then(|size| u64::try_from(size).ok()),
-        is_contradicted: size.is_some_and(|size| size < 0),
+        size,
+        is_contradicted,
         repositories: lines(row.get_ref(3)?.as_str()?),
         attempts: u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX),
         stamp: row.get(5)?,

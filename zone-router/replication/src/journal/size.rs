@@ -1,0 +1,42 @@
+//! How the journal's column `size` is written, merged and read. Pure.
+//!
+//! NULL: nobody stated a size. 0: the object at the target is to be read (`Job::must_read`), which stays until the job
+//! is done. -1: two clients stated different sizes (`Job::is_contradicted`); an earlier release reads it as 0.
+
+/// SQL for the size of a job that is added again with the size `$stated`, and whose table is called `job`.
+macro_rules! merged_size {
+    ($stated:literal) => {
+        concat!(
+            "CASE WHEN job.size = 0 OR ",
+            $stated,
+            " = 0 THEN 0 WHEN job.size < 0 OR ",
+            $stated,
+            " < 0 OR job.size <> ",
+            $stated,
+            " THEN -1 ELSE coalesce(",
+            $stated,
+            ", job.size) END"
+        )
+    };
+}
+
+pub(super) use merged_size;
+
+/// The column for a stated size in bytes.
+pub(super) fn column(size: Option<u64>) -> Option<i64> {
+    size.map(|size| i64::try_from(size).unwrap_or(i64::MAX))
+}
+
+/// The size that the column states in bytes, and whether it is contradicted.
+pub(super) fn stated(column: Option<i64>) -> (Option<u64>, bool) {
+    (column.and_then(|size| u64::try_from(size).ok()), column.is_some_and(|size| size < 0))
+}
+
+/// As [`merged_size`], of two jobs that are added together.
+pub(super) fn merged(before: Option<i64>, stated: Option<i64>) -> Option<i64> {
+    match (before, stated) {
+        (Some(0), _) | (_, Some(0)) => Some(0),
+        (Some(before), Some(stated)) if before != stated => Some(-1),
+        (before, stated) => before.or(stated),
+    }
+}

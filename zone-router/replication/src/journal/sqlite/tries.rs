@@ -1,0 +1,109 @@
+//! Tries of jobs: which may have written, and how each of them ended.
+
+use std::time::SystemTime;
+
+use rusqlite::{Connection, OptionalExtension, Result, params};
+
+use super::super::super::job::Job;
+use super::table::{from_millis, to_millis};
+
+/// The jobs of which a try may have written, and whose end is not recorded. An earlier release ignores the table, so
+/// it needs no migration, and that release can still open the file. The rows that such a release left are removed.
+pub(super) const BEGUN: &str = "
+CREATE TABLE IF NOT EXISTS begun (
+    zone   TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (zone, digest)
+) STRICT, WITHOUT ROWID;
+DELETE FROM begun WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.zone = begun.zone AND job.digest = begun.digest)";
+
+/// Whether a try of a job that is not under way may have written, and its end is not recorded.
+pub(super) fn is_begun(db: &Connection, job: &Job) -> Result<bool> {
+    db.prepare_cached("SELECT 1 FROM begun WHERE zone = ?1 AND digest = ?2")?
+        .exists(params![&*job.target, job.blob.digest.to_string()])
+}
+
+/// Records that a try of a job may write from now on.
+pub(super) fn begin(db: &Connection, job: &Job) -> Result<()> {
+    db.prepare_cached("INSERT OR IGNORE INTO begun (zone, digest) VALUES (?1, ?2)")?
+        .execute(params![&*job.target, job.blob.digest.to_string()])?;
+    Ok(())
+}
+
+/// Removes the mark that a try may write.
+fn end(db: &Connection, job: &Job) -> Result<()> {
+    db.prepare_cached("DELETE FROM begun WHERE zone = ?1 AND digest = ?2")?
+        .execute(params![&*job.target, job.blob.digest.to_string()])?;
+    Ok(())
+}
+
+/// Records that a try has ended and its job is not done. A job that is to be read stays so, also if only the mark of
+/// an earlier try demands it.
+fn end_undone(db: &Connection, job: &Job, in_doubt: bool) -> Result<()> {
+    end(db, job)?;
+    if in_doubt || job.must_read() {
+        db.prepare_cached("UPDATE job SET size = 0 WHERE zone = ?1 AND digest = ?2")?
+            .execute(params![&*job.target, job.blob.digest.to_string()])?;
+    }
+    Ok(())
+}
+
+/// Removes the job, unless it was added again since it was claimed. Returns when it was first added.
+pub(super) fn done(db: &Connection, job: &Job) -> Result<Option<SystemTime>> {
+    end(db, job)?;
+    let mut done =
+        db.prepare_cached("DELETE FROM job WHERE zone = ?1 AND digest = ?2 AND stamp = ?3 RETURNING added")?;
+    let row = params![&*job.target, job.blob.digest.to_string(), job.stamp];
+    Ok(done.query_row(row, |row| row.get(0)).optional()?.map(from_millis))
+}
+
+/// Records a failed try and when to try again. A job that was added again since it was claimed stays due.
+pub(super) fn failed(
+    db: &Connection,
+    job: &Job,
+    now: SystemTime,
+    due: SystemTime,
+    error: &str,
+    in_doubt: bool,
+) -> Result<()> {
+    end_undone(db, job, in_doubt)?;
+    db.prepare_cached(
+        "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?5, error),
+                        fresh = stamp <> ?6, due = iif(stamp = ?6, ?4, due)
+         WHERE zone = ?1 AND digest = ?2",
+    )?
+    .execute(params![
+        &*job.target,
+        job.blob.digest.to_string(),
+        to_millis(now),
+        to_millis(due),
+        error,
+        job.stamp
+    ])?;
+    Ok(())
+}
+
+/// Records that a try ended without having written, and sets the size of its job; a size of 0, and sizes that differ,
+/// are kept.
+pub(super) fn resize(db: &Connection, job: &Job, size: u64) -> Result<()> {
+    end_undone(db, job, false)?;
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
+    db.prepare_cached(
+        "UPDATE job SET size = CASE WHEN size = 0 OR ?3 = 0 THEN 0 WHEN size < 0 THEN size ELSE ?3 END
+         WHERE zone = ?1 AND digest = ?2",
+    )?
+    .execute(params![&*job.target, job.blob.digest.to_string(), size])?;
+    Ok(())
+}
+
+/// Parks a job. A job that was added again since it was claimed stays due.
+pub(super) fn park(db: &Connection, job: &Job, now: SystemTime, why: &str) -> Result<()> {
+    end_undone(db, job, false)?;
+    db.prepare_cached(
+        "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?4, error),
+                        fresh = stamp <> ?5, parked = iif(stamp = ?5, coalesce(parked, ?3), parked)
+         WHERE zone = ?1 AND digest = ?2",
+    )?
+    .execute(params![&*job.target, job.blob.digest.to_string(), to_millis(now), why, job.stamp])?;
+    Ok(())
+}
