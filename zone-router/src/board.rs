@@ -15,7 +15,7 @@ use crate::overdue::headers;
 use crate::rank::{Place, Reason};
 use crate::recents::Recents;
 use crate::snapshot::{Counts, Headers, Snapshot, ZoneView};
-use crate::{Policy, Settings, SizeClass, Zone};
+use crate::{PerClass, PerZone, Policy, RoutedZone, Settings, SizeClass, ZoneId};
 
 /// Reads that are older say nothing of now.
 const FRESH: Duration = Duration::from_secs(5);
@@ -59,8 +59,8 @@ pub(crate) const DEEP_PROBE_MAX: u64 = 4 << 20;
 /// What is known of all zones.
 #[derive(Debug)]
 pub(crate) struct Board {
-    zones: Vec<Record>,
-    leaders: [Leader; 3],
+    zones: PerZone<Record>,
+    leaders: PerClass<Leader>,
     settings: Settings,
 }
 
@@ -84,9 +84,9 @@ struct Record {
     policy: Policy,
     health: Health,
     /// Of reads, by size class.
-    headers: [Quantiles; 3],
+    headers: PerClass<Quantiles>,
     /// The same of the latest, milliseconds.
-    lately: [Latest; 3],
+    lately: PerClass<Latest>,
     /// Of probes.
     probes: Quantiles,
     /// The same, milliseconds.
@@ -106,13 +106,20 @@ struct Record {
     silences: u8,
 }
 
+/// What a read of one zone is expected to take.
+struct Estimate {
+    headers: PerClass<Headers>,
+    /// Until the whole of a blob of typical size is there, ms, as the operator weighs it.
+    times: PerClass<f64>,
+}
+
 impl Board {
     /// Of zones that nothing is known of.
-    pub(crate) fn new(zones: &[Zone], policies: &[Policy], settings: Settings, now: Instant) -> Self {
-        let record = |(zone, policy): (&Zone, &Policy)| Record {
-            name: Arc::clone(&zone.name),
-            unusable: zone.unusable.clone(),
-            policy: *policy,
+    pub(crate) fn new(zones: &[RoutedZone], settings: Settings, now: Instant) -> Self {
+        let record = |routed: &RoutedZone| Record {
+            name: Arc::clone(&routed.zone.name),
+            unusable: routed.zone.unusable.clone(),
+            policy: routed.policy,
             health: Health::new(now),
             headers: Default::default(),
             lately: Default::default(),
@@ -128,19 +135,19 @@ impl Board {
             failing_bodies: FailingObjects::default(),
             silences: 0,
         };
-        let zones = zones.iter().zip(policies).map(record).collect();
+        let zones = zones.iter().map(record).collect();
         Self { zones, leaders: Default::default(), settings }
     }
 
     /// The operator's word, of all zones.
-    pub(crate) fn set_policies(&mut self, policies: &[Policy]) {
+    pub(crate) fn set_policies(&mut self, policies: &PerZone<Policy>) {
         for (zone, policy) in self.zones.iter_mut().zip(policies) {
             zone.policy = *policy;
         }
     }
 
     /// Whether a probe should look at this zone sooner than usual.
-    pub(crate) fn is_doubtful(&self, zone: usize, now: Instant) -> bool {
+    pub(crate) fn is_doubtful(&self, zone: ZoneId, now: Instant) -> bool {
         self.zones.get(zone).is_some_and(|zone| zone.is_unsettled() || zone.health.is_suspect(now))
     }
 
@@ -167,42 +174,27 @@ impl Board {
         let ejected = |zone: &Record| matches!(zone.health.state(), State::Ejected { .. });
         let mut read = self.zones.iter().filter(|zone| zone.is_read()).peekable();
         let all_ejected = read.peek().is_some() && read.all(ejected);
-        let headers: Vec<_> = self.zones.iter().map(|zone| zone.all_headers(&self.settings, now)).collect();
-        let first_bytes: Vec<_> = self.zones.iter().map(|zone| zone.first_byte(now)).collect();
-        let mut places = vec![[None; 3]; self.zones.len()];
+        let estimates: PerZone<Estimate> = self.estimates(now);
+        let mut leaders = PerClass::default();
         for class in SizeClass::ALL {
-            let times = self.times(class, &headers, &first_bytes, now);
-            let may_lead = |(zone, time): (&Record, &f64)| zone.may_lead(now).then_some(*time);
-            let leading: Vec<_> = self.zones.iter().zip(&times).map(may_lead).collect();
-            let leader = self.leaders[class as usize].update(&leading, now);
-            for (index, zone) in self.zones.iter().enumerate() {
-                places[index][class as usize] = zone.place(times[index], index, leader, now);
-            }
+            let may_lead =
+                |(id, zone): (ZoneId, &Record)| zone.may_lead(now).then_some(estimates[id].times[class]);
+            let times = self.zones.with_ids().map(may_lead).collect();
+            leaders[class] = self.leaders[class].update(&times, now);
         }
-        let zones = self.zones.iter().zip(places).zip(headers);
-        let zones = zones.map(|((zone, places), headers)| zone.view(places, headers, now)).collect();
+        let view = |(id, zone): (ZoneId, &Record)| {
+            let Estimate { headers, times } = &estimates[id];
+            let place = |class| zone.place(times[class], id, leaders[class], now);
+            zone.view(PerClass::from_fn(place), *headers, now)
+        };
+        let zones = self.zones.with_ids().map(view).collect();
         Snapshot::new(zones, all_ejected, lost_events)
     }
 
-    /// How long a read of this class is expected to take in each zone, ms, as the operator weighs it.
-    fn times(
-        &self,
-        class: SizeClass,
-        headers: &[[Headers; 3]],
-        first_bytes: &[f64],
-        now: Instant,
-    ) -> Vec<f64> {
+    fn estimates(&self, now: Instant) -> PerZone<Estimate> {
         // What has given no bytes of late is taken for as fast as the fastest, until it has.
         let fastest = self.zones.iter().filter_map(|zone| zone.throughput.get(now)).fold(0.0, f64::max);
-        let time = |((zone, headers), first_byte): ((&Record, &[Headers; 3]), &f64)| {
-            let rate = zone.throughput.get(now).unwrap_or(fastest);
-            let transfer = if rate > 0.0 { class.typical() as f64 / rate * 1000.0 } else { 0.0 };
-            // Each failed try costs the wait for it.
-            let wasted = (zone.health.trouble() - TROUBLE_BORNE).max(0.0)
-                * millis(headers[class as usize].overdue_after);
-            (first_byte + transfer + wasted) / zone.policy.weight
-        };
-        self.zones.iter().zip(headers).zip(first_bytes).map(time).collect()
+        self.zones.iter().map(|zone| zone.estimate(fastest, &self.settings, now)).collect()
     }
 }
 
@@ -261,7 +253,7 @@ impl Record {
             Seen::Outrun { digest, class, after } => {
                 self.outrun = self.outrun.saturating_add(1);
                 // It would have taken longer still; what is shorter than usual says nothing.
-                if self.headers[class as usize].quantile(0.5, now).is_none_or(|usual| after > usual) {
+                if self.headers[class].quantile(0.5, now).is_none_or(|usual| after > usual) {
                     self.note(class, after, now);
                 }
                 // Slower than it used to be is not what gets it back into use.
@@ -277,7 +269,7 @@ impl Record {
                 }
                 // How long it would have taken is not known, so no quantile gets it; many reads at once
                 // would have it wait ever longer.
-                self.lately[class as usize].add(millis(after), now);
+                self.lately[class].add(millis(after), now);
                 Some(Event::Late)
             }
             Seen::Gave { bytes, waited } => {
@@ -335,8 +327,8 @@ impl Record {
     }
 
     fn note(&mut self, class: SizeClass, after: Duration, now: Instant) {
-        self.headers[class as usize].add(after, now);
-        self.lately[class as usize].add(millis(after), now);
+        self.headers[class].add(after, now);
+        self.lately[class].add(millis(after), now);
     }
 
     fn suffer(&mut self, trouble: Trouble, now: Instant) -> Option<Fault> {
@@ -380,28 +372,36 @@ impl Record {
     /// become much slower than they were, so has the zone, whatever its probes say.
     fn first_byte(&self, now: Instant) -> f64 {
         let reads = || {
-            SizeClass::ALL
-                .into_iter()
-                .find_map(|class| self.headers[class as usize].quantile(0.5, now))
-                .map(millis)
+            SizeClass::ALL.into_iter().find_map(|class| self.headers[class].quantile(0.5, now)).map(millis)
         };
         let line = match self.policy.latency_hint {
             Some(hint) => millis(hint),
             None => self.probe.get().or_else(reads).unwrap_or(f64::INFINITY),
         };
         let slowdown = |class: SizeClass| {
-            let lately = self.lately[class as usize].median(now, FRESH)?;
-            let usual = self.headers[class as usize].quantile(0.5, now)?;
+            let lately = self.lately[class].median(now, FRESH)?;
+            let usual = self.headers[class].quantile(0.5, now)?;
             Some(lately / millis(usual)).filter(|factor| *factor > SLOWDOWN)
         };
         line * SizeClass::ALL.into_iter().filter_map(slowdown).fold(1.0, f64::max)
     }
 
-    fn all_headers(&self, settings: &Settings, now: Instant) -> [Headers; 3] {
-        SizeClass::ALL.map(|class| headers(&self.headers[class as usize], &self.probes, settings, now))
+    /// `fastest` is the throughput of the fastest zone, bytes a second; 0 where none is known.
+    fn estimate(&self, fastest: f64, settings: &Settings, now: Instant) -> Estimate {
+        let headers = PerClass::from_fn(|class| headers(&self.headers[class], &self.probes, settings, now));
+        let first_byte = self.first_byte(now);
+        let rate = self.throughput.get(now).unwrap_or(fastest);
+        let time = |class: SizeClass| {
+            let transfer = if rate > 0.0 { class.typical() as f64 / rate * 1000.0 } else { 0.0 };
+            // Each failed try costs the wait for it.
+            let wasted =
+                (self.health.trouble() - TROUBLE_BORNE).max(0.0) * millis(headers[class].overdue_after);
+            (first_byte + transfer + wasted) / self.policy.weight
+        };
+        Estimate { headers, times: PerClass::from_fn(time) }
     }
 
-    fn place(&self, time: f64, index: usize, leader: Option<usize>, now: Instant) -> Option<Place> {
+    fn place(&self, time: f64, id: ZoneId, leader: Option<ZoneId>, now: Instant) -> Option<Place> {
         // Near equals keep their configured order.
         let by_time = (time.max(NEAR_MS).log2() * 4.0).min(1000.0) as u64;
         if !self.is_read() {
@@ -410,8 +410,8 @@ impl Record {
             return drained.then_some(Place { reason: Reason::Drained, key: by_time });
         }
         let (reason, key) = match self.health.state() {
-            State::Healthy if leader == Some(index) && index == 0 => (Reason::Home, 0),
-            State::Healthy if leader == Some(index) => (Reason::Nearest, 0),
+            State::Healthy if leader == Some(id) && id == ZoneId::HOME => (Reason::Home, 0),
+            State::Healthy if leader == Some(id) => (Reason::Nearest, 0),
             State::Healthy if self.is_throttled(now) => (Reason::Throttled, by_time),
             State::Healthy => (Reason::Next, by_time),
             State::Probation { .. } => (Reason::Probation, by_time),
@@ -431,7 +431,7 @@ impl Record {
         })
     }
 
-    fn view(&self, places: [Option<Place>; 3], headers: [Headers; 3], now: Instant) -> ZoneView {
+    fn view(&self, places: PerClass<Option<Place>>, headers: PerClass<Headers>, now: Instant) -> ZoneView {
         ZoneView {
             name: Arc::clone(&self.name),
             state: self.health.state(),

@@ -2,6 +2,7 @@ use backends::memory::MemoryStore;
 use backends::{Digest, Key};
 
 use super::*;
+use crate::Zone;
 use crate::rank::Standing;
 
 const MS: Duration = Duration::from_millis(1);
@@ -19,8 +20,9 @@ impl Site {
     fn new(policies: &[Policy]) -> Self {
         let now = Instant::now();
         let zone = |index: usize| Zone::new(&format!("z{index}"), Arc::new(MemoryStore::new()));
-        let zones: Vec<_> = (0..policies.len()).map(zone).collect();
-        let mut site = Self { board: Board::new(&zones, policies, Settings::default(), now), now, failed: 0 };
+        let routed = |(index, policy): (usize, &Policy)| RoutedZone { zone: zone(index), policy: *policy };
+        let zones: Vec<_> = policies.iter().enumerate().map(routed).collect();
+        let mut site = Self { board: Board::new(&zones, Settings::default(), now), now, failed: 0 };
         for _ in 0..20 {
             site.now += Duration::from_secs(1);
             for zone in 0..policies.len() {
@@ -36,7 +38,7 @@ impl Site {
     }
 
     fn see(&mut self, zone: usize, what: Seen) -> Option<Change> {
-        self.board.fold(Observation { zone, what }, self.now, 1.0)
+        self.board.fold(Observation { zone: ZoneId::at(zone), what }, self.now, 1.0)
     }
 
     fn snapshot(&mut self) -> Snapshot {
@@ -45,7 +47,7 @@ impl Site {
 
     fn order(&mut self) -> Vec<(usize, Reason)> {
         let order = self.snapshot().rank(SMALL, |_| Standing::Clear);
-        order.into_iter().map(|candidate| (candidate.zone, candidate.reason)).collect()
+        order.into_iter().map(|candidate| (candidate.zone.index(), candidate.reason)).collect()
     }
 
     /// A read fails, of another object each time.
@@ -101,13 +103,13 @@ fn the_operators_word_stands_above_all() {
     let mut site = site();
     let drained = Policy { drain: true, ..Policy::default() };
     let never = Policy { reads: false, ..Policy::default() };
-    site.board.set_policies(&[drained, never, Policy::default()]);
+    site.board.set_policies(&vec![drained, never, Policy::default()].into());
     assert_eq!(
         site.order(),
         [(2, Reason::Nearest), (0, Reason::Drained)],
         "drained: where nobody else gives it"
     );
-    site.board.set_policies(&[never; 3]);
+    site.board.set_policies(&vec![never; 3].into());
     assert_eq!(site.order(), []);
     assert!(!site.snapshot().all_ejected, "nobody is asked, so nobody is missed");
 }
@@ -136,17 +138,17 @@ fn the_least_recently_failed_first() {
 #[test]
 fn reads_given_up_do_not_make_it_wait_longer() {
     let mut site = site();
-    let before = site.snapshot().zones[0].headers[SMALL as usize];
+    let before = site.snapshot().zones[ZoneId::HOME].headers[SMALL];
     for _ in 0..1000 {
         site.see(0, Seen::Overdue { digest: Digest::EMPTY, class: SMALL, after: MS * 500 });
         site.see(0, Seen::Outrun { digest: Digest::EMPTY, class: SMALL, after: MS * 10 });
     }
-    assert_eq!(site.snapshot().zones[0].headers[SMALL as usize], before);
+    assert_eq!(site.snapshot().zones[ZoneId::HOME].headers[SMALL], before);
     // What was outrun late would have taken longer still.
     (0..1000).for_each(|_| {
         drop(site.see(0, Seen::Outrun { digest: Digest::EMPTY, class: SMALL, after: MS * 80 }))
     });
-    assert!(site.snapshot().zones[0].headers[SMALL as usize].p95 > before.p95);
+    assert!(site.snapshot().zones[ZoneId::HOME].headers[SMALL].p95 > before.p95);
 }
 
 #[test]
@@ -174,11 +176,11 @@ fn slow_reads_are_a_brown_out_whatever_probes_say() {
 #[test]
 fn absence_is_no_sample() {
     let mut site = site();
-    let before = site.snapshot().zones[0].headers[SMALL as usize];
+    let before = site.snapshot().zones[ZoneId::HOME].headers[SMALL];
     (0..1000).for_each(|_| {
         drop(site.see(0, Seen::Answered { digest: Digest::EMPTY, class: SMALL, after: MS, absent: true }))
     });
-    assert_eq!(site.snapshot().zones[0].headers[SMALL as usize], before);
+    assert_eq!(site.snapshot().zones[ZoneId::HOME].headers[SMALL], before);
 }
 
 #[test]
@@ -186,23 +188,23 @@ fn only_small_blobs_are_probed_with() {
     let mut site = site();
     let blob = Arc::new(crate::Blob { digest: Digest::EMPTY, key: Key::new("a") });
     site.see(0, Seen::Proven { blob: Arc::clone(&blob), size: DEEP_PROBE_MAX + 1 });
-    assert!(site.snapshot().zones[0].recents.latest().is_none());
+    assert!(site.snapshot().zones[ZoneId::HOME].recents.latest().is_none());
     site.see(0, Seen::Proven { blob, size: 1 });
-    assert!(site.snapshot().zones[0].recents.latest().is_some());
+    assert!(site.snapshot().zones[ZoneId::HOME].recents.latest().is_some());
 }
 
 #[test]
 fn probes_alone_do_not_say_how_long_a_large_read_takes() {
     let mut site = Site::new(&[]);
     let zone = Zone::new("near", Arc::new(MemoryStore::new()));
-    site.board = Board::new(&[zone], &[Policy::default()], Settings::default(), site.now);
+    site.board = Board::new(&[zone.into()], Settings::default(), site.now);
     for _ in 0..50 {
         site.see(0, Seen::Probed { after: MS * 3, late: false });
         site.see(0, Seen::Answered { digest: Digest::EMPTY, class: SMALL, after: MS * 3, absent: false });
     }
-    let headers = site.snapshot().zones[0].headers;
-    assert_eq!(headers[SMALL as usize].overdue_after, Settings::default().overdue_min);
-    assert!(headers[SizeClass::Large as usize].overdue_after >= MS * 300);
+    let headers = site.snapshot().zones[ZoneId::HOME].headers;
+    assert_eq!(headers[SMALL].overdue_after, Settings::default().overdue_min);
+    assert!(headers[SizeClass::Large].overdue_after >= MS * 300);
 }
 
 #[test]
@@ -233,7 +235,7 @@ fn another_reason_to_be_out_of_use_is_told() {
         Seen::ProbeFailed { trouble: Trouble { kind: Kind::Denied, text: "403".into() }, late: false },
     );
     assert_eq!(change.map(|change| change.to.as_str()), Some("misconfigured"));
-    assert_eq!(site.snapshot().zones[0].counts.ejections, 1);
+    assert_eq!(site.snapshot().zones[ZoneId::HOME].counts.ejections, 1);
 }
 
 #[test]
@@ -242,9 +244,9 @@ fn a_step_of_less_than_a_millisecond_is_no_reason_to_look() {
     let probed = |after| Seen::Probed { after, late: false };
     (0..20).for_each(|_| drop(site.see(0, probed(MS / 2))));
     site.see(0, probed(MS));
-    assert!(!site.board.is_doubtful(0, site.now));
+    assert!(!site.board.is_doubtful(ZoneId::HOME, site.now));
     site.see(0, probed(MS * 20));
-    assert!(site.board.is_doubtful(0, site.now));
+    assert!(site.board.is_doubtful(ZoneId::HOME, site.now));
 }
 
 #[test]
@@ -275,13 +277,13 @@ fn one_ill_object_does_not_eject() {
         site.fail_to_give(0, ill, Kind::Unavailable);
         site.see(0, Seen::Probed { after: MS * 40, late: false });
     }
-    assert_eq!(site.snapshot().zones[0].state, State::Healthy);
+    assert_eq!(site.snapshot().zones[ZoneId::HOME].state, State::Healthy);
 }
 
 #[test]
 fn a_store_that_fails_is_dead_only_if_its_probes_fail_too() {
     let mut site = site();
-    let dead = |site: &mut Site| site.snapshot().zones[0].is_dead();
+    let dead = |site: &mut Site| site.snapshot().zones[ZoneId::HOME].is_dead();
     (0..3).for_each(|_| drop(site.fail(0, Kind::Unavailable)));
     assert!(!dead(&mut site), "its probes are answered");
     let late = || Seen::ProbeOverdue;

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::board::DEEP_PROBE_MAX;
 use crate::observation::Seen;
-use crate::{Blob, Router, Zone};
+use crate::{Blob, Router, Zone, ZoneId};
 
 /// How long the client, whose answer is lost anyway, waits for it: its next try is then right.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -26,9 +26,9 @@ enum Gives {
 /// Reads a blob whole in each of these zones. Who gives wrong bytes is condemned for it; then those
 /// that give the right ones are cleared. Where nobody does, one that lies now and then may be among
 /// them: all stay behind the others.
-pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[usize]) {
-    let look = |zone: &usize| {
-        let store = &router.zones[*zone];
+pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[ZoneId]) {
+    let look = |zone: &ZoneId| {
+        let store = router.zone(*zone);
         async move { timeout(PATIENCE, gives(store, blob)).await.unwrap_or(Gives::Unknown) }
     };
     let found = join_all(zones.iter().map(look)).await;
@@ -36,7 +36,7 @@ pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[usize]) {
     for (zone, gives) in zones.iter().zip(found) {
         match gives {
             Gives::Wrong => {
-                tracing::error!(zone = %router.zones[*zone].name, digest = %blob.digest, "it was this zone that gave wrong bytes");
+                tracing::error!(zone = %router.zone(*zone).name, digest = %blob.digest, "it was this zone that gave wrong bytes");
                 router.suspects.condemn(&blob.digest, *zone);
                 router.watch.saw(*zone, Seen::WrongBytes);
             }

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use backends::{Digest, Error, Kind};
 
-use crate::{Blob, SizeClass};
+use crate::{Blob, SizeClass, ZoneId};
 
 /// One thing seen of one zone.
 #[derive(Debug)]
 pub(crate) struct Observation {
-    /// Its place in the configured order.
-    pub(crate) zone: usize,
+    pub(crate) zone: ZoneId,
     pub(crate) what: Seen,
 }
 

@@ -21,7 +21,7 @@ use crate::rank::{Candidate, Reason};
 use crate::router::{Answer, Judge, Trial};
 use crate::snapshot::Snapshot;
 use crate::tries::Tries;
-use crate::{Blob, Router, SizeClass};
+use crate::{Blob, Router, SizeClass, ZoneId};
 
 /// In the second round, between the start of one zone and of the next beside it.
 const STAGGER: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ type Work<'a> = Pin<Box<dyn Future<Output = Result<Option<Object>>> + Send + 'a>
 
 /// A zone that won.
 pub(crate) struct Won {
-    pub(crate) zone: usize,
+    pub(crate) zone: ZoneId,
     pub(crate) object: Object,
     /// Held while it is read, where the zone is on probation.
     pub(crate) trial: Option<Trial>,
@@ -63,15 +63,15 @@ pub(crate) struct Race<'a> {
     waiting: VecDeque<Entrant>,
     running: Vec<Attempt<'a>>,
     /// Given up for being overdue.
-    overdue: VecDeque<usize>,
+    overdue: VecDeque<ZoneId>,
     tries: &'a mut Tries,
-    answers: Vec<(usize, Answer)>,
+    answers: Vec<(ZoneId, Answer)>,
     hedged: bool,
 }
 
 /// One zone being asked.
 struct Attempt<'a> {
-    zone: usize,
+    zone: ZoneId,
     watch: Stopwatch,
     /// Whether it was out of use when it was asked.
     ejected: bool,
@@ -107,7 +107,7 @@ impl<'a> Race<'a> {
     }
 
     /// The first good answer, if a zone gave one; and what the others said.
-    pub(crate) async fn run(mut self) -> (Option<Won>, Vec<(usize, Answer)>) {
+    pub(crate) async fn run(mut self) -> (Option<Won>, Vec<(ZoneId, Answer)>) {
         let won = self.first().await;
         (won, self.answers)
     }
@@ -144,7 +144,7 @@ impl<'a> Race<'a> {
     /// Asks the next zone, if there is one.
     fn start_next(&mut self, replaces: Option<SemaphorePermit<'a>>) -> bool {
         let Some(entrant) = self.waiting.pop_front() else { return false };
-        let headers = self.view.zones[entrant.candidate.zone].headers[self.wanted.class as usize];
+        let headers = self.view.zones[entrant.candidate.zone].headers[self.wanted.class];
         // Where all are out of use, what was learned of them may hold no longer.
         let overdue_after = match self.view.all_ejected {
             true => headers.overdue_after.max(self.router.settings.overdue_max),
@@ -168,7 +168,7 @@ impl<'a> Race<'a> {
         true
     }
 
-    fn start(&mut self, zone: usize, set: impl FnOnce(Attempt<'a>) -> Attempt<'a>) {
+    fn start(&mut self, zone: ZoneId, set: impl FnOnce(Attempt<'a>) -> Attempt<'a>) {
         self.tries.ask(zone);
         let (blob, range) = (self.wanted.blob, self.wanted.range.clone());
         self.running.push(set(Attempt {
@@ -180,7 +180,7 @@ impl<'a> Race<'a> {
             overdue_after: None,
             trial: None,
             _replaces: None,
-            work: self.router.zones[zone].store.get(&blob.key, range),
+            work: self.router.zone(zone).store.get(&blob.key, range),
         }));
     }
 
@@ -252,7 +252,7 @@ impl<'a> Race<'a> {
         }
         let late = self.running.remove(late);
         let after = late.watch.elapsed(&self.router.watch.lag);
-        tracing::debug!(zone = %self.router.zones[late.zone].name, digest = %self.wanted.blob.digest, ?after, "zone is overdue, asking the next");
+        tracing::debug!(zone = %self.router.zone(late.zone).name, digest = %self.wanted.blob.digest, ?after, "zone is overdue, asking the next");
         let (digest, class) = (self.wanted.blob.digest, self.wanted.class);
         self.router.watch.saw(late.zone, Seen::Overdue { digest, class, after });
         self.overdue.push_back(late.zone);
@@ -308,8 +308,8 @@ impl<'a> Race<'a> {
         None
     }
 
-    fn complain(&self, zone: usize, error: &Error) {
-        let (name, digest) = (&self.router.zones[zone].name, &self.wanted.blob.digest);
+    fn complain(&self, zone: ZoneId, error: &Error) {
+        let (name, digest) = (&self.router.zone(zone).name, &self.wanted.blob.digest);
         match &self.wanted.range {
             None => tracing::warn!(zone = %name, %digest, %error, "zone failed, trying the next"),
             Some(_) => tracing::warn!(zone = %name, %digest, %error, "zone cannot go on"),
@@ -327,7 +327,7 @@ impl<'a> Race<'a> {
             self.router.watch.saw(other.zone, Seen::Outrun { digest, class, after });
         }
         if self.view.zones[attempt.zone].policy.drain {
-            let (name, digest) = (&self.router.zones[attempt.zone].name, &self.wanted.blob.digest);
+            let (name, digest) = (&self.router.zone(attempt.zone).name, &self.wanted.blob.digest);
             tracing::warn!(zone = %name, %digest, "read from a drained zone: no other gives this blob");
         }
         if attempt.hedge {

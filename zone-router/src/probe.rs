@@ -15,7 +15,7 @@ use crate::lag::Stopwatch;
 use crate::observation::Seen;
 use crate::recents::Turn;
 use crate::snapshot::ZoneView;
-use crate::{Blob, Router, Settings, SizeClass, Zone};
+use crate::{Blob, Router, Settings, SizeClass, Zone, ZoneId};
 
 /// How long a probe is waited for at least, …
 const PATIENCE_MIN: Duration = Duration::from_millis(700);
@@ -81,7 +81,7 @@ fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Inst
 }
 
 /// Probes one zone until `shutdown`.
-pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: CancellationToken) {
+pub(crate) async fn run(router: Arc<Router>, zone: ZoneId, shutdown: CancellationToken) {
     let settings = router.settings;
     let mut allowance = Allowance::new(settings.probes_per_hour, Instant::now());
     let mut last: Option<Instant> = None;
@@ -101,7 +101,7 @@ pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: Cancellation
             biased;
             () = shutdown.cancelled() => return,
             Some(()) = late.next() => continue,
-            () = router.watch.changed[zone].notified(), if at > now || full => continue,
+            () = router.watch.probe_due(zone), if at > now || full => continue,
             () = sleep_until(again), if !full => {}
         }
         if idle {
@@ -120,12 +120,12 @@ pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: Cancellation
 /// One probe, its outcome noted; where it is late, what is left of the wait for it.
 async fn probe<'a>(
     router: &'a Router,
-    zone: usize,
+    zone: ZoneId,
     turn: &mut Turn,
 ) -> Option<impl Future<Output = ()> + use<'a>> {
     let snapshot = router.snapshot();
     let view = &snapshot.zones[zone];
-    let overdue = view.headers[SizeClass::Small as usize].overdue_after;
+    let overdue = view.headers[SizeClass::Small].overdue_after;
     let patience = PATIENCE_MIN.max(overdue * PATIENCE_FACTOR);
     let lied = view.state.fault() == Some(Fault::WrongBytes);
     // A zone that gave wrong bytes is believed only after a whole blob from it was right: the marker proves nothing. A
@@ -139,7 +139,7 @@ async fn probe<'a>(
     let reads_object = recent.is_some();
     let lag = &router.watch.lag;
     let watch = lag.start();
-    let mut look = Box::pin(as_probe(look(&router.zones[zone], recent.cloned(), lied)));
+    let mut look = Box::pin(as_probe(look(router.zone(zone), recent.cloned(), lied)));
     // A whole blob takes its time, and is not late while it does.
     let (overdue, patience) =
         if lied { (patience + DEEP_PATIENCE, patience + DEEP_PATIENCE) } else { (overdue, patience) };
@@ -152,7 +152,7 @@ async fn probe<'a>(
     }
     turn.failed(reads_object);
     // A zone that gives others their bytes is not dead, though a probe may have to queue behind them.
-    let lives = router.watch.signs.since(zone, watch.began());
+    let lives = router.watch.gave_since(zone, watch.began());
     router.watch.saw(zone, if lives { Seen::Excused } else { Seen::ProbeOverdue });
     Some(async move {
         let left = patience.saturating_sub(watch.elapsed(lag));
@@ -163,14 +163,14 @@ async fn probe<'a>(
     })
 }
 
-fn note(router: &Router, zone: usize, result: Result<Looked, Error>, watch: &Stopwatch, late: bool) {
+fn note(router: &Router, zone: ZoneId, result: Result<Looked, Error>, watch: &Stopwatch, late: bool) {
     let after = watch.elapsed(&router.watch.lag);
     let seen = match result {
         Ok(Looked::Answered) => Seen::Probed { after, late },
         Ok(Looked::Proven) => Seen::ProbedWhole,
         // It serves, if not us and not now.
         Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => Seen::Probed { after, late },
-        Err(error) if error.kind() == Kind::Timeout && router.watch.signs.since(zone, watch.began()) => {
+        Err(error) if error.kind() == Kind::Timeout && router.watch.gave_since(zone, watch.began()) => {
             Seen::Excused
         }
         Err(error) => {
@@ -237,7 +237,7 @@ mod tests {
         let zone = Zone::new("a", Arc::new(backends::memory::MemoryStore::new()));
         let router = Router::new(vec![zone]);
         let (settings, last) = (router.settings, Instant::now());
-        let mut view = router.snapshot().zones[0].clone();
+        let mut view = router.snapshot().zones[ZoneId::HOME].clone();
         let mut wait = |change: &dyn Fn(&mut ZoneView)| {
             change(&mut view);
             due(&view, &settings, last, 0.5).saturating_duration_since(last)

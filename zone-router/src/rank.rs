@@ -1,5 +1,7 @@
 //! Which zone is asked first: pure, from what is known of the zones to an order with reasons.
 
+use crate::ZoneId;
+
 /// What is known of a zone for one digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -14,8 +16,8 @@ pub enum Standing {
 /// A zone to try, and why it stands where it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its place in the configured order; 0 is home.
-    pub zone: usize,
+    /// The zone.
+    pub zone: ZoneId,
     /// Why here.
     pub reason: Reason,
 }
@@ -67,12 +69,10 @@ pub struct Place {
     pub key: u64,
 }
 
-/// The zones in the order of their places, which are of all zones in their configured order; `None`
-/// is a zone that is not read.
+/// The zones in the order of their places; `None` is the place of a zone that is not read.
 #[must_use]
-pub fn order<'a>(places: impl Iterator<Item = Option<&'a Place>>) -> Vec<Candidate> {
-    let mut order: Vec<(Place, usize)> =
-        places.enumerate().filter_map(|(zone, place)| Some((*place?, zone))).collect();
+pub fn order(places: impl Iterator<Item = (ZoneId, Option<Place>)>) -> Vec<Candidate> {
+    let mut order: Vec<(Place, ZoneId)> = places.filter_map(|(zone, place)| Some((place?, zone))).collect();
     order.sort_unstable();
     order.into_iter().map(|(place, zone)| Candidate { zone, reason: place.reason }).collect()
 }
@@ -80,7 +80,7 @@ pub fn order<'a>(places: impl Iterator<Item = Option<&'a Place>>) -> Vec<Candida
 /// The zones to try for one digest, best first: of all in their order the suspects last, the
 /// condemned left out.
 #[must_use]
-pub fn rank(order: &[Candidate], standing: impl Fn(usize) -> Standing) -> Vec<Candidate> {
+pub fn rank(order: &[Candidate], standing: impl Fn(ZoneId) -> Standing) -> Vec<Candidate> {
     let mut ranked = Vec::with_capacity(order.len());
     let mut suspects = 0;
     for candidate in order {
@@ -101,6 +101,7 @@ pub fn rank(order: &[Candidate], standing: impl Fn(usize) -> Standing) -> Vec<Ca
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PerZone;
     use proptest::prelude::*;
 
     fn standing() -> impl Strategy<Value = Standing> {
@@ -118,11 +119,12 @@ mod tests {
         /// equals in their configured order.
         #[test]
         fn a_stable_order(zones in prop::collection::vec((place(), standing()), 0..9)) {
-            let order = rank(&order(zones.iter().map(|(place, _)| place.as_ref())), |zone| zones[zone].1);
-            let mut listed: Vec<usize> = order.iter().map(|candidate| candidate.zone).collect();
+            let zones = PerZone::from(zones);
+            let order = rank(&order(zones.with_ids().map(|(zone, (place, _))| (zone, *place))), |zone| zones[zone].1);
+            let mut listed: Vec<ZoneId> = order.iter().map(|candidate| candidate.zone).collect();
             listed.sort_unstable();
-            let expected = |zone: &usize| zones[*zone].0.is_some() && zones[*zone].1 != Standing::Condemned;
-            prop_assert_eq!(listed, (0..zones.len()).filter(expected).collect::<Vec<_>>());
+            let expected = |zone: &ZoneId| zones[*zone].0.is_some() && zones[*zone].1 != Standing::Condemned;
+            prop_assert_eq!(listed, zones.ids().filter(expected).collect::<Vec<_>>());
             for pair in order.windows(2) {
                 let of = |candidate: &Candidate| {
                     let (place, standing) = zones[candidate.zone];

@@ -15,7 +15,7 @@ use crate::pieces::{Next, Pieces};
 use crate::rank::{Candidate, Reason, Standing};
 use crate::router::{Answer, Trial};
 use crate::tries::Tries;
-use crate::{Blob, Router, SizeClass};
+use crate::{Blob, Router, SizeClass, ZoneId};
 
 /// Over so much waiting the speed of a body is measured.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub(crate) struct Read {
     /// The zone being read and its body, unless the next is still to be opened.
     current: Option<Current>,
     /// Zones that gave bytes.
-    gave: Vec<usize>,
+    gave: Vec<ZoneId>,
     /// Whether the first bytes came from elsewhere, unproven.
     inherited: bool,
     /// Whether the zone that began did not say how long the blob is, but somebody else.
@@ -42,7 +42,7 @@ pub(crate) struct Read {
 
 /// A zone being read.
 struct Current {
-    zone: usize,
+    zone: ZoneId,
     pieces: Pieces,
     /// Whether another has not failed this read: only then is this one left for being slow.
     others: bool,
@@ -73,7 +73,7 @@ impl Read {
 
     /// One that no zone has been opened for yet.
     pub(crate) fn resumed(router: Arc<Router>, blob: Blob, proof: Proof) -> Self {
-        let tries = Tries::new(router.zones.len());
+        let tries = Tries::new(router.zones().len());
         let inherited = proof.hasher().bytes() > 0;
         let blob = Arc::new(blob);
         let (current, gave) = (None, Vec::new());
@@ -130,7 +130,7 @@ impl Read {
         };
         let zone = current.zone;
         current.bytes += bytes.len() as u64;
-        self.router.watch.signs.note(zone);
+        self.router.watch.gave(zone);
         self.tries.gave(zone, bytes.len() as u64);
         if !self.gave.contains(&zone) {
             self.gave.push(zone);
@@ -165,7 +165,7 @@ impl Read {
             self.router.doubts.note(digest);
         }
         self.router.suspects.blame(&digest, &self.gave, self.inherited || self.hearsay);
-        let zones: Vec<_> = self.gave.iter().map(|zone| &*self.router.zones[*zone].name).collect();
+        let zones: Vec<_> = self.gave.iter().map(|zone| &*self.router.zone(*zone).name).collect();
         tracing::error!(zones = zones.join(","), %digest, %error, "wrong bytes, cut before the end");
         self.tell_speed();
         self.current = None;
@@ -200,14 +200,15 @@ impl Read {
 
     /// Whether a zone that has not failed is known to be faster, or not known at all. A suspect is no
     /// better than one that is slow.
-    fn knows_faster(&self, zone: usize, rate: u64) -> bool {
+    fn knows_faster(&self, zone: ZoneId, rate: u64) -> bool {
         let view = self.router.snapshot();
-        let fast = |other: usize, view: &crate::ZoneView| {
+        let fast = |other: ZoneId, view: &crate::ZoneView| {
             let known = view.throughput.is_none_or(|throughput| throughput >= rate.saturating_mul(FASTER));
             other != zone && self.tries.is_clean(other) && view.serves() && known
         };
-        let clear = |other: usize| self.router.suspects.standing(&self.blob.digest, other) == Standing::Clear;
-        let mut zones = view.zones.iter().enumerate();
+        let clear =
+            |other: ZoneId| self.router.suspects.standing(&self.blob.digest, other) == Standing::Clear;
+        let mut zones = view.zones.with_ids();
         zones.any(|(other, view)| fast(other, view) && clear(other))
     }
 
@@ -221,7 +222,7 @@ impl Read {
     fn broke(&mut self, broke: Broke) {
         self.tell_speed();
         let Some(Current { zone, .. }) = self.current.take() else { return };
-        let name = &self.router.zones[zone].name;
+        let name = &self.router.zone(zone).name;
         let (digest, offset) = (self.blob.digest, self.proof.hasher().bytes());
         self.router.watch.saw(zone, Seen::LeftBehind);
         if !matches!(broke, Broke::LeftUnread(_)) {
@@ -254,7 +255,7 @@ impl Read {
         let entrants = self.entrants();
         let router = Arc::clone(&self.router);
         let key = &self.blob.key;
-        let judge = |_: usize, object: &backends::Object| match object.size {
+        let judge = |_: ZoneId, object: &backends::Object| match object.size {
             Some(size) if size != rest.end => {
                 Err(Error::new(Kind::Corrupt, format!("get {key}: {size} bytes, not {}", rest.end)))
             }

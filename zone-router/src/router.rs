@@ -20,27 +20,33 @@ use crate::suspects::Suspects;
 use crate::tries::Tries;
 use crate::unsized_body::unsized_body;
 use crate::watch::Watch;
-use crate::{Blob, Policy, Settings, SizeClass, Verified, Zone};
+use crate::{Blob, PerZone, Policy, RoutedZone, Settings, SizeClass, Verified, Zone, ZoneId};
 
 /// Reads blobs from whichever zone is best and has them.
 #[derive(Debug)]
 pub struct Router {
-    pub(crate) zones: Arc<[Zone]>,
+    zones: PerZone<Member>,
     pub(crate) settings: Settings,
     pub(crate) suspects: Suspects,
     pub(crate) doubts: Doubts,
     pub(crate) watch: Watch,
     pub(crate) hedges: Budget,
     pub(crate) replacements: Semaphore,
-    /// For each zone, the right to be the one read that tries it while it is on probation.
-    trials: Vec<Arc<Semaphore>>,
+}
+
+/// One zone of a router.
+#[derive(Debug)]
+struct Member {
+    zone: Zone,
+    /// The right to be the one read that tries it while it is on probation.
+    trial: Arc<Semaphore>,
 }
 
 /// The right to try a zone on probation.
 pub(crate) type Trial = OwnedSemaphorePermit;
 
 /// Whether an object of a zone is what is wanted.
-pub(crate) type Judge<'a> = &'a (dyn Fn(usize, &Object) -> Result<(), Error> + Send + Sync);
+pub(crate) type Judge<'a> = &'a (dyn Fn(ZoneId, &Object) -> Result<(), Error> + Send + Sync);
 
 /// A blob being read.
 pub struct Reading {
@@ -108,18 +114,17 @@ impl Router {
     /// Over these zones, home first, with the default policy and settings.
     #[must_use]
     pub fn new(zones: Vec<Zone>) -> Self {
-        let zones = zones.into_iter().map(|zone| (zone, Policy::default())).collect();
-        Self::with(zones, Settings::default())
+        Self::with(zones.into_iter().map(RoutedZone::from).collect(), Settings::default())
     }
 
     /// Over these zones, home first, as the operator wants them read.
     #[must_use]
-    pub fn with(zones: Vec<(Zone, Policy)>, settings: Settings) -> Self {
-        let (zones, policies): (Vec<_>, Vec<_>) = zones.into_iter().unzip();
+    pub fn with(zones: Vec<RoutedZone>, settings: Settings) -> Self {
+        let watch = Watch::new(&zones, settings);
+        let member = |routed: RoutedZone| Member { zone: routed.zone, trial: Arc::new(Semaphore::new(1)) };
         Self {
-            watch: Watch::new(&zones, policies, settings),
-            trials: zones.iter().map(|_| Arc::new(Semaphore::new(1))).collect(),
-            zones: zones.into(),
+            watch,
+            zones: zones.into_iter().map(member).collect(),
             suspects: Suspects::default(),
             doubts: Doubts::default(),
             hedges: Budget::new(settings.hedge_percent, settings.hedge_load),
@@ -135,16 +140,31 @@ impl Router {
         tokio::spawn(async move { router.watch.keep(token).await });
         let (router, token) = (Arc::clone(self), shutdown.clone());
         tokio::spawn(async move { router.watch.lag.measure(token).await });
-        let usable = |zone: &usize| self.zones[*zone].unusable.is_none();
-        for zone in (0..self.zones.len()).filter(usable) {
+        let usable = self.zones.with_ids().filter(|(_, member)| member.zone.unusable.is_none());
+        for (zone, _) in usable {
             tokio::spawn(probe::run(Arc::clone(self), zone, shutdown.clone()));
         }
     }
 
     /// All zones, home first.
+    pub fn zones(&self) -> impl ExactSizeIterator<Item = &Zone> {
+        self.zones.iter().map(|member| &member.zone)
+    }
+
+    /// The home zone; `None` if there are no zones.
     #[must_use]
-    pub fn zones(&self) -> &[Zone] {
-        &self.zones
+    pub fn home(&self) -> Option<&Zone> {
+        self.zones().next()
+    }
+
+    /// The id of the zone of this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<ZoneId> {
+        self.zones.find_id(|member| &*member.zone.name == name)
+    }
+
+    pub(crate) fn zone(&self, zone: ZoneId) -> &Zone {
+        &self.zones[zone].zone
     }
 
     /// What is known of the zones now.
@@ -155,13 +175,13 @@ impl Router {
 
     /// The operator's word on every zone, in their order.
     #[must_use]
-    pub fn policies(&self) -> Vec<Policy> {
+    pub fn policies(&self) -> PerZone<Policy> {
         self.watch.policies()
     }
 
     /// Changes the operator's word. Reads see it a moment later; those under way go on.
-    pub fn set_policies(&self, change: impl FnOnce(&mut [Policy])) {
-        self.watch.set_policies(|policies| change(policies));
+    pub fn set_policies(&self, change: impl FnOnce(&mut PerZone<Policy>)) {
+        self.watch.set_policies(change);
     }
 
     /// What the first zone that has a blob says of it; `None` if none says it has it. An object that no blob of
@@ -173,7 +193,7 @@ impl Router {
         let mut overdue = Vec::new();
         for entrant in self.entrants(&blob.digest, CLASS) {
             let zone = entrant.candidate.zone;
-            let after = view.zones[zone].headers[CLASS as usize].overdue_after;
+            let after = view.zones[zone].headers[CLASS].overdue_after;
             match self.watch.lag.within(after, self.head_in(zone, blob)).await {
                 Some(Some(meta)) => return Some(meta),
                 Some(None) => {}
@@ -191,18 +211,18 @@ impl Router {
         None
     }
 
-    async fn head_in(&self, index: usize, blob: &Blob) -> Option<Meta> {
-        let (zone, digest, watch) = (&self.zones[index], blob.digest, self.watch.lag.start());
+    async fn head_in(&self, id: ZoneId, blob: &Blob) -> Option<Meta> {
+        let (zone, digest, watch) = (self.zone(id), blob.digest, self.watch.lag.start());
         let answer = zone.store.head(&blob.key).await;
         match &answer {
             Ok(found) => {
                 let (class, after) = (SizeClass::Small, watch.elapsed(&self.watch.lag));
-                self.watch.saw(index, Seen::Answered { digest, class, after, absent: found.is_none() });
+                self.watch.saw(id, Seen::Answered { digest, class, after, absent: found.is_none() });
             }
             Err(error) => {
                 tracing::warn!(zone = %zone.name, %digest, %error, "zone failed to answer");
                 let failed = |trouble| Seen::Failed { digest, trouble };
-                self.watch.saw_failure(index, error, &watch, failed);
+                self.watch.saw_failure(id, error, &watch, failed);
             }
         }
         answer.ok().flatten().filter(|meta| blob.digest.may_have(meta.size))
@@ -216,19 +236,19 @@ impl Router {
     pub async fn open(self: &Arc<Self>, blob: &Blob, expected: Option<u64>) -> Result<Reading, NotOpened> {
         let class = SizeClass::of(expected);
         let entrants = self.entrants(&blob.digest, class);
-        let judge = |zone: usize, object: &Object| self.judge(zone, blob, expected, object);
+        let judge = |zone: ZoneId, object: &Object| self.judge(zone, blob, expected, object);
         let wanted = Wanted { blob, range: None, class, judge: &judge };
         let mut tries = Tries::new(self.zones.len());
         let view = self.snapshot();
         let (won, answers) = Race::new(self, &view, wanted, entrants, &mut tries).run().await;
         let Some(won) = won else {
-            let named = |(zone, answer): (usize, Answer)| (Arc::clone(&self.zones[zone].name), answer);
+            let named = |(zone, answer): (ZoneId, Answer)| (Arc::clone(&self.zone(zone).name), answer);
             return Err(NotOpened { answers: answers.into_iter().map(named).collect() });
         };
         let home_lacks_it =
-            answers.iter().any(|(zone, answer)| *zone == 0 && matches!(answer, Answer::Absent));
+            answers.iter().any(|(zone, answer)| *zone == ZoneId::HOME && matches!(answer, Answer::Absent));
         self.watch.saw(won.zone, Seen::Opened);
-        let zone = Arc::clone(&self.zones[won.zone].name);
+        let zone = Arc::clone(&self.zone(won.zone).name);
         let size = match won.object.size {
             Some(size) => Some(size),
             None => self.size_from_elsewhere(blob, expected).await,
@@ -271,7 +291,8 @@ impl Router {
         let mut entrants: Vec<_> = candidates.into_iter().map(entrant).collect();
         let on_probation = entrants.iter().position(|entrant| entrant.candidate.reason == Reason::Probation);
         if let Some(index) = on_probation
-            && let Ok(trial) = Arc::clone(&self.trials[entrants[index].candidate.zone]).try_acquire_owned()
+            && let Ok(trial) =
+                Arc::clone(&self.zones[entrants[index].candidate.zone].trial).try_acquire_owned()
         {
             entrants[index].trial = Some(trial);
             entrants[..=index].rotate_right(1);
@@ -279,13 +300,12 @@ impl Router {
         entrants
     }
 
-    /// All zones, as indices into [`Router::zones`], in the order in which a copy asks them: as reads
-    /// do, and last those that reads leave out.
+    /// All zones in the order in which a copy asks them: as reads do, and last those that reads leave out.
     #[must_use]
-    pub fn sources(&self, digest: &Digest, class: SizeClass) -> Vec<usize> {
+    pub fn sources(&self, digest: &Digest, class: SizeClass) -> Vec<ZoneId> {
         let ranked = self.watch.view().rank(class, |zone| self.suspects.standing(digest, zone));
-        let mut order: Vec<usize> = ranked.into_iter().map(|candidate| candidate.zone).collect();
-        let last: Vec<usize> = (0..self.zones.len()).filter(|zone| !order.contains(zone)).collect();
+        let mut order: Vec<ZoneId> = ranked.into_iter().map(|candidate| candidate.zone).collect();
+        let last: Vec<ZoneId> = self.zones.ids().filter(|zone| !order.contains(zone)).collect();
         order.extend(last);
         order
     }
@@ -297,7 +317,7 @@ impl Router {
         view.zones.iter().any(|view| &*view.name == zone && matches!(view.state, State::Ejected { .. }))
     }
 
-    fn judge(&self, zone: usize, blob: &Blob, expected: Option<u64>, object: &Object) -> Result<(), Error> {
+    fn judge(&self, zone: ZoneId, blob: &Blob, expected: Option<u64>, object: &Object) -> Result<(), Error> {
         // One that does not say how long it is may be it: the digest proves it.
         let Some(size) = object.size else { return Ok(()) };
         if !blob.digest.may_have(size) {

@@ -8,15 +8,15 @@ use tokio::time::Instant;
 use crate::health::{Fault, State};
 use crate::rank::{Candidate, Place, Standing, order, rank};
 use crate::recents::Recents;
-use crate::{Policy, SizeClass};
+use crate::{PerClass, PerZone, Policy, SizeClass, ZoneId};
 
 /// All zones at one moment, in their configured order, home first.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The zones.
-    pub zones: Vec<ZoneView>,
+    pub zones: PerZone<ZoneView>,
     /// By size class: the zones that are read, best first.
-    orders: [Vec<Candidate>; 3],
+    orders: PerClass<Vec<Candidate>>,
     /// Whether every zone that may be read is ejected: then the least recently failed is tried.
     pub all_ejected: bool,
     /// Events that were lost because more came than could be taken in.
@@ -26,16 +26,22 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(zones: Vec<ZoneView>, all_ejected: bool, lost_events: u64) -> Self {
-        let place = |class: SizeClass| order(zones.iter().map(|zone| zone.places[class as usize].as_ref()));
+    pub(crate) fn new(zones: PerZone<ZoneView>, all_ejected: bool, lost_events: u64) -> Self {
+        let places = |class: SizeClass| zones.with_ids().map(move |(id, zone)| (id, zone.places[class]));
         let lost_time = Duration::ZERO;
-        Self { orders: SizeClass::ALL.map(place), zones, all_ejected, lost_events, lost_time }
+        Self {
+            orders: PerClass::from_fn(|class| order(places(class))),
+            zones,
+            all_ejected,
+            lost_events,
+            lost_time,
+        }
     }
 
     /// The zones to try for a blob of this class, best first.
     #[must_use]
-    pub fn rank(&self, class: SizeClass, standing: impl Fn(usize) -> Standing) -> Vec<Candidate> {
-        rank(&self.orders[class as usize], standing)
+    pub fn rank(&self, class: SizeClass, standing: impl Fn(ZoneId) -> Standing) -> Vec<Candidate> {
+        rank(&self.orders[class], standing)
     }
 }
 
@@ -59,9 +65,9 @@ pub struct ZoneView {
     /// Why it cannot be used at all.
     pub unusable: Option<Arc<str>>,
     /// By size class: its place in the order; `None` if it is not read.
-    pub places: [Option<Place>; 3],
+    pub places: PerClass<Option<Place>>,
     /// By size class: how long its headers take.
-    pub headers: [Headers; 3],
+    pub headers: PerClass<Headers>,
     /// Whether its last probe or reads may be the beginning of something.
     pub(crate) unsettled: bool,
     /// How long its probes take, but for outliers.

@@ -10,12 +10,12 @@ use crate::observation::Seen;
 use crate::open::Won;
 use crate::pieces::{Next, Pieces};
 use crate::router::Trial;
-use crate::{Blob, Router};
+use crate::{Blob, Router, ZoneId};
 
 struct Body {
     router: Arc<Router>,
     blob: Blob,
-    zone: usize,
+    zone: ZoneId,
     pieces: Pieces,
     hasher: Hasher,
     /// The last piece so far: withheld until another comes, or the digest is proven.
@@ -86,7 +86,7 @@ impl Body {
             return Ok(std::mem::take(&mut self.held));
         }
         self.router.watch.saw(self.zone, Seen::LeftBehind);
-        let zone = &self.router.zones[self.zone].name;
+        let zone = &self.router.zone(self.zone).name;
         if left_unread {
             self.router.watch.saw(self.zone, Seen::Excused);
             tracing::info!(%zone, %digest, bytes = size, "a body that was left unread ends with another digest");

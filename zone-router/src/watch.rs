@@ -18,9 +18,9 @@ use crate::board::{Board, Change};
 use crate::health::State;
 use crate::lag::{Lag, Stopwatch};
 use crate::observation::{Observation, Seen, Trouble};
-use crate::signs::Signs;
+use crate::signs::LastSign;
 use crate::snapshot::Snapshot;
-use crate::{Policy, Settings, Zone};
+use crate::{PerZone, Policy, RoutedZone, Settings, ZoneId};
 
 /// Observations that wait to be taken in; more are lost, and counted.
 const BACKLOG: usize = 4096;
@@ -34,13 +34,19 @@ pub(crate) struct Watch {
     view: ArcSwap<Snapshot>,
     observations: mpsc::Sender<Observation>,
     lost: AtomicU64,
-    policies: watch::Sender<Vec<Policy>>,
-    /// Wakes the probe of each zone: it may be due at another time.
-    pub(crate) changed: Vec<Notify>,
+    policies: watch::Sender<PerZone<Policy>>,
+    signals: PerZone<Signals>,
     /// Time that was lost here, and is no zone's.
     pub(crate) lag: Lag,
-    pub(crate) signs: Signs,
     keeper: Mutex<Option<Keeper>>,
+}
+
+/// What the reads and the probe of one zone tell each other, without the task between them.
+#[derive(Debug)]
+struct Signals {
+    /// Wakes the probe: it may be due at another time.
+    probe_due: Notify,
+    last_sign: LastSign,
 }
 
 /// What the task needs that is not shared.
@@ -48,24 +54,23 @@ pub(crate) struct Watch {
 struct Keeper {
     board: Board,
     inbox: mpsc::Receiver<Observation>,
-    policies: watch::Receiver<Vec<Policy>>,
+    policies: watch::Receiver<PerZone<Policy>>,
 }
 
 impl Watch {
-    pub(crate) fn new(zones: &[Zone], policies: Vec<Policy>, settings: Settings) -> Self {
+    pub(crate) fn new(zones: &[RoutedZone], settings: Settings) -> Self {
         let now = Instant::now();
-        let mut board = Board::new(zones, &policies, settings, now);
+        let mut board = Board::new(zones, settings, now);
         let view = ArcSwap::from_pointee(board.snapshot(now, 0));
         let (observations, inbox) = mpsc::channel(BACKLOG);
-        let (policies, receiver) = watch::channel(policies);
+        let (policies, receiver) = watch::channel(zones.iter().map(|zone| zone.policy).collect());
         Self {
             view,
             observations,
             lost: AtomicU64::new(0),
             policies,
-            changed: zones.iter().map(|_| Notify::new()).collect(),
+            signals: zones.iter().map(|_| Signals::new()).collect(),
             lag: Lag::new(),
-            signs: Signs::new(zones.len()),
             keeper: Mutex::new(Some(Keeper { board, inbox, policies: receiver })),
         }
     }
@@ -74,10 +79,25 @@ impl Watch {
         self.view.load()
     }
 
+    /// Waits until the next probe of a zone may be due at another time.
+    pub(crate) async fn probe_due(&self, zone: ZoneId) {
+        self.signals[zone].probe_due.notified().await;
+    }
+
+    /// Notes that a zone gave something just now.
+    pub(crate) fn gave(&self, zone: ZoneId) {
+        self.signals[zone].last_sign.note();
+    }
+
+    /// Whether a zone gave anything after `then`.
+    pub(crate) fn gave_since(&self, zone: ZoneId, then: Instant) -> bool {
+        self.signals[zone].last_sign.is_after(then)
+    }
+
     /// Notes what was seen. Never waits.
-    pub(crate) fn saw(&self, zone: usize, what: Seen) {
+    pub(crate) fn saw(&self, zone: ZoneId, what: Seen) {
         if matches!(what, Seen::Answered { .. }) {
-            self.signs.note(zone);
+            self.gave(zone);
         }
         if self.observations.try_send(Observation { zone, what }).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -87,7 +107,7 @@ impl Watch {
     /// Notes that a zone failed what `watch` was started for, unless that was no fault of the zone's.
     pub(crate) fn saw_failure(
         &self,
-        zone: usize,
+        zone: ZoneId,
         error: &Error,
         watch: &Stopwatch,
         seen: impl FnOnce(Trouble) -> Seen,
@@ -100,11 +120,11 @@ impl Watch {
         self.saw(zone, if ours { Seen::Excused } else { seen(Trouble::from(error)) });
     }
 
-    pub(crate) fn policies(&self) -> Vec<Policy> {
+    pub(crate) fn policies(&self) -> PerZone<Policy> {
         self.policies.borrow().clone()
     }
 
-    pub(crate) fn set_policies(&self, change: impl FnOnce(&mut Vec<Policy>)) {
+    pub(crate) fn set_policies(&self, change: impl FnOnce(&mut PerZone<Policy>)) {
         self.policies.send_modify(change);
     }
 
@@ -147,7 +167,7 @@ impl Watch {
             tell(change);
         }
         if change.is_some() || doubt {
-            self.changed[zone].notify_one();
+            self.signals[zone].probe_due.notify_one();
         }
     }
 
@@ -161,6 +181,12 @@ impl Watch {
             _ => {}
         }
         self.view.store(Arc::new(snapshot));
+    }
+}
+
+impl Signals {
+    fn new() -> Self {
+        Self { probe_due: Notify::new(), last_sign: LastSign::new() }
     }
 }
 

@@ -69,7 +69,7 @@ fn times(text: &mut Text, snapshot: &Snapshot) {
     text.head("zone_header_seconds", "gauge", "Quantiles of how long headers take, of the last 30 to 60 s");
     for zone in &snapshot.zones {
         for class in SizeClass::ALL {
-            let headers = zone.headers[class as usize];
+            let headers = zone.headers[class];
             for (quantile, value) in [("0.5", headers.p50), ("0.95", headers.p95)] {
                 let Some(value) = value else { continue };
                 let labels = format!(",class=\"{}\",quantile=\"{quantile}\"", class.as_str());
