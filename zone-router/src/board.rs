@@ -17,40 +17,41 @@ use crate::recents::Recents;
 use crate::snapshot::{Counts, Headers, Snapshot, ZoneView};
 use crate::{PerClass, PerZone, Policy, RoutedZone, Settings, SizeClass, ZoneId};
 
-/// Reads that are older say nothing of now.
+/// Only reads that are younger than this count for a slowdown.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// The headers of reads that take so many times their median are a brown-out that probes have not
-/// met yet.
+/// If the headers of the latest reads take more than this many times their usual median, the zone counts as slower by
+/// that factor, although probes do not show it yet.
 const SLOWDOWN: f64 = 2.0;
 
-/// So many reads in a row that were not waited for are no chance.
+/// After this many reads in a row that did not wait for the zone, it is probed sooner.
 const OUTRUN: u8 = 2;
 
-/// A share of failures that every zone has now and then.
+/// A share of failures up to this does not make the expected time of a zone longer.
 const TROUBLE_BORNE: f64 = 0.2;
 
-/// Bodies of fewer bytes that came at once say nothing of a zone's speed.
+/// A body of at least this many bytes is a sample of the zone's throughput.
 const TELLING_BYTES: u64 = 256 << 10;
 
-/// Bodies that were waited for so long do, however few their bytes.
+/// A body that was waited for at least this long is a sample too, however few its bytes.
 const TELLING_WAIT: Duration = Duration::from_millis(500);
 
-/// What was known of a body's speed is known no longer after so long without one: probes do not tell
-/// whether a zone that was left for its slow bodies has mended.
+/// If no body gives a sample for this long, the throughput of a zone counts as unknown. Probes do not measure it, so a
+/// zone that reads left because of slow bodies must be tried again.
 const SPEED_KNOWN: Duration = Duration::from_secs(45);
 
-/// A step of a probe by less than this, ms, is no reason to look again.
+/// If the time of a probe changes by more than this, ms, the next probe comes sooner.
 const STEP_MS: f64 = 5.0;
 
-/// How long a zone that asked for fewer requests is spared where it did not say, at least and at most.
+/// How long a zone that asked for fewer requests is read after the others: if it named no time; at least; at most.
 const THROTTLED: (Duration, Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(1), Duration::from_secs(30));
 
-/// Zones that take less than this are all near, ms.
+/// Zones that take less than this, ms, count as equally near.
 const NEAR_MS: f64 = 16.0;
 
-/// So many probes in a row without an answer are a store that gives none: one may have met an object that is ill.
+/// After this many probes in a row without an answer, the store counts as silent. One such probe may have met a damaged
+/// object.
 const SILENCES: u8 = 2;
 
 /// The largest blob that is read whole to see whether a zone gives right bytes again.
@@ -114,7 +115,7 @@ struct Estimate {
 }
 
 impl Board {
-    /// Of zones that nothing is known of.
+    /// The state at the start: nothing is known of the zones.
     pub(crate) fn new(zones: &[RoutedZone], settings: Settings, now: Instant) -> Self {
         let record = |routed: &RoutedZone| Record {
             name: Arc::clone(&routed.zone.name),
@@ -139,7 +140,7 @@ impl Board {
         Self { zones, leaders: Default::default(), settings }
     }
 
-    /// The operator's word, of all zones.
+    /// Takes over the policies of all zones.
     pub(crate) fn set_policies(&mut self, policies: &PerZone<Policy>) {
         for (zone, policy) in self.zones.iter_mut().zip(policies) {
             zone.policy = *policy;
@@ -192,7 +193,7 @@ impl Board {
     }
 
     fn estimates(&self, now: Instant) -> PerZone<Estimate> {
-        // What has given no bytes of late is taken for as fast as the fastest, until it has.
+        // A zone without a recent sample counts as fast as the fastest zone, until it has one.
         let fastest = self.zones.iter().filter_map(|zone| zone.throughput.get(now)).fold(0.0, f64::max);
         self.zones.iter().map(|zone| zone.estimate(fastest, &self.settings, now)).collect()
     }
@@ -208,14 +209,14 @@ impl Record {
                 self.counts.probes += 1;
                 self.probe.add(millis(after).max(0.001));
                 self.probes.add(after, now);
-                // That it was late is told already.
+                // The late event was already counted.
                 (!late).then_some(Event::Probed)
             }
             Seen::ProbeOverdue => {
                 self.silences = self.silences.saturating_add(1);
                 Some(Event::ProbeLate)
             }
-            // How long that took says nothing of a first byte.
+            // The time of a whole blob is no sample of the time to a first byte.
             Seen::ProbedWhole => {
                 self.silences = 0;
                 self.counts.probes += 1;
@@ -224,7 +225,7 @@ impl Record {
             Seen::ProbeFailed { trouble, late } => {
                 self.counts.probes += 1;
                 let fault = self.suffer(trouble, now);
-                // That it was late is told already, and one probe is one strike.
+                // The late event was already counted, and one probe is one strike.
                 match fault {
                     Some(Fault::Timeout | Fault::Unavailable) if late => return None,
                     Some(Fault::Timeout | Fault::Unavailable) => {
@@ -244,7 +245,7 @@ impl Record {
             Seen::Answered { digest, class, after, absent } => {
                 self.outrun = 0;
                 self.failing_headers.gave(&digest);
-                // What is not there is said sooner or later than what is.
+                // An answer that the object is absent may take another time than one that gives it.
                 if !absent {
                     self.note(class, after, now);
                 }
@@ -252,11 +253,11 @@ impl Record {
             }
             Seen::Outrun { digest, class, after } => {
                 self.outrun = self.outrun.saturating_add(1);
-                // It would have taken longer still; what is shorter than usual says nothing.
+                // The answer would have taken longer than this. If this is already longer than usual, it is a sample.
                 if self.headers[class].quantile(0.5, now).is_none_or(|usual| after > usual) {
                     self.note(class, after, now);
                 }
-                // Slower than it used to be is not what gets it back into use.
+                // On probation, a zone that loses the race is not good enough.
                 let tried = matches!(self.health.state(), State::Probation { .. });
                 (tried && self.headers_count(digest, now)).then_some(Event::Late)
             }
@@ -267,8 +268,8 @@ impl Record {
                 if !self.headers_count(digest, now) {
                     return None;
                 }
-                // How long it would have taken is not known, so no quantile gets it; many reads at once
-                // would have it wait ever longer.
+                // It is not known how long the answer would have taken, so this is no sample of the quantiles: many such
+                // samples would make the bound longer and longer.
                 self.lately[class].add(millis(after), now);
                 Some(Event::Late)
             }
@@ -366,10 +367,10 @@ impl Record {
         self.is_read() && self.health.state() == State::Healthy && !self.is_throttled(now)
     }
 
-    /// What is waited for a first byte, ms; infinite where nothing is known.
+    /// How long the first byte takes, ms; infinite if nothing is known.
     ///
-    /// Probes are what zones can be compared by, since each zone gets the same. Where reads have
-    /// become much slower than they were, so has the zone, whatever its probes say.
+    /// Zones are compared by their probes, because every zone gets the same probes. If reads have become much slower
+    /// than they were, the time is multiplied by that factor, whatever the probes say.
     fn first_byte(&self, now: Instant) -> f64 {
         let reads = || {
             SizeClass::ALL.into_iter().find_map(|class| self.headers[class].quantile(0.5, now)).map(millis)
@@ -393,7 +394,7 @@ impl Record {
         let rate = self.throughput.get(now).unwrap_or(fastest);
         let time = |class: SizeClass| {
             let transfer = if rate > 0.0 { class.typical() as f64 / rate * 1000.0 } else { 0.0 };
-            // Each failed try costs the wait for it.
+            // Each failed attempt costs the wait for it.
             let wasted =
                 (self.health.trouble() - TROUBLE_BORNE).max(0.0) * millis(headers[class].overdue_after);
             (first_byte + transfer + wasted) / self.policy.weight
@@ -402,10 +403,10 @@ impl Record {
     }
 
     fn place(&self, time: f64, id: ZoneId, leader: Option<ZoneId>, now: Instant) -> Option<Place> {
-        // Near equals keep their configured order.
+        // Zones of nearly the same time keep their configured order.
         let by_time = (time.max(NEAR_MS).log2() * 4.0).min(1000.0) as u64;
         if !self.is_read() {
-            // Better than to give nothing: an operator drains a zone to spare it, not to fail reads.
+            // If no other zone has the blob, a drained zone is read: an operator drains it to spare it, not to fail reads.
             let drained = self.unusable.is_none() && self.policy.reads && self.policy.drain;
             return drained.then_some(Place { reason: Reason::Drained, key: by_time });
         }

@@ -24,28 +24,29 @@ use crate::pace::Pace;
 /// Failures in a row that eject.
 const STRIKES: u8 = 3;
 
-/// Denied probes in a row that eject: one may be a credential on its way out.
+/// Denied probes in a row that eject: a single one may come from credentials that are being replaced.
 const DENIALS: u8 = 2;
 
-/// Probes that end a probation without a read, …
+/// Answered probes that end a probation without a read, …
 const PROBATION_PROBES: u8 = 3;
 
-/// … and how long there must have been none: one that tries the zone now may still be waiting.
+/// … if it has lasted at least this long. Before, a read that tries the zone may still be waiting.
 const PROBATION: Duration = Duration::from_secs(2);
 
-/// The share of failures among the latest dozen or so outcomes that ejects although successes lie between.
+/// If the share of failures among about the latest twelve outcomes is above this, the zone is ejected, although other
+/// outcomes were successes.
 const TROUBLE: f64 = 0.5;
 
 /// How much the latest outcome weighs in that share, …
 const TROUBLE_WEIGHT: f64 = 0.1;
 
-/// … and that of a probe, answered or not: it must not outweigh reads.
+/// … and how much a probe weighs, answered or not: probes must not outweigh reads.
 const PROBE_WEIGHT: f64 = 0.02;
 
 /// How long after its last failure a zone in use is suspect at most.
 const SUSPECT: Duration = Duration::from_secs(5);
 
-/// An ejection so long after the last one begins at the shortest again.
+/// If a zone was in use for this long, its next ejection is of the shortest length again.
 const CALM: Duration = Duration::from_secs(60);
 
 /// Why a zone was ejected.
@@ -57,12 +58,12 @@ pub enum Fault {
     Timeout,
     /// It gave bytes that are not those of the digest.
     WrongBytes,
-    /// It knows us and says no: credentials, policy, bucket, clock. Somebody has to mend that.
+    /// It denies the gateway: credentials, policy, bucket or clock are wrong. An operator has to correct that.
     Misconfigured,
 }
 
 impl Fault {
-    /// Whether it may be about one object of the zone alone.
+    /// Whether one damaged object of the zone can be the cause.
     pub(crate) fn may_be_an_objects(self) -> bool {
         matches!(self, Self::Unavailable | Self::Timeout)
     }
@@ -110,7 +111,7 @@ impl State {
         }
     }
 
-    /// Why it is not simply in use.
+    /// Why it was ejected; `None` if it is healthy.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         match self {
@@ -159,14 +160,14 @@ pub struct Health {
     since: Instant,
     /// Failures in a row, by [`Stage`].
     strikes: [u8; 3],
-    /// In use again on the word of probes alone: the first read that fails is enough.
+    /// Only probes brought it back into use, no read: then the first read that fails ejects it.
     doubted: bool,
     denials: u8,
     trouble: f64,
     /// How many reads are given up because they take too long.
     pace: Pace,
     last_failure: Option<Instant>,
-    /// Ejections that followed on each other.
+    /// Ejections soon after each other.
     round: u32,
     probes: u8,
 }
@@ -221,8 +222,8 @@ impl Health {
         self.state == State::Healthy && lately && struck
     }
 
-    /// Takes in what happened; `chance` in `0.0..1.0` spreads the ends of ejections. Whether the
-    /// state, or its reason, is another now.
+    /// Takes in what happened, and returns whether the state or its fault changed. `chance` in `0.0..1.0` spreads the
+    /// ends of ejections.
     pub fn on(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) -> bool {
         if let Event::Failed(_) | Event::Broke(_) | Event::ProbeFailed(_) | Event::Late | Event::ProbeLate =
             event
@@ -311,7 +312,7 @@ impl Health {
         chance: f64,
     ) {
         match event {
-            // Before its end too: nobody knew that it lies.
+            // This applies before the end of the ejection too: the fault is new, and is worse.
             Event::Failed(Fault::WrongBytes)
             | Event::Broke(Fault::WrongBytes)
             | Event::ProbeFailed(Fault::WrongBytes)
@@ -324,9 +325,9 @@ impl Health {
                 self.probes = 1;
             }
             Event::ProbeFailed(newer) if now >= until => self.eject(newer, settings, now, chance),
-            // A brown-out: no client shall try it.
+            // The zone answers, but slowly: no client tries it.
             Event::ProbeLate if now >= until => self.eject(Fault::Timeout, settings, now, chance),
-            // What was under way when it was ejected is no news.
+            // These belong to requests that were in flight when it was ejected.
             _ => {}
         }
     }
@@ -341,7 +342,7 @@ impl Health {
     ) {
         match event {
             Event::Proven => self.recover(false, now),
-            // One byte of a liar says nothing.
+            // After wrong bytes, a probe of one byte proves nothing.
             Event::Probed if fault == Fault::WrongBytes => {}
             Event::Probed | Event::ProbedWhole => {
                 self.probes = self.probes.saturating_add(1);
@@ -351,7 +352,7 @@ impl Health {
                 }
             }
             Event::Answered => {}
-            // As above: a read's denial is for a probe to judge.
+            // As above: only a probe decides about denials.
             Event::Failed(Fault::Misconfigured) | Event::Broke(Fault::Misconfigured) => {}
             Event::Failed(fault) | Event::Broke(fault) | Event::ProbeFailed(fault) => {
                 self.eject(fault, settings, now, chance);
@@ -372,7 +373,7 @@ impl Health {
             self.round = 0;
         }
         let ceiling = settings.ejection.ceiling(self.round);
-        // Between half and all of it: many gateways must not come back together.
+        // A random part between half and all of it, so that many gateways do not come back at the same moment.
         let mut pause = ceiling.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
         if fault == Fault::WrongBytes {
             pause = pause.max(settings.wrong_bytes);
@@ -384,7 +385,7 @@ impl Health {
     }
 
     fn enter(&mut self, state: State, now: Instant) {
-        // Out of use since the first ejection, however often that was prolonged.
+        // The time since the first ejection counts, however often the ejection was prolonged.
         if std::mem::discriminant(&state) != std::mem::discriminant(&self.state) {
             self.since = now;
         }

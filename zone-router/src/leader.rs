@@ -9,7 +9,7 @@ use crate::{PerZone, ZoneId};
 /// Home is left for a zone that takes less than this share of home's time, …
 const BETTER: f64 = 0.7;
 
-/// … and is better by more than this, ms: nobody feels less.
+/// … and which is quicker by more than this, ms: clients do not notice less.
 const BETTER_MS: f64 = 5.0;
 
 /// Home is taken back when it takes less than this share of the other's time.
@@ -18,25 +18,25 @@ const HOME_AGAIN: f64 = 1.1;
 /// As above, ms.
 const HOME_AGAIN_MS: f64 = 2.0;
 
-/// For so much longer a zone must have been the better one than not.
+/// Another zone leads once it was the better one for this much longer than it was not.
 const HOLD: Duration = Duration::from_secs(10);
 
-/// That doubles with each change soon after another, so many times at most.
+/// That time doubles with each change soon after another, this many times at most.
 const DOUBLED_MAX: u32 = 4;
 
-/// What is soon.
+/// A change within this time after another is soon.
 const SOON: Duration = Duration::from_secs(600);
 
-/// The same where it is better by far, without a break: something has happened to the leader.
+/// If another zone is far better for this long without a break, it leads: the leader has a fault.
 const HOLD_FAR_BETTER: Duration = Duration::from_millis(500);
 
-/// A longer pause between two updates counts as this: nobody looked.
+/// A longer pause between two updates counts as this: nothing was measured meanwhile.
 const UPDATE: Duration = Duration::from_secs(1);
 
-/// What is better by far: a third of the time, …
+/// Far better is a zone that takes less than this share of the leader's time, …
 const FAR_BETTER: f64 = 1.0 / 3.0;
 
-/// … and by more than this, ms.
+/// … and is quicker by more than this, ms.
 const FAR_BETTER_MS: f64 = 30.0;
 
 /// The zone that leads for one size class.
@@ -68,7 +68,7 @@ impl Leader {
         let since = self.updated.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let since = since.min(UPDATE);
         let Some(own) = times.get(self.zone).copied().flatten() else {
-            // Nobody waits for a zone that is out of use.
+            // A zone that may not lead is replaced at once.
             return best(times).map(|zone| self.lead(zone));
         };
         let Some(challenger) = challenger(times, self.zone) else {
@@ -103,7 +103,7 @@ impl Leader {
     }
 }
 
-/// Who should lead instead of `leader`, if it lasts.
+/// The zone that should lead instead of `leader`, if it stays the better one.
 fn challenger(times: &PerZone<Option<f64>>, leader: ZoneId) -> Option<ZoneId> {
     let own = times[leader].filter(|own| own.is_finite())?;
     if leader != ZoneId::HOME
@@ -116,7 +116,7 @@ fn challenger(times: &PerZone<Option<f64>>, leader: ZoneId) -> Option<ZoneId> {
     (zone != leader && time < own * BETTER - BETTER_MS).then_some(zone)
 }
 
-/// Who leads where nobody did: the first that no other is better than.
+/// The zone that leads if none did: the first zone that no other zone beats by the margin.
 fn best(times: &PerZone<Option<f64>>) -> Option<ZoneId> {
     let (quickest, least) = quickest(times)?;
     let good = |time: &Option<f64>| time.is_some_and(|time| least >= time * BETTER - BETTER_MS);

@@ -19,34 +19,34 @@ pub(crate) struct Observation {
 pub(crate) enum Seen {
     /// It answered a read.
     Answered { digest: Digest, class: SizeClass, after: Duration, absent: bool },
-    /// Another was quicker, and it was not waited for any longer.
+    /// Another zone answered first, so its own answer was not waited for.
     Outrun { digest: Digest, class: SizeClass, after: Duration },
     /// Its headers were overdue.
     Overdue { digest: Digest, class: SizeClass, after: Duration },
     /// A hedge was started against it.
     Hedged,
-    /// It was a hedge, and the quicker one.
+    /// It was asked as a hedge, and it answered first.
     HedgeWon,
     /// It gives the first byte of a read.
     Opened,
-    /// It gave so many bytes, and was waited for so long meanwhile.
+    /// It gave `bytes`, for which it was waited for `waited` in all.
     Gave { bytes: u64, waited: Duration },
-    /// The body goes on elsewhere.
+    /// Its body was abandoned; the rest comes from elsewhere, if from anywhere.
     LeftBehind,
     /// It failed before a first byte.
     Failed { digest: Digest, trouble: Trouble },
     /// It failed in mid-body.
     Broke { digest: Digest, trouble: Trouble },
-    /// A blob of which it gave all, or the end, was right.
+    /// The digest of a blob was right, of which it gave all bytes or the last ones.
     Proven { blob: Arc<Blob>, size: u64 },
-    /// It alone gave a blob, and the bytes were wrong.
+    /// It alone gave all bytes of a blob, and the digest was wrong.
     WrongBytes,
     /// A probe was answered; `late` if it was overdue by then.
     Probed { after: Duration, late: bool },
     /// A whole blob was given to a probe, and it was right.
     ProbedWhole,
-    /// It failed or was late, and that was no fault of its own: time, descriptors or ports were short here,
-    /// or it gave something else meanwhile.
+    /// It failed or was late, and the cause is not the zone: this process lacked time, descriptors or ports, or the zone
+    /// gave something else meanwhile.
     Excused,
     /// A probe's answer is overdue.
     ProbeOverdue,

@@ -1,8 +1,8 @@
 //! Opening a blob, or the rest of it: a race of few, in the order of rank.
 //!
-//! The first zone is asked. Headers later than usual start the next beside it (a hedge, within a
-//! budget); headers that are overdue have it take the first one's place. What was given up is tried
-//! once more, with patience, when no other zone gave it.
+//! The first zone is asked. If its headers are later than usual, the next zone is asked beside it: a hedge, within a
+//! budget. If its headers are overdue, the next zone replaces it. If no other zone gives the blob, the zones that were
+//! given up are asked once more, up to the timeout of their driver.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -26,7 +26,7 @@ use crate::{Blob, Router, SizeClass, ZoneId};
 /// In the second round, between the start of one zone and of the next beside it.
 const STAGGER: Duration = Duration::from_secs(1);
 
-/// Until one that may not be replaced, as too many are, is looked at again.
+/// If too many requests are replaced at once, the pause until the next attempt to replace one.
 const PERMIT_PAUSE: Duration = Duration::from_millis(20);
 
 type Work<'a> = Pin<Box<dyn Future<Output = Result<Option<Object>>> + Send + 'a>>;
@@ -76,9 +76,9 @@ struct Attempt<'a> {
     /// Whether it was out of use when it was asked.
     ejected: bool,
     hedge: bool,
-    /// After so long without an answer, time that was lost here not counted, …
+    /// How long it may take until a hedge starts, without the time that this process lost, …
     hedge_after: Option<Duration>,
-    /// … and after so long.
+    /// … and until it is replaced.
     overdue_after: Option<Duration>,
     trial: Option<Trial>,
     _replaces: Option<SemaphorePermit<'a>>,
@@ -145,7 +145,7 @@ impl<'a> Race<'a> {
     fn start_next(&mut self, replaces: Option<SemaphorePermit<'a>>) -> bool {
         let Some(entrant) = self.waiting.pop_front() else { return false };
         let headers = self.view.zones[entrant.candidate.zone].headers[self.wanted.class];
-        // Where all are out of use, what was learned of them may hold no longer.
+        // If all zones are out of use, the learned times may be outdated.
         let overdue_after = match self.view.all_ejected {
             true => headers.overdue_after.max(self.router.settings.overdue_max),
             false => headers.overdue_after,
@@ -161,7 +161,7 @@ impl<'a> Race<'a> {
         true
     }
 
-    /// Asks a zone again that was given up, with all the patience of its driver.
+    /// Asks a zone again that was given up, up to the timeout of its driver.
     fn start_again(&mut self) -> bool {
         let Some(zone) = self.overdue.pop_front() else { return false };
         self.start(zone, |attempt| attempt);
@@ -184,14 +184,14 @@ impl<'a> Race<'a> {
         }));
     }
 
-    /// When something is to be done unless an answer comes first.
+    /// When the next step is due if no answer comes before.
     fn wake(&self) -> Option<Instant> {
         let hedge = if self.may_hedge() { self.hedge_at() } else { None };
         let overdue = self.running.iter().filter_map(|attempt| self.overdue_at(attempt)).min();
         [hedge, overdue, self.again_at()].into_iter().flatten().min()
     }
 
-    /// When the next zone takes its place or joins it, if there is one.
+    /// When the next zone replaces it or is asked beside it; `None` if there is no next zone.
     fn overdue_at(&self, attempt: &Attempt<'_>) -> Option<Instant> {
         attempt.overdue_after.filter(|_| !self.waiting.is_empty()).map(|after| self.at(attempt, after))
     }
@@ -201,7 +201,7 @@ impl<'a> Race<'a> {
         first.hedge_after.map(|after| self.at(first, after))
     }
 
-    /// When an attempt has had so long: what was lost here comes on top.
+    /// When an attempt has lasted for `after`, without the time that this process lost.
     fn at(&self, attempt: &Attempt<'_>, after: Duration) -> Instant {
         attempt.watch.began() + after + attempt.watch.lost(&self.router.watch.lag)
     }
@@ -235,11 +235,11 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// The next zone takes the place of one whose headers are overdue. A zone in use is not given up
-    /// for one that is not: that one is asked beside it.
+    /// Replaces a zone whose headers are overdue by the next one. If the zone is in use and the next one is not, the
+    /// next one is asked beside it instead.
     fn replace(&mut self, late: usize) {
         let Ok(permit) = self.router.replacements.try_acquire() else {
-            // Too many do that already: a moment later, unless it has answered by then.
+            // Too many requests are replaced already: this one is tried again after a pause, unless it has answered by then.
             let had = self.running[late].watch.elapsed(&self.router.watch.lag);
             self.running[late].overdue_after = Some(had + PERMIT_PAUSE);
             return;
@@ -256,7 +256,7 @@ impl<'a> Race<'a> {
         let (digest, class) = (self.wanted.blob.digest, self.wanted.class);
         self.router.watch.saw(late.zone, Seen::Overdue { digest, class, after });
         self.overdue.push_back(late.zone);
-        // A hedge that is not overdue yet is enough.
+        // If a hedge is in flight and not overdue yet, no further zone is asked.
         if self.running.iter().all(|other| other.overdue_after.is_none()) {
             self.start_next(Some(permit));
         }
@@ -319,7 +319,7 @@ impl<'a> Race<'a> {
     fn won(&mut self, attempt: Attempt<'a>, object: Object) -> Won {
         for other in self.running.drain(..) {
             let after = other.watch.elapsed(&self.router.watch.lag);
-            // What had been overdue, or is waited for in the second round, says nothing new.
+            // A zone that was overdue already, or is asked in the second round, has been counted.
             if other.overdue_after.is_none_or(|most| most < after) {
                 continue;
             }

@@ -17,22 +17,22 @@ use crate::recents::Turn;
 use crate::snapshot::ZoneView;
 use crate::{Blob, Router, Settings, SizeClass, Zone, ZoneId};
 
-/// How long a probe is waited for at least, …
+/// The timeout of a probe is at least this, …
 const PATIENCE_MIN: Duration = Duration::from_millis(700);
 
-/// … and how many times as long as headers that are overdue.
+/// … and at least this many times the bound after which headers are overdue.
 const PATIENCE_FACTOR: u32 = 2;
 
-/// Late probes that are still waited for while the next is sent: what is dead is known sooner.
+/// If no more than this many late probes are in flight, the next probe is sent, so that a dead zone is known sooner.
 const LATE_MAX: usize = 1;
 
-/// For the whole of a small blob, beyond that.
+/// A probe that reads a whole small blob may take this much longer.
 const DEEP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Probes that may have been saved up for a time of trouble.
+/// At most this many unused probes are saved for later.
 const SAVED_MAX: f64 = 120.0;
 
-/// Probes that average to so many an hour: what they may cost.
+/// How many probes are allowed: on average a number per hour, because each costs a request.
 #[derive(Debug, Clone, Copy)]
 struct Allowance {
     a_second: f64,
@@ -51,7 +51,7 @@ impl Allowance {
         self.at = now;
     }
 
-    /// From when on one more is allowed.
+    /// When the next probe is allowed.
     fn next(&mut self, now: Instant) -> Instant {
         self.refill(now);
         if self.saved >= 1.0 {
@@ -68,7 +68,7 @@ impl Allowance {
 
 /// When the next probe of a zone is due after one at `last`.
 fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Instant {
-    // A tenth either way, so that gateways that started together do not probe together.
+    // Up to a tenth earlier or later, so that gateways that started together do not probe together.
     let jitter = 0.9 + chance / 5.0;
     let due = match view.state {
         State::Ejected { until, .. } => until.max(last + settings.suspect_interval),
@@ -76,7 +76,7 @@ fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Inst
         State::Healthy if view.suspect || view.unsettled => last + settings.suspect_interval.mul_f64(jitter),
         State::Healthy => last + settings.probe_interval.mul_f64(jitter),
     };
-    // It asked to be spared.
+    // It asked for fewer requests.
     view.throttled_until.map_or(due, |until| due.max(until))
 }
 
@@ -93,7 +93,7 @@ pub(crate) async fn run(router: Arc<Router>, zone: ZoneId, shutdown: Cancellatio
         let view = &view.zones[zone];
         let wanted = last.map_or(now, |last| due(view, &settings, last, fastrand::f64()));
         let at = wanted.max(allowance.next(now));
-        // Nobody reads it, whatever a probe says; a drained zone is known when it comes back.
+        // A zone that is never read needs no probes. A drained zone is probed, so that its times are known afterwards.
         let idle = !view.policy.reads;
         let again = if idle { now + settings.probe_interval } else { at };
         let full = late.len() > LATE_MAX;
@@ -117,7 +117,7 @@ pub(crate) async fn run(router: Arc<Router>, zone: ZoneId, shutdown: Cancellatio
     }
 }
 
-/// One probe, its outcome noted; where it is late, what is left of the wait for it.
+/// Sends one probe and notes its outcome. If the probe is late, returns the rest of the wait for it.
 async fn probe<'a>(
     router: &'a Router,
     zone: ZoneId,
@@ -140,7 +140,7 @@ async fn probe<'a>(
     let lag = &router.watch.lag;
     let watch = lag.start();
     let mut look = Box::pin(as_probe(look(router.zone(zone), recent.cloned(), lied)));
-    // A whole blob takes its time, and is not late while it does.
+    // A probe that reads a whole blob is late only after its full timeout.
     let (overdue, patience) =
         if lied { (patience + DEEP_PATIENCE, patience + DEEP_PATIENCE) } else { (overdue, patience) };
     if let Some(result) = lag.within(overdue, &mut look).await {
@@ -151,7 +151,7 @@ async fn probe<'a>(
         return None;
     }
     turn.failed(reads_object);
-    // A zone that gives others their bytes is not dead, though a probe may have to queue behind them.
+    // If the zone gives bytes to reads meanwhile, it is not dead: the probe may have to queue behind them.
     let lives = router.watch.gave_since(zone, watch.began());
     router.watch.saw(zone, if lives { Seen::Excused } else { Seen::ProbeOverdue });
     Some(async move {
@@ -168,7 +168,7 @@ fn note(router: &Router, zone: ZoneId, result: Result<Looked, Error>, watch: &St
     let seen = match result {
         Ok(Looked::Answered) => Seen::Probed { after, late },
         Ok(Looked::Proven) => Seen::ProbedWhole,
-        // It serves, if not us and not now.
+        // The zone answered; the request itself was refused.
         Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => Seen::Probed { after, late },
         Err(error) if error.kind() == Kind::Timeout && router.watch.gave_since(zone, watch.began()) => {
             Seen::Excused
@@ -185,12 +185,12 @@ fn note(router: &Router, zone: ZoneId, result: Result<Looked, Error>, watch: &St
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Looked {
     Answered,
-    /// All of a blob, and it was right.
+    /// It gave a whole blob, and the digest was right.
     Proven,
 }
 
-/// Reads one byte of what the zone lately gave, or all of it and proves it; where there is nothing
-/// or it has gone, the store's own marker. Some deny what has gone (S3 without `s3:ListBucket`).
+/// Reads one byte of a blob that the zone gave lately, or, if `whole`, all of it and proves it. If there is no such blob,
+/// or it was deleted, reads the store's own marker. Some stores deny what does not exist (S3 without `s3:ListBucket`).
 async fn look(zone: &Zone, recent: Option<Arc<Blob>>, whole: bool) -> Result<Looked, Error> {
     let looked = match &recent {
         None => Ok(None),

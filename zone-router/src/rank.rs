@@ -5,11 +5,11 @@ use crate::ZoneId;
 /// What is known of a zone for one digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing against it.
+    /// It gave no wrong bytes.
     Clear,
-    /// It gave a part of bytes that turned out wrong, and so did others: one of them lied.
+    /// It gave a part of bytes that were wrong, and so did others: at least one of them gave wrong bytes.
     Suspect,
-    /// It alone gave wrong bytes, or nothing under the name of something.
+    /// It alone gave wrong bytes, or an object of a size that the blob cannot have.
     Condemned,
 }
 
@@ -25,21 +25,21 @@ pub struct Candidate {
 /// Why a zone stands where it does in the order. The first come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// Home, and no other is better by far enough and for long enough.
+    /// The home zone, and no other was better by the margin for long enough.
     Home,
-    /// Better than home by a margin, for a while; or home is out of use.
+    /// Better than the home zone by the margin for long enough; or the home zone may not be read first.
     Nearest,
-    /// In use, in the order of the time it takes.
+    /// Healthy; in the order of expected time.
     Next,
     /// It asked for fewer requests.
     Throttled,
-    /// Back after an ejection, not yet proven.
+    /// On probation after an ejection.
     Probation,
     /// Out of use; the least recently failed first.
     Ejected,
     /// Drained by an operator: read where no other zone gives the blob.
     Drained,
-    /// Behind all others until it has been read and proven again.
+    /// It may have given wrong bytes of this blob: after all others.
     Suspect,
 }
 
@@ -60,7 +60,7 @@ impl Reason {
     }
 }
 
-/// A zone's place for one size class, but for what is known of a digest.
+/// A zone's place for one size class. Wrong bytes of single blobs do not count here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Why.

@@ -17,10 +17,10 @@ use crate::router::{Answer, Trial};
 use crate::tries::Tries;
 use crate::{Blob, Router, SizeClass, ZoneId};
 
-/// Over so much waiting the speed of a body is measured.
+/// The throughput of a body is measured each time it was waited for this long.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Another zone is faster if it is known to give so many times as much.
+/// Another zone counts as faster if its throughput is at least this many times as much.
 const FASTER: u64 = 4;
 
 /// One read under way.
@@ -32,9 +32,9 @@ pub(crate) struct Read {
     current: Option<Current>,
     /// Zones that gave bytes.
     gave: Vec<ZoneId>,
-    /// Whether the first bytes came from elsewhere, unproven.
+    /// Whether the first bytes came from a source that is not known here.
     inherited: bool,
-    /// Whether the zone that began did not say how long the blob is, but somebody else.
+    /// Whether the size of the blob comes from somebody else than the zone that gave the first bytes.
     hearsay: bool,
     tries: Tries,
     ended: bool,
@@ -44,9 +44,9 @@ pub(crate) struct Read {
 struct Current {
     zone: ZoneId,
     pieces: Pieces,
-    /// Whether another has not failed this read: only then is this one left for being slow.
+    /// Whether another zone has not failed this read. Only then is this zone left for being slow.
     others: bool,
-    /// Bytes since the speed was last told, and how long they were waited for.
+    /// Bytes since the throughput was last noted, and how long they were waited for.
     bytes: u64,
     waited: Duration,
     _trial: Option<Trial>,
@@ -55,14 +55,14 @@ struct Current {
 /// Why a body does not go on where it was.
 enum Broke {
     Failed(Error, Stopwatch),
-    /// It failed after nobody here had read it for long.
+    /// It failed after this process had not read it for long.
     LeftUnread(Error),
     Stalled(Duration),
     Slow(u64),
 }
 
 impl Read {
-    /// One that has just been opened in a zone.
+    /// A read that was just opened in a zone.
     pub(crate) fn opened(router: Arc<Router>, blob: Blob, proof: Proof, won: Won, tries: Tries) -> Self {
         let mut read = Self::resumed(router, blob, proof);
         read.tries = tries;
@@ -71,7 +71,7 @@ impl Read {
         read
     }
 
-    /// One that no zone has been opened for yet.
+    /// A read for which no zone was opened yet.
     pub(crate) fn resumed(router: Arc<Router>, blob: Blob, proof: Proof) -> Self {
         let tries = Tries::new(router.zones().len());
         let inherited = proof.hasher().bytes() > 0;
@@ -86,7 +86,7 @@ impl Read {
 
     fn current(&self, won: Won) -> Current {
         let entrants = self.entrants();
-        // A zone is not left for one that is drained.
+        // A zone is not left for a drained one.
         let others = entrants.iter().map(|entrant| entrant.candidate).any(|Candidate { zone, reason }| {
             zone != won.zone && self.tries.is_clean(zone) && reason != Reason::Drained
         });
@@ -147,7 +147,7 @@ impl Read {
         Ok(bytes)
     }
 
-    /// Where the bytes are right before the end that others named, that was wrong.
+    /// If the digest is right before the end that somebody else named, that size was wrong: fails, and remembers it.
     fn doubt_size(&mut self) -> Result<()> {
         let (digest, hasher) = (self.blob.digest, self.proof.hasher());
         if !self.hearsay || hasher.clone().finish() != digest {
@@ -161,7 +161,7 @@ impl Read {
     async fn lied(&mut self, error: &Error) {
         let digest = self.blob.digest;
         if self.hearsay {
-            // The size may be what is wrong.
+            // The size may be wrong, not the bytes.
             self.router.doubts.note(digest);
         }
         self.router.suspects.blame(&digest, &self.gave, self.inherited || self.hearsay);
@@ -178,15 +178,15 @@ impl Read {
     fn proven(&mut self) {
         self.tell_speed();
         self.router.suspects.acquit(&self.blob.digest, &self.gave, self.inherited);
-        // Its connection goes back, and so does the right to try a zone on probation. Those that were
-        // left on the way have proven nothing.
+        // This releases the connection, and the right to try a zone on probation. Zones that were left earlier in this
+        // read have proven nothing.
         if let Some(current) = self.current.take() {
             let (blob, size) = (Arc::clone(&self.blob), self.proof.size());
             self.router.watch.saw(current.zone, Seen::Proven { blob, size });
         }
     }
 
-    /// Looks whether the bytes come too slowly.
+    /// Leaves the zone if its bytes come too slowly.
     fn measure(&mut self) {
         let Some(current) = &self.current else { return };
         let rate = (current.bytes as f64 / current.waited.as_secs_f64()) as u64;
@@ -198,8 +198,8 @@ impl Read {
         }
     }
 
-    /// Whether a zone that has not failed is known to be faster, or not known at all. A suspect is no
-    /// better than one that is slow.
+    /// Whether there is a zone that has not failed, gave no wrong bytes of this blob, and whose throughput is higher or
+    /// unknown.
     fn knows_faster(&self, zone: ZoneId, rate: u64) -> bool {
         let view = self.router.snapshot();
         let fast = |other: ZoneId, view: &crate::ZoneView| {
@@ -212,7 +212,7 @@ impl Read {
         zones.any(|(other, view)| fast(other, view) && clear(other))
     }
 
-    /// Tells how fast the zone has been since it was last told.
+    /// Notes the throughput of the zone since it was last noted.
     fn tell_speed(&mut self) {
         let Some(current) = &mut self.current else { return };
         let (bytes, waited) = (std::mem::take(&mut current.bytes), std::mem::take(&mut current.waited));
@@ -249,7 +249,7 @@ impl Read {
         }
     }
 
-    /// Opens the rest in the best zone that was tried least.
+    /// Opens the rest in the best of the zones that were asked least.
     async fn reopen(&mut self) -> Result<Won> {
         let rest = self.proof.hasher().bytes()..self.proof.size();
         let entrants = self.entrants();
@@ -279,15 +279,15 @@ impl Read {
         })
     }
 
-    /// Zones that may go on, those tried least first, suspects and before them the drained last.
+    /// The zones that may give the rest: those asked least often first, then drained zones, then suspects.
     fn entrants(&self) -> Vec<Entrant> {
         let mut entrants = self.router.entrants(&self.blob.digest, SizeClass::of(Some(self.proof.missing())));
         entrants.retain(|entrant| self.tries.may_ask(entrant.candidate.zone));
-        // Stable: those tried as often stay in the order of rank.
+        // The sort is stable: zones that were asked equally often stay in the order of rank.
         entrants.sort_by_key(|Entrant { candidate, .. }| {
             let suspect = candidate.reason == Reason::Suspect;
             let drained = candidate.reason == Reason::Drained;
-            // Of suspects one that gave bytes already: where one gave all, it is known who lied.
+            // Of suspects, one that gave bytes already comes first: if one zone gave all bytes, attribution is certain.
             let gave = self.gave.contains(&candidate.zone);
             (suspect, suspect && !gave, drained, self.tries.asked(candidate.zone))
         });
@@ -296,9 +296,9 @@ impl Read {
 }
 
 impl Current {
-    /// The next piece. Only what is waited for counts: a client that takes its time is no fault.
+    /// The next piece. Only the wait for the zone counts, not the time that a client takes.
     async fn next(&mut self, stall: Duration, lag: &Lag) -> Result<Bytes, Broke> {
-        // Where nobody could go on, the driver's own bound holds.
+        // If no other zone could go on, only the driver's own timeout applies.
         let Next { piece, waited, watch, left_unread } =
             self.pieces.next(self.others.then_some(stall), lag).await;
         self.waited += waited;

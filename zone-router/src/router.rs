@@ -38,14 +38,14 @@ pub struct Router {
 #[derive(Debug)]
 struct Member {
     zone: Zone,
-    /// The right to be the one read that tries it while it is on probation.
+    /// While the zone is on probation, only the read that holds this may try it.
     trial: Arc<Semaphore>,
 }
 
 /// The right to try a zone on probation.
 pub(crate) type Trial = OwnedSemaphorePermit;
 
-/// Whether an object of a zone is what is wanted.
+/// Checks whether an object of a zone can be the blob.
 pub(crate) type Judge<'a> = &'a (dyn Fn(ZoneId, &Object) -> Result<(), Error> + Send + Sync);
 
 /// A blob being read.
@@ -54,9 +54,9 @@ pub struct Reading {
     pub size: Option<u64>,
     /// The zone that gives its first bytes.
     pub zone: Arc<str>,
-    /// Whether home was asked and does not have it, so that a copy home is due.
+    /// Whether the home zone was asked and does not have it, so that a copy into it is due.
     pub home_lacks_it: bool,
-    /// Its bytes. A zone that breaks off, stalls or trickles is followed by another at the next byte.
+    /// Its bytes. If a zone breaks off, stalls or is slow, another zone goes on at the next byte.
     pub body: Verified,
 }
 
@@ -69,11 +69,11 @@ impl fmt::Debug for Reading {
 /// No zone gave a blob.
 #[derive(Debug)]
 pub struct NotOpened {
-    /// What each zone that was asked said.
+    /// What each zone that was asked answered.
     pub answers: Vec<(Arc<str>, Answer)>,
 }
 
-/// What a zone that did not give a blob said.
+/// The answer of a zone that did not give a blob.
 #[derive(Debug)]
 pub enum Answer {
     /// It does not have it.
@@ -111,13 +111,13 @@ impl NotOpened {
 }
 
 impl Router {
-    /// Over these zones, home first, with the default policy and settings.
+    /// A router over these zones, home first, with the default policy and settings.
     #[must_use]
     pub fn new(zones: Vec<Zone>) -> Self {
         Self::with(zones.into_iter().map(RoutedZone::from).collect(), Settings::default())
     }
 
-    /// Over these zones, home first, as the operator wants them read.
+    /// A router over these zones, home first, with the policies of an operator.
     #[must_use]
     pub fn with(zones: Vec<RoutedZone>, settings: Settings) -> Self {
         let watch = Watch::new(&zones, settings);
@@ -133,8 +133,8 @@ impl Router {
         }
     }
 
-    /// Watches and probes the zones from now on, until `shutdown`. Without it the zones are read in
-    /// their configured order. Needs a Tokio runtime.
+    /// Watches and probes the zones until `shutdown`. Before this call, the zones are read in their configured order.
+    /// Needs a Tokio runtime.
     pub fn start(self: &Arc<Self>, shutdown: &CancellationToken) {
         let (router, token) = (Arc::clone(self), shutdown.clone());
         tokio::spawn(async move { router.watch.keep(token).await });
@@ -173,20 +173,20 @@ impl Router {
         Arc::clone(&self.watch.view())
     }
 
-    /// The operator's word on every zone, in their order.
+    /// The policy of each zone.
     #[must_use]
     pub fn policies(&self) -> PerZone<Policy> {
         self.watch.policies()
     }
 
-    /// Changes the operator's word. Reads see it a moment later; those under way go on.
+    /// Changes the policies. New reads see them a moment later; reads in flight go on.
     pub fn set_policies(&self, change: impl FnOnce(&mut PerZone<Policy>)) {
         self.watch.set_policies(change);
     }
 
-    /// What the first zone that has a blob says of it; `None` if none says it has it. An object that no blob of
-    /// this digest can be, such as an empty one, is not it. One whose answer
-    /// is overdue is asked again, with all the patience of its driver, when no other has it.
+    /// The metadata of a blob, from the first zone that has it; `None` if no zone answers that it has it. An object of
+    /// a size that this digest cannot have, such as an empty one, does not count. If no other zone has the blob, the
+    /// zones whose answers were overdue are asked again, up to the timeout of their driver.
     pub async fn head(&self, blob: &Blob) -> Option<Meta> {
         const CLASS: SizeClass = SizeClass::Small;
         let view = self.snapshot();
@@ -228,11 +228,11 @@ impl Router {
         answer.ok().flatten().filter(|meta| blob.digest.may_have(meta.size))
     }
 
-    /// Opens a blob in the best zone that gives it. An object that has not the `expected` size,
-    /// where the registry named one, is not it.
+    /// Opens a blob in the best zone that gives it. If the registry named an `expected` size, in bytes, an object of
+    /// another size does not count.
     ///
     /// # Errors
-    /// No zone gave it: what each said.
+    /// No zone gave it: what each answered.
     pub async fn open(self: &Arc<Self>, blob: &Blob, expected: Option<u64>) -> Result<Reading, NotOpened> {
         let class = SizeClass::of(expected);
         let entrants = self.entrants(&blob.digest, class);
@@ -264,8 +264,8 @@ impl Router {
         Ok(Reading { size, zone, home_lacks_it, body: Verified::by_reader(body, digest, size) })
     }
 
-    /// How long a blob is whose zone does not say so at `GET`: as long as the caller has heard, else as
-    /// long as a zone says at `HEAD`.
+    /// The size of a blob, in bytes, if the zone does not state it at `GET`: what the caller expects, or else what a
+    /// zone states at `HEAD`.
     async fn size_from_elsewhere(&self, blob: &Blob, expected: Option<u64>) -> Option<u64> {
         let expected = expected.filter(|size| blob.digest.may_have(*size));
         if expected.is_some() && !self.doubts.has(&blob.digest) {
@@ -275,8 +275,7 @@ impl Router {
         head.flatten().map(|meta| meta.size)
     }
 
-    /// Goes on reading a blob whose first bytes `seen` saw pass. The first item tells whether any
-    /// zone can.
+    /// Goes on reading a blob whose first bytes `seen` has hashed. If no zone can go on, the first item is an error.
     #[must_use]
     pub fn resume(self: &Arc<Self>, blob: &Blob, size: u64, seen: Hasher) -> Verified {
         let proof = Proof::new(blob.digest, size, seen);
@@ -284,7 +283,7 @@ impl Router {
         Verified::by_reader(rest, blob.digest, Some(size))
     }
 
-    /// The zones to ask, best first. One read at a time has a zone on probation first.
+    /// The zones to ask, best first. For one read at a time, a zone on probation comes first.
     pub(crate) fn entrants(&self, digest: &Digest, class: SizeClass) -> Vec<Entrant> {
         let candidates = self.watch.view().rank(class, |zone| self.suspects.standing(digest, zone));
         let entrant = |candidate| Entrant { candidate, trial: None };
@@ -310,7 +309,7 @@ impl Router {
         order
     }
 
-    /// Whether the zone of this name is out of use, for all that reads and probes have seen.
+    /// Whether the zone of this name is out of use.
     #[must_use]
     pub fn is_out_of_use(&self, zone: &str) -> bool {
         let view = self.watch.view();
@@ -318,13 +317,13 @@ impl Router {
     }
 
     fn judge(&self, zone: ZoneId, blob: &Blob, expected: Option<u64>, object: &Object) -> Result<(), Error> {
-        // One that does not say how long it is may be it: the digest proves it.
+        // An object without a stated size may be the blob: the digest decides.
         let Some(size) = object.size else { return Ok(()) };
         if !blob.digest.may_have(size) {
             self.suspects.condemn(&blob.digest, zone);
             return Err(Error::new(Kind::Corrupt, format!("get {}: {size} bytes", blob.key)));
         }
-        // The expectation may be what is wrong, so this says nothing of the zone to other readers.
+        // The expected size may be wrong, so the zone is not passed over for other readers.
         match expected {
             Some(expected) if size != expected => {
                 Err(Error::new(Kind::Corrupt, format!("get {}: {size} bytes, not {expected}", blob.key)))
@@ -333,8 +332,8 @@ impl Router {
         }
     }
 
-    /// Whether a registry whose own store is the zone of this name can take pushes: it is neither
-    /// unusable, nor out of use, nor drained for work on it.
+    /// Whether a registry whose own store is the zone of this name can take pushes: the zone is neither unusable, nor
+    /// out of use, nor drained.
     #[must_use]
     pub fn takes_pushes(&self, zone: &str) -> bool {
         self.watch.view().zones.iter().any(|view| &*view.name == zone && view.takes_pushes())

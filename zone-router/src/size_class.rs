@@ -5,11 +5,11 @@ use std::ops::{Index, IndexMut};
 /// Blobs of about one size, whose times can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SizeClass {
-    /// Up to 256 KiB: manifests' configs, small layers. The first byte is all that counts.
+    /// Up to 256 KiB: configs of images, small layers. The time to the first byte decides.
     Small,
-    /// Up to 16 MiB, and whatever size is not known.
+    /// Up to 16 MiB, or of unknown size.
     Medium,
-    /// Larger: how fast the bytes come is what counts.
+    /// Larger: throughput decides.
     Large,
 }
 
@@ -30,7 +30,7 @@ impl SizeClass {
         }
     }
 
-    /// A size to reckon with, bytes.
+    /// A typical size, in bytes, for estimates of time.
     #[must_use]
     pub fn typical(self) -> u64 {
         match self {

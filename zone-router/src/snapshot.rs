@@ -19,7 +19,7 @@ pub struct Snapshot {
     orders: PerClass<Vec<Candidate>>,
     /// Whether every zone that may be read is ejected: then the least recently failed is tried.
     pub all_ejected: bool,
-    /// Events that were lost because more came than could be taken in.
+    /// Events that were dropped because the queue was full.
     pub lost_events: u64,
     /// For how long this process was due to run and did not, since the start: it counts against no zone.
     pub lost_time: Duration,
@@ -50,17 +50,17 @@ impl Snapshot {
 pub struct ZoneView {
     /// Its name.
     pub name: Arc<str>,
-    /// What is done with it.
+    /// Whether it is in use.
     pub state: State,
     /// Since when.
     pub since: Instant,
-    /// Why, in words, where it is not simply healthy.
+    /// Why, in words; `None` if it is healthy.
     pub reason: Option<Arc<str>>,
-    /// Whether something speaks against it although it is in use.
+    /// Whether it failed lately, although it is healthy.
     pub suspect: bool,
-    /// Until when it asked to be spared.
+    /// Until when it gets fewer requests, because it asked for that.
     pub throttled_until: Option<Instant>,
-    /// The operator's word.
+    /// How an operator wants it to be read.
     pub policy: Policy,
     /// Why it cannot be used at all.
     pub unusable: Option<Arc<str>>,
@@ -68,11 +68,11 @@ pub struct ZoneView {
     pub places: PerClass<Option<Place>>,
     /// By size class: how long its headers take.
     pub headers: PerClass<Headers>,
-    /// Whether its last probe or reads may be the beginning of something.
+    /// Whether its latest probe or reads took another time than usual, so that it is probed sooner.
     pub(crate) unsettled: bool,
-    /// How long its probes take, but for outliers.
+    /// How long its probes take, without outliers.
     pub probe: Option<Duration>,
-    /// Bytes a second of one body, but for outliers.
+    /// Bytes a second of one body, without outliers.
     pub throughput: Option<u64>,
     /// What was counted since the start.
     pub counts: Counts,
@@ -109,13 +109,13 @@ impl ZoneView {
 /// How long the headers of a zone take for one size class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Headers {
-    /// Half of them come within this; `None` of too few samples, as below.
+    /// Half of them come within this; `None` if there are too few samples. The same holds for `p95`.
     pub p50: Option<Duration>,
-    /// All but a twentieth come within this.
+    /// 95 % come within this.
     pub p95: Option<Duration>,
     /// When a hedge starts.
     pub hedge_after: Duration,
-    /// When another request takes its place.
+    /// When a replacement starts.
     pub overdue_after: Duration,
 }
 
@@ -128,15 +128,15 @@ pub struct Counts {
     pub bytes: u64,
     /// Hedges that were started against it.
     pub hedged: u64,
-    /// Hedges in which it was the second, and quicker.
+    /// Hedges to it that answered before the first request.
     pub hedges_won: u64,
     /// Reads that were given up because its headers were overdue.
     pub overdue: u64,
     /// Reads and probes that failed.
     pub failures: u64,
-    /// Reads and probes that were late or failed by no fault of the zone.
+    /// Reads and probes that were late or failed for a cause outside the zone.
     pub excused: u64,
-    /// Bodies that went on elsewhere.
+    /// Bodies that it began and that were resumed in another zone.
     pub resumed_elsewhere: u64,
     /// Times that it gave wrong bytes.
     pub wrong_bytes: u64,

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use crate::ZoneId;
 use crate::rank::Standing;
 
-/// How long a zone is passed over for a digest: long enough for the client's next try to get
-/// another zone, short enough that a mended object is soon used again.
+/// How long a zone is passed over for a digest: long enough that the client's next attempt gets another zone, short
+/// enough that a corrected object is soon used again.
 const MEMORY: Duration = Duration::from_secs(300);
 
 /// Remembered (digest, zone) pairs; beyond it, the expired are dropped, then new ones not kept.
 const PAIRS_MAX: usize = 10_000;
 
-/// What is held against zones, digest by digest.
+/// The zones that gave wrong bytes, by digest.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
     pairs: DashMap<(Digest, ZoneId), (Standing, Instant)>,
@@ -28,7 +28,7 @@ pub(crate) struct Suspects {
 impl Suspects {
     /// What is known of one zone for one digest.
     pub(crate) fn standing(&self, digest: &Digest, zone: ZoneId) -> Standing {
-        // As long as no zone ever lied, no lock is taken.
+        // If no zone ever gave wrong bytes, no lock is taken.
         if !self.any.load(Ordering::Relaxed) {
             return Standing::Clear;
         }
@@ -38,13 +38,13 @@ impl Suspects {
         }
     }
 
-    /// One zone gave all of it, or holds nothing under the name of something.
+    /// A zone alone gave wrong bytes, or has an object of a size that the blob cannot have.
     pub(crate) fn condemn(&self, digest: &Digest, zone: ZoneId) {
         self.remember(digest, zone, Standing::Condemned);
     }
 
-    /// These zones gave bytes that turned out wrong: alone, a zone is condemned; where others gave
-    /// parts too, each is suspect.
+    /// These zones gave bytes that were wrong. If one zone gave all of them, it is condemned; if several gave parts,
+    /// each is suspect.
     pub(crate) fn blame(&self, digest: &Digest, zones: &[ZoneId], others_too: bool) {
         match zones {
             [zone] if !others_too => self.condemn(digest, *zone),

@@ -5,10 +5,12 @@ use crate::{PerZone, ZoneId};
 /// How often a zone may fail one read: once, and once more when all others have failed too.
 const FAILURES_MAX: u8 = 2;
 
-/// What a zone gives in so many bytes makes up for its failures: a large blob outlives many resets.
+/// After this many bytes without a failure, earlier failures of a zone are forgotten, so that a large blob can be read
+/// over a connection that breaks now and then.
 const FORGIVEN_BYTES: u64 = 8 << 20;
 
-/// Tries of all zones. One that was outrun or overdue has not failed: it may still be all there is.
+/// How often each zone was asked and failed. A zone that lost a race or was overdue has not failed: it may be the only
+/// one that has the blob.
 #[derive(Debug, Clone)]
 pub(crate) struct Tries(PerZone<Tried>);
 
@@ -51,8 +53,8 @@ impl Tries {
         self.0[zone].asked
     }
 
-    /// Whether it has not failed: it can be gone to from one that still gives bytes. Each time that
-    /// happens the one that is left has failed, so that it does not go on for ever.
+    /// Whether it has not failed. A read may leave a zone that still gives bytes for such a zone. The zone that is left
+    /// counts as failed, so the number of changes is bounded.
     pub(crate) fn is_clean(&self, zone: ZoneId) -> bool {
         self.0[zone].failed == 0
     }

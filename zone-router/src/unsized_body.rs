@@ -1,4 +1,4 @@
-//! The body of a blob whose size nobody knows: it ends where its zone ends it, and the digest decides.
+//! The body of a blob of unknown size: it ends where its zone ends it, and the digest decides.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ struct Body {
     _trial: Option<Trial>,
 }
 
-/// Its last piece comes only if the digest is right. Another zone cannot go on, as a body that breaks
-/// off may look like one that ends.
+/// Its last piece comes only if the digest is right. No other zone goes on, because a body that breaks off may look like
+/// one that ends.
 pub(crate) fn unsized_body(router: Arc<Router>, blob: Blob, won: Won) -> ByteStream {
     let body = Body {
         router,
@@ -92,7 +92,7 @@ impl Body {
             tracing::info!(%zone, %digest, bytes = size, "a body that was left unread ends with another digest");
             return Err(wrong(&digest, size));
         }
-        // It may have broken off, or be wrong: others come first next time.
+        // It may have broken off, or its bytes may be wrong: next time, other zones come first.
         self.router.suspects.blame(&digest, &[self.zone], true);
         tracing::error!(%zone, %digest, bytes = size, "a body without a length ends with another digest");
         Err(wrong(&digest, size))

@@ -1,6 +1,6 @@
-//! Keeps the snapshot: takes in what reads and probes see, and tells of changes.
+//! Keeps the snapshot: takes in what reads and probes see, and logs changes.
 //!
-//! Readers load an `Arc`, and send what they see into a bounded channel: no lock on their way.
+//! Readers load an `Arc`, and send what they see into a bounded channel. They take no lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +36,7 @@ pub(crate) struct Watch {
     lost: AtomicU64,
     policies: watch::Sender<PerZone<Policy>>,
     signals: PerZone<Signals>,
-    /// Time that was lost here, and is no zone's.
+    /// Time that this process lost; it does not count against a zone.
     pub(crate) lag: Lag,
     keeper: Mutex<Option<Keeper>>,
 }
@@ -104,7 +104,7 @@ impl Watch {
         }
     }
 
-    /// Notes that a zone failed what `watch` was started for, unless that was no fault of the zone's.
+    /// Notes that a zone failed. If the cause is this process, for the time since `watch` was started, the zone is excused.
     pub(crate) fn saw_failure(
         &self,
         zone: ZoneId,
@@ -143,7 +143,7 @@ impl Watch {
                     keeper.board.set_policies(&policies);
                     self.publish(&mut keeper.board);
                 }
-                // Before the observations, which may never cease.
+                // This comes before the observations, because there may always be another one.
                 _ = tick.tick() => self.publish(&mut keeper.board),
                 Some(observation) = keeper.inbox.recv() => self.take(&mut keeper.board, observation),
             }
@@ -152,7 +152,7 @@ impl Watch {
 
     fn take(&self, board: &mut Board, observation: Observation) {
         let zone = observation.zone;
-        // A probe's outcome moves the next one.
+        // The outcome of a probe changes when the next one is due.
         let probed =
             matches!(observation.what, Seen::Probed { .. } | Seen::ProbedWhole | Seen::ProbeFailed { .. });
         let now = Instant::now();
@@ -190,7 +190,7 @@ impl Signals {
     }
 }
 
-/// One line that an operator understands.
+/// Logs a change of state.
 fn tell(change: &Change) {
     let zone = &*change.zone;
     let reason = change.reason.as_deref().unwrap_or_default();

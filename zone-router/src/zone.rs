@@ -141,8 +141,8 @@ pub struct Zone {
     pub name: Arc<str>,
     /// How to speak to it.
     pub store: Arc<dyn Store>,
-    /// Why it cannot be used until the configuration is mended, if it cannot: then nobody asks it,
-    /// and copies into it wait in the journal.
+    /// Why it cannot be used, if so. Until the configuration is corrected, it is not asked, and copies into it wait in the
+    /// journal.
     pub unusable: Option<Arc<str>>,
 }
 
