@@ -1,7 +1,7 @@
 //! Objects that a zone fails to give, although it may give others: pure, the time is passed in.
 //!
-//! One damaged object must not put a zone out of use, however often clients ask for it. If a zone fails for every
-//! object, it must be out of use as soon as possible.
+//! One damaged object must not open the breaker of a zone, however often clients ask for it. If a zone fails for every
+//! object, its breaker must open as soon as possible.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const OBJECTS_MAX: usize = 256;
 const DISTINCT: usize = 3;
 
 /// If an object failed this often while the zone gave others, its failures do not count any more. This is less than
-/// the strikes that eject a zone.
+/// the strikes that open a breaker.
 const COUNTED_MAX: u8 = 2;
 
 /// Which objects a zone failed to give lately, at one stage of a read.

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::board::DEEP_PROBE_MAX;
-use crate::observation::Seen;
+use crate::event::BodyEvent;
 use crate::{Blob, Router, Zone, ZoneId};
 
 /// How long this may take. The client waits meanwhile; its answer has failed already, and its next attempt gets the
@@ -39,7 +39,7 @@ pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[ZoneId]) {
             Gives::Wrong => {
                 tracing::error!(zone = %router.zone(*zone).name, digest = %blob.digest, "it was this zone that gave wrong bytes");
                 router.suspects.condemn(&blob.digest, *zone);
-                router.watch.saw(*zone, Seen::WrongBytes);
+                router.watch.saw(*zone, BodyEvent::WrongBytes);
             }
             Gives::Right if found_one => router.suspects.acquit(&blob.digest, &[*zone], false),
             Gives::Right | Gives::Unknown => {}

@@ -2,15 +2,15 @@
 
 mod blob;
 mod board;
+pub mod breaker;
 mod doubts;
+mod event;
 mod failing;
-pub mod health;
 mod hedge;
 mod inquiry;
 mod lag;
 pub mod latency;
 pub mod leader;
-mod observation;
 mod open;
 mod overdue;
 mod pace;

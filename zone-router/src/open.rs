@@ -15,8 +15,8 @@ use backends::{Error, Object, Result};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
+use crate::event::HeadersEvent;
 use crate::lag::Stopwatch;
-use crate::observation::Seen;
 use crate::rank::{Candidate, Reason};
 use crate::router::{Answer, Judge, Trial};
 use crate::snapshot::Snapshot;
@@ -35,7 +35,7 @@ type Work<'a> = Pin<Box<dyn Future<Output = Result<Option<Object>>> + Send + 'a>
 pub(crate) struct Won {
     pub(crate) zone: ZoneId,
     pub(crate) object: Object,
-    /// Held while it is read, where the zone is on probation.
+    /// Held while it is read, if the breaker of the zone is half-open.
     pub(crate) trial: Option<Trial>,
 }
 
@@ -73,8 +73,8 @@ pub(crate) struct Race<'a> {
 struct Attempt<'a> {
     zone: ZoneId,
     watch: Stopwatch,
-    /// Whether it was out of use when it was asked.
-    ejected: bool,
+    /// Whether its breaker was open when it was asked.
+    was_open: bool,
     hedge: bool,
     /// How long it may take until a hedge starts, without the time that this process lost, …
     hedge_after: Option<Duration>,
@@ -145,13 +145,13 @@ impl<'a> Race<'a> {
     fn start_next(&mut self, replaces: Option<SemaphorePermit<'a>>) -> bool {
         let Some(entrant) = self.waiting.pop_front() else { return false };
         let headers = self.view.zones[entrant.candidate.zone].headers[self.wanted.class];
-        // If all zones are out of use, the learned times may be outdated.
-        let overdue_after = match self.view.all_ejected {
+        // If the breakers of all zones are open, the learned times may be outdated.
+        let overdue_after = match self.view.all_open {
             true => headers.overdue_after.max(self.router.settings.overdue_max),
             false => headers.overdue_after,
         };
         self.start(entrant.candidate.zone, |attempt| Attempt {
-            ejected: entrant.candidate.reason >= Reason::Ejected,
+            was_open: entrant.candidate.reason >= Reason::Open,
             hedge_after: Some(headers.hedge_after),
             overdue_after: Some(overdue_after),
             trial: entrant.trial,
@@ -174,7 +174,7 @@ impl<'a> Race<'a> {
         self.running.push(set(Attempt {
             zone,
             watch: self.router.watch.lag.start(),
-            ejected: false,
+            was_open: false,
             hedge: false,
             hedge_after: None,
             overdue_after: None,
@@ -235,7 +235,7 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// Replaces a zone whose headers are overdue by the next one. If the zone is in use and the next one is not, the
+    /// Replaces a zone whose headers are overdue by the next one. If only the breaker of the next one is open, the
     /// next one is asked beside it instead.
     fn replace(&mut self, late: usize) {
         let Ok(permit) = self.router.replacements.try_acquire() else {
@@ -244,8 +244,8 @@ impl<'a> Race<'a> {
             self.running[late].overdue_after = Some(had + PERMIT_PAUSE);
             return;
         };
-        let next_is_out = self.waiting.front().is_some_and(|next| next.candidate.reason >= Reason::Ejected);
-        if next_is_out && !self.running[late].ejected && self.running.len() == 1 {
+        let next_is_out = self.waiting.front().is_some_and(|next| next.candidate.reason >= Reason::Open);
+        if next_is_out && !self.running[late].was_open && self.running.len() == 1 {
             self.running[late].overdue_after = None;
             self.start_next(Some(permit));
             return;
@@ -254,7 +254,7 @@ impl<'a> Race<'a> {
         let after = late.watch.elapsed(&self.router.watch.lag);
         tracing::debug!(zone = %self.router.zone(late.zone).name, digest = %self.wanted.blob.digest, ?after, "zone is overdue, asking the next");
         let (digest, class) = (self.wanted.blob.digest, self.wanted.class);
-        self.router.watch.saw(late.zone, Seen::Overdue { digest, class, after });
+        self.router.watch.saw(late.zone, HeadersEvent::Overdue { digest, class, after });
         self.overdue.push_back(late.zone);
         // If a hedge is in flight and not overdue yet, no further zone is asked.
         if self.running.iter().all(|other| other.overdue_after.is_none()) {
@@ -269,7 +269,7 @@ impl<'a> Race<'a> {
             && let Some(attempt) = self.running.last_mut()
         {
             attempt.hedge = true;
-            self.router.watch.saw(slow, Seen::Hedged);
+            self.router.watch.saw(slow, HeadersEvent::Hedged);
         }
     }
 
@@ -281,18 +281,18 @@ impl<'a> Race<'a> {
         let digest = self.wanted.blob.digest;
         let answer = match answer {
             Ok(Some(object)) => {
-                self.router.watch.saw(zone, Seen::Answered { digest, class, after, absent: false });
+                self.router.watch.saw(zone, HeadersEvent::Answered { digest, class, after, absent: false });
                 match (self.wanted.judge)(zone, &object) {
                     Ok(()) => return Some(self.won(attempt, object)),
                     Err(error) => Answer::Failed(error),
                 }
             }
             Ok(None) => {
-                self.router.watch.saw(zone, Seen::Answered { digest, class, after, absent: true });
+                self.router.watch.saw(zone, HeadersEvent::Answered { digest, class, after, absent: true });
                 Answer::Absent
             }
             Err(error) => {
-                let failed = |trouble| Seen::Failed { digest, trouble };
+                let failed = |trouble| HeadersEvent::Failed { digest, trouble };
                 self.router.watch.saw_failure(zone, &error, &attempt.watch, failed);
                 Answer::Failed(error)
             }
@@ -324,14 +324,14 @@ impl<'a> Race<'a> {
                 continue;
             }
             let (digest, class) = (self.wanted.blob.digest, self.wanted.class);
-            self.router.watch.saw(other.zone, Seen::Outrun { digest, class, after });
+            self.router.watch.saw(other.zone, HeadersEvent::LostRace { digest, class, after });
         }
         if self.view.zones[attempt.zone].policy.drain {
             let (name, digest) = (&self.router.zone(attempt.zone).name, &self.wanted.blob.digest);
             tracing::warn!(zone = %name, %digest, "read from a drained zone: no other gives this blob");
         }
         if attempt.hedge {
-            self.router.watch.saw(attempt.zone, Seen::HedgeWon);
+            self.router.watch.saw(attempt.zone, HeadersEvent::HedgeWon);
         }
         Won { zone: attempt.zone, object, trial: attempt.trial }
     }

@@ -9,10 +9,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::health::{Fault, State};
+use crate::breaker::{Fault, State};
+use crate::event::{ProbeEvent, What};
 use crate::inquiry::read_whole;
 use crate::lag::Stopwatch;
-use crate::observation::Seen;
 use crate::recents::Turn;
 use crate::snapshot::ZoneView;
 use crate::{Blob, Router, Settings, SizeClass, Zone, ZoneId};
@@ -71,10 +71,10 @@ fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Inst
     // Up to a tenth earlier or later, so that gateways that started together do not probe together.
     let jitter = 0.9 + chance / 5.0;
     let due = match view.state {
-        State::Ejected { until, .. } => until.max(last + settings.suspect_interval),
-        State::Probation { .. } => last + settings.suspect_interval.mul_f64(jitter),
-        State::Healthy if view.suspect || view.unsettled => last + settings.suspect_interval.mul_f64(jitter),
-        State::Healthy => last + settings.probe_interval.mul_f64(jitter),
+        State::Open { until, .. } => until.max(last + settings.suspect_interval),
+        State::HalfOpen { .. } => last + settings.suspect_interval.mul_f64(jitter),
+        State::Closed if view.suspect || view.unsettled => last + settings.suspect_interval.mul_f64(jitter),
+        State::Closed => last + settings.probe_interval.mul_f64(jitter),
     };
     // It asked for fewer requests.
     view.throttled_until.map_or(due, |until| due.max(until))
@@ -153,7 +153,7 @@ async fn probe<'a>(
     turn.failed(reads_object);
     // If the zone gives bytes to reads meanwhile, it is not dead: the probe may have to queue behind them.
     let lives = router.watch.gave_since(zone, watch.began());
-    router.watch.saw(zone, if lives { Seen::Excused } else { Seen::ProbeOverdue });
+    router.watch.saw(zone, if lives { What::Excused } else { ProbeEvent::Overdue.into() });
     Some(async move {
         let left = patience.saturating_sub(watch.elapsed(lag));
         let result = lag.within(left, look).await.unwrap_or_else(|| {
@@ -166,15 +166,17 @@ async fn probe<'a>(
 fn note(router: &Router, zone: ZoneId, result: Result<Looked, Error>, watch: &Stopwatch, late: bool) {
     let after = watch.elapsed(&router.watch.lag);
     let seen = match result {
-        Ok(Looked::Answered) => Seen::Probed { after, late },
-        Ok(Looked::Proven) => Seen::ProbedWhole,
+        Ok(Looked::Answered) => What::Probe(ProbeEvent::Answered { after, late }),
+        Ok(Looked::Proven) => What::Probe(ProbeEvent::ProvenWhole),
         // The zone answered; the request itself was refused.
-        Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => Seen::Probed { after, late },
+        Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => {
+            What::Probe(ProbeEvent::Answered { after, late })
+        }
         Err(error) if error.kind() == Kind::Timeout && router.watch.gave_since(zone, watch.began()) => {
-            Seen::Excused
+            What::Excused
         }
         Err(error) => {
-            let failed = |trouble| Seen::ProbeFailed { trouble, late };
+            let failed = |trouble| ProbeEvent::Failed { trouble, late };
             return router.watch.saw_failure(zone, &error, watch, failed);
         }
     };
@@ -254,14 +256,11 @@ mod tests {
             due(&view, &settings, last, 0.5).saturating_duration_since(last)
         };
         let fault = Fault::Timeout;
-        assert_eq!(wait(&|view| view.state = State::Probation { fault }), settings.suspect_interval);
+        assert_eq!(wait(&|view| view.state = State::HalfOpen { fault }), settings.suspect_interval);
         let long = Duration::from_secs(7);
-        assert_eq!(wait(&|view| view.state = State::Ejected { fault, until: last + long }), long);
+        assert_eq!(wait(&|view| view.state = State::Open { fault, until: last + long }), long);
         // Its end has passed: still not at once.
-        assert_eq!(
-            wait(&|view| view.state = State::Ejected { fault, until: last }),
-            settings.suspect_interval
-        );
+        assert_eq!(wait(&|view| view.state = State::Open { fault, until: last }), settings.suspect_interval);
     }
 
     /// S3 denies what is not there, without `s3:ListBucket`.

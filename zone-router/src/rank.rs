@@ -29,14 +29,14 @@ pub enum Reason {
     Home,
     /// Better than the home zone by the margin for long enough; or the home zone may not be read first.
     Nearest,
-    /// Healthy; in the order of expected time.
+    /// Its breaker is closed; in the order of expected time.
     Next,
     /// It asked for fewer requests.
     Throttled,
-    /// On probation after an ejection.
-    Probation,
-    /// Out of use; the least recently failed first.
-    Ejected,
+    /// Its breaker is half-open.
+    HalfOpen,
+    /// Its breaker is open; the least recently failed first.
+    Open,
     /// Drained by an operator: read where no other zone gives the blob.
     Drained,
     /// It may have given wrong bytes of this blob: after all others.
@@ -52,8 +52,8 @@ impl Reason {
             Self::Nearest => "nearest",
             Self::Next => "next",
             Self::Throttled => "throttled",
-            Self::Probation => "on probation",
-            Self::Ejected => "ejected",
+            Self::HalfOpen => "on probation",
+            Self::Open => "ejected",
             Self::Drained => "drained",
             Self::Suspect => "suspect of wrong bytes",
         }
@@ -109,8 +109,8 @@ mod tests {
     }
 
     fn place() -> impl Strategy<Value = Option<Place>> {
-        use Reason::{Drained, Ejected, Home, Nearest, Next, Probation, Throttled};
-        let reason = prop::sample::select(vec![Home, Nearest, Next, Throttled, Probation, Ejected, Drained]);
+        use Reason::{Drained, HalfOpen, Home, Nearest, Next, Open, Throttled};
+        let reason = prop::sample::select(vec![Home, Nearest, Next, Throttled, HalfOpen, Open, Drained]);
         prop::option::of((reason, 0..4_u64).prop_map(|(reason, key)| Place { reason, key }))
     }
 

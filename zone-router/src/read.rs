@@ -7,9 +7,9 @@ use backends::{ByteStream, Error, Kind, Proof, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
+use crate::event::{BodyEvent, What};
 use crate::inquiry::inquire;
 use crate::lag::{Lag, Stopwatch};
-use crate::observation::Seen;
 use crate::open::{Entrant, Race, Wanted, Won};
 use crate::pieces::{Next, Pieces};
 use crate::rank::{Candidate, Reason, Standing};
@@ -170,7 +170,7 @@ impl Read {
         self.tell_speed();
         self.current = None;
         match self.gave[..] {
-            [zone] if !self.inherited && !self.hearsay => self.router.watch.saw(zone, Seen::WrongBytes),
+            [zone] if !self.inherited && !self.hearsay => self.router.watch.saw(zone, BodyEvent::WrongBytes),
             _ => inquire(&self.router, &self.blob, &self.gave).await,
         }
     }
@@ -178,11 +178,11 @@ impl Read {
     fn proven(&mut self) {
         self.tell_speed();
         self.router.suspects.acquit(&self.blob.digest, &self.gave, self.inherited);
-        // This releases the connection, and the right to try a zone on probation. Zones that were left earlier in this
+        // This releases the connection, and the right to try a half-open zone. Zones that were left earlier in this
         // read have proven nothing.
         if let Some(current) = self.current.take() {
             let (blob, size) = (Arc::clone(&self.blob), self.proof.size());
-            self.router.watch.saw(current.zone, Seen::Proven { blob, size });
+            self.router.watch.saw(current.zone, BodyEvent::Proven { blob, size });
         }
     }
 
@@ -216,7 +216,7 @@ impl Read {
     fn tell_speed(&mut self) {
         let Some(current) = &mut self.current else { return };
         let (bytes, waited) = (std::mem::take(&mut current.bytes), std::mem::take(&mut current.waited));
-        self.router.watch.saw(current.zone, Seen::Gave { bytes, waited });
+        self.router.watch.saw(current.zone, BodyEvent::Throughput { bytes, waited });
     }
 
     fn broke(&mut self, broke: Broke) {
@@ -224,23 +224,23 @@ impl Read {
         let Some(Current { zone, .. }) = self.current.take() else { return };
         let name = &self.router.zone(zone).name;
         let (digest, offset) = (self.blob.digest, self.proof.hasher().bytes());
-        self.router.watch.saw(zone, Seen::LeftBehind);
+        self.router.watch.saw(zone, BodyEvent::Abandoned);
         if !matches!(broke, Broke::LeftUnread(_)) {
             self.tries.fail(zone);
         }
         match broke {
             Broke::LeftUnread(error) => {
-                self.router.watch.saw(zone, Seen::Excused);
+                self.router.watch.saw(zone, What::Excused);
                 tracing::info!(zone = %name, %digest, offset, %error, "a body that was left unread broke off, going on");
             }
             Broke::Failed(error, watch) => {
-                let broke = |trouble| Seen::Broke { digest, trouble };
+                let broke = |trouble| BodyEvent::Broke { digest, trouble };
                 self.router.watch.saw_failure(zone, &error, &watch, broke);
                 tracing::warn!(zone = %name, %digest, offset, %error, "zone broke off, going on in the next");
             }
             Broke::Stalled(after) => {
                 let error = Error::new(Kind::Timeout, format!("the body gave nothing for {after:.0?}"));
-                self.router.watch.saw(zone, Seen::Broke { digest, trouble: (&error).into() });
+                self.router.watch.saw(zone, BodyEvent::Broke { digest, trouble: (&error).into() });
                 tracing::warn!(zone = %name, %digest, offset, ?after, "zone stalled, going on in the next");
             }
             Broke::Slow(rate) => {

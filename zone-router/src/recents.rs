@@ -7,7 +7,7 @@ use backends::Digest;
 
 use crate::Blob;
 
-/// As many as the failures that eject: if three objects fail one after the other, no single object is the cause.
+/// As many as the failures that open a breaker: if three objects fail one after the other, no single object is the cause.
 const RECENTS_MAX: usize = 3;
 
 /// Small blobs that a zone lately gave, the latest first.

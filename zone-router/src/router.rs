@@ -7,10 +7,10 @@ use backends::{Digest, Error, Hasher, Kind, Meta, Object, Proof};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::breaker::State;
 use crate::doubts::Doubts;
-use crate::health::State;
+use crate::event::{BodyEvent, HeadersEvent};
 use crate::hedge::Budget;
-use crate::observation::Seen;
 use crate::open::{Entrant, Race, Wanted};
 use crate::probe;
 use crate::rank::Reason;
@@ -38,11 +38,11 @@ pub struct Router {
 #[derive(Debug)]
 struct Member {
     zone: Zone,
-    /// While the zone is on probation, only the read that holds this may try it.
+    /// While the breaker is half-open, only the read that holds this may try it.
     trial: Arc<Semaphore>,
 }
 
-/// The right to try a zone on probation.
+/// The right to try a zone whose breaker is half-open.
 pub(crate) type Trial = OwnedSemaphorePermit;
 
 /// Checks whether an object of a zone can be the blob.
@@ -198,7 +198,7 @@ impl Router {
                 Some(Some(meta)) => return Some(meta),
                 Some(None) => {}
                 None => {
-                    self.watch.saw(zone, Seen::Overdue { digest: blob.digest, class: CLASS, after });
+                    self.watch.saw(zone, HeadersEvent::Overdue { digest: blob.digest, class: CLASS, after });
                     overdue.push(zone);
                 }
             }
@@ -217,11 +217,11 @@ impl Router {
         match &answer {
             Ok(found) => {
                 let (class, after) = (SizeClass::Small, watch.elapsed(&self.watch.lag));
-                self.watch.saw(id, Seen::Answered { digest, class, after, absent: found.is_none() });
+                self.watch.saw(id, HeadersEvent::Answered { digest, class, after, absent: found.is_none() });
             }
             Err(error) => {
                 tracing::warn!(zone = %zone.name, %digest, %error, "zone failed to answer");
-                let failed = |trouble| Seen::Failed { digest, trouble };
+                let failed = |trouble| HeadersEvent::Failed { digest, trouble };
                 self.watch.saw_failure(id, error, &watch, failed);
             }
         }
@@ -247,7 +247,7 @@ impl Router {
         };
         let home_lacks_it =
             answers.iter().any(|(zone, answer)| *zone == ZoneId::HOME && matches!(answer, Answer::Absent));
-        self.watch.saw(won.zone, Seen::Opened);
+        self.watch.saw(won.zone, BodyEvent::Opened);
         let zone = Arc::clone(&self.zone(won.zone).name);
         let size = match won.object.size {
             Some(size) => Some(size),
@@ -283,13 +283,13 @@ impl Router {
         Verified::by_reader(rest, blob.digest, Some(size))
     }
 
-    /// The zones to ask, best first. For one read at a time, a zone on probation comes first.
+    /// The zones to ask, best first. For one read at a time, a zone whose breaker is half-open comes first.
     pub(crate) fn entrants(&self, digest: &Digest, class: SizeClass) -> Vec<Entrant> {
         let candidates = self.watch.view().rank(class, |zone| self.suspects.standing(digest, zone));
         let entrant = |candidate| Entrant { candidate, trial: None };
         let mut entrants: Vec<_> = candidates.into_iter().map(entrant).collect();
-        let on_probation = entrants.iter().position(|entrant| entrant.candidate.reason == Reason::Probation);
-        if let Some(index) = on_probation
+        let half_open = entrants.iter().position(|entrant| entrant.candidate.reason == Reason::HalfOpen);
+        if let Some(index) = half_open
             && let Ok(trial) =
                 Arc::clone(&self.zones[entrants[index].candidate.zone].trial).try_acquire_owned()
         {
@@ -309,11 +309,11 @@ impl Router {
         order
     }
 
-    /// Whether the zone of this name is out of use.
+    /// Whether the breaker of the zone of this name is open.
     #[must_use]
-    pub fn is_out_of_use(&self, zone: &str) -> bool {
+    pub fn is_open(&self, zone: &str) -> bool {
         let view = self.watch.view();
-        view.zones.iter().any(|view| &*view.name == zone && matches!(view.state, State::Ejected { .. }))
+        view.zones.iter().any(|view| &*view.name == zone && matches!(view.state, State::Open { .. }))
     }
 
     fn judge(&self, zone: ZoneId, blob: &Blob, expected: Option<u64>, object: &Object) -> Result<(), Error> {
@@ -332,8 +332,8 @@ impl Router {
         }
     }
 
-    /// Whether a registry whose own store is the zone of this name can take pushes: the zone is neither unusable, nor
-    /// out of use, nor drained.
+    /// Whether a registry whose own store is the zone of this name can take pushes: the zone is neither unusable nor
+    /// drained, nor is its breaker open.
     #[must_use]
     pub fn takes_pushes(&self, zone: &str) -> bool {
         self.watch.view().zones.iter().any(|view| &*view.name == zone && view.takes_pushes())

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use backends::Backoff;
 
-/// What limits probes, hedges, waits and ejections. The defaults suit stores 1 to 200 ms away.
+/// What limits probes, hedges, waits and the pauses of breakers. The defaults suit stores 1 to 200 ms away.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Between two probes of a healthy zone. An outage that no client meets is known after this and three failed probes.
+    /// Between two probes of a zone whose breaker is closed. An outage that no client meets is known after this and three failed probes.
     pub probe_interval: Duration,
-    /// The same while the zone is suspect or on probation.
+    /// The same while the zone is suspect or its breaker is half-open.
     pub suspect_interval: Duration,
     /// Probes of one zone per hour at most, because each costs a request. If this is reached, they come evenly.
     pub probes_per_hour: u32,
-    /// How long a zone is out of use after it was ejected; doubles up to `max` with each ejection
-    /// soon after another. Every other probe waits for its end.
-    pub ejection: Backoff,
-    /// The least ejection for wrong bytes.
+    /// The pause of an open breaker, before a probe may make it half-open. It doubles up to `max` each time the breaker
+    /// opens soon after the last time.
+    pub pause: Backoff,
+    /// The shortest pause after wrong bytes.
     pub wrong_bytes: Duration,
     /// Hedges, in percent of all reads.
     pub hedge_percent: f64,
@@ -41,7 +41,7 @@ impl Default for Settings {
             probe_interval: Duration::from_secs(1),
             suspect_interval: Duration::from_millis(100),
             probes_per_hour: 4000,
-            ejection: Backoff { base: Duration::from_millis(500), max: Duration::from_secs(30) },
+            pause: Backoff { base: Duration::from_millis(500), max: Duration::from_secs(30) },
             wrong_bytes: Duration::from_secs(30),
             hedge_percent: 5.0,
             hedge_load: 256,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::health::{Fault, State};
+use crate::breaker::{Fault, State};
 use crate::rank::{Candidate, Place, Standing, order, rank};
 use crate::recents::Recents;
 use crate::{PerClass, PerZone, Policy, SizeClass, ZoneId};
@@ -17,8 +17,8 @@ pub struct Snapshot {
     pub zones: PerZone<ZoneView>,
     /// By size class: the zones that are read, best first.
     orders: PerClass<Vec<Candidate>>,
-    /// Whether every zone that may be read is ejected: then the least recently failed is tried.
-    pub all_ejected: bool,
+    /// Whether the breaker of every zone that may be read is open: then the least recently failed is tried.
+    pub all_open: bool,
     /// Events that were dropped because the queue was full.
     pub lost_events: u64,
     /// For how long this process was due to run and did not, since the start: it counts against no zone.
@@ -26,13 +26,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(zones: PerZone<ZoneView>, all_ejected: bool, lost_events: u64) -> Self {
+    pub(crate) fn new(zones: PerZone<ZoneView>, all_open: bool, lost_events: u64) -> Self {
         let places = |class: SizeClass| zones.with_ids().map(move |(id, zone)| (id, zone.places[class]));
         let lost_time = Duration::ZERO;
         Self {
             orders: PerClass::from_fn(|class| order(places(class))),
             zones,
-            all_ejected,
+            all_open,
             lost_events,
             lost_time,
         }
@@ -50,13 +50,13 @@ impl Snapshot {
 pub struct ZoneView {
     /// Its name.
     pub name: Arc<str>,
-    /// Whether it is in use.
+    /// The state of its breaker.
     pub state: State,
     /// Since when.
     pub since: Instant,
-    /// Why, in words; `None` if it is healthy.
+    /// Why, in words; `None` if the breaker is closed.
     pub reason: Option<Arc<str>>,
-    /// Whether it failed lately, although it is healthy.
+    /// Whether it failed lately, although its breaker is closed.
     pub suspect: bool,
     /// Until when it gets fewer requests, because it asked for that.
     pub throttled_until: Option<Instant>,
@@ -85,10 +85,10 @@ pub struct ZoneView {
 }
 
 impl ZoneView {
-    /// Whether it is read before a zone that is out of use.
+    /// Whether it is read before a zone whose breaker is open.
     #[must_use]
     pub fn serves(&self) -> bool {
-        self.unusable.is_none() && self.policy.is_read() && !matches!(self.state, State::Ejected { .. })
+        self.unusable.is_none() && self.policy.is_read() && !matches!(self.state, State::Open { .. })
     }
 
     /// Whether its store gives no answers, neither to reads nor to probes, so that what is sent there is lost.
@@ -96,13 +96,13 @@ impl ZoneView {
     #[must_use]
     pub fn is_dead(&self) -> bool {
         let gone = matches!(self.state.fault(), Some(Fault::Unavailable | Fault::Timeout));
-        gone && self.silent && matches!(self.state, State::Ejected { .. })
+        gone && self.silent && matches!(self.state, State::Open { .. })
     }
 
     /// Whether a registry whose own store it is can take pushes.
     #[must_use]
     pub fn takes_pushes(&self) -> bool {
-        self.unusable.is_none() && !self.policy.drain && !matches!(self.state, State::Ejected { .. })
+        self.unusable.is_none() && !self.policy.drain && !matches!(self.state, State::Open { .. })
     }
 }
 
@@ -142,6 +142,6 @@ pub struct Counts {
     pub wrong_bytes: u64,
     /// Probes.
     pub probes: u64,
-    /// Times that it was ejected.
-    pub ejections: u64,
+    /// Times that its breaker opened.
+    pub opened: u64,
 }

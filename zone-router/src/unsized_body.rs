@@ -6,7 +6,7 @@ use backends::{ByteStream, Digest, Error, Hasher, Kind, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use crate::observation::Seen;
+use crate::event::{BodyEvent, What};
 use crate::open::Won;
 use crate::pieces::{Next, Pieces};
 use crate::router::Trial;
@@ -62,12 +62,12 @@ impl Body {
                     }
                 }
                 Some(Err(error)) => {
-                    watch.saw(self.zone, Seen::LeftBehind);
+                    watch.saw(self.zone, BodyEvent::Abandoned);
                     let digest = self.blob.digest;
                     match left_unread {
-                        true => watch.saw(self.zone, Seen::Excused),
+                        true => watch.saw(self.zone, What::Excused),
                         false => {
-                            let broke = |trouble| Seen::Broke { digest, trouble };
+                            let broke = |trouble| BodyEvent::Broke { digest, trouble };
                             watch.saw_failure(self.zone, &error, &stopwatch, broke);
                         }
                     }
@@ -82,13 +82,13 @@ impl Body {
         let (digest, size) = (self.blob.digest, self.hasher.bytes());
         if self.hasher.clone().finish() == digest {
             let blob = Arc::new(self.blob.clone());
-            self.router.watch.saw(self.zone, Seen::Proven { blob, size });
+            self.router.watch.saw(self.zone, BodyEvent::Proven { blob, size });
             return Ok(std::mem::take(&mut self.held));
         }
-        self.router.watch.saw(self.zone, Seen::LeftBehind);
+        self.router.watch.saw(self.zone, BodyEvent::Abandoned);
         let zone = &self.router.zone(self.zone).name;
         if left_unread {
-            self.router.watch.saw(self.zone, Seen::Excused);
+            self.router.watch.saw(self.zone, What::Excused);
             tracing::info!(%zone, %digest, bytes = size, "a body that was left unread ends with another digest");
             return Err(wrong(&digest, size));
         }

@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::board::{Board, Change};
-use crate::health::State;
+use crate::breaker::State;
+use crate::event::{HeadersEvent, ProbeEvent, Trouble, What, ZoneEvent};
 use crate::lag::{Lag, Stopwatch};
-use crate::observation::{Observation, Seen, Trouble};
 use crate::signs::LastSign;
 use crate::snapshot::Snapshot;
 use crate::{PerZone, Policy, RoutedZone, Settings, ZoneId};
 
-/// Observations that wait to be taken in; more are lost, and counted.
+/// Events that wait to be taken in; more are lost, and counted.
 const BACKLOG: usize = 4096;
 
 /// How often means, quantiles and leaders are published; a change of state at once.
@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Watch {
     view: ArcSwap<Snapshot>,
-    observations: mpsc::Sender<Observation>,
+    events: mpsc::Sender<ZoneEvent>,
     lost: AtomicU64,
     policies: watch::Sender<PerZone<Policy>>,
     signals: PerZone<Signals>,
@@ -53,7 +53,7 @@ struct Signals {
 #[derive(Debug)]
 struct Keeper {
     board: Board,
-    inbox: mpsc::Receiver<Observation>,
+    inbox: mpsc::Receiver<ZoneEvent>,
     policies: watch::Receiver<PerZone<Policy>>,
 }
 
@@ -62,11 +62,11 @@ impl Watch {
         let now = Instant::now();
         let mut board = Board::new(zones, settings, now);
         let view = ArcSwap::from_pointee(board.snapshot(now, 0));
-        let (observations, inbox) = mpsc::channel(BACKLOG);
+        let (events, inbox) = mpsc::channel(BACKLOG);
         let (policies, receiver) = watch::channel(zones.iter().map(|zone| zone.policy).collect());
         Self {
             view,
-            observations,
+            events,
             lost: AtomicU64::new(0),
             policies,
             signals: zones.iter().map(|_| Signals::new()).collect(),
@@ -95,29 +95,30 @@ impl Watch {
     }
 
     /// Notes what was seen. Never waits.
-    pub(crate) fn saw(&self, zone: ZoneId, what: Seen) {
-        if matches!(what, Seen::Answered { .. }) {
+    pub(crate) fn saw(&self, zone: ZoneId, what: impl Into<What>) {
+        let what = what.into();
+        if matches!(what, What::Headers(HeadersEvent::Answered { .. })) {
             self.gave(zone);
         }
-        if self.observations.try_send(Observation { zone, what }).is_err() {
+        if self.events.try_send(ZoneEvent { zone, what }).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Notes that a zone failed. If the cause is this process, for the time since `watch` was started, the zone is excused.
-    pub(crate) fn saw_failure(
+    pub(crate) fn saw_failure<E: Into<What>>(
         &self,
         zone: ZoneId,
         error: &Error,
         watch: &Stopwatch,
-        seen: impl FnOnce(Trouble) -> Seen,
+        seen: impl FnOnce(Trouble) -> E,
     ) {
         let ours = match error.kind() {
             Kind::Exhausted => true,
             Kind::Timeout => watch.excuses(&self.lag),
             _ => false,
         };
-        self.saw(zone, if ours { Seen::Excused } else { seen(Trouble::from(error)) });
+        self.saw(zone, if ours { What::Excused } else { seen(Trouble::from(error)).into() });
     }
 
     pub(crate) fn policies(&self) -> PerZone<Policy> {
@@ -143,21 +144,23 @@ impl Watch {
                     keeper.board.set_policies(&policies);
                     self.publish(&mut keeper.board);
                 }
-                // This comes before the observations, because there may always be another one.
+                // This comes before the events, because there may always be another one.
                 _ = tick.tick() => self.publish(&mut keeper.board),
-                Some(observation) = keeper.inbox.recv() => self.take(&mut keeper.board, observation),
+                Some(event) = keeper.inbox.recv() => self.take(&mut keeper.board, event),
             }
         }
     }
 
-    fn take(&self, board: &mut Board, observation: Observation) {
-        let zone = observation.zone;
+    fn take(&self, board: &mut Board, event: ZoneEvent) {
+        let zone = event.zone;
         // The outcome of a probe changes when the next one is due.
-        let probed =
-            matches!(observation.what, Seen::Probed { .. } | Seen::ProbedWhole | Seen::ProbeFailed { .. });
+        let probed = matches!(
+            event.what,
+            What::Probe(ProbeEvent::Answered { .. } | ProbeEvent::ProvenWhole | ProbeEvent::Failed { .. })
+        );
         let now = Instant::now();
         let doubt = board.is_doubtful(zone, now);
-        let change = board.fold(observation, now, fastrand::f64());
+        let change = board.fold(event, now, fastrand::f64());
         let doubt = board.is_doubtful(zone, now) && !doubt;
         if change.is_none() && !probed && !doubt {
             return;
@@ -172,10 +175,10 @@ impl Watch {
     }
 
     fn publish(&self, board: &mut Board) {
-        let before = self.view.load().all_ejected;
+        let before = self.view.load().all_open;
         let mut snapshot = board.snapshot(Instant::now(), self.lost.load(Ordering::Relaxed));
         snapshot.lost_time = self.lag.lost();
-        match (before, snapshot.all_ejected) {
+        match (before, snapshot.all_open) {
             (false, true) => error!("EVERY ZONE IS OUT OF USE: the least recently failed is tried"),
             (true, false) => info!("a zone is in use again"),
             _ => {}
@@ -196,13 +199,13 @@ fn tell(change: &Change) {
     let reason = change.reason.as_deref().unwrap_or_default();
     let after = seconds(change.after);
     match (change.from, change.to) {
-        (State::Ejected { .. }, State::Ejected { .. }) => {
+        (State::Open { .. }, State::Open { .. }) => {
             warn!(zone, reason, "zone is still out of use, and for another reason now");
         }
-        (State::Probation { .. }, State::Ejected { .. }) => {
+        (State::HalfOpen { .. }, State::Open { .. }) => {
             warn!(zone, reason, "zone failed its probation and is out of use again");
         }
-        (_, State::Ejected { until, .. }) => {
+        (_, State::Open { until, .. }) => {
             let retry = seconds(until.saturating_duration_since(Instant::now()));
             if change.is_last {
                 warn!(zone, reason, retry, "zone is out of use, as are all others: it is still read");
@@ -210,8 +213,8 @@ fn tell(change: &Change) {
             }
             warn!(zone, reason, retry, "zone is out of use: reads go to others");
         }
-        (_, State::Probation { .. }) => info!(zone, after, "zone answers again and is on probation"),
-        (_, State::Healthy) => info!(zone, after, "zone is in use again"),
+        (_, State::HalfOpen { .. }) => info!(zone, after, "zone answers again and is on probation"),
+        (_, State::Closed) => info!(zone, after, "zone is in use again"),
     }
 }
 

@@ -277,7 +277,7 @@ async fn a_dropped_probe_is_one_strike() {
         site.zones[0].once(On::Any, Fault::Hang);
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(site.router.snapshot().zones[ZoneId::HOME].counts.ejections, 0);
+    assert_eq!(site.router.snapshot().zones[ZoneId::HOME].counts.opened, 0);
 }
 
 #[tokio::test(start_paused = true)]

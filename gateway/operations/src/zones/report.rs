@@ -120,7 +120,7 @@ impl ZonesReport {
         };
         Self {
             zones: snapshot.zones.with_ids().map(zone).collect(),
-            all_ejected: snapshot.all_ejected,
+            all_ejected: snapshot.all_open,
             observations_lost: snapshot.lost_events,
         }
     }
@@ -167,7 +167,7 @@ impl ZoneReport {
                 resumed_elsewhere: counts.resumed_elsewhere,
                 wrong_bytes: counts.wrong_bytes,
                 probes: counts.probes,
-                ejections: counts.ejections,
+                ejections: counts.opened,
             },
             last_error: view.last_error.as_ref().map(|(error, _)| error.to_string()),
             last_error_seconds: view.last_error.as_ref().map(|(_, at)| seconds(*at)),

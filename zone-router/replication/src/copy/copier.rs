@@ -123,9 +123,9 @@ impl Copier {
         zones.filter(|zone| zone.name != self.target.name).collect()
     }
 
-    /// Whether the router has the zone out of use.
-    pub(super) fn is_out_of_use(&self, zone: &Zone) -> bool {
-        self.router.as_ref().is_some_and(|router| router.is_out_of_use(&zone.name))
+    /// Whether the breaker of the zone is open.
+    pub(super) fn is_open(&self, zone: &Zone) -> bool {
+        self.router.as_ref().is_some_and(|router| router.is_open(&zone.name))
     }
 
     /// A relay of the blob out of these origins.

@@ -65,7 +65,7 @@ async fn a_lane_follows_the_breaker() {
     world.b.set(Mode::Fails(Kind::Unavailable));
     let router = Arc::new(Router::new(world.zones()));
     router.start(&world.shutdown);
-    let out = || router.is_out_of_use("zone-b");
+    let out = || router.is_open("zone-b");
     // The router's probes find that out.
     while !out() {
         tokio::time::sleep(Duration::from_millis(20)).await;
