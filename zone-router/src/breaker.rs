@@ -9,10 +9,10 @@
 //!                                          └──────────────────────────────────────────┘
 //! ```
 //!
-//! A zone that gave wrong bytes is believed again only after a blob that it gave whole was right, be it
-//! to a read or to a probe; whatever else befalls it meanwhile, that stays the reason.
+//! After wrong bytes, the breaker closes only after the zone gave a whole blob whose digest was right, to a read or to a
+//! probe. Until then, wrong bytes stay the fault, whatever other failures happen.
 //!
-//! Absence of an object and clients that leave never come here: they say nothing of a zone.
+//! An absent object and a client that leaves are no events: they are no fault of a zone.
 
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::board::DEEP_PROBE_MAX;
 use crate::event::BodyEvent;
+use crate::table::DEEP_PROBE_MAX;
 use crate::{Blob, Router, Zone, ZoneId};
 
 /// How long this may take. The client waits meanwhile; its answer has failed already, and its next attempt gets the

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod blob;
-mod board;
 pub mod breaker;
 mod doubts;
 mod event;
@@ -26,6 +25,7 @@ mod signs;
 mod size_class;
 pub mod snapshot;
 mod suspects;
+mod table;
 mod tries;
 mod unread;
 mod unsized_body;

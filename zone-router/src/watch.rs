@@ -14,12 +14,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::board::{Board, Change};
 use crate::breaker::State;
 use crate::event::{HeadersEvent, ProbeEvent, Trouble, What, ZoneEvent};
 use crate::lag::{Lag, Stopwatch};
 use crate::signs::LastSign;
 use crate::snapshot::Snapshot;
+use crate::table::{Change, ZoneTable};
 use crate::{PerZone, Policy, RoutedZone, Settings, ZoneId};
 
 /// Events that wait to be taken in; more are lost, and counted.
@@ -52,7 +52,7 @@ struct Signals {
 /// What the task needs that is not shared.
 #[derive(Debug)]
 struct Keeper {
-    board: Board,
+    table: ZoneTable,
     inbox: mpsc::Receiver<ZoneEvent>,
     policies: watch::Receiver<PerZone<Policy>>,
 }
@@ -60,8 +60,8 @@ struct Keeper {
 impl Watch {
     pub(crate) fn new(zones: &[RoutedZone], settings: Settings) -> Self {
         let now = Instant::now();
-        let mut board = Board::new(zones, settings, now);
-        let view = ArcSwap::from_pointee(board.snapshot(now, 0));
+        let mut table = ZoneTable::new(zones, settings, now);
+        let view = ArcSwap::from_pointee(table.snapshot(now, 0));
         let (events, inbox) = mpsc::channel(BACKLOG);
         let (policies, receiver) = watch::channel(zones.iter().map(|zone| zone.policy).collect());
         Self {
@@ -71,7 +71,7 @@ impl Watch {
             policies,
             signals: zones.iter().map(|_| Signals::new()).collect(),
             lag: Lag::new(),
-            keeper: Mutex::new(Some(Keeper { board, inbox, policies: receiver })),
+            keeper: Mutex::new(Some(Keeper { table, inbox, policies: receiver })),
         }
     }
 
@@ -141,17 +141,17 @@ impl Watch {
                 () = shutdown.cancelled() => return,
                 Ok(()) = keeper.policies.changed() => {
                     let policies = keeper.policies.borrow_and_update().clone();
-                    keeper.board.set_policies(&policies);
-                    self.publish(&mut keeper.board);
+                    keeper.table.set_policies(&policies);
+                    self.publish(&mut keeper.table);
                 }
                 // This comes before the events, because there may always be another one.
-                _ = tick.tick() => self.publish(&mut keeper.board),
-                Some(event) = keeper.inbox.recv() => self.take(&mut keeper.board, event),
+                _ = tick.tick() => self.publish(&mut keeper.table),
+                Some(event) = keeper.inbox.recv() => self.take(&mut keeper.table, event),
             }
         }
     }
 
-    fn take(&self, board: &mut Board, event: ZoneEvent) {
+    fn take(&self, table: &mut ZoneTable, event: ZoneEvent) {
         let zone = event.zone;
         // The outcome of a probe changes when the next one is due.
         let probed = matches!(
@@ -159,13 +159,13 @@ impl Watch {
             What::Probe(ProbeEvent::Answered { .. } | ProbeEvent::ProvenWhole | ProbeEvent::Failed { .. })
         );
         let now = Instant::now();
-        let doubt = board.is_doubtful(zone, now);
-        let change = board.fold(event, now, fastrand::f64());
-        let doubt = board.is_doubtful(zone, now) && !doubt;
+        let doubt = table.is_doubtful(zone, now);
+        let change = table.fold(event, now, fastrand::f64());
+        let doubt = table.is_doubtful(zone, now) && !doubt;
         if change.is_none() && !probed && !doubt {
             return;
         }
-        self.publish(board);
+        self.publish(table);
         if let Some(change) = &change {
             tell(change);
         }
@@ -174,9 +174,9 @@ impl Watch {
         }
     }
 
-    fn publish(&self, board: &mut Board) {
+    fn publish(&self, table: &mut ZoneTable) {
         let before = self.view.load().all_open;
-        let mut snapshot = board.snapshot(Instant::now(), self.lost.load(Ordering::Relaxed));
+        let mut snapshot = table.snapshot(Instant::now(), self.lost.load(Ordering::Relaxed));
         snapshot.lost_time = self.lag.lost();
         match (before, snapshot.all_open) {
             (false, true) => error!("EVERY ZONE IS OUT OF USE: the least recently failed is tried"),

@@ -12,7 +12,7 @@ const SMALL: SizeClass = SizeClass::Small;
 
 /// Zones 40, 41, … ms away, all known.
 struct Site {
-    board: Board,
+    table: ZoneTable,
     now: Instant,
     /// Reads that failed.
     failed: u64,
@@ -24,7 +24,7 @@ impl Site {
         let zone = |index: usize| Zone::new(&format!("z{index}"), Arc::new(MemoryStore::new()));
         let routed = |(index, policy): (usize, &Policy)| RoutedZone { zone: zone(index), policy: *policy };
         let zones: Vec<_> = policies.iter().enumerate().map(routed).collect();
-        let mut site = Self { board: Board::new(&zones, Settings::default(), now), now, failed: 0 };
+        let mut site = Self { table: ZoneTable::new(&zones, Settings::default(), now), now, failed: 0 };
         for _ in 0..20 {
             site.now += Duration::from_secs(1);
             for zone in 0..policies.len() {
@@ -45,11 +45,11 @@ impl Site {
     }
 
     fn see(&mut self, zone: usize, what: impl Into<What>) -> Option<Change> {
-        self.board.fold(ZoneEvent { zone: ZoneId::at(zone), what: what.into() }, self.now, 1.0)
+        self.table.fold(ZoneEvent { zone: ZoneId::at(zone), what: what.into() }, self.now, 1.0)
     }
 
     fn snapshot(&mut self) -> Snapshot {
-        self.board.snapshot(self.now, 0)
+        self.table.snapshot(self.now, 0)
     }
 
     fn order(&mut self) -> Vec<(usize, Reason)> {
@@ -110,13 +110,13 @@ fn the_operators_word_stands_above_all() {
     let mut site = site();
     let drained = Policy { drain: true, ..Policy::default() };
     let never = Policy { reads: false, ..Policy::default() };
-    site.board.set_policies(&vec![drained, never, Policy::default()].into());
+    site.table.set_policies(&vec![drained, never, Policy::default()].into());
     assert_eq!(
         site.order(),
         [(2, Reason::Nearest), (0, Reason::Drained)],
         "drained: where nobody else gives it"
     );
-    site.board.set_policies(&vec![never; 3].into());
+    site.table.set_policies(&vec![never; 3].into());
     assert_eq!(site.order(), []);
     assert!(!site.snapshot().all_open, "nobody is asked, so nobody is missed");
 }
@@ -212,7 +212,7 @@ fn only_small_blobs_are_probed_with() {
 fn probes_alone_do_not_say_how_long_a_large_read_takes() {
     let mut site = Site::new(&[]);
     let zone = Zone::new("near", Arc::new(MemoryStore::new()));
-    site.board = Board::new(&[zone.into()], Settings::default(), site.now);
+    site.table = ZoneTable::new(&[zone.into()], Settings::default(), site.now);
     for _ in 0..50 {
         site.see(0, ProbeEvent::Answered { after: MS * 3, late: false });
         site.see(
@@ -262,9 +262,9 @@ fn a_step_of_less_than_a_millisecond_is_no_reason_to_look() {
     let probed = |after| ProbeEvent::Answered { after, late: false };
     (0..20).for_each(|_| drop(site.see(0, probed(MS / 2))));
     site.see(0, probed(MS));
-    assert!(!site.board.is_doubtful(ZoneId::HOME, site.now));
+    assert!(!site.table.is_doubtful(ZoneId::HOME, site.now));
     site.see(0, probed(MS * 20));
-    assert!(site.board.is_doubtful(ZoneId::HOME, site.now));
+    assert!(site.table.is_doubtful(ZoneId::HOME, site.now));
 }
 
 #[test]

@@ -23,7 +23,7 @@ const FRESH: Duration = Duration::from_secs(5);
 const SLOWDOWN: f64 = 2.0;
 
 /// After this many reads in a row that did not wait for the zone, it is probed sooner.
-const OUTRUN: u8 = 2;
+const LOST_RACES: u8 = 2;
 
 /// A share of failures up to this does not make the expected time of a zone longer.
 const TROUBLE_BORNE: f64 = 0.2;
@@ -40,7 +40,7 @@ const NEAR_MS: f64 = 16.0;
 
 /// What is known of one zone.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct ZoneStats {
     pub(super) name: Arc<str>,
     pub(super) unusable: Option<Arc<str>>,
     pub(super) policy: Policy,
@@ -56,7 +56,7 @@ pub(super) struct Record {
     /// Bytes a second of one body.
     pub(super) throughput: Fading,
     /// Reads in a row that were not waited for; then a probe looks sooner.
-    pub(super) outrun: u8,
+    pub(super) lost_races: u8,
     pub(super) throttled_until: Option<Instant>,
     pub(super) counts: Counts,
     pub(super) last_error: Option<(Arc<str>, Instant)>,
@@ -75,7 +75,7 @@ pub(super) struct Estimate {
     pub(super) times: PerClass<f64>,
 }
 
-impl Record {
+impl ZoneStats {
     /// The state at the start: nothing is known of the zone.
     pub(super) fn new(routed: &RoutedZone, now: Instant) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Record {
             probes: Quantiles::default(),
             probe: Level::default(),
             throughput: Fading::new(SPEED_KNOWN),
-            outrun: 0,
+            lost_races: 0,
             throttled_until: None,
             counts: Counts::default(),
             last_error: None,
@@ -105,7 +105,7 @@ impl Record {
     }
 
     pub(super) fn is_unsettled(&self) -> bool {
-        self.probe.step().is_some_and(|ms| ms > STEP_MS) || self.outrun >= OUTRUN
+        self.probe.step().is_some_and(|ms| ms > STEP_MS) || self.lost_races >= LOST_RACES
     }
 
     pub(super) fn is_read(&self) -> bool {

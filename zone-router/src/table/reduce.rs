@@ -7,7 +7,7 @@ use backends::{Digest, Kind};
 use tokio::time::Instant;
 
 use super::DEEP_PROBE_MAX;
-use super::record::Record;
+use super::stats::ZoneStats;
 use crate::SizeClass;
 use crate::breaker::{Event, Fault, State};
 use crate::event::{BodyEvent, HeadersEvent, ProbeEvent, Trouble, What};
@@ -24,7 +24,7 @@ const TELLING_WAIT: Duration = Duration::from_millis(500);
 pub(super) const THROTTLED: (Duration, Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(1), Duration::from_secs(30));
 
-impl Record {
+impl ZoneStats {
     /// Takes in what was seen.
     pub(super) fn take(&mut self, what: What, now: Instant) -> Option<Event> {
         match what {
@@ -39,7 +39,7 @@ impl Record {
     fn take_headers(&mut self, event: HeadersEvent, now: Instant) -> Option<Event> {
         match event {
             HeadersEvent::Answered { digest, class, after, absent } => {
-                self.outrun = 0;
+                self.lost_races = 0;
                 self.failing_headers.gave(&digest);
                 // An answer that the object is absent may take another time than one that gives it.
                 if !absent {
@@ -48,7 +48,7 @@ impl Record {
                 Some(Event::Answered)
             }
             HeadersEvent::LostRace { digest, class, after } => {
-                self.outrun = self.outrun.saturating_add(1);
+                self.lost_races = self.lost_races.saturating_add(1);
                 // The answer would have taken longer than this. If this is already longer than usual, it is a sample.
                 if self.headers[class].quantile(0.5, now).is_none_or(|usual| after > usual) {
                     self.note(class, after, now);
@@ -58,7 +58,7 @@ impl Record {
                 (tried && self.headers_count(digest, now)).then_some(Event::Late)
             }
             HeadersEvent::Overdue { digest, class, after } => {
-                self.outrun = self.outrun.saturating_add(1);
+                self.lost_races = self.lost_races.saturating_add(1);
                 self.counts.overdue += 1;
                 self.last_error = Some((format!("no answer within {after:.0?}").into(), now));
                 if !self.headers_count(digest, now) {
@@ -115,7 +115,7 @@ impl Record {
     fn take_probe(&mut self, event: ProbeEvent, now: Instant) -> Option<Event> {
         match event {
             ProbeEvent::Answered { after, late } => {
-                self.outrun = 0;
+                self.lost_races = 0;
                 self.silences = 0;
                 self.counts.probes += 1;
                 self.probe.add(millis(after).max(0.001));

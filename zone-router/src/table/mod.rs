@@ -1,7 +1,7 @@
 //! Everything that is known of the zones, from what was seen of them: pure, the time is passed in.
 
-mod record;
 mod reduce;
+mod stats;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::event::ZoneEvent;
 use crate::leader::Leader;
 use crate::snapshot::Snapshot;
 use crate::{PerClass, PerZone, Policy, RoutedZone, Settings, SizeClass, ZoneId};
-use record::{Estimate, Record};
+use stats::{Estimate, ZoneStats};
 
 /// After this many probes in a row without an answer, the store counts as silent. One such probe may have met a damaged
 /// object.
@@ -24,8 +24,8 @@ pub(crate) const DEEP_PROBE_MAX: u64 = 4 << 20;
 
 /// What is known of all zones.
 #[derive(Debug)]
-pub(crate) struct Board {
-    zones: PerZone<Record>,
+pub(crate) struct ZoneTable {
+    zones: PerZone<ZoneStats>,
     leaders: PerClass<Leader>,
     settings: Settings,
 }
@@ -43,10 +43,10 @@ pub(crate) struct Change {
     pub(crate) is_last: bool,
 }
 
-impl Board {
+impl ZoneTable {
     /// The state at the start: nothing is known of the zones.
     pub(crate) fn new(zones: &[RoutedZone], settings: Settings, now: Instant) -> Self {
-        let record = |routed: &RoutedZone| Record::new(routed, now);
+        let record = |routed: &RoutedZone| ZoneStats::new(routed, now);
         let zones = zones.iter().map(record).collect();
         Self { zones, leaders: Default::default(), settings }
     }
@@ -83,18 +83,18 @@ impl Board {
 
     /// All that readers need to know.
     pub(crate) fn snapshot(&mut self, now: Instant, lost_events: u64) -> Snapshot {
-        let open = |zone: &Record| matches!(zone.breaker.state(), State::Open { .. });
+        let open = |zone: &ZoneStats| matches!(zone.breaker.state(), State::Open { .. });
         let mut read = self.zones.iter().filter(|zone| zone.is_read()).peekable();
         let all_open = read.peek().is_some() && read.all(open);
         let estimates: PerZone<Estimate> = self.estimates(now);
         let mut leaders = PerClass::default();
         for class in SizeClass::ALL {
             let may_lead =
-                |(id, zone): (ZoneId, &Record)| zone.may_lead(now).then_some(estimates[id].times[class]);
+                |(id, zone): (ZoneId, &ZoneStats)| zone.may_lead(now).then_some(estimates[id].times[class]);
             let times = self.zones.with_ids().map(may_lead).collect();
             leaders[class] = self.leaders[class].update(&times, now);
         }
-        let view = |(id, zone): (ZoneId, &Record)| {
+        let view = |(id, zone): (ZoneId, &ZoneStats)| {
             let Estimate { headers, times } = &estimates[id];
             let place = |class| zone.place(times[class], id, leaders[class], now);
             zone.view(PerClass::from_fn(place), *headers, now)
