@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
-use zone_router::{Policy, Router};
+use zone_router::{PerZone, Policy, Router, ZoneId};
 
 /// The file in `state_dir`: a drained zone's name a line.
 const FILE: &str = "drained";
@@ -24,7 +24,7 @@ pub(crate) struct Word {
 #[derive(Debug)]
 struct Said {
     /// By the configuration, for every zone in its order.
-    configured: Vec<Policy>,
+    configured: PerZone<Policy>,
     /// By command. May name zones that are not configured now.
     drained: BTreeSet<String>,
 }
@@ -66,7 +66,11 @@ impl Word {
     ///
     /// # Errors
     /// The file of drained zones cannot be read.
-    pub(crate) fn open(router: Arc<Router>, configured: Vec<Policy>, state_dir: &Path) -> io::Result<Self> {
+    pub(crate) fn open(
+        router: Arc<Router>,
+        configured: PerZone<Policy>,
+        state_dir: &Path,
+    ) -> io::Result<Self> {
         let file = state_dir.join(FILE);
         let drained: BTreeSet<String> = match std::fs::read_to_string(&file) {
             Ok(text) => text.lines().map(str::to_owned).collect(),
@@ -113,16 +117,16 @@ impl Word {
     /// # Errors
     /// The zone is still drained: why.
     pub(crate) fn undrain(&self, zone: &str) -> Result<(), WordError> {
-        let index = self.find(zone)?;
+        let id = self.find(zone)?;
         let mut said = self.said();
         let mut drained = said.drained.clone();
-        if !drained.remove(zone) && said.configured[index].drain {
+        if !drained.remove(zone) && said.configured[id].drain {
             return Err(WordError::ByConfiguration(zone.to_owned()));
         }
         self.keep(&drained)?;
         said.drained = drained;
         self.apply(&said);
-        if said.configured[index].drain {
+        if said.configured[id].drain {
             return Err(WordError::StillByConfiguration(zone.to_owned()));
         }
         tracing::info!(zone, "zone is undrained: it is read again");
@@ -162,16 +166,15 @@ impl Word {
     }
 
     /// Whether any zone is read that can be.
-    fn any_read(&self, configured: &[Policy], drained: &BTreeSet<String>) -> bool {
-        self.router.zones().iter().zip(configured).any(|(zone, policy)| {
+    fn any_read(&self, configured: &PerZone<Policy>, drained: &BTreeSet<String>) -> bool {
+        self.router.zones().zip(configured).any(|(zone, policy)| {
             zone.unusable.is_none() && policy.is_read() && !drained.contains(&*zone.name)
         })
     }
 
-    fn find(&self, name: &str) -> Result<usize, WordError> {
-        let zones = self.router.zones();
-        zones.iter().position(|zone| &*zone.name == name).ok_or_else(|| {
-            let known: Vec<_> = zones.iter().map(|zone| &*zone.name).collect();
+    fn find(&self, name: &str) -> Result<ZoneId, WordError> {
+        self.router.find(name).ok_or_else(|| {
+            let known: Vec<_> = self.router.zones().map(|zone| &*zone.name).collect();
             WordError::Unknown { name: name.to_owned(), known: known.join(", ") }
         })
     }
@@ -200,7 +203,7 @@ mod tests {
     }
 
     fn open(dir: &Path, configured: &[Policy]) -> Word {
-        Word::open(router(), configured.to_vec(), dir).expect("opens")
+        Word::open(router(), configured.to_vec().into(), dir).expect("opens")
     }
 
     fn drained(word: &Word) -> Vec<bool> {

@@ -129,7 +129,7 @@ impl Gateway {
                 return targets;
             }
         };
-        let own = self.router.zones().iter().map(|zone| &zone.name);
+        let own = self.router.zones().map(|zone| &zone.name);
         for zone in own.filter(|zone| regions.iter().any(|region| *region == ***zone)) {
             if !targets.contains(zone) {
                 targets.push(Arc::clone(zone));
@@ -154,7 +154,7 @@ impl Gateway {
 
     /// The home zone, if copies may go there.
     pub(crate) fn repairable_home(&self) -> Option<Arc<str>> {
-        let home = &self.router.zones().first()?.name;
+        let home = &self.router.home()?.name;
         // A distribution registry reads its own storage only, and that is home.
         let may = self.settings.registry_kind == RegistryKind::Distribution || self.targets.contains(home);
         may.then(|| Arc::clone(home))

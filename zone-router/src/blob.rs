@@ -5,8 +5,8 @@ use backends::{Digest, Key};
 /// A blob: its digest names its bytes, its key names its place below each zone's root.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Blob {
-    /// What its bytes are.
+    /// The digest of its bytes.
     pub digest: Digest,
-    /// Where it lies; the same in every zone, as zones differ in root only.
+    /// Where it lies. It is the same in every zone, because zones differ only in their roots.
     pub key: Key,
 }

@@ -6,14 +6,14 @@ use backends::Digest;
 use dashmap::DashMap;
 use tokio::time::Instant;
 
-/// How long a size that others name is not used for a digest.
+/// How long a size that the caller names is not used for a digest.
 const MEMORY: Duration = Duration::from_secs(300);
 
 /// Remembered digests; beyond it, the expired are dropped, then new ones not kept.
 const DIGESTS_MAX: usize = 1000;
 
-/// Digests of which the size that others named did not fit the bytes of a zone that names none: next
-/// time the zones are asked for it.
+/// Digests whose bytes, from a zone that states no size, did not fit the size that somebody else named. Next time, the
+/// zones are asked for the size.
 #[derive(Debug, Default)]
 pub(crate) struct Doubts(DashMap<Digest, Instant>);
 

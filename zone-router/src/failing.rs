@@ -1,7 +1,7 @@
-//! Objects that a zone does not give, while it may give others: pure, the time is passed in.
+//! Objects that a zone fails to give, although it may give others: pure, the time is passed in.
 //!
-//! One damaged object must not put a zone out of use, however often it is asked for. A zone that fails
-//! whatever is asked of it must be out of use as soon as ever.
+//! One damaged object must not open the breaker of a zone, however often clients ask for it. If a zone fails for every
+//! object, its breaker must open as soon as possible.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,16 +9,17 @@ use std::time::Duration;
 use backends::Digest;
 use tokio::time::Instant;
 
-/// An object that has not failed for so long is forgotten.
+/// An object that has not failed for this long is forgotten.
 const MEMORY: Duration = Duration::from_secs(60);
 
 /// Remembered objects of one zone; beyond it, the forgotten are dropped, then each failure counts.
 const OBJECTS_MAX: usize = 256;
 
-/// So many objects that fail, and none that is given: it is the zone that fails, and each failure counts.
+/// If this many objects fail and the zone gives none in between, the zone itself fails, and each failure counts.
 const DISTINCT: usize = 3;
 
-/// An object that failed so often while others were given counts no more: fewer than the strikes that eject.
+/// If an object failed this often while the zone gave others, its failures do not count any more. This is less than
+/// the strikes that open a breaker.
 const COUNTED_MAX: u8 = 2;
 
 /// Which objects a zone failed to give lately, at one stage of a read.

@@ -1,4 +1,4 @@
-//! How many second requests may hedge against slow first ones.
+//! How many hedges may start.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
@@ -8,7 +8,7 @@ const HEDGE: i64 = 1000;
 /// Hedges that may have been saved up.
 const SAVED_MAX: i64 = 10 * HEDGE;
 
-/// A share of all reads, saved up over a few of them. No locks.
+/// A share of all reads; what is not used is saved up to a bound. No locks.
 #[derive(Debug)]
 pub(crate) struct Budget {
     /// What each read adds.
@@ -32,14 +32,14 @@ impl Drop for Waiting<'_> {
 impl Budget {
     /// `percent` of all reads, and none while more than `waiting_max` wait for a first byte.
     pub(crate) fn new(percent: f64, waiting_max: usize) -> Self {
-        // Of 1000 for a hedge, ten for each percent.
+        // A hedge costs 1000, so each percent is 10.
         let income = (percent.clamp(0.0, 100.0) * 10.0) as i64;
         Self { income, saved: AtomicI64::new(0), waiting: AtomicUsize::new(0), waiting_max }
     }
 
     /// One more read begins.
     pub(crate) fn read(&self) -> Waiting<'_> {
-        // Many at once may save a little beyond the most, which does no harm.
+        // Many reads at once may save a little more than the bound, which does no harm.
         let saved = self.saved.load(Ordering::Relaxed);
         self.saved.fetch_add(self.income.min(SAVED_MAX - saved).max(0), Ordering::Relaxed);
         self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -55,7 +55,7 @@ impl Budget {
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_ok()
     }
 
-    /// The first request came to nothing, so the second was none too many.
+    /// The first request failed, so the second one was needed and costs nothing.
     pub(crate) fn give_back(&self) {
         let more = |saved: i64| Some((saved + HEDGE).min(SAVED_MAX.max(saved)));
         let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);

@@ -1,4 +1,4 @@
-//! Where several zones gave parts of wrong bytes: which of them lied.
+//! If several zones gave parts of wrong bytes: finds out which of them gave the wrong ones.
 
 use std::time::Duration;
 
@@ -7,11 +7,12 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::board::DEEP_PROBE_MAX;
-use crate::observation::Seen;
-use crate::{Blob, Router, Zone};
+use crate::event::BodyEvent;
+use crate::table::DEEP_PROBE_MAX;
+use crate::{Blob, Router, Zone, ZoneId};
 
-/// How long the client, whose answer is lost anyway, waits for it: its next try is then right.
+/// How long this may take. The client waits meanwhile; its answer has failed already, and its next attempt gets the
+/// right bytes.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a zone gives when it is asked for all of a blob.
@@ -23,12 +24,12 @@ enum Gives {
     Unknown,
 }
 
-/// Reads a blob whole in each of these zones. Who gives wrong bytes is condemned for it; then those
-/// that give the right ones are cleared. Where nobody does, one that lies now and then may be among
-/// them: all stay behind the others.
-pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[usize]) {
-    let look = |zone: &usize| {
-        let store = &router.zones[*zone];
+/// Reads the whole blob from each of these zones. A zone that gives wrong bytes is condemned for it, and then the zones
+/// that give the right ones are cleared. If none gives wrong bytes now, one of them may do so only sometimes: then all
+/// of them stay suspect.
+pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[ZoneId]) {
+    let look = |zone: &ZoneId| {
+        let store = router.zone(*zone);
         async move { timeout(PATIENCE, gives(store, blob)).await.unwrap_or(Gives::Unknown) }
     };
     let found = join_all(zones.iter().map(look)).await;
@@ -36,9 +37,9 @@ pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[usize]) {
     for (zone, gives) in zones.iter().zip(found) {
         match gives {
             Gives::Wrong => {
-                tracing::error!(zone = %router.zones[*zone].name, digest = %blob.digest, "it was this zone that gave wrong bytes");
+                tracing::error!(zone = %router.zone(*zone).name, digest = %blob.digest, "it was this zone that gave wrong bytes");
                 router.suspects.condemn(&blob.digest, *zone);
-                router.watch.saw(*zone, Seen::WrongBytes);
+                router.watch.saw(*zone, BodyEvent::WrongBytes);
             }
             Gives::Right if found_one => router.suspects.acquit(&blob.digest, &[*zone], false),
             Gives::Right | Gives::Unknown => {}
@@ -60,7 +61,7 @@ async fn gives(zone: &Zone, blob: &Blob) -> Gives {
 /// As the store's; [`Kind::Corrupt`] if the bytes are wrong.
 pub(crate) async fn read_whole(zone: &Zone, blob: &Blob) -> Result<bool> {
     let Some(mut object) = zone.store.get(&blob.key, None).await? else { return Ok(false) };
-    // The zone's own word: what others said of the size may be the lie.
+    // The size that the zone states: another stated size may be wrong.
     if object.size.is_some_and(|size| size > DEEP_PROBE_MAX) {
         return Ok(false);
     }

@@ -1,7 +1,7 @@
 //! Time that this process has lost: it was due to run and did not run.
 //!
-//! A processor that others use, a limit such as cgroup's `cpu.max` or a stopped process make timers fire late
-//! and answers wait unread. That says nothing of a zone, so such time is not counted as a zone's.
+//! If other processes use the processor, if a limit such as cgroup's `cpu.max` applies or if the process was stopped,
+//! timers fire late and answers wait unread. No zone is the cause, so such time does not count against a zone.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -11,25 +11,25 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// How often it is looked whether timers fire late, …
+/// How often this process checks whether its timers fire late, …
 const BEAT: Duration = Duration::from_millis(50);
 
 /// … and how often after one that did.
 const CLOSER: Duration = Duration::from_millis(5);
 
-/// A timer that fires so much later than it should is not late: Tokio's have a millisecond.
+/// A timer that fires late by no more than this counts as punctual: Tokio's timers have a resolution of 1 ms.
 const TOLERANCE: Duration = Duration::from_millis(3);
 
-/// Over so long it is told how much was lost, …
+/// The lost time is logged once per this span, …
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// … if it was more than this part of it.
+/// … if it was at least the span divided by this.
 const TOLD_SHARE: u32 = 10;
 
 /// What is known of lost time at one beat; pure.
 #[derive(Debug, Clone, Copy)]
 struct Beat {
-    /// When the next one is due; `None` where nobody looks.
+    /// When the next one is due; `None` while nothing is measured.
     due: Option<Instant>,
     /// Lost until this one.
     lost: Duration,
@@ -91,7 +91,7 @@ impl Lag {
         }
     }
 
-    /// Looks until `shutdown`, and tells where much is lost.
+    /// Measures until `shutdown`, and logs a warning if much time is lost.
     pub(crate) async fn measure(&self, shutdown: CancellationToken) {
         let mut told = (Instant::now(), self.lost());
         self.0.store(self.0.load().next(Instant::now()).into());
@@ -110,7 +110,7 @@ impl Lag {
                 told = (now, beat.lost);
             }
         }
-        // Nobody looks any more: what is late from here on is not known.
+        // Nothing is measured from here on.
         let lost = self.lost();
         self.0.store(Beat { due: None, lost }.into());
     }
@@ -127,15 +127,14 @@ impl Stopwatch {
         lag.lost().saturating_sub(self.lost)
     }
 
-    /// What has passed since then, less what was lost.
+    /// The time since then, without the lost time.
     pub(crate) fn elapsed(&self, lag: &Lag) -> Duration {
-        // The lost time first: it may grow between the two.
+        // The lost time is read first, because it may grow between the two reads.
         let lost = self.lost(lag);
         self.began.elapsed().saturating_sub(lost)
     }
 
-    /// Whether a bound on time that was reached since then says nothing of the zone: at least half of it was
-    /// lost here.
+    /// Whether a timeout since then is no fault of the zone: at least half of the time was lost by this process.
     pub(crate) fn excuses(&self, lag: &Lag) -> bool {
         let lost = self.lost(lag);
         !lost.is_zero() && lost * 2 >= self.began.elapsed()

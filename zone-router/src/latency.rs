@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The weight of one sample of a level, once so many have come.
+/// After this many samples, each new one weighs one part in as many.
 const SETTLED: u32 = 30;
 
-/// A sample counts at most as so many times the level, or as little.
+/// A sample counts as at most this many times the level, and as at least the level divided by this.
 const CLAMP: f64 = 2.0;
 
-/// What is so many times the level, or as little, may be a step, …
+/// A sample above this many times the level, or below the level divided by this, may be a step, …
 const STEP: f64 = 1.5;
 
-/// … and is one if so many samples in a row are.
+/// … and it is one if this many samples in a row are.
 const STEP_SAMPLES: u8 = 4;
 
 /// A mean that noise and single outliers hardly move, and that follows a step within four samples.
@@ -88,7 +88,7 @@ pub struct Fading {
 }
 
 impl Fading {
-    /// None yet; one is known for so long after its last sample.
+    /// No sample yet. The level is known for `lasts` after its last sample.
     #[must_use]
     pub fn new(lasts: Duration) -> Self {
         Self { level: Level::default(), lasts, last: None }
@@ -103,7 +103,7 @@ impl Fading {
         self.last = Some(now);
     }
 
-    /// The level, if there was a sample of late.
+    /// The level, if there was a sample recently.
     #[must_use]
     pub fn get(&self, now: Instant) -> Option<f64> {
         self.level.get().filter(|_| self.lasts(now))
@@ -114,7 +114,7 @@ impl Fading {
     }
 }
 
-/// So many of the latest samples say how it is now.
+/// How many of the latest samples the median is of.
 const LATEST: usize = 9;
 
 /// The median of the latest samples: a tail of a few in a hundred does not reach it.
@@ -182,7 +182,7 @@ impl Quantiles {
         *count = count.saturating_add(1);
     }
 
-    /// What is old goes.
+    /// Drops the generations that are too old.
     fn turn(&mut self, now: Instant) {
         let began = *self.began.get_or_insert(now);
         let age = now.saturating_duration_since(began);

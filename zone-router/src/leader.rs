@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::{PerZone, ZoneId};
+
 /// Home is left for a zone that takes less than this share of home's time, …
 const BETTER: f64 = 0.7;
 
-/// … and is better by more than this, ms: nobody feels less.
+/// … and which is quicker by more than this, ms: clients do not notice less.
 const BETTER_MS: f64 = 5.0;
 
 /// Home is taken back when it takes less than this share of the other's time.
@@ -16,34 +18,31 @@ const HOME_AGAIN: f64 = 1.1;
 /// As above, ms.
 const HOME_AGAIN_MS: f64 = 2.0;
 
-/// For so much longer a zone must have been the better one than not.
+/// Another zone leads once it was the better one for this much longer than it was not.
 const HOLD: Duration = Duration::from_secs(10);
 
-/// That doubles with each change soon after another, so many times at most.
+/// That time doubles with each change soon after another, this many times at most.
 const DOUBLED_MAX: u32 = 4;
 
-/// What is soon.
+/// A change within this time after another is soon.
 const SOON: Duration = Duration::from_secs(600);
 
-/// The same where it is better by far, without a break: something has happened to the leader.
+/// If another zone is far better for this long without a break, it leads: the leader has a fault.
 const HOLD_FAR_BETTER: Duration = Duration::from_millis(500);
 
-/// A longer pause between two updates counts as this: nobody looked.
+/// A longer pause between two updates counts as this: nothing was measured meanwhile.
 const UPDATE: Duration = Duration::from_secs(1);
 
-/// What is better by far: a third of the time, …
+/// Far better is a zone that takes less than this share of the leader's time, …
 const FAR_BETTER: f64 = 1.0 / 3.0;
 
-/// … and by more than this, ms.
+/// … and is quicker by more than this, ms.
 const FAR_BETTER_MS: f64 = 30.0;
 
-/// The place of home in the order of zones.
-const HOME: usize = 0;
-
 /// The zone that leads for one size class.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Leader {
-    zone: usize,
+    zone: ZoneId,
     /// How much longer another was the better one than not, lately.
     worse: Duration,
     /// Since when another is better by far, without a break.
@@ -53,16 +52,23 @@ pub struct Leader {
     changes: Option<(u32, Instant)>,
 }
 
+impl Default for Leader {
+    /// The home zone leads.
+    fn default() -> Self {
+        Self { zone: ZoneId::HOME, worse: Duration::ZERO, far_worse: None, updated: None, changes: None }
+    }
+}
+
 impl Leader {
     /// Which zone leads from now on; `None` if none may.
     ///
     /// `times` are of all zones, home first: milliseconds that a read is expected to take, infinite
     /// where that is not known yet, `None` where the zone may not lead.
-    pub fn update(&mut self, times: &[Option<f64>], now: Instant) -> Option<usize> {
+    pub fn update(&mut self, times: &PerZone<Option<f64>>, now: Instant) -> Option<ZoneId> {
         let since = self.updated.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let since = since.min(UPDATE);
         let Some(own) = times.get(self.zone).copied().flatten() else {
-            // Nobody waits for a zone that is out of use.
+            // A zone that may not lead is replaced at once.
             return best(times).map(|zone| self.lead(zone));
         };
         let Some(challenger) = challenger(times, self.zone) else {
@@ -84,7 +90,7 @@ impl Leader {
         Some(self.zone)
     }
 
-    fn lead(&mut self, zone: usize) -> usize {
+    fn lead(&mut self, zone: ZoneId) -> ZoneId {
         self.zone = zone;
         self.worse = Duration::ZERO;
         self.far_worse = None;
@@ -97,29 +103,29 @@ impl Leader {
     }
 }
 
-/// Who should lead instead of `leader`, if it lasts.
-fn challenger(times: &[Option<f64>], leader: usize) -> Option<usize> {
+/// The zone that should lead instead of `leader`, if it stays the better one.
+fn challenger(times: &PerZone<Option<f64>>, leader: ZoneId) -> Option<ZoneId> {
     let own = times[leader].filter(|own| own.is_finite())?;
-    if leader != HOME
-        && let Some(home) = times[HOME]
+    if leader != ZoneId::HOME
+        && let Some(home) = times[ZoneId::HOME]
         && home < own * HOME_AGAIN + HOME_AGAIN_MS
     {
-        return Some(HOME);
+        return Some(ZoneId::HOME);
     }
     let (zone, time) = quickest(times)?;
     (zone != leader && time < own * BETTER - BETTER_MS).then_some(zone)
 }
 
-/// Who leads where nobody did: the first that no other is better than.
-fn best(times: &[Option<f64>]) -> Option<usize> {
+/// The zone that leads if none did: the first zone that no other zone beats by the margin.
+fn best(times: &PerZone<Option<f64>>) -> Option<ZoneId> {
     let (quickest, least) = quickest(times)?;
     let good = |time: &Option<f64>| time.is_some_and(|time| least >= time * BETTER - BETTER_MS);
-    Some(times.iter().position(good).unwrap_or(quickest))
+    Some(times.find_id(good).unwrap_or(quickest))
 }
 
 /// The first of the quickest.
-fn quickest(times: &[Option<f64>]) -> Option<(usize, f64)> {
-    let known = times.iter().enumerate().filter_map(|(zone, time)| Some((zone, (*time)?)));
+fn quickest(times: &PerZone<Option<f64>>) -> Option<(ZoneId, f64)> {
+    let known = times.with_ids().filter_map(|(zone, time)| Some((zone, (*time)?)));
     known.min_by(|(_, one), (_, other)| one.total_cmp(other))
 }
 
@@ -139,9 +145,13 @@ mod tests {
     ) -> Vec<usize> {
         let tick = |tick| {
             *now += TICK;
-            leader.update(&times(tick), *now).expect("one may lead")
+            update(leader, &times(tick), *now).expect("one may lead")
         };
         (0..ticks).map(tick).collect()
+    }
+
+    fn update(leader: &mut Leader, times: &[Option<f64>], now: Instant) -> Option<usize> {
+        leader.update(&times.to_vec().into(), now).map(ZoneId::index)
     }
 
     fn changes(leaders: &[usize]) -> usize {
@@ -173,7 +183,7 @@ mod tests {
         for _ in 0..600 * 4 {
             now += TICK;
             let home = if zone == 0 { 400.0 } else { 20.0 };
-            let next = leader.update(&[Some(home), Some(40.0)], now).expect("one may lead");
+            let next = update(&mut leader, &[Some(home), Some(40.0)], now).expect("one may lead");
             changed += usize::from(next != zone);
             zone = next;
         }
@@ -183,10 +193,10 @@ mod tests {
     #[test]
     fn a_dead_leader_is_left_at_once_and_home_is_preferred() {
         let (mut leader, now) = (Leader::default(), Instant::now());
-        assert_eq!(leader.update(&[None, Some(80.0), Some(40.0)], now), Some(2));
-        assert_eq!(leader.update(&[Some(41.0), Some(80.0), None], now), Some(0));
-        assert_eq!(leader.update(&[None, None, None], now), None);
-        assert_eq!(leader.update(&[None, Some(f64::INFINITY), None], now), Some(1));
+        assert_eq!(update(&mut leader, &[None, Some(80.0), Some(40.0)], now), Some(2));
+        assert_eq!(update(&mut leader, &[Some(41.0), Some(80.0), None], now), Some(0));
+        assert_eq!(update(&mut leader, &[None, None, None], now), None);
+        assert_eq!(update(&mut leader, &[None, Some(f64::INFINITY), None], now), Some(1));
     }
 
     #[test]

@@ -1,16 +1,15 @@
 #![doc = include_str!("../README.md")]
 
 mod blob;
-mod board;
+pub mod breaker;
 mod doubts;
+mod event;
 mod failing;
-pub mod health;
 mod hedge;
 mod inquiry;
 mod lag;
 pub mod latency;
 pub mod leader;
-mod observation;
 mod open;
 mod overdue;
 mod pace;
@@ -26,6 +25,7 @@ mod signs;
 mod size_class;
 pub mod snapshot;
 mod suspects;
+mod table;
 mod tries;
 mod unread;
 mod unsized_body;
@@ -38,7 +38,7 @@ pub use blob::Blob;
 pub use policy::Policy;
 pub use router::{Answer, NotOpened, Reading, Router};
 pub use settings::Settings;
-pub use size_class::SizeClass;
+pub use size_class::{PerClass, SizeClass};
 pub use snapshot::{Snapshot, ZoneView};
 pub use verified::Verified;
-pub use zone::Zone;
+pub use zone::{PerZone, RoutedZone, Zone, ZoneId};

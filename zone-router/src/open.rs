@@ -1,8 +1,8 @@
 //! Opening a blob, or the rest of it: a race of few, in the order of rank.
 //!
-//! The first zone is asked. Headers later than usual start the next beside it (a hedge, within a
-//! budget); headers that are overdue have it take the first one's place. What was given up is tried
-//! once more, with patience, when no other zone gave it.
+//! The first zone is asked. If its headers are later than usual, the next zone is asked beside it: a hedge, within a
+//! budget. If its headers are overdue, the next zone replaces it. If no other zone gives the blob, the zones that were
+//! given up are asked once more, up to the timeout of their driver.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -15,27 +15,27 @@ use backends::{Error, Object, Result};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
+use crate::event::HeadersEvent;
 use crate::lag::Stopwatch;
-use crate::observation::Seen;
 use crate::rank::{Candidate, Reason};
 use crate::router::{Answer, Judge, Trial};
 use crate::snapshot::Snapshot;
 use crate::tries::Tries;
-use crate::{Blob, Router, SizeClass};
+use crate::{Blob, Router, SizeClass, ZoneId};
 
 /// In the second round, between the start of one zone and of the next beside it.
 const STAGGER: Duration = Duration::from_secs(1);
 
-/// Until one that may not be replaced, as too many are, is looked at again.
+/// If too many requests are replaced at once, the pause until the next attempt to replace one.
 const PERMIT_PAUSE: Duration = Duration::from_millis(20);
 
 type Work<'a> = Pin<Box<dyn Future<Output = Result<Option<Object>>> + Send + 'a>>;
 
 /// A zone that won.
 pub(crate) struct Won {
-    pub(crate) zone: usize,
+    pub(crate) zone: ZoneId,
     pub(crate) object: Object,
-    /// Held while it is read, where the zone is on probation.
+    /// Held while it is read, if the breaker of the zone is half-open.
     pub(crate) trial: Option<Trial>,
 }
 
@@ -63,22 +63,22 @@ pub(crate) struct Race<'a> {
     waiting: VecDeque<Entrant>,
     running: Vec<Attempt<'a>>,
     /// Given up for being overdue.
-    overdue: VecDeque<usize>,
+    overdue: VecDeque<ZoneId>,
     tries: &'a mut Tries,
-    answers: Vec<(usize, Answer)>,
+    answers: Vec<(ZoneId, Answer)>,
     hedged: bool,
 }
 
 /// One zone being asked.
 struct Attempt<'a> {
-    zone: usize,
+    zone: ZoneId,
     watch: Stopwatch,
-    /// Whether it was out of use when it was asked.
-    ejected: bool,
+    /// Whether its breaker was open when it was asked.
+    was_open: bool,
     hedge: bool,
-    /// After so long without an answer, time that was lost here not counted, …
+    /// How long it may take until a hedge starts, without the time that this process lost, …
     hedge_after: Option<Duration>,
-    /// … and after so long.
+    /// … and until it is replaced.
     overdue_after: Option<Duration>,
     trial: Option<Trial>,
     _replaces: Option<SemaphorePermit<'a>>,
@@ -107,7 +107,7 @@ impl<'a> Race<'a> {
     }
 
     /// The first good answer, if a zone gave one; and what the others said.
-    pub(crate) async fn run(mut self) -> (Option<Won>, Vec<(usize, Answer)>) {
+    pub(crate) async fn run(mut self) -> (Option<Won>, Vec<(ZoneId, Answer)>) {
         let won = self.first().await;
         (won, self.answers)
     }
@@ -144,14 +144,14 @@ impl<'a> Race<'a> {
     /// Asks the next zone, if there is one.
     fn start_next(&mut self, replaces: Option<SemaphorePermit<'a>>) -> bool {
         let Some(entrant) = self.waiting.pop_front() else { return false };
-        let headers = self.view.zones[entrant.candidate.zone].headers[self.wanted.class as usize];
-        // Where all are out of use, what was learned of them may hold no longer.
-        let overdue_after = match self.view.all_ejected {
+        let headers = self.view.zones[entrant.candidate.zone].headers[self.wanted.class];
+        // If the breakers of all zones are open, the learned times may be outdated.
+        let overdue_after = match self.view.all_open {
             true => headers.overdue_after.max(self.router.settings.overdue_max),
             false => headers.overdue_after,
         };
         self.start(entrant.candidate.zone, |attempt| Attempt {
-            ejected: entrant.candidate.reason >= Reason::Ejected,
+            was_open: entrant.candidate.reason >= Reason::Open,
             hedge_after: Some(headers.hedge_after),
             overdue_after: Some(overdue_after),
             trial: entrant.trial,
@@ -161,37 +161,37 @@ impl<'a> Race<'a> {
         true
     }
 
-    /// Asks a zone again that was given up, with all the patience of its driver.
+    /// Asks a zone again that was given up, up to the timeout of its driver.
     fn start_again(&mut self) -> bool {
         let Some(zone) = self.overdue.pop_front() else { return false };
         self.start(zone, |attempt| attempt);
         true
     }
 
-    fn start(&mut self, zone: usize, set: impl FnOnce(Attempt<'a>) -> Attempt<'a>) {
+    fn start(&mut self, zone: ZoneId, set: impl FnOnce(Attempt<'a>) -> Attempt<'a>) {
         self.tries.ask(zone);
         let (blob, range) = (self.wanted.blob, self.wanted.range.clone());
         self.running.push(set(Attempt {
             zone,
             watch: self.router.watch.lag.start(),
-            ejected: false,
+            was_open: false,
             hedge: false,
             hedge_after: None,
             overdue_after: None,
             trial: None,
             _replaces: None,
-            work: self.router.zones[zone].store.get(&blob.key, range),
+            work: self.router.zone(zone).store.get(&blob.key, range),
         }));
     }
 
-    /// When something is to be done unless an answer comes first.
+    /// When the next step is due if no answer comes before.
     fn wake(&self) -> Option<Instant> {
         let hedge = if self.may_hedge() { self.hedge_at() } else { None };
         let overdue = self.running.iter().filter_map(|attempt| self.overdue_at(attempt)).min();
         [hedge, overdue, self.again_at()].into_iter().flatten().min()
     }
 
-    /// When the next zone takes its place or joins it, if there is one.
+    /// When the next zone replaces it or is asked beside it; `None` if there is no next zone.
     fn overdue_at(&self, attempt: &Attempt<'_>) -> Option<Instant> {
         attempt.overdue_after.filter(|_| !self.waiting.is_empty()).map(|after| self.at(attempt, after))
     }
@@ -201,7 +201,7 @@ impl<'a> Race<'a> {
         first.hedge_after.map(|after| self.at(first, after))
     }
 
-    /// When an attempt has had so long: what was lost here comes on top.
+    /// When an attempt has lasted for `after`, without the time that this process lost.
     fn at(&self, attempt: &Attempt<'_>, after: Duration) -> Instant {
         attempt.watch.began() + after + attempt.watch.lost(&self.router.watch.lag)
     }
@@ -235,28 +235,28 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// The next zone takes the place of one whose headers are overdue. A zone in use is not given up
-    /// for one that is not: that one is asked beside it.
+    /// Replaces a zone whose headers are overdue by the next one. If only the breaker of the next one is open, the
+    /// next one is asked beside it instead.
     fn replace(&mut self, late: usize) {
         let Ok(permit) = self.router.replacements.try_acquire() else {
-            // Too many do that already: a moment later, unless it has answered by then.
+            // Too many requests are replaced already: this one is tried again after a pause, unless it has answered by then.
             let had = self.running[late].watch.elapsed(&self.router.watch.lag);
             self.running[late].overdue_after = Some(had + PERMIT_PAUSE);
             return;
         };
-        let next_is_out = self.waiting.front().is_some_and(|next| next.candidate.reason >= Reason::Ejected);
-        if next_is_out && !self.running[late].ejected && self.running.len() == 1 {
+        let next_is_out = self.waiting.front().is_some_and(|next| next.candidate.reason >= Reason::Open);
+        if next_is_out && !self.running[late].was_open && self.running.len() == 1 {
             self.running[late].overdue_after = None;
             self.start_next(Some(permit));
             return;
         }
         let late = self.running.remove(late);
         let after = late.watch.elapsed(&self.router.watch.lag);
-        tracing::debug!(zone = %self.router.zones[late.zone].name, digest = %self.wanted.blob.digest, ?after, "zone is overdue, asking the next");
+        tracing::debug!(zone = %self.router.zone(late.zone).name, digest = %self.wanted.blob.digest, ?after, "zone is overdue, asking the next");
         let (digest, class) = (self.wanted.blob.digest, self.wanted.class);
-        self.router.watch.saw(late.zone, Seen::Overdue { digest, class, after });
+        self.router.watch.saw(late.zone, HeadersEvent::Overdue { digest, class, after });
         self.overdue.push_back(late.zone);
-        // A hedge that is not overdue yet is enough.
+        // If a hedge is in flight and not overdue yet, no further zone is asked.
         if self.running.iter().all(|other| other.overdue_after.is_none()) {
             self.start_next(Some(permit));
         }
@@ -269,7 +269,7 @@ impl<'a> Race<'a> {
             && let Some(attempt) = self.running.last_mut()
         {
             attempt.hedge = true;
-            self.router.watch.saw(slow, Seen::Hedged);
+            self.router.watch.saw(slow, HeadersEvent::Hedged);
         }
     }
 
@@ -281,18 +281,18 @@ impl<'a> Race<'a> {
         let digest = self.wanted.blob.digest;
         let answer = match answer {
             Ok(Some(object)) => {
-                self.router.watch.saw(zone, Seen::Answered { digest, class, after, absent: false });
+                self.router.watch.saw(zone, HeadersEvent::Answered { digest, class, after, absent: false });
                 match (self.wanted.judge)(zone, &object) {
                     Ok(()) => return Some(self.won(attempt, object)),
                     Err(error) => Answer::Failed(error),
                 }
             }
             Ok(None) => {
-                self.router.watch.saw(zone, Seen::Answered { digest, class, after, absent: true });
+                self.router.watch.saw(zone, HeadersEvent::Answered { digest, class, after, absent: true });
                 Answer::Absent
             }
             Err(error) => {
-                let failed = |trouble| Seen::Failed { digest, trouble };
+                let failed = |trouble| HeadersEvent::Failed { digest, trouble };
                 self.router.watch.saw_failure(zone, &error, &attempt.watch, failed);
                 Answer::Failed(error)
             }
@@ -308,8 +308,8 @@ impl<'a> Race<'a> {
         None
     }
 
-    fn complain(&self, zone: usize, error: &Error) {
-        let (name, digest) = (&self.router.zones[zone].name, &self.wanted.blob.digest);
+    fn complain(&self, zone: ZoneId, error: &Error) {
+        let (name, digest) = (&self.router.zone(zone).name, &self.wanted.blob.digest);
         match &self.wanted.range {
             None => tracing::warn!(zone = %name, %digest, %error, "zone failed, trying the next"),
             Some(_) => tracing::warn!(zone = %name, %digest, %error, "zone cannot go on"),
@@ -319,19 +319,19 @@ impl<'a> Race<'a> {
     fn won(&mut self, attempt: Attempt<'a>, object: Object) -> Won {
         for other in self.running.drain(..) {
             let after = other.watch.elapsed(&self.router.watch.lag);
-            // What had been overdue, or is waited for in the second round, says nothing new.
+            // A zone that was overdue already, or is asked in the second round, has been counted.
             if other.overdue_after.is_none_or(|most| most < after) {
                 continue;
             }
             let (digest, class) = (self.wanted.blob.digest, self.wanted.class);
-            self.router.watch.saw(other.zone, Seen::Outrun { digest, class, after });
+            self.router.watch.saw(other.zone, HeadersEvent::LostRace { digest, class, after });
         }
         if self.view.zones[attempt.zone].policy.drain {
-            let (name, digest) = (&self.router.zones[attempt.zone].name, &self.wanted.blob.digest);
+            let (name, digest) = (&self.router.zone(attempt.zone).name, &self.wanted.blob.digest);
             tracing::warn!(zone = %name, %digest, "read from a drained zone: no other gives this blob");
         }
         if attempt.hedge {
-            self.router.watch.saw(attempt.zone, Seen::HedgeWon);
+            self.router.watch.saw(attempt.zone, HeadersEvent::HedgeWon);
         }
         Won { zone: attempt.zone, object, trial: attempt.trial }
     }

@@ -8,21 +8,21 @@ use crate::Settings;
 use crate::latency::Quantiles;
 use crate::snapshot::Headers;
 
-/// Headers are overdue after so many times their 95th percentile, …
+/// Headers are overdue after this many times their 95th percentile, …
 const FACTOR: f64 = 3.0;
 
-/// … and this.
+/// … plus this.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// … and at most after so many times the usual most, where the zone is slow by nature.
+/// If a zone is always slow, its bound may be up to this many times [`Settings::overdue_max`].
 const SLOW_BY_NATURE: u32 = 4;
 
-/// Where probes alone are known, not before this: a large cold blob takes longer than a probe, and of
-/// reads that are given up nothing is learned.
+/// If only probes were measured, headers are not overdue before this: a large blob that no cache holds takes longer than
+/// a probe, and a read that is given up is no sample.
 const UNLEARNED_MIN: Duration = Duration::from_millis(300);
 
-/// How long the headers of reads of one class take, and when they are late; of too few reads, by what
-/// probes took.
+/// How long the headers of reads of one class take, and when they are overdue. If there are too few reads, the times of
+/// probes are used.
 pub(crate) fn headers(reads: &Quantiles, probes: &Quantiles, settings: &Settings, now: Instant) -> Headers {
     let quantile = |q| reads.quantile(q, now).or_else(|| probes.quantile(q, now));
     let (p50, p95) = (quantile(0.5), quantile(0.95));
@@ -34,7 +34,7 @@ pub(crate) fn headers(reads: &Quantiles, probes: &Quantiles, settings: &Settings
         None => settings.overdue_max,
         Some(p95) => {
             let learned = p95.mul_f64(FACTOR) + GRACE;
-            // A zone that is slow by nature must not be overdue by nature.
+            // A zone that is always slow must not always be overdue.
             let slow = p95.mul_f64(1.5).min(settings.overdue_max * SLOW_BY_NATURE);
             learned.min(settings.overdue_max).max(least).max(slow)
         }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Reads of one moment have one outcome: those that are late may all have met one hiccup, and those
-/// that are answered must not hide as many that hang.
+/// All reads within this time count as one outcome: late reads may all have the same short cause, and answered reads
+/// must not hide as many that hang.
 pub(crate) const MOMENT: Duration = Duration::from_millis(100);
 
 /// How much the latest moment weighs in the share of late reads.
 const WEIGHT: f64 = 0.1;
 
-/// The reads of the latest moment and what was known before it: each read judges it anew.
+/// The reads of the latest moment, and the verdict before it. Each read of the moment replaces the verdict.
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     began: Instant,
@@ -22,9 +22,9 @@ struct Moment {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Verdict {
-    /// Moments in a row of which at least as many reads were late as answered.
+    /// Moments in a row in which at least as many reads were late as were answered.
     strikes: u8,
-    /// The share of late reads, moments being alike, 0 to 1.
+    /// The share of late reads, each moment weighing the same, 0 to 1.
     share: f64,
 }
 
@@ -56,7 +56,7 @@ impl Pace {
         self.verdict.strikes
     }
 
-    /// The share of late reads of late.
+    /// The recent share of late reads, 0 to 1.
     pub(crate) fn share(&self) -> f64 {
         self.verdict.share
     }

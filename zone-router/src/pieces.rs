@@ -1,4 +1,4 @@
-//! The body of one zone, read piece by piece; whose time that takes.
+//! The body of one zone, read piece by piece, and how long the zone was waited for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +21,14 @@ pub(crate) struct Pieces {
     unread: Unread,
 }
 
-/// What came of waiting for a piece.
+/// The result of waiting for a piece.
 pub(crate) struct Next {
     /// A piece, the end, or nothing in time.
     pub(crate) piece: Option<Option<Result<Bytes>>>,
-    /// How long the zone was waited for. A client that takes its time is no fault.
+    /// How long the zone was waited for, without the time that the client or this process took.
     pub(crate) waited: Duration,
     pub(crate) watch: Stopwatch,
-    /// Whether a body that breaks here may do so because nobody here had read it for long.
+    /// Whether, if the body breaks here, the cause may be that this process had not read it for long.
     pub(crate) left_unread: bool,
 }
 
@@ -54,7 +54,7 @@ impl Pieces {
             self.unread.came(bytes.len() as u64);
         }
         let left_unread = self.unread.excuses(&waited);
-        // Lost time may be part of what was ours anyway.
+        // The lost time may be part of `ours` already.
         let lost = watch.lost(lag).saturating_sub(waited.ours);
         Next { piece, waited: waited.theirs.saturating_sub(lost), watch, left_unread }
     }

@@ -1,20 +1,20 @@
-//! The operator's word on a zone. It stands above whatever is measured.
+//! The policy of a zone: what an operator sets. It overrides what is measured.
 
 use std::time::Duration;
 
-/// What an operator says of a zone; may change at any time.
+/// How an operator wants a zone to be read; may change at any time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
-    /// No reads but of what no other zone gives, for as long as this stands; copies still arrive. For work on
-    /// a store.
+    /// While this is set, the zone is read only for what no other zone gives; copies still arrive. It is for work on a
+    /// store.
     pub drain: bool,
-    /// Whether it is ever read: not for a store that is for disasters only, or costs by the byte.
+    /// Whether it is ever read. A store that is only for disasters, or whose bytes cost money, is not.
     pub reads: bool,
-    /// How much it is wanted, above 0: its times are divided by it before zones are compared. A
-    /// zone whose bytes cost money gets less than 1.
+    /// Above 0; the times of the zone are divided by it before zones are compared. A zone whose bytes cost money gets
+    /// less than 1.
     pub weight: f64,
-    /// Its time to a first byte where measuring lies, as with an anycast front that answers nearby
-    /// and fetches from afar.
+    /// Its time to a first byte, if measuring is misleading: for example, an anycast front answers nearby and fetches
+    /// from afar.
     pub latency_hint: Option<Duration>,
 }
 

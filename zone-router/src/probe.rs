@@ -9,30 +9,30 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::health::{Fault, State};
+use crate::breaker::{Fault, State};
+use crate::event::{ProbeEvent, What};
 use crate::inquiry::read_whole;
 use crate::lag::Stopwatch;
-use crate::observation::Seen;
 use crate::recents::Turn;
 use crate::snapshot::ZoneView;
-use crate::{Blob, Router, Settings, SizeClass, Zone};
+use crate::{Blob, Router, Settings, SizeClass, Zone, ZoneId};
 
-/// How long a probe is waited for at least, …
+/// The timeout of a probe is at least this, …
 const PATIENCE_MIN: Duration = Duration::from_millis(700);
 
-/// … and how many times as long as headers that are overdue.
+/// … and at least this many times the bound after which headers are overdue.
 const PATIENCE_FACTOR: u32 = 2;
 
-/// Late probes that are still waited for while the next is sent: what is dead is known sooner.
+/// If no more than this many late probes are in flight, the next probe is sent, so that a dead zone is known sooner.
 const LATE_MAX: usize = 1;
 
-/// For the whole of a small blob, beyond that.
+/// A probe that reads a whole small blob may take this much longer.
 const DEEP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Probes that may have been saved up for a time of trouble.
+/// At most this many unused probes are saved for later.
 const SAVED_MAX: f64 = 120.0;
 
-/// Probes that average to so many an hour: what they may cost.
+/// How many probes are allowed: on average a number per hour, because each costs a request.
 #[derive(Debug, Clone, Copy)]
 struct Allowance {
     a_second: f64,
@@ -51,7 +51,7 @@ impl Allowance {
         self.at = now;
     }
 
-    /// From when on one more is allowed.
+    /// When the next probe is allowed.
     fn next(&mut self, now: Instant) -> Instant {
         self.refill(now);
         if self.saved >= 1.0 {
@@ -68,20 +68,20 @@ impl Allowance {
 
 /// When the next probe of a zone is due after one at `last`.
 fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Instant {
-    // A tenth either way, so that gateways that started together do not probe together.
+    // Up to a tenth earlier or later, so that gateways that started together do not probe together.
     let jitter = 0.9 + chance / 5.0;
     let due = match view.state {
-        State::Ejected { until, .. } => until.max(last + settings.suspect_interval),
-        State::Probation { .. } => last + settings.suspect_interval.mul_f64(jitter),
-        State::Healthy if view.suspect || view.unsettled => last + settings.suspect_interval.mul_f64(jitter),
-        State::Healthy => last + settings.probe_interval.mul_f64(jitter),
+        State::Open { until, .. } => until.max(last + settings.suspect_interval),
+        State::HalfOpen { .. } => last + settings.suspect_interval.mul_f64(jitter),
+        State::Closed if view.suspect || view.unsettled => last + settings.suspect_interval.mul_f64(jitter),
+        State::Closed => last + settings.probe_interval.mul_f64(jitter),
     };
-    // It asked to be spared.
+    // It asked for fewer requests.
     view.throttled_until.map_or(due, |until| due.max(until))
 }
 
 /// Probes one zone until `shutdown`.
-pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: CancellationToken) {
+pub(crate) async fn run(router: Arc<Router>, zone: ZoneId, shutdown: CancellationToken) {
     let settings = router.settings;
     let mut allowance = Allowance::new(settings.probes_per_hour, Instant::now());
     let mut last: Option<Instant> = None;
@@ -93,7 +93,7 @@ pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: Cancellation
         let view = &view.zones[zone];
         let wanted = last.map_or(now, |last| due(view, &settings, last, fastrand::f64()));
         let at = wanted.max(allowance.next(now));
-        // Nobody reads it, whatever a probe says; a drained zone is known when it comes back.
+        // A zone that is never read needs no probes. A drained zone is probed, so that its times are known afterwards.
         let idle = !view.policy.reads;
         let again = if idle { now + settings.probe_interval } else { at };
         let full = late.len() > LATE_MAX;
@@ -101,7 +101,7 @@ pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: Cancellation
             biased;
             () = shutdown.cancelled() => return,
             Some(()) = late.next() => continue,
-            () = router.watch.changed[zone].notified(), if at > now || full => continue,
+            () = router.watch.probe_due(zone), if at > now || full => continue,
             () = sleep_until(again), if !full => {}
         }
         if idle {
@@ -117,15 +117,15 @@ pub(crate) async fn run(router: Arc<Router>, zone: usize, shutdown: Cancellation
     }
 }
 
-/// One probe, its outcome noted; where it is late, what is left of the wait for it.
+/// Sends one probe and notes its outcome. If the probe is late, returns the rest of the wait for it.
 async fn probe<'a>(
     router: &'a Router,
-    zone: usize,
+    zone: ZoneId,
     turn: &mut Turn,
 ) -> Option<impl Future<Output = ()> + use<'a>> {
     let snapshot = router.snapshot();
     let view = &snapshot.zones[zone];
-    let overdue = view.headers[SizeClass::Small as usize].overdue_after;
+    let overdue = view.headers[SizeClass::Small].overdue_after;
     let patience = PATIENCE_MIN.max(overdue * PATIENCE_FACTOR);
     let lied = view.state.fault() == Some(Fault::WrongBytes);
     // A zone that gave wrong bytes is believed only after a whole blob from it was right: the marker proves nothing. A
@@ -139,8 +139,8 @@ async fn probe<'a>(
     let reads_object = recent.is_some();
     let lag = &router.watch.lag;
     let watch = lag.start();
-    let mut look = Box::pin(as_probe(look(&router.zones[zone], recent.cloned(), lied)));
-    // A whole blob takes its time, and is not late while it does.
+    let mut look = Box::pin(as_probe(look(router.zone(zone), recent.cloned(), lied)));
+    // A probe that reads a whole blob is late only after its full timeout.
     let (overdue, patience) =
         if lied { (patience + DEEP_PATIENCE, patience + DEEP_PATIENCE) } else { (overdue, patience) };
     if let Some(result) = lag.within(overdue, &mut look).await {
@@ -151,9 +151,9 @@ async fn probe<'a>(
         return None;
     }
     turn.failed(reads_object);
-    // A zone that gives others their bytes is not dead, though a probe may have to queue behind them.
-    let lives = router.watch.signs.since(zone, watch.began());
-    router.watch.saw(zone, if lives { Seen::Excused } else { Seen::ProbeOverdue });
+    // If the zone gives bytes to reads meanwhile, it is not dead: the probe may have to queue behind them.
+    let lives = router.watch.gave_since(zone, watch.began());
+    router.watch.saw(zone, if lives { What::Excused } else { ProbeEvent::Overdue.into() });
     Some(async move {
         let left = patience.saturating_sub(watch.elapsed(lag));
         let result = lag.within(left, look).await.unwrap_or_else(|| {
@@ -163,18 +163,20 @@ async fn probe<'a>(
     })
 }
 
-fn note(router: &Router, zone: usize, result: Result<Looked, Error>, watch: &Stopwatch, late: bool) {
+fn note(router: &Router, zone: ZoneId, result: Result<Looked, Error>, watch: &Stopwatch, late: bool) {
     let after = watch.elapsed(&router.watch.lag);
     let seen = match result {
-        Ok(Looked::Answered) => Seen::Probed { after, late },
-        Ok(Looked::Proven) => Seen::ProbedWhole,
-        // It serves, if not us and not now.
-        Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => Seen::Probed { after, late },
-        Err(error) if error.kind() == Kind::Timeout && router.watch.signs.since(zone, watch.began()) => {
-            Seen::Excused
+        Ok(Looked::Answered) => What::Probe(ProbeEvent::Answered { after, late }),
+        Ok(Looked::Proven) => What::Probe(ProbeEvent::ProvenWhole),
+        // The zone answered; the request itself was refused.
+        Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => {
+            What::Probe(ProbeEvent::Answered { after, late })
+        }
+        Err(error) if error.kind() == Kind::Timeout && router.watch.gave_since(zone, watch.began()) => {
+            What::Excused
         }
         Err(error) => {
-            let failed = |trouble| Seen::ProbeFailed { trouble, late };
+            let failed = |trouble| ProbeEvent::Failed { trouble, late };
             return router.watch.saw_failure(zone, &error, watch, failed);
         }
     };
@@ -185,12 +187,12 @@ fn note(router: &Router, zone: usize, result: Result<Looked, Error>, watch: &Sto
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Looked {
     Answered,
-    /// All of a blob, and it was right.
+    /// It gave a whole blob, and the digest was right.
     Proven,
 }
 
-/// Reads one byte of what the zone lately gave, or all of it and proves it; where there is nothing
-/// or it has gone, the store's own marker. Some deny what has gone (S3 without `s3:ListBucket`).
+/// Reads one byte of a blob that the zone gave lately, or, if `whole`, all of it and proves it. If there is no such blob,
+/// or it was deleted, reads the store's own marker. Some stores deny what does not exist (S3 without `s3:ListBucket`).
 async fn look(zone: &Zone, recent: Option<Arc<Blob>>, whole: bool) -> Result<Looked, Error> {
     let looked = match &recent {
         None => Ok(None),
@@ -237,7 +239,7 @@ mod tests {
         let zone = Zone::new("a", Arc::new(backends::memory::MemoryStore::new()));
         let router = Router::new(vec![zone]);
         let (settings, last) = (router.settings, Instant::now());
-        let mut view = router.snapshot().zones[0].clone();
+        let mut view = router.snapshot().zones[ZoneId::HOME].clone();
         let mut wait = |change: &dyn Fn(&mut ZoneView)| {
             change(&mut view);
             due(&view, &settings, last, 0.5).saturating_duration_since(last)
@@ -254,14 +256,11 @@ mod tests {
             due(&view, &settings, last, 0.5).saturating_duration_since(last)
         };
         let fault = Fault::Timeout;
-        assert_eq!(wait(&|view| view.state = State::Probation { fault }), settings.suspect_interval);
+        assert_eq!(wait(&|view| view.state = State::HalfOpen { fault }), settings.suspect_interval);
         let long = Duration::from_secs(7);
-        assert_eq!(wait(&|view| view.state = State::Ejected { fault, until: last + long }), long);
+        assert_eq!(wait(&|view| view.state = State::Open { fault, until: last + long }), long);
         // Its end has passed: still not at once.
-        assert_eq!(
-            wait(&|view| view.state = State::Ejected { fault, until: last }),
-            settings.suspect_interval
-        );
+        assert_eq!(wait(&|view| view.state = State::Open { fault, until: last }), settings.suspect_interval);
     }
 
     /// S3 denies what is not there, without `s3:ListBucket`.

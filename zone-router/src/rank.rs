@@ -1,21 +1,23 @@
 //! Which zone is asked first: pure, from what is known of the zones to an order with reasons.
 
+use crate::ZoneId;
+
 /// What is known of a zone for one digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing against it.
+    /// It gave no wrong bytes.
     Clear,
-    /// It gave a part of bytes that turned out wrong, and so did others: one of them lied.
+    /// It gave a part of bytes that were wrong, and so did others: at least one of them gave wrong bytes.
     Suspect,
-    /// It alone gave wrong bytes, or nothing under the name of something.
+    /// It alone gave wrong bytes, or an object of a size that the blob cannot have.
     Condemned,
 }
 
 /// A zone to try, and why it stands where it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its place in the configured order; 0 is home.
-    pub zone: usize,
+    /// The zone.
+    pub zone: ZoneId,
     /// Why here.
     pub reason: Reason,
 }
@@ -23,21 +25,21 @@ pub struct Candidate {
 /// Why a zone stands where it does in the order. The first come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// Home, and no other is better by far enough and for long enough.
+    /// The home zone, and no other was better by the margin for long enough.
     Home,
-    /// Better than home by a margin, for a while; or home is out of use.
+    /// Better than the home zone by the margin for long enough; or the home zone may not be read first.
     Nearest,
-    /// In use, in the order of the time it takes.
+    /// Its breaker is closed; in the order of expected time.
     Next,
     /// It asked for fewer requests.
     Throttled,
-    /// Back after an ejection, not yet proven.
-    Probation,
-    /// Out of use; the least recently failed first.
-    Ejected,
+    /// Its breaker is half-open.
+    HalfOpen,
+    /// Its breaker is open; the least recently failed first.
+    Open,
     /// Drained by an operator: read where no other zone gives the blob.
     Drained,
-    /// Behind all others until it has been read and proven again.
+    /// It may have given wrong bytes of this blob: after all others.
     Suspect,
 }
 
@@ -50,15 +52,15 @@ impl Reason {
             Self::Nearest => "nearest",
             Self::Next => "next",
             Self::Throttled => "throttled",
-            Self::Probation => "on probation",
-            Self::Ejected => "ejected",
+            Self::HalfOpen => "on probation",
+            Self::Open => "ejected",
             Self::Drained => "drained",
             Self::Suspect => "suspect of wrong bytes",
         }
     }
 }
 
-/// A zone's place for one size class, but for what is known of a digest.
+/// A zone's place for one size class. Wrong bytes of single blobs do not count here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Why.
@@ -67,12 +69,10 @@ pub struct Place {
     pub key: u64,
 }
 
-/// The zones in the order of their places, which are of all zones in their configured order; `None`
-/// is a zone that is not read.
+/// The zones in the order of their places; `None` is the place of a zone that is not read.
 #[must_use]
-pub fn order<'a>(places: impl Iterator<Item = Option<&'a Place>>) -> Vec<Candidate> {
-    let mut order: Vec<(Place, usize)> =
-        places.enumerate().filter_map(|(zone, place)| Some((*place?, zone))).collect();
+pub fn order(places: impl Iterator<Item = (ZoneId, Option<Place>)>) -> Vec<Candidate> {
+    let mut order: Vec<(Place, ZoneId)> = places.filter_map(|(zone, place)| Some((place?, zone))).collect();
     order.sort_unstable();
     order.into_iter().map(|(place, zone)| Candidate { zone, reason: place.reason }).collect()
 }
@@ -80,7 +80,7 @@ pub fn order<'a>(places: impl Iterator<Item = Option<&'a Place>>) -> Vec<Candida
 /// The zones to try for one digest, best first: of all in their order the suspects last, the
 /// condemned left out.
 #[must_use]
-pub fn rank(order: &[Candidate], standing: impl Fn(usize) -> Standing) -> Vec<Candidate> {
+pub fn rank(order: &[Candidate], standing: impl Fn(ZoneId) -> Standing) -> Vec<Candidate> {
     let mut ranked = Vec::with_capacity(order.len());
     let mut suspects = 0;
     for candidate in order {
@@ -101,6 +101,7 @@ pub fn rank(order: &[Candidate], standing: impl Fn(usize) -> Standing) -> Vec<Ca
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PerZone;
     use proptest::prelude::*;
 
     fn standing() -> impl Strategy<Value = Standing> {
@@ -108,8 +109,8 @@ mod tests {
     }
 
     fn place() -> impl Strategy<Value = Option<Place>> {
-        use Reason::{Drained, Ejected, Home, Nearest, Next, Probation, Throttled};
-        let reason = prop::sample::select(vec![Home, Nearest, Next, Throttled, Probation, Ejected, Drained]);
+        use Reason::{Drained, HalfOpen, Home, Nearest, Next, Open, Throttled};
+        let reason = prop::sample::select(vec![Home, Nearest, Next, Throttled, HalfOpen, Open, Drained]);
         prop::option::of((reason, 0..4_u64).prop_map(|(reason, key)| Place { reason, key }))
     }
 
@@ -118,11 +119,12 @@ mod tests {
         /// equals in their configured order.
         #[test]
         fn a_stable_order(zones in prop::collection::vec((place(), standing()), 0..9)) {
-            let order = rank(&order(zones.iter().map(|(place, _)| place.as_ref())), |zone| zones[zone].1);
-            let mut listed: Vec<usize> = order.iter().map(|candidate| candidate.zone).collect();
+            let zones = PerZone::from(zones);
+            let order = rank(&order(zones.with_ids().map(|(zone, (place, _))| (zone, *place))), |zone| zones[zone].1);
+            let mut listed: Vec<ZoneId> = order.iter().map(|candidate| candidate.zone).collect();
             listed.sort_unstable();
-            let expected = |zone: &usize| zones[*zone].0.is_some() && zones[*zone].1 != Standing::Condemned;
-            prop_assert_eq!(listed, (0..zones.len()).filter(expected).collect::<Vec<_>>());
+            let expected = |zone: &ZoneId| zones[*zone].0.is_some() && zones[*zone].1 != Standing::Condemned;
+            prop_assert_eq!(listed, zones.ids().filter(expected).collect::<Vec<_>>());
             for pair in order.windows(2) {
                 let of = |candidate: &Candidate| {
                     let (place, standing) = zones[candidate.zone];

@@ -7,20 +7,20 @@ use backends::{ByteStream, Error, Kind, Proof, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
+use crate::event::{BodyEvent, What};
 use crate::inquiry::inquire;
 use crate::lag::{Lag, Stopwatch};
-use crate::observation::Seen;
 use crate::open::{Entrant, Race, Wanted, Won};
 use crate::pieces::{Next, Pieces};
 use crate::rank::{Candidate, Reason, Standing};
 use crate::router::{Answer, Trial};
 use crate::tries::Tries;
-use crate::{Blob, Router, SizeClass};
+use crate::{Blob, Router, SizeClass, ZoneId};
 
-/// Over so much waiting the speed of a body is measured.
+/// The throughput of a body is measured each time it was waited for this long.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Another zone is faster if it is known to give so many times as much.
+/// Another zone counts as faster if its throughput is at least this many times as much.
 const FASTER: u64 = 4;
 
 /// One read under way.
@@ -31,10 +31,10 @@ pub(crate) struct Read {
     /// The zone being read and its body, unless the next is still to be opened.
     current: Option<Current>,
     /// Zones that gave bytes.
-    gave: Vec<usize>,
-    /// Whether the first bytes came from elsewhere, unproven.
+    gave: Vec<ZoneId>,
+    /// Whether the first bytes came from a source that is not known here.
     inherited: bool,
-    /// Whether the zone that began did not say how long the blob is, but somebody else.
+    /// Whether the size of the blob comes from somebody else than the zone that gave the first bytes.
     hearsay: bool,
     tries: Tries,
     ended: bool,
@@ -42,11 +42,11 @@ pub(crate) struct Read {
 
 /// A zone being read.
 struct Current {
-    zone: usize,
+    zone: ZoneId,
     pieces: Pieces,
-    /// Whether another has not failed this read: only then is this one left for being slow.
+    /// Whether another zone has not failed this read. Only then is this zone left for being slow.
     others: bool,
-    /// Bytes since the speed was last told, and how long they were waited for.
+    /// Bytes since the throughput was last noted, and how long they were waited for.
     bytes: u64,
     waited: Duration,
     _trial: Option<Trial>,
@@ -55,14 +55,14 @@ struct Current {
 /// Why a body does not go on where it was.
 enum Broke {
     Failed(Error, Stopwatch),
-    /// It failed after nobody here had read it for long.
+    /// It failed after this process had not read it for long.
     LeftUnread(Error),
     Stalled(Duration),
     Slow(u64),
 }
 
 impl Read {
-    /// One that has just been opened in a zone.
+    /// A read that was just opened in a zone.
     pub(crate) fn opened(router: Arc<Router>, blob: Blob, proof: Proof, won: Won, tries: Tries) -> Self {
         let mut read = Self::resumed(router, blob, proof);
         read.tries = tries;
@@ -71,9 +71,9 @@ impl Read {
         read
     }
 
-    /// One that no zone has been opened for yet.
+    /// A read for which no zone was opened yet.
     pub(crate) fn resumed(router: Arc<Router>, blob: Blob, proof: Proof) -> Self {
-        let tries = Tries::new(router.zones.len());
+        let tries = Tries::new(router.zones().len());
         let inherited = proof.hasher().bytes() > 0;
         let blob = Arc::new(blob);
         let (current, gave) = (None, Vec::new());
@@ -86,7 +86,7 @@ impl Read {
 
     fn current(&self, won: Won) -> Current {
         let entrants = self.entrants();
-        // A zone is not left for one that is drained.
+        // A zone is not left for a drained one.
         let others = entrants.iter().map(|entrant| entrant.candidate).any(|Candidate { zone, reason }| {
             zone != won.zone && self.tries.is_clean(zone) && reason != Reason::Drained
         });
@@ -130,7 +130,7 @@ impl Read {
         };
         let zone = current.zone;
         current.bytes += bytes.len() as u64;
-        self.router.watch.signs.note(zone);
+        self.router.watch.gave(zone);
         self.tries.gave(zone, bytes.len() as u64);
         if !self.gave.contains(&zone) {
             self.gave.push(zone);
@@ -147,7 +147,7 @@ impl Read {
         Ok(bytes)
     }
 
-    /// Where the bytes are right before the end that others named, that was wrong.
+    /// If the digest is right before the end that somebody else named, that size was wrong: fails, and remembers it.
     fn doubt_size(&mut self) -> Result<()> {
         let (digest, hasher) = (self.blob.digest, self.proof.hasher());
         if !self.hearsay || hasher.clone().finish() != digest {
@@ -161,16 +161,16 @@ impl Read {
     async fn lied(&mut self, error: &Error) {
         let digest = self.blob.digest;
         if self.hearsay {
-            // The size may be what is wrong.
+            // The size may be wrong, not the bytes.
             self.router.doubts.note(digest);
         }
         self.router.suspects.blame(&digest, &self.gave, self.inherited || self.hearsay);
-        let zones: Vec<_> = self.gave.iter().map(|zone| &*self.router.zones[*zone].name).collect();
+        let zones: Vec<_> = self.gave.iter().map(|zone| &*self.router.zone(*zone).name).collect();
         tracing::error!(zones = zones.join(","), %digest, %error, "wrong bytes, cut before the end");
         self.tell_speed();
         self.current = None;
         match self.gave[..] {
-            [zone] if !self.inherited && !self.hearsay => self.router.watch.saw(zone, Seen::WrongBytes),
+            [zone] if !self.inherited && !self.hearsay => self.router.watch.saw(zone, BodyEvent::WrongBytes),
             _ => inquire(&self.router, &self.blob, &self.gave).await,
         }
     }
@@ -178,15 +178,15 @@ impl Read {
     fn proven(&mut self) {
         self.tell_speed();
         self.router.suspects.acquit(&self.blob.digest, &self.gave, self.inherited);
-        // Its connection goes back, and so does the right to try a zone on probation. Those that were
-        // left on the way have proven nothing.
+        // This releases the connection, and the right to try a half-open zone. Zones that were left earlier in this
+        // read have proven nothing.
         if let Some(current) = self.current.take() {
             let (blob, size) = (Arc::clone(&self.blob), self.proof.size());
-            self.router.watch.saw(current.zone, Seen::Proven { blob, size });
+            self.router.watch.saw(current.zone, BodyEvent::Proven { blob, size });
         }
     }
 
-    /// Looks whether the bytes come too slowly.
+    /// Leaves the zone if its bytes come too slowly.
     fn measure(&mut self) {
         let Some(current) = &self.current else { return };
         let rate = (current.bytes as f64 / current.waited.as_secs_f64()) as u64;
@@ -198,48 +198,49 @@ impl Read {
         }
     }
 
-    /// Whether a zone that has not failed is known to be faster, or not known at all. A suspect is no
-    /// better than one that is slow.
-    fn knows_faster(&self, zone: usize, rate: u64) -> bool {
+    /// Whether there is a zone that has not failed, gave no wrong bytes of this blob, and whose throughput is higher or
+    /// unknown.
+    fn knows_faster(&self, zone: ZoneId, rate: u64) -> bool {
         let view = self.router.snapshot();
-        let fast = |other: usize, view: &crate::ZoneView| {
+        let fast = |other: ZoneId, view: &crate::ZoneView| {
             let known = view.throughput.is_none_or(|throughput| throughput >= rate.saturating_mul(FASTER));
             other != zone && self.tries.is_clean(other) && view.serves() && known
         };
-        let clear = |other: usize| self.router.suspects.standing(&self.blob.digest, other) == Standing::Clear;
-        let mut zones = view.zones.iter().enumerate();
+        let clear =
+            |other: ZoneId| self.router.suspects.standing(&self.blob.digest, other) == Standing::Clear;
+        let mut zones = view.zones.with_ids();
         zones.any(|(other, view)| fast(other, view) && clear(other))
     }
 
-    /// Tells how fast the zone has been since it was last told.
+    /// Notes the throughput of the zone since it was last noted.
     fn tell_speed(&mut self) {
         let Some(current) = &mut self.current else { return };
         let (bytes, waited) = (std::mem::take(&mut current.bytes), std::mem::take(&mut current.waited));
-        self.router.watch.saw(current.zone, Seen::Gave { bytes, waited });
+        self.router.watch.saw(current.zone, BodyEvent::Throughput { bytes, waited });
     }
 
     fn broke(&mut self, broke: Broke) {
         self.tell_speed();
         let Some(Current { zone, .. }) = self.current.take() else { return };
-        let name = &self.router.zones[zone].name;
+        let name = &self.router.zone(zone).name;
         let (digest, offset) = (self.blob.digest, self.proof.hasher().bytes());
-        self.router.watch.saw(zone, Seen::LeftBehind);
+        self.router.watch.saw(zone, BodyEvent::Abandoned);
         if !matches!(broke, Broke::LeftUnread(_)) {
             self.tries.fail(zone);
         }
         match broke {
             Broke::LeftUnread(error) => {
-                self.router.watch.saw(zone, Seen::Excused);
+                self.router.watch.saw(zone, What::Excused);
                 tracing::info!(zone = %name, %digest, offset, %error, "a body that was left unread broke off, going on");
             }
             Broke::Failed(error, watch) => {
-                let broke = |trouble| Seen::Broke { digest, trouble };
+                let broke = |trouble| BodyEvent::Broke { digest, trouble };
                 self.router.watch.saw_failure(zone, &error, &watch, broke);
                 tracing::warn!(zone = %name, %digest, offset, %error, "zone broke off, going on in the next");
             }
             Broke::Stalled(after) => {
                 let error = Error::new(Kind::Timeout, format!("the body gave nothing for {after:.0?}"));
-                self.router.watch.saw(zone, Seen::Broke { digest, trouble: (&error).into() });
+                self.router.watch.saw(zone, BodyEvent::Broke { digest, trouble: (&error).into() });
                 tracing::warn!(zone = %name, %digest, offset, ?after, "zone stalled, going on in the next");
             }
             Broke::Slow(rate) => {
@@ -248,13 +249,13 @@ impl Read {
         }
     }
 
-    /// Opens the rest in the best zone that was tried least.
+    /// Opens the rest in the best of the zones that were asked least.
     async fn reopen(&mut self) -> Result<Won> {
         let rest = self.proof.hasher().bytes()..self.proof.size();
         let entrants = self.entrants();
         let router = Arc::clone(&self.router);
         let key = &self.blob.key;
-        let judge = |_: usize, object: &backends::Object| match object.size {
+        let judge = |_: ZoneId, object: &backends::Object| match object.size {
             Some(size) if size != rest.end => {
                 Err(Error::new(Kind::Corrupt, format!("get {key}: {size} bytes, not {}", rest.end)))
             }
@@ -278,15 +279,15 @@ impl Read {
         })
     }
 
-    /// Zones that may go on, those tried least first, suspects and before them the drained last.
+    /// The zones that may give the rest: those asked least often first, then drained zones, then suspects.
     fn entrants(&self) -> Vec<Entrant> {
         let mut entrants = self.router.entrants(&self.blob.digest, SizeClass::of(Some(self.proof.missing())));
         entrants.retain(|entrant| self.tries.may_ask(entrant.candidate.zone));
-        // Stable: those tried as often stay in the order of rank.
+        // The sort is stable: zones that were asked equally often stay in the order of rank.
         entrants.sort_by_key(|Entrant { candidate, .. }| {
             let suspect = candidate.reason == Reason::Suspect;
             let drained = candidate.reason == Reason::Drained;
-            // Of suspects one that gave bytes already: where one gave all, it is known who lied.
+            // Of suspects, one that gave bytes already comes first: if one zone gave all bytes, attribution is certain.
             let gave = self.gave.contains(&candidate.zone);
             (suspect, suspect && !gave, drained, self.tries.asked(candidate.zone))
         });
@@ -295,9 +296,9 @@ impl Read {
 }
 
 impl Current {
-    /// The next piece. Only what is waited for counts: a client that takes its time is no fault.
+    /// The next piece. Only the wait for the zone counts, not the time that a client takes.
     async fn next(&mut self, stall: Duration, lag: &Lag) -> Result<Bytes, Broke> {
-        // Where nobody could go on, the driver's own bound holds.
+        // If no other zone could go on, only the driver's own timeout applies.
         let Next { piece, waited, watch, left_unread } =
             self.pieces.next(self.others.then_some(stall), lag).await;
         self.waited += waited;

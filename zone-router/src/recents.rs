@@ -7,7 +7,7 @@ use backends::Digest;
 
 use crate::Blob;
 
-/// As many as failures that eject: bodies that fail one after the other are no single object's fault.
+/// As many as the failures that open a breaker: if three objects fail one after the other, no single object is the cause.
 const RECENTS_MAX: usize = 3;
 
 /// Small blobs that a zone lately gave, the latest first.
@@ -32,7 +32,7 @@ impl Recents {
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     latest: Option<Digest>,
-    /// Past the last one it is what other zones gave, where that helps, and then the marker.
+    /// Past the last one, the probe reads what other zones gave, if that helps, and then the marker.
     next: usize,
 }
 

@@ -7,10 +7,10 @@ use backends::{Digest, Error, Hasher, Kind, Meta, Object, Proof};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::breaker::State;
 use crate::doubts::Doubts;
-use crate::health::State;
+use crate::event::{BodyEvent, HeadersEvent};
 use crate::hedge::Budget;
-use crate::observation::Seen;
 use crate::open::{Entrant, Race, Wanted};
 use crate::probe;
 use crate::rank::Reason;
@@ -20,27 +20,33 @@ use crate::suspects::Suspects;
 use crate::tries::Tries;
 use crate::unsized_body::unsized_body;
 use crate::watch::Watch;
-use crate::{Blob, Policy, Settings, SizeClass, Verified, Zone};
+use crate::{Blob, PerZone, Policy, RoutedZone, Settings, SizeClass, Verified, Zone, ZoneId};
 
 /// Reads blobs from whichever zone is best and has them.
 #[derive(Debug)]
 pub struct Router {
-    pub(crate) zones: Arc<[Zone]>,
+    zones: PerZone<Member>,
     pub(crate) settings: Settings,
     pub(crate) suspects: Suspects,
     pub(crate) doubts: Doubts,
     pub(crate) watch: Watch,
     pub(crate) hedges: Budget,
     pub(crate) replacements: Semaphore,
-    /// For each zone, the right to be the one read that tries it while it is on probation.
-    trials: Vec<Arc<Semaphore>>,
 }
 
-/// The right to try a zone on probation.
+/// One zone of a router.
+#[derive(Debug)]
+struct Member {
+    zone: Zone,
+    /// While the breaker is half-open, only the read that holds this may try it.
+    trial: Arc<Semaphore>,
+}
+
+/// The right to try a zone whose breaker is half-open.
 pub(crate) type Trial = OwnedSemaphorePermit;
 
-/// Whether an object of a zone is what is wanted.
-pub(crate) type Judge<'a> = &'a (dyn Fn(usize, &Object) -> Result<(), Error> + Send + Sync);
+/// Checks whether an object of a zone can be the blob.
+pub(crate) type Judge<'a> = &'a (dyn Fn(ZoneId, &Object) -> Result<(), Error> + Send + Sync);
 
 /// A blob being read.
 pub struct Reading {
@@ -48,9 +54,9 @@ pub struct Reading {
     pub size: Option<u64>,
     /// The zone that gives its first bytes.
     pub zone: Arc<str>,
-    /// Whether home was asked and does not have it, so that a copy home is due.
+    /// Whether the home zone was asked and does not have it, so that a copy into it is due.
     pub home_lacks_it: bool,
-    /// Its bytes. A zone that breaks off, stalls or trickles is followed by another at the next byte.
+    /// Its bytes. If a zone breaks off, stalls or is slow, another zone goes on at the next byte.
     pub body: Verified,
 }
 
@@ -63,11 +69,11 @@ impl fmt::Debug for Reading {
 /// No zone gave a blob.
 #[derive(Debug)]
 pub struct NotOpened {
-    /// What each zone that was asked said.
+    /// What each zone that was asked answered.
     pub answers: Vec<(Arc<str>, Answer)>,
 }
 
-/// What a zone that did not give a blob said.
+/// The answer of a zone that did not give a blob.
 #[derive(Debug)]
 pub enum Answer {
     /// It does not have it.
@@ -105,21 +111,20 @@ impl NotOpened {
 }
 
 impl Router {
-    /// Over these zones, home first, with the default policy and settings.
+    /// A router over these zones, home first, with the default policy and settings.
     #[must_use]
     pub fn new(zones: Vec<Zone>) -> Self {
-        let zones = zones.into_iter().map(|zone| (zone, Policy::default())).collect();
-        Self::with(zones, Settings::default())
+        Self::with(zones.into_iter().map(RoutedZone::from).collect(), Settings::default())
     }
 
-    /// Over these zones, home first, as the operator wants them read.
+    /// A router over these zones, home first, with the policies of an operator.
     #[must_use]
-    pub fn with(zones: Vec<(Zone, Policy)>, settings: Settings) -> Self {
-        let (zones, policies): (Vec<_>, Vec<_>) = zones.into_iter().unzip();
+    pub fn with(zones: Vec<RoutedZone>, settings: Settings) -> Self {
+        let watch = Watch::new(&zones, settings);
+        let member = |routed: RoutedZone| Member { zone: routed.zone, trial: Arc::new(Semaphore::new(1)) };
         Self {
-            watch: Watch::new(&zones, policies, settings),
-            trials: zones.iter().map(|_| Arc::new(Semaphore::new(1))).collect(),
-            zones: zones.into(),
+            watch,
+            zones: zones.into_iter().map(member).collect(),
             suspects: Suspects::default(),
             doubts: Doubts::default(),
             hedges: Budget::new(settings.hedge_percent, settings.hedge_load),
@@ -128,23 +133,38 @@ impl Router {
         }
     }
 
-    /// Watches and probes the zones from now on, until `shutdown`. Without it the zones are read in
-    /// their configured order. Needs a Tokio runtime.
+    /// Watches and probes the zones until `shutdown`. Before this call, the zones are read in their configured order.
+    /// Needs a Tokio runtime.
     pub fn start(self: &Arc<Self>, shutdown: &CancellationToken) {
         let (router, token) = (Arc::clone(self), shutdown.clone());
         tokio::spawn(async move { router.watch.keep(token).await });
         let (router, token) = (Arc::clone(self), shutdown.clone());
         tokio::spawn(async move { router.watch.lag.measure(token).await });
-        let usable = |zone: &usize| self.zones[*zone].unusable.is_none();
-        for zone in (0..self.zones.len()).filter(usable) {
+        let usable = self.zones.with_ids().filter(|(_, member)| member.zone.unusable.is_none());
+        for (zone, _) in usable {
             tokio::spawn(probe::run(Arc::clone(self), zone, shutdown.clone()));
         }
     }
 
     /// All zones, home first.
+    pub fn zones(&self) -> impl ExactSizeIterator<Item = &Zone> {
+        self.zones.iter().map(|member| &member.zone)
+    }
+
+    /// The home zone; `None` if there are no zones.
     #[must_use]
-    pub fn zones(&self) -> &[Zone] {
-        &self.zones
+    pub fn home(&self) -> Option<&Zone> {
+        self.zones().next()
+    }
+
+    /// The id of the zone of this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<ZoneId> {
+        self.zones.find_id(|member| &*member.zone.name == name)
+    }
+
+    pub(crate) fn zone(&self, zone: ZoneId) -> &Zone {
+        &self.zones[zone].zone
     }
 
     /// What is known of the zones now.
@@ -153,32 +173,32 @@ impl Router {
         Arc::clone(&self.watch.view())
     }
 
-    /// The operator's word on every zone, in their order.
+    /// The policy of each zone.
     #[must_use]
-    pub fn policies(&self) -> Vec<Policy> {
+    pub fn policies(&self) -> PerZone<Policy> {
         self.watch.policies()
     }
 
-    /// Changes the operator's word. Reads see it a moment later; those under way go on.
-    pub fn set_policies(&self, change: impl FnOnce(&mut [Policy])) {
-        self.watch.set_policies(|policies| change(policies));
+    /// Changes the policies. New reads see them a moment later; reads in flight go on.
+    pub fn set_policies(&self, change: impl FnOnce(&mut PerZone<Policy>)) {
+        self.watch.set_policies(change);
     }
 
-    /// What the first zone that has a blob says of it; `None` if none says it has it. An object that no blob of
-    /// this digest can be, such as an empty one, is not it. One whose answer
-    /// is overdue is asked again, with all the patience of its driver, when no other has it.
+    /// The metadata of a blob, from the first zone that has it; `None` if no zone answers that it has it. An object of
+    /// a size that this digest cannot have, such as an empty one, does not count. If no other zone has the blob, the
+    /// zones whose answers were overdue are asked again, up to the timeout of their driver.
     pub async fn head(&self, blob: &Blob) -> Option<Meta> {
         const CLASS: SizeClass = SizeClass::Small;
         let view = self.snapshot();
         let mut overdue = Vec::new();
         for entrant in self.entrants(&blob.digest, CLASS) {
             let zone = entrant.candidate.zone;
-            let after = view.zones[zone].headers[CLASS as usize].overdue_after;
+            let after = view.zones[zone].headers[CLASS].overdue_after;
             match self.watch.lag.within(after, self.head_in(zone, blob)).await {
                 Some(Some(meta)) => return Some(meta),
                 Some(None) => {}
                 None => {
-                    self.watch.saw(zone, Seen::Overdue { digest: blob.digest, class: CLASS, after });
+                    self.watch.saw(zone, HeadersEvent::Overdue { digest: blob.digest, class: CLASS, after });
                     overdue.push(zone);
                 }
             }
@@ -191,44 +211,44 @@ impl Router {
         None
     }
 
-    async fn head_in(&self, index: usize, blob: &Blob) -> Option<Meta> {
-        let (zone, digest, watch) = (&self.zones[index], blob.digest, self.watch.lag.start());
+    async fn head_in(&self, id: ZoneId, blob: &Blob) -> Option<Meta> {
+        let (zone, digest, watch) = (self.zone(id), blob.digest, self.watch.lag.start());
         let answer = zone.store.head(&blob.key).await;
         match &answer {
             Ok(found) => {
                 let (class, after) = (SizeClass::Small, watch.elapsed(&self.watch.lag));
-                self.watch.saw(index, Seen::Answered { digest, class, after, absent: found.is_none() });
+                self.watch.saw(id, HeadersEvent::Answered { digest, class, after, absent: found.is_none() });
             }
             Err(error) => {
                 tracing::warn!(zone = %zone.name, %digest, %error, "zone failed to answer");
-                let failed = |trouble| Seen::Failed { digest, trouble };
-                self.watch.saw_failure(index, error, &watch, failed);
+                let failed = |trouble| HeadersEvent::Failed { digest, trouble };
+                self.watch.saw_failure(id, error, &watch, failed);
             }
         }
         answer.ok().flatten().filter(|meta| blob.digest.may_have(meta.size))
     }
 
-    /// Opens a blob in the best zone that gives it. An object that has not the `expected` size,
-    /// where the registry named one, is not it.
+    /// Opens a blob in the best zone that gives it. If the registry named an `expected` size, in bytes, an object of
+    /// another size does not count.
     ///
     /// # Errors
-    /// No zone gave it: what each said.
+    /// No zone gave it: what each answered.
     pub async fn open(self: &Arc<Self>, blob: &Blob, expected: Option<u64>) -> Result<Reading, NotOpened> {
         let class = SizeClass::of(expected);
         let entrants = self.entrants(&blob.digest, class);
-        let judge = |zone: usize, object: &Object| self.judge(zone, blob, expected, object);
+        let judge = |zone: ZoneId, object: &Object| self.judge(zone, blob, expected, object);
         let wanted = Wanted { blob, range: None, class, judge: &judge };
         let mut tries = Tries::new(self.zones.len());
         let view = self.snapshot();
         let (won, answers) = Race::new(self, &view, wanted, entrants, &mut tries).run().await;
         let Some(won) = won else {
-            let named = |(zone, answer): (usize, Answer)| (Arc::clone(&self.zones[zone].name), answer);
+            let named = |(zone, answer): (ZoneId, Answer)| (Arc::clone(&self.zone(zone).name), answer);
             return Err(NotOpened { answers: answers.into_iter().map(named).collect() });
         };
         let home_lacks_it =
-            answers.iter().any(|(zone, answer)| *zone == 0 && matches!(answer, Answer::Absent));
-        self.watch.saw(won.zone, Seen::Opened);
-        let zone = Arc::clone(&self.zones[won.zone].name);
+            answers.iter().any(|(zone, answer)| *zone == ZoneId::HOME && matches!(answer, Answer::Absent));
+        self.watch.saw(won.zone, BodyEvent::Opened);
+        let zone = Arc::clone(&self.zone(won.zone).name);
         let size = match won.object.size {
             Some(size) => Some(size),
             None => self.size_from_elsewhere(blob, expected).await,
@@ -244,8 +264,8 @@ impl Router {
         Ok(Reading { size, zone, home_lacks_it, body: Verified::by_reader(body, digest, size) })
     }
 
-    /// How long a blob is whose zone does not say so at `GET`: as long as the caller has heard, else as
-    /// long as a zone says at `HEAD`.
+    /// The size of a blob, in bytes, if the zone does not state it at `GET`: what the caller expects, or else what a
+    /// zone states at `HEAD`.
     async fn size_from_elsewhere(&self, blob: &Blob, expected: Option<u64>) -> Option<u64> {
         let expected = expected.filter(|size| blob.digest.may_have(*size));
         if expected.is_some() && !self.doubts.has(&blob.digest) {
@@ -255,8 +275,7 @@ impl Router {
         head.flatten().map(|meta| meta.size)
     }
 
-    /// Goes on reading a blob whose first bytes `seen` saw pass. The first item tells whether any
-    /// zone can.
+    /// Goes on reading a blob whose first bytes `seen` has hashed. If no zone can go on, the first item is an error.
     #[must_use]
     pub fn resume(self: &Arc<Self>, blob: &Blob, size: u64, seen: Hasher) -> Verified {
         let proof = Proof::new(blob.digest, size, seen);
@@ -264,14 +283,15 @@ impl Router {
         Verified::by_reader(rest, blob.digest, Some(size))
     }
 
-    /// The zones to ask, best first. One read at a time has a zone on probation first.
+    /// The zones to ask, best first. For one read at a time, a zone whose breaker is half-open comes first.
     pub(crate) fn entrants(&self, digest: &Digest, class: SizeClass) -> Vec<Entrant> {
         let candidates = self.watch.view().rank(class, |zone| self.suspects.standing(digest, zone));
         let entrant = |candidate| Entrant { candidate, trial: None };
         let mut entrants: Vec<_> = candidates.into_iter().map(entrant).collect();
-        let on_probation = entrants.iter().position(|entrant| entrant.candidate.reason == Reason::Probation);
-        if let Some(index) = on_probation
-            && let Ok(trial) = Arc::clone(&self.trials[entrants[index].candidate.zone]).try_acquire_owned()
+        let half_open = entrants.iter().position(|entrant| entrant.candidate.reason == Reason::HalfOpen);
+        if let Some(index) = half_open
+            && let Ok(trial) =
+                Arc::clone(&self.zones[entrants[index].candidate.zone].trial).try_acquire_owned()
         {
             entrants[index].trial = Some(trial);
             entrants[..=index].rotate_right(1);
@@ -279,32 +299,31 @@ impl Router {
         entrants
     }
 
-    /// All zones, as indices into [`Router::zones`], in the order in which a copy asks them: as reads
-    /// do, and last those that reads leave out.
+    /// All zones in the order in which a copy asks them: as reads do, and last those that reads leave out.
     #[must_use]
-    pub fn sources(&self, digest: &Digest, class: SizeClass) -> Vec<usize> {
+    pub fn sources(&self, digest: &Digest, class: SizeClass) -> Vec<ZoneId> {
         let ranked = self.watch.view().rank(class, |zone| self.suspects.standing(digest, zone));
-        let mut order: Vec<usize> = ranked.into_iter().map(|candidate| candidate.zone).collect();
-        let last: Vec<usize> = (0..self.zones.len()).filter(|zone| !order.contains(zone)).collect();
+        let mut order: Vec<ZoneId> = ranked.into_iter().map(|candidate| candidate.zone).collect();
+        let last: Vec<ZoneId> = self.zones.ids().filter(|zone| !order.contains(zone)).collect();
         order.extend(last);
         order
     }
 
-    /// Whether the zone of this name is out of use, for all that reads and probes have seen.
+    /// Whether the breaker of the zone of this name is open.
     #[must_use]
-    pub fn is_out_of_use(&self, zone: &str) -> bool {
+    pub fn is_open(&self, zone: &str) -> bool {
         let view = self.watch.view();
-        view.zones.iter().any(|view| &*view.name == zone && matches!(view.state, State::Ejected { .. }))
+        view.zones.iter().any(|view| &*view.name == zone && matches!(view.state, State::Open { .. }))
     }
 
-    fn judge(&self, zone: usize, blob: &Blob, expected: Option<u64>, object: &Object) -> Result<(), Error> {
-        // One that does not say how long it is may be it: the digest proves it.
+    fn judge(&self, zone: ZoneId, blob: &Blob, expected: Option<u64>, object: &Object) -> Result<(), Error> {
+        // An object without a stated size may be the blob: the digest decides.
         let Some(size) = object.size else { return Ok(()) };
         if !blob.digest.may_have(size) {
             self.suspects.condemn(&blob.digest, zone);
             return Err(Error::new(Kind::Corrupt, format!("get {}: {size} bytes", blob.key)));
         }
-        // The expectation may be what is wrong, so this says nothing of the zone to other readers.
+        // The expected size may be wrong, so the zone is not passed over for other readers.
         match expected {
             Some(expected) if size != expected => {
                 Err(Error::new(Kind::Corrupt, format!("get {}: {size} bytes, not {expected}", blob.key)))
@@ -313,8 +332,8 @@ impl Router {
         }
     }
 
-    /// Whether a registry whose own store is the zone of this name can take pushes: it is neither
-    /// unusable, nor out of use, nor drained for work on it.
+    /// Whether a registry whose own store is the zone of this name can take pushes: the zone is neither unusable nor
+    /// drained, nor is its breaker open.
     #[must_use]
     pub fn takes_pushes(&self, zone: &str) -> bool {
         self.watch.view().zones.iter().any(|view| &*view.name == zone && view.takes_pushes())

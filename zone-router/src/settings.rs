@@ -4,33 +4,32 @@ use std::time::Duration;
 
 use backends::Backoff;
 
-/// What limits probes, hedges, waits and ejections. The defaults suit stores 1 to 200 ms away.
+/// What limits probes, hedges, waits and the pauses of breakers. The defaults suit stores 1 to 200 ms away.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Between two probes of a zone that serves. An outage that no client meets is known after this
-    /// and three failed probes.
+    /// Between two probes of a zone whose breaker is closed. An outage that no client meets is known after this and three failed probes.
     pub probe_interval: Duration,
-    /// The same while something speaks against it.
+    /// The same while the zone is suspect or its breaker is half-open.
     pub suspect_interval: Duration,
-    /// Probes of one zone, an hour: what they may cost. Beyond it they come evenly.
+    /// Probes of one zone per hour at most, because each costs a request. If this is reached, they come evenly.
     pub probes_per_hour: u32,
-    /// How long a zone is out of use after it was ejected; doubles up to `max` with each ejection
-    /// soon after another. Every other probe waits for its end.
-    pub ejection: Backoff,
-    /// The least ejection for wrong bytes.
+    /// The pause of an open breaker, before a probe may make it half-open. It doubles up to `max` each time the breaker
+    /// opens soon after the last time.
+    pub pause: Backoff,
+    /// The shortest pause after wrong bytes.
     pub wrong_bytes: Duration,
-    /// Second requests that hedge against a slow first one, percent of all reads.
+    /// Hedges, in percent of all reads.
     pub hedge_percent: f64,
-    /// Reads waiting for a first byte, beyond which nothing is hedged.
+    /// If more reads than this wait for a first byte, no hedge is started.
     pub hedge_load: usize,
-    /// Requests at once that take the place of ones that are overdue.
+    /// Replacements of overdue requests at once.
     pub replacements: usize,
     /// The shortest time after which a zone's headers are overdue; it is learned from the zone's
     /// own 95th percentile.
     pub overdue_min: Duration,
-    /// The longest, and the one used until enough is known of a zone.
+    /// The longest; it is used until the zone has enough samples.
     pub overdue_max: Duration,
-    /// A body that gives no byte for so long goes on in another zone, if there is one to try.
+    /// If a body gives no byte for this long, another zone goes on, if there is one.
     pub stall: Duration,
     /// Bytes a second below which a body goes on in another zone that is known to be faster.
     pub slowest: u64,
@@ -42,7 +41,7 @@ impl Default for Settings {
             probe_interval: Duration::from_secs(1),
             suspect_interval: Duration::from_millis(100),
             probes_per_hour: 4000,
-            ejection: Backoff { base: Duration::from_millis(500), max: Duration::from_secs(30) },
+            pause: Backoff { base: Duration::from_millis(500), max: Duration::from_secs(30) },
             wrong_bytes: Duration::from_secs(30),
             hedge_percent: 5.0,
             hedge_load: 256,

@@ -1,13 +1,15 @@
 //! What the size of a blob means for the time it takes.
 
+use std::ops::{Index, IndexMut};
+
 /// Blobs of about one size, whose times can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SizeClass {
-    /// Up to 256 KiB: manifests' configs, small layers. The first byte is all that counts.
+    /// Up to 256 KiB: configs of images, small layers. The time to the first byte decides.
     Small,
-    /// Up to 16 MiB, and whatever size is not known.
+    /// Up to 16 MiB, or of unknown size.
     Medium,
-    /// Larger: how fast the bytes come is what counts.
+    /// Larger: throughput decides.
     Large,
 }
 
@@ -28,7 +30,7 @@ impl SizeClass {
         }
     }
 
-    /// A size to reckon with, bytes.
+    /// A typical size, in bytes, for estimates of time.
     #[must_use]
     pub fn typical(self) -> u64 {
         match self {
@@ -49,6 +51,36 @@ impl SizeClass {
     }
 }
 
+/// One item for each [`SizeClass`], which indexes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PerClass<T>([T; SizeClass::ALL.len()]);
+
+impl<T> PerClass<T> {
+    /// The item that `item` gives for each class.
+    pub fn from_fn(item: impl FnMut(SizeClass) -> T) -> Self {
+        Self(SizeClass::ALL.map(item))
+    }
+
+    /// Each class and its item, smallest class first.
+    pub fn with_classes(&self) -> impl Iterator<Item = (SizeClass, &T)> {
+        SizeClass::ALL.into_iter().zip(&self.0)
+    }
+}
+
+impl<T> Index<SizeClass> for PerClass<T> {
+    type Output = T;
+
+    fn index(&self, class: SizeClass) -> &T {
+        &self.0[class as usize]
+    }
+}
+
+impl<T> IndexMut<SizeClass> for PerClass<T> {
+    fn index_mut(&mut self, class: SizeClass) -> &mut T {
+        &mut self.0[class as usize]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,8 +91,9 @@ mod tests {
             [Some(0), Some(SMALL_MAX), Some(SMALL_MAX + 1), Some(MEDIUM_MAX), None, Some(MEDIUM_MAX + 1)];
         use SizeClass::{Large, Medium, Small};
         assert_eq!(classes.map(SizeClass::of), [Small, Small, Medium, Medium, Medium, Large]);
-        for class in SizeClass::ALL {
-            assert_eq!(SizeClass::of(Some(class.typical())), class);
-        }
+        let mut classes = PerClass::from_fn(|class| SizeClass::of(Some(class.typical())));
+        assert!(classes.with_classes().all(|(class, found)| class == *found));
+        classes[Large] = Small;
+        assert_eq!(classes, PerClass([Small, Medium, Small]));
     }
 }

@@ -7,27 +7,28 @@ use backends::Digest;
 use dashmap::DashMap;
 use tokio::time::Instant;
 
+use crate::ZoneId;
 use crate::rank::Standing;
 
-/// How long a zone is passed over for a digest: long enough for the client's next try to get
-/// another zone, short enough that a mended object is soon used again.
+/// How long a zone is passed over for a digest: long enough that the client's next attempt gets another zone, short
+/// enough that a corrected object is soon used again.
 const MEMORY: Duration = Duration::from_secs(300);
 
 /// Remembered (digest, zone) pairs; beyond it, the expired are dropped, then new ones not kept.
 const PAIRS_MAX: usize = 10_000;
 
-/// What is held against zones, digest by digest.
+/// The zones that gave wrong bytes, by digest.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
-    pairs: DashMap<(Digest, usize), (Standing, Instant)>,
+    pairs: DashMap<(Digest, ZoneId), (Standing, Instant)>,
     /// Whether there was ever a pair.
     any: AtomicBool,
 }
 
 impl Suspects {
     /// What is known of one zone for one digest.
-    pub(crate) fn standing(&self, digest: &Digest, zone: usize) -> Standing {
-        // As long as no zone ever lied, no lock is taken.
+    pub(crate) fn standing(&self, digest: &Digest, zone: ZoneId) -> Standing {
+        // If no zone ever gave wrong bytes, no lock is taken.
         if !self.any.load(Ordering::Relaxed) {
             return Standing::Clear;
         }
@@ -37,14 +38,14 @@ impl Suspects {
         }
     }
 
-    /// One zone gave all of it, or holds nothing under the name of something.
-    pub(crate) fn condemn(&self, digest: &Digest, zone: usize) {
+    /// A zone alone gave wrong bytes, or has an object of a size that the blob cannot have.
+    pub(crate) fn condemn(&self, digest: &Digest, zone: ZoneId) {
         self.remember(digest, zone, Standing::Condemned);
     }
 
-    /// These zones gave bytes that turned out wrong: alone, a zone is condemned; where others gave
-    /// parts too, each is suspect.
-    pub(crate) fn blame(&self, digest: &Digest, zones: &[usize], others_too: bool) {
+    /// These zones gave bytes that were wrong. If one zone gave all of them, it is condemned; if several gave parts,
+    /// each is suspect.
+    pub(crate) fn blame(&self, digest: &Digest, zones: &[ZoneId], others_too: bool) {
         match zones {
             [zone] if !others_too => self.condemn(digest, *zone),
             _ => zones.iter().for_each(|zone| self.remember(digest, *zone, Standing::Suspect)),
@@ -52,7 +53,7 @@ impl Suspects {
     }
 
     /// These zones gave the right bytes: a zone that gave all of it is cleared.
-    pub(crate) fn acquit(&self, digest: &Digest, zones: &[usize], others_too: bool) {
+    pub(crate) fn acquit(&self, digest: &Digest, zones: &[ZoneId], others_too: bool) {
         if let [zone] = zones
             && !others_too
         {
@@ -60,7 +61,7 @@ impl Suspects {
         }
     }
 
-    fn remember(&self, digest: &Digest, zone: usize, standing: Standing) {
+    fn remember(&self, digest: &Digest, zone: ZoneId, standing: Standing) {
         let now = Instant::now();
         if self.pairs.len() >= PAIRS_MAX {
             self.pairs.retain(|_, (_, until)| now < *until);
@@ -76,23 +77,26 @@ impl Suspects {
 mod tests {
     use super::*;
 
+    const HOME: ZoneId = ZoneId::HOME;
+    const NEXT: ZoneId = ZoneId::at(1);
+
     #[tokio::test(start_paused = true)]
     async fn guilt_is_bounded_in_time() {
         let suspects = Suspects::default();
-        suspects.blame(&Digest::EMPTY, &[1], false);
-        assert_eq!(suspects.standing(&Digest::EMPTY, 1), Standing::Condemned);
-        assert_eq!(suspects.standing(&Digest::EMPTY, 0), Standing::Clear);
+        suspects.blame(&Digest::EMPTY, &[NEXT], false);
+        assert_eq!(suspects.standing(&Digest::EMPTY, NEXT), Standing::Condemned);
+        assert_eq!(suspects.standing(&Digest::EMPTY, HOME), Standing::Clear);
         tokio::time::advance(MEMORY).await;
-        assert_eq!(suspects.standing(&Digest::EMPTY, 1), Standing::Clear);
+        assert_eq!(suspects.standing(&Digest::EMPTY, NEXT), Standing::Clear);
     }
 
     #[tokio::test]
     async fn shared_blame_is_suspicion_and_a_proven_read_clears() {
         let suspects = Suspects::default();
-        suspects.blame(&Digest::EMPTY, &[0, 1], false);
-        assert_eq!(suspects.standing(&Digest::EMPTY, 0), Standing::Suspect);
-        suspects.acquit(&Digest::EMPTY, &[0], false);
-        assert_eq!(suspects.standing(&Digest::EMPTY, 0), Standing::Clear);
-        assert_eq!(suspects.standing(&Digest::EMPTY, 1), Standing::Suspect);
+        suspects.blame(&Digest::EMPTY, &[HOME, NEXT], false);
+        assert_eq!(suspects.standing(&Digest::EMPTY, HOME), Standing::Suspect);
+        suspects.acquit(&Digest::EMPTY, &[HOME], false);
+        assert_eq!(suspects.standing(&Digest::EMPTY, HOME), Standing::Clear);
+        assert_eq!(suspects.standing(&Digest::EMPTY, NEXT), Standing::Suspect);
     }
 }

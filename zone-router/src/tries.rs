@@ -1,14 +1,18 @@
 //! How often one read has tried each zone.
 
+use crate::{PerZone, ZoneId};
+
 /// How often a zone may fail one read: once, and once more when all others have failed too.
 const FAILURES_MAX: u8 = 2;
 
-/// What a zone gives in so many bytes makes up for its failures: a large blob outlives many resets.
+/// After this many bytes without a failure, earlier failures of a zone are forgotten, so that a large blob can be read
+/// over a connection that breaks now and then.
 const FORGIVEN_BYTES: u64 = 8 << 20;
 
-/// Tries of all zones. One that was outrun or overdue has not failed: it may still be all there is.
+/// How often each zone was asked and failed. A zone that lost a race or was overdue has not failed: it may be the only
+/// one that has the blob.
 #[derive(Debug, Clone)]
-pub(crate) struct Tries(Vec<Tried>);
+pub(crate) struct Tries(PerZone<Tried>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Tried {
@@ -21,22 +25,22 @@ struct Tried {
 impl Tries {
     /// None yet, of so many zones.
     pub(crate) fn new(zones: usize) -> Self {
-        Self(vec![Tried::default(); zones])
+        Self(PerZone::filled(zones, Tried::default()))
     }
 
     /// One is asked.
-    pub(crate) fn ask(&mut self, zone: usize) {
+    pub(crate) fn ask(&mut self, zone: ZoneId) {
         self.0[zone].asked = self.0[zone].asked.saturating_add(1);
     }
 
     /// It failed, or its body did.
-    pub(crate) fn fail(&mut self, zone: usize) {
+    pub(crate) fn fail(&mut self, zone: ZoneId) {
         let tried = &mut self.0[zone];
         (tried.failed, tried.gave) = (tried.failed.saturating_add(1), 0);
     }
 
     /// It gave so many bytes.
-    pub(crate) fn gave(&mut self, zone: usize, bytes: u64) {
+    pub(crate) fn gave(&mut self, zone: ZoneId, bytes: u64) {
         let tried = &mut self.0[zone];
         tried.gave = tried.gave.saturating_add(bytes);
         if tried.gave >= FORGIVEN_BYTES {
@@ -45,18 +49,18 @@ impl Tries {
     }
 
     /// How often it was asked.
-    pub(crate) fn asked(&self, zone: usize) -> u8 {
+    pub(crate) fn asked(&self, zone: ZoneId) -> u8 {
         self.0[zone].asked
     }
 
-    /// Whether it has not failed: it can be gone to from one that still gives bytes. Each time that
-    /// happens the one that is left has failed, so that it does not go on for ever.
-    pub(crate) fn is_clean(&self, zone: usize) -> bool {
+    /// Whether it has not failed. A read may leave a zone that still gives bytes for such a zone. The zone that is left
+    /// counts as failed, so the number of changes is bounded.
+    pub(crate) fn is_clean(&self, zone: ZoneId) -> bool {
         self.0[zone].failed == 0
     }
 
     /// Whether it may be asked once more.
-    pub(crate) fn may_ask(&self, zone: usize) -> bool {
+    pub(crate) fn may_ask(&self, zone: ZoneId) -> bool {
         self.0[zone].failed < FAILURES_MAX
     }
 }

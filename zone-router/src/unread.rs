@@ -1,15 +1,15 @@
-//! For how long nobody here read a body: pure, times are passed in.
+//! For how long this process left a body unread: pure, times are passed in.
 
 use std::time::Duration;
 
 use crate::wait::Waited;
 
-/// Stores close connections that take nothing for long. A body that we left unread for so long and that then
-/// breaks says nothing of its zone.
+/// Stores close connections on which nothing is read for long. If this process left a body unread for this long and the
+/// body then breaks, the zone is not the cause.
 const LEFT_UNREAD: Duration = Duration::from_secs(5);
 
-/// More than kernels and drivers hold between a store and us, in bytes: once so many came, the store has
-/// written since.
+/// More bytes than kernels and drivers buffer between a store and this process. After this many bytes, the store must
+/// have written again.
 const BETWEEN: u64 = 16 << 20;
 
 /// For how long one body was left unread, over its latest bytes.
@@ -22,7 +22,7 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
-    /// Nobody asked for the next piece for `idle`; then it was waited for.
+    /// The next piece was not asked for during `idle`, and then it was waited for.
     pub(crate) fn waited(&mut self, idle: Duration, waited: &Waited) {
         self.lately += idle + waited.ours;
     }
@@ -35,7 +35,7 @@ impl Unread {
         }
     }
 
-    /// Whether a break after this wait may be for that alone.
+    /// Whether that alone may be the cause of a break after this wait.
     pub(crate) fn excuses(&self, waited: &Waited) -> bool {
         self.before + self.lately >= LEFT_UNREAD && waited.theirs < LEFT_UNREAD
     }

@@ -1,4 +1,4 @@
-//! The body of a blob whose size nobody knows: it ends where its zone ends it, and the digest decides.
+//! The body of a blob of unknown size: it ends where its zone ends it, and the digest decides.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use backends::{ByteStream, Digest, Error, Hasher, Kind, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use crate::observation::Seen;
+use crate::event::{BodyEvent, What};
 use crate::open::Won;
 use crate::pieces::{Next, Pieces};
 use crate::router::Trial;
-use crate::{Blob, Router};
+use crate::{Blob, Router, ZoneId};
 
 struct Body {
     router: Arc<Router>,
     blob: Blob,
-    zone: usize,
+    zone: ZoneId,
     pieces: Pieces,
     hasher: Hasher,
     /// The last piece so far: withheld until another comes, or the digest is proven.
@@ -23,8 +23,8 @@ struct Body {
     _trial: Option<Trial>,
 }
 
-/// Its last piece comes only if the digest is right. Another zone cannot go on, as a body that breaks
-/// off may look like one that ends.
+/// Its last piece comes only if the digest is right. No other zone goes on, because a body that breaks off may look like
+/// one that ends.
 pub(crate) fn unsized_body(router: Arc<Router>, blob: Blob, won: Won) -> ByteStream {
     let body = Body {
         router,
@@ -62,12 +62,12 @@ impl Body {
                     }
                 }
                 Some(Err(error)) => {
-                    watch.saw(self.zone, Seen::LeftBehind);
+                    watch.saw(self.zone, BodyEvent::Abandoned);
                     let digest = self.blob.digest;
                     match left_unread {
-                        true => watch.saw(self.zone, Seen::Excused),
+                        true => watch.saw(self.zone, What::Excused),
                         false => {
-                            let broke = |trouble| Seen::Broke { digest, trouble };
+                            let broke = |trouble| BodyEvent::Broke { digest, trouble };
                             watch.saw_failure(self.zone, &error, &stopwatch, broke);
                         }
                     }
@@ -82,17 +82,17 @@ impl Body {
         let (digest, size) = (self.blob.digest, self.hasher.bytes());
         if self.hasher.clone().finish() == digest {
             let blob = Arc::new(self.blob.clone());
-            self.router.watch.saw(self.zone, Seen::Proven { blob, size });
+            self.router.watch.saw(self.zone, BodyEvent::Proven { blob, size });
             return Ok(std::mem::take(&mut self.held));
         }
-        self.router.watch.saw(self.zone, Seen::LeftBehind);
-        let zone = &self.router.zones[self.zone].name;
+        self.router.watch.saw(self.zone, BodyEvent::Abandoned);
+        let zone = &self.router.zone(self.zone).name;
         if left_unread {
-            self.router.watch.saw(self.zone, Seen::Excused);
+            self.router.watch.saw(self.zone, What::Excused);
             tracing::info!(%zone, %digest, bytes = size, "a body that was left unread ends with another digest");
             return Err(wrong(&digest, size));
         }
-        // It may have broken off, or be wrong: others come first next time.
+        // It may have broken off, or its bytes may be wrong: next time, other zones come first.
         self.router.suspects.blame(&digest, &[self.zone], true);
         tracing::error!(%zone, %digest, bytes = size, "a body without a length ends with another digest");
         Err(wrong(&digest, size))

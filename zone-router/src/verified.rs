@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt, stream};
 /// The body of a blob, or the rest of one, hashed on its way. It ends without an error only if its digest is right: the chunk
 /// that completes its size is withheld until then, or, if no size is known, the last chunk.
 ///
-/// Only what hashes can make one: a read of the router, and [`Verified::hashing`]. No method changes bytes.
+/// Only code that hashes can make one: a read of the router, and [`Verified::hashing`]. No method changes bytes.
 pub struct Verified {
     digest: Digest,
     size: Option<u64>,

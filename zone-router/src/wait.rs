@@ -1,4 +1,4 @@
-//! How long others kept us waiting, and how long we kept them waiting.
+//! How long this process waited for a result, and how long the result waited for this process.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
-/// Rings when what is waited for is there, and notes when.
+/// A waker that notes when the result of a wait was there.
 #[derive(Debug)]
 pub(crate) struct Bell {
     began: Instant,
@@ -26,7 +26,7 @@ impl Wake for Bell {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        // The first one counts: from then on it waits for us.
+        // The first wake-up counts: from then on the result waits for this process.
         let _ = self.rang.compare_exchange(0, micros.max(1), Ordering::Relaxed, Ordering::Relaxed);
         self.waiter.wake();
     }
@@ -35,9 +35,9 @@ impl Wake for Bell {
 /// What a wait took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Waited {
-    /// Until what was waited for was there.
+    /// Until the result was there.
     pub(crate) theirs: Duration,
-    /// Then until somebody here looked: a task that writes to a slow disk, or a client that is slow.
+    /// Then until this process took it: a task may write to a slow disk, or a client may be slow.
     pub(crate) ours: Duration,
 }
 
@@ -46,7 +46,7 @@ impl Bell {
         Arc::new(Self { began: Instant::now(), rang: AtomicU64::new(0), waiter: AtomicWaker::new() })
     }
 
-    /// Waits for `work`, and says whose time that took. One wait at a time.
+    /// Waits for `work`, and measures both parts of the wait. One wait at a time.
     pub(crate) async fn attend<F: Future>(self: &Arc<Self>, work: F) -> (F::Output, Waited) {
         let waker = Waker::from(Arc::clone(self));
         let mut work = pin!(work);

@@ -1,6 +1,6 @@
-//! Keeps the snapshot: takes in what reads and probes see, and tells of changes.
+//! Keeps the snapshot: takes in what reads and probes see, and logs changes.
 //!
-//! Readers load an `Arc`, and send what they see into a bounded channel: no lock on their way.
+//! Readers load an `Arc`, and send what they see into a bounded channel. They take no lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,15 +14,15 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::board::{Board, Change};
-use crate::health::State;
+use crate::breaker::State;
+use crate::event::{HeadersEvent, ProbeEvent, Trouble, What, ZoneEvent};
 use crate::lag::{Lag, Stopwatch};
-use crate::observation::{Observation, Seen, Trouble};
-use crate::signs::Signs;
+use crate::signs::LastSign;
 use crate::snapshot::Snapshot;
-use crate::{Policy, Settings, Zone};
+use crate::table::{Change, ZoneTable};
+use crate::{PerZone, Policy, RoutedZone, Settings, ZoneId};
 
-/// Observations that wait to be taken in; more are lost, and counted.
+/// Events that wait to be taken in; more are lost, and counted.
 const BACKLOG: usize = 4096;
 
 /// How often means, quantiles and leaders are published; a change of state at once.
@@ -32,41 +32,46 @@ const TICK: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Watch {
     view: ArcSwap<Snapshot>,
-    observations: mpsc::Sender<Observation>,
+    events: mpsc::Sender<ZoneEvent>,
     lost: AtomicU64,
-    policies: watch::Sender<Vec<Policy>>,
-    /// Wakes the probe of each zone: it may be due at another time.
-    pub(crate) changed: Vec<Notify>,
-    /// Time that was lost here, and is no zone's.
+    policies: watch::Sender<PerZone<Policy>>,
+    signals: PerZone<Signals>,
+    /// Time that this process lost; it does not count against a zone.
     pub(crate) lag: Lag,
-    pub(crate) signs: Signs,
     keeper: Mutex<Option<Keeper>>,
+}
+
+/// What the reads and the probe of one zone tell each other, without the task between them.
+#[derive(Debug)]
+struct Signals {
+    /// Wakes the probe: it may be due at another time.
+    probe_due: Notify,
+    last_sign: LastSign,
 }
 
 /// What the task needs that is not shared.
 #[derive(Debug)]
 struct Keeper {
-    board: Board,
-    inbox: mpsc::Receiver<Observation>,
-    policies: watch::Receiver<Vec<Policy>>,
+    table: ZoneTable,
+    inbox: mpsc::Receiver<ZoneEvent>,
+    policies: watch::Receiver<PerZone<Policy>>,
 }
 
 impl Watch {
-    pub(crate) fn new(zones: &[Zone], policies: Vec<Policy>, settings: Settings) -> Self {
+    pub(crate) fn new(zones: &[RoutedZone], settings: Settings) -> Self {
         let now = Instant::now();
-        let mut board = Board::new(zones, &policies, settings, now);
-        let view = ArcSwap::from_pointee(board.snapshot(now, 0));
-        let (observations, inbox) = mpsc::channel(BACKLOG);
-        let (policies, receiver) = watch::channel(policies);
+        let mut table = ZoneTable::new(zones, settings, now);
+        let view = ArcSwap::from_pointee(table.snapshot(now, 0));
+        let (events, inbox) = mpsc::channel(BACKLOG);
+        let (policies, receiver) = watch::channel(zones.iter().map(|zone| zone.policy).collect());
         Self {
             view,
-            observations,
+            events,
             lost: AtomicU64::new(0),
             policies,
-            changed: zones.iter().map(|_| Notify::new()).collect(),
+            signals: zones.iter().map(|_| Signals::new()).collect(),
             lag: Lag::new(),
-            signs: Signs::new(zones.len()),
-            keeper: Mutex::new(Some(Keeper { board, inbox, policies: receiver })),
+            keeper: Mutex::new(Some(Keeper { table, inbox, policies: receiver })),
         }
     }
 
@@ -74,37 +79,53 @@ impl Watch {
         self.view.load()
     }
 
+    /// Waits until the next probe of a zone may be due at another time.
+    pub(crate) async fn probe_due(&self, zone: ZoneId) {
+        self.signals[zone].probe_due.notified().await;
+    }
+
+    /// Notes that a zone gave something just now.
+    pub(crate) fn gave(&self, zone: ZoneId) {
+        self.signals[zone].last_sign.note();
+    }
+
+    /// Whether a zone gave anything after `then`.
+    pub(crate) fn gave_since(&self, zone: ZoneId, then: Instant) -> bool {
+        self.signals[zone].last_sign.is_after(then)
+    }
+
     /// Notes what was seen. Never waits.
-    pub(crate) fn saw(&self, zone: usize, what: Seen) {
-        if matches!(what, Seen::Answered { .. }) {
-            self.signs.note(zone);
+    pub(crate) fn saw(&self, zone: ZoneId, what: impl Into<What>) {
+        let what = what.into();
+        if matches!(what, What::Headers(HeadersEvent::Answered { .. })) {
+            self.gave(zone);
         }
-        if self.observations.try_send(Observation { zone, what }).is_err() {
+        if self.events.try_send(ZoneEvent { zone, what }).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Notes that a zone failed what `watch` was started for, unless that was no fault of the zone's.
-    pub(crate) fn saw_failure(
+    /// Notes that a zone failed. If the cause is this process, for the time since `watch` was started, the zone is excused.
+    pub(crate) fn saw_failure<E: Into<What>>(
         &self,
-        zone: usize,
+        zone: ZoneId,
         error: &Error,
         watch: &Stopwatch,
-        seen: impl FnOnce(Trouble) -> Seen,
+        seen: impl FnOnce(Trouble) -> E,
     ) {
         let ours = match error.kind() {
             Kind::Exhausted => true,
             Kind::Timeout => watch.excuses(&self.lag),
             _ => false,
         };
-        self.saw(zone, if ours { Seen::Excused } else { seen(Trouble::from(error)) });
+        self.saw(zone, if ours { What::Excused } else { seen(Trouble::from(error)).into() });
     }
 
-    pub(crate) fn policies(&self) -> Vec<Policy> {
+    pub(crate) fn policies(&self) -> PerZone<Policy> {
         self.policies.borrow().clone()
     }
 
-    pub(crate) fn set_policies(&self, change: impl FnOnce(&mut Vec<Policy>)) {
+    pub(crate) fn set_policies(&self, change: impl FnOnce(&mut PerZone<Policy>)) {
         self.policies.send_modify(change);
     }
 
@@ -120,42 +141,44 @@ impl Watch {
                 () = shutdown.cancelled() => return,
                 Ok(()) = keeper.policies.changed() => {
                     let policies = keeper.policies.borrow_and_update().clone();
-                    keeper.board.set_policies(&policies);
-                    self.publish(&mut keeper.board);
+                    keeper.table.set_policies(&policies);
+                    self.publish(&mut keeper.table);
                 }
-                // Before the observations, which may never cease.
-                _ = tick.tick() => self.publish(&mut keeper.board),
-                Some(observation) = keeper.inbox.recv() => self.take(&mut keeper.board, observation),
+                // This comes before the events, because there may always be another one.
+                _ = tick.tick() => self.publish(&mut keeper.table),
+                Some(event) = keeper.inbox.recv() => self.take(&mut keeper.table, event),
             }
         }
     }
 
-    fn take(&self, board: &mut Board, observation: Observation) {
-        let zone = observation.zone;
-        // A probe's outcome moves the next one.
-        let probed =
-            matches!(observation.what, Seen::Probed { .. } | Seen::ProbedWhole | Seen::ProbeFailed { .. });
+    fn take(&self, table: &mut ZoneTable, event: ZoneEvent) {
+        let zone = event.zone;
+        // The outcome of a probe changes when the next one is due.
+        let probed = matches!(
+            event.what,
+            What::Probe(ProbeEvent::Answered { .. } | ProbeEvent::ProvenWhole | ProbeEvent::Failed { .. })
+        );
         let now = Instant::now();
-        let doubt = board.is_doubtful(zone, now);
-        let change = board.fold(observation, now, fastrand::f64());
-        let doubt = board.is_doubtful(zone, now) && !doubt;
+        let doubt = table.is_doubtful(zone, now);
+        let change = table.fold(event, now, fastrand::f64());
+        let doubt = table.is_doubtful(zone, now) && !doubt;
         if change.is_none() && !probed && !doubt {
             return;
         }
-        self.publish(board);
+        self.publish(table);
         if let Some(change) = &change {
             tell(change);
         }
         if change.is_some() || doubt {
-            self.changed[zone].notify_one();
+            self.signals[zone].probe_due.notify_one();
         }
     }
 
-    fn publish(&self, board: &mut Board) {
-        let before = self.view.load().all_ejected;
-        let mut snapshot = board.snapshot(Instant::now(), self.lost.load(Ordering::Relaxed));
+    fn publish(&self, table: &mut ZoneTable) {
+        let before = self.view.load().all_open;
+        let mut snapshot = table.snapshot(Instant::now(), self.lost.load(Ordering::Relaxed));
         snapshot.lost_time = self.lag.lost();
-        match (before, snapshot.all_ejected) {
+        match (before, snapshot.all_open) {
             (false, true) => error!("EVERY ZONE IS OUT OF USE: the least recently failed is tried"),
             (true, false) => info!("a zone is in use again"),
             _ => {}
@@ -164,19 +187,25 @@ impl Watch {
     }
 }
 
-/// One line that an operator understands.
+impl Signals {
+    fn new() -> Self {
+        Self { probe_due: Notify::new(), last_sign: LastSign::new() }
+    }
+}
+
+/// Logs a change of state.
 fn tell(change: &Change) {
     let zone = &*change.zone;
     let reason = change.reason.as_deref().unwrap_or_default();
     let after = seconds(change.after);
     match (change.from, change.to) {
-        (State::Ejected { .. }, State::Ejected { .. }) => {
+        (State::Open { .. }, State::Open { .. }) => {
             warn!(zone, reason, "zone is still out of use, and for another reason now");
         }
-        (State::Probation { .. }, State::Ejected { .. }) => {
+        (State::HalfOpen { .. }, State::Open { .. }) => {
             warn!(zone, reason, "zone failed its probation and is out of use again");
         }
-        (_, State::Ejected { until, .. }) => {
+        (_, State::Open { until, .. }) => {
             let retry = seconds(until.saturating_duration_since(Instant::now()));
             if change.is_last {
                 warn!(zone, reason, retry, "zone is out of use, as are all others: it is still read");
@@ -184,8 +213,8 @@ fn tell(change: &Change) {
             }
             warn!(zone, reason, retry, "zone is out of use: reads go to others");
         }
-        (_, State::Probation { .. }) => info!(zone, after, "zone answers again and is on probation"),
-        (_, State::Healthy) => info!(zone, after, "zone is in use again"),
+        (_, State::HalfOpen { .. }) => info!(zone, after, "zone answers again and is on probation"),
+        (_, State::Closed) => info!(zone, after, "zone is in use again"),
     }
 }
 

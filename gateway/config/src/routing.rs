@@ -43,7 +43,7 @@ impl Default for RoutingEntry {
             probe_interval: settings.probe_interval,
             probes_per_hour: settings.probes_per_hour,
             hedge_percent: settings.hedge_percent,
-            ejection_max: settings.ejection.max,
+            ejection_max: settings.pause.max,
             stall: settings.stall,
             slowest: ByteSize(settings.slowest),
         }
@@ -132,8 +132,8 @@ impl RoutingEntry {
         settings.suspect_interval = settings.suspect_interval.min(self.probe_interval);
         settings.probes_per_hour = self.probes_per_hour;
         settings.hedge_percent = self.hedge_percent;
-        settings.ejection.max = self.ejection_max;
-        settings.ejection.base = settings.ejection.base.min(self.ejection_max);
+        settings.pause.max = self.ejection_max;
+        settings.pause.base = settings.pause.base.min(self.ejection_max);
         settings.stall = self.stall;
         settings.slowest = self.slowest.as_u64();
         Ok(settings)

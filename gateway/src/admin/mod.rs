@@ -249,11 +249,10 @@ async fn status(gateway: &Gateway) -> String {
     let now = SystemTime::now();
     let lanes = lanes(gateway).await;
     let lanes: Option<Vec<_>> = lanes.map(|lanes| lanes.iter().map(|lane| lane_status(lane, now)).collect());
-    let zones: Vec<&str> = gateway.router.zones().iter().map(|zone| &*zone.name).collect();
+    let zones: Vec<&str> = gateway.router.zones().map(|zone| &*zone.name).collect();
     let unusable: serde_json::Map<_, _> = gateway
         .router
         .zones()
-        .iter()
         .filter_map(|zone| Some((zone.name.to_string(), zone.unusable.as_deref()?.into())))
         .collect();
     let instances: serde_json::Map<_, _> = gateway

@@ -169,7 +169,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 
 /// Copies into a zone that cannot be used would only wait.
 fn usable(gateway: &Gateway, name: &str) -> Result<(), Refusal> {
-    let zone = gateway.router.zones().iter().find(|zone| *zone.name == *name);
+    let zone = gateway.router.zones().find(|zone| *zone.name == *name);
     match zone.and_then(config::unusable) {
         Some(unusable) => Err((StatusCode::CONFLICT, unusable)),
         None => Ok(()),
@@ -177,7 +177,7 @@ fn usable(gateway: &Gateway, name: &str) -> Result<(), Refusal> {
 }
 
 fn not_there(gateway: &Gateway, zone: &str) -> Refusal {
-    let known = gateway.router.zones().iter().any(|known| *known.name == *zone);
+    let known = gateway.router.zones().any(|known| *known.name == *zone);
     match known {
         false => (StatusCode::NOT_FOUND, format!("there is no zone {zone}")),
         true => (StatusCode::CONFLICT, operations::queue::no_target(zone)),

@@ -19,7 +19,7 @@ use replication::{Bounds, FanOut, Journal, JournalError, Setup};
 use rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zone_router::{Router, Zone};
+use zone_router::{PerZone, RoutedZone, Router, Zone};
 
 use crate::Gateway;
 use crate::copies::{Quay, ReadRepairs, Sampler, Spool};
@@ -54,9 +54,11 @@ pub(super) async fn gateway(
     let reader = Reader::new(&settings, &client, Arc::clone(&registry), tls)?.map(Arc::new);
     let database = quay_db::connect(&settings).await?.map(Arc::new);
     let authority = quay(&settings, reader.clone(), database.clone())?;
-    let policies = settings.policies.clone();
-    let read = zones.iter().cloned().zip(policies.iter().copied()).collect();
-    let router = Arc::new(Router::with(read, settings.routing));
+    let policies = PerZone::from(settings.policies.clone());
+    let routed =
+        zones.iter().cloned().zip(&policies).map(|(zone, policy)| RoutedZone { zone, policy: *policy });
+    let routed = routed.collect();
+    let router = Arc::new(Router::with(routed, settings.routing));
     let word = Word::open(Arc::clone(&router), policies, &settings.state_dir);
     let word = Arc::new(word.context("state_dir cannot be used")?);
     router.start(stop);
@@ -72,7 +74,7 @@ pub(super) async fn gateway(
         ..Setup::new(zones, journal)
     };
     let fanout = FanOut::start(fanout, stop.clone());
-    let home = router.zones().first().map(|zone| Arc::clone(&zone.name));
+    let home = router.home().map(|zone| Arc::clone(&zone.name));
     let targets: Vec<Arc<str>> = settings.targets.iter().map(|name| name.as_str().into()).collect();
     let memory = settings.limits.memory_budget();
     tracing::info!(bytes = memory, "limits.memory");

@@ -113,7 +113,7 @@ impl App {
 
     /// As [`App::run`]; no new clients are taken from `hurry` on.
     pub async fn run_until(self, shutdown: CancellationToken, hurry: CancellationToken) {
-        let zones: Vec<_> = self.gateway.router.zones().iter().map(|zone| &*zone.name).collect();
+        let zones: Vec<_> = self.gateway.router.zones().map(|zone| &*zone.name).collect();
         let registry: Vec<_> =
             self.gateway.settings.instances.iter().map(|instance| instance.url.as_str()).collect();
         tracing::info!(

@@ -15,7 +15,7 @@ pub struct Reloader(pub(crate) Arc<Gateway>);
 impl Reloader {
     /// Takes over `routing.zones` and `replication.limits`.
     pub fn reload(&self, settings: &Settings) {
-        let zones = self.0.router.zones().iter();
+        let zones = self.0.router.zones();
         self.0.word.configure(zones.map(|zone| policy(settings, &zone.name)).collect());
         self.0.fanout.set_limits(&settings.copy_limits);
         let same = settings.zones.len() == self.0.router.zones().len()

@@ -20,7 +20,7 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
         text.value("zone_state", &zone.name, &format!(",state=\"{}\"", state(zone, now)), 1.0);
     }
     text.head("zones_all_ejected", "gauge", "Whether every zone that may be read is out of use: alert");
-    text.line("zones_all_ejected", "", u64::from(snapshot.all_ejected) as f64);
+    text.line("zones_all_ejected", "", u64::from(snapshot.all_open) as f64);
     text.head("zone_observations_lost", "counter", "Observations of reads that were lost under load");
     text.line("zone_observations_lost_total", "", snapshot.lost_events as f64);
     text.head(
@@ -56,7 +56,7 @@ const COUNTS: [Count; 11] = [
     ("zone_resumed_elsewhere", "Bodies that went on in another zone", |counts| counts.resumed_elsewhere),
     ("zone_wrong_bytes", "Blobs whose bytes a zone gave wrong: alert", |counts| counts.wrong_bytes),
     ("zone_probes", "Probes", |counts| counts.probes),
-    ("zone_ejections", "Times that a zone was put out of use", |counts| counts.ejections),
+    ("zone_ejections", "Times that a zone was put out of use", |counts| counts.opened),
 ];
 
 fn times(text: &mut Text, snapshot: &Snapshot) {
@@ -69,7 +69,7 @@ fn times(text: &mut Text, snapshot: &Snapshot) {
     text.head("zone_header_seconds", "gauge", "Quantiles of how long headers take, of the last 30 to 60 s");
     for zone in &snapshot.zones {
         for class in SizeClass::ALL {
-            let headers = zone.headers[class as usize];
+            let headers = zone.headers[class];
             for (quantile, value) in [("0.5", headers.p50), ("0.95", headers.p95)] {
                 let Some(value) = value else { continue };
                 let labels = format!(",class=\"{}\",quantile=\"{quantile}\"", class.as_str());

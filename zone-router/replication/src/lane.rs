@@ -220,7 +220,7 @@ impl Worker {
     /// What the router knows of the target.
     fn target_state(&mut self, now: Instant) -> TargetState {
         let Copier { router, target, bounds, .. } = &self.lane.copier;
-        if !router.as_ref().is_some_and(|router| router.is_out_of_use(&target.name)) {
+        if !router.as_ref().is_some_and(|router| router.is_open(&target.name)) {
             if self.out_since.take().is_some() && !self.waits_for_journal {
                 self.paused_until = None;
             }

@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
-use zone_router::{Blob, Zone};
+use zone_router::{Blob, PerZone};
 
 pub use authority::{Authority, AuthorityError, Placed, Wanted};
 pub use bounds::{Bounds, Verify};
@@ -121,7 +121,7 @@ impl FanOut {
     #[must_use]
     pub fn start(setup: Setup, shutdown: CancellationToken) -> Self {
         let Setup { zones, journal, bounds, limits, verify, router, local, authority } = setup;
-        let zones: Arc<[Zone]> = zones.into();
+        let zones = Arc::new(PerZone::from(zones));
         let tasks = TaskTracker::new();
         let mut lanes = HashMap::new();
         for target in zones.iter() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::trace::{Ending, Event};
 use crate::world::History;
+use zone_router::ZoneId;
 
 /// Whoever has not answered by then has failed, as far as one can know.
 const FAILED: Duration = Duration::from_secs(1);
@@ -85,8 +86,8 @@ impl History {
     }
 
     /// Who led from when on.
-    pub(crate) fn leaders(&self) -> Vec<(Duration, usize)> {
-        let mut leaders: Vec<(Duration, usize)> = Vec::new();
+    pub(crate) fn leaders(&self) -> Vec<(Duration, Option<ZoneId>)> {
+        let mut leaders: Vec<(Duration, Option<ZoneId>)> = Vec::new();
         for (at, event) in &self.events {
             if let Event::Leads { zone, .. } = event
                 && leaders.last().is_none_or(|(_, before)| before != zone)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use zone_router::ZoneId;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event {
@@ -37,9 +38,9 @@ pub(crate) enum Event {
         read: usize,
         how: Ending,
     },
-    /// The zone that is asked first from now on, and the states of all.
+    /// The zone that is asked first from now on, if one may be asked, and the states of all.
     Leads {
-        zone: usize,
+        zone: Option<ZoneId>,
         states: Vec<&'static str>,
     },
 }

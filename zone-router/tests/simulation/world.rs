@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, sleep};
 use tokio_util::sync::CancellationToken;
-use zone_router::{Blob, Policy, Router, Settings, SizeClass, Zone};
+use zone_router::{Blob, Policy, RoutedZone, Router, Settings, SizeClass, Zone};
 
 use crate::script::Script;
 use crate::store::{Blobs, PIECE, READ, Scripted};
@@ -92,7 +92,7 @@ impl World {
             let store =
                 Scripted::new(index, script.clone(), self.seed, Arc::clone(&blobs), Arc::clone(&trace));
             let store = if self.stalls == Stalls::Never { store } else { store.behind_a_driver() };
-            (Zone::new(&format!("z{index}"), Arc::new(store)), *policy)
+            RoutedZone { zone: Zone::new(&format!("z{index}"), Arc::new(store)), policy: *policy }
         };
         let router = Arc::new(Router::with(self.zones.iter().enumerate().map(zone).collect(), self.settings));
         let shutdown = CancellationToken::new();
@@ -171,7 +171,7 @@ async fn look(router: Arc<Router>, trace: Arc<Trace>) {
         let view = router.snapshot();
         let order = view.rank(SizeClass::Small, |_| zone_router::rank::Standing::Clear);
         let states: Vec<_> = view.zones.iter().map(|zone| zone.state.as_str()).collect();
-        let now = (order.first().map_or(usize::MAX, |first| first.zone), states);
+        let now = (order.first().map(|first| first.zone), states);
         if before.as_ref() != Some(&now) {
             trace.note(Event::Leads { zone: now.0, states: now.1.clone() });
             before = Some(now);

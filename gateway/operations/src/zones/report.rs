@@ -5,7 +5,7 @@ use std::time::Duration;
 use replication::LaneStatus;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use zone_router::{SizeClass, Snapshot, ZoneView};
+use zone_router::{SizeClass, Snapshot, ZoneId, ZoneView};
 
 /// All zones at one moment, in their configured order, home first.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -103,12 +103,12 @@ impl ZonesReport {
         drained: impl Fn(&str) -> bool,
     ) -> Self {
         let reads: u64 = snapshot.zones.iter().map(|zone| zone.counts.reads).sum();
-        let zone = |(index, view): (usize, &ZoneView)| {
+        let zone = |(id, view): (ZoneId, &ZoneView)| {
             let mut report = ZoneReport::new(view, reads);
             report.drained_by_command = drained(&view.name);
             for (class, report) in SizeClass::ALL.into_iter().zip(&mut report.classes) {
                 let order = snapshot.rank(class, |_| zone_router::rank::Standing::Clear);
-                let place = order.iter().position(|candidate| candidate.zone == index);
+                let place = order.iter().position(|candidate| candidate.zone == id);
                 report.place = place.map(|place| place + 1);
                 report.why = place.map(|place| order[place].reason.as_str().to_owned());
             }
@@ -119,8 +119,8 @@ impl ZonesReport {
             report
         };
         Self {
-            zones: snapshot.zones.iter().enumerate().map(zone).collect(),
-            all_ejected: snapshot.all_ejected,
+            zones: snapshot.zones.with_ids().map(zone).collect(),
+            all_ejected: snapshot.all_open,
             observations_lost: snapshot.lost_events,
         }
     }
@@ -133,7 +133,7 @@ impl ZoneReport {
         let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
         let counts = view.counts;
         let class = |class: SizeClass| {
-            let headers = view.headers[class as usize];
+            let headers = view.headers[class];
             ClassReport {
                 class: class.as_str().to_owned(),
                 place: None,
@@ -167,7 +167,7 @@ impl ZoneReport {
                 resumed_elsewhere: counts.resumed_elsewhere,
                 wrong_bytes: counts.wrong_bytes,
                 probes: counts.probes,
-                ejections: counts.ejections,
+                ejections: counts.opened,
             },
             last_error: view.last_error.as_ref().map(|(error, _)| error.to_string()),
             last_error_seconds: view.last_error.as_ref().map(|(_, at)| seconds(*at)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backends::{Backoff, Kind};
 use tokio_util::sync::CancellationToken;
-use zone_router::{Blob, Zone};
+use zone_router::{Blob, PerZone, Zone};
 
 use super::super::copy::{Copier, Proven, ServerSideCopy};
 use super::super::throttle::Throttle;
@@ -78,10 +78,10 @@ impl World {
 
     /// What copies single blobs into a zone.
     pub(crate) async fn copier(&self, target: &str, registry: Option<Arc<Registry>>) -> Copier {
-        let (zones, journal): (Arc<[Zone]>, _) = (self.zones().into(), self.place.open().await);
+        let zones: Arc<PerZone<Zone>> = Arc::new(self.zones().into());
         Copier {
             target: zones.iter().find(|zone| &*zone.name == target).unwrap().clone(),
-            journal,
+            journal: self.place.open().await,
             zones,
             bounds: Bounds { nowhere_tries: 3, ..bounds() },
             verify: Verify::Size,

@@ -146,7 +146,7 @@ impl<'a> Attempt<'a> {
             return false;
         }
         let others = self.copier.sources(self.job);
-        let asked = others.iter().filter(|zone| zone.unusable.is_none() && !self.copier.is_out_of_use(zone));
+        let asked = others.iter().filter(|zone| zone.unusable.is_none() && !self.copier.is_open(zone));
         let answers = join_all(asked.map(|zone| zone.store.head(&self.job.blob.key))).await;
         let mut confirmed = false;
         for other in answers.iter().flatten().flatten() {

@@ -6,7 +6,7 @@ use backends::{Digest, Error, Hasher, Kind, Source, Store};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
-use zone_router::{Router, SizeClass, Zone};
+use zone_router::{PerZone, Router, SizeClass, Zone};
 
 use super::super::authority::{Authority, Placed};
 use super::super::bounds::{Bounds, Verify};
@@ -43,7 +43,7 @@ pub(in super::super) struct Copier {
     /// It is told of a copy before anything is written.
     pub(in super::super) journal: Journal,
     /// Every zone, home first.
-    pub(in super::super) zones: Arc<[Zone]>,
+    pub(in super::super) zones: Arc<PerZone<Zone>>,
     pub(in super::super) bounds: Bounds,
     pub(in super::super) verify: Verify,
     pub(in super::super) throttle: Arc<Throttle>,
@@ -117,15 +117,15 @@ impl Copier {
     pub(super) fn sources(&self, job: &Job) -> Vec<&Zone> {
         let order = match &self.router {
             Some(router) => router.sources(&job.blob.digest, SizeClass::of(job.size)),
-            None => (0..self.zones.len()).collect(),
+            None => self.zones.ids().collect(),
         };
         let zones = order.into_iter().filter_map(|zone| self.zones.get(zone));
         zones.filter(|zone| zone.name != self.target.name).collect()
     }
 
-    /// Whether the router has the zone out of use.
-    pub(super) fn is_out_of_use(&self, zone: &Zone) -> bool {
-        self.router.as_ref().is_some_and(|router| router.is_out_of_use(&zone.name))
+    /// Whether the breaker of the zone is open.
+    pub(super) fn is_open(&self, zone: &Zone) -> bool {
+        self.router.as_ref().is_some_and(|router| router.is_open(&zone.name))
     }
 
     /// A relay of the blob out of these origins.

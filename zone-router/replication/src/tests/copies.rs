@@ -50,7 +50,7 @@ pub(super) fn copier(zones: Vec<Zone>) -> Copier {
     Copier {
         target: zones[1].clone(),
         journal: Journal::in_memory(),
-        zones: zones.into(),
+        zones: Arc::new(zones.into()),
         bounds: Bounds::default(),
         verify: Verify::Size,
         throttle: Arc::new(Throttle::new(Limits::default())),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backends::{Backoff, Kind};
 use tokio::time::Instant;
-use zone_router::Router;
+use zone_router::{RoutedZone, Router};
 
 use super::super::conformance::lanes::{World, bounds, idle, lane, targets, until};
 use super::super::conformance::{Mode, blob, job};
@@ -65,7 +65,7 @@ async fn a_lane_follows_the_breaker() {
     world.b.set(Mode::Fails(Kind::Unavailable));
     let router = Arc::new(Router::new(world.zones()));
     router.start(&world.shutdown);
-    let out = || router.is_out_of_use("zone-b");
+    let out = || router.is_open("zone-b");
     // The router's probes find that out.
     while !out() {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -91,13 +91,10 @@ async fn sources_are_asked_as_reads_ask_them() {
     let world = World::new(FilePlace::create());
     let pushed = world.pushed(1);
     world.c.holds(&pushed[0].0, b"blob 0");
-    let zones = world.zones().into_iter().zip([
-        zone_router::Policy { drain: true, ..zone_router::Policy::default() },
-        zone_router::Policy::default(),
-        zone_router::Policy::default(),
-    ]);
+    let mut zones: Vec<_> = world.zones().into_iter().map(RoutedZone::from).collect();
+    zones[0].policy.drain = true;
     let mut copier = world.copier("zone-b", None).await;
-    copier.router = Some(Arc::new(Router::with(zones.collect(), zone_router::Settings::default())));
+    copier.router = Some(Arc::new(Router::with(zones, zone_router::Settings::default())));
     copier.copy(&job(pushed[0].0.clone(), "zone-b", pushed[0].1)).await.unwrap();
     assert_eq!(world.a.gets.load(Ordering::SeqCst), 0, "drained: the last to be asked");
     // It is asked all the same, if no other zone has the blob.

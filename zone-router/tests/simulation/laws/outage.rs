@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use zone_router::ZoneId;
 
 use crate::history::quantile;
 use crate::script::{Body, Manner, Reply, Script};
@@ -143,9 +144,10 @@ fn brown_out() {
 /// Home leads again soon after it was healed.
 pub(super) fn home_leads_again(world: &World, history: &History) -> Verdict {
     // The longest ejection, the probation, the while for which home must be as good.
-    let bound = world.settings.ejection.max + Duration::from_secs(30);
-    let (at, last) = history.leaders().last().copied().unwrap_or_default();
-    check(last == 0 && at <= HEALED + bound, || format!("z{last} leads since {at:?}"))
+    let bound = world.settings.pause.max + Duration::from_secs(30);
+    let home = Some(ZoneId::HOME);
+    let (at, last) = history.leaders().last().copied().unwrap_or((Duration::ZERO, home));
+    check(last == home && at <= HEALED + bound, || format!("{last:?} leads since {at:?}"))
 }
 
 #[test]
@@ -160,7 +162,7 @@ fn healing() {
             };
             Script::steady(home).then(ONSET, ill).then(HEALED, home)
         });
-        world.lasts = HEALED + world.settings.ejection.max + Duration::from_secs(60);
+        world.lasts = HEALED + world.settings.pause.max + Duration::from_secs(60);
         world
     };
     let laws: [Law<'_>; 2] = [("no read fails", &all_right), ("home leads again", &home_leads_again)];

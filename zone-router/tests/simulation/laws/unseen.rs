@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use zone_router::ZoneId;
 
 use super::outage::{HEALED, KNOWN, ONSET, all_right, home_leads_again, world};
 use crate::script::{Delay, Manner, Reply, Script};
@@ -58,7 +59,10 @@ fn slow_bodies_heal() {
         world
     };
     let left = |_: &World, history: &History| {
-        let left = history.leaders().iter().any(|(at, zone)| *at > ONSET && *at < HEALED && *zone != 0);
+        let left = history
+            .leaders()
+            .iter()
+            .any(|(at, zone)| *at > ONSET && *at < HEALED && *zone != Some(ZoneId::HOME));
         check(left, || "home was never left".into())
     };
     let laws: [Law<'_>; 3] = [
@@ -118,7 +122,7 @@ fn reads_slower_than_probes() {
     };
     let kept = |_: &World, history: &History| {
         let out = history.events.iter().find(|(_, event)| {
-            matches!(event, Event::Leads { zone, states } if *zone != 0 || states.contains(&"ejected"))
+            matches!(event, Event::Leads { zone, states } if *zone != Some(ZoneId::HOME) || states.contains(&"ejected"))
         });
         check(out.is_none(), || format!("{out:?}"))
     };

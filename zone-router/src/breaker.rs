@@ -1,18 +1,18 @@
-//! Whether a zone is in use: an explicit state machine. Pure; time and chance are passed in.
+//! The breaker of a zone: an explicit state machine. Pure; time and chance are passed in.
 //!
 //! ```text
 //!            3 failures in a row, of headers, bodies or probes; every other one; wrong bytes; probes denied
-//!   Healthy ────────────────────────────────────────────────────────────────────▶ Ejected
+//!   Closed ──────────────────────────────────────────────────────────────────────▶ Open
 //!      ▲                                                                          │  ▲
 //!      │ one read proven right, or probes for 2 s             a probe after `until` │  │ any failure
-//!      └────────────────────────────── Probation ◀────────────────────────────────┘  │
+//!      └────────────────────────────── HalfOpen ◀─────────────────────────────────┘  │
 //!                                          └──────────────────────────────────────────┘
 //! ```
 //!
-//! A zone that gave wrong bytes is believed again only after a blob that it gave whole was right, be it
-//! to a read or to a probe; whatever else befalls it meanwhile, that stays the reason.
+//! After wrong bytes, the breaker closes only after the zone gave a whole blob whose digest was right, to a read or to a
+//! probe. Until then, wrong bytes stay the fault, whatever other failures happen.
 //!
-//! Absence of an object and clients that leave never come here: they say nothing of a zone.
+//! An absent object and a client that leaves are no events: they are no fault of a zone.
 
 use std::time::Duration;
 
@@ -21,34 +21,35 @@ use tokio::time::Instant;
 use crate::Settings;
 use crate::pace::Pace;
 
-/// Failures in a row that eject.
+/// Failures in a row that open the breaker.
 const STRIKES: u8 = 3;
 
-/// Denied probes in a row that eject: one may be a credential on its way out.
+/// Denied probes in a row that open the breaker: a single one may come from credentials that are being replaced.
 const DENIALS: u8 = 2;
 
-/// Probes that end a probation without a read, …
-const PROBATION_PROBES: u8 = 3;
+/// Answered probes that close a half-open breaker without a read, …
+const HALF_OPEN_PROBES: u8 = 3;
 
-/// … and how long there must have been none: one that tries the zone now may still be waiting.
-const PROBATION: Duration = Duration::from_secs(2);
+/// … if it has lasted at least this long. Before, a read that tries the zone may still be waiting.
+const HALF_OPEN: Duration = Duration::from_secs(2);
 
-/// The share of failures among the latest dozen or so outcomes that ejects although successes lie between.
+/// If the share of failures among about the latest twelve outcomes is above this, the breaker opens, although other
+/// outcomes were successes.
 const TROUBLE: f64 = 0.5;
 
 /// How much the latest outcome weighs in that share, …
 const TROUBLE_WEIGHT: f64 = 0.1;
 
-/// … and that of a probe, answered or not: it must not outweigh reads.
+/// … and how much a probe weighs, answered or not: probes must not outweigh reads.
 const PROBE_WEIGHT: f64 = 0.02;
 
-/// How long after its last failure a zone in use is suspect at most.
+/// How long after its last failure a zone with a closed breaker is suspect at most.
 const SUSPECT: Duration = Duration::from_secs(5);
 
-/// An ejection so long after the last one begins at the shortest again.
+/// If a breaker was closed for this long, its next pause is the shortest again.
 const CALM: Duration = Duration::from_secs(60);
 
-/// Why a zone was ejected.
+/// Why a breaker opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// It cannot be reached, breaks off, or answers with faults of its own.
@@ -57,12 +58,12 @@ pub enum Fault {
     Timeout,
     /// It gave bytes that are not those of the digest.
     WrongBytes,
-    /// It knows us and says no: credentials, policy, bucket, clock. Somebody has to mend that.
+    /// It denies the gateway: credentials, policy, bucket or clock are wrong. An operator has to correct that.
     Misconfigured,
 }
 
 impl Fault {
-    /// Whether it may be about one object of the zone alone.
+    /// Whether one damaged object of the zone can be the cause.
     pub(crate) fn may_be_an_objects(self) -> bool {
         matches!(self, Self::Unavailable | Self::Timeout)
     }
@@ -79,21 +80,21 @@ impl Fault {
     }
 }
 
-/// What is done with a zone.
+/// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// In use.
-    Healthy,
-    /// Out of use, but for the case that no other zone has the blob.
-    Ejected {
+    /// The zone is in use; shown as `healthy`.
+    Closed,
+    /// The zone is read only after all others; shown as `ejected` or `misconfigured`.
+    Open {
         /// Why.
         fault: Fault,
         /// When a probe may end it.
         until: Instant,
     },
-    /// One read at a time tries it.
-    Probation {
-        /// Why it had been ejected.
+    /// One read at a time tries the zone; shown as `probation`.
+    HalfOpen {
+        /// Why it had opened.
         fault: Fault,
     },
 }
@@ -103,19 +104,19 @@ impl State {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Healthy => "healthy",
-            Self::Ejected { fault: Fault::Misconfigured, .. } => "misconfigured",
-            Self::Ejected { .. } => "ejected",
-            Self::Probation { .. } => "probation",
+            Self::Closed => "healthy",
+            Self::Open { fault: Fault::Misconfigured, .. } => "misconfigured",
+            Self::Open { .. } => "ejected",
+            Self::HalfOpen { .. } => "probation",
         }
     }
 
-    /// Why it is not simply in use.
+    /// Why it opened; `None` if it is closed.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         match self {
-            Self::Healthy => None,
-            Self::Ejected { fault, .. } | Self::Probation { fault } => Some(*fault),
+            Self::Closed => None,
+            Self::Open { fault, .. } | Self::HalfOpen { fault } => Some(*fault),
         }
     }
 }
@@ -152,31 +153,31 @@ enum Stage {
     Probe,
 }
 
-/// The health of one zone.
+/// The breaker of one zone.
 #[derive(Debug, Clone)]
-pub struct Health {
+pub struct Breaker {
     state: State,
     since: Instant,
     /// Failures in a row, by [`Stage`].
     strikes: [u8; 3],
-    /// In use again on the word of probes alone: the first read that fails is enough.
+    /// Only probes closed it, no read: then the first read that fails opens it.
     doubted: bool,
     denials: u8,
     trouble: f64,
     /// How many reads are given up because they take too long.
     pace: Pace,
     last_failure: Option<Instant>,
-    /// Ejections that followed on each other.
+    /// How often it opened soon after the last time.
     round: u32,
     probes: u8,
 }
 
-impl Health {
-    /// Of a zone that nothing is known of: in use.
+impl Breaker {
+    /// The breaker of a zone that nothing is known of: closed.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
-            state: State::Healthy,
+            state: State::Closed,
             since: now,
             strikes: [0; 3],
             doubted: false,
@@ -189,7 +190,7 @@ impl Health {
         }
     }
 
-    /// What is done with the zone.
+    /// The state.
     #[must_use]
     pub fn state(&self) -> State {
         self.state
@@ -213,16 +214,16 @@ impl Health {
         self.trouble.max(self.pace.share())
     }
 
-    /// Whether something speaks against a zone that is in use, so that it is probed sooner.
+    /// Whether the zone failed lately although the breaker is closed, so that it is probed sooner.
     #[must_use]
     pub fn is_suspect(&self, now: Instant) -> bool {
         let lately = self.last_failure.is_some_and(|last| now.saturating_duration_since(last) < SUSPECT);
         let struck = self.strikes != [0; 3] || self.pace.strikes() > 0 || self.denials > 0;
-        self.state == State::Healthy && lately && struck
+        self.state == State::Closed && lately && struck
     }
 
-    /// Takes in what happened; `chance` in `0.0..1.0` spreads the ends of ejections. Whether the
-    /// state, or its reason, is another now.
+    /// Takes in what happened, and returns whether the state or its fault changed. `chance` in `0.0..1.0` spreads the
+    /// ends of pauses.
     pub fn on(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) -> bool {
         if let Event::Failed(_) | Event::Broke(_) | Event::ProbeFailed(_) | Event::Late | Event::ProbeLate =
             event
@@ -236,14 +237,14 @@ impl Health {
         let kind = |state: &State| (std::mem::discriminant(state), state.fault());
         let before = kind(&self.state);
         match self.state {
-            State::Healthy => self.when_healthy(event, settings, now, chance),
-            State::Ejected { fault, until } => self.when_ejected(event, fault, until, settings, now, chance),
-            State::Probation { fault } => self.when_on_probation(event, fault, settings, now, chance),
+            State::Closed => self.when_closed(event, settings, now, chance),
+            State::Open { fault, until } => self.when_open(event, fault, until, settings, now, chance),
+            State::HalfOpen { fault } => self.when_half_open(event, fault, settings, now, chance),
         }
         before != kind(&self.state)
     }
 
-    fn when_healthy(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) {
+    fn when_closed(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) {
         match event {
             Event::Answered => {
                 self.pace.note(false, now);
@@ -260,7 +261,7 @@ impl Health {
             Event::Failed(Fault::WrongBytes)
             | Event::Broke(Fault::WrongBytes)
             | Event::ProbeFailed(Fault::WrongBytes) => {
-                self.eject(Fault::WrongBytes, settings, now, chance);
+                self.open(Fault::WrongBytes, settings, now, chance);
             }
             // A read may be denied what is merely absent (S3 without `s3:ListBucket`): a probe decides.
             Event::Failed(Fault::Misconfigured) | Event::Broke(Fault::Misconfigured) => {
@@ -269,7 +270,7 @@ impl Health {
             Event::ProbeFailed(Fault::Misconfigured) => {
                 self.denials = self.denials.saturating_add(1);
                 if self.denials >= DENIALS {
-                    self.eject(Fault::Misconfigured, settings, now, chance);
+                    self.open(Fault::Misconfigured, settings, now, chance);
                 }
             }
             Event::Failed(fault) => self.strike(Stage::Headers, fault, settings, now, chance),
@@ -279,7 +280,7 @@ impl Health {
             Event::Late => {
                 self.pace.note(true, now);
                 if self.pace.strikes() >= STRIKES || self.pace.share() > TROUBLE || self.doubted {
-                    self.eject(Fault::Timeout, settings, now, chance);
+                    self.open(Fault::Timeout, settings, now, chance);
                 }
             }
         }
@@ -297,11 +298,11 @@ impl Health {
         let enough = *strikes >= STRIKES || (self.doubted && !probe);
         self.trouble += (1.0 - self.trouble) * if probe { PROBE_WEIGHT } else { TROUBLE_WEIGHT };
         if enough || self.trouble > TROUBLE {
-            self.eject(fault, settings, now, chance);
+            self.open(fault, settings, now, chance);
         }
     }
 
-    fn when_ejected(
+    fn when_open(
         &mut self,
         event: Event,
         fault: Fault,
@@ -311,68 +312,61 @@ impl Health {
         chance: f64,
     ) {
         match event {
-            // Before its end too: nobody knew that it lies.
+            // This applies before the end of the pause too: the fault is new, and is worse.
             Event::Failed(Fault::WrongBytes)
             | Event::Broke(Fault::WrongBytes)
             | Event::ProbeFailed(Fault::WrongBytes)
                 if fault != Fault::WrongBytes =>
             {
-                self.eject(Fault::WrongBytes, settings, now, chance);
+                self.open(Fault::WrongBytes, settings, now, chance);
             }
             Event::Probed | Event::ProbedWhole if now >= until => {
-                self.enter(State::Probation { fault }, now);
+                self.enter(State::HalfOpen { fault }, now);
                 self.probes = 1;
             }
-            Event::ProbeFailed(newer) if now >= until => self.eject(newer, settings, now, chance),
-            // A brown-out: no client shall try it.
-            Event::ProbeLate if now >= until => self.eject(Fault::Timeout, settings, now, chance),
-            // What was under way when it was ejected is no news.
+            Event::ProbeFailed(newer) if now >= until => self.open(newer, settings, now, chance),
+            // The zone answers, but slowly: no client tries it.
+            Event::ProbeLate if now >= until => self.open(Fault::Timeout, settings, now, chance),
+            // These belong to requests that were in flight when it opened.
             _ => {}
         }
     }
 
-    fn when_on_probation(
-        &mut self,
-        event: Event,
-        fault: Fault,
-        settings: &Settings,
-        now: Instant,
-        chance: f64,
-    ) {
+    fn when_half_open(&mut self, event: Event, fault: Fault, settings: &Settings, now: Instant, chance: f64) {
         match event {
-            Event::Proven => self.recover(false, now),
-            // One byte of a liar says nothing.
+            Event::Proven => self.close(false, now),
+            // After wrong bytes, a probe of one byte proves nothing.
             Event::Probed if fault == Fault::WrongBytes => {}
             Event::Probed | Event::ProbedWhole => {
                 self.probes = self.probes.saturating_add(1);
-                let long = now.saturating_duration_since(self.since) >= PROBATION;
-                if long && self.probes >= PROBATION_PROBES {
-                    self.recover(true, now);
+                let long = now.saturating_duration_since(self.since) >= HALF_OPEN;
+                if long && self.probes >= HALF_OPEN_PROBES {
+                    self.close(true, now);
                 }
             }
             Event::Answered => {}
-            // As above: a read's denial is for a probe to judge.
+            // As above: only a probe decides about denials.
             Event::Failed(Fault::Misconfigured) | Event::Broke(Fault::Misconfigured) => {}
             Event::Failed(fault) | Event::Broke(fault) | Event::ProbeFailed(fault) => {
-                self.eject(fault, settings, now, chance);
+                self.open(fault, settings, now, chance);
             }
-            Event::Late | Event::ProbeLate => self.eject(Fault::Timeout, settings, now, chance),
+            Event::Late | Event::ProbeLate => self.open(Fault::Timeout, settings, now, chance),
         }
     }
 
-    fn recover(&mut self, doubted: bool, now: Instant) {
+    fn close(&mut self, doubted: bool, now: Instant) {
         self.doubted = doubted;
         self.denials = 0;
         self.trouble = 0.0;
-        self.enter(State::Healthy, now);
+        self.enter(State::Closed, now);
     }
 
-    fn eject(&mut self, fault: Fault, settings: &Settings, now: Instant, chance: f64) {
-        if self.state == State::Healthy && now.saturating_duration_since(self.since) > CALM {
+    fn open(&mut self, fault: Fault, settings: &Settings, now: Instant, chance: f64) {
+        if self.state == State::Closed && now.saturating_duration_since(self.since) > CALM {
             self.round = 0;
         }
-        let ceiling = settings.ejection.ceiling(self.round);
-        // Between half and all of it: many gateways must not come back together.
+        let ceiling = settings.pause.ceiling(self.round);
+        // A random part between half and all of it, so that many gateways do not come back at the same moment.
         let mut pause = ceiling.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
         if fault == Fault::WrongBytes {
             pause = pause.max(settings.wrong_bytes);
@@ -380,11 +374,11 @@ impl Health {
         self.round = self.round.saturating_add(1);
         let lied = self.state.fault() == Some(Fault::WrongBytes);
         let fault = if lied { Fault::WrongBytes } else { fault };
-        self.enter(State::Ejected { fault, until: now + pause }, now);
+        self.enter(State::Open { fault, until: now + pause }, now);
     }
 
     fn enter(&mut self, state: State, now: Instant) {
-        // Out of use since the first ejection, however often that was prolonged.
+        // The time since it opened counts, however often the pause was prolonged.
         if std::mem::discriminant(&state) != std::mem::discriminant(&self.state) {
             self.since = now;
         }
@@ -396,5 +390,5 @@ impl Health {
 }
 
 #[cfg(test)]
-#[path = "health_tests.rs"]
+#[path = "breaker_tests.rs"]
 mod tests;

@@ -7,7 +7,7 @@ const MS: Duration = Duration::from_millis(1);
 
 /// A zone and a clock.
 struct Zone {
-    health: Health,
+    breaker: Breaker,
     settings: Settings,
     now: Instant,
 }
@@ -15,12 +15,12 @@ struct Zone {
 impl Zone {
     fn new() -> Self {
         let now = Instant::now();
-        Self { health: Health::new(now), settings: Settings::default(), now }
+        Self { breaker: Breaker::new(now), settings: Settings::default(), now }
     }
 
     fn on(&mut self, event: Event) -> State {
-        self.health.on(event, &self.settings, self.now, 1.0);
-        self.health.state()
+        self.breaker.on(event, &self.settings, self.now, 1.0);
+        self.breaker.state()
     }
 
     fn after(&mut self, pause: Duration) -> &mut Self {
@@ -28,8 +28,8 @@ impl Zone {
         self
     }
 
-    /// Fails until it is out of use; for how long.
-    fn eject(&mut self) -> Duration {
+    /// Fails until the breaker opens; for how long.
+    fn open(&mut self) -> Duration {
         for _ in 0..STRIKES {
             self.on(Event::Failed(Fault::Unavailable));
         }
@@ -37,16 +37,16 @@ impl Zone {
     }
 
     fn pause(&self) -> Duration {
-        match self.health.state() {
-            State::Ejected { until, .. } => until - self.now,
+        match self.breaker.state() {
+            State::Open { until, .. } => until - self.now,
             state => panic!("{state:?}"),
         }
     }
 
     fn recover(&mut self) {
         let pause = self.pause();
-        assert!(matches!(self.after(pause).on(Event::Probed), State::Probation { .. }));
-        assert_eq!(self.on(Event::Proven), State::Healthy);
+        assert!(matches!(self.after(pause).on(Event::Probed), State::HalfOpen { .. }));
+        assert_eq!(self.on(Event::Proven), State::Closed);
     }
 }
 
@@ -55,17 +55,17 @@ fn three_failures_in_a_row() {
     let mut zone = Zone::new();
     for _ in 0..10 {
         zone.on(Event::Failed(Fault::Timeout));
-        assert!(zone.health.is_suspect(zone.now));
-        assert_eq!(zone.on(Event::Failed(Fault::Unavailable)), State::Healthy);
-        assert_eq!(zone.on(Event::Answered), State::Healthy);
-        assert!(!zone.health.is_suspect(zone.now));
+        assert!(zone.breaker.is_suspect(zone.now));
+        assert_eq!(zone.on(Event::Failed(Fault::Unavailable)), State::Closed);
+        assert_eq!(zone.on(Event::Answered), State::Closed);
+        assert!(!zone.breaker.is_suspect(zone.now));
         // Single failures among successes are borne with.
         for _ in 0..20 {
             zone.on(Event::Answered);
         }
     }
-    zone.eject();
-    assert!(matches!(zone.health.state(), State::Ejected { fault: Fault::Unavailable, .. }));
+    zone.open();
+    assert!(matches!(zone.breaker.state(), State::Open { fault: Fault::Unavailable, .. }));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn two_failures_for_each_success() {
     let rounds = (0..20).take_while(|_| {
         zone.on(Event::Answered);
         zone.on(Event::Failed(Fault::Unavailable));
-        zone.on(Event::Failed(Fault::Unavailable)) == State::Healthy
+        zone.on(Event::Failed(Fault::Unavailable)) == State::Closed
     });
     assert!((3..15).contains(&rounds.count()), "never three in a row, and yet of no use");
 }
@@ -84,7 +84,7 @@ fn wrong_bytes_at_once_and_for_long() {
     let mut zone = Zone::new();
     assert!(matches!(
         zone.on(Event::Failed(Fault::WrongBytes)),
-        State::Ejected { fault: Fault::WrongBytes, .. }
+        State::Open { fault: Fault::WrongBytes, .. }
     ));
     assert_eq!(zone.pause(), zone.settings.wrong_bytes);
 }
@@ -93,12 +93,12 @@ fn wrong_bytes_at_once_and_for_long() {
 fn a_denied_read_is_for_probes_to_judge() {
     let mut zone = Zone::new();
     for _ in 0..100 {
-        assert_eq!(zone.on(Event::Failed(Fault::Misconfigured)), State::Healthy);
+        assert_eq!(zone.on(Event::Failed(Fault::Misconfigured)), State::Closed);
     }
-    assert!(zone.health.is_suspect(zone.now));
+    assert!(zone.breaker.is_suspect(zone.now));
     zone.on(Event::Probed);
-    assert!(!zone.health.is_suspect(zone.now));
-    assert_eq!(zone.on(Event::ProbeFailed(Fault::Misconfigured)), State::Healthy);
+    assert!(!zone.breaker.is_suspect(zone.now));
+    assert_eq!(zone.on(Event::ProbeFailed(Fault::Misconfigured)), State::Closed);
     let state = zone.on(Event::ProbeFailed(Fault::Misconfigured));
     assert_eq!(state.as_str(), "misconfigured");
 }
@@ -107,12 +107,12 @@ fn a_denied_read_is_for_probes_to_judge() {
 fn reads_that_met_one_hiccup_are_one_strike() {
     let mut zone = Zone::new();
     for _ in 0..100 {
-        assert_eq!(zone.on(Event::Late), State::Healthy);
+        assert_eq!(zone.on(Event::Late), State::Closed);
     }
     for _ in 1..STRIKES {
         zone.after(MOMENT).on(Event::Late);
     }
-    assert!(matches!(zone.health.state(), State::Ejected { fault: Fault::Timeout, .. }));
+    assert!(matches!(zone.breaker.state(), State::Open { fault: Fault::Timeout, .. }));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn every_other_read_late_is_too_many_and_every_tenth_is_not() {
         let mut zone = Zone::new();
         (0..1000_u32).any(|read| {
             let event = if read % every == 0 { Event::Late } else { Event::Answered };
-            zone.after(MS * 10).on(event) != State::Healthy
+            zone.after(MS * 10).on(event) != State::Closed
         })
     };
     assert!(late(2) && !late(10));
@@ -130,8 +130,8 @@ fn every_other_read_late_is_too_many_and_every_tenth_is_not() {
 #[test]
 fn a_lie_stays_the_reason_until_a_whole_read_is_right() {
     let fault = |state| match state {
-        State::Ejected { fault, .. } | State::Probation { fault } => Some(fault),
-        State::Healthy => None,
+        State::Open { fault, .. } | State::HalfOpen { fault } => Some(fault),
+        State::Closed => None,
     };
     let mut zone = Zone::new();
     zone.on(Event::Failed(Fault::WrongBytes));
@@ -141,15 +141,15 @@ fn a_lie_stays_the_reason_until_a_whole_read_is_right() {
     assert_eq!(fault(zone.after(pause).on(Event::ProbeFailed(Fault::Timeout))), Some(Fault::WrongBytes));
     // One byte says nothing.
     for _ in 0..100 {
-        assert!(zone.after(MS * 10_000).on(Event::Probed) != State::Healthy);
+        assert!(zone.after(MS * 10_000).on(Event::Probed) != State::Closed);
     }
-    for _ in 0..PROBATION_PROBES {
+    for _ in 0..HALF_OPEN_PROBES {
         zone.after(MS * 10_000).on(Event::ProbedWhole);
     }
-    assert_eq!(zone.health.state(), State::Healthy);
-    // It is news while it is out of use for something else.
+    assert_eq!(zone.breaker.state(), State::Closed);
+    // It is news while it is open for something else.
     let mut zone = Zone::new();
-    zone.eject();
+    zone.open();
     assert_eq!(fault(zone.on(Event::Broke(Fault::WrongBytes))), Some(Fault::WrongBytes));
     assert!(zone.pause() >= zone.settings.wrong_bytes);
 }
@@ -159,31 +159,31 @@ fn a_probe_in_four_that_fails_is_borne_with() {
     let mut zone = Zone::new();
     for _ in 0..1000 {
         for _ in 0..3 {
-            assert_eq!(zone.after(MS * 1000).on(Event::Probed), State::Healthy);
+            assert_eq!(zone.after(MS * 1000).on(Event::Probed), State::Closed);
         }
-        assert_eq!(zone.after(MS * 1000).on(Event::ProbeFailed(Fault::Timeout)), State::Healthy);
+        assert_eq!(zone.after(MS * 1000).on(Event::ProbeFailed(Fault::Timeout)), State::Closed);
     }
 }
 
 #[test]
 fn one_read_or_probes_for_a_while_end_a_probation() {
     let mut zone = Zone::new();
-    let pause = zone.eject();
+    let pause = zone.open();
     // Too early, and reads that were under way: no news.
     for event in [Event::Probed, Event::Answered, Event::Proven, Event::Failed(Fault::Timeout)] {
-        assert!(matches!(zone.on(event), State::Ejected { .. }));
+        assert!(matches!(zone.on(event), State::Open { .. }));
     }
-    assert!(matches!(zone.after(pause).on(Event::Probed), State::Probation { .. }));
-    assert!(matches!(zone.on(Event::Answered), State::Probation { .. }), "headers prove nothing");
-    assert_eq!(zone.on(Event::Proven), State::Healthy);
-    zone.eject();
+    assert!(matches!(zone.after(pause).on(Event::Probed), State::HalfOpen { .. }));
+    assert!(matches!(zone.on(Event::Answered), State::HalfOpen { .. }), "headers prove nothing");
+    assert_eq!(zone.on(Event::Proven), State::Closed);
+    zone.open();
     let pause = zone.pause();
     zone.after(pause).on(Event::Probed);
     zone.on(Event::Probed);
-    assert!(matches!(zone.on(Event::Probed), State::Probation { .. }), "a read may be on its way");
-    assert_eq!(zone.after(PROBATION).on(Event::Probed), State::Healthy);
+    assert!(matches!(zone.on(Event::Probed), State::HalfOpen { .. }), "a read may be on its way");
+    assert_eq!(zone.after(HALF_OPEN).on(Event::Probed), State::Closed);
     // But no read has said so: one that fails is enough.
-    assert!(matches!(zone.on(Event::Failed(Fault::Unavailable)), State::Ejected { .. }));
+    assert!(matches!(zone.on(Event::Failed(Fault::Unavailable)), State::Open { .. }));
 }
 
 #[test]
@@ -195,20 +195,18 @@ fn probes_do_not_speak_for_reads_nor_headers_for_bodies() {
     ] {
         let mut zone = Zone::new();
         for _ in 1..STRIKES {
-            assert_eq!(zone.on(failure), State::Healthy);
+            assert_eq!(zone.on(failure), State::Closed);
             zone.on(success);
         }
-        assert!(matches!(zone.on(failure), State::Ejected { .. }), "{failure:?}");
+        assert!(matches!(zone.on(failure), State::Open { .. }), "{failure:?}");
     }
 }
 
 #[test]
 fn a_brown_out_is_not_tried_by_clients() {
     let mut zone = Zone::new();
-    let pause = zone.eject();
-    assert!(
-        matches!(zone.after(pause).on(Event::ProbeLate), State::Ejected { until, .. } if until > zone.now)
-    );
+    let pause = zone.open();
+    assert!(matches!(zone.after(pause).on(Event::ProbeLate), State::Open { until, .. } if until > zone.now));
 }
 
 #[test]
@@ -216,26 +214,26 @@ fn suspicion_and_strikes_end() {
     let mut zone = Zone::new();
     zone.on(Event::Failed(Fault::Unavailable));
     zone.on(Event::Failed(Fault::Unavailable));
-    assert!(zone.health.is_suspect(zone.now));
+    assert!(zone.breaker.is_suspect(zone.now));
     zone.after(SUSPECT);
-    assert!(!zone.health.is_suspect(zone.now));
+    assert!(!zone.breaker.is_suspect(zone.now));
     zone.after(CALM).on(Event::Failed(Fault::Unavailable));
-    assert_eq!(zone.on(Event::Failed(Fault::Unavailable)), State::Healthy);
+    assert_eq!(zone.on(Event::Failed(Fault::Unavailable)), State::Closed);
 }
 
 #[test]
 fn one_after_the_other_they_grow_and_calm_begins_anew() {
     let mut zone = Zone::new();
-    let max = zone.settings.ejection.max;
+    let max = zone.settings.pause.max;
     let mut pauses = Vec::new();
     for _ in 0..10 {
-        pauses.push(zone.eject());
+        pauses.push(zone.open());
         zone.recover();
     }
     assert!(pauses.windows(2).all(|pair| pair[1] == (pair[0] * 2).min(max)), "{pauses:?}");
     assert_eq!(pauses[9], max);
     zone.after(CALM + MS);
-    assert_eq!(zone.eject(), pauses[0]);
+    assert_eq!(zone.open(), pauses[0]);
     let pause = zone.pause();
     zone.after(pause).on(Event::Probed);
     zone.on(Event::Failed(Fault::Unavailable));
@@ -265,33 +263,33 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever happened: it goes only the ways that are drawn, is out of use for a bounded time,
+    /// Whatever happened: it goes only the ways that are drawn, is open for a bounded time,
     /// and is back soon after the last failure.
     #[test]
     fn always_back(events in prop::collection::vec((event(), 0_u64..20_000), 0..200)) {
         let mut zone = Zone::new();
         for (event, pause) in events {
-            let before = zone.health.state();
+            let before = zone.breaker.state();
             let after = zone.after(MS * pause as u32).on(event);
             let drawn = match (before, after) {
-                (State::Ejected { .. }, State::Healthy) | (State::Healthy, State::Probation { .. }) => false,
-                (State::Probation { .. }, State::Healthy) => {
+                (State::Open { .. }, State::Closed) | (State::Closed, State::HalfOpen { .. }) => false,
+                (State::HalfOpen { .. }, State::Closed) => {
                     matches!(event, Event::Proven | Event::Probed | Event::ProbedWhole)
                 }
                 _ => true,
             };
             prop_assert!(drawn, "{before:?} {event:?} {after:?}");
-            if let State::Ejected { until, .. } = after {
-                prop_assert!(until <= zone.now + zone.settings.ejection.max.max(zone.settings.wrong_bytes));
+            if let State::Open { until, .. } = after {
+                prop_assert!(until <= zone.now + zone.settings.pause.max.max(zone.settings.wrong_bytes));
             }
         }
-        if let State::Ejected { until, .. } = zone.health.state() {
+        if let State::Open { until, .. } = zone.breaker.state() {
             zone.now = zone.now.max(until);
         }
-        for _ in 0..=PROBATION_PROBES {
+        for _ in 0..=HALF_OPEN_PROBES {
             zone.on(Event::ProbedWhole);
-            zone.after(PROBATION);
+            zone.after(HALF_OPEN);
         }
-        prop_assert_eq!(zone.health.state(), State::Healthy);
+        prop_assert_eq!(zone.breaker.state(), State::Closed);
     }
 }

@@ -1,0 +1,185 @@
+//! Takes in what was seen of one zone: one reducer for each kind of signal. Each returns what the event says of the
+//! zone's health, if anything.
+
+use std::time::Duration;
+
+use backends::{Digest, Kind};
+use tokio::time::Instant;
+
+use super::DEEP_PROBE_MAX;
+use super::stats::ZoneStats;
+use crate::SizeClass;
+use crate::breaker::{Event, Fault, State};
+use crate::event::{BodyEvent, HeadersEvent, ProbeEvent, Trouble, What};
+use crate::latency::millis;
+use crate::snapshot::Counts;
+
+/// A body of at least this many bytes is a sample of the zone's throughput.
+const TELLING_BYTES: u64 = 256 << 10;
+
+/// A body that was waited for at least this long is a sample too, however few its bytes.
+const TELLING_WAIT: Duration = Duration::from_millis(500);
+
+/// How long a zone that asked for fewer requests is read after the others: if it named no time; at least; at most.
+pub(super) const THROTTLED: (Duration, Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_secs(1), Duration::from_secs(30));
+
+impl ZoneStats {
+    /// Takes in what was seen.
+    pub(super) fn take(&mut self, what: What, now: Instant) -> Option<Event> {
+        match what {
+            What::Headers(event) => self.take_headers(event, now),
+            What::Body(event) => self.take_body(event, now),
+            What::Probe(event) => self.take_probe(event, now),
+            What::Excused => self.count(|counts| &mut counts.excused),
+        }
+    }
+
+    /// Takes in what the headers of a read show.
+    fn take_headers(&mut self, event: HeadersEvent, now: Instant) -> Option<Event> {
+        match event {
+            HeadersEvent::Answered { digest, class, after, absent } => {
+                self.lost_races = 0;
+                self.failing_headers.gave(&digest);
+                // An answer that the object is absent may take another time than one that gives it.
+                if !absent {
+                    self.note(class, after, now);
+                }
+                Some(Event::Answered)
+            }
+            HeadersEvent::LostRace { digest, class, after } => {
+                self.lost_races = self.lost_races.saturating_add(1);
+                // The answer would have taken longer than this. If this is already longer than usual, it is a sample.
+                if self.headers[class].quantile(0.5, now).is_none_or(|usual| after > usual) {
+                    self.note(class, after, now);
+                }
+                // While the breaker is half-open, a zone that loses the race is not good enough.
+                let tried = matches!(self.breaker.state(), State::HalfOpen { .. });
+                (tried && self.headers_count(digest, now)).then_some(Event::Late)
+            }
+            HeadersEvent::Overdue { digest, class, after } => {
+                self.lost_races = self.lost_races.saturating_add(1);
+                self.counts.overdue += 1;
+                self.last_error = Some((format!("no answer within {after:.0?}").into(), now));
+                if !self.headers_count(digest, now) {
+                    return None;
+                }
+                // It is not known how long the answer would have taken, so this is no sample of the quantiles: many such
+                // samples would make the bound longer and longer.
+                self.lately[class].add(millis(after), now);
+                Some(Event::Late)
+            }
+            HeadersEvent::Hedged => self.count(|counts| &mut counts.hedged),
+            HeadersEvent::HedgeWon => self.count(|counts| &mut counts.hedges_won),
+            HeadersEvent::Failed { digest, trouble } => {
+                let fault = self.suffer(trouble, now)?;
+                (!fault.may_be_an_objects() || self.headers_count(digest, now))
+                    .then_some(Event::Failed(fault))
+            }
+        }
+    }
+
+    /// Takes in what a body shows.
+    fn take_body(&mut self, event: BodyEvent, now: Instant) -> Option<Event> {
+        match event {
+            BodyEvent::Opened => self.count(|counts| &mut counts.reads),
+            BodyEvent::Throughput { bytes, waited } => {
+                self.counts.bytes += bytes;
+                if bytes >= TELLING_BYTES || waited >= TELLING_WAIT {
+                    self.throughput.add((bytes as f64 / waited.as_secs_f64().max(0.001)).max(1.0), now);
+                }
+                None
+            }
+            BodyEvent::Abandoned => self.count(|counts| &mut counts.resumed_elsewhere),
+            BodyEvent::Broke { digest, trouble } => {
+                let fault = self.suffer(trouble, now)?;
+                let counts = self.failing_bodies.failed(digest, now) || self.is_silent();
+                (!fault.may_be_an_objects() || counts).then_some(Event::Broke(fault))
+            }
+            BodyEvent::Proven { blob, size } => {
+                self.failing_bodies.gave(&blob.digest);
+                if (1..=DEEP_PROBE_MAX).contains(&size) {
+                    self.recents.gave(blob);
+                }
+                Some(Event::Proven)
+            }
+            BodyEvent::WrongBytes => {
+                self.counts.wrong_bytes += 1;
+                let trouble = Trouble { kind: Kind::Corrupt, text: "the digest is another".into() };
+                self.suffer(trouble, now).map(Event::Failed)
+            }
+        }
+    }
+
+    /// Takes in what a probe shows.
+    fn take_probe(&mut self, event: ProbeEvent, now: Instant) -> Option<Event> {
+        match event {
+            ProbeEvent::Answered { after, late } => {
+                self.lost_races = 0;
+                self.silences = 0;
+                self.counts.probes += 1;
+                self.probe.add(millis(after).max(0.001));
+                self.probes.add(after, now);
+                // The late event was already counted.
+                (!late).then_some(Event::Probed)
+            }
+            ProbeEvent::Overdue => {
+                self.silences = self.silences.saturating_add(1);
+                Some(Event::ProbeLate)
+            }
+            // The time of a whole blob is no sample of the time to a first byte.
+            ProbeEvent::ProvenWhole => {
+                self.silences = 0;
+                self.counts.probes += 1;
+                Some(Event::ProbedWhole)
+            }
+            ProbeEvent::Failed { trouble, late } => {
+                self.counts.probes += 1;
+                let fault = self.suffer(trouble, now);
+                // The late event was already counted, and one probe is one strike.
+                match fault {
+                    Some(Fault::Timeout | Fault::Unavailable) if late => return None,
+                    Some(Fault::Timeout | Fault::Unavailable) => {
+                        self.silences = self.silences.saturating_add(1);
+                    }
+                    _ => self.silences = 0,
+                }
+                fault.map(Event::ProbeFailed)
+            }
+        }
+    }
+
+    /// Whether it counts that no headers came for this object; see [`FailingObjects`].
+    fn headers_count(&mut self, digest: Digest, now: Instant) -> bool {
+        self.failing_headers.failed(digest, now) || self.is_silent()
+    }
+
+    fn count(&mut self, which: impl Fn(&mut Counts) -> &mut u64) -> Option<Event> {
+        *which(&mut self.counts) += 1;
+        None
+    }
+
+    fn note(&mut self, class: SizeClass, after: Duration, now: Instant) {
+        self.headers[class].add(after, now);
+        self.lately[class].add(millis(after), now);
+    }
+
+    fn suffer(&mut self, trouble: Trouble, now: Instant) -> Option<Fault> {
+        let fault = match trouble.kind {
+            Kind::Unavailable => Fault::Unavailable,
+            Kind::Timeout => Fault::Timeout,
+            Kind::Corrupt => Fault::WrongBytes,
+            Kind::Denied => Fault::Misconfigured,
+            Kind::Throttled { retry_after } => {
+                let (usual, least, most) = THROTTLED;
+                self.throttled_until = Some(now + retry_after.unwrap_or(usual).clamp(least, most));
+                self.last_error = Some((trouble.text, now));
+                return None;
+            }
+            Kind::Invalid | Kind::Source | Kind::Exhausted => return None,
+        };
+        self.counts.failures += 1;
+        self.last_error = Some((trouble.text, now));
+        Some(fault)
+    }
+}

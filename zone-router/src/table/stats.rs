@@ -1,0 +1,214 @@
+//! What is known of one zone, and what follows from it: its expected times, its place in the order, its view.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::SILENCES;
+use crate::breaker::{Breaker, State};
+use crate::failing::FailingObjects;
+use crate::latency::{Fading, Latest, Level, Quantiles, millis};
+use crate::overdue::headers;
+use crate::rank::{Place, Reason};
+use crate::recents::Recents;
+use crate::snapshot::{Counts, Headers, ZoneView};
+use crate::{PerClass, Policy, RoutedZone, Settings, SizeClass, ZoneId};
+
+/// Only reads that are younger than this count for a slowdown.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// If the headers of the latest reads take more than this many times their usual median, the zone counts as slower by
+/// that factor, although probes do not show it yet.
+const SLOWDOWN: f64 = 2.0;
+
+/// After this many reads in a row that did not wait for the zone, it is probed sooner.
+const LOST_RACES: u8 = 2;
+
+/// A share of failures up to this does not make the expected time of a zone longer.
+const TROUBLE_BORNE: f64 = 0.2;
+
+/// If no body gives a sample for this long, the throughput of a zone counts as unknown. Probes do not measure it, so a
+/// zone that reads left because of slow bodies must be tried again.
+const SPEED_KNOWN: Duration = Duration::from_secs(45);
+
+/// If the time of a probe changes by more than this, ms, the next probe comes sooner.
+const STEP_MS: f64 = 5.0;
+
+/// Zones that take less than this, ms, count as equally near.
+const NEAR_MS: f64 = 16.0;
+
+/// What is known of one zone.
+#[derive(Debug)]
+pub(super) struct ZoneStats {
+    pub(super) name: Arc<str>,
+    pub(super) unusable: Option<Arc<str>>,
+    pub(super) policy: Policy,
+    pub(super) breaker: Breaker,
+    /// Of reads, by size class.
+    pub(super) headers: PerClass<Quantiles>,
+    /// The same of the latest, milliseconds.
+    pub(super) lately: PerClass<Latest>,
+    /// Of probes.
+    pub(super) probes: Quantiles,
+    /// The same, milliseconds.
+    pub(super) probe: Level,
+    /// Bytes a second of one body.
+    pub(super) throughput: Fading,
+    /// Reads in a row that were not waited for; then a probe looks sooner.
+    pub(super) lost_races: u8,
+    pub(super) throttled_until: Option<Instant>,
+    pub(super) counts: Counts,
+    pub(super) last_error: Option<(Arc<str>, Instant)>,
+    pub(super) recents: Recents,
+    /// Objects that it fails to give, by the stage at which it does.
+    pub(super) failing_headers: FailingObjects,
+    pub(super) failing_bodies: FailingObjects,
+    /// Probes in a row without an answer.
+    pub(super) silences: u8,
+}
+
+/// What a read of one zone is expected to take.
+pub(super) struct Estimate {
+    pub(super) headers: PerClass<Headers>,
+    /// Until the whole of a blob of typical size is there, ms, as the operator weighs it.
+    pub(super) times: PerClass<f64>,
+}
+
+impl ZoneStats {
+    /// The state at the start: nothing is known of the zone.
+    pub(super) fn new(routed: &RoutedZone, now: Instant) -> Self {
+        Self {
+            name: Arc::clone(&routed.zone.name),
+            unusable: routed.zone.unusable.clone(),
+            policy: routed.policy,
+            breaker: Breaker::new(now),
+            headers: Default::default(),
+            lately: Default::default(),
+            probes: Quantiles::default(),
+            probe: Level::default(),
+            throughput: Fading::new(SPEED_KNOWN),
+            lost_races: 0,
+            throttled_until: None,
+            counts: Counts::default(),
+            last_error: None,
+            recents: Recents::default(),
+            failing_headers: FailingObjects::default(),
+            failing_bodies: FailingObjects::default(),
+            silences: 0,
+        }
+    }
+
+    /// Whether its latest probes were not answered.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silences >= SILENCES
+    }
+
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.probe.step().is_some_and(|ms| ms > STEP_MS) || self.lost_races >= LOST_RACES
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        self.unusable.is_none() && self.policy.is_read()
+    }
+
+    pub(super) fn is_throttled(&self, now: Instant) -> bool {
+        self.throttled_until.is_some_and(|until| now < until)
+    }
+
+    pub(super) fn may_lead(&self, now: Instant) -> bool {
+        self.is_read() && self.breaker.state() == State::Closed && !self.is_throttled(now)
+    }
+
+    /// How long the first byte takes, ms; infinite if nothing is known.
+    ///
+    /// Zones are compared by their probes, because every zone gets the same probes. If reads have become much slower
+    /// than they were, the time is multiplied by that factor, whatever the probes say.
+    pub(super) fn first_byte(&self, now: Instant) -> f64 {
+        let reads = || {
+            SizeClass::ALL.into_iter().find_map(|class| self.headers[class].quantile(0.5, now)).map(millis)
+        };
+        let line = match self.policy.latency_hint {
+            Some(hint) => millis(hint),
+            None => self.probe.get().or_else(reads).unwrap_or(f64::INFINITY),
+        };
+        let slowdown = |class: SizeClass| {
+            let lately = self.lately[class].median(now, FRESH)?;
+            let usual = self.headers[class].quantile(0.5, now)?;
+            Some(lately / millis(usual)).filter(|factor| *factor > SLOWDOWN)
+        };
+        line * SizeClass::ALL.into_iter().filter_map(slowdown).fold(1.0, f64::max)
+    }
+
+    /// `fastest` is the throughput of the fastest zone, bytes a second; 0 where none is known.
+    pub(super) fn estimate(&self, fastest: f64, settings: &Settings, now: Instant) -> Estimate {
+        let headers = PerClass::from_fn(|class| headers(&self.headers[class], &self.probes, settings, now));
+        let first_byte = self.first_byte(now);
+        let rate = self.throughput.get(now).unwrap_or(fastest);
+        let time = |class: SizeClass| {
+            let transfer = if rate > 0.0 { class.typical() as f64 / rate * 1000.0 } else { 0.0 };
+            // Each failed attempt costs the wait for it.
+            let wasted =
+                (self.breaker.trouble() - TROUBLE_BORNE).max(0.0) * millis(headers[class].overdue_after);
+            (first_byte + transfer + wasted) / self.policy.weight
+        };
+        Estimate { headers, times: PerClass::from_fn(time) }
+    }
+
+    pub(super) fn place(&self, time: f64, id: ZoneId, leader: Option<ZoneId>, now: Instant) -> Option<Place> {
+        // Zones of nearly the same time keep their configured order.
+        let by_time = (time.max(NEAR_MS).log2() * 4.0).min(1000.0) as u64;
+        if !self.is_read() {
+            // If no other zone has the blob, a drained zone is read: an operator drains it to spare it, not to fail reads.
+            let drained = self.unusable.is_none() && self.policy.reads && self.policy.drain;
+            return drained.then_some(Place { reason: Reason::Drained, key: by_time });
+        }
+        let (reason, key) = match self.breaker.state() {
+            State::Closed if leader == Some(id) && id == ZoneId::HOME => (Reason::Home, 0),
+            State::Closed if leader == Some(id) => (Reason::Nearest, 0),
+            State::Closed if self.is_throttled(now) => (Reason::Throttled, by_time),
+            State::Closed => (Reason::Next, by_time),
+            State::HalfOpen { .. } => (Reason::HalfOpen, by_time),
+            State::Open { .. } => {
+                let ago = self.breaker.last_failure().map(|last| now.saturating_duration_since(last));
+                (Reason::Open, u64::MAX - ago.map_or(0, |ago| ago.as_millis() as u64))
+            }
+        };
+        Some(Place { reason, key })
+    }
+
+    pub(super) fn reason(&self) -> Option<Arc<str>> {
+        let fault = self.breaker.state().fault()?;
+        Some(match &self.last_error {
+            Some((error, _)) => format!("{}: {error}", fault.as_str()).into(),
+            None => fault.as_str().into(),
+        })
+    }
+
+    pub(super) fn view(
+        &self,
+        places: PerClass<Option<Place>>,
+        headers: PerClass<Headers>,
+        now: Instant,
+    ) -> ZoneView {
+        ZoneView {
+            name: Arc::clone(&self.name),
+            state: self.breaker.state(),
+            since: self.breaker.since(),
+            reason: self.reason(),
+            suspect: self.breaker.is_suspect(now),
+            throttled_until: self.throttled_until,
+            policy: self.policy,
+            unusable: self.unusable.clone(),
+            places,
+            headers,
+            unsettled: self.is_unsettled(),
+            probe: self.probe.get().map(|ms| Duration::from_secs_f64(ms / 1000.0)),
+            throughput: self.throughput.get(now).map(|rate| rate as u64),
+            counts: self.counts,
+            last_error: self.last_error.clone(),
+            recents: self.recents.clone(),
+            silent: self.is_silent(),
+        }
+    }
+}
