@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::broken::{Break, broken};
 use super::{CaseResult, Suite, ensure, fails, noise, same};
-use crate::{Digest, Kind, Result, Source};
+use crate::{Digest, Key, Kind, Result, Source};
 
 /// How long a `put` runs before it is cancelled, so that bytes are in flight.
 const UNTIL_GIVEN_UP: Duration = Duration::from_millis(300);
@@ -59,18 +59,34 @@ pub(super) async fn concurrent_puts(suite: &Suite) -> CaseResult {
     let key = suite.key("contended");
     for size in suite.two_sizes() {
         let same_bytes = noise(7, size);
-        for written in join_all((0..AT_ONCE).map(|_| suite.put(&key, &same_bytes))).await {
+        for written in join_all((0..AT_ONCE).map(|_| contended_put(suite, &key, &same_bytes))).await {
             written?;
         }
         suite.holds(&key, &same_bytes).await?;
     }
     let various: Vec<Bytes> = (0..AT_ONCE).map(|seed| noise(seed, 200_000 + seed as usize)).collect();
-    for written in join_all(various.iter().map(|bytes| suite.put(&key, bytes))).await {
+    for written in join_all(various.iter().map(|bytes| contended_put(suite, &key, bytes))).await {
         written?;
     }
     let read = suite.read(&key, None).await.map_err(|error| error.to_string())?;
     ensure(read.is_some_and(|read| various.contains(&read)), || "a mixture of what was written".to_owned())?;
     suite.remove(&key).await
+}
+
+/// A put that other writers of the same key may displace. A store may ask the loser to try again, as Swift does
+/// with 202 if the other write is newer by its clocks. Each repetition is newer than all that it lost to, so that
+/// [`AT_ONCE`] writers end.
+async fn contended_put(suite: &Suite, key: &Key, bytes: &Bytes) -> CaseResult {
+    let source = Source::bytes(bytes.clone());
+    let mut repetitions = 0;
+    loop {
+        match suite.store.put(key, &source).await {
+            Err(error) if matches!(error.kind(), Kind::Throttled { .. }) && repetitions < AT_ONCE => {
+                repetitions += 1;
+            }
+            written => return written.map_err(|error| error.to_string()),
+        }
+    }
 }
 
 /// Bytes that do not match the digest are refused and never become visible, even if the key has an older
