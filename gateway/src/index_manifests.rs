@@ -19,7 +19,7 @@ use registry::service_account::{ReadError, Reader};
 use registry::{LocalBlob, children, local_blobs};
 
 /// Manifests fetched at once for one push.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 3;
 
 /// Pushes whose children are fetched at once, of all clients; each may hold [`MEMORY`]. They are so many that one client
 /// cannot have all of them: its network may hold 31 times what is left free if it comes with new connections.
@@ -38,8 +38,9 @@ const COUNT_MAX: usize = 256;
 /// Bytes of them together.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Memory for those that are fetched at once, in bytes: 4 MiB each, as `limits.manifest` has it by default.
-const MEMORY: u64 = AT_ONCE as u64 * 4 * 1024 * 1024;
+/// Memory for those that are fetched at once, in bytes: 4 MiB each, as `limits.manifest` has it by default. One of them is
+/// understood at a time, as twice its bytes at most.
+const MEMORY: u64 = (AT_ONCE as u64 + 2) * 4 * 1024 * 1024;
 
 /// Blobs that all of them name.
 const BLOBS_MAX: usize = 20_000;
