@@ -384,3 +384,19 @@ async fn a_log_that_nobody_reads_stops_nothing() -> Result<()> {
     gateway.terminate().await?;
     Ok(())
 }
+
+/// The end is not waited for either, whoever has the last word.
+#[tokio::test]
+async fn an_end_with_an_error_waits_for_no_reader() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = Gateway::prepare(&json!({"zones": {}}), &[("quay.yaml", &site.quay.config().to_string())])?;
+    let (_reader, mut writer) = std::io::pipe()?;
+    rustix::io::ioctl_fionbio(&writer, true)?;
+    while std::io::Write::write(&mut writer, &[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false)?;
+    let mut run = tokio::process::Command::new(tests::gateway::binary());
+    run.arg("run").arg("--config").arg(gateway.config_file()).stderr(writer).kill_on_drop(true);
+    let ended = tokio::time::timeout(Duration::from_secs(30), run.status()).await;
+    assert_eq!(ended.context("it waits")??.code(), Some(78));
+    Ok(())
+}

@@ -120,8 +120,11 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue>
 
 /// Whether an id of a client may be taken as it is: it is written to logs, and sent to stores.
 fn is_plain(id: &[u8]) -> bool {
-    let safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte);
-    (1..=REQUEST_ID_MAX).contains(&id.len()) && id.iter().all(safe)
+    (1..=REQUEST_ID_MAX).contains(&id.len()) && id.iter().all(is_harmless)
+}
+
+fn is_harmless(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte)
 }
 
 /// The trace id of a `traceparent` (W3C Trace Context, section 3.2.2), if it is one.
@@ -133,10 +136,10 @@ fn trace_id(value: &[u8]) -> Option<&[u8]> {
     let is_zero = |id: &[u8]| id.iter().all(|byte| *byte == b'0');
     let dashes = [2, 35, 52].iter().all(|at| known[*at] == b'-');
     let well_formed = dashes && fields.iter().all(|field| field.iter().all(hex)) && version != b"ff";
-    // What a later version adds begins with a dash.
+    // What a later version adds begins with a dash (section 3.2.4). It goes on to stores, so it is as harmless as an id.
     let ends = match version {
         b"00" => rest.is_empty(),
-        _ => rest.is_empty() || rest[0] == b'-' && rest.iter().all(u8::is_ascii_graphic),
+        _ => rest.is_empty() || rest[0] == b'-' && rest.iter().all(is_harmless),
     };
     let bounded = value.len() <= TRACEPARENT_MAX;
     (well_formed && ends && bounded && !is_zero(trace) && !is_zero(parent)).then_some(trace)
@@ -246,6 +249,9 @@ mod tests {
             format!("cc{}x", &TRACE[2..]),
             format!("cc{}-{}", &TRACE[2..], "a".repeat(TRACEPARENT_MAX)),
             format!("cc{}-a b", &TRACE[2..]),
+            format!("cc{}-\"<script>", &TRACE[2..]),
+            format!("cc{}-a;b", &TRACE[2..]),
+            format!("cc{}-%0d%0a", &TRACE[2..]),
             zeros(3..35),
             zeros(36..52),
             TRACE[..54].to_owned(),

@@ -2,6 +2,7 @@
 //! itself.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,18 +10,23 @@ use backends::Digest;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use moka::sync::Cache;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-use limits::memory::{Holder, Memory, Reservation, Use};
+use crate::request::Client;
+use limits::memory::{Memory, Reservation, Use};
+use limits::pool::{Pool, Slot};
 use registry::service_account::{ReadError, Reader};
 use registry::{LocalBlob, children, local_blobs};
 
 /// Manifests fetched at once for one push.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 3;
 
-/// Pushes whose children are fetched at once, of all clients; each may hold [`MEMORY`].
-const PUSHES_AT_ONCE: usize = 8;
+/// Pushes whose children are fetched at once, of all clients; each may hold [`MEMORY`]. They are so many that one client
+/// cannot have all of them: its network may hold 31 times what is left free if it comes with new connections.
+const PUSHES_AT_ONCE: usize = 32;
+
+/// What these places are called where there is none.
+const PLACES: &str = "places for pushes whose index's manifests are fetched";
 
 /// For all of them: the client waits for its 201 meanwhile.
 const TIME: Duration = Duration::from_secs(8);
@@ -32,8 +38,9 @@ const COUNT_MAX: usize = 256;
 /// Bytes of them together.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Memory for those that are fetched at once, in bytes: 4 MiB each, as `limits.manifest` has it by default.
-const MEMORY: u64 = AT_ONCE as u64 * 4 * 1024 * 1024;
+/// Memory for those that are fetched at once, in bytes: 4 MiB each, as `limits.manifest` has it by default. One of them is
+/// understood at a time, as twice its bytes at most.
+const MEMORY: u64 = (AT_ONCE as u64 + 2) * 4 * 1024 * 1024;
 
 /// Blobs that all of them name.
 const BLOBS_MAX: usize = 20_000;
@@ -50,7 +57,7 @@ const QUEUED_MEMORY: Duration = Duration::from_secs(3600);
 pub(crate) struct Queued {
     manifests: Cache<(String, Digest), ()>,
     /// A place each for pushes whose children are fetched.
-    places: Semaphore,
+    places: Arc<Pool>,
     /// It has been said that children are not looked for.
     told: AtomicBool,
 }
@@ -67,7 +74,7 @@ pub(crate) struct Children {
 impl Queued {
     pub(crate) fn new() -> Self {
         let manifests = Cache::builder().max_capacity(QUEUED_MAX).time_to_live(QUEUED_MEMORY).build();
-        Self { manifests, places: Semaphore::new(PUSHES_AT_ONCE), told: AtomicBool::new(false) }
+        Self { manifests, places: Pool::new(PLACES, PUSHES_AT_ONCE, 0), told: AtomicBool::new(false) }
     }
 
     /// The blobs of this manifest of this repository are in the journal.
@@ -80,12 +87,9 @@ impl Queued {
     }
 
     /// Room for one push more, or why there is none.
-    fn room(&self, memory: &Memory, client: Holder) -> Result<Room<'_>, String> {
-        let place = self
-            .places
-            .try_acquire()
-            .map_err(|_| format!("manifests of {PUSHES_AT_ONCE} other pushes are fetched at the moment"))?;
-        let held = memory.reserve(Use::Manifests, Some(client), MEMORY);
+    fn room(&self, memory: &Memory, client: &Client) -> Result<Room, String> {
+        let place = self.places.try_take(&client.identity).map_err(|problem| problem.message)?;
+        let held = memory.reserve(Use::Manifests, Some(client.holder()), MEMORY);
         Ok((place, held.ok_or("limits.memory has no room for this client")?))
     }
 
@@ -95,7 +99,7 @@ impl Queued {
     pub(crate) async fn children(
         &self,
         reader: Option<&Reader>,
-        (memory, client): (&Memory, Holder),
+        (memory, client): (&Memory, &Client),
         repository: &str,
         manifest: &[u8],
         limit: usize,
@@ -144,7 +148,7 @@ impl Queued {
 }
 
 /// What a push holds while its children are fetched.
-type Room<'a> = (SemaphorePermit<'a>, Reservation);
+type Room = (Slot, Reservation);
 
 /// Each blob once, in the order in which they come first: images of one index share layers. Where several say a
 /// size, the first does.
@@ -218,6 +222,8 @@ impl Gathered {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     #[test]
@@ -227,22 +233,30 @@ mod tests {
         assert_eq!(distinct(all), [blob("a", Some(1)), blob("b", Some(2))]);
     }
 
+    fn client(address: u8, connection: u64) -> Client {
+        Client::of_request([192, 0, 2, address].into(), connection, &HeaderMap::new(), &[])
+    }
+
     #[test]
-    fn no_client_has_all_the_room_and_no_more_than_some_pushes_have_any() {
-        let [one, other] = ["192.0.2.1", "192.0.2.2"]
-            .map(|address| Holder { address: address.parse().expect("an address"), connection: None });
+    fn no_client_has_all_the_memory() {
         let (queued, memory) = (Queued::new(), Memory::new(MEMORY * 8));
-        let held: Vec<_> = std::iter::from_fn(|| queued.room(&memory, one).ok()).take(100).collect();
+        let held: Vec<_> = (0..100).map_while(|at| queued.room(&memory, &client(1, at)).ok()).collect();
         assert!((1..8).contains(&held.len()), "{} of 8", held.len());
-        assert!(queued.room(&memory, one).is_err_and(|why| why.contains("limits.memory")));
-        assert!(queued.room(&memory, other).is_ok());
-        drop(held);
-        let memory = Memory::new(MEMORY * 1000);
-        let held: Vec<_> = std::iter::from_fn(|| queued.room(&memory, one).ok()).take(100).collect();
-        assert_eq!(held.len(), PUSHES_AT_ONCE);
-        assert!(queued.room(&memory, other).is_err_and(|why| why.contains("other pushes")));
-        drop(held);
-        assert!(queued.room(&memory, other).is_ok());
+        assert!(queued.room(&memory, &client(1, 100)).is_err_and(|why| why.contains("limits.memory")));
+        assert!(queued.room(&memory, &client(2, 101)).is_ok());
+    }
+
+    #[test]
+    fn no_client_has_all_the_places() {
+        let (queued, memory) = (Queued::new(), Memory::new(MEMORY * 1000));
+        for connections in [1, 4, 1000] {
+            let pushes = (0..1000).map(|at| queued.room(&memory, &client(1, at % connections)));
+            let held: Vec<_> = pushes.map_while(Result::ok).collect();
+            assert!((1..PUSHES_AT_ONCE).contains(&held.len()), "{} with {connections}", held.len());
+            let refused = queued.room(&memory, &client(1, 0)).expect_err("it has its share");
+            assert!(refused.contains("its share"), "{refused}");
+            assert!(queued.room(&memory, &client(2, 1001)).is_ok(), "{connections}");
+        }
     }
 
     #[test]

@@ -52,6 +52,13 @@ struct State {
 #[must_use = "without it the last lines are lost"]
 pub struct LastLines(LogQueue);
 
+impl LastLines {
+    /// Says why the process ends.
+    pub fn say(&self, line: &str) {
+        self.0.push(line.as_bytes());
+    }
+}
+
 impl Drop for LastLines {
     fn drop(&mut self) {
         self.0.flush(FLUSH);

@@ -9,9 +9,6 @@ use clap::Parser as _;
 
 use crate::arguments::{Arguments, BenchCommand, Command};
 
-/// A configuration that is refused, as `sysexits.h` has it (EX_CONFIG).
-const EXIT_CONFIG: u8 = 78;
-
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Audit(arguments) => commands::audit(&arguments),
@@ -26,7 +23,7 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         complain(&error);
-        if error.is::<config::ConfigError>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
+        commands::exit_code(&error)
     })
 }
 

@@ -26,7 +26,7 @@ pub struct Limits {
     pub registry_permissions: usize,
     /// Bytes of a request's head; for HTTP/2, of its header list.
     pub header_bytes: ByteSize,
-    /// Header fields of an HTTP/1.1 request.
+    /// Header fields of a request. All cookies of an HTTP/2 request count as one.
     pub headers: usize,
     /// Concurrent fills of the cache. Further blobs are streamed and not kept.
     pub fills: usize,

@@ -1,6 +1,6 @@
 //! Checks of a request's head, before the request is processed.
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, Version};
 
@@ -15,15 +15,17 @@ const H1_FIELD: usize = 4;
 /// Refuses a request if its head alone shows that it cannot be served correctly.
 ///
 /// # Errors
-/// - 431 if the head is larger than `max` bytes.
+/// - 431 if the head is larger than `max` bytes, or has more than `fields_max` fields. HTTP/2 may send each cookie in a
+///   field of its own (RFC 9113 section 8.2.3), so all cookies count as one.
 /// - 400 if a value starts or ends with a space or a tab (RFC 9113 section 8.2.1). An HTTP/1.1 parser removes
 ///   them, an HTTP/2 parser does not. The gateway and the registry would then read different credentials.
 /// - 400 if several `Content-Length` fields differ (RFC 9110 section 8.6).
 /// - 501 if there is a transfer coding other than one `chunked` (RFC 9112 section 6.1). The gateway removes
 ///   only the chunks, so the registry would store compressed bytes.
 /// - 400 if the request does not name exactly one host (RFC 9112 section 3.2). HTTP/1.0 may name none.
-pub fn check_head(request: &Parts, max: usize) -> Result<(), Problem> {
+pub fn check_head(request: &Parts, max: usize, fields_max: usize) -> Result<(), Problem> {
     check_size(request, max)?;
+    check_count(&request.headers, fields_max)?;
     check_values(&request.headers)?;
     check_framing(&request.headers)?;
     match host(&request.uri, &request.headers) {
@@ -42,6 +44,19 @@ fn check_size(request: &Parts, max: usize) -> Result<(), Problem> {
         "UNSUPPORTED",
         format!("the request's headers are larger than limits.header_bytes, {max} bytes"),
         "send fewer or shorter headers, or raise that limit",
+    ))
+}
+
+fn check_count(headers: &HeaderMap, max: usize) -> Result<(), Problem> {
+    let cookies = headers.get_all(COOKIE).iter().count();
+    if headers.len() - cookies.saturating_sub(1) <= max {
+        return Ok(());
+    }
+    Err(Problem::client(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "UNSUPPORTED",
+        format!("the request has more header fields than limits.headers, {max}"),
+        "send fewer headers, or raise that limit",
     ))
 }
 
@@ -98,6 +113,7 @@ mod tests {
     use super::*;
 
     const MAX: usize = 4096;
+    const FIELDS_MAX: usize = 10;
 
     fn checked(fields: &[(&'static str, &[u8])]) -> Option<StatusCode> {
         let (mut parts, ()) = Request::get("/v2/").body(()).expect("a request").into_parts();
@@ -106,7 +122,7 @@ mod tests {
             let value = HeaderValue::from_bytes(value).expect("a value");
             parts.headers.append(HeaderName::from_static(name), value);
         }
-        check_head(&parts, MAX).err().map(|problem| problem.status)
+        check_head(&parts, MAX, FIELDS_MAX).err().map(|problem| problem.status)
     }
 
     #[test]
@@ -120,6 +136,20 @@ mod tests {
         ];
         assert_eq!(checked(&fields), None);
         assert_eq!(checked(&[("x-long", &[b'a'; MAX])]), Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    }
+
+    #[test]
+    fn fields_are_counted_and_cookies_as_one() {
+        // One of them is `host`.
+        let fields = |count: usize, more: &[(&'static str, &'static [u8])]| {
+            checked(&[&vec![("x-a", &b"1"[..]); count - 1][..], more].concat())
+        };
+        let cookies = [("cookie", &b"a=1"[..]); 20];
+        let too_many = Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        assert_eq!(fields(FIELDS_MAX, &[]), None);
+        assert_eq!(fields(FIELDS_MAX + 1, &[]), too_many);
+        assert_eq!(fields(FIELDS_MAX - 1, &cookies), None);
+        assert_eq!(fields(FIELDS_MAX, &cookies), too_many);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The blobs and manifests that a manifest names.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::marker::PhantomData;
 
 use backends::Digest;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// A blob that the registry itself stores for a manifest.
@@ -18,6 +21,8 @@ pub struct LocalBlob {
 /// Its blobs are under the key `blobs`. Quay refuses it (415), other registries accept it.
 const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 
+/// What is kept of a manifest while it is read: at most twice its bytes, whatever it says. A descriptor is of 14 bytes at
+/// least and would be one of a hundred in memory, so only blobs with a digest are kept, each of 85 bytes at least.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Manifest {
@@ -25,12 +30,12 @@ struct Manifest {
     media_type: Option<String>,
     #[serde(default)]
     config: Option<Descriptor>,
-    #[serde(default, deserialize_with = "null_as_empty")]
-    layers: Vec<Descriptor>,
-    #[serde(default, rename = "fsLayers", deserialize_with = "null_as_empty")]
-    schema1_layers: Vec<Schema1Layer>,
-    #[serde(default, deserialize_with = "null_as_empty")]
-    blobs: Vec<Descriptor>,
+    #[serde(default, deserialize_with = "listed::<Descriptor, _>")]
+    layers: Vec<LocalBlob>,
+    #[serde(default, rename = "fsLayers", deserialize_with = "listed::<Schema1Layer, _>")]
+    schema1_layers: Vec<LocalBlob>,
+    #[serde(default, deserialize_with = "listed::<Descriptor, _>")]
+    blobs: Vec<LocalBlob>,
 }
 
 #[derive(Deserialize)]
@@ -45,11 +50,151 @@ struct Descriptor {
     #[serde(default)]
     media_type: String,
     digest: String,
-    /// Quay takes any number (`image/docker/schema2/manifest.py`); one that is no size is none.
     #[serde(default)]
-    size: Option<serde_json::Value>,
+    size: Size,
     #[serde(default, deserialize_with = "null_as_empty")]
-    urls: Vec<String>,
+    urls: Vec<Text>,
+}
+
+/// Any value, of which a size is kept. Quay takes any number (`image/docker/schema2/manifest.py`); one that is no size is
+/// none.
+#[derive(Default)]
+struct Size(Option<u64>);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnySize)
+    }
+}
+
+struct AnySize;
+
+impl<'de> Visitor<'de> for AnySize {
+    type Value = Size;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a value")
+    }
+
+    fn visit_u64<E>(self, size: u64) -> Result<Size, E> {
+        Ok(Size(Some(size)))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Size, E> {
+        Ok(Size(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Size, E> {
+        Ok(Size(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Size, E> {
+        Ok(Size(None))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Size, E> {
+        Ok(Size(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Size, E> {
+        Ok(Size(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Size, A::Error> {
+        while values.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Size(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<Size, A::Error> {
+        while values.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Size(None))
+    }
+}
+
+/// A text of which nothing is kept: a list of them takes no memory.
+struct Text;
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(AnyText)
+    }
+}
+
+struct AnyText;
+
+impl Visitor<'_> for AnyText {
+    type Value = Text;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a string")
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Text, E> {
+        Ok(Text)
+    }
+}
+
+/// An entry of a list of which something is kept, or nothing.
+trait Listed {
+    type Kept;
+
+    fn kept(self) -> Option<Self::Kept>;
+}
+
+impl Listed for Descriptor {
+    type Kept = LocalBlob;
+
+    fn kept(self) -> Option<LocalBlob> {
+        is_local(&self).then(|| self.blob()).flatten()
+    }
+}
+
+impl Listed for Schema1Layer {
+    type Kept = LocalBlob;
+
+    fn kept(self) -> Option<LocalBlob> {
+        Some(LocalBlob { digest: self.digest.parse().ok()?, size: None })
+    }
+}
+
+impl Descriptor {
+    fn blob(&self) -> Option<LocalBlob> {
+        let digest: Digest = self.digest.parse().ok()?;
+        Some(LocalBlob { digest, size: self.size.0.filter(|size| digest.may_have(*size)) })
+    }
+}
+
+/// What is kept of a list, entry by entry. Go writes an empty list as `null`.
+fn listed<'de, T: Listed + Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T::Kept>, D::Error> {
+    deserializer.deserialize_any(List(PhantomData::<T>))
+}
+
+struct List<T>(PhantomData<T>);
+
+impl<'de, T: Listed + Deserialize<'de>> Visitor<'de> for List<T> {
+    type Value = Vec<T::Kept>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a list")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(entry) = entries.next_element::<T>()? {
+            all.extend(entry.kept());
+        }
+        Ok(all)
+    }
+}
+
+fn read(manifest: &[u8]) -> Result<Manifest, serde_json::Error> {
+    serde_json::from_slice(manifest)
 }
 
 /// The config and the local layers of an image manifest (OCI, docker schema 2 or schema 1), or the blobs of
@@ -65,23 +210,18 @@ struct Descriptor {
 /// # Errors
 /// The bytes are not a JSON manifest.
 pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error> {
-    let manifest: Manifest = serde_json::from_slice(manifest)?;
+    let manifest = read(manifest)?;
+    let mut blobs = manifest.layers;
     // In a manifest of another type the key has no meaning, and the registry did not check it.
-    let is_artifact = manifest.media_type.as_deref() == Some(ARTIFACT);
-    let blobs = manifest.blobs.iter().filter(|_| is_artifact);
-    let layers = manifest.layers.iter().chain(blobs).filter(|layer| is_local(layer));
-    let size = |blob: &Descriptor| blob.size.as_ref().and_then(serde_json::Value::as_u64);
-    let described = manifest.config.iter().chain(layers).map(|blob| (&blob.digest, size(blob)));
-    let schema1 = manifest.schema1_layers.iter().map(|layer| (&layer.digest, None));
-    let mut seen = HashSet::new();
-    let mut blobs = Vec::new();
-    for (digest, size) in described.chain(schema1) {
-        if let Ok(digest) = digest.parse::<Digest>()
-            && seen.insert(digest)
-        {
-            blobs.push(LocalBlob { digest, size: size.filter(|size| digest.may_have(*size)) });
-        }
+    if manifest.media_type.as_deref() == Some(ARTIFACT) {
+        blobs.extend(manifest.blobs);
     }
+    blobs.extend(manifest.schema1_layers);
+    if let Some(config) = manifest.config.and_then(|config| config.blob()) {
+        blobs.insert(0, config);
+    }
+    let mut seen = HashSet::new();
+    blobs.retain(|blob| seen.insert(blob.digest));
     Ok(blobs)
 }
 
@@ -93,17 +233,24 @@ pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error>
 pub fn children(manifest: &[u8]) -> Result<Vec<Digest>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Index {
-        #[serde(default, deserialize_with = "null_as_empty")]
-        manifests: Vec<Child>,
+        #[serde(default, deserialize_with = "listed::<Child, _>")]
+        manifests: Vec<Digest>,
     }
     #[derive(Deserialize)]
     struct Child {
         digest: String,
     }
-    let index: Index = serde_json::from_slice(manifest)?;
+    impl Listed for Child {
+        type Kept = Digest;
+
+        fn kept(self) -> Option<Digest> {
+            self.digest.parse().ok()
+        }
+    }
+    let Index { mut manifests } = serde_json::from_slice(manifest)?;
     let mut seen = HashSet::new();
-    let digests = index.manifests.iter().filter_map(|child| child.digest.parse().ok());
-    Ok(digests.filter(|digest| seen.insert(*digest)).collect())
+    manifests.retain(|digest| seen.insert(*digest));
+    Ok(manifests)
 }
 
 /// Whether the registry stores a layer. For OCI types only the type decides, for docker's types the URLs too.
@@ -114,7 +261,7 @@ fn is_local(layer: &Descriptor) -> bool {
     !named_elsewhere && (oci || layer.urls.is_empty())
 }
 
-/// Go writes an empty list as `null`.
+/// Like [`listed`].
 fn null_as_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -211,6 +358,36 @@ mod tests {
             );
             let blobs = local_blobs(manifest.as_bytes()).expect("parses");
             assert_eq!(blobs, [LocalBlob { digest: digest("a"), size: expected }], "{size}");
+        }
+    }
+
+    fn taken(bytes: &[u8]) -> usize {
+        let manifest = read(bytes).expect("a manifest");
+        let lists = [&manifest.layers, &manifest.blobs, &manifest.schema1_layers];
+        let blobs: usize = lists.iter().map(|list| list.capacity() * size_of::<LocalBlob>()).sum();
+        let seen: HashSet<Digest> =
+            lists.iter().flat_map(|list| list.iter().map(|blob| blob.digest)).collect();
+        // A table is an eighth larger than its capacity, and has a byte for each place.
+        blobs + seen.capacity() * 8 / 7 * (size_of::<Digest>() + 1)
+    }
+
+    /// What a client sends is understood in memory that is reserved: twice its bytes.
+    #[test]
+    fn nothing_is_understood_as_more_than_twice_its_bytes() {
+        let distinct: Vec<_> =
+            (0..1000).map(|at| format!(r#"{{"digest":"{}"}}"#, digest(&at.to_string()))).collect();
+        let many = |one: &str| vec![one; 100_000].join(",");
+        for manifest in [
+            format!(r#"{{"layers":[{}]}}"#, many(r#"{"digest":""}"#)),
+            format!(r#"{{"blobs":[{}]}}"#, many(r#"{"digest":""}"#)),
+            format!(r#"{{"fsLayers":[{}]}}"#, many(r#"{"blobSum":""}"#)),
+            format!(r#"{{"layers":[{{"digest":"","size":[{}]}}]}}"#, many("0")),
+            format!(r#"{{"layers":[{{"digest":"","urls":[{}]}}]}}"#, many(r#""""#)),
+            format!(r#"{{"layers":[{}]}}"#, distinct.join(",")),
+            format!(r#"{{"layers":[{}]}}"#, distinct[..513].join(",")),
+        ] {
+            let (taken, bytes) = (taken(manifest.as_bytes()), manifest.len());
+            assert!(taken <= 2 * bytes, "{}: {taken} of {bytes}", &manifest[..40]);
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn heal(arguments: &HealArguments) -> anyhow::Result<ExitCode> {
         Output::Table => queue::heal_text(&plan, fed),
         Output::Json => format!("{:#}\n", queue::heal_json(&plan, fed)),
     })?;
-    Ok(match seen && plan.unfixable.is_empty() {
+    Ok(match seen && plan.unfixable.is_empty() && plan.sourceless == 0 {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(EXIT_FOUND),
     })

@@ -13,6 +13,8 @@ mod run;
 mod signals;
 mod zones;
 
+use std::process::ExitCode;
+
 pub(crate) use audit::audit;
 pub(crate) use bench::bench_zones;
 pub(crate) use check::{check, check_config};
@@ -20,3 +22,11 @@ pub(crate) use heal::{backfill, heal};
 pub(crate) use queue::queue;
 pub(crate) use run::run;
 pub(crate) use zones::zones;
+
+/// A configuration that is refused, as `sysexits.h` has it (`EX_CONFIG`).
+const EXIT_CONFIG: u8 = 78;
+
+/// The status of a command that ends with this error.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<config::ConfigError>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
+}

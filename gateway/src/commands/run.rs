@@ -8,7 +8,7 @@ use gateway::App;
 use tokio_util::sync::CancellationToken;
 
 use super::output::runtime;
-use super::{log, signals};
+use super::{exit_code, log, signals};
 use crate::arguments::LogFormat;
 
 /// How long file operations in progress may take at the end.
@@ -16,7 +16,15 @@ const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves until the process gets SIGTERM or SIGINT.
 pub(crate) fn run(path: &Path, log_format: LogFormat) -> anyhow::Result<ExitCode> {
-    let _last_lines = log::start(log_format)?;
+    let last_lines = log::start(log_format)?;
+    Ok(serve(path).unwrap_or_else(|error| {
+        // Standard error itself would wait for whoever reads it.
+        last_lines.say(&format!("quay-gateway: {error:#}\n"));
+        exit_code(&error)
+    }))
+}
+
+fn serve(path: &Path) -> anyhow::Result<ExitCode> {
     let settings = config::load(path)?;
     let runtime = runtime()?;
     let done = runtime.block_on(async {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use backends::Digest;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use blob_cache::{CachedBlob, FileBody};
 use gateway_http::{Body, Problem, Requested, if_none_match_hits, requested};
@@ -89,7 +89,13 @@ impl Answerer {
     }
 
     /// The whole blob, if its length is not known before it ends. Parts of it cannot be located either.
-    pub(super) fn unsized_whole(&self, body: Body, cache_status: &str) -> Response<Body> {
+    ///
+    /// HTTP/1.0 has only the end of the connection for it: a client, or a proxy that keeps the answer, would take a blob
+    /// that broke off, or whose bytes were wrong, for a whole one.
+    pub(super) fn unsized_whole(&self, version: Version, body: Body, cache_status: &str) -> Response<Body> {
+        if version < Version::HTTP_11 {
+            return no_end();
+        }
         let mut response = self.response(StatusCode::OK, body, cache_status);
         response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
         response
@@ -140,6 +146,18 @@ impl Answerer {
     }
 }
 
+/// 505: the version cannot say where the blob ends.
+fn no_end() -> Response<Body> {
+    let what = "nobody says how long this blob is, and HTTP/1.0 cannot tell its end from a cut";
+    let problem = Problem::client(
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        "UNSUPPORTED",
+        what,
+        "use HTTP/1.1; a proxy before the gateway may need to be told (nginx: proxy_http_version)",
+    );
+    problem.response()
+}
+
 /// 416: no byte of the blob is in the range.
 fn unsatisfiable(size: Option<u64>) -> Response<Body> {
     let what = size.map_or_else(
@@ -162,4 +180,17 @@ fn unsatisfiable(size: Option<u64>) -> Response<Body> {
 /// A header value from text made here: digests, numbers, names of zones.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(CACHE_NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_without_a_length_needs_a_version_that_tells_its_end_from_a_cut() {
+        let answer = Answerer::new(Digest::EMPTY, &HeaderMap::new(), Arc::default());
+        let status = |version| answer.unsized_whole(version, Body::full("bytes"), "fwd=miss").status();
+        assert_eq!(status(Version::HTTP_10), StatusCode::HTTP_VERSION_NOT_SUPPORTED);
+        assert_eq!([Version::HTTP_11, Version::HTTP_2].map(status), [StatusCode::OK; 2]);
+    }
 }

@@ -318,7 +318,11 @@ impl Pull<'_> {
         self.gateway.metrics.blob_answered(&from);
         let status = format!("fwd=miss; detail=\"{from}, not stored: {}\"", reason.as_str());
         let Some(size) = whole.size() else {
-            return answer.unsized_whole(Body::stream(whole.map_err(fill::cut)), &status);
+            return answer.unsized_whole(
+                self.request.version,
+                Body::stream(whole.map_err(fill::cut)),
+                &status,
+            );
         };
         if answer.part(size).is_none() {
             return answer.bytes(size, |_| Body::stream(whole.map_err(fill::cut)), &status);

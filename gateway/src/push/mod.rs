@@ -17,7 +17,7 @@ use crate::forward;
 use crate::index_manifests::distinct;
 use crate::request::Client;
 use gateway_http::{Body, Problem};
-use limits::memory::{Holder, Use};
+use limits::memory::Use;
 use registry::upload_affinity;
 use registry::upstream::{Answer, Head, InstanceId, Order, StoreUse};
 use registry::{LocalBlob, local_blobs, upload_repository};
@@ -148,7 +148,7 @@ async fn put(
     match ask(&gateway, &request, &repository, body, &client, bound).await {
         Ok(answer) => {
             match answer.status() {
-                StatusCode::CREATED => queue_copies(&gateway, &repository, copy, client.holder()).await,
+                StatusCode::CREATED => queue_copies(&gateway, &repository, copy, &client).await,
                 // A blob of it is not there (Quay's `_build_blob_map` and distribution say so with one of
                 // these): a yes that is remembered may be why the client did not push it.
                 StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => gateway.permissions.forget(&repository),
@@ -182,7 +182,7 @@ async fn ask(
     Ok(answer)
 }
 
-async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy, client: Holder) {
+async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy, client: &Client) {
     let targets = gateway.targets_of(repository).await;
     if targets.is_empty() {
         return;

@@ -17,6 +17,10 @@ pub(crate) const NO_ROOM: &str = "limits.memory has no room";
 /// A copy has room for so many bytes at first, if so many are promised; then for twice as many, and so on.
 const FIRST: usize = 64 * 1024;
 
+/// So many times its bytes a manifest takes: they are read along, and then understood as twice as much at most
+/// (`registry::local_blobs`).
+const TIMES: u64 = 3;
+
 /// What has been read along; complete once the body has ended. Its memory is reserved while any clone lives.
 #[derive(Clone)]
 pub(crate) struct Copy(Arc<Mutex<State>>);
@@ -27,7 +31,7 @@ struct State {
     limit: usize,
     /// Bytes that are promised.
     size: usize,
-    /// Twice what there is room for: the bytes are read along, and then understood.
+    /// [`TIMES`] what there is room for.
     memory: Reservation,
     had_no_room: bool,
 }
@@ -59,7 +63,7 @@ impl State {
         }
         if needed > bytes.capacity() {
             let room = (2 * bytes.capacity()).max(FIRST).min(self.size).max(needed);
-            if !self.memory.needs(2 * room as u64) {
+            if !self.memory.needs(TIMES * room as u64) {
                 self.had_no_room = true;
                 return Err(BodyError::NoRoom(NO_ROOM));
             }
@@ -136,10 +140,10 @@ mod tests {
 
     #[tokio::test]
     async fn memory_is_reserved_as_bytes_come() {
-        let first = 2 * FIRST as u64;
+        let first = TIMES * FIRST as u64;
         let pieces = [1, FIRST - 1, 1, (4 << 20) - FIRST - 1, 1];
-        let all = [(first, true), (first, true), (2 * first, true), (8 << 20, true), (0, true)];
-        assert_eq!(reserved(8 << 20, &pieces), all);
+        let all = [(first, true), (first, true), (2 * first, true), (TIMES * (4 << 20), true), (0, true)];
+        assert_eq!(reserved(TIMES * (4 << 20), &pieces), all);
         assert_eq!(reserved(first, &pieces[..3]), [(first, true), (first, true), (first, false)]);
     }
 

@@ -28,8 +28,9 @@ pub(crate) async fn answer(
     client: &Client,
 ) -> Response<Body> {
     let (mut request, body) = request.into_parts();
-    let head_max = usize::try_from(gateway.settings.limits.header_bytes.as_u64()).unwrap_or(usize::MAX);
-    let head = check_head(&request, head_max);
+    let limits = &gateway.settings.limits;
+    let head_max = usize::try_from(limits.header_bytes.as_u64()).unwrap_or(usize::MAX);
+    let head = check_head(&request, head_max, limits.headers);
     let id = RequestId::of_request(&mut request.headers);
     let route = Route::parse(&request.method, request.uri.path());
     let span = spans::request(&id, &route, request.uri.path());

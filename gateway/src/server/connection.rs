@@ -49,7 +49,7 @@ const H2_SEND_BUFFER: usize = PIECE_MIN;
 const UNSENT: u32 = 512 * 1024;
 
 /// hyper's own least buffer, in bytes.
-const H1_BUFFER_MIN: usize = 8192;
+const H1_BUFFER_MIN: u64 = 8192;
 
 /// How long a client that never asked for anything has to go.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -74,9 +74,14 @@ impl Protocols {
     }
 }
 
+/// Bytes of a request's head that are read: [`gateway_http::check_head`] counts to the byte.
+fn header_bytes(limits: &Limits) -> u64 {
+    limits.header_bytes.as_u64().max(H1_BUFFER_MIN)
+}
+
 fn builder(limits: &Limits, timeouts: &Timeouts) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    let header_bytes = usize::try_from(limits.header_bytes.as_u64()).unwrap_or(usize::MAX).max(H1_BUFFER_MIN);
+    let header_bytes = usize::try_from(header_bytes(limits)).unwrap_or(usize::MAX);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -203,7 +208,7 @@ impl Connection {
         activity.buffer(self.buffer.clone());
         if h2 {
             self.buffer.multiplexed();
-            self.inbox.multiplexed();
+            self.inbox.multiplexed(header_bytes(&settings.limits));
         }
         let http = if h2 { &self.protocols.http2 } else { &self.protocols.http1 };
         let io = TokioIo::new(Counted::new(stream, self.inbox.clone()));

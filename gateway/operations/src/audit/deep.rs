@@ -146,6 +146,33 @@ pub(super) fn refine(compared: &mut Compared, verdicts: &Verdicts) {
             compared.findings.push(finding);
         }
     }
+    note_sourceless(compared, verdicts);
+}
+
+/// Where all objects of a blob were read and none is right, each of its findings says that, and what to do.
+fn note_sourceless(compared: &mut Compared, verdicts: &Verdicts) {
+    for finding in &mut compared.findings {
+        let Some(zones) = finding.digest.as_ref().and_then(|digest| verdicts.get(digest)) else { continue };
+        if zones.values().any(|verdict| matches!(verdict, Verdict::Right(_))) {
+            continue;
+        }
+        let objects: Vec<_> =
+            zones.iter().map(|(zone, verdict)| format!("{zone}: {}", told(verdict))).collect();
+        finding.sourceless = true;
+        finding.detail = Some(format!(
+            "no zone gives this blob ({}): restore its object there, or push the image again",
+            objects.join("; ")
+        ));
+    }
+}
+
+fn told(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Right(_) => "right".to_owned(),
+        Verdict::Wrong(_) => "wrong-bytes".to_owned(),
+        Verdict::Gone => "it was listed, but is not there".to_owned(),
+        Verdict::Unreadable(error) => format!("unreadable: {error}"),
+    }
 }
 
 #[cfg(test)]
@@ -201,5 +228,31 @@ mod tests {
                 (FindingKind::Unreadable, "e", None, Some(5)),
             ]
         );
+    }
+
+    #[test]
+    fn if_no_object_is_right_all_findings_of_the_blob_say_so() {
+        let [digest, other] = [Digest::of(b"x"), Digest::of(b"y")];
+        let mut compared = Compared::default();
+        for digest in [digest, other] {
+            compared.findings.push(Finding::of(FindingKind::Missing, "a", digest, None));
+        }
+        let zones = [("b", Verdict::Unreadable("denied".into())), ("c", Verdict::Wrong(3))];
+        let zones: BTreeMap<_, _> = zones.map(|(zone, verdict)| (zone.to_owned(), verdict)).into();
+        refine(&mut compared, &[(digest, zones)].into());
+        let of_other =
+            compared.findings.iter().position(|found| found.digest == Some(other)).expect("it stays");
+        let left = compared.findings.remove(of_other);
+        assert!(!left.sourceless && left.detail.is_none());
+        let kinds: Vec<_> = compared.findings.iter().map(|found| (found.kind, found.zone.as_str())).collect();
+        let expected =
+            [(FindingKind::Missing, "a"), (FindingKind::Unreadable, "b"), (FindingKind::WrongBytes, "c")];
+        assert_eq!(kinds, expected);
+        for found in &compared.findings {
+            assert!(found.sourceless, "{found:?}");
+            let detail = found.detail.as_deref().expect("it says why");
+            assert!(detail.contains("b: unreadable: denied; c: wrong-bytes"), "{detail}");
+            assert!(detail.contains("restore its object there, or push the image again"), "{detail}");
+        }
     }
 }

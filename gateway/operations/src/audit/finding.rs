@@ -96,6 +96,9 @@ pub struct Finding {
     /// Whether the registry's records have the blob. `None` if they were not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<bool>,
+    /// Whether all objects of the blob were read, and none is right: no zone can give it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sourceless: bool,
     /// Further details as text.
     #[serde(rename = "told", default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -114,6 +117,7 @@ impl Finding {
             expected: None,
             has: Vec::new(),
             known: None,
+            sourceless: false,
             detail: None,
         }
     }
@@ -122,7 +126,8 @@ impl Finding {
     pub fn stray(zone: &str, key: &str, size: u64) -> Self {
         let (zone, key, size) = (zone.to_owned(), Some(key.to_owned()), Some(size));
         let (digest, expected, has, known, detail) = (None, None, Vec::new(), None, None);
-        Self { kind: FindingKind::Stray, zone, digest, key, size, expected, has, known, detail }
+        let sourceless = false;
+        Self { kind: FindingKind::Stray, zone, digest, key, size, expected, has, known, sourceless, detail }
     }
 
     /// The bytes that the finding counts for: the blob's size, or else the object's.

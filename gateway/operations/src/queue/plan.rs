@@ -26,6 +26,8 @@ pub struct CopyPlan {
     pub unchecked: u64,
     /// Copies whose object is already there, so that only its placement is recorded.
     pub unplaced: u64,
+    /// Copies of blobs of which no zone has a right object: the registry alone may give one.
+    pub sourceless: u64,
     /// The digest of the file of findings.
     pub digest: Option<Digest>,
     /// The target zones.
@@ -90,6 +92,7 @@ impl CopyPlan {
             let bytes = if unplaced { 0 } else { finding.bytes() };
             self.zones.entry(finding.zone.clone()).or_default().add(bytes);
             self.unchecked += u64::from(finding.known.is_none());
+            self.sourceless += u64::from(finding.sourceless);
         } else if self.is_skipped(finding) {
             self.unknown += u64::from(finding.kind.is_fixed_by_copy());
         } else if finding.kind.is_wrong() && !self.is_fixed_by_other_copy(finding) {
@@ -167,6 +170,11 @@ mod tests {
             disguised.size = Some(7);
             assert_eq!(plan.job(&disguised).map(|job| job.size), Some(Some(0)), "{kind:?}");
         }
+        let mut sourceless = finding(FindingKind::Unreadable, None);
+        sourceless.sourceless = true;
+        let mut with_it = plan.clone();
+        with_it.take(&sourceless);
+        assert_eq!((with_it.all().objects, with_it.sourceless), (6, 1), "the registry may have it");
         plan.take(&Finding::stray("zone-b", "sha256/e3/x", 100));
         assert_eq!(plan.zones, [("zone-b".to_owned(), Count { objects: 5, bytes: 23 })].into());
         assert_eq!((plan.findings, plan.unknown), (8, 0));

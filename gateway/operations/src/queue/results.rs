@@ -55,6 +55,14 @@ fn unfixable(plan: &CopyPlan) -> String {
     for (kind, count) in &plan.unfixable {
         let _ = writeln!(text, "a copy does not fix: {count} {}", kind.as_str());
     }
+    if plan.sourceless > 0 {
+        let _ = writeln!(
+            text,
+            "{} copies are of blobs that no zone gives: only the registry may have one. Restore the object in the zone \
+             that the finding names, or push the image again",
+            plan.sourceless
+        );
+    }
     if plan.unknown > 0 {
         let _ = writeln!(
             text,
@@ -76,6 +84,7 @@ pub fn heal_json(plan: &CopyPlan, fed: Option<FeedResult>) -> Value {
         "copies": count(plan.all()),
         "beyond": unfixable,
         "unplaced": plan.unplaced,
+        "sourceless": plan.sourceless,
         "unknown_left_alone": plan.unknown,
         "queued": fed.map(|fed| fed.queued),
         "findings_dealt_with_before": fed.map(|fed| fed.earlier),

@@ -3,7 +3,7 @@
 //! h2 (0.4) reads frames into a buffer, and hands out slices of it: a slice of one byte keeps its whole buffer.
 //! Its header table (`hpack/header.rs:into_entry`) keeps the slices of `:path`, `:authority` and `:scheme` for as
 //! long as the connection lives, whatever has become of their request. Bodies that nobody has read are such slices
-//! until they are read.
+//! until they are read. Trailers count until no request of the connection has a body: honest clients send none.
 
 use std::collections::HashMap;
 
@@ -21,6 +21,14 @@ const BUFFER: u64 = 16 * 1024;
 /// reserved, covers as much as the bodies themselves.
 const GAP_PART: u64 = 2;
 
+/// The most that a header field takes for each byte of its frame: one byte may name a field of HPACK's table (RFC 7541
+/// section 6.1), which is then an entry of a map (112 bytes, as `server/cost.rs` has it), of which some are kept free.
+const FIELD: u64 = 144;
+
+/// The most that header fields take for each byte of their list: a field counts there with 32 bytes and its own, one at
+/// least, and takes 112 bytes and two allocations of 32: 176 for 33.
+const LIST_TIMES: u64 = 6;
+
 /// Streams of which it is known where their last frame was.
 const STREAMS: usize = 1024;
 
@@ -36,6 +44,8 @@ const PADDED: u8 = 8;
 /// Follows the bytes of a connection.
 #[derive(Debug)]
 pub(super) struct Frames {
+    /// The longest header list, in bytes (`SETTINGS_MAX_HEADER_LIST_SIZE`).
+    header_bytes: u64,
     /// Bytes until the next frame's head.
     skip: usize,
     head: [u8; FRAME_HEAD],
@@ -50,14 +60,21 @@ pub(super) struct Frames {
     gaps: u64,
     /// Frames of bodies that nobody has read.
     unread: u64,
+    /// What trailers may keep, in bytes.
+    trailers: u64,
+    /// Bytes so far of the trailers whose frames come, if they are trailers.
+    list: Option<u64>,
+    /// The newest stream.
+    newest: u32,
     /// Where the last frame of each stream that brings a body ended.
     bodies: HashMap<u32, u64>,
 }
 
 impl Frames {
-    /// Those of a connection of which nothing was read.
-    pub(super) fn new() -> Self {
+    /// Those of a connection of which nothing was read. A header list may have `header_bytes`.
+    pub(super) fn new(header_bytes: u64) -> Self {
         Self {
+            header_bytes,
             skip: PREFACE,
             head: [0; FRAME_HEAD],
             filled: 0,
@@ -66,6 +83,9 @@ impl Frames {
             heads: 0,
             gaps: 0,
             unread: 0,
+            trailers: 0,
+            list: None,
+            newest: 0,
             bodies: HashMap::new(),
         }
     }
@@ -102,10 +122,12 @@ impl Frames {
         let (length, end) = (u64::from(length), self.position + u64::from(length));
         match kind {
             HEADERS | CONTINUATION | GOAWAY => {
-                // Continued heads are copied into one buffer, which doubles as it grows.
-                let times = if kind == CONTINUATION { 2 } else { 1 };
-                self.heads += FRAME_HEAD as u64 + length * times + (begin - self.last_head).min(BUFFER);
+                // Strings of a head may be Huffman-coded, and are decoded into a buffer of twice their length
+                // (`hpack/huffman/mod.rs:decode`). Continued heads are copied into one buffer, which doubles as it
+                // grows.
+                self.heads += FRAME_HEAD as u64 + length * 2 + (begin - self.last_head).min(BUFFER);
                 self.last_head = end;
+                self.count_trailers(kind, stream, length);
                 if kind == HEADERS && flags & END_STREAM == 0 {
                     self.ends(stream, end);
                 }
@@ -122,6 +144,21 @@ impl Frames {
         }
         if kind == RST_STREAM || (kind <= HEADERS && flags & END_STREAM != 0) {
             self.bodies.remove(&stream);
+        }
+    }
+
+    /// Trailers are the second head of a stream. h2 keeps their fields until the body before them is read to its end
+    /// (`proto/streams/recv.rs:recv_trailers`).
+    fn count_trailers(&mut self, kind: u8, stream: u32, length: u64) {
+        if kind != CONTINUATION {
+            self.list = (kind == HEADERS && stream <= self.newest).then_some(0);
+            self.newest = self.newest.max(if kind == HEADERS { stream } else { 0 });
+        }
+        if let Some(list) = &mut self.list {
+            let most = LIST_TIMES * self.header_bytes;
+            let before = (*list * FIELD).min(most);
+            *list += length;
+            self.trailers += (*list * FIELD).min(most) - before;
         }
     }
 
@@ -145,6 +182,7 @@ impl Frames {
     pub(super) fn no_bodies(&mut self) {
         self.unread = 0;
         self.gaps = 0;
+        self.trailers = 0;
     }
 
     /// Bytes that heads may keep: they only grow.
@@ -154,7 +192,7 @@ impl Frames {
 
     /// Bytes that all of them may keep, beyond the window of bodies.
     pub(super) fn kept(&self) -> u64 {
-        self.heads + self.gaps.min(self.unread * BUFFER)
+        self.heads + self.gaps.min(self.unread * BUFFER) + self.trailers
     }
 }
 
@@ -166,6 +204,7 @@ mod tests {
 
     const UNKNOWN: u8 = 0x42;
     const KIB: usize = 1024;
+    const HEADER_BYTES: u64 = 64 * 1024;
 
     fn frame(kind: u8, flags: u8, stream: u32, length: usize) -> Vec<u8> {
         let size = u32::try_from(length).expect("it is short").to_be_bytes();
@@ -176,7 +215,7 @@ mod tests {
     }
 
     fn after(frames: &[Vec<u8>]) -> Frames {
-        let mut counted = Frames::new();
+        let mut counted = Frames::new(HEADER_BYTES);
         counted.came(&[0; PREFACE]);
         frames.iter().for_each(|frame| counted.came(frame));
         counted
@@ -187,11 +226,13 @@ mod tests {
         let junk = frame(UNKNOWN, 0, 0, 100 * KIB);
         let small = frame(HEADERS, 5, 1, 30);
         assert_eq!(after(std::slice::from_ref(&junk)).kept(), 0);
-        assert_eq!(after(std::slice::from_ref(&small)).kept(), 39 + PREFACE as u64);
-        assert_eq!(after(&[small.clone(), small.clone()]).kept(), 2 * 39 + PREFACE as u64);
-        assert_eq!(after(&[junk, small]).kept(), 39 + BUFFER);
+        // Its strings may be Huffman-coded, and are decoded into a buffer of twice their length.
+        let head = FRAME_HEAD as u64 + 2 * 30;
+        assert_eq!(after(std::slice::from_ref(&small)).kept(), head + PREFACE as u64);
+        assert_eq!(after(&[small, frame(HEADERS, 5, 3, 30)]).kept(), 2 * head + PREFACE as u64);
+        assert_eq!(after(&[junk, frame(HEADERS, 5, 1, 30)]).kept(), head + BUFFER);
         let long = [frame(HEADERS, 1, 1, 16 * KIB), frame(CONTINUATION, 4, 1, 16 * KIB)];
-        assert!(after(&long).heads() > 48 * KIB as u64);
+        assert!(after(&long).heads() > 64 * KIB as u64);
     }
 
     #[test]
@@ -232,6 +273,36 @@ mod tests {
             (0..1000).for_each(|_| counted.handed_on());
             assert_eq!(counted.kept(), heads);
         }
+    }
+
+    /// h2 keeps them until the body before them is read.
+    #[test]
+    fn trailers_count_with_all_that_their_fields_take_until_no_body_is_read() {
+        let trailers = |count: u32| {
+            let streams = (0..count).map(|at| 2 * at + 1);
+            let heads = streams.clone().map(|stream| frame(HEADERS, 4, stream, 30));
+            let ends = streams.map(|stream| frame(HEADERS, 5, stream, 100));
+            let mut counted = after(&heads.chain(ends).collect::<Vec<_>>());
+            let kept = counted.kept() - counted.heads();
+            counted.handed_on();
+            assert_eq!(counted.kept(), counted.heads() + kept, "they come after all else");
+            counted.no_bodies();
+            assert_eq!(counted.kept(), counted.heads());
+            kept
+        };
+        assert_eq!(trailers(1), 100 * FIELD);
+        assert_eq!(trailers(3), 3 * trailers(1));
+        let long = [
+            frame(HEADERS, 4, 1, 30),
+            frame(HEADERS, 1, 1, 16 * KIB),
+            frame(CONTINUATION, 0, 1, 16 * KIB),
+            frame(CONTINUATION, 4, 1, 16 * KIB),
+        ];
+        let counted = after(&long);
+        assert_eq!(counted.kept() - counted.heads(), LIST_TIMES * HEADER_BYTES, "no list is longer");
+        let requests =
+            after(&[frame(HEADERS, 1, 1, 30), frame(CONTINUATION, 4, 1, 30), frame(HEADERS, 5, 3, 30)]);
+        assert_eq!(requests.kept(), requests.heads());
     }
 
     #[test]

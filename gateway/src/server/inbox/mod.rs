@@ -21,8 +21,8 @@ const INCLUDED: u64 = 16 * 1024;
 const STEP: u64 = 32 * 1024;
 
 /// What heads of HTTP/2 may keep, in bytes, before the client is asked to come with a new connection. That is some
-/// thousand requests, or some hundred where each brings a token of its own.
-const HEADS: u64 = 256 * 1024;
+/// thousand requests, or some hundred where each brings a token of its own: a head counts twice.
+const HEADS: u64 = 512 * 1024;
 
 /// What they may keep until the connection is cut: a client that was asked may have a hundred requests on their way.
 const HEADS_MAX: u64 = 4 * HEADS;
@@ -90,9 +90,9 @@ impl Inbox {
         Self(Arc::new(Shared { state: Mutex::new(state), renewal: Notify::new() }))
     }
 
-    /// HTTP/2 was agreed on.
-    pub(super) fn multiplexed(&self) {
-        self.state().protocol = Protocol::Http2(Frames::new());
+    /// HTTP/2 was agreed on, with header lists of `header_bytes` at most.
+    pub(super) fn multiplexed(&self, header_bytes: u64) {
+        self.state().protocol = Protocol::Http2(Frames::new(header_bytes));
     }
 
     /// A request's head is complete.

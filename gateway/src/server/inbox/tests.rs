@@ -11,7 +11,7 @@ fn inbox(memory: &Memory) -> Inbox {
 
 fn http2(memory: &Memory) -> Inbox {
     let inbox = inbox(memory);
-    inbox.multiplexed();
+    inbox.multiplexed(64 * 1024);
     inbox.came(&[0; 24]).expect("the preface");
     inbox
 }
@@ -25,6 +25,18 @@ fn frame(kind: u8, flags: u8) -> Vec<u8> {
     [&[0, 4, 0, kind, flags, 0, 0, 0, 1], &[0_u8; 1024][..]].concat()
 }
 
+/// What such a frame counts if it is a head.
+const HEAD: u64 = 9 + 2 * 1024;
+
+/// Heads of ever newer streams.
+fn heads() -> impl Iterator<Item = Vec<u8>> {
+    (0_u32..).map(|number| {
+        let mut head = frame(1, 5);
+        head[5..9].copy_from_slice(&(2 * number + 1).to_be_bytes());
+        head
+    })
+}
+
 fn is_asked(inbox: &Inbox) -> bool {
     inbox.renewal().now_or_never().is_some()
 }
@@ -33,12 +45,12 @@ fn is_asked(inbox: &Inbox) -> bool {
 fn heads_of_http2_are_reserved_until_another_connection_is_asked_for() {
     let memory = Memory::new(BUDGET);
     let inbox = http2(&memory);
-    let (mut heads, mut asked) = (0, None);
+    let (mut heads, mut asked, mut frames) = (0, None, self::heads());
     let overrun = loop {
-        if let Err(overrun) = inbox.came(&frame(1, 5)) {
+        if let Err(overrun) = inbox.came(&frames.next().expect("without end")) {
             break overrun;
         }
-        heads += 1033;
+        heads += HEAD;
         assert!(reserved(&memory) + INCLUDED >= CONNECTION + heads);
         if is_asked(&inbox) {
             assert_eq!(asked.replace(heads), None, "once");
@@ -56,15 +68,15 @@ fn where_memory_is_short_a_connection_is_asked_and_then_cut() {
     let memory = Memory::new(4 * CONNECTION);
     let inbox = http2(&memory);
     let _rest = memory.reserve(Use::Requests, None, 3 * CONNECTION).expect("there is room");
-    let mut heads = 0;
+    let (mut heads, mut frames) = (0, self::heads());
     while !is_asked(&inbox) {
-        inbox.came(&frame(1, 5)).expect("it is asked first");
-        heads += 1033;
+        inbox.came(&frames.next().expect("without end")).expect("it is asked first");
+        heads += HEAD;
     }
-    assert!(heads < INCLUDED + 2 * 1033, "as soon as it would need more");
+    assert!(heads < INCLUDED + 2 * HEAD, "as soon as it would need more");
     let refused = || memory.status().refused[Use::Connections as usize];
     assert_eq!(refused(), 0);
-    let overrun = std::iter::repeat_with(|| inbox.came(&frame(1, 5))).find_map(Result::err);
+    let overrun = frames.map(|head| inbox.came(&head)).find_map(Result::err);
     assert!(matches!(overrun, Some(Overrun::Memory)));
     assert_eq!(refused(), 1);
 }
@@ -74,7 +86,8 @@ fn growth_leaves_the_last_part_of_the_budget_to_requests() {
     let memory = Memory::new(BUDGET);
     let inbox = http2(&memory);
     let _others = memory.reserve(Use::Requests, None, BUDGET / 4 * 3).expect("there is room");
-    (0..INCLUDED / 1024 + 2).for_each(|_| inbox.came(&frame(1, 5)).expect("there is room"));
+    let few = INCLUDED as usize / 2048 + 2;
+    heads().take(few).for_each(|head| inbox.came(&head).expect("there is room"));
     assert!(is_asked(&inbox));
 }
 
@@ -95,6 +108,18 @@ fn a_body_is_its_windows_and_small_frames_of_it_are_the_connections() {
         inbox.came(&frame(0, 0)).expect("there is room");
     }
     assert!(reserved(&memory) > 100 * 13 * 1024, "{}", reserved(&memory));
+    drop(reader);
+    assert_eq!(reserved(&memory), CONNECTION);
+}
+
+#[test]
+fn trailers_are_reserved_until_the_body_is_done() {
+    let memory = Memory::new(BUDGET);
+    let inbox = http2(&memory);
+    inbox.came(&frame(1, 4)).expect("there is room");
+    let reader = inbox.body();
+    inbox.came(&frame(1, 5)).expect("there is room");
+    assert!(reserved(&memory) > CONNECTION + 128 * 1024, "{}", reserved(&memory));
     drop(reader);
     assert_eq!(reserved(&memory), CONNECTION);
 }

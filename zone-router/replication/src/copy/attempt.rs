@@ -131,11 +131,23 @@ impl<'a> Attempt<'a> {
                 return Ok(true);
             }
             Ok(Read::Wrong) => {}
-            Ok(Read::Gone) => self.existing = None,
+            Ok(Read::Gone) => self.look_again().await,
             // Readers cannot use such an object either, so verified bytes may replace it.
             Ok(Read::Broken(error)) | Err(error) => self.unreadable = Some(error),
         }
         Ok(false)
+    }
+
+    /// `get` finds nothing where `head` showed an object: it was removed, or its store shows what it does not give.
+    async fn look_again(&mut self) {
+        match self.copier.target.store.head(&self.job.blob.key).await {
+            Ok(None) => self.existing = None,
+            Ok(Some(_)) => {
+                let error = Error::new(Kind::Unavailable, "the object exists, but cannot be read");
+                self.unreadable = Some(error);
+            }
+            Err(error) => self.unreadable = Some(error),
+        }
     }
 
     /// Whether somebody states a size, and all who do state this one: the job, and every other zone that has the

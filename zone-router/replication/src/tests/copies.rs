@@ -259,6 +259,19 @@ async fn a_damaged_target_without_a_source_is_no_success() {
     assert_eq!(z.b.contents().await.into_values().collect::<Vec<_>>(), [&b"cut short"[..]]);
 }
 
+/// Its object may be all that is left of the blob: nobody may take the blob for gone.
+#[tokio::test]
+async fn a_target_that_shows_what_it_does_not_give_is_unreadable() {
+    let z = Three::new();
+    z.b.holds(&z.blob, GOOD);
+    z.b.set(Mode::Lists);
+    let error = z.copy(Some(0)).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Target);
+    assert!(error.to_string().contains("zone-b: the object exists, but cannot be read"), "{error}");
+    z.a.holds(&z.blob, GOOD);
+    assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-a"));
+}
+
 #[tokio::test]
 async fn the_empty_blob_needs_no_source() {
     let z = Three::new();
