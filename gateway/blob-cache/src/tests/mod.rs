@@ -163,11 +163,11 @@ async fn until(what: &str, mut happened: impl FnMut() -> bool) {
 }
 
 async fn is_hit(cache: &Arc<Cache>, digest: &Digest) -> bool {
-    matches!(cache.get(digest).await, Ok(Some(_)))
+    matches!(cache.get(&Identity::GATEWAY, digest).await, Ok(Some(_)))
 }
 
 async fn read(cache: &Arc<Cache>, digest: &Digest) -> Option<Bytes> {
-    let blob = cache.get(digest).await.ok()??;
+    let blob = cache.get(&Identity::GATEWAY, digest).await.ok()??;
     Some(FileBody::new(blob.clone(), 0..blob.size).collect().await.expect("reads").to_bytes())
 }
 
