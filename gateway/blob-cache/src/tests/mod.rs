@@ -177,7 +177,14 @@ async fn reopen(dir: &Path) -> Arc<Cache> {
 }
 
 async fn reopen_with(dir: &Path, timeouts: &Timeouts) -> Arc<Cache> {
-    let settings = CacheSettings { dir: dir.to_owned(), size: 1 << 20, reserve: 0 };
+    reopen_as(CacheSettings { dir: dir.to_owned(), size: 1 << 20, reserve: 0 }, timeouts).await
+}
+
+async fn reopen_sized(dir: &Path, size: u64) -> Arc<Cache> {
+    reopen_as(CacheSettings { dir: dir.to_owned(), size, reserve: 0 }, &Timeouts::default()).await
+}
+
+async fn reopen_as(settings: CacheSettings, timeouts: &Timeouts) -> Arc<Cache> {
     let mut cache = None;
     until("its folder is free", || {
         cache = Cache::open(&settings, &Limits::default(), timeouts).ok();
