@@ -30,7 +30,7 @@ pub struct Join {
 pub struct Follower {
     head: Arc<Head>,
     /// The fill's file, for this client.
-    blob: CachedBlob,
+    blob: Box<CachedBlob>,
     phase: watch::Receiver<Phase>,
     _presence: Presence,
     request: Request,
@@ -98,7 +98,7 @@ impl Join {
                 Phase::Opening => {}
                 Phase::Filling(head, _) | Phase::Whole(head) => {
                     let Self { client, phase, presence, request } = self;
-                    let blob = head.blob.read_by(client);
+                    let blob = Box::new(head.blob.read_by(client));
                     return Ok(Follower { head, blob, phase, _presence: presence, request });
                 }
                 Phase::Failed(Failure::NotOpened(why)) => return Err(NoFill::NotOpened(why)),

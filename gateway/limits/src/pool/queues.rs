@@ -14,13 +14,15 @@ use super::identity::{Identity, Name};
 pub(super) type Ticket = u64;
 
 /// The waiting requests of all clients.
-///
-/// The levels are the widest network, the network (for IPv6 the /64), the connection and the credential.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
-    networks: Level<Name, Level<Name, Level<Option<Name>, Level<Option<Name>, Queue>>>>,
+    /// By the widest network, and then by the network (for IPv6 the /64).
+    networks: Level<Name, Level<Name, Connections>>,
     crowds: Crowds,
 }
+
+/// Waiting requests of one network, by connection and then by credential.
+type Connections = Level<Option<Name>, Level<Option<Name>, Queue>>;
 
 /// How many requests wait.
 #[derive(Debug, Default)]
