@@ -82,8 +82,8 @@ const REGIONS_TIMEOUT: Duration = Duration::from_secs(2);
 impl Gateway {
     /// What clients share.
     pub(crate) fn pools(&self) -> Vec<PoolStatus> {
-        let ours = [&*self.connections, &*self.requests, self.cache.pool()];
-        ours.into_iter().chain(self.upstream.pools()).map(Pool::status).collect()
+        let ours = [&*self.connections, &*self.requests].into_iter().chain(self.cache.pools());
+        ours.chain(self.upstream.pools()).map(Pool::status).collect()
     }
 
     /// A blob and its place in every zone.

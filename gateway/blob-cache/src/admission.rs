@@ -124,7 +124,8 @@ impl Space {
             && (wanted || self.index.blocks() + blocks <= index_max(self.capacity))
     }
 
-    /// Puts a whole blob in, by its fill or found by a restart, and names those that go for it.
+    /// Puts a whole blob in, by its fill or found by a restart, and names those that go for it. A blob that is too
+    /// large, as the cache has become smaller, goes itself.
     pub(super) fn keep(
         &mut self,
         fill: Option<FillNumber>,
@@ -133,7 +134,8 @@ impl Space {
     ) -> Vec<Digest> {
         fill.into_iter().for_each(|number| self.end(number));
         let blocks = entry.blocks();
-        let evicted = self.make_room(blocks, index_max(self.capacity).saturating_sub(blocks));
+        let Some(kept_max) = index_max(self.capacity).checked_sub(blocks) else { return vec![digest] };
+        let evicted = self.make_room(blocks, kept_max);
         self.index.insert(digest, entry);
         evicted
     }

@@ -120,7 +120,8 @@ impl Cache {
         }
         let cache = Arc::new(Self {
             layout,
-            disk: Disk::new(timeouts.disk),
+            // Each request and each fill waits for one piece of work at a time.
+            disk: Disk::new(timeouts.disk, limits.requests.saturating_add(limits.fills)),
             space: Mutex::new(space),
             open_files: moka::sync::Cache::new(limits.open_files),
             capacity,
@@ -174,9 +175,9 @@ impl Cache {
         }
     }
 
-    /// `limits.fills`, which clients share.
-    pub fn pool(&self) -> &Pool {
-        &self.fill_slots
+    /// What clients share here: `limits.fills`, and the threads that wait for the disk.
+    pub fn pools(&self) -> [&Pool; 2] {
+        [&self.fill_slots, self.disk.pool()]
     }
 }
 

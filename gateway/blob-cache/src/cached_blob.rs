@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gateway_http::piece_limit;
+use limits::pool::Identity;
 
 use crate::disk::{Disk, read_blocking, read_cached};
 
@@ -20,9 +21,16 @@ pub struct CachedBlob {
     pub size: u64,
     /// The threads that read files.
     pub disk: Disk,
+    /// The client that reads it.
+    pub reader: Identity,
 }
 
 impl CachedBlob {
+    /// The same file for another client.
+    pub(crate) fn read_by(&self, reader: Identity) -> Self {
+        Self { reader, ..self.clone() }
+    }
+
     /// The next bytes of `left`, if the page cache has them; otherwise use [`CachedBlob::read_from_disk`].
     pub(crate) fn read_now(&self, left: &Range<u64>) -> io::Result<Option<Bytes>> {
         read_cached(&self.file, left.start, piece(left))
@@ -34,8 +42,8 @@ impl CachedBlob {
         left: &Range<u64>,
     ) -> impl Future<Output = io::Result<Bytes>> + Send + use<> {
         let (file, disk) = (Arc::clone(&self.file), self.disk.clone());
-        let (offset, len) = (left.start, piece(left));
-        async move { disk.run(move || read_blocking(&file, offset, len)).await }
+        let (reader, offset, len) = (self.reader, left.start, piece(left));
+        async move { disk.run(&reader, move || read_blocking(&file, offset, len)).await }
     }
 
     /// The next bytes of `left`, from the page cache or the disk.

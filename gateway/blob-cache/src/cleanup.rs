@@ -1,5 +1,6 @@
 //! What is to be removed, away from the data path.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use backends::Digest;
@@ -26,13 +27,13 @@ pub(super) struct Cleanups {
 
 #[derive(Debug, Default)]
 struct Queue {
-    cleanups: Vec<Cleanup>,
+    cleanups: VecDeque<Cleanup>,
     closed: bool,
 }
 
 impl Cleanups {
     pub(super) fn push(&self, cleanup: Cleanup) {
-        self.queue.lock().cleanups.push(cleanup);
+        self.queue.lock().cleanups.push_back(cleanup);
         self.more.notify_one();
     }
 
@@ -41,8 +42,11 @@ impl Cleanups {
         digests.into_iter().for_each(|digest| self.push(Cleanup::Evicted(digest)));
     }
 
-    pub(super) fn take(&self) -> Vec<Cleanup> {
-        std::mem::take(&mut self.queue.lock().cleanups)
+    /// The first of them, `max` at most; and whether these are all.
+    pub(super) fn take(&self, max: usize) -> (Vec<Cleanup>, bool) {
+        let cleanups = &mut self.queue.lock().cleanups;
+        let count = cleanups.len().min(max);
+        (cleanups.drain(..count).collect(), cleanups.is_empty())
     }
 
     /// Ends the reaper.
@@ -64,5 +68,25 @@ pub(super) fn run(cleanups: &Arc<Cleanups>, cache: &Weak<Cache>) {
     while cleanups.wait() {
         let Some(cache) = cache.upgrade() else { return };
         cache.reap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Work on the disk that waits for files to be removed takes no longer if more are evicted.
+    #[test]
+    fn only_so_many_are_taken_at_once() {
+        let cleanups = Cleanups::default();
+        cleanups.evicted((0..5_u8).map(|name| Digest::of(&[name])).collect());
+        let take = |max| {
+            let (taken, is_all) = cleanups.take(max);
+            let of = |cleanup| if let Cleanup::Evicted(digest) = cleanup { Some(digest) } else { None };
+            (taken.into_iter().filter_map(of).collect::<Vec<_>>(), is_all)
+        };
+        assert_eq!(take(3), ((0..3_u8).map(|name| Digest::of(&[name])).collect(), false));
+        assert_eq!(take(3), ((3..5_u8).map(|name| Digest::of(&[name])).collect(), true));
+        assert_eq!(take(3), (vec![], true));
     }
 }

@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use backends::{ByteStream, Digest, Error, Kind, Open, Source};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use limits::pool::Identity;
 use replication::Local;
 
 use crate::cache::Cache;
 use crate::cached_blob::CachedBlob;
 
-/// The cache as replication reads it. A copy counts as a use of its blob.
+/// The cache as replication reads it. A copy counts as a use of its blob; it is the gateway's own work.
 #[derive(Debug)]
 pub struct CopySource(pub Arc<Cache>);
 
@@ -28,7 +29,7 @@ impl Local for CopySource {
         if !self.0.holds(digest) {
             return None;
         }
-        let blob = self.0.get(digest).await.ok()??;
+        let blob = self.0.get(&Identity::GATEWAY, digest).await.ok()??;
         Some(Source::new(blob.size, *digest, Arc::new(blob)))
     }
 

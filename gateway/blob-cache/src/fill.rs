@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use backends::{Digest, Hasher};
+use limits::pool::Identity;
 use tokio::sync::{Notify, Semaphore, watch};
 use zone_router::NotOpened;
 
@@ -17,6 +18,9 @@ pub(super) struct Fill {
     pub(super) phase: watch::Sender<Phase>,
     followers: AtomicUsize,
     followers_changed: Notify,
+    starter: Identity,
+    /// Whether clients of other networks than its starter's have joined it.
+    shared: AtomicBool,
 }
 
 /// How far a fill is.
@@ -64,9 +68,26 @@ impl fmt::Debug for Fill {
 }
 
 impl Fill {
-    pub(super) fn new(digest: Digest) -> Self {
-        let (followers, followers_changed) = (AtomicUsize::new(0), Notify::new());
-        Self { digest, phase: watch::Sender::new(Phase::Opening), followers, followers_changed }
+    pub(super) fn new(digest: Digest, starter: Identity) -> Self {
+        Self {
+            digest,
+            phase: watch::Sender::new(Phase::Opening),
+            followers: AtomicUsize::new(0),
+            followers_changed: Notify::new(),
+            starter,
+            shared: AtomicBool::new(false),
+        }
+    }
+
+    /// Whose its work on the disk is. As long as only its starter's network reads it, it is the starter's, so that
+    /// a client with many fills delays its own. Once others have joined, or if all have left, it is the gateway's:
+    /// they would wait for the share of a starter that may have much else to read.
+    pub(super) fn worker(&self) -> Identity {
+        if self.shared.load(Ordering::Acquire) || !self.is_followed() {
+            Identity::GATEWAY
+        } else {
+            self.starter
+        }
     }
 
     /// Whether a client reads behind it.
@@ -92,7 +113,10 @@ impl Fill {
 }
 
 impl Presence {
-    pub(super) fn new(fill: Arc<Fill>) -> Self {
+    pub(super) fn new(fill: Arc<Fill>, client: &Identity) -> Self {
+        if client.network() != fill.starter.network() {
+            fill.shared.store(true, Ordering::Release);
+        }
         fill.followers.fetch_add(1, Ordering::AcqRel);
         fill.followers_changed.notify_one();
         Self(fill)

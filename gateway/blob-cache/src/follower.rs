@@ -7,16 +7,19 @@ use std::sync::Arc;
 use backends::{ByteStream, Error, Hasher, Kind};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use limits::pool::Identity;
 use tokio::sync::watch;
 use zone_router::{NotOpened, Verified};
 
 use crate::bypass::Bypass;
+use crate::cached_blob::CachedBlob;
 use crate::demand::Request;
 use crate::fill::{Failure, Fill, Head, Phase, Presence};
 use crate::part::part_of;
 
 /// A client's place in a fill, from before its source is open.
 pub struct Join {
+    client: Identity,
     phase: watch::Receiver<Phase>,
     presence: Presence,
     request: Request,
@@ -26,6 +29,8 @@ pub struct Join {
 /// when the blob is proven.
 pub struct Follower {
     head: Arc<Head>,
+    /// The fill's file, for this client.
+    blob: Box<CachedBlob>,
     phase: watch::Receiver<Phase>,
     _presence: Presence,
     request: Request,
@@ -77,8 +82,9 @@ impl fmt::Debug for Remainder {
 }
 
 impl Join {
-    pub(super) fn new(fill: &Arc<Fill>, request: Request) -> Self {
-        Self { phase: fill.phase.subscribe(), presence: Presence::new(Arc::clone(fill)), request }
+    pub(super) fn new(fill: &Arc<Fill>, client: &Identity, request: Request) -> Self {
+        let presence = Presence::new(Arc::clone(fill), client);
+        Self { client: *client, phase: fill.phase.subscribe(), presence, request }
     }
 
     /// Waits until the source is open and the blob has its place in the cache.
@@ -91,8 +97,9 @@ impl Join {
             match phase {
                 Phase::Opening => {}
                 Phase::Filling(head, _) | Phase::Whole(head) => {
-                    let Self { phase, presence, request } = self;
-                    return Ok(Follower { head, phase, _presence: presence, request });
+                    let Self { client, phase, presence, request } = self;
+                    let blob = Box::new(head.blob.read_by(client));
+                    return Ok(Follower { head, blob, phase, _presence: presence, request });
                 }
                 Phase::Failed(Failure::NotOpened(why)) => return Err(NoFill::NotOpened(why)),
                 Phase::Failed(Failure::Bypassed(reason)) => {
@@ -113,7 +120,7 @@ impl Follower {
     /// The blob's size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.head.blob.size
+        self.blob.size
     }
 
     /// Where the bytes come from, as the writer named it.
@@ -173,7 +180,7 @@ impl Follower {
     }
 
     async fn read(&self, range: Range<u64>) -> Result<Bytes, Arc<str>> {
-        self.head.blob.read(&range).await.map_err(|error| format!("the cache's disk: {error}").into())
+        self.blob.read(&range).await.map_err(|error| format!("the cache's disk: {error}").into())
     }
 }
 

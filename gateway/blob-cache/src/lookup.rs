@@ -35,7 +35,7 @@ impl Cache {
     /// Looks a blob up for this client. A hit is whole, right, and open. Waits for the disk, and up to
     /// `timeouts.cache_proof` for a file that must be hashed first.
     pub async fn lookup(self: &Arc<Self>, client: &Identity, digest: &Digest) -> Lookup {
-        match self.get(digest).await {
+        match self.get(client, digest).await {
             Ok(Some(blob)) => Lookup::Hit(blob),
             Ok(None) => self.join_or_fill(client, digest).await,
             Err(error) => self.bypass(client, digest, BypassReason::of_disk(&error)),
@@ -48,7 +48,7 @@ impl Cache {
         if let Some(lookup) = self.try_join_or_fill(client, digest) {
             return lookup;
         }
-        match self.get(digest).await {
+        match self.get(client, digest).await {
             Ok(Some(blob)) => Lookup::Hit(blob),
             Ok(None) => self.bypass(client, digest, BypassReason::Busy),
             Err(error) => self.bypass(client, digest, BypassReason::of_disk(&error)),
@@ -58,14 +58,16 @@ impl Cache {
     /// `None` if the blob is here by now.
     fn try_join_or_fill(self: &Arc<Self>, client: &Identity, digest: &Digest) -> Option<Lookup> {
         match self.fills.entry(*digest) {
-            Slot::Occupied(slot) => Some(Lookup::Join(Join::new(slot.get(), self.request(client, digest)))),
+            Slot::Occupied(slot) => {
+                Some(Lookup::Join(Join::new(slot.get(), client, self.request(client, digest))))
+            }
             Slot::Vacant(_) if self.holds(digest) => None,
             Slot::Vacant(slot) => {
                 let Ok(fill_slot) = self.fill_slots.try_take(client) else {
                     return Some(self.bypass(client, digest, BypassReason::Busy));
                 };
-                let fill = Arc::new(Fill::new(*digest));
-                let join = Join::new(&fill, self.request(client, digest));
+                let fill = Arc::new(Fill::new(*digest, *client));
+                let join = Join::new(&fill, client, self.request(client, digest));
                 slot.insert(Arc::clone(&fill));
                 Some(Lookup::Fill(Writer::new(Arc::clone(self), fill, fill_slot), join))
             }
@@ -80,23 +82,23 @@ impl Cache {
         self.demand.begin(digest, client.network())
     }
 
-    /// A blob that is here, whole and right. A look at it counts as a use.
+    /// A blob that is here, whole and right, for this client. A look at it counts as a use.
     ///
     /// # Errors
     /// The blob is here, but its file cannot be opened now.
-    pub async fn get(self: &Arc<Self>, digest: &Digest) -> io::Result<Option<CachedBlob>> {
+    pub async fn get(self: &Arc<Self>, client: &Identity, digest: &Digest) -> io::Result<Option<CachedBlob>> {
         let Some(entry) = self.entry(digest) else {
             return Ok(None);
         };
         if !self.is_trusted(*digest, &entry).await {
             return Ok(None);
         }
-        let blob = |file| CachedBlob { file, size: entry.size, disk: self.disk.clone() };
+        let blob = |file| CachedBlob { file, size: entry.size, disk: self.disk.clone(), reader: *client };
         if let Some(file) = self.open_files.get(digest) {
             return Ok(Some(blob(file)));
         }
         let (path, size) = (self.layout.blob(digest), entry.size);
-        match self.disk.run_soon(move || open_whole(&path, size)).await {
+        match self.disk.run_soon(client, move || open_whole(&path, size)).await {
             Ok(file) => {
                 self.open_files.insert(*digest, Arc::clone(&file));
                 if !self.is_indexed(digest, &entry) {

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use backends::{Digest, in_current_request};
+use backends::{Digest, Hasher, in_current_request};
+use limits::pool::Identity;
 
 use crate::cache::Cache;
-use crate::disk::hash_until;
+use crate::disk::hash_on;
 use crate::entry::{Entry, Recheck};
 
 impl Cache {
@@ -26,7 +27,7 @@ impl Cache {
     /// Takes back the trust in a whole blob: it is hashed before it is served again.
     pub(super) async fn distrust(self: &Arc<Self>, digest: Digest) {
         let cache = Arc::clone(self);
-        match self.disk.run(move || cache.set_aside(&digest)).await {
+        match self.disk.run(&Identity::GATEWAY, move || cache.set_aside(&digest)).await {
             Ok(()) => {
                 tracing::warn!(%digest, "a cached blob gave wrong bytes: it is hashed before it is served again")
             }
@@ -62,7 +63,12 @@ async fn run(cache: Arc<Cache>, digest: Digest, entry: Arc<Entry>) {
 fn prove(cache: &Cache, digest: &Digest, size: u64) -> io::Result<bool> {
     let path = cache.layout.unproven(digest);
     let file = File::open(&path)?;
-    if file.metadata()?.len() != size || hash_until(&file, size)?.finish() != *digest {
+    if file.metadata()?.len() != size {
+        return Ok(false);
+    }
+    let mut hasher = Hasher::new();
+    hash_on(&mut hasher, &file, size)?;
+    if hasher.finish() != *digest {
         return Ok(false);
     }
     let _placing = cache.placing.lock();

@@ -30,6 +30,17 @@ pub(super) struct Reserved {
     partial: Option<PathBuf>,
 }
 
+/// What a growing fill gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// The space that it asked for.
+    All,
+    /// Nothing yet: files that were evicted are still to be removed, which has gone on meanwhile.
+    Later,
+    /// Nothing: others would have to go and no client stays.
+    Nothing,
+}
+
 /// The space of a fill that takes it as its bytes arrive.
 #[derive(Clone)]
 pub(super) struct Growth {
@@ -42,15 +53,22 @@ impl Reservation {
         Self { cache, content: Some(Reserved { digest, size, admission, partial: None }) }
     }
 
-    /// Makes the partial file, of the whole length if its space is taken. Blocks on the disk.
-    pub(super) fn create_file(&mut self, attempt: u64) -> io::Result<File> {
+    /// Makes the partial file, of the whole length if its space is taken. `None` if files that were evicted are
+    /// still to be removed, which has gone on by this: try again. Blocks on the disk.
+    pub(super) fn create_file(&mut self, attempt: u64) -> io::Result<Option<File>> {
         let Some(content) = &mut self.content else { return Err(io::ErrorKind::NotFound.into()) };
+        // They must be gone before the disk is asked for its free space.
+        if !self.cache.reap() {
+            return Ok(None);
+        }
+        let whole = matches!(content.admission, Admission::Whole(_));
+        self.cache.has_room(if whole { content.size } else { 0 })?;
         let (path, file) = self.cache.layout.create_partial(&content.digest, attempt)?;
         content.partial = Some(path);
-        if matches!(content.admission, Admission::Whole(_)) {
+        if whole {
             allocate(&file, content.size)?;
         }
-        Ok(file)
+        Ok(Some(file))
     }
 
     /// How the fill gets its space, if it does not have all of it.
@@ -102,19 +120,24 @@ impl Reserved {
 }
 
 impl Growth {
-    /// Takes the space for these bytes of the blob, before they are written. `false` if others would have to go
-    /// and no client stays (`stays`). Blocks on the disk.
-    pub(super) fn take(&self, bytes: Range<u64>, stays: bool) -> io::Result<bool> {
+    /// Takes the space for these bytes of the blob, before they are written; others go for it if a client stays
+    /// (`stays`). Blocks on the disk.
+    pub(super) fn take(&self, bytes: Range<u64>, stays: bool) -> io::Result<Taken> {
         if !self.cache.grow(self.fill, bytes.end, stays) {
-            return Ok(false);
+            return Ok(Taken::Nothing);
+        }
+        // Also those evicted for others, whose blocks this fill may have now.
+        if !self.cache.reap() {
+            return Ok(Taken::Later);
         }
         self.cache.has_room(bytes.end - bytes.start)?;
-        Ok(true)
+        Ok(Taken::All)
     }
 }
 
 /// Takes the file's whole length from the disk at once, so that a full disk shows before any
-/// client reads.
+/// client reads. File systems on disks note extents and write none of the bytes, so that a large file takes no
+/// longer; one in memory clears them, some GiB a second.
 fn allocate(file: &File, size: u64) -> io::Result<()> {
     if size == 0 {
         return Ok(());

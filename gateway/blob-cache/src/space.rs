@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use backends::Digest;
 
-use crate::admission::{Admission, FillNumber};
+use crate::admission::FillNumber;
 use crate::bypass::BypassReason;
 use crate::cache::Cache;
 use crate::cleanup::Cleanup;
@@ -14,8 +14,13 @@ use crate::disk::free_bytes;
 use crate::entry::{self, Entry};
 use crate::reservation::Reservation;
 
+/// Files that are removed as one piece of work on the disk. All threads may wait for each other here: even then
+/// the last of them has its turn within `timeouts.disk`, if the disk removes 50 files a second. A large file has
+/// many extents, and takes longer; but one file is removed by one call.
+const REMOVED_AT_ONCE: usize = 16;
+
 impl Cache {
-    /// Reserves space for a blob, or says why not. Blocks on the disk.
+    /// Reserves space for a blob in the index, or says why not. Blocks on the disk.
     pub(super) fn reserve(self: &Arc<Self>, digest: Digest, size: u64) -> Result<Reservation, BypassReason> {
         let asked_again = self.demand.asked_again(&digest);
         let admission = {
@@ -23,20 +28,7 @@ impl Cache {
             self.supersede(&digest)?;
             self.space.lock().admit(entry::blocks(size), asked_again)?
         };
-        let reservation = Reservation::new(Arc::clone(self), digest, size, admission);
-        // The files evicted before must be gone before the disk is asked for its free space.
-        self.reap();
-        let needed = match admission {
-            Admission::Whole(_) => size,
-            Admission::Growing(_) => 0,
-        };
-        match self.has_room(needed) {
-            Ok(()) => Ok(reservation),
-            Err(error) => {
-                tracing::warn!(%digest, size, reserve = self.reserve, %error, "no room on the cache's disk");
-                Err(BypassReason::Disk)
-            }
-        }
+        Ok(Reservation::new(Arc::clone(self), digest, size, admission))
     }
 
     /// Makes way for a fill of a blob whose file waits to be hashed: fetching the blob is quicker.
@@ -53,16 +45,12 @@ impl Cache {
         }
     }
 
-    /// Gives a fill the space for this many bytes of its blob, and removes the files of those that go for it.
-    /// `false` if others would have to go and no client stays (`stays`). Blocks on the disk.
+    /// Gives a fill the space for this many bytes of its blob in the index. `false` if others would have to go and
+    /// no client stays (`stays`).
     pub(super) fn grow(&self, fill: FillNumber, bytes: u64, stays: bool) -> bool {
-        {
-            let mut space = self.space.lock();
-            let Some(evicted) = space.grow(fill, entry::blocks(bytes), stays) else { return false };
-            self.cleanups.evicted(evicted);
-        }
-        // Also those evicted for others, whose blocks this fill may have now.
-        self.reap();
+        let mut space = self.space.lock();
+        let Some(evicted) = space.grow(fill, entry::blocks(bytes), stays) else { return false };
+        self.cleanups.evicted(evicted);
         true
     }
 
@@ -85,18 +73,16 @@ impl Cache {
         digest: &Digest,
         size: u64,
     ) -> io::Result<bool> {
-        {
-            let _placing = self.placing.lock();
-            let wanted = self.demand.was_asked(digest);
-            if !self.space.lock().keeps(digest, entry::blocks(size), wanted) {
-                return Ok(false);
-            }
-            self.layout.publish(partial, digest)?;
-            let mut space = self.space.lock();
-            let evicted = space.keep(Some(fill), *digest, Arc::new(Entry::proven(size)));
-            self.cleanups.evicted(evicted);
+        let _placing = self.placing.lock();
+        let wanted = self.demand.was_asked(digest);
+        if !self.space.lock().keeps(digest, entry::blocks(size), wanted) {
+            return Ok(false);
         }
-        self.reap();
+        self.layout.publish(partial, digest)?;
+        let mut space = self.space.lock();
+        let evicted = space.keep(Some(fill), *digest, Arc::new(Entry::proven(size)));
+        // Nobody waits for their space yet.
+        self.cleanups.evicted(evicted);
         Ok(true)
     }
 
@@ -114,16 +100,18 @@ impl Cache {
         self.space.lock().index().peek(digest).is_some_and(|indexed| Arc::ptr_eq(indexed, entry))
     }
 
-    /// Removes the files of evicted blobs and takes back reservations that were not used. A file that is
-    /// still being read keeps its bytes until it is closed. Blocks on the disk.
-    pub(super) fn reap(&self) {
+    /// Removes some files of evicted blobs, and takes back reservations that were not used. `true` if none is left.
+    /// A file that is still being read keeps its bytes until it is closed. Blocks on the disk.
+    pub(super) fn reap(&self) -> bool {
         let _reaping = self.reaping.lock();
-        for cleanup in self.cleanups.take() {
+        let (cleanups, is_all) = self.cleanups.take(REMOVED_AT_ONCE);
+        for cleanup in cleanups {
             match cleanup {
                 Cleanup::Evicted(digest) => self.remove_evicted(&digest),
                 Cleanup::Unused(reserved) => reserved.release(self),
             }
         }
+        is_all
     }
 
     fn remove_evicted(&self, digest: &Digest) {

@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use limits::pool::Slot;
+use limits::pool::{Identity, Slot};
 use zone_router::{NotOpened, Verified};
 
 use crate::bypass::BypassReason;
 use crate::cache::Cache;
 use crate::cached_blob::CachedBlob;
-use crate::disk::{hash_until, is_busy};
+use crate::disk::is_busy;
 use crate::fill::{Failure, Fill, Head, Phase};
-use crate::reservation::{Growth, Reservation};
+use crate::reservation::{Growth, Reservation, Taken};
 
 /// Pieces of a body that are written at once if they are there: few disk tasks, and no wait for more.
 const WRITE_PIECES_MAX: usize = 64;
@@ -92,17 +92,17 @@ impl Writer {
         let growth = reservation.growth();
         if let Err(failure) = self.write(&head, body, growth).await {
             // Before anyone hears of it, so that the next fill finds the space free.
-            let released = disk.run(move || {
+            let work = move || {
                 reservation.release();
                 Ok(())
-            });
-            if let Err(error) = released.await {
+            };
+            if let Err(error) = disk.run(&self.fill.worker(), work).await {
                 tracing::warn!(digest = %self.fill.digest, %error, "a partial file is not removed yet");
             }
             self.outcome = Phase::Failed(failure);
             return Ok(());
         }
-        match disk.run(move || reservation.publish()).await {
+        match disk.run(&self.fill.worker(), move || reservation.publish()).await {
             Ok(true) => {}
             Ok(false) => tracing::debug!(digest = %self.fill.digest, "whole, but not kept"),
             Err(error) => {
@@ -122,22 +122,30 @@ impl Writer {
         static ATTEMPT: AtomicU64 = AtomicU64::new(0);
         let size = size.ok_or(BypassReason::UnknownSize)?;
         let (cache, digest) = (Arc::clone(&self.cache), self.fill.digest);
-        let reserved = self.cache.disk.run_soon(move || {
-            let mut reservation = match cache.reserve(digest, size) {
-                Ok(reservation) => reservation,
-                Err(reason) => return Ok(Err(reason)),
-            };
-            let file = reservation.create_file(ATTEMPT.fetch_add(1, Ordering::Relaxed))?;
-            Ok(Ok((reservation, file)))
-        });
-        let (reservation, file) = reserved.await.unwrap_or_else(|error| {
-            if !is_busy(&error) {
-                tracing::warn!(%digest, %error, "no file can be made for a fill");
+        let (disk, attempt) = (&self.cache.disk, ATTEMPT.fetch_add(1, Ordering::Relaxed));
+        let reserved = disk.run_soon(&self.fill.worker(), move || Ok(cache.reserve(digest, size))).await;
+        let mut reservation = reserved.map_err(|error| self.no_file(size, &error))??;
+        loop {
+            let work = move || Ok((reservation.create_file(attempt)?, reservation));
+            let made = disk.run_soon(&self.fill.worker(), work).await;
+            let (file, reserved) = made.map_err(|error| self.no_file(size, &error))?;
+            if let Some(file) = file {
+                let (disk, reader) = (disk.clone(), Identity::GATEWAY);
+                let blob = CachedBlob { file: Arc::new(file), size, disk, reader };
+                return Ok((reserved, Arc::new(Head { blob, from })));
             }
-            Err(BypassReason::of_disk(&error))
-        })?;
-        let blob = CachedBlob { file: Arc::new(file), size, disk: self.cache.disk.clone() };
-        Ok((reservation, Arc::new(Head { blob, from })))
+            reservation = reserved;
+        }
+    }
+
+    fn no_file(&self, size: u64, error: &io::Error) -> BypassReason {
+        let (digest, reserve) = (self.fill.digest, self.cache.reserve);
+        if error.kind() == io::ErrorKind::StorageFull {
+            tracing::warn!(%digest, size, reserve, %error, "no room on the cache's disk");
+        } else if !is_busy(error) {
+            tracing::warn!(%digest, %error, "no file can be made for a fill");
+        }
+        BypassReason::of_disk(error)
     }
 
     async fn write(&self, head: &Arc<Head>, body: Verified, growth: Option<Growth>) -> Result<(), Failure> {
@@ -174,18 +182,19 @@ impl Writer {
             let (file, pieces, growth) = (Arc::clone(&head.blob.file), pieces.to_vec(), growth.cloned());
             let fill = Arc::clone(&self.fill);
             let work = move || {
-                let has_space =
-                    growth.map_or(Ok(true), |growth| growth.take(written..end, fill.is_followed()))?;
-                if has_space {
+                let take = |growth: Growth| growth.take(written..end, fill.is_followed());
+                let taken = growth.map_or(Ok(Taken::All), take)?;
+                if taken == Taken::All {
                     write_at(&file, &pieces, written)?;
                 }
-                Ok(has_space)
+                Ok(taken)
             };
-            match head.blob.disk.run(work).await {
-                Ok(true) => return Ok(end),
+            match head.blob.disk.run(&self.fill.worker(), work).await {
+                Ok(Taken::All) => return Ok(end),
+                Ok(Taken::Later) => {}
                 // Out of the table first: who joined until then is still served.
-                Ok(false) if self.leave_table().is_followed() => {}
-                Ok(false) => {
+                Ok(Taken::Nothing) if self.leave_table().is_followed() => {}
+                Ok(Taken::Nothing) => {
                     return Err(Failure::Broken("every client left, and the rest evicts others".into()));
                 }
                 Err(error) => return Err(self.disk_failed(head, written, &error).await),
@@ -208,8 +217,7 @@ impl Writer {
             }
             false => tracing::warn!(%digest, written, %error, "the cache's disk fails, streaming past it"),
         }
-        let file = Arc::clone(&head.blob.file);
-        match head.blob.disk.run(move || hash_until(&file, written)).await {
+        match head.blob.disk.hash(&self.fill.worker(), &head.blob.file, written).await {
             Ok(seen) => Failure::Disk { seen: Arc::new(seen) },
             Err(error) => Failure::Broken(format!("the cache's disk: {error}").into()),
         }

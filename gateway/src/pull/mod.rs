@@ -141,7 +141,7 @@ impl Pull<'_> {
 
     /// The size that the cache or a zone names.
     async fn size_elsewhere(&self) -> Option<u64> {
-        match self.gateway.cache.get(&self.blob.digest).await {
+        match self.gateway.cache.get(&self.client.identity, &self.blob.digest).await {
             Ok(Some(blob)) => Some(blob.size),
             Ok(None) | Err(_) => {
                 let head = self.gateway.router.head(&self.blob);

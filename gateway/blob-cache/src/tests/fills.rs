@@ -103,7 +103,7 @@ async fn a_writer_that_is_dropped_is_a_fill_that_failed() {
     for join in [first, second] {
         assert!(matches!(join.follow().await, Err(NoFill::Broken(_))));
     }
-    assert_eq!(cache.pool().status().used, 0);
+    assert_eq!(cache.fill_slots.status().used, 0);
     fill(&cache, b"hello").await;
 }
 
@@ -136,10 +136,10 @@ async fn followers_go_on_without_the_disk_and_are_completed_only_by_proof() {
         (5, 2..4, b"", true),
     ] {
         let file = Arc::new(std::fs::File::open(&path).expect("opens"));
-        let blob = CachedBlob { file, size: 5, disk: Disk::new(Duration::from_secs(10)) };
-        let head = Arc::new(Head { blob, from: "zone=a".into() });
-        let fill = Arc::new(Fill::new(Digest::of(b"hello")));
-        let join = Join::new(&fill, Demand::new().begin(&fill.digest, Identity::GATEWAY.network()));
+        let (disk, reader) = (Disk::new(Duration::from_secs(10), 1), Identity::GATEWAY);
+        let head = Arc::new(Head { blob: CachedBlob { file, size: 5, disk, reader }, from: "zone=a".into() });
+        let fill = Arc::new(Fill::new(Digest::of(b"hello"), reader));
+        let join = Join::new(&fill, &reader, Demand::new().begin(&fill.digest, reader.network()));
         fill.phase.send_replace(Phase::Filling(head, written));
         let follower = join.follow().await.expect("open");
         let mut seen = Hasher::new();

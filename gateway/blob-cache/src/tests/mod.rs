@@ -163,11 +163,11 @@ async fn until(what: &str, mut happened: impl FnMut() -> bool) {
 }
 
 async fn is_hit(cache: &Arc<Cache>, digest: &Digest) -> bool {
-    matches!(cache.get(digest).await, Ok(Some(_)))
+    matches!(cache.get(&Identity::GATEWAY, digest).await, Ok(Some(_)))
 }
 
 async fn read(cache: &Arc<Cache>, digest: &Digest) -> Option<Bytes> {
-    let blob = cache.get(digest).await.ok()??;
+    let blob = cache.get(&Identity::GATEWAY, digest).await.ok()??;
     Some(FileBody::new(blob.clone(), 0..blob.size).collect().await.expect("reads").to_bytes())
 }
 
@@ -177,7 +177,14 @@ async fn reopen(dir: &Path) -> Arc<Cache> {
 }
 
 async fn reopen_with(dir: &Path, timeouts: &Timeouts) -> Arc<Cache> {
-    let settings = CacheSettings { dir: dir.to_owned(), size: 1 << 20, reserve: 0 };
+    reopen_as(CacheSettings { dir: dir.to_owned(), size: 1 << 20, reserve: 0 }, timeouts).await
+}
+
+async fn reopen_sized(dir: &Path, size: u64) -> Arc<Cache> {
+    reopen_as(CacheSettings { dir: dir.to_owned(), size, reserve: 0 }, &Timeouts::default()).await
+}
+
+async fn reopen_as(settings: CacheSettings, timeouts: &Timeouts) -> Arc<Cache> {
     let mut cache = None;
     until("its folder is free", || {
         cache = Cache::open(&settings, &Limits::default(), timeouts).ok();

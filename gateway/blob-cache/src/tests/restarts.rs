@@ -6,7 +6,7 @@ use std::time::Duration;
 use backends::Digest;
 use config::Timeouts;
 
-use super::{fill, is_hit, open, read, reopen, reopen_with};
+use super::{fill, is_hit, open, read, reopen, reopen_sized, reopen_with, until};
 use crate::layout::Layout;
 
 #[tokio::test]
@@ -73,6 +73,26 @@ async fn a_fill_supersedes_a_file_that_waits_to_be_proven() {
     fill(&cache, b"hello").await;
     assert!(is_hit(&cache, &digest).await);
     assert!(!cache.layout.unproven(&digest).exists());
+}
+
+/// A blob that is larger than a cache whose size was lowered makes nobody else go, and goes.
+#[tokio::test]
+async fn a_smaller_cache_keeps_what_fits() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 1 << 20);
+    let large: &'static [u8] = vec![7; 700_000].leak();
+    for bytes in [&b"one"[..], b"two", large] {
+        fill(&cache, bytes).await;
+    }
+    drop(cache);
+    for (size, blobs) in [(600_000, 2), (1 << 20, 2), (4096, 1)] {
+        let cache = reopen_sized(dir.path(), size).await;
+        let file = cache.layout.blob(&Digest::of(large));
+        until("its file is gone", || !file.exists()).await;
+        let status = cache.status();
+        assert!(status.bytes <= status.capacity, "{status:?}");
+        assert_eq!(status.blobs, blobs);
+    }
 }
 
 #[tokio::test]

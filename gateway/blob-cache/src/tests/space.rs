@@ -1,5 +1,6 @@
 //! What fits into the cache and onto its disk, and what is streamed past it.
 
+use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use config::{CacheSettings, Limits, Timeouts};
 use futures_util::StreamExt;
 use limits::pool::Identity;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
-use super::{Hand, Pulled, fill, is_hit, open, pull, until, whole};
+use super::{Hand, Pulled, fill, is_hit, open, peer, pull, start, until, whole};
 use crate::{BypassReason, Cache, Lookup};
 
 #[tokio::test]
@@ -52,6 +54,32 @@ async fn bytes_stay_below_the_size() {
     until("its file is gone", || !gone.exists()).await;
 }
 
+/// Work for a client that has a thread and keeps it until the sender is dropped.
+async fn keep_thread(cache: &Cache, client: Identity) -> (mpsc::SyncSender<()>, JoinHandle<io::Result<()>>) {
+    let ((end, ended), (begin, begun)) = (mpsc::sync_channel::<()>(1), oneshot::channel());
+    let disk = cache.disk.clone();
+    let work = move || {
+        let _ = begin.send(());
+        Ok(_ = ended.recv())
+    };
+    let task = tokio::spawn(async move { disk.run(&client, work).await });
+    begun.await.expect("it runs");
+    (end, task)
+}
+
+/// Looks a blob up, for whatever time, or while none passes.
+async fn lookup(cache: &Arc<Cache>, client: Identity, digest: Digest, time_passes: bool) -> Lookup {
+    let cache = Arc::clone(cache);
+    let looking = tokio::spawn(async move { cache.lookup(&client, &digest).await });
+    while !looking.is_finished() {
+        if time_passes {
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        tokio::task::yield_now().await;
+    }
+    looking.await.expect("no panic")
+}
+
 /// Work for other clients has all threads of the disk. Nobody waits long for one, and the disk is not to blame.
 #[tokio::test(start_paused = true)]
 async fn a_blob_that_would_wait_for_a_thread_is_streamed() {
@@ -60,33 +88,46 @@ async fn a_blob_that_would_wait_for_a_thread_is_streamed() {
     fill(&cache, b"hello").await;
     let digest = Digest::of(b"hello");
     let mut busy = Vec::new();
-    for _ in 0..64 {
-        let ((end, ended), (begin, begun)) = (mpsc::sync_channel::<()>(1), oneshot::channel());
-        let disk = cache.disk.clone();
-        let work = move || {
-            let _ = begin.send(());
-            Ok(_ = ended.recv())
-        };
-        let task = tokio::spawn(async move { disk.run(work).await });
-        begun.await.expect("it runs");
-        busy.push((end, task));
+    for network in 0..64 {
+        busy.push(keep_thread(&cache, peer(&format!("192.0.2.{network}"))).await);
     }
     cache.open_files.invalidate(&digest);
-    let looking = tokio::spawn({
-        let cache = Arc::clone(&cache);
-        async move { cache.lookup(&Identity::GATEWAY, &digest).await }
-    });
-    while !looking.is_finished() {
-        tokio::time::advance(Duration::from_millis(100)).await;
-        tokio::task::yield_now().await;
-    }
-    let Ok(Lookup::Bypass(bypass)) = looking.await else { panic!("no bypass") };
+    let found = lookup(&cache, Identity::GATEWAY, digest, true).await;
+    let Lookup::Bypass(bypass) = found else { panic!("no bypass") };
     assert_eq!(bypass.reason(), BypassReason::Busy);
     for (end, task) in busy {
         drop(end);
         assert!(task.await.expect("no panic").is_ok(), "the disk has had time");
     }
     assert!(is_hit(&cache, &digest).await, "the disk is asked as before");
+}
+
+/// Who has its whole share of the threads waits; others do not, not even behind a fill of that client.
+#[tokio::test(start_paused = true)]
+async fn a_client_with_much_disk_work_delays_only_itself() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = open(dir.path(), 1 << 20);
+    fill(&cache, b"hello").await;
+    let (greedy, other) = (peer("192.0.2.1"), peer("192.0.2.2"));
+    let (hello, world) = (Digest::of(b"hello"), Digest::of(b"world"));
+    let mut busy = Vec::new();
+    for _ in 0..60 {
+        busy.push(keep_thread(&cache, greedy).await);
+    }
+    for (client, is_hit) in [(greedy, false), (other, true), (Identity::GATEWAY, true)] {
+        cache.open_files.invalidate(&hello);
+        let found = lookup(&cache, client, hello, !is_hit).await;
+        assert_eq!(matches!(found, Lookup::Hit(_)), is_hit, "{client:?}");
+    }
+    let Lookup::Fill(writer, _first) = lookup(&cache, greedy, world, false).await else { panic!("no fill") };
+    let Lookup::Join(join) = lookup(&cache, other, world, false).await else { panic!("two fills") };
+    let (send, hand) = Hand::new(b"world");
+    send.send(Ok(Bytes::from_static(b"world"))).await.expect("taken");
+    drop(send);
+    start(writer, async move { hand.open() });
+    let follower = join.follow().await.expect("it is kept");
+    assert!(whole(follower).all(|piece| async move { piece.is_ok() }).await);
+    drop(busy);
 }
 
 /// The disk, not `cache.size`, is what fills up.

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 /// One name of a client. It is never printed. A credential is a hash with a random key of this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Name {
     /// An IPv4 address, or the /64 of an IPv6 address, which one machine has to itself.
     Network(IpAddr),
@@ -31,13 +31,19 @@ impl Name {
     /// alone can therefore use 15/16 of a pool; the rest is left to new clients. The nodes of a cluster may
     /// share both an address and a credential. A connection alone can use half of a pool, so that one node
     /// leaves room for the others. A connection that holds nothing may also use half of the rest.
-    pub(super) fn factor(self, new_connection: bool) -> usize {
+    fn factor(self, new_connection: bool) -> usize {
         match self {
             Self::Proxy => usize::MAX,
             Self::Network(_) | Self::Site(_) | Self::Gateway | Self::Credential(_) if new_connection => 31,
             Self::Network(_) | Self::Site(_) | Self::Gateway | Self::Credential(_) => 15,
             Self::Connection(_) => 1,
         }
+    }
+
+    /// Whether a name that holds so many slots may have one of the free ones. A connection is `new_connection` if
+    /// it holds none.
+    pub(super) fn may_take(self, held: usize, free: usize, new_connection: bool) -> bool {
+        held < free.saturating_mul(self.factor(new_connection))
     }
 }
 
@@ -46,10 +52,10 @@ impl Name {
 pub struct Network(Name);
 
 /// All names of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     pub(super) network: Name,
-    site: Option<Name>,
+    pub(super) site: Option<Name>,
     pub(super) credential: Option<Name>,
     pub(super) connection: Option<Name>,
 }

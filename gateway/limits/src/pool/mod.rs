@@ -4,6 +4,7 @@
 //! clients.
 
 mod identity;
+mod queues;
 mod table;
 
 use std::collections::HashMap;
@@ -16,7 +17,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use self::identity::{Identity, Network};
-use self::table::{Table, Ticket};
+use self::queues::Ticket;
+use self::table::Table;
 use gateway_http::Problem;
 
 /// The minimum time between two log lines about one pool.
@@ -28,6 +30,8 @@ pub struct Pool {
     /// The configuration key that bounds the pool.
     key: &'static str,
     slots: usize,
+    /// Whether the log tells of waits and refusals.
+    logs: bool,
     state: Mutex<PoolState>,
     waited: AtomicU64,
     refused: AtomicU64,
@@ -69,10 +73,20 @@ impl Pool {
     /// A pool with `slots` slots, bounded by the configuration key `key`. At most `waiting_max` requests may
     /// wait for a slot.
     pub fn new(key: &'static str, slots: usize, waiting_max: usize) -> Arc<Self> {
+        Arc::new(Self::with_log(key, slots, waiting_max, true))
+    }
+
+    /// As [`Pool::new`], where a short wait is nothing unusual: the pool logs nothing. `key` is its name, if no
+    /// configuration key bounds it.
+    pub fn unlogged(key: &'static str, slots: usize, waiting_max: usize) -> Arc<Self> {
+        Arc::new(Self::with_log(key, slots, waiting_max, false))
+    }
+
+    fn with_log(key: &'static str, slots: usize, waiting_max: usize, logs: bool) -> Self {
         let state =
             PoolState { table: Table::new(slots, waiting_max), senders: HashMap::new(), logged: None };
         let (waited, refused) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { key, slots, state: Mutex::new(state), waited, refused })
+        Self { key, slots, logs, state: Mutex::new(state), waited, refused }
     }
 
     /// Takes a slot, if this client may have one now.
@@ -91,8 +105,7 @@ impl Pool {
     /// # Errors
     /// The queue is full, or there was no slot for this client within `bound`.
     pub async fn take(self: &Arc<Self>, who: &Identity, bound: Duration) -> Result<Slot, Problem> {
-        let (sender, slot) = oneshot::channel();
-        let ticket = {
+        let waiting = {
             let mut state = self.state();
             if state.table.take(who) {
                 drop(state);
@@ -100,12 +113,13 @@ impl Pool {
             }
             let (ticket, displaced) = state.table.wait(who);
             displaced.and_then(|displaced| state.senders.remove(&displaced));
-            if let Some(ticket) = ticket {
+            ticket.map(|ticket| {
+                let (sender, slot) = oneshot::channel();
                 state.senders.insert(ticket, sender);
-            }
-            ticket
+                (ticket, slot)
+            })
         };
-        let Some(ticket) = ticket else { return Err(self.refuse()) };
+        let Some((ticket, slot)) = waiting else { return Err(self.refuse()) };
         self.waited.fetch_add(1, Ordering::Relaxed);
         self.log("clients wait for a slot");
         let _waiting = QueuePlace { pool: self, who, ticket };
@@ -140,6 +154,9 @@ impl Pool {
 
     /// Logs at most once a minute.
     fn log(&self, what: &str) {
+        if !self.logs {
+            return;
+        }
         {
             let mut state = self.state();
             if state.logged.is_some_and(|logged| logged.elapsed() < LOG_PAUSE) {
