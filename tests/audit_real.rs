@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use backends::{Digest, Key, Source, Store, StoreConfig, Timeouts};
+use backends::{Digest, Key, Source, Store, StoreConfig};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
 use tests::quay::{Options, Quay};
-use tests::real::{Azurite, RadosGw, Swift, SwiftOptions, plain_transport};
+use tests::real::{Azurite, PATIENT, RadosGw, Swift, SwiftOptions, plain_transport};
 
 const ROOT: &str = "/datastorage/registry";
 /// The number of blobs. Several pages in one step would need tens of thousands; these suffice to have every
@@ -26,7 +26,7 @@ fn key(digest: &Digest) -> Key {
 
 fn store(entry: &Value) -> Result<Arc<dyn Store>> {
     let config: StoreConfig = serde_json::from_value(entry.clone())?;
-    Ok(config.build(&plain_transport(Timeouts::default()))?)
+    Ok(config.build(&plain_transport(PATIENT))?)
 }
 
 async fn put(store: &Arc<dyn Store>, digest: &Digest, bytes: &Bytes) -> Result<()> {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use backends::{Digest, Hasher, Key, Store, StoreConfig, Timeouts};
+use backends::{Digest, Hasher, Key, Store, StoreConfig};
 use futures_util::TryStreamExt as _;
 use replication::{FanOut, Journal, Setup};
 use serde_json::{Value, json};
 use tests::gateway::Gateway;
 use tests::image::Spec;
 use tests::quay::Options;
-use tests::real::{Azurite, Kind, RealZone, SeaweedFs, Swift, SwiftOptions, plain_transport};
+use tests::real::{Azurite, Kind, PATIENT, RealZone, SeaweedFs, Swift, SwiftOptions, plain_transport};
 use tests::site::{LOGIN, Site};
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, Zone};
@@ -33,7 +33,7 @@ const BEYOND: u64 = 5 * (1 << 30) + (1 << 20);
 
 fn store(entry: Value) -> Result<Arc<dyn Store>> {
     let entry: StoreConfig = serde_json::from_value(entry)?;
-    Ok(entry.build(&plain_transport(Timeouts::default()))?)
+    Ok(entry.build(&plain_transport(PATIENT))?)
 }
 
 fn key(digest: &Digest) -> Key {

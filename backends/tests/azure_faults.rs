@@ -2,20 +2,16 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use backends::azure::{AccountKey, AzureConfig, AzureStore, Credentials};
+use backends::azure::{AzureConfig, AzureStore, Credentials};
 use backends::{Key, Kind, Result, Secret, Source, Store};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use support::service::{Service, reply};
-use support::{Answer, Scripted, header};
+use support::{Answer, Scripted, azure, header};
 
 const MIB: usize = 1024 * 1024;
-
-/// `hunter2`, in base64.
-const KEY: &str = "aHVudGVyMg==";
 
 const NAME: &str = "/acct/blobs/registry/sha256/ab/abcd";
 
@@ -23,27 +19,8 @@ fn key() -> Key {
     Key::new("sha256/ab/abcd")
 }
 
-fn at(address: SocketAddr, credentials: Credentials) -> AzureStore {
-    let config = AzureConfig {
-        endpoint: format!("http://{address}/acct").parse().expect("a URL"),
-        account: "acct".to_owned(),
-        container: "blobs".to_owned(),
-        root: "registry".to_owned(),
-        credentials,
-    };
-    AzureStore::new(&config, &support::transport(support::short())).expect("builds")
-}
-
-fn store_with(server: &Scripted, credentials: Credentials) -> AzureStore {
-    at(server.address, credentials)
-}
-
-fn shared_key() -> Credentials {
-    Credentials::Key(AccountKey::parse(&Secret::new(KEY)).expect("a key"))
-}
-
 fn store(server: &Scripted) -> AzureStore {
-    store_with(server, shared_key())
+    azure::store(server.address)
 }
 
 /// An answer without a body.
@@ -63,7 +40,7 @@ async fn scripted(answers: &[&str]) -> (Scripted, AzureStore) {
 }
 
 fn kind<T: std::fmt::Debug>(result: Result<T>) -> Kind {
-    support::kind(result, &["SharedKey", KEY, "hunter2"])
+    support::kind(result, azure::SECRETS)
 }
 
 /// The methods and targets that the server was asked.
@@ -124,52 +101,6 @@ async fn only_a_404_that_names_the_blob_is_absence() {
     let (_server, store) = scripted(&["404 Not Found"]).await;
     assert!(store.head(&key()).await.is_err());
     assert!(store.delete(&key()).await.is_err());
-}
-
-#[tokio::test]
-async fn a_wrong_clock_is_corrected() {
-    let there = SystemTime::now() + Duration::from_secs(86_400);
-    let skewed = format!("403 Forbidden\nDate: {}", httpdate::fmt_http_date(there));
-    let (server, store) = scripted(&[&skewed, "200 OK\nContent-Length: 5"]).await;
-    store.head(&key()).await.expect("answers");
-    let requests = server.requests();
-    let dates: Vec<_> =
-        requests.iter().map(|head| &header(head, "x-ms-date").expect("signed")[..16]).collect();
-    assert_ne!(dates[0], dates[1]);
-    for threshold in [100, 1] {
-        let (server, store) = scripted(&[&skewed, "201 Created"]).await;
-        let store = store.with_blocks(threshold, 100);
-        store.put(&key(), &Source::bytes(Bytes::from_static(b"hello"))).await.expect("written");
-        assert!(server.requests().len() <= 3);
-    }
-    // Concurrent requests all learn the offset.
-    let (_server, store) = scripted(&[&skewed, &skewed, &skewed, "200 OK\nContent-Length: 5"]).await;
-    let key = key();
-    let all = futures_util::future::join_all((0..3).map(|_| store.head(&key))).await;
-    assert!(all.iter().all(Result::is_ok), "{all:?}");
-    // The repetition is bounded: if a server refuses for another reason, the request is sent twice at most.
-    let (server, store) = scripted(&[&skewed]).await;
-    assert_eq!(kind(store.head(&key).await), Kind::Denied);
-    assert_eq!(server.requests().len(), 2);
-}
-
-#[tokio::test]
-async fn ranges_that_cannot_be_satisfied() {
-    let refused = "416 Range Not Satisfiable\nx-ms-error-code: InvalidRange";
-    // Azurite answers in this way.
-    let nothing = "206 Partial Content\nContent-Range: bytes 10-9/10\nContent-Length: 0";
-    for refused in [refused, nothing] {
-        let (server, store) = scripted(&[refused, "200 OK\nContent-Length: 10"]).await;
-        assert_eq!(kind(store.get(&key(), Some(10..20)).await.map(drop)), Kind::Invalid);
-        assert_eq!(header(&server.requests()[0], "x-ms-range"), Some("bytes=10-19"));
-        let (_server, store) = scripted(&[refused, "200 OK\nContent-Length: 0"]).await;
-        let object = store.get(&key(), Some(0..20)).await.expect("answers").expect("there");
-        assert_eq!((object.range, object.size), (0..0, Some(0)));
-        let (_server, store) = scripted(&[refused, "200 OK\nContent-Length: 10"]).await;
-        assert_eq!(kind(store.get(&key(), Some(5..8)).await.map(drop)), Kind::Unavailable);
-        let (_server, store) = scripted(&[refused]).await;
-        store.probe().await.expect("the empty blob exists");
-    }
 }
 
 #[tokio::test]
@@ -265,14 +196,14 @@ async fn incompatible_blocks_of_another_writer_are_replaced_by_one_request() {
 async fn shared_access_signatures_are_sent_but_never_printed() {
     let sas = || Credentials::Sas(Secret::new("sv=2021-12-02&sig=hunter2%3D"));
     let server = Scripted::start(vec![answer("200 OK\nContent-Length: 5")]).await;
-    store_with(&server, sas()).head(&key()).await.expect("answers");
+    azure::store_with(server.address, sas()).head(&key()).await.expect("answers");
     assert_eq!(lines(&server), [format!("HEAD {NAME}?sv=2021-12-02&sig=hunter2%3D")]);
     assert_eq!(header(&server.requests()[0], "authorization"), None);
     let there = SystemTime::now() + Duration::from_secs(86_400);
     let skewed = format!("403 Forbidden\nDate: {}", httpdate::fmt_http_date(there));
     for refused in [answer(&skewed), Answer::Close, Answer::Ignore, answer("200 OK")] {
         let server = Scripted::start(vec![refused]).await;
-        let store = store_with(&server, sas());
+        let store = azure::store_with(server.address, sas());
         kind(store.list("").next().await.expect("an answer"));
         assert!(!format!("{store:?}").contains("hunter2"));
         assert!(lines(&server)[0].contains("&prefix=registry%2F&sv=2021-12-02&sig=hunter2%3D"));
@@ -334,15 +265,6 @@ async fn a_container_of_many_blobs_is_listed() {
         reply(200, body)
     })
     .await;
-    let listed: Result<Vec<_>> = at(server.address, shared_key()).list("sha256/").try_collect().await;
+    let listed: Result<Vec<_>> = azure::store(server.address).list("sha256/").try_collect().await;
     assert_eq!(listed.expect("listed").len(), BLOBS);
-}
-
-#[tokio::test]
-async fn an_answer_that_is_no_listing_is_an_error() {
-    for body in ["<html/>", "<EnumerationResults><Blobs></Blobs><Next"] {
-        let server = Scripted::start(vec![Answer::Bytes(support::answer("200 OK", body))]).await;
-        let listed: Result<Vec<_>> = store(&server).list("").try_collect().await;
-        assert_eq!(kind(listed), Kind::Unavailable, "{body}");
-    }
 }

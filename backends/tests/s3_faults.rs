@@ -2,47 +2,10 @@
 
 mod support;
 
-use std::time::{Duration, SystemTime};
-
-use backends::s3::S3Store;
-use backends::{Kind, Result, Source, Store};
-use bytes::Bytes;
+use backends::{Kind, Result, Store};
 use futures_util::TryStreamExt;
-use support::s3::{key, kind, read, scripted, store};
+use support::s3::{key, kind, scripted, store};
 use support::{Answer, Scripted, answer, header};
-
-#[tokio::test]
-async fn a_connection_that_was_closed_as_idle_is_not_a_failure() {
-    let ok = answer("200 OK\nContent-Length: 5", "");
-    let server = Scripted::start(vec![Answer::Close, Answer::Bytes(ok)]).await;
-    assert_eq!(store(&server).head(&key()).await.expect("answers").expect("there").size, 5);
-    let server = Scripted::start(vec![Answer::Close]).await;
-    assert_eq!(kind(store(&server).head(&key()).await), Kind::Unavailable);
-    assert_eq!(server.requests().len(), 2);
-}
-
-#[tokio::test]
-async fn refusals_have_their_kinds() {
-    let pause = Some(Duration::from_secs(7));
-    for (head, expected) in [
-        ("503 Slow Down\nRetry-After: 7", Kind::Throttled { retry_after: pause }),
-        ("503 Service Unavailable", Kind::Unavailable),
-        ("500 Internal Server Error", Kind::Unavailable),
-        ("403 Forbidden", Kind::Denied),
-        ("401 Unauthorized", Kind::Denied),
-        ("307 Temporary Redirect\nLocation: http://127.0.0.1:1/", Kind::Invalid),
-    ] {
-        let (_server, store) = scripted(&[head]).await;
-        assert_eq!(kind(store.head(&key()).await), expected, "{head}");
-        assert_eq!(kind(store.get(&key(), None).await.map(drop)), expected, "{head}");
-        assert_eq!(
-            kind(store.put(&key(), &Source::bytes(Bytes::from_static(b"x"))).await),
-            expected,
-            "{head}"
-        );
-        assert_eq!(kind(store.probe().await), expected, "{head}");
-    }
-}
 
 #[tokio::test]
 async fn code_and_request_id_are_kept() {
@@ -50,86 +13,6 @@ async fn code_and_request_id_are_kept() {
     let server = Scripted::start(vec![Answer::Bytes(answer("403 Forbidden", body))]).await;
     let error = store(&server).get(&key(), None).await.expect_err("denied");
     assert_eq!(error.to_string(), "get sha256/ab/abcd: denied (AccessDenied) [request tx42]");
-}
-
-#[tokio::test]
-async fn a_wrong_clock_is_corrected() {
-    let there = SystemTime::now() + Duration::from_secs(86_400);
-    let skewed = format!("403 Forbidden\nDate: {}", httpdate::fmt_http_date(there));
-    let (server, store) = scripted(&[&skewed, "200 OK\nContent-Length: 5"]).await;
-    store.head(&key()).await.expect("answers");
-    let requests = server.requests();
-    let days: Vec<_> =
-        requests.iter().map(|head| &header(head, "x-amz-date").expect("signed")[..8]).collect();
-    assert_ne!(days[0], days[1]);
-    // A put is also repeated. Its source is read again.
-    let (server, store) = scripted(&[&skewed, "200 OK"]).await;
-    store.put(&key(), &Source::bytes(Bytes::from_static(b"hello"))).await.expect("written");
-    assert_eq!(server.requests().len(), 2);
-    // Concurrent requests all learn the offset.
-    let (_server, store) = scripted(&[&skewed, &skewed, &skewed, "200 OK\nContent-Length: 5"]).await;
-    let key = key();
-    let all = futures_util::future::join_all((0..3).map(|_| store.head(&key))).await;
-    assert!(all.iter().all(Result::is_ok), "{all:?}");
-    // The repetition is bounded: if a server refuses for another reason, the request is sent twice at most.
-    let (server, store) = scripted(&[&skewed]).await;
-    assert_eq!(kind(store.head(&key).await), Kind::Denied);
-    assert_eq!(server.requests().len(), 2);
-}
-
-#[tokio::test]
-async fn bodies_that_differ_from_their_headers() {
-    for (asked, head, body, expected) in [
-        (None, "200 OK\nContent-Length: 10", "12345", Kind::Unavailable),
-        (
-            Some(2..5),
-            "206 Partial Content\nContent-Range: bytes 2-4/10\nContent-Length: 4",
-            "1234",
-            Kind::Corrupt,
-        ),
-        (
-            Some(2..5),
-            "206 Partial Content\nContent-Range: bytes 2-4/10\nContent-Length: 3",
-            "12",
-            Kind::Unavailable,
-        ),
-        (Some(2..5), "206 Partial Content\nContent-Range: bytes 3-5/10", "123", Kind::Corrupt),
-        (Some(2..5), "206 Partial Content", "123", Kind::Unavailable),
-    ] {
-        let server = Scripted::start(vec![Answer::Bytes(answer(head, body))]).await;
-        assert_eq!(kind(read(&store(&server), asked).await), expected, "{head}");
-    }
-    // The length is not announced, but chunked encoding has an end.
-    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel";
-    let server = Scripted::start(vec![Answer::Bytes(chunked.to_owned())]).await;
-    assert_eq!(kind(read(&store(&server), None).await), Kind::Unavailable);
-}
-
-/// Stores behind proxies that compress, cache or use HTTP/1.0. The caller knows how long the object must be.
-#[tokio::test]
-async fn answers_without_a_length() {
-    let chunks = "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
-    let part = "Content-Range: bytes 1-3/*";
-    for (asked, answer, size, range, body) in [
-        (None, format!("HTTP/1.1 200 OK\r\n{chunks}"), None, 0..u64::MAX, "hello"),
-        (None, "HTTP/1.0 200 OK\r\n\r\nhello".to_owned(), None, 0..u64::MAX, "hello"),
-        (
-            None,
-            "HTTP/1.1 206 P\r\nContent-Range: bytes 0-4/*\r\n\r\nhello".to_owned(),
-            Some(5),
-            0..5,
-            "hello",
-        ),
-        (Some(0..3), format!("HTTP/1.1 200 OK\r\n{chunks}"), None, 0..3, "hel"),
-        (Some(0..3), "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_owned(), Some(5), 0..3, "hel"),
-        (Some(1..4), format!("HTTP/1.1 206 P\r\n{part}\r\n\r\nell"), None, 1..4, "ell"),
-    ] {
-        let server = Scripted::start(vec![Answer::Bytes(answer.clone())]).await;
-        let object = store(&server).get(&key(), asked).await.expect("answers").expect("there");
-        assert_eq!((object.size, object.range), (size, range), "{answer}");
-        let pieces: Vec<Bytes> = object.body.try_collect().await.expect(&answer);
-        assert_eq!(pieces.concat(), body.as_bytes(), "{answer}");
-    }
 }
 
 #[tokio::test]
@@ -146,36 +29,6 @@ async fn if_head_has_no_length_the_first_byte_is_read() {
         let found = store(&server).head(&key()).await.map(|meta| meta.expect("there").size);
         assert_eq!(found.as_ref().ok(), expected.as_ref(), "{part}: {found:?}");
     }
-}
-
-#[tokio::test]
-async fn ranges_that_cannot_be_satisfied() {
-    let refused = "416 Range Not Satisfiable";
-    let (_server, store) = scripted(&[refused, "200 OK\nContent-Length: 10"]).await;
-    assert_eq!(kind(store.get(&key(), Some(10..20)).await.map(drop)), Kind::Invalid);
-    let (_server, store) = scripted(&[refused, "200 OK\nContent-Length: 0"]).await;
-    let object = store.get(&key(), Some(0..20)).await.expect("answers").expect("there");
-    assert_eq!((object.range, object.size), (0..0, Some(0)));
-    let (_server, store) = scripted(&[refused, "200 OK\nContent-Length: 10"]).await;
-    assert_eq!(kind(store.get(&key(), Some(5..8)).await.map(drop)), Kind::Unavailable);
-    let (_server, store) = scripted(&[refused]).await;
-    store.probe().await.expect("the empty object exists");
-}
-
-#[tokio::test]
-async fn silence_is_bounded() {
-    let server = Scripted::start(vec![Answer::Stall(String::new())]).await;
-    assert_eq!(kind(store(&server).head(&key()).await), Kind::Timeout);
-    let server =
-        Scripted::start(vec![Answer::Stall("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123".to_owned())])
-            .await;
-    assert_eq!(kind(read(&store(&server), None).await), Kind::Timeout);
-    // No server listens at this address.
-    let server = Scripted::start(vec![Answer::Close]).await;
-    let mut config = support::config(server.address);
-    config.endpoint.set_port(Some(1)).expect("a port");
-    let nobody = S3Store::new(&config, &support::transport(support::short())).expect("builds");
-    assert_eq!(kind(nobody.probe().await), Kind::Unavailable);
 }
 
 #[tokio::test]
@@ -227,15 +80,6 @@ async fn absence_while_the_bucket_cannot_be_asked_for() {
         let error = store.head(&key()).await.expect_err("no bucket");
         assert_eq!(error.code(), Some("NoSuchBucket"), "{error}");
         assert_eq!(server.requests().len(), 4);
-    }
-}
-
-#[tokio::test]
-async fn an_answer_that_is_no_listing_is_an_error() {
-    for body in ["<html/>", "<Error><Code>InternalError</Code></Error>", "<ListBucketResult><IsTrunc"] {
-        let server = Scripted::start(vec![Answer::Bytes(answer("200 OK", body))]).await;
-        let listed: Result<Vec<_>> = store(&server).list("").try_collect().await;
-        assert_eq!(kind(listed), Kind::Unavailable, "{body}");
     }
 }
 

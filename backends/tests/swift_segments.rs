@@ -188,7 +188,7 @@ async fn the_write_of_a_manifest_ends_even_if_its_caller_is_cancelled() {
         .await;
         let transport = support::transport(support::short());
         let tidying = transport.tidying.clone();
-        let store = store_by(&server, &transport).with_segments(100, 1000);
+        let store = store_by(server.address, &transport).with_segments(100, 1000);
         let put = tokio::spawn(async move { store.put(&key(), &source(2500)).await });
         tokio::task::spawn_blocking(move || begun.recv()).await.expect("waits").expect("asked");
         put.abort();

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use backends::azure::{AccountKey, AzureConfig, AzureStore, Credentials};
 use backends::conformance::{Options, run};
-use backends::{Digest, Key, Kind, Secret, Source, Store, StoreConfig, Timeouts};
+use backends::{Digest, Key, Kind, Secret, Source, Store, StoreConfig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use tests::real::{Azurite, plain_transport};
+use tests::real::{Azurite, PATIENT, plain_transport};
 
 use crate::checks::noise;
 use crate::transfers::{survives_with, write_object};
@@ -35,7 +35,7 @@ async fn conforms() {
     }
     let entry: StoreConfig =
         serde_json::from_value(azurite.as_zone("/datastorage/registry")).expect("a store");
-    let store = entry.build(&plain_transport(Timeouts::default())).expect("builds");
+    let store = entry.build(&plain_transport(PATIENT)).expect("builds");
     run(store, Options { large: true, huge: true, listed: 20 }).await.expect("conforms");
 }
 
@@ -75,9 +75,8 @@ async fn refusals_are_errors_not_absence() {
             "ContainerNotFound",
         ),
     ] {
-        let store = AzureStore::new(&config, &plain_transport(Timeouts::default()))
-            .expect("builds")
-            .with_blocks(1000, 1000);
+        let store =
+            AzureStore::new(&config, &plain_transport(PATIENT)).expect("builds").with_blocks(1000, 1000);
         let (key, source) = (Key::new("sha256/ab/abcd"), Source::bytes(noise(1, 2000)));
         let single = Source::bytes(noise(1, 100));
         for (call, result) in [
@@ -184,7 +183,7 @@ async fn shared_access_signatures() {
         parameters.remove("azure_account_key");
         parameters.insert("sas_token".to_owned(), token.clone().into());
         let entry: StoreConfig = serde_json::from_value(zone).expect("a store");
-        let store = entry.build(&plain_transport(Timeouts::default())).expect("builds");
+        let store = entry.build(&plain_transport(PATIENT)).expect("builds");
         if valid {
             run(store, Options::default()).await.expect("conforms");
             continue;
@@ -213,7 +212,7 @@ async fn read(store: &dyn Store, key: &Key, range: Option<std::ops::Range<u64>>)
 }
 
 fn store(azurite: &Azurite) -> AzureStore {
-    AzureStore::new(&config(azurite), &plain_transport(Timeouts::default())).expect("builds")
+    AzureStore::new(&config(azurite), &plain_transport(PATIENT)).expect("builds")
 }
 
 fn config(azurite: &Azurite) -> AzureConfig {

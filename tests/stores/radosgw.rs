@@ -1,8 +1,8 @@
 //! Ceph's RADOS gateway with S3.
 
 use anyhow::{Context as _, Result};
-use backends::{Key, Source, Timeouts};
-use tests::real::RadosGw;
+use backends::{Key, Source};
+use tests::real::{PATIENT, RadosGw};
 
 use crate::checks::{holds, is_denied, noise};
 use crate::transfers::survives;
@@ -14,7 +14,7 @@ async fn radosgw() {
     let bucket = server.bucket.clone();
     s3::conforms(&bucket).await.expect("conforms");
     s3::denies_wrong_keys(&bucket).await.expect("wrong keys are denied");
-    let missing = build(s3::with(&bucket, "bucket_name", "missing"), Timeouts::default()).expect("builds");
+    let missing = build(s3::with(&bucket, "bucket_name", "missing"), PATIENT).expect("builds");
     is_denied("no bucket", &*missing).await.expect("a missing bucket is an error");
     s3::agrees_with_boto(&bucket).await.expect("agrees with boto3");
     survives(&s3::entry(&bucket), &mut server.process).await.expect("survives");
@@ -24,7 +24,7 @@ async fn radosgw() {
 /// S3 refuses signatures whose time is wrong by 15 minutes. The driver learns the server's clock from the
 /// refusal, and learns it again after the clock is corrected.
 async fn clock_is_learned(server: &mut RadosGw) -> Result<()> {
-    let store = build(s3::entry(&server.bucket), Timeouts::default())?;
+    let store = build(s3::entry(&server.bucket), PATIENT)?;
     let key = Key::new("clock");
     for (seconds, seed) in [(7200, 30), (0, 31), (-7200, 32)] {
         server.set_clock(seconds).await?;

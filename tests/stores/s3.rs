@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
+use backends::Secret;
 use backends::conformance::{Options, run};
 use backends::s3::{S3Config, S3Store, Style};
-use backends::{Secret, Timeouts};
 use serde_json::{Value, json};
-use tests::real::{Bucket, plain_transport};
+use tests::real::{Bucket, PATIENT, plain_transport};
 
 use crate::checks::is_denied;
 use crate::{build, interop};
@@ -20,13 +20,13 @@ const PAGE: usize = 3;
 /// Runs the whole suite with the smallest parts, then with Quay's configuration of the store.
 pub(crate) async fn conforms(bucket: &Bucket) -> Result<()> {
     conforms_in_parts(bucket, bucket.region).await?;
-    run(build(entry(bucket), Timeouts::default())?, Options { huge: true, ..Options::default() }).await?;
+    run(build(entry(bucket), PATIENT)?, Options { huge: true, ..Options::default() }).await?;
     Ok(())
 }
 
 /// Runs the suite with the smallest parts, signed for `region`.
 pub(crate) async fn conforms_in_parts(bucket: &Bucket, region: &str) -> Result<()> {
-    let store = S3Store::new(&config(bucket, region), &plain_transport(Timeouts::default()))?;
+    let store = S3Store::new(&config(bucket, region), &plain_transport(PATIENT))?;
     let store = store.with_multipart(PART, PART).with_list_page(PAGE);
     run(Arc::new(store), Options { large: true, huge: true, listed: 20 }).await?;
     let left = bucket.open_uploads().await?;
@@ -42,20 +42,20 @@ pub(crate) async fn conforms_in_parts(bucket: &Bucket, region: &str) -> Result<(
 /// Checks that wrong keys are not reported as absence.
 pub(crate) async fn denies_wrong_keys(bucket: &Bucket) -> Result<()> {
     for (name, value) in [("secret_key", "wrong"), ("access_key", "unknown")] {
-        is_denied(&format!("wrong {name}"), &*build(with(bucket, name, value), Timeouts::default())?).await?;
+        is_denied(&format!("wrong {name}"), &*build(with(bucket, name, value), PATIENT)?).await?;
     }
     Ok(())
 }
 
 /// Checks that the driver reads what boto3 writes, and the other way round.
 pub(crate) async fn agrees_with_boto(bucket: &Bucket) -> Result<()> {
-    let store = S3Store::new(&config(bucket, bucket.region), &plain_transport(Timeouts::default()))?;
+    let store = S3Store::new(&config(bucket, bucket.region), &plain_transport(PATIENT))?;
     interop::both_ways("s3.py", &entry(bucket), &store.with_multipart(PART, PART)).await.context("boto3")
 }
 
 /// A store whose server-side copies use the smallest parts.
 pub(crate) fn in_copied_parts(bucket: &Bucket) -> Result<S3Store> {
-    let store = S3Store::new(&config(bucket, bucket.region), &plain_transport(Timeouts::default()))?;
+    let store = S3Store::new(&config(bucket, bucket.region), &plain_transport(PATIENT))?;
     Ok(store.with_copied_parts(PART, PART))
 }
 

@@ -1,7 +1,6 @@
 //! Swift's own S3 interface. It is the strictest server: it checks the region and every digest.
 
-use backends::Timeouts;
-use tests::real::{Swift, SwiftOptions};
+use tests::real::{PATIENT, Swift, SwiftOptions};
 
 use crate::checks::is_denied;
 use crate::transfers::survives;
@@ -14,7 +13,7 @@ async fn s3api() {
     let bucket = server.bucket("conformance").await.expect("a bucket");
     s3::conforms(&bucket).await.expect("conforms");
     s3::denies_wrong_keys(&bucket).await.expect("wrong keys are denied");
-    let missing = build(s3::with(&bucket, "bucket_name", "missing"), Timeouts::default()).expect("builds");
+    let missing = build(s3::with(&bucket, "bucket_name", "missing"), PATIENT).expect("builds");
     is_denied("no bucket", &*missing).await.expect("a missing bucket is an error");
     s3::agrees_with_boto(&bucket).await.expect("agrees with boto3");
     survives(&s3::entry(&bucket), &mut server.process).await.expect("survives");

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use backends::{Digest, Key, Source, Store, Timeouts};
+use backends::{Digest, Key, Source, Store};
 use replication::{FanOut, Journal, Setup};
-use tests::real::{RadosGw, SeaweedFs, Swift, SwiftOptions};
+use tests::real::{PATIENT, RadosGw, SeaweedFs, Swift, SwiftOptions};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, Zone};
@@ -98,14 +98,13 @@ async fn within_radosgw() {
     let (odd, size) = (Key::new("an odd name"), 5 * MIB as u64 + 1);
     let there = from.copy_source(&odd).expect("somewhere");
     assert!(!to.copy(&odd, &there, size).await.expect("asks nobody"), "a part of an odd name");
-    let stranger = build(s3::with(&second, "secret_key", "another"), Timeouts::default()).expect("builds");
+    let stranger = build(s3::with(&second, "secret_key", "another"), PATIENT).expect("builds");
     is_refused(&from, &*stranger).await.expect("a stranger is refused");
 
     let mut containers = Vec::new();
     for name in ["third", "fourth"] {
         let container = server.container(name).await.expect("a container");
-        containers
-            .push(build(container.as_zone("/datastorage/registry"), Timeouts::default()).expect("builds"));
+        containers.push(build(container.as_zone("/datastorage/registry"), PATIENT).expect("builds"));
     }
     copies(&*containers[0], &*containers[1], &[1, 100_000, 17 * MIB]).await.expect("copies by Swift");
     keep_what_is_right(&containers[0], &containers[1]).await.expect("Swift");
@@ -115,7 +114,7 @@ async fn within_radosgw() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn within_swift() {
     let server = Swift::with_own_users("container", SwiftOptions::default()).await.expect("Swift starts");
-    let root = |root: &str| build(server.container.as_zone(root), Timeouts::default()).expect("builds");
+    let root = |root: &str| build(server.container.as_zone(root), PATIENT).expect("builds");
     copies(&*root("/one"), &*root("/two/three"), &[1, 100_000, 17 * MIB]).await.expect("copies");
     keep_what_is_right(&root("/one"), &root("/two/three")).await.expect("keeps");
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use backends::conformance::{Options, run};
 use backends::swift::{Access, Account, Domain, Identity, Login, Named, Service, SwiftConfig, SwiftStore};
-use backends::{Key, Kind, Secret, Source, Store, Timeouts};
+use backends::{Key, Kind, Secret, Source, Store};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
-use tests::real::{Container, Keystone, SwiftLogin, plain_transport};
+use tests::real::{Container, Keystone, PATIENT, SwiftLogin, plain_transport};
 
 use crate::checks::{holds, is_denied, noise, reads_are_denied};
 use crate::{build, interop};
@@ -23,7 +23,7 @@ const PAGE: usize = 3;
 pub(crate) async fn conforms(container: &Container) -> Result<()> {
     let options = Options { large: true, huge: true, listed: 20 };
     run(Arc::new(in_segments(container)?), options).await.context("in segments")?;
-    run(build(entry(container), Timeouts::default())?, Options { huge: true, ..Options::default() }).await?;
+    run(build(entry(container), PATIENT)?, Options { huge: true, ..Options::default() }).await?;
     Ok(())
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn denies_unknown_users(container: &Container) -> Result<()> {
     {
         let mut entry = entry(container);
         entry[1][name] = json!(value);
-        is_denied(&format!("wrong {name}"), &*build(entry, Timeouts::default())?).await?;
+        is_denied(&format!("wrong {name}"), &*build(entry, PATIENT)?).await?;
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ pub(crate) async fn reads_with_temporary_urls(container: &Container) -> Result<(
         entry[1]["swift_password"] = Value::Null;
         entry[1]["temp_url_key"] = json!(key);
         entry[1]["os_options"] = json!({ "object_storage_url": account });
-        build(entry, Timeouts::default())
+        build(entry, PATIENT)
     };
     let (known, unknown) = (by_key("a key of the account")?, by_key("another")?);
     let writer = in_segments(container)?;
@@ -117,7 +117,7 @@ pub(crate) fn entry(container: &Container) -> Value {
 
 /// A store with small segments and pages.
 pub(crate) fn in_segments(container: &Container) -> Result<SwiftStore> {
-    let store = SwiftStore::new(&config(container)?, &plain_transport(Timeouts::default()))?;
+    let store = SwiftStore::new(&config(container)?, &plain_transport(PATIENT))?;
     Ok(store.with_segments(SEGMENT, SEGMENT).with_list_page(PAGE))
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use backends::{Key, Kind, Source, Timeouts};
+use backends::{Key, Kind, Source};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tests::real::{Keystone, Swift, SwiftOptions};
+use tests::real::{Keystone, PATIENT, Swift, SwiftOptions};
 use tokio::time::{Instant, sleep};
 
 use crate::checks::{holds, is_denied, noise};
@@ -50,7 +50,7 @@ async fn swift_keystone_with_faults() {
 async fn swift_with_a_limit() {
     let options = SwiftOptions { max_file_size: LIMIT, ..SwiftOptions::default() };
     let server = Swift::with_keystone("limited", options).await.expect("Swift and Keystone start");
-    let store = build(swift::entry(&server.container), Timeouts::default()).expect("builds");
+    let store = build(swift::entry(&server.container), PATIENT).expect("builds");
     swift::writes_as_quay(&server.container, &*store, LIMIT).await.expect("writes as Quay");
 }
 
@@ -66,7 +66,7 @@ async fn names_and_ids(server: &Swift) -> Result<()> {
     ] {
         let mut entry = swift::entry(&server.container);
         entry[1]["os_options"] = options.clone();
-        build(entry, Timeouts::default())?.probe().await.with_context(|| options.to_string())?;
+        build(entry, PATIENT)?.probe().await.with_context(|| options.to_string())?;
     }
     let (id, secret) = keystone.application_credential().await?;
     for (secret, known) in [(secret.as_str(), true), ("wrong", false)] {
@@ -77,7 +77,7 @@ async fn names_and_ids(server: &Swift) -> Result<()> {
             "application_credential_id": id,
             "application_credential_secret": secret,
         });
-        let store = build(entry, Timeouts::default())?;
+        let store = build(entry, PATIENT)?;
         match known {
             true => store.probe().await.context("an application credential")?,
             false => is_denied("a wrong application credential", &*store).await?,
@@ -88,7 +88,7 @@ async fn names_and_ids(server: &Swift) -> Result<()> {
     {
         let mut entry = swift::entry(&server.container);
         entry[1]["os_options"][name] = json!(value);
-        is_denied(&format!("{name} {value}"), &*build(entry, Timeouts::default())?).await?;
+        is_denied(&format!("{name} {value}"), &*build(entry, PATIENT)?).await?;
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ async fn names_and_ids(server: &Swift) -> Result<()> {
 async fn tokens_lapse(server: &mut Swift) -> Result<()> {
     let keystone = server.keystone.as_mut().context("it has one")?;
     keystone.set_token_lifetime(LIFETIME).await?;
-    let store = build(swift::entry(&server.container), Timeouts::default())?;
+    let store = build(swift::entry(&server.container), PATIENT)?;
     let (start, mut uses) = (Instant::now(), 0);
     while start.elapsed() < IN_USE {
         let (key, bytes) = (Key::new(format!("tokens/{uses}")), noise(uses, 10_000));

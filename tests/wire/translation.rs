@@ -18,6 +18,10 @@ use crate::stub::{Location, Stub, StubAnswer, gateway, registry};
 
 const BLOB: Bytes = Bytes::from_static(b"bytes");
 
+/// Flags of HTTP/2's frames (RFC 9113 section 6).
+const END_STREAM: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+
 /// A path that the gateway forwards.
 const PATH: &str = "/api/v1/user/";
 
@@ -53,11 +57,8 @@ async fn h2(
     body: Option<&[u8]>,
     trailers: bool,
 ) -> Result<H2Result> {
-    const END_STREAM: u8 = 0x1;
-    const END_HEADERS: u8 = 0x4;
     let mut stream = connect(gateway, "h2").await?;
-    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    frame(&mut sent, 0x4, 0, 0, &[]);
+    let mut sent = preface();
     let last = if body.is_none() && !trailers { END_STREAM } else { 0 };
     frame(&mut sent, 0x1, END_HEADERS | last, 1, &block(fields));
     if let Some(body) = body {
@@ -86,11 +87,35 @@ async fn h2(
     }
 }
 
+/// What a client sends first (RFC 9113 section 3.4).
+fn preface() -> Vec<u8> {
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    frame(&mut sent, 0x4, 0, 0, &[]);
+    sent
+}
+
 fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     let length = u32::try_from(payload.len()).expect("small").to_be_bytes();
     out.extend([length[1], length[2], length[3], kind, flags]);
     out.extend(stream.to_be_bytes());
     out.extend(payload);
+}
+
+/// Waits until the gateway has read all frames so far, by a PING (RFC 9113 section 6.7).
+async fn ping(stream: &mut TlsStream<TcpStream>) -> Result<()> {
+    const ACK: u8 = 0x1;
+    let mut sent = Vec::new();
+    frame(&mut sent, 0x6, 0, 0, &[0; 8]);
+    stream.write_all(&sent).await?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload).await?;
+        if (head[3], head[4] & ACK) == (0x6, ACK) {
+            return Ok(());
+        }
+    }
 }
 
 /// Fields as literals without index and Huffman coding (RFC 7541 section 6.2.2).
@@ -340,6 +365,55 @@ async fn answers_lose_only_hop_by_hop_headers() -> Result<()> {
         for gone in ["x-hop", "keep-alive", "transfer-encoding"] {
             assert!(!answer.headers().contains_key(gone), "{protocol} {gone}");
         }
+    }
+    Ok(())
+}
+
+/// A stream that its client resets without an error code ends like a whole body in hyper. The registry must get
+/// neither a head whose bytes never come, because it would read the next request as those bytes, nor a part of a
+/// body as the whole.
+#[tokio::test]
+async fn a_body_that_its_client_gives_up_is_never_whole() -> Result<()> {
+    const NO_ERROR: [u8; 4] = [0; 4];
+    let (stub, mut gateway) = fixture().await?;
+    let mut count = 0;
+    for (method, path) in [
+        ("PUT", "/v2/o/a/manifests/v1"),
+        ("DELETE", "/v2/o/a/manifests/v1"),
+        ("DELETE", "/./v1/_ping"),
+        ("POST", "/api/v1/repository"),
+        ("POST", "/v2/o/a/blobs/uploads/"),
+        ("PATCH", "/v2/o/a/blobs/uploads/1"),
+    ] {
+        for (length, body) in [(Some("10"), &b""[..]), (None, b""), (Some("10"), b"cut"), (None, b"cut")] {
+            let mut fields =
+                vec![(":method", method), (":scheme", "https"), (":path", path), (":authority", "localhost")];
+            let id = format!("reset-{count}.");
+            fields.push(("x-request-id", &id));
+            fields.extend(length.map(|length| ("content-length", length)));
+            let mut sent = preface();
+            frame(&mut sent, 0x1, END_HEADERS, 1, &block(&fields));
+            if !body.is_empty() {
+                frame(&mut sent, 0x0, 0, 1, body);
+            }
+            let mut stream = connect(&gateway, "h2").await?;
+            stream.write_all(&sent).await?;
+            ping(&mut stream).await?;
+            let mut reset = Vec::new();
+            frame(&mut reset, 0x3, 0, 1, &NO_ERROR);
+            stream.write_all(&reset).await?;
+            gateway.logged(&id).await?;
+            count += 1;
+        }
+    }
+    // It ends after all that it forwards has ended.
+    gateway.terminate().await?;
+    let bodies = stub.bodies.lock().clone();
+    ensure!(bodies.iter().all(Bytes::is_empty), "{bodies:?} came as whole bodies");
+    for seen in stub.record.all() {
+        let id = seen.header("x-request-id").to_owned();
+        let number: usize = id.trim_matches(|byte: char| !byte.is_ascii_digit()).parse()?;
+        ensure!(number % 4 >= 2, "{} {} went on without its body", seen.method, seen.target);
     }
     Ok(())
 }

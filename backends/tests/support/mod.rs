@@ -2,6 +2,7 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod azure;
 pub mod credentials;
 pub mod s3;
 pub mod service;
@@ -119,7 +120,9 @@ pub enum Answer {
     Early(String),
 }
 
-/// A server that answers by a script, with one connection per answer, and records the requests.
+/// A server that answers by a script, with one connection per answer, and records the requests. It is also the
+/// Keystone of a Swift with a container: logins and their first requests, for the container, are neither answered by
+/// the script nor recorded.
 #[derive(Debug)]
 pub struct Scripted {
     pub address: SocketAddr,
@@ -134,10 +137,18 @@ impl Scripted {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);
         tokio::spawn(async move {
-            for index in 0.. {
+            let mut answers = answers.into_iter().peekable();
+            loop {
                 let Ok((mut socket, _)) = listener.accept().await else { return };
-                let answer = answers[std::cmp::min(index, answers.len() - 1)].clone();
                 let head = read_head(&mut socket).await;
+                if let Some(answer) = swift::login(&head, address) {
+                    let _ = socket.write_all(answer.as_bytes()).await;
+                    continue;
+                }
+                let Some(answer) = answers.next() else { return };
+                if answers.peek().is_none() {
+                    answers = vec![answer.clone()].into_iter().peekable();
+                }
                 let length = header(&head, "content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
                 seen.lock().push(head);
                 if !matches!(answer, Answer::Slam | Answer::Ignore | Answer::Early(_)) {

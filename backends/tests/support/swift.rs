@@ -1,5 +1,6 @@
 //! A Keystone and a Swift that answer by a function.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backends::swift::{
@@ -31,16 +32,32 @@ pub fn source(size: usize) -> Source {
 
 /// Keystone's answer: token number `number`, valid for `life` seconds, and this server as Swift.
 pub fn granted(asked: &Asked, number: usize, life: u64) -> Reply {
+    let token = token_document(asked.header("host").expect("a host"), life);
+    reply(201, token).with("x-subject-token", format!("token-{number}"))
+}
+
+/// The answer to a request that is part of a login, as it is sent: a token that is valid for an hour and names this
+/// server as Swift, or that the container exists.
+pub fn login(head: &str, address: SocketAddr) -> Option<String> {
+    if head.starts_with("HEAD /v1/AUTH_p/blobs HTTP") {
+        return Some(super::answer("204 No Content", ""));
+    }
+    let token = token_document(&address.to_string(), HOUR);
+    head.starts_with(&format!("POST {TOKENS} "))
+        .then(|| super::answer("201 Created\nX-Subject-Token: token-1", &token))
+}
+
+fn token_document(host: &str, life: u64) -> String {
     // Only the difference of the two times counts, because Keystone's clock may be wrong.
     let expires = format!("2015-11-06T{:02}:{:02}:{:02}.000000Z", life / 3600, life / 60 % 60, life % 60);
-    let url = format!("http://{}/v1/AUTH_p", asked.header("host").expect("a host"));
+    let url = format!("http://{host}/v1/AUTH_p");
     let endpoint = json!({ "interface": "public", "region": "One", "url": url });
-    let body = json!({ "token": {
+    let document = json!({ "token": {
         "issued_at": "2015-11-06T00:00:00.000000Z",
         "expires_at": expires,
         "catalog": [{ "type": "object-store", "endpoints": [endpoint] }],
     } });
-    reply(201, body.to_string()).with("x-subject-token", format!("token-{number}"))
+    document.to_string()
 }
 
 /// A Keystone that grants tokens, and a Swift that computes its answers from the request and the token's
@@ -59,11 +76,11 @@ pub async fn swift(life: u64, answer: impl Fn(&Asked, usize) -> Reply + Send + S
 
 /// A store at this server.
 pub fn store(server: &Service) -> SwiftStore {
-    store_by(server, &super::transport(super::short()))
+    store_by(server.address, &super::transport(super::short()))
 }
 
-/// A store at this server, over this transport.
-pub fn store_by(server: &Service, transport: &Transport) -> SwiftStore {
+/// A store at this address, over this transport.
+pub fn store_by(address: SocketAddr, transport: &Transport) -> SwiftStore {
     let named = |name: &str| Named::Name { name: name.to_owned(), domain: Domain::Id("default".to_owned()) };
     let account = Account {
         user: named("quay"),
@@ -71,7 +88,7 @@ pub fn store_by(server: &Service, transport: &Transport) -> SwiftStore {
         token: None,
         project: Some(named("quay")),
     };
-    let url = format!("http://{}/v3", server.address).parse().expect("a URL");
+    let url = format!("http://{address}/v3").parse().expect("a URL");
     let config = SwiftConfig {
         access: Access::Login(Box::new(Login { url, identity: Identity::V3(account) })),
         storage_url: None,

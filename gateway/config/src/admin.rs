@@ -7,8 +7,8 @@ use backends::Secret;
 
 use super::ConfigError;
 use super::file::AdminEntry;
+use super::files::secret_file;
 use super::located::Located;
-use super::settings::secret_file;
 
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9090));
 

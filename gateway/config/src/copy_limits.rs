@@ -220,7 +220,7 @@ mod tests {
         let limits: CopyLimitsEntry = super::super::from_yaml(yaml).map_err(|error| error.message)?;
         let zone = |name: &str| {
             let store = super::super::from_yaml("[LocalStorage, {storage_path: /z}]");
-            NamedZone { name: name.to_owned(), store: store.map_err(|error| error.message).unwrap() }
+            NamedZone::new(name.to_owned(), store.map_err(|error| error.message).unwrap())
         };
         limits
             .limits(Path::new("c.yaml"), &[zone("zone-a"), zone("zone-b")])

@@ -8,8 +8,8 @@ use postgres_connection::Database;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use super::ConfigError;
+use super::files::secret_file;
 use super::located::Located;
-use super::settings::secret_file;
 
 /// The value of `journal` or of another key that names a database.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ mod copy_limits;
 mod database;
 mod env;
 mod file;
+mod files;
 mod instances;
 mod journal;
 mod located;

@@ -176,7 +176,7 @@ mod tests {
         let quay: QuayFile = from_yaml(yaml).unwrap_or_else(|error| panic!("{}", error.message));
         let preference = Preference::of(&quay, variable);
         let zones: Vec<_> =
-            quay.storage.0.iter().cloned().map(|(name, store)| NamedZone { name, store }).collect();
+            quay.storage.0.iter().cloned().map(|(name, store)| NamedZone::new(name, store)).collect();
         let targets = quay.default_locations.clone();
         let kind = RegistryKind::Quay;
         pitfalls(&PitfallInput {

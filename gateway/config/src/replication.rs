@@ -12,11 +12,11 @@ use super::bounds::settable;
 use super::copy_limits::{CopyLimitsEntry, VerifyBy};
 use super::database::{from_quay_config, locate};
 use super::file::{ConfigFile, RegistryKind};
+use super::files::relative_to;
 use super::journal::{JournalEntry, url};
 use super::located::Located;
 use super::quay::QuayFile;
 use super::redis::{RedisSettings, redis};
-use super::settings::relative_to;
 
 /// The default for the largest blob that is fetched through the registry: Quay's own limit for a layer
 /// (`config.py:MAXIMUM_LAYER_SIZE`).

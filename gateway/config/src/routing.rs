@@ -139,32 +139,31 @@ impl RoutingEntry {
         Ok(settings)
     }
 
-    /// The policy of each zone, in the order of `zones`.
+    /// Gives each zone that `routing.zones` names its policy.
     ///
     /// # Errors
     /// There is no zone of a name, a weight is out of its range, or no zone would be read.
-    pub(super) fn policies(&self, path: &Path, zones: &[NamedZone]) -> Result<Vec<Policy>, ConfigError> {
+    pub(super) fn set_policies(&self, path: &Path, zones: &mut [NamedZone]) -> Result<(), ConfigError> {
         for (name, routing) in &self.zones {
             let refuse =
                 |why: String| Err(ConfigError::new(path, routing.line, format!("routing.zones.{name}{why}")));
-            if !zones.iter().any(|zone| zone.name == *name) {
-                let known: Vec<_> = zones.iter().map(|zone| zone.name.as_str()).collect();
-                return refuse(format!(": there is no such zone; zones are {}", known.join(", ")));
-            }
             if !Policy::WEIGHTS.contains(&routing.value.weight) {
                 return refuse(
                     ".weight: must be between 0.01 and 100; 1 leaves the measured order unchanged".into(),
                 );
             }
+            match zones.iter_mut().find(|zone| zone.name == *name) {
+                Some(zone) => zone.policy = routing.value.policy(),
+                None => {
+                    let known: Vec<_> = zones.iter().map(|zone| zone.name.as_str()).collect();
+                    return refuse(format!(": there is no such zone; zones are {}", known.join(", ")));
+                }
+            }
         }
-        let policies: Vec<_> = zones
-            .iter()
-            .map(|zone| self.zones.get(&zone.name).map(|routing| routing.value.policy()).unwrap_or_default())
-            .collect();
-        if !policies.iter().any(Policy::is_read) {
+        if !zones.iter().any(|zone| zone.policy.is_read()) {
             let why = "routing.zones: every zone is drained or never read, so no blob could be read; leave at least one";
             return Err(ConfigError::new(path, None, why));
         }
-        Ok(policies)
+        Ok(())
     }
 }

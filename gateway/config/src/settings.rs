@@ -14,6 +14,7 @@ use super::ConfigError;
 use super::admin::{AdminSettings, admin};
 use super::bounds::{Limits, Timeouts};
 use super::file::{ConfigFile, RegistryKind};
+use super::files::{existing, existing_secret, relative_to, secret_file};
 use super::instances::{self, Instance};
 use super::journal::{JournalSettings, journal};
 use super::located::Located;
@@ -70,8 +71,6 @@ pub struct Settings {
     pub zones: Vec<NamedZone>,
     /// Warnings about settings that are probably not intended. Each names the fix.
     pub warnings: Vec<String>,
-    /// The policy of each zone, in the order of `zones`.
-    pub policies: Vec<Policy>,
     /// The bounds of probes and hedges.
     pub routing: zone_router::Settings,
     /// Names of the zones that every pushed blob is copied to.
@@ -120,13 +119,22 @@ pub struct Account {
     pub password: Secret,
 }
 
-/// The name of a zone and its store.
+/// A zone: its name, its store, and how it is read.
 #[derive(Debug, Clone)]
 pub struct NamedZone {
     /// The name, which is the name of a location in Quay.
     pub name: String,
     /// The store, as Quay's configuration describes it.
     pub store: StoreConfig,
+    /// What `routing.zones` says of it.
+    pub policy: Policy,
+}
+
+impl NamedZone {
+    /// A zone with the default policy.
+    pub(super) fn new(name: String, store: StoreConfig) -> Self {
+        Self { name, store, policy: Policy::default() }
+    }
 }
 
 /// The disk cache.
@@ -160,7 +168,8 @@ pub(super) fn resolve(
     check_scheme(path, &file, &quay, hostname == registry_hostname)?;
     file.limits.check().map_err(|error| fail(None, error.to_string()))?;
     let preference = Preference::of(&quay, preference);
-    let zones = zones(path, &file, &quay, &preference)?;
+    let mut zones = zones(path, &file, &quay, &preference)?;
+    file.routing.set_policies(path, &mut zones)?;
     let replication = replication(path, &file, &quay)?;
     let targets = targets(&file, &quay, &zones, replication.placements.is_some());
     let instances = instances::instances(path, &file, written, &zones, &registry_hostname)?;
@@ -196,7 +205,6 @@ pub(super) fn resolve(
         ca_files,
         verify: file.replication.verify.into(),
         copy_limits: file.replication.limits.limits(path, &zones)?,
-        policies: file.routing.policies(path, &zones)?,
         routing: file.routing.settings(path)?,
         zones,
         warnings,
@@ -398,52 +406,6 @@ fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigE
         }
     }
     Ok(timeouts)
-}
-
-/// The path of a file that must exist. Relative paths start at the configuration's folder.
-pub(super) fn existing(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<PathBuf, ConfigError> {
-    let found = relative_to(path, &file.value);
-    match found.is_file() {
-        true => Ok(found),
-        false => {
-            // The value may be a private key that was pasted instead of a path.
-            let shown = found.to_str().filter(|path| !path.contains(['\n', '{']) && !path.contains("-----"));
-            let shown = shown.unwrap_or("of this name");
-            Err(ConfigError::new(path, file.line, format!("{key}: there is no file {shown}")))
-        }
-    }
-}
-
-/// Like [`existing`], for a file that holds a secret. A path that does not exist may be the secret itself, so
-/// it is not shown.
-fn existing_secret(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<PathBuf, ConfigError> {
-    let found = relative_to(path, &file.value);
-    match found.is_file() {
-        true => Ok(found),
-        false => {
-            let why = format!(
-                "{key}: there is no such file; relative paths start at the folder of the configuration file"
-            );
-            Err(ConfigError::new(path, file.line, why))
-        }
-    }
-}
-
-/// Reads a secret from a file of its own, without the newline at its end. If the file cannot be read, its path
-/// is not shown, because it may be the secret itself.
-pub(super) fn secret_file(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<Secret, ConfigError> {
-    let text = std::fs::read_to_string(relative_to(path, &file.value)).map_err(|error| {
-        let why = format!(
-            "{key}: the file that it names cannot be read: {error}; relative paths start at the folder of the \
-             configuration file"
-        );
-        ConfigError::new(path, file.line, why)
-    })?;
-    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
-}
-
-pub(super) fn relative_to(config: &Path, path: &Path) -> PathBuf {
-    config.parent().unwrap_or_else(|| Path::new("")).join(path)
 }
 
 fn authority(url: &Url) -> String {

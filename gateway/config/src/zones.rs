@@ -64,7 +64,8 @@ pub(super) fn zones(
         ));
     }
     let home = file.home.as_ref().map(|home| home.value.clone());
-    let mut zones: Vec<NamedZone> = all.into_iter().map(|(name, store)| NamedZone { name, store }).collect();
+    let mut zones: Vec<NamedZone> =
+        all.into_iter().map(|(name, store)| NamedZone::new(name, store)).collect();
     let order = &preference.names;
     let place = |zone: &NamedZone| {
         let preferred = order.iter().position(|name| *name == zone.name).unwrap_or(order.len());

@@ -19,7 +19,7 @@ use replication::{Bounds, FanOut, Journal, JournalError, Setup};
 use rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use zone_router::{PerZone, RoutedZone, Router, Zone};
+use zone_router::{PerZone, Policy, RoutedZone, Router, Zone};
 
 use crate::Gateway;
 use crate::copies::{Quay, ReadRepairs, Sampler, Spool};
@@ -54,7 +54,7 @@ pub(super) async fn gateway(
     let reader = Reader::new(&settings, &client, Arc::clone(&registry), tls)?.map(Arc::new);
     let database = quay_db::connect(&settings).await?.map(Arc::new);
     let authority = quay(&settings, reader.clone(), database.clone())?;
-    let policies = PerZone::from(settings.policies.clone());
+    let policies: PerZone<Policy> = settings.zones.iter().map(|zone| zone.policy).collect();
     let routed =
         zones.iter().cloned().zip(&policies).map(|(zone, policy)| RoutedZone { zone, policy: *policy });
     let routed = routed.collect();

@@ -33,6 +33,5 @@ impl Reloader {
 
 /// What is said of a zone, if it is still there.
 fn policy(settings: &Settings, name: &str) -> Option<Policy> {
-    let index = settings.zones.iter().position(|zone| zone.name == name)?;
-    Some(settings.policies[index])
+    settings.zones.iter().find(|zone| zone.name == name).map(|zone| zone.policy)
 }

@@ -160,8 +160,13 @@ impl http_body::Body for RequestBody {
                 Poll::Ready(Some(Err(BodyError::Client(error.to_string()))))
             }
             None => {
+                let whole = this.http1 || body.body.is_end_stream();
                 this.body = None;
-                Poll::Ready(None)
+                // hyper ends a body in the same way if its client resets the stream with NO_ERROR
+                // (`body/incoming.rs:poll_frame`). Taken for the end, such a request would go on without the bytes
+                // that its Content-Length promises, and the registry would read the next request on that connection
+                // as those bytes.
+                Poll::Ready((!whole).then(|| Err(BodyError::Client("the stream was reset".to_owned()))))
             }
         }
     }

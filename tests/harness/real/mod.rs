@@ -49,5 +49,5 @@ pub use skopeo::Skopeo;
 pub use store_process::StoreProcess;
 pub use swift::{Swift, SwiftOptions};
 pub use token_server::{AccessTable, Account, TokenServer};
-pub use transport::plain_transport;
+pub use transport::{PATIENT, plain_transport};
 pub use zone::{Kind, RealZone};

@@ -1,8 +1,17 @@
 //! The transport of drivers under test to servers on loopback.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use backends::{Timeouts, Transport};
+
+/// Timeouts for tests whose subject is not a timeout. A real store on a busy machine may take many seconds for an
+/// answer.
+pub const PATIENT: Timeouts = Timeouts {
+    connect: Duration::from_secs(60),
+    first_byte: Duration::from_secs(60),
+    stall: Duration::from_secs(60),
+};
 
 /// A transport for servers on loopback: plain HTTP, without trusted roots.
 ///

@@ -14,7 +14,7 @@ use super::instance::Instance;
 use super::{Answer, Head, InstanceId, Order, Purpose, Upstream, ZoneIsDead};
 use crate::{Repeat, UploadRefusal, is_masked_bad_gateway, repeat, upload_repository};
 use config::RegistryKind;
-use gateway_http::{Body, Fault, Problem};
+use gateway_http::{Body, BodyError, Fault, Problem};
 
 /// What every attempt of a request needs to know.
 struct Attempt<'a> {
@@ -54,6 +54,9 @@ impl Upstream {
     ) -> Result<(Answer, InstanceId), Problem> {
         // No connection is taken for a client that sends nothing.
         let body = with_first_piece(body).await.map_err(|error| not_begun(&error))?;
+        if promises_more(&head.headers, &body) {
+            return Err(not_begun(&BodyError::Client("it has no bytes, but a Content-Length".to_owned())));
+        }
         if would_be_left_out(&head.method, &head.headers, &body) {
             let why = format!("a {} with a body whose length is not named", head.method);
             let fix = "send it without a body, or with Content-Length";
@@ -239,6 +242,12 @@ impl Upstream {
     }
 }
 
+/// Whether the head promises bytes that an empty body does not have. hyper would send this head and take the request
+/// for done, so that the registry would read the next request on the connection as the body of this one.
+fn promises_more(headers: &HeaderMap, body: &Body) -> bool {
+    body.is_end_stream() && headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
+}
+
 /// Whether hyper would send a request without its body: it sends a `GET` and a `HEAD` in chunks only if told to, and
 /// a server that expects no body there might take the chunks for another request.
 fn would_be_left_out(method: &Method, headers: &HeaderMap, body: &Body) -> bool {
@@ -318,6 +327,19 @@ mod tests {
                 assert!(!goes_on(repeat, status), "{status}");
             }
         }
+    }
+
+    #[test]
+    fn no_head_promises_what_its_body_does_not_have() {
+        let of = |lengths: &[&str]| {
+            let value = |length: &&str| (CONTENT_LENGTH, length.parse().expect("a value"));
+            lengths.iter().map(value).collect::<HeaderMap>()
+        };
+        assert!(promises_more(&of(&["10"]), &Body::empty()));
+        for lengths in [&[][..], &["0"]] {
+            assert!(!promises_more(&of(lengths), &Body::empty()), "{lengths:?}");
+        }
+        assert!(!promises_more(&of(&["1"]), &Body::full("a")));
     }
 
     #[test]

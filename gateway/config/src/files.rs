@@ -1,0 +1,58 @@
+//! The files that the configuration names.
+
+use std::path::{Path, PathBuf};
+
+use backends::Secret;
+
+use super::ConfigError;
+use super::located::Located;
+
+/// The path of a file that must exist. Relative paths start at the configuration's folder.
+pub(super) fn existing(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<PathBuf, ConfigError> {
+    let found = relative_to(path, &file.value);
+    match found.is_file() {
+        true => Ok(found),
+        false => {
+            // The value may be a private key that was pasted instead of a path.
+            let shown = found.to_str().filter(|path| !path.contains(['\n', '{']) && !path.contains("-----"));
+            let shown = shown.unwrap_or("of this name");
+            Err(ConfigError::new(path, file.line, format!("{key}: there is no file {shown}")))
+        }
+    }
+}
+
+/// Like [`existing`], for a file that holds a secret. A path that does not exist may be the secret itself, so
+/// it is not shown.
+pub(super) fn existing_secret(
+    path: &Path,
+    key: &str,
+    file: &Located<PathBuf>,
+) -> Result<PathBuf, ConfigError> {
+    let found = relative_to(path, &file.value);
+    match found.is_file() {
+        true => Ok(found),
+        false => {
+            let why = format!(
+                "{key}: there is no such file; relative paths start at the folder of the configuration file"
+            );
+            Err(ConfigError::new(path, file.line, why))
+        }
+    }
+}
+
+/// Reads a secret from a file of its own, without the newline at its end. If the file cannot be read, its path
+/// is not shown, because it may be the secret itself.
+pub(super) fn secret_file(path: &Path, key: &str, file: &Located<PathBuf>) -> Result<Secret, ConfigError> {
+    let text = std::fs::read_to_string(relative_to(path, &file.value)).map_err(|error| {
+        let why = format!(
+            "{key}: the file that it names cannot be read: {error}; relative paths start at the folder of the \
+             configuration file"
+        );
+        ConfigError::new(path, file.line, why)
+    })?;
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
+}
+
+pub(super) fn relative_to(config: &Path, path: &Path) -> PathBuf {
+    config.parent().unwrap_or_else(|| Path::new("")).join(path)
+}
