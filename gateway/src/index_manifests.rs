@@ -1,4 +1,4 @@
-//! The blobs of an index's children: of manifests that a push names, and need not have brought
+//! Finds the blobs of the manifests that a pushed index names. The client need not push these manifests
 //! itself.
 
 use std::collections::{HashMap, HashSet};
@@ -16,61 +16,62 @@ use limits::memory::{Holder, Memory, Reservation, Use};
 use registry::service_account::{ReadError, Reader};
 use registry::{LocalBlob, children, local_blobs};
 
-/// Manifests fetched at once for one push.
+/// Manifests that are fetched at once for one push.
 const AT_ONCE: usize = 4;
 
-/// Pushes whose children are fetched at once, of all clients; each may hold [`MEMORY`].
+/// Pushes for which manifests are fetched at once, over all clients. Each may hold [`MEMORY`].
 const PUSHES_AT_ONCE: usize = 8;
 
-/// For all of them: the client waits for its 201 meanwhile.
-const TIME: Duration = Duration::from_secs(8);
+/// The timeout for all manifests of one push. The client waits for its 201 meanwhile.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Manifests fetched for one push. An index of all platforms has a dozen or two, and as many
+/// Manifests that are fetched for one push. An index of all platforms has one or two dozen, and as many
 /// attestations.
 const COUNT_MAX: usize = 256;
 
-/// Bytes of them together.
+/// The total size of these manifests in bytes.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Memory for those that are fetched at once, in bytes: 4 MiB each, as `limits.manifest` has it by default.
+/// The memory for manifests that are fetched at once, in bytes: 4 MiB each, which is the default of
+/// `limits.manifest`.
 const MEMORY: u64 = AT_ONCE as u64 * 4 * 1024 * 1024;
 
-/// Blobs that all of them name.
+/// The total number of blobs that these manifests name.
 const BLOBS_MAX: usize = 20_000;
 
-/// Indexes in indexes.
+/// The depth to which indexes in indexes are followed.
 const DEPTH_MAX: usize = 3;
 
-/// Manifests remembered, whose blobs were queued here; for how long.
+/// How many manifests are remembered whose blobs were queued here, and for how long.
 const QUEUED_MAX: u64 = 10_000;
 const QUEUED_MEMORY: Duration = Duration::from_secs(3600);
 
-/// Manifests whose blobs were queued as they were pushed: their index needs not fetch them again.
+/// Manifests whose blobs were queued when they were pushed. They need not be fetched again for their index.
 #[derive(Debug)]
-pub(crate) struct Queued {
+pub(crate) struct QueuedManifests {
     manifests: Cache<(String, Digest), ()>,
-    /// A place each for pushes whose children are fetched.
-    places: Semaphore,
-    /// It has been said that children are not looked for.
-    told: AtomicBool,
+    /// One slot for each push for which manifests are fetched.
+    slots: Semaphore,
+    /// Whether the log already says that the manifests of indexes are not looked for.
+    logged: AtomicBool,
 }
 
-/// What came of an index's children.
+/// The result of fetching an index's manifests.
 #[derive(Debug, Default)]
-pub(crate) struct Children {
-    /// Their local blobs; one that several of them name is there as often.
+pub(crate) struct FoundBlobs {
+    /// The local blobs of the manifests. A blob that several of them name occurs several times.
     pub(crate) blobs: Vec<LocalBlob>,
-    /// What was not had, and why.
+    /// What could not be fetched, and why.
     pub(crate) missing: Vec<String>,
 }
 
-impl Queued {
+impl QueuedManifests {
     pub(crate) fn new() -> Self {
         let manifests = Cache::builder().max_capacity(QUEUED_MAX).time_to_live(QUEUED_MEMORY).build();
-        Self { manifests, places: Semaphore::new(PUSHES_AT_ONCE), told: AtomicBool::new(false) }
+        Self { manifests, slots: Semaphore::new(PUSHES_AT_ONCE), logged: AtomicBool::new(false) }
     }
 
-    /// The blobs of this manifest of this repository are in the journal.
+    /// Records that the blobs of this manifest of this repository are in the journal.
     pub(crate) fn note(&self, repository: &str, manifest: &[u8]) {
         self.manifests.insert((repository.to_owned(), Digest::of(manifest)), ());
     }
@@ -79,19 +80,20 @@ impl Queued {
         self.manifests.contains_key(&(repository.to_owned(), *digest))
     }
 
-    /// Room for one push more, or why there is none.
-    fn room(&self, memory: &Memory, client: Holder) -> Result<Room<'_>, String> {
-        let place = self
-            .places
+    /// Reserves a slot and memory for one more push. The error says why there is none.
+    fn reserve(&self, memory: &Memory, client: Holder) -> Result<FetchPermit<'_>, String> {
+        let slot = self
+            .slots
             .try_acquire()
-            .map_err(|_| format!("manifests of {PUSHES_AT_ONCE} other pushes are fetched at the moment"))?;
+            .map_err(|_| format!("manifests of {PUSHES_AT_ONCE} other pushes are being fetched"))?;
         let held = memory.reserve(Use::Manifests, Some(client), MEMORY);
-        Ok((place, held.ok_or("limits.memory has no room for this client")?))
+        Ok((slot, held.ok_or("limits.memory has no room for this client")?))
     }
 
-    /// The blobs of a manifest's children, of theirs too; nothing where it is no index. Those of one that
-    /// names more than `limit` are left out. Takes 8 s at most, and memory out of the client's share; where there is
-    /// no room, nothing is waited for.
+    /// The blobs of the manifests that an index names, directly or through another index. Empty if the
+    /// manifest is not an index. The blobs of a manifest that names more than `limit` of them are left out.
+    /// Takes 8 s at most, and memory from the client's share. If there is no slot or no memory, it does not
+    /// wait.
     pub(crate) async fn children(
         &self,
         reader: Option<&Reader>,
@@ -99,31 +101,34 @@ impl Queued {
         repository: &str,
         manifest: &[u8],
         limit: usize,
-    ) -> Children {
+    ) -> FoundBlobs {
         let unknown = |digest: &Digest| !self.has(repository, digest);
         let first: Vec<_> = children(manifest).unwrap_or_default().into_iter().filter(unknown).collect();
         if first.is_empty() {
-            return Children::default();
+            return FoundBlobs::default();
         }
         let Some(reader) = reader else {
-            if !self.told.swap(true, Ordering::Relaxed) {
+            if !self.logged.swap(true, Ordering::Relaxed) {
                 tracing::info!(
                     repository,
                     "an index is pushed whose manifests did not come this way: without registry.account their blobs \
                      are not looked for; that is said once"
                 );
             }
-            return Children::default();
+            return FoundBlobs::default();
         };
-        let _room = match self.room(memory, client) {
-            Ok(room) => room,
-            Err(why) => return Children { missing: vec![why], ..Children::default() },
+        let _permit = match self.reserve(memory, client) {
+            Ok(permit) => permit,
+            Err(why) => return FoundBlobs { missing: vec![why], ..FoundBlobs::default() },
         };
-        let deadline = Instant::now() + TIME;
+        let deadline = Instant::now() + FETCH_TIMEOUT;
         let fetch = |digest: Digest| async move {
             match timeout_at(deadline, reader.manifest(repository, &digest.to_string())).await {
                 Ok(manifest) => (digest, manifest),
-                Err(_) => (digest, Err(ReadError::Busy(format!("not had within {} s", TIME.as_secs())))),
+                Err(_) => (
+                    digest,
+                    Err(ReadError::Busy(format!("it was not fetched within {} s", FETCH_TIMEOUT.as_secs()))),
+                ),
             }
         };
         let mut gathered = Gathered::default();
@@ -138,16 +143,16 @@ impl Queued {
                 return gathered.found;
             }
         }
-        gathered.found.missing.push(format!("indexes in indexes, {DEPTH_MAX} deep"));
+        gathered.found.missing.push(format!("indexes are nested more than {DEPTH_MAX} deep"));
         gathered.found
     }
 }
 
-/// What a push holds while its children are fetched.
-type Room<'a> = (SemaphorePermit<'a>, Reservation);
+/// What a push holds while its manifests are fetched.
+type FetchPermit<'a> = (SemaphorePermit<'a>, Reservation);
 
-/// Each blob once, in the order in which they come first: images of one index share layers. Where several say a
-/// size, the first does.
+/// Each blob once, in the order of first occurrence, because images of one index share layers. If several
+/// occurrences have a size, the first one counts.
 pub(crate) fn distinct(blobs: Vec<LocalBlob>) -> Vec<LocalBlob> {
     let mut at: HashMap<Digest, usize> = HashMap::new();
     let mut distinct: Vec<LocalBlob> = Vec::new();
@@ -166,23 +171,25 @@ pub(crate) fn distinct(blobs: Vec<LocalBlob>) -> Vec<LocalBlob> {
 /// What was fetched so far.
 #[derive(Default)]
 struct Gathered {
-    found: Children,
+    found: FoundBlobs,
     manifests: HashSet<Digest>,
     bytes: usize,
 }
 
 impl Gathered {
-    /// Whether one more is to be fetched.
+    /// Whether one more manifest may be fetched.
     fn admits(&mut self, digest: &Digest) -> bool {
         let full = self.bytes >= BYTES_MAX || self.found.blobs.len() >= BLOBS_MAX;
         if full || self.manifests.len() == COUNT_MAX {
-            self.found.missing.push(format!("{digest}: more manifests than are fetched for one push"));
+            self.found
+                .missing
+                .push(format!("{digest}: the limit of manifests, blobs or bytes for one push is reached"));
             return false;
         }
         self.manifests.insert(*digest)
     }
 
-    /// Takes a manifest in, and gives its own children.
+    /// Takes a fetched manifest. Returns the manifests that it names.
     fn take(&mut self, digest: &Digest, manifest: Result<Bytes, ReadError>, limit: usize) -> Vec<Digest> {
         let read = match manifest {
             Ok(manifest) => {
@@ -209,7 +216,7 @@ impl Gathered {
                 children
             }
             Err(error) => {
-                self.found.missing.push(format!("{digest}: it is not understood here: {error}"));
+                self.found.missing.push(format!("{digest}: it cannot be parsed: {error}"));
                 Vec::new()
             }
         }
@@ -228,25 +235,25 @@ mod tests {
     }
 
     #[test]
-    fn no_client_has_all_the_room_and_no_more_than_some_pushes_have_any() {
+    fn memory_is_shared_and_the_number_of_pushes_is_bounded() {
         let [one, other] = ["192.0.2.1", "192.0.2.2"]
             .map(|address| Holder { address: address.parse().expect("an address"), connection: None });
-        let (queued, memory) = (Queued::new(), Memory::new(MEMORY * 8));
-        let held: Vec<_> = std::iter::from_fn(|| queued.room(&memory, one).ok()).take(100).collect();
+        let (queued, memory) = (QueuedManifests::new(), Memory::new(MEMORY * 8));
+        let held: Vec<_> = std::iter::from_fn(|| queued.reserve(&memory, one).ok()).take(100).collect();
         assert!((1..8).contains(&held.len()), "{} of 8", held.len());
-        assert!(queued.room(&memory, one).is_err_and(|why| why.contains("limits.memory")));
-        assert!(queued.room(&memory, other).is_ok());
+        assert!(queued.reserve(&memory, one).is_err_and(|why| why.contains("limits.memory")));
+        assert!(queued.reserve(&memory, other).is_ok());
         drop(held);
         let memory = Memory::new(MEMORY * 1000);
-        let held: Vec<_> = std::iter::from_fn(|| queued.room(&memory, one).ok()).take(100).collect();
+        let held: Vec<_> = std::iter::from_fn(|| queued.reserve(&memory, one).ok()).take(100).collect();
         assert_eq!(held.len(), PUSHES_AT_ONCE);
-        assert!(queued.room(&memory, other).is_err_and(|why| why.contains("other pushes")));
+        assert!(queued.reserve(&memory, other).is_err_and(|why| why.contains("other pushes")));
         drop(held);
-        assert!(queued.room(&memory, other).is_ok());
+        assert!(queued.reserve(&memory, other).is_ok());
     }
 
     #[test]
-    fn what_is_fetched_for_one_push_is_bounded() {
+    fn fetches_for_one_push_are_bounded() {
         let mut gathered = Gathered::default();
         let digest = |at: usize| Digest::of(&at.to_le_bytes());
         assert!((0..COUNT_MAX).all(|at| gathered.admits(&digest(at))));

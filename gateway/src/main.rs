@@ -9,7 +9,7 @@ use clap::Parser as _;
 
 use crate::arguments::{Arguments, BenchCommand, Command};
 
-/// A configuration that is refused, as `sysexits.h` has it (EX_CONFIG).
+/// The exit status for a configuration that is refused: EX_CONFIG of `sysexits.h`.
 const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
@@ -25,12 +25,12 @@ fn main() -> ExitCode {
         Command::Zones(arguments) => commands::zones(&arguments),
     };
     done.unwrap_or_else(|error| {
-        complain(&error);
+        print_error(&error);
         if error.is::<config::ConfigError>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
     })
 }
 
 #[allow(clippy::print_stderr)]
-fn complain(error: &anyhow::Error) {
+fn print_error(error: &anyhow::Error) {
     eprintln!("quay-gateway: {error:#}");
 }
