@@ -22,11 +22,11 @@ const ROOT: &str = "/datastorage/registry";
 /// How long one zone is dead after the push.
 const DEAD: Duration = Duration::from_secs(60);
 
-/// The timeout for the living zones, and for the dead one after its return.
-const PATIENCE: Duration = Duration::from_secs(50);
+/// The timeout for the zones that work, and for the dead zone after its return.
+const COPY_BOUND: Duration = Duration::from_secs(50);
 
 /// How often the stores are checked.
-const LOOK: Duration = Duration::from_millis(200);
+const CHECK_EVERY: Duration = Duration::from_millis(200);
 
 /// A size that is larger than one object in Swift and one request in S3 can be.
 const BEYOND: u64 = 5 * (1 << 30) + (1 << 20);
@@ -54,7 +54,7 @@ async fn has(store: &dyn Store, digest: &Digest) -> Result<bool> {
 }
 
 /// Waits until a store has all of these blobs.
-async fn comes(name: &str, store: &dyn Store, digests: &[Digest], within: Duration) -> Result<()> {
+async fn arrive(name: &str, store: &dyn Store, digests: &[Digest], within: Duration) -> Result<()> {
     let began = Instant::now();
     for digest in digests {
         while !has(store, digest).await.unwrap_or(false) {
@@ -63,7 +63,7 @@ async fn comes(name: &str, store: &dyn Store, digests: &[Digest], within: Durati
                 "{name}: {digest} did not arrive within {} s",
                 within.as_secs()
             );
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_EVERY).await;
         }
     }
     Ok(())
@@ -91,14 +91,14 @@ async fn one_push_reaches_three_kinds_of_store() -> Result<()> {
     swift.process.stop();
     let began = Instant::now();
     gateway.client(LOGIN)?.push("admin/one", "v1", &image).await?;
-    comes("Azure", &*store(in_azure)?, &digests, PATIENCE).await?;
+    arrive("Azure", &*store(in_azure)?, &digests, COPY_BOUND).await?;
     let status = gateway.status().await?;
     let lanes = status["copies"].as_array().context("lanes")?;
     let owed = lanes.iter().find(|lane| lane["zone"] == "swift").context("a lane for Swift")?;
     ensure!(owed["waiting"] == digests.len(), "{owed}");
     tokio::time::sleep(DEAD.saturating_sub(began.elapsed())).await;
     swift.process.restart().await?;
-    comes("Swift", &*store(in_swift)?, &digests, PATIENCE).await
+    arrive("Swift", &*store(in_swift)?, &digests, COPY_BOUND).await
 }
 
 /// Copies into Swift in segments like Quay's, and into S3 in parts. The source is a sparse file.

@@ -358,10 +358,10 @@ async fn an_endless_drain_is_cut_in_time() -> Result<()> {
     Ok(())
 }
 
-/// Such as a container runtime whose disk hangs.
+/// The reader of the log may be, for example, a container runtime whose disk hangs.
 #[tokio::test]
-async fn a_log_that_nobody_reads_stops_nothing() -> Result<()> {
-    // More than a pipe takes and than may wait.
+async fn an_unread_log_does_not_stop_the_gateway() -> Result<()> {
+    // More lines than the pipe and the queue hold together.
     const LINES: usize = 6000;
     let site = Site::start()?;
     let quay = site.quay.config().to_string();
@@ -375,12 +375,12 @@ async fn a_log_that_nobody_reads_stops_nothing() -> Result<()> {
     let ask = |_| async { anyhow::Ok(client.get(&url).send().await?.status()) };
     let all = futures_util::stream::iter((0..LINES).map(ask)).buffer_unordered(16);
     let all = tokio::time::timeout(Duration::from_secs(120), all.try_collect::<Vec<_>>());
-    assert_eq!(all.await.context("it stands still")??.len(), LINES);
+    assert_eq!(all.await.context("the gateway stopped")??.len(), LINES);
     let metrics = format!("http://{}/metrics", gateway.admin_address());
     let text = tests::http_client()?.get(metrics).send().await?.text().await?;
     let lost = text.lines().find_map(|line| line.strip_prefix("quay_gateway_log_lines_lost_total "));
     assert!(lost.context("the metric")?.parse::<u64>()? > 0);
-    // An error where it is not obeyed.
+    // The signal must still work. Otherwise this is an error.
     gateway.terminate().await?;
     Ok(())
 }

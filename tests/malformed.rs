@@ -20,7 +20,7 @@ const REQUESTS: usize = 1000;
 /// The seed of the requests. Equal seeds give equal requests.
 const SEED: u64 = 7;
 /// The timeout for an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const ANSWER_BOUND: Duration = Duration::from_secs(20);
 /// The number of bytes of an answer that are read.
 const ANSWER_MAX: u64 = 64 * 1024;
 
@@ -42,7 +42,7 @@ async fn a_thousand_malformed_requests() -> Result<()> {
     };
     let stored = blobs()?;
     let token = site.quay.token("admin", REPOSITORY, &["pull", "push"], json!({}))?;
-    let maker = Maker { digest: image.layers[0].digest.to_string(), token };
+    let maker = RequestMaker { digest: image.layers[0].digest.to_string(), token };
     let tls = connector(&gateway)?;
     let mut rng = Rng::with_seed(SEED);
     for number in 0..REQUESTS {
@@ -88,15 +88,15 @@ async fn status(gateway: &Gateway, tls: &TlsConnector, request: &[u8]) -> Result
         ensure!(text.starts_with("HTTP/1."), "no answer but {text:?}");
         Ok(text[9..12].parse()?)
     };
-    tokio::time::timeout(PATIENCE, exchange).await.context("no answer in time")?
+    tokio::time::timeout(ANSWER_BOUND, exchange).await.context("no answer in time")?
 }
 
-struct Maker {
+struct RequestMaker {
     digest: String,
     token: String,
 }
 
-impl Maker {
+impl RequestMaker {
     fn request(&self, rng: &mut Rng, number: usize) -> Vec<u8> {
         match number % 5 {
             0 => self.bad_line(rng),

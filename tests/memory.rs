@@ -107,7 +107,7 @@ async fn ask_and_read_nothing(gateway: &Gateway, path: &str, token: &str) -> Res
 }
 
 #[tokio::test]
-async fn streams_that_nobody_reads_use_little_memory_and_return_it() -> Result<()> {
+async fn unread_streams_use_little_memory_and_return_it() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
     let image = Spec::layers(1, &[4_000_000]).build()?;
@@ -197,8 +197,8 @@ async fn requests_above_the_budget_are_refused_until_there_is_room() -> Result<(
     Ok(())
 }
 
-/// A head of HTTP/2 that its connection's header table keeps whole (RFC 7541 6.2.1: literal, indexed), as it
-/// contains a path of one byte. It is answered 400 by the gateway itself.
+/// A head in HTTP/2 that stays whole in the header table of its connection (RFC 7541 6.2.1: literal,
+/// indexed). It contains a path of one byte, so the gateway itself answers it with 400.
 fn kept_head(stream: u32) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in [(":method", "GET"), (":scheme", "https")] {
@@ -220,7 +220,7 @@ async fn heads_that_stay_in_memory_are_reserved_and_bounded() -> Result<()> {
         let mut stream = connect(&gateway, "h2").await?;
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
         stream.write_all(&frame(4, 0, 0, &[])).await?;
-        // Where it is cut, writing fails.
+        // If the gateway closes the connection, writing fails.
         for number in 0..107 {
             if stream.write_all(&kept_head(number * 2 + 1)).await.is_err() {
                 break;
@@ -236,7 +236,8 @@ async fn heads_that_stay_in_memory_are_reserved_and_bounded() -> Result<()> {
     Ok(())
 }
 
-/// A connection lives for some thousand requests. Its client goes on with another, and notices nothing.
+/// A connection is used for some thousand requests. Then its client continues with another one, and notices
+/// nothing.
 #[tokio::test]
 async fn a_client_with_thousands_of_requests_sees_none_fail() -> Result<()> {
     let site = Site::start()?;
@@ -245,7 +246,7 @@ async fn a_client_with_thousands_of_requests_sees_none_fail() -> Result<()> {
     let url = format!("{}/v2/", gateway.url());
     let ask = |number: u64| {
         let (client, url) = (&client, &url);
-        // A header that no table shortens.
+        // A header that no header table shortens.
         let asked = client.get(url).header("x-request-id", format!("{number:0100}"));
         async move { anyhow::Ok(asked.send().await?.status()) }
     };

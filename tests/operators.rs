@@ -138,7 +138,7 @@ async fn the_last_zone_is_not_drained() -> Result<()> {
         assert!(command(&gateway, &["zones", "drain", zone]).await?.0);
     }
     let (ok, said) = command(&gateway, &["zones", "drain", "zone-c"]).await?;
-    assert!(!ok && said.contains("undrain another first"), "{said}");
+    assert!(!ok && said.contains("undrain another zone first"), "{said}");
     Ok(())
 }
 

@@ -98,7 +98,7 @@ async fn a_push_while_the_database_is_unreachable_is_answered_and_logged() -> Re
 async fn readiness(gateway: &Gateway) -> Result<(u16, bool)> {
     let url = format!("http://{}/readyz", gateway.admin_address());
     let answer = tests::http_client()?.get(url).send().await?;
-    Ok((answer.status().as_u16(), answer.text().await?.contains("the journal takes nothing")))
+    Ok((answer.status().as_u16(), answer.text().await?.contains("the journal takes no jobs")))
 }
 
 #[tokio::test]

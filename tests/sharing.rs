@@ -53,7 +53,7 @@ fn put(length: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_request_that_sends_nothing_takes_nothing() -> Result<()> {
+async fn a_request_that_sends_nothing_uses_nothing() -> Result<()> {
     let config = json!({"limits": {"registry_connections": 1}, "timeouts": {"queue_wait": "200ms"}});
     let (_site, gateway) = start(config).await?;
     let mut silent = Vec::new();
@@ -89,9 +89,9 @@ async fn a_body_that_is_too_slow_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Over HTTP/1.1 nobody asks an answer for its end when all that was promised of it is sent.
+/// Over HTTP/1.1, hyper does not poll the end of a body after all promised bytes were sent.
 #[tokio::test]
-async fn a_blob_that_is_streamed_ends_whole() -> Result<()> {
+async fn a_streamed_blob_is_logged_as_whole() -> Result<()> {
     let (site, gateway) = start(json!({})).await?;
     let image = Spec::layers(1, &[100_000, 200_000]).build()?;
     Client::new(&site.quay.url(), &[], LOGIN)?.push(REPOSITORY, "v1", &image).await?;
@@ -171,8 +171,8 @@ async fn a_greedy_connection_leaves_room() -> Result<()> {
     Ok(())
 }
 
-/// A client that sends everything before it reads anything.
-async fn told(gateway: &Gateway, head: &str) -> Result<String> {
+/// Sends everything before it reads anything. Returns the first line of the answer.
+async fn send_then_read(gateway: &Gateway, head: &str) -> Result<String> {
     let stream = connect(gateway, trusting(gateway, "http/1.1")?).await?;
     let (mut read, mut write) = tokio::io::split(stream);
     let exchange = async {
@@ -194,12 +194,16 @@ async fn an_early_refusal_reaches_the_client() -> Result<()> {
     let head = format!(
         "PATCH /v2/{REPOSITORY}/blobs/uploads/x HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGE}\r\n\r\n"
     );
-    assert_eq!(told(&gateway, &head).await?, "HTTP/1.1 401", "by the registry, which reads no body");
+    assert_eq!(
+        send_then_read(&gateway, &head).await?,
+        "HTTP/1.1 401",
+        "by the registry, which reads no body"
+    );
     site.quay.set(|faults| faults.delay = NEVER);
     let asking = tokio::spawn(gateway.client(None)?.raw(Method::GET, "/v2/")?.send());
     let busy = "pool_in_use{pool=\"limits.requests\"}";
     until("one request is in flight", async || Ok(metric(&gateway, busy).await? == Some(1.0))).await?;
-    assert_eq!(told(&gateway, &head).await?, "HTTP/1.1 503", "by the gateway");
+    assert_eq!(send_then_read(&gateway, &head).await?, "HTTP/1.1 503", "by the gateway");
     asking.abort();
     Ok(())
 }
@@ -248,7 +252,7 @@ async fn a_busy_connection_stays() -> Result<()> {
     Ok(())
 }
 
-/// Two requests of one connection are one client: if it leaves, it has cost nothing that others ask for.
+/// Two requests of one connection are one client. If it leaves, it must not evict what others request.
 #[tokio::test]
 async fn requests_of_one_connection_that_leave_evict_nothing() -> Result<()> {
     let (site, gateway) = start(json!({"cache": {"size": "16MiB"}})).await?;
@@ -283,7 +287,7 @@ async fn requests_of_one_connection_that_leave_evict_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Probes of the process are answered whatever other connections there are.
+/// Health probes are answered whatever other connections there are.
 #[tokio::test]
 async fn health_is_answered_beside_idle_connections() -> Result<()> {
     let (_site, gateway) = start(json!({})).await?;

@@ -120,7 +120,7 @@ async fn a_body_in_flight_is_cut() {
 }
 
 #[tokio::test]
-async fn pushed_and_pulled() {
+async fn images_are_pushed_and_pulled() {
     let zones = zones();
     let quay = quay_over(&zones, Options::default());
     let client = client(&quay);
@@ -168,7 +168,7 @@ async fn redirects_name_the_preferred_zone_even_if_it_is_dead() {
 }
 
 #[tokio::test]
-async fn other_deliveries() {
+async fn all_kinds_of_delivery_work() {
     for delivery in [Delivery::Stream, Delivery::StorageProxy] {
         let zones = zones();
         let quay = quay_over(&zones, Options { delivery, ..Options::default() });
@@ -230,7 +230,7 @@ async fn two_instances_over_tls_share_a_database() {
 }
 
 #[tokio::test]
-async fn who_may_read() {
+async fn permissions_are_checked() {
     let zones = zones();
     let quay = quay_over(&zones, Options::default());
     quay.add_user("other", "password");

@@ -1,4 +1,4 @@
-//! Who may read: the registry decides, and its yes is remembered for a moment.
+//! Decides who may read: the registry decides, and its permission is remembered for a short time.
 
 use std::time::SystemTime;
 
@@ -13,14 +13,14 @@ use zone_router::Blob;
 
 use crate::Gateway;
 use crate::forward;
-use crate::permissions::{Asked, Granted};
+use crate::permissions::{Granted, Question};
 use crate::request::Client;
 
-/// The registry's word on one read.
+/// The registry's decision about one read.
 pub(crate) enum Verdict {
-    /// It may go on.
+    /// The client may read.
     Yes(Granted),
-    /// The registry's answer to `HEAD`, which is no yes.
+    /// The registry refused: its answer to `HEAD`.
     No(Box<Answer>),
 }
 
@@ -35,17 +35,18 @@ pub(crate) async fn may_read(
     blob: &Blob,
     client: &Client,
 ) -> Result<Verdict, Problem> {
-    // As the registry sees them: what it does not see, it has not judged.
+    // The headers as the registry gets them. A header that the registry does not get cannot have influenced
+    // its decision.
     let headers = unconditional(forward::headers(gateway, request, client));
     let target = forward::path(request)?;
     let may_judge = |name: &_| gateway.registry.may_judge(name);
-    let asked = Asked::new(&headers, target, may_judge, repository, blob.digest);
+    let asked = Question::new(&headers, target, may_judge, repository, blob.digest);
     if let Some(yes) = asked.as_ref().and_then(|asked| gateway.permissions.remembered(asked)) {
         return Ok(Verdict::Yes(yes));
     }
-    // Before the question: a yes lasts no longer than the tokens did at that moment.
+    // Measured before the question: a permission lasts no longer than the tokens did at that time.
     let (when, now) = (Instant::now(), SystemTime::now());
-    let answer = ask(gateway, request, &headers, blob, client).await?;
+    let answer = ask_registry(gateway, request, &headers, blob, client).await?;
     if !gateway.registry.permits(answer.status(), answer.headers(), &blob.digest) {
         if answer.status() == StatusCode::NOT_FOUND {
             gateway.permissions.unknown(repository, &blob.digest);
@@ -63,11 +64,11 @@ pub(crate) async fn may_read(
     Ok(Verdict::Yes(granted))
 }
 
-/// `HEAD` at the registry with the client's own headers.
+/// Sends `HEAD` to the registry with the client's own headers.
 ///
-/// The first pull of a proxy-cache organisation keeps the answer back for minutes, so the short
-/// bound holds only for what the cache or a zone could serve.
-async fn ask(
+/// At the first pull of a proxy-cache organisation, the registry needs minutes to answer. So the short
+/// timeout applies only if the cache or a zone could serve the blob.
+async fn ask_registry(
     gateway: &Gateway,
     request: &Parts,
     headers: &HeaderMap,
@@ -101,12 +102,13 @@ async fn ask(
     if !upstream.several() {
         return Err(late);
     }
-    // Perhaps another instance knows sooner.
+    // Another instance may answer sooner.
     let bound = timeouts.blob_answer.saturating_sub(timeouts.registry_permission);
     upstream.ask_in(&upstream.order_after(&order), purpose, head(), bound).await.map_err(|_| late)
 }
 
-/// Headers that ask for the whole, whatever the client has of it.
+/// Removes the conditions and ranges, so that the headers ask for the whole blob whatever the client already
+/// has.
 pub(crate) fn unconditional(mut headers: HeaderMap) -> HeaderMap {
     for conditional in [RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
         headers.remove(conditional);

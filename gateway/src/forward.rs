@@ -1,4 +1,4 @@
-//! What the gateway does not understand goes to the registry untouched.
+//! Forwards requests that the gateway does not interpret to the registry, unchanged.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use gateway_http::{Body, Problem, Via, end_to_end, forwarded_request};
 use registry::upstream::{Answer, Head, InstanceId, Order};
 use registry::{loggable, unescaped};
 
-/// Forwards a request and its streaming body; `bound` is for the answer, from the body's last byte.
+/// Forwards a request with its streaming body. `bound` limits the wait for the answer, from the last byte of
+/// the body on.
 pub(crate) async fn forward(
     gateway: &Gateway,
     request: &Parts,
@@ -27,10 +28,10 @@ pub(crate) async fn forward(
     }
 }
 
-/// The registry's answer to a request as it is.
+/// Sends a request to the registry and returns the registry's answer as it is.
 ///
 /// # Errors
-/// There is none.
+/// No instance of the registry answered, or the request cannot be forwarded.
 pub(crate) async fn answered(
     gateway: &Gateway,
     request: &Parts,
@@ -43,7 +44,7 @@ pub(crate) async fn answered(
     answer.map(|(answer, _)| answer)
 }
 
-/// The client's answer where the registry gave none.
+/// The answer to the client if the registry gave none.
 pub(crate) fn refused(request: &Parts, problem: &Problem) -> Response<Body> {
     if !problem.is_overload() {
         tracing::warn!(method = %request.method, path = loggable(request.uri.path()), problem = problem.message, "not forwarded");
@@ -51,7 +52,7 @@ pub(crate) fn refused(request: &Parts, problem: &Problem) -> Response<Body> {
     problem.response()
 }
 
-/// Forwards a request under this path and gives the registry's answer as it is, and who gave it.
+/// Forwards a request under this path. Returns the registry's answer as it is, and the instance that gave it.
 pub(crate) async fn ask(
     gateway: &Gateway,
     order: &Order,
@@ -71,28 +72,29 @@ pub(crate) fn path(request: &Parts) -> Result<&PathAndQuery, Problem> {
         Problem::client(
             StatusCode::BAD_REQUEST,
             "UNSUPPORTED",
-            "the request target is no path",
+            "the request target is not a path",
             "send a path that starts with /",
         )
     })
 }
 
-/// The request's headers as the registry is to see them. Its `Host` is the registry's own name
-/// whatever the client says, so that no proxy in between can be led elsewhere.
+/// The request's headers as the registry gets them. `Host` is always the registry's own name, whatever the
+/// client sent, so that a client cannot make a proxy in between route the request elsewhere.
 pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: &Client) -> HeaderMap {
-    // Wherever blobs may flow, they flow as they are.
+    // On every path that may carry blobs, the encodings of the client are kept.
     let path = unescaped(request.uri.path());
     let identity = path.contains("/blobs/") || path.starts_with("/_storage_proxy/");
     let allowed = &gateway.settings.forward_headers;
     let client = client.address;
     let via = Via { host: gateway.upstream.host(), gateway: &gateway.hostname, client, allowed };
     let mut headers = forwarded_request(&request.headers, &via, identity);
-    // `Connection` may have named them as this hop's own, but all who take part are told.
+    // The client's `Connection` header may name the headers with the request id as hop-by-hop. They are sent
+    // all the same.
     name_request(&mut headers);
     headers
 }
 
-/// The registry's answer as the client is to see it.
+/// The registry's answer as the client gets it.
 pub(crate) fn relay(gateway: &Gateway, answer: Answer) -> Response<Body> {
     let (parts, body) = answer.into_parts();
     let mut response = Response::new(Body::new(body));

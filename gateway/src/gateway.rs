@@ -1,4 +1,4 @@
-//! What every request shares.
+//! The state that all requests share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use zone_router::{Blob, Router, Verified};
 use crate::copies::ReadRepairs;
 use crate::copies::Sampler;
 use crate::copies::SweepProgress;
-use crate::drains::Word;
-use crate::index_manifests::Queued;
+use crate::drains::DrainStates;
+use crate::index_manifests::QueuedManifests;
+use crate::metrics::ContradictedSizes;
 use crate::metrics::Metrics;
-use crate::metrics::Sizes;
 use crate::permissions::Permissions;
 use blob_cache::Cache;
 use config::{RegistryKind, Settings};
@@ -34,66 +34,67 @@ pub struct Gateway {
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) names: Names,
     pub(crate) upstream: Arc<Upstream>,
-    /// The registry as the service account reads it, if there is one.
+    /// Reads the registry with the service account, if there is one.
     pub(crate) reader: Option<Arc<Reader>>,
-    /// Quay's database, where Quay is told of copies.
+    /// Quay's database, if copies are recorded there.
     pub(crate) database: Option<Arc<QuayDatabase>>,
-    /// Which instance of the registry takes which push.
+    /// Which instance of the registry has which upload.
     pub(crate) uploads: Uploads,
     /// The registry, and the stores to which it redirects.
     pub(crate) client: RegistryClient,
     pub(crate) permissions: Permissions,
-    pub(crate) sizes: Sizes,
-    /// Blobs that are not kept and are read whole because of a part, at once.
+    pub(crate) sizes: ContradictedSizes,
+    /// Limits how many blobs are read whole, without being kept, because a client asked for a part.
     pub(crate) bypass_parts: Arc<Pool>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) router: Arc<Router>,
-    pub(crate) word: Arc<Word>,
+    pub(crate) drains: Arc<DrainStates>,
     pub(crate) repairs: ReadRepairs,
     pub(crate) fanout: FanOut,
     pub(crate) metrics: Metrics,
-    /// What is known of the queue of copies.
+    /// The latest sample of the queue of copies.
     pub(crate) sampler: Arc<Sampler>,
     /// `limits.connections`.
     pub(crate) connections: Arc<Pool>,
     /// `limits.memory`.
     pub(crate) memory: Memory,
-    /// How far the sweep is.
+    /// The progress of the sweep.
     pub(crate) sweep: Arc<SweepProgress>,
     /// `limits.requests`.
     pub(crate) requests: Arc<Pool>,
-    /// What clients dial, as a header.
+    /// The host name that clients dial, as a header value.
     pub(crate) hostname: HeaderValue,
-    /// Pushes whose copies are still to be queued; the end waits for them.
+    /// Pushes whose copies are not queued yet. The gateway waits for them before it exits.
     pub(crate) pushes: TaskTracker,
-    /// Manifests whose blobs were queued of late.
-    pub(crate) queued: Queued,
-    /// Zones that every pushed blob is copied to.
+    /// Manifests whose blobs were queued recently.
+    pub(crate) queued: QueuedManifests,
+    /// The zones to which every pushed blob is copied.
     pub(crate) targets: Vec<Arc<str>>,
 }
 
-/// Blobs that are not kept and are read whole because of a part, at once: a client may take little and cause
-/// much.
+/// How many blobs may be read whole at once, without being kept, because a client asked for a part. A client
+/// that takes few bytes may so cause a large read.
 pub(crate) const BYPASS_PARTS_MAX: usize = 16;
 
-/// For a namespace's own locations, while a client waits for its push.
+/// The timeout for reading a namespace's own locations. A client waits for its push meanwhile.
 const REGIONS_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Gateway {
-    /// What clients share.
+    /// The status of every pool that clients share.
     pub(crate) fn pools(&self) -> Vec<PoolStatus> {
         let ours = [&*self.connections, &*self.requests].into_iter().chain(self.cache.pools());
         ours.chain(self.upstream.pools()).map(Pool::status).collect()
     }
 
-    /// A blob and its place in every zone.
+    /// A blob with its key, which is the same in every zone.
     pub(crate) fn blob(&self, digest: Digest) -> Blob {
         Blob { digest, key: self.registry.blob_key(&digest) }
     }
 
-    /// The registry's instances for a request that reads or writes the store which an instance prefers;
-    /// `kept`, which has the push that it is a part of, comes first.
-    pub(crate) fn by_store(&self, does: StoreUse, kept: Option<InstanceId>) -> Order {
+    /// The order of the registry's instances for a request that reads or writes a store. An instance is
+    /// ranked by its preferred store. The instance `kept` comes first, because it has the upload that the
+    /// request belongs to.
+    pub(crate) fn order_by_store(&self, does: StoreUse, kept: Option<InstanceId>) -> Order {
         let view = self.router.snapshot();
         let store = |zone: &str| StoreState {
             serves: store_serves(self, zone),
@@ -102,16 +103,16 @@ impl Gateway {
         self.upstream.order_by_store(does, store, kept)
     }
 
-    /// Whether a zone's store gives no answers, neither to reads nor to probes, so that what is sent there is
-    /// lost. One that denies the gateway, gave it wrong bytes, fails some reads or is drained may still take what
-    /// Quay writes.
+    /// Whether a zone's store answers neither reads nor probes, so that whatever is sent there is lost. A
+    /// zone that denies the gateway access, gave wrong bytes, fails some reads, or is drained is not dead: it
+    /// may still take what Quay writes.
     pub(crate) fn zone_is_dead(&self, zone: &str) -> bool {
         let view = self.router.snapshot();
         view.zones.iter().any(|view| &*view.name == zone && view.is_dead())
     }
 
-    /// Zones that blobs of this repository are copied to: every blob's, and those of its namespace,
-    /// where Quay's database tells them.
+    /// The zones to which blobs of this repository are copied: the common targets, and the locations of the
+    /// namespace if Quay's database lists them.
     pub(crate) async fn targets_of(&self, repository: &str) -> Vec<Arc<str>> {
         let mut targets = self.targets.clone();
         let Some(database) = &self.database else { return targets };
@@ -138,14 +139,14 @@ impl Gateway {
         targets
     }
 
-    /// A body as it is. If the registry named another size and the body ends without an error, the registry
-    /// was wrong, and that is noted.
-    pub(crate) fn noting_sizes(self: &Arc<Self>, body: Verified, registry: Option<u64>) -> Verified {
+    /// Watches a body for a contradicted size. If the registry named another size and the body is proven, the
+    /// registry's size was wrong, and this is recorded.
+    pub(crate) fn watch_size(self: &Arc<Self>, body: Verified, registry: Option<u64>) -> Verified {
         match (body.size(), registry) {
             (Some(size), Some(said)) if size != said => {
                 let (gateway, digest) = (Arc::clone(self), *body.digest());
                 body.when_proven(move || {
-                    gateway.sizes.contradicted(&gateway.metrics, digest, "registry", said, size);
+                    gateway.sizes.note(&gateway.metrics, digest, "registry", said, size);
                 })
             }
             _ => body,
@@ -155,13 +156,13 @@ impl Gateway {
     /// The home zone, if copies may go there.
     pub(crate) fn repairable_home(&self) -> Option<Arc<str>> {
         let home = &self.router.home()?.name;
-        // A distribution registry reads its own storage only, and that is home.
+        // A distribution registry reads only its own storage, which is the home zone.
         let may = self.settings.registry_kind == RegistryKind::Distribution || self.targets.contains(home);
         may.then(|| Arc::clone(home))
     }
 }
 
-/// Whether a zone's store serves, for all that is known here.
+/// Whether a zone's store serves, as far as the gateway knows.
 pub(crate) fn store_serves(gateway: &Gateway, zone: &str) -> bool {
     gateway.router.takes_pushes(zone)
 }

@@ -1,4 +1,4 @@
-//! The blobs of an index's children: of manifests that a push names, and need not have brought
+//! Finds the blobs of the manifests that a pushed index names. The client need not push these manifests
 //! itself.
 
 use std::collections::{HashMap, HashSet};
@@ -18,66 +18,66 @@ use limits::pool::{Pool, Slot};
 use registry::service_account::{ReadError, Reader};
 use registry::{LocalBlob, children, local_blobs};
 
-/// Manifests fetched at once for one push.
+/// Manifests that are fetched at once for one push.
 const AT_ONCE: usize = 3;
 
-/// Pushes whose children are fetched at once, of all clients; each may hold [`MEMORY`]. They are so many that one client
-/// cannot have all of them: its network may hold 31 times what is left free if it comes with new connections.
+/// Pushes for which manifests are fetched at once, over all clients. Each may hold [`MEMORY`]. A network that comes with
+/// new connections may hold 31 times the slots that are free, so with fewer slots one client could hold all of them.
 const PUSHES_AT_ONCE: usize = 32;
 
-/// What these places are called where there is none.
-const PLACES: &str = "places for pushes whose index's manifests are fetched";
+/// The name of these slots in the error of a client that gets none.
+const SLOTS: &str = "slots for pushes of indexes";
 
-/// For all of them: the client waits for its 201 meanwhile.
-const TIME: Duration = Duration::from_secs(8);
+/// The timeout for all manifests of one push. The client waits for its 201 meanwhile.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Manifests fetched for one push. An index of all platforms has a dozen or two, and as many
+/// Manifests that are fetched for one push. An index of all platforms has one or two dozen, and as many
 /// attestations.
 const COUNT_MAX: usize = 256;
 
-/// Bytes of them together.
+/// The total size of these manifests in bytes.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Memory for those that are fetched at once, in bytes: 4 MiB each, as `limits.manifest` has it by default. One of them is
-/// understood at a time, as twice its bytes at most.
+/// The memory for manifests that are fetched at once, in bytes: 4 MiB each, which is the default of
+/// `limits.manifest`. One of them is parsed at a time, to at most twice its bytes.
 const MEMORY: u64 = (AT_ONCE as u64 + 2) * 4 * 1024 * 1024;
 
-/// Blobs that all of them name.
+/// The total number of blobs that these manifests name.
 const BLOBS_MAX: usize = 20_000;
 
-/// Indexes in indexes.
+/// The depth to which indexes in indexes are followed.
 const DEPTH_MAX: usize = 3;
 
-/// Manifests remembered, whose blobs were queued here; for how long.
+/// How many manifests are remembered whose blobs were queued here, and for how long.
 const QUEUED_MAX: u64 = 10_000;
 const QUEUED_MEMORY: Duration = Duration::from_secs(3600);
 
-/// Manifests whose blobs were queued as they were pushed: their index needs not fetch them again.
+/// Manifests whose blobs were queued when they were pushed. They need not be fetched again for their index.
 #[derive(Debug)]
-pub(crate) struct Queued {
+pub(crate) struct QueuedManifests {
     manifests: Cache<(String, Digest), ()>,
-    /// A place each for pushes whose children are fetched.
-    places: Arc<Pool>,
-    /// It has been said that children are not looked for.
-    told: AtomicBool,
+    /// One slot for each push for which manifests are fetched.
+    slots: Arc<Pool>,
+    /// Whether the log already says that the manifests of indexes are not looked for.
+    logged: AtomicBool,
 }
 
-/// What came of an index's children.
+/// The result of fetching an index's manifests.
 #[derive(Debug, Default)]
-pub(crate) struct Children {
-    /// Their local blobs; one that several of them name is there as often.
+pub(crate) struct FoundBlobs {
+    /// The local blobs of the manifests. A blob that several of them name occurs several times.
     pub(crate) blobs: Vec<LocalBlob>,
-    /// What was not had, and why.
+    /// What could not be fetched, and why.
     pub(crate) missing: Vec<String>,
 }
 
-impl Queued {
+impl QueuedManifests {
     pub(crate) fn new() -> Self {
         let manifests = Cache::builder().max_capacity(QUEUED_MAX).time_to_live(QUEUED_MEMORY).build();
-        Self { manifests, places: Pool::new(PLACES, PUSHES_AT_ONCE, 0), told: AtomicBool::new(false) }
+        Self { manifests, slots: Pool::new(SLOTS, PUSHES_AT_ONCE, 0), logged: AtomicBool::new(false) }
     }
 
-    /// The blobs of this manifest of this repository are in the journal.
+    /// Records that the blobs of this manifest of this repository are in the journal.
     pub(crate) fn note(&self, repository: &str, manifest: &[u8]) {
         self.manifests.insert((repository.to_owned(), Digest::of(manifest)), ());
     }
@@ -86,16 +86,17 @@ impl Queued {
         self.manifests.contains_key(&(repository.to_owned(), *digest))
     }
 
-    /// Room for one push more, or why there is none.
-    fn room(&self, memory: &Memory, client: &Client) -> Result<Room, String> {
-        let place = self.places.try_take(&client.identity).map_err(|problem| problem.message)?;
+    /// Reserves a slot and memory for one more push. The error says why there is none.
+    fn reserve(&self, memory: &Memory, client: &Client) -> Result<FetchPermit, String> {
+        let slot = self.slots.try_take(&client.identity).map_err(|problem| problem.message)?;
         let held = memory.reserve(Use::Manifests, Some(client.holder()), MEMORY);
-        Ok((place, held.ok_or("limits.memory has no room for this client")?))
+        Ok((slot, held.ok_or("limits.memory has no room for this client")?))
     }
 
-    /// The blobs of a manifest's children, of theirs too; nothing where it is no index. Those of one that
-    /// names more than `limit` are left out. Takes 8 s at most, and memory out of the client's share; where there is
-    /// no room, nothing is waited for.
+    /// The blobs of the manifests that an index names, directly or through another index. Empty if the
+    /// manifest is not an index. The blobs of a manifest that names more than `limit` of them are left out.
+    /// Takes 8 s at most, and memory from the client's share. If there is no slot or no memory, it does not
+    /// wait.
     pub(crate) async fn children(
         &self,
         reader: Option<&Reader>,
@@ -103,31 +104,34 @@ impl Queued {
         repository: &str,
         manifest: &[u8],
         limit: usize,
-    ) -> Children {
+    ) -> FoundBlobs {
         let unknown = |digest: &Digest| !self.has(repository, digest);
         let first: Vec<_> = children(manifest).unwrap_or_default().into_iter().filter(unknown).collect();
         if first.is_empty() {
-            return Children::default();
+            return FoundBlobs::default();
         }
         let Some(reader) = reader else {
-            if !self.told.swap(true, Ordering::Relaxed) {
+            if !self.logged.swap(true, Ordering::Relaxed) {
                 tracing::info!(
                     repository,
                     "an index is pushed whose manifests did not come this way: without registry.account their blobs \
                      are not looked for; that is said once"
                 );
             }
-            return Children::default();
+            return FoundBlobs::default();
         };
-        let _room = match self.room(memory, client) {
-            Ok(room) => room,
-            Err(why) => return Children { missing: vec![why], ..Children::default() },
+        let _permit = match self.reserve(memory, client) {
+            Ok(permit) => permit,
+            Err(why) => return FoundBlobs { missing: vec![why], ..FoundBlobs::default() },
         };
-        let deadline = Instant::now() + TIME;
+        let deadline = Instant::now() + FETCH_TIMEOUT;
         let fetch = |digest: Digest| async move {
             match timeout_at(deadline, reader.manifest(repository, &digest.to_string())).await {
                 Ok(manifest) => (digest, manifest),
-                Err(_) => (digest, Err(ReadError::Busy(format!("not had within {} s", TIME.as_secs())))),
+                Err(_) => (
+                    digest,
+                    Err(ReadError::Busy(format!("it was not fetched within {} s", FETCH_TIMEOUT.as_secs()))),
+                ),
             }
         };
         let mut gathered = Gathered::default();
@@ -142,16 +146,16 @@ impl Queued {
                 return gathered.found;
             }
         }
-        gathered.found.missing.push(format!("indexes in indexes, {DEPTH_MAX} deep"));
+        gathered.found.missing.push(format!("indexes are nested more than {DEPTH_MAX} deep"));
         gathered.found
     }
 }
 
-/// What a push holds while its children are fetched.
-type Room = (Slot, Reservation);
+/// What a push holds while its manifests are fetched.
+type FetchPermit = (Slot, Reservation);
 
-/// Each blob once, in the order in which they come first: images of one index share layers. Where several say a
-/// size, the first does.
+/// Each blob once, in the order of first occurrence, because images of one index share layers. If several
+/// occurrences have a size, the first one counts.
 pub(crate) fn distinct(blobs: Vec<LocalBlob>) -> Vec<LocalBlob> {
     let mut at: HashMap<Digest, usize> = HashMap::new();
     let mut distinct: Vec<LocalBlob> = Vec::new();
@@ -170,23 +174,25 @@ pub(crate) fn distinct(blobs: Vec<LocalBlob>) -> Vec<LocalBlob> {
 /// What was fetched so far.
 #[derive(Default)]
 struct Gathered {
-    found: Children,
+    found: FoundBlobs,
     manifests: HashSet<Digest>,
     bytes: usize,
 }
 
 impl Gathered {
-    /// Whether one more is to be fetched.
+    /// Whether one more manifest may be fetched.
     fn admits(&mut self, digest: &Digest) -> bool {
         let full = self.bytes >= BYTES_MAX || self.found.blobs.len() >= BLOBS_MAX;
         if full || self.manifests.len() == COUNT_MAX {
-            self.found.missing.push(format!("{digest}: more manifests than are fetched for one push"));
+            self.found
+                .missing
+                .push(format!("{digest}: the limit of manifests, blobs or bytes for one push is reached"));
             return false;
         }
         self.manifests.insert(*digest)
     }
 
-    /// Takes a manifest in, and gives its own children.
+    /// Takes a fetched manifest. Returns the manifests that it names.
     fn take(&mut self, digest: &Digest, manifest: Result<Bytes, ReadError>, limit: usize) -> Vec<Digest> {
         let read = match manifest {
             Ok(manifest) => {
@@ -213,7 +219,7 @@ impl Gathered {
                 children
             }
             Err(error) => {
-                self.found.missing.push(format!("{digest}: it is not understood here: {error}"));
+                self.found.missing.push(format!("{digest}: it cannot be parsed: {error}"));
                 Vec::new()
             }
         }
@@ -239,28 +245,28 @@ mod tests {
 
     #[test]
     fn no_client_has_all_the_memory() {
-        let (queued, memory) = (Queued::new(), Memory::new(MEMORY * 8));
-        let held: Vec<_> = (0..100).map_while(|at| queued.room(&memory, &client(1, at)).ok()).collect();
+        let (queued, memory) = (QueuedManifests::new(), Memory::new(MEMORY * 8));
+        let held: Vec<_> = (0..100).map_while(|at| queued.reserve(&memory, &client(1, at)).ok()).collect();
         assert!((1..8).contains(&held.len()), "{} of 8", held.len());
-        assert!(queued.room(&memory, &client(1, 100)).is_err_and(|why| why.contains("limits.memory")));
-        assert!(queued.room(&memory, &client(2, 101)).is_ok());
+        assert!(queued.reserve(&memory, &client(1, 100)).is_err_and(|why| why.contains("limits.memory")));
+        assert!(queued.reserve(&memory, &client(2, 101)).is_ok());
     }
 
     #[test]
-    fn no_client_has_all_the_places() {
-        let (queued, memory) = (Queued::new(), Memory::new(MEMORY * 1000));
+    fn no_client_has_all_the_slots() {
+        let (queued, memory) = (QueuedManifests::new(), Memory::new(MEMORY * 1000));
         for connections in [1, 4, 1000] {
-            let pushes = (0..1000).map(|at| queued.room(&memory, &client(1, at % connections)));
+            let pushes = (0..1000).map(|at| queued.reserve(&memory, &client(1, at % connections)));
             let held: Vec<_> = pushes.map_while(Result::ok).collect();
             assert!((1..PUSHES_AT_ONCE).contains(&held.len()), "{} with {connections}", held.len());
-            let refused = queued.room(&memory, &client(1, 0)).expect_err("it has its share");
+            let refused = queued.reserve(&memory, &client(1, 0)).expect_err("it has its share");
             assert!(refused.contains("its share"), "{refused}");
-            assert!(queued.room(&memory, &client(2, 1001)).is_ok(), "{connections}");
+            assert!(queued.reserve(&memory, &client(2, 1001)).is_ok(), "{connections}");
         }
     }
 
     #[test]
-    fn what_is_fetched_for_one_push_is_bounded() {
+    fn fetches_for_one_push_are_bounded() {
         let mut gathered = Gathered::default();
         let digest = |at: usize| Digest::of(&at.to_le_bytes());
         assert!((0..COUNT_MAX).all(|at| gathered.admits(&digest(at))));

@@ -22,12 +22,12 @@ fn main() -> ExitCode {
         Command::Zones(arguments) => commands::zones(&arguments),
     };
     done.unwrap_or_else(|error| {
-        complain(&error);
+        print_error(&error);
         commands::exit_code(&error)
     })
 }
 
 #[allow(clippy::print_stderr)]
-fn complain(error: &anyhow::Error) {
+fn print_error(error: &anyhow::Error) {
     eprintln!("quay-gateway: {error:#}");
 }

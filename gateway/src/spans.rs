@@ -1,17 +1,17 @@
-//! The spans of the log: one for each request of a client, one for each fill.
+//! The spans of the log: one for each request of a client, and one for each fill.
 //!
-//! They are of level `error`, so that every line that is logged at all says its request, and have no parents, so that
-//! all fields are in one place. `RUST_LOG` turns them off by target, such as `info,request=off`.
+//! They have the level `error`, so that every line that is logged names its request. They have no parents, so
+//! that all fields are in one place. `RUST_LOG` can turn them off by target, for example `info,request=off`.
 
 use backends::{Digest, RequestId};
 use registry::{Route, upload_repository};
 use tracing::Span;
 use tracing::field::{Empty, display};
 
-/// The part of a body's source that is not a zone's name.
+/// The prefix of a body's source if the source is a zone. The zone's name follows.
 const ZONE: &str = "zone=";
 
-/// Of a request.
+/// The span of a request.
 pub(crate) fn request(id: &RequestId, route: &Route, path: &str) -> Span {
     let upload;
     let (repository, digest) = match route {
@@ -27,14 +27,15 @@ pub(crate) fn request(id: &RequestId, route: &Route, path: &str) -> Span {
     tracing::error_span!(target: "request", parent: None, "request", request_id, repository, digest, zone = Empty)
 }
 
-/// Of the fill that this request starts.
+/// The span of the fill that this request starts.
 pub(crate) fn fill(repository: &str, digest: &Digest) -> Span {
     let id = RequestId::current();
     let request_id = id.as_ref().map(RequestId::as_str);
     tracing::error_span!(target: "fill", parent: None, "fill", request_id, repository, %digest, zone = Empty)
 }
 
-/// Tells the current span which zone gives the bytes, if it is one: `from` is the source of a body.
+/// Records in the current span which zone gives the bytes. `from` is the source of a body; nothing is
+/// recorded if it is not a zone.
 pub(crate) fn note_source(from: &str) {
     if let Some(zone) = from.strip_prefix(ZONE) {
         Span::current().record("zone", zone);

@@ -37,7 +37,7 @@ fn broken(site: &Site) -> Result<Vec<Digest>> {
 }
 
 #[tokio::test]
-async fn heal_queues_what_is_missing_or_wrong() -> Result<()> {
+async fn heal_queues_missing_and_wrong_blobs() -> Result<()> {
     let site = Site::start()?;
     let digests = broken(&site)?;
     let gateway = site.gateway(&json!({})).await?;

@@ -59,7 +59,7 @@ fn commands() -> Result<Vec<Command>> {
 /// Characters of a line on the page.
 const WIDTH: usize = 100;
 
-/// Breaks long lines. What goes on stands below its own beginning.
+/// Breaks long lines. The rest of a line is indented like its beginning.
 fn wrapped(help: &str) -> String {
     let mut made = String::new();
     for line in help.trim_end().lines().map(str::trim_end) {

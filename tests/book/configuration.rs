@@ -21,7 +21,7 @@ const ON_ANOTHER_TABLE: [&str; 3] = ["routing", "replication.limits", "replicati
 /// Has the keys of `replication.limits.default`, for each zone.
 const SAME_AS_ANOTHER: [&str; 1] = ["replication.limits.zones"];
 
-/// No key of the configuration.
+/// This is not a key of the configuration.
 const UNKNOWN: &str = "no_such_key";
 
 /// The keys in the first columns.
@@ -44,7 +44,7 @@ fn rows() -> Result<BTreeSet<String>> {
     Ok(rows)
 }
 
-/// The keys below a key, as the gateway names them if it meets one that it does not know. `None` if there are none.
+/// The keys below a key. The gateway lists them in the error for an unknown key. `None` if there are none.
 fn keys_below(path: &str) -> Result<Option<Vec<String>>> {
     let nested = |inner: Value, key: &str| json!({ key: inner });
     let all = path.split('.').filter(|key| !key.is_empty()).chain([UNKNOWN]);

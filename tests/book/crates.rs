@@ -21,10 +21,10 @@ const ROWS: [&[(&str, u32)]; 8] = [
     &[("gateway-http", 0), ("backends", 2), ("atomic-file", 4)],
 ];
 
-/// Programs and libraries for development. Nothing depends on them but each other.
+/// Programs and libraries for development. Only these may depend on one of them.
 const TOOLS: [&str; 3] = ["tests", "benches", "demo"];
 
-/// What a crate must never know, as dependencies from elsewhere.
+/// The dependencies from outside the workspace that a crate must not have.
 const NEVER: [(&str, &[&str]); 3] = [
     ("zone-router", &["hyper", "hyper-util", "http", "reqwest"]),
     ("replication", &["hyper", "hyper-util", "http", "reqwest"]),
@@ -93,7 +93,7 @@ fn every_crate_depends_on_lower_rows_only() -> Result<()> {
 }
 
 #[test]
-fn no_crate_knows_what_it_must_never_know() -> Result<()> {
+fn no_crate_has_a_forbidden_dependency() -> Result<()> {
     let workspace = workspace()?;
     for (name, never) in NEVER {
         let dependencies = workspace.all.get(name).with_context(|| format!("no crate {name}"))?;
@@ -127,7 +127,7 @@ fn purpose(folder: &str) -> Result<String> {
     Ok(paragraph[..end].trim_end_matches(['.', ':']).to_owned())
 }
 
-/// The dependencies that do not follow from others.
+/// The dependencies that do not follow from other dependencies.
 fn arrows(own: &Dependencies) -> Vec<(&str, &str)> {
     let below = |name: &str| own.get(name).into_iter().flatten();
     let reaches = |from: &str, to: &str| {
@@ -145,7 +145,7 @@ fn arrows(own: &Dependencies) -> Vec<(&str, &str)> {
     all.filter(|(from, to)| !below(from).any(|between| between != to && reaches(between, to))).collect()
 }
 
-/// Pixels: of a box, and from one box to the next.
+/// In pixels: the size of a box, the distance from one box to the next, and the margin.
 const BOX: (u32, u32) = (154, 34);
 const STEP: (u32, u32) = (164, 70);
 const MARGIN: u32 = 12;

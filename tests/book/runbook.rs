@@ -1,4 +1,5 @@
-//! Checks the runbook: what it quotes is in the source, and what the source warns of is in the runbook.
+//! Checks the runbook: its quotes are in the source, and it has an entry for each warning and error of the
+//! source.
 
 use anyhow::{Result, ensure};
 
@@ -10,14 +11,14 @@ const FOLDER: &str = "docs/src/operate/runbook";
 const WITHOUT_ENTRY: [(&str, &str); 1] =
     [("…", "passes on a warning that was made elsewhere; the runbook quotes that text as a `warning`")];
 
-/// Texts that the runbook quotes and others say.
+/// Quotes in the runbook that are texts of other programs.
 const OF_OTHERS: [(&str, &str); 3] = [
     ("file:line: …", "the form of an error of the configuration"),
     ("journal …: password authentication failed", "PostgreSQL's words after the journal's"),
     ("permission denied", "PostgreSQL's words"),
 ];
 
-/// How many characters of a text must be found in a quote before the rest of the quote may be what is filled in.
+/// The number of characters of a text that must be found in a quote before the rest may be a filled-in value.
 const CERTAIN: usize = 8;
 
 /// A text that the runbook quotes.
@@ -52,7 +53,7 @@ fn begins(text: &[char], quote: &[char], certain: usize) -> bool {
     }
 }
 
-/// All that the pages quote as seen: in the lines `Seen`, in the first column of tables, and after "the log says".
+/// All quotes of the pages: in the lines `Seen`, in the first column of tables, and after "the log says".
 fn quotes() -> Result<Vec<Quote>> {
     let mut quotes = Vec::new();
     for entry in std::fs::read_dir(super::root().join(FOLDER))? {
@@ -87,7 +88,7 @@ fn paragraphs(page: &str) -> Vec<String> {
     found
 }
 
-/// The words in backticks of one paragraph. A level holds for all in the enumeration that it begins.
+/// The texts in backticks of one paragraph. A level applies to the whole enumeration that it begins.
 fn quoted(page: &str, paragraph: &str) -> Vec<Quote> {
     let mut level = None;
     let mut quotes = Vec::new();
@@ -108,7 +109,7 @@ fn quoted(page: &str, paragraph: &str) -> Vec<Quote> {
 }
 
 #[test]
-fn what_the_runbook_quotes_is_in_the_source() -> Result<()> {
+fn quotes_of_the_runbook_are_in_the_source() -> Result<()> {
     let (texts, quotes) = (Texts::read()?, quotes()?);
     let logged = quotes.iter().filter(|quote| quote.level.is_some()).count();
     ensure!(logged > 80, "the runbook was not parsed: {logged} lines of the log");

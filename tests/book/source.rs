@@ -1,4 +1,4 @@
-//! Reads the texts of the source: what it logs, and every other string literal.
+//! Reads the texts of the source: its log lines, and all other string literals.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,17 +19,17 @@ const LEFT_OUT: [&str; 4] = ["conformance", "tests", "tests.rs", "target"];
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) level: &'static str,
-    /// What it says. `…` stands for what is filled in.
+    /// The message. `…` stands for a filled-in value.
     pub(super) text: String,
 }
 
-/// What the source says.
+/// The texts of the source.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     pub(super) logs: Vec<Log>,
-    /// String literals. `…` stands for what is filled in.
+    /// The string literals. `…` stands for a filled-in value.
     pub(super) literals: Vec<String>,
-    /// Names of fields, functions and so on.
+    /// The names of fields, functions and so on.
     pub(super) names: BTreeSet<String>,
 }
 
@@ -86,7 +86,7 @@ fn ends_item(token: &TokenTree) -> bool {
     }
 }
 
-/// The call of a log macro: its message is the first argument that is a string literal alone.
+/// The call of a log macro. Its message is the first argument that consists of a string literal.
 fn log(name: &str, after: &[TokenTree]) -> Option<Log> {
     let level = LEVELS.into_iter().find(|level| *level == name)?;
     let [TokenTree::Punct(mark), TokenTree::Group(group), ..] = after else { return None };
@@ -102,7 +102,7 @@ fn log(name: &str, after: &[TokenTree]) -> Option<Log> {
     Some(Log { level, text: message? })
 }
 
-/// The text of a string literal. Lines that the literal joins are joined, and `{…}` becomes `…`.
+/// The text of a string literal. Continued lines are joined, and `{…}` becomes `…`.
 fn text(literal: &str) -> Option<String> {
     let inner = literal.trim_start_matches(['b', 'r', '#']).trim_end_matches('#');
     let inner = inner.strip_prefix('"')?.strip_suffix('"')?;
@@ -119,7 +119,7 @@ fn text(literal: &str) -> Option<String> {
     Some(filled)
 }
 
-/// The Rust files of a folder, without those of tests.
+/// The Rust files of a folder, except those of tests.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {

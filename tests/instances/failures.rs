@@ -73,9 +73,9 @@ async fn an_instance_without_its_database_is_not_used() -> Result<()> {
     Ok(())
 }
 
-/// Quay's nginx gives up what takes 60 s, and one client can ask for that again and again.
+/// Quay's nginx gives up requests that take 60 s, and one client can send many of them.
 #[tokio::test]
-async fn what_one_request_is_answered_is_for_a_probe_to_confirm() -> Result<()> {
+async fn an_error_of_one_request_is_confirmed_by_a_probe() -> Result<()> {
     let pair = Pair::start()?;
     let gateway = pair.gateway().await?;
     for quay in [pair.a(), &pair.b] {

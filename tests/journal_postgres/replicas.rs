@@ -218,7 +218,7 @@ async fn refusals_contain_no_secret() {
 
 /// The table of the first release, with a failed job.
 #[tokio::test]
-async fn older_tables_are_brought_up_to_date() {
+async fn older_tables_are_migrated() {
     let place = DatabasePlace::start().await;
     for statement in [
         "CREATE TABLE quay_gateway_job (zone text COLLATE \"C\" NOT NULL, digest text COLLATE \"C\" NOT NULL, \
@@ -308,7 +308,7 @@ async fn lanes_do_not_wait_for_inspections() {
     let lock = "SELECT FROM quay_gateway_job WHERE digest = $1 FOR UPDATE";
     holds.query_one(lock, &[&held.to_string()]).await.unwrap();
     let inspects = journal.clone();
-    let inspection = tokio::spawn(async move { inspects.set_aside(&[held], &[zone()], "slow").await });
+    let inspection = tokio::spawn(async move { inspects.park_blobs(&[held], &[zone()], "slow").await });
     let watches = place.client().await;
     let slow = waiting(&watches, 1, 0).await;
     assert_eq!(claim(&journal).await.blob, blob(b"x"));
@@ -342,14 +342,14 @@ async fn parking_and_adding_lock_in_one_order() {
     let lock = "SELECT FROM quay_gateway_job WHERE digest = $1 FOR UPDATE";
     holds.query_one(lock, &[&digests[1].to_string()]).await.unwrap();
     let (watches, sets) = (place.client().await, journal.clone());
-    let set_aside = tokio::spawn(async move { sets.set_aside(&digests, &[zone()], "why").await });
+    let park_blobs = tokio::spawn(async move { sets.park_blobs(&digests, &[zone()], "why").await });
     waiting(&watches, 1, 0).await;
     let ends = [&names[0], &names[2]].map(|name| new_job(name, "zone-b"));
     let adds = journal.clone();
     let added = tokio::spawn(async move { adds.add(ends.into()).await });
     waiting(&watches, 2, 0).await;
     holds.rollback().await.unwrap();
-    assert_eq!(set_aside.await.unwrap().unwrap(), 3);
+    assert_eq!(park_blobs.await.unwrap().unwrap(), 3);
     added.await.unwrap().unwrap();
     assert!(!place.log().await.contains("deadlock detected"), "{}", place.log().await);
     assert_eq!(journal.counts().await.unwrap()[0].parked, 1, "the jobs that were added again are not parked");

@@ -1,5 +1,5 @@
-//! The requests of copies to Quay, with Quay's tables in a real PostgreSQL, its locks in a real Redis, and
-//! its own lock beside.
+//! The requests of copies to Quay: Quay's tables are in a real PostgreSQL, its locks in a real Redis, and
+//! Quay's own lock code runs beside the gateway's.
 
 mod audited;
 mod check;

@@ -46,7 +46,7 @@ async fn copies(from: &dyn Store, to: &dyn Store, sizes: &[usize]) -> Result<()>
 
 /// One store has a truncated blob, the other the complete one. If copies in both directions are requested,
 /// with any size, both stores have the complete blob afterwards. The same holds if the target has no object.
-async fn keep_what_is_right(one: &Arc<dyn Store>, other: &Arc<dyn Store>) -> Result<()> {
+async fn keep_the_complete_blob(one: &Arc<dyn Store>, other: &Arc<dyn Store>) -> Result<()> {
     for (seed, said) in [None, Some(3 * MIB), Some(2 * MIB), Some(4711)].into_iter().enumerate() {
         let bytes = noise(200 + seed as u64, 3 * MIB);
         let digest = Digest::of(&bytes);
@@ -94,7 +94,7 @@ async fn within_radosgw() {
     assert_eq!(second.open_uploads().await.expect("lists"), 0);
     let (one, other): (Arc<dyn Store>, Arc<dyn Store>) =
         (Arc::new(s3(&server.bucket)), Arc::new(s3(&second)));
-    keep_what_is_right(&one, &other).await.expect("S3");
+    keep_the_complete_blob(&one, &other).await.expect("S3");
     let (odd, size) = (Key::new("an odd name"), 5 * MIB as u64 + 1);
     let there = from.copy_source(&odd).expect("somewhere");
     assert!(!to.copy(&odd, &there, size).await.expect("asks nobody"), "a part of an odd name");
@@ -107,7 +107,7 @@ async fn within_radosgw() {
         containers.push(build(container.as_zone("/datastorage/registry"), PATIENT).expect("builds"));
     }
     copies(&*containers[0], &*containers[1], &[1, 100_000, 17 * MIB]).await.expect("copies by Swift");
-    keep_what_is_right(&containers[0], &containers[1]).await.expect("Swift");
+    keep_the_complete_blob(&containers[0], &containers[1]).await.expect("Swift");
     is_refused(&*containers[0], &to).await.expect("another protocol is refused");
 }
 
@@ -116,7 +116,7 @@ async fn within_swift() {
     let server = Swift::with_own_users("container", SwiftOptions::default()).await.expect("Swift starts");
     let root = |root: &str| build(server.container.as_zone(root), PATIENT).expect("builds");
     copies(&*root("/one"), &*root("/two/three"), &[1, 100_000, 17 * MIB]).await.expect("copies");
-    keep_what_is_right(&root("/one"), &root("/two/three")).await.expect("keeps");
+    keep_the_complete_blob(&root("/one"), &root("/two/three")).await.expect("keeps");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -276,7 +276,7 @@ async fn header_bytes_are_counted_to_the_byte() -> Result<()> {
     Ok(())
 }
 
-/// A body that is announced and then empty is none (RFC 9113 section 8.1).
+/// A body that is announced and then empty counts as no body (RFC 9113 section 8.1).
 #[tokio::test]
 async fn a_read_with_an_empty_body_is_forwarded_without_one() -> Result<()> {
     let (registry, gateway) = fixture().await?;
@@ -302,7 +302,7 @@ async fn a_read_with_an_empty_body_is_forwarded_without_one() -> Result<()> {
     Ok(())
 }
 
-/// A body has one length. A request with two is refused, or has one at the registry.
+/// A body has one length. A request with two lengths is refused, or reaches the registry with one.
 #[tokio::test]
 async fn a_length_beside_chunks() -> Result<()> {
     let (registry, gateway) = fixture().await?;

@@ -112,18 +112,18 @@ mod tests {
         text.into_iter().map(String::into_bytes).chain([der]).collect()
     }
 
-    /// What of a key may not be shown: each four bytes of its text, as text and as numbers.
-    fn assert_hides(said: &str, pem: &str) {
+    /// The parts of a key that must not be shown: each four bytes of its text, as text and as numbers.
+    fn assert_hides(shown: &str, pem: &str) {
         let body: Vec<_> = pem.lines().filter(|line| !line.contains("-----")).collect();
         for piece in body.concat().as_bytes().chunks_exact(8) {
             let text = String::from_utf8_lossy(piece);
             let numbers = format!("{:?}", &piece[..4]);
-            assert!(!said.contains(&*text) && !said.contains(numbers.trim_matches(['[', ']'])), "{said}");
+            assert!(!shown.contains(&*text) && !shown.contains(numbers.trim_matches(['[', ']'])), "{shown}");
         }
     }
 
     #[test]
-    fn no_message_about_a_file_repeats_what_is_in_it() {
+    fn no_error_about_a_file_repeats_its_contents() {
         install_provider();
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("tls.key");
@@ -131,13 +131,13 @@ mod tests {
         for shape in shapes(&pem) {
             fs::write(&file, &shape).expect("writes");
             let of = String::from_utf8_lossy(&shape);
-            let said =
+            let shown =
                 [chain(&file).err(), private_key(&file).err(), client(std::slice::from_ref(&file)).err()];
-            assert!(said[0].is_some(), "{of} is no certificate");
-            for error in said.into_iter().flatten() {
-                let said = format!("{error:#} {error:?}");
-                assert!(said.contains("tls.key"), "{said}");
-                assert_hides(&said, &pem);
+            assert!(shown[0].is_some(), "{of} is not a certificate");
+            for error in shown.into_iter().flatten() {
+                let shown = format!("{error:#} {error:?}");
+                assert!(shown.contains("tls.key"), "{shown}");
+                assert_hides(&shown, &pem);
             }
         }
     }

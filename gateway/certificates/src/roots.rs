@@ -17,7 +17,7 @@ pub(super) fn load(files: &[PathBuf]) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in system.errors {
-        tracing::warn!(error = said(error), "some of the system's root certificates cannot be read");
+        tracing::warn!(error = described(error), "some of the system's root certificates cannot be read");
     }
     roots.add_parsable_certificates(system.certs);
     for file in files {
@@ -38,9 +38,9 @@ pub(super) fn load(files: &[PathBuf]) -> anyhow::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// What is wrong with the system's roots. `SSL_CERT_FILE` may name any file, and the parser's own error repeats what is in
-/// it.
-fn said(error: Error) -> String {
+/// Describes an error with the system's roots. `SSL_CERT_FILE` may name any file, and the parser's own error
+/// repeats the contents of that file.
+fn described(error: Error) -> String {
     match error.kind {
         ErrorKind::Pem(why) => format!("{}: {}", error.context, PemError::from(why)),
         _ => error.to_string(),
@@ -52,15 +52,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_system_file_that_is_no_pem_is_not_shown() {
+    fn a_system_file_that_is_not_pem_is_not_shown() {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("roots.pem");
         std::fs::write(&file, "-----BEGIN PRIVATE KEY----- hunter2SECRET").expect("writes");
         let loaded = rustls_native_certs::load_certs_from_paths(Some(&file), None);
         assert!(!loaded.errors.is_empty());
         for error in loaded.errors {
-            let said = said(error);
-            assert!(said.contains("no valid PEM"), "{said}");
+            let text = described(error);
+            assert!(text.contains("no valid PEM"), "{text}");
         }
     }
 }

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn as_sqlalchemy_reads_it() {
+    fn uris_are_parsed_as_sqlalchemy_does() {
         let plain = serde_json::json!({"sslmode": "disable", "threadlocals": true, "autorollback": true});
         for (uri, shown) in [
             ("postgresql://quay:hunter2@db.example.com/quay", "db.example.com:5432/quay as quay, no TLS"),
@@ -225,7 +225,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(user in "[^:/@%\0]{1,20}", password in "[^@%]{0,20}", database in "[^?\0]{1,20}", port in any::<u16>()) {
+        fn a_uri_is_parsed_to_its_parts(user in "[^:/@%\0]{1,20}", password in "[^@%]{0,20}", database in "[^?\0]{1,20}", port in any::<u16>()) {
             let parts = parse(&format!("postgresql://{user}:{password}@h:{port}/{database}")).expect("parses");
             prop_assert_eq!((parts.user, parts.port, parts.database), (user, Some(port), database));
             prop_assert_eq!(parts.password, Some(Secret::new(password)));

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn as_quay_has_it() {
+    fn an_entry_of_quay_is_parsed() {
         let entry = serde_json::json!({"host": "r", "port": 7, "password": "hunter2", "ssl": true, "ssl_cert_reqs": "required"});
         let settings = read(entry).expect("fine");
         assert_eq!(settings.to_string(), "Redis r:7, database 0, TLS, verified");

@@ -91,7 +91,7 @@ const NEVER: [&str; 16] = [
     "x-real-ip",
 ];
 
-/// The headers that pass besides: `registry.forward_headers`.
+/// Further headers that pass: `registry.forward_headers`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed(Vec<String>);
 
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_quay_and_its_clients_need_passes() {
+    fn headers_that_quay_and_its_clients_need_pass() {
         for name in [
             "Authorization",
             "Cookie",

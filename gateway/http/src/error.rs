@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::Body;
 
-/// Whose fault an error is.
+/// The party that caused an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The client's request.
@@ -39,13 +39,13 @@ pub struct Problem {
     /// The OCI error code (distribution specification, "Error Codes", or distribution's own
     /// `UNAVAILABLE` of `registry/api/errcode`).
     pub code: &'static str,
-    /// Whose fault it is.
+    /// The party that caused the error.
     pub fault: Fault,
     /// Whether the same request may succeed later.
     pub retry: bool,
-    /// What happened. It contains no secret and no signed URL.
+    /// A description. It contains no secret and no signed URL.
     pub message: String,
-    /// What to do about it.
+    /// How to fix the problem.
     pub fix: &'static str,
     /// Whether nothing of the request was sent to the registry, so that it changed nothing there.
     pub unsent: bool,

@@ -26,7 +26,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// What a forwarded request says about its route.
+/// The route of a forwarded request, for its headers.
 #[derive(Debug, Clone, Copy)]
 pub struct Via<'a> {
     /// The registry's name, for `Host`.

@@ -21,7 +21,7 @@ pub enum HostError {
     #[error("the request's Host and its target name different hosts")]
     Differ,
     /// The value is not a host with or without a port.
-    #[error("the request's Host is no host name")]
+    #[error("the request's Host is not a host name")]
     Invalid,
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 /// A range of bytes of a blob. The start is inclusive, the end exclusive.
 pub type ByteRange = Range<u64>;
 
-/// What a client asks for.
+/// The part of a blob that a client requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requested {
     /// The whole blob: there is no range, it has a unit or form that may be ignored, or `If-Range` does not
@@ -38,7 +38,7 @@ pub enum Spec {
 }
 
 impl Spec {
-    /// The bytes in a blob of `size` bytes; `None` if the range cannot be satisfied (416).
+    /// The bytes in a blob of `size` bytes. `None` if the range cannot be satisfied (416).
     #[must_use]
     pub fn within(self, size: u64) -> Option<ByteRange> {
         match self {
@@ -52,7 +52,7 @@ impl Spec {
     }
 }
 
-/// What a `GET` with these headers asks for; `etag` is the blob's, with its quotes.
+/// The part that a `GET` with these headers requests. `etag` is that of the blob, with its quotes.
 #[must_use]
 pub fn requested(headers: &HeaderMap, etag: &str) -> Requested {
     let mut ranges = headers.get_all(RANGE).iter();
@@ -74,7 +74,7 @@ pub fn requested(headers: &HeaderMap, etag: &str) -> Requested {
     spec(specs.trim()).map_or(Requested::Malformed, Requested::Part)
 }
 
-/// What follows `bytes=`. Other units are ignored (RFC 9110 section 14.2).
+/// The text after `bytes=`. Other units are ignored (RFC 9110 section 14.2).
 fn strip_unit(text: &str) -> Option<&str> {
     let (unit, specs) = text.split_once('=')?;
     unit.trim().eq_ignore_ascii_case("bytes").then_some(specs)

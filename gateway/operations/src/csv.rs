@@ -1,8 +1,8 @@
-//! CSV lines (RFC 4180) that no spreadsheet takes for formulas. Pure.
+//! CSV lines (RFC 4180) that no spreadsheet interprets as formulas. Pure.
 
 use csv::{QuoteStyle, Terminator, WriterBuilder};
 
-/// Most lines have room in it, in bytes.
+/// The first capacity of a line in bytes. Most lines fit.
 const BUFFER: usize = 512;
 
 /// One line, including its CR LF.
@@ -11,18 +11,18 @@ pub fn line(fields: impl IntoIterator<Item = String>) -> String {
     let mut bytes = Vec::new();
     let mut builder = WriterBuilder::new();
     builder.terminator(Terminator::CRLF).buffer_capacity(BUFFER);
-    // Where a spreadsheet's separator is one of these, what follows it would be a field of its own.
+    // If a spreadsheet's separator is one of these, the text after it would be a field of its own.
     if fields.iter().any(|field| field.contains([';', '\t'])) {
         builder.quote_style(QuoteStyle::Always);
     }
     let mut writer = builder.from_writer(&mut bytes);
-    // Memory takes all, and lines may have any number of fields here.
+    // Writing to memory does not fail, and lines may have any number of fields.
     let _ = writer.write_record(fields);
     drop(writer);
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// A field; a text that a spreadsheet would run as a formula gets an apostrophe.
+/// A field. A text that a spreadsheet would run as a formula gets an apostrophe.
 fn no_formula(field: String) -> String {
     match field.starts_with(['=', '+', '-', '@', '\t', '\r']) && field.parse::<f64>().is_err() {
         true => format!("'{field}"),
@@ -45,13 +45,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn no_formula_and_numbers_as_they_are() {
+    fn formulas_are_quoted_and_numbers_are_not() {
         let fields = ["=1+1", "-x", "-1.5", "+a,b", "a\"b", ""].map(str::to_owned);
         assert_eq!(line(fields), "'=1+1,'-x,-1.5,\"'+a,b\",\"a\"\"b\",\r\n");
     }
 
     #[test]
-    fn no_formula_behind_another_separator() {
+    fn formulas_after_another_separator_are_quoted() {
         assert_eq!(line(["x;=1+1", "2"].map(str::to_owned)), "\"x;=1+1\",\"2\"\r\n");
         assert_eq!(line(["x\t=1+1"].map(str::to_owned)), "\"x\t=1+1\"\r\n");
     }

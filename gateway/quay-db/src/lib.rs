@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use backends::Digest;
 use config::Settings;
 use moka::sync::Cache;
-use postgres_connection::{Client, Database, Line, Parameter, PostgresError, Purpose, Row, Type};
+use postgres_connection::{Client, Database, Parameter, PostgresError, Purpose, Row, SharedConnection, Type};
 use rustls::ClientConfig;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -28,7 +28,7 @@ const NAMESPACES_MAX: i64 = 100_000;
 /// Quay's database. Each query has a timeout of 10 s.
 #[derive(Debug)]
 pub struct QuayDatabase {
-    line: Line,
+    connection: SharedConnection,
     regions: Cache<String, Arc<[String]>>,
     _end: DropGuard,
 }
@@ -63,7 +63,7 @@ struct PlacementAccess;
 
 #[async_trait]
 impl Purpose for PlacementAccess {
-    fn whose(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "Quay's database"
     }
 
@@ -79,7 +79,7 @@ struct PlacementTrial;
 
 #[async_trait]
 impl Purpose for PlacementTrial {
-    fn whose(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "Quay's database"
     }
 
@@ -106,10 +106,10 @@ impl QuayDatabase {
     /// The database refuses the login, or its tables are not Quay's. Retrying does not help.
     pub async fn connect(database: &Database, tls: &ClientConfig) -> Result<Self, PostgresError> {
         let end = CancellationToken::new();
-        let line = Line::keep(database, tls, Arc::new(PlacementAccess), end.clone());
+        let connection = SharedConnection::keep(database, tls, Arc::new(PlacementAccess), end.clone());
         let regions = Cache::builder().max_capacity(REGIONS_MAX).time_to_live(REGIONS_MEMORY).build();
-        let quay = Self { line, regions, _end: end.drop_guard() };
-        match quay.line.started().await {
+        let quay = Self { connection, regions, _end: end.drop_guard() };
+        match quay.connection.started().await {
             Err(error) if error.is_lasting() => Err(error),
             Err(error) => {
                 tracing::warn!(%error, "Quay's database cannot be reached: copies wait until it answers");
@@ -127,7 +127,7 @@ impl QuayDatabase {
     pub async fn check(database: &Database, tls: &ClientConfig) -> Result<(), PostgresError> {
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
-        Line::keep(database, tls, Arc::new(PlacementTrial), end).started().await
+        SharedConnection::keep(database, tls, Arc::new(PlacementTrial), end).started().await
     }
 
     /// The names of the namespaces that have repositories, `NAMESPACES_MAX` at most.
@@ -135,7 +135,7 @@ impl QuayDatabase {
     /// # Errors
     /// The query fails. One reason is that the user may not read `repository`, which nothing else needs.
     pub async fn namespaces(&self) -> Result<BTreeSet<String>, PostgresError> {
-        let rows = self.line.ask(statements::NAMESPACES, &[(&NAMESPACES_MAX, Type::INT8)]).await?;
+        let rows = self.connection.query(statements::NAMESPACES, &[(&NAMESPACES_MAX, Type::INT8)]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
@@ -144,7 +144,8 @@ impl QuayDatabase {
     /// # Errors
     /// The query fails.
     pub async fn knows(&self, digest: &Digest) -> Result<bool, PostgresError> {
-        let rows = self.line.ask(statements::BLOB_EXISTS, &[(&digest.to_string(), Type::TEXT)]).await?;
+        let rows =
+            self.connection.query(statements::BLOB_EXISTS, &[(&digest.to_string(), Type::TEXT)]).await?;
         Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
@@ -155,8 +156,8 @@ impl QuayDatabase {
     pub async fn lacks(&self, digest: &Digest, location: &str) -> Result<bool, PostgresError> {
         let digest = digest.to_string();
         let rows = self
-            .line
-            .ask(statements::PLACEMENT_MISSING, &[(&digest, Type::TEXT), (&location, Type::TEXT)])
+            .connection
+            .query(statements::PLACEMENT_MISSING, &[(&digest, Type::TEXT), (&location, Type::TEXT)])
             .await?;
         Ok(rows.first().is_some_and(|row| row.get(0)))
     }
@@ -168,8 +169,8 @@ impl QuayDatabase {
     pub async fn place(&self, digest: &Digest, location: &str) -> Result<Rows, PostgresError> {
         let digest = digest.to_string();
         let rows = self
-            .line
-            .ask(statements::ADD_PLACEMENT, &[(&digest, Type::TEXT), (&location, Type::TEXT)])
+            .connection
+            .query(statements::ADD_PLACEMENT, &[(&digest, Type::TEXT), (&location, Type::TEXT)])
             .await?;
         Ok(rows.first().map_or(Rows::None, placed))
     }
@@ -188,9 +189,11 @@ impl QuayDatabase {
             first.checked_add(1).map_or_else(|| "sha256:g".to_owned(), |next| format!("sha256:{next:02x}"));
         let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
         let parameters: [Parameter<'_>; 3] = [(&from, Type::TEXT), (&to, Type::TEXT), (&at_most, Type::INT8)];
-        let asked = self.line.ask(statements::BLOBS_WITH_MANIFESTS, &parameters).await;
+        let asked = self.connection.query(statements::BLOBS_WITH_MANIFESTS, &parameters).await;
         let rows = match asked {
-            Err(PostgresError::Refused { .. }) => self.line.ask(statements::BLOBS, &parameters).await?,
+            Err(PostgresError::Refused { .. }) => {
+                self.connection.query(statements::BLOBS, &parameters).await?
+            }
             rows => rows?,
         };
         // A checksum that is not a SHA-256 digest belongs to no blob that the gateway knows.
@@ -211,7 +214,8 @@ impl QuayDatabase {
         if let Some(known) = self.regions.get(namespace) {
             return Ok(known);
         }
-        let rows = self.line.ask(statements::NAMESPACE_LOCATIONS, &[(&namespace, Type::TEXT)]).await?;
+        let rows =
+            self.connection.query(statements::NAMESPACE_LOCATIONS, &[(&namespace, Type::TEXT)]).await?;
         let regions: Arc<[String]> = rows.iter().map(|row| row.get(0)).collect();
         self.regions.insert(namespace.to_owned(), Arc::clone(&regions));
         Ok(regions)

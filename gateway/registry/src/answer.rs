@@ -1,18 +1,18 @@
-//! Reading the registry's answers that are not blobs.
+//! Reads the registry's answers that are not blobs.
 
 use http_body_util::{BodyExt as _, Limited};
 
 use crate::upstream::Answer;
 
-/// The bytes read of an answer that is no success.
+/// The bytes that are read of an answer that is not a success.
 const REFUSAL_MAX: usize = 16 * 1024;
 
-/// The characters kept of what a server says.
+/// The characters that are kept of a server's text.
 const SAID_MAX: usize = 200;
 
 /// Why an answer's body was not read.
 #[derive(Debug, thiserror::Error)]
-#[error("not read whole, up to {max} bytes: {cause}")]
+#[error("the body (at most {max} bytes) was not read completely: {cause}")]
 pub struct BodyNotRead {
     max: usize,
     cause: Box<dyn std::error::Error + Send + Sync>,
@@ -29,7 +29,7 @@ pub async fn read_body(answer: Answer, max: usize) -> Result<Vec<u8>, BodyNotRea
     }
 }
 
-/// What an answer that is no success says: its status, and the first of its errors if it has the OCI form.
+/// Describes an answer that is not a success: its status, and its first error if the body has the OCI form.
 pub async fn describe(answer: Answer) -> String {
     let status = answer.status();
     let body = read_body(answer, REFUSAL_MAX).await.unwrap_or_default();
@@ -41,7 +41,7 @@ pub async fn describe(answer: Answer) -> String {
     }
 }
 
-/// Text of a server on one line, bounded, and without what would steer a terminal.
+/// A server's text on one line, shortened, and without control characters that would affect a terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SAID_MAX).collect()
 }

@@ -23,7 +23,7 @@ impl Bearer {
         })
     }
 
-    /// The realm's host and port, as they are written there.
+    /// The realm's host and port, as they are written in the realm.
     pub fn authority(&self) -> &str {
         let rest = self.realm.split_once("://").map_or(self.realm.as_str(), |(_, rest)| rest);
         rest.split(['/', '?', '#']).next().unwrap_or_default()
@@ -73,7 +73,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_a_server_says_breaks_it(text in "[ -~]{0,80}") {
+        fn no_header_causes_a_panic(text in "[ -~]{0,80}") {
             let _ = Bearer::of(&headers(&text)).map(|bearer| bearer.authority().len());
         }
     }

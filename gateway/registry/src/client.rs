@@ -1,4 +1,4 @@
-//! The registry as a client meets it: Quay itself, or the gateway in front of it.
+//! A client of a registry: of Quay itself, or of the gateway in front of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,25 +16,26 @@ use config::Settings;
 use gateway_http::Problem;
 use limits::pool::Identity;
 
-/// One registry, dialled where the configuration says, and the stores that its redirects lead to.
+/// A client of one registry, which connects to the address in the configuration, and of the stores that its
+/// redirects lead to.
 #[derive(Debug, Clone)]
 pub struct RegistryClient {
-    /// What errors call it: `registry` or `gateway`.
+    /// The name of the server in errors: `registry` or `gateway`.
     server: &'static str,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) names: Names,
     pub(crate) stores: RedirectClient,
     /// `limits.redirects`.
     pub(crate) redirects_max: usize,
-    /// How long a first byte of the registry's is waited for.
+    /// The timeout for the first byte of the registry's answer.
     bound: Duration,
 }
 
 impl RegistryClient {
-    /// A client for what `settings` call the registry, over connections of its own. Errors call it `server`.
+    /// A client of the registry in `settings`, with connections of its own. Errors name it `server`.
     ///
     /// # Errors
-    /// The TLS policy cannot be used, or a name in the settings cannot stand in a request or a certificate.
+    /// The TLS policy cannot be used, or a name in the settings cannot be part of a request or a certificate.
     pub fn new(
         server: &'static str,
         settings: &Settings,
@@ -46,7 +47,7 @@ impl RegistryClient {
         Ok(Self { server, ..Self::over(upstream, names, stores, settings) })
     }
 
-    /// A client over connections that others use too.
+    /// A client that shares connections with others.
     #[must_use]
     pub fn over(upstream: Arc<Upstream>, names: Names, stores: RedirectClient, settings: &Settings) -> Self {
         Self {
@@ -59,7 +60,7 @@ impl RegistryClient {
         }
     }
 
-    /// The same client, which waits for a first byte for `bound`.
+    /// The same client with another timeout for the first byte.
     #[must_use]
     pub fn within(&self, bound: Duration) -> Self {
         Self { bound, ..self.clone() }
@@ -71,10 +72,10 @@ impl RegistryClient {
         self.names.is_registry(authority)
     }
 
-    /// A `GET` with these headers.
+    /// Sends a `GET` with these headers.
     ///
     /// # Errors
-    /// As [`RegistryClient::send`]; and 400 if `path` cannot be a request's target.
+    /// Those of [`RegistryClient::send`], and 400 if `path` cannot be the target of a request.
     pub async fn get(&self, path: &str, headers: HeaderMap) -> Result<Answer, Problem> {
         let path: PathAndQuery = path.parse().map_err(|_| {
             let why = "a name cannot stand in a path of the registry";
@@ -83,7 +84,7 @@ impl RegistryClient {
         self.send(Method::GET, &path, headers).await
     }
 
-    /// A request without a body, with these headers.
+    /// Sends a request without a body, with these headers.
     ///
     /// # Errors
     /// 502 if the registry cannot be reached, 504 if it does not answer in time, 503 if
@@ -96,14 +97,15 @@ impl RegistryClient {
     ) -> Result<Answer, Problem> {
         self.address(&mut headers);
         let purpose = Purpose::Any(Identity::GATEWAY);
-        let asked = self.upstream.ask(purpose, method, path, headers, self.bound).await;
-        asked.map_err(|problem| Problem { message: self.in_its_name(problem.message), ..problem })
+        let sent = self.upstream.ask(purpose, method, path, headers, self.bound).await;
+        sent.map_err(|problem| Problem { message: self.name_server(problem.message), ..problem })
     }
 
-    /// A blob as a client gets it, its bytes not yet proven: redirects are followed, without `authorization`.
+    /// Fetches a blob as a client does: redirects are followed, without `authorization`. The bytes are not
+    /// verified.
     ///
     /// # Errors
-    /// As [`RegistryClient::fetch`].
+    /// Those of [`RegistryClient::fetch`].
     pub async fn blob(
         &self,
         repository: &str,
@@ -117,25 +119,25 @@ impl RegistryClient {
         self.fetch(BlobRequest { who, order, path: &path, headers, bound: self.bound }).await
     }
 
-    /// What an error of [`RegistryClient::blob`] says, with what the registry said.
+    /// Describes an error of [`RegistryClient::blob`], with the registry's own text.
     pub async fn explain(&self, error: FetchError) -> String {
         let text = match error {
             FetchError::Refused(answer) => format!("the registry answers {}", crate::describe(*answer).await),
             other => other.to_string(),
         };
-        self.in_its_name(text)
+        self.name_server(text)
     }
 
-    /// Sets the headers that every request of this client has, and the id of the request of a client that it is sent
-    /// for. Quay's nginx would compress a blob that it streams.
+    /// Sets the headers that every request of this client has, and the id of the client's request for which
+    /// it is sent. Without `Accept-Encoding: identity`, Quay's nginx would compress a blob that it streams.
     pub(crate) fn address(&self, headers: &mut HeaderMap) {
         headers.insert(HOST, self.upstream.host().clone());
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         name_request(headers);
     }
 
-    /// A sentence about the registry, as one about this server.
-    fn in_its_name(&self, sentence: String) -> String {
+    /// Replaces the word "registry" in a sentence by the name of this server.
+    fn name_server(&self, sentence: String) -> String {
         match self.server {
             "registry" => sentence,
             server => sentence.replacen("the registry", &format!("the {server}"), 1),

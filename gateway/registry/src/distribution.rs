@@ -18,7 +18,7 @@ impl Registry for Distribution {
         Key::new(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
     }
 
-    /// With S3 storage a yes is a 307 to a signed URL of the blob, also for `HEAD`
+    /// With S3 storage, the answer to a permitted read is a 307 to a signed URL of the blob, also for `HEAD`
     /// (`registry/storage/blobserver.go:ServeBlob`). Any other 307 comes from a proxy.
     fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool {
         match status {
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_redirect_to_the_blob_is_a_yes() {
+    fn only_a_redirect_to_the_blob_is_a_permission() {
         let digest = Digest::EMPTY;
         let says = |location: &str| {
             let headers = [(LOCATION, location.parse().expect("a value"))].into_iter().collect();

@@ -22,7 +22,7 @@ fn plain(path: &str) -> Option<String> {
     let mut out = pieces.next()?.to_owned();
     for piece in pieces {
         let (hex, rest) = piece.split_at_checked(2)?;
-        // `from_str_radix` alone would take a sign.
+        // `from_str_radix` alone would also accept a sign.
         let digits = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         let byte = u8::from_str_radix(hex, 16).ok().filter(|_| digits)?;
         let harmless = byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
@@ -49,9 +49,10 @@ mod tests {
     }
 
     proptest! {
-        /// Quay decodes each escape once (gunicorn's `PATH_INFO`): what has no escape left is what it sees.
+        /// Quay decodes each escape once (gunicorn's `PATH_INFO`). If no escape is left, the path is the one
+        /// that Quay gets.
         #[test]
-        fn what_is_left_without_escapes_is_what_a_server_decodes(path in "(/|[a-c._~:-]|%[0-9A-Fa-f]{2}|%[ -~]?){0,20}") {
+        fn a_path_without_escapes_is_the_one_that_a_server_decodes(path in "(/|[a-c._~:-]|%[0-9A-Fa-f]{2}|%[ -~]?){0,20}") {
             let ours = unescaped(&path);
             match ours.contains('%') {
                 true => prop_assert_eq!(&*ours, &path),

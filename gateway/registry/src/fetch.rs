@@ -1,4 +1,4 @@
-//! One blob, the way a client of the registry gets it: the registry is asked, and its redirects are followed.
+//! Fetches one blob as a client of the registry does: asks the registry, and follows its redirects.
 
 use std::time::Duration;
 
@@ -17,33 +17,33 @@ use crate::upstream::{Answer, Head, Order, Purpose};
 use gateway_http::{Fault, Problem, content_length};
 use limits::pool::Identity;
 
-/// What is asked of the registry first.
+/// The first request for a blob.
 #[derive(Debug)]
 pub struct BlobRequest<'a> {
-    /// On whose behalf, for shares of the registry's connections.
+    /// The client for which the blob is fetched. It decides the share of the registry's connections.
     pub who: Identity,
-    /// The instances to ask, the first one first.
+    /// The instances to ask, in this order.
     pub order: Order,
     /// The blob's path and query, byte for byte.
     pub path: &'a PathAndQuery,
-    /// The headers of the first request. Of these only `User-Agent` is sent to where a redirect leads,
-    /// beside the request's id.
+    /// The headers of the first request. Of these, only `User-Agent` is also sent to the target of a
+    /// redirect. The request's id is always sent.
     pub headers: HeaderMap,
-    /// How long a first byte of the registry's is waited for, at each step.
+    /// The timeout for the first byte of each of the registry's answers.
     pub bound: Duration,
 }
 
-/// A blob on its way.
+/// A blob that is being fetched.
 pub struct FetchedBlob {
-    /// Its bytes as they come, not yet proven.
+    /// The bytes as they arrive, not verified.
     pub body: ByteStream,
-    /// Its size in bytes, if the sender says it.
+    /// The size in bytes, if the sender names it.
     pub size: Option<u64>,
-    /// Who sends it.
+    /// The sender.
     pub from: Origin,
 }
 
-/// Who sends a blob.
+/// The sender of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// The registry itself, with this `Cache-Status`.
@@ -52,11 +52,11 @@ pub enum Origin {
     Store(String),
 }
 
-/// Why a blob is not on its way. No URL is in it: the rest of a store's URL is a signature.
+/// Why a blob was not fetched. The text contains no URL, because a store's URL contains a signature.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The repository's name cannot stand in a path.
-    #[error("the repository's name makes no path")]
+    /// The repository's name cannot be part of a path.
+    #[error("the repository's name cannot be part of a path")]
     Name,
     /// The registry gave no answer.
     #[error("{0}")]
@@ -65,26 +65,26 @@ pub enum FetchError {
     #[error("the registry answers {}", .0.status())]
     Refused(Box<Answer>),
     /// A redirect of the registry has no `Location` that can be followed.
-    #[error("the registry redirects to a place that is no URL")]
+    #[error("the registry redirects to a place that is not a URL")]
     Location,
     /// There are more redirects than `limits.redirects`.
     #[error("the registry's redirects for this blob do not end")]
     Endless,
     /// The registry sends the blob with a `Content-Encoding`.
-    #[error("the registry compressed a blob although asked not to")]
+    #[error("the registry compressed a blob although it was asked not to")]
     Compressed,
-    /// The store to which the registry redirected does not give the blob.
+    /// The store to which the registry redirected does not return the blob.
     #[error("the store that the registry points to, {place}, failed: {error}")]
     Store {
         /// The store's host and port.
         place: String,
-        /// What happened there.
+        /// The error of the store.
         error: StoreError,
     },
 }
 
 impl FetchError {
-    /// Whose fault it is.
+    /// The party that is at fault.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
@@ -95,7 +95,7 @@ impl FetchError {
         }
     }
 
-    /// Whether the same request may succeed later, without anybody changing a configuration.
+    /// Whether the same request may succeed later, without a change of a configuration.
     #[must_use]
     pub fn may_retry(&self) -> bool {
         match self {
@@ -107,21 +107,21 @@ impl FetchError {
     }
 }
 
-/// Whether a refusal with this status may be none a moment later.
+/// Whether a refusal with this status may be temporary.
 pub(crate) fn is_transient(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
 }
 
 impl RegistryClient {
-    /// Asks the registry for a blob and follows where it redirects, without the credentials of the first
-    /// request.
+    /// Asks the registry for a blob and follows its redirects, without the credentials of the first request.
     ///
     /// # Errors
     /// - [`FetchError::Unanswered`] if the registry gives no answer within the bound.
     /// - [`FetchError::Refused`] if its answer is neither 200 nor a redirect.
-    /// - [`FetchError::Location`] or [`FetchError::Endless`] if its redirects lead nowhere.
+    /// - [`FetchError::Location`] or [`FetchError::Endless`] if its redirects do not lead to a blob.
     /// - [`FetchError::Compressed`] if it changed the blob's bytes.
-    /// - [`FetchError::Store`] if the store that it names may not be dialled, or does not give the blob.
+    /// - [`FetchError::Store`] if the gateway may not connect to the store, or the store does not return the
+    ///   blob.
     pub async fn fetch(&self, request: BlobRequest<'_>) -> Result<FetchedBlob, FetchError> {
         let BlobRequest { who, mut order, path, mut headers, bound } = request;
         let anonymous = without_credentials(&headers);
@@ -138,7 +138,7 @@ impl RegistryClient {
                 return Err(FetchError::Refused(Box::new(answer)));
             }
             let target = self.target(answer.headers())?;
-            // It holds one of `limits.registry_connections`, and a store may keep us waiting.
+            // The answer holds a slot of `limits.registry_connections`, and the store may be slow.
             drop(answer);
             match target {
                 Target::Registry(next) => path = next,
@@ -184,13 +184,13 @@ fn from_registry(answer: Answer) -> Result<FetchedBlob, FetchError> {
     Ok(FetchedBlob { body, size, from })
 }
 
-/// The headers that do not say who asks.
+/// The headers that do not identify the client.
 fn without_credentials(headers: &HeaderMap) -> HeaderMap {
     let agent = headers.get(USER_AGENT).map(|agent| (USER_AGENT, agent.clone()));
     agent.into_iter().collect()
 }
 
-/// Host and port alone.
+/// The host and port of a URL, and nothing else.
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))

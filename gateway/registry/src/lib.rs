@@ -36,14 +36,14 @@ pub use route::{Repeat, Route, repeat, upload_repository};
 
 use config::{RegistryKind, Settings};
 
-/// What differs between registries: where blobs are stored, and how a yes looks. Another registry is one more
-/// file that implements this trait.
+/// The differences between registries: where blobs are stored, and how the answer to a permitted read looks.
+/// To support another registry, implement this trait in one more file.
 pub trait Registry: Debug + Send + Sync {
     /// The key of a blob below a zone's root.
     fn blob_key(&self, digest: &Digest) -> Key;
 
     /// Whether this answer to `HEAD /v2/<repository>/blobs/<digest>` says that the client may read the blob.
-    /// It must name the blob, so that no page of a proxy in between is taken for a yes.
+    /// The answer must name the blob, so that a page of a proxy in between is not taken for a permission.
     fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool;
 
     /// Whether the registry's decision about who may read may depend on this header of a request. A proxy in
@@ -53,8 +53,8 @@ pub trait Registry: Debug + Send + Sync {
     }
 }
 
-/// Headers of a request that identify nobody and grant nothing: which content a client accepts, which way the
-/// request took, and what the gateway sets alike for all clients.
+/// Headers of a request that identify nobody and grant nothing: they say which content a client accepts or
+/// which way the request took, or the gateway sets them to the same value for all clients.
 const HARMLESS: [&str; 24] = [
     "accept",
     "accept-charset",
@@ -91,7 +91,7 @@ fn names(headers: &HeaderMap, digest: &Digest) -> bool {
         .is_some_and(|value| value.as_bytes() == digest.to_string().as_bytes())
 }
 
-/// The registry that the settings name.
+/// The registry in the settings.
 #[must_use]
 pub fn registry(settings: &Settings) -> Arc<dyn Registry> {
     of_kind(settings.registry_kind)

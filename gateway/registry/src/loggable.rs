@@ -2,11 +2,12 @@
 
 use percent_encoding::percent_decode_str;
 
-/// What is logged of a path, in bytes: a client may send 64 KiB with each request, and a log keeps them all.
+/// The number of bytes of a path that are logged. A client may send 64 KiB with each request, and the log
+/// keeps them all.
 const LOGGED: usize = 1024;
 
-/// The beginning of a path without secrets, for logs. A `_storage_proxy` path holds a token, however it is spelled. Queries
-/// may hold credentials, so callers never log them.
+/// The beginning of a path without secrets, for logs. A `_storage_proxy` path holds a token, in any spelling.
+/// A query may hold credentials, so callers never log it.
 #[must_use]
 pub fn loggable(path: &str) -> &str {
     const STORAGE_PROXY: &str = "/_storage_proxy/";

@@ -13,7 +13,8 @@ use serde::{Deserialize, Deserializer};
 pub struct LocalBlob {
     /// The digest.
     pub digest: Digest,
-    /// The size in bytes that the manifest claims, if a blob with this digest can have it; schema 1 claims none.
+    /// The size in bytes that the manifest claims, if a blob with this digest can have that size. Schema 1
+    /// claims none.
     pub size: Option<u64>,
 }
 
@@ -200,12 +201,12 @@ fn read(manifest: &[u8]) -> Result<Manifest, serde_json::Error> {
 /// The config and the local layers of an image manifest (OCI, docker schema 2 or schema 1), or the blobs of
 /// an artifact manifest.
 ///
-/// Left out, as Quay leaves them out (`image/docker/schema2/manifest.py:local_blob_digests`,
-/// `image/oci/manifest.py:_generate_filesystem_layers`): layers of a foreign or nondistributable
-/// type, docker layers with `urls`, the children of an index and `subject`; and digests other than
-/// SHA-256, which Quay refuses.
+/// These are left out, as in Quay (`image/docker/schema2/manifest.py:local_blob_digests`,
+/// `image/oci/manifest.py:_generate_filesystem_layers`): layers of a foreign or nondistributable type, docker
+/// layers with `urls`, the manifests of an index, `subject`, and digests other than SHA-256, which Quay
+/// refuses.
 ///
-/// The result is what the registry stores, and what is to be copied. It does not prove who may read.
+/// The result is what the registry stores, and what must be copied. It does not prove who may read.
 ///
 /// # Errors
 /// The bytes are not a JSON manifest.
@@ -225,8 +226,8 @@ pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error>
     Ok(blobs)
 }
 
-/// The manifests that an index names, each once; empty if the manifest is no index. Manifests with other
-/// digests than SHA-256 are left out.
+/// The manifests that an index names, each once. Empty if the manifest is not an index. Manifests with a
+/// digest other than SHA-256 are left out.
 ///
 /// # Errors
 /// The bytes are not a JSON manifest.
@@ -253,7 +254,8 @@ pub fn children(manifest: &[u8]) -> Result<Vec<Digest>, serde_json::Error> {
     Ok(manifests)
 }
 
-/// Whether the registry stores a layer. For OCI types only the type decides, for docker's types the URLs too.
+/// Whether the registry stores a layer. For OCI types, the type decides; for docker's types, the URLs count
+/// too.
 fn is_local(layer: &Descriptor) -> bool {
     let named_elsewhere =
         [".foreign.", ".nondistributable."].iter().any(|mark| layer.media_type.contains(mark));
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn children_of_an_index_are_no_blobs() {
+    fn manifests_of_an_index_are_not_blobs() {
         let index = serde_json::json!({"schemaVersion": 2, "manifests": [layer("application/vnd.oci.image.manifest.v1+json", "child", &[])]});
         assert!(found(&index).is_empty());
         assert!(found(&serde_json::json!({"schemaVersion": 2, "layers": null, "config": null})).is_empty());
@@ -339,9 +341,9 @@ mod tests {
         assert!(of(serde_json::json!({"manifests": null, "layers": [layer("t", "a", &[])]})).is_empty());
     }
 
-    /// Clients write manifests: what cannot be the blob's size is none.
+    /// Clients write manifests. A size that the blob cannot have is ignored.
     #[test]
-    fn sizes_that_a_blob_cannot_have_are_none() {
+    fn sizes_that_a_blob_cannot_have_are_ignored() {
         for (size, expected) in [
             ("7", Some(7)),
             ("0", None),

@@ -70,7 +70,7 @@ impl Names {
         rewritten.unwrap_or_else(|| value.clone())
     }
 
-    /// What follows `http[s]://<registry>` in a URL.
+    /// The part of a URL after `http[s]://<registry>`.
     fn after_registry<'a>(&self, url: &'a str) -> Option<&'a str> {
         let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
         let end = rest.find(['/', '?', '#', '"']).unwrap_or(rest.len());
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_location_leads() {
+    fn a_location_leads_to_the_registry_or_elsewhere() {
         let names = Names::new("quay.example.com", "edge.example.com:8443");
         for ours in [
             "/v2/x",

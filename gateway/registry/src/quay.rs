@@ -6,12 +6,12 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{Registry, names};
 
-/// The size of a body that Quay's nginx accepts if it does not recognise a request as one about blobs, which
-/// is so for repositories without a namespace (`conf/nginx/server-base.conf.jnj`; nginx's default
+/// The largest body that Quay's nginx accepts for a request that it does not recognise as one about blobs.
+/// This is so for repositories without a namespace (`conf/nginx/server-base.conf.jnj`; nginx's default
 /// `client_max_body_size`).
 const OTHER_BODY_MAX: u64 = 1024 * 1024;
 
-/// An answer to a part of an upload that may be a refusal of its size.
+/// An answer to a request of an upload that may refuse the upload's size.
 #[derive(Debug)]
 pub struct UploadRefusal<'a> {
     /// The repository of the upload, if the path names one.
@@ -26,9 +26,9 @@ pub struct UploadRefusal<'a> {
     pub layer_max: u64,
 }
 
-/// Whether a 413 stands for a 502. If Quay breaks off, its nginx serves an error page instead (`error_page
-/// 502 /502.html`), and for the path of that page a body of more than 1 MiB is too large. A body within the
-/// limits of its own path is never refused with 413.
+/// Whether a 413 stands for a 502. If Quay breaks off, its nginx serves an error page (`error_page 502
+/// /502.html`). For the path of that page, a body of more than 1 MiB is too large, so nginx answers 413. A
+/// body within the limits of its own path is never refused with 413.
 pub fn is_masked_bad_gateway(refused: &UploadRefusal<'_>) -> bool {
     let page = refused.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let page = page.is_some_and(|kind| kind.starts_with("text/html"));

@@ -1,11 +1,12 @@
-//! Which requests the gateway understands.
+//! Decides which requests the gateway understands.
 
 use backends::Digest;
 use http::Method;
 
 use super::escapes::unescaped;
 
-/// What a request is about. A request that is not understood is forwarded to the registry unchanged.
+/// The meaning of a request. A request that the gateway does not understand is forwarded to the registry
+/// unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// `GET` or `HEAD` of a blob.
@@ -38,8 +39,8 @@ impl Route {
         }
     }
 
-    /// Reads a request line. `path` is the path as it was received, with its percent-encoding. An escape is
-    /// understood only if every server decodes it alike.
+    /// Parses a request line. `path` is the path as it was received, with its percent-encoding. An escape is
+    /// understood only if every server decodes it in the same way.
     ///
     /// A digest of another algorithm or spelling is left to the registry, and so is a repository name that
     /// does not have the distribution specification's form.
@@ -47,13 +48,14 @@ impl Route {
     pub fn parse(method: &Method, path: &str) -> Self {
         let path = unescaped(path);
         let Some(rest) = path.strip_prefix("/v2/") else { return Self::Forward };
-        // From the right, because a repository may have a part called `blobs` or `manifests`.
+        // The path is read from the right, because a part of a repository's name may be `blobs` or
+        // `manifests`.
         if let Some((repository, reference)) = rest.rsplit_once("/manifests/")
             && method == Method::PUT
             && is_repository(repository)
             && !reference.is_empty()
             && !reference.contains('/')
-            // An escaped slash would make it another path.
+            // With an escaped slash, it would be another path.
             && !reference.to_ascii_lowercase().contains("%2f")
         {
             return Self::PutManifest { repository: repository.to_owned() };
@@ -72,24 +74,27 @@ impl Route {
     }
 }
 
-/// When a request without a body may be sent to a second instance although the first may have seen it.
+/// Whether, and after which answers, a request without a body may be sent to a second instance although the
+/// first may have received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
     /// Never.
     Never,
-    /// If the first gave no answer, or one that says that it does not serve: the request only reads.
+    /// If the first instance gave no answer, or an answer that says that it does not serve. The request only
+    /// reads.
     Read,
-    /// A login: only after an answer that decided nothing. Quay counts wrong passwords and locks accounts
+    /// A login. Only after an answer that decided nothing: Quay counts wrong passwords and locks accounts
     /// (`endpoints/v2/v2auth.py`, `auth/credentials.py`), so 401, 403 and 429 are final.
     Login,
-    /// As [`Repeat::Read`]. The request begins an upload or mounts a blob. If an upload is begun twice, one
-    /// of the two is abandoned, and Quay removes it after two days (`workers/blobuploadcleanupworker`).
+    /// As [`Repeat::Read`], for a request that begins an upload or mounts a blob. If an upload is begun
+    /// twice, one of the two is abandoned, and Quay removes it after two days
+    /// (`workers/blobuploadcleanupworker`).
     Begin,
 }
 
-/// Whether a request without a body may be sent twice. Only paths that no server can take for another one are
-/// understood: without an escape that could hide something, an empty part, or a part of dots. The catalog is
-/// not among them, because it may time out at an instance that works.
+/// Whether a request without a body may be sent twice. Only paths that no server can take for another path
+/// are accepted: they have no escape that could hide something, no empty part, and no part of dots. The
+/// catalog is not accepted, because it may time out at an instance that works.
 #[must_use]
 pub fn repeat(method: &Method, path: &str, query: Option<&str>) -> Repeat {
     let path = unescaped(path);
@@ -114,7 +119,7 @@ pub fn repeat(method: &Method, path: &str, query: Option<&str>) -> Repeat {
     if read { Repeat::Read } else { Repeat::Never }
 }
 
-/// A tag or digest, or the word `list`.
+/// Whether the text is a tag, a digest, or the word `list`.
 fn is_reference(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:+".contains(&byte);
     !text.is_empty() && !text.starts_with('.') && text.bytes().all(plain)
@@ -137,13 +142,13 @@ fn reads(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 
-/// The bytes of the longest repository name that is understood (a column of Quay's database holds 255 for
-/// each part).
+/// The most bytes of a repository name that is understood (a column of Quay's database holds 255 for each
+/// part).
 const REPOSITORY_BYTES_MAX: usize = 512;
 
 /// Whether this is a repository name: parts joined by slashes, each beginning with a letter or digit. As in
-/// Quay's `util/names.py` this is wider than the distribution specification: parts may end with `.`, `_` or
-/// `-`, and old names have upper case. `.` and `..` are no parts.
+/// Quay's `util/names.py`, this is wider than the distribution specification: parts may end with `.`, `_` or
+/// `-`, and old names have upper case. `.` and `..` are not parts.
 fn is_repository(name: &str) -> bool {
     name.len() <= REPOSITORY_BYTES_MAX && name.split('/').all(is_part)
 }
@@ -178,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_forwarded() {
+    fn unknown_requests_are_forwarded() {
         let upper = HEX.to_uppercase();
         for path in [
             "/",
@@ -245,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_sent_twice() {
+    fn requests_that_may_be_sent_twice() {
         let digest = format!("sha256:{HEX}");
         for path in [
             "/v2/",
@@ -333,15 +338,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics_and_never_invents(path in "\\PC{0,80}") {
+        fn parsing_never_panics_and_never_invents(path in "\\PC{0,80}") {
             if let Route::Blob { repository, digest } = Route::parse(&Method::GET, &path) {
                 prop_assert_eq!(path, format!("/v2/{repository}/blobs/{digest}"));
             }
         }
 
-        /// What is understood is what Quay sees, which decodes the path once and whole.
+        /// Every path that is understood is the path that Quay sees. Quay decodes the path once and
+        /// completely.
         #[test]
-        fn what_is_understood_is_what_quay_decodes(
+        fn understood_paths_are_those_that_quay_decodes(
             name in "([ab]|/|\\.|%61|%2[EeFf]|%25|%62){1,8}",
             colon in "(:|%3[Aa]|%253A)",
             slash in "(/|%2F|//)",

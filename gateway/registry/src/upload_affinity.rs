@@ -23,36 +23,37 @@ use gateway_http::Problem;
 /// The name of the query parameter.
 const PARAMETER: &str = "quay-gateway-instance";
 
-/// The characters that a query may hold without an escape (RFC 3986 section 2.3).
+/// The characters that a query may contain without an escape (RFC 3986 section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The repositories whose last upload is remembered.
+/// The most repositories whose last upload is remembered.
 const UPLOADS_MAX: u64 = 10_000;
 
 /// How long it is remembered. Quay keeps an uploaded blob without a manifest for the same time
 /// (`PUSH_TEMP_TAG_EXPIRATION_SEC`).
+/// (`PUSH_TEMP_TAG_EXPIRATION_SEC`).
 const UPLOADS_MEMORY: Duration = Duration::from_secs(3600);
 
-/// A push counts as under way for this long after its last upload.
-const UNDER_WAY: Duration = Duration::from_secs(300);
+/// A push counts as in progress for this long after its last upload.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The instance of each repository's most recent upload, and when that was.
 #[derive(Debug)]
 pub struct Uploads(Cache<Arc<str>, (InstanceId, Instant)>);
 
 impl Default for Uploads {
-    /// No upload is remembered yet.
+    /// No uploads are remembered.
     fn default() -> Self {
         Self(Cache::builder().max_capacity(UPLOADS_MAX).time_to_live(UPLOADS_MEMORY).build())
     }
 }
 
 impl Uploads {
-    /// The instance with which a push to this repository stays. While the push is under way this does not
-    /// depend on the instance's health; later it must be reachable.
+    /// The instance with which a push to this repository stays. While the push is in progress, this does not
+    /// depend on the instance's health. Later, the instance must be reachable.
     pub fn last(&self, repository: &str, upstream: &Upstream) -> Option<InstanceId> {
         let (instance, at) = self.0.get(repository)?;
-        (at.elapsed() < UNDER_WAY || upstream.is_reachable(instance)).then_some(instance)
+        (at.elapsed() < PUSH_TIMEOUT || upstream.is_reachable(instance)).then_some(instance)
     }
 
     /// Remembers that the latest upload to this repository went to this instance.
@@ -61,11 +62,11 @@ impl Uploads {
     }
 }
 
-/// A request target without the parameter, and the instance that the parameter names.
+/// Removes the parameter from a request target. Returns the rest, and the instance that the parameter names.
 ///
 /// # Errors
-/// 404 if the parameter names no configured instance, or is there twice.
-pub fn taken(
+/// 404 if the parameter names no configured instance, or occurs twice.
+pub fn extract(
     target: &PathAndQuery,
     upstream: &Upstream,
 ) -> Result<(PathAndQuery, Option<InstanceId>), Problem> {
@@ -157,9 +158,9 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_make_of_it() {
+    fn clients_may_encode_the_query_again() {
         let location = named("https://edge.example.com/v2/a/blobs/uploads/1?x=%2f", "zone b~2+é");
-        // As Go's url.Values.Encode does: decoded, with the digest, sorted, encoded anew.
+        // As Go's url.Values.Encode does: decoded, with the digest added, sorted, and encoded again.
         let mut url: Url = location.parse().expect("a URL");
         let mut pairs: Vec<_> = url.query_pairs().into_owned().collect();
         pairs.push(("digest".into(), "sha256:0".into()));
@@ -172,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_other_byte_comes_back(query in "([a-z]{1,3}(=[a-zA-Z0-9%&=?/:+]{0,12})?)?", name in "\\PC{1,12}", with in any::<bool>()) {
+        fn all_other_bytes_stay_unchanged(query in "([a-z]{1,3}(=[a-zA-Z0-9%&=?/:+]{0,12})?)?", name in "\\PC{1,12}", with in any::<bool>()) {
             let target = if with { format!("/v2/a/blobs/uploads/1?{query}") } else { "/v2/a/blobs/uploads/1".into() };
             prop_assert_eq!(split(&target), (target.clone(), vec![]));
             let given = named(&target, &name);

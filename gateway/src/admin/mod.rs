@@ -1,8 +1,7 @@
-//! Where operators look: health, metrics, zones, and how far the copies are. Plain HTTP, on
-//! loopback unless told otherwise. Nothing here shows a secret. [`door`] says who may look, and who
-//! may give commands.
+//! The admin API for operators: health, metrics, zones, and the progress of copies. Plain HTTP, by default on
+//! loopback. It never shows a secret. [`access`] decides who may read and who may give commands.
 
-mod door;
+mod access;
 mod queue;
 
 use std::convert::Infallible;
@@ -21,9 +20,9 @@ use replication::LaneStatus;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::door::{Ends, Refusal};
+use self::access::{Endpoints, Refusal};
 use crate::Gateway;
-use crate::drains::WordError;
+use crate::drains::DrainError;
 use crate::metrics::Exposition;
 use crate::server::{BoundedIo, Roster};
 use gateway_http::Body;
@@ -31,26 +30,27 @@ use limits::pool::Identity;
 use operations::zones::ZonesReport;
 use registry::upstream::InstanceState;
 
-/// Operators and their scrapers at once; beyond them an idle one makes room, or else the oldest: a probe is always
-/// answered.
+/// Connections of operators and scrapers at once. If there are more, an idle one is closed, or else the
+/// oldest, so that a health probe is always answered.
 const CONNECTIONS_MAX: usize = 64;
 
-/// From a connection to its next request's headers.
+/// The time from a connection or an answer to the headers of the next request.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For a look into the journal.
+/// The timeout for reading the journal.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For a scraper that takes nothing of its answer.
+/// The timeout for a scraper that does not read its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of a command.
+/// The maximum size of a command in bytes.
 const COMMAND_MAX: usize = 256 * 1024;
 
-/// After a failed accept.
+/// The pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown`; not ready from `draining` on, so that no more clients are sent here.
+/// Serves until `shutdown`. From `draining` on, `/readyz` reports that the gateway is not ready, so that no
+/// more clients are sent here.
 pub(crate) async fn serve(
     gateway: Arc<Gateway>,
     listener: TcpListener,
@@ -73,7 +73,7 @@ pub(crate) async fn serve(
         let (gateway, draining, shutdown) = (Arc::clone(&gateway), draining.clone(), shutdown.clone());
         tokio::spawn(async move {
             let own = stream.local_addr().unwrap_or(gateway.settings.admin.listen);
-            let ends = Ends { client: peer.ip(), own: own.ip() };
+            let ends = Endpoints { client: peer.ip(), own: own.ip() };
             let service = service_fn(|request| {
                 let (gateway, ready) = (&gateway, !draining.is_cancelled());
                 let busy = seat.activity().begin();
@@ -86,7 +86,7 @@ pub(crate) async fn serve(
             http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
             let io = TokioIo::new(BoundedIo::new(stream, WRITE_TIMEOUT));
             tokio::select! {
-                // A scraper that breaks off is no news.
+                // A scraper that closes the connection early is not worth a log line.
                 _ = http.serve_connection(io, service) => {}
                 () = seat.asked_to_go() => {}
                 () = shutdown.cancelled() => {}
@@ -99,10 +99,15 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const COMMANDS: &str = "commands are /zones/NAME/drain and /undrain, /queue/add, /retry, /park and /sweep\n";
 
-async fn answer(gateway: &Gateway, request: Request<Incoming>, ends: Ends, ready: bool) -> Response<Body> {
+async fn answer(
+    gateway: &Gateway,
+    request: Request<Incoming>,
+    ends: Endpoints,
+    ready: bool,
+) -> Response<Body> {
     let (request, body) = request.into_parts();
     if request.method == Method::POST {
-        return match door::may_command(&gateway.settings.admin, ends, &request) {
+        return match access::may_command(&gateway.settings.admin, ends, &request) {
             Ok(()) => command(gateway, request.uri.path(), body).await,
             Err(refusal) => refused(refusal),
         };
@@ -110,18 +115,18 @@ async fn answer(gateway: &Gateway, request: Request<Incoming>, ends: Ends, ready
     if request.method != Method::GET && request.method != Method::HEAD {
         return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET, and POST for commands\n".into());
     }
-    // Probes and scrapers ask by whatever name leads here.
+    // Health probes and scrapers may use any host name.
     let open = matches!(request.uri.path(), "/healthz" | "/readyz" | "/metrics");
-    if !open && let Err(refusal) = door::may_look(&gateway.settings.admin, ends, &request) {
+    if !open && let Err(refusal) = access::may_read(&gateway.settings.admin, ends, &request) {
         return refused(refusal);
     }
     match request.uri.path() {
         "/readyz" if !ready => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".into()),
-        // It is ready all the same: pulls, and pushes into the registry's own store, go on.
+        // The gateway is still ready, because pulls and pushes into the registry's own store continue.
         "/readyz" if gateway.metrics.journal_refuses() => respond(
             StatusCode::OK,
             TEXT,
-            "ok, but the journal takes nothing: pushes are not copied to the other zones\n".into(),
+            "ok, but the journal takes no jobs: pushes are not copied to the other zones\n".into(),
         ),
         "/healthz" | "/readyz" => respond(StatusCode::OK, TEXT, "ok\n".into()),
         "/metrics" => {
@@ -133,9 +138,9 @@ async fn answer(gateway: &Gateway, request: Request<Incoming>, ends: Ends, ready
         "/zones" => respond(StatusCode::OK, JSON, zones(gateway).await),
         "/queue" => respond(StatusCode::OK, JSON, queue::queues(gateway).await),
         "/queue/sweep" => respond(StatusCode::OK, JSON, queue::sweep(gateway)),
-        "/queue/jobs" => told(queue::jobs(gateway, request.uri.query().unwrap_or_default()).await),
+        "/queue/jobs" => queue_answer(queue::jobs(gateway, request.uri.query().unwrap_or_default()).await),
         path if path.starts_with("/queue/jobs/") => {
-            told(queue::jobs_of(gateway, path.trim_start_matches("/queue/jobs/")).await)
+            queue_answer(queue::jobs_of(gateway, path.trim_start_matches("/queue/jobs/")).await)
         }
         _ => respond(
             StatusCode::NOT_FOUND,
@@ -145,7 +150,7 @@ async fn answer(gateway: &Gateway, request: Request<Incoming>, ends: Ends, ready
     }
 }
 
-/// What changes anything.
+/// Answers a command.
 async fn command(gateway: &Gateway, path: &str, body: Incoming) -> Response<Body> {
     if let Some(command) = path.strip_prefix("/queue/") {
         return queue_command(gateway, command, body).await;
@@ -171,10 +176,18 @@ async fn queue_command(gateway: &Gateway, command: &str, body: Incoming) -> Resp
     let body = match tokio::time::timeout(HEADERS_TIMEOUT, Limited::new(body, COMMAND_MAX).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) => {
-            return respond(StatusCode::PAYLOAD_TOO_LARGE, TEXT, format!("{COMMAND_MAX} bytes at most\n"));
+            return respond(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                TEXT,
+                format!("a command has at most {COMMAND_MAX} bytes\n"),
+            );
         }
         Err(_) => {
-            return respond(StatusCode::REQUEST_TIMEOUT, TEXT, "the command did not come in time\n".into());
+            return respond(
+                StatusCode::REQUEST_TIMEOUT,
+                TEXT,
+                "the command was not received in time\n".into(),
+            );
         }
     };
     let done = match command {
@@ -184,11 +197,11 @@ async fn queue_command(gateway: &Gateway, command: &str, body: Incoming) -> Resp
         "sweep" => queue::begin_sweep(gateway),
         _ => return respond(StatusCode::NOT_FOUND, TEXT, COMMANDS.into()),
     };
-    told(done)
+    queue_answer(done)
 }
 
-/// An answer of the queue's.
-fn told(done: Result<String, queue::Refusal>) -> Response<Body> {
+/// The answer to a request about the queue.
+fn queue_answer(done: Result<String, queue::Refusal>) -> Response<Body> {
     match done {
         Ok(json) => respond(StatusCode::OK, JSON, json),
         Err((status, why)) => respond(status, TEXT, format!("{why}\n")),
@@ -198,19 +211,19 @@ fn told(done: Result<String, queue::Refusal>) -> Response<Body> {
 /// `POST /zones/NAME/drain` and `…/undrain`.
 async fn drain(gateway: &Gateway, zone: &str, drain: bool) -> Response<Body> {
     let zone = percent_decode_str(zone).decode_utf8_lossy().into_owned();
-    let word = Arc::clone(&gateway.word);
-    // It waits for the disk.
+    let drains = Arc::clone(&gateway.drains);
+    // A drain waits for the disk.
     let done =
-        tokio::task::spawn_blocking(move || if drain { word.drain(&zone) } else { word.undrain(&zone) });
+        tokio::task::spawn_blocking(move || if drain { drains.drain(&zone) } else { drains.undrain(&zone) });
     match done.await {
         Ok(Ok(())) => respond(StatusCode::OK, TEXT, "done\n".into()),
         Ok(Err(error)) => {
             let status = match error {
-                WordError::Unknown { .. } => StatusCode::NOT_FOUND,
-                WordError::Last(_) | WordError::ByConfiguration(_) | WordError::StillByConfiguration(_) => {
-                    StatusCode::CONFLICT
-                }
-                WordError::NotKept { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+                DrainError::Unknown { .. } => StatusCode::NOT_FOUND,
+                DrainError::Last(_)
+                | DrainError::ByConfiguration(_)
+                | DrainError::StillByConfiguration(_) => StatusCode::CONFLICT,
+                DrainError::NotWritten { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             };
             respond(status, TEXT, format!("{error}\n"))
         }
@@ -224,15 +237,16 @@ async fn zones(gateway: &Gateway) -> String {
     let now = SystemTime::now();
     let lanes = lanes(gateway).await;
     let lag = |lane: &LaneStatus| lane.oldest.map(|since| now.duration_since(since).unwrap_or_default());
-    let drained = |zone: &str| gateway.word.is_drained(zone);
+    let drained = |zone: &str| gateway.drains.is_drained(zone);
     let report = ZonesReport::new(&gateway.router.snapshot(), lanes.as_deref(), lag, drained);
-    // Numbers, strings and lists of them are always JSON, but for infinities, which times are not.
+    // Numbers, strings and lists of them can always be written as JSON, except infinities. Times are never
+    // infinite.
     serde_json::to_string_pretty(&report).unwrap_or_default()
 }
 
 async fn metrics(gateway: &Gateway) -> String {
     let cache = gateway.cache.status();
-    // The journal is read for this now and then, not at each scrape.
+    // The journal is sampled at intervals, and not read at each scrape.
     let sample = gateway.sampler.latest().await;
     let gauges = [
         ("cache_blobs", "Blobs in the cache", cache.blobs),
@@ -276,7 +290,7 @@ async fn status(gateway: &Gateway) -> String {
     format!("{status:#}\n")
 }
 
-/// `None` while the journal cannot be read; the log says why.
+/// The status of the lanes. `None` if the journal cannot be read; the log says why.
 async fn lanes(gateway: &Gateway) -> Option<Vec<LaneStatus>> {
     match tokio::time::timeout(JOURNAL_TIMEOUT, gateway.fanout.status()).await {
         Ok(status) => status.inspect_err(|error| tracing::error!(%error, "the journal cannot be read")).ok(),

@@ -1,4 +1,4 @@
-//! The admin side of the queue.
+//! The queue in the admin API.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use replication::{JobQuery, JobSelection, NewJob, State};
 use crate::Gateway;
 use operations::queue::{Add, BACKLOG_MAX, Changed, JOBS_MAX, JobReport, Park, QueueReport, Retry};
 
-/// Jobs that are shown at once, unless more are asked for.
+/// The default number of jobs in one answer.
 const JOBS_PAGE: u32 = 100;
 
-/// What is refused, and why.
+/// The status and the text of a refusal.
 pub(crate) type Refusal = (StatusCode, String);
 
-/// Queues copies; how many.
+/// Queues copies. Returns their number.
 pub(crate) async fn add(gateway: &Gateway, body: &[u8]) -> Result<String, Refusal> {
     let add: Add = understood(body)?;
     if add.jobs.len() > JOBS_MAX {
-        return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("{JOBS_MAX} copies at once at most")));
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("at most {JOBS_MAX} copies at once")));
     }
     let home = gateway.repairable_home();
     let target = |name: &str| gateway.targets.iter().chain(&home).find(|zone| ***zone == *name);
@@ -30,7 +30,7 @@ pub(crate) async fn add(gateway: &Gateway, body: &[u8]) -> Result<String, Refusa
         let digest: Digest = digest(&job.digest)?;
         let zone = target(&job.zone).ok_or_else(|| not_there(gateway, &job.zone))?;
         usable(gateway, zone)?;
-        // No repository: none is known.
+        // The repository is not known.
         jobs.push(NewJob::new(gateway.blob(digest), Arc::clone(zone), job.size, ""));
     }
     let zones: BTreeSet<_> = jobs.iter().map(|job| Arc::clone(&job.target)).collect();
@@ -46,31 +46,31 @@ pub(crate) async fn add(gateway: &Gateway, body: &[u8]) -> Result<String, Refusa
     Ok(format!("{count} queued\n"))
 }
 
-/// How far the sweep is.
+/// The progress of the sweep.
 pub(crate) fn sweep(gateway: &Gateway) -> String {
     json(&gateway.sweep.report())
 }
 
-/// Has a round of the sweep begin now.
+/// Begins a round of the sweep now.
 pub(crate) fn begin_sweep(gateway: &Gateway) -> Result<String, Refusal> {
     match gateway.sweep.begin() {
         true => Ok(sweep(gateway)),
         false => Err((
             StatusCode::CONFLICT,
-            "this gateway has no sweep: it takes registry.account, targets of copies, and \
+            "this gateway has no sweep: it needs registry.account, targets of copies, and \
              replication.sweep.enabled"
                 .to_owned(),
         )),
     }
 }
 
-/// Every zone's queue, read now.
+/// The queue of every zone, read now.
 pub(crate) async fn queues(gateway: &Gateway) -> String {
     let sample = gateway.sampler.fresh().await;
     json(&QueueReport::new(&sample, SystemTime::now()))
 }
 
-/// A page of jobs, as `zone`, `state`, `after_zone` and `after_digest`, and `limit` ask for it.
+/// A page of jobs, selected by `zone`, `state`, `after_zone` and `after_digest`, and `limit`.
 pub(crate) async fn jobs(gateway: &Gateway, query: &str) -> Result<String, Refusal> {
     let mut shown = JobQuery { limit: JOBS_PAGE, ..JobQuery::default() };
     let mut after = (None, None);
@@ -81,10 +81,16 @@ pub(crate) async fn jobs(gateway: &Gateway, query: &str) -> Result<String, Refus
             "after_zone" => after.0 = Some(value.into_owned()),
             "after_digest" => after.1 = Some(value.into_owned()),
             "limit" => {
-                shown.limit =
-                    value.parse().map_err(|_| (StatusCode::BAD_REQUEST, "limit is no number".to_owned()))?;
+                shown.limit = value
+                    .parse()
+                    .map_err(|_| (StatusCode::BAD_REQUEST, "limit is not a number".to_owned()))?;
             }
-            _ => return Err((StatusCode::BAD_REQUEST, "not understood, is it another version?".to_owned())),
+            _ => {
+                return Err((
+                    StatusCode::BAD_REQUEST,
+                    "the query cannot be parsed: is the command of another version?".to_owned(),
+                ));
+            }
         }
     }
     shown.after = after.0.zip(after.1);
@@ -92,14 +98,14 @@ pub(crate) async fn jobs(gateway: &Gateway, query: &str) -> Result<String, Refus
     Ok(reports(jobs))
 }
 
-/// The jobs of one blob, in every zone.
+/// The jobs of one blob in every zone.
 pub(crate) async fn jobs_of(gateway: &Gateway, text: &str) -> Result<String, Refusal> {
     let (digest, zones) = (digest(text)?, zones(gateway, None).await?);
     let jobs = gateway.fanout.journal().jobs_of(&digest, &zones).await.map_err(unreadable)?;
     Ok(reports(jobs))
 }
 
-/// Has jobs tried again.
+/// Makes jobs due now.
 pub(crate) async fn retry(gateway: &Gateway, body: &[u8]) -> Result<String, Refusal> {
     let retry: Retry = understood(body)?;
     let which = JobSelection {
@@ -112,12 +118,12 @@ pub(crate) async fn retry(gateway: &Gateway, body: &[u8]) -> Result<String, Refu
     Ok(json(&Changed { jobs }))
 }
 
-/// Sets jobs aside.
+/// Parks jobs.
 pub(crate) async fn park(gateway: &Gateway, body: &[u8]) -> Result<String, Refusal> {
     let park: Park = understood(body)?;
     let (zones, digests) = (zones(gateway, park.zone.as_deref()).await?, digests(&park.digests)?);
     let why = format!("by command: {}", park.reason);
-    let jobs = gateway.fanout.journal().set_aside(&digests, &zones, &why).await.map_err(unreadable)?;
+    let jobs = gateway.fanout.journal().park_blobs(&digests, &zones, &why).await.map_err(unreadable)?;
     tracing::warn!(
         jobs,
         zone = park.zone,
@@ -126,7 +132,7 @@ pub(crate) async fn park(gateway: &Gateway, body: &[u8]) -> Result<String, Refus
     Ok(json(&Changed { jobs }))
 }
 
-/// The zone that is named, or all: those that are configured, and those that have copies in the journal.
+/// The named zone, or all zones: the configured ones, and those that have copies in the journal.
 async fn zones(gateway: &Gateway, named: Option<&str>) -> Result<Vec<Arc<str>>, Refusal> {
     let mut all = gateway.fanout.zones();
     for count in gateway.fanout.journal().counts().await.map_err(unreadable)? {
@@ -145,7 +151,7 @@ async fn zones(gateway: &Gateway, named: Option<&str>) -> Result<Vec<Arc<str>>, 
 
 fn digests(texts: &[String]) -> Result<Vec<Digest>, Refusal> {
     if texts.len() > JOBS_MAX {
-        return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("{JOBS_MAX} blobs at once at most")));
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("at most {JOBS_MAX} blobs at once")));
     }
     texts.iter().map(|text| digest(text)).collect()
 }
@@ -163,11 +169,12 @@ fn reports(jobs: Vec<replication::JobView>) -> String {
 }
 
 fn json<T: serde::Serialize>(value: &T) -> String {
-    // Numbers, strings and lists of them are always JSON, but for infinities, which rates are not.
+    // Numbers, strings and lists of them can always be written as JSON, except infinities. Rates are never
+    // infinite.
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
-/// Copies into a zone that cannot be used would only wait.
+/// Refuses a zone that cannot be used, because copies into it would only wait.
 fn usable(gateway: &Gateway, name: &str) -> Result<(), Refusal> {
     let zone = gateway.router.zones().find(|zone| *zone.name == *name);
     match zone.and_then(config::unusable) {
@@ -185,13 +192,14 @@ fn not_there(gateway: &Gateway, zone: &str) -> Refusal {
 }
 
 fn digest(text: &str) -> Result<Digest, Refusal> {
-    // What is no digest may be anything; it is not repeated.
+    // The text is not repeated in the error, because it may be anything.
     text.parse().map_err(|error| (StatusCode::BAD_REQUEST, format!("a digest is wrong: {error}")))
 }
 
 fn understood<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body)
-        .map_err(|error| (StatusCode::BAD_REQUEST, format!("not understood, is it another version? {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        (StatusCode::BAD_REQUEST, format!("the command cannot be parsed: is it of another version? {error}"))
+    })
 }
 
 fn unreadable(error: replication::JournalError) -> Refusal {

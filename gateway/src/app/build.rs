@@ -1,4 +1,4 @@
-//! The parts of a gateway, built in order.
+//! Builds the parts of a gateway in order.
 
 use std::sync::Arc;
 
@@ -23,21 +23,21 @@ use zone_router::{PerZone, Policy, RoutedZone, Router, Zone};
 
 use crate::Gateway;
 use crate::copies::{Quay, ReadRepairs, Sampler, Spool};
-use crate::drains::Word;
+use crate::drains::DrainStates;
 use crate::gateway::BYPASS_PARTS_MAX;
-use crate::index_manifests::Queued;
-use crate::metrics::{Metrics, Sizes};
+use crate::index_manifests::QueuedManifests;
+use crate::metrics::{ContradictedSizes, Metrics};
 use crate::permissions::Permissions;
 use crate::server;
 
-/// The journal's file in `state_dir`, where it lies in one.
+/// The journal's file in `state_dir`, if the journal is an SQLite file.
 const JOURNAL: &str = "journal.sqlite";
 
-/// The gateway of this configuration. Probes and copies run from here on until `stop`.
+/// Builds the gateway of this configuration. Probes and copies run from here on until `stop`.
 ///
 /// # Errors
-/// The cache's folder, the journal, Quay's database or `state_dir` cannot be used, or a name in the settings cannot
-/// stand in a request.
+/// - The cache's folder, the journal, Quay's database or `state_dir` cannot be used.
+/// - A name in the settings cannot be part of a request.
 pub(super) async fn gateway(
     settings: Settings,
     zones: Vec<Zone>,
@@ -59,8 +59,8 @@ pub(super) async fn gateway(
         zones.iter().cloned().zip(&policies).map(|(zone, policy)| RoutedZone { zone, policy: *policy });
     let routed = routed.collect();
     let router = Arc::new(Router::with(routed, settings.routing));
-    let word = Word::open(Arc::clone(&router), policies, &settings.state_dir);
-    let word = Arc::new(word.context("state_dir cannot be used")?);
+    let drains = DrainStates::open(Arc::clone(&router), policies, &settings.state_dir);
+    let drains = Arc::new(drains.context("state_dir cannot be used")?);
     router.start(stop);
     upstream.start(stop);
     let metrics = Metrics::new(&zones);
@@ -87,21 +87,21 @@ pub(super) async fn gateway(
         uploads: Uploads::default(),
         client,
         permissions: permissions(&settings),
-        sizes: Sizes::default(),
+        sizes: ContradictedSizes::default(),
         bypass_parts: Pool::new("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
         cache,
         metrics,
         sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),
         sweep: Arc::default(),
         router,
-        word,
+        drains,
         repairs: ReadRepairs::new(),
         fanout,
-        hostname: settings.hostname.parse().context("hostname cannot stand in a header")?,
+        hostname: settings.hostname.parse().context("hostname cannot be used in a header")?,
         pushes: TaskTracker::new(),
-        queued: Queued::new(),
+        queued: QueuedManifests::new(),
         connections: Pool::new("limits.connections", settings.limits.connections, server::WAITING_MAX),
-        // Whoever gets none is told so at once.
+        // Requests do not wait for a slot: without one, they are refused at once.
         requests: Pool::new("limits.requests", settings.limits.requests, 0),
         memory: Memory::new(memory),
         targets,
@@ -114,13 +114,13 @@ fn permissions(settings: &Settings) -> Permissions {
     Permissions::new(settings.limits.permissions, timeouts.permission, timeouts.registry_first_pull)
 }
 
-/// The drivers bear a source that gives nothing for `timeouts.zone_stall`; copies see it sooner, and
-/// have as long to go on elsewhere.
+/// The drivers wait `timeouts.zone_stall` for a source that gives no bytes. Copies notice it sooner, and have
+/// as long to continue from another source.
 fn copy_bounds(settings: &Settings) -> Bounds {
     Bounds { stall: settings.timeouts.zone_stall * 2 / 5, ..Bounds::default() }
 }
 
-/// The journal; a database that is away now is waited for.
+/// Opens the journal. If its database cannot be reached now, the journal waits for it.
 async fn journal(settings: &Settings, tls: &ClientConfig) -> Result<Journal, JournalError> {
     match &settings.journal {
         JournalSettings::Sqlite => Journal::open(&settings.state_dir.join(JOURNAL)),
@@ -128,7 +128,7 @@ async fn journal(settings: &Settings, tls: &ClientConfig) -> Result<Journal, Jou
     }
 }
 
-/// Quay, as the copies ask and tell it.
+/// Quay, as copies use it.
 pub(super) fn quay(
     settings: &Settings,
     reader: Option<Arc<Reader>>,

@@ -1,4 +1,4 @@
-//! The gateway as a whole: built in order, bound before anything starts.
+//! The whole gateway. Everything is built, and the listeners are bound, before anything starts.
 
 mod build;
 mod reload;
@@ -27,10 +27,11 @@ use limits::memory;
 use registry::RegistryClient;
 use registry::service_account::Reader;
 
-/// For the lanes to stop, which is at once unless the journal does not answer.
+/// The time for the lanes to stop. They stop at once unless the journal does not answer.
 const LANES_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For aborts of uploads under way: unfinished parts take room at a store, and nobody sees them.
+/// The time for aborting unfinished uploads at stores. Their parts use space at the store, and nobody sees
+/// them.
 const TIDYING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A gateway that is bound and ready to run.
@@ -41,18 +42,17 @@ pub struct App {
     admin_listener: TcpListener,
     tls: TlsAcceptorDebug,
     stop_copies: CancellationToken,
-    /// What the stores still tidy up.
+    /// Clean-up at the stores that is still in progress.
     tidying: TaskTracker,
     _state: DirectoryLock,
 }
 
 impl App {
-    /// Builds everything and binds both listeners; from here on clients may connect, and are
-    /// answered once [`App::run`] runs. Copies left over from before begin at once.
+    /// Builds everything and binds both listeners. From here on clients may connect; they are answered once
+    /// [`App::run`] runs. Copies that were left over start at once.
     ///
     /// # Errors
-    /// What is wrong with the machine or the configuration, and where: folders, certificates,
-    /// addresses, zones, the journal.
+    /// A folder, a certificate, an address, a zone or the journal cannot be used. The error names it.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
         certificates::install_provider();
         descriptors::raise(&settings.limits);
@@ -83,35 +83,36 @@ impl App {
         Ok(app)
     }
 
-    /// Where clients connect.
+    /// The address where clients connect.
     ///
     /// # Errors
-    /// The kernel does not say.
+    /// The kernel does not return the address of the listener.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Where operators look.
+    /// The address of the admin API.
     ///
     /// # Errors
-    /// The kernel does not say.
+    /// The kernel does not return the address of the listener.
     pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
         self.admin_listener.local_addr()
     }
 
-    /// A way to tell it of another configuration while it runs.
+    /// A handle that applies another configuration while the gateway runs.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
         Reloader(Arc::clone(&self.gateway))
     }
 
-    /// Serves until `shutdown`, and new clients for `timeouts.lame_duck` more; then requests under way
-    /// finish within `timeouts.drain`, and copies under way are left to the next start.
+    /// Serves until `shutdown`, and then still accepts new clients for `timeouts.lame_duck`. After that,
+    /// requests in progress may finish within `timeouts.drain`. Copies in progress continue after the next
+    /// start.
     pub async fn run(self, shutdown: CancellationToken) {
         self.run_until(shutdown, CancellationToken::new()).await;
     }
 
-    /// As [`App::run`]; no new clients are taken from `hurry` on.
+    /// Like [`App::run`], but accepts no new clients from `hurry` on.
     pub async fn run_until(self, shutdown: CancellationToken, hurry: CancellationToken) {
         let zones: Vec<_> = self.gateway.router.zones().map(|zone| &*zone.name).collect();
         let registry: Vec<_> =
@@ -124,7 +125,7 @@ impl App {
             zones = zones.join(","),
             "quay-gateway is up"
         );
-        // The admin side stays up while the last requests finish.
+        // The admin API stays up while the last requests finish.
         let stop_admin = CancellationToken::new();
         let (draining, stop) = (shutdown.clone(), stop_admin.clone());
         let admin =
@@ -162,7 +163,8 @@ impl App {
     }
 }
 
-/// From `shutdown` on clients are still taken for `timeouts.lame_duck`, or until `hurry`; then `closing`.
+/// From `shutdown` on, still accepts clients for `timeouts.lame_duck` or until `hurry`. Then cancels
+/// `closing`.
 async fn lame_duck(
     gateway: Arc<Gateway>,
     shutdown: CancellationToken,
@@ -181,11 +183,11 @@ async fn lame_duck(
     closing.cancel();
 }
 
-/// Builds what can be built of a configuration without binding, connecting or writing. What it
-/// says of zones that cannot be used, a sentence for each.
+/// Builds what can be built from a configuration without binding, connecting or writing. Returns one sentence
+/// for each zone that cannot be used.
 ///
 /// # Errors
-/// As [`App::bind`] would say of certificates and zones.
+/// Certificates or zones of the configuration are wrong, in the same way as for [`App::bind`].
 pub fn rehearse(settings: &Settings) -> anyhow::Result<Vec<String>> {
     certificates::install_provider();
     if settings.tls.is_some() {
@@ -200,11 +202,10 @@ async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
 }
 
-/// The registry as copies ask and tell it, by itself: over connections of its own. Needs a Tokio
-/// runtime.
+/// The registry as copies use it, with connections of its own. Needs a Tokio runtime.
 ///
 /// # Errors
-/// What is wrong with the configuration, or with Quay's database, and does not mend itself.
+/// The configuration or Quay's database has an error that does not go away by itself.
 pub async fn authority(settings: &Settings) -> anyhow::Result<Arc<dyn Authority>> {
     certificates::install_provider();
     let tls = certificates::client(&settings.ca_files)?;
@@ -214,7 +215,7 @@ pub async fn authority(settings: &Settings) -> anyhow::Result<Arc<dyn Authority>
     Ok(Arc::new(build::quay(settings, reader.map(Arc::new), database)?))
 }
 
-/// `TlsAcceptor` says nothing of itself.
+/// `TlsAcceptor` has no `Debug`.
 struct TlsAcceptorDebug(TlsAcceptor);
 
 impl std::fmt::Debug for TlsAcceptorDebug {

@@ -1,5 +1,5 @@
-//! What a configuration that is read again changes in a running gateway: the operator's word on
-//! its zones, and the limits of copies. Everything else needs a restart.
+//! Applies a reloaded configuration to a running gateway: the policies of its zones, and the limits of
+//! copies. Everything else needs a restart.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use zone_router::Policy;
 use crate::Gateway;
 use config::Settings;
 
-/// A way to tell a running gateway of another configuration.
+/// A handle that applies another configuration to a running gateway.
 #[derive(Debug, Clone)]
 pub struct Reloader(pub(crate) Arc<Gateway>);
 
 impl Reloader {
-    /// Takes over `routing.zones` and `replication.limits`.
+    /// Applies `routing.zones` and `replication.limits`.
     pub fn reload(&self, settings: &Settings) {
         let zones = self.0.router.zones();
-        self.0.word.configure(zones.map(|zone| policy(settings, &zone.name)).collect());
+        self.0.drains.configure(zones.map(|zone| policy(settings, &zone.name)).collect());
         self.0.fanout.set_limits(&settings.copy_limits);
         let same = settings.zones.len() == self.0.router.zones().len()
             && settings.zones.iter().zip(self.0.router.zones()).all(|(new, old)| new.name == *old.name);
@@ -31,7 +31,7 @@ impl Reloader {
     }
 }
 
-/// What is said of a zone, if it is still there.
+/// The policy of a zone, if the configuration still has it.
 fn policy(settings: &Settings, name: &str) -> Option<Policy> {
     settings.zones.iter().find(|zone| zone.name == name).map(|zone| zone.policy)
 }

@@ -12,9 +12,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::LogFormat;
 
-/// Starts logging; may be called once. The level is that of `RUST_LOG`, or else `info`. Terminals get colours.
-/// Nobody waits for whoever reads the log; the last lines are written when the result is dropped. Panics are told there,
-/// too: on standard error itself they would wait.
+/// Starts logging; may be called once. The level comes from `RUST_LOG`, or else is `info`. Terminals get
+/// colours. No thread waits for the reader of the log. The last lines are written when the result is dropped.
+/// Panics are written to the same queue, because a write to standard error itself would wait.
 pub(super) fn start(format: LogFormat) -> anyhow::Result<LastLines> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
@@ -31,7 +31,7 @@ pub(super) fn start(format: LogFormat) -> anyhow::Result<LastLines> {
         .with_writer(move || queue.clone());
     match format {
         LogFormat::Text => log.init(),
-        // Every line has one span at most, which is `span`.
+        // Every line has at most one span, in the field `span`.
         LogFormat::Json => log.json().with_span_list(false).init(),
     }
     Ok(last_lines)

@@ -1,5 +1,5 @@
-//! What the fan-out asks and tells Quay: whether a blob is still wanted, the blob itself where no
-//! zone has it, and that a zone has it now.
+//! Implements the replication's `Authority` with Quay: whether a blob is still wanted, the blob itself if no
+//! zone has it, and the record of a new copy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,37 +11,39 @@ use replication::{Authority, AuthorityError, Job, Placed, Wanted};
 use tokio::time::timeout;
 use zone_router::Zone;
 
-use crate::copies::spool::{NotKept, Spool};
+use crate::copies::spool::{Spool, SpoolError};
 use quay_db::redis::{Locks, RedisError};
 use quay_db::{QuayDatabase, Rows};
 use registry::service_account::Reader;
 
-/// How long the look at an object may take that is done under a lock.
+/// The timeout for inspecting an object while Quay's lock is held.
 const UNDER_LOCK: Duration = Duration::from_secs(20);
 
-/// Quay behind the zones, as far as it is known here.
+/// Quay, reached through its database and its registry, as far as they are configured.
 #[derive(Debug)]
 pub(crate) struct Quay {
     reader: Option<Arc<Reader>>,
     database: Option<Arc<QuayDatabase>>,
-    /// Quay's own locks; none up to 3.16.
+    /// Quay's own locks. `None` up to Quay 3.16.
     locks: Option<Locks>,
-    /// Locations that Quay can read from: those of its `config.yaml`. A row of any other breaks its
-    /// pulls (`storage/distributedstorage.py:_location_aware`).
+    /// The locations that Quay can read from: those of its `config.yaml`. A row for any other location breaks
+    /// Quay's pulls (`storage/distributedstorage.py:_location_aware`).
     locations: Vec<String>,
     spool: Spool,
 }
 
-/// Why a placement was not kept. In words, for the journal.
+/// Why a placement was not written. The journal keeps this text.
 #[derive(Debug, thiserror::Error)]
-enum NotPlaced {
+enum PlacementError {
     #[error("the placement is not written: {0}")]
     Database(#[from] PostgresError),
     #[error("the placement is not written: {0}")]
     Lock(#[from] RedisError),
-    #[error("Quay has no location {0}: it makes one at its start, of each in DISTRIBUTED_STORAGE_CONFIG")]
+    #[error(
+        "Quay has no location {0}: Quay creates a location for each entry of DISTRIBUTED_STORAGE_CONFIG when it starts"
+    )]
     NoLocation(Arc<str>),
-    #[error("what was copied is gone again")]
+    #[error("the copied object is gone again")]
     Gone,
     #[error("Quay's lock ended before the placement was written")]
     Late,
@@ -60,30 +62,35 @@ impl Quay {
         Self { reader, database, locks, locations, spool }
     }
 
-    /// The database, where Quay is told of copies in this zone: not of those in one of the gateway's
-    /// own, which Quay could not read.
+    /// The database, if copies in this zone are recorded there. Copies in a zone of the gateway's own are not
+    /// recorded, because Quay cannot read them.
     fn placing_at(&self, target: &Zone) -> Option<&QuayDatabase> {
         self.database.as_deref().filter(|_| self.locations.iter().any(|name| **name == *target.name))
     }
 
-    /// What the account says of a blob in each repository of the job: the first that has it, `None`
-    /// if none has.
-    async fn holder<'a>(&self, reader: &Reader, job: &'a Job) -> Result<Option<&'a str>, String> {
+    /// The first repository of the job that has the blob, as the service account sees it. `None` if none has
+    /// it.
+    async fn repository_with<'a>(&self, reader: &Reader, job: &'a Job) -> Result<Option<&'a str>, String> {
         if job.repositories.is_empty() {
-            return Err("no repository is known that has it".to_owned());
+            return Err("no repository is known that has the blob".to_owned());
         }
-        let mut unsaid = None;
+        let mut failure = None;
         for repository in &job.repositories {
             match reader.has(repository, &job.blob.digest).await {
                 Ok(true) => return Ok(Some(repository)),
                 Ok(false) => {}
-                Err(error) => unsaid = Some(format!("{repository}: {error}")),
+                Err(error) => failure = Some(format!("{repository}: {error}")),
             }
         }
-        unsaid.map_or(Ok(None), Err)
+        failure.map_or(Ok(None), Err)
     }
 
-    async fn place(&self, database: &QuayDatabase, job: &Job, target: &Zone) -> Result<Placed, NotPlaced> {
+    async fn place(
+        &self,
+        database: &QuayDatabase,
+        job: &Job,
+        target: &Zone,
+    ) -> Result<Placed, PlacementError> {
         let Some(locks) = &self.locks else { return place_locked(database, job, target).await };
         let lock = locks.take(&format!("BLOB_DELETE_{}", job.blob.digest)).await?;
         let placed = place_locked(database, job, target).await;
@@ -96,23 +103,24 @@ impl Quay {
     }
 }
 
-/// Under the lock, if there is one: nobody removes the object then, and none is removed once the
-/// row is there.
+/// Writes the placement under Quay's lock, if Quay has locks. While the lock is held, Quay does not remove
+/// the object. Once the row exists, Quay does not remove it either.
 ///
-/// Where Quay has no row, the object stays all the same. An upload may find it and make it its own at any moment,
-/// and that moment is under no lock that Quay's garbage collection takes (`data/model/storage.py`).
-async fn place_locked(database: &QuayDatabase, job: &Job, target: &Zone) -> Result<Placed, NotPlaced> {
-    let there = timeout(UNDER_LOCK, target.store.head(&job.blob.key)).await.map_err(|_| NotPlaced::Late)?;
-    there.map_err(NotPlaced::Store)?.ok_or(NotPlaced::Gone)?;
+/// If Quay has no row of the blob, the object stays all the same. An upload may find the object and use it at
+/// any moment, and no lock that Quay's garbage collection takes covers that moment (`data/model/storage.py`).
+async fn place_locked(database: &QuayDatabase, job: &Job, target: &Zone) -> Result<Placed, PlacementError> {
+    let there =
+        timeout(UNDER_LOCK, target.store.head(&job.blob.key)).await.map_err(|_| PlacementError::Late)?;
+    there.map_err(PlacementError::Store)?.ok_or(PlacementError::Gone)?;
     let (zone, digest) = (&*target.name, &job.blob.digest);
     match database.place(digest, zone).await? {
-        Rows::NoLocation => Err(NotPlaced::NoLocation(Arc::clone(&target.name))),
+        Rows::NoLocation => Err(PlacementError::NoLocation(Arc::clone(&target.name))),
         Rows::Placed(added) => {
             tracing::debug!(zone, %digest, added, "Quay knows of the copy");
             Ok(Placed::Kept)
         }
         Rows::Elsewhere => {
-            tracing::debug!(zone, %digest, "a blob of old, of which Quay reads no copy at this key");
+            tracing::debug!(zone, %digest, "an old blob: Quay does not read a copy at this key");
             Ok(Placed::Kept)
         }
         Rows::None => {
@@ -125,19 +133,19 @@ async fn place_locked(database: &QuayDatabase, job: &Job, target: &Zone) -> Resu
 #[async_trait]
 impl Authority for Quay {
     async fn wanted(&self, job: &Job) -> Wanted {
-        let mut unsaid = None;
+        let mut failure = None;
         if let Some(database) = &self.database {
             match database.knows(&job.blob.digest).await {
                 Ok(true) => return Wanted::Yes,
                 Ok(false) => return Wanted::No,
-                Err(error) => unsaid = Some(error.to_string()),
+                Err(error) => failure = Some(error.to_string()),
             }
         }
         let Some(reader) = &self.reader else {
             let neither = || "set registry.account, or replication.placements".to_owned();
-            return Wanted::Unknown(unsaid.unwrap_or_else(neither));
+            return Wanted::Unknown(failure.unwrap_or_else(neither));
         };
-        match self.holder(reader, job).await {
+        match self.repository_with(reader, job).await {
             Ok(Some(_)) => Wanted::Yes,
             Ok(None) => Wanted::No,
             Err(why) => Wanted::Unknown(why),
@@ -146,20 +154,20 @@ impl Authority for Quay {
 
     async fn fetch(&self, job: &Job) -> Result<Option<Source>, AuthorityError> {
         let Some(reader) = &self.reader else { return Ok(None) };
-        let Some(repository) = self.holder(reader, job).await.map_err(AuthorityError::new)? else {
+        let Some(repository) = self.repository_with(reader, job).await.map_err(AuthorityError::new)? else {
             return Ok(None);
         };
         let (digest, spool) = (&job.blob.digest, &self.spool);
-        let turn = spool.turn().await.map_err(AuthorityError::new)?;
-        let given = reader.blob(repository, digest).await.map_err(AuthorityError::new)?;
+        let slot = spool.slot().await.map_err(AuthorityError::new)?;
+        let fetched = reader.blob(repository, digest).await.map_err(AuthorityError::new)?;
         tracing::info!(%digest, repository, "no zone has the blob: it is fetched through the registry");
-        match spool.keep(given, digest, turn).await {
+        match spool.store(fetched, digest, slot).await {
             Ok(source) => Ok(Some(source)),
-            Err(NotKept::Never(why)) => {
+            Err(SpoolError::Permanent(why)) => {
                 tracing::error!(%digest, repository, why, "a blob that no zone has is not fetched through the registry");
                 Ok(None)
             }
-            Err(NotKept::Now(why)) => Err(AuthorityError::new(why)),
+            Err(SpoolError::Temporary(why)) => Err(AuthorityError::new(why)),
         }
     }
 

@@ -1,4 +1,5 @@
-//! What is known of the queue, read now and then: nobody who looks has the journal read whole.
+//! Samples the state of the queue at intervals, so that a reader of metrics never causes a read of the whole
+//! journal.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,38 +12,40 @@ use tokio_util::sync::CancellationToken;
 
 use operations::queue::{Rate, Sample};
 
-/// Between two samples; longer where one takes long, so that reading takes a twentieth of the time at most.
+/// The time between two samples. If a sample takes long, the next one waits longer, so that sampling takes at
+/// most one twentieth of the time.
 const INTERVAL: Duration = Duration::from_secs(5);
-const SHARE: u32 = 20;
+const INTERVAL_PER_READ: u32 = 20;
 
-/// For each look into the journal.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout for each read of the journal.
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Samples that a rate is reckoned over: a minute.
-const RATED: usize = 12;
+/// The number of samples that a rate is computed over: one minute.
+const RATE_SAMPLES: usize = 12;
 
-/// Zones that are told apart: a bit each.
+/// The number of zones that are distinguished: one bit for each.
 const ZONES_MAX: usize = 63;
 
-/// What a lane had done at a moment: copies that were made, bytes that were moved.
+/// What a lane has done so far: the number of copies made, and of bytes moved.
 type Done = BTreeMap<Arc<str>, (u64, u64)>;
 
-/// The latest sample.
+/// Takes samples and keeps the latest one.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     fanout: FanOut,
-    /// The zones that should have every blob: home, where pushes go, and where copies go.
+    /// The zones that should have every blob: the home zone, which pushes go to, and the target zones of
+    /// copies.
     holders: Vec<Arc<str>>,
     latest: Mutex<Option<Arc<Sample>>>,
     past: Mutex<VecDeque<(Instant, Done)>>,
-    /// Whether a part of the latest could not be read.
+    /// Whether a part of the latest sample could not be read.
     partly: AtomicBool,
-    /// Who asks for a sample of their own waits for the one before.
-    asking: tokio::sync::Mutex<()>,
+    /// Callers of `fresh` wait here for one another.
+    taking: tokio::sync::Mutex<()>,
 }
 
 impl Sampler {
-    /// A sampler of these copies; nothing is sampled yet.
+    /// A sampler for these copies. It has no sample yet.
     pub(crate) fn new(fanout: FanOut, home: Option<&Arc<str>>, targets: &[Arc<str>]) -> Self {
         let others = targets.iter().filter(|target| home != Some(*target));
         let holders = home.into_iter().chain(others).take(ZONES_MAX).cloned().collect();
@@ -52,11 +55,11 @@ impl Sampler {
             latest: Mutex::default(),
             past: Mutex::default(),
             partly: AtomicBool::default(),
-            asking: tokio::sync::Mutex::default(),
+            taking: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The latest, or one taken now where there is none.
+    /// The latest sample. Takes one if there is none.
     pub(crate) async fn latest(&self) -> Arc<Sample> {
         let latest = self.latest.lock().clone();
         match latest {
@@ -65,16 +68,16 @@ impl Sampler {
         }
     }
 
-    /// One taken now.
+    /// Takes a sample now.
     pub(crate) async fn fresh(&self) -> Arc<Sample> {
-        let _one = self.asking.lock().await;
+        let _one = self.taking.lock().await;
         let mut sample = match self.read().await {
             Ok((lanes, parts)) => {
                 let rates = self.rates(&lanes);
                 Sample { lanes: Some(lanes), rates, ..readable(parts, &self.partly) }
             }
             Err(error) => {
-                self.complain(&error);
+                self.log_failure(&error);
                 Sample::default()
             }
         };
@@ -87,14 +90,14 @@ impl Sampler {
 
     async fn read(&self) -> Result<(Vec<LaneStatus>, Parts), String> {
         let journal = self.fanout.journal();
-        let lanes = within(self.fanout.status()).await?;
-        let ages = within(journal.ages()).await;
-        let outstanding = within(journal.outstanding(&self.holders)).await;
+        let lanes = with_timeout(self.fanout.status()).await?;
+        let ages = with_timeout(journal.ages()).await;
+        let outstanding = with_timeout(journal.outstanding(&self.holders)).await;
         Ok((lanes, (ages, outstanding.map(|outstanding| at_risk(&self.holders, &outstanding)))))
     }
 
-    /// Once, not with every sample.
-    fn complain(&self, error: &str) {
+    /// Logs the error once, not with every sample.
+    fn log_failure(&self, error: &str) {
         let latest = self.latest.lock();
         if latest.as_ref().is_none_or(|latest| latest.lanes.is_some()) {
             tracing::error!(error, "the journal cannot be read");
@@ -102,24 +105,24 @@ impl Sampler {
     }
 
     fn rates(&self, lanes: &[LaneStatus]) -> BTreeMap<Arc<str>, Rate> {
-        // A large blob that is under way moves too, though none is done for long.
+        // Counts moved bytes and not only finished copies, because a large blob may be in progress for long.
         let done = |lane: &LaneStatus| (Arc::clone(&lane.zone), (lane.copied, lane.moved_bytes));
         let (now, done) = (Instant::now(), lanes.iter().map(done).collect::<Done>());
         let mut past = self.past.lock();
         let rates = past.front().map(|(then, before)| rates(before, &done, now - *then)).unwrap_or_default();
-        // Samples that are asked for between others do not shorten the minute.
+        // Extra samples between two regular ones must not shorten the minute.
         if past.back().is_none_or(|(then, _)| now - *then >= INTERVAL) {
             past.push_back((now, done));
         }
-        while past.len() > RATED {
+        while past.len() > RATE_SAMPLES {
             past.pop_front();
         }
         rates
     }
 }
 
-/// What could be read besides the lanes; what could not is absent. `partly` remembers between samples that a part is
-/// absent, so that this is logged once.
+/// The parts of a sample besides the lanes. A part that could not be read is empty. `partly` remembers that a
+/// part could not be read, so that this is logged once.
 fn readable((ages, at_risk): Parts, partly: &AtomicBool) -> Sample {
     let error = ages.as_ref().err().or(at_risk.as_ref().err()).cloned();
     let before = partly.swap(error.is_some(), Ordering::Relaxed);
@@ -129,7 +132,7 @@ fn readable((ages, at_risk): Parts, partly: &AtomicBool) -> Sample {
     Sample { ages: ages.unwrap_or_default(), at_risk: at_risk.unwrap_or_default(), ..Sample::default() }
 }
 
-/// What was done a second. Pure.
+/// The rates between two samples. Pure.
 fn rates(before: &Done, now: &Done, time: Duration) -> BTreeMap<Arc<str>, Rate> {
     let seconds = time.as_secs_f64().max(0.001);
     let rate = |(zone, (copies, bytes)): (&Arc<str>, &(u64, u64))| {
@@ -144,21 +147,21 @@ fn rates(before: &Done, now: &Done, time: Duration) -> BTreeMap<Arc<str>, Rate> 
 
 type Parts = (Result<BTreeMap<Arc<str>, Ages>, String>, Result<Vec<AtRisk>, String>);
 
-async fn within<T>(asked: impl Future<Output = Result<T, JournalError>>) -> Result<T, String> {
-    match tokio::time::timeout(PATIENCE, asked).await {
+async fn with_timeout<T>(asked: impl Future<Output = Result<T, JournalError>>) -> Result<T, String> {
+    match tokio::time::timeout(JOURNAL_TIMEOUT, asked).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", JOURNAL_TIMEOUT.as_secs())),
     }
 }
 
-/// Samples until `shutdown`.
+/// Takes samples until `shutdown`.
 pub(crate) async fn run(sampler: Arc<Sampler>, shutdown: CancellationToken) {
     shutdown
         .run_until_cancelled(async {
             loop {
                 let began = Instant::now();
                 sampler.fresh().await;
-                tokio::time::sleep(INTERVAL.max(began.elapsed() * SHARE)).await;
+                tokio::time::sleep(INTERVAL.max(began.elapsed() * INTERVAL_PER_READ)).await;
             }
         })
         .await;
@@ -169,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_that_is_late_is_absent_and_no_other() {
+    fn only_the_late_part_is_absent() {
         let (zone, late) = (Arc::<str>::from("a"), || "no answer within 5 s".to_owned());
         let ages = BTreeMap::from([(Arc::clone(&zone), Ages { jobs: 1, ..Ages::default() })]);
         let risk = vec![AtRisk { zone, blobs: 1, bytes: 10 }];
@@ -184,10 +187,10 @@ mod tests {
     }
 
     #[test]
-    fn rates_of_what_was_done_since() {
+    fn rates_count_what_was_done_between_samples() {
         let zone = |name: &str| Arc::<str>::from(name);
         let before = Done::from([(zone("a"), (10, 1000)), (zone("b"), (5, 500))]);
-        // A lane that is new, and one that was started again.
+        // One lane is new, and one was restarted.
         let now = Done::from([(zone("a"), (30, 6000)), (zone("b"), (1, 100)), (zone("c"), (20, 40))]);
         let rates = rates(&before, &now, Duration::from_secs(10));
         let of = |name: &str| rates[name];

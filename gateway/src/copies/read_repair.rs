@@ -1,17 +1,18 @@
-//! How many copies home reads may queue: a home that lost its store must not have every pull write
+//! Limits how many read repairs may be queued. If the home zone has lost its store, not every pull may write
 //! to the journal.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Copies home that reads may queue in one second. What is not queued is found by the next pull.
+/// Read repairs that may be queued in one second. If a repair is not queued, the next pull of the blob tries
+/// again.
 const PER_SECOND_MAX: u64 = 50;
 
-/// Counts within the present second; no lock.
+/// Counts read repairs within the current second, without a lock.
 #[derive(Debug)]
 pub(crate) struct ReadRepairs {
     start: Instant,
-    /// The second, times 2^16, and how many were queued in it.
+    /// The current second times 2^16, plus the number of repairs queued in it.
     second_and_count: AtomicU64,
 }
 
@@ -22,7 +23,7 @@ impl ReadRepairs {
         Self { start: Instant::now(), second_and_count: AtomicU64::new(0) }
     }
 
-    /// Whether one more may be queued now.
+    /// Takes one of this second's repairs. Returns `false` if there is none left.
     pub(crate) fn take(&self) -> bool {
         self.take_at(self.start.elapsed().as_secs())
     }
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_a_second() {
+    fn repairs_per_second_are_bounded() {
         let repairs = ReadRepairs::new();
         for second in [0, 1, 7] {
             assert_eq!((0..1000).filter(|_| repairs.take_at(second)).count() as u64, PER_SECOND_MAX);

@@ -1,5 +1,5 @@
-//! Blobs that the registry alone gives, kept in a file for as long as a copy is made of them: what is
-//! written to a store must bear being read again.
+//! Keeps blobs that only the registry can give in a file while they are copied, because a store must be able
+//! to read its source again.
 
 use std::fs::File;
 use std::ops::Range;
@@ -16,138 +16,150 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use registry::FetchedBlob;
 
-/// Blobs kept at once; a further one waits for its turn.
+/// Blobs that are spooled at once. Others wait for a slot.
 const AT_ONCE: usize = 2;
 
-/// How long it waits.
-const TURN: Duration = Duration::from_secs(60);
+/// How long a blob waits for a slot.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// For a blob's last byte.
-const WHOLE: Duration = Duration::from_secs(3600);
+/// The timeout for reading a whole blob from the registry.
+const READ_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Bytes of the file system that are left free: the journal lies there too.
-const RESERVE: u64 = 1 << 30;
+/// Bytes of the file system that are left free, because the journal uses it too.
+const FREE_SPACE_MIN: u64 = 1 << 30;
 
-/// The free room is looked at again after so many bytes.
-const LOOK_AFTER: u64 = 64 << 20;
+/// The free space is checked again after this many bytes.
+const CHECK_SPACE_AFTER: u64 = 64 << 20;
 
-/// One read of the file.
+/// The size of one read of the file, in bytes.
 const CHUNK: usize = 256 * 1024;
 
-/// A folder for such files. They have no name there: whatever becomes of the process, none is left.
+/// A folder for spooled blobs. The files have no names there, so that none is left behind however the process
+/// ends.
 #[derive(Debug)]
 pub(crate) struct Spool {
     dir: PathBuf,
-    /// Bytes of one blob at most.
+    /// The maximum size of a blob in bytes.
     max: u64,
-    turns: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
 }
 
-/// Why a blob is not kept.
+/// Why a blob was not spooled.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotKept {
-    /// It never will be: it is too large, or not what its digest says.
+pub(crate) enum SpoolError {
+    /// It will fail every time: the blob is too large, or its bytes do not match its digest.
     #[error("{0}")]
-    Never(String),
-    /// Another time it may be.
+    Permanent(String),
+    /// It may succeed later.
     #[error("{0}")]
-    Now(String),
+    Temporary(String),
 }
 
-/// A file without a name, and its turn.
-struct Kept {
+/// A file without a name, and the slot that it holds.
+struct SpooledFile {
     file: Arc<File>,
-    _turn: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Spool {
     pub(crate) fn new(dir: &Path, max: u64) -> Self {
-        Self { dir: dir.to_owned(), max, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { dir: dir.to_owned(), max, slots: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Leave to keep one blob.
+    /// Waits for a slot to spool one blob.
     ///
     /// # Errors
-    /// Others take too long.
-    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, NotKept> {
-        match tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => Err(NotKept::Now(format!(
-                "other blobs are fetched through the registry, for more than {} s",
-                TURN.as_secs()
+    /// No slot became free in time.
+    pub(crate) async fn slot(&self) -> Result<OwnedSemaphorePermit, SpoolError> {
+        match tokio::time::timeout(SLOT_TIMEOUT, Arc::clone(&self.slots).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            _ => Err(SpoolError::Temporary(format!(
+                "no slot to fetch a blob through the registry became free within {} s",
+                SLOT_TIMEOUT.as_secs()
             ))),
         }
     }
 
-    /// Reads a blob to its end, and hashes it. The file goes with the last of the sources.
+    /// Reads a blob to its end and hashes it. The file is removed with the last source that uses it.
     ///
     /// # Errors
-    /// It is too large, breaks off, or is another blob; or the disk has no room.
-    pub(crate) async fn keep(
+    /// - [`SpoolError::Permanent`] if the blob is too large or its bytes do not match its digest.
+    /// - [`SpoolError::Temporary`] if the body breaks off or takes too long, or the disk has no space or
+    ///   fails.
+    pub(crate) async fn store(
         &self,
         fetched: FetchedBlob,
         digest: &Digest,
-        turn: OwnedSemaphorePermit,
-    ) -> Result<Source, NotKept> {
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Source, SpoolError> {
         if let Some(size) = fetched.size {
-            self.admit(size)?;
-            self.room(size)?;
+            self.check_size(size)?;
+            self.check_space(size)?;
         }
-        let kept = tokio::time::timeout(WHOLE, self.read(fetched, digest, turn)).await;
-        kept.unwrap_or_else(|_| Err(NotKept::Now(format!("not read whole within {} s", WHOLE.as_secs()))))
+        let kept = tokio::time::timeout(READ_TIMEOUT, self.read(fetched, digest, slot)).await;
+        kept.unwrap_or_else(|_| {
+            Err(SpoolError::Temporary(format!(
+                "the blob was not read completely within {} s",
+                READ_TIMEOUT.as_secs()
+            )))
+        })
     }
 
     async fn read(
         &self,
         fetched: FetchedBlob,
         digest: &Digest,
-        turn: OwnedSemaphorePermit,
-    ) -> Result<Source, NotKept> {
-        let disk = |error: std::io::Error| NotKept::Now(format!("state_dir: {error}"));
-        let file = Arc::new(nameless(&self.dir).map_err(disk)?);
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Source, SpoolError> {
+        let disk = |error: std::io::Error| SpoolError::Temporary(format!("state_dir: {error}"));
+        let file = Arc::new(unnamed_file(&self.dir).map_err(disk)?);
         let mut body = fetched.body;
-        let (mut hasher, mut size, mut look_at) = (Hasher::new(), 0, 0);
-        while let Some(chunk) = body.try_next().await.map_err(|error| NotKept::Now(error.to_string()))? {
+        let (mut hasher, mut size, mut check_at) = (Hasher::new(), 0, 0);
+        while let Some(chunk) =
+            body.try_next().await.map_err(|error| SpoolError::Temporary(error.to_string()))?
+        {
             let end = size + chunk.len() as u64;
-            self.admit(end)?;
-            if end > look_at {
-                self.room(chunk.len() as u64)?;
-                look_at = end + LOOK_AFTER;
+            self.check_size(end)?;
+            if end > check_at {
+                self.check_space(chunk.len() as u64)?;
+                check_at = end + CHECK_SPACE_AFTER;
             }
             hasher.update(&chunk);
             let writer = Arc::clone(&file);
             let written = tokio::task::spawn_blocking(move || writer.write_all_at(&chunk, size)).await;
-            written.map_err(|error| NotKept::Now(error.to_string()))?.map_err(disk)?;
+            written.map_err(|error| SpoolError::Temporary(error.to_string()))?.map_err(disk)?;
             size = end;
         }
         if hasher.finish() != *digest {
-            return Err(NotKept::Never(format!("the registry gives {size} bytes that are another blob")));
+            return Err(SpoolError::Permanent(format!(
+                "the registry gave {size} bytes that do not match the digest"
+            )));
         }
-        Ok(Source::new(size, *digest, Arc::new(Kept { file, _turn: turn })))
+        Ok(Source::new(size, *digest, Arc::new(SpooledFile { file, _slot: slot })))
     }
 
-    fn admit(&self, size: u64) -> Result<(), NotKept> {
+    fn check_size(&self, size: u64) -> Result<(), SpoolError> {
         if size <= self.max {
             return Ok(());
         }
         let max = bytesize::ByteSize(self.max);
-        Err(NotKept::Never(format!("it is larger than replication.fetch_max ({max})")))
+        Err(SpoolError::Permanent(format!("the blob is larger than replication.fetch_max ({max})")))
     }
 
-    fn room(&self, size: u64) -> Result<(), NotKept> {
-        let free =
-            rustix::fs::statvfs(&self.dir).map_err(|error| NotKept::Now(format!("state_dir: {error}")))?;
-        match free.f_bavail * free.f_frsize > size + RESERVE {
+    fn check_space(&self, size: u64) -> Result<(), SpoolError> {
+        let free = rustix::fs::statvfs(&self.dir)
+            .map_err(|error| SpoolError::Temporary(format!("state_dir: {error}")))?;
+        match free.f_bavail * free.f_frsize > size + FREE_SPACE_MIN {
             true => Ok(()),
-            false => {
-                Err(NotKept::Now("state_dir has no room for a blob that only the registry gives".to_owned()))
-            }
+            false => Err(SpoolError::Temporary(
+                "state_dir has no room for a blob that only the registry gives".to_owned(),
+            )),
         }
     }
 }
 
-/// A file that is gone when nobody has it open any more.
-fn nameless(dir: &Path) -> std::io::Result<File> {
+/// Creates a file that disappears when it is closed.
+fn unnamed_file(dir: &Path) -> std::io::Result<File> {
     let path = dir.join(format!("fetched-{:032x}.partial", fastrand::u128(..)));
     let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
@@ -155,7 +167,7 @@ fn nameless(dir: &Path) -> std::io::Result<File> {
 }
 
 #[async_trait]
-impl Open for Kept {
+impl Open for SpooledFile {
     async fn open(&self, range: Range<u64>) -> backends::Result<ByteStream> {
         let file = Arc::clone(&self.file);
         let chunks = stream::try_unfold((file, range), |(file, range)| async move {
@@ -185,18 +197,23 @@ impl Open for Kept {
 mod tests {
     use super::*;
 
-    fn given(bytes: &[u8], size: Option<u64>) -> FetchedBlob {
+    fn fetched(bytes: &[u8], size: Option<u64>) -> FetchedBlob {
         let chunks: Vec<_> = bytes.chunks(100_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
         FetchedBlob { body: stream::iter(chunks).boxed(), size, from: registry::Origin::Registry(None) }
     }
 
-    async fn kept(spool: &Spool, bytes: &[u8], size: Option<u64>, digest: Digest) -> Result<Source, NotKept> {
-        let turn = spool.turn().await.expect("a turn");
-        spool.keep(given(bytes, size), &digest, turn).await
+    async fn kept(
+        spool: &Spool,
+        bytes: &[u8],
+        size: Option<u64>,
+        digest: Digest,
+    ) -> Result<Source, SpoolError> {
+        let slot = spool.slot().await.expect("a slot");
+        spool.store(fetched(bytes, size), &digest, slot).await
     }
 
     #[tokio::test]
-    async fn any_part_is_read_again_and_no_file_is_left() {
+    async fn any_part_can_be_read_again_and_no_file_is_left() {
         let dir = tempfile::tempdir().expect("a folder");
         let spool = Spool::new(dir.path(), 1_000_000);
         let bytes: Vec<u8> = (0..700_001_u32).map(|at| at.to_le_bytes()[1]).collect();
@@ -213,23 +230,23 @@ mod tests {
         }
         assert!(source.open(0..700_002).await.expect("opens").try_collect::<Vec<_>>().await.is_err());
         assert_eq!(std::fs::read_dir(dir.path()).expect("reads").count(), 0);
-        assert_eq!(spool.turns.available_permits(), AT_ONCE - 1);
+        assert_eq!(spool.slots.available_permits(), AT_ONCE - 1);
         drop(source);
-        assert_eq!(spool.turns.available_permits(), AT_ONCE);
+        assert_eq!(spool.slots.available_permits(), AT_ONCE);
     }
 
     #[tokio::test]
-    async fn other_bytes_and_too_many_are_refused() {
+    async fn wrong_bytes_and_too_many_are_refused() {
         let dir = tempfile::tempdir().expect("a folder");
         let spool = Spool::new(dir.path(), 1000);
         for (bytes, size, why) in [
-            (vec![0; 1000], None, "are another blob"),
+            (vec![0; 1000], None, "do not match the digest"),
             (vec![0; 1001], None, "fetch_max"),
             (vec![0; 10], Some(1001), "fetch_max"),
         ] {
             let said = kept(&spool, &bytes, size, Digest::EMPTY).await.expect_err("refused");
-            assert!(matches!(&said, NotKept::Never(said) if said.contains(why)), "{said}");
+            assert!(matches!(&said, SpoolError::Permanent(said) if said.contains(why)), "{said}");
         }
-        assert_eq!(spool.turns.available_permits(), AT_ONCE);
+        assert_eq!(spool.slots.available_permits(), AT_ONCE);
     }
 }

@@ -1,4 +1,4 @@
-//! How far the sweep is, for operators, and their word that a round is to begin now.
+//! The progress of the sweep for operators, and their command to begin a round now.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,13 +8,13 @@ use tokio::time::sleep;
 
 use operations::queue::SweepReport;
 
-use super::sweep_place::Place;
+use super::sweep_position::SweepPosition;
 
-/// How far the sweep is.
+/// The progress of the sweep.
 #[derive(Debug, Default)]
 pub(crate) struct SweepProgress {
     known: Mutex<Known>,
-    /// Told when a round is to begin, or go on, without a wait.
+    /// Notified when a round must begin or continue without a wait.
     begin: Notify,
 }
 
@@ -26,7 +26,7 @@ struct Known {
 }
 
 impl SweepProgress {
-    /// How far it is now.
+    /// The current progress.
     pub(crate) fn report(&self) -> SweepReport {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let known = self.lock();
@@ -35,7 +35,7 @@ impl SweepProgress {
         SweepReport { began_seconds, ended_seconds, ..known.report.clone() }
     }
 
-    /// Has a round begin now, or one that waits go on; whether there is a sweep at all.
+    /// Begins a round now, or continues one that waits. Returns whether there is a sweep at all.
     pub(crate) fn begin(&self) -> bool {
         let enabled = self.lock().report.enabled;
         if enabled {
@@ -44,7 +44,7 @@ impl SweepProgress {
         enabled
     }
 
-    /// Waits so long, or until a round is to begin.
+    /// Waits for this time, or until a round must begin.
     pub(crate) async fn wait(&self, time: Duration) {
         tokio::select! {
             () = sleep(time) => {}
@@ -52,19 +52,19 @@ impl SweepProgress {
         }
     }
 
-    /// There is a sweep, and it stands here.
-    pub(crate) fn at(&self, place: &Place) {
+    /// Records that there is a sweep, and its position.
+    pub(crate) fn set_position(&self, position: &SweepPosition) {
         let mut known = self.lock();
-        (known.began, known.ended) = (place.began, place.ended);
+        (known.began, known.ended) = (position.began, position.ended);
         let report = &mut known.report;
-        (report.enabled, report.under_way) = (true, place.is_under_way());
-        let tally = place.tally;
+        (report.enabled, report.under_way) = (true, position.is_under_way());
+        let tally = position.tally;
         (report.repositories, report.manifests) = (tally.repositories, tally.manifests);
         (report.jobs, report.skipped) = (tally.jobs, tally.skipped);
-        report.repository.clone_from(&place.repository);
+        report.repository.clone_from(&position.repository);
     }
 
-    /// A round ended, or cannot go on.
+    /// Records that a round has ended, or why it cannot continue.
     pub(crate) fn ended(&self, error: Option<String>) {
         let mut known = self.lock();
         known.report.rounds += u64::from(error.is_none());

@@ -1,44 +1,37 @@
-//! Sizes that somebody named and bytes contradicted: the digest decides, not the size.
+//! Sizes that were named for a blob and that its bytes contradict. The digest decides which size is right.
 
 use backends::Digest;
 use moka::sync::Cache;
 
 use crate::metrics::Metrics;
 
-/// Digests whose true size is remembered because somebody named another.
+/// The number of digests for which the true size is remembered.
 const DIGESTS_MAX: u64 = 10_000;
 
-/// True sizes of blobs of which somebody named another.
+/// The true sizes of blobs for which a wrong size was named.
 #[derive(Debug)]
-pub(crate) struct Sizes {
+pub(crate) struct ContradictedSizes {
     proven: Cache<Digest, u64>,
-    /// What was logged already.
-    told: Cache<(Digest, &'static str), ()>,
+    /// The contradictions that were logged.
+    logged: Cache<(Digest, &'static str), ()>,
 }
 
-impl Default for Sizes {
+impl Default for ContradictedSizes {
     fn default() -> Self {
-        Self { proven: Cache::new(DIGESTS_MAX), told: Cache::new(DIGESTS_MAX) }
+        Self { proven: Cache::new(DIGESTS_MAX), logged: Cache::new(DIGESTS_MAX) }
     }
 }
 
-impl Sizes {
-    /// The size of a blob in bytes, where bytes that hash right have contradicted somebody.
+impl ContradictedSizes {
+    /// The size of a blob in bytes, if proven bytes contradicted a size that was named for it.
     pub(crate) fn proven(&self, digest: &Digest) -> Option<u64> {
         self.proven.get(digest)
     }
 
-    /// `who` said that the blob has `said` bytes; `size` bytes have its digest.
-    pub(crate) fn contradicted(
-        &self,
-        metrics: &Metrics,
-        digest: Digest,
-        who: &'static str,
-        said: u64,
-        size: u64,
-    ) {
+    /// Records that `who` named `said` bytes for the blob, but that `size` bytes match its digest.
+    pub(crate) fn note(&self, metrics: &Metrics, digest: Digest, who: &'static str, said: u64, size: u64) {
         self.proven.insert(digest, size);
-        if self.told.entry((digest, who)).or_insert(()).is_fresh() {
+        if self.logged.entry((digest, who)).or_insert(()).is_fresh() {
             metrics.size_contradicted(who);
             tracing::error!(%digest, who, said, size, "a wrong size was named for a blob: its bytes have the right digest, and another length");
         }
@@ -50,11 +43,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_right_size_is_remembered_and_told_once() {
-        let (sizes, metrics) = (Sizes::default(), Metrics::new(&[]));
+    fn the_right_size_is_remembered_and_logged_once() {
+        let (sizes, metrics) = (ContradictedSizes::default(), Metrics::new(&[]));
         assert_eq!(sizes.proven(&Digest::EMPTY), None);
         for _ in 0..2 {
-            sizes.contradicted(&metrics, Digest::EMPTY, "registry", 5, 0);
+            sizes.note(&metrics, Digest::EMPTY, "registry", 5, 0);
         }
         assert_eq!(sizes.proven(&Digest::EMPTY), Some(0));
         assert_eq!(metrics.sizes_contradicted("registry"), 1);

@@ -1,11 +1,11 @@
-//! What is known of the copies, as it was sampled.
+//! Metrics of the copies, from the latest sample.
 
 use replication::{AGES, DURATION_BUCKETS, LaneStatus};
 
 use super::text::Text;
 use operations::queue::Sample;
 
-/// Every zone's copies in the OpenMetrics text form, without its end.
+/// The metrics of every zone's copies in the OpenMetrics text form, without its end mark.
 pub(super) fn render(sample: &Sample) -> String {
     let mut text = Text::default();
     text.head("journal_readable", "gauge", "Whether the queue of copies can be read");
@@ -98,7 +98,7 @@ fn finished(text: &mut Text, sample: &Sample) {
 fn buckets(text: &mut Text, name: &str, zone: &str, counts: impl Iterator<Item = (f64, u64)>, all: u64) {
     let name = format!("{name}_bucket");
     for (bound, count) in counts {
-        // OpenMetrics wants a point in it.
+        // OpenMetrics requires a decimal point in the value of `le`.
         text.value(&name, zone, &format!(",le=\"{bound:?}\""), count as f64);
     }
     text.value(&name, zone, ",le=\"+Inf\"", all as f64);

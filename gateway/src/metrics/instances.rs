@@ -1,9 +1,9 @@
-//! What is known of the registry's instances, read at the moment of a scrape.
+//! Metrics of the registry's instances, read at the time of a scrape.
 
 use super::text::Text;
 use registry::upstream::{InstanceState, Upstream};
 
-/// Every instance's metrics in the OpenMetrics text form, without its end.
+/// The metrics of every instance in the OpenMetrics text form, without its end mark.
 pub(super) fn render(upstream: &Upstream) -> String {
     let instances: Vec<_> = upstream.states().collect();
     let mut text = Text::default();

@@ -1,9 +1,9 @@
-//! The memory budget, as it stands.
+//! Metrics of the memory budget, read at the time of a scrape.
 
 use super::text::Text;
 use limits::memory::{MemoryStatus, Use};
 
-/// It in the OpenMetrics text form, without its end.
+/// The metrics in the OpenMetrics text form, without its end mark.
 pub(super) fn render(status: &MemoryStatus) -> String {
     let mut text = Text::default();
     text.head("memory_budget_bytes", "gauge", "Bytes that limits.memory allows");

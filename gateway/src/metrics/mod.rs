@@ -21,14 +21,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use zone_router::{Snapshot, Zone};
 
-pub(crate) use self::contradicted_sizes::Sizes;
+pub(crate) use self::contradicted_sizes::ContradictedSizes;
 pub(crate) use self::exposition::Exposition;
 use limits::memory::MemoryStatus;
 use limits::pool::PoolStatus;
 use operations::queue::Sample;
 use registry::upstream::Upstream;
 
-/// What is counted.
+/// All counters.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -73,7 +73,7 @@ struct HandshakeLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WhoLabels {
-    /// Who named a wrong size.
+    /// Which party named a wrong size.
     who: &'static str,
 }
 
@@ -83,7 +83,7 @@ struct ZoneLabels {
 }
 
 impl Metrics {
-    /// Counters, and which of these zones can be used.
+    /// Creates the counters, and records which of these zones can be used.
     pub(crate) fn new(zones: &[Zone]) -> Self {
         let mut registry = Registry::with_prefix("quay_gateway");
         let requests = Family::default();
@@ -153,22 +153,22 @@ impl Metrics {
         self.requests.get_or_create(&RequestLabels { route, status }).inc();
     }
 
-    /// An answer did not come to its end, by `client` or `gateway`.
+    /// Counts an answer that was not sent completely. `by` is `client` or `gateway`.
     pub(crate) fn answer_cut(&self, by: &'static str) {
         self.answers_cut.get_or_create(&CutLabels { by }).inc();
     }
 
-    /// A client's TLS handshake failed.
+    /// Counts a TLS handshake of a client that failed.
     pub(crate) fn handshake_failed(&self, why: &'static str) {
         self.handshakes_failed.get_or_create(&HandshakeLabels { why }).inc();
     }
 
-    /// An idle connection made room for another.
+    /// Counts an idle connection that was closed to make room for another.
     pub(crate) fn connection_shed(&self) {
         self.connections_shed.inc();
     }
 
-    /// A client was asked to come with a new connection.
+    /// Counts a client that was asked to use a new connection.
     pub(crate) fn connection_renewed(&self) {
         self.connections_renewed.inc();
     }
@@ -177,12 +177,12 @@ impl Metrics {
         self.blobs.get_or_create(&BlobLabels { source: source.to_owned() }).inc();
     }
 
-    /// Whether the journal took what was to be queued last.
-    pub(crate) fn journal_took(&self, it: bool) {
-        self.journal_refuses.store(!it, Ordering::Relaxed);
+    /// Records whether the journal took the latest jobs.
+    pub(crate) fn journal_took(&self, taken: bool) {
+        self.journal_refuses.store(!taken, Ordering::Relaxed);
     }
 
-    /// Whether the journal did not take what was to be queued last.
+    /// Whether the journal did not take the latest jobs.
     pub(crate) fn journal_refuses(&self) -> bool {
         self.journal_refuses.load(Ordering::Relaxed)
     }
@@ -214,8 +214,8 @@ impl Metrics {
         self.sweep_skipped.inc();
     }
 
-    /// Everything, with `gauges` (name, help, value) and the memory budget read at this moment, and the
-    /// copies as they were sampled.
+    /// All metrics as text: the counters, `gauges` (name, help, value) and the memory budget read now, and
+    /// the copies from their latest sample.
     pub(crate) fn render(
         &self,
         snapshot: &Snapshot,

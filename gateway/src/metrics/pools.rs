@@ -1,9 +1,9 @@
-//! What clients share, read at the moment of a scrape.
+//! Metrics of the pools that clients share, read at the time of a scrape.
 
 use super::text::Text;
 use limits::pool::PoolStatus;
 
-/// Every pool's metrics in the OpenMetrics text form, without its end.
+/// The metrics of every pool in the OpenMetrics text form, without its end mark.
 pub(super) fn render(pools: &[PoolStatus]) -> String {
     let mut text = Text::default();
     for (name, kind, help, value) in FIGURES {

@@ -1,4 +1,4 @@
-//! What is known of the zones, read at the moment of a scrape.
+//! Metrics of the zones, read at the time of a scrape.
 
 use tokio::time::Instant;
 use zone_router::snapshot::Counts;
@@ -7,7 +7,7 @@ use zone_router::{SizeClass, Snapshot};
 use super::text::Text;
 use operations::zones::state;
 
-/// Every zone's metrics in the OpenMetrics text form, without its end.
+/// The metrics of every zone in the OpenMetrics text form, without its end mark.
 pub(super) fn render(snapshot: &Snapshot) -> String {
     let mut text = Text::default();
     let now = Instant::now();

@@ -1,4 +1,4 @@
-//! What an answer made here keeps of the registry's own: pure.
+//! The headers of the registry's answer that the gateway keeps for its own answers. Pure.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 
 use gateway_http::end_to_end;
 
-/// Headers of the registry's yes that are said of the blob rather than of that one answer: what a browser, a
-/// scanner or a cache in between goes by. Not among them are those that the gateway says itself (length, type,
-/// digest, ranges), `Date` and `Server`, and `Set-Cookie`, which is for one client alone.
+/// Headers of the registry's answer that describe the blob rather than this one answer. Browsers, scanners
+/// and caches in between use them. The list lacks the headers that the gateway sets itself (length, type,
+/// digest, ranges), `Date` and `Server`, and `Set-Cookie`, which is for one client only.
 const KEPT: [&str; 20] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
@@ -33,13 +33,13 @@ const KEPT: [&str; 20] = [
     "x-robots-tag",
 ];
 
-/// Bytes of names and values that are kept of one answer; what is beyond is left out.
+/// The number of bytes of names and values that are kept of one answer. Headers beyond it are left out.
 const BYTES_MAX: usize = 1024;
 
-/// Sets of headers that yeses share.
+/// The number of sets of headers that permissions share.
 const SHARED_MAX: usize = 16;
 
-/// The headers to keep. Of a redirect, what is said of caching is said of the redirect.
+/// The headers to keep. In a redirect, the headers about caching describe the redirect and not the blob.
 pub(super) fn kept(headers: &HeaderMap, redirect: bool) -> HeaderMap {
     let headers = end_to_end(headers);
     let mut kept = HeaderMap::new();
@@ -55,12 +55,13 @@ pub(super) fn kept(headers: &HeaderMap, redirect: bool) -> HeaderMap {
     kept
 }
 
-/// Sets of headers that were kept of late: a registry says the same of all its blobs, so yeses share them.
+/// The latest sets of headers. A registry sends the same headers for all its blobs, so permissions share
+/// them.
 #[derive(Debug, Default)]
-pub(super) struct Shared(Mutex<Vec<Arc<HeaderMap>>>);
+pub(super) struct SharedHeaders(Mutex<Vec<Arc<HeaderMap>>>);
 
-impl Shared {
-    /// The same headers, shared if they can be.
+impl SharedHeaders {
+    /// A shared set with the same headers, if there is one.
     pub(super) fn one(&self, headers: HeaderMap) -> Arc<HeaderMap> {
         let mut all = self.0.lock();
         if let Some(known) = all.iter().find(|known| ***known == headers) {
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_the_blob() {
+    fn only_headers_about_the_blob_are_kept() {
         let said = headers(&[
             ("cache-control", "max-age=31436000"),
             ("x-frame-options", "DENY"),
@@ -108,8 +109,8 @@ mod tests {
     }
 
     #[test]
-    fn equal_ones_are_shared() {
-        let shared = Shared::default();
+    fn equal_headers_are_shared() {
+        let shared = SharedHeaders::default();
         let one = |value: &str| shared.one(headers(&[("vary", value)]));
         let first = one("0");
         assert!(Arc::ptr_eq(&first, &one("0")));

@@ -1,8 +1,8 @@
-//! What the registry allowed of late: its yes is remembered for a moment, its no never.
+//! Remembers for a short time what the registry permitted. A refusal is never remembered.
 
-mod forgotten;
-mod judged;
+mod changes;
 mod kept_headers;
+mod request_key;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,43 +13,43 @@ use http::{HeaderMap, HeaderName};
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-pub(crate) use self::forgotten::{Changed, changed};
-use self::forgotten::{Forgotten, full};
-use self::judged::judged;
+pub(crate) use self::changes::{Changed, changed};
+use self::changes::{RecentChanges, full};
+use self::request_key::request_key;
 use registry::token_life::Life;
 
-/// What the registry's yes says of a blob.
+/// What the registry's permission says about a blob.
 #[derive(Debug, Clone)]
 pub(crate) struct Granted {
-    /// Its size, if the registry named one that the blob can have.
+    /// The size of the blob, if the registry named a size that the blob can have.
     pub(crate) size: Option<u64>,
-    /// What answers made here keep of the registry's own.
+    /// The registry's headers that the gateway's own answers keep.
     pub(crate) headers: Arc<HeaderMap>,
 }
 
-/// Yeses of the registry, per repository, digest and whatever else it may have judged. A no is never
-/// remembered.
+/// Permissions of the registry, by repository, digest and everything else that the registry may have judged.
+/// A refusal is never remembered.
 #[derive(Debug)]
 pub(crate) struct Permissions {
-    yes: Cache<Asked, Yes>,
-    /// Blobs of repositories to which there is a yes, whoever asked.
+    yes: Cache<Question, Permission>,
+    /// Blobs of repositories that the registry permitted somebody to read.
     named: Cache<Digest, ()>,
-    forgotten: Forgotten,
+    changes: RecentChanges,
     memory: Duration,
-    shared: kept_headers::Shared,
+    shared: kept_headers::SharedHeaders,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Asked {
-    /// What the registry may have judged, told apart without keeping it.
+pub(crate) struct Question {
+    /// A digest of what the registry may have judged. The values themselves are not kept.
     judged: Digest,
     repository: String,
     digest: Digest,
 }
 
-impl Asked {
-    /// The question whether whoever sends these headers to this target may read a blob; `None` if a yes to it
-    /// may not be remembered.
+impl Question {
+    /// The question whether the sender of these headers may read a blob at this target. `None` if a
+    /// permission must not be remembered.
     pub(crate) fn new(
         headers: &HeaderMap,
         target: &PathAndQuery,
@@ -57,64 +57,66 @@ impl Asked {
         repository: &str,
         digest: Digest,
     ) -> Option<Self> {
-        let judged = judged(headers, target, may_judge)?;
+        let judged = request_key(headers, target, may_judge)?;
         Some(Self { judged, repository: repository.to_owned(), digest })
     }
 }
 
 #[derive(Debug, Clone)]
-struct Yes {
+struct Permission {
     granted: Granted,
-    /// When the question was asked.
+    /// When the registry was asked.
     asked: Instant,
     until: Instant,
 }
 
 impl Permissions {
-    /// Remembers at most `entries` yeses, each for `memory` at most; an answer takes `answer` at most.
+    /// Remembers at most `entries` permissions, each for at most `memory`. The registry answers within
+    /// `answer`.
     #[must_use]
     pub(crate) fn new(entries: u64, memory: Duration, answer: Duration) -> Self {
         Self {
             yes: Cache::builder().max_capacity(entries).time_to_live(memory).build(),
             named: Cache::builder().max_capacity(entries).time_to_live(memory).build(),
-            forgotten: Forgotten::new(memory.saturating_add(answer)),
+            changes: RecentChanges::new(memory.saturating_add(answer)),
             memory,
-            shared: kept_headers::Shared::default(),
+            shared: kept_headers::SharedHeaders::default(),
         }
     }
 
-    /// What the registry granted when it last said yes to this question, if that still counts.
-    pub(crate) fn remembered(&self, asked: &Asked) -> Option<Granted> {
-        let unchanged = |yes: &Yes| self.forgotten.is_unchanged(&asked.repository, yes.asked);
+    /// The permission that the registry last gave to this question, if it still counts.
+    pub(crate) fn remembered(&self, asked: &Question) -> Option<Granted> {
+        let unchanged = |yes: &Permission| self.changes.is_unchanged(&asked.repository, yes.asked);
         let yes = self.yes.get(asked).filter(|yes| Instant::now() < yes.until && unchanged(yes))?;
         Some(yes.granted)
     }
 
-    /// What a yes with these headers grants; equal headers are kept once.
+    /// The permission in an answer with these headers. Equal sets of headers are kept once.
     pub(crate) fn granted(&self, size: Option<u64>, headers: &HeaderMap, is_redirect: bool) -> Granted {
         Granted { size, headers: self.shared.one(kept_headers::kept(headers, is_redirect)) }
     }
 
-    /// Drops what is remembered of a repository, or of a namespace with a slash at its end, for all
-    /// credentials; the answers to questions under way are not remembered either.
+    /// Drops the permissions of a repository, or of a namespace with a slash at its end, for all credentials.
+    /// The answers to questions in progress are not remembered either.
     pub(crate) fn forget(&self, name: &str) {
-        self.forgotten.note(name);
+        self.changes.note(name);
         tracing::debug!(name, "remembered permissions dropped");
     }
 
-    /// Drops what is remembered of whatever a request changed, as [`Permissions::forget`] does.
+    /// Drops the permissions of whatever a request changed, as [`Permissions::forget`] does.
     pub(crate) fn forget_changed(&self, changed: &Changed) {
         match changed {
             Changed::Names(names) => names.iter().for_each(|name| self.forget(name)),
             Changed::All => {
-                self.forgotten.note_all();
+                self.changes.note_all();
                 tracing::debug!("all remembered permissions dropped");
             }
         }
     }
 
-    /// The registry does not know this blob in this repository. Where somebody else was told of it, what
-    /// is remembered of the repository is out of date. Other refusals speak of the client.
+    /// Takes the registry's answer that it does not know this blob in this repository. If a permission for
+    /// the blob was remembered, the permissions of the repository are out of date and are dropped. Other
+    /// refusals depend on the client.
     pub(crate) fn unknown(&self, repository: &str, digest: &Digest) {
         let name = named(repository, digest);
         if self.named.contains_key(&name) {
@@ -123,9 +125,10 @@ impl Permissions {
         }
     }
 
-    /// Remembers a yes to a question that was asked at `when`. Its life is counted from there: the registry
-    /// may have judged at any moment since, and a token that ended meanwhile opens nothing.
-    pub(crate) fn remember(&self, asked: Asked, granted: Granted, life: Life, when: Instant) {
+    /// Remembers the permission that answers a question. Its lifetime begins at `when`, the time of the
+    /// question, because the registry may have judged at any time since then, and a token may have ended
+    /// meanwhile.
+    pub(crate) fn remember(&self, question: Question, granted: Granted, life: Life, when: Instant) {
         let memory = match life {
             Life::Unknown => self.memory,
             Life::Left(life) => life.min(self.memory),
@@ -135,12 +138,12 @@ impl Permissions {
         if until <= Instant::now() {
             return;
         }
-        self.named.insert(named(&asked.repository, &asked.digest), ());
-        self.yes.insert(asked, Yes { granted, asked: when, until });
+        self.named.insert(named(&question.repository, &question.digest), ());
+        self.yes.insert(question, Permission { granted, asked: when, until });
     }
 }
 
-/// A blob of a repository, as a key of fixed size.
+/// The key of a blob in a repository. It has a fixed size.
 fn named(repository: &str, digest: &Digest) -> Digest {
     Digest::of(format!("{}@{digest}", full(repository)).as_bytes())
 }
@@ -157,12 +160,12 @@ mod tests {
         Granted { size: Some(1), headers: Arc::default() }
     }
 
-    fn asked(repository: &str) -> Asked {
-        Asked { judged: Digest::EMPTY, repository: repository.into(), digest: Digest::EMPTY }
+    fn asked(repository: &str) -> Question {
+        Question { judged: Digest::EMPTY, repository: repository.into(), digest: Digest::EMPTY }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_yes_ends() {
+    async fn a_permission_ends() {
         let permissions = Permissions::new(10, MINUTE, MINUTE);
         permissions.remember(asked("a"), granted(), Life::Unknown, Instant::now());
         assert!(permissions.remembered(&asked("a")).is_some());
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_asked_before_a_change_is_forgotten() {
+    async fn permissions_asked_for_before_a_change_are_dropped() {
         let permissions = Permissions::new(10, MINUTE, MINUTE);
         let before = Instant::now();
         for repository in ["o/a", "o/b"] {
@@ -181,7 +184,7 @@ mod tests {
         permissions.forget("o/a");
         assert!(permissions.remembered(&asked("o/a")).is_none());
         assert!(permissions.remembered(&asked("o/b")).is_some());
-        // Its question was under way.
+        // The registry was asked before the change.
         permissions.remember(asked("o/a"), granted(), Life::Unknown, before);
         assert!(permissions.remembered(&asked("o/a")).is_none());
         tokio::time::advance(Duration::from_millis(1)).await;
@@ -190,11 +193,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_no_counts_where_somebody_had_a_yes() {
+    async fn a_refusal_counts_if_somebody_had_a_permission() {
         let permissions = Permissions::new(10, MINUTE, MINUTE);
         permissions.remember(asked("o/a"), granted(), Life::Unknown, Instant::now());
         tokio::time::advance(Duration::from_millis(1)).await;
-        // Clients ask for what they are about to push: that is no news.
+        // Clients ask whether blobs exist that they are about to push. The answer no does not contradict
+        // anything.
         permissions.unknown("o/a", &Digest::of(b"new"));
         assert!(permissions.remembered(&asked("o/a")).is_some());
         permissions.unknown("o/a", &Digest::EMPTY);
@@ -214,7 +218,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_yes_outlives_neither_its_token_nor_the_memory(token in 0u64..100, answer in 0u64..100, later in 0u64..200) {
+        fn a_permission_outlives_neither_its_token_nor_the_memory(token in 0u64..100, answer in 0u64..100, later in 0u64..200) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
             let remembered = runtime.expect("a runtime").block_on(async {
                 let permissions = Permissions::new(10, MINUTE, MINUTE);

@@ -39,7 +39,8 @@ impl Answerer {
         }
     }
 
-    /// The part of a blob of `size` bytes that is asked for, if a part is asked for and lies in the blob.
+    /// The requested part of a blob of `size` bytes. `None` if no part is requested, or it is not within the
+    /// blob.
     pub(super) fn part(&self, size: u64) -> Option<Range<u64>> {
         match &self.requested {
             Requested::Part(spec) => spec.within(size),
@@ -88,10 +89,10 @@ impl Answerer {
         response
     }
 
-    /// The whole blob, if its length is not known before it ends. Parts of it cannot be located either.
+    /// The whole blob, if its length is not known before its end. Parts of it cannot be located either.
     ///
-    /// HTTP/1.0 has only the end of the connection for it: a client, or a proxy that keeps the answer, would take a blob
-    /// that broke off, or whose bytes were wrong, for a whole one.
+    /// HTTP/1.0 marks the end of such a body only by closing the connection. A client, or a proxy that keeps the answer,
+    /// would take a blob that broke off, or whose bytes were wrong, for a whole one.
     pub(super) fn unsized_whole(&self, version: Version, body: Body, cache_status: &str) -> Response<Body> {
         if version < Version::HTTP_11 {
             return no_end();
@@ -101,13 +102,13 @@ impl Answerer {
         response
     }
 
-    /// The whole or the part that was asked for, from a whole file.
+    /// The whole blob or the requested part, from a complete file.
     pub(super) fn file(&self, blob: CachedBlob, cache_status: &str) -> Response<Body> {
         let size = blob.size;
         self.bytes(size, |range| Body::new(FileBody::new(blob, range)), cache_status)
     }
 
-    /// The whole or the part that was asked for. `body` makes the body of a range.
+    /// The whole blob or the requested part. `body` makes the body of a range.
     pub(super) fn bytes(
         &self,
         size: u64,
@@ -161,8 +162,8 @@ fn no_end() -> Response<Body> {
 /// 416: no byte of the blob is in the range.
 fn unsatisfiable(size: Option<u64>) -> Response<Body> {
     let what = size.map_or_else(
-        || "the range is no range of bytes".into(),
-        |size| format!("the range holds no byte of this blob of {size} bytes"),
+        || "the range is not a range of bytes".into(),
+        |size| format!("the range contains no byte of this blob of {size} bytes"),
     );
     let problem = Problem::client(
         StatusCode::RANGE_NOT_SATISFIABLE,
@@ -177,7 +178,7 @@ fn unsatisfiable(size: Option<u64>) -> Response<Body> {
     response
 }
 
-/// A header value from text made here: digests, numbers, names of zones.
+/// A header value from text of the gateway itself: digests, numbers, names of zones.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(CACHE_NAME))
 }

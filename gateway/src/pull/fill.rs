@@ -1,4 +1,4 @@
-//! Filling the cache, and reading behind a fill.
+//! Fills the cache, and reads behind a fill.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,24 +17,24 @@ use crate::spans;
 
 /// A blob that was opened in a zone or through the registry.
 pub(crate) struct Opened {
-    /// Where it comes from, for `Cache-Status`: `zone=…`, `registry` or `registry-redirect`.
+    /// The source, for `Cache-Status`: `zone=…`, `registry` or `registry-redirect`.
     pub(crate) from: Arc<str>,
     pub(crate) body: Verified,
 }
 
-/// Where a client's bytes come from after a miss.
+/// The source of a client's bytes after a miss.
 pub(super) enum Served {
-    /// The cache: the blob has come in meanwhile.
+    /// The cache: the blob has arrived there meanwhile.
     Hit(CachedBlob),
-    /// A fill; `joined` if another client started it.
+    /// A fill. `joined` says that another client started it.
     Follow { follower: Follower, joined: bool },
-    /// A body for this client alone, as the cache does not keep the blob.
+    /// A body for this client only, because the cache does not keep the blob.
     Bypass(Opened, BypassReason),
 }
 
 /// Why there are no bytes after a miss.
 pub(super) enum Unserved {
-    /// No zone gave the blob.
+    /// No zone returned the blob.
     NotOpened(Arc<NotOpened>),
     /// Each fill broke before its first byte.
     Broken(Arc<str>),
@@ -62,8 +62,8 @@ impl From<Unserved> for Problem {
     }
 }
 
-/// Fills the cache in a task and a span of its own; it goes on if its client leaves. If the cache does not keep the
-/// blob, what was opened comes back; otherwise the receiver gets nothing.
+/// Fills the cache in a task and a span of its own. The fill continues if its client leaves. If the cache
+/// does not keep the blob, the receiver gets the opened body back; otherwise it gets nothing.
 pub(super) fn start(
     writer: Writer,
     span: Span,
@@ -77,7 +77,7 @@ pub(super) fn start(
             Ok(Opened { from, body }) => {
                 spans::note_source(&from);
                 if let Err(NotKept { body, .. }) = writer.fill(body, Arc::clone(&from)).await {
-                    // A client that has left does not want it.
+                    // The client may have left.
                     let _ = give_back.send(Opened { from, body });
                 }
             }
@@ -93,8 +93,8 @@ pub(super) fn start(
     given_back
 }
 
-/// These bytes of a blob as they come into the cache. If the cache's disk fails, the rest comes from the
-/// zones.
+/// Returns these bytes of a blob as they arrive in the cache. If the cache's disk fails, the rest comes from
+/// the zones.
 pub(super) fn follow(
     follower: Follower,
     range: Range<u64>,

@@ -1,4 +1,4 @@
-//! A pull: the life of `GET` and `HEAD` of a blob, from top to bottom.
+//! A pull: the steps of `GET` and `HEAD` of a blob, in order.
 
 mod answer;
 mod fill;
@@ -27,7 +27,7 @@ use gateway_http::{Body, Problem};
 use limits::memory::{BLOB_READ, Reservation, Use};
 use registry::upstream::Purpose;
 
-/// How many fills a client joins or starts, if they break before their first byte.
+/// How many fills a client joins or starts if they break before their first byte.
 const FILL_TRIES_MAX: usize = 3;
 
 /// Answers a blob request.
@@ -55,13 +55,13 @@ struct Pull<'a> {
     repository: &'a str,
     blob: Blob,
     client: &'a Client,
-    /// For the first byte of a blob that a zone can give.
+    /// The deadline for the first byte of a blob that a zone has.
     deadline: Instant,
 }
 
 impl Pull<'_> {
     async fn answer(&self) -> Result<Response<Body>, Problem> {
-        // Who may read: the registry decides.
+        // The registry decides who may read.
         let granted =
             match authorize::may_read(self.gateway, self.request, self.repository, &self.blob, self.client)
                 .await?
@@ -69,7 +69,7 @@ impl Pull<'_> {
                 Verdict::Yes(granted) => granted,
                 Verdict::No(answer) => return self.refused(*answer).await,
             };
-        // If bytes contradicted a size that was named, the bytes are right.
+        // If proven bytes contradict a size that was named, the size of the bytes is right.
         let expected = self.gateway.sizes.proven(&self.blob.digest).or(granted.size);
         let answer = Answerer::new(self.blob.digest, &self.request.headers, granted.headers);
         if answer.client_has_it() {
@@ -84,7 +84,7 @@ impl Pull<'_> {
             return Ok(refusal);
         }
         if self.blob.digest == Digest::EMPTY {
-            // Some registries record it without ever storing an object.
+            // Some registries record the empty blob without storing an object.
             return Ok(answer.empty());
         }
         match self.gateway.cache.lookup(&self.client.identity, &self.blob.digest).await {
@@ -93,12 +93,12 @@ impl Pull<'_> {
         }
     }
 
-    /// The registry's refusal, with the body that a `HEAD` lacks.
+    /// The registry's refusal, with the body that an answer to `HEAD` does not have.
     async fn refused(&self, answer: registry::upstream::Answer) -> Result<Response<Body>, Problem> {
         match self.request.method == Method::HEAD {
             true => Ok(forward::relay(self.gateway, answer)),
             false => {
-                // Its connection is given back before another is taken.
+                // The connection is returned before another one is taken.
                 drop(answer);
                 self.registrys_answer().await
             }
@@ -118,7 +118,7 @@ impl Pull<'_> {
     }
 
     async fn head(&self, answer: &Answerer, expected: Option<u64>) -> Result<Response<Body>, Problem> {
-        // The size of proven bytes is the true one.
+        // The size of proven bytes is the true size.
         let held = self.gateway.cache.size_of(&self.blob.digest);
         if let (Some(held), Some(said)) = (held, expected) {
             self.contradicted(said, held);
@@ -139,7 +139,7 @@ impl Pull<'_> {
         if held { "hit" } else { "fwd=miss" }
     }
 
-    /// The size that the cache or a zone names.
+    /// The size according to the cache or a zone.
     async fn size_elsewhere(&self) -> Option<u64> {
         match self.gateway.cache.get(&self.client.identity, &self.blob.digest).await {
             Ok(Some(blob)) => Some(blob.size),
@@ -150,17 +150,17 @@ impl Pull<'_> {
         }
     }
 
-    /// Whether neither the cache nor a zone names another size than the registry.
+    /// Whether neither the cache nor a zone has another size than the registry named.
     async fn is_as_long(&self, expected: Option<u64>) -> bool {
         let Some(expected) = expected else { return true };
         self.size_elsewhere().await.is_none_or(|size| size == expected)
     }
 
-    /// The registry named one size, and proven bytes have another.
+    /// Records that the registry named one size, and proven bytes have another.
     fn contradicted(&self, said: u64, size: u64) {
         if said != size {
             let digest = self.blob.digest;
-            self.gateway.sizes.contradicted(&self.gateway.metrics, digest, "registry", said, size);
+            self.gateway.sizes.note(&self.gateway.metrics, digest, "registry", said, size);
         }
     }
 
@@ -170,15 +170,15 @@ impl Pull<'_> {
         answer.file(blob, "hit")
     }
 
-    /// From the zones, through the cache if it keeps the blob; if no zone has it, the way that the registry
-    /// itself points out.
+    /// Serves the blob from the zones, through the cache if it keeps the blob. If no zone has it, uses the
+    /// registry fallback.
     async fn miss(
         &self,
         answer: &Answerer,
         expected: Option<u64>,
         lookup: Lookup,
     ) -> Result<Response<Body>, Problem> {
-        // If the registry was slow, the zones still get their own time.
+        // If the registry was slow, the zones still get the time for a first byte.
         let deadline = self.deadline.max(Instant::now() + self.gateway.settings.timeouts.zone_first_byte);
         let read = self.read_zones(lookup, expected, expected);
         let not_opened = match tokio::time::timeout_at(deadline, read).await {
@@ -197,7 +197,7 @@ impl Pull<'_> {
                 Ok(self.serve(answer, served, expected))
             }
             Err(problem) if not_opened.is_about_size() => {
-                // Zones have it in another size than the registry named: the digest decides.
+                // Zones have the blob in another size than the registry named. The digest decides.
                 let lookup = self.join_or_fill().await;
                 match self.read_zones(lookup, None, expected).await {
                     Err(Unserved::NotOpened(_)) => Err(problem),
@@ -208,8 +208,9 @@ impl Pull<'_> {
         }
     }
 
-    /// Joins the fill of the blob, or starts it from the zones. If it breaks before its first byte, another
-    /// follows. A zone's object must have the `expected` size, if there is one; `said` is the registry's.
+    /// Joins the fill of the blob, or starts one from the zones. If it breaks before its first byte, starts
+    /// another. A zone's object must have the `expected` size, if there is one. `said` is the size that the
+    /// registry named.
     async fn read_zones(
         &self,
         mut lookup: Lookup,
@@ -250,10 +251,10 @@ impl Pull<'_> {
         Err(Unserved::Broken(broken))
     }
 
-    /// Fills the cache from what the registry gave, or joins a fill that is under way. If that comes to
-    /// nothing, what the registry gave is still there.
+    /// Fills the cache from what the registry returned, or joins a fill that is in progress. If that fill
+    /// fails, the registry's body is still available.
     async fn keep_fetched(&self, opened: Opened) -> Result<Served, Unserved> {
-        // The first fill may be one that still asks the zones; the next is ours.
+        // The first fill may be one that still asks the zones. The next one uses the registry's body.
         for _ in 0..2 {
             let followed = match self.join_or_fill().await {
                 Lookup::Hit(blob) => return Ok(Served::Hit(blob)),
@@ -297,7 +298,7 @@ impl Pull<'_> {
         }
     }
 
-    /// Reads behind a fill. A part is answered as one at once, and its bytes follow as they come in.
+    /// Reads behind a fill. The answer for a part is sent at once, and its bytes follow as they arrive.
     fn follow(&self, answer: &Answerer, follower: Follower, joined: bool) -> Response<Body> {
         let from = Arc::clone(follower.source());
         spans::note_source(&from);
@@ -309,9 +310,9 @@ impl Pull<'_> {
         answer.bytes(size, |range| Body::stream(fill::follow(follower, range, router, blob)), &status)
     }
 
-    /// Streams a blob that is not kept to this client alone. For a part, all of it is read. If too many such
-    /// reads run, the answer is the whole, and the client's own pace bounds what is read (RFC 9110, 14.2: a
-    /// range may be ignored).
+    /// Streams a blob that is not kept to this client only. For a part, the whole blob is read. If too many
+    /// such reads are in progress, the answer is the whole blob, so that the client's own speed limits the
+    /// read (RFC 9110, 14.2: a range may be ignored).
     fn bypass(&self, answer: &Answerer, opened: Opened, reason: BypassReason) -> Response<Body> {
         let Opened { from, body: whole } = opened;
         spans::note_source(&from);
@@ -334,13 +335,13 @@ impl Pull<'_> {
         answer.bytes(size, body, &status)
     }
 
-    /// Memory for what is read ahead of a blob that is not in the cache.
+    /// Reserves memory for reading ahead in a blob that is not in the cache.
     fn read_ahead(&self) -> Option<Reservation> {
         self.gateway.memory.reserve(Use::Blobs, Some(self.client.holder()), BLOB_READ)
     }
 
-    /// Opens the blob in the best zone that has it, in the `expected` size if there is one; `said` is the
-    /// registry's. The future does not borrow: a fill outlives its client.
+    /// Opens the blob in the best zone that has it, in the `expected` size if there is one. `said` is the
+    /// size that the registry named. The future borrows nothing, because a fill outlives its client.
     fn open_zones(
         &self,
         expected: Option<u64>,
@@ -350,13 +351,13 @@ impl Pull<'_> {
         let (gateway, blob) = (Arc::clone(self.gateway), self.blob.clone());
         let repository = self.repository.to_owned();
         async move {
-            // Without memory for it, the registry fallback has none either, and says so.
+            // Without memory here, the registry fallback has none either, and reports it.
             let Some(memory) = memory else { return Err(NotOpened { answers: Vec::new() }) };
             let reading = gateway.router.open(&blob, expected).await?;
             if reading.home_lacks_it {
                 repair_home(&gateway, &repository, &blob, reading.size);
             }
-            let body = gateway.noting_sizes(reading.body, said).holding(memory);
+            let body = gateway.watch_size(reading.body, said).holding(memory);
             Ok(Opened { from: format!("zone={}", reading.zone).into(), body })
         }
     }
@@ -368,7 +369,7 @@ fn no_first_byte() -> Problem {
     problem
 }
 
-/// Home does not have the blob and another zone does: queues the copy home.
+/// Queues the copy home if the home zone does not have the blob and another zone does.
 fn repair_home(gateway: &Arc<Gateway>, repository: &str, blob: &Blob, size: Option<u64>) {
     let Some(home) = gateway.repairable_home().filter(|_| gateway.repairs.take()) else { return };
     let (gateway, repository, blob) = (Arc::clone(gateway), repository.to_owned(), blob.clone());

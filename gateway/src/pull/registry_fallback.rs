@@ -1,5 +1,5 @@
-//! The registry fallback: if no zone has a blob, the gateway fetches it as the registry tells a client to. This
-//! serves legacy keys, proxy-cache organisations and stores outside the configuration.
+//! The registry fallback: if no zone has a blob, the gateway fetches it as the registry tells its clients to.
+//! This serves legacy keys, proxy-cache organisations and stores outside the configuration.
 
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -14,19 +14,19 @@ use gateway_http::{Body, Problem};
 use registry::upstream::StoreUse;
 use registry::{BlobRequest, FetchError, FetchedBlob, Origin};
 
-/// What the registry answered.
+/// The answer of the registry.
 pub(crate) enum Fetched {
     /// The blob.
     Blob(Opened),
-    /// An answer of the registry that is no blob, for the client as it is.
+    /// An answer of the registry that is not a blob. It is passed to the client as it is.
     Relay(Response<Body>),
 }
 
 /// Asks the registry for a blob with the client's own headers, and follows its redirects without them.
 ///
 /// # Errors
-/// - 502 or 504 if the registry gives no answer, or its redirects lead nowhere.
-/// - 502 if the store to which it redirects does not give the blob, or gives it in another size.
+/// - 502 or 504 if the registry gives no answer, or its redirects do not lead to a blob.
+/// - 502 if the store to which it redirects does not return the blob, or returns it in another size.
 pub(crate) async fn fetch(
     gateway: &Gateway,
     request: &Parts,
@@ -37,7 +37,7 @@ pub(crate) async fn fetch(
     let asked = BlobRequest {
         who: client.identity,
         // An instance answers with a URL of the store that it prefers, whether that store works or not.
-        order: gateway.by_store(StoreUse::Reads, None),
+        order: gateway.order_by_store(StoreUse::Reads, None),
         path: forward::path(request)?,
         headers: authorize::unconditional(forward::headers(gateway, request, client)),
         bound: gateway.settings.timeouts.registry_first_pull,
@@ -66,8 +66,8 @@ fn opened(fetched: FetchedBlob, blob: &Blob, expected: Option<u64>) -> Result<Op
     Ok(Opened { from: from.into(), body: Verified::hashing(body, blob.digest, size) })
 }
 
-/// The answer if a place outside the configuration does not give the blob. What happened there is only
-/// logged: a client may have made the registry point there to learn it.
+/// The answer if a place outside the configuration does not return the blob. The reason is only logged,
+/// because a client may have made the registry redirect there to learn it.
 fn elsewhere(blob: &Blob, place: &str, why: &dyn std::fmt::Display) -> Problem {
     let why = why.to_string();
     tracing::warn!(digest = %blob.digest, host = place, why, "the store that the registry points to does not give a blob");

@@ -1,5 +1,5 @@
-//! A push: it streams to the registry, and a manifest's blobs are queued for the other zones
-//! before the client hears of success.
+//! Pushes: uploads stream to the registry, and the blobs of a manifest are queued for the other zones before
+//! the client gets the answer.
 
 mod read_along;
 
@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode};
 
-use self::read_along::{Copy, NO_ROOM};
+use self::read_along::{NO_ROOM, ReadAlongCopy};
 use crate::Gateway;
 use crate::forward;
 use crate::index_manifests::distinct;
@@ -22,11 +22,12 @@ use registry::upload_affinity;
 use registry::upstream::{Answer, Head, InstanceId, Order, StoreUse};
 use registry::{LocalBlob, local_blobs, upload_repository};
 
-/// Forwards an upload request; the answer to bytes, and to the last PUT, may take as long as the registry
-/// needs to assemble a large blob.
+/// Forwards an upload request. The registry may take long to answer a request with bytes and the last PUT,
+/// because it then assembles a large blob.
 ///
-/// A new upload goes to the nearest instance of the registry whose store serves, all that follows to
-/// the same one; another goes on with a request only where there is no connection to that one.
+/// A new upload goes to the nearest instance of the registry whose store serves. All later requests of the
+/// upload go to the same instance. Another instance gets a request only if no connection to that instance can
+/// be made.
 pub(crate) async fn upload(
     gateway: &Gateway,
     request: &Parts,
@@ -34,8 +35,8 @@ pub(crate) async fn upload(
     client: &Client,
 ) -> Response<Body> {
     let answered = match gateway.upstream.several() {
-        true => upload_to_one(gateway, request, body, client).await,
-        false => upload_to_only(gateway, request, body, client).await,
+        true => upload_with_affinity(gateway, request, body, client).await,
+        false => upload_to_only_instance(gateway, request, body, client).await,
     };
     match answered {
         Ok(response) => response,
@@ -43,8 +44,8 @@ pub(crate) async fn upload(
     }
 }
 
-/// How long the registry may take to answer, from the last byte on. What begins, asks after or cancels an
-/// upload moves no bytes, and Quay answers it from its database.
+/// How long the registry may take to answer, from the last byte of the request on. A request that begins,
+/// queries or cancels an upload moves no bytes, and Quay answers it from its database.
 fn answer_bound(gateway: &Gateway, request: &Parts) -> Duration {
     let timeouts = &gateway.settings.timeouts;
     let whole = request.uri.query().is_some_and(|query| query.contains("digest="));
@@ -55,7 +56,7 @@ fn answer_bound(gateway: &Gateway, request: &Parts) -> Duration {
     }
 }
 
-async fn upload_to_only(
+async fn upload_to_only_instance(
     gateway: &Gateway,
     request: &Parts,
     body: Body,
@@ -66,7 +67,7 @@ async fn upload_to_only(
     Ok(forward::relay(gateway, answer))
 }
 
-/// Sends a part of an upload.
+/// Sends one request of an upload.
 async fn send(
     gateway: &Gateway,
     order: &Order,
@@ -82,24 +83,25 @@ async fn send(
     gateway.upstream.send_upload(client.identity, order, head, body, bound, &is_dead).await
 }
 
-async fn upload_to_one(
+async fn upload_with_affinity(
     gateway: &Gateway,
     request: &Parts,
     body: Body,
     client: &Client,
 ) -> Result<Response<Body>, Problem> {
     let repository = upload_repository(request.uri.path());
-    let (path, named) = upload_affinity::taken(forward::path(request)?, &gateway.upstream)?;
+    let (path, named) = upload_affinity::extract(forward::path(request)?, &gateway.upstream)?;
     let begins = request.method == Method::POST;
     let last = || repository.as_deref().and_then(|name| gateway.uploads.last(name, &gateway.upstream));
     let kept = named.or_else(|| last().filter(|_| !begins));
-    // A POST is taken although the store is dead; bytes are not.
+    // The registry accepts a POST even if its store is dead. Only an accepted PATCH or PUT proves that the
+    // store works.
     let proof = [Method::PATCH, Method::PUT].contains(&request.method);
     let does = if begins || proof { StoreUse::Writes } else { StoreUse::Reads };
-    let order = gateway.by_store(does, kept);
+    let order = gateway.order_by_store(does, kept);
     let (answer, instance) = send(gateway, &order, request, &path, body, client).await?;
     let status = answer.status();
-    // One that goes on with another's upload writes to that one's store.
+    // An instance that continues the upload of another instance writes to the store of that other instance.
     if named.is_none_or(|named| named == instance) {
         gateway.upstream.uploaded(instance, status, proof);
     }
@@ -111,11 +113,11 @@ async fn upload_to_one(
     Ok(response)
 }
 
-/// Forwards a manifest and, on the registry's 201, writes its blobs to the journal before the
-/// answer goes on.
+/// Forwards a manifest. If the registry answers 201, writes the manifest's blobs to the journal before the
+/// answer is passed on.
 ///
-/// In a task of its own: a client that leaves between the registry's yes and the journal's
-/// commit must not lose the copies. The task holds what `client` holds.
+/// Runs in a task of its own. If the client leaves between the registry's 201 and the commit of the journal,
+/// the copies must not be lost. The task holds the slot and the memory of `client`.
 pub(crate) async fn manifest(
     gateway: &Arc<Gateway>,
     request: Parts,
@@ -123,14 +125,14 @@ pub(crate) async fn manifest(
     repository: String,
     client: Client,
 ) -> Response<Body> {
-    let task = put(Arc::clone(gateway), request, body, repository, client);
+    let task = put_manifest(Arc::clone(gateway), request, body, repository, client);
     gateway.pushes.spawn(in_current_request(task)).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a manifest's task died");
         Problem::gateway("the gateway failed while the manifest was being stored").response()
     })
 }
 
-async fn put(
+async fn put_manifest(
     gateway: Arc<Gateway>,
     request: Parts,
     body: Body,
@@ -139,18 +141,19 @@ async fn put(
 ) -> Response<Body> {
     let limit = gateway.settings.limits.manifest.as_u64();
     let size = gateway_http::content_length(&request.headers).unwrap_or(limit).min(limit);
-    // It grows with what is read.
+    // The reservation starts at 0 bytes and grows with what is read.
     let Some(memory) = gateway.memory.reserve(Use::Manifests, Some(client.holder()), 0) else {
         return Problem::overload(NO_ROOM).response();
     };
     let (body, copy) = read_along::body(body, limit, size, memory);
     let bound = gateway.settings.timeouts.registry_answer;
-    match ask(&gateway, &request, &repository, body, &client, bound).await {
+    match send_manifest(&gateway, &request, &repository, body, &client, bound).await {
         Ok(answer) => {
             match answer.status() {
                 StatusCode::CREATED => queue_copies(&gateway, &repository, copy, &client).await,
-                // A blob of it is not there (Quay's `_build_blob_map` and distribution say so with one of
-                // these): a yes that is remembered may be why the client did not push it.
+                // A blob of the manifest does not exist: Quay (`_build_blob_map`) and distribution report it
+                // with one of these statuses. A remembered permission may be why the client did not push that
+                // blob.
                 StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => gateway.permissions.forget(&repository),
                 _ => {}
             }
@@ -166,8 +169,9 @@ async fn put(
     }
 }
 
-/// Where the repository's last upload went: the registry reads the config blob.
-async fn ask(
+/// Sends the manifest to the instance of the repository's last upload, because the registry reads the config
+/// blob.
+async fn send_manifest(
     gateway: &Gateway,
     request: &Parts,
     repository: &str,
@@ -175,14 +179,14 @@ async fn ask(
     client: &Client,
     bound: Duration,
 ) -> Result<Answer, Problem> {
-    let order = gateway.by_store(StoreUse::Reads, gateway.uploads.last(repository, &gateway.upstream));
+    let order = gateway.order_by_store(StoreUse::Reads, gateway.uploads.last(repository, &gateway.upstream));
     let path = forward::path(request)?;
-    // What becomes of a manifest says nothing of uploads.
+    // The result of a manifest proves nothing about uploads.
     let (answer, _) = forward::ask(gateway, &order, request, path, body, client, bound).await?;
     Ok(answer)
 }
 
-async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy, client: &Client) {
+async fn queue_copies(gateway: &Gateway, repository: &str, copy: ReadAlongCopy, client: &Client) {
     let targets = gateway.targets_of(repository).await;
     if targets.is_empty() {
         return;
@@ -225,7 +229,7 @@ async fn queue_copies(gateway: &Gateway, repository: &str, copy: Copy, client: &
     }
 }
 
-/// Writes copies to the journal; whether it took them.
+/// Writes copies to the journal. Returns whether the journal took them.
 async fn queue_blobs(
     gateway: &Gateway,
     repository: &str,

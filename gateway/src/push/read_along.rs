@@ -1,4 +1,4 @@
-//! A copy of a body in passing.
+//! Copies a body while it passes through.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,38 +11,40 @@ use parking_lot::{Mutex, MutexGuard};
 use gateway_http::{Body, BodyError};
 use limits::memory::Reservation;
 
-/// Why a body ends in an error where it cannot be read along.
+/// The error of a body that cannot be copied because memory ran out.
 pub(crate) const NO_ROOM: &str = "limits.memory has no room";
 
-/// A copy has room for so many bytes at first, if so many are promised; then for twice as many, and so on.
+/// The first capacity of a copy in bytes, if the body promises at least that many. The capacity doubles when
+/// it is full.
 const FIRST: usize = 64 * 1024;
 
-/// So many times its bytes a manifest takes: they are read along, and then understood as twice as much at most
-/// (`registry::local_blobs`).
+/// The memory that a manifest takes, as a multiple of its bytes: they are copied, and then parsed to at most twice as
+/// much (`registry::local_blobs`).
 const TIMES: u64 = 3;
 
-/// What has been read along; complete once the body has ended. Its memory is reserved while any clone lives.
+/// The bytes of a body that were copied so far. The copy is complete once the body has ended. Its memory is
+/// reserved while any clone lives.
 #[derive(Clone)]
-pub(crate) struct Copy(Arc<Mutex<State>>);
+pub(crate) struct ReadAlongCopy(Arc<Mutex<State>>);
 
 struct State {
-    /// `None` if there were more than `limit`.
+    /// `None` if the body has more than `limit` bytes.
     bytes: Option<Vec<u8>>,
     limit: usize,
-    /// Bytes that are promised.
+    /// The number of bytes that the body promises.
     size: usize,
-    /// [`TIMES`] what there is room for.
+    /// [`TIMES`] the capacity of `bytes`.
     memory: Reservation,
     had_no_room: bool,
 }
 
-impl Copy {
-    /// The bytes, unless there were more than allowed.
+impl ReadAlongCopy {
+    /// Takes the bytes. `None` if there were more than the limit.
     pub(crate) fn take(&self) -> Option<Bytes> {
         self.lock().bytes.take().map(Bytes::from)
     }
 
-    /// Whether the body ended in an error for want of memory.
+    /// Whether the body ended in an error because memory ran out.
     pub(crate) fn had_no_room(&self) -> bool {
         self.lock().had_no_room
     }
@@ -74,18 +76,19 @@ impl State {
     }
 }
 
-/// The same body, and a copy of its first `limit` bytes or nothing if there are more; `size` of them are
-/// promised. `memory` grows with what is copied; where it cannot, the body ends in an error.
-pub(crate) fn body(body: Body, limit: u64, size: u64, memory: Reservation) -> (Body, Copy) {
+/// Wraps a body. Returns the same body, and a copy of it that stays empty if the body has more than `limit`
+/// bytes. `size` is the number of bytes that the body promises. `memory` grows with the copy; if it cannot
+/// grow, the body ends in an error.
+pub(crate) fn body(body: Body, limit: u64, size: u64, memory: Reservation) -> (Body, ReadAlongCopy) {
     let [limit, size] = [limit, size].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     let state = State { bytes: Some(Vec::new()), limit, size, memory, had_no_room: false };
-    let copy = Copy(Arc::new(Mutex::new(state)));
+    let copy = ReadAlongCopy(Arc::new(Mutex::new(state)));
     (Body::new(ReadAlong { body, copy: copy.clone() }), copy)
 }
 
 struct ReadAlong {
     body: Body,
-    copy: Copy,
+    copy: ReadAlongCopy,
 }
 
 impl http_body::Body for ReadAlong {
@@ -124,10 +127,11 @@ mod tests {
     use super::*;
     use limits::memory::{Memory, Use};
 
-    /// What is reserved for a body of 4 MiB that comes in pieces, and whether each was passed on.
+    /// The bytes reserved for a body of 4 MiB that arrives in these pieces, and whether each piece was passed
+    /// on.
     fn reserved(budget: u64, pieces: &[usize]) -> Vec<(u64, bool)> {
         let memory = Memory::new(budget);
-        let nothing = memory.reserve(Use::Manifests, None, 0).expect("nothing is always had");
+        let nothing = memory.reserve(Use::Manifests, None, 0).expect("0 bytes can always be reserved");
         let (_, copy) = body(Body::empty(), 4 << 20, 4 << 20, nothing);
         let add = |bytes: usize| copy.lock().add(&vec![0; bytes]).is_ok();
         let reserved = || memory.status().reserved[Use::Manifests as usize];
@@ -139,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_is_reserved_as_bytes_come() {
+    async fn memory_is_reserved_as_bytes_arrive() {
         let first = TIMES * FIRST as u64;
         let pieces = [1, FIRST - 1, 1, (4 << 20) - FIRST - 1, 1];
         let all = [(first, true), (first, true), (2 * first, true), (TIMES * (4 << 20), true), (0, true)];
@@ -148,7 +152,8 @@ mod tests {
     }
 
     async fn copied(limit: u64) -> Option<Bytes> {
-        let memory = Memory::new(1000).reserve(Use::Manifests, None, 0).expect("nothing is always had");
+        let memory =
+            Memory::new(1000).reserve(Use::Manifests, None, 0).expect("0 bytes can always be reserved");
         let (body, copy) = body(Body::full("manifest"), limit, 8, memory);
         let passed = body.collect().await.expect("no error").to_bytes();
         assert_eq!(passed, "manifest");
@@ -156,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_or_nothing() {
+    async fn a_copy_has_all_bytes_or_none() {
         assert_eq!(copied(8).await.as_deref(), Some(&b"manifest"[..]));
         assert_eq!(copied(7).await, None);
     }

@@ -1,4 +1,4 @@
-//! A client's request body: how long it may take, and what becomes of a body that nobody wants.
+//! The body of a client's request: how long it may take, and what happens to a body that is not needed.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -19,39 +19,40 @@ use crate::server::{Inbox, Reader};
 use config::{Limits, Timeouts};
 use gateway_http::BodyError;
 
-/// What is still read of a body after its request was refused: a client that sends all before it reads gets the
-/// answer then, which a connection that is closed with unread bytes would destroy (RFC 9112 section 9.6).
+/// Bytes of a refused request's body that are still read. A client that sends the whole body before it reads
+/// then gets the answer. If the connection were closed with unread bytes, the answer would be lost (RFC 9112
+/// section 9.6).
 const UNWANTED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// For how long.
+/// The time for reading such a body.
 const UNWANTED_TIME: Duration = Duration::from_secs(30);
 
-/// Bytes that came so far.
-pub(crate) type Received = Arc<AtomicU64>;
+/// The number of bytes that were received so far.
+pub(crate) type ReceivedBytes = Arc<AtomicU64>;
 
-/// A request body that is ended where its client is too slow.
+/// A request body that ends in an error if its client is too slow.
 pub(crate) struct RequestBody {
-    /// Absent once it is at its end.
-    body: Option<Unread>,
-    pace: Pace,
+    /// `None` after the end of the body.
+    body: Option<UnreadBody>,
+    stall: StallBudget,
     sleep: Pin<Box<Sleep>>,
-    /// For the whole.
+    /// The deadline for the whole body.
     deadline: Instant,
-    received: Received,
-    /// Over HTTP/1.1, where what nobody wanted is read off the connection. HTTP/2 resets the stream, which
-    /// leaves the answer whole (RFC 9113 section 8.1).
+    received: ReceivedBytes,
+    /// Whether the request came over HTTP/1.1. Its unread body must then be read off the connection. HTTP/2
+    /// resets the stream instead, which does not damage the answer (RFC 9113 section 8.1).
     http1: bool,
-    /// Whether its client waits for 100 (Continue), and has sent nothing.
+    /// Whether the client waits for 100 (Continue) and has sent nothing.
     withheld: bool,
 }
 
-/// What is left of a body, and whom to tell what was taken of it.
-struct Unread {
+/// The rest of a body, and the reader that is told about each frame that was taken.
+struct UnreadBody {
     body: Incoming,
     reader: Reader,
 }
 
-impl Unread {
+impl UnreadBody {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled
@@ -63,29 +64,29 @@ impl Unread {
     }
 }
 
-/// How long a client may keep us waiting: `most` in a row, and each byte that comes gives back what it takes at
-/// the least rate.
+/// How long a client may keep the gateway waiting. It may use up `most`, and each byte that it sends gives
+/// back the time that a byte takes at the least rate.
 #[derive(Debug)]
-struct Pace {
+struct StallBudget {
     left: Duration,
     most: Duration,
-    /// Bytes a second.
+    /// The least rate in bytes a second.
     rate: u64,
     since: Option<Instant>,
 }
 
-impl Pace {
+impl StallBudget {
     fn new(most: Duration, rate: u64) -> Self {
         Self { left: most, most, rate, since: None }
     }
 
-    /// It is waited for from now on, if it was not; until then.
-    fn waits(&mut self, now: Instant) -> Instant {
+    /// Starts to wait for the client, if it does not wait yet. Returns when the time is used up.
+    fn wait_from(&mut self, now: Instant) -> Instant {
         *self.since.get_or_insert(now) + self.left
     }
 
-    /// So many bytes came.
-    fn came(&mut self, now: Instant, bytes: u64) {
+    /// Records that this many bytes arrived.
+    fn arrived(&mut self, now: Instant, bytes: u64) {
         if let Some(since) = self.since.take() {
             self.left = self.left.saturating_sub(now - since);
         }
@@ -95,7 +96,7 @@ impl Pace {
 }
 
 impl RequestBody {
-    /// The body of a request.
+    /// Wraps the body of a request.
     pub(crate) fn new(
         request: Request<Incoming>,
         inbox: &Inbox,
@@ -106,18 +107,18 @@ impl RequestBody {
         let withheld = request.headers().contains_key(EXPECT);
         let now = Instant::now();
         request.map(|body| Self {
-            body: (!body.is_end_stream()).then(|| Unread { body, reader: inbox.body() }),
-            pace: Pace::new(timeouts.client_stall, limits.request_rate.as_u64()),
+            body: (!body.is_end_stream()).then(|| UnreadBody { body, reader: inbox.body() }),
+            stall: StallBudget::new(timeouts.client_stall, limits.request_rate.as_u64()),
             sleep: Box::pin(tokio::time::sleep_until(now)),
             deadline: now + timeouts.request_body,
-            received: Received::default(),
+            received: ReceivedBytes::default(),
             http1,
             withheld,
         })
     }
 
-    /// Bytes that came so far, for whoever tells of it.
-    pub(crate) fn received(&self) -> Received {
+    /// The shared count of received bytes.
+    pub(crate) fn received(&self) -> ReceivedBytes {
         Arc::clone(&self.received)
     }
 }
@@ -132,12 +133,12 @@ impl http_body::Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        // hyper sends 100 (Continue) by this.
+        // hyper sends 100 (Continue) when the body is first polled.
         this.withheld = false;
         let polled = body.poll_frame(context);
         let now = Instant::now();
         let Poll::Ready(item) = polled else {
-            let until = this.pace.waits(now).min(this.deadline);
+            let until = this.stall.wait_from(now).min(this.deadline);
             if this.sleep.deadline() != until {
                 this.sleep.as_mut().reset(until);
             }
@@ -151,7 +152,7 @@ impl http_body::Body for RequestBody {
         match item {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.pace.came(now, bytes);
+                this.stall.arrived(now, bytes);
                 this.received.fetch_add(bytes, Ordering::Relaxed);
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -190,8 +191,8 @@ impl Drop for RequestBody {
     }
 }
 
-/// Reads what nobody wants.
-async fn read_off(mut rest: Unread) {
+/// Reads the rest of a body that is not needed.
+async fn read_off(mut rest: UnreadBody) {
     let mut left = UNWANTED_BYTES;
     while let Some(Ok(frame)) = poll_fn(|context| rest.poll_frame(context)).await {
         let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -212,45 +213,46 @@ mod tests {
     const RATE: u64 = 1024;
 
     #[tokio::test(start_paused = true)]
-    async fn a_trickle_runs_out_of_patience() {
-        let mut pace = Pace::new(MOST, RATE);
+    async fn a_trickling_client_is_ended() {
+        let mut stall = StallBudget::new(MOST, RATE);
         let start = Instant::now();
         let mut now = start;
-        // A byte each 20 s.
-        while pace.waits(now) > now + Duration::from_secs(20) {
+        // The client sends one byte every 20 s.
+        while stall.wait_from(now) > now + Duration::from_secs(20) {
             now += Duration::from_secs(20);
-            pace.came(now, 1);
+            stall.arrived(now, 1);
         }
-        assert!(pace.waits(now) < start + MOST + Duration::from_secs(1));
+        assert!(stall.wait_from(now) < start + MOST + Duration::from_secs(1));
     }
 
     proptest! {
-        /// Whoever keeps to the least rate, in whatever pieces and pauses below the bound, is never ended.
+        /// A client that keeps to the least rate is never ended, whatever the size of its pieces and its
+        /// pauses below the bound.
         #[test]
-        fn whoever_keeps_to_the_rate_is_borne_with(pauses in prop::collection::vec(0..50_000u64, 1..200)) {
-            let mut pace = Pace::new(MOST, RATE);
+        fn a_client_at_the_least_rate_is_never_ended(pauses in prop::collection::vec(0..50_000u64, 1..200)) {
+            let mut stall = StallBudget::new(MOST, RATE);
             let mut now = Instant::now();
             for pause in pauses {
                 let pause = Duration::from_millis(pause);
-                prop_assert!(pace.waits(now) > now + pause);
+                prop_assert!(stall.wait_from(now) > now + pause);
                 now += pause;
-                pace.came(now, (pause.as_secs_f64() * RATE as f64).ceil() as u64);
+                stall.arrived(now, (pause.as_secs_f64() * RATE as f64).ceil() as u64);
             }
         }
 
-        /// Whoever is below the rate by half is ended within twice the bound, however it spreads its bytes.
+        /// A client at half the least rate is ended within twice the bound, however it spreads its bytes.
         #[test]
-        fn whoever_is_slower_is_not(pieces in prop::collection::vec(1..5000u64, 100..101)) {
-            let mut pace = Pace::new(MOST, RATE);
+        fn a_slower_client_is_ended(pieces in prop::collection::vec(1..5000u64, 100..101)) {
+            let mut stall = StallBudget::new(MOST, RATE);
             let start = Instant::now();
             let mut now = start;
             for piece in pieces {
                 let pause = Duration::from_secs_f64(2.0 * piece as f64 / RATE as f64);
-                if pace.waits(now) < now + pause {
+                if stall.wait_from(now) < now + pause {
                     break;
                 }
                 now += pause;
-                pace.came(now, piece);
+                stall.arrived(now, piece);
             }
             prop_assert!(now < start + 2 * MOST + Duration::from_secs(10));
         }

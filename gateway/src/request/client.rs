@@ -1,4 +1,4 @@
-//! Who sends a request.
+//! The sender of a request.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use limits::pool::{Identity, Slot};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Who sends a request; and one of `limits.requests` and the request's memory, which whatever works on its behalf
-/// holds to its end.
+/// The sender of a request. It also holds the request's slot of `limits.requests` and the request's memory.
+/// All work for the request holds a clone of it to its end.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    /// For logs, and for the registry.
+    /// For logs and for the registry.
     pub(crate) address: IpAddr,
-    /// The client's own; behind a trusted proxy it has none.
+    /// The number of the connection. `None` behind a trusted proxy, because its connections are not the
+    /// client's.
     connection: Option<u64>,
-    /// For shares.
+    /// Identifies the client for its share of pools.
     pub(crate) identity: Identity,
     _request: Option<Arc<(Slot, Arc<Reservation>)>>,
 }
 
 impl Client {
-    /// Whoever is at the other end of connection `number`, or, where that is a proxy that is trusted, whoever it
-    /// says.
+    /// The peer of connection `number`. If the peer is a trusted proxy, the client that the proxy names.
     pub(crate) fn of_request(peer: IpAddr, number: u64, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let (address, connection) = match is_trusted(peer, trusted) {
             true => (forwarded_for(headers, trusted).unwrap_or(peer), None),
@@ -36,31 +36,31 @@ impl Client {
         Self { address, connection, identity, _request: None }
     }
 
-    /// For memory.
+    /// Identifies the client for its share of memory.
     pub(crate) fn holder(&self) -> Holder {
         Holder { address: self.address, connection: self.connection }
     }
 
-    /// The same, holding this slot and this memory for as long as any clone of it lives.
+    /// The same client, which also holds this slot and this memory while any clone of it lives.
     pub(crate) fn holding(self, request: Slot, memory: Arc<Reservation>) -> Self {
         Self { _request: Some(Arc::new((request, memory))), ..self }
     }
 }
 
-/// Whether a peer is a proxy whose word on its clients is believed.
+/// Whether a peer is a trusted proxy, whose claims about its clients are believed.
 pub(crate) fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
     let peer = peer.to_canonical();
     trusted.iter().any(|network| network.contains(&peer))
 }
 
-/// The last address of `X-Forwarded-For` that is no trusted proxy's: each proxy appends whom it was connected to,
-/// and what stands before the first trusted one's entry is the client's own claim.
+/// The last address in `X-Forwarded-For` that is not a trusted proxy. Each proxy appends the address of its
+/// own peer. Everything before the entry of the first trusted proxy is the client's own claim.
 fn forwarded_for(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let mut client = None;
     let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
-    // Each entry by itself: the client may have put any byte into those before the proxy's own.
+    // Entries are parsed one by one, because the client may have put any bytes before the proxy's entry.
     for entry in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
-        // What is no address was not written by a trusted proxy.
+        // A trusted proxy writes only addresses.
         let Some(address) = std::str::from_utf8(entry).ok().and_then(|entry| address(entry.trim())) else {
             break;
         };
@@ -72,7 +72,7 @@ fn forwarded_for(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     client
 }
 
-/// An address, with a port or not.
+/// Parses an address with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = || text.parse::<IpAddr>().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
@@ -99,9 +99,9 @@ mod tests {
         client.address.to_string()
     }
 
-    /// A task that outlives the answer works on in the request's memory, not only in its slot.
+    /// A task that outlives the answer keeps the request's memory, and not only its slot.
     #[test]
-    fn what_outlives_a_request_keeps_its_slot_and_its_memory() {
+    fn work_after_the_answer_keeps_the_slot_and_the_memory() {
         let (pool, memory) = (Pool::new("limits.requests", 1, 0), Memory::new(1000));
         let client = Client::of_request([192, 0, 2, 1].into(), 1, &HeaderMap::new(), &[]);
         let slot = pool.try_take(&client.identity).expect("free");
@@ -121,17 +121,17 @@ mod tests {
         assert_eq!(client(PEER, &["192.0.2.7:4711"]), "192.0.2.7");
         assert_eq!(client(PEER, &["[2001:db8::1]:4711, 10.2.3.4"]), "2001:db8::1");
         assert_eq!(client("::ffff:10.0.0.1", &["192.0.2.7"]), "192.0.2.7");
-        // What the client claims stands before what the proxy appended.
+        // The client's claims stand before what the proxy appended.
         assert_eq!(client(PEER, &["198.51.100.1, 192.0.2.7"]), "192.0.2.7");
         assert_eq!(client(PEER, &["198.51.100.1", "192.0.2.7, 10.9.9.9"]), "192.0.2.7");
         assert_eq!(client(PEER, &["198.51.100.1\u{e9}, 192.0.2.7"]), "192.0.2.7");
         assert_eq!(client(PEER, &["\u{e9}", "192.0.2.7, 10.9.9.9"]), "192.0.2.7");
-        // Nobody but proxies: the first of them.
+        // If all entries are proxies, the first one counts.
         assert_eq!(client(PEER, &["10.1.1.1, 10.2.2.2"]), "10.1.1.1");
     }
 
     #[test]
-    fn nobody_else_does() {
+    fn other_peers_do_not_name_the_client() {
         assert_eq!(client("192.0.2.9", &["198.51.100.1"]), "192.0.2.9");
         assert_eq!(client(PEER, &[]), PEER);
         assert_eq!(client(PEER, &["unknown"]), PEER);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_of_a_proxy_are_not_those_of_clients() {
+    fn a_connection_of_a_proxy_does_not_identify_a_client() {
         let trusted = ["10.0.0.0/8".parse().expect("a network")];
         let of = |peer: &str, number| {
             let headers = [(X_FORWARDED_FOR, "192.0.2.7".parse().expect("a value"))].into_iter().collect();

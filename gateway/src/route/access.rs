@@ -1,4 +1,4 @@
-//! One line of the log for each request, once all of its answer is gone, or its client is.
+//! Writes one log line for each request, after the whole answer was sent or the client has left.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,64 +14,64 @@ use tracing::Span;
 
 use crate::Gateway;
 use crate::request::Client;
-use crate::request::Received;
+use crate::request::ReceivedBytes;
 use gateway_http::{Body, BodyError, content_length};
 
-/// What is logged and counted of a request whose client left before its answer, as nginx does.
+/// The status that is logged and counted if the client leaves before the answer. nginx uses the same status.
 const CLIENT_LEFT: u16 = 499;
 
-/// The id of a request, and the span of what is done for it.
-pub(super) struct Named {
+/// The id of a request, and the span of the work for it.
+pub(super) struct RequestTrace {
     pub(super) id: RequestId,
     pub(super) span: Span,
 }
 
-/// A request under way. However it ends, it is logged and counted once.
+/// A request in progress. It is logged and counted exactly once, however it ends.
 pub(crate) struct Access {
     gateway: Arc<Gateway>,
-    named: Named,
-    /// Holds one of `limits.requests` until the answer is gone.
+    trace: RequestTrace,
+    /// Holds a slot of `limits.requests` until the answer was sent.
     client: Client,
     method: Method,
-    /// As it may stand in a log.
+    /// The path, escaped for the log.
     path: String,
     route: &'static str,
     since: Instant,
-    received: Received,
-    answer: Option<Answered>,
+    received: ReceivedBytes,
+    answer: Option<SentAnswer>,
 }
 
-/// An answer on its way.
-struct Answered {
+/// An answer that is being sent.
+struct SentAnswer {
     status: u16,
     cache: String,
-    /// Bytes of its body that went out.
+    /// The number of body bytes that were sent.
     sent: u64,
-    /// Bytes that it has, where that is known: of itself, or as its headers promise.
+    /// The size of the body, if it is known from the body itself or from the headers.
     size: Option<u64>,
     end: Option<End>,
 }
 
-/// How an answer's body came to its end.
+/// How the body of an answer ended.
 enum End {
     Whole,
     Broke,
 }
 
 impl Access {
-    /// A request that has just come.
+    /// Starts the record of a request that has just arrived.
     pub(super) fn new(
         gateway: &Arc<Gateway>,
         client: &Client,
-        named: Named,
+        trace: RequestTrace,
         method: &Method,
         path: &str,
         route: &'static str,
-        received: Received,
+        received: ReceivedBytes,
     ) -> Self {
         Self {
             gateway: Arc::clone(gateway),
-            named,
+            trace,
             client: client.clone(),
             method: method.clone(),
             path: path.to_owned(),
@@ -82,9 +82,9 @@ impl Access {
         }
     }
 
-    /// The answer, which takes this along and says the request's id.
+    /// Attaches this record to the answer, and adds the request id to the answer's headers.
     pub(crate) fn answered(mut self, mut response: Response<Body>) -> Response<Body> {
-        response.headers_mut().insert(X_REQUEST_ID, self.named.id.header().clone());
+        response.headers_mut().insert(X_REQUEST_ID, self.trace.id.header().clone());
         let status = response.status().as_u16();
         self.gateway.metrics.answered(self.route, status);
         let cache = response.headers().get("cache-status").and_then(|value| value.to_str().ok());
@@ -93,7 +93,7 @@ impl Access {
         response.map(|body| {
             let end = body.is_end_stream().then_some(End::Whole);
             let size = body.size_hint().exact().or(promised);
-            self.answer = Some(Answered { status, cache, sent: 0, size, end });
+            self.answer = Some(SentAnswer { status, cache, sent: 0, size, end });
             Body::new(Logged { body, access: self })
         })
     }
@@ -108,7 +108,7 @@ impl Drop for Access {
             }
             Some(answer) => {
                 let end = match answer.end {
-                    // A body whose last byte went out is not asked for its end.
+                    // hyper does not poll a body again after its last byte.
                     _ if answer.size == Some(answer.sent) => "whole",
                     Some(End::Whole) => "whole",
                     Some(End::Broke) => "broke off",
@@ -122,11 +122,12 @@ impl Drop for Access {
             "client left" => self.gateway.metrics.answer_cut("client"),
             _ => {}
         }
-        // The line has no span, so that the id is in one place whatever `RUST_LOG` says of spans.
+        // The line is logged outside the span, so that the id is in the same field whatever `RUST_LOG` says
+        // about spans.
         tracing::info!(
             target: "access",
             parent: None,
-            request_id = self.named.id.as_str(),
+            request_id = self.trace.id.as_str(),
             client = %self.client.address,
             method = %self.method,
             path = self.path,
@@ -154,8 +155,8 @@ impl http_body::Body for Logged {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        // What goes on at a zone while the body is sent belongs to the request too.
-        let Named { id, span } = &this.access.named;
+        // Events at a zone while the body is sent belong to this request too.
+        let RequestTrace { id, span } = &this.access.trace;
         let polled = id.enter(|| span.in_scope(|| Pin::new(&mut this.body).poll_frame(context)));
         let item = ready!(polled);
         let ended = self.body.is_end_stream();

@@ -1,4 +1,4 @@
-//! From a request to its story.
+//! Routes each request to its handler.
 
 mod access;
 
@@ -16,12 +16,12 @@ use crate::pull;
 use crate::push;
 use crate::request::Client;
 use crate::request::RequestBody;
-use crate::route::access::{Access, Named};
+use crate::route::access::{Access, RequestTrace};
 use crate::spans;
 use gateway_http::{Body, Problem, check_head};
 use registry::{Route, loggable};
 
-/// Answers one request, in the scope of its id and in a span of its own.
+/// Answers one request, with its id in scope and in a span of its own.
 pub(crate) async fn answer(
     gateway: &Arc<Gateway>,
     request: Request<RequestBody>,
@@ -35,13 +35,13 @@ pub(crate) async fn answer(
     let route = Route::parse(&request.method, request.uri.path());
     let span = spans::request(&id, &route, request.uri.path());
     let path = loggable(request.uri.path());
-    let named = Named { id: id.clone(), span: span.clone() };
-    let access = Access::new(gateway, client, named, &request.method, path, route.name(), body.received());
+    let trace = RequestTrace { id: id.clone(), span: span.clone() };
+    let access = Access::new(gateway, client, trace, &request.method, path, route.name(), body.received());
     let answered = dispatch(gateway, head, request, Body::new(body), route, client);
     access.answered(id.scope(answered.instrument(span)).await)
 }
 
-/// The answer of whoever understands the request, unless its head is refused.
+/// Checks the head of the request, and passes the request to the handler of its route.
 async fn dispatch(
     gateway: &Arc<Gateway>,
     head: Result<(), Problem>,
@@ -65,7 +65,7 @@ async fn dispatch(
             push::manifest(gateway, request, body, repository, client.clone()).await
         }
         (Ok(()), Route::Upload) if changed.is_none() => push::upload(gateway, &request, body, client).await,
-        // A path that looks like an upload's may change something else too.
+        // A path that looks like an upload may be the path of another change too.
         (Ok(()), Route::Upload | Route::Forward) => match changed {
             Some(changed) => change(gateway, request, body, changed, client.clone()).await,
             None => {
@@ -85,11 +85,11 @@ async fn dispatch(
     response
 }
 
-/// Forwards what changes something at the registry, and forgets what was remembered of it, unless it came to
-/// nothing.
+/// Forwards a request that changes something at the registry. Afterwards, drops the permissions that depend
+/// on what was changed, unless the request certainly changed nothing.
 ///
-/// In a task of its own: a client that leaves does not keep the gateway from hearing what became of it. The
-/// task holds what `client` holds.
+/// Runs in a task of its own. If the client leaves, the gateway still learns how the change ended. The task
+/// holds the slot and the memory of `client`.
 async fn change(
     gateway: &Arc<Gateway>,
     request: Parts,
@@ -103,7 +103,7 @@ async fn change(
         let answer = forward::answered(&held, &request, body, &client, bound).await;
         let ended = answer.as_ref().map(Response::status);
         if may_have_changed(&changed, ended) {
-            // Before the client hears of it: it may look at once.
+            // Before the client gets the answer, because it may read again at once.
             held.permissions.forget_changed(&changed);
         }
         match answer {
@@ -117,9 +117,10 @@ async fn change(
     })
 }
 
-/// Whether a request to the registry that ended so may have changed something. After a 5xx nobody knows. The registry may
-/// also have carried out a request whose body broke off or was too slow. That counts only for what has a name: anybody
-/// can break a body off, and would have everything forgotten.
+/// Whether a request to the registry may have changed something, given how it ended. After a 5xx this is
+/// unknown. The registry may also have carried out a request whose body broke off or was too slow. That case
+/// counts only if the changed names are known: anybody can break off a body, and could otherwise have all
+/// permissions dropped.
 fn may_have_changed(changed: &Changed, ended: Result<StatusCode, &Problem>) -> bool {
     let by_status = |status: StatusCode| status.is_success() || status.is_server_error();
     match (ended, changed) {
@@ -130,7 +131,7 @@ fn may_have_changed(changed: &Changed, ended: Result<StatusCode, &Problem>) -> b
     }
 }
 
-/// The answer where a limit has no room for a request.
+/// The answer if a limit has no room for a request.
 pub(crate) fn overloaded(
     gateway: &Arc<Gateway>,
     request: Request<RequestBody>,
@@ -138,13 +139,13 @@ pub(crate) fn overloaded(
     problem: &Problem,
 ) -> Response<Body> {
     let (mut request, body) = request.into_parts();
-    let named = Named { id: RequestId::of_request(&mut request.headers), span: Span::none() };
+    let trace = RequestTrace { id: RequestId::of_request(&mut request.headers), span: Span::none() };
     let (method, path) = (&request.method, loggable(request.uri.path()));
-    let access = Access::new(gateway, client, named, method, path, "overload", body.received());
+    let access = Access::new(gateway, client, trace, method, path, "overload", body.received());
     access.answered(bodiless(method, problem.response()))
 }
 
-/// An answer to `HEAD` keeps its headers only: over HTTP/2 nobody else takes its body away.
+/// Removes the body of an answer to `HEAD`. Over HTTP/2 no other code does so.
 fn bodiless(method: &Method, response: Response<Body>) -> Response<Body> {
     match *method == Method::HEAD {
         true => response.map(|_| Body::empty()),
@@ -153,9 +154,9 @@ fn bodiless(method: &Method, response: Response<Body>) -> Response<Body> {
 }
 
 fn not_a_proxy() -> Response<Body> {
-    let why = "the gateway is no forward proxy";
+    let why = "the gateway is not a forward proxy";
     let problem =
-        Problem::client(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", why, "dial it as a registry");
+        Problem::client(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", why, "connect to it as to a registry");
     problem.response()
 }
 
@@ -164,16 +165,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_answered_may_have_changed_something() {
+    fn an_unanswered_request_may_have_changed_something() {
         for (status, expected) in [(202, true), (302, false), (404, false), (502, true), (504, true)] {
             let status = StatusCode::from_u16(status).expect("a status");
             assert_eq!(may_have_changed(&Changed::All, Ok(status)), expected, "{status}");
         }
         let broken =
-            Problem::client(StatusCode::BAD_REQUEST, "SIZE_INVALID", "it broke off", "send it again");
+            Problem::client(StatusCode::BAD_REQUEST, "SIZE_INVALID", "the body broke off", "send it again");
         let names = Changed::Names(vec!["o/a".into()]);
-        assert!(may_have_changed(&names, Err(&broken)), "its head was sent");
-        assert!(!may_have_changed(&Changed::All, Err(&broken)), "anybody can do that");
+        assert!(may_have_changed(&names, Err(&broken)), "the head of the request was sent");
+        assert!(!may_have_changed(&Changed::All, Err(&broken)), "anybody can break off a body");
         let unsent = Problem { unsent: true, ..broken };
         assert!(!may_have_changed(&names, Err(&unsent)));
         let lost = Problem::registry(StatusCode::GATEWAY_TIMEOUT, "no answer");

@@ -1,5 +1,5 @@
-//! A slow walk over all that the registry has, so that what no push told of is copied too: what was
-//! pushed elsewhere, what the journal could not take, what a store has lost.
+//! The sweep: a slow walk over everything in the registry. It queues copies that no push queued: of blobs that
+//! were pushed elsewhere, that the journal could not take, or that a store has lost.
 
 mod pace;
 
@@ -14,143 +14,143 @@ use tokio::time::{Instant, sleep};
 
 use self::pace::Pace;
 use crate::Gateway;
-use crate::copies::{Keeper, Place, Tally};
+use crate::copies::{PositionFile, SweepPosition, Tally};
 use registry::service_account::{Page, ReadError, Reader};
 use registry::{children, local_blobs};
 
-/// The first round after a start begins within this, and within `every`: replicas that start together
-/// should not walk together.
+/// The first round after a start begins within this time and within `every`. The exact time is random, so
+/// that replicas that start together do not sweep together.
 const FIRST_WITHIN: Duration = Duration::from_secs(600);
 
-/// One that was under way goes on within this.
-const GO_ON_WITHIN: Duration = Duration::from_secs(60);
+/// A round that was interrupted continues within this time.
+const CONTINUE_WITHIN: Duration = Duration::from_secs(60);
 
-/// How often a request is tried while the registry has no time for it; then it is passed over until
-/// the next round.
+/// How often a request is tried while the registry is busy. After that, it is skipped until the next round.
 const TRIES: u32 = 5;
 
-/// Where it stands is written this often.
-const KEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often the position is written.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
 
-/// How many copies wait is looked at this often.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the number of waiting copies is read.
+const CHECK_BACKLOG_EVERY: Duration = Duration::from_secs(5);
 
-/// Pages of one list, and manifests below one tag: more is a registry that goes in circles.
+/// The limits of pages in one list, and of manifests below one tag. If a registry gives more, its answers
+/// form a cycle.
 const PAGES_MAX: usize = 100_000;
 const BELOW_A_TAG_MAX: usize = 10_000;
 
-/// Blobs remembered within a round, so that a layer that many images share is queued once.
+/// Blobs that are remembered within a round, so that a layer that many images share is queued once.
 const BLOBS_MAX: usize = 200_000;
 
-/// One gateway's walk.
+/// The sweep of one gateway.
 pub(crate) struct Sweep {
     gateway: Arc<Gateway>,
     reader: Arc<Reader>,
     settings: config::Sweep,
     pace: Pace,
-    keeper: Arc<Keeper>,
-    place: Place,
+    position_file: Arc<PositionFile>,
+    position: SweepPosition,
     blobs: HashSet<Digest>,
     kept: Instant,
-    /// When it was last seen that there is room for more copies.
+    /// When the journal was last seen to have room for more copies.
     room: Option<Instant>,
 }
 
 impl Sweep {
-    /// The sweep of this gateway; `None` without an account, or targets, or where it is switched off.
-    /// Waits for the disk.
+    /// The sweep of this gateway. `None` if there is no service account or no target, or if the sweep is
+    /// switched off. Waits for the disk.
     pub(crate) fn of(gateway: &Arc<Gateway>) -> Option<Self> {
         let settings = gateway.settings.replication.sweep.clone();
         let reader = gateway.reader.clone().filter(|_| settings.enabled)?;
         if gateway.targets.is_empty() && gateway.database.is_none() {
             return None;
         }
-        let keeper = Arc::new(Keeper::new(&gateway.settings.state_dir));
-        let place = keeper.read();
-        gateway.sweep.at(&place);
+        let position_file = Arc::new(PositionFile::new(&gateway.settings.state_dir));
+        let position = position_file.read();
+        gateway.sweep.set_position(&position);
         Some(Self {
             gateway: Arc::clone(gateway),
             reader,
             pace: Pace::new(settings.rate),
             settings,
-            keeper,
-            place,
+            position_file,
+            position,
             blobs: HashSet::new(),
             kept: Instant::now(),
             room: None,
         })
     }
 
-    /// Round after round, for ever.
+    /// Runs one round after the other, and never returns.
     pub(crate) async fn run(mut self) {
         let every = self.settings.every;
-        let within = if self.place.is_under_way() { GO_ON_WITHIN } else { FIRST_WITHIN };
-        let course = Arc::clone(&self.gateway.sweep);
+        let within = if self.position.is_under_way() { CONTINUE_WITHIN } else { FIRST_WITHIN };
+        let progress = Arc::clone(&self.gateway.sweep);
         let mut wait = within.min(every).mul_f64(fastrand::f64());
-        wait += self.place.wait(SystemTime::now(), every);
+        wait += self.position.wait(SystemTime::now(), every);
         loop {
-            course.wait(wait).await;
-            if !self.place.is_under_way() {
-                self.place.begin(SystemTime::now());
+            progress.wait(wait).await;
+            if !self.position.is_under_way() {
+                self.position.begin(SystemTime::now());
             }
-            course.at(&self.place);
+            progress.set_position(&self.position);
             self.blobs.clear();
             let began = Instant::now();
             match self.round().await {
                 Ok(()) => {
-                    self.place.end(SystemTime::now());
-                    course.ended(None);
-                    wait = self.place.wait(SystemTime::now(), every);
+                    self.position.end(SystemTime::now());
+                    progress.ended(None);
+                    wait = self.position.wait(SystemTime::now(), every);
                     self.gateway.metrics.swept(SystemTime::now());
-                    let Tally { repositories, manifests, jobs, skipped } = self.place.tally;
+                    let Tally { repositories, manifests, jobs, skipped } = self.position.tally;
                     let took_s = began.elapsed().as_secs();
                     tracing::info!(repositories, manifests, jobs, skipped, took_s, "sweep finished");
                 }
                 Err(error) => {
                     wait = self.pace.after_failure(fastrand::f64());
                     tracing::warn!(%error, again_in_s = wait.as_secs(), "the sweep cannot go on");
-                    course.ended(Some(error.to_string()));
+                    progress.ended(Some(error.to_string()));
                 }
             }
-            course.at(&self.place);
-            self.keep().await;
+            progress.set_position(&self.position);
+            self.save().await;
         }
     }
 
-    /// From where it stands to the last repository.
+    /// Sweeps from the current position to the last repository.
     async fn round(&mut self) -> Result<(), ReadError> {
         for _ in 0..PAGES_MAX {
-            let at: Option<PathAndQuery> = self.place.page.as_ref().and_then(|page| page.parse().ok());
+            let at: Option<PathAndQuery> = self.position.page.as_ref().and_then(|page| page.parse().ok());
             let page = match self.repositories(at.as_ref()).await {
-                // Quay's pages have names that end after two days.
+                // Quay's page tokens expire after two days.
                 Err(ReadError::Odd(_) | ReadError::Absent(_)) if at.is_some() => {
-                    (self.place.page, self.place.repository) = (None, None);
+                    (self.position.page, self.position.repository) = (None, None);
                     continue;
                 }
                 page => page?,
             };
-            let done = self.place.repository.take();
+            let done = self.position.repository.take();
             let done = done.and_then(|done| page.names.iter().position(|name| *name == done));
             let rest = &page.names[done.map_or(0, |done| done + 1)..];
             for (at, repository) in rest.iter().enumerate() {
                 self.log_in(&rest[at..]).await;
                 self.repository(repository).await;
-                self.place.repository = Some(repository.clone());
-                self.gateway.sweep.at(&self.place);
-                if self.kept.elapsed() > KEEP_EVERY {
-                    self.keep().await;
+                self.position.repository = Some(repository.clone());
+                self.gateway.sweep.set_position(&self.position);
+                if self.kept.elapsed() > SAVE_EVERY {
+                    self.save().await;
                 }
             }
-            self.place.repository = None;
+            self.position.repository = None;
             match page.next {
-                Some(next) => self.place.page = Some(next.to_string()),
+                Some(next) => self.position.page = Some(next.to_string()),
                 None => return Ok(()),
             }
         }
         Err(ReadError::Odd("the list of repositories does not end".to_owned()))
     }
 
-    /// Has a token for the first of these repositories and, by the same login, for those after it.
+    /// Logs in for these repositories at once, so that each of them needs no login of its own.
     async fn log_in(&mut self, repositories: &[String]) {
         let asked = Instant::now();
         if self.reader.prepare(repositories).await {
@@ -164,7 +164,7 @@ impl Sweep {
         for _ in 0..PAGES_MAX {
             let page = match self.tags(repository, next.as_ref()).await {
                 Ok(page) => page,
-                // Deleted meanwhile.
+                // The repository was deleted meanwhile.
                 Err(ReadError::Absent(_)) => return,
                 Err(error) => return self.skip(repository, &error),
             };
@@ -173,13 +173,13 @@ impl Sweep {
             }
             next = page.next;
             if next.is_none() {
-                self.place.tally.repositories += 1;
+                self.position.tally.repositories += 1;
                 return;
             }
         }
     }
 
-    /// A tag's manifest, and those below it.
+    /// Queues the blobs of a tag's manifest and of the manifests below it.
     async fn tag(&mut self, repository: &str, tag: &str, targets: &[Arc<str>]) {
         let manifest = match self.manifest(repository, tag).await {
             Ok(manifest) => manifest,
@@ -187,66 +187,66 @@ impl Sweep {
             Err(error) => return self.skip(repository, &error),
         };
         let mut below = Vec::new();
-        if self.place.is_new(&self.towards(&Digest::of(&manifest), targets)) {
+        if self.position.is_new(&self.target_key(&Digest::of(&manifest), targets)) {
             below = self.queue(repository, &manifest, targets).await;
         }
         for _ in 0..BELOW_A_TAG_MAX {
             let Some(digest) = below.pop() else { return };
-            let towards = self.towards(&digest, targets);
-            if !self.place.is_new(&towards) {
+            let key = self.target_key(&digest, targets);
+            if !self.position.is_new(&key) {
                 continue;
             }
             match self.manifest(repository, &digest.to_string()).await {
                 Ok(manifest) => below.extend(self.queue(repository, &manifest, targets).await),
                 Err(ReadError::Absent(_)) => {}
                 Err(error) => {
-                    self.place.forget(&towards);
+                    self.position.forget(&key);
                     self.skip(repository, &error);
                 }
             }
         }
     }
 
-    /// Queues a manifest's local blobs, and gives its children.
+    /// Queues a manifest's local blobs. Returns the manifests that it names.
     async fn queue(&mut self, repository: &str, manifest: &Bytes, targets: &[Arc<str>]) -> Vec<Digest> {
         let (blobs, below) = match local_blobs(manifest).and_then(|blobs| Ok((blobs, children(manifest)?))) {
             Ok(read) => read,
             Err(error) => {
-                self.skip(repository, &ReadError::Odd(format!("a manifest that is not understood: {error}")));
+                self.skip(repository, &ReadError::Odd(format!("a manifest cannot be parsed: {error}")));
                 return Vec::new();
             }
         };
-        let new = |digest: &Digest| !self.blobs.contains(&self.towards(digest, targets));
+        let new = |digest: &Digest| !self.blobs.contains(&self.target_key(digest, targets));
         let blobs: Vec<_> = blobs.into_iter().filter(|blob| new(&blob.digest)).collect();
         self.wait_for_room().await;
         let wanted: Vec<_> = blobs.iter().map(|blob| (self.gateway.blob(blob.digest), blob.size)).collect();
         if let Err(error) = self.gateway.fanout.enqueue(repository, &wanted, targets).await {
-            self.place.forget(&self.towards(&Digest::of(manifest), targets));
+            self.position.forget(&self.target_key(&Digest::of(manifest), targets));
             self.skip(repository, &ReadError::Busy(error.to_string()));
             sleep(self.pace.after_failure(fastrand::f64())).await;
             return below;
         }
         let jobs = (wanted.len() * targets.len()) as u64;
-        self.place.tally.manifests += 1;
-        self.place.tally.jobs += jobs;
+        self.position.tally.manifests += 1;
+        self.position.tally.jobs += jobs;
         self.gateway.metrics.swept_manifest(jobs);
         if self.blobs.len() >= BLOBS_MAX {
             self.blobs.clear();
         }
-        let queued: Vec<_> = blobs.iter().map(|blob| self.towards(&blob.digest, targets)).collect();
+        let queued: Vec<_> = blobs.iter().map(|blob| self.target_key(&blob.digest, targets)).collect();
         self.blobs.extend(queued);
         below
     }
 
-    /// What a digest is remembered by.
-    fn towards(&self, digest: &Digest, targets: &[Arc<str>]) -> Digest {
-        towards(digest, targets, &self.gateway.targets)
+    /// The key by which a digest is remembered.
+    fn target_key(&self, digest: &Digest, targets: &[Arc<str>]) -> Digest {
+        target_key(digest, targets, &self.gateway.targets)
     }
 
-    /// Waits while a zone has more copies to be made than it should; a journal that cannot be read is
-    /// not to be given more either.
+    /// Waits while a zone has more waiting copies than the backlog allows, and while the journal cannot be
+    /// read.
     async fn wait_for_room(&mut self) {
-        while self.room.is_none_or(|seen| seen.elapsed() > LOOK_EVERY) {
+        while self.room.is_none_or(|seen| seen.elapsed() > CHECK_BACKLOG_EVERY) {
             let backlog = match self.gateway.fanout.status().await {
                 Ok(lanes) => lanes.iter().filter(|lane| lane.configured).map(|lane| lane.waiting).max(),
                 Err(_) => None,
@@ -255,13 +255,13 @@ impl Sweep {
                 self.room = Some(Instant::now());
                 return;
             }
-            sleep(LOOK_EVERY).await;
+            sleep(CHECK_BACKLOG_EVERY).await;
         }
     }
 
     fn skip(&mut self, repository: &str, error: &ReadError) {
-        tracing::debug!(repository, %error, "passed over by the sweep");
-        self.place.tally.skipped += 1;
+        tracing::debug!(repository, %error, "skipped by the sweep");
+        self.position.tally.skipped += 1;
         self.gateway.metrics.sweep_skipped();
     }
 
@@ -298,7 +298,7 @@ impl Sweep {
         }
     }
 
-    /// Waits as the answer says; `None` if it is to be asked again.
+    /// Waits as the answer demands. Returns `None` if the request must be tried again.
     async fn paced<T>(
         &mut self,
         asked: Instant,
@@ -315,19 +315,20 @@ impl Sweep {
         (!busy || *tries >= TRIES).then_some(answer)
     }
 
-    async fn keep(&mut self) {
+    async fn save(&mut self) {
         self.kept = Instant::now();
-        let (keeper, bytes) = (Arc::clone(&self.keeper), self.place.bytes());
-        let kept = tokio::task::spawn_blocking(move || keeper.write(&bytes)).await;
+        let (position_file, bytes) = (Arc::clone(&self.position_file), self.position.bytes());
+        let kept = tokio::task::spawn_blocking(move || position_file.write(&bytes)).await;
         if let Ok(Err(error)) = kept {
             tracing::warn!(%error, "where the sweep stands is not written: after a restart it begins anew");
         }
     }
 }
 
-/// What a digest is remembered by, which was queued for these targets: a namespace's own locations are not where
-/// the same blob went in another. For the `common` ones it is the digest itself.
-fn towards(digest: &Digest, targets: &[Arc<str>], common: &[Arc<str>]) -> Digest {
+/// The key by which a digest that was queued for these targets is remembered. It includes the targets,
+/// because a blob that was queued for one namespace may be missing in the own locations of another. For the
+/// `common` targets the key is the digest itself.
+fn target_key(digest: &Digest, targets: &[Arc<str>], common: &[Arc<str>]) -> Digest {
     if targets == common {
         return *digest;
     }
@@ -339,15 +340,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_namespace_has_is_new_in_another_with_locations_of_its_own() {
+    fn a_blob_is_queued_again_for_a_namespace_with_other_locations() {
         let [ours, theirs, others] =
             [["a", "b"], ["a", "c"], ["ab", "c"]].map(|names| names.map(Arc::<str>::from));
         let digest = Digest::of(b"shared");
-        let mut place = Place::default();
+        let mut position = SweepPosition::default();
         for targets in [&ours, &theirs, &others] {
-            assert!(place.is_new(&towards(&digest, targets, &ours)));
-            assert!(!place.is_new(&towards(&digest, targets, &ours)));
+            assert!(position.is_new(&target_key(&digest, targets, &ours)));
+            assert!(!position.is_new(&target_key(&digest, targets, &ours)));
         }
-        assert!(!place.is_new(&digest), "the common ones go by the digest alone");
+        assert!(!position.is_new(&digest), "for the common targets the key is the digest");
     }
 }

@@ -1,37 +1,37 @@
-//! How slowly a sweep goes: as its rate says, slower where the registry is slow, and not at all for a
-//! while where it says so. Pure.
+//! The pace of a sweep. It follows the configured rate, slows down if the registry is slow, and pauses if the
+//! registry is busy. Pure.
 
 use std::time::Duration;
 
-/// After an answer that took long it is left alone for so many times as long.
-const POLITENESS: u32 = 2;
+/// The wait after an answer, as a multiple of the time that the answer took.
+const WAIT_PER_ANSWER: u32 = 2;
 
-/// Pauses while it fails: the first, and the longest.
+/// The first and the longest pause while requests fail.
 const PAUSE_FIRST: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 
-/// The time between requests.
+/// Computes the time between requests.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pace {
-    /// By the rate.
+    /// The time between requests at the configured rate.
     gap: Duration,
     failures: u32,
 }
 
 impl Pace {
-    /// So many requests a second, at most.
+    /// A pace of at most this many requests a second.
     pub(super) fn new(rate: f64) -> Self {
         Self { gap: Duration::from_secs_f64(1.0 / rate), failures: 0 }
     }
 
-    /// How long to wait after an answer that took so long; `jitter` from 0 to 1.
+    /// How long to wait after an answer that took this long. `jitter` is from 0 to 1.
     pub(super) fn after(&mut self, took: Duration, jitter: f64) -> Duration {
         self.failures = 0;
         let gap = self.gap.saturating_sub(took).mul_f64(0.5 + jitter);
-        if took > self.gap { gap.max(took * POLITENESS) } else { gap }
+        if took > self.gap { gap.max(took * WAIT_PER_ANSWER) } else { gap }
     }
 
-    /// How long to wait after one that says that the registry has no time.
+    /// How long to wait after the registry answered that it is busy.
     pub(super) fn after_failure(&mut self, jitter: f64) -> Duration {
         let pause = PAUSE_FIRST.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX);
         self.failures = self.failures.saturating_add(1);
@@ -47,7 +47,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_faster_than_half_a_gap_nor_than_the_registry(rate in 0.01_f64..1000.0, ms in 0_u64..60_000, jitter in 0.0_f64..1.0) {
+        fn waits_are_at_least_half_a_gap_and_follow_the_registry(rate in 0.01_f64..1000.0, ms in 0_u64..60_000, jitter in 0.0_f64..1.0) {
             let mut pace = Pace::new(rate);
             let took = Duration::from_millis(ms);
             let wait = pace.after(took, jitter);
@@ -57,7 +57,7 @@ mod tests {
         }
 
         #[test]
-        fn failures_in_a_row_wait_longer_and_longer(jitter in 0.0_f64..1.0) {
+        fn pauses_grow_with_failures_in_a_row(jitter in 0.0_f64..1.0) {
             let mut pace = Pace::new(5.0);
             let pauses: Vec<_> = (0..40).map(|_| pace.after_failure(jitter)).collect();
             prop_assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]));

@@ -3,10 +3,10 @@
 mod connect;
 mod database;
 mod error;
-mod line;
+mod shared_connection;
 
 pub use database::{Address, Database, InvalidUrl, Mode};
 pub use error::PostgresError;
-pub use line::{Line, Parameter, Purpose};
+pub use shared_connection::{Parameter, Purpose, SharedConnection};
 pub use tokio_postgres::types::Type;
 pub use tokio_postgres::{Client, Error, Row};

@@ -17,24 +17,24 @@ pub enum Verify {
 /// The waits and bounds of a lane. The defaults suit stores across a WAN.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Waits of one job after its own failures. Every failed job is tried again within `max`.
+    /// The waits of one job after its own failures. Every failed job is tried again within `max`.
     pub retry: Backoff,
-    /// Waits of a job whose blob no zone has. Longer, because the blob may have been deleted: many such jobs
-    /// must not take the lane's time from jobs that can be done.
+    /// The waits of a job whose blob no zone has. They are longer, because the blob may have been deleted:
+    /// many such jobs must not take the lane's time from jobs that can be done.
     pub nowhere: Backoff,
-    /// Tries of a job whose blob no zone has, before the registry is asked about the blob.
+    /// How often a job whose blob no zone has is tried before the registry is asked about the blob.
     pub nowhere_tries: u32,
-    /// Pauses of a whole lane while its target zone or the journal fails.
+    /// The pauses of a whole lane while its target zone or the journal fails.
     pub pause: Backoff,
-    /// The slowest speed of a whole copy, bytes per second; a slower copy is cancelled. If the bandwidth is
-    /// limited, half of the copy's share counts instead if that is less. See [`Bounds::deadline`].
+    /// The slowest speed of a whole copy, in bytes per second. A slower copy is cancelled. If the bandwidth
+    /// is limited and half of the copy's share is less, that counts instead. See [`Bounds::deadline`].
     pub slowest: u64,
-    /// A source that sends nothing for this long in the middle of a body counts as broken off. Opening another
-    /// source may take as long again; the target's driver must tolerate the sum.
+    /// If a source sends nothing for this long in the middle of a body, it counts as broken off. Opening
+    /// another source may take as long again, and the target's driver must tolerate the sum.
     pub stall: Duration,
 }
 
-/// Added to every copy's deadline, so that the speed does not decide for small blobs.
+/// This is added to every copy's deadline, so that the speed does not decide for small blobs.
 const DEADLINE_BASE: Duration = Duration::from_secs(60);
 
 impl Bounds {

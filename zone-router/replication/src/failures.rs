@@ -1,4 +1,4 @@
-//! Failed copies, counted by the side that failed and the kind of error.
+//! Counts failed copies by the side that failed and the kind of error.
 
 use std::collections::BTreeMap;
 

@@ -1,28 +1,28 @@
-//! What to copy, and where to.
+//! A job: what to copy, and to which zone.
 
 use std::sync::Arc;
 
 use backends::Digest;
 use zone_router::Blob;
 
-/// Repositories kept per job, the latest first.
+/// The number of repositories that are kept for a job, the latest first.
 pub const MAX_REPOSITORIES: usize = 4;
 
-/// Longest repository name kept, in bytes: Quay's own column (`data/database.py:Repository`) has
-/// 255 characters beside a namespace of 255.
+/// The longest repository name that is kept, in bytes. Quay's own column (`data/database.py:Repository`) has
+/// 255 characters, besides a namespace of 255.
 const MAX_REPOSITORY_NAME: usize = 512;
 
-/// A job to add: this blob into that zone. The two identify the job.
+/// A job to add: copy this blob into that zone. The two identify the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
-    /// What to copy.
+    /// The blob to copy.
     pub blob: Blob,
     /// The zone that must hold it.
     pub target: Arc<str>,
-    /// Its size in bytes, if somebody stated it. Only a hint, since clients write manifests. For 0 see
-    /// [`Job::must_read`].
+    /// The blob's size in bytes, if it is stated. It is only a hint, because clients write manifests. For 0
+    /// see [`Job::must_read`].
     pub size: Option<u64>,
-    /// The repository it was seen in, to ask the registry about it.
+    /// The repository in which the blob was seen. It is used to ask the registry about the blob.
     pub repository: Option<String>,
 }
 
@@ -40,34 +40,34 @@ impl NewJob {
 /// A job in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// What to copy.
+    /// The blob to copy.
     pub blob: Blob,
     /// The zone that must hold it.
     pub target: Arc<str>,
-    /// Its size in bytes, if somebody stated it; only a hint.
+    /// The blob's size in bytes, if it is stated. It is only a hint.
     pub size: Option<u64>,
-    /// Whether two clients stated different sizes. Then no size of an object at the target counts; what was read and
-    /// found right does.
+    /// Whether two clients stated different sizes. Then the size of an object at the target does not count,
+    /// and only an object that was read and found right counts.
     pub is_contradicted: bool,
-    /// The repositories it was seen in, the latest first; at most [`MAX_REPOSITORIES`].
+    /// The repositories in which the blob was seen, the latest first; at most [`MAX_REPOSITORIES`].
     pub repositories: Vec<String>,
-    /// Failed tries so far.
+    /// The number of failed tries so far.
     pub attempts: u32,
-    /// Changes with every add, so that it tells whether the job was added again since it was claimed.
+    /// Changes with every add. So it shows whether the job was added again since it was claimed.
     pub(super) stamp: i64,
 }
 
 impl Job {
-    /// Whether the object at the target must be read and hashed, whatever its size. A size of 0 for a blob that
-    /// is not empty demands that, because the object was found to be wrong. The journal keeps the 0 until the
-    /// job is done.
+    /// Whether the object at the target must be read and hashed, whatever its size. For a blob that is not
+    /// empty, a size of 0 demands this, because the object was found to be wrong. The journal keeps the 0
+    /// until the job is done.
     #[must_use]
     pub fn must_read(&self) -> bool {
         self.size == Some(0) && self.blob.digest != Digest::EMPTY
     }
 }
 
-/// The repositories of a job after it was seen in `new` as well.
+/// The repositories of a job after its blob was also seen in `new`.
 pub(super) fn merge(known: Vec<String>, new: Option<String>) -> Vec<String> {
     let Some(new) = new else { return known };
     let rest = known.into_iter().filter(|name| *name != new).collect::<Vec<_>>();

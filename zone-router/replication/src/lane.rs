@@ -1,9 +1,9 @@
-//! One lane per target zone works off the jobs of that zone, so that a dead zone delays only its own
-//! jobs.
+//! A lane performs the jobs of one target zone. There is one lane for each zone, so that a dead zone delays
+//! only its own jobs.
 //!
-//! While its target fails, a lane pauses and then tries a single job. An outage therefore costs one try
-//! per pause, not one try per job. While the router has the target out of use, the lane tries one job
-//! now and then, and goes on as soon as the router uses the target again.
+//! While its target fails, a lane pauses, and then tries a single job. So an outage costs one try per pause,
+//! and not one try per job. While the router's breaker of the target is open, the lane tries one job from
+//! time to time, and continues as soon as the breaker closes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,61 +22,61 @@ use super::journal::{JournalError, Next};
 use super::status::LaneCounters;
 use super::throttle::SMALL_BLOB;
 
-/// If a copy succeeds after so many failed ones in a row, the zone has recovered: its jobs become due and
+/// If a copy succeeds after this many failed ones in a row, the zone has recovered: its jobs become due, and
 /// do not wait for their backoff to end.
 const OUTAGE: u32 = 3;
 
-/// How often a lane asks the router whether its target is in use again.
+/// How often a lane checks whether the router's breaker of its target is closed again.
 const ROUTER_POLL: Duration = Duration::from_millis(500);
 
-/// What a lane works with.
+/// What a lane needs for its work.
 pub(super) struct Lane {
     pub(super) copier: Copier,
     pub(super) counters: Arc<LaneCounters>,
 }
 
-/// What came of one job.
-enum Performed {
-    /// It was tried, and the journal was told of it, or could not be.
+/// The result of performing one job.
+enum JobResult {
+    /// The job was tried. `recorded` says whether the journal could record the end.
     Tried { end: JobEnd, recorded: Result<(), JournalError> },
-    /// The lease was lost: another replica may have the job by now.
+    /// The lease was lost, and another replica may have the job now.
     LeaseLost,
 }
 
-/// What the router knows of a lane's target.
+/// The router's breaker of a lane's target, as the lane uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TargetState {
-    /// The router uses it, or there is no router.
-    InUse,
-    /// It is out of use, and the last try was long ago: try one job.
-    TryOne,
-    /// It is out of use, and was tried not long ago.
-    OutOfUse,
+enum TargetBreaker {
+    /// Reads use the target, or there is no router: copies run normally.
+    Closed,
+    /// Reads do not use the target, and the last try was long ago: the lane tries one job.
+    HalfOpen,
+    /// Reads do not use the target, and the last try was recent: the lane waits.
+    Open,
 }
 
-/// A lane that runs.
+/// A running lane.
 struct Worker {
     lane: Arc<Lane>,
     /// Notified when jobs were added.
     wake: Arc<Notify>,
-    /// Jobs under way.
-    running: JoinSet<Performed>,
+    /// The copies in progress.
+    running: JoinSet<JobResult>,
     in_flight: HashMap<Id, Job>,
-    /// Jobs claimed so far; it selects which kind of job comes next.
+    /// The number of jobs claimed so far. It selects which kind of job comes next.
     claims: u32,
-    /// How many copies in a row failed because of the target.
+    /// The number of copies in a row that failed because of the target.
     target_failures: u32,
-    /// How many calls of the journal failed in a row.
+    /// The number of calls of the journal in a row that failed.
     journal_failures: u32,
     paused_until: Option<Instant>,
-    /// Whether it pauses because of the journal; any wake-up then ends the pause.
+    /// Whether the lane pauses because of the journal. Any wake-up then ends the pause.
     waits_for_journal: bool,
-    /// While the router has the target out of use: when that began, or when a job was last started.
-    out_since: Option<Instant>,
+    /// While the router's breaker of the target is open: when it opened, or when a job was last started.
+    open_since: Option<Instant>,
 }
 
 impl Lane {
-    /// Works until `shutdown` is cancelled. Copies under way are then dropped, and their jobs stay due.
+    /// Works until `shutdown` is cancelled. Copies in progress are then dropped, and their jobs stay due.
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let mut worker = Worker {
             wake: self.copier.journal.wake_up(&self.copier.target.name),
@@ -88,7 +88,7 @@ impl Lane {
             journal_failures: 0,
             paused_until: None,
             waits_for_journal: false,
-            out_since: None,
+            open_since: None,
         };
         shutdown.run_until_cancelled(worker.run()).await;
         worker.running.shutdown().await;
@@ -103,20 +103,20 @@ impl Lane {
     }
 
     /// Performs a job that was claimed at `claimed`.
-    async fn perform(&self, job: Job, claimed: Instant) -> Performed {
+    async fn perform(&self, job: Job, claimed: Instant) -> JobResult {
         let end = tokio::select! {
             end = self.copier.perform(&job) => end,
             () = self.copier.journal.renew_until_lost(&job, claimed) => {
                 warn!(zone = &**self.zone(), digest = %job.blob.digest, "the lease was lost, another replica may have this job: left to it");
-                return Performed::LeaseLost;
+                return JobResult::LeaseLost;
             }
         };
         self.counters.note(&end);
         let recorded = self.record(&job, &end).await;
-        Performed::Tried { end, recorded }
+        JobResult::Tried { end, recorded }
     }
 
-    /// Tells the journal how a job ended.
+    /// Records in the journal how a job ended.
     async fn record(&self, job: &Job, end: &JobEnd) -> Result<(), JournalError> {
         let (zone, digest) = (&**self.zone(), &job.blob.digest);
         match end {
@@ -133,9 +133,9 @@ impl Lane {
                 warn!(zone, %digest, attempts = job.attempts + 1, why, "parked until it is added or retried");
                 self.copier.journal.park(job, why).await
             }
-            JobEnd::Later(size) => {
+            JobEnd::Deferred(size) => {
                 debug!(zone, %digest, size, stated = job.size, "larger than its job stated: it waits until there is capacity");
-                self.copier.journal.give_back(job, *size).await
+                self.copier.journal.defer(job, *size).await
             }
             JobEnd::Failed(error) => {
                 let delay = self.delay(job, error);
@@ -156,7 +156,7 @@ impl Lane {
     }
 }
 
-/// The span of one copy: of level `error`, so that every line that is logged at all says its copy.
+/// The span of one copy. It has the level `error`, so that every line that is logged names its copy.
 fn span(id: &RequestId, job: &Job) -> Span {
     let (request_id, repository) = (id.as_str(), job.repositories.first().map(String::as_str));
     let (digest, zone) = (&job.blob.digest, &*job.target);
@@ -186,7 +186,7 @@ impl Worker {
     async fn start_due(&mut self) -> Instant {
         let now = Instant::now();
         let max = self.lane.copier.bounds.pause.max;
-        let target = self.target_state(now);
+        let target = self.target_breaker(now);
         let soon = if self.lane.copier.router.is_some() { now + ROUTER_POLL } else { now + max };
         if let Some(until) = self.paused_until {
             if until > now {
@@ -195,44 +195,44 @@ impl Worker {
             self.paused_until = None;
         }
         self.waits_for_journal = false;
-        let room = match target {
-            TargetState::OutOfUse => return soon,
-            TargetState::TryOne => 1,
-            TargetState::InUse if self.target_failures > 0 => 1,
-            TargetState::InUse => self.lane.copier.throttle.copies(),
+        let copies_max = match target {
+            TargetBreaker::Open => return soon,
+            TargetBreaker::HalfOpen => 1,
+            TargetBreaker::Closed if self.target_failures > 0 => 1,
+            TargetBreaker::Closed => self.lane.copier.throttle.copies(),
         };
-        let latest =
-            if target == TargetState::InUse { now + self.lane.copier.bounds.retry.max } else { soon };
-        while self.running.len() < room {
+        let check_again =
+            if target == TargetBreaker::Closed { now + self.lane.copier.bounds.retry.max } else { soon };
+        while self.running.len() < copies_max {
             let claimed = Instant::now();
             match self.claim().await {
                 Ok(Next::Job(job)) => self.start(job, claimed),
-                Ok(Next::Wait(wait)) => return latest.min(claimed + wait),
+                Ok(Next::Wait(wait)) => return check_again.min(claimed + wait),
                 Err(error) => {
                     error!(zone = &**self.lane.zone(), %error, "the lane cannot read its jobs");
                     return self.pause_for_journal();
                 }
             }
         }
-        latest
+        check_again
     }
 
-    /// What the router knows of the target.
-    fn target_state(&mut self, now: Instant) -> TargetState {
+    /// The state of the router's breaker of the target.
+    fn target_breaker(&mut self, now: Instant) -> TargetBreaker {
         let Copier { router, target, bounds, .. } = &self.lane.copier;
         if !router.as_ref().is_some_and(|router| router.is_open(&target.name)) {
-            if self.out_since.take().is_some() && !self.waits_for_journal {
+            if self.open_since.take().is_some() && !self.waits_for_journal {
                 self.paused_until = None;
             }
-            return TargetState::InUse;
+            return TargetBreaker::Closed;
         }
-        match *self.out_since.get_or_insert(now) + bounds.pause.max <= now {
-            true => TargetState::TryOne,
-            false => TargetState::OutOfUse,
+        match *self.open_since.get_or_insert(now) + bounds.pause.max <= now {
+            true => TargetBreaker::HalfOpen,
+            false => TargetBreaker::Open,
         }
     }
 
-    /// Claims a due job that is not under way.
+    /// Claims a due job that is not being copied.
     async fn claim(&mut self) -> Result<Next, JournalError> {
         let under_way = self.in_flight.values().map(|job| job.blob.digest).collect();
         let Copier { target, journal, bounds, throttle, .. } = &self.lane.copier;
@@ -245,14 +245,14 @@ impl Worker {
         }
     }
 
-    /// Starts a copy, which has an id of its own in logs and at stores, and a span.
+    /// Starts a copy. It has an id of its own in logs and at stores, and a span.
     fn start(&mut self, job: Job, claimed: Instant) {
         self.claims = self.claims.wrapping_add(1);
-        if let Some(since) = &mut self.out_since {
+        if let Some(since) = &mut self.open_since {
             *since = claimed;
         }
         let (lane, copied) = (Arc::clone(&self.lane), job.clone());
-        // Visible at once: the next claim may take a while.
+        // Updated at once, because the next claim may take some time.
         lane.counters.set_active(self.running.len() + 1, lane.copier.throttle.moved());
         let id = RequestId::generate();
         let span = span(&id, &job);
@@ -261,7 +261,7 @@ impl Worker {
         self.in_flight.insert(task.id(), job);
     }
 
-    async fn settle(&mut self, ended: Result<(Id, Performed), JoinError>) {
+    async fn settle(&mut self, ended: Result<(Id, JobResult), JoinError>) {
         let zone = Arc::clone(self.lane.zone());
         let ended = match ended {
             Ok((id, ended)) => {
@@ -270,7 +270,7 @@ impl Worker {
             }
             Err(panic) => return self.settle_panic(&panic).await,
         };
-        let Performed::Tried { end, recorded } = ended else { return };
+        let JobResult::Tried { end, recorded } = ended else { return };
         match end {
             JobEnd::Done(_) => {
                 if self.target_failures >= OUTAGE {
@@ -280,7 +280,7 @@ impl Worker {
                 }
                 self.target_failures = 0;
             }
-            // A copy that was under way when the pause began says nothing new.
+            // If a copy was in progress when the pause began, its failure is not new information.
             JobEnd::Failed(error) if error.is_target_down() && self.paused_until.is_none() => {
                 let pause = self.lane.copier.bounds.pause.delay(
                     self.target_failures,
@@ -290,12 +290,12 @@ impl Worker {
                 self.target_failures = self.target_failures.saturating_add(1);
                 self.pause(pause);
             }
-            JobEnd::Failed(_) | JobEnd::Parked(_) | JobEnd::Later(_) => {}
+            JobEnd::Failed(_) | JobEnd::Parked(_) | JobEnd::Deferred(_) => {}
         }
         self.check(recorded);
     }
 
-    /// A bug in a driver must cost its job a retry; it must not end the lane.
+    /// Handles a panic. A bug in a driver must cost its job only a retry, and must not end the lane.
     async fn settle_panic(&mut self, panic: &JoinError) {
         error!(zone = &**self.lane.zone(), %panic, "a copy panicked");
         let Some(job) = self.in_flight.remove(&panic.id()) else { return };
@@ -304,8 +304,8 @@ impl Worker {
         self.check(recorded);
     }
 
-    /// A job whose end could not be recorded is still due. Without a pause the lane would retry it at once,
-    /// over and over.
+    /// Pauses if the end of a job could not be recorded. The job is still due, and without a pause the lane
+    /// would retry it at once, over and over.
     fn check(&mut self, recorded: Result<(), JournalError>) {
         match recorded {
             Ok(()) => self.journal_failures = 0,

@@ -46,7 +46,7 @@ pub use status::LaneStatus;
 pub use throttle::{Limits, LimitsByZone};
 pub use timetable::{DAY, Timetable, Window};
 
-use copy::{Copier, Proven, ServerSideCopy};
+use copy::{Copier, ServerSideCopy, VerifiedObjects};
 use lane::Lane;
 use status::LaneCounters;
 use throttle::Throttle;
@@ -54,8 +54,8 @@ use throttle::Throttle;
 /// How often [`FanOut::idle`] checks.
 const POLL: Duration = Duration::from_millis(25);
 
-/// A handle on the lanes. The lanes run until the token given to [`FanOut::start`] is cancelled, even if
-/// no handle is left.
+/// A handle on the lanes. The lanes run until the token given to [`FanOut::start`] is cancelled, even if no
+/// handle is left.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -99,11 +99,11 @@ pub struct FanOut {
     tasks: TaskTracker,
 }
 
-/// What the handle knows of one lane.
+/// The handle's state of one lane.
 struct LaneHandle {
     counters: Arc<LaneCounters>,
     throttle: Arc<Throttle>,
-    /// Why the zone is unusable, if it is: then nobody does its jobs.
+    /// Why the zone is unusable, if it is. Nobody then does its jobs.
     unusable: Option<Arc<str>>,
 }
 
@@ -116,8 +116,8 @@ impl fmt::Debug for FanOut {
 impl FanOut {
     /// Starts a lane for every usable zone. Needs a Tokio runtime.
     ///
-    /// Jobs for zones that are unusable or not configured stay in the journal; for the latter a warning is
-    /// logged.
+    /// Jobs for zones that are unusable or not configured stay in the journal. For zones that are not
+    /// configured, a warning is logged.
     #[must_use]
     pub fn start(setup: Setup, shutdown: CancellationToken) -> Self {
         let Setup { zones, journal, bounds, limits, verify, router, local, authority } = setup;
@@ -139,7 +139,7 @@ impl FanOut {
                     local: local.clone(),
                     authority: authority.clone(),
                     server_side: ServerSideCopy::default(),
-                    proven: Proven::default(),
+                    verified: VerifiedObjects::default(),
                 };
                 let lane = Lane { copier, counters: Arc::clone(&handle.counters) };
                 tasks.spawn(lane.run(shutdown.clone()));
@@ -153,7 +153,7 @@ impl FanOut {
         fan_out
     }
 
-    /// Replaces the limits. Copies under way see the new ones at their next piece.
+    /// Replaces the limits. Copies in progress use the new ones from their next piece on.
     pub fn set_limits(&self, limits: &LimitsByZone) {
         for (zone, lane) in self.lanes.iter() {
             lane.throttle.set(limits.of(zone).clone());
@@ -161,12 +161,13 @@ impl FanOut {
         }
     }
 
-    /// Queues copies of `blobs`, each with its size if known, into every zone of `targets`. When it returns,
-    /// they are on disk. Copies that are queued already may be queued again. A size that the digest excludes is
-    /// ignored: only an audit demands that an object is read ([`Job::must_read`]), not a client.
+    /// Queues copies of `blobs`, each with its size if it is known, into every zone of `targets`. When this
+    /// returns, they are on disk. Copies that are already queued may be queued again. A size that the digest
+    /// excludes is ignored: only an audit can demand that an object is read ([`Job::must_read`]), and not a
+    /// client.
     ///
     /// # Errors
-    /// The journal could not be written, or not in time; then some copies may be queued and some not.
+    /// The journal could not be written in time. Some copies may then be queued, and some may not.
     pub async fn enqueue(
         &self,
         repository: &str,
@@ -186,7 +187,8 @@ impl FanOut {
         Ok(())
     }
 
-    /// Every lane in the configured order, then zones that have jobs but are not configured.
+    /// The status of every lane in the configured order, and then of zones that have jobs but are not
+    /// configured.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -220,7 +222,7 @@ impl FanOut {
         Ok(())
     }
 
-    /// Waits until every lane has ended after the token was cancelled.
+    /// After the token was cancelled, waits until every lane has ended.
     pub async fn stopped(&self) {
         self.tasks.wait().await;
     }

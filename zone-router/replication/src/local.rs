@@ -1,4 +1,4 @@
-//! Copies that are nearer than any zone.
+//! Copies of blobs that are nearer than any zone.
 
 use std::fmt::Debug;
 
@@ -8,10 +8,10 @@ use backends::{Digest, Source};
 /// A store of blobs that is not a zone, such as a disk cache.
 #[async_trait]
 pub trait Local: Debug + Send + Sync {
-    /// The blob, if it is stored completely and is verified. Implementations bound the time this takes.
+    /// The blob, if it is stored completely and was verified. Implementations bound the time of this call.
     async fn find(&self, digest: &Digest) -> Option<Source>;
 
-    /// Takes back the trust in a blob: a copy found that the bytes it got from here are not the blob. The blob is
-    /// verified again before anybody gets it. Implementations bound the time this takes.
+    /// Records that the bytes of a blob from here were found to be wrong. The blob must be verified again
+    /// before anybody gets it. Implementations bound the time of this call.
     async fn distrust(&self, digest: &Digest);
 }

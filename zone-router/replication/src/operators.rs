@@ -1,4 +1,4 @@
-//! What operators read from the fan-out, and change.
+//! What operators read from the fan-out and change.
 
 use std::sync::Arc;
 
@@ -8,10 +8,11 @@ use super::job::NewJob;
 use super::journal::{Journal, JournalError};
 
 impl FanOut {
-    /// Queues copies. When it returns, they are on disk. Copies that are queued already may be queued again.
+    /// Queues copies. When this returns, they are on disk. Copies that are already queued may be queued
+    /// again.
     ///
     /// # Errors
-    /// The journal could not be written, or not in time; then some copies may be queued and some not.
+    /// The journal could not be written in time. Some copies may then be queued, and some may not.
     pub async fn add(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
         self.journal.add(jobs).await
     }
@@ -28,7 +29,7 @@ impl FanOut {
         self.order.to_vec()
     }
 
-    /// Failed copies of every lane since the start, in the configured order of zones.
+    /// The failed copies of every lane since the start, in the configured order of zones.
     #[must_use]
     pub fn failures(&self) -> Vec<(Arc<str>, Failures)> {
         let of =

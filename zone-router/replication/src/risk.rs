@@ -1,4 +1,4 @@
-//! Which blobs would be lost if a zone were lost now. Pure.
+//! Computes which blobs would be lost if a zone were lost now. Pure.
 
 use std::sync::Arc;
 
@@ -7,18 +7,18 @@ use super::journal::Outstanding;
 /// Blobs that only one zone has, as far as the journal knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AtRisk {
-    /// That zone.
+    /// The only zone that has them.
     pub zone: Arc<str>,
     /// How many blobs.
     pub blobs: u64,
-    /// Their bytes, as far as known.
+    /// Their bytes, as far as they are known.
     pub bytes: u64,
 }
 
-/// What is at risk in each of these zones, home first. `outstanding` numbers the zones in the same order.
+/// The blobs at risk in each of these zones, home first. `outstanding` numbers the zones in the same order.
 ///
-/// A blob counts as stored in every zone that it has no job for. It is at risk in a zone if that is the only
-/// one. If it has jobs for all zones, it is at risk at home, where pushes go.
+/// A blob counts as stored in every zone for which it has no job. If that is only one zone, the blob is at
+/// risk there. If it has jobs for all zones, it is at risk in the home zone, which pushes go to.
 #[must_use]
 pub fn at_risk(zones: &[Arc<str>], outstanding: &[Outstanding]) -> Vec<AtRisk> {
     let mut all: Vec<_> =
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_in_one_zone_alone() {
+    fn only_blobs_in_a_single_zone_are_at_risk() {
         // Jobs for b and c: only home has it. For c: two zones have it. For a and b: only c has it. For all: home.
         assert_eq!(bytes(3, &[(0b110, 1), (0b100, 10), (0b011, 100), (0b111, 1000)]), [1001, 0, 100]);
         // One zone, which has it.

@@ -1,4 +1,4 @@
-//! What a fan-out is made of.
+//! The parts of a fan-out.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::journal::Journal;
 use super::local::Local;
 use super::throttle::LimitsByZone;
 
-/// What a fan-out is made of.
+/// The parts of a fan-out.
 #[derive(Debug)]
 pub struct Setup {
     /// The zones in their configured order, home first.
@@ -26,14 +26,14 @@ pub struct Setup {
     /// Knows which of the same zones are near and healthy. Without it, sources are asked in the configured
     /// order, and a lane learns only from its own copies that its target fails.
     pub router: Option<Arc<Router>>,
-    /// Copies that are nearer than any zone; asked first.
+    /// Copies that are nearer than any zone. They are asked first.
     pub local: Option<Arc<dyn Local>>,
     /// The registry. Without it, a job whose blob no zone has is parked.
     pub authority: Option<Arc<dyn Authority>>,
 }
 
 impl Setup {
-    /// A setup with the defaults for all the rest.
+    /// A setup with defaults for everything else.
     #[must_use]
     pub fn new(zones: Vec<Zone>, journal: Journal) -> Self {
         Self {

@@ -8,48 +8,48 @@ use super::copy::{JobEnd, Outcome};
 use super::failures::FailureCounts;
 use super::journal::Count;
 
-/// One lane, for metrics and an operator.
+/// The status of one lane, for metrics and operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneStatus {
     /// The target zone.
     pub zone: Arc<str>,
     /// Whether the zone is configured. If not, its jobs stay in the journal and nobody does them.
     pub configured: bool,
-    /// Why the zone is unusable, if it is: then nobody does its jobs either.
+    /// Why the zone is unusable, if it is. Nobody then does its jobs either.
     pub unusable: Option<Arc<str>>,
-    /// Jobs waiting or under way.
+    /// The jobs that wait or are being copied.
     pub waiting: u64,
-    /// Their bytes, as far as known.
+    /// Their bytes, as far as they are known.
     pub bytes: u64,
     /// When the oldest of them was added.
     pub oldest: Option<SystemTime>,
     /// How many of them have failed at least once.
     pub failing: u64,
-    /// Their failed tries in all.
+    /// The number of all their failed tries.
     pub attempts: u64,
-    /// Why the latest failed try of a waiting job failed.
+    /// The error of the latest failed try of a waiting job.
     pub last_error: Option<String>,
-    /// Parked jobs, which are set aside until they are added again; not counted above.
+    /// The parked jobs, which wait until they are added again. They are not counted above.
     pub parked: u64,
-    /// Their bytes, as far as known.
+    /// Their bytes, as far as they are known.
     pub parked_bytes: u64,
-    /// Copies under way.
+    /// The copies in progress.
     pub active: u64,
-    /// Bytes read for the zone since the start, including copies under way.
+    /// Bytes that were read for the zone since the start, including copies in progress.
     pub moved_bytes: u64,
-    /// About how many of these belong to the copies under way.
+    /// About how many of these bytes belong to copies in progress.
     pub under_way_bytes: u64,
-    /// Copies written and verified since the start.
+    /// The copies that were written and verified since the start.
     pub copied: u64,
     /// Their bytes.
     pub copied_bytes: u64,
     /// How many of these copies replaced an object that was not the blob.
     pub replaced: u64,
-    /// Jobs since the start whose blob the target had already.
+    /// The jobs since the start for which the target already had the blob.
     pub already_there: u64,
-    /// Jobs since the start that ended because the registry no longer has the blob.
+    /// The jobs since the start that ended because the registry no longer has the blob.
     pub withdrawn: u64,
-    /// Failed tries since the start.
+    /// The failed tries since the start.
     pub failures: u64,
 }
 
@@ -57,7 +57,7 @@ pub struct LaneStatus {
 #[derive(Debug, Default)]
 pub(super) struct LaneCounters {
     active: AtomicU64,
-    /// Bytes read that do not belong to a copy under way.
+    /// Bytes read that do not belong to a copy in progress.
     settled: AtomicU64,
     copied: AtomicU64,
     copied_bytes: AtomicU64,
@@ -69,7 +69,7 @@ pub(super) struct LaneCounters {
 }
 
 impl LaneCounters {
-    /// Sets how many copies are under way; `moved` are all bytes that the lane has read.
+    /// Sets the number of copies in progress. `moved` counts all bytes that the lane has read.
     pub(super) fn set_active(&self, copies: usize, moved: u64) {
         self.active.store(copies as u64, Ordering::Relaxed);
         if copies == 0 {
@@ -87,7 +87,7 @@ impl LaneCounters {
                 self.copied.fetch_add(1, Ordering::Relaxed)
             }
             JobEnd::Done(Outcome::Withdrawn) => self.withdrawn.fetch_add(1, Ordering::Relaxed),
-            JobEnd::Later(_) => return,
+            JobEnd::Deferred(_) => return,
             JobEnd::Parked(_) => self.failures.fetch_add(1, Ordering::Relaxed),
             JobEnd::Failed(error) => {
                 self.failures_by_kind.note(error);

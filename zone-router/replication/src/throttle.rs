@@ -1,4 +1,4 @@
-//! How much a lane does at once, and how fast.
+//! Limits how much a lane does at once, and how fast.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use super::timetable::Timetable;
 /// The limits of one lane, as an operator sets them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Copies under way at once; 0 counts as 1.
+    /// The number of concurrent copies; 0 counts as 1.
     pub copies: usize,
-    /// Bytes of blobs that are copied at once. A larger blob is copied alone; blobs below 1 MiB are not
-    /// counted.
+    /// The number of bytes of blobs that are copied at once. A larger blob is copied alone. Blobs below 1 MiB
+    /// are not counted.
     pub in_flight: u64,
-    /// Bytes per second that are read for the zone, by all its copies together.
+    /// The bytes per second that all copies of the zone together read.
     pub bandwidth: Timetable,
 }
 
@@ -34,7 +34,7 @@ impl Default for Limits {
 /// The limits of all lanes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LimitsByZone {
-    /// For lanes that have no limits of their own.
+    /// For lanes without limits of their own.
     pub default: Limits,
     /// By the name of the target zone.
     pub zones: BTreeMap<String, Limits>,
@@ -48,21 +48,22 @@ impl LimitsByZone {
     }
 }
 
-/// Blobs below this size, in bytes, need no reservation, so that they pass a large blob that waits for one.
+/// Blobs below this size, in bytes, need no reservation, so that they can overtake a large blob that waits
+/// for one.
 pub(super) const SMALL_BLOB: u64 = 1 << 20;
 
 /// Reservations are counted in units of this many bytes.
 const UNIT: u64 = 64 << 10;
 
-/// A lane that was idle may read at once what its bandwidth allows for this time.
+/// If a lane was idle, it may at once read as much as its bandwidth allows for this time.
 const BURST: Duration = Duration::from_secs(1);
 
 /// If the bandwidth is limited, bytes pass in pieces of at most this part of a second's bytes, so that
-/// several copies move at a time. No piece but the last is smaller than [`PIECE_MIN`] bytes.
+/// several copies make progress. No piece except the last is smaller than [`PIECE_MIN`] bytes.
 const PIECES_PER_SECOND: u64 = 16;
 const PIECE_MIN: u64 = 4 << 10;
 
-/// Limits the copies of one lane. Copies under way see a change of the limits at their next piece.
+/// Limits the copies of one lane. Copies in progress use a change of the limits from their next piece on.
 #[derive(Debug)]
 pub(super) struct Throttle {
     active: ArcSwap<ActiveLimits>,
@@ -79,10 +80,10 @@ pub(super) struct Throttle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoCapacity;
 
-/// A blob waits for a reservation until this is dropped.
+/// Counts a blob as waiting for a reservation until this is dropped.
 struct Waiting<'a> {
     throttle: &'a Throttle,
-    /// Whether other blobs waited when it began.
+    /// Whether other blobs were waiting when this one began to wait.
     beside_others: bool,
 }
 
@@ -104,7 +105,7 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 struct ActiveLimits {
     limits: Limits,
-    /// One permit per unit of `in_flight`.
+    /// One permit for each unit of `in_flight`.
     permits: Arc<Semaphore>,
     units: u32,
 }
@@ -127,29 +128,31 @@ impl Throttle {
         }
     }
 
-    /// Replaces the limits. Copies under way keep their reservations, which do not count in the new limits.
+    /// Replaces the limits. Copies in progress keep their reservations, which do not count in the new limits.
     pub(super) fn set(&self, limits: Limits) {
         if self.active.load().limits != limits {
             self.active.store(Arc::new(ActiveLimits::new(limits)));
         }
     }
 
-    /// How many copies may be under way at once.
+    /// The most copies that may be in progress at once.
     pub(super) fn copies(&self) -> usize {
         self.active.load().limits.copies.max(1)
     }
 
-    /// Waits for the reservation of a blob of `size` bytes, first come, first served. `None`: a small blob needs
-    /// none.
+    /// Waits for the reservation of a blob of `size` bytes, first come, first served. `None` for a small
+    /// blob, which needs none.
     pub(super) async fn reserve(&self, size: u64) -> Option<OwnedSemaphorePermit> {
-        // With leave to wait beside others, it is never refused.
+        // A blob that may wait beside others is never refused.
         self.acquire(size, true).await.unwrap_or_default()
     }
 
-    /// [`Throttle::reserve`] for the blob of a job that stated its size. A blob that is larger than its job stated may
-    /// wait only if no other blob waits: otherwise it would hold a place of copies that could go on.
+    /// Like [`Throttle::reserve`], for the blob of a job that stated a size. If the blob is larger than its
+    /// job stated, it may wait only if no other blob waits. Otherwise it would use up a copy that could do
+    /// other work.
     ///
     /// # Errors
+    /// The blob would have to wait while others wait.
     /// It would have to wait beside others.
     pub(super) async fn reserve_as_stated(
         &self,
@@ -183,8 +186,9 @@ impl Throttle {
         Ok(permits.acquire_many_owned(units).await.ok())
     }
 
-    /// Whether a blob waits for a reservation, or the next one would, because `begun` bytes are under way. Then
-    /// only small blobs are started: a blob that waits would occupy one of the lane's copies.
+    /// Whether a blob waits for a reservation, or the next blob would wait because `begun` bytes are being
+    /// copied. Then only small blobs are started, because a blob that waits would use up one of the lane's
+    /// copies.
     pub(super) fn is_full(&self, begun: u64) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0 || begun >= self.active.load().limits.in_flight
     }
@@ -194,14 +198,15 @@ impl Throttle {
         self.capacity_freed.notified().await;
     }
 
-    /// The fewest bytes per second at which one copy may go on; `slowest` is that without a bandwidth limit.
+    /// The least rate in bytes per second for one copy. `slowest` is the least rate without a bandwidth
+    /// limit.
     pub(super) fn min_rate(&self, slowest: u64) -> u64 {
         let active = self.active.load();
         let share = |cap: u64| cap / (2 * active.limits.copies.max(1) as u64);
         active.limits.bandwidth.lowest().map_or(slowest, |cap| slowest.min(share(cap))).max(1)
     }
 
-    /// Bytes that have passed since the start, including those of copies under way.
+    /// The bytes that have passed since the start, including those of copies in progress.
     pub(super) fn moved(&self) -> u64 {
         self.moved.load(Ordering::Relaxed)
     }
@@ -235,7 +240,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Takes `bytes` at `rate` bytes per second; returns how long to wait before they may pass.
+    /// Takes `bytes` at `rate` bytes per second. Returns how long to wait before they may pass.
     fn take(&mut self, now: Instant, bytes: u64, rate: u64) -> Duration {
         let full = now.checked_sub(BURST).unwrap_or(now);
         let from = self.paid.map_or(full, |paid| paid.max(full));
@@ -251,8 +256,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// In no span of time more bytes pass than the rate, a burst and one piece allow; and nobody waits
-        /// longer than the bytes before need.
+        /// In any span of time, no more bytes pass than the rate, a burst and one piece allow, and nobody
+        /// waits longer than the earlier bytes need.
         #[test]
         fn never_faster_and_never_idle(
             rate in 1_000..1_000_000_u64,
@@ -272,7 +277,7 @@ mod tests {
             for (at, (first, _)) in gone.iter().enumerate() {
                 let mut sum = 0;
                 for (last, bytes) in &gone[at..] {
-                    // The last piece may pass as soon as those before it are paid for.
+                    // The last piece may pass as soon as the earlier ones are paid for.
                     let span = (*last - *first + BURST).as_secs_f64();
                     prop_assert!(sum as f64 <= rate as f64 * span + 1.0, "{sum} bytes in {span} s");
                     sum += bytes;
@@ -282,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_cap_holds_for_all_copies_together() {
+    async fn the_limit_holds_for_all_copies_together() {
         let throttle = Arc::new(Throttle::new(Limits {
             copies: 4,
             bandwidth: Timetable::always(Some(100 << 10)),
@@ -313,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_one_that_is_larger_than_stated_waits() {
+    async fn at_most_one_blob_larger_than_stated_waits() {
         use futures_util::FutureExt as _;
         let throttle = Throttle::new(Limits { in_flight: 10 << 20, ..Limits::default() });
         let held =

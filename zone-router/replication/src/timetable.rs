@@ -1,31 +1,32 @@
-//! Which bandwidth is allowed at which hour of the week. Pure: the time is passed in. All times are UTC,
-//! so that a change to or from summer time neither skips nor repeats an hour.
+//! The bandwidth that is allowed at each hour of the week. Pure: the time is passed in. All times are UTC, so
+//! that a change to or from summer time neither skips nor repeats an hour.
 
 use std::time::{Duration, SystemTime};
 
 /// Minutes in a day.
 pub const DAY: u16 = 24 * 60;
 
-/// The weekday of 1970-01-01, Monday being 0: a Thursday.
+/// The weekday of 1970-01-01, where Monday is 0: a Thursday.
 const EPOCH_WEEKDAY: u64 = 3;
 
 /// Bytes per second, by the hour of the week.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Timetable {
-    /// Bytes per second outside all windows; `None` for no limit.
+    /// The bytes per second outside all windows. `None` for no limit.
     pub otherwise: Option<u64>,
     /// If several windows are open, the first one decides.
     pub windows: Vec<Window>,
 }
 
-/// Some hours of some days.
+/// A span of hours on some days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// The days on which it begins, Monday first.
+    /// The days on which the window begins, Monday first.
     pub days: [bool; 7],
-    /// Its first minute of the day, below [`DAY`].
+    /// The first minute of the window, below [`DAY`].
     pub from: u16,
-    /// The minute it ends at, at most [`DAY`]. If it is not after `from`, the window ends on the next day.
+    /// The minute at which the window ends, at most [`DAY`]. If it is not after `from`, the window ends on
+    /// the next day.
     pub to: u16,
     /// Bytes per second; `None` for no limit.
     pub bandwidth: Option<u64>,
@@ -38,7 +39,7 @@ impl Timetable {
         Self { otherwise: bandwidth, windows: Vec::new() }
     }
 
-    /// Bytes per second at this time; `None` for no limit.
+    /// The bytes per second at this time. `None` for no limit.
     #[must_use]
     pub fn at(&self, now: SystemTime) -> Option<u64> {
         let (weekday, minute) =
@@ -47,7 +48,7 @@ impl Timetable {
         open.map_or(self.otherwise, |window| window.bandwidth)
     }
 
-    /// The lowest limit in bytes per second, if there is any.
+    /// The lowest limit in bytes per second, if there is one.
     #[must_use]
     pub fn lowest(&self) -> Option<u64> {
         self.windows.iter().map(|window| window.bandwidth).chain([self.otherwise]).flatten().min()
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_of_work_and_a_night() {
+    fn windows_of_a_day_and_of_a_night() {
         let office = Window { days: WORK, from: 8 * 60, to: 18 * 60, bandwidth: Some(5) };
         let backup = Window {
             days: [false, false, false, false, true, false, false],
@@ -122,9 +123,9 @@ mod tests {
     }
 
     proptest! {
-        /// A window is open for as many minutes a week as it says, wherever it begins and ends.
+        /// A window is open for as many minutes a week as it states, wherever it begins and ends.
         #[test]
-        fn as_long_as_it_says(window in window()) {
+        fn a_window_is_open_for_its_length(window in window()) {
             let open = (0..7 * u64::from(DAY)).filter(|minute| {
                 let (weekday, minute) = weekday_and_minute(Duration::from_secs(minute * 60));
                 window.is_open(weekday, minute)
@@ -139,7 +140,7 @@ mod tests {
 
         /// Each week is like the one before, and the limit is never below the lowest.
         #[test]
-        fn weekly(windows in prop::collection::vec(window(), 0..5), otherwise in prop::option::of(1..1_000_u64), second in 0..1_u64 << 33) {
+        fn each_week_is_the_same(windows in prop::collection::vec(window(), 0..5), otherwise in prop::option::of(1..1_000_u64), second in 0..1_u64 << 33) {
             let table = Timetable { otherwise, windows };
             let now = table.at(at(second));
             prop_assert_eq!(now, table.at(at(second + 7 * 24 * 3600)));

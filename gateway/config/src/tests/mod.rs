@@ -80,7 +80,7 @@ fn names(settings: &Settings) -> Vec<&str> {
 }
 
 #[test]
-fn quays_own_file_gives_nearly_everything() {
+fn nearly_everything_comes_from_quays_file() {
     let settings = loaded(GATEWAY, &[]);
     assert_eq!(settings.hostname, "quay.example.com");
     assert_eq!(settings.instances[0].server_name, "quay.example.com");
@@ -117,7 +117,7 @@ fn own_zones_add_and_override() {
 }
 
 #[test]
-fn the_environment_wins() {
+fn environment_variables_override_the_file() {
     let variables = [
         ("QUAY_GATEWAY__HOSTNAME", "edge.example.com:8443"),
         ("QUAY_GATEWAY__REGISTRY__URL", "http://127.0.0.1:8080"),
@@ -196,7 +196,7 @@ fn an_error_names_its_line() {
 }
 
 #[test]
-fn one_name_needs_https() {
+fn with_one_name_quay_must_use_https() {
     let quay = QUAY.replace("PREFERRED_URL_SCHEME: https", "");
     let error = refused_with(GATEWAY, &quay, &[]);
     assert!(error.contains("PREFERRED_URL_SCHEME is http"), "{error}");
@@ -283,7 +283,7 @@ fn the_journal_is_a_file_or_a_database_and_its_password_is_never_shown() {
 }
 
 #[test]
-fn a_summary_names_what_is_set() {
+fn a_summary_names_the_settings() {
     let set = "admin: {hosts: [gateway-admin.example.com]}\n";
     let gateway =
         GATEWAY.replace('}', ", redirects_to: ['*.cdn.example.com'], forward_headers: [X-Corp-*]}") + set;

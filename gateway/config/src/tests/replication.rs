@@ -13,7 +13,7 @@ USER_EVENTS_REDIS: {host: redis.example.com, port: 6380, password: hunter2}
 ";
 
 #[test]
-fn placements_are_kept_where_quays_own_file_says() {
+fn placements_use_the_database_of_quays_file() {
     let wanted = format!("{GATEWAY}replication: {{placements: true}}\n");
     let settings = with_quay(&wanted, SERVICES).expect("is read");
     let placements = settings.replication.placements.as_ref().expect("placements");

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_blob_of_no_bytes() {
+    fn the_empty_blob_is_compared() {
         let seen = |size| ListedBlob { digest: Digest::EMPTY, size, recent: false };
         let listed = |zone, sizes: &[u64]| ZoneBlobs {
             zone,
@@ -285,7 +285,7 @@ mod tests {
         let orphan = |f: &Finding| f.digest == Some(digest(2));
         assert!(compared.findings.iter().all(|f| f.known == Some(!orphan(f))), "{:?}", compared.findings);
         set_known(&mut compared.findings, None);
-        assert!(compared.findings.iter().all(|f| f.known.is_none()), "nobody was asked");
+        assert!(compared.findings.iter().all(|f| f.known.is_none()), "the records were not read");
         let mut found: Vec<_> = compared.findings.iter().map(|f| (f.kind, f.zone.clone())).collect();
         found.sort();
         let of = |kind, zone: &str| (kind, zone.to_owned());
@@ -345,7 +345,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_recent_is_left_alone(blobs in blobs()) {
+        fn recent_blobs_are_ignored(blobs in blobs()) {
             let mut listed = zones(&blobs);
             listed.iter_mut().flat_map(|zone| &mut zone.blobs).for_each(|seen| seen.recent = true);
             let compared = compare(&mut listed, None);

@@ -50,7 +50,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_left_shrinks(all in 1..1_000_000_u64, a: u64, b: u64, seconds in 0..10_000_000_u64) {
+        fn the_remaining_time_shrinks(all in 1..1_000_000_u64, a: u64, b: u64, seconds in 0..10_000_000_u64) {
             let (less, more) = ((a % all).min(b % all), (a % all).max(b % all));
             let elapsed = Duration::from_secs(seconds);
             if let (Some(longer), Some(shorter)) = (remaining(less, all, elapsed), remaining(more, all, elapsed)) {

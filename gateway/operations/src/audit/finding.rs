@@ -57,14 +57,15 @@ impl FindingKind {
         !matches!(self, Self::Orphan | Self::Unplaced | Self::Unfinished | Self::Stray)
     }
 
-    /// Whether the object in the zone is not the blob, or may not be: its size says nothing of it.
+    /// Whether the object in the zone is not the blob, or may not be. Its size then says nothing about the
+    /// blob.
     #[must_use]
     pub fn is_in_doubt(self) -> bool {
         matches!(self, Self::Empty | Self::SizesDiffer | Self::WrongBytes | Self::Unreadable)
     }
 
-    /// Whether a copy into the zone fixes the problem, or shows that there is none. For an unplaced object, the
-    /// copy finds it in place and records it.
+    /// Whether a copy into the zone fixes the problem, or shows that there is none. For an unplaced object,
+    /// the copy finds the object in place and records it.
     #[must_use]
     pub fn is_fixed_by_copy(self) -> bool {
         self.is_in_doubt() || matches!(self, Self::Missing | Self::Unplaced)

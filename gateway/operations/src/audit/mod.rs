@@ -367,7 +367,11 @@ mod tests {
     #[test]
     fn with_a_minimum_age_of_zero_no_blob_is_recent() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        assert_eq!(recent(now, Duration::ZERO), None, "nor what a store's fast clock dates tomorrow");
+        assert_eq!(
+            recent(now, Duration::ZERO),
+            None,
+            "not even one that a store's fast clock dates in the future"
+        );
         assert_eq!(recent(now, Duration::from_secs(1)), Some(now - Duration::from_secs(1)));
         assert_eq!(recent(now, Duration::MAX), Some(SystemTime::UNIX_EPOCH));
     }

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_what_differs() {
+    fn a_line_names_the_difference() {
         let mut finding = Finding::of(FindingKind::WrongBytes, "b", Digest::EMPTY, Some(308_504));
         finding.expected = Some(308_504);
         assert!(finding_line(&finding).ends_with("  308504 bytes, the right size, but other bytes\n"));

@@ -46,7 +46,7 @@ pub async fn unique_objects(
     let zone = zones.iter().find(|known| *known.name == *zone).context("there is no such zone")?;
     let mut unique_objects = Vec::new();
     for prefix in UNIQUE_PREFIXES {
-        let count = only_here(zone, &others, prefix).await.with_context(|| {
+        let count = unique_below(zone, &others, prefix).await.with_context(|| {
             format!("the objects below {prefix} in zone {} cannot be compared", zone.name)
         })?;
         if count.objects > 0 {
@@ -56,7 +56,7 @@ pub async fn unique_objects(
     Ok(unique_objects)
 }
 
-async fn only_here(zone: &Zone, others: &[&Zone], prefix: &str) -> Result<Count, Error> {
+async fn unique_below(zone: &Zone, others: &[&Zone], prefix: &str) -> Result<Count, Error> {
     let store = Arc::clone(&zone.store);
     let looked = store.list(prefix).map_ok(|meta| async move {
         let elsewhere = is_elsewhere(others, &meta).await?;
@@ -90,13 +90,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_no_other_zone_has_is_here_alone() {
+    async fn only_objects_that_no_other_zone_has_are_unique() {
         let here = zone("a", &[("userfiles/1", b"one"), ("userfiles/2", b"two"), ("userfiles/3", b"three")]);
         let (b, c) = (zone("b", &[("userfiles/1", b"one")]), zone("c", &[("userfiles/2", b"shorter")]));
-        let count = only_here(&here, &[&b, &c], "userfiles/").await.expect("listed");
+        let count = unique_below(&here, &[&b, &c], "userfiles/").await.expect("listed");
         assert_eq!(count, Count { objects: 2, bytes: 8 });
-        assert_eq!(only_here(&here, &[&b], "logarchive/").await.expect("listed"), Count::default());
+        assert_eq!(unique_below(&here, &[&b], "logarchive/").await.expect("listed"), Count::default());
         let dead = Zone::unusable("d", "why");
-        assert!(only_here(&here, &[&dead], "userfiles/").await.is_err(), "nothing is known of it");
+        assert!(unique_below(&here, &[&dead], "userfiles/").await.is_err(), "the zone cannot be listed");
     }
 }

@@ -60,7 +60,7 @@ pub(super) async fn reach(
     let addresses = runner.step(StepName::Resolve, bound, resolve(servers)).await?;
     let connections = runner.step(StepName::Connect, bound, connect(servers, &addresses)).await?;
     if plan(servers).contains(&StepName::Tls) {
-        runner.step(StepName::Tls, bound, shake_hands(servers, connections, tls)).await?;
+        runner.step(StepName::Tls, bound, tls_handshake(servers, connections, tls)).await?;
     }
     Some(())
 }
@@ -95,7 +95,7 @@ async fn connect(
     Ok((connections, None))
 }
 
-async fn shake_hands(
+async fn tls_handshake(
     servers: &[Server],
     connections: Vec<TcpStream>,
     tls: &Arc<rustls::ClientConfig>,
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_url_dials() {
+    fn a_url_gives_host_port_and_server_name() {
         let of = |url: &str| Server::of(&url.parse().expect("a URL"));
         let server = of("https://[::1]:8443/");
         assert_eq!((server.host.as_str(), server.port), ("::1", 8443));

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_copy_mends_is_queued() {
+    fn only_findings_that_a_copy_fixes_are_queued() {
         let finding = |kind, expected| {
             let mut finding = Finding::of(kind, "zone-b", Digest::EMPTY, None);
             finding.expected = expected;
@@ -162,7 +162,7 @@ mod tests {
         ] {
             plan.take(&finding(kind, expected));
         }
-        // The size of such an object says nothing of it.
+        // The size of such an object says nothing about the blob.
         for kind in
             [FindingKind::WrongBytes, FindingKind::SizesDiffer, FindingKind::Unreadable, FindingKind::Empty]
         {
@@ -183,10 +183,10 @@ mod tests {
         assert_eq!((job.digest.parse(), &*job.zone, job.size), (Ok(Digest::EMPTY), "zone-b", Some(5)));
     }
 
-    /// A blob that Quay records in a zone and that is not there is fixed by the copy for the missing blob. For
-    /// one that is there and not recorded, a placement is added.
+    /// If Quay records a blob in a zone where it does not exist, the copy for the missing blob fixes this
+    /// too. If a blob exists and is not recorded, a placement is added.
     #[test]
-    fn what_the_records_say_wrongly_is_mended_too() {
+    fn wrong_records_are_fixed_too() {
         let mut plan = CopyPlan { targets: ["zone-b".to_owned()].into(), ..CopyPlan::default() };
         let finding = |kind, zone: &str, has: &[&str]| {
             let mut finding = Finding::of(kind, zone, Digest::EMPTY, None);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_registry_does_not_have_is_copied_only_if_asked() {
+    fn blobs_unknown_to_the_registry_are_copied_only_on_request() {
         let [mut unknown, mut known, unchecked] =
             [1_u8, 2, 3].map(|n| Finding::of(FindingKind::Missing, "zone-b", Digest::of(&[n]), None));
         (unknown.known, known.known) = (Some(false), Some(true));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn no_copy_goes_where_none_go() {
+    fn no_copy_goes_to_a_zone_that_is_not_a_target() {
         let all =
             ["zone-a", "zone-b"].map(|zone| Finding::of(FindingKind::Empty, zone, Digest::EMPTY, Some(0)));
         let mut plan = CopyPlan { targets: ["zone-b".to_owned()].into(), ..CopyPlan::default() };
@@ -259,7 +259,11 @@ mod tests {
         let crossing = time_with_timetable(&slow_by_day, 36_000 + 5000, at(19));
         assert_eq!(crossing, Some(Duration::from_secs(3600 + 5)));
         let free_by_night = Timetable { otherwise: None, windows: vec![window(8 * 60, 20 * 60, Some(10))] };
-        assert_eq!(time_with_timetable(&free_by_night, 36_000 + 1, at(19)), None, "as many as will go");
+        assert_eq!(
+            time_with_timetable(&free_by_night, 36_000 + 1, at(19)),
+            None,
+            "an hour without a limit gives no estimate"
+        );
         assert_eq!(
             time_with_timetable(&Timetable::always(Some(1)), u64::MAX, at(0)),
             None,

@@ -168,7 +168,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn more_takes_no_less(jobs in 0..1_000_000_u64, bytes: u32, more in 0..1000_u64, rate in 0.001..1e9_f64) {
+        fn more_work_never_takes_less_time(jobs in 0..1_000_000_u64, bytes: u32, more in 0..1000_u64, rate in 0.001..1e9_f64) {
             let of = |jobs| eta(jobs, u64::from(bytes), rate, rate * 10.0);
             prop_assert!(of(jobs + more) >= of(jobs));
         }

@@ -69,7 +69,7 @@ impl Retirement {
     pub fn add_finding(&mut self, finding: &Finding, shown: usize) {
         let here = finding.has.contains(&self.zone);
         let counts = match finding.kind {
-            // Counted once a blob, not once a zone.
+            // A blob counts once, and not once for each zone.
             FindingKind::SizesDiffer => finding.zone == self.zone,
             kind => kind.is_wrong() && finding.zone != self.zone,
         };
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_compared_is_a_reason_against_it() {
+    fn uncompared_blobs_are_a_reason_against_it() {
         for (here, recent, empty, is_allowed, why) in [
             (7, 0, false, true, "7 blobs in a were compared by their sizes"),
             (7, 0, false, true, "run `quay-gateway audit --deep 100%` first"),
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_zone_has_is_a_reason_against_it() {
+    fn only_blobs_of_the_zone_are_a_reason_against_it() {
         let others = [
             finding(FindingKind::Missing, "c", &["b"]),
             finding(FindingKind::Missing, "a", &["b", "c"]),

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-/// A server that answers every request with what `answer` makes of its path, or keeps it waiting for `None`.
-/// It says which paths it was asked for.
+/// A server that answers each request with the result of `answer` for its path, and does not answer if that
+/// is `None`. The channel receives the requests.
 async fn server(
     answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
 ) -> (String, mpsc::Receiver<String>) {
@@ -88,9 +88,9 @@ async fn redirects_are_followed_without_credentials() {
     }
 }
 
-/// A store that hangs holds up nobody who asks the registry.
+/// A store that hangs must not block other requests to the registry.
 #[tokio::test]
-async fn the_registrys_connection_is_free_while_a_store_is_waited_for() {
+async fn the_registrys_connection_is_free_while_a_store_is_slow() {
     let (store, mut at_store) = server(|_| None).await;
     let (registry, _seen) = server(move |path| match path.starts_with("/v2/o/a/") {
         true => redirect(&format!("http://{store}/bucket/key")),
@@ -107,7 +107,7 @@ async fn the_registrys_connection_is_free_while_a_store_is_waited_for() {
 }
 
 #[tokio::test]
-async fn errors_say_whose_fault_it_is_and_whether_to_retry() {
+async fn errors_name_the_fault_and_whether_to_retry() {
     let (store, _seen) = server(|path| match path {
         "/gone" => says("404 Not Found", "", ""),
         _ => says("503 Service Unavailable", "", ""),
@@ -116,7 +116,7 @@ async fn errors_say_whose_fault_it_is_and_whether_to_retry() {
     for (answer, expected, fault, retry) in [
         (says("404 Not Found", "", ""), "the registry answers 404 Not Found", Fault::Registry, false),
         (says("503 Service Unavailable", "", ""), "the registry answers 503", Fault::Registry, true),
-        (redirect("ftp://x"), "redirects to a place that is no URL", Fault::Registry, false),
+        (redirect("ftp://x"), "redirects to a place that is not a URL", Fault::Registry, false),
         (redirect("/v2/again"), "redirects for this blob do not end", Fault::Registry, false),
         (says("200 OK", "Content-Encoding: gzip\r\n", "x"), "compressed a blob", Fault::Registry, false),
         (

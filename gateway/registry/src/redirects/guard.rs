@@ -1,8 +1,9 @@
-//! Where a redirect of the registry may lead.
+//! Decides to which hosts a redirect of the registry may lead.
 //!
-//! The registry decides who may read. It does not decide which machines the gateway dials: it may be deceived
-//! itself, and services inside the cluster's networks are not meant for clients. A host name is judged by the
-//! addresses that are then dialled, so it cannot resolve to something else between the check and the
+//! The registry decides who may read. It does not decide to which machines the gateway connects: the registry
+//! may be deceived itself, and services inside the cluster's networks are not meant for clients. A host name
+//! is judged by the addresses to which the gateway then connects, so it cannot resolve to another address
+//! between the check and the connection.
 //! connection.
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use url::{Host, Url};
 
 use config::{Patterns, Settings};
 
-/// Host names of the clouds' metadata services, which give credentials to anybody who asks.
+/// Host names of the clouds' metadata services, which give credentials to everybody.
 const METADATA_NAMES: [&str; 7] = [
     "instance-data",
     "instance-data.ec2.internal",
@@ -45,10 +46,10 @@ pub enum Refusal {
     /// The address is link-local, or a cloud's metadata service.
     #[error("link-local and metadata addresses are never followed")]
     Metadata,
-    /// The address is not that of one machine.
-    #[error("this is no address of a single host")]
+    /// The address cannot be that of one machine.
+    #[error("this is not the address of a single host")]
     NoHost,
-    /// The address is loopback, at a port where neither the registry nor a store is configured.
+    /// The address is loopback, with a port at which neither the registry nor a store is configured.
     #[error("it leads to loopback, where neither the registry nor a configured store is")]
     Loopback,
     /// The address and port are those of a listener of this gateway.
@@ -59,7 +60,7 @@ pub enum Refusal {
 /// The rules by which redirects are judged.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// Host and port of the registry's instances and of the stores, as they are configured.
+    /// The host and port of each of the registry's instances and of each store, as configured.
     configured: BTreeSet<(String, u16)>,
     /// `registry.redirects_to`.
     named: Option<Patterns>,
@@ -67,13 +68,13 @@ pub(super) struct Guard {
     own: [SocketAddr; 2],
 }
 
-/// What the port of a redirect means for the addresses that may be dialled. A resolver does not see the port,
-/// so there is one resolver for each kind.
+/// What the port of a redirect means for the addresses to which the gateway may connect. A resolver does not
+/// know the port, so there is one resolver for each kind of port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Port {
-    /// A listener of the gateway has this port: no address of this machine is dialled.
+    /// A listener of the gateway has this port: connections to this machine are refused.
     Own,
-    /// The registry or a store is configured with this port. On loopback it may be meant.
+    /// The registry or a store is configured with this port. A loopback address may be meant.
     Configured(u16),
     /// Nothing is configured with this port.
     Other,
@@ -92,13 +93,13 @@ impl Guard {
         }
     }
 
-    /// Every kind of port, each once.
+    /// All kinds of ports, each once.
     pub(super) fn ports(&self) -> impl Iterator<Item = Port> {
         let configured: BTreeSet<u16> = self.configured.iter().map(|(_, port)| *port).collect();
         [Port::Own, Port::Other].into_iter().chain(configured.into_iter().map(Port::Configured))
     }
 
-    /// What the port of a URL means.
+    /// The kind of a URL's port.
     pub(super) fn port(&self, url: &Url) -> Port {
         match url.port_or_known_default() {
             Some(port) if self.own.iter().any(|own| own.port() == port) => Port::Own,
@@ -109,10 +110,10 @@ impl Guard {
         }
     }
 
-    /// Judges a URL by its host name, and by its address if the host is one.
+    /// Judges a URL by its host name, and by its address if the host is an address.
     ///
     /// # Errors
-    /// The URL may not be asked for.
+    /// The gateway must not request the URL.
     pub(super) fn url(&self, url: &Url) -> Result<(), Refusal> {
         let host = url.host().ok_or(Refusal::NoHost)?;
         let name = plain(&host);
@@ -152,8 +153,8 @@ impl Guard {
         }
     }
 
-    /// Whether the registry or a store is configured on loopback at this port, under this name or at this
-    /// address; or the operator names the host, and not merely by a pattern.
+    /// Whether a loopback address is intended: the registry or a store is configured on loopback at this
+    /// port, under this name or address, or the operator names the host itself and not only a pattern.
     fn loopback_is_meant(&self, name: &str, ip: IpAddr, port: Port) -> bool {
         let is_there = |(host, configured): &(String, u16)| {
             let is_host =
@@ -165,7 +166,7 @@ impl Guard {
     }
 }
 
-/// A name or an address in lower case, without brackets and without the dot at the end of a full name.
+/// A name or an address in lower case, without brackets and without the final dot of a full name.
 fn plain<S: AsRef<str>>(host: &Host<S>) -> String {
     match host {
         Host::Domain(name) => name.as_ref().trim_end_matches('.').to_ascii_lowercase(),
@@ -188,7 +189,7 @@ fn embedded(ip: IpAddr) -> Vec<IpAddr> {
         // Octet 8 is always zero (RFC 6052 section 2.2).
         [0x64, 0xff9b, 1, ..] => {
             let all = [v4([6, 7, 9, 10]), v4([7, 9, 10, 11]), v4([9, 10, 11, 12]), last];
-            // A wrong choice of the length mostly gives no host.
+            // A wrong guess of the length rarely gives the address of a host.
             all.into_iter().filter(|ip| is_host(*ip)).collect()
         }
         [0x2002, ..] => vec![v4([2, 3, 4, 5])],
@@ -204,7 +205,7 @@ fn is_metadata(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether one machine can have the address. 0.0.0.0 leads to loopback.
+/// Whether one machine can have this address. 0.0.0.0 leads to loopback.
 fn is_host(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.octets()[0] != 0 && !ip.is_multicast() && !ip.is_broadcast(),
@@ -212,16 +213,16 @@ fn is_host(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether the address is this machine's own: only then can a socket be bound to it.
+/// Whether the address is this machine's own. A socket can be bound only to such an address.
 fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// Resolves host names, and gives only those of their addresses that may be dialled.
+/// Resolves host names, and returns only addresses to which the gateway may connect.
 #[derive(Debug)]
 pub(super) struct Resolver {
     pub(super) guard: Arc<Guard>,
-    /// The port of the URLs that are dialled with this resolver.
+    /// The kind of port of the URLs that use this resolver.
     pub(super) port: Port,
 }
 
@@ -253,7 +254,7 @@ mod tests {
 
     use super::*;
 
-    /// The port of all that is configured.
+    /// The port of everything that is configured.
     const STORE: u16 = 39001;
 
     fn guard(configured: &[&str], named: Option<&[&str]>) -> Guard {
@@ -267,13 +268,13 @@ mod tests {
         guard.url(&url.parse().expect("a URL"))
     }
 
-    /// As the resolver does with a name that has this address.
+    /// Judges the address as the resolver does.
     fn resolved(guard: &Guard, name: &str, ip: &str) -> Result<(), Refusal> {
         guard.address(name, ip.parse().expect("an address"), Port::Configured(STORE))
     }
 
     #[test]
-    fn metadata_is_never_asked() {
+    fn metadata_services_are_never_requested() {
         let everything = guard(&["127.0.0.1", "169.254.169.254"], Some(&["*.internal", "169.254.169.254"]));
         for guard in [guard(&["127.0.0.1"], None), everything] {
             for host in [
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_only_where_something_is_meant_to_be() {
+    fn loopback_is_allowed_only_where_something_is_configured() {
         let elsewhere = guard(&["quay.example.com", "s3.example.com"], None);
         for ip in [
             "127.0.0.1",
@@ -337,7 +338,7 @@ mod tests {
         assert_eq!(resolved(&named, "x.example.com", "127.0.0.1"), Err(Refusal::Loopback));
     }
 
-    /// A prefix of the network's own may be of any length; whatever else the address may mean is no host's.
+    /// A network's own NAT64 prefix may have any length. The other readings of the address are not hosts.
     #[test]
     fn other_addresses_behind_a_translator_are_followed() {
         let guard = guard(&["s3.example.com"], None);
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn never_to_itself() {
+    fn the_gateway_never_connects_to_itself() {
         let guard = guard(&["127.0.0.1"], None);
         for own in ["http://127.0.0.1:9090/status", "https://127.0.0.1:8443/v2/", "https://[::1]:8443/"] {
             assert_eq!(asked(&guard, own), Err(Refusal::Own), "{own}");
@@ -356,12 +357,12 @@ mod tests {
         let by_name =
             |ip| guard.address("edge.example.com", IpAddr::from_str(ip).expect("an address"), Port::Own);
         assert_eq!(by_name("127.0.0.1"), Err(Refusal::Own));
-        // An address that no machine has for its own.
+        // No machine has this address.
         assert_eq!(by_name("203.0.113.7"), Ok(()));
     }
 
     #[test]
-    fn named_hosts() {
+    fn only_named_hosts_are_allowed() {
         let guard = guard(&["s3.example.com"], Some(&["*.cdn.example.com", "store.example.com"]));
         for named in ["a.cdn.example.com", "STORE.example.com", "s3.example.com", "a.b.cdn.example.com"] {
             assert_eq!(asked(&guard, &format!("https://{named}/b")), Ok(()), "{named}");
@@ -372,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_are_judged_by_what_is_dialled() {
+    async fn names_are_judged_by_their_addresses() {
         let port = Port::Configured(STORE);
         let resolver = |configured| Resolver { guard: Arc::new(guard(&[configured], None)), port };
         let name = || Name::from_str("localhost").expect("a name");

@@ -1,5 +1,4 @@
-//! Where the registry's redirects lead, and how the stores there are asked. No credentials of a client are
-//! sent there.
+//! Follows the registry's redirects to stores. Credentials of clients are not sent there.
 
 mod guard;
 mod store;
@@ -10,18 +9,18 @@ use url::Url;
 pub use self::guard::Refusal;
 pub use self::store::{RedirectClient, StoreError};
 
-/// Where a `Location` points.
+/// The target of a `Location`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The registry itself, under either of its names. It is dialled where the configuration says, and the
-    /// bytes of the path stay unchanged: Quay compares `_storage_proxy` paths byte for byte
+    /// The registry itself, under either of its names. The gateway connects to the configured address, and
+    /// sends the bytes of the path unchanged, because Quay compares `_storage_proxy` paths byte for byte
     /// (`storage/downloadproxy.py:_validate_proxy_url`).
     Registry(PathAndQuery),
     /// A store.
     Store(Url),
 }
 
-/// Where a `Location` points; `None` if it is no URL that can be followed.
+/// Parses a `Location`. `None` if it is not a URL that can be followed.
 pub(crate) fn parse_target(location: &str, is_registry: impl Fn(&str) -> bool) -> Option<Target> {
     if location.starts_with('/') && !location.starts_with("//") {
         return location.parse().ok().map(Target::Registry);

@@ -14,27 +14,27 @@ use url::Url;
 use super::guard::{Guard, Port, Refusal, Resolver};
 use crate::fetch::is_transient;
 
-/// Idle connections kept to one store.
+/// The most idle connections to one store.
 const POOL_IDLE_CONNECTIONS_MAX: usize = 8;
 
 /// The client for stores outside the configuration. It sends no credentials of a client.
 #[derive(Debug, Clone)]
 pub struct RedirectClient {
     guard: Arc<Guard>,
-    /// One for each kind of port: they differ in the addresses that their resolvers give.
+    /// One client for each kind of port, because their resolvers return different addresses.
     clients: Arc<HashMap<Port, reqwest::Client>>,
     first_byte: Duration,
     redirects_max: usize,
 }
 
-/// Why a store gave no blob. No URL is in it.
+/// Why a store did not return a blob. The text contains no URL.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The place may not be dialled.
+    /// The gateway must not connect to this place.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// A redirect of the store has no `Location` that is a URL.
-    #[error("it redirects to a place that is no URL")]
+    #[error("it redirects to a place that is not a URL")]
     Location,
     /// There are more redirects than `limits.redirects`.
     #[error("its redirects do not end")]
@@ -51,7 +51,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same request may succeed later, without anybody changing a configuration.
+    /// Whether the same request may succeed later, without a change of a configuration.
     #[must_use]
     pub fn may_retry(&self) -> bool {
         match self {
@@ -90,15 +90,15 @@ impl RedirectClient {
         })
     }
 
-    /// The 200 to a `GET` of `url`, or of where the store redirects, up to `limits.redirects` times. The
-    /// answer's URL is the last one.
+    /// Sends a `GET` to `url` and follows the store's redirects, at most `limits.redirects`. Returns the
+    /// answer 200. The URL of the answer is the last one.
     ///
     /// # Errors
-    /// - [`StoreError::Refused`] if the guard does not let the place be dialled.
-    /// - [`StoreError::Late`] or [`StoreError::Connection`] if it gives no answer within
+    /// - [`StoreError::Refused`] if the guard does not allow the place.
+    /// - [`StoreError::Late`] or [`StoreError::Connection`] if the store gives no answer within
     ///   `timeouts.zone_first_byte`.
     /// - [`StoreError::Status`] if its answer is neither 200 nor a redirect.
-    /// - [`StoreError::Location`] or [`StoreError::Endless`] if its redirects lead nowhere.
+    /// - [`StoreError::Location`] or [`StoreError::Endless`] if its redirects do not lead to a blob.
     pub(crate) async fn get(&self, mut url: Url) -> Result<reqwest::Response, StoreError> {
         for _ in 0..=self.redirects_max {
             let response = self.ask(&url).await?;
@@ -118,7 +118,7 @@ impl RedirectClient {
         self.guard.url(url)?;
         let client = self.clients.get(&self.guard.port(url)).ok_or(Refusal::NoHost)?;
         let mut headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
-        // A signed URL says nothing of headers that are not signed.
+        // Headers that a signed URL does not sign may be added.
         name_request(&mut headers);
         let request = client.get(url.clone()).headers(headers).send();
         match tokio::time::timeout(self.first_byte, request).await {
@@ -129,7 +129,7 @@ impl RedirectClient {
     }
 }
 
-/// An error with all its causes. If the resolver refused the place, that is the error.
+/// An error with all its causes. If the resolver refused the place, returns that refusal.
 fn failed(error: reqwest::Error) -> StoreError {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Why the registry did not give the service account what it asked for.
+//! Why a request of the service account failed.
 
 use http::StatusCode;
 
@@ -9,25 +9,25 @@ use crate::fetch::{FetchError, is_transient};
 use crate::upstream::Answer;
 use gateway_http::Problem;
 
-/// Why the service account read nothing. No token is in it.
+/// Why the service account could not read something. The text contains no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// It is not there.
-    #[error("it is not there: {0}")]
+    /// The thing does not exist.
+    #[error("it does not exist: {0}")]
     Absent(String),
-    /// The account may not see it, or there is no such repository: Quay answers both alike.
+    /// The account may not see it, or the repository does not exist. Quay gives the same answer to both.
     #[error("registry.account may not see it: {0}")]
     Denied(String),
     /// The registry is slow, fails, or asks for fewer requests. The same request may succeed later.
-    #[error("the registry has no time for it: {0}")]
+    #[error("the registry is busy or does not answer: {0}")]
     Busy(String),
-    /// The answer is not understood.
+    /// The answer cannot be understood.
     #[error("{0}")]
     Odd(String),
 }
 
 impl ReadError {
-    /// What an answer that is no success means.
+    /// The meaning of an answer that is not a success.
     pub(super) async fn of(answer: Answer) -> Self {
         let status = answer.status();
         let said = describe(answer).await;
@@ -39,7 +39,7 @@ impl ReadError {
         }
     }
 
-    /// What a blob that was not fetched means.
+    /// The meaning of a failed fetch of a blob.
     pub(super) async fn of_fetch(client: &RegistryClient, error: FetchError) -> Self {
         let retry = error.may_retry();
         match error {

@@ -1,5 +1,5 @@
-//! The registry as the gateway's service account (`registry.account`) reads it: manifests, tags,
-//! repositories, blobs, and whether a blob still belongs to a repository.
+//! Reads the registry with the gateway's service account (`registry.account`): manifests, tags, repositories,
+//! blobs, and whether a blob still belongs to a repository.
 
 mod error;
 mod page;
@@ -27,23 +27,23 @@ use crate::fetch::FetchedBlob;
 use crate::upstream::Answer;
 use config::{RegistryKind, Settings};
 
-/// All types of manifests by name. Without them Quay converts a manifest, and gives another one than was
+/// All types of manifests by name. Without them, Quay converts a manifest and returns another one than was
 /// pushed.
 pub const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.artifact.manifest.v1+json";
 
-/// How long the first byte of anything but a blob is waited for.
+/// The timeout for the first byte of any answer except a blob.
 const ANSWER_BOUND: Duration = Duration::from_secs(15);
 
-/// The names of one page. Quay gives no more (`endpoints/v2/__init__.py:paginate`).
+/// The number of names on one page. Quay returns no more (`endpoints/v2/__init__.py:paginate`).
 const PAGE: usize = 100;
 
 /// The bytes of one page: 100 repositories of 512 bytes, and their quotes.
 const PAGE_MAX: usize = 256 * 1024;
 
-/// Reads the registry as the service account. There is one login at a time, and none for a while after a
-/// login that was refused.
+/// Reads the registry with the service account. There is one login at a time. After a login was refused,
+/// there is none for some time.
 #[derive(Debug)]
 pub struct Reader {
     client: RegistryClient,
@@ -51,12 +51,12 @@ pub struct Reader {
     registry: Arc<dyn Registry>,
     kind: RegistryKind,
     manifest_max: usize,
-    /// How long a blob's first byte is waited for: a proxy-cache organisation fetches the blob first.
+    /// The timeout for a blob's first byte. A proxy-cache organisation fetches the blob first.
     blob_bound: Duration,
 }
 
 impl Reader {
-    /// A reader over the connections of `client`; `None` if no service account is configured.
+    /// A reader that uses the connections of `client`. `None` if no service account is configured.
     ///
     /// # Errors
     /// The TLS policy cannot be used.
@@ -77,18 +77,19 @@ impl Reader {
         }))
     }
 
-    /// Logs in, if the registry wants it.
+    /// Logs in, if the registry requires it.
     ///
     /// # Errors
-    /// - [`ReadError::Denied`] if the login is refused, or was refused a short time ago.
+    /// - [`ReadError::Denied`] if the login is refused, or was refused recently.
     /// - [`ReadError::Busy`] if the registry or its token server does not answer.
     pub async fn log_in(&self) -> Result<(), ReadError> {
         Ok(self.tokens.authorization(&self.catalog()).await.map(drop)?)
     }
 
-    /// Gets a token for the first of these repositories, if none is held, and by the same login for as many
-    /// of the others as one token can name: each login costs the registry a slow hash. Says whether it logged
-    /// in. An error is not reported here: it comes again when the token is needed.
+    /// Gets a token for the first of these repositories, if there is none. The same login also asks for as
+    /// many of the other repositories as one token can name, because each login costs the registry a slow
+    /// hash. Returns whether it logged in. An error is not reported here: it occurs again when the token is
+    /// needed.
     pub async fn prepare(&self, repositories: &[String]) -> bool {
         let scopes: Vec<_> = repositories.iter().map(|repository| pull(repository)).collect();
         self.tokens.prepare(&scopes).await
@@ -102,11 +103,12 @@ impl Reader {
         }
     }
 
-    /// A manifest by tag or digest, as it was pushed. If a digest names it, its bytes are checked.
+    /// Reads a manifest by tag or digest, as it was pushed. If `reference` is a digest, the bytes are
+    /// verified.
     ///
     /// # Errors
-    /// As every request of the service account ([`ReadError`]). [`ReadError::Odd`] if the manifest is larger
-    /// than `limits.manifest`, is an HTML page, or does not match its digest.
+    /// Any [`ReadError`]. [`ReadError::Odd`] if the manifest is larger than `limits.manifest`, is an HTML
+    /// page, or does not match its digest.
     pub async fn manifest(&self, repository: &str, reference: &str) -> Result<Bytes, ReadError> {
         let path = path(&format!("/v2/{repository}/manifests/{reference}"))?;
         let answer = self.get(Method::GET, &path, &pull(repository), Some(ACCEPTED)).await?;
@@ -124,29 +126,29 @@ impl Reader {
         Ok(body.into())
     }
 
-    /// A page of the repositories that the account may read: the first page, or the `next` of the page
-    /// before.
+    /// Reads a page of the repositories that the account may read: the first page, or the page `next` of an
+    /// earlier page.
     ///
     /// # Errors
-    /// As every request of the service account ([`ReadError`]). [`ReadError::Odd`] if the body is no list.
+    /// Any [`ReadError`]. [`ReadError::Odd`] if the body is not a list.
     pub async fn repositories(&self, next: Option<&PathAndQuery>) -> Result<Page, ReadError> {
         let first = path(&format!("/v2/_catalog?n={PAGE}"))?;
         self.page(next.unwrap_or(&first), &self.catalog()).await
     }
 
-    /// A page of a repository's tags: the first page, or the `next` of the page before.
+    /// Reads a page of a repository's tags: the first page, or the page `next` of an earlier page.
     ///
     /// # Errors
-    /// As every request of the service account ([`ReadError`]). [`ReadError::Odd`] if the body is no list.
+    /// Any [`ReadError`]. [`ReadError::Odd`] if the body is not a list.
     pub async fn tags(&self, repository: &str, next: Option<&PathAndQuery>) -> Result<Page, ReadError> {
         let first = path(&format!("/v2/{repository}/tags/list?n={PAGE}"))?;
         self.page(next.unwrap_or(&first), &pull(repository)).await
     }
 
-    /// Whether the registry says that a blob belongs to a repository. A 404 is a no.
+    /// Whether the registry says that a blob belongs to a repository. A 404 means that it does not.
     ///
     /// # Errors
-    /// As every request of the service account ([`ReadError`]), if the answer is neither a yes nor a 404.
+    /// Any [`ReadError`], if the answer is neither a permission nor a 404.
     pub async fn has(&self, repository: &str, digest: &Digest) -> Result<bool, ReadError> {
         let path = path(&format!("/v2/{repository}/blobs/{digest}"))?;
         match self.send(Method::HEAD, &path, &pull(repository), None).await? {
@@ -156,11 +158,11 @@ impl Reader {
         }
     }
 
-    /// A blob as the registry itself gives it, its bytes not proven. Redirects are followed without
-    /// credentials.
+    /// Reads a blob from the registry. Redirects are followed without credentials. The bytes are not
+    /// verified.
     ///
     /// # Errors
-    /// As every request of the service account ([`ReadError`]).
+    /// Any [`ReadError`].
     pub async fn blob(&self, repository: &str, digest: &Digest) -> Result<FetchedBlob, ReadError> {
         let authorization = self.tokens.authorization(&pull(repository)).await?;
         let client = self.client.within(self.blob_bound);
@@ -178,7 +180,7 @@ impl Reader {
             .map_err(|error| ReadError::Odd(format!("the answer is not a list of names: {error}")))
     }
 
-    /// The answer, if it is a 200.
+    /// Returns the answer if it is a 200.
     async fn get(
         &self,
         method: Method,
@@ -193,7 +195,7 @@ impl Reader {
         }
     }
 
-    /// The answer. If the registry does not accept the token that is held, a new one is tried.
+    /// Returns the answer. If the registry does not accept the current token, tries once with a new one.
     async fn send(
         &self,
         method: Method,
@@ -228,9 +230,9 @@ fn pull(repository: &str) -> Scope {
     Scope::Pull(repository.to_owned())
 }
 
-/// Names come from manifests and lists, and not every name can stand in a path.
+/// Names come from manifests and lists, and not every name can be part of a path.
 fn path(text: &str) -> Result<PathAndQuery, ReadError> {
-    text.parse().map_err(|_| ReadError::Odd("a name that makes no path".to_owned()))
+    text.parse().map_err(|_| ReadError::Odd("a name that cannot be part of a path".to_owned()))
 }
 
 fn is_html(answer: &Answer) -> bool {

@@ -79,7 +79,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_a_server_says_breaks_it(link in "[ -~]{0,80}", body in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn no_answer_causes_a_panic(link in "[ -~]{0,80}", body in prop::collection::vec(any::<u8>(), 0..80)) {
             if let Ok(page) = Page::of(&linked(&link), &body) {
                 prop_assert!(page.next.is_none_or(|next| next.path().starts_with("/v2/")));
             }

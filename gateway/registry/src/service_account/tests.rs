@@ -14,23 +14,23 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// What the registry was asked.
+/// The requests to the registry, and how it answers.
 #[derive(Debug, Default)]
-struct Asked {
+struct FakeRegistry {
     logins: AtomicUsize,
-    /// What a login is answered with.
+    /// The status of the answer to a login.
     status: AtomicUsize,
-    /// Whether a token is for the first of its scopes alone.
+    /// Whether a token is valid only for the first of its scopes.
     first_alone: AtomicBool,
-    /// Whether a token is said to last as long as can be written.
+    /// Whether a token's lifetime is the largest number that can be written.
     endless: AtomicBool,
 }
 
-/// A registry that gives a token, or this status instead, and any page of repositories to whoever
-/// shows the latest one.
-async fn registry() -> (SocketAddr, Arc<Asked>) {
+/// A registry that gives tokens, or answers with this status instead. It returns a page of repositories to
+/// everybody who sends the latest token.
+async fn registry() -> (SocketAddr, Arc<FakeRegistry>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let (address, asked) = (listener.local_addr().expect("an address"), Arc::new(Asked::default()));
+    let (address, asked) = (listener.local_addr().expect("an address"), Arc::new(FakeRegistry::default()));
     asked.status.store(200, Ordering::Relaxed);
     let counted = Arc::clone(&asked);
     tokio::spawn(async move {
@@ -48,7 +48,7 @@ async fn registry() -> (SocketAddr, Arc<Asked>) {
     (address, asked)
 }
 
-fn answer(asked: &Asked, request: &Request<Incoming>, address: SocketAddr) -> Response<Full<Bytes>> {
+fn answer(asked: &FakeRegistry, request: &Request<Incoming>, address: SocketAddr) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     let token = request.headers().get("authorization").and_then(|value| value.to_str().ok());
     match request.uri().path() {
@@ -56,7 +56,7 @@ fn answer(asked: &Asked, request: &Request<Incoming>, address: SocketAddr) -> Re
             let number = asked.logins.fetch_add(1, Ordering::Relaxed);
             let status = u16::try_from(asked.status.load(Ordering::Relaxed)).expect("a status");
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-            // The token is what it is for.
+            // The text of a token is its scopes.
             let scopes = url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
                 .filter(|(name, _)| name == "scope")
                 .map(|(_, scope)| scope.replace(':', "_"));
@@ -81,7 +81,7 @@ fn answer(asked: &Asked, request: &Request<Incoming>, address: SocketAddr) -> Re
     response
 }
 
-/// Whether a token is for the repository of this list of tags.
+/// Whether a token is valid for the repository in this path of tags.
 fn grants(token: Option<&str>, path: &str) -> bool {
     let repository = path.trim_start_matches("/v2/").trim_end_matches("/tags/list");
     token.is_some_and(|token| token.contains(&format!(".repository_{repository}_pull.")))
@@ -111,10 +111,10 @@ async fn callers_together_log_in_once() {
     let pages = join_all((0..20).map(|_| reader.repositories(None))).await;
     assert!(pages.iter().all(|page| page.as_ref().is_ok_and(|page| page.names == ["a/b"])), "{pages:?}");
     assert_eq!(asked.logins.load(Ordering::Relaxed), 1);
-    // Another repository is another token.
+    // Another repository needs another token.
     let denied = reader.manifest("a/b", "v1").await.expect_err("there is none");
     assert!(matches!(denied, ReadError::Denied(_)), "{denied}");
-    assert_eq!(asked.logins.load(Ordering::Relaxed), 2, "and a token that is young is not the reason");
+    assert_eq!(asked.logins.load(Ordering::Relaxed), 2, "a new token is not renewed because of a refusal");
     assert!(!format!("{reader:?}").contains("hunter2"));
 }
 
@@ -126,7 +126,7 @@ async fn one_login_serves_many_repositories() {
     let mut at = 0;
     while at < names.len() {
         reader.prepare(&names[at..]).await;
-        // Each reads with the token that is held by now; there is no such list.
+        // Each request uses the token that is held by then. The list of tags does not exist.
         assert!(matches!(reader.tags(&names[at], None).await, Err(ReadError::Absent(_))));
         at += 1;
     }
@@ -134,9 +134,9 @@ async fn one_login_serves_many_repositories() {
     assert!(logins <= 5, "{logins} logins for 100 repositories");
 }
 
-/// A server that gives a token for the first scope alone, as some that are not Quay do.
+/// A server that gives a token only for the first scope, as some other than Quay do.
 #[tokio::test]
-async fn what_is_not_given_together_is_asked_for_alone() {
+async fn scopes_that_are_not_granted_together_are_requested_alone() {
     let (address, asked) = registry().await;
     asked.first_alone.store(true, Ordering::Relaxed);
     let reader = reader(address);
@@ -164,7 +164,7 @@ async fn a_refused_login_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_registry_in_trouble_is_no_refusal() {
+async fn a_failing_registry_is_not_a_refusal() {
     let (address, asked) = registry().await;
     asked.status.store(503, Ordering::Relaxed);
     let reader = reader(address);
@@ -173,7 +173,7 @@ async fn a_registry_in_trouble_is_no_refusal() {
 }
 
 #[tokio::test]
-async fn a_token_may_be_said_to_last_for_ever() {
+async fn a_token_may_claim_to_last_for_ever() {
     let (address, asked) = registry().await;
     asked.endless.store(true, Ordering::Relaxed);
     let reader = reader(address);

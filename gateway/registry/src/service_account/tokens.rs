@@ -1,4 +1,4 @@
-//! What the registry asks of a reader: nothing, a password, or a token.
+//! Authenticates a reader as the registry demands: not at all, with a password, or with a token.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -22,34 +22,35 @@ use crate::client::RegistryClient;
 use crate::token_life::{Life, token_life};
 use config::Account;
 
-/// The bytes of a token server's answer, at most.
+/// The most bytes of a token server's answer.
 const ANSWER_MAX: usize = 64 * 1024;
 
-/// How long a token is valid if nobody says it (distribution's token specification, `expires_in`).
+/// How long a token is valid if the server does not say it (distribution's token specification,
+/// `expires_in`).
 const LIFE_DEFAULT: Duration = Duration::from_secs(60);
 
-/// The longest life of a token that is believed. Some servers say "never" with the largest number there is.
+/// The longest lifetime of a token that is accepted. Some servers express "never" by the largest number.
 const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a token is waited for, at the registry or at another server.
+/// The timeout for a token, from the registry or from another server.
 const LOGIN_BOUND: Duration = Duration::from_secs(15);
 
-/// How long no login is tried after one that was refused. With each wrong login Quay locks an account for
-/// longer, up to a day (`auth/credentials.py`), and for everybody who uses the account.
+/// How long no login is tried after one was refused. With each wrong login, Quay locks an account for longer, up
+/// to a day (`auth/credentials.py`), and for everybody who uses the account.
 const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 
-/// How long no login is tried after a 429, which Quay's nginx gives too.
+/// How long no login is tried after a 429, which Quay's nginx also sends.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long no login is tried after one that failed otherwise, so that not every caller asks a registry that
-/// fails.
+/// How long no login is tried after another failure, so that not every caller sends a request to a registry
+/// that fails.
 const FAILED_PAUSE: Duration = Duration::from_secs(2);
 
-/// A token that is younger than this is not renewed when it is refused: the refusal is about what it may not
-/// do.
+/// If the registry refuses a token that is younger than this, the token is not renewed: the refusal is about
+/// what the token does not permit.
 const YOUNG: Duration = Duration::from_secs(60);
 
-/// The tokens held at once, one for each scope.
+/// The most tokens that are held at once, one for each scope.
 const HELD_MAX: u64 = 1000;
 
 /// How a registry authenticates its clients.
@@ -60,20 +61,20 @@ enum Challenge {
     Bearer(Bearer),
 }
 
-/// The tokens of one account, one for each scope. Each is asked for once and renewed before it ends; there is
-/// one login at a time.
+/// The tokens of one account, one for each scope. Each token is requested once and renewed before it expires.
+/// There is one login at a time.
 pub struct Tokens {
     client: RegistryClient,
     account: Option<Account>,
-    /// For token servers other than the registry.
+    /// The client for token servers other than the registry.
     web: reqwest::Client,
     resolver: Resolver,
     held: Cache<Scope, Held>,
-    /// Locked while a login is under way.
+    /// Locked during a login.
     login: Mutex<Login>,
 }
 
-/// What is known of logins.
+/// The state of logins.
 #[derive(Default)]
 struct Login {
     challenge: Option<Challenge>,
@@ -93,10 +94,10 @@ pub struct NoToken {
 #[derive(Clone)]
 struct Held {
     header: HeaderValue,
-    /// Whether one login asked for several scopes: not every server grants them all.
+    /// Whether one login requested several scopes. Not every server grants them all.
     shared: bool,
     since: Instant,
-    /// When a new one is asked for.
+    /// When a new token is requested.
     until: Instant,
 }
 
@@ -146,7 +147,7 @@ impl Tokens {
     /// Asks the registry how it authenticates its clients, and remembers the answer.
     ///
     /// # Errors
-    /// It does not answer, or not as a registry does.
+    /// The registry does not answer, or the answer is not that of a registry.
     pub async fn challenge(&self) -> anyhow::Result<()> {
         self.challenged(&mut *self.login.lock().await).await.map(drop)
     }
@@ -156,7 +157,7 @@ impl Tokens {
             return Ok(known.clone());
         }
         let answer = self.client.get("/v2/", HeaderMap::new()).await.context(
-            "the registry does not answer at registry.url: see that it is up; `quay-gateway check` says more",
+            "the registry does not answer at registry.url: check that it runs; `quay-gateway check` shows more",
         )?;
         let asks_password = |value: &HeaderValue| {
             value.to_str().is_ok_and(|text| text.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("basic")))
@@ -170,7 +171,7 @@ impl Tokens {
                 Challenge::Basic
             }
             _ => bail!(
-                "what answers at registry.url is no registry: GET /v2/ gives {}; mend registry.url",
+                "the server at registry.url is not a registry: GET /v2/ gives {}; correct registry.url",
                 describe(answer).await
             ),
         };
@@ -178,7 +179,7 @@ impl Tokens {
         Ok(challenge)
     }
 
-    /// Who reads, for messages.
+    /// The name of the account in messages.
     #[must_use]
     pub fn who(&self) -> String {
         self.account
@@ -186,27 +187,28 @@ impl Tokens {
             .map_or_else(|| "nobody (no account is given)".to_owned(), |account| account.username.clone())
     }
 
-    /// The headers with which the registry lets this scope be read.
+    /// The headers for reading this scope.
     ///
     /// # Errors
-    /// As [`Tokens::authorization`].
+    /// Those of [`Tokens::authorization`].
     pub async fn headers(&self, scope: &Scope) -> Result<HeaderMap, NoToken> {
         let header = self.authorization(scope).await?;
         Ok(header.map(|header| (AUTHORIZATION, header)).into_iter().collect())
     }
 
-    /// The `Authorization` with which the registry lets this scope be read; `None` if it asks for none. If no
-    /// token is held, or the one that is held ends soon, a new one is asked for.
+    /// The `Authorization` for reading this scope. `None` if the registry requires none. If there is no
+    /// token, or the token expires soon, a new one is requested.
     ///
     /// # Errors
-    /// The registry or its token server gives no token, or a login failed a short time ago: after one that
-    /// was refused none is tried for five minutes, because Quay would lock the account.
+    /// - The registry or its token server gives no token.
+    /// - A login failed recently. After a refused login, none is tried for five minutes, because Quay would
+    ///   lock the account.
     pub async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>, NoToken> {
         self.authorization_of(std::slice::from_ref(scope)).await
     }
 
-    /// Gets a token for the first of these scopes if none is held, and by the same login for as many of the
-    /// others as one token can name. Says whether it logged in.
+    /// Gets a token for the first of these scopes if there is none. The same login also requests as many of
+    /// the other scopes as one token can name. Returns whether it logged in.
     pub async fn prepare(&self, scopes: &[Scope]) -> bool {
         let Some(first) = scopes.first().filter(|first| self.fresh(first).is_none()) else { return false };
         let given = self.authorization_of(together(scopes)).await;
@@ -219,7 +221,7 @@ impl Tokens {
             return Ok(Some(header));
         }
         let mut login = self.login.lock().await;
-        // Another caller may have logged in meanwhile.
+        // Another caller may have logged in while this one waited.
         if let Some(header) = self.fresh(scope) {
             return Ok(Some(header));
         }
@@ -237,7 +239,7 @@ impl Tokens {
                 Ok(Some(header))
             }
             Err(error) => {
-                // The registry may ask for something else by now.
+                // The registry may require something else now.
                 login.challenge = None;
                 login.paused = Some((Instant::now() + error.pause, error.clone()));
                 Err(error)
@@ -245,7 +247,8 @@ impl Tokens {
         }
     }
 
-    /// As [`Tokens::authorization`], in the middle of a run: if there is no new token, the old one is used.
+    /// Like [`Tokens::authorization`], for use during a run: if there is no new token, the old one is
+    /// returned.
     pub async fn renewed(&self, scope: &Scope) -> Option<HeaderValue> {
         match self.authorization(scope).await {
             Ok(header) => header,
@@ -253,8 +256,8 @@ impl Tokens {
         }
     }
 
-    /// Forgets a token that the registry does not accept any more. Says whether a new one may help: if the
-    /// token is old, or was asked for together with other scopes.
+    /// Drops a token that the registry does not accept any more. Returns whether a new token may help: the
+    /// old one is not recent, or was requested together with other scopes.
     pub fn forget(&self, scope: &Scope) -> bool {
         let old = self.held.get(scope).is_some_and(|held| held.shared || held.since.elapsed() > YOUNG);
         if old {
@@ -273,7 +276,7 @@ impl Tokens {
             Challenge::Open => Ok(None),
             Challenge::Basic => {
                 let account = self.account.as_ref().context(
-                    "the registry asks for a password: give --username and --password-file, or registry.account",
+                    "the registry requires a password: give --username and --password-file, or registry.account",
                 );
                 let header = account.and_then(basic).map_err(failed)?;
                 let (shared, since) = (false, Instant::now());
@@ -288,7 +291,7 @@ impl Tokens {
     }
 
     async fn ask(&self, bearer: &Bearer, scopes: &[Scope]) -> anyhow::Result<Held> {
-        let mut url: Url = bearer.realm.parse().context("the registry's token realm is no URL")?;
+        let mut url: Url = bearer.realm.parse().context("the registry's token realm is not a URL")?;
         url.query_pairs_mut().append_pair("service", &bearer.service);
         for scope in scopes.iter().filter_map(Scope::text) {
             url.query_pairs_mut().append_pair("scope", &scope);
@@ -299,15 +302,15 @@ impl Tokens {
         }
         let given = match self.client.is(bearer.authority()) {
             true => self.at_registry(&url, headers).await?,
-            false => self.elsewhere(&url, headers).await?,
+            false => self.at_token_server(&url, headers).await?,
         };
         let token = given.token.or(given.access_token).context("the token server's answer has no token")?;
         let mut header = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
-            .map_err(|_| anyhow::anyhow!("the token server's answer is no token"))?;
+            .map_err(|_| anyhow::anyhow!("the token server's answer is not a token"))?;
         header.set_sensitive(true);
         let life = match given.expires_in {
             Some(seconds) => Duration::from_secs(seconds),
-            // Quay says it only in the token.
+            // Quay gives the lifetime only inside the token.
             None => {
                 match token_life(&[(AUTHORIZATION, header.clone())].into_iter().collect(), SystemTime::now())
                 {
@@ -327,10 +330,10 @@ impl Tokens {
             let status = answer.status();
             return Err(self.refused(status, &describe(answer).await));
         }
-        understood(&read_body(answer, ANSWER_MAX).await?, "the registry's token is not understood")
+        understood(&read_body(answer, ANSWER_MAX).await?, "the registry's token answer cannot be parsed")
     }
 
-    async fn elsewhere(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<TokenAnswer> {
+    async fn at_token_server(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<TokenAnswer> {
         let host = url.host_str().unwrap_or_default().to_owned();
         let local =
             matches!(url.host(), Some(url::Host::Ipv4(ip)) if ip.is_loopback()) || host == "localhost";
@@ -349,13 +352,16 @@ impl Tokens {
         }
         let mut body = Vec::new();
         while let Some(piece) = answer.chunk().await.map_err(failed)? {
-            ensure!(body.len() + piece.len() <= ANSWER_MAX, "the token server {host} answers without end");
+            ensure!(
+                body.len() + piece.len() <= ANSWER_MAX,
+                "the answer of the token server {host} is too long"
+            );
             body.extend_from_slice(&piece);
         }
-        understood(&body, "the token server's answer is not understood")
+        understood(&body, "the token server's answer cannot be parsed")
     }
 
-    /// The error for a token that was refused.
+    /// The error for a refused token.
     fn refused(&self, status: StatusCode, said: &str) -> anyhow::Error {
         let who = self.who();
         let why = match status {
@@ -365,7 +371,7 @@ impl Tokens {
             ),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
                 "no token for {who}: {said}. The name or the password is wrong; it is not tried again for a while, as \
-                 Quay would lock the account for longer. Mend --username and --password-file, or registry.account"
+                 Quay would lock the account for longer. Correct --username and --password-file, or registry.account"
             ),
             _ => format!("no token for {who}: {said}. See the registry's log"),
         };
@@ -378,12 +384,12 @@ impl Tokens {
     }
 }
 
-/// How long after it was given a token with this life is renewed.
+/// How long after it was issued a token with this lifetime is renewed.
 fn renewed_after(life: Duration) -> Duration {
     life.min(LIFE_MAX) * 3 / 4
 }
 
-/// A token server's answer. The error of serde is not repeated: it may hold the token.
+/// Parses a token server's answer. The error of serde is not repeated, because it may contain the token.
 fn understood(body: &[u8], otherwise: &'static str) -> anyhow::Result<TokenAnswer> {
     serde_json::from_slice(body).map_err(|_| anyhow::anyhow!(otherwise))
 }

@@ -1,4 +1,4 @@
-//! What is decoded of a request in search of tokens, within a budget. Pure.
+//! Decodes the parts of a request that may be tokens, within a budget. Pure.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,15 +11,15 @@ use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
-/// The bytes of base64 that are decoded for one request. A token for 60 repositories has 8 KiB, so whoever
-/// sends more is no known client, and to decode all of it would let a client burn the gateway's CPU: the same
-/// bytes can be the end of many tokens.
+/// The bytes of base64 that are decoded for one request. A token for 60 repositories has 8 KiB, so no known
+/// client sends more. Without a limit, a client could waste the gateway's CPU, because the same bytes can be
+/// the end of many tokens.
 pub(super) const DECODED_MAX: usize = 64 * 1024;
 
-/// What a try costs at least, in bytes: many short ones would cost more than the same bytes at once.
+/// The least cost of one decoding, in bytes. Many short ones cost more than the same bytes at once.
 const TRY_MIN: usize = 64;
 
-/// How Python reads base64, and so Quay: with or without padding, and whatever the last bits are.
+/// Decodes base64 as Python does, and so Quay: with or without padding, and with any value of the last bits.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -27,13 +27,13 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Decodes parts of one request, [`DECODED_MAX`] bytes in all.
+/// Decodes parts of one request, at most [`DECODED_MAX`] bytes in all.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     decoded: usize,
 }
 
-/// The budget has no room for what is asked for.
+/// The budget is used up.
 #[derive(Debug)]
 pub(super) struct Exhausted;
 
@@ -44,14 +44,14 @@ impl Decoder {
         self.decoded
     }
 
-    /// What the credentials of `Basic` (RFC 7617) hold; `None` if they are not base64.
+    /// The decoded credentials of `Basic` (RFC 7617). `None` if they are not base64.
     pub(super) fn basic(&mut self, credentials: &[u8]) -> Result<Option<Vec<u8>>, Exhausted> {
         self.take(credentials)?;
         Ok(STANDARD.decode(credentials).ok())
     }
 
-    /// The last member with this name in the JSON object that base64 of either alphabet holds; `None` if it
-    /// holds no object, or the object has no such member.
+    /// The last member with this name in a JSON object that is encoded in base64 of either alphabet. `None`
+    /// if there is no object, or the object has no such member.
     pub(super) fn member<T: for<'de> Deserialize<'de>>(
         &mut self,
         part: &[u8],
@@ -85,7 +85,7 @@ fn member<T: for<'de> Deserialize<'de>>(json: &[u8], name: &'static str) -> Opti
     found
 }
 
-/// Reads one member of an object, and makes no tree of the others.
+/// Reads one member of an object, and skips the others without storing them.
 struct Member<T>(&'static str, PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Member<T> {
@@ -134,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_found_where_a_tree_has_it(json in r#"\{("(a|alg)":(1|"x"|\{"alg":2\}|\[\[\]\]),){0,3}"(b|alg)":(null|-2e3)\}?"#) {
+        fn a_member_is_found_as_in_a_json_tree(json in r#"\{("(a|alg)":(1|"x"|\{"alg":2\}|\[\[\]\]),){0,3}"(b|alg)":(null|-2e3)\}?"#) {
             let tree: Option<Value> = serde_json::from_str(&json).ok();
             let expected = tree.and_then(|tree| tree.get("alg").cloned());
             prop_assert_eq!(member::<Value>(json.as_bytes(), "alg"), expected);

@@ -1,8 +1,9 @@
 //! How long the credentials of a request stay valid. Pure.
 //!
-//! Signatures are not verified here. What a token says only ever shortens the time for which a yes of the
-//! registry is remembered, so that the gateway refuses an expired token as soon as the registry does. For the
-//! same reason a token is looked for everywhere: what is overlooked would be remembered for too long.
+//! Signatures are not verified here. The content of a token can only shorten the time for which a permission
+//! of the registry is remembered, so that the gateway refuses an expired token as soon as the registry does.
+//! For the same reason, tokens are searched everywhere in a request: a permission with an overlooked token
+//! would be remembered for too long.
 
 mod decoder;
 
@@ -18,17 +19,17 @@ use self::decoder::{Decoder, Exhausted};
 /// How long a credential stays valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// The request has no credential, or only such as do not say when they end.
+    /// The request has no credential, or only credentials that do not say when they end.
     Unknown,
-    /// The credential ends this long after the moment that was asked about.
+    /// The credential ends this long after the given time.
     Left(Duration),
-    /// The credential is a token whose end cannot be read, or has a form that is not understood, or a request
-    /// has more of what may be tokens than is read.
+    /// The credential is a token whose end cannot be read, or has an unknown form, or the request has more
+    /// possible tokens than are decoded.
     Unreadable,
 }
 
 impl Life {
-    /// The shorter of the two.
+    /// The shorter of two lifetimes.
     fn min(self, other: Self) -> Self {
         match (self, other) {
             (Self::Unreadable, _) | (_, Self::Unreadable) => Self::Unreadable,
@@ -38,7 +39,7 @@ impl Life {
         }
     }
 
-    /// For a credential of a kind that is not understood: only a token in it says when it ends.
+    /// For a credential of an unknown kind: only a token in it can say when it ends.
     fn or_unreadable(self) -> Self {
         match self {
             Self::Unknown => Self::Unreadable,
@@ -52,8 +53,8 @@ pub fn token_life(headers: &HeaderMap, now: SystemTime) -> Life {
     shortest(headers, None, |name| *name == AUTHORIZATION, now)
 }
 
-/// How long the first of a request's tokens to end stays valid after `now`, wherever the tokens stand: in any
-/// header that `may_judge` says the registry may judge, or in the query.
+/// The shortest remaining lifetime of the tokens of a request after `now`, wherever they are: in any header
+/// that the registry may judge (`may_judge`), or in the query.
 pub fn shortest(
     headers: &HeaderMap,
     query: Option<&str>,
@@ -63,7 +64,7 @@ pub fn shortest(
     Search { decoder: Decoder::default(), now }.request(headers, query, may_judge)
 }
 
-/// A search for the tokens of one request.
+/// The search for the tokens of one request.
 struct Search {
     decoder: Decoder,
     now: SystemTime,
@@ -82,7 +83,7 @@ impl Search {
     }
 
     fn field(&mut self, name: &HeaderName, value: &HeaderValue) -> Life {
-        // Nobody knows what the registry, or a proxy before it, makes of bytes beyond ASCII.
+        // It is unknown how the registry, or a proxy in front of it, interprets bytes beyond ASCII.
         if value.to_str().is_err() {
             return Life::Unreadable;
         }
@@ -99,12 +100,13 @@ impl Search {
         let found = self.tokens(credentials);
         match &*scheme {
             b"bearer" if credentials.iter().any(|byte| is_space(byte) || *byte == b',') => Life::Unreadable,
-            // Dots may separate the parts of a token that is not understood; other tokens are opaque.
+            // Dots may separate the parts of a token of an unknown form. Other tokens are opaque.
             b"bearer" if credentials.iter().filter(|byte| **byte == b'.').count() >= 2 => {
                 found.or_unreadable()
             }
             b"bearer" => found,
-            // Quay takes tokens as passwords too (`auth/credentials.py`), and others take them as users.
+            // Quay also accepts tokens as passwords (`auth/credentials.py`), and other registries accept them
+            // as users.
             b"basic" => match self.decoder.basic(credentials) {
                 Ok(Some(pair)) => self.tokens(&pair),
                 Ok(None) => found.or_unreadable(),
@@ -114,7 +116,7 @@ impl Search {
         }
     }
 
-    /// The life of the tokens in text that may be percent-encoded.
+    /// The lifetime of the tokens in text that may be percent-encoded.
     fn escaped(&mut self, text: &[u8]) -> Life {
         let plain = self.tokens(text);
         match text.contains(&b'%') {
@@ -123,16 +125,16 @@ impl Search {
         }
     }
 
-    /// The life of the tokens that stand anywhere in these bytes.
+    /// The lifetime of the tokens anywhere in these bytes.
     fn tokens(&mut self, bytes: &[u8]) -> Life {
         let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_+/=.".contains(byte);
         let words = bytes.split(|byte| !is_of_word(byte));
         words.map(|word| self.word(word)).fold(Life::Unknown, Life::min)
     }
 
-    /// The life of the tokens in a word. A token has three parts with dots between them, or five if it is
-    /// encrypted, and the first names an algorithm (RFC 7515 section 4.1.1, RFC 7516 section 4.1.1). More may
-    /// stand before and after it.
+    /// The lifetime of the tokens in a word. A token has three parts with dots between them, or five if it is
+    /// encrypted, and the first part names an algorithm (RFC 7515 section 4.1.1, RFC 7516 section 4.1.1).
+    /// Other parts may stand before and after it.
     fn word(&mut self, word: &[u8]) -> Life {
         let parts: Vec<_> = word.split(|byte| *byte == b'.').collect();
         let lives = parts.windows(3).map(|parts| match self.ends_in_token_header(parts[0]) {
@@ -143,9 +145,9 @@ impl Search {
         lives.fold(Life::Unknown, Life::min)
     }
 
-    /// Whether a part, or what is left of it without some bytes before, is the header of a token.
+    /// Whether a part is the header of a token, possibly after some other bytes.
     fn ends_in_token_header(&mut self, part: &[u8]) -> Result<bool, Exhausted> {
-        // In base64 a brace and the quote or white space behind it are `ew` or `ey`.
+        // In base64, a brace and the quote or white space after it are `ew` or `ey`.
         let begins = |at: &usize| *at == 0 || matches!(part[*at..], [b'e', b'w' | b'y', ..]);
         for at in (0..part.len()).filter(begins) {
             if self.decoder.member::<IgnoredAny>(&part[at..], "alg")?.is_some() {
@@ -155,7 +157,7 @@ impl Search {
         Ok(false)
     }
 
-    /// Until the `exp` of a token's claims.
+    /// The lifetime up to the `exp` of a token's claims.
     fn claimed_end(&mut self, claims: &[u8]) -> Life {
         let Ok(seconds) = self.decoder.member::<f64>(claims, "exp") else { return Life::Unreadable };
         let end = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -199,7 +201,7 @@ mod tests {
         Life::Left(Duration::from_secs(seconds))
     }
 
-    /// As Quay's rule would have it of headers that a client may send.
+    /// The lifetime by Quay's rule for headers that a client may send.
     fn every_life(headers: &HeaderMap, query: Option<&str>) -> Life {
         shortest(headers, query, |name| name != "user-agent", at(1000))
     }
@@ -227,7 +229,7 @@ mod tests {
             let value = [b"name=J\xfcrgen; token=", token.as_bytes()].concat();
             assert_eq!(life_in(name, &value), Life::Unreadable, "{name}");
         }
-        assert_eq!(life_in("user-agent", b"J\xfcrgen"), Life::Unknown, "nobody judges it");
+        assert_eq!(life_in("user-agent", b"J\xfcrgen"), Life::Unknown, "this header is not judged");
     }
 
     #[test]
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_not_taken_for_endless() {
+    fn unknown_credentials_are_not_taken_for_endless() {
         let (token, other) = (jwt(r#"{"exp":1007}"#), |text: &str| life_in("authorization", text.as_bytes()));
         assert_eq!(other(&format!("Token {token}")), left(7));
         assert_eq!(other(&format!("Token token=\"{token}\"")), left(7));
@@ -253,7 +255,8 @@ mod tests {
         assert_eq!(pair(&token), left(7));
     }
 
-    /// What docker, podman and skopeo send, and Quay's own tokens: these yeses stay remembered.
+    /// What docker, podman and skopeo send, and Quay's own tokens. Permissions for these must stay
+    /// remembered.
     #[test]
     fn ordinary_clients_are_understood() {
         let quays = |names: usize| {
@@ -294,7 +297,7 @@ mod tests {
         }
     }
 
-    /// The life of a token in fields with these values, and the bytes that were decoded.
+    /// The lifetime of a token in fields with these values, and the number of bytes that were decoded.
     fn work(values: &[String], query: Option<&str>) -> (Life, usize) {
         let name = || HeaderName::from_static("x-docker-a");
         let fields = values.iter().map(|value| (name(), value.parse().expect("a value"))).collect();
@@ -303,8 +306,8 @@ mod tests {
     }
 
     #[test]
-    fn a_client_cannot_have_the_gateway_search_for_long() {
-        // Each brace may begin a header, and all but the last byte fits.
+    fn the_search_for_tokens_is_bounded() {
+        // Each brace may begin a header, and everything but the last byte is valid.
         let json = format!("{}{}{}", "{\"a\": ".repeat(31), "[0],".repeat(500), "}".repeat(32));
         let nested = format!("{}.a.a %", URL_SAFE_NO_PAD.encode(json));
         let token = jwt(r#"{"exp":1007}"#);
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_token() {
+    fn the_lifetime_of_one_token() {
         let life = |value: &str| token_life(&headers(&[value], &[]), at(1000));
         let bearer = |payload: &str| life(&format!("Bearer {}", jwt(payload)));
         assert_eq!(bearer(r#"{"exp":1007}"#), left(7));
@@ -341,13 +344,13 @@ mod tests {
         assert_eq!(token_life(&HeaderMap::new(), at(1000)), Life::Unknown);
         let password = STANDARD.encode(format!("$oauthtoken:{}", jwt(r#"{"exp":1003}"#)));
         assert_eq!(life(&format!("Basic {password}")), left(3));
-        // An encrypted one has an end too, which nobody here can read.
+        // An encrypted token has an end too, which cannot be read here.
         let encrypted = format!("{}.b.c.d.e", URL_SAFE_NO_PAD.encode(r#"{"alg":"dir","enc":"A256GCM"}"#));
         assert_eq!(life(&format!("Bearer {encrypted}")), Life::Unreadable);
     }
 
     #[test]
-    fn wherever_tokens_stand() {
+    fn tokens_are_found_everywhere() {
         let (long, short) = (jwt(r#"{"exp":1900}"#), jwt(r#"{"exp":1007}"#));
         let bearer = format!("Bearer {long}");
         let life = |cookies: &[&str], query: Option<&str>| every_life(&headers(&[&bearer], cookies), query);
@@ -356,14 +359,14 @@ mod tests {
         assert_eq!(life(&[], Some(&format!("a=b&token={short}"))), left(7));
         assert_eq!(life(&[], Some(&format!("auth=Bearer+{}", short.replace('.', "%2E")))), left(7));
         assert_eq!(life(&[], Some(&format!("token={}", jwt("{}")))), Life::Unreadable);
-        // A session of Flask has three parts as well, the first of them JSON, and is none.
+        // A session of Flask also has three parts, the first of them JSON, but is not a token.
         let session = format!("session={}.Zx12.c2ln", URL_SAFE_NO_PAD.encode(r#"{"csrf":"x"}"#));
         assert_eq!(life(&[&session], Some("digest=1.2.3")), left(900));
     }
 
     proptest! {
         #[test]
-        fn the_shortest_counts(ends in prop::collection::vec(0u64..5000, 1..6), now in 0u64..5000) {
+        fn the_shortest_lifetime_counts(ends in prop::collection::vec(0u64..5000, 1..6), now in 0u64..5000) {
             let tokens: Vec<_> = ends.iter().map(|end| jwt(&format!("{{\"exp\":{end}}}"))).collect();
             let bearer = format!("Bearer {}", tokens[0]);
             let cookies: Vec<_> = tokens.iter().skip(1).step_by(2).map(|token| format!("t={token}")).collect();
@@ -380,7 +383,7 @@ mod tests {
         }
 
         #[test]
-        fn no_byte_beside_it_hides_a_token(
+        fn no_neighbouring_byte_hides_a_token(
             name in prop::sample::select(vec!["authorization", "cookie", "x-access-jwt", "x-docker-token"]),
             space in "[ \t]{0,3}",
             scheme in prop::sample::select(vec!["", "Bearer ", "bearer\t", "Token ", "Basic ", "t="]),

@@ -1,4 +1,4 @@
-//! One request, sent to one instance after another until one answers.
+//! Sends one request to one instance after another until one answers.
 
 use std::future::Future;
 
@@ -20,10 +20,10 @@ use gateway_http::{Body, BodyError, Fault, Problem};
 struct Attempt<'a> {
     head: &'a Head<'a>,
     repeat: Repeat,
-    /// Whether another instance is left to try.
+    /// Whether there is another instance to try.
     others: bool,
     bound: Duration,
-    /// The zone to whose store the request's bytes go, and whether that store is dead.
+    /// The zone to whose store the request's bytes go, and a function that says whether a store is dead.
     zone: (&'a str, ZoneIsDead<'a>),
 }
 
@@ -31,15 +31,15 @@ struct Attempt<'a> {
 enum Outcome {
     /// The instance answered.
     Answered(Exchanged),
-    /// The instance gave no answer. The body is there if the next instance may get the request.
+    /// The instance gave no answer. The body is present if the next instance may get the request.
     Failed(Problem, Option<Body>),
 }
 
 impl Upstream {
-    /// Sends a request to the instances in `order` until one answers. If there was no connection, any request
-    /// goes on to the next instance. A request that [`repeat`] allows to be sent twice also goes on if an
-    /// instance broke off, answered 500, has nothing behind its proxy, or went out of use while the request
-    /// waited.
+    /// Sends a request to the instances in `order` until one answers. If no connection could be made, any
+    /// request goes on to the next instance. A request that [`repeat`] allows to be sent twice also goes on
+    /// if an instance broke off, answered 500, has nothing behind its proxy, or went out of use while the
+    /// request waited.
     ///
     /// All attempts together take `bound`, one `registry_connect` for each instance, and the time that the
     /// client needs to send the body.
@@ -52,12 +52,12 @@ impl Upstream {
         bound: Duration,
         zone_is_dead: ZoneIsDead<'_>,
     ) -> Result<(Answer, InstanceId), Problem> {
-        // No connection is taken for a client that sends nothing.
+        // No connection is used for a client that sends nothing.
         let body = with_first_piece(body).await.map_err(|error| not_begun(&error))?;
         if promises_more(&head.headers, &body) {
             return Err(not_begun(&BodyError::Client("it has no bytes, but a Content-Length".to_owned())));
         }
-        if would_be_left_out(&head.method, &head.headers, &body) {
+        if would_lose_body(&head.method, &head.headers, &body) {
             let why = format!("a {} with a body whose length is not named", head.method);
             let fix = "send it without a body, or with Content-Length";
             let problem = Problem::client(StatusCode::LENGTH_REQUIRED, "UNSUPPORTED", why, fix);
@@ -70,7 +70,7 @@ impl Upstream {
         };
         let count = u32::try_from(order.0.len()).unwrap_or(u32::MAX);
         let deadline = Instant::now() + bound + self.timeouts.registry_connect * (count - 1);
-        // An upload that another instance continues still writes to the first one's store.
+        // If another instance continues the upload, it still writes to the first instance's store.
         let zone = order.0.first().map_or("", |place| &*self.instances[*place].zone);
         let mut next = Some(body);
         let mut said = Vec::new();
@@ -86,7 +86,7 @@ impl Upstream {
             let one = Attempt { head: &head, repeat, others, bound, zone: (zone, zone_is_dead) };
             match self.attempt(instance, &one, body).await? {
                 Outcome::Answered(Exchanged { answer, unfinished, .. }) => {
-                    if !(others && goes_on(repeat, answer.status())) {
+                    if !(others && try_next(repeat, answer.status())) {
                         said.push(format!("{}: {}", instance.name, answer.status().as_u16()));
                         if repeat != Repeat::Never && answer.status().is_server_error() {
                             self.unserved.note(&said.join("; "));
@@ -118,11 +118,11 @@ impl Upstream {
     async fn attempt(&self, instance: &Instance, one: &Attempt<'_>, body: Body) -> Result<Outcome, Problem> {
         let repeat = one.repeat;
         let request = self.request(one.head)?;
-        let lost = || self.lost(instance, one);
+        let lost = || self.out_of_use(instance, one);
         let exchanged = exchange(&instance.client, &self.timeouts, request, body, one.bound, &lost);
         let exchanged = match repeat {
             Repeat::Never => exchanged.await,
-            _ => self.attended(instance, exchanged, one.others).await,
+            _ => self.wait_with_probes(instance, exchanged, one.others).await,
         };
         Ok(match exchanged {
             Ok(exchanged) => {
@@ -136,16 +136,16 @@ impl Upstream {
                     {
                         instance.upload_failed(problem.status.as_u16());
                     }
-                    // The breaker of the instance, or of the zone, knows already.
+                    // The breaker of the instance or of the zone already knows it.
                     Ending::Unresponsive | Ending::GivenUp => {}
                     Ending::NotSent(_) if problem.fault == Fault::Registry => {
                         instance.note(Evidence::Gone, &problem.message);
                     }
-                    // The request itself may take long, or be one at which Quay breaks off, and one client may
-                    // send many of them: a probe decides.
+                    // The request itself may take long, or may make Quay break off, and one client may send
+                    // many such requests. So a probe decides.
                     Ending::TimedOut | Ending::BrokeOff if problem.fault == Fault::Registry => {
                         instance.note(Evidence::Doubt, &problem.message);
-                        // Perhaps the store hangs. That says nothing about reads.
+                        // The store may hang, which says nothing about reads.
                         let waited = matches!(ending, Ending::TimedOut) && one.repeat == Repeat::Begin;
                         if waited && self.several() {
                             instance.upload_failed(problem.status.as_u16());
@@ -168,10 +168,10 @@ impl Upstream {
     }
 
     /// Waits for an exchange, and has the instance probed while there is no answer. So an instance that hangs
-    /// is known within seconds, and an instance that is only slow is waited for. A client that leaves says
-    /// nothing about the instance: its request may need long. If there are `others`, the wait ends when the
-    /// instance does not answer probes either.
-    async fn attended(
+    /// is detected within seconds, and a slow instance gets the time that it needs. If the client leaves,
+    /// this says nothing about the instance, because the request may take long. If there are `others`, the
+    /// wait ends when the instance does not answer probes either.
+    async fn wait_with_probes(
         &self,
         instance: &Instance,
         exchanged: impl Future<Output = Result<Exchanged, Failed>>,
@@ -192,9 +192,10 @@ impl Upstream {
         }
     }
 
-    /// Finds what a request waits for that is out of use. The request is never sent twice. It waits for an
-    /// instance that answers nobody while there are other instances, or for a zone whose store is dead.
-    fn lost(&self, instance: &Instance, one: &Attempt<'_>) -> Option<Problem> {
+    /// Returns what the request waits for, if that is out of use and the request can never be sent twice.
+    /// This is an instance that does not answer although there are other instances, or a zone whose store is
+    /// dead.
+    fn out_of_use(&self, instance: &Instance, one: &Attempt<'_>) -> Option<Problem> {
         if one.repeat != Repeat::Never {
             return None;
         }
@@ -212,12 +213,12 @@ impl Upstream {
     fn note_answer(&self, instance: &Instance, one: &Attempt<'_>, exchanged: &Exchanged) {
         let (path, status) = (one.head.path.path(), exchanged.answer.status());
         let masked = status == StatusCode::PAYLOAD_TOO_LARGE && self.masked(one.head, exchanged);
-        match sign(one.repeat, path, status, masked) {
-            Sign::Serves => instance.note(Evidence::Answered, ""),
-            Sign::Error => instance.note(Evidence::Error, &format!("it answered {}", status.as_u16())),
-            Sign::Doubt => instance.note(Evidence::Doubt, &format!("it answered {}", status.as_u16())),
-            Sign::Erred => instance.erred(),
-            Sign::Nothing => {}
+        match meaning(one.repeat, path, status, masked) {
+            Meaning::Serves => instance.note(Evidence::Answered, ""),
+            Meaning::Error => instance.note(Evidence::Error, &format!("it answered {}", status.as_u16())),
+            Meaning::Doubt => instance.note(Evidence::Doubt, &format!("it answered {}", status.as_u16())),
+            Meaning::OtherError => instance.erred(),
+            Meaning::Nothing => {}
         }
         if masked && self.several() {
             instance.upload_failed(StatusCode::BAD_GATEWAY.as_u16());
@@ -248,55 +249,56 @@ fn promises_more(headers: &HeaderMap, body: &Body) -> bool {
     body.is_end_stream() && headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
 }
 
-/// Whether hyper would send a request without its body: it sends a `GET` and a `HEAD` in chunks only if told to, and
-/// a server that expects no body there might take the chunks for another request.
-fn would_be_left_out(method: &Method, headers: &HeaderMap, body: &Body) -> bool {
+/// Whether hyper would send a request without its body. It sends the body of a `GET` or `HEAD` in chunks only
+/// if told to. A server that expects no body there might take the chunks for another request.
+fn would_lose_body(method: &Method, headers: &HeaderMap, body: &Body) -> bool {
     let has_length = headers.contains_key(CONTENT_LENGTH) || body.size_hint().exact().is_some();
     matches!(*method, Method::GET | Method::HEAD) && !body.is_end_stream() && !has_length
 }
 
-/// What an answer says of the instance that gave it.
+/// What an answer says about the instance that gave it.
 #[derive(Debug, PartialEq, Eq)]
-enum Sign {
-    /// It serves.
+enum Meaning {
+    /// The instance serves.
     Serves,
-    /// It answered 500 to a request that reads, or that begins an upload.
+    /// The instance answered 500 to a request that reads or begins an upload.
     Error,
-    /// Perhaps nothing is behind its proxy; perhaps this request alone takes too long. A probe decides.
+    /// There may be nothing behind the instance's proxy, or only this request takes too long. A probe
+    /// decides.
     Doubt,
     /// An error that says nothing about other requests.
-    Erred,
-    /// Nothing.
+    OtherError,
+    /// The answer says nothing.
     Nothing,
 }
 
-/// `masked`: whether a 413 stands for a 502 of Quay's nginx.
+/// The meaning of an answer. `masked` says that a 413 stands for a 502 of Quay's nginx.
 ///
-/// A 502, 503 or 504 alone says too little: Quay's nginx gives up every request that takes 60 s (the catalog:
-/// 10 s), and one client can send many of those.
-fn sign(repeat: Repeat, path: &str, status: StatusCode, masked: bool) -> Sign {
+/// A 502, 503 or 504 alone proves too little: Quay's nginx gives up every request that takes 60 s (the
+/// catalog: 10 s), and one client can send many of those.
+fn meaning(repeat: Repeat, path: &str, status: StatusCode, masked: bool) -> Meaning {
     match status {
-        _ if masked || is_gone(status) => Sign::Doubt,
-        StatusCode::INTERNAL_SERVER_ERROR if repeat != Repeat::Never => Sign::Error,
-        _ if status.is_server_error() => Sign::Erred,
-        // Quay answers `/v2/` with 401 without its database.
-        _ if path == "/v2/" || repeat == Repeat::Never => Sign::Nothing,
-        _ => Sign::Serves,
+        _ if masked || is_gone(status) => Meaning::Doubt,
+        StatusCode::INTERNAL_SERVER_ERROR if repeat != Repeat::Never => Meaning::Error,
+        _ if status.is_server_error() => Meaning::OtherError,
+        // Quay answers `/v2/` with 401 even without its database.
+        _ if path == "/v2/" || repeat == Repeat::Never => Meaning::Nothing,
+        _ => Meaning::Serves,
     }
 }
 
 /// Whether a request with this answer goes on to the next instance.
-fn goes_on(repeat: Repeat, status: StatusCode) -> bool {
+fn try_next(repeat: Repeat, status: StatusCode) -> bool {
     let error = status == StatusCode::INTERNAL_SERVER_ERROR;
     match repeat {
         Repeat::Never => false,
-        // A 500 decided nothing. Quay answers a login that it refuses or counts with 401, 403 or 429.
+        // A 500 decided nothing. If Quay refuses or counts a login, it answers 401, 403 or 429.
         Repeat::Login => error,
         Repeat::Read | Repeat::Begin => error || is_gone(status),
     }
 }
 
-/// Whether a proxy answers so if nothing is behind it.
+/// Whether this is the status of a proxy that has nothing behind it.
 fn is_gone(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
@@ -309,22 +311,22 @@ mod tests {
     fn a_login_that_was_decided_is_never_sent_again() {
         for status in [200, 400, 401, 403, 404, 405, 429, 502, 503, 504] {
             let status = StatusCode::from_u16(status).expect("a status");
-            assert!(!goes_on(Repeat::Login, status), "{status}");
+            assert!(!try_next(Repeat::Login, status), "{status}");
         }
-        assert!(goes_on(Repeat::Login, StatusCode::INTERNAL_SERVER_ERROR));
+        assert!(try_next(Repeat::Login, StatusCode::INTERNAL_SERVER_ERROR));
     }
 
     #[test]
-    fn what_reads_or_begins_goes_on_where_nothing_serves() {
+    fn reads_and_new_uploads_try_the_next_instance() {
         for repeat in [Repeat::Read, Repeat::Begin] {
             for status in [500, 502, 503, 504] {
                 let status = StatusCode::from_u16(status).expect("a status");
-                assert!(goes_on(repeat, status), "{status}");
-                assert!(!goes_on(Repeat::Never, status), "{status}");
+                assert!(try_next(repeat, status), "{status}");
+                assert!(!try_next(Repeat::Never, status), "{status}");
             }
             for status in [200, 202, 401, 404, 429] {
                 let status = StatusCode::from_u16(status).expect("a status");
-                assert!(!goes_on(repeat, status), "{status}");
+                assert!(!try_next(repeat, status), "{status}");
             }
         }
     }
@@ -343,40 +345,44 @@ mod tests {
     }
 
     #[test]
-    fn no_body_is_left_out_without_a_word() {
+    fn no_body_is_lost_silently() {
         let chunks = || Body::stream(futures_util::stream::iter([Ok(bytes::Bytes::from_static(b"a"))]));
         let (none, length) = (HeaderMap::new(), [(CONTENT_LENGTH, "1".parse().expect("a value"))]);
         let length = length.into_iter().collect();
         for method in [Method::GET, Method::HEAD] {
-            assert!(would_be_left_out(&method, &none, &chunks()), "{method}");
-            assert!(!would_be_left_out(&method, &length, &chunks()), "{method}");
-            assert!(!would_be_left_out(&method, &none, &Body::full("a")), "{method}");
-            assert!(!would_be_left_out(&method, &none, &Body::empty()), "{method}");
+            assert!(would_lose_body(&method, &none, &chunks()), "{method}");
+            assert!(!would_lose_body(&method, &length, &chunks()), "{method}");
+            assert!(!would_lose_body(&method, &none, &Body::full("a")), "{method}");
+            assert!(!would_lose_body(&method, &none, &Body::empty()), "{method}");
         }
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            assert!(!would_be_left_out(&method, &none, &chunks()), "{method}");
+            assert!(!would_lose_body(&method, &none, &chunks()), "{method}");
         }
     }
 
     #[test]
-    fn what_one_request_met_is_for_a_probe_to_confirm() {
+    fn an_error_of_one_request_is_confirmed_by_a_probe() {
         for repeat in [Repeat::Never, Repeat::Read, Repeat::Login, Repeat::Begin] {
             for path in ["/v2/o/a/manifests/v1", "/v2/_catalog", "/v2/%5Fcatalog", "/v2/", "/health/endtoend"]
             {
                 for status in [502, 503, 504] {
                     let status = StatusCode::from_u16(status).expect("a status");
-                    assert_eq!(sign(repeat, path, status, false), Sign::Doubt, "{repeat:?} {path} {status}");
+                    assert_eq!(
+                        meaning(repeat, path, status, false),
+                        Meaning::Doubt,
+                        "{repeat:?} {path} {status}"
+                    );
                 }
             }
         }
         let of = |repeat, path, status, masked| {
-            sign(repeat, path, StatusCode::from_u16(status).expect("a status"), masked)
+            meaning(repeat, path, StatusCode::from_u16(status).expect("a status"), masked)
         };
-        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 413, true), Sign::Doubt);
-        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 413, false), Sign::Nothing);
-        assert_eq!(of(Repeat::Read, "/v2/a/tags/list", 500, false), Sign::Error);
-        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 500, false), Sign::Erred);
-        assert_eq!(of(Repeat::Read, "/v2/a/tags/list", 404, false), Sign::Serves);
-        assert_eq!(of(Repeat::Read, "/v2/", 401, false), Sign::Nothing);
+        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 413, true), Meaning::Doubt);
+        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 413, false), Meaning::Nothing);
+        assert_eq!(of(Repeat::Read, "/v2/a/tags/list", 500, false), Meaning::Error);
+        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 500, false), Meaning::OtherError);
+        assert_eq!(of(Repeat::Read, "/v2/a/tags/list", 404, false), Meaning::Serves);
+        assert_eq!(of(Repeat::Read, "/v2/", 401, false), Meaning::Nothing);
     }
 }

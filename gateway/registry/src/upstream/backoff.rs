@@ -1,10 +1,10 @@
-//! When a failed operation is tried again. Pure.
+//! Decides when a failed operation is tried again. Pure.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Whether something may be used, in the words of a breaker.
+/// Whether something may be used, in the terms of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Circuit {
     /// It works, as far as the gateway knows.
@@ -22,7 +22,7 @@ pub(super) struct Pauses {
     pub(super) longest: Duration,
 }
 
-/// The failures of one thing.
+/// The failures of one operation.
 #[derive(Debug)]
 pub(super) struct Backoff {
     pauses: Pauses,
@@ -44,10 +44,10 @@ impl Backoff {
         Self { pauses, failing: None }
     }
 
-    /// Notes a failure. Returns the pause if this is the first failure.
+    /// Records a failure. Returns the pause if it is the first failure.
     ///
-    /// Several requests that were in flight together and failed make one pause. The next pause is longer only
-    /// if a request after the first pause fails too.
+    /// If several requests were in flight together and failed, they cause one pause. The next pause is longer
+    /// only if a request after the first pause fails too.
     pub(super) fn failed(&mut self, now: Instant) -> Option<Duration> {
         let Some(failing) = &mut self.failing else {
             let pause = self.pauses.first;
@@ -63,12 +63,12 @@ impl Backoff {
         None
     }
 
-    /// Notes a success. Returns for how long it had failed, if it had.
+    /// Records a success. Returns how long the operation had failed, if it had.
     pub(super) fn worked(&mut self, now: Instant) -> Option<Duration> {
         self.failing.take().map(|failing| now - failing.since)
     }
 
-    /// Whether it may be used now.
+    /// Whether the operation may be used now.
     pub(super) fn circuit(&self, now: Instant) -> Circuit {
         match &self.failing {
             None => Circuit::Closed,
@@ -77,7 +77,7 @@ impl Backoff {
         }
     }
 
-    /// Reserves the one try after a pause for the caller. For other callers another pause begins.
+    /// Reserves the one try after a pause for the caller. For other callers, another pause begins.
     pub(super) fn try_again(&mut self, now: Instant) {
         if let Some(failing) = self.failing.as_mut().filter(|failing| failing.until <= now) {
             failing.until = now + failing.pause;
@@ -143,7 +143,7 @@ mod tests {
         }
 
         #[test]
-        fn failures_together_are_one(times in prop::collection::vec(0u64..1000, 1..30)) {
+        fn concurrent_failures_count_once(times in prop::collection::vec(0u64..1000, 1..30)) {
             let now = Instant::now();
             let mut backoff = Backoff::new(PAUSES);
             backoff.failed(now);

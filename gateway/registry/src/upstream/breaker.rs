@@ -1,4 +1,4 @@
-//! Whether requests are sent to an instance. Pure; the time is passed in.
+//! Decides whether requests are sent to an instance. Pure; the time is passed in.
 //!
 //! ```text
 //!            no connection; 3 times 500 in a row; a probe that it answers
@@ -9,12 +9,13 @@
 //!                                                       └───────────────────────────────┘
 //! ```
 //!
-//! What a request met, other than that there was no connection, is a doubt: the instance is probed and passed over until
-//! that probe is done. If the instance itself says then that it serves, further doubts count for nothing for a while, so
-//! no client's requests keep an instance that serves out of use. A proxy may answer probes well while nothing is behind
-//! it: where the latest good probe was such a one, a doubt opens the breaker.
+//! If a request fails in any way except that no connection could be made, this is a doubt: the instance is
+//! probed, and is not chosen until that probe is done. If the instance itself then says that it serves,
+//! further doubts are ignored for some time, so that one client's requests cannot keep a working instance out
+//! of use. A proxy may answer probes although nothing is behind it. So if the latest good probe was possibly
+//! answered by a proxy, a doubt opens the breaker.
 //!
-//! Only probes close it: no client's request is used to find out whether an instance works again.
+//! Only probes close the breaker: no client's request is used to find out whether an instance works again.
 
 use std::time::Duration;
 
@@ -22,23 +23,24 @@ use tokio::time::Instant;
 
 use super::backoff::Circuit;
 
-/// How long doubts count for nothing after one that a probe refuted.
+/// How long doubts are ignored after a probe refuted one.
 const DOUBT_PAUSE: Duration = Duration::from_secs(30);
 
-/// The answers 500 in a row that open it. A single one may be about the request: every instance answers 500
-/// for a manifest that Quay cannot read.
+/// The number of answers 500 in a row that open the breaker. A single one may be caused by the request: every
+/// instance answers 500 for a manifest that Quay cannot read.
 const ERRORS: u8 = 3;
 
-/// The probes in a row without an answer that open it. A single one may be due to a pause of the machine.
+/// The number of probes in a row without an answer that open the breaker. A single one may be due to a pause
+/// of the machine.
 const SILENCES: u8 = 2;
 
-/// The good probes in a row that close it, if it was closed for long before.
+/// The number of good probes in a row that close the breaker, if it was closed for long before.
 const GOOD: u32 = 2;
 
-/// The good probes in a row that close it at most: each opening soon after a closing doubles them.
+/// The upper limit of that number. It doubles each time the breaker opens soon after it closed.
 const GOOD_MAX: u32 = 16;
 
-/// If it was closed for this long before it opens, [`GOOD`] probes close it again.
+/// If the breaker was closed for this long before it opens, [`GOOD`] probes close it again.
 const CALM: Duration = Duration::from_secs(60);
 
 /// An observation of an instance.
@@ -52,11 +54,11 @@ pub(super) enum Evidence {
     Gone,
     /// The instance answered a request with 502, 503 or 504, or not at all. The request itself may be the cause.
     Doubt,
-    /// A probe was answered by the instance itself, and it serves.
+    /// A probe was answered by the instance itself, which serves.
     Well,
-    /// A probe was answered, and not with an error, but perhaps by a proxy before the instance.
+    /// A probe was answered without an error, but possibly by a proxy in front of the instance.
     Reached,
-    /// A probe was answered, and the answer is that the instance does not serve.
+    /// A probe was answered, and the answer says that the instance does not serve.
     Unwell,
     /// A probe got no answer or no connection.
     Silent,
@@ -65,9 +67,9 @@ pub(super) enum Evidence {
 /// What an observation changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// No requests are sent from now on.
+    /// The breaker opened: no requests are sent from now on.
     Opened,
-    /// Requests are sent again, after this time.
+    /// The breaker closed: requests are sent again, after this time.
     Closed(Duration),
 }
 
@@ -75,16 +77,16 @@ pub(super) enum Change {
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     open: Option<Open>,
-    /// Since when nothing speaks for it, from a doubt to the next probe.
+    /// The time of a doubt that no probe has answered yet.
     doubted: Option<Instant>,
-    /// The latest good probe, and the latest that ended a doubt.
+    /// The time of the latest good probe, and of the latest one that refuted a doubt.
     well: Option<Instant>,
     refuted: Option<Instant>,
-    /// Whether the latest good probe was perhaps answered by a proxy.
+    /// Whether the latest good probe was possibly answered by a proxy.
     by_proxy: bool,
     errors: u8,
     silences: u8,
-    /// The good probes that end, or ended, the latest opening.
+    /// The number of good probes that close the breaker after its latest opening.
     needed: u32,
     closed_at: Option<Instant>,
 }
@@ -100,7 +102,7 @@ struct Open {
 }
 
 impl Breaker {
-    /// Takes an observation into account; `why` describes a failure for operators.
+    /// Takes an observation into account. `why` describes a failure for operators.
     pub(super) fn note(&mut self, now: Instant, evidence: Evidence, why: &str) -> Option<Change> {
         let enough = match evidence {
             Evidence::Answered => {
@@ -149,7 +151,7 @@ impl Breaker {
     }
 
     fn opened(&mut self, now: Instant, silent: bool, why: &str) -> Change {
-        // What was doubted is confirmed.
+        // The opening confirms the doubt.
         self.doubted = None;
         let again = self.closed_at.is_some_and(|at| now - at < CALM);
         self.needed = if again { (self.needed * 2).min(GOOD_MAX) } else { GOOD };
@@ -177,12 +179,12 @@ impl Breaker {
         failed.map_or(Circuit::Closed, Circuit::Open)
     }
 
-    /// Whether it is open and probes are not answered.
+    /// Whether the breaker is open and probes are not answered.
     pub(super) fn is_silent(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.silent)
     }
 
-    /// Whether there was a failure lately, so that the instance is probed sooner.
+    /// Whether there was a recent failure, so that the instance is probed sooner.
     pub(super) fn is_doubtful(&self) -> bool {
         self.open.is_some() || self.doubted.is_some() || self.silences > 0 || self.errors > 0
     }
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_opens_it() {
+    fn evidence_that_opens_the_breaker() {
         use Evidence::{Answered, Error, Gone, Silent, Unwell, Well};
         for opens in [&[Gone][..], &[Unwell], &[Silent, Silent], &[Error, Error, Error]] {
             assert_eq!(after(opens), "open", "{opens:?}");
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn one_in_doubt_is_passed_over_until_it_was_probed() {
+    fn an_instance_in_doubt_is_not_chosen_until_a_probe() {
         let mut breaker = Breaker::default();
         let start = Instant::now();
         assert_eq!(breaker.note(start, Evidence::Doubt, "why"), None);
@@ -263,7 +265,7 @@ mod tests {
         breaker.note(start, Evidence::Well, "");
         breaker.note(start + DOUBT_PAUSE / 2, Evidence::Doubt, "why");
         assert_eq!(breaker.circuit(), Circuit::Closed, "the last doubt was wrong");
-        // It comes before one that is known to fail.
+        // It is preferred to an instance that is known to fail.
         let later = start + DOUBT_PAUSE;
         breaker.note(later, Evidence::Doubt, "why");
         assert_eq!(breaker.circuit(), Circuit::Open(start));
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_answers_refutes_no_doubt() {
+    fn an_answer_of_a_proxy_refutes_no_doubt() {
         use Evidence::{Doubt, Reached, Well};
         assert_eq!(after(&[Doubt, Reached]), "open");
         assert_eq!(after(&[Reached, Doubt]), "open", "at once");
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_alone_close_it() {
+    fn only_probes_close_the_breaker() {
         use Evidence::{Answered, Gone, Silent, Well};
         assert_eq!(after(&[Gone, Answered, Answered, Answered]), "open");
         assert_eq!(after(&[Gone, Well]), "half-open");
@@ -299,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fails_soon_again_is_tried_for_longer() {
+    fn an_instance_that_fails_again_soon_needs_more_probes() {
         let mut breaker = Breaker::default();
         let mut now = Instant::now();
         for good in [2, 4, 8, 16, 16] {
@@ -316,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_silent_as_long_as_its_last_probe_was() {
+    fn an_instance_is_silent_while_its_last_probe_is_unanswered() {
         let mut breaker = Breaker::default();
         let now = Instant::now();
         for (evidence, silent) in [
@@ -334,7 +336,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_came_before_enough_good_probes_close_it(steps in prop::collection::vec((0usize..8, 0u64..90), 0..80)) {
+        fn enough_good_probes_close_the_breaker_after_any_history(steps in prop::collection::vec((0usize..8, 0u64..90), 0..80)) {
             let mut breaker = Breaker::default();
             let mut now = Instant::now();
             for (evidence, pass) in steps {
@@ -352,7 +354,7 @@ mod tests {
         }
 
         #[test]
-        fn no_client_keeps_an_instance_out_of_use_that_probes_find_well(doubts in prop::collection::vec(any::<bool>(), 300)) {
+        fn no_client_keeps_a_working_instance_out_of_use(doubts in prop::collection::vec(any::<bool>(), 300)) {
             let mut breaker = Breaker::default();
             let start = Instant::now();
             let mut passed_over = 0;
@@ -361,7 +363,7 @@ mod tests {
                 breaker.note(now, if *doubt { Evidence::Doubt } else { Evidence::Answered }, "why");
                 prop_assert_eq!((breaker.state(), breaker.is_silent()), ("closed", false));
                 passed_over += u32::from(breaker.circuit() != Circuit::Closed);
-                // A doubt has it probed.
+                // A doubt causes a probe.
                 breaker.note(now, Evidence::Well, "");
                 prop_assert_eq!(breaker.circuit(), Circuit::Closed);
             }

@@ -1,4 +1,4 @@
-//! In which order a request tries the instances of the registry. Pure.
+//! Decides in which order a request tries the instances of the registry. Pure.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use super::backoff::Circuit;
 pub(super) struct View {
     /// Whether it is the instance of the home zone.
     pub(super) home: bool,
-    /// Whether the store that it prefers serves, or the request uses no store.
+    /// Whether the instance's preferred store serves, or the request uses no store.
     pub(super) store_serves: bool,
-    /// How far that store is, by [`far`]; 0 if the request uses no store.
+    /// The distance of that store, by [`far`]. 0 if the request uses no store.
     pub(super) far: u32,
     pub(super) circuit: Circuit,
 }
 
 impl View {
-    fn fine(&self) -> bool {
+    fn is_usable(&self) -> bool {
         self.store_serves && !matches!(self.circuit, Circuit::Open(_))
     }
 
@@ -31,23 +31,23 @@ impl View {
     }
 }
 
-/// The places in `views` of all instances, in the order in which they are to be tried.
+/// The places of all instances in `views`, in the order in which they are tried.
 ///
-/// First come the usable instances: the home zone's, then the nearest, then in configured order. An instance
-/// that is due for another try is among them. Then come the others: those whose store serves before those whose store
-/// is known not to, and among these the one whose failure is the oldest first. If none is usable, that one is tried
-/// nevertheless.
+/// First come the usable instances: that of the home zone, then the nearest, then in configured order. An
+/// instance that is due for another try counts as usable. Then come the others: instances whose store serves
+/// before those whose store is known not to serve. Among equals, the instance with the oldest failure comes
+/// first. If no instance is usable, that one is tried all the same.
 pub(super) fn order(views: &[View]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..views.len()).collect();
     order.sort_by_key(|place| {
         let view = &views[*place];
-        let failed = if view.fine() { None } else { view.failed() };
-        (!view.fine(), !view.store_serves, failed, !view.home, view.far, *place)
+        let failed = if view.is_usable() { None } else { view.failed() };
+        (!view.is_usable(), !view.store_serves, failed, !view.home, view.far, *place)
     });
     order
 }
 
-/// The distance of a store whose probes take this long. Similar times have the same distance; a store whose
+/// The distance of a store whose probes take this long. Similar times have the same distance. A store whose
 /// time is not known is the farthest.
 pub(super) fn far(probe: Option<Duration>) -> u32 {
     // In steps of half an octave. Everything below 16 ms is near.
@@ -95,11 +95,11 @@ mod tests {
         #[test]
         fn usable_instances_come_first_home_then_in_configured_order(views in views()) {
             let order = order(&views);
-            let fine = order.iter().take_while(|place| views[**place].fine()).count();
-            prop_assert_eq!(fine, views.iter().filter(|view| view.fine()).count());
+            let fine = order.iter().take_while(|place| views[**place].is_usable()).count();
+            prop_assert_eq!(fine, views.iter().filter(|view| view.is_usable()).count());
             let wanted = |home: bool| {
                 let all = views.iter().enumerate();
-                all.filter(move |(_, view)| view.fine() && view.home == home).map(|(place, _)| place)
+                all.filter(move |(_, view)| view.is_usable() && view.home == home).map(|(place, _)| place)
             };
             let wanted: Vec<usize> = wanted(true).chain(wanted(false)).collect();
             prop_assert_eq!(&order[..fine], &wanted);
@@ -108,7 +108,7 @@ mod tests {
         #[test]
         fn unusable_instances_are_ordered_by_store_and_by_oldest_failure(views in views()) {
             let others: Vec<_> =
-                order(&views).into_iter().filter(|place| !views[*place].fine()).collect();
+                order(&views).into_iter().filter(|place| !views[*place].is_usable()).collect();
             prop_assert!(others.is_sorted_by_key(|place| (!views[*place].store_serves, views[*place].failed())));
         }
 
@@ -121,7 +121,7 @@ mod tests {
             after[which].circuit = Circuit::Open(Instant::now() + Duration::from_secs(1000));
             prop_assert!(place(&after) >= before);
             let (serves, last) = (views[which].store_serves, place(&after));
-            let alike = (0..views.len()).filter(|other| views[*other].fine() || !serves || views[*other].store_serves);
+            let alike = (0..views.len()).filter(|other| views[*other].is_usable() || !serves || views[*other].store_serves);
             prop_assert_eq!(last, Some(alike.count() - 1), "behind all but those whose store is known to be worse");
         }
     }

@@ -1,4 +1,4 @@
-//! TCP and TLS to the registry.
+//! TCP and TLS connections to the registry.
 
 use std::future::Future;
 use std::io;
@@ -18,8 +18,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Dials one instance, whatever the request's URI says: the URI has the registry's own name, and in a split
-/// DNS that name leads to the gateway itself.
+/// Connects to one instance, whatever host the request's URI names: the URI has the registry's own name, and
+/// in a split DNS that name leads to the gateway itself.
 #[derive(Clone)]
 pub(super) struct Connect {
     pub(super) host: Arc<str>,
@@ -65,12 +65,12 @@ impl Connect {
 
 /// A connection to the registry.
 ///
-/// A registry that refuses a request before it has read all of it answers and closes the connection, and
-/// later writes fail. The answer can still be read, so such a write counts as done: the reader learns how the
-/// exchange ended.
+/// If a registry refuses a request before it has read all of it, it answers and closes the connection, and
+/// later writes fail. The answer can still be read. So such a write counts as done, and the reader learns how
+/// the exchange ended.
 pub(super) struct Stream {
     line: Line,
-    /// Whether the registry does not read any more.
+    /// Whether the registry has stopped reading.
     refused: bool,
 }
 
@@ -85,7 +85,7 @@ impl Stream {
     }
 
     /// The result of a write of `whole`.
-    fn heard<T>(&mut self, written: Poll<io::Result<T>>, whole: T) -> Poll<io::Result<T>> {
+    fn write_result<T>(&mut self, written: Poll<io::Result<T>>, whole: T) -> Poll<io::Result<T>> {
         const REFUSED: [io::ErrorKind; 2] = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
         match written {
             Poll::Ready(Err(error)) if REFUSED.contains(&error.kind()) => {
@@ -132,7 +132,7 @@ impl AsyncWrite for Stream {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = each!(self, stream => Pin::new(stream).poll_write(context, bytes));
-        self.heard(written, bytes.len())
+        self.write_result(written, bytes.len())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -140,7 +140,7 @@ impl AsyncWrite for Stream {
             return Poll::Ready(Ok(()));
         }
         let flushed = each!(self, stream => Pin::new(stream).poll_flush(context));
-        self.heard(flushed, ())
+        self.write_result(flushed, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,4 +1,4 @@
-//! One request to one instance, and its possible outcomes.
+//! Sends one request to one instance, and describes the possible outcomes.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use super::reclaimable::{Reclaimable, Unfinished};
 use config::Timeouts;
 use gateway_http::{Body, BodyError, Problem};
 
-/// The time between two checks whether a request waits for something that is out of use.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often it is checked whether a request waits for something that is out of use.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 
-/// Says what is out of use that the request waits for, if anything is.
+/// Names what the request waits for and is out of use, if anything is.
 pub(super) type OutOfUse<'a> = &'a (dyn Fn() -> Option<Problem> + Sync);
 
 /// An answer.
 pub(super) struct Exchanged {
     pub(super) answer: Response<Incoming>,
-    /// To be kept until the answer to an unfinished request was read.
+    /// Must be kept until the answer to an unfinished request was read.
     pub(super) unfinished: Option<Unfinished>,
-    /// The bytes of the request that were sent by then, if there were more to come.
+    /// The number of bytes of the request that were sent by then, if the request was not complete.
     pub(super) under_way: Option<u64>,
 }
 
@@ -42,9 +42,9 @@ pub(super) enum Ending {
     BrokeOff,
     /// The instance does not answer probes either.
     Unresponsive,
-    /// What the request waited for was out of use for too long.
+    /// The request waited too long for something that is out of use.
     GivenUp,
-    /// The bound for an answer is over, or the client is at fault.
+    /// The time for an answer is over, or the client is at fault.
     TimedOut,
 }
 
@@ -58,8 +58,8 @@ impl Failed {
 /// byte moves for `registry_lost`, and `lost` names something out of use during all of that time, the request
 /// is given up.
 ///
-/// If the registry answers before the body's end, [`Unfinished`] must be kept until the answer was read; then
-/// the connection ends. If the registry refuses, the rest of the body is not sent.
+/// If the registry answers before the end of the body, [`Unfinished`] must be kept until the answer was read;
+/// then the connection is closed. If the registry refuses the request, the rest of the body is not sent.
 pub(super) async fn exchange(
     client: &Client<Connect, Body>,
     timeouts: &Timeouts,
@@ -77,8 +77,8 @@ pub(super) async fn exchange(
     let mut lost_since = None;
     loop {
         let wait = match *sent.borrow_and_update() {
-            // The registry may stop reading for as long as it may take to answer. A client that sends nothing
-            // is ended by the body's own bound.
+            // The registry may stop reading for as long as it may take to answer. If the client sends
+            // nothing, the body's own timeout ends it.
             Progress::Sending(_) => timeouts.client_stall + bound,
             Progress::Sent => bound,
             Progress::Broken | Progress::Slow(_) => timeouts.registry_connect,
@@ -111,7 +111,7 @@ pub(super) async fn exchange(
                     Problem::registry(StatusCode::GATEWAY_TIMEOUT, why)
                 })));
             }
-            () = sleep(LOOK) => match lost() {
+            () = sleep(CHECK_EVERY) => match lost() {
                 None => lost_since = None,
                 Some(problem) => {
                     let since: Instant = *lost_since.get_or_insert_with(Instant::now);
@@ -124,7 +124,7 @@ pub(super) async fn exchange(
     }
 }
 
-/// The bytes that were sent of a body that is not at its end.
+/// The number of bytes that were sent, if the body is not complete.
 fn under_way(progress: Progress) -> Option<u64> {
     match progress {
         Progress::Sending(bytes) => Some(bytes),
@@ -149,11 +149,11 @@ fn broken() -> Problem {
 }
 
 fn slow(why: &'static str) -> Problem {
-    let why = format!("the request body stopped coming or is too slow: {why}");
+    let why = format!("the request body stalled or is too slow: {why}");
     Problem::client(StatusCode::REQUEST_TIMEOUT, CODE, why, "send it again, without pauses")
 }
 
-/// The error for a body whose first piece did not come.
+/// The error for a body whose first piece did not arrive.
 pub(super) fn not_begun(error: &BodyError) -> Problem {
     let problem = match error {
         BodyError::Slow(why) => slow(why),
@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads from a connection until `text` has come.
+    /// Reads from a connection until `text` was received.
     async fn until(stream: &mut TcpStream, text: &str) {
         let mut read = Vec::new();
         while !read.windows(text.len()).any(|part| part == text.as_bytes()) {
@@ -209,8 +209,8 @@ mod tests {
         assert!(!broken().unsent && !slow("stalled").unsent);
     }
 
-    /// A registry that answers before the request's end: all of the answer is read, and then the connection
-    /// is closed whatever more its client sends.
+    /// A registry answers before the end of the request. The whole answer is read, and then the connection is
+    /// closed, whatever the client still sends.
     #[tokio::test]
     async fn the_connection_ends_after_an_early_answer() {
         for status in ["200 OK", "201 Created", "302 Found", "403 Forbidden", "500 Internal Server Error"] {

@@ -1,4 +1,4 @@
-//! Waiting for a request body's first piece. No connection is taken for a request that has nothing to send
+//! Waits for the first piece of a request body. No connection is used for a request that has nothing to send
 //! yet.
 
 use std::pin::Pin;
@@ -10,8 +10,8 @@ use http_body_util::BodyExt as _;
 
 use gateway_http::{Body, BodyError};
 
-/// Waits for the first piece of a body that is not empty, or its end. A body that ends without one is empty, also if
-/// trailers end it: they are not passed on.
+/// Waits for the first piece of a body that is not empty, or for the body's end. A body that ends before that
+/// is empty, even if it ends with trailers, which are not passed on.
 ///
 /// # Errors
 /// The client broke off or was too slow before the first piece.
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_the_same_body() {
+    async fn the_body_stays_the_same() {
         let body = with_first_piece(Body::full("layer")).await.expect("no error");
         assert_eq!(body.size_hint().exact(), Some(5));
         assert!(!body.is_end_stream());
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn empty_pieces_and_trailers_are_no_first_piece() {
+    async fn empty_pieces_and_trailers_do_not_count_as_first_piece() {
         let empty = || Frame::data(Bytes::new());
         let trailers =
             || Frame::trailers([(http::header::ETAG, "a".parse().expect("a value"))].into_iter().collect());

@@ -21,11 +21,11 @@ pin_project! {
         body: B,
         #[pin]
         sleep: Sleep,
-        // Whether `sleep` runs: only while the body is waited for, never while the reader does not read.
+        // Whether `sleep` runs. It runs only while the body is waited for, and not while the reader does not read.
         waiting: bool,
         bound: Duration,
         what: fn(String) -> BodyError,
-        // Dropped with the body.
+        // Dropped together with the body.
         held: Option<Held>,
     }
 }
@@ -37,20 +37,20 @@ impl<B> std::fmt::Debug for IdleTimeout<B> {
 }
 
 impl<B: http_body::Body> IdleTimeout<B> {
-    /// Ends `body` with an error of `what` if no byte comes for `bound`, or if `body` breaks.
+    /// Wraps `body`. If no byte arrives for `bound`, or `body` breaks, it ends with an error made by `what`.
     pub fn new(body: B, bound: Duration, what: fn(String) -> BodyError) -> Self {
         Self { body, sleep: tokio::time::sleep(bound), waiting: false, bound, what, held: None }
     }
 
-    /// Keeps the connection's slot, and the rest of the request, until the body is dropped.
+    /// Keeps the slot of the connection, and the rest of the request, until the body is dropped.
     pub(super) fn holding(self, connection: Slot, unfinished: Option<Unfinished>) -> Self {
         Self { held: Some(Held { _unfinished: unfinished, _connection: connection }), ..self }
     }
 }
 
-/// What is in use as long as a body is read.
+/// What is in use while the body is read.
 struct Held {
-    // Dropped first: the connection must end before its slot is given to another request.
+    // Dropped first: the connection must be closed before another request gets its slot.
     _unfinished: Option<Unfinished>,
     _connection: Slot,
 }

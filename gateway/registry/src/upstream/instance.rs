@@ -1,4 +1,4 @@
-//! One upstream instance: its connections, and what is known of its health.
+//! One upstream instance: its connections and its health.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,18 +18,18 @@ use super::connect::Connect;
 use super::{StoreState, StoreUse};
 use gateway_http::Body;
 
-/// How long an idle connection is kept. Quay's nginx closes it after 5 s, so an older one may be closing
-/// already.
+/// How long an idle connection is kept. Quay's nginx closes it after 5 s, so an older one may already be
+/// closing.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 
-/// The idle connections kept to one instance.
+/// The most idle connections to one instance.
 const POOL_IDLE_CONNECTIONS_MAX: usize = 64;
 
-/// The bytes that a connection buffers in one direction, besides one piece of a body.
+/// The bytes that a connection buffers in each direction, besides one piece of a body.
 const BUFFER: usize = 64 * 1024;
 
-/// How long no new upload goes to an instance at which uploads fail. The pauses are long because every try is
-/// a client's push that may fail. If the store is what fails, the health of its zone says sooner when it
+/// How long no new upload goes to an instance at which uploads fail. The pauses are long, because every try
+/// is a client's push that may fail. If the cause is the store, the health of its zone shows sooner that it
 /// works again.
 const UPLOAD_PAUSES: Pauses = Pauses { first: Duration::from_secs(5), longest: Duration::from_secs(60) };
 
@@ -58,20 +58,20 @@ pub struct InstanceState {
     pub name: Arc<str>,
     /// The zone that it prefers.
     pub zone: Arc<str>,
-    /// `closed`: requests are sent to it. `open`: none are. `half-open`: none are yet, but it answers probes
-    /// again.
+    /// `closed`: requests are sent to it. `open`: no requests are sent. `half-open`: no requests are sent
+    /// yet, but it answers probes again.
     pub state: &'static str,
     /// The last failure, if `state` is not `closed`.
     pub why: Option<String>,
     /// The same for new uploads. `half-open`: the next upload tries it.
     pub uploads: &'static str,
-    /// The requests that it answered with 5xx or not at all.
+    /// The number of requests that it answered with 5xx or not at all.
     pub errors: u64,
 }
 
 impl Instance {
     /// # Errors
-    /// A name that cannot stand in a certificate.
+    /// A name cannot be part of a certificate.
     pub(super) fn new(
         instance: &config::Instance,
         home: bool,
@@ -113,7 +113,7 @@ impl Instance {
         })
     }
 
-    /// What the choice needs to know about the instance. The result of uploads counts for requests that use
+    /// What the choice needs to know about the instance. The results of uploads count for requests that use
     /// the store. Only an upload tries whether uploads work again.
     pub(super) fn view(&self, now: Instant, uses: StoreUse, store: StoreState) -> View {
         let memory = self.memory();
@@ -135,13 +135,13 @@ impl Instance {
         self.memory().breaker.circuit() == Circuit::Closed
     }
 
-    /// Whether it does not even answer probes.
+    /// Whether the instance does not answer probes.
     pub(super) fn is_silent(&self) -> bool {
         self.memory().breaker.is_silent()
     }
 
     /// Records that the caller is about to send a request. If the request is the one upload that is tried
-    /// after a pause, no other one is tried.
+    /// after a pause, no other upload is tried.
     pub(super) fn try_again(&self, now: Instant, uses: StoreUse) {
         if uses == StoreUse::Writes {
             self.memory().uploads.try_again(now);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reads_leave_the_one_try_to_an_upload() {
+    async fn a_read_does_not_use_up_the_try_of_an_upload() {
         let instance = instance();
         instance.upload_failed(500);
         tokio::time::advance(UPLOAD_PAUSES.first).await;

@@ -1,8 +1,8 @@
-//! Requests to the registry, which may be several instances of Quay over one database.
+//! Sends requests to the registry, which may be several instances of Quay with one database.
 //!
-//! This is hyper's client and not reqwest's, for two reasons. Paths are sent byte for byte, because Quay
-//! compares `_storage_proxy` paths that way. And the connection goes where the configuration says, not where
-//! the name resolves to.
+//! This module uses hyper's client and not reqwest's, for two reasons. Paths are sent byte for byte, because
+//! Quay compares `_storage_proxy` paths that way. And the connection goes to the configured address, not to
+//! the one that the name resolves to.
 
 mod attempts;
 mod backoff;
@@ -38,21 +38,21 @@ use limits::pool::{Identity, Pool, Slot};
 /// The registry's client.
 #[derive(Debug)]
 pub struct Upstream {
-    /// The instances as they are configured; at least one.
+    /// The configured instances; at least one.
     instances: Vec<Instance>,
     kind: RegistryKind,
     authority: Authority,
     host: HeaderValue,
     timeouts: Timeouts,
     connections: Arc<Pool>,
-    /// Apart from the others, so that slow bodies cannot hold up questions about permissions.
+    /// A pool of its own, so that slow bodies cannot delay permission checks.
     permission_connections: Arc<Pool>,
     unserved: Unserved,
     /// `MAXIMUM_LAYER_SIZE`
     layer_max: u64,
 }
 
-/// What a request to the registry is for, and for which client.
+/// The purpose of a request to the registry, and its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The question whether a client may read.
@@ -74,13 +74,13 @@ pub struct Order(Vec<usize>);
 pub enum StoreUse {
     /// Not at all: the registry answers from its database.
     Unused,
-    /// The request reads there. It says nothing about uploads.
+    /// The request reads from the store. Its result says nothing about uploads.
     Reads,
-    /// The request writes there, or begins an upload. It may try an instance at which uploads failed.
+    /// The request writes to the store, or begins an upload. It may try an instance at which uploads failed.
     Writes,
 }
 
-/// What the caller knows of the store that an instance prefers.
+/// What the caller knows about the store that an instance prefers.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreState {
     /// Whether the store can take pushes.
@@ -110,7 +110,7 @@ impl Upstream {
     /// A client for the registry of `settings`.
     ///
     /// # Errors
-    /// A name in the settings cannot stand in a request or a certificate.
+    /// A name in the settings cannot be part of a request or a certificate.
     pub fn new(settings: &Settings, tls: &rustls::ClientConfig) -> anyhow::Result<Self> {
         let home = settings.zones.first().map(|zone| zone.name.as_str());
         let instances = settings.instances.iter().map(|instance| {
@@ -164,17 +164,18 @@ impl Upstream {
         self.instances.iter().map(Instance::state)
     }
 
-    /// The requests so far to which every instance that was asked answered 5xx or nothing.
+    /// The number of requests so far to which every instance that was asked answered 5xx or nothing.
     pub fn unserved(&self) -> u64 {
         self.unserved.count()
     }
 
-    /// The order for a request that the registry answers from its database: all instances know the same.
+    /// The order for a request that the registry answers from its database, which all instances share.
     pub fn order(&self) -> Order {
         self.ordered(StoreUse::Unused, |_| StoreState { serves: true, probe: None }, None)
     }
 
-    /// The same after a request waited too long for the first instance of `before`: that instance comes last.
+    /// The order after a request waited too long for the first instance of `before`: that instance comes
+    /// last.
     pub fn order_after(&self, before: &Order) -> Order {
         let mut order = self.order();
         if order.0.first() == before.0.first() {
@@ -183,9 +184,9 @@ impl Upstream {
         order
     }
 
-    /// The order for a request that uses the store which an instance prefers. `store` gives the state of a
-    /// zone's store. `kept` comes first whatever is known of it; the next instance is used only if there is
-    /// no connection to it.
+    /// The order for a request that uses the store which an instance prefers. `store` returns the state of a
+    /// zone's store. The instance `kept` comes first whatever its state is; the next instance is used only if
+    /// no connection to it can be made.
     pub fn order_by_store(
         &self,
         uses: StoreUse,
@@ -216,8 +217,8 @@ impl Upstream {
         Order(order)
     }
 
-    /// Notes how a request of an upload ended. A failure keeps new uploads away from the instance for a
-    /// while; a success that is `proof` that bytes reached the store ends that.
+    /// Records how a request of an upload ended. After a failure, no new uploads go to the instance for some
+    /// time. A success that is `proof` that bytes reached the store ends this.
     pub fn uploaded(&self, id: InstanceId, status: StatusCode, proof: bool) {
         let Some(instance) = self.instances.get(id.0).filter(|_| self.several()) else { return };
         if status.is_server_error() {
@@ -230,7 +231,7 @@ impl Upstream {
     /// Sends a request without a body that the registry answers from its database.
     ///
     /// # Errors
-    /// 502 if the registry cannot be reached, 504 if it is silent for `bound`.
+    /// 502 if the registry cannot be reached, 504 if it gives no byte for `bound`.
     pub async fn ask(
         &self,
         purpose: Purpose,
@@ -245,7 +246,7 @@ impl Upstream {
     /// Sends a request without a body.
     ///
     /// # Errors
-    /// As [`Upstream::ask`].
+    /// Those of [`Upstream::ask`].
     pub async fn ask_in(
         &self,
         order: &Order,
@@ -253,7 +254,7 @@ impl Upstream {
         mut head: Head<'_>,
         bound: Duration,
     ) -> Result<Answer, Problem> {
-        // After a length without bytes the registry would take the next request for the body.
+        // With a length but no bytes, the registry would take the next request for the body.
         without_body(&mut head.headers);
         let answered = self.through(order, purpose, head, Body::empty(), bound, &|_| false).await;
         answered.map(|(answer, _)| answer)
@@ -276,12 +277,12 @@ impl Upstream {
         self.through(order, Purpose::Any(who), head, body, bound, &|_| false).await
     }
 
-    /// As [`Upstream::send`], for a part of an upload. Its bytes go to the store that the first instance in
-    /// `order` prefers. If no byte moves for `registry_lost` while that store is dead, the request is given
-    /// up.
+    /// Like [`Upstream::send`], for a request of an upload. Its bytes go to the store that the first instance
+    /// in `order` prefers. If no byte moves for `registry_lost` while that store is dead, the request is
+    /// given up.
     ///
     /// # Errors
-    /// As [`Upstream::send`]; and 503 if the instance or the store is out of use.
+    /// Those of [`Upstream::send`], and 503 if the instance or the store is out of use.
     pub async fn send_upload(
         &self,
         who: Identity,
@@ -304,7 +305,7 @@ impl Upstream {
         answer.map(|body| IdleTimeout::new(body, stall, BodyError::Registry).holding(connection, unfinished))
     }
 
-    /// A slot for one more connection, kept until the answer was read.
+    /// Waits for a slot for one more connection. The slot is kept until the answer was read.
     async fn connection(&self, purpose: Purpose) -> Result<Slot, Problem> {
         let (pool, who) = match &purpose {
             Purpose::Permission(who) => (&self.permission_connections, who),
@@ -317,7 +318,7 @@ impl Upstream {
     fn uri(&self, path: &PathAndQuery) -> Result<Uri, Problem> {
         let target = Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone());
         target.path_and_query(path.clone()).build().map_err(|_| {
-            let why = "the request target is no path";
+            let why = "the request target is not a path";
             Problem::client(StatusCode::BAD_REQUEST, "UNSUPPORTED", why, "send a path that starts with /")
         })
     }

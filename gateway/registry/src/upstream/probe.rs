@@ -1,4 +1,4 @@
-//! Probes: each instance is asked regularly whether it serves.
+//! Probes each instance regularly.
 
 use std::sync::Arc;
 
@@ -16,14 +16,15 @@ use super::instance::Instance;
 use config::RegistryKind;
 use gateway_http::Body;
 
-/// The time from one probe's start to the next one's if there was a failure lately. It is never shorter.
+/// The time from the start of one probe to the start of the next, if there was a recent failure. It is never
+/// shorter.
 const GAP: Duration = Duration::from_secs(1);
 
-/// The bytes read of an instance's answer to a probe.
+/// The bytes that are read of an instance's answer to a probe.
 const ANSWER_MAX: usize = 64 * 1024;
 
-/// The one of Quay's services that is about its preferred store
-/// (`HEALTH_CHECKER_INSTANCE_CHECK_PREFERRED_STORAGE`). It is ignored: the gateway probes the stores itself.
+/// The name of Quay's service for its preferred store (`HEALTH_CHECKER_INSTANCE_CHECK_PREFERRED_STORAGE`). It
+/// is ignored, because the gateway probes the stores itself.
 const STORE: &str = "preferred_storage";
 
 /// Quay's report of its health (`endpoints/web.py`, `health/`).
@@ -67,7 +68,7 @@ impl Upstream {
         }
     }
 
-    /// One probe, over the same connections as other requests.
+    /// Sends one probe, over the same connections as other requests.
     async fn probe(&self, instance: &Instance) -> (Evidence, String) {
         let path = match self.kind {
             RegistryKind::Quay => "/health/instance",
@@ -86,7 +87,7 @@ impl Upstream {
             Err(error) => return (Evidence::Silent, format!("a probe failed: {error}")),
         };
         let (parts, body) = answer.into_parts();
-        // An answer that does not come from Quay itself is judged by its status.
+        // An answer that is not Quay's own is judged by its status.
         let said = Limited::new(body, ANSWER_MAX).collect().await.map(|body| body.to_bytes());
         judged(self.kind, parts.status, &said.unwrap_or_default())
     }
@@ -94,14 +95,14 @@ impl Upstream {
 
 /// The meaning of an answer to a probe.
 ///
-/// Quay answers 503 if one of its services fails, and names that service. Without its database it can do
-/// nothing, with `registry_gunicorn` false it does not serve `/v2/`, with `service_key` false its tokens are
-/// not accepted. Whichever service it is, Quay means that no load balancer should send requests to it.
+/// If one of Quay's services fails, Quay answers 503 and names the service. Without its database, Quay can do
+/// nothing. If `registry_gunicorn` is false, it does not serve `/v2/`. If `service_key` is false, its tokens
+/// are not accepted. Whichever service it is, Quay means that load balancers must not send requests to it.
 fn judged(kind: RegistryKind, status: StatusCode, body: &[u8]) -> (Evidence, String) {
     let health = serde_json::from_slice::<Health>(body).ok().filter(|_| kind == RegistryKind::Quay);
     if !status.is_server_error() {
-        // A registry that asks for a token works, and so does a proxy that does not forward this path. The proxy says
-        // nothing about what is behind it.
+        // A registry that asks for a token works. So does a proxy that does not forward this path, but such a
+        // proxy says nothing about the registry behind it.
         let its_own = match kind {
             RegistryKind::Quay => status == StatusCode::OK && health.is_some(),
             RegistryKind::Distribution => true,
@@ -123,7 +124,7 @@ fn judged(kind: RegistryKind, status: StatusCode, body: &[u8]) -> (Evidence, Str
     match failing.as_slice() {
         [STORE] => (Evidence::Well, String::new()),
         [] => (Evidence::Unwell, "its health check fails".to_owned()),
-        // Names come from the network.
+        // The names come from the network.
         names => {
             let names: String =
                 names.join(", ").chars().filter(|character| !character.is_control()).take(200).collect();
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn quay_names_what_fails() {
+    fn quay_names_the_failing_services() {
         let unwell = |why: &str| (Evidence::Unwell, why.to_owned());
         let well = (Evidence::Well, String::new());
         let health =

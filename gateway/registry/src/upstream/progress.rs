@@ -1,4 +1,4 @@
-//! How much of a request body was sent, for the code that waits for the answer.
+//! Reports how much of a request body was sent, to the code that waits for the answer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,7 +16,7 @@ pub(super) enum Progress {
     Sending(u64),
     /// The last byte was sent.
     Sent,
-    /// The client is gone, or what it sends is malformed.
+    /// The client has left, or sent something malformed.
     Broken,
     /// The client sends too slowly.
     Slow(&'static str),
@@ -51,7 +51,7 @@ impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin> http_body::Bod
         let progress = match &item {
             Some(Ok(frame)) => {
                 self.passed += frame.data_ref().map_or(0, |data| data.len() as u64);
-                // Once hyper has the promised bytes it does not poll again, so the end is not seen otherwise.
+                // Once hyper has the promised bytes, it does not poll again, so the end would not be seen.
                 let ended = self.body.is_end_stream() || self.size == Some(self.passed);
                 if ended { Progress::Sent } else { Progress::Sending(self.passed) }
             }

@@ -1,7 +1,8 @@
 //! A request body that can be reclaimed from hyper.
 //!
-//! If there was no connection, the body is reclaimed for the next instance. If the registry answers before
-//! the body's end, the rest is reclaimed: at once after a refusal, otherwise when the answer was read.
+//! If no connection could be made, the body is reclaimed for the next instance. If the registry answers
+//! before the end of the body, the rest is reclaimed: at once if the answer is a refusal, otherwise when the
+//! answer was read.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,13 +27,13 @@ struct State {
     begun: bool,
     /// Whether hyper dropped its side before it read anything.
     returned: bool,
-    /// Whether the body is to end with an error instead of waiting.
+    /// Whether the body must end with an error instead of waiting.
     over: bool,
     waker: Option<Waker>,
 }
 
 /// Kept while the answer to an unfinished request is read. When it is dropped, the rest of the request is
-/// reclaimed and the connection ends: no other request can follow on it.
+/// reclaimed and the connection is closed, because no other request can follow on it.
 pub(super) struct Unfinished(Arc<Mutex<State>>);
 
 impl Reclaimable {
@@ -44,13 +45,13 @@ impl Reclaimable {
 }
 
 impl Reclaim {
-    /// The body, if hyper dropped its side and had read nothing of it.
+    /// Returns the body, if hyper dropped its side and had read nothing.
     pub(super) fn returned(&self) -> Option<Body> {
         let mut state = lock(&self.0);
         if state.returned { state.body.take() } else { None }
     }
 
-    /// A guard if the body is not at its end.
+    /// Returns a guard if the body is not at its end.
     pub(super) fn unfinished(&self) -> Option<Unfinished> {
         let state = lock(&self.0);
         state.body.as_ref().filter(|body| !http_body::Body::is_end_stream(*body))?;
@@ -62,7 +63,7 @@ impl Unfinished {
     /// Reclaims the body now. The other side waits until the guard is dropped.
     pub(super) fn take_back(&self) {
         let taken = lock(&self.0).body.take();
-        // Not under the lock: dropping the body reads what the client still sends.
+        // The body must not be dropped under the lock, because the drop reads what the client still sends.
         drop(taken);
     }
 }
@@ -71,7 +72,7 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         let mut state = lock(&self.0);
         if state.body.as_ref().is_some_and(http_body::Body::is_end_stream) {
-            // The body reached its end meanwhile.
+            // The body has reached its end.
             return;
         }
         state.over = true;

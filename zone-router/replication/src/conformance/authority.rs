@@ -1,4 +1,4 @@
-//! What lanes do with the registry's answers.
+//! Tests how lanes use the registry's answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +15,10 @@ use super::lanes::{World, bounds, idle, lane, targets, until};
 use super::{Mode, Place, blob, job};
 
 cases!(
-    what_the_registry_has_no_more_is_withdrawn,
-    what_nobody_can_be_asked_about_is_parked,
-    what_only_the_registry_has_comes_from_it,
-    a_copy_that_the_registry_drops_meanwhile_is_no_failure,
+    a_blob_that_the_registry_no_longer_has_is_withdrawn,
+    a_job_is_parked_if_the_registry_cannot_be_asked,
+    a_blob_that_only_the_registry_has_is_read_from_it,
+    a_copy_of_a_blob_that_the_registry_drops_is_not_a_failure,
     a_registry_that_fails_costs_retries_and_no_pause,
 );
 
@@ -29,7 +29,7 @@ pub(crate) struct Registry {
     pub(crate) gives: Mutex<Option<Source>>,
     pub(crate) placing: Mutex<Result<Placed, AuthorityError>>,
     pub(crate) must_prove: AtomicBool,
-    /// Digest and zone of each call, in order.
+    /// The digest and the zone of each call, in order.
     pub(crate) placed: Mutex<Vec<(Digest, Arc<str>)>>,
 }
 
@@ -71,7 +71,7 @@ async fn start(world: &World, registry: Option<&Arc<Registry>>) -> FanOut {
     world.start_as(|setup| Setup { authority, bounds, ..setup }).await
 }
 
-async fn what_the_registry_has_no_more_is_withdrawn(place: Arc<dyn Place>) {
+async fn a_blob_that_the_registry_no_longer_has_is_withdrawn(place: Arc<dyn Place>) {
     let world = World::new(place);
     let fan_out = start(&world, Some(&Registry::new(Wanted::No))).await;
     fan_out.enqueue("org/repo", &[(blob(b"deleted"), Some(7))], &targets(&["zone-b"])).await.unwrap();
@@ -81,14 +81,14 @@ async fn what_the_registry_has_no_more_is_withdrawn(place: Arc<dyn Place>) {
     assert!(world.b.contents().await.is_empty());
 }
 
-async fn what_nobody_can_be_asked_about_is_parked(place: Arc<dyn Place>) {
+async fn a_job_is_parked_if_the_registry_cannot_be_asked(place: Arc<dyn Place>) {
     let world = World::new(place);
     let lost = [(blob(b"lost"), Some(4))];
     let fan_out = start(&world, None).await;
     fan_out.enqueue("org/repo", &lost, &targets(&["zone-b"])).await.unwrap();
     let parked = until(&fan_out, "zone-b", |lane| lane.parked == 1).await;
     assert_eq!((parked.waiting, parked.parked_bytes, parked.oldest), (0, 4, None));
-    // It is found, and added again.
+    // Once a zone has it, it can be added again.
     world.c.holds(&lost[0].0, b"lost");
     fan_out.enqueue("org/repo", &lost, &targets(&["zone-b"])).await.unwrap();
     idle(&fan_out).await;
@@ -107,7 +107,7 @@ async fn what_nobody_can_be_asked_about_is_parked(place: Arc<dyn Place>) {
     }
 }
 
-async fn what_only_the_registry_has_comes_from_it(place: Arc<dyn Place>) {
+async fn a_blob_that_only_the_registry_has_is_read_from_it(place: Arc<dyn Place>) {
     let world = World::new(place);
     let registry = Registry::new(Wanted::Yes);
     let bytes = Bytes::from_static(b"under a key of long ago");
@@ -121,7 +121,7 @@ async fn what_only_the_registry_has_comes_from_it(place: Arc<dyn Place>) {
     let done = lane(&fan_out, "zone-b").await;
     assert_eq!((done.copied, done.failures, done.parked), (1, 2, 0));
 
-    // What a write of unknown outcome left is read, and replaced.
+    // What a write with an unknown outcome left at the target is read, and replaced.
     let lost = blob(b"an answer is lost");
     *registry.gives.lock() = Some(Source::bytes(Bytes::from_static(b"an answer is lost")));
     world.b.set(Mode::Spoils);
@@ -129,7 +129,7 @@ async fn what_only_the_registry_has_comes_from_it(place: Arc<dyn Place>) {
     idle(&fan_out).await;
     assert_eq!(world.b.contents().await[lost.key.as_str()], "an answer is lost");
 
-    // Bytes that are not the blob are not written.
+    // Bytes that do not match the digest are not written.
     let wrong = Registry::new(Wanted::Yes);
     let other = blob(b"another");
     *wrong.gives.lock() = Some(Source::new(7, other.digest, Arc::new(Bytes::from_static(b"anothEr"))));
@@ -139,7 +139,7 @@ async fn what_only_the_registry_has_comes_from_it(place: Arc<dyn Place>) {
     assert_eq!(world.b.contents().await.len(), 2);
 }
 
-async fn a_copy_that_the_registry_drops_meanwhile_is_no_failure(place: Arc<dyn Place>) {
+async fn a_copy_of_a_blob_that_the_registry_drops_is_not_a_failure(place: Arc<dyn Place>) {
     let world = World::new(place);
     let registry = Registry::new(Wanted::Yes);
     *registry.placing.lock() = Ok(Placed::Withdrawn);
@@ -161,7 +161,7 @@ async fn a_registry_that_fails_costs_retries_and_no_pause(place: Arc<dyn Place>)
     let fan_out =
         world.start_as(|setup| Setup { authority, bounds: Bounds { pause, ..bounds() }, ..setup }).await;
     fan_out.enqueue("org/repo", &world.pushed(10), &targets(&["zone-b"])).await.unwrap();
-    // A lane that pauses would have tried one job.
+    // A lane that pauses would have tried only one job.
     let waiting = until(&fan_out, "zone-b", |lane| lane.failing == 10).await;
     assert_eq!(waiting.last_error.as_deref(), Some("registry: its database is away"));
     assert_eq!(world.b.contents().await.len(), 10, "the copies are made");

@@ -1,4 +1,4 @@
-//! What operators read from the journal, and change.
+//! Tests what operators read from the journal and change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::{LONGEST_WAIT, Place, blob, new_job};
 
 cases!(
     pages_show_every_job_once,
-    jobs_are_shown_as_they_stand,
-    what_waits_or_is_parked_is_tried_again,
-    operators_set_jobs_aside,
-    what_is_set_aside_while_under_way_keeps_why,
+    jobs_are_shown_with_their_state,
+    waiting_and_parked_jobs_are_retried,
+    operators_park_jobs,
+    a_job_parked_while_it_is_copied_keeps_the_reason,
     jobs_are_counted_by_age_and_by_how_long_they_took,
     blobs_are_counted_by_the_zones_that_lack_them,
 );
@@ -63,7 +63,7 @@ async fn pages_show_every_job_once(place: Arc<dyn Place>) {
     assert_eq!(journal.depth(&zone("zone-b"), 100).await.unwrap(), 25);
 }
 
-async fn jobs_are_shown_as_they_stand(place: Arc<dyn Place>) {
+async fn jobs_are_shown_with_their_state(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let b = zone("zone-b");
     journal
@@ -92,7 +92,7 @@ async fn jobs_are_shown_as_they_stand(place: Arc<dyn Place>) {
     assert_eq!(everywhere.iter().map(|job| &*job.zone).collect::<Vec<_>>(), ["zone-b", "zone-c"]);
 }
 
-async fn what_waits_or_is_parked_is_tried_again(place: Arc<dyn Place>) {
+async fn waiting_and_parked_jobs_are_retried(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let b = zone("zone-b");
     journal.add(["1", "22", "333"].map(|name| new_job(name, "zone-b")).into()).await.unwrap();
@@ -121,28 +121,28 @@ async fn what_waits_or_is_parked_is_tried_again(place: Arc<dyn Place>) {
     assert_eq!(shown(&journal, Some(State::Parked)).await, []);
 }
 
-async fn operators_set_jobs_aside(place: Arc<dyn Place>) {
+async fn operators_park_jobs(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let zones = [zone("zone-b"), zone("zone-c")];
     journal
         .add(vec![new_job("one", "zone-b"), new_job("one", "zone-c"), new_job("two", "zone-b")])
         .await
         .unwrap();
-    let set_aside = journal.set_aside(&[digest("one"), digest("none")], &zones, "broken\nupstream").await;
-    assert_eq!(set_aside.unwrap(), 2);
-    assert_eq!(journal.set_aside(&[digest("one")], &zones, "again").await.unwrap(), 0);
+    let park_blobs = journal.park_blobs(&[digest("one"), digest("none")], &zones, "broken\nupstream").await;
+    assert_eq!(park_blobs.unwrap(), 2);
+    assert_eq!(journal.park_blobs(&[digest("one")], &zones, "again").await.unwrap(), 0);
     let parked = shown(&journal, Some(State::Parked)).await;
     assert_eq!(parked.len(), 2);
     assert_eq!((parked[0].error.as_deref(), parked[0].attempts), (Some("broken upstream"), 0));
     assert_eq!(claim(&journal, &zones[0]).await.unwrap().blob.digest, digest("two"));
     assert_eq!(claim(&journal, &zones[1]).await, None);
     assert_eq!(journal.depth(&zones[1], 10).await.unwrap(), 0);
-    // A push adds it again.
+    // A push adds the job again.
     journal.add(vec![new_job("one", "zone-c")]).await.unwrap();
     assert_eq!(claim(&journal, &zones[1]).await.unwrap().blob.digest, digest("one"));
 }
 
-async fn what_is_set_aside_while_under_way_keeps_why(place: Arc<dyn Place>) {
+async fn a_job_parked_while_it_is_copied_keeps_the_reason(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let zones = [zone("zone-b")];
     journal.add(vec![new_job("one", "zone-b"), new_job("three", "zone-b")]).await.unwrap();
@@ -151,7 +151,7 @@ async fn what_is_set_aside_while_under_way_keeps_why(place: Arc<dyn Place>) {
     else {
         panic!("two")
     };
-    journal.set_aside(&[digest("one"), digest("three")], &zones, "by command").await.unwrap();
+    journal.park_blobs(&[digest("one"), digest("three")], &zones, "by command").await.unwrap();
     journal.failed(&one, Duration::from_secs(60), "no luck", false).await.unwrap();
     journal.park(&three, "no hope").await.unwrap();
     let parked = shown(&journal, Some(State::Parked)).await;
@@ -160,7 +160,7 @@ async fn what_is_set_aside_while_under_way_keeps_why(place: Arc<dyn Place>) {
         assert_eq!((job.error.as_deref(), job.attempts), (Some("by command"), 1));
         assert!(job.failed >= job.parked, "{job:?}");
     }
-    // After it was added again, it records its own failures.
+    // After the job was added again, it records its own failures.
     journal.add(vec![new_job("one", "zone-b")]).await.unwrap();
     let one = claim(&journal, &zones[0]).await.unwrap();
     journal.failed(&one, Duration::from_secs(60), "no luck", false).await.unwrap();
@@ -203,7 +203,7 @@ async fn blobs_are_counted_by_the_zones_that_lack_them(place: Arc<dyn Place>) {
         ])
         .await
         .unwrap();
-    journal.set_aside(&[digest("2")], &zones, "parked blobs are lacking too").await.unwrap();
+    journal.park_blobs(&[digest("2")], &zones, "parked blobs are lacking too").await.unwrap();
     let mut outstanding = journal.outstanding(&zones).await.unwrap();
     outstanding.sort_by_key(|of| of.zones);
     let of = |zones, blobs, bytes| Outstanding { zones, blobs, bytes };

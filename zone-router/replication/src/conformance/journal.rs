@@ -1,4 +1,4 @@
-//! The journal alone: adding, claiming and ending jobs.
+//! Tests the journal alone: adding, claiming and ending jobs.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,21 +11,21 @@ use super::{LONGEST_WAIT, Place, blob, claim_all, new_job};
 cases!(
     jobs_survive_a_reopen,
     adding_again_merges_within_bounds,
-    a_size_of_nothing_stays_until_the_job_is_done,
-    sizes_that_differ_are_to_be_read,
-    a_job_is_given_back_with_its_size,
-    a_try_without_an_end_is_to_be_read,
+    a_size_of_zero_stays_until_the_job_is_done,
+    objects_with_different_stated_sizes_must_be_read,
+    a_deferred_job_keeps_its_size,
+    after_a_try_without_an_end_the_object_must_be_read,
     a_job_of_unknown_size_does_not_come_before_small_ones,
     a_job_added_again_while_under_way_stays,
     a_job_added_again_while_it_failed_is_tried_at_once,
     failures_are_kept_and_wait_for_their_time,
-    a_clock_that_ran_ahead_stalls_nothing,
+    a_clock_that_ran_ahead_stalls_no_job,
     concurrent_adds_all_arrive,
-    none_waits_for_anothers_backlog,
+    no_kind_of_job_waits_for_the_backlog_of_another,
     small_jobs_can_be_claimed_alone,
-    what_is_parked_is_set_aside_until_it_is_added_again,
-    added_again_before_it_is_parked_it_is_not,
-    what_is_queued_already_is_left_alone,
+    a_parked_job_waits_until_it_is_added_again,
+    a_job_that_was_added_again_is_not_parked,
+    a_job_that_is_queued_already_is_not_rewritten,
 );
 
 async fn claim(journal: &Journal, zone: &Arc<str>) -> Option<Job> {
@@ -68,7 +68,7 @@ async fn adding_again_merges_within_bounds(place: Arc<dyn Place>) {
     assert_eq!(jobs[0].size, Some(1), "a known size is not forgotten");
     assert_eq!(jobs[0].repositories, ["org/repo-9", "org/repo-8", "org/repo-7", "org/repo-6"]);
     assert_eq!(jobs[0].repositories.len(), MAX_REPOSITORIES);
-    // A manifest may name a layer twice, and once without its size.
+    // A manifest may name a layer twice, once without its size.
     let twice = [Some(5), None].map(|size| NewJob::new(blob(b"twice"), Arc::clone(&zone), size, "org/repo"));
     journal.add(twice.to_vec()).await.unwrap();
     journal.done(&jobs[0]).await.unwrap();
@@ -76,14 +76,14 @@ async fn adding_again_merges_within_bounds(place: Arc<dyn Place>) {
 }
 
 /// An object that was found wrong must be read, whatever size a later push states.
-async fn a_size_of_nothing_stays_until_the_job_is_done(place: Arc<dyn Place>) {
+async fn a_size_of_zero_stays_until_the_job_is_done(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let zone = Arc::from("zone-b");
     let sized = |size| NewJob::new(blob(b"wrong"), Arc::clone(&zone), size, "org/repo");
     for sizes in [[Some(5), Some(0)], [Some(0), Some(5)], [Some(0), None]] {
         journal.add(vec![sized(sizes[0])]).await.unwrap();
         journal.add(vec![sized(sizes[1])]).await.unwrap();
-        // And in one batch.
+        // The same within one batch.
         journal.add(sizes.map(sized).to_vec()).await.unwrap();
         let job = claim(&journal, &zone).await.unwrap();
         assert_eq!((job.size, job.must_read()), (Some(0), true), "{sizes:?}");
@@ -142,7 +142,7 @@ async fn failures_are_kept_and_wait_for_their_time(place: Arc<dyn Place>) {
     let error = count.last_error.unwrap();
     assert!(error.len() <= backends::MAX_REASON && !error.contains("secret"), "{error}");
 
-    // A push adds it again: it does not wait any longer.
+    // A push adds the job again, so it no longer waits.
     journal.add(vec![new_job("x", "zone-b"), new_job("y", "zone-b")]).await.unwrap();
     journal.release(&zone).await.unwrap();
     let jobs = claim_all(&journal, &zone, 0, LONGEST_WAIT).await;
@@ -150,7 +150,7 @@ async fn failures_are_kept_and_wait_for_their_time(place: Arc<dyn Place>) {
     assert_eq!(jobs.len(), 2);
 }
 
-async fn a_clock_that_ran_ahead_stalls_nothing(place: Arc<dyn Place>) {
+async fn a_clock_that_ran_ahead_stalls_no_job(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let zone = Arc::from("zone-b");
     journal.add(vec![new_job("x", "zone-b")]).await.unwrap();
@@ -163,8 +163,9 @@ async fn a_clock_that_ran_ahead_stalls_nothing(place: Arc<dyn Place>) {
     assert_eq!(claim_all(&journal, &zone, 0, LONGEST_WAIT * 200).await.len(), 1);
 }
 
-/// Fresh jobs do not wait for failed ones, large ones do not wait for small ones, and failed ones get their share.
-async fn none_waits_for_anothers_backlog(place: Arc<dyn Place>) {
+/// Fresh jobs do not wait for failed ones, large jobs do not wait for small ones, and failed jobs get their
+/// share.
+async fn no_kind_of_job_waits_for_the_backlog_of_another(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let zone: Arc<str> = Arc::from("zone-b");
     let sized = |n: u64, size| NewJob::new(blob(&n.to_le_bytes()), Arc::clone(&zone), Some(size), "org/repo");
@@ -173,7 +174,7 @@ async fn none_waits_for_anothers_backlog(place: Arc<dyn Place>) {
         journal.failed(&job, Duration::ZERO, "scripted", false).await.unwrap();
     }
     journal.add(vec![sized(100, 5_000_000_000)]).await.unwrap();
-    // The clock counts milliseconds; the next jobs must be later.
+    // The clock counts milliseconds, and the next jobs must be later.
     tokio::time::sleep(Duration::from_millis(2)).await;
     journal.add((200..230).map(|n| sized(n, n)).collect()).await.unwrap();
     let jobs = claim_all(&journal, &zone, 0, LONGEST_WAIT).await;
@@ -188,7 +189,7 @@ async fn none_waits_for_anothers_backlog(place: Arc<dyn Place>) {
     assert_eq!(small[..2], [200, 201], "the smallest first");
 }
 
-async fn what_is_parked_is_set_aside_until_it_is_added_again(place: Arc<dyn Place>) {
+async fn a_parked_job_waits_until_it_is_added_again(place: Arc<dyn Place>) {
     let zone = Arc::from("zone-b");
     {
         let journal = place.open().await;
@@ -196,7 +197,7 @@ async fn what_is_parked_is_set_aside_until_it_is_added_again(place: Arc<dyn Plac
         let job = claim(&journal, &zone).await.unwrap();
         journal.park(&job, "the registry\ndoes not say: https://registry/?token=secret").await.unwrap();
         journal.add(vec![new_job("other", "zone-b")]).await.unwrap();
-        // Neither a zone that recovers nor a clock that ran ahead makes it due.
+        // Neither the recovery of its zone nor a clock that ran ahead makes the job due.
         journal.make_due(&zone).await.unwrap();
     }
     let journal = place.open().await;
@@ -218,7 +219,7 @@ async fn what_is_parked_is_set_aside_until_it_is_added_again(place: Arc<dyn Plac
     assert!(journal.counts().await.unwrap().is_empty());
 }
 
-async fn added_again_before_it_is_parked_it_is_not(place: Arc<dyn Place>) {
+async fn a_job_that_was_added_again_is_not_parked(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let zone = Arc::from("zone-b");
     journal.add(vec![new_job("x", "zone-b")]).await.unwrap();
@@ -266,7 +267,7 @@ async fn small_jobs_can_be_claimed_alone(place: Arc<dyn Place>) {
     let second = small(vec![first.blob.digest]).await.unwrap();
     assert_eq!(second.size, Some(99));
     assert_eq!(small(vec![first.blob.digest, second.blob.digest]).await, None);
-    // A failed job, too.
+    // This holds for a failed job too.
     journal.failed(&first, Duration::ZERO, "no", false).await.unwrap();
     journal.done(&second).await.unwrap();
     assert_eq!(small(Vec::new()).await.unwrap().size, Some(10));
@@ -281,7 +282,7 @@ fn jobs(repository: &str, count: usize) -> Vec<NewJob> {
 }
 
 /// A manifest that is pushed over and over writes no index, and in PostgreSQL no row.
-async fn what_is_queued_already_is_left_alone(place: Arc<dyn Place>) {
+async fn a_job_that_is_queued_already_is_not_rewritten(place: Arc<dyn Place>) {
     let journal = place.open().await;
     journal.add(jobs("org/repo", 300)).await.unwrap();
     place.refuse_rewrites().await;
@@ -292,11 +293,11 @@ async fn what_is_queued_already_is_left_alone(place: Arc<dyn Place>) {
         .map(|job| NewJob::new(job.blob, job.target, job.size, "org/another"))
         .collect();
     let error = journal.add(other).await.unwrap_err().to_string();
-    assert!(error.contains("rewritten"), "what says something new is written: {error}");
+    assert!(error.contains("rewritten"), "a job with new facts is written: {error}");
 }
 
-/// Of two sizes one is wrong, and nobody knows which: what lies there decides.
-async fn sizes_that_differ_are_to_be_read(place: Arc<dyn Place>) {
+/// Of two different sizes one is wrong, and nobody knows which. So the object at the target must be read.
+async fn objects_with_different_stated_sizes_must_be_read(place: Arc<dyn Place>) {
     let (journal, zone) = (place.open().await, Arc::from("zone-b"));
     let sized = |size| NewJob::new(blob(b"sized"), Arc::clone(&zone), size, "org/repo");
     for (sizes, merged) in [
@@ -317,9 +318,9 @@ async fn sizes_that_differ_are_to_be_read(place: Arc<dyn Place>) {
             let job = claim(&journal, &zone).await.unwrap();
             let is_contradicted = merged.is_none();
             assert_eq!((job.size, job.is_contradicted), (merged, is_contradicted), "{sizes:?} {together}");
-            // It stays so, until an audit demands that the object is read.
+            // This stays so until an audit demands that the object is read.
             journal.add(vec![sized(Some(5)), sized(None)]).await.unwrap();
-            journal.give_back(&job, 5).await.unwrap();
+            journal.defer(&job, 5).await.unwrap();
             let job = claim(&journal, &zone).await.unwrap();
             assert_eq!((job.size, job.is_contradicted), (merged, is_contradicted), "{sizes:?} {together}");
             assert_eq!(journal.counts().await.unwrap()[0].bytes, merged.unwrap_or(0));
@@ -332,8 +333,8 @@ async fn sizes_that_differ_are_to_be_read(place: Arc<dyn Place>) {
     }
 }
 
-/// What is given back is claimed again as what it is; what is in doubt is to be read.
-async fn a_job_is_given_back_with_its_size(place: Arc<dyn Place>) {
+/// A deferred job is claimed again with its size. If it is in doubt, its object must be read.
+async fn a_deferred_job_keeps_its_size(place: Arc<dyn Place>) {
     let (journal, zone) = (place.open().await, Arc::from("zone-b"));
     let small =
         async || match journal.claim_small(&zone, 9, Vec::new(), Duration::from_secs(1)).await.unwrap() {
@@ -341,7 +342,7 @@ async fn a_job_is_given_back_with_its_size(place: Arc<dyn Place>) {
             Next::Wait(_) => None,
         };
     journal.add(vec![NewJob::new(blob(b"said less"), Arc::clone(&zone), Some(1), "org/repo")]).await.unwrap();
-    journal.give_back(&small().await.unwrap(), 5_000_000_000).await.unwrap();
+    journal.defer(&small().await.unwrap(), 5_000_000_000).await.unwrap();
     assert_eq!(small().await, None);
     let job = claim(&journal, &zone).await.unwrap();
     assert_eq!((job.size, job.attempts), (Some(5_000_000_000), 0));
@@ -349,12 +350,12 @@ async fn a_job_is_given_back_with_its_size(place: Arc<dyn Place>) {
     assert_eq!(small().await, None, "it may have any size");
     let job = claim(&journal, &zone).await.unwrap();
     assert!(job.must_read());
-    journal.give_back(&job, 7).await.unwrap();
+    journal.defer(&job, 7).await.unwrap();
     assert!(claim(&journal, &zone).await.unwrap().must_read());
 }
 
-/// A try without a recorded end may have written to the target, so the next try reads the object there.
-async fn a_try_without_an_end_is_to_be_read(place: Arc<dyn Place>) {
+/// A try whose end was not recorded may have written to the target, so the next try reads the object there.
+async fn after_a_try_without_an_end_the_object_must_be_read(place: Arc<dyn Place>) {
     let (journal, zone) = (place.open().await, Arc::from("zone-b"));
     let blob = blob(b"killed");
     let added = || NewJob::new(blob.clone(), Arc::clone(&zone), Some(6), "org/repo");
@@ -371,7 +372,7 @@ async fn a_try_without_an_end_is_to_be_read(place: Arc<dyn Place>) {
         journal.begin(&again).await.unwrap();
         match end {
             "failed" => journal.failed(&again, Duration::ZERO, "not reached", false).await.unwrap(),
-            "given back" => journal.give_back(&again, 6).await.unwrap(),
+            "given back" => journal.defer(&again, 6).await.unwrap(),
             _ => {
                 journal.park(&again, "scripted").await.unwrap();
                 journal.add(vec![added()]).await.unwrap();
@@ -394,7 +395,7 @@ async fn a_try_without_an_end_is_to_be_read(place: Arc<dyn Place>) {
     );
 }
 
-/// A client that states no size, or none that can be, gets no place before the others.
+/// A client that states no size, or an impossible one, does not get its job claimed before others.
 async fn a_job_of_unknown_size_does_not_come_before_small_ones(place: Arc<dyn Place>) {
     let (journal, zone) = (place.open().await, Arc::from("zone-b"));
     let of = |text: &str, size| NewJob::new(blob(text.as_bytes()), Arc::clone(&zone), size, "org/repo");

@@ -1,4 +1,4 @@
-//! Lanes over a real journal.
+//! Tests lanes over a real journal.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,13 +8,13 @@ use backends::{Backoff, Kind};
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, PerZone, Zone};
 
-use super::super::copy::{Copier, Proven, ServerSideCopy};
+use super::super::copy::{Copier, ServerSideCopy, VerifiedObjects};
 use super::super::throttle::Throttle;
 use super::super::{Authority, Bounds, FanOut, LaneStatus, Limits, LimitsByZone, Setup, Verify};
 use super::authority::Registry;
 use super::{Mode, Place, Scripted, blob};
 
-/// Far above any wait in these tests.
+/// Much longer than any wait in these tests.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn bounds() -> Bounds {
@@ -28,18 +28,18 @@ cases!(
     a_dead_target_delays_only_itself,
     an_outage_costs_one_try_a_pause_and_ends_with_the_outage,
     a_blob_that_no_zone_has_waits_with_its_reason,
-    what_no_zone_has_waits_longer_than_what_failed,
-    a_restart_goes_on,
-    added_again_in_mid_copy_is_written_once,
+    a_blob_that_no_zone_has_waits_longer_than_a_failed_job,
+    a_restart_continues_the_jobs,
+    a_job_added_again_during_its_copy_is_written_once,
     copies_at_once_are_bounded,
     a_stop_does_not_wait_for_a_copy,
     a_panic_costs_a_retry,
     jobs_of_an_unusable_zone_wait_until_it_is_usable,
-    what_a_write_of_unknown_outcome_left_is_read,
-    large_blobs_that_are_said_to_be_small_take_no_places_of_others,
+    the_object_of_a_write_with_unknown_outcome_is_read,
+    large_blobs_with_small_stated_sizes_do_not_block_others,
 );
 
-/// Zones a, b and c, and the place of the journal.
+/// Zones a, b and c, and the place where the journal is stored.
 pub(crate) struct World {
     pub(crate) place: Arc<dyn Place>,
     pub(crate) a: Arc<Scripted>,
@@ -76,7 +76,7 @@ impl World {
         FanOut::start(change(setup), self.shutdown.clone())
     }
 
-    /// What copies single blobs into a zone.
+    /// A copier of single blobs into a zone.
     pub(crate) async fn copier(&self, target: &str, registry: Option<Arc<Registry>>) -> Copier {
         let zones: Arc<PerZone<Zone>> = Arc::new(self.zones().into());
         Copier {
@@ -90,7 +90,7 @@ impl World {
             local: None,
             authority: registry.map(|registry| registry as Arc<dyn Authority>),
             server_side: ServerSideCopy::default(),
-            proven: Proven::default(),
+            verified: VerifiedObjects::default(),
         }
     }
 
@@ -169,7 +169,8 @@ async fn a_dead_target_delays_only_itself(place: Arc<dyn Place>) {
 async fn an_outage_costs_one_try_a_pause_and_ends_with_the_outage(place: Arc<dyn Place>) {
     let world = World::new(place);
     world.b.set(Mode::Fails(Kind::Timeout));
-    // The jobs' own backoff would outlast this test: they become due only when the lane sees the recovery.
+    // The jobs' own backoff would outlast this test. They become due only because the lane detects the
+    // recovery.
     let hour = Duration::from_secs(3600);
     let fan_out = world.start_with(Bounds { retry: Backoff { base: hour, max: hour }, ..bounds() }).await;
     fan_out.enqueue("org/repo", &world.pushed(100), &targets(&["zone-b"])).await.unwrap();
@@ -188,7 +189,7 @@ async fn a_blob_that_no_zone_has_waits_with_its_reason(place: Arc<dyn Place>) {
     let waiting = until(&fan_out, "zone-b", |lane| lane.attempts >= 3).await;
     assert_eq!((waiting.waiting, waiting.failing), (1, 1));
     assert_eq!(waiting.last_error.as_deref(), Some("no zone has it"));
-    // Others do not wait for it.
+    // Other jobs do not wait for it.
     fan_out.enqueue("org/repo", &world.pushed(10), &targets(&["zone-b"])).await.unwrap();
     until(&fan_out, "zone-b", |lane| lane.copied == 10).await;
     world.c.holds(&missing, b"late");
@@ -196,14 +197,14 @@ async fn a_blob_that_no_zone_has_waits_with_its_reason(place: Arc<dyn Place>) {
     assert_eq!(world.b.contents().await.len(), 11);
 }
 
-async fn what_no_zone_has_waits_longer_than_what_failed(place: Arc<dyn Place>) {
+async fn a_blob_that_no_zone_has_waits_longer_than_a_failed_job(place: Arc<dyn Place>) {
     let world = World::new(place);
     let hour = Duration::from_secs(3600);
     let fan_out = world.start_with(Bounds { nowhere: Backoff { base: hour, max: hour }, ..bounds() }).await;
     fan_out.enqueue("org/repo", &[(blob(b"deleted"), None)], &targets(&["zone-b", "zone-c"])).await.unwrap();
     until(&fan_out, "zone-b", |lane| lane.attempts == 1).await;
     until(&fan_out, "zone-c", |lane| lane.attempts == 1).await;
-    // A job whose source fails is tried again and again meanwhile.
+    // Meanwhile, a job whose source fails is tried again and again.
     let pushed = world.pushed(1);
     world.a.set(Mode::Fails(Kind::Timeout));
     fan_out.enqueue("org/repo", &pushed, &targets(&["zone-b"])).await.unwrap();
@@ -211,7 +212,7 @@ async fn what_no_zone_has_waits_longer_than_what_failed(place: Arc<dyn Place>) {
     assert_eq!((waiting.waiting, lane(&fan_out, "zone-c").await.attempts), (2, 1));
 }
 
-async fn a_restart_goes_on(place: Arc<dyn Place>) {
+async fn a_restart_continues_the_jobs(place: Arc<dyn Place>) {
     let mut world = World::new(place);
     world.b.set(Mode::Fails(Kind::Denied));
     let first = world.start().await;
@@ -233,7 +234,7 @@ async fn a_restart_goes_on(place: Arc<dyn Place>) {
     assert_eq!((gone.configured, gone.waiting), (false, 20));
 }
 
-async fn added_again_in_mid_copy_is_written_once(place: Arc<dyn Place>) {
+async fn a_job_added_again_during_its_copy_is_written_once(place: Arc<dyn Place>) {
     let world = World::new(place);
     world.b.set(Mode::Held);
     let fan_out = world.start().await;
@@ -313,8 +314,8 @@ async fn jobs_of_an_unusable_zone_wait_until_it_is_usable(place: Arc<dyn Place>)
     assert_eq!(usable.b.contents().await.len(), 3);
 }
 
-/// A write that failed may have left an object that only looks like the blob; a restart forgets nothing of it.
-async fn what_a_write_of_unknown_outcome_left_is_read(place: Arc<dyn Place>) {
+/// A write that failed may have left an object that only looks like the blob. A restart does not forget this.
+async fn the_object_of_a_write_with_unknown_outcome_is_read(place: Arc<dyn Place>) {
     let world = World::new(place);
     world.b.set(Mode::Spoils);
     let hour = Duration::from_secs(3600);
@@ -333,8 +334,8 @@ async fn what_a_write_of_unknown_outcome_left_is_read(place: Arc<dyn Place>) {
     assert_eq!(again.b.contents().await, again.a.contents().await);
 }
 
-/// A client that says that its large blobs are small stops nobody else's.
-async fn large_blobs_that_are_said_to_be_small_take_no_places_of_others(place: Arc<dyn Place>) {
+/// If a client states small sizes for large blobs, this does not stop the copies of others.
+async fn large_blobs_with_small_stated_sizes_do_not_block_others(place: Arc<dyn Place>) {
     let world = World::new(place);
     world.b.set(Mode::Held);
     let limits = Limits { copies: 4, in_flight: 4 << 20, ..Limits::default() };
@@ -349,8 +350,8 @@ async fn large_blobs_that_are_said_to_be_small_take_no_places_of_others(place: A
     fan_out.enqueue("org/liar", &lies.collect::<Vec<_>>(), &targets(&["zone-b"])).await.unwrap();
     world.b.has_begun(2).await;
     fan_out.enqueue("org/repo", &world.pushed(1), &targets(&["zone-b"])).await.unwrap();
-    // Two fill the room, and this one needs none.
-    tokio::time::timeout(TIMEOUT, world.b.has_begun(3)).await.expect("it waits for no room");
+    // Two of them use up the capacity, and this one needs none.
+    tokio::time::timeout(TIMEOUT, world.b.has_begun(3)).await.expect("it does not wait for capacity");
     world.b.gate.add_permits(100);
     idle(&fan_out).await;
     assert_eq!(world.b.contents().await, world.a.contents().await);

@@ -1,6 +1,6 @@
-//! What every engine of the journal must do, and what lanes do over it, as tests for any [`Place`].
+//! Tests for any [`Place`]: what every engine of the journal must do, and what lanes do over it.
 //!
-//! The tests of this crate run it over SQLite; those that start servers run it over PostgreSQL.
+//! The tests of this crate run them over SQLite. The tests that start servers run them over PostgreSQL.
 #![allow(clippy::unwrap_used, reason = "these are tests; a server's tests are in another crate")]
 
 /// Defines a group of cases: `run` for any place, and, in the tests of this crate, each case over SQLite.
@@ -44,10 +44,10 @@ pub use scripted::{Mode, Scripted};
 
 use super::{Job, Journal, NewJob, Next};
 
-/// The longest wait of jobs in these tests.
+/// The longest wait of a job in these tests.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
-/// Where a journal is stored. It outlives its journals.
+/// A place where a journal is stored. It outlives the journals that are opened on it.
 #[async_trait]
 pub trait Place: Send + Sync {
     /// Opens the journal.
@@ -56,25 +56,25 @@ pub trait Place: Send + Sync {
     /// Whether several replicas may share the journal.
     fn is_shared(&self) -> bool;
 
-    /// Makes every later change of a job's row fail with the error `rewritten`; a change of the stamp alone
+    /// Makes every later change of a job's row fail with the error `rewritten`. A change of the stamp alone
     /// may pass if no index has it.
     async fn refuse_rewrites(&self);
 }
 
-/// The blob of these bytes.
+/// The blob with these bytes.
 #[must_use]
 pub fn blob(bytes: &[u8]) -> Blob {
     let digest = Digest::of(bytes);
     Blob { digest, key: Key::new(format!("sha256/{}/{}", &digest.hex()[..2], digest.hex())) }
 }
 
-/// A job to copy the blob of this text, of a known size.
+/// A job to copy the blob with this text, of a known size.
 #[must_use]
 pub fn new_job(text: &str, target: &str) -> NewJob {
     NewJob::new(blob(text.as_bytes()), target.into(), Some(text.len() as u64), "org/repo")
 }
 
-/// A job as a lane has it.
+/// A job as a lane claims it.
 pub(crate) fn job(blob: Blob, target: &str, size: Option<u64>) -> Job {
     let (target, repositories) = (Arc::from(target), Vec::new());
     Job { blob, target, size, is_contradicted: false, repositories, attempts: 0, stamp: 0 }

@@ -1,4 +1,4 @@
-//! A store in memory that misbehaves on command.
+//! A store in memory that fails on command.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,30 +19,30 @@ use zone_router::{Blob, Zone};
 /// How a [`Scripted`] store behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// As it should.
+    /// Correctly.
     Healthy,
     /// Every call fails with this kind of error.
     Fails(Kind),
-    /// `head` answers, `get` breaks off after the first byte.
+    /// `head` answers, and `get` breaks off after the first byte.
     Breaks,
     /// `head` answers, `get` finds nothing.
     Lists,
     /// `put` reads its source and then refuses it.
     Refuses(Kind),
-    /// `put` makes an object of the right size and other bytes, and does not know that, once.
+    /// Once, `put` makes an object of the right size with other bytes, and fails with an unknown outcome.
     Spoils,
     /// `put` panics.
     Panics,
-    /// `put` reads one chunk of its source and waits for a permit of [`Scripted::gate`].
+    /// `put` reads one chunk of its source, and then waits for a permit of [`Scripted::gate`].
     Held,
 }
 
-/// A store in memory that misbehaves on command, and counts calls.
+/// A store in memory that fails on command, and counts calls.
 #[derive(Debug)]
 pub struct Scripted {
     pub(crate) objects: MemoryStore,
     mode: Mutex<Mode>,
-    /// What a `put` waits for in [`Mode::Held`].
+    /// The semaphore that a `put` waits for in [`Mode::Held`].
     pub gate: Semaphore,
     pub(crate) heads: AtomicUsize,
     pub(crate) gets: AtomicUsize,
@@ -70,7 +70,7 @@ impl Scripted {
         Zone::new(name, Arc::clone(self) as Arc<dyn Store>)
     }
 
-    /// Changes how it behaves.
+    /// Changes how the store behaves.
     ///
     /// # Panics
     /// Another thread panicked while it did the same.
@@ -78,7 +78,7 @@ impl Scripted {
         *self.mode.lock() = mode;
     }
 
-    /// Stores a blob's bytes.
+    /// Stores the bytes of a blob.
     pub fn holds(&self, blob: &Blob, bytes: &[u8]) {
         self.objects.insert(blob.key.clone(), Bytes::copy_from_slice(bytes));
     }
@@ -98,7 +98,7 @@ impl Scripted {
         contents
     }
 
-    /// Waits until so many `put`s have begun.
+    /// Waits until this many `put`s have begun.
     pub async fn has_begun(&self, puts: usize) {
         while self.puts.load(Ordering::SeqCst) < puts {
             tokio::time::sleep(Duration::from_millis(2)).await;

@@ -1,4 +1,4 @@
-//! One try of a copy: what lies at the target, and which source gives the blob.
+//! One try of a copy: checks the object at the target, and chooses the source of the blob.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,24 +20,25 @@ const LOCAL: &str = "the local copy";
 pub(super) struct Attempt<'a> {
     pub(super) copier: &'a Copier,
     pub(super) job: &'a Job,
-    /// The blob's size, if somebody stated it.
+    /// The blob's size, if it is stated.
     size: Option<u64>,
     /// The object at the target. After [`Attempt::is_right`] returned `false`, it is not the blob.
     pub(super) existing: Option<Meta>,
-    /// Why that object could not be read to its end, if it could not.
+    /// The error, if that object could not be read to its end.
     unreadable: Option<Error>,
-    /// In the usual case: what is written if the target has no object, without asking the sources first.
+    /// In the usual case, the relay that is written if the target has no object, without asking the sources
+    /// first.
     fast_path: Option<Arc<Relay>>,
-    /// Whether a write of this try may have made the object appear although it failed, or still may.
+    /// Whether a failed write of this try may have made an object appear, or still may.
     pub(super) in_doubt: bool,
-    /// Sources that are not tried any more.
+    /// The sources that are not tried any more.
     excluded: HashSet<Arc<str>>,
     failures: Vec<Failure>,
 }
 
 impl<'a> Attempt<'a> {
-    /// Checks the target, and records that the job may write from now on. If the blob is small, its first source is
-    /// opened at the same time.
+    /// Checks the target, and records that the job may write from now on. If the blob is small, opens its
+    /// first source at the same time.
     pub(super) async fn begin(copier: &'a Copier, job: &'a Job) -> Result<Self, CopyError> {
         let fast_path = copier.fast_path(job);
         let ahead = async {
@@ -99,12 +100,12 @@ impl<'a> Attempt<'a> {
         Ok(self.copied(None, 0))
     }
 
-    /// Whether the object at the target is the blob. `proven` is the blob's size, if a verified copy says it.
+    /// Whether the object at the target is the blob. `proven` is the blob's size, if a verified copy tells
+    /// it.
     ///
-    /// The object's size decides only if everybody who states a size states the same. A client's statement
-    /// alone is not enough: it could keep a wrong object from being replaced, or cause a right one to be
-    /// written again. If any two disagree, if nobody states a size, or if the job demands it, the object is
-    /// read and hashed.
+    /// The size of the object decides only if all stated sizes agree. A client's statement alone is not
+    /// enough: it could keep a wrong object from being replaced, or cause a right one to be written again.
+    /// The object is read and hashed if two sizes differ, if no size is stated, or if the job demands it.
     async fn is_right(&mut self, existing: &Meta, proven: Option<u64>) -> Result<bool, CopyError> {
         if !self.job.blob.digest.may_have(existing.size) {
             return Ok(false);
@@ -118,16 +119,16 @@ impl<'a> Attempt<'a> {
         if agreed && !self.copier.must_prove(self.job).await? {
             return Ok(true);
         }
-        let Copier { target, throttle, proven, .. } = self.copier;
-        if proven.holds(self.job, existing) {
+        let Copier { target, throttle, verified, .. } = self.copier;
+        if verified.contains(self.job, existing) {
             return Ok(true);
         }
-        // The object's size is not known to be the blob's before it is read.
+        // Before the object is read, it is not known whether its size is the blob's.
         let reservation = throttle.reserve_as_stated(self.job.size, existing.size).await;
-        let _reservation = reservation.map_err(|_| CopyError::later(0))?;
+        let _reservation = reservation.map_err(|_| CopyError::deferred(0))?;
         match self.copier.read(&*target.store, self.job, existing.size).await {
             Ok(Read::Right(..)) => {
-                proven.note(self.job, existing.clone());
+                verified.remember(self.job, existing.clone());
                 return Ok(true);
             }
             Ok(Read::Wrong) => {}
@@ -138,7 +139,8 @@ impl<'a> Attempt<'a> {
         Ok(false)
     }
 
-    /// `get` finds nothing where `head` showed an object: it was removed, or its store shows what it does not give.
+    /// Asks again for an object that `head` showed and `get` did not find: it was removed, or its store lists it but
+    /// cannot give it.
     async fn look_again(&mut self) {
         match self.copier.target.store.head(&self.job.blob.key).await {
             Ok(None) => self.existing = None,
@@ -150,9 +152,10 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Whether somebody states a size, and all who do state this one: the job, and every other zone that has the
-    /// blob. The job states what a client stated. Alone, it is enough only if every other zone was asked and
-    /// answered: a zone that does not answer may hold the blob in another size.
+    /// Whether all stated sizes are this one, and there is at least one: the size that the job states, and
+    /// those of every other zone that has the blob. The job states what a client stated. Alone, this is
+    /// enough only if every other zone answered, because a zone that does not answer may hold the blob in
+    /// another size.
     async fn size_is_agreed(&self, size: u64) -> bool {
         if self.job.is_contradicted || self.size.is_some_and(|said| said != size) {
             return false;
@@ -183,7 +186,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// The usual case: the stated size is right, the best source has the blob, and the target has no object.
-    /// Otherwise all sources are asked, except those that failed here.
+    /// In any other case, all sources are asked, except those that failed here.
     async fn try_fast_path(&mut self) -> Result<Option<Outcome>, CopyError> {
         let Some(relay) = self.fast_path.take().filter(|_| self.existing.is_none()) else { return Ok(None) };
         match self.put(&relay).await? {
@@ -194,7 +197,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Copies from the local source, whose bytes are verified.
+    /// Copies from the local source, whose bytes were verified.
     async fn try_local(&mut self, source: Source) -> Result<Option<Outcome>, CopyError> {
         let size = source.size();
         self.size = Some(size);
@@ -203,7 +206,7 @@ impl<'a> Attempt<'a> {
         self.try_origins(std::iter::once(first).chain(relay::origins(&others)).collect(), size).await
     }
 
-    /// If the local source gave wrong bytes, it must not give them to others.
+    /// The local source gave wrong bytes, and must not give them to others.
     async fn distrust_local(&self) {
         let is_wrong = |failure: &Failure| &*failure.zone == LOCAL && failure.error.kind() == Kind::Corrupt;
         if let Some(local) = &self.copier.local
@@ -213,7 +216,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Asks every source what it has. Sources with another size than the stated one come last.
+    /// Asks every source for its object. Sources with another size than the stated one come last.
     async fn try_sources(&mut self) -> Result<Option<Outcome>, CopyError> {
         let sources = self.copier.sources(self.job);
         let mut doubtful = Vec::new();
@@ -222,7 +225,8 @@ impl<'a> Attempt<'a> {
                 continue;
             }
             if let Some(reason) = &zone.unusable {
-                // It may have the blob. Not logged: it has been unusable since the start.
+                // The zone may have the blob. This is not logged, because the zone has been unusable since
+                // the start.
                 let error = Error::new(Kind::Invalid, format!("unusable: {reason}"));
                 self.failures.push(Failure { zone: Arc::clone(&zone.name), error });
                 continue;
@@ -248,7 +252,7 @@ impl<'a> Attempt<'a> {
         Ok(None)
     }
 
-    /// Copies from the first of these zones, and goes on with the others where it breaks off. `None`: the
+    /// Copies from the first of these zones. If it breaks off, continues with the others. `None` if the
     /// sources failed.
     async fn try_zones(&mut self, zones: &[&Zone], size: u64) -> Result<Option<Outcome>, CopyError> {
         if let Some(zone) = zones.first()
@@ -276,12 +280,12 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Finds out which source caused a `put` to fail.
+    /// Finds out which source caused a failed `put`.
     async fn attribute_failure(&mut self, relay: &Relay, error: Error) -> Result<Option<Outcome>, CopyError> {
         let (records, size) = (relay.take_records(), relay.size());
         let several = records.iter().filter(|(_, record)| record.took_part()).count() > 1;
         if error.kind() == Kind::Corrupt && several {
-            // One of them gave wrong bytes, and it is not known which: each is tried alone.
+            // One of them gave wrong bytes, and it is not known which. So each is tried alone.
             for (origin, _) in records.into_iter().filter(|(_, record)| record.took_part()) {
                 let relay = self.copier.relay(self.job, size, vec![origin]);
                 match self.put(&relay).await? {
@@ -316,25 +320,26 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// One `put` from this relay. The inner error is caused by the sources, the outer one by the target.
+    /// Writes from this relay with one `put`. The inner error is caused by the sources, the outer one by the
+    /// target.
     async fn put(&mut self, relay: &Arc<Relay>) -> Result<Result<Outcome, Error>, CopyError> {
         let Copier { target, throttle, .. } = self.copier;
         let size = relay.size();
         let reservation = throttle.reserve_as_stated(self.job.size, size).await;
-        let _reservation = reservation.map_err(|_| CopyError::later(size))?;
+        let _reservation = reservation.map_err(|_| CopyError::deferred(size))?;
         let Err(error) = self.copier.put(self.job, relay).await else {
             return Ok(Ok(self.copied(relay.main_origin(), size)));
         };
         self.in_doubt |= error.has_unknown_outcome();
         match error.kind() {
             Kind::Source => Ok(Err(error)),
-            // If the store itself refuses the bytes, they were right when they left here.
+            // If the store itself refuses the bytes, they were right when they were sent.
             Kind::Corrupt if error.code().is_none() => Ok(Err(error)),
             _ => Err(CopyError::target(target, error)),
         }
     }
 
-    /// The outcome of a copy. If an object was replaced, that is logged: clients may have read it.
+    /// The outcome of a copy. If an object was replaced, this is logged, because clients may have read it.
     pub(super) fn copied(&self, from: Option<Arc<str>>, bytes: u64) -> Outcome {
         if let Some(existing) = &self.existing {
             warn!(
@@ -345,8 +350,8 @@ impl<'a> Attempt<'a> {
         Outcome::Copied { from, bytes, replaced: self.existing.is_some() }
     }
 
-    /// The error if no source gave the blob. A wrong object at the target stays and is reported: it may be all
-    /// that is left of the blob.
+    /// The error if no source gave the blob. A wrong object at the target is not changed and is reported: it
+    /// may be all that is left of the blob.
     fn failed(&mut self) -> CopyError {
         let mut error = CopyError::sources(std::mem::take(&mut self.failures));
         let target = &self.copier.target;

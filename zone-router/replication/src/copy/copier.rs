@@ -1,4 +1,4 @@
-//! Performs the jobs of one lane: what its copies share, and the steps of a job.
+//! Performs the jobs of one lane: the state that its copies share, and the steps of a job.
 
 use std::sync::Arc;
 
@@ -15,18 +15,19 @@ use super::super::journal::Journal;
 use super::super::local::Local;
 use super::super::throttle::Throttle;
 use super::attempt::Attempt;
-use super::proven::Proven;
 use super::relay::{self, Origin, Relay};
 use super::server_side::ServerSideCopy;
+use super::verified_objects::VerifiedObjects;
 use super::{CopyError, Fault, JobEnd, Outcome};
 
-/// The largest blob, in bytes, that is opened at its source before the target has said that it lacks it.
+/// The largest blob, in bytes, that is opened at its source before the target has answered that it does not
+/// have it.
 const AHEAD_MAX: u64 = 1 << 20;
 
 /// The result of reading and hashing an object.
 #[derive(Debug)]
 pub(super) enum Read {
-    /// It is the blob: its size in bytes, and its version at the store.
+    /// It is the blob. The values are its size in bytes and its version at the store.
     Right(u64, Option<String>),
     /// It is another object.
     Wrong,
@@ -40,7 +41,7 @@ pub(super) enum Read {
 #[derive(Debug)]
 pub(in super::super) struct Copier {
     pub(in super::super) target: Zone,
-    /// It is told of a copy before anything is written.
+    /// Is told of a copy before anything is written.
     pub(in super::super) journal: Journal,
     /// Every zone, home first.
     pub(in super::super) zones: Arc<PerZone<Zone>>,
@@ -52,7 +53,7 @@ pub(in super::super) struct Copier {
     pub(in super::super) local: Option<Arc<dyn Local>>,
     pub(in super::super) authority: Option<Arc<dyn Authority>>,
     pub(in super::super) server_side: ServerSideCopy,
-    pub(in super::super) proven: Proven,
+    pub(in super::super) verified: VerifiedObjects,
 }
 
 impl Copier {
@@ -60,15 +61,15 @@ impl Copier {
     pub(in super::super) async fn perform(&self, job: &Job) -> JobEnd {
         match self.copy(job).await {
             Ok(outcome) => JobEnd::Done(outcome),
-            Err(CopyError { later: Some(size), in_doubt, .. }) => {
-                JobEnd::Later(if in_doubt { 0 } else { size })
+            Err(CopyError { deferred: Some(size), in_doubt, .. }) => {
+                JobEnd::Deferred(if in_doubt { 0 } else { size })
             }
             Err(error)
                 if error.fault == Fault::Nowhere
                     && !error.in_doubt
                     && job.attempts + 1 >= self.bounds.nowhere_tries
-                    // An object that reads wrong may read right later. Without a registry nobody can say more, so the
-                    // job is tried again.
+                    // An object that reads wrong now may read right later. Without a registry, nobody can
+                    // decide, so the job is tried again.
                     && (error.is_absent_everywhere() || self.authority.is_some()) =>
             {
                 self.missing(job, error.is_absent_everywhere()).await
@@ -83,17 +84,18 @@ impl Copier {
     /// by bytes that match the digest.
     ///
     /// # Errors
-    /// The blob could not be copied; says which side failed. Only verified bytes were written.
+    /// The blob could not be copied, or the registry not told. The error says which side failed. Only verified
+    /// bytes were written.
     pub(in super::super) async fn copy(&self, job: &Job) -> Result<Outcome, CopyError> {
         let mut attempt = Attempt::begin(self, job).await?;
         match attempt.run().await {
-            Ok(outcome) => self.tell(job, outcome).await,
+            Ok(outcome) => self.report(job, outcome).await,
             Err(error) => Err(CopyError { in_doubt: error.in_doubt || attempt.in_doubt, ..error }),
         }
     }
 
     /// Tells the registry that the target has the blob.
-    pub(super) async fn tell(&self, job: &Job, outcome: Outcome) -> Result<Outcome, CopyError> {
+    pub(super) async fn report(&self, job: &Job, outcome: Outcome) -> Result<Outcome, CopyError> {
         let Some(authority) = &self.authority else { return Ok(outcome) };
         match authority.placed(job, &self.target).await {
             Ok(Placed::Kept) => Ok(outcome),
@@ -102,7 +104,7 @@ impl Copier {
         }
     }
 
-    /// Whether an existing object counts as the blob only after it was read and hashed.
+    /// Whether an existing object must be read and hashed before it counts as the blob.
     pub(super) async fn must_prove(&self, job: &Job) -> Result<bool, CopyError> {
         if self.verify == Verify::Deep {
             return Ok(true);
@@ -128,7 +130,7 @@ impl Copier {
         self.router.as_ref().is_some_and(|router| router.is_open(&zone.name))
     }
 
-    /// A relay of the blob out of these origins.
+    /// A relay of the blob that reads from these origins.
     pub(super) fn relay(&self, job: &Job, size: u64, origins: Vec<Origin>) -> Arc<Relay> {
         Relay::new(job.blob.key.clone(), size, origins, Arc::clone(&self.throttle), self.bounds.stall)
     }
@@ -145,28 +147,28 @@ impl Copier {
         (!origins.is_empty()).then(|| self.relay(job, size, origins))
     }
 
-    /// Whether the blob is opened before the target has said that it lacks it. Not for the home zone, which
-    /// has what was pushed.
+    /// Whether the blob is opened before the target has answered that it does not have it. This is not done
+    /// for the home zone, which has what was pushed.
     pub(super) fn opens_ahead(&self, job: &Job) -> bool {
         let home = self.zones.first().is_some_and(|home| home.name == self.target.name);
         !home && job.size.is_some_and(|size| size <= AHEAD_MAX)
     }
 
-    /// Writes what a relay gives, within a deadline. After an error with an unknown outcome
-    /// ([`Error::has_unknown_outcome`]) the object may have appeared, or may still.
+    /// Writes the bytes of a relay, within a deadline. After an error with an unknown outcome
+    /// ([`Error::has_unknown_outcome`]), the object may have appeared, or may still appear.
     pub(super) async fn put(&self, job: &Job, relay: &Arc<Relay>) -> Result<(), Error> {
         let deadline = self.bounds.deadline(relay.size(), self.throttle.min_rate(self.bounds.slowest));
         let source = relay.source(job.blob.digest);
         let put = timeout(deadline, self.target.store.put(&job.blob.key, &source)).await;
         put.unwrap_or_else(|_| {
-            // Source or target may be the slow one; a try with another source will tell.
+            // The source or the target may be slow. A try with another source will show which.
             let late = format!("copy {}: not done in {} s", job.blob.key, deadline.as_secs());
             Err(Error::new(Kind::Source, late).with_unknown_outcome())
         })
     }
 
-    /// Reads and hashes the object that a store has under a job's key; `size` is its stated size in bytes, for
-    /// which the caller has a reservation.
+    /// Reads and hashes the object that a store has under a job's key. `size` is its stated size in bytes,
+    /// for which the caller has a reservation.
     ///
     /// # Errors
     /// The store returned no body, or not in time.

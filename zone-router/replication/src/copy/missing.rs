@@ -1,4 +1,5 @@
-//! A blob that no zone has: it was deleted meanwhile, it never existed, or only the registry can read it.
+//! Handles a blob that no zone has: it was deleted meanwhile, it never existed, or only the registry can read
+//! it.
 
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ const NO_ACCOUNT: &str = "the registry cannot be asked whether it still wants it
 const REGISTRY: &str = "the registry";
 
 impl Copier {
-    /// Ends a job whose blob no zone has. If the registry no longer has the blob, the job is withdrawn; if it
-    /// has, the blob is read from the registry. `absent`: the target has no object either.
+    /// Ends a job whose blob no zone has. If the registry no longer has the blob, the job is withdrawn. If it
+    /// has the blob, the blob is read from the registry. `absent` says that the target has no object either.
     pub(super) async fn missing(&self, job: &Job, absent: bool) -> JobEnd {
         let lacking = match absent {
             true => "no zone has it",
@@ -48,12 +49,12 @@ impl Copier {
             return parked("returns another blob");
         }
         match self.put_from_registry(job, source).await? {
-            Some(outcome) => Ok(JobEnd::Done(self.tell(job, outcome).await?)),
+            Some(outcome) => Ok(JobEnd::Done(self.report(job, outcome).await?)),
             None => parked("returns other bytes than its digest says"),
         }
     }
 
-    /// Writes the bytes that the registry returns; `None` if they are not the blob.
+    /// Writes the bytes that the registry returns. `None` if they are not the blob.
     async fn put_from_registry(&self, job: &Job, source: Source) -> Result<Option<Outcome>, CopyError> {
         let (key, size) = (&job.blob.key, source.size());
         let there = self.target.store.head(key).await;

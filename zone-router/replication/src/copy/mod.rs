@@ -3,9 +3,9 @@
 mod attempt;
 mod copier;
 mod missing;
-mod proven;
 mod relay;
 mod server_side;
+mod verified_objects;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,21 +18,22 @@ use super::authority::AuthorityError;
 use super::journal::JournalError;
 
 pub(super) use copier::Copier;
-pub(super) use proven::Proven;
 pub(super) use server_side::ServerSideCopy;
+pub(super) use verified_objects::VerifiedObjects;
 
-/// How a try of a job ends.
+/// How a try of a job ended.
 #[derive(Debug)]
 pub(super) enum JobEnd {
-    /// Successfully.
+    /// It succeeded.
     Done(Outcome),
-    /// Nobody can do it, and why: it is set aside until it is added again.
+    /// The job is parked until it is added again, because nobody can do it. The text says why.
     Parked(String),
-    /// It is tried again.
+    /// The job is tried again.
     Failed(CopyError),
-    /// The blob is larger than its job stated, of so many bytes, and there is no capacity for it now: it gives its
-    /// place to others. 0 if the object at the target is to be read ([`Job::must_read`](super::Job::must_read)).
-    Later(u64),
+    /// The blob has this many bytes, which is more than its job stated, and there is no capacity for it now.
+    /// The job is put back, so that others can continue. 0 if the object at the target must be read
+    /// ([`Job::must_read`](super::Job::must_read)).
+    Deferred(u64),
 }
 
 /// How a job ended successfully.
@@ -42,7 +43,7 @@ pub enum Outcome {
     AlreadyThere,
     /// The blob was written and verified.
     Copied {
-        /// The source that gave most of the bytes; `None` for the empty blob.
+        /// The source that gave most of the bytes. `None` for the empty blob.
         from: Option<Arc<str>>,
         /// Its size in bytes.
         bytes: u64,
@@ -78,10 +79,10 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether it counts against the zone's health.
+    /// Whether the failure counts against the zone's health.
     #[must_use]
     pub fn counts(&self) -> bool {
-        // The target's `put` wraps an error of its source as `Source`.
+        // If the source of the target's `put` failed, the error has the kind `Source`.
         self.error.counts_against_store() || self.error.kind() == Kind::Source
     }
 }
@@ -97,16 +98,16 @@ pub struct CopyError {
     pub registry: Option<AuthorityError>,
     /// The error of the journal, if it failed.
     pub journal: Option<JournalError>,
-    /// Whether a write that failed may have made an object appear at the target, or still may: then that object counts
-    /// only after it was read.
+    /// Whether a failed write may have made an object appear at the target, or still may. Such an object
+    /// counts only after it was read.
     pub in_doubt: bool,
-    /// There was no capacity for a blob larger than its job stated: see [`JobEnd::Later`].
-    pub(super) later: Option<u64>,
+    /// Set if there was no capacity for a blob larger than its job stated: see [`JobEnd::Deferred`].
+    pub(super) deferred: Option<u64>,
 }
 
 impl CopyError {
     fn of(fault: Fault, failures: Vec<Failure>) -> Self {
-        Self { fault, failures, registry: None, journal: None, in_doubt: false, later: None }
+        Self { fault, failures, registry: None, journal: None, in_doubt: false, deferred: None }
     }
 
     fn target(target: &Zone, error: Error) -> Self {
@@ -127,17 +128,18 @@ impl CopyError {
         Self { journal: Some(error), ..Self::of(Fault::Journal, Vec::new()) }
     }
 
-    /// There is no capacity now for so many bytes.
-    fn later(size: u64) -> Self {
-        Self { later: Some(size), ..Self::sources(Vec::new()) }
+    /// There is no capacity for this many bytes now.
+    fn deferred(size: u64) -> Self {
+        Self { deferred: Some(size), ..Self::sources(Vec::new()) }
     }
 
-    /// Whether no zone has any object of the blob. Otherwise the target has one that reads wrong, which may pass.
+    /// Whether no zone has any object of the blob. If `false`, the target has an object that reads wrong,
+    /// which may be temporary.
     pub(super) fn is_absent_everywhere(&self) -> bool {
         self.fault == Fault::Nowhere && self.failures.is_empty()
     }
 
-    /// Whether the next job would fail in the same way: the target denies access or does not serve.
+    /// Whether the next job would fail in the same way, because the target denies access or does not serve.
     #[must_use]
     pub fn is_target_down(&self) -> bool {
         self.fault == Fault::Target

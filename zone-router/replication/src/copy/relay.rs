@@ -1,4 +1,4 @@
-//! One blob's bytes out of several origins: where one breaks off, the next goes on.
+//! Reads one blob from several origins. If one breaks off, the next one continues.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use super::super::throttle::Throttle;
 /// How often an origin may fail before it is not asked any more.
 const FAILURES_MAX: u8 = 2;
 
-/// After so many bytes without a failure, earlier failures of an origin are forgotten, so that a large blob can
-/// be read over a connection that breaks now and then.
+/// After this many bytes without a failure, earlier failures of an origin are forgotten, so that a large blob
+/// can be read over a connection that sometimes breaks.
 const FAILURES_FORGOTTEN_AFTER: u64 = 16 << 20;
 
 /// The pause before an origin that failed is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A place where a blob may be read.
+/// A place from which a blob may be read.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
     pub(super) name: Arc<str>,
@@ -34,13 +34,13 @@ pub(super) struct Origin {
 /// How a blob is read from an origin.
 #[derive(Debug, Clone)]
 pub(super) enum Access {
-    /// As an object under the blob's key.
+    /// As an object with the blob's key.
     Object(Arc<dyn Store>),
     /// From any other source.
     Source(Source),
 }
 
-/// The usable ones of these zones as origins.
+/// The usable zones of these, as origins.
 pub(super) fn origins<'a>(zones: &'a [&Zone]) -> impl Iterator<Item = Origin> + 'a {
     zones
         .iter()
@@ -48,18 +48,19 @@ pub(super) fn origins<'a>(zones: &'a [&Zone]) -> impl Iterator<Item = Origin> + 
         .map(|zone| Origin { name: Arc::clone(&zone.name), access: Access::Object(Arc::clone(&zone.store)) })
 }
 
-/// What happened with one origin.
+/// The record of one origin.
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    /// Failures that are not forgotten.
+    /// The number of failures that are not forgotten.
     failed: u8,
-    /// Bytes read since its last failure.
+    /// The bytes that were read since its last failure.
     since_failure: u64,
     /// All bytes read.
     bytes: u64,
     /// Its last error.
     pub(super) error: Option<Error>,
-    /// It has no such object, or one of another size: that is no failure, but it is not asked again.
+    /// Whether it has no such object, or one of another size. This is not a failure, but the origin is not
+    /// asked again.
     absent: bool,
 }
 
@@ -70,7 +71,7 @@ impl Record {
     }
 }
 
-/// The origins of one blob, and what happened with each.
+/// The origins of one blob, with the record of each.
 pub(super) struct Relay {
     key: Key,
     size: u64,
@@ -78,13 +79,13 @@ pub(super) struct Relay {
     throttle: Arc<Throttle>,
     origins: Vec<Origin>,
     records: Mutex<Vec<Record>>,
-    /// The whole blob, opened before it is read.
+    /// The body of the whole blob, if it was opened before the first read.
     opened: Mutex<Option<(usize, ByteStream)>>,
 }
 
 impl Relay {
-    /// The blob of `size` bytes under `key`, from the first of `origins` that returns it. An origin that sends
-    /// nothing for `stall` in the middle of a body counts as broken off.
+    /// A relay of the blob of `size` bytes with the key `key`, from the first of `origins` that returns it.
+    /// If an origin sends nothing for `stall` in the middle of a body, it counts as broken off.
     pub(super) fn new(
         key: Key,
         size: u64,
@@ -139,7 +140,8 @@ impl Relay {
         self.records.lock()
     }
 
-    /// The origin to ask next, and whether it was asked before: the first of those with the fewest failures.
+    /// The next origin to ask, and whether it was asked before: the first one of those with the fewest
+    /// failures.
     fn choose(&self) -> Option<(usize, bool)> {
         let records = self.records();
         let open =
@@ -189,7 +191,7 @@ impl Relay {
         match &self.origins[at].access {
             Access::Source(source) => source.open(range).await.map(Some),
             Access::Object(store) => match store.get(&self.key, Some(range)).await? {
-                // An object without a stated size may be the blob: the digest decides.
+                // An object without a stated size may be the blob. The digest decides.
                 Some(object) if object.size.is_none_or(|size| size == self.size) => Ok(Some(object.body)),
                 _ => Ok(None),
             },
@@ -222,9 +224,9 @@ impl Open for Opener {
 struct Part {
     relay: Arc<Relay>,
     left: Range<u64>,
-    /// The origin that it is being read from.
+    /// The origin from which it is being read.
     from: Option<(usize, ByteStream)>,
-    /// Bytes that were read and not passed on yet.
+    /// The bytes that were read and not passed on yet.
     rest: Bytes,
 }
 

@@ -1,4 +1,4 @@
-//! Server-side copies: if source and target are on one store, the store copies by itself.
+//! Server-side copies: if source and target are on the same store, the store makes the copy itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,19 +13,19 @@ use super::attempt::Attempt;
 use super::copier::{Copier, Read};
 use super::{CopyError, Outcome};
 
-/// The smallest blob, in bytes, for which a server-side copy is made; a smaller one is read and written
-/// sooner. Simulations cannot afford large ones.
+/// The smallest blob, in bytes, for which a server-side copy is made. Smaller blobs are read and written
+/// faster. In tests the value is smaller, because simulations cannot afford large blobs.
 const SERVER_SIDE_MIN: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
-/// What a lane knows of server-side copies.
+/// The state of a lane's server-side copies.
 #[derive(Debug, Default)]
 pub(in super::super) struct ServerSideCopy {
-    /// Whether the store refused one: it is not asked again.
+    /// Whether the store refused a copy. It is then not asked again.
     refused: AtomicBool,
 }
 
 impl Copier {
-    /// Where the target's store may copy a blob of `size` bytes from, if the zone is on the same store.
+    /// From where the target's store may copy a blob of `size` bytes, if the zone is on the same store.
     pub(super) fn server_side_source(&self, job: &Job, zone: &Zone, size: u64) -> Option<CopySource> {
         if size < SERVER_SIDE_MIN || self.server_side.refused.load(Ordering::Relaxed) {
             return None;
@@ -37,11 +37,12 @@ impl Copier {
 }
 
 impl Attempt<'_> {
-    /// Has the target's store copy the object of `zone`, if the target has no object. `None`: that is not
-    /// possible, and the bytes must pass through this process.
+    /// Lets the target's store copy the object of `zone`, if the target has no object. `None` if this is not
+    /// possible; the bytes must then pass through this process.
     ///
-    /// The object is read and hashed before the copy, not after it: the copy is visible at once. It may also
-    /// appear after we stopped waiting for it, or over an object that somebody else wrote meanwhile.
+    /// The object is read and hashed before the copy and not after it, because the copy is visible at once.
+    /// The copy may also appear after this process stopped waiting for it, or over an object that somebody
+    /// else wrote meanwhile.
     pub(super) async fn copy_server_side(
         &mut self,
         zone: &Zone,
@@ -53,14 +54,14 @@ impl Attempt<'_> {
         }
         let Some(from) = copier.server_side_source(self.job, zone, size) else { return Ok(None) };
         let reservation = copier.throttle.reserve_as_stated(self.job.size, size).await;
-        let _reservation = reservation.map_err(|_| CopyError::later(size))?;
+        let _reservation = reservation.map_err(|_| CopyError::deferred(size))?;
         let (size, version) = match copier.read(&*zone.store, self.job, size).await {
             Ok(Read::Right(size, version)) => (size, version),
             Ok(Read::Wrong) => {
                 self.exclude(&zone.name, Error::new(Kind::Corrupt, "read before a server-side copy"));
                 return Ok(None);
             }
-            // A relay goes on with another source where this one breaks off.
+            // A relay can continue with another source if this one breaks off.
             Ok(Read::Gone | Read::Broken(_)) | Err(_) => return Ok(None),
         };
         let from = from.with_version(version);
@@ -81,7 +82,7 @@ impl Attempt<'_> {
                 return Ok(None);
             }
         }
-        // Swift copies the segments that its listing showed, which may not be all.
+        // Swift copies the segments that its listing showed, which may be incomplete.
         let made = copier.target.store.head(&blob.key).await;
         let made = made.map_err(|error| CopyError::target(&copier.target, error))?;
         if made.as_ref().is_some_and(|made| made.size == size) {

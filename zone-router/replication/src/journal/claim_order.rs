@@ -1,22 +1,22 @@
-//! Which job a lane claims next: kinds of jobs alternate, so that none waits for the backlog of
-//! another. Pure.
+//! Chooses which job a lane claims next. The kinds of jobs alternate, so that no kind waits for the backlog
+//! of another. Pure.
 //!
-//! A job is *fresh* from when it is added, or added again, until a try of it fails.
+//! A job is *fresh* from the time when it is added, or added again, until a try of it fails.
 
-/// A way to choose one job of a zone.
+/// How to choose one job of a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Choice {
     /// The smallest fresh job whose size is known, so that many jobs are done soon.
     Smallest,
-    /// The fresh job that has waited longest, so that small jobs never starve a large one, or one whose size nobody
-    /// knows.
+    /// The fresh job that has waited longest, so that small jobs never starve a large job or a job of unknown
+    /// size.
     Oldest,
     /// The failed job that has been due longest.
     Retry,
 }
 
-/// The choices to try, in this order, for claim number `claims`. Of four claims in a row, three try
-/// fresh jobs first, however many failed before, and each choice comes first at least once.
+/// The choices to try, in this order, for claim number `claims`. Of four claims in a row, three try fresh
+/// jobs first, however many jobs failed, and each choice comes first at least once.
 pub(super) fn choices(claims: u32) -> &'static [Choice] {
     match claims % 4 {
         0 | 1 => &[Choice::Smallest, Choice::Oldest, Choice::Retry],
@@ -43,7 +43,7 @@ mod tests {
 
         #[test]
         fn every_claim_finds_a_job_if_there_is_one(claims: u32) {
-            // The oldest fresh job is any fresh job if there is only one.
+            // If there is only one fresh job, it is also the oldest.
             prop_assert!(choices(claims).contains(&Choice::Oldest) && choices(claims).contains(&Choice::Retry));
         }
     }

@@ -1,4 +1,4 @@
-//! How long jobs took, counted as they end.
+//! Counts how long jobs took.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// Upper bounds of the buckets of [`Durations`], seconds.
+/// The upper bounds of the buckets of [`Durations`], in seconds.
 pub const DURATION_BUCKETS: [f64; 16] = [
     0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21_600.0, 86_400.0,
     604_800.0,
@@ -15,11 +15,11 @@ pub const DURATION_BUCKETS: [f64; 16] = [
 /// A histogram of how long finished jobs took, from when they were first added.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Durations {
-    /// For each of [`DURATION_BUCKETS`], how many jobs took no longer.
+    /// For each of [`DURATION_BUCKETS`], the number of jobs that took no longer.
     pub up_to: [u64; DURATION_BUCKETS.len()],
-    /// All finished jobs.
+    /// The number of all finished jobs.
     pub jobs: u64,
-    /// The sum of their durations, seconds.
+    /// The sum of their durations in seconds.
     pub seconds: f64,
 }
 

@@ -1,8 +1,7 @@
-//! What an engine of the journal does: the two traits that SQLite and PostgreSQL implement.
+//! The two traits that the engines of the journal, SQLite and PostgreSQL, implement.
 //!
-//! [`Journal`](super::Journal) documents what every method promises, checks its arguments and wakes
-//! the lanes; an engine only stores. Reasons are bounded and free of control characters when they
-//! come here.
+//! [`Journal`](super::Journal) documents what every method promises, checks its arguments and wakes the
+//! lanes. An engine only stores. Reasons are already bounded and free of control characters here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,16 +15,16 @@ use tokio::time::Instant;
 use super::super::job::{Job, NewJob};
 use super::{Ages, Count, JobQuery, JobSelection, JobView, JournalError, Next, Outstanding};
 
-/// What an engine answers.
+/// The result of an engine's method.
 pub(super) type Answer<T> = Result<T, JournalError>;
 
-/// What pushes and lanes need.
+/// The methods that pushes and lanes need.
 #[async_trait]
 pub(super) trait Engine: Inspect {
     /// Adds jobs in one transaction.
     async fn add(&self, jobs: Vec<NewJob>) -> Answer<()>;
 
-    /// A due job of any size, or how long there is none.
+    /// Claims a due job of any size, or returns how long there is none.
     async fn claim(
         &self,
         zone: &Arc<str>,
@@ -34,7 +33,7 @@ pub(super) trait Engine: Inspect {
         longest_wait: Duration,
     ) -> Answer<Next>;
 
-    /// A due job of at most `at_most` bytes, or how long there is none.
+    /// Claims a due job of at most `at_most` bytes, or returns how long there is none.
     async fn claim_small(
         &self,
         zone: &Arc<str>,
@@ -43,7 +42,7 @@ pub(super) trait Engine: Inspect {
         longest_wait: Duration,
     ) -> Answer<Next>;
 
-    /// Renews the lease of a job; returns when the lease is lost, or may be. An engine that is not
+    /// Renews the lease of a job. Returns when the lease is lost, or may be lost. An engine that is not
     /// shared has no leases.
     async fn renew_until_lost(&self, _job: &Job, _claimed: Instant) {
         std::future::pending().await
@@ -54,18 +53,20 @@ pub(super) trait Engine: Inspect {
         Ok(())
     }
 
-    /// Records that a try of a job may write from now on. An engine with leases has recorded that with the claim.
+    /// Records that a try of a job may write from now on. An engine with leases has already recorded this
+    /// with the claim.
     async fn begin(&self, _job: &Job) -> Answer<()> {
         Ok(())
     }
 
-    /// Removes a job. If it is gone now: how long ago it was first added.
+    /// Removes a job. If it is gone now, returns how long ago it was first added.
     async fn done(&self, job: &Job) -> Answer<Option<Duration>>;
 
     /// Records a failed try and when to try again. If the try is in doubt, the size becomes 0.
     async fn failed(&self, job: &Job, delay: Duration, error: &str, in_doubt: bool) -> Answer<()>;
 
-    /// Records that a try ended without having written, and sets the size of its job, in bytes; a size of 0 is kept.
+    /// Records that a try ended without having written, and sets the size of its job in bytes. A size of 0 is
+    /// kept.
     async fn resize(&self, job: &Job, size: u64) -> Answer<()>;
 
     /// Ends the lease of one job. An engine that is not shared has no leases.
@@ -73,7 +74,7 @@ pub(super) trait Engine: Inspect {
         Ok(())
     }
 
-    /// Sets a job aside.
+    /// Parks a job.
     async fn park(&self, job: &Job, why: &str) -> Answer<()>;
 
     /// Makes every job of a zone due that is not parked.
@@ -86,13 +87,13 @@ pub(super) trait Engine: Inspect {
     }
 }
 
-/// What operators and metrics need.
+/// The methods that operators and metrics need.
 #[async_trait]
 pub(super) trait Inspect: fmt::Debug + Send + Sync {
-    /// The jobs of every zone that has any, counted.
+    /// Counts the jobs of every zone that has any.
     async fn counts(&self) -> Answer<Vec<Count>>;
 
-    /// How many jobs of a zone are not parked, counted up to `at_most`.
+    /// Counts the jobs of a zone that are not parked, up to `at_most`.
     async fn depth(&self, zone: &Arc<str>, at_most: u64) -> Answer<u64>;
 
     /// One page of jobs.
@@ -101,15 +102,15 @@ pub(super) trait Inspect: fmt::Debug + Send + Sync {
     /// The jobs of one blob in these zones.
     async fn jobs_of(&self, digest: &Digest, zones: &[Arc<str>]) -> Answer<Vec<JobView>>;
 
-    /// Makes jobs due that are parked or wait; how many.
+    /// Makes jobs due that are parked or wait. Returns their number.
     async fn retry(&self, selection: &JobSelection) -> Answer<u64>;
 
-    /// Parks jobs; how many.
-    async fn set_aside(&self, digests: &[Digest], zones: &[Arc<str>], why: &str) -> Answer<u64>;
+    /// Parks the jobs of these blobs. Returns their number.
+    async fn park_blobs(&self, digests: &[Digest], zones: &[Arc<str>], why: &str) -> Answer<u64>;
 
     /// The waiting jobs of every zone by their age.
     async fn ages(&self) -> Answer<BTreeMap<Arc<str>, Ages>>;
 
-    /// Blobs by which of these zones they have jobs for.
+    /// Counts blobs by the set of these zones for which they have jobs.
     async fn outstanding(&self, zones: &[Arc<str>]) -> Answer<Vec<Outstanding>>;
 }

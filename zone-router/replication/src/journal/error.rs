@@ -38,7 +38,8 @@ pub enum JournalError {
         /// The latest version that this release knows.
         known: i64,
     },
-    /// A statement or a commit failed, for example because the disk is full; nothing of the request was stored.
+    /// A statement or a commit failed, for example because the disk is full. Nothing of the request was
+    /// stored.
     #[error("journal: {0}")]
     Sqlite(Arc<rusqlite::Error>),
     /// PostgreSQL cannot be reached, or the connection is not ready yet.
@@ -56,13 +57,13 @@ pub enum JournalError {
         place: String,
         /// Its message.
         why: String,
-        /// Whether it refuses the login or our tables, which no retry can mend.
+        /// Whether it refuses the login or the journal's tables, so that a retry cannot help.
         lasting: bool,
     },
-    /// No answer within this time; what was asked may still be stored.
+    /// There was no answer within this time. The request may still be stored.
     #[error("journal: no answer within {} s", .0.as_secs())]
     Late(Duration),
-    /// Jobs were not written within the bound, because what was queued before them takes too long.
+    /// Jobs were not written within the bound, because the jobs that were queued before them take too long.
     #[error(
         "journal: not written within {} s: {waiting} copies wait to be written; the disk or the \
          database is slow, or more is pushed at once than it takes", .bound.as_secs()
@@ -87,7 +88,7 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether only an operator can mend it, so that the process should not start.
+    /// Whether only an operator can fix the error, so that the process should not start.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
@@ -102,8 +103,8 @@ impl JournalError {
         }
     }
 
-    /// Whether the journal is merely slow or overloaded. It says nothing about whether its disk or its
-    /// database fails.
+    /// Whether the journal is only slow or overloaded. This does not show that its disk or its database
+    /// fails.
     #[must_use]
     pub fn is_slowness(&self) -> bool {
         matches!(self, Self::Late(_) | Self::Slow { .. } | Self::Crowded { .. })

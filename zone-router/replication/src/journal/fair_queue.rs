@@ -1,8 +1,8 @@
-//! Whose jobs are written next: a fair queue in which repositories alternate, so that a small push does
-//! not wait behind a large one of another repository.
+//! Decides whose jobs are written next. Repositories alternate in a fair queue, so that a small push does not
+//! wait behind a large push to another repository.
 //!
-//! Jobs are written in batches of at most [`ROWS_PER_PERMIT`] rows, each with a permit. Permits for
-//! [`ROWS_AT_ONCE`] rows are given out at a time, which also bounds the rows that share a commit.
+//! Jobs are written in batches of at most [`ROWS_PER_PERMIT`] rows, each with a permit. At any time there are
+//! permits for at most [`ROWS_AT_ONCE`] rows, which also bounds the rows that share a commit.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,39 +12,39 @@ use tokio::sync::oneshot;
 
 use super::JournalError;
 
-/// The most rows that a repository writes before the next repository writes.
+/// The most rows that a repository writes before it is another repository's turn.
 pub(super) const ROWS_PER_PERMIT: usize = 256;
 
-/// Rows that the engine writes at once, of all repositories.
+/// The most rows that the engine writes at once, over all repositories.
 const ROWS_AT_ONCE: usize = 2048;
 
-/// Rows of one repository that may wait for a permit: some 10 MiB of memory.
+/// The most rows of one repository that may wait for a permit. They take about 10 MiB of memory.
 const REPOSITORY_ROWS: usize = 50_000;
 
-/// Rows of all repositories that may wait for a permit: some 100 MiB of memory.
+/// The most rows of all repositories that may wait for a permit. They take about 100 MiB of memory.
 const WAITING_ROWS: usize = 500_000;
 
 /// Gives out permits to write. Clones share one queue.
 #[derive(Debug, Clone)]
 pub(super) struct FairQueue(Arc<Mutex<State>>);
 
-/// The permit to write some rows; they count as being written until it is dropped.
+/// The permit to write some rows. They count as being written until the permit is dropped.
 #[derive(Debug)]
 pub(super) struct WritePermit {
     queue: FairQueue,
     rows: usize,
 }
 
-/// A batch that waits.
+/// A batch that waits for a permit.
 #[derive(Debug)]
 struct Waiter {
     rows: usize,
-    /// The rows of this batch, and those that its caller will write after it.
+    /// The rows of this batch, and the rows that its caller will write after it.
     held: usize,
     permit: oneshot::Sender<WritePermit>,
 }
 
-/// The batches of one repository that wait; never empty.
+/// The waiting batches of one repository; never empty.
 #[derive(Debug, Default)]
 struct Backlog {
     waiters: VecDeque<Waiter>,
@@ -53,12 +53,12 @@ struct Backlog {
 
 #[derive(Debug)]
 struct State {
-    /// Rows for which permits may still be given out.
+    /// The number of rows for which permits may still be given.
     free: usize,
-    /// Repositories that wait, each once, in the order in which they write.
+    /// The repositories that wait, each once, in the order in which they write.
     order: VecDeque<String>,
     backlogs: HashMap<String, Backlog>,
-    /// Rows that callers who wait hold in memory.
+    /// The number of rows that waiting callers hold in memory.
     held: usize,
 }
 
@@ -68,8 +68,8 @@ impl FairQueue {
         Self(Arc::new(Mutex::new(State { free: ROWS_AT_ONCE, order, backlogs, held: 0 })))
     }
 
-    /// Waits for the permit to write `rows` of this repository, [`ROWS_PER_PERMIT`] at most. `behind`
-    /// are the rows that the caller will write after those, and holds in memory meanwhile.
+    /// Waits for the permit to write `rows` rows of this repository, at most [`ROWS_PER_PERMIT`]. `behind` is
+    /// the number of rows that the caller holds in memory and will write after those.
     ///
     /// # Errors
     /// The queue is full, or this batch was removed from it in favour of another repository.
@@ -87,19 +87,19 @@ impl FairQueue {
         }
     }
 
-    /// Rows that wait for a permit.
+    /// The number of rows that wait for a permit.
     pub(super) fn waiting(&self) -> usize {
         self.lock().held
     }
 
-    /// Gives permits to the next batches, as long as there are free rows.
+    /// Gives permits to the next batches while there are free rows.
     fn admit(&self) {
         loop {
             let Some(next) = self.lock().next() else { return };
             let permit = WritePermit { queue: self.clone(), rows: next.rows };
             if let Err(mut refused) = next.permit.send(permit) {
-                // The caller has gone. The rows are given back here, because dropping the permit would
-                // call this function again.
+                // The caller has gone. The rows are returned here, because dropping the permit would call
+                // this function again.
                 self.lock().free += std::mem::take(&mut refused.rows);
             }
         }
@@ -134,8 +134,8 @@ impl State {
         Ok(receiver)
     }
 
-    /// Whether `held` more rows are too many for this repository or in all. A push that waits alone is always
-    /// accepted: its caller bounds its size.
+    /// Whether `held` more rows are too many for this repository or in all. A push is always accepted if no
+    /// other one waits: its caller bounds its size.
     fn is_full(&self, repository: &str, held: usize) -> bool {
         self.has_too_many(repository, held) || (self.held > 0 && self.held + held > WAITING_ROWS)
     }
@@ -149,8 +149,8 @@ impl State {
         self.backlogs.get(repository).map_or(0, |backlog| backlog.held)
     }
 
-    /// If the queue is full, removes the latest batches of the repositories that hold most. Returns `false` if this
-    /// repository itself would hold most.
+    /// If the queue is full, removes the latest batches of the repositories that hold most rows. Returns
+    /// `false` if this repository itself would hold most.
     fn make_room(&mut self, repository: &str, held: usize) -> bool {
         if self.has_too_many(repository, held) {
             return false;
@@ -181,7 +181,7 @@ impl State {
         self.held = self.backlogs.values().map(|backlog| backlog.held).sum();
     }
 
-    /// The next batch, if enough rows are free for it. A large batch is not passed over by smaller ones.
+    /// The next batch, if enough rows are free for it. Smaller batches do not overtake a large one.
     fn next(&mut self) -> Option<Waiter> {
         let name = self.order.front()?;
         let backlog = self.backlogs.get_mut(name)?;
@@ -219,7 +219,7 @@ mod tests {
 
     use super::*;
 
-    /// A batch of a repository that waits; polled once.
+    /// A batch of a repository that waits. It is polled once.
     fn wait(
         queue: &FairQueue,
         repository: &'static str,
@@ -279,7 +279,8 @@ mod tests {
         let names: Vec<&'static str> = vec!["a", "b", "c", "d", "e", "f", "g", "h", "i"];
         let others: Vec<_> = names.iter().map(|name| wait(&queue, name, 1, REPOSITORY_ROWS - 1)).collect();
         assert_eq!(free_and_waiting(&queue), (0, WAITING_ROWS));
-        // A repository that would then hold most is refused; for one that holds less, a batch is removed.
+        // A repository that would then hold most rows is refused. For a repository that holds fewer, a batch
+        // of another is removed.
         assert!(refused("large", REPOSITORY_ROWS));
         let mut small = wait(&queue, "small", 1, 0);
         let all: Vec<_> = std::iter::once(one).chain(others).collect();
@@ -300,7 +301,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes and goes, at the end all rows are free and no batch is forgotten.
+        /// Whatever batches come and go, at the end all rows are free and no batch is forgotten.
         #[test]
         fn no_row_is_lost(steps in proptest::collection::vec((0..3usize, 1..=ROWS_PER_PERMIT, any::<bool>()), 1..200)) {
             let queue = FairQueue::new();

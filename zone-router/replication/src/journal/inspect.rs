@@ -11,22 +11,22 @@ use super::{Count, Durations, Journal, JournalError};
 /// The most jobs that one request shows or changes.
 pub const JOBS_SHOWN: u32 = 1000;
 
-/// Upper bounds of the buckets of [`Ages`], seconds.
+/// The upper bounds of the buckets of [`Ages`], in seconds.
 pub const AGES: [u32; 10] = [1, 5, 10, 30, 60, 300, 1800, 3600, 21_600, 86_400];
 
 /// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It waits, or is under way, and no try has failed.
+    /// It waits or is being copied, and no try has failed.
     Waiting,
-    /// A try has failed; it is tried again.
+    /// A try has failed. It will be tried again.
     Failing,
-    /// It is set aside until somebody adds it or retries it.
+    /// It is parked until somebody adds or retries it.
     Parked,
 }
 
 impl State {
-    /// The state as it is printed.
+    /// The state as text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl State {
         }
     }
 
-    /// The state as SQL statements have it; 0 for any.
+    /// The state as a number in SQL statements. 0 stands for any state.
     pub(super) fn number(of: Option<Self>) -> i32 {
         match of {
             None => 0,
@@ -54,9 +54,9 @@ pub struct JobView {
     pub zone: Arc<str>,
     /// The blob.
     pub digest: Digest,
-    /// The blob's size in bytes, if somebody stated it.
+    /// The blob's size in bytes, if it is stated.
     pub size: Option<u64>,
-    /// The repositories it was seen in, the latest first.
+    /// The repositories in which the blob was seen, the latest first.
     pub repositories: Vec<String>,
     /// When it was first added.
     pub since: SystemTime,
@@ -91,9 +91,9 @@ pub struct JobQuery {
     pub zone: Option<Arc<str>>,
     /// Only jobs in this state.
     pub state: Option<State>,
-    /// Only jobs after this zone and digest, the last ones of the page before.
+    /// Only jobs after this zone and digest, which are those of the last job of the previous page.
     pub after: Option<(String, String)>,
-    /// How many; [`JOBS_SHOWN`] at most.
+    /// The number of jobs; at most [`JOBS_SHOWN`].
     pub limit: u32,
 }
 
@@ -102,7 +102,7 @@ pub struct JobQuery {
 pub struct JobSelection {
     /// Jobs of these zones.
     pub zones: Vec<Arc<str>>,
-    /// Jobs of these blobs, [`JOBS_SHOWN`] at most; `None` for all.
+    /// Jobs of these blobs, at most [`JOBS_SHOWN`]. `None` for all jobs.
     pub digests: Option<Vec<Digest>>,
     /// Only jobs in this state.
     pub state: Option<State>,
@@ -111,22 +111,22 @@ pub struct JobSelection {
 /// A histogram of the waiting jobs of a zone by their age.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Ages {
-    /// For each of [`AGES`], how many jobs are no older.
+    /// For each of [`AGES`], the number of jobs that are no older.
     pub up_to: [u64; AGES.len()],
     /// All waiting jobs.
     pub jobs: u64,
-    /// The sum of their ages, seconds.
+    /// The sum of their ages in seconds.
     pub seconds: f64,
 }
 
 /// Blobs that have jobs for the same set of zones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outstanding {
-    /// The zones as a bit set: bit `n` stands for zone `n` of those that were asked for.
+    /// The zones as a bit set: bit `n` stands for zone `n` of the given list.
     pub zones: u64,
     /// How many blobs.
     pub blobs: u64,
-    /// Their bytes, as far as known.
+    /// Their bytes, as far as they are known.
     pub bytes: u64,
 }
 
@@ -139,7 +139,7 @@ impl Journal {
         self.engine.counts().await
     }
 
-    /// How many jobs of a zone are not parked, counted up to `at_most`.
+    /// Counts the jobs of a zone that are not parked, up to `at_most`.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -154,7 +154,7 @@ impl Journal {
     pub async fn jobs(&self, mut query: JobQuery) -> Result<Vec<JobView>, JournalError> {
         query.limit = query.limit.min(JOBS_SHOWN);
         if let (Some(zone), None) = (&query.zone, &query.after) {
-            // Digests are not empty: all jobs of the zone come after this.
+            // No digest is empty, so all jobs of the zone come after this.
             query.after = Some((zone.to_string(), String::new()));
         }
         self.engine.jobs(query).await
@@ -168,29 +168,29 @@ impl Journal {
         self.engine.jobs_of(digest, zones).await
     }
 
-    /// Makes jobs due that are parked or wait for another try, and returns how many. Jobs that are due
-    /// already are left alone.
+    /// Makes jobs due that are parked or wait for another try. Returns their number. Jobs that are already
+    /// due are not changed.
     ///
     /// # Errors
-    /// A commit failed or took too long; some of the jobs may be due, and some not.
+    /// A commit failed or took too long. Some of the jobs may be due, and some may not.
     pub async fn retry(&self, selection: &JobSelection) -> Result<u64, JournalError> {
         let changed = self.engine.retry(selection).await;
         selection.zones.iter().for_each(|zone| self.wake(zone));
         changed
     }
 
-    /// Parks the jobs of these blobs until somebody adds or retries them, records why, and returns how
-    /// many. A job that is under way is finished all the same.
+    /// Parks the jobs of these blobs until somebody adds or retries them, and records why. Returns their
+    /// number. A job that is being copied is finished all the same.
     ///
     /// # Errors
     /// The commit failed or took too long.
-    pub async fn set_aside(
+    pub async fn park_blobs(
         &self,
         digests: &[Digest],
         zones: &[Arc<str>],
         why: &str,
     ) -> Result<u64, JournalError> {
-        self.engine.set_aside(digests, zones, &reason(why)).await
+        self.engine.park_blobs(digests, zones, &reason(why)).await
     }
 
     /// The waiting jobs of every zone by their age. Reads every job.
@@ -201,8 +201,8 @@ impl Journal {
         self.engine.ages().await
     }
 
-    /// Counts blobs by the set of zones that they have jobs for, parked or not. `zones` are 63 at most.
-    /// Reads every job.
+    /// Counts blobs by the set of zones for which they have jobs, parked or not. `zones` has at most 63
+    /// zones. Reads every job.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -210,7 +210,7 @@ impl Journal {
         self.engine.outstanding(zones).await
     }
 
-    /// How long the jobs took that this process finished, from when they were first added, by zone.
+    /// How long the jobs that this process finished took, by zone, from when they were first added.
     #[must_use]
     pub fn finished(&self) -> BTreeMap<Arc<str>, Durations> {
         self.durations.all()

@@ -1,8 +1,8 @@
 //! The durable list of copies that are still to be made.
 //!
-//! Two engines keep it: an SQLite file for one gateway, and PostgreSQL for several that share the
-//! work. Both promise the same: an added job is on disk when [`Journal::add`] returns, and it leaves
-//! the journal only after it was done since it was last added.
+//! Two engines keep it: an SQLite file for one gateway, and PostgreSQL for several gateways that share the
+//! work. Both promise the same. When [`Journal::add`] returns, an added job is on disk. It leaves the journal
+//! only after it was done since it was last added.
 
 mod claim_order;
 mod durations;
@@ -40,8 +40,8 @@ use postgres::Postgres;
 use sqlite::Sqlite;
 use wake_ups::WakeUps;
 
-/// How long [`Journal::add`] may take. A push must not hang because a disk hangs, or because of what
-/// others push.
+/// How long [`Journal::add`] may take. A push must not hang because a disk hangs, or because others push
+/// much.
 const ADD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a lane does next.
@@ -49,30 +49,30 @@ const ADD_TIMEOUT: Duration = Duration::from_secs(10);
 pub enum Next {
     /// This job, now.
     Job(Job),
-    /// Nothing for this long, unless the lane is woken up.
+    /// No job for this time, unless the lane is woken up.
     Wait(Duration),
 }
 
-/// The jobs of one target zone, counted; parked jobs are counted apart.
+/// The counts of the jobs of one target zone. Parked jobs are counted apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Count {
     /// The target zone.
     pub zone: Arc<str>,
-    /// Jobs waiting or under way.
+    /// The jobs that wait or are being copied.
     pub jobs: u64,
-    /// Their bytes, as far as known.
+    /// Their bytes, as far as they are known.
     pub bytes: u64,
     /// When the oldest of them was added.
     pub oldest: Option<SystemTime>,
     /// How many of them have failed at least once.
     pub failing: u64,
-    /// Their failed tries in all.
+    /// The number of all their failed tries.
     pub attempts: u64,
-    /// Why the latest failed try failed.
+    /// The error of the latest failed try.
     pub last_error: Option<String>,
-    /// Parked jobs.
+    /// The parked jobs.
     pub parked: u64,
-    /// The bytes of parked jobs, as far as known.
+    /// The bytes of parked jobs, as far as they are known.
     pub parked_bytes: u64,
 }
 
@@ -103,8 +103,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in this SQLite file. If the file does not exist, it is created with mode
-    /// 0600; its folder must exist.
+    /// Opens the journal in this SQLite file. If the file does not exist, it is created with mode 0600. Its
+    /// folder must exist.
     ///
     /// # Errors
     /// The file cannot be created, is not a database, or was written by a later release.
@@ -129,12 +129,12 @@ impl Journal {
         Self { engine, wake_ups, add_queue: FairQueue::new(), durations: DurationsByZone::default() }
     }
 
-    /// Shares the journal in this PostgreSQL database, and creates its tables if they do not exist. If
-    /// the database cannot be reached, this succeeds all the same, and calls fail until it can be
-    /// reached. `tls` holds the trusted root certificates. Needs a Tokio runtime.
+    /// Opens the shared journal in this PostgreSQL database, and creates its tables if they do not exist. If
+    /// the database cannot be reached, this succeeds all the same, and calls fail until it can be reached.
+    /// `tls` contains the trusted root certificates. Needs a Tokio runtime.
     ///
     /// # Errors
-    /// What no retry can mend: the database refuses the login or the tables, or a later release
+    /// Only errors that a retry cannot fix: the database refuses the login or the tables, or a later release
     /// created the tables.
     pub async fn connect(database: Database, tls: &ClientConfig) -> Result<Self, JournalError> {
         let wake_ups = WakeUps::default();
@@ -142,17 +142,17 @@ impl Journal {
         Ok(Self::of(Arc::new(postgres), wake_ups))
     }
 
-    /// Adds jobs. When it returns, they are on disk, and the lanes of their zones were woken up. Jobs
-    /// are written in several transactions if there are many; the repository of the first job decides
-    /// in whose share of the writes they fall.
+    /// Adds jobs. When this returns, they are on disk, and the lanes of their zones were woken up. Many jobs
+    /// are written in several transactions. The repository of the first job decides whose share of the writes
+    /// they use.
     ///
-    /// If a job exists already, it becomes due, parked or not, and the two are merged: the latest key
-    /// replaces the earlier one, and a known size is kept. Of two sizes that differ
-    /// one is wrong: neither is kept ([`Job::is_contradicted`]). A size of 0 is kept ([`Job::must_read`]).
+    /// If a job exists already, it becomes due, parked or not, and the two are merged. The latest key
+    /// replaces the earlier one, and a known size is kept. Of two different sizes one is wrong, so neither is
+    /// kept ([`Job::is_contradicted`]). A size of 0 is kept ([`Job::must_read`]).
     ///
     /// # Errors
-    /// A commit failed or took too long, or too many jobs wait to be written; then some of the jobs may
-    /// be queued and some not.
+    /// A commit failed or took too long, or too many jobs wait to be written. Some of the jobs may then be
+    /// queued, and some may not.
     pub async fn add(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
         tokio::time::timeout(ADD_TIMEOUT, self.add_in_parts(jobs))
             .await
@@ -180,27 +180,28 @@ impl Journal {
         Ok(())
     }
 
-    /// What is notified when there may be new work for a zone.
+    /// The [`Notify`] that is notified when there may be new work for a zone.
     #[must_use]
     pub fn wake_up(&self, zone: &Arc<str>) -> Arc<Notify> {
         self.wake_ups.of(zone)
     }
 
-    /// Wakes the lane of a zone up.
+    /// Wakes the lane of a zone.
     pub(super) fn wake(&self, zone: &str) {
         self.wake_ups.wake(zone);
     }
 
-    /// A due job of a zone that is not parked and not among `under_way`. `claims` counts the claims of
-    /// the caller: it selects whether a small, an old or a failed job comes next
-    /// (`claim_order.rs`). If the journal is shared, nobody else gets the job for [`LEASE`], or for as
-    /// long as [`Journal::renew_until_lost`] is awaited.
+    /// Claims a due job of a zone that is not parked and not in `under_way`. `claims` is the number of claims
+    /// that the caller has made; it selects whether a small, an old or a failed job comes next
+    /// (`claim_order.rs`). If the journal is shared, nobody else gets the job for [`LEASE`], or while
+    /// [`Journal::renew_until_lost`] is awaited.
     ///
-    /// A job that is due later than `longest_wait` from now was written by a clock that ran ahead, and
+    /// If a job is due later than `longest_wait` from now, it was written by a clock that ran ahead, and
     /// counts as due. No [`Next::Wait`] is longer than `longest_wait`.
     ///
-    /// If an earlier try of the job may have written and its end is not recorded, the job is to be read
-    /// ([`Job::must_read`]): the process was killed, or the journal could not be written.
+    /// If an earlier try of the job may have written and its end was not recorded, the object at the target
+    /// must be read ([`Job::must_read`]). This happens if the process was killed, or if the journal could not
+    /// be written.
     ///
     /// # Errors
     /// The journal cannot be read, or the lease cannot be written.
@@ -214,8 +215,8 @@ impl Journal {
         self.engine.claim(zone, claims, under_way, longest_wait).await
     }
 
-    /// As [`Journal::claim`], but only a job whose blob is stated to have 1 to `at_most` bytes: 0 may mean any size
-    /// ([`Job::must_read`]).
+    /// Like [`Journal::claim`], but claims only a job whose blob is stated to have 1 to `at_most` bytes. A
+    /// stated size of 0 may mean any size ([`Job::must_read`]).
     ///
     /// # Errors
     /// The journal cannot be read, or the lease cannot be written.
@@ -229,17 +230,17 @@ impl Journal {
         self.engine.claim_small(zone, at_most, under_way, longest_wait).await
     }
 
-    /// Renews the lease of a job that was claimed at `claimed`, for as long as it is awaited. Returns
-    /// when somebody else may have the job; never, if the journal is not shared.
+    /// Renews the lease of a job that was claimed at `claimed`, while this is awaited. Returns when somebody
+    /// else may have the job. If the journal is not shared, it never returns.
     pub async fn renew_until_lost(&self, job: &Job, claimed: Instant) {
         self.engine.renew_until_lost(job, claimed).await;
     }
 
-    /// Records that a try of a job may write to the target from now on. From then until the end of the try is
-    /// recorded, the job is to be read ([`Job::must_read`]) if it is claimed again.
+    /// Records that a try of a job may write to the target from now on. If the job is claimed again before
+    /// the end of the try was recorded, its object must be read ([`Job::must_read`]).
     ///
     /// # Errors
-    /// The commit failed or took too long; nothing may be written then.
+    /// The commit failed or took too long. Nothing may then be written.
     pub(super) async fn begin(&self, job: &Job) -> Result<(), JournalError> {
         self.engine.begin(job).await
     }
@@ -247,16 +248,16 @@ impl Journal {
     /// Ends the leases of a zone, so that others may claim its jobs at once.
     ///
     /// # Errors
-    /// The commit failed or took too long; the leases then end by themselves after [`LEASE`].
+    /// The commit failed or took too long. The leases then end by themselves after [`LEASE`].
     pub async fn release(&self, zone: &Arc<str>) -> Result<(), JournalError> {
         self.engine.release(zone).await
     }
 
-    /// Removes a job. If it was added again since it was claimed, it stays due, and the next check of
-    /// the target settles it. If somebody else has the job by now, nothing happens.
+    /// Removes a job. If it was added again since it was claimed, it stays due, and the next check of the
+    /// target decides. If somebody else has the job now, nothing happens.
     ///
     /// # Errors
-    /// The commit failed or took too long; the job may still be there, which does no harm.
+    /// The commit failed or took too long. The job may still exist, which does no harm.
     pub async fn done(&self, job: &Job) -> Result<(), JournalError> {
         if let Some(duration) = self.engine.done(job).await? {
             self.durations.note(&job.target, duration);
@@ -264,13 +265,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Records that a job failed, and why, and makes it due again after `delay`. If it was added again
-    /// since it was claimed, it is due at once. If a write of the try may have made an object appear, or still
-    /// may (`in_doubt`), the job is to be read from now on ([`Job::must_read`]). If somebody else has the job
-    /// by now, nothing happens.
+    /// Records that a job failed, and why, and makes it due again after `delay`. If it was added again since
+    /// it was claimed, it is due at once. `in_doubt` says that a write of the try may have made an object
+    /// appear, or still may; the object must then be read from now on ([`Job::must_read`]). If somebody else
+    /// has the job now, nothing happens.
     ///
     /// # Errors
-    /// The commit failed or took too long; the job then stays due, and is to be read.
+    /// The commit failed or took too long. The job then stays due, and its object must be read.
     pub async fn failed(
         &self,
         job: &Job,
@@ -281,27 +282,26 @@ impl Journal {
         self.engine.failed(job, delay, &reason(error), in_doubt).await
     }
 
-    /// Leaves a job that wrote nothing as it was before it was claimed, but for its size in bytes. A size of 0 is
-    /// kept, and a job that gets 0 keeps it ([`Job::must_read`]).
+    /// Puts back a job that wrote nothing. It stays as it was before it was claimed, except for its size in
+    /// bytes. A size of 0 is kept, and a job that gets 0 keeps it ([`Job::must_read`]).
     ///
     /// # Errors
-    /// The commit failed or took too long; the job then stays due.
-    pub async fn give_back(&self, job: &Job, size: u64) -> Result<(), JournalError> {
+    /// The commit failed or took too long. The job then stays due.
+    pub async fn defer(&self, job: &Job, size: u64) -> Result<(), JournalError> {
         self.engine.resize(job, size).await?;
         self.engine.end_lease(job).await
     }
 
-    /// Parks a job, with the reason and the time: nobody claims it until it is added again. If it was
-    /// added again since it was claimed, it stays due. If somebody else has the job by now, nothing
-    /// happens.
+    /// Parks a job, with the reason and the time: nobody claims it until it is added again. If it was added
+    /// again since it was claimed, it stays due. If somebody else has the job now, nothing happens.
     ///
     /// # Errors
-    /// The commit failed or took too long; the job then stays due.
+    /// The commit failed or took too long. The job then stays due.
     pub async fn park(&self, job: &Job, why: &str) -> Result<(), JournalError> {
         self.engine.park(job, &reason(why)).await
     }
 
-    /// Makes every job of a zone due that is not parked, as when the zone has recovered.
+    /// Makes every job of a zone due that is not parked. Used when the zone has recovered.
     ///
     /// # Errors
     /// The commit failed or took too long.

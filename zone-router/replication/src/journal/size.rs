@@ -1,9 +1,10 @@
-//! How the journal's column `size` is written, merged and read. Pure.
+//! Writes, merges and reads the journal's column `size`. Pure.
 //!
-//! NULL: nobody stated a size. 0: the object at the target is to be read (`Job::must_read`), which stays until the job
-//! is done. -1: two clients stated different sizes (`Job::is_contradicted`); an earlier release reads it as 0.
+//! NULL: no size is stated. 0: the object at the target must be read (`Job::must_read`); this stays until the
+//! job is done. -1: two clients stated different sizes (`Job::is_contradicted`); an earlier release reads
+//! this as 0.
 
-/// SQL for the size of a job that is added again with the size `$stated`, and whose table is called `job`.
+/// SQL for the size of a job that is added again with the size `$stated`. Its table must be called `job`.
 macro_rules! merged_size {
     ($stated:literal) => {
         concat!(
@@ -22,17 +23,17 @@ macro_rules! merged_size {
 
 pub(super) use merged_size;
 
-/// The column for a stated size in bytes.
+/// The value of the column for a stated size in bytes.
 pub(super) fn column(size: Option<u64>) -> Option<i64> {
     size.map(|size| i64::try_from(size).unwrap_or(i64::MAX))
 }
 
-/// The size that the column states in bytes, and whether it is contradicted.
+/// The stated size in bytes, and whether it is contradicted.
 pub(super) fn stated(column: Option<i64>) -> (Option<u64>, bool) {
     (column.and_then(|size| u64::try_from(size).ok()), column.is_some_and(|size| size < 0))
 }
 
-/// As [`merged_size`], of two jobs that are added together.
+/// Like [`merged_size`], for two jobs that are added together.
 pub(super) fn merged(before: Option<i64>, stated: Option<i64>) -> Option<i64> {
     match (before, stated) {
         (Some(0), _) | (_, Some(0)) => Some(0),

@@ -1,4 +1,4 @@
-//! Objects that existed before a job, and the registry.
+//! Tests objects that existed before a job, together with the registry.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,9 +11,9 @@ use super::super::conformance::{Mode, blob, job};
 use super::super::{AuthorityError, Fault, Outcome, Verify, Wanted};
 use super::FilePlace;
 
-/// What the gateway did not write is read before others are told of it, and what is wrong replaced.
+/// An object that the gateway did not write is read before the registry is told. A wrong one is replaced.
 #[tokio::test]
-async fn what_was_there_is_proven_before_the_registry_is_told() {
+async fn an_existing_object_is_verified_before_the_registry_is_told() {
     let world = World::new(FilePlace::create());
     let registry = Registry::new(Wanted::Yes);
     let (right, wrong) = (blob(b"right"), blob(b"wrong"));
@@ -34,7 +34,7 @@ async fn what_was_there_is_proven_before_the_registry_is_told() {
     assert_eq!(world.b.contents().await, world.a.contents().await);
     assert_eq!(registry.placed.lock().len(), 3);
 
-    // So it is where every object is to be read.
+    // The same holds if every object must be read.
     world.b.holds(&wrong, b"wroNg");
     let mut deep = world.copier("zone-b", None).await;
     deep.verify = Verify::Deep;
@@ -42,12 +42,12 @@ async fn what_was_there_is_proven_before_the_registry_is_told() {
     world.a.set(Mode::Fails(Kind::Unavailable));
     assert_eq!(deep.copy(&of(&wrong)).await.unwrap(), Outcome::AlreadyThere);
     world.b.holds(&wrong, b"wroNg");
-    assert!(deep.copy(&of(&wrong)).await.is_err(), "what is wrong does not count where nobody mends it");
+    assert!(deep.copy(&of(&wrong)).await.is_err(), "a wrong object that is not replaced does not count");
 }
 
-/// While the registry cannot be told, what waits for that is not read at every try.
+/// While the registry cannot be told, the object is not read at every try.
 #[tokio::test]
-async fn what_waits_for_the_registry_is_read_once() {
+async fn an_object_that_waits_for_the_registry_is_read_once() {
     let world = World::new(FilePlace::create());
     let registry = Registry::new(Wanted::Yes);
     let right = blob(b"right");

@@ -1,4 +1,4 @@
-//! One copy at a time.
+//! Tests one copy at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use zone_router::{Blob, Zone};
 
 use super::super::conformance::{Mode, Scripted, blob, job};
-use super::super::copy::{Copier, Proven, ServerSideCopy};
+use super::super::copy::{Copier, ServerSideCopy, VerifiedObjects};
 use super::super::journal::Journal;
 use super::super::throttle::Throttle;
 use super::super::{Bounds, CopyError, Fault, Job, Limits, Local, Outcome, Verify};
@@ -45,7 +45,7 @@ impl Three {
     }
 }
 
-/// What copies into the second of these zones.
+/// A copier into the second of these zones.
 pub(super) fn copier(zones: Vec<Zone>) -> Copier {
     Copier {
         target: zones[1].clone(),
@@ -58,7 +58,7 @@ pub(super) fn copier(zones: Vec<Zone>) -> Copier {
         local: None,
         authority: None,
         server_side: ServerSideCopy::default(),
-        proven: Proven::default(),
+        verified: VerifiedObjects::default(),
     }
 }
 
@@ -72,7 +72,7 @@ fn replaced(from: &str) -> Outcome {
 
 /// Two empty objects do not confirm each other for a blob that is not empty.
 #[tokio::test]
-async fn an_empty_object_is_no_other_blob() {
+async fn an_empty_object_is_only_the_empty_blob() {
     let z = Three::new();
     z.a.holds(&z.blob, b"");
     z.b.holds(&z.blob, b"");
@@ -82,7 +82,7 @@ async fn an_empty_object_is_no_other_blob() {
 }
 
 #[tokio::test]
-async fn from_the_first_zone_that_has_it() {
+async fn a_blob_is_copied_from_the_first_zone_that_has_it() {
     let z = Three::new();
     z.c.holds(&z.blob, GOOD);
     assert_eq!(z.copy(Some(15)).await.unwrap(), copied("zone-c"));
@@ -96,7 +96,7 @@ async fn from_the_first_zone_that_has_it() {
 }
 
 #[tokio::test]
-async fn a_source_that_fails_or_breaks_off_falls_to_the_next() {
+async fn if_a_source_fails_or_breaks_off_the_next_one_is_read() {
     for mode in [Mode::Breaks, Mode::Fails(Kind::Unavailable), Mode::Fails(Kind::Denied)] {
         let z = Three::new();
         z.a.holds(&z.blob, GOOD);
@@ -117,7 +117,7 @@ async fn wrong_bytes_are_never_stored() {
     assert!(error.failures[0].counts() && &*error.failures[0].zone == "zone-a");
     assert!(!error.is_target_down());
     assert!(z.b.contents().await.is_empty());
-    // The zone with wrong bytes is first, the right one second.
+    // The zone with wrong bytes is the first source, and the right one the second.
     z.c.holds(&z.blob, GOOD);
     assert_eq!(z.copy(Some(15)).await.unwrap(), copied("zone-c"));
     z.target_is_good().await;
@@ -135,15 +135,15 @@ async fn an_object_of_the_wrong_size_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_size_that_a_client_made_up_does_no_harm() {
-    // Only the target has it: read and hashed.
+async fn a_wrong_size_from_a_client_does_no_harm() {
+    // Only the target has an object: it is read and hashed.
     let z = Three::new();
     z.b.holds(&z.blob, GOOD);
     assert_eq!(z.copy(Some(7)).await.unwrap(), Outcome::AlreadyThere);
-    // A second zone has one of the same size: not copied again.
+    // A second zone has an object of the same size: the blob is not copied again.
     z.a.holds(&z.blob, GOOD);
     assert_eq!(z.copy(Some(7)).await.unwrap(), Outcome::AlreadyThere);
-    // Only a source has it: copied.
+    // Only a source has an object: it is copied.
     let z = Three::new();
     z.a.holds(&z.blob, GOOD);
     assert_eq!(z.copy(Some(7)).await.unwrap(), copied("zone-a"));
@@ -152,14 +152,15 @@ async fn a_size_that_a_client_made_up_does_no_harm() {
 
 /// If another zone has another size, an object of the size that a client stated is read.
 #[tokio::test]
-async fn a_size_that_a_client_made_up_keeps_no_wrong_object() {
+async fn a_wrong_size_from_a_client_keeps_no_wrong_object() {
     for size in [None, Some(9), Some(15), Some(4711)] {
         let z = Three::new();
         z.b.holds(&z.blob, b"cut short");
         z.c.holds(&z.blob, GOOD);
         assert_eq!(z.copy(size).await.unwrap(), replaced("zone-c"), "{size:?}");
         z.target_is_good().await;
-        // The same with the zones exchanged: the right object is not written again, and the wrong one not copied.
+        // The same with the zones exchanged: the right object is not written again, and the wrong one is not
+        // copied.
         let z = Three::new();
         z.b.holds(&z.blob, GOOD);
         z.a.holds(&z.blob, b"cut short");
@@ -169,12 +170,12 @@ async fn a_size_that_a_client_made_up_keeps_no_wrong_object() {
     }
 }
 
-/// If all stated sizes agree, nothing is read. If nobody states a size, the object is read.
+/// If all stated sizes agree, nothing is read. If no size is stated, the object is read.
 #[tokio::test]
-async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
+async fn an_object_is_read_only_if_sizes_do_not_decide() {
     for (size, a, reads) in [
         (Some(15), Some(GOOD), 0),
-        // Zone c does not answer, and may hold it in another size.
+        // Zone c does not answer, and may hold the blob in another size.
         (Some(15), None, 1),
         (None, Some(GOOD), 0),
         (None, None, 1),
@@ -187,7 +188,7 @@ async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
         assert_eq!(z.copy(size).await.unwrap(), Outcome::AlreadyThere);
         assert_eq!(z.b.gets.load(Ordering::SeqCst), reads, "{size:?}");
     }
-    // Other bytes of the right size, which a job that demands reading must find.
+    // Other bytes of the right size. A job that demands reading must find them.
     let z = Three::new();
     z.a.holds(&z.blob, GOOD);
     z.b.holds(&z.blob, b"the wrong bytes");
@@ -197,17 +198,17 @@ async fn what_is_there_is_read_only_where_sizes_do_not_settle_it() {
 
 /// A job of size 0 has the object read, even if the cache or other zones know its size.
 #[tokio::test]
-async fn what_was_found_wrong_is_read_whoever_knows_its_size() {
+async fn an_object_found_wrong_is_read_even_if_its_size_is_known() {
     let z = Three::new();
     z.a.holds(&z.blob, GOOD);
     z.b.holds(&z.blob, b"the wrong bytes");
     let mut copier = copier(vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")]);
-    copier.local = Some(AtHand::new(Source::bytes(Bytes::from_static(GOOD))));
+    copier.local = Some(FakeCache::new(Source::bytes(Bytes::from_static(GOOD))));
     let found = job(z.blob.clone(), "zone-b", Some(0));
     assert_eq!(copier.copy(&found).await.unwrap(), replaced("the local copy"));
     assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
     z.target_is_good().await;
-    // A right object is read, and stays.
+    // A right object is read, and is not changed.
     assert_eq!(copier.copy(&found).await.unwrap(), Outcome::AlreadyThere);
     assert_eq!((z.b.gets.load(Ordering::SeqCst), z.b.puts.load(Ordering::SeqCst)), (2, 1));
     let z = Three::new();
@@ -215,19 +216,15 @@ async fn what_was_found_wrong_is_read_whoever_knows_its_size() {
     z.b.holds(&z.blob, b"");
     z.c.holds(&z.blob, GOOD);
     z.c.set(Mode::Fails(Kind::Unavailable));
-    assert_eq!(
-        z.copy(Some(0)).await.unwrap_err().fault,
-        Fault::Sources,
-        "two that are empty agree on nothing"
-    );
+    assert_eq!(z.copy(Some(0)).await.unwrap_err().fault, Fault::Sources, "two empty objects confirm nothing");
     z.c.set(Mode::Healthy);
     assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-c"));
     z.target_is_good().await;
 }
 
-/// Readers cannot use an object that breaks off in the middle either.
+/// Readers cannot use an object either that breaks off in the middle.
 #[tokio::test]
-async fn an_object_that_cannot_be_read_is_replaced_or_told_of() {
+async fn an_unreadable_object_is_replaced_or_reported() {
     let z = Spoiled::new();
     z.hold(&[0, 1]);
     z.faulty[1].always(On::Get, Spoil::CutAfter(1000));
@@ -235,7 +232,7 @@ async fn an_object_that_cannot_be_read_is_replaced_or_told_of() {
     let unsaid = job(z.blob.clone(), "zone-b", Some(0));
     let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes, replaced: true };
     assert_eq!(z.copier().copy(&unsaid).await.unwrap(), replaced);
-    // If no other zone has the blob, the object may be it.
+    // If no other zone has the blob, this object may be it.
     z.stores[0].delete(&z.blob.key).await.unwrap();
     assert_eq!(z.copier().copy(&unsaid).await.unwrap_err().fault, Fault::Target);
     z.faulty[0].always(On::Any, Spoil::Fail(Kind::Unavailable));
@@ -245,7 +242,7 @@ async fn an_object_that_cannot_be_read_is_replaced_or_told_of() {
 }
 
 #[tokio::test]
-async fn a_damaged_target_without_a_source_is_no_success() {
+async fn a_damaged_target_without_a_source_is_a_failure() {
     let z = Three::new();
     z.b.holds(&z.blob, b"cut short");
     let error = z.copy(Some(15)).await.unwrap_err();
@@ -290,7 +287,7 @@ async fn the_empty_blob_needs_no_source() {
 }
 
 #[tokio::test]
-async fn faults_are_told_apart() {
+async fn faults_are_distinguished() {
     let z = Three::new();
     let error = z.copy(None).await.unwrap_err();
     assert_eq!((error.fault, error.to_string().as_str()), (Fault::Nowhere, "no zone has it"));
@@ -321,7 +318,7 @@ async fn an_unusable_source_might_have_had_it() {
     assert_eq!(copier.copy(&job).await.unwrap(), copied("zone-c"));
 }
 
-/// Zones a, b and c whose stores return faulty bodies, and a blob of several pieces.
+/// Zones a, b and c, whose stores return faulty bodies, and a blob of several pieces.
 struct Spoiled {
     stores: [Arc<MemoryStore>; 3],
     faulty: [Arc<Faulty>; 3],
@@ -369,9 +366,10 @@ impl Spoiled {
     }
 }
 
-/// A first try asks the target and reads from the best source; only if the size differs are all sources asked.
+/// A first try asks the target and reads from the best source. Only if the size differs, all sources are
+/// asked.
 #[tokio::test]
-async fn a_first_try_asks_as_little_as_it_can() {
+async fn a_first_try_sends_as_few_requests_as_possible() {
     for size in [1000, 1 << 20, 5 << 20] {
         let mut z = Spoiled::new();
         z.bytes = Bytes::from(vec![7; size]);
@@ -381,7 +379,7 @@ async fn a_first_try_asks_as_little_as_it_can() {
         let calls = [z.calls(0, On::Head), z.calls(0, On::Get), z.calls(1, On::Head), z.calls(1, On::Put)];
         assert_eq!(calls, [0, 1, 1, 1], "{size}");
         assert_eq!((z.calls(2, On::Head), z.calls(2, On::Get)), (0, 0), "{size}");
-        // A blob that the target has is not written again.
+        // If the target has the blob, it is not written again.
         assert_eq!(z.copy().await.unwrap(), Outcome::AlreadyThere);
         assert_eq!(z.calls(1, On::Put), 1);
     }
@@ -392,14 +390,14 @@ async fn a_first_try_asks_as_little_as_it_can() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_breaks_off_goes_on_at_the_next_byte() {
+async fn a_source_that_breaks_off_continues_at_the_next_byte() {
     let z = Spoiled::new();
     z.hold(&[0]);
     z.faulty[0].once(On::Get, Spoil::CutAfter(1_000_000));
     z.copied_whole(z.copy().await, "zone-a").await;
     assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (2, 1), "one put, read in two pieces");
 
-    // It breaks off and stays broken: another source goes on.
+    // A source breaks off and stays broken: another source continues.
     for fault in [Spoil::CutAfter(1_000_000), Spoil::StallAfter(1_000_000)] {
         let z = Spoiled::new();
         z.hold(&[0, 2]);
@@ -409,7 +407,7 @@ async fn a_source_that_breaks_off_goes_on_at_the_next_byte() {
         assert_eq!(calls, (1, 1, 1), "{fault:?}");
     }
 
-    // No source goes on: the number of tries is bounded, and nothing is written.
+    // No source continues: the number of tries is bounded, and nothing is written.
     let z = Spoiled::new();
     z.hold(&[0, 2]);
     z.faulty[0].always(On::Get, Spoil::CutAfter(100_000));
@@ -421,7 +419,7 @@ async fn a_source_that_breaks_off_goes_on_at_the_next_byte() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_line_that_breaks_now_and_then_carries_a_large_blob() {
+async fn a_large_blob_is_copied_over_a_connection_that_sometimes_breaks() {
     let mut z = Spoiled::new();
     z.bytes = Bytes::from(vec![7; 100 << 20]);
     z.blob = blob(&z.bytes);
@@ -431,9 +429,10 @@ async fn a_line_that_breaks_now_and_then_carries_a_large_blob() {
     assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (5, 1));
 }
 
-/// The source that goes on after a broken one gives wrong bytes: neither is trusted, and each is tried alone.
+/// The source that continues after a broken one gives wrong bytes: neither is trusted, and each is tried
+/// alone.
 #[tokio::test(start_paused = true)]
-async fn of_several_sources_the_one_that_lied_is_found() {
+async fn the_source_of_wrong_bytes_is_found_among_several() {
     for (liar, honest) in [(0, 2), (2, 0)] {
         let z = Spoiled::new();
         z.hold(&[0, 2]);
@@ -444,7 +443,7 @@ async fn of_several_sources_the_one_that_lied_is_found() {
 }
 
 #[tokio::test]
-async fn an_object_of_another_size_never_goes_on() {
+async fn an_object_of_another_size_never_continues_a_body() {
     let z = Spoiled::new();
     z.hold(&[0]);
     z.stores[2].insert(z.blob.key.clone(), Bytes::from_static(b"of another size"));
@@ -454,7 +453,8 @@ async fn an_object_of_another_size_never_goes_on() {
     assert_eq!(z.calls(0, On::Get), 2);
 }
 
-/// Bytes that a target refuses were right when they were sent: the source is not blamed, and not asked again.
+/// Bytes that a target refuses were right when they were sent: the source is not blamed, and is not asked
+/// again.
 #[tokio::test]
 async fn a_digest_that_the_target_refuses_is_the_targets_fault() {
     let z = Three::new();
@@ -469,16 +469,16 @@ async fn a_digest_that_the_target_refuses_is_the_targets_fault() {
 
 /// A cache, and whether its bytes are trusted.
 #[derive(Debug)]
-struct AtHand(Source, AtomicBool);
+struct FakeCache(Source, AtomicBool);
 
-impl AtHand {
+impl FakeCache {
     fn new(source: Source) -> Arc<Self> {
         Arc::new(Self(source, AtomicBool::new(true)))
     }
 }
 
 #[async_trait]
-impl Local for AtHand {
+impl Local for FakeCache {
     async fn find(&self, digest: &Digest) -> Option<Source> {
         (*digest == self.0.digest()).then(|| self.0.clone())
     }
@@ -489,14 +489,14 @@ impl Local for AtHand {
 }
 
 #[tokio::test]
-async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
+async fn the_cache_comes_first_and_a_zone_continues_after_it() {
     let z = Spoiled::new();
     z.hold(&[0, 2]);
     let mut copier = z.copier();
-    copier.local = Some(AtHand::new(Source::bytes(z.bytes.clone())));
+    copier.local = Some(FakeCache::new(Source::bytes(z.bytes.clone())));
     z.copied_whole(z.copy_by(&copier).await, "the local copy").await;
     assert_eq!(z.calls(0, On::Any) + z.calls(2, On::Any), 0, "no zone is asked");
-    // Its size is right, whatever a client stated.
+    // The size of the cached blob is right, whatever a client stated.
     let wrong = job(z.blob.clone(), "zone-b", Some(3));
     assert_eq!(copier.copy(&wrong).await.unwrap(), Outcome::AlreadyThere);
     assert_eq!(z.calls(1, On::Get), 0);
@@ -509,14 +509,14 @@ async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
     let mut copier = z.copier();
     let size = z.bytes.len() as u64;
     let at_hand = Source::object(Arc::new(broken), z.blob.key.clone(), size, z.blob.digest);
-    copier.local = Some(AtHand::new(at_hand));
+    copier.local = Some(FakeCache::new(at_hand));
     z.copied_whole(z.copy_by(&copier).await, "the local copy").await;
     assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (1, 1));
-    // Whose bytes are wrong is told; other sources give the blob.
+    // A cache with wrong bytes is told so, and other sources give the blob.
     let z = Spoiled::new();
     z.hold(&[0]);
     let wrong = Bytes::from(vec![7; z.bytes.len()]);
-    let cache = AtHand::new(Source::new(wrong.len() as u64, z.blob.digest, Arc::new(wrong)));
+    let cache = FakeCache::new(Source::new(wrong.len() as u64, z.blob.digest, Arc::new(wrong)));
     let misled = Copier { local: Some(Arc::clone(&cache) as Arc<dyn Local>), ..z.copier() };
     z.copied_whole(z.copy_by(&misled).await, "zone-a").await;
     assert!(!cache.1.load(Ordering::SeqCst));
@@ -525,9 +525,10 @@ async fn what_is_at_hand_comes_first_and_a_zone_goes_on_after_it() {
     assert_eq!(copier.copy(&other).await.unwrap_err().fault, Fault::Nowhere);
 }
 
-/// A zone that does not answer agrees with nobody: what a client said keeps no wrong object meanwhile.
+/// A zone that does not answer confirms no size: a wrong object of the size that a client stated does not
+/// stay.
 #[tokio::test]
-async fn a_size_that_nobody_confirms_keeps_no_wrong_object() {
+async fn an_unconfirmed_size_keeps_no_wrong_object() {
     let z = Three::new();
     z.b.holds(&z.blob, b"cut short");
     z.a.holds(&z.blob, GOOD);
@@ -536,16 +537,16 @@ async fn a_size_that_nobody_confirms_keeps_no_wrong_object() {
     z.a.set(Mode::Healthy);
     assert_eq!(z.copy(Some(9)).await.unwrap(), replaced("zone-a"));
     z.target_is_good().await;
-    // Nor does one that cannot be used.
+    // A zone that cannot be used confirms no size either.
     z.b.holds(&z.blob, b"cut short");
     let zones = [Zone::unusable("zone-a", "no such driver"), z.b.zone("zone-b"), z.c.zone("zone-c")];
     let copier = copier(zones.to_vec());
     assert!(copier.copy(&job(z.blob.clone(), "zone-b", Some(9))).await.is_err());
 }
 
-/// What was read and found right is not read for every push that says a wrong size.
+/// An object that was read and found right is not read again for every push that states a wrong size.
 #[tokio::test]
-async fn what_was_proven_is_not_read_again() {
+async fn a_verified_object_is_not_read_again() {
     let z = Three::new();
     z.a.holds(&z.blob, GOOD);
     z.b.holds(&z.blob, GOOD);
@@ -555,13 +556,13 @@ async fn what_was_proven_is_not_read_again() {
         assert_eq!(copier.copy(&lie).await.unwrap(), Outcome::AlreadyThere);
         assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
     }
-    // Nor for every two pushes that state different sizes.
+    // It is also not read again for two pushes that state different sizes.
     for stamp in 1..3 {
         let contradicted = Job { is_contradicted: true, stamp, ..job(z.blob.clone(), "zone-b", None) };
         assert_eq!(copier.copy(&contradicted).await.unwrap(), Outcome::AlreadyThere);
         assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
     }
-    // Another object than the one that was read. That another zone has the same size does not confirm it.
+    // Another object than the one that was read. It does not help that another zone has the same size.
     z.b.holds(&z.blob, b"the wrong bytes");
     z.c.holds(&z.blob, b"the wrong bytes");
     let contradicted = Job { is_contradicted: true, ..job(z.blob.clone(), "zone-b", None) };

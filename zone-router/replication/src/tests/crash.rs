@@ -1,4 +1,4 @@
-//! The journal under kill -9: a child process adds jobs and prints which were acknowledged.
+//! Tests the journal under kill -9: a child process adds jobs and prints which were acknowledged.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
@@ -15,7 +15,7 @@ const ROUND: &str = "FANOUT_CRASH_ROUND";
 const KILLS: usize = 20;
 const WRITERS: usize = 4;
 
-/// Not a test: the child process of the test below runs it.
+/// Not a test: the test below starts this as its child process.
 #[test]
 fn child() {
     let Ok(path) = std::env::var(PATH) else { return };
@@ -30,7 +30,7 @@ fn child() {
                     let text = format!("{round}/{writer}/{number}");
                     let also = NewJob::new(blob(b"shared"), Arc::from("zone-c"), None, &text);
                     journal.add(vec![new_job(&text, "zone-b"), also]).await.unwrap();
-                    // One write per line, not through the capture of the test harness.
+                    // One write for each line, bypassing the capture of the test harness.
                     std::io::stdout().write_all(format!("added {text}\n").as_bytes()).unwrap();
                 }
             })
@@ -45,7 +45,7 @@ fn no_acknowledged_job_is_lost_by_a_kill() {
     let path = folder.path().join("journal.db");
     let mut acknowledged = HashSet::new();
     for round in 0..KILLS {
-        // From a kill before the file is complete to a kill in the middle of the work.
+        // The kills range from before the file is complete to the middle of the work.
         let lines = if round % 4 == 0 { 0 } else { fastrand::usize(1..60) };
         acknowledged.extend(run_and_kill(&path, round, lines));
     }
@@ -69,7 +69,7 @@ fn no_acknowledged_job_is_lost_by_a_kill() {
     assert_eq!(sound, "ok");
 }
 
-/// Kills a child after `lines` acknowledgements, or during its start; returns what it acknowledged.
+/// Kills a child after `lines` acknowledgements, or during its start. Returns the jobs that it acknowledged.
 fn run_and_kill(path: &Path, round: usize, lines: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tests::crash::child", "--nocapture"])

@@ -16,8 +16,8 @@ fn jobs(repository: &str, count: usize) -> Vec<NewJob> {
     (0..count).map(job).collect()
 }
 
-/// The order in which the writer inserts rows: a trigger records how many rows of the large push there were when
-/// the row of the small push was inserted.
+/// The order in which the writer inserts rows. When the row of the small push is inserted, a trigger records
+/// how many rows of the large push exist.
 #[tokio::test]
 async fn a_small_push_does_not_wait_behind_a_flood() {
     let folder = tempfile::tempdir().unwrap();
@@ -26,7 +26,7 @@ async fn a_small_push_does_not_wait_behind_a_flood() {
         CREATE TRIGGER small AFTER INSERT ON job WHEN NEW.repositories = 'small'
         BEGIN INSERT INTO before SELECT count(*) FROM job WHERE repositories = 'flood'; END;";
     journal.write(move |db| db.execute_batch(trigger)).await.unwrap();
-    // While the writer is busy, the large pushes are queued first, then the small one.
+    // While the writer is busy, the large pushes are queued first, and then the small one.
     let (held, hold) = std::sync::mpsc::sync_channel::<()>(1);
     let (taken, begun) = tokio::sync::oneshot::channel();
     let busy = tokio::spawn({

@@ -1,4 +1,4 @@
-//! What only the journal in an SQLite file does.
+//! Tests what only the journal in an SQLite file does.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::super::conformance::{LONGEST_WAIT, claim_all, new_job};
 use super::super::{Journal, JournalError};
 
 #[tokio::test]
-async fn nobody_else_may_read_the_file() {
+async fn only_the_owner_may_read_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(&folder.path().join("journal.db")).unwrap();
     journal.add(vec![new_job("one", "zone-b")]).await.unwrap();
@@ -35,8 +35,8 @@ async fn requests_that_wait_share_a_commit() {
         }
     });
     begun.await.unwrap();
-    // The first request blocks the writer, the others gather behind it, and one of them makes the shared commit
-    // fail.
+    // The first request blocks the writer, and the others gather behind it. One of them makes the shared
+    // commit fail.
     let add = |n: usize| journal.add(vec![new_job(&n.to_string(), "zone-b")]);
     let adds = join_all((0..100).map(add));
     let bad = journal.write(|db| db.execute_batch("INSERT INTO nowhere VALUES (1)"));
@@ -67,7 +67,7 @@ async fn a_full_disk_is_an_error_and_passes() {
 }
 
 #[tokio::test]
-async fn what_is_not_ours_is_refused() {
+async fn files_that_are_not_a_journal_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
     drop(Journal::open(&path).unwrap());
@@ -83,7 +83,7 @@ async fn what_is_not_ours_is_refused() {
 }
 
 #[tokio::test]
-async fn an_empty_file_is_a_creation_cut_short() {
+async fn an_empty_file_is_an_interrupted_creation() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
     std::fs::write(&path, "").unwrap();
@@ -92,9 +92,9 @@ async fn an_empty_file_is_a_creation_cut_short() {
     assert_eq!(journal.counts().await.unwrap()[0].jobs, 1);
 }
 
-/// A file of the first release, with a job that failed and one that was not tried.
+/// A file of the first release, with a job that failed and a job that was not tried.
 #[tokio::test]
-async fn an_older_file_is_brought_up_to_date() {
+async fn an_older_file_is_migrated() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
     let older = Connection::open(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Lanes over a journal in an SQLite file that is killed, or cannot be written.
+//! Tests lanes over a journal in an SQLite file that is killed, or cannot be written.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn a_kill_in_the_middle_of_copies_loses_none() {
     dying.block_on(async {
         let fan_out = world.start().await;
         fan_out.enqueue("org/repo", &blobs, &targets(&["zone-b"])).await.unwrap();
-        // One of the eight copies under way ends, and another one starts.
+        // One of the eight copies in progress ends, and another one starts.
         world.b.has_begun(8).await;
         world.b.gate.add_permits(1);
         world.b.has_begun(9).await;
@@ -53,7 +53,7 @@ async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
     world.b.gate.add_permits(10);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let checks = world.b.heads.load(Ordering::SeqCst);
-    // About one per pause; a lane without a pause makes thousands.
+    // About one for each pause. A lane without a pause makes thousands.
     assert!(checks <= 20, "{checks} checks in 500 ms");
     assert_eq!(lane(&fan_out, "zone-b").await.waiting, 1);
 
@@ -62,7 +62,7 @@ async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
     assert_eq!(world.b.puts.load(Ordering::SeqCst), 1);
 }
 
-/// Size 0 is an audit's demand that the object is read. A manifest cannot make it.
+/// Size 0 is an audit's demand that the object is read. A manifest cannot make this demand.
 #[tokio::test]
 async fn a_client_cannot_demand_that_an_object_is_read() {
     let world = World::new(FilePlace::create());

@@ -1,4 +1,4 @@
-//! Server-side copies.
+//! Tests server-side copies.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,11 +18,11 @@ use super::super::copy::Copier;
 use super::super::{Fault, Outcome};
 use super::copies::copier;
 
-/// What the store does when it is asked for a copy.
+/// How the store reacts to a request for a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CopyBehaviour {
     Copies,
-    /// All but the last byte.
+    /// Copies everything but the last byte.
     Shortens,
     Fails(Kind),
 }
@@ -149,7 +149,7 @@ impl Fixture {
         copier.copy(&job(self.blob.clone(), "zone-b", Some(SIZE))).await
     }
 
-    /// Counts: gets at a, gets at b, server-side copies into b, puts at b.
+    /// The number of gets at a, gets at b, server-side copies into b, and puts at b.
     fn done(&self) -> [usize; 4] {
         [&self.a.gets, &self.b.gets, &self.b.copies, &self.b.puts].map(|count| count.load(Ordering::SeqCst))
     }
@@ -169,7 +169,7 @@ fn copied() -> Outcome {
 }
 
 #[tokio::test]
-async fn what_a_store_copies_is_read_before() {
+async fn a_source_is_read_before_the_store_copies_it() {
     let fixture = Fixture::new(CopyBehaviour::Copies);
     let copier = fixture.copier();
     assert_eq!(fixture.copy(&copier).await.unwrap(), copied());
@@ -196,9 +196,10 @@ async fn a_wrong_source_is_not_copied() {
     }
 }
 
-/// If the target has an object, there is no server-side copy: only bytes that were verified on their way replace it.
+/// If the target has an object, there is no server-side copy: only bytes that were verified on their way
+/// replace it.
 #[tokio::test]
-async fn a_store_copies_over_nothing() {
+async fn a_server_side_copy_overwrites_nothing() {
     let mut flipped = BYTES.to_vec();
     flipped[7] ^= 1;
     for wrong in [&BYTES[..1 << 20], b"", &flipped] {
@@ -211,10 +212,10 @@ async fn a_store_copies_over_nothing() {
     }
 }
 
-/// One zone has a truncated object and the other the right one, and each is copied into the other, with any stated
-/// size.
+/// One zone has a truncated object and the other the right one. Each is copied into the other, with any
+/// stated size.
 #[tokio::test]
-async fn crossing_copies_leave_the_right_one() {
+async fn copies_in_both_directions_keep_the_right_object() {
     const CUT: usize = 1 << 20;
     for size in [None, Some(SIZE), Some(CUT as u64), Some(4711)] {
         for _ in 0..3 {
@@ -230,13 +231,13 @@ async fn crossing_copies_leave_the_right_one() {
             for zone in [&fixture.a, &fixture.b] {
                 assert!(fixture.held_by(zone).await.as_deref() == Some(&BYTES[..]), "{size:?}");
             }
-            assert_eq!(fixture.b.puts.load(Ordering::SeqCst), 0, "what is right is not written again");
+            assert_eq!(fixture.b.puts.load(Ordering::SeqCst), 0, "a right object is not written again");
         }
     }
 }
 
 #[tokio::test]
-async fn another_object_than_was_to_be_copied_is_replaced() {
+async fn a_server_side_copy_of_another_object_is_replaced() {
     let fixture = Fixture::new(CopyBehaviour::Shortens);
     let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes: SIZE, replaced: true };
     assert_eq!(fixture.copy(&fixture.copier()).await.unwrap(), replaced);

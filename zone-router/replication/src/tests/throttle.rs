@@ -1,4 +1,4 @@
-//! How much a lane does at once, and how it follows the router.
+//! Tests how much a lane does at once, and how it follows the router.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ async fn large_blobs_take_turns_and_small_ones_pass() {
     world.b.set(Mode::Held);
     let limits = only(Limits { copies: 3, in_flight: 3 << 20, ..Limits::default() });
     let fan_out = world.start_as(|setup| Setup { limits, ..setup }).await;
-    // More than the lane copies at once: blobs that wait for a reservation must not occupy all copies.
+    // More than the lane copies at once: blobs that wait for a reservation must not use up all copies.
     let large: Vec<_> = (0..5_u8)
         .map(|n| {
             let bytes = vec![n; 2 << 20];
@@ -44,7 +44,7 @@ async fn large_blobs_take_turns_and_small_ones_pass() {
 }
 
 #[tokio::test]
-async fn a_cap_slows_one_zone_and_its_end_is_seen_at_once() {
+async fn a_limit_slows_one_zone_and_its_removal_applies_at_once() {
     let world = World::new(FilePlace::create());
     let slow = Limits { bandwidth: Timetable::always(Some(1)), ..Limits::default() };
     let fan_out = world.start_as(|setup| Setup { limits: only(slow), ..setup }).await;
@@ -53,12 +53,12 @@ async fn a_cap_slows_one_zone_and_its_end_is_seen_at_once() {
     let capped = lane(&fan_out, "zone-b").await;
     assert!(capped.copied < 50, "{capped:?}");
     fan_out.set_limits(&LimitsByZone::default());
-    // Copies under way still wait for the bytes that they took at the old rate.
+    // Copies in progress still wait for the bytes that they took at the old rate.
     until(&fan_out, "zone-b", |lane| lane.copied + lane.active >= 50).await;
 }
 
-/// While the router has a zone out of use, jobs are tried only now and then; when the zone is in use again, they
-/// go on at once.
+/// While the router's breaker of a zone is open, jobs are tried only from time to time. When it closes, they
+/// continue at once.
 #[tokio::test]
 async fn a_lane_follows_the_breaker() {
     let world = World::new(FilePlace::create());
@@ -66,7 +66,7 @@ async fn a_lane_follows_the_breaker() {
     let router = Arc::new(Router::new(world.zones()));
     router.start(&world.shutdown);
     let out = || router.is_open("zone-b");
-    // The router's probes find that out.
+    // The router's probes detect it.
     while !out() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -87,7 +87,7 @@ async fn a_lane_follows_the_breaker() {
 }
 
 #[tokio::test]
-async fn sources_are_asked_as_reads_ask_them() {
+async fn sources_are_asked_in_the_order_of_reads() {
     let world = World::new(FilePlace::create());
     let pushed = world.pushed(1);
     world.c.holds(&pushed[0].0, b"blob 0");
@@ -97,7 +97,7 @@ async fn sources_are_asked_as_reads_ask_them() {
     copier.router = Some(Arc::new(Router::with(zones, zone_router::Settings::default())));
     copier.copy(&job(pushed[0].0.clone(), "zone-b", pushed[0].1)).await.unwrap();
     assert_eq!(world.a.gets.load(Ordering::SeqCst), 0, "drained: the last to be asked");
-    // It is asked all the same, if no other zone has the blob.
+    // It is asked all the same if no other zone has the blob.
     world.c.set(Mode::Fails(Kind::Unavailable));
     let more = world.pushed(2);
     copier.copy(&job(more[1].0.clone(), "zone-b", more[1].1)).await.unwrap();

@@ -12,7 +12,7 @@ use super::super::size::stated;
 use super::super::{AGES, Ages, Count, JobQuery, JobSelection, JobView, Outstanding, State};
 use super::{JOBS_PER_STATEMENT, Parameter, Postgres, Row, Type, statements, unsigned};
 
-/// Parameters: zone, how many at most.
+/// Parameters: zone, the highest count.
 const DEPTH: &str = "
 SELECT count(*) FROM (SELECT FROM quay_gateway_job WHERE zone = $1 AND parked IS NULL LIMIT $2) AS counted";
 
@@ -30,7 +30,7 @@ macro_rules! state {
     };
 }
 
-/// Parameters: zone or NULL, after which zone and digest, state or 0, limit.
+/// Parameters: zone or NULL, zone and digest of the previous page's last job, state or 0, limit.
 const JOBS: &str = concat!(
     columns!(),
     "WHERE ($1 IS NULL OR zone = $1) AND (zone, digest) > ($2, $3) AND ($4 = 0 OR ",
@@ -41,8 +41,8 @@ const JOBS: &str = concat!(
 /// Parameters: digest, zones.
 const JOBS_OF: &str = concat!(columns!(), "WHERE digest = $1 AND zone = ANY ($2) ORDER BY zone");
 
-/// Parameters: zone, digests or NULL, state or 0, after which digest, how many jobs are read. Returns the
-/// last digest that was read, or NULL if there is none, and how many jobs were made due.
+/// Parameters: zone, digests or NULL, state or 0, the digest after which to read, how many jobs are read.
+/// Returns the last digest that was read, or NULL if there is none, and how many jobs were made due.
 const RETRY: &str = concat!(
     "WITH these AS (SELECT digest FROM quay_gateway_job WHERE zone = $1 AND digest > $4 ",
     "AND ($2 IS NULL OR digest = ANY ($2)) ORDER BY digest LIMIT $5), ",
@@ -55,9 +55,8 @@ const RETRY: &str = concat!(
     "SELECT (SELECT max(digest) FROM these), (SELECT count(*) FROM retried), (SELECT count(*) FROM told)"
 );
 
-/// Parameters: zones, digests, why. Locks rows in the order in which adds do, so that there is no
-/// deadlock.
-const SET_ASIDE: &str = "
+/// Parameters: zones, digests, why. Locks rows in the same order as adds, so that there is no deadlock.
+const PARK_BLOBS: &str = "
 WITH parked AS (
     UPDATE quay_gateway_job SET parked = now(), error = $3
     WHERE (zone, digest) IN (SELECT zone, digest FROM quay_gateway_job
@@ -132,11 +131,11 @@ impl Inspect for Postgres {
         Ok(all)
     }
 
-    async fn set_aside(&self, digests: &[Digest], zones: &[Arc<str>], why: &str) -> Answer<u64> {
+    async fn park_blobs(&self, digests: &[Digest], zones: &[Arc<str>], why: &str) -> Answer<u64> {
         let (zones, digests) = (texts(zones.iter()), texts(digests.iter()));
         let parameters: [Parameter<'_>; 3] =
             [(&zones, Type::TEXT_ARRAY), (&digests, Type::TEXT_ARRAY), (&why, Type::TEXT)];
-        self.number(SET_ASIDE, &parameters).await
+        self.number(PARK_BLOBS, &parameters).await
     }
 
     async fn ages(&self) -> Answer<BTreeMap<Arc<str>, Ages>> {
@@ -191,7 +190,8 @@ fn texts<T: ToString>(texts: impl Iterator<Item = T>) -> Vec<String> {
     texts.map(|text| text.to_string()).collect()
 }
 
-/// By zone: how many jobs, the sum of their ages, and how many are no older than each of [`AGES`].
+/// For each zone: the number of jobs, the sum of their ages, and for each of [`AGES`] the number of jobs that
+/// are no older.
 fn ages_statement() -> String {
     let mut statement = "SELECT zone, count(*), sum(extract(epoch FROM now() - added))::float8".to_owned();
     for seconds in AGES {

@@ -1,8 +1,8 @@
-//! The journal in a PostgreSQL database, for any number of replicas, none of them a leader.
+//! The journal in a PostgreSQL database, for any number of replicas, none of which is a leader.
 //!
-//! Whoever claims a job has a lease on it: until the lease ends nobody else gets the job, and if a
-//! replica dies, another one gets it. `NOTIFY` tells all replicas of added jobs; a replica that misses
-//! a notification asks again after [`POLL`].
+//! A replica that claims a job has a lease on it. Until the lease ends, nobody else gets the job. If a
+//! replica dies, another one gets its jobs. `NOTIFY` tells all replicas about added jobs. A replica that
+//! misses a notification asks again after [`POLL`].
 
 mod inspect;
 mod schema;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backends::{Digest, Key};
-use postgres_connection::{Client, Database, Line, Parameter, PostgresError, Purpose, Row, Type};
+use postgres_connection::{Client, Database, Parameter, PostgresError, Purpose, Row, SharedConnection, Type};
 use rustls::ClientConfig;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -28,38 +28,38 @@ use super::size::{column, merged, stated};
 use super::wake_ups::WakeUps;
 use super::{JournalError, Next};
 
-/// How long a job belongs to one replica after the replica claimed it or renewed its lease.
+/// How long a job belongs to a replica after the replica claimed it or renewed its lease.
 pub const LEASE: Duration = Duration::from_secs(20);
 
-/// How long a migration of large tables may take, or waiting for a replica that runs one.
+/// The timeout for a migration of large tables, and for waiting for a replica that runs one.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// How long any other step on a new connection may take.
+/// The timeout of any other step on a new connection.
 const SET_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time between two renewals of a lease.
+/// The time between two renewals of a lease.
 const RENEWAL: Duration = Duration::from_secs(5);
 
 /// The longest time that a lane without work waits before it asks again.
 const POLL: Duration = Duration::from_secs(5);
 
-/// Jobs that one statement makes due, so that none takes long.
+/// The jobs that one statement makes due, so that no statement takes long.
 const JOBS_PER_STATEMENT: i64 = 5_000;
 
-/// The channel of notifications; the payload is a zone that has new jobs.
+/// The channel of notifications. The payload is a zone that has new jobs.
 const CHANNEL: &str = "quay_gateway_job";
 
 /// Prepares a connection for the journal. With wake-ups, the connection also listens for new jobs.
 #[derive(Debug)]
-struct Jobs(Option<WakeUps>);
+struct JournalConnection(Option<WakeUps>);
 
 #[async_trait]
-impl Purpose for Jobs {
-    fn whose(&self) -> &'static str {
+impl Purpose for JournalConnection {
+    fn name(&self) -> &'static str {
         "the journal's database"
     }
 
-    fn patience(&self) -> Duration {
+    fn prepare_timeout(&self) -> Duration {
         MIGRATION_TIMEOUT
     }
 
@@ -82,13 +82,13 @@ impl Purpose for Jobs {
         Ok(())
     }
 
-    fn up(&self) {
+    fn connected(&self) {
         if let Some(wake_ups) = &self.0 {
             wake_ups.wake_all();
         }
     }
 
-    fn told(&self, channel: &str, payload: &str) {
+    fn notified(&self, channel: &str, payload: &str) {
         if let Some(wake_ups) = self.0.as_ref().filter(|_| channel == CHANNEL) {
             wake_ups.wake(payload);
         }
@@ -100,11 +100,11 @@ impl Purpose for Jobs {
 pub(super) struct Postgres {
     database: Database,
     /// For pushes, which must not wait for statements of lanes.
-    pushes: Line,
-    lanes: Line,
-    /// For statements that read many jobs: neither pushes nor lanes wait for them.
-    inspections: Line,
-    /// Identifies this process: it does not own the leases of an earlier process on the same machine.
+    pushes: SharedConnection,
+    lanes: SharedConnection,
+    /// For statements that read many jobs, so that neither pushes nor lanes wait for them.
+    inspections: SharedConnection,
+    /// Identifies this process. It does not own the leases of an earlier process on the same machine.
     replica: i64,
     _end: DropGuard,
 }
@@ -112,9 +112,11 @@ pub(super) struct Postgres {
 impl Postgres {
     pub(super) async fn connect(database: Database, tls: &ClientConfig, wake_ups: WakeUps) -> Answer<Self> {
         let end = CancellationToken::new();
-        let pushes = Line::keep(&database, tls, Arc::new(Jobs(None)), end.clone());
-        let lanes = Line::keep(&database, tls, Arc::new(Jobs(Some(wake_ups))), end.clone());
-        let inspections = Line::keep(&database, tls, Arc::new(Jobs(None)), end.clone());
+        let pushes = SharedConnection::keep(&database, tls, Arc::new(JournalConnection(None)), end.clone());
+        let lanes =
+            SharedConnection::keep(&database, tls, Arc::new(JournalConnection(Some(wake_ups))), end.clone());
+        let inspections =
+            SharedConnection::keep(&database, tls, Arc::new(JournalConnection(None)), end.clone());
         let replica = fastrand::i64(..);
         let postgres = Self { database, pushes, lanes, inspections, replica, _end: end.drop_guard() };
         match postgres.pushes.started().await.map_err(JournalError::from) {
@@ -131,15 +133,20 @@ impl Postgres {
         let (zone, digest, lease) = (&*job.target, job.blob.digest.to_string(), LEASE.as_secs_f64());
         let parameters: [Parameter<'_>; 4] =
             [(&zone, Type::TEXT), (&digest, Type::TEXT), (&self.replica, Type::INT8), (&lease, Type::FLOAT8)];
-        Ok(!self.ask(&self.lanes, statements::RENEW, &parameters).await?.is_empty())
+        Ok(!self.query(&self.lanes, statements::RENEW, &parameters).await?.is_empty())
     }
 
-    async fn ask(&self, line: &Line, statement: &str, parameters: &[Parameter<'_>]) -> Answer<Vec<Row>> {
-        line.ask(statement, parameters).await.map_err(JournalError::from)
+    async fn query(
+        &self,
+        connection: &SharedConnection,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Answer<Vec<Row>> {
+        connection.query(statement, parameters).await.map_err(JournalError::from)
     }
 
     async fn inspect(&self, statement: &str, parameters: &[Parameter<'_>]) -> Answer<Vec<Row>> {
-        self.inspections.look(statement, parameters).await.map_err(JournalError::from)
+        self.inspections.query_slow(statement, parameters).await.map_err(JournalError::from)
     }
 
     fn job(&self, zone: &Arc<str>, row: &Row) -> Answer<Job> {
@@ -180,7 +187,7 @@ impl Engine for Postgres {
             (&stamp, Type::INT8),
             (&repositories, Type::INT4),
         ];
-        self.ask(&self.pushes, statements::ADD, &parameters).await.map(drop)
+        self.query(&self.pushes, statements::ADD, &parameters).await.map(drop)
     }
 
     async fn claim(
@@ -206,11 +213,11 @@ impl Engine for Postgres {
             Choice::Retry => (statements::RETRY, 4),
         });
         for (statement, count) in choices.chain([(statements::AHEAD, 5)]) {
-            if let Some(row) = self.ask(&self.lanes, statement, &parameters[..count]).await?.first() {
+            if let Some(row) = self.query(&self.lanes, statement, &parameters[..count]).await?.first() {
                 return Ok(Next::Job(self.job(zone, row)?));
             }
         }
-        let rows = self.ask(&self.lanes, statements::WAIT, &parameters[..1]).await?;
+        let rows = self.query(&self.lanes, statements::WAIT, &parameters[..1]).await?;
         let seconds: Option<f64> = rows.first().and_then(|row| row.get(0));
         let due = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         Ok(Next::Wait(due.unwrap_or(longest_wait).min(longest_wait).min(POLL)))
@@ -234,7 +241,7 @@ impl Engine for Postgres {
             (&at_most, Type::INT8),
         ];
         for statement in [statements::SMALL, statements::SMALL_RETRY] {
-            if let Some(row) = self.ask(&self.lanes, statement, &parameters).await?.first() {
+            if let Some(row) = self.query(&self.lanes, statement, &parameters).await?.first() {
                 return Ok(Next::Job(self.job(zone, row)?));
             }
         }
@@ -256,7 +263,7 @@ impl Engine for Postgres {
 
     async fn release(&self, zone: &Arc<str>) -> Answer<()> {
         let parameters: [Parameter<'_>; 2] = [(&&**zone, Type::TEXT), (&self.replica, Type::INT8)];
-        self.ask(&self.lanes, statements::RELEASE, &parameters).await.map(drop)
+        self.query(&self.lanes, statements::RELEASE, &parameters).await.map(drop)
     }
 
     async fn done(&self, job: &Job) -> Answer<Option<Duration>> {
@@ -267,8 +274,8 @@ impl Engine for Postgres {
             (&self.replica, Type::INT8),
             (&job.stamp, Type::INT8),
         ];
-        match self.ask(&self.lanes, statements::DONE, &parameters).await?.first() {
-            // It was added again, or belongs to another replica by now.
+        match self.query(&self.lanes, statements::DONE, &parameters).await?.first() {
+            // The job was added again, or belongs to another replica now.
             None => self.end_lease(job).await.map(|()| None),
             Some(row) => Ok(Duration::try_from_secs_f64(row.get(0)).ok()),
         }
@@ -276,7 +283,7 @@ impl Engine for Postgres {
 
     async fn failed(&self, job: &Job, delay: Duration, error: &str, in_doubt: bool) -> Answer<()> {
         let (zone, digest, delay) = (&*job.target, job.blob.digest.to_string(), delay.as_secs_f64());
-        // PostgreSQL allows no NUL in text; a reason has no control characters.
+        // PostgreSQL allows no NUL in text. A reason has no control characters.
         let parameters: [Parameter<'_>; 7] = [
             (&zone, Type::TEXT),
             (&digest, Type::TEXT),
@@ -286,7 +293,7 @@ impl Engine for Postgres {
             (&error, Type::TEXT),
             (&in_doubt, Type::BOOL),
         ];
-        self.ask(&self.lanes, statements::FAILED, &parameters).await.map(drop)
+        self.query(&self.lanes, statements::FAILED, &parameters).await.map(drop)
     }
 
     async fn resize(&self, job: &Job, size: u64) -> Answer<()> {
@@ -294,14 +301,14 @@ impl Engine for Postgres {
         let size = i64::try_from(size).unwrap_or(i64::MAX);
         let parameters: [Parameter<'_>; 4] =
             [(&zone, Type::TEXT), (&digest, Type::TEXT), (&self.replica, Type::INT8), (&size, Type::INT8)];
-        self.ask(&self.lanes, statements::RESIZE, &parameters).await.map(drop)
+        self.query(&self.lanes, statements::RESIZE, &parameters).await.map(drop)
     }
 
     async fn end_lease(&self, job: &Job) -> Answer<()> {
         let (zone, digest) = (&*job.target, job.blob.digest.to_string());
         let parameters: [Parameter<'_>; 3] =
             [(&zone, Type::TEXT), (&self.replica, Type::INT8), (&digest, Type::TEXT)];
-        self.ask(&self.lanes, statements::END_LEASE, &parameters).await.map(drop)
+        self.query(&self.lanes, statements::END_LEASE, &parameters).await.map(drop)
     }
 
     async fn park(&self, job: &Job, why: &str) -> Answer<()> {
@@ -313,12 +320,12 @@ impl Engine for Postgres {
             (&job.stamp, Type::INT8),
             (&why, Type::TEXT),
         ];
-        self.ask(&self.lanes, statements::PARK, &parameters).await.map(drop)
+        self.query(&self.lanes, statements::PARK, &parameters).await.map(drop)
     }
 
     async fn make_due(&self, zone: &Arc<str>) -> Answer<()> {
         let parameters: [Parameter<'_>; 2] = [(&&**zone, Type::TEXT), (&JOBS_PER_STATEMENT, Type::INT8)];
-        while !self.ask(&self.lanes, statements::MAKE_DUE, &parameters).await?.is_empty() {}
+        while !self.query(&self.lanes, statements::MAKE_DUE, &parameters).await?.is_empty() {}
         Ok(())
     }
 }

@@ -11,7 +11,8 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// The advisory lock under which one of several replicas migrates. The number is arbitrary.
 const LOCK: i64 = 0x7175_6179_6777;
 
-/// The migrations. Names begin with `quay_gateway_`, so that the tables can stand beside Quay's.
+/// The migrations. The names begin with `quay_gateway_`, so that the tables can be in the same database as
+/// Quay's.
 const MIGRATIONS: [&str; 2] = [
     "
 CREATE TABLE quay_gateway_job (
@@ -46,14 +47,14 @@ CREATE INDEX quay_gateway_job_parked ON quay_gateway_job (zone, parked) WHERE pa
 
 const READ_VERSION: &str = "SELECT version FROM quay_gateway_schema";
 
-/// The version of the tables; 0 if there are none.
+/// The version of the tables. 0 if there are none.
 pub(super) async fn version(client: &Client) -> Result<i64, Error> {
     let there = client.query_one("SELECT to_regclass('quay_gateway_schema') IS NOT NULL", &[]).await?;
     if there.get(0) { Ok(client.query_one(READ_VERSION, &[]).await?.get(0)) } else { Ok(0) }
 }
 
-/// Migrates the tables, and returns the version they have then. Takes minutes if they are large, or if
-/// another replica migrates them: no statement in it has a timeout.
+/// Migrates the tables, and returns their version. This takes minutes if they are large, or if another
+/// replica migrates them: its statements have no timeout.
 pub(super) async fn migrate(client: &Client) -> Result<i64, Error> {
     let begun = Instant::now();
     // If anything fails, the connection is closed, which rolls the transaction back.

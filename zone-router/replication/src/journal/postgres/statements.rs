@@ -1,9 +1,9 @@
-//! Every statement of lanes and pushes. Each is a transaction of its own and uses the database's clock.
+//! All statements of lanes and pushes. Each is a transaction of its own and uses the database's clock.
 
 use super::super::size::merged_size;
 
-/// Parameters: zones, digests, keys, sizes, repositories, stamp, repositories kept. The caller sorts them, so that
-/// two adds of the same jobs cannot deadlock.
+/// Parameters: zones, digests, keys, sizes, repositories, stamp, the number of repositories that are kept.
+/// The caller sorts the jobs, so that two adds of the same jobs cannot deadlock.
 pub(super) const ADD: &str = concat!(
     "
 WITH added AS (
@@ -31,11 +31,11 @@ WITH added AS (
 SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones"
 );
 
-/// Parameters: zone, digests under way, replica, seconds of a lease, and a fifth one for some.
+/// Parameters: zone, digests that are being copied, replica, seconds of a lease, and a fifth one for some.
 macro_rules! claim {
     ($kind:literal, $order:literal) => {
         concat!(
-            // A lease that nobody ended says that a try may have written and its end is not recorded.
+            // If a lease was never ended, a try may have written and its end was not recorded.
             "UPDATE quay_gateway_job SET leased_by = $3, leased_until = now() + make_interval(secs => $4), ",
             "size = CASE WHEN leased_by IS NULL THEN size ELSE 0 END ",
             "WHERE zone = $1 AND digest = (SELECT digest FROM quay_gateway_job WHERE zone = $1 AND ",
@@ -54,14 +54,14 @@ pub(super) const OLDEST: &str = claim!("fresh", "due");
 
 pub(super) const RETRY: &str = claim!("NOT fresh AND due <= now()", "due");
 
-/// Fifth parameter: the most bytes.
+/// The fifth parameter is the most bytes.
 pub(super) const SMALL: &str = claim!("fresh AND size > 0 AND size <= $5", "size NULLS FIRST");
 
-/// Fifth parameter: the most bytes.
+/// The fifth parameter is the most bytes.
 pub(super) const SMALL_RETRY: &str = claim!("NOT fresh AND due <= now() AND size > 0 AND size <= $5", "due");
 
-/// Fifth parameter: seconds of the longest wait. A job that is due later was written by a clock that ran
-/// ahead.
+/// The fifth parameter is the longest wait in seconds. If a job is due later than that, it was written by a
+/// clock that ran ahead.
 pub(super) const AHEAD: &str = claim!("NOT fresh AND due > now() + make_interval(secs => $5)", "due");
 
 /// Parameter: zone. Returns the seconds until the next job is due.
@@ -79,7 +79,7 @@ pub(super) const DONE: &str = "
 DELETE FROM quay_gateway_job WHERE zone = $1 AND digest = $2 AND leased_by = $3 AND stamp = $4
 RETURNING extract(epoch FROM clock_timestamp() - added)::float8";
 
-/// Parameters: zone, replica. The leases end, but `leased_by` stays: these tries were not brought to their end.
+/// Parameters: zone, replica. The leases end, but `leased_by` stays, because these tries have not ended.
 pub(super) const RELEASE: &str = "
 WITH released AS (
     UPDATE quay_gateway_job SET leased_until = now()
@@ -95,13 +95,13 @@ WITH ended AS (
     WHERE zone = $1 AND leased_by = $2 AND digest = $3 RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM ended";
 
-/// Zone, digest, replica, bytes. A size of 0, and sizes that differ, are kept.
+/// Parameters: zone, digest, replica, bytes. A size of 0 and a contradicted size are kept.
 pub(super) const RESIZE: &str = "
 UPDATE quay_gateway_job SET size = CASE WHEN size = 0 OR $4 = 0 THEN 0 WHEN size < 0 THEN size ELSE $4 END
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Parameters: zone, digest, replica, stamp, seconds to wait, error, whether the try is in doubt. A job that was
-/// parked meanwhile keeps its reason.
+/// Parameters: zone, digest, replica, stamp, seconds to wait, error, whether the try is in doubt. If the job
+/// was parked meanwhile, it keeps its reason.
 pub(super) const FAILED: &str = "
 UPDATE quay_gateway_job SET
     attempts = attempts + 1, failed = now(), error = CASE WHEN parked IS NULL THEN $6 ELSE error END,
@@ -111,7 +111,8 @@ UPDATE quay_gateway_job SET
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Parameters: zone, digest, replica, stamp, why. A job that was parked meanwhile keeps its reason and time.
+/// Parameters: zone, digest, replica, stamp, why. If the job was parked meanwhile, it keeps its reason and
+/// time.
 pub(super) const PARK: &str = "
 UPDATE quay_gateway_job SET
     attempts = attempts + 1, failed = now(), error = CASE WHEN parked IS NULL THEN $5 ELSE error END,
@@ -120,8 +121,8 @@ UPDATE quay_gateway_job SET
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Parameters: zone, how many at most. Skips jobs that are being added or claimed just now: they are due anyway.
-/// Returns a row if any job was made due.
+/// Parameters: zone, the most jobs. Skips jobs that are being added or claimed at this moment, because they
+/// are due anyway. Returns a row if any job was made due.
 pub(super) const MAKE_DUE: &str = "
 WITH made_due AS (
     UPDATE quay_gateway_job SET due = now()

@@ -15,7 +15,7 @@ use super::super::{AGES, Ages, Count, JobQuery, JobSelection, JobView, Outstandi
 use super::Sqlite;
 use super::table::{self, from_millis, lines, to_millis, unsigned};
 
-/// Jobs that one transaction reads, so that none takes long.
+/// The jobs that one transaction reads, so that no transaction takes long.
 const JOBS_PER_TRANSACTION: i64 = 5_000;
 
 const DEPTH: &str = "SELECT count(*) FROM (SELECT 1 FROM job WHERE zone = ?1 AND parked IS NULL LIMIT ?2)";
@@ -34,7 +34,7 @@ macro_rules! state {
     };
 }
 
-/// Parameters: zone or NULL, after which zone and digest, state or 0, limit.
+/// Parameters: zone or NULL, zone and digest of the previous page's last job, state or 0, limit.
 const JOBS: &str = concat!(
     columns!(),
     "FROM job WHERE (?1 IS NULL OR zone = ?1) AND (zone, digest) > (?2, ?3) AND (?4 = 0 OR ",
@@ -48,8 +48,8 @@ const JOBS_OF: &str = concat!(
     "FROM json_each(?2) AS asked JOIN job ON job.zone = asked.value AND digest = ?1 ORDER BY job.zone"
 );
 
-/// Parameters: zone, after which digest, how many. The last of so many digests, or no row if there
-/// are fewer.
+/// Parameters: zone, the digest after which to read, the number of digests. Returns the last of that many
+/// digests, or no row if there are fewer.
 const LAST: &str =
     "SELECT digest FROM job WHERE zone = ?1 AND digest > ?2 ORDER BY digest LIMIT 1 OFFSET ?3 - 1";
 
@@ -69,11 +69,12 @@ macro_rules! retry {
 /// Further parameters: zone, digests.
 const RETRY_THESE: &str = retry!("digest IN (SELECT value FROM json_each(?4))");
 
-/// Further parameters: zone, after which digest, up to which or NULL. A BLOB sorts after every TEXT.
+/// Further parameters: zone, the digest after which the range begins, the last digest or NULL. A BLOB sorts
+/// after every TEXT.
 const RETRY_RANGE: &str = retry!("digest > ?4 AND digest <= coalesce(?5, x'')");
 
 /// Parameters: zones, digests, now, why.
-const SET_ASIDE: &str = "
+const PARK_BLOBS: &str = "
 UPDATE job SET parked = ?3, error = ?4
 WHERE zone IN (SELECT value FROM json_each(?1)) AND digest IN (SELECT value FROM json_each(?2)) AND parked IS NULL";
 
@@ -139,11 +140,11 @@ impl Inspect for Sqlite {
         Ok(all)
     }
 
-    async fn set_aside(&self, digests: &[Digest], zones: &[Arc<str>], why: &str) -> Answer<u64> {
+    async fn park_blobs(&self, digests: &[Digest], zones: &[Arc<str>], why: &str) -> Answer<u64> {
         let (zones, digests) = (json(zones.iter()), json(digests.iter()));
         let (now, why) = (to_millis(self.now()), why.to_owned());
         let changed = self.write_returning(move |db| {
-            db.prepare_cached(SET_ASIDE)?.execute(params![zones, digests, now, why])
+            db.prepare_cached(PARK_BLOBS)?.execute(params![zones, digests, now, why])
         });
         Ok(changed.await? as u64)
     }
@@ -154,7 +155,7 @@ impl Inspect for Sqlite {
             let mut ages = db.prepare_cached(&ages_statement())?;
             ages.query_map([now], |row| {
                 let mut ages = Ages { jobs: unsigned(row.get(1)?), ..Ages::default() };
-                // From milliseconds. If the clock was set back, an age is zero, not negative.
+                // The unit is milliseconds. If the clock was set back, an age is zero and not negative.
                 ages.seconds = row.get::<_, f64>(2)?.max(0.0) / 1000.0;
                 for (at, count) in ages.up_to.iter_mut().enumerate() {
                     *count = unsigned(row.get(3 + at)?);
@@ -183,8 +184,8 @@ impl Inspect for Sqlite {
     }
 }
 
-/// Reads `many` jobs of a zone after this digest. Returns how many were made due, and the digest to go on
-/// after, if there may be more.
+/// Reads `many` jobs of a zone after this digest. Returns how many were made due, and the digest after which
+/// to continue, if there may be more.
 fn retry_some(
     db: &Connection,
     state: i32,
@@ -199,7 +200,8 @@ fn retry_some(
     Ok((changed, last))
 }
 
-/// By zone: how many jobs, the sum of their ages, and how many are no older than each of [`AGES`].
+/// For each zone: the number of jobs, the sum of their ages, and for each of [`AGES`] the number of jobs that
+/// are no older.
 fn ages_statement() -> String {
     let mut statement = "SELECT zone, count(*), total(?1 - added)".to_owned();
     for seconds in AGES {
@@ -249,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_transaction_goes_on_where_the_one_before_ended() {
+    fn each_transaction_continues_after_the_previous_one() {
         let mut db = Connection::open_in_memory().unwrap();
         migrate(&mut db).unwrap();
         let mut job = db

@@ -1,8 +1,8 @@
 //! The journal in an SQLite file, for one process.
 //!
-//! One thread writes. It takes all requests that wait, applies them in one transaction and answers
-//! after the commit, so that many pushes share one sync of the disk. Reads never wait for a commit:
-//! they have two connections of their own, one for lanes and one for operators.
+//! One thread writes. It takes all waiting requests, applies them in one transaction, and answers after the
+//! commit, so that many pushes share one sync of the disk. Reads never wait for a commit. They have two
+//! connections of their own: one for lanes and one for operators.
 
 mod inspect;
 #[cfg(test)]
@@ -33,16 +33,16 @@ use super::{JournalError, Next};
 #[cfg(test)]
 pub(crate) use simulated::Simulated;
 
-/// Requests that may wait for the writer; further senders wait.
+/// The most requests that wait for the writer. Further senders wait.
 const QUEUE: usize = 1024;
 
-/// Requests that share one commit, at most.
+/// The most requests that share one commit.
 const GROUP: usize = 256;
 
 /// How long a request may take. A disk that hangs must not hang a push.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long SQLite waits for another process that has locked the file, as during a restart.
+/// How long SQLite waits for another process that has locked the file, for example during a restart.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// After a checkpoint, the write-ahead log is truncated to this many bytes.
@@ -55,7 +55,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 pub(crate) type Apply = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 type Reply = oneshot::Sender<Answer<()>>;
 
-/// A handle. The writer ends, and the file is closed, with the last one.
+/// A handle. When the last one is dropped, the writer ends and the file is closed.
 #[derive(Clone)]
 pub(super) struct Sqlite {
     writes: mpsc::Sender<(Apply, Reply)>,
@@ -108,7 +108,7 @@ impl Sqlite {
         })
     }
 
-    /// On a simulated disk.
+    /// Opens the journal on a simulated disk.
     #[cfg(test)]
     pub(super) fn simulated(simulated: Simulated) -> Self {
         let reader = Reader::new(Arc::clone(&simulated.disk));
@@ -126,8 +126,8 @@ impl Sqlite {
         SystemTime::now()
     }
 
-    /// Waits are stored in wall-clock time. If the clock was set back, they would become longer by as
-    /// much; therefore they all end now.
+    /// Waits are stored in wall-clock time. If the clock is set back, they would become longer by that time.
+    /// So all of them end now.
     async fn handle_clock_set_back(&self, now: SystemTime) -> Answer<()> {
         let (then, wall) = *self.clocks.lock();
         if wall + then.elapsed() > now + CLOCK_TOLERANCE {
@@ -158,7 +158,7 @@ impl Sqlite {
             .map_err(|_| JournalError::Late(REQUEST_TIMEOUT))?
     }
 
-    /// A change that returns something, once it is committed.
+    /// Runs a change and returns its result after the commit.
     async fn write_returning<T: Send + 'static>(
         &self,
         apply: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -180,7 +180,7 @@ impl Sqlite {
         self.query(&self.reader, query).await
     }
 
-    /// A query that may read many jobs: lanes do not wait for it.
+    /// Runs a query that may read many jobs. Lanes do not wait for it.
     async fn inspect<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -273,7 +273,7 @@ impl Engine for Sqlite {
 #[derive(Clone)]
 struct Reader {
     connection: Arc<Mutex<Connection>>,
-    /// Acquired before a thread is taken, so that a caller that gives up leaves no thread behind.
+    /// Acquired before a thread is used, so that a caller that gives up leaves no thread behind.
     free: Arc<Semaphore>,
 }
 
@@ -298,7 +298,7 @@ impl Reader {
     }
 }
 
-/// Creates the file before SQLite does, to set its mode; SQLite gives its log the same mode.
+/// Creates the file before SQLite does, to set its mode. SQLite gives its log the same mode.
 fn create(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
@@ -320,7 +320,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// Migrates the schema, and returns the version it has then.
+/// Migrates the schema, and returns its version.
 fn migrate(db: &mut Connection) -> rusqlite::Result<i64> {
     let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = change.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -353,7 +353,7 @@ fn commit_groups(mut db: Connection, mut requests: mpsc::Receiver<(Apply, Reply)
     }
 }
 
-/// Commits all changes or none. If one fails, the transaction is dropped, which rolls back.
+/// Commits all changes or none. If one fails, the transaction is dropped, which rolls it back.
 fn commit(db: &mut Connection, work: Vec<Apply>) -> rusqlite::Result<()> {
     let group = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for apply in work {

@@ -1,4 +1,4 @@
-//! The journal's SQL on a disk in memory, with the clock and the faults of a simulation.
+//! Runs the journal's SQL on a disk in memory, with the clock and the faults of a simulation.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) struct Simulated {
     pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
     /// Whether the disk fails now.
     pub(crate) failing: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// The longest time before a commit, and after it, milliseconds.
+    /// The longest time before a commit, and after it, in milliseconds.
     pub(crate) commit_ms: u64,
 }
 
@@ -36,7 +36,7 @@ impl Simulated {
         Arc::new(Mutex::new(db))
     }
 
-    /// A failing disk may have written all the same, without saying so.
+    /// Runs a change. A failing disk may have written it all the same, without reporting success.
     pub(super) async fn write(
         &self,
         apply: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,

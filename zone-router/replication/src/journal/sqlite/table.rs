@@ -89,7 +89,7 @@ const SMALL_RETRY: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
 WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due <= ?3 AND size > 0 AND size <= ?4 ORDER BY due LIMIT ?2";
 
-// A job that is due later than any wait allows was written by a clock that ran ahead.
+// If a job is due later than any wait allows, it was written by a clock that ran ahead.
 const AHEAD: &str = "
 SELECT digest, key, size, repositories, attempts, stamp FROM job
 WHERE zone = ?1 AND fresh = 0 AND parked IS NULL AND due > ?3 ORDER BY due LIMIT ?2";
@@ -108,15 +108,15 @@ SELECT zone, count(*) FILTER (WHERE parked IS NULL), total(max(size, 0)) FILTER 
        count(parked), total(max(size, 0)) FILTER (WHERE parked IS NOT NULL)
 FROM job GROUP BY zone ORDER BY zone";
 
-/// Of a job that is added again: its repositories, and whether all else says the same already.
+/// For a job that is added again: its repositories, and whether all its other facts are the same.
 const KNOWN: &str = concat!(
     "SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS ",
     merged_size!("?4"),
     " FROM job WHERE zone = ?1 AND digest = ?2"
 );
 
-/// Adds the job, or merges it into the one that exists. If the existing job says the same already, only
-/// its stamp changes, which is in no index: a manifest that is pushed over and over costs little.
+/// Adds the job, or merges it into the existing one. If the existing job has the same facts, only its stamp
+/// changes, which is in no index, so that a manifest that is pushed over and over costs little.
 pub(super) fn add(db: &Connection, job: NewJob, now: SystemTime) -> Result<()> {
     let (zone, digest, key) = (&*job.target, job.blob.digest.to_string(), job.blob.key.as_str());
     let size = column(job.size);
@@ -134,14 +134,14 @@ pub(super) fn add(db: &Connection, job: NewJob, now: SystemTime) -> Result<()> {
     Ok(())
 }
 
-/// Tells whoever has the job under way that it was added again.
+/// Changes the stamp, which shows whoever is copying the job that it was added again.
 fn restamp(db: &Connection, zone: &str, digest: &str, stamp: i64) -> Result<()> {
     db.prepare_cached("UPDATE job SET stamp = ?3 WHERE zone = ?1 AND digest = ?2")?
         .execute(params![zone, digest, stamp])?;
     Ok(())
 }
 
-/// The job to do now, or how long there is none.
+/// The next job, or how long there is none.
 pub(super) fn next(
     db: &Connection,
     zone: &Arc<str>,
@@ -170,7 +170,7 @@ pub(super) fn next(
     Ok(Next::Wait(wait.min(longest_wait)))
 }
 
-/// As [`next`], of the jobs that are known to have at most `at_most` bytes.
+/// Like [`next`], for jobs that are known to have at most `at_most` bytes.
 pub(super) fn next_small(
     db: &Connection,
     zone: &Arc<str>,
@@ -188,7 +188,7 @@ pub(super) fn next_small(
     Ok(found.map_or(Next::Wait(longest_wait), Next::Job))
 }
 
-/// The first job that is not under way.
+/// The first job that is not being copied.
 fn first(
     db: &Connection,
     statement: &str,
@@ -227,7 +227,7 @@ pub(super) fn make_all_due(db: &Connection, now: SystemTime) -> Result<()> {
     Ok(())
 }
 
-/// The jobs of every zone that has any.
+/// Counts the jobs of every zone that has any.
 pub(super) fn counts(db: &Connection) -> Result<Vec<Count>> {
     db.prepare_cached(COUNTS)?
         .query_map([], |row| {
@@ -285,7 +285,7 @@ pub(super) fn from_millis(millis: i64) -> SystemTime {
 mod tests {
     use super::*;
 
-    /// However many jobs are parked or wait, a claim finds one by an index, in its order.
+    /// However many jobs are parked or wait, a claim finds its job by an index, in the order of that index.
     #[test]
     fn a_claim_reads_by_an_index() {
         let db = Connection::open_in_memory().unwrap();

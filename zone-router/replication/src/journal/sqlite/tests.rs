@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use super::Sqlite;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn queries_that_are_given_up_leave_nothing_behind() {
+async fn abandoned_queries_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let sqlite = Sqlite::open(&folder.path().join("journal.db")).unwrap();
     let (go_on, held) = mpsc::sync_channel(1);

@@ -1,4 +1,4 @@
-//! Tries of jobs: which may have written, and how each of them ended.
+//! Records the tries of jobs: which may have written, and how each of them ended.
 
 use std::time::SystemTime;
 
@@ -7,8 +7,9 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use super::super::super::job::Job;
 use super::table::{from_millis, to_millis};
 
-/// The jobs of which a try may have written, and whose end is not recorded. An earlier release ignores the table, so
-/// it needs no migration, and that release can still open the file. The rows that such a release left are removed.
+/// The jobs for which a try may have written and its end was not recorded. An earlier release ignores this
+/// table, so it needs no migration, and that release can still open the file. Rows that such a release left
+/// are removed.
 pub(super) const BEGUN: &str = "
 CREATE TABLE IF NOT EXISTS begun (
     zone   TEXT NOT NULL,
@@ -17,7 +18,7 @@ CREATE TABLE IF NOT EXISTS begun (
 ) STRICT, WITHOUT ROWID;
 DELETE FROM begun WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.zone = begun.zone AND job.digest = begun.digest)";
 
-/// Whether a try of a job that is not under way may have written, and its end is not recorded.
+/// Whether a try of a job that is not being copied may have written, and its end was not recorded.
 pub(super) fn is_begun(db: &Connection, job: &Job) -> Result<bool> {
     db.prepare_cached("SELECT 1 FROM begun WHERE zone = ?1 AND digest = ?2")?
         .exists(params![&*job.target, job.blob.digest.to_string()])
@@ -37,8 +38,8 @@ fn end(db: &Connection, job: &Job) -> Result<()> {
     Ok(())
 }
 
-/// Records that a try has ended and its job is not done. A job that is to be read stays so, also if only the mark of
-/// an earlier try demands it.
+/// Records that a try has ended without finishing its job. If the object must be read, this stays so, even if
+/// only the mark of an earlier try demands it.
 fn end_undone(db: &Connection, job: &Job, in_doubt: bool) -> Result<()> {
     end(db, job)?;
     if in_doubt || job.must_read() {
@@ -83,8 +84,8 @@ pub(super) fn failed(
     Ok(())
 }
 
-/// Records that a try ended without having written, and sets the size of its job; a size of 0, and sizes that differ,
-/// are kept.
+/// Records that a try ended without having written, and sets the size of its job. A size of 0 and a
+/// contradicted size are kept.
 pub(super) fn resize(db: &Connection, job: &Job, size: u64) -> Result<()> {
     end_undone(db, job, false)?;
     let size = i64::try_from(size).unwrap_or(i64::MAX);

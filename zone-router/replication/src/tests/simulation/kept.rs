@@ -1,6 +1,6 @@
-//! Zones that hold any mix of right, shortened, lengthened, flipped, empty and missing blobs. Whatever jobs come,
-//! whatever sizes they state, and whenever gateways are killed: no right copy is lost, and if there is one,
-//! every zone gets it.
+//! Zones that hold any mix of right, shortened, lengthened, flipped, empty and missing blobs. Whatever jobs
+//! come, whatever sizes they state, and whenever gateways are killed: no right copy is lost, and if there is
+//! a right copy, every zone gets one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::{FanOut, Setup, Verify};
 const ZONES: [&str; 3] = ["z0", "z1", "z2"];
 const BLOBS: usize = 6;
 
-/// What a zone has under a blob's key.
+/// The object that a zone has under a blob's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
     Nothing,
@@ -52,31 +52,31 @@ impl Held {
     }
 }
 
-/// What will happen in one simulation.
+/// The events of one simulation.
 #[derive(Debug)]
 struct World {
     seed: u64,
     scripts: Vec<Script>,
-    /// How many zones share one store.
+    /// The number of zones that share one store.
     shared: usize,
-    /// By blob and zone.
+    /// The objects, by blob and zone.
     held: Vec<[Held; 3]>,
     deep: bool,
-    /// Gateways, each with its own journal, as in several clusters.
+    /// The number of gateways. Each has its own journal, as in several clusters.
     gateways: usize,
-    /// Time, blob, gateway and stated size of each job; it is queued for all zones.
+    /// The time, blob, gateway and stated size of each job. It is queued for all zones.
     jobs: Vec<(Duration, usize, usize, Option<u64>)>,
-    /// Time and blob of each push.
+    /// The time and blob of each push.
     pushes: Vec<(Duration, usize)>,
-    /// Time and gateway of each kill.
+    /// The time and gateway of each kill.
     crashes: Vec<(Duration, usize)>,
     /// The stated size of each blob in the last jobs.
     claims: Vec<Option<u64>>,
-    /// Whether every blob is queued once more at the end. Otherwise the earlier jobs must be enough.
+    /// Whether every blob is queued once more at the end. If not, the earlier jobs must be enough.
     again: bool,
 }
 
-/// Large enough for server-side copies, and different from each other.
+/// The bytes of a blob: large enough for server-side copies, and different from other blobs.
 fn bytes(seed: u64, number: usize) -> Bytes {
     format!("blob {number} of {seed}").repeat(120 + number).into()
 }
@@ -124,8 +124,8 @@ impl World {
         }
     }
 
-    /// Whether a blob must be in every zone at the end. If it is not queued again, its job may have been parked while
-    /// no zone had it.
+    /// Whether a blob must be in every zone at the end. If it is not queued again, its job may have been
+    /// parked while no zone had it.
     fn is_owed(&self, number: usize) -> bool {
         self.again
             || (self.held[number].contains(&Held::Right)
@@ -187,7 +187,7 @@ enum Event {
     Crash(usize),
 }
 
-/// A gateway that runs, and its machine.
+/// A running gateway and its machine.
 struct Gateway {
     machine: Machine,
     zones: Vec<Zone>,
@@ -212,7 +212,7 @@ impl Gateway {
         (FanOut::start(setup, shutdown.clone()), shutdown)
     }
 
-    /// Kills it, and starts it again.
+    /// Kills the gateway and starts it again.
     async fn crash(&mut self) {
         self.running.1.cancel();
         self.running.0.stopped().await;
@@ -225,7 +225,7 @@ impl Gateway {
     }
 }
 
-/// A simulation that runs.
+/// A running simulation.
 struct Simulation<'a> {
     world: &'a World,
     start: Instant,
@@ -251,8 +251,8 @@ impl Simulation<'_> {
         self.stores.iter().map(|store| store.objects().get(&key).cloned()).collect()
     }
 
-    /// Blobs and zones that lack them, although another zone has the blob. Wrong bytes of the right size count
-    /// only if objects are verified by reading them.
+    /// Blobs and zones that lack them, although another zone has the blob. Wrong bytes of the right size
+    /// count only if objects are verified by reading them.
     fn unhealed(&self) -> Vec<(usize, usize)> {
         let mut unhealed = Vec::new();
         for (number, bytes) in self.blobs.iter().enumerate() {
@@ -271,7 +271,7 @@ impl Simulation<'_> {
         unhealed
     }
 
-    /// After the faults: queues every blob once more, or not, waits, and checks.
+    /// After the faults: queues every blob once more or not, waits, and checks.
     async fn end(self) -> Result<(), String> {
         let again = self.world.claims.iter().enumerate().filter(|_| self.world.again);
         for (number, size) in again {

@@ -1,4 +1,5 @@
-//! The fan-out in simulated worlds on a paused clock. A seed that breaks a law can be replayed with one command.
+//! Runs the fan-out in simulated worlds on a paused clock. A seed that breaks a law can be replayed with one
+//! command.
 
 mod kept;
 mod store;

@@ -1,4 +1,4 @@
-//! A zone that follows a script, takes copies, and checks how they are made.
+//! A zone that follows a script, accepts copies, and checks how they are made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -37,7 +37,7 @@ pub(super) enum Behaviour {
     WrongBytes,
     /// An object is written, and then the connection breaks before the answer.
     LosesAnswer,
-    /// A written object shows up, but cannot be read, and nobody says whether it was written.
+    /// An object is written and listed but cannot be read, and the outcome of the write is unknown.
     Hollows,
 }
 
@@ -52,7 +52,7 @@ impl Behaviour {
     }
 }
 
-/// How a zone behaves, and from when on; the earliest first.
+/// How a zone behaves, and from which time on; the earliest first.
 pub(super) type Script = Vec<(Duration, Behaviour)>;
 
 #[derive(Debug)]
@@ -69,14 +69,15 @@ pub(super) struct Scripted {
     violations: Mutex<Vec<String>>,
 }
 
-/// A store that several zones share, and that makes server-side copies between them; by the zones' names.
+/// A store that several zones share and that makes server-side copies between them, by the names of the
+/// zones.
 pub(super) type SharedStore = Arc<Mutex<BTreeMap<String, Arc<Objects>>>>;
 
-/// What a zone holds.
+/// The objects of a zone.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     objects: Mutex<BTreeMap<Key, Bytes>>,
-    /// Of these, the ones that show up but cannot be read.
+    /// Those objects that are listed but cannot be read.
     hollow: Mutex<BTreeSet<Key>>,
     /// Right copies that the gateway removed or replaced by others.
     lost: Mutex<Vec<String>>,
@@ -87,7 +88,7 @@ impl Objects {
         self.hollow.lock().contains(key)
     }
 
-    /// A change that the gateway asked for; checked for the loss of a right copy.
+    /// A change that the gateway requested. It is checked for the loss of a right copy.
     fn change(&self, key: &Key, to: Option<Bytes>, how: &str) {
         let mut objects = self.objects.lock();
         let is_right = |bytes: &Bytes| key.as_str().ends_with(&Digest::of(bytes).hex().to_string());
@@ -102,7 +103,7 @@ impl Objects {
     }
 }
 
-/// A key is being written until this is dropped.
+/// A key counts as being written until this is dropped.
 struct Writing<'a>(&'a Scripted, Key);
 
 impl Drop for Writing<'_> {
@@ -135,7 +136,7 @@ impl Scripted {
         alone
     }
 
-    /// How it behaves now.
+    /// How the zone behaves now.
     pub(super) fn behaviour(&self) -> Behaviour {
         let now = self.start.elapsed();
         self.script
@@ -172,7 +173,7 @@ impl Scripted {
         self.rng.lock().bool()
     }
 
-    /// One request, until its headers.
+    /// One request, up to its headers.
     async fn ask(&self) -> Result<Behaviour> {
         let behaviour = self.behaviour();
         let delay = Duration::from_millis(self.rng.lock().u64(1..200));
@@ -212,7 +213,8 @@ impl Store for Scripted {
         let mut part = bytes.slice(range.start as usize..range.end as usize);
         if behaviour == Behaviour::WrongBytes && !part.is_empty() {
             let mut wrong = part.to_vec();
-            // Another bit than the one that is flipped in a damaged object: no lie makes that object right.
+            // Another bit than the one that is flipped in a damaged object, so that no flip makes that object
+            // right.
             wrong[0] ^= 2;
             part = wrong.into();
         }
@@ -233,7 +235,7 @@ impl Store for Scripted {
         let behaviour = self.ask().await?;
         let bytes: BytesMut = source.open(0..source.size()).await?.try_collect().await?;
         let bytes = bytes.freeze();
-        // As a driver does, it verifies its source.
+        // Verifies its source, as a driver does.
         if Digest::of(&bytes) != source.digest() {
             return Err(Error::new(Kind::Corrupt, "wrong bytes"));
         }
@@ -264,8 +266,8 @@ impl Store for Scripted {
         Some(CopySource::new(Digest::of(b"shared"), format!("{name}/{key}")))
     }
 
-    /// Goes on even if the caller stops waiting, does not verify its source, and overwrites what is there: a check
-    /// before would only make that rare.
+    /// Continues even if the caller stops waiting, does not verify its source, and overwrites any object. An
+    /// earlier check would only make this rare.
     async fn copy(&self, key: &Key, from: &CopySource, _: u64) -> Result<bool> {
         let behaviour = self.ask().await?;
         let there = from.path(Some(Digest::of(b"shared"))).and_then(|path| path.split_once('/'));

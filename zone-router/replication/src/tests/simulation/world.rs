@@ -1,5 +1,5 @@
 //! A simulated world: scripted zones, pushes and sweeps, crashes, a clock that jumps. The lanes and the
-//! journal's SQL are the real ones; time is paused.
+//! journal's SQL are the real ones, and time is paused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,19 +19,20 @@ use crate::conformance::blob;
 use crate::journal::Simulated;
 use crate::{FanOut, Journal, Setup};
 
-/// The zones; the first one takes the pushes.
+/// The zones. The first one takes the pushes.
 const ZONES: [&str; 3] = ["z0", "z1", "z2"];
 
-/// Faults end after this; then every zone is healthy.
+/// Faults end after this time; then every zone is healthy.
 pub(super) const TROUBLE: Duration = Duration::from_secs(1800);
 
-/// Within this time after the faults, every blob is in every zone: twice the longest wait of a job, and a pause.
+/// Within this time after the faults, every blob is in every zone: twice the longest wait of a job, and a
+/// pause.
 pub(super) const HEALED: Duration = Duration::from_secs(2 * 600 + 60);
 
-/// The most blobs that there are.
+/// The most blobs in a world.
 const BLOBS: usize = 40;
 
-/// What will happen in one simulation.
+/// The events of one simulation.
 #[derive(Debug, Clone)]
 pub(super) struct World {
     pub(super) seed: u64,
@@ -207,7 +208,7 @@ struct Simulation<'a> {
     machine: Machine,
     journal: Journal,
     pushed: BTreeMap<Key, Bytes>,
-    /// Pushed blobs that the journal could not take when last asked, for the sweep.
+    /// Pushed blobs that the journal could not take when they were last queued. The sweep queues them.
     owed: BTreeSet<Key>,
     running: Option<(FanOut, CancellationToken)>,
 }

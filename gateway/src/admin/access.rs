@@ -1,8 +1,8 @@
-//! Who is let in at the admin side.
+//! Decides which requests the admin API answers.
 //!
-//! It is plain HTTP without a login, often behind a port-forward to an operator's own machine. There a
-//! page in the operator's browser could reach it under a name that it made resolve to loopback (DNS
-//! rebinding), so a request must name a host that is known here.
+//! The admin API is plain HTTP without a login, often behind a port-forward to an operator's own machine. A
+//! page in the operator's browser could reach it under a name that resolves to loopback (DNS rebinding). So a
+//! request must name a known host.
 
 use std::net::IpAddr;
 
@@ -21,18 +21,16 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The two ends of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
+pub(super) struct Endpoints {
     pub(super) client: IpAddr,
-    /// The address that the client dialled, as far as this machine sees it.
+    /// The address that the client dialled, as this machine sees it.
     pub(super) own: IpAddr,
 }
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error(
-        "this Host is not known here: ask by an address of this listener, or add the name to admin.hosts"
-    )]
+    #[error("this Host is not known: use an address of this listener, or add the name to admin.hosts")]
     Host,
     #[error("commands are for `quay-gateway`, not for pages in a browser")]
     Origin,
@@ -56,8 +54,8 @@ impl Refusal {
     }
 }
 
-/// Whether a request may see what is told of the gateway: it names a host that is known here.
-pub(super) fn may_look(settings: &AdminSettings, ends: Ends, request: &Parts) -> Result<(), Refusal> {
+/// Whether a request may read the state of the gateway. It must name a known host.
+pub(super) fn may_read(settings: &AdminSettings, ends: Endpoints, request: &Parts) -> Result<(), Refusal> {
     let host = host(&request.uri, &request.headers).map_err(|_| Refusal::Host)?;
     match is_known(settings, ends, host.host()) {
         true => Ok(()),
@@ -65,10 +63,11 @@ pub(super) fn may_look(settings: &AdminSettings, ends: Ends, request: &Parts) ->
     }
 }
 
-/// Whether a request may change anything: besides, no page of another site sent it, and it bears the
-/// token. Without a token it must come from this machine, over a listener on loopback.
-pub(super) fn may_command(settings: &AdminSettings, ends: Ends, request: &Parts) -> Result<(), Refusal> {
-    may_look(settings, ends, request)?;
+/// Whether a request may give a command. In addition to a known host, it must not come from a page of another
+/// site, and must have the token. If no token is configured, it must come from this machine, over a listener
+/// on loopback.
+pub(super) fn may_command(settings: &AdminSettings, ends: Endpoints, request: &Parts) -> Result<(), Refusal> {
+    may_read(settings, ends, request)?;
     if is_foreign(request) {
         return Err(Refusal::Origin);
     }
@@ -76,16 +75,16 @@ pub(super) fn may_command(settings: &AdminSettings, ends: Ends, request: &Parts)
         return Err(Refusal::NoCommand);
     }
     match &settings.token {
-        Some(token) if bears(&request.headers, token) => Ok(()),
+        Some(token) if has_token(&request.headers, token) => Ok(()),
         Some(_) => Err(Refusal::Token),
         None if settings.takes_commands() && ends.client.to_canonical().is_loopback() => Ok(()),
         None => Err(Refusal::Elsewhere),
     }
 }
 
-/// Loopback, the address that was dialled, or a name of `admin.hosts`. The port says nothing: a
-/// port-forward has another one, and no page can choose any of these hosts for a server of its own.
-fn is_known(settings: &AdminSettings, ends: Ends, host: &str) -> bool {
+/// Whether a host is loopback, the address that was dialled, or a name of `admin.hosts`. The port does not
+/// matter: a port-forward has another port, and no page can use one of these hosts for a server of its own.
+fn is_known(settings: &AdminSettings, ends: Endpoints, host: &str) -> bool {
     let host = host.to_ascii_lowercase();
     let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
     match literal.map(|ip| ip.to_canonical()) {
@@ -94,7 +93,7 @@ fn is_known(settings: &AdminSettings, ends: Ends, host: &str) -> bool {
     }
 }
 
-/// Whether a browser says that a page of another site sent it.
+/// Whether the browser's headers say that a page of another site sent the request.
 fn is_foreign(request: &Parts) -> bool {
     let own = host(&request.uri, &request.headers).map(|host| format!("http://{host}"));
     let own = own.unwrap_or_default();
@@ -111,16 +110,17 @@ fn is_foreign(request: &Parts) -> bool {
     foreign_origin || foreign_site
 }
 
-/// Compares what is borne with the token, in a time that tells nothing of the token.
-fn bears(headers: &HeaderMap, token: &Secret) -> bool {
+/// Compares the bearer token of the request with the configured one, in a time that does not depend on the
+/// token.
+fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let (Some(only), None) = (all.next(), all.next()) else { return false };
-    let Some((scheme, borne)) = only.to_str().ok().and_then(|text| text.split_once(' ')) else {
+    let Some((scheme, sent)) = only.to_str().ok().and_then(|text| text.split_once(' ')) else {
         return false;
     };
-    // Of one length, whatever the lengths of the two.
-    let (borne, token) = (Sha256::digest(borne.trim()), Sha256::digest(token.reveal()));
-    let differences = borne.iter().zip(&token).fold(0, |all, (one, other)| all | (one ^ other));
+    // Digests have the same length, whatever the lengths of the tokens.
+    let (sent, token) = (Sha256::digest(sent.trim()), Sha256::digest(token.reveal()));
+    let differences = sent.iter().zip(&token).fold(0, |all, (one, other)| all | (one ^ other));
     scheme.eq_ignore_ascii_case("bearer") && std::hint::black_box(differences) == 0
 }
 
@@ -140,8 +140,8 @@ mod tests {
         }
     }
 
-    fn ends(client: &str, own: &str) -> Ends {
-        Ends { client: client.parse().expect("an address"), own: own.parse().expect("an address") }
+    fn ends(client: &str, own: &str) -> Endpoints {
+        Endpoints { client: client.parse().expect("an address"), own: own.parse().expect("an address") }
     }
 
     fn request(headers: &[(&str, &str)]) -> Parts {
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn known_hosts() {
         let (settings, ends) = (settings("0.0.0.0:9090", false), ends("10.0.0.7", "10.0.0.5"));
-        let looks = |host: &str| may_look(&settings, ends, &request(&[("host", host)]));
+        let looks = |host: &str| may_read(&settings, ends, &request(&[("host", host)]));
         for host in [
             "localhost:9090",
             "LOCALHOST",
@@ -179,9 +179,9 @@ mod tests {
         ] {
             assert_eq!(looks(host), Err(Refusal::Host), "{host}");
         }
-        assert_eq!(may_look(&settings, ends, &request(&[])), Err(Refusal::Host));
+        assert_eq!(may_read(&settings, ends, &request(&[])), Err(Refusal::Host));
         let two = [("host", "localhost"), ("host", "localhost")];
-        assert_eq!(may_look(&settings, ends, &request(&two)), Err(Refusal::Host));
+        assert_eq!(may_read(&settings, ends, &request(&two)), Err(Refusal::Host));
     }
 
     #[test]

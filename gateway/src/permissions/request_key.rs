@@ -1,15 +1,15 @@
-//! What the registry may have judged when it said yes: pure.
+//! The parts of a request that the registry may have judged. Pure.
 
 use backends::{Digest, Hasher};
 use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName};
 
-/// Everything of a request that its answer may depend on, as one digest; `None` for a request with
-/// several `Authorization` fields, of which nobody knows the one that was judged.
+/// One digest of everything in a request that the registry's decision may depend on. `None` for a request
+/// with several `Authorization` fields, because nobody knows which of them was judged.
 ///
-/// `may_judge` says of a header whether the registry's yes may depend on it.
-pub(super) fn judged(
+/// `may_judge` says whether the decision may depend on a header.
+pub(super) fn request_key(
     headers: &HeaderMap,
     target: &PathAndQuery,
     may_judge: impl Fn(&HeaderName) -> bool,
@@ -20,7 +20,7 @@ pub(super) fn judged(
     let mut names: Vec<_> = headers.keys().filter(|name| may_judge(name)).collect();
     names.sort_by_key(|name| name.as_str());
     let mut hasher = Hasher::new();
-    // Each piece with its length, so that no two requests are told by the same bytes.
+    // Each piece is preceded by its length, so that different requests never give the same bytes.
     let mut add = |piece: &[u8]| {
         hasher.update(&(piece.len() as u64).to_le_bytes());
         hasher.update(piece);
@@ -53,7 +53,7 @@ mod tests {
     }
 
     fn key(pairs: &Pairs, target: &str) -> Option<Digest> {
-        judged(&map(pairs), &target.parse().expect("a path"), |name| name != "x-harmless")
+        request_key(&map(pairs), &target.parse().expect("a path"), |name| name != "x-harmless")
     }
 
     #[test]
@@ -69,27 +69,27 @@ mod tests {
         prop::collection::vec((name.prop_map(str::to_owned), "[ab:,]{0,3}"), 0..5)
     }
 
-    /// What is told apart: for each judged name its values, in order.
-    fn told(pairs: &Pairs) -> std::collections::BTreeMap<&str, Vec<&str>> {
-        let mut told = std::collections::BTreeMap::<_, Vec<_>>::new();
+    /// The values of each judged name, in order. Requests that differ in them are different.
+    fn judged_values(pairs: &Pairs) -> std::collections::BTreeMap<&str, Vec<&str>> {
+        let mut values = std::collections::BTreeMap::<_, Vec<_>>::new();
         for (name, value) in pairs.iter().filter(|(name, _)| name != "x-harmless") {
-            told.entry(name.as_str()).or_default().push(value.trim());
+            values.entry(name.as_str()).or_default().push(value.trim());
         }
-        told
+        values
     }
 
     proptest! {
         #[test]
-        fn one_key_for_one_request(one in pairs(), other in pairs(), query in "[ab=&]{0,4}", another in "[ab=&]{0,4}") {
+        fn equal_requests_and_only_they_have_equal_keys(one in pairs(), other in pairs(), query in "[ab=&]{0,4}", another in "[ab=&]{0,4}") {
             let (first, second) = (format!("/v2/a?{query}"), format!("/v2/a?{another}"));
             let (first, second) = (key(&one, &first), key(&other, &second));
             if let (Some(first), Some(second)) = (first, second) {
-                prop_assert_eq!(first == second, told(&one) == told(&other) && query == another);
+                prop_assert_eq!(first == second, judged_values(&one) == judged_values(&other) && query == another);
             }
         }
 
         #[test]
-        fn the_order_of_names_says_nothing(pairs in pairs()) {
+        fn the_order_of_names_does_not_matter(pairs in pairs()) {
             let mut sorted = pairs.clone();
             sorted.sort_by(|one, other| one.0.cmp(&other.0));
             prop_assert_eq!(key(&pairs, "/a"), key(&sorted, "/a"));

@@ -46,12 +46,12 @@ pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 /// What a connection is used for.
 #[async_trait]
 pub trait Purpose: fmt::Debug + Send + Sync + 'static {
-    /// Whose database it is, for the log: `the journal's database`.
-    fn whose(&self) -> &'static str;
+    /// The name of the database in the log, such as `the journal's database`.
+    fn name(&self) -> &'static str;
 
     /// How long [`Purpose::prepare`] may take. After 5 s, statements fail with the error that the connection is
     /// not ready yet.
-    fn patience(&self) -> Duration {
+    fn prepare_timeout(&self) -> Duration {
         CONNECT_TIMEOUT
     }
 
@@ -64,10 +64,10 @@ pub trait Purpose: fmt::Debug + Send + Sync + 'static {
     }
 
     /// A connection is ready. Notifications that were sent while there was none are lost.
-    fn up(&self) {}
+    fn connected(&self) {}
 
     /// A notification arrived on a channel that [`Purpose::prepare`] listens on.
-    fn told(&self, _channel: &str, _payload: &str) {}
+    fn notified(&self, _channel: &str, _payload: &str) {}
 }
 
 /// The state of a connection.
@@ -78,19 +78,19 @@ enum State {
     Down(PostgresError),
 }
 
-/// A connection that many callers share. It is kept until the token given to [`Line::keep`] is cancelled.
+/// A connection that many callers share. It is kept until the token given to [`SharedConnection::keep`] is cancelled.
 /// Statements are sent at once, and answered in order.
 #[derive(Debug)]
-pub struct Line {
+pub struct SharedConnection {
     database: Database,
     state: watch::Receiver<State>,
     /// Notified when the connection is to be closed.
     hang_up: Arc<Notify>,
-    /// Locked by the caller of [`Line::look`].
-    looking: Mutex<()>,
+    /// Locked by the caller of [`SharedConnection::query_slow`].
+    slow_query: Mutex<()>,
 }
 
-impl Line {
+impl SharedConnection {
     /// Keeps a connection until `end`. `tls` says whose certificates are trusted. Needs a Tokio
     /// runtime.
     #[must_use]
@@ -106,10 +106,9 @@ impl Line {
         let keeper =
             Keeper { database: database.clone(), tls, purpose, publish, hang_up: Arc::clone(&hang_up) };
         tokio::spawn(async move { end.run_until_cancelled(keeper.keep()).await });
-        Self { database: database.clone(), state, hang_up, looking: Mutex::new(()) }
+        Self { database: database.clone(), state, hang_up, slow_query: Mutex::new(()) }
     }
 
-    /// Waits for the first try to connect.
     /// Waits for the first attempt to connect.
     ///
     /// # Errors
@@ -131,7 +130,7 @@ impl Line {
     ///
     /// # Errors
     /// The database cannot be reached, refuses the statement, or does not answer in time.
-    pub async fn ask(
+    pub async fn query(
         &self,
         statement: &str,
         parameters: &[Parameter<'_>],
@@ -164,22 +163,22 @@ impl Line {
         }
     }
 
-    /// Like [`Line::ask`], for statements that may take long. They run one at a time. If the caller is
+    /// Like [`SharedConnection::query`], for statements that may take long. They run one at a time. If the caller is
     /// cancelled, the connection is closed, so that the database stops working on the statement.
     ///
     /// # Errors
     /// The database cannot be reached, refuses the statement, or does not answer in time. An earlier slow
     /// statement also counts against that time.
-    pub async fn look(
+    pub async fn query_slow(
         &self,
         statement: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, PostgresError> {
-        let Ok(_one) = timeout(TIMEOUT, self.looking.lock()).await else {
+        let Ok(_one) = timeout(TIMEOUT, self.slow_query.lock()).await else {
             return Err(PostgresError::Late(TIMEOUT));
         };
         let mut unanswered = Unanswered(Some(self));
-        let answer = self.ask(statement, parameters).await;
+        let answer = self.query(statement, parameters).await;
         unanswered.0 = None;
         answer
     }
@@ -212,12 +211,12 @@ impl Line {
 }
 
 /// Closes the connection when it is dropped, unless the statement was answered.
-struct Unanswered<'a>(Option<&'a Line>);
+struct Unanswered<'a>(Option<&'a SharedConnection>);
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        if let Some(line) = self.0 {
-            line.hang_up();
+        if let Some(connection) = self.0 {
+            connection.hang_up();
         }
     }
 }
@@ -236,7 +235,7 @@ impl Keeper {
         loop {
             let error = self.connect_once(&mut failures).await;
             if failures == 0 {
-                warn!(%error, "the connection to {} is lost", self.purpose.whose());
+                warn!(%error, "the connection to {} is lost", self.purpose.name());
             }
             self.publish.send_replace(State::Down(error));
             tokio::time::sleep(RECONNECT.delay(failures, fastrand::f64(), None)).await;
@@ -262,13 +261,13 @@ impl Keeper {
                 return error;
             }
             if *failures > 0 {
-                info!(database = self.database.place(), "{} is back", self.purpose.whose());
+                info!(database = self.database.place(), "{} is back", self.purpose.name());
             }
             *failures = 0;
             // This notification was meant for the previous connection.
             let _ = self.hang_up.notified().now_or_never();
             self.publish.send_replace(State::Up(Arc::clone(&client)));
-            self.purpose.up();
+            self.purpose.connected();
             self.hang_up.notified().await;
             self.stop_work(&client);
             PostgresError::Late(TIMEOUT)
@@ -290,16 +289,16 @@ impl Keeper {
         let late = |_| PostgresError::Late(CONNECT_TIMEOUT);
         timeout(CONNECT_TIMEOUT, self.set_up(client)).await.map_err(late)??;
         let mut prepared = self.purpose.prepare(&self.database, client);
-        let patience = self.purpose.patience();
-        match timeout(CONNECT_TIMEOUT.min(patience), &mut prepared).await {
+        let bound = self.purpose.prepare_timeout();
+        match timeout(CONNECT_TIMEOUT.min(bound), &mut prepared).await {
             Ok(prepared) => return prepared,
-            Err(_) if patience <= CONNECT_TIMEOUT => return Err(PostgresError::Late(CONNECT_TIMEOUT)),
+            Err(_) if bound <= CONNECT_TIMEOUT => return Err(PostgresError::Late(CONNECT_TIMEOUT)),
             Err(_) => {}
         }
         let (place, why) = (self.database.place().to_owned(), "it is still being made ready".to_owned());
         self.publish.send_replace(State::Down(PostgresError::Away { place, why }));
-        let rest = patience.saturating_sub(CONNECT_TIMEOUT);
-        timeout(rest, prepared).await.map_err(|_| PostgresError::Late(patience))?
+        let rest = bound.saturating_sub(CONNECT_TIMEOUT);
+        timeout(rest, prepared).await.map_err(|_| PostgresError::Late(bound))?
     }
 
     async fn set_up(&self, client: &Client) -> Result<(), PostgresError> {
@@ -322,8 +321,8 @@ impl Keeper {
     {
         loop {
             match poll_fn(|context| connection.poll_message(context)).await {
-                Some(Ok(AsyncMessage::Notification(told))) => {
-                    self.purpose.told(told.channel(), told.payload());
+                Some(Ok(AsyncMessage::Notification(notification))) => {
+                    self.purpose.notified(notification.channel(), notification.payload());
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return PostgresError::said(&self.database, &error),

@@ -1,4 +1,4 @@
-//! Changes after which the registry's earlier yeses hold no longer.
+//! Remembers changes at the registry, after which earlier permissions no longer hold.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,44 +10,45 @@ use parking_lot::RwLock;
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
-/// Repositories and namespaces remembered as changed; beyond that, everything counts as changed.
+/// Repositories and namespaces that are remembered as changed. If there are more, everything counts as
+/// changed.
 const CHANGES_MAX: usize = 10_000;
 
-/// Between two changes of everything: one that comes sooner takes effect when this is over, so that nobody can keep
-/// all yeses from being remembered.
+/// The least time between two changes of everything. A change that comes sooner takes effect when this time
+/// is over, so that no client can prevent that permissions are remembered.
 const ALL_PAUSE: Duration = Duration::from_secs(5);
 
 /// The namespace of a repository that is named without one (Quay's `LIBRARY_NAMESPACE`).
 const LIBRARY: &str = "library";
 
-/// When repositories and namespaces were changed last. A yes to a question that was asked before is
-/// not believed any more.
+/// When repositories and namespaces were last changed. A permission is not used any more if the registry was
+/// asked for it before such a change.
 #[derive(Debug)]
-pub(crate) struct Forgotten {
-    /// How long after its question a yes is gone in any case.
+pub(crate) struct RecentChanges {
+    /// How long after the question a permission has ended in any case.
     life: Duration,
     changes: RwLock<Changes>,
 }
 
 #[derive(Debug, Default)]
 struct Changes {
-    /// By the digest of `namespace/name`, or of `namespace/` for all of a namespace: a name may be as long as a
-    /// request's path.
+    /// The key is the digest of `namespace/name`, or of `namespace/` for a whole namespace, because a name
+    /// may be as long as a request's path.
     last: HashMap<Digest, Instant>,
-    /// When there were too many to tell them apart, or one of everything.
+    /// When everything was last changed, or when there were too many changes to remember.
     all: Option<Instant>,
-    /// When the next change of everything takes effect, if there was one soon after the last.
+    /// When the next change of everything takes effect, if it came soon after the last one.
     next_all: Option<Instant>,
 }
 
-impl Forgotten {
-    /// `life`: how long after its question a yes may be believed at most.
+impl RecentChanges {
+    /// `life` is how long after the question a permission may be used at most.
     #[must_use]
     pub(crate) fn new(life: Duration) -> Self {
         Self { life, changes: RwLock::default() }
     }
 
-    /// Something of this repository, or of the namespace before a slash at the end, was changed.
+    /// Records a change of this repository. If the name ends with a slash, of the whole namespace.
     pub(crate) fn note(&self, name: &str) {
         let now = Instant::now();
         let mut changes = self.changes.write();
@@ -61,7 +62,8 @@ impl Forgotten {
         changes.last.insert(Digest::of(full(name).as_bytes()), now);
     }
 
-    /// Something was changed, nobody knows where. Soon after another such change, it takes effect a little later.
+    /// Records a change whose place is unknown. If it comes soon after another one, it takes effect a little
+    /// later.
     pub(crate) fn note_all(&self) {
         let now = Instant::now();
         let mut changes = self.changes.write();
@@ -76,7 +78,7 @@ impl Forgotten {
         }
     }
 
-    /// Whether nothing of the repository was changed since this question was asked.
+    /// Whether the repository was not changed since the registry was asked.
     pub(crate) fn is_unchanged(&self, repository: &str, asked: Instant) -> bool {
         let changes = self.changes.read();
         let name = full(repository);
@@ -94,7 +96,7 @@ impl Changes {
     }
 }
 
-/// A repository's name with its namespace.
+/// The name of a repository with its namespace.
 pub(super) fn full(repository: &str) -> Cow<'_, str> {
     match repository.contains('/') {
         true => Cow::Borrowed(repository),
@@ -102,22 +104,24 @@ pub(super) fn full(repository: &str) -> Cow<'_, str> {
     }
 }
 
-/// What a request may take something away from.
+/// What a request may have changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Changed {
-    /// One of these, each a repository or a namespace with a slash at its end. There is more than one name if
-    /// the path can be read in more than one way.
+    /// One of these names. Each is a repository, or a namespace with a slash at its end. There are several
+    /// names if the path can be read in several ways.
     Names(Vec<String>),
-    /// Anything: the path may be read as any other.
+    /// Anything, because the path can be read as any other path.
     All,
 }
 
-/// What a request that passes takes something away of: `DELETE` below `/v2/`, and whatever writes in Quay's API to
-/// a repository, organization or user (`endpoints/api/repository.py`, `tag.py`, `organization.py`,
-/// `superuser.py`). A change of one's own user does not name its namespace: see [`changes_own_user`].
+/// What a request may have removed if the registry accepts it. These requests count: `DELETE` below `/v2/`,
+/// and writes in Quay's API to a repository, an organization or a user (`endpoints/api/repository.py`,
+/// `tag.py`, `organization.py`, `superuser.py`). A change of one's own user does not name its namespace: see
+/// [`changes_own_user`].
 ///
-/// Read generously, with all escapes decoded: to forget too much costs a question. Where there are dot
-/// segments, a proxy resolves them in its own way (nginx: `location`), so it may be any path.
+/// The path is read generously, with all escapes decoded: to drop too many permissions only costs questions
+/// to the registry. A path with dot segments may be any path, because each proxy resolves them in its own way
+/// (nginx: `location`).
 pub(crate) fn changed(method: &Method, path: &str) -> Option<Changed> {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return None;
@@ -147,24 +151,24 @@ pub(crate) fn changed(method: &Method, path: &str) -> Option<Changed> {
     }
 }
 
-/// The repositories that these parts of a path below `/v2/` may name. What follows the last of the words
-/// `manifests`, `blobs` and `tags` is a reference, which may be such a word itself; or nothing follows, as in
+/// The repositories that a path below `/v2/` may name. The last `manifests`, `blobs` or `tags` in the path is
+/// followed by a reference, which may be such a word itself. The reference may also be missing, as in
 /// `/v2/o/a/tags/`.
 fn repositories(parts: &[&str]) -> Vec<String> {
     let is_word = |part: &&str| matches!(*part, "manifests" | "blobs" | "tags");
     let Some((last, before)) = parts.split_last() else { return Vec::new() };
     let with_reference = before.iter().rposition(is_word);
     let without = is_word(last).then_some(before.len());
-    // The end of an upload takes nothing away.
+    // The end of an upload removes nothing.
     let is_upload = |word: usize| parts[word] == "blobs" && parts.get(word + 1) == Some(&"uploads");
     let words = with_reference.into_iter().chain(without).filter(|word| *word > 0 && !is_upload(*word));
     words.map(|word| parts[..word].join("/")).collect()
 }
 
-/// Whether a request below `/api/v1/user/` takes something away: `PUT` renames the user, `DELETE` removes it with its
-/// namespace, `convert` makes it an organization (`endpoints/api/user.py`); a robot, a token or an authorization is
-/// removed or gets another secret (`robot.py`, `appspecifictokens.py`). Stars, notifications and the like take
-/// nothing away.
+/// Whether a request below `/api/v1/user/` removes something. `PUT` renames the user, `DELETE` removes the
+/// user with the namespace, and `convert` makes the user an organization (`endpoints/api/user.py`). A robot,
+/// a token or an authorization may be removed or get another secret (`robot.py`, `appspecifictokens.py`).
+/// Stars, notifications and similar things remove nothing.
 fn changes_own_user(method: &Method, what: Option<&str>, which: Option<&str>) -> bool {
     match what {
         None => matches!(*method, Method::PUT | Method::DELETE),
@@ -184,83 +188,83 @@ mod tests {
     const LIFE: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
-    async fn a_yes_asked_for_before_a_change_is_gone() {
-        let forgotten = Forgotten::new(LIFE);
+    async fn a_permission_asked_for_before_a_change_has_ended() {
+        let changes = RecentChanges::new(LIFE);
         let before = Instant::now();
-        assert!(forgotten.is_unchanged("o/a", before));
-        forgotten.note("o/a");
-        assert!(!forgotten.is_unchanged("o/a", before), "asked at that very moment");
-        assert!(forgotten.is_unchanged("o/b", before));
+        assert!(changes.is_unchanged("o/a", before));
+        changes.note("o/a");
+        assert!(!changes.is_unchanged("o/a", before), "asked at the moment of the change");
+        assert!(changes.is_unchanged("o/b", before));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(forgotten.is_unchanged("o/a", Instant::now()));
+        assert!(changes.is_unchanged("o/a", Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_namespace_is_all_its_repositories() {
-        let forgotten = Forgotten::new(LIFE);
+    async fn a_change_of_a_namespace_is_one_of_all_its_repositories() {
+        let changes = RecentChanges::new(LIFE);
         let before = Instant::now();
-        forgotten.note("o/");
-        assert!(!forgotten.is_unchanged("o/a", before) && !forgotten.is_unchanged("o/x/y", before));
-        assert!(forgotten.is_unchanged("other/a", before));
-        forgotten.note("a");
-        assert!(!forgotten.is_unchanged("library/a", before) && !forgotten.is_unchanged("a", before));
-        forgotten.note("library/b");
-        assert!(!forgotten.is_unchanged("b", before));
-        forgotten.note_all();
-        assert!(!forgotten.is_unchanged("other/a", before));
+        changes.note("o/");
+        assert!(!changes.is_unchanged("o/a", before) && !changes.is_unchanged("o/x/y", before));
+        assert!(changes.is_unchanged("other/a", before));
+        changes.note("a");
+        assert!(!changes.is_unchanged("library/a", before) && !changes.is_unchanged("a", before));
+        changes.note("library/b");
+        assert!(!changes.is_unchanged("b", before));
+        changes.note_all();
+        assert!(!changes.is_unchanged("other/a", before));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_keeps_all_from_being_remembered() {
-        let forgotten = Forgotten::new(LIFE);
-        forgotten.note_all();
+    async fn no_client_prevents_that_permissions_are_remembered() {
+        let changes = RecentChanges::new(LIFE);
+        changes.note_all();
         let mut believed = 0;
         for _ in 0..60 {
             let asked = Instant::now();
             tokio::time::advance(Duration::from_secs(1)).await;
-            believed += u32::from(forgotten.is_unchanged("o/a", asked));
-            forgotten.note_all();
+            believed += u32::from(changes.is_unchanged("o/a", asked));
+            changes.note_all();
         }
         assert!(believed >= 30, "{believed} of 60");
         let before = Instant::now();
         tokio::time::advance(ALL_PAUSE).await;
-        assert!(!forgotten.is_unchanged("o/a", before), "and yet each change takes effect");
+        assert!(!changes.is_unchanged("o/a", before), "each change takes effect all the same");
     }
 
     #[tokio::test(start_paused = true)]
     async fn too_many_changes_are_a_change_of_everything() {
-        let forgotten = Forgotten::new(LIFE);
+        let changes = RecentChanges::new(LIFE);
         let before = Instant::now();
-        (0..CHANGES_MAX).for_each(|number| forgotten.note(&format!("o/{number}")));
-        assert!(forgotten.is_unchanged("p/a", before));
-        forgotten.note("o/more");
-        assert!(!forgotten.is_unchanged("p/a", before));
-        assert!(forgotten.changes.read().last.len() <= CHANGES_MAX);
-        // Old ones make way by themselves.
-        let forgotten = Forgotten::new(LIFE);
-        (0..CHANGES_MAX).for_each(|number| forgotten.note(&format!("o/{number}")));
+        (0..CHANGES_MAX).for_each(|number| changes.note(&format!("o/{number}")));
+        assert!(changes.is_unchanged("p/a", before));
+        changes.note("o/more");
+        assert!(!changes.is_unchanged("p/a", before));
+        assert!(changes.changes.read().last.len() <= CHANGES_MAX);
+        // Old changes are dropped by themselves.
+        let changes = RecentChanges::new(LIFE);
+        (0..CHANGES_MAX).for_each(|number| changes.note(&format!("o/{number}")));
         tokio::time::advance(LIFE * 2).await;
         let later = Instant::now();
-        forgotten.note("o/more");
-        assert!(forgotten.is_unchanged("p/a", later) && !forgotten.is_unchanged("o/more", later));
+        changes.note("o/more");
+        assert!(changes.is_unchanged("p/a", later) && !changes.is_unchanged("o/more", later));
     }
 
-    /// Two changes of everything soon after each other, ever, must not hide later ones.
+    /// Two changes of everything soon after each other must not hide later changes.
     #[tokio::test(start_paused = true)]
-    async fn too_many_changes_count_whatever_came_before() {
-        let forgotten = Forgotten::new(LIFE);
-        forgotten.note_all();
-        forgotten.note_all();
+    async fn too_many_changes_count_after_any_history() {
+        let changes = RecentChanges::new(LIFE);
+        changes.note_all();
+        changes.note_all();
         tokio::time::advance(ALL_PAUSE * 2).await;
         let before = Instant::now();
-        assert!(forgotten.is_unchanged("p/a", before));
-        forgotten.note("p/a");
-        (0..CHANGES_MAX).for_each(|number| forgotten.note(&format!("o/{number}")));
-        assert!(!forgotten.is_unchanged("p/a", before));
+        assert!(changes.is_unchanged("p/a", before));
+        changes.note("p/a");
+        (0..CHANGES_MAX).for_each(|number| changes.note(&format!("o/{number}")));
+        assert!(!changes.is_unchanged("p/a", before));
     }
 
     #[test]
-    fn what_takes_something_away() {
+    fn requests_that_remove_something() {
         for (method, path, expected) in [
             (Method::DELETE, "/v2/o/a/manifests/v1", Some("o/a")),
             (Method::DELETE, "/v2/o/a/manifests/sha256%3Aab", Some("o/a")),
@@ -289,9 +293,9 @@ mod tests {
         }
     }
 
-    /// A tag may be called `tags`, and a repository's part may be too.
+    /// A tag may be called `tags`, and so may a part of a repository's name.
     #[test]
-    fn both_readings_of_a_word_count() {
+    fn all_readings_of_a_path_count() {
         for word in ["tags", "blobs", "manifests"] {
             for (path, name) in [
                 (format!("/v2/o/a/manifests/{word}"), "o/a"),
@@ -301,17 +305,17 @@ mod tests {
                 (format!("/v2/o/a/tags/{word}/"), "o/a"),
                 (format!("/v2/o/{word}/tags/"), &*format!("o/{word}")),
             ] {
-                assert!(takes_from(&path, name), "{path}: {:?}", changed(&Method::DELETE, &path));
+                assert!(removes_from(&path, name), "{path}: {:?}", changed(&Method::DELETE, &path));
             }
         }
     }
 
-    fn takes_from(path: &str, name: &str) -> bool {
+    fn removes_from(path: &str, name: &str) -> bool {
         matches!(changed(&Method::DELETE, path), Some(Changed::Names(names)) if names.iter().any(|one| one == name))
     }
 
     #[test]
-    fn what_may_take_anything_away() {
+    fn requests_that_may_remove_anything() {
         for (method, path) in [
             (Method::DELETE, "/v2/./o/a/manifests/v1"),
             (Method::DELETE, "/x/../v2/o/a/manifests/v1"),
@@ -344,18 +348,18 @@ mod tests {
         }
     }
 
-    /// What was noted, as a model without bounds would have it.
+    /// The same decision by a model that keeps every change.
     fn is_unchanged_by(notes: &[(Instant, Option<String>)], repository: &str, asked: Instant) -> bool {
         notes.iter().all(|(at, name)| *at < asked || name.as_ref().is_some_and(|name| name != repository))
     }
 
     proptest! {
-        /// A change may be remembered for too much or too long, but is never overlooked once it takes effect.
+        /// A change may count for too much or too long, but no change that has taken effect is overlooked.
         #[test]
         fn no_change_is_overlooked(steps in prop::collection::vec((0u64..8, 0usize..10), 1..40)) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
             let overlooked = runtime.expect("a runtime").block_on(async {
-                let (forgotten, mut notes) = (Forgotten::new(LIFE), Vec::new());
+                let (changes, mut notes) = (RecentChanges::new(LIFE), Vec::new());
                 let mut flood = 0;
                 for (pass, what) in steps {
                     tokio::time::advance(Duration::from_secs(pass)).await;
@@ -363,15 +367,15 @@ mod tests {
                     match what {
                         0..3 => {
                             let name = format!("o/{what}");
-                            forgotten.note(&name);
+                            changes.note(&name);
                             notes.push((now, Some(name)));
                         }
                         3..6 => {
-                            forgotten.note_all();
+                            changes.note_all();
                             notes.push((now, None));
                         }
                         6 => {
-                            (0..=CHANGES_MAX).for_each(|number| forgotten.note(&format!("flood/{flood}.{number}")));
+                            (0..=CHANGES_MAX).for_each(|number| changes.note(&format!("flood/{flood}.{number}")));
                             flood += 1;
                         }
                         _ => {}
@@ -379,7 +383,7 @@ mod tests {
                     let settled: Vec<_> = notes.iter().filter(|(at, name)| name.is_some() || *at + ALL_PAUSE <= now).cloned().collect();
                     for repository in ["o/0", "o/1", "o/2"] {
                         for (asked, _) in &notes {
-                            if forgotten.is_unchanged(repository, *asked) && !is_unchanged_by(&settled, repository, *asked) {
+                            if changes.is_unchanged(repository, *asked) && !is_unchanged_by(&settled, repository, *asked) {
                                 return Some((repository, now - *asked));
                             }
                         }
