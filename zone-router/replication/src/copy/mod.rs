@@ -142,10 +142,12 @@ impl CopyError {
     pub fn is_target_down(&self) -> bool {
         self.fault == Fault::Target
             && self.failures.iter().any(|failure| {
-                matches!(
-                    failure.error.kind(),
+                let error = &failure.error;
+                let kinds = matches!(
+                    error.kind(),
                     Kind::Unavailable | Kind::Timeout | Kind::Throttled { .. } | Kind::Denied
-                )
+                );
+                kinds && !error.concerns_one_object()
             })
     }
 

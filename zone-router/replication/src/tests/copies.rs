@@ -295,6 +295,21 @@ async fn faults_are_told_apart() {
     assert_eq!(error.to_string(), "no source; zone-a: scripted: timed out (503)");
 }
 
+/// A write that a store drops for what it has under that key says nothing of the next job, and is not repeated if what
+/// is there is right.
+#[tokio::test]
+async fn a_dropped_write_is_about_one_object() {
+    let z = Three::new();
+    z.a.holds(&z.blob, GOOD);
+    z.b.set(Mode::Drops);
+    let error = z.copy(Some(15)).await.unwrap_err();
+    assert_eq!((error.fault, error.in_doubt), (Fault::Target, true));
+    assert!(!error.is_target_down());
+    z.b.holds(&z.blob, GOOD);
+    assert_eq!(z.copy(Some(0)).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(z.b.puts.load(Ordering::SeqCst), 1);
+}
+
 #[tokio::test]
 async fn an_unusable_source_might_have_had_it() {
     let z = Three::new();
