@@ -25,6 +25,8 @@ pub enum Mode {
     Fails(Kind),
     /// `head` answers, `get` breaks off after the first byte.
     Breaks,
+    /// `head` answers, `get` finds nothing.
+    Hollow,
     /// `put` reads its source and then refuses it.
     Refuses(Kind),
     /// `put` makes an object of the right size and other bytes, and does not know that, once.
@@ -124,6 +126,9 @@ impl Store for Scripted {
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
         self.gets.fetch_add(1, Ordering::SeqCst);
         let mode = self.mode()?;
+        if mode == Mode::Hollow {
+            return Ok(None);
+        }
         let Some(mut object) = self.objects.get(key, range).await? else { return Ok(None) };
         if mode == Mode::Breaks {
             let broken = Error::new(Kind::Unavailable, "connection reset");

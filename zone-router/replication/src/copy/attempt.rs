@@ -26,6 +26,8 @@ pub(super) struct Attempt<'a> {
     pub(super) existing: Option<Meta>,
     /// Why that object could not be read to its end, if it could not.
     unreadable: Option<Error>,
+    /// Whether the target showed that object and then had none to read.
+    is_not_returned: bool,
     /// In the usual case: what is written if the target has no object, without asking the sources first.
     fast_path: Option<Arc<Relay>>,
     /// Whether a write of this try may have made the object appear although it failed, or still may.
@@ -54,6 +56,7 @@ impl<'a> Attempt<'a> {
             size: job.size.filter(|_| !job.must_read()),
             existing: existing.map_err(|error| CopyError::target(&copier.target, error))?,
             unreadable: None,
+            is_not_returned: false,
             fast_path,
             in_doubt: false,
             excluded: HashSet::new(),
@@ -131,7 +134,7 @@ impl<'a> Attempt<'a> {
                 return Ok(true);
             }
             Ok(Read::Wrong) => {}
-            Ok(Read::Gone) => self.existing = None,
+            Ok(Read::Gone) => self.is_not_returned = true,
             // Readers cannot use such an object either, so verified bytes may replace it.
             Ok(Read::Broken(error)) | Err(error) => self.unreadable = Some(error),
         }
@@ -343,6 +346,9 @@ impl<'a> Attempt<'a> {
             Some(unread) if error.fault == Fault::Nowhere => return CopyError::target(target, unread),
             Some(unread) => unread,
             None if self.existing.is_none() => return error,
+            None if self.is_not_returned => {
+                Error::new(Kind::Unavailable, "the object at the target is shown, but not returned")
+            }
             None => {
                 Error::new(Kind::Corrupt, "the object at the target is not the blob, and is left as it is")
             }

@@ -295,6 +295,21 @@ async fn faults_are_told_apart() {
     assert_eq!(error.to_string(), "no source; zone-a: scripted: timed out (503)");
 }
 
+/// The target shows an object and does not return it: a zone does have something, and verified bytes replace it.
+#[tokio::test]
+async fn what_a_target_shows_and_does_not_return_is_no_absence() {
+    let z = Three::new();
+    z.b.holds(&z.blob, GOOD);
+    z.b.set(Mode::Hollow);
+    let error = z.copy(Some(0)).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Nowhere);
+    assert!(!error.is_absent_everywhere());
+    let said = "no zone has it; zone-b: the object at the target is shown, but not returned: unavailable";
+    assert_eq!(error.to_string(), said);
+    z.a.holds(&z.blob, GOOD);
+    assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-a"));
+}
+
 /// A write that a store drops for what it has under that key says nothing of the next job, and is not repeated if what
 /// is there is right.
 #[tokio::test]
