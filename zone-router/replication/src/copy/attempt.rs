@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tracing::warn;
 use zone_router::Zone;
 
-use super::super::job::Job;
+use super::super::job::{FoundSize, Job};
 use super::copier::{Copier, Read};
 use super::relay::{self, Access, Origin, Record, Relay};
 use super::{CopyError, Failure, Fault, Outcome};
@@ -127,7 +127,7 @@ impl<'a> Attempt<'a> {
         }
         // The object's size is not known to be the blob's before it is read.
         let reservation = throttle.reserve_as_stated(self.job.size, existing.size).await;
-        let _reservation = reservation.map_err(|_| CopyError::later(0))?;
+        let _reservation = reservation.map_err(|_| CopyError::later(FoundSize::Contradicted))?;
         match self.copier.read(&*target.store, self.job, existing.size).await {
             Ok(Read::Right(..)) => {
                 proven.note(self.job, existing.clone());
@@ -312,7 +312,7 @@ impl<'a> Attempt<'a> {
         let Copier { target, throttle, .. } = self.copier;
         let size = relay.size();
         let reservation = throttle.reserve_as_stated(self.job.size, size).await;
-        let _reservation = reservation.map_err(|_| CopyError::later(size))?;
+        let _reservation = reservation.map_err(|_| CopyError::later(FoundSize::Bytes(size)))?;
         let Err(error) = self.copier.put(self.job, relay).await else {
             return Ok(Ok(self.copied(relay.main_origin(), size)));
         };

@@ -15,6 +15,7 @@ use backends::{Error, Kind};
 use zone_router::Zone;
 
 use super::authority::AuthorityError;
+use super::job::FoundSize;
 use super::journal::JournalError;
 
 pub(super) use copier::Copier;
@@ -30,9 +31,9 @@ pub(super) enum JobEnd {
     Parked(String),
     /// It is tried again.
     Failed(CopyError),
-    /// The blob is larger than its job stated, of so many bytes, and there is no capacity for it now: it gives its
-    /// place to others. 0 if the object at the target is to be read ([`Job::must_read`](super::Job::must_read)).
-    Later(u64),
+    /// The blob, or the object at the target that is to be read, is larger than its job stated, and there is no
+    /// capacity for it now: it gives its place to others. Says what the try found of the job's size.
+    Later(FoundSize),
 }
 
 /// How a job ended successfully.
@@ -101,7 +102,7 @@ pub struct CopyError {
     /// only after it was read.
     pub in_doubt: bool,
     /// There was no capacity for a blob larger than its job stated: see [`JobEnd::Later`].
-    pub(super) later: Option<u64>,
+    pub(super) later: Option<FoundSize>,
 }
 
 impl CopyError {
@@ -127,8 +128,8 @@ impl CopyError {
         Self { journal: Some(error), ..Self::of(Fault::Journal, Vec::new()) }
     }
 
-    /// There is no capacity now for so many bytes.
-    fn later(size: u64) -> Self {
+    /// There is no capacity now.
+    fn later(size: FoundSize) -> Self {
         Self { later: Some(size), ..Self::sources(Vec::new()) }
     }
 

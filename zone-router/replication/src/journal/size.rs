@@ -1,7 +1,10 @@
 //! How the journal's column `size` is written, merged and read. Pure.
 //!
-//! NULL: nobody stated a size. 0: the object at the target is to be read (`Job::must_read`), which stays until the job
-//! is done. -1: two clients stated different sizes (`Job::is_contradicted`); an earlier release reads it as 0.
+//! NULL: nobody stated a size. 0: the object at the target is to be read (`Job::must_read`). A try takes the 0 over
+//! when it begins: then the column says only what was added since. A try that proves nothing puts the 0 back. -1: two
+//! sizes differ (`Job::is_contradicted`); an earlier release reads it as 0.
+
+use super::super::job::FoundSize;
 
 /// SQL for the size of a job that is added again with the size `$stated`, and whose table is called `job`.
 macro_rules! merged_size {
@@ -25,6 +28,15 @@ pub(super) use merged_size;
 /// The column for a stated size in bytes.
 pub(super) fn column(size: Option<u64>) -> Option<i64> {
     size.map(|size| i64::try_from(size).unwrap_or(i64::MAX))
+}
+
+/// The column for what a try found.
+pub(super) fn found_column(found: FoundSize) -> i64 {
+    match found {
+        FoundSize::Bytes(size) => i64::try_from(size).unwrap_or(i64::MAX),
+        FoundSize::Contradicted => -1,
+        FoundSize::InDoubt => 0,
+    }
 }
 
 /// The size that the column states in bytes, and whether it is contradicted.

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use zone_router::{Blob, Zone};
 
 use super::super::conformance::{Mode, Scripted, blob, job};
-use super::super::copy::{Copier, Proven, ServerSideCopy};
+use super::super::copy::{Copier, JobEnd, Proven, ServerSideCopy};
 use super::super::journal::Journal;
 use super::super::throttle::Throttle;
-use super::super::{Bounds, CopyError, Fault, Job, Limits, Local, Outcome, Verify};
+use super::super::{Bounds, CopyError, Fault, FoundSize, Job, Limits, Local, Outcome, Verify};
 
 const GOOD: &[u8] = b"the right bytes";
 
@@ -323,6 +323,25 @@ async fn a_dropped_write_is_about_one_object() {
     z.b.holds(&z.blob, GOOD);
     assert_eq!(z.copy(Some(0)).await.unwrap(), Outcome::AlreadyThere);
     assert_eq!(z.b.puts.load(Ordering::SeqCst), 1);
+}
+
+/// If there is no capacity to read an object, that is no audit's demand to read it: what was proven counts.
+#[tokio::test]
+async fn an_object_that_is_read_later_is_not_to_be_read_for_ever() {
+    let (z, bytes) = (Three::new(), vec![7; 2 << 20]);
+    let blob = blob(&bytes);
+    z.b.holds(&blob, &bytes);
+    let limits = Limits { in_flight: 1 << 20, ..Limits::default() };
+    let throttle = Arc::new(Throttle::new(limits));
+    let zones = vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")];
+    let copier = Copier { throttle: Arc::clone(&throttle), ..copier(zones) };
+    let _full = throttle.reserve(1 << 20).await;
+    let mut waits = std::pin::pin!(throttle.reserve(1 << 20));
+    assert!(futures_util::poll!(waits.as_mut()).is_pending());
+    for size in [None, Some(7)] {
+        let end = copier.perform(&job(blob.clone(), "zone-b", size)).await;
+        assert!(matches!(end, JobEnd::Later(FoundSize::Contradicted)), "{end:?}");
+    }
 }
 
 #[tokio::test]
