@@ -236,8 +236,8 @@ impl Journal {
     }
 
     /// Records that a try of a job may write to the target from now on. From then until the end of the try is
-    /// recorded, the job is to be read ([`Job::must_read`]) if it is claimed again. If the job is to be read already, the
-    /// try takes that over, and gives it back unless it ends as [`Journal::done`].
+    /// recorded, the job is to be read ([`Job::must_read`]) if it is claimed again. If the job is to be read already,
+    /// the try takes that over, and gives it back unless it ends as [`Journal::done`].
     ///
     /// # Errors
     /// The commit failed or took too long; nothing may be written then.
@@ -280,9 +280,9 @@ impl Journal {
     }
 
     /// Records that a job failed, and why, and makes it due again after `delay`. If it was added again
-    /// since it was claimed, it is due at once, after those that wait. If a write of the try may have made an object appear, or still
-    /// may (`in_doubt`), the job is to be read from now on ([`Job::must_read`]). If somebody else has the job
-    /// by now, nothing happens.
+    /// since it was claimed, it is due at once, after those that wait. If a write of the try may have made an
+    /// object appear, or still may (`in_doubt`), the job is to be read from now on ([`Job::must_read`]). If
+    /// somebody else has the job by now, nothing happens.
     ///
     /// # Errors
     /// The commit failed or took too long; the job then stays due, and is to be read.

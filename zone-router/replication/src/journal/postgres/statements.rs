@@ -116,7 +116,8 @@ UPDATE quay_gateway_job SET
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Parameters: zone, digest, replica, stamp, why, whether it is still to be read. A job that was parked meanwhile keeps its reason and time.
+/// Parameters: zone, digest, replica, stamp, why, whether it is still to be read. A job that was parked meanwhile keeps
+/// its reason and time.
 pub(super) const PARK: &str = "
 UPDATE quay_gateway_job SET
     attempts = attempts + 1, failed = now(), error = CASE WHEN parked IS NULL THEN $5 ELSE error END,
