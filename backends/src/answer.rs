@@ -25,8 +25,11 @@ pub(crate) fn broken(what: &str, error: reqwest::Error) -> Error {
     } else {
         Kind::Unavailable
     };
+    // Over a connection that was made, the request may have been sent.
+    let is_sent = kind == Kind::Exhausted && !error.is_connect();
     // Drop the URL: it may be signed.
-    Error::new(kind, what).with_cause(error.without_url())
+    let error = Error::new(kind, what).with_cause(error.without_url());
+    if is_sent { error.with_unknown_outcome() } else { error }
 }
 
 /// Whether a connection failed because this machine lacks a resource.
@@ -129,6 +132,8 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     /// A resource that this machine lacks is never the store's fault, however deep the error is nested.
@@ -150,6 +155,37 @@ mod tests {
         ] {
             assert_eq!(is_exhausted(&Connect(kind.into())), ours, "{kind:?}");
         }
+    }
+
+    /// A body that fails as a send does if the machine has no buffers, over a connection that was made; and a name
+    /// that cannot be looked up, as there is no descriptor.
+    #[tokio::test]
+    async fn what_was_not_sent_is_told_from_what_may_have_been() {
+        struct NoDescriptor;
+        impl reqwest::dns::Resolve for NoDescriptor {
+            fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+                let error = std::io::Error::from_raw_os_error(Errno::MFILE.raw_os_error());
+                Box::pin(async move { Err(error.into()) })
+            }
+        }
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+        let client = client.dns_resolver(NoDescriptor).build().expect("a client");
+        let piece = Err::<Vec<u8>, _>(std::io::Error::from_raw_os_error(Errno::NOBUFS.raw_os_error()));
+        let body = reqwest::Body::wrap_stream(futures_util::stream::iter([piece]));
+        let sent = client.post(url).body(body).send().await.expect_err("no buffers");
+        let sent = broken("post", sent);
+        assert_eq!((sent.kind(), sent.has_unknown_outcome()), (Kind::Exhausted, true), "{sent}");
+        let unsent = client.post("http://name/").send().await.expect_err("no descriptor");
+        let unsent = broken("post", unsent);
+        assert_eq!((unsent.kind(), unsent.has_unknown_outcome()), (Kind::Exhausted, false), "{unsent}");
     }
 
     #[test]

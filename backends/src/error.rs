@@ -6,6 +6,9 @@ use std::time::Duration;
 /// The longest server-supplied text that is kept, in characters. Error codes have at most 40, request ids 80.
 const MAX_WORD: usize = 128;
 
+/// The code of a write that Swift dropped.
+pub(crate) const DROPPED: &str = "202";
+
 /// The result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -134,6 +137,13 @@ impl Error {
             self.kind,
             Kind::Throttled { .. } | Kind::Unavailable | Kind::Timeout | Kind::Source | Kind::Exhausted
         )
+    }
+
+    /// Whether the store refuses this write alone, for what else is written to the same key: the next one may succeed.
+    #[must_use]
+    pub fn concerns_one_object(&self) -> bool {
+        matches!(self.kind, Kind::Throttled { .. })
+            && matches!(self.code(), Some(DROPPED | "OperationAborted" | "ConditionalRequestConflict"))
     }
 
     /// Whether the error says something about the health of the store.

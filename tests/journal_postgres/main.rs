@@ -21,4 +21,4 @@ macro_rules! over_postgres {
     };
 }
 
-over_postgres!(journal, inspect, lanes, authority);
+over_postgres!(journal, tries, inspect, lanes, authority);

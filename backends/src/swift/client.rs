@@ -17,6 +17,7 @@ use super::config::{Access, SwiftConfig};
 use super::request::{self, Folder, Names, NamesPage, SwiftInfo};
 use super::tempurl;
 use crate::answer::refused;
+use crate::error::DROPPED;
 use crate::headers::{meta_from_head, meta_from_part};
 use crate::transport::HttpClient;
 use crate::upload::Upload;
@@ -380,9 +381,6 @@ impl Client {
         self.names.folder(found?.manifest.as_deref()?)
     }
 }
-
-/// The code of a write that Swift dropped.
-pub(super) const DROPPED: &str = "202";
 
 /// Swift's proxy answers 202 to a PUT if an object server dropped it with 409: an object, or the mark of a deletion,
 /// with a later time is there, as when the clocks of two proxies differ (`swift/proxy/controllers/obj.py`, "Object

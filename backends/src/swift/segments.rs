@@ -13,8 +13,9 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
 use super::call::Call;
-use super::client::{Client, DROPPED, Found};
+use super::client::{Client, Found};
 use super::request::Folder;
+use crate::error::DROPPED;
 use crate::persist::persist;
 use crate::request_id::in_current_request;
 use crate::upload::Upload;

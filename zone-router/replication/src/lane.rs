@@ -123,7 +123,7 @@ impl Lane {
             JobEnd::Done(Outcome::Withdrawn) => {
                 let repositories = job.repositories.join(" ");
                 info!(zone, %digest, repositories, "not copied: the registry no longer has this blob");
-                self.copier.journal.done(job).await
+                self.copier.journal.withdrawn(job).await
             }
             JobEnd::Done(outcome) => {
                 debug!(zone, %digest, ?outcome, "the target has the blob");
@@ -134,7 +134,7 @@ impl Lane {
                 self.copier.journal.park(job, why).await
             }
             JobEnd::Deferred(size) => {
-                debug!(zone, %digest, size, stated = job.size, "larger than its job stated: it waits until there is capacity");
+                debug!(zone, %digest, ?size, stated = job.size, "larger than its job stated: it waits until there is capacity");
                 self.copier.journal.defer(job, *size).await
             }
             JobEnd::Failed(error) => {

@@ -34,7 +34,7 @@ pub use authority::{Authority, AuthorityError, Placed, Wanted};
 pub use bounds::{Bounds, Verify};
 pub use copy::{CopyError, Failure, Fault, Outcome};
 pub use failures::Failures;
-pub use job::{Job, MAX_REPOSITORIES, NewJob};
+pub use job::{FoundSize, Job, MAX_REPOSITORIES, NewJob};
 pub use journal::{
     AGES, Ages, Count, DURATION_BUCKETS, Durations, JOBS_SHOWN, JobQuery, JobSelection, JobView, Journal,
     JournalError, LEASE, Next, Outstanding, State,

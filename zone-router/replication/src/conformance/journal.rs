@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::try_join_all;
 
-use super::super::{Job, Journal, MAX_REPOSITORIES, NewJob, Next};
+use super::super::{FoundSize, Job, Journal, MAX_REPOSITORIES, NewJob, Next};
 use super::{LONGEST_WAIT, Place, blob, claim_all, new_job};
 
 cases!(
@@ -320,7 +320,7 @@ async fn objects_with_different_stated_sizes_must_be_read(place: Arc<dyn Place>)
             assert_eq!((job.size, job.is_contradicted), (merged, is_contradicted), "{sizes:?} {together}");
             // This stays so until an audit demands that the object is read.
             journal.add(vec![sized(Some(5)), sized(None)]).await.unwrap();
-            journal.defer(&job, 5).await.unwrap();
+            journal.defer(&job, FoundSize::Bytes(5)).await.unwrap();
             let job = claim(&journal, &zone).await.unwrap();
             assert_eq!((job.size, job.is_contradicted), (merged, is_contradicted), "{sizes:?} {together}");
             assert_eq!(journal.counts().await.unwrap()[0].bytes, merged.unwrap_or(0));
@@ -342,7 +342,7 @@ async fn a_deferred_job_keeps_its_size(place: Arc<dyn Place>) {
             Next::Wait(_) => None,
         };
     journal.add(vec![NewJob::new(blob(b"said less"), Arc::clone(&zone), Some(1), "org/repo")]).await.unwrap();
-    journal.defer(&small().await.unwrap(), 5_000_000_000).await.unwrap();
+    journal.defer(&small().await.unwrap(), FoundSize::Bytes(5_000_000_000)).await.unwrap();
     assert_eq!(small().await, None);
     let job = claim(&journal, &zone).await.unwrap();
     assert_eq!((job.size, job.attempts), (Some(5_000_000_000), 0));
@@ -350,7 +350,7 @@ async fn a_deferred_job_keeps_its_size(place: Arc<dyn Place>) {
     assert_eq!(small().await, None, "it may have any size");
     let job = claim(&journal, &zone).await.unwrap();
     assert!(job.must_read());
-    journal.defer(&job, 7).await.unwrap();
+    journal.defer(&job, FoundSize::Bytes(7)).await.unwrap();
     assert!(claim(&journal, &zone).await.unwrap().must_read());
 }
 
@@ -372,7 +372,7 @@ async fn after_a_try_without_an_end_the_object_must_be_read(place: Arc<dyn Place
         journal.begin(&again).await.unwrap();
         match end {
             "failed" => journal.failed(&again, Duration::ZERO, "not reached", false).await.unwrap(),
-            "given back" => journal.defer(&again, 6).await.unwrap(),
+            "given back" => journal.defer(&again, FoundSize::Bytes(6)).await.unwrap(),
             _ => {
                 journal.park(&again, "scripted").await.unwrap();
                 journal.add(vec![added()]).await.unwrap();

@@ -32,6 +32,7 @@ pub mod inspect;
 pub mod journal;
 pub mod lanes;
 mod scripted;
+pub mod tries;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -31,6 +31,8 @@ pub enum Mode {
     Refuses(Kind),
     /// Once, `put` makes an object of the right size with other bytes, and fails with an unknown outcome.
     Spoils,
+    /// `put` reads its source and drops it, as what is there is newer. Swift does that.
+    Drops,
     /// `put` panics.
     Panics,
     /// `put` reads one chunk of its source, and then waits for a permit of [`Scripted::gate`].
@@ -148,6 +150,11 @@ impl Store for Scripted {
             Mode::Refuses(kind) => {
                 let _: Vec<Bytes> = source.open(0..source.size()).await?.try_collect().await?;
                 return Err(Error::new(kind, "scripted").with_code("BadDigest"));
+            }
+            Mode::Drops => {
+                let _: Vec<Bytes> = source.open(0..source.size()).await?.try_collect().await?;
+                let dropped = Error::new(Kind::Throttled { retry_after: None }, "scripted");
+                return Err(dropped.with_code("202").with_unknown_outcome());
             }
             Mode::Held => {
                 source.open(0..source.size()).await?.try_next().await?;

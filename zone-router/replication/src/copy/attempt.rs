@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tracing::warn;
 use zone_router::Zone;
 
-use super::super::job::Job;
+use super::super::job::{FoundSize, Job};
 use super::copier::{Copier, Read};
 use super::relay::{self, Access, Origin, Record, Relay};
 use super::{CopyError, Failure, Fault, Outcome};
@@ -26,8 +26,9 @@ pub(super) struct Attempt<'a> {
     pub(super) existing: Option<Meta>,
     /// The error, if that object could not be read to its end.
     unreadable: Option<Error>,
-    /// In the usual case, the relay that is written if the target has no object, without asking the sources
-    /// first.
+    /// Whether the target showed that object and then had none to read.
+    is_not_returned: bool,
+    /// In the usual case: what is written if the target has no object, without asking the sources first.
     fast_path: Option<Arc<Relay>>,
     /// Whether a failed write of this try may have made an object appear, or still may.
     pub(super) in_doubt: bool,
@@ -55,6 +56,7 @@ impl<'a> Attempt<'a> {
             size: job.size.filter(|_| !job.must_read()),
             existing: existing.map_err(|error| CopyError::target(&copier.target, error))?,
             unreadable: None,
+            is_not_returned: false,
             fast_path,
             in_doubt: false,
             excluded: HashSet::new(),
@@ -125,31 +127,18 @@ impl<'a> Attempt<'a> {
         }
         // Before the object is read, it is not known whether its size is the blob's.
         let reservation = throttle.reserve_as_stated(self.job.size, existing.size).await;
-        let _reservation = reservation.map_err(|_| CopyError::deferred(0))?;
+        let _reservation = reservation.map_err(|_| CopyError::deferred(FoundSize::Contradicted))?;
         match self.copier.read(&*target.store, self.job, existing.size).await {
             Ok(Read::Right(..)) => {
                 verified.remember(self.job, existing.clone());
                 return Ok(true);
             }
             Ok(Read::Wrong) => {}
-            Ok(Read::Gone) => self.look_again().await,
+            Ok(Read::Gone) => self.is_not_returned = true,
             // Readers cannot use such an object either, so verified bytes may replace it.
             Ok(Read::Broken(error)) | Err(error) => self.unreadable = Some(error),
         }
         Ok(false)
-    }
-
-    /// Asks again for an object that `head` showed and `get` did not find: it was removed, or its store lists it but
-    /// cannot give it.
-    async fn look_again(&mut self) {
-        match self.copier.target.store.head(&self.job.blob.key).await {
-            Ok(None) => self.existing = None,
-            Ok(Some(_)) => {
-                let error = Error::new(Kind::Unavailable, "the object exists, but cannot be read");
-                self.unreadable = Some(error);
-            }
-            Err(error) => self.unreadable = Some(error),
-        }
     }
 
     /// Whether all stated sizes are this one, and there is at least one: the size that the job states, and
@@ -326,7 +315,7 @@ impl<'a> Attempt<'a> {
         let Copier { target, throttle, .. } = self.copier;
         let size = relay.size();
         let reservation = throttle.reserve_as_stated(self.job.size, size).await;
-        let _reservation = reservation.map_err(|_| CopyError::deferred(size))?;
+        let _reservation = reservation.map_err(|_| CopyError::deferred(FoundSize::Bytes(size)))?;
         let Err(error) = self.copier.put(self.job, relay).await else {
             return Ok(Ok(self.copied(relay.main_origin(), size)));
         };
@@ -360,6 +349,9 @@ impl<'a> Attempt<'a> {
             Some(unread) if error.fault == Fault::Nowhere => return CopyError::target(target, unread),
             Some(unread) => unread,
             None if self.existing.is_none() => return error,
+            None if self.is_not_returned => {
+                Error::new(Kind::Unavailable, "the object at the target is shown, but not returned")
+            }
             None => {
                 Error::new(Kind::Corrupt, "the object at the target is not the blob, and is left as it is")
             }

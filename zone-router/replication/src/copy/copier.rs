@@ -10,7 +10,7 @@ use zone_router::{PerZone, Router, SizeClass, Zone};
 
 use super::super::authority::{Authority, Placed};
 use super::super::bounds::{Bounds, Verify};
-use super::super::job::Job;
+use super::super::job::{FoundSize, Job};
 use super::super::journal::Journal;
 use super::super::local::Local;
 use super::super::throttle::Throttle;
@@ -62,7 +62,7 @@ impl Copier {
         match self.copy(job).await {
             Ok(outcome) => JobEnd::Done(outcome),
             Err(CopyError { deferred: Some(size), in_doubt, .. }) => {
-                JobEnd::Deferred(if in_doubt { 0 } else { size })
+                JobEnd::Deferred(if in_doubt { FoundSize::InDoubt } else { size })
             }
             Err(error)
                 if error.fault == Fault::Nowhere

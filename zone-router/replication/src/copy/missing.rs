@@ -23,7 +23,7 @@ impl Copier {
     pub(super) async fn missing(&self, job: &Job, absent: bool) -> JobEnd {
         let lacking = match absent {
             true => "no zone has it",
-            false => "no zone has it, and the target has other bytes",
+            false => "no zone has it, and the object at the target is not it, or is not returned",
         };
         let Some(authority) = &self.authority else {
             return JobEnd::Parked(format!("{lacking}, and {NO_ACCOUNT}"));

@@ -15,6 +15,7 @@ use backends::{Error, Kind};
 use zone_router::Zone;
 
 use super::authority::AuthorityError;
+use super::job::FoundSize;
 use super::journal::JournalError;
 
 pub(super) use copier::Copier;
@@ -30,10 +31,9 @@ pub(super) enum JobEnd {
     Parked(String),
     /// The job is tried again.
     Failed(CopyError),
-    /// The blob has this many bytes, which is more than its job stated, and there is no capacity for it now.
-    /// The job is put back, so that others can continue. 0 if the object at the target must be read
-    /// ([`Job::must_read`](super::Job::must_read)).
-    Deferred(u64),
+    /// The blob, or the object at the target that is to be read, is larger than its job stated, and there is no
+    /// capacity for it now: it gives its place to others. Says what the try found of the job's size.
+    Deferred(FoundSize),
 }
 
 /// How a job ended successfully.
@@ -101,8 +101,8 @@ pub struct CopyError {
     /// Whether a failed write may have made an object appear at the target, or still may. Such an object
     /// counts only after it was read.
     pub in_doubt: bool,
-    /// Set if there was no capacity for a blob larger than its job stated: see [`JobEnd::Deferred`].
-    pub(super) deferred: Option<u64>,
+    /// There was no capacity for a blob larger than its job stated: see [`JobEnd::Deferred`].
+    pub(super) deferred: Option<FoundSize>,
 }
 
 impl CopyError {
@@ -128,8 +128,8 @@ impl CopyError {
         Self { journal: Some(error), ..Self::of(Fault::Journal, Vec::new()) }
     }
 
-    /// There is no capacity for this many bytes now.
-    fn deferred(size: u64) -> Self {
+    /// There is no capacity now.
+    fn deferred(size: FoundSize) -> Self {
         Self { deferred: Some(size), ..Self::sources(Vec::new()) }
     }
 
@@ -144,10 +144,12 @@ impl CopyError {
     pub fn is_target_down(&self) -> bool {
         self.fault == Fault::Target
             && self.failures.iter().any(|failure| {
-                matches!(
-                    failure.error.kind(),
+                let error = &failure.error;
+                let kinds = matches!(
+                    error.kind(),
                     Kind::Unavailable | Kind::Timeout | Kind::Throttled { .. } | Kind::Denied
-                )
+                );
+                kinds && !error.concerns_one_object()
             })
     }
 

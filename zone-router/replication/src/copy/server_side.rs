@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use zone_router::Zone;
 
-use super::super::job::Job;
+use super::super::job::{FoundSize, Job};
 use super::attempt::Attempt;
 use super::copier::{Copier, Read};
 use super::{CopyError, Outcome};
@@ -54,7 +54,7 @@ impl Attempt<'_> {
         }
         let Some(from) = copier.server_side_source(self.job, zone, size) else { return Ok(None) };
         let reservation = copier.throttle.reserve_as_stated(self.job.size, size).await;
-        let _reservation = reservation.map_err(|_| CopyError::deferred(size))?;
+        let _reservation = reservation.map_err(|_| CopyError::deferred(FoundSize::Bytes(size)))?;
         let (size, version) = match copier.read(&*zone.store, self.job, size).await {
             Ok(Read::Right(size, version)) => (size, version),
             Ok(Read::Wrong) => {

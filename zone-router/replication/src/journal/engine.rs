@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use backends::Digest;
 use tokio::time::Instant;
 
-use super::super::job::{Job, NewJob};
+use super::super::job::{FoundSize, Job, NewJob};
 use super::{Ages, Count, JobQuery, JobSelection, JobView, JournalError, Next, Outstanding};
 
 /// The result of an engine's method.
@@ -53,21 +53,22 @@ pub(super) trait Engine: Inspect {
         Ok(())
     }
 
-    /// Records that a try of a job may write from now on. An engine with leases has already recorded this
-    /// with the claim.
+    /// Records that a try of a job may write from now on, and takes over that the job is to be read. An engine with
+    /// leases has done that with the claim.
     async fn begin(&self, _job: &Job) -> Answer<()> {
         Ok(())
     }
 
-    /// Removes a job. If it is gone now, returns how long ago it was first added.
-    async fn done(&self, job: &Job) -> Answer<Option<Duration>>;
+    /// Removes a job. If it is gone now: how long ago it was first added. If it stays, it is to be read only if an add
+    /// since its try began demands that, or if it was before and the object at the target is not proven (`is_proven`).
+    async fn done(&self, job: &Job, is_proven: bool) -> Answer<Option<Duration>>;
 
     /// Records a failed try and when to try again. If the try is in doubt, the size becomes 0.
     async fn failed(&self, job: &Job, delay: Duration, error: &str, in_doubt: bool) -> Answer<()>;
 
-    /// Records that a try ended without having written, and sets the size of its job in bytes. A size of 0 is
-    /// kept.
-    async fn resize(&self, job: &Job, size: u64) -> Answer<()>;
+    /// Records that a try ended without having written, and sets the size of its job; a size of 0, and sizes that
+    /// differ, are kept.
+    async fn resize(&self, job: &Job, size: FoundSize) -> Answer<()>;
 
     /// Ends the lease of one job. An engine that is not shared has no leases.
     async fn end_lease(&self, _job: &Job) -> Answer<()> {

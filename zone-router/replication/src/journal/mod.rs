@@ -32,7 +32,7 @@ pub use postgres::LEASE;
 #[cfg(test)]
 pub(super) use sqlite::{Apply, Simulated};
 
-use super::job::{Job, NewJob};
+use super::job::{FoundSize, Job, NewJob};
 use durations::DurationsByZone;
 use engine::Engine;
 use fair_queue::{FairQueue, ROWS_PER_PERMIT};
@@ -236,8 +236,9 @@ impl Journal {
         self.engine.renew_until_lost(job, claimed).await;
     }
 
-    /// Records that a try of a job may write to the target from now on. If the job is claimed again before
-    /// the end of the try was recorded, its object must be read ([`Job::must_read`]).
+    /// Records that a try of a job may write to the target from now on. From then until the end of the try is
+    /// recorded, the job is to be read ([`Job::must_read`]) if it is claimed again. If the job is to be read already,
+    /// the try takes that over, and gives it back unless it ends as [`Journal::done`].
     ///
     /// # Errors
     /// The commit failed or took too long. Nothing may then be written.
@@ -253,22 +254,36 @@ impl Journal {
         self.engine.release(zone).await
     }
 
-    /// Removes a job. If it was added again since it was claimed, it stays due, and the next check of the
-    /// target decides. If somebody else has the job now, nothing happens.
+    /// Removes a job whose blob the target has. If it was added again since it was claimed, it stays due, after the
+    /// jobs that wait, and the next check of the target settles it: it is to be read only if one of these adds
+    /// demands that. If somebody else has the job by now, nothing happens.
     ///
     /// # Errors
     /// The commit failed or took too long. The job may still exist, which does no harm.
     pub async fn done(&self, job: &Job) -> Result<(), JournalError> {
-        if let Some(duration) = self.engine.done(job).await? {
+        self.remove(job, true).await
+    }
+
+    /// Removes a job whose blob nobody wants any more, as [`Journal::done`]. If it stays, it is still to be read if it
+    /// was before.
+    ///
+    /// # Errors
+    /// As [`Journal::done`].
+    pub async fn withdrawn(&self, job: &Job) -> Result<(), JournalError> {
+        self.remove(job, false).await
+    }
+
+    async fn remove(&self, job: &Job, is_proven: bool) -> Result<(), JournalError> {
+        if let Some(duration) = self.engine.done(job, is_proven).await? {
             self.durations.note(&job.target, duration);
         }
         Ok(())
     }
 
-    /// Records that a job failed, and why, and makes it due again after `delay`. If it was added again since
-    /// it was claimed, it is due at once. `in_doubt` says that a write of the try may have made an object
-    /// appear, or still may; the object must then be read from now on ([`Job::must_read`]). If somebody else
-    /// has the job now, nothing happens.
+    /// Records that a job failed, and why, and makes it due again after `delay`. If it was added again
+    /// since it was claimed, it is due at once, after those that wait. If a write of the try may have made an
+    /// object appear, or still may (`in_doubt`), the job is to be read from now on ([`Job::must_read`]). If
+    /// somebody else has the job by now, nothing happens.
     ///
     /// # Errors
     /// The commit failed or took too long. The job then stays due, and its object must be read.
@@ -282,18 +297,19 @@ impl Journal {
         self.engine.failed(job, delay, &reason(error), in_doubt).await
     }
 
-    /// Puts back a job that wrote nothing. It stays as it was before it was claimed, except for its size in
-    /// bytes. A size of 0 is kept, and a job that gets 0 keeps it ([`Job::must_read`]).
+    /// Leaves a job that wrote nothing as it was before it was claimed, but for its size. A job that is to be read
+    /// stays so ([`Job::must_read`]).
     ///
     /// # Errors
-    /// The commit failed or took too long. The job then stays due.
-    pub async fn defer(&self, job: &Job, size: u64) -> Result<(), JournalError> {
+    /// The commit failed or took too long; the job then stays due.
+    pub async fn defer(&self, job: &Job, size: FoundSize) -> Result<(), JournalError> {
         self.engine.resize(job, size).await?;
         self.engine.end_lease(job).await
     }
 
-    /// Parks a job, with the reason and the time: nobody claims it until it is added again. If it was added
-    /// again since it was claimed, it stays due. If somebody else has the job now, nothing happens.
+    /// Parks a job, with the reason and the time: nobody claims it until it is added again. If it was
+    /// added again since it was claimed, it stays due, after those that wait. If somebody else has the job by now,
+    /// nothing happens.
     ///
     /// # Errors
     /// The commit failed or took too long. The job then stays due.

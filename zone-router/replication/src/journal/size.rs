@@ -1,8 +1,10 @@
 //! Writes, merges and reads the journal's column `size`. Pure.
 //!
-//! NULL: no size is stated. 0: the object at the target must be read (`Job::must_read`); this stays until the
-//! job is done. -1: two clients stated different sizes (`Job::is_contradicted`); an earlier release reads
-//! this as 0.
+//! NULL: nobody stated a size. 0: the object at the target is to be read (`Job::must_read`). A try takes the 0 over
+//! when it begins: then the column says only what was added since. A try that proves nothing puts the 0 back. -1: two
+//! sizes differ (`Job::is_contradicted`); an earlier release reads it as 0.
+
+use super::super::job::FoundSize;
 
 /// SQL for the size of a job that is added again with the size `$stated`. Its table must be called `job`.
 macro_rules! merged_size {
@@ -28,7 +30,16 @@ pub(super) fn column(size: Option<u64>) -> Option<i64> {
     size.map(|size| i64::try_from(size).unwrap_or(i64::MAX))
 }
 
-/// The stated size in bytes, and whether it is contradicted.
+/// The column for what a try found.
+pub(super) fn found_column(found: FoundSize) -> i64 {
+    match found {
+        FoundSize::Bytes(size) => i64::try_from(size).unwrap_or(i64::MAX),
+        FoundSize::Contradicted => -1,
+        FoundSize::InDoubt => 0,
+    }
+}
+
+/// The size that the column states in bytes, and whether it is contradicted.
 pub(super) fn stated(column: Option<i64>) -> (Option<u64>, bool) {
     (column.and_then(|size| u64::try_from(size).ok()), column.is_some_and(|size| size < 0))
 }

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use zone_router::{Blob, Zone};
 
 use super::super::conformance::{Mode, Scripted, blob, job};
-use super::super::copy::{Copier, ServerSideCopy, VerifiedObjects};
+use super::super::copy::{Copier, JobEnd, ServerSideCopy, VerifiedObjects};
 use super::super::journal::Journal;
 use super::super::throttle::Throttle;
-use super::super::{Bounds, CopyError, Fault, Job, Limits, Local, Outcome, Verify};
+use super::super::{Bounds, CopyError, Fault, FoundSize, Job, Limits, Local, Outcome, Verify};
 
 const GOOD: &[u8] = b"the right bytes";
 
@@ -256,19 +256,6 @@ async fn a_damaged_target_without_a_source_is_a_failure() {
     assert_eq!(z.b.contents().await.into_values().collect::<Vec<_>>(), [&b"cut short"[..]]);
 }
 
-/// Its object may be all that is left of the blob: nobody may take the blob for gone.
-#[tokio::test]
-async fn a_target_that_shows_what_it_does_not_give_is_unreadable() {
-    let z = Three::new();
-    z.b.holds(&z.blob, GOOD);
-    z.b.set(Mode::Lists);
-    let error = z.copy(Some(0)).await.unwrap_err();
-    assert_eq!(error.fault, Fault::Target);
-    assert!(error.to_string().contains("zone-b: the object exists, but cannot be read"), "{error}");
-    z.a.holds(&z.blob, GOOD);
-    assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-a"));
-}
-
 #[tokio::test]
 async fn the_empty_blob_needs_no_source() {
     let z = Three::new();
@@ -303,6 +290,55 @@ async fn faults_are_distinguished() {
     let error = z.copy(None).await.unwrap_err();
     assert_eq!(error.fault, Fault::Sources);
     assert_eq!(error.to_string(), "no source; zone-a: scripted: timed out (503)");
+}
+
+/// The target shows an object and does not return it: a zone does have something, and verified bytes replace it.
+#[tokio::test]
+async fn what_a_target_shows_and_does_not_return_is_no_absence() {
+    let z = Three::new();
+    z.b.holds(&z.blob, GOOD);
+    z.b.set(Mode::Lists);
+    let error = z.copy(Some(0)).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Nowhere);
+    assert!(!error.is_absent_everywhere());
+    let said = "no zone has it; zone-b: the object at the target is shown, but not returned: unavailable";
+    assert_eq!(error.to_string(), said);
+    z.a.holds(&z.blob, GOOD);
+    assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-a"));
+}
+
+/// A write that a store drops for what it has under that key says nothing of the next job, and is not repeated if what
+/// is there is right.
+#[tokio::test]
+async fn a_dropped_write_is_about_one_object() {
+    let z = Three::new();
+    z.a.holds(&z.blob, GOOD);
+    z.b.set(Mode::Drops);
+    let error = z.copy(Some(15)).await.unwrap_err();
+    assert_eq!((error.fault, error.in_doubt), (Fault::Target, true));
+    assert!(!error.is_target_down());
+    z.b.holds(&z.blob, GOOD);
+    assert_eq!(z.copy(Some(0)).await.unwrap(), Outcome::AlreadyThere);
+    assert_eq!(z.b.puts.load(Ordering::SeqCst), 1);
+}
+
+/// If there is no capacity to read an object, that is no audit's demand to read it: what was proven counts.
+#[tokio::test]
+async fn an_object_that_is_read_later_is_not_to_be_read_for_ever() {
+    let (z, bytes) = (Three::new(), vec![7; 2 << 20]);
+    let blob = blob(&bytes);
+    z.b.holds(&blob, &bytes);
+    let limits = Limits { in_flight: 1 << 20, ..Limits::default() };
+    let throttle = Arc::new(Throttle::new(limits));
+    let zones = vec![z.a.zone("zone-a"), z.b.zone("zone-b"), z.c.zone("zone-c")];
+    let copier = Copier { throttle: Arc::clone(&throttle), ..copier(zones) };
+    let _full = throttle.reserve(1 << 20).await;
+    let mut waits = std::pin::pin!(throttle.reserve(1 << 20));
+    assert!(futures_util::poll!(waits.as_mut()).is_pending());
+    for size in [None, Some(7)] {
+        let end = copier.perform(&job(blob.clone(), "zone-b", size)).await;
+        assert!(matches!(end, JobEnd::Deferred(FoundSize::Contradicted)), "{end:?}");
+    }
 }
 
 #[tokio::test]

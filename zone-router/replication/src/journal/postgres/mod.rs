@@ -21,10 +21,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 use zone_router::Blob;
 
-use super::super::job::{Job, MAX_REPOSITORIES, NewJob};
+use super::super::job::{FoundSize, Job, MAX_REPOSITORIES, NewJob};
 use super::claim_order::{Choice, choices};
 use super::engine::{Answer, Engine};
-use super::size::{column, merged, stated};
+use super::size::{column, found_column, merged, stated};
 use super::wake_ups::WakeUps;
 use super::{JournalError, Next};
 
@@ -149,6 +149,19 @@ impl Postgres {
         self.inspections.query_slow(statement, parameters).await.map_err(JournalError::from)
     }
 
+    /// Ends the lease of a job that stays.
+    async fn end(&self, job: &Job, to_read: bool, behind: bool) -> Answer<()> {
+        let (zone, digest) = (&*job.target, job.blob.digest.to_string());
+        let parameters: [Parameter<'_>; 5] = [
+            (&zone, Type::TEXT),
+            (&self.replica, Type::INT8),
+            (&digest, Type::TEXT),
+            (&to_read, Type::BOOL),
+            (&behind, Type::BOOL),
+        ];
+        self.query(&self.lanes, statements::END_LEASE, &parameters).await.map(drop)
+    }
+
     fn job(&self, zone: &Arc<str>, row: &Row) -> Answer<Job> {
         let digest = self.digest(row.get(0))?;
         let (size, is_contradicted) = stated(row.get(2));
@@ -266,7 +279,7 @@ impl Engine for Postgres {
         self.query(&self.lanes, statements::RELEASE, &parameters).await.map(drop)
     }
 
-    async fn done(&self, job: &Job) -> Answer<Option<Duration>> {
+    async fn done(&self, job: &Job, is_proven: bool) -> Answer<Option<Duration>> {
         let (zone, digest) = (&*job.target, job.blob.digest.to_string());
         let parameters: [Parameter<'_>; 4] = [
             (&zone, Type::TEXT),
@@ -275,15 +288,16 @@ impl Engine for Postgres {
             (&job.stamp, Type::INT8),
         ];
         match self.query(&self.lanes, statements::DONE, &parameters).await?.first() {
-            // The job was added again, or belongs to another replica now.
-            None => self.end_lease(job).await.map(|()| None),
+            // It was added again, or belongs to another replica by now.
+            None => self.end(job, !is_proven && had_zero(job), true).await.map(|()| None),
             Some(row) => Ok(Duration::try_from_secs_f64(row.get(0)).ok()),
         }
     }
 
     async fn failed(&self, job: &Job, delay: Duration, error: &str, in_doubt: bool) -> Answer<()> {
         let (zone, digest, delay) = (&*job.target, job.blob.digest.to_string(), delay.as_secs_f64());
-        // PostgreSQL allows no NUL in text. A reason has no control characters.
+        let to_read = in_doubt || had_zero(job);
+        // PostgreSQL allows no NUL in text; a reason has no control characters.
         let parameters: [Parameter<'_>; 7] = [
             (&zone, Type::TEXT),
             (&digest, Type::TEXT),
@@ -291,34 +305,32 @@ impl Engine for Postgres {
             (&job.stamp, Type::INT8),
             (&delay, Type::FLOAT8),
             (&error, Type::TEXT),
-            (&in_doubt, Type::BOOL),
+            (&to_read, Type::BOOL),
         ];
         self.query(&self.lanes, statements::FAILED, &parameters).await.map(drop)
     }
 
-    async fn resize(&self, job: &Job, size: u64) -> Answer<()> {
+    async fn resize(&self, job: &Job, size: FoundSize) -> Answer<()> {
         let (zone, digest) = (&*job.target, job.blob.digest.to_string());
-        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        let size = found_column(size);
         let parameters: [Parameter<'_>; 4] =
             [(&zone, Type::TEXT), (&digest, Type::TEXT), (&self.replica, Type::INT8), (&size, Type::INT8)];
         self.query(&self.lanes, statements::RESIZE, &parameters).await.map(drop)
     }
 
     async fn end_lease(&self, job: &Job) -> Answer<()> {
-        let (zone, digest) = (&*job.target, job.blob.digest.to_string());
-        let parameters: [Parameter<'_>; 3] =
-            [(&zone, Type::TEXT), (&self.replica, Type::INT8), (&digest, Type::TEXT)];
-        self.query(&self.lanes, statements::END_LEASE, &parameters).await.map(drop)
+        self.end(job, had_zero(job), false).await
     }
 
     async fn park(&self, job: &Job, why: &str) -> Answer<()> {
-        let (zone, digest) = (&*job.target, job.blob.digest.to_string());
-        let parameters: [Parameter<'_>; 5] = [
+        let (zone, digest, to_read) = (&*job.target, job.blob.digest.to_string(), had_zero(job));
+        let parameters: [Parameter<'_>; 6] = [
             (&zone, Type::TEXT),
             (&digest, Type::TEXT),
             (&self.replica, Type::INT8),
             (&job.stamp, Type::INT8),
             (&why, Type::TEXT),
+            (&to_read, Type::BOOL),
         ];
         self.query(&self.lanes, statements::PARK, &parameters).await.map(drop)
     }
@@ -359,6 +371,11 @@ impl Added {
         }
         added
     }
+}
+
+/// Whether the claim of a job took over a size of 0, which a try that proves nothing gives back.
+fn had_zero(job: &Job) -> bool {
+    job.size == Some(0)
 }
 
 pub(super) fn unsigned(value: i64) -> u64 {

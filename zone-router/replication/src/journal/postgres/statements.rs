@@ -35,14 +35,17 @@ SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added
 macro_rules! claim {
     ($kind:literal, $order:literal) => {
         concat!(
-            // If a lease was never ended, a try may have written and its end was not recorded.
-            "UPDATE quay_gateway_job SET leased_by = $3, leased_until = now() + make_interval(secs => $4), ",
-            "size = CASE WHEN leased_by IS NULL THEN size ELSE 0 END ",
-            "WHERE zone = $1 AND digest = (SELECT digest FROM quay_gateway_job WHERE zone = $1 AND ",
+            // A lease that nobody ended says that a try may have written and its end is not recorded. A lease takes over
+            // that its job is to be read: from now on the size says only what is added after this.
+            "WITH found AS MATERIALIZED (SELECT digest, CASE WHEN leased_by IS NULL THEN size ELSE 0 END AS claimed ",
+            "FROM quay_gateway_job WHERE zone = $1 AND ",
             $kind,
             " AND parked IS NULL AND (leased_until IS NULL OR leased_until <= now()) AND digest <> ALL ($2) ORDER BY ",
             $order,
-            " LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING digest, key, size, repositories, attempts, stamp"
+            " LIMIT 1 FOR UPDATE SKIP LOCKED) UPDATE quay_gateway_job AS job ",
+            "SET leased_by = $3, leased_until = now() + make_interval(secs => $4), size = nullif(job.size, 0) ",
+            "FROM found WHERE job.zone = $1 AND job.digest = found.digest ",
+            "RETURNING job.digest, key, claimed, repositories, attempts, stamp"
         )
     };
 }
@@ -88,10 +91,12 @@ WITH released AS (
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM released LIMIT 1";
 
-/// Parameters: zone, replica, digest. Ends the lease of a job whose try has ended.
+/// Parameters: zone, replica, digest, whether it is still to be read, whether it goes behind those that wait. Ends the
+/// lease of a job whose try has ended.
 pub(super) const END_LEASE: &str = "
 WITH ended AS (
-    UPDATE quay_gateway_job SET leased_by = NULL, leased_until = NULL
+    UPDATE quay_gateway_job SET leased_by = NULL, leased_until = NULL,
+        size = CASE WHEN $4 THEN 0 ELSE size END, due = CASE WHEN $5 THEN now() ELSE due END
     WHERE zone = $1 AND leased_by = $2 AND digest = $3 RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM ended";
 
@@ -100,24 +105,25 @@ pub(super) const RESIZE: &str = "
 UPDATE quay_gateway_job SET size = CASE WHEN size = 0 OR $4 = 0 THEN 0 WHEN size < 0 THEN size ELSE $4 END
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Parameters: zone, digest, replica, stamp, seconds to wait, error, whether the try is in doubt. If the job
-/// was parked meanwhile, it keeps its reason.
+/// Parameters: zone, digest, replica, stamp, seconds to wait, error, whether it is to be read. A job that was
+/// parked meanwhile keeps its reason.
 pub(super) const FAILED: &str = "
 UPDATE quay_gateway_job SET
     attempts = attempts + 1, failed = now(), error = CASE WHEN parked IS NULL THEN $6 ELSE error END,
     fresh = stamp <> $4,
-    due = CASE WHEN stamp = $4 THEN now() + make_interval(secs => $5) ELSE due END,
+    due = CASE WHEN stamp = $4 THEN now() + make_interval(secs => $5) ELSE now() END,
     size = CASE WHEN $7 THEN 0 ELSE size END,
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Parameters: zone, digest, replica, stamp, why. If the job was parked meanwhile, it keeps its reason and
-/// time.
+/// Parameters: zone, digest, replica, stamp, why, whether it is still to be read. A job that was parked meanwhile keeps
+/// its reason and time.
 pub(super) const PARK: &str = "
 UPDATE quay_gateway_job SET
     attempts = attempts + 1, failed = now(), error = CASE WHEN parked IS NULL THEN $5 ELSE error END,
     fresh = stamp <> $4,
     parked = CASE WHEN stamp = $4 THEN coalesce(parked, now()) ELSE parked END,
+    due = now(), size = CASE WHEN $6 THEN 0 ELSE size END,
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 

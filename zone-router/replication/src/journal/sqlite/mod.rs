@@ -27,7 +27,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::super::job::{Job, NewJob};
+use super::super::job::{FoundSize, Job, NewJob};
 use super::engine::{Answer, Engine};
 use super::{JournalError, Next};
 #[cfg(test)]
@@ -236,9 +236,9 @@ impl Engine for Sqlite {
         self.write(move |db| tries::begin(db, &job)).await
     }
 
-    async fn done(&self, job: &Job) -> Answer<Option<Duration>> {
-        let job = job.clone();
-        let added = self.write_returning(move |db| tries::done(db, &job)).await?;
+    async fn done(&self, job: &Job, is_proven: bool) -> Answer<Option<Duration>> {
+        let (job, now) = (job.clone(), self.now());
+        let added = self.write_returning(move |db| tries::done(db, &job, now, is_proven)).await?;
         // If the clock was set back, the duration is zero, not negative.
         Ok(added.map(|added| self.now().duration_since(added).unwrap_or_default()))
     }
@@ -248,7 +248,7 @@ impl Engine for Sqlite {
         self.write(move |db| tries::failed(db, &job, now, now + delay, &error, in_doubt)).await
     }
 
-    async fn resize(&self, job: &Job, size: u64) -> Answer<()> {
+    async fn resize(&self, job: &Job, size: FoundSize) -> Answer<()> {
         let job = job.clone();
         self.write(move |db| tries::resize(db, &job, size)).await
     }

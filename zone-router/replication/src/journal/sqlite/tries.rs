@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::super::super::job::Job;
+use super::super::super::job::{FoundSize, Job};
+use super::super::size::found_column;
 use super::table::{from_millis, to_millis};
 
 /// The jobs for which a try may have written and its end was not recorded. An earlier release ignores this
@@ -24,10 +25,18 @@ pub(super) fn is_begun(db: &Connection, job: &Job) -> Result<bool> {
         .exists(params![&*job.target, job.blob.digest.to_string()])
 }
 
-/// Records that a try of a job may write from now on.
+/// Records that a try of a job may write from now on. If the job is to be read, the try takes that over: from now on
+/// the job's size says only what is added after this.
 pub(super) fn begin(db: &Connection, job: &Job) -> Result<()> {
+    let digest = job.blob.digest.to_string();
     db.prepare_cached("INSERT OR IGNORE INTO begun (zone, digest) VALUES (?1, ?2)")?
-        .execute(params![&*job.target, job.blob.digest.to_string()])?;
+        .execute(params![&*job.target, digest])?;
+    if job.must_read() {
+        db.prepare_cached(
+            "UPDATE job SET size = nullif(size, 0) WHERE zone = ?1 AND digest = ?2 AND stamp = ?3",
+        )?
+        .execute(params![&*job.target, digest, job.stamp])?;
+    }
     Ok(())
 }
 
@@ -38,8 +47,8 @@ fn end(db: &Connection, job: &Job) -> Result<()> {
     Ok(())
 }
 
-/// Records that a try has ended without finishing its job. If the object must be read, this stays so, even if
-/// only the mark of an earlier try demands it.
+/// Records that a try has ended and proved nothing. A job that is to be read stays so, also if only the mark of an
+/// earlier try demands it.
 fn end_undone(db: &Connection, job: &Job, in_doubt: bool) -> Result<()> {
     end(db, job)?;
     if in_doubt || job.must_read() {
@@ -49,16 +58,34 @@ fn end_undone(db: &Connection, job: &Job, in_doubt: bool) -> Result<()> {
     Ok(())
 }
 
-/// Removes the job, unless it was added again since it was claimed. Returns when it was first added.
-pub(super) fn done(db: &Connection, job: &Job) -> Result<Option<SystemTime>> {
-    end(db, job)?;
+/// Removes the job, unless it was added again since it was claimed: then it goes behind those that wait, and if the
+/// object is not proven, it stays to be read. Returns when it was first added.
+pub(super) fn done(
+    db: &Connection,
+    job: &Job,
+    now: SystemTime,
+    is_proven: bool,
+) -> Result<Option<SystemTime>> {
+    match is_proven {
+        true => end(db, job)?,
+        false => end_undone(db, job, false)?,
+    }
     let mut done =
         db.prepare_cached("DELETE FROM job WHERE zone = ?1 AND digest = ?2 AND stamp = ?3 RETURNING added")?;
     let row = params![&*job.target, job.blob.digest.to_string(), job.stamp];
-    Ok(done.query_row(row, |row| row.get(0)).optional()?.map(from_millis))
+    let added = done.query_row(row, |row| row.get(0)).optional()?;
+    if added.is_none() {
+        db.prepare_cached("UPDATE job SET due = ?3 WHERE zone = ?1 AND digest = ?2")?.execute(params![
+            &*job.target,
+            job.blob.digest.to_string(),
+            to_millis(now)
+        ])?;
+    }
+    Ok(added.map(from_millis))
 }
 
-/// Records a failed try and when to try again. A job that was added again since it was claimed stays due.
+/// Records a failed try and when to try again. A job that was added again since it was claimed stays due, behind those
+/// that wait.
 pub(super) fn failed(
     db: &Connection,
     job: &Job,
@@ -70,7 +97,7 @@ pub(super) fn failed(
     end_undone(db, job, in_doubt)?;
     db.prepare_cached(
         "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?5, error),
-                        fresh = stamp <> ?6, due = iif(stamp = ?6, ?4, due)
+                        fresh = stamp <> ?6, due = iif(stamp = ?6, ?4, ?3)
          WHERE zone = ?1 AND digest = ?2",
     )?
     .execute(params![
@@ -84,25 +111,25 @@ pub(super) fn failed(
     Ok(())
 }
 
-/// Records that a try ended without having written, and sets the size of its job. A size of 0 and a
-/// contradicted size are kept.
-pub(super) fn resize(db: &Connection, job: &Job, size: u64) -> Result<()> {
+/// Records that a try ended without having written, and sets the size of its job; a size of 0, and sizes that differ,
+/// are kept.
+pub(super) fn resize(db: &Connection, job: &Job, size: FoundSize) -> Result<()> {
     end_undone(db, job, false)?;
-    let size = i64::try_from(size).unwrap_or(i64::MAX);
     db.prepare_cached(
         "UPDATE job SET size = CASE WHEN size = 0 OR ?3 = 0 THEN 0 WHEN size < 0 THEN size ELSE ?3 END
          WHERE zone = ?1 AND digest = ?2",
     )?
-    .execute(params![&*job.target, job.blob.digest.to_string(), size])?;
+    .execute(params![&*job.target, job.blob.digest.to_string(), found_column(size)])?;
     Ok(())
 }
 
-/// Parks a job. A job that was added again since it was claimed stays due.
+/// Parks a job. A job that was added again since it was claimed stays due, behind those that wait; one that is added
+/// later comes behind them too.
 pub(super) fn park(db: &Connection, job: &Job, now: SystemTime, why: &str) -> Result<()> {
     end_undone(db, job, false)?;
     db.prepare_cached(
         "UPDATE job SET attempts = attempts + 1, failed = ?3, error = iif(parked IS NULL, ?4, error),
-                        fresh = stamp <> ?5, parked = iif(stamp = ?5, coalesce(parked, ?3), parked)
+                        fresh = stamp <> ?5, due = ?3, parked = iif(stamp = ?5, coalesce(parked, ?3), parked)
          WHERE zone = ?1 AND digest = ?2",
     )?
     .execute(params![&*job.target, job.blob.digest.to_string(), to_millis(now), why, job.stamp])?;

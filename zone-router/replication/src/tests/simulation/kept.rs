@@ -16,7 +16,7 @@ use super::store::{Behaviour, Script, Scripted, SharedStore};
 use super::world::{HEALED, Machine, TROUBLE, moments};
 use super::{SEED, seeds};
 use crate::conformance::blob;
-use crate::{FanOut, Setup, Verify};
+use crate::{FanOut, NewJob, Setup, Verify};
 
 const ZONES: [&str; 3] = ["z0", "z1", "z2"];
 const BLOBS: usize = 6;
@@ -66,7 +66,9 @@ struct World {
     gateways: usize,
     /// The time, blob, gateway and stated size of each job. It is queued for all zones.
     jobs: Vec<(Duration, usize, usize, Option<u64>)>,
-    /// The time and blob of each push.
+    /// Time, blob and gateway of each audit that demands that the objects of all zones are read.
+    audits: Vec<(Duration, usize, usize)>,
+    /// Time and blob of each push.
     pushes: Vec<(Duration, usize)>,
     /// The time and gateway of each kill.
     crashes: Vec<(Duration, usize)>,
@@ -109,6 +111,8 @@ impl World {
             (at, number, rng.usize(..gateways), claim(&mut rng, &bytes(seed, number)))
         });
         let jobs = jobs.collect();
+        let audits = moments(&mut rng, 4).into_iter();
+        let audits = audits.map(|at| (at, rng.usize(..BLOBS), rng.usize(..gateways))).collect();
         Self {
             seed,
             scripts,
@@ -117,6 +121,7 @@ impl World {
             deep: rng.bool(),
             gateways,
             jobs,
+            audits,
             pushes: moments(&mut rng, 4).into_iter().map(|at| (at, rng.usize(..BLOBS))).collect(),
             crashes: moments(&mut rng, 6).into_iter().map(|at| (at, rng.usize(..gateways))).collect(),
             claims: (0..BLOBS).map(|number| claim(&mut rng, &bytes(seed, number))).collect(),
@@ -129,7 +134,12 @@ impl World {
     fn is_owed(&self, number: usize) -> bool {
         self.again
             || (self.held[number].contains(&Held::Right)
-                && self.jobs.iter().any(|(_, queued, ..)| *queued == number))
+                && (self.is_audited(number) || self.jobs.iter().any(|(_, queued, ..)| *queued == number)))
+    }
+
+    /// Whether wrong bytes of the right size must be found.
+    fn is_audited(&self, number: usize) -> bool {
+        self.audits.iter().any(|(_, audited, _)| *audited == number)
     }
 
     fn run(&self) -> Result<(), String> {
@@ -173,6 +183,7 @@ impl World {
     fn events(&self) -> Vec<(Duration, Event)> {
         let mut events = Vec::new();
         events.extend(self.jobs.iter().map(|(at, number, by, size)| (*at, Event::Job(*number, *by, *size))));
+        events.extend(self.audits.iter().map(|(at, number, by)| (*at, Event::Audit(*number, *by))));
         events.extend(self.pushes.iter().map(|(at, number)| (*at, Event::Push(*number))));
         events.extend(self.crashes.iter().map(|(at, gateway)| (*at, Event::Crash(*gateway))));
         events.sort_by_key(|(at, _)| *at);
@@ -183,6 +194,8 @@ impl World {
 enum Event {
     /// Blob, gateway, stated size.
     Job(usize, usize, Option<u64>),
+    /// Blob, gateway.
+    Audit(usize, usize),
     Push(usize),
     Crash(usize),
 }
@@ -223,6 +236,12 @@ impl Gateway {
         let targets: Vec<Arc<str>> = ZONES.iter().map(|zone| Arc::from(*zone)).collect();
         self.running.0.enqueue("org/repo", &[(blob, size)], &targets).await.expect("the disk is well");
     }
+
+    async fn audit(&self, blob: &Blob) {
+        let demand = |zone: &&str| NewJob::new(blob.clone(), Arc::from(*zone), Some(0), "org/repo");
+        let jobs = ZONES.iter().map(demand).collect();
+        self.running.0.journal.add(jobs).await.expect("the disk is well");
+    }
 }
 
 /// A running simulation.
@@ -238,6 +257,7 @@ impl Simulation<'_> {
     async fn apply(&mut self, event: Event) {
         match event {
             Event::Job(number, by, size) => self.gateways[by].ask(blob(&self.blobs[number]), size).await,
+            Event::Audit(number, by) => self.gateways[by].audit(&blob(&self.blobs[number])).await,
             Event::Push(number) => {
                 let bytes = &self.blobs[number];
                 self.stores[0].pushed(&blob(bytes).key, bytes);
@@ -251,8 +271,8 @@ impl Simulation<'_> {
         self.stores.iter().map(|store| store.objects().get(&key).cloned()).collect()
     }
 
-    /// Blobs and zones that lack them, although another zone has the blob. Wrong bytes of the right size
-    /// count only if objects are verified by reading them.
+    /// Blobs and zones that lack them, although another zone has the blob. Wrong bytes of the right size count
+    /// only if objects are verified by reading them, or an audit demanded that.
     fn unhealed(&self) -> Vec<(usize, usize)> {
         let mut unhealed = Vec::new();
         for (number, bytes) in self.blobs.iter().enumerate() {
@@ -261,7 +281,7 @@ impl Simulation<'_> {
                 continue;
             }
             let fine = |held: &Option<Bytes>| {
-                let is_read = self.world.deep && self.world.again;
+                let is_read = self.world.is_audited(number) || self.world.deep && self.world.again;
                 let disguised = |held: &Bytes| held.len() == bytes.len() && !is_read;
                 held.as_ref().is_some_and(|held| held == bytes || disguised(held))
             };
