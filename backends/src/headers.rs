@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, StatusCode, header};
 
+use crate::timestamp::digits;
 use crate::{Error, Key, Kind, Meta, Result};
 
 /// What is wrong with an answer, and the kind of error that it causes.
@@ -118,11 +119,6 @@ fn part(
 /// Reads `Content-Length`.
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     digits(headers.get(header::CONTENT_LENGTH)?.to_str().ok()?)
-}
-
-/// Parses a number that consists of digits only. `parse` alone would accept a leading `+`.
-pub(crate) fn digits(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// Reads `Last-Modified`.

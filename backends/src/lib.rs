@@ -1,16 +1,13 @@
 #![doc = include_str!("../README.md")]
 
-mod answer;
 pub mod azure;
 mod backoff;
-mod clock;
 pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod copy_source;
 mod dial;
 mod digest;
-mod error;
 pub mod faulty;
 pub mod fs;
 mod headers;
@@ -23,17 +20,14 @@ mod pages;
 mod params;
 mod parts;
 mod pem;
-mod persist;
 mod proof;
 mod reason;
 mod request_id;
 mod resolver;
 pub mod s3;
-mod secret;
 mod source;
 mod store;
 pub mod swift;
-mod timestamp;
 mod transport;
 mod unusable;
 mod upload;
@@ -45,7 +39,6 @@ pub use config::StoreConfig;
 pub use copy_source::CopySource;
 pub use dial::{dial, dial_any, reachable, shun};
 pub use digest::{Digest, DigestError, Hasher};
-pub use error::{Error, Kind, Result};
 pub use keepalive::keepalive;
 pub use key::Key;
 pub use nearest::nearest;
@@ -55,9 +48,11 @@ pub use proof::Proof;
 pub use reason::{MAX_REASON, reason};
 pub use request_id::{REQUEST_ID_MAX, RequestId, X_REQUEST_ID, in_current_request, name_request};
 pub use resolver::Resolver;
-pub use secret::Secret;
 pub use source::{Open, Source};
 pub use store::{MARKER, Store};
+pub use store_answers::{Error, Kind, Result, Secret};
 pub use transport::{Timeouts, Transport};
 pub use unusable::UnusableStore;
 pub use user_agent::{PROBES, as_probe};
+
+use store_answers::{answer, clock, error, persist, timestamp};

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use aws_credentials::Http;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use http::header::{ETAG, USER_AGENT};
@@ -291,6 +293,25 @@ impl HttpClient {
             Ok(whole.freeze())
         };
         timeout(bound, read).await.unwrap_or_else(|_| Err(late(what, "the answer stalled", bound)))
+    }
+}
+
+#[async_trait]
+impl Http for HttpClient {
+    async fn send(&self, what: &str, request: Request, bound: Duration) -> Result<Response> {
+        HttpClient::send(self, what, request, bound).await
+    }
+
+    async fn read_whole(&self, what: &str, answer: Response, bound: Duration) -> Result<Bytes> {
+        self.read_whole_within(what, answer, bound).await
+    }
+
+    fn answer_bound(&self) -> Duration {
+        self.timeouts.first_byte
+    }
+
+    fn body_bound(&self) -> Duration {
+        self.timeouts.stall
     }
 }
 

@@ -7,8 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 const PAGE: &str = "docs/src/contribute/code-map.md";
 
 /// The folders of the crates in the map. Each contains a `src`.
-const CRATES: [&str; 15] = [
+const CRATES: [&str; 17] = [
     "backends",
+    "backends/aws-credentials",
+    "backends/store-answers",
     "zone-router",
     "zone-router/replication",
     "zone-router/postgres-connection",

@@ -10,7 +10,7 @@ const PAGE: &str = "docs/src/contribute/dependencies.md";
 const PICTURE: &str = "docs/src/pictures/crates.svg";
 
 /// The rows of the drawing, from above: each crate with its column. A crate depends on lower rows only.
-const ROWS: [&[(&str, u32)]; 8] = [
+const ROWS: [&[(&str, u32)]; 10] = [
     &[("gateway", 2)],
     &[("operations", 2)],
     &[("registry", 1), ("blob-cache", 2), ("quay-db", 3)],
@@ -19,6 +19,8 @@ const ROWS: [&[(&str, u32)]; 8] = [
     &[("replication", 2)],
     &[("zone-router", 2), ("postgres-connection", 3)],
     &[("gateway-http", 0), ("backends", 2), ("atomic-file", 4)],
+    &[("aws-credentials", 2)],
+    &[("store-answers", 2)],
 ];
 
 /// Programs and libraries for development. Only these may depend on one of them.
@@ -158,7 +160,8 @@ fn place(name: &str) -> Result<(u32, u32)> {
 }
 
 fn drawing(own: &Dependencies) -> Result<String> {
-    let (width, height) = (2 * MARGIN + 4 * STEP.0 + BOX.0, 2 * MARGIN + 7 * STEP.1 + BOX.1);
+    let below = u32::try_from(ROWS.len() - 1)?;
+    let (width, height) = (2 * MARGIN + 4 * STEP.0 + BOX.0, 2 * MARGIN + below * STEP.1 + BOX.1);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          role=\"img\" font-family=\"system-ui, sans-serif\" font-size=\"13\">\n  \

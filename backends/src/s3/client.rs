@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_credential_types::Credentials;
+use aws_credentials::Provider;
 use futures_util::TryStreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::{Method, Request, Response};
@@ -14,7 +15,6 @@ use url::Url;
 
 use super::call::{CHECKSUM, Call, ENCRYPTION};
 use super::config::S3Config;
-use super::credentials::Provider;
 use super::place::Place;
 use super::refusal::{explained, failed, refused_credentials, request_id};
 use super::request::{self, Address, ErrorDetails};

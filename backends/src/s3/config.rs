@@ -1,8 +1,8 @@
 //! Parameters of Quay's S3-like drivers (`storage/cloud.py`), interpreted as Quay does.
 
+use aws_credentials::Role;
 use url::Url;
 
-use super::credentials::Role;
 use crate::params::{Params, Reason};
 use crate::urls::is_plain;
 use crate::{Secret, key};

@@ -6,7 +6,6 @@ pub mod bench;
 mod call;
 mod client;
 mod config;
-mod credentials;
 mod multipart;
 mod place;
 mod refusal;
@@ -18,15 +17,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_credentials::{Http, Provider};
 use futures_util::stream::BoxStream;
 use http::{StatusCode, header};
 use reqwest::Method;
 
+pub use aws_credentials::{Environment, Role};
 pub(crate) use config::{
     AKAMAI, CLOUD_FLARE, CLOUD_FRONT, GOOGLE_CLOUD, IBM_CLOUD, MULTI_CDN, RADOS_GW, S3_STORAGE, STS_S3,
 };
 pub use config::{S3Config, Style};
-pub use credentials::{Environment, Role};
 pub use sign::Signer;
 
 use crate::headers::range_header;
@@ -36,7 +36,6 @@ use crate::upload::Upload;
 use crate::{CopySource, Digest, Key, MARKER, Meta, Object, Result, Source, Store, Transport};
 use call::Call;
 use client::Client;
-use credentials::Provider;
 use sign::Payload;
 
 /// The largest object that is written by a single request, in bytes.
@@ -88,7 +87,10 @@ impl S3Store {
     ) -> Result<Self> {
         // The client for credentials is separate, so that the store's requests do not wait for its
         // connections.
-        let provider = Provider::new(config, role, environment, &transport.client()?);
+        let http: Arc<dyn Http> = Arc::new(transport.client()?);
+        let keys = (!config.access_key.reveal().is_empty() && !config.secret_key.reveal().is_empty())
+            .then(|| sign::keys(config));
+        let provider = Provider::new(keys, role, environment, &http);
         let client = Arc::new(Client::new(config, provider, transport)?);
         Ok(Self {
             client,

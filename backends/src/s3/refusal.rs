@@ -1,9 +1,9 @@
 //! Errors and advice for the answers with which a store refuses a request. No I/O.
 
+use aws_credentials::Refusal;
 use http::{HeaderMap, StatusCode};
 
 use super::call::{Call, ENCRYPTION};
-use super::credentials::Refusal;
 use super::place::is_region;
 use super::request::{self, ErrorDetails};
 use crate::Error;

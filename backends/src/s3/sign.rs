@@ -1,17 +1,14 @@
-//! Signature Version 4, computed by aws-sigv4 with the settings that S3 needs.
+//! Signature Version 4, with the settings that S3 needs.
 
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{
-    self, PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-    UriPathNormalizationMode,
-};
-use aws_sigv4::sign::v4;
+use aws_credentials::Scope;
+use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody};
 use reqwest::Request;
 
 use super::config::S3Config;
-use crate::{Digest, Error, Kind, Result};
+use crate::{Digest, Result};
 
 /// What a signature says about the body.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +17,6 @@ pub(super) enum Payload {
     Signed(Digest),
     /// Nothing (`UNSIGNED-PAYLOAD`), in the same header. The sender verifies the body in another way.
     Unsigned,
-    /// The digest of the body, without a header, as the query services such as STS expect it.
-    Query(Digest),
 }
 
 /// Signs requests to one store.
@@ -41,7 +36,7 @@ impl Signer {
     /// Signs a request whose body has this digest. All headers that are set before are signed.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] if the keys, the bucket or the path are not valid in a header.
+    /// [`Kind::Invalid`](crate::Kind::Invalid) if the keys, the bucket or the path are not valid in a header.
     pub fn sign(&self, request: &mut Request, body: Digest, now: SystemTime) -> Result<()> {
         sign(request, Payload::Signed(body), &self.credentials, &self.region, now)
     }
@@ -61,49 +56,12 @@ pub(super) fn sign(
     region: &str,
     now: SystemTime,
 ) -> Result<()> {
-    let mut settings = SigningSettings::default();
-    // S3 signs the path as it is sent, and requires the body's digest in a header.
-    settings.percent_encoding_mode = PercentEncodingMode::Single;
-    settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-    let (service, body) = match body {
-        Payload::Signed(digest) => ("s3", SignableBody::Precomputed(digest.hex())),
-        Payload::Unsigned => ("s3", SignableBody::UnsignedPayload),
-        Payload::Query(digest) => ("sts", SignableBody::Precomputed(digest.hex())),
+    let body = match body {
+        Payload::Signed(digest) => SignableBody::Precomputed(digest.hex()),
+        Payload::Unsigned => SignableBody::UnsignedPayload,
     };
-    if service == "s3" {
-        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-    }
-    let identity = credentials.clone().into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name(service)
-        .time(now)
-        .settings(settings)
-        .build()
-        .map_err(|_| unsigned())?
-        .into();
-    let headers = request
-        .headers()
-        .iter()
-        .map(|(name, value)| value.to_str().map(|value| (name.as_str(), value)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| unsigned())?;
-    let signable =
-        SignableRequest::new(request.method().as_str(), request.url().as_str(), headers.into_iter(), body)
-            .map_err(|_| unsigned())?;
-    // A signing error may print the canonical request, so it is not passed on.
-    let (instructions, _) = http_request::sign(signable, &params).map_err(|_| unsigned())?.into_parts();
-    for header in instructions.into_parts().0 {
-        let mut value = http::HeaderValue::from_str(header.value()).map_err(|_| unsigned())?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(header.name(), value);
-    }
-    Ok(())
-}
-
-fn unsigned() -> Error {
-    Error::new(Kind::Invalid, "sign a request: keys, bucket or path are not valid in a header")
+    let scope = Scope { service: "s3", region, time: now };
+    aws_credentials::sign(request, body, credentials, scope, PayloadChecksumKind::XAmzSha256)
 }
 
 #[cfg(test)]
@@ -196,7 +154,6 @@ mod tests {
         for (body, header, scope) in [
             (Payload::Signed(Digest::EMPTY), Some(Digest::EMPTY.hex()), "/eu-west-1/s3/aws4_request"),
             (Payload::Unsigned, Some("UNSIGNED-PAYLOAD".to_owned()), "/eu-west-1/s3/aws4_request"),
-            (Payload::Query(Digest::EMPTY), None, "/eu-west-1/sts/aws4_request"),
         ] {
             let mut request = Request::new(Method::POST, "https://host/".parse().expect("a URL"));
             sign(&mut request, body, &keys(&example()), "eu-west-1", now).expect("signs");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use super::env::keys;
 use super::memory::default_budget;
 
 /// Limits on numbers and sizes. Keys of `limits` in the configuration.
@@ -254,27 +255,7 @@ impl Default for Timeouts {
     }
 }
 
-/// Generates a method that sets one field by its name, for environment variables.
-macro_rules! settable {
-    ($bounds:ident { $($field:ident),* $(,)? }) => {
-        impl $bounds {
-            /// Sets the field `key`, in any case, from YAML. `None` if there is no such field.
-            pub(super) fn set(&mut self, key: &str, yaml: &str) -> Option<Result<(), super::YamlError>> {
-                // Names every field, so that the compiler reports a field that is missing here.
-                let Self { $($field),* } = self;
-                $(if key.eq_ignore_ascii_case(stringify!($field)) {
-                    let parsed = super::from_yaml::<Self>(&format!("{}: {yaml}", stringify!($field)));
-                    return Some(parsed.map(|parsed| *$field = parsed.$field));
-                })*
-                None
-            }
-        }
-    };
-}
-
-pub(super) use settable;
-
-settable!(Limits {
+keys!(Limits {
     connections,
     streams,
     requests,
@@ -290,9 +271,9 @@ settable!(Limits {
     permissions,
     redirects,
     open_files,
-    memory
+    memory,
 });
-settable!(Timeouts {
+keys!(Timeouts {
     handshake,
     headers,
     client_stall,
@@ -316,5 +297,5 @@ settable!(Timeouts {
     blob_answer,
     disk,
     cache_proof,
-    permission
+    permission,
 });

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 use super::bounds::{Limits, Timeouts};
+use super::env::keys;
 use super::journal::JournalEntry;
 use super::located::Located;
 use super::quay::ZoneMap;
@@ -97,3 +98,36 @@ pub(crate) struct AdminEntry {
     pub hosts: Option<Located<Vec<String>>>,
     pub token_file: Option<Located<PathBuf>>,
 }
+
+keys!(ConfigFile {
+    listen,
+    hostname,
+    tls,
+    state_dir,
+    journal,
+    registry,
+    home,
+    ca,
+    zones,
+    cache,
+    admin,
+    trusted_proxies,
+    replication,
+    routing,
+    limits,
+    timeouts,
+} tls, registry, cache, admin, replication, routing, limits, timeouts);
+keys!(TlsEntry { certificate, key });
+keys!(RegistryEntry {
+    kind,
+    url,
+    instances,
+    server_name,
+    redirects_to,
+    forward_headers,
+    account,
+    config,
+} account);
+keys!(AccountEntry { username, password_file });
+keys!(CacheEntry { dir, size, reserve });
+keys!(AdminEntry { listen, hosts, token_file });

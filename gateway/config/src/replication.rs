@@ -8,9 +8,9 @@ use postgres_connection::Database;
 use serde::Deserialize;
 
 use super::ConfigError;
-use super::bounds::settable;
 use super::copy_limits::{CopyLimitsEntry, VerifyBy};
 use super::database::{from_quay_config, locate};
+use super::env::keys;
 use super::file::{ConfigFile, RegistryKind};
 use super::files::relative_to;
 use super::journal::{JournalEntry, url};
@@ -58,7 +58,17 @@ impl Default for Sweep {
     }
 }
 
-settable!(Sweep { enabled, every, rate, backlog });
+keys!(ReplicationEntry {
+    accept_orphans,
+    verify,
+    limits,
+    placements,
+    database,
+    quay_lock,
+    fetch_max,
+    sweep,
+} sweep);
+keys!(Sweep { enabled, every, rate, backlog });
 
 /// Allowed rates, in requests a second. More would be a load on the registry; with less, a round would never end.
 const RATES: std::ops::RangeInclusive<f64> = 0.01..=1000.0;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use zone_router::{Policy, Settings};
 
 use super::ConfigError;
-use super::bounds::settable;
+use super::env::keys;
 use super::located::Located;
 use super::settings::NamedZone;
 
@@ -50,15 +50,7 @@ impl Default for RoutingEntry {
     }
 }
 
-settable!(RoutingEntry {
-    zones,
-    probe_interval,
-    probes_per_hour,
-    hedge_percent,
-    ejection_max,
-    stall,
-    slowest
-});
+keys!(RoutingEntry { zones, probe_interval, probes_per_hour, hedge_percent, ejection_max, stall, slowest });
 
 /// The policy of one zone.
 #[derive(Debug, Clone, Copy, Deserialize)]

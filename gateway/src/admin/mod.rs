@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::access::{Endpoints, Refusal};
 use crate::Gateway;
 use crate::drains::DrainError;
-use crate::metrics::Exposition;
+use crate::metrics::{Exposition, Scrape};
 use crate::server::{BoundedIo, Roster};
 use gateway_http::Body;
 use limits::pool::Identity;
@@ -246,16 +246,21 @@ async fn zones(gateway: &Gateway) -> String {
 
 async fn metrics(gateway: &Gateway) -> String {
     let cache = gateway.cache.status();
-    // The journal is sampled at intervals, and not read at each scrape.
-    let sample = gateway.sampler.latest().await;
-    let gauges = [
-        ("cache_blobs", "Blobs in the cache", cache.blobs),
-        ("cache_bytes", "Bytes of the cache in use", cache.bytes),
-        ("cache_capacity_bytes", "Bytes the cache may use", cache.capacity),
-        ("cache_fills", "Blobs on their way into the cache", cache.fills as u64),
-    ];
-    let (snapshot, pools) = (gateway.router.snapshot(), gateway.pools());
-    gateway.metrics.render(&snapshot, &gateway.upstream, &gauges, &pools, &sample, &gateway.memory.status())
+    gateway.metrics.render(Scrape {
+        cache: [
+            ("cache_blobs", "Blobs in the cache", cache.blobs),
+            ("cache_bytes", "Bytes of the cache in use", cache.bytes),
+            ("cache_capacity_bytes", "Bytes the cache may use", cache.capacity),
+            ("cache_fills", "Blobs on their way into the cache", cache.fills as u64),
+        ],
+        memory: gateway.memory.status(),
+        pools: gateway.pools(),
+        instances: gateway.upstream.states().collect(),
+        unserved: gateway.upstream.unserved(),
+        zones: gateway.router.snapshot(),
+        // The journal is sampled at intervals, and not read at each scrape.
+        copies: gateway.sampler.latest().await,
+    })
 }
 
 async fn status(gateway: &Gateway) -> String {

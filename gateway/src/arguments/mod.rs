@@ -168,7 +168,7 @@ pub(crate) struct BenchZonesArguments {
     /// The format of the result.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
-    /// Write report.html, its charts, and every read as CSV into this folder.
+    /// Write the report as JSON, and its figures and every read as CSV, into this folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) report: Option<PathBuf>,
 }

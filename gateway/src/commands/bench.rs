@@ -44,7 +44,7 @@ pub(crate) fn bench_zones(arguments: BenchZonesArguments) -> anyhow::Result<Exit
         (Output::Json, _) => format!("{:#}\n", bench::json(&report)),
         (Output::Table, None) => bench::table(&report),
         (Output::Table, Some(path)) => {
-            format!("{}\nthe report is in {}\n", bench::table(&report), path.join("report.html").display())
+            format!("{}\nthe report is in {}\n", bench::table(&report), path.display())
         }
     })?;
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

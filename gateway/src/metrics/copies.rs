@@ -1,36 +1,40 @@
 //! Metrics of the copies, from the latest sample.
 
-use replication::{AGES, DURATION_BUCKETS, LaneStatus};
+use std::fmt;
+use std::sync::Arc;
 
-use super::text::Text;
+use replication::{DURATION_BUCKETS, LaneStatus};
+
+use super::families::{Buckets, Families};
 use operations::queue::Sample;
 
-/// The metrics of every zone's copies in the OpenMetrics text form, without its end mark.
-pub(super) fn render(sample: &Sample) -> String {
-    let mut text = Text::default();
-    text.head("journal_readable", "gauge", "Whether the queue of copies can be read");
-    text.line("journal_readable", "", u64::from(sample.lanes.is_some()) as f64);
+pub(super) fn encode(families: &mut Families<'_>, sample: &Sample) -> fmt::Result {
+    let help = "Whether the queue of copies can be read";
+    families.gauge("journal_readable", help, u64::from(sample.lanes.is_some()))?;
     if let Some(lanes) = &sample.lanes {
-        waiting(&mut text, lanes);
-        for (name, help, value) in GAUGES {
-            text.head(name, "gauge", help);
-            lanes.iter().for_each(|lane| text.value(name, &lane.zone, "", value(lane) as f64));
-        }
-        at_risk(&mut text, sample);
-        ages(&mut text, sample);
-        for (name, help, count) in COUNTS {
-            text.head(name, "counter", help);
-            let total = format!("{name}_total");
-            lanes.iter().for_each(|lane| text.value(&total, &lane.zone, "", count(lane) as f64));
-        }
-        text.head("zone_copy_rate_bytes", "gauge", "Bytes copied in a second, over the last minute");
-        for (zone, rate) in &sample.rates {
-            text.value("zone_copy_rate_bytes", zone, "", rate.bytes);
-        }
+        self::lanes(families, lanes)?;
+        at_risk(families, sample)?;
+        let help = "Bytes copied in a second, over the last minute";
+        let rates = sample.rates.iter().map(|(zone, rate)| ([name(zone)], rate.bytes));
+        families.gauges("zone_copy_rate_bytes", help, rates)?;
     }
-    failures(&mut text, sample);
-    finished(&mut text, sample);
-    text.end()
+    let failures = sample.failures.iter().flat_map(|(zone, failures)| {
+        failures
+            .iter()
+            .map(move |((fault, kind), count)| ([name(zone), ("fault", *fault), ("kind", *kind)], *count))
+    });
+    let help = "Failed tries to copy, by whose fault and kind of error";
+    families.counters("zone_copy_failures", help, failures)?;
+    let finished = sample.finished.iter().map(|(zone, took)| {
+        let bounds = &DURATION_BUCKETS;
+        ([name(zone)], Buckets { bounds, up_to: &took.up_to, count: took.jobs, sum: took.seconds })
+    });
+    let help = "Jobs that ended well, by the time from their push or other cause";
+    families.histograms("zone_copy_seconds", help, finished)
+}
+
+fn name(zone: &Arc<str>) -> (&'static str, &str) {
+    ("zone", zone)
 }
 
 type Figure = (&'static str, &'static str, fn(&LaneStatus) -> u64);
@@ -53,74 +57,66 @@ const COUNTS: [Figure; 5] = [
     ("zone_copies_withdrawn", "Jobs whose blob the registry no longer has", |lane| lane.withdrawn),
 ];
 
-fn waiting(text: &mut Text, lanes: &[LaneStatus]) {
-    text.head("copies_waiting", "gauge", "Copies to other zones that are still to be made");
-    text.line("copies_waiting", "", lanes.iter().map(|lane| lane.waiting).sum::<u64>() as f64);
-    text.head("zone_lag_seconds", "gauge", "Age of the oldest copy to a zone that is still to be made, or 0");
-    for lane in lanes {
+fn lanes(families: &mut Families<'_>, lanes: &[LaneStatus]) -> fmt::Result {
+    let waiting = lanes.iter().map(|lane| lane.waiting).sum::<u64>();
+    families.gauge("copies_waiting", "Copies to other zones that are still to be made", waiting)?;
+    let lags = lanes.iter().map(|lane| {
         let lag = lane.oldest.and_then(|since| since.elapsed().ok()).unwrap_or_default();
-        text.value("zone_lag_seconds", &lane.zone, "", lag.as_secs_f64());
+        ([name(&lane.zone)], lag.as_secs_f64())
+    });
+    let help = "Age of the oldest copy to a zone that is still to be made, or 0";
+    families.gauges("zone_lag_seconds", help, lags)?;
+    for (metric, help, value) in GAUGES {
+        families.gauges(metric, help, lanes.iter().map(|lane| ([name(&lane.zone)], value(lane))))?;
     }
+    for (metric, help, count) in COUNTS {
+        families.counters(metric, help, lanes.iter().map(|lane| ([name(&lane.zone)], count(lane))))?;
+    }
+    Ok(())
 }
 
-fn at_risk(text: &mut Text, sample: &Sample) {
-    text.head("zone_at_risk_bytes", "gauge", "Bytes of blobs that would be lost if a zone burned now");
-    for risk in &sample.at_risk {
-        text.value("zone_at_risk_bytes", &risk.zone, "", risk.bytes as f64);
-    }
-    text.head("zone_at_risk_blobs", "gauge", "Blobs that would be lost if a zone burned now");
-    for risk in &sample.at_risk {
-        text.value("zone_at_risk_blobs", &risk.zone, "", risk.blobs as f64);
-    }
-}
-
-fn ages(text: &mut Text, sample: &Sample) {
-    const NAME: &str = "zone_copies_waiting_age_seconds";
-    text.head(NAME, "gaugehistogram", "Copies that are still to be made, by their age");
-    for (zone, ages) in &sample.ages {
-        let bounds = AGES.iter().map(|bound| f64::from(*bound));
-        buckets(text, NAME, zone, bounds.zip(ages.up_to), ages.jobs);
-        text.value(&format!("{NAME}_gcount"), zone, "", ages.jobs as f64);
-        text.value(&format!("{NAME}_gsum"), zone, "", ages.seconds);
-    }
-}
-
-fn finished(text: &mut Text, sample: &Sample) {
-    const NAME: &str = "zone_copy_seconds";
-    text.head(NAME, "histogram", "Jobs that ended well, by the time from their push or other cause");
-    for (zone, took) in &sample.finished {
-        buckets(text, NAME, zone, DURATION_BUCKETS.into_iter().zip(took.up_to), took.jobs);
-        text.value(&format!("{NAME}_count"), zone, "", took.jobs as f64);
-        text.value(&format!("{NAME}_sum"), zone, "", took.seconds);
-    }
-}
-
-fn buckets(text: &mut Text, name: &str, zone: &str, counts: impl Iterator<Item = (f64, u64)>, all: u64) {
-    let name = format!("{name}_bucket");
-    for (bound, count) in counts {
-        // OpenMetrics requires a decimal point in the value of `le`.
-        text.value(&name, zone, &format!(",le=\"{bound:?}\""), count as f64);
-    }
-    text.value(&name, zone, ",le=\"+Inf\"", all as f64);
-}
-
-fn failures(text: &mut Text, sample: &Sample) {
-    text.head("zone_copy_failures", "counter", "Failed tries to copy, by whose fault and kind of error");
-    for (zone, failures) in &sample.failures {
-        for ((fault, kind), count) in failures {
-            let labels = format!(",fault=\"{fault}\",kind=\"{kind}\"");
-            text.value("zone_copy_failures_total", zone, &labels, *count as f64);
-        }
-    }
+fn at_risk(families: &mut Families<'_>, sample: &Sample) -> fmt::Result {
+    let risks = || sample.at_risk.iter();
+    families.gauges(
+        "zone_at_risk_bytes",
+        "Bytes of blobs that would be lost if a zone burned now",
+        risks().map(|risk| ([name(&risk.zone)], risk.bytes)),
+    )?;
+    families.gauges(
+        "zone_at_risk_blobs",
+        "Blobs that would be lost if a zone burned now",
+        risks().map(|risk| ([name(&risk.zone)], risk.blobs)),
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use prometheus_client::collector::Collector;
+    use prometheus_client::encoding::DescriptorEncoder;
+    use prometheus_client::encoding::text::encode_registry;
+    use prometheus_client::registry::Registry;
     use replication::{Ages, AtRisk, Durations};
 
+    use super::super::ages;
     use super::*;
+
+    #[derive(Debug)]
+    struct Copies(Sample);
+
+    impl Collector for Copies {
+        fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+            encode(&mut Families::new(encoder), &self.0)
+        }
+    }
+
+    fn render(sample: Sample) -> String {
+        let mut text = String::new();
+        ages::write(&mut text, &sample).expect("writes");
+        let mut registry = Registry::with_prefix("quay_gateway");
+        registry.register_collector(Box::new(Copies(sample)));
+        encode_registry(&mut text, &registry).expect("writes");
+        text
+    }
 
     #[test]
     fn every_line_is_a_head_or_a_value_and_buckets_grow() {
@@ -135,19 +131,19 @@ mod tests {
             failures: vec![(Arc::clone(&zone), [(("target", "denied"), 2)].into())],
             rates: std::collections::BTreeMap::new(),
         };
-        let text = render(&sample);
+        let text = render(sample);
         for line in [
             "quay_gateway_journal_readable 1",
             "quay_gateway_zone_at_risk_bytes{zone=\"zone-\\\"b\\\"\"} 10",
             "quay_gateway_zone_copy_failures_total{zone=\"zone-\\\"b\\\"\",fault=\"target\",kind=\"denied\"} 2",
-            "quay_gateway_zone_copy_seconds_bucket{zone=\"zone-\\\"b\\\"\",le=\"1.0\"} 0",
-            "quay_gateway_zone_copy_seconds_bucket{zone=\"zone-\\\"b\\\"\",le=\"2.0\"} 3",
-            "quay_gateway_zone_copy_seconds_bucket{zone=\"zone-\\\"b\\\"\",le=\"+Inf\"} 3",
+            "quay_gateway_zone_copy_seconds_bucket{le=\"1.0\",zone=\"zone-\\\"b\\\"\"} 0",
+            "quay_gateway_zone_copy_seconds_bucket{le=\"2.0\",zone=\"zone-\\\"b\\\"\"} 3",
+            "quay_gateway_zone_copy_seconds_bucket{le=\"+Inf\",zone=\"zone-\\\"b\\\"\"} 3",
             "quay_gateway_zone_copies_waiting_age_seconds_gcount{zone=\"zone-\\\"b\\\"\"} 2",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }
-        let unread = render(&Sample::default());
+        let unread = render(Sample::default());
         assert!(unread.contains("journal_readable 0") && !unread.contains("copies_waiting"), "{unread}");
     }
 }

@@ -1,32 +1,34 @@
 //! Counters for operators, in the Prometheus text form.
 
+mod ages;
 mod contradicted_sizes;
 mod copies;
 mod exposition;
+mod families;
 mod instances;
 mod memory;
 mod pools;
-mod text;
+mod scrape;
 mod zones;
 
-use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use zone_router::{Snapshot, Zone};
+use zone_router::Zone;
 
 pub(crate) use self::contradicted_sizes::ContradictedSizes;
 pub(crate) use self::exposition::Exposition;
-use limits::memory::MemoryStatus;
-use limits::pool::PoolStatus;
-use operations::queue::Sample;
-use registry::upstream::Upstream;
+pub(crate) use self::scrape::Scrape;
+
+/// What every name begins with.
+const PREFIX: &str = "quay_gateway";
 
 /// All counters.
 #[derive(Debug)]
@@ -85,7 +87,7 @@ struct ZoneLabels {
 impl Metrics {
     /// Creates the counters, and records which of these zones can be used.
     pub(crate) fn new(zones: &[Zone]) -> Self {
-        let mut registry = Registry::with_prefix("quay_gateway");
+        let mut registry = Registry::with_prefix(PREFIX);
         let requests = Family::default();
         let blobs = Family::default();
         let answers_cut = Family::default();
@@ -214,34 +216,17 @@ impl Metrics {
         self.sweep_skipped.inc();
     }
 
-    /// All metrics as text: the counters, `gauges` (name, help, value) and the memory budget read now, and
-    /// the copies from their latest sample.
-    pub(crate) fn render(
-        &self,
-        snapshot: &Snapshot,
-        upstream: &Upstream,
-        gauges: &[(&str, &str, u64)],
-        pools: &[PoolStatus],
-        copies: &Sample,
-        memory: &MemoryStatus,
-    ) -> String {
+    /// All metrics in the OpenMetrics text form.
+    pub(crate) fn render(&self, scrape: Scrape) -> String {
+        let copies = Arc::clone(&scrape.copies);
+        let mut read_now = Registry::with_prefix(PREFIX);
+        read_now.register_collector(Box::new(scrape));
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.registry);
-        let end = text.rfind("# EOF").unwrap_or(text.len());
-        text.truncate(end);
-        for (name, help, value) in gauges {
-            let _ = writeln!(
-                text,
-                "# HELP quay_gateway_{name} {help}.\n# TYPE quay_gateway_{name} gauge\nquay_gateway_{name} {value}"
-            );
-        }
-        text.push_str(&memory::render(memory));
-        text.push_str(&pools::render(pools));
-        text.push_str(&instances::render(upstream));
-        text.push_str(&zones::render(snapshot));
-        text.push_str(&copies::render(copies));
-        text.push_str("# EOF\n");
+        let _ = encode_registry(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &read_now);
+        let _ = ages::write(&mut text, &copies);
+        let _ = encode_eof(&mut text);
         text
     }
 }

@@ -1,42 +1,42 @@
 //! Metrics of the zones, read at the time of a scrape.
 
+use std::fmt;
+
 use tokio::time::Instant;
 use zone_router::snapshot::Counts;
-use zone_router::{SizeClass, Snapshot};
+use zone_router::{SizeClass, Snapshot, ZoneView};
 
-use super::text::Text;
+use super::families::Families;
 use operations::zones::state;
 
-/// The metrics of every zone in the OpenMetrics text form, without its end mark.
-pub(super) fn render(snapshot: &Snapshot) -> String {
-    let mut text = Text::default();
+pub(super) fn encode(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
     let now = Instant::now();
-    text.head("zone_serves", "gauge", "Whether reads go to a zone before those that are out of use");
-    for zone in &snapshot.zones {
-        text.value("zone_serves", &zone.name, "", u64::from(zone.serves()) as f64);
+    let zones = &snapshot.zones;
+    families.gauges(
+        "zone_serves",
+        "Whether reads go to a zone before those that are out of use",
+        zones.iter().map(|zone| ([name(zone)], u64::from(zone.serves()))),
+    )?;
+    families.gauges(
+        "zone_state",
+        "1 for the state that a zone is in",
+        zones.iter().map(|zone| ([name(zone), ("state", state(zone, now))], 1_u64)),
+    )?;
+    let help = "Whether every zone that may be read is out of use: alert";
+    families.gauge("zones_all_ejected", help, u64::from(snapshot.all_open))?;
+    let help = "Observations of reads that were lost under load";
+    families.counter("zone_observations_lost", help, snapshot.lost_events)?;
+    let help = "Time in which the gateway was due to run and did not: give it more CPU";
+    families.counter("lost_time_seconds", help, snapshot.lost_time.as_secs_f64())?;
+    times(families, snapshot)?;
+    for (metric, help, count) in COUNTS {
+        families.counters(metric, help, zones.iter().map(|zone| ([name(zone)], count(&zone.counts))))?;
     }
-    text.head("zone_state", "gauge", "1 for the state that a zone is in");
-    for zone in &snapshot.zones {
-        text.value("zone_state", &zone.name, &format!(",state=\"{}\"", state(zone, now)), 1.0);
-    }
-    text.head("zones_all_ejected", "gauge", "Whether every zone that may be read is out of use: alert");
-    text.line("zones_all_ejected", "", u64::from(snapshot.all_open) as f64);
-    text.head("zone_observations_lost", "counter", "Observations of reads that were lost under load");
-    text.line("zone_observations_lost_total", "", snapshot.lost_events as f64);
-    text.head(
-        "lost_time_seconds",
-        "counter",
-        "Time in which the gateway was due to run and did not: give it more CPU",
-    );
-    text.line("lost_time_seconds_total", "", snapshot.lost_time.as_secs_f64());
-    times(&mut text, snapshot);
-    for (name, help, count) in COUNTS {
-        text.head(name, "counter", help);
-        for zone in &snapshot.zones {
-            text.value(&format!("{name}_total"), &zone.name, "", count(&zone.counts) as f64);
-        }
-    }
-    text.end()
+    Ok(())
+}
+
+fn name(zone: &ZoneView) -> (&'static str, &str) {
+    ("zone", &zone.name)
 }
 
 type Count = (&'static str, &'static str, fn(&Counts) -> u64);
@@ -59,32 +59,27 @@ const COUNTS: [Count; 11] = [
     ("zone_ejections", "Times that a zone was put out of use", |counts| counts.opened),
 ];
 
-fn times(text: &mut Text, snapshot: &Snapshot) {
-    text.head("zone_probe_seconds", "gauge", "How long probes take, on average of the last seconds");
-    for zone in &snapshot.zones {
-        if let Some(probe) = zone.probe {
-            text.value("zone_probe_seconds", &zone.name, "", probe.as_secs_f64());
-        }
-    }
-    text.head("zone_header_seconds", "gauge", "Quantiles of how long headers take, of the last 30 to 60 s");
-    for zone in &snapshot.zones {
-        for class in SizeClass::ALL {
+fn times(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let zones = || snapshot.zones.iter();
+    families.gauges(
+        "zone_probe_seconds",
+        "How long probes take, on average of the last seconds",
+        zones().filter_map(|zone| Some(([name(zone)], zone.probe?.as_secs_f64()))),
+    )?;
+    let headers = zones().flat_map(|zone| {
+        SizeClass::ALL.into_iter().flat_map(move |class| {
             let headers = zone.headers[class];
-            for (quantile, value) in [("0.5", headers.p50), ("0.95", headers.p95)] {
-                let Some(value) = value else { continue };
-                let labels = format!(",class=\"{}\",quantile=\"{quantile}\"", class.as_str());
-                text.value("zone_header_seconds", &zone.name, &labels, value.as_secs_f64());
-            }
-        }
-    }
-    text.head(
+            [("0.5", headers.p50), ("0.95", headers.p95)].into_iter().filter_map(move |(quantile, value)| {
+                let labels = [name(zone), ("class", class.as_str()), ("quantile", quantile)];
+                Some((labels, value?.as_secs_f64()))
+            })
+        })
+    });
+    let help = "Quantiles of how long headers take, of the last 30 to 60 s";
+    families.gauges("zone_header_seconds", help, headers)?;
+    families.gauges(
         "zone_bytes_per_second",
-        "gauge",
         "Speed of one body, on average of the last seconds that gave any",
-    );
-    for zone in &snapshot.zones {
-        if let Some(rate) = zone.throughput {
-            text.value("zone_bytes_per_second", &zone.name, "", rate as f64);
-        }
-    }
+        zones().filter_map(|zone| Some(([name(zone)], zone.throughput? as f64))),
+    )
 }

@@ -140,6 +140,18 @@ fn environment_variables_override_the_file() {
 }
 
 #[test]
+fn a_variable_may_have_many_lines_and_its_lines_are_not_the_files() {
+    let block = [("QUAY_GATEWAY__TRUSTED_PROXIES", "- 10.0.0.0/8\n- 192.168.0.0/16\n")];
+    assert_eq!(loaded(GATEWAY, &block).trusted_proxies.len(), 2);
+    let number = [("QUAY_GATEWAY__REGISTRY__SERVER_NAME", "12345")];
+    assert_eq!(loaded(GATEWAY, &number).instances[0].server_name, "12345");
+    let wrong = refused_with(GATEWAY, QUAY, &[("QUAY_GATEWAY__REGISTRY__URL", "ftp://x")]);
+    assert!(wrong.starts_with("gateway.yaml: registry.url: must be http"), "{wrong}");
+    let wrong = refused_with(GATEWAY, QUAY, &[("QUAY_GATEWAY__JOURNAL__URL_FIL", "x")]);
+    assert!(wrong.contains("QUAY_GATEWAY__JOURNAL__URL_FIL: unknown field"), "{wrong}");
+}
+
+#[test]
 fn distribution_needs_no_quay() {
     let settings = loaded(
         "registry: {kind: distribution, url: 'http://127.0.0.1:5000'}\nhostname: edge\nzones:\n  b: [LocalStorage, {storage_path: /b}]\n  a: [LocalStorage, {storage_path: /a}]\n",

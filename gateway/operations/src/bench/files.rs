@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{BenchReport, chart, csv, html};
+use super::{BenchReport, csv, json};
 
 /// The folder for a report. It is created before anything is measured, so that no result is lost.
 #[derive(Debug, Clone)]
@@ -21,16 +21,14 @@ impl ReportFolder {
         Ok(Self(path.to_owned()))
     }
 
-    /// Writes `report.html`, its charts `latency.svg` and `throughput.svg`, `summary.csv` (a line for each size
-    /// class and path) and `results.csv` (a line for each read). Replaces existing files of these names.
+    /// Writes `report.json`, `summary.csv` (a line for each size class and path) and `results.csv` (a line for each
+    /// read). Replaces existing files of these names.
     ///
     /// # Errors
     /// A file cannot be written.
     pub fn write(&self, report: &BenchReport) -> anyhow::Result<()> {
         let files = [
-            ("report.html", html::page(report)),
-            ("latency.svg", chart::latency(report)),
-            ("throughput.svg", chart::throughput(report)),
+            ("report.json", format!("{:#}\n", json::json(report))),
             ("summary.csv", csv::summary(report)),
             ("results.csv", csv::results(report)),
         ];
@@ -66,8 +64,8 @@ mod tests {
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
             .collect();
         names.sort();
-        assert_eq!(names, ["latency.svg", "report.html", "results.csv", "summary.csv", "throughput.svg"]);
-        let error = ReportFolder::make(&path.join("report.html/x")).expect_err("is a file");
+        assert_eq!(names, ["report.json", "results.csv", "summary.csv"]);
+        let error = ReportFolder::make(&path.join("report.json/x")).expect_err("is a file");
         assert!(format!("{error:#}").contains("--report"), "{error:#}");
     }
 }

@@ -21,9 +21,12 @@ pub fn json(report: &BenchReport) -> Value {
             "class": blob.class.as_str(),
         })
     });
+    let at = |(name, address): &(String, String)| json!({"name": name, "address": address});
     json!({
         "at": humantime::format_rfc3339_seconds(report.at).to_string(),
         "seconds": report.took.as_secs_f64(),
+        "registry": at(&report.registry_at),
+        "gateway": at(&report.gateway_at),
         "images": report.images,
         "blobs": blobs.collect::<Vec<_>>(),
         "reads": report.reads,

@@ -1,11 +1,9 @@
 //! Measures how fast the zones are from this machine. Reads blobs of images from each zone's store, by the
 //! registry's own path (as clients do without the gateway), and through the running gateway. Writes nothing.
 
-mod chart;
 mod csv;
 mod figures;
 mod files;
-mod html;
 mod image;
 mod json;
 mod plan;
@@ -15,7 +13,6 @@ mod read_path;
 mod rounds;
 mod row;
 mod statistics;
-mod svg;
 mod table;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -43,18 +43,6 @@ impl Row {
     pub fn reads(&self) -> usize {
         self.right + self.absent + self.failed + self.wrong
     }
-
-    /// Why there are no times. `None` if a read was right.
-    #[must_use]
-    pub fn why_no_time(&self) -> Option<&'static str> {
-        match (self.right, self.wrong, self.failed, self.absent) {
-            (1.., ..) => None,
-            (_, 1.., ..) => Some("wrong bytes"),
-            (_, _, 1.., _) => Some("no read came through"),
-            (_, _, _, 1..) => Some("does not have these blobs"),
-            _ => Some("not read"),
-        }
-    }
 }
 
 /// A row for each size class and path, in this order. A path of the gateway has a row only if there were reads.
@@ -171,7 +159,6 @@ mod tests {
         assert_eq!(row.first_byte.map(|of| (of.p50, of.max)), Some((25.0, 25.0)));
         assert_eq!((row.first_byte_ratio, row.rate_ratio), (Some(0.5), Some(2.0)));
         assert_eq!((base.rate, base.rate_ratio), (Some(10.0), None));
-        assert_eq!(row.why_no_time(), None);
     }
 
     #[test]
@@ -180,23 +167,6 @@ mod tests {
         let next = example(Series::Registry, SizeClass::Small, 2, 50, 1_000_000);
         let rows = rows(&[&at_once[..], &[next]].concat(), SMALL, &[Series::Registry]);
         assert_eq!(rows[0].rate, Some(30.0));
-    }
-
-    #[test]
-    fn nothing_right_says_why() {
-        let read =
-            |outcome: ReadOutcome| Read { outcome, ..example(Series::Registry, SizeClass::Small, 1, 1, 1) };
-        let why = |reads: &[Read]| rows(reads, SMALL, &[Series::Registry])[0].why_no_time();
-        assert_eq!(why(&[]), Some("not read"));
-        assert_eq!(why(&[read(ReadOutcome::Absent)]), Some("does not have these blobs"));
-        assert_eq!(
-            why(&[read(ReadOutcome::Absent), read(ReadOutcome::Failed("x".into()))]),
-            Some("no read came through")
-        );
-        assert_eq!(
-            why(&[read(ReadOutcome::Failed("x".into())), read(ReadOutcome::Wrong)]),
-            Some("wrong bytes")
-        );
     }
 
     #[test]

@@ -8,11 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::Value;
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::resp::Reply;
 use super::{Connection, RedisError};
 use config::RedisSettings;
 
@@ -27,11 +27,11 @@ const WAIT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long the signal to waiters stays, in milliseconds.
-const SIGNAL_MS: &[u8] = b"1000";
+const SIGNAL_MS: u64 = 1000;
 
 /// Releases a lock. Keys: the lock, the signal list. Arguments: the owner's id, milliseconds. Returns 1 if the
 /// lock was still held by that owner.
-const RELEASE: &[u8] = b"\
+const RELEASE: &str = "\
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('del', KEYS[2])
 redis.call('lpush', KEYS[2], 1)
@@ -69,7 +69,7 @@ impl Locks {
     /// # Errors
     /// Redis cannot be reached, does not answer in time, or refuses.
     pub async fn ping(&self) -> Result<(), RedisError> {
-        Connection::open(&self.settings, &self.tls).await?.expect_ok(&[b"PING"]).await
+        Connection::open(&self.settings, &self.tls).await?.expect_ok(&redis::cmd("PING")).await
     }
 
     /// Takes a lock. Waits 15 s at most.
@@ -81,11 +81,11 @@ impl Locks {
         let mut connection = Connection::open(&self.settings, &self.tls).await?;
         let (key, signal) = (format!("lock:{name}"), format!("lock-signal:{name}"));
         let owner = format!("{:032x}", fastrand::u128(..));
-        let expiry = EXPIRY.as_secs().to_string();
         let deadline = Instant::now() + WAIT;
         loop {
-            let set: [&[u8]; 6] = [b"SET", key.as_bytes(), owner.as_bytes(), b"NX", b"EX", expiry.as_bytes()];
-            if connection.ask(&set, Duration::ZERO).await? != Reply::Nil {
+            let mut set = redis::cmd("SET");
+            set.arg(&key).arg(&owner).arg("NX").arg("EX").arg(EXPIRY.as_secs());
+            if connection.ask(&set, Duration::ZERO).await? != Value::Nil {
                 return Ok(Lock(Some(Held { connection, key, signal, owner })));
             }
             let wait = deadline.saturating_duration_since(Instant::now()).min(POLL_INTERVAL);
@@ -93,8 +93,7 @@ impl Locks {
             if wait < Duration::from_secs(1) {
                 return Err(RedisError::Held(name.to_owned()));
             }
-            let seconds = wait.as_secs().to_string();
-            connection.ask(&[b"BLPOP", signal.as_bytes(), seconds.as_bytes()], wait).await?;
+            connection.ask(redis::cmd("BLPOP").arg(&signal).arg(wait.as_secs()), wait).await?;
         }
     }
 }
@@ -114,16 +113,9 @@ impl Lock {
 
 impl Held {
     async fn release(mut self) -> Result<bool, RedisError> {
-        let command: [&[u8]; 7] = [
-            b"EVAL",
-            RELEASE,
-            b"2",
-            self.key.as_bytes(),
-            self.signal.as_bytes(),
-            self.owner.as_bytes(),
-            SIGNAL_MS,
-        ];
-        Ok(self.connection.ask(&command, Duration::ZERO).await? == Reply::Integer(1))
+        let mut command = redis::cmd("EVAL");
+        command.arg(RELEASE).arg(2).arg(&self.key).arg(&self.signal).arg(&self.owner).arg(SIGNAL_MS);
+        Ok(self.connection.ask(&command, Duration::ZERO).await? == Value::Int(1))
     }
 }
 

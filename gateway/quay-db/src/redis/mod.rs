@@ -1,25 +1,24 @@
 //! Quay's Redis, of which the gateway needs only the locks.
 //!
-//! The gateway sends five commands. A client library would add a second TLS stack, a connection pool and
-//! cluster support for them.
+//! The crate `redis` speaks the protocol. The connection is the project's own: its dialer, its TLS, its timeouts.
 
 mod lock;
-mod resp;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, RedisConnectionInfo, Value};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use lock::Locks;
 
-use self::resp::{REPLY_MAX, Reply};
 use config::RedisSettings;
 
 /// The timeout for name resolution, TCP, TLS and login together.
@@ -27,6 +26,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// The timeout for one command, without the time for which the command itself blocks.
 const COMMAND: Duration = Duration::from_secs(5);
+
+/// The most bytes that are read from one connection. It has one lock, so its replies are few and short.
+const READ_MAX: u64 = 64 * 1024;
 
 /// Why a Redis command failed. No variant holds a password.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -48,9 +50,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// An open connection, logged in.
 struct Connection {
-    stream: Box<dyn Stream>,
-    /// Bytes that were read and are not parsed yet.
-    buffer: BytesMut,
+    commands: MultiplexedConnection,
+    /// Reads and writes. Dropping it closes the connection.
+    _driver: AbortOnDropHandle<()>,
 }
 
 impl fmt::Debug for Connection {
@@ -78,19 +80,28 @@ impl Connection {
                 Box::new(connector.connect(name, stream).await.map_err(|error| away(&error))?)
             }
         };
-        let mut connection = Self { stream, buffer: BytesMut::new() };
+        let (read, write) = tokio::io::split(stream);
+        let stream = tokio::io::join(read.take(READ_MAX), write);
+        // The login is sent below, because an error of it needs care.
+        let bare =
+            RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
+        // `ask` has the timeout.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let (commands, driver) = MultiplexedConnection::new_with_config(&bare, stream, config)
+            .await
+            .map_err(|error| away(&error))?;
+        let mut connection = Self { commands, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) };
         connection.log_in(settings).await?;
         if settings.database > 0 {
-            connection.expect_ok(&[b"SELECT", settings.database.to_string().as_bytes()]).await?;
+            connection.expect_ok(redis::cmd("SELECT").arg(settings.database)).await?;
         }
         Ok(connection)
     }
 
     async fn log_in(&mut self, settings: &RedisSettings) -> Result<(), RedisError> {
         let Some(password) = &settings.password else { return Ok(()) };
-        let mut command: Vec<&[u8]> = vec![b"AUTH"];
-        command.extend(settings.username.as_ref().map(String::as_bytes));
-        command.push(password.reveal().as_bytes());
+        let mut command = redis::cmd("AUTH");
+        command.arg(&settings.username).arg(password.reveal());
         self.expect_ok(&command).await.map_err(|error| match error {
             // Some servers repeat the command in the error, so only its code is kept.
             RedisError::Refused(message) => {
@@ -101,45 +112,21 @@ impl Connection {
         })
     }
 
-    async fn expect_ok(&mut self, command: &[&[u8]]) -> Result<(), RedisError> {
+    async fn expect_ok(&mut self, command: &Cmd) -> Result<(), RedisError> {
         match self.ask(command, Duration::ZERO).await? {
-            Reply::Simple(_) => Ok(()),
+            Value::Okay | Value::SimpleString(_) => Ok(()),
             _ => Err(RedisError::Refused("an unexpected reply".to_owned())),
         }
     }
 
     /// Sends one command and returns its reply. `waits` is how long the command itself may block.
-    async fn ask(&mut self, command: &[&[u8]], waits: Duration) -> Result<Reply, RedisError> {
-        let bytes = resp::command(command);
-        match timeout(COMMAND + waits, self.asked(&bytes)).await {
-            Ok(Ok(Reply::Error(message))) => Err(RedisError::Refused(message)),
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(RedisError::Away(error.to_string())),
+    async fn ask(&mut self, command: &Cmd, waits: Duration) -> Result<Value, RedisError> {
+        match timeout(COMMAND + waits, self.commands.send_packed_command(command)).await {
+            Ok(reply) => reply.map_err(|error| match error.code() {
+                Some(code) => RedisError::Refused([code, error.detail().unwrap_or_default()].join(" ")),
+                None => RedisError::Away(error.to_string()),
+            }),
             Err(_) => Err(RedisError::Away(format!("no answer within {} s", (COMMAND + waits).as_secs()))),
-        }
-    }
-
-    async fn asked(&mut self, command: &[u8]) -> std::io::Result<Reply> {
-        use std::io::{Error, ErrorKind};
-        self.stream.write_all(command).await?;
-        self.stream.flush().await?;
-        loop {
-            match resp::reply(&self.buffer) {
-                Ok(Some((reply, taken))) => {
-                    drop(self.buffer.split_to(taken));
-                    return Ok(reply);
-                }
-                Ok(None) if self.buffer.len() <= 2 * REPLY_MAX => {}
-                _ => {
-                    return Err(Error::new(
-                        ErrorKind::InvalidData,
-                        "the server does not speak the Redis protocol",
-                    ));
-                }
-            }
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return Err(Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
-            }
         }
     }
 }

@@ -6,14 +6,13 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::{Method, Request};
+use store_answers::answer::refused;
+use store_answers::{Error, Kind, Result, Secret};
 use tokio::time::sleep;
 use url::{Host, Url};
 
 use super::profile::read;
-use super::{Environment, document};
-use crate::answer::refused;
-use crate::transport::HttpClient;
-use crate::{Error, Kind, Result, Secret};
+use super::{Environment, Http, document};
 
 /// The base of `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`.
 const ECS: &str = "http://169.254.170.2";
@@ -37,7 +36,7 @@ const MAX_TOKEN: u64 = 64 * 1024;
 const WHAT: &str = "ask the container's service for credentials";
 
 /// The credentials of the container. `None` if no such service is configured.
-pub(super) async fn credentials(environment: &Environment, http: &HttpClient) -> Result<Option<Credentials>> {
+pub(crate) async fn credentials(environment: &Environment, http: &dyn Http) -> Result<Option<Credentials>> {
     let Some(url) = address(environment)? else { return Ok(None) };
     let mut tries = 1;
     loop {
@@ -88,7 +87,7 @@ async fn token(environment: &Environment) -> Result<Option<Secret>> {
     }
 }
 
-async fn ask(url: &Url, environment: &Environment, http: &HttpClient) -> Result<Credentials> {
+async fn ask(url: &Url, environment: &Environment, http: &dyn Http) -> Result<Credentials> {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     if let Some(token) = token(environment).await? {
@@ -103,7 +102,7 @@ async fn ask(url: &Url, environment: &Environment, http: &HttpClient) -> Result<
     if answer.status() != StatusCode::OK {
         return Err(refused(WHAT, answer.status(), answer.headers(), None));
     }
-    let body = http.read_whole_within(WHAT, answer, BOUND).await?;
+    let body = http.read_whole(WHAT, answer, BOUND).await?;
     document::credentials(&body, "container")
         .map_err(|why| Error::new(Kind::Denied, format!("{WHAT}: {why}")))
 }

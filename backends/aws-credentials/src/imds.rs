@@ -6,12 +6,11 @@ use aws_credential_types::Credentials;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use reqwest::{Method, Request};
+use store_answers::answer::refused;
+use store_answers::{Error, Kind, Result, Secret};
 use url::Url;
 
-use super::{Environment, document};
-use crate::answer::refused;
-use crate::transport::HttpClient;
-use crate::{Error, Kind, Result, Secret};
+use super::{Environment, Http, document};
 
 const IPV4: &str = "http://169.254.169.254/";
 const IPV6: &str = "http://[fd00:ec2::254]/";
@@ -38,7 +37,7 @@ const EXTENSION: Duration = Duration::from_secs(20 * 60);
 const WHAT: &str = "ask the instance for credentials";
 
 /// The credentials of the instance's role.
-pub(super) async fn credentials(environment: &Environment, http: &HttpClient) -> Result<Credentials> {
+pub(crate) async fn credentials(environment: &Environment, http: &dyn Http) -> Result<Credentials> {
     if environment.is_true("AWS_EC2_METADATA_DISABLED") {
         return Err(Error::new(Kind::Denied, format!("{WHAT}: AWS_EC2_METADATA_DISABLED")));
     }
@@ -82,7 +81,7 @@ fn extended(found: Credentials, now: SystemTime) -> Credentials {
 }
 
 struct MetadataService<'a> {
-    http: &'a HttpClient,
+    http: &'a dyn Http,
     base: Url,
 }
 
@@ -131,7 +130,7 @@ impl MetadataService<'_> {
         if answer.status() != StatusCode::OK {
             return Err(refused(WHAT, answer.status(), answer.headers(), None));
         }
-        self.http.read_whole_within(WHAT, answer, BOUND).await
+        self.http.read_whole(WHAT, answer, BOUND).await
     }
 }
 

@@ -1,23 +1,25 @@
 //! Credentials from the Security Token Service.
 
+use std::sync::Arc;
+
 use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use quick_xml::de::from_str;
 use reqwest::{Method, Request, Response};
 use serde::Deserialize;
+use store_answers::answer::refused;
+use store_answers::clock;
+use store_answers::persist::persist;
+use store_answers::{Error, Kind, Result};
 use url::{Url, form_urlencoded};
 
-use super::Environment;
 use super::document::time;
 use super::profile::Profile;
+use super::sign::{Scope, sign};
 use super::web_identity::WebIdentity;
-use crate::answer::refused;
-use crate::clock;
-use crate::persist::persist;
-use crate::s3::sign::{Payload, sign};
-use crate::transport::HttpClient;
-use crate::{Digest, Error, Kind, Result};
+use super::{Environment, Http};
 
 const VERSION: &str = "2011-06-15";
 
@@ -60,26 +62,26 @@ pub struct Role {
 
 /// The service of one region.
 #[derive(Debug)]
-pub(super) struct Sts {
+pub(crate) struct Sts {
     endpoint: Url,
     region: String,
-    http: HttpClient,
+    http: Arc<dyn Http>,
 }
 
 impl Sts {
     /// The endpoint that botocore would use: `AWS_ENDPOINT_URL_STS`, then `AWS_ENDPOINT_URL`, then Amazon's
     /// endpoint for the region in `AWS_DEFAULT_REGION` or in the profile.
-    pub(super) fn of(environment: &Environment, profile: &Profile, http: &HttpClient) -> Result<Self> {
+    pub(crate) fn of(environment: &Environment, profile: &Profile, http: &Arc<dyn Http>) -> Result<Self> {
         let (endpoint, region) = endpoint(environment, profile);
         let endpoint = Url::parse(&endpoint)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| Error::new(Kind::Invalid, "the endpoint of STS is not a valid http URL"))?;
-        Ok(Self { endpoint, region, http: http.clone() })
+        Ok(Self { endpoint, region, http: Arc::clone(http) })
     }
 
     /// Calls AssumeRole, signed with `keys`.
-    pub(super) async fn assume(&self, role: &Role, keys: &Credentials) -> Result<Credentials> {
+    pub(crate) async fn assume(&self, role: &Role, keys: &Credentials) -> Result<Credentials> {
         let seconds = role.seconds.map(|seconds| seconds.to_string());
         let more = [("ExternalId", role.external_id.as_deref()), ("DurationSeconds", seconds.as_deref())];
         let form = form("AssumeRole", &role.arn, role.session.as_deref(), &more);
@@ -87,7 +89,7 @@ impl Sts {
     }
 
     /// Calls AssumeRoleWithWebIdentity, which needs only the token.
-    pub(super) async fn assume_with(&self, identity: &WebIdentity) -> Result<Credentials> {
+    pub(crate) async fn assume_with(&self, identity: &WebIdentity) -> Result<Credentials> {
         let token = identity.token().await?;
         let more = [("WebIdentityToken", Some(token.reveal()))];
         let form = form("AssumeRoleWithWebIdentity", &identity.role, identity.session.as_deref(), &more);
@@ -109,7 +111,7 @@ impl Sts {
             None => answer,
         };
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = self.http.read_whole(what, answer).await?;
+        let body = self.http.read_whole(what, answer, self.http.body_bound()).await?;
         if status != StatusCode::OK {
             return Err(refused(what, status, &headers, code(&body).as_deref()));
         }
@@ -129,11 +131,11 @@ impl Sts {
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
         request.headers_mut().insert(header::CONTENT_TYPE, kind);
         if let Some(keys) = keys {
-            let body = Payload::Query(Digest::of(form));
-            sign(&mut request, body, keys, &self.region, clock::store_time(offset))?;
+            let scope = Scope { service: "sts", region: &self.region, time: clock::store_time(offset) };
+            sign(&mut request, SignableBody::Bytes(form), keys, scope, PayloadChecksumKind::NoHeader)?;
         }
         *request.body_mut() = Some(form.clone().into());
-        self.http.send(what, request, self.http.timeouts().first_byte).await
+        self.http.send(what, request, self.http.answer_bound()).await
     }
 }
 

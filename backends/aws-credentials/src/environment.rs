@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use aws_credential_types::Credentials;
+use store_answers::{Error, Kind, Result, Secret};
 
 use super::document::time;
-use crate::{Error, Kind, Result, Secret};
 
 /// The environment variables that concern credentials, read once.
 ///
@@ -24,12 +24,12 @@ impl Environment {
             .collect()
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(Secret::reveal).filter(|value| !value.is_empty())
     }
 
     /// Whether a variable is true in Python's sense: `true` in any case.
-    pub(super) fn is_true(&self, name: &str) -> bool {
+    pub(crate) fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 }
@@ -41,7 +41,7 @@ impl FromIterator<(String, String)> for Environment {
 }
 
 /// The keys in the environment, if there are any (botocore's `EnvProvider`).
-pub(super) fn keys(environment: &Environment) -> Result<Option<Credentials>> {
+pub(crate) fn keys(environment: &Environment) -> Result<Option<Credentials>> {
     let Some(access_key) = environment.get("AWS_ACCESS_KEY_ID") else { return Ok(None) };
     let secret_key = environment.get("AWS_SECRET_ACCESS_KEY").ok_or_else(|| {
         Error::new(Kind::Invalid, "get credentials: AWS_ACCESS_KEY_ID without AWS_SECRET_ACCESS_KEY")

@@ -14,11 +14,11 @@ const LATEST_DATE: i64 = 7_258_118_400;
 
 /// The store's clock minus our clock, in seconds. It is zero until a difference is learned.
 #[derive(Debug, Default)]
-pub(crate) struct Clock(AtomicI64);
+pub struct Clock(AtomicI64);
 
 impl Clock {
     /// The store's clock minus our clock, in seconds.
-    pub(crate) fn offset(&self) -> i64 {
+    pub fn offset(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 
@@ -26,7 +26,7 @@ impl Clock {
     ///
     /// `signed_with` is the offset that the request was signed with. Another request may have learned the new
     /// offset meanwhile. The answer is then still `true`, because this request was signed with the old one.
-    pub(crate) fn learn(&self, status: StatusCode, headers: &HeaderMap, signed_with: i64) -> bool {
+    pub fn learn(&self, status: StatusCode, headers: &HeaderMap, signed_with: i64) -> bool {
         if status != StatusCode::FORBIDDEN {
             return false;
         }
@@ -42,17 +42,17 @@ impl Clock {
 }
 
 /// The store's present time, if its clock is `offset` seconds ahead of ours.
-pub(crate) fn store_time(offset: i64) -> SystemTime {
+pub fn store_time(offset: i64) -> SystemTime {
     shift(SystemTime::now(), offset)
 }
 
 /// Converts a time of the store's clock to our clock, if the store's clock is `offset` seconds ahead.
-pub(crate) fn to_our_clock(store_time: SystemTime, offset: i64) -> SystemTime {
+pub fn to_our_clock(store_time: SystemTime, offset: i64) -> SystemTime {
     shift(store_time, offset.saturating_neg())
 }
 
 /// How many seconds a server's clock is ahead of ours, if that differs from the offset that the request was `signed_with`.
-pub(crate) fn changed_offset(headers: &HeaderMap, signed_with: i64) -> Option<i64> {
+pub fn changed_offset(headers: &HeaderMap, signed_with: i64) -> Option<i64> {
     offset_of(headers, SystemTime::now()).filter(|offset| (offset - signed_with).abs() > CLOCK_TOLERANCE)
 }
 

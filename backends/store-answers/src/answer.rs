@@ -15,7 +15,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 const OUT_OF_RESOURCES: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS];
 
 /// The error of a request that got no answer, or whose answer broke off in its body.
-pub(crate) fn broken(what: &str, error: reqwest::Error) -> Error {
+pub fn broken(what: &str, error: reqwest::Error) -> Error {
     let kind = if error.is_timeout() {
         Kind::Timeout
     } else if error.is_builder() {
@@ -46,7 +46,7 @@ fn is_exhausted(error: &(dyn std::error::Error + 'static)) -> bool {
 /// The error of an answer that is not a success.
 ///
 /// `code` is the server's own error code from the body, if there is one.
-pub(crate) fn refused(what: &str, status: StatusCode, headers: &HeaderMap, code: Option<&str>) -> Error {
+pub fn refused(what: &str, status: StatusCode, headers: &HeaderMap, code: Option<&str>) -> Error {
     let kind = kind_of(status, code, retry_after(headers, SystemTime::now()));
     Error::new(kind, what).with_code(code.map_or_else(|| status.as_u16().to_string(), str::to_owned))
 }
@@ -116,12 +116,12 @@ fn kind_of(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>
 }
 
 /// Whether an error code says that temporary credentials have expired or were never valid.
-pub(crate) fn is_expired(code: &str) -> bool {
+pub fn is_expired(code: &str) -> bool {
     matches!(code, "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired")
 }
 
 /// Reads `Retry-After` in either of its forms (RFC 9110, 10.2.3).
-pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let pause = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use aws_credential_types::Credentials;
+use store_answers::{Error, Kind, Result, Secret};
 use tokio::io::AsyncReadExt;
 
 use super::{Environment, Role};
-use crate::{Error, Kind, Result, Secret};
 
 /// The largest file, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -16,13 +16,13 @@ const DEFAULT: &str = "default";
 
 /// The values of one profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Profile(BTreeMap<String, Secret>);
+pub(crate) struct Profile(BTreeMap<String, Secret>);
 
 type Sections = BTreeMap<String, Profile>;
 
 /// The contents of both files.
 #[derive(Debug, Default)]
-pub(super) struct Profiles {
+pub(crate) struct Profiles {
     /// The requested name, if there is one.
     asked: Option<String>,
     credentials: Sections,
@@ -34,7 +34,7 @@ pub(super) struct Profiles {
 
 impl Profiles {
     /// Reads both files. A missing file counts as empty.
-    pub(super) async fn read(environment: &Environment) -> Result<Self> {
+    pub(crate) async fn read(environment: &Environment) -> Result<Self> {
         let file = async |variable, default: &str| {
             let name = environment.get(variable).unwrap_or(default);
             let read = match name.strip_prefix("~/") {
@@ -68,7 +68,7 @@ impl Profiles {
     }
 
     /// The profile to use. It is empty if no profile is requested and there is no default.
-    pub(super) fn chosen(&self) -> Result<&Profile> {
+    pub(crate) fn chosen(&self) -> Result<&Profile> {
         match (self.merged.get(self.name()), &self.asked) {
             (Some(profile), _) => Ok(profile),
             (None, None) => Ok(&self.none),
@@ -79,12 +79,12 @@ impl Profiles {
     }
 
     /// The profile with this name.
-    pub(super) fn named(&self, name: &str) -> Option<&Profile> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Profile> {
         self.merged.get(name)
     }
 
     /// The keys of the profile. The credentials file has precedence.
-    pub(super) fn keys(&self) -> Result<Option<Credentials>> {
+    pub(crate) fn keys(&self) -> Result<Option<Credentials>> {
         let name = self.name();
         let unsupported = |what| {
             let why = format!("get credentials: profile {name} has {what}, which is not supported");
@@ -105,12 +105,12 @@ impl Profiles {
 }
 
 impl Profile {
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(Secret::reveal).filter(|value| !value.is_empty())
     }
 
     /// The keys in this profile.
-    pub(super) fn keys(&self) -> Result<Option<Credentials>> {
+    pub(crate) fn keys(&self) -> Result<Option<Credentials>> {
         let Some(access_key) = self.get("aws_access_key_id") else { return Ok(None) };
         let secret_key = self.get("aws_secret_access_key").ok_or_else(|| {
             let why = "get credentials: a profile has aws_access_key_id but no aws_secret_access_key";
@@ -121,7 +121,7 @@ impl Profile {
     }
 
     /// The role to assume with the keys of another identity.
-    pub(super) fn role(&self) -> Option<Role> {
+    pub(crate) fn role(&self) -> Option<Role> {
         if self.get("web_identity_token_file").is_some() {
             return None;
         }
@@ -173,7 +173,7 @@ fn sections(text: &str) -> Sections {
 }
 
 /// Reads a small text file of at most `bound` bytes. `None` if it does not exist.
-pub(super) async fn read(path: &str, bound: u64) -> Result<Option<Secret>, String> {
+pub(crate) async fn read(path: &str, bound: u64) -> Result<Option<Secret>, String> {
     let file = match tokio::fs::File::open(path).await {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

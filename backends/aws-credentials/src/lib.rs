@@ -1,11 +1,13 @@
-//! Credentials: from the configuration, or fetched, cached, and renewed before they expire.
+#![doc = include_str!("../README.md")]
 
 mod chain;
+mod client;
 mod container;
 mod document;
 mod environment;
 mod imds;
 mod profile;
+mod sign;
 mod sts;
 mod web_identity;
 
@@ -16,16 +18,15 @@ use arc_swap::ArcSwapOption;
 use aws_credential_types::Credentials;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use store_answers::{Error, Kind, Result};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
 
+pub use client::Http;
 pub use environment::Environment;
+pub use sign::{Scope, sign};
 pub use sts::Role;
 
-use super::config::S3Config;
-use super::sign::keys;
-use crate::transport::HttpClient;
-use crate::{Error, Kind, Result};
 use chain::Chain;
 
 /// Credentials are renewed in the background if their remaining validity is at most this, or at most half of
@@ -53,7 +54,7 @@ const SUSPICIONS_APART: Duration = Duration::from_secs(60);
 
 /// How a store refuses credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::s3) enum Refusal {
+pub enum Refusal {
     /// The store says that they have expired.
     Expired,
     /// The store refuses without a reason.
@@ -62,7 +63,7 @@ pub(in crate::s3) enum Refusal {
 
 /// Provides credentials for signatures. Clones share their credentials.
 #[derive(Debug, Clone)]
-pub(in crate::s3) struct Provider(Arc<ProviderState>);
+pub struct Provider(Arc<ProviderState>);
 
 #[derive(Debug)]
 struct ProviderState {
@@ -106,20 +107,17 @@ enum Due {
 }
 
 impl Provider {
-    /// Uses the keys of `config`. If there are none, uses boto3's default chain. If there is a `role`,
-    /// assumes it with these credentials. Opens no connection.
-    pub(in crate::s3) fn new(
-        config: &S3Config,
+    /// Uses these keys. If there are none, uses boto3's default chain. If there is a `role`, assumes it with these
+    /// credentials. Opens no connection.
+    #[must_use]
+    pub fn new(
+        keys: Option<Credentials>,
         role: Option<&Role>,
         environment: &Environment,
-        http: &HttpClient,
+        http: &Arc<dyn Http>,
     ) -> Self {
-        let chain = || Chain::new(environment.clone(), http.clone());
-        let user = if config.access_key.reveal().is_empty() || config.secret_key.reveal().is_empty() {
-            Self::of(Origin::Chain(chain()))
-        } else {
-            Self::of(Origin::Fixed(keys(config)))
-        };
+        let chain = || Chain::new(environment.clone(), Arc::clone(http));
+        let user = Self::of(keys.map_or_else(|| Origin::Chain(chain()), Origin::Fixed));
         match role {
             Some(role) => Self::of(Origin::Role { role: role.clone(), user, chain: chain() }),
             None => user,
@@ -135,7 +133,7 @@ impl Provider {
     /// # Errors
     /// [`Kind::Denied`] if no credentials are found or a source refuses. [`Kind::Invalid`] if the environment
     /// contradicts itself. Otherwise the error of the source.
-    pub(in crate::s3) async fn get(&self) -> Result<Credentials> {
+    pub async fn get(&self) -> Result<Credentials> {
         if let Origin::Fixed(credentials) = &self.0.source {
             return Ok(credentials.clone());
         }
@@ -157,7 +155,7 @@ impl Provider {
     }
 
     /// Whether there are now other credentials than `used`, which a store has refused.
-    pub(in crate::s3) async fn renew(&self, used: &Credentials, refusal: Refusal) -> bool {
+    pub async fn renew(&self, used: &Credentials, refusal: Refusal) -> bool {
         if matches!(self.0.source, Origin::Fixed(_)) {
             return false;
         }
@@ -253,7 +251,7 @@ impl ProviderState {
                 let keys = user.get().await?;
                 match chain.assume(role, &keys).await {
                     Err(error)
-                        if error.code().is_some_and(crate::answer::is_expired)
+                        if error.code().is_some_and(store_answers::answer::is_expired)
                             && user.renew(&keys, Refusal::Expired).await =>
                     {
                         chain.assume(role, &user.get().await?).await

@@ -1,13 +1,14 @@
 //! The default chain: looks for credentials in the same places and order as boto3
 //! (`botocore/credentials.py:create_credential_resolver`).
 
+use std::sync::Arc;
+
 use aws_credential_types::Credentials;
+use store_answers::{Error, Kind, Result};
 
 use super::profile::{Profile, Profiles};
 use super::sts::Role;
-use super::{Environment, container, environment, imds, sts, web_identity};
-use crate::transport::HttpClient;
-use crate::{Error, Kind, Result};
+use super::{Environment, Http, container, environment, imds, sts, web_identity};
 
 /// Looks for credentials anew each time, so that a changed file or token takes effect.
 ///
@@ -15,18 +16,18 @@ use crate::{Error, Kind, Result};
 /// refused with an error that names them. The files of boto's predecessors (`~/.boto`, `AWS_CREDENTIAL_FILE`)
 /// are not read.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(crate) struct Chain {
     environment: Environment,
-    http: HttpClient,
+    http: Arc<dyn Http>,
 }
 
 impl Chain {
-    pub(super) fn new(environment: Environment, http: HttpClient) -> Self {
+    pub(crate) fn new(environment: Environment, http: Arc<dyn Http>) -> Self {
         Self { environment, http }
     }
 
     /// The first credentials that are found.
-    pub(super) async fn find(&self) -> Result<Credentials> {
+    pub(crate) async fn find(&self) -> Result<Credentials> {
         if let Some(found) = environment::keys(&self.environment)? {
             return Ok(found);
         }
@@ -41,10 +42,10 @@ impl Chain {
         if let Some(found) = profiles.keys()? {
             return Ok(found);
         }
-        if let Some(found) = container::credentials(&self.environment, &self.http).await? {
+        if let Some(found) = container::credentials(&self.environment, &*self.http).await? {
             return Ok(found);
         }
-        imds::credentials(&self.environment, &self.http).await.map_err(|error| {
+        imds::credentials(&self.environment, &*self.http).await.map_err(|error| {
             let looked = "get credentials: neither in the configuration nor in AWS_ACCESS_KEY_ID, \
                           AWS_WEB_IDENTITY_TOKEN_FILE, the shared files or \
                           AWS_CONTAINER_CREDENTIALS_FULL_URI, and the instance gives none";
@@ -53,7 +54,7 @@ impl Chain {
     }
 
     /// Assumes a role with the keys of another identity.
-    pub(super) async fn assume(&self, role: &Role, keys: &Credentials) -> Result<Credentials> {
+    pub(crate) async fn assume(&self, role: &Role, keys: &Credentials) -> Result<Credentials> {
         let profiles = Profiles::read(&self.environment).await?;
         self.sts(profiles.chosen()?)?.assume(role, keys).await
     }
@@ -79,7 +80,7 @@ impl Chain {
                 }
             },
             (None, Some("EcsContainer")) => {
-                match container::credentials(&self.environment, &self.http).await? {
+                match container::credentials(&self.environment, &*self.http).await? {
                     Some(keys) => keys,
                     None => {
                         return wrong(
@@ -88,7 +89,7 @@ impl Chain {
                     }
                 }
             }
-            (None, Some("Ec2InstanceMetadata")) => imds::credentials(&self.environment, &self.http).await?,
+            (None, Some("Ec2InstanceMetadata")) => imds::credentials(&self.environment, &*self.http).await?,
             (None, Some(other)) => return wrong(format!("credential_source {other} is unknown")),
             (Some(_), Some(_)) => {
                 return wrong("the profile has both source_profile and credential_source".to_owned());

@@ -17,7 +17,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// Sends a request until it succeeds, fails with an error that no retry can change, or was tried [`TRIES`]
 /// times.
-pub(crate) async fn persist<T, F>(send: impl FnMut() -> F) -> Result<T>
+pub async fn persist<T, F>(send: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
@@ -26,10 +26,7 @@ where
 
 /// Sends a request until it succeeds, fails with another error than those that are retried (`again`), or was tried
 /// [`TRIES`] times.
-pub(crate) async fn persist_while<T, F>(
-    again: impl Fn(&Error) -> bool,
-    mut send: impl FnMut() -> F,
-) -> Result<T>
+pub async fn persist_while<T, F>(again: impl Fn(&Error) -> bool, mut send: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {

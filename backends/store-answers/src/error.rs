@@ -7,7 +7,7 @@ use std::time::Duration;
 const MAX_WORD: usize = 128;
 
 /// The code of a write that Swift dropped.
-pub(crate) const DROPPED: &str = "202";
+pub const DROPPED: &str = "202";
 
 /// The result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -91,7 +91,7 @@ impl Error {
     }
 
     /// A copy of this error, for another caller that waited for the same answer.
-    pub(crate) fn again(&self) -> Self {
+    pub fn again(&self) -> Self {
         let cause = self.cause.as_deref().map(|cause| {
             let mut text = cause.to_string();
             let mut next = cause.source();
@@ -154,7 +154,7 @@ impl Error {
 }
 
 /// A text from a server on one line, cut to [`MAX_WORD`] characters.
-pub(crate) fn word(text: &str) -> String {
+pub fn word(text: &str) -> String {
     text.chars().take(MAX_WORD).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 

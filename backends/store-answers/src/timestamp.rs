@@ -2,10 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::headers::digits;
+/// Parses a number that consists of digits only. `parse` alone would accept a leading `+`.
+#[must_use]
+pub fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
 
 /// Parses `2009-10-12T17:50:30.000Z` (RFC 3339 in UTC), with a precision of one second.
-pub(crate) fn timestamp(text: &str) -> Option<SystemTime> {
+pub fn timestamp(text: &str) -> Option<SystemTime> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.splitn(3, '-').map(digits);
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);

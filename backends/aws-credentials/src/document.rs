@@ -4,8 +4,7 @@ use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
 use serde::Deserialize;
-
-use crate::timestamp::timestamp;
+use store_answers::timestamp::timestamp;
 
 /// The answer of the container's or the instance's service.
 #[derive(Deserialize)]
@@ -25,7 +24,7 @@ struct ErrorDocument {
 }
 
 /// The credentials in a document, or the reason that it gives instead.
-pub(super) fn credentials(body: &[u8], source: &'static str) -> Result<Credentials, String> {
+pub(crate) fn credentials(body: &[u8], source: &'static str) -> Result<Credentials, String> {
     let Ok(found) = serde_json::from_slice::<Document>(body) else {
         // The parser's own error may quote the document.
         return Err(match serde_json::from_slice::<ErrorDocument>(body) {
@@ -44,7 +43,7 @@ pub(super) fn credentials(body: &[u8], source: &'static str) -> Result<Credentia
 }
 
 /// Parses a time in the form of Amazon's services, in UTC.
-pub(super) fn time(text: &str) -> Option<SystemTime> {
+pub(crate) fn time(text: &str) -> Option<SystemTime> {
     let text = text.trim();
     match text.strip_suffix("+00:00") {
         Some(text) => timestamp(&format!("{text}Z")),

@@ -1,0 +1,43 @@
+//! What is read at the moment of a scrape.
+
+use std::fmt;
+use std::sync::Arc;
+
+use limits::memory::MemoryStatus;
+use limits::pool::PoolStatus;
+use operations::queue::Sample;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use registry::upstream::InstanceState;
+use zone_router::Snapshot;
+
+use super::families::Families;
+use super::{copies, instances, memory, pools, zones};
+
+/// The state of the parts that keep their own counts.
+#[derive(Debug)]
+pub(crate) struct Scrape {
+    /// Name, help and value.
+    pub(crate) cache: [(&'static str, &'static str, u64); 4],
+    pub(crate) memory: MemoryStatus,
+    pub(crate) pools: Vec<PoolStatus>,
+    pub(crate) instances: Vec<InstanceState>,
+    /// Requests that no instance of the registry answered.
+    pub(crate) unserved: u64,
+    pub(crate) zones: Arc<Snapshot>,
+    pub(crate) copies: Arc<Sample>,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut families = Families::new(encoder);
+        for (name, help, value) in self.cache {
+            families.gauge(name, help, value)?;
+        }
+        memory::encode(&mut families, &self.memory)?;
+        pools::encode(&mut families, &self.pools)?;
+        instances::encode(&mut families, &self.instances, self.unserved)?;
+        zones::encode(&mut families, &self.zones)?;
+        copies::encode(&mut families, &self.copies)
+    }
+}
