@@ -93,7 +93,7 @@ fn shown(value: &str) -> String {
     for (shift, unit) in [(" << 10", " KiB"), (" << 20", " MiB")] {
         value = value.replace(shift, unit);
     }
-    value.replace('(', "").replace(')', "").trim_start_matches("Backoff { ").trim_end_matches(" }").to_owned()
+    value.replace(['(', ')'], "").trim_start_matches("Backoff { ").trim_end_matches(" }").to_owned()
 }
 
 fn read_tests(folder: &Path, code: &mut String) -> Result<()> {
