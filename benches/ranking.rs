@@ -16,7 +16,7 @@ fn ranking(criterion: &mut Criterion) {
         let clear = PerZone::filled(zones, Standing::Clear);
         let mut mixed = clear.clone();
         mixed[ZoneId::HOME] = Standing::Suspect;
-        mixed[ZoneId::at(1)] = Standing::Condemned;
+        mixed[ZoneId::at(1)] = Standing::Quarantined;
         for (name, standings) in [("all clear", clear), ("one suspected, one quarantined", mixed)] {
             group.bench_with_input(BenchmarkId::new(name, zones), &standings, |bencher, standings| {
                 bencher.iter(|| router.snapshot().rank(SizeClass::Medium, |zone| black_box(standings)[zone]));

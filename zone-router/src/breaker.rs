@@ -19,35 +19,26 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::Settings;
-use crate::pace::Pace;
+use crate::late_rate::{LateRate, WEIGHT};
 
-/// Failures in a row that open the breaker.
-const STRIKES: u8 = 3;
+/// So many in a row are no chance. So many failures open the breaker; if so many objects fail, no damaged object is the
+/// cause; so many samples are a step.
+pub(crate) const STRIKES: u8 = 3;
 
-/// Denied probes in a row that open the breaker: a single one may come from credentials that are being replaced.
-const DENIALS: u8 = 2;
+/// A single denied probe may come from credentials that are being replaced, a single unanswered one from a damaged object,
+/// a single lost race or a single failure of a read from chance. This many say something of the zone.
+pub(crate) const CONFIRMED: u8 = 2;
 
-/// Answered probes that close a half-open breaker without a read, …
-const HALF_OPEN_PROBES: u8 = 3;
-
-/// … if it has lasted at least this long. Before, a read that tries the zone may still be waiting.
-const HALF_OPEN: Duration = Duration::from_secs(2);
-
-/// If the share of failures among about the latest twelve outcomes is above this, the breaker opens, although other
-/// outcomes were successes.
-const TROUBLE: f64 = 0.5;
-
-/// How much the latest outcome weighs in that share, …
-const TROUBLE_WEIGHT: f64 = 0.1;
-
-/// … and how much a probe weighs, answered or not: probes must not outweigh reads.
+/// How much a probe weighs in the error rate, answered or not. Probes must not outweigh reads, but they are all that is known of
+/// a zone that is not read.
 const PROBE_WEIGHT: f64 = 0.02;
 
-/// How long after its last failure a zone with a closed breaker is suspect at most.
-const SUSPECT: Duration = Duration::from_secs(5);
+/// What is younger counts as recent. A zone is suspect at most for this long after its last failure.
+pub(crate) const RECENT: Duration = Duration::from_secs(5);
 
-/// If a breaker was closed for this long, its next pause is the shortest again.
-const CALM: Duration = Duration::from_secs(60);
+/// If a breaker was closed for this long, its next pause is the shortest again. A failure after which there was none for
+/// this long is forgotten.
+pub(crate) const CALM: Duration = Duration::from_secs(60);
 
 /// Why a breaker opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -153,6 +144,12 @@ enum Stage {
     Probe,
 }
 
+/// If more than half of about the latest twelve outcomes are failures, the breaker opens, although the others were
+/// successes.
+fn is_most(share: f64) -> bool {
+    share > 0.5
+}
+
 /// The breaker of one zone.
 #[derive(Debug, Clone)]
 pub struct Breaker {
@@ -163,13 +160,12 @@ pub struct Breaker {
     /// Only probes closed it, no read: then the first read that fails opens it.
     doubted: bool,
     denials: u8,
-    trouble: f64,
+    error_rate: f64,
     /// How many reads are given up because they take too long.
-    pace: Pace,
+    late_rate: LateRate,
     last_failure: Option<Instant>,
     /// How often it opened soon after the last time.
     round: u32,
-    probes: u8,
 }
 
 impl Breaker {
@@ -182,11 +178,10 @@ impl Breaker {
             strikes: [0; 3],
             doubted: false,
             denials: 0,
-            trouble: 0.0,
-            pace: Pace::default(),
+            error_rate: 0.0,
+            late_rate: LateRate::default(),
             last_failure: None,
             round: 0,
-            probes: 0,
         }
     }
 
@@ -210,15 +205,15 @@ impl Breaker {
 
     /// The share of failures among the latest outcomes, 0 to 1.
     #[must_use]
-    pub fn trouble(&self) -> f64 {
-        self.trouble.max(self.pace.share())
+    pub fn error_rate(&self) -> f64 {
+        self.error_rate.max(self.late_rate.share())
     }
 
     /// Whether the zone failed lately although the breaker is closed, so that it is probed sooner.
     #[must_use]
     pub fn is_suspect(&self, now: Instant) -> bool {
-        let lately = self.last_failure.is_some_and(|last| now.saturating_duration_since(last) < SUSPECT);
-        let struck = self.strikes != [0; 3] || self.pace.strikes() > 0 || self.denials > 0;
+        let lately = self.last_failure.is_some_and(|last| now.saturating_duration_since(last) < RECENT);
+        let struck = self.strikes != [0; 3] || self.late_rate.strikes() > 0 || self.denials > 0;
         self.state == State::Closed && lately && struck
     }
 
@@ -230,7 +225,7 @@ impl Breaker {
         {
             if self.last_failure.is_some_and(|last| now.saturating_duration_since(last) > CALM) {
                 self.strikes = [0; 3];
-                self.pace = Pace::default();
+                self.late_rate = LateRate::default();
             }
             self.last_failure = Some(now);
         }
@@ -247,12 +242,12 @@ impl Breaker {
     fn when_closed(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) {
         match event {
             Event::Answered => {
-                self.pace.note(false, now);
-                self.succeed(Stage::Headers, TROUBLE_WEIGHT);
+                self.late_rate.note(false, now);
+                self.succeed(Stage::Headers, WEIGHT);
             }
             Event::Proven => {
                 self.doubted = false;
-                self.succeed(Stage::Body, TROUBLE_WEIGHT);
+                self.succeed(Stage::Body, WEIGHT);
             }
             Event::Probed | Event::ProbedWhole => {
                 self.denials = 0;
@@ -269,7 +264,7 @@ impl Breaker {
             }
             Event::ProbeFailed(Fault::Misconfigured) => {
                 self.denials = self.denials.saturating_add(1);
-                if self.denials >= DENIALS {
+                if self.denials >= CONFIRMED {
                     self.open(Fault::Misconfigured, settings, now, chance);
                 }
             }
@@ -278,8 +273,8 @@ impl Breaker {
             Event::ProbeFailed(fault) => self.strike(Stage::Probe, fault, settings, now, chance),
             Event::ProbeLate => self.strike(Stage::Probe, Fault::Timeout, settings, now, chance),
             Event::Late => {
-                self.pace.note(true, now);
-                if self.pace.strikes() >= STRIKES || self.pace.share() > TROUBLE || self.doubted {
+                self.late_rate.note(true, now);
+                if self.late_rate.strikes() >= STRIKES || is_most(self.late_rate.share()) || self.doubted {
                     self.open(Fault::Timeout, settings, now, chance);
                 }
             }
@@ -288,7 +283,7 @@ impl Breaker {
 
     fn succeed(&mut self, stage: Stage, weight: f64) {
         self.strikes[stage as usize] = 0;
-        self.trouble *= 1.0 - weight;
+        self.error_rate *= 1.0 - weight;
     }
 
     fn strike(&mut self, stage: Stage, fault: Fault, settings: &Settings, now: Instant, chance: f64) {
@@ -296,8 +291,8 @@ impl Breaker {
         *strikes = strikes.saturating_add(1);
         let probe = matches!(stage, Stage::Probe);
         let enough = *strikes >= STRIKES || (self.doubted && !probe);
-        self.trouble += (1.0 - self.trouble) * if probe { PROBE_WEIGHT } else { TROUBLE_WEIGHT };
-        if enough || self.trouble > TROUBLE {
+        self.error_rate += (1.0 - self.error_rate) * if probe { PROBE_WEIGHT } else { WEIGHT };
+        if enough || is_most(self.error_rate) {
             self.open(fault, settings, now, chance);
         }
     }
@@ -320,10 +315,7 @@ impl Breaker {
             {
                 self.open(Fault::WrongBytes, settings, now, chance);
             }
-            Event::Probed | Event::ProbedWhole if now >= until => {
-                self.enter(State::HalfOpen { fault }, now);
-                self.probes = 1;
-            }
+            Event::Probed | Event::ProbedWhole if now >= until => self.enter(State::HalfOpen { fault }, now),
             Event::ProbeFailed(newer) if now >= until => self.open(newer, settings, now, chance),
             // The zone answers, but slowly: no client tries it.
             Event::ProbeLate if now >= until => self.open(Fault::Timeout, settings, now, chance),
@@ -338,9 +330,8 @@ impl Breaker {
             // After wrong bytes, a probe of one byte proves nothing.
             Event::Probed if fault == Fault::WrongBytes => {}
             Event::Probed | Event::ProbedWhole => {
-                self.probes = self.probes.saturating_add(1);
-                let long = now.saturating_duration_since(self.since) >= HALF_OPEN;
-                if long && self.probes >= HALF_OPEN_PROBES {
+                // Before, a read that tries the zone may still be waiting.
+                if now.saturating_duration_since(self.since) >= 2 * settings.overdue_max {
                     self.close(true, now);
                 }
             }
@@ -357,7 +348,7 @@ impl Breaker {
     fn close(&mut self, doubted: bool, now: Instant) {
         self.doubted = doubted;
         self.denials = 0;
-        self.trouble = 0.0;
+        self.error_rate = 0.0;
         self.enter(State::Closed, now);
     }
 
@@ -383,9 +374,8 @@ impl Breaker {
             self.since = now;
         }
         self.state = state;
-        self.probes = 0;
         self.strikes = [0; 3];
-        self.pace = Pace::default();
+        self.late_rate = LateRate::default();
     }
 }
 

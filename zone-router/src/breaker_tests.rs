@@ -1,9 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pace::MOMENT;
+use crate::late_rate::WINDOW;
 
 const MS: Duration = Duration::from_millis(1);
+
+/// Probes close a half-open breaker after this.
+const LONG: Duration = Duration::from_secs(2);
 
 /// A zone and a clock.
 struct Zone {
@@ -110,7 +113,7 @@ fn reads_that_met_one_hiccup_are_one_strike() {
         assert_eq!(zone.on(Event::Late), State::Closed);
     }
     for _ in 1..STRIKES {
-        zone.after(MOMENT).on(Event::Late);
+        zone.after(WINDOW).on(Event::Late);
     }
     assert!(matches!(zone.breaker.state(), State::Open { fault: Fault::Timeout, .. }));
 }
@@ -143,7 +146,7 @@ fn a_lie_stays_the_reason_until_a_whole_read_is_right() {
     for _ in 0..100 {
         assert!(zone.after(MS * 10_000).on(Event::Probed) != State::Closed);
     }
-    for _ in 0..HALF_OPEN_PROBES {
+    for _ in 0..STRIKES {
         zone.after(MS * 10_000).on(Event::ProbedWhole);
     }
     assert_eq!(zone.breaker.state(), State::Closed);
@@ -165,6 +168,23 @@ fn a_probe_in_four_that_fails_is_borne_with() {
     }
 }
 
+/// Reads stay away from a zone that failed many. Then only probes can say that it is well again.
+#[test]
+fn probes_speak_for_a_zone_that_is_not_read() {
+    let mut zone = Zone::new();
+    for _ in 0..6 {
+        zone.on(Event::Failed(Fault::Unavailable));
+        zone.on(Event::Answered);
+    }
+    let before = zone.breaker.error_rate();
+    zone.on(Event::Probed);
+    assert!(zone.breaker.error_rate() > before * 0.9, "one says little");
+    for _ in 0..100 {
+        zone.on(Event::Probed);
+    }
+    assert!(before > 0.2 && zone.breaker.error_rate() < 0.1, "{before}");
+}
+
 #[test]
 fn one_read_or_probes_for_a_while_end_a_probation() {
     let mut zone = Zone::new();
@@ -181,7 +201,7 @@ fn one_read_or_probes_for_a_while_end_a_probation() {
     zone.after(pause).on(Event::Probed);
     zone.on(Event::Probed);
     assert!(matches!(zone.on(Event::Probed), State::HalfOpen { .. }), "a read may be on its way");
-    assert_eq!(zone.after(HALF_OPEN).on(Event::Probed), State::Closed);
+    assert_eq!(zone.after(LONG).on(Event::Probed), State::Closed);
     // But no read has said so: one that fails is enough.
     assert!(matches!(zone.on(Event::Failed(Fault::Unavailable)), State::Open { .. }));
 }
@@ -215,7 +235,7 @@ fn suspicion_and_strikes_end() {
     zone.on(Event::Failed(Fault::Unavailable));
     zone.on(Event::Failed(Fault::Unavailable));
     assert!(zone.breaker.is_suspect(zone.now));
-    zone.after(SUSPECT);
+    zone.after(RECENT);
     assert!(!zone.breaker.is_suspect(zone.now));
     zone.after(CALM).on(Event::Failed(Fault::Unavailable));
     assert_eq!(zone.on(Event::Failed(Fault::Unavailable)), State::Closed);
@@ -286,9 +306,9 @@ proptest! {
         if let State::Open { until, .. } = zone.breaker.state() {
             zone.now = zone.now.max(until);
         }
-        for _ in 0..=HALF_OPEN_PROBES {
+        for _ in 0..=STRIKES {
             zone.on(Event::ProbedWhole);
-            zone.after(HALF_OPEN);
+            zone.after(LONG);
         }
         prop_assert_eq!(zone.breaker.state(), State::Closed);
     }

@@ -4,23 +4,14 @@
 //! object, its breaker must open as soon as possible.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use backends::Digest;
 use tokio::time::Instant;
 
-/// An object that has not failed for this long is forgotten.
-const MEMORY: Duration = Duration::from_secs(60);
+use crate::breaker::{CALM, STRIKES};
 
 /// Remembered objects of one zone; beyond it, the forgotten are dropped, then each failure counts.
 const OBJECTS_MAX: usize = 256;
-
-/// If this many objects fail and the zone gives none in between, the zone itself fails, and each failure counts.
-const DISTINCT: usize = 3;
-
-/// If an object failed this often while the zone gave others, its failures do not count any more. This is less than
-/// the strikes that open a breaker.
-const COUNTED_MAX: u8 = 2;
 
 /// Which objects a zone failed to give lately, at one stage of a read.
 #[derive(Debug, Default)]
@@ -50,9 +41,11 @@ impl FailingObjects {
     }
 
     /// The zone failed to give an object; whether that counts against the zone. It does not if this object
-    /// failed before, and if either nothing else was asked for since, or others were given.
+    /// failed before, and if either nothing else was asked for since, or others were given: one object counts less often
+    /// than opens a breaker. If as many objects fail as open a breaker, and the zone gives none in between, each failure
+    /// counts.
     pub(crate) fn failed(&mut self, digest: Digest, now: Instant) -> bool {
-        let fresh = |object: &Failing| now.saturating_duration_since(object.last) < MEMORY;
+        let fresh = |object: &Failing| now.saturating_duration_since(object.last) < CALM;
         if self.objects.len() >= OBJECTS_MAX {
             self.objects.retain(|_, object| fresh(object));
         }
@@ -63,12 +56,12 @@ impl FailingObjects {
         let new = Failing { counted: 0, given, last: now };
         let before = self.objects.insert(digest, new).filter(fresh);
         let failing = self.objects.values().filter(|object| object.given == given && fresh(object));
-        let all_fail = failing.take(DISTINCT).count() == DISTINCT;
+        let all_fail = failing.take(STRIKES.into()).count() == usize::from(STRIKES);
         let counted = before.as_ref().map_or(0, |before| before.counted);
         let again_in_vain = before.is_some_and(|before| before.given == given);
-        let counts = all_fail || (!again_in_vain && counted < COUNTED_MAX);
+        let counts = all_fail || (!again_in_vain && counted < STRIKES - 1);
         if let Some(object) = self.objects.get_mut(&digest) {
-            object.counted = counted.saturating_add(u8::from(counts)).min(COUNTED_MAX);
+            object.counted = counted.saturating_add(u8::from(counts)).min(STRIKES - 1);
         }
         counts
     }
@@ -76,6 +69,8 @@ impl FailingObjects {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -92,7 +87,7 @@ mod tests {
             now += MS * 33;
             assert!(!objects.failed(object(0), now), "it fails, whatever others do");
         }
-        now += MEMORY;
+        now += CALM;
         assert!(objects.failed(object(0), now));
     }
 
@@ -105,7 +100,7 @@ mod tests {
             counted += u8::from(objects.failed(object(0), now));
             objects.gave(&object(1));
         }
-        assert_eq!(counted, COUNTED_MAX);
+        assert_eq!(counted, STRIKES - 1);
         objects.gave(&object(0));
         assert!(objects.failed(object(0), now), "it was given meanwhile");
     }
@@ -132,7 +127,7 @@ mod tests {
             });
         };
         all(&mut objects, now);
-        all(&mut objects, now + MEMORY);
+        all(&mut objects, now + CALM);
         assert_eq!(objects.objects.len(), OBJECTS_MAX);
     }
 }

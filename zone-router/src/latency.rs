@@ -4,19 +4,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After this many samples, each new one weighs one part in as many.
-const SETTLED: u32 = 30;
+use crate::breaker::STRIKES;
+use crate::late_rate::WEIGHT;
 
-/// A sample counts as at most this many times the level, and as at least the level divided by this.
-const CLAMP: f64 = 2.0;
+/// A sample above this many times the level, or below the level divided by this, may be a step. Until it is one, it
+/// counts as no more, or as no less. If the headers of reads are slower than usual by this factor, so is the zone.
+pub(crate) const STEP: f64 = 1.5;
 
-/// A sample above this many times the level, or below the level divided by this, may be a step, …
-const STEP: f64 = 1.5;
+/// The throughput of a body is measured each time it was waited for this long.
+pub(crate) const MEASURED: Duration = Duration::from_secs(1);
 
-/// … and it is one if this many samples in a row are.
-const STEP_SAMPLES: u8 = 4;
-
-/// A mean that noise and single outliers hardly move, and that follows a step within four samples.
+/// A mean that noise and single outliers hardly move, and that follows a step within three samples.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Level {
     mean: Option<f64>,
@@ -52,13 +50,13 @@ impl Level {
             _ if side == same => ((side, run + 1), self.run_sum + sample),
             _ => ((side, 1), sample),
         };
-        if self.run.1 >= STEP_SAMPLES {
-            self.restart(self.run_sum / f64::from(STEP_SAMPLES));
+        if self.run.1 >= STRIKES {
+            self.restart(self.run_sum / f64::from(STRIKES));
             return;
         }
-        self.samples = (self.samples + 1).min(SETTLED);
-        let sample = sample.clamp(mean / CLAMP, mean * CLAMP);
-        self.mean = Some(mean + (sample - mean) / f64::from(self.samples));
+        self.samples = self.samples.saturating_add(1);
+        let sample = sample.clamp(mean / STEP, mean * STEP);
+        self.mean = Some(mean + (sample - mean) * WEIGHT.max(1.0 / f64::from(self.samples)));
     }
 
     fn restart(&mut self, mean: f64) {
@@ -114,13 +112,13 @@ impl Fading {
     }
 }
 
-/// How many of the latest samples the median is of.
-const LATEST: usize = 9;
+/// Fewer samples have no median and no quantile.
+const SAMPLES_MIN: usize = 9;
 
 /// The median of the latest samples: a tail of a few in a hundred does not reach it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Latest {
-    samples: [Option<(f64, Instant)>; LATEST],
+    samples: [Option<(f64, Instant)>; SAMPLES_MIN],
     next: usize,
 }
 
@@ -128,13 +126,13 @@ impl Latest {
     /// Takes a sample.
     pub fn add(&mut self, sample: f64, now: Instant) {
         self.samples[self.next] = Some((sample, now));
-        self.next = (self.next + 1) % LATEST;
+        self.next = (self.next + 1) % SAMPLES_MIN;
     }
 
     /// Their median, if all came within `age` of `now`.
     #[must_use]
     pub fn median(&self, now: Instant, age: Duration) -> Option<f64> {
-        let mut values = [0.0; LATEST];
+        let mut values = [0.0; SAMPLES_MIN];
         for (value, sample) in values.iter_mut().zip(self.samples) {
             let (sample, at) = sample?;
             if now.saturating_duration_since(at) > age {
@@ -143,31 +141,29 @@ impl Latest {
             *value = sample;
         }
         values.sort_unstable_by(f64::total_cmp);
-        Some(values[LATEST / 2])
+        Some(values[SAMPLES_MIN / 2])
     }
 }
 
-/// Buckets, each a fourth of an octave: 0.25 ms to 16 s.
-const BUCKETS: usize = 64;
-const PER_OCTAVE: f64 = 4.0;
-const FIRST_MS: f64 = 0.25;
+/// Buckets of an octave: a quantile is right to a fifth of its value.
+const PER_OCTAVE: usize = 4;
 
-/// A generation of samples; two are kept.
-const GENERATION: Duration = Duration::from_secs(30);
+/// How many samples fell into each bucket of 16 octaves: 1 ms to 65 s.
+type Buckets = [u32; 16 * PER_OCTAVE];
 
-/// Fewer samples have no quantile.
-const SAMPLES_MIN: u32 = 10;
+/// How long a generation of samples lasts; two are kept.
+pub(crate) const GENERATION: Duration = Duration::from_secs(30);
 
 /// Quantiles of the samples of the last 30 to 60 seconds, to a fifth of their value.
 #[derive(Debug, Clone)]
 pub struct Quantiles {
-    generations: [[u32; BUCKETS]; 2],
+    generations: [Buckets; 2],
     began: Option<Instant>,
 }
 
 impl Default for Quantiles {
     fn default() -> Self {
-        Self { generations: [[0; BUCKETS]; 2], began: None }
+        Self { generations: [[0; _]; 2], began: None }
     }
 }
 
@@ -175,9 +171,9 @@ impl Quantiles {
     /// Takes a sample.
     pub fn add(&mut self, sample: Duration, now: Instant) {
         self.turn(now);
-        let octaves = (millis(sample) / FIRST_MS).max(1.0).log2();
+        let octaves = millis(sample).max(1.0).log2();
         // Not negative, and bounded by the bucket count.
-        let bucket = ((octaves * PER_OCTAVE).ceil() as usize).min(BUCKETS - 1);
+        let bucket = ((octaves * PER_OCTAVE as f64).ceil() as usize).min(self.generations[0].len() - 1);
         let count = &mut self.generations[0][bucket];
         *count = count.saturating_add(1);
     }
@@ -189,8 +185,8 @@ impl Quantiles {
         if age < GENERATION {
             return;
         }
-        let old = std::mem::replace(&mut self.generations[0], [0; BUCKETS]);
-        self.generations[1] = if age < GENERATION * 2 { old } else { [0; BUCKETS] };
+        let old = std::mem::replace(&mut self.generations[0], [0; _]);
+        self.generations[1] = if age < GENERATION * 2 { old } else { [0; _] };
         self.began = Some(now);
     }
 
@@ -204,17 +200,17 @@ impl Quantiles {
             age if age < GENERATION * 2 => u64::from(new[bucket]),
             _ => 0,
         };
-        let total: u64 = (0..BUCKETS).map(both).sum();
-        if total < u64::from(SAMPLES_MIN) {
+        let total: u64 = (0..new.len()).map(both).sum();
+        if total < SAMPLES_MIN as u64 {
             return None;
         }
         let wanted = (total as f64 * q).ceil() as u64;
         let mut seen = 0;
-        let bucket = (0..BUCKETS).find(|bucket| {
+        let bucket = (0..new.len()).find(|bucket| {
             seen += both(*bucket);
             seen >= wanted
         })?;
-        Some(Duration::from_secs_f64(FIRST_MS * (bucket as f64 / PER_OCTAVE).exp2() / 1000.0))
+        Some(Duration::from_secs_f64((bucket as f64 / PER_OCTAVE as f64).exp2() / 1000.0))
     }
 }
 
@@ -239,9 +235,9 @@ mod tests {
         assert!(hiccup.step() > Some(1000.0) && hiccup.get() < Some(45.0), "{hiccup:?}");
         hiccup.add(40.0);
         assert_eq!(hiccup.step(), None);
-        (0..STEP_SAMPLES).for_each(|_| level.add(400.0));
+        (0..STRIKES).for_each(|_| level.add(400.0));
         assert_eq!(level.get(), Some(400.0));
-        (0..STEP_SAMPLES).for_each(|_| level.add(40.0));
+        (0..STRIKES).for_each(|_| level.add(40.0));
         assert_eq!(level.get(), Some(40.0));
     }
 
@@ -249,7 +245,7 @@ mod tests {
     fn the_latest_that_are_fresh() {
         let start = Instant::now();
         let mut latest = Latest::default();
-        for sample in 1..LATEST {
+        for sample in 1..SAMPLES_MIN {
             latest.add(sample as f64, start);
         }
         assert_eq!(latest.median(start, MS), None, "too few");

@@ -16,18 +16,13 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use crate::event::HeadersEvent;
-use crate::lag::Stopwatch;
+use crate::lost_time::Stopwatch;
+use crate::overdue::GRACE;
 use crate::rank::{Candidate, Reason};
 use crate::router::{Answer, Judge, Trial};
 use crate::snapshot::Snapshot;
 use crate::tries::Tries;
 use crate::{Blob, Router, SizeClass, ZoneId};
-
-/// In the second round, between the start of one zone and of the next beside it.
-const STAGGER: Duration = Duration::from_secs(1);
-
-/// If too many requests are replaced at once, the pause until the next attempt to replace one.
-const PERMIT_PAUSE: Duration = Duration::from_millis(20);
 
 type Work<'a> = Pin<Box<dyn Future<Output = Result<Option<Object>>> + Send + 'a>>;
 
@@ -173,7 +168,7 @@ impl<'a> Race<'a> {
         let (blob, range) = (self.wanted.blob, self.wanted.range.clone());
         self.running.push(set(Attempt {
             zone,
-            watch: self.router.watch.lag.start(),
+            watch: self.router.watch.lost_time.start(),
             was_open: false,
             hedge: false,
             hedge_after: None,
@@ -203,7 +198,7 @@ impl<'a> Race<'a> {
 
     /// When an attempt has lasted for `after`, without the time that this process lost.
     fn at(&self, attempt: &Attempt<'_>, after: Duration) -> Instant {
-        attempt.watch.began() + after + attempt.watch.lost(&self.router.watch.lag)
+        attempt.watch.began() + after + attempt.watch.lost(&self.router.watch.lost_time)
     }
 
     fn may_hedge(&self) -> bool {
@@ -215,7 +210,7 @@ impl<'a> Race<'a> {
     fn again_at(&self) -> Option<Instant> {
         let second_round = self.waiting.is_empty() && !self.overdue.is_empty();
         let latest = self.running.iter().map(|attempt| attempt.watch.began()).max();
-        latest.filter(|_| second_round).map(|began| began + STAGGER)
+        latest.filter(|_| second_round).map(|began| began + self.router.settings.overdue_max)
     }
 
     fn grow_impatient(&mut self) {
@@ -240,8 +235,8 @@ impl<'a> Race<'a> {
     fn replace(&mut self, late: usize) {
         let Ok(permit) = self.router.replacements.try_acquire() else {
             // Too many requests are replaced already: this one is tried again after a pause, unless it has answered by then.
-            let had = self.running[late].watch.elapsed(&self.router.watch.lag);
-            self.running[late].overdue_after = Some(had + PERMIT_PAUSE);
+            let had = self.running[late].watch.elapsed(&self.router.watch.lost_time);
+            self.running[late].overdue_after = Some(had + GRACE);
             return;
         };
         let next_is_out = self.waiting.front().is_some_and(|next| next.candidate.reason >= Reason::Open);
@@ -251,7 +246,7 @@ impl<'a> Race<'a> {
             return;
         }
         let late = self.running.remove(late);
-        let after = late.watch.elapsed(&self.router.watch.lag);
+        let after = late.watch.elapsed(&self.router.watch.lost_time);
         tracing::debug!(zone = %self.router.zone(late.zone).name, digest = %self.wanted.blob.digest, ?after, "zone is overdue, asking the next");
         let (digest, class) = (self.wanted.blob.digest, self.wanted.class);
         self.router.watch.saw(late.zone, HeadersEvent::Overdue { digest, class, after });
@@ -276,8 +271,8 @@ impl<'a> Race<'a> {
     /// Takes in an answer; a good one ends the race.
     fn settle(&mut self, index: usize, answer: Result<Option<Object>>) -> Option<Won> {
         let attempt = self.running.remove(index);
-        let lag = &self.router.watch.lag;
-        let (zone, class, after) = (attempt.zone, self.wanted.class, attempt.watch.elapsed(lag));
+        let lost_time = &self.router.watch.lost_time;
+        let (zone, class, after) = (attempt.zone, self.wanted.class, attempt.watch.elapsed(lost_time));
         let digest = self.wanted.blob.digest;
         let answer = match answer {
             Ok(Some(object)) => {
@@ -318,7 +313,7 @@ impl<'a> Race<'a> {
 
     fn won(&mut self, attempt: Attempt<'a>, object: Object) -> Won {
         for other in self.running.drain(..) {
-            let after = other.watch.elapsed(&self.router.watch.lag);
+            let after = other.watch.elapsed(&self.router.watch.lost_time);
             // A zone that was overdue already, or is asked in the second round, has been counted.
             if other.overdue_after.is_none_or(|most| most < after) {
                 continue;

@@ -5,21 +5,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::Settings;
-use crate::latency::Quantiles;
+use crate::latency::{Quantiles, STEP};
 use crate::snapshot::Headers;
 
 /// Headers are overdue after this many times their 95th percentile, …
 const FACTOR: f64 = 3.0;
 
-/// … plus this.
-const GRACE: Duration = Duration::from_millis(50);
+/// … plus this. If a replacement was not allowed, it is tried again after this.
+pub(crate) const GRACE: Duration = Duration::from_millis(50);
 
 /// If a zone is always slow, its bound may be up to this many times [`Settings::overdue_max`].
 const SLOW_BY_NATURE: u32 = 4;
-
-/// If only probes were measured, headers are not overdue before this: a large blob that no cache holds takes longer than
-/// a probe, and a read that is given up is no sample.
-const UNLEARNED_MIN: Duration = Duration::from_millis(300);
 
 /// How long the headers of reads of one class take, and when they are overdue. If there are too few reads, the times of
 /// probes are used.
@@ -28,14 +24,16 @@ pub(crate) fn headers(reads: &Quantiles, probes: &Quantiles, settings: &Settings
     let (p50, p95) = (quantile(0.5), quantile(0.95));
     let least = match reads.quantile(0.95, now) {
         Some(_) => settings.overdue_min,
-        None => settings.overdue_min.max(UNLEARNED_MIN.min(settings.overdue_max)),
+        // Only probes were measured. A large blob that no cache holds takes longer than a probe, and a read that is given
+        // up is no sample.
+        None => settings.overdue_min.max(settings.overdue_min.mul_f64(FACTOR).min(settings.overdue_max)),
     };
     let overdue_after = match p95 {
         None => settings.overdue_max,
         Some(p95) => {
             let learned = p95.mul_f64(FACTOR) + GRACE;
             // A zone that is always slow must not always be overdue.
-            let slow = p95.mul_f64(1.5).min(settings.overdue_max * SLOW_BY_NATURE);
+            let slow = p95.mul_f64(STEP).min(settings.overdue_max * SLOW_BY_NATURE);
             learned.min(settings.overdue_max).max(least).max(slow)
         }
     };

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use crate::lag::{Lag, Stopwatch};
-use crate::unread::Unread;
+use crate::left_unread::LeftUnread;
+use crate::lost_time::{LostTime, Stopwatch};
 use crate::wait::Bell;
 
 /// A body being read.
@@ -18,7 +18,7 @@ pub(crate) struct Pieces {
     bell: Arc<Bell>,
     /// When its latest piece was given, or it was opened.
     gave_at: Instant,
-    unread: Unread,
+    unread: LeftUnread,
 }
 
 /// The result of waiting for a piece.
@@ -34,16 +34,16 @@ pub(crate) struct Next {
 
 impl Pieces {
     pub(crate) fn new(body: ByteStream) -> Self {
-        Self { body, bell: Bell::new(), gave_at: Instant::now(), unread: Unread::default() }
+        Self { body, bell: Bell::new(), gave_at: Instant::now(), unread: LeftUnread::default() }
     }
 
     /// The next piece, within `stall` if that is given.
-    pub(crate) async fn next(&mut self, stall: Option<Duration>, lag: &Lag) -> Next {
-        let (watch, idle) = (lag.start(), self.gave_at.elapsed());
+    pub(crate) async fn next(&mut self, stall: Option<Duration>, lost_time: &LostTime) -> Next {
+        let (watch, idle) = (lost_time.start(), self.gave_at.elapsed());
         let body = &mut self.body;
         let next = async move {
             match stall {
-                Some(stall) => lag.within(stall, body.next()).await,
+                Some(stall) => lost_time.within(stall, body.next()).await,
                 None => Some(body.next().await),
             }
         };
@@ -54,8 +54,8 @@ impl Pieces {
             self.unread.came(bytes.len() as u64);
         }
         let left_unread = self.unread.excuses(&waited);
-        // The lost time may be part of `ours` already.
-        let lost = watch.lost(lag).saturating_sub(waited.ours);
-        Next { piece, waited: waited.theirs.saturating_sub(lost), watch, left_unread }
+        // The lost time may be part of `until_taken` already.
+        let lost = watch.lost(lost_time).saturating_sub(waited.until_taken);
+        Next { piece, waited: waited.until_ready.saturating_sub(lost), watch, left_unread }
     }
 }

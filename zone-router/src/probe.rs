@@ -9,22 +9,13 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::breaker::{Fault, State};
+use crate::attribution::read_whole;
+use crate::breaker::{Fault, STRIKES, State};
 use crate::event::{ProbeEvent, What};
-use crate::inquiry::read_whole;
-use crate::lag::Stopwatch;
-use crate::recents::Turn;
+use crate::lost_time::Stopwatch;
+use crate::recent_blobs::Turn;
 use crate::snapshot::ZoneView;
 use crate::{Blob, Router, Settings, SizeClass, Zone, ZoneId};
-
-/// The timeout of a probe is at least this, …
-const PATIENCE_MIN: Duration = Duration::from_millis(700);
-
-/// … and at least this many times the bound after which headers are overdue.
-const PATIENCE_FACTOR: u32 = 2;
-
-/// If no more than this many late probes are in flight, the next probe is sent, so that a dead zone is known sooner.
-const LATE_MAX: usize = 1;
 
 /// A probe that reads a whole small blob may take this much longer.
 const DEEP_PATIENCE: Duration = Duration::from_secs(10);
@@ -96,7 +87,8 @@ pub(crate) async fn run(router: Arc<Router>, zone: ZoneId, shutdown: Cancellatio
         // A zone that is never read needs no probes. A drained zone is probed, so that its times are known afterwards.
         let idle = !view.policy.reads;
         let again = if idle { now + settings.probe_interval } else { at };
-        let full = late.len() > LATE_MAX;
+        // While few late probes are in flight, the next is sent, so that a dead zone is known sooner.
+        let full = late.len() >= usize::from(STRIKES);
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
@@ -126,24 +118,26 @@ async fn probe<'a>(
     let snapshot = router.snapshot();
     let view = &snapshot.zones[zone];
     let overdue = view.headers[SizeClass::Small].overdue_after;
-    let patience = PATIENCE_MIN.max(overdue * PATIENCE_FACTOR);
+    // An answer that is late still says that the zone is not dead.
+    let patience = overdue + router.settings.overdue_max;
     let lied = view.state.fault() == Some(Fault::WrongBytes);
     // A zone that gave wrong bytes is believed only after a whole blob from it was right: the marker proves nothing. A
     // store without the marker may deny it (S3 without `s3:ListBucket`). In both cases the probe reads what another
     // zone gave, if the zone itself has given nothing yet.
     let needs_blob = lied || view.state.fault() == Some(Fault::Misconfigured);
-    let others = || snapshot.zones.iter().find_map(|other| other.recents.latest());
-    let own = if lied { view.recents.latest() } else { turn.of(&view.recents) };
-    let may_read = |blob: &&Arc<Blob>| needs_blob || (view.suspect && !turn.is_past(&view.recents, blob));
+    let others = || snapshot.zones.iter().find_map(|other| other.recent_blobs.latest());
+    let own = if lied { view.recent_blobs.latest() } else { turn.of(&view.recent_blobs) };
+    let may_read =
+        |blob: &&Arc<Blob>| needs_blob || (view.suspect && !turn.is_past(&view.recent_blobs, blob));
     let recent = own.or_else(|| others().filter(may_read));
     let reads_object = recent.is_some();
-    let lag = &router.watch.lag;
-    let watch = lag.start();
+    let lost_time = &router.watch.lost_time;
+    let watch = lost_time.start();
     let mut look = Box::pin(as_probe(look(router.zone(zone), recent.cloned(), lied)));
     // A probe that reads a whole blob is late only after its full timeout.
     let (overdue, patience) =
         if lied { (patience + DEEP_PATIENCE, patience + DEEP_PATIENCE) } else { (overdue, patience) };
-    if let Some(result) = lag.within(overdue, &mut look).await {
+    if let Some(result) = lost_time.within(overdue, &mut look).await {
         if result.is_err() {
             turn.failed(reads_object);
         }
@@ -155,8 +149,8 @@ async fn probe<'a>(
     let lives = router.watch.gave_since(zone, watch.began());
     router.watch.saw(zone, if lives { What::Excused } else { ProbeEvent::Overdue.into() });
     Some(async move {
-        let left = patience.saturating_sub(watch.elapsed(lag));
-        let result = lag.within(left, look).await.unwrap_or_else(|| {
+        let left = patience.saturating_sub(watch.elapsed(lost_time));
+        let result = lost_time.within(left, look).await.unwrap_or_else(|| {
             Err(Error::new(Kind::Timeout, format!("probe: no answer within {patience:.0?}")))
         });
         note(router, zone, result, &watch, true);
@@ -164,7 +158,7 @@ async fn probe<'a>(
 }
 
 fn note(router: &Router, zone: ZoneId, result: Result<Looked, Error>, watch: &Stopwatch, late: bool) {
-    let after = watch.elapsed(&router.watch.lag);
+    let after = watch.elapsed(&router.watch.lost_time);
     let seen = match result {
         Ok(Looked::Answered) => What::Probe(ProbeEvent::Answered { after, late }),
         Ok(Looked::Proven) => What::Probe(ProbeEvent::ProvenWhole),

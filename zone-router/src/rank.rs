@@ -1,4 +1,4 @@
-//! Which zone is asked first: pure, from what is known of the zones to an order with reasons.
+//! In which order zones are asked: pure, from what is known of the zones to an order with reasons.
 
 use crate::ZoneId;
 
@@ -10,7 +10,7 @@ pub enum Standing {
     /// It gave a part of bytes that were wrong, and so did others: at least one of them gave wrong bytes.
     Suspect,
     /// It alone gave wrong bytes, or an object of a size that the blob cannot have.
-    Condemned,
+    Quarantined,
 }
 
 /// A zone to try, and why it stands where it does.
@@ -78,7 +78,7 @@ pub fn order(places: impl Iterator<Item = (ZoneId, Option<Place>)>) -> Vec<Candi
 }
 
 /// The zones to try for one digest, best first: of all in their order the suspects last, the
-/// condemned left out.
+/// quarantined left out.
 #[must_use]
 pub fn rank(order: &[Candidate], standing: impl Fn(ZoneId) -> Standing) -> Vec<Candidate> {
     let mut ranked = Vec::with_capacity(order.len());
@@ -87,7 +87,7 @@ pub fn rank(order: &[Candidate], standing: impl Fn(ZoneId) -> Standing) -> Vec<C
         match standing(candidate.zone) {
             Standing::Clear => ranked.push(*candidate),
             Standing::Suspect => suspects += 1,
-            Standing::Condemned => {}
+            Standing::Quarantined => {}
         }
     }
     if suspects > 0 {
@@ -105,7 +105,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn standing() -> impl Strategy<Value = Standing> {
-        prop_oneof![Just(Standing::Clear), Just(Standing::Suspect), Just(Standing::Condemned)]
+        prop_oneof![Just(Standing::Clear), Just(Standing::Suspect), Just(Standing::Quarantined)]
     }
 
     fn place() -> impl Strategy<Value = Option<Place>> {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each readable zone that is not condemned, once; suspects last; the better place first;
+        /// Each readable zone that is not quarantined, once; suspects last; the better place first;
         /// equals in their configured order.
         #[test]
         fn a_stable_order(zones in prop::collection::vec((place(), standing()), 0..9)) {
@@ -123,7 +123,7 @@ mod tests {
             let order = rank(&order(zones.with_ids().map(|(zone, (place, _))| (zone, *place))), |zone| zones[zone].1);
             let mut listed: Vec<ZoneId> = order.iter().map(|candidate| candidate.zone).collect();
             listed.sort_unstable();
-            let expected = |zone: &ZoneId| zones[*zone].0.is_some() && zones[*zone].1 != Standing::Condemned;
+            let expected = |zone: &ZoneId| zones[*zone].0.is_some() && zones[*zone].1 != Standing::Quarantined;
             prop_assert_eq!(listed, zones.ids().filter(expected).collect::<Vec<_>>());
             for pair in order.windows(2) {
                 let of = |candidate: &Candidate| {

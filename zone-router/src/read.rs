@@ -7,21 +7,16 @@ use backends::{ByteStream, Error, Kind, Proof, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
+use crate::attribution::attribute;
 use crate::event::{BodyEvent, What};
-use crate::inquiry::inquire;
-use crate::lag::{Lag, Stopwatch};
+use crate::latency::MEASURED;
+use crate::lost_time::{LostTime, Stopwatch};
 use crate::open::{Entrant, Race, Wanted, Won};
 use crate::pieces::{Next, Pieces};
 use crate::rank::{Candidate, Reason, Standing};
 use crate::router::{Answer, Trial};
 use crate::tries::Tries;
 use crate::{Blob, Router, SizeClass, ZoneId};
-
-/// The throughput of a body is measured each time it was waited for this long.
-const WINDOW: Duration = Duration::from_secs(1);
-
-/// Another zone counts as faster if its throughput is at least this many times as much.
-const FASTER: u64 = 4;
 
 /// One read under way.
 pub(crate) struct Read {
@@ -113,7 +108,7 @@ impl Read {
             }
             let stall = self.router.settings.stall;
             let Some(current) = &mut self.current else { continue };
-            let broke = match current.next(stall, &self.router.watch.lag).await {
+            let broke = match current.next(stall, &self.router.watch.lost_time).await {
                 Ok(bytes) if bytes.is_empty() => continue,
                 Ok(bytes) => return self.admit(bytes).await.map(Some),
                 Err(broke) => broke,
@@ -141,7 +136,7 @@ impl Read {
         }
         if self.proof.missing() == 0 {
             self.proven();
-        } else if self.current.as_ref().is_some_and(|current| current.waited >= WINDOW) {
+        } else if self.current.as_ref().is_some_and(|current| current.waited >= MEASURED) {
             self.measure();
         }
         Ok(bytes)
@@ -153,7 +148,7 @@ impl Read {
         if !self.hearsay || hasher.clone().finish() != digest {
             return Ok(());
         }
-        self.router.doubts.note(digest);
+        self.router.doubted_sizes.note(digest, ());
         let why = format!("{digest}: {} bytes, which are right, not {}", hasher.bytes(), self.proof.size());
         Err(Error::new(Kind::Corrupt, why))
     }
@@ -162,22 +157,22 @@ impl Read {
         let digest = self.blob.digest;
         if self.hearsay {
             // The size may be wrong, not the bytes.
-            self.router.doubts.note(digest);
+            self.router.doubted_sizes.note(digest, ());
         }
-        self.router.suspects.blame(&digest, &self.gave, self.inherited || self.hearsay);
+        self.router.quarantine.blame(&digest, &self.gave, self.inherited || self.hearsay);
         let zones: Vec<_> = self.gave.iter().map(|zone| &*self.router.zone(*zone).name).collect();
         tracing::error!(zones = zones.join(","), %digest, %error, "wrong bytes, cut before the end");
         self.tell_speed();
         self.current = None;
         match self.gave[..] {
             [zone] if !self.inherited && !self.hearsay => self.router.watch.saw(zone, BodyEvent::WrongBytes),
-            _ => inquire(&self.router, &self.blob, &self.gave).await,
+            _ => attribute(&self.router, &self.blob, &self.gave).await,
         }
     }
 
     fn proven(&mut self) {
         self.tell_speed();
-        self.router.suspects.acquit(&self.blob.digest, &self.gave, self.inherited);
+        self.router.quarantine.clear(&self.blob.digest, &self.gave, self.inherited);
         // This releases the connection, and the right to try a half-open zone. Zones that were left earlier in this
         // read have proven nothing.
         if let Some(current) = self.current.take() {
@@ -198,16 +193,16 @@ impl Read {
         }
     }
 
-    /// Whether there is a zone that has not failed, gave no wrong bytes of this blob, and whose throughput is higher or
-    /// unknown.
+    /// Whether there is a zone that has not failed, gave no wrong bytes of this blob, and that is not known to be
+    /// slower.
     fn knows_faster(&self, zone: ZoneId, rate: u64) -> bool {
         let view = self.router.snapshot();
         let fast = |other: ZoneId, view: &crate::ZoneView| {
-            let known = view.throughput.is_none_or(|throughput| throughput >= rate.saturating_mul(FASTER));
+            let known = view.throughput.is_none_or(|throughput| throughput >= rate);
             other != zone && self.tries.is_clean(other) && view.serves() && known
         };
         let clear =
-            |other: ZoneId| self.router.suspects.standing(&self.blob.digest, other) == Standing::Clear;
+            |other: ZoneId| self.router.quarantine.standing(&self.blob.digest, other) == Standing::Clear;
         let mut zones = view.zones.with_ids();
         zones.any(|(other, view)| fast(other, view) && clear(other))
     }
@@ -297,10 +292,10 @@ impl Read {
 
 impl Current {
     /// The next piece. Only the wait for the zone counts, not the time that a client takes.
-    async fn next(&mut self, stall: Duration, lag: &Lag) -> Result<Bytes, Broke> {
+    async fn next(&mut self, stall: Duration, lost_time: &LostTime) -> Result<Bytes, Broke> {
         // If no other zone could go on, only the driver's own timeout applies.
         let Next { piece, waited, watch, left_unread } =
-            self.pieces.next(self.others.then_some(stall), lag).await;
+            self.pieces.next(self.others.then_some(stall), lost_time).await;
         self.waited += waited;
         let error = match piece {
             Some(Some(Ok(bytes))) => return Ok(bytes),

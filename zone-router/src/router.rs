@@ -8,15 +8,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::State;
-use crate::doubts::Doubts;
 use crate::event::{BodyEvent, HeadersEvent};
 use crate::hedge::Budget;
+use crate::memory::Memory;
 use crate::open::{Entrant, Race, Wanted};
 use crate::probe;
+use crate::quarantine::Quarantine;
 use crate::rank::Reason;
 use crate::read::Read;
 use crate::snapshot::Snapshot;
-use crate::suspects::Suspects;
 use crate::tries::Tries;
 use crate::unsized_body::unsized_body;
 use crate::watch::Watch;
@@ -27,8 +27,10 @@ use crate::{Blob, PerZone, Policy, RoutedZone, Settings, SizeClass, Verified, Zo
 pub struct Router {
     zones: PerZone<Member>,
     pub(crate) settings: Settings,
-    pub(crate) suspects: Suspects,
-    pub(crate) doubts: Doubts,
+    pub(crate) quarantine: Quarantine,
+    /// Digests whose bytes, from a zone that states no size, did not fit the size that somebody else named. Next time, the
+    /// zones are asked for the size.
+    pub(crate) doubted_sizes: Memory<Digest, ()>,
     pub(crate) watch: Watch,
     pub(crate) hedges: Budget,
     pub(crate) replacements: Semaphore,
@@ -125,8 +127,8 @@ impl Router {
         Self {
             watch,
             zones: zones.into_iter().map(member).collect(),
-            suspects: Suspects::default(),
-            doubts: Doubts::default(),
+            quarantine: Quarantine::default(),
+            doubted_sizes: Memory::default(),
             hedges: Budget::new(settings.hedge_percent, settings.hedge_load),
             replacements: Semaphore::new(settings.replacements),
             settings,
@@ -139,7 +141,7 @@ impl Router {
         let (router, token) = (Arc::clone(self), shutdown.clone());
         tokio::spawn(async move { router.watch.keep(token).await });
         let (router, token) = (Arc::clone(self), shutdown.clone());
-        tokio::spawn(async move { router.watch.lag.measure(token).await });
+        tokio::spawn(async move { router.watch.lost_time.measure(token).await });
         let usable = self.zones.with_ids().filter(|(_, member)| member.zone.unusable.is_none());
         for (zone, _) in usable {
             tokio::spawn(probe::run(Arc::clone(self), zone, shutdown.clone()));
@@ -194,7 +196,7 @@ impl Router {
         for entrant in self.entrants(&blob.digest, CLASS) {
             let zone = entrant.candidate.zone;
             let after = view.zones[zone].headers[CLASS].overdue_after;
-            match self.watch.lag.within(after, self.head_in(zone, blob)).await {
+            match self.watch.lost_time.within(after, self.head_in(zone, blob)).await {
                 Some(Some(meta)) => return Some(meta),
                 Some(None) => {}
                 None => {
@@ -212,11 +214,11 @@ impl Router {
     }
 
     async fn head_in(&self, id: ZoneId, blob: &Blob) -> Option<Meta> {
-        let (zone, digest, watch) = (self.zone(id), blob.digest, self.watch.lag.start());
+        let (zone, digest, watch) = (self.zone(id), blob.digest, self.watch.lost_time.start());
         let answer = zone.store.head(&blob.key).await;
         match &answer {
             Ok(found) => {
-                let (class, after) = (SizeClass::Small, watch.elapsed(&self.watch.lag));
+                let (class, after) = (SizeClass::Small, watch.elapsed(&self.watch.lost_time));
                 self.watch.saw(id, HeadersEvent::Answered { digest, class, after, absent: found.is_none() });
             }
             Err(error) => {
@@ -268,10 +270,10 @@ impl Router {
     /// zone states at `HEAD`.
     async fn size_from_elsewhere(&self, blob: &Blob, expected: Option<u64>) -> Option<u64> {
         let expected = expected.filter(|size| blob.digest.may_have(*size));
-        if expected.is_some() && !self.doubts.has(&blob.digest) {
+        if expected.is_some() && self.doubted_sizes.get(&blob.digest).is_none() {
             return expected;
         }
-        let head = self.watch.lag.within(self.settings.overdue_max, self.head(blob)).await;
+        let head = self.watch.lost_time.within(self.settings.overdue_max, self.head(blob)).await;
         head.flatten().map(|meta| meta.size)
     }
 
@@ -285,7 +287,7 @@ impl Router {
 
     /// The zones to ask, best first. For one read at a time, a zone whose breaker is half-open comes first.
     pub(crate) fn entrants(&self, digest: &Digest, class: SizeClass) -> Vec<Entrant> {
-        let candidates = self.watch.view().rank(class, |zone| self.suspects.standing(digest, zone));
+        let candidates = self.watch.view().rank(class, |zone| self.quarantine.standing(digest, zone));
         let entrant = |candidate| Entrant { candidate, trial: None };
         let mut entrants: Vec<_> = candidates.into_iter().map(entrant).collect();
         let half_open = entrants.iter().position(|entrant| entrant.candidate.reason == Reason::HalfOpen);
@@ -302,7 +304,7 @@ impl Router {
     /// All zones in the order in which a copy asks them: as reads do, and last those that reads leave out.
     #[must_use]
     pub fn sources(&self, digest: &Digest, class: SizeClass) -> Vec<ZoneId> {
-        let ranked = self.watch.view().rank(class, |zone| self.suspects.standing(digest, zone));
+        let ranked = self.watch.view().rank(class, |zone| self.quarantine.standing(digest, zone));
         let mut order: Vec<ZoneId> = ranked.into_iter().map(|candidate| candidate.zone).collect();
         let last: Vec<ZoneId> = self.zones.ids().filter(|zone| !order.contains(zone)).collect();
         order.extend(last);
@@ -320,7 +322,7 @@ impl Router {
         // An object without a stated size may be the blob: the digest decides.
         let Some(size) = object.size else { return Ok(()) };
         if !blob.digest.may_have(size) {
-            self.suspects.condemn(&blob.digest, zone);
+            self.quarantine.add(&blob.digest, zone);
             return Err(Error::new(Kind::Corrupt, format!("get {}: {size} bytes", blob.key)));
         }
         // The expected size may be wrong, so the zone is not passed over for other readers.

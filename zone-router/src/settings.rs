@@ -27,7 +27,8 @@ pub struct Settings {
     /// The shortest time after which a zone's headers are overdue; it is learned from the zone's
     /// own 95th percentile.
     pub overdue_min: Duration,
-    /// The longest; it is used until the zone has enough samples.
+    /// The longest; it is used until the zone has enough samples. A late probe has this much longer, and a half-open
+    /// breaker waits twice as long for a read.
     pub overdue_max: Duration,
     /// If a body gives no byte for this long, another zone goes on, if there is one.
     pub stall: Duration,

@@ -13,7 +13,10 @@ pub enum SizeClass {
     Large,
 }
 
-const SMALL_MAX: u64 = 256 << 10;
+/// The largest small blob. A body of at least this many bytes is a sample of the zone's throughput.
+pub(crate) const SMALL_MAX: u64 = 256 << 10;
+
+/// The largest medium blob.
 const MEDIUM_MAX: u64 = 16 << 20;
 
 impl SizeClass {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::breaker::{Fault, State};
 use crate::rank::{Candidate, Place, Standing, order, rank};
-use crate::recents::Recents;
+use crate::recent_blobs::RecentBlobs;
 use crate::{PerClass, PerZone, Policy, SizeClass, ZoneId};
 
 /// All zones at one moment, in their configured order, home first.
@@ -79,7 +79,7 @@ pub struct ZoneView {
     /// Its last failure in words, and when that was.
     pub last_error: Option<(Arc<str>, Instant)>,
     /// Small blobs that it lately gave: what probes read.
-    pub(crate) recents: Recents,
+    pub(crate) recent_blobs: RecentBlobs,
     /// Whether its latest probes were not answered.
     pub(crate) silent: bool,
 }

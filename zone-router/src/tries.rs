@@ -1,9 +1,7 @@
 //! How often one read has tried each zone.
 
+use crate::breaker::CONFIRMED;
 use crate::{PerZone, ZoneId};
-
-/// How often a zone may fail one read: once, and once more when all others have failed too.
-const FAILURES_MAX: u8 = 2;
 
 /// After this many bytes without a failure, earlier failures of a zone are forgotten, so that a large blob can be read
 /// over a connection that breaks now and then.
@@ -59,8 +57,8 @@ impl Tries {
         self.0[zone].failed == 0
     }
 
-    /// Whether it may be asked once more.
+    /// Whether it may be asked once more: a zone may fail one read once, and once more when all others have failed too.
     pub(crate) fn may_ask(&self, zone: ZoneId) -> bool {
-        self.0[zone].failed < FAILURES_MAX
+        self.0[zone].failed < CONFIRMED
     }
 }

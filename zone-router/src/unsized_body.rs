@@ -51,7 +51,8 @@ impl Body {
     async fn next(&mut self) -> Result<(Bytes, bool)> {
         loop {
             let watch = &self.router.watch;
-            let Next { piece, watch: stopwatch, left_unread, .. } = self.pieces.next(None, &watch.lag).await;
+            let Next { piece, watch: stopwatch, left_unread, .. } =
+                self.pieces.next(None, &watch.lost_time).await;
             match piece.flatten() {
                 Some(Ok(piece)) if piece.is_empty() => {}
                 Some(Ok(piece)) => {
@@ -93,7 +94,7 @@ impl Body {
             return Err(wrong(&digest, size));
         }
         // It may have broken off, or its bytes may be wrong: next time, other zones come first.
-        self.router.suspects.blame(&digest, &[self.zone], true);
+        self.router.quarantine.blame(&digest, &[self.zone], true);
         tracing::error!(%zone, %digest, bytes = size, "a body without a length ends with another digest");
         Err(wrong(&digest, size))
     }

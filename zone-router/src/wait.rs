@@ -36,9 +36,9 @@ impl Wake for Bell {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Waited {
     /// Until the result was there.
-    pub(crate) theirs: Duration,
+    pub(crate) until_ready: Duration,
     /// Then until this process took it: a task may write to a slow disk, or a client may be slow.
-    pub(crate) ours: Duration,
+    pub(crate) until_taken: Duration,
 }
 
 impl Bell {
@@ -56,8 +56,8 @@ impl Bell {
             if let Some(since) = waiting.take() {
                 let now = Instant::now();
                 let there = self.rang().unwrap_or(now).clamp(since, now);
-                waited.theirs += there - since;
-                waited.ours += now - there;
+                waited.until_ready += there - since;
+                waited.until_taken += now - there;
             }
             self.rang.store(0, Ordering::Relaxed);
             self.waiter.register(context.waker());
@@ -90,13 +90,13 @@ mod tests {
     async fn whose_time_it_was() {
         let bell = Bell::new();
         let ((), waited) = bell.attend(sleep(30 * MS)).await;
-        assert_eq!(waited, Waited { theirs: 30 * MS, ours: Duration::ZERO });
+        assert_eq!(waited, Waited { until_ready: 30 * MS, until_taken: Duration::ZERO });
         // Polled once, then left alone for longer than it takes.
         let mut work = Box::pin(bell.attend(sleep(30 * MS)));
         let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context).is_pending()));
         assert!(first.await);
         sleep(500 * MS).await;
         let ((), waited) = work.await;
-        assert_eq!(waited, Waited { theirs: 30 * MS, ours: 470 * MS });
+        assert_eq!(waited, Waited { until_ready: 30 * MS, until_taken: 470 * MS });
     }
 }

@@ -16,7 +16,8 @@ use tracing::{error, info, warn};
 
 use crate::breaker::State;
 use crate::event::{HeadersEvent, ProbeEvent, Trouble, What, ZoneEvent};
-use crate::lag::{Lag, Stopwatch};
+use crate::lost_time::{LostTime, Stopwatch};
+use crate::preferred::TICK;
 use crate::signs::LastSign;
 use crate::snapshot::Snapshot;
 use crate::table::{Change, ZoneTable};
@@ -24,9 +25,6 @@ use crate::{PerZone, Policy, RoutedZone, Settings, ZoneId};
 
 /// Events that wait to be taken in; more are lost, and counted.
 const BACKLOG: usize = 4096;
-
-/// How often means, quantiles and leaders are published; a change of state at once.
-const TICK: Duration = Duration::from_millis(250);
 
 /// What is known of the zones, and the way in.
 #[derive(Debug)]
@@ -37,7 +35,7 @@ pub(crate) struct Watch {
     policies: watch::Sender<PerZone<Policy>>,
     signals: PerZone<Signals>,
     /// Time that this process lost; it does not count against a zone.
-    pub(crate) lag: Lag,
+    pub(crate) lost_time: LostTime,
     keeper: Mutex<Option<Keeper>>,
 }
 
@@ -70,7 +68,7 @@ impl Watch {
             lost: AtomicU64::new(0),
             policies,
             signals: zones.iter().map(|_| Signals::new()).collect(),
-            lag: Lag::new(),
+            lost_time: LostTime::new(),
             keeper: Mutex::new(Some(Keeper { table, inbox, policies: receiver })),
         }
     }
@@ -113,12 +111,12 @@ impl Watch {
         watch: &Stopwatch,
         seen: impl FnOnce(Trouble) -> E,
     ) {
-        let ours = match error.kind() {
+        let excused = match error.kind() {
             Kind::Exhausted => true,
-            Kind::Timeout => watch.excuses(&self.lag),
+            Kind::Timeout => watch.excuses(&self.lost_time),
             _ => false,
         };
-        self.saw(zone, if ours { What::Excused } else { seen(Trouble::from(error)).into() });
+        self.saw(zone, if excused { What::Excused } else { seen(Trouble::from(error)).into() });
     }
 
     pub(crate) fn policies(&self) -> PerZone<Policy> {
@@ -133,6 +131,7 @@ impl Watch {
     pub(crate) async fn keep(&self, shutdown: CancellationToken) {
         let keeper = self.keeper.lock().take();
         let Some(mut keeper) = keeper else { return };
+        // A change of state is published at once.
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -177,7 +176,7 @@ impl Watch {
     fn publish(&self, table: &mut ZoneTable) {
         let before = self.view.load().all_open;
         let mut snapshot = table.snapshot(Instant::now(), self.lost.load(Ordering::Relaxed));
-        snapshot.lost_time = self.lag.lost();
+        snapshot.lost_time = self.lost_time.lost();
         match (before, snapshot.all_open) {
             (false, true) => error!("EVERY ZONE IS OUT OF USE: the least recently failed is tried"),
             (true, false) => info!("a zone is in use again"),

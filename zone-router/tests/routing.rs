@@ -235,6 +235,22 @@ async fn a_zone_that_lied_is_read_whole_before_it_is_tried() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_zone_that_lied_has_time_to_prove_a_whole_blob() {
+    let site = Site::new(2, Settings::default()).await;
+    site.fault(0, Fault::FlipBit(12));
+    let lied = site.router.open(&site.blob, Some(SIZE as u64)).await.expect("a opens it");
+    assert!(lied.body.collect::<Vec<_>>().await.last().is_some_and(Result::is_err));
+    site.zones[0].heal();
+    site.fault(0, Fault::Delay(Duration::from_secs(5)));
+    let mut serves = false;
+    for _ in 0..600 {
+        tokio::time::sleep(100 * MS).await;
+        serves |= site.router.snapshot().zones[ZoneId::HOME].serves();
+    }
+    assert!(serves, "within a minute");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_zone_that_was_merely_late_can_go_on() {
     let settings = Settings { hedge_percent: 0.0, ..Settings::default() };
     let site = Site::new(2, settings).await;

@@ -10,14 +10,10 @@ use tokio::time::Instant;
 
 use crate::breaker::State;
 use crate::event::ZoneEvent;
-use crate::leader::Leader;
+use crate::preferred::Preferred;
 use crate::snapshot::Snapshot;
 use crate::{PerClass, PerZone, Policy, RoutedZone, Settings, SizeClass, ZoneId};
 use stats::{Estimate, ZoneStats};
-
-/// After this many probes in a row without an answer, the store counts as silent. One such probe may have met a damaged
-/// object.
-const SILENCES: u8 = 2;
 
 /// The largest blob that is read whole to see whether a zone gives right bytes again.
 pub(crate) const DEEP_PROBE_MAX: u64 = 4 << 20;
@@ -26,7 +22,7 @@ pub(crate) const DEEP_PROBE_MAX: u64 = 4 << 20;
 #[derive(Debug)]
 pub(crate) struct ZoneTable {
     zones: PerZone<ZoneStats>,
-    leaders: PerClass<Leader>,
+    preferred: PerClass<Preferred>,
     settings: Settings,
 }
 
@@ -48,7 +44,7 @@ impl ZoneTable {
     pub(crate) fn new(zones: &[RoutedZone], settings: Settings, now: Instant) -> Self {
         let record = |routed: &RoutedZone| ZoneStats::new(routed, now);
         let zones = zones.iter().map(record).collect();
-        Self { zones, leaders: Default::default(), settings }
+        Self { zones, preferred: Default::default(), settings }
     }
 
     /// Takes over the policies of all zones.
@@ -87,16 +83,17 @@ impl ZoneTable {
         let mut read = self.zones.iter().filter(|zone| zone.is_read()).peekable();
         let all_open = read.peek().is_some() && read.all(open);
         let estimates: PerZone<Estimate> = self.estimates(now);
-        let mut leaders = PerClass::default();
+        let mut preferred = PerClass::default();
         for class in SizeClass::ALL {
-            let may_lead =
-                |(id, zone): (ZoneId, &ZoneStats)| zone.may_lead(now).then_some(estimates[id].times[class]);
-            let times = self.zones.with_ids().map(may_lead).collect();
-            leaders[class] = self.leaders[class].update(&times, now);
+            let may_be_preferred = |(id, zone): (ZoneId, &ZoneStats)| {
+                zone.may_be_preferred(now).then_some(estimates[id].times[class])
+            };
+            let times = self.zones.with_ids().map(may_be_preferred).collect();
+            preferred[class] = self.preferred[class].update(&times, now);
         }
         let view = |(id, zone): (ZoneId, &ZoneStats)| {
             let Estimate { headers, times } = &estimates[id];
-            let place = |class| zone.place(times[class], id, leaders[class], now);
+            let place = |class| zone.place(times[class], id, preferred[class], now);
             zone.view(PerClass::from_fn(place), *headers, now)
         };
         let zones = self.zones.with_ids().map(view).collect();

@@ -11,14 +11,9 @@ use super::stats::ZoneStats;
 use crate::SizeClass;
 use crate::breaker::{Event, Fault, State};
 use crate::event::{BodyEvent, HeadersEvent, ProbeEvent, Trouble, What};
-use crate::latency::millis;
+use crate::latency::{MEASURED, millis};
+use crate::size_class::SMALL_MAX;
 use crate::snapshot::Counts;
-
-/// A body of at least this many bytes is a sample of the zone's throughput.
-const TELLING_BYTES: u64 = 256 << 10;
-
-/// A body that was waited for at least this long is a sample too, however few its bytes.
-const TELLING_WAIT: Duration = Duration::from_millis(500);
 
 /// How long a zone that asked for fewer requests is read after the others: if it named no time; at least; at most.
 pub(super) const THROTTLED: (Duration, Duration, Duration) =
@@ -85,7 +80,7 @@ impl ZoneStats {
             BodyEvent::Opened => self.count(|counts| &mut counts.reads),
             BodyEvent::Throughput { bytes, waited } => {
                 self.counts.bytes += bytes;
-                if bytes >= TELLING_BYTES || waited >= TELLING_WAIT {
+                if bytes >= SMALL_MAX || waited >= MEASURED {
                     self.throughput.add((bytes as f64 / waited.as_secs_f64().max(0.001)).max(1.0), now);
                 }
                 None
@@ -99,7 +94,7 @@ impl ZoneStats {
             BodyEvent::Proven { blob, size } => {
                 self.failing_bodies.gave(&blob.digest);
                 if (1..=DEEP_PROBE_MAX).contains(&size) {
-                    self.recents.gave(blob);
+                    self.recent_blobs.gave(blob);
                 }
                 Some(Event::Proven)
             }

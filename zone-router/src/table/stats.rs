@@ -5,38 +5,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::SILENCES;
-use crate::breaker::{Breaker, State};
+use crate::breaker::{Breaker, CONFIRMED, RECENT, State};
 use crate::failing::FailingObjects;
-use crate::latency::{Fading, Latest, Level, Quantiles, millis};
+use crate::late_rate::WEIGHT;
+use crate::latency::{Fading, GENERATION, Latest, Level, Quantiles, STEP, millis};
 use crate::overdue::headers;
+use crate::preferred::BETTER_MS;
 use crate::rank::{Place, Reason};
-use crate::recents::Recents;
+use crate::recent_blobs::RecentBlobs;
 use crate::snapshot::{Counts, Headers, ZoneView};
 use crate::{PerClass, Policy, RoutedZone, Settings, SizeClass, ZoneId};
-
-/// Only reads that are younger than this count for a slowdown.
-const FRESH: Duration = Duration::from_secs(5);
-
-/// If the headers of the latest reads take more than this many times their usual median, the zone counts as slower by
-/// that factor, although probes do not show it yet.
-const SLOWDOWN: f64 = 2.0;
-
-/// After this many reads in a row that did not wait for the zone, it is probed sooner.
-const LOST_RACES: u8 = 2;
-
-/// A share of failures up to this does not make the expected time of a zone longer.
-const TROUBLE_BORNE: f64 = 0.2;
-
-/// If no body gives a sample for this long, the throughput of a zone counts as unknown. Probes do not measure it, so a
-/// zone that reads left because of slow bodies must be tried again.
-const SPEED_KNOWN: Duration = Duration::from_secs(45);
-
-/// If the time of a probe changes by more than this, ms, the next probe comes sooner.
-const STEP_MS: f64 = 5.0;
-
-/// Zones that take less than this, ms, count as equally near.
-const NEAR_MS: f64 = 16.0;
 
 /// What is known of one zone.
 #[derive(Debug)]
@@ -60,7 +38,7 @@ pub(super) struct ZoneStats {
     pub(super) throttled_until: Option<Instant>,
     pub(super) counts: Counts,
     pub(super) last_error: Option<(Arc<str>, Instant)>,
-    pub(super) recents: Recents,
+    pub(super) recent_blobs: RecentBlobs,
     /// Objects that it fails to give, by the stage at which it does.
     pub(super) failing_headers: FailingObjects,
     pub(super) failing_bodies: FailingObjects,
@@ -87,12 +65,13 @@ impl ZoneStats {
             lately: Default::default(),
             probes: Quantiles::default(),
             probe: Level::default(),
-            throughput: Fading::new(SPEED_KNOWN),
+            // Probes do not measure it, so a zone that reads left because of slow bodies must be tried again.
+            throughput: Fading::new(GENERATION * 3 / 2),
             lost_races: 0,
             throttled_until: None,
             counts: Counts::default(),
             last_error: None,
-            recents: Recents::default(),
+            recent_blobs: RecentBlobs::default(),
             failing_headers: FailingObjects::default(),
             failing_bodies: FailingObjects::default(),
             silences: 0,
@@ -101,11 +80,11 @@ impl ZoneStats {
 
     /// Whether its latest probes were not answered.
     pub(super) fn is_silent(&self) -> bool {
-        self.silences >= SILENCES
+        self.silences >= CONFIRMED
     }
 
     pub(super) fn is_unsettled(&self) -> bool {
-        self.probe.step().is_some_and(|ms| ms > STEP_MS) || self.lost_races >= LOST_RACES
+        self.probe.step().is_some_and(|ms| ms > BETTER_MS) || self.lost_races >= CONFIRMED
     }
 
     pub(super) fn is_read(&self) -> bool {
@@ -116,7 +95,7 @@ impl ZoneStats {
         self.throttled_until.is_some_and(|until| now < until)
     }
 
-    pub(super) fn may_lead(&self, now: Instant) -> bool {
+    pub(super) fn may_be_preferred(&self, now: Instant) -> bool {
         self.is_read() && self.breaker.state() == State::Closed && !self.is_throttled(now)
     }
 
@@ -133,9 +112,9 @@ impl ZoneStats {
             None => self.probe.get().or_else(reads).unwrap_or(f64::INFINITY),
         };
         let slowdown = |class: SizeClass| {
-            let lately = self.lately[class].median(now, FRESH)?;
+            let lately = self.lately[class].median(now, RECENT)?;
             let usual = self.headers[class].quantile(0.5, now)?;
-            Some(lately / millis(usual)).filter(|factor| *factor > SLOWDOWN)
+            Some(lately / millis(usual)).filter(|factor| *factor > STEP)
         };
         line * SizeClass::ALL.into_iter().filter_map(slowdown).fold(1.0, f64::max)
     }
@@ -147,25 +126,31 @@ impl ZoneStats {
         let rate = self.throughput.get(now).unwrap_or(fastest);
         let time = |class: SizeClass| {
             let transfer = if rate > 0.0 { class.typical() as f64 / rate * 1000.0 } else { 0.0 };
-            // Each failed attempt costs the wait for it.
-            let wasted =
-                (self.breaker.trouble() - TROUBLE_BORNE).max(0.0) * millis(headers[class].overdue_after);
+            // Each failed attempt costs the wait for it. As for other signs, a single one may be chance.
+            let borne = f64::from(CONFIRMED) * WEIGHT;
+            let wasted = (self.breaker.error_rate() - borne).max(0.0) * millis(headers[class].overdue_after);
             (first_byte + transfer + wasted) / self.policy.weight
         };
         Estimate { headers, times: PerClass::from_fn(time) }
     }
 
-    pub(super) fn place(&self, time: f64, id: ZoneId, leader: Option<ZoneId>, now: Instant) -> Option<Place> {
+    pub(super) fn place(
+        &self,
+        time: f64,
+        id: ZoneId,
+        preferred: Option<ZoneId>,
+        now: Instant,
+    ) -> Option<Place> {
         // Zones of nearly the same time keep their configured order.
-        let by_time = (time.max(NEAR_MS).log2() * 4.0).min(1000.0) as u64;
+        let by_time = (time.max(1.0).log2() * 4.0).min(1000.0) as u64;
         if !self.is_read() {
             // If no other zone has the blob, a drained zone is read: an operator drains it to spare it, not to fail reads.
             let drained = self.unusable.is_none() && self.policy.reads && self.policy.drain;
             return drained.then_some(Place { reason: Reason::Drained, key: by_time });
         }
         let (reason, key) = match self.breaker.state() {
-            State::Closed if leader == Some(id) && id == ZoneId::HOME => (Reason::Home, 0),
-            State::Closed if leader == Some(id) => (Reason::Nearest, 0),
+            State::Closed if preferred == Some(id) && id == ZoneId::HOME => (Reason::Home, 0),
+            State::Closed if preferred == Some(id) => (Reason::Nearest, 0),
             State::Closed if self.is_throttled(now) => (Reason::Throttled, by_time),
             State::Closed => (Reason::Next, by_time),
             State::HalfOpen { .. } => (Reason::HalfOpen, by_time),
@@ -207,7 +192,7 @@ impl ZoneStats {
             throughput: self.throughput.get(now).map(|rate| rate as u64),
             counts: self.counts,
             last_error: self.last_error.clone(),
-            recents: self.recents.clone(),
+            recent_blobs: self.recent_blobs.clone(),
             silent: self.is_silent(),
         }
     }

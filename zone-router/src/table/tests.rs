@@ -203,9 +203,9 @@ fn only_small_blobs_are_probed_with() {
     let mut site = site();
     let blob = Arc::new(crate::Blob { digest: Digest::EMPTY, key: Key::new("a") });
     site.see(0, BodyEvent::Proven { blob: Arc::clone(&blob), size: DEEP_PROBE_MAX + 1 });
-    assert!(site.snapshot().zones[ZoneId::HOME].recents.latest().is_none());
+    assert!(site.snapshot().zones[ZoneId::HOME].recent_blobs.latest().is_none());
     site.see(0, BodyEvent::Proven { blob, size: 1 });
-    assert!(site.snapshot().zones[ZoneId::HOME].recents.latest().is_some());
+    assert!(site.snapshot().zones[ZoneId::HOME].recent_blobs.latest().is_some());
 }
 
 #[test]
@@ -223,6 +223,31 @@ fn probes_alone_do_not_say_how_long_a_large_read_takes() {
     let headers = site.snapshot().zones[ZoneId::HOME].headers;
     assert_eq!(headers[SMALL].overdue_after, Settings::default().overdue_min);
     assert!(headers[SizeClass::Large].overdue_after >= MS * 300);
+}
+
+/// The headers of 200 reads of home, each after this.
+fn read_at_home(site: &mut Site, after: Duration) -> crate::snapshot::Headers {
+    for _ in 0..200 {
+        site.see(0, HeadersEvent::Answered { digest: Digest::EMPTY, class: SMALL, after, absent: false });
+    }
+    site.snapshot().zones[ZoneId::HOME].headers[SMALL]
+}
+
+#[test]
+fn headers_are_overdue_after_three_times_their_usual_bound_and_a_little() {
+    let headers = read_at_home(&mut site(), MS * 80);
+    let p95 = headers.p95.expect("many reads");
+    assert!(p95 >= MS * 80 && p95 <= MS * 96, "{p95:?}");
+    assert_eq!(headers.hedge_after, p95);
+    assert!(headers.overdue_after.abs_diff(p95 * 3 + MS * 50) < MS);
+}
+
+#[test]
+fn a_zone_that_is_always_slow_is_not_always_overdue() {
+    let settings = Settings::default();
+    assert!(read_at_home(&mut site(), MS * 1500).overdue_after > MS * 1500);
+    let most = read_at_home(&mut site(), Duration::from_secs(20)).overdue_after;
+    assert_eq!(most, settings.overdue_max * 4, "and yet a read ends");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! If several zones gave parts of wrong bytes: finds out which of them gave the wrong ones.
 
-use std::time::Duration;
-
 use backends::{Hasher, Kind, Result};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -10,10 +8,6 @@ use tokio::time::timeout;
 use crate::event::BodyEvent;
 use crate::table::DEEP_PROBE_MAX;
 use crate::{Blob, Router, Zone, ZoneId};
-
-/// How long this may take. The client waits meanwhile; its answer has failed already, and its next attempt gets the
-/// right bytes.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a zone gives when it is asked for all of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +18,16 @@ enum Gives {
     Unknown,
 }
 
-/// Reads the whole blob from each of these zones. A zone that gives wrong bytes is condemned for it, and then the zones
+/// Reads the whole blob from each of these zones. A zone that gives wrong bytes is quarantined for it, and then the zones
 /// that give the right ones are cleared. If none gives wrong bytes now, one of them may do so only sometimes: then all
 /// of them stay suspect.
-pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[ZoneId]) {
+pub(crate) async fn attribute(router: &Router, blob: &Blob, zones: &[ZoneId]) {
+    // The client waits meanwhile. Its answer has failed already, and its next attempt gets the right bytes. Headers are never
+    // waited for longer than half of this.
+    let patience = 2 * router.settings.overdue_max;
     let look = |zone: &ZoneId| {
         let store = router.zone(*zone);
-        async move { timeout(PATIENCE, gives(store, blob)).await.unwrap_or(Gives::Unknown) }
+        async move { timeout(patience, gives(store, blob)).await.unwrap_or(Gives::Unknown) }
     };
     let found = join_all(zones.iter().map(look)).await;
     let found_one = found.contains(&Gives::Wrong);
@@ -38,10 +35,10 @@ pub(crate) async fn inquire(router: &Router, blob: &Blob, zones: &[ZoneId]) {
         match gives {
             Gives::Wrong => {
                 tracing::error!(zone = %router.zone(*zone).name, digest = %blob.digest, "it was this zone that gave wrong bytes");
-                router.suspects.condemn(&blob.digest, *zone);
+                router.quarantine.add(&blob.digest, *zone);
                 router.watch.saw(*zone, BodyEvent::WrongBytes);
             }
-            Gives::Right if found_one => router.suspects.acquit(&blob.digest, &[*zone], false),
+            Gives::Right if found_one => router.quarantine.clear(&blob.digest, &[*zone], false),
             Gives::Right | Gives::Unknown => {}
         }
     }

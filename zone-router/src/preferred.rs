@@ -1,7 +1,8 @@
-//! Which zone is asked first, without flapping: pure, the time is passed in.
+//! Which zone is preferred, without flapping: pure, the time is passed in.
 
 use std::time::Duration;
 
+use backends::Backoff;
 use tokio::time::Instant;
 
 use crate::{PerZone, ZoneId};
@@ -9,39 +10,29 @@ use crate::{PerZone, ZoneId};
 /// Home is left for a zone that takes less than this share of home's time, …
 const BETTER: f64 = 0.7;
 
-/// … and which is quicker by more than this, ms: clients do not notice less.
-const BETTER_MS: f64 = 5.0;
+/// … and which is quicker by more than this, ms: clients do not notice less. Home is
+/// taken back when it is slower by less. A probe whose time differs by more than this
+/// is soon followed by the next.
+pub(crate) const BETTER_MS: f64 = 5.0;
 
-/// Home is taken back when it takes less than this share of the other's time.
-const HOME_AGAIN: f64 = 1.1;
-
-/// As above, ms.
-const HOME_AGAIN_MS: f64 = 2.0;
-
-/// Another zone leads once it was the better one for this much longer than it was not.
-const HOLD: Duration = Duration::from_secs(10);
-
-/// That time doubles with each change soon after another, this many times at most.
-const DOUBLED_MAX: u32 = 4;
+/// Another zone is preferred once it was the better one for `base` longer than it was not. That time doubles with each
+/// change soon after another, up to `max`.
+const HOLD: Backoff = Backoff { base: Duration::from_secs(10), max: Duration::from_secs(160) };
 
 /// A change within this time after another is soon.
 const SOON: Duration = Duration::from_secs(600);
 
-/// If another zone is far better for this long without a break, it leads: the leader has a fault.
-const HOLD_FAR_BETTER: Duration = Duration::from_millis(500);
+/// Preferred zones, means and quantiles are updated this often. A longer pause counts as this: nothing was measured
+/// meanwhile.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 
-/// A longer pause between two updates counts as this: nothing was measured meanwhile.
-const UPDATE: Duration = Duration::from_secs(1);
-
-/// Far better is a zone that takes less than this share of the leader's time, …
+/// If another zone takes less than this share of the preferred zone's time for two ticks without a break, it is
+/// preferred: the zone before has a fault.
 const FAR_BETTER: f64 = 1.0 / 3.0;
 
-/// … and is quicker by more than this, ms.
-const FAR_BETTER_MS: f64 = 30.0;
-
-/// The zone that leads for one size class.
+/// The zone that is preferred for one size class.
 #[derive(Debug, Clone)]
-pub struct Leader {
+pub struct Preferred {
     zone: ZoneId,
     /// How much longer another was the better one than not, lately.
     worse: Duration,
@@ -52,24 +43,24 @@ pub struct Leader {
     changes: Option<(u32, Instant)>,
 }
 
-impl Default for Leader {
-    /// The home zone leads.
+impl Default for Preferred {
+    /// The home zone is preferred.
     fn default() -> Self {
         Self { zone: ZoneId::HOME, worse: Duration::ZERO, far_worse: None, updated: None, changes: None }
     }
 }
 
-impl Leader {
-    /// Which zone leads from now on; `None` if none may.
+impl Preferred {
+    /// Which zone is preferred from now on; `None` if none may be.
     ///
     /// `times` are of all zones, home first: milliseconds that a read is expected to take, infinite
-    /// where that is not known yet, `None` where the zone may not lead.
+    /// where that is not known yet, `None` where the zone may not be preferred.
     pub fn update(&mut self, times: &PerZone<Option<f64>>, now: Instant) -> Option<ZoneId> {
         let since = self.updated.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        let since = since.min(UPDATE);
+        let since = since.min(TICK);
         let Some(own) = times.get(self.zone).copied().flatten() else {
-            // A zone that may not lead is replaced at once.
-            return best(times).map(|zone| self.lead(zone));
+            // A zone that may not be preferred is replaced at once.
+            return best(times).map(|zone| self.prefer(zone));
         };
         let Some(challenger) = challenger(times, self.zone) else {
             self.worse = self.worse.saturating_sub(since);
@@ -78,19 +69,18 @@ impl Leader {
         };
         self.worse = (self.worse + since).min(self.hold(now));
         let time = times[challenger].unwrap_or(f64::INFINITY);
-        let far = time < own * FAR_BETTER && time + FAR_BETTER_MS < own;
+        let far = time < own * FAR_BETTER;
         self.far_worse = if far { self.far_worse.or(Some(now)) } else { None };
-        let far_worse =
-            self.far_worse.is_some_and(|far| now.saturating_duration_since(far) >= HOLD_FAR_BETTER);
+        let far_worse = self.far_worse.is_some_and(|far| now.saturating_duration_since(far) >= 2 * TICK);
         if far_worse || self.worse >= self.hold(now) {
             let before = self.changes.filter(|(_, at)| now.saturating_duration_since(*at) < SOON);
             self.changes = Some((before.map_or(1, |(changes, _)| changes.saturating_add(1)), now));
-            return Some(self.lead(challenger));
+            return Some(self.prefer(challenger));
         }
         Some(self.zone)
     }
 
-    fn lead(&mut self, zone: ZoneId) -> ZoneId {
+    fn prefer(&mut self, zone: ZoneId) -> ZoneId {
         self.zone = zone;
         self.worse = Duration::ZERO;
         self.far_worse = None;
@@ -99,24 +89,24 @@ impl Leader {
 
     fn hold(&self, now: Instant) -> Duration {
         let before = self.changes.filter(|(_, at)| now.saturating_duration_since(*at) < SOON);
-        HOLD * 2_u32.pow(before.map_or(0, |(changes, _)| changes.min(DOUBLED_MAX)))
+        HOLD.ceiling(before.map_or(0, |(changes, _)| changes))
     }
 }
 
-/// The zone that should lead instead of `leader`, if it stays the better one.
-fn challenger(times: &PerZone<Option<f64>>, leader: ZoneId) -> Option<ZoneId> {
-    let own = times[leader].filter(|own| own.is_finite())?;
-    if leader != ZoneId::HOME
+/// The zone that should be preferred instead of `preferred`, if it stays the better one.
+fn challenger(times: &PerZone<Option<f64>>, preferred: ZoneId) -> Option<ZoneId> {
+    let own = times[preferred].filter(|own| own.is_finite())?;
+    if preferred != ZoneId::HOME
         && let Some(home) = times[ZoneId::HOME]
-        && home < own * HOME_AGAIN + HOME_AGAIN_MS
+        && home < own + BETTER_MS
     {
         return Some(ZoneId::HOME);
     }
     let (zone, time) = quickest(times)?;
-    (zone != leader && time < own * BETTER - BETTER_MS).then_some(zone)
+    (zone != preferred && time < own * BETTER - BETTER_MS).then_some(zone)
 }
 
-/// The zone that leads if none did: the first zone that no other zone beats by the margin.
+/// The zone that is preferred if none was: the first zone that no other zone beats by the margin.
 fn best(times: &PerZone<Option<f64>>) -> Option<ZoneId> {
     let (quickest, least) = quickest(times)?;
     let good = |time: &Option<f64>| time.is_some_and(|time| least >= time * BETTER - BETTER_MS);
@@ -134,56 +124,54 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const TICK: Duration = Duration::from_millis(250);
-
-    /// Who leads after each of the ticks.
+    /// Which zone is preferred after each of the ticks.
     fn run(
-        leader: &mut Leader,
+        preferred: &mut Preferred,
         now: &mut Instant,
         ticks: u32,
         times: impl Fn(u32) -> Vec<Option<f64>>,
     ) -> Vec<usize> {
         let tick = |tick| {
             *now += TICK;
-            update(leader, &times(tick), *now).expect("one may lead")
+            update(preferred, &times(tick), *now).expect("one may be preferred")
         };
         (0..ticks).map(tick).collect()
     }
 
-    fn update(leader: &mut Leader, times: &[Option<f64>], now: Instant) -> Option<usize> {
-        leader.update(&times.to_vec().into(), now).map(ZoneId::index)
+    fn update(preferred: &mut Preferred, times: &[Option<f64>], now: Instant) -> Option<usize> {
+        preferred.update(&times.to_vec().into(), now).map(ZoneId::index)
     }
 
-    fn changes(leaders: &[usize]) -> usize {
-        leaders.windows(2).filter(|pair| pair[0] != pair[1]).count()
+    fn changes(zones: &[usize]) -> usize {
+        zones.windows(2).filter(|pair| pair[0] != pair[1]).count()
     }
 
     #[test]
     fn home_is_left_after_a_while_and_found_again() {
-        let (mut leader, mut now) = (Leader::default(), Instant::now());
-        let better = run(&mut leader, &mut now, 80, |_| vec![Some(40.0), Some(20.0)]);
+        let (mut preferred, mut now) = (Preferred::default(), Instant::now());
+        let better = run(&mut preferred, &mut now, 80, |_| vec![Some(40.0), Some(20.0)]);
         assert_eq!((better[0], better[39], better[79]), (0, 0, 1));
         assert_eq!(changes(&better), 1);
-        let again = run(&mut leader, &mut now, 80, |_| vec![Some(20.0), Some(20.0)]);
+        let again = run(&mut preferred, &mut now, 80, |_| vec![Some(20.0), Some(20.0)]);
         assert_eq!((again[0], again[79], changes(&again)), (1, 0, 1));
     }
 
     #[test]
     fn a_brown_out_is_left_within_a_second() {
-        let (mut leader, mut now) = (Leader::default(), Instant::now());
-        let leaders = run(&mut leader, &mut now, 4, |_| vec![Some(400.0), Some(40.0)]);
-        assert_eq!(leaders, [0, 0, 1, 1]);
+        let (mut preferred, mut now) = (Preferred::default(), Instant::now());
+        let zones = run(&mut preferred, &mut now, 4, |_| vec![Some(400.0), Some(40.0)]);
+        assert_eq!(zones, [0, 0, 1, 1]);
     }
 
     /// Good as long as nobody reads it.
     #[test]
     fn a_home_that_is_slow_whenever_it_leads_is_tried_ever_less() {
-        let (mut leader, mut now) = (Leader::default(), Instant::now());
+        let (mut preferred, mut now) = (Preferred::default(), Instant::now());
         let (mut zone, mut changed) = (0, 0);
         for _ in 0..600 * 4 {
             now += TICK;
             let home = if zone == 0 { 400.0 } else { 20.0 };
-            let next = update(&mut leader, &[Some(home), Some(40.0)], now).expect("one may lead");
+            let next = update(&mut preferred, &[Some(home), Some(40.0)], now).expect("one may be preferred");
             changed += usize::from(next != zone);
             zone = next;
         }
@@ -191,20 +179,20 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_leader_is_left_at_once_and_home_is_preferred() {
-        let (mut leader, now) = (Leader::default(), Instant::now());
-        assert_eq!(update(&mut leader, &[None, Some(80.0), Some(40.0)], now), Some(2));
-        assert_eq!(update(&mut leader, &[Some(41.0), Some(80.0), None], now), Some(0));
-        assert_eq!(update(&mut leader, &[None, None, None], now), None);
-        assert_eq!(update(&mut leader, &[None, Some(f64::INFINITY), None], now), Some(1));
+    fn a_dead_zone_is_left_at_once_and_home_is_preferred() {
+        let (mut preferred, now) = (Preferred::default(), Instant::now());
+        assert_eq!(update(&mut preferred, &[None, Some(80.0), Some(40.0)], now), Some(2));
+        assert_eq!(update(&mut preferred, &[Some(41.0), Some(80.0), None], now), Some(0));
+        assert_eq!(update(&mut preferred, &[None, None, None], now), None);
+        assert_eq!(update(&mut preferred, &[None, Some(f64::INFINITY), None], now), Some(1));
     }
 
     #[test]
     fn what_is_not_known_yet_neither_leads_nor_loses() {
-        let (mut leader, mut now) = (Leader::default(), Instant::now());
-        let unknown = run(&mut leader, &mut now, 100, |_| vec![Some(f64::INFINITY), Some(1.0)]);
+        let (mut preferred, mut now) = (Preferred::default(), Instant::now());
+        let unknown = run(&mut preferred, &mut now, 100, |_| vec![Some(f64::INFINITY), Some(1.0)]);
         assert!(unknown.iter().all(|zone| *zone == 0));
-        let other = run(&mut leader, &mut now, 100, |_| vec![Some(100.0), Some(f64::INFINITY)]);
+        let other = run(&mut preferred, &mut now, 100, |_| vec![Some(100.0), Some(f64::INFINITY)]);
         assert!(other.iter().all(|zone| *zone == 0));
     }
 
@@ -212,13 +200,13 @@ mod tests {
         /// Noise of a tenth around whatever times: at most one change, to the better zone.
         #[test]
         fn no_flapping_under_noise(means in prop::collection::vec(5.0..200.0_f64, 2..6), noise in prop::collection::vec(0.9..1.1_f64, 6 * 400)) {
-            let (mut leader, mut now) = (Leader::default(), Instant::now());
+            let (mut preferred, mut now) = (Preferred::default(), Instant::now());
             let times = |tick: u32| means.iter().enumerate().map(|(zone, mean)| Some(mean * noise[(tick as usize * 6 + zone) % noise.len()])).collect();
-            let leaders = run(&mut leader, &mut now, 400, times);
-            prop_assert!(changes(&leaders) <= 2, "{leaders:?}");
-            let last = means[*leaders.last().expect("some")];
+            let zones = run(&mut preferred, &mut now, 400, times);
+            prop_assert!(changes(&zones) <= 2, "{zones:?}");
+            let last = means[*zones.last().expect("some")];
             let least = means.iter().copied().fold(f64::INFINITY, f64::min);
-            prop_assert!(last * 0.7 <= least * 1.3 + 12.0, "{last} leads, {least} is there");
+            prop_assert!(last * 0.7 <= least * 1.3 + 12.0, "{last} is preferred, {least} is there");
         }
     }
 }

@@ -14,17 +14,17 @@ const BETWEEN: u64 = 16 << 20;
 
 /// For how long one body was left unread, over its latest bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Unread {
+pub(crate) struct LeftUnread {
     lately: Duration,
     /// Over the bytes before those.
     before: Duration,
     bytes: u64,
 }
 
-impl Unread {
+impl LeftUnread {
     /// The next piece was not asked for during `idle`, and then it was waited for.
     pub(crate) fn waited(&mut self, idle: Duration, waited: &Waited) {
-        self.lately += idle + waited.ours;
+        self.lately += idle + waited.until_taken;
     }
 
     /// A piece came.
@@ -37,7 +37,7 @@ impl Unread {
 
     /// Whether that alone may be the cause of a break after this wait.
     pub(crate) fn excuses(&self, waited: &Waited) -> bool {
-        self.before + self.lately >= LEFT_UNREAD && waited.theirs < LEFT_UNREAD
+        self.before + self.lately >= LEFT_UNREAD && waited.until_ready < LEFT_UNREAD
     }
 }
 
@@ -46,11 +46,11 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const NONE: Waited = Waited { theirs: Duration::ZERO, ours: Duration::ZERO };
+    const NONE: Waited = Waited { until_ready: Duration::ZERO, until_taken: Duration::ZERO };
 
     #[test]
     fn what_lies_between_is_read_before_the_break_is_met() {
-        let mut unread = Unread::default();
+        let mut unread = LeftUnread::default();
         unread.waited(60 * SECOND, &NONE);
         for _ in 0..BETWEEN / 65536 {
             unread.waited(Duration::ZERO, &NONE);
@@ -63,20 +63,23 @@ mod tests {
 
     #[test]
     fn many_short_pauses_are_a_long_one() {
-        let mut unread = Unread::default();
+        let mut unread = LeftUnread::default();
         for _ in 0..4 {
             unread.waited(SECOND, &NONE);
             unread.came(16 << 10);
         }
         assert!(!unread.excuses(&NONE));
-        unread.waited(Duration::ZERO, &Waited { theirs: Duration::ZERO, ours: SECOND });
+        unread.waited(Duration::ZERO, &Waited { until_ready: Duration::ZERO, until_taken: SECOND });
         assert!(unread.excuses(&NONE));
-        assert!(!unread.excuses(&Waited { theirs: LEFT_UNREAD, ours: Duration::ZERO }), "we waited in vain");
+        assert!(
+            !unread.excuses(&Waited { until_ready: LEFT_UNREAD, until_taken: Duration::ZERO }),
+            "we waited in vain"
+        );
     }
 
     #[test]
     fn who_reads_quickly_excuses_nothing() {
-        let mut unread = Unread::default();
+        let mut unread = LeftUnread::default();
         for _ in 0..10_000 {
             unread.waited(SECOND / 200, &NONE);
             unread.came(64 << 10);

@@ -6,20 +6,19 @@ use std::sync::Arc;
 use backends::Digest;
 
 use crate::Blob;
+use crate::breaker::STRIKES;
 
-/// As many as the failures that open a breaker: if three objects fail one after the other, no single object is the cause.
-const RECENTS_MAX: usize = 3;
-
-/// Small blobs that a zone lately gave, the latest first.
+/// Small blobs that a zone lately gave, the latest first. They are as many as the failures that open a breaker: if all of
+/// them fail one after the other, no single object is the cause.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Recents(VecDeque<Arc<Blob>>);
+pub(crate) struct RecentBlobs(VecDeque<Arc<Blob>>);
 
-impl Recents {
+impl RecentBlobs {
     /// The zone gave a blob.
     pub(crate) fn gave(&mut self, blob: Arc<Blob>) {
         self.0.retain(|other| other.digest != blob.digest);
         self.0.push_front(blob);
-        self.0.truncate(RECENTS_MAX);
+        self.0.truncate(STRIKES.into());
     }
 
     /// The latest.
@@ -38,17 +37,17 @@ pub(crate) struct Turn {
 
 impl Turn {
     /// What the next probe reads: the latest, unless that failed; `None` for the marker.
-    pub(crate) fn of<'a>(&mut self, recents: &'a Recents) -> Option<&'a Arc<Blob>> {
-        let latest = recents.latest().map(|blob| blob.digest);
-        if latest != self.latest || self.next > recents.0.len() + 1 {
+    pub(crate) fn of<'a>(&mut self, recent_blobs: &'a RecentBlobs) -> Option<&'a Arc<Blob>> {
+        let latest = recent_blobs.latest().map(|blob| blob.digest);
+        if latest != self.latest || self.next > recent_blobs.0.len() + 1 {
             (self.latest, self.next) = (latest, 0);
         }
-        recents.0.get(self.next)
+        recent_blobs.0.get(self.next)
     }
 
     /// Whether what other zones gave has failed here too, or was given here as well.
-    pub(crate) fn is_past(&self, recents: &Recents, other: &Blob) -> bool {
-        self.next > recents.0.len() || recents.0.iter().any(|blob| blob.digest == other.digest)
+    pub(crate) fn is_past(&self, recent_blobs: &RecentBlobs, other: &Blob) -> bool {
+        self.next > recent_blobs.0.len() || recent_blobs.0.iter().any(|blob| blob.digest == other.digest)
     }
 
     /// A probe failed. If it read an object, the next one reads something else, as this object may be ill. After the
@@ -67,18 +66,21 @@ mod tests {
     #[test]
     fn what_fails_is_not_read_again_at_once() {
         let blob = |number: u8| Arc::new(Blob { digest: Digest::of(&[number]), key: Key::new("a") });
-        let (mut recents, mut turn) = (Recents::default(), Turn::default());
-        assert!(turn.of(&recents).is_none());
-        (0..9).chain([7]).for_each(|number| recents.gave(blob(number)));
+        let (mut recent_blobs, mut turn) = (RecentBlobs::default(), Turn::default());
+        assert!(turn.of(&recent_blobs).is_none());
+        (0..9).chain([7]).for_each(|number| recent_blobs.gave(blob(number)));
         // Those of its own, what another zone gave, the marker, and again from the first.
         for (number, read_object) in
             [(Some(7), true), (Some(8), true), (Some(6), true), (None, true), (None, false), (Some(7), true)]
         {
-            assert_eq!(turn.of(&recents).map(|blob| blob.digest), number.map(|number| blob(number).digest));
+            assert_eq!(
+                turn.of(&recent_blobs).map(|blob| blob.digest),
+                number.map(|number| blob(number).digest)
+            );
             turn.failed(read_object);
         }
-        assert!(turn.is_past(&recents, &blob(6)) && !turn.is_past(&recents, &blob(1)));
-        recents.gave(blob(8));
-        assert_eq!(turn.of(&recents).map(|blob| blob.digest), Some(blob(8).digest));
+        assert!(turn.is_past(&recent_blobs, &blob(6)) && !turn.is_past(&recent_blobs, &blob(1)));
+        recent_blobs.gave(blob(8));
+        assert_eq!(turn.of(&recent_blobs).map(|blob| blob.digest), Some(blob(8).digest));
     }
 }
