@@ -1,10 +1,12 @@
 //! One request, sent to one instance after another until one answers.
 
 use std::future::Future;
+use std::hash::{DefaultHasher, Hasher as _};
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
+use percent_encoding::percent_decode_str;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::breaker::Evidence;
@@ -211,7 +213,9 @@ impl Upstream {
         let masked = status == StatusCode::PAYLOAD_TOO_LARGE && self.masked(one.head, exchanged);
         match sign(one.repeat, path, status, masked) {
             Sign::Serves => instance.note(Evidence::Answered, ""),
-            Sign::Error => instance.note(Evidence::Error, &format!("it answered {}", status.as_u16())),
+            Sign::Error => {
+                instance.note(Evidence::Error(hash(path)), &format!("it answered {}", status.as_u16()))
+            }
             Sign::Doubt => instance.note(Evidence::Doubt, &format!("it answered {}", status.as_u16())),
             Sign::Erred => instance.erred(),
             Sign::Nothing => {}
@@ -244,6 +248,15 @@ impl Upstream {
 fn would_be_left_out(method: &Method, headers: &HeaderMap, body: &Body) -> bool {
     let has_length = headers.contains_key(CONTENT_LENGTH) || body.size_hint().exact().is_some();
     matches!(*method, Method::GET | Method::HEAD) && !body.is_end_stream() && !has_length
+}
+
+/// A hash of a path, however it is escaped.
+fn hash(path: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for byte in percent_decode_str(path) {
+        hasher.write_u8(byte);
+    }
+    hasher.finish()
 }
 
 /// What an answer says of the instance that gave it.
@@ -318,6 +331,12 @@ mod tests {
                 assert!(!goes_on(repeat, status), "{status}");
             }
         }
+    }
+
+    #[test]
+    fn a_path_is_the_same_however_it_is_escaped() {
+        assert_eq!(hash("/v2/o/a/manifests/v1"), hash("/v2/o/a/%6Danifests/v%31"));
+        assert_ne!(hash("/v2/o/a/manifests/v1"), hash("/v2/o/a/manifests/v2"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whether requests are sent to an instance. Pure; the time is passed in.
 //!
 //! ```text
-//!            no connection; 3 times 500 in a row; a probe that it answers
+//!            no connection; 500 for 3 paths in a row; a probe that it answers
 //!            with an error; 2 probes in a row without an answer
 //!   closed ──────────────────────────────────────────────────────────────────▶ open ◀─┐
 //!     ▲                                                                          │     │ any failure
@@ -9,10 +9,11 @@
 //!                                                       └───────────────────────────────┘
 //! ```
 //!
-//! What a request met, other than that there was no connection, is a doubt: the instance is probed and passed over until
-//! that probe is done. If the instance itself says then that it serves, further doubts count for nothing for a while, so
-//! no client's requests keep an instance that serves out of use. A proxy may answer probes well while nothing is behind
-//! it: where the latest good probe was such a one, a doubt opens the breaker.
+//! What a request met, other than that there was no connection, is a doubt; so are 3 answers 500 in a row for fewer
+//! paths, as every instance answers 500 for a manifest that Quay cannot read. In doubt, the instance is probed and passed
+//! over until that probe is done. If the instance itself says then that it serves, further doubts count for nothing for a
+//! while, so no client's requests keep an instance that serves out of use. A proxy may answer probes well while nothing is
+//! behind it: where the latest good probe was such a one, a doubt opens the breaker.
 //!
 //! Only probes close it: no client's request is used to find out whether an instance works again.
 
@@ -25,8 +26,7 @@ use super::backoff::Circuit;
 /// How long doubts count for nothing after one that a probe refuted.
 const DOUBT_PAUSE: Duration = Duration::from_secs(30);
 
-/// The answers 500 in a row that open it. A single one may be about the request: every instance answers 500
-/// for a manifest that Quay cannot read.
+/// The answers 500 in a row that are a doubt, and that open it if each is about another path.
 const ERRORS: u8 = 3;
 
 /// The probes in a row without an answer that open it. A single one may be due to a pause of the machine.
@@ -46,8 +46,8 @@ const CALM: Duration = Duration::from_secs(60);
 pub(super) enum Evidence {
     /// The instance answered a request, and not with a server error.
     Answered,
-    /// The instance answered 500 to a request that reads, or that begins an upload.
-    Error,
+    /// The instance answered 500 to a request that reads, or that begins an upload. With a hash of its path.
+    Error(u64),
     /// There was no connection.
     Gone,
     /// The instance answered a request with 502, 503 or 504, or not at all. The request itself may be the cause.
@@ -82,11 +82,20 @@ pub(super) struct Breaker {
     refuted: Option<Instant>,
     /// Whether the latest good probe was perhaps answered by a proxy.
     by_proxy: bool,
-    errors: u8,
+    errors: Errors,
     silences: u8,
     /// The good probes that end, or ended, the latest opening.
     needed: u32,
     closed_at: Option<Instant>,
+}
+
+/// The answers 500 in a row, since the last good answer and the last opening.
+#[derive(Debug, Default)]
+struct Errors {
+    /// Since the last doubt that they were.
+    count: u8,
+    /// The hashes of their paths, each once.
+    paths: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -104,9 +113,14 @@ impl Breaker {
     pub(super) fn note(&mut self, now: Instant, evidence: Evidence, why: &str) -> Option<Change> {
         let enough = match evidence {
             Evidence::Answered => {
-                self.errors = 0;
+                self.errors = Errors::default();
                 return None;
             }
+            Evidence::Error(path) => match self.errors.add(path) {
+                Sum::Little => return None,
+                Sum::Doubt => return self.note(now, Evidence::Doubt, why),
+                Sum::Enough => true,
+            },
             Evidence::Doubt if self.by_proxy => true,
             Evidence::Doubt => {
                 let paused = self.refuted.is_some_and(|refuted| now - refuted < DOUBT_PAUSE);
@@ -128,7 +142,6 @@ impl Breaker {
                 // Nothing refutes the doubt.
                 true
             }
-            Evidence::Error => counted(&mut self.errors, ERRORS),
             Evidence::Silent => counted(&mut self.silences, SILENCES),
             Evidence::Gone | Evidence::Unwell => true,
         };
@@ -166,7 +179,7 @@ impl Breaker {
         }
         let since = open.since;
         self.open = None;
-        self.errors = 0;
+        self.errors = Errors::default();
         self.closed_at = Some(now);
         Some(Change::Closed(now - since))
     }
@@ -184,7 +197,7 @@ impl Breaker {
 
     /// Whether there was a failure lately, so that the instance is probed sooner.
     pub(super) fn is_doubtful(&self) -> bool {
-        self.open.is_some() || self.doubted.is_some() || self.silences > 0 || self.errors > 0
+        self.open.is_some() || self.doubted.is_some() || self.silences > 0 || self.errors.count > 0
     }
 
     /// The state's name, for tables and metrics.
@@ -202,6 +215,31 @@ impl Breaker {
     }
 }
 
+/// What answers 500 in a row amount to.
+enum Sum {
+    Little,
+    Doubt,
+    Enough,
+}
+
+impl Errors {
+    /// Adds one. What they amount to begins anew with a doubt; their paths, once there are enough of them.
+    fn add(&mut self, path: u64) -> Sum {
+        if !self.paths.contains(&path) {
+            self.paths.push(path);
+        }
+        if self.paths.len() >= usize::from(ERRORS) {
+            *self = Self::default();
+            return Sum::Enough;
+        }
+        if !counted(&mut self.count, ERRORS) {
+            return Sum::Little;
+        }
+        self.count = 0;
+        Sum::Doubt
+    }
+}
+
 /// Increments the count and returns whether it has reached `enough`.
 fn counted(count: &mut u8, enough: u8) -> bool {
     *count = count.saturating_add(1);
@@ -214,9 +252,11 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Evidence; 8] = [
+    const ALL: [Evidence; 10] = [
         Evidence::Answered,
-        Evidence::Error,
+        Evidence::Error(1),
+        Evidence::Error(2),
+        Evidence::Error(3),
         Evidence::Gone,
         Evidence::Doubt,
         Evidence::Well,
@@ -237,17 +277,52 @@ mod tests {
     #[test]
     fn what_opens_it() {
         use Evidence::{Answered, Error, Gone, Silent, Unwell, Well};
-        for opens in [&[Gone][..], &[Unwell], &[Silent, Silent], &[Error, Error, Error]] {
+        for opens in [&[Gone][..], &[Unwell], &[Silent, Silent], &[Error(1), Error(2), Error(3)]] {
             assert_eq!(after(opens), "open", "{opens:?}");
         }
         for stays in [
             &[Silent, Well, Silent][..],
-            &[Error, Error, Answered, Error, Error],
-            &[Silent, Error, Error],
+            &[Error(1), Error(2), Answered, Error(3)],
+            &[Silent, Error(1), Error(2)],
             &[Well, Answered],
         ] {
             assert_eq!(after(stays), "closed", "{stays:?}");
         }
+    }
+
+    #[test]
+    fn one_path_in_error_is_for_a_probe_to_confirm() {
+        use Evidence::{Answered, Error, Gone, Reached, Silent, Unwell, Well};
+        let one = Error(1);
+        for stays in [
+            &[one, one, one, Well, one, one, one][..],
+            &[one, one, one, Well, one, one, one, Well],
+            &[one, one, one, Answered, Well, Error(2), Error(3)],
+            &[Error(1), Error(2), Error(1), Error(2), Error(1), Error(2), Well],
+        ] {
+            assert_eq!(after(stays), "closed", "{stays:?}");
+        }
+        for opens in [
+            &[one, one, one, Unwell][..],
+            &[one, one, one, Reached],
+            &[Reached, one, one, one],
+            &[one, one, one, Silent, Silent],
+            &[one, one, one, Well, Error(2), Error(3)],
+        ] {
+            assert_eq!(after(opens), "open", "{opens:?}");
+        }
+        assert_eq!(after(&[Gone, Well, one, one, one, Well]), "closed", "it keeps none from closing");
+        assert_eq!(after(&[Gone, Well, Error(1), Error(2), Error(3), Well]), "half-open");
+        let mut breaker = Breaker::default();
+        let now = Instant::now();
+        for _ in 0..2 {
+            breaker.note(now, one, "why");
+            assert_eq!(breaker.circuit(), Circuit::Closed);
+        }
+        breaker.note(now, one, "why");
+        assert_eq!(breaker.circuit(), Circuit::Open(now), "passed over");
+        breaker.note(now, Well, "");
+        assert_eq!(breaker.circuit(), Circuit::Closed);
     }
 
     #[test]
@@ -334,7 +409,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_came_before_enough_good_probes_close_it(steps in prop::collection::vec((0usize..8, 0u64..90), 0..80)) {
+        fn whatever_came_before_enough_good_probes_close_it(steps in prop::collection::vec((0usize..ALL.len(), 0u64..90), 0..80)) {
             let mut breaker = Breaker::default();
             let mut now = Instant::now();
             for (evidence, pass) in steps {
@@ -352,13 +427,16 @@ mod tests {
         }
 
         #[test]
-        fn no_client_keeps_an_instance_out_of_use_that_probes_find_well(doubts in prop::collection::vec(any::<bool>(), 300)) {
+        fn no_client_keeps_an_instance_out_of_use_that_probes_find_well(seen in prop::collection::vec(0usize..4, 300)) {
+            let seen = seen.iter().map(|which| {
+                [Evidence::Answered, Evidence::Doubt, Evidence::Error(1), Evidence::Error(2)][*which]
+            });
             let mut breaker = Breaker::default();
             let start = Instant::now();
             let mut passed_over = 0;
-            for (second, doubt) in doubts.iter().enumerate() {
+            for (second, evidence) in seen.enumerate() {
                 let now = start + Duration::from_secs(second as u64);
-                breaker.note(now, if *doubt { Evidence::Doubt } else { Evidence::Answered }, "why");
+                breaker.note(now, evidence, "why");
                 prop_assert_eq!((breaker.state(), breaker.is_silent()), ("closed", false));
                 passed_over += u32::from(breaker.circuit() != Circuit::Closed);
                 // A doubt has it probed.
