@@ -74,7 +74,7 @@ pub(crate) struct Children {
 impl Queued {
     pub(crate) fn new() -> Self {
         let manifests = Cache::builder().max_capacity(QUEUED_MAX).time_to_live(QUEUED_MEMORY).build();
-        Self { manifests, places: Pool::new(PLACES, PUSHES_AT_ONCE, 0), told: AtomicBool::new(false) }
+        Self { manifests, places: Pool::fixed(PLACES, PUSHES_AT_ONCE, 0), told: AtomicBool::new(false) }
     }
 
     /// The blobs of this manifest of this repository are in the journal.
