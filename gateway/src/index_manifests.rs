@@ -74,7 +74,7 @@ pub(crate) struct FoundBlobs {
 impl QueuedManifests {
     pub(crate) fn new() -> Self {
         let manifests = Cache::builder().max_capacity(QUEUED_MAX).time_to_live(QUEUED_MEMORY).build();
-        Self { manifests, slots: Pool::new(SLOTS, PUSHES_AT_ONCE, 0), logged: AtomicBool::new(false) }
+        Self { manifests, slots: Pool::fixed(SLOTS, PUSHES_AT_ONCE, 0), logged: AtomicBool::new(false) }
     }
 
     /// Records that the blobs of this manifest of this repository are in the journal.

@@ -100,6 +100,32 @@ async fn an_error_of_one_request_is_confirmed_by_a_probe() -> Result<()> {
     Ok(())
 }
 
+/// Quay answers 500 for a manifest that it cannot read, and one client can ask for that again and again.
+#[tokio::test]
+async fn what_no_instance_can_read_takes_none_out_of_use() -> Result<()> {
+    let pair = Pair::start()?;
+    let gateway = pair.gateway().await?;
+    for quay in [pair.a(), &pair.b] {
+        quay.set(|faults| faults.unreadable = Some("/manifests/bad"));
+    }
+    let client = gateway.client(LOGIN)?;
+    let closed = async |when: &str| {
+        for zone in ["zone-a", "zone-b"] {
+            assert_eq!(gateway.status().await?["registry"][zone]["state"], "closed", "{zone}: {when}");
+        }
+        anyhow::Ok(())
+    };
+    for time in 1..=20 {
+        let path = format!("/v2/{REPOSITORY}/manifests/bad?time={time}");
+        let answer = client.fetch(Method::GET, &path, &[]).await?;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+        closed(&format!("{time}")).await?;
+    }
+    let login = log_in(&pair, &gateway.client(None)?, "password").await?;
+    assert_eq!(login, StatusCode::OK);
+    Ok(())
+}
+
 /// A proxy that answers probes itself says nothing about what is behind it.
 #[tokio::test]
 async fn a_proxy_that_hides_the_health_does_not_speak_for_an_instance() -> Result<()> {

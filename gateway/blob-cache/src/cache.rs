@@ -20,6 +20,7 @@ use crate::disk::{Disk, free_bytes};
 use crate::entry::{self, Entry};
 use crate::fill::Fill;
 use crate::layout::Layout;
+use crate::unremoved::Unremoved;
 
 /// Files that are hashed at once after a reboot.
 const RECHECKS_MAX: usize = 1;
@@ -38,7 +39,8 @@ const RECHECKS_MAX: usize = 1;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let folder = tempfile::tempdir()?;
-/// let settings = CacheSettings { dir: folder.path().to_owned(), size: 1 << 20, reserve: 0 };
+/// let (dir, unremoved) = (folder.path().join("cache"), folder.path().join("unremoved"));
+/// let settings = CacheSettings { dir, unremoved, size: 1 << 20, reserve: 0 };
 /// let cache = Cache::open(&settings, &Limits::default(), &Timeouts::default())?;
 /// let (client, digest) = (Identity::GATEWAY, Digest::of(b"hello"));
 ///
@@ -77,7 +79,7 @@ pub struct Cache {
     pub(crate) placing: Mutex<()>,
     pub(crate) cleanups: Arc<Cleanups>,
     /// Held while evicted files are being removed.
-    pub(crate) reaping: Mutex<()>,
+    pub(crate) reaping: Mutex<Unremoved>,
     pub(crate) rechecks: Semaphore,
     /// How long a lookup waits for a recheck.
     pub(crate) recheck_wait: Duration,
@@ -107,13 +109,15 @@ impl Cache {
         let lock = DirectoryLock::take(&settings.dir)?;
         let layout = Layout::create(&settings.dir)?;
         layout.distrust_other_boots()?;
-        let found = layout.recover()?;
+        let unremoved = Unremoved::read(&settings.unremoved)?;
+        let found = layout.recover(unremoved.digests())?;
         let kept: u64 = found.iter().map(|blob| entry::bytes(entry::blocks(blob.size))).sum();
         let capacity = fitting(settings, kept, free_bytes(layout.root())?);
         let cleanups = Arc::new(Cleanups::default());
         let mut space = Space::new(capacity / entry::bytes(1));
         let unproven = found.iter().filter(|blob| !blob.trusted).count();
         tracing::info!(blobs = found.len(), unproven, bytes = kept, capacity, dir = %settings.dir.display(), "cache opened");
+        cleanups.evicted(unremoved.digests().iter().copied().collect());
         for blob in found {
             let entry = Arc::new(Entry::found(blob.size, blob.trusted));
             cleanups.evicted(space.keep(None, blob.digest, entry));
@@ -133,7 +137,7 @@ impl Cache {
             abandoned_permits: Arc::new(Semaphore::new(limits.abandoned_fills)),
             placing: Mutex::new(()),
             cleanups: Arc::clone(&cleanups),
-            reaping: Mutex::new(()),
+            reaping: Mutex::new(unremoved),
             rechecks: Semaphore::new(RECHECKS_MAX),
             recheck_wait: timeouts.cache_proof,
             _lock: lock,

@@ -2,12 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use backends::Digest;
 use parking_lot::{Condvar, Mutex};
 
 use crate::cache::Cache;
 use crate::reservation::Reserved;
+
+/// Between two tries to remove the files that could not be removed.
+const RETRY_PAUSE: Duration = Duration::from_secs(60);
 
 /// One thing to remove.
 #[derive(Debug)]
@@ -55,18 +59,24 @@ impl Cleanups {
         self.more.notify_all();
     }
 
-    /// Waits for work; `false` once closed.
-    fn wait(&self) -> bool {
+    /// Waits for work, but not longer than until `until`; `false` once closed.
+    fn wait(&self, until: Instant) -> bool {
         let mut queue = self.queue.lock();
-        self.more.wait_while(&mut queue, |queue| queue.cleanups.is_empty() && !queue.closed);
+        let idle = |queue: &mut Queue| queue.cleanups.is_empty() && !queue.closed;
+        self.more.wait_while_until(&mut queue, idle, until);
         !queue.closed
     }
 }
 
 /// The reaper: cleans up until the cache is gone.
 pub(super) fn run(cleanups: &Arc<Cleanups>, cache: &Weak<Cache>) {
-    while cleanups.wait() {
+    let mut again = Instant::now() + RETRY_PAUSE;
+    while cleanups.wait(again) {
         let Some(cache) = cache.upgrade() else { return };
+        if Instant::now() >= again {
+            again = Instant::now() + RETRY_PAUSE;
+            cache.retry_removals();
+        }
         cache.reap();
     }
 }

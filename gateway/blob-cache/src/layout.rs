@@ -87,7 +87,7 @@ impl Layout {
 
     /// Removes a blob, proven or not.
     pub(super) fn remove(&self, digest: &Digest) -> io::Result<()> {
-        for path in [self.blob(digest), self.unproven(digest)] {
+        for path in [self.unproven(digest), self.blob(digest)] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -115,8 +115,8 @@ impl Layout {
     }
 
     /// Removes what an earlier process left half done, and files whose size alone shows that they are wrong.
-    /// Lists what is whole, least recently written first.
-    pub(super) fn recover(&self) -> io::Result<Vec<Found>> {
+    /// Lists what is whole, least recently written first, without those that could not be removed.
+    pub(super) fn recover(&self, unremoved: &HashSet<Digest>) -> io::Result<Vec<Found>> {
         for entry in fs::read_dir(self.partials())? {
             let path = entry?.path();
             if let Err(error) = fs::remove_file(&path) {
@@ -129,6 +129,7 @@ impl Layout {
             for path in files_below(&folder)? {
                 let metadata = fs::metadata(&path)?;
                 match digest_of_name(&path) {
+                    Some(digest) if unremoved.contains(&digest) => {}
                     Some(digest) if !digest.may_have(metadata.len()) => {
                         tracing::warn!(%digest, bytes = metadata.len(), "a cached blob that cannot be right is removed");
                         fs::remove_file(&path)?;
@@ -211,8 +212,12 @@ mod tests {
             put(layout.unproven(&right), b""),
             put(layout.unproven(&wrong), b""),
         ];
-        let found: HashSet<_> =
-            layout.recover().expect("recovers").iter().map(|blob| (blob.digest, blob.size)).collect();
+        let found: HashSet<_> = layout
+            .recover(&HashSet::new())
+            .expect("recovers")
+            .iter()
+            .map(|blob| (blob.digest, blob.size))
+            .collect();
         assert_eq!(found, HashSet::from([(right, 5), (Digest::EMPTY, 0)]));
         assert!(removed.iter().all(|path| !path.exists()));
     }

@@ -22,6 +22,7 @@ mod reservation;
 mod space;
 #[cfg(test)]
 mod tests;
+mod unremoved;
 mod writer;
 
 pub use bypass::{Bypass, BypassReason};

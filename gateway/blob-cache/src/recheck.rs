@@ -24,28 +24,40 @@ impl Cache {
         matches!(ended, Ok(Ok(verdict)) if *verdict == Some(true))
     }
 
-    /// Takes back the trust in a whole blob: it is hashed before it is served again.
+    /// Takes back the trust in a whole blob: it is hashed before it is served again, or dropped if it cannot be.
     pub(super) async fn distrust(self: &Arc<Self>, digest: Digest) {
-        let cache = Arc::clone(self);
-        match self.disk.run(&Identity::GATEWAY, move || cache.set_aside(&digest)).await {
+        let Some(unproven) = self.take_out_of_use(&digest) else { return };
+        let (cache, entry) = (Arc::clone(self), Arc::clone(&unproven));
+        match self.disk.run(&Identity::GATEWAY, move || cache.set_aside(&digest, &entry)).await {
             Ok(()) => {
                 tracing::warn!(%digest, "a cached blob gave wrong bytes: it is hashed before it is served again")
             }
             Err(error) => {
-                tracing::error!(%digest, %error, "a cached blob gave wrong bytes and cannot be set aside")
+                self.drop_entry(&digest, &unproven);
+                tracing::error!(%digest, %error, "a cached blob gave wrong bytes and cannot be set aside: it is dropped")
             }
         }
     }
 
-    fn set_aside(&self, digest: &Digest) -> io::Result<()> {
-        let _placing = self.placing.lock();
-        let indexed = self.space.lock().index().peek(digest).cloned();
-        let Some(entry) = indexed.filter(|entry| entry.is_servable()) else { return Ok(()) };
-        let unproven = Arc::new(Entry::found(entry.size, false));
-        self.space.lock().index().insert(*digest, Arc::clone(&unproven));
+    /// Makes a trusted blob one that must be hashed. The disk is not asked: one that gives wrong bytes may hang too.
+    fn take_out_of_use(&self, digest: &Digest) -> Option<Arc<Entry>> {
+        let mut space = self.space.lock();
+        let size = space.index().peek(digest).filter(|entry| entry.is_servable())?.size;
+        let unproven = Arc::new(Entry::found(size, false));
+        space.index().insert(*digest, Arc::clone(&unproven));
+        drop(space);
         self.open_files.invalidate(digest);
-        // The disk that gave wrong bytes may refuse this too.
-        self.layout.distrust(digest).inspect_err(|_| self.drop_entry(digest, &unproven))
+        Some(unproven)
+    }
+
+    /// Puts the file where it is hashed. Blocks on the disk.
+    fn set_aside(&self, digest: &Digest, entry: &Arc<Entry>) -> io::Result<()> {
+        let _placing = self.placing.lock();
+        // Dropped meanwhile: perhaps a fill has put another file in its place.
+        if !self.is_indexed(digest, entry) {
+            return Ok(());
+        }
+        self.layout.distrust(digest)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::cleanup::Cleanup;
 use crate::disk::free_bytes;
 use crate::entry::{self, Entry};
 use crate::reservation::Reservation;
+use crate::unremoved::Unremoved;
 
 /// Files that are removed as one piece of work on the disk. All threads may wait for each other here: even then
 /// the last of them has its turn within `timeouts.disk`, if the disk removes 50 files a second. A large file has
@@ -103,27 +104,42 @@ impl Cache {
     /// Removes some files of evicted blobs, and takes back reservations that were not used. `true` if none is left.
     /// A file that is still being read keeps its bytes until it is closed. Blocks on the disk.
     pub(super) fn reap(&self) -> bool {
-        let _reaping = self.reaping.lock();
+        let mut unremoved = self.reaping.lock();
         let (cleanups, is_all) = self.cleanups.take(REMOVED_AT_ONCE);
         for cleanup in cleanups {
             match cleanup {
-                Cleanup::Evicted(digest) => self.remove_evicted(&digest),
+                Cleanup::Evicted(digest) => self.remove_evicted(&mut unremoved, digest),
                 Cleanup::Unused(reserved) => reserved.release(self),
             }
         }
         is_all
     }
 
-    fn remove_evicted(&self, digest: &Digest) {
+    /// Has the files removed, soon, that could not be removed before.
+    pub(super) fn retry_removals(&self) {
+        let digests = self.reaping.lock().digests().iter().copied().collect();
+        self.cleanups.evicted(digests);
+    }
+
+    fn remove_evicted(&self, unremoved: &mut Unremoved, digest: Digest) {
+        match self.remove_file(&digest) {
+            Ok(()) => unremoved.remove(&digest),
+            Err(error) if unremoved.add(digest) => {
+                tracing::warn!(%digest, %error, "an evicted blob cannot be removed");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn remove_file(&self, digest: &Digest) -> io::Result<()> {
         // Under the lock, as a new fill of the same digest may be putting its file in place.
         let _placing = self.placing.lock();
         if self.space.lock().index().peek(digest).is_some() {
-            return;
+            return Ok(());
         }
         self.open_files.invalidate(digest);
-        match self.layout.remove(digest) {
-            Ok(()) => tracing::debug!(%digest, "evicted"),
-            Err(error) => tracing::warn!(%digest, %error, "an evicted blob cannot be removed"),
-        }
+        self.layout.remove(digest)?;
+        tracing::debug!(%digest, "evicted");
+        Ok(())
     }
 }

@@ -28,6 +28,8 @@ use gateway_http::Allowed;
 
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8443));
 const STATE_DIR: &str = "/var/lib/quay-gateway";
+/// The file in `state_dir` about the cache.
+const UNREMOVED: &str = "cache-unremoved";
 const CACHE_DIR: &str = "/var/cache/quay-gateway";
 const CACHE_SIZE: bytesize::ByteSize = bytesize::ByteSize::gib(100);
 /// The longest lame duck. A supervisor kills the process before that.
@@ -142,6 +144,8 @@ impl NamedZone {
 pub struct CacheSettings {
     /// The folder.
     pub dir: PathBuf,
+    /// The file in `state_dir` that names blobs whose files could not be removed from the folder.
+    pub unremoved: PathBuf,
     /// The most bytes of blobs in it.
     pub size: u64,
     /// Bytes of the file system that it leaves free.
@@ -186,15 +190,15 @@ pub(super) fn resolve(
         warnings.extend(instances::warning(&instances, &zones));
     }
     let ca_files = ca_files(path, &file, &mut warnings)?;
+    let state_dir =
+        file.state_dir.as_ref().map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value));
+    let cache = cache(path, &file, &state_dir)?;
     Ok(Settings {
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
         registry_hostname,
         tls: tls(path, &file)?,
-        state_dir: file
-            .state_dir
-            .as_ref()
-            .map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value)),
+        state_dir,
         journal: journal(path, file.journal.as_ref())?,
         registry_kind: file.registry.kind,
         instances,
@@ -210,7 +214,7 @@ pub(super) fn resolve(
         warnings,
         targets,
         replication,
-        cache: cache(path, &file)?,
+        cache,
         admin: admin(path, &file.admin)?,
         trusted_proxies: trusted_proxies(path, file.trusted_proxies.as_ref())?,
         limits: file.limits,
@@ -352,7 +356,7 @@ fn ca_files(path: &Path, file: &ConfigFile, warnings: &mut Vec<String>) -> Resul
     Ok(files)
 }
 
-fn cache(path: &Path, file: &ConfigFile) -> Result<CacheSettings, ConfigError> {
+fn cache(path: &Path, file: &ConfigFile, state_dir: &Path) -> Result<CacheSettings, ConfigError> {
     let size = file.cache.size.as_ref().map_or(CACHE_SIZE, |size| size.value);
     if size.as_u64() == 0 {
         return Err(ConfigError::new(
@@ -363,6 +367,7 @@ fn cache(path: &Path, file: &ConfigFile) -> Result<CacheSettings, ConfigError> {
     }
     Ok(CacheSettings {
         dir: file.cache.dir.as_ref().map_or_else(|| CACHE_DIR.into(), |dir| relative_to(path, &dir.value)),
+        unremoved: state_dir.join(UNREMOVED),
         size: size.as_u64(),
         reserve: file.cache.reserve.unwrap_or(CACHE_RESERVE).as_u64(),
     })

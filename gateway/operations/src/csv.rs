@@ -11,8 +11,9 @@ pub fn line(fields: impl IntoIterator<Item = String>) -> String {
     let mut bytes = Vec::new();
     let mut builder = WriterBuilder::new();
     builder.terminator(Terminator::CRLF).buffer_capacity(BUFFER);
-    // If a spreadsheet's separator is one of these, the text after it would be a field of its own.
-    if fields.iter().any(|field| field.contains([';', '\t'])) {
+    // If a spreadsheet's separator is one of these, the text after it would be a field of its own. If its separator is
+    // `;`, quotes in the middle of a field are text, and the text after a line break would begin a line.
+    if fields.iter().any(|field| field.contains([';', '\t', '\r', '\n'])) {
         builder.quote_style(QuoteStyle::Always);
     }
     let mut writer = builder.from_writer(&mut bytes);
@@ -54,6 +55,9 @@ pub(crate) mod tests {
     fn formulas_after_another_separator_are_quoted() {
         assert_eq!(line(["x;=1+1", "2"].map(str::to_owned)), "\"x;=1+1\",\"2\"\r\n");
         assert_eq!(line(["x\t=1+1"].map(str::to_owned)), "\"x\t=1+1\"\r\n");
+        // There quotes that do not begin a field are text, and the line ends.
+        assert_eq!(line(["x", "y\n=1+1"].map(str::to_owned)), "\"x\",\"y\n=1+1\"\r\n");
+        assert_eq!(line(["x", "y\r=1+1"].map(str::to_owned)), "\"x\",\"y\r=1+1\"\r\n");
     }
 
     proptest! {

@@ -88,7 +88,7 @@ pub(super) async fn gateway(
         client,
         permissions: permissions(&settings),
         sizes: ContradictedSizes::default(),
-        bypass_parts: Pool::new("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
+        bypass_parts: Pool::fixed("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
         cache,
         metrics,
         sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),

@@ -85,6 +85,8 @@ pub struct InstanceFaults {
     pub hides_health: bool,
     /// nginx answers 504 if the path contains this, as if Quay took too long.
     pub gives_up: Option<&'static str>,
+    /// Everything whose path contains this is answered with 500, as if Quay could not read it.
+    pub unreadable: Option<&'static str>,
     /// New uploads get no answer, as if the preferred store hung.
     pub begins_hang: bool,
     /// The instance breaks off in the middle of a body, and nginx answers 413 instead of its own 502.

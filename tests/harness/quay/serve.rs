@@ -42,6 +42,9 @@ pub(super) async fn answer(
     if breaks_off && head.method == Method::PATCH {
         return Ok(nginx(StatusCode::PAYLOAD_TOO_LARGE).finish(&head.method, path, head.version, quay.tls));
     }
+    if quay.faults.borrow().unreadable.is_some_and(|part| path.contains(part)) {
+        return Ok(internal().finish(&head.method, path, head.version, quay.tls));
+    }
     let answer =
         route(&quay, &head.method, path, head.uri.query().unwrap_or_default(), &head.headers, body).await;
     if probe {

@@ -10,6 +10,13 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 const GATEWAY: Identity = Identity::GATEWAY;
 
+impl Disk {
+    /// As if it hung: it is not asked.
+    pub(crate) fn hang(&self) {
+        self.hanging.store(HANGING_MAX, Ordering::Release);
+    }
+}
+
 fn disk() -> Disk {
     Disk::new(TIMEOUT, 1000)
 }

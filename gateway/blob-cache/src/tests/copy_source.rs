@@ -1,13 +1,14 @@
 //! Cached blobs as sources of copies.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backends::Digest;
 use futures_util::StreamExt;
 use replication::Local as _;
 
-use super::{fill, is_hit, open, reopen};
-use crate::CopySource;
+use super::{fill, is_hit, open, reopen, until};
+use crate::{Cache, CopySource};
 
 /// Copies read what is whole and trusted, and nothing else.
 #[tokio::test]
@@ -51,4 +52,63 @@ async fn a_cached_blob_that_gave_wrong_bytes_is_hashed_before_it_is_served_again
     assert!(!is_hit(&cache, &digest).await);
     fill(&cache, bytes).await;
     assert!(is_hit(&cache, &digest).await);
+}
+
+/// Puts other bytes into a cached blob's file.
+fn rot(cache: &Cache, digest: &Digest) {
+    let file = std::fs::File::options().write(true).open(cache.layout.blob(digest)).expect("opens");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"rot", 0).expect("writes");
+}
+
+/// What takes the trust back needs no disk: one that gives wrong bytes is perhaps one that hangs.
+#[tokio::test]
+async fn a_cached_blob_that_gave_wrong_bytes_is_out_of_use_although_the_disk_is_not_asked() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let digest = Digest::of(b"hello");
+    let cache = open(dir.path(), 1 << 20);
+    fill(&cache, b"hello").await;
+    cache.disk.hang();
+    rot(&cache, &digest);
+    assert!(cache.holds(&digest));
+    CopySource(Arc::clone(&cache)).distrust(&digest).await;
+    assert!(!cache.holds(&digest));
+    let file = cache.layout.blob(&digest);
+    until("its file is removed", || !file.exists()).await;
+}
+
+/// `hello`, with wrong bytes that are known to be wrong, in a file that can be neither moved nor removed because of
+/// the folder at the path that is returned.
+async fn wrong_and_stuck(dir: &Path) -> PathBuf {
+    let digest = Digest::of(b"hello");
+    let cache = open(dir, 1 << 20);
+    fill(&cache, b"hello").await;
+    rot(&cache, &digest);
+    let obstacle = cache.layout.unproven(&digest);
+    std::fs::create_dir_all(&obstacle).expect("creates");
+    CopySource(Arc::clone(&cache)).distrust(&digest).await;
+    assert!(!is_hit(&cache, &digest).await);
+    until("the reaper has tried", || cache.cleanups.take(0).1).await;
+    // It may be at it.
+    drop(cache.reaping.lock());
+    assert!(cache.layout.blob(&digest).exists(), "it is there");
+    obstacle
+}
+
+#[tokio::test]
+async fn a_restart_does_not_trust_a_file_that_could_not_be_removed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let digest = Digest::of(b"hello");
+    let obstacle = wrong_and_stuck(dir.path()).await;
+    for _ in 0..2 {
+        let cache = reopen(dir.path()).await;
+        assert!(!is_hit(&cache, &digest).await);
+        assert_eq!(cache.status().blobs, 0);
+    }
+    std::fs::remove_dir(&obstacle).expect("removes");
+    let cache = reopen(dir.path()).await;
+    let file = cache.layout.blob(&digest);
+    until("its file is removed", || !file.exists()).await;
+    fill(&cache, b"hello").await;
+    drop(cache);
+    assert!(is_hit(&reopen(dir.path()).await, &digest).await, "it is trusted again");
 }

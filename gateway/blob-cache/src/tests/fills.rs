@@ -71,7 +71,12 @@ async fn a_client_that_leaves_stops_nothing() {
 #[tokio::test]
 async fn abandoned_fills_are_bounded() {
     let dir = tempfile::tempdir().expect("a folder");
-    let settings = CacheSettings { dir: dir.path().to_owned(), size: 1 << 20, reserve: 0 };
+    let settings = CacheSettings {
+        dir: dir.path().to_owned(),
+        unremoved: dir.path().join("unremoved"),
+        size: 1 << 20,
+        reserve: 0,
+    };
     let limits = Limits { abandoned_fills: 0, ..Limits::default() };
     let cache = Cache::open(&settings, &limits, &Timeouts::default()).expect("opens");
     let (send, hand, follower) = half_filled(&cache).await;

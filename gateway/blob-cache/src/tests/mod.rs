@@ -25,7 +25,7 @@ use zone_router::{NotOpened, Verified};
 use crate::{BypassReason, Cache, FileBody, Follower, Interrupted, Lookup, NoFill, NotKept, Writer};
 
 fn open(dir: &Path, size: u64) -> Arc<Cache> {
-    let settings = CacheSettings { dir: dir.to_owned(), size, reserve: 0 };
+    let settings = CacheSettings { dir: dir.to_owned(), unremoved: dir.join("unremoved"), size, reserve: 0 };
     Cache::open(&settings, &Limits::default(), &Timeouts::default()).expect("opens")
 }
 
@@ -177,11 +177,19 @@ async fn reopen(dir: &Path) -> Arc<Cache> {
 }
 
 async fn reopen_with(dir: &Path, timeouts: &Timeouts) -> Arc<Cache> {
-    reopen_as(CacheSettings { dir: dir.to_owned(), size: 1 << 20, reserve: 0 }, timeouts).await
+    reopen_as(
+        CacheSettings { dir: dir.to_owned(), unremoved: dir.join("unremoved"), size: 1 << 20, reserve: 0 },
+        timeouts,
+    )
+    .await
 }
 
 async fn reopen_sized(dir: &Path, size: u64) -> Arc<Cache> {
-    reopen_as(CacheSettings { dir: dir.to_owned(), size, reserve: 0 }, &Timeouts::default()).await
+    reopen_as(
+        CacheSettings { dir: dir.to_owned(), unremoved: dir.join("unremoved"), size, reserve: 0 },
+        &Timeouts::default(),
+    )
+    .await
 }
 
 async fn reopen_as(settings: CacheSettings, timeouts: &Timeouts) -> Arc<Cache> {

@@ -32,7 +32,12 @@ async fn what_cannot_be_kept_is_streamed() {
 #[tokio::test]
 async fn the_reserve_is_left_free() {
     let dir = tempfile::tempdir().expect("a folder");
-    let settings = CacheSettings { dir: dir.path().to_owned(), size: 1 << 20, reserve: u64::MAX / 2 };
+    let settings = CacheSettings {
+        dir: dir.path().to_owned(),
+        unremoved: dir.path().join("unremoved"),
+        size: 1 << 20,
+        reserve: u64::MAX / 2,
+    };
     let cache = Cache::open(&settings, &Limits::default(), &Timeouts::default()).expect("opens");
     let (send, hand) = Hand::new(b"hello");
     send.send(Ok(Bytes::from_static(b"hello"))).await.expect("taken");
@@ -135,8 +140,12 @@ async fn a_client_with_much_disk_work_delays_only_itself() {
 async fn a_cache_bounded_by_its_disk_makes_room_and_keeps() {
     let dir = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
     let free = crate::disk::free_bytes(dir.path()).expect("free");
-    let settings =
-        CacheSettings { dir: dir.path().to_owned(), size: u64::MAX / 4, reserve: free - (50 << 20) };
+    let settings = CacheSettings {
+        dir: dir.path().to_owned(),
+        unremoved: dir.path().join("unremoved"),
+        size: u64::MAX / 4,
+        reserve: free - (50 << 20),
+    };
     let cache = Cache::open(&settings, &Limits::default(), &Timeouts::default()).expect("opens");
     for n in 0..30_u8 {
         let bytes = vec![n; 9 << 20];

@@ -30,11 +30,21 @@ pub struct Pool {
     /// The configuration key that bounds the pool.
     key: &'static str,
     slots: usize,
-    /// Whether the log tells of waits and refusals.
-    logs: bool,
+    log: Log,
     state: Mutex<PoolState>,
     waited: AtomicU64,
     refused: AtomicU64,
+}
+
+/// What the log says of waits and refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Log {
+    /// Nothing.
+    Silent,
+    /// That there are some.
+    Told,
+    /// Also that a configuration key sets the slots.
+    WithAdvice,
 }
 
 #[derive(Debug)]
@@ -73,20 +83,25 @@ impl Pool {
     /// A pool with `slots` slots, bounded by the configuration key `key`. At most `waiting_max` requests may
     /// wait for a slot.
     pub fn new(key: &'static str, slots: usize, waiting_max: usize) -> Arc<Self> {
-        Arc::new(Self::with_log(key, slots, waiting_max, true))
+        Arc::new(Self::with_log(key, slots, waiting_max, Log::WithAdvice))
+    }
+
+    /// As [`Pool::new`], where no configuration key bounds the pool: `name` says what its slots are.
+    pub fn fixed(name: &'static str, slots: usize, waiting_max: usize) -> Arc<Self> {
+        Arc::new(Self::with_log(name, slots, waiting_max, Log::Told))
     }
 
     /// As [`Pool::new`], where a short wait is nothing unusual: the pool logs nothing. `key` is its name, if no
     /// configuration key bounds it.
     pub fn unlogged(key: &'static str, slots: usize, waiting_max: usize) -> Arc<Self> {
-        Arc::new(Self::with_log(key, slots, waiting_max, false))
+        Arc::new(Self::with_log(key, slots, waiting_max, Log::Silent))
     }
 
-    fn with_log(key: &'static str, slots: usize, waiting_max: usize, logs: bool) -> Self {
+    fn with_log(key: &'static str, slots: usize, waiting_max: usize, log: Log) -> Self {
         let state =
             PoolState { table: Table::new(slots, waiting_max), senders: HashMap::new(), logged: None };
         let (waited, refused) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { key, slots, logs, state: Mutex::new(state), waited, refused }
+        Self { key, slots, log, state: Mutex::new(state), waited, refused }
     }
 
     /// Takes a slot, if this client may have one now.
@@ -154,7 +169,7 @@ impl Pool {
 
     /// Logs at most once a minute.
     fn log(&self, what: &str) {
-        if !self.logs {
+        if self.log == Log::Silent {
             return;
         }
         {
@@ -172,7 +187,8 @@ impl Pool {
             waiting = now.waiting,
             waited = now.waited,
             refused = now.refused,
-            "{what}: all slots are in use, or one client has its share of them; if neither the clients nor the registry are slow, raise the limit"
+            "{what}: all slots are in use, or one client has its share of them{}",
+            self.log.advice()
         );
     }
 
@@ -195,6 +211,15 @@ impl Pool {
 
     fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock()
+    }
+}
+
+impl Log {
+    fn advice(self) -> &'static str {
+        match self {
+            Self::WithAdvice => "; if neither the clients nor the registry are slow, raise the limit",
+            Self::Silent | Self::Told => "",
+        }
     }
 }
 
@@ -248,6 +273,12 @@ mod tests {
         assert_eq!((status.used, status.waiting, status.waited, status.refused), (1, 0, 2, 1));
         drop(slot);
         assert_eq!(pool.status().used, 0);
+    }
+
+    #[test]
+    fn nobody_is_told_to_raise_what_no_key_sets() {
+        assert!(Pool::new("limits.x", 1, 2).log.advice().contains("raise the limit"));
+        assert_eq!(Pool::fixed("places", 1, 2).log.advice(), "");
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,10 +13,13 @@ use super::connection::{self, Server};
 use super::progress::CheckLine;
 use super::step::{StepName, StepNote, StepRunner, Steps};
 use config::{Instance, RegistryKind, Settings};
-use registry::{RegistryClient, read_body};
+use registry::{Health, RegistryClient, read_body};
 
 /// The most bytes of an answer. A key set has half a KiB for each key, and each instance has one key.
 const ANSWER_MAX: usize = 1024 * 1024;
+
+/// Where Quay reports its health.
+const HEALTH: &str = "/health/instance";
 
 /// The result of checking one instance of the registry.
 #[derive(Debug, Clone)]
@@ -172,39 +175,71 @@ pub(super) fn unrelated_instances(instances: &[RegistryCheck]) -> Vec<String> {
 
 /// Reads `/health/instance`, which does not include storage (`health/healthcheck.py:LocalHealthCheck`).
 async fn health(client: &RegistryClient) -> Result<((), Option<StepNote>), StepError> {
-    const PATH: &str = "/health/instance";
-    let (status, _, body) = get(client, PATH).await?;
-    let failing = failing(&body);
-    if status == StatusCode::OK && failing.is_empty() {
-        return Ok(((), None));
-    }
-    let message = match failing.is_empty() {
-        true => format!("GET {PATH}: {status}"),
-        false => format!("GET {PATH}: {status}, failing: {}", failing.join(", ")),
-    };
-    let cause = match failing.iter().any(|service| service == "database" || service == "auth") {
-        true => "Quay cannot reach its database or its user directory, so every request except pings fails",
-        false => "a part of this Quay instance does not work",
-    };
-    Err(StepError::Explained(message, Advice::new(cause, "check Quay's own log, and /health/endtoend")))
+    let (status, _, body) = get(client, HEALTH).await?;
+    judged(status, &body).map(|()| ((), None))
 }
 
-/// The names of the services that Quay reports as failing.
-fn failing(body: &[u8]) -> Vec<String> {
-    let health: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let services = health["data"]["services"].as_object().into_iter().flatten();
-    services.filter(|(_, works)| **works == false).map(|(name, _)| name.clone()).collect()
+/// What the answer says, in the same way as to a probe.
+fn judged(code: StatusCode, body: &[u8]) -> Result<(), StepError> {
+    const LOG: &str = "check Quay's own log, and /health/endtoend";
+    const PART: &str = "a part of this Quay instance does not work";
+    let status = format!("GET {HEALTH}: {code}");
+    let (message, cause, fix) = match Health::of(RegistryKind::Quay, code, body) {
+        Health::Serves => return Ok(()),
+        Health::NotItsOwn => (
+            format!("{status}, which is not Quay's report"),
+            "a proxy in front of Quay answers this path itself, so that nobody knows whether Quay works behind it",
+            "have the proxy forward /health/instance to Quay",
+        ),
+        Health::Fails(names) if names.is_empty() => (status, PART, LOG),
+        Health::Error => (status, PART, LOG),
+        Health::Fails(names) => {
+            let all = ["database", "auth"];
+            let cause = match names.iter().any(|name| all.contains(&name.as_str())) {
+                true => {
+                    "Quay cannot reach its database or its user directory, so every request except pings fails"
+                }
+                false => PART,
+            };
+            (format!("{status}, failing: {}", names.join(", ")), cause, LOG)
+        }
+    };
+    Err(StepError::Explained(message, Advice::new(cause, fix)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The message and the cause.
+    fn said(status: u16, body: &str) -> Option<(String, String)> {
+        match judged(StatusCode::from_u16(status).expect("a status"), body.as_bytes()) {
+            Ok(()) => None,
+            Err(StepError::Explained(message, advice)) => Some((message, format!("{advice:?}"))),
+            Err(_) => panic!("another error"),
+        }
+    }
+
     #[test]
     fn failing_services_are_named() {
-        let body =
-            br#"{"data":{"services":{"auth":true,"database":false,"disk_space":false}},"status_code":503}"#;
-        assert_eq!(failing(body), ["database", "disk_space"]);
-        assert!(failing(b"<html>").is_empty());
+        let health =
+            |services: &str| format!(r#"{{"data":{{"services":{{{services}}}}},"status_code":503}}"#);
+        let (message, advice) =
+            said(503, &health(r#""auth":true,"database":false,"disk_space":false"#)).expect("it fails");
+        assert!(message.ends_with("failing: database, disk_space"), "{message}");
+        assert!(advice.contains("its database"), "{advice}");
+        assert_eq!(said(200, &health(r#""auth":true"#)), None);
+        // The stores have checks of their own.
+        assert_eq!(said(503, &health(r#""auth":true,"preferred_storage":false"#)), None);
+    }
+
+    #[test]
+    fn a_proxy_does_not_answer_for_quay() {
+        for status in [200, 302, 404] {
+            let (message, advice) = said(status, "<html>").expect("it is no report");
+            assert!(message.ends_with("which is not Quay's report"), "{message}");
+            assert!(advice.contains("a proxy"), "{advice}");
+        }
+        assert!(said(502, "<html>").expect("an error").1.contains("a part of this Quay"));
     }
 }

@@ -1,10 +1,12 @@
 //! Sends one request to one instance after another until one answers.
 
 use std::future::Future;
+use std::hash::{DefaultHasher, Hasher as _};
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
+use percent_encoding::percent_decode_str;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::breaker::Evidence;
@@ -215,7 +217,9 @@ impl Upstream {
         let masked = status == StatusCode::PAYLOAD_TOO_LARGE && self.masked(one.head, exchanged);
         match meaning(one.repeat, path, status, masked) {
             Meaning::Serves => instance.note(Evidence::Answered, ""),
-            Meaning::Error => instance.note(Evidence::Error, &format!("it answered {}", status.as_u16())),
+            Meaning::Error => {
+                instance.note(Evidence::Error(hash(path)), &format!("it answered {}", status.as_u16()))
+            }
             Meaning::Doubt => instance.note(Evidence::Doubt, &format!("it answered {}", status.as_u16())),
             Meaning::OtherError => instance.erred(),
             Meaning::Nothing => {}
@@ -254,6 +258,15 @@ fn promises_more(headers: &HeaderMap, body: &Body) -> bool {
 fn would_lose_body(method: &Method, headers: &HeaderMap, body: &Body) -> bool {
     let has_length = headers.contains_key(CONTENT_LENGTH) || body.size_hint().exact().is_some();
     matches!(*method, Method::GET | Method::HEAD) && !body.is_end_stream() && !has_length
+}
+
+/// A hash of a path. Escapes do not change it.
+fn hash(path: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for byte in percent_decode_str(path) {
+        hasher.write_u8(byte);
+    }
+    hasher.finish()
 }
 
 /// What an answer says about the instance that gave it.
@@ -342,6 +355,12 @@ mod tests {
             assert!(!promises_more(&of(lengths), &Body::empty()), "{lengths:?}");
         }
         assert!(!promises_more(&of(&["1"]), &Body::full("a")));
+    }
+
+    #[test]
+    fn a_path_is_the_same_however_it_is_escaped() {
+        assert_eq!(hash("/v2/o/a/manifests/v1"), hash("/v2/o/a/%6Danifests/v%31"));
+        assert_ne!(hash("/v2/o/a/manifests/v1"), hash("/v2/o/a/manifests/v2"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Decides whether requests are sent to an instance. Pure; the time is passed in.
 //!
 //! ```text
-//!            no connection; 3 times 500 in a row; a probe that it answers
+//!            no connection; 500 for 3 paths in a row; a probe that it answers
 //!            with an error; 2 probes in a row without an answer
 //!   closed ──────────────────────────────────────────────────────────────────▶ open ◀─┐
 //!     ▲                                                                          │     │ any failure
@@ -9,8 +9,9 @@
 //!                                                       └───────────────────────────────┘
 //! ```
 //!
-//! If a request fails in any way except that no connection could be made, this is a doubt: the instance is
-//! probed, and is not chosen until that probe is done. If the instance itself then says that it serves,
+//! If a request fails in any way except that no connection could be made, this is a doubt. So are 3 answers 500 in a
+//! row for fewer than 3 paths, because every instance answers 500 for a manifest that Quay cannot read. In doubt, the
+//! instance is probed, and is not chosen until that probe is done. If the instance itself then says that it serves,
 //! further doubts are ignored for some time, so that one client's requests cannot keep a working instance out
 //! of use. A proxy may answer probes although nothing is behind it. So if the latest good probe was possibly
 //! answered by a proxy, a doubt opens the breaker.
@@ -26,8 +27,7 @@ use super::backoff::Circuit;
 /// How long doubts are ignored after a probe refuted one.
 const DOUBT_PAUSE: Duration = Duration::from_secs(30);
 
-/// The number of answers 500 in a row that open the breaker. A single one may be caused by the request: every
-/// instance answers 500 for a manifest that Quay cannot read.
+/// The number of answers 500 in a row that are a doubt. They open the breaker if each is about another path.
 const ERRORS: u8 = 3;
 
 /// The number of probes in a row without an answer that open the breaker. A single one may be due to a pause
@@ -48,8 +48,8 @@ const CALM: Duration = Duration::from_secs(60);
 pub(super) enum Evidence {
     /// The instance answered a request, and not with a server error.
     Answered,
-    /// The instance answered 500 to a request that reads, or that begins an upload.
-    Error,
+    /// The instance answered 500 to a request that reads, or that begins an upload. With a hash of its path.
+    Error(u64),
     /// There was no connection.
     Gone,
     /// The instance answered a request with 502, 503 or 504, or not at all. The request itself may be the cause.
@@ -84,11 +84,20 @@ pub(super) struct Breaker {
     refuted: Option<Instant>,
     /// Whether the latest good probe was possibly answered by a proxy.
     by_proxy: bool,
-    errors: u8,
+    errors: Errors,
     silences: u8,
     /// The number of good probes that close the breaker after its latest opening.
     needed: u32,
     closed_at: Option<Instant>,
+}
+
+/// The answers 500 in a row, since the last good answer and the last opening.
+#[derive(Debug, Default)]
+struct Errors {
+    /// Since the last doubt that they were.
+    count: u8,
+    /// The hashes of their paths, each once.
+    paths: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -106,9 +115,14 @@ impl Breaker {
     pub(super) fn note(&mut self, now: Instant, evidence: Evidence, why: &str) -> Option<Change> {
         let enough = match evidence {
             Evidence::Answered => {
-                self.errors = 0;
+                self.errors = Errors::default();
                 return None;
             }
+            Evidence::Error(path) => match self.errors.add(path) {
+                Sum::Little => return None,
+                Sum::Doubt => return self.note(now, Evidence::Doubt, why),
+                Sum::Enough => true,
+            },
             Evidence::Doubt if self.by_proxy => true,
             Evidence::Doubt => {
                 let paused = self.refuted.is_some_and(|refuted| now - refuted < DOUBT_PAUSE);
@@ -130,7 +144,6 @@ impl Breaker {
                 // Nothing refutes the doubt.
                 true
             }
-            Evidence::Error => counted(&mut self.errors, ERRORS),
             Evidence::Silent => counted(&mut self.silences, SILENCES),
             Evidence::Gone | Evidence::Unwell => true,
         };
@@ -168,7 +181,7 @@ impl Breaker {
         }
         let since = open.since;
         self.open = None;
-        self.errors = 0;
+        self.errors = Errors::default();
         self.closed_at = Some(now);
         Some(Change::Closed(now - since))
     }
@@ -186,7 +199,7 @@ impl Breaker {
 
     /// Whether there was a recent failure, so that the instance is probed sooner.
     pub(super) fn is_doubtful(&self) -> bool {
-        self.open.is_some() || self.doubted.is_some() || self.silences > 0 || self.errors > 0
+        self.open.is_some() || self.doubted.is_some() || self.silences > 0 || self.errors.count > 0
     }
 
     /// The state's name, for tables and metrics.
@@ -204,6 +217,31 @@ impl Breaker {
     }
 }
 
+/// What answers 500 in a row amount to.
+enum Sum {
+    Little,
+    Doubt,
+    Enough,
+}
+
+impl Errors {
+    /// Adds one. What they amount to begins anew with a doubt; their paths, once there are enough of them.
+    fn add(&mut self, path: u64) -> Sum {
+        if !self.paths.contains(&path) {
+            self.paths.push(path);
+        }
+        if self.paths.len() >= usize::from(ERRORS) {
+            *self = Self::default();
+            return Sum::Enough;
+        }
+        if !counted(&mut self.count, ERRORS) {
+            return Sum::Little;
+        }
+        self.count = 0;
+        Sum::Doubt
+    }
+}
+
 /// Increments the count and returns whether it has reached `enough`.
 fn counted(count: &mut u8, enough: u8) -> bool {
     *count = count.saturating_add(1);
@@ -211,163 +249,4 @@ fn counted(count: &mut u8, enough: u8) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const ALL: [Evidence; 8] = [
-        Evidence::Answered,
-        Evidence::Error,
-        Evidence::Gone,
-        Evidence::Doubt,
-        Evidence::Well,
-        Evidence::Reached,
-        Evidence::Unwell,
-        Evidence::Silent,
-    ];
-
-    fn after(evidence: &[Evidence]) -> &'static str {
-        let mut breaker = Breaker::default();
-        let now = Instant::now();
-        for seen in evidence {
-            breaker.note(now, *seen, "why");
-        }
-        breaker.state()
-    }
-
-    #[test]
-    fn evidence_that_opens_the_breaker() {
-        use Evidence::{Answered, Error, Gone, Silent, Unwell, Well};
-        for opens in [&[Gone][..], &[Unwell], &[Silent, Silent], &[Error, Error, Error]] {
-            assert_eq!(after(opens), "open", "{opens:?}");
-        }
-        for stays in [
-            &[Silent, Well, Silent][..],
-            &[Error, Error, Answered, Error, Error],
-            &[Silent, Error, Error],
-            &[Well, Answered],
-        ] {
-            assert_eq!(after(stays), "closed", "{stays:?}");
-        }
-    }
-
-    #[test]
-    fn an_instance_in_doubt_is_not_chosen_until_a_probe() {
-        let mut breaker = Breaker::default();
-        let start = Instant::now();
-        assert_eq!(breaker.note(start, Evidence::Doubt, "why"), None);
-        assert_eq!((breaker.circuit(), breaker.state()), (Circuit::Open(start), "closed"));
-        assert!(breaker.is_doubtful());
-        breaker.note(start, Evidence::Silent, "why");
-        breaker.note(start, Evidence::Answered, "");
-        assert_eq!(breaker.circuit(), Circuit::Open(start), "only a probe that is answered decides");
-        breaker.note(start, Evidence::Well, "");
-        breaker.note(start + DOUBT_PAUSE / 2, Evidence::Doubt, "why");
-        assert_eq!(breaker.circuit(), Circuit::Closed, "the last doubt was wrong");
-        // It is preferred to an instance that is known to fail.
-        let later = start + DOUBT_PAUSE;
-        breaker.note(later, Evidence::Doubt, "why");
-        assert_eq!(breaker.circuit(), Circuit::Open(start));
-        assert_eq!(breaker.note(later, Evidence::Unwell, "why"), Some(Change::Opened));
-        assert_eq!(breaker.circuit(), Circuit::Open(later));
-        for _ in 0..GOOD {
-            breaker.note(later, Evidence::Well, "");
-        }
-        assert_eq!(breaker.circuit(), Circuit::Closed);
-        breaker.note(later, Evidence::Doubt, "why");
-        assert_eq!(breaker.circuit(), Circuit::Open(later), "the last doubt was right");
-    }
-
-    #[test]
-    fn an_answer_of_a_proxy_refutes_no_doubt() {
-        use Evidence::{Doubt, Reached, Well};
-        assert_eq!(after(&[Doubt, Reached]), "open");
-        assert_eq!(after(&[Reached, Doubt]), "open", "at once");
-        assert_eq!(after(&[Doubt, Well, Reached, Doubt]), "open", "no pause outlives it");
-        assert_eq!(after(&[Reached, Doubt, Reached]), "half-open");
-        assert_eq!(after(&[Reached, Doubt, Reached, Reached]), "closed");
-        assert_eq!(after(&[Reached, Doubt, Reached, Reached, Doubt]), "open");
-        assert_eq!(after(&[Reached, Reached, Well, Doubt, Well, Doubt]), "closed");
-    }
-
-    #[test]
-    fn only_probes_close_the_breaker() {
-        use Evidence::{Answered, Gone, Silent, Well};
-        assert_eq!(after(&[Gone, Answered, Answered, Answered]), "open");
-        assert_eq!(after(&[Gone, Well]), "half-open");
-        assert_eq!(after(&[Gone, Well, Silent, Well]), "half-open");
-        assert_eq!(after(&[Gone, Well, Well]), "closed");
-    }
-
-    #[test]
-    fn an_instance_that_fails_again_soon_needs_more_probes() {
-        let mut breaker = Breaker::default();
-        let mut now = Instant::now();
-        for good in [2, 4, 8, 16, 16] {
-            assert_eq!(breaker.note(now, Evidence::Gone, "why"), Some(Change::Opened));
-            for probe in 1..good {
-                assert_eq!(breaker.note(now, Evidence::Well, ""), None, "{probe} of {good}");
-            }
-            assert_eq!(breaker.note(now, Evidence::Well, ""), Some(Change::Closed(Duration::ZERO)));
-        }
-        now += CALM;
-        breaker.note(now, Evidence::Gone, "why");
-        breaker.note(now, Evidence::Well, "");
-        assert!(matches!(breaker.note(now, Evidence::Well, ""), Some(Change::Closed(_))));
-    }
-
-    #[test]
-    fn an_instance_is_silent_while_its_last_probe_is_unanswered() {
-        let mut breaker = Breaker::default();
-        let now = Instant::now();
-        for (evidence, silent) in [
-            (Evidence::Silent, false),
-            (Evidence::Silent, true),
-            (Evidence::Gone, true),
-            (Evidence::Unwell, false),
-            (Evidence::Silent, true),
-            (Evidence::Well, false),
-        ] {
-            breaker.note(now, evidence, "why");
-            assert_eq!(breaker.is_silent(), silent, "{evidence:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn enough_good_probes_close_the_breaker_after_any_history(steps in prop::collection::vec((0usize..8, 0u64..90), 0..80)) {
-            let mut breaker = Breaker::default();
-            let mut now = Instant::now();
-            for (evidence, pass) in steps {
-                now += Duration::from_secs(pass);
-                let was = breaker.state();
-                let change = breaker.note(now, ALL[evidence], "why");
-                prop_assert_eq!(change == Some(Change::Opened), was == "closed" && breaker.state() == "open");
-                prop_assert_eq!(matches!(change, Some(Change::Closed(_))), was != "closed" && breaker.state() == "closed");
-                prop_assert_eq!(breaker.why().is_some(), breaker.state() != "closed");
-            }
-            for _ in 0..GOOD_MAX {
-                breaker.note(now, Evidence::Well, "");
-            }
-            prop_assert_eq!((breaker.state(), breaker.circuit()), ("closed", Circuit::Closed));
-        }
-
-        #[test]
-        fn no_client_keeps_a_working_instance_out_of_use(doubts in prop::collection::vec(any::<bool>(), 300)) {
-            let mut breaker = Breaker::default();
-            let start = Instant::now();
-            let mut passed_over = 0;
-            for (second, doubt) in doubts.iter().enumerate() {
-                let now = start + Duration::from_secs(second as u64);
-                breaker.note(now, if *doubt { Evidence::Doubt } else { Evidence::Answered }, "why");
-                prop_assert_eq!((breaker.state(), breaker.is_silent()), ("closed", false));
-                passed_over += u32::from(breaker.circuit() != Circuit::Closed);
-                // A doubt causes a probe.
-                breaker.note(now, Evidence::Well, "");
-                prop_assert_eq!(breaker.circuit(), Circuit::Closed);
-            }
-            prop_assert!(passed_over <= 10, "{passed_over} of 300");
-        }
-    }
-}
+mod tests;

@@ -150,7 +150,7 @@ impl Instance {
 
     /// Records an observation. `why` describes a failure for operators.
     pub(super) fn note(&self, evidence: Evidence, why: &str) {
-        if matches!(evidence, Evidence::Error | Evidence::Gone | Evidence::Doubt) {
+        if matches!(evidence, Evidence::Error(_) | Evidence::Gone | Evidence::Doubt) {
             self.errors.fetch_add(1, Ordering::Relaxed);
             self.suspect();
         }

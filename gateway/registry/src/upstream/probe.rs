@@ -6,13 +6,13 @@ use http::header::{ACCEPT_ENCODING, HOST, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use serde::Deserialize;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Upstream;
 use super::breaker::Evidence;
 use super::instance::Instance;
+use crate::Health;
 use config::RegistryKind;
 use gateway_http::Body;
 
@@ -22,21 +22,6 @@ const GAP: Duration = Duration::from_secs(1);
 
 /// The bytes that are read of an instance's answer to a probe.
 const ANSWER_MAX: usize = 64 * 1024;
-
-/// The name of Quay's service for its preferred store (`HEALTH_CHECKER_INSTANCE_CHECK_PREFERRED_STORAGE`). It
-/// is ignored, because the gateway probes the stores itself.
-const STORE: &str = "preferred_storage";
-
-/// Quay's report of its health (`endpoints/web.py`, `health/`).
-#[derive(Deserialize)]
-struct Health {
-    data: HealthData,
-}
-
-#[derive(Deserialize)]
-struct HealthData {
-    services: std::collections::BTreeMap<String, bool>,
-}
 
 impl Upstream {
     /// Probes every instance until `stop`.
@@ -95,39 +80,22 @@ impl Upstream {
 
 /// The meaning of an answer to a probe.
 ///
-/// If one of Quay's services fails, Quay answers 503 and names the service. Without its database, Quay can do
-/// nothing. If `registry_gunicorn` is false, it does not serve `/v2/`. If `service_key` is false, its tokens
-/// are not accepted. Whichever service it is, Quay means that load balancers must not send requests to it.
+/// See [`Health`] for what an instance says of itself.
 fn judged(kind: RegistryKind, status: StatusCode, body: &[u8]) -> (Evidence, String) {
-    let health = serde_json::from_slice::<Health>(body).ok().filter(|_| kind == RegistryKind::Quay);
-    if !status.is_server_error() {
-        // A registry that asks for a token works. So does a proxy that does not forward this path, but such a
-        // proxy says nothing about the registry behind it.
-        let its_own = match kind {
-            RegistryKind::Quay => status == StatusCode::OK && health.is_some(),
-            RegistryKind::Distribution => true,
-        };
-        let status = status.as_u16();
-        return match its_own {
-            true => (Evidence::Well, String::new()),
-            false => (
-                Evidence::Reached,
-                format!("requests fail, and probes are not answered by Quay itself ({status})"),
-            ),
-        };
-    }
-    let Some(health) = health.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) else {
-        return (Evidence::Unwell, format!("a probe is answered {}", status.as_u16()));
-    };
-    let services = health.data.services.iter();
-    let failing: Vec<_> = services.filter(|(_, good)| !**good).map(|(name, _)| name.as_str()).collect();
-    match failing.as_slice() {
-        [STORE] => (Evidence::Well, String::new()),
-        [] => (Evidence::Unwell, "its health check fails".to_owned()),
+    let health = Health::of(kind, status, body);
+    let status = status.as_u16();
+    match health {
+        Health::Serves => (Evidence::Well, String::new()),
+        Health::NotItsOwn => (
+            Evidence::Reached,
+            format!("requests fail, and probes are not answered by Quay itself ({status})"),
+        ),
+        Health::Error => (Evidence::Unwell, format!("a probe is answered {status}")),
+        Health::Fails(names) if names.is_empty() => (Evidence::Unwell, "its health check fails".to_owned()),
         // The names come from the network.
-        names => {
-            let names: String =
-                names.join(", ").chars().filter(|character| !character.is_control()).take(200).collect();
+        Health::Fails(names) => {
+            let names = names.join(", ");
+            let names: String = names.chars().filter(|character| !character.is_control()).take(200).collect();
             (Evidence::Unwell, format!("its health check fails: {names}"))
         }
     }
