@@ -1,11 +1,10 @@
 //! Writes, merges and reads the journal's column `size`. Pure.
 //!
 //! - NULL: nobody stated a size.
-//! - 0: the read mark. The object at the target must be read (`Job::must_read`).
-//!   When a try begins, it takes the mark from the job. From then on the column contains only what later adds state. If
-//!   the try proves nothing, it puts the mark back.
-//! - -1: two sizes differ (`Job::is_contradicted`). An earlier release reads
-//!   -1 as 0.
+//! - 0: the read mark. The object at the target must be read (`Job::must_read`). When a try begins, it takes the mark
+//!   from the job. From then on the column contains only what later adds state. If the try proves nothing, it puts the
+//!   mark back.
+//! - -1: two sizes differ (`Job::is_contradicted`). An earlier release reads -1 as 0.
 //! - Any other value: the stated size in bytes.
 
 use super::super::job::FoundSize;
