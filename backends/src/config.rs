@@ -16,9 +16,9 @@ use crate::{Error, Kind, Result, Store, Transport};
 
 /// One checked entry of `DISTRIBUTED_STORAGE_CONFIG`: `[Driver, {parameters}]`.
 ///
-/// An entry of this form always parses. If its driver or a parameter is not parse_entry, the entry is
-/// [unusable](StoreConfig::unusable), so that it does not stop the other entries. Reasons and errors name
-/// parameters but never contain their values. The caller must keep its YAML parser from quoting the text.
+/// An entry of this form always parses. If its driver or a parameter is not known, the entry is
+/// [unusable](StoreConfig::unusable), so that it does not stop the other entries. Reasons and errors name parameters
+/// but never contain their values. The caller must keep its YAML parser from quoting the text.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     driver: String,

@@ -1,7 +1,8 @@
 //! The id of a client's request, under which it is found in the logs of the gateway, the registry and the stores.
 //!
-//! What is done for a request runs in the scope of its id, and every request to a store says it. The id is taken from
-//! `X-Request-Id`, else from the trace id of `traceparent` (<https://www.w3.org/TR/trace-context/>), else made.
+//! The work for a request runs in the scope of its id, and every request to a store contains the id. The id is taken
+//! from `X-Request-Id`, or else from the trace id of `traceparent` (<https://www.w3.org/TR/trace-context/>). If the
+//! request has neither, the gateway makes one.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -14,13 +15,13 @@ use tracing::{Instrument as _, Span};
 /// The longest id that a client may choose, in bytes.
 pub const REQUEST_ID_MAX: usize = 128;
 
-/// The longest `traceparent` that passes, in bytes. Later versions may be longer than [`TRACEPARENT`].
+/// The longest `traceparent` that is forwarded, in bytes. Later versions may be longer than [`TRACEPARENT`].
 const TRACEPARENT_MAX: usize = 128;
 
 /// Bytes of a `traceparent` of version 00: version, trace id, parent id and flags, in hexadecimal, with dashes between.
 const TRACEPARENT: usize = 55;
 
-/// The header by which a request is found in the logs of all who took part.
+/// The header under which a request is found in the logs of all servers that took part.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
@@ -29,7 +30,7 @@ tokio::task_local! {
     static CURRENT: RequestId;
 }
 
-/// The id of a request, and the trace that the client has it in.
+/// The id of a request, and the client's trace to which the request belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId {
     id: HeaderValue,
@@ -37,8 +38,8 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    /// The id of a client's request. Its headers say it from then on, and no `traceparent` or `tracestate` that is
-    /// none.
+    /// Reads the id of a client's request, and sets it in the headers. If `traceparent` is not valid, removes it
+    /// together with `tracestate`.
     pub fn of_request(headers: &mut HeaderMap) -> Self {
         let traceparent =
             one(headers, &TRACE_PARENT).filter(|value| trace_id(value.as_bytes()).is_some()).cloned();
@@ -53,45 +54,45 @@ impl RequestId {
         Self { id, traceparent }
     }
 
-    /// An id for what no client asked for.
+    /// Makes an id for work that no client requested.
     #[must_use]
     pub fn generate() -> Self {
         Self { id: unique(), traceparent: None }
     }
 
-    /// The id of what is done here and now, if it is done for a request.
+    /// The id of the request for which the current task works, if there is one.
     #[must_use]
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Self::clone).ok()
     }
 
-    /// As text: letters, digits and `-_.:+/=@`, at most [`REQUEST_ID_MAX`] bytes.
+    /// The id as text: letters, digits and `-_.:+/=@`, at most [`REQUEST_ID_MAX`] bytes.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.id.to_str().unwrap_or_default()
     }
 
-    /// As the value of a header.
+    /// The id as the value of a header.
     #[must_use]
     pub fn header(&self) -> &HeaderValue {
         &self.id
     }
 
-    /// Does `work` for this request.
+    /// Runs `work` in the scope of this request.
     pub async fn scope<F: Future>(self, work: F) -> F::Output {
         CURRENT.scope(self, work).await
     }
 
-    /// Does `work`, which does not wait, for this request.
+    /// Runs `work`, which does not wait, in the scope of this request.
     pub fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self.clone(), work)
     }
 }
 
-/// Sets the headers that say for which request another is sent, if it is for one: `X-Request-Id`, and the client's
-/// `traceparent` as it is.
+/// If the current work is for a request, sets the headers that say so: `X-Request-Id`, and the client's unchanged
+/// `traceparent`.
 pub fn name_request(headers: &mut HeaderMap) {
-    // Nothing is sent outside of a scope but what is for no request.
+    // Outside of a scope, the work is for no request.
     let _ = CURRENT.try_with(|current| {
         headers.insert(X_REQUEST_ID, current.id.clone());
         if let Some(traceparent) = &current.traceparent {
@@ -100,7 +101,7 @@ pub fn name_request(headers: &mut HeaderMap) {
     });
 }
 
-/// The same work for the request that is current now, and in its span, in whatever task it runs.
+/// Wraps `work`, so that it runs in the scope of the current request and in its span, in whatever task it runs.
 pub fn in_current_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let current = RequestId::current();
     let work = async move {
@@ -112,13 +113,13 @@ pub fn in_current_request<F: Future>(work: F) -> impl Future<Output = F::Output>
     work.instrument(Span::current())
 }
 
-/// The value of a header that is there once.
+/// The value of a header that occurs exactly once.
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Whether an id of a client may be taken as it is: it is written to logs, and sent to stores.
+/// Whether a client's id may be used unchanged. It is written to logs and sent to stores.
 fn is_plain(id: &[u8]) -> bool {
     (1..=REQUEST_ID_MAX).contains(&id.len()) && id.iter().all(is_harmless)
 }
@@ -127,7 +128,7 @@ fn is_harmless(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte)
 }
 
-/// The trace id of a `traceparent` (W3C Trace Context, section 3.2.2), if it is one.
+/// The trace id of a `traceparent` (W3C Trace Context, section 3.2.2), if it is valid.
 fn trace_id(value: &[u8]) -> Option<&[u8]> {
     let (known, rest) = value.split_at_checked(TRACEPARENT)?;
     let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
@@ -136,7 +137,8 @@ fn trace_id(value: &[u8]) -> Option<&[u8]> {
     let is_zero = |id: &[u8]| id.iter().all(|byte| *byte == b'0');
     let dashes = [2, 35, 52].iter().all(|at| known[*at] == b'-');
     let well_formed = dashes && fields.iter().all(|field| field.iter().all(hex)) && version != b"ff";
-    // What a later version adds begins with a dash (section 3.2.4). It goes on to stores, so it is as harmless as an id.
+    // In a later version, the additional part begins with a dash (section 3.2.4). It is sent to stores, so its
+    // characters must be as harmless as those of an id.
     let ends = match version {
         b"00" => rest.is_empty(),
         _ => rest.is_empty() || rest[0] == b'-' && rest.iter().all(is_harmless),
@@ -145,7 +147,7 @@ fn trace_id(value: &[u8]) -> Option<&[u8]> {
     (well_formed && ends && bounded && !is_zero(trace) && !is_zero(parent)).then_some(trace)
 }
 
-/// An id that no other request has: which process made it, and as which.
+/// A unique id: a number for this process, and the number of the id within it.
 fn unique() -> HeaderValue {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
     static MADE: AtomicU64 = AtomicU64::new(0);
@@ -156,7 +158,7 @@ fn unique() -> HeaderValue {
     HeaderValue::from_bytes(&id).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
-/// A number in hexadecimal, as many digits as there is room for.
+/// Writes a number in hexadecimal, with as many digits as fit.
 fn hex(mut number: u64, digits: &mut [u8]) {
     for digit in digits.iter_mut().rev() {
         *digit = b"0123456789abcdef"[(number & 15) as usize];
@@ -173,7 +175,7 @@ mod tests {
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-    /// The id of a request with these headers, and what they are afterwards.
+    /// The id of a request with these headers, and the headers afterwards.
     fn of(pairs: &[(&str, &[u8])]) -> (RequestId, HeaderMap) {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
@@ -285,7 +287,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client sends, the id is safe to log and to send, and the same everywhere.
+        /// Whatever a client sends, the id is safe to log and to send, and it is the same everywhere.
         #[test]
         fn an_id_is_always_safe(id in prop::collection::vec(any::<u8>(), 0..200), trace in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut headers = HeaderMap::new();
@@ -301,7 +303,7 @@ mod tests {
             prop_assert!(headers.get(TRACE_PARENT).is_none_or(|value| trace_id(value.as_bytes()).is_some()));
         }
 
-        /// A trace that is well formed is always taken.
+        /// A valid trace is always used.
         #[test]
         fn a_trace_is_taken(trace in 1u128.., parent in 1u64.., flags: u8) {
             let text = format!("00-{trace:032x}-{parent:016x}-{flags:02x}");

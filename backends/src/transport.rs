@@ -315,8 +315,8 @@ impl Http for HttpClient {
     }
 }
 
-/// Sets the headers that say who sends a request, and for which request of a client. They are not signed: that is
-/// neither demanded nor forbidden.
+/// Sets the headers that name the sender of a request, and the client's request for which it is sent. They are not
+/// signed: no store demands or forbids that.
 fn say_who_asks(request: &mut Request) {
     let headers = request.headers_mut();
     headers.insert(USER_AGENT, user_agent());

@@ -1,4 +1,4 @@
-//! The log's lines on their way to whoever reads them: who logs never waits for the reader.
+//! A queue between the log and its reader, so that no thread that logs waits for the reader.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,32 +8,32 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus_client::metrics::counter::Counter;
 
-/// Lines that wait for the reader, in bytes.
+/// The most bytes of lines that may wait for the reader.
 const WAITING: usize = 4 * 1024 * 1024;
 
-/// What a line takes beside its bytes.
+/// The memory that a line takes in addition to its bytes.
 const LINE: usize = 64;
 
-/// For how long the last lines may take at the end.
+/// How long the last lines may take when the process ends.
 const FLUSH: Duration = Duration::from_secs(2);
 
 static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
 
-/// Lines that were lost so far, of all of this process.
+/// Counts the lines that this process has lost.
 pub(crate) fn lost() -> Counter {
     LOST.clone()
 }
 
-/// Where lines are written to. It takes each of them at once; where too many wait, it loses it and counts it.
+/// The writer of log lines. It takes each line at once. If too many lines wait, it drops the new line and counts it.
 #[derive(Debug, Clone)]
 pub struct LogQueue(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// There are lines.
+    /// Notified when there are lines.
     more: Condvar,
-    /// All are written.
+    /// Notified when all lines are written.
     written: Condvar,
 }
 
@@ -43,17 +43,17 @@ struct State {
     bytes: usize,
     /// Whether a line is being written.
     writing: bool,
-    /// Lines lost that nobody was told of.
+    /// Lost lines that the log has not reported yet.
     untold: u64,
 }
 
-/// Ends a log: what waits is written first, if its reader takes it within 2 s.
+/// Ends a log. Dropping it writes the waiting lines, if the reader takes them within 2 s.
 #[derive(Debug)]
 #[must_use = "without it the last lines are lost"]
 pub struct LastLines(LogQueue);
 
 impl LastLines {
-    /// Says why the process ends.
+    /// Logs why the process ends.
     pub fn say(&self, line: &str) {
         self.0.push(line.as_bytes());
     }
@@ -66,10 +66,10 @@ impl Drop for LastLines {
 }
 
 impl LogQueue {
-    /// Writes to `reader` on a thread of its own.
+    /// Starts a thread that writes the lines to `reader`.
     ///
     /// # Errors
-    /// There is no thread to be had.
+    /// The thread cannot be started.
     pub fn start(reader: impl io::Write + Send + 'static) -> io::Result<(Self, LastLines)> {
         let queue = Self(Arc::default());
         let ours = queue.clone();
@@ -125,7 +125,7 @@ impl LogQueue {
         self.0.more.notify_one();
     }
 
-    /// Until all is written, or for so long.
+    /// Waits until all lines are written, but at most for `bound`.
     fn flush(&self, bound: Duration) {
         let under_way = |state: &mut State| state.writing || !state.lines.is_empty();
         self.0.written.wait_while_for(&mut self.state(), under_way, bound);
@@ -136,7 +136,7 @@ impl LogQueue {
     }
 }
 
-/// One write is one line.
+/// Each call of `write` is one line.
 impl io::Write for LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -182,7 +182,7 @@ mod tests {
     fn the_end_waits_for_no_reader() {
         let (_reader, writer) = pipe().expect("a pipe");
         let (mut queue, last) = LogQueue::start(writer).expect("a thread");
-        // Its end would wait for the reader.
+        // Dropping it would wait for the reader.
         let _last = std::mem::ManuallyDrop::new(last);
         for _ in 0..100 {
             queue.write_all(&[b'x'; 4096]).expect("it takes all");

@@ -10,10 +10,10 @@ use tests::gateway::Gateway;
 use tests::raw::client;
 use tests::site::Site;
 
-/// Such as a container runtime whose disk hangs.
+/// The reader hangs, for example a container runtime whose disk hangs.
 #[tokio::test]
 async fn a_log_that_nobody_reads_stops_nothing() -> Result<()> {
-    // More than a pipe takes and than may wait.
+    // This is more than the pipe and the queue of the log can take.
     const LINES: usize = 6000;
     let site = Site::start()?;
     let quay = site.quay.config().to_string();
@@ -32,12 +32,12 @@ async fn a_log_that_nobody_reads_stops_nothing() -> Result<()> {
     let text = tests::http_client()?.get(metrics).send().await?.text().await?;
     let lost = text.lines().find_map(|line| line.strip_prefix("quay_gateway_log_lines_lost_total "));
     assert!(lost.context("the metric")?.parse::<u64>()? > 0);
-    // An error where it is not obeyed.
+    // This is an error if the signal is not obeyed.
     gateway.terminate().await?;
     Ok(())
 }
 
-/// The end is not waited for either, whoever has the last word.
+/// The end also does not wait for the reader, whichever line comes last.
 #[tokio::test]
 async fn an_end_with_an_error_waits_for_no_reader() -> Result<()> {
     let site = Site::start()?;

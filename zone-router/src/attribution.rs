@@ -1,4 +1,4 @@
-//! If several zones gave parts of wrong bytes: finds out which of them gave the wrong ones.
+//! Finds out which zone gave wrong bytes, if several zones gave parts of a blob.
 
 use backends::{Hasher, Kind, Result};
 use futures_util::StreamExt;
@@ -9,21 +9,21 @@ use crate::event::BodyEvent;
 use crate::table::DEEP_PROBE_MAX;
 use crate::{Blob, Router, Zone, ZoneId};
 
-/// What a zone gives when it is asked for all of a blob.
+/// The result of reading a whole blob from a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gives {
     Right,
     Wrong,
-    /// Nothing, a part, or more than is read for this.
+    /// The zone gave nothing or only a part, or the blob is too large to be read for this.
     Unknown,
 }
 
-/// Reads the whole blob from each of these zones. A zone that gives wrong bytes is quarantined for it, and then the zones
-/// that give the right ones are cleared. If none gives wrong bytes now, one of them may do so only sometimes: then all
-/// of them stay suspect.
+/// Reads the whole blob from each of these zones. If a zone gives wrong bytes, it is quarantined for the blob, and the
+/// zones that give the right ones are cleared. If none gives wrong bytes now, one of them may do so only sometimes.
+/// Then all of them stay suspect.
 pub(crate) async fn attribute(router: &Router, blob: &Blob, zones: &[ZoneId]) {
-    // The client waits meanwhile. Its answer has failed already, and its next attempt gets the right bytes. Headers are never
-    // waited for longer than half of this.
+    // The client waits for this. Its present answer has failed already, and its next attempt gets the right bytes. The
+    // wait for headers is never longer than half of this.
     let patience = 2 * router.settings.overdue_max;
     let look = |zone: &ZoneId| {
         let store = router.zone(*zone);
@@ -52,13 +52,13 @@ async fn gives(zone: &Zone, blob: &Blob) -> Gives {
     }
 }
 
-/// Reads all of a small blob and proves it; `false` if it is not there or not small.
+/// Reads the whole of a small blob and proves it. Returns `false` if the zone does not have it, or if it is not small.
 ///
 /// # Errors
-/// As the store's; [`Kind::Corrupt`] if the bytes are wrong.
+/// The error of the store, or [`Kind::Corrupt`] if the bytes are wrong.
 pub(crate) async fn read_whole(zone: &Zone, blob: &Blob) -> Result<bool> {
     let Some(mut object) = zone.store.get(&blob.key, None).await? else { return Ok(false) };
-    // The size that the zone states: another stated size may be wrong.
+    // This uses the size that the zone states, because a size that somebody else stated may be wrong.
     if object.size.is_some_and(|size| size > DEEP_PROBE_MAX) {
         return Ok(false);
     }
@@ -72,7 +72,7 @@ pub(crate) async fn read_whole(zone: &Zone, blob: &Blob) -> Result<bool> {
     let bytes = hasher.bytes();
     match (hasher.finish() == blob.digest, object.size) {
         (true, _) => Ok(true),
-        // It may have broken off.
+        // The body may have broken off.
         (false, None) => Ok(false),
         (false, Some(_)) => {
             let why = format!("get {}: after {bytes} bytes the digest is another", blob.key);

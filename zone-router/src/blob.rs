@@ -1,12 +1,12 @@
-//! A blob, and where it lies in every zone.
+//! A blob, and its place in every zone.
 
 use backends::{Digest, Key};
 
-/// A blob: its digest names its bytes, its key names its place below each zone's root.
+/// A blob. The digest identifies its bytes. The key is its place below each zone's root.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Blob {
     /// The digest of its bytes.
     pub digest: Digest,
-    /// Where it lies. It is the same in every zone, because zones differ only in their roots.
+    /// The place of the blob. It is the same in every zone, because zones differ only in their roots.
     pub key: Key,
 }

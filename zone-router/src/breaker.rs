@@ -21,45 +21,47 @@ use tokio::time::Instant;
 use crate::Settings;
 use crate::late_rate::{LateRate, WEIGHT};
 
-/// So many in a row are no chance. So many failures open the breaker; if so many objects fail, no damaged object is the
-/// cause; so many samples are a step.
+/// An event this many times in a row is not chance. This many failures open the breaker. If this many objects fail, no
+/// single damaged object is the cause. This many samples are a step.
 pub(crate) const STRIKES: u8 = 3;
 
-/// A single denied probe may come from credentials that are being replaced, a single unanswered one from a damaged object,
-/// a single lost race or a single failure of a read from chance. This many say something of the zone.
+/// A single event may have a harmless cause. A denied probe may come from credentials that are being replaced, and an
+/// unanswered one from a damaged object. A lost race, or the failure of a single read, may be chance. This many events
+/// say something about the zone.
 pub(crate) const CONFIRMED: u8 = 2;
 
-/// How much a probe weighs in the error rate, answered or not. Probes must not outweigh reads, but they are all that is known of
-/// a zone that is not read.
+/// The weight of a probe in the error rate, answered or not. Probes must not outweigh reads, but a zone that is not
+/// read is known only from them.
 const PROBE_WEIGHT: f64 = 0.02;
 
-/// What is younger counts as recent. A zone is suspect at most for this long after its last failure.
+/// Events younger than this are recent. A zone is suspect at most for this long after its last failure.
 pub(crate) const RECENT: Duration = Duration::from_secs(5);
 
-/// If a breaker was closed for this long, its next pause is the shortest again. A failure after which there was none for
-/// this long is forgotten.
+/// If a breaker was closed for this long, its next pause is the shortest one again. If no failure follows for this
+/// long, a failure is forgotten.
 pub(crate) const CALM: Duration = Duration::from_secs(60);
 
 /// Why a breaker opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// It cannot be reached, breaks off, or answers with faults of its own.
+    /// The zone cannot be reached, breaks off, or answers with server errors.
     Unavailable,
-    /// It does not answer in time.
+    /// The zone does not answer in time.
     Timeout,
-    /// It gave bytes that are not those of the digest.
+    /// The zone gave bytes that do not match the digest.
     WrongBytes,
-    /// It denies the gateway: credentials, policy, bucket or clock are wrong. An operator has to correct that.
+    /// The zone denies access to the gateway: its credentials, policy, bucket or clock are wrong. An operator has to
+    /// correct that.
     Misconfigured,
 }
 
 impl Fault {
-    /// Whether one damaged object of the zone can be the cause.
+    /// Whether a single damaged object of the zone can be the cause.
     pub(crate) fn may_be_an_objects(self) -> bool {
         matches!(self, Self::Unavailable | Self::Timeout)
     }
 
-    /// In words.
+    /// The fault in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,24 +76,24 @@ impl Fault {
 /// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// The zone is in use; shown as `healthy`.
+    /// The zone is in use. It is shown as `healthy`.
     Closed,
-    /// The zone is read only after all others; shown as `ejected` or `misconfigured`.
+    /// The zone is read only after all others. It is shown as `ejected` or `misconfigured`.
     Open {
-        /// Why.
+        /// Why the breaker opened.
         fault: Fault,
-        /// When a probe may end it.
+        /// The time from which a probe may make the breaker half-open.
         until: Instant,
     },
-    /// One read at a time tries the zone; shown as `probation`.
+    /// One read at a time tries the zone. It is shown as `probation`.
     HalfOpen {
-        /// Why it had opened.
+        /// Why the breaker had opened.
         fault: Fault,
     },
 }
 
 impl State {
-    /// For tables and labels.
+    /// The name of the state, for tables and labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -102,7 +104,7 @@ impl State {
         }
     }
 
-    /// Why it opened; `None` if it is closed.
+    /// Why the breaker opened. `None` if it is closed.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         match self {
@@ -112,22 +114,22 @@ impl State {
     }
 }
 
-/// What happened at a zone.
+/// An event at a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// It answered, to a read.
+    /// The zone answered a read.
     Answered,
-    /// It answered, to a probe.
+    /// The zone answered a probe.
     Probed,
-    /// It gave a whole blob to a probe, and that was right.
+    /// The zone gave a whole blob to a probe, and its digest was right.
     ProbedWhole,
-    /// A blob that came from it was proven right.
+    /// A blob from the zone was proven right.
     Proven,
-    /// It failed, at a read's headers.
+    /// The zone failed before the headers of a read.
     Failed(Fault),
-    /// It failed in mid-body.
+    /// The zone failed in the middle of a body.
     Broke(Fault),
-    /// It failed, at a probe.
+    /// The zone failed a probe.
     ProbeFailed(Fault),
     /// A read was given up because it took too long.
     Late,
@@ -135,8 +137,8 @@ pub enum Event {
     ProbeLate,
 }
 
-/// What failures in a row are counted of. A success in one says little of another: probes may be
-/// answered while reads hang, and headers come while bodies stall.
+/// The stages at which failures in a row are counted. A success at one stage says little about another: a zone may
+/// answer probes while reads hang, and send headers while bodies stall.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     Headers,
@@ -144,8 +146,8 @@ enum Stage {
     Probe,
 }
 
-/// If more than half of about the latest twelve outcomes are failures, the breaker opens, although the others were
-/// successes.
+/// Whether most outcomes are failures. If more than half of about the latest twelve are, the breaker opens, even if
+/// successes come in between.
 fn is_most(share: f64) -> bool {
     share > 0.5
 }
@@ -155,21 +157,22 @@ fn is_most(share: f64) -> bool {
 pub struct Breaker {
     state: State,
     since: Instant,
-    /// Failures in a row, by [`Stage`].
+    /// The failures in a row at each [`Stage`].
     strikes: [u8; 3],
-    /// Only probes closed it, no read: then the first read that fails opens it.
+    /// Whether only probes closed the breaker, and no read has succeeded since. The first read that fails then opens
+    /// it.
     doubted: bool,
     denials: u8,
     error_rate: f64,
-    /// How many reads are given up because they take too long.
+    /// The share of reads that are given up because they take too long.
     late_rate: LateRate,
     last_failure: Option<Instant>,
-    /// How often it opened soon after the last time.
+    /// How often the breaker opened soon after it had closed.
     round: u32,
 }
 
 impl Breaker {
-    /// The breaker of a zone that nothing is known of: closed.
+    /// The breaker of a zone about which nothing is known. It is closed.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
@@ -185,31 +188,31 @@ impl Breaker {
         }
     }
 
-    /// The state.
+    /// The present state.
     #[must_use]
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Since when.
+    /// The time since which the breaker has been in this state.
     #[must_use]
     pub fn since(&self) -> Instant {
         self.since
     }
 
-    /// When it last failed.
+    /// The time of the last failure.
     #[must_use]
     pub fn last_failure(&self) -> Option<Instant> {
         self.last_failure
     }
 
-    /// The share of failures among the latest outcomes, 0 to 1.
+    /// The share of failures among the latest outcomes, from 0 to 1.
     #[must_use]
     pub fn error_rate(&self) -> f64 {
         self.error_rate.max(self.late_rate.share())
     }
 
-    /// Whether the zone failed lately although the breaker is closed, so that it is probed sooner.
+    /// Whether the zone failed recently although the breaker is closed. It is then probed sooner.
     #[must_use]
     pub fn is_suspect(&self, now: Instant) -> bool {
         let lately = self.last_failure.is_some_and(|last| now.saturating_duration_since(last) < RECENT);
@@ -217,7 +220,7 @@ impl Breaker {
         self.state == State::Closed && lately && struck
     }
 
-    /// Takes in what happened, and returns whether the state or its fault changed. `chance` in `0.0..1.0` spreads the
+    /// Records an event. Returns whether the state or its fault changed. `chance` is from `0.0..1.0` and spreads the
     /// ends of pauses.
     pub fn on(&mut self, event: Event, settings: &Settings, now: Instant, chance: f64) -> bool {
         if let Event::Failed(_) | Event::Broke(_) | Event::ProbeFailed(_) | Event::Late | Event::ProbeLate =
@@ -258,7 +261,7 @@ impl Breaker {
             | Event::ProbeFailed(Fault::WrongBytes) => {
                 self.open(Fault::WrongBytes, settings, now, chance);
             }
-            // A read may be denied what is merely absent (S3 without `s3:ListBucket`): a probe decides.
+            // S3 without `s3:ListBucket` denies the read of an absent object. Therefore a probe decides.
             Event::Failed(Fault::Misconfigured) | Event::Broke(Fault::Misconfigured) => {
                 self.denials = self.denials.max(1);
             }
@@ -307,7 +310,7 @@ impl Breaker {
         chance: f64,
     ) {
         match event {
-            // This applies before the end of the pause too: the fault is new, and is worse.
+            // This is recorded before the end of the pause, too, because the fault is new and worse.
             Event::Failed(Fault::WrongBytes)
             | Event::Broke(Fault::WrongBytes)
             | Event::ProbeFailed(Fault::WrongBytes)
@@ -317,9 +320,9 @@ impl Breaker {
             }
             Event::Probed | Event::ProbedWhole if now >= until => self.enter(State::HalfOpen { fault }, now),
             Event::ProbeFailed(newer) if now >= until => self.open(newer, settings, now, chance),
-            // The zone answers, but slowly: no client tries it.
+            // The zone answers, but slowly. No client must try it.
             Event::ProbeLate if now >= until => self.open(Fault::Timeout, settings, now, chance),
-            // These belong to requests that were in flight when it opened.
+            // These events belong to requests that were in flight when the breaker opened.
             _ => {}
         }
     }
@@ -330,13 +333,13 @@ impl Breaker {
             // After wrong bytes, a probe of one byte proves nothing.
             Event::Probed if fault == Fault::WrongBytes => {}
             Event::Probed | Event::ProbedWhole => {
-                // Before, a read that tries the zone may still be waiting.
+                // Before that, a read that tries the zone may still be waiting.
                 if now.saturating_duration_since(self.since) >= 2 * settings.overdue_max {
                     self.close(true, now);
                 }
             }
             Event::Answered => {}
-            // As above: only a probe decides about denials.
+            // As in the closed state, only a probe decides about denials.
             Event::Failed(Fault::Misconfigured) | Event::Broke(Fault::Misconfigured) => {}
             Event::Failed(fault) | Event::Broke(fault) | Event::ProbeFailed(fault) => {
                 self.open(fault, settings, now, chance);
@@ -357,7 +360,8 @@ impl Breaker {
             self.round = 0;
         }
         let ceiling = settings.pause.ceiling(self.round);
-        // A random part between half and all of it, so that many gateways do not come back at the same moment.
+        // The pause is a random part between half and all of it, so that many gateways do not return at the same
+        // moment.
         let mut pause = ceiling.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
         if fault == Fault::WrongBytes {
             pause = pause.max(settings.wrong_bytes);
@@ -369,7 +373,7 @@ impl Breaker {
     }
 
     fn enter(&mut self, state: State, now: Instant) {
-        // The time since it opened counts, however often the pause was prolonged.
+        // The time since the breaker opened counts, even if the pause was prolonged.
         if std::mem::discriminant(&state) != std::mem::discriminant(&self.state) {
             self.since = now;
         }

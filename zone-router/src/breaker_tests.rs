@@ -31,7 +31,7 @@ impl Zone {
         self
     }
 
-    /// Fails until the breaker opens; for how long.
+    /// Records failures until the breaker opens. Returns the length of the pause.
     fn open(&mut self) -> Duration {
         for _ in 0..STRIKES {
             self.on(Event::Failed(Fault::Unavailable));
@@ -62,7 +62,7 @@ fn three_failures_in_a_row() {
         assert_eq!(zone.on(Event::Failed(Fault::Unavailable)), State::Closed);
         assert_eq!(zone.on(Event::Answered), State::Closed);
         assert!(!zone.breaker.is_suspect(zone.now));
-        // Single failures among successes are borne with.
+        // Single failures among successes do not open the breaker.
         for _ in 0..20 {
             zone.on(Event::Answered);
         }
@@ -142,7 +142,7 @@ fn a_lie_stays_the_reason_until_a_whole_read_is_right() {
     assert_eq!(fault(zone.after(pause).on(Event::ProbeLate)), Some(Fault::WrongBytes));
     let pause = zone.pause();
     assert_eq!(fault(zone.after(pause).on(Event::ProbeFailed(Fault::Timeout))), Some(Fault::WrongBytes));
-    // One byte says nothing.
+    // A probe of one byte proves nothing.
     for _ in 0..100 {
         assert!(zone.after(MS * 10_000).on(Event::Probed) != State::Closed);
     }
@@ -150,7 +150,7 @@ fn a_lie_stays_the_reason_until_a_whole_read_is_right() {
         zone.after(MS * 10_000).on(Event::ProbedWhole);
     }
     assert_eq!(zone.breaker.state(), State::Closed);
-    // It is news while it is open for something else.
+    // The fault changes while the breaker is open because of another fault.
     let mut zone = Zone::new();
     zone.open();
     assert_eq!(fault(zone.on(Event::Broke(Fault::WrongBytes))), Some(Fault::WrongBytes));
@@ -168,7 +168,7 @@ fn a_probe_in_four_that_fails_is_borne_with() {
     }
 }
 
-/// Reads stay away from a zone that failed many. Then only probes can say that it is well again.
+/// Reads avoid a zone that failed many of them. Then only probes can show that it works again.
 #[test]
 fn probes_speak_for_a_zone_that_is_not_read() {
     let mut zone = Zone::new();
@@ -189,7 +189,7 @@ fn probes_speak_for_a_zone_that_is_not_read() {
 fn one_read_or_probes_for_a_while_end_a_probation() {
     let mut zone = Zone::new();
     let pause = zone.open();
-    // Too early, and reads that were under way: no news.
+    // These events come too early, or belong to reads that were under way. They change nothing.
     for event in [Event::Probed, Event::Answered, Event::Proven, Event::Failed(Fault::Timeout)] {
         assert!(matches!(zone.on(event), State::Open { .. }));
     }
@@ -202,7 +202,7 @@ fn one_read_or_probes_for_a_while_end_a_probation() {
     zone.on(Event::Probed);
     assert!(matches!(zone.on(Event::Probed), State::HalfOpen { .. }), "a read may be on its way");
     assert_eq!(zone.after(LONG).on(Event::Probed), State::Closed);
-    // But no read has said so: one that fails is enough.
+    // No read has confirmed that the zone works, so the first failed read is enough.
     assert!(matches!(zone.on(Event::Failed(Fault::Unavailable)), State::Open { .. }));
 }
 
@@ -283,8 +283,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever happened: it goes only the ways that are drawn, is open for a bounded time,
-    /// and is back soon after the last failure.
+    /// For any events: the breaker makes only the transitions of the diagram, is open for a bounded time, and closes
+    /// soon after the last failure.
     #[test]
     fn always_back(events in prop::collection::vec((event(), 0_u64..20_000), 0..200)) {
         let mut zone = Zone::new();

@@ -1,4 +1,4 @@
-//! What reads and probes see of zones.
+//! Events: what reads and probes observe at zones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,71 +7,71 @@ use backends::{Digest, Error, Kind};
 
 use crate::{Blob, SizeClass, ZoneId};
 
-/// Something that was seen of one zone.
+/// An event at one zone.
 #[derive(Debug)]
 pub(crate) struct ZoneEvent {
     pub(crate) zone: ZoneId,
     pub(crate) what: What,
 }
 
-/// What was seen, by the signal that shows it. Each kind of signal has a reducer of its own in the zone table.
+/// The observation, by the kind of signal. In the zone table, each kind of signal has its own reducer.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// Of the headers of reads.
+    /// An observation at the headers of a read.
     Headers(HeadersEvent),
-    /// Of bodies.
+    /// An observation at a body.
     Body(BodyEvent),
-    /// Of probes.
+    /// An observation by a probe.
     Probe(ProbeEvent),
-    /// It failed or was late, and the cause is not the zone: this process lacked time, descriptors or ports, or the zone
-    /// gave something else meanwhile.
+    /// A request failed or was late, but the zone is not the cause: this process lacked time, descriptors or ports, or
+    /// the zone gave other bytes meanwhile.
     Excused,
 }
 
-/// What the headers of a read show.
+/// An observation at the headers of a read.
 #[derive(Debug)]
 pub(crate) enum HeadersEvent {
-    /// It answered a read.
+    /// The zone answered a read.
     Answered { digest: Digest, class: SizeClass, after: Duration, absent: bool },
-    /// Another zone answered first, so its own answer was not waited for.
+    /// Another zone answered first, so this zone's answer was not awaited.
     LostRace { digest: Digest, class: SizeClass, after: Duration },
-    /// Its headers were overdue.
+    /// The headers were overdue.
     Overdue { digest: Digest, class: SizeClass, after: Duration },
     /// A hedge was started against it.
     Hedged,
-    /// It was asked as a hedge, and it answered first.
+    /// The zone was asked as a hedge and answered first.
     HedgeWon,
-    /// It failed before a first byte.
+    /// The zone failed before the first byte.
     Failed { digest: Digest, trouble: Trouble },
 }
 
-/// What a body shows.
+/// An observation at a body.
 #[derive(Debug)]
 pub(crate) enum BodyEvent {
-    /// It gives the first byte of a read.
+    /// The zone gives the first byte of a read.
     Opened,
-    /// It gave `bytes`, for which it was waited for `waited` in all.
+    /// The zone gave `bytes`. The read waited for them for `waited` in all.
     Throughput { bytes: u64, waited: Duration },
-    /// Its body was abandoned; the rest comes from elsewhere, if from anywhere.
+    /// The body was abandoned. If the rest is needed, it comes from elsewhere.
     Abandoned,
-    /// It failed in mid-body.
+    /// The zone failed in the middle of the body.
     Broke { digest: Digest, trouble: Trouble },
-    /// The digest of a blob was right, of which it gave all bytes or the last ones.
+    /// The digest of a blob was right, and the zone gave all its bytes or the last ones.
     Proven { blob: Arc<Blob>, size: u64 },
-    /// It alone gave all bytes of a blob, and the digest was wrong.
+    /// The zone alone gave all bytes of a blob, and the digest was wrong.
     WrongBytes,
 }
 
-/// What a probe shows.
+/// An observation by a probe.
 #[derive(Debug)]
 pub(crate) enum ProbeEvent {
-    /// A probe was answered; `late` if it was overdue by then.
+    /// The zone answered a probe. `late` if the answer was overdue by then.
     Answered { after: Duration, late: bool },
-    /// A whole blob was given to a probe, and it was right.
+    /// The zone gave a whole blob to a probe, and its digest was right.
     ProvenWhole,
-    /// A probe's answer is overdue.
+    /// The answer to a probe is overdue.
     Overdue,
-    /// A probe failed; `late` if it was overdue by then.
+    /// A probe failed. `late` if its answer was overdue by then.
     Failed { trouble: Trouble, late: bool },
 }
 
@@ -93,7 +93,7 @@ impl From<ProbeEvent> for What {
     }
 }
 
-/// An error, as far as it says something of a zone.
+/// An error, as far as it says something about a zone.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     pub(crate) kind: Kind,

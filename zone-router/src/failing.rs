@@ -1,4 +1,4 @@
-//! Objects that a zone fails to give, although it may give others: pure, the time is passed in.
+//! Remembers the objects that a zone fails to give, although it may give others. Pure: the time is passed in.
 //!
 //! One damaged object must not open the breaker of a zone, however often clients ask for it. If a zone fails for every
 //! object, its breaker must open as soon as possible.
@@ -10,29 +10,30 @@ use tokio::time::Instant;
 
 use crate::breaker::{CALM, STRIKES};
 
-/// Remembered objects of one zone; beyond it, the forgotten are dropped, then each failure counts.
+/// The most objects that are remembered for one zone. If there are more, those that are old enough are dropped. If
+/// there are still too many, each failure counts.
 const OBJECTS_MAX: usize = 256;
 
-/// Which objects a zone failed to give lately, at one stage of a read.
+/// The objects that a zone recently failed to give, at one stage of a read.
 #[derive(Debug, Default)]
 pub(crate) struct FailingObjects {
     objects: HashMap<Digest, Failing>,
-    /// How many objects it has given.
+    /// The number of objects that the zone has given.
     given: u64,
 }
 
 #[derive(Debug)]
 struct Failing {
-    /// How often its failure counted.
+    /// How often a failure of the object counted.
     counted: u8,
-    /// How many objects the zone had given when it last failed, …
+    /// The number of objects that the zone had given when it last failed to give this one.
     given: u64,
-    /// … and when that was.
+    /// When the zone last failed to give this object.
     last: Instant,
 }
 
 impl FailingObjects {
-    /// The zone gave an object.
+    /// Records that the zone gave an object.
     pub(crate) fn gave(&mut self, digest: &Digest) {
         self.given += 1;
         if !self.objects.is_empty() {
@@ -40,9 +41,9 @@ impl FailingObjects {
         }
     }
 
-    /// The zone failed to give an object; whether that counts against the zone. It does not if this object
-    /// failed before, and if either nothing else was asked for since, or others were given: one object counts less often
-    /// than opens a breaker. If as many objects fail as open a breaker, and the zone gives none in between, each failure
+    /// Records that the zone failed to give an object. Returns whether that counts against the zone. If this object
+    /// failed before and the zone has given nothing since, it does not count. Failures of one object count fewer times
+    /// than open a breaker. If as many objects fail as open a breaker, and the zone gives none in between, each failure
     /// counts.
     pub(crate) fn failed(&mut self, digest: Digest, now: Instant) -> bool {
         let fresh = |object: &Failing| now.saturating_duration_since(object.last) < CALM;

@@ -1,20 +1,20 @@
-//! How many hedges may start.
+//! Decides how many hedges may start.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
-/// What one hedge costs.
+/// The cost of one hedge.
 const HEDGE: i64 = 1000;
 
-/// Hedges that may have been saved up.
+/// The most credit for hedges that can be saved.
 const SAVED_MAX: i64 = 10 * HEDGE;
 
-/// A share of all reads; what is not used is saved up to a bound. No locks.
+/// A budget for hedges: a share of all reads. Unused credit is saved up to a bound. Uses no locks.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// What each read adds.
+    /// The credit that each read adds.
     income: i64,
     saved: AtomicI64,
-    /// Reads that wait for a first byte.
+    /// The number of reads that wait for a first byte.
     waiting: AtomicUsize,
     waiting_max: usize,
 }
@@ -30,14 +30,14 @@ impl Drop for Waiting<'_> {
 }
 
 impl Budget {
-    /// `percent` of all reads, and none while more than `waiting_max` wait for a first byte.
+    /// Allows hedges for `percent` of all reads, and none while more than `waiting_max` reads wait for a first byte.
     pub(crate) fn new(percent: f64, waiting_max: usize) -> Self {
         // A hedge costs 1000, so each percent is 10.
         let income = (percent.clamp(0.0, 100.0) * 10.0) as i64;
         Self { income, saved: AtomicI64::new(0), waiting: AtomicUsize::new(0), waiting_max }
     }
 
-    /// One more read begins.
+    /// Records that a read begins.
     pub(crate) fn read(&self) -> Waiting<'_> {
         // Many reads at once may save a little more than the bound, which does no harm.
         let saved = self.saved.load(Ordering::Relaxed);
@@ -46,7 +46,7 @@ impl Budget {
         Waiting(self)
     }
 
-    /// Whether a hedge may start; it is then paid for.
+    /// Pays for a hedge. Returns whether it may start.
     pub(crate) fn take(&self) -> bool {
         if self.waiting.load(Ordering::Relaxed) > self.waiting_max {
             return false;
@@ -55,7 +55,7 @@ impl Budget {
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_ok()
     }
 
-    /// The first request failed, so the second one was needed and costs nothing.
+    /// Returns the cost of a hedge. The first request failed, so the second one was needed anyway.
     pub(crate) fn give_back(&self) {
         let more = |saved: i64| Some((saved + HEDGE).min(SAVED_MAX.max(saved)));
         let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);

@@ -1,4 +1,5 @@
-//! How many reads of a zone are given up for being late, however many come: pure, the time is passed in.
+//! The share of reads of a zone that are given up because they are late, independent of the number of reads. Pure: the
+//! time is passed in.
 
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use tokio::time::Instant;
 /// must not hide as many that hang.
 pub(crate) const WINDOW: Duration = Duration::from_millis(100);
 
-/// How much the latest outcome weighs in shares and levels: about the latest twelve count.
+/// The weight of the latest outcome in shares and levels: about the latest twelve count.
 pub(crate) const WEIGHT: f64 = 0.1;
 
-/// The reads of the latest window, and the verdict before it. Each read of the window replaces the verdict.
+/// The reads of the latest window, and the verdict before it. Each read of the window computes the verdict anew.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     began: Instant,
@@ -24,7 +25,7 @@ struct Window {
 struct Verdict {
     /// Windows in a row in which at least as many reads were late as were answered.
     strikes: u8,
-    /// The share of late reads, each window weighing the same, 0 to 1.
+    /// The share of late reads, from 0 to 1. Each window has the same weight.
     share: f64,
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct LateRate {
 }
 
 impl LateRate {
-    /// A read was answered, or given up for being late.
+    /// Records that a read was answered, or given up because it was late.
     pub(crate) fn note(&mut self, late: bool, now: Instant) {
         let lasts = |window: &Window| now.saturating_duration_since(window.began) < WINDOW;
         let anew = Window { began: now, late: 0, answered: 0, before: self.verdict };
@@ -51,12 +52,12 @@ impl LateRate {
         self.window = Some(window);
     }
 
-    /// Windows in a row in which reads were late.
+    /// The number of windows in a row in which reads were late.
     pub(crate) fn strikes(&self) -> u8 {
         self.verdict.strikes
     }
 
-    /// The recent share of late reads, 0 to 1.
+    /// The recent share of late reads, from 0 to 1.
     pub(crate) fn share(&self) -> f64 {
         self.verdict.share
     }

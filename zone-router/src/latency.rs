@@ -1,4 +1,4 @@
-//! How fast a zone is, from samples: pure, the time is passed in.
+//! How fast a zone is, computed from samples. Pure: the time is passed in.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ pub(crate) const STEP: f64 = 1.5;
 /// The throughput of a body is measured each time it was waited for this long.
 pub(crate) const MEASURED: Duration = Duration::from_secs(1);
 
-/// A mean that noise and single outliers hardly move, and that follows a step within three samples.
+/// A mean that noise and single outliers hardly change, and that follows a step within three samples.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Level {
     mean: Option<f64>,
     samples: u32,
-    /// Samples in a row that are far above, or far below.
+    /// Samples in a row that are far above or far below the level.
     run: (Side, u8),
     run_sum: f64,
 }
@@ -33,7 +33,7 @@ enum Side {
 }
 
 impl Level {
-    /// Takes a sample, above 0.
+    /// Records a sample, which is above 0.
     pub fn add(&mut self, sample: f64) {
         let Some(mean) = self.mean else {
             self.restart(sample);
@@ -63,7 +63,7 @@ impl Level {
         *self = Self { mean: Some(mean.max(f64::MIN_POSITIVE)), samples: 1, ..Self::default() };
     }
 
-    /// The level, if there was a sample.
+    /// The level, if there was any sample.
     #[must_use]
     pub fn get(&self) -> Option<f64> {
         self.mean
@@ -92,7 +92,7 @@ impl Fading {
         Self { level: Level::default(), lasts, last: None }
     }
 
-    /// Takes a sample, above 0.
+    /// Records a sample, which is above 0.
     pub fn add(&mut self, sample: f64, now: Instant) {
         if !self.lasts(now) {
             self.level = Level::default();
@@ -112,10 +112,10 @@ impl Fading {
     }
 }
 
-/// Fewer samples have no median and no quantile.
+/// With fewer samples there is no median and no quantile.
 const SAMPLES_MIN: usize = 9;
 
-/// The median of the latest samples: a tail of a few in a hundred does not reach it.
+/// The median of the latest samples. A few slow samples in a hundred do not change it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Latest {
     samples: [Option<(f64, Instant)>; SAMPLES_MIN],
@@ -123,13 +123,13 @@ pub struct Latest {
 }
 
 impl Latest {
-    /// Takes a sample.
+    /// Records a sample.
     pub fn add(&mut self, sample: f64, now: Instant) {
         self.samples[self.next] = Some((sample, now));
         self.next = (self.next + 1) % SAMPLES_MIN;
     }
 
-    /// Their median, if all came within `age` of `now`.
+    /// The median, if all samples are younger than `age` at `now`.
     #[must_use]
     pub fn median(&self, now: Instant, age: Duration) -> Option<f64> {
         let mut values = [0.0; SAMPLES_MIN];
@@ -145,16 +145,16 @@ impl Latest {
     }
 }
 
-/// Buckets of an octave: a quantile is right to a fifth of its value.
+/// The number of buckets in an octave. A quantile is therefore exact to a fifth of its value.
 const PER_OCTAVE: usize = 4;
 
-/// How many samples fell into each bucket of 16 octaves: 1 ms to 65 s.
+/// The number of samples in each bucket. 16 octaves reach from 1 ms to 65 s.
 type Buckets = [u32; 16 * PER_OCTAVE];
 
-/// How long a generation of samples lasts; two are kept.
+/// How long a generation of samples lasts. Two generations are kept.
 pub(crate) const GENERATION: Duration = Duration::from_secs(30);
 
-/// Quantiles of the samples of the last 30 to 60 seconds, to a fifth of their value.
+/// Quantiles of the samples of the last 30 to 60 seconds, exact to a fifth of their value.
 #[derive(Debug, Clone)]
 pub struct Quantiles {
     generations: [Buckets; 2],
@@ -168,7 +168,7 @@ impl Default for Quantiles {
 }
 
 impl Quantiles {
-    /// Takes a sample.
+    /// Records a sample.
     pub fn add(&mut self, sample: Duration, now: Instant) {
         self.turn(now);
         let octaves = millis(sample).max(1.0).log2();
@@ -190,7 +190,7 @@ impl Quantiles {
         self.began = Some(now);
     }
 
-    /// The value that a share of `q` of the samples does not exceed; `None` of too few samples.
+    /// The value that a share of `q` of the samples does not exceed. `None` if there are too few samples.
     #[must_use]
     pub fn quantile(&self, q: f64, now: Instant) -> Option<Duration> {
         let age = now.saturating_duration_since(self.began?);

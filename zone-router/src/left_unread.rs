@@ -1,4 +1,4 @@
-//! For how long this process left a body unread: pure, times are passed in.
+//! Measures how long this process left a body unread. Pure: times are passed in.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ const LEFT_UNREAD: Duration = Duration::from_secs(5);
 /// have written again.
 const BETWEEN: u64 = 16 << 20;
 
-/// For how long one body was left unread, over its latest bytes.
+/// How long one body was left unread, over its latest bytes.
 #[derive(Debug, Default)]
 pub(crate) struct LeftUnread {
     lately: Duration,
-    /// Over the bytes before those.
+    /// How long it was left unread over the bytes before those.
     before: Duration,
     bytes: u64,
 }
 
 impl LeftUnread {
-    /// The next piece was not asked for during `idle`, and then it was waited for.
+    /// Records that the next piece was not asked for during `idle`, and was then waited for.
     pub(crate) fn waited(&mut self, idle: Duration, waited: &Waited) {
         self.lately += idle + waited.until_taken;
     }
 
-    /// A piece came.
+    /// Records that a piece arrived.
     pub(crate) fn came(&mut self, bytes: u64) {
         self.bytes += bytes;
         if self.bytes >= BETWEEN {
@@ -35,7 +35,7 @@ impl LeftUnread {
         }
     }
 
-    /// Whether that alone may be the cause of a break after this wait.
+    /// Whether the unread time alone may be the cause if the body breaks after this wait.
     pub(crate) fn excuses(&self, waited: &Waited) -> bool {
         self.before + self.lately >= LEFT_UNREAD && waited.until_ready < LEFT_UNREAD
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// How often this process checks whether its timers fire late. After one that did, it checks ten times as often.
+/// How often this process checks whether its timers fire late. After a late one, it checks ten times as often.
 const BEAT: Duration = Duration::from_millis(50);
 
 /// A timer that fires late by no more than this counts as punctual: Tokio's timers have a resolution of 1 ms.
@@ -20,17 +20,17 @@ const TOLERANCE: Duration = Duration::from_millis(3);
 /// The lost time is logged once per this span, if it was at least a tenth of it.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// What is known of lost time at one beat; pure.
+/// The lost time as of one beat. Pure.
 #[derive(Debug, Clone, Copy)]
 struct Beat {
-    /// When the next one is due; `None` while nothing is measured.
+    /// When the next beat is due. `None` while nothing is measured.
     due: Option<Instant>,
-    /// Lost until this one.
+    /// The time lost until this beat.
     lost: Duration,
 }
 
 impl Beat {
-    /// Lost until `now`: a beat that is overdue counts at once.
+    /// The time lost until `now`. A beat that is overdue counts at once.
     fn lost(&self, now: Instant) -> Duration {
         let late = self.due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
         self.lost + late.saturating_sub(TOLERANCE)
@@ -43,11 +43,11 @@ impl Beat {
     }
 }
 
-/// How much time this process has lost since it began to look.
+/// Measures how much time this process has lost since the measurement began.
 #[derive(Debug)]
 pub(crate) struct LostTime(ArcSwap<Beat>);
 
-/// Measures how long something takes, less what this process lost meanwhile.
+/// Measures how long something takes, without the time that this process lost meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stopwatch {
     began: Instant,
@@ -59,7 +59,7 @@ impl LostTime {
         Self(ArcSwap::from_pointee(Beat { due: None, lost: Duration::ZERO }))
     }
 
-    /// Lost so far.
+    /// The time lost so far.
     pub(crate) fn lost(&self) -> Duration {
         self.0.load().lost(Instant::now())
     }
@@ -69,7 +69,8 @@ impl LostTime {
         Stopwatch { began: now, lost: self.0.load().lost(now) }
     }
 
-    /// Waits for `work` until it has had `bound`, lost time not counted; `None` if it is not done by then.
+    /// Waits for `work` until `bound` has passed, without counting lost time. Returns `None` if `work` is not done by
+    /// then.
     pub(crate) async fn within<F: Future>(&self, bound: Duration, work: F) -> Option<F::Output> {
         let watch = self.start();
         let mut work = pin!(work);
@@ -85,7 +86,7 @@ impl LostTime {
         }
     }
 
-    /// Measures until `shutdown`, and logs a warning if much time is lost.
+    /// Measures until `shutdown`. If much time is lost, logs a warning.
     pub(crate) async fn measure(&self, shutdown: CancellationToken) {
         let mut told = (Instant::now(), self.lost());
         self.0.store(self.0.load().next(Instant::now()).into());
@@ -104,38 +105,38 @@ impl LostTime {
                 told = (now, beat.lost);
             }
         }
-        // Nothing is measured from here on.
+        // The measurement ends here.
         let lost = self.lost();
         self.0.store(Beat { due: None, lost }.into());
     }
 }
 
 impl Stopwatch {
-    /// When it was started.
+    /// When the stopwatch was started.
     pub(crate) fn began(&self) -> Instant {
         self.began
     }
 
-    /// What was lost since then.
+    /// The time lost since the start.
     pub(crate) fn lost(&self, lost_time: &LostTime) -> Duration {
         lost_time.lost().saturating_sub(self.lost)
     }
 
-    /// The time since then, without the lost time.
+    /// The time since the start, without the lost time.
     pub(crate) fn elapsed(&self, lost_time: &LostTime) -> Duration {
         // The lost time is read first, because it may grow between the two reads.
         let lost = self.lost(lost_time);
         self.began.elapsed().saturating_sub(lost)
     }
 
-    /// Whether a timeout since then is no fault of the zone: at least half of the time was lost by this process.
+    /// Whether a timeout since the start is not the zone's fault: this process lost at least half of the time.
     pub(crate) fn excuses(&self, lost_time: &LostTime) -> bool {
         let lost = self.lost(lost_time);
         !lost.is_zero() && lost * 2 >= self.began.elapsed()
     }
 }
 
-/// Whether that much is worth a line of the log.
+/// Whether the lost time is large enough to be logged.
 fn is_much(lost: Duration, time: Duration) -> bool {
     lost >= time / 10
 }
@@ -182,7 +183,7 @@ mod tests {
         let lost = watch.lost(&lost_time);
         assert!(lost > 1940 * MS && lost <= 2000 * MS, "{lost:?}");
         assert!(watch.excuses(&lost_time));
-        // The same after the beat that was late.
+        // The lost time is the same after the late beat.
         sleep(50 * MS).await;
         assert!(watch.lost(&lost_time).abs_diff(lost) <= 3 * MS, "{:?} {lost:?}", watch.lost(&lost_time));
         assert!(watch.elapsed(&lost_time) < 620 * MS, "{:?}", watch.elapsed(&lost_time));
@@ -215,7 +216,7 @@ mod tests {
         sleep(100 * MS).await;
         let began = Instant::now();
         advance(600 * MS).await;
-        // 600 ms of the 800 were lost here: the work is done before its bound.
+        // This process lost 600 of the 800 ms, so the work is done before its bound.
         assert_eq!(waiting.await.ok(), Some(Some(())));
         assert!(began.elapsed() >= 700 * MS);
         assert_eq!(lost_time.within(300 * MS, sleep(800 * MS)).await, None);

@@ -1,4 +1,4 @@
-//! What is remembered of a digest for some minutes: bounded in time and in number.
+//! Remembers facts about digests for some minutes. The time and the number of entries are bounded.
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,18 +7,19 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::time::Instant;
 
-/// How long something is remembered: long enough that the client's next attempt is served otherwise, short enough that a
-/// corrected object is soon used again.
+/// How long an entry is remembered. This is long enough for the client's next attempt to be served differently, and
+/// short enough for a corrected object to be used again soon.
 pub(crate) const MEMORY: Duration = Duration::from_secs(300);
 
-/// Remembered entries. If there are more, the expired are dropped, and then new ones are not kept.
+/// The most entries. If there are more, the expired ones are dropped. If there are still too many, new ones are not
+/// kept.
 const ENTRIES_MAX: usize = 10_000;
 
 /// Entries that expire.
 #[derive(Debug)]
 pub(crate) struct Memory<K: Eq + Hash, V> {
     entries: DashMap<K, (V, Instant)>,
-    /// Whether there was ever an entry. If not, no lock is taken.
+    /// Whether there was ever an entry. While there was none, no lock is taken.
     any: AtomicBool,
 }
 

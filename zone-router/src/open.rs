@@ -1,7 +1,7 @@
-//! Opening a blob, or the rest of it: a race of few, in the order of rank.
+//! Opens a blob, or the rest of it: asks a few zones in the order of their rank.
 //!
-//! The first zone is asked. If its headers are later than usual, the next zone is asked beside it: a hedge, within a
-//! budget. If its headers are overdue, the next zone replaces it. If no other zone gives the blob, the zones that were
+//! The first zone is asked. If its headers are later than usual, the next zone is asked, too: a hedge, within a budget.
+//! If the headers are overdue, the next zone replaces the first. If no other zone gives the blob, the zones that were
 //! given up are asked once more, up to the timeout of their driver.
 
 use std::collections::VecDeque;
@@ -26,54 +26,54 @@ use crate::{Blob, Router, SizeClass, ZoneId};
 
 type Work<'a> = Pin<Box<dyn Future<Output = Result<Option<Object>>> + Send + 'a>>;
 
-/// A zone that won.
+/// The zone that won, and its object.
 pub(crate) struct Won {
     pub(crate) zone: ZoneId,
     pub(crate) object: Object,
-    /// Held while it is read, if the breaker of the zone is half-open.
+    /// Present if the breaker of the zone is half-open. It must be held while the zone is read.
     pub(crate) trial: Option<Trial>,
 }
 
-/// A zone to be asked.
+/// A zone that may be asked.
 pub(crate) struct Entrant {
     pub(crate) candidate: Candidate,
     pub(crate) trial: Option<Trial>,
 }
 
-/// What is opened.
+/// What must be opened.
 pub(crate) struct Wanted<'a> {
     pub(crate) blob: &'a Blob,
     pub(crate) range: Option<Range<u64>>,
     pub(crate) class: SizeClass,
-    /// Whether an object is what is wanted.
+    /// Decides whether an object can be the wanted one.
     pub(crate) judge: Judge<'a>,
 }
 
-/// Zones being asked for one thing.
+/// A race: several zones are asked for the same thing.
 pub(crate) struct Race<'a> {
     router: &'a Router,
     view: &'a Snapshot,
     wanted: Wanted<'a>,
-    /// Still to be asked, best first.
+    /// The zones that were not asked yet, best first.
     waiting: VecDeque<Entrant>,
     running: Vec<Attempt<'a>>,
-    /// Given up for being overdue.
+    /// The zones that were given up because they were overdue.
     overdue: VecDeque<ZoneId>,
     tries: &'a mut Tries,
     answers: Vec<(ZoneId, Answer)>,
     hedged: bool,
 }
 
-/// One zone being asked.
+/// One request to a zone.
 struct Attempt<'a> {
     zone: ZoneId,
     watch: Stopwatch,
-    /// Whether its breaker was open when it was asked.
+    /// Whether the zone's breaker was open when it was asked.
     was_open: bool,
     hedge: bool,
-    /// How long it may take until a hedge starts, without the time that this process lost, …
+    /// The time after which a hedge starts, without the time that this process lost.
     hedge_after: Option<Duration>,
-    /// … and until it is replaced.
+    /// The time after which the zone is replaced, without the time that this process lost.
     overdue_after: Option<Duration>,
     trial: Option<Trial>,
     _replaces: Option<SemaphorePermit<'a>>,
@@ -101,7 +101,7 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// The first good answer, if a zone gave one; and what the others said.
+    /// Returns the first good answer, if a zone gave one, and the answers of the others.
     pub(crate) async fn run(mut self) -> (Option<Won>, Vec<(ZoneId, Answer)>) {
         let won = self.first().await;
         (won, self.answers)
@@ -140,7 +140,7 @@ impl<'a> Race<'a> {
     fn start_next(&mut self, replaces: Option<SemaphorePermit<'a>>) -> bool {
         let Some(entrant) = self.waiting.pop_front() else { return false };
         let headers = self.view.zones[entrant.candidate.zone].headers[self.wanted.class];
-        // If the breakers of all zones are open, the learned times may be outdated.
+        // If the breakers of all zones are open, the measured times may be outdated.
         let overdue_after = match self.view.all_open {
             true => headers.overdue_after.max(self.router.settings.overdue_max),
             false => headers.overdue_after,
@@ -156,7 +156,7 @@ impl<'a> Race<'a> {
         true
     }
 
-    /// Asks a zone again that was given up, up to the timeout of its driver.
+    /// Asks again a zone that was given up, up to the timeout of its driver.
     fn start_again(&mut self) -> bool {
         let Some(zone) = self.overdue.pop_front() else { return false };
         self.start(zone, |attempt| attempt);
@@ -179,14 +179,14 @@ impl<'a> Race<'a> {
         }));
     }
 
-    /// When the next step is due if no answer comes before.
+    /// When the next step is due, if no answer comes before that.
     fn wake(&self) -> Option<Instant> {
         let hedge = if self.may_hedge() { self.hedge_at() } else { None };
         let overdue = self.running.iter().filter_map(|attempt| self.overdue_at(attempt)).min();
         [hedge, overdue, self.again_at()].into_iter().flatten().min()
     }
 
-    /// When the next zone replaces it or is asked beside it; `None` if there is no next zone.
+    /// When the next zone replaces this one or is asked beside it. `None` if there is no next zone.
     fn overdue_at(&self, attempt: &Attempt<'_>) -> Option<Instant> {
         attempt.overdue_after.filter(|_| !self.waiting.is_empty()).map(|after| self.at(attempt, after))
     }
@@ -196,7 +196,7 @@ impl<'a> Race<'a> {
         first.hedge_after.map(|after| self.at(first, after))
     }
 
-    /// When an attempt has lasted for `after`, without the time that this process lost.
+    /// The time at which an attempt has lasted for `after`, without the time that this process lost.
     fn at(&self, attempt: &Attempt<'_>, after: Duration) -> Instant {
         attempt.watch.began() + after + attempt.watch.lost(&self.router.watch.lost_time)
     }
@@ -206,7 +206,7 @@ impl<'a> Race<'a> {
         !self.hedged && self.running.len() == 1 && self.waiting.front().is_some_and(good)
     }
 
-    /// In the second round, when the next zone joins in.
+    /// The time at which the next zone is asked in the second round.
     fn again_at(&self) -> Option<Instant> {
         let second_round = self.waiting.is_empty() && !self.overdue.is_empty();
         let latest = self.running.iter().map(|attempt| attempt.watch.began()).max();
@@ -230,11 +230,12 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// Replaces a zone whose headers are overdue by the next one. If only the breaker of the next one is open, the
-    /// next one is asked beside it instead.
+    /// Replaces a zone whose headers are overdue by the next one. If the breaker of the next zone is open, and that of
+    /// this zone is not, asks the next zone beside it instead.
     fn replace(&mut self, late: usize) {
         let Ok(permit) = self.router.replacements.try_acquire() else {
-            // Too many requests are replaced already: this one is tried again after a pause, unless it has answered by then.
+            // Too many requests are replaced already. This one is tried again after a pause, unless it has answered by
+            // then.
             let had = self.running[late].watch.elapsed(&self.router.watch.lost_time);
             self.running[late].overdue_after = Some(had + GRACE);
             return;
@@ -268,7 +269,7 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// Takes in an answer; a good one ends the race.
+    /// Handles an answer. A good one ends the race.
     fn settle(&mut self, index: usize, answer: Result<Option<Object>>) -> Option<Won> {
         let attempt = self.running.remove(index);
         let lost_time = &self.router.watch.lost_time;
@@ -314,7 +315,7 @@ impl<'a> Race<'a> {
     fn won(&mut self, attempt: Attempt<'a>, object: Object) -> Won {
         for other in self.running.drain(..) {
             let after = other.watch.elapsed(&self.router.watch.lost_time);
-            // A zone that was overdue already, or is asked in the second round, has been counted.
+            // If a zone was already overdue, or is asked in the second round, it has been counted.
             if other.overdue_after.is_none_or(|most| most < after) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! When headers are late, from how long they took: pure, the time is passed in.
+//! Decides when headers are late, from the times that earlier ones took. Pure: the time is passed in.
 
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use crate::Settings;
 use crate::latency::{Quantiles, STEP};
 use crate::snapshot::Headers;
 
-/// Headers are overdue after this many times their 95th percentile, …
+/// Headers are overdue after this many times their 95th percentile, plus [`GRACE`].
 const FACTOR: f64 = 3.0;
 
-/// … plus this. If a replacement was not allowed, it is tried again after this.
+/// The constant part of the time after which headers are overdue. If a replacement was not allowed, it is tried again
+/// after this.
 pub(crate) const GRACE: Duration = Duration::from_millis(50);
 
 /// If a zone is always slow, its bound may be up to this many times [`Settings::overdue_max`].
@@ -24,15 +25,15 @@ pub(crate) fn headers(reads: &Quantiles, probes: &Quantiles, settings: &Settings
     let (p50, p95) = (quantile(0.5), quantile(0.95));
     let least = match reads.quantile(0.95, now) {
         Some(_) => settings.overdue_min,
-        // Only probes were measured. A large blob that no cache holds takes longer than a probe, and a read that is given
-        // up is no sample.
+        // Only probes were measured. A large blob that no cache holds takes longer than a probe, and a read that is
+        // given up gives no sample.
         None => settings.overdue_min.max(settings.overdue_min.mul_f64(FACTOR).min(settings.overdue_max)),
     };
     let overdue_after = match p95 {
         None => settings.overdue_max,
         Some(p95) => {
             let learned = p95.mul_f64(FACTOR) + GRACE;
-            // A zone that is always slow must not always be overdue.
+            // A zone that is always slow must not be overdue all the time.
             let slow = p95.mul_f64(STEP).min(settings.overdue_max * SLOW_BY_NATURE);
             learned.min(settings.overdue_max).max(least).max(slow)
         }

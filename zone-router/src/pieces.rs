@@ -1,4 +1,4 @@
-//! The body of one zone, read piece by piece, and how long the zone was waited for.
+//! Reads the body of one zone piece by piece, and measures how long it waits for the zone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use crate::wait::Bell;
 pub(crate) struct Pieces {
     body: ByteStream,
     bell: Arc<Bell>,
-    /// When its latest piece was given, or it was opened.
+    /// The time when the latest piece was returned, or the body was opened.
     gave_at: Instant,
     unread: LeftUnread,
 }
 
 /// The result of waiting for a piece.
 pub(crate) struct Next {
-    /// A piece, the end, or nothing in time.
+    /// A piece, the end of the body, or nothing if none came in time.
     pub(crate) piece: Option<Option<Result<Bytes>>>,
-    /// How long the zone was waited for, without the time that the client or this process took.
+    /// How long the read waited for the zone, without the time that the client or this process took.
     pub(crate) waited: Duration,
     pub(crate) watch: Stopwatch,
-    /// Whether, if the body breaks here, the cause may be that this process had not read it for long.
+    /// If the body breaks here: whether the cause may be that this process had not read it for long.
     pub(crate) left_unread: bool,
 }
 
@@ -37,7 +37,7 @@ impl Pieces {
         Self { body, bell: Bell::new(), gave_at: Instant::now(), unread: LeftUnread::default() }
     }
 
-    /// The next piece, within `stall` if that is given.
+    /// Returns the next piece. If `stall` is given, waits at most that long.
     pub(crate) async fn next(&mut self, stall: Option<Duration>, lost_time: &LostTime) -> Next {
         let (watch, idle) = (lost_time.start(), self.gave_at.elapsed());
         let body = &mut self.body;
@@ -54,7 +54,7 @@ impl Pieces {
             self.unread.came(bytes.len() as u64);
         }
         let left_unread = self.unread.excuses(&waited);
-        // The lost time may be part of `until_taken` already.
+        // The lost time may already be a part of `until_taken`.
         let lost = watch.lost(lost_time).saturating_sub(waited.until_taken);
         Next { piece, waited: waited.until_ready.saturating_sub(lost), watch, left_unread }
     }

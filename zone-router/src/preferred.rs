@@ -1,4 +1,4 @@
-//! Which zone is preferred, without flapping: pure, the time is passed in.
+//! Decides which zone is preferred, without flapping. Pure: the time is passed in.
 
 use std::time::Duration;
 
@@ -7,39 +7,39 @@ use tokio::time::Instant;
 
 use crate::{PerZone, ZoneId};
 
-/// Home is left for a zone that takes less than this share of home's time, …
+/// A zone may replace the home zone if it takes less than this share of home's time, and is faster by more than
+/// [`BETTER_MS`].
 const BETTER: f64 = 0.7;
 
-/// … and which is quicker by more than this, ms: clients do not notice less. Home is
-/// taken back when it is slower by less. A probe whose time differs by more than this
-/// is soon followed by the next.
+/// The least difference in milliseconds that matters: clients do not notice less. Home is preferred again when it is
+/// slower by less than this. If the time of a probe differs by more than this, the next probe follows soon.
 pub(crate) const BETTER_MS: f64 = 5.0;
 
-/// Another zone is preferred once it was the better one for `base` longer than it was not. That time doubles with each
-/// change soon after another, up to `max`.
+/// A zone becomes preferred when the time for which it was better exceeds the time for which it was not by `base`. Each
+/// change soon after another doubles that excess, up to `max`.
 const HOLD: Backoff = Backoff { base: Duration::from_secs(10), max: Duration::from_secs(160) };
 
-/// A change within this time after another is soon.
+/// A change is soon after another if at most this time lies between them.
 const SOON: Duration = Duration::from_secs(600);
 
-/// Preferred zones, means and quantiles are updated this often. A longer pause counts as this: nothing was measured
-/// meanwhile.
+/// Preferred zones, means and quantiles are updated this often. A longer pause counts as one tick, because nothing was
+/// measured meanwhile.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
-/// If another zone takes less than this share of the preferred zone's time for two ticks without a break, it is
-/// preferred: the zone before has a fault.
+/// If another zone takes less than this share of the preferred zone's time for two ticks without a break, it becomes
+/// preferred, because the preferred zone has a fault.
 const FAR_BETTER: f64 = 1.0 / 3.0;
 
 /// The zone that is preferred for one size class.
 #[derive(Debug, Clone)]
 pub struct Preferred {
     zone: ZoneId,
-    /// How much longer another was the better one than not, lately.
+    /// The recent time for which another zone was better, minus the time for which none was.
     worse: Duration,
-    /// Since when another is better by far, without a break.
+    /// The time since which another zone has been far better, without a break.
     far_worse: Option<Instant>,
     updated: Option<Instant>,
-    /// Changes for the better that followed each other soon, and when the last was.
+    /// The number of changes for the better, each soon after the one before, and the time of the last one.
     changes: Option<(u32, Instant)>,
 }
 
@@ -51,10 +51,10 @@ impl Default for Preferred {
 }
 
 impl Preferred {
-    /// Which zone is preferred from now on; `None` if none may be.
+    /// Returns the zone that is preferred from now on. `None` if no zone may be preferred.
     ///
-    /// `times` are of all zones, home first: milliseconds that a read is expected to take, infinite
-    /// where that is not known yet, `None` where the zone may not be preferred.
+    /// `times` has an item for each zone, home first: the milliseconds that a read is expected to take. The item is
+    /// infinite if that is not known yet, and `None` if the zone may not be preferred.
     pub fn update(&mut self, times: &PerZone<Option<f64>>, now: Instant) -> Option<ZoneId> {
         let since = self.updated.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let since = since.min(TICK);
@@ -106,14 +106,14 @@ fn challenger(times: &PerZone<Option<f64>>, preferred: ZoneId) -> Option<ZoneId>
     (zone != preferred && time < own * BETTER - BETTER_MS).then_some(zone)
 }
 
-/// The zone that is preferred if none was: the first zone that no other zone beats by the margin.
+/// The zone to prefer if none was preferred: the first zone that no other zone beats by the margin.
 fn best(times: &PerZone<Option<f64>>) -> Option<ZoneId> {
     let (quickest, least) = quickest(times)?;
     let good = |time: &Option<f64>| time.is_some_and(|time| least >= time * BETTER - BETTER_MS);
     Some(times.find_id(good).unwrap_or(quickest))
 }
 
-/// The first of the quickest.
+/// The first of the fastest zones.
 fn quickest(times: &PerZone<Option<f64>>) -> Option<(ZoneId, f64)> {
     let known = times.with_ids().filter_map(|(zone, time)| Some((zone, (*time)?)));
     known.min_by(|(_, one), (_, other)| one.total_cmp(other))
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Which zone is preferred after each of the ticks.
+    /// The preferred zone after each of the ticks.
     fn run(
         preferred: &mut Preferred,
         now: &mut Instant,
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(zones, [0, 0, 1, 1]);
     }
 
-    /// Good as long as nobody reads it.
+    /// The zone is fast only while nobody reads it.
     #[test]
     fn a_home_that_is_slow_whenever_it_leads_is_tried_ever_less() {
         let (mut preferred, mut now) = (Preferred::default(), Instant::now());
@@ -197,7 +197,7 @@ mod tests {
     }
 
     proptest! {
-        /// Noise of a tenth around whatever times: at most one change, to the better zone.
+        /// With noise of a tenth around any times: at most one change, to the better zone.
         #[test]
         fn no_flapping_under_noise(means in prop::collection::vec(5.0..200.0_f64, 2..6), noise in prop::collection::vec(0.9..1.1_f64, 6 * 400)) {
             let (mut preferred, mut now) = (Preferred::default(), Instant::now());

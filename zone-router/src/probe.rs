@@ -1,4 +1,4 @@
-//! Probes: real, small, authenticated reads of an object that is there.
+//! Probes: real, small, authenticated reads of an object that exists.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const DEEP_PATIENCE: Duration = Duration::from_secs(10);
 /// At most this many unused probes are saved for later.
 const SAVED_MAX: f64 = 120.0;
 
-/// How many probes are allowed: on average a number per hour, because each costs a request.
+/// Limits the number of probes per hour, because each costs a request. Short bursts are possible.
 #[derive(Debug, Clone, Copy)]
 struct Allowance {
     a_second: f64,
@@ -57,9 +57,9 @@ impl Allowance {
     }
 }
 
-/// When the next probe of a zone is due after one at `last`.
+/// The time of the next probe of a zone, if the last one was at `last`.
 fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Instant {
-    // Up to a tenth earlier or later, so that gateways that started together do not probe together.
+    // The jitter is up to a tenth in both directions, so that gateways that started together do not probe together.
     let jitter = 0.9 + chance / 5.0;
     let due = match view.state {
         State::Open { until, .. } => until.max(last + settings.suspect_interval),
@@ -67,7 +67,7 @@ fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Inst
         State::Closed if view.suspect || view.unsettled => last + settings.suspect_interval.mul_f64(jitter),
         State::Closed => last + settings.probe_interval.mul_f64(jitter),
     };
-    // It asked for fewer requests.
+    // The zone asked for fewer requests.
     view.throttled_until.map_or(due, |until| due.max(until))
 }
 
@@ -87,7 +87,7 @@ pub(crate) async fn run(router: Arc<Router>, zone: ZoneId, shutdown: Cancellatio
         // A zone that is never read needs no probes. A drained zone is probed, so that its times are known afterwards.
         let idle = !view.policy.reads;
         let again = if idle { now + settings.probe_interval } else { at };
-        // While few late probes are in flight, the next is sent, so that a dead zone is known sooner.
+        // While there are few late probes in flight, the next probe is sent, so that a dead zone is detected sooner.
         let full = late.len() >= usize::from(STRIKES);
         tokio::select! {
             biased;
@@ -109,7 +109,7 @@ pub(crate) async fn run(router: Arc<Router>, zone: ZoneId, shutdown: Cancellatio
     }
 }
 
-/// Sends one probe and notes its outcome. If the probe is late, returns the rest of the wait for it.
+/// Sends one probe and records its outcome. If the probe is late, returns the rest of the wait for it.
 async fn probe<'a>(
     router: &'a Router,
     zone: ZoneId,
@@ -118,12 +118,12 @@ async fn probe<'a>(
     let snapshot = router.snapshot();
     let view = &snapshot.zones[zone];
     let overdue = view.headers[SizeClass::Small].overdue_after;
-    // An answer that is late still says that the zone is not dead.
+    // A late answer still shows that the zone is not dead.
     let patience = overdue + router.settings.overdue_max;
     let lied = view.state.fault() == Some(Fault::WrongBytes);
-    // A zone that gave wrong bytes is believed only after a whole blob from it was right: the marker proves nothing. A
-    // store without the marker may deny it (S3 without `s3:ListBucket`). In both cases the probe reads what another
-    // zone gave, if the zone itself has given nothing yet.
+    // If a zone gave wrong bytes, only a whole blob with the right digest shows that it works; the marker proves
+    // nothing. Also, a store without the marker may deny access to it (S3 without `s3:ListBucket`). In both cases, if
+    // the zone itself has given nothing yet, the probe reads a blob that another zone gave.
     let needs_blob = lied || view.state.fault() == Some(Fault::Misconfigured);
     let others = || snapshot.zones.iter().find_map(|other| other.recent_blobs.latest());
     let own = if lied { view.recent_blobs.latest() } else { turn.of(&view.recent_blobs) };
@@ -145,7 +145,7 @@ async fn probe<'a>(
         return None;
     }
     turn.failed(reads_object);
-    // If the zone gives bytes to reads meanwhile, it is not dead: the probe may have to queue behind them.
+    // If the zone gives bytes to reads meanwhile, it is not dead. The probe may have to wait behind these reads.
     let lives = router.watch.gave_since(zone, watch.began());
     router.watch.saw(zone, if lives { What::Excused } else { ProbeEvent::Overdue.into() });
     Some(async move {
@@ -162,7 +162,7 @@ fn note(router: &Router, zone: ZoneId, result: Result<Looked, Error>, watch: &St
     let seen = match result {
         Ok(Looked::Answered) => What::Probe(ProbeEvent::Answered { after, late }),
         Ok(Looked::Proven) => What::Probe(ProbeEvent::ProvenWhole),
-        // The zone answered; the request itself was refused.
+        // The zone answered, and refused only this request.
         Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Source) => {
             What::Probe(ProbeEvent::Answered { after, late })
         }
@@ -177,16 +177,17 @@ fn note(router: &Router, zone: ZoneId, result: Result<Looked, Error>, watch: &St
     router.watch.saw(zone, seen);
 }
 
-/// What a probe found.
+/// The finding of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Looked {
     Answered,
-    /// It gave a whole blob, and the digest was right.
+    /// The zone gave a whole blob, and its digest was right.
     Proven,
 }
 
-/// Reads one byte of a blob that the zone gave lately, or, if `whole`, all of it and proves it. If there is no such blob,
-/// or it was deleted, reads the store's own marker. Some stores deny what does not exist (S3 without `s3:ListBucket`).
+/// Reads one byte of a blob that the zone gave recently. If `whole`, reads all of it and proves it. If there is no such
+/// blob, or it was deleted, reads the store's own marker. Some stores deny access to what does not exist (S3 without
+/// `s3:ListBucket`).
 async fn look(zone: &Zone, recent: Option<Arc<Blob>>, whole: bool) -> Result<Looked, Error> {
     let looked = match &recent {
         None => Ok(None),
@@ -201,7 +202,7 @@ async fn look(zone: &Zone, recent: Option<Arc<Blob>>, whole: bool) -> Result<Loo
     zone.store.probe().await.map(|()| Looked::Answered)
 }
 
-/// Reads the first byte of a blob; `false` if it is not there.
+/// Reads the first byte of a blob. Returns `false` if the blob does not exist.
 async fn read_byte(zone: &Zone, blob: &Blob) -> Result<bool, Error> {
     let Some(mut object) = zone.store.get(&blob.key, Some(0..1)).await? else { return Ok(false) };
     while let Some(piece) = object.body.next().await {
@@ -253,11 +254,11 @@ mod tests {
         assert_eq!(wait(&|view| view.state = State::HalfOpen { fault }), settings.suspect_interval);
         let long = Duration::from_secs(7);
         assert_eq!(wait(&|view| view.state = State::Open { fault, until: last + long }), long);
-        // Its end has passed: still not at once.
+        // The end of the pause has passed, but the probe is still not sent at once.
         assert_eq!(wait(&|view| view.state = State::Open { fault, until: last }), settings.suspect_interval);
     }
 
-    /// S3 denies what is not there, without `s3:ListBucket`.
+    /// Without `s3:ListBucket`, S3 denies access to an object that does not exist.
     #[tokio::test]
     async fn a_blob_that_was_deleted_does_not_deny_us() {
         use backends::faulty::{Faulty, On};

@@ -11,18 +11,18 @@ use crate::rank::Standing;
 pub(crate) struct Quarantine(Memory<(Digest, ZoneId), Standing>);
 
 impl Quarantine {
-    /// What is known of one zone for one digest.
+    /// What is known about one zone for one digest.
     pub(crate) fn standing(&self, digest: &Digest, zone: ZoneId) -> Standing {
         self.0.get(&(*digest, zone)).unwrap_or(Standing::Clear)
     }
 
-    /// A zone alone gave wrong bytes, or has an object of a size that the blob cannot have.
+    /// Records that a zone alone gave wrong bytes, or has an object of a size that the blob cannot have.
     pub(crate) fn add(&self, digest: &Digest, zone: ZoneId) {
         self.0.note((*digest, zone), Standing::Quarantined);
     }
 
-    /// These zones gave bytes that were wrong. If one zone gave all of them, it is quarantined; if several gave parts,
-    /// each is suspect.
+    /// Records that these zones gave wrong bytes. If one zone gave all of them, it is quarantined. If several zones
+    /// gave parts, each is suspect.
     pub(crate) fn blame(&self, digest: &Digest, zones: &[ZoneId], others_too: bool) {
         match zones {
             [zone] if !others_too => self.add(digest, *zone),
@@ -30,7 +30,7 @@ impl Quarantine {
         }
     }
 
-    /// These zones gave the right bytes: a zone that gave all of them is cleared.
+    /// Records that these zones gave the right bytes. A zone that gave all of them is cleared.
     pub(crate) fn clear(&self, digest: &Digest, zones: &[ZoneId], others_too: bool) {
         if let [zone] = zones
             && !others_too

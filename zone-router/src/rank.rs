@@ -1,50 +1,50 @@
-//! In which order zones are asked: pure, from what is known of the zones to an order with reasons.
+//! Decides in which order zones are asked, and says why. Pure.
 
 use crate::ZoneId;
 
-/// What is known of a zone for one digest.
+/// What is known about a zone for one digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It gave no wrong bytes.
+    /// The zone gave no wrong bytes.
     Clear,
-    /// It gave a part of bytes that were wrong, and so did others: at least one of them gave wrong bytes.
+    /// The zone and others gave parts of a blob whose bytes were wrong. At least one of them gave wrong bytes.
     Suspect,
-    /// It alone gave wrong bytes, or an object of a size that the blob cannot have.
+    /// The zone alone gave wrong bytes, or has an object of a size that the blob cannot have.
     Quarantined,
 }
 
-/// A zone to try, and why it stands where it does.
+/// A zone to try, and the reason for its place in the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
     /// The zone.
     pub zone: ZoneId,
-    /// Why here.
+    /// The reason for its place.
     pub reason: Reason,
 }
 
-/// Why a zone stands where it does in the order. The first come first.
+/// The reason for a zone's place in the order. The variants are in that order, the first one first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// The home zone, and no other was better by the margin for long enough.
+    /// The home zone. No other zone was better by the margin for long enough.
     Home,
-    /// Better than the home zone by the margin for long enough; or the home zone may not be read first.
+    /// The zone was better than the home zone by the margin for long enough, or the home zone may not be read first.
     Nearest,
-    /// Its breaker is closed; in the order of expected time.
+    /// The breaker of the zone is closed. These zones are ordered by their expected times.
     Next,
-    /// It asked for fewer requests.
+    /// The zone asked for fewer requests.
     Throttled,
-    /// Its breaker is half-open.
+    /// The breaker of the zone is half-open.
     HalfOpen,
-    /// Its breaker is open; the least recently failed first.
+    /// The breaker of the zone is open. The zone that failed least recently comes first.
     Open,
-    /// Drained by an operator: read where no other zone gives the blob.
+    /// An operator drained the zone. It is read only if no other zone gives the blob.
     Drained,
-    /// It may have given wrong bytes of this blob: after all others.
+    /// The zone may have given wrong bytes of this blob. It comes after all others.
     Suspect,
 }
 
 impl Reason {
-    /// In words.
+    /// The reason in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,16 +60,17 @@ impl Reason {
     }
 }
 
-/// A zone's place for one size class. Wrong bytes of single blobs do not count here.
+/// A zone's place for one size class. Wrong bytes of a single blob do not change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Why.
+    /// The reason for the place.
     pub reason: Reason,
-    /// Among those of one reason the lower comes first; then the configured order.
+    /// Among zones with the same reason, the one with the lower key comes first. Zones with equal keys keep the
+    /// configured order.
     pub key: u64,
 }
 
-/// The zones in the order of their places; `None` is the place of a zone that is not read.
+/// Sorts the zones by their places. A zone that is not read has the place `None`.
 #[must_use]
 pub fn order(places: impl Iterator<Item = (ZoneId, Option<Place>)>) -> Vec<Candidate> {
     let mut order: Vec<(Place, ZoneId)> = places.filter_map(|(zone, place)| Some((place?, zone))).collect();
@@ -77,8 +78,8 @@ pub fn order(places: impl Iterator<Item = (ZoneId, Option<Place>)>) -> Vec<Candi
     order.into_iter().map(|(place, zone)| Candidate { zone, reason: place.reason }).collect()
 }
 
-/// The zones to try for one digest, best first: of all in their order the suspects last, the
-/// quarantined left out.
+/// The zones to try for one digest, best first: in the given order, but suspects last, and without the quarantined
+/// zones.
 #[must_use]
 pub fn rank(order: &[Candidate], standing: impl Fn(ZoneId) -> Standing) -> Vec<Candidate> {
     let mut ranked = Vec::with_capacity(order.len());
@@ -115,8 +116,8 @@ mod tests {
     }
 
     proptest! {
-        /// Each readable zone that is not quarantined, once; suspects last; the better place first;
-        /// equals in their configured order.
+        /// Each readable zone that is not quarantined appears once. Suspects are last, the better place is first, and
+        /// equal places keep their configured order.
         #[test]
         fn a_stable_order(zones in prop::collection::vec((place(), standing()), 0..9)) {
             let zones = PerZone::from(zones);

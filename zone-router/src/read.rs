@@ -1,4 +1,4 @@
-//! The body of a blob across zones: where one breaks off, the next goes on at the next byte.
+//! The body of a blob across zones. If one zone breaks off, the next one continues at the next byte.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,46 +18,47 @@ use crate::router::{Answer, Trial};
 use crate::tries::Tries;
 use crate::{Blob, Router, SizeClass, ZoneId};
 
-/// One read under way.
+/// A read that is under way.
 pub(crate) struct Read {
     router: Arc<Router>,
     blob: Arc<Blob>,
     proof: Proof,
-    /// The zone being read and its body, unless the next is still to be opened.
+    /// The zone that is being read and its body. `None` while the next zone must still be opened.
     current: Option<Current>,
-    /// Zones that gave bytes.
+    /// The zones that gave bytes.
     gave: Vec<ZoneId>,
-    /// Whether the first bytes came from a source that is not known here.
+    /// Whether the first bytes came from a source that this read does not know.
     inherited: bool,
-    /// Whether the size of the blob comes from somebody else than the zone that gave the first bytes.
+    /// Whether the size of the blob was stated by anybody but the zone that gave the first bytes.
     hearsay: bool,
     tries: Tries,
     ended: bool,
 }
 
-/// A zone being read.
+/// The zone that is being read.
 struct Current {
     zone: ZoneId,
     pieces: Pieces,
-    /// Whether another zone has not failed this read. Only then is this zone left for being slow.
+    /// Whether there is another zone that has not failed this read. Only then may the read leave this zone because it
+    /// is slow.
     others: bool,
-    /// Bytes since the throughput was last noted, and how long they were waited for.
+    /// Bytes since the throughput was last recorded, and how long the read waited for them.
     bytes: u64,
     waited: Duration,
     _trial: Option<Trial>,
 }
 
-/// Why a body does not go on where it was.
+/// Why a body does not continue in the same zone.
 enum Broke {
     Failed(Error, Stopwatch),
-    /// It failed after this process had not read it for long.
+    /// The body failed after this process had not read it for long.
     LeftUnread(Error),
     Stalled(Duration),
     Slow(u64),
 }
 
 impl Read {
-    /// A read that was just opened in a zone.
+    /// A read that has just been opened in a zone.
     pub(crate) fn opened(router: Arc<Router>, blob: Blob, proof: Proof, won: Won, tries: Tries) -> Self {
         let mut read = Self::resumed(router, blob, proof);
         read.tries = tries;
@@ -66,7 +67,7 @@ impl Read {
         read
     }
 
-    /// A read for which no zone was opened yet.
+    /// A read for which no zone has been opened yet.
     pub(crate) fn resumed(router: Arc<Router>, blob: Blob, proof: Proof) -> Self {
         let tries = Tries::new(router.zones().len());
         let inherited = proof.hasher().bytes() > 0;
@@ -81,7 +82,7 @@ impl Read {
 
     fn current(&self, won: Won) -> Current {
         let entrants = self.entrants();
-        // A zone is not left for a drained one.
+        // A read does not leave a zone for a drained one.
         let others = entrants.iter().map(|entrant| entrant.candidate).any(|Candidate { zone, reason }| {
             zone != won.zone && self.tries.is_clean(zone) && reason != Reason::Drained
         });
@@ -90,7 +91,7 @@ impl Read {
         Current { zone: won.zone, pieces, others, bytes, waited, _trial: won.trial }
     }
 
-    /// The next piece; an error is the last.
+    /// Returns the next piece. After an error there are no more.
     async fn next(&mut self) -> Option<Result<Bytes>> {
         if self.ended {
             return None;
@@ -142,7 +143,8 @@ impl Read {
         Ok(bytes)
     }
 
-    /// If the digest is right before the end that somebody else named, that size was wrong: fails, and remembers it.
+    /// Fails if the digest is already right before the stated end. Somebody else stated that size, and it was wrong;
+    /// this is remembered.
     fn doubt_size(&mut self) -> Result<()> {
         let (digest, hasher) = (self.blob.digest, self.proof.hasher());
         if !self.hearsay || hasher.clone().finish() != digest {
@@ -156,7 +158,7 @@ impl Read {
     async fn lied(&mut self, error: &Error) {
         let digest = self.blob.digest;
         if self.hearsay {
-            // The size may be wrong, not the bytes.
+            // The size may be wrong, and the bytes may be right.
             self.router.doubted_sizes.note(digest, ());
         }
         self.router.quarantine.blame(&digest, &self.gave, self.inherited || self.hearsay);
@@ -173,8 +175,8 @@ impl Read {
     fn proven(&mut self) {
         self.tell_speed();
         self.router.quarantine.clear(&self.blob.digest, &self.gave, self.inherited);
-        // This releases the connection, and the right to try a half-open zone. Zones that were left earlier in this
-        // read have proven nothing.
+        // This releases the connection, and the permission to try a half-open zone. It proves nothing about zones that
+        // this read left earlier.
         if let Some(current) = self.current.take() {
             let (blob, size) = (Arc::clone(&self.blob), self.proof.size());
             self.router.watch.saw(current.zone, BodyEvent::Proven { blob, size });
@@ -193,8 +195,7 @@ impl Read {
         }
     }
 
-    /// Whether there is a zone that has not failed, gave no wrong bytes of this blob, and that is not known to be
-    /// slower.
+    /// Whether there is a zone that has not failed, gave no wrong bytes of this blob, and is not known to be slower.
     fn knows_faster(&self, zone: ZoneId, rate: u64) -> bool {
         let view = self.router.snapshot();
         let fast = |other: ZoneId, view: &crate::ZoneView| {
@@ -207,7 +208,7 @@ impl Read {
         zones.any(|(other, view)| fast(other, view) && clear(other))
     }
 
-    /// Notes the throughput of the zone since it was last noted.
+    /// Records the throughput of the zone since the last record.
     fn tell_speed(&mut self) {
         let Some(current) = &mut self.current else { return };
         let (bytes, waited) = (std::mem::take(&mut current.bytes), std::mem::take(&mut current.waited));
@@ -244,7 +245,7 @@ impl Read {
         }
     }
 
-    /// Opens the rest in the best of the zones that were asked least.
+    /// Opens the rest at the best one of the zones that were asked least often.
     async fn reopen(&mut self) -> Result<Won> {
         let rest = self.proof.hasher().bytes()..self.proof.size();
         let entrants = self.entrants();
@@ -278,11 +279,12 @@ impl Read {
     fn entrants(&self) -> Vec<Entrant> {
         let mut entrants = self.router.entrants(&self.blob.digest, SizeClass::of(Some(self.proof.missing())));
         entrants.retain(|entrant| self.tries.may_ask(entrant.candidate.zone));
-        // The sort is stable: zones that were asked equally often stay in the order of rank.
+        // The sort is stable, so zones that were asked equally often stay in the order of their rank.
         entrants.sort_by_key(|Entrant { candidate, .. }| {
             let suspect = candidate.reason == Reason::Suspect;
             let drained = candidate.reason == Reason::Drained;
-            // Of suspects, one that gave bytes already comes first: if one zone gave all bytes, attribution is certain.
+            // Among suspects, a zone that already gave bytes comes first: if one zone gave all bytes, it is certain
+            // which zone gave the wrong ones.
             let gave = self.gave.contains(&candidate.zone);
             (suspect, suspect && !gave, drained, self.tries.asked(candidate.zone))
         });
@@ -291,9 +293,9 @@ impl Read {
 }
 
 impl Current {
-    /// The next piece. Only the wait for the zone counts, not the time that a client takes.
+    /// Returns the next piece. Only the wait for the zone counts, not the time that a client takes.
     async fn next(&mut self, stall: Duration, lost_time: &LostTime) -> Result<Bytes, Broke> {
-        // If no other zone could go on, only the driver's own timeout applies.
+        // If no other zone can continue, only the driver's own timeout applies.
         let Next { piece, waited, watch, left_unread } =
             self.pieces.next(self.others.then_some(stall), lost_time).await;
         self.waited += waited;

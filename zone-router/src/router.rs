@@ -1,4 +1,4 @@
-//! Opening a blob in the best zone that has it.
+//! Opens a blob in the best zone that has it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::unsized_body::unsized_body;
 use crate::watch::Watch;
 use crate::{Blob, PerZone, Policy, RoutedZone, Settings, SizeClass, Verified, Zone, ZoneId};
 
-/// Reads blobs from whichever zone is best and has them.
+/// Reads each blob from the best zone that has it.
 #[derive(Debug)]
 pub struct Router {
     zones: PerZone<Member>,
     pub(crate) settings: Settings,
     pub(crate) quarantine: Quarantine,
-    /// Digests whose bytes, from a zone that states no size, did not fit the size that somebody else named. Next time, the
-    /// zones are asked for the size.
+    /// Digests of blobs for which somebody stated a size that the bytes did not fit, while the zone itself stated none.
+    /// The next time, the zones are asked for the size.
     pub(crate) doubted_sizes: Memory<Digest, ()>,
     pub(crate) watch: Watch,
     pub(crate) hedges: Budget,
@@ -40,25 +40,25 @@ pub struct Router {
 #[derive(Debug)]
 struct Member {
     zone: Zone,
-    /// While the breaker is half-open, only the read that holds this may try it.
+    /// If the breaker is half-open, only the read that holds this permit may try the zone.
     trial: Arc<Semaphore>,
 }
 
-/// The right to try a zone whose breaker is half-open.
+/// The permission to try a zone whose breaker is half-open.
 pub(crate) type Trial = OwnedSemaphorePermit;
 
 /// Checks whether an object of a zone can be the blob.
 pub(crate) type Judge<'a> = &'a (dyn Fn(ZoneId, &Object) -> Result<(), Error> + Send + Sync);
 
-/// A blob being read.
+/// A blob that is being read.
 pub struct Reading {
-    /// Its size in bytes; `None` where nobody knows it.
+    /// The size in bytes. `None` if nobody knows it.
     pub size: Option<u64>,
-    /// The zone that gives its first bytes.
+    /// The zone that gives the first bytes.
     pub zone: Arc<str>,
-    /// Whether the home zone was asked and does not have it, so that a copy into it is due.
+    /// Whether the home zone was asked and does not have the blob. A copy into it is then due.
     pub home_lacks_it: bool,
-    /// Its bytes. If a zone breaks off, stalls or is slow, another zone goes on at the next byte.
+    /// The bytes. If a zone breaks off, stalls or is slow, another zone continues at the next byte.
     pub body: Verified,
 }
 
@@ -71,16 +71,16 @@ impl fmt::Debug for Reading {
 /// No zone gave a blob.
 #[derive(Debug)]
 pub struct NotOpened {
-    /// What each zone that was asked answered.
+    /// The answer of each zone that was asked.
     pub answers: Vec<(Arc<str>, Answer)>,
 }
 
 /// The answer of a zone that did not give a blob.
 #[derive(Debug)]
 pub enum Answer {
-    /// It does not have it.
+    /// The zone does not have the blob.
     Absent,
-    /// It failed.
+    /// The zone failed.
     Failed(Error),
 }
 
@@ -103,7 +103,7 @@ impl fmt::Display for NotOpened {
 impl std::error::Error for NotOpened {}
 
 impl NotOpened {
-    /// Whether a zone had an object of another size than was expected.
+    /// Whether a zone had an object of a size other than the expected one.
     #[must_use]
     pub fn is_about_size(&self) -> bool {
         let corrupt =
@@ -159,7 +159,7 @@ impl Router {
         self.zones().next()
     }
 
-    /// The id of the zone of this name.
+    /// The id of the zone with this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ZoneId> {
         self.zones.find_id(|member| &*member.zone.name == name)
@@ -169,7 +169,7 @@ impl Router {
         &self.zones[zone].zone
     }
 
-    /// What is known of the zones now.
+    /// What is known about the zones now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.watch.view())
@@ -181,7 +181,7 @@ impl Router {
         self.watch.policies()
     }
 
-    /// Changes the policies. New reads see them a moment later; reads in flight go on.
+    /// Changes the policies. New reads use them a moment later. Reads that are under way do not change.
     pub fn set_policies(&self, change: impl FnOnce(&mut PerZone<Policy>)) {
         self.watch.set_policies(change);
     }
@@ -230,11 +230,11 @@ impl Router {
         answer.ok().flatten().filter(|meta| blob.digest.may_have(meta.size))
     }
 
-    /// Opens a blob in the best zone that gives it. If the registry named an `expected` size, in bytes, an object of
+    /// Opens a blob in the best zone that gives it. If the registry stated an `expected` size, in bytes, an object of
     /// another size does not count.
     ///
     /// # Errors
-    /// No zone gave it: what each answered.
+    /// No zone gave the blob. The error contains the answer of each zone.
     pub async fn open(self: &Arc<Self>, blob: &Blob, expected: Option<u64>) -> Result<Reading, NotOpened> {
         let class = SizeClass::of(expected);
         let entrants = self.entrants(&blob.digest, class);
@@ -266,8 +266,8 @@ impl Router {
         Ok(Reading { size, zone, home_lacks_it, body: Verified::by_reader(body, digest, size) })
     }
 
-    /// The size of a blob, in bytes, if the zone does not state it at `GET`: what the caller expects, or else what a
-    /// zone states at `HEAD`.
+    /// The size of a blob in bytes, if the zone does not state it at `GET`: the size that the caller expects, or else
+    /// the size that a zone states at `HEAD`.
     async fn size_from_elsewhere(&self, blob: &Blob, expected: Option<u64>) -> Option<u64> {
         let expected = expected.filter(|size| blob.digest.may_have(*size));
         if expected.is_some() && self.doubted_sizes.get(&blob.digest).is_none() {
@@ -277,7 +277,8 @@ impl Router {
         head.flatten().map(|meta| meta.size)
     }
 
-    /// Goes on reading a blob whose first bytes `seen` has hashed. If no zone can go on, the first item is an error.
+    /// Continues to read a blob whose first bytes `seen` has hashed. If no zone can continue, the first item is an
+    /// error.
     #[must_use]
     pub fn resume(self: &Arc<Self>, blob: &Blob, size: u64, seen: Hasher) -> Verified {
         let proof = Proof::new(blob.digest, size, seen);
@@ -285,7 +286,7 @@ impl Router {
         Verified::by_reader(rest, blob.digest, Some(size))
     }
 
-    /// The zones to ask, best first. For one read at a time, a zone whose breaker is half-open comes first.
+    /// The zones to ask, best first. If a zone's breaker is half-open, the zone comes first for one read at a time.
     pub(crate) fn entrants(&self, digest: &Digest, class: SizeClass) -> Vec<Entrant> {
         let candidates = self.watch.view().rank(class, |zone| self.quarantine.standing(digest, zone));
         let entrant = |candidate| Entrant { candidate, trial: None };
@@ -301,7 +302,7 @@ impl Router {
         entrants
     }
 
-    /// All zones in the order in which a copy asks them: as reads do, and last those that reads leave out.
+    /// All zones in the order in which a copy asks them: the order of reads, and then the zones that reads leave out.
     #[must_use]
     pub fn sources(&self, digest: &Digest, class: SizeClass) -> Vec<ZoneId> {
         let ranked = self.watch.view().rank(class, |zone| self.quarantine.standing(digest, zone));
@@ -311,7 +312,7 @@ impl Router {
         order
     }
 
-    /// Whether the breaker of the zone of this name is open.
+    /// Whether the breaker of the zone with this name is open.
     #[must_use]
     pub fn is_open(&self, zone: &str) -> bool {
         let view = self.watch.view();
@@ -319,13 +320,13 @@ impl Router {
     }
 
     fn judge(&self, zone: ZoneId, blob: &Blob, expected: Option<u64>, object: &Object) -> Result<(), Error> {
-        // An object without a stated size may be the blob: the digest decides.
+        // An object without a stated size may be the blob. The digest decides.
         let Some(size) = object.size else { return Ok(()) };
         if !blob.digest.may_have(size) {
             self.quarantine.add(&blob.digest, zone);
             return Err(Error::new(Kind::Corrupt, format!("get {}: {size} bytes", blob.key)));
         }
-        // The expected size may be wrong, so the zone is not passed over for other readers.
+        // The expected size may be wrong, so other readers still use the zone.
         match expected {
             Some(expected) if size != expected => {
                 Err(Error::new(Kind::Corrupt, format!("get {}: {size} bytes, not {expected}", blob.key)))
@@ -334,8 +335,8 @@ impl Router {
         }
     }
 
-    /// Whether a registry whose own store is the zone of this name can take pushes: the zone is neither unusable nor
-    /// drained, nor is its breaker open.
+    /// Whether a registry whose own store is the zone with this name can take pushes. The zone must be usable and not
+    /// drained, and its breaker must not be open.
     #[must_use]
     pub fn takes_pushes(&self, zone: &str) -> bool {
         self.watch.view().zones.iter().any(|view| &*view.name == zone && view.takes_pushes())

@@ -1,15 +1,15 @@
-//! Signs of life: when a zone last gave anything at all.
+//! Signs of life: when a zone last gave any bytes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When one zone last answered a read or gave bytes of a body. No lock.
+/// The time when one zone last answered a read or gave bytes of a body. Uses no lock.
 #[derive(Debug)]
 pub(crate) struct LastSign {
     began: Instant,
-    /// Microseconds since then; 0 if there was no sign yet.
+    /// Microseconds since `began`. 0 if there was no sign yet.
     latest: AtomicU64,
 }
 

@@ -1,15 +1,15 @@
-//! What the size of a blob means for the time it takes.
+//! Size classes: blobs of similar size, whose times can be compared.
 
 use std::ops::{Index, IndexMut};
 
 /// Blobs of about one size, whose times can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SizeClass {
-    /// Up to 256 KiB: configs of images, small layers. The time to the first byte decides.
+    /// Up to 256 KiB: configs of images, small layers. The time to the first byte decides how long they take.
     Small,
     /// Up to 16 MiB, or of unknown size.
     Medium,
-    /// Larger: throughput decides.
+    /// Larger blobs. The throughput decides how long they take.
     Large,
 }
 
@@ -20,10 +20,10 @@ pub(crate) const SMALL_MAX: u64 = 256 << 10;
 const MEDIUM_MAX: u64 = 16 << 20;
 
 impl SizeClass {
-    /// All of them, smallest first.
+    /// All classes, the smallest first.
     pub const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
 
-    /// The class of a blob of `size` bytes, or of one whose size is not known.
+    /// The class of a blob of `size` bytes, or of a blob whose size is not known.
     #[must_use]
     pub fn of(size: Option<u64>) -> Self {
         match size {
@@ -43,7 +43,7 @@ impl SizeClass {
         }
     }
 
-    /// For tables and labels.
+    /// The name of the class, for tables and labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl SizeClass {
 pub struct PerClass<T>([T; SizeClass::ALL.len()]);
 
 impl<T> PerClass<T> {
-    /// The item that `item` gives for each class.
+    /// Calls `item` for each class.
     pub fn from_fn(item: impl FnMut(SizeClass) -> T) -> Self {
         Self(SizeClass::ALL.map(item))
     }

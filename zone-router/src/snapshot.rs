@@ -1,4 +1,4 @@
-//! What is known of all zones at one moment. Readers share it; nobody changes it.
+//! What is known about all zones at one moment. Readers share the snapshot, and it never changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,14 @@ use crate::{PerClass, PerZone, Policy, SizeClass, ZoneId};
 pub struct Snapshot {
     /// The zones.
     pub zones: PerZone<ZoneView>,
-    /// By size class: the zones that are read, best first.
+    /// For each size class: the zones that are read, best first.
     orders: PerClass<Vec<Candidate>>,
-    /// Whether the breaker of every zone that may be read is open: then the least recently failed is tried.
+    /// Whether the breakers of all zones that may be read are open. Then the zone that failed least recently is tried.
     pub all_open: bool,
     /// Events that were dropped because the queue was full.
     pub lost_events: u64,
-    /// For how long this process was due to run and did not, since the start: it counts against no zone.
+    /// The time since the start for which this process was due to run and did not run. It does not count against any
+    /// zone.
     pub lost_time: Duration,
 }
 
@@ -48,58 +49,58 @@ impl Snapshot {
 /// One zone at one moment.
 #[derive(Debug, Clone)]
 pub struct ZoneView {
-    /// Its name.
+    /// The name of the zone.
     pub name: Arc<str>,
-    /// The state of its breaker.
+    /// The state of the breaker.
     pub state: State,
-    /// Since when.
+    /// The time since which the breaker has been in this state.
     pub since: Instant,
-    /// Why, in words; `None` if the breaker is closed.
+    /// Why the breaker is not closed, in words. `None` if it is closed.
     pub reason: Option<Arc<str>>,
-    /// Whether it failed lately, although its breaker is closed.
+    /// Whether the zone failed recently although its breaker is closed.
     pub suspect: bool,
-    /// Until when it gets fewer requests, because it asked for that.
+    /// The time until which the zone gets fewer requests, because it asked for that.
     pub throttled_until: Option<Instant>,
-    /// How an operator wants it to be read.
+    /// How an operator wants the zone to be read.
     pub policy: Policy,
-    /// Why it cannot be used at all.
+    /// Why the zone cannot be used at all.
     pub unusable: Option<Arc<str>>,
-    /// By size class: its place in the order; `None` if it is not read.
+    /// For each size class: the place in the order. `None` if the zone is not read.
     pub places: PerClass<Option<Place>>,
-    /// By size class: how long its headers take.
+    /// For each size class: how long the headers take.
     pub headers: PerClass<Headers>,
-    /// Whether its latest probe or reads took another time than usual, so that it is probed sooner.
+    /// Whether the latest probe or reads took an unusual time. The zone is then probed sooner.
     pub(crate) unsettled: bool,
-    /// How long its probes take, without outliers.
+    /// How long probes take, without outliers.
     pub probe: Option<Duration>,
-    /// Bytes a second of one body, without outliers.
+    /// The throughput of one body in bytes per second, without outliers.
     pub throughput: Option<u64>,
-    /// What was counted since the start.
+    /// Counts since the start.
     pub counts: Counts,
-    /// Its last failure in words, and when that was.
+    /// The last failure in words, and its time.
     pub last_error: Option<(Arc<str>, Instant)>,
-    /// Small blobs that it lately gave: what probes read.
+    /// Small blobs that the zone recently gave. Probes read them.
     pub(crate) recent_blobs: RecentBlobs,
-    /// Whether its latest probes were not answered.
+    /// Whether the latest probes were not answered.
     pub(crate) silent: bool,
 }
 
 impl ZoneView {
-    /// Whether it is read before a zone whose breaker is open.
+    /// Whether the zone is read before a zone whose breaker is open.
     #[must_use]
     pub fn serves(&self) -> bool {
         self.unusable.is_none() && self.policy.is_read() && !matches!(self.state, State::Open { .. })
     }
 
-    /// Whether its store gives no answers, neither to reads nor to probes, so that what is sent there is lost.
-    /// One that denies the gateway, gave it wrong bytes or fails some reads may still take what is written.
+    /// Whether the store answers neither reads nor probes, so that everything that is sent there is lost. A store that
+    /// denies access to the gateway, gave wrong bytes or fails some reads may still take writes.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         let gone = matches!(self.state.fault(), Some(Fault::Unavailable | Fault::Timeout));
         gone && self.silent && matches!(self.state, State::Open { .. })
     }
 
-    /// Whether a registry whose own store it is can take pushes.
+    /// Whether a registry whose own store is this zone can take pushes.
     #[must_use]
     pub fn takes_pushes(&self) -> bool {
         self.unusable.is_none() && !self.policy.drain && !matches!(self.state, State::Open { .. })
@@ -109,39 +110,39 @@ impl ZoneView {
 /// How long the headers of a zone take for one size class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Headers {
-    /// Half of them come within this; `None` if there are too few samples. The same holds for `p95`.
+    /// Half of the headers arrive within this. `None` if there are too few samples. The same holds for `p95`.
     pub p50: Option<Duration>,
-    /// 95 % come within this.
+    /// 95 % of the headers arrive within this.
     pub p95: Option<Duration>,
-    /// When a hedge starts.
+    /// The time after which a hedge starts.
     pub hedge_after: Duration,
-    /// When a replacement starts.
+    /// The time after which a replacement starts.
     pub overdue_after: Duration,
 }
 
-/// What was counted of a zone since the start.
+/// Counts of a zone since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Reads that it gave the first byte of.
+    /// Reads for which the zone gave the first byte.
     pub reads: u64,
-    /// Bytes that it gave.
+    /// Bytes that the zone gave.
     pub bytes: u64,
-    /// Hedges that were started against it.
+    /// Hedges that were started because this zone was late.
     pub hedged: u64,
-    /// Hedges to it that answered before the first request.
+    /// Hedges to this zone that answered before the first request.
     pub hedges_won: u64,
-    /// Reads that were given up because its headers were overdue.
+    /// Reads that were given up because the headers of this zone were overdue.
     pub overdue: u64,
     /// Reads and probes that failed.
     pub failures: u64,
     /// Reads and probes that were late or failed for a cause outside the zone.
     pub excused: u64,
-    /// Bodies that it began and that were resumed in another zone.
+    /// Bodies that began in this zone and were resumed in another one.
     pub resumed_elsewhere: u64,
-    /// Times that it gave wrong bytes.
+    /// How often the zone gave wrong bytes.
     pub wrong_bytes: u64,
     /// Probes.
     pub probes: u64,
-    /// Times that its breaker opened.
+    /// How often the breaker opened.
     pub opened: u64,
 }

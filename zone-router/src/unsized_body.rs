@@ -1,4 +1,4 @@
-//! The body of a blob of unknown size: it ends where its zone ends it, and the digest decides.
+//! The body of a blob of unknown size. It ends when its zone ends it, and the digest decides.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ struct Body {
     zone: ZoneId,
     pieces: Pieces,
     hasher: Hasher,
-    /// The last piece so far: withheld until another comes, or the digest is proven.
+    /// The latest piece. It is withheld until another one arrives, or the digest is proven.
     held: Bytes,
     _trial: Option<Trial>,
 }
 
-/// Its last piece comes only if the digest is right. No other zone goes on, because a body that breaks off may look like
-/// one that ends.
+/// Streams the body. The last piece is returned only if the digest is right. No other zone continues it, because a body
+/// that breaks off may look like one that ends.
 pub(crate) fn unsized_body(router: Arc<Router>, blob: Blob, won: Won) -> ByteStream {
     let body = Body {
         router,
@@ -47,7 +47,7 @@ pub(crate) fn unsized_body(router: Arc<Router>, blob: Blob, won: Won) -> ByteStr
 }
 
 impl Body {
-    /// The next piece, and whether more may come.
+    /// The next piece, and whether more may follow.
     async fn next(&mut self) -> Result<(Bytes, bool)> {
         loop {
             let watch = &self.router.watch;
@@ -93,7 +93,7 @@ impl Body {
             tracing::info!(%zone, %digest, bytes = size, "a body that was left unread ends with another digest");
             return Err(wrong(&digest, size));
         }
-        // It may have broken off, or its bytes may be wrong: next time, other zones come first.
+        // The body may have broken off, or its bytes may be wrong. The next time, other zones come first.
         self.router.quarantine.blame(&digest, &[self.zone], true);
         tracing::error!(%zone, %digest, bytes = size, "a body without a length ends with another digest");
         Err(wrong(&digest, size))

@@ -1,4 +1,4 @@
-//! Bodies that end without an error only if they are what their digest names.
+//! Bodies that end without an error only if their bytes match their digest.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,10 +8,12 @@ use backends::{ByteStream, Digest, Error, Hasher, Kind, Proof, Result};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 
-/// The body of a blob, or the rest of one, hashed on its way. It ends without an error only if its digest is right: the chunk
-/// that completes its size is withheld until then, or, if no size is known, the last chunk.
+/// The body of a blob, or the rest of one, which is hashed while it passes. It ends without an error only if its digest
+/// is right. Until that is known, it withholds the chunk that completes its size, or, if no size is known, the last
+/// chunk.
 ///
-/// Only code that hashes can make one: a read of the router, and [`Verified::hashing`]. No method changes bytes.
+/// Only code that hashes can make such a body: a read of the router, and [`Verified::hashing`]. No method changes the
+/// bytes.
 pub struct Verified {
     digest: Digest,
     size: Option<u64>,
@@ -26,7 +28,7 @@ impl fmt::Debug for Verified {
 }
 
 impl Verified {
-    /// A body from elsewhere, which is hashed here. With a `size` in bytes, a body of any other length fails.
+    /// Wraps a body from elsewhere, and hashes it here. With a `size` in bytes, a body of any other length fails.
     #[must_use]
     pub fn hashing(body: ByteStream, digest: Digest, size: Option<u64>) -> Self {
         let body = match size {
@@ -36,25 +38,25 @@ impl Verified {
         Self { digest, size, body }
     }
 
-    /// A body that its reader in this crate proves.
+    /// Wraps a body that its reader in this crate proves.
     pub(crate) fn by_reader(body: ByteStream, digest: Digest, size: Option<u64>) -> Self {
         Self { digest, size, body }
     }
 
-    /// What the whole blob hashes to.
+    /// The digest of the whole blob.
     #[must_use]
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// Bytes of the whole blob; `None` if nobody knows.
+    /// The size of the whole blob in bytes. `None` if nobody knows it.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         self.size
     }
 
-    /// Does something once, when the body has ended without an error, or has given all bytes of the blob: over
-    /// HTTP/1.1 nobody asks a body for its end after its last byte.
+    /// Calls `done` once, when the body has ended without an error or has given all bytes of the blob. The second case
+    /// is needed because over HTTP/1.1 nobody polls for the end of a body after its last byte.
     #[must_use]
     pub fn when_proven(self, done: impl FnOnce() + Send + 'static) -> Self {
         let (mut done, mut left) = (Some(done), self.size);
@@ -184,7 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn done_only_at_a_right_end() {
-        // HTTP/1.1 does not ask for the end of a body whose bytes it has.
+        // HTTP/1.1 does not poll for the end of a body after its last byte.
         for (last, polls, size, expected) in [
             (Ok(Bytes::from_static(b"b")), 2, Some(2), 1),
             (Ok(Bytes::from_static(b"b")), 3, Some(2), 1),

@@ -1,4 +1,4 @@
-//! How long this process waited for a result, and how long the result waited for this process.
+//! Measures how long this process waited for a result, and how long the result waited for this process.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,11 +10,11 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
-/// A waker that notes when the result of a wait was there.
+/// A waker that records when the result of a wait was ready.
 #[derive(Debug)]
 pub(crate) struct Bell {
     began: Instant,
-    /// Microseconds since then; 0 until it rings.
+    /// Microseconds since `began`. 0 until the bell rings.
     rang: AtomicU64,
     waiter: AtomicWaker,
 }
@@ -26,18 +26,18 @@ impl Wake for Bell {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        // The first wake-up counts: from then on the result waits for this process.
+        // The first wake-up counts. From then on, the result waits for this process.
         let _ = self.rang.compare_exchange(0, micros.max(1), Ordering::Relaxed, Ordering::Relaxed);
         self.waiter.wake();
     }
 }
 
-/// What a wait took.
+/// The two parts of a wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Waited {
-    /// Until the result was there.
+    /// The time until the result was ready.
     pub(crate) until_ready: Duration,
-    /// Then until this process took it: a task may write to a slow disk, or a client may be slow.
+    /// The time from then until this process took the result. A task may write to a slow disk, or a client may be slow.
     pub(crate) until_taken: Duration,
 }
 
@@ -46,7 +46,7 @@ impl Bell {
         Arc::new(Self { began: Instant::now(), rang: AtomicU64::new(0), waiter: AtomicWaker::new() })
     }
 
-    /// Waits for `work`, and measures both parts of the wait. One wait at a time.
+    /// Waits for `work`, and measures both parts of the wait. There may be only one wait at a time.
     pub(crate) async fn attend<F: Future>(self: &Arc<Self>, work: F) -> (F::Output, Waited) {
         let waker = Waker::from(Arc::clone(self));
         let mut work = pin!(work);
@@ -91,7 +91,7 @@ mod tests {
         let bell = Bell::new();
         let ((), waited) = bell.attend(sleep(30 * MS)).await;
         assert_eq!(waited, Waited { until_ready: 30 * MS, until_taken: Duration::ZERO });
-        // Polled once, then left alone for longer than it takes.
+        // The work is polled once, and then left alone for longer than it takes.
         let mut work = Box::pin(bell.attend(sleep(30 * MS)));
         let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context).is_pending()));
         assert!(first.await);

@@ -1,6 +1,6 @@
-//! Keeps the snapshot: takes in what reads and probes see, and logs changes.
+//! Keeps the snapshot: records the events of reads and probes, and logs changes.
 //!
-//! Readers load an `Arc`, and send what they see into a bounded channel. They take no lock.
+//! Readers load an `Arc`, and send their events into a bounded channel. They take no lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,10 +23,10 @@ use crate::snapshot::Snapshot;
 use crate::table::{Change, ZoneTable};
 use crate::{PerZone, Policy, RoutedZone, Settings, ZoneId};
 
-/// Events that wait to be taken in; more are lost, and counted.
+/// The most events that wait to be recorded. Further ones are dropped and counted.
 const BACKLOG: usize = 4096;
 
-/// What is known of the zones, and the way in.
+/// The current snapshot, and the channel for events.
 #[derive(Debug)]
 pub(crate) struct Watch {
     view: ArcSwap<Snapshot>,
@@ -34,20 +34,20 @@ pub(crate) struct Watch {
     lost: AtomicU64,
     policies: watch::Sender<PerZone<Policy>>,
     signals: PerZone<Signals>,
-    /// Time that this process lost; it does not count against a zone.
+    /// The time that this process lost. It does not count against a zone.
     pub(crate) lost_time: LostTime,
     keeper: Mutex<Option<Keeper>>,
 }
 
-/// What the reads and the probe of one zone tell each other, without the task between them.
+/// State that the reads and the probe of one zone share directly, without the task between them.
 #[derive(Debug)]
 struct Signals {
-    /// Wakes the probe: it may be due at another time.
+    /// Wakes the probe, because it may be due at another time.
     probe_due: Notify,
     last_sign: LastSign,
 }
 
-/// What the task needs that is not shared.
+/// The state that only the task uses.
 #[derive(Debug)]
 struct Keeper {
     table: ZoneTable,
@@ -82,17 +82,17 @@ impl Watch {
         self.signals[zone].probe_due.notified().await;
     }
 
-    /// Notes that a zone gave something just now.
+    /// Records that a zone gave bytes just now.
     pub(crate) fn gave(&self, zone: ZoneId) {
         self.signals[zone].last_sign.note();
     }
 
-    /// Whether a zone gave anything after `then`.
+    /// Whether a zone gave bytes after `then`.
     pub(crate) fn gave_since(&self, zone: ZoneId, then: Instant) -> bool {
         self.signals[zone].last_sign.is_after(then)
     }
 
-    /// Notes what was seen. Never waits.
+    /// Records an event. Never waits.
     pub(crate) fn saw(&self, zone: ZoneId, what: impl Into<What>) {
         let what = what.into();
         if matches!(what, What::Headers(HeadersEvent::Answered { .. })) {
@@ -103,7 +103,8 @@ impl Watch {
         }
     }
 
-    /// Notes that a zone failed. If the cause is this process, for the time since `watch` was started, the zone is excused.
+    /// Records that a zone failed. If this process is the cause, because of the time that it lost since `watch` was
+    /// started, the zone is excused.
     pub(crate) fn saw_failure<E: Into<What>>(
         &self,
         zone: ZoneId,
@@ -127,7 +128,7 @@ impl Watch {
         self.policies.send_modify(change);
     }
 
-    /// Takes in what is seen until `shutdown`. Only the first call does anything.
+    /// Records events until `shutdown`. Only the first call has an effect.
     pub(crate) async fn keep(&self, shutdown: CancellationToken) {
         let keeper = self.keeper.lock().take();
         let Some(mut keeper) = keeper else { return };
@@ -143,7 +144,7 @@ impl Watch {
                     keeper.table.set_policies(&policies);
                     self.publish(&mut keeper.table);
                 }
-                // This comes before the events, because there may always be another one.
+                // This comes before the events, because there may always be another event.
                 _ = tick.tick() => self.publish(&mut keeper.table),
                 Some(event) = keeper.inbox.recv() => self.take(&mut keeper.table, event),
             }

@@ -1,4 +1,4 @@
-//! Zones, and how they are named and indexed.
+//! Zones, their names and their ids.
 
 use std::ops::{Deref, DerefMut, Index, IndexMut};
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use backends::{Store, UnusableStore};
 
 use crate::Policy;
 
-/// A zone, by its place in the configured order. Ids compare as the zones are configured: the home zone is the least.
+/// A zone, identified by its place in the configured order. Ids compare in that order: the home zone has the lowest id.
 ///
 /// An id is valid for every container that has one item per zone in the configured order. Such a container is a
-/// [`PerZone`], which an id indexes: `per_zone[id]`. Elsewhere, [`ZoneId::index`] is the position of the item.
+/// [`PerZone`], which an id indexes: `per_zone[id]`. For other containers, [`ZoneId::index`] is the position of the
+/// item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ZoneId(usize);
 
@@ -18,13 +19,13 @@ impl ZoneId {
     /// The home zone: the first of the configured order.
     pub const HOME: Self = Self(0);
 
-    /// The zone at this place of the configured order; 0 is the home zone.
+    /// The zone at this place in the configured order. 0 is the home zone.
     #[must_use]
     pub const fn at(index: usize) -> Self {
         Self(index)
     }
 
-    /// The place in the configured order; 0 is the home zone.
+    /// The place in the configured order. 0 is the home zone.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0
@@ -33,8 +34,7 @@ impl ZoneId {
 
 /// One item for each zone, in the configured order. A [`ZoneId`] indexes it; a number does not.
 ///
-/// An index panics if there is no such zone. That is an error of the program: ids come from a container of the same
-/// zones.
+/// An index panics if there is no such zone. That is a bug, because ids come from a container of the same zones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PerZone<T>(Vec<T>);
 
@@ -58,7 +58,7 @@ impl<T> PerZone<T> {
         self.0.iter().enumerate().map(|(index, item)| (ZoneId(index), item))
     }
 
-    /// The id of the first zone whose item is as wanted.
+    /// The id of the first zone whose item is `wanted`.
     pub fn find_id(&self, wanted: impl FnMut(&T) -> bool) -> Option<ZoneId> {
         self.0.iter().position(wanted).map(ZoneId)
     }
@@ -69,7 +69,7 @@ impl<T> PerZone<T> {
         self.0.get(zone.0)
     }
 
-    /// The same, to be changed.
+    /// The item of a zone, mutable, if there is such a zone.
     #[must_use]
     pub fn get_mut(&mut self, zone: ZoneId) -> Option<&mut T> {
         self.0.get_mut(zone.0)
@@ -137,12 +137,12 @@ impl<'a, T> IntoIterator for &'a PerZone<T> {
 /// One object store under its name in the registry's configuration.
 #[derive(Debug, Clone)]
 pub struct Zone {
-    /// Such as `zone-a`: Quay's location id.
+    /// The name, such as `zone-a`: Quay's location id.
     pub name: Arc<str>,
-    /// How to speak to it.
+    /// The store of the zone.
     pub store: Arc<dyn Store>,
-    /// Why it cannot be used, if so. Until the configuration is corrected, it is not asked, and copies into it wait in the
-    /// journal.
+    /// Why the zone cannot be used, if so. Until the configuration is corrected, the zone is not asked, and copies into
+    /// it wait in the journal.
     pub unusable: Option<Arc<str>>,
 }
 
@@ -160,17 +160,17 @@ impl Zone {
     }
 }
 
-/// A zone, and the policy that an operator set for it.
+/// A zone and the policy that an operator set for it.
 #[derive(Debug, Clone)]
 pub struct RoutedZone {
     /// The zone.
     pub zone: Zone,
-    /// How it is read.
+    /// How the zone is read.
     pub policy: Policy,
 }
 
 impl From<Zone> for RoutedZone {
-    /// With the default policy.
+    /// Uses the default policy.
     fn from(zone: Zone) -> Self {
         Self { zone, policy: Policy::default() }
     }

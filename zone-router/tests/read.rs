@@ -1,4 +1,4 @@
-//! The read path over zones that fail, lie and lack.
+//! Tests of reads over zones that fail, give wrong bytes or lack the blob.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use proptest::prelude::*;
 use zone_router::{Answer, Blob, Router, Zone};
 
-/// Several pieces of a `MemoryStore`.
+/// The blob has several pieces of a `MemoryStore`.
 const SIZE: usize = 300_000;
 
 struct Site {
@@ -23,7 +23,7 @@ struct Site {
 }
 
 impl Site {
-    /// Zones `a`, `b`, … that all have the blob.
+    /// Zones `a`, `b`, … All of them have the blob.
     fn new(zones: usize) -> Self {
         let bytes: Bytes = (0..SIZE).map(|i| (i % 251) as u8).collect::<Vec<_>>().into();
         let digest = Digest::of(&bytes);
@@ -44,7 +44,7 @@ impl Site {
         self.zones[zone].always(On::Get, fault);
     }
 
-    /// Reads it all: the first zone, the bytes, and the error that cut them.
+    /// Reads the whole blob. Returns the first zone, the bytes, and the error that cut them.
     async fn read(&self) -> (String, Vec<u8>, Option<Kind>) {
         let mut reading = self.router.open(&self.blob, Some(SIZE as u64)).await.expect("some zone opens it");
         let mut bytes = Vec::new();
@@ -125,7 +125,7 @@ async fn where_several_gave_parts_each_is_suspect_until_read_again() {
     site.zones[0].once(On::Get, Fault::CutAfter(70_000));
     site.fault(1, Fault::FlipBit(12));
     assert_eq!(site.read().await.2, Some(Kind::Corrupt));
-    // Both are suspect, none is lost: home is read again, alone, and cleared.
+    // Both zones are suspect, and the blob is still served: home alone is read again, and is cleared.
     site.assert_whole_from("a").await;
     site.assert_whole_from("a").await;
 }
@@ -145,8 +145,8 @@ async fn an_object_of_another_size_is_not_it() {
     );
 }
 
-/// Of zones that do not say how long the blob is: what `open` says with this expectation, the bytes, and
-/// the error that cut them.
+/// Reads from zones that do not state the length of the blob. Returns the result of `open` with this expected size, the
+/// bytes, and the error that cut them.
 async fn without_lengths(site: &Site, expected: Option<u64>) -> (Option<u64>, Vec<u8>, Option<Kind>) {
     let mut reading = site.router.open(&site.blob, expected).await.expect("some zone opens it");
     let mut bytes = Vec::new();
@@ -167,7 +167,7 @@ async fn a_zone_that_does_not_say_how_long_it_is_has_not_failed() {
         let read = without_lengths(&site, expected).await;
         assert!(read == (Some(SIZE as u64), site.bytes.to_vec(), None), "{expected:?}");
     }
-    // Nobody says it: the digest decides at the end.
+    // Nobody states the size. The digest decides at the end.
     site.zones[0].always(On::Head, Fault::Fail(Kind::Unavailable));
     assert!(without_lengths(&site, None).await == (None, site.bytes.to_vec(), None));
     site.fault(0, Fault::FlipBit(SIZE as u64 - 1));
@@ -176,7 +176,7 @@ async fn a_zone_that_does_not_say_how_long_it_is_has_not_failed() {
     assert!(bytes.len() < SIZE, "wrong bytes made a whole");
 }
 
-/// Without a length a body that broke off looks like one that ended.
+/// Without a length, a body that broke off looks like one that ended.
 #[tokio::test]
 async fn a_body_that_ends_short_without_a_length_goes_on_elsewhere() {
     let site = Site::new(2);
@@ -194,13 +194,13 @@ async fn a_size_that_others_named_does_not_outlive_bytes_that_are_right() {
         site.fault(0, Fault::NoLength);
         let (size, bytes, error) = without_lengths(&site, Some(wrong as u64)).await;
         assert!(size == Some(wrong as u64) && error.is_some() && bytes.len() < wrong.max(SIZE));
-        // It is the size that is doubted, not the zone.
+        // The size is doubted, not the zone.
         let read = without_lengths(&site, Some(wrong as u64)).await;
         assert!(read == (Some(SIZE as u64), site.bytes.to_vec(), None), "{wrong}");
     }
 }
 
-/// An object cut to no bytes is no blob, even where the registry says that there are none.
+/// An object that was cut to no bytes is not the blob, even if the registry states a size of 0.
 #[tokio::test]
 async fn a_size_of_nothing_is_no_size() {
     let site = Site::new(2);
@@ -210,7 +210,7 @@ async fn a_size_of_nothing_is_no_size() {
     assert_eq!(site.router.head(&site.blob).await.map(|meta| meta.size), Some(SIZE as u64));
     backends::Store::delete(&*site.memories[1], &site.blob.key).await.expect("deletes");
     assert_eq!(without_lengths(&site, Some(0)).await, (None, Vec::new(), Some(Kind::Corrupt)));
-    // What was seen elsewhere proves nothing by being long enough.
+    // Bytes that were seen elsewhere prove nothing, even if there are enough of them.
     let mut seen = Hasher::new();
     seen.update(&[7; SIZE]);
     for (size, seen) in [(0, Hasher::new()), (SIZE as u64, seen)] {
@@ -262,8 +262,8 @@ fn fault() -> impl Strategy<Value = Option<Fault>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever the zones do: no wrong byte is ever completed, and while one zone is honest, a
-    /// client that tries again gets the right ones within as many tries as there are zones.
+    /// Whatever the zones do, no answer with wrong bytes is completed. While one zone is honest, a client that tries
+    /// again gets the right bytes after at most as many tries as there are zones.
     #[test]
     fn never_wrong_and_soon_right(faults in prop::collection::vec(fault(), 3), honest in 0..4_usize) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
@@ -325,7 +325,7 @@ async fn a_suspect_goes_on_only_where_no_other_can() {
     let site = Site::new(3);
     site.zones[0].once(On::Get, Fault::CutAfter(70_000));
     site.zones[1].once(On::Get, Fault::FlipBit(12));
-    // Who of them lied stays unknown: both give the right bytes when they are asked again.
+    // It stays unknown which zone gave the wrong bytes, because both give the right ones when they are asked again.
     assert_eq!(site.read().await.2, Some(Kind::Corrupt));
     let before = [0, 1].map(|zone| site.zones[zone].calls(On::Get));
     site.zones[2].once(On::Get, Fault::CutAfter(70_000));

@@ -1,4 +1,4 @@
-//! Hedges, overdue zones, stalls and trickles, on a paused clock.
+//! Tests of hedges, overdue zones, stalls and slow bodies, on a paused clock.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ struct Site {
 }
 
 impl Site {
-    /// Zones 40 ms away that have been read for a while.
+    /// Zones that are 40 ms away and have been read for a while.
     async fn new(zones: usize, settings: Settings) -> Self {
         let bytes: Bytes = (0..SIZE).map(|i| (i % 251) as u8).collect::<Vec<_>>().into();
         let digest = Digest::of(&bytes);
@@ -52,12 +52,12 @@ impl Site {
         site
     }
 
-    /// Another fault of every read of a zone, on top of its 40 ms.
+    /// Adds a fault to every read of a zone, besides its 40 ms.
     fn fault(&self, zone: usize, fault: Fault) {
         self.zones[zone].always(On::Get, fault);
     }
 
-    /// Reads it all: the first zone, how long until it was open, and in all.
+    /// Reads the whole blob. Returns the first zone, the time until the blob was open, and the time for everything.
     async fn read(&self) -> (String, Duration, Duration) {
         let began = Instant::now();
         let mut reading = self.router.open(&self.blob, Some(SIZE as u64)).await.expect("some zone opens it");
@@ -189,7 +189,7 @@ impl Store for Trickle {
     }
 }
 
-/// Reads a blob of sixteen pieces from a home that trickles; how long that takes.
+/// Reads a blob of sixteen pieces from a home zone whose body is slow. Returns how long that takes.
 async fn read_of_a_trickle(others: usize) -> Duration {
     let bytes: Bytes = vec![7; 1 << 20].into();
     let blob = Blob { digest: Digest::of(&bytes), key: Key::new("sha256/a") };
@@ -223,12 +223,12 @@ async fn a_zone_that_lied_is_read_whole_before_it_is_tried() {
     let lied = site.router.open(&site.blob, Some(SIZE as u64)).await.expect("a opens it");
     let pieces: Vec<_> = lied.body.collect().await;
     assert!(pieces.last().is_some_and(Result::is_err));
-    // It is not believed as long as it lies, …
+    // The zone stays out of use while it gives wrong bytes.
     for _ in 0..200 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!site.router.snapshot().zones[ZoneId::HOME].serves() && site.read().await.0 == "b");
     }
-    // … and is soon after that.
+    // Soon after that, it is in use again.
     site.zones[0].heal();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(site.router.snapshot().zones[ZoneId::HOME].serves());
@@ -304,7 +304,8 @@ async fn a_liar_that_is_also_late_is_still_read_whole() {
     assert!(lied.body.collect::<Vec<_>>().await.last().is_some_and(Result::is_err));
     site.zones[0].always(On::Any, Fault::Delay(Duration::from_secs(20)));
     tokio::time::sleep(Duration::from_secs(60)).await;
-    // As quick as ever, and still a liar: its first byte, which is all that most probes read, is right.
+    // The zone is as fast as before and still gives wrong bytes. Its first byte, which is all that most probes read, is
+    // right.
     site.zones[0].heal();
     site.fault(0, Fault::FlipBit(12));
     for _ in 0..200 {

@@ -14,7 +14,7 @@ pub trait Http: Debug + Send + Sync {
     /// Sends a request. The headers of the answer must arrive within `bound`.
     ///
     /// # Errors
-    /// No answer arrives in time, or the connection breaks. `what` says in it what was attempted.
+    /// No answer arrives in time, or the connection breaks. The error contains `what`, which says what was attempted.
     async fn send(&self, what: &str, request: Request, bound: Duration) -> Result<Response>;
 
     /// Reads a short answer as a whole, within `bound`.

@@ -11,7 +11,7 @@ use aws_sigv4::sign::v4;
 use reqwest::Request;
 use store_answers::{Error, Kind, Result};
 
-/// What a signature is valid for.
+/// The scope of a signature.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     /// The service, such as `s3`.
@@ -22,8 +22,8 @@ pub struct Scope<'a> {
     pub time: SystemTime,
 }
 
-/// Signs a request. All headers that are set before are signed, and the path as it is sent. `checksum` says whether
-/// the digest of the body goes into a header of its own, as S3 demands.
+/// Signs a request: all headers that are already set, and the path as it is sent. `checksum` says whether the digest of
+/// the body also goes into its own header, as S3 demands.
 ///
 /// # Errors
 /// [`Kind::Invalid`] if the keys or the request are not valid in a header.

@@ -52,7 +52,7 @@ pub struct Failure {
 /// # Errors
 /// The failed case, and what the store did.
 pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<(), Failure> {
-    // As for the request of a client: what says so must not be refused.
+    // The suite runs in the scope of a client's request, because stores must not refuse the headers that name it.
     let traceparent = HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
     let request = RequestId::of_request(&mut [(TRACEPARENT, traceparent)].into_iter().collect());
     request.scope(run_all(store, options)).await

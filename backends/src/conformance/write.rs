@@ -73,9 +73,9 @@ pub(super) async fn concurrent_puts(suite: &Suite) -> CaseResult {
     suite.remove(&key).await
 }
 
-/// A put that other writers of the same key may displace. A store may ask the loser to try again, as Swift does
-/// with 202 if the other write is newer by its clocks. Each repetition is newer than all that it lost to, so that
-/// [`AT_ONCE`] writers end.
+/// A put that may be displaced by other writers of the same key. A store may ask the loser to try again, as Swift does
+/// with 202 if the other write is newer by its clocks. Each repetition is newer than all writes to which it lost, so
+/// that [`AT_ONCE`] writers end.
 async fn contended_put(suite: &Suite, key: &Key, bytes: &Bytes) -> CaseResult {
     let source = Source::bytes(bytes.clone());
     let mut repetitions = 0;

@@ -241,7 +241,7 @@ impl MultipartUpload {
             return Err(failed(what, status, &headers, &body));
         }
         if request::failure(&body).is_some() {
-            // It was begun, whatever the error says.
+            // The completing request was begun, whatever the error says.
             return Err(failed(what, status, &headers, &body).with_unknown_outcome());
         }
         // The server may send status 200 before the outcome is known, and the connection may break afterwards
@@ -297,8 +297,8 @@ fn is_refusal(error: &Error) -> bool {
     is_not_begun(error) || (!error.is_transient() && !finds_nothing && !error.has_unknown_outcome())
 }
 
-/// Whether a completing request was not begun: the store asked for fewer requests, or this process could not send it.
-/// The answers that a conflict gets ask for patience too, and say nothing of the other request.
+/// Whether a completing request was not begun, because the store asked for fewer requests or this process could not
+/// send it. The answers to a conflict also ask for patience, but say nothing about the other request.
 fn is_not_begun(error: &Error) -> bool {
     match error.kind() {
         _ if error.has_unknown_outcome() => false,

@@ -97,7 +97,7 @@ pub(super) async fn copy(
     let call = call.with_headers(client.write_headers());
     let call = from.of(call)?;
     let copied = copied(client, &what, &call, "CopyObjectResult").await;
-    // The answer may be lost of a copy that is made.
+    // The answer may be lost although the copy was made.
     let in_doubt = |error: &Error| error.is_transient() && error.kind() != Kind::Source;
     copied.map(drop).map_err(|error| if in_doubt(&error) { error.with_unknown_outcome() } else { error })
 }

@@ -29,7 +29,7 @@ const MAX_FILE_SIZE: u64 = 5_368_709_122;
 /// The assumptions about a Swift that does not describe itself.
 const DEFAULT_INFO: SwiftInfo = SwiftInfo { max_file_size: MAX_FILE_SIZE, version: None };
 
-/// What Swift appends to its own id of a request, which is in its logs: the first 32 characters of it, encoded
+/// The part of a request's id that Swift appends to its own id, which is in its logs: the first 32 characters, encoded
 /// (`swift/common/middleware/catch_errors.py`).
 const TRANS_ID_EXTRA: HeaderName = HeaderName::from_static("x-trans-id-extra");
 
@@ -382,9 +382,9 @@ impl Client {
     }
 }
 
-/// Swift's proxy answers 202 to a PUT if an object server dropped it with 409: an object, or the mark of a deletion,
-/// with a later time is there, as when the clocks of two proxies differ (`swift/proxy/controllers/obj.py`, "Object
-/// PUT returning 202 for 409").
+/// Swift's proxy answers 202 to a PUT if an object server dropped it with 409. That happens if an object, or the mark
+/// of a deletion, with a later time exists, for example because the clocks of two proxies differ
+/// (`swift/proxy/controllers/obj.py`, "Object PUT returning 202 for 409").
 fn dropped(what: &str) -> Error {
     let why =
         format!("{what}: the store dropped it, because what it has under this name is newer by its clocks");

@@ -25,7 +25,7 @@ pub fn broken(what: &str, error: reqwest::Error) -> Error {
     } else {
         Kind::Unavailable
     };
-    // Over a connection that was made, the request may have been sent.
+    // If the connection was made, the request may have been sent.
     let is_sent = kind == Kind::Exhausted && !error.is_connect();
     // Drop the URL: it may be signed.
     let error = Error::new(kind, what).with_cause(error.without_url());
@@ -87,7 +87,7 @@ fn kind_of(status: StatusCode, code: Option<&str>, retry_after: Option<Duration>
         | "InvalidAuthenticationInfo"
         | "PublicAccessNotPermitted"
         | "ResourceNotFound" => return Kind::Denied,
-        // The store may not use the encryption key that it was configured with.
+        // The store may not use its configured encryption key.
         code if code.starts_with("KMS.") => return Kind::Denied,
         "OperationTimedOut" => return Kind::Timeout,
         "Md5Mismatch" | "Crc64Mismatch" | "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" => {
@@ -157,8 +157,8 @@ mod tests {
         }
     }
 
-    /// A body that fails as a send does if the machine has no buffers, over a connection that was made; and a name
-    /// that cannot be looked up, as there is no descriptor.
+    /// Covers two cases: a body that fails over an open connection because the machine has no buffers, and a name that
+    /// cannot be looked up because there is no descriptor.
     #[tokio::test]
     async fn what_was_not_sent_is_told_from_what_may_have_been() {
         struct NoDescriptor;

@@ -130,7 +130,7 @@ impl Error {
         self.unknown_outcome
     }
 
-    /// Whether the same request may succeed later without a repair.
+    /// Whether the same request may succeed later although nobody repairs anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -139,7 +139,7 @@ impl Error {
         )
     }
 
-    /// Whether the store refuses this write alone, for what else is written to the same key: the next one may succeed.
+    /// Whether the store refuses only this write, because of another write to the same key. The next write may succeed.
     #[must_use]
     pub fn concerns_one_object(&self) -> bool {
         matches!(self.kind, Kind::Throttled { .. })

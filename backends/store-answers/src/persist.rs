@@ -24,8 +24,8 @@ where
     persist_while(Error::is_transient, send).await
 }
 
-/// Sends a request until it succeeds, fails with another error than those that are retried (`again`), or was tried
-/// [`TRIES`] times.
+/// Sends a request until it succeeds, was tried [`TRIES`] times, or fails with an error for which `again` returns
+/// `false`.
 pub async fn persist_while<T, F>(again: impl Fn(&Error) -> bool, mut send: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,

@@ -1,4 +1,4 @@
-//! Which blobs may come in, and which others go for them: pure.
+//! Decides which blobs the cache takes in, and which blobs it evicts for them. Pure.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,21 +9,21 @@ use crate::bypass::BypassReason;
 use crate::entry::Entry;
 use crate::index::Index;
 
-/// One part in so many of the cache is left free by whole blobs. Fills use it, so that they evict nothing
-/// before it is known whether a client stays for them.
+/// Whole blobs leave one part in this many of the cache free. Fills use that part, so that they evict nothing before it
+/// is known whether a client stays for them.
 const HEADROOM: u64 = 8;
 
-/// The blocks of the cache, and what has them: whole blobs, and fills.
+/// The blocks of the cache, and their holders: whole blobs and fills.
 ///
-/// A fill that fits into free blocks has them from its start. One that does not fit, and that was asked for
-/// again, takes blocks as its bytes arrive: free ones first, then those of the least recently used blobs, while
-/// a client stays.
+/// If a fill fits into free blocks, it gets them at its start. If it does not fit, and its blob was asked for again, it
+/// takes blocks as its bytes arrive: free ones first. While a client stays, it then also takes those of the least
+/// recently used blobs.
 #[derive(Debug)]
 pub(super) struct Space {
     capacity: u64,
     index: Index,
     fills: HashMap<FillNumber, Share>,
-    /// Sums over all fills.
+    /// The sums over all fills.
     sum: Share,
     next: FillNumber,
 }
@@ -34,9 +34,9 @@ pub(super) type FillNumber = u64;
 /// The blocks of a fill.
 #[derive(Debug, Default, Clone, Copy)]
 struct Share {
-    /// Those that its blob needs.
+    /// The blocks that the blob needs.
     promised: u64,
-    /// Those that it has.
+    /// The blocks that the fill has.
     taken: u64,
 }
 
@@ -64,7 +64,7 @@ fn index_max(capacity: u64) -> u64 {
 }
 
 impl Space {
-    /// So many blocks, all free.
+    /// A space of this many blocks, all of them free.
     pub(super) fn new(capacity: u64) -> Self {
         Self { capacity, index: Index::default(), fills: HashMap::new(), sum: Share::default(), next: 0 }
     }
@@ -79,13 +79,13 @@ impl Space {
         self.index.blocks() + self.sum.taken
     }
 
-    /// Fills that have space.
+    /// The number of fills that have space.
     pub(super) fn fills(&self) -> usize {
         self.fills.len()
     }
 
-    /// Space for a fill, or why there is none. A blob may make others go only if it is `asked_again`. All fills
-    /// together are promised no more than the cache has, so that each of them gets what it was promised.
+    /// Reserves space for a fill, or says why there is none. A blob may evict others only if it is `asked_again`. The
+    /// cache promises all fills together no more than its capacity, so that each of them gets what it was promised.
     pub(super) fn admit(&mut self, blocks: u64, asked_again: bool) -> Result<Admission, BypassReason> {
         let fits = blocks <= self.free();
         if blocks > index_max(self.capacity) {
@@ -104,8 +104,8 @@ impl Space {
         Ok(if fits { Admission::Whole(number) } else { Admission::Growing(number) })
     }
 
-    /// Gives a fill so many blocks in all, and names the blobs that go for it. `None` if it gets no more: others
-    /// would have to go and no client stays (`stays`), or it has ended.
+    /// Gives a fill this many blocks in all, and returns the blobs that are evicted for it. Returns `None` if the fill
+    /// gets no more blocks: because it would evict others and no client stays (`stays`), or because it has ended.
     pub(super) fn grow(&mut self, number: FillNumber, blocks: u64, stays: bool) -> Option<Vec<Digest>> {
         let share = *self.fills.get(&number)?;
         let more = blocks.saturating_sub(share.taken);
@@ -118,14 +118,15 @@ impl Space {
         Some(evicted)
     }
 
-    /// Whether a blob that is whole now is kept: if it evicts others, only if a client stayed for it (`wanted`).
+    /// Whether a blob that is now whole is kept. If it evicts others, it is kept only if a client stayed for it
+    /// (`wanted`).
     pub(super) fn keeps(&self, digest: &Digest, blocks: u64, wanted: bool) -> bool {
         self.index.peek(digest).is_none()
             && (wanted || self.index.blocks() + blocks <= index_max(self.capacity))
     }
 
-    /// Puts a whole blob in, by its fill or found by a restart, and names those that go for it. A blob that is too
-    /// large, as the cache has become smaller, goes itself.
+    /// Adds a whole blob, which a fill has written or a restart has found. Returns the blobs that are evicted for it.
+    /// If the cache has become smaller and the blob is too large, the blob itself is evicted.
     pub(super) fn keep(
         &mut self,
         fill: Option<FillNumber>,
@@ -152,7 +153,7 @@ impl Space {
         self.capacity.saturating_sub(self.used())
     }
 
-    /// Evicts until so many blocks are free and no more than `kept_max` have whole blobs.
+    /// Evicts blobs until this many blocks are free and whole blobs have at most `kept_max`.
     fn make_room(&mut self, blocks: u64, kept_max: u64) -> Vec<Digest> {
         let mut evicted = Vec::new();
         while self.free() < blocks || self.index.blocks() > kept_max {
@@ -181,7 +182,7 @@ mod tests {
         Arc::new(Entry::proven(crate::entry::bytes(blocks)))
     }
 
-    /// A cache that keeps blobs of so many blocks, and which those are.
+    /// A cache that keeps blobs of these many blocks, and the digests of those blobs.
     fn holding(blobs: &[u64]) -> (Space, HashMap<Digest, u64>) {
         let mut space = Space::new(CAPACITY);
         for (name, blocks) in blobs.iter().enumerate() {
@@ -204,7 +205,7 @@ mod tests {
         assert!(space.index.len() >= 8 && space.fills() == 0);
     }
 
-    /// A fill that is promised its blocks gets them, whoever else is there.
+    /// A fill gets the blocks that it was promised, whatever other clients do.
     #[test]
     fn fills_are_promised_no_more_than_there_is() {
         let (mut space, _) = holding(&[20; 4]);
@@ -238,8 +239,8 @@ mod tests {
     }
 
     proptest! {
-        /// The cache is never over its size, and no fill for which a client stays is without the space that it
-        /// was promised, whichever clients come, stay or leave.
+        /// For any sequence of clients that come, stay or leave: the cache never exceeds its size, and a fill for which
+        /// a client stays never lacks the space that it was promised.
         #[test]
         fn never_over_its_size(steps in steps()) {
             let mut space = Space::new(CAPACITY);
@@ -276,9 +277,9 @@ mod tests {
             }
         }
 
-        /// Requests that leave evict no more than the blocks that their fill received beyond the free ones need:
-        /// without the last of the blobs that went, the rest would not have been enough. After a client has left,
-        /// nothing goes.
+        /// If the clients of a request leave, it has evicted no more than the received blocks needed beyond the free
+        /// ones: without the last evicted blob, the space would have been too small. After the clients have left,
+        /// nothing is evicted.
         #[test]
         fn requests_that_leave_evict_at_most_what_was_received(
             kept in proptest::collection::vec(1..20_u64, 1..12),
@@ -297,7 +298,7 @@ mod tests {
                 prop_assert!(beyond > 0 || evicted.is_empty());
                 let without_last = evicted.iter().rev().skip(1).map(|digest| sizes[digest]).sum::<u64>();
                 prop_assert!(without_last < beyond.max(1), "{without_last} for {beyond}");
-                // Everybody leaves.
+                // All clients leave.
                 sizes.retain(|digest, _| !evicted.contains(digest));
                 let whole = (received..=blocks).all(|more| {
                     space.grow(number, more, false).is_some_and(|evicted| evicted.is_empty())
@@ -311,7 +312,7 @@ mod tests {
             }
         }
 
-        /// Requests of one client each that leave evict nothing, whatever they received.
+        /// If each blob was requested by one client that then leaves, nothing is evicted, whatever arrived.
         #[test]
         fn single_requests_that_leave_evict_nothing(
             kept in proptest::collection::vec(1..20_u64, 1..12),

@@ -21,11 +21,12 @@ pub enum BypassReason {
     TooLarge,
     /// The disk has no space above the reserve, or fails.
     Disk,
-    /// As many fills as allowed are running, or have been promised all of the cache, or as much disk work.
+    /// The most allowed fills are running, or fills have been promised the whole cache, or the disk has as much work as
+    /// allowed.
     Busy,
-    /// Nobody knows its size before it ends.
+    /// The size is not known before the end of the blob.
     UnknownSize,
-    /// The cache is full, and requests of one client evict nothing.
+    /// The cache is full, and requests of a single client evict nothing.
     AskedOnce,
 }
 
@@ -50,7 +51,7 @@ impl Bypass {
 }
 
 impl BypassReason {
-    /// Why a blob is not kept whose work on the disk failed.
+    /// The reason if the disk work for the blob failed.
     pub(crate) fn of_disk(error: &io::Error) -> Self {
         if is_busy(error) { Self::Busy } else { Self::Disk }
     }

@@ -1,4 +1,4 @@
-//! The cache as a whole: its parts, how it starts, and how it stands.
+//! The cache as a whole: its parts, how it starts, and its state.
 
 use std::fs::File;
 use std::io;
@@ -22,7 +22,7 @@ use crate::fill::Fill;
 use crate::layout::Layout;
 use crate::unremoved::Unremoved;
 
-/// Files that are hashed at once after a reboot.
+/// At most this many files are hashed at once after a reboot.
 const RECHECKS_MAX: usize = 1;
 
 /// The disk cache.
@@ -63,19 +63,19 @@ const RECHECKS_MAX: usize = 1;
 pub struct Cache {
     pub(crate) layout: Layout,
     pub(crate) disk: Disk,
-    /// Held for a moment, never while waiting for the disk. Who evicts hands the files to the reaper before giving
-    /// the lock back: who gets their space can then wait until they are gone.
+    /// Held only for a moment, never while the disk is waited for. A caller that evicts hands the files to the reaper
+    /// before it releases the lock. The caller that gets their space can then wait until the files are gone.
     pub(crate) space: Mutex<Space>,
     pub(crate) open_files: moka::sync::Cache<Digest, Arc<File>>,
-    /// Bytes that it may hold.
+    /// The bytes that the cache may hold.
     pub(crate) capacity: u64,
     pub(crate) demand: Demand,
-    /// Bytes of the disk that are left free.
+    /// The bytes of the disk that stay free.
     pub(crate) reserve: u64,
     pub(crate) fills: DashMap<Digest, Arc<Fill>>,
     pub(crate) fill_slots: Arc<Pool>,
     pub(crate) abandoned_permits: Arc<Semaphore>,
-    /// Held while a file is put in its place or taken from it; taken before `space`.
+    /// Held while a file is put in its place or taken from it. It is locked before `space`.
     pub(crate) placing: Mutex<()>,
     pub(crate) cleanups: Arc<Cleanups>,
     /// Held while evicted files are being removed.
@@ -89,9 +89,9 @@ pub struct Cache {
 /// The state of the cache at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheStatus {
-    /// Blobs kept or on their way in.
+    /// Blobs that are kept or being filled.
     pub blobs: u64,
-    /// Their bytes, in whole disk blocks.
+    /// The bytes of these blobs, in whole disk blocks.
     pub bytes: u64,
     /// Bytes it may hold.
     pub capacity: u64,
@@ -100,8 +100,7 @@ pub struct CacheStatus {
 }
 
 impl Cache {
-    /// Opens the cache's folder, removes what was left half done, and indexes what is whole.
-    /// Blocks on the disk.
+    /// Opens the cache's folder, removes incomplete files, and indexes the complete ones. Blocks on the disk.
     ///
     /// # Errors
     /// The folder cannot be made, read or written, or another process uses it.
@@ -124,7 +123,7 @@ impl Cache {
         }
         let cache = Arc::new(Self {
             layout,
-            // Each request and each fill waits for one piece of work at a time.
+            // At any time, each request and each fill waits for at most one piece of disk work.
             disk: Disk::new(timeouts.disk, limits.requests.saturating_add(limits.fills)),
             space: Mutex::new(space),
             open_files: moka::sync::Cache::new(limits.open_files),
@@ -132,7 +131,7 @@ impl Cache {
             demand: Demand::new(),
             reserve: settings.reserve,
             fills: DashMap::new(),
-            // Nobody waits for a slot: a blob without one is a bypass at once.
+            // Nothing waits for a slot: without a free one, the blob is a bypass at once.
             fill_slots: Pool::new("limits.fills", limits.fills, 0),
             abandoned_permits: Arc::new(Semaphore::new(limits.abandoned_fills)),
             placing: Mutex::new(()),
@@ -149,19 +148,19 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Whether a blob is here, whole and trusted.
+    /// Whether the blob is here, whole and trusted.
     #[must_use]
     pub fn holds(&self, digest: &Digest) -> bool {
         self.size_of(digest).is_some()
     }
 
-    /// The size in bytes of a blob that is here, whole and trusted.
+    /// The size of the blob in bytes, if it is here, whole and trusted.
     #[must_use]
     pub fn size_of(&self, digest: &Digest) -> Option<u64> {
         self.entry(digest).filter(|entry| entry.is_servable()).map(|entry| entry.size)
     }
 
-    /// What the index knows of a blob, which is used by that.
+    /// The index entry of a blob. The lookup counts as a use.
     pub(crate) fn entry(&self, digest: &Digest) -> Option<Arc<Entry>> {
         self.space.lock().index().get(digest)
     }
@@ -179,7 +178,7 @@ impl Cache {
         }
     }
 
-    /// What clients share here: `limits.fills`, and the threads that wait for the disk.
+    /// The pools that clients share here: `limits.fills`, and the threads that wait for the disk.
     pub fn pools(&self) -> [&Pool; 2] {
         [&self.fill_slots, self.disk.pool()]
     }
@@ -191,8 +190,7 @@ impl Drop for Cache {
     }
 }
 
-/// What the disk can hold of the configured size, so that eviction starts before the reserve is
-/// touched.
+/// The part of the configured size for which the disk has room, so that eviction starts before the reserve is used.
 fn fitting(settings: &CacheSettings, kept: u64, free: u64) -> u64 {
     let possible = kept.saturating_add(free).saturating_sub(settings.reserve);
     if possible < settings.size {

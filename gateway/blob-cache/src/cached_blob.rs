@@ -12,10 +12,10 @@ use limits::pool::Identity;
 
 use crate::disk::{Disk, read_blocking, read_cached};
 
-/// A blob's file, open. It is whole and proven, unless it belongs to a fill.
+/// The open file of a blob. The blob is whole and proven, unless it belongs to a fill.
 #[derive(Debug, Clone)]
 pub struct CachedBlob {
-    /// The open file. Eviction unlinks it; who has it open can read on.
+    /// The open file. Eviction unlinks the file, but a reader that has it open can read on.
     pub file: Arc<File>,
     /// Its size in bytes.
     pub size: u64,
@@ -36,7 +36,7 @@ impl CachedBlob {
         read_cached(&self.file, left.start, piece(left))
     }
 
-    /// The next bytes of `left`; waits for the disk.
+    /// Reads the next bytes of `left`. Waits for the disk.
     pub(crate) fn read_from_disk(
         &self,
         left: &Range<u64>,
@@ -46,7 +46,7 @@ impl CachedBlob {
         async move { disk.run(&reader, move || read_blocking(&file, offset, len)).await }
     }
 
-    /// The next bytes of `left`, from the page cache or the disk.
+    /// Reads the next bytes of `left`, from the page cache or the disk.
     pub(crate) async fn read(&self, left: &Range<u64>) -> io::Result<Bytes> {
         match self.read_now(left)? {
             Some(bytes) => Ok(bytes),
@@ -55,7 +55,7 @@ impl CachedBlob {
     }
 }
 
-/// Bytes of one read: as many as the connection that polls for them may take.
+/// The bytes of one read: as many as the connection that polls for them may take.
 fn piece(left: &Range<u64>) -> usize {
     usize::try_from(left.end - left.start).unwrap_or(usize::MAX).min(piece_limit())
 }

@@ -1,4 +1,4 @@
-//! What is to be removed, away from the data path.
+//! Removes files and reservations outside the data path.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -10,19 +10,19 @@ use parking_lot::{Condvar, Mutex};
 use crate::cache::Cache;
 use crate::reservation::Reserved;
 
-/// Between two tries to remove the files that could not be removed.
+/// The pause between two attempts to remove the files that could not be removed.
 const RETRY_PAUSE: Duration = Duration::from_secs(60);
 
 /// One thing to remove.
 #[derive(Debug)]
 pub(super) enum Cleanup {
-    /// A blob that the index evicted: its file is to be removed.
+    /// A blob that the index evicted. Its file must be removed.
     Evicted(Digest),
     /// A reservation that was not used.
     Unused(Reserved),
 }
 
-/// What is to be removed; never more than there were blobs and fills.
+/// The work of the reaper. There are never more entries than there were blobs and fills.
 #[derive(Debug, Default)]
 pub(super) struct Cleanups {
     queue: Mutex<Queue>,
@@ -41,12 +41,12 @@ impl Cleanups {
         self.more.notify_one();
     }
 
-    /// Blobs that were evicted.
+    /// Adds evicted blobs.
     pub(super) fn evicted(&self, digests: Vec<Digest>) {
         digests.into_iter().for_each(|digest| self.push(Cleanup::Evicted(digest)));
     }
 
-    /// The first of them, `max` at most; and whether these are all.
+    /// Takes the first entries, at most `max`. Also returns whether none is left.
     pub(super) fn take(&self, max: usize) -> (Vec<Cleanup>, bool) {
         let cleanups = &mut self.queue.lock().cleanups;
         let count = cleanups.len().min(max);
@@ -68,7 +68,7 @@ impl Cleanups {
     }
 }
 
-/// The reaper: cleans up until the cache is gone.
+/// Runs the reaper. It cleans up until the cache is gone.
 pub(super) fn run(cleanups: &Arc<Cleanups>, cache: &Weak<Cache>) {
     let mut again = Instant::now() + RETRY_PAUSE;
     while cleanups.wait(again) {
@@ -85,7 +85,7 @@ pub(super) fn run(cleanups: &Arc<Cleanups>, cache: &Weak<Cache>) {
 mod tests {
     use super::*;
 
-    /// Work on the disk that waits for files to be removed takes no longer if more are evicted.
+    /// If more blobs are evicted, disk work that waits for their removal does not take longer.
     #[test]
     fn only_so_many_are_taken_at_once() {
         let cleanups = Cleanups::default();

@@ -13,19 +13,19 @@ use replication::Local;
 use crate::cache::Cache;
 use crate::cached_blob::CachedBlob;
 
-/// The cache as replication reads it. A copy counts as a use of its blob; it is the gateway's own work.
+/// The cache as a source of copies. A copy counts as a use of its blob, and its disk work belongs to the gateway.
 #[derive(Debug)]
 pub struct CopySource(pub Arc<Cache>);
 
 #[async_trait]
 impl Local for CopySource {
     async fn find(&self, digest: &Digest) -> Option<Source> {
-        // Quay has a row and a placement of the empty blob, and no object on S3
-        // (`storage/cloud.py:_stream_write_internal` gives an upload of no bytes up).
+        // Quay has a row and a placement for the empty blob, but no object on S3:
+        // `storage/cloud.py:_stream_write_internal` gives up an upload without bytes.
         if *digest == Digest::EMPTY {
             return Some(Source::bytes(Bytes::new()));
         }
-        // A file that must be hashed first is no nearer than a zone.
+        // If the file must first be hashed, it is no faster than a zone.
         if !self.0.holds(digest) {
             return None;
         }

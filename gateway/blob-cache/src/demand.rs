@@ -1,4 +1,4 @@
-//! How often blobs that are not cached were asked for, and who asks for them now.
+//! Counts the requests for blobs that are not cached, and the clients that ask for them now.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use backends::Digest;
 use limits::pool::Network;
 use parking_lot::Mutex;
 
-/// Blobs whose requests are remembered.
+/// The number of blobs for which requests are remembered.
 const BLOBS_MAX: u64 = 100_000;
 
 /// How long a blob's requests are remembered after the last of them.
 const MEMORY: Duration = Duration::from_secs(24 * 3600);
 
-/// The requests for each blob: those that were served to the end, and the networks of those under way. If a
-/// client leaves before, its request does not count.
+/// The requests for each blob: the number of those served to the end, and the networks of those under way. If a client
+/// leaves before the end, its request does not count.
 #[derive(Debug)]
 pub(super) struct Demand(moka::sync::Cache<Digest, Arc<Mutex<Asked>>>);
 
@@ -24,11 +24,11 @@ pub(super) struct Demand(moka::sync::Cache<Digest, Arc<Mutex<Asked>>>);
 struct Asked {
     /// Requests that were served to the end.
     served: u32,
-    /// Requests under way, by network. However many one network sends at once, they are one client's.
+    /// Requests under way, by network. Any number of requests from one network at once counts as one client.
     under_way: HashMap<Network, usize>,
 }
 
-/// One request for a blob. It counts while it exists, and after that if it was served.
+/// One request for a blob. It counts while this exists. If it was served to the end, it counts after that, too.
 #[derive(Debug)]
 pub(super) struct Request {
     asked: Arc<Mutex<Asked>>,
@@ -48,12 +48,12 @@ impl Demand {
         Request { asked, network, served: false }
     }
 
-    /// Whether any request counts: one that was served, or one under way.
+    /// Whether any request counts, served or under way.
     pub(super) fn was_asked(&self, digest: &Digest) -> bool {
         self.0.get(digest).is_some_and(|asked| asked.lock().count() > 0)
     }
 
-    /// Whether more than one client's request counts.
+    /// Whether requests of more than one client count.
     pub(super) fn asked_again(&self, digest: &Digest) -> bool {
         self.0.get(digest).is_some_and(|asked| asked.lock().count() > 1)
     }
@@ -66,7 +66,7 @@ impl Asked {
 }
 
 impl Request {
-    /// The client has stayed to the end.
+    /// Records that the client stayed to the end.
     pub(super) fn served(&mut self) {
         self.served = true;
     }

@@ -1,4 +1,4 @@
-//! One process for each folder.
+//! Allows only one process to use a folder.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -35,11 +35,11 @@ impl DirectoryLock {
     }
 }
 
-/// What users other than its own may do with a folder.
+/// The permission bits of users other than the owner.
 const OTHERS: u32 = 0o077;
 
-/// Makes a folder for this user alone. If it exists, takes the rights of others away. If it belongs to
-/// another user, as a volume of Kubernetes does, a warning says so.
+/// Makes a folder that only this user can access. If it exists, removes the rights of other users. If it belongs to
+/// another user, as a volume of Kubernetes may, logs a warning.
 fn make_private(dir: &Path) -> io::Result<()> {
     if let Some(above) = dir.parent() {
         fs::create_dir_all(above)?;

@@ -24,40 +24,41 @@ const CHUNK: usize = 256 * 1024;
 /// Bytes that are hashed as one piece of work.
 const HASHED_AT_ONCE: u64 = 4 << 20;
 
-/// Threads that may wait for the disk at once. Others must be left, for example for name resolution.
+/// The number of threads that may wait for the disk at once. Some threads must stay free, for example for name
+/// resolution.
 const THREADS_MAX: usize = 64;
 
-/// If work that was given up holds so many threads, the disk is not asked. One connection has no larger share of
-/// the threads: what it asks for next would wait for the disk.
+/// If abandoned work holds this many threads, the disk is not used. One connection also gets no more threads than this,
+/// because its next requests would wait for the disk.
 const HANGING_MAX: usize = THREADS_MAX / 2;
 
-/// The threads among what clients share.
+/// The name of the threads in the list of what clients share.
 const POOL: &str = "cache_disk_threads";
 
 /// How long work waits for a thread if its client can be served without the cache.
 const THREAD_WAIT: Duration = Duration::from_secs(1);
 
-/// Slices of the time that work may take. If this process does not run for a while, that counts as one of them:
-/// it is not the disk's time.
+/// The time limit of work consists of this many slices. If this process does not run for a while, that counts as one
+/// slice, because the disk is not the cause.
 const SLICES: u32 = 20;
 
-/// The cache's disk. Work on it runs on threads that may block, and is given up if it takes too long. The
-/// disk is then not asked again for as long. The wait for a thread is not the disk's time: if that takes too
-/// long, the work is refused, and the disk is asked as before.
+/// The cache's disk. Its work runs on threads that may block. Work that takes too long is given up, and the disk is not
+/// used for the same time after that. The wait for a thread is counted apart from the disk's time. If that wait is too
+/// long, only this work is refused, and the disk stays in use.
 ///
-/// Clients share the threads: the network that holds fewest is next.
+/// Clients share the threads. The network that holds the fewest is next.
 #[derive(Debug, Clone)]
 pub struct Disk {
-    /// For one piece of work, from when it has a thread; and for the wait before that.
+    /// The time limit for one piece of work once it has a thread, and also for the wait before that.
     timeout: Duration,
     threads: Arc<Pool>,
-    /// Until when a disk that hung is not asked.
+    /// The time until which a disk that hung is not used.
     paused_until: Arc<Mutex<Option<Instant>>>,
     /// Threads of work that was given up and has not ended.
     hanging: Arc<AtomicUsize>,
 }
 
-/// No thread was free in time: the load of this process, not the disk.
+/// No thread was free in time. The cause is the load of this process, not the disk.
 #[derive(Debug)]
 struct NoThread;
 
@@ -69,7 +70,7 @@ impl fmt::Display for NoThread {
 
 impl std::error::Error for NoThread {}
 
-/// Whether work was not begun because no thread was free.
+/// Whether the work did not start because no thread was free.
 pub(super) fn is_busy(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<NoThread>())
 }
@@ -81,18 +82,19 @@ impl Disk {
         Self { timeout, threads, paused_until: Arc::default(), hanging: Arc::default() }
     }
 
-    /// Its threads, which clients share.
+    /// The threads, which clients share.
     pub(super) fn pool(&self) -> &Pool {
         &self.threads
     }
 
     /// Runs disk work for a client. Work that is given up still occupies its thread until the disk answers.
     ///
-    /// Work takes no longer if a blob is larger or more blobs are evicted: it would count as work of a disk that
-    /// hangs. Whoever has more to do does it in several pieces.
+    /// The time of the work must not grow with the size of a blob or with the number of evicted blobs; otherwise it
+    /// would count as work of a disk that hangs. A caller with more to do must split it into several pieces.
     ///
     /// # Errors
-    /// The work's own; the disk hangs, or hung a moment ago; no thread was free ([`is_busy`]).
+    /// Returns the error of the work itself. Also fails if the disk hangs or hung a moment ago, or if no thread was
+    /// free ([`is_busy`]).
     pub(super) async fn run<T: Send + 'static>(
         &self,
         who: &Identity,
@@ -101,7 +103,7 @@ impl Disk {
         self.run_within(self.timeout, who, work).await
     }
 
-    /// As [`Disk::run`], for a client that can be served without the cache: it does not wait long for a thread.
+    /// Like [`Disk::run`], for a client that can be served without the cache. It waits only briefly for a thread.
     pub(super) async fn run_soon<T: Send + 'static>(
         &self,
         who: &Identity,
@@ -133,7 +135,7 @@ impl Disk {
         self.asked()?;
         let deadline = Instant::now() + wait;
         let thread = self.threads.take(who, wait).await.map_err(|_| busy())?;
-        // It may have hung meanwhile.
+        // The disk may have hung meanwhile.
         self.asked()?;
         match tokio::time::timeout_at(deadline, begin(thread, work)).await {
             Ok(begun) => self.finish(begun).await,
@@ -141,7 +143,7 @@ impl Disk {
         }
     }
 
-    /// An error if the disk is not asked now.
+    /// Returns an error if the disk is not used now.
     fn asked(&self) -> io::Result<()> {
         let why = if self.paused_until.lock().is_some_and(|until| Instant::now() < until) {
             "the cache's disk hung a moment ago"
@@ -173,7 +175,7 @@ impl Disk {
     }
 }
 
-/// Ends when the work runs. If this is dropped before, the work is never done.
+/// Completes when the work starts. If this future is dropped before that, the work never runs.
 async fn begin<T: Send + 'static>(
     thread: Slot,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -184,7 +186,7 @@ async fn begin<T: Send + 'static>(
         begin.send(()).map_err(|()| busy())?;
         work()
     });
-    // An error says that the task died, and so does the task.
+    // An error says that the task panicked. Then this task ends with it.
     let _ = begun.await;
     task
 }
@@ -199,7 +201,7 @@ pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
 }
 
-/// Hashes a file's bytes up to `end`, from where the hash stands.
+/// Hashes the bytes of a file from the present end of the hash up to `end`.
 pub(super) fn hash_on(hasher: &mut Hasher, file: &File, end: u64) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     while hasher.bytes() < end {
@@ -226,7 +228,7 @@ pub(super) fn read_cached(file: &File, offset: u64, len: usize) -> io::Result<Op
     }
 }
 
-/// Reads up to `len` bytes at `offset`; waits for the disk.
+/// Reads up to `len` bytes at `offset`. Waits for the disk.
 pub(super) fn read_blocking(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
     let mut buffer = BytesMut::zeroed(len);
     match file.read_at(&mut buffer, offset)? {

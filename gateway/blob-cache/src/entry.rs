@@ -1,21 +1,21 @@
-//! What the index knows of a blob.
+//! An entry of the index: what it knows of a blob.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-/// Bytes in which space is counted: a file takes whole blocks of the disk.
+/// The unit in which space is counted, in bytes: a file takes whole disk blocks.
 const BLOCK: u64 = 4096;
 
 /// A whole blob in the index.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) size: u64,
-    /// For a file that must be hashed before it is served.
+    /// Present if the file must be hashed before it is served.
     recheck: Option<Box<Recheck>>,
 }
 
-/// The hashing of one file: not begun, under way or ended.
+/// The hashing of one file: not begun, under way, or ended.
 #[derive(Debug)]
 pub(super) struct Recheck {
     begun: AtomicBool,
@@ -23,12 +23,12 @@ pub(super) struct Recheck {
 }
 
 impl Entry {
-    /// For a blob that a fill has proven.
+    /// The entry of a blob that a fill has proven.
     pub(super) fn proven(size: u64) -> Self {
         Self { size, recheck: None }
     }
 
-    /// A file that a restart found, or that is not trusted any more.
+    /// The entry of a file that a restart found, or that is no longer trusted.
     pub(super) fn found(size: u64, trusted: bool) -> Self {
         let recheck = (!trusted)
             .then(|| Box::new(Recheck { begun: AtomicBool::new(false), verdict: watch::Sender::new(None) }));
@@ -45,19 +45,19 @@ impl Entry {
         self.recheck().is_none()
     }
 
-    /// Its blocks.
+    /// The number of blocks of the blob.
     pub(super) fn blocks(&self) -> u64 {
         blocks(self.size)
     }
 }
 
 impl Recheck {
-    /// Whether the caller is the one to do it.
+    /// Starts the hashing. Returns whether the caller must do it.
     pub(super) fn begin(&self) -> bool {
         !self.begun.swap(true, Ordering::AcqRel)
     }
 
-    /// It could not be done now; the next reader may try again.
+    /// Records that the hashing could not be done now. The next reader may try again.
     pub(super) fn postpone(&self) {
         self.begun.store(false, Ordering::Release);
     }
@@ -67,18 +67,18 @@ impl Recheck {
         self.verdict.send_replace(Some(right));
     }
 
-    /// Whether the file is right, once that is known.
+    /// A receiver of whether the file is right. The value is `None` until that is known.
     pub(super) fn verdict(&self) -> watch::Receiver<Option<bool>> {
         self.verdict.subscribe()
     }
 }
 
-/// Bytes as blocks, rounded up.
+/// Converts bytes to blocks, rounded up.
 pub(super) fn blocks(bytes: u64) -> u64 {
     bytes.div_ceil(BLOCK).max(1)
 }
 
-/// Blocks as bytes.
+/// Converts blocks to bytes.
 pub(super) fn bytes(blocks: u64) -> u64 {
     blocks.saturating_mul(BLOCK)
 }

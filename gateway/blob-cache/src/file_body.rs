@@ -13,8 +13,8 @@ use http_body::{Frame, SizeHint};
 use crate::cached_blob::CachedBlob;
 use gateway_http::BodyError;
 
-/// Streams a range of a whole blob. Reads from the page cache happen in place; only reads from the disk use
-/// another thread.
+/// Streams a range of a whole blob. Reads from the page cache happen on the calling thread. Only reads from the disk
+/// use another thread.
 pub struct FileBody {
     blob: CachedBlob,
     left: Range<u64>,

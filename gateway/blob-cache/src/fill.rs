@@ -1,4 +1,4 @@
-//! A blob on its way into the cache: what its writer and its followers share.
+//! A fill: the state that the writer of a blob and its followers share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,26 +19,26 @@ pub(super) struct Fill {
     followers: AtomicUsize,
     followers_changed: Notify,
     starter: Identity,
-    /// Whether clients of other networks than its starter's have joined it.
+    /// Whether clients of networks other than the starter's have joined.
     shared: AtomicBool,
 }
 
-/// How far a fill is.
+/// The progress of a fill.
 #[derive(Clone)]
 pub(super) enum Phase {
-    /// Its source is being opened.
+    /// The writer is opening a source.
     Opening,
-    /// Its file exists; so many bytes of it can be read.
+    /// The file exists, and this many bytes of it can be read.
     Filling(Arc<Head>, u64),
-    /// All bytes are in the file, and proven.
+    /// All bytes are in the file and proven.
     Whole(Arc<Head>),
-    /// It ended without a whole blob.
+    /// The fill ended without a whole blob.
     Failed(Failure),
 }
 
-/// What is known of a fill once its file exists.
+/// The properties of a fill that are known once its file exists.
 pub(super) struct Head {
-    /// The file, of which as much can be read as the phase says.
+    /// The file. The phase says how much of it can be read.
     pub(super) blob: CachedBlob,
     /// Where the bytes come from, for `Cache-Status`.
     pub(super) from: Arc<str>,
@@ -49,11 +49,11 @@ pub(super) struct Head {
 pub(super) enum Failure {
     /// No zone gave the blob.
     NotOpened(Arc<NotOpened>),
-    /// The blob was opened, but is not kept.
+    /// A source was opened, but the blob is not kept.
     Bypassed(BypassReason),
-    /// The source broke off or gave wrong bytes, or the writer ended early.
+    /// The source broke off or returned wrong bytes, or the writer ended early.
     Broken(Arc<str>),
-    /// The disk failed. `seen` has hashed what was written until then.
+    /// The disk failed. `seen` is the hash of the bytes written before that.
     Disk { seen: Arc<Hasher> },
 }
 
@@ -79,9 +79,10 @@ impl Fill {
         }
     }
 
-    /// Whose its work on the disk is. As long as only its starter's network reads it, it is the starter's, so that
-    /// a client with many fills delays its own. Once others have joined, or if all have left, it is the gateway's:
-    /// they would wait for the share of a starter that may have much else to read.
+    /// The client to which the disk work of this fill belongs. While only the starter's network reads the fill, that is
+    /// the starter, so that a client with many fills delays only its own. If clients of other networks have joined, or
+    /// if all have left, it is the gateway: otherwise other clients would wait for the share of a starter that may have
+    /// much else to read.
     pub(super) fn worker(&self) -> Identity {
         if self.shared.load(Ordering::Acquire) || !self.is_followed() {
             Identity::GATEWAY
@@ -95,7 +96,7 @@ impl Fill {
         self.followers.load(Ordering::Acquire) > 0
     }
 
-    /// Ends when all followers have left and no permit for such a fill is free.
+    /// Completes when all followers have left and no permit for an abandoned fill is free.
     pub(super) async fn abandoned(&self, permits: &Arc<Semaphore>) {
         let mut permit = None;
         loop {

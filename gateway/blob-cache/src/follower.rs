@@ -1,4 +1,4 @@
-//! A client that reads behind a fill, all of the blob or a part.
+//! A follower: a client that reads all of a blob, or a part, behind a fill.
 
 use std::fmt;
 use std::ops::Range;
@@ -25,8 +25,7 @@ pub struct Join {
     request: Request,
 }
 
-/// One reader of a fill that is open. The last byte of what it reads, all of the blob or a part, comes only
-/// when the blob is proven.
+/// One reader of a fill that is open. The reader gets the last byte of its range only when the whole blob is proven.
 pub struct Follower {
     head: Arc<Head>,
     /// The fill's file, for this client.
@@ -36,27 +35,27 @@ pub struct Follower {
     request: Request,
 }
 
-/// Why a fill that was joined gives no bytes.
+/// Why a joined fill gives no bytes.
 #[derive(Debug)]
 pub enum NoFill {
     /// No zone gave the blob.
     NotOpened(Arc<NotOpened>),
     /// The blob is not kept.
     Bypass(Bypass),
-    /// The fill broke before its first byte. Another one may be started.
+    /// The fill failed before its first byte. The caller may start another one.
     Broken(Arc<str>),
 }
 
-/// Why a follower's bytes ended early.
+/// Why the bytes of a follower ended early.
 #[derive(Debug)]
 pub enum Interrupted {
     /// The blob cannot be completed with the right bytes.
     Broken(Arc<str>),
-    /// The cache's disk failed; the rest can be read from elsewhere.
+    /// The cache's disk failed. The rest can be read from elsewhere.
     Disk(Remainder),
 }
 
-/// What a follower still has to read when the cache's disk has failed.
+/// The part of the blob that a follower still needs after the cache's disk has failed.
 pub struct Remainder {
     follower: Follower,
     seen: Arc<Hasher>,
@@ -87,10 +86,10 @@ impl Join {
         Self { client: *client, phase: fill.phase.subscribe(), presence, request }
     }
 
-    /// Waits until the source is open and the blob has its place in the cache.
+    /// Waits until the source is open and the blob has its space in the cache.
     ///
     /// # Errors
-    /// There is nothing to follow: [`NoFill`] says why.
+    /// The fill gives no bytes: see [`NoFill`].
     pub async fn follow(mut self) -> Result<Follower, NoFill> {
         loop {
             let phase = self.phase.borrow_and_update().clone();
@@ -123,13 +122,13 @@ impl Follower {
         self.blob.size
     }
 
-    /// Where the bytes come from, as the writer named it.
+    /// The name that the writer gave the source.
     #[must_use]
     pub fn source(&self) -> &Arc<str> {
         &self.head.from
     }
 
-    /// These bytes of the blob, as they come in; an error is the last item.
+    /// Streams these bytes of the blob as they arrive. If the stream fails, its last item is an error.
     pub fn into_stream(
         self,
         range: Range<u64>,
@@ -157,7 +156,7 @@ impl Follower {
         })
     }
 
-    /// Waits for a byte of `left`: how far it can be read now.
+    /// Waits until a byte of `left` can be read. Returns the position up to which bytes can be read.
     async fn readable(&mut self, left: &Range<u64>) -> Result<u64, Failure> {
         loop {
             let readable = match &*self.phase.borrow_and_update() {
@@ -193,7 +192,7 @@ impl Drop for Follower {
 }
 
 impl Remainder {
-    /// The hash of the bytes before those that [`Remainder::continue_with`] needs.
+    /// The hash of all bytes before the first one that [`Remainder::continue_with`] needs.
     #[must_use]
     pub fn seen(&self) -> &Hasher {
         &self.seen
@@ -205,7 +204,7 @@ impl Remainder {
         self.follower.size()
     }
 
-    /// The bytes that are still to be read, with the rest of the blob after [`Remainder::seen`] from
+    /// The bytes that the follower still needs. `rest` is the rest of the blob after [`Remainder::seen`], from
     /// elsewhere.
     #[must_use]
     pub fn continue_with(self, rest: Verified) -> ByteStream {
@@ -213,7 +212,7 @@ impl Remainder {
         if self.left.start >= at {
             return part_of(rest, at, self.left);
         }
-        // All but the last byte was in the file, and so is that byte: only the proof is missing.
+        // The follower has all bytes but the last. The file has the last byte, too, and only the proof is missing.
         stream::once(self.last_byte(rest)).boxed()
     }
 

@@ -1,4 +1,4 @@
-//! Whole blobs, and in which order they go: pure.
+//! The index of whole blobs, in the order of eviction. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::entry::Entry;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     blobs: HashMap<Digest, Indexed>,
-    /// By last use: the first is the next to go.
+    /// Blobs by their last use. The first is evicted next.
     order: BTreeMap<u64, Digest>,
     uses: u64,
     blocks: u64,
@@ -24,17 +24,17 @@ struct Indexed {
 }
 
 impl Index {
-    /// Blocks of all blobs.
+    /// The blocks of all blobs.
     pub(super) fn blocks(&self) -> u64 {
         self.blocks
     }
 
-    /// Blobs.
+    /// The number of blobs.
     pub(super) fn len(&self) -> usize {
         self.blobs.len()
     }
 
-    /// A blob, which is used by that.
+    /// Returns a blob. The lookup counts as a use.
     pub(super) fn get(&mut self, digest: &Digest) -> Option<Arc<Entry>> {
         let blob = self.blobs.get_mut(digest)?;
         self.order.remove(&blob.last_use);
@@ -44,12 +44,12 @@ impl Index {
         Some(Arc::clone(&blob.entry))
     }
 
-    /// A blob, which is not used by that.
+    /// Returns a blob. The lookup does not count as a use.
     pub(super) fn peek(&self, digest: &Digest) -> Option<&Arc<Entry>> {
         self.blobs.get(digest).map(|blob| &blob.entry)
     }
 
-    /// Puts a blob in, as the one used last.
+    /// Adds a blob, as the most recently used one.
     pub(super) fn insert(&mut self, digest: Digest, entry: Arc<Entry>) {
         self.remove(&digest);
         self.uses += 1;
@@ -58,7 +58,7 @@ impl Index {
         self.blobs.insert(digest, Indexed { entry, last_use: self.uses });
     }
 
-    /// Takes a blob out.
+    /// Removes a blob.
     pub(super) fn remove(&mut self, digest: &Digest) {
         if let Some(blob) = self.blobs.remove(digest) {
             self.order.remove(&blob.last_use);
@@ -66,7 +66,7 @@ impl Index {
         }
     }
 
-    /// Takes the least recently used blob out.
+    /// Removes the least recently used blob.
     pub(super) fn evict(&mut self) -> Option<Digest> {
         let (_, digest) = self.order.first_key_value()?;
         let digest = *digest;

@@ -1,4 +1,4 @@
-//! Where cached blobs lie as files, and what a restart finds.
+//! The files of cached blobs, and what a restart does with them.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use backends::Digest;
 
-/// Blobs are private: the registry decides who may read them, not the file system.
+/// Only this user may read the blobs. The registry decides who may read them, not the file system.
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
@@ -57,17 +57,17 @@ impl Layout {
         self.root.join("partial")
     }
 
-    /// Where a proven blob lies.
+    /// The path of a proven blob.
     pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
         below(&self.blobs(), digest)
     }
 
-    /// Where a blob lies that must be hashed again before it is served.
+    /// The path of a blob that must be hashed again before it is served.
     pub(super) fn unproven(&self, digest: &Digest) -> PathBuf {
         below(&self.unproven_blobs(), digest)
     }
 
-    /// A new file for a blob on its way in.
+    /// Creates a file for a blob that is being filled.
     pub(super) fn create_partial(&self, digest: &Digest, attempt: u64) -> io::Result<(PathBuf, File)> {
         let path = self.partials().join(format!("{}.{attempt}", digest.hex()));
         let mut options = File::options();
@@ -75,12 +75,12 @@ impl Layout {
         Ok((path, file))
     }
 
-    /// Puts a file whose digest is proven in its place.
+    /// Moves a file whose digest is proven to its place.
     pub(super) fn publish(&self, file: &Path, digest: &Digest) -> io::Result<()> {
         move_to(file, &self.blob(digest))
     }
 
-    /// Puts a blob aside to be hashed again.
+    /// Moves a blob's file aside, to be hashed again.
     pub(super) fn distrust(&self, digest: &Digest) -> io::Result<()> {
         move_to(&self.blob(digest), &self.unproven(digest))
     }

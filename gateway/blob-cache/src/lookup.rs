@@ -1,4 +1,4 @@
-//! Looking a blob up: a hit, a fill to join, a fill to begin, or a bypass.
+//! Looks a blob up. The result is a hit, a fill to join, a fill to begin, or a bypass.
 
 use std::fs::File;
 use std::io;
@@ -18,14 +18,14 @@ use crate::fill::Fill;
 use crate::follower::Join;
 use crate::writer::Writer;
 
-/// What the cache says of a blob that a client asks for.
+/// The result of a lookup.
 #[derive(Debug)]
 pub enum Lookup {
     /// The blob is here.
     Hit(CachedBlob),
     /// Another client's fill is under way.
     Join(Join),
-    /// The caller is to fill the blob with this writer, and reads behind its own fill.
+    /// The caller must fill the blob with this writer. It reads behind its own fill.
     Fill(Writer, Join),
     /// The blob is not here and cannot be filled now.
     Bypass(Bypass),
@@ -42,8 +42,8 @@ impl Cache {
         }
     }
 
-    /// As [`Cache::lookup`], for a caller whose last lookup was no hit: it does not wait for a file that must
-    /// be hashed first.
+    /// Like [`Cache::lookup`], for a caller whose last lookup was no hit. It does not wait for a file that must be
+    /// hashed first.
     pub async fn join_or_fill(self: &Arc<Self>, client: &Identity, digest: &Digest) -> Lookup {
         if let Some(lookup) = self.try_join_or_fill(client, digest) {
             return lookup;
@@ -55,7 +55,7 @@ impl Cache {
         }
     }
 
-    /// `None` if the blob is here by now.
+    /// Returns `None` if the blob is here by now.
     fn try_join_or_fill(self: &Arc<Self>, client: &Identity, digest: &Digest) -> Option<Lookup> {
         match self.fills.entry(*digest) {
             Slot::Occupied(slot) => {
@@ -82,7 +82,7 @@ impl Cache {
         self.demand.begin(digest, client.network())
     }
 
-    /// A blob that is here, whole and right, for this client. A look at it counts as a use.
+    /// Returns a blob that is here, whole and right, for this client. The lookup counts as a use.
     ///
     /// # Errors
     /// The blob is here, but its file cannot be opened now.
@@ -102,7 +102,7 @@ impl Cache {
             Ok(file) => {
                 self.open_files.insert(*digest, Arc::clone(&file));
                 if !self.is_indexed(digest, &entry) {
-                    // Evicted meanwhile: an open file would keep its bytes on the disk.
+                    // The blob was evicted meanwhile. An open file would keep its bytes on the disk.
                     self.open_files.invalidate(digest);
                 }
                 Ok(Some(blob(file)))

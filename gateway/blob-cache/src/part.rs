@@ -1,4 +1,4 @@
-//! A part of a body whose end proves the whole.
+//! Streams a part of a body and withholds its last byte until the whole body is proven.
 
 use std::ops::Range;
 
@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use zone_router::Verified;
 
-/// The bytes of `range` out of a body that begins at byte `at` of a blob. The part's last byte comes after the
-/// body's end, so that no part is completed before the digest of the whole is checked.
+/// Streams the bytes `range` of a blob, out of a body that begins at byte `at` of the blob. The part's last byte is
+/// returned only after the body has ended, so that no part is complete before the digest of the whole is checked.
 ///
 /// The range must not be empty, and must begin at `at` or later.
 #[must_use]
@@ -35,11 +35,11 @@ fn cut(
 
 struct Part<B> {
     body: B,
-    /// Where in the blob the next piece of the body begins.
+    /// The position in the blob at which the next piece of the body begins.
     at: u64,
-    /// What is still to be given, the last byte included.
+    /// The bytes that are still to be returned, including the last one.
     left: Range<u64>,
-    /// The last byte, once it has come.
+    /// The last byte, once it has arrived.
     last: Option<Bytes>,
 }
 
@@ -65,13 +65,13 @@ impl<B: Stream<Item = Result<Bytes>> + Unpin> Part<B> {
         Ok(None)
     }
 
-    /// What of a piece may be given now.
+    /// The bytes of a piece that may be returned now.
     fn take(&mut self, piece: &Bytes) -> Bytes {
         let here = self.at..self.at + piece.len() as u64;
         self.at = here.end;
         let cut = |from: u64, to: u64| {
             let (from, to) = (from.max(here.start), to.min(here.end));
-            // Within the piece, so both fit.
+            // Both positions are within the piece, so the casts cannot fail.
             if from < to {
                 piece.slice((from - here.start) as usize..(to - here.start) as usize)
             } else {

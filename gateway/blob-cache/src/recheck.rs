@@ -1,4 +1,4 @@
-//! Hashing files again before they are served: after a reboot, and after wrong bytes.
+//! Hashes files again before they are served: after a reboot, and after wrong bytes.
 
 use std::fs::File;
 use std::io;
@@ -12,8 +12,8 @@ use crate::disk::hash_on;
 use crate::entry::{Entry, Recheck};
 
 impl Cache {
-    /// Whether a whole blob's bytes can be trusted. If they must be hashed first, that is done once for all
-    /// who wait, and goes on if they leave. Nobody waits longer than `timeouts.cache_proof`.
+    /// Whether the bytes of a whole blob can be trusted. If the file must first be hashed, this is done once for all
+    /// callers, and it goes on if they leave. No caller waits longer than `timeouts.cache_proof`.
     pub(super) async fn is_trusted(self: &Arc<Self>, digest: Digest, entry: &Arc<Entry>) -> bool {
         let Some(recheck) = entry.recheck() else { return true };
         let mut verdict = recheck.verdict();
@@ -24,7 +24,8 @@ impl Cache {
         matches!(ended, Ok(Ok(verdict)) if *verdict == Some(true))
     }
 
-    /// Takes back the trust in a whole blob: it is hashed before it is served again, or dropped if it cannot be.
+    /// Withdraws the trust in a whole blob. The file is hashed before it is served again. If it cannot be hashed, it is
+    /// dropped.
     pub(super) async fn distrust(self: &Arc<Self>, digest: Digest) {
         let Some(unproven) = self.take_out_of_use(&digest) else { return };
         let (cache, entry) = (Arc::clone(self), Arc::clone(&unproven));
@@ -39,7 +40,8 @@ impl Cache {
         }
     }
 
-    /// Makes a trusted blob one that must be hashed. The disk is not asked: one that gives wrong bytes may hang too.
+    /// Marks a trusted blob as one that must be hashed. Does not use the disk, because a disk that returns wrong bytes
+    /// may hang, too.
     fn take_out_of_use(&self, digest: &Digest) -> Option<Arc<Entry>> {
         let mut space = self.space.lock();
         let size = space.index().peek(digest).filter(|entry| entry.is_servable())?.size;
@@ -50,10 +52,10 @@ impl Cache {
         Some(unproven)
     }
 
-    /// Puts the file where it is hashed. Blocks on the disk.
+    /// Moves the file to where it is hashed. Blocks on the disk.
     fn set_aside(&self, digest: &Digest, entry: &Arc<Entry>) -> io::Result<()> {
         let _placing = self.placing.lock();
-        // Dropped meanwhile: perhaps a fill has put another file in its place.
+        // The blob was dropped meanwhile. Perhaps a fill has put another file in its place.
         if !self.is_indexed(digest, entry) {
             return Ok(());
         }
@@ -61,17 +63,17 @@ impl Cache {
     }
 }
 
-/// Rechecks one file. One at a time: each is a read of a whole blob.
+/// Rechecks one file. Files are rechecked one at a time, because each recheck reads a whole blob.
 async fn run(cache: Arc<Cache>, digest: Digest, entry: Arc<Entry>) {
     let Ok(_permit) = cache.rechecks.acquire().await else { return };
     let (checked, size) = (Arc::clone(&cache), entry.size);
-    // Without a bound: lookups wait for it only for a while, and a slow disk takes long.
+    // This has no time limit: a slow disk takes long, and lookups wait only for a limited time.
     let proof = tokio::task::spawn_blocking(move || prove(&checked, &digest, size)).await;
     let Some(recheck) = entry.recheck() else { return };
     end(&cache, &digest, &entry, recheck, proof.unwrap_or_else(|error| Err(io::Error::other(error))));
 }
 
-/// Whether the file's digest is right; if it is, puts the file in its place.
+/// Hashes the file. If its digest is right, moves the file to its place and returns `true`.
 fn prove(cache: &Cache, digest: &Digest, size: u64) -> io::Result<bool> {
     let path = cache.layout.unproven(digest);
     let file = File::open(&path)?;

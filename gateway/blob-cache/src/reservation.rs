@@ -1,4 +1,4 @@
-//! Space taken in the cache for a fill.
+//! Reserves space in the cache for a fill.
 
 use std::fs::File;
 use std::io;
@@ -14,8 +14,8 @@ use crate::admission::{Admission, FillNumber};
 use crate::cache::Cache;
 use crate::cleanup::Cleanup;
 
-/// Space for a blob, and a partial file. If it is dropped, the reaper gives both back: a fill may be dropped
-/// anywhere, and only the reaper may wait for the disk.
+/// Space for a blob, and a partial file. When this is dropped, the reaper returns both: a fill may be dropped on any
+/// thread, and only the reaper may wait for the disk.
 pub(super) struct Reservation {
     cache: Arc<Cache>,
     content: Option<Reserved>,
@@ -30,18 +30,18 @@ pub(super) struct Reserved {
     partial: Option<PathBuf>,
 }
 
-/// What a growing fill gets.
+/// The result of a request for more space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// The space that it asked for.
+    /// The fill got the space that it asked for.
     All,
-    /// Nothing yet: files that were evicted are still to be removed, which has gone on meanwhile.
+    /// The fill got nothing yet. Files that were evicted must still be removed, and this call removed some of them.
     Later,
-    /// Nothing: others would have to go and no client stays.
+    /// The fill gets nothing, because it would evict others and no client stays.
     Nothing,
 }
 
-/// The space of a fill that takes it as its bytes arrive.
+/// Takes space for a fill as its bytes arrive.
 #[derive(Clone)]
 pub(super) struct Growth {
     cache: Arc<Cache>,
@@ -53,11 +53,11 @@ impl Reservation {
         Self { cache, content: Some(Reserved { digest, size, admission, partial: None }) }
     }
 
-    /// Makes the partial file, of the whole length if its space is taken. `None` if files that were evicted are
-    /// still to be removed, which has gone on by this: try again. Blocks on the disk.
+    /// Creates the partial file. If its whole space is taken, the file gets its whole length. Returns `None` if files
+    /// that were evicted must still be removed; this call removed some of them, so try again. Blocks on the disk.
     pub(super) fn create_file(&mut self, attempt: u64) -> io::Result<Option<File>> {
         let Some(content) = &mut self.content else { return Err(io::ErrorKind::NotFound.into()) };
-        // They must be gone before the disk is asked for its free space.
+        // These files must be gone before the disk is asked for its free space.
         if !self.cache.reap() {
             return Ok(None);
         }
@@ -71,7 +71,7 @@ impl Reservation {
         Ok(Some(file))
     }
 
-    /// How the fill gets its space, if it does not have all of it.
+    /// If the fill does not have all its space, the way to get more.
     pub(super) fn growth(&self) -> Option<Growth> {
         match self.content.as_ref()?.admission {
             Admission::Whole(_) => None,
@@ -79,14 +79,14 @@ impl Reservation {
         }
     }
 
-    /// Gives it back here and now. Blocks on the disk.
+    /// Returns the space and removes the file now. Blocks on the disk.
     pub(super) fn release(mut self) {
         if let Some(content) = self.content.take() {
             content.release(&self.cache);
         }
     }
 
-    /// Puts the file, whole and proven, in its place. `false` if the blob is not kept. Blocks on the disk.
+    /// Moves the file, whole and proven, to its place. Returns `false` if the blob is not kept. Blocks on the disk.
     pub(super) fn publish(mut self) -> io::Result<bool> {
         let Some(Reserved { digest, size, admission, partial: Some(partial) }) = &self.content else {
             return Ok(false);
@@ -120,13 +120,13 @@ impl Reserved {
 }
 
 impl Growth {
-    /// Takes the space for these bytes of the blob, before they are written; others go for it if a client stays
-    /// (`stays`). Blocks on the disk.
+    /// Takes the space for these bytes of the blob, before they are written. If a client stays (`stays`), this may
+    /// evict others. Blocks on the disk.
     pub(super) fn take(&self, bytes: Range<u64>, stays: bool) -> io::Result<Taken> {
         if !self.cache.grow(self.fill, bytes.end, stays) {
             return Ok(Taken::Nothing);
         }
-        // Also those evicted for others, whose blocks this fill may have now.
+        // This also removes files that were evicted for other fills, because this fill may now have their blocks.
         if !self.cache.reap() {
             return Ok(Taken::Later);
         }
@@ -135,9 +135,9 @@ impl Growth {
     }
 }
 
-/// Takes the file's whole length from the disk at once, so that a full disk shows before any
-/// client reads. File systems on disks note extents and write none of the bytes, so that a large file takes no
-/// longer; one in memory clears them, some GiB a second.
+/// Allocates the whole length of the file on the disk at once, so that a full disk shows before any client reads. File
+/// systems on disks record extents and write no bytes, so a large file takes no longer. A file system in memory clears
+/// the bytes, at some GiB a second.
 fn allocate(file: &File, size: u64) -> io::Result<()> {
     if size == 0 {
         return Ok(());

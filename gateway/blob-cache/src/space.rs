@@ -1,4 +1,4 @@
-//! Letting blobs in and out: space in the index and on the disk.
+//! Adds and evicts blobs: space in the index and on the disk.
 
 use std::io;
 use std::path::Path;
@@ -15,9 +15,9 @@ use crate::entry::{self, Entry};
 use crate::reservation::Reservation;
 use crate::unremoved::Unremoved;
 
-/// Files that are removed as one piece of work on the disk. All threads may wait for each other here: even then
-/// the last of them has its turn within `timeouts.disk`, if the disk removes 50 files a second. A large file has
-/// many extents, and takes longer; but one file is removed by one call.
+/// The number of files that one piece of disk work removes. If all threads wait for each other here and the disk
+/// removes 50 files a second, the last thread still has its turn within `timeouts.disk`. A large file has many extents
+/// and takes longer, but one call removes one file.
 const REMOVED_AT_ONCE: usize = 16;
 
 impl Cache {
@@ -32,7 +32,7 @@ impl Cache {
         Ok(Reservation::new(Arc::clone(self), digest, size, admission))
     }
 
-    /// Makes way for a fill of a blob whose file waits to be hashed: fetching the blob is quicker.
+    /// Removes a blob whose file waits to be hashed, so that a fill can replace it: fetching the blob is faster.
     fn supersede(&self, digest: &Digest) -> Result<(), BypassReason> {
         let indexed = self.space.lock().index().peek(digest).cloned();
         match indexed {
@@ -46,8 +46,8 @@ impl Cache {
         }
     }
 
-    /// Gives a fill the space for this many bytes of its blob in the index. `false` if others would have to go and
-    /// no client stays (`stays`).
+    /// Gives a fill the space for this many bytes of its blob in the index. Returns `false` if the fill would evict
+    /// others and no client stays (`stays`).
     pub(super) fn grow(&self, fill: FillNumber, bytes: u64, stays: bool) -> bool {
         let mut space = self.space.lock();
         let Some(evicted) = space.grow(fill, entry::blocks(bytes), stays) else { return false };
@@ -55,7 +55,7 @@ impl Cache {
         true
     }
 
-    /// Whether the disk has so many bytes free above the reserve. Blocks on the disk.
+    /// Returns an error unless the disk has this many bytes free above the reserve. Blocks on the disk.
     pub(super) fn has_room(&self, bytes: u64) -> io::Result<()> {
         let free = free_bytes(self.layout.root())?;
         if free >= bytes.saturating_add(self.reserve) {
@@ -65,7 +65,7 @@ impl Cache {
         Err(io::Error::new(io::ErrorKind::StorageFull, why))
     }
 
-    /// Puts a proven file in its place. `false` if it is not kept: it would evict others and no client stayed
+    /// Moves a proven file to its place. Returns `false` if it is not kept: it would evict others, and no client stayed
     /// for it. Blocks on the disk.
     pub(super) fn publish(
         &self,
@@ -82,12 +82,12 @@ impl Cache {
         self.layout.publish(partial, digest)?;
         let mut space = self.space.lock();
         let evicted = space.keep(Some(fill), *digest, Arc::new(Entry::proven(size)));
-        // Nobody waits for their space yet.
+        // Nobody waits for the space of these blobs yet.
         self.cleanups.evicted(evicted);
         Ok(true)
     }
 
-    /// Takes this entry out of the index, if it is still there, and has its file removed.
+    /// Removes this entry from the index, if it is still there, and schedules the removal of its file.
     pub(super) fn drop_entry(&self, digest: &Digest, entry: &Arc<Entry>) {
         let mut space = self.space.lock();
         if space.index().peek(digest).is_some_and(|indexed| Arc::ptr_eq(indexed, entry)) {
@@ -96,13 +96,13 @@ impl Cache {
         }
     }
 
-    /// Whether the index has this entry of the blob, not a later one.
+    /// Whether the index has exactly this entry for the blob, not a later one.
     pub(super) fn is_indexed(&self, digest: &Digest, entry: &Arc<Entry>) -> bool {
         self.space.lock().index().peek(digest).is_some_and(|indexed| Arc::ptr_eq(indexed, entry))
     }
 
-    /// Removes some files of evicted blobs, and takes back reservations that were not used. `true` if none is left.
-    /// A file that is still being read keeps its bytes until it is closed. Blocks on the disk.
+    /// Removes some files of evicted blobs, and returns unused reservations. Returns `true` if none is left. A file
+    /// that is still being read keeps its bytes until it is closed. Blocks on the disk.
     pub(super) fn reap(&self) -> bool {
         let mut unremoved = self.reaping.lock();
         let (cleanups, is_all) = self.cleanups.take(REMOVED_AT_ONCE);
@@ -115,7 +115,7 @@ impl Cache {
         is_all
     }
 
-    /// Has the files removed, soon, that could not be removed before.
+    /// Schedules another attempt to remove the files that could not be removed.
     pub(super) fn retry_removals(&self) {
         let digests = self.reaping.lock().digests().iter().copied().collect();
         self.cleanups.evicted(digests);
@@ -132,7 +132,7 @@ impl Cache {
     }
 
     fn remove_file(&self, digest: &Digest) -> io::Result<()> {
-        // Under the lock, as a new fill of the same digest may be putting its file in place.
+        // The lock is needed because a new fill of the same digest may be moving its file to its place.
         let _placing = self.placing.lock();
         if self.space.lock().index().peek(digest).is_some() {
             return Ok(());

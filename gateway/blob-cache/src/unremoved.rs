@@ -1,5 +1,5 @@
-//! Files that could not be removed. A restart trusts none of them, as a blob may be among them whose bytes are known to
-//! be wrong.
+//! Remembers files that could not be removed. A restart trusts none of them, because the bytes of some of them may be
+//! known to be wrong.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use atomic_file::PRIVATE;
 use backends::Digest;
 
-/// The most of them that are known. Where nothing can be removed, a cache takes in nothing that would evict more.
+/// The most files that are remembered. If nothing can be removed, a cache takes in no blob that would evict more.
 const MAX: usize = 4096;
 
-/// Whose files they are, also in a small file on the disk.
+/// The digests of these files, in memory and in a small file on the disk.
 #[derive(Debug)]
 pub(super) struct Unremoved {
     file: PathBuf,
@@ -20,10 +20,10 @@ pub(super) struct Unremoved {
 }
 
 impl Unremoved {
-    /// What an earlier process could not remove.
+    /// Reads the list of an earlier process.
     ///
     /// # Errors
-    /// The file is there and cannot be read.
+    /// The file exists and cannot be read.
     pub(super) fn read(file: &Path) -> io::Result<Self> {
         let text = match fs::read_to_string(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -35,12 +35,12 @@ impl Unremoved {
         Ok(Self { file: file.to_owned(), digests })
     }
 
-    /// All of them.
+    /// The digests of all these files.
     pub(super) fn digests(&self) -> &HashSet<Digest> {
         &self.digests
     }
 
-    /// A blob's file cannot be removed. `true` if that is new. Blocks on the disk.
+    /// Records that a blob's file cannot be removed. Returns `true` if that is new. Blocks on the disk.
     pub(super) fn add(&mut self, digest: Digest) -> bool {
         if self.digests.len() >= MAX || !self.digests.insert(digest) {
             return false;
@@ -49,7 +49,8 @@ impl Unremoved {
         true
     }
 
-    /// A blob's file is gone, or another one is in its place. Blocks on the disk if it was among them.
+    /// Records that a blob's file is gone, or that another one is in its place. If the blob was in the list, blocks on
+    /// the disk.
     pub(super) fn remove(&mut self, digest: &Digest) {
         if self.digests.remove(digest) {
             self.write();

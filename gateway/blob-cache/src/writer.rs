@@ -1,4 +1,4 @@
-//! The one who fills a blob.
+//! The writer of a fill.
 
 use std::fmt;
 use std::fs::File;
@@ -20,23 +20,24 @@ use crate::disk::is_busy;
 use crate::fill::{Failure, Fill, Head, Phase};
 use crate::reservation::{Growth, Reservation, Taken};
 
-/// Pieces of a body that are written at once if they are there: few disk tasks, and no wait for more.
+/// At most this many pieces of a body are written at once, if they are there already. That means few disk tasks, and no
+/// wait for more pieces.
 const WRITE_PIECES_MAX: usize = 64;
 
-/// The right to fill one blob, and the duty: others wait for it.
+/// The right and the duty to fill one blob: others wait for it.
 ///
-/// A writer that is dropped without a whole blob, also by a panic, is a fill that failed, and its followers
-/// learn of it. Use it in a task of its own, so that a client that leaves does not end the fill of others.
+/// If a writer is dropped without a whole blob, also by a panic, the fill has failed, and its followers learn of it.
+/// Use the writer in a task of its own, so that a client that leaves does not end the fill of others.
 pub struct Writer {
     cache: Arc<Cache>,
     fill: Arc<Fill>,
-    /// What followers are told when the writer is dropped.
+    /// What followers learn when the writer is dropped.
     outcome: Phase,
-    /// Given back last.
+    /// The field is the last one, so the slot is returned last.
     _slot: Slot,
 }
 
-/// A body that the cache does not keep.
+/// A blob that the cache does not keep.
 #[derive(Debug)]
 pub struct NotKept {
     /// The body, as it was given to the writer.
@@ -57,24 +58,24 @@ impl Writer {
         Self { cache, fill, outcome, _slot: slot }
     }
 
-    /// Ends when every client has left and `limits.abandoned_fills` allows no further fill for nobody. The
-    /// writer is then to be dropped.
+    /// Completes when every client has left and `limits.abandoned_fills` allows no further abandoned fill. The caller
+    /// must then drop the writer.
     pub fn abandoned(&self) -> impl Future<Output = ()> + Send + 'static {
         let (fill, permits) = (Arc::clone(&self.fill), Arc::clone(&self.cache.abandoned_permits));
         async move { fill.abandoned(&permits).await }
     }
 
-    /// No zone gave the blob: followers are told why.
+    /// Tells the followers that no zone gave the blob, and why.
     pub fn not_opened(mut self, why: NotOpened) {
         self.outcome = Phase::Failed(Failure::NotOpened(Arc::new(why)));
     }
 
-    /// Writes the body to a file that followers read meanwhile, and keeps the file once the body has ended,
-    /// which proves it. Followers are told of all failures but the one below; `from` is their
+    /// Writes the body to a file, which followers read meanwhile. When the body has ended, its digest is proven, and
+    /// the file is kept. Followers learn of every failure except the error below. `from` is their
     /// [`Follower::source`](crate::Follower::source).
     ///
     /// # Errors
-    /// The cache does not keep a blob of this size, or of unknown size, now. Nothing of the body was read.
+    /// The cache does not keep a blob of this size, or of unknown size, now. No bytes of the body were read.
     pub async fn fill(mut self, body: Verified, from: Arc<str>) -> Result<(), NotKept> {
         if *body.digest() != self.fill.digest {
             self.outcome = Phase::Failed(Failure::Broken("a bug: the body is another blob's".into()));
@@ -91,7 +92,7 @@ impl Writer {
         self.fill.phase.send_replace(Phase::Filling(Arc::clone(&head), 0));
         let growth = reservation.growth();
         if let Err(failure) = self.write(&head, body, growth).await {
-            // Before anyone hears of it, so that the next fill finds the space free.
+            // The space is returned before anyone learns of the failure, so that the next fill finds it free.
             let work = move || {
                 reservation.release();
                 Ok(())
@@ -113,7 +114,7 @@ impl Writer {
         Ok(())
     }
 
-    /// A place in the cache and a file.
+    /// Reserves space in the cache, and creates a file.
     async fn reserve(
         &self,
         size: Option<u64>,
@@ -169,7 +170,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes pieces behind what is written, and says how much is written then.
+    /// Appends pieces to the file, and publishes how much is written.
     async fn write_batch(
         &self,
         head: &Arc<Head>,
@@ -192,7 +193,7 @@ impl Writer {
             match head.blob.disk.run(&self.fill.worker(), work).await {
                 Ok(Taken::All) => return Ok(end),
                 Ok(Taken::Later) => {}
-                // Out of the table first: who joined until then is still served.
+                // The fill leaves the table first, so that clients who joined before that are still served.
                 Ok(Taken::Nothing) if self.leave_table().is_followed() => {}
                 Ok(Taken::Nothing) => {
                     return Err(Failure::Broken("every client left, and the rest evicts others".into()));
@@ -202,13 +203,13 @@ impl Writer {
         }
     }
 
-    /// Nobody joins the fill after this.
+    /// Takes the fill off the table, so that nobody joins it any more.
     fn leave_table(&self) -> &Fill {
         self.cache.fills.remove_if(&self.fill.digest, |_, current| Arc::ptr_eq(current, &self.fill));
         &self.fill
     }
 
-    /// What followers need to go on without the disk: a hash of what they can still read.
+    /// Hashes the bytes that followers can still read, so that they can go on without the disk.
     async fn disk_failed(&self, head: &Head, written: u64, error: &io::Error) -> Failure {
         let digest = self.fill.digest;
         match is_busy(error) {
@@ -229,7 +230,7 @@ impl Drop for Writer {
         if let Phase::Failed(failure) = &self.outcome {
             tracing::debug!(digest = %self.fill.digest, %failure, "fill ended without a whole blob");
         }
-        // Out of the table first, so that nobody joins a fill that has failed.
+        // The fill leaves the table first, so that nobody joins a fill that has failed.
         self.leave_table();
         self.fill.phase.send_replace(self.outcome.clone());
     }

@@ -1,4 +1,4 @@
-//! What an instance says of its health. Pure.
+//! What an instance reports about its health. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,21 @@ use serde::Deserialize;
 
 use config::RegistryKind;
 
-/// The one of Quay's services that is about its preferred store
-/// (`HEALTH_CHECKER_INSTANCE_CHECK_PREFERRED_STORAGE`). It is ignored: the gateway probes the stores itself.
+/// The service of Quay that checks its preferred store (`HEALTH_CHECKER_INSTANCE_CHECK_PREFERRED_STORAGE`). It is
+/// ignored, because the gateway probes the stores itself.
 const STORE: &str = "preferred_storage";
 
-/// What an answer of `/health/instance` of Quay, or of `/v2/` of distribution, says.
+/// The meaning of an answer of `/health/instance` (Quay) or `/v2/` (distribution).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// The instance itself says that it serves.
+    /// The instance itself reports that it serves.
     Serves,
-    /// No error, but perhaps of a proxy before the instance, which says nothing about what is behind it.
+    /// The answer is no error, but a proxy in front of the instance may have given it. It says nothing about the
+    /// instance.
     NotItsOwn,
-    /// These services of the instance fail, or it names none.
+    /// These services of the instance fail. The list is empty if the report names none.
     Fails(Vec<String>),
-    /// An error that is no report of Quay's.
+    /// An error that is not a report of Quay.
     Error,
 }
 
@@ -45,7 +46,7 @@ impl Health {
     pub fn of(kind: RegistryKind, status: StatusCode, body: &[u8]) -> Self {
         let report = serde_json::from_slice::<Report>(body).ok().filter(|_| kind == RegistryKind::Quay);
         if !status.is_server_error() {
-            // A registry that asks for a token works, and so does a proxy that does not forward this path.
+            // A registry that asks for a token works. So does a proxy that does not forward this path.
             let its_own = match kind {
                 RegistryKind::Quay => status == StatusCode::OK && report.is_some(),
                 RegistryKind::Distribution => true,

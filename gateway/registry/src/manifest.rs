@@ -22,8 +22,9 @@ pub struct LocalBlob {
 /// Its blobs are under the key `blobs`. Quay refuses it (415), other registries accept it.
 const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 
-/// What is kept of a manifest while it is read: at most twice its bytes, whatever it says. A descriptor is of 14 bytes at
-/// least and would be one of a hundred in memory, so only blobs with a digest are kept, each of 85 bytes at least.
+/// The parts of a manifest that are kept while it is read. They take at most twice the bytes of the manifest, whatever
+/// it contains: a descriptor has at least 14 bytes and would take a hundred in memory, so only blobs with a digest are
+/// kept, and each of those has at least 85 bytes.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Manifest {
@@ -57,8 +58,8 @@ struct Descriptor {
     urls: Vec<Text>,
 }
 
-/// Any value, of which a size is kept. Quay takes any number (`image/docker/schema2/manifest.py`); one that is no size is
-/// none.
+/// Any value. If it is a size, the size is kept. Quay accepts any number (`image/docker/schema2/manifest.py`). A number
+/// that cannot be a size counts as none.
 #[derive(Default)]
 struct Size(Option<u64>);
 
@@ -112,7 +113,7 @@ impl<'de> Visitor<'de> for AnySize {
     }
 }
 
-/// A text of which nothing is kept: a list of them takes no memory.
+/// A text that is not kept. A list of such texts takes no memory.
 struct Text;
 
 impl<'de> Deserialize<'de> for Text {
@@ -135,7 +136,7 @@ impl Visitor<'_> for AnyText {
     }
 }
 
-/// An entry of a list of which something is kept, or nothing.
+/// An entry of a list, from which a value is kept or nothing.
 trait Listed {
     type Kept;
 
@@ -165,7 +166,7 @@ impl Descriptor {
     }
 }
 
-/// What is kept of a list, entry by entry. Go writes an empty list as `null`.
+/// Reads a list entry by entry, and keeps the values. Go writes an empty list as `null`.
 fn listed<'de, T: Listed + Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<T::Kept>, D::Error> {
@@ -213,7 +214,7 @@ fn read(manifest: &[u8]) -> Result<Manifest, serde_json::Error> {
 pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error> {
     let manifest = read(manifest)?;
     let mut blobs = manifest.layers;
-    // In a manifest of another type the key has no meaning, and the registry did not check it.
+    // In a manifest of another type the key has no meaning, and the registry has not checked it.
     if manifest.media_type.as_deref() == Some(ARTIFACT) {
         blobs.extend(manifest.blobs);
     }
@@ -263,7 +264,7 @@ fn is_local(layer: &Descriptor) -> bool {
     !named_elsewhere && (oci || layer.urls.is_empty())
 }
 
-/// Like [`listed`].
+/// Reads `null` as an empty value, like [`listed`].
 fn null_as_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -369,11 +370,11 @@ mod tests {
         let blobs: usize = lists.iter().map(|list| list.capacity() * size_of::<LocalBlob>()).sum();
         let seen: HashSet<Digest> =
             lists.iter().flat_map(|list| list.iter().map(|blob| blob.digest)).collect();
-        // A table is an eighth larger than its capacity, and has a byte for each place.
+        // A table is an eighth larger than its capacity, and has one more byte for each place.
         blobs + seen.capacity() * 8 / 7 * (size_of::<Digest>() + 1)
     }
 
-    /// What a client sends is understood in memory that is reserved: twice its bytes.
+    /// To read a manifest takes at most twice its bytes, which is the memory that is reserved for it.
     #[test]
     fn nothing_is_understood_as_more_than_twice_its_bytes() {
         let distinct: Vec<_> =

@@ -31,7 +31,6 @@ const UPLOADS_MAX: u64 = 10_000;
 
 /// How long it is remembered. Quay keeps an uploaded blob without a manifest for the same time
 /// (`PUSH_TEMP_TAG_EXPIRATION_SEC`).
-/// (`PUSH_TEMP_TAG_EXPIRATION_SEC`).
 const UPLOADS_MEMORY: Duration = Duration::from_secs(3600);
 
 /// A push counts as in progress for this long after its last upload.

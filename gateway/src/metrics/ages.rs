@@ -19,7 +19,7 @@ pub(super) fn write(text: &mut String, sample: &Sample) -> fmt::Result {
     for (zone, ages) in &sample.ages {
         let zone = zone.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         for (bound, count) in AGES.iter().zip(ages.up_to) {
-            // OpenMetrics wants a point in the bound.
+            // OpenMetrics requires a decimal point in the bound.
             writeln!(text, "{NAME}_bucket{{zone=\"{zone}\",le=\"{bound}.0\"}} {count}")?;
         }
         writeln!(text, "{NAME}_bucket{{zone=\"{zone}\",le=\"+Inf\"}} {}", ages.jobs)?;

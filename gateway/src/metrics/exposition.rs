@@ -1,4 +1,4 @@
-//! The two text forms of metrics, and which of them a scraper wants: pure.
+//! The two text forms of metrics, and the choice between them. Pure.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ pub(crate) enum Exposition {
 }
 
 impl Exposition {
-    /// What `Content-Type` says of it.
+    /// The `Content-Type` of the form.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -20,8 +20,8 @@ impl Exposition {
         }
     }
 
-    /// What these `Accept` fields prefer (RFC 9110 section 12.5.1). The older form is for whoever does not say,
-    /// since every scraper reads it; who wants neither gets OpenMetrics.
+    /// Returns the form that these `Accept` fields prefer (RFC 9110 section 12.5.1). If they name no preference, that
+    /// is the older form, because every scraper reads it. If they accept neither form, that is OpenMetrics.
     pub(crate) fn wanted<'a>(accept: impl Iterator<Item = &'a str>) -> Self {
         let ranges: Vec<_> = accept.flat_map(|value| value.split(',')).filter_map(Range::parse).collect();
         let quality =
@@ -34,7 +34,7 @@ impl Exposition {
         }
     }
 
-    /// Metrics in this form, from OpenMetrics.
+    /// Converts metrics from OpenMetrics to this form.
     pub(crate) fn of(self, openmetrics: String) -> String {
         match self {
             Self::OpenMetrics => openmetrics,
@@ -48,7 +48,7 @@ struct Range {
     /// `type/subtype`, in lower case.
     kind: String,
     version: Option<String>,
-    /// In thousandths.
+    /// The quality in thousandths.
     quality: u16,
 }
 
@@ -70,7 +70,7 @@ impl Range {
         Some(range)
     }
 
-    /// How exactly it names a form, and how much that is wanted; the most exact one counts.
+    /// If the range includes a form: how exactly it names the form, and its quality. The most exact range counts.
     fn fits(&self, form: Exposition) -> Option<(u8, u16)> {
         let (whole, half, versions): (_, _, &[_]) = match form {
             Exposition::OpenMetrics => ("application/openmetrics-text", "application/*", &["1.0.0", "0.0.1"]),
@@ -87,8 +87,8 @@ impl Range {
     }
 }
 
-/// OpenMetrics in the older form, which has no end, names counters with `_total`, and knows no histogram of
-/// gauges: its count and sum become gauges of their own.
+/// Converts OpenMetrics to the older form. That form has no end marker, gives the families of counters names that end
+/// with `_total`, and has no histogram of gauges: the count and the sum of such a histogram become gauges of their own.
 fn older(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let mut help = None;
@@ -102,7 +102,7 @@ fn older(openmetrics: &str) -> String {
             }
             continue;
         };
-        // A family begins: what was put aside of the last one follows it.
+        // A family begins. The lines that were put aside belong to the family before it, and are written first.
         gauges(&mut text, &mut aside);
         match (word, rest.split_once(' ')) {
             ("HELP", Some((name, told))) => help = Some((name, told)),
@@ -131,7 +131,7 @@ fn is_aside(line: &str) -> bool {
     name.ends_with("_gcount") || name.ends_with("_gsum")
 }
 
-/// Lines put aside, each name a family.
+/// Writes the lines that were put aside. Each name becomes a family.
 fn gauges(text: &mut String, aside: &mut Vec<String>) {
     aside.sort_by(|one, other| one.split(['{', ' ']).next().cmp(&other.split(['{', ' ']).next()));
     let mut last = String::new();

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
-/// No exemplars.
+/// There are no exemplars.
 const NONE: Option<&Exemplar<NoLabelSet, f64>> = None;
 const NONE_OF_BUCKETS: Option<&HashMap<usize, Exemplar<NoLabelSet, f64>>> = None;
 
@@ -19,7 +19,7 @@ pub(super) struct Families<'a>(DescriptorEncoder<'a>);
 /// The values of one histogram.
 pub(super) struct Buckets<'a> {
     pub(super) bounds: &'a [f64],
-    /// For each bound, how many are at or below it.
+    /// For each bound, the number of values that are not above it.
     pub(super) up_to: &'a [u64],
     pub(super) count: u64,
     pub(super) sum: f64,
@@ -53,7 +53,7 @@ impl<'a> Families<'a> {
         values.into_iter().try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
     }
 
-    /// A counter without labels. Its line ends its name with `_total`.
+    /// Writes a counter without labels. The name on its line ends with `_total`.
     pub(super) fn counter(&mut self, name: &str, help: &str, value: impl EncodeCounterValue) -> fmt::Result {
         self.family((name, help), MetricType::Counter)?.encode_counter(&value, NONE)
     }

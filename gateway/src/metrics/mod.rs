@@ -27,7 +27,7 @@ pub(crate) use self::contradicted_sizes::ContradictedSizes;
 pub(crate) use self::exposition::Exposition;
 pub(crate) use self::scrape::Scrape;
 
-/// What every name begins with.
+/// The beginning of every name.
 const PREFIX: &str = "quay_gateway";
 
 /// All counters.

@@ -1,4 +1,4 @@
-//! What is read at the moment of a scrape.
+//! The values that are read at the moment of a scrape.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Whether a connection is busy, since when it is not, and since when its client takes nothing.
+//! Tracks whether a connection is busy, since when it is idle, and since when its client has taken no bytes.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -15,25 +15,25 @@ use super::send_buffer::SendBuffer;
 use gateway_http::{Body, BodyError, PIECE_MAX, piece_limited};
 use limits::memory::Reservation;
 
-/// Requests under way on one connection.
+/// The requests under way on one connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Activity(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// Requests so far; the number of each.
+    /// The number of requests so far. Each request gets the next number.
     begun: u64,
-    /// Those under way, and since when the last piece of the answer has been with the client: it is
-    /// HTTP/2's flow control that keeps it there, not TCP's.
+    /// The requests under way. The value is the time since which the client has had the last piece of the answer but
+    /// has not made room for another. HTTP/2's flow control causes that wait, not TCP's.
     under_way: HashMap<u64, Option<Instant>>,
     idle_since: Instant,
-    /// What its answers may have in memory, where that is measured.
+    /// Measures the bytes of the answers in memory, if that is measured.
     buffer: Option<SendBuffer>,
-    /// What HTTP/2 may buffer of all bodies that the client sends, while there are any.
+    /// The reservation for what HTTP/2 may buffer of all request bodies. It exists while there are such bodies.
     window: Weak<Reservation>,
 }
 
-/// Memory that a request has for itself until its end.
+/// The memory that a request holds until its end.
 #[derive(Debug)]
 pub(super) struct Held {
     request: Arc<Reservation>,
@@ -41,22 +41,23 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Memory of its own, and its connection's window where it brings a body over HTTP/2.
+    /// `request` is the request's own memory. `window` is the connection's window, if the request brings a body over
+    /// HTTP/2.
     pub(super) fn new(request: Reservation, window: Option<Arc<Reservation>>) -> Self {
         Self { request: Arc::new(request), _window: window }
     }
 
-    /// What is the request's own: a task that outlives its answer needs it on.
+    /// The request's own reservation. A task that outlives the answer must keep it.
     pub(super) fn request(&self) -> Arc<Reservation> {
         Arc::clone(&self.request)
     }
 }
 
-/// Answers of which the client takes nothing.
+/// Tells that the client takes no bytes of some answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stalled {
     pub(super) since: Instant,
-    /// Whether all that are under way are such.
+    /// Whether this is so for every answer under way.
     pub(super) all: bool,
 }
 
@@ -76,12 +77,13 @@ impl Activity {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// What its answers may have in memory is measured so from now on.
+    /// Sets the buffer that measures the answers in memory from now on.
     pub(super) fn buffer(&self, buffer: SendBuffer) {
         self.state().buffer = Some(buffer);
     }
 
-    /// What HTTP/2 may buffer of bodies: as `reserve` has it, once for all that are under way at a time.
+    /// The reservation for what HTTP/2 may buffer of request bodies. All bodies under way share it. If there is none
+    /// yet, `reserve` makes it.
     pub(super) fn window(&self, reserve: impl FnOnce() -> Option<Reservation>) -> Option<Arc<Reservation>> {
         let mut state = self.state();
         if let Some(window) = state.window.upgrade() {
@@ -100,30 +102,30 @@ impl Activity {
         Busy { activity: self.clone(), number, buffer: state.buffer.clone(), held: None }
     }
 
-    /// Whether there was a request at all.
+    /// Whether the connection has had any request.
     pub(super) fn has_begun(&self) -> bool {
         self.state().begun > 0
     }
 
-    /// `None` while a request is under way.
+    /// The time since which no request is under way. `None` while one is under way.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
         state.under_way.is_empty().then_some(state.idle_since)
     }
 
-    /// Since when it could be cut without loss: `None` while a request is under way, or while something of its
-    /// answers is still here, as HTTP drops a body once it has the last piece.
+    /// The time since which the connection can be cut without loss. `None` while a request is under way, and while
+    /// bytes of an answer are still in memory: HTTP drops a body as soon as it has the last piece.
     pub(super) fn spare_since(&self) -> Option<Instant> {
         let buffer = self.state().buffer.clone();
         self.idle_since().filter(|_| buffer.is_none_or(|buffer| buffer.is_empty()))
     }
 
-    /// The answers of which the client takes nothing, if any.
+    /// The answers of which the client takes no bytes, if there are any.
     pub(super) fn stalled(&self) -> Option<Stalled> {
         let state = self.state();
         let all = state.under_way.values().all(Option::is_some);
         let with_client = state.under_way.values().flatten();
-        // Where all stand still, since the last of them did.
+        // If all answers are stalled, the stall began with the last of them.
         let since = if all { with_client.max() } else { with_client.min() };
         since.map(|since| Stalled { since: *since, all })
     }
@@ -145,16 +147,15 @@ impl Drop for Busy {
 }
 
 impl Busy {
-    /// With memory, which it has until all of its answer has left memory.
+    /// Holds this memory until all bytes of the answer have left memory.
     pub(super) fn holding(mut self, held: Held) -> Self {
         self.held = Some(held);
         self
     }
 
-    /// Stays with the answer's body.
+    /// Keeps the request under way until the body of the answer ends.
     pub(crate) fn until_sent(self, response: Response<Body>) -> Response<Body> {
-        // Until the body is polled it is the client that is waited for: HTTP/2 polls only once
-        // there is a window.
+        // Until the body is polled, the gateway waits for the client: HTTP/2 polls a body only when there is a window.
         self.set_with_client(Some(Instant::now()));
         response.map(|body| Body::new(BusyBody { body, busy: self }))
     }
@@ -179,13 +180,13 @@ impl http_body::Body for BusyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        // Until there is room it is the client that is waited for.
+        // Until the buffer has room, the gateway waits for the client.
         let piece = match &self.busy.buffer {
             Some(buffer) => ready!(buffer.poll_piece(self.busy.number, context)),
             None => PIECE_MAX,
         };
         let polled = piece_limited(piece, || Pin::new(&mut self.body).poll_frame(context));
-        // A body that keeps its client waiting is not the client's fault.
+        // If the body itself makes the client wait, the client is not stalled.
         let with_client = matches!(polled, Poll::Ready(Some(Ok(_))));
         self.busy.set_with_client(with_client.then(Instant::now));
         let (Some(buffer), Some(held)) = (&self.busy.buffer, &self.busy.held) else { return polled };
@@ -217,7 +218,7 @@ mod tests {
     use super::*;
     use limits::memory::{Memory, Use};
 
-    /// A connection's, and its socket, of which nobody takes more than a byte.
+    /// The activity of a connection, its socket, and a client that reads at most one byte.
     fn with_buffer() -> (Activity, ClientSocket<DuplexStream>, DuplexStream) {
         let nothing = Memory::new(1 << 20).reserve(Use::Answers, None, 0).expect("nothing is always had");
         let buffer = SendBuffer::new(nothing);
@@ -259,7 +260,7 @@ mod tests {
         fn wake(self: Arc<Self>) {}
     }
 
-    /// However many requests a client begins and resets while it takes nothing.
+    /// This holds for any number of requests that a client begins and resets while it takes no bytes.
     #[tokio::test]
     async fn a_body_that_is_gone_does_not_wait() {
         let (activity, mut socket, _client) = with_buffer();

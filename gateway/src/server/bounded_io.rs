@@ -1,4 +1,4 @@
-//! A client that takes no byte for too long is let go.
+//! Cuts the connection of a client that takes no byte for too long.
 
 use std::future::Future;
 use std::io;

@@ -33,36 +33,36 @@ use config::{Limits, Timeouts};
 use gateway_http::{PIECE_MAX, PIECE_MIN, Problem};
 use limits::memory::{Holder, Use};
 
-/// What TLS buffers for one client at most, in bytes: a whole piece of a body, so that one system call
-/// takes many records. It grows with the pieces, and those as the client takes them.
+/// The most bytes that TLS buffers for one client. A whole piece of a body fits, so that one system call writes many
+/// records. The buffer grows with the pieces, and the pieces grow as the client takes them.
 const TLS_BUFFER: usize = PIECE_MAX;
 
-/// HTTP/2's window for pushes, in bytes, of a stream and of the whole connection: it bounds the speed to a
-/// window per round trip, and is what a client can have buffered here.
+/// The HTTP/2 window for pushes, in bytes, of a stream and of the whole connection. It limits the speed to one window
+/// per round trip. It is also the most that the gateway buffers for a client.
 const H2_WINDOW: u32 = 1024 * 1024;
 
-/// What HTTP/2 buffers of a stream that is being answered before its next piece is sent, in bytes.
+/// The bytes of one answer that HTTP/2 buffers before it asks for the next piece.
 const H2_SEND_BUFFER: usize = PIECE_MIN;
 
-/// Bytes that the kernel may hold for a client beyond those that are on their way: with more, a client that
-/// takes nothing would look quick for megabytes.
+/// The bytes that the kernel may hold for a client beyond those on their way. With a larger value, a client that takes
+/// no bytes would look fast for megabytes.
 const UNSENT: u32 = 512 * 1024;
 
-/// hyper's own least buffer, in bytes.
+/// The smallest buffer that hyper allows, in bytes.
 const H1_BUFFER_MIN: u64 = 8192;
 
-/// How long a client that never asked for anything has to go.
+/// If a client never sent a request and is told to go, it has this long to close the connection.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// A piece of an HTTP/2 answer may stay with the client for so many times `timeouts.client_stall`: it may be
-/// a large one that a client got while it was quick. Bytes that the socket does not take are measured below.
+/// A piece of an HTTP/2 answer may stay with the client for this many times `timeouts.client_stall`, because it may be
+/// a large piece from a time when the client was fast. `BoundedIo` measures the bytes that the socket does not take.
 const H2_PIECE_STALLS: u32 = 2;
 
-/// The same while other answers on the connection move on: a client may read one after the other.
+/// The same, while other answers on the connection make progress: a client may read one answer after the other.
 const H2_NEIGHBOUR_STALLS: u32 = 30;
 
-/// HTTP as TLS agreed on it. Never guessed from the first bytes, as waiting for those would have
-/// no bound.
+/// One builder for each HTTP version that TLS can agree on. The version is never guessed from the first bytes, because
+/// the wait for those bytes would have no bound.
 pub(super) struct Protocols {
     http1: auto::Builder<TokioExecutor>,
     http2: auto::Builder<TokioExecutor>,
@@ -74,7 +74,7 @@ impl Protocols {
     }
 }
 
-/// Bytes of a request's head that are read: [`gateway_http::check_head`] counts to the byte.
+/// The bytes of a request's head that are read. [`gateway_http::check_head`] checks the exact limit.
 fn header_bytes(limits: &Limits) -> u64 {
     limits.header_bytes.as_u64().max(H1_BUFFER_MIN)
 }
@@ -95,7 +95,8 @@ fn builder(limits: &Limits, timeouts: &Timeouts) -> auto::Builder<TokioExecutor>
         .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(H2_WINDOW)
         .initial_connection_window_size(H2_WINDOW)
-        // No pings: they queue behind what a slow reader has still to take, and would cut it.
+        // HTTP/2 sends no pings. A ping waits behind the bytes that a slow reader has not taken, so its timeout would
+        // cut the reader.
         .max_send_buf_size(H2_SEND_BUFFER);
     builder
 }
@@ -112,17 +113,18 @@ pub(super) struct Connection {
     pub(super) buffer: SendBuffer,
 }
 
-/// A client's connection below TLS: bounded, and watched for what it takes.
+/// A client's connection below TLS. A stall has a bound, and the bytes that the client takes are measured.
 type Socket = ClientSocket<BoundedIo<TcpStream>>;
 
 impl Connection {
-    /// Serves it to its end, or until it is asked to go while it is idle.
+    /// Serves the connection until it ends, or until it is asked to go while it is idle.
     pub(super) async fn serve(&self, stream: TcpStream) {
         let mut served = pin!(self.serve_all(stream));
         loop {
             tokio::select! {
                 biased;
-                // First: what HTTP/2 still has of an answer comes to the socket, or is seen to be here.
+                // This branch comes first, so that HTTP/2 writes its last bytes of an answer before the connection
+                // counts as idle.
                 () = served.as_mut() => return,
                 () = self.seat.asked_to_go() => match self.seat.activity().spare_since() {
                     Some(_) => {
@@ -136,9 +138,10 @@ impl Connection {
     }
 
     async fn serve_all(&self, stream: TcpStream) {
-        // Answers are written whole; waiting for more only delays their last packet.
+        // The gateway writes an answer whole. Nagle's algorithm would only delay its last packet.
         let _ = stream.set_nodelay(true);
-        // What lies between forgets a connection that is silent while a registry assembles a blob.
+        // Without keep-alive, firewalls and load balancers forget a connection that is silent while a registry
+        // assembles a blob.
         let _ = backends::keepalive(&stream);
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let stream = BoundedIo::new(stream, self.gateway.settings.timeouts.client_stall);
@@ -176,7 +179,7 @@ impl Connection {
         None
     }
 
-    /// The memory that a request needs before anything is done for it.
+    /// Reserves the memory that a request needs, before any work is done for it.
     fn memory(&self, request: &Request<Incoming>, client: Holder, h2: bool) -> Result<Held, Problem> {
         let no_room = || Problem::overload("limits.memory has no room");
         let memory = &self.gateway.memory;
@@ -189,7 +192,7 @@ impl Connection {
         Ok(Held::new(request, window))
     }
 
-    /// Until the gateway stops, or the client is to come with a new connection.
+    /// Waits until the gateway stops, or until the client must open a new connection.
     async fn must_go(&self) {
         tokio::select! {
             () = self.shutdown.cancelled() => {}
@@ -234,7 +237,7 @@ impl Connection {
         let mut connection = pin!(http.serve_connection(io, service));
         let mut told_to_go = None;
         loop {
-            // Requests come and go without a word, so it is looked at now and then.
+            // No event tells when a request begins or ends, so the state is looked at now and then.
             let look = Instant::now() + timeouts.client_stall.min(timeouts.headers);
             let patience = Patience::new(activity, h2, told_to_go, timeouts);
             tokio::select! {
@@ -269,13 +272,14 @@ impl Connection {
     }
 }
 
-/// How much longer a connection is borne with as it is.
+/// How long the connection may stay in its present state.
 enum Patience {
-    /// Idle: until it is told to go.
+    /// The connection is idle. At this time the client is told to go.
     Idle(Instant),
-    /// Busy: for as long as it takes.
+    /// The connection is busy and has no bound.
     Busy,
-    /// It takes nothing of an answer, or is idle and was told to go: until it is cut.
+    /// The client takes no bytes of an answer, or the connection is idle and the client was told to go. At this time
+    /// the connection is cut.
     Gone(Instant),
 }
 
@@ -285,7 +289,7 @@ impl Patience {
         match (activity.idle_since(), activity.stalled()) {
             (Some(since), _) => match told_to_go {
                 None => Self::Idle(since + timeouts.headers),
-                // The last of an answer may still be on its way.
+                // The last bytes of an answer may still be on their way.
                 Some(told) if activity.has_begun() => Self::Gone(since.max(told) + stall),
                 Some(told) => Self::Gone(told + FAREWELL.min(stall)),
             },
@@ -305,13 +309,14 @@ impl Patience {
     }
 }
 
-/// Whether the client itself said no, as opposed to a port scan or a broken line.
+/// Whether the client refused the handshake by an alert. A port scan or a broken line is no refusal.
 fn is_refusal(error: &std::io::Error) -> bool {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(tls, Some(rustls::Error::AlertReceived(_)))
 }
 
-/// Whether what came was no HTTP request: hyper has answered it with 400, 414 or 431, and nobody else sees it.
+/// Whether the client sent something that is not an HTTP request. hyper answers it with 400, 414 or 431, and no handler
+/// sees it.
 fn is_malformed(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
 }

@@ -1,4 +1,4 @@
-//! What a request takes of the memory budget: pure.
+//! Computes how much of the memory budget a request takes. Pure.
 
 use http::{HeaderMap, Request, Uri};
 use http_body::Body;
@@ -6,15 +6,16 @@ use http_body::Body;
 use limits::memory::{FORWARDED, FORWARDED_BODY, REQUEST};
 use registry::Route;
 
-/// What a header field takes beside its bytes: half of an entry in the map of the head as it came and another in that
-/// which goes on (`http` 1.5 `header/map.rs:Bucket`, 104 bytes, and 8 in the index), and of an allocation each for its
-/// name and its value (32 bytes), which both maps share.
+/// What a header field takes in addition to its bytes. Two maps have an entry for it, one of the head that arrived and
+/// one of the head that is forwarded; each entry takes 112 bytes (`http` 1.5 `header/map.rs:Bucket`, 104 bytes, and 8
+/// in the index). The name and the value have an allocation of 32 bytes each, which both maps share. The constant is
+/// half of all that, because [`HEADS`] counts a head twice.
 const FIELD: u64 = 144;
 
-/// A head is there as it came and as it goes on to the registry, which is asked about blobs, too.
+/// A head is in memory twice: as it arrived, and as it is forwarded. The registry is also asked about blobs.
 const HEADS: u64 = 2;
 
-/// Bytes that a request and the first pieces of its answer may take.
+/// The bytes that a request and the first pieces of its answer may take.
 pub(super) fn cost<B: Body>(request: &Request<B>) -> u64 {
     let read_here = matches!(Route::parse(request.method(), request.uri().path()), Route::Blob { .. });
     let forwarded = if read_here { 0 } else { FORWARDED };
@@ -60,12 +61,14 @@ mod tests {
         assert!(of("GET", "/v2/", Body::empty(), &[("x", &long)]) > other + 10_000);
     }
 
-    /// What `http` (1.5) and the allocator take for fields of two bytes and one, as they came and as they go on.
+    /// Measures what `http` (1.5) and the allocator take for fields with a name of two bytes and a value of one, in
+    /// both heads.
     #[test]
     fn a_short_field_counts_with_its_entries_and_its_allocations() {
-        // `map.rs:Bucket`: a hash, links to further values, the name and the value; and its place in the index.
+        // An entry of `map.rs:Bucket` has a hash, links to further values, the name and the value. In addition it has a
+        // place in the index.
         const ENTRY: u64 = 8 + 24 + size_of::<HeaderName>() as u64 + size_of::<HeaderValue>() as u64 + 8;
-        // glibc's least. There is one for the name and one for the value; a map that is cloned shares them.
+        // The smallest allocation of glibc. The name and the value have one each. A cloned map shares them.
         const ALLOCATION: u64 = 32;
         for count in [1, 100, 1800] {
             let fields = || (0..count).map(|at| (format!("x{at:x}"), "1"));
@@ -80,7 +83,8 @@ mod tests {
         }
     }
 
-    /// A head is there as it came, and as it goes on: a blob's too, as the registry is asked about it.
+    /// A head is in memory as it arrived and as it is forwarded. This is also so for a blob, because the registry is
+    /// asked about it.
     #[test]
     fn all_of_a_head_counts_twice() {
         let long = "x".repeat(10_000);

@@ -1,13 +1,13 @@
-//! Enough file descriptors for what the limits allow.
+//! Raises the limit of file descriptors to what the configured limits need.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use config::Limits;
 
-/// Journal, listeners, logs, zones' idle connections, clients that wait, and the like.
+/// File descriptors for the journal, listeners, logs, idle connections of zones, waiting clients, and the like.
 const OTHERS: u64 = 768;
 
-/// Raises the soft limit to the hard one, and says if that is not enough.
+/// Raises the soft limit to the hard one. If that is too low, logs a warning.
 pub(crate) fn raise(limits: &Limits) {
     let now = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: now.maximum, maximum: now.maximum };

@@ -1,4 +1,4 @@
-//! Accepting clients: TLS, HTTP/1.1 and HTTP/2, with a bound on everything.
+//! Accepts clients: TLS, HTTP/1.1 and HTTP/2, with a bound on everything.
 
 mod activity;
 mod bounded_io;
@@ -32,25 +32,26 @@ use crate::request::is_trusted;
 use limits::memory::{CONNECTION, Holder, Use};
 use limits::pool::{Identity, Pool, Slot};
 
-/// After a failed accept, such as for want of file descriptors: long enough for some to be
-/// closed, short enough that clients do not notice.
+/// The pause after a failed accept, for example for lack of file descriptors. It is long enough for some of them to be
+/// closed, and too short for clients to notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Clients that wait for one of `limits.connections`.
+/// How many clients may wait for one of `limits.connections`.
 pub(crate) const WAITING_MAX: usize = 256;
 
-/// So small a part of all connections makes room at once, where there is none: looking for them is not free.
+/// If no connection is free, at most this part of all connections is asked to go at once. The search for them has a
+/// cost.
 const SHED_PART: usize = 256;
 
-/// A connection has this part of `timeouts.handshake` for its handshake and its first request before it counts as
-/// idle where others wait.
+/// A new connection has this part of `timeouts.handshake` for its handshake and its first request. After that, it
+/// counts as idle if other clients wait.
 const FIRST_REQUEST_PART: u32 = 8;
 
-/// Until one that waits looks again whether another has become idle.
+/// How long a waiting client waits before it again looks for connections that have become idle.
 const SHED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts clients until `shutdown`, then lets requests under way finish within
-/// `timeouts.drain`; returns when that ends.
+/// Accepts clients until `shutdown`. Then requests under way may finish within `timeouts.drain`. Returns the time at
+/// which that bound ends.
 pub(crate) async fn serve(
     gateway: Arc<Gateway>,
     listener: TcpListener,
@@ -73,13 +74,13 @@ pub(crate) async fn serve(
         let proxy = is_trusted(peer.ip(), &gateway.settings.trusted_proxies);
         let who = Identity::peer(peer.ip(), proxy);
         let seat = roster.enter(who);
-        // A proxy speaks for many clients.
+        // A proxy's connection carries requests of many clients, so no single client holds its memory.
         let holder = (!proxy).then(|| Holder { address: peer.ip(), connection: Some(seat.number()) });
         let memory = &gateway.memory;
         let (Some(held), Some(larger)) =
             (memory.reserve(Use::Connections, holder, CONNECTION), memory.reserve(Use::Answers, holder, 0))
         else {
-            // Counted, and logged now and then. The client sees its connection closed.
+            // `Memory` counts the refusal and logs it now and then. The client's connection is closed.
             continue;
         };
         let connection = Connection {
@@ -117,7 +118,7 @@ pub(crate) async fn serve(
     end
 }
 
-/// The next client; `None` on shutdown.
+/// Waits for the next client. Returns `None` on shutdown.
 async fn next(
     listener: &TcpListener,
     shutdown: &CancellationToken,
@@ -129,8 +130,8 @@ async fn next(
     }
 }
 
-/// One of `limits.connections`, within `timeouts.handshake`: where there is none to be had, idle connections make
-/// room.
+/// Takes one of `limits.connections`, and waits for it at most `timeouts.handshake`. If none is free, asks idle
+/// connections to make room.
 async fn slot(
     pool: &Arc<Pool>,
     roster: &Roster,
@@ -141,7 +142,7 @@ async fn slot(
     let most = pool.status().slots.div_ceil(SHED_PART);
     let mut slot = std::pin::pin!(pool.take(who, handshake));
     loop {
-        // It is first in the queue before another makes room.
+        // This client must stand in the queue before another connection makes room.
         let taken = match futures_util::poll!(slot.as_mut()) {
             Poll::Ready(taken) => Ok(taken),
             Poll::Pending => {
@@ -161,7 +162,7 @@ mod tests {
 
     const HANDSHAKE: Duration = Duration::from_secs(10);
 
-    /// One that asks for something as soon as it is served, and then stays; whether it was answered.
+    /// Plays a client that sends a request as soon as it is served, and then stays. Returns whether it was answered.
     async fn client(pool: Arc<Pool>, roster: Arc<Roster>, address: u8) -> bool {
         let who = Identity::peer([192, 0, 2, address].into(), false);
         let seat = roster.enter(who);
@@ -191,7 +192,7 @@ mod tests {
             tokio::time::sleep(SHED_PAUSE * 5).await;
             drop(held);
             tokio::time::sleep(HANDSHAKE).await;
-            // Those who still stay are idle, and go for others.
+            // The clients that still stay are idle, and make room for others.
             let more = [7, 8].map(|address| client(Arc::clone(&pool), Arc::clone(&roster), address));
             let more = more.map(tokio::spawn);
             for client in waiting {

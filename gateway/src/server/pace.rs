@@ -1,25 +1,25 @@
-//! How large the pieces of a connection's answers are: pure.
+//! Decides how large the pieces of a connection's answers are. Pure.
 
 use std::time::Duration;
 
 use gateway_http::{PIECE_MAX, PIECE_MIN};
 
-/// A piece is at most this part of what the client took since it last stood still.
+/// A piece is at most this part of the bytes that the client took since its last standstill.
 const PART: u64 = 16;
 
-/// A client that takes nothing for so long stands still. One that has half of the kernel's unsent bytes
-/// to take meanwhile is slower than about 1 MiB/s, and small pieces cost little for it.
+/// If a client takes no bytes for this long, it stands still. A client that needs this long for half of the kernel's
+/// unsent bytes is slower than about 1 MiB/s, and small pieces cost it little.
 pub(super) const STANDSTILL: Duration = Duration::from_millis(200);
 
-/// What a client has shown that it takes.
+/// The pace at which a client takes bytes.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Bytes since it last stood still.
+    /// The bytes taken since the last standstill.
     taken: u64,
 }
 
 impl Pace {
-    /// It took bytes, after its socket had taken nothing for `waited`.
+    /// Records that the client took bytes, after its socket had taken none for `waited`.
     pub(super) fn took(&mut self, bytes: usize, waited: Duration) {
         if waited >= STANDSTILL {
             self.taken = 0;
@@ -27,7 +27,7 @@ impl Pace {
         self.taken = self.taken.saturating_add(bytes as u64);
     }
 
-    /// Bytes of its next piece: a power of two.
+    /// The size of the next piece, in bytes. It is a power of two.
     pub(super) fn piece(&self) -> usize {
         let part = usize::try_from(self.taken / PART).unwrap_or(PIECE_MAX).clamp(PIECE_MIN, PIECE_MAX);
         1 << part.ilog2()
@@ -56,7 +56,7 @@ mod tests {
     }
 
     proptest! {
-        /// A client that stands still between bursts never gets pieces beyond a part of a burst.
+        /// If a client stands still between bursts, its pieces are never larger than a part of one burst.
         #[test]
         fn bursts_are_not_trusted(burst in 1..4_000_000_usize, bursts in 1..50_usize) {
             let mut pace = Pace::default();

@@ -1,4 +1,4 @@
-//! The open connections of a listener, and which of them makes room for another.
+//! The open connections of a listener, and the choice of those that make room for others.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -20,20 +20,20 @@ pub(crate) struct Roster(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     open: HashMap<u64, Entry>,
-    /// How many each client has that hold a slot; never a client that has none here at all.
+    /// For each client, how many of its connections hold a slot. A client without an open connection has no entry.
     counts: HashMap<Network, Arc<AtomicUsize>>,
     next: u64,
-    /// When connections were last asked to go for those who wait.
+    /// When connections were last asked to make room.
     shed: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Entry {
     who: Network,
-    /// How many its client has that hold a slot.
+    /// How many connections of the same client hold a slot.
     count: Arc<AtomicUsize>,
     since: Instant,
-    /// Since when it holds a slot; one that waits for it has nothing to give.
+    /// The time since which the connection holds a slot. A connection that waits for a slot has none to give.
     admitted: Option<Instant>,
     activity: Activity,
     go: Arc<Notify>,
@@ -41,7 +41,7 @@ struct Entry {
     asked: bool,
 }
 
-/// An open connection; taken off when dropped.
+/// An open connection. Dropping it takes the connection off the roster.
 #[derive(Debug)]
 pub(crate) struct Seat {
     roster: Arc<Roster>,
@@ -51,7 +51,7 @@ pub(crate) struct Seat {
 }
 
 impl Roster {
-    /// Enters a connection that has just been accepted.
+    /// Adds a connection that has just been accepted.
     pub(crate) fn enter(self: &Arc<Self>, who: Identity) -> Seat {
         let who = who.network();
         let (activity, go) = (Activity::new(), Arc::new(Notify::new()));
@@ -73,8 +73,8 @@ impl Roster {
         Seat { roster: Arc::clone(self), number, activity, go }
     }
 
-    /// Asks idle connections to go, so that there is room for those who wait: see [`State::shed`]. Each of them may
-    /// call it, and one look in a `pause` serves them all.
+    /// Asks idle connections to go, so that waiting clients get their slots: see [`State::shed`]. Every waiting client
+    /// may call this. It does its work at most once in a `pause`, for all who wait.
     pub(crate) fn shed(&self, most: usize, first_request: Duration, pause: Duration) {
         let now = Instant::now();
         let mut state = self.state();
@@ -84,8 +84,8 @@ impl Roster {
         }
     }
 
-    /// Asks connections to go until no more than `most` stay: idle ones before others, then the oldest. The
-    /// newcomer stays.
+    /// Asks connections to go until at most `most` stay. Idle connections go first, then the oldest. The newcomer
+    /// stays.
     pub(crate) fn keep(&self, newcomer: &Seat, most: usize) {
         let mut state = self.state();
         let mut stay: Vec<_> = state.open.iter_mut().filter(|(_, entry)| !entry.asked).collect();
@@ -101,10 +101,11 @@ impl Roster {
 }
 
 impl State {
-    /// Asks up to `most` idle connections to go, or as many as wait: those of the client that has most come first,
-    /// then those that have been idle for longest. Who has no more than any client that waits keeps all, unless it
-    /// waits itself. A connection that has asked for nothing yet has `first_request` for its TLS handshake and its
-    /// first request.
+    /// Asks idle connections to go: as many as clients wait, or `most` if that is more. First come the connections of
+    /// the client that has most connections, and of these the ones that have been idle for longest. A client keeps its
+    /// connections if every client that waits has at least as many, unless it waits itself. A connection without any
+    /// request so far has `first_request` for its TLS handshake and its first request, and is not asked to go before
+    /// that.
     fn shed(&mut self, most: usize, first_request: Duration) {
         let waiting = || self.open.values().filter(|entry| entry.admitted.is_none());
         let Some(least) = waiting().map(Entry::of_client).min() else { return };
@@ -129,7 +130,7 @@ impl Entry {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Since when it could make room, if it could.
+    /// The time since which the connection could make room. `None` if it cannot.
     fn spare_since(&self, first_request: Duration) -> Option<Instant> {
         let admitted = self.admitted?;
         let begins = !self.activity.has_begun() && admitted.elapsed() < first_request;
@@ -143,12 +144,12 @@ impl Entry {
 }
 
 impl Seat {
-    /// Its number: no other connection of the listener has it.
+    /// The number of the connection. No other connection of the listener has the same number.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// It holds a slot from now on.
+    /// Records that the connection holds a slot from now on.
     pub(crate) fn admitted(&self) {
         if let Some(entry) = self.roster.state().open.get_mut(&self.number) {
             entry.admitted = Some(Instant::now());
@@ -156,17 +157,17 @@ impl Seat {
         }
     }
 
-    /// What goes on on it.
+    /// The requests under way on the connection.
     pub(crate) fn activity(&self) -> &Activity {
         &self.activity
     }
 
-    /// It is asked to go.
+    /// Waits until the connection is asked to go.
     pub(crate) async fn asked_to_go(&self) {
         self.go.notified().await;
     }
 
-    /// It does not go: it is not idle any more.
+    /// Records that the connection stays, because it is not idle any more.
     pub(crate) fn stays(&self) {
         if let Some(entry) = self.roster.state().open.get_mut(&self.number) {
             entry.asked = false;
@@ -181,7 +182,7 @@ impl Drop for Seat {
         if entry.admitted.is_some() {
             entry.count.fetch_sub(1, Ordering::Relaxed);
         }
-        // No entry but this one has it.
+        // Besides the map, only this entry holds the count.
         if Arc::strong_count(&entry.count) == 2 {
             state.counts.remove(&entry.who);
         }
@@ -229,7 +230,7 @@ mod tests {
         shed(&roster, 1);
         assert!(asked(&many[1]) && !asked(&many[0]) && !asked(&many[2]) && !asked(&few) && !asked(&newcomer));
         drop(newcomer);
-        // Who has most makes no room for itself at others' cost.
+        // The client with the most connections does not make room for itself at the cost of others.
         let busy = (busy, many[1].activity().begin(), many[2].activity().begin());
         let another = roster.enter(client(2));
         shed(&roster, 9);
@@ -243,7 +244,7 @@ mod tests {
         assert!(asked(&few));
     }
 
-    /// A site of IPv6 is one client, however many networks of 64 bits its connections come from.
+    /// An IPv6 site is one client, even if its connections come from many networks of 64 bits.
     #[tokio::test(start_paused = true)]
     async fn the_networks_of_one_site_are_one_client() {
         let of_site = |network: u16| {
@@ -260,7 +261,8 @@ mod tests {
         assert!(!few.iter().any(asked));
     }
 
-    /// However many wait and call it; and it does as much for whoever has least.
+    /// This holds for any number of waiting clients that call it. The client with the fewest connections gets as much
+    /// as the others.
     #[tokio::test(start_paused = true)]
     async fn one_look_serves_all_who_wait() {
         const PAUSE: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! What of a connection's answers is in memory: read for its client, and not yet taken by its socket.
+//! Measures the bytes of a connection's answers in memory: read for the client, and not yet taken by its socket.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,38 +15,38 @@ use super::pace::Pace;
 use gateway_http::PIECE_MIN;
 use limits::memory::Reservation;
 
-/// Larger pieces that may be in memory at once.
+/// How many larger pieces may be in memory at once.
 const PIECES: u64 = 2;
 
-/// Shared by the bodies of a connection's answers and its socket. A body is read only as its client takes
-/// what was read before; so a client that takes nothing costs no more than a first piece of each answer.
+/// The bodies of a connection's answers and its socket share this buffer. A body is read only as fast as its client
+/// takes the bytes. A client that takes no bytes costs no more than the first piece of each answer.
 #[derive(Debug, Clone)]
 pub(super) struct SendBuffer(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     pace: Pace,
-    /// HTTP/1.1 sends one answer after the other: what was read for one is what its client takes next.
-    /// Of HTTP/2's streams one may be stuck while its client waits for another, so none of them waits for
-    /// bytes of the others, unless it is the socket that takes nothing.
+    /// HTTP/1.1 sends one answer after the other, so the client takes what was read for an answer before anything else.
+    /// An HTTP/2 stream may be stuck while its client waits for another stream. Therefore a stream never waits for the
+    /// bytes of other streams. It waits only if the socket takes no bytes.
     in_order: bool,
-    /// Bytes that were read and have not come to TLS.
+    /// Bytes that were read and that TLS does not have yet.
     held: u64,
-    /// Whether TLS holds nothing either.
+    /// Whether TLS has written everything to the socket.
     flushed: bool,
-    /// Since when the socket takes nothing.
+    /// The time since which the socket takes no bytes.
     blocked_since: Option<Instant>,
-    /// Bodies that wait, by their request's number: never one that is gone.
+    /// The wakers of waiting bodies, by request number. The entry of a body is removed when the body is dropped.
     waiting: HashMap<u64, Waker>,
-    /// For more than the smallest pieces, which the requests' own reservations cover.
+    /// The reservation for larger pieces. The requests' own reservations cover the smallest ones.
     larger: Reservation,
 }
 
-/// A piece of an answer, and what it takes of the budget.
+/// A piece of an answer, which counts in the buffer until it is dropped.
 struct Piece {
     bytes: Bytes,
     buffer: SendBuffer,
-    /// The request's: pieces may be in memory after their answer's body is gone.
+    /// The request's reservation. A piece may stay in memory after the body of its answer is gone.
     _request: Arc<Reservation>,
 }
 
@@ -63,7 +63,7 @@ impl Drop for Piece {
 }
 
 impl SendBuffer {
-    /// `larger` is a reservation of nothing, to grow with the client's pace.
+    /// `larger` is an empty reservation, which grows with the client's pace.
     pub(super) fn new(larger: Reservation) -> Self {
         let state = State {
             pace: Pace::default(),
@@ -77,13 +77,13 @@ impl SendBuffer {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// HTTP/2 was agreed on.
+    /// Records that TLS agreed on HTTP/2.
     pub(super) fn multiplexed(&self) {
         self.state().in_order = false;
     }
 
-    /// How large the next piece of the answer to the `request`-th request may be; pending while the client is to
-    /// take what it has first.
+    /// How large the next piece of the answer to the `request`-th request may be. Pending while the client must first
+    /// take the bytes that it has.
     pub(super) fn poll_piece(&self, request: u64, context: &Context<'_>) -> Poll<usize> {
         let mut state = self.state();
         let piece = state.affordable();
@@ -96,20 +96,20 @@ impl SendBuffer {
         Poll::Ready(if many { PIECE_MIN } else { piece })
     }
 
-    /// The answer's body is gone: nobody is to be woken, and a waker keeps a whole task in memory.
+    /// Removes the waker of a body that is gone. A waker would keep a whole task in memory.
     pub(super) fn forget(&self, request: u64) {
         let waiting = self.state().waiting.remove(&request);
-        // Not while the state is locked.
+        // Dropping the waker may drop its task, so the state must not be locked here.
         drop(waiting);
     }
 
-    /// Whether all that was read is with the client's socket.
+    /// Whether the client's socket has all bytes that were read.
     pub(super) fn is_empty(&self) -> bool {
         let state = self.state();
         state.held == 0 && state.flushed
     }
 
-    /// A piece that a body gave. It counts until it is dropped.
+    /// Counts a piece that a body gave, until the piece is dropped.
     pub(super) fn gave(&self, bytes: Bytes, request: Arc<Reservation>) -> Bytes {
         if bytes.is_empty() {
             return bytes;
@@ -118,14 +118,14 @@ impl SendBuffer {
         Bytes::from_owner(Piece { bytes, buffer: self.clone(), _request: request })
     }
 
-    /// A piece has come to TLS, or its answer was given up.
+    /// Records that TLS has a piece, or that its answer was given up.
     fn released(&self, bytes: usize) {
         let mut state = self.state();
         state.held -= bytes as u64;
         state.wake_all();
     }
 
-    /// The socket took bytes.
+    /// Records that the socket took bytes.
     fn wrote(&self, bytes: usize) {
         let mut state = self.state();
         state.flushed = false;
@@ -134,14 +134,14 @@ impl SendBuffer {
         state.wake_all();
     }
 
-    /// The socket takes nothing.
+    /// Records that the socket takes no bytes.
     fn blocked(&self) {
         let mut state = self.state();
         state.flushed = false;
         state.blocked_since.get_or_insert_with(Instant::now);
     }
 
-    /// TLS has nothing left to write.
+    /// Records that TLS has no more bytes to write.
     fn flushed(&self) {
         let mut state = self.state();
         state.flushed = true;
@@ -156,7 +156,7 @@ impl SendBuffer {
 }
 
 impl State {
-    /// The piece that suits the client's pace, or what the budget allows.
+    /// The piece size that suits the client's pace. If the budget has no room for it, a smaller one.
     fn affordable(&mut self) -> usize {
         let mut piece = self.pace.piece();
         while piece > PIECE_MIN {
@@ -216,7 +216,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientSocket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS flushes what is below it once it has written all that it had.
+        // TLS flushes the stream below it only after it has written all its bytes.
         self.buffer.flushed();
         Pin::new(&mut self.stream).poll_flush(context)
     }
@@ -266,7 +266,7 @@ mod tests {
         memory.status().reserved[Use::Answers as usize]
     }
 
-    /// As if its client took all it gets, for a while.
+    /// Plays a client that takes everything for a while.
     fn quick(buffer: &SendBuffer, memory: &Memory) {
         for _ in 0..1000 {
             let Poll::Ready(bytes) = piece(buffer) else { panic!("all was taken") };
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(larger(&memory), 0);
     }
 
-    /// What is left of an answer whose body is gone is still its request's.
+    /// If the body of an answer is gone, its last pieces still keep the request's reservation.
     #[tokio::test]
     async fn the_last_pieces_keep_the_requests_reservation() {
         let (memory, buffer) = buffer(1 << 20);

@@ -18,11 +18,10 @@ pub struct Shape {
     pub image: ImageDir,
 }
 
-/// One image of each kind: multi-arch indexes with OCI and Docker types over the same layers, forty small
-/// layers, layers that two images share, empty and tiny blobs, and one layer of `large` bytes.
+/// One image of each kind: multi-arch indexes with OCI and Docker types over the same layers, forty small layers,
+/// layers that two images share, empty and tiny blobs, and one layer of `large` bytes.
 ///
 /// # Errors
-/// The folder cannot be written.
 /// The folder cannot be written.
 pub fn shapes(folder: &Path, large: usize) -> Result<Vec<Shape>> {
     let at = |name: &str| folder.join(name);

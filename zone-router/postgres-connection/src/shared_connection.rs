@@ -84,7 +84,7 @@ enum State {
 pub struct SharedConnection {
     database: Database,
     state: watch::Receiver<State>,
-    /// Notified when the connection is to be closed.
+    /// Notified when the connection must be closed.
     hang_up: Arc<Notify>,
     /// Locked by the caller of [`SharedConnection::query_slow`].
     slow_query: Mutex<()>,

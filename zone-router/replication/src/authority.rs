@@ -24,13 +24,11 @@ pub trait Authority: fmt::Debug + Send + Sync {
     /// The registry could not be asked, or did not answer clearly. The job is then tried again.
     async fn fetch(&self, job: &Job) -> Result<Option<Source>, AuthorityError>;
 
-    /// Whether an object that existed before this job must be read and hashed before [`Authority::placed`] is
-    /// called. This is so if that call records the object in this zone for the first time, because others
-    /// then rely on it.
-    /// rely on it.
+    /// Whether an object that existed before this job must be read and hashed before [`Authority::placed`] is called.
+    /// This is so if that call records the object in this zone for the first time, because others then rely on it.
     ///
+    /// # Errors
     /// The question could not be answered. The job is then tried again.
-    /// It could not be found out. The job is then tried again.
     async fn must_prove(&self, job: &Job, target: &Zone) -> Result<bool, AuthorityError>;
 
     /// Tells the registry that the target has the blob. The object's bytes were verified if this job wrote

@@ -46,8 +46,8 @@ pub struct Job {
     pub target: Arc<str>,
     /// The blob's size in bytes, if it is stated. It is only a hint.
     pub size: Option<u64>,
-    /// Whether two clients stated different sizes, or a try found another size than was stated. Then an object at the
-    /// target counts only if it was read and found right, or has the size of a verified copy at hand.
+    /// Whether two clients stated different sizes, or a try found a size other than the stated one. An object at the
+    /// target then counts only if it was read and found right, or if it has the size of a verified copy at hand.
     pub is_contradicted: bool,
     /// The repositories in which the blob was seen, the latest first; at most [`MAX_REPOSITORIES`].
     pub repositories: Vec<String>,
@@ -58,27 +58,27 @@ pub struct Job {
 }
 
 impl Job {
-    /// Whether the object at the target must be read and hashed, whatever its size. A size of 0 for a blob that
-    /// is not empty demands that, because the object was found to be wrong. The journal keeps the 0 until
-    /// the object is proven.
+    /// Whether the job has the read mark: the object at the target must be read and hashed, whatever its size. A size
+    /// of 0 for a blob that is not empty is this mark. It is set if the object was found to be wrong. The journal keeps
+    /// it until the object is proven.
     #[must_use]
     pub fn must_read(&self) -> bool {
         self.size == Some(0) && self.blob.digest != Digest::EMPTY
     }
 }
 
-/// What a try that wrote nothing says of the size of its job.
+/// What a try that wrote nothing found out about the size of its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoundSize {
-    /// The blob has so many bytes.
+    /// The blob has this many bytes.
     Bytes(u64),
-    /// No size that was stated settles it ([`Job::is_contradicted`]).
+    /// The stated sizes do not settle the size of the blob ([`Job::is_contradicted`]).
     Contradicted,
-    /// A write before may have made an object appear: it is to be read ([`Job::must_read`]).
+    /// An earlier write may have made an object appear, so the object must be read ([`Job::must_read`]).
     InDoubt,
 }
 
-/// The repositories of a job after it was seen in `new` as well.
+/// Merges the repositories of a job with `new`, in which its blob was seen, too.
 pub(super) fn merge(known: Vec<String>, new: Option<String>) -> Vec<String> {
     let Some(new) = new else { return known };
     let rest = known.into_iter().filter(|name| *name != new).collect::<Vec<_>>();

@@ -161,10 +161,9 @@ impl FanOut {
         }
     }
 
-    /// Queues copies of `blobs`, each with its size if it is known, into every zone of `targets`. When this
-    /// returns, they are on disk. Copies that are already queued may be queued again. A size that the digest
-    /// excludes is ignored: only an audit can demand that an object is read ([`Job::must_read`]), and not a
-    /// client.
+    /// Queues copies of `blobs`, each with its size if it is known, into every zone of `targets`. When this returns,
+    /// they are on disk. Copies that are already queued may be queued again. A size that the digest excludes is
+    /// ignored: only an audit can set the read mark ([`Job::must_read`]), and a client cannot.
     ///
     /// # Errors
     /// The journal could not be written in time. Some copies may then be queued, and some may not.

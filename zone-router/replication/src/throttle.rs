@@ -147,13 +147,11 @@ impl Throttle {
         self.acquire(size, true).await.unwrap_or_default()
     }
 
-    /// Like [`Throttle::reserve`], for the blob of a job that stated a size. If the blob is larger than its
-    /// job stated, it may wait only if no other blob waits. Otherwise it would use up a copy that could do
-    /// other work.
+    /// Like [`Throttle::reserve`], for the blob of a job that stated a size. If the blob is larger than its job stated,
+    /// it may wait only if no other blob waits. Otherwise it would use up a copy that could do other work.
     ///
     /// # Errors
-    /// The blob would have to wait while others wait.
-    /// It would have to wait beside others.
+    /// The blob would have to wait while other blobs wait.
     pub(super) async fn reserve_as_stated(
         &self,
         stated: Option<u64>,
@@ -232,7 +230,7 @@ impl Throttle {
     }
 }
 
-/// A token bucket with debt: whoever takes bytes waits until the bytes taken before are paid for.
+/// A token bucket with debt. A caller that takes bytes waits until all bytes taken before are paid for.
 #[derive(Debug, Default)]
 struct Bucket {
     /// When all bytes taken so far are paid for.

@@ -1,4 +1,4 @@
-//! Everything that is known of the zones, from what was seen of them: pure, the time is passed in.
+//! The zone table: what is known about the zones, computed from events. Pure: the time is passed in.
 
 mod reduce;
 mod stats;
@@ -15,7 +15,7 @@ use crate::snapshot::Snapshot;
 use crate::{PerClass, PerZone, Policy, RoutedZone, Settings, SizeClass, ZoneId};
 use stats::{Estimate, ZoneStats};
 
-/// The largest blob that is read whole to see whether a zone gives right bytes again.
+/// The largest blob that a probe reads whole to check whether a zone gives right bytes again.
 pub(crate) const DEEP_PROBE_MAX: u64 = 4 << 20;
 
 /// What is known of all zones.
@@ -26,40 +26,40 @@ pub(crate) struct ZoneTable {
     settings: Settings,
 }
 
-/// A zone went from one state to another, or its breaker is open for another reason.
+/// The breaker of a zone changed its state, or is open for another reason.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) zone: Arc<str>,
     pub(crate) from: State,
     pub(crate) to: State,
-    /// How long it had been in the state before.
+    /// How long the breaker had been in the state before.
     pub(crate) after: Duration,
     pub(crate) reason: Option<Arc<str>>,
-    /// Whether the breaker of every zone that is read is open now.
+    /// Whether the breakers of all zones that are read are now open.
     pub(crate) is_last: bool,
 }
 
 impl ZoneTable {
-    /// The state at the start: nothing is known of the zones.
+    /// The table at the start: nothing is known about the zones.
     pub(crate) fn new(zones: &[RoutedZone], settings: Settings, now: Instant) -> Self {
         let record = |routed: &RoutedZone| ZoneStats::new(routed, now);
         let zones = zones.iter().map(record).collect();
         Self { zones, preferred: Default::default(), settings }
     }
 
-    /// Takes over the policies of all zones.
+    /// Replaces the policies of all zones.
     pub(crate) fn set_policies(&mut self, policies: &PerZone<Policy>) {
         for (zone, policy) in self.zones.iter_mut().zip(policies) {
             zone.policy = *policy;
         }
     }
 
-    /// Whether a probe should look at this zone sooner than usual.
+    /// Whether a probe should check this zone sooner than usual.
     pub(crate) fn is_doubtful(&self, zone: ZoneId, now: Instant) -> bool {
         self.zones.get(zone).is_some_and(|zone| zone.is_unsettled() || zone.breaker.is_suspect(now))
     }
 
-    /// Takes in what was seen; the change of state that it makes.
+    /// Records an event. Returns the change of state that it causes, if any.
     pub(crate) fn fold(&mut self, event: ZoneEvent, now: Instant, chance: f64) -> Option<Change> {
         let settings = self.settings;
         let zone = self.zones.get_mut(event.zone)?;
@@ -77,7 +77,7 @@ impl ZoneTable {
         Some(Change { zone, from, to, after, reason, is_last })
     }
 
-    /// All that readers need to know.
+    /// Everything that readers need to know.
     pub(crate) fn snapshot(&mut self, now: Instant, lost_events: u64) -> Snapshot {
         let open = |zone: &ZoneStats| matches!(zone.breaker.state(), State::Open { .. });
         let mut read = self.zones.iter().filter(|zone| zone.is_read()).peekable();
@@ -101,7 +101,7 @@ impl ZoneTable {
     }
 
     fn estimates(&self, now: Instant) -> PerZone<Estimate> {
-        // A zone without a recent sample counts as fast as the fastest zone, until it has one.
+        // Until a zone has a recent sample, it counts as fast as the fastest zone.
         let fastest = self.zones.iter().filter_map(|zone| zone.throughput.get(now)).fold(0.0, f64::max);
         self.zones.iter().map(|zone| zone.estimate(fastest, &self.settings, now)).collect()
     }

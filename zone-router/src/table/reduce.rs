@@ -1,5 +1,5 @@
-//! Takes in what was seen of one zone: one reducer for each kind of signal. Each returns what the event says of the
-//! zone's health, if anything.
+//! Reducers: each records one kind of signal of one zone, and returns what the event says about the zone's health, if
+//! anything.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::latency::{MEASURED, millis};
 use crate::size_class::SMALL_MAX;
 use crate::snapshot::Counts;
 
-/// How long a zone that asked for fewer requests is read after the others: if it named no time; at least; at most.
+/// How long a zone that asked for fewer requests is read after the others: if it stated no time; at least; at most.
 pub(super) const THROTTLED: (Duration, Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(1), Duration::from_secs(30));
 
 impl ZoneStats {
-    /// Takes in what was seen.
+    /// Records an event.
     pub(super) fn take(&mut self, what: What, now: Instant) -> Option<Event> {
         match what {
             What::Headers(event) => self.take_headers(event, now),
@@ -30,13 +30,13 @@ impl ZoneStats {
         }
     }
 
-    /// Takes in what the headers of a read show.
+    /// Records an observation at the headers of a read.
     fn take_headers(&mut self, event: HeadersEvent, now: Instant) -> Option<Event> {
         match event {
             HeadersEvent::Answered { digest, class, after, absent } => {
                 self.lost_races = 0;
                 self.failing_headers.gave(&digest);
-                // An answer that the object is absent may take another time than one that gives it.
+                // The answer that an object is absent may take another time than the object itself.
                 if !absent {
                     self.note(class, after, now);
                 }
@@ -44,11 +44,12 @@ impl ZoneStats {
             }
             HeadersEvent::LostRace { digest, class, after } => {
                 self.lost_races = self.lost_races.saturating_add(1);
-                // The answer would have taken longer than this. If this is already longer than usual, it is a sample.
+                // The answer would have taken longer than this. If this is longer than usual already, it counts as a
+                // sample.
                 if self.headers[class].quantile(0.5, now).is_none_or(|usual| after > usual) {
                     self.note(class, after, now);
                 }
-                // While the breaker is half-open, a zone that loses the race is not good enough.
+                // If the breaker is half-open, a zone that loses the race is not good enough.
                 let tried = matches!(self.breaker.state(), State::HalfOpen { .. });
                 (tried && self.headers_count(digest, now)).then_some(Event::Late)
             }
@@ -59,8 +60,8 @@ impl ZoneStats {
                 if !self.headers_count(digest, now) {
                     return None;
                 }
-                // It is not known how long the answer would have taken, so this is no sample of the quantiles: many such
-                // samples would make the bound longer and longer.
+                // It is not known how long the answer would have taken, so this is no sample for the quantiles. Many
+                // such samples would make the bound longer and longer.
                 self.lately[class].add(millis(after), now);
                 Some(Event::Late)
             }
@@ -74,7 +75,7 @@ impl ZoneStats {
         }
     }
 
-    /// Takes in what a body shows.
+    /// Records an observation at a body.
     fn take_body(&mut self, event: BodyEvent, now: Instant) -> Option<Event> {
         match event {
             BodyEvent::Opened => self.count(|counts| &mut counts.reads),
@@ -106,7 +107,7 @@ impl ZoneStats {
         }
     }
 
-    /// Takes in what a probe shows.
+    /// Records an observation by a probe.
     fn take_probe(&mut self, event: ProbeEvent, now: Instant) -> Option<Event> {
         match event {
             ProbeEvent::Answered { after, late } => {
@@ -122,7 +123,7 @@ impl ZoneStats {
                 self.silences = self.silences.saturating_add(1);
                 Some(Event::ProbeLate)
             }
-            // The time of a whole blob is no sample of the time to a first byte.
+            // The time for a whole blob is no sample for the time to a first byte.
             ProbeEvent::ProvenWhole => {
                 self.silences = 0;
                 self.counts.probes += 1;
@@ -131,7 +132,7 @@ impl ZoneStats {
             ProbeEvent::Failed { trouble, late } => {
                 self.counts.probes += 1;
                 let fault = self.suffer(trouble, now);
-                // The late event was already counted, and one probe is one strike.
+                // The late event was already counted, and one probe counts only once.
                 match fault {
                     Some(Fault::Timeout | Fault::Unavailable) if late => return None,
                     Some(Fault::Timeout | Fault::Unavailable) => {
@@ -144,7 +145,7 @@ impl ZoneStats {
         }
     }
 
-    /// Whether it counts that no headers came for this object; see [`FailingObjects`].
+    /// Whether it counts against the zone that no headers arrived for this object. See [`FailingObjects`].
     fn headers_count(&mut self, digest: Digest, now: Instant) -> bool {
         self.failing_headers.failed(digest, now) || self.is_silent()
     }

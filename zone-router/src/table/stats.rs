@@ -1,4 +1,4 @@
-//! What is known of one zone, and what follows from it: its expected times, its place in the order, its view.
+//! The zone stats: what is known about one zone, and what follows from it: expected times, place in the order, view.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,45 +16,47 @@ use crate::recent_blobs::RecentBlobs;
 use crate::snapshot::{Counts, Headers, ZoneView};
 use crate::{PerClass, Policy, RoutedZone, Settings, SizeClass, ZoneId};
 
-/// What is known of one zone.
+/// What is known about one zone.
 #[derive(Debug)]
 pub(super) struct ZoneStats {
     pub(super) name: Arc<str>,
     pub(super) unusable: Option<Arc<str>>,
     pub(super) policy: Policy,
     pub(super) breaker: Breaker,
-    /// Of reads, by size class.
+    /// The times of reads' headers, by size class.
     pub(super) headers: PerClass<Quantiles>,
-    /// The same of the latest, milliseconds.
+    /// The latest of these times, in milliseconds.
     pub(super) lately: PerClass<Latest>,
-    /// Of probes.
+    /// The times of probes.
     pub(super) probes: Quantiles,
-    /// The same, milliseconds.
+    /// The level of these times, in milliseconds.
     pub(super) probe: Level,
-    /// Bytes a second of one body.
+    /// The throughput of one body in bytes per second.
     pub(super) throughput: Fading,
-    /// Reads in a row that were not waited for; then a probe looks sooner.
+    /// The number of reads in a row whose answers were not awaited. If there are several, a probe checks the zone
+    /// sooner.
     pub(super) lost_races: u8,
     pub(super) throttled_until: Option<Instant>,
     pub(super) counts: Counts,
     pub(super) last_error: Option<(Arc<str>, Instant)>,
     pub(super) recent_blobs: RecentBlobs,
-    /// Objects that it fails to give, by the stage at which it does.
+    /// Objects that the zone fails to give, by the stage at which it fails.
     pub(super) failing_headers: FailingObjects,
     pub(super) failing_bodies: FailingObjects,
-    /// Probes in a row without an answer.
+    /// The number of probes in a row without an answer.
     pub(super) silences: u8,
 }
 
-/// What a read of one zone is expected to take.
+/// The expected times of reads of one zone.
 pub(super) struct Estimate {
     pub(super) headers: PerClass<Headers>,
-    /// Until the whole of a blob of typical size is there, ms, as the operator weighs it.
+    /// The time until all bytes of a blob of typical size have arrived, in milliseconds, weighted as the operator set
+    /// it.
     pub(super) times: PerClass<f64>,
 }
 
 impl ZoneStats {
-    /// The state at the start: nothing is known of the zone.
+    /// The stats at the start: nothing is known about the zone.
     pub(super) fn new(routed: &RoutedZone, now: Instant) -> Self {
         Self {
             name: Arc::clone(&routed.zone.name),
@@ -65,7 +67,8 @@ impl ZoneStats {
             lately: Default::default(),
             probes: Quantiles::default(),
             probe: Level::default(),
-            // Probes do not measure it, so a zone that reads left because of slow bodies must be tried again.
+            // Probes do not measure the throughput. If reads left a zone because of slow bodies, it must be tried
+            // again.
             throughput: Fading::new(GENERATION * 3 / 2),
             lost_races: 0,
             throttled_until: None,
@@ -78,7 +81,7 @@ impl ZoneStats {
         }
     }
 
-    /// Whether its latest probes were not answered.
+    /// Whether the latest probes were not answered.
     pub(super) fn is_silent(&self) -> bool {
         self.silences >= CONFIRMED
     }
@@ -99,10 +102,10 @@ impl ZoneStats {
         self.is_read() && self.breaker.state() == State::Closed && !self.is_throttled(now)
     }
 
-    /// How long the first byte takes, ms; infinite if nothing is known.
+    /// How long the first byte takes, in milliseconds. Infinite if nothing is known.
     ///
     /// Zones are compared by their probes, because every zone gets the same probes. If reads have become much slower
-    /// than they were, the time is multiplied by that factor, whatever the probes say.
+    /// than they were, the time is multiplied by that factor, whatever the probes show.
     pub(super) fn first_byte(&self, now: Instant) -> f64 {
         let reads = || {
             SizeClass::ALL.into_iter().find_map(|class| self.headers[class].quantile(0.5, now)).map(millis)
@@ -119,14 +122,14 @@ impl ZoneStats {
         line * SizeClass::ALL.into_iter().filter_map(slowdown).fold(1.0, f64::max)
     }
 
-    /// `fastest` is the throughput of the fastest zone, bytes a second; 0 where none is known.
+    /// `fastest` is the throughput of the fastest zone in bytes per second. It is 0 if none is known.
     pub(super) fn estimate(&self, fastest: f64, settings: &Settings, now: Instant) -> Estimate {
         let headers = PerClass::from_fn(|class| headers(&self.headers[class], &self.probes, settings, now));
         let first_byte = self.first_byte(now);
         let rate = self.throughput.get(now).unwrap_or(fastest);
         let time = |class: SizeClass| {
             let transfer = if rate > 0.0 { class.typical() as f64 / rate * 1000.0 } else { 0.0 };
-            // Each failed attempt costs the wait for it. As for other signs, a single one may be chance.
+            // Each failed attempt costs the wait for it. A single failure is ignored, because it may be chance.
             let borne = f64::from(CONFIRMED) * WEIGHT;
             let wasted = (self.breaker.error_rate() - borne).max(0.0) * millis(headers[class].overdue_after);
             (first_byte + transfer + wasted) / self.policy.weight
@@ -141,10 +144,11 @@ impl ZoneStats {
         preferred: Option<ZoneId>,
         now: Instant,
     ) -> Option<Place> {
-        // Zones of nearly the same time keep their configured order.
+        // Zones with nearly the same time keep their configured order.
         let by_time = (time.max(1.0).log2() * 4.0).min(1000.0) as u64;
         if !self.is_read() {
-            // If no other zone has the blob, a drained zone is read: an operator drains it to spare it, not to fail reads.
+            // If no other zone has the blob, a drained zone is read. An operator drains a zone to spare it, and reads
+            // must not fail because of that.
             let drained = self.unusable.is_none() && self.policy.reads && self.policy.drain;
             return drained.then_some(Place { reason: Reason::Drained, key: by_time });
         }

@@ -10,7 +10,7 @@ use crate::rank::{Reason, Standing};
 const MS: Duration = Duration::from_millis(1);
 const SMALL: SizeClass = SizeClass::Small;
 
-/// Zones 40, 41, … ms away, all known.
+/// Zones that are 40, 41, … ms away. All of them have samples.
 struct Site {
     table: ZoneTable,
     now: Instant,
@@ -57,7 +57,7 @@ impl Site {
         order.into_iter().map(|candidate| (candidate.zone.index(), candidate.reason)).collect()
     }
 
-    /// A read fails, of another object each time.
+    /// A read fails, each time for another object.
     fn fail(&mut self, zone: usize, kind: Kind) -> Option<Change> {
         self.failed += 1;
         let digest = Digest::of(&self.failed.to_le_bytes());
@@ -151,7 +151,7 @@ fn reads_given_up_do_not_make_it_wait_longer() {
         site.see(0, HeadersEvent::LostRace { digest: Digest::EMPTY, class: SMALL, after: MS * 10 });
     }
     assert_eq!(site.snapshot().zones[ZoneId::HOME].headers[SMALL], before);
-    // What was outrun late would have taken longer still.
+    // An answer that lost the race late would have taken even longer.
     (0..1000).for_each(|_| {
         drop(site.see(0, HeadersEvent::LostRace { digest: Digest::EMPTY, class: SMALL, after: MS * 80 }))
     });
@@ -225,7 +225,7 @@ fn probes_alone_do_not_say_how_long_a_large_read_takes() {
     assert!(headers[SizeClass::Large].overdue_after >= MS * 300);
 }
 
-/// The headers of 200 reads of home, each after this.
+/// Records the headers of 200 reads of home, each after this time.
 fn read_at_home(site: &mut Site, after: Duration) -> crate::snapshot::Headers {
     for _ in 0..200 {
         site.see(0, HeadersEvent::Answered { digest: Digest::EMPTY, class: SMALL, after, absent: false });
@@ -310,7 +310,7 @@ fn one_ill_object_does_not_open_the_breaker() {
             answered(&mut site);
         }
     }
-    // It does not keep a breaker half-open either.
+    // A lost race also does not keep a breaker half-open.
     assert_eq!((0..3).filter_map(|_| site.fail(0, Kind::Unavailable)).count(), 1);
     answered(&mut site);
     site.now += Duration::from_secs(30);

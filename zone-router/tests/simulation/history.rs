@@ -1,4 +1,4 @@
-//! What the laws ask of a history.
+//! Evaluates a history for the laws.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::trace::{Ending, Event};
 use crate::world::History;
 use zone_router::ZoneId;
 
-/// Whoever has not answered by then has failed, as far as one can know.
+/// A request without an answer after this time counts as failed.
 const FAILED: Duration = Duration::from_secs(1);
 
 /// One try of a client.
@@ -16,11 +16,11 @@ pub(crate) struct Try {
     pub(crate) began: Duration,
     pub(crate) blob: usize,
     pub(crate) attempt: usize,
-    /// Zones asked, in order.
+    /// The zones that were asked, in order.
     pub(crate) asked: Vec<usize>,
     /// Zones that gave wrong bytes.
     pub(crate) liars: Vec<usize>,
-    /// From the beginning.
+    /// The time from the beginning of the read to its first byte.
     pub(crate) first_byte: Option<Duration>,
     pub(crate) took: Duration,
     pub(crate) how: Option<Ending>,
@@ -61,8 +61,8 @@ impl History {
         tries.into_values().collect()
     }
 
-    /// Requests in all, and how many of them were sent while one of the same read was under way
-    /// that was going to be served, and soon: what comes later is failover.
+    /// The number of all requests, and the number of extra ones. A request is extra if another request of the same read
+    /// was in flight, was going to be served, and began less than [`FAILED`] before. Later requests are failover.
     pub(crate) fn requests(&self, from: Duration) -> (usize, usize) {
         let mut running: BTreeMap<usize, (usize, bool, Duration)> = BTreeMap::new();
         let (mut all, mut extra) = (0, 0);
@@ -85,7 +85,7 @@ impl History {
         (all, extra)
     }
 
-    /// Who led from when on.
+    /// Which zone was first in the order, and since when.
     pub(crate) fn leaders(&self) -> Vec<(Duration, Option<ZoneId>)> {
         let mut leaders: Vec<(Duration, Option<ZoneId>)> = Vec::new();
         for (at, event) in &self.events {
@@ -99,7 +99,7 @@ impl History {
     }
 }
 
-/// The value that a share of `q` does not exceed.
+/// The value that a share of `q` of the values does not exceed.
 pub(crate) fn quantile(mut values: Vec<Duration>, q: f64) -> Duration {
     values.sort_unstable();
     let rank = (values.len() as f64 * q).ceil() as usize;

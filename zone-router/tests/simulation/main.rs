@@ -1,7 +1,7 @@
-//! The router in thousands of worlds: zones as seeded scripts of delay, loss, brown-out, partition,
-//! flapping and lies, on a paused clock, through the code that runs in earnest.
+//! Runs the router in thousands of worlds: zones that follow seeded scripts of delay, loss, brown-out, partition,
+//! flapping and wrong bytes, on a paused clock. The code is the one that runs in production.
 //!
-//! A seed that breaks a law prints the command that replays it.
+//! If a seed breaks a law, the test prints the command that replays it.
 
 mod history;
 mod laws;

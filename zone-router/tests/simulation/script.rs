@@ -1,4 +1,4 @@
-//! What a zone does, and when: a script that a seed writes.
+//! The script of a zone: what the zone does, and when. A seed determines it.
 
 use std::time::Duration;
 
@@ -7,72 +7,72 @@ use fastrand::Rng;
 /// How a zone behaves for a while.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manner {
-    /// The time to its headers.
+    /// The time to the headers.
     pub(crate) headers: Delay,
-    /// The same for probes, where they are told something else.
+    /// The time to the headers of probes, if it differs.
     pub(crate) probes: Option<Delay>,
-    /// Between two pieces of a body, ms.
+    /// The time between two pieces of a body, in milliseconds.
     pub(crate) between: f64,
-    /// What it does instead of serving, …
+    /// What the zone does instead of serving.
     pub(crate) reply: Reply,
-    /// … and to which share of requests.
+    /// The share of requests for which it does that.
     pub(crate) reply_odds: f64,
-    /// Whether probes are served all the same: half-alive.
+    /// Whether probes are served all the same, so that the zone is half alive.
     pub(crate) spares_probes: bool,
-    /// What becomes of a body, …
+    /// What happens to a body.
     pub(crate) body: Body,
-    /// … and of which share of bodies.
+    /// The share of bodies to which it happens.
     pub(crate) body_odds: f64,
 }
 
-/// Times with noise.
+/// A distribution of times, with noise.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Delay {
-    /// Half take less, ms.
+    /// The median, in milliseconds.
     pub(crate) median: f64,
-    /// The logarithm of the times has about this deviation.
+    /// The approximate standard deviation of the logarithm of the times.
     pub(crate) spread: f64,
-    /// The share that takes ten times as long.
+    /// The share of times that are ten times as long.
     pub(crate) tail: f64,
 }
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reply {
     Serve,
-    /// Connection refused, or a 503.
+    /// The connection is refused, or the answer is 503.
     Refuse,
-    /// No answer until the driver's own bound.
+    /// There is no answer within the driver's own timeout.
     Hang,
     Deny,
     Throttle,
 }
 
-/// What becomes of a body.
+/// What happens to a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Body {
     Whole,
-    /// Ends in an error in the middle.
+    /// It ends with an error in the middle.
     Cut,
-    /// Gives nothing more until the driver's own bound.
+    /// It gives nothing more within the driver's own timeout.
     Stall,
-    /// A piece every half second.
+    /// It gives a piece every half second.
     Trickle,
-    /// One bit is another.
+    /// One bit is flipped.
     Flip,
-    /// Another size, honestly declared: another object under this name.
+    /// The object has another size and states it: it is another object under this name.
     Resized,
 }
 
-/// A zone's whole life: what it does from when on, the earliest first.
+/// The whole life of a zone: its manners and the times from which they apply, the earliest first.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
     pub(crate) phases: Vec<(Duration, Manner)>,
-    /// The share of blobs that it holds.
+    /// The share of blobs that the zone holds.
     pub(crate) holds: f64,
-    /// A blob that it gives in another manner, from when on.
+    /// A blob that the zone gives in another manner, and the time from which it does.
     pub(crate) ill: Option<(usize, Duration, Manner)>,
-    /// After so long it gives up a body that nobody reads.
+    /// After this time, the zone closes a body that nobody reads.
     pub(crate) closes_unread: Option<Duration>,
 }
 
@@ -82,7 +82,7 @@ impl Delay {
     }
 
     pub(crate) fn draw(&self, rng: &mut Rng) -> Duration {
-        // A sum of twelve is normal enough.
+        // The sum of twelve random numbers is close enough to a normal distribution.
         let normal = (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0;
         let tail = if rng.f64() < self.tail { 10.0 } else { 1.0 };
         Duration::from_secs_f64(self.median * tail * (normal * self.spread).exp() / 1000.0)
@@ -116,7 +116,7 @@ impl Manner {
         self
     }
 
-    /// Anything, at random; liars are made elsewhere.
+    /// Any behaviour at random, except wrong bytes. Zones that give wrong bytes are made elsewhere.
     pub(crate) fn any(rng: &mut Rng) -> Self {
         let mut manner = Self::honest(rng);
         let odds = [0.02, 0.3, 1.0][rng.usize(..3)];
@@ -137,7 +137,7 @@ impl Manner {
         manner
     }
 
-    /// Always serves the right bytes, at whatever speed.
+    /// A zone that always serves the right bytes, at any speed.
     pub(crate) fn honest(rng: &mut Rng) -> Self {
         let headers = Delay {
             median: 1.0 + rng.f64() * [20.0, 80.0, 300.0][rng.usize(..3)],
@@ -154,13 +154,13 @@ impl Script {
         Self { phases: vec![(Duration::ZERO, manner)], holds: 1.0, ill: None, closes_unread: None }
     }
 
-    /// And so from `after` on.
+    /// Adds this manner from `after` on.
     pub(crate) fn then(mut self, after: Duration, manner: Manner) -> Self {
         self.phases.push((after, manner));
         self
     }
 
-    /// How it gives this blob.
+    /// The manner in which the zone gives this blob.
     pub(crate) fn of_blob(&self, blob: Option<usize>, after: Duration) -> Manner {
         let ill = self.ill.filter(|(ill, from, _)| blob == Some(*ill) && *from <= after);
         ill.map_or_else(|| self.at(after), |(_, _, manner)| manner)
@@ -171,12 +171,12 @@ impl Script {
         phase.map_or(self.phases[0].1, |(_, manner)| *manner)
     }
 
-    /// Whatever happens in `lasts`.
+    /// A random script for a life of this length.
     pub(crate) fn any(rng: &mut Rng, lasts: Duration) -> Self {
         let mut script = Self::steady(Manner::any(rng));
         script.holds = [1.0, 1.0, 0.7, 0.0][rng.usize(..4)];
         match rng.u8(..4) {
-            // Flapping between two manners.
+            // The zone flaps between two manners.
             0 => {
                 let (up, down) = (script.phases[0].1, Manner::any(rng));
                 let period = Duration::from_secs_f64(0.2 + rng.f64() * 10.0);

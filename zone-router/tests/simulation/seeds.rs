@@ -1,26 +1,26 @@
-//! Many seeds, or the one that is to be replayed.
+//! Runs many seeds, or the one that must be replayed.
 
 use std::ops::Range;
 
 use crate::trace::print;
 use crate::world::{History, World};
 
-/// The seed to be replayed alone.
+/// The variable with the one seed to replay.
 const SEED: &str = "SIMULATION_SEED";
 
-/// Times as many seeds as usual: for a hunt.
+/// The variable with a factor for the number of seeds, for long runs.
 const TIMES: &str = "SIMULATION_TIMES";
 
-/// Lines of a trace that are printed.
+/// The number of lines of a trace that are printed.
 const LINES: usize = 400;
 
-/// What a law says of a history.
+/// The result of checking a law.
 pub(crate) type Verdict = Result<(), String>;
 
-/// A law by name.
+/// The name of a law, and its check.
 pub(crate) type Law<'a> = (&'a str, &'a dyn Fn(&World, &History) -> Verdict);
 
-/// Runs a world for each seed; what breaks a law is printed, and how to see it again.
+/// Runs a world for each seed. If a seed breaks a law, prints that and how to replay it.
 pub(crate) fn hold(test: &str, seeds: Range<u64>, world: impl Fn(u64) -> World, laws: &[Law<'_>]) {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let one = number(SEED);
@@ -44,7 +44,7 @@ pub(crate) fn hold(test: &str, seeds: Range<u64>, world: impl Fn(u64) -> World, 
     }
 }
 
-/// An error unless `holds`.
+/// Returns an error unless `holds`.
 pub(crate) fn check(holds: bool, why: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(why()) }
 }

@@ -17,20 +17,20 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::script::{Body, Manner, Reply, Script};
 use crate::trace::{Event, Trace};
 
-/// After so long without an answer or a byte a driver gives up.
+/// After this time without an answer or a byte, a driver gives up.
 pub(crate) const DRIVER: Duration = Duration::from_secs(10);
 
-/// Bytes of a piece of a body.
+/// The size of a piece of a body, in bytes.
 pub(crate) const PIECE: usize = 1024;
 
-/// Pieces of a body that lie between a store and its reader.
+/// The number of pieces of a body that are between a store and its reader.
 const BETWEEN: usize = 3;
 
-/// What the zone of a simulation holds.
+/// The blobs that the zones of a simulation may hold.
 pub(crate) type Blobs = Arc<Vec<(Key, Bytes)>>;
 
 tokio::task_local! {
-    /// The read that a request serves; none for a probe.
+    /// The number of the read for which a request is sent. It is not set for a probe.
     pub(crate) static READ: usize;
 }
 
@@ -43,11 +43,11 @@ pub(crate) struct Scripted {
     blobs: Blobs,
     held: Vec<bool>,
     trace: Arc<Trace>,
-    /// Tasks that an answer has to pass.
+    /// The number of tasks that an answer must pass.
     hops: usize,
 }
 
-/// Tells the trace that a request is over, however it ends.
+/// Records in the trace that a request has ended, however it ended.
 struct Asking(Arc<Trace>, usize);
 
 impl Drop for Asking {
@@ -64,7 +64,7 @@ impl Scripted {
         Self { zone, script, start, rng: Mutex::new(rng), blobs, held, trace, hops: 0 }
     }
 
-    /// Its answers pass the tasks of a connection and a driver, as real ones do.
+    /// Lets the answers pass the tasks of a connection and a driver, as real answers do.
     pub(crate) fn behind_a_driver(self) -> Self {
         Self { hops: 3, ..self }
     }
@@ -73,7 +73,7 @@ impl Scripted {
         draw(&mut self.rng.lock())
     }
 
-    /// One request, until its headers.
+    /// Handles one request up to its headers.
     async fn ask(&self, key: Option<&Key>) -> Result<Manner> {
         let blob = self.blobs.iter().position(|(known, _)| Some(known) == key);
         let manner = self.script.of_blob(blob, self.start.elapsed());
@@ -98,7 +98,7 @@ impl Scripted {
         for _ in 0..self.hops {
             yield_now().await;
         }
-        // A zone that died meanwhile answers no more.
+        // If a zone has died meanwhile, it does not answer.
         let reply = match died(&self.script, self.start, manner) {
             Some(Reply::Hang) => {
                 sleep_until(answer_at + DRIVER).await;
@@ -120,7 +120,7 @@ impl Scripted {
         self.held[index].then(|| self.blobs[index].1.clone())
     }
 
-    /// The object as this zone gives it, and what becomes of its body.
+    /// The object in the form that this zone gives it, including what happens to its body.
     fn part(&self, bytes: Bytes, range: Option<Range<u64>>, manner: Manner) -> Result<(u64, Bytes, Body)> {
         let struck = self.draw(|rng| rng.f64() < manner.body_odds);
         let body = if struck { manner.body } else { Body::Whole };
@@ -175,7 +175,7 @@ impl Scripted {
     }
 }
 
-/// A body that its store gives up once nobody has read it for so long: what lies between still comes.
+/// A body that its store closes when nobody has read it for some time. The bytes in between still arrive.
 fn close_unread(
     body: BoxStream<'static, Result<Bytes>>,
     after: Duration,
@@ -194,7 +194,7 @@ fn close_unread(
     pieces.boxed()
 }
 
-/// How a zone that has died since gives no more of what is under way.
+/// If the zone has died since, how it treats the answers that are in flight.
 fn died(script: &Script, start: Instant, since: Manner) -> Option<Reply> {
     let dead = |manner: Manner| {
         let dead = manner.reply_odds >= 1.0 && !manner.spares_probes;

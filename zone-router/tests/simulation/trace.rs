@@ -1,4 +1,4 @@
-//! What happened, in the order in which it did.
+//! The events of a simulation, in the order in which they happened.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use zone_router::ZoneId;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event {
-    /// A zone is asked, for a read or by a probe; whether it is going to give what is asked for.
+    /// A zone is asked, for a read or by a probe. `serves` says whether it is going to give the object.
     Asked {
         request: usize,
         zone: usize,
         read: Option<usize>,
         serves: bool,
     },
-    /// It has answered, failed, or is not waited for any longer.
+    /// The request was answered, has failed, or is not awaited any longer.
     Over {
         request: usize,
     },
-    /// What it gives now has wrong bytes.
+    /// The zone begins to give wrong bytes.
     Lied {
         zone: usize,
         read: Option<usize>,
     },
-    /// A read was begun; of which blob, and which try of its client.
+    /// A read began: of which blob, and with which try of its client.
     Began {
         read: usize,
         blob: usize,
@@ -38,7 +38,7 @@ pub(crate) enum Event {
         read: usize,
         how: Ending,
     },
-    /// The zone that is asked first from now on, if one may be asked, and the states of all.
+    /// The zone that is asked first from now on, if any, and the states of all zones.
     Leads {
         zone: Option<ZoneId>,
         states: Vec<&'static str>,
@@ -69,7 +69,7 @@ impl Trace {
         self.events.lock().1.push((self.start.elapsed(), event));
     }
 
-    /// A request begins; its number.
+    /// Records the beginning of a request, and returns its number.
     pub(crate) fn ask(&self, zone: usize, read: Option<usize>, serves: bool) -> usize {
         let mut events = self.events.lock();
         let request = events.0;
@@ -83,7 +83,7 @@ impl Trace {
     }
 }
 
-/// A line for each event.
+/// Prints one line for each event.
 pub(crate) fn print(events: &[(Duration, Event)]) -> String {
     let mut text = String::new();
     for (at, event) in events {

@@ -17,44 +17,44 @@ use crate::script::Script;
 use crate::store::{Blobs, PIECE, READ, Scripted};
 use crate::trace::{Ending, Event, Trace};
 
-/// How often it is looked who leads.
+/// How often the test checks which zone leads.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A world before it begins.
+/// The description of a world.
 #[derive(Debug, Clone)]
 pub(crate) struct World {
     pub(crate) seed: u64,
-    /// Home first.
+    /// The zones, home first.
     pub(crate) zones: Vec<(Script, Policy)>,
-    /// Reads a second, at random times.
+    /// Reads per second, at random times.
     pub(crate) rate: f64,
-    /// A blob that is read beside all others, so often a second.
+    /// A blob that is read in addition to the others, and its reads per second.
     pub(crate) hammered: Option<(usize, f64)>,
-    /// The share of clients that read nothing for a while in the middle of a blob, and for how long.
+    /// The share of clients that pause in the middle of a blob, and for how long.
     pub(crate) slow_readers: Option<(f64, Duration)>,
     pub(crate) lasts: Duration,
-    /// Of the largest blobs.
+    /// The number of pieces of the largest blobs.
     pub(crate) pieces: usize,
     /// Whether clients know the sizes of blobs.
     pub(crate) sizes_known: bool,
-    /// How often a client tries that does not get a blob.
+    /// How often a client tries to get a blob.
     pub(crate) attempts: usize,
     pub(crate) settings: Settings,
-    /// When the gateway itself does not get to run.
+    /// When the gateway itself cannot run.
     pub(crate) stalls: Stalls,
 }
 
-/// When the gateway itself does not get to run, from when on.
+/// How the gateway itself fails to run, and from which time on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stalls {
     Never,
     /// It stops now and then, for some seconds at most, as under a debugger or a limit on CPU time.
     Stops(Duration),
-    /// Whatever it does has to wait for the processor each time.
+    /// Each step must wait for the processor.
     Starves(Duration),
 }
 
-/// What became of it.
+/// The events of a run.
 pub(crate) struct History {
     pub(crate) events: Vec<(Duration, Event)>,
 }
@@ -76,10 +76,10 @@ impl World {
         }
     }
 
-    /// Runs it. The same seed gives the same history.
+    /// Runs the world. The same seed gives the same history.
     pub(crate) fn run(&self) -> History {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        // Chance in the router comes from this thread's generator.
+        // The router takes its random numbers from this thread's generator.
         fastrand::seed(self.seed);
         runtime.expect("a runtime").block_on(self.live())
     }
@@ -103,7 +103,7 @@ impl World {
         let mut clients = JoinSet::new();
         let reads = Arc::new(AtomicUsize::new(0));
         loop {
-            // Clients come at random.
+            // Clients arrive at random times.
             let hammered = self.hammered.map_or(0.0, |(_, rate)| rate);
             sleep(Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / (self.rate + hammered))).await;
             if began.elapsed() >= self.lasts {
@@ -151,20 +151,20 @@ async fn stall(stalls: Stalls, mut rng: Rng) {
         Stalls::Starves(from) => {
             sleep(from).await;
             loop {
-                // As there is always something to run, time passes in these steps alone.
+                // There is always a task that can run, so time passes only in these steps.
                 advance(Duration::from_secs_f64(0.01 + rng.f64() * 0.1)).await;
             }
         }
     }
 }
 
-/// A blob of a few pieces.
+/// Makes a blob of a few pieces.
 fn blob(rng: &mut Rng, pieces: usize) -> (Key, Bytes) {
     let bytes: Bytes = (0..rng.usize(PIECE..PIECE * pieces)).map(|_| rng.u8(..)).collect::<Vec<_>>().into();
     (Key::new(format!("sha256/{}", Digest::of(&bytes).hex())), bytes)
 }
 
-/// Notes who leads, whenever that changes.
+/// Records which zone leads, whenever that changes.
 async fn look(router: Arc<Router>, trace: Arc<Trace>) {
     let mut before = None;
     loop {
@@ -187,7 +187,7 @@ struct Client {
     index: usize,
     bytes: Bytes,
     expected: Option<u64>,
-    /// After its first byte.
+    /// The pause after the first byte.
     pause: Duration,
 }
 

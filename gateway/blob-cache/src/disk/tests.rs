@@ -1,4 +1,4 @@
-//! The threads of the disk, and its time.
+//! Tests of the disk's threads and of its time limit.
 
 use std::sync::mpsc;
 
@@ -11,7 +11,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const GATEWAY: Identity = Identity::GATEWAY;
 
 impl Disk {
-    /// As if it hung: it is not asked.
+    /// Makes the disk look as if it hung: it is not used.
     pub(crate) fn hang(&self) {
         self.hanging.store(HANGING_MAX, Ordering::Release);
     }
@@ -21,19 +21,19 @@ fn disk() -> Disk {
     Disk::new(TIMEOUT, 1000)
 }
 
-/// A client in a network of its own, by one of its connections.
+/// A client in its own network, on one of its connections.
 fn client(network: u8, connection: u8) -> Identity {
     let number = u64::from(network) * 1000 + u64::from(connection);
     Identity::of_request([192, 0, 2, network].into(), &HeaderMap::new(), Some(number))
 }
 
-/// Takes all threads, for as many clients.
+/// Takes all threads, each for another client.
 fn take_all(disk: &Disk) -> Vec<Slot> {
     let take = |network| disk.threads.try_take(&client(network, 0)).expect("free");
     (100..100 + THREADS_MAX as u8).map(take).collect()
 }
 
-/// Work under way that lasts until it is told to end.
+/// Work that runs until it is told to end.
 struct Lasting {
     end: mpsc::SyncSender<()>,
     begun: oneshot::Receiver<()>,
@@ -49,7 +49,7 @@ fn lasting(disk: &Disk, who: Identity) -> Lasting {
     Lasting { end, begun, result: tokio::spawn(async move { disk.run(&who, work).await }) }
 }
 
-/// Waits for what happens on other threads, while no time passes.
+/// Waits for an event on another thread, without any time passing.
 async fn until(what: &str, mut happened: impl FnMut() -> bool) {
     for _ in 0..10_000_000 {
         if happened() {
@@ -60,7 +60,7 @@ async fn until(what: &str, mut happened: impl FnMut() -> bool) {
     panic!("in vain, until {what}");
 }
 
-/// Whether work of this client, which can be served without the cache, is done before any time passes.
+/// Whether work for this client, which can be served without the cache, is done before any time passes.
 async fn is_served(disk: &Disk, who: Identity) -> bool {
     let disk = disk.clone();
     let served = tokio::spawn(async move { disk.run_soon(&who, || Ok(())).await });
@@ -68,7 +68,7 @@ async fn is_served(disk: &Disk, who: Identity) -> bool {
     served.await.expect("no panic").is_ok()
 }
 
-/// Lets time pass for a process that runs, which goes on as soon as something is due.
+/// Lets time pass for a process that runs, so that each timer fires when it is due.
 async fn pass(seconds: u32) {
     for _ in 0..seconds {
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -97,7 +97,7 @@ async fn a_disk_that_hung_is_left_alone_for_a_while() {
     drop(end);
 }
 
-/// What waits and what runs have each the whole time.
+/// The wait for a thread and the work each have the whole time limit.
 #[tokio::test(start_paused = true)]
 async fn the_wait_for_a_thread_is_not_the_disks_time() {
     let disk = disk();
@@ -125,7 +125,7 @@ async fn a_wait_in_vain_is_load_and_says_nothing_of_the_disk() {
     assert!(disk.run(&GATEWAY, || Ok(())).await.is_ok(), "it is asked as before");
 }
 
-/// The threads of the runtime are others' too. Work that was refused is never done.
+/// Other code shares the threads of the runtime. Work that was refused never runs.
 #[test]
 fn other_work_on_the_runtimes_threads_says_nothing_of_the_disk() {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -162,7 +162,7 @@ async fn time_in_which_this_process_did_not_run_is_not_the_disks() {
     assert_eq!(kind(result).await, None);
 }
 
-/// Nobody waits for threads that the disk holds, not even who holds its whole share of them.
+/// Nobody waits for threads that a hanging disk holds, not even a client that holds its whole share.
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_holds_half_of_the_threads_is_not_asked() {
     let disk = disk();
@@ -187,7 +187,7 @@ async fn a_disk_that_holds_half_of_the_threads_is_not_asked() {
     assert!(disk.run(&GATEWAY, || Ok(())).await.is_ok());
 }
 
-/// Many pieces of work of one network, each of which lasts until it is told to end; `begun` of them run.
+/// Starts many pieces of work for one network. Each runs until it is told to end. `begun` of them run.
 async fn greedy(disk: &Disk, network: u8, count: usize, begun: usize) -> Vec<Lasting> {
     let all = (0..count).map(|number| lasting(disk, client(network, (number % 60) as u8))).collect();
     let pool = || disk.pool().status();
@@ -215,7 +215,7 @@ async fn a_network_with_many_reads_leaves_threads_to_others() {
     let disk = disk();
     let mut all = greedy(&disk, 1, 500, 60).await;
     assert!(is_served(&disk, client(2, 0)).await && is_served(&disk, GATEWAY).await);
-    // Others have the rest.
+    // Other clients hold the rest.
     let others = [3, 4, 5, 6].map(|network| lasting(&disk, client(network, 0)));
     until("all threads are taken", || disk.pool().status().used == THREADS_MAX).await;
     let late = tokio::spawn({
@@ -228,7 +228,7 @@ async fn a_network_with_many_reads_leaves_threads_to_others() {
     drop((all, others));
 }
 
-/// As if all clients came from one address.
+/// All clients come from one address.
 #[tokio::test(start_paused = true)]
 async fn a_network_that_is_alone_has_nearly_all_threads() {
     let disk = disk();
@@ -239,7 +239,7 @@ async fn a_network_that_is_alone_has_nearly_all_threads() {
     }
 }
 
-/// Other work has its turn between the pieces of a hash, however long the file is.
+/// However long a file is, other work has its turn between the pieces of its hash.
 #[tokio::test(start_paused = true)]
 async fn a_long_file_is_hashed_in_pieces() {
     let (disk, dir) = (disk(), tempfile::tempdir().expect("a folder"));

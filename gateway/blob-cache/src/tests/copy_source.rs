@@ -10,7 +10,7 @@ use replication::Local as _;
 use super::{fill, is_hit, open, reopen, until};
 use crate::{Cache, CopySource};
 
-/// Copies read what is whole and trusted, and nothing else.
+/// Copies read only blobs that are whole and trusted.
 #[tokio::test]
 async fn a_cached_blob_is_at_hand_for_copies() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -35,7 +35,7 @@ async fn a_cached_blob_is_at_hand_for_copies() {
     assert!(CopySource(cache).find(&digest).await.is_some());
 }
 
-/// A file that rots after it was verified is served to nobody once a copy has found that.
+/// If a file rots after it was verified, it is served to nobody once a copy has noticed that.
 #[tokio::test]
 async fn a_cached_blob_that_gave_wrong_bytes_is_hashed_before_it_is_served_again() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -60,7 +60,7 @@ fn rot(cache: &Cache, digest: &Digest) {
     std::os::unix::fs::FileExt::write_all_at(&file, b"rot", 0).expect("writes");
 }
 
-/// What takes the trust back needs no disk: one that gives wrong bytes is perhaps one that hangs.
+/// Withdrawing the trust does not use the disk, because a disk that returns wrong bytes may hang.
 #[tokio::test]
 async fn a_cached_blob_that_gave_wrong_bytes_is_out_of_use_although_the_disk_is_not_asked() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -76,8 +76,8 @@ async fn a_cached_blob_that_gave_wrong_bytes_is_out_of_use_although_the_disk_is_
     until("its file is removed", || !file.exists()).await;
 }
 
-/// `hello`, with wrong bytes that are known to be wrong, in a file that can be neither moved nor removed because of
-/// the folder at the path that is returned.
+/// Caches `hello` with wrong bytes that are known to be wrong. The file can be neither moved nor removed, because of
+/// the folder at the returned path.
 async fn wrong_and_stuck(dir: &Path) -> PathBuf {
     let digest = Digest::of(b"hello");
     let cache = open(dir, 1 << 20);
@@ -88,7 +88,7 @@ async fn wrong_and_stuck(dir: &Path) -> PathBuf {
     CopySource(Arc::clone(&cache)).distrust(&digest).await;
     assert!(!is_hit(&cache, &digest).await);
     until("the reaper has tried", || cache.cleanups.take(0).1).await;
-    // It may be at it.
+    // The reaper may be working on it.
     drop(cache.reaping.lock());
     assert!(cache.layout.blob(&digest).exists(), "it is there");
     obstacle

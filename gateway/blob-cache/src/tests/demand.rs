@@ -1,4 +1,4 @@
-//! Which requests evict others.
+//! Tests of which requests evict others.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{Hand, Pulled, Sender, fill, is_hit, open, peer, pull, start, until};
 use crate::fill::Phase;
 use crate::{BypassReason, Cache, Follower, Lookup, NoFill};
 
-/// A cache of fifteen blobs' room in which twelve lie, each asked for again and again.
+/// A cache with space for fifteen blobs that contains twelve, each of which was asked for again and again.
 async fn twelve_cached(dir: &Path) -> (Arc<Cache>, Vec<Digest>) {
     let cache = open(dir, 15 * 4096);
     let mut digests = Vec::new();
@@ -37,7 +37,7 @@ async fn all_are_here(cache: &Arc<Cache>, digests: &[Digest]) {
 async fn one_request_whose_client_leaves_evicts_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let (cache, digests) = twelve_cached(dir.path()).await;
-    // Three blobs' room is free, so the first comes in and the second does not.
+    // Space for three blobs is free, so the first one comes in and the second one does not.
     for blocks in [2, 10] {
         let bytes = vec![99; blocks * 4096];
         let (send, hand) = Hand::new(&bytes);
@@ -51,7 +51,7 @@ async fn one_request_whose_client_leaves_evicts_nothing() {
     assert!(cache.status().bytes <= cache.status().capacity);
 }
 
-/// However many requests a client sends at once, and wherever in its network it sends them from.
+/// This holds for any number of requests that a client sends at once, from any address of its network.
 #[tokio::test]
 async fn requests_of_one_network_that_leave_evict_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -91,7 +91,7 @@ fn on_disk(cache: &Cache) -> u64 {
     bytes
 }
 
-/// A fill of ten blocks that two networks asked for, into a cache of which three blocks are free.
+/// A fill of ten blocks that clients of two networks asked for, in a cache with three free blocks.
 async fn asked_by_two(cache: &Arc<Cache>) -> (Sender, Arc<Hand>, [Follower; 2]) {
     let (send, hand) = Hand::new(&[99; 10 * 4096]);
     let digest = hand.digest;
@@ -116,7 +116,7 @@ async fn receive(send: &Sender, cache: &Cache, hand: &Hand, blocks: usize) {
     }
 }
 
-/// Bytes that a fill has written.
+/// The bytes that a fill has written.
 fn written(cache: &Cache, hand: &Hand) -> u64 {
     match cache.fills.get(&hand.digest).map(|fill| fill.phase.borrow().clone()) {
         Some(Phase::Filling(_, written)) => written,
@@ -124,7 +124,7 @@ fn written(cache: &Cache, hand: &Hand) -> u64 {
     }
 }
 
-/// A fill takes what is free, and after that as much as arrives while a client stays.
+/// A fill takes the free space first. After that it takes as much as arrives, while a client stays.
 #[tokio::test]
 async fn requests_of_several_networks_that_leave_evict_what_was_received() {
     for (received, gone) in [(3, 0), (5, 2)] {
@@ -142,7 +142,7 @@ async fn requests_of_several_networks_that_leave_evict_what_was_received() {
     }
 }
 
-/// Whoever stays has the blob to its end, and it is kept.
+/// A client that stays gets the whole blob, and the blob is kept.
 #[tokio::test]
 async fn one_of_several_that_stays_keeps_what_comes() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -150,7 +150,7 @@ async fn one_of_several_that_stays_keeps_what_comes() {
     let (send, hand, [first, second]) = asked_by_two(&cache).await;
     receive(&send, &cache, &hand, 3).await;
     drop((first, second));
-    // Nobody is there, and nothing has to go yet.
+    // No client is there, and nothing needs to be evicted yet.
     let Pulled::Following(third, true) = pull(&cache, &hand).await else { panic!("not joined") };
     receive(&send, &cache, &hand, 6).await;
     send.send(Ok(vec![99; 4096].into())).await.expect("taken");
@@ -187,7 +187,7 @@ async fn what_is_asked_for_twice_makes_others_go() {
     assert!(!is_hit(&cache, &digests[0]).await && is_hit(&cache, &digests[11]).await);
 }
 
-/// A rollout: many ask at once for what was never seen, and the cache is full.
+/// A rollout: many clients ask at once for a blob that was never seen, and the cache is full.
 #[tokio::test]
 async fn many_first_pulls_are_one_read_and_kept() {
     let dir = tempfile::tempdir().expect("a folder");

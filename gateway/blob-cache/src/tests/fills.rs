@@ -1,4 +1,4 @@
-//! Fills and their followers.
+//! Tests of fills and their followers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -125,7 +125,7 @@ async fn a_body_of_another_blob_is_not_kept() {
     assert!(!cache.holds(&digest) && !cache.holds(&Digest::of(b"world")));
 }
 
-/// The disk fails after three or all of five bytes; the rest comes from elsewhere, right or wrong.
+/// The disk fails after three or all of five bytes. The rest comes from elsewhere, right or wrong.
 #[tokio::test]
 async fn followers_go_on_without_the_disk_and_are_completed_only_by_proof() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -160,7 +160,7 @@ async fn followers_go_on_without_the_disk_and_are_completed_only_by_proof() {
             }
         };
         assert_eq!((remainder.seen().bytes(), remainder.size()), (written, 5));
-        // As a router proves it: with the hash of what was seen.
+        // The body is proven as a router does it, with the hash of the earlier bytes.
         let all = [&b"hello"[..written as usize], rest].concat();
         let whole = stream::iter(all.into_iter().map(|byte| Ok(Bytes::from(vec![byte])))).boxed();
         let mut rest = Verified::hashing(whole, Digest::of(b"hello"), Some(5));

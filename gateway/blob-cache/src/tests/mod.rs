@@ -1,4 +1,4 @@
-//! The cache as a whole, over a real folder.
+//! Tests of the cache as a whole, in a real folder.
 
 mod copy_source;
 mod demand;
@@ -33,7 +33,7 @@ fn peer(address: &str) -> Identity {
     Identity::peer(address.parse().expect("an address"), false)
 }
 
-/// A source fed by hand: what is sent is the body.
+/// A source that a test feeds by hand: what the test sends is the body.
 struct Hand {
     digest: Digest,
     size: u64,
@@ -51,7 +51,7 @@ impl Hand {
         )
     }
 
-    /// Its body, the first time.
+    /// Returns the body, the first time.
     fn open(&self) -> Result<Verified, NotOpened> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let pieces = self.pieces.lock().take().ok_or(NotOpened { answers: Vec::new() })?;
@@ -64,9 +64,9 @@ impl Hand {
     }
 }
 
-/// What a client gets that misses.
+/// The result of a miss for a client.
 enum Pulled {
-    /// `true` if another client's fill.
+    /// The second field is `true` if another client started the fill.
     Following(Follower, bool),
     Bypass(Verified, BypassReason),
     Nothing,
@@ -76,7 +76,7 @@ async fn pull(cache: &Arc<Cache>, hand: &Arc<Hand>) -> Pulled {
     pull_as(&Identity::GATEWAY, cache, hand).await
 }
 
-/// As a pull does it.
+/// Does what a pull does.
 async fn pull_as(client: &Identity, cache: &Arc<Cache>, hand: &Arc<Hand>) -> Pulled {
     let (join, given_back) = match cache.join_or_fill(client, &hand.digest).await {
         Lookup::Hit(_) => return Pulled::Nothing,
@@ -101,7 +101,7 @@ async fn pull_as(client: &Identity, cache: &Arc<Cache>, hand: &Arc<Hand>) -> Pul
     }
 }
 
-/// Fills in a task of its own.
+/// Starts the fill in a task of its own.
 fn start(
     writer: Writer,
     opening: impl Future<Output = Result<Verified, NotOpened>> + Send + 'static,
@@ -143,7 +143,7 @@ fn whole(follower: Follower) -> impl Stream<Item = Result<Bytes, Interrupted>> +
 
 type Sender = mpsc::Sender<Result<Bytes, Error>>;
 
-/// A fill of `hello` of which `hel` has come.
+/// A fill of `hello`, of which `hel` has arrived.
 async fn half_filled(cache: &Arc<Cache>) -> (Sender, Arc<Hand>, Follower) {
     let (send, hand) = Hand::new(b"hello");
     send.send(Ok(Bytes::from_static(b"hel"))).await.expect("taken");
@@ -151,7 +151,7 @@ async fn half_filled(cache: &Arc<Cache>) -> (Sender, Arc<Hand>, Follower) {
     (send, hand, follower)
 }
 
-/// Waits for what happens on another thread.
+/// Waits for an event on another thread.
 async fn until(what: &str, mut happened: impl FnMut() -> bool) {
     for _ in 0..500 {
         if happened() {
@@ -171,7 +171,7 @@ async fn read(cache: &Arc<Cache>, digest: &Digest) -> Option<Bytes> {
     Some(FileBody::new(blob.clone(), 0..blob.size).collect().await.expect("reads").to_bytes())
 }
 
-/// The old cache goes when its last task has ended.
+/// The old cache is dropped when its last task has ended.
 async fn reopen(dir: &Path) -> Arc<Cache> {
     reopen_with(dir, &Timeouts::default()).await
 }

@@ -1,4 +1,4 @@
-//! Parts of a blob that is on its way in.
+//! Tests of parts of a blob that is being filled.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use super::{Hand, Pulled, half_filled, open, pull};
 use crate::{Cache, Interrupted};
 
-/// A part of `hello`, of which `hel` has come: what can be read of it now, and the rest of it.
+/// A part of `hello`, of which `hel` has arrived: the bytes that can be read now, and the rest.
 async fn part(
     cache: &Arc<Cache>,
     hand: &Arc<Hand>,
@@ -53,7 +53,7 @@ async fn no_part_of_wrong_bytes_is_completed() {
     let (send, hand, _follower) = half_filled(&cache).await;
     let (bytes, rest) = part(&cache, &hand, 0..2, 1).await;
     assert_eq!(bytes, b"h");
-    // Behind the part, and all the same.
+    // The wrong byte is behind the part, and the part fails all the same.
     send.send(Ok(Bytes::from_static(b"lO"))).await.expect("taken");
     drop(send);
     let rest: Vec<_> = rest.collect().await;

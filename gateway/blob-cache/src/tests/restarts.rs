@@ -25,7 +25,7 @@ async fn filled_once_then_hit_also_after_a_restart() {
     assert!(!partial.exists());
 }
 
-/// `hello` is cached, then the machine restarts.
+/// Caches `hello`. Then the machine restarts.
 async fn hello_before_a_reboot(dir: &Path) {
     let cache = open(dir, 1 << 20);
     fill(&cache, b"hello").await;
@@ -41,7 +41,7 @@ async fn a_file_that_changed_over_a_power_loss_is_dropped() {
     hello_before_a_reboot(dir.path()).await;
     let path = Layout::create(dir.path()).expect("is there").blob(&digest);
     std::fs::write(&path, b"hellO").expect("writes");
-    // The first start after the loss of power: nobody asks for the blob. Then an upgrade.
+    // The first start after the loss of power, in which nobody asks for the blob. Then an upgrade.
     drop(reopen(dir.path()).await);
     let cache = reopen(dir.path()).await;
     assert!(!is_hit(&cache, &digest).await);
@@ -59,7 +59,7 @@ async fn a_file_that_is_right_after_a_restart_of_the_machine_is_served() {
     assert!(cache.layout.blob(&digest).exists(), "proven for good");
 }
 
-/// Nobody waits for a proof that takes too long, and all who ask share one fill.
+/// If a proof takes too long, nobody waits for it, and all who ask share one fill.
 #[tokio::test]
 async fn a_fill_supersedes_a_file_that_waits_to_be_proven() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -67,7 +67,7 @@ async fn a_fill_supersedes_a_file_that_waits_to_be_proven() {
     hello_before_a_reboot(dir.path()).await;
     let timeouts = Timeouts { cache_proof: Duration::ZERO, ..Timeouts::default() };
     let cache = reopen_with(dir.path(), &timeouts).await;
-    // As if other files were being proven before it.
+    // This looks as if other files were being proven first.
     let _busy = cache.rechecks.acquire().await.expect("open");
     assert!(!is_hit(&cache, &digest).await);
     fill(&cache, b"hello").await;
@@ -75,7 +75,7 @@ async fn a_fill_supersedes_a_file_that_waits_to_be_proven() {
     assert!(!cache.layout.unproven(&digest).exists());
 }
 
-/// A blob that is larger than a cache whose size was lowered makes nobody else go, and goes.
+/// If a blob is larger than a cache whose size was lowered, it evicts no other blob, and is evicted itself.
 #[tokio::test]
 async fn a_smaller_cache_keeps_what_fits() {
     let dir = tempfile::tempdir().expect("a folder");

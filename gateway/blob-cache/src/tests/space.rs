@@ -1,4 +1,4 @@
-//! What fits into the cache and onto its disk, and what is streamed past it.
+//! Tests of what fits into the cache and onto its disk, and what is streamed past the cache.
 
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -59,7 +59,7 @@ async fn bytes_stay_below_the_size() {
     until("its file is gone", || !gone.exists()).await;
 }
 
-/// Work for a client that has a thread and keeps it until the sender is dropped.
+/// Starts work for a client. The work has a thread and keeps it until the sender is dropped.
 async fn keep_thread(cache: &Cache, client: Identity) -> (mpsc::SyncSender<()>, JoinHandle<io::Result<()>>) {
     let ((end, ended), (begin, begun)) = (mpsc::sync_channel::<()>(1), oneshot::channel());
     let disk = cache.disk.clone();
@@ -72,7 +72,7 @@ async fn keep_thread(cache: &Cache, client: Identity) -> (mpsc::SyncSender<()>, 
     (end, task)
 }
 
-/// Looks a blob up, for whatever time, or while none passes.
+/// Looks a blob up, either for any time or while no time passes.
 async fn lookup(cache: &Arc<Cache>, client: Identity, digest: Digest, time_passes: bool) -> Lookup {
     let cache = Arc::clone(cache);
     let looking = tokio::spawn(async move { cache.lookup(&client, &digest).await });
@@ -85,7 +85,7 @@ async fn lookup(cache: &Arc<Cache>, client: Identity, digest: Digest, time_passe
     looking.await.expect("no panic")
 }
 
-/// Work for other clients has all threads of the disk. Nobody waits long for one, and the disk is not to blame.
+/// If work for other clients has all threads of the disk, nobody waits long for one, and the disk is not blamed.
 #[tokio::test(start_paused = true)]
 async fn a_blob_that_would_wait_for_a_thread_is_streamed() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -107,7 +107,8 @@ async fn a_blob_that_would_wait_for_a_thread_is_streamed() {
     assert!(is_hit(&cache, &digest).await, "the disk is asked as before");
 }
 
-/// Who has its whole share of the threads waits; others do not, not even behind a fill of that client.
+/// A client that has its whole share of the threads waits. Other clients do not wait, not even behind a fill of that
+/// client.
 #[tokio::test(start_paused = true)]
 async fn a_client_with_much_disk_work_delays_only_itself() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -135,7 +136,7 @@ async fn a_client_with_much_disk_work_delays_only_itself() {
     drop(busy);
 }
 
-/// The disk, not `cache.size`, is what fills up.
+/// The disk fills up before `cache.size` is reached.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cache_bounded_by_its_disk_makes_room_and_keeps() {
     let dir = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");

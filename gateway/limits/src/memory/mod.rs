@@ -1,5 +1,5 @@
-//! One budget for memory. What clients can make the gateway hold is reserved before it is allocated, and
-//! refused if the budget has no room.
+//! One budget for memory. Memory that clients can make the gateway hold is reserved before it is allocated. If the
+//! budget has no room, the reservation is refused.
 
 mod give_back;
 mod ledger;

@@ -81,7 +81,7 @@ impl Identity {
         }
     }
 
-    /// The network that this client is in, for whoever counts clients.
+    /// The network of this client, for callers that count clients.
     #[must_use]
     pub fn network(&self) -> Network {
         Network(self.widest())

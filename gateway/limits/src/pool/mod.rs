@@ -36,14 +36,14 @@ pub struct Pool {
     refused: AtomicU64,
 }
 
-/// What the log says of waits and refusals.
+/// What the log says about waits and refusals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Log {
-    /// Nothing.
+    /// It says nothing.
     Silent,
-    /// That there are some.
+    /// It says that there are some.
     Told,
-    /// Also that a configuration key sets the slots.
+    /// It also says which configuration key sets the slots.
     WithAdvice,
 }
 
@@ -86,13 +86,13 @@ impl Pool {
         Arc::new(Self::with_log(key, slots, waiting_max, Log::WithAdvice))
     }
 
-    /// As [`Pool::new`], where no configuration key bounds the pool: `name` says what its slots are.
+    /// Like [`Pool::new`], for a pool that no configuration key bounds. `name` says what its slots are.
     pub fn fixed(name: &'static str, slots: usize, waiting_max: usize) -> Arc<Self> {
         Arc::new(Self::with_log(name, slots, waiting_max, Log::Told))
     }
 
-    /// As [`Pool::new`], where a short wait is nothing unusual: the pool logs nothing. `key` is its name, if no
-    /// configuration key bounds it.
+    /// Like [`Pool::new`], for a pool that logs nothing because short waits are usual. If no configuration key bounds
+    /// it, `key` is its name.
     pub fn unlogged(key: &'static str, slots: usize, waiting_max: usize) -> Arc<Self> {
         Arc::new(Self::with_log(key, slots, waiting_max, Log::Silent))
     }

@@ -1,8 +1,8 @@
-//! Waiting requests in the order in which they are next. Pure.
+//! The waiting requests, in the order in which they are served. Pure.
 //!
-//! A tree: networks, within them connections, within them credentials, each with its requests in order of arrival.
-//! What has children keeps them in order, so that the next request is found, and a changed count is taken in,
-//! without a look at all who wait.
+//! They form a tree: networks, then connections, then credentials, each with its requests in order of arrival. A node
+//! keeps its children in order. Therefore neither a search for the next request nor a changed count needs a look at all
+//! waiting requests.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt::Debug;
@@ -16,7 +16,7 @@ pub(super) type Ticket = u64;
 /// The waiting requests of all clients.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
-    /// By the widest network, and then by the network (for IPv6 the /64).
+    /// Ordered by the widest network, and then by the network (for IPv6 the /64).
     networks: Level<Name, Level<Name, Connections>>,
     crowds: Crowds,
 }
@@ -24,16 +24,16 @@ pub(super) struct Queues {
 /// Waiting requests of one network, by connection and then by credential.
 type Connections = Level<Option<Name>, Level<Option<Name>, Queue>>;
 
-/// How many requests wait.
+/// The numbers of waiting requests.
 #[derive(Debug, Default)]
 struct Crowds {
-    /// Of each client, by its widest network.
+    /// The number for each client, which is known by its widest network.
     clients: HashMap<Name, Crowd>,
-    /// Of each network.
+    /// The number for each network, in order.
     networks: BTreeSet<(usize, Name)>,
 }
 
-/// The requests of a network that wait: how many, and of whom.
+/// The waiting requests of a network: how many there are, and how many each client has.
 #[derive(Debug, Default)]
 struct Crowd {
     waiting: usize,
@@ -45,10 +45,10 @@ type Queue = VecDeque<Ticket>;
 
 /// Waiting requests below one name.
 trait Waiting: Default {
-    /// Where their first one stands: the least is next.
+    /// The rank of the first request here. The child with the lowest rank is next.
     type Rank: Ord + Copy + Debug;
 
-    /// `None` if nobody waits here.
+    /// The rank, or `None` if nothing waits here.
     fn rank(&self) -> Option<Self::Rank>;
 }
 
@@ -65,7 +65,7 @@ type Held<C> = (usize, <C as Waiting>::Rank);
 #[derive(Debug)]
 struct Child<C: Waiting> {
     waiting: C,
-    /// Its place in the order.
+    /// The place of this child in the order.
     place: Option<Held<C>>,
 }
 
@@ -92,7 +92,7 @@ impl<K, C: Waiting> Default for Level<K, C> {
 }
 
 impl<K: Copy + Debug + Ord + Hash, C: Waiting> Level<K, C> {
-    /// Changes a child that holds so many slots now, and puts it where it belongs.
+    /// Changes a child that now holds `held` slots, and moves it to its new place.
     fn change<T>(&mut self, key: K, held: usize, change: impl FnOnce(&mut C) -> T) -> T {
         let child = self.children.entry(key).or_insert_with(|| Child { waiting: C::default(), place: None });
         let result = change(&mut child.waiting);
@@ -146,7 +146,7 @@ impl Queues {
         })
     }
 
-    /// Takes in that the names of this client hold other numbers of slots than before.
+    /// Records that the names of this client now hold other numbers of slots.
     pub(super) fn held_changed(&mut self, who: &Identity, held: impl Fn(Name) -> usize) {
         self.change(who, held, |_| ());
     }
@@ -167,7 +167,7 @@ impl Queues {
             }
             result
         };
-        // Nobody is served earlier or later because of what its credential holds.
+        // The slots that a credential holds do not change the order.
         self.networks.change(who.widest(), held(who.widest()), |networks| {
             networks.change(who.network, held(who.network), |connections| {
                 connections.change(who.connection, of_connection, |credentials| {
@@ -177,15 +177,15 @@ impl Queues {
         })
     }
 
-    /// The first request whose client may have one of the free slots.
+    /// Finds the first request whose client may have one of the free slots.
     ///
-    /// Networks and connections that may have none hold many slots: there are only a few of them. A credential
-    /// that may have none costs a look at each connection that waits with it and with no other.
+    /// Networks and connections that may have none hold many slots, so there are only a few of them. For a credential
+    /// that may have none, the search looks at each connection on which only that credential waits.
     pub(super) fn first(&self, free: usize, held: impl Fn(Name) -> usize) -> Option<(Ticket, Identity)> {
         let held = &held;
         let may = |name: Name, held: usize, new: bool| name.may_take(held, free, new);
         let found = self.networks.first(|widest, of_widest, networks| {
-            // What is refused to a new connection is refused to all.
+            // If a new connection may not have a slot, no connection may.
             let networks = may(widest, of_widest, true).then_some(networks)?;
             networks.first(|network, of_network, connections| {
                 let connections = may(network, of_network, true).then_some(connections)?;

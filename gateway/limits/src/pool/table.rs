@@ -70,7 +70,7 @@ impl Table {
         self.reorder(who);
     }
 
-    /// This client holds more or less than before.
+    /// Records that this client now holds another number of slots.
     fn reorder(&mut self, who: &Identity) {
         if self.waiting > 0 {
             self.queues.held_changed(who, |name| of(&self.held, name));
@@ -271,7 +271,7 @@ mod tests {
             let headers = (credential > 0)
                 .then(|| (http::header::AUTHORIZATION, http::HeaderValue::from(u16::from(credential))));
             let headers = headers.into_iter().collect();
-            // Behind a trusted proxy there is none.
+            // Behind a trusted proxy the connection is not known.
             let connection = (connection > 0).then(|| u64::from(address) * 1000 + connection);
             let address = match address {
                 0..4 => std::net::IpAddr::from([192, 0, 2, address]),
@@ -290,7 +290,7 @@ mod tests {
         prop::collection::vec(step, 1..300)
     }
 
-    /// Who is next, found by a look at all who wait.
+    /// Finds the next request by a look at all waiting ones.
     fn next_of(table: &Table, waiting: &[(Ticket, Identity)]) -> Option<(Ticket, Identity)> {
         let may = waiting.iter().filter(|(_, who)| table.may_take(who));
         let next = may.min_by_key(|(ticket, who)| {
@@ -301,8 +301,8 @@ mod tests {
     }
 
     proptest! {
-        /// Slots and queue never exceed their bounds. No client that may have a slot is refused. Those who wait
-        /// are served in the order that this module's text says. At the end everything is given back.
+        /// Slots and queue never exceed their bounds. No client that may have a slot is refused. Waiting clients are
+        /// served in the order that the module documentation describes. At the end everything is returned.
         #[test]
         fn slots_are_bounded_and_fair(slots in 1..80usize, waiting_max in 0..60usize, steps in steps()) {
             let mut table = Table::new(slots, waiting_max);

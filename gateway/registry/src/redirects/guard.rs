@@ -1,9 +1,8 @@
 //! Decides to which hosts a redirect of the registry may lead.
 //!
-//! The registry decides who may read. It does not decide to which machines the gateway connects: the registry
-//! may be deceived itself, and services inside the cluster's networks are not meant for clients. A host name
-//! is judged by the addresses to which the gateway then connects, so it cannot resolve to another address
-//! between the check and the connection.
+//! The registry decides who may read. It does not decide to which machines the gateway connects: the registry may be
+//! deceived itself, and services inside the cluster's networks are not meant for clients. A host name is judged by the
+//! addresses to which the gateway then connects, so it cannot resolve to another address between the check and the
 //! connection.
 
 use std::collections::BTreeSet;

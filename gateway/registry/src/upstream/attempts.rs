@@ -18,7 +18,7 @@ use crate::{Repeat, UploadRefusal, is_masked_bad_gateway, repeat, upload_reposit
 use config::RegistryKind;
 use gateway_http::{Body, BodyError, Fault, Problem};
 
-/// What every attempt of a request needs to know.
+/// The parameters that all attempts of a request share.
 struct Attempt<'a> {
     head: &'a Head<'a>,
     repeat: Repeat,
@@ -138,7 +138,7 @@ impl Upstream {
                     {
                         instance.upload_failed(problem.status.as_u16());
                     }
-                    // The breaker of the instance or of the zone already knows it.
+                    // The breaker of the instance or of the zone already has this information.
                     Ending::Unresponsive | Ending::GivenUp => {}
                     Ending::NotSent(_) if problem.fault == Fault::Registry => {
                         instance.note(Evidence::Gone, &problem.message);
@@ -305,7 +305,8 @@ fn try_next(repeat: Repeat, status: StatusCode) -> bool {
     let error = status == StatusCode::INTERNAL_SERVER_ERROR;
     match repeat {
         Repeat::Never => false,
-        // A 500 decided nothing. If Quay refuses or counts a login, it answers 401, 403 or 429.
+        // If the answer is 500, the login was not decided. If Quay refuses or counts a login, it answers 401, 403 or
+        // 429.
         Repeat::Login => error,
         Repeat::Read | Repeat::Begin => error || is_gone(status),
     }

@@ -27,7 +27,8 @@ use super::backoff::Circuit;
 /// How long doubts are ignored after a probe refuted one.
 const DOUBT_PAUSE: Duration = Duration::from_secs(30);
 
-/// The number of answers 500 in a row that are a doubt. They open the breaker if each is about another path.
+/// The number of answers 500 in a row after which a probe is needed. If each of them is about another path, they open
+/// the breaker.
 const ERRORS: u8 = 3;
 
 /// The number of probes in a row without an answer that open the breaker. A single one may be due to a pause
@@ -91,12 +92,12 @@ pub(super) struct Breaker {
     closed_at: Option<Instant>,
 }
 
-/// The answers 500 in a row, since the last good answer and the last opening.
+/// The answers 500 in a row, since the last good answer and the last opening of the breaker.
 #[derive(Debug, Default)]
 struct Errors {
-    /// Since the last doubt that they were.
+    /// Their number since they last caused a doubt.
     count: u8,
-    /// The hashes of their paths, each once.
+    /// The hashes of their paths. Each path is kept once.
     paths: Vec<u64>,
 }
 
@@ -141,7 +142,7 @@ impl Breaker {
                 if self.doubted.is_none() {
                     return self.good_probe(now);
                 }
-                // Nothing refutes the doubt.
+                // No evidence refutes the doubt.
                 true
             }
             Evidence::Silent => counted(&mut self.silences, SILENCES),
@@ -217,7 +218,7 @@ impl Breaker {
     }
 }
 
-/// What answers 500 in a row amount to.
+/// The effect of answers 500 in a row.
 enum Sum {
     Little,
     Doubt,
@@ -225,7 +226,8 @@ enum Sum {
 }
 
 impl Errors {
-    /// Adds one. What they amount to begins anew with a doubt; their paths, once there are enough of them.
+    /// Adds an answer, and returns the effect of all of them. After a doubt, the count begins anew. After enough paths,
+    /// the paths begin anew.
     fn add(&mut self, path: u64) -> Sum {
         if !self.paths.contains(&path) {
             self.paths.push(path);

@@ -246,7 +246,7 @@ impl Upstream {
     /// Sends a request without a body.
     ///
     /// # Errors
-    /// Those of [`Upstream::ask`].
+    /// The same as [`Upstream::ask`].
     pub async fn ask_in(
         &self,
         order: &Order,
@@ -254,7 +254,7 @@ impl Upstream {
         mut head: Head<'_>,
         bound: Duration,
     ) -> Result<Answer, Problem> {
-        // With a length but no bytes, the registry would take the next request for the body.
+        // If there is a length but no body, the registry would read the next request as the body.
         without_body(&mut head.headers);
         let answered = self.through(order, purpose, head, Body::empty(), bound, &|_| false).await;
         answered.map(|(answer, _)| answer)
@@ -277,12 +277,11 @@ impl Upstream {
         self.through(order, Purpose::Any(who), head, body, bound, &|_| false).await
     }
 
-    /// Like [`Upstream::send`], for a request of an upload. Its bytes go to the store that the first instance
-    /// in `order` prefers. If no byte moves for `registry_lost` while that store is dead, the request is
-    /// given up.
+    /// Like [`Upstream::send`], for a request of an upload. Its bytes go to the store that the first instance in
+    /// `order` prefers. If no byte moves for `registry_lost` while that store is dead, the request is given up.
     ///
     /// # Errors
-    /// Those of [`Upstream::send`], and 503 if the instance or the store is out of use.
+    /// The same as [`Upstream::send`], and 503 if the instance or the store is out of use.
     pub async fn send_upload(
         &self,
         who: Identity,

@@ -51,7 +51,8 @@ impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin> http_body::Bod
         let progress = match &item {
             Some(Ok(frame)) => {
                 self.passed += frame.data_ref().map_or(0, |data| data.len() as u64);
-                // Once hyper has the promised bytes, it does not poll again, so the end would not be seen.
+                // Once hyper has the promised bytes, it does not poll the body again. Its end would then not be
+                // noticed.
                 let ended = self.body.is_end_stream() || self.size == Some(self.passed);
                 if ended { Progress::Sent } else { Progress::Sending(self.passed) }
             }

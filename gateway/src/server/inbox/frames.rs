@@ -1,9 +1,9 @@
-//! What HTTP/2's frames keep in memory after they were read: pure.
+//! Counts the memory that HTTP/2 frames keep after they were read. Pure.
 //!
-//! h2 (0.4) reads frames into a buffer, and hands out slices of it: a slice of one byte keeps its whole buffer.
-//! Its header table (`hpack/header.rs:into_entry`) keeps the slices of `:path`, `:authority` and `:scheme` for as
-//! long as the connection lives, whatever has become of their request. Bodies that nobody has read are such slices
-//! until they are read. Trailers count until no request of the connection has a body: honest clients send none.
+//! h2 (0.4) reads frames into a buffer and returns slices of it. A slice of one byte keeps the whole buffer. The header
+//! table (`hpack/header.rs:into_entry`) keeps the slices of `:path`, `:authority` and `:scheme` as long as the
+//! connection lives, even after their request has ended. An unread body also consists of such slices. Trailers count
+//! until no request of the connection has a body; honest clients send none.
 
 use std::collections::HashMap;
 
@@ -13,26 +13,27 @@ const PREFACE: usize = 24;
 /// A frame's own head (RFC 9113 section 4.1), in bytes.
 const FRAME_HEAD: usize = 9;
 
-/// The most of its neighbours that a small slice keeps, in bytes: h2's read buffers are of 8 KiB, or as large as the
+/// The most bytes of neighbouring frames that a small slice keeps. The read buffers of h2 have 8 KiB, or the size of a
 /// frame that needs more.
 const BUFFER: u64 = 16 * 1024;
 
-/// Frames of a body are smaller than this part of what lies between them before that counts: the window, which is
-/// reserved, covers as much as the bodies themselves.
+/// If the frames of a body are smaller than this part of the bytes between them, the difference counts. The window,
+/// which is reserved, covers as many bytes as the bodies have.
 const GAP_PART: u64 = 2;
 
-/// The most that a header field takes for each byte of its frame: one byte may name a field of HPACK's table (RFC 7541
-/// section 6.1), which is then an entry of a map (112 bytes, as `server/cost.rs` has it), of which some are kept free.
+/// The most memory that a header field takes for each byte of its frame. One byte may name a field of HPACK's table
+/// (RFC 7541 section 6.1). That field then has an entry of a map (112 bytes, see `server/cost.rs`), and the map keeps
+/// some entries free.
 const FIELD: u64 = 144;
 
-/// The most that header fields take for each byte of their list: a field counts there with 32 bytes and its own, one at
-/// least, and takes 112 bytes and two allocations of 32: 176 for 33.
+/// The most memory that header fields take for each byte of their list. In the list, a field counts as 32 bytes and its
+/// own bytes, of which there is at least one. In memory it takes 112 bytes and two allocations of 32: 176 bytes for 33.
 const LIST_TIMES: u64 = 6;
 
-/// Streams of which it is known where their last frame was.
+/// For at most this many streams, the end of the last frame is remembered.
 const STREAMS: usize = 1024;
 
-// Kinds of frames, and flags (RFC 9113 section 6).
+// Types and flags of frames (RFC 9113 section 6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -41,7 +42,7 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const PADDED: u8 = 8;
 
-/// Follows the bytes of a connection.
+/// Parses the frames of a connection, as far as they must be counted.
 #[derive(Debug)]
 pub(super) struct Frames {
     /// The longest header list, in bytes (`SETTINGS_MAX_HEADER_LIST_SIZE`).
@@ -50,28 +51,28 @@ pub(super) struct Frames {
     skip: usize,
     head: [u8; FRAME_HEAD],
     filled: usize,
-    /// Bytes so far.
+    /// Bytes read so far.
     position: u64,
     /// Where the last frame of a head ended.
     last_head: u64,
-    /// What heads may keep, in bytes.
+    /// Bytes that heads may keep.
     heads: u64,
-    /// What lies between small frames of bodies, in bytes.
+    /// Bytes between small frames of bodies.
     gaps: u64,
-    /// Frames of bodies that nobody has read.
+    /// Frames of bodies that no handler has read yet.
     unread: u64,
-    /// What trailers may keep, in bytes.
+    /// Bytes that trailers may keep.
     trailers: u64,
-    /// Bytes so far of the trailers whose frames come, if they are trailers.
+    /// If the frames that arrive now are trailers: their bytes so far.
     list: Option<u64>,
-    /// The newest stream.
+    /// The newest stream, by its number.
     newest: u32,
-    /// Where the last frame of each stream that brings a body ended.
+    /// For each stream with a body: where its last frame ended.
     bodies: HashMap<u32, u64>,
 }
 
 impl Frames {
-    /// Those of a connection of which nothing was read. A header list may have `header_bytes`.
+    /// Counts a new connection, from which no byte was read yet. A header list may have `header_bytes`.
     pub(super) fn new(header_bytes: u64) -> Self {
         Self {
             header_bytes,
@@ -90,7 +91,7 @@ impl Frames {
         }
     }
 
-    /// These bytes came.
+    /// Counts bytes that were read.
     pub(super) fn came(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
@@ -111,7 +112,7 @@ impl Frames {
         }
     }
 
-    /// A frame's head is complete: its payload counts in advance.
+    /// Handles a frame whose head is complete. Its payload counts in advance.
     fn frame(&mut self) {
         let [a, b, c, kind, flags, stream @ ..] = self.head;
         let length = u32::from_be_bytes([0, a, b, c]);
@@ -122,7 +123,7 @@ impl Frames {
         let (length, end) = (u64::from(length), self.position + u64::from(length));
         match kind {
             HEADERS | CONTINUATION | GOAWAY => {
-                // Strings of a head may be Huffman-coded, and are decoded into a buffer of twice their length
+                // The strings of a head may be Huffman-coded. They are decoded into a buffer of twice their length
                 // (`hpack/huffman/mod.rs:decode`). Continued heads are copied into one buffer, which doubles as it
                 // grows.
                 self.heads += FRAME_HEAD as u64 + length * 2 + (begin - self.last_head).min(BUFFER);
@@ -133,7 +134,7 @@ impl Frames {
                 }
             }
             DATA if length > 0 => {
-                // Padding is none of the body.
+                // Padding does not belong to the body.
                 let body = if flags & PADDED == 0 { length } else { 0 };
                 let gap = begin - self.ends(stream, end);
                 let around = gap.min(BUFFER) + FRAME_HEAD as u64 + length - body;
@@ -162,7 +163,7 @@ impl Frames {
         }
     }
 
-    /// A stream's frame ends there; where the one before it did.
+    /// Records where a stream's frame ends. Returns where the stream's frame before it ended.
     fn ends(&mut self, stream: u32, end: u64) -> u64 {
         if self.bodies.len() >= STREAMS {
             self.bodies.clear();
@@ -170,7 +171,7 @@ impl Frames {
         self.bodies.insert(stream, end).unwrap_or_default()
     }
 
-    /// A frame of a body was handed on.
+    /// Records that a handler took a frame of a body.
     pub(super) fn handed_on(&mut self) {
         self.unread = self.unread.saturating_sub(1);
         if self.unread == 0 {
@@ -178,19 +179,19 @@ impl Frames {
         }
     }
 
-    /// No request has a body: what nobody wanted of them is gone, too.
+    /// Records that no request has a body. Frames that no handler read are gone, too.
     pub(super) fn no_bodies(&mut self) {
         self.unread = 0;
         self.gaps = 0;
         self.trailers = 0;
     }
 
-    /// Bytes that heads may keep: they only grow.
+    /// Bytes that heads may keep. The number only grows.
     pub(super) fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// Bytes that all of them may keep, beyond the window of bodies.
+    /// Bytes that all frames may keep, beyond the window of bodies.
     pub(super) fn kept(&self) -> u64 {
         self.heads + self.gaps.min(self.unread * BUFFER) + self.trailers
     }
@@ -226,7 +227,7 @@ mod tests {
         let junk = frame(UNKNOWN, 0, 0, 100 * KIB);
         let small = frame(HEADERS, 5, 1, 30);
         assert_eq!(after(std::slice::from_ref(&junk)).kept(), 0);
-        // Its strings may be Huffman-coded, and are decoded into a buffer of twice their length.
+        // The strings of a head may be Huffman-coded. They are decoded into a buffer of twice their length.
         let head = FRAME_HEAD as u64 + 2 * 30;
         assert_eq!(after(std::slice::from_ref(&small)).kept(), head + PREFACE as u64);
         assert_eq!(after(&[small, frame(HEADERS, 5, 3, 30)]).kept(), 2 * head + PREFACE as u64);
@@ -275,7 +276,7 @@ mod tests {
         }
     }
 
-    /// h2 keeps them until the body before them is read.
+    /// h2 keeps trailers until the body before them is read.
     #[test]
     fn trailers_count_with_all_that_their_fields_take_until_no_body_is_read() {
         let trailers = |count: u32| {
@@ -315,7 +316,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes come.
+        /// The result does not depend on how the bytes are cut.
         #[test]
         fn pieces_make_no_difference(
             frames in prop::collection::vec((0..10_u8, any::<u8>(), 0..9_u32, 0..300_usize), 1..20),

@@ -1,4 +1,4 @@
-//! What a connection's client has sent and what of it is still in memory.
+//! Counts what the client of a connection has sent, and how much of it is still in memory.
 
 mod frames;
 
@@ -14,27 +14,29 @@ use tokio::sync::Notify;
 use self::frames::Frames;
 use limits::memory::{CONNECTION, Reservation};
 
-/// So much of what heads keep is in [`CONNECTION`], in bytes.
+/// [`CONNECTION`] includes this many bytes for heads.
 const INCLUDED: u64 = 16 * 1024;
 
-/// Beyond that the connection's reservation grows and falls in steps of so many bytes.
+/// Beyond [`INCLUDED`], the connection's reservation grows and shrinks in steps of this many bytes.
 const STEP: u64 = 32 * 1024;
 
-/// What heads of HTTP/2 may keep, in bytes, before the client is asked to come with a new connection. That is some
-/// thousand requests, or some hundred where each brings a token of its own: a head counts twice.
+/// If the heads of an HTTP/2 connection may keep more bytes than this, the client is asked to open a new connection.
+/// That is after about a thousand requests, or a few hundred if each of them brings its own token, because a head
+/// counts twice.
 const HEADS: u64 = 512 * 1024;
 
-/// What they may keep until the connection is cut: a client that was asked may have a hundred requests on their way.
+/// If the heads may keep more bytes than this, the connection is cut. There is a margin because a client that was asked
+/// to open a new connection may have a hundred requests on their way.
 const HEADS_MAX: u64 = 4 * HEADS;
 
-/// What may come, in bytes, beyond what the budget has room for, before the connection is cut: by then an HTTP/2
-/// client has been asked to come with a new one.
+/// If an HTTP/2 client sends this many bytes more than the budget has room for, the connection is cut. By then the
+/// client has been asked to open a new one.
 const OVERDRAFT: u64 = 64 * 1024;
 
-/// What HTTP/1.1 keeps of what nobody has asked it for, in bytes: at most its read buffer, twice as it grows.
+/// The most bytes that HTTP/1.1 keeps before a handler asks for them: its read buffer, twice while it grows.
 const HTTP1_MAX: u64 = 128 * 1024;
 
-/// Shared by a connection's stream and the bodies of its requests.
+/// The state that a connection's stream and the bodies of its requests share.
 #[derive(Debug, Clone)]
 pub(crate) struct Inbox(Arc<Shared>);
 
@@ -47,19 +49,19 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     protocol: Protocol,
-    /// Bodies that are read, or will be.
+    /// Bodies that are being read, or will be.
     bodies: u64,
-    /// Whether the client was asked to come with a new connection.
+    /// Whether the client was asked to open a new connection.
     asked: bool,
-    /// Whether the budget had no room for it, and that was said.
+    /// Whether the budget had no room and the refusal was counted.
     refused: bool,
-    /// The connection's own.
+    /// The reservation of the connection.
     reservation: Reservation,
 }
 
 #[derive(Debug)]
 enum Protocol {
-    /// Bytes since a request began. Of one that is done nothing stays.
+    /// Bytes since the last request began. HTTP/1.1 keeps no bytes of a request that has ended.
     Http1(u64),
     Http2(Frames),
 }
@@ -83,19 +85,19 @@ enum Overrun {
 }
 
 impl Inbox {
-    /// That of a connection which has reserved [`CONNECTION`].
+    /// Makes the inbox of a connection that has reserved [`CONNECTION`].
     pub(super) fn new(reservation: Reservation) -> Self {
         let protocol = Protocol::Http1(0);
         let state = State { protocol, bodies: 0, asked: false, refused: false, reservation };
         Self(Arc::new(Shared { state: Mutex::new(state), renewal: Notify::new() }))
     }
 
-    /// HTTP/2 was agreed on, with header lists of `header_bytes` at most.
+    /// Records that TLS agreed on HTTP/2, with header lists of at most `header_bytes`.
     pub(super) fn multiplexed(&self, header_bytes: u64) {
         self.state().protocol = Protocol::Http2(Frames::new(header_bytes));
     }
 
-    /// A request's head is complete.
+    /// Records that the head of a request is complete.
     pub(super) fn request_begins(&self) {
         let mut state = self.state();
         if let Protocol::Http1(bytes) = &mut state.protocol {
@@ -104,13 +106,13 @@ impl Inbox {
         }
     }
 
-    /// A request has a body.
+    /// Records that a request has a body. Dropping the result ends the body.
     pub(crate) fn body(&self) -> Reader {
         self.state().bodies += 1;
         Reader(self.clone())
     }
 
-    /// Until the client is to come with a new connection.
+    /// Waits until the client must open a new connection.
     pub(super) async fn renewal(&self) {
         self.0.renewal.notified().await;
     }
@@ -119,7 +121,7 @@ impl Inbox {
         let mut state = self.state();
         let reading = state.bodies > 0;
         match &mut state.protocol {
-            // What there is of a body is its request's.
+            // The request that reads the body has reserved its bytes.
             Protocol::Http1(_) if reading => return Ok(()),
             Protocol::Http1(so_far) => *so_far += bytes.len() as u64,
             Protocol::Http2(frames) => frames.came(bytes),
@@ -136,7 +138,7 @@ impl Inbox {
     }
 }
 
-/// What becomes of a connection.
+/// What must happen to the connection.
 #[derive(Debug, Default)]
 struct Settled {
     ask: bool,
@@ -144,7 +146,7 @@ struct Settled {
 }
 
 impl State {
-    /// Reserves what is kept.
+    /// Adjusts the reservation to the bytes that are kept.
     fn settle(&mut self) -> Settled {
         let mut settled = Settled::default();
         let beyond = self.protocol.kept().saturating_sub(INCLUDED);
@@ -153,7 +155,8 @@ impl State {
         let overdraft = match &self.protocol {
             Protocol::Http1(_) => 0,
             Protocol::Http2(frames) => {
-                // Another connection costs its client a handshake: no reason to take what requests need.
+                // A new connection costs its client only a handshake. Therefore this growth must not take memory that
+                // requests need.
                 settled.ask =
                     frames.heads() > HEADS || needed > held && !self.reservation.is_spare(needed - held);
                 settled.cut = (frames.heads() > HEADS_MAX).then_some(Overrun::Heads);
@@ -173,12 +176,12 @@ impl State {
     }
 }
 
-/// Whoever reads a request's body.
+/// The handler that reads the body of a request.
 #[derive(Debug)]
 pub(crate) struct Reader(Inbox);
 
 impl Reader {
-    /// It took a piece.
+    /// Records that the handler took a piece.
     pub(crate) fn took(&self) {
         let mut state = self.0.state();
         if let Protocol::Http2(frames) = &mut state.protocol {
@@ -201,7 +204,7 @@ impl Drop for Reader {
     }
 }
 
-/// A client's stream above TLS. It ends with an error where the client sends more than may be kept.
+/// A client's stream above TLS. If the client sends more than may be kept, reading ends with an error.
 pub(super) struct Counted<S> {
     stream: S,
     inbox: Inbox,

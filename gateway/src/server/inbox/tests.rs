@@ -25,10 +25,10 @@ fn frame(kind: u8, flags: u8) -> Vec<u8> {
     [&[0, 4, 0, kind, flags, 0, 0, 0, 1], &[0_u8; 1024][..]].concat()
 }
 
-/// What such a frame counts if it is a head.
+/// The bytes that such a frame counts if it is a head.
 const HEAD: u64 = 9 + 2 * 1024;
 
-/// Heads of ever newer streams.
+/// Heads, each of a newer stream.
 fn heads() -> impl Iterator<Item = Vec<u8>> {
     (0_u32..).map(|number| {
         let mut head = frame(1, 5);

@@ -88,7 +88,7 @@ async fn a_job_is_parked_if_the_registry_cannot_be_asked(place: Arc<dyn Place>) 
     fan_out.enqueue("org/repo", &lost, &targets(&["zone-b"])).await.unwrap();
     let parked = until(&fan_out, "zone-b", |lane| lane.parked == 1).await;
     assert_eq!((parked.waiting, parked.parked_bytes, parked.oldest), (0, 4, None));
-    // Once a zone has it, it can be added again.
+    // Once a zone has the blob, the job can be added again.
     world.c.holds(&lost[0].0, b"lost");
     fan_out.enqueue("org/repo", &lost, &targets(&["zone-b"])).await.unwrap();
     idle(&fan_out).await;
@@ -121,7 +121,7 @@ async fn a_blob_that_only_the_registry_has_is_read_from_it(place: Arc<dyn Place>
     let done = lane(&fan_out, "zone-b").await;
     assert_eq!((done.copied, done.failures, done.parked), (1, 2, 0));
 
-    // What a write with an unknown outcome left at the target is read, and replaced.
+    // A write with an unknown outcome may have left an object at the target. It is read and replaced.
     let lost = blob(b"an answer is lost");
     *registry.gives.lock() = Some(Source::bytes(Bytes::from_static(b"an answer is lost")));
     world.b.set(Mode::Spoils);

@@ -334,7 +334,7 @@ async fn the_object_of_a_write_with_unknown_outcome_is_read(place: Arc<dyn Place
     assert_eq!(again.b.contents().await, again.a.contents().await);
 }
 
-/// If a client states small sizes for large blobs, this does not stop the copies of others.
+/// If a client states small sizes for large blobs, the copies of other clients go on.
 async fn large_blobs_with_small_stated_sizes_do_not_block_others(place: Arc<dyn Place>) {
     let world = World::new(place);
     world.b.set(Mode::Held);
@@ -350,7 +350,7 @@ async fn large_blobs_with_small_stated_sizes_do_not_block_others(place: Arc<dyn 
     fan_out.enqueue("org/liar", &lies.collect::<Vec<_>>(), &targets(&["zone-b"])).await.unwrap();
     world.b.has_begun(2).await;
     fan_out.enqueue("org/repo", &world.pushed(1), &targets(&["zone-b"])).await.unwrap();
-    // Two of them use up the capacity, and this one needs none.
+    // Two jobs use up the capacity, and this one needs none.
     tokio::time::timeout(TIMEOUT, world.b.has_begun(3)).await.expect("it does not wait for capacity");
     world.b.gate.add_permits(100);
     idle(&fan_out).await;

@@ -31,7 +31,7 @@ pub enum Mode {
     Refuses(Kind),
     /// Once, `put` makes an object of the right size with other bytes, and fails with an unknown outcome.
     Spoils,
-    /// `put` reads its source and drops it, as what is there is newer. Swift does that.
+    /// `put` reads its source and drops it, because the stored object is newer. Swift does that.
     Drops,
     /// `put` panics.
     Panics,

@@ -1,4 +1,4 @@
-//! The journal alone: what a try does to the mark that an object is to be read, and to the order of jobs.
+//! Tests of the journal alone: how a try changes the read mark, and the order of jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ async fn add(journal: &Journal, text: &str, size: Option<u64>) {
     journal.add(vec![NewJob::new(blob(text.as_bytes()), "zone-b".into(), size, "org/repo")]).await.unwrap();
 }
 
-/// A job that is to be read, whose try has begun.
+/// A job with the read mark, whose try has begun.
 async fn begun(journal: &Journal) -> Job {
     add(journal, "x", Some(0)).await;
     let job = claim(journal).await;
@@ -36,7 +36,7 @@ async fn begun(journal: &Journal) -> Job {
     job
 }
 
-/// What was added again while it was read is not read again for that.
+/// A read that proves the object also ends the mark for a job that was added again meanwhile.
 async fn a_mark_ends_with_its_proof(place: Arc<dyn Place>) {
     let journal = place.open().await;
     let job = begun(&journal).await;
@@ -46,7 +46,7 @@ async fn a_mark_ends_with_its_proof(place: Arc<dyn Place>) {
     assert_eq!((job.size, job.must_read(), job.is_contradicted), (Some(5), false, false));
     journal.done(&job).await.unwrap();
 
-    // Another audit may have found it wrong after it was read.
+    // Another audit may have found the object wrong after it was read.
     let job = begun(&journal).await;
     add(&journal, "x", Some(5)).await;
     add(&journal, "x", Some(0)).await;
@@ -55,7 +55,7 @@ async fn a_mark_ends_with_its_proof(place: Arc<dyn Place>) {
     assert!(job.must_read());
     journal.done(&job).await.unwrap();
 
-    // And after it was claimed, before its try began.
+    // An audit may also find it wrong after the claim and before the try began.
     add(&journal, "x", Some(5)).await;
     let job = claim(&journal).await;
     add(&journal, "x", Some(0)).await;
@@ -87,7 +87,7 @@ async fn a_mark_outlives_what_proves_nothing(place: Arc<dyn Place>) {
     }
 }
 
-/// A job whose sizes contradict each other is read, and what was proven counts for it.
+/// If the stated sizes of a job contradict each other, its object is read, and a proof ends that.
 async fn contradicted_is_not_to_be_read_for_ever(place: Arc<dyn Place>) {
     let journal = place.open().await;
     for size in [None, Some(5)] {
@@ -104,14 +104,14 @@ async fn contradicted_is_not_to_be_read_for_ever(place: Arc<dyn Place>) {
     }
 }
 
-/// However often a job is added, others that nobody knows the size of have their turn.
+/// However often a job is added again, the jobs that wait have their turn.
 async fn added_again_during_its_try_it_goes_behind_those_that_wait(place: Arc<dyn Place>) {
     let journal = place.open().await;
     for end in ["done", "failed", "parked before", "parked"] {
         add(&journal, "x", None).await;
         let job = claim(&journal).await;
         add(&journal, "waits", None).await;
-        // The clock counts milliseconds; what follows must be later.
+        // The clock counts milliseconds, and the next adds must be later.
         tokio::time::sleep(Duration::from_millis(2)).await;
         if end != "parked before" {
             add(&journal, "x", None).await;

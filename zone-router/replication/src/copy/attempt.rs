@@ -26,9 +26,10 @@ pub(super) struct Attempt<'a> {
     pub(super) existing: Option<Meta>,
     /// The error, if that object could not be read to its end.
     unreadable: Option<Error>,
-    /// Whether the target showed that object and then had none to read.
+    /// Whether the target showed that object at `HEAD` but did not return it at `GET`.
     is_not_returned: bool,
-    /// In the usual case: what is written if the target has no object, without asking the sources first.
+    /// The relay of the fast path: if the target has no object, the blob is written from it without asking all sources
+    /// first.
     fast_path: Option<Arc<Relay>>,
     /// Whether a failed write of this try may have made an object appear, or still may.
     pub(super) in_doubt: bool,
@@ -102,12 +103,11 @@ impl<'a> Attempt<'a> {
         Ok(self.copied(None, 0))
     }
 
-    /// Whether the object at the target is the blob. `proven` is the blob's size, if a verified copy tells
-    /// it.
+    /// Whether the object at the target is the blob. `proven` is the size of the blob, if a verified copy states it.
     ///
-    /// The size of the object decides only if all stated sizes agree. A client's statement alone is not
-    /// enough: it could keep a wrong object from being replaced, or cause a right one to be written again.
-    /// The object is read and hashed if two sizes differ, if no size is stated, or if the job demands it.
+    /// The size of the object decides only if all stated sizes agree. A client's statement alone is not enough: it
+    /// could keep a wrong object from being replaced, or cause a right one to be written again. The object is read and
+    /// hashed if two sizes differ, if no size is stated, or if the job has the read mark.
     async fn is_right(&mut self, existing: &Meta, proven: Option<u64>) -> Result<bool, CopyError> {
         if !self.job.blob.digest.may_have(existing.size) {
             return Ok(false);
@@ -125,7 +125,7 @@ impl<'a> Attempt<'a> {
         if verified.contains(self.job, existing) {
             return Ok(true);
         }
-        // Before the object is read, it is not known whether its size is the blob's.
+        // Until the object is read, it is not known whether it has the size of the blob.
         let reservation = throttle.reserve_as_stated(self.job.size, existing.size).await;
         let _reservation = reservation.map_err(|_| CopyError::deferred(FoundSize::Contradicted))?;
         match self.copier.read(&*target.store, self.job, existing.size).await {
@@ -141,10 +141,9 @@ impl<'a> Attempt<'a> {
         Ok(false)
     }
 
-    /// Whether all stated sizes are this one, and there is at least one: the size that the job states, and
-    /// those of every other zone that has the blob. The job states what a client stated. Alone, this is
-    /// enough only if every other zone answered, because a zone that does not answer may hold the blob in
-    /// another size.
+    /// Whether there is a stated size and all stated sizes are equal to `size`. They are the size that the job states,
+    /// and the sizes of every other zone that has the blob. The job states what a client stated. That alone is enough
+    /// only if every other zone answered, because a zone that does not answer may hold the blob in another size.
     async fn size_is_agreed(&self, size: u64) -> bool {
         if self.job.is_contradicted || self.size.is_some_and(|said| said != size) {
             return false;
@@ -174,8 +173,8 @@ impl<'a> Attempt<'a> {
         self.record_failure(zone, error);
     }
 
-    /// The usual case: the stated size is right, the best source has the blob, and the target has no object.
-    /// In any other case, all sources are asked, except those that failed here.
+    /// Tries the usual case: the stated size is right, the best source has the blob, and the target has no object. In
+    /// any other case, all sources are asked, except those that failed here.
     async fn try_fast_path(&mut self) -> Result<Option<Outcome>, CopyError> {
         let Some(relay) = self.fast_path.take().filter(|_| self.existing.is_none()) else { return Ok(None) };
         match self.put(&relay).await? {
@@ -195,7 +194,7 @@ impl<'a> Attempt<'a> {
         self.try_origins(std::iter::once(first).chain(relay::origins(&others)).collect(), size).await
     }
 
-    /// The local source gave wrong bytes, and must not give them to others.
+    /// Tells the local source that it gave wrong bytes, so that it does not give them to others.
     async fn distrust_local(&self) {
         let is_wrong = |failure: &Failure| &*failure.zone == LOCAL && failure.error.kind() == Kind::Corrupt;
         if let Some(local) = &self.copier.local
@@ -269,12 +268,12 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Finds out which source caused a failed `put`.
+    /// Finds out which source made a `put` fail.
     async fn attribute_failure(&mut self, relay: &Relay, error: Error) -> Result<Option<Outcome>, CopyError> {
         let (records, size) = (relay.take_records(), relay.size());
         let several = records.iter().filter(|(_, record)| record.took_part()).count() > 1;
         if error.kind() == Kind::Corrupt && several {
-            // One of them gave wrong bytes, and it is not known which. So each is tried alone.
+            // One of the sources gave wrong bytes, and it is not known which one. Therefore each is tried alone.
             for (origin, _) in records.into_iter().filter(|(_, record)| record.took_part()) {
                 let relay = self.copier.relay(self.job, size, vec![origin]);
                 match self.put(&relay).await? {
@@ -328,7 +327,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The outcome of a copy. If an object was replaced, this is logged, because clients may have read it.
+    /// Returns the outcome of a copy. If the copy replaced an object, logs that, because clients may have read the
+    /// object.
     pub(super) fn copied(&self, from: Option<Arc<str>>, bytes: u64) -> Outcome {
         if let Some(existing) = &self.existing {
             warn!(
@@ -339,8 +339,8 @@ impl<'a> Attempt<'a> {
         Outcome::Copied { from, bytes, replaced: self.existing.is_some() }
     }
 
-    /// The error if no source gave the blob. A wrong object at the target is not changed and is reported: it
-    /// may be all that is left of the blob.
+    /// Returns the error if no source gave the blob. A wrong object at the target is reported and not changed, because
+    /// it may be all that is left of the blob.
     fn failed(&mut self) -> CopyError {
         let mut error = CopyError::sources(std::mem::take(&mut self.failures));
         let target = &self.copier.target;

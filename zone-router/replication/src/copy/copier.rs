@@ -41,7 +41,7 @@ pub(super) enum Read {
 #[derive(Debug)]
 pub(in super::super) struct Copier {
     pub(in super::super) target: Zone,
-    /// Is told of a copy before anything is written.
+    /// Learns of a copy before anything is written.
     pub(in super::super) journal: Journal,
     /// Every zone, home first.
     pub(in super::super) zones: Arc<PerZone<Zone>>,
@@ -78,13 +78,14 @@ impl Copier {
         }
     }
 
-    /// Makes sure that the target has the blob, copied from the best source, and that the registry is told.
+    /// Makes sure that the target has the blob, and tells the registry. If the blob is missing, copies it from the best
+    /// source.
     ///
-    /// Nothing is deleted. An object at the target is overwritten only if it was found to be wrong, and only
-    /// by bytes that match the digest.
+    /// Nothing is deleted. An object at the target is overwritten only if it was found to be wrong, and only by bytes
+    /// that match the digest.
     ///
     /// # Errors
-    /// The blob could not be copied, or the registry not told. The error says which side failed. Only verified
+    /// The blob could not be copied, or the registry could not be told. The error says which side failed. Only verified
     /// bytes were written.
     pub(in super::super) async fn copy(&self, job: &Job) -> Result<Outcome, CopyError> {
         let mut attempt = Attempt::begin(self, job).await?;

@@ -31,8 +31,8 @@ pub(super) enum JobEnd {
     Parked(String),
     /// The job is tried again.
     Failed(CopyError),
-    /// The blob, or the object at the target that is to be read, is larger than its job stated, and there is no
-    /// capacity for it now: it gives its place to others. Says what the try found of the job's size.
+    /// The job is put back. The blob, or the object at the target that must be read, is larger than the job stated, and
+    /// there is no capacity for it now. The value is what the try found out about the size.
     Deferred(FoundSize),
 }
 
@@ -101,7 +101,7 @@ pub struct CopyError {
     /// Whether a failed write may have made an object appear at the target, or still may. Such an object
     /// counts only after it was read.
     pub in_doubt: bool,
-    /// There was no capacity for a blob larger than its job stated: see [`JobEnd::Deferred`].
+    /// Set if there was no capacity for a blob that is larger than its job stated: see [`JobEnd::Deferred`].
     pub(super) deferred: Option<FoundSize>,
 }
 
@@ -128,7 +128,7 @@ impl CopyError {
         Self { journal: Some(error), ..Self::of(Fault::Journal, Vec::new()) }
     }
 
-    /// There is no capacity now.
+    /// The error if there is no capacity now.
     fn deferred(size: FoundSize) -> Self {
         Self { deferred: Some(size), ..Self::sources(Vec::new()) }
     }

@@ -25,7 +25,8 @@ pub(in super::super) struct ServerSideCopy {
 }
 
 impl Copier {
-    /// From where the target's store may copy a blob of `size` bytes, if the zone is on the same store.
+    /// The location from which the target's store may copy a blob of `size` bytes. `None` unless the zone is on the
+    /// same store.
     pub(super) fn server_side_source(&self, job: &Job, zone: &Zone, size: u64) -> Option<CopySource> {
         if size < SERVER_SIDE_MIN || self.server_side.refused.load(Ordering::Relaxed) {
             return None;

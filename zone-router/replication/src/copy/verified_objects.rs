@@ -1,5 +1,5 @@
-//! Remembers objects that were read and found right. Without this, a copy that waits for the registry, or
-//! pushes that state a wrong size again and again, would have them read each time.
+//! Remembers objects that were read and found right. Without this, an object would be read again for each try of a copy
+//! that waits for the registry, and for each push that states a wrong size.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const AGE: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub(in super::super) struct VerifiedObjects(Mutex<HashMap<Digest, VerifiedObject>>);
 
-/// An object at the time when it was read.
+/// An object, as it was when it was read.
 #[derive(Debug)]
 struct VerifiedObject {
     meta: Meta,
@@ -46,8 +46,8 @@ impl VerifiedObjects {
         seen.insert(job.blob.digest, VerifiedObject { meta, at: Instant::now(), stamp: job.stamp });
     }
 
-    /// Whether this object at the target was verified and not changed since. If the job demands that the
-    /// object is read, only a read for this same job counts.
+    /// Whether this object at the target was verified and has not changed since. If the job has the read mark, only a
+    /// read for this same job counts.
     pub(super) fn contains(&self, job: &Job, there: &Meta) -> bool {
         self.lock().get(&job.blob.digest).is_some_and(|seen| {
             seen.meta == *there && seen.at.elapsed() < AGE && (!job.must_read() || seen.stamp == job.stamp)

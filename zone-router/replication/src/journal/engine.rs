@@ -24,7 +24,7 @@ pub(super) trait Engine: Inspect {
     /// Adds jobs in one transaction.
     async fn add(&self, jobs: Vec<NewJob>) -> Answer<()>;
 
-    /// Claims a due job of any size, or returns how long there is none.
+    /// Claims a due job of any size. If there is none, returns how long to wait for one.
     async fn claim(
         &self,
         zone: &Arc<str>,
@@ -33,7 +33,7 @@ pub(super) trait Engine: Inspect {
         longest_wait: Duration,
     ) -> Answer<Next>;
 
-    /// Claims a due job of at most `at_most` bytes, or returns how long there is none.
+    /// Claims a due job of at most `at_most` bytes. If there is none, returns how long to wait for one.
     async fn claim_small(
         &self,
         zone: &Arc<str>,
@@ -42,8 +42,8 @@ pub(super) trait Engine: Inspect {
         longest_wait: Duration,
     ) -> Answer<Next>;
 
-    /// Renews the lease of a job. Returns when the lease is lost, or may be lost. An engine that is not
-    /// shared has no leases.
+    /// Renews the lease of a job. Returns when the lease is lost, or may be lost. An engine that is not shared has no
+    /// leases.
     async fn renew_until_lost(&self, _job: &Job, _claimed: Instant) {
         std::future::pending().await
     }
@@ -53,21 +53,22 @@ pub(super) trait Engine: Inspect {
         Ok(())
     }
 
-    /// Records that a try of a job may write from now on, and takes over that the job is to be read. An engine with
-    /// leases has done that with the claim.
+    /// Records that a try of a job may write from now on. If the job has the read mark, the try takes it. An engine
+    /// with leases has done both with the claim.
     async fn begin(&self, _job: &Job) -> Answer<()> {
         Ok(())
     }
 
-    /// Removes a job. If it is gone now: how long ago it was first added. If it stays, it is to be read only if an add
-    /// since its try began demands that, or if it was before and the object at the target is not proven (`is_proven`).
+    /// Removes a job. Returns how long ago it was first added, or `None` if it stays. A job that was added again stays.
+    /// It then has the read mark if an add since the beginning of its try set it, or if it had the mark before and the
+    /// object at the target is not proven (`is_proven`).
     async fn done(&self, job: &Job, is_proven: bool) -> Answer<Option<Duration>>;
 
-    /// Records a failed try and when to try again. If the try is in doubt, the size becomes 0.
+    /// Records a failed try and when to try again. If the try is in doubt, sets the read mark (size 0).
     async fn failed(&self, job: &Job, delay: Duration, error: &str, in_doubt: bool) -> Answer<()>;
 
-    /// Records that a try ended without having written, and sets the size of its job; a size of 0, and sizes that
-    /// differ, are kept.
+    /// Records that a try ended without a write, and sets the size of its job. A read mark and contradicted sizes are
+    /// kept.
     async fn resize(&self, job: &Job, size: FoundSize) -> Answer<()>;
 
     /// Ends the lease of one job. An engine that is not shared has no leases.

@@ -1,8 +1,8 @@
-//! Decides whose jobs are written next. Repositories alternate in a fair queue, so that a small push does not
-//! wait behind a large push to another repository.
+//! Decides whose jobs are written next. Repositories alternate in a fair queue, so that a small push does not wait
+//! behind a large push to another repository.
 //!
-//! Jobs are written in batches of at most [`ROWS_PER_PERMIT`] rows, each with a permit. At any time there are
-//! permits for at most [`ROWS_AT_ONCE`] rows, which also bounds the rows that share a commit.
+//! Jobs are written in batches of at most [`ROWS_PER_PERMIT`] rows, each with a permit. At any time, the permits cover
+//! at most [`ROWS_AT_ONCE`] rows, so that a commit never contains more rows.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::JournalError;
 
-/// The most rows that a repository writes before it is another repository's turn.
+/// The most rows that a repository writes before the next repository has its turn.
 pub(super) const ROWS_PER_PERMIT: usize = 256;
 
 /// The most rows that the engine writes at once, over all repositories.
@@ -68,8 +68,8 @@ impl FairQueue {
         Self(Arc::new(Mutex::new(State { free: ROWS_AT_ONCE, order, backlogs, held: 0 })))
     }
 
-    /// Waits for the permit to write `rows` rows of this repository, at most [`ROWS_PER_PERMIT`]. `behind` is
-    /// the number of rows that the caller holds in memory and will write after those.
+    /// Waits for the permit to write `rows` rows of this repository, at most [`ROWS_PER_PERMIT`]. `behind` is the
+    /// number of rows that the caller holds in memory and will write later.
     ///
     /// # Errors
     /// The queue is full, or this batch was removed from it in favour of another repository.
@@ -98,8 +98,8 @@ impl FairQueue {
             let Some(next) = self.lock().next() else { return };
             let permit = WritePermit { queue: self.clone(), rows: next.rows };
             if let Err(mut refused) = next.permit.send(permit) {
-                // The caller has gone. The rows are returned here, because dropping the permit would call
-                // this function again.
+                // The caller has gone. The rows are returned here, because dropping the permit would call this function
+                // again.
                 self.lock().free += std::mem::take(&mut refused.rows);
             }
         }
@@ -134,8 +134,8 @@ impl State {
         Ok(receiver)
     }
 
-    /// Whether `held` more rows are too many for this repository or in all. A push is always accepted if no
-    /// other one waits: its caller bounds its size.
+    /// Whether `held` more rows are too many for this repository or for the whole queue. If no other batch waits, a
+    /// push is always accepted, because its caller bounds its size.
     fn is_full(&self, repository: &str, held: usize) -> bool {
         self.has_too_many(repository, held) || (self.held > 0 && self.held + held > WAITING_ROWS)
     }
@@ -149,8 +149,8 @@ impl State {
         self.backlogs.get(repository).map_or(0, |backlog| backlog.held)
     }
 
-    /// If the queue is full, removes the latest batches of the repositories that hold most rows. Returns
-    /// `false` if this repository itself would hold most.
+    /// If the queue is full, removes the latest batches of the repositories that hold the most rows. Returns `false` if
+    /// this repository itself would hold the most.
     fn make_room(&mut self, repository: &str, held: usize) -> bool {
         if self.has_too_many(repository, held) {
             return false;
@@ -279,8 +279,8 @@ mod tests {
         let names: Vec<&'static str> = vec!["a", "b", "c", "d", "e", "f", "g", "h", "i"];
         let others: Vec<_> = names.iter().map(|name| wait(&queue, name, 1, REPOSITORY_ROWS - 1)).collect();
         assert_eq!(free_and_waiting(&queue), (0, WAITING_ROWS));
-        // A repository that would then hold most rows is refused. For a repository that holds fewer, a batch
-        // of another is removed.
+        // A repository that would then hold the most rows is refused. For a repository that holds fewer, a batch of
+        // another one is removed.
         assert!(refused("large", REPOSITORY_ROWS));
         let mut small = wait(&queue, "small", 1, 0);
         let all: Vec<_> = std::iter::once(one).chain(others).collect();

@@ -84,20 +84,20 @@ impl JobView {
     }
 }
 
-/// Which jobs are shown. They are sorted by zone and digest.
+/// Selects the jobs to show. They are sorted by zone and digest.
 #[derive(Debug, Default, Clone)]
 pub struct JobQuery {
     /// Only jobs of this zone.
     pub zone: Option<Arc<str>>,
     /// Only jobs in this state.
     pub state: Option<State>,
-    /// Only jobs after this zone and digest, which are those of the last job of the previous page.
+    /// Only jobs after this zone and digest, which are those of the last job on the previous page.
     pub after: Option<(String, String)>,
     /// The number of jobs; at most [`JOBS_SHOWN`].
     pub limit: u32,
 }
 
-/// Which jobs are changed.
+/// Selects the jobs to change.
 #[derive(Debug, Clone)]
 pub struct JobSelection {
     /// Jobs of these zones.

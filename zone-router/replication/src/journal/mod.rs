@@ -44,12 +44,12 @@ use wake_ups::WakeUps;
 /// much.
 const ADD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a lane does next.
+/// What a lane must do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// This job, now.
     Job(Job),
-    /// No job for this time, unless the lane is woken up.
+    /// Wait for this time, unless the lane is woken up: no job is due.
     Wait(Duration),
 }
 
@@ -142,17 +142,16 @@ impl Journal {
         Ok(Self::of(Arc::new(postgres), wake_ups))
     }
 
-    /// Adds jobs. When this returns, they are on disk, and the lanes of their zones were woken up. Many jobs
-    /// are written in several transactions. The repository of the first job decides whose share of the writes
-    /// they use.
+    /// Adds jobs. When this returns, they are on disk, and the lanes of their zones were woken up. Many jobs are
+    /// written in several transactions. The repository of the first job decides whose share of the writes they use.
     ///
-    /// If a job exists already, it becomes due, parked or not, and the two are merged. The latest key
-    /// replaces the earlier one, and a known size is kept. Of two different sizes one is wrong, so neither is
-    /// kept ([`Job::is_contradicted`]). A size of 0 is kept ([`Job::must_read`]).
+    /// If a job exists already, it becomes due, parked or not, and the two are merged. The latest key replaces the
+    /// earlier one, and a known size is kept. If two sizes differ, one of them is wrong, so neither is kept
+    /// ([`Job::is_contradicted`]). A read mark, which is a size of 0, is kept ([`Job::must_read`]).
     ///
     /// # Errors
-    /// A commit failed or took too long, or too many jobs wait to be written. Some of the jobs may then be
-    /// queued, and some may not.
+    /// A commit failed or took too long, or too many jobs wait to be written. Some of the jobs may then be queued, and
+    /// some may not.
     pub async fn add(&self, jobs: Vec<NewJob>) -> Result<(), JournalError> {
         tokio::time::timeout(ADD_TIMEOUT, self.add_in_parts(jobs))
             .await
@@ -236,9 +235,9 @@ impl Journal {
         self.engine.renew_until_lost(job, claimed).await;
     }
 
-    /// Records that a try of a job may write to the target from now on. From then until the end of the try is
-    /// recorded, the job is to be read ([`Job::must_read`]) if it is claimed again. If the job is to be read already,
-    /// the try takes that over, and gives it back unless it ends as [`Journal::done`].
+    /// Records that a try of a job may write to the target from now on. If the job is claimed again before the end of
+    /// the try is recorded, its object must be read ([`Job::must_read`]). If the job has the read mark already, the try
+    /// takes it. Unless the try ends with [`Journal::done`], the mark is put back.
     ///
     /// # Errors
     /// The commit failed or took too long. Nothing may then be written.
@@ -254,9 +253,9 @@ impl Journal {
         self.engine.release(zone).await
     }
 
-    /// Removes a job whose blob the target has. If it was added again since it was claimed, it stays due, after the
-    /// jobs that wait, and the next check of the target settles it: it is to be read only if one of these adds
-    /// demands that. If somebody else has the job by now, nothing happens.
+    /// Removes a job whose blob the target has. If the job was added again since it was claimed, it stays due, after
+    /// the jobs that wait, and the next check of the target decides. It has the read mark only if one of these adds set
+    /// it. If another replica has the job by now, nothing happens.
     ///
     /// # Errors
     /// The commit failed or took too long. The job may still exist, which does no harm.
@@ -264,11 +263,11 @@ impl Journal {
         self.remove(job, true).await
     }
 
-    /// Removes a job whose blob nobody wants any more, as [`Journal::done`]. If it stays, it is still to be read if it
-    /// was before.
+    /// Removes a job whose blob nobody wants any more, like [`Journal::done`]. If the job stays and had the read mark,
+    /// it keeps the mark.
     ///
     /// # Errors
-    /// As [`Journal::done`].
+    /// The errors of [`Journal::done`].
     pub async fn withdrawn(&self, job: &Job) -> Result<(), JournalError> {
         self.remove(job, false).await
     }
@@ -280,10 +279,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Records that a job failed, and why, and makes it due again after `delay`. If it was added again
-    /// since it was claimed, it is due at once, after those that wait. If a write of the try may have made an
-    /// object appear, or still may (`in_doubt`), the job is to be read from now on ([`Job::must_read`]). If
-    /// somebody else has the job by now, nothing happens.
+    /// Records that a job failed, and why, and makes it due again after `delay`. If it was added again since it was
+    /// claimed, it is due at once, after the jobs that wait. If a write of the try may have made an object appear, or
+    /// still may (`in_doubt`), the job gets the read mark ([`Job::must_read`]). If another replica has the job by now,
+    /// nothing happens.
     ///
     /// # Errors
     /// The commit failed or took too long. The job then stays due, and its object must be read.
@@ -297,19 +296,17 @@ impl Journal {
         self.engine.failed(job, delay, &reason(error), in_doubt).await
     }
 
-    /// Leaves a job that wrote nothing as it was before it was claimed, but for its size. A job that is to be read
-    /// stays so ([`Job::must_read`]).
+    /// Puts a job back whose try wrote nothing. Only its size changes. A read mark is kept ([`Job::must_read`]).
     ///
     /// # Errors
-    /// The commit failed or took too long; the job then stays due.
+    /// The commit failed or took too long. The job then stays due.
     pub async fn defer(&self, job: &Job, size: FoundSize) -> Result<(), JournalError> {
         self.engine.resize(job, size).await?;
         self.engine.end_lease(job).await
     }
 
-    /// Parks a job, with the reason and the time: nobody claims it until it is added again. If it was
-    /// added again since it was claimed, it stays due, after those that wait. If somebody else has the job by now,
-    /// nothing happens.
+    /// Parks a job, with the reason and the time. Nobody claims it until it is added again. If it was added again since
+    /// it was claimed, it stays due, after the jobs that wait. If another replica has the job by now, nothing happens.
     ///
     /// # Errors
     /// The commit failed or took too long. The job then stays due.

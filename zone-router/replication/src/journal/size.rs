@@ -1,12 +1,15 @@
 //! Writes, merges and reads the journal's column `size`. Pure.
 //!
-//! NULL: nobody stated a size. 0: the object at the target is to be read (`Job::must_read`). A try takes the 0 over
-//! when it begins: then the column says only what was added since. A try that proves nothing puts the 0 back. -1: two
-//! sizes differ (`Job::is_contradicted`); an earlier release reads it as 0.
+//! - NULL: nobody stated a size.
+//! - 0: the read mark. The object at the target must be read (`Job::must_read`). When a try begins, it takes the mark
+//!   from the job. From then on the column contains only what later adds state. If the try proves nothing, it puts the
+//!   mark back.
+//! - -1: two sizes differ (`Job::is_contradicted`). An earlier release reads -1 as 0.
+//! - Any other value: the stated size in bytes.
 
 use super::super::job::FoundSize;
 
-/// SQL for the size of a job that is added again with the size `$stated`. Its table must be called `job`.
+/// SQL for the size of a job that is added again with the size `$stated`. The table must have the name `job`.
 macro_rules! merged_size {
     ($stated:literal) => {
         concat!(
@@ -30,7 +33,7 @@ pub(super) fn column(size: Option<u64>) -> Option<i64> {
     size.map(|size| i64::try_from(size).unwrap_or(i64::MAX))
 }
 
-/// The column for what a try found.
+/// The value of the column for the result of a try.
 pub(super) fn found_column(found: FoundSize) -> i64 {
     match found {
         FoundSize::Bytes(size) => i64::try_from(size).unwrap_or(i64::MAX),
@@ -39,7 +42,7 @@ pub(super) fn found_column(found: FoundSize) -> i64 {
     }
 }
 
-/// The size that the column states in bytes, and whether it is contradicted.
+/// Returns the size in bytes that the column states, and whether it is contradicted.
 pub(super) fn stated(column: Option<i64>) -> (Option<u64>, bool) {
     (column.and_then(|size| u64::try_from(size).ok()), column.is_some_and(|size| size < 0))
 }

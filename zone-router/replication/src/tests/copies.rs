@@ -222,7 +222,7 @@ async fn an_object_found_wrong_is_read_even_if_its_size_is_known() {
     z.target_is_good().await;
 }
 
-/// Readers cannot use an object either that breaks off in the middle.
+/// Readers cannot use an object that breaks off in the middle.
 #[tokio::test]
 async fn an_unreadable_object_is_replaced_or_reported() {
     let z = Spoiled::new();
@@ -232,7 +232,7 @@ async fn an_unreadable_object_is_replaced_or_reported() {
     let unsaid = job(z.blob.clone(), "zone-b", Some(0));
     let replaced = Outcome::Copied { from: Some("zone-a".into()), bytes, replaced: true };
     assert_eq!(z.copier().copy(&unsaid).await.unwrap(), replaced);
-    // If no other zone has the blob, this object may be it.
+    // If no other zone has the blob, this object may be the blob.
     z.stores[0].delete(&z.blob.key).await.unwrap();
     assert_eq!(z.copier().copy(&unsaid).await.unwrap_err().fault, Fault::Target);
     z.faulty[0].always(On::Any, Spoil::Fail(Kind::Unavailable));
@@ -292,7 +292,7 @@ async fn faults_are_distinguished() {
     assert_eq!(error.to_string(), "no source; zone-a: scripted: timed out (503)");
 }
 
-/// The target shows an object and does not return it: a zone does have something, and verified bytes replace it.
+/// The target shows an object and does not return it. Then a zone does have something, and verified bytes replace it.
 #[tokio::test]
 async fn what_a_target_shows_and_does_not_return_is_no_absence() {
     let z = Three::new();
@@ -307,8 +307,8 @@ async fn what_a_target_shows_and_does_not_return_is_no_absence() {
     assert_eq!(z.copy(Some(0)).await.unwrap(), replaced("zone-a"));
 }
 
-/// A write that a store drops for what it has under that key says nothing of the next job, and is not repeated if what
-/// is there is right.
+/// A store may drop a write because of the object under that key. This says nothing about the next job. If that object
+/// is right, the write is not repeated.
 #[tokio::test]
 async fn a_dropped_write_is_about_one_object() {
     let z = Three::new();
@@ -322,7 +322,7 @@ async fn a_dropped_write_is_about_one_object() {
     assert_eq!(z.b.puts.load(Ordering::SeqCst), 1);
 }
 
-/// If there is no capacity to read an object, that is no audit's demand to read it: what was proven counts.
+/// A job is deferred if there is no capacity to read its object. This sets no read mark, so a proof counts.
 #[tokio::test]
 async fn an_object_that_is_read_later_is_not_to_be_read_for_ever() {
     let (z, bytes) = (Three::new(), vec![7; 2 << 20]);
@@ -465,8 +465,7 @@ async fn a_large_blob_is_copied_over_a_connection_that_sometimes_breaks() {
     assert_eq!((z.calls(0, On::Get), z.calls(1, On::Put)), (5, 1));
 }
 
-/// The source that continues after a broken one gives wrong bytes: neither is trusted, and each is tried
-/// alone.
+/// The source that continues after a broken one gives wrong bytes. Neither is trusted, and each is tried alone.
 #[tokio::test(start_paused = true)]
 async fn the_source_of_wrong_bytes_is_found_among_several() {
     for (liar, honest) in [(0, 2), (2, 0)] {
@@ -580,7 +579,7 @@ async fn an_unconfirmed_size_keeps_no_wrong_object() {
     assert!(copier.copy(&job(z.blob.clone(), "zone-b", Some(9))).await.is_err());
 }
 
-/// An object that was read and found right is not read again for every push that states a wrong size.
+/// If an object was read and found right, pushes that state a wrong size do not cause it to be read again.
 #[tokio::test]
 async fn a_verified_object_is_not_read_again() {
     let z = Three::new();
@@ -598,7 +597,7 @@ async fn a_verified_object_is_not_read_again() {
         assert_eq!(copier.copy(&contradicted).await.unwrap(), Outcome::AlreadyThere);
         assert_eq!(z.b.gets.load(Ordering::SeqCst), 1);
     }
-    // Another object than the one that was read. It does not help that another zone has the same size.
+    // The object is not the one that was read. It does not help that another zone has the same size.
     z.b.holds(&z.blob, b"the wrong bytes");
     z.c.holds(&z.blob, b"the wrong bytes");
     let contradicted = Job { is_contradicted: true, ..job(z.blob.clone(), "zone-b", None) };

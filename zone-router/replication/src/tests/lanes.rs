@@ -62,7 +62,7 @@ async fn a_journal_that_cannot_be_written_makes_no_lane_spin() {
     assert_eq!(world.b.puts.load(Ordering::SeqCst), 1);
 }
 
-/// Size 0 is an audit's demand that the object is read. A manifest cannot make this demand.
+/// Size 0 is the read mark, which an audit sets. A manifest cannot set it.
 #[tokio::test]
 async fn a_client_cannot_demand_that_an_object_is_read() {
     let world = World::new(FilePlace::create());

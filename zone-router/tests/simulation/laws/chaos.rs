@@ -1,4 +1,4 @@
-//! Whatever the others do, an honest zone that has the blob serves it.
+//! Laws for worlds in which all zones but one may do anything: an honest zone that has the blob serves it.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::seeds::{Law, Verdict, check, hold};
 use crate::trace::Ending;
 use crate::world::{History, World};
 
-/// How long it is asked who of several lied, ms.
+/// How long attribution waits for each zone, in milliseconds.
 const INQUIRY_MS: f64 = 2000.0;
 
-/// Hedges that may have been saved up.
+/// Hedges for which credit may have been saved.
 const SAVED: f64 = 10.0;
 
-/// One honest zone among others that do anything.
+/// A world with one honest zone among zones that do anything.
 fn chaos(seed: u64) -> World {
     let mut rng = Rng::with_seed(seed);
     let lasts = Duration::from_secs(20);
@@ -36,9 +36,9 @@ fn no_wrong_bytes(_: &World, history: &History) -> Verdict {
     check(wrong.is_none(), || format!("{wrong:?}"))
 }
 
-/// A read fails only where a zone lied to it, and never twice by the lies of one zone alone; but one
-/// that lies now and then may look right when it is asked again, and one whose body takes longer than
-/// an inquiry may not be heard to its end: such are caught the second time.
+/// A read fails only if a zone gave wrong bytes to it. The same zone alone never makes a client fail twice, with two
+/// exceptions: a zone that gives wrong bytes only sometimes may give the right ones during attribution, and a zone
+/// whose body takes longer than attribution may not be read to its end. Such a zone is detected the second time.
 fn served(world: &World, history: &History) -> Verdict {
     let tries = history.tries();
     for tried in &tries {
@@ -50,7 +50,7 @@ fn served(world: &World, history: &History) -> Verdict {
     Ok(())
 }
 
-/// How often a client may get wrong bytes of this blob, one try after the other.
+/// How often in a row a client may get wrong bytes of this blob.
 fn lies_borne(world: &World, tries: &[Try], blob: usize) -> usize {
     let mut liars: Vec<_> =
         tries.iter().filter(|other| other.blob == blob).flat_map(|other| other.liars.clone()).collect();
@@ -86,7 +86,7 @@ fn chaos_two() {
     hold("laws::chaos::chaos_two", 1_000_000..1_001_000, chaos, &LAWS);
 }
 
-/// Without it no seed could be replayed.
+/// If this did not hold, no seed could be replayed.
 #[test]
 fn a_seed_is_a_history() {
     for seed in [1, 2, 3, 4, 5] {

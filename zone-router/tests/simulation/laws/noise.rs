@@ -1,4 +1,4 @@
-//! Noise is no reason to change the zone that is asked first.
+//! Laws about noise: it is no reason to change the zone that is asked first.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::world::{History, World};
 
 const LASTS: Duration = Duration::from_secs(600);
 
-/// After so long all is learned.
+/// After this time, the router knows the times of the zones.
 const LEARNED: Duration = Duration::from_secs(30);
 
-/// Zones that stay as they are, with noise and long tails.
+/// Zones whose behaviour does not change, with noise and long tails.
 fn stationary(seed: u64) -> World {
     let mut rng = Rng::with_seed(seed);
     let tail = [0.0, 0.01, 0.03][rng.usize(..3)];

@@ -1,4 +1,4 @@
-//! One ill object does not take a zone out of use, however often it is asked for.
+//! Laws about damaged objects: one of them does not take a zone out of use, however often it is asked for.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::seeds::{Law, check, hold};
 use crate::trace::Event;
 use crate::world::{History, World};
 
-/// The blob that home does not give any more.
+/// The blob that home stops giving.
 const ILL: usize = 0;
 
-/// How often it is asked for, a second.
+/// How often that blob is read, per second.
 const HAMMERED: f64 = 30.0;
 
 fn ill_object(seed: u64, rate: f64) -> World {
@@ -43,13 +43,13 @@ fn ill_among_others() {
     hold("laws::objects::ill_among_others", 0..12, |seed| ill_object(seed, rate(seed)), &LAWS);
 }
 
-/// Nobody reads anything else.
+/// No other blob is read.
 #[test]
 fn ill_alone() {
     hold("laws::objects::ill_alone", 0..8, |seed| ill_object(seed, 0.0), &LAWS);
 }
 
-/// A zone that gives no object at all is known for it as soon as ever, though its probes are answered.
+/// If a zone gives no object at all, this is detected as fast as any outage, although its probes are answered.
 #[test]
 fn zone_of_ill_objects() {
     let ill = |seed| {

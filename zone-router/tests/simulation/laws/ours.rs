@@ -1,4 +1,5 @@
-//! What is the gateway's own, or an operator's: no zone is blamed for it, and no read fails for it.
+//! Laws about faults of the gateway and actions of an operator: no zone is blamed for them, and no read fails because
+//! of them.
 
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ fn starves() {
     hold("laws::ours::starves", 0..20, |seed| without_a_fault(seed, Stalls::Starves(ONSET)), &BLAMELESS);
 }
 
-/// A zone that really is dead is known for it although the gateway stalls too.
+/// If a zone is dead, this is detected although the gateway stalls, too.
 #[test]
 fn dead_all_the_same() {
     let dead = |seed| {
@@ -65,7 +66,7 @@ fn dead_all_the_same() {
     hold("laws::ours::dead_all_the_same", 0..15, dead, &laws);
 }
 
-/// Probes that queue behind the bodies that the only zone gives.
+/// The only zone gives bodies, and probes wait behind them.
 #[test]
 fn busy_with_us() {
     let busy = |seed| {
@@ -82,7 +83,7 @@ fn busy_with_us() {
     hold("laws::ours::busy_with_us", 0..10, busy, &BLAMELESS);
 }
 
-/// One zone alone is read whatever its state: nothing else could give the blob.
+/// A single zone is read whatever its state is, because no other zone could give the blob.
 #[test]
 fn the_last_zone() {
     let alone = |seed| {
@@ -95,7 +96,8 @@ fn the_last_zone() {
         });
         let zones = Rng::with_seed(seed).usize(1..=3);
         world.zones.truncate(zones);
-        // Those beside it are drained, or it is drained itself; an operator meant to spare it, not to fail reads.
+        // The other zones are drained, or all zones are. An operator drains a zone to spare it, and reads must not fail
+        // because of that.
         let drained = if seed % 2 == 0 { 1..zones } else { 0..zones };
         world.zones[drained].iter_mut().for_each(|(_, policy)| policy.drain = true);
         world.lasts = HEALED + Duration::from_secs(40);
@@ -109,7 +111,7 @@ fn the_last_zone() {
     hold("laws::ours::the_last_zone", 0..32, alone, &[("a zone that is there serves", &served)]);
 }
 
-/// A drained zone is spared for as long as another has the blob.
+/// A drained zone is not read while another zone has the blob.
 #[test]
 fn drained() {
     let world = |seed| {

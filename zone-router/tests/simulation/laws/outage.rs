@@ -1,4 +1,4 @@
-//! A home that dies, slows down or breaks off costs little, and leads again soon after.
+//! Laws about outages: if home dies, slows down or breaks off, the cost is small, and home leads again soon after.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use crate::seeds::{Law, Verdict, check, hold};
 use crate::trace::Ending;
 use crate::world::{History, World};
 
-/// When home falls ill: all is learned by then.
+/// When the fault of home begins. By then the router knows the times of the zones.
 pub(super) const ONSET: Duration = Duration::from_secs(40);
 
-/// After so long nobody goes to a dead home first.
+/// After this time, no read asks a dead home first.
 pub(super) const KNOWN: Duration = Duration::from_secs(2);
 
-/// When home is well again, where it is.
+/// When the fault of home ends, if it ends.
 pub(super) const HEALED: Duration = Duration::from_secs(70);
 
-/// Hedges that may have been saved up.
+/// Hedges for which credit may have been saved.
 const SAVED: usize = 10;
 
 pub(super) const MS: Duration = Duration::from_millis(1);
 
-/// Three zones about 40 ms away, and what becomes of home.
+/// A world with three zones about 40 ms away. `home` makes the script of the home zone.
 pub(super) fn world(seed: u64, home: impl FnOnce(Manner, &mut Rng) -> Script) -> World {
     let mut rng = Rng::with_seed(seed);
     let mut zone = || {
@@ -34,7 +34,7 @@ pub(super) fn world(seed: u64, home: impl FnOnce(Manner, &mut Rng) -> Script) ->
         manner
     };
     let (mut first, others) = (zone(), [zone(), zone()]);
-    // Home is the nearest, or as near as the others.
+    // Home is the nearest zone, or as near as the others.
     first.headers.median = first.headers.median.min(others[0].headers.median).min(others[1].headers.median);
     let mut zones = vec![home(first, &mut rng)];
     zones.extend(others.map(Script::steady));
@@ -49,9 +49,10 @@ pub(super) fn all_right(_: &World, history: &History) -> Verdict {
     check(failed.is_none(), || format!("{failed:?}"))
 }
 
-/// The longest that headers of these zones are waited for, and the next zone's answer.
+/// A first byte comes within the longest wait for the headers of these zones, plus the answer of the next zone.
 fn first_byte_soon(_: &World, history: &History) -> Verdict {
-    // Three times the 95th percentile, to a fifth; 50 ms; then the next zone.
+    // The wait is three times the 95th percentile, which is exact to a fifth, plus 50 ms. The next zone's answer
+    // follows.
     let healthy: Vec<_> = history
         .tries()
         .into_iter()
@@ -92,8 +93,8 @@ fn outage() {
     hold("laws::outage::outage", 0..150, outage, &OUTAGE);
 }
 
-/// Probes are answered while no read is: the outage that a TCP connect does not see. From time to
-/// time one read has to look whether it is over.
+/// Probes are answered, but no read is. A TCP connect does not show such an outage. From time to time, one read must
+/// check whether it is over.
 #[test]
 fn half_alive() {
     let half_alive = |seed| {
@@ -108,7 +109,7 @@ fn half_alive() {
     let few = |_: &World, history: &History| {
         let after = history.tries().into_iter().filter(|tried| tried.began > ONSET + KNOWN);
         let first = after.filter(|tried| tried.asked.first() == Some(&0)).count();
-        // Once after each ejection, and what the hedges of a few reads hid at first.
+        // One read after each opening of the breaker, and some reads at the beginning whose hedges hid the fault.
         check(first <= 20, || format!("{first} reads looked for home"))
     };
     let laws: [Law<'_>; 2] =
@@ -116,7 +117,7 @@ fn half_alive() {
     hold("laws::outage::half_alive", 0..60, half_alive, &laws);
 }
 
-/// From two seconds after its onset a brown-out is hardly felt.
+/// From two seconds after its beginning, a brown-out has little effect.
 fn brown_out_is_not_felt(world: &World, history: &History) -> Verdict {
     let tries = history.tries();
     let between = |from: Duration, to: Duration| -> Vec<_> {
@@ -141,9 +142,10 @@ fn brown_out() {
     hold("laws::outage::brown_out", 0..100, brown_out, &laws);
 }
 
-/// Home leads again soon after it was healed.
+/// Home leads again soon after its fault has ended.
 pub(super) fn home_leads_again(world: &World, history: &History) -> Verdict {
-    // The longest ejection, the probation, the while for which home must be as good.
+    // The bound is the longest pause of the breaker, the half-open time, and the time for which home must be as good as
+    // the others.
     let bound = world.settings.pause.max + Duration::from_secs(30);
     let home = Some(ZoneId::HOME);
     let (at, last) = history.leaders().last().copied().unwrap_or((Duration::ZERO, home));
@@ -169,7 +171,7 @@ fn healing() {
     hold("laws::outage::healing", 0..50, healing, &laws);
 }
 
-/// A store that dies in mid-body costs at most a second.
+/// If a store dies in the middle of a body, this costs at most a second.
 #[test]
 fn mid_body() {
     let mid_body = |seed| {
@@ -190,7 +192,7 @@ fn mid_body() {
     hold("laws::outage::mid_body", 0..100, mid_body, &laws);
 }
 
-/// All zones fail for a while; when one is back, the very next read has it.
+/// All zones fail for a while. When one of them works again, the very next read is served.
 #[test]
 fn all_down() {
     let all_down = |seed| {
@@ -212,7 +214,7 @@ fn all_down() {
     let back = |_: &World, history: &History| {
         for tried in history.tries().into_iter().filter(|tried| tried.began >= HEALED) {
             check(tried.how == Some(Ending::Right), || format!("one zone is there: {tried:?}"))?;
-            // Each dead one is waited for a second at most.
+            // Each dead zone costs a wait of at most a second.
             let soon = tried.first_byte.is_some_and(|after| after < Duration::from_millis(2500));
             check(soon, || format!("late: {tried:?}"))?;
         }

@@ -1,4 +1,4 @@
-//! Slow readers do not take a zone out of use.
+//! Laws about slow readers: they do not take a zone out of use.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::outage::{MS, all_right, world};
 use crate::script::Script;
 use crate::seeds::{Law, hold};
 
-/// After so long a store gives up a connection that takes nothing.
+/// After this time, a store closes a connection whose client reads nothing.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 const LAWS: [Law<'_>; 2] =
     [("no read fails", &all_right), ("slow readers do not take a zone out of use", &all_in_use)];
 
-/// What lies between the store and the client is read at once, and then the body ends early.
+/// The bytes between the store and the client are read at once, and then the body ends early.
 #[test]
 fn read_nothing_for_a_while() {
     let slow = |seed| {

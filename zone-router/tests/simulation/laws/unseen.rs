@@ -1,4 +1,5 @@
-//! What probes do not see of a home: reads that hang, bodies that are slow, reads slower than probes.
+//! Laws about faults of home that probes do not see: reads that hang, bodies that are slow, reads that are slower than
+//! probes.
 
 use std::time::Duration;
 
@@ -11,8 +12,7 @@ use crate::seeds::{Law, Verdict, check, hold};
 use crate::trace::Event;
 use crate::world::{History, World};
 
-/// Half of the reads hang under load, or nine in ten, and no probe does: it does not lead again and
-/// again.
+/// Under load, half of the reads hang, or nine in ten, and no probe does. Home must not lead again and again.
 #[test]
 fn half_hanging() {
     let half_hanging = |seed| {
@@ -34,7 +34,7 @@ fn half_hanging() {
     hold("laws::unseen::half_hanging", 0..12, half_hanging, &laws);
 }
 
-/// A world where bodies are long enough to be measured, and those of home slow from `ONSET` on.
+/// A world in which bodies are long enough to be measured. From `ONSET` on, the bodies of home are slow.
 fn slow_bodies(seed: u64, then: impl FnOnce(Script, Manner) -> Script) -> World {
     let mut world = world(seed, |home, _| {
         let home = Manner { between: 170.0, ..home };
@@ -49,7 +49,7 @@ fn slow_bodies(seed: u64, then: impl FnOnce(Script, Manner) -> Script) -> World 
     world
 }
 
-/// They are not held against home for good.
+/// Slow bodies do not count against home for ever.
 #[test]
 fn slow_bodies_heal() {
     let healing = |seed| {
@@ -73,7 +73,7 @@ fn slow_bodies_heal() {
     hold("laws::unseen::slow_bodies_heal", 0..20, healing, &laws);
 }
 
-/// Probes say that home is well, and its bodies say that it is not: it is tried ever less.
+/// The probes of home are fast and its bodies are slow. Home is tried less and less often.
 #[test]
 fn slow_bodies_stay() {
     let torn = |seed| {
@@ -85,7 +85,7 @@ fn slow_bodies_stay() {
     hold("laws::unseen::slow_bodies_stay", 0..10, torn, &TORN);
 }
 
-/// The same of its headers.
+/// The same with slow headers of reads.
 #[test]
 fn slow_reads_stay() {
     let torn = |seed| {
@@ -107,7 +107,7 @@ fn tried_ever_less(_: &World, history: &History) -> Verdict {
 
 const TORN: [Law<'_>; 2] = [("no read fails", &all_right), ("home is tried ever less", &tried_ever_less)];
 
-/// A store whose small probes come from memory and whose reads come from a disk is no worse for it.
+/// A store may answer small probes from memory and reads from a disk. This does not count against it.
 #[test]
 fn reads_slower_than_probes() {
     let cold = |seed| {

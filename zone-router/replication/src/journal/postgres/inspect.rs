@@ -41,8 +41,8 @@ const JOBS: &str = concat!(
 /// Parameters: digest, zones.
 const JOBS_OF: &str = concat!(columns!(), "WHERE digest = $1 AND zone = ANY ($2) ORDER BY zone");
 
-/// Parameters: zone, digests or NULL, state or 0, the digest after which to read, how many jobs are read.
-/// Returns the last digest that was read, or NULL if there is none, and how many jobs were made due.
+/// Parameters: zone, digests or NULL, state or 0, the digest after which to read, the number of jobs to read. Returns
+/// the last digest that was read, or NULL if there is none, and the number of jobs that were made due.
 const RETRY: &str = concat!(
     "WITH these AS (SELECT digest FROM quay_gateway_job WHERE zone = $1 AND digest > $4 ",
     "AND ($2 IS NULL OR digest = ANY ($2)) ORDER BY digest LIMIT $5), ",

@@ -99,10 +99,10 @@ impl Purpose for JournalConnection {
 #[derive(Debug)]
 pub(super) struct Postgres {
     database: Database,
-    /// For pushes, which must not wait for statements of lanes.
+    /// The connection for pushes, which must not wait for statements of lanes.
     pushes: SharedConnection,
     lanes: SharedConnection,
-    /// For statements that read many jobs, so that neither pushes nor lanes wait for them.
+    /// The connection for statements that read many jobs, so that neither pushes nor lanes wait for them.
     inspections: SharedConnection,
     /// Identifies this process. It does not own the leases of an earlier process on the same machine.
     replica: i64,
@@ -149,7 +149,8 @@ impl Postgres {
         self.inspections.query_slow(statement, parameters).await.map_err(JournalError::from)
     }
 
-    /// Ends the lease of a job that stays.
+    /// Ends the lease of a job that stays. `to_read` sets the read mark. `behind` puts the job after the jobs that
+    /// wait.
     async fn end(&self, job: &Job, to_read: bool, behind: bool) -> Answer<()> {
         let (zone, digest) = (&*job.target, job.blob.digest.to_string());
         let parameters: [Parameter<'_>; 5] = [
@@ -288,7 +289,7 @@ impl Engine for Postgres {
             (&job.stamp, Type::INT8),
         ];
         match self.query(&self.lanes, statements::DONE, &parameters).await?.first() {
-            // It was added again, or belongs to another replica by now.
+            // The job was added again, or belongs to another replica by now.
             None => self.end(job, !is_proven && had_zero(job), true).await.map(|()| None),
             Some(row) => Ok(Duration::try_from_secs_f64(row.get(0)).ok()),
         }
@@ -297,7 +298,7 @@ impl Engine for Postgres {
     async fn failed(&self, job: &Job, delay: Duration, error: &str, in_doubt: bool) -> Answer<()> {
         let (zone, digest, delay) = (&*job.target, job.blob.digest.to_string(), delay.as_secs_f64());
         let to_read = in_doubt || had_zero(job);
-        // PostgreSQL allows no NUL in text; a reason has no control characters.
+        // PostgreSQL allows no NUL in text, and a reason contains no control characters.
         let parameters: [Parameter<'_>; 7] = [
             (&zone, Type::TEXT),
             (&digest, Type::TEXT),
@@ -373,7 +374,7 @@ impl Added {
     }
 }
 
-/// Whether the claim of a job took over a size of 0, which a try that proves nothing gives back.
+/// Whether the claim took a read mark from the job. A try that proves nothing puts it back.
 fn had_zero(job: &Job) -> bool {
     job.size == Some(0)
 }

@@ -31,12 +31,12 @@ WITH added AS (
 SELECT pg_notify('quay_gateway_job', zone) FROM (SELECT DISTINCT zone FROM added) AS zones"
 );
 
-/// Parameters: zone, digests that are being copied, replica, seconds of a lease, and a fifth one for some.
+/// Parameters: zone, digests that are being copied, replica, seconds of the lease. Some claims have a fifth parameter.
 macro_rules! claim {
     ($kind:literal, $order:literal) => {
         concat!(
-            // A lease that nobody ended says that a try may have written and its end is not recorded. A lease takes over
-            // that its job is to be read: from now on the size says only what is added after this.
+            // If an earlier lease was not ended by its owner, a try may have written, and its end is not recorded. A
+            // new lease takes the read mark: from now on the size contains only what later adds state.
             "WITH found AS MATERIALIZED (SELECT digest, CASE WHEN leased_by IS NULL THEN size ELSE 0 END AS claimed ",
             "FROM quay_gateway_job WHERE zone = $1 AND ",
             $kind,
@@ -50,17 +50,17 @@ macro_rules! claim {
     };
 }
 
-// The order is that of the index.
+// This is the order of the index.
 pub(super) const SMALLEST: &str = claim!("fresh AND size > 0", "size NULLS FIRST");
 
 pub(super) const OLDEST: &str = claim!("fresh", "due");
 
 pub(super) const RETRY: &str = claim!("NOT fresh AND due <= now()", "due");
 
-/// The fifth parameter is the most bytes.
+/// The fifth parameter is the highest size in bytes.
 pub(super) const SMALL: &str = claim!("fresh AND size > 0 AND size <= $5", "size NULLS FIRST");
 
-/// The fifth parameter is the most bytes.
+/// The fifth parameter is the highest size in bytes.
 pub(super) const SMALL_RETRY: &str = claim!("NOT fresh AND due <= now() AND size > 0 AND size <= $5", "due");
 
 /// The fifth parameter is the longest wait in seconds. If a job is due later than that, it was written by a
@@ -82,7 +82,7 @@ pub(super) const DONE: &str = "
 DELETE FROM quay_gateway_job WHERE zone = $1 AND digest = $2 AND leased_by = $3 AND stamp = $4
 RETURNING extract(epoch FROM clock_timestamp() - added)::float8";
 
-/// Parameters: zone, replica. The leases end, but `leased_by` stays, because these tries have not ended.
+/// Parameters: zone, replica. Ends the leases, but keeps `leased_by`, because the ends of these tries are not recorded.
 pub(super) const RELEASE: &str = "
 WITH released AS (
     UPDATE quay_gateway_job SET leased_until = now()
@@ -91,8 +91,8 @@ WITH released AS (
     RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM released LIMIT 1";
 
-/// Parameters: zone, replica, digest, whether it is still to be read, whether it goes behind those that wait. Ends the
-/// lease of a job whose try has ended.
+/// Parameters: zone, replica, digest, whether to set the read mark, whether the job goes after the jobs that wait. Ends
+/// the lease of a job whose try has ended.
 pub(super) const END_LEASE: &str = "
 WITH ended AS (
     UPDATE quay_gateway_job SET leased_by = NULL, leased_until = NULL,
@@ -100,12 +100,12 @@ WITH ended AS (
     WHERE zone = $1 AND leased_by = $2 AND digest = $3 RETURNING zone)
 SELECT pg_notify('quay_gateway_job', zone) FROM ended";
 
-/// Parameters: zone, digest, replica, bytes. A size of 0 and a contradicted size are kept.
+/// Parameters: zone, digest, replica, bytes. A read mark and contradicted sizes are kept.
 pub(super) const RESIZE: &str = "
 UPDATE quay_gateway_job SET size = CASE WHEN size = 0 OR $4 = 0 THEN 0 WHEN size < 0 THEN size ELSE $4 END
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Parameters: zone, digest, replica, stamp, seconds to wait, error, whether it is to be read. A job that was
+/// Parameters: zone, digest, replica, stamp, seconds to wait, error, whether to set the read mark. A job that was
 /// parked meanwhile keeps its reason.
 pub(super) const FAILED: &str = "
 UPDATE quay_gateway_job SET
@@ -116,7 +116,7 @@ UPDATE quay_gateway_job SET
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Parameters: zone, digest, replica, stamp, why, whether it is still to be read. A job that was parked meanwhile keeps
+/// Parameters: zone, digest, replica, stamp, why, whether to set the read mark. A job that was parked meanwhile keeps
 /// its reason and time.
 pub(super) const PARK: &str = "
 UPDATE quay_gateway_job SET
@@ -127,8 +127,8 @@ UPDATE quay_gateway_job SET
     leased_by = NULL, leased_until = NULL
 WHERE zone = $1 AND digest = $2 AND leased_by = $3";
 
-/// Parameters: zone, the most jobs. Skips jobs that are being added or claimed at this moment, because they
-/// are due anyway. Returns a row if any job was made due.
+/// Parameters: zone, the highest number of jobs. Skips jobs that are being added or claimed at this moment, because
+/// they are due anyway. Returns a row if any job was made due.
 pub(super) const MAKE_DUE: &str = "
 WITH made_due AS (
     UPDATE quay_gateway_job SET due = now()

@@ -69,7 +69,7 @@ macro_rules! retry {
 /// Further parameters: zone, digests.
 const RETRY_THESE: &str = retry!("digest IN (SELECT value FROM json_each(?4))");
 
-/// Further parameters: zone, the digest after which the range begins, the last digest or NULL. A BLOB sorts
+/// Further parameters: zone, the digest after which the range begins, the last digest or NULL. In SQLite a BLOB sorts
 /// after every TEXT.
 const RETRY_RANGE: &str = retry!("digest > ?4 AND digest <= coalesce(?5, x'')");
 
@@ -184,8 +184,8 @@ impl Inspect for Sqlite {
     }
 }
 
-/// Reads `many` jobs of a zone after this digest. Returns how many were made due, and the digest after which
-/// to continue, if there may be more.
+/// Reads `many` jobs of a zone after this digest. Returns how many were made due, and, if there may be more, the digest
+/// after which to continue.
 fn retry_some(
     db: &Connection,
     state: i32,

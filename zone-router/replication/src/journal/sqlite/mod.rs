@@ -33,10 +33,10 @@ use super::{JournalError, Next};
 #[cfg(test)]
 pub(crate) use simulated::Simulated;
 
-/// The most requests that wait for the writer. Further senders wait.
+/// At most this many requests wait for the writer. Further senders wait for a place.
 const QUEUE: usize = 1024;
 
-/// The most requests that share one commit.
+/// At most this many requests share one commit.
 const GROUP: usize = 256;
 
 /// How long a request may take. A disk that hangs must not hang a push.
@@ -59,11 +59,11 @@ type Reply = oneshot::Sender<Answer<()>>;
 #[derive(Clone)]
 pub(super) struct Sqlite {
     writes: mpsc::Sender<(Apply, Reply)>,
-    /// For lanes.
+    /// The connection for lanes.
     reader: Reader,
-    /// For operators, whose reads may take long.
+    /// The connection for operators, whose reads may take long.
     inspector: Reader,
-    /// One point in time by both clocks.
+    /// The same point in time by both clocks.
     clocks: Arc<Mutex<(Instant, SystemTime)>>,
     /// Replaces the disk and the clock.
     #[cfg(test)]
@@ -126,8 +126,8 @@ impl Sqlite {
         SystemTime::now()
     }
 
-    /// Waits are stored in wall-clock time. If the clock is set back, they would become longer by that time.
-    /// So all of them end now.
+    /// The journal stores waits in wall-clock time. If the clock is set back, they become longer by the same time.
+    /// Therefore this ends all waits now.
     async fn handle_clock_set_back(&self, now: SystemTime) -> Answer<()> {
         let (then, wall) = *self.clocks.lock();
         if wall + then.elapsed() > now + CLOCK_TOLERANCE {
@@ -273,7 +273,7 @@ impl Engine for Sqlite {
 #[derive(Clone)]
 struct Reader {
     connection: Arc<Mutex<Connection>>,
-    /// Acquired before a thread is used, so that a caller that gives up leaves no thread behind.
+    /// This is acquired before a thread is used, so that a caller that gives up leaves no busy thread behind.
     free: Arc<Semaphore>,
 }
 

@@ -108,15 +108,15 @@ SELECT zone, count(*) FILTER (WHERE parked IS NULL), total(max(size, 0)) FILTER 
        count(parked), total(max(size, 0)) FILTER (WHERE parked IS NOT NULL)
 FROM job GROUP BY zone ORDER BY zone";
 
-/// For a job that is added again: its repositories, and whether all its other facts are the same.
+/// Reads, for a job that is added again, its repositories, and whether all its other columns stay the same.
 const KNOWN: &str = concat!(
     "SELECT repositories, fresh = 1 AND parked IS NULL AND key = ?3 AND size IS ",
     merged_size!("?4"),
     " FROM job WHERE zone = ?1 AND digest = ?2"
 );
 
-/// Adds the job, or merges it into the existing one. If the existing job has the same facts, only its stamp
-/// changes, which is in no index, so that a manifest that is pushed over and over costs little.
+/// Adds the job, or merges it into the existing one. If the existing job has the same values, only its stamp changes,
+/// which is in no index. A manifest that is pushed over and over therefore costs little.
 pub(super) fn add(db: &Connection, job: NewJob, now: SystemTime) -> Result<()> {
     let (zone, digest, key) = (&*job.target, job.blob.digest.to_string(), job.blob.key.as_str());
     let size = column(job.size);
@@ -134,14 +134,14 @@ pub(super) fn add(db: &Connection, job: NewJob, now: SystemTime) -> Result<()> {
     Ok(())
 }
 
-/// Changes the stamp, which shows whoever is copying the job that it was added again.
+/// Changes the stamp. It tells the code that copies the job that the job was added again.
 fn restamp(db: &Connection, zone: &str, digest: &str, stamp: i64) -> Result<()> {
     db.prepare_cached("UPDATE job SET stamp = ?3 WHERE zone = ?1 AND digest = ?2")?
         .execute(params![zone, digest, stamp])?;
     Ok(())
 }
 
-/// The next job, or how long there is none.
+/// Returns the next job, or how long to wait for one.
 pub(super) fn next(
     db: &Connection,
     zone: &Arc<str>,

@@ -1,4 +1,4 @@
-//! Records the tries of jobs: which may have written, and how each of them ended.
+//! Records which tries of jobs may have written, and how they ended.
 
 use std::time::SystemTime;
 
@@ -8,9 +8,9 @@ use super::super::super::job::{FoundSize, Job};
 use super::super::size::found_column;
 use super::table::{from_millis, to_millis};
 
-/// The jobs for which a try may have written and its end was not recorded. An earlier release ignores this
-/// table, so it needs no migration, and that release can still open the file. Rows that such a release left
-/// are removed.
+/// The jobs of which a try may have written, while the end of the try is not recorded. An earlier release ignores this
+/// table. Therefore the table needs no migration, and that release can still open the file. This statement also removes
+/// rows that such a release left behind.
 pub(super) const BEGUN: &str = "
 CREATE TABLE IF NOT EXISTS begun (
     zone   TEXT NOT NULL,
@@ -19,14 +19,14 @@ CREATE TABLE IF NOT EXISTS begun (
 ) STRICT, WITHOUT ROWID;
 DELETE FROM begun WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.zone = begun.zone AND job.digest = begun.digest)";
 
-/// Whether a try of a job that is not being copied may have written, and its end was not recorded.
+/// Whether a try of a job that is not being copied may have written without a record of its end.
 pub(super) fn is_begun(db: &Connection, job: &Job) -> Result<bool> {
     db.prepare_cached("SELECT 1 FROM begun WHERE zone = ?1 AND digest = ?2")?
         .exists(params![&*job.target, job.blob.digest.to_string()])
 }
 
-/// Records that a try of a job may write from now on. If the job is to be read, the try takes that over: from now on
-/// the job's size says only what is added after this.
+/// Records that a try of a job may write from now on. If the job has the read mark, the try takes it: from now on the
+/// job's size contains only what later adds state.
 pub(super) fn begin(db: &Connection, job: &Job) -> Result<()> {
     let digest = job.blob.digest.to_string();
     db.prepare_cached("INSERT OR IGNORE INTO begun (zone, digest) VALUES (?1, ?2)")?
@@ -40,15 +40,15 @@ pub(super) fn begin(db: &Connection, job: &Job) -> Result<()> {
     Ok(())
 }
 
-/// Removes the mark that a try may write.
+/// Removes the record that a try may write.
 fn end(db: &Connection, job: &Job) -> Result<()> {
     db.prepare_cached("DELETE FROM begun WHERE zone = ?1 AND digest = ?2")?
         .execute(params![&*job.target, job.blob.digest.to_string()])?;
     Ok(())
 }
 
-/// Records that a try has ended and proved nothing. A job that is to be read stays so, also if only the mark of an
-/// earlier try demands it.
+/// Records that a try has ended and proved nothing. If the job had the read mark when it was claimed, the mark is put
+/// back, also if only the record of an earlier try demanded it.
 fn end_undone(db: &Connection, job: &Job, in_doubt: bool) -> Result<()> {
     end(db, job)?;
     if in_doubt || job.must_read() {
@@ -58,8 +58,9 @@ fn end_undone(db: &Connection, job: &Job, in_doubt: bool) -> Result<()> {
     Ok(())
 }
 
-/// Removes the job, unless it was added again since it was claimed: then it goes behind those that wait, and if the
-/// object is not proven, it stays to be read. Returns when it was first added.
+/// Removes the job, unless it was added again since it was claimed. In that case, the job becomes due after the jobs
+/// that wait; and if the object is not proven, a read mark is put back. Returns the time when the removed job was first
+/// added.
 pub(super) fn done(
     db: &Connection,
     job: &Job,
@@ -84,8 +85,8 @@ pub(super) fn done(
     Ok(added.map(from_millis))
 }
 
-/// Records a failed try and when to try again. A job that was added again since it was claimed stays due, behind those
-/// that wait.
+/// Records a failed try and when to try again. If the job was added again since it was claimed, it stays due, after the
+/// jobs that wait.
 pub(super) fn failed(
     db: &Connection,
     job: &Job,
@@ -111,8 +112,7 @@ pub(super) fn failed(
     Ok(())
 }
 
-/// Records that a try ended without having written, and sets the size of its job; a size of 0, and sizes that differ,
-/// are kept.
+/// Records that a try ended without a write, and sets the size of its job. A read mark and contradicted sizes are kept.
 pub(super) fn resize(db: &Connection, job: &Job, size: FoundSize) -> Result<()> {
     end_undone(db, job, false)?;
     db.prepare_cached(
@@ -123,8 +123,8 @@ pub(super) fn resize(db: &Connection, job: &Job, size: FoundSize) -> Result<()> 
     Ok(())
 }
 
-/// Parks a job. A job that was added again since it was claimed stays due, behind those that wait; one that is added
-/// later comes behind them too.
+/// Parks a job. If the job was added again since it was claimed, it stays due instead, after the jobs that wait. If it
+/// is added later, it also comes after them.
 pub(super) fn park(db: &Connection, job: &Job, now: SystemTime, why: &str) -> Result<()> {
     end_undone(db, job, false)?;
     db.prepare_cached(
