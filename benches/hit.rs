@@ -9,14 +9,14 @@ use backends::Digest;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gateway::App;
+use harness::client::Client;
+use harness::image::{Layer, Spec};
+use harness::site::{LOGIN, Site, USER};
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use tests::client::Client;
-use tests::image::{Layer, Spec};
-use tests::site::{LOGIN, Site, USER};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
@@ -62,7 +62,7 @@ impl Protocol {
 struct Fixture {
     // Dropping the site or the folders stops the parts that the gateway needs.
     site: Site,
-    folders: tests::gateway::Gateway,
+    folders: harness::gateway::Gateway,
     blobs: Vec<(&'static str, Digest, u64)>,
     stop: CancellationToken,
 }
@@ -71,7 +71,7 @@ impl Fixture {
     async fn start() -> Result<Self> {
         let site = Site::start()?;
         let quay = site.quay.config().to_string();
-        let folders = tests::gateway::Gateway::prepare(
+        let folders = harness::gateway::Gateway::prepare(
             &site.gateway_config(&json!({})),
             &[("quay.yaml", quay.as_str())],
         )?;
@@ -110,7 +110,7 @@ impl Fixture {
 
     async fn connect(&self, protocol: Protocol) -> Result<Connection> {
         let authority = std::fs::read_to_string(self.folders.authority_file())?;
-        let mut tls = tests::certs::client_config(&[&authority])?;
+        let mut tls = harness::certs::client_config(&[&authority])?;
         tls.alpn_protocols = vec![protocol.alpn().to_vec()];
         let stream = TcpStream::connect(self.folders.address()).await?;
         stream.set_nodelay(true)?;

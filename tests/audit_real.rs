@@ -5,10 +5,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use backends::{Digest, Key, Source, Store, StoreConfig};
 use bytes::Bytes;
+use harness::gateway::Gateway;
+use harness::quay::{Options, Quay};
+use real_servers::{Azurite, PATIENT, RadosGw, Swift, SwiftOptions, plain_transport};
 use serde_json::{Value, json};
-use tests::gateway::Gateway;
-use tests::quay::{Options, Quay};
-use tests::real::{Azurite, PATIENT, RadosGw, Swift, SwiftOptions, plain_transport};
 
 const ROOT: &str = "/datastorage/registry";
 /// The number of blobs. Several pages in one step would need tens of thousands; these suffice to have every

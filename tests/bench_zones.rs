@@ -4,14 +4,14 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::fault::BodyFault;
+use harness::gateway::Gateway;
+use harness::image::{Image, Manifest, Spec};
+use harness::port::Port;
+use harness::quay::Options;
+use harness::site::{LOGIN, PASSWORD, Site, USER, ZONES};
 use http::Method;
 use serde_json::Value;
-use tests::fault::BodyFault;
-use tests::gateway::Gateway;
-use tests::image::{Image, Manifest, Spec};
-use tests::port::Port;
-use tests::quay::Options;
-use tests::site::{LOGIN, PASSWORD, Site, USER, ZONES};
 
 const REPOSITORY: &str = "admin/app";
 const IMAGE: &str = "admin/app:v1";

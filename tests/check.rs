@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::body;
+use harness::certs::Authority;
+use harness::gateway::Gateway;
+use harness::image::{Image, Spec};
+use harness::port::Port;
+use harness::quay::{Options, Quay};
+use harness::server::Server;
+use harness::site::{LOGIN, Site};
 use hyper::service::service_fn;
 use serde_json::{Value, json};
-use tests::body;
-use tests::certs::Authority;
-use tests::gateway::Gateway;
-use tests::image::{Image, Spec};
-use tests::port::Port;
-use tests::quay::{Options, Quay};
-use tests::server::Server;
-use tests::site::{LOGIN, Site};
 
 const REPOSITORY: &str = "admin/one";
 
@@ -279,7 +279,7 @@ async fn an_unusable_zone_stops_nothing_and_its_copies_are_queued() -> Result<()
     let lane = lanes.find(|lane| lane["zone"] == "zone-c").context("a lane")?;
     assert_eq!((&lane["waiting"], &lane["failures"]), (&json!(2), &json!(0)), "{lane:#}");
     let url = format!("http://{}/metrics", gateway.admin_address());
-    let metrics = tests::http_client()?.get(url).send().await?.text().await?;
+    let metrics = harness::http_client()?.get(url).send().await?.text().await?;
     assert!(metrics.contains("quay_gateway_zone_usable{zone=\"zone-c\"} 0"), "{metrics}");
     assert!(metrics.contains("quay_gateway_zone_usable{zone=\"zone-b\"} 1"), "{metrics}");
     let log = gateway.log();

@@ -1,10 +1,10 @@
 //! `quay-gateway check` on real stores, some of them broken on purpose, all at once.
 
 use anyhow::{Context as _, Result, ensure};
+use harness::gateway::Gateway;
+use harness::quay::{Options, Quay};
+use real_servers::{Azurite, Keystone, RadosGw, SeaweedFs, Swift, SwiftOptions};
 use serde_json::{Value, json};
-use tests::gateway::Gateway;
-use tests::quay::{Options, Quay};
-use tests::real::{Azurite, Keystone, RadosGw, SeaweedFs, Swift, SwiftOptions};
 
 const ROOT: &str = "/datastorage/registry";
 /// The timeout of a step. Eight checks at once share the machine with five servers.

@@ -4,10 +4,10 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::image::Spec;
+use harness::port::BlackHole;
+use harness::site::{LOGIN, Site};
 use serde_json::json;
-use tests::image::Spec;
-use tests::port::BlackHole;
-use tests::site::{LOGIN, Site};
 
 /// Set in the process in which the host name is known.
 const INSIDE: &str = "QUAY_GATEWAY_TESTS_HOSTS";

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use harness::client::{Answer, Client};
+use harness::gateway::Gateway;
+use harness::image::{Blob, Spec};
+use harness::quay::{Delivery, Options};
+use harness::site::{LOGIN, Site};
 use http::{Method, StatusCode};
 use serde_json::json;
-use tests::client::{Answer, Client};
-use tests::gateway::Gateway;
-use tests::image::{Blob, Spec};
-use tests::quay::{Delivery, Options};
-use tests::site::{LOGIN, Site};
 
 const REPOSITORY: &str = "admin/one";
 

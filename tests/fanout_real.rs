@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use backends::{Digest, Hasher, Key, Store, StoreConfig};
 use futures_util::TryStreamExt as _;
+use harness::gateway::Gateway;
+use harness::image::Spec;
+use harness::quay::Options;
+use harness::site::{LOGIN, Site};
+use real_servers::{Azurite, Kind, PATIENT, RealZone, SeaweedFs, Swift, SwiftOptions, plain_transport};
 use replication::{FanOut, Journal, Setup};
 use serde_json::{Value, json};
-use tests::gateway::Gateway;
-use tests::image::Spec;
-use tests::quay::Options;
-use tests::real::{Azurite, Kind, PATIENT, RealZone, SeaweedFs, Swift, SwiftOptions, plain_transport};
-use tests::site::{LOGIN, Site};
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, Zone};
 

@@ -4,14 +4,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use harness::client::Client;
+use harness::fault::{BodyFault, Faults};
+use harness::gateway::Gateway;
+use harness::image::{Image, Spec};
+use harness::quay::Options;
+use harness::site::{LOGIN, Site, ZONES};
 use http::{Method, StatusCode};
 use serde_json::json;
-use tests::client::Client;
-use tests::fault::{BodyFault, Faults};
-use tests::gateway::Gateway;
-use tests::image::{Image, Spec};
-use tests::quay::Options;
-use tests::site::{LOGIN, Site, ZONES};
 
 const REPOSITORY: &str = "admin/one";
 

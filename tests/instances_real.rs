@@ -1,11 +1,11 @@
 //! skopeo pushes through the gateway to two instances of Quay with one database.
 
 use anyhow::{Context as _, Result};
+use harness::site::{PASSWORD, Site, USER};
 use http::Method;
+use real_servers::{ImageDir, Login, Packing, Part, Skopeo, Types};
 use serde_json::json;
 use tempfile::TempDir;
-use tests::real::{ImageDir, Login, Packing, Part, Skopeo, Types};
-use tests::site::{PASSWORD, Site, USER};
 
 const UPLOADS: &str = "/blobs/uploads/";
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use fastrand::Rng;
+use harness::gateway::Gateway;
+use harness::image::Spec;
+use harness::site::{LOGIN, Site};
 use http::Method;
 use rustls::pki_types::ServerName;
 use serde_json::json;
-use tests::gateway::Gateway;
-use tests::image::Spec;
-use tests::site::{LOGIN, Site};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -64,7 +64,7 @@ async fn a_thousand_malformed_requests() -> Result<()> {
 
 fn connector(gateway: &Gateway) -> Result<TlsConnector> {
     let root = std::fs::read_to_string(gateway.authority_file())?;
-    let mut config = tests::certs::client_config(&[&root])?;
+    let mut config = harness::certs::client_config(&[&root])?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use harness::gateway::Gateway;
+use harness::image::Spec;
+use harness::site::{LOGIN, Site};
 use rustls::pki_types::ServerName;
 use serde_json::json;
-use tests::gateway::Gateway;
-use tests::image::Spec;
-use tests::site::{LOGIN, Site};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,7 +21,7 @@ const MIB: u64 = 1024 * 1024;
 
 async fn connect(gateway: &Gateway, protocol: &str) -> Result<TlsStream<TcpStream>> {
     let root = std::fs::read_to_string(gateway.authority_file())?;
-    let mut config = tests::certs::client_config(&[&root])?;
+    let mut config = harness::certs::client_config(&[&root])?;
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     let tcp = TcpStream::connect(gateway.address()).await?;
     Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp).await?)
@@ -30,7 +30,7 @@ async fn connect(gateway: &Gateway, protocol: &str) -> Result<TlsStream<TcpStrea
 /// The value of a metric.
 async fn metric(gateway: &Gateway, name: &str) -> Result<u64> {
     let url = format!("http://{}/metrics", gateway.admin_address());
-    let text = tests::http_client()?.get(url).send().await?.text().await?;
+    let text = harness::http_client()?.get(url).send().await?.text().await?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     Ok(value.map_or(0, |value| value.parse().unwrap_or(0)))
 }
@@ -242,7 +242,7 @@ async fn heads_that_stay_in_memory_are_reserved_and_bounded() -> Result<()> {
 async fn a_client_with_thousands_of_requests_sees_none_fail() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
-    let client = tests::raw::client(&gateway, "h2")?;
+    let client = harness::raw::client(&gateway, "h2")?;
     let url = format!("{}/v2/", gateway.url());
     let ask = |number: u64| {
         let (client, url) = (&client, &url);

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use harness::gateway::Gateway;
+use harness::image::{Image, Spec};
+use harness::quay::Options;
+use harness::record::Seen;
+use harness::site::{LOGIN, Site, ZONES};
 use http::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::gateway::Gateway;
-use tests::image::{Image, Spec};
-use tests::quay::Options;
-use tests::record::Seen;
-use tests::site::{LOGIN, Site, ZONES};
 
 const REPOSITORY: &str = "admin/app";
 
@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 async fn get(gateway: &Gateway, path: &str) -> Result<String> {
     let url = format!("http://{}{path}", gateway.admin_address());
-    Ok(tests::http_client()?.get(url).send().await?.error_for_status()?.text().await?)
+    Ok(harness::http_client()?.get(url).send().await?.error_for_status()?.text().await?)
 }
 
 async fn zone(gateway: &Gateway, name: &str) -> Result<Value> {
@@ -148,7 +148,7 @@ async fn commands_from_a_web_page_are_refused() -> Result<()> {
     let gateway = site.gateway(&json!({})).await?;
     let url = format!("http://{}/zones/zone-a/drain", gateway.admin_address());
     // A web page in a browser on this machine could send this request.
-    let answer = tests::http_client()?.post(url).send().await?;
+    let answer = harness::http_client()?.post(url).send().await?;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     assert_eq!(zone(&gateway, "zone-a").await?["state"], "healthy");
     Ok(())
@@ -159,7 +159,7 @@ async fn commands_from_a_web_page_are_refused() -> Result<()> {
 async fn pages_of_other_sites_have_no_access() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
-    let (admin, client) = (gateway.admin_address(), tests::http_client()?);
+    let (admin, client) = (gateway.admin_address(), harness::http_client()?);
     let own = admin.to_string();
     let status = async |method: Method, path: &str, headers: &[(&str, &str)]| -> Result<StatusCode> {
         let mut request = client.request(method, format!("http://{admin}{path}"));
@@ -201,7 +201,7 @@ async fn scrapers_get_the_format_that_they_accept() -> Result<()> {
         ("text/plain", false),
         ("*/*", false),
     ] {
-        let answer = tests::http_client()?.get(&url).header("accept", accept).send().await?;
+        let answer = harness::http_client()?.get(&url).header("accept", accept).send().await?;
         let kind = answer.headers()["content-type"].to_str()?.to_owned();
         let text = answer.text().await?;
         assert_eq!(kind.starts_with("application/openmetrics-text; version=1.0.0"), open, "{accept}: {kind}");
@@ -266,7 +266,7 @@ async fn beyond_loopback_commands_need_the_token() -> Result<()> {
     let url = format!("http://{}/zones/zone-b/drain", gateway.admin_address());
     let drain = |token: &'static str| {
         let host = ("host", "gateway.ops.example.com:30090");
-        let request = tests::http_client().map(|client| client.post(&url).header(host.0, host.1));
+        let request = harness::http_client().map(|client| client.post(&url).header(host.0, host.1));
         async move {
             let request = request?.header("quay-gateway-command", "1").header("authorization", token);
             anyhow::Ok(request.send().await?.status())

@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use backends::Digest;
 use bytes::Bytes;
+use harness::client::Client;
+use harness::gateway::Gateway;
+use harness::image::{Blob, Image, Layer, Spec};
+use harness::site::{LOGIN, Site};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::client::Client;
-use tests::gateway::Gateway;
-use tests::image::{Blob, Image, Layer, Spec};
-use tests::site::{LOGIN, Site};
 
 const SECRET: &str = "admin/secret";
 
@@ -217,7 +217,7 @@ async fn a_yes_is_valid_only_for_an_equal_request() -> Result<()> {
 #[tokio::test]
 async fn white_space_around_a_token_is_refused_over_http_2() -> Result<()> {
     let fixture = Fixture::new().await?;
-    let client = tests::raw::client(&fixture.gateway, "h2")?;
+    let client = harness::raw::client(&fixture.gateway, "h2")?;
     let url = format!("{}/v2/{SECRET}/blobs/{}", fixture.gateway.url(), fixture.digest());
     let token = fixture.token("admin", SECRET, json!({}))?;
     for (before, after, expected) in [

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
+use harness::image::{Image, Layer, Spec};
+use harness::quay::Options;
+use harness::site::{LOGIN, Site};
 use http::{Method, StatusCode};
 use serde_json::json;
-use tests::image::{Image, Layer, Spec};
-use tests::quay::Options;
-use tests::site::{LOGIN, Site};
 
 const REPOSITORY: &str = "admin/one";
 
@@ -233,7 +233,7 @@ async fn with_one_name_nothing_is_rewritten() -> Result<()> {
     let gateway = site.gateway(&json!({"hostname": "quay.example.com"})).await?;
     let root = std::fs::read_to_string(gateway.authority_file())?;
     let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tests::certs::client_config(&[&root])?)
+        .tls_backend_preconfigured(harness::certs::client_config(&[&root])?)
         .resolve("quay.example.com", gateway.address())
         .no_proxy()
         .build()?;
@@ -246,7 +246,7 @@ async fn with_one_name_nothing_is_rewritten() -> Result<()> {
 
 #[tokio::test]
 async fn a_registry_behind_tls_is_verified_under_its_own_name() -> Result<()> {
-    let authority = tests::certs::Authority::generate()?;
+    let authority = harness::certs::Authority::generate()?;
     let tls = authority.certificate(&["quay.example.com"])?.server_config()?;
     let options = Options { hostname: Some("quay.example.com".into()), tls: Some(tls), ..Options::default() };
     let zones = ["zone-a", "zone-b"].map(|name| (name, Duration::ZERO));
@@ -279,7 +279,7 @@ async fn sigterm_lets_blobs_in_flight_finish() -> Result<()> {
     let pull = tokio::spawn(async move { client.pull_blob(REPOSITORY, &digest).await });
     held.await;
     let ready = |url: String| async move {
-        Ok::<_, anyhow::Error>(tests::http_client()?.get(url).send().await?.status())
+        Ok::<_, anyhow::Error>(harness::http_client()?.get(url).send().await?.status())
     };
     let readyz = format!("http://{}/readyz", gateway.admin_address());
     assert_eq!(ready(readyz.clone()).await?, StatusCode::OK);

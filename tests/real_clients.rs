@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use backends::Digest;
+use harness::client::Client;
+use harness::gateway::Gateway;
+use harness::proxy::Proxy;
 use http::Method;
+use real_servers::{Bucket, Certificates, DockerRegistry, RadosGw, SeaweedFs, Shape, TokenServer, shapes};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use tempfile::TempDir;
-use tests::client::Client;
-use tests::gateway::Gateway;
-use tests::proxy::Proxy;
-use tests::real::{Bucket, Certificates, DockerRegistry, RadosGw, SeaweedFs, Shape, TokenServer, shapes};
 use tokio::time::Instant;
 
 use crate::scenario::{Scenario, access, puller};

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use harness::client::Client;
+use harness::fault::BodyFault;
+use harness::gateway::Gateway;
+use harness::image::{Image, Spec};
+use harness::record::{Record, Seen};
+use harness::site::{LOGIN, Site, USER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
-use tests::client::Client;
-use tests::fault::BodyFault;
-use tests::gateway::Gateway;
-use tests::image::{Image, Spec};
-use tests::record::{Record, Seen};
-use tests::site::{LOGIN, Site, USER};
 
 const REPOSITORY: &str = "admin/one";
 const ID: &str = "4c5b4c0a-1d5f-4a54-9d0b-6f0a3c0b7d3e";
@@ -178,7 +178,7 @@ async fn refusals_have_the_id_too() -> Result<()> {
         assert_eq!((status, &*id), (expected, ID), "{method} {path}");
     }
     // White space around a value, which only HTTP/2 can send.
-    let request = tests::raw::client(&fixture.gateway, "h2")?.get(format!("{}/v2/", fixture.gateway.url()));
+    let request = harness::raw::client(&fixture.gateway, "h2")?.get(format!("{}/v2/", fixture.gateway.url()));
     let answer = request.header("x-request-id", ID).header("x-odd", " a").send().await?;
     assert_eq!(
         (answer.status(), &answer.headers()["x-request-id"]),

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use harness::certs::Authority;
+use harness::gateway::Gateway;
+use harness::image::{Image, Spec};
+use harness::port::{BlackHole, Port};
+use harness::site::{LOGIN, Site};
+use real_servers::{POSTGRES_PASSWORD, Postgres};
 use serde_json::json;
-use tests::certs::Authority;
-use tests::gateway::Gateway;
-use tests::image::{Image, Spec};
-use tests::port::{BlackHole, Port};
-use tests::real::{POSTGRES_PASSWORD, Postgres};
-use tests::site::{LOGIN, Site};
 
 const REPOSITORY: &str = "admin/one";
 
@@ -97,7 +97,7 @@ async fn a_push_while_the_database_is_unreachable_is_answered_and_logged() -> Re
 /// The status of `/readyz`, and whether it mentions the journal.
 async fn readiness(gateway: &Gateway) -> Result<(u16, bool)> {
     let url = format!("http://{}/readyz", gateway.admin_address());
-    let answer = tests::http_client()?.get(url).send().await?;
+    let answer = harness::http_client()?.get(url).send().await?;
     Ok((answer.status().as_u16(), answer.text().await?.contains("the journal takes no jobs")))
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use harness::client::Client;
+use harness::gateway::Gateway;
+use harness::image::Spec;
+use harness::raw::{client, connect, trusting};
+use harness::site::{LOGIN, Site, USER};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::client::Client;
-use tests::gateway::Gateway;
-use tests::image::Spec;
-use tests::raw::{client, connect, trusting};
-use tests::site::{LOGIN, Site, USER};
 use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -43,7 +43,7 @@ async fn until(what: &str, said: impl AsyncFn() -> Result<bool>) -> Result<()> {
 
 async fn metric(gateway: &Gateway, name: &str) -> Result<Option<f64>> {
     let url = format!("http://{}/metrics", gateway.admin_address());
-    let text = tests::http_client()?.get(url).send().await?.text().await?;
+    let text = harness::http_client()?.get(url).send().await?.text().await?;
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("quay_gateway_{name} ")));
     Ok(line.map(str::parse).transpose()?)
 }

@@ -4,14 +4,14 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use backends::Digest;
+use harness::certs::Authority;
+use harness::client::Client;
+use harness::fault::BodyFault;
+use harness::image::{Image, Layer, Manifest, Spec};
+use harness::quay::{Delivery, Options, Quay};
+use harness::zone::Zone;
 use http::{Method, StatusCode};
 use serde_json::json;
-use tests::certs::Authority;
-use tests::client::Client;
-use tests::fault::BodyFault;
-use tests::image::{Image, Layer, Manifest, Spec};
-use tests::quay::{Delivery, Options, Quay};
-use tests::zone::Zone;
 
 const LOGIN: Option<(&str, &str)> = Some(("admin", "password"));
 const REPOSITORY: &str = "admin/one";

@@ -7,7 +7,7 @@
 #[path = "transcripts/replay.rs"]
 mod replay;
 
-use tests::quay::Delivery;
+use harness::quay::Delivery;
 
 #[tokio::test]
 async fn with_s3_storage() {

@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result};
 use backends::Digest;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use harness::client::Client;
+use harness::fault::Faults;
+use harness::gateway::Gateway;
+use harness::image::Blob;
+use harness::proxy::Proxy;
+use harness::quay::Options;
+use harness::site::{LOGIN, Site};
 use serde_json::json;
-use tests::client::Client;
-use tests::fault::Faults;
-use tests::gateway::Gateway;
-use tests::image::Blob;
-use tests::proxy::Proxy;
-use tests::quay::Options;
-use tests::site::{LOGIN, Site};
 
 use crate::arguments::Arguments;
 use crate::puller::Puller;
@@ -100,7 +100,7 @@ impl Fixture {
 
     /// The proxies in front of all stores.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &Proxy> {
-        self.site.zones.iter().map(tests::zone::Zone::proxy)
+        self.site.zones.iter().map(harness::zone::Zone::proxy)
     }
 
     /// Removes all faults.

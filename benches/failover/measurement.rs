@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use tests::gateway::Gateway;
+use harness::gateway::Gateway;
 
 use crate::arguments::Arguments;
 use crate::fixture::{Fixture, Sides, WARM};
@@ -117,7 +117,7 @@ async fn hedges(gateway: &Gateway) -> Result<u64> {
 
 /// When the gateway last read from home, and when it read from any store.
 fn reads(fixture: &Fixture, struck: Instant) -> (Option<Duration>, Vec<Instant>) {
-    let of = |line: &tests::proxy::Proxy| {
+    let of = |line: &harness::proxy::Proxy| {
         let mut seen = line.record().reads("/sha256/");
         seen.retain(|seen| !seen.target.contains(SIGNED_URL));
         seen

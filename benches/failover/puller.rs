@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use backends::Hasher;
 use bytes::Bytes;
+use harness::client::Client;
 use http::header::LOCATION;
 use http::{Method, StatusCode};
-use tests::client::Client;
 
 use crate::fixture::{Item, REPOSITORY};
 use crate::sample::Sample;

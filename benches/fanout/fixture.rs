@@ -5,13 +5,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use backends::Digest;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use harness::client::Client;
+use harness::gateway::Gateway;
+use harness::image::{Image, Layer, Manifest, Spec};
+use harness::quay::Options;
+use harness::site::{LOGIN, Site};
+use harness::zone::Zone;
 use serde_json::json;
-use tests::client::Client;
-use tests::gateway::Gateway;
-use tests::image::{Image, Layer, Manifest, Spec};
-use tests::quay::Options;
-use tests::site::{LOGIN, Site};
-use tests::zone::Zone;
 
 use crate::arguments::Arguments;
 

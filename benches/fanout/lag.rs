@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tests::site::LOGIN;
+use harness::site::LOGIN;
 
 use crate::arguments::Arguments;
 use crate::fixture::{Fixture, REPOSITORY, has, image, items};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use benches::measure::{Process, cpu, peak_memory};
-use tests::gateway::Gateway;
+use harness::gateway::Gateway;
 
 use crate::arguments::Arguments;
 use crate::fixture::{Fixture, has};

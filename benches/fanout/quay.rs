@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use backends::s3::{S3Config, S3Store, Style};
 use backends::{Key, Secret, Source, Store, Timeouts};
-use tests::real::plain_transport;
-use tests::zone::{Location, Zone};
+use harness::zone::{Location, Zone};
+use real_servers::plain_transport;
 
 use crate::fixture::{Fixture, Item};
 

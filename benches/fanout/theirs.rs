@@ -3,7 +3,7 @@
 use anyhow::Result;
 use benches::rclone::{Rclone, S3_FLAGS};
 use futures_util::future::try_join_all;
-use tests::zone::Zone;
+use harness::zone::Zone;
 
 use crate::fixture::Fixture;
 

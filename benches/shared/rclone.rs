@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use tests::real::Program;
+use real_servers::Program;
 
 use crate::measure::median;
 

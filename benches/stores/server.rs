@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use backends::{Store, StoreConfig, Timeouts};
 use benches::rclone::S3_FLAGS;
+use real_servers::{Bucket, Keystone, RadosGw, SeaweedFs, Swift, SwiftOptions, plain_transport};
 use serde_json::Value;
-use tests::real::{Bucket, Keystone, RadosGw, SeaweedFs, Swift, SwiftOptions, plain_transport};
 
 use crate::arguments::Server;
 use crate::rclone::Remote;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use harness::gateway::Gateway;
+use harness::quay::Options;
+use harness::site::Site;
 use serde_json::json;
-use tests::gateway::Gateway;
-use tests::quay::Options;
-use tests::site::Site;
 
 use super::support::{NOW, audited, command, everywhere, found, wanted};
 

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use backends::Digest;
+use harness::gateway::Gateway;
+use harness::site::Site;
 use http::StatusCode;
 use serde_json::json;
-use tests::gateway::Gateway;
-use tests::site::Site;
 
 use super::compared::prepared;
 use super::support::{NOW, audited, command, everywhere, found};
@@ -158,7 +158,7 @@ async fn heal_waits_while_the_queue_is_full() -> Result<()> {
     let url = format!("http://{}/queue/add", gateway.admin_address());
     let add =
         json!({"backlog": 10, "jobs": [{"digest": digests[0].to_string(), "zone": "zone-b", "size": null}]});
-    let post = || tests::http_client().map(|client| client.post(&url).header("quay-gateway-command", "1"));
+    let post = || harness::http_client().map(|client| client.post(&url).header("quay-gateway-command", "1"));
     let refused = post()?.body(add.to_string()).send().await?;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     ensure!(waits.try_wait()?.is_none(), "heal does not wait");
@@ -171,7 +171,7 @@ async fn heal_waits_while_the_queue_is_full() -> Result<()> {
 async fn the_admin_api_refuses_unknown_requests() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
-    let client = tests::http_client()?;
+    let client = harness::http_client()?;
     let url = format!("http://{}/queue/add", gateway.admin_address());
     let digest = Digest::EMPTY.to_string();
     let job = |digest: &str, zone: &str| json!({"digest": digest, "zone": zone, "size": 0});

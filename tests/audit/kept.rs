@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use backends::Digest;
+use harness::gateway::Gateway;
+use harness::image::{Image, Manifest, Spec};
+use harness::quay::Options;
+use harness::site::{LOGIN, Site};
+use harness::zone::Zone;
 use serde_json::{Value, json};
-use tests::gateway::Gateway;
-use tests::image::{Image, Manifest, Spec};
-use tests::quay::Options;
-use tests::site::{LOGIN, Site};
-use tests::zone::Zone;
 
 use super::support::{NOW, command};
 
@@ -99,7 +99,7 @@ impl Fixture {
         let add = json!({"backlog": 1000, "jobs": [job]}).to_string();
         let url = format!("http://{}/queue/add", self.gateway.admin_address());
         let sent =
-            tests::http_client()?.post(url).header("quay-gateway-command", "1").body(add).send().await?;
+            harness::http_client()?.post(url).header("quay-gateway-command", "1").body(add).send().await?;
         sent.error_for_status()?;
         Ok(())
     }

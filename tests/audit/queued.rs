@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use backends::Digest;
+use harness::gateway::Gateway;
+use harness::image::Spec;
+use harness::site::{LOGIN, Site};
 use serde_json::{Value, json};
-use tests::gateway::Gateway;
-use tests::image::Spec;
-use tests::site::{LOGIN, Site};
 
 use super::support::{command, everywhere};
 
@@ -42,7 +42,7 @@ async fn until_measured(gateway: &Gateway, holds: impl Fn(&str) -> bool) -> Resu
     let url = format!("http://{}/metrics", gateway.admin_address());
     let deadline = Instant::now() + SOON;
     loop {
-        let asked = tests::http_client()?.get(&url).header("accept", "application/openmetrics-text");
+        let asked = harness::http_client()?.get(&url).header("accept", "application/openmetrics-text");
         let text = asked.send().await?.text().await?;
         if text.lines().any(&holds) {
             return Ok(text);

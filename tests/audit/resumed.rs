@@ -4,10 +4,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use harness::gateway::Gateway;
+use harness::site::Site;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tests::gateway::Gateway;
-use tests::site::Site;
 
 use super::compared::prepared;
 use super::support::{NOW, audited, command, everywhere, found};

@@ -4,9 +4,9 @@ use std::process::Output;
 
 use anyhow::{Context as _, Result, ensure};
 use backends::Digest;
+use harness::gateway::Gateway;
+use harness::site::Site;
 use serde_json::Value;
-use tests::gateway::Gateway;
-use tests::site::Site;
 
 /// Makes the findings independent of the time at which a test wrote the objects.
 pub(crate) const NOW: [&str; 2] = ["--min-age", "0s"];

@@ -15,7 +15,7 @@ struct Command {
 impl Command {
     /// Asks the binary.
     fn ask(words: Vec<String>) -> Result<Self> {
-        let output = std::process::Command::new(tests::gateway::binary())
+        let output = std::process::Command::new(harness::gateway::binary())
             .args(&words)
             .arg("--help")
             // The help names its value.

@@ -51,7 +51,7 @@ fn keys_below(path: &str) -> Result<Option<Vec<String>>> {
     let configuration = all.rev().fold(json!(1), nested);
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), configuration.to_string())?;
-    let output = std::process::Command::new(tests::gateway::binary())
+    let output = std::process::Command::new(harness::gateway::binary())
         .args(["check-config", "--config"])
         .arg(file.path())
         .output()?;

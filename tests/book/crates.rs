@@ -24,7 +24,7 @@ const ROWS: [&[(&str, u32)]; 10] = [
 ];
 
 /// Programs and libraries for development. Only these may depend on one of them.
-const TOOLS: [&str; 3] = ["tests", "benches", "demo"];
+const TOOLS: [&str; 5] = ["tests", "benches", "demo", "harness", "real-servers"];
 
 /// The dependencies from outside the workspace that a crate must not have.
 const NEVER: [(&str, &[&str]); 3] = [

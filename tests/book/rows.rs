@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::quay::Options;
+use harness::site::{Site, ZONES};
 use serde_json::json;
-use tests::quay::Options;
-use tests::site::{Site, ZONES};
 
 /// Defaults that depend on the machine.
 const UNSET: [(&str, &str); 2] =

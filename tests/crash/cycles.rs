@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use backends::Digest;
 use fastrand::Rng;
+use harness::gateway::Gateway;
+use harness::image::{Image, Spec};
+use harness::quay::Options;
+use harness::site::{LOGIN, Site};
+use real_servers::Postgres;
 use serde_json::json;
-use tests::gateway::Gateway;
-use tests::image::{Image, Spec};
-use tests::quay::Options;
-use tests::real::Postgres;
-use tests::site::{LOGIN, Site};
 use tokio::time::{Instant, sleep};
 
 use crate::tally::Batch;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::stream;
+use harness::client::Client;
+use harness::gateway::{Gateway, overlay};
+use harness::port::{BlackHole, Port};
+use harness::quay::Quay;
+use harness::site::{LOGIN, Site};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::client::Client;
-use tests::gateway::{Gateway, overlay};
-use tests::port::{BlackHole, Port};
-use tests::quay::Quay;
-use tests::site::{LOGIN, Site};
 
 use crate::pair::{Pair, REPOSITORY, UPLOADS, begun, image, problem};
 

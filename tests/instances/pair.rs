@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use harness::client::{Answer, Client};
+use harness::gateway::{Gateway, overlay};
+use harness::image::{Image, Spec};
+use harness::quay::Quay;
+use harness::site::{LOGIN, Site};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::client::{Answer, Client};
-use tests::gateway::{Gateway, overlay};
-use tests::image::{Image, Spec};
-use tests::quay::Quay;
-use tests::site::{LOGIN, Site};
 
 pub(crate) const REPOSITORY: &str = "admin/one";
 pub(crate) const UPLOADS: &str = "/blobs/uploads/";

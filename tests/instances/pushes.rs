@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures_util::stream;
+use harness::gateway::overlay;
+use harness::port::Port;
+use harness::site::{LOGIN, Site};
 use http::{Method, StatusCode};
 use serde_json::json;
-use tests::gateway::overlay;
-use tests::port::Port;
-use tests::site::{LOGIN, Site};
 
 use crate::failures::until;
 use crate::pair::{PARAMETER, Pair, REPOSITORY, UPLOADS, begun, image, problem};

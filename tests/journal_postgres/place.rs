@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use backends::Secret;
 use postgres_connection::Database;
+use real_servers::Postgres;
 use replication::conformance::Place;
 use replication::{Journal, JournalError};
 use rustls::{ClientConfig, RootCertStore};
-use tests::real::Postgres;
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls};
 
@@ -46,7 +46,7 @@ impl DatabasePlace {
 
     /// Like [`DatabasePlace::connect`], with another password.
     pub(crate) async fn connect_as(&self, password: &str) -> Result<Journal, JournalError> {
-        self.connect_to(&self.url.replace(tests::real::POSTGRES_PASSWORD, password)).await
+        self.connect_to(&self.url.replace(real_servers::POSTGRES_PASSWORD, password)).await
     }
 
     async fn connect_to(&self, url: &str) -> Result<Journal, JournalError> {

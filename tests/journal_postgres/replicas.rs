@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backends::Backoff;
+use real_servers::POSTGRES_PASSWORD;
 use replication::conformance::{LONGEST_WAIT, Mode, Place as _, Scripted, blob, claim_all, new_job};
 use replication::{Bounds, FanOut, Job, Journal, JournalError, LEASE, LaneStatus, Limits, Next, Setup};
-use tests::real::POSTGRES_PASSWORD;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;

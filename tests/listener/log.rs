@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use harness::gateway::Gateway;
+use harness::raw::client;
+use harness::site::Site;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use serde_json::json;
-use tests::gateway::Gateway;
-use tests::raw::client;
-use tests::site::Site;
 
 /// The reader hangs, for example a container runtime whose disk hangs.
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn a_log_that_nobody_reads_stops_nothing() -> Result<()> {
     let all = tokio::time::timeout(Duration::from_secs(120), all.try_collect::<Vec<_>>());
     assert_eq!(all.await.context("it stands still")??.len(), LINES);
     let metrics = format!("http://{}/metrics", gateway.admin_address());
-    let text = tests::http_client()?.get(metrics).send().await?.text().await?;
+    let text = harness::http_client()?.get(metrics).send().await?.text().await?;
     let lost = text.lines().find_map(|line| line.strip_prefix("quay_gateway_log_lines_lost_total "));
     assert!(lost.context("the metric")?.parse::<u64>()? > 0);
     // This is an error if the signal is not obeyed.
@@ -46,7 +46,7 @@ async fn an_end_with_an_error_waits_for_no_reader() -> Result<()> {
     rustix::io::ioctl_fionbio(&writer, true)?;
     while std::io::Write::write(&mut writer, &[b'x'; 4096]).is_ok() {}
     rustix::io::ioctl_fionbio(&writer, false)?;
-    let mut run = tokio::process::Command::new(tests::gateway::binary());
+    let mut run = tokio::process::Command::new(harness::gateway::binary());
     run.arg("run").arg("--config").arg(gateway.config_file()).stderr(writer).kill_on_drop(true);
     let ended = tokio::time::timeout(Duration::from_secs(30), run.status()).await;
     assert_eq!(ended.context("it waits")??.code(), Some(78));

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use harness::gateway::Gateway;
+use harness::image::Spec;
+use harness::raw::{client, connect, trusting};
+use harness::site::{LOGIN, Site};
 use http::{Method, StatusCode, Version};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
-use tests::gateway::Gateway;
-use tests::image::Spec;
-use tests::raw::{client, connect, trusting};
-use tests::site::{LOGIN, Site};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -61,7 +61,7 @@ async fn http_2_and_http_1_1_over_tls_1_3_and_1_2() -> Result<()> {
             rustls::crypto::aws_lc_rs::default_provider(),
         ))
         .with_protocol_versions(&[version])?
-        .with_root_certificates(tests::certs::roots(&[&root])?)
+        .with_root_certificates(harness::certs::roots(&[&root])?)
         .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let stream = connect(&gateway, config).await?;
@@ -231,7 +231,7 @@ async fn the_gateway_survives_a_lack_of_file_descriptors() -> Result<()> {
         prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(files), maximum: Some(4096) })
     };
     // Uses a connection that exists already.
-    let (admin, zones) = (tests::http_client()?, format!("http://{}/zones", gateway.admin_address()));
+    let (admin, zones) = (harness::http_client()?, format!("http://{}/zones", gateway.admin_address()));
     admin.get(&zones).send().await?.bytes().await?;
     limit(40)?;
     let mut held = Vec::new();
@@ -313,7 +313,7 @@ async fn silent_connections_are_kept_alive() -> Result<()> {
 
 async fn ready(gateway: &Gateway) -> Result<StatusCode> {
     let url = format!("http://{}/readyz", gateway.admin_address());
-    Ok(tests::http_client()?.get(url).send().await?.status())
+    Ok(harness::http_client()?.get(url).send().await?.status())
 }
 
 /// A load balancer learns about the end only after some seconds.

@@ -1,14 +1,14 @@
 //! `quay-gateway check` for the gateway's own account, database and lock.
 
 use anyhow::{Result, ensure};
+use harness::certs::Authority;
+use harness::site::{PASSWORD, Site, USER};
+use real_servers::{POSTGRES_PASSWORD, Postgres, QuayTables, REDIS_PASSWORD, Redis};
 use serde_json::{Value, json};
-use tests::certs::Authority;
-use tests::real::{POSTGRES_PASSWORD, Postgres, QuayTables, REDIS_PASSWORD, Redis};
-use tests::site::{PASSWORD, Site, USER};
 
 use super::fixture::{Fixture, LOCATIONS};
 
-async fn checked(gateway: &tests::gateway::Gateway) -> Result<(bool, Value, String)> {
+async fn checked(gateway: &harness::gateway::Gateway) -> Result<(bool, Value, String)> {
     let output = gateway.command(&["check", "--output", "json"]).await?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -98,7 +98,7 @@ async fn a_missing_sslmode_fails_with_the_line_to_add() -> Result<()> {
     let config = site.gateway_config(&json!({"replication": {"placements": true}}));
     let prepared = |quay: &Value| {
         let quay = quay.to_string();
-        tests::gateway::Gateway::prepare(&config, &[("quay.yaml", quay.as_str())])
+        harness::gateway::Gateway::prepare(&config, &[("quay.yaml", quay.as_str())])
     };
     let gateway = prepared(&quay)?;
     let fix = |report: &Value| report["database"]["steps"][0]["fix"].as_str().unwrap_or_default().to_owned();
@@ -147,7 +147,7 @@ async fn quays_configuration_works_over_tls() -> Result<()> {
     }));
     let (quay, root) = (quay.to_string(), authority.pem());
     let files = [("quay.yaml", quay.as_str()), ("database.pem", root.as_str()), ("password", PASSWORD)];
-    let gateway = tests::gateway::Gateway::prepare(&config, &files)?;
+    let gateway = harness::gateway::Gateway::prepare(&config, &files)?;
     let (_, report, said) = checked(&gateway).await?;
     for name in ["database", "lock"] {
         ensure!(report[name]["ok"] == true, "{name}: {said}");

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use backends::{Digest, Key, StoreConfig, Timeouts};
+use harness::gateway::Gateway;
+use harness::site::{PASSWORD, Site, USER};
+use real_servers::{Postgres, QuayTables, Redis, plain_transport};
 use replication::{Authority, Job, Journal, NewJob, Next};
 use serde_json::{Value, json};
-use tests::gateway::Gateway;
-use tests::real::{Postgres, QuayTables, Redis, plain_transport};
-use tests::site::{PASSWORD, Site, USER};
 use zone_router::{Blob, Zone};
 
 pub(crate) const LOCATIONS: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
@@ -35,7 +35,7 @@ impl Fixture {
             "registry": { "account": { "username": USER, "password_file": "password" } },
             "replication": { "placements": true, "database": self.postgres.url() },
         });
-        tests::gateway::overlay(&mut config, over);
+        harness::gateway::overlay(&mut config, over);
         let mut quay = self.site.quay.config();
         quay["USER_EVENTS_REDIS"] = self.redis.quay_entry();
         let files = vec![("quay.yaml", quay.to_string()), ("password", PASSWORD.to_owned())];

@@ -177,7 +177,7 @@ async fn copies_wait_for_an_unreachable_database() -> Result<()> {
     ensure!(away.contains("cannot be reached") && !away.contains("correct-horse"), "{away}");
     fixture.postgres.restart().await?;
     ensure!(authority.placed(&job, &zone).await? == Placed::Kept);
-    let tables = tests::real::QuayTables::again(&fixture.postgres).await?;
+    let tables = real_servers::QuayTables::again(&fixture.postgres).await?;
     ensure!(tables.locations(row).await? == ["zone-b"]);
     Ok(())
 }

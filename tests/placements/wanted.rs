@@ -4,11 +4,11 @@ use anyhow::{Result, ensure};
 use backends::Digest;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use harness::image::{Image, Spec};
+use harness::quay::{Delivery, Options};
+use harness::site::{LOGIN, Site, ZONES};
 use replication::{Placed, Wanted};
 use serde_json::json;
-use tests::image::{Image, Spec};
-use tests::quay::{Delivery, Options};
-use tests::site::{LOGIN, Site, ZONES};
 
 use super::fixture::{Fixture, job};
 
@@ -20,7 +20,7 @@ fn account_alone() -> serde_json::Value {
 /// An image in the registry.
 async fn pushed(site: &Site, repository: &str) -> Result<Image> {
     let image = Spec::layers(1, &[700_000]).build()?;
-    tests::client::Client::new(&site.quay.url(), &[], LOGIN)?.push(repository, "v1", &image).await?;
+    harness::client::Client::new(&site.quay.url(), &[], LOGIN)?.push(repository, "v1", &image).await?;
     Ok(image)
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use harness::gateway::Gateway;
+use harness::image::{Image, Manifest, Spec};
+use harness::site::{LOGIN, PASSWORD, Site, USER};
 use http::Method;
 use serde_json::{Value, json};
-use tests::gateway::Gateway;
-use tests::image::{Image, Manifest, Spec};
-use tests::site::{LOGIN, PASSWORD, Site, USER};
 
 use super::fixture::Fixture;
 
@@ -24,7 +24,7 @@ async fn until(what: &str, is: impl AsyncFn() -> Result<bool>) -> Result<()> {
 
 async fn metrics(gateway: &Gateway) -> Result<String> {
     let url = format!("http://{}/metrics", gateway.admin_address());
-    Ok(tests::http_client()?.get(url).send().await?.error_for_status()?.text().await?)
+    Ok(harness::http_client()?.get(url).send().await?.error_for_status()?.text().await?)
 }
 
 fn in_zone(site: &Site, zone: &str, image: &Image) -> bool {
@@ -108,7 +108,7 @@ async fn the_manifests_of_an_index_are_queued_with_it() -> Result<()> {
     let gateway = site.gateway_with(&account(), &[("password", PASSWORD)]).await?;
     // The images are pushed without the gateway. The index is pushed through it.
     let images = [Spec::layers(1, &[20_000]).build()?, Spec::layers(2, &[30_000]).build()?];
-    let past = tests::client::Client::new(&site.quay.url(), &[], LOGIN)?;
+    let past = harness::client::Client::new(&site.quay.url(), &[], LOGIN)?;
     for image in &images {
         past.push("admin/multi", &image.manifest.digest.to_string(), image).await?;
     }
@@ -138,7 +138,7 @@ async fn index_manifests_that_cannot_be_fetched_are_logged_and_counted() -> Resu
     config["registry"]["account"]["username"] = "stranger".into();
     let gateway = site.gateway_with(&config, &[("password", "stranger-secret")]).await?;
     let images = [Spec::layers(1, &[20_000]).build()?];
-    let past = tests::client::Client::new(&site.quay.url(), &[], LOGIN)?;
+    let past = harness::client::Client::new(&site.quay.url(), &[], LOGIN)?;
     past.push("admin/multi", &images[0].manifest.digest.to_string(), &images[0]).await?;
     gateway.client(LOGIN)?.push_manifest("admin/multi", "v1", &Manifest::index(&images)).await?;
     gateway.logged("could not be had in time").await?;
@@ -150,7 +150,7 @@ async fn index_manifests_that_cannot_be_fetched_are_logged_and_counted() -> Resu
 #[tokio::test]
 async fn a_sweep_finds_unknown_blobs_and_continues_after_a_restart() -> Result<()> {
     let site = Site::start()?;
-    let past = tests::client::Client::new(&site.quay.url(), &[], LOGIN)?;
+    let past = harness::client::Client::new(&site.quay.url(), &[], LOGIN)?;
     let mut images = Vec::new();
     // More repositories than fit on one page. One of them has an index.
     for at in 0..104 {
@@ -206,7 +206,7 @@ async fn without_a_database_nothing_is_copied_unless_orphans_are_accepted() -> R
 async fn a_command_starts_a_round_of_the_sweep() -> Result<()> {
     let site = Site::start()?;
     let image = Spec::layers(1, &[100]).build()?;
-    tests::client::Client::new(&site.quay.url(), &[], LOGIN)?.push("admin/one", "v1", &image).await?;
+    harness::client::Client::new(&site.quay.url(), &[], LOGIN)?.push("admin/one", "v1", &image).await?;
     let mut config = account();
     config["replication"]["sweep"] = json!({"every": "6h", "rate": 500});
     let gateway = site.gateway_with(&config, &[("password", PASSWORD)]).await?;

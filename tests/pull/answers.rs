@@ -3,10 +3,10 @@
 use anyhow::Result;
 use backends::Digest;
 use bytes::Bytes;
+use harness::image::{Layer, Spec};
+use harness::site::LOGIN;
 use http::{Method, StatusCode};
 use serde_json::json;
-use tests::image::{Layer, Spec};
-use tests::site::LOGIN;
 
 use super::fixture::{Fixture, REPOSITORY, one_zone};
 

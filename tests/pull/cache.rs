@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use harness::image::Spec;
+use harness::quay::Options;
+use harness::site::{LOGIN, Site};
 use http::{Method, StatusCode};
 use serde_json::json;
-use tests::image::Spec;
-use tests::quay::Options;
-use tests::site::{LOGIN, Site};
 
 use super::fixture::{Fixture, REPOSITORY};
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use harness::gateway::Gateway;
+use harness::image::Spec;
+use harness::quay::{Delivery, Options};
+use harness::site::{LOGIN, Site};
 use http::StatusCode;
 use serde_json::json;
-use tests::gateway::Gateway;
-use tests::image::Spec;
-use tests::quay::{Delivery, Options};
-use tests::site::{LOGIN, Site};
 
 use super::fixture::{Fixture, REPOSITORY};
 

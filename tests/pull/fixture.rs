@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use backends::Digest;
+use harness::client::Answer;
+use harness::gateway::Gateway;
+use harness::image::{Blob, Image, Spec};
+use harness::quay::Options;
+use harness::site::{LOGIN, Site};
 use http::Method;
 use serde_json::json;
-use tests::client::Answer;
-use tests::gateway::Gateway;
-use tests::image::{Blob, Image, Spec};
-use tests::quay::Options;
-use tests::site::{LOGIN, Site};
 
 /// The repository of all images.
 pub(crate) const REPOSITORY: &str = "admin/one";
@@ -27,7 +27,7 @@ impl Fixture {
         let site = Site::with(&["zone-a", "zone-b", "zone-c"].map(|name| (name, Duration::ZERO)), options)?;
         let gateway = site.gateway(&config).await?;
         let image = Spec::layers(1, &[300_000, 20_000]).build()?;
-        tests::client::Client::new(&site.quay.url(), &[], LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+        harness::client::Client::new(&site.quay.url(), &[], LOGIN)?.push(REPOSITORY, "v1", &image).await?;
         Ok(Self { site, gateway, image })
     }
 
@@ -50,6 +50,6 @@ pub(crate) async fn one_zone(config: serde_json::Value) -> Result<Fixture> {
     let site = Site::with(&[("zone-a", Duration::ZERO)], Options::default())?;
     let gateway = site.gateway(&config).await?;
     let image = Spec::layers(1, &[300_000, 20_000]).build()?;
-    tests::client::Client::new(&site.quay.url(), &[], LOGIN)?.push(REPOSITORY, "v1", &image).await?;
+    harness::client::Client::new(&site.quay.url(), &[], LOGIN)?.push(REPOSITORY, "v1", &image).await?;
     Ok(Fixture { site, gateway, image })
 }

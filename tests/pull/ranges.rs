@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use bytes::Bytes;
+use harness::site::LOGIN;
 use http::{Method, StatusCode};
 use serde_json::json;
-use tests::site::LOGIN;
 
 use super::fixture::{Fixture, REPOSITORY, one_zone};
 

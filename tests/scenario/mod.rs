@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use real_servers::{AccessTable, Account, Containerd, Login, Podman, Shape, Skopeo};
 use tempfile::TempDir;
-use tests::real::{AccessTable, Account, Containerd, Login, Podman, Shape, Skopeo};
 
 /// The permissions: `pusher` may do everything in `team/`, `puller` may pull there, everybody may pull
 /// `public/`.

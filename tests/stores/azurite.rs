@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use tests::real::{Azurite, PATIENT, plain_transport};
+use real_servers::{Azurite, PATIENT, plain_transport};
 
 use crate::checks::noise;
 use crate::transfers::{survives_with, write_object};

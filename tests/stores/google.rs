@@ -5,7 +5,7 @@
 //! keys, no encryption header, XML multipart uploads) with RadosGW, which verifies the signatures and accepts
 //! any region. Other differences of Google are not tested.
 
-use tests::real::RadosGw;
+use real_servers::RadosGw;
 
 use crate::s3;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use backends::{Key, Source, Store};
 use bytes::Bytes;
+use real_servers::Program;
 use serde_json::Value;
-use tests::real::Program;
 
 use crate::checks::{holds, noise, sha256};
 
@@ -68,7 +68,7 @@ async fn ranges_hold(store: &dyn Store, key: &Key, bytes: &Bytes) -> Result<()> 
 }
 
 async fn run(script: &str, entry: &Value, arguments: &[&str]) -> Result<String> {
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/real/interop");
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("real-servers/interop");
     let program = Program::python("python")?.env("STORE", entry.to_string()).arg(scripts.join(script));
     program.args(arguments).run(BOUND).await
 }

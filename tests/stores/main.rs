@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use backends::{Store, StoreConfig, Timeouts};
+use real_servers::plain_transport;
 use serde_json::Value;
-use tests::real::plain_transport;
 
 /// Builds the store of an entry in Quay's configuration.
 fn build(entry: Value, timeouts: Timeouts) -> Result<Arc<dyn Store>> {

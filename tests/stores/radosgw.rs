@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use backends::{Key, Source};
-use tests::real::{PATIENT, RadosGw};
+use real_servers::{PATIENT, RadosGw};
 
 use crate::checks::{holds, is_denied, noise};
 use crate::transfers::survives;

@@ -1,6 +1,6 @@
 //! Ceph's RADOS gateway with its Swift interface (protocol v1).
 
-use tests::real::RadosGw;
+use real_servers::RadosGw;
 
 use crate::swift;
 use crate::transfers::survives;

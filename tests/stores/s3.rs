@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use backends::Secret;
 use backends::conformance::{Options, run};
 use backends::s3::{S3Config, S3Store, Style};
+use real_servers::{Bucket, PATIENT, plain_transport};
 use serde_json::{Value, json};
-use tests::real::{Bucket, PATIENT, plain_transport};
 
 use crate::checks::is_denied;
 use crate::{build, interop};

@@ -1,6 +1,6 @@
 //! Swift's own S3 interface. It is the strictest server: it checks the region and every digest.
 
-use tests::real::{PATIENT, Swift, SwiftOptions};
+use real_servers::{PATIENT, Swift, SwiftOptions};
 
 use crate::checks::is_denied;
 use crate::transfers::survives;

@@ -1,6 +1,6 @@
 //! SeaweedFS.
 
-use tests::real::{PATIENT, SeaweedFs};
+use real_servers::{PATIENT, SeaweedFs};
 
 use crate::checks::reads_are_denied;
 use crate::transfers::survives;

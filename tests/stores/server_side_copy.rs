@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use backends::{Digest, Key, Source, Store};
+use real_servers::{PATIENT, RadosGw, SeaweedFs, Swift, SwiftOptions};
 use replication::{FanOut, Journal, Setup};
-use tests::real::{PATIENT, RadosGw, SeaweedFs, Swift, SwiftOptions};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, Zone};

@@ -8,8 +8,8 @@ use backends::swift::{Access, Account, Domain, Identity, Login, Named, Service, 
 use backends::{Key, Kind, Secret, Source, Store};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use real_servers::{Container, Keystone, PATIENT, SwiftLogin, plain_transport};
 use serde_json::{Value, json};
-use tests::real::{Container, Keystone, PATIENT, SwiftLogin, plain_transport};
 
 use crate::checks::{holds, is_denied, noise, reads_are_denied};
 use crate::{build, interop};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use backends::{Key, Kind, Source};
 use bytes::Bytes;
+use real_servers::{Keystone, PATIENT, Swift, SwiftOptions};
 use serde_json::{Value, json};
-use tests::real::{Keystone, PATIENT, Swift, SwiftOptions};
 use tokio::time::{Instant, sleep};
 
 use crate::checks::{holds, is_denied, noise};

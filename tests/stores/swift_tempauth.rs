@@ -1,6 +1,6 @@
 //! OpenStack Swift with its own users and protocol v1.
 
-use tests::real::{Swift, SwiftOptions};
+use real_servers::{Swift, SwiftOptions};
 
 use crate::swift;
 use crate::transfers::survives;

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use backends::{Key, Kind, Store, Timeouts};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use real_servers::{PATIENT, StoreProcess};
 use serde_json::Value;
-use tests::real::{PATIENT, StoreProcess};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::build;

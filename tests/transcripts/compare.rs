@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use tests::client::Answer;
+use harness::client::Answer;
 
 use super::parse::Exchange;
 

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use backends::Digest;
 use bytes::Bytes;
+use harness::client::{Answer, Client};
+use harness::image::Spec;
+use harness::quay::{Delivery, Options};
+use harness::site::{LOGIN, PASSWORD, Site, USER};
 use http::Method;
 use serde_json::{Value, json};
-use tests::client::{Answer, Client};
-use tests::image::Spec;
-use tests::quay::{Delivery, Options};
-use tests::site::{LOGIN, PASSWORD, Site, USER};
 
 use parse::Exchange;
 

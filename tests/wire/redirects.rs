@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use bytes::Bytes;
+use harness::gateway::Gateway;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::gateway::Gateway;
 
 use crate::stub::{Location, REPOSITORY, Stub, StubAnswer, gateway, registry};
 

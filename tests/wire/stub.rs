@@ -6,16 +6,16 @@ use std::sync::Arc;
 use anyhow::Result;
 use backends::Digest;
 use bytes::Bytes;
+use harness::gateway::{Gateway, overlay};
+use harness::port::Port;
+use harness::record::{Record, is_probe};
+use harness::server::Server;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tests::gateway::{Gateway, overlay};
-use tests::port::Port;
-use tests::record::{Record, is_probe};
-use tests::server::Server;
 
 pub(crate) const REPOSITORY: &str = "o/a";
 

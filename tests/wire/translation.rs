@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use harness::gateway::Gateway;
+use harness::record::Seen;
 use http::{Method, StatusCode};
 use rustls::pki_types::ServerName;
 use serde_json::json;
-use tests::gateway::Gateway;
-use tests::record::Seen;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -33,7 +33,7 @@ async fn fixture() -> Result<(Stub, Gateway)> {
 
 async fn connect(gateway: &Gateway, protocol: &str) -> Result<TlsStream<TcpStream>> {
     let root = std::fs::read_to_string(gateway.authority_file())?;
-    let mut config = tests::certs::client_config(&[&root])?;
+    let mut config = harness::certs::client_config(&[&root])?;
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     let tcp = TcpStream::connect(gateway.address()).await?;
     Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp).await?)
@@ -355,7 +355,7 @@ async fn answers_lose_only_hop_by_hop_headers() -> Result<()> {
     let gateway = gateway(&registry, &json!({})).await?;
     for protocol in ["h2", "http/1.1"] {
         let root = std::fs::read_to_string(gateway.authority_file())?;
-        let mut tls = tests::certs::client_config(&[&root])?;
+        let mut tls = harness::certs::client_config(&[&root])?;
         tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
         let answer = client.get(format!("{}{PATH}", gateway.url())).send().await?;

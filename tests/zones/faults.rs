@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use http::StatusCode;
-use tests::real::Kind::{self, RadosGw, SeaweedFs};
+use real_servers::Kind::{self, RadosGw, SeaweedFs};
 use tokio::time::timeout;
 
 use crate::crowd::pull_through;

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::client::Client;
+use harness::gateway::Gateway;
+use harness::image::{Image, Spec};
+use harness::quay::Options;
+use harness::site::{LOGIN, PASSWORD, Site, USER};
+use real_servers::{Kind, Login, RealZone, Skopeo};
 use serde_json::json;
 use tempfile::TempDir;
-use tests::client::Client;
-use tests::gateway::Gateway;
-use tests::image::{Image, Spec};
-use tests::quay::Options;
-use tests::real::{Kind, Login, RealZone, Skopeo};
-use tests::site::{LOGIN, PASSWORD, Site, USER};
 use tokio::time::Instant;
 
 /// The repository of all images.
@@ -92,7 +92,7 @@ impl Fixture {
         {
             client.push(REPOSITORY, tag, image).await.with_context(|| format!("pushing {tag}"))?;
         }
-        let (http, end) = (tests::http_client()?, Instant::now() + COPY_BOUND);
+        let (http, end) = (harness::http_client()?, Instant::now() + COPY_BOUND);
         let images = self.images.iter().map(|(_, image)| image).chain([&self.long]);
         for blob in images.flat_map(Image::blobs) {
             for zone in &self.site.zones {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use backends::Digest;
-use tests::client::Client;
-use tests::fault::BodyFault;
-use tests::real::Kind::{RadosGw, SeaweedFs};
+use harness::client::Client;
+use harness::fault::BodyFault;
+use real_servers::Kind::{RadosGw, SeaweedFs};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 

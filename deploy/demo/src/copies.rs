@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use backends::{Digest, Hasher};
 use futures_util::future::try_join_all;
-use tests::image::Image;
-use tests::zone::Zone;
+use harness::image::Image;
+use harness::zone::Zone;
 
 use crate::fixture::Fixture;
 use crate::screen::Screen;

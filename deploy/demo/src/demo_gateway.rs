@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use harness::port::Port;
+use harness::site::Site;
 use serde_json::{Value, json};
-use tests::port::Port;
-use tests::site::Site;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

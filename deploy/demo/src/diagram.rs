@@ -1,6 +1,6 @@
 //! A diagram of the demo's parts.
 
-use tests::site::ZONES;
+use harness::site::ZONES;
 
 use crate::fixture::Fixture;
 

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use tests::client::Client;
-use tests::quay::Options;
-use tests::site::{LOGIN, Site, ZONES};
-use tests::zone::Zone;
+use harness::client::Client;
+use harness::quay::Options;
+use harness::site::{LOGIN, Site, ZONES};
+use harness::zone::Zone;
 
 use crate::demo_gateway::DemoGateway;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use tests::image::{Blob, Image, Spec};
+use harness::image::{Blob, Image, Spec};
 
 use crate::screen::Screen;
 

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use ::tests::client::{Client, Pulled};
-use ::tests::image::{Blob, Image};
+use ::harness::client::{Client, Pulled};
+use ::harness::image::{Blob, Image};
 use anyhow::{Context as _, Result};
 
 use crate::fixture::{Fixture, Side};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use tests::image::Image;
+use harness::image::Image;
 
 use crate::fixture::{Fixture, Side};
 use crate::image;

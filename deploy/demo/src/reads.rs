@@ -1,6 +1,6 @@
 //! The reads that reached the stores, from their own records. Probes do not count.
 
-use ::tests::record::Seen;
+use ::harness::record::Seen;
 use backends::Digest;
 
 use crate::fixture::Fixture;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ::tests::zone::Zone;
+use ::harness::zone::Zone;
 use anyhow::Result;
 
 use crate::checks::Checks;

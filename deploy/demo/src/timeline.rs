@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use tests::image::Image;
+use harness::image::Image;
 
 use crate::arguments::Arguments;
 use crate::checks::Checks;

@@ -1,6 +1,6 @@
 //! Commands for trying the gateway by hand.
 
-use tests::site::{PASSWORD, USER};
+use harness::site::{PASSWORD, USER};
 
 use crate::fixture::Fixture;
 use crate::pull::{REPOSITORY, TAG};

@@ -9,8 +9,8 @@ use super::bucket::Bucket;
 use super::radosgw::RadosGw;
 use super::seaweed::SeaweedFs;
 use super::store_process::StoreProcess;
-use crate::proxy::Proxy;
-use crate::zone::Location;
+use harness::proxy::Proxy;
+use harness::zone::Location;
 
 /// Quay's `storage_path` of these zones.
 const STORAGE_PATH: &str = "/datastorage/registry";

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tempfile::TempDir;
 
 use super::registry::TlsFiles;
-use crate::certs::Authority;
+use harness::certs::Authority;
 
 /// The authority of one test and one certificate for loopback, in a folder.
 #[derive(Debug)]

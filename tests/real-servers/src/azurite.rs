@@ -138,7 +138,7 @@ impl Azurite {
     }
 
     fn sdk_program(&self, arguments: &[&str]) -> Result<Program> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/real/interop/azure_sdk.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/azure_sdk.py");
         let python: PathBuf = tools().join("python/bin/python");
         Ok(Program::at(&python)?
             .arg(script)

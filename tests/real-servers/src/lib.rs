@@ -1,7 +1,4 @@
-//! Real servers and clients: object stores, a registry, and container engines.
-//!
-//! Each one runs on loopback in its own temporary folder, and ends when it is dropped. The programs come from
-//! Debian, PyPI and npm; `tests/install` installs them.
+#![doc = include_str!("../README.md")]
 
 mod azurite;
 mod bucket;

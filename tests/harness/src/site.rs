@@ -3,8 +3,8 @@
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
 //! use serde_json::json;
-//! use tests::image::Spec;
-//! use tests::site::{LOGIN, Site};
+//! use harness::image::Spec;
+//! use harness::site::{LOGIN, Site};
 //!
 //! let site = Site::start()?;
 //! let mut gateway = site.gateway(&json!({ "cache": { "size": "1MiB" } })).await?;

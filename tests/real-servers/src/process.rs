@@ -336,7 +336,7 @@ pub(super) fn plain_client() -> reqwest::Client {
 
 /// The folder into which `tests/install` puts programs that are not Debian packages.
 pub(super) fn tools() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("target"), |dir| root.join(dir))
         .join("tools")

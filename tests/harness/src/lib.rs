@@ -12,7 +12,6 @@ pub mod port;
 pub mod proxy;
 pub mod quay;
 pub mod raw;
-pub mod real;
 pub mod record;
 pub mod server;
 pub mod site;

@@ -12,7 +12,7 @@ use tokio_postgres::NoTls;
 
 use super::ports::free_port;
 use super::process::{Program, ServerProcess};
-use crate::certs::Authority;
+use harness::certs::Authority;
 
 /// The timeout for creating the database files and for the start, on a busy machine.
 const START: Duration = Duration::from_secs(120);

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::ports::free_port;
 use super::process::{Program, ServerProcess, tools};
-use crate::certs::Authority;
+use harness::certs::Authority;
 
 /// The password. It must never appear in a log.
 pub const PASSWORD: &str = "horse-battery";
