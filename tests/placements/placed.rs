@@ -114,6 +114,23 @@ async fn a_lock_that_is_taken_or_unreachable_is_an_error_and_nothing_is_placed()
     Ok(())
 }
 
+/// An error that Redis answers is not the lock: as after a failover to the gateway's old primary, or without memory.
+#[tokio::test]
+async fn a_redis_that_refuses_gives_no_lock() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let (authority, _files) = fixture.authority(&json!({})).await?;
+    let digest = copied(&fixture, "refused").await?;
+    let row = fixture.tables.add_blob(&digest, true).await?;
+    let (job, zone) = (job(digest, "zone-b", &["admin/one"]).await?, fixture.zone("zone-b")?);
+    ensure!(fixture.redis.command("REPLICAOF 127.0.0.1 1").await?.starts_with("+OK"));
+    let refused = authority.placed(&job, &zone).await.expect_err("refused").to_string();
+    ensure!(refused.contains("READONLY"), "{refused}");
+    ensure!(fixture.tables.locations(row).await?.is_empty());
+    ensure!(fixture.redis.command("REPLICAOF NO ONE").await?.starts_with("+OK"));
+    ensure!(authority.placed(&job, &zone).await? == Placed::Kept);
+    Ok(())
+}
+
 /// An upload may adopt the object at any moment, without a lock. Nothing is deleted.
 #[tokio::test]
 async fn a_copy_of_a_deleted_blob_stays() -> Result<()> {

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::attribution::attribute;
 use crate::event::{BodyEvent, What};
-use crate::latency::MEASURED;
+use crate::latency::{MEASURED, STEP};
 use crate::lost_time::{LostTime, Stopwatch};
 use crate::open::{Entrant, Race, Wanted, Won};
 use crate::pieces::{Next, Pieces};
@@ -195,11 +195,12 @@ impl Read {
         }
     }
 
-    /// Whether there is a zone that has not failed, gave no wrong bytes of this blob, and is not known to be slower.
+    /// Whether there is a zone that has not failed, gave no wrong bytes of this blob, and is faster by [`STEP`] or whose
+    /// speed is not known. A congested link makes all zones slow: a body must not move between zones of the same speed.
     fn knows_faster(&self, zone: ZoneId, rate: u64) -> bool {
         let view = self.router.snapshot();
         let fast = |other: ZoneId, view: &crate::ZoneView| {
-            let known = view.throughput.is_none_or(|throughput| throughput >= rate);
+            let known = view.throughput.is_none_or(|throughput| throughput as f64 >= rate as f64 * STEP);
             other != zone && self.tries.is_clean(other) && view.serves() && known
         };
         let clear =

@@ -10,6 +10,8 @@ use super::{ConfigError, from_yaml, located};
 /// The prefix of every variable.
 pub(crate) const PREFIX: &str = "QUAY_GATEWAY__";
 
+const NO_VALUE: &str = "the value is empty: remove the variable to keep the value of the file";
+
 const UNKNOWN_KEY: &str =
     "no such key; levels are joined by two underscores, as in QUAY_GATEWAY__REGISTRY__URL";
 
@@ -24,7 +26,8 @@ macro_rules! keys {
                 let (first, rest) = name.split_once("__").unwrap_or((name, ""));
                 match (first, rest) {
                     $((stringify!($inner), rest) if !rest.is_empty() => return self.$inner.take($inner, rest),)*
-                    $((stringify!($key), _) => self.$key = $key,)*
+                    // A secret may be in a file of its own, which is named one level below its key.
+                    $((stringify!($key), "" | "url_file") => self.$key = $key,)*
                     _ => return false,
                 }
                 true
@@ -37,7 +40,7 @@ pub(super) use keys;
 /// Overrides keys of the file with the variables.
 ///
 /// # Errors
-/// A variable with the prefix names no key, or its value is not valid.
+/// A variable with the prefix names no key, or its value is empty or not valid.
 pub(crate) fn overlay(
     file: &mut ConfigFile,
     variables: impl Iterator<Item = (String, String)>,
@@ -49,6 +52,10 @@ pub(crate) fn overlay(
         let key = name[PREFIX.len()..].to_ascii_lowercase();
         if !ConfigFile::default().take(ConfigFile::default(), &key) {
             return Err(ConfigError::variable(&name, UNKNOWN_KEY));
+        }
+        // YAML reads nothing and `~` as null, which would remove the value of the file.
+        if matches!(value.trim(), "" | "~" | "null" | "Null" | "NULL") {
+            return Err(ConfigError::variable(&name, NO_VALUE));
         }
         // `registry__url` becomes `url` within `registry`.
         let yaml = key

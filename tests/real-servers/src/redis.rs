@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::ports::free_port;
@@ -88,6 +89,21 @@ impl Redis {
     pub async fn restart(&mut self) -> Result<()> {
         self.server.start_again()?;
         self.ready().await
+    }
+
+    /// Sends one command over a connection without TLS, and returns the first line of its reply.
+    ///
+    /// # Errors
+    /// Redis cannot be reached, or does not accept the password.
+    pub async fn command(&self, command: &str) -> Result<String> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let mut stream = tokio::io::BufReader::new(stream);
+        stream.write_all(format!("AUTH {PASSWORD}\r\n{command}\r\n").as_bytes()).await?;
+        let (mut login, mut reply) = (String::new(), String::new());
+        stream.read_line(&mut login).await?;
+        ensure!(login.starts_with("+OK"), "{login}");
+        stream.read_line(&mut reply).await?;
+        Ok(reply.trim_end().to_owned())
     }
 
     /// A lock with this name, handled by python-redis-lock as in Quay. It waits without a timeout.

@@ -148,7 +148,26 @@ fn a_variable_may_have_many_lines_and_its_lines_are_not_the_files() {
     let wrong = refused_with(GATEWAY, QUAY, &[("QUAY_GATEWAY__REGISTRY__URL", "ftp://x")]);
     assert!(wrong.starts_with("gateway.yaml: registry.url: must be http"), "{wrong}");
     let wrong = refused_with(GATEWAY, QUAY, &[("QUAY_GATEWAY__JOURNAL__URL_FIL", "x")]);
-    assert!(wrong.contains("QUAY_GATEWAY__JOURNAL__URL_FIL: unknown field"), "{wrong}");
+    assert!(wrong.contains("QUAY_GATEWAY__JOURNAL__URL_FIL: no such key"), "{wrong}");
+}
+
+/// A template with a missing value must not remove what the file says, such as the admin API's token.
+#[test]
+fn a_variable_removes_nothing_of_the_file() {
+    for (name, value) in [
+        ("QUAY_GATEWAY__ADMIN__TOKEN_FILE", ""),
+        ("QUAY_GATEWAY__HOSTNAME", "  "),
+        ("QUAY_GATEWAY__CACHE", "null"),
+        ("QUAY_GATEWAY__CACHE__SIZE", "~"),
+    ] {
+        let wrong = refused_with(GATEWAY, QUAY, &[(name, value)]);
+        assert!(wrong.contains(&format!("{name}: the value is empty")), "{wrong}");
+    }
+    // A part of a map would replace the whole map.
+    for name in ["QUAY_GATEWAY__ZONES__C", "QUAY_GATEWAY__REPLICATION__LIMITS__DEFAULT__COPIES"] {
+        let wrong = refused_with(GATEWAY, QUAY, &[(name, "3")]);
+        assert!(wrong.contains(&format!("{name}: no such key")), "{wrong}");
+    }
 }
 
 #[test]

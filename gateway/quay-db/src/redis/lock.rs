@@ -85,8 +85,10 @@ impl Locks {
         loop {
             let mut set = redis::cmd("SET");
             set.arg(&key).arg(&owner).arg("NX").arg("EX").arg(EXPIRY.as_secs());
-            if connection.ask(&set, Duration::ZERO).await? != Value::Nil {
-                return Ok(Lock(Some(Held { connection, key, signal, owner })));
+            match connection.ask(&set, Duration::ZERO).await? {
+                Value::Okay => return Ok(Lock(Some(Held { connection, key, signal, owner }))),
+                Value::Nil => {}
+                _ => return Err(RedisError::Refused("an unexpected reply".to_owned())),
             }
             let wait = deadline.saturating_duration_since(Instant::now()).min(POLL_INTERVAL);
             // Redis takes a timeout of 0 s as no timeout.

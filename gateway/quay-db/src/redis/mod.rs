@@ -122,7 +122,8 @@ impl Connection {
     /// Sends one command and returns its reply. `waits` is how long the command itself may block.
     async fn ask(&mut self, command: &Cmd, waits: Duration) -> Result<Value, RedisError> {
         match timeout(COMMAND + waits, self.commands.send_packed_command(command)).await {
-            Ok(reply) => reply.map_err(|error| match error.code() {
+            // The crate returns an error of the server as a value.
+            Ok(reply) => reply.and_then(Value::extract_error).map_err(|error| match error.code() {
                 Some(code) => RedisError::Refused([code, error.detail().unwrap_or_default()].join(" ")),
                 None => RedisError::Away(error.to_string()),
             }),
