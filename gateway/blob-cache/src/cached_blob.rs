@@ -6,9 +6,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use backends::in_current_request;
 use bytes::Bytes;
 use gateway_http::piece_limit;
 use limits::pool::Identity;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::disk::{Disk, read_blocking, read_cached};
 
@@ -37,13 +39,20 @@ impl CachedBlob {
     }
 
     /// Reads the next bytes of `left`. Waits for the disk.
+    ///
+    /// The read has a task of its own: if its client takes nothing, the body that waits for this is not polled, and
+    /// would keep a thread that it was given without using it.
     pub(crate) fn read_from_disk(
         &self,
         left: &Range<u64>,
     ) -> impl Future<Output = io::Result<Bytes>> + Send + use<> {
         let (file, disk) = (Arc::clone(&self.file), self.disk.clone());
         let (reader, offset, len) = (self.reader, left.start, piece(left));
-        async move { disk.run(&reader, move || read_blocking(&file, offset, len)).await }
+        async move {
+            let read = async move { disk.run(&reader, move || read_blocking(&file, offset, len)).await };
+            let task = AbortOnDropHandle::new(tokio::spawn(in_current_request(read)));
+            task.await.map_err(io::Error::other)?
+        }
     }
 
     /// Reads the next bytes of `left`, from the page cache or the disk.

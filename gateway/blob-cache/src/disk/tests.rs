@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use http::HeaderMap;
 
 use super::*;
+use crate::cached_blob::CachedBlob;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -66,6 +67,21 @@ async fn is_served(disk: &Disk, who: Identity) -> bool {
     let served = tokio::spawn(async move { disk.run_soon(&who, || Ok(())).await });
     until("the work has ended", || served.is_finished()).await;
     served.await.expect("no panic").is_ok()
+}
+
+/// If a client takes nothing, nobody polls the body that reads for it.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_nobody_polls_keeps_no_thread() {
+    let (disk, mut file) = (disk(), tempfile::tempfile().expect("a file"));
+    std::io::Write::write_all(&mut file, b"x").expect("writes");
+    let all = take_all(&disk);
+    let blob = CachedBlob { file: Arc::new(file), size: 1, disk: disk.clone(), reader: client(1, 1) };
+    let mut read = std::pin::pin!(blob.read_from_disk(&(0..1)));
+    assert!(futures_util::poll!(read.as_mut()).is_pending());
+    until("it waits", || disk.pool().status().waiting == 1).await;
+    drop(all);
+    until("its thread is free", || (disk.pool().status().used, disk.pool().status().waiting) == (0, 0)).await;
+    assert_eq!(read.await.expect("reads"), "x");
 }
 
 /// Lets time pass for a process that runs, so that each timer fires when it is due.
