@@ -153,7 +153,7 @@ impl Error {
     }
 }
 
-/// A text from a server on one line, cut to [`MAX_WORD`] characters.
+/// A text from a server on one line, cut to `MAX_WORD` characters.
 pub fn word(text: &str) -> String {
     text.chars().take(MAX_WORD).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

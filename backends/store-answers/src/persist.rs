@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause before a retry, whatever the store asks for.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// Sends a request until it succeeds, fails with an error that no retry can change, or was tried [`TRIES`]
+/// Sends a request until it succeeds, fails with an error that no retry can change, or was tried `TRIES`
 /// times.
 pub async fn persist<T, F>(send: impl FnMut() -> F) -> Result<T>
 where
@@ -24,7 +24,7 @@ where
     persist_while(Error::is_transient, send).await
 }
 
-/// Sends a request until it succeeds, was tried [`TRIES`] times, or fails with an error for which `again` returns
+/// Sends a request until it succeeds, was tried `TRIES` times, or fails with an error for which `again` returns
 /// `false`.
 pub async fn persist_while<T, F>(again: impl Fn(&Error) -> bool, mut send: impl FnMut() -> F) -> Result<T>
 where
