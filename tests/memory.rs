@@ -1,31 +1,22 @@
 //! `limits.memory`: how much memory clients can make the gateway use.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use harness::frames::{END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, field, frame};
 use harness::gateway::Gateway;
 use harness::image::Spec;
+use harness::raw::{connect, trusting};
 use harness::site::{LOGIN, Site};
-use rustls::pki_types::ServerName;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 const REPOSITORY: &str = "admin/one";
 const MIB: u64 = 1024 * 1024;
-
-async fn connect(gateway: &Gateway, protocol: &str) -> Result<TlsStream<TcpStream>> {
-    let root = std::fs::read_to_string(gateway.authority_file())?;
-    let mut config = harness::certs::client_config(&[&root])?;
-    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-    let tcp = TcpStream::connect(gateway.address()).await?;
-    Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp).await?)
-}
 
 /// The value of a metric.
 async fn metric(gateway: &Gateway, name: &str) -> Result<u64> {
@@ -56,42 +47,14 @@ fn resident(gateway: &Gateway) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-/// A header field as a literal (RFC 7541 6.2.2). Its strings are shorter than 2^14 bytes.
-fn field(block: &mut Vec<u8>, name: &str, value: &str) {
-    block.push(0);
-    for text in [name, value] {
-        match text.len().checked_sub(127) {
-            None => block.push(u8::try_from(text.len()).unwrap_or(0)),
-            Some(rest) => {
-                block.push(127);
-                let mut rest = rest;
-                while rest >= 128 {
-                    block.push(u8::try_from(rest % 128).unwrap_or(0) | 128);
-                    rest /= 128;
-                }
-                block.push(u8::try_from(rest).unwrap_or(0));
-            }
-        }
-        block.extend(text.as_bytes());
-    }
-}
-
 /// Requests a blob on as many streams of one connection as are allowed, with windows of 2 GiB, and reads
 /// nothing.
 async fn ask_and_read_nothing(gateway: &Gateway, path: &str, token: &str) -> Result<TlsStream<TcpStream>> {
-    let mut stream = connect(gateway, "h2").await?;
-    let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let mut stream = connect(gateway, trusting(gateway, "h2")?).await?;
+    let mut hello = PREFACE.to_vec();
     // SETTINGS: INITIAL_WINDOW_SIZE; then WINDOW_UPDATE of the connection.
-    hello.extend(frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
-    hello.extend(frame(8, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes()));
+    hello.extend(frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
+    hello.extend(frame(WINDOW_UPDATE, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes()));
     for stream in 0..128 {
         let mut block = Vec::new();
         let authorization = format!("Bearer {token}");
@@ -100,7 +63,7 @@ async fn ask_and_read_nothing(gateway: &Gateway, path: &str, token: &str) -> Res
             field(&mut block, name, value);
         }
         field(&mut block, "authorization", &authorization);
-        hello.extend(frame(1, 5, stream * 2 + 1, &block));
+        hello.extend(frame(HEADERS, END_STREAM | END_HEADERS, stream * 2 + 1, &block));
     }
     stream.write_all(&hello).await?;
     Ok(stream)
@@ -146,7 +109,7 @@ async fn unread_streams_use_little_memory_and_return_it() -> Result<()> {
 
 /// A manifest of the largest size that Quay's nginx accepts, without its last byte.
 async fn half_a_manifest(gateway: &Gateway, token: &str, tag: usize) -> Result<TlsStream<TcpStream>> {
-    let mut stream = connect(gateway, "http/1.1").await?;
+    let mut stream = connect(gateway, trusting(gateway, "http/1.1")?).await?;
     let mut head = format!("PUT /v2/{REPOSITORY}/manifests/{tag} HTTP/1.1\r\nHost: x\r\n");
     write!(head, "Authorization: Bearer {token}\r\nContent-Length: {MIB}\r\n\r\n{{")?;
     stream.write_all(head.as_bytes()).await?;
@@ -206,7 +169,7 @@ fn kept_head(stream: u32) -> Vec<u8> {
     }
     field(&mut block, ":authority", &"a".repeat(16_000));
     block.extend(b"\x44\x01/");
-    frame(1, 5, stream, &block)
+    frame(HEADERS, END_STREAM | END_HEADERS, stream, &block)
 }
 
 #[tokio::test]
@@ -217,9 +180,9 @@ async fn heads_that_stay_in_memory_are_reserved_and_bounded() -> Result<()> {
     let before = resident(&gateway)?;
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut stream = connect(&gateway, "h2").await?;
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
-        stream.write_all(&frame(4, 0, 0, &[])).await?;
+        let mut stream = connect(&gateway, trusting(&gateway, "h2")?).await?;
+        stream.write_all(PREFACE).await?;
+        stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
         // If the gateway closes the connection, writing fails.
         for number in 0..107 {
             if stream.write_all(&kept_head(number * 2 + 1)).await.is_err() {

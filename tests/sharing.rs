@@ -7,6 +7,9 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use harness::client::Client;
+use harness::frames::{
+    DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, read_frame,
+};
 use harness::gateway::Gateway;
 use harness::image::Spec;
 use harness::raw::{client, connect, trusting};
@@ -312,21 +315,9 @@ async fn health_is_answered_beside_idle_connections() -> Result<()> {
     Ok(())
 }
 
-/// The frames of a connection: type, flags, stream, payload.
-async fn frame(stream: &mut (impl AsyncReadExt + Unpin)) -> Result<(u8, u8, u32, Vec<u8>)> {
-    let mut head = [0; 9];
-    stream.read_exact(&mut head).await?;
-    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-    stream.read_exact(&mut payload).await?;
-    Ok((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
-}
-
 /// RFC 9113 section 8.1: the complete answer, then RST_STREAM with NO_ERROR.
 #[tokio::test]
 async fn an_early_refusal_reaches_the_client_over_http_2() -> Result<()> {
-    const DATA: u8 = 0;
-    const RST_STREAM: u8 = 3;
-    const END_STREAM: u8 = 1;
     let (_site, gateway) = start(json!({})).await?;
     let mut stream = connect(&gateway, trusting(&gateway, "h2")?).await?;
     let path = format!("/v2/{REPOSITORY}/blobs/uploads/x");
@@ -336,20 +327,18 @@ async fn an_early_refusal_reaches_the_client_over_http_2() -> Result<()> {
     block.extend([0x87, 0x04, u8::try_from(path.len())?]);
     block.extend(path.as_bytes());
     block.extend([0x01, 1, b'x']);
-    let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    hello.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
-    // HEADERS with END_HEADERS, then DATA that is not the last.
-    hello.extend([0, 0, u8::try_from(block.len())?, 1, 4, 0, 0, 0, 1]);
-    hello.extend(block);
-    hello.extend([0, 0, 3, DATA, 0, 0, 0, 0, 1]);
-    hello.extend(b"abc");
+    // DATA that is not the last follows.
+    let head = frame(HEADERS, END_HEADERS, 1, &block);
+    let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &head, &frame(DATA, 0, 1, b"abc")].concat();
     stream.write_all(&hello).await?;
     let exchange = async {
         let mut ended = false;
         loop {
-            match frame(&mut stream).await? {
-                (RST_STREAM, _, 1, code) => return anyhow::Ok((ended, code)),
-                (kind, flags, 1, _) if kind <= 1 && flags & END_STREAM != 0 => ended = true,
+            match read_frame(&mut stream).await? {
+                Frame { kind: RST_STREAM, stream: 1, payload, .. } => return anyhow::Ok((ended, payload)),
+                Frame { kind: DATA | HEADERS, flags, stream: 1, .. } if flags & END_STREAM != 0 => {
+                    ended = true
+                }
                 _ => {}
             }
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use harness::frames::{END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, frame};
 use harness::gateway::Gateway;
 use harness::image::Spec;
 use harness::raw::{client, connect, trusting};
@@ -80,7 +81,7 @@ async fn a_silent_client_is_disconnected() -> Result<()> {
         assert!(until_closed(idle).await? < Duration::from_secs(10), "no request on {protocol}");
     }
     let mut half = connect(&gateway, trusting(&gateway, "h2")?).await?;
-    half.write_all(b"PRI * HTTP/2.0\r\n").await?;
+    half.write_all(&PREFACE[..16]).await?;
     assert!(until_closed(half).await? < Duration::from_secs(10), "half a preface");
     let mut slow = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
     slow.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: ").await?;
@@ -132,13 +133,11 @@ async fn a_client_that_reads_nothing_is_disconnected() -> Result<()> {
 async fn an_http_2_client_with_a_closed_window_is_disconnected() -> Result<()> {
     let (_site, gateway) = start(json!({"timeouts": {"client_stall": "1s"}})).await?;
     let mut stream = connect(&gateway, trusting(&gateway, "h2")?).await?;
-    let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    // SETTINGS: INITIAL_WINDOW_SIZE = 0.
-    hello.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
-    // HEADERS, END_STREAM and END_HEADERS, stream 1: GET https /v2/, authority x.
+    // INITIAL_WINDOW_SIZE = 0.
+    let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    // GET https /v2/, authority x.
     let block = [0x82, 0x87, 0x04, 4, b'/', b'v', b'2', b'/', 0x01, 1, b'x'];
-    hello.extend([0, 0, 11, 1, 5, 0, 0, 0, 1]);
-    hello.extend(block);
+    let hello = [PREFACE, &settings, &frame(HEADERS, END_STREAM | END_HEADERS, 1, &block)].concat();
     stream.write_all(&hello).await?;
     assert!(until_closed(stream).await? < Duration::from_secs(10));
     Ok(())

@@ -1,26 +1,23 @@
 //! The translation between HTTP/2 and HTTP/1.1 (RFC 9113 section 8.2, RFC 9110 section 7.6).
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use harness::frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, field,
+    frame, read_frame,
+};
 use harness::gateway::Gateway;
+use harness::raw::{connect, trusting};
 use harness::record::Seen;
 use http::{Method, StatusCode};
-use rustls::pki_types::ServerName;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::stub::{Location, Stub, StubAnswer, gateway, registry};
 
 const BLOB: Bytes = Bytes::from_static(b"bytes");
-
-/// Flags of HTTP/2's frames (RFC 9113 section 6).
-const END_STREAM: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
 
 /// A path that the gateway forwards.
 const PATH: &str = "/api/v1/user/";
@@ -29,14 +26,6 @@ async fn fixture() -> Result<(Stub, Gateway)> {
     let registry = registry(BLOB, Location::default(), &[])?;
     let gateway = gateway(&registry, &json!({"limits": {"header_bytes": "2KiB"}})).await?;
     Ok((registry, gateway))
-}
-
-async fn connect(gateway: &Gateway, protocol: &str) -> Result<TlsStream<TcpStream>> {
-    let root = std::fs::read_to_string(gateway.authority_file())?;
-    let mut config = harness::certs::client_config(&[&root])?;
-    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-    let tcp = TcpStream::connect(gateway.address()).await?;
-    Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp).await?)
 }
 
 /// The result of an HTTP/2 stream.
@@ -57,79 +46,54 @@ async fn h2(
     body: Option<&[u8]>,
     trailers: bool,
 ) -> Result<H2Result> {
-    let mut stream = connect(gateway, "h2").await?;
+    let mut stream = connect(gateway, trusting(gateway, "h2")?).await?;
     let mut sent = preface();
     let last = if body.is_none() && !trailers { END_STREAM } else { 0 };
-    frame(&mut sent, 0x1, END_HEADERS | last, 1, &block(fields));
+    sent.extend(frame(HEADERS, END_HEADERS | last, 1, &block(fields)));
     if let Some(body) = body {
-        frame(&mut sent, 0x0, if trailers { 0 } else { END_STREAM }, 1, body);
+        sent.extend(frame(DATA, if trailers { 0 } else { END_STREAM }, 1, body));
     }
     if trailers {
-        frame(&mut sent, 0x1, END_HEADERS | END_STREAM, 1, &block(&[("x-trailer", "1")]));
+        sent.extend(frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[("x-trailer", "1")])));
     }
     stream.write_all(&sent).await?;
     loop {
-        let mut head = [0; 9];
-        if stream.read_exact(&mut head).await.is_err() {
+        let Ok(Frame { kind, stream: number, payload, .. }) = read_frame(&mut stream).await else {
             return Ok(H2Result::Malformed);
-        }
-        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
-        stream.read_exact(&mut payload).await?;
-        match (head[3], head[8]) {
-            (0x1, 1) => {
+        };
+        match (kind, number) {
+            (HEADERS, 1) => {
                 let known = [(0x88, 200), (0x89, 204), (0x8c, 400), (0x8d, 404), (0x8e, 500)];
                 let status = known.iter().find(|(index, _)| payload.first() == Some(index));
                 return Ok(H2Result::Answer(status.map_or(0, |(_, status)| *status)));
             }
-            (0x3, 1) | (0x7, 0) => return Ok(H2Result::Malformed),
+            (RST_STREAM, 1) | (GOAWAY, 0) => return Ok(H2Result::Malformed),
             _ => {}
         }
     }
 }
 
-/// What a client sends first (RFC 9113 section 3.4).
+/// What a client sends first.
 fn preface() -> Vec<u8> {
-    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    frame(&mut sent, 0x4, 0, 0, &[]);
-    sent
-}
-
-fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-    let length = u32::try_from(payload.len()).expect("small").to_be_bytes();
-    out.extend([length[1], length[2], length[3], kind, flags]);
-    out.extend(stream.to_be_bytes());
-    out.extend(payload);
+    [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
 }
 
 /// Waits until the gateway has read all frames so far, by a PING (RFC 9113 section 6.7).
 async fn ping(stream: &mut TlsStream<TcpStream>) -> Result<()> {
-    const ACK: u8 = 0x1;
-    let mut sent = Vec::new();
-    frame(&mut sent, 0x6, 0, 0, &[0; 8]);
-    stream.write_all(&sent).await?;
+    stream.write_all(&frame(PING, 0, 0, &[0; 8])).await?;
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await?;
-        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
-        stream.read_exact(&mut payload).await?;
-        if (head[3], head[4] & ACK) == (0x6, ACK) {
+        let Frame { kind, flags, .. } = read_frame(stream).await?;
+        if (kind, flags & ACK) == (PING, ACK) {
             return Ok(());
         }
     }
 }
 
-/// Fields as literals without index and Huffman coding (RFC 7541 section 6.2.2).
+/// The payload of a HEADERS frame with these fields.
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (name, value) in fields {
-        out.push(0);
-        for text in [name, value] {
-            assert!(text.len() < 127, "the length must fit into one byte");
-            out.push(u8::try_from(text.len()).expect("small"));
-            out.extend(text.as_bytes());
-        }
-    }
-    out
+    let mut block = Vec::new();
+    fields.iter().for_each(|(name, value)| field(&mut block, name, value));
+    block
 }
 
 /// The pseudo-header fields of a request, followed by these.
@@ -224,7 +188,7 @@ async fn bodies_without_a_length_and_trailers() -> Result<()> {
 
 /// The status of one HTTP/1.1 request, sent byte for byte.
 async fn h1(gateway: &Gateway, request: &str) -> Result<u16> {
-    let mut stream = connect(gateway, "http/1.1").await?;
+    let mut stream = connect(gateway, trusting(gateway, "http/1.1")?).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     // Without a close-notify this is an error, after all bytes have arrived.
@@ -392,16 +356,14 @@ async fn a_body_that_its_client_gives_up_is_never_whole() -> Result<()> {
             fields.push(("x-request-id", &id));
             fields.extend(length.map(|length| ("content-length", length)));
             let mut sent = preface();
-            frame(&mut sent, 0x1, END_HEADERS, 1, &block(&fields));
+            sent.extend(frame(HEADERS, END_HEADERS, 1, &block(&fields)));
             if !body.is_empty() {
-                frame(&mut sent, 0x0, 0, 1, body);
+                sent.extend(frame(DATA, 0, 1, body));
             }
-            let mut stream = connect(&gateway, "h2").await?;
+            let mut stream = connect(&gateway, trusting(&gateway, "h2")?).await?;
             stream.write_all(&sent).await?;
             ping(&mut stream).await?;
-            let mut reset = Vec::new();
-            frame(&mut reset, 0x3, 0, 1, &NO_ERROR);
-            stream.write_all(&reset).await?;
+            stream.write_all(&frame(RST_STREAM, 0, 1, &NO_ERROR)).await?;
             gateway.logged(&id).await?;
             count += 1;
         }

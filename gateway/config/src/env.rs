@@ -4,6 +4,8 @@
 //! that the variables that Kubernetes sets for a Service called `quay-gateway` (`QUAY_GATEWAY_PORT`, …) never
 //! collide with them. Values are YAML.
 
+use serde::de::IgnoredAny;
+
 use super::file::ConfigFile;
 use super::{ConfigError, from_yaml, located};
 
@@ -53,8 +55,8 @@ pub(crate) fn overlay(
         if !ConfigFile::default().take(ConfigFile::default(), &key) {
             return Err(ConfigError::variable(&name, UNKNOWN_KEY));
         }
-        // YAML reads nothing and `~` as null, which would remove the value of the file.
-        if matches!(value.trim(), "" | "~" | "null" | "Null" | "NULL") {
+        // Null would remove the value of the file. YAML also reads nothing, a comment or `~` as null.
+        if matches!(from_yaml::<Option<IgnoredAny>>(&value), Ok(None)) {
             return Err(ConfigError::variable(&name, NO_VALUE));
         }
         // `registry__url` becomes `url` within `registry`.

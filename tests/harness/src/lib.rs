@@ -4,6 +4,7 @@ pub mod body;
 pub mod certs;
 pub mod client;
 pub mod fault;
+pub mod frames;
 pub mod gateway;
 pub mod gzip;
 mod http_client;

@@ -159,6 +159,7 @@ fn a_variable_removes_nothing_of_the_file() {
         ("QUAY_GATEWAY__HOSTNAME", "  "),
         ("QUAY_GATEWAY__CACHE", "null"),
         ("QUAY_GATEWAY__CACHE__SIZE", "~"),
+        ("QUAY_GATEWAY__CACHE__DIR", "# none"),
     ] {
         let wrong = refused_with(GATEWAY, QUAY, &[(name, value)]);
         assert!(wrong.contains(&format!("{name}: the value is empty")), "{wrong}");
