@@ -79,7 +79,11 @@ pub struct Cache {
     pub(crate) placing: Mutex<()>,
     pub(crate) cleanups: Arc<Cleanups>,
     /// Held while evicted files are being removed.
-    pub(crate) reaping: Mutex<Unremoved>,
+    pub(crate) reaping: Mutex<()>,
+    /// Held only while the list in `state_dir` is written, never while the cache's disk is waited for.
+    pub(crate) unremoved: Mutex<Unremoved>,
+    /// Held by the one task that adds a blob to that list.
+    pub(crate) recording: Arc<Semaphore>,
     pub(crate) rechecks: Semaphore,
     /// How long a lookup waits for a recheck.
     pub(crate) recheck_wait: Duration,
@@ -136,7 +140,9 @@ impl Cache {
             abandoned_permits: Arc::new(Semaphore::new(limits.abandoned_fills)),
             placing: Mutex::new(()),
             cleanups: Arc::clone(&cleanups),
-            reaping: Mutex::new(unremoved),
+            reaping: Mutex::new(()),
+            unremoved: Mutex::new(unremoved),
+            recording: Arc::new(Semaphore::new(1)),
             rechecks: Semaphore::new(RECHECKS_MAX),
             recheck_wait: timeouts.cache_proof,
             _lock: lock,

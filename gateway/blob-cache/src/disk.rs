@@ -82,6 +82,11 @@ impl Disk {
         Self { timeout, threads, paused_until: Arc::default(), hanging: Arc::default() }
     }
 
+    /// The time limit for one piece of work.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The threads, which clients share.
     pub(super) fn pool(&self) -> &Pool {
         &self.threads

@@ -111,8 +111,10 @@ impl Cache {
             Err(error) => {
                 tracing::warn!(%digest, %error, "a cached blob cannot be opened");
                 // Any other error, such as a lack of file descriptors, says nothing about the file.
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) {
-                    self.drop_entry(digest, &entry);
+                match error.kind() {
+                    io::ErrorKind::NotFound => self.drop_entry(digest, &entry),
+                    io::ErrorKind::InvalidData => self.distrust(*digest).await,
+                    _ => {}
                 }
                 Err(error)
             }

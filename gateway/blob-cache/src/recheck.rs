@@ -28,6 +28,10 @@ impl Cache {
     /// dropped.
     pub(super) async fn distrust(self: &Arc<Self>, digest: Digest) {
         let Some(unproven) = self.take_out_of_use(&digest) else { return };
+        // First, because the disk may hang, and a restart would trust the file where it is.
+        if !self.record(digest).await {
+            tracing::error!(%digest, "a cached blob gave wrong bytes, and this cannot be recorded: a restart may trust it");
+        }
         let (cache, entry) = (Arc::clone(self), Arc::clone(&unproven));
         match self.disk.run(&Identity::GATEWAY, move || cache.set_aside(&digest, &entry)).await {
             Ok(()) => {
@@ -38,6 +42,23 @@ impl Cache {
                 tracing::error!(%digest, %error, "a cached blob gave wrong bytes and cannot be set aside: it is dropped")
             }
         }
+    }
+
+    /// Adds a blob to the list of files that a restart does not trust. Does not use the cache's disk. Returns `false`
+    /// if the list is full, or if the disk of `state_dir` does not answer.
+    async fn record(self: &Arc<Self>, digest: Digest) -> bool {
+        let cache = Arc::clone(self);
+        let recording = async move {
+            let permit = Arc::clone(&cache.recording).acquire_owned().await;
+            tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                let mut unremoved = cache.unremoved.lock();
+                unremoved.add(digest);
+                unremoved.digests().contains(&digest)
+            })
+            .await
+        };
+        matches!(tokio::time::timeout(self.disk.timeout(), recording).await, Ok(Ok(true)))
     }
 
     /// Marks a trusted blob as one that must be hashed. Does not use the disk, because a disk that returns wrong bytes
@@ -59,7 +80,9 @@ impl Cache {
         if !self.is_indexed(digest, entry) {
             return Ok(());
         }
-        self.layout.distrust(digest)
+        self.layout.distrust(digest)?;
+        self.unremoved.lock().remove(digest);
+        Ok(())
     }
 }
 

@@ -13,7 +13,6 @@ use crate::cleanup::Cleanup;
 use crate::disk::free_bytes;
 use crate::entry::{self, Entry};
 use crate::reservation::Reservation;
-use crate::unremoved::Unremoved;
 
 /// The number of files that one piece of disk work removes. If all threads wait for each other here and the disk
 /// removes 50 files a second, the last thread still has its turn within `timeouts.disk`. A large file has many extents
@@ -104,11 +103,11 @@ impl Cache {
     /// Removes some files of evicted blobs, and returns unused reservations. Returns `true` if none is left. A file
     /// that is still being read keeps its bytes until it is closed. Blocks on the disk.
     pub(super) fn reap(&self) -> bool {
-        let mut unremoved = self.reaping.lock();
+        let _reaping = self.reaping.lock();
         let (cleanups, is_all) = self.cleanups.take(REMOVED_AT_ONCE);
         for cleanup in cleanups {
             match cleanup {
-                Cleanup::Evicted(digest) => self.remove_evicted(&mut unremoved, digest),
+                Cleanup::Evicted(digest) => self.remove_evicted(&digest),
                 Cleanup::Unused(reserved) => reserved.release(self),
             }
         }
@@ -117,29 +116,30 @@ impl Cache {
 
     /// Schedules another attempt to remove the files that could not be removed.
     pub(super) fn retry_removals(&self) {
-        let digests = self.reaping.lock().digests().iter().copied().collect();
+        let digests = self.unremoved.lock().digests().iter().copied().collect();
         self.cleanups.evicted(digests);
     }
 
-    fn remove_evicted(&self, unremoved: &mut Unremoved, digest: Digest) {
-        match self.remove_file(&digest) {
-            Ok(()) => unremoved.remove(&digest),
-            Err(error) if unremoved.add(digest) => {
-                tracing::warn!(%digest, %error, "an evicted blob cannot be removed");
-            }
-            Err(_) => {}
-        }
-    }
-
-    fn remove_file(&self, digest: &Digest) -> io::Result<()> {
+    fn remove_evicted(&self, digest: &Digest) {
         // The lock is needed because a new fill of the same digest may be moving its file to its place.
         let _placing = self.placing.lock();
-        if self.space.lock().index().peek(digest).is_some() {
-            return Ok(());
+        if let Some(entry) = self.space.lock().index().peek(digest).cloned() {
+            if entry.is_servable() {
+                self.unremoved.lock().remove(digest);
+            }
+            return;
         }
         self.open_files.invalidate(digest);
-        self.layout.remove(digest)?;
-        tracing::debug!(%digest, "evicted");
-        Ok(())
+        match self.layout.remove(digest) {
+            Ok(()) => {
+                tracing::debug!(%digest, "evicted");
+                self.unremoved.lock().remove(digest);
+            }
+            Err(error) => {
+                if self.unremoved.lock().add(*digest) {
+                    tracing::warn!(%digest, %error, "an evicted blob cannot be removed");
+                }
+            }
+        }
     }
 }

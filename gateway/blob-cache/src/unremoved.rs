@@ -1,5 +1,5 @@
-//! Remembers files that could not be removed. A restart trusts none of them, because the bytes of some of them may be
-//! known to be wrong.
+//! Remembers files that must be removed, or hashed again, and that are still in their place. A restart trusts none of
+//! them, because the bytes of some of them are known to be wrong.
 
 use std::collections::HashSet;
 use std::fs;
@@ -40,7 +40,8 @@ impl Unremoved {
         &self.digests
     }
 
-    /// Records that a blob's file cannot be removed. Returns `true` if that is new. Blocks on the disk.
+    /// Records that a blob's file is in its place and must not be trusted. Returns `true` if that is new. Blocks on the
+    /// disk.
     pub(super) fn add(&mut self, digest: Digest) -> bool {
         if self.digests.len() >= MAX || !self.digests.insert(digest) {
             return false;

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use replication::Local as _;
 
 use super::{fill, is_hit, open, reopen, until};
+use crate::unremoved::Unremoved;
 use crate::{Cache, CopySource};
 
 /// Copies read only blobs that are whole and trusted.
@@ -92,6 +93,52 @@ async fn wrong_and_stuck(dir: &Path) -> PathBuf {
     drop(cache.reaping.lock());
     assert!(cache.layout.blob(&digest).exists(), "it is there");
     obstacle
+}
+
+/// Checks that a restart trusts no blob that this work found wrong, although the removal of its file hangs. A lock
+/// stands for a disk on which calls that move or remove a file do not end.
+async fn assert_not_trusted_after_a_restart<T: Send + 'static>(
+    dir: &Path,
+    cache: &Cache,
+    finds_it: impl Future<Output = T> + Send + 'static,
+) {
+    let hang = cache.placing.lock();
+    let finding = tokio::spawn(finds_it);
+    let list = dir.join("unremoved");
+    let restarted = || Unremoved::read(&list).and_then(|unremoved| cache.layout.recover(unremoved.digests()));
+    until("a restart does not trust the file", || restarted().expect("reads").is_empty()).await;
+    assert!(cache.layout.blob(&Digest::of(b"hello")).exists(), "it is in its place");
+    drop(hang);
+    finding.await.expect("ends");
+    assert_eq!(restarted().expect("reads").len(), 1, "it waits to be hashed");
+}
+
+#[tokio::test]
+async fn a_restart_does_not_trust_a_wrong_file_whose_removal_hangs() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let digest = Digest::of(b"hello");
+    let cache = open(dir.path(), 1 << 20);
+    fill(&cache, b"hello").await;
+    let source = CopySource(Arc::clone(&cache));
+    let finds_it = async move { source.distrust(&digest).await };
+    assert_not_trusted_after_a_restart(dir.path(), &cache, finds_it).await;
+    assert!(is_hit(&cache, &digest).await, "its bytes are right");
+}
+
+#[tokio::test]
+async fn a_restart_does_not_trust_a_file_that_lost_bytes_and_whose_removal_hangs() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let digest = Digest::of(b"hello");
+    let cache = open(dir.path(), 1 << 20);
+    fill(&cache, b"hello").await;
+    cache.open_files.invalidate(&digest);
+    std::fs::write(cache.layout.blob(&digest), b"hel").expect("writes");
+    let pulled = Arc::clone(&cache);
+    let finds_it = async move { assert!(!is_hit(&pulled, &digest).await) };
+    assert_not_trusted_after_a_restart(dir.path(), &cache, finds_it).await;
+    assert!(!is_hit(&cache, &digest).await);
+    fill(&cache, b"hello").await;
+    assert!(is_hit(&cache, &digest).await);
 }
 
 #[tokio::test]
