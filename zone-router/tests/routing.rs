@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use zone_router::{Blob, Router, Settings, Zone, ZoneId};
 
 const MS: Duration = Duration::from_millis(1);
@@ -22,7 +22,7 @@ struct Site {
     router: Arc<Router>,
     blob: Blob,
     bytes: Bytes,
-    _shutdown: tokio_util::sync::DropGuard,
+    _shutdown: DropGuard,
 }
 
 impl Site {
@@ -150,9 +150,9 @@ async fn who_of_two_lied_is_known_at_once() {
     assert_eq!(site.router.snapshot().zones.iter().filter(|zone| zone.counts.wrong_bytes > 0).count(), 1);
 }
 
-/// A body that gives a piece of 64 KiB every half second.
+/// A store whose bodies give a piece of 64 KiB after each pause.
 #[derive(Debug)]
-struct Trickle(Arc<MemoryStore>);
+struct Trickle(Arc<MemoryStore>, Duration);
 
 #[async_trait::async_trait]
 impl Store for Trickle {
@@ -162,9 +162,10 @@ impl Store for Trickle {
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<Object>> {
         let object = self.0.get(key, range).await?;
+        let pause = self.1;
         Ok(object.map(|mut object| {
-            let slowly = |piece| async move {
-                tokio::time::sleep(500 * MS).await;
+            let slowly = move |piece| async move {
+                tokio::time::sleep(pause).await;
                 piece
             };
             object.body = object.body.then(slowly).boxed();
@@ -189,31 +190,69 @@ impl Store for Trickle {
     }
 }
 
-/// Reads a blob of sixteen pieces from a home zone whose body is slow. Returns how long that takes.
-async fn read_of_a_trickle(others: usize) -> Duration {
-    let bytes: Bytes = vec![7; 1 << 20].into();
-    let blob = Blob { digest: Digest::of(&bytes), key: Key::new("sha256/a") };
-    let memory = Arc::new(MemoryStore::new());
-    memory.insert(blob.key.clone(), bytes);
-    let mut zones = vec![Zone::new("a", Arc::new(Trickle(Arc::clone(&memory))))];
-    zones.extend((0..others).map(|_| Zone::new("b", Arc::clone(&memory) as _)));
-    let router = Arc::new(Router::new(zones));
-    let began = Instant::now();
-    let reading = router.open(&blob, None).await.expect("a opens it");
-    let pieces: Vec<_> = reading.body.collect().await;
-    assert!(pieces.iter().all(Result::is_ok));
-    began.elapsed()
+/// A home zone whose body takes 8 s.
+const TRICKLE: Duration = Duration::from_millis(500);
+
+/// Zones that have one blob of sixteen pieces.
+struct Trickles {
+    router: Arc<Router>,
+    blob: Blob,
+    _shutdown: DropGuard,
+}
+
+impl Trickles {
+    /// The zones are given by the pause before each piece.
+    fn new(pauses: &[Duration]) -> Self {
+        let bytes: Bytes = vec![7; 1 << 20].into();
+        let blob = Blob { digest: Digest::of(&bytes), key: Key::new("sha256/a") };
+        let memory = Arc::new(MemoryStore::new());
+        memory.insert(blob.key.clone(), bytes);
+        let zone =
+            |(name, pause): (&str, &Duration)| Zone::new(name, Arc::new(Trickle(Arc::clone(&memory), *pause)));
+        let zones = ["a", "b"].into_iter().zip(pauses).map(zone).collect();
+        let (router, shutdown) = (Arc::new(Router::new(zones)), CancellationToken::new());
+        router.start(&shutdown);
+        Self { router, blob, _shutdown: shutdown.drop_guard() }
+    }
+
+    /// Reads the blob. Returns how long that takes.
+    async fn read(&self) -> Duration {
+        let began = Instant::now();
+        let reading = self.router.open(&self.blob, None).await.expect("a opens it");
+        let pieces: Vec<_> = reading.body.collect().await;
+        assert!(pieces.iter().all(Result::is_ok));
+        began.elapsed()
+    }
+
+    /// How many bodies went on in another zone.
+    async fn moves(&self) -> u64 {
+        tokio::time::sleep(MS).await;
+        self.router.snapshot().zones.iter().map(|zone| zone.counts.resumed_elsewhere).sum()
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_trickle_goes_on_in_a_faster_zone() {
-    let took = read_of_a_trickle(1).await;
+    let took = Trickles::new(&[TRICKLE, Duration::ZERO]).read().await;
     assert!(took <= Duration::from_millis(1500), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_zone_alone_is_never_left() {
-    assert_eq!(read_of_a_trickle(0).await, Duration::from_secs(8));
+    assert_eq!(Trickles::new(&[TRICKLE]).read().await, 16 * TRICKLE);
+}
+
+/// A link that all zones share makes all bodies slow. Each move costs another request, and brings nothing.
+#[tokio::test(start_paused = true)]
+async fn a_trickle_stays_if_the_other_zone_is_about_as_slow() {
+    for (pause, moves) in [(400 * MS, false), (600 * MS, false), (200 * MS, true)] {
+        let zones = Trickles::new(&[TRICKLE, pause]);
+        // The first read finds out how fast the other zone is.
+        zones.read().await;
+        let before = zones.moves().await;
+        zones.read().await;
+        assert_eq!(zones.moves().await > before, moves, "{pause:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
