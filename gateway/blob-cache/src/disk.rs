@@ -180,7 +180,8 @@ impl Disk {
     }
 }
 
-/// Completes when the work starts. If this future is dropped before that, the work never runs.
+/// Completes when the work starts. If this future is dropped before that, the work does not run. If it is dropped at the
+/// moment at which the work starts, the work may run, and nobody learns its result.
 async fn begin<T: Send + 'static>(
     thread: Slot,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

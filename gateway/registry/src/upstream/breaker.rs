@@ -41,7 +41,8 @@ const GOOD: u32 = 2;
 /// The upper limit of that number. It doubles each time the breaker opens soon after it closed.
 const GOOD_MAX: u32 = 16;
 
-/// If the breaker was closed for this long before it opens, [`GOOD`] probes close it again.
+/// After this time without a failure, earlier failures no longer count. If the breaker was closed for this long before
+/// it opens, [`GOOD`] probes close it again.
 const CALM: Duration = Duration::from_secs(60);
 
 /// An observation of an instance.
@@ -99,6 +100,8 @@ struct Errors {
     count: u8,
     /// The hashes of their paths. Each path is kept once.
     paths: Vec<u64>,
+    /// The time of the latest.
+    latest: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -119,7 +122,7 @@ impl Breaker {
                 self.errors = Errors::default();
                 return None;
             }
-            Evidence::Error(path) => match self.errors.add(path) {
+            Evidence::Error(path) => match self.errors.add(now, path) {
                 Sum::Little => return None,
                 Sum::Doubt => return self.note(now, Evidence::Doubt, why),
                 Sum::Enough => true,
@@ -227,8 +230,12 @@ enum Sum {
 
 impl Errors {
     /// Adds an answer, and returns the effect of all of them. After a doubt, the count begins anew. After enough paths,
-    /// the paths begin anew.
-    fn add(&mut self, path: u64) -> Sum {
+    /// the paths begin anew. After a calm time, both begin anew: an instance that is rarely used gives few good answers
+    /// between the errors of different days.
+    fn add(&mut self, now: Instant, path: u64) -> Sum {
+        if self.latest.replace(now).is_some_and(|latest| now - latest >= CALM) {
+            *self = Self { latest: Some(now), ..Self::default() };
+        }
         if !self.paths.contains(&path) {
             self.paths.push(path);
         }

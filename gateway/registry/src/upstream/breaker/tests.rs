@@ -42,6 +42,21 @@ fn what_opens_it() {
     }
 }
 
+/// An instance that is rarely used gives few good answers between the errors of different days.
+#[test]
+fn errors_of_different_times_do_not_add_up() {
+    let mut breaker = Breaker::default();
+    let mut now = Instant::now();
+    for path in 0..6 {
+        assert_eq!(breaker.note(now, Evidence::Error(path), "why"), None);
+        assert_eq!(breaker.circuit(), Circuit::Closed);
+        now += CALM;
+    }
+    assert_eq!(breaker.note(now, Evidence::Error(6), "why"), None);
+    assert_eq!(breaker.note(now + CALM / 2, Evidence::Error(7), "why"), None);
+    assert_eq!(breaker.note(now + CALM, Evidence::Error(8), "why"), Some(Change::Opened));
+}
+
 #[test]
 fn one_path_in_error_is_for_a_probe_to_confirm() {
     use Evidence::{Answered, Error, Gone, Reached, Silent, Unwell, Well};
