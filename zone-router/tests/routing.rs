@@ -207,8 +207,9 @@ impl Trickles {
         let blob = Blob { digest: Digest::of(&bytes), key: Key::new("sha256/a") };
         let memory = Arc::new(MemoryStore::new());
         memory.insert(blob.key.clone(), bytes);
-        let zone =
-            |(name, pause): (&str, &Duration)| Zone::new(name, Arc::new(Trickle(Arc::clone(&memory), *pause)));
+        let zone = |(name, pause): (&str, &Duration)| {
+            Zone::new(name, Arc::new(Trickle(Arc::clone(&memory), *pause)))
+        };
         let zones = ["a", "b"].into_iter().zip(pauses).map(zone).collect();
         let (router, shutdown) = (Arc::new(Router::new(zones)), CancellationToken::new());
         router.start(&shutdown);
