@@ -106,7 +106,14 @@ async fn an_upload_is_repeated_with_a_new_token() {
     assert_eq!(puts.iter().map(|put| put.body.len()).collect::<Vec<_>>(), [1_000_000, 1_000_000]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// Moves the clock. Between two calls, time passes as always, because the requests use real sockets.
+async fn advance(by: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(by).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
 async fn tokens_are_renewed_early_while_the_old_one_is_used() {
     let logins = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&logins);
@@ -115,22 +122,31 @@ async fn tokens_are_renewed_early_while_the_old_one_is_used() {
             return reply(200, "hello");
         }
         match counted.fetch_add(1, Ordering::SeqCst) {
-            0 => granted(asked, 1, 5),
+            0 => granted(asked, 1, HOUR),
             _ => reply(503, ""),
         }
     })
     .await;
-    let (store, key) = (store(&server), key());
-    assert!(store.head(&key).await.expect("answers").is_some());
-    // After 80 % of five seconds, and before their end.
-    tokio::time::sleep(Duration::from_millis(4200)).await;
+    let (store, key, hour) = (store(&server), key(), Duration::from_secs(HOUR));
+    for _ in 0..5 {
+        assert!(store.head(&key).await.expect("answers").is_some());
+    }
+    assert_eq!(logins.load(Ordering::SeqCst), 1);
+    advance(hour.mul_f64(0.85)).await;
     for _ in 0..5 {
         assert!(store.head(&key).await.expect("the old token is valid").is_some());
     }
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    // One early renewal was tried, and another one after the token expired.
-    assert_eq!(kind(store.head(&key).await), Kind::Unavailable);
-    assert_eq!(logins.load(Ordering::SeqCst), 3);
+    while logins.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(store.head(&key).await.expect("the old token is valid").is_some());
+    assert_eq!(logins.load(Ordering::SeqCst), 2, "one early renewal is tried");
+    advance(hour.mul_f64(0.2)).await;
+    // The first of them may wait for the early renewal.
+    for _ in 0..2 {
+        assert_eq!(kind(store.head(&key).await), Kind::Unavailable);
+    }
+    assert!(logins.load(Ordering::SeqCst) > 2, "the token has expired");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
