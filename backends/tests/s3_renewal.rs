@@ -90,15 +90,18 @@ async fn credentials_are_renewed_before_they_expire_with_the_current_token() {
     );
     store.head(&key()).await.expect("answers");
     std::fs::write(&file, "day 1").expect("rotated");
-    for _ in 0..45 {
+    let keys = || {
+        let mut keys: Vec<_> = server.below("/bucket").iter().map(Asked::key).collect();
+        keys.dedup();
+        keys
+    };
+    while keys().len() < 4 {
         store.head(&key()).await.expect("answers");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let mut keys: Vec<_> = server.below("/bucket").iter().map(Asked::key).collect();
-    keys.dedup();
-    // The keys were valid for 3 to 4 seconds and were renewed after half of that time.
-    assert!((3..=4).contains(&keys.len()), "{keys:?}");
-    assert!(server.below("/container").len() <= 4);
+    assert_eq!(keys(), ["AK0", "AK1", "AK2", "AK3"]);
+    // Many requests share the keys of one fetch. A renewal may be under way.
+    assert!(server.below("/container").len() <= 5);
 }
 
 #[tokio::test]
@@ -112,21 +115,18 @@ async fn after_a_failed_renewal_the_old_credentials_are_used_until_they_expire()
     .await;
     let store = store(&server, &container(&server));
     let start = std::time::SystemTime::now();
-    let mut last = None;
-    while start.elapsed().expect("the clock advances") < Duration::from_secs(5) {
-        let at = start.elapsed().expect("the clock advances");
-        match store.head(&key()).await {
-            // Until the keys expire, every request succeeds.
-            Err(error) => {
-                assert!(at > Duration::from_millis(2500), "{at:?}: {error}");
-                last = Some(error);
-            }
-            Ok(_) => assert!(last.is_none()),
+    let error = loop {
+        if let Err(error) = store.head(&key()).await {
+            break error;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(last.expect("they have expired").kind(), Kind::Unavailable);
-    assert!(server.below("/container").len() > 3, "nobody tried");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    // Until the keys expire, every request succeeds.
+    let at = start.elapsed().expect("the clock advances");
+    assert!(at > Duration::from_millis(2500), "{at:?}: {error}");
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(server.below("/container").len() > 1, "nobody tried to renew them");
+    assert!(store.head(&key()).await.is_err(), "they stay expired");
 }
 
 /// A store that refuses the keys for which `takes` is false.
