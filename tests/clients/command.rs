@@ -56,8 +56,17 @@ async fn a_configuration_that_cannot_be_read_is_refused_and_not_needed_if_the_op
     fixture.gateway.configure(&json!({ "hostname": "https://wrong" }))?;
     let output = fixture.clients(&["skopeo"]).await?;
     ensure!(output.status.code() == Some(78), "{output:?}");
+    // Without a dot, no registry's name in an image: by name, nothing depends on it.
+    let mut quay = fixture.site.quay.config();
+    quay["SERVER_HOSTNAME"] = "quay".into();
+    fs::write(fixture.gateway.dir().join("quay.yaml"), quay.to_string())?;
+    fixture.gateway.configure(&fixture.site.gateway_config(&json!({})))?;
+    refused(&fixture, &["podman"], "use --as name").await?;
+    let output = fixture.clients(&["podman", "--as", "name"]).await?;
+    ensure!(output.status.success(), "{output:?}");
     let all = ["--gateway", "edge.example.com", "--registry", "quay.example.com", "--ca", &ca];
     let arguments: Vec<_> = ["skopeo"].iter().chain(&all).copied().collect();
+    fixture.gateway.configure(&json!({ "hostname": "https://wrong" }))?;
     let output = fixture.clients(&arguments).await?;
     let text = String::from_utf8(output.stdout)?;
     ensure!(output.status.success() && text.contains("location = \"edge.example.com\""), "{text}");
@@ -80,7 +89,7 @@ async fn files_of_others_are_replaced_only_by_force() -> Result<()> {
     ensure!(fs::read(fixture.written(drop_in))? == b"theirs");
 
     let forced = fixture.write(&["podman", "--force"]).await?;
-    ensure!(forced.contains("the old one is"), "{forced}");
+    ensure!(forced.contains("what was there at first is"), "{forced}");
     ensure!(fs::read(fixture.written(drop_in))? == ours);
     ensure!(fs::read(fixture.written(&format!("{drop_in}.orig")))? == b"theirs");
     Ok(())

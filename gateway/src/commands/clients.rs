@@ -8,7 +8,7 @@ use config::Settings;
 use operations::clients::{self, Configuration, RegistryName, Setup, TrustedCa, Written};
 
 use super::output::print;
-use crate::arguments::ClientsArguments;
+use crate::arguments::{ClientArgument, ClientsArguments, RoleArgument};
 
 /// Prints a client's files, or writes them and prints what was written.
 pub(crate) fn clients(arguments: &ClientsArguments) -> anyhow::Result<ExitCode> {
@@ -27,10 +27,17 @@ fn write(configuration: &Configuration, dir: &Path, force: bool) -> anyhow::Resu
         text.push_str(&match written {
             Written::New => format!("wrote {path}\n"),
             Written::Same => format!("{path} is the same already\n"),
-            Written::Replaced(kept) => format!("wrote {path}; the old one is {}\n", kept.display()),
+            Written::Replaced(kept) => {
+                format!("wrote {path}; what was there at first is {}\n", kept.display())
+            }
         });
     }
-    Ok(format!("{text}\nnext:\n{}\n", configuration.next_text()))
+    // The files of a cluster are named from there.
+    let from = match configuration.files.iter().any(|file| !file.path.starts_with('/')) {
+        true => format!(", in {}", dir.display()),
+        false => String::new(),
+    };
+    Ok(format!("{text}\nnext{from}:\n{}\n", configuration.next_text()))
 }
 
 /// What the options say, and the configuration where they are silent. It is read only if they are.
@@ -44,7 +51,7 @@ fn setup(arguments: &ClientsArguments) -> anyhow::Result<Setup> {
     };
     let registry = match (&arguments.registry, &settings) {
         (Some(registry), _) => Some(registry.clone()),
-        (None, Some(settings)) => Some(named("the registry's own name", &settings.registry_hostname)?),
+        (None, Some(settings)) => registry(arguments, settings)?,
         (None, None) => None,
     };
     Ok(Setup {
@@ -61,6 +68,17 @@ fn ca(file: Option<&Path>, settings: Option<&Settings>) -> anyhow::Result<Option
         (Some(file), _) => TrustedCa::read(file).map(Some),
         (None, Some(settings)) => TrustedCa::of_gateway(settings),
         (None, None) => Ok(None),
+    }
+}
+
+/// The configured name of the registry. If the gateway is no mirror, nothing depends on it.
+fn registry(arguments: &ClientsArguments, settings: &Settings) -> anyhow::Result<Option<RegistryName>> {
+    let only_by_name = matches!(arguments.role, Some(RoleArgument::Name))
+        || matches!(arguments.client, ClientArgument::Docker);
+    match named("registry's own name", &settings.registry_hostname) {
+        Ok(name) => Ok(Some(name)),
+        Err(_) if only_by_name => Ok(None),
+        Err(error) => Err(error.context("give another one with --registry, or use --as name")),
     }
 }
 

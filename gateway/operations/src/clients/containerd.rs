@@ -145,7 +145,8 @@ fn needs() -> Vec<(&'static str, String)> {
         "Needs",
         format!(
             "{setting} in /etc/containerd/config.toml, under {old} (containerd 1.x) or {new} (containerd 2.x). It \
-             excludes registry.mirrors and registry.configs.*.tls there."
+             excludes registry.mirrors and registry.configs.*.tls there. Restart containerd after a change of \
+             config.toml; containers keep running."
         ),
     )]
 }

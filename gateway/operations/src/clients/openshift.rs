@@ -1,8 +1,9 @@
 //! An OpenShift cluster: objects for `oc`. Pure.
 //!
 //! The schemas are those of `config/v1` of openshift/api. What drains and reboots is said in Red Hat's documentation,
-//! *Image configuration resources*, and decided in `pkg/daemon/drain.go:isSafeContainerRegistryConfChanges` and
-//! `pkg/daemon/update.go` of the Machine Config Operator.
+//! *Image configuration resources*, and decided in the Machine Config Operator: for mirrors in
+//! `pkg/daemon/drain.go:isSafeContainerRegistryConfChanges`, while CAs are written without a rollout
+//! (`pkg/daemon/certificate_writer.go`).
 
 use super::comment::{Comment, unbroken};
 use super::{
@@ -152,7 +153,7 @@ impl MirrorSet {
                 "Note",
                 format!(
                     "another mirror set for the same source must have the same mirrorSourcePolicy, else the Machine \
-                     Config Operator rejects both. Private images need the entry of {PULL_SECRET}."
+                     Config Operator applies no change of mirrors any more. Private images need the entry of {PULL_SECRET}."
                 ),
             ),
         ];

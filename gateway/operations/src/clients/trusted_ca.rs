@@ -1,7 +1,7 @@
 //! The certificates that clients must trust.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
@@ -64,8 +64,9 @@ impl TrustedCa {
     pub fn of_gateway(settings: &Settings) -> anyhow::Result<Option<Self>> {
         let Some(tls) = &settings.tls else {
             let made = settings.state_dir.join(MADE_CA);
+            let absent = std::fs::metadata(&made).is_err_and(|error| error.kind() == ErrorKind::NotFound);
             ensure!(
-                made.is_file(),
+                !absent,
                 "there is no {}: the gateway makes its CA at its first start. Start it, or name the CA with --ca",
                 made.display()
             );

@@ -19,7 +19,7 @@ pub enum Written {
     New,
     /// It was there with the same contents, and was not touched.
     Same,
-    /// Another one was there. It is kept in this file.
+    /// Another one was there. What was there at first is kept in this file.
     Replaced(PathBuf),
 }
 
