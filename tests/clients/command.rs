@@ -76,7 +76,7 @@ async fn a_configuration_that_cannot_be_read_is_refused_and_not_needed_if_the_op
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_others_are_replaced_only_by_force() -> Result<()> {
     let fixture = Fixture::start().await?;
-    let drop_in = "etc/containers/registries.conf.d/900-quay-gateway.conf";
+    let drop_in = "etc/containers/registries.conf.d/999-quay-gateway.conf";
     let first = fixture.write(&["podman"]).await?;
     ensure!(first.matches("wrote ").count() == 2 && first.contains("podman login localhost:"), "{first}");
     let again = fixture.write(&["podman"]).await?;

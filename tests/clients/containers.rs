@@ -7,13 +7,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use harness::image::Image;
 use real_servers::{ContainersHome, Podman, Program};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::fixture::Fixture;
 use crate::openshift::filtered;
 
 const BOUND: Duration = Duration::from_secs(120);
+
+/// What `login` at the registry writes.
+fn logins(fixture: &Fixture) -> Value {
+    let auth = STANDARD.encode(Fixture::login().pair());
+    json!({ "auths": { fixture.site.quay.hostname(): { "auth": auth } } })
+}
 
 /// The home of a user after `clients TOOL --write`, who logged in at the registry, and whose logins the filter then
 /// copied for the gateway.
@@ -22,9 +28,7 @@ async fn home(fixture: &Fixture, tool: &str) -> Result<ContainersHome> {
     for client in [tool, "openshift"] {
         fixture.write(&[client, "--registry-ca", &ca]).await?;
     }
-    let auth = STANDARD.encode(Fixture::login().pair());
-    let logins = json!({ "auths": { fixture.site.quay.hostname(): { "auth": auth } } });
-    let logins = filtered(fixture, &logins).await?;
+    let logins = filtered(fixture, &logins(fixture)).await?;
     ContainersHome::new(&fixture.written("etc/containers"), &logins)
 }
 
@@ -87,11 +91,22 @@ async fn skopeo_copies_as_from_a_mirror_by_name_and_from_the_registry_if_the_gat
     fixture.came_from_the_registry(&fallen_back)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_login_for_the_gateway_images_come_from_the_registry() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let ca = fixture.registry_ca();
+    fixture.write(&["skopeo", "--registry-ca", &ca]).await?;
+    let home = ContainersHome::new(&fixture.written("etc/containers"), &logins(&fixture).to_string())?;
+    let (image, name) = fixture.pushed(1).await?;
+    skopeo_copies(&home, &fixture.at_registry(&name), &image).await?;
+    fixture.came_from_the_registry(&image)
+}
+
 /// CRI-O reads the same files in the same formats, so they must not differ.
 #[tokio::test(flavor = "multi_thread")]
 async fn crio_gets_the_files_of_podman() -> Result<()> {
     let fixture = Fixture::start().await?;
-    let drop_in = "etc/containers/registries.conf.d/900-quay-gateway.conf";
+    let drop_in = "etc/containers/registries.conf.d/999-quay-gateway.conf";
     let ca = format!("etc/containers/certs.d/{}/ca.crt", fixture.gateway.hostname());
     let mut seen = Vec::new();
     for tool in ["podman", "crio"] {

@@ -8,8 +8,9 @@ use super::{
 };
 
 const CERTS: &str = "/etc/containers/certs.d";
-/// Read after the numbered files of distributions, so that none of them overwrites the registry's entry.
-const DROP_IN: &str = "/etc/containers/registries.conf.d/900-quay-gateway.conf";
+/// Files are read in the order of their names, and a later one overwrites the registry's entry. This one comes after
+/// `99-…`.
+const DROP_IN: &str = "/etc/containers/registries.conf.d/999-quay-gateway.conf";
 
 /// A client of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -189,14 +189,13 @@ impl<'a> Plan<'a> {
 
     /// Under which names images come through the gateway, in either role.
     fn images(&self) -> String {
-        match (self.by_name, self.mirrored) {
-            (true, None) => self.images_by_name(),
-            (false, Some(registry)) => images_of_mirror(registry),
-            (_, Some(registry)) => format!(
+        match self.mirrored {
+            None => self.images_by_name(),
+            Some(registry) if !self.by_name => images_of_mirror(registry),
+            Some(registry) => format!(
                 "{registry}/NAMESPACE/REPOSITORY, as before (mirror), and {}/NAMESPACE/REPOSITORY (by name).",
                 self.gateway
             ),
-            (false, None) => String::new(),
         }
     }
 }

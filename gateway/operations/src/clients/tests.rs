@@ -111,7 +111,7 @@ fn without_a_ca_no_file_names_one() {
 fn podman_and_its_kin_get_a_mirror_and_the_ca() {
     for client in [Client::Crio, Client::Podman, Client::Skopeo] {
         let drop_in =
-            toml(&file(client, &setup(), "/etc/containers/registries.conf.d/900-quay-gateway.conf"));
+            toml(&file(client, &setup(), "/etc/containers/registries.conf.d/999-quay-gateway.conf"));
         let expected = json!({ "registry": [{
             "prefix": "quay.example.com", "location": "quay.example.com",
             "mirror": [{ "location": "edge.example.com:8443" }],
