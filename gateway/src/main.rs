@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Bench { command: BenchCommand::Zones(arguments) } => commands::bench_zones(arguments),
         Command::Check { config, output, timeout } => commands::check(&config, output, timeout),
         Command::CheckConfig { config } => commands::check_config(&config),
+        Command::Clients(arguments) => commands::clients(&arguments),
         Command::Heal(arguments) => commands::heal(&arguments),
         Command::Queue(arguments) => commands::queue(&arguments),
         Command::Run { config, log_format } => commands::run(&config, log_format),

@@ -4,6 +4,7 @@ pub mod admin_client;
 pub mod audit;
 pub mod bench;
 pub mod check;
+pub mod clients;
 pub mod csv;
 pub mod queue;
 mod table;

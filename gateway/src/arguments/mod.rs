@@ -1,5 +1,6 @@
 //! The command line.
 
+mod clients;
 mod inventory;
 mod queue;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use operations::bench::{AT_ONCE_MAX, ImageName, READS_MAX};
 
+pub(crate) use self::clients::{ClientArgument, ClientsArguments, RoleArgument, clients_examples};
 pub(crate) use self::inventory::{
     AuditArguments, AuditOutput, BackfillArguments, HealArguments, InventoryArguments, QueueingArguments,
     RetireArguments,
@@ -62,6 +64,17 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
         config: PathBuf,
     },
+    /// Print the files and objects that make a client use this gateway, or write them below a folder.
+    ///
+    /// The gateway has up to two roles for a client. By name: images are named GATEWAY/NAMESPACE/REPOSITORY, and the
+    /// client only needs to trust the gateway. As a mirror: images keep the registry's name; the client asks the
+    /// gateway first, and the registry itself if the gateway does not answer. docker has no mirrors but of Docker Hub.
+    ///
+    /// Each file begins with a comment: which images it concerns, what it changes, whether nodes drain or reboot, how
+    /// to undo it. The names and the CA come from the configuration, if the options do not name them. No password and
+    /// no private key is printed.
+    #[command(after_long_help = clients_examples())]
+    Clients(ClientsArguments),
     /// Show the zones of a running gateway: state and its reason, position in the order, latency, throughput,
     /// share of reads, hedges, pending copies. Subcommands drain, undrain and retire a zone.
     Zones(ZonesArguments),

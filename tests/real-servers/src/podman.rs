@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use super::containers_home::ContainersHome;
 use super::process::{Login, Program};
 
 const BOUND: Duration = Duration::from_secs(120);
@@ -14,9 +15,17 @@ const BOUND: Duration = Duration::from_secs(120);
 /// A podman with an empty storage, which is removed when this is dropped.
 #[derive(Debug)]
 pub struct Podman {
-    trusted: PathBuf,
-    login: Login,
+    access: Access,
     folder: TempDir,
+}
+
+/// What it trusts, and its logins.
+#[derive(Debug)]
+enum Access {
+    /// Both on the command line.
+    Arguments { trusted: PathBuf, login: Login },
+    /// Both from files, as a user has them.
+    Files(Box<ContainersHome>),
 }
 
 /// podman's description of an image in its storage.
@@ -46,7 +55,15 @@ impl Podman {
     /// # Errors
     /// The temporary folder cannot be created.
     pub fn new(trusted: PathBuf, login: Login) -> Result<Self> {
-        Ok(Self { trusted, login, folder: tempfile::Builder::new().prefix("podman-").tempdir()? })
+        Ok(Self { access: Access::Arguments { trusted, login }, folder: folder()? })
+    }
+
+    /// A podman without images that has its configuration from the home folder of a user.
+    ///
+    /// # Errors
+    /// The temporary folder cannot be created.
+    pub fn at_home(home: ContainersHome) -> Result<Self> {
+        Ok(Self { access: Access::Files(Box::new(home)), folder: folder()? })
     }
 
     /// Pulls and unpacks an image.
@@ -73,8 +90,13 @@ impl Podman {
     }
 
     fn remote(&self, command: &str) -> Result<Program> {
-        let program = self.program()?.arg(command).arg(format!("--cert-dir={}", self.trusted.display()));
-        Ok(program.arg(format!("--creds={}", self.login.pair())))
+        let program = self.program()?.arg(command);
+        Ok(match &self.access {
+            Access::Arguments { trusted, login } => program
+                .arg(format!("--cert-dir={}", trusted.display()))
+                .arg(format!("--creds={}", login.pair())),
+            Access::Files(home) => home.apply(program),
+        })
     }
 
     /// The vfs driver works on every file system, also in a container.
@@ -85,4 +107,8 @@ impl Podman {
         let program = program.arg("--tmpdir").arg(at("tmp")).env("TMPDIR", self.folder.path());
         Ok(program.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none"]))
     }
+}
+
+fn folder() -> Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix("podman-").tempdir()?)
 }

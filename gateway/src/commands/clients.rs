@@ -1,0 +1,87 @@
+//! `clients`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use config::Settings;
+use operations::clients::{self, Configuration, RegistryName, Setup, TrustedCa, Written};
+
+use super::output::print;
+use crate::arguments::{ClientArgument, ClientsArguments, RoleArgument};
+
+/// Prints a client's files, or writes them and prints what was written.
+pub(crate) fn clients(arguments: &ClientsArguments) -> anyhow::Result<ExitCode> {
+    let configuration = Configuration::of(arguments.client.into(), &setup(arguments)?)?;
+    match &arguments.write {
+        None => print(&configuration.text())?,
+        Some(dir) => print(&write(&configuration, dir, arguments.force)?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(configuration: &Configuration, dir: &Path, force: bool) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for (path, written) in clients::write(&configuration.files, dir, force)? {
+        let path = path.display();
+        text.push_str(&match written {
+            Written::New => format!("wrote {path}\n"),
+            Written::Same => format!("{path} is the same already\n"),
+            Written::Replaced(kept) => {
+                format!("wrote {path}; what was there at first is {}\n", kept.display())
+            }
+        });
+    }
+    // The files of a cluster are named from there.
+    let from = match configuration.files.iter().any(|file| !file.path.starts_with('/')) {
+        true => format!(", in {}", dir.display()),
+        false => String::new(),
+    };
+    Ok(format!("{text}\nnext{from}:\n{}\n", configuration.next_text()))
+}
+
+/// What the options say, and the configuration where they are silent. It is read only if they are.
+fn setup(arguments: &ClientsArguments) -> anyhow::Result<Setup> {
+    let missing = arguments.gateway.is_none() || arguments.registry.is_none() || arguments.ca.is_none();
+    let settings = arguments.config.as_deref().filter(|_| missing).map(config::load).transpose()?;
+    let gateway = match (&arguments.gateway, &settings) {
+        (Some(gateway), _) => gateway.clone(),
+        (None, Some(settings)) => named("hostname", &settings.hostname)?,
+        (None, None) => anyhow::bail!("name the gateway: give --gateway HOST[:PORT], or --config"),
+    };
+    let registry = match (&arguments.registry, &settings) {
+        (Some(registry), _) => Some(registry.clone()),
+        (None, Some(settings)) => registry(arguments, settings)?,
+        (None, None) => None,
+    };
+    Ok(Setup {
+        gateway,
+        registry,
+        ca: ca(arguments.ca.as_deref(), settings.as_ref())?,
+        registry_ca: arguments.registry_ca.as_deref().map(TrustedCa::read).transpose()?,
+        role: arguments.role.map(Into::into),
+    })
+}
+
+fn ca(file: Option<&Path>, settings: Option<&Settings>) -> anyhow::Result<Option<TrustedCa>> {
+    match (file, settings) {
+        (Some(file), _) => TrustedCa::read(file).map(Some),
+        (None, Some(settings)) => TrustedCa::of_gateway(settings),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The configured name of the registry. If the gateway is no mirror, nothing depends on it.
+fn registry(arguments: &ClientsArguments, settings: &Settings) -> anyhow::Result<Option<RegistryName>> {
+    let only_by_name = matches!(arguments.role, Some(RoleArgument::Name))
+        || matches!(arguments.client, ClientArgument::Docker);
+    match named("registry's own name", &settings.registry_hostname) {
+        Ok(name) => Ok(Some(name)),
+        Err(_) if only_by_name => Ok(None),
+        Err(error) => Err(error.context("give another one with --registry, or use --as name")),
+    }
+}
+
+fn named(key: &str, name: &str) -> anyhow::Result<RegistryName> {
+    name.parse().with_context(|| format!("the configuration's {key}, {name:?}, is of no use to clients"))
+}
