@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::HOST;
 use http::{Request, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -219,7 +220,8 @@ impl Connection {
             self.inbox.request_begins();
             let (gateway, busy) = (Arc::clone(&self.gateway), activity.begin());
             let (peer, proxies) = (self.peer.ip(), &settings.trusted_proxies);
-            let client = Client::of_request(peer, self.seat.number(), request.headers(), proxies);
+            let dialled = gateway.names.dialled(authority(&request)).clone();
+            let client = Client::of_request(peer, self.seat.number(), request.headers(), proxies, dialled);
             let slot = gateway.requests.try_take(&client.identity);
             let held = slot.and_then(|slot| Ok((slot, self.memory(&request, client.holder(), h2)?)));
             let request = RequestBody::new(request, &self.inbox, &settings.limits, timeouts);
@@ -307,6 +309,12 @@ impl Patience {
             Self::Busy => None,
         }
     }
+}
+
+/// The name that the client dialled, as it says. HTTP/2 has it in the target, HTTP/1.1 in `Host`.
+fn authority(request: &Request<Incoming>) -> Option<&str> {
+    let host = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    request.uri().authority().map(http::uri::Authority::as_str).or_else(host)
 }
 
 /// Whether the client refused the handshake by an alert. A port scan or a broken line is no refusal.
