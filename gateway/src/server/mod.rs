@@ -10,6 +10,7 @@ mod pace;
 mod proxy_header;
 mod roster;
 mod send_buffer;
+mod timed_heads;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
