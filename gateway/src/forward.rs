@@ -23,7 +23,7 @@ pub(crate) async fn forward(
     bound: Duration,
 ) -> Response<Body> {
     match answered(gateway, request, body, client, bound).await {
-        Ok(answer) => relay(gateway, answer),
+        Ok(answer) => relay(gateway, answer, client),
         Err(problem) => refused(request, &problem),
     }
 }
@@ -85,8 +85,8 @@ pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: &Client) -> He
     let path = unescaped(request.uri.path());
     let identity = path.contains("/blobs/") || path.starts_with("/_storage_proxy/");
     let allowed = &gateway.settings.forward_headers;
-    let client = client.address;
-    let via = Via { host: gateway.upstream.host(), gateway: &gateway.hostname, client, allowed };
+    let (host, dialled) = (gateway.upstream.host(), client.dialled.header());
+    let via = Via { host, gateway: dialled, client: client.address, allowed };
     let mut headers = forwarded_request(&request.headers, &via, identity);
     // The client's `Connection` header may name the headers with the request id as hop-by-hop. They are sent
     // all the same.
@@ -94,12 +94,12 @@ pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: &Client) -> He
     headers
 }
 
-/// The registry's answer as the client gets it.
-pub(crate) fn relay(gateway: &Gateway, answer: Answer) -> Response<Body> {
+/// The registry's answer as this client gets it.
+pub(crate) fn relay(gateway: &Gateway, answer: Answer, client: &Client) -> Response<Body> {
     let (parts, body) = answer.into_parts();
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = parts.status;
     *response.headers_mut() = end_to_end(&parts.headers);
-    gateway.names.rewrite(response.headers_mut());
+    gateway.names.rewrite(response.headers_mut(), &client.dialled);
     response
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backends::Digest;
-use http::HeaderValue;
 use replication::FanOut;
 use tokio_util::task::TaskTracker;
 use zone_router::{Blob, Router, Verified};
@@ -62,8 +61,6 @@ pub struct Gateway {
     pub(crate) sweep: Arc<SweepProgress>,
     /// `limits.requests`.
     pub(crate) requests: Arc<Pool>,
-    /// The host name that clients dial, as a header value.
-    pub(crate) hostname: HeaderValue,
     /// Pushes whose copies are not queued yet. The gateway waits for them before it exits.
     pub(crate) pushes: TaskTracker,
     /// Manifests whose blobs were queued recently.

@@ -229,6 +229,7 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
+    use registry::GatewayName;
 
     use super::*;
 
@@ -240,7 +241,8 @@ mod tests {
     }
 
     fn client(address: u8, connection: u64) -> Client {
-        Client::of_request([192, 0, 2, address].into(), connection, &HeaderMap::new(), &[])
+        let dialled = GatewayName::new("edge.example.com").expect("a name");
+        Client::of_request([192, 0, 2, address].into(), connection, &HeaderMap::new(), &[], dialled)
     }
 
     #[test]

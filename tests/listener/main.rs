@@ -5,7 +5,7 @@ mod log;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use harness::frames::{END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, frame};
 use harness::gateway::Gateway;
 use harness::image::Spec;
@@ -86,6 +86,42 @@ async fn a_silent_client_is_disconnected() -> Result<()> {
     let mut slow = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
     slow.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: ").await?;
     assert!(until_closed(slow).await? < Duration::from_secs(10), "headers that do not end");
+    // Between two requests, another timeout applies.
+    let mut used = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+    for _ in 0..2 {
+        used.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+        read_answer(&mut used).await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    used.write_all(b"GET /v2/ HTTP/1.1\r\n").await?;
+    assert!(until_closed(used).await? < Duration::from_secs(10), "headers of a later request");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_for_long_is_closed() -> Result<()> {
+    let (_site, gateway) = start(json!({"timeouts": {"idle": "1s"}})).await?;
+    let mut used = connect(&gateway, trusting(&gateway, "http/1.1")?).await?;
+    used.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+    read_answer(&mut used).await?;
+    assert!(until_closed(used).await? < Duration::from_secs(20));
+    Ok(())
+}
+
+/// Reads an answer with a `Content-Length`.
+async fn read_answer(stream: &mut (impl AsyncReadExt + Unpin)) -> Result<()> {
+    let mut read = Vec::new();
+    let end = loop {
+        ensure!(stream.read_buf(&mut read).await? > 0, "the connection ended");
+        if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+    };
+    let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
+    let length = head.split_once("content-length: ").and_then(|(_, rest)| rest.split_once("\r\n"));
+    let length: usize = length.context("no length")?.0.parse()?;
+    let mut body = vec![0; (end + length).saturating_sub(read.len())];
+    stream.read_exact(&mut body).await?;
     Ok(())
 }
 

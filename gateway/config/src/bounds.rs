@@ -144,9 +144,12 @@ pub struct Timeouts {
     /// A client's TLS handshake.
     #[serde(with = "humantime_serde")]
     pub handshake: Duration,
-    /// From the moment a connection is idle to the end of the next request's headers.
+    /// From the first byte of a request's headers to their end. Also the wait for the first byte of the first request.
     #[serde(with = "humantime_serde")]
     pub headers: Duration,
+    /// How long a connection may be idle between two requests.
+    #[serde(with = "humantime_serde")]
+    pub idle: Duration,
     /// How long a client may neither send nor take a byte during a request.
     #[serde(with = "humantime_serde")]
     pub client_stall: Duration,
@@ -229,6 +232,8 @@ impl Default for Timeouts {
         Self {
             handshake: s(10),
             headers: s(30),
+            // Longer than clients keep an idle connection (Go's `http.DefaultTransport`: 90 s), so that they close it.
+            idle: s(120),
             client_stall: s(60),
             request_body: s(48 * 3600),
             queue_wait: s(3),
@@ -276,6 +281,7 @@ keys!(Limits {
 keys!(Timeouts {
     handshake,
     headers,
+    idle,
     client_stall,
     request_body,
     queue_wait,

@@ -20,6 +20,7 @@ use super::routing::RoutingEntry;
 pub(crate) struct ConfigFile {
     pub listen: Option<SocketAddr>,
     pub hostname: Option<Located<String>>,
+    pub more_hostnames: Option<Located<Vec<String>>>,
     pub tls: TlsEntry,
     pub state_dir: Option<Located<PathBuf>>,
     pub journal: Option<Located<JournalEntry>>,
@@ -30,6 +31,7 @@ pub(crate) struct ConfigFile {
     pub cache: CacheEntry,
     pub admin: AdminEntry,
     pub trusted_proxies: Option<Located<Vec<String>>>,
+    pub proxy_protocol: Option<Located<bool>>,
     pub replication: ReplicationEntry,
     pub routing: RoutingEntry,
     pub limits: Limits,
@@ -102,6 +104,7 @@ pub(crate) struct AdminEntry {
 keys!(ConfigFile {
     listen,
     hostname,
+    more_hostnames,
     tls,
     state_dir,
     journal,
@@ -112,6 +115,7 @@ keys!(ConfigFile {
     cache,
     admin,
     trusted_proxies,
+    proxy_protocol,
     replication,
     routing,
     limits,

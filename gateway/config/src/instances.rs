@@ -9,8 +9,9 @@ use url::Url;
 use super::ConfigError;
 use super::env::PREFIX;
 use super::file::{ConfigFile, InstanceEntry, RegistryKind};
+use super::hostnames::without_port;
 use super::located::Located;
-use super::settings::{NamedZone, without_port};
+use super::settings::NamedZone;
 
 /// The most instances. A request may try each of them, one after the other.
 const INSTANCES_MAX: usize = 16;

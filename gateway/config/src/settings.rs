@@ -1,13 +1,12 @@
 //! The resolved configuration: checked and complete.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backends::{Secret, StoreConfig};
 use ipnet::IpNet;
 use replication::{LimitsByZone, Verify};
-use url::Url;
 use zone_router::Policy;
 
 use super::ConfigError;
@@ -15,11 +14,13 @@ use super::admin::{AdminSettings, admin};
 use super::bounds::{Limits, Timeouts};
 use super::file::{ConfigFile, RegistryKind};
 use super::files::{existing, existing_secret, relative_to, secret_file};
+use super::hostnames::{Hostnames, hostnames};
 use super::instances::{self, Instance};
 use super::journal::{JournalSettings, journal};
 use super::located::Located;
 use super::patterns::{Patterns, patterns};
 use super::pitfalls::{PitfallInput, pitfalls};
+use super::proxies::{proxy_protocol, trusted_proxies};
 use super::quay::QuayFile;
 use super::replication::{ReplicationSettings, replication};
 use super::roots;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The host name that clients use, with a port unless it is 443.
     pub hostname: String,
+    /// Other names that clients may use, in the same form.
+    pub more_hostnames: Vec<String>,
     /// The registry's own name for itself: Quay's `SERVER_HOSTNAME`.
     pub registry_hostname: String,
     /// The certificate. `None` to make one in `state_dir`.
@@ -89,6 +92,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections from these networks begin with a header of the PROXY protocol, version 2.
+    pub proxy_protocol: bool,
     /// Limits on numbers and sizes.
     pub limits: Limits,
     /// Limits on durations.
@@ -96,10 +101,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether clients use another name than the registry's own, so that the registry's URLs must be rewritten.
+    /// Whether clients may use another name than the registry's own, so that the registry's URLs must be rewritten.
     #[must_use]
     pub fn names_differ(&self) -> bool {
-        !self.hostname.eq_ignore_ascii_case(&self.registry_hostname)
+        let mut names = std::iter::once(&self.hostname).chain(&self.more_hostnames);
+        names.any(|name| !name.eq_ignore_ascii_case(&self.registry_hostname))
     }
 }
 
@@ -164,12 +170,8 @@ pub(super) fn resolve(
     let fail = |line: Option<u64>, message: String| ConfigError::new(path, line, message);
     let quay = quay_file(path, &file)?;
     let written = instances::parsed(path, &file)?;
-    let registry_hostname = own_name(path, &file, &quay, &written)?;
-    let hostname = match &file.hostname {
-        Some(hostname) => checked_hostname(path, hostname)?,
-        None => registry_hostname.clone(),
-    };
-    check_scheme(path, &file, &quay, hostname == registry_hostname)?;
+    let Hostnames { registry: registry_hostname, gateway: hostname, more: more_hostnames } =
+        hostnames(path, &file, &quay, &written)?;
     file.limits.check().map_err(|error| fail(None, error.to_string()))?;
     let preference = Preference::of(&quay, preference);
     let mut zones = zones(path, &file, &quay, &preference)?;
@@ -193,9 +195,11 @@ pub(super) fn resolve(
     let state_dir =
         file.state_dir.as_ref().map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value));
     let cache = cache(path, &file, &state_dir)?;
+    let trusted_proxies = trusted_proxies(path, file.trusted_proxies.as_ref())?;
     Ok(Settings {
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
+        more_hostnames,
         registry_hostname,
         tls: tls(path, &file)?,
         state_dir,
@@ -216,31 +220,10 @@ pub(super) fn resolve(
         replication,
         cache,
         admin: admin(path, &file.admin)?,
-        trusted_proxies: trusted_proxies(path, file.trusted_proxies.as_ref())?,
+        proxy_protocol: proxy_protocol(path, file.proxy_protocol, &trusted_proxies)?,
+        trusted_proxies,
         limits: file.limits,
         timeouts: checked_timeouts(path, file.timeouts)?,
-    })
-}
-
-/// The registry's own name.
-fn own_name(
-    path: &Path,
-    file: &ConfigFile,
-    quay: &QuayFile,
-    written: &[instances::ParsedInstance],
-) -> Result<String, ConfigError> {
-    let address = || match file.registry.kind {
-        RegistryKind::Distribution => written.first().map(|only| authority(&only.url)),
-        RegistryKind::Quay => None,
-    };
-    let given = || file.registry.server_name.as_ref().map(|name| name.value.clone());
-    quay.server_hostname.clone().or_else(given).or_else(address).ok_or_else(|| {
-        ConfigError::new(
-            path,
-            None,
-            "the registry's own name is not known: set registry.config to Quay's config.yaml, which must have \
-             SERVER_HOSTNAME, or set registry.server_name",
-        )
     })
 }
 
@@ -254,39 +237,6 @@ fn quay_file(path: &Path, file: &ConfigFile) -> Result<QuayFile, ConfigError> {
         ));
     }
     super::read_yaml(&relative_to(path, &config.value), Some((path, config.line)))
-}
-
-/// If Quay and the gateway have the same name, clients follow Quay's own URLs, which must use TLS then.
-fn check_scheme(path: &Path, file: &ConfigFile, quay: &QuayFile, one_name: bool) -> Result<(), ConfigError> {
-    let Some(config) = file.registry.config.as_ref().filter(|_| one_name) else { return Ok(()) };
-    // Quay's default (`config.py:PREFERRED_URL_SCHEME`).
-    let scheme = quay.preferred_url_scheme.as_deref().unwrap_or("http");
-    if scheme == "https" {
-        return Ok(());
-    }
-    Err(ConfigError::new(
-        path,
-        config.line,
-        format!(
-            "Quay's PREFERRED_URL_SCHEME is {scheme}, so it would redirect clients of this gateway to {scheme}:// \
-             under the same name: set PREFERRED_URL_SCHEME: https in Quay's config.yaml, or give the gateway a \
-             hostname of its own"
-        ),
-    ))
-}
-
-fn checked_hostname(path: &Path, hostname: &Located<String>) -> Result<String, ConfigError> {
-    let parsed: Result<http::uri::Authority, _> = hostname.value.parse();
-    match parsed {
-        Ok(authority) if authority.as_str() == hostname.value && !hostname.value.contains('@') => {
-            Ok(hostname.value.clone())
-        }
-        _ => Err(ConfigError::new(
-            path,
-            hostname.line,
-            "hostname: must be a host name with an optional port, without https://",
-        )),
-    }
 }
 
 fn tls(path: &Path, file: &ConfigFile) -> Result<Option<TlsSettings>, ConfigError> {
@@ -373,19 +323,6 @@ fn cache(path: &Path, file: &ConfigFile, state_dir: &Path) -> Result<CacheSettin
     })
 }
 
-fn trusted_proxies(path: &Path, written: Option<&Located<Vec<String>>>) -> Result<Vec<IpNet>, ConfigError> {
-    let Some(written) = written else { return Ok(Vec::new()) };
-    let network = |text: &String| {
-        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map_err(|_| {
-            let why =
-                format!("trusted_proxies: {text} is neither a network such as 10.0.0.0/8 nor an address");
-            ConfigError::new(path, written.line, why)
-        })
-    };
-    written.value.iter().map(network).collect()
-}
-
 fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigError> {
     if timeouts.permission > Timeouts::default().permission {
         return Err(ConfigError::new(
@@ -411,17 +348,4 @@ fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigE
         }
     }
     Ok(timeouts)
-}
-
-fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// The host of `host[:port]`.
-pub fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    }
 }

@@ -28,6 +28,9 @@ impl Lines {
 fn served(lines: &mut Lines, settings: &Settings) {
     lines.add("listen", settings.listen);
     lines.add("hostname", &settings.hostname);
+    if !settings.more_hostnames.is_empty() {
+        lines.add("more hostnames", settings.more_hostnames.join(" "));
+    }
     match &settings.tls {
         Some(tls) => lines.add("tls", format!("{} with {}", tls.certificate.display(), tls.key.display())),
         None => lines.add("tls", format!("a certificate that is made in {}", settings.state_dir.display())),
@@ -110,7 +113,9 @@ fn local(lines: &mut Lines, settings: &Settings) {
     };
     lines.add("commands", commands);
     match settings.names_differ() {
-        true => lines.add("names", "token realm and Location are rewritten to hostname"),
+        true => {
+            lines.add("names", "token realm and Location are rewritten to the name that the client dialled")
+        }
         false => lines.add("names", "the registry and the gateway have the same name, nothing is rewritten"),
     }
 }

@@ -41,7 +41,7 @@ impl RegistryClient {
         settings: &Settings,
         tls: &Arc<rustls::ClientConfig>,
     ) -> anyhow::Result<Self> {
-        let names = Names::new(&settings.registry_hostname, &settings.hostname);
+        let names = Names::of(settings)?;
         let upstream = Arc::new(Upstream::new(settings, tls)?);
         let stores = RedirectClient::new(tls, settings)?;
         Ok(Self { server, ..Self::over(upstream, names, stores, settings) })

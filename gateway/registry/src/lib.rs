@@ -32,7 +32,7 @@ pub use fetch::{BlobRequest, FetchError, FetchedBlob, Origin};
 pub use health::Health;
 pub use loggable::loggable;
 pub use manifest::{LocalBlob, children, local_blobs};
-pub use names::Names;
+pub use names::{GatewayName, Names};
 pub use quay::{UploadRefusal, is_masked_bad_gateway};
 pub use route::{Repeat, Route, repeat, upload_repository};
 

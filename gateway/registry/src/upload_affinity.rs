@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn marked(location: &str) -> String {
-        let names = Names::new("quay.example.com", "edge.example.com");
+        let names = Names::new("quay.example.com", "edge.example.com", &[]).expect("names");
         let mut headers = HeaderMap::new();
         headers.insert(LOCATION, location.parse().expect("a header"));
         mark(&mut headers, &names, "zone-a");

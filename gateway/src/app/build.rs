@@ -47,7 +47,7 @@ pub(super) async fn gateway(
     let cache = open_cache(&settings).await?;
     let journal = journal(&settings, tls).await.context("the journal cannot be opened")?;
     let registry = registry::registry(&settings);
-    let names = Names::new(&settings.registry_hostname, &settings.hostname);
+    let names = Names::of(&settings)?;
     let upstream = Arc::new(Upstream::new(&settings, tls)?);
     let stores = RedirectClient::new(tls, &settings)?;
     let client = RegistryClient::over(Arc::clone(&upstream), names.clone(), stores, &settings);
@@ -97,7 +97,6 @@ pub(super) async fn gateway(
         drains,
         repairs: ReadRepairs::new(),
         fanout,
-        hostname: settings.hostname.parse().context("hostname cannot be used in a header")?,
         pushes: TaskTracker::new(),
         queued: QueuedManifests::new(),
         connections: Pool::new("limits.connections", settings.limits.connections, server::WAITING_MAX),

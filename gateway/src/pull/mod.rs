@@ -96,7 +96,7 @@ impl Pull<'_> {
     /// The registry's refusal, with the body that an answer to `HEAD` does not have.
     async fn refused(&self, answer: registry::upstream::Answer) -> Result<Response<Body>, Problem> {
         match self.request.method == Method::HEAD {
-            true => Ok(forward::relay(self.gateway, answer)),
+            true => Ok(forward::relay(self.gateway, answer, self.client)),
             false => {
                 // The connection is returned before another one is taken.
                 drop(answer);
@@ -114,7 +114,7 @@ impl Pull<'_> {
             .upstream
             .ask(Purpose::Any(self.client.identity), method, path, headers, bound)
             .await?;
-        Ok(forward::relay(self.gateway, answer))
+        Ok(forward::relay(self.gateway, answer, self.client))
     }
 
     async fn head(&self, answer: &Answerer, expected: Option<u64>) -> Result<Response<Body>, Problem> {

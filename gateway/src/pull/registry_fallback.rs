@@ -44,7 +44,7 @@ pub(crate) async fn fetch(
     };
     match gateway.client.fetch(asked).await {
         Ok(fetched) => opened(fetched, blob, expected).map(Fetched::Blob),
-        Err(FetchError::Refused(answer)) => Ok(Fetched::Relay(forward::relay(gateway, *answer))),
+        Err(FetchError::Refused(answer)) => Ok(Fetched::Relay(forward::relay(gateway, *answer, client))),
         Err(FetchError::Unanswered(problem)) => Err(problem),
         Err(FetchError::Store { place, error }) => Err(elsewhere(blob, &place, &error)),
         Err(error) => Err(Problem::registry(StatusCode::BAD_GATEWAY, error.to_string())),

@@ -64,7 +64,7 @@ async fn upload_to_only_instance(
 ) -> Result<Response<Body>, Problem> {
     let order = gateway.upstream.order();
     let (answer, _) = send(gateway, &order, request, forward::path(request)?, body, client).await?;
-    Ok(forward::relay(gateway, answer))
+    Ok(forward::relay(gateway, answer, client))
 }
 
 /// Sends one request of an upload.
@@ -108,7 +108,7 @@ async fn upload_with_affinity(
     if let Some(repository) = repository.filter(|_| status.is_success()) {
         gateway.uploads.remember(&repository, instance);
     }
-    let mut response = forward::relay(gateway, answer);
+    let mut response = forward::relay(gateway, answer, client);
     upload_affinity::mark(response.headers_mut(), &gateway.names, gateway.upstream.name(instance));
     Ok(response)
 }
@@ -157,7 +157,7 @@ async fn put_manifest(
                 StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => gateway.permissions.forget(&repository),
                 _ => {}
             }
-            forward::relay(&gateway, answer)
+            forward::relay(&gateway, answer, &client)
         }
         Err(_) if copy.had_no_room() => Problem::overload(NO_ROOM).response(),
         Err(problem) => {

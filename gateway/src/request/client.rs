@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use limits::memory::{Holder, Reservation};
 use limits::pool::{Identity, Slot};
+use registry::GatewayName;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -17,6 +18,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) struct Client {
     /// For logs and for the registry.
     pub(crate) address: IpAddr,
+    /// The name of the gateway that the client dialled.
+    pub(crate) dialled: GatewayName,
     /// The number of the connection. `None` behind a trusted proxy, because its connections are not the
     /// client's.
     connection: Option<u64>,
@@ -27,13 +30,19 @@ pub(crate) struct Client {
 
 impl Client {
     /// The peer of connection `number`. If the peer is a trusted proxy, the client that the proxy names.
-    pub(crate) fn of_request(peer: IpAddr, number: u64, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+    pub(crate) fn of_request(
+        peer: IpAddr,
+        number: u64,
+        headers: &HeaderMap,
+        trusted: &[IpNet],
+        dialled: GatewayName,
+    ) -> Self {
         let (address, connection) = match is_trusted(peer, trusted) {
             true => (forwarded_for(headers, trusted).unwrap_or(peer), None),
             false => (peer, Some(number)),
         };
         let identity = Identity::of_request(address, headers, connection);
-        Self { address, connection, identity, _request: None }
+        Self { address, dialled, connection, identity, _request: None }
     }
 
     /// Identifies the client for its share of memory.
@@ -90,12 +99,17 @@ mod tests {
 
     const PEER: &str = "10.0.0.1";
 
+    fn dialled() -> GatewayName {
+        GatewayName::new("edge.example.com").expect("a name")
+    }
+
     fn client(peer: &str, forwarded: &[&str]) -> String {
         let trusted = ["10.0.0.0/8".parse().expect("a network"), "fd00::/8".parse().expect("a network")];
         let headers = forwarded
             .iter()
             .map(|value| (X_FORWARDED_FOR, HeaderValue::from_bytes(value.as_bytes()).expect("a value")));
-        let client = Client::of_request(peer.parse().expect("an address"), 1, &headers.collect(), &trusted);
+        let peer = peer.parse().expect("an address");
+        let client = Client::of_request(peer, 1, &headers.collect(), &trusted, dialled());
         client.address.to_string()
     }
 
@@ -103,7 +117,7 @@ mod tests {
     #[test]
     fn work_after_the_answer_keeps_the_slot_and_the_memory() {
         let (pool, memory) = (Pool::new("limits.requests", 1, 0), Memory::new(1000));
-        let client = Client::of_request([192, 0, 2, 1].into(), 1, &HeaderMap::new(), &[]);
+        let client = Client::of_request([192, 0, 2, 1].into(), 1, &HeaderMap::new(), &[], dialled());
         let slot = pool.try_take(&client.identity).expect("free");
         let reserved =
             Arc::new(memory.reserve(Use::Requests, Some(client.holder()), 100).expect("there is room"));
@@ -143,7 +157,8 @@ mod tests {
         let trusted = ["10.0.0.0/8".parse().expect("a network")];
         let of = |peer: &str, number| {
             let headers = [(X_FORWARDED_FOR, "192.0.2.7".parse().expect("a value"))].into_iter().collect();
-            Client::of_request(peer.parse().expect("an address"), number, &headers, &trusted).identity
+            let peer = peer.parse().expect("an address");
+            Client::of_request(peer, number, &headers, &trusted, dialled()).identity
         };
         assert_eq!(of(PEER, 1), of(PEER, 2));
         assert_ne!(of("192.0.2.7", 1), of("192.0.2.7", 2));

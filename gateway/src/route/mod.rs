@@ -107,7 +107,7 @@ async fn change(
             held.permissions.forget_changed(&changed);
         }
         match answer {
-            Ok(answer) => forward::relay(&held, answer),
+            Ok(answer) => forward::relay(&held, answer, &client),
             Err(problem) => forward::refused(&request, &problem),
         }
     };

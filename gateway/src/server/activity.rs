@@ -102,9 +102,14 @@ impl Activity {
         Busy { activity: self.clone(), number, buffer: state.buffer.clone(), held: None }
     }
 
+    /// The number of requests that the connection has had.
+    pub(super) fn begun(&self) -> u64 {
+        self.state().begun
+    }
+
     /// Whether the connection has had any request.
     pub(super) fn has_begun(&self) -> bool {
-        self.state().begun > 0
+        self.begun() > 0
     }
 
     /// The time since which no request is under way. `None` while one is under way.

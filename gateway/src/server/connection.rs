@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::HOST;
 use http::{Request, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -25,6 +26,7 @@ use super::cost::cost;
 use super::inbox::{Counted, Inbox};
 use super::roster::Seat;
 use super::send_buffer::{ClientSocket, SendBuffer};
+use super::timed_heads::TimedHeads;
 use crate::Gateway;
 use crate::request::Client;
 use crate::request::RequestBody;
@@ -85,7 +87,8 @@ fn builder(limits: &Limits, timeouts: &Timeouts) -> auto::Builder<TokioExecutor>
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(timeouts.headers)
+        // This includes the wait for the head.
+        .header_read_timeout(timeouts.idle.saturating_add(timeouts.headers))
         .max_headers(limits.headers)
         .max_buf_size(header_bytes);
     builder
@@ -214,12 +217,14 @@ impl Connection {
             self.inbox.multiplexed(header_bytes(&settings.limits));
         }
         let http = if h2 { &self.protocols.http2 } else { &self.protocols.http1 };
-        let io = TokioIo::new(Counted::new(stream, self.inbox.clone()));
+        let counted = Counted::new(stream, self.inbox.clone());
+        let io = TokioIo::new(TimedHeads::new(counted, activity.clone(), (!h2).then_some(timeouts.headers)));
         let service = service_fn(|request: Request<Incoming>| {
             self.inbox.request_begins();
             let (gateway, busy) = (Arc::clone(&self.gateway), activity.begin());
             let (peer, proxies) = (self.peer.ip(), &settings.trusted_proxies);
-            let client = Client::of_request(peer, self.seat.number(), request.headers(), proxies);
+            let dialled = gateway.names.dialled(authority(&request)).clone();
+            let client = Client::of_request(peer, self.seat.number(), request.headers(), proxies, dialled);
             let slot = gateway.requests.try_take(&client.identity);
             let held = slot.and_then(|slot| Ok((slot, self.memory(&request, client.holder(), h2)?)));
             let request = RequestBody::new(request, &self.inbox, &settings.limits, timeouts);
@@ -238,7 +243,7 @@ impl Connection {
         let mut told_to_go = None;
         loop {
             // No event tells when a request begins or ends, so the state is looked at now and then.
-            let look = Instant::now() + timeouts.client_stall.min(timeouts.headers);
+            let look = Instant::now() + timeouts.client_stall.min(timeouts.headers).min(timeouts.idle);
             let patience = Patience::new(activity, h2, told_to_go, timeouts);
             tokio::select! {
                 ended = connection.as_mut() => {
@@ -288,6 +293,7 @@ impl Patience {
         let stall = timeouts.client_stall;
         match (activity.idle_since(), activity.stalled()) {
             (Some(since), _) => match told_to_go {
+                None if activity.has_begun() => Self::Idle(since + timeouts.idle),
                 None => Self::Idle(since + timeouts.headers),
                 // The last bytes of an answer may still be on their way.
                 Some(told) if activity.has_begun() => Self::Gone(since.max(told) + stall),
@@ -307,6 +313,12 @@ impl Patience {
             Self::Busy => None,
         }
     }
+}
+
+/// The name that the client dialled, as it says. HTTP/2 has it in the target, HTTP/1.1 in `Host`.
+fn authority(request: &Request<Incoming>) -> Option<&str> {
+    let host = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    request.uri().authority().map(http::uri::Authority::as_str).or_else(host)
 }
 
 /// Whether the client refused the handshake by an alert. A port scan or a broken line is no refusal.

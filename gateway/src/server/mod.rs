@@ -7,8 +7,10 @@ mod cost;
 pub(crate) mod descriptors;
 mod inbox;
 mod pace;
+mod proxy_header;
 mod roster;
 mod send_buffer;
+mod timed_heads;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +27,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use self::bounded_io::BoundedIo;
 use self::connection::{Connection, Protocols};
 pub(crate) use self::inbox::{Inbox, Reader};
+use self::proxy_header::NoHeader;
 pub(crate) use self::roster::Roster;
 use self::roster::Seat;
 use self::send_buffer::SendBuffer;
@@ -38,6 +42,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many clients may wait for one of `limits.connections`.
 pub(crate) const WAITING_MAX: usize = 256;
+
+/// How many connections of trusted proxies may wait for their PROXY header. A proxy sends it at once.
+const PROXY_HEADERS_MAX: usize = 256;
 
 /// If no connection is free, at most this part of all connections is asked to go at once. The search for them has a
 /// cost.
@@ -58,43 +65,97 @@ pub(crate) async fn serve(
     tls: TlsAcceptor,
     shutdown: CancellationToken,
 ) -> Instant {
-    let limits = &gateway.settings.limits;
-    let protocols = Arc::new(Protocols::new(limits, &gateway.settings.timeouts));
-    let roster = Arc::new(Roster::default());
-    let clients = TaskTracker::new();
-    while let Some(accepted) = next(&listener, &shutdown).await {
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+    let protocols = Arc::new(Protocols::new(&gateway.settings.limits, &gateway.settings.timeouts));
+    let entrance = Arc::new(Entrance {
+        gateway,
+        tls,
+        protocols,
+        roster: Arc::default(),
+        clients: TaskTracker::new(),
+        headers: Semaphore::new(PROXY_HEADERS_MAX),
+        shutdown,
+    });
+    while let Some(accepted) = next(&listener, &entrance.shutdown).await {
+        match accepted {
+            Ok((stream, peer)) if entrance.sends_header(peer) => {
+                let entered = Arc::clone(&entrance);
+                entrance.clients.spawn(async move { entered.enter_by_proxy(stream, peer).await });
+            }
+            Ok((stream, peer)) => entrance.enter(stream, peer),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a client");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
             }
+        }
+    }
+    drop(listener);
+    entrance.drain().await
+}
+
+/// Where clients enter, and what their connections share.
+struct Entrance {
+    gateway: Arc<Gateway>,
+    tls: TlsAcceptor,
+    protocols: Arc<Protocols>,
+    roster: Arc<Roster>,
+    clients: TaskTracker,
+    /// Limits the connections whose PROXY header has not arrived.
+    headers: Semaphore,
+    shutdown: CancellationToken,
+}
+
+impl Entrance {
+    /// Whether this peer must begin with a PROXY header.
+    fn sends_header(&self, peer: SocketAddr) -> bool {
+        let settings = &self.gateway.settings;
+        settings.proxy_protocol && is_trusted(peer.ip(), &settings.trusted_proxies)
+    }
+
+    /// Lets a client in that the proxy names first. The proxy's header must arrive within `timeouts.handshake`.
+    async fn enter_by_proxy(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr) {
+        let bound = self.gateway.settings.timeouts.handshake;
+        let read = async {
+            let _permit = self.headers.try_acquire().map_err(|_| NoHeader::TooMany)?;
+            tokio::time::timeout(bound, proxy_header::read(&mut stream)).await.map_err(|_| NoHeader::Late)?
         };
-        let proxy = is_trusted(peer.ip(), &gateway.settings.trusted_proxies);
+        let named = tokio::select! {
+            named = read => named,
+            () = self.shutdown.cancelled() => return,
+        };
+        match named {
+            Ok(client) => self.enter(stream, client.unwrap_or(peer)),
+            Err(error) => {
+                self.gateway.metrics.handshake_failed("proxy-header");
+                tracing::warn!(%peer, %error, "a trusted proxy named no client: it must send PROXY protocol 2");
+            }
+        }
+    }
+
+    fn enter(&self, stream: TcpStream, peer: SocketAddr) {
+        let proxy = is_trusted(peer.ip(), &self.gateway.settings.trusted_proxies);
         let who = Identity::peer(peer.ip(), proxy);
-        let seat = roster.enter(who);
+        let seat = self.roster.enter(who);
         // A proxy's connection carries requests of many clients, so no single client holds its memory.
         let holder = (!proxy).then(|| Holder { address: peer.ip(), connection: Some(seat.number()) });
-        let memory = &gateway.memory;
+        let memory = &self.gateway.memory;
         let (Some(held), Some(larger)) =
             (memory.reserve(Use::Connections, holder, CONNECTION), memory.reserve(Use::Answers, holder, 0))
         else {
             // `Memory` counts the refusal and logs it now and then. The client's connection is closed.
-            continue;
+            return;
         };
         let connection = Connection {
-            gateway: Arc::clone(&gateway),
-            tls: tls.clone(),
-            protocols: Arc::clone(&protocols),
+            gateway: Arc::clone(&self.gateway),
+            tls: self.tls.clone(),
+            protocols: Arc::clone(&self.protocols),
             peer,
             seat,
-            shutdown: shutdown.clone(),
+            shutdown: self.shutdown.clone(),
             inbox: Inbox::new(held),
             buffer: SendBuffer::new(larger),
         };
-        let roster = Arc::clone(&roster);
-        clients.spawn(async move {
+        let roster = Arc::clone(&self.roster);
+        self.clients.spawn(async move {
             let gateway = &connection.gateway;
             let handshake = gateway.settings.timeouts.handshake;
             if let Some(_slot) = slot(&gateway.connections, &roster, &connection.seat, &who, handshake).await
@@ -103,19 +164,22 @@ pub(crate) async fn serve(
             }
         });
     }
-    drop(listener);
-    clients.close();
-    let drain = gateway.settings.timeouts.drain;
-    let end = Instant::now() + drain;
-    tracing::info!(
-        clients = clients.len(),
-        seconds = drain.as_secs(),
-        "no new clients; requests under way may finish"
-    );
-    if tokio::time::timeout_at(end, clients.wait()).await.is_err() {
-        tracing::warn!(clients = clients.len(), "cut: still busy when timeouts.drain ended");
+
+    /// Waits until all clients have gone, at most `timeouts.drain`. Returns the time at which that bound ends.
+    async fn drain(&self) -> Instant {
+        self.clients.close();
+        let drain = self.gateway.settings.timeouts.drain;
+        let end = Instant::now() + drain;
+        tracing::info!(
+            clients = self.clients.len(),
+            seconds = drain.as_secs(),
+            "no new clients; requests under way may finish"
+        );
+        if tokio::time::timeout_at(end, self.clients.wait()).await.is_err() {
+            tracing::warn!(clients = self.clients.len(), "cut: still busy when timeouts.drain ended");
+        }
+        end
     }
-    end
 }
 
 /// Waits for the next client. Returns `None` on shutdown.

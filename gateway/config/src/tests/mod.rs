@@ -207,6 +207,18 @@ fn an_error_names_its_line() {
         ),
         (&format!("{GATEWAY}ca: nowhere.pem\n"), "gateway.yaml:2: ca: there is no file nowhere.pem"),
         (&format!("{GATEWAY}hostname: https://x\n"), "gateway.yaml:2: hostname: must be a host name"),
+        (
+            &format!("{GATEWAY}more_hostnames: [edge.example.com, 'https://x']\n"),
+            "gateway.yaml:2: more_hostnames: must be a host name",
+        ),
+        (
+            &format!("{GATEWAY}more_hostnames: [{}]\n", ["x"; 65].join(", ")),
+            "gateway.yaml:2: more_hostnames: 65 names, the most are 64",
+        ),
+        (
+            &format!("{GATEWAY}proxy_protocol: true\n"),
+            "gateway.yaml:2: proxy_protocol: the addresses of the proxies",
+        ),
         (&format!("{GATEWAY}cache: {{size: 0}}\n"), "gateway.yaml:2: cache.size"),
         (
             &format!("{GATEWAY}timeouts: {{permission: 2m}}\n"),
@@ -232,8 +244,10 @@ fn with_one_name_quay_must_use_https() {
     let quay = QUAY.replace("PREFERRED_URL_SCHEME: https", "");
     let error = refused_with(GATEWAY, &quay, &[]);
     assert!(error.contains("PREFERRED_URL_SCHEME is http"), "{error}");
-    let other = [("QUAY_GATEWAY__HOSTNAME", "edge.example.com")];
-    Folder::new(GATEWAY, &quay).load(&other).expect("another name needs none");
+    let other = ("QUAY_GATEWAY__HOSTNAME", "edge.example.com");
+    Folder::new(GATEWAY, &quay).load(&[other]).expect("another name needs none");
+    let both = [other, ("QUAY_GATEWAY__MORE_HOSTNAMES", "[quay.example.com]")];
+    assert!(refused_with(GATEWAY, &quay, &both).contains("PREFERRED_URL_SCHEME is http"));
 }
 
 #[test]
