@@ -1,18 +1,18 @@
 //! The CA and the certificate that the gateway makes when the configuration names none.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use config::without_port;
+
+use crate::authority::{Authority, make_ca};
+use crate::expiry;
+use crate::facts::{CertificateFacts, covers_host};
+use crate::key_type::KeyType;
+use crate::pair::Pair;
+use crate::subject_name::SubjectName;
 
 /// How long the CA is valid. Every client must be told to trust it, so it lasts.
 const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -20,108 +20,109 @@ const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How long a certificate is valid. Some clients refuse more than 825 days.
 const LIFE: Duration = Duration::from_secs(800 * 24 * 3600);
 
-/// If a certificate is valid for less than this, the next start replaces it.
+/// If a certificate is valid for less than this, it is replaced.
 const LIFE_LEFT_MIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Everybody may read a certificate, only its owner may replace it.
-const CERTIFICATE_MODE: u32 = 0o644;
+/// A certificate ends this long before its CA, at most.
+const BEFORE_CA: Duration = Duration::from_secs(24 * 3600);
 
-/// Validity begins this long before now, because clocks of clients may be behind.
-const CLOCK_LAG: Duration = Duration::from_secs(24 * 3600);
+/// Everybody may read a certificate, only its owner may replace it.
+pub(crate) const CERTIFICATE_MODE: u32 = 0o644;
+
+/// The name of the CA.
+const CA_NAME: &str = "quay-gateway CA";
+
+/// The files in a folder.
+struct Files {
+    ca: PathBuf,
+    ca_key: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Files {
+    fn of(dir: &Path) -> Self {
+        let at = |name: &str| dir.join(name);
+        Self { ca: at("ca.pem"), ca_key: at("ca.key"), certificate: at("tls.crt"), key: at("tls.key") }
+    }
+}
 
 /// The paths of the certificate and the key in `dir` for `hostname`.
 ///
 /// They are made if they are missing, expire soon, or are for another name. The CA is made once and kept.
 pub(super) fn ensure(dir: &Path, hostname: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
-    let name = without_port(hostname).trim_matches(['[', ']']);
-    let (ca, ca_key) = (dir.join("ca.pem"), dir.join("ca.key"));
-    let (certificate, key) = (dir.join("tls.crt"), dir.join("tls.key"));
-    if !ca.exists() || !ca_key.exists() {
-        make_ca(&ca, &ca_key).with_context(|| format!("cannot create a CA in {}", dir.display()))?;
-        tracing::info!(ca = %ca.display(), "created a CA for this gateway");
+    let files = Files::of(dir);
+    if !files.ca.exists() || !files.ca_key.exists() {
+        write_ca(&files).with_context(|| format!("cannot create a CA in {}", dir.display()))?;
+        tracing::info!(ca = %files.ca.display(), "created a CA for this gateway");
     }
-    if !is_usable(&certificate, name) || !key.exists() {
-        make_certificate(&ca, &ca_key, name, &certificate, &key)
-            .with_context(|| format!("cannot create a certificate in {}", dir.display()))?;
-        tracing::info!(certificate = %certificate.display(), name, "created a certificate");
-    }
+    renew(dir, hostname)?;
     tracing::info!(
         "clients must trust this gateway's CA. podman and skopeo: copy {ca} to /etc/containers/certs.d/{hostname}/ca.crt; \
          docker: /etc/docker/certs.d/{hostname}/ca.crt; containerd: `ca = \"{ca}\"` in certs.d/{hostname}/hosts.toml; \
          OpenShift: additionalTrustedCA of image.config.openshift.io/cluster",
-        ca = ca.display()
+        ca = files.ca.display()
     );
-    Ok((certificate, key))
+    Ok((files.certificate, files.key))
 }
 
-/// Whether the certificate is for `name` and does not expire soon.
-fn is_usable(certificate: &Path, name: &str) -> bool {
-    let Ok(der) = CertificateDer::from_pem_file(certificate) else { return false };
-    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return false };
-    let left = parsed.validity().time_to_expiration().map_or(0, |left| left.whole_seconds());
-    is_for(&der, name) && left > LIFE_LEFT_MIN.as_secs() as i64
-}
-
-fn is_for(der: &CertificateDer<'_>, name: &str) -> bool {
-    let Ok(server_name) = rustls::pki_types::ServerName::try_from(name) else { return false };
-    let Ok(parsed) = rustls::server::ParsedCertificate::try_from(der) else { return false };
-    rustls::client::verify_server_name(&parsed, &server_name).is_ok()
-}
-
-fn make_ca(certificate: &Path, key: &Path) -> anyhow::Result<()> {
-    let key_pair = KeyPair::generate()?;
-    let mut params = valid_for(Vec::new(), CA_LIFE)?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages =
-        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    params.distinguished_name.push(DnType::CommonName, "quay-gateway CA");
-    let made = params.self_signed(&key_pair)?;
-    atomic_file::write(key, key_pair.serialize_pem().as_bytes(), atomic_file::PRIVATE)?;
-    atomic_file::write(certificate, made.pem().as_bytes(), CERTIFICATE_MODE)?;
+/// Makes the certificate in `dir` again if it is missing, expires soon, or is for another name. The CA must be there.
+pub(super) fn renew(dir: &Path, hostname: &str) -> anyhow::Result<()> {
+    let files = Files::of(dir);
+    let name = without_port(hostname).trim_matches(['[', ']']);
+    if is_usable(&files, name) {
+        return Ok(());
+    }
+    write_certificate(&files, name)
+        .with_context(|| format!("cannot create a certificate in {}", dir.display()))?;
+    tracing::info!(certificate = %files.certificate.display(), name, "created a certificate");
     Ok(())
 }
 
-fn make_certificate(
-    ca: &Path,
-    ca_key: &Path,
-    name: &str,
-    certificate: &Path,
-    key: &Path,
-) -> anyhow::Result<()> {
-    let ca_pem = fs::read_to_string(ca).with_context(|| ca.display().to_string())?;
-    let key_pem = fs::read_to_string(ca_key).with_context(|| ca_key.display().to_string())?;
-    // The parser's error may hold a part of the key.
-    let ca_key = KeyPair::from_pem(&key_pem)
-        .map_err(|_| anyhow::anyhow!("{} holds no private key in PEM that can be used", ca_key.display()))?;
-    let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key)?;
-    let key_pair = KeyPair::generate()?;
-    let mut params = valid_for(vec![name.to_owned()], LIFE)?;
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
-    let made = params.signed_by(&key_pair, &issuer)?;
-    atomic_file::write(key, key_pair.serialize_pem().as_bytes(), atomic_file::PRIVATE)?;
-    atomic_file::write(certificate, format!("{}{ca_pem}", made.pem()).as_bytes(), CERTIFICATE_MODE)?;
+/// Whether the pair fits, is for `name` and does not expire soon.
+fn is_usable(files: &Files, name: &str) -> bool {
+    let Ok(pair) = Pair::read(&files.certificate, &files.key) else { return false };
+    let ends = pair.leaf().not_after;
+    // With a CA that ends, another certificate would end no later.
+    let ca_ends = pair.chain().last().and_then(|ca| CertificateFacts::of(ca).ok()).map_or(i64::MAX, |ca| ca.not_after);
+    let lasts = ends.saturating_sub(expiry::now()) > seconds(LIFE_LEFT_MIN);
+    covers_host(&pair.chain()[0], name) && (lasts || ends.saturating_add(seconds(BEFORE_CA)) >= ca_ends)
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn write_ca(files: &Files) -> anyhow::Result<()> {
+    let made = make_ca(CA_NAME, CA_LIFE)?;
+    atomic_file::write(&files.ca_key, made.key.reveal().as_bytes(), atomic_file::PRIVATE)?;
+    atomic_file::write(&files.ca, made.chain.as_bytes(), CERTIFICATE_MODE)?;
     Ok(())
 }
 
-fn valid_for(names: Vec<String>, life: Duration) -> anyhow::Result<CertificateParams> {
-    let mut params = CertificateParams::new(names)?;
-    let now = SystemTime::now();
-    params.not_before = (now - CLOCK_LAG).into();
-    params.not_after = (now + life).into();
-    Ok(params)
+fn write_certificate(files: &Files, name: &str) -> anyhow::Result<()> {
+    let authority = Authority::read(&files.ca, &files.ca_key)?;
+    // The configuration accepts names that are no host names, such as those with an underscore.
+    let name = name.parse().unwrap_or_else(|_| SubjectName::Host(name.to_owned()));
+    let ca_left = authority.facts().not_after.saturating_sub(expiry::now() + seconds(BEFORE_CA) / 2);
+    let life = LIFE.min(Duration::from_secs(u64::try_from(ca_left).unwrap_or(0)));
+    let made = authority.issue(&[name], KeyType::EcP256, life)?;
+    atomic_file::write(&files.key, made.key.reveal().as_bytes(), atomic_file::PRIVATE)?;
+    atomic_file::write(&files.certificate, made.chain.as_bytes(), CERTIFICATE_MODE)?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_certificate_is_kept_and_replaced_for_another_name() {
+        crate::install_provider();
         let dir = tempfile::tempdir().expect("a folder");
-        let (certificate, _) = ensure(dir.path(), "edge.example.com:8443").expect("makes");
+        let (certificate, key) = ensure(dir.path(), "edge.example.com:8443").expect("makes");
         let first = fs::read(&certificate).expect("reads");
         let ca = fs::read(dir.path().join("ca.pem")).expect("reads");
         ensure(dir.path(), "edge.example.com:8443").expect("keeps");
@@ -133,5 +134,37 @@ mod tests {
             &fs::metadata(dir.path().join("tls.key")).expect("is there").permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
+        // A crash between the two files leaves a key that does not fit.
+        fs::write(&key, rcgen::KeyPair::generate().expect("a key").serialize_pem()).expect("written");
+        ensure(dir.path(), "127.0.0.1:8443").expect("makes");
+        Pair::read(&certificate, &key).expect("they fit");
+    }
+
+    #[test]
+    fn a_certificate_ends_with_its_ca_and_is_not_made_again_and_again() {
+        crate::install_provider();
+        let dir = tempfile::tempdir().expect("a folder");
+        let files = Files::of(dir.path());
+        let ca = make_ca(CA_NAME, Duration::from_secs(10 * 24 * 3600)).expect("a CA");
+        fs::write(&files.ca, ca.chain).expect("written");
+        fs::write(&files.ca_key, ca.key.reveal()).expect("written");
+        ensure(dir.path(), "edge.example.com").expect("makes");
+        let first = fs::read(&files.certificate).expect("reads");
+        renew(dir.path(), "edge.example.com").expect("keeps");
+        assert_eq!(fs::read(&files.certificate).expect("reads"), first);
+    }
+
+    /// Clients trust the CA. Without it, no other one is made while the gateway runs.
+    #[test]
+    fn a_renewal_makes_no_ca() {
+        crate::install_provider();
+        let dir = tempfile::tempdir().expect("a folder");
+        let (certificate, _) = ensure(dir.path(), "edge.example.com").expect("makes");
+        fs::remove_file(&certificate).expect("removed");
+        renew(dir.path(), "edge.example.com").expect("made again");
+        fs::remove_file(dir.path().join("ca.key")).expect("removed");
+        renew(dir.path(), "edge.example.com").expect("is usable");
+        fs::remove_file(&certificate).expect("removed");
+        renew(dir.path(), "edge.example.com").expect_err("there is no CA");
     }
 }

@@ -14,7 +14,7 @@ use super::ConfigError;
 use super::admin::{AdminSettings, admin};
 use super::bounds::{Limits, Timeouts};
 use super::file::{ConfigFile, RegistryKind};
-use super::files::{existing, existing_secret, relative_to, secret_file};
+use super::files::{existing, relative_to, secret_file};
 use super::instances::{self, Instance};
 use super::journal::{JournalSettings, journal};
 use super::located::Located;
@@ -23,6 +23,7 @@ use super::pitfalls::{PitfallInput, pitfalls};
 use super::quay::QuayFile;
 use super::replication::{ReplicationSettings, replication};
 use super::roots;
+use super::tls::{TlsSettings, tls};
 use super::zones::{Preference, targets, zones};
 use gateway_http::Allowed;
 
@@ -49,8 +50,8 @@ pub struct Settings {
     pub hostname: String,
     /// The registry's own name for itself: Quay's `SERVER_HOSTNAME`.
     pub registry_hostname: String,
-    /// The certificate. `None` to make one in `state_dir`.
-    pub tls: Option<TlsSettings>,
+    /// What the gateway shows to clients, and what they must show.
+    pub tls: TlsSettings,
     /// The folder for what must survive a restart: the journal and the certificate that the gateway makes.
     pub state_dir: PathBuf,
     /// Where pending copies are kept.
@@ -101,15 +102,6 @@ impl Settings {
     pub fn names_differ(&self) -> bool {
         !self.hostname.eq_ignore_ascii_case(&self.registry_hostname)
     }
-}
-
-/// The PEM files of a certificate chain and its key.
-#[derive(Debug, Clone)]
-pub struct TlsSettings {
-    /// The chain, leaf first.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
 }
 
 /// A registry account.
@@ -197,7 +189,7 @@ pub(super) fn resolve(
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
         registry_hostname,
-        tls: tls(path, &file)?,
+        tls: tls(path, &file.tls)?,
         state_dir,
         journal: journal(path, file.journal.as_ref())?,
         registry_kind: file.registry.kind,
@@ -285,26 +277,6 @@ fn checked_hostname(path: &Path, hostname: &Located<String>) -> Result<String, C
             path,
             hostname.line,
             "hostname: must be a host name with an optional port, without https://",
-        )),
-    }
-}
-
-fn tls(path: &Path, file: &ConfigFile) -> Result<Option<TlsSettings>, ConfigError> {
-    match (&file.tls.certificate, &file.tls.key) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some(TlsSettings {
-            certificate: existing(path, "tls.certificate", certificate)?,
-            key: existing_secret(path, "tls.key", key)?,
-        })),
-        (Some(certificate), None) => Err(ConfigError::new(
-            path,
-            certificate.line,
-            "tls.certificate without tls.key: set both, or neither to have a certificate made",
-        )),
-        (None, Some(key)) => Err(ConfigError::new(
-            path,
-            key.line,
-            "tls.key without tls.certificate: set both, or neither to have a certificate made",
         )),
     }
 }

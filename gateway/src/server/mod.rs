@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,7 +54,6 @@ const SHED_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(
     gateway: Arc<Gateway>,
     listener: TcpListener,
-    tls: TlsAcceptor,
     shutdown: CancellationToken,
 ) -> Instant {
     let limits = &gateway.settings.limits;
@@ -85,7 +83,6 @@ pub(crate) async fn serve(
         };
         let connection = Connection {
             gateway: Arc::clone(&gateway),
-            tls: tls.clone(),
             protocols: Arc::clone(&protocols),
             peer,
             seat,
