@@ -76,8 +76,9 @@ impl Authority {
         anyhow::ensure!(facts.is_ca, "{shown} is no CA's certificate: `quay-gateway certs ca` makes one");
         anyhow::ensure!(facts.not_after >= expiry::now(), "the CA in {shown} has expired: make another one");
         // The parser's error may hold a part of the key.
-        let key_pair = KeyPair::try_from(&pem_file::private_key(key)?)
-            .map_err(|_| anyhow::anyhow!("the private key in {} cannot sign: use EC P-256 or RSA", key.display()))?;
+        let key_pair = KeyPair::try_from(&pem_file::private_key(key)?).map_err(|_| {
+            anyhow::anyhow!("the private key in {} cannot sign: use EC P-256 or RSA", key.display())
+        })?;
         let issuer = Issuer::from_ca_cert_der(&pair.chain()[0], key_pair)
             .with_context(|| format!("the CA in {shown} cannot sign"))?;
         Ok(Self { issuer, certificate: pem_file::chain_to_pem(pair.chain()), facts })

@@ -14,9 +14,8 @@ pub(crate) struct ByName(pub(crate) Vec<Arc<Pair>>);
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let schemes = hello.signature_schemes();
-        let pair = self.choose(hello.server_name(), |pair| {
-            pair.certified().key.choose_scheme(schemes).is_some()
-        })?;
+        let pair =
+            self.choose(hello.server_name(), |pair| pair.certified().key.choose_scheme(schemes).is_some())?;
         Some(Arc::clone(pair.certified()))
     }
 }

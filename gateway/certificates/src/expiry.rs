@@ -41,6 +41,12 @@ impl TimeLeft {
         }
     }
 
+    /// The time that is left now of a chain that ends at `expires`, in seconds since 1970.
+    #[must_use]
+    pub fn until(expires: i64, leaf: &CertificateFacts) -> Self {
+        Self::at(now(), leaf.not_before, expires)
+    }
+
     /// The time that is left of a certificate now.
     #[must_use]
     pub fn of(facts: &CertificateFacts) -> Self {
@@ -60,7 +66,9 @@ mod tests {
 
     #[test]
     fn thirty_days_are_few_unless_the_whole_life_is_short() {
-        let of = |life: i64, left: i64| TimeLeft::at(1_000_000 * DAY - left, 1_000_000 * DAY - life, 1_000_000 * DAY);
+        let of = |life: i64, left: i64| {
+            TimeLeft::at(1_000_000 * DAY - left, 1_000_000 * DAY - life, 1_000_000 * DAY)
+        };
         assert_eq!(of(397 * DAY, 31 * DAY), TimeLeft::Days(31));
         assert_eq!(of(397 * DAY, 30 * DAY), TimeLeft::Days(30));
         assert_eq!(of(397 * DAY, 30 * DAY - 1), TimeLeft::FewDays(29));

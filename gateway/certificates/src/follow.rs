@@ -29,8 +29,9 @@ pub async fn follow(tls: Arc<ServerTls>) {
     loop {
         let work = Arc::clone(&tls);
         let Ok((begun, reloaded)) = tokio::task::spawn_blocking(move || read(&work)).await else {
-            // The runtime ends.
-            return;
+            // It panicked, which the log says, or the runtime ends.
+            tokio::time::sleep(POLL).await;
+            continue;
         };
         if reloaded.changed || reported.elapsed() >= REPORT {
             tls.report();

@@ -84,7 +84,8 @@ fn is_usable(files: &Files, name: &str) -> bool {
     let Ok(pair) = Pair::read(&files.certificate, &files.key) else { return false };
     let ends = pair.leaf().not_after;
     // With a CA that ends, another certificate would end no later.
-    let ca_ends = pair.chain().last().and_then(|ca| CertificateFacts::of(ca).ok()).map_or(i64::MAX, |ca| ca.not_after);
+    let ca_ends =
+        pair.chain().last().and_then(|ca| CertificateFacts::of(ca).ok()).map_or(i64::MAX, |ca| ca.not_after);
     let lasts = ends.saturating_sub(expiry::now()) > seconds(LIFE_LEFT_MIN);
     covers_host(&pair.chain()[0], name) && (lasts || ends.saturating_add(seconds(BEFORE_CA)) >= ca_ends)
 }

@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::facts::CertificateFacts;
 use crate::server_names::ServerNames;
-use crate::{pem_file, expiry};
+use crate::{expiry, pem_file};
 
 /// A certificate chain and the private key that fits.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ impl Pair {
                 key.display()
             ),
             error => anyhow::Error::new(error).context(format!(
-                "the certificate in {shown} with the key in {} cannot be used: use EC P-256, or RSA with 2048 bits or \
-                 more",
+                "the certificate in {shown} with the key in {} cannot be used: an X.509 certificate of version 3 is \
+                 expected, with EC P-256, or RSA of 2048 bits or more",
                 key.display()
             )),
         })?;

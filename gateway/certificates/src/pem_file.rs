@@ -25,8 +25,8 @@ pub fn chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         found.map_err(PemError::from)
     };
-    let chain =
-        read().with_context(|| format!("cannot read certificates from {}: PEM is expected", path.display()))?;
+    let chain = read()
+        .with_context(|| format!("cannot read certificates from {}: PEM is expected", path.display()))?;
     anyhow::ensure!(!chain.is_empty(), "{} holds no certificate", path.display());
     Ok(chain)
 }
@@ -36,9 +36,7 @@ pub fn chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 /// # Errors
 /// The file cannot be read, is too large, is damaged, or has no key.
 pub fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    let read = || {
-        PrivateKeyDer::from_pem_slice(&*read(path)?).map_err(PemError::from)
-    };
+    let read = || PrivateKeyDer::from_pem_slice(&*read(path)?).map_err(PemError::from);
     read().with_context(|| format!("cannot read a private key from {}: PEM is expected", path.display()))
 }
 

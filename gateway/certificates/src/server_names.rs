@@ -26,9 +26,9 @@ impl ServerNames {
     /// Whether the certificate is for this host. A wildcard stands for one whole label (RFC 9525 section 6.3).
     pub(crate) fn cover(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
-        let below = host.split_once('.').is_some_and(|(label, parent)| {
-            !label.is_empty() && self.one_label_below.contains(parent)
-        });
+        let below = host
+            .split_once('.')
+            .is_some_and(|(label, parent)| !label.is_empty() && self.one_label_below.contains(parent));
         below || self.exact.contains(&host)
     }
 }
@@ -43,7 +43,8 @@ mod tests {
         for host in ["registry.example.com", "REGISTRY.example.com", "a.apps.example.com"] {
             assert!(names.cover(host), "{host}");
         }
-        for host in ["example.com", "apps.example.com", "a.b.apps.example.com", ".apps.example.com", "*", ""] {
+        for host in ["example.com", "apps.example.com", "a.b.apps.example.com", ".apps.example.com", "*", ""]
+        {
             assert!(!names.cover(host), "{host}");
         }
     }

@@ -159,17 +159,13 @@ impl ServerTls {
     /// Reads all files again, and takes what is good and new. What is wrong at `now` changes nothing. Blocks on the
     /// disk.
     pub(crate) fn reload(&self, now: Instant) -> Reloaded {
-        if let Some(dir) = &self.made_in
-            && let Err(error) = made::renew(dir, &self.hostname)
-        {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "the gateway's own certificate cannot be renewed: correct state_dir"
-            );
-        }
         // Nobody waits for the lock while a disk is slow.
-        let pairs: Vec<_> =
-            self.files.iter().map(|files| Pair::read(&files.certificate, &files.key)).collect();
+        let renewed = self.made_in.as_ref().map_or(Ok(()), |dir| made::renew(dir, &self.hostname));
+        let pairs: Vec<_> = match renewed {
+            Ok(()) => self.files.iter().map(|files| Pair::read(&files.certificate, &files.key)).collect(),
+            // There is only the one that the gateway makes.
+            Err(error) => vec![Err(error)],
+        };
         let client_ca = self.client_ca_file.as_deref().map(ClientCa::read);
         let mut state = self.state.lock();
         let mut reloaded = Reloaded::default();
@@ -184,10 +180,12 @@ impl ServerTls {
             let outcome = latest.take(read.map(Arc::new), same, |error| format!("{error:#}"), now);
             self.note(&mut reloaded, outcome, &files.certificate);
         }
-        if let (Some(file), Some(latest), Some(read)) = (&self.client_ca_file, &mut state.client_ca, client_ca)
+        if let (Some(file), Some(latest), Some(read)) =
+            (&self.client_ca_file, &mut state.client_ca, client_ca)
         {
             let read = read.map(Arc::new);
-            let outcome = latest.take(read, |one, other| one.is_same(other), |error| format!("{error:#}"), now);
+            let outcome =
+                latest.take(read, |one, other| one.is_same(other), |error| format!("{error:#}"), now);
             self.note(&mut reloaded, outcome, file);
         }
         if reloaded.changed {
@@ -219,8 +217,7 @@ impl ServerTls {
         let state = self.state.lock();
         for (files, latest) in self.files.iter().zip(&state.pairs) {
             let (file, leaf) = (files.certificate.display(), latest.value().leaf());
-            let now = crate::expiry::now();
-            match TimeLeft::at(now, leaf.not_before, latest.value().expires()) {
+            match TimeLeft::until(latest.value().expires(), leaf) {
                 TimeLeft::Days(_) => {}
                 TimeLeft::FewDays(days) => {
                     tracing::warn!(%file, days, "a certificate expires soon: renew it");
@@ -355,7 +352,10 @@ mod tests {
         assert_eq!(tls.status().refused, 0);
         fs::write(fixture.at("tls.key"), new.key.reveal()).expect("written");
         assert_eq!(tls.reload(start + SETTLE), Reloaded { changed: true, doubtful: false });
-        assert_eq!((served(&tls), tls.status().loaded, tls.status().refused), ("new.example.com".into(), 1, 0));
+        assert_eq!(
+            (served(&tls), tls.status().loaded, tls.status().refused),
+            ("new.example.com".into(), 1, 0)
+        );
         assert!(!Arc::ptr_eq(&tls.config(), &before));
         assert_eq!(tls.reload(start + SETTLE), Reloaded::default(), "nothing changed");
     }

@@ -32,7 +32,8 @@ pub fn verify(
     match verifier.verify_server_cert(leaf, rest, &name, &[], at) {
         // A certificate without names is reported as that.
         Err(rustls::Error::InvalidCertificate(
-            rustls::CertificateError::NotValidForName | rustls::CertificateError::NotValidForNameContext { .. },
+            rustls::CertificateError::NotValidForName
+            | rustls::CertificateError::NotValidForNameContext { .. },
         )) if facts.names.is_empty() => Ok(()),
         done => done.map(drop),
     }

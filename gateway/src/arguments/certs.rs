@@ -158,7 +158,7 @@ pub(crate) struct ShowArguments {
     /// A configuration file: show every certificate that its gateway serves.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// A server: show the certificates that it sends. Nothing is verified before that, and nothing else is sent.
+    /// A server: show the certificates that it sends. If it cannot be verified, the handshake ends there.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) connect: Option<String>,
     /// The host name to ask that server for, instead of HOST.

@@ -12,9 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use operations::bench::{AT_ONCE_MAX, ImageName, READS_MAX};
 
-pub(crate) use self::certs::{
-    CertsArguments, CertsCommand, IssueArguments, ShowArguments, TrustArguments,
-};
+pub(crate) use self::certs::{CertsArguments, CertsCommand, IssueArguments, ShowArguments, TrustArguments};
 pub(crate) use self::inventory::{
     AuditArguments, AuditOutput, BackfillArguments, HealArguments, InventoryArguments, QueueingArguments,
     RetireArguments,

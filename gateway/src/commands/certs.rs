@@ -74,9 +74,10 @@ fn trust(arguments: &TrustArguments) -> anyhow::Result<String> {
         (Some(ca), _) => ca.clone(),
         (None, Some(path)) => {
             let settings = config::load(path)?;
-            let own = settings.hostname.parse().map_err(|why: String| {
-                anyhow::anyhow!("hostname {}: {why}", settings.hostname)
-            })?;
+            let own = settings
+                .hostname
+                .parse()
+                .map_err(|why: String| anyhow::anyhow!("hostname {}: {why}", settings.hostname))?;
             hosts.insert(0, own);
             certs::ca_of(&settings)
         }

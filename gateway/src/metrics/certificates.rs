@@ -11,7 +11,8 @@ pub(super) fn encode(families: &mut Families<'_>, status: &ServerTlsStatus) -> f
         // A file is named once in the configuration, so no series is there twice.
         ([("certificate", served.name.clone()), ("file", served.file.display().to_string())], served.expires)
     });
-    let help = "When a certificate of the gateway, or another one of its chain, expires, in seconds since 1970";
+    let help =
+        "When a certificate of the gateway, or another one of its chain, expires, in seconds since 1970";
     families.gauges("certificate_expiry_timestamp_seconds", help, ends)?;
     let counts = [("loaded", status.loaded), ("refused", status.refused)];
     let help = "Certificates and CAs of clients that were read again, by whether they were taken";

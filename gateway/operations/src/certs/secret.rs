@@ -64,7 +64,8 @@ pub fn secret(request: &SecretRequest<'_>) -> anyhow::Result<Secret> {
     );
     let key = pem_file::key_to_pem(&pem_file::private_key(request.key)?);
     let data = |name: &str, pem: &str| format!("  {name}: {}\n", STANDARD.encode(pem));
-    let mut yaml = Zeroizing::new(String::from("apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata:\n"));
+    let mut yaml =
+        Zeroizing::new(String::from("apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata:\n"));
     // Quoted, because a name such as `true` or `1e3` is no text otherwise.
     yaml.push_str(&format!("  name: \"{}\"\n", request.name));
     if let Some(namespace) = request.namespace {

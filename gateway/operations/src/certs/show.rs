@@ -47,8 +47,10 @@ pub fn configured(settings: &Settings) -> anyhow::Result<Vec<Shown>> {
     if files.is_empty() {
         files.push((settings.state_dir.join("tls.crt"), settings.state_dir.join("tls.key")));
     }
-    let mut all: Vec<_> =
-        files.iter().map(|(certificate, key)| file(certificate, Some(key), None)).collect::<Result<_, _>>()?;
+    let mut all: Vec<_> = files
+        .iter()
+        .map(|(certificate, key)| file(certificate, Some(key), None))
+        .collect::<Result<_, _>>()?;
     let host = without_port(&settings.hostname).trim_matches(['[', ']']);
     let covered = files.iter().any(|(file, _)| {
         pem_file::chain(file).is_ok_and(|chain| chain.first().is_some_and(|leaf| covers_host(leaf, host)))
@@ -116,7 +118,8 @@ pub(super) fn judged(
 /// The roots that may be at the end of a chain: the system's, and the CA that is given or lies beside the certificate.
 pub(super) fn roots(certificate: &Path, ca: Option<&Path>) -> anyhow::Result<RootCertStore> {
     let folder = certificate.parent().unwrap_or(Path::new(""));
-    let beside = CA_BESIDE.iter().map(|name| folder.join(name)).find(|file| file.is_file() && file != certificate);
+    let beside =
+        CA_BESIDE.iter().map(|name| folder.join(name)).find(|file| file.is_file() && file != certificate);
     let given: Vec<_> = ca.map(Path::to_owned).or(beside).into_iter().collect();
     certificates::load_roots(&given)
 }

@@ -67,6 +67,8 @@ pub fn text(all: &[Shown]) -> String {
 }
 
 fn add(text: &mut String, key: &str, value: &str) {
+    // A server may have written it.
+    let value: String = value.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     let _ = writeln!(text, "  {key:<14}{value}");
 }
 

@@ -72,13 +72,17 @@ pub fn trust(request: &TrustRequest<'_>) -> anyhow::Result<String> {
     certificates::install_provider();
     let ca = request.ca.display();
     let chain = pem_file::chain(request.ca)?;
-    let root = chain.iter().filter_map(|der| CertificateFacts::of(der).ok()).rfind(|facts| facts.is_ca);
-    let root = root.with_context(|| format!("{ca} has no CA: give the file of the CA with --ca"))?;
+    let all = chain.iter().filter_map(|der| Some((der, CertificateFacts::of(der).ok()?)));
+    let root = all.filter(|(_, facts)| facts.is_ca && facts.is_self_issued()).last();
+    let (der, root) = root.with_context(|| {
+        format!("{ca} has no root, which is a CA that signed itself: give its file with --ca")
+    })?;
     anyhow::ensure!(!request.hosts.is_empty(), "give the host that clients dial with --host, or --config");
-    let mut text = format!("CA       {}\nfile     {ca}\nSHA-256  {}\n", root.subject, root.fingerprint);
-    text.push_str(
-        "\nCopy the file to each client, and compare: openssl x509 -in ca.crt -noout -fingerprint -sha256\n",
+    let mut text = format!(
+        "# {}, SHA-256 {}\n# Save this as ca.crt, and compare: openssl x509 -in ca.crt -noout -fingerprint -sha256\n",
+        root.subject, root.fingerprint
     );
+    text.push_str(&pem_file::chain_to_pem(std::slice::from_ref(der)));
     for host in request.hosts {
         text.push_str(&of_host(host));
     }
@@ -129,7 +133,9 @@ mod tests {
 
     #[test]
     fn a_host_may_have_a_port() {
-        for text in ["registry.example.com", "registry.example.com:8443", "10.0.0.1:8443", "[::1]:8443", "::1"] {
+        for text in
+            ["registry.example.com", "registry.example.com:8443", "10.0.0.1:8443", "[::1]:8443", "::1"]
+        {
             assert_eq!(text.parse::<TrustedHost>().expect(text).to_string(), text);
         }
         for (text, wanted) in [
@@ -147,6 +153,9 @@ mod tests {
     fn a_port_is_written_as_openshift_demands() {
         let hosts = ["a.example.com:8443", "b.example.com"].map(|host| host.parse().expect("a host"));
         let text = openshift(&hosts);
-        assert!(text.contains("--from-file=a.example.com..8443=ca.crt --from-file=b.example.com=ca.crt"), "{text}");
+        assert!(
+            text.contains("--from-file=a.example.com..8443=ca.crt --from-file=b.example.com=ca.crt"),
+            "{text}"
+        );
     }
 }
