@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use harness::certs::{Authority, Certificate, client_config, client_config_with};
 use harness::gateway::Gateway;
-use harness::site::Site;
+use harness::image::Spec;
+use harness::site::{LOGIN, PASSWORD, Site, USER};
+use real_servers::{Login, Skopeo};
 use serde_json::json;
 
 use crate::fixture::{SOON, ask, connect, measured};
@@ -62,5 +64,40 @@ async fn a_client_needs_a_certificate_of_client_ca_even_to_resume_a_session() ->
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(!is_served(&gateway, resuming).await, "a session was resumed that the new CA refuses");
+    Ok(())
+}
+
+/// The client's certificate is made as the book says.
+#[tokio::test]
+async fn skopeo_pulls_with_a_certificate_and_not_without() -> Result<()> {
+    let dir = crate::commands::issued()?;
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("client.ext"), "extendedKeyUsage=clientAuth\n")?;
+    for arguments in [
+        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=edge-1 -keyout client.key -out client.csr",
+        "x509 -req -in client.csr -CA ca/ca.crt -CAkey ca/ca.key -days 365 -extfile client.ext -out client.cert",
+    ] {
+        crate::commands::openssl(dir.path(), &arguments.split(' ').collect::<Vec<_>>()).await?;
+    }
+    let tls = json!({
+        "certificate": at("rsa-3072/tls.crt"), "key": at("rsa-3072/tls.key"), "client_ca": at("ca/ca.crt"),
+    });
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({ "tls": tls })).await?;
+    let image = Spec::layers(1, &[100_000]).build()?;
+    let quay = harness::client::Client::new(&site.quay.url(), &[], LOGIN)?;
+    quay.push("admin/one", "v1", &image).await?;
+
+    let trusted = at("trusted");
+    fs::create_dir(&trusted)?;
+    fs::copy(at("ca/ca.crt"), trusted.join("ca.crt"))?;
+    let skopeo = Skopeo { trusted: trusted.clone(), login: Some(Login::new(USER, PASSWORD)) };
+    let reference = format!("{}/admin/one:v1", gateway.hostname());
+    skopeo.pull(&reference, &at("pulled")).await.expect_err("it shows no certificate");
+    for name in ["client.cert", "client.key"] {
+        fs::copy(at(name), trusted.join(name))?;
+    }
+    skopeo.pull(&reference, &at("pulled")).await?;
+    assert!(at("pulled/manifest.json").is_file());
     Ok(())
 }

@@ -37,12 +37,12 @@ fn refused(folder: &Path, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stderr)?)
 }
 
-async fn openssl(folder: &Path, arguments: &[&str]) -> Result<String> {
+pub(crate) async fn openssl(folder: &Path, arguments: &[&str]) -> Result<String> {
     Program::find("openssl")?.args(arguments).in_folder(folder).run(BOUND).await
 }
 
 /// A folder with a CA, and with a certificate of each type of key.
-fn issued() -> Result<TempDir> {
+pub(crate) fn issued() -> Result<TempDir> {
     let dir = TempDir::new()?;
     passed(dir.path(), &["ca", "--out", "ca"])?;
     for (key_type, _) in KEY_TYPES {

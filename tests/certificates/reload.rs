@@ -15,6 +15,8 @@ use serde_json::json;
 use crate::fixture::{Fixture, Mount, ask, connect, leaf, leaf_for, measured};
 
 const REPOSITORY: &str = "admin/one";
+/// Handshakes while a certificate has the key of another one.
+const HANDSHAKES: u32 = 100;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A Secret is replaced in the middle of an answer, of which the client has read only the head.
@@ -83,17 +85,15 @@ async fn a_half_swapped_pair_is_never_served() -> Result<()> {
     }
     let pairs = [fixture.authority.certificate(&["second.example.com"])?, fixture.first.clone()];
     let known = [leaf(&pairs[0])?, leaf(&pairs[1])?];
-    for pair in pairs.iter().cycle().take(20) {
+    for pair in pairs.iter().cycle().take(4) {
         fs::write(fixture.mount.at("tls.crt"), &pair.chain)?;
-        for _ in 0..3 {
+        // The gateway reads the files in the meantime.
+        for _ in 0..HANDSHAKES {
             assert!(known.contains(&fixture.seen().await?));
         }
         fs::write(fixture.mount.at("tls.key"), &pair.key)?;
-        for _ in 0..3 {
-            assert!(known.contains(&fixture.seen().await?));
-        }
+        fixture.until_seen(pair).await?;
     }
-    fixture.until_seen(&fixture.first).await?;
     assert_eq!(measured(&fixture.gateway, "certificate_reloads_total{outcome=\"refused\"}").await?, "0");
     Ok(())
 }

@@ -10,6 +10,28 @@ use tempfile::TempDir;
 
 use crate::fixture::{connect, leaf};
 
+/// One host has an EC certificate, and an RSA certificate for clients that know nothing newer.
+#[tokio::test]
+async fn an_old_client_gets_the_certificate_with_rsa() -> Result<()> {
+    let dir = crate::commands::issued()?;
+    let at = |name: &str| dir.path().join(name);
+    let more = json!([{ "certificate": at("rsa-2048/tls.crt"), "key": at("rsa-2048/tls.key") }]);
+    let tls = json!({ "certificate": at("ec-p256/tls.crt"), "key": at("ec-p256/tls.key"), "more": more });
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({ "tls": tls })).await?;
+    for (algorithms, wanted) in [
+        ("ECDSA+SHA256:RSA-PSS+SHA256", "Peer signature type: ECDSA"),
+        ("RSA-PSS+SHA256", "Peer signature type: RSA-PSS"),
+    ] {
+        let address = gateway.hostname();
+        let arguments = ["s_client", "-connect", &address, "-CAfile", "ca/ca.crt", "-verify_return_error"];
+        let arguments = [&arguments[..], &["-sigalgs", algorithms]].concat();
+        let text = crate::commands::openssl(dir.path(), &arguments).await?;
+        assert!(text.contains(wanted), "{text}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_client_gets_the_certificate_for_the_host_that_it_names() -> Result<()> {
     let (authority, dir) = (Authority::generate()?, TempDir::new()?);

@@ -25,8 +25,8 @@ impl ByName {
     /// RSA certificate for old clients.
     fn choose(&self, host: Option<&str>, usable: impl Fn(&Pair) -> bool) -> Option<&Arc<Pair>> {
         let first = self.0.first()?;
-        let named = |host: &str| self.0.iter().filter(move |pair| pair.covers(host)).collect::<Vec<_>>();
-        let mut fitting = host.map(named).unwrap_or_default();
+        let named = |host: &str| self.0.iter().filter(|pair| pair.covers(host)).collect::<Vec<_>>();
+        let mut fitting = host.map(|host| named(&host.to_ascii_lowercase())).unwrap_or_default();
         if fitting.is_empty() {
             fitting = self.0.iter().filter(|pair| pair.leaf().names == first.leaf().names).collect();
         }
@@ -70,7 +70,7 @@ mod tests {
             (pair.leaf().names[0].clone(), pair.leaf().key.clone())
         };
         for (host, old, name, key) in [
-            (Some("a.example.com"), false, "a.example.com", "EC P-256"),
+            (Some("A.example.com"), false, "a.example.com", "EC P-256"),
             (Some("a.example.com"), true, "a.example.com", "RSA 2048"),
             (Some("x.b.example.com"), false, "*.b.example.com", "EC P-256"),
             // Nothing that the client can use is for this host; the handshake then fails.

@@ -12,6 +12,9 @@ use crate::facts::CertificateFacts;
 use crate::server_names::ServerNames;
 use crate::{expiry, pem_file};
 
+/// How far, in seconds, the clock of whoever signed a certificate may be ahead of this one.
+const CLOCK_SKEW: i64 = 300;
+
 /// A certificate chain and the private key that fits.
 #[derive(Debug)]
 pub struct Pair {
@@ -82,12 +85,13 @@ impl Pair {
     /// Refuses a pair that must not replace one that works.
     ///
     /// # Errors
-    /// A certificate of the chain has expired.
-    pub(crate) fn unexpired(self, certificate: &Path) -> anyhow::Result<Self> {
+    /// A certificate of the chain has expired, or the first is not valid yet.
+    pub(crate) fn valid_now(self, certificate: &Path) -> anyhow::Result<Self> {
+        let (now, shown) = (expiry::now(), certificate.display());
+        anyhow::ensure!(self.expires >= now, "a certificate in {shown} has expired: renew it");
         anyhow::ensure!(
-            self.expires >= expiry::now(),
-            "a certificate in {} has expired: renew it",
-            certificate.display()
+            self.leaf.not_before <= now.saturating_add(CLOCK_SKEW),
+            "the certificate in {shown} is not valid yet: it is taken as soon as it is"
         );
         Ok(self)
     }

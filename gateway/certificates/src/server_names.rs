@@ -23,13 +23,12 @@ impl ServerNames {
         found
     }
 
-    /// Whether the certificate is for this host. A wildcard stands for one whole label (RFC 9525 section 6.3).
+    /// Whether the certificate is for this host, in lower case. A wildcard stands for one whole label (RFC 9525 section 6.3).
     pub(crate) fn cover(&self, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
         let below = host
             .split_once('.')
             .is_some_and(|(label, parent)| !label.is_empty() && self.one_label_below.contains(parent));
-        below || self.exact.contains(&host)
+        below || self.exact.contains(host)
     }
 }
 
@@ -40,7 +39,7 @@ mod tests {
     #[test]
     fn a_wildcard_stands_for_one_label() {
         let names = ServerNames::new(&["Registry.example.com".into(), "*.apps.example.com".into()]);
-        for host in ["registry.example.com", "REGISTRY.example.com", "a.apps.example.com"] {
+        for host in ["registry.example.com", "a.apps.example.com"] {
             assert!(names.cover(host), "{host}");
         }
         for host in ["example.com", "apps.example.com", "a.b.apps.example.com", ".apps.example.com", "*", ""]

@@ -174,7 +174,7 @@ impl ServerTls {
             let read = read.and_then(|pair| match same(&pair, latest.value()) {
                 // The one that is served may expire where it lies.
                 true => Ok(pair),
-                false => pair.unexpired(&files.certificate),
+                false => pair.valid_now(&files.certificate),
             });
             let same = |one: &Arc<Pair>, other: &Arc<Pair>| same(one, other);
             let outcome = latest.take(read.map(Arc::new), same, |error| format!("{error:#}"), now);
@@ -321,12 +321,12 @@ mod tests {
         }
     }
 
-    /// A pair that expired long ago.
-    fn expired() -> Issued {
+    /// A pair that is valid between these years.
+    fn between(from: i32, to: i32) -> Issued {
         let key = KeyType::EcP256.generate().expect("a key");
         let mut params = rcgen::CertificateParams::new(["new.example.com".to_owned()]).expect("a name");
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(to, 1, 1);
         let chain = params.self_signed(&key).expect("signs").pem();
         Issued { chain, key: backends::Secret::new(key.serialize_pem()) }
     }
@@ -365,16 +365,19 @@ mod tests {
         let fixture = Fixture::new();
         fixture.write("tls", &fixture.issued("old.example.com", KeyType::EcP256));
         let (tls, start) = (fixture.tls(false), Instant::now());
-        let expired = expired();
-        for wrong in ["", "-----BEGIN CERTIFICATE-----\nhalf", &expired.chain] {
+        let (expired, early) = (between(2020, 2021), between(3020, 3021));
+        let half = "-----BEGIN CERTIFICATE-----\nhalf";
+        for (pair, text) in
+            [(&expired, ""), (&expired, half), (&expired, &*expired.chain), (&early, &*early.chain)]
+        {
             let before = tls.status().refused;
-            fixture.write("tls", &expired);
-            fs::write(fixture.at("tls.crt"), wrong).expect("written");
+            fixture.write("tls", pair);
+            fs::write(fixture.at("tls.crt"), text).expect("written");
             assert!(tls.reload(start).doubtful || before > 0);
             for later in 1..4 {
                 assert_eq!(tls.reload(start + SETTLE * later), Reloaded::default());
             }
-            assert_eq!(tls.status().refused, before + 1, "{wrong}");
+            assert_eq!(tls.status().refused, before + 1, "{text}");
             assert_eq!(served(&tls), "old.example.com");
         }
     }

@@ -17,7 +17,7 @@ pub(crate) struct CertsArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CertsCommand {
-    /// Make a CA that signs the certificates of the gateways. Clients trust it once, and each certificate that it signs.
+    /// Make a CA that signs the certificates of the gateways. Clients need to trust only the CA.
     ///
     /// Writes ca.crt and ca.key (mode 0600) into a folder. An existing file is never overwritten. The key is EC P-256.
     /// Whoever has ca.key can impersonate any host to the clients that trust the CA: keep it offline, and out of every
@@ -30,17 +30,17 @@ pub(crate) enum CertsCommand {
     /// Writes tls.crt (the certificate, then the CA) and tls.key (mode 0600) into a folder. An existing file is never
     /// overwritten. EC P-256 is right unless a client cannot use it; RSA is for old ones.
     #[command(
-        after_help = "Examples:\n  quay-gateway certs issue --ca ca --out tls --san registry.cluster1.example.com --san \
-                            registry.cluster2.example.com --san 10.0.0.7\n  quay-gateway certs issue --ca ca --out tls \
-                            --config gateway.yaml --san '*.apps.example.com' --key-type rsa-3072"
+        after_help = "Examples:\n  quay-gateway certs issue --ca ca --out tls --san registry.cluster1.example.com \\\n      \
+                            --san registry.cluster2.example.com --san 10.0.0.7\n  quay-gateway certs issue --ca ca --out \
+                            tls-rsa --config gateway.yaml \\\n      --san '*.apps.example.com' --key-type rsa-3072"
     )]
     Issue(IssueArguments),
-    /// Print a Secret of the type kubernetes.io/tls with a certificate and its key, ready for every cluster.
+    /// Print a Secret of Kubernetes with a certificate and its key, ready for every cluster.
     ///
-    /// It has the keys that cert-manager writes: tls.crt (the whole chain), tls.key and, if the CA is known, ca.crt. A
+    /// Its type is kubernetes.io/tls, and it has the keys that cert-manager writes: tls.crt (the whole chain), tls.key and, if the CA is known, ca.crt. A
     /// CA's certificate or key is refused. The output holds the private key: pipe it to where it belongs.
     #[command(
-        after_help = "Example:\n  quay-gateway certs secret --certificate tls/tls.crt --key tls/tls.key --name \
+        after_help = "Example:\n  quay-gateway certs secret --certificate tls/tls.crt --key tls/tls.key \\\n      --name \
                             gateway-tls --namespace quay > gateway-tls.yaml\n  for cluster in cluster1 cluster2; do \
                             kubectl --context $cluster apply -f gateway-tls.yaml; done"
     )]
@@ -58,8 +58,8 @@ pub(crate) enum CertsCommand {
     /// Print what each client needs to trust the gateway: podman, skopeo, CRI-O, docker, containerd, OpenShift, and the
     /// stores of Debian and RHEL.
     #[command(
-        after_help = "Example:\n  quay-gateway certs trust --ca ca/ca.crt --host registry.cluster1.example.com:8443 \
-                            --host registry.cluster2.example.com:8443\n  quay-gateway certs trust --config gateway.yaml"
+        after_help = "Examples:\n  quay-gateway certs trust --ca ca/ca.crt --host registry.cluster1.example.com:8443 \
+                            \\\n      --host registry.cluster2.example.com:8443\n  quay-gateway certs trust --config gateway.yaml"
     )]
     Trust(TrustArguments),
 }
